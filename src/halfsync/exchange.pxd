@@ -1,7 +1,8 @@
 # One request on a connection, from its first byte until its response is on its way: framing and body, no I/O of sockets.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from halfsync.http.parser cimport Chunked, Head, HeadLimits
+from halfsync.http.chunked cimport Chunked
+from halfsync.http.parser cimport Head, HeadLimits
 from halfsync.native.sync cimport pthread_mutex_t
 from halfsync.spool cimport SpoolFile, Store
 

@@ -8,9 +8,8 @@ kept, in order, for the next one: `exchange_follow` makes them the beginning of 
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
-from halfsync.http.parser cimport (
-    CHUNKED_DATA, CHUNKED_END, CHUNKED_MORE, chunked_next, chunked_reset, head_parse, head_reset,
-)
+from halfsync.http.chunked cimport CHUNKED_DATA, CHUNKED_END, chunked_next, chunked_reset
+from halfsync.http.parser cimport head_parse, head_reset
 from halfsync.native.checks cimport COUNT_BUFFER, COUNT_EXCHANGE, check, count
 from halfsync.native.sync cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,

@@ -21,7 +21,8 @@ ctypedef struct Segment:
 cdef enum OutboxEnd:
     OUTBOX_OPEN               # the worker may append
     OUTBOX_COMPLETE           # the response is whole
-    OUTBOX_CUT                # the response broke off: the connection must not look as if it had ended well
+    OUTBOX_CUT                # the response broke off; its framing shows that
+    OUTBOX_RESET              # it broke off, and only a reset shows that: its end was to be the end of the connection
 
 # What the engine finds to send.
 cdef enum OutboxTurn:

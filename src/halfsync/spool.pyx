@@ -6,7 +6,6 @@ thread at a time.
 """
 from libc.errno cimport EINTR, errno
 from libc.stdio cimport snprintf
-from libc.stdlib cimport mkstemp
 from libc.string cimport strlen
 from posix.fcntl cimport FD_CLOEXEC, F_SETFD, O_CLOEXEC, O_RDWR, fcntl, open
 from posix.unistd cimport close, pwrite, unlink
@@ -21,6 +20,9 @@ cdef extern from "<fcntl.h>" nogil:
     #endif
     """
     const int O_TMPFILE
+
+cdef extern from "<stdlib.h>" nogil:
+    int mkstemp(char *template)
 
 
 cdef int store_init(Store *store, const char *directory, int64_t limit) noexcept nogil:

@@ -56,6 +56,8 @@ cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil:
     init_uint(&connection.peer, PEER_HERE)
     connection.phase = PHASE_SILENT
     connection.requests = 0
+    connection.probed = False
+    connection.since = engine.now
     connection.exchange = NULL
     connection.outbox = NULL
     engine.open += 1

@@ -43,13 +43,14 @@ ctypedef struct Connection:
     Handle handle             # engine
     atomic_uint owner
     atomic_uint peer          # Peer; written by the engine, read by both
-    Timer timer               # engine; timer.deadline also by the worker that owns the connection
+    Timer timer               # engine
     uint8_t phase             # owner
-    uint8_t secure            # reserved for TLS
+    uint8_t probed            # engine; a client that had ended was asked whether it still listens
     uint8_t listener          # index of the listener it came from
     uint8_t address_length
     uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer
     uint32_t requests         # owner; served so far
+    int64_t since             # owner; ns: when the phase began, or last went on
     Exchange *exchange        # owner; NULL between requests
     Outbox *outbox            # owner
     Connection *next          # engine: free list; worker: in the list of returned connections
@@ -57,7 +58,7 @@ ctypedef struct Connection:
 
 ctypedef struct Listener:
     Handle handle
-    int64_t resume_at         # ns; accept failed for want of descriptors and is tried again then; 0: it is on
+    bint watched
 
 ctypedef struct Timeouts:     # ns
     int64_t first_byte
@@ -95,12 +96,11 @@ ctypedef struct Engine:
     Connection **slabs
     uint32_t slabs_count
     Connection *free
-    uint32_t open             # connections
-    uint32_t busy             # of them, with a request under way
+    uint32_t open
     uint32_t open_max
     Listener listeners[LISTENERS_MAX]
     uint16_t listeners_count
-    bint accepting
+    int64_t accept_again      # ns; accept failed for want of descriptors, and is tried again then
     Handle waker
     int64_t now               # ns; the loop's clock, read once a turn
     bint put_some             # requests were put since the queue was last told to wake
@@ -121,3 +121,4 @@ cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil
 cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil
 cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil
 cdef void engine_wake(Engine *engine) noexcept nogil
+cdef bint engine_is_draining(Engine *engine) noexcept nogil

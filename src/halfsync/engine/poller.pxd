@@ -30,6 +30,8 @@ ctypedef struct Handle:
 # The engine, as a poller sees it. All are called on the engine's thread.
 ctypedef struct PollerUser:
     void *engine
+    # The wait is over: what follows happened by now.
+    void (*awake)(void *engine) noexcept nogil
     # Where to receive to. NULL: not now, and say no more until resume.
     char *(*room)(void *engine, Handle *handle, size_t *room) noexcept nogil
     # length > 0: bytes at data; 0: the peer's end; -EAGAIN: nothing was there; -errno. Returns RECEIVE_*.

@@ -5,7 +5,7 @@ completion would only pass on what the kernel reports, and the engine would not 
 All functions run on the engine's thread. A handle may be removed by the engine during any callback, so nothing of it is
 touched after a callback unless its return value allows it.
 """
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO, EWOULDBLOCK, errno
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO, errno
 from libc.string cimport memset
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -90,7 +90,7 @@ cdef int complete_receive(Poller *poller, Handle *handle) noexcept nogil:
                 break
         if length < 0:
             handle.readable = False
-            if errno == EAGAIN or errno == EWOULDBLOCK:
+            if errno == EAGAIN:
                 return poller.user.received(poller.user.engine, handle, data, -EAGAIN)
             return poller.user.received(poller.user.engine, handle, data, -errno)
         if <size_t> length < room:
@@ -123,7 +123,7 @@ cdef int64_t sent_or_later(Poller *poller, Handle *handle, ssize_t sent) noexcep
     """Turn a send's result into bytes, POLLER_LATER or -errno."""
     if sent >= 0:
         return sent
-    if errno == EAGAIN or errno == EWOULDBLOCK or errno == EINTR:
+    if errno == EAGAIN or errno == EINTR:
         poller.want_send(poller, handle)
         return POLLER_LATER
     return -errno

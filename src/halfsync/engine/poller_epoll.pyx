@@ -143,6 +143,7 @@ cdef int epoll_turn(Poller *poller, int timeout_ms) noexcept nogil:
     cdef Handle *handle
     cdef int happened, position
     happened = epoll_wait(poller.fd, events, EVENTS_PER_TURN, 0 if left_over > 0 else timeout_ms)
+    poller.user.awake(poller.user.engine)
     if happened < 0:
         return 0 if errno == EINTR else -errno
     for position in range(happened):

@@ -171,6 +171,7 @@ cdef int poll_turn(Poller *poller, int timeout_ms) noexcept nogil:
     cdef uint32_t position
     cdef char drained[8]
     cdef int happened = c_poll(slots.descriptors, slots.length, timeout_ms)
+    poller.user.awake(poller.user.engine)
     if happened < 0:
         return 0 if errno == EINTR else -errno
     position = slots.length

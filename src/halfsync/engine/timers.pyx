@@ -12,7 +12,7 @@ cdef void wheel_init(Wheel *wheel, int64_t now) noexcept nogil:
     """Make an empty wheel whose time is now."""
     cdef int slot
     wheel.tick = <uint64_t> now >> TICK_SHIFT
-    for slot in range(SLOTS // 64):
+    for slot in range(WORDS):
         wheel.occupied[slot] = 0
     for slot in range(SLOTS):
         wheel.slots[slot].next = wheel.slots[slot].previous = &wheel.slots[slot]
