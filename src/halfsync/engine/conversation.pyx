@@ -120,7 +120,10 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     connection.phase = PHASE_TURN
     connection.exchange.framed_ns = connection.since = engine.now
     connection.probed = False
-    store_uint(&connection.owner, OWNER_QUEUE)
+    # What was left in the socket, or the client's end, has had its event: it will not come again.
+    store_uint(
+        &connection.owner,
+        OWNER_QUEUE + (OWNER_EVENT if connection.handle.readable or connection.handle.ended else 0))
     cdef int64_t ticket = queue_put(engine.queue, connection, engine.now)
     if ticket < 0:
         store_uint(&connection.owner, OWNER_ENGINE)

@@ -35,5 +35,6 @@ cdef class EnvironFactory:
 
     cdef dict make(self, Exchange *exchange, const Origin *origin, double waited_s, object body)
     cdef NameSlot *slot_of(self, const char *name, int length)
+    cdef object value_of(self, NameSlot *slot, const char *data, int length)
     cdef object add_fields(self, dict environ, Exchange *exchange)
     cdef str address_text(self, const Origin *origin, int *port)

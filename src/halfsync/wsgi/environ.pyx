@@ -8,7 +8,7 @@ All of it is used under the GIL.
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
-from cpython.dict cimport PyDict_Copy, PyDict_SetItem
+from cpython.dict cimport PyDict_Copy, PyDict_SetItem, PyDict_Size
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 
@@ -16,7 +16,6 @@ from halfsync.http.parser cimport Field, Head
 
 cdef extern from "Python.h":
     str PyUnicode_DecodeLatin1(const char *data, Py_ssize_t length, const char *errors)
-    str PyUnicode_FromKindAndData(int kind, const void *data, Py_ssize_t length)
     str PyUnicode_InternFromString(const char *text)
     PyObject *PyDict_SetDefault(dict target, object key, object value) except NULL
 
@@ -196,6 +195,7 @@ cdef class EnvironFactory:
         cdef NameSlot *slot
         cdef PyObject *present
         cdef int position
+        cdef Py_ssize_t size = PyDict_Size(environ)
         cdef object key, value
         for position in range(head.fields_count):
             field = &head.fields[position]
@@ -211,10 +211,11 @@ cdef class EnvironFactory:
                     continue
                 value = text_of(data + field.value, field.value_length)
             present = PyDict_SetDefault(environ, key, value)
-            if present != <PyObject *> value:
-                # A value shared between two equal fields is the same object: SetDefault cannot tell it from a first.
+            if PyDict_Size(environ) == size:
                 joined = "; " if key == HTTP_COOKIE else ", "
                 PyDict_SetItem(environ, key, f"{<object> present}{joined}{value}")
+            else:
+                size += 1
         if head.chunked:
             # The body was decoded: to the application it is one of known length.
             environ.pop(HTTP_TRANSFER_ENCODING, None)
