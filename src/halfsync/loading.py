@@ -24,12 +24,14 @@ DEFAULT_NAMES = ("application", "app")
 def load_application(target: str, *, factory: bool = False, chdir: str | None = None) -> Application:
     """Import what ``target`` names and return the WSGI callable.
 
-    ``target`` is ``module``, ``module:callable`` or ``module:object.attribute``; without a name, ``application``
-    and then ``app`` is taken. With ``factory`` the callable is called without arguments and its result is the
-    application. ``chdir`` becomes the working directory, which is put first in ``sys.path``.
+    ``target`` is ``module``, ``module:callable`` or ``module:object.attribute``; without a name,
+    ``application`` and then ``app`` is taken. With ``factory`` the callable is called without arguments
+    and its result is the application. ``chdir`` becomes the working directory, which is put first in
+    ``sys.path``.
 
-    Raises LoadError for whatever the target or the application does wrong (its ``traceback`` is set when it was
-    the application), and UsageError when ``chdir`` cannot be entered. KeyboardInterrupt passes through.
+    Raises LoadError for whatever the target or the application does wrong (its ``traceback`` is set when
+    it was the application), and UsageError when ``chdir`` cannot be entered. KeyboardInterrupt passes
+    through.
     """
     module_name, name = _split(target)
     _enter(chdir)
@@ -89,8 +91,8 @@ def _import(module_name: str, target: str) -> ModuleType:
 def _is_missing(error: BaseException, module_name: str) -> bool:
     """Tell that the target itself is not there from an import inside it that fails.
 
-    The latter has frames of the application in its traceback; the former has none. The name alone would not do:
-    a package may well import a part of itself that is not there.
+    The latter has frames of the application in its traceback; the former has none. The name alone would
+    not do: a package may well import a part of itself that is not there.
     """
     if not isinstance(error, ModuleNotFoundError) or error.name is None:
         return False
@@ -190,7 +192,7 @@ def _check_arguments(application: Callable[..., Any], name: str, target: str) ->
     """Refuse now what would fail at every request: an ASGI application, or a factory that nobody calls."""
     import inspect  # noqa: PLC0415 - settings have loaded it already; loading alone need not
 
-    call = application if inspect.isroutine(application) else getattr(type(application), "__call__", None)
+    call = application if inspect.isroutine(application) else type(application).__call__
     if inspect.iscoroutinefunction(call):
         remedy = "halfsync serves WSGI; wrap it, for example with a2wsgi, or use an ASGI server"
         raise LoadError(
