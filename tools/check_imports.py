@@ -82,8 +82,8 @@ def find_imports(module: str, files: Iterable[Path], modules: Mapping[str, objec
             if level:
                 parents = package.split(".")
                 base = ".".join([*parents[: len(parents) - level + 1], *([source] if source else [])])
-            for name in names or ("",):
-                target = f"{base}.{name}" if f"{base}.{name}" in modules else base
+            named = (f"{base}.{name}" for name in names or ("",))
+            for target in dict.fromkeys(full if full in modules else base for full in named):
                 if target.split(".")[0] == PACKAGE and target != module:
                     yield Import(module, target, str(path), line)
 

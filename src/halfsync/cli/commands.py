@@ -26,20 +26,21 @@ SOURCES = (
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; raises StartError and KeyboardInterrupt."""
+    completed = _with_command(arguments)
     try:
-        result = cli.main(_with_command(arguments), prog_name="halfsync", standalone_mode=False)
+        result = cli.main(completed, prog_name="halfsync", standalone_mode=False)
     except click.Abort:
         raise KeyboardInterrupt from None  # which it was, before click renamed it
     except click.UsageError as error:
-        raise _in_our_words(error) from None
+        raise _in_our_words(error, completed[0]) from None
     return result if isinstance(result, int) else 0
 
 
-def _in_our_words(error: click.UsageError) -> UsageError:
+def _in_our_words(error: click.UsageError, command: str) -> UsageError:
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         close = _near(error.option_name, error.possibilities) or error.possibilities[0]
         return UsageError(f"no such option {error.option_name}", remedy=f"did you mean {close}?")
-    path = error.ctx.command_path if error.ctx else "halfsync"
+    path = f"halfsync {command}" if command in cli.commands else "halfsync"
     problem = error.format_message().rstrip(".")
     return UsageError(problem[:1].lower() + problem[1:], remedy=f"see `{path} --help`")
 
