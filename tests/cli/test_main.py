@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import halfsync
 from halfsync.cli import main
 from halfsync.errors import BindError
 from halfsync.settings import SETTINGS, Settings
@@ -51,6 +52,11 @@ def replace_server(monkeypatch: pytest.MonkeyPatch, serve: Callable[..., None]) 
     monkeypatch.setitem(sys.modules, "halfsync.server", server)
 
 
+def environment(**extra: str) -> dict[str, str]:
+    """Let another process import the halfsync that this one tests, whatever its working directory."""
+    return {**os.environ, "PYTHONPATH": str(Path(halfsync.__file__).parent.parent), **extra}
+
+
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the command line as a process of its own."""
     return subprocess.run(
@@ -59,7 +65,7 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, **environ},
+        env=environment(**environ),
     )
 
 
@@ -140,7 +146,11 @@ def test_a_real_interrupt_while_loading_is_quiet(project: Path) -> None:
     # The application tells when it is being loaded, so that the signal can come at no other time.
     (project / "waits.py").write_text("import signal\nprint('loading', flush=True)\nsignal.pause()\n")
     with subprocess.Popen(
-        [sys.executable, "-m", "halfsync", "waits"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "halfsync", "waits"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "loading\n"
@@ -261,9 +271,11 @@ def test_starting_stays_light() -> None:
         "asyncio", "difflib", "email", "importlib.metadata", "json", "logging", "pathlib", "ssl",
         "subprocess", "tempfile", "tomllib", "traceback", "unittest", "urllib",
     }  # fmt: skip
-    code = "import halfsync.cli.commands, sys; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    bare = subprocess.run(
-        [sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    print_modules = "import sys; print(*sys.modules)"
+    bare, loaded = (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
+        )
+        for code in (print_modules, f"import halfsync.cli.commands; {print_modules}")
     )
-    assert heavy & (set(done.stdout.split()) - set(bare.stdout.split())) == set()
+    assert heavy & (set(loaded.stdout.split()) - set(bare.stdout.split())) == set()

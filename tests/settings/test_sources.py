@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from halfsync.errors import UsageError
-from halfsync.settings import SETTINGS, Settings, resolve
+from halfsync.settings import SETTINGS, Setting, Settings, resolve
 
 
 def settle(directory: Path, environ: dict[str, str] | None = None, **flags: object) -> Settings:
@@ -39,8 +39,8 @@ def test_each_origin_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_every_setting_has_its_variable(tmp_path: Path, setting: object) -> None:
-    name = setting.name  # type: ignore[attr-defined]
+def test_every_setting_has_its_variable(tmp_path: Path, setting: Setting) -> None:
+    name = setting.name
     with pytest.raises(UsageError) as caught:
         settle(tmp_path, {f"HALFSYNC_{name.upper()}": "\0"})
     assert caught.value.origin == f"$HALFSYNC_{name.upper()}"

@@ -1,13 +1,15 @@
 """The options of ``serve`` and ``check``, made from the declaration of the settings."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from halfsync.settings import GROUPS, SETTINGS, Setting
 from halfsync.settings.kinds import Binds, Flag
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 HELP_WIDTH = 80
 NAMES_WIDTH = 26  # the names of an option and its value fit, so that all sections line up
@@ -109,6 +111,8 @@ def _rows(params: Sequence[click.Parameter], ctx: click.Context, group: str | No
     return rows
 
 
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell asks for it
+
     assert isinstance(param, SettingOption)
     return [CompletionItem(name) for name in param.setting.kind.choices if name.startswith(incomplete)]
