@@ -109,7 +109,7 @@ BARS = (
     ),
     Bar("64 KiB POST: less CPU per request than every peer", ahead_in_post),
     Bar("start-up to the first answer: at most 150 ms", below(cells.startup_ms, "start", 150, "ms")),
-    Bar("resident memory after a hello load: less than 20 MB", below(cells.rss_mb, "start", 20, "MiB")),
+    Bar("resident memory after a hello load: less than 20 MB", below(cells.rss_mb, "start", 20, "MB")),
 )
 
 

@@ -117,13 +117,13 @@ def startup_ms(cell: Cell) -> float | None:
 
 
 def rss_mb(cell: Cell) -> float | None:
-    """Resident memory in MiB, summed over the server's processes."""
-    return cell.memory.rss_kb / 1024 if cell.memory else None
+    """Resident memory in 10^6 bytes, summed over the server's processes."""
+    return cell.memory.rss_kb * 1024 / 1e6 if cell.memory else None
 
 
 def pss_mb(cell: Cell) -> float | None:
     """The same with pages that several processes map shared out among them."""
-    return cell.memory.pss_kb / 1024 if cell.memory else None
+    return cell.memory.pss_kb * 1024 / 1e6 if cell.memory else None
 
 
 class Results:

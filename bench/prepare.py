@@ -88,7 +88,9 @@ def package_versions(python: Path | str) -> dict[str, str]:
     """The distributions that an interpreter sees, with their versions; empty if it does not run."""
     script = (
         "import importlib.metadata as m, json, platform;"
-        "print(json.dumps({'Python': platform.python_version(),"
+        "import sysconfig;"
+        "free = ', free-threaded' if sysconfig.get_config_var('Py_GIL_DISABLED') else '';"
+        "print(json.dumps({'Python': platform.python_version() + free,"
         " **{d.metadata['Name']: d.version for d in m.distributions()}}))"
     )
     try:

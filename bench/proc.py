@@ -18,11 +18,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+LISTEN = "0A"
+"""The state of a listening socket in /proc/net/tcp."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -103,6 +105,22 @@ def session_memory(session: int) -> Memory:
             elif line.startswith("Pss:"):
                 pss += int(line.split()[1])
     return Memory(rss, pss)
+
+
+def listens(session: int, port: int) -> bool:
+    """Whether a process of the session holds the socket that listens on a local port."""
+    inodes = set()
+    for line in (PROC / "net" / "tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == LISTEN and int(fields[1].split(":")[1], 16) == port:
+            inodes.add(f"socket:[{fields[9]}]")
+    for pid in session_pids(session):
+        with suppress(OSError):
+            for descriptor in (PROC / str(pid) / "fd").iterdir():
+                with suppress(OSError):
+                    if str(descriptor.readlink()) in inodes:
+                        return True
+    return False
 
 
 def busy_s(cpu: int) -> float:

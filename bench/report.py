@@ -13,8 +13,8 @@ from bench.workloads import Kind, Workload
 METHOD = """\
 Each server runs as one process on one processor, wrk with one thread on another. Round r of a workload starts
 every server once, in an order that rotates with r; each is checked, warmed up for a second, then measured.
-Figures are medians over the rounds, with the least and the greatest in brackets. halfsync stands twice in every
-round: where its rows differ that is noise, and a difference of that size between others means nothing.
+Figures are medians over the rounds, with the least and the greatest in brackets. halfsync stands twice in
+every round: where its rows differ that is noise, and a like difference between others means nothing.
 
 CPU is what the kernel's process clocks (in nanoseconds) count for all of a server's processes over the load,
 opening the connections included, divided by the requests that wrk saw completed. It is steadier than requests
@@ -22,6 +22,10 @@ per second, which also depend on how fast wrk is and on what else the machine do
 time too: at a fixed number of connections they say mostly how long the queue is. A row marked (!) had failed
 answers or connections.
 """
+
+
+DISTURBED = 0.1
+"""The share of its processor taken by others from which a row says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +57,24 @@ COLUMNS = {
         Column("requests/s", cells.rps, ",.0f", True),
         Column("p50 µs", cells.p50_us, ",.0f"),
         Column("p99 µs", cells.p99_us, ",.0f"),
-        Column("RSS MiB", cells.rss_mb, ".1f"),
+        Column("RSS MB", cells.rss_mb, ".1f"),
     ),
     Kind.FILE: (
         BYTE_COST,
         Column("MB/s", cells.mb_per_s, ",.0f", True),
-        Column("RSS MiB", cells.rss_mb, ".1f"),
+        Column("RSS MB", cells.rss_mb, ".1f"),
     ),
     Kind.IDLE: (
         Column("bytes/connection", cells.idle_bytes, ",.0f", True),
         Column("held", cells.held, ",.0f"),
         Column("new request ms", cells.answer_ms, ".2f"),
         Column("slowest ms", cells.worst_ms, ".2f", True),
-        Column("RSS MiB", cells.rss_mb, ".1f"),
+        Column("RSS MB", cells.rss_mb, ".1f"),
     ),
     Kind.START: (
         Column("start-up ms", cells.startup_ms, ".0f", True),
-        Column("RSS MiB", cells.rss_mb, ".1f", True),
-        Column("PSS MiB", cells.pss_mb, ".1f"),
+        Column("RSS MB", cells.rss_mb, ".1f", True),
+        Column("PSS MB", cells.pss_mb, ".1f"),
     ),
 }
 BASES = {Kind.LOAD: (COST, "floor"), Kind.FILE: (BYTE_COST, "nginx")}
@@ -81,15 +85,16 @@ def markdown_table(headings: list[str], rows: list[list[str]]) -> str:
     """A Markdown table, padded so that it reads as well in a terminal."""
     table = [headings, *rows]
     widths = [max(len(row[at]) for row in table) for at in range(len(headings))]
+    words = {0, len(headings) - 1}  # the first and the last column hold text, those between hold figures
 
     def line(row: Iterable[str]) -> str:
         padded = (
-            text.ljust(width) if at == 0 else text.rjust(width)
+            text.ljust(width) if at in words else text.rjust(width)
             for at, (text, width) in enumerate(zip(row, widths, strict=True))
         )
         return "| " + " | ".join(padded) + " |"
 
-    rule = [("-" * width) if at == 0 else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
+    rule = ["-" * width if at in words else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
     return "\n".join([line(headings), line(rule), *map(line, rows)])
 
 
@@ -110,6 +115,9 @@ def notes(results: Results, workload: str, server: str) -> str:
         parts.append(f"{bad_status:,} answers not 2xx")
     if sockets:
         parts.append(f"{sockets:,} socket errors")
+    foreign = max((cell.foreign or 0 for cell in results.of(workload, server)), default=0)
+    if foreign > DISTURBED:
+        parts.append(f"{foreign:.0%} of the processor went to others")
     return "; ".join(parts)
 
 
@@ -146,7 +154,8 @@ def quality(results: Results) -> str:
         )
     if foreign:
         lines.append(
-            f"- The servers' processor spent {foreign.mid:.0%} of its time on others, {foreign.high:.0%} at worst."
+            "- The servers' processor spent "
+            f"{foreign.mid:.0%} of its time on others, {foreign.high:.0%} at worst."
         )
     for name in dict.fromkeys(cell.workload for cell in results.cells):
         pair = [results.mid(cells.cpu_us, name, server) for server in bars.OURS]

@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from bench import client
-from bench.proc import pinned, session_pids
+from bench.proc import listens, pinned, session_pids
 
 START_S = 15
 """How long a server may take to its first answer."""
@@ -78,7 +78,11 @@ def running(
         )
     try:
         _await_answer(process, port, started + START_S, log)
-        yield Running(port, process, (time.monotonic() - started) * 1000)
+        server = Running(port, process, (time.monotonic() - started) * 1000)
+        if not listens(server.session, port):
+            # Another program took the port first, and it must not be given a load.
+            raise StartError("did not start: its port is held by another program")
+        yield server
         if process.poll() is not None:
             raise StartError(f"ended under load: {_end(process, log)}")
     finally:
