@@ -15,9 +15,9 @@ from typing import NoReturn
 from bench import client, machine, prepare, report
 from bench.cells import Cell, Results
 from bench.measure import Bench
-from bench.plan import Plan
+from bench.plan import Plan, Step
 from bench.prepare import say
-from bench.running import StartError, free_port, running
+from bench.running import StartError, free_port, running, without_folders
 from bench.servers import APPS, ARMS, Arm, Kit, Role
 from bench.workloads import WORKLOADS, Kind, selected
 
@@ -26,6 +26,8 @@ ROOT = HERE.parent
 RESULTS = HERE / "results"
 BUILD = HERE / "build"
 PEERS = HERE / ".venv"
+INTERRUPTED = 130
+"""The status of a run that was cut short, as a shell gives it to Ctrl-C."""
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -75,7 +77,7 @@ def prepared(arms: Sequence[Arm], bench: Bench, problems: dict[str, str]) -> dic
     if (Role.OURS in roles or Role.FLOOR in roles) and (problem := learn_replies(bench, ours)):
         say(f"halfsync cannot be run, and the floor answers with a stand-in of its replies: {problem}")
         reasons |= {arm.name: problem for arm in arms if arm.role is Role.OURS}
-    return {name: reason for name, reason in reasons.items() if reason}
+    return {name: without_folders(reason) for name, reason in reasons.items() if reason}
 
 
 def learn_replies(bench: Bench, arm: Arm) -> str:
@@ -91,14 +93,13 @@ def learn_replies(bench: Bench, arm: Arm) -> str:
                     reply = client.ask_once(port, workload.path, body, workload.headers)
                     bench.kit.reply(workload.path).write_bytes(reply.head + reply.body)
     except (StartError, OSError, ValueError) as error:
-        return str(error)
+        return without_folders(str(error))
     return ""
 
 
-def measured(plan: Plan, bench: Bench, reasons: dict[str, str]) -> list[Cell]:
+def measured(steps: Sequence[Step], bench: Bench, reasons: dict[str, str]) -> list[Cell]:
     """Measure the cells of a plan. Interrupted, it returns those it has."""
     cells: list[Cell] = []
-    steps = list(plan.steps())
     try:
         for done, step in enumerate(steps, 1):
             name, workload = step.arm.name, step.workload.name
@@ -155,7 +156,7 @@ def interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; the exit status is 0 whatever was measured, 1 if nothing could be."""
+    """Run the benchmark; the status is 0 whatever was measured, 1 if nothing could be, 130 if interrupted."""
     args = arguments(argv)
     signal.signal(signal.SIGTERM, interrupt)
     BUILD.mkdir(exist_ok=True)
@@ -168,8 +169,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench = Bench(kit, server_cpu, load_cpu, args.seconds, prepare.raise_fd_limit())
     plan = Plan(args.workloads, args.arms, args.rounds, args.seconds)
     reasons = prepared(plan.arms, bench, problems)
-    say(f"about {plan.estimate_s() / 60:.0f} minutes for {len(list(plan.steps()))} cells")
-    results = Results(measured(plan, bench, reasons))
+    steps = list(plan.steps())
+    say(f"about {plan.estimate_s() / 60:.1f} minutes for {len(steps)} cells")
+    results = Results(measured(steps, bench, reasons))
     settings = {
         "rounds": str(args.rounds),
         "seconds per load": str(args.seconds),
@@ -185,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = report.render(run, plan.workloads, results)
     save(run, results, text)
     print(report.to_json(run, results) if args.json else text, end="")
-    return 0
+    return INTERRUPTED if len(results.cells) < len(steps) else 0
 
 
 if __name__ == "__main__":

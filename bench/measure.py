@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bench import client, load
 from bench.cells import Cell, Idle
 from bench.proc import busy_s, session_cpu, session_memory
-from bench.running import Running, StartError, free_port, running
+from bench.running import Running, StartError, free_port, running, without_folders
 from bench.servers import APPS, Arm, Kit, Role
 from bench.workloads import HELLO_BYTES, Kind, Workload
 
@@ -49,7 +49,7 @@ class Bench:
                 check(server, workload)
                 return MEASURES[workload.kind](self, arm, server, workload, number)
         except (StartError, WrongAnswerError, load.LoadError, OSError, ValueError) as error:
-            return Cell(arm.name, workload.name, number, failure=str(error))
+            return Cell(arm.name, workload.name, number, failure=without_folders(str(error)))
 
     def environment(self, arm: Arm) -> dict[str, str]:
         """A small environment, so that no setting of the caller's shell reaches a server by accident."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ WANTED_FDS = 65_536
 SPARE_FDS = 500
 """Descriptors kept for everything that is not an idle connection."""
 INSTALL_S = 600
+COMPILE_S = 60
 
 
 def say(text: str) -> None:
@@ -37,16 +39,23 @@ def last_line(text: str) -> str:
     return lines[-1][:120] if lines else "no message"
 
 
+def attempt(args: list[str], timeout_s: float) -> str:
+    """Run a program of the preparation; return what it complained of if it failed, or nothing."""
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        result = subprocess.run(args, capture_output=True, text=True, check=False, timeout=timeout_s, env=env)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return last_line(result.stderr) if result.returncode else ""
+
+
 def system_programs() -> dict[str, str]:
     """Install the system's programs where that is allowed; return those still missing, with what to do."""
     missing = [program for program in SYSTEM_PROGRAMS if shutil.which(program) is None]
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         say(f"installing {' '.join(missing)}")
-        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for args in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *missing]):
-            subprocess.run(
-                ["apt-get", *args], env=env, stdout=subprocess.DEVNULL, check=False, timeout=INSTALL_S
-            )
+        attempt(["apt-get", "update", "-qq"], INSTALL_S)
+        attempt(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], INSTALL_S)
     return {
         program: f"{program} is not installed (for example: sudo apt-get install {program})"
         for program in SYSTEM_PROGRAMS
@@ -56,32 +65,30 @@ def system_programs() -> dict[str, str]:
 
 def peers(folder: Path) -> dict[str, str]:
     """Make the peers' environment, or bring it up to requirements.txt; return what could not be installed."""
-    stamp = folder / "installed.json"
+    stamp = folder / "installed.sha256"
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-    if stamp.exists() and (record := json.loads(stamp.read_text()))["requirements"] == wanted:
-        return dict(record["problems"])
+    if stamp.exists() and stamp.read_text() == wanted:
+        return {}
     say("installing the peers into their own environment (once)")
     python = folder / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=INSTALL_S)
+    lines = (line.split("#")[0].strip() for line in REQUIREMENTS.read_text().splitlines())
+    requirements = [line for line in lines if line]
+    if not python.exists() and (problem := attempt([sys.executable, "-m", "venv", str(folder)], INSTALL_S)):
+        return {package_of(line): f"could not be installed: {problem}" for line in requirements}
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "-q", "install", "--upgrade"]
     problems = {}
-    for line in REQUIREMENTS.read_text().splitlines():
-        if requirement := line.split("#")[0].strip():
-            pip = [
-                str(python),
-                "-m",
-                "pip",
-                "--disable-pip-version-check",
-                "-q",
-                "install",
-                "--upgrade",
-                requirement,
-            ]
-            result = subprocess.run(pip, capture_output=True, text=True, check=False, timeout=INSTALL_S)
-            if result.returncode:
-                problems[requirement.split("<")[0]] = f"could not be installed: {last_line(result.stderr)}"
-    stamp.write_text(json.dumps({"requirements": wanted, "problems": problems}))
+    for line in requirements:
+        if problem := attempt([*pip, line], INSTALL_S):
+            problems[package_of(line)] = f"could not be installed: {problem}"
+    if not problems:
+        # Only a complete environment is left alone: what failed today is tried again in the next run.
+        stamp.write_text(wanted)
     return problems
+
+
+def package_of(requirement: str) -> str:
+    """The name in a requirement."""
+    return re.split(r"[<>=!~\[ ]", requirement, maxsplit=1)[0]
 
 
 def package_versions(python: Path | str) -> dict[str, str]:
@@ -115,12 +122,9 @@ def program_version(args: list[str]) -> str:
 
 def compile_floor(build: Path) -> str:
     """Compile the floor; return the problem, or nothing."""
-    args = ["gcc", "-O2", "-Wall", "-o", str(build / "floor"), str(HERE / "floor" / "floor.c")]
-    try:
-        result = subprocess.run(args, capture_output=True, text=True, check=False, timeout=60)
-    except OSError as error:
-        return f"could not be compiled: {error}"
-    return f"could not be compiled: {last_line(result.stderr)}" if result.returncode else ""
+    source = HERE / "floor" / "floor.c"
+    problem = attempt(["gcc", "-O2", "-Wall", "-o", str(build / "floor"), str(source)], COMPILE_S)
+    return f"could not be compiled: {problem}" if problem else ""
 
 
 def large_file(path: Path) -> None:

@@ -25,7 +25,7 @@ POLL_S = 0.0005
 """How often readiness is tried, and so the resolution of the start-up figure."""
 FIRST_PORT = 20_000
 """Below the ephemeral range, so that no client's connection can hold a port that a server is to be given."""
-FOLDERS = re.compile(r"(?<![\w:])/(?:[\w.+-]+/)*")
+FOLDERS = re.compile(r"(?<![\w:.+-])/(?:[\w.+-]+/)+")
 _ports = count(FIRST_PORT + os.getpid() % 8_000)
 
 
@@ -109,8 +109,12 @@ def _end(process: subprocess.Popen[bytes], log: Path) -> str:
     status = process.returncode
     how = signal.Signals(-status).name if status < 0 else f"exit {status}"
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    # Without folders: a report is read on other machines.
-    return f"{how}: {FOLDERS.sub('', lines[-1])[:120]}" if lines else how
+    return f"{how}: {lines[-1][:120]}" if lines else how
+
+
+def without_folders(text: str) -> str:
+    """A message as a report shows it, which is read on other machines."""
+    return FOLDERS.sub("", text)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
