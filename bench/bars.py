@@ -118,3 +118,13 @@ def table(results: Results) -> list[list[str]]:
     words = {True: "cleared", False: "missed", None: "-"}
     outcomes = ((bar, bar.outcome(results)) for bar in BARS)
     return [[bar.target, measured.text, words[measured.cleared]] for bar, measured in outcomes]
+
+
+def reservations(results: Results) -> str:
+    """The workloads in which halfsync failed or answered wrongly, without which no bar counts as cleared."""
+    faulty = [
+        workload
+        for workload in dict.fromkeys(cell.workload for cell in results.cells)
+        if any(any(results.errors(workload, ours)) or results.failures(workload, ours) for ours in OURS)
+    ]
+    return f"halfsync had failures or errors in {', '.join(faulty)}: see the notes there." if faulty else ""

@@ -43,7 +43,15 @@ def attempt(args: list[str], timeout_s: float) -> str:
     """Run a program of the preparation; return what it complained of if it failed, or nothing."""
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        result = subprocess.run(args, capture_output=True, text=True, check=False, timeout=timeout_s, env=env)
+        result = subprocess.run(
+            args,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+            env=env,
+            stdin=subprocess.DEVNULL,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return last_line(result.stderr) if result.returncode else ""

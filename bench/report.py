@@ -172,6 +172,8 @@ def render(run: Run, workloads: Iterable[Workload], results: Results) -> str:
     """The whole report."""
     parts = [f"# halfsync beside its peers, {run.date}", "## Bars"]
     parts.append(markdown_table(["target", "measured", "verdict"], bars.table(results)))
+    if reservations := bars.reservations(results):
+        parts.append(reservations)
     for workload in workloads:
         if any(cell.workload == workload.name for cell in results.cells):
             parts += [f"## {workload.name}: {workload.title}", workload_table(results, workload)]

@@ -15,7 +15,7 @@ def test_a_failed_attempt_is_its_last_complaint() -> None:
     assert prepare.attempt([sys.executable, "-c", script], 30) == "not found"
     assert prepare.attempt([sys.executable, "-c", ""], 30) == ""
     assert "No such file" in prepare.attempt(["/nowhere/at-all"], 30)
-    assert "timed out" in prepare.attempt([sys.executable, "-c", "import sys; sys.stdin.read(1)"], 0.01)
+    assert "timed out" in prepare.attempt([sys.executable, "-c", "import time; time.sleep(60)"], 0.01)
 
 
 def test_a_peer_that_cannot_be_had_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,12 @@ def test_bars_compare_medians_of_both_halfsync_rows() -> None:
     assert rows[1][2] == "missed"
 
 
+def test_errors_of_halfsync_are_said_beside_the_bars() -> None:
+    good, bad = loaded("halfsync", "hello-64", 6.0), loaded("halfsync-again", "post", 6.0, bad_status=1)
+    assert bars.reservations(Results([good])) == ""
+    assert "errors in post:" in report.render(RUN, WORKLOADS, Results([good, bad]))
+
+
 def test_the_post_bar_names_the_nearest_peer_and_no_floor() -> None:
     cells = [loaded("halfsync", "post", 20.0), loaded("floor", "post", 10.0)]
     cells += [loaded("fastwsgi", "post", 25.0), loaded("granian", "post", 40.0)]
