@@ -11,7 +11,7 @@ from halfsync.http.parser import HeadParser, RequestHead
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What came of some bytes: a whole request, a refusal, or neither yet."""
+    """What came of some bytes: a whole request, a refusal (with a head: of its body), or neither yet."""
 
     head: RequestHead | None = None
     body: bytes = b""
@@ -67,7 +67,7 @@ def read_message(pieces: Iterable[bytes]) -> Message:
         for piece in pieces:
             reader.feed(piece)
     except ProtocolError as error:
-        return Message(status=error.status, reason=error.reason)
+        return Message(head=reader.message().head, status=error.status, reason=error.reason)
     return reader.message()
 
 
