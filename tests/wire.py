@@ -11,7 +11,7 @@ from halfsync.http.parser import HeadParser, RequestHead
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What came of some bytes: a whole request, a refusal, or neither yet."""
+    """What came of some bytes: a whole request, a refusal (with a head: of its body), or neither yet."""
 
     head: RequestHead | None = None
     body: bytes = b""
@@ -67,7 +67,7 @@ def read_message(pieces: Iterable[bytes]) -> Message:
         for piece in pieces:
             reader.feed(piece)
     except ProtocolError as error:
-        return Message(status=error.status, reason=error.reason)
+        return Message(head=reader.message().head, status=error.status, reason=error.reason)
     return reader.message()
 
 
@@ -77,7 +77,7 @@ def by_byte(wire: bytes) -> list[bytes]:
 
 
 def at_random(wire: bytes, seed: int) -> list[bytes]:
-    """Cut at up to eight places, or none, that the seed tells. Pieces may be empty: a parser must bear those."""
+    """Cut at up to eight places that the seed tells. Pieces may be empty: a parser must bear those."""
     chance = random.Random(seed)
     cuts = sorted(chance.randint(0, len(wire)) for _ in range(chance.randint(0, 8)))
     return [wire[a:b] for a, b in zip([0, *cuts], [*cuts, len(wire)], strict=True)]

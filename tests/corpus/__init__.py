@@ -11,13 +11,13 @@ A `.http` file holds cases one after the other::
     Host: a\r\n
     \r\n
 
-The lines up to the first empty one are about the case, the others are its wire. A line break of the file is not
-on the wire, and everything but printable ASCII is written as an escape: ``\r \n \t \\ \xNN``, and
+The lines up to the first empty one are about the case, the others are its wire. A line break of the file is
+not on the wire, and everything but printable ASCII is written as an escape: ``\r \n \t \\ \xNN``, and
 ``\{8000:a}`` for ``a`` eight thousand times. Lines that begin with ``#`` before the first case are comments.
 
-`expect` is ``accept``, ``incomplete`` (a server must go on waiting) or the status of the refusal. After a refusal the
-connection must be closed. With ``accept``, the other lines tell what must have been understood (see `PROPERTIES`);
-what they do not name is not compared, but for `leftover`, which is empty unless it is told.
+`expect` is ``accept``, ``incomplete`` (a server must go on waiting) or the status of the refusal, after which
+the connection must be closed. With ``accept``, the other lines tell what must have been understood (see
+`PROPERTIES`); what they do not name is not compared, but for `leftover`, which is empty unless it is told.
 """
 
 import re

@@ -66,7 +66,7 @@ cdef void head_reset(Head *head) noexcept nogil:
 cdef int head_parse(Head *head, const char *data, uint32_t length, const HeadLimits *limits) noexcept nogil:
     cdef const char *found
     cdef uint32_t end
-    c_assert(head.searched <= length)
+    c_assert(head.refused or head.searched <= length)
     while not head.refused and not head.length:
         if not head.method_length and read_method(head, data, length) < 0:
             break
