@@ -58,7 +58,7 @@ ctypedef struct Connection:
 
 ctypedef struct Listener:
     Handle handle
-    bint watched
+    bint watched              # by the poller; its descriptor is the engine's own copy
 
 ctypedef struct Timeouts:     # ns
     int64_t first_byte

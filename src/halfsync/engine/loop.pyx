@@ -3,9 +3,11 @@
 A turn: wait; tell each connection what happened to it; take back what workers returned; send what they announced; look
 at the timers that are due; wake a worker if requests were put. Nothing in it blocks but the wait.
 """
-from libc.stdint cimport int64_t, uint32_t
+from libc.errno cimport E2BIG, errno
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
+from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
@@ -32,7 +34,6 @@ from halfsync.request_queue cimport queue_wake
 
 cdef extern from *:
     """
-    #include <errno.h>
     #include <pthread.h>
     #include <signal.h>
     #include <sys/eventfd.h>
@@ -58,7 +59,7 @@ cdef extern from *:
         pthread_t *thread, void *(*run)(void *) noexcept nogil, void *argument, const char *name) nogil
     int pthread_join(pthread_t thread, void **result) nogil
     int eventfd(unsigned int value, int flags) nogil
-    const int EFD_CLOEXEC, EFD_NONBLOCK, errno
+    const int EFD_CLOEXEC, EFD_NONBLOCK
 
 cdef enum:
     WAKER_INDEX = 0xFFFFFFFF
@@ -224,11 +225,25 @@ cdef int wait_ms(Engine *engine) noexcept nogil:
 
 
 cdef void begin_drain(Engine *engine) noexcept nogil:
-    """Take what waits in the backlog, then no more."""
+    """Take what waits in the backlog, then close the listeners: newcomers are refused at once."""
+    cdef int position
+    cdef uint64_t accepted
+    watch_listeners(engine)
+    for position in range(engine.listeners_count):
+        while True:
+            accepted = engine.counters.accepted
+            complete_accept(&engine.poller, &engine.listeners[position].handle)
+            if engine.counters.accepted == accepted:
+                break
+    close_listeners(engine)
+
+
+cdef void close_listeners(Engine *engine) noexcept nogil:
+    """Close the engine's copies of the listening sockets."""
     cdef int position
     for position in range(engine.listeners_count):
-        complete_accept(&engine.poller, &engine.listeners[position].handle)
-    watch_listeners(engine)
+        close(engine.listeners[position].handle.fd)
+    engine.listeners_count = 0
 
 
 cdef void *run(void *engine_) noexcept nogil:
@@ -256,8 +271,22 @@ cdef void *run(void *engine_) noexcept nogil:
         if engine.put_some:
             engine.put_some = False
             queue_wake(engine.queue)
+    engine_sweep(engine)
     close(engine.done_fd)
     return NULL
+
+
+cdef void engine_sweep(Engine *engine) noexcept nogil:
+    """End every connection that no worker has. Also called by whoever joined the loop, while workers still end."""
+    cdef uint32_t index
+    cdef Connection *connection
+    take_returned(engine)
+    take_announced(engine)
+    for index in range(engine.slabs_count * SLAB):
+        connection = connection_at(engine, index)
+        if connection.phase != PHASE_FREE and load_uint(&connection.owner) == OWNER_ENGINE:
+            end_now(engine, connection)
+    take_announced(engine)
 
 
 cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
@@ -301,13 +330,17 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
 
 
 cdef int engine_listen(Engine *engine, int fd) noexcept nogil:
-    """Accept from this listening socket too. It stays the caller's. Before the start only. Returns 0 or -1: too many."""
+    """Accept from this listening socket too; the engine keeps a copy. Before the start only. Returns 0 or -errno."""
     cdef Listener *listener
+    cdef int copy
     if engine.listeners_count == LISTENERS_MAX:
-        return -1
+        return -E2BIG
+    copy = fcntl(fd, F_DUPFD_CLOEXEC, 3)
+    if copy < 0:
+        return -errno
     listener = &engine.listeners[engine.listeners_count]
     memset(listener, 0, sizeof(Listener))
-    listener.handle.fd = fd
+    listener.handle.fd = copy
     listener.handle.kind = HANDLE_LISTENER
     listener.handle.index = LISTENER_INDEX + engine.listeners_count
     engine.listeners_count += 1
@@ -334,15 +367,8 @@ cdef void engine_join(Engine *engine) noexcept nogil:
 
 cdef void engine_close(Engine *engine) noexcept nogil:
     """Free everything. The engine's thread must have ended, and no worker may use it any more."""
-    cdef uint32_t index
-    cdef Connection *connection
-    take_announced(engine)
-    for index in range(engine.slabs_count * SLAB):
-        connection = connection_at(engine, index)
-        if connection.phase != PHASE_FREE:
-            store_uint(&connection.owner, OWNER_ENGINE)
-            end_now(engine, connection)
-    take_announced(engine)
+    engine_sweep(engine)
+    close_listeners(engine)
     connections_free(engine)
     engine.poller.close(&engine.poller)
     if engine.waker.fd >= 0:

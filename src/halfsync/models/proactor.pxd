@@ -18,6 +18,6 @@ cdef class Proactor:
     cdef Engine *engine
     cdef Store *store
     cdef RequestWorkers workers
-    cdef int done_fd          # a pipe's reading end: at its end the engine has ended
+    cdef int read_fd          # a pipe's reading end: at its end the engine has ended
     cdef bint started
     cdef bint joined

@@ -5,6 +5,7 @@ what the socket takes at once; with the first byte that the socket does not take
 with an outbox, and from then on the worker fills the outbox and touches the connection no more.
 """
 import os
+from time import monotonic
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
@@ -18,7 +19,7 @@ from halfsync.engine.engine cimport (
     PHASE_LINGER, PHASE_SENDING, engine_announce, engine_is_draining, engine_release, engine_return,
 )
 from halfsync.engine.loop cimport (
-    engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start,
+    engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start, engine_sweep,
 )
 from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.native.checks cimport check
@@ -46,6 +47,8 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t sendmsg(int fd, const msghdr *message, int flags)
     int shutdown(int fd, int how)
     void reset_on_close "hs_worker_reset_on_close" (int fd)
+
+SWEEP_S = 0.05
 
 # The way of one response out. It lives on the worker's stack, for one turn.
 ctypedef struct ProactorSink:
@@ -201,7 +204,7 @@ cdef class RequestWorkers(WorkerThreads):
         sink.engine = self.engine
         sink.connection = connection
         sink.outbox = NULL
-        sink.gone = load_uint(&connection.peer) == PEER_GONE
+        sink.gone = load_uint(&connection.peer) == PEER_GONE or load_uint(&self.engine.command) == COMMAND_STOP
         origin.address = connection.address
         origin.address_length = connection.address_length
         origin.listener = connection.listener
@@ -220,14 +223,14 @@ cdef class Proactor:
     """One engine and its workers. The server owns it; its methods are called by one thread at a time."""
 
     def __cinit__(self, *_args, **_kwargs):
-        self.done_fd = -1
+        self.read_fd = -1
         self.engine = <Engine *> calloc(1, sizeof(Engine))
         self.store = <Store *> calloc(1, sizeof(Store))
         if self.engine == NULL or self.store == NULL:
             raise MemoryError
 
-    def __init__(self, Bridge bridge, listeners, settings):
-        """Prepare. listeners: descriptors of listening, non-blocking sockets, which stay the caller's."""
+    def __init__(self, Bridge bridge, listeners, settings, unsigned int open_max):
+        """Prepare. listeners: descriptors of listening, non-blocking sockets; open_max: connections at one time."""
         cdef Engine *engine = self.engine
         cdef int result
         self.workers = RequestWorkers(settings.threads, queue_size=settings.queue_size, name="halfsync-worker")
@@ -252,14 +255,15 @@ cdef class Proactor:
         engine.timeouts.keep_alive = nanoseconds(settings.keep_alive)
         engine.timeouts.linger = nanoseconds(2)
         engine.spool_memory = settings.spool_memory
-        engine.open_max = settings.max_connections
+        engine.open_max = open_max
         engine.server_header = settings.server_header
         result = engine_open(engine, settings.poller == "poll")
         if result < 0:
             raise OSError(-result, os.strerror(-result))
         for fd in listeners:
-            if engine_listen(engine, fd) < 0:
-                raise ValueError("more listeners than an engine can watch")
+            result = engine_listen(engine, fd)
+            if result < 0:
+                raise OSError(-result, os.strerror(-result))
 
     def __dealloc__(self):
         if self.engine != NULL and (self.joined or not self.started):
@@ -273,7 +277,7 @@ cdef class Proactor:
         """Start the workers and then the engine."""
         cdef int result
         self.workers.start()
-        self.done_fd, self.engine.done_fd = os.pipe()
+        self.read_fd, self.engine.done_fd = os.pipe()
         result = engine_start(self.engine)
         if result < 0:
             self.workers.close()
@@ -283,7 +287,7 @@ cdef class Proactor:
     @property
     def done_fd(self):
         """A descriptor that becomes readable when the engine has ended."""
-        return self.done_fd
+        return self.read_fd
 
     def drain(self):
         """Accept no more, and let the engine end once everything that was received is answered."""
@@ -298,11 +302,17 @@ cdef class Proactor:
         if not self.started or self.joined:
             return True
         self.stop()
-        with nogil:
-            engine_join(self.engine)
-        os.close(self.done_fd)
-        self.done_fd = -1
-        self.joined = self.workers.close(timeout)
+        if self.read_fd >= 0:
+            with nogil:
+                engine_join(self.engine)
+            os.close(self.read_fd)
+            self.read_fd = -1
+        deadline = monotonic() + timeout
+        while not self.joined:
+            self.joined = self.workers.close(min(SWEEP_S, max(0.0, deadline - monotonic())))
+            engine_sweep(self.engine)  # a worker may wait for room to be made by an engine that has ended
+            if monotonic() >= deadline:
+                break
         return self.joined
 
     def statistics(self):

@@ -242,10 +242,10 @@ class Settings:
         4 * GIB, Size(0, EXA), MEMORY,
         doc="Bytes of all temporary files of one process together.",
         reason="Bounds what slow clients can fill; past it workers wait for them, until the write timeout.")
-    temp_dir: str | None = setting(
-        None, Text("DIR"), MEMORY,
-        doc="Where temporary files are made.",
-        reason="The system's own choice: $TMPDIR, else /tmp.")
+    temp_dir: str = setting(
+        "/tmp", Text("DIR"), MEMORY, convention=("TMPDIR", "{}"),  # noqa: S108 - the files have no names there
+        doc="Where temporary files are made; they have no names there.",
+        reason="Every system has it, and clears it.")
     # fmt: on
 
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
