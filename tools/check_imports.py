@@ -16,10 +16,11 @@ PACKAGE = "halfsync"
 # From the bottom to the top. A module may import from its own row and from the rows before it. A name
 # stands for the module and all that is below it; of two names that fit a module, the longer counts.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "native", "binds", "settings", "loading", "listeners"),
+    ("version", "errors", "log", "native", "binds", "settings", "loading", "listeners"),
     ("http",),
-    ("engine.spool", "engine.queue", "spool", "queue", "threadpool"),
-    ("exchange", "wsgi"),
+    ("spool", "request_queue", "threadpool"),
+    ("exchange", "outbox"),
+    ("wsgi",),
     ("engine",),
     ("models",),
     ("observe",),  # watches all below it; server and supervisor hand it what they know

@@ -6,11 +6,12 @@ first used, so that importing the package costs next to nothing.
 
 from typing import TYPE_CHECKING
 
+from halfsync.version import VERSION as __version__
+
 if TYPE_CHECKING:
     from halfsync.server import Server, serve
     from halfsync.threadpool import ThreadPool, ThreadPoolStatistics
 
-__version__ = "0.1.0"
 __all__ = ["Server", "ThreadPool", "ThreadPoolStatistics", "__version__", "serve"]
 
 _HOMES = {

@@ -13,11 +13,11 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
-from halfsync import __version__
 from halfsync.errors import UsageError
 from halfsync.listeners import Listener, open_listeners
 from halfsync.models.proactor import Proactor
 from halfsync.settings import Settings
+from halfsync.version import VERSION
 from halfsync.wsgi.application import make_bridge
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def serve(
         server.start()
         urls = ", ".join(listener.url for listener in server.listeners)
         say(
-            f"halfsync {__version__} serves {name or getattr(application, '__name__', 'an application')} on {urls} "
+            f"halfsync {VERSION} serves {name or getattr(application, '__name__', 'an application')} on {urls} "
             f"(model {settings.model}, {settings.threads} threads); Ctrl-C stops it"
         )
         run_until_told(server, signals)

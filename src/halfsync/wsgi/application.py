@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from halfsync import __version__
+from halfsync.version import VERSION
 from halfsync.wsgi.body import FileWrapper, Input
 from halfsync.wsgi.bridge import Bridge
 from halfsync.wsgi.environ import EnvironFactory
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def make_bridge(application: Any, servers: list[tuple[str, str]], settings: Settings) -> Bridge:
     """Return the bridge to an application. servers: SERVER_NAME and SERVER_PORT of each listener, in order."""
     constants = {
-        "SERVER_SOFTWARE": f"halfsync/{__version__}",
+        "SERVER_SOFTWARE": f"halfsync/{VERSION}",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
         "wsgi.errors": sys.stderr,
