@@ -1,0 +1,24 @@
+"""The conformance suites run on every implementation: one fixture says which there are."""
+
+from collections.abc import Callable
+from typing import Any
+from wsgiref.validate import validator
+
+import pytest
+
+Wrap = Callable[[Any], Any]
+
+
+@pytest.fixture(params=["epoll", "poll"])
+def poller(request: pytest.FixtureRequest) -> str:
+    """Return each poller in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["plain", "validated"])
+def wrap(request: pytest.FixtureRequest) -> Wrap:
+    """Return a function that leaves an application alone, and one that has the standard library check it.
+
+    The validator raises AssertionError in the application: a test sees that as a 500 or a cut connection.
+    """
+    return validator if request.param == "validated" else lambda app: app
