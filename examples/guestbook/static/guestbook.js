@@ -15,10 +15,10 @@ const preview = document.getElementById("preview");
 picture.addEventListener("change", () => {
   URL.revokeObjectURL(preview.src);
   const [file] = picture.files;
-  preview.hidden = !file;
+  preview.hidden = true; // until it has proved to be a picture
   if (file) preview.src = URL.createObjectURL(file);
 });
-preview.addEventListener("error", () => { preview.hidden = true; });
+preview.addEventListener("load", () => { preview.hidden = false; });
 
 // Times are written in UTC by the server; show them as the visitor's clock does.
 const format = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeStyle: "short" });
