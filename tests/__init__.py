@@ -1,0 +1,1 @@
+"""The tests of halfsync: a package, so that its helpers are imported as tests.client from every folder."""

@@ -1,0 +1,1 @@
+"""The routes in Django: a small project of the usual shape."""
