@@ -9,11 +9,13 @@ import threading
 from dataclasses import dataclass
 from time import monotonic
 
+from libc.string cimport memset
+
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
 from halfsync.native.sync cimport add_uint, init_uint, load_uint, monotonic_ns, sub_uint
 from halfsync.request_queue cimport (
-    TAKEN_CLOSED, TAKEN_ITEM, queue_close, queue_destroy, queue_init, queue_length, queue_put, queue_sleep,
+    TAKEN_CLOSED, TAKEN_ITEM, Taker, queue_close, queue_destroy, queue_init, queue_length, queue_put, queue_sleep,
     queue_try_take, queue_wake,
 )
 
@@ -37,15 +39,18 @@ class ThreadPoolStatistics:
 
 
 cdef class WorkerThreads:
-    """Threads that take items from one queue, one turn an item. Made and closed by one owner."""
+    """Threads that take items from one queue, one turn an item. Made and closed by one owner.
 
-    def __cinit__(self, int threads, *, queue_size, name="worker", **_ignored):
+    watched: the owner calls queue_watch while something waits, so the queue may be patient.
+    """
+
+    def __cinit__(self, int threads, *, queue_size=1024, name="pool", bint watched=False):
         if threads < 1:
             raise ValueError(f"threads must be 1 or more, not {threads}")
         if not 1 <= queue_size <= 1 << 24:
             raise ValueError(f"queue_size must be 1 to {1 << 24}, not {queue_size}")
         init_uint(&self.running, 0)
-        if queue_init(&self.queue, queue_size) < 0:
+        if queue_init(&self.queue, queue_size, watched) < 0:
             raise MemoryError
         self.size = threads
         self.name = name
@@ -75,11 +80,11 @@ cdef class WorkerThreads:
     def _work(self):
         """Take and turn until the queue is closed and empty. Runs in each worker thread."""
         cdef QueueSlot slot
-        cdef bint woken = False
+        cdef Taker taker
         cdef int taken
+        memset(&taker, 0, sizeof(taker))
         while True:
-            taken = queue_try_take(&self.queue, woken, &slot)
-            woken = False
+            taken = queue_try_take(&self.queue, &taker, &slot)
             if taken == TAKEN_ITEM:
                 add_uint(&self.running, 1)
                 try:
@@ -94,8 +99,7 @@ cdef class WorkerThreads:
                 return
             else:
                 with nogil:
-                    queue_sleep(&self.queue)
-                woken = True
+                    queue_sleep(&self.queue, &taker)
 
     def _report(self, error):
         """Hand an exception that a turn raised to threading.excepthook, which prints it unless replaced."""

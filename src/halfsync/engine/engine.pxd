@@ -103,6 +103,9 @@ ctypedef struct Engine:
     int64_t accept_again      # ns; accept failed for want of descriptors, and is tried again then
     Handle waker
     int64_t now               # ns; the loop's clock, read once a turn
+    uint64_t taken            # what the queue had given out when the loop last looked
+    int64_t watched_at        # ns; when that was
+    bint watching             # something waits in the queue, and workers sleep
     bint put_some             # requests were put since the queue was last told to wake
     bint server_header
     char *scratch             # SCRATCH_BYTES, for bytes on their way elsewhere

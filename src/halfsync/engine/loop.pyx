@@ -30,7 +30,7 @@ from halfsync.native.sync cimport (
     init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_attr_t, pthread_t, store_uint, swap_pointer,
 )
 from halfsync.outbox cimport Outbox, outbox_release
-from halfsync.request_queue cimport queue_wake
+from halfsync.request_queue cimport queue_wake, queue_watch
 
 cdef extern from *:
     """
@@ -66,6 +66,7 @@ cdef enum:
     LISTENER_INDEX = 0xFFFF0000  # and above: listeners
 
 cdef int64_t LONGEST_WAIT = 1000000000  # ns
+cdef int64_t WATCH_WAIT = 1000000  # ns; how often the engine looks whether the queue moves, while something waits
 cdef int64_t DRAIN_WAIT = 10000000  # ns; how often a draining engine looks whether it has finished
 cdef int64_t ACCEPT_PAUSE = 100000000  # ns; after accept failed for want of descriptors or memory
 
@@ -218,6 +219,8 @@ cdef int wait_ms(Engine *engine) noexcept nogil:
         wait = min(wait, engine.accept_again - engine.now)
     if load_uint(&engine.command) == COMMAND_DRAIN:
         wait = min(wait, DRAIN_WAIT)
+    if engine.watching:
+        wait = min(wait, WATCH_WAIT)
     store_uint(&engine.sleeping, 1)
     if load_pointer(&engine.returned) != NULL or load_pointer(&engine.announced) != NULL:
         wait = 0
@@ -271,6 +274,10 @@ cdef void *run(void *engine_) noexcept nogil:
         if engine.put_some:
             engine.put_some = False
             queue_wake(engine.queue)
+            engine.watching = True
+        if engine.watching and engine.now - engine.watched_at >= WATCH_WAIT:
+            engine.watched_at = engine.now
+            engine.watching = queue_watch(engine.queue, &engine.taken)
     engine_sweep(engine)
     close(engine.done_fd)
     return NULL

@@ -23,7 +23,7 @@ from halfsync.engine.loop cimport (
 )
 from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.native.checks cimport check
-from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns, store_uint
+from halfsync.native.sync cimport add_uint, load_llong, load_uint, store_uint
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, outbox_append, outbox_append_file, outbox_finish, outbox_open,
     outbox_release,
@@ -193,7 +193,7 @@ cdef class RequestWorkers(WorkerThreads):
         cdef Exchange *exchange = connection.exchange
         cdef ProactorSink sink
         cdef Origin origin
-        cdef int64_t now = monotonic_ns()
+        cdef int64_t now = slot.taken_ns
         cdef int end = TURN_CUT
         cdef unsigned int owner = add_uint(&connection.owner, OWNER_WORKER - OWNER_QUEUE)
         check(owner & ~OWNER_EVENT == OWNER_QUEUE, "a worker takes a connection that was not in the queue")
@@ -233,7 +233,7 @@ cdef class Proactor:
         """Prepare. listeners: descriptors of listening, non-blocking sockets; open_max: connections at one time."""
         cdef Engine *engine = self.engine
         cdef int result
-        self.workers = RequestWorkers(settings.threads, queue_size=settings.queue_size, name="halfsync-worker")
+        self.workers = RequestWorkers(settings.threads, queue_size=settings.queue_size, name="halfsync-worker", watched=True)
         self.workers.engine = engine
         self.workers.bridge = bridge
         self.workers.keep_alive = settings.keep_alive > 0
