@@ -1,0 +1,29 @@
+"""The command line: parse, call, print, and turn every outcome into an exit code.
+
+0: a clean end; 2: a mistake in the usage; 3: the application could not be loaded; 4: a listener could not be
+bound; 130: interrupted before serving.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from halfsync.errors import LoadError, StartError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; a user's mistake is one line on standard error."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        # Imported here, so that an interrupt during the imports ends as quietly as any other.
+        from halfsync.cli.commands import run  # noqa: PLC0415
+
+        return run(given)
+    except StartError as error:
+        if isinstance(error, LoadError):
+            sys.stderr.write(error.traceback)
+        sys.stderr.write(f"halfsync: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED

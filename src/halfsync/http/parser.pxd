@@ -1,9 +1,11 @@
-# The request head and the chunked body, as native code: no I/O, no allocation, no Python objects.
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+# The request head, as native code: no I/O, no allocation, no Python objects. Its body's
+# framing is in chunked.pxd.
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 
 
 cdef enum:
     FIELDS_MAX = 100          # fields in one head; more is 431
+    METHOD_BYTES = 32         # of a method; longer is 501 (the longest registered, UPDATEREDIRECTREF, has 17)
 
 cdef enum TargetForm:
     TARGET_ORIGIN             # /path?query
@@ -11,11 +13,19 @@ cdef enum TargetForm:
     TARGET_AUTHORITY          # host:port, for CONNECT only
     TARGET_ASTERISK           # *, for OPTIONS only
 
+# What Connection fields asked for.
+cdef enum:
+    CONNECTION_CLOSE = 1
+    CONNECTION_KEEP_ALIVE = 2
+    CONNECTION_UPGRADE = 4
+
+# The same refusal comes of every way to cut the bytes into pieces only if request_line and head are above
+# METHOD_BYTES, and head is at least request_line + 4.
 ctypedef struct HeadLimits:
     uint32_t request_line     # bytes, without its CRLF; past it 414
-    uint32_t field            # bytes of one field line, without its CRLF; past it 431
+    uint32_t field            # bytes of one field line, without its CRLF (at most 65535); past it 431
     uint32_t fields           # how many (at most FIELDS_MAX); past it 431
-    uint32_t head             # bytes of the whole head; past it 431
+    uint32_t head             # bytes of the whole head with its empty line (at most 2**31 - 1); past it 431
 
 # One field line. Offsets count from the first byte of the head.
 ctypedef struct Field:
@@ -33,54 +43,35 @@ ctypedef struct Head:
     uint32_t method_length
     uint32_t target           # the request target as it was sent
     uint32_t target_length
-    uint32_t path             # the target's path, not decoded; length 0 means "/" (absolute form) or none (*, CONNECT)
+    uint32_t path             # not decoded; length 0: "/" (absolute form) or none (*, CONNECT)
     uint32_t path_length
     uint32_t query            # what follows the first "?", without it
     uint32_t query_length
-    uint32_t authority        # the authority of an absolute-form target, else of Host; length 0: none was sent
+    uint32_t authority        # of an absolute-form target or of CONNECT, else of Host; length 0: none
     uint32_t authority_length
     int64_t content_length    # bytes; -1: no Content-Length was sent
+    const char *reason        # why the head was refused: a constant text, NULL before that
+    int16_t refused           # the status it was refused with; every later call returns it again
     uint8_t target_form       # TargetForm
     uint8_t minor             # HTTP/1.minor: 0 or 1
     uint8_t chunked           # Transfer-Encoding: chunked
-    uint8_t keep_alive        # what this version and its Connection field ask for
+    uint8_t connection        # CONNECTION_ bits
+    uint8_t keep_alive        # what version and Connection ask for; known when the head is complete
     uint8_t expect_continue   # Expect: 100-continue was sent (1.1 only)
-    uint8_t upgrade           # Connection: upgrade was sent
+    uint8_t upgrade           # Connection: upgrade was sent (1.1 only); known when the head is complete
     uint8_t seen_host
     uint8_t seen_request_line
     uint16_t fields_count
     Field fields[FIELDS_MAX]
 
 
-# What chunked_next says.
-cdef enum ChunkedEvent:
-    CHUNKED_MORE = 0          # everything given was used; give more
-    CHUNKED_DATA = 1          # data_at, data_length tell a piece of the body
-    CHUNKED_END = 2           # the body and its trailer are over; what follows is the next request
-
-ctypedef struct Chunked:
-    uint8_t state
-    uint8_t size_digits
-    uint8_t fields            # trailer fields so far
-    uint32_t extension        # bytes of chunk extensions, over the whole body
-    uint32_t trailer          # bytes of the trailer section
-    uint32_t line             # bytes of the trailer line under way
-    int64_t remaining         # bytes of the current chunk still to come
-
-
 cdef void head_reset(Head *head) noexcept nogil
 
-# Parse what is new in data[0:length], which is the same head as in the last call with bytes added at its end (it may
-# have moved). Returns the bytes of the head when it is complete, 0 when more are needed, and -status when it must be
-# refused (400, 414, 431, 501, 505); after a refusal nothing of the connection may be read as a request.
+# Parse what is new in data[0:length]: the same head as in the last call, with bytes added at its end (it may
+# have moved). Returns the bytes of the head when it is complete, 0 when more are needed, and -status when it
+# must be refused (400, 414, 417, 431, 501, 505); after a refusal nothing of the connection may be read as a
+# request.
 cdef int head_parse(Head *head, const char *data, uint32_t length, const HeadLimits *limits) noexcept nogil
-
-cdef void chunked_reset(Chunked *chunked) noexcept nogil
-
-# Take the next piece of a chunked body from data[0:length]. Returns a ChunkedEvent, or -status. used: how many bytes
-# were taken, the piece of body included.
-cdef int chunked_next(Chunked *chunked, const char *data, size_t length, size_t *used,
-                      size_t *data_at, size_t *data_length) noexcept nogil
 
 # True where the field's name is this one; lower must be in lower case.
 cdef bint name_is(const char *data, const Field *field, const char *lower, uint16_t length) noexcept nogil

@@ -1,0 +1,1 @@
+"""The benchmark: halfsync beside its peers and beside the floor under all of them (`make bench`)."""

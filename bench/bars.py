@@ -1,0 +1,130 @@
+"""The bars halfsync means to clear, each with what was measured. They report; they never fail a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench import cells
+from bench.cells import Metric, Results, ratio
+from bench.servers import ARMS, Role
+
+OURS = tuple(arm.name for arm in ARMS if arm.role is Role.OURS)
+PEERS = tuple(arm.name for arm in ARMS if arm.role is Role.PEER)
+IDLE_HELD = 15_000
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A bar's outcome: the figure in words, and whether it is cleared (None: it could not be measured)."""
+
+    text: str
+    cleared: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A target, and how its figure is taken from the results. The two halfsync rows count together."""
+
+    target: str
+    outcome: Callable[[Results], Measured]
+
+
+UNKNOWN = Measured("not measured", None)
+
+
+def _times(value: float | None, base: float | None, limit: float, unit: str) -> Measured:
+    """Compare two figures: `value` may be at most `limit` times `base`."""
+    share = ratio(value, base)
+    if share is None:
+        return UNKNOWN
+    return Measured(f"{share:.2f} x ({value:.3g} against {base:.3g} {unit})", share <= limit)
+
+
+def beside(
+    metric: Metric, workload: str, server: str, limit: float, unit: str
+) -> Callable[[Results], Measured]:
+    """halfsync beside one other server."""
+    return lambda r: _times(r.mid(metric, workload, *OURS), r.mid(metric, workload, server), limit, unit)
+
+
+def below(metric: Metric, workload: str, limit: float, unit: str) -> Callable[[Results], Measured]:
+    """halfsync's own median against a fixed limit."""
+
+    def outcome(results: Results) -> Measured:
+        value = results.mid(metric, workload, *OURS)
+        return UNKNOWN if value is None else Measured(f"{value:.4g} {unit}", value <= limit)
+
+    return outcome
+
+
+def growth(results: Results) -> Measured:
+    """The cost of a request at 1,000 connections over that at 64."""
+    many, few = (results.mid(cells.cpu_us, name, *OURS) for name in ("hello-1000", "hello-64"))
+    return _times(many, few, 1.2, "µs")
+
+
+def ahead_in_post(results: Results) -> Measured:
+    """halfsync against whichever peer spends least on a POST."""
+    mids = {peer: results.mid(cells.cpu_us, "post", peer) for peer in PEERS}
+    known = {peer: mid for peer, mid in mids.items() if mid is not None}
+    if not known:
+        return UNKNOWN
+    best = min(known, key=lambda peer: known[peer])
+    measured = _times(results.mid(cells.cpu_us, "post", *OURS), known[best], 1.0, "µs")
+    return (
+        measured
+        if measured is UNKNOWN
+        else Measured(f"{measured.text}, {best} being the nearest", measured.cleared)
+    )
+
+
+def answered_beside_idle(results: Results) -> Measured:
+    """Whether 15,000 connections stay open while new ones are answered at once, in the worst round."""
+    held = results.spread(cells.held, "idle", *OURS)
+    worst = results.spread(cells.worst_ms, "idle", *OURS)
+    if held is None or worst is None:
+        return UNKNOWN
+    text = f"{held.low:,.0f} held; slowest new request {worst.high:.2f} ms"
+    return Measured(text, held.low >= IDLE_HELD and worst.high < 10)
+
+
+BARS = (
+    Bar(
+        "hello-64: CPU per request at most 1.0 x fastwsgi's",
+        beside(cells.cpu_us, "hello-64", "fastwsgi", 1.0, "µs"),
+    ),
+    Bar(
+        "hello-64: CPU per request at most 1.5 x the floor's",
+        beside(cells.cpu_us, "hello-64", "floor", 1.5, "µs"),
+    ),
+    Bar("hello-1000: CPU per request at most 1.2 x its own hello-64", growth),
+    Bar(
+        "idle connection: at most 1 KB (growth of PSS: the process's own memory, not the kernel's socket)",
+        below(cells.idle_bytes, "idle", 1024, "bytes"),
+    ),
+    Bar("15,000 idle connections held, and a new request answered in less than 10 ms", answered_beside_idle),
+    Bar(
+        "100 MB file: CPU per byte at most nginx's", beside(cells.cpu_s_per_gb, "file", "nginx", 1.0, "s/GB")
+    ),
+    Bar("64 KiB POST: less CPU per request than every peer", ahead_in_post),
+    Bar("start-up to the first answer: at most 150 ms", below(cells.startup_ms, "start", 150, "ms")),
+    Bar("resident memory after a hello load: less than 20 MB", below(cells.rss_mb, "start", 20, "MB")),
+)
+
+
+def table(results: Results) -> list[list[str]]:
+    """The rows of the report's section on the bars."""
+    words = {True: "cleared", False: "missed", None: "-"}
+    outcomes = ((bar, bar.outcome(results)) for bar in BARS)
+    return [[bar.target, measured.text, words[measured.cleared]] for bar, measured in outcomes]
+
+
+def reservations(results: Results) -> str:
+    """The workloads in which halfsync failed or answered wrongly, without which no bar counts as cleared."""
+    faulty = [
+        workload
+        for workload in dict.fromkeys(cell.workload for cell in results.cells)
+        if any(any(results.errors(workload, ours)) or results.failures(workload, ours) for ours in OURS)
+    ]
+    return f"halfsync had failures or errors in {', '.join(faulty)}: see the notes there." if faulty else ""

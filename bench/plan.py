@@ -1,0 +1,61 @@
+"""What a run will do, before it does it: the rounds, their order, and about how long they take. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.measure import WARM_UP_S
+from bench.servers import Arm
+from bench.workloads import Kind, Workload
+
+SHORT_ROUNDS = 3
+"""Rounds of idle connections: memory hardly varies, and a herd takes long to open."""
+CELL_S = 0.8
+"""About how long a cell takes besides its loads: starting, checking and stopping the server."""
+IDLE_CELL_S = 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One cell to be measured."""
+
+    workload: Workload
+    number: int
+    arm: Arm
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The cells of a run, in the order they are measured."""
+
+    workloads: tuple[Workload, ...]
+    arms: tuple[Arm, ...]
+    rounds: int
+    seconds: int
+
+    def steps(self) -> Iterator[Step]:
+        """Every cell: workload by workload, round by round, each round in an order of its own."""
+        for workload in self.workloads:
+            arms = [arm for arm in self.arms if arm.takes(workload)]
+            for number in range(self._rounds_of(workload)):
+                for arm in rotated(arms, number):
+                    yield Step(workload, number, arm)
+
+    def estimate_s(self) -> float:
+        """About how long the run takes, with every server able to run."""
+        return sum(self._cell_s(step.workload) for step in self.steps())
+
+    def _rounds_of(self, workload: Workload) -> int:
+        return min(self.rounds, SHORT_ROUNDS) if workload.kind is Kind.IDLE else self.rounds
+
+    def _cell_s(self, workload: Workload) -> float:
+        if workload.kind is Kind.IDLE:
+            return IDLE_CELL_S
+        return CELL_S + WARM_UP_S + (0 if workload.kind is Kind.START else self.seconds)
+
+
+def rotated(arms: Sequence[Arm], number: int) -> list[Arm]:
+    """The arms in the order of one round: each comes first in turn, so that none is always first or last."""
+    at = number % len(arms) if arms else 0
+    return [*arms[at:], *arms[:at]]

@@ -1,0 +1,196 @@
+"""The report: one Markdown text for the terminal and the file, and the raw cells as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from bench import bars, cells
+from bench.cells import Metric, Results, Spread, ratio
+from bench.workloads import Kind, Workload
+
+METHOD = """\
+Each server runs as one process on one processor, wrk with one thread on another. Round r of a workload starts
+every server once, in an order that rotates with r; each is checked, warmed up for a second, then measured.
+Figures are medians over the rounds, with the least and the greatest in brackets. halfsync stands twice in
+every round: where its rows differ that is noise, and a like difference between others means nothing.
+
+CPU is what the kernel's process clocks (in nanoseconds) count for all of a server's processes over the load,
+opening the connections included, divided by the requests that wrk saw completed. It is steadier than requests
+per second, which also depend on how fast wrk is and on what else the machine does. Latencies hold wrk's own
+time too: at a fixed number of connections they say mostly how long the queue is. A row marked (!) had failed
+answers or connections.
+"""
+
+
+DISTURBED = 0.1
+"""The share of its processor taken by others from which a row says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the report says about a run besides its cells."""
+
+    date: str
+    machine: dict[str, str]
+    versions: dict[str, str]
+    commands: dict[str, str]
+    settings: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A figure of a table: its heading, how it is taken from a cell, and its format."""
+
+    heading: str
+    metric: Metric
+    format: str
+    spread: bool = False
+
+
+COST = Column("CPU µs/request", cells.cpu_us, ".2f", True)
+BYTE_COST = Column("CPU s/GB", cells.cpu_s_per_gb, ".3f", True)
+COLUMNS = {
+    Kind.LOAD: (
+        COST,
+        Column("requests/s", cells.rps, ",.0f", True),
+        Column("p50 µs", cells.p50_us, ",.0f"),
+        Column("p99 µs", cells.p99_us, ",.0f"),
+        Column("RSS MB", cells.rss_mb, ".1f"),
+    ),
+    Kind.FILE: (
+        BYTE_COST,
+        Column("MB/s", cells.mb_per_s, ",.0f", True),
+        Column("RSS MB", cells.rss_mb, ".1f"),
+    ),
+    Kind.IDLE: (
+        Column("bytes/connection", cells.idle_bytes, ",.0f", True),
+        Column("held", cells.held, ",.0f"),
+        Column("new request ms", cells.answer_ms, ".2f"),
+        Column("slowest ms", cells.worst_ms, ".2f", True),
+        Column("RSS MB", cells.rss_mb, ".1f"),
+    ),
+    Kind.START: (
+        Column("start-up ms", cells.startup_ms, ".0f", True),
+        Column("RSS MB", cells.rss_mb, ".1f", True),
+        Column("PSS MB", cells.pss_mb, ".1f"),
+    ),
+}
+BASES = {Kind.LOAD: (COST, "floor"), Kind.FILE: (BYTE_COST, "nginx")}
+"""The column that a workload's servers are also given as a ratio of, and the row it is a ratio to."""
+
+
+def markdown_table(headings: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, padded so that it reads as well in a terminal."""
+    table = [headings, *rows]
+    widths = [max(len(row[at]) for row in table) for at in range(len(headings))]
+    words = {0, len(headings) - 1}  # the first and the last column hold text, those between hold figures
+
+    def line(row: Iterable[str]) -> str:
+        padded = (
+            text.ljust(width) if at in words else text.rjust(width)
+            for at, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "| " + " | ".join(padded) + " |"
+
+    rule = ["-" * width if at in words else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
+    return "\n".join([line(headings), line(rule), *map(line, rows)])
+
+
+def figure(spread: Spread | None, column: Column) -> str:
+    """A figure as its cell shows it: 7.10 [6.95-7.40]."""
+    if spread is None:
+        return "-"
+    mid, low, high = (format(value, column.format) for value in (spread.mid, spread.low, spread.high))
+    return f"{mid} [{low}-{high}]" if column.spread and low != high else mid
+
+
+def notes(results: Results, workload: str, server: str) -> str:
+    """What a reader must know about a row: failures, errors, a herd that was cut short."""
+    bad_status, sockets = results.errors(workload, server)
+    stops = {cell.idle.stopped for cell in results.of(workload, server) if cell.idle and cell.idle.stopped}
+    parts = [*results.failures(workload, server), *sorted(stops)]
+    if bad_status:
+        parts.append(f"{bad_status:,} answers not 2xx")
+    if sockets:
+        parts.append(f"{sockets:,} socket errors")
+    foreign = max((cell.foreign or 0 for cell in results.of(workload, server)), default=0)
+    if foreign > DISTURBED:
+        parts.append(f"{foreign:.0%} of the processor went to others")
+    return "; ".join(parts)
+
+
+def workload_table(results: Results, workload: Workload) -> str:
+    """One workload's servers, the cheapest first, those without figures last."""
+    columns = COLUMNS[workload.kind]
+    servers = list(dict.fromkeys(cell.server for cell in results.cells if cell.workload == workload.name))
+    first = {server: results.mid(columns[0].metric, workload.name, server) for server in servers}
+    servers.sort(key=lambda server: (first[server] is None, first[server] or 0.0))
+    base = BASES.get(workload.kind)
+    rows = []
+    for server in servers:
+        marked = server + (" (!)" if any(results.errors(workload.name, server)) else "")
+        row = [marked, *(figure(results.spread(c.metric, workload.name, server), c) for c in columns)]
+        if base:
+            share = ratio(first[server], results.mid(base[0].metric, workload.name, base[1]))
+            row.insert(2, f"{share:.2f}" if share else "-")
+        rows.append([*row, notes(results, workload.name, server)])
+    headings = ["server", *(column.heading for column in columns)]
+    if base:
+        headings.insert(2, f"x {base[1]}")
+    return markdown_table([*headings, "notes"], rows)
+
+
+def quality(results: Results) -> str:
+    """How far the run can be trusted: the two CPU counts against each other, the processor's other users."""
+    measured = [cell for cell in results.cells if cell.cpu is not None and cell.cpu.clock_s >= 1]
+    foreign = Spread.of(cell.foreign for cell in results.cells if cell.foreign is not None)
+    lines = []
+    if measured:
+        gap = max(abs(cell.cpu.ticks_s / cell.cpu.clock_s - 1) for cell in measured if cell.cpu)
+        lines.append(
+            f"- CPU clocks and tick counters differ by at most {gap:.1%} in cells of a second or more."
+        )
+    if foreign:
+        lines.append(
+            "- The servers' processor spent "
+            f"{foreign.mid:.0%} of its time on others, {foreign.high:.0%} at worst."
+        )
+    for name in dict.fromkeys(cell.workload for cell in results.cells):
+        pair = [results.mid(cells.cpu_us, name, server) for server in bars.OURS]
+        if share := ratio(pair[-1], pair[0]):
+            lines.append(f"- {name}: the second halfsync row cost {share:.2f} x the first.")
+    return "\n".join(lines)
+
+
+def _list(items: dict[str, str]) -> str:
+    return "\n".join(f"- {name}: {text}" for name, text in items.items())
+
+
+def render(run: Run, workloads: Iterable[Workload], results: Results) -> str:
+    """The whole report."""
+    parts = [f"# halfsync beside its peers, {run.date}", "## Bars"]
+    parts.append(markdown_table(["target", "measured", "verdict"], bars.table(results)))
+    if reservations := bars.reservations(results):
+        parts.append(reservations)
+    for workload in workloads:
+        if any(cell.workload == workload.name for cell in results.cells):
+            parts += [f"## {workload.name}: {workload.title}", workload_table(results, workload)]
+    parts += [
+        "## Method",
+        METHOD.strip(),
+        "## Quality of this run",
+        quality(results) or "- nothing to compare",
+    ]
+    parts += ["## Machine", _list(run.machine), "## Run", _list(run.settings)]
+    commands = {name: f"`{command}`" for name, command in run.commands.items()}
+    parts += ["## Versions", _list(run.versions), "## Commands", _list(commands)]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_json(run: Run, results: Results) -> str:
+    """The run and its raw cells."""
+    return (
+        json.dumps({"run": asdict(run), "cells": [asdict(cell) for cell in results.cells]}, indent=1) + "\n"
+    )

@@ -1,0 +1,187 @@
+"""The servers that are compared: one table, with how each is run and why so.
+
+Every Python server gets one process, four threads of application code where it has threads, no access log,
+and limits lifted where its default would refuse the workload (1,000 connections, 15,000 idle ones). Where it
+has more settings, it gets those that were measured to cost it the least CPU per request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from bench.workloads import Workload
+
+APPS = Path(__file__).with_name("apps")
+MANY = 20_000
+"""A connection limit beyond any workload."""
+IDLE_MANY = 15_000
+IDLE_FEW = 1_000
+"""For servers with a thread pool in front, which take long to open more."""
+
+
+class Role(Enum):
+    """What a row is there for."""
+
+    OURS = "halfsync"
+    FLOOR = "floor"
+    PEER = "peer"
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """Where the programs are that the arms run."""
+
+    halfsync_python: str
+    halfsync_args: tuple[str, ...]
+    peers: Path
+    build: Path
+
+    def peer(self, program: str) -> str:
+        """A program of the peers' environment."""
+        return str(self.peers / "bin" / program)
+
+    @property
+    def file(self) -> Path:
+        """The large file that the file workload serves."""
+        return self.build / "large.bin"
+
+    def reply(self, path: str) -> Path:
+        """The whole response that the floor gives for a path."""
+        return self.build / f"reply-{path.strip('/') or 'hello'}.bin"
+
+
+Command = Callable[[Kit, int, Workload], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One row: a server and how it is run. `packages` are what it needs from the peers' environment."""
+
+    name: str
+    role: Role
+    command: Command = field(repr=False)
+    packages: tuple[str, ...] = ()
+    idle: int = IDLE_MANY
+    skips: frozenset[str] = frozenset()
+
+    def takes(self, workload: Workload) -> bool:
+        """Whether this row has figures for that workload."""
+        return workload.name not in self.skips
+
+
+def halfsync(kit: Kit, port: int, _: Workload) -> list[str]:
+    where = ["-b", f"127.0.0.1:{port}", "--threads", "4", "--chdir", str(APPS)]
+    return [kit.halfsync_python, "-m", "halfsync", "serve", "app:app", *where, *kit.halfsync_args]
+
+
+def floor(kit: Kit, port: int, workload: Workload) -> list[str]:
+    return [str(kit.build / "floor"), str(port), str(kit.reply(workload.path))]
+
+
+def nginx(kit: Kit, port: int, _: Workload) -> list[str]:
+    config = kit.build / "nginx.conf"
+    config.write_text(nginx_config(kit, port))
+    # -e: before it has read its configuration nginx would log to a file of the system's.
+    return ["nginx", "-p", str(kit.build), "-e", "stderr", "-c", str(config)]
+
+
+def fastwsgi(kit: Kit, port: int, _: Workload) -> list[str]:
+    # One thread runs both the sockets and the application; there is nothing more to choose.
+    return [kit.peer("fastwsgi"), "--host", "127.0.0.1", "--port", str(port), "app:app"]
+
+
+def granian(kit: Kit, port: int, _: Workload) -> list[str]:
+    # Four blocking threads on the multi-threaded runtime, kept to its one thread, cost it least: 13 µs of CPU
+    # per hello, where one blocking thread on the single-threaded runtime costs 15. --backpressure counts
+    # connections.
+    threads = ["--workers", "1", "--blocking-threads", "4", "--runtime-mode", "mt", "--runtime-threads", "1"]
+    limits = ["--backlog", "4096", "--backpressure", str(MANY)]
+    quiet = ["--log-level", "warning", "--no-access-log", "--http", "1", "--no-ws"]
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    return [kit.peer("granian"), "--interface", "wsgi", *threads, *limits, *quiet, *where, "app:app"]
+
+
+def uvicorn(app: str) -> Command:
+    def command(kit: Kit, port: int, _: Workload) -> list[str]:
+        fast = ["--loop", "uvloop", "--http", "httptools", "--ws", "none", "--lifespan", "off"]
+        quiet = ["--no-access-log", "--log-level", "warning", "--no-proxy-headers"]
+        limits = ["--workers", "1", "--timeout-keep-alive", "120"]
+        where = ["--host", "127.0.0.1", "--port", str(port)]
+        return [kit.peer("uvicorn"), *fast, *quiet, *limits, *where, app]
+
+    return command
+
+
+def gunicorn(kit: Kit, port: int, _: Workload) -> list[str]:
+    # gthread is its one threaded worker. The control socket would write to the user's home.
+    threads = ["--workers", "1", "--worker-class", "gthread", "--threads", "4", "--no-control-socket"]
+    limits = ["--worker-connections", str(MANY), "--keep-alive", "120", "--backlog", "4096"]
+    return [
+        kit.peer("gunicorn"),
+        *threads,
+        *limits,
+        "--log-level",
+        "warning",
+        "-b",
+        f"127.0.0.1:{port}",
+        "app:app",
+    ]
+
+
+def waitress(kit: Kit, port: int, _: Workload) -> list[str]:
+    # poll, because select ends at descriptor 1,024. By default it takes no more than 100 connections.
+    limits = ["--threads=4", f"--connection-limit={MANY}", "--asyncore-use-poll", "--backlog=4096"]
+    return [kit.peer("waitress-serve"), *limits, f"--listen=127.0.0.1:{port}", "app:app"]
+
+
+def cheroot(kit: Kit, port: int, _: Workload) -> list[str]:
+    return [kit.peer("python"), "run_cheroot.py", str(port)]
+
+
+def nginx_config(kit: Kit, port: int) -> str:
+    """One worker process, no log, sendfile; static hello beside the file."""
+    temporary = "\n".join(
+        f"    {name}_temp_path {kit.build}/nginx-{name};"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return f"""\
+user root;
+worker_processes 1;
+daemon off;
+pid {kit.build}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections {MANY - 1_000}; }}
+http {{
+{temporary}
+    access_log off;
+    sendfile on;
+    keepalive_requests 100000000;
+    keepalive_timeout 120;
+    default_type text/plain;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location = / {{ return 200 "Hello, World!"; }}
+        location = /file {{ alias {kit.file}; }}
+    }}
+}}
+"""
+
+
+# In the order of the first round. The twin of halfsync stands apart from it, so that the two have different
+# neighbours.
+ARMS = (
+    Arm("halfsync", Role.OURS, halfsync),
+    Arm("fastwsgi", Role.PEER, fastwsgi, ("fastwsgi",)),
+    Arm("floor", Role.FLOOR, floor, skips=frozenset({"file"})),
+    Arm("granian", Role.PEER, granian, ("granian",)),
+    Arm("uvicorn-asgi", Role.PEER, uvicorn("asgi:app"), ("uvicorn", "uvloop", "httptools")),
+    Arm("halfsync-again", Role.OURS, halfsync),
+    Arm("nginx", Role.FLOOR, nginx, skips=frozenset({"page", "post"})),
+    Arm("uvicorn-a2wsgi", Role.PEER, uvicorn("bridged:app"), ("uvicorn", "uvloop", "httptools", "a2wsgi")),
+    Arm("gunicorn", Role.PEER, gunicorn, ("gunicorn",), IDLE_FEW),
+    Arm("waitress", Role.PEER, waitress, ("waitress",), IDLE_FEW),
+    Arm("cheroot", Role.PEER, cheroot, ("cheroot",), IDLE_FEW),
+)

@@ -1,0 +1,98 @@
+"""What the servers are asked to do: one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+T = TypeVar("T")
+
+FILE_BYTES = 100_000_000
+POST_BYTES = 64 * 1024
+PAGE_BYTES = 10 * 1024
+HELLO_BYTES = 13
+
+# With the Host that wrk adds these are twelve: what a browser sends, seen behind a proxy.
+BROWSER_HEADERS = (
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language: en-GB,en;q=0.7,de;q=0.3",
+    "Accept-Encoding: gzip, deflate, br",
+    "Referer: http://shop.example/list?page=2&sort=price",
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-Site: same-origin",
+    "X-Forwarded-For: 203.0.113.9",
+    "X-Forwarded-Proto: https",
+    "Cookie: session=0123456789abcdef0123456789abcdef; theme=dark; consent=1",
+)
+
+
+class Kind(Enum):
+    """How a workload is measured, and so which figures its table shows."""
+
+    LOAD = "requests under load"
+    FILE = "bytes under load"
+    IDLE = "a herd of idle connections"
+    START = "starting, and memory after a load"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One kind of request, by so many kept-alive connections at once."""
+
+    name: str
+    title: str
+    kind: Kind
+    path: str
+    connections: int
+    answer_bytes: int
+    headers: tuple[str, ...] = ()
+    body_bytes: int = 0
+
+
+WORKLOADS = (
+    Workload("hello-1", "13 bytes of text, 1 connection", Kind.LOAD, "/", 1, HELLO_BYTES),
+    Workload("hello-64", "13 bytes of text, 64 connections", Kind.LOAD, "/", 64, HELLO_BYTES),
+    Workload("hello-1000", "13 bytes of text, 1,000 connections", Kind.LOAD, "/", 1000, HELLO_BYTES),
+    Workload(
+        "page",
+        "10 KB, 12 request headers, 64 connections",
+        Kind.LOAD,
+        "/10k",
+        64,
+        PAGE_BYTES,
+        BROWSER_HEADERS,
+    ),
+    Workload(
+        "post",
+        "64 KiB posted and read whole, 16 connections",
+        Kind.LOAD,
+        "/echo",
+        16,
+        len(str(POST_BYTES)),
+        body_bytes=POST_BYTES,
+    ),
+    Workload("file", "a file of 100 MB, 2 connections", Kind.FILE, "/file", 2, FILE_BYTES),
+    Workload("idle", "idle kept-alive connections", Kind.IDLE, "/", 0, HELLO_BYTES),
+    Workload("start", "start-up, and memory after a hello load", Kind.START, "/", 64, HELLO_BYTES),
+)
+
+
+def selected(items: tuple[T, ...], names: str, key: str) -> tuple[T, ...]:
+    """The items that a list names, whole ("hello-64") or by family ("hello"). ValueError for others."""
+    if not names:
+        return items
+    chosen: list[T] = []
+    for name in names.split(","):
+        found = [item for item in items if _belongs(getattr(item, key), name.strip())]
+        if not found:
+            known = ", ".join(getattr(item, key) for item in items)
+            raise ValueError(f"nothing here is called {name.strip()!r}; there are {known}")
+        chosen += found
+    return tuple(item for item in items if item in chosen)
+
+
+def _belongs(item: str, name: str) -> bool:
+    return item == name or item.startswith(name + "-")

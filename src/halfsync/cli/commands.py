@@ -1,0 +1,168 @@
+"""The commands: each resolves the settings, calls what does the work, and prints."""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from halfsync.cli.options import HELP_WIDTH, SettingsCommand, given, with_settings
+from halfsync.errors import UsageError
+from halfsync.loading import Application, load_application
+from halfsync.settings import SETTINGS, Settings, resolve
+
+CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": HELP_WIDTH,
+    "terminal_width": HELP_WIDTH,
+}
+SOURCES = (
+    "Every option is also a variable (--max-body is HALFSYNC_MAX_BODY) and a key of halfsync.toml or of "
+    "[tool.halfsync] in pyproject.toml (max_body). A flag wins over a variable, a variable over the file. "
+    "TIME is like 500ms, 30s, 2m or 1h, SIZE like 64k, 1m or 1g; plain numbers are seconds and bytes."
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; raises StartError and KeyboardInterrupt."""
+    completed = _with_command(arguments)
+    try:
+        result = cli.main(completed, prog_name="halfsync", standalone_mode=False)
+    except click.Abort:
+        raise KeyboardInterrupt from None  # which it was, before click renamed it
+    except click.UsageError as error:
+        raise _in_our_words(error, completed[0]) from None
+    return result if isinstance(result, int) else 0
+
+
+def _in_our_words(error: click.UsageError, command: str) -> UsageError:
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        close = _near(error.option_name, error.possibilities) or error.possibilities[0]
+        return UsageError(f"no such option {error.option_name}", remedy=f"did you mean {close}?")
+    path = f"halfsync {command}" if command in cli.commands else "halfsync"
+    problem = error.format_message().rstrip(".")
+    return UsageError(problem[:1].lower() + problem[1:], remedy=f"see `{path} --help`")
+
+
+def _with_command(arguments: Sequence[str]) -> list[str]:
+    """Put in the ``serve`` that ``halfsync module:callable`` leaves out."""
+    first = arguments[0] if arguments else "--help"
+    own_options = ("-h", "--help", "--version")
+    if first in cli.commands or first in own_options:
+        return list(arguments) or [first]
+    _refuse_misspelt(first)
+    return ["serve", *arguments]
+
+
+def _refuse_misspelt(first: str) -> None:
+    """Catch a misspelt command before it is looked for as a module."""
+    is_module = ":" in first or os.path.exists(first) or os.path.exists(f"{first}.py")  # noqa: PTH110
+    if first.startswith("-") or is_module:
+        return
+    close = _near(first, cli.commands)
+    if close:
+        remedy = f"did you mean {close!r}? An application is named as module:callable"
+        raise UsageError(f"no command {first!r}", remedy=remedy)
+
+
+def _near(name: str, known: Iterable[str]) -> str | None:
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib import metadata  # noqa: PLC0415 - it costs more than the rest of the command line
+
+    try:
+        version = metadata.version("halfsync")
+    except metadata.PackageNotFoundError:
+        version = "(not installed: run from its sources)"
+    click.echo(f"halfsync {version}")
+    ctx.exit()
+
+
+@click.group(context_settings=CONTEXT)
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version,
+    help="Show the version and exit.",
+)  # fmt: skip
+def cli() -> None:
+    """Serve a WSGI application: async where the network is, sync where your
+    code is.
+
+    `halfsync module:callable` is short for `halfsync serve module:callable`.
+    """
+
+
+@cli.command(cls=SettingsCommand, epilog=SOURCES)
+@click.argument("target", metavar="MODULE:CALLABLE")
+@with_settings
+def serve(target: str, **options: Any) -> None:
+    """Serve an application until it is told to stop.
+
+    MODULE:CALLABLE is what to import: `shop.wsgi:application`. Without a name,
+    `application` and then `app` is taken.
+    """
+    settings, application = _prepare(target, options)
+    from halfsync.server import serve as serve_application  # noqa: PLC0415 - check and help do without it
+
+    serve_application(application, settings=settings, name=target)
+
+
+@cli.command(cls=SettingsCommand, epilog=SOURCES, short_help="Load the application and print every setting.")
+@click.argument("target", metavar="MODULE:CALLABLE")
+@with_settings
+def check(target: str, **options: Any) -> None:
+    """Load the application, and print every setting and where it came from.
+
+    Nothing is served and no socket is opened. The exit code is the one that
+    `serve` would end with: 0, 2 for a wrong setting, 3 for an application that
+    cannot be loaded.
+    """
+    settings, _ = _prepare(target, options)
+    click.echo(f"{target} loads, with these settings:\n\n{describe(settings)}")
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def status(arguments: tuple[str, ...]) -> None:
+    """Tell what a running server does (not there yet)."""
+    raise UsageError(
+        "`halfsync status` is not there yet", remedy="the access log (--access-log -) tells most"
+    )
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def compare(arguments: tuple[str, ...]) -> None:
+    """Compare the models under load (not there yet)."""
+    raise UsageError("`halfsync compare` is not there yet", remedy="so far only the model proactor is")
+
+
+def describe(settings: Settings) -> str:
+    """Write the settings as an aligned table of name, value and origin."""
+    rows = [("setting", "value", "from")]
+    for setting in SETTINGS:
+        shown = setting.kind.show(getattr(settings, setting.name))
+        rows.append((setting.name, shown, settings.origins.get(setting.name, "")))
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = (f"{name:{widths[0]}}  {value:{widths[1]}}  {origin}".rstrip() for name, value, origin in rows)
+    return "\n".join(lines)
+
+
+def _prepare(target: str, options: dict[str, Any]) -> tuple[Settings, Application]:
+    settings = resolve(given(options))
+    try:
+        application = load_application(target, factory=settings.factory, chdir=settings.chdir)
+    except UsageError as error:
+        # The loader knows the setting by its name; here it is known where its value came from.
+        origin = settings.origins.get(error.origin, error.origin)
+        raise UsageError(error.problem, origin=origin, remedy=error.remedy) from None
+    finally:
+        # What the application printed while it was loaded comes before anything that the server prints.
+        sys.stdout.flush()
+    return settings, application

@@ -1,0 +1,118 @@
+"""The options of ``serve`` and ``check``, made from the declaration of the settings."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from halfsync.settings import GROUPS, SETTINGS, Setting
+from halfsync.settings.kinds import Binds, Flag
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+HELP_WIDTH = 80
+NAMES_WIDTH = 26  # the names of an option and its value fit, so that all sections line up
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+class SettingOption(click.Option):
+    """One setting as an option; its value stays the text that was typed: settings validate it."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        names = [setting.flag]
+        extra: dict[str, Any] = {"metavar": _metavar(setting)}
+        if isinstance(setting.kind, Flag):
+            # The negative form is for what a file or a variable has turned on.
+            names = [f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"]
+            extra = {"is_flag": True}
+        if setting.short:
+            names.insert(0, f"-{setting.short}")
+        if isinstance(setting.kind, Binds):
+            extra["multiple"] = True
+        if setting.kind.choices:
+            extra["shell_complete"] = _complete
+        super().__init__([setting.name, *names], default=None, help=_help(setting), **extra)
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Write the option's line of help, a flag without the form that changes nothing by itself."""
+        record = super().get_help_record(ctx)
+        if record is None or not self.is_flag:
+            return record
+        return (f"--{'no-' if self.setting.default else ''}{self.setting.flag.removeprefix('--')}", record[1])
+
+
+class SettingsCommand(click.Command):
+    """A command whose options are all settings; its help shows them in their groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group, and the options that are no settings last."""
+        formatter.width = HELP_WIDTH
+        for group in GROUPS:
+            with formatter.section(group):
+                formatter.write_dl(_rows(self.get_params(ctx), ctx, group))
+        with formatter.section("Other"):
+            formatter.write_dl(_rows(self.get_params(ctx), ctx, None))
+        # They have kept a default on one line; now that the lines are made, plain spaces copy better.
+        formatter.buffer[:] = [text.replace(NO_BREAK, " ") for text in formatter.buffer]
+
+
+def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add every setting to a command as an option."""
+    params: list[click.Parameter] = function.__dict__.setdefault("__click_params__", [])
+    params.extend(SettingOption(setting) for setting in reversed(SETTINGS))
+    return function
+
+
+def given(options: dict[str, Any]) -> dict[str, object]:
+    """Keep the options that were on the command line: the others are for other sources to give."""
+    return {name: value for name, value in options.items() if value not in (None, ())}
+
+
+def _help(setting: Setting) -> str:
+    notes: list[str] = []
+    if _metavar(setting) == "NAME":
+        notes.append(setting.kind.metavar)
+    if not isinstance(setting.kind, Flag) and setting.default is not None:
+        notes.append(f"default: {setting.kind.show(setting.default)}")
+    if setting.convention is not None:
+        notes.append(f"or ${setting.convention[0]}")
+    if setting.ready:
+        notes.append(_not_ready(setting))
+    doc = setting.doc
+    if setting.kind.metavar == "" and setting.default:
+        # The help shows the form that turns it off.
+        doc = f"Do not {doc[:1].lower()}{doc[1:]}"
+    return " ".join([doc, *(f"[{note}]".replace(" ", NO_BREAK) for note in notes)])
+
+
+def _metavar(setting: Setting) -> str:
+    """Name the value: the choices themselves where they are short enough for their column."""
+    fits = len(f"{setting.flag} {setting.kind.metavar}") <= NAMES_WIDTH
+    return setting.kind.metavar if fits or not setting.kind.choices else "NAME"
+
+
+def _not_ready(setting: Setting) -> str:
+    if isinstance(setting.kind, Flag):
+        return "not there yet"
+    return "so far only " + ", ".join(setting.kind.show(value) for value in setting.ready)
+
+
+def _rows(params: Sequence[click.Parameter], ctx: click.Context, group: str | None) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for param in params:
+        if isinstance(param, click.Argument):
+            continue
+        if (param.setting.group if isinstance(param, SettingOption) else None) == group:
+            row = param.get_help_record(ctx)
+            if row is not None:
+                rows.append((row[0].ljust(NAMES_WIDTH), row[1]))
+    return rows
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell asks for it
+
+    assert isinstance(param, SettingOption)
+    return [CompletionItem(name) for name in param.setting.kind.choices if name.startswith(incomplete)]

@@ -1,0 +1,95 @@
+"""The table of connections: slabs of records, used again, each with a generation that grows when it is freed.
+
+Only the engine's thread opens and closes. A record is freed when the engine owns it, never while a worker does.
+"""
+from libc.stdlib cimport calloc, free, realloc
+from posix.unistd cimport close
+
+from halfsync.engine.engine cimport OWNER_ENGINE, PEER_HERE, PHASE_FREE, PHASE_SILENT, SLAB
+from halfsync.engine.poller cimport HANDLE_CONNECTION
+from halfsync.engine.timers cimport wheel_clear
+from halfsync.exchange cimport pool_put
+from halfsync.native.checks cimport COUNT_CONNECTION, check, count
+from halfsync.native.sync cimport init_uint, load_uint
+
+
+cdef Connection *connection_at(Engine *engine, uint32_t index) noexcept nogil:
+    """Return the record with this index, free or not. The index must have been given out."""
+    check(index < engine.slabs_count * SLAB, "a connection's index is out of the table")
+    return &engine.slabs[index // SLAB][index % SLAB]
+
+
+cdef int add_slab(Engine *engine) noexcept nogil:
+    """Make SLAB more records. Returns -1 when memory is short."""
+    cdef Connection **slabs = <Connection **> realloc(
+        engine.slabs, (engine.slabs_count + 1) * sizeof(Connection *)
+    )
+    cdef Connection *slab
+    cdef uint32_t position
+    if slabs == NULL:
+        return -1
+    engine.slabs = slabs
+    slab = <Connection *> calloc(SLAB, sizeof(Connection))
+    if slab == NULL:
+        return -1
+    engine.slabs[engine.slabs_count] = slab
+    for position in range(SLAB, 0, -1):
+        slab[position - 1].handle.index = engine.slabs_count * SLAB + position - 1
+        slab[position - 1].next = engine.free
+        engine.free = &slab[position - 1]
+    engine.slabs_count += 1
+    return 0
+
+
+cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil:
+    """Return a record for a socket just accepted. NULL: memory is short."""
+    cdef Connection *connection
+    if engine.free == NULL and add_slab(engine) < 0:
+        return NULL
+    connection = engine.free
+    engine.free = connection.next
+    check(connection.phase == PHASE_FREE, "a connection in use stands in the free list")
+    connection.next = NULL
+    connection.handle.fd = fd
+    connection.handle.kind = HANDLE_CONNECTION
+    init_uint(&connection.owner, OWNER_ENGINE)
+    init_uint(&connection.peer, PEER_HERE)
+    connection.phase = PHASE_SILENT
+    connection.requests = 0
+    connection.probed = False
+    connection.since = engine.now
+    connection.exchange = NULL
+    connection.outbox = NULL
+    engine.open += 1
+    count(COUNT_CONNECTION, 1)
+    return connection
+
+
+cdef void connection_close(Engine *engine, Connection *connection) noexcept nogil:
+    """Close the socket and free the record. The engine must own it, and the outbox must be gone."""
+    check(load_uint(&connection.owner) == OWNER_ENGINE, "a connection is freed that the engine does not own")
+    check(connection.phase != PHASE_FREE and connection.outbox == NULL, "a connection is freed twice or too early")
+    engine.poller.remove(&engine.poller, &connection.handle)
+    wheel_clear(&engine.wheel, &connection.timer)
+    close(connection.handle.fd)
+    if connection.exchange != NULL:
+        pool_put(&engine.pool, connection.exchange)
+        connection.exchange = NULL
+    connection.handle.fd = -1
+    connection.handle.generation += 1
+    connection.phase = PHASE_FREE
+    connection.next = engine.free
+    engine.free = connection
+    engine.open -= 1
+    count(COUNT_CONNECTION, -1)
+
+
+cdef void connections_free(Engine *engine) noexcept nogil:
+    """Free the table. No connection may be open."""
+    cdef uint32_t slab
+    check(engine.open == 0, "the table is freed while connections are open")
+    for slab in range(engine.slabs_count):
+        free(engine.slabs[slab])
+    free(engine.slabs)
+    engine.slabs = NULL
+    engine.slabs_count = 0

@@ -1,0 +1,382 @@
+"""What happens on a connection, from the engine's side: receive, frame, submit, send, end.
+
+Each function is called on the engine's thread, does a bounded amount of work and never blocks. A connection moves
+through the phases of `engine.pxd`; while a worker owns it the engine only notes what happened (OWNER_EVENT) and looks
+at it when it comes back. A function that may free the connection says so, and nothing is touched after it.
+"""
+from libc.errno cimport EAGAIN
+from libc.stdint cimport int64_t
+from posix.uio cimport iovec
+
+from halfsync.engine.connections cimport connection_close
+from halfsync.engine.engine cimport (
+    OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
+    PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce,
+)
+from halfsync.engine.poller cimport (
+    POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file,
+)
+from halfsync.engine.timers cimport wheel_set
+from halfsync.exchange cimport (
+    EXCHANGE_HEAD, Exchange, exchange_follow, exchange_has_more, exchange_received, exchange_room, pool_get, pool_put,
+)
+from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
+from halfsync.native.checks cimport check
+from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
+from halfsync.outbox cimport (
+    OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_FILE, TURN_MEMORY, TURN_WAIT,
+    outbox_abandon, outbox_next, outbox_release, outbox_sent,
+)
+from halfsync.request_queue cimport queue_hold, queue_put, queue_unhold
+
+cdef extern from "<sys/socket.h>" nogil:
+    """
+    static void hs_reset_on_close(int fd) {
+        struct linger now = {1, 0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    }
+    """
+    const int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR
+    ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
+    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
+    int shutdown(int fd, int how)
+    void reset_on_close "hs_reset_on_close" (int fd)
+
+cdef enum:
+    VECTORS = 16
+    SENDS_PER_VISIT = 4  # of one outbox before the others have their turn
+    RETRY_AFTER_S = 1  # told to a client whose request the queue refused
+
+cdef int64_t SECOND = 1000000000
+cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered without asking its client
+
+
+cdef inline bint note_event(Connection *connection) noexcept nogil:
+    """Tell whether the engine owns the connection; else leave a note that it must look at it when it comes back."""
+    cdef unsigned int owner = load_uint(&connection.owner)
+    while owner != OWNER_ENGINE:
+        if cas_uint(&connection.owner, &owner, owner | OWNER_EVENT):
+            return False
+    return True
+
+
+cdef void enter(Engine *engine, Connection *connection, int phase, int64_t timeout) noexcept nogil:
+    """Begin a phase that must go on within `timeout` ns."""
+    check(load_uint(&connection.owner) == OWNER_ENGINE, "a phase is entered on a connection that the engine does not own")
+    connection.phase = phase
+    connection.since = engine.now
+    wheel_set(&engine.wheel, &connection.timer, engine.now + timeout)
+
+
+cdef void end_now(Engine *engine, Connection *connection) noexcept nogil:
+    """Close, whatever was under way. Frees the connection. The engine must own it."""
+    cdef Outbox *outbox = connection.outbox
+    cdef Exchange *exchange
+    if outbox != NULL:
+        connection.outbox = NULL
+        exchange = outbox_abandon(outbox)
+        if exchange != NULL:
+            pool_put(&engine.pool, exchange)
+        outbox_release(outbox)
+    connection_close(engine, connection)
+
+
+cdef void client_left(Engine *engine, Connection *connection) noexcept nogil:
+    """Close a connection whose client left in the middle of something. Frees the connection."""
+    engine.counters.left += 1
+    end_now(engine, connection)
+
+
+cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
+    """Say that nothing more will be sent, and wait for the client to close: what it still sends is dropped.
+
+    Closing at once would reset the connection while a response is on its way (RFC 9112 9.6).
+    """
+    if connection.exchange != NULL:
+        pool_put(&engine.pool, connection.exchange)
+        connection.exchange = NULL
+    shutdown(connection.handle.fd, SHUT_WR)
+    enter(engine, connection, PHASE_LINGER, engine.timeouts.linger)
+
+
+cdef void refuse(Engine *engine, Connection *connection, int status) noexcept nogil:
+    """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request."""
+    cdef char response[REFUSAL_BYTES]
+    cdef Exchange *exchange = connection.exchange
+    cdef bint is_head = (
+        exchange != NULL and exchange.head.method_length == 4 and exchange.data[exchange.head.method] == b"H"
+        and exchange.data[exchange.head.method + 1] == b"E"
+    )
+    cdef int length = write_refusal(
+        response, status, RETRY_AFTER_S if status == 503 else 0, not is_head, engine.server_header
+    )
+    c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
+    engine.counters.refused += 1
+    linger(engine, connection)
+
+
+cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
+    """Put a complete request into the queue. From here on the connection is not the engine's. Returns RECEIVE_*."""
+    connection.phase = PHASE_TURN
+    connection.exchange.framed_ns = connection.since = engine.now
+    connection.probed = False
+    # What was left in the socket, or the client's end, has had its event: it will not come again.
+    store_uint(
+        &connection.owner,
+        OWNER_QUEUE + (OWNER_EVENT if connection.handle.readable or connection.handle.ended else 0))
+    cdef int64_t ticket = queue_put(engine.queue, connection, engine.now)
+    if ticket < 0:
+        store_uint(&connection.owner, OWNER_ENGINE)
+        engine.counters.shed += 1
+        refuse(engine, connection, 503)
+        return RECEIVE_MORE
+    connection.ticket = ticket
+    engine.counters.requests += 1
+    engine.put_some = True
+    return RECEIVE_HOLD
+
+
+cdef int advance(Engine *engine, Connection *connection, int framed) noexcept nogil:
+    """Go on as the framing says: submit, wait for more, or refuse. Returns RECEIVE_*."""
+    cdef Exchange *exchange = connection.exchange
+    if framed == 1:
+        return submit(engine, connection)
+    if framed < 0:
+        refuse(engine, connection, -framed)
+    elif exchange.phase == EXCHANGE_HEAD:
+        if connection.phase != PHASE_HEAD:
+            enter(engine, connection, PHASE_HEAD, engine.timeouts.head)
+    else:
+        enter(engine, connection, PHASE_BODY, engine.timeouts.body)
+        if exchange.want_continue:
+            exchange.want_continue = False
+            c_send(connection.handle.fd, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL)
+    return RECEIVE_MORE
+
+
+cdef char *on_room(void *engine_, Handle *handle, size_t *room) noexcept nogil:
+    """Tell the poller where to receive to. NULL: a worker owns the connection, or its response goes first."""
+    cdef Engine *engine = <Engine *> engine_
+    cdef Connection *connection = <Connection *> handle
+    cdef char *data = NULL
+    if not note_event(connection) or connection.phase == PHASE_SENDING:
+        return NULL
+    if connection.phase != PHASE_LINGER:
+        if connection.exchange == NULL:
+            connection.exchange = pool_get(&engine.pool)
+            if connection.exchange == NULL:
+                return NULL  # memory is short: the deadline of the phase ends the connection
+        data = exchange_room(connection.exchange, &engine.limits, room)
+    if data == NULL:
+        data = engine.scratch
+        room[0] = SCRATCH_BYTES
+    return data
+
+
+cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) noexcept nogil:
+    """Take what was received. May free the connection, and then returns RECEIVE_GONE."""
+    cdef Engine *engine = <Engine *> engine_
+    cdef Connection *connection = <Connection *> handle
+    cdef int phase = connection.phase
+    if length == -EAGAIN:
+        if (phase == PHASE_SILENT or phase == PHASE_IDLE) and connection.exchange != NULL:
+            pool_put(&engine.pool, connection.exchange)
+            connection.exchange = NULL
+        return RECEIVE_MORE
+    if length <= 0:
+        if phase == PHASE_HEAD or phase == PHASE_BODY:
+            client_left(engine, connection)
+        else:
+            end_now(engine, connection)
+        return RECEIVE_GONE
+    if phase == PHASE_LINGER:
+        return RECEIVE_MORE
+    if phase != PHASE_HEAD and phase != PHASE_BODY:
+        connection.exchange.started_ns = engine.now
+    return advance(engine, connection, exchange_received(connection.exchange, &engine.limits, data, length))
+
+
+cdef void on_left(void *engine_, Handle *handle, bint broken) noexcept nogil:
+    """Note that the client sends no more, or is gone. May free the connection."""
+    cdef Engine *engine = <Engine *> engine_
+    cdef Connection *connection = <Connection *> handle
+    if broken or load_uint(&connection.peer) == PEER_HERE:
+        store_uint(&connection.peer, PEER_GONE if broken else PEER_ENDED)
+    if not note_event(connection):
+        if not broken:
+            wheel_set(&engine.wheel, &connection.timer, engine.now + PROBE_AFTER)
+        return
+    if connection.phase == PHASE_SENDING:
+        if broken:
+            client_left(engine, connection)
+        return  # else half-closed: it still reads
+    if connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
+        client_left(engine, connection)
+    else:
+        end_now(engine, connection)
+
+
+cdef void probe(Engine *engine, Connection *connection) noexcept nogil:
+    """Ask a client that sends no more, and whose request still waits in the queue, whether it still reads.
+
+    A client that closed its socket and one that only closed its sending half look the same until they are sent
+    something: the first answers with a reset, which makes the request one that no worker runs. An interim response is
+    what may be sent at any time (RFC 9110 15.2), though not to HTTP/1.0. The queue is held so that no worker takes the
+    request, and begins its response, meanwhile.
+    """
+    if not queue_hold(engine.queue, connection.ticket):
+        return
+    if connection.exchange.head.minor >= 1 and not connection.probed:
+        connection.probed = True
+        c_send(connection.handle.fd, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL)
+    queue_unhold(engine.queue)
+
+
+cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
+    """A response is complete and the connection stays: begin with what was received behind it, or wait.
+
+    May free the connection.
+    """
+    cdef Exchange *exchange = connection.exchange
+    cdef int result = RECEIVE_MORE
+    enter(engine, connection, PHASE_IDLE, engine.timeouts.keep_alive)
+    if exchange != NULL:
+        if exchange_has_more(exchange):
+            exchange_follow(exchange)
+            exchange.started_ns = engine.now
+            result = advance(engine, connection, exchange_received(
+                exchange, &engine.limits, exchange.data + exchange.filled, 0))
+        else:
+            pool_put(&engine.pool, exchange)
+            connection.exchange = NULL
+    if result == RECEIVE_MORE:
+        engine.poller.resume(&engine.poller, &connection.handle)
+
+
+cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil:
+    """Take a connection back from a worker and do what its phase asks for. May free the connection."""
+    store_uint(&connection.owner, OWNER_ENGINE)
+    if load_uint(&connection.peer) == PEER_GONE:
+        end_now(engine, connection)
+    elif connection.phase == PHASE_SENDING:
+        enter(engine, connection, PHASE_SENDING, engine.timeouts.write)
+        send_outbox(engine, connection)
+    elif connection.phase == PHASE_LINGER:
+        linger(engine, connection)
+        engine.poller.resume(&engine.poller, &connection.handle)
+    else:
+        check(connection.phase == PHASE_IDLE, "a worker returned a connection in a phase of the engine's")
+        next_request(engine, connection)
+
+
+cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil:
+    """Go on sending an outbox to which its worker has added. May free its connection."""
+    cdef Connection *connection = <Connection *> outbox.connection
+    swap_uint(&outbox.announced, 0)
+    if connection != NULL and connection.outbox == outbox and load_uint(&connection.owner) == OWNER_ENGINE:
+        connection.since = engine.now
+        send_outbox(engine, connection)
+
+
+cdef void on_sendable(void *engine_, Handle *handle) noexcept nogil:
+    """Go on sending: the socket takes more. May free the connection."""
+    cdef Connection *connection = <Connection *> handle
+    if load_uint(&connection.owner) == OWNER_ENGINE and connection.phase == PHASE_SENDING:
+        send_outbox(<Engine *> engine_, connection)
+
+
+cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
+    """Send what the outbox holds, as far as the socket takes it and others may wait. May free the connection."""
+    cdef Outbox *outbox = connection.outbox
+    cdef iovec vectors[VECTORS]
+    cdef Segment *segment
+    cdef int64_t sent
+    cdef int count, turn
+    cdef int visits
+    for visits in range(SENDS_PER_VISIT):
+        turn = outbox_next(outbox, vectors, &count, &segment)
+        if turn == TURN_WAIT:
+            return
+        if turn == TURN_ENDED:
+            end_response(engine, connection)
+            return
+        if turn == TURN_MEMORY:
+            sent = poller_send(&engine.poller, &connection.handle, vectors, count, segment != NULL)
+        else:
+            sent = poller_send_file(
+                &engine.poller, &connection.handle,
+                outbox.spool.fd if segment.kind == SEGMENT_SPOOLED else segment.fd, segment.offset, segment.length)
+        if sent == POLLER_LATER:
+            return
+        if sent < 0:
+            client_left(engine, connection)
+            return
+        if sent == 0:
+            reset_on_close(connection.handle.fd)  # the file has become shorter than was promised
+            end_now(engine, connection)
+            return
+        connection.since = engine.now
+        outbox_sent(outbox, sent)
+    engine_announce(engine, outbox)  # the rest in the next turn
+
+
+cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
+    """Everything of a response is sent: let go of its outbox, and go on or end. May free the connection."""
+    cdef Outbox *outbox = connection.outbox
+    cdef int end = outbox.end
+    cdef bint keep_alive = outbox.keep_alive
+    check(connection.exchange == NULL, "a connection has two exchanges")
+    connection.exchange = outbox_abandon(outbox)
+    connection.outbox = NULL
+    outbox_release(outbox)
+    if end != OUTBOX_COMPLETE:
+        if end == OUTBOX_RESET:
+            reset_on_close(connection.handle.fd)
+        end_now(engine, connection)
+    elif keep_alive:
+        next_request(engine, connection)
+    else:
+        linger(engine, connection)
+        engine.poller.resume(&engine.poller, &connection.handle)
+
+
+cdef int64_t deadline_of(Engine *engine, Connection *connection) noexcept nogil:
+    """Return when the connection's phase must have ended, or gone on, in ns."""
+    cdef int phase = connection.phase
+    if phase == PHASE_SILENT:
+        return connection.since + engine.timeouts.first_byte
+    if phase == PHASE_IDLE:
+        return connection.since + engine.timeouts.keep_alive
+    if phase == PHASE_HEAD:
+        return connection.since + engine.timeouts.head
+    if phase == PHASE_BODY:
+        return connection.since + engine.timeouts.body
+    if phase == PHASE_LINGER:
+        return connection.since + engine.timeouts.linger
+    if connection.outbox != NULL and connection.outbox.starved:
+        return engine.now + SECOND  # the application makes the response; it is not the client that is late
+    return connection.since + engine.timeouts.write
+
+
+cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
+    """Look at a connection whose timer's slot has come. May free the connection."""
+    cdef char byte
+    cdef int64_t deadline
+    cdef unsigned int owner = load_uint(&connection.owner)
+    if owner != OWNER_ENGINE:
+        if owner == OWNER_QUEUE + OWNER_EVENT and load_uint(&connection.peer) == PEER_ENDED:
+            probe(engine, connection)
+        wheel_set(&engine.wheel, &connection.timer, engine.now + SECOND)
+        return
+    deadline = deadline_of(engine, connection)
+    if deadline > engine.now:
+        wheel_set(&engine.wheel, &connection.timer, deadline)
+    elif connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
+        refuse(engine, connection, 408)
+    elif connection.phase == PHASE_SENDING:
+        reset_on_close(connection.handle.fd)
+        client_left(engine, connection)
+    elif connection.phase != PHASE_LINGER and c_recv(connection.handle.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0:
+        wheel_set(&engine.wheel, &connection.timer, engine.now + SECOND)  # a request arrived just now
+    else:
+        end_now(engine, connection)

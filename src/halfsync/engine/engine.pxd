@@ -1,0 +1,124 @@
+# The engine's data: one record for the loop, one for each connection. Declarations only; who may touch what stands here.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from halfsync.engine.poller cimport Handle, Poller
+from halfsync.engine.timers cimport Timer, Wheel
+from halfsync.exchange cimport Exchange, ExchangePool, Limits
+from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t
+from halfsync.outbox cimport Outbox
+from halfsync.request_queue cimport Queue
+from halfsync.spool cimport Store
+
+cdef enum:
+    LISTENERS_MAX = 64
+    SLAB = 256                # connections allocated together
+    ADDRESS_BYTES = 28        # of a sockaddr_in6, the largest that is kept
+    SCRATCH_BYTES = 256 * 1024
+
+# Who may touch a connection. It changes hands through the request queue (engine -> queue -> worker) and the reply
+# (worker -> engine). OWNER_EVENT is added by the engine while it is not the owner: something happened that it must look
+# at as soon as it is.
+cdef enum Owner:
+    OWNER_ENGINE = 0
+    OWNER_QUEUE = 1
+    OWNER_WORKER = 2
+    OWNER_EVENT = 4
+
+cdef enum Phase:
+    PHASE_FREE
+    PHASE_SILENT              # accepted, and nothing received yet
+    PHASE_IDLE                # between two requests
+    PHASE_HEAD                # part of a head was received
+    PHASE_BODY                # the head, and not all of the body
+    PHASE_TURN                # the request is complete: in the queue or with a worker
+    PHASE_SENDING             # back with the engine, which sends what the outbox holds
+    PHASE_LINGER              # the last response is sent; what still comes is dropped until the client closes
+
+cdef enum Peer:
+    PEER_HERE
+    PEER_ENDED                # it sends no more; it may still read
+    PEER_GONE                 # the connection is dead
+
+ctypedef struct Connection:
+    Handle handle             # engine
+    atomic_uint owner
+    atomic_uint peer          # Peer; written by the engine, read by both
+    Timer timer               # engine
+    uint8_t phase             # owner
+    uint8_t probed            # engine; a client that had ended was asked whether it still listens
+    uint8_t listener          # index of the listener it came from
+    uint8_t address_length
+    uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer
+    uint32_t requests         # owner; served so far
+    int64_t since             # owner; ns: when the phase began, or last went on
+    Exchange *exchange        # owner; NULL between requests
+    Outbox *outbox            # owner
+    Connection *next          # engine: free list; worker: in the list of returned connections
+    uint64_t ticket           # engine: its place in the request queue
+
+ctypedef struct Listener:
+    Handle handle
+    bint watched              # by the poller; its descriptor is the engine's own copy
+
+ctypedef struct Timeouts:     # ns
+    int64_t first_byte
+    int64_t head
+    int64_t body
+    int64_t write
+    int64_t keep_alive
+    int64_t linger
+
+cdef enum Command:
+    COMMAND_SERVE
+    COMMAND_DRAIN             # accept no more; finish what was received; then end
+    COMMAND_STOP              # end now
+
+# Plain counters, each written by the engine's thread only; a reader may see one a little late.
+ctypedef struct EngineCounters:
+    uint64_t accepted
+    uint64_t requests
+    uint64_t refused          # malformed, too large, too late
+    uint64_t shed             # answered 503 because the queue was full
+    uint64_t left             # the client left before its response was complete
+    uint64_t dropped          # queued requests that were not run, since their client had left
+    uint64_t turns            # of the loop
+
+ctypedef struct Engine:
+    Poller poller
+    Wheel wheel
+    Limits limits
+    Timeouts timeouts
+    Store *store
+    Queue *queue
+    ExchangePool pool
+    int64_t spool_memory
+    # Connections: slabs that are never freed while the engine lives, so that a stale event finds a generation to fail on.
+    Connection **slabs
+    uint32_t slabs_count
+    Connection *free
+    uint32_t open
+    uint32_t open_max
+    Listener listeners[LISTENERS_MAX]
+    uint16_t listeners_count
+    int64_t accept_again      # ns; accept failed for want of descriptors, and is tried again then
+    Handle waker
+    int64_t now               # ns; the loop's clock, read once a turn
+    bint put_some             # requests were put since the queue was last told to wake
+    bint server_header
+    char *scratch             # SCRATCH_BYTES, for bytes on their way elsewhere
+    # Shared with workers.
+    atomic_uint sleeping      # the loop is in its wait call, or about to be
+    atomic_uint command       # Command
+    atomic_uint draining      # responses say Connection: close
+    atomic_pointer returned   # Connection list: replies that the engine must look at
+    atomic_pointer announced  # Outbox list: there is more to send
+    EngineCounters counters
+    pthread_t thread
+    int done_fd               # a pipe's writing end; closed when the loop has ended
+
+# The worker's side.
+cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil
+cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil
+cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil
+cdef void engine_wake(Engine *engine) noexcept nogil
+cdef bint engine_is_draining(Engine *engine) noexcept nogil

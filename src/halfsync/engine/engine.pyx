@@ -1,0 +1,62 @@
+"""The worker's side of the engine: how a connection, or more of a response, comes back to it.
+
+These functions may be called by any thread, without the GIL. A reply that the engine need not look at (the whole
+response is sent, nothing more was received) is one atomic instruction; any other is put into a list that the engine
+takes as a whole, and the engine is woken if it sleeps. The engine says that it sleeps *before* it looks at the lists for
+the last time, and the lists are filled *before* a worker looks whether it sleeps: so no reply is overlooked.
+"""
+from libc.stdint cimport uint64_t
+
+from halfsync.engine.engine cimport OWNER_ENGINE, OWNER_EVENT, OWNER_WORKER
+from halfsync.native.checks cimport check
+from halfsync.native.sync cimport (
+    add_uint, cas_pointer, cas_uint, load_pointer, load_uint, swap_uint,
+)
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t write(int fd, const void *data, size_t length)
+
+
+cdef void engine_wake(Engine *engine) noexcept nogil:
+    """End the engine's wait, if it waits."""
+    cdef uint64_t one = 1
+    if load_uint(&engine.sleeping) and swap_uint(&engine.sleeping, 0):
+        write(engine.waker.fd, &one, sizeof(one))
+
+
+cdef bint engine_is_draining(Engine *engine) noexcept nogil:
+    """Tell whether responses should close their connection, since the server is about to end."""
+    return load_uint(&engine.draining) != 0
+
+
+cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil:
+    """Give a connection back about which nothing needs doing. The caller must not touch it afterwards."""
+    cdef unsigned int expected = OWNER_WORKER
+    if not cas_uint(&connection.owner, &expected, OWNER_ENGINE):
+        check(expected == OWNER_WORKER + OWNER_EVENT, "a connection is released by a thread that does not own it")
+        engine_return(engine, connection)
+
+
+cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil:
+    """Give a connection back that the engine must look at. The caller must not touch it afterwards."""
+    cdef void *first = load_pointer(&engine.returned)
+    check(load_uint(&connection.owner) & OWNER_WORKER, "a connection is returned by a thread that does not own it")
+    while True:
+        connection.next = <Connection *> first
+        if cas_pointer(&engine.returned, &first, connection):
+            break
+    engine_wake(engine)
+
+
+cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil:
+    """Tell that an outbox has more to send, or has ended. The caller holds a reference, and keeps it."""
+    cdef void *first
+    if swap_uint(&outbox.announced, 1):
+        return
+    add_uint(&outbox.references, 1)
+    first = load_pointer(&engine.announced)
+    while True:
+        outbox.next_announced = <Outbox *> first
+        if cas_pointer(&engine.announced, &first, outbox):
+            break
+    engine_wake(engine)

@@ -1,0 +1,9 @@
+from halfsync.engine.engine cimport Engine
+
+cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil
+cdef int engine_listen(Engine *engine, int fd) noexcept nogil
+cdef int engine_start(Engine *engine) noexcept nogil
+cdef void engine_command(Engine *engine, int command) noexcept nogil
+cdef void engine_join(Engine *engine) noexcept nogil
+cdef void engine_sweep(Engine *engine) noexcept nogil
+cdef void engine_close(Engine *engine) noexcept nogil

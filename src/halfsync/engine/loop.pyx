@@ -1,0 +1,378 @@
+"""The engine's loop: one native thread that owns every socket and never takes the GIL.
+
+A turn: wait; tell each connection what happened to it; take back what workers returned; send what they announced; look
+at the timers that are due; wake a worker if requests were put. Nothing in it blocks but the wait.
+"""
+from libc.errno cimport E2BIG, errno
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
+from posix.unistd cimport close
+
+from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
+from halfsync.engine.conversation cimport (
+    end_now, on_announced, on_left, on_received, on_returned, on_room, on_sendable, on_timer,
+)
+from halfsync.engine.engine cimport (
+    ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_SERVE, COMMAND_STOP, Connection, LISTENERS_MAX, Listener, OWNER_ENGINE,
+    PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_wake,
+)
+from halfsync.engine.poller cimport (
+    HANDLE_LISTENER, HANDLE_WAKER, Handle, complete_accept,
+)
+from halfsync.engine.poller_epoll cimport epoll_poller
+from halfsync.engine.poller_poll cimport poll_poller
+from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next, wheel_set
+from halfsync.exchange cimport pool_destroy, pool_init
+from halfsync.native.checks cimport COUNT_ENGINE, check, count
+from halfsync.native.sync cimport (
+    init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_attr_t, pthread_t, store_uint, swap_pointer,
+)
+from halfsync.outbox cimport Outbox, outbox_release
+from halfsync.request_queue cimport queue_wake
+
+cdef extern from *:
+    """
+    #include <pthread.h>
+    #include <signal.h>
+    #include <sys/eventfd.h>
+
+    /* Start a thread with a small stack that no signal is delivered to. */
+    static int hs_start_thread(pthread_t *thread, void *(*run)(void *), void *argument, const char *name) {
+        sigset_t all, before;
+        pthread_attr_t attributes;
+        int result;
+        pthread_attr_init(&attributes);
+        pthread_attr_setstacksize(&attributes, 512 * 1024);
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        result = pthread_create(thread, &attributes, run, argument);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        pthread_attr_destroy(&attributes);
+        if (result == 0)
+            pthread_setname_np(*thread, name);
+        return -result;
+    }
+    """
+    int start_thread "hs_start_thread" (
+        pthread_t *thread, void *(*run)(void *) noexcept nogil, void *argument, const char *name) nogil
+    int pthread_join(pthread_t thread, void **result) nogil
+    int eventfd(unsigned int value, int flags) nogil
+    const int EFD_CLOEXEC, EFD_NONBLOCK
+
+cdef enum:
+    WAKER_INDEX = 0xFFFFFFFF
+    LISTENER_INDEX = 0xFFFF0000  # and above: listeners
+
+cdef int64_t LONGEST_WAIT = 1000000000  # ns
+cdef int64_t DRAIN_WAIT = 10000000  # ns; how often a draining engine looks whether it has finished
+cdef int64_t ACCEPT_PAUSE = 100000000  # ns; after accept failed for want of descriptors or memory
+
+
+cdef Handle *on_find(void *engine_, uint32_t index, uint32_t generation) noexcept nogil:
+    """Return what an event is for, or NULL when that has been closed since."""
+    cdef Engine *engine = <Engine *> engine_
+    cdef Connection *connection
+    if index == WAKER_INDEX:
+        return &engine.waker
+    if index >= LISTENER_INDEX:
+        return &engine.listeners[index - LISTENER_INDEX].handle
+    connection = connection_at(engine, index)
+    if connection.phase == PHASE_FREE or connection.handle.generation != generation:
+        return NULL
+    return &connection.handle
+
+
+cdef void on_awake(void *engine_) noexcept nogil:
+    """The wait is over: workers need not wake the engine, and its clock goes on."""
+    cdef Engine *engine = <Engine *> engine_
+    store_uint(&engine.sleeping, 0)
+    engine.now = monotonic_ns()
+
+
+cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil:
+    """Begin with a new connection. Returns False when there is no room for another."""
+    cdef Engine *engine = <Engine *> engine_
+    cdef Connection *connection = connection_open(engine, fd)
+    if connection == NULL:
+        close(fd)
+        return True
+    connection.address_length = <unsigned char> min(length, <uint32_t> ADDRESS_BYTES)
+    memcpy(connection.address, address, connection.address_length)
+    connection.listener = <unsigned char> (listener.index - LISTENER_INDEX)
+    engine.counters.accepted += 1
+    if engine.poller.add(&engine.poller, &connection.handle) < 0:
+        connection_close(engine, connection)
+        return True
+    wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.first_byte)
+    return engine.open < engine.open_max
+
+
+cdef void on_accept_failed(void *engine_, Handle *listener, int error) noexcept nogil:
+    """Leave newcomers in the backlog for a moment: descriptors or memory are short."""
+    cdef Engine *engine = <Engine *> engine_
+    engine.accept_again = engine.now + ACCEPT_PAUSE
+
+
+cdef void watch_listeners(Engine *engine) noexcept nogil:
+    """Watch the listeners while there is room for newcomers, and only then: the backlog holds them meanwhile."""
+    cdef bint wanted = (
+        load_uint(&engine.command) == COMMAND_SERVE
+        and engine.open < engine.open_max
+        and engine.now >= engine.accept_again
+    )
+    cdef Listener *listener
+    cdef int position
+    for position in range(engine.listeners_count):
+        listener = &engine.listeners[position]
+        if wanted and not listener.watched:
+            listener.watched = engine.poller.add(&engine.poller, &listener.handle) == 0
+        elif listener.watched and not wanted:
+            engine.poller.remove(&engine.poller, &listener.handle)
+            listener.watched = False
+
+
+cdef void take_returned(Engine *engine) noexcept nogil:
+    """Take back the connections that workers returned, in the order in which they did."""
+    cdef Connection *connection = <Connection *> swap_pointer(&engine.returned, NULL)
+    cdef Connection *reversed = NULL
+    cdef Connection *following
+    while connection != NULL:
+        following = connection.next
+        connection.next = reversed
+        reversed = connection
+        connection = following
+    while reversed != NULL:
+        connection = reversed
+        reversed = connection.next
+        connection.next = NULL
+        on_returned(engine, connection)
+
+
+cdef void take_announced(Engine *engine) noexcept nogil:
+    """Go on with the outboxes that were announced since the last turn."""
+    cdef Outbox *outbox = <Outbox *> swap_pointer(&engine.announced, NULL)
+    cdef Outbox *following
+    while outbox != NULL:
+        following = outbox.next_announced
+        on_announced(engine, outbox)
+        outbox_release(outbox)
+        outbox = following
+
+
+cdef inline Connection *owner_of(Timer *timer) noexcept nogil:
+    """Return the connection whose timer this is."""
+    cdef Connection some
+    return <Connection *> (<char *> timer - (<char *> &some.timer - <char *> &some))
+
+
+cdef void fire_timers(Engine *engine) noexcept nogil:
+    """Look at every connection whose timer's slot has come."""
+    cdef Timer *timer
+    while True:
+        timer = wheel_due(&engine.wheel, engine.now)
+        if timer == NULL:
+            return
+        on_timer(engine, owner_of(timer))
+
+
+cdef bint finish_drain(Engine *engine) noexcept nogil:
+    """Close what waits for nothing, and tell whether no connection is left that something was received on."""
+    cdef uint32_t index
+    cdef bint finished = True
+    cdef Connection *connection
+    for index in range(engine.slabs_count * SLAB):
+        connection = connection_at(engine, index)
+        if connection.phase == PHASE_FREE:
+            continue
+        if load_uint(&connection.owner) != OWNER_ENGINE:
+            finished = False
+        elif connection.phase in (PHASE_IDLE, PHASE_SILENT):
+            on_drained(engine, connection)
+            if connection.phase != PHASE_FREE:
+                finished = False
+        elif connection.phase != PHASE_LINGER:
+            finished = False
+    return finished
+
+
+cdef void on_drained(Engine *engine, Connection *connection) noexcept nogil:
+    """Close an idle connection of a server that is about to end, unless a request has just arrived on it."""
+    cdef char byte
+    if c_recv(connection.handle.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0:
+        end_now(engine, connection)
+
+
+cdef extern from "<sys/socket.h>" nogil:
+    const int MSG_DONTWAIT, MSG_PEEK
+    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
+
+
+cdef int wait_ms(Engine *engine) noexcept nogil:
+    """Return how long the engine may wait: until a timer's slot comes, or something is announced. In ms."""
+    cdef int64_t wait = wheel_next(&engine.wheel, engine.now)
+    if wait < 0 or wait > LONGEST_WAIT:
+        wait = LONGEST_WAIT
+    if engine.accept_again > engine.now:
+        wait = min(wait, engine.accept_again - engine.now)
+    if load_uint(&engine.command) == COMMAND_DRAIN:
+        wait = min(wait, DRAIN_WAIT)
+    store_uint(&engine.sleeping, 1)
+    if load_pointer(&engine.returned) != NULL or load_pointer(&engine.announced) != NULL:
+        wait = 0
+    return <int> ((wait + 999999) // 1000000)
+
+
+cdef void begin_drain(Engine *engine) noexcept nogil:
+    """Take what waits in the backlog, then close the listeners: newcomers are refused at once."""
+    cdef int position
+    cdef uint64_t accepted
+    watch_listeners(engine)
+    for position in range(engine.listeners_count):
+        while True:
+            accepted = engine.counters.accepted
+            complete_accept(&engine.poller, &engine.listeners[position].handle)
+            if engine.counters.accepted == accepted:
+                break
+    close_listeners(engine)
+
+
+cdef void close_listeners(Engine *engine) noexcept nogil:
+    """Close the engine's copies of the listening sockets."""
+    cdef int position
+    for position in range(engine.listeners_count):
+        close(engine.listeners[position].handle.fd)
+    engine.listeners_count = 0
+
+
+cdef void *run(void *engine_) noexcept nogil:
+    """Turn until told to end."""
+    cdef Engine *engine = <Engine *> engine_
+    cdef unsigned int command
+    cdef bint draining = False
+    while True:
+        command = load_uint(&engine.command)
+        if command == COMMAND_STOP:
+            break
+        if command == COMMAND_DRAIN:
+            if not draining:
+                draining = True
+                begin_drain(engine)
+            if finish_drain(engine):
+                break
+        else:
+            watch_listeners(engine)
+        engine.poller.turn(&engine.poller, wait_ms(engine))
+        engine.counters.turns += 1
+        take_returned(engine)
+        take_announced(engine)
+        fire_timers(engine)
+        if engine.put_some:
+            engine.put_some = False
+            queue_wake(engine.queue)
+    engine_sweep(engine)
+    close(engine.done_fd)
+    return NULL
+
+
+cdef void engine_sweep(Engine *engine) noexcept nogil:
+    """End every connection that no worker has. Also called by whoever joined the loop, while workers still end."""
+    cdef uint32_t index
+    cdef Connection *connection
+    take_returned(engine)
+    take_announced(engine)
+    for index in range(engine.slabs_count * SLAB):
+        connection = connection_at(engine, index)
+        if connection.phase != PHASE_FREE and load_uint(&connection.owner) == OWNER_ENGINE:
+            end_now(engine, connection)
+    take_announced(engine)
+
+
+cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
+    """Prepare an engine whose settings are filled in, and nothing else. Returns 0 or -errno."""
+    cdef int result
+    if use_poll:
+        poll_poller(&engine.poller)
+    else:
+        epoll_poller(&engine.poller)
+    engine.poller.user.engine = engine
+    engine.poller.user.awake = on_awake
+    engine.poller.user.room = on_room
+    engine.poller.user.received = on_received
+    engine.poller.user.left = on_left
+    engine.poller.user.sendable = on_sendable
+    engine.poller.user.accepted = on_accepted
+    engine.poller.user.accept_failed = on_accept_failed
+    engine.poller.user.find = on_find
+    engine.now = monotonic_ns()
+    wheel_init(&engine.wheel, engine.now)
+    pool_init(&engine.pool)
+    init_uint(&engine.sleeping, 0)
+    init_uint(&engine.command, COMMAND_SERVE)
+    init_uint(&engine.draining, 0)
+    init_pointer(&engine.returned, NULL)
+    init_pointer(&engine.announced, NULL)
+    count(COUNT_ENGINE, 1)
+    engine.waker.fd = -1
+    engine.scratch = <char *> malloc(SCRATCH_BYTES)
+    if engine.scratch == NULL:
+        return -errno
+    result = engine.poller.open(&engine.poller)
+    if result < 0:
+        return result
+    engine.waker.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+    if engine.waker.fd < 0:
+        return -errno
+    engine.waker.kind = HANDLE_WAKER
+    engine.waker.index = WAKER_INDEX
+    return engine.poller.add(&engine.poller, &engine.waker)
+
+
+cdef int engine_listen(Engine *engine, int fd) noexcept nogil:
+    """Accept from this listening socket too; the engine keeps a copy. Before the start only. Returns 0 or -errno."""
+    cdef Listener *listener
+    cdef int copy
+    if engine.listeners_count == LISTENERS_MAX:
+        return -E2BIG
+    copy = fcntl(fd, F_DUPFD_CLOEXEC, 3)
+    if copy < 0:
+        return -errno
+    listener = &engine.listeners[engine.listeners_count]
+    memset(listener, 0, sizeof(Listener))
+    listener.handle.fd = copy
+    listener.handle.kind = HANDLE_LISTENER
+    listener.handle.index = LISTENER_INDEX + engine.listeners_count
+    engine.listeners_count += 1
+    return 0
+
+
+cdef int engine_start(Engine *engine) noexcept nogil:
+    """Start the engine's thread. Returns 0 or -errno."""
+    return start_thread(&engine.thread, run, engine, b"halfsync-engine")
+
+
+cdef void engine_command(Engine *engine, int command) noexcept nogil:
+    """Tell a running engine to drain or to stop."""
+    if command == COMMAND_DRAIN:
+        store_uint(&engine.draining, 1)
+    store_uint(&engine.command, command)
+    engine_wake(engine)
+
+
+cdef void engine_join(Engine *engine) noexcept nogil:
+    """Wait for the engine's thread to end. Once only."""
+    pthread_join(engine.thread, NULL)
+
+
+cdef void engine_close(Engine *engine) noexcept nogil:
+    """Free everything. The engine's thread must have ended, and no worker may use it any more."""
+    engine_sweep(engine)
+    close_listeners(engine)
+    connections_free(engine)
+    engine.poller.close(&engine.poller)
+    if engine.waker.fd >= 0:
+        close(engine.waker.fd)
+    pool_destroy(&engine.pool)
+    free(engine.scratch)
+    count(COUNT_ENGINE, -1)

@@ -1,0 +1,73 @@
+# What the engine asks of a poller, and what a poller tells the engine.
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from posix.uio cimport iovec
+
+cdef enum HandleKind:
+    HANDLE_LISTENER
+    HANDLE_CONNECTION
+    HANDLE_WAKER
+
+cdef enum:
+    POLLER_LATER = -1000      # of send: nothing could be sent now; `sendable` will be told
+    RECEIVE_GONE = -1         # of received: the handle was removed during the call
+    RECEIVE_HOLD = 0          # of received: the engine wants no more of this handle until it calls resume
+    RECEIVE_MORE = 1
+
+# A file descriptor that a poller watches. The engine embeds it in what the descriptor belongs to.
+ctypedef struct Handle:
+    int fd
+    uint32_t index            # where the engine finds it
+    uint32_t generation       # of what lies there now: an event with another one is stale
+    uint8_t kind              # HandleKind
+    uint8_t readable          # there may be bytes (or an end) that were not received yet
+    uint8_t ended             # the peer will send no more
+    uint8_t watch_send        # the poller reports when the socket can take more
+    uint8_t in_ready          # it stands in the poller's ready list
+    uint32_t slot             # the poller's own
+    Handle *ready_next
+    Handle *ready_previous
+
+# The engine, as a poller sees it. All are called on the engine's thread.
+ctypedef struct PollerUser:
+    void *engine
+    # The wait is over: what follows happened by now.
+    void (*awake)(void *engine) noexcept nogil
+    # Where to receive to. NULL: not now, and say no more until resume.
+    char *(*room)(void *engine, Handle *handle, size_t *room) noexcept nogil
+    # length > 0: bytes at data; 0: the peer's end; -EAGAIN: nothing was there; -errno. Returns RECEIVE_*.
+    int (*received)(void *engine, Handle *handle, char *data, ssize_t length) noexcept nogil
+    # The peer will send no more (broken False), or the connection is dead (True).
+    void (*left)(void *engine, Handle *handle, bint broken) noexcept nogil
+    void (*sendable)(void *engine, Handle *handle) noexcept nogil
+    # Returns False when the engine wants no more connections in this turn.
+    bint (*accepted)(void *engine, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil
+    # accept failed for want of descriptors or memory.
+    void (*accept_failed)(void *engine, Handle *listener, int error) noexcept nogil
+    # The handle that an event is for, or NULL when the event is stale.
+    Handle *(*find)(void *engine, uint32_t index, uint32_t generation) noexcept nogil
+
+# A poller: its functions, and what they share. One engine owns it and only that engine's thread calls it.
+ctypedef struct Poller:
+    PollerUser user
+    const char *name
+    int fd                    # of the kernel's poller, where there is one
+    Handle *ready             # first of the handles left with something to receive, to be visited in the next turn
+    Handle *ready_last
+    uint32_t ready_length
+    void *own                 # the implementation's own state
+    int (*open)(Poller *poller) noexcept nogil
+    void (*close)(Poller *poller) noexcept nogil
+    int (*add)(Poller *poller, Handle *handle) noexcept nogil
+    void (*remove)(Poller *poller, Handle *handle) noexcept nogil
+    void (*resume)(Poller *poller, Handle *handle) noexcept nogil
+    void (*want_send)(Poller *poller, Handle *handle) noexcept nogil
+    int (*turn)(Poller *poller, int timeout_ms) noexcept nogil
+
+# What every poller over readiness shares: the system calls that complete what the kernel said is ready.
+cdef void ready_add(Poller *poller, Handle *handle) noexcept nogil
+cdef void ready_remove(Poller *poller, Handle *handle) noexcept nogil
+cdef Handle *ready_take(Poller *poller) noexcept nogil
+cdef int complete_receive(Poller *poller, Handle *handle) noexcept nogil
+cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil
+cdef int64_t poller_send(Poller *poller, Handle *handle, iovec *vectors, int count, bint more) noexcept nogil
+cdef int64_t poller_send_file(Poller *poller, Handle *handle, int fd, int64_t offset, int64_t length) noexcept nogil

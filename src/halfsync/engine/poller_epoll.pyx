@@ -1,0 +1,157 @@
+"""The poller over epoll(7), edge-triggered.
+
+What epoll does, and what follows. With EPOLLET an event comes when something new arrived, not while something is there:
+so the poller remembers (`readable`) what the engine did not want yet, and a connection costs no epoll_ctl call between
+its first byte and its last. New events of one descriptor are merged into the one that waits. Data and the peer's end may
+come as one event: EPOLLRDHUP tells the end, without a receive of nothing. EPOLLOUT is watched only from the first send
+that was refused: before, it would come with the registration of every connection. A closed descriptor leaves the set by
+itself, but events already fetched may still name it: each carries a generation, and the engine finds no handle for an
+old one. Writing to an eventfd makes a new edge each time, so the waker is never read.
+"""
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport uint32_t, uint64_t
+from posix.unistd cimport close
+
+from halfsync.engine.poller cimport (
+    HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, complete_accept,
+    complete_receive, ready_add, ready_remove, ready_take,
+)
+
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        uint64_t u64
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epoll, int operation, int fd, epoll_event *event)
+    int epoll_wait(int epoll, epoll_event *events, int most, int timeout_ms)
+    const int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
+    const uint32_t EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, EPOLLET
+
+cdef enum:
+    EVENTS_PER_TURN = 256
+
+
+cdef void epoll_poller(Poller *poller) noexcept nogil:
+    """Make this poller an epoll poller."""
+    poller.name = "epoll"
+    poller.fd = -1
+    poller.ready = poller.ready_last = NULL
+    poller.ready_length = 0
+    poller.own = NULL
+    poller.open = epoll_open
+    poller.close = epoll_close
+    poller.add = epoll_add
+    poller.remove = epoll_remove
+    poller.resume = epoll_resume
+    poller.want_send = epoll_want_send
+    poller.turn = epoll_turn
+
+
+cdef int epoll_open(Poller *poller) noexcept nogil:
+    poller.fd = epoll_create1(EPOLL_CLOEXEC)
+    return 0 if poller.fd >= 0 else -errno
+
+
+cdef void epoll_close(Poller *poller) noexcept nogil:
+    if poller.fd >= 0:
+        close(poller.fd)
+        poller.fd = -1
+
+
+cdef int control(Poller *poller, int operation, Handle *handle) noexcept nogil:
+    cdef epoll_event event
+    event.data.u64 = (<uint64_t> handle.generation << 32) | handle.index
+    if handle.kind == HANDLE_LISTENER:
+        event.events = EPOLLIN
+    elif handle.kind == HANDLE_CONNECTION:
+        event.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (EPOLLOUT if handle.watch_send else 0)
+    else:
+        event.events = EPOLLIN | EPOLLET
+    return 0 if epoll_ctl(poller.fd, operation, handle.fd, &event) == 0 else -errno
+
+
+cdef int epoll_add(Poller *poller, Handle *handle) noexcept nogil:
+    handle.readable = handle.ended = handle.watch_send = handle.in_ready = False
+    return control(poller, EPOLL_CTL_ADD, handle)
+
+
+cdef void epoll_remove(Poller *poller, Handle *handle) noexcept nogil:
+    """Stop watching. A connection's descriptor is about to be closed, which takes it off the set at less cost."""
+    ready_remove(poller, handle)
+    if handle.kind == HANDLE_LISTENER:
+        control(poller, EPOLL_CTL_DEL, handle)
+
+
+cdef void epoll_resume(Poller *poller, Handle *handle) noexcept nogil:
+    """Go on receiving: what came meanwhile is visited in the next turn."""
+    if handle.readable or handle.ended:
+        ready_add(poller, handle)
+
+
+cdef void epoll_want_send(Poller *poller, Handle *handle) noexcept nogil:
+    if not handle.watch_send:
+        handle.watch_send = True
+        control(poller, EPOLL_CTL_MOD, handle)
+
+
+cdef void visit(Poller *poller, Handle *handle) noexcept nogil:
+    """Receive from a handle that may have something, and tell the peer's end once nothing is left before it."""
+    cdef int result = RECEIVE_MORE
+    if handle.readable:
+        result = complete_receive(poller, handle)
+        if result == RECEIVE_GONE:
+            return
+        if result == RECEIVE_MORE and handle.readable:
+            ready_add(poller, handle)
+            return
+    if handle.ended:
+        poller.user.left(poller.user.engine, handle, False)
+
+
+cdef void dispatch(Poller *poller, epoll_event *event) noexcept nogil:
+    cdef uint32_t generation = <uint32_t> (event.data.u64 >> 32)
+    cdef Handle *handle = poller.user.find(poller.user.engine, <uint32_t> event.data.u64, generation)
+    if handle == NULL:
+        return
+    if handle.kind == HANDLE_LISTENER:
+        complete_accept(poller, handle)
+        return
+    if handle.kind != HANDLE_CONNECTION:
+        return
+    if event.events & (EPOLLHUP | EPOLLERR):
+        poller.user.left(poller.user.engine, handle, True)
+        return
+    if event.events & EPOLLOUT and handle.watch_send:
+        poller.user.sendable(poller.user.engine, handle)
+        handle = poller.user.find(poller.user.engine, <uint32_t> event.data.u64, generation)
+        if handle == NULL:
+            return
+    if event.events & EPOLLRDHUP:
+        handle.ended = True
+    if event.events & EPOLLIN:
+        handle.readable = True
+    if event.events & (EPOLLIN | EPOLLRDHUP):
+        visit(poller, handle)
+
+
+cdef int epoll_turn(Poller *poller, int timeout_ms) noexcept nogil:
+    """Wait for something to happen, at most so long, and tell the engine all of it."""
+    cdef epoll_event events[EVENTS_PER_TURN]
+    cdef uint32_t left_over = poller.ready_length
+    cdef Handle *handle
+    cdef int happened, position
+    happened = epoll_wait(poller.fd, events, EVENTS_PER_TURN, 0 if left_over > 0 else timeout_ms)
+    poller.user.awake(poller.user.engine)
+    if happened < 0:
+        return 0 if errno == EINTR else -errno
+    for position in range(happened):
+        dispatch(poller, &events[position])
+    while left_over > 0:
+        handle = ready_take(poller)
+        if handle == NULL:
+            break
+        visit(poller, handle)
+        left_over -= 1
+    return happened

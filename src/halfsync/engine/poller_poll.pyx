@@ -1,0 +1,191 @@
+"""The poller over poll(2), for systems without epoll.
+
+What poll does, and what follows. It is level-triggered: a descriptor is reported as long as something is there, so what
+the engine does not want yet must not be asked for. It is given every descriptor each time, so a turn costs in proportion
+to all connections, idle ones too. It reports POLLHUP and POLLERR whether asked or not: once the engine knows, the
+descriptor is hidden (a negative number) until it is removed. POLLRDHUP is Linux's own; without it a peer's end shows only
+when it is received.
+"""
+from libc.errno cimport EINTR, ENOMEM, errno
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport calloc, free, realloc
+
+from halfsync.engine.poller cimport (
+    HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, complete_accept,
+    complete_receive,
+)
+
+cdef extern from "<poll.h>" nogil:
+    """
+    #ifndef POLLRDHUP
+    #define POLLRDHUP 0
+    #endif
+    """
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int c_poll "poll" (pollfd *descriptors, unsigned long length, int timeout_ms)
+    const short POLLIN, POLLOUT, POLLRDHUP, POLLHUP, POLLERR, POLLNVAL
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t read(int fd, void *data, size_t length)
+
+# Slot by slot: what poll is given, and which handle it is for. The last slot moves into one that becomes free.
+ctypedef struct Slots:
+    pollfd *descriptors
+    Handle **handles
+    uint32_t length
+    uint32_t capacity
+
+
+cdef void poll_poller(Poller *poller) noexcept nogil:
+    """Make this poller a poll(2) poller."""
+    poller.name = "poll"
+    poller.fd = -1
+    poller.ready = poller.ready_last = NULL
+    poller.ready_length = 0
+    poller.own = NULL
+    poller.open = poll_open
+    poller.close = poll_close
+    poller.add = poll_add
+    poller.remove = poll_remove
+    poller.resume = poll_resume
+    poller.want_send = poll_want_send
+    poller.turn = poll_turn
+
+
+cdef int poll_open(Poller *poller) noexcept nogil:
+    poller.own = calloc(1, sizeof(Slots))
+    return 0 if poller.own != NULL else -ENOMEM
+
+
+cdef void poll_close(Poller *poller) noexcept nogil:
+    cdef Slots *slots = <Slots *> poller.own
+    if slots != NULL:
+        free(slots.descriptors)
+        free(slots.handles)
+        free(slots)
+        poller.own = NULL
+
+
+cdef int grow(Slots *slots) noexcept nogil:
+    cdef uint32_t capacity = slots.capacity * 2 if slots.capacity > 0 else 64
+    cdef void *descriptors = realloc(slots.descriptors, capacity * sizeof(pollfd))
+    cdef void *handles
+    if descriptors == NULL:
+        return -ENOMEM
+    slots.descriptors = <pollfd *> descriptors
+    handles = realloc(slots.handles, capacity * sizeof(Handle *))
+    if handles == NULL:
+        return -ENOMEM
+    slots.handles = <Handle **> handles
+    slots.capacity = capacity
+    return 0
+
+
+cdef short interest(const Handle *handle) noexcept nogil:
+    """What to ask for: no bytes while some wait that the engine did not want, no end that it knows already."""
+    cdef short events = 0
+    if not handle.readable:
+        events |= POLLIN
+    if handle.kind == HANDLE_CONNECTION and not handle.ended:
+        events |= POLLRDHUP
+    if handle.watch_send:
+        events |= POLLOUT
+    return events
+
+
+cdef void watch(Poller *poller, Handle *handle) noexcept nogil:
+    (<Slots *> poller.own).descriptors[handle.slot].events = interest(handle)
+
+
+cdef int poll_add(Poller *poller, Handle *handle) noexcept nogil:
+    cdef Slots *slots = <Slots *> poller.own
+    if slots.length == slots.capacity and grow(slots) < 0:
+        return -ENOMEM
+    handle.readable = handle.ended = handle.watch_send = handle.in_ready = False
+    handle.slot = slots.length
+    slots.handles[slots.length] = handle
+    slots.descriptors[slots.length].fd = handle.fd
+    slots.descriptors[slots.length].revents = 0
+    slots.length += 1
+    watch(poller, handle)
+    return 0
+
+
+cdef void poll_remove(Poller *poller, Handle *handle) noexcept nogil:
+    cdef Slots *slots = <Slots *> poller.own
+    slots.length -= 1
+    slots.handles[handle.slot] = slots.handles[slots.length]
+    slots.descriptors[handle.slot] = slots.descriptors[slots.length]
+    slots.handles[handle.slot].slot = handle.slot
+
+
+cdef void poll_resume(Poller *poller, Handle *handle) noexcept nogil:
+    """Ask for bytes again. An end that was told before comes again as a receive of nothing."""
+    handle.readable = False
+    watch(poller, handle)
+
+
+cdef void poll_want_send(Poller *poller, Handle *handle) noexcept nogil:
+    handle.watch_send = True
+    watch(poller, handle)
+
+
+cdef void visit(Poller *poller, Handle *handle, short happened) noexcept nogil:
+    """Tell the engine what happened on a connection."""
+    cdef uint32_t index = handle.index
+    cdef uint32_t generation = handle.generation
+    cdef int result = RECEIVE_MORE
+    if happened & (POLLHUP | POLLERR | POLLNVAL):
+        (<Slots *> poller.own).descriptors[handle.slot].fd = -1
+        poller.user.left(poller.user.engine, handle, True)
+        return
+    if happened & POLLOUT:
+        handle.watch_send = False
+        watch(poller, handle)
+        poller.user.sendable(poller.user.engine, handle)
+        handle = poller.user.find(poller.user.engine, index, generation)
+        if handle == NULL:
+            return
+    if happened & POLLIN:
+        handle.readable = True
+        result = complete_receive(poller, handle)
+        if result == RECEIVE_GONE:
+            return
+        if result == RECEIVE_MORE:
+            handle.readable = False  # what is left is reported again
+    if happened & POLLRDHUP:
+        handle.ended = True
+    watch(poller, handle)
+    if handle.ended and (result != RECEIVE_MORE or not happened & POLLIN):
+        poller.user.left(poller.user.engine, handle, False)
+
+
+cdef int poll_turn(Poller *poller, int timeout_ms) noexcept nogil:
+    """Wait for something to happen, at most so long, and tell the engine all of it."""
+    cdef Slots *slots = <Slots *> poller.own
+    cdef Handle *handle
+    cdef short events
+    cdef uint32_t position
+    cdef char drained[8]
+    cdef int happened = c_poll(slots.descriptors, slots.length, timeout_ms)
+    poller.user.awake(poller.user.engine)
+    if happened < 0:
+        return 0 if errno == EINTR else -errno
+    position = slots.length
+    while position > 0:  # from the end: a slot that is removed is filled from behind, with one already visited
+        position -= 1
+        if position >= slots.length or slots.descriptors[position].revents == 0:
+            continue
+        events = slots.descriptors[position].revents
+        slots.descriptors[position].revents = 0
+        handle = slots.handles[position]
+        if handle.kind == HANDLE_LISTENER:
+            complete_accept(poller, handle)
+        elif handle.kind == HANDLE_CONNECTION:
+            visit(poller, handle, events)
+        else:
+            read(handle.fd, drained, sizeof(drained))
+    return happened

@@ -1,0 +1,83 @@
+"""Every error of halfsync, as one tree.
+
+An error holds data: what was wrong, where the fault came from, and what to do about it. The line that a
+person reads is made from these by ``str()``, at the edge, and nothing in halfsync ever parses that line
+again.
+"""
+
+from typing import ClassVar
+
+
+class HalfsyncError(Exception):
+    """Anything that halfsync itself finds wrong; catch this to catch all of it."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ProtocolError(HalfsyncError):
+    """The peer broke HTTP or passed a limit: answer with `status`, close, and parse nothing more of it."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+
+    def __str__(self) -> str:
+        from http import HTTPStatus  # noqa: PLC0415 - a server starts without it
+
+        return f"{self.status} {HTTPStatus(self.status).phrase}: {self.reason}"
+
+
+class StartError(HalfsyncError):
+    """What keeps a server from starting: its settings, its application or its sockets.
+
+    ``problem`` says what is wrong, ``origin`` where it came from (a flag, a variable, a file, a target;
+    may be empty), ``remedy`` what to do about it (may be empty). ``str()`` gives ``origin: problem;
+    remedy`` on one line.
+    """
+
+    problem: str
+    origin: str
+    remedy: str
+
+    def __init__(self, problem: str, *, origin: str = "", remedy: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.origin = origin
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = f"{self.origin}: {self.problem}" if self.origin else self.problem
+        return " ".join((f"{text}; {self.remedy}" if self.remedy else text).split())
+
+
+class UsageError(StartError):
+    """A setting or an argument is not one that halfsync can use."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class LoadError(StartError):
+    """The application could not be loaded.
+
+    ``traceback`` is the formatted traceback of the application's own exception, without the frames of
+    the loader and of the import system; empty when no code of the application was at fault.
+    """
+
+    exit_code: ClassVar[int] = 3
+    traceback: str
+
+    def __init__(self, problem: str, *, origin: str = "", remedy: str = "", traceback: str = "") -> None:
+        super().__init__(problem, origin=origin, remedy=remedy)
+        self.traceback = traceback
+
+
+class BindError(StartError):
+    """A listening socket could not be opened; ``errno`` is the system's reason, where it gave one."""
+
+    exit_code: ClassVar[int] = 4
+    errno: int | None
+
+    def __init__(self, problem: str, *, origin: str = "", remedy: str = "", errno: int | None = None) -> None:
+        super().__init__(problem, origin=origin, remedy=remedy)
+        self.errno = errno

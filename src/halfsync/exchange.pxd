@@ -1,0 +1,59 @@
+# One request on a connection, from its first byte until its response is on its way: framing and body, no I/O of sockets.
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+
+from halfsync.http.chunked cimport Chunked
+from halfsync.http.parser cimport Head, HeadLimits
+from halfsync.native.sync cimport pthread_mutex_t
+from halfsync.spool cimport SpoolFile, Store
+
+cdef enum:
+    INLINE_BYTES = 4096       # of input held in the exchange itself: nearly every head, and small bodies behind it
+    BODY_SLACK = 512          # room behind a body, so that a receive that ends inside it shows that the socket is empty
+
+cdef enum ExchangePhase:
+    EXCHANGE_HEAD
+    EXCHANGE_BODY
+    EXCHANGE_READY            # the request is complete
+
+ctypedef struct Limits:
+    HeadLimits head
+    int64_t max_body
+    int64_t body_memory       # bytes; a body up to this long is held in memory
+    Store *store
+
+ctypedef struct Exchange:
+    Exchange *next            # while in a pool
+    uint8_t phase
+    uint8_t want_continue     # the client waits for 100 Continue before it sends its body
+    uint8_t body_is_data      # the body lies in data; it is not freed by itself
+    char *data                # the head, and what came in the same receives
+    uint32_t capacity
+    uint32_t filled
+    uint32_t used             # bytes of data that belong to this request; the next request's follow
+    char *body                # NULL: no body, or on disk
+    int64_t body_length
+    int64_t body_capacity
+    int64_t body_left         # bytes still to come; -1: chunked
+    SpoolFile spool
+    int64_t started_ns        # the first byte was received
+    int64_t framed_ns         # the request was complete
+    Chunked chunked
+    Head head
+    char inline_data[INLINE_BYTES]
+
+# Exchanges to use again. Any thread may get and put.
+ctypedef struct ExchangePool:
+    pthread_mutex_t lock
+    Exchange *first
+    uint32_t length
+
+cdef void pool_init(ExchangePool *pool) noexcept nogil
+cdef void pool_destroy(ExchangePool *pool) noexcept nogil
+cdef Exchange *pool_get(ExchangePool *pool) noexcept nogil
+cdef void pool_put(ExchangePool *pool, Exchange *exchange) noexcept nogil
+
+# Where the next bytes are best received to; NULL: into any buffer of the caller's.
+cdef char *exchange_room(Exchange *exchange, const Limits *limits, size_t *room) noexcept nogil
+cdef int exchange_received(Exchange *exchange, const Limits *limits, char *data, size_t length) noexcept nogil
+cdef bint exchange_has_more(const Exchange *exchange) noexcept nogil
+cdef void exchange_follow(Exchange *exchange) noexcept nogil

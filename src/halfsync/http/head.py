@@ -1,0 +1,21 @@
+"""The record of a request head."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """A request head that was checked, its bytes as they were sent (RFC 9112 2 to 6)."""
+
+    method: bytes
+    target: bytes
+    path: bytes  # of the target, not decoded; b"/" where an absolute form has none, b"" for * and CONNECT
+    query: bytes  # after the target's first "?"
+    authority: bytes  # of an absolute-form target or of CONNECT, else of Host; b"" where there is none
+    version: tuple[int, int]  # (1, 0) or (1, 1)
+    headers: tuple[tuple[bytes, bytes], ...]  # (name, value) in the order sent, values stripped
+    content_length: int | None  # bytes
+    chunked: bool
+    keep_alive: bool
+    expect_continue: bool
+    upgrade: bool

@@ -1,0 +1,14 @@
+# Pieces of a response head that need no application: status lines, dates, refusals.
+
+cdef enum:
+    DATE_BYTES = 29           # Sun, 06 Nov 1994 08:49:37 GMT
+    REFUSAL_BYTES = 512       # enough for any refusal
+
+# The Date field's value, for now, in DATE_BYTES of the calling thread's own; good until its next call.
+cdef const char *date_now() noexcept nogil
+
+# The reason phrase registered for a status, or "".
+cdef const char *reason_phrase(int status) noexcept nogil
+
+# Write a whole response that refuses a request and closes. Returns its bytes.
+cdef int write_refusal(char *out, int status, int retry_after, bint with_body, bint server) noexcept nogil

@@ -1,0 +1,277 @@
+"""Listening sockets: opened all together or not at all, and described as the application will see them."""
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from socket import AddressFamily
+
+from halfsync.binds import Bind, FdBind, TcpBind, UnixBind, parse_bind
+from halfsync.errors import BindError, UsageError
+
+__all__ = ["Bind", "FdBind", "Listener", "TcpBind", "UnixBind", "open_listeners", "parse_bind"]
+
+# One address of several may be missing without harm: a machine without IPv6 still has a localhost.
+_ADDRESS_MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+_PRIVILEGED_PORTS = 1024
+# SERVER_NAME and SERVER_PORT where there is neither host nor port: see Listener.
+_UNIX_SERVER = ("localhost", "80")
+
+
+@dataclass(frozen=True, slots=True)
+class UnixFile:
+    """A socket file that this process made, known by its inode so that nobody else's is ever removed."""
+
+    path: str
+    device: int
+    inode: int
+    process: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An open listening socket, non-blocking and not inherited by programs that the server starts.
+
+    ``server_name`` and ``server_port`` go into the environ. For TCP they are the socket's own address,
+    IPv6 in brackets as RFC 3875 has it. A unix socket has neither host nor port, and PEP 3333 forbids
+    empty strings, so they are ``localhost`` and ``80``: applications behind a proxy take both from Host,
+    and what an HTTP/1.0 request without Host builds from these is at least a URL. ``url`` is for people.
+    The opener owns it and closes it.
+    """
+
+    socket: socket.socket
+    server_name: str
+    server_port: str
+    url: str
+    file: UnixFile | None = None
+
+    @property
+    def family(self) -> AddressFamily:
+        """The address family of the socket, AF_INET, AF_INET6 or AF_UNIX."""
+        return AddressFamily(self.socket.family)
+
+    def close(self) -> None:
+        """Close the socket; a socket file goes too, if it is still ours and this process made it."""
+        self.socket.close()
+        # A forked child that closes its copy must not take the file away from its parent.
+        if self.file is None or self.file.process != os.getpid():
+            return
+        try:
+            found = os.lstat(self.file.path)
+            if (found.st_dev, found.st_ino) == (self.file.device, self.file.inode):
+                os.unlink(self.file.path)  # noqa: PTH108 - pathlib is not needed for a string
+        except OSError:
+            pass  # it is gone already, or its directory is: nothing is left to clean
+
+
+def open_listeners(binds: Sequence[str], backlog: int) -> list[Listener]:
+    """Open a listening socket for each bind, or none: when one fails, those before it are closed again.
+
+    A bind may give several listeners: a name with several addresses, or ``:PORT``, which is IPv4 and
+    IPv6 each with a socket of its own, so that applications see plain IPv4 addresses. ``backlog`` is the
+    kernel's queue of connections per socket. Raises UsageError for a bind that cannot be read, BindError
+    for one that cannot be opened.
+    """
+    parsed: list[tuple[str, Bind]] = []
+    for spec in binds:
+        try:
+            parsed.append((spec, parse_bind(spec)))
+        except UsageError as error:
+            raise UsageError(error.problem, origin="bind", remedy=error.remedy) from None
+    opened: list[Listener] = []
+    try:
+        for spec, bind in parsed:
+            match bind:
+                case TcpBind():
+                    opened += _open_tcp(spec, bind, backlog)
+                case UnixBind():
+                    opened.append(_open_unix(spec, bind, backlog))
+                case FdBind():
+                    opened.append(_open_fd(spec, bind))
+    except BaseException:
+        for listener in opened:
+            listener.close()
+        raise
+    return opened
+
+
+def _open_tcp(spec: str, bind: TcpBind, backlog: int) -> list[Listener]:
+    opened: list[Listener] = []
+    missing: OSError | None = None
+    port = bind.port
+    try:
+        for family, host in _addresses(spec, bind):
+            try:
+                listener = _listen_tcp(family, host, port, backlog, alone=bind.host != "")
+            except OSError as error:
+                if error.errno not in _ADDRESS_MISSING:
+                    raise
+                missing = error
+            else:
+                opened.append(listener)
+                # With port 0 the kernel picks one for the first address, and the others follow.
+                port = int(listener.server_port)
+        if missing is not None and not opened:
+            raise missing
+    except OSError as error:
+        for listener in opened:
+            listener.close()
+        raise _refuse_tcp(spec, bind, error) from None
+    return opened
+
+
+def _addresses(spec: str, bind: TcpBind) -> list[tuple[socket.AddressFamily, str]]:
+    """Resolve a host to its addresses, in the resolver's order and each once."""
+    if bind.host == "":
+        return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
+    try:
+        found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a host name"
+        raise BindError(
+            f"the host {bind.host!r} is unknown ({reason.lower()})",
+            origin=f"bind {spec}",
+            remedy="check the name, or give an address such as 127.0.0.1 or 0.0.0.0",
+            errno=error.errno if isinstance(error, OSError) else None,
+        ) from None
+    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+
+def _listen_tcp(family: socket.AddressFamily, host: str, port: int, backlog: int, *, alone: bool) -> Listener:
+    """Open one address; an IPv6 wildcard that stands ``alone`` takes IPv4 too, as people expect of [::]."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it on Linux, which saves a system call for each connection.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if alone else 1)
+        sock.bind((host, port))
+        sock.listen(backlog)
+        sock.setblocking(False)
+        return _describe(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _refuse_tcp(spec: str, bind: TcpBind, error: OSError) -> BindError:
+    if error.errno == errno.EADDRINUSE:
+        problem = "the address is in use"
+        remedy = "stop the program that has it, or choose another port with -b"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        problem = "permission denied"
+        if 0 < bind.port < _PRIVILEGED_PORTS:
+            problem += f": port {bind.port} is below {_PRIVILEGED_PORTS}"
+        remedy = "choose a higher port with -b, or grant CAP_NET_BIND_SERVICE"
+    elif error.errno in _ADDRESS_MISSING:
+        problem = "this machine has no such address"
+        remedy = "use one of its own, or 0.0.0.0 for all"
+    else:
+        problem, remedy = _reason(error), "choose another address with -b"
+    return BindError(problem, origin=f"bind {spec}", remedy=remedy, errno=error.errno)
+
+
+def _open_unix(spec: str, bind: UnixBind, backlog: int) -> Listener:
+    abstract = bind.path.startswith("@")
+    address = "\0" + bind.path[1:] if abstract else bind.path
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    file: UnixFile | None = None
+    try:
+        if not abstract:
+            _remove_stale(spec, bind.path)
+        sock.bind(address)
+        if not abstract:
+            found = os.lstat(bind.path)
+            path = os.path.abspath(bind.path)  # noqa: PTH100 - pathlib is not needed for a string
+            file = UnixFile(path, found.st_dev, found.st_ino, os.getpid())
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise _refuse_unix(spec, error) from None
+    except BaseException:
+        sock.close()
+        raise
+    return Listener(sock, *_UNIX_SERVER, f"unix:{bind.path}", file)
+
+
+def _remove_stale(spec: str, path: str) -> None:
+    """Remove the socket file of a server that has died; refuse whatever else is in the way."""
+    origin = f"bind {spec}"
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        remedy = "remove it, or choose another path"
+        raise BindError(
+            "the path exists and is not a socket", origin=origin, remedy=remedy, errno=errno.EEXIST
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # A server whose backlog is full must not hold us up: it answers EAGAIN, and is alive.
+        probe.setblocking(False)
+        refused = probe.connect_ex(path)
+    if refused == errno.ECONNREFUSED:
+        os.unlink(path)  # noqa: PTH108 - pathlib is not needed for a string
+    elif refused in (errno.EACCES, errno.EPERM):
+        raise PermissionError(refused, os.strerror(refused))
+    elif refused != errno.ENOENT:
+        remedy = "stop it, or choose another path"
+        problem = "another server is listening there"
+        raise BindError(problem, origin=origin, remedy=remedy, errno=errno.EADDRINUSE)
+
+
+def _refuse_unix(spec: str, error: OSError) -> BindError:
+    if error.errno == errno.EADDRINUSE:
+        problem, remedy = "another server is listening there", "stop it, or choose another name"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        problem, remedy = "permission denied", "choose a directory that this user may write to"
+    elif error.errno in (errno.ENOENT, errno.ENOTDIR):
+        problem, remedy = "the directory does not exist", "make it, or choose another path"
+    else:
+        problem, remedy = _reason(error), "choose another path"
+    return BindError(problem, origin=f"bind {spec}", remedy=remedy, errno=error.errno)
+
+
+def _open_fd(spec: str, bind: FdBind) -> Listener:
+    def refuse(problem: str, number: int | None = None) -> BindError:
+        remedy = "pass a listening socket, for example from a systemd socket unit"
+        return BindError(problem, origin=f"bind {spec}", remedy=remedy, errno=number)
+
+    try:
+        sock = socket.socket(fileno=bind.fd)
+    except OSError as error:
+        open_but_other = error.errno == errno.ENOTSOCK
+        problem = f"descriptor {bind.fd} is {'not a socket' if open_but_other else 'not open'}"
+        raise refuse(problem, error.errno) from None
+    try:
+        if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise refuse(f"descriptor {bind.fd} is a socket that does not listen", errno.EINVAL)
+        if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+            raise refuse(f"descriptor {bind.fd} is neither a TCP nor a unix socket", errno.EAFNOSUPPORT)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.set_inheritable(False)
+        sock.setblocking(False)
+        return _describe(sock)
+    except BaseException:
+        sock.detach()  # whoever gave the descriptor still owns it
+        raise
+
+
+def _describe(sock: socket.socket) -> Listener:
+    """Name a socket by the address it really has."""
+    address = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        path = os.fsdecode(address)
+        shown = "@" + path[1:] if path.startswith("\0") else path
+        return Listener(sock, *_UNIX_SERVER, f"unix:{shown}")
+    host, port = (f"[{address[0]}]" if sock.family == socket.AF_INET6 else address[0]), str(address[1])
+    return Listener(sock, host, port, f"http://{host}:{port}")
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,261 @@
+"""Loading the application that ``module:callable`` names.
+
+A mistake in the target gets one line that says what was tried. An exception of the application's own gets its
+traceback, cut down to the application's frames, because there the fault is in the user's code.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from halfsync.errors import LoadError, UsageError
+
+if TYPE_CHECKING:
+    from traceback import FrameSummary, TracebackException
+
+Application = Callable[..., Any]
+
+DEFAULT_NAMES = ("application", "app")
+
+
+def load_application(target: str, *, factory: bool = False, chdir: str | None = None) -> Application:
+    """Import what ``target`` names and return the WSGI callable.
+
+    ``target`` is ``module``, ``module:callable`` or ``module:object.attribute``; without a name,
+    ``application`` and then ``app`` is taken. With ``factory`` the callable is called without arguments
+    and its result is the application. ``chdir`` becomes the working directory, which is put first in
+    ``sys.path``.
+
+    Raises LoadError for whatever the target or the application does wrong (its ``traceback`` is set when
+    it was the application), and UsageError when ``chdir`` cannot be entered. KeyboardInterrupt passes
+    through.
+    """
+    module_name, name = _split(target)
+    _enter(chdir)
+    module = _import(module_name, target)
+    found, name = _find(module, name, target)
+    if not callable(found):
+        kind = type(found).__name__
+        remedy = f"name a WSGI application in {module_name}"
+        raise LoadError(f"{name!r} is of type {kind}, which cannot be called", origin=target, remedy=remedy)
+    if factory:
+        return _call_factory(found, name, target)
+    _check_arguments(found, name, target)
+    return found
+
+
+def _split(target: str) -> tuple[str, str]:
+    module_name, _, name = target.partition(":")
+    head, _, arguments = name.partition("(")
+    if arguments:
+        remedy = f"to call a function for the application, write {module_name}:{head} --factory"
+        raise LoadError("a target is a name, not a call", origin=target, remedy=remedy)
+    if "/" in module_name or module_name.endswith(".py"):
+        directory, _, file = module_name.rpartition("/")
+        suggestion = f"{file.removesuffix('.py')}:{name or DEFAULT_NAMES[1]}"
+        remedy = f"write {suggestion}" + (f" with --chdir {directory}" if directory else "")
+        raise LoadError("a target names a module, not a file", origin=target, remedy=remedy)
+    if not all(part.isidentifier() for part in (*module_name.split("."), *(name.split(".") if name else ()))):
+        raise LoadError("this is not a target", origin=target or "''", remedy="write it as module:callable")
+    return module_name, name
+
+
+def _enter(chdir: str | None) -> None:
+    """Change to the directory, and let modules in it be found before any other."""
+    if chdir is not None:
+        try:
+            os.chdir(chdir)
+        except OSError as error:
+            problem = f"cannot change to {chdir!r}: {(error.strerror or str(error)).lower()}"
+            raise UsageError(problem, origin="chdir", remedy="name a directory that exists") from None
+    directory = os.getcwd()  # noqa: PTH109 - pathlib is not needed for a string
+    if sys.path[:1] != [directory]:
+        sys.path.insert(0, directory)
+
+
+def _import(module_name: str, target: str) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - an application may raise anything, sys.exit() included
+        if _is_missing(error, module_name):
+            assert isinstance(error, ModuleNotFoundError)
+            _refuse_missing(error, module_name, target)
+        _blame_application(error, f"importing {module_name} failed", target)
+
+
+def _is_missing(error: BaseException, module_name: str) -> bool:
+    """Tell that the target itself is not there from an import inside it that fails.
+
+    The latter has frames of the application in its traceback; the former has none. The name alone would
+    not do: a package may well import a part of itself that is not there.
+    """
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return False
+    return (module_name + ".").startswith(error.name + ".") and not _frames(error)
+
+
+def _refuse_missing(error: ModuleNotFoundError, module_name: str, target: str) -> NoReturn:
+    directory = os.getcwd()  # noqa: PTH109 - as above
+    missing = error.name or module_name
+    parent, _, last = missing.rpartition(".")
+    if parent:
+        package = sys.modules.get(parent)
+        places = list(getattr(package, "__path__", ()))
+        if not places:
+            problem = f"no module named {missing!r}: {parent!r} is a module, not a package"
+            raise LoadError(
+                problem, origin=target, remedy=f"write {parent}:{last} for a name in it"
+            ) from None
+    else:
+        places = [directory]
+    close = _near(last, _modules_in(places))
+    remedy = (
+        f"did you mean {close!r}?" if close else "name the directory it is in with --chdir, or install it"
+    )
+    problem = f"no module named {missing!r} in {places[0]}" + (
+        "" if parent else " or among the installed ones"
+    )
+    raise LoadError(problem, origin=target, remedy=remedy) from None
+
+
+def _modules_in(places: Iterable[str]) -> list[str]:
+    names: list[str] = []
+    for place in places:
+        try:
+            entries = list(os.scandir(place))
+        except OSError:
+            continue
+        names += [entry.name.removesuffix(".py") for entry in entries if entry.name.endswith(".py")]
+        names += [entry.name for entry in entries if entry.is_dir()]
+    return [name for name in names if name.isidentifier()]
+
+
+def _find(module: ModuleType, name: str, target: str) -> tuple[object, str]:
+    """Walk the dotted name from the module, or try the default names; returns the object and its name."""
+    if not name:
+        for default in DEFAULT_NAMES:
+            if hasattr(module, default):
+                return getattr(module, default), default
+        tried = " and ".join(repr(default) for default in DEFAULT_NAMES)
+        remedy = f"name the application, as in {target}:callable"
+        raise LoadError(f"tried {tried}, and the module has neither", origin=target, remedy=remedy)
+    found: object = module
+    walked = module.__name__
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            if _frames(error):
+                _blame_application(error, f"looking up {part!r} failed", target)
+            close = _near(part, [known for known in dir(found) if not known.startswith("__")])
+            remedy = f"did you mean {close!r}?" if close else "check the name after the colon"
+            raise LoadError(f"{walked} has no attribute {part!r}", origin=target, remedy=remedy) from None
+        walked = f"{walked}.{part}"
+    return found, name
+
+
+def _call_factory(factory: Callable[..., Any], name: str, target: str) -> Application:
+    import inspect  # noqa: PLC0415 - only a factory needs it
+
+    try:
+        # Wrappers are not looked through: what counts is what the outermost callable takes.
+        inspect.signature(factory, follow_wrapped=False).bind()
+    except ValueError:
+        pass  # some compiled callables have no signature: calling them tells
+    except TypeError as error:
+        problem = f"the factory {name!r} cannot be called without arguments: {error}"
+        remedy = "give its parameters defaults, or leave --factory out"
+        raise LoadError(problem, origin=target, remedy=remedy) from None
+    try:
+        made = factory()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a factory may raise anything, sys.exit() included
+        _blame_application(error, f"the factory {name!r} failed", target)
+    if inspect.iscoroutine(made):
+        made.close()
+        raise LoadError(f"the factory {name!r} is async", origin=target, remedy="make it a plain function")
+    if not callable(made):
+        problem = f"the factory {name!r} returned {type(made).__name__}, which cannot be called"
+        raise LoadError(problem, origin=target, remedy="return the application from it")
+    _check_arguments(made, f"{name}()", target)
+    application: Application = made
+    return application
+
+
+def _check_arguments(application: Callable[..., Any], name: str, target: str) -> None:
+    """Refuse now what would fail at every request: an ASGI application, or a factory that nobody calls."""
+    import inspect  # noqa: PLC0415 - settings have loaded it already; loading alone need not
+
+    call = application if inspect.isroutine(application) else type(application).__call__
+    if inspect.iscoroutinefunction(call):
+        remedy = "halfsync serves WSGI; wrap it, for example with a2wsgi, or use an ASGI server"
+        raise LoadError(
+            f"{name!r} is async, so it looks like an ASGI application", origin=target, remedy=remedy
+        )
+    try:
+        signature = inspect.signature(application, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return  # some compiled callables have no signature: the first request tells
+    try:
+        signature.bind({}, None)
+    except TypeError:
+        problem = f"{name!r} does not take the two arguments of WSGI, environ and start_response"
+        is_factory = not _requires_arguments(application)
+        remedy = (
+            "add --factory if it returns the application" if is_factory else "name the application itself"
+        )
+        raise LoadError(problem, origin=target, remedy=remedy) from None
+
+
+def _requires_arguments(function: Callable[..., Any]) -> bool:
+    import inspect  # noqa: PLC0415 - as above
+
+    try:
+        inspect.signature(function, follow_wrapped=False).bind()
+    except TypeError:
+        return True
+    return False
+
+
+def _near(name: str, known: Iterable[str]) -> str | None:
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def _blame_application(error: BaseException, what: str, target: str) -> NoReturn:
+    """Raise LoadError for an exception of the application's own, with its traceback cut to its frames."""
+    import traceback  # noqa: PLC0415 - only a failure needs it
+
+    report = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
+    _strip(report)
+    summary = " ".join("".join(traceback.format_exception_only(error)).strip().splitlines()[-1].split())
+    problem = f"{what}: {summary}"
+    remedy = "the traceback above shows where"
+    raise LoadError(problem, origin=target, remedy=remedy, traceback="".join(report.format())) from error
+
+
+def _strip(report: "TracebackException") -> None:
+    """Remove the frames of this loader and of the import system, from the causes of the exception too."""
+    for frame in [frame for frame in report.stack if _is_ours(frame)]:
+        report.stack.remove(frame)
+    for other in (report.__cause__, report.__context__, *(report.exceptions or ())):
+        if other is not None:
+            _strip(other)
+
+
+def _frames(error: BaseException) -> "list[FrameSummary]":
+    """List the frames of an exception that are neither this loader's nor the import system's."""
+    import traceback  # noqa: PLC0415 - only a failure needs it
+
+    return [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame)]
+
+
+def _is_ours(frame: "FrameSummary") -> bool:
+    return frame.filename in (__file__, importlib.__file__) or frame.filename.startswith("<frozen importlib")

@@ -1,0 +1,35 @@
+"""The server's log: the logger "halfsync", loaded when there is something to say.
+
+Programs that configure `logging` get the records as they wish; `halfsync serve` writes them to standard error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import logging
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+def logger() -> logging.Logger:
+    """Return the logger "halfsync". Importing `logging` costs start-up time and memory, so it waits for the first use."""
+    import logging  # noqa: PLC0415
+
+    return logging.getLogger("halfsync")
+
+
+def warn(message: str, *values: object) -> None:
+    """Log a warning about what an application does."""
+    logger().warning(message, *values)
+
+
+def report_application_error(error: BaseException, environ: dict[str, Any] | None) -> None:
+    """Log what an application raised, with its traceback and the request it was for."""
+    request = "a request"
+    if environ is not None:
+        request = f"{environ.get('REQUEST_METHOD')} {environ.get('REQUEST_URI')}"
+    logger().error(
+        "the application failed on %s", request, exc_info=(type(error), error, error.__traceback__)
+    )

@@ -1,0 +1,330 @@
+"""The half-sync/half-reactive model: the engine owns every socket, worker threads run the application.
+
+A worker is given a connection with a complete request on it. It owns that connection until it gives it back. It sends
+what the socket takes at once; with the first byte that the socket does not take, the connection goes back to the engine
+with an outbox, and from then on the worker fills the outbox and touches the connection no more.
+"""
+import os
+from time import monotonic
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from posix.unistd cimport close
+from posix.uio cimport iovec
+
+from halfsync.engine.engine cimport (
+    COMMAND_DRAIN, COMMAND_STOP, Connection, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_GONE, PHASE_IDLE,
+    PHASE_LINGER, PHASE_SENDING, engine_announce, engine_is_draining, engine_release, engine_return,
+)
+from halfsync.engine.loop cimport (
+    engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start, engine_sweep,
+)
+from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
+from halfsync.native.checks cimport check
+from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns, store_uint
+from halfsync.outbox cimport (
+    OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, outbox_append, outbox_append_file, outbox_finish, outbox_open,
+    outbox_release,
+)
+from halfsync.request_queue cimport queue_length
+from halfsync.spool cimport store_init
+from halfsync.wsgi.bridge cimport Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
+from halfsync.wsgi.environ cimport Origin
+
+cdef extern from "<sys/socket.h>" nogil:
+    """
+    static void hs_worker_reset_on_close(int fd) {
+        struct linger now = {1, 0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    }
+    """
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    const int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR
+    ssize_t sendmsg(int fd, const msghdr *message, int flags)
+    int shutdown(int fd, int how)
+    void reset_on_close "hs_worker_reset_on_close" (int fd)
+
+SWEEP_S = 0.05
+
+# The way of one response out. It lives on the worker's stack, for one turn.
+ctypedef struct ProactorSink:
+    Sink sink                 # first: the bridge sees only this
+    Engine *engine
+    Connection *connection    # NULL once it has gone back to the engine
+    Outbox *outbox            # from then on
+    bint gone
+
+
+cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nogil:
+    """Send what the socket takes at once, and move the vectors past it. Returns the bytes left, or -1: gone."""
+    cdef msghdr message
+    cdef int64_t left = 0
+    cdef ssize_t sent
+    cdef int position
+    memset(&message, 0, sizeof(message))
+    message.msg_iov = vectors
+    message.msg_iovlen = count
+    while True:
+        sent = sendmsg(self.connection.handle.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent >= 0 or errno != EINTR:
+            break
+    if sent < 0:
+        if errno != EAGAIN:
+            return -1
+        sent = 0
+    for position in range(count):
+        if <size_t> sent >= vectors[position].iov_len:
+            sent -= vectors[position].iov_len
+            vectors[position].iov_len = 0
+        else:
+            vectors[position].iov_base = <char *> vectors[position].iov_base + sent
+            vectors[position].iov_len -= sent
+            sent = 0
+            left += vectors[position].iov_len
+    return 1 if left > 0 else 0
+
+
+cdef int hand_over(ProactorSink *self) noexcept nogil:
+    """Give the connection back to the engine with an outbox for the rest of the response. Returns 0, or -1."""
+    cdef Connection *connection = self.connection
+    self.outbox = outbox_open(self.engine, self.engine.spool_memory, self.engine.store)
+    if self.outbox == NULL:
+        return -1
+    self.sink.waits = True
+    self.connection = NULL
+    self.outbox.connection = connection
+    connection.exchange = NULL  # stays with the worker until the response has ended
+    connection.outbox = self.outbox
+    connection.phase = PHASE_SENDING
+    engine_return(self.engine, connection)
+    return 0
+
+
+cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
+    """Send, or hand over and append. Returns 0, or -1: the client is gone."""
+    cdef ProactorSink *self = <ProactorSink *> sink
+    cdef int position, result
+    if self.gone:
+        return -1
+    if self.connection != NULL:
+        result = send_direct(self, vectors, count)
+        if result == 0:
+            return 0
+        if result < 0 or hand_over(self) < 0:
+            self.gone = True
+            return -1
+    for position in range(count):
+        if vectors[position].iov_len == 0:
+            continue
+        result = outbox_append(self.outbox, <const char *> vectors[position].iov_base, vectors[position].iov_len)
+        if result < 0:
+            self.gone = True
+            return -1
+        if result > 0:
+            engine_announce(self.engine, self.outbox)
+    return 0
+
+
+cdef int sink_send_file(
+    Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset, int64_t length
+) noexcept nogil:
+    """Hand over, and let the engine send the head and the file. Returns 0, or -1: the client is gone."""
+    cdef ProactorSink *self = <ProactorSink *> sink
+    cdef int result
+    if self.gone or hand_over(self) < 0:
+        close(fd)
+        self.gone = True
+        return -1
+    result = outbox_append(self.outbox, head, head_length)
+    if result >= 0 and length > 0:
+        result |= outbox_append_file(self.outbox, fd, offset, length)
+    else:
+        close(fd)
+    if result > 0:
+        engine_announce(self.engine, self.outbox)
+    self.gone = result < 0
+    return result if result < 0 else 0
+
+
+cdef void end_turn(ProactorSink *self, Exchange *exchange, int end, int64_t now) noexcept nogil:
+    """Give everything back to the engine, as the response ended."""
+    cdef Connection *connection = self.connection
+    cdef Engine *engine = self.engine
+    cdef int result
+    if connection == NULL:
+        result = OUTBOX_COMPLETE if end == TURN_COMPLETE else OUTBOX_RESET if end == TURN_RESET else OUTBOX_CUT
+        result = outbox_finish(self.outbox, result, self.sink.stays, exchange)
+        if result < 0:
+            pool_put(&engine.pool, exchange)
+        elif result > 0:
+            engine_announce(engine, self.outbox)
+        outbox_release(self.outbox)
+        return
+    connection.requests += 1
+    connection.since = now
+    if end == TURN_COMPLETE and self.sink.stays:
+        connection.phase = PHASE_IDLE
+        if exchange_has_more(exchange):
+            engine_return(engine, connection)
+            return
+        connection.exchange = NULL
+        pool_put(&engine.pool, exchange)
+        engine_release(engine, connection)
+        return
+    if end != TURN_COMPLETE:
+        if end == TURN_RESET:
+            reset_on_close(connection.handle.fd)
+        store_uint(&connection.peer, PEER_GONE)  # the engine closes at once
+    else:
+        shutdown(connection.handle.fd, SHUT_WR)  # the client sees the end without waiting for the engine
+    connection.phase = PHASE_LINGER
+    engine_return(engine, connection)
+
+
+cdef class RequestWorkers(WorkerThreads):
+    """The sync half: each thread takes a complete request from the queue and runs the application for it."""
+
+    cdef int turn(self, QueueSlot *slot) except -1:
+        cdef Connection *connection = <Connection *> slot.item
+        cdef Exchange *exchange = connection.exchange
+        cdef ProactorSink sink
+        cdef Origin origin
+        cdef int64_t now = monotonic_ns()
+        cdef int end = TURN_CUT
+        cdef unsigned int owner = add_uint(&connection.owner, OWNER_WORKER - OWNER_QUEUE)
+        check(owner & ~OWNER_EVENT == OWNER_QUEUE, "a worker takes a connection that was not in the queue")
+        sink.sink.send = sink_send
+        sink.sink.send_file = sink_send_file
+        sink.sink.waits = False
+        sink.sink.stays = exchange.head.keep_alive and self.keep_alive and not engine_is_draining(self.engine)
+        sink.engine = self.engine
+        sink.connection = connection
+        sink.outbox = NULL
+        sink.gone = load_uint(&connection.peer) == PEER_GONE or load_uint(&self.engine.command) == COMMAND_STOP
+        origin.address = connection.address
+        origin.address_length = connection.address_length
+        origin.listener = connection.listener
+        if sink.gone:
+            self.dropped += 1
+            end_turn(&sink, exchange, TURN_CUT, now)
+            return 0
+        try:
+            end = self.bridge.run(exchange, &origin, &sink.sink, (now - slot.put_ns) * 1e-9)
+        finally:
+            end_turn(&sink, exchange, end, now)
+        return 0
+
+
+cdef class Proactor:
+    """One engine and its workers. The server owns it; its methods are called by one thread at a time."""
+
+    def __cinit__(self, *_args, **_kwargs):
+        self.read_fd = -1
+        self.engine = <Engine *> calloc(1, sizeof(Engine))
+        self.store = <Store *> calloc(1, sizeof(Store))
+        if self.engine == NULL or self.store == NULL:
+            raise MemoryError
+
+    def __init__(self, Bridge bridge, listeners, settings, unsigned int open_max):
+        """Prepare. listeners: descriptors of listening, non-blocking sockets; open_max: connections at one time."""
+        cdef Engine *engine = self.engine
+        cdef int result
+        self.workers = RequestWorkers(settings.threads, queue_size=settings.queue_size, name="halfsync-worker")
+        self.workers.engine = engine
+        self.workers.bridge = bridge
+        self.workers.keep_alive = settings.keep_alive > 0
+        engine.queue = &self.workers.queue
+        if store_init(self.store, os.fsencode(settings.temp_dir), settings.spool_disk) < 0:
+            raise ValueError(f"temp_dir is too long: {settings.temp_dir!r}")
+        engine.store = self.store
+        engine.limits.store = self.store
+        engine.limits.max_body = settings.max_body
+        engine.limits.body_memory = settings.body_memory
+        engine.limits.head.request_line = settings.max_request_line
+        engine.limits.head.field = settings.max_field
+        engine.limits.head.fields = settings.max_fields
+        engine.limits.head.head = settings.max_head
+        engine.timeouts.first_byte = nanoseconds(settings.first_byte_timeout)
+        engine.timeouts.head = nanoseconds(settings.head_timeout)
+        engine.timeouts.body = nanoseconds(settings.body_timeout)
+        engine.timeouts.write = nanoseconds(settings.write_timeout)
+        engine.timeouts.keep_alive = nanoseconds(settings.keep_alive)
+        engine.timeouts.linger = nanoseconds(2)
+        engine.spool_memory = settings.spool_memory
+        engine.open_max = open_max
+        engine.server_header = settings.server_header
+        result = engine_open(engine, settings.poller == "poll")
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+        for fd in listeners:
+            result = engine_listen(engine, fd)
+            if result < 0:
+                raise OSError(-result, os.strerror(-result))
+
+    def __dealloc__(self):
+        if self.engine != NULL and (self.joined or not self.started):
+            if self.engine.scratch != NULL:
+                engine_close(self.engine)
+            free(self.engine)
+            free(self.store)
+        # else workers may still use it: it is left to the end of the process
+
+    def start(self):
+        """Start the workers and then the engine."""
+        cdef int result
+        self.workers.start()
+        self.read_fd, self.engine.done_fd = os.pipe()
+        result = engine_start(self.engine)
+        if result < 0:
+            self.workers.close()
+            raise OSError(-result, os.strerror(-result))
+        self.started = True
+
+    @property
+    def done_fd(self):
+        """A descriptor that becomes readable when the engine has ended."""
+        return self.read_fd
+
+    def drain(self):
+        """Accept no more, and let the engine end once everything that was received is answered."""
+        engine_command(self.engine, COMMAND_DRAIN)
+
+    def stop(self):
+        """Let the engine end now."""
+        engine_command(self.engine, COMMAND_STOP)
+
+    def close(self, timeout):
+        """Stop, and end all threads. Returns False when workers are still in the application after `timeout` s."""
+        if not self.started or self.joined:
+            return True
+        self.stop()
+        if self.read_fd >= 0:
+            with nogil:
+                engine_join(self.engine)
+            os.close(self.read_fd)
+            self.read_fd = -1
+        deadline = monotonic() + timeout
+        while not self.joined:
+            self.joined = self.workers.close(min(SWEEP_S, max(0.0, deadline - monotonic())))
+            engine_sweep(self.engine)  # a worker may wait for room to be made by an engine that has ended
+            if monotonic() >= deadline:
+                break
+        return self.joined
+
+    def statistics(self):
+        """Return counts so far, as a dict."""
+        cdef dict counters = self.engine.counters
+        counters["dropped"] = self.workers.dropped
+        counters["queued"] = queue_length(self.engine.queue)
+        counters["running"] = load_uint(&self.workers.running)
+        counters["open"] = self.engine.open
+        counters["spooled"] = load_llong(&self.store.used)
+        return counters
+
+
+cdef int64_t nanoseconds(double seconds) noexcept:
+    return <int64_t> (seconds * 1e9)

@@ -1,0 +1,73 @@
+# Locks, semaphores, atomics and the clock, named once for every native module.
+from libc.stdint cimport int64_t, uint32_t
+
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_t:
+        pass
+    ctypedef struct pthread_attr_t:
+        pass
+    ctypedef struct pthread_mutex_t:
+        pass
+    ctypedef struct pthread_cond_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t *mutex, void *attributes)
+    int pthread_mutex_destroy(pthread_mutex_t *mutex)
+    int pthread_mutex_lock(pthread_mutex_t *mutex)
+    int pthread_mutex_unlock(pthread_mutex_t *mutex)
+    int pthread_cond_init(pthread_cond_t *cond, void *attributes)
+    int pthread_cond_destroy(pthread_cond_t *cond)
+    int pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
+    int pthread_cond_signal(pthread_cond_t *cond)
+    int pthread_cond_broadcast(pthread_cond_t *cond)
+
+cdef extern from "<semaphore.h>" nogil:
+    ctypedef struct sem_t:
+        pass
+    int sem_init(sem_t *semaphore, int shared, unsigned int value)
+    int sem_destroy(sem_t *semaphore)
+    int sem_post(sem_t *semaphore)
+    int sem_wait(sem_t *semaphore)
+
+# C11 atomics under the few names that are used. Every operation is sequentially consistent unless its name says more.
+cdef extern from "<stdatomic.h>" nogil:
+    ctypedef struct atomic_uint:
+        pass
+    ctypedef struct atomic_llong:
+        pass
+    ctypedef struct atomic_pointer "_Atomic(void *)":
+        pass
+    unsigned int load_uint "atomic_load" (atomic_uint *where)
+    unsigned int load_uint_relaxed "HS_LOAD_RELAXED" (atomic_uint *where)
+    void store_uint "atomic_store" (atomic_uint *where, unsigned int value)
+    void init_uint "atomic_init" (atomic_uint *where, unsigned int value)
+    unsigned int swap_uint "atomic_exchange" (atomic_uint *where, unsigned int value)
+    unsigned int add_uint "atomic_fetch_add" (atomic_uint *where, unsigned int value)
+    unsigned int sub_uint "atomic_fetch_sub" (atomic_uint *where, unsigned int value)
+    bint cas_uint "atomic_compare_exchange_strong" (atomic_uint *where, unsigned int *expected, unsigned int value)
+    long long load_llong "atomic_load" (atomic_llong *where)
+    void init_llong "atomic_init" (atomic_llong *where, long long value)
+    long long add_llong "atomic_fetch_add" (atomic_llong *where, long long value)
+    void *load_pointer "atomic_load" (atomic_pointer *where)
+    void init_pointer "atomic_init" (atomic_pointer *where, void *value)
+    void *swap_pointer "atomic_exchange" (atomic_pointer *where, void *value)
+    bint cas_pointer "atomic_compare_exchange_weak" (atomic_pointer *where, void **expected, void *value)
+
+cdef extern from *:
+    """
+    #include <stdatomic.h>
+    #include <stdint.h>
+    #include <time.h>
+    #define HS_LOAD_RELAXED(where) atomic_load_explicit((where), memory_order_relaxed)
+    static inline int64_t hs_monotonic_ns(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    }
+    static inline int64_t hs_thread_cpu_ns(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    }
+    """
+    int64_t monotonic_ns "hs_monotonic_ns" () noexcept nogil

@@ -1,0 +1,40 @@
+# The bounded queue between the halves: a mutex, a semaphore and a ring.
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from halfsync.native.sync cimport pthread_mutex_t, sem_t
+
+ctypedef struct QueueSlot:
+    void *item
+    int64_t put_ns            # the monotonic clock when it was put
+
+ctypedef struct Queue:
+    pthread_mutex_t lock      # guards everything below but the semaphore
+    sem_t wake                # one permit for each sleeper that was told to wake
+    QueueSlot *slots
+    uint32_t mask             # slots there are, less one: a power of two less one
+    uint32_t limit            # items it holds at most
+    uint32_t first
+    uint32_t length
+    uint32_t sleepers         # workers that wait on the semaphore and have not been told to wake
+    uint32_t waking           # workers told to wake that have not looked yet
+    bint closed
+    uint64_t puts
+    uint64_t refused
+    int64_t waited_ns         # over all items taken
+
+cdef int queue_init(Queue *queue, uint32_t limit) noexcept nogil
+cdef void queue_destroy(Queue *queue) noexcept nogil
+cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns) noexcept nogil
+cdef void queue_wake(Queue *queue) noexcept nogil
+cdef int queue_try_take(Queue *queue, bint woken, QueueSlot *slot) noexcept nogil
+cdef void queue_sleep(Queue *queue) noexcept nogil
+cdef void queue_close(Queue *queue) noexcept nogil
+cdef uint32_t queue_length(Queue *queue) noexcept nogil
+cdef bint queue_hold(Queue *queue, uint64_t ticket) noexcept nogil
+cdef void queue_unhold(Queue *queue) noexcept nogil
+
+# What queue_try_take says.
+cdef enum Taken:
+    TAKEN_ITEM
+    TAKEN_SLEEP               # nothing there: the caller now counts as a sleeper and must call queue_sleep
+    TAKEN_CLOSED              # nothing there, and nothing will come

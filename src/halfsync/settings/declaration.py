@@ -1,0 +1,288 @@
+"""The declaration of every setting, the only place where one is spelled.
+
+Flag, environment variable, TOML key, validation, help text, the output of ``halfsync check`` and
+docs/settings.md are all made from a field of ``Settings`` and what ``setting()`` says about it. To add a
+setting, add a field.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from halfsync.errors import UsageError
+from halfsync.settings.kinds import GIB, KIB, MIB, Binds, Choice, Count, Duration, Flag, Kind, Size, Text
+
+T = TypeVar("T")
+
+APPLICATION = "Application"
+CONCURRENCY = "Concurrency"
+SOCKETS = "Sockets"
+REQUESTS = "What a client may send"
+MEMORY = "Memory and disk"
+DEADLINES = "Deadlines"
+LOGGING = "Logging"
+GROUPS = (SOCKETS, CONCURRENCY, APPLICATION, LOGGING, DEADLINES, REQUESTS, MEMORY)
+
+DEFAULT_ORIGIN = "default"
+ARGUMENT_ORIGIN = "argument"
+EXA = 2**60  # a bound where only a number too large for the engine's 64-bit counters is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of one setting.
+
+    ``ready`` holds the values that work in this version (empty: all of them), and ``pending`` names what
+    the others ask for, with ``{}`` for the value. ``convention`` is a variable that hosting platforms
+    set, with the value it stands for; it counts only where nothing else gives the setting.
+    """
+
+    name: str
+    default: Any
+    kind: Kind[Any]
+    group: str
+    doc: str
+    reason: str
+    short: str
+    ready: tuple[object, ...]
+    pending: str
+    convention: tuple[str, str] | None
+
+    @property
+    def flag(self) -> str:
+        """The command line's long option."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return "HALFSYNC_" + self.name.upper()
+
+    def convert(self, raw: object, label: str) -> Any:
+        """Read and validate a value; ``label`` says in the error where it came from. Raises UsageError."""
+        try:
+            value = self.kind.convert(raw)
+            if self.ready and value not in self.ready:
+                shown = self.kind.show(value)
+                used = " or ".join(self.kind.show(ready) for ready in self.ready)
+                remedy = "leave it out" if isinstance(self.kind, Flag) else f"use {used}"
+                raise UsageError(f"{self.pending.format(shown)} is not there yet", remedy=remedy)
+        except UsageError as error:
+            raise UsageError(error.problem, origin=label, remedy=error.remedy) from None
+        return value
+
+
+def setting(
+    default: T,
+    kind: Kind[T],
+    group: str,
+    doc: str,
+    *,
+    reason: str,
+    short: str = "",
+    ready: tuple[T, ...] = (),
+    pending: str = "",
+    convention: tuple[str, str] | None = None,
+) -> T:
+    """Declare one setting: a dataclass field whose metadata is all that is said of it (see Setting)."""
+    said = {
+        "kind": kind, "group": group, "doc": doc, "reason": reason, "short": short,
+        "ready": ready, "pending": pending, "convention": convention,
+    }  # fmt: skip
+    return field(default=default, metadata=said)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value as somebody gave it: ``origin`` is for ``check``, ``label`` is what an error starts with."""
+
+    value: object
+    origin: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting of one server, in native values: seconds, bytes, counts.
+
+    Make one with ``from_options`` or ``halfsync.settings.resolve``, which validate; the constructor
+    itself takes native values as they are. Immutable, so any thread may read it.
+    """
+
+    # fmt: off
+    bind: tuple[str, ...] = setting(
+        ("127.0.0.1:8000",), Binds(), SOCKETS, short="b", convention=("PORT", "0.0.0.0:{}"),
+        doc="Listen on HOST:PORT, :PORT (all interfaces), unix:PATH, unix:@NAME or fd://N; repeatable.",
+        reason="Nothing is open to the network until somebody says so.")
+    backlog: int = setting(
+        2048, Count(1, 65535), SOCKETS,
+        doc="Connections the kernel holds for each listener until they are accepted.",
+        reason="Room for a burst; the kernel lowers it to net.core.somaxconn.")
+    max_connections: int = setting(
+        16384, Count(1, 1_000_000), SOCKETS,
+        doc="Open connections in one process, idle ones included; the limit on open files may lower it.",
+        reason="An idle connection costs a few kilobytes, so this bounds memory and not work.")
+    poller: str = setting(
+        "auto", Choice("auto", "epoll", "poll"), SOCKETS,
+        doc="The system call that waits for the sockets.",
+        reason="Takes the best one that the system has.")
+
+    model: str = setting(
+        "proactor", Choice("process", "thread", "pool", "proactor"), CONCURRENCY,
+        ready=("proactor",), pending="the model {}",
+        doc="How many clients are served at once: who moves the bytes and who runs the application.",
+        reason="Only here can no slow client hold a worker.")
+    workers: int = setting(
+        1, Count(1, 1024, auto=True), CONCURRENCY, short="w", convention=("WEB_CONCURRENCY", "{}"),
+        ready=(1,), pending="more than one serving process",
+        doc="Serving processes.",
+        reason="One process is enough to start with, and needs no shared state.")
+    threads: int = setting(
+        4, Count(1, 1024, auto=True), CONCURRENCY,
+        doc="Worker threads in each process: how many requests the application runs at once.",
+        reason="Blocking calls overlap, and few threads contend for the GIL.")
+    queue_size: int = setting(
+        2048, Count(1, 1_000_000), CONCURRENCY,
+        doc="Complete requests that may wait for a worker; past it the answer is 503.",
+        reason="Absorbs a burst; a longer queue only makes answers that come too late.")
+
+    factory: bool = setting(
+        False, Flag(), APPLICATION,
+        doc="The target is a function that takes no arguments and returns the application.",
+        reason="Most targets are the application itself.")
+    chdir: str | None = setting(
+        None, Text("DIR"), APPLICATION,
+        doc="Change to this directory before loading the application; relative paths start there.",
+        reason="The application is looked for where the command is run.")
+    config: str | None = setting(
+        None, Text("FILE"), APPLICATION, short="c",
+        doc="Read settings from this TOML file.",
+        reason="Without it: halfsync.toml in the working directory, else [tool.halfsync] in pyproject.toml.")
+    reload: bool = setting(
+        False, Flag(), APPLICATION, ready=(False,), pending="reloading",
+        doc="Restart when the application's source changes.",
+        reason="For development only.")
+    preload: bool = setting(
+        False, Flag(), APPLICATION, ready=(False,), pending="preloading",
+        doc="Load the application once, before the serving processes are forked.",
+        reason="Each process loads its own, so that a reload can replace it.")
+    server_header: bool = setting(
+        True, Flag(), APPLICATION,
+        doc='Send "Server: halfsync" with each response that has no Server field of its own.',
+        reason="Tells which server answered; it gives no version away.")
+
+    access_log: str | None = setting(
+        None, Text("-|FILE"), LOGGING,
+        doc='Write a line for each request to this file, or to standard output for "-".',
+        reason="A proxy in front usually writes one already.")
+    log_format: str = setting(
+        "combined", Choice("combined", "json"), LOGGING,
+        doc="The form of an access log line.",
+        reason="The form that log readers know.")
+    log_level: str = setting(
+        "info", Choice("debug", "info", "warning", "error", "critical"), LOGGING,
+        doc="The least severe message that the server writes to standard error.",
+        reason="Start, stop and trouble; nothing for each request.")
+
+    first_byte_timeout: float = setting(
+        30.0, Duration(), DEADLINES,
+        doc="How long a new connection may say nothing.",
+        reason="Browsers open connections ahead of need; a silent one costs little.")
+    head_timeout: float = setting(
+        10.0, Duration(), DEADLINES,
+        doc="From the first byte of a request to the end of its head; past it the answer is 408.",
+        reason="A head is a packet or two: seconds even on a bad link.")
+    body_timeout: float = setting(
+        30.0, Duration(), DEADLINES,
+        doc="The longest gap between two pieces of a request body; past it the answer is 408.",
+        reason="Longer than a mobile link drops out for.")
+    write_timeout: float = setting(
+        30.0, Duration(), DEADLINES,
+        doc="How long a client may take nothing of its response; then the connection is closed.",
+        reason="A reader who is merely slow takes something in this time.")
+    keep_alive: float = setting(
+        75.0, Duration(zero=True), DEADLINES,
+        doc="How long a connection may idle between two requests; 0 closes it after each response.",
+        reason="Longer than the 60s for which common proxies keep theirs, so that the proxy closes first.")
+    graceful_timeout: float = setting(
+        30.0, Duration(zero=True), DEADLINES,
+        doc="How long a stopping server waits for the requests it has accepted.",
+        reason="As long as Kubernetes waits after TERM, and as gunicorn does.")
+
+    max_request_line: int = setting(
+        8 * KIB, Size(64, MIB), REQUESTS,
+        doc="Bytes of a request line; past it the answer is 414.",
+        reason="RFC 9112, section 3, asks for at least 8000.")
+    max_field: int = setting(
+        8 * KIB, Size(64, 64 * KIB - 1), REQUESTS,
+        doc="Bytes of one header field line; past it the answer is 431.",
+        reason="Fits a large cookie or a token.")
+    max_fields: int = setting(
+        100, Count(1, 100), REQUESTS,
+        doc="Header fields in one request; past it the answer is 431.",
+        reason="Browsers send about twenty, and proxies add ten.")
+    max_head: int = setting(
+        64 * KIB, Size(256, MIB), REQUESTS,
+        doc="Bytes of a whole request head; past it the answer is 431.",
+        reason="Bounds what a connection holds before its request is known.")
+    max_body: int = setting(
+        GIB, Size(0, EXA), REQUESTS,
+        doc="Bytes of a request body; past it the answer is 413.",
+        reason="Large uploads work as they are; only the disk has to hold them.")
+
+    body_memory: int = setting(
+        64 * KIB, Size(0, GIB), MEMORY,
+        doc="A request body up to this size stays in memory; a larger one goes to a temporary file.",
+        reason="Forms and API calls never touch the disk.")
+    spool_memory: int = setting(
+        MIB, Size(0, GIB), MEMORY,
+        doc="Bytes of one response kept in memory until its client takes them; the rest goes to a file.",
+        reason="Nearly every page fits, so that its worker is free at once.")
+    spool_disk: int = setting(
+        4 * GIB, Size(0, EXA), MEMORY,
+        doc="Bytes of all temporary files of one process together.",
+        reason="Bounds what slow clients can fill; past it workers wait for them, until the write timeout.")
+    temp_dir: str = setting(
+        "/tmp", Text("DIR"), MEMORY, convention=("TMPDIR", "{}"),  # noqa: S108 - the files have no names there
+        doc="Where temporary files are made; they have no names there.",
+        reason="Every system has it, and clears it.")
+    # fmt: on
+
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def from_options(cls, **overrides: object) -> "Settings":
+        """Make settings from the defaults and these, native (``keep_alive=75.0``) or textual (``"75s"``).
+
+        Neither the environment nor a file is read. Raises UsageError for an unknown name or a wrong value.
+        """
+        return cls.from_given(
+            {name: Given(value, ARGUMENT_ORIGIN, name) for name, value in overrides.items()}
+        )
+
+    @classmethod
+    def from_given(cls, given: Mapping[str, Given]) -> "Settings":
+        """Validate values that came from anywhere, and keep where each came from. Raises UsageError."""
+        values: dict[str, Any] = {}
+        for name, one in given.items():
+            if name not in BY_NAME:
+                raise UsageError(f"unknown setting {name!r}", remedy=nearest(name, BY_NAME))
+            values[name] = BY_NAME[name].convert(one.value, one.label)
+        origins = {name: given[name].origin if name in given else DEFAULT_ORIGIN for name in BY_NAME}
+        return cls(**values, origins=origins)
+
+
+def nearest(name: str, known: Mapping[str, object]) -> str:
+    """Say which known name an unknown one was meant to be, or where to read them all."""
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else "see `halfsync serve --help` for all settings"
+
+
+SETTINGS: tuple[Setting, ...] = tuple(
+    Setting(name=one.name, default=one.default, **one.metadata)
+    for one in fields(Settings)
+    if "kind" in one.metadata
+)
+BY_NAME: dict[str, Setting] = {one.name: one for one in SETTINGS}

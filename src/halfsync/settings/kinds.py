@@ -1,0 +1,234 @@
+"""The kinds of value a setting can have: each reads what people write, and writes it back.
+
+A value comes from a flag or the environment as text, from TOML or Python as text or as a native value;
+every kind accepts both, and refuses the rest with a UsageError that says what is wrong and what would be
+right. The caller adds where the value came from.
+"""
+
+import os
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+from halfsync.binds import parse_bind
+from halfsync.errors import UsageError
+
+T = TypeVar("T")
+
+DAY_S = 86_400.0
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+SIZE_UNITS = {"": 1, "k": KIB, "m": MIB, "g": GIB}
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+class Kind(Generic[T]):
+    """One kind of value; ``metavar`` stands for it in help texts, ``accepts`` says in words what it takes."""
+
+    metavar: str
+    accepts: str
+    choices: tuple[str, ...] = ()
+
+    def convert(self, raw: object) -> T:
+        """Read a textual or native value; raises UsageError, without an origin, for any other."""
+        raise NotImplementedError
+
+    def show(self, value: T) -> str:
+        """Write a value as people would: ``convert(show(value)) == value``."""
+        return str(value)
+
+    def refuse(self, raw: object) -> UsageError:
+        """Make the error for a value that is not of this kind."""
+        return UsageError(f"{_quote(raw)} is not {self.accepts}", remedy=self.remedy())
+
+    def remedy(self) -> str:
+        """Say what to write instead, where ``accepts`` does not say it already."""
+        return ""
+
+
+class Count(Kind[int]):
+    """A whole number between two bounds, both included; ``auto`` marks what the machine will size one day."""
+
+    def __init__(self, minimum: int, maximum: int, *, auto: bool = False) -> None:
+        self.minimum, self.maximum, self.auto = minimum, maximum, auto
+        self.metavar = "N"
+        self.accepts = f"a whole number from {minimum} to {maximum}"
+
+    def convert(self, raw: object) -> int:
+        if self.auto and isinstance(raw, str) and raw.strip().lower() == "auto":
+            raise UsageError("the size 'auto' is not there yet", remedy="give a number")
+        value = _whole(raw)
+        if value is None or not self.minimum <= value <= self.maximum:
+            raise self.refuse(raw)
+        return value
+
+
+class Duration(Kind[float]):
+    """A span of time in seconds: ``500ms``, ``30s``, ``2m``, ``1h``, or a plain number of seconds."""
+
+    def __init__(self, *, zero: bool = False) -> None:
+        self.zero = zero
+        self.metavar = "TIME"
+        self.accepts = f"a duration {'from 0' if zero else 'longer than 0'} to 24h"
+
+    def remedy(self) -> str:
+        return "write it like 500ms, 30s, 2m, 1h, or as a number of seconds"
+
+    def convert(self, raw: object) -> float:
+        value = _seconds(raw)
+        if value is None or not 0 <= value <= DAY_S or (value == 0 and not self.zero):
+            raise self.refuse(raw)
+        return value
+
+    def show(self, value: float) -> str:
+        for unit in ("h", "m"):
+            if value and value % DURATION_UNITS_S[unit] == 0:
+                return f"{value / DURATION_UNITS_S[unit]:.0f}{unit}"
+        if value % 1 == 0:
+            return f"{value:.0f}s"
+        milliseconds = round(value * 1000)
+        return f"{milliseconds}ms" if milliseconds / 1000 == value else f"{value!r}s"
+
+
+class Size(Kind[int]):
+    """A number of bytes: ``64k``, ``1m``, ``1g`` (in steps of 1024), or a plain number of bytes."""
+
+    def __init__(self, minimum: int, maximum: int) -> None:
+        self.minimum, self.maximum = minimum, maximum
+        self.metavar = "SIZE"
+        self.accepts = f"a size from {self.show(minimum)} to {self.show(maximum)}"
+
+    def remedy(self) -> str:
+        return "write it like 64k, 1m, 1g, or as a number of bytes"
+
+    def convert(self, raw: object) -> int:
+        factor = 1
+        if isinstance(raw, str):
+            number = raw.strip().lower()
+            digits = number.rstrip(_LETTERS)
+            factor = SIZE_UNITS.get(number[len(digits) :], 0)
+            value = _whole(digits) if factor else None
+        else:
+            value = _whole(raw)
+        if value is None or not self.minimum <= value * factor <= self.maximum:
+            raise self.refuse(raw)
+        return value * factor
+
+    def show(self, value: int) -> str:
+        for unit in ("g", "m", "k"):
+            if value and value % SIZE_UNITS[unit] == 0:
+                return f"{value // SIZE_UNITS[unit]}{unit}"
+        return str(value)
+
+
+class Choice(Kind[str]):
+    """One of a few names, in any case."""
+
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+        self.metavar = "|".join(choices)
+        self.accepts = f"one of {', '.join(choices)}"
+
+    def convert(self, raw: object) -> str:
+        value = raw.strip().lower() if isinstance(raw, str) else None
+        if value not in self.choices:
+            raise self.refuse(raw)
+        return value
+
+
+class Flag(Kind[bool]):
+    """On or off; as text ``true`` or ``false``, ``yes`` or ``no``, ``on`` or ``off``, ``1`` or ``0``."""
+
+    metavar = ""
+    accepts = "true or false"
+    _names = (("true", "yes", "on", "1"), ("false", "no", "off", "0"))
+
+    def convert(self, raw: object) -> bool:
+        if isinstance(raw, bool):
+            return raw
+        for value, names in zip((True, False), self._names, strict=True):
+            if isinstance(raw, str) and raw.strip().lower() in names:
+                return value
+        raise self.refuse(raw)
+
+    def show(self, value: bool) -> str:
+        return "true" if value else "false"
+
+
+class Text(Kind[str | None]):
+    """A name or a path, or nothing at all."""
+
+    def __init__(self, metavar: str) -> None:
+        self.metavar = metavar
+        self.accepts = "a text that is not empty"
+
+    def convert(self, raw: object) -> str | None:
+        if raw is None:
+            return None
+        value = os.fspath(raw) if isinstance(raw, os.PathLike) else raw
+        if not isinstance(value, str) or not value.strip() or "\0" in value:
+            raise self.refuse(raw)
+        return value
+
+    def show(self, value: str | None) -> str:
+        return "none" if value is None else value
+
+
+class Binds(Kind[tuple[str, ...]]):
+    """One or more addresses to listen on; as one text they are separated by commas."""
+
+    metavar = "ADDR"
+    accepts = "an address or a list of addresses"
+
+    def convert(self, raw: object) -> tuple[str, ...]:
+        given = raw.split(",") if isinstance(raw, str) else raw
+        if not isinstance(given, Iterable):
+            raise self.refuse(raw)
+        specs: list[str] = []
+        for spec in given:
+            if not isinstance(spec, str):
+                raise self.refuse(spec)
+            text = spec.strip()
+            parse_bind(text)
+            if text in specs:
+                raise UsageError(f"{text!r} is given twice", remedy="name each address once")
+            specs.append(text)
+        if not specs:
+            raise UsageError("no address is given", remedy="give at least one, or leave the setting out")
+        return tuple(specs)
+
+    def show(self, value: tuple[str, ...]) -> str:
+        return ",".join(value)
+
+
+def _quote(raw: object) -> str:
+    """Write a wrong value for an error: short, on one line."""
+    text = repr(raw)
+    return text if len(text) <= 80 else f"{text[:76]}...{text[-1]}"
+
+
+def _whole(raw: object) -> int | None:
+    """Read a whole number that is not negative; bool is not a number here, although Python says it is."""
+    if isinstance(raw, str):
+        text = raw.strip()
+        # The length is bounded because int() refuses thousands of digits with an error of its own.
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else None
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) else None
+
+
+def _seconds(raw: object) -> float | None:
+    if isinstance(raw, bool):
+        return None
+    if isinstance(raw, int | float):
+        return float(raw) if abs(raw) <= DAY_S else None
+    if not isinstance(raw, str):
+        return None
+    text = raw.strip().lower()
+    # Stripping every letter leaves nothing of "nan" and "inf", which float() would accept.
+    number = text.rstrip(_LETTERS)
+    unit = text[len(number) :] or "s"
+    digits = number.strip()
+    if unit not in DURATION_UNITS_S or not digits.isascii() or not digits.replace(".", "", 1).isdecimal():
+        return None
+    return float(digits) / 1000 if unit == "ms" else float(digits) * DURATION_UNITS_S[unit]

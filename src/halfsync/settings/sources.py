@@ -1,0 +1,129 @@
+"""Where settings come from: flags, then the environment, then a file, then what hosting platforms set.
+
+This is the only module that reads the environment, and it does so once. Of two sources that give the
+same setting the stronger is used and the weaker is not even validated, so that a flag can correct a
+variable.
+
+Paths are plain strings here: importing pathlib would cost every start 3 ms and 1 MB.
+"""
+
+import os
+from collections.abc import Mapping
+
+from halfsync.errors import UsageError
+from halfsync.settings.declaration import BY_NAME, SETTINGS, Given, Settings, nearest
+
+PREFIX = "HALFSYNC_"
+FILE_NAME = "halfsync.toml"
+PROJECT_FILE_NAME = "pyproject.toml"
+
+
+def resolve(
+    flags: Mapping[str, object],
+    *,
+    environ: Mapping[str, str] | None = None,
+    directory: str | os.PathLike[str] = ".",
+) -> Settings:
+    """Find every setting: ``flags`` by name first, then the environment, a file, conventions and defaults.
+
+    ``directory`` is where a file is looked for when none is named. Raises UsageError for anything
+    unknown or wrong.
+    """
+    if environ is None:
+        environ = os.environ
+    by_flag = {name: Given(value, BY_NAME[name].flag, BY_NAME[name].flag) for name, value in flags.items()}
+    by_variable = _from_environment(environ)
+    config = by_flag.get("config") or by_variable.get("config")
+    by_file = _from_file(config, os.fspath(directory))
+    return Settings.from_given({**_from_conventions(environ), **by_file, **by_variable, **by_flag})
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
+    """Read HALFSYNC_*; an empty variable counts as not set, because platforms tend to leave some empty."""
+    known = {setting.variable: setting.name for setting in SETTINGS}
+    given: dict[str, Given] = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or _is_kubernetes(variable, environ):
+            continue
+        if variable not in known:
+            remedy = nearest(variable, known)
+            raise UsageError("unknown setting in the environment", origin=f"${variable}", remedy=remedy)
+        if value:
+            given[known[variable]] = Given(value, f"${variable}", f"${variable}")
+    return given
+
+
+def _is_kubernetes(variable: str, environ: Mapping[str, str]) -> bool:
+    """Recognise what Kubernetes adds for a service named "halfsync": nobody's mistake."""
+    if f"{PREFIX}SERVICE_HOST" not in environ:
+        return False
+    return variable.startswith((f"{PREFIX}SERVICE_", f"{PREFIX}PORT"))
+
+
+def _from_conventions(environ: Mapping[str, str]) -> dict[str, Given]:
+    given: dict[str, Given] = {}
+    for setting in SETTINGS:
+        if setting.convention is None:
+            continue
+        variable, template = setting.convention
+        if value := environ.get(variable):
+            given[setting.name] = Given(template.format(value), f"${variable}", f"${variable}")
+    return given
+
+
+def _from_file(config: Given | None, directory: str) -> dict[str, Given]:
+    """Read the file that was named, or the one that lies in the directory; none is no mistake."""
+    if config is not None:
+        named = str(BY_NAME["config"].convert(config.value, config.label))
+        table = _read_table(named, label=config.label, named=True)
+        return _from_table(table or {}, named)
+    for name in (FILE_NAME, PROJECT_FILE_NAME):
+        path = name if directory == "." else f"{directory}/{name}"
+        table = _read_table(path, label=name, named=False)
+        if table is not None:
+            return {**_from_table(table, path), "config": Given(path, "found", name)}
+    return {}
+
+
+def _read_table(path: str, *, label: str, named: bool) -> dict[str, object] | None:
+    """Return the settings of a TOML file; None if it is not there or says nothing of halfsync."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - see the head of this file
+            content = file.read()
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not named:
+            return None
+        reason = (error.strerror or str(error)).lower()
+        remedy = "check the name and the permissions of the file"
+        raise UsageError(f"cannot read {path}: {reason}", origin=label, remedy=remedy) from None
+    is_project = path.rpartition("/")[2] == PROJECT_FILE_NAME
+    # Most projects have a pyproject.toml, and most say nothing of halfsync: those are not worth a TOML
+    # parser.
+    if is_project and not named and b"halfsync" not in content:
+        return None
+    import tomllib  # noqa: PLC0415 - only a file needs it
+
+    try:
+        document: dict[str, object] = tomllib.loads(content.decode())
+    except ValueError as error:
+        raise UsageError(f"not valid TOML: {error}", origin=path, remedy="correct the file") from None
+    if not is_project:
+        return document
+    tool = document.get("tool")
+    table = tool.get("halfsync") if isinstance(tool, dict) else None
+    if table is None and named:
+        raise UsageError("has no table [tool.halfsync]", origin=path, remedy="add one, or leave the flag out")
+    if table is not None and not isinstance(table, dict):
+        raise UsageError("tool.halfsync is not a table", origin=path, remedy="write it as [tool.halfsync]")
+    return table
+
+
+def _from_table(table: Mapping[str, object], path: str) -> dict[str, Given]:
+    given: dict[str, Given] = {}
+    known = {name: setting for name, setting in BY_NAME.items() if name != "config"}
+    for name, value in table.items():
+        if name not in known:
+            remedy = nearest(name, known)
+            raise UsageError(f"unknown setting {name!r}", origin=path, remedy=remedy)
+        given[name] = Given(value, path, f"{name} in {path}")
+    return given

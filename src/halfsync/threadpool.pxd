@@ -1,0 +1,23 @@
+# Worker threads over one bounded queue. What a turn does is the subclass's business.
+from libc.stdint cimport int64_t, uint64_t
+
+from halfsync.native.sync cimport atomic_uint
+from halfsync.request_queue cimport Queue, QueueSlot
+
+
+cdef class WorkerThreads:
+    cdef Queue queue
+    cdef atomic_uint running          # turns under way
+    cdef readonly int size            # threads made in advance
+    cdef readonly str name
+    cdef list _threads
+    cdef uint64_t _done               # guarded by the GIL
+    cdef uint64_t _failed             # guarded by the GIL
+    cdef object __weakref__
+
+    cdef int turn(self, QueueSlot *slot) except -1
+    cdef void discard(self, void *item) noexcept
+
+
+cdef class ThreadPool(WorkerThreads):
+    pass

@@ -1,0 +1,170 @@
+"""Threads made in advance that run jobs from a bounded queue.
+
+`WorkerThreads` is the machinery: threads, the queue, and the rule that a worker keeps the GIL while the queue has work
+for it and gives it up only to sleep. `ThreadPool` is the public pool of plain jobs on top of it; the proactor model's
+workers are the other user. Neither knows sockets or models.
+"""
+import sys
+import threading
+from dataclasses import dataclass
+from time import monotonic
+
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+
+from halfsync.native.sync cimport add_uint, init_uint, load_uint, monotonic_ns, sub_uint
+from halfsync.request_queue cimport (
+    TAKEN_CLOSED, TAKEN_ITEM, queue_close, queue_destroy, queue_init, queue_length, queue_put, queue_sleep,
+    queue_try_take, queue_wake,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadPoolStatistics:
+    """What a pool has done up to one moment."""
+
+    queued: int
+    """Jobs that wait now."""
+    running: int
+    """Jobs under way now."""
+    done: int
+    """Jobs that returned."""
+    refused: int
+    """Jobs that `append` did not take, because the queue was full or closed."""
+    failed: int
+    """Jobs that raised."""
+    waited: float
+    """Seconds that jobs spent in the queue, summed over all jobs taken from it."""
+
+
+cdef class WorkerThreads:
+    """Threads that take items from one queue, one turn an item. Made and closed by one owner."""
+
+    def __cinit__(self, int threads, *, queue_size, name="worker", **_ignored):
+        if threads < 1:
+            raise ValueError(f"threads must be 1 or more, not {threads}")
+        if not 1 <= queue_size <= 1 << 24:
+            raise ValueError(f"queue_size must be 1 to {1 << 24}, not {queue_size}")
+        init_uint(&self.running, 0)
+        if queue_init(&self.queue, queue_size) < 0:
+            raise MemoryError
+        self.size = threads
+        self.name = name
+        self._threads = []
+
+    def __dealloc__(self):
+        queue_destroy(&self.queue)
+
+    cdef int turn(self, QueueSlot *slot) except -1:
+        """Do what one item asks for. What it raises is reported and counted as failed; the thread goes on."""
+        raise NotImplementedError
+
+    cdef void discard(self, void *item) noexcept:
+        """Let go of an item that no thread will take."""
+
+    def start(self):
+        """Start the threads. Raises RuntimeError when the system refuses one; those started are then ended."""
+        try:
+            for number in range(1, self.size + 1):
+                thread = threading.Thread(target=self._work, name=f"{self.name}-{number}", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        except BaseException:
+            self.close(timeout=None)
+            raise
+
+    def _work(self):
+        """Take and turn until the queue is closed and empty. Runs in each worker thread."""
+        cdef QueueSlot slot
+        cdef bint woken = False
+        cdef int taken
+        while True:
+            taken = queue_try_take(&self.queue, woken, &slot)
+            woken = False
+            if taken == TAKEN_ITEM:
+                add_uint(&self.running, 1)
+                try:
+                    self.turn(&slot)
+                    self._done += 1
+                except BaseException:  # noqa: BLE001 - a job may raise anything; the thread must outlive it
+                    self._failed += 1
+                    self._report(sys.exc_info()[1])
+                finally:
+                    sub_uint(&self.running, 1)
+            elif taken == TAKEN_CLOSED:
+                return
+            else:
+                with nogil:
+                    queue_sleep(&self.queue)
+                woken = True
+
+    def _report(self, error):
+        """Hand an exception that a turn raised to threading.excepthook, which prints it unless replaced."""
+        try:
+            threading.excepthook(
+                threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread()))
+            )
+        except BaseException:  # noqa: BLE001 - a broken hook must not end the thread either
+            sys.stderr.write(f"{self.name}: the thread exception hook failed while reporting {error!r}\n")
+
+    def close(self, timeout=None):
+        """Refuse further items, let the threads finish what is queued, and join them.
+
+        timeout: seconds for all threads together; None waits as long as it takes.
+        Returns True when every thread has ended, False when the time was over first; calling again goes on waiting.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        queue_close(&self.queue)
+        current = threading.current_thread()
+        for thread in self._threads:
+            if thread is not current:
+                thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        return not self._threads
+
+
+cdef class ThreadPool(WorkerThreads):
+    """A bounded pool of threads for plain jobs: callables without arguments, run first in, first out.
+
+    Any thread may call any method. As a context manager it closes, and waits for what is queued, on exit.
+    """
+
+    def __init__(self, threads, *, queue_size=1024, name="pool"):
+        """Start `threads` threads (1 or more) over a queue for `queue_size` jobs (1 or more).
+
+        Raises ValueError for sizes out of range and RuntimeError when the system refuses a thread.
+        """
+        self.start()
+
+    cdef int turn(self, QueueSlot *slot) except -1:
+        job = <object> <PyObject *> slot.item
+        Py_DECREF(job)
+        job()
+        return 0
+
+    def append(self, job):
+        """Put a job at the end of the queue. Returns False, at once, when the queue is full or the pool is closed.
+
+        job: a callable without arguments; its result is dropped. What it raises goes to threading.excepthook and is
+        counted as failed. Raises TypeError when it cannot be called.
+        """
+        if not callable(job):
+            raise TypeError(f"a job must be callable, not {type(job).__name__}")
+        Py_INCREF(job)
+        if queue_put(&self.queue, <void *> job, monotonic_ns()) < 0:
+            Py_DECREF(job)
+            return False
+        queue_wake(&self.queue)
+        return True
+
+    def statistics(self):
+        """Return a frozen `ThreadPoolStatistics`."""
+        return ThreadPoolStatistics(
+            queued=queue_length(&self.queue), running=load_uint(&self.running), done=self._done,
+            refused=self.queue.refused, failed=self._failed, waited=self.queue.waited_ns / 1e9,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exc_info):
+        self.close()

@@ -1,0 +1,30 @@
+"""What every environ has in common, and the bridge made from it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from halfsync.version import VERSION
+from halfsync.wsgi.body import FileWrapper, Input
+from halfsync.wsgi.bridge import Bridge
+from halfsync.wsgi.environ import EnvironFactory
+
+if TYPE_CHECKING:
+    from halfsync.settings import Settings
+
+
+def make_bridge(application: Any, servers: list[tuple[str, str]], settings: Settings) -> Bridge:
+    """Return the bridge to an application. servers: SERVER_NAME and SERVER_PORT of each listener, in order."""
+    constants = {
+        "SERVER_SOFTWARE": f"halfsync/{VERSION}",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": settings.threads > 1,
+        "wsgi.multiprocess": settings.workers > 1,
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+        "wsgi.file_wrapper": FileWrapper,
+    }
+    return Bridge(application, EnvironFactory(servers, constants, Input()), settings.server_header)

@@ -1,0 +1,24 @@
+from libc.stdint cimport int64_t
+
+from halfsync.exchange cimport Exchange
+
+
+cdef class Input:
+    cdef Exchange *exchange   # NULL: there is no body, or the request is over
+    cdef int64_t position     # of the next byte to read
+    cdef int64_t length
+    cdef char *window         # bytes of the body in memory: all of it, or a piece of the file
+    cdef int64_t window_at    # where the window begins
+    cdef int64_t window_length
+
+    cdef void detach(self) noexcept
+    cdef int look(self) except -1
+    cdef bytes take(self, int64_t size)
+    cdef bytes take_line(self, int64_t size)
+
+
+cdef class FileWrapper:
+    cdef readonly object filelike
+    cdef readonly Py_ssize_t block_size
+
+cdef Input input_for(Exchange *exchange)

@@ -1,0 +1,181 @@
+"""`wsgi.input` over a request's body, and `wsgi.file_wrapper`."""
+from libc.errno cimport EINTR, errno
+from libc.stdlib cimport free, malloc
+from libc.string cimport memchr
+from posix.unistd cimport pread
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_SetFromErrno
+
+from halfsync.native.checks cimport COUNT_BUFFER, count
+
+cdef enum:
+    WINDOW_BYTES = 64 * 1024  # of a body on disk, held in memory while it is read by line
+
+
+cdef class Input:
+    """A request's whole body, in memory or in its file. Used by the thread that runs the request, and only so long.
+
+    Reads never block on the client, and return b"" at the body's end (`wsgi.input_terminated` is true).
+    """
+
+    def __dealloc__(self):
+        self.detach()
+
+    cdef void detach(self) noexcept:
+        """Let go of the exchange: from now on the body reads as empty."""
+        if self.window != NULL and self.exchange.body == NULL:
+            free(self.window)
+            count(COUNT_BUFFER, -1)
+        self.window = NULL
+        self.exchange = NULL
+        self.length = self.position = 0
+
+    cdef int look(self) except -1:
+        """Make the window hold the byte at the position, which must not be the end."""
+        cdef ssize_t got
+        if self.window_at <= self.position < self.window_at + self.window_length:
+            return 0
+        if self.window == NULL:
+            self.window = <char *> malloc(WINDOW_BYTES)
+            if self.window == NULL:
+                raise MemoryError
+            count(COUNT_BUFFER, 1)
+        with nogil:
+            while True:
+                got = pread(self.exchange.spool.fd, self.window, WINDOW_BYTES, self.position)
+                if got >= 0 or errno != EINTR:
+                    break
+        if got <= 0:
+            PyErr_SetFromErrno(OSError)
+        self.window_at = self.position
+        self.window_length = got
+        return 0
+
+    cdef bytes take(self, int64_t size):
+        """Return the next `size` bytes, or what is left. A negative size: all that is left."""
+        cdef int64_t left = self.length - self.position
+        cdef int64_t done = 0
+        cdef ssize_t got
+        cdef bytes data
+        cdef char *target
+        if size < 0 or size > left:
+            size = left
+        if size == 0:
+            return b""
+        if self.exchange.body != NULL:
+            data = PyBytes_FromStringAndSize(self.exchange.body + self.position, size)
+        else:
+            data = PyBytes_FromStringAndSize(NULL, size)
+            target = PyBytes_AS_STRING(data)
+            with nogil:
+                while done < size:
+                    got = pread(self.exchange.spool.fd, target + done, size - done, self.position + done)
+                    if got > 0:
+                        done += got
+                    elif got == 0 or errno != EINTR:
+                        break
+            if done < size:
+                PyErr_SetFromErrno(OSError)
+        self.position += size
+        return data
+
+    cdef bytes take_line(self, int64_t size):
+        """Return the next line with its end, cut at `size` bytes unless that is negative."""
+        cdef int64_t left, available
+        cdef const char *start
+        cdef const char *end
+        cdef list pieces = None
+        cdef bytes piece = b""
+        if size < 0 or size > self.length - self.position:
+            size = self.length - self.position
+        left = size
+        while left > 0:
+            self.look()
+            start = self.window + (self.position - self.window_at)
+            available = min(self.window_at + self.window_length - self.position, left)
+            end = <const char *> memchr(start, b"\n", available)
+            if end != NULL:
+                available = end - start + 1
+            piece = PyBytes_FromStringAndSize(start, available)
+            self.position += available
+            left -= available
+            if end != NULL or left == 0:
+                break
+            if pieces is None:
+                pieces = []
+            pieces.append(piece)
+        if pieces is None:
+            return piece
+        pieces.append(piece)
+        return b"".join(pieces)
+
+    def read(self, size=-1):
+        """Return up to `size` bytes; all that is left when size is negative or None."""
+        return self.take(-1 if size is None else size)
+
+    def readline(self, size=-1):
+        """Return the next line, with its end where it has one; at most `size` bytes of it."""
+        return self.take_line(-1 if size is None else size)
+
+    def readlines(self, hint=-1):
+        """Return the lines that are left; with a hint above 0, whole lines until that many bytes are reached."""
+        cdef int64_t most = -1 if hint is None or hint <= 0 else hint
+        cdef int64_t total = 0
+        cdef list lines = []
+        while most < 0 or total < most:
+            line = self.take_line(-1)
+            if not line:
+                break
+            total += len(line)
+            lines.append(line)
+        return lines
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        line = self.take_line(-1)
+        if not line:
+            raise StopIteration
+        return line
+
+    def close(self):
+        """Do nothing: the body ends with its request."""
+
+
+cdef Input input_for(Exchange *exchange):
+    """Return the input for a complete request that has a body."""
+    cdef Input body = Input.__new__(Input)
+    body.exchange = exchange
+    body.position = body.window_at = 0
+    body.length = exchange.body_length
+    body.window = exchange.body
+    body.window_length = exchange.body_length if exchange.body != NULL else 0
+    return body
+
+
+cdef class FileWrapper:
+    """`wsgi.file_wrapper`: returned as the response, a regular file is sent by the engine; else it is an iterable.
+
+    filelike: has `read`, and may have `close`, `fileno` and `tell`. block_size: bytes read at a time when iterated.
+    """
+
+    def __init__(self, filelike, Py_ssize_t block_size=65536):
+        self.filelike = filelike
+        self.block_size = block_size
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        data = self.filelike.read(self.block_size)
+        if not data:
+            raise StopIteration
+        return data
+
+    def close(self):
+        """Close the file, if it can be closed."""
+        close = getattr(self.filelike, "close", None)
+        if close is not None:
+            close()

@@ -1,0 +1,486 @@
+"""One turn of a WSGI application: call it, and turn what it returns into a response (PEP 3333, RFC 9112).
+
+A model gives a complete request and a sink; the bridge makes the environ, calls the application, frames its output and
+sends it. It keeps to three rules. Nothing is sent before the first byte of body (or its end) is known, so that an error
+up to then is a clean 500. An error after that cuts the connection; it never leaves a response that looks complete.
+Nothing of a header is emitted before all of them are checked.
+"""
+from libc.stdio cimport snprintf
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+from posix.unistd cimport close as close_fd
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_GET_LENGTH
+
+from halfsync.http.response cimport DATE_BYTES, date_now
+from halfsync.wsgi.body cimport FileWrapper, Input, input_for
+
+from halfsync.log import report_application_error, warn
+
+cdef extern from "Python.h":
+    int PyUnicode_KIND(object text)
+    void *PyUnicode_DATA(object text)
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <sys/stat.h>
+    #include <unistd.h>
+
+    /* Characters of a field name: token of RFC 9110 5.6.2. */
+    static const unsigned char hs_token[256] = {
+        ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\\''] = 1, ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,
+        ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
+    };
+    static int hs_is_token(const char *text, long length) {
+        long at;
+        for (at = 0; at < length; at++)
+            if (!hs_token[(unsigned char)text[at]]) return 0;
+        return length > 0;
+    }
+    /* No control character but HTAB: what may stand in a field value or a reason phrase. */
+    static int hs_is_value(const char *text, long length) {
+        long at;
+        for (at = 0; at < length; at++) {
+            unsigned char c = (unsigned char)text[at];
+            if ((c < 32 && c != '\\t') || c == 127) return 0;
+        }
+        return 1;
+    }
+    static int hs_same_name(const char *text, long length, const char *lower, long lower_length) {
+        long at;
+        if (length != lower_length) return 0;
+        for (at = 0; at < length; at++) {
+            unsigned char c = (unsigned char)text[at];
+            if (c >= 'A' && c <= 'Z') c += 32;
+            if (c != (unsigned char)lower[at]) return 0;
+        }
+        return 1;
+    }
+    /* What a field that the application set means to the server: see FieldMeaning. */
+    static int hs_meaning(const char *name, long length) {
+        #define HS_IS(lower) hs_same_name(name, length, lower, sizeof(lower) - 1)
+        switch (length) {
+        case 2: return HS_IS("te") ? 5 : 0;
+        case 4: return HS_IS("date") ? 2 : 0;
+        case 6: return HS_IS("server") ? 3 : 0;
+        case 7: return HS_IS("trailer") || HS_IS("upgrade") ? 5 : 0;
+        case 8: return HS_IS("trailers") ? 5 : 0;
+        case 10: return HS_IS("connection") ? 4 : HS_IS("keep-alive") ? 5 : 0;
+        case 14: return HS_IS("content-length") ? 1 : 0;
+        case 17: return HS_IS("transfer-encoding") ? 5 : 0;
+        case 18: return HS_IS("proxy-authenticate") ? 5 : 0;
+        case 19: return HS_IS("proxy-authorization") ? 5 : 0;
+        default: return 0;
+        }
+    }
+    /* Digits of a Content-Length; -1: it is none. */
+    static int64_t hs_length(const char *text, long length) {
+        int64_t value = 0;
+        long at;
+        if (length < 1 || length > 18) return -1;
+        for (at = 0; at < length; at++) {
+            if (text[at] < '0' || text[at] > '9') return -1;
+            value = value * 10 + (text[at] - '0');
+        }
+        return value;
+    }
+    /* A copy of the descriptor and its size, where it is a regular file; -1 else. */
+    static int hs_copy_regular(int fd, int64_t *size) {
+        struct stat status;
+        if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) return -1;
+        *size = status.st_size;
+        return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    }
+    """
+    bint is_token "hs_is_token" (const char *text, Py_ssize_t length)
+    bint is_value "hs_is_value" (const char *text, Py_ssize_t length)
+    int meaning_of "hs_meaning" (const char *name, Py_ssize_t length)
+    int64_t length_of "hs_length" (const char *text, Py_ssize_t length)
+    int copy_regular "hs_copy_regular" (int fd, int64_t *size)
+
+cdef enum FieldMeaning:
+    MEANS_NOTHING
+    MEANS_CONTENT_LENGTH
+    MEANS_DATE
+    MEANS_SERVER
+    MEANS_CONNECTION
+    MEANS_HOP_BY_HOP
+
+cdef enum:
+    HEAD_BYTES = 1024  # of a response head before its buffer grows
+    JOINED_BYTES = 64 * 1024  # a list of chunks up to so long in all is sent as one
+    GIL_KEPT_BYTES = 64 * 1024  # sending more than this at once is done without the GIL
+
+
+class ApplicationError(Exception):
+    """The application broke a rule of PEP 3333; the message says which."""
+
+
+cdef class Bridge:
+    """Runs one application. One a server; its workers share it."""
+
+    def __init__(self, application, EnvironFactory environs, bint server_header):
+        self.application = application
+        self.environs = environs
+        self.server_header = server_header
+
+    cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
+        """Run the application for a complete request and send its response. Returns a TurnEnd.
+
+        Whatever the application raises is reported here and ends in a 500 or a cut. `close()` of what it returned is
+        called exactly once.
+        """
+        cdef Response response = Response.__new__(Response)
+        cdef Input body = None
+        cdef object result = None
+        cdef object environ = None
+        cdef int end = TURN_CUT
+        response.bridge = self
+        response.exchange = exchange
+        response.sink = sink
+        response.promised = -1
+        if exchange.body_length > 0:
+            body = input_for(exchange)
+        try:
+            try:
+                environ = self.environs.make(exchange, origin, waited_s, body)
+                result = self.application(environ, response.start_response)
+                response.answer(result)
+                end = response.finish()
+            finally:
+                if result is not None and type(result) is not list:
+                    close = getattr(result, "close", None)
+                    if close is not None:
+                        close()
+        except BaseException as error:  # noqa: BLE001 - an application may raise anything; its worker must outlive it
+            report_application_error(error, environ)
+            if not response.finished:
+                end = response.fail()
+        finally:
+            response.close()
+            if body is not None:
+                body.detach()
+        return end
+
+
+cdef class Response:
+    """One response under way. `start_response` and `write` are the application's; both end with its turn."""
+
+    def start_response(self, status, headers, exc_info=None):
+        """Begin the response, or replace one of which nothing was sent (PEP 3333, "The start_response() Callable").
+
+        Raises ApplicationError for what PEP 3333 or HTTP forbids; nothing of such a head is ever sent.
+        """
+        if self.exchange == NULL:
+            raise ApplicationError("start_response was called after the request had ended")
+        if exc_info is not None:
+            try:
+                if self.head_sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self.started:
+            raise ApplicationError("start_response was called twice without exc_info")
+        if type(status) is not str:
+            raise ApplicationError(f"the status must be a str, not {type(status).__name__}")
+        if type(headers) is not list:
+            raise ApplicationError(f"the headers must be a list, not {type(headers).__name__}")
+        self.begin(status, headers)
+        return self.write
+
+    def write(self, data):
+        """Send a piece of the body at once."""
+        if self.exchange == NULL:
+            raise ApplicationError("write was called after the request had ended")
+        if type(data) is not bytes:
+            raise ApplicationError(f"write takes bytes, not {type(data).__name__}")
+        self.send_body(data, -1)
+
+    cdef void close(self) noexcept:
+        """End the turn: the application may have kept this object, but it has nothing to say any more."""
+        if self.head_allocated:
+            free(self.head)
+            self.head_allocated = False
+        self.head = NULL
+        self.exchange = NULL
+        self.sink = NULL
+
+    cdef int put(self, const char *data, int64_t length) except -1:
+        """Append to the head. It begins in the exchange's free room and moves when it outgrows that."""
+        cdef int64_t capacity
+        cdef char *grown
+        if self.head_length + length > self.head_capacity:
+            if self.head == NULL and self.exchange.capacity - self.exchange.filled >= HEAD_BYTES + length:
+                self.head = self.exchange.data + self.exchange.filled
+                self.head_capacity = self.exchange.capacity - self.exchange.filled
+            else:
+                capacity = max(self.head_capacity * 2, self.head_length + length + HEAD_BYTES)
+                grown = <char *> realloc(self.head if self.head_allocated else NULL, capacity)
+                if grown == NULL:
+                    raise MemoryError
+                if not self.head_allocated and self.head_length > 0:
+                    memcpy(grown, self.head, self.head_length)
+                self.head = grown
+                self.head_capacity = capacity
+                self.head_allocated = True
+        memcpy(self.head + self.head_length, data, length)
+        self.head_length += length
+        return 0
+
+    cdef int begin(self, str status, list headers) except -1:
+        """Check and render what the application gives: the status line and its fields."""
+        cdef const char *text = latin1(status, "the status")
+        cdef Py_ssize_t length = PyUnicode_GET_LENGTH(status)
+        cdef int code = 0
+        self.started = self.chunked = self.has_date = self.has_server = False
+        self.promised = -1
+        self.head_length = 0
+        if length >= 3 and is_value(text, length) and (length == 3 or text[3] == b" "):
+            code = <int> length_of(text, 3)
+        if not 200 <= code <= 999:
+            raise ApplicationError(f"the status must be like '200 OK', and final, not {status!r}")
+        self.put(b"HTTP/1.1 ", 9)
+        self.put(text, length)
+        if length == 3:
+            self.put(b" ", 1)
+        self.put(b"\r\n", 2)
+        for item in headers:
+            self.begin_field(item, code)
+        self.bodiless = code == 204 or code == 304 or is_head(self.exchange)
+        self.started = True
+        return 0
+
+    cdef int begin_field(self, object item, int code) except -1:
+        """Check and render one field, and note what it means to the framing."""
+        cdef const char *name
+        cdef const char *value
+        cdef Py_ssize_t name_length, value_length
+        cdef int meaning
+        if type(item) is not tuple or len(<tuple> item) != 2:
+            raise ApplicationError(f"a header must be a tuple (name, value), not {item!r}")
+        name_, value_ = <tuple> item
+        if type(name_) is not str or type(value_) is not str:
+            raise ApplicationError(f"a header's name and value must be str, not {item!r}")
+        name = latin1(name_, "a header's name")
+        value = latin1(value_, "a header's value")
+        name_length = PyUnicode_GET_LENGTH(name_)
+        value_length = PyUnicode_GET_LENGTH(value_)
+        if not is_token(name, name_length):
+            raise ApplicationError(f"not a header name: {name_!r}")
+        if not is_value(value, value_length):
+            raise ApplicationError(f"a control character in the value of header {name_!r}: {value_!r}")
+        meaning = meaning_of(name, name_length)
+        if meaning == MEANS_CONTENT_LENGTH:
+            if self.promised >= 0:
+                raise ApplicationError("Content-Length is set twice")
+            self.promised = length_of(value, value_length)
+            if self.promised < 0:
+                raise ApplicationError(f"not a Content-Length: {value_!r}")
+            if code == 204:
+                return 0  # RFC 9110 8.6: must not be sent
+        elif meaning == MEANS_DATE:
+            self.has_date = True
+        elif meaning == MEANS_SERVER:
+            self.has_server = True
+        elif meaning == MEANS_CONNECTION and value_.lower() in ("close", "keep-alive"):
+            if value_.lower() == "close":
+                self.sink.stays = False
+            return 0
+        elif meaning >= MEANS_CONNECTION:
+            raise ApplicationError(f"the hop-by-hop header {name_!r} is the server's business (PEP 3333)")
+        self.put(name, name_length)
+        self.put(b": ", 2)
+        self.put(value, value_length)
+        self.put(b"\r\n", 2)
+        return 0
+
+    cdef int end_head(self, int64_t whole) except -1:
+        """Choose the framing and render the rest of the head. whole: bytes of the whole body; -1: not known yet.
+
+        RFC 9112 6.3: no body to HEAD and with 204 and 304; else the application's Content-Length, else one of ours where
+        the body is whole, else chunked to 1.1; to 1.0 the end of the connection is the end of the body.
+        """
+        cdef char line[48]
+        if not self.started:
+            raise ApplicationError("the application sent a body before it called start_response")
+        if self.promised < 0 and not self.bodiless:
+            if whole >= 0:
+                self.promised = whole
+                self.put(line, snprintf(line, sizeof(line), "Content-Length: %lld\r\n", <long long> whole))
+            elif self.exchange.head.minor >= 1:
+                self.chunked = True
+                self.put(b"Transfer-Encoding: chunked\r\n", 28)
+            else:
+                self.sink.stays = False
+        if not self.has_date:
+            self.put(b"Date: ", 6)
+            self.put(date_now(), DATE_BYTES)
+            self.put(b"\r\n", 2)
+        if self.bridge.server_header and not self.has_server:
+            self.put(b"Server: halfsync\r\n", 18)
+        if not self.sink.stays:
+            self.put(b"Connection: close\r\n", 19)
+        elif self.exchange.head.minor == 0:
+            self.put(b"Connection: keep-alive\r\n", 24)
+        self.put(b"\r\n", 2)
+        self.head_sent = True
+        return 0
+
+    cdef int answer(self, object result) except -1:
+        """Send what the application returned."""
+        if type(result) is list or type(result) is tuple:
+            return self.answer_list(result)
+        if isinstance(result, FileWrapper) and self.answer_file(result):
+            return 0
+        if type(result) is bytes or type(result) is str:
+            raise ApplicationError(f"the response must be an iterable of bytes, not {type(result).__name__} itself")
+        for chunk in result:
+            if type(chunk) is not bytes:
+                raise ApplicationError(f"the response must be made of bytes, not {type(chunk).__name__}")
+            if chunk:
+                self.send_body(chunk, -1)
+            if self.gone or self.full:
+                break
+        return 0
+
+    cdef int answer_list(self, object chunks) except -1:
+        """Send chunks that are all there: their length is known, and a few small ones become one."""
+        cdef int64_t total = 0
+        for chunk in chunks:
+            if type(chunk) is not bytes:
+                raise ApplicationError(f"the response must be made of bytes, not {type(chunk).__name__}")
+            total += PyBytes_GET_SIZE(chunk)
+        if self.head_sent:
+            total = -1  # write() came first
+        elif len(chunks) > 1 and total <= JOINED_BYTES:
+            return self.send_body(b"".join(chunks), total)
+        for chunk in chunks:
+            if chunk:
+                self.send_body(chunk, total)
+            if self.gone or self.full:
+                break
+        return 0
+
+    cdef int answer_file(self, FileWrapper wrapper) except -1:
+        """Hand a regular file to the sink, from where it stands to its end. Returns 0 when it must be iterated."""
+        cdef int64_t size = 0
+        cdef int64_t offset, length
+        cdef int fd, result
+        if self.head_sent or not self.started or self.bodiless:
+            return 0
+        try:
+            fd = wrapper.filelike.fileno()
+            offset = wrapper.filelike.tell()
+        except (OSError, AttributeError, TypeError, ValueError):
+            return 0
+        fd = copy_regular(fd, &size)
+        if fd < 0:
+            return 0
+        length = max(<int64_t> 0, size - offset)
+        if self.promised >= 0:
+            length = min(length, self.promised)
+        try:
+            self.end_head(length)
+        except BaseException:
+            close_fd(fd)
+            raise
+        with nogil:
+            result = self.sink.send_file(self.sink, self.head, self.head_length, fd, offset, length)
+        self.sent = length
+        self.gone = result < 0
+        return 1
+
+    cdef int send_body(self, bytes data, int64_t whole) except -1:
+        """Send a piece of the body, and the head before the first. whole: bytes of the whole body; -1: unknown."""
+        cdef iovec vectors[4]
+        cdef int count = 0
+        cdef int64_t length = PyBytes_GET_SIZE(data)
+        cdef char line[24]
+        cdef bint first = not self.head_sent
+        if self.gone or self.full:
+            return 0
+        if first:
+            self.end_head(whole)
+            vectors[0].iov_base = self.head
+            vectors[0].iov_len = self.head_length
+            count = 1
+        if self.promised >= 0 and self.sent + length > self.promised and not self.bodiless:
+            warn("the application sends more than its Content-Length of %d bytes: the rest is dropped", self.promised)
+            length = self.promised - self.sent
+            self.full = True
+        self.sent += length
+        if length > 0 and not self.bodiless:
+            if self.chunked:
+                vectors[count].iov_base = line
+                vectors[count].iov_len = snprintf(line, sizeof(line), "%llx\r\n", <long long> length)
+                vectors[count + 2].iov_base = <char *> b"\r\n"
+                vectors[count + 2].iov_len = 2
+                count += 1
+            vectors[count].iov_base = PyBytes_AS_STRING(data)
+            vectors[count].iov_len = length
+            count += 2 if self.chunked else 1
+        if count > 0:
+            self.transmit(vectors, count, length)
+        return 0
+
+    cdef int transmit(self, iovec *vectors, int count, int64_t total) except -1:
+        """Give bytes to the sink; without the GIL where that may take long."""
+        cdef int result
+        if self.sink.waits or total > GIL_KEPT_BYTES:
+            with nogil:
+                result = self.sink.send(self.sink, vectors, count)
+        else:
+            result = self.sink.send(self.sink, vectors, count)
+        self.gone = result < 0
+        return 0
+
+    cdef int finish(self) except -1:
+        """Send the end of the response. Returns a TurnEnd."""
+        cdef iovec end
+        if not self.started:
+            raise ApplicationError("the application returned without calling start_response")
+        if not self.head_sent:
+            self.end_head(0)
+            end.iov_base = self.head
+            end.iov_len = self.head_length
+            self.transmit(&end, 1, 0)
+        elif self.chunked and not self.gone and not self.bodiless:
+            end.iov_base = <char *> b"0\r\n\r\n"
+            end.iov_len = 5
+            self.transmit(&end, 1, 0)
+        self.finished = True
+        if self.gone:
+            return TURN_CUT
+        if self.promised > self.sent and not self.bodiless:
+            warn("the application sent %d bytes, and its Content-Length is %d: cut", self.sent, self.promised)
+            return TURN_CUT
+        return TURN_COMPLETE
+
+    cdef int fail(self) except -1:
+        """End a response whose application failed: a 500 if nothing was sent, else a cut. Returns a TurnEnd."""
+        if self.head_sent:
+            if self.bodiless or (self.promised >= 0 and self.sent == self.promised and not self.gone):
+                return TURN_COMPLETE
+            return TURN_CUT if self.chunked or self.promised >= 0 else TURN_RESET
+        self.begin("500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
+        self.send_body(b"500 Internal Server Error\n", 26)
+        return self.finish()
+
+
+cdef inline bint is_head(const Exchange *exchange) noexcept:
+    """Tell whether the request's method is HEAD."""
+    cdef const char *method = exchange.data + exchange.head.method
+    return (
+        exchange.head.method_length == 4 and method[0] == b"H" and method[1] == b"E" and method[2] == b"A"
+        and method[3] == b"D"
+    )
+
+
+cdef const char *latin1(str text, str what) except NULL:
+    """Return the bytes of a str whose characters are all latin-1; they live as long as the str."""
+    if PyUnicode_KIND(text) != 1:
+        raise ApplicationError(f"{what} has a character outside latin-1: {text!r}")
+    return <const char *> PyUnicode_DATA(text)

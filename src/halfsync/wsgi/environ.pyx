@@ -1,0 +1,292 @@
+"""The WSGI environ of a request (PEP 3333, "environ Variables"), made fast.
+
+What never changes stands in a template that is copied. Field names are looked up in a small table of names seen
+before, so their environ keys are made once; a few fields whose values repeat from request to request and are no secrets
+(Host, User-Agent, Accept ...) keep the last value's string as well. The table is bounded: a client cannot make it grow.
+All of it is used under the GIL.
+"""
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy
+
+from cpython.dict cimport PyDict_Copy, PyDict_SetItem, PyDict_Size
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF
+
+from halfsync.http.parser cimport Field, Head
+
+cdef extern from "Python.h":
+    str PyUnicode_DecodeLatin1(const char *data, Py_ssize_t length, const char *errors)
+    str PyUnicode_InternFromString(const char *text)
+    PyObject *PyDict_SetDefault(dict target, object key, object value) except NULL
+
+cdef extern from "<sys/socket.h>" nogil:
+    """
+    #include <arpa/inet.h>
+    #include <netinet/in.h>
+    #include <sys/socket.h>
+
+    /* What of a socket address is the host: its bytes, how many, and the port. 0: neither IPv4 nor IPv6. */
+    static int hs_host_bytes(const void *address, int length, const unsigned char **host, int *port) {
+        static const unsigned char mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+        const struct sockaddr_in *four = address;
+        const struct sockaddr_in6 *six = address;
+        if (length >= (int)sizeof(*four) && four->sin_family == AF_INET) {
+            *host = (const unsigned char *)&four->sin_addr;
+            *port = ntohs(four->sin_port);
+            return 4;
+        }
+        if (length >= (int)sizeof(*six) && six->sin6_family == AF_INET6) {
+            *host = (const unsigned char *)&six->sin6_addr;
+            *port = ntohs(six->sin6_port);
+            if (memcmp(*host, mapped, 12) == 0) { *host += 12; return 4; }
+            return 16;
+        }
+        return 0;
+    }
+    static void hs_host_text(const unsigned char *host, int length, char *text) {
+        inet_ntop(length == 4 ? AF_INET : AF_INET6, host, text, INET6_ADDRSTRLEN);
+    }
+    /* The value of two hexadecimal digits, or -1. */
+    static int hs_hex(const char *at) {
+        int value = 0, i;
+        for (i = 0; i < 2; i++) {
+            int c = (unsigned char)at[i];
+            if (c >= '0' && c <= '9') c -= '0';
+            else if ((c | 32) >= 'a' && (c | 32) <= 'f') c = (c | 32) - 'a' + 10;
+            else return -1;
+            value = value * 16 + c;
+        }
+        return value;
+    }
+    """
+    int host_bytes "hs_host_bytes" (const void *address, int length, const uint8_t **host, int *port)
+    void host_text "hs_host_text" (const uint8_t *host, int length, char *text)
+    int hex_value "hs_hex" (const char *at)
+
+cdef tuple SHARED = (
+    "HTTP_HOST", "HTTP_USER_AGENT", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "HTTP_ACCEPT_LANGUAGE", "HTTP_CONNECTION",
+    "HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_UPGRADE_INSECURE_REQUESTS", "HTTP_ORIGIN", "HTTP_DNT",
+    "HTTP_SEC_FETCH_DEST", "HTTP_SEC_FETCH_MODE", "HTTP_SEC_FETCH_SITE", "HTTP_SEC_FETCH_USER", "HTTP_SEC_CH_UA",
+    "HTTP_SEC_CH_UA_MOBILE", "HTTP_SEC_CH_UA_PLATFORM", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST",
+    "HTTP_X_FORWARDED_PORT", "CONTENT_TYPE",
+)
+cdef dict METHODS = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+}
+cdef str GET = "GET"
+cdef str REQUEST_METHOD = "REQUEST_METHOD"
+cdef str PATH_INFO = "PATH_INFO"
+cdef str QUERY_STRING = "QUERY_STRING"
+cdef str REQUEST_URI = "REQUEST_URI"
+cdef str RAW_URI = "RAW_URI"
+cdef str SERVER_PROTOCOL = "SERVER_PROTOCOL"
+cdef str HTTP_10 = "HTTP/1.0"
+cdef str REMOTE_ADDR = "REMOTE_ADDR"
+cdef str REMOTE_PORT = "REMOTE_PORT"
+cdef str CONTENT_LENGTH = "CONTENT_LENGTH"
+cdef str HTTP_COOKIE = "HTTP_COOKIE"
+cdef str HTTP_TRANSFER_ENCODING = "HTTP_TRANSFER_ENCODING"
+cdef str HTTP_HOST = "HTTP_HOST"
+cdef str WSGI_INPUT = "wsgi.input"
+cdef str QUEUE_WAIT = "halfsync.queue_wait"
+
+
+cdef inline str text_of(const char *data, Py_ssize_t length):
+    return PyUnicode_DecodeLatin1(data, length, NULL)
+
+
+cdef str decoded(const char *data, Py_ssize_t length):
+    """Return a path with its percent-encoding undone, as latin-1 (PEP 3333). What is no encoding stays as it is."""
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t end = 0
+    cdef int value
+    cdef bytearray out
+    cdef char *target
+    while at < length and data[at] != b"%":
+        at += 1
+    if at == length:
+        return text_of(data, length)
+    out = bytearray(length)
+    target = out
+    memcpy(target, data, at)
+    end = at
+    while at < length:
+        value = hex_value(data + at + 1) if data[at] == b"%" and at + 2 < length else -1
+        if value >= 0:
+            target[end] = <char> value
+            at += 3
+        else:
+            target[end] = data[at]
+            at += 1
+        end += 1
+    return text_of(target, end)
+
+
+cdef class EnvironFactory:
+    """Makes environs. One a server; used by its workers under the GIL."""
+
+    def __cinit__(self, *_args):
+        self.names = <NameSlot *> calloc(NAME_SLOTS, sizeof(NameSlot))
+        if self.names == NULL:
+            raise MemoryError
+        self.last_address_length = 0
+
+    def __dealloc__(self):
+        cdef int position
+        if self.names != NULL:
+            for position in range(NAME_SLOTS):
+                Py_XDECREF(<PyObject *> self.names[position].key)
+                Py_XDECREF(<PyObject *> self.names[position].last)
+            free(self.names)
+
+    def __init__(self, list servers, dict constants, no_body):
+        """servers: a (SERVER_NAME, SERVER_PORT) pair a listener. constants: keys that every environ has.
+
+        no_body: the wsgi.input of requests without one.
+        """
+        self.no_body = no_body
+        self.templates = []
+        for server_name, server_port in servers:
+            template = {
+                REQUEST_METHOD: GET, "SCRIPT_NAME": "", PATH_INFO: "/", QUERY_STRING: "", REQUEST_URI: "/", RAW_URI: "/",
+                "SERVER_NAME": server_name, "SERVER_PORT": server_port, SERVER_PROTOCOL: "HTTP/1.1",
+                REMOTE_ADDR: "", REMOTE_PORT: "", WSGI_INPUT: no_body, QUEUE_WAIT: 0.0, **constants,
+            }
+            self.templates.append(template)
+
+    cdef dict make(self, Exchange *exchange, const Origin *origin, double waited_s, object body):
+        """Return the environ of a complete request. body: its wsgi.input, or None for the empty one."""
+        cdef Head *head = &exchange.head
+        cdef const char *data = exchange.data
+        cdef dict environ = PyDict_Copy(self.templates[origin.listener])
+        cdef int port = 0
+        cdef str text
+        if head.method_length != 3 or memcmp(data + head.method, <const char *> b"GET", 3) != 0:
+            method = data[head.method:head.method + head.method_length]
+            PyDict_SetItem(environ, REQUEST_METHOD, METHODS.get(method) or method.decode("latin-1"))
+        if head.target_length != 1 or data[head.target] != b"/":
+            text = text_of(data + head.target, head.target_length)
+            PyDict_SetItem(environ, REQUEST_URI, text)
+            PyDict_SetItem(environ, RAW_URI, text)
+            if head.path_length > 0:
+                PyDict_SetItem(environ, PATH_INFO, decoded(data + head.path, head.path_length))
+            elif head.target_form != 1:
+                PyDict_SetItem(environ, PATH_INFO, "")
+            if head.query_length > 0:
+                PyDict_SetItem(environ, QUERY_STRING, text_of(data + head.query, head.query_length))
+        if head.minor == 0:
+            PyDict_SetItem(environ, SERVER_PROTOCOL, HTTP_10)
+        text = self.address_text(origin, &port)
+        if text is not None:
+            PyDict_SetItem(environ, REMOTE_ADDR, text)
+            PyDict_SetItem(environ, REMOTE_PORT, str(port))
+        if waited_s > 0:
+            PyDict_SetItem(environ, QUEUE_WAIT, waited_s)
+        if body is not None:
+            PyDict_SetItem(environ, WSGI_INPUT, body)
+        self.add_fields(environ, exchange)
+        return environ
+
+    cdef object add_fields(self, dict environ, Exchange *exchange):
+        """Add the head's fields: repeated ones joined, names with underscores left out."""
+        cdef Head *head = &exchange.head
+        cdef const char *data = exchange.data
+        cdef const Field *field
+        cdef NameSlot *slot
+        cdef PyObject *present
+        cdef int position
+        cdef Py_ssize_t size = PyDict_Size(environ)
+        cdef object key, value
+        for position in range(head.fields_count):
+            field = &head.fields[position]
+            slot = self.slot_of(data + field.name, field.name_length)
+            if slot != NULL:
+                if slot.key == NULL:
+                    continue
+                key = <object> slot.key
+                value = self.value_of(slot, data + field.value, field.value_length)
+            else:
+                key = key_of(data + field.name, field.name_length)
+                if key is None:
+                    continue
+                value = text_of(data + field.value, field.value_length)
+            present = PyDict_SetDefault(environ, key, value)
+            if PyDict_Size(environ) == size:
+                joined = "; " if key == HTTP_COOKIE else ", "
+                PyDict_SetItem(environ, key, f"{<object> present}{joined}{value}")
+            else:
+                size += 1
+        if head.chunked:
+            # The body was decoded: to the application it is one of known length.
+            environ.pop(HTTP_TRANSFER_ENCODING, None)
+            PyDict_SetItem(environ, CONTENT_LENGTH, str(exchange.body_length))
+        if head.target_form == 1:
+            PyDict_SetItem(environ, HTTP_HOST, text_of(data + head.authority, head.authority_length))
+
+    cdef NameSlot *slot_of(self, const char *name, int length):
+        """Return the slot of a field name, which is filled now if it is new. NULL: it is not remembered."""
+        cdef unsigned int hashed = length
+        cdef int at
+        cdef NameSlot *slot
+        if length > NAME_BYTES:
+            return NULL
+        for at in range(length):
+            hashed = hashed * 31 + <unsigned char> name[at]
+        while True:
+            slot = &self.names[hashed & (NAME_SLOTS - 1)]
+            if slot.length == length and memcmp(slot.name, name, length) == 0:
+                return slot
+            if slot.length == 0:
+                break
+            hashed += 1
+        if self.names_count >= NAME_SLOTS // 2:
+            return NULL
+        key = key_of(name, length)
+        self.names_count += 1
+        slot.length = <uint8_t> length
+        memcpy(slot.name, name, length)
+        slot.shares = key in SHARED
+        if key is not None:
+            Py_INCREF(key)
+            slot.key = <void *> key
+        return slot
+
+    cdef object value_of(self, NameSlot *slot, const char *data, int length):
+        """Return a field's value as str: the one made last time, if it is the same."""
+        cdef str value
+        if not slot.shares or length == 0 or length > VALUE_BYTES:
+            return text_of(data, length)
+        if slot.value_length == length and memcmp(slot.value, data, length) == 0:
+            return <object> slot.last
+        value = text_of(data, length)
+        Py_INCREF(value)
+        Py_XDECREF(<PyObject *> slot.last)
+        slot.last = <void *> value
+        slot.value_length = <uint8_t> length
+        memcpy(slot.value, data, length)
+        return value
+
+    cdef str address_text(self, const Origin *origin, int *port):
+        """Return the peer's address as text and its port; None for a socket that has no addresses."""
+        cdef const uint8_t *host
+        cdef char text[64]
+        cdef int length = host_bytes(origin.address, origin.address_length, &host, port)
+        if length == 0:
+            return None
+        if length != self.last_address_length or memcmp(host, self.last_address, length) != 0:
+            host_text(host, length, text)
+            self.last_address_text = text.decode("ascii")
+            memcpy(self.last_address, host, length)
+            self.last_address_length = length
+        return self.last_address_text
+
+
+cdef object key_of(const char *name, int length):
+    """Return a field name's environ key. None: the name has an underscore, and could pass for another's."""
+    text = name[:length].decode("latin-1").upper()
+    if "_" in text:
+        return None
+    text = text.replace("-", "_")
+    if text not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        text = "HTTP_" + text
+    return PyUnicode_InternFromString(text.encode())

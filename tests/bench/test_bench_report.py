@@ -1,0 +1,104 @@
+"""The report's tables, and its section on the bars."""
+
+import json
+
+from bench.cells import Cell, Idle, Results
+from bench.load import Load
+from bench.proc import Cpu, Memory
+from bench.workloads import WORKLOADS
+
+from bench import bars, report
+
+RUN = report.Run(
+    "2026-01-02 03:04", {"processor": "a"}, {"wrk": "4"}, {"floor": "floor 1 2"}, {"rounds": "2"}
+)
+
+
+def loaded(server: str, workload: str, cpu_us: float, number: int = 0, bad_status: int = 0) -> Cell:
+    load = Load(1_000_000, 2.0, 10**9, 300, 900, bad_status=bad_status, socket_errors=0)
+    return Cell(server, workload, number, load=load, cpu=Cpu(cpu_us, cpu_us), memory=Memory(10_000, 9_000))
+
+
+def verdicts(results: Results) -> dict[str, tuple[str, str]]:
+    return {row[0].split(":")[0]: (row[1], row[2]) for row in bars.table(results)}
+
+
+def test_the_cheapest_row_comes_first_and_the_failed_one_last() -> None:
+    results = Results(
+        [
+            Cell("halfsync", "hello-64", 0, failure="did not start: exit 3"),
+            loaded("granian", "hello-64", 12.0, bad_status=4),
+            loaded("floor", "hello-64", 5.0),
+            loaded("floor", "hello-64", 7.0, number=1),
+        ]
+    )
+    text = report.render(RUN, WORKLOADS, results)
+    rows = [line for line in text.splitlines() if line.startswith(("| floor", "| granian", "| halfsync"))]
+    assert [row.split()[1] for row in rows] == ["floor", "granian", "halfsync"]
+    assert "6.00 [5.00-7.00]" in rows[0]
+    assert "granian (!)" in rows[1]
+    assert "2.00" in rows[1]  # x floor
+    assert "4 answers not 2xx" in rows[1]
+    assert "did not start: exit 3" in rows[2]
+
+
+def test_a_workload_that_was_not_measured_has_no_section() -> None:
+    text = report.render(RUN, WORKLOADS, Results([loaded("floor", "post", 5.0)]))
+    assert "## post: " in text
+    assert "## hello-64: " not in text
+
+
+def test_bars_without_figures_say_so() -> None:
+    assert {row[2] for row in bars.table(Results([]))} == {"-"}
+
+
+def test_bars_compare_medians_of_both_halfsync_rows() -> None:
+    cells = [loaded("halfsync", "hello-64", 6.0), loaded("halfsync-again", "hello-64", 8.0)]
+    cells += [loaded("fastwsgi", "hello-64", 7.0), loaded("floor", "hello-64", 4.0)]
+    rows = bars.table(Results(cells))
+    assert (rows[0][1], rows[0][2]) == ("1.00 x (7 against 7 µs)", "cleared")
+    assert rows[1][2] == "missed"
+
+
+def test_errors_of_halfsync_are_said_beside_the_bars() -> None:
+    good, bad = loaded("halfsync", "hello-64", 6.0), loaded("halfsync-again", "post", 6.0, bad_status=1)
+    assert bars.reservations(Results([good])) == ""
+    assert "errors in post:" in report.render(RUN, WORKLOADS, Results([good, bad]))
+
+
+def test_the_post_bar_names_the_nearest_peer_and_no_floor() -> None:
+    cells = [loaded("halfsync", "post", 20.0), loaded("floor", "post", 10.0)]
+    cells += [loaded("fastwsgi", "post", 25.0), loaded("granian", "post", 40.0)]
+    text, verdict = verdicts(Results(cells))["64 KiB POST"]
+    assert "0.80 x" in text
+    assert "fastwsgi" in text
+    assert verdict == "cleared"
+
+
+def test_idle_connections_must_be_held_in_every_round() -> None:
+    def idle(number: int, held: int, worst_ms: float) -> Cell:
+        record = Idle(15_000, held, held * 500, 0.3, worst_ms, "")
+        return Cell("halfsync", "idle", number, idle=record)
+
+    name = "15,000 idle connections held, and a new request answered in less than 10 ms"
+    assert verdicts(Results([idle(0, 15_000, 2.0), idle(1, 15_000, 3.0)]))[name][1] == "cleared"
+    assert verdicts(Results([idle(0, 15_000, 2.0), idle(1, 14_999, 3.0)]))[name][1] == "missed"
+    assert verdicts(Results([idle(0, 15_000, 2.0), idle(1, 15_000, 12.0)]))[name][1] == "missed"
+
+
+def test_the_json_holds_the_run_and_every_cell() -> None:
+    data = json.loads(report.to_json(RUN, Results([loaded("floor", "post", 5.0)])))
+    assert data["run"]["settings"] == {"rounds": "2"}
+    assert data["cells"][0]["cpu"] == {"clock_s": 5.0, "ticks_s": 5.0}
+
+
+def test_a_table_is_padded_with_figures_to_the_right() -> None:
+    lines = report.markdown_table(
+        ["server", "µs", "notes"], [["a", "10.00", ""], ["bcd", "9.00", "x"]]
+    ).splitlines()
+    assert lines == [
+        "| server |    µs | notes |",
+        "| ------ | ----: | ----- |",
+        "| a      | 10.00 |       |",
+        "| bcd    |  9.00 | x     |",
+    ]

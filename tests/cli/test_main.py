@@ -1,0 +1,281 @@
+"""The command line: what it calls, what it prints, and the code that it ends with."""
+
+import os
+import signal
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import halfsync
+from halfsync.cli import main
+from halfsync.errors import BindError
+from halfsync.settings import SETTINGS, Settings
+
+APP = "def application(environ, start_response):\n    return []\ndef create():\n    return application\n"
+Served = list[tuple[Callable[..., Any], Settings, str]]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with an application, and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "site_app", raising=False)
+    for name in [name for name in os.environ if name.startswith("HALFSYNC_")]:
+        monkeypatch.delenv(name)
+    for name in ("PORT", "WEB_CONCURRENCY"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "site_app.py").write_text(APP)
+    return tmp_path
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Served:
+    """What the server was asked to serve, in place of a server."""
+    calls: Served = []
+
+    def serve(application: Callable[..., Any], *, settings: Settings, name: str) -> None:
+        calls.append((application, settings, name))
+
+    replace_server(monkeypatch, serve)
+    return calls
+
+
+def replace_server(monkeypatch: pytest.MonkeyPatch, serve: Callable[..., None]) -> None:
+    server = types.ModuleType("halfsync.server")
+    server.serve = serve  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "halfsync.server", server)
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Let another process import the halfsync that this one tests, whatever its working directory."""
+    return {**os.environ, "PYTHONPATH": str(Path(halfsync.__file__).parent.parent), **extra}
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "halfsync", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment(**environ),
+    )
+
+
+@pytest.mark.parametrize("command", [["serve"], []])
+def test_serve_hands_the_application_to_the_server(served: Served, command: list[str]) -> None:
+    assert main([*command, "site_app:application", "--threads", "8", "-b", ":1", "-b", ":2"]) == 0
+    ((application, settings, name),) = served
+    assert application({}, None) == []
+    assert name == "site_app:application"
+    assert (settings.threads, settings.bind) == (8, (":1", ":2"))
+    assert settings.origins["threads"] == "--threads"
+
+
+def test_options_may_come_before_the_target(served: Served) -> None:
+    assert main(["--threads", "8", "site_app"]) == 0
+    assert served[0][1].threads == 8
+
+
+def test_flags_turn_on_and_off(served: Served, project: Path) -> None:
+    (project / "halfsync.toml").write_text("factory = true\n")
+    assert main(["site_app:create"]) == 0
+    assert main(["site_app:application", "--no-factory", "--no-server-header"]) == 0
+    assert [settings.factory for _, settings, _ in served] == [True, False]
+    assert [settings.server_header for _, settings, _ in served] == [True, False]
+
+
+def test_the_environment_is_read(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALFSYNC_THREADS", "3")
+    monkeypatch.setenv("PORT", "5000")
+    assert main(["site_app"]) == 0
+    assert (served[0][1].threads, served[0][1].bind) == (3, ("0.0.0.0:5000",))
+
+
+def test_chdir_comes_before_loading(served: Served, project: Path) -> None:
+    (project / "inner").mkdir()
+    (project / "inner" / "inner_app.py").write_text(APP)
+    assert main(["inner_app", "--chdir", "inner"]) == 0
+    assert Path.cwd() == project / "inner"
+    assert len(served) == 1
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_every_setting_is_an_option(served: Served, setting: Any) -> None:
+    """Each option takes the default's own text; the target is loaded wherever the option leads."""
+    if setting.kind.metavar == "":
+        arguments = [setting.flag if setting.default else f"--no-{setting.flag[2:]}"]
+    elif setting.default is None:
+        (Path("a") if setting.name == "config" else Path("b")).touch()
+        value = {"chdir": ".", "config": "a"}.get(setting.name, "b")
+        arguments = [setting.flag, value]
+    else:
+        arguments = [setting.flag, setting.kind.show(setting.default)]
+    assert main(["site_app", *arguments]) == 0
+    settings = served[0][1]
+    assert settings.origins[setting.name] == setting.flag
+    if setting.default is not None:
+        assert getattr(settings, setting.name) == setting.default
+
+
+def test_a_bind_error_ends_with_4(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def serve(*_: object, **__: object) -> None:
+        raise BindError("the address is in use", origin="bind :80", remedy="stop it")
+
+    replace_server(monkeypatch, serve)
+    assert main(["site_app"]) == 4
+    assert capsys.readouterr().err == "halfsync: bind :80: the address is in use; stop it\n"
+
+
+def test_an_interrupt_while_loading_is_quiet(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "interrupted_app.py").write_text("raise KeyboardInterrupt\n")
+    assert main(["interrupted_app"]) == 130
+    assert capsys.readouterr().err.strip() == ""
+
+
+def test_a_real_interrupt_while_loading_is_quiet(project: Path) -> None:
+    # The application tells when it is being loaded, so that the signal can come at no other time.
+    (project / "waits.py").write_text("import signal\nprint('loading', flush=True)\nsignal.pause()\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "halfsync", "waits"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.strip() == ""
+
+
+def test_check_prints_every_setting_and_its_origin() -> None:
+    done = run("check", "site_app", "--max-body", "10m", HALFSYNC_THREADS="7")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, _, head, *lines = done.stdout.splitlines()
+    assert first == "site_app loads, with these settings:"
+    assert head.split() == ["setting", "value", "from"]
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert list(rows) == [setting.name for setting in SETTINGS]
+    assert rows["max_body"] == ["10m", "--max-body"]
+    assert rows["threads"] == ["7", "$HALFSYNC_THREADS"]
+    assert rows["keep_alive"] == ["75s", "default"]
+    column = head.index("from")
+    assert all(line[column - 1] == " " and line[column] != " " for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["check", "site_app", "--threads", "x"], 2, "--threads: 'x' is not a whole number from 1 to 1024"),
+        (["site_app", "--model", "thread"], 2, "--model: the model thread is not there yet; use proactor"),
+        (["site_app", "-w", "auto"], 2, "--workers: the size 'auto' is not there yet; give a number"),
+        (["site_app", "--reload"], 2, "--reload: reloading is not there yet; leave it out"),
+        (["site_app", "--thread", "3"], 2, "no such option --thread; did you mean --threads?"),
+        (
+            ["site_app", "--threads"],
+            2,
+            "option '--threads' requires an argument; see `halfsync serve --help`",
+        ),
+        (["site_app", "other"], 2, "got unexpected extra argument (other); see `halfsync serve --help`"),
+        (["serve"], 2, "missing argument 'MODULE:CALLABLE'; see `halfsync serve --help`"),
+        (
+            ["site_app", "--chdir", "gone"],
+            2,
+            "--chdir: cannot change to 'gone': no such file or directory; name a directory that exists",
+        ),
+        (
+            ["serv", "site_app"],
+            2,
+            "no command 'serv'; did you mean 'serve'? An application is named as module:callable",
+        ),
+        (["site_app:aplication"], 3, "site_app:aplication: site_app has no attribute 'aplication'; "),
+        (["check", "sight_app"], 3, "sight_app: no module named 'sight_app' in "),
+        (["status"], 2, "`halfsync status` is not there yet"),
+        (["compare", "--load", "x"], 2, "`halfsync compare` is not there yet"),
+    ],
+)
+def test_mistakes_are_one_line_and_a_code(arguments: list[str], code: int, line: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == code
+    assert done.stderr.startswith(f"halfsync: {line}")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_an_unknown_variable_is_one_line() -> None:
+    done = run("check", "site_app", HALFSYNC_THREDS="1")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "did you mean 'HALFSYNC_THREADS'?" in done.stderr
+
+
+def test_the_applications_own_exception_is_shown_and_then_one_line(project: Path) -> None:
+    (project / "broken.py").write_text("def fail():\n    return 1 / 0\nfail()\n")
+    done = run("broken")
+    *trace, last = done.stderr.splitlines()
+    assert done.returncode == 3
+    assert trace[0] == "Traceback (most recent call last):"
+    assert trace[-1] == "ZeroDivisionError: division by zero"
+    assert not any("halfsync" in line or "importlib" in line for line in trace)
+    assert last.startswith("halfsync: broken: importing broken failed: ZeroDivisionError")
+
+
+def test_a_module_named_like_a_misspelt_command_is_served(served: Served, project: Path) -> None:
+    (project / "server.py").write_text(APP)
+    assert main(["server"]) == 0
+    assert served[0][2] == "server"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help_names_the_commands(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert all(f"  {name} " in done.stdout for name in ("serve", "check", "status", "compare"))
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_help_names_every_setting_within_80_columns(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    words = done.stdout.replace(",", " ").split()
+    for setting in SETTINGS:
+        assert (f"--no-{setting.flag[2:]}" if setting.default is True else setting.flag) in words
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("halfsync ")
+
+
+def test_choices_complete_in_the_shell() -> None:
+    done = run(_HALFSYNC_COMPLETE="bash_complete", COMP_WORDS="halfsync serve --poller e", COMP_CWORD="3")
+    assert done.stdout.split() == ["plain,epoll"]
+
+
+def test_starting_stays_light() -> None:
+    """Serving imports nothing that only mistakes, files or other commands need."""
+    heavy = {
+        "asyncio", "difflib", "email", "importlib.metadata", "json", "logging", "pathlib", "ssl",
+        "subprocess", "tempfile", "tomllib", "traceback", "unittest", "urllib",
+    }  # fmt: skip
+    print_modules = "import sys; print(*sys.modules)"
+    bare, loaded = (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
+        )
+        for code in (print_modules, f"import halfsync.cli.commands; {print_modules}")
+    )
+    assert heavy & (set(loaded.stdout.split()) - set(bare.stdout.split())) == set()

@@ -1,0 +1,89 @@
+"""The declaration: complete, consistent, and the same for every source."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from halfsync.errors import UsageError
+from halfsync.settings import BY_NAME, GROUPS, SETTINGS, Setting, Settings
+
+every_setting = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+
+
+@every_setting
+def test_each_default_is_a_value_of_its_kind(setting: Setting) -> None:
+    assert setting.convert(setting.default, "default") == setting.default
+
+
+@every_setting
+def test_each_default_survives_being_written_and_read(setting: Setting) -> None:
+    if setting.default is not None:
+        assert setting.kind.convert(setting.kind.show(setting.default)) == setting.default
+
+
+@every_setting
+def test_each_says_what_it_is_and_why_its_default(setting: Setting) -> None:
+    assert setting.doc.endswith(".")
+    assert setting.reason.endswith(".")
+    assert setting.group in GROUPS
+    assert not setting.ready or setting.pending
+
+
+def test_defaults_that_users_count_on() -> None:
+    settings = Settings.from_options()
+    assert settings.bind == ("127.0.0.1:8000",)
+    assert (settings.model, settings.workers, settings.threads) == ("proactor", 1, 4)
+    assert (settings.backlog, settings.queue_size, settings.max_connections) == (2048, 2048, 16384)
+    assert (settings.keep_alive, settings.graceful_timeout, settings.head_timeout) == (75.0, 30.0, 10.0)
+    assert (settings.max_body, settings.body_memory, settings.spool_memory) == (2**30, 2**16, 2**20)
+    assert (settings.max_request_line, settings.max_field, settings.max_fields) == (8192, 8192, 100)
+    assert (settings.max_head, settings.spool_disk) == (65536, 4 * 2**30)
+    assert settings.server_header is True
+
+
+def test_options_may_be_native_or_textual(tmp_path: Path) -> None:
+    native = Settings.from_options(keep_alive=75, max_body=1024, bind=[":1"], factory=True, chdir=tmp_path)
+    textual = Settings.from_options(
+        keep_alive="75s", max_body="1k", bind=":1", factory="true", chdir=str(tmp_path)
+    )
+    assert native == textual
+    assert (native.keep_alive, native.max_body, native.bind) == (75.0, 1024, (":1",))
+
+
+def test_origins_tell_what_was_given() -> None:
+    settings = Settings.from_options(threads=2)
+    assert settings.origins["threads"] == "argument"
+    assert settings.origins["workers"] == "default"
+    assert set(settings.origins) == set(BY_NAME)
+
+
+def test_an_unknown_option_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown setting 'thread'; did you mean 'threads'"):
+        Settings.from_options(thread=2)
+    with pytest.raises(UsageError, match="see `halfsync serve --help`"):
+        Settings.from_options(zzzzzz=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"model": "thread"}, "model: the model thread is not there yet; use proactor"),
+        ({"workers": 2}, "workers: more than one serving process is not there yet; use 1"),
+        ({"workers": "auto"}, "workers: the size 'auto' is not there yet; give a number"),
+        ({"threads": "auto"}, "threads: the size 'auto' is not there yet; give a number"),
+        ({"reload": True}, "reload: reloading is not there yet; leave it out"),
+        ({"preload": True}, "preload: preloading is not there yet; leave it out"),
+        ({"max_fields": 101}, "max_fields: 101 is not a whole number from 1 to 100"),
+        ({"head_timeout": 0}, "head_timeout: 0 is not a duration longer than 0 to 24h"),
+    ],
+)
+def test_what_is_refused_is_refused_plainly(options: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Settings.from_options(**options)
+    assert str(caught.value).startswith(says)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings.from_options().threads = 9  # type: ignore[misc]

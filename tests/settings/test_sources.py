@@ -1,0 +1,175 @@
+"""Where a setting comes from, which source wins, and how a mistake in each is reported."""
+
+from pathlib import Path
+
+import pytest
+
+from halfsync.errors import UsageError
+from halfsync.settings import SETTINGS, Setting, Settings, resolve
+
+
+def settle(directory: Path, environ: dict[str, str] | None = None, **flags: object) -> Settings:
+    return resolve(flags, environ=environ or {}, directory=directory)
+
+
+def write(directory: Path, text: str, name: str = "halfsync.toml") -> Path:
+    path = directory / name
+    path.write_text(text)
+    return path
+
+
+def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    assert settle(tmp_path).threads == 4
+    write(tmp_path, "threads = 5")
+    assert settle(tmp_path).threads == 5
+    environ = {"HALFSYNC_THREADS": "6"}
+    assert settle(tmp_path, environ).threads == 6
+    assert settle(tmp_path, environ, threads="7").threads == 7
+
+
+def test_each_origin_is_kept(tmp_path: Path) -> None:
+    path = write(tmp_path, "threads = 5")
+    settings = settle(tmp_path, {"HALFSYNC_BACKLOG": "6", "PORT": "7000"}, max_body="1m")
+    assert settings.origins["threads"] == str(path)
+    assert settings.origins["backlog"] == "$HALFSYNC_BACKLOG"
+    assert settings.origins["bind"] == "$PORT"
+    assert settings.origins["max_body"] == "--max-body"
+    assert settings.origins["poller"] == "default"
+    assert (settings.config, settings.origins["config"]) == (str(path), "found")
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_every_setting_has_its_variable(tmp_path: Path, setting: Setting) -> None:
+    name = setting.name
+    with pytest.raises(UsageError) as caught:
+        settle(tmp_path, {f"HALFSYNC_{name.upper()}": "\0"})
+    assert caught.value.origin == f"$HALFSYNC_{name.upper()}"
+
+
+def test_toml_values_may_be_native_or_textual(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        'bind = ["127.0.0.1:1", "unix:/x"]\nkeep_alive = 2.5\nmax_body = "1k"\nfactory = true\nbacklog = 9\n',
+    )
+    settings = settle(tmp_path)
+    assert settings.bind == ("127.0.0.1:1", "unix:/x")
+    assert (settings.keep_alive, settings.max_body, settings.factory) == (2.5, 1024, True)
+    assert settings.backlog == 9
+
+
+def test_the_table_of_pyproject_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, "[tool.halfsync]\nthreads = 9\n[tool.other]\nx = 1\n", "pyproject.toml")
+    settings = settle(tmp_path)
+    assert (settings.threads, settings.config) == (9, str(path))
+
+
+def test_halfsync_toml_comes_before_pyproject(tmp_path: Path) -> None:
+    write(tmp_path, "[tool.halfsync]\nthreads = 9\n", "pyproject.toml")
+    write(tmp_path, "backlog = 8")
+    assert (settle(tmp_path).threads, settle(tmp_path).backlog) == (4, 8)
+
+
+@pytest.mark.parametrize(
+    "text", ["this is not TOML", "[project]\nname = 'halfsync-demo'\n", "tool = 1 # halfsync"]
+)
+def test_a_pyproject_that_says_nothing_of_us_is_no_mistake_of_ours(tmp_path: Path, text: str) -> None:
+    write(tmp_path, text, "pyproject.toml")
+    assert settle(tmp_path).config is None
+
+
+def test_a_named_file_is_read_and_the_directory_is_not(tmp_path: Path) -> None:
+    write(tmp_path, "threads = 5")
+    named = write(tmp_path, "backlog = 7", "other.toml")
+    settings = settle(tmp_path, config=str(named))
+    assert (settings.threads, settings.backlog, settings.origins["config"]) == (4, 7, "--config")
+    settings = settle(tmp_path, {"HALFSYNC_CONFIG": str(named)})
+    assert (settings.backlog, settings.origins["config"]) == (7, "$HALFSYNC_CONFIG")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("halfsync.toml", "thread = 1", "unknown setting 'thread'; did you mean 'threads'?"),
+        ("halfsync.toml", "max-body = 1", "did you mean 'max_body'?"),
+        ("halfsync.toml", 'config = "x"', "unknown setting 'config'"),
+        ("halfsync.toml", "threads = ", "not valid TOML"),
+        ("halfsync.toml", "threads = 'x'", "'x' is not a whole number"),
+        ("halfsync.toml", "[tool.halfsync]\nthreads = 1", "unknown setting 'tool'"),
+        ("pyproject.toml", "[tool.halfsync]\nthread = 1", "did you mean 'threads'?"),
+        ("pyproject.toml", "[tool]\nhalfsync = 1", "tool.halfsync is not a table"),
+        ("pyproject.toml", "[project]", "has no table [tool.halfsync]"),
+    ],
+)
+def test_mistakes_in_a_file_name_the_file(tmp_path: Path, name: str, text: str, says: str) -> None:
+    path = write(tmp_path, text, name)
+    with pytest.raises(UsageError) as caught:
+        settle(tmp_path, config=str(path))
+    assert says in str(caught.value)
+    assert str(path) in caught.value.origin
+
+
+def test_a_file_that_cannot_be_read_is_an_error_only_if_it_is_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--config: cannot read .*gone.toml: no such file"):
+        settle(tmp_path, config=str(tmp_path / "gone.toml"))
+    (tmp_path / "halfsync.toml").mkdir()
+    with pytest.raises(UsageError, match=r"cannot read .*halfsync.toml: is a directory"):
+        settle(tmp_path)
+
+
+def test_bytes_that_are_not_utf8_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "halfsync.toml").write_bytes(b'chdir = "\xff"')
+    with pytest.raises(UsageError, match="not valid TOML"):
+        settle(tmp_path)
+
+
+def test_an_unknown_variable_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        settle(tmp_path, {"HALFSYNC_THREDS": "1"})
+    assert str(caught.value) == (
+        "$HALFSYNC_THREDS: unknown setting in the environment; did you mean 'HALFSYNC_THREADS'?"
+    )
+
+
+def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
+    environ = {"HALFSYNC_THREADS": "", "PORT": "", "WEB_CONCURRENCY": ""}
+    assert settle(tmp_path, environ) == Settings.from_options()
+
+
+def test_port_binds_all_interfaces_unless_anything_else_binds(tmp_path: Path) -> None:
+    environ = {"PORT": "5000"}
+    assert settle(tmp_path, environ).bind == ("0.0.0.0:5000",)
+    assert settle(tmp_path, environ, bind=(":1",)).bind == (":1",)
+    assert settle(tmp_path, {**environ, "HALFSYNC_BIND": ":2"}).bind == (":2",)
+    write(tmp_path, 'bind = ":3"')
+    assert settle(tmp_path, environ).bind == (":3",)
+
+
+def test_a_wrong_port_names_the_variable(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^\$PORT: 'http' in '0\.0\.0\.0:http' is not a port"):
+        settle(tmp_path, {"PORT": "http"})
+
+
+def test_web_concurrency_is_the_number_of_workers(tmp_path: Path) -> None:
+    assert settle(tmp_path, {"WEB_CONCURRENCY": "1"}).origins["workers"] == "$WEB_CONCURRENCY"
+    with pytest.raises(UsageError, match=r"^\$WEB_CONCURRENCY: more than one serving process is not there"):
+        settle(tmp_path, {"WEB_CONCURRENCY": "4"})
+
+
+def test_a_flag_corrects_a_wrong_variable(tmp_path: Path) -> None:
+    assert (
+        settle(tmp_path, {"WEB_CONCURRENCY": "4", "HALFSYNC_THREADS": "x"}, workers="1", threads="2").threads
+        == 2
+    )
+
+
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_mistake(tmp_path: Path) -> None:
+    service = {
+        "HALFSYNC_SERVICE_HOST": "10.0.0.1",
+        "HALFSYNC_SERVICE_PORT": "80",
+        "HALFSYNC_SERVICE_PORT_HTTP": "80",
+        "HALFSYNC_PORT": "tcp://10.0.0.1:80",
+        "HALFSYNC_PORT_80_TCP_ADDR": "10.0.0.1",
+    }
+    assert settle(tmp_path, service) == Settings.from_options()
+    with pytest.raises(UsageError, match="HALFSYNC_PORT: unknown"):
+        settle(tmp_path, {"HALFSYNC_PORT": "80"})

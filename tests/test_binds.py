@@ -1,0 +1,58 @@
+"""What ``--bind`` accepts, and what it says to the rest."""
+
+import pytest
+
+from halfsync.binds import Bind, FdBind, TcpBind, UnixBind, parse_bind
+from halfsync.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("spec", "bind"),
+    [
+        ("127.0.0.1:8000", TcpBind("127.0.0.1", 8000)),
+        ("localhost:0", TcpBind("localhost", 0)),
+        (":8000", TcpBind("", 8000)),
+        ("[::1]:65535", TcpBind("::1", 65535)),
+        ("[::]:80", TcpBind("::", 80)),
+        ("unix:/run/x.sock", UnixBind("/run/x.sock")),
+        ("unix:///run/x.sock", UnixBind("/run/x.sock")),
+        ("unix:x.sock", UnixBind("x.sock")),
+        ("unix:@name", UnixBind("@name")),
+        ("fd://3", FdBind(3)),
+    ],
+)
+def test_forms(spec: str, bind: Bind) -> None:
+    assert parse_bind(spec) == bind
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("8000", "write it as 127.0.0.1:8000"),
+        ("localhost", "write it as localhost:8000"),
+        ("", "write it as HOST:8000"),
+        ("localhost:", "'' in 'localhost:' is not a port"),
+        ("localhost:65536", "from 0 to 65535"),
+        ("localhost:-1", "is not a port"),
+        ("localhost:٣", "is not a port"),
+        ("::1:8000", "write it as [::1]:8000"),
+        ("[localhost]:80", "brackets around no IPv6 address"),
+        ("http://localhost:80", "is a URL"),
+        ("/run/x.sock:1", "is not a host"),
+        ("a:1,b:2", "is not a host"),
+        ("unix:", "names no path"),
+        ("unix:@", "names no path"),
+        ("unix:/" + "x" * 107, "longer than the 107 bytes"),
+        ("fd://x", "write it as fd://3"),
+        ("fd://-1", "write it as fd://3"),
+        ("fd://99999999999", "write it as fd://3"),
+    ],
+)
+def test_mistakes_say_what_would_be_right(spec: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_bind(spec)
+    assert says in str(caught.value)
+
+
+def test_the_longest_unix_path_is_accepted() -> None:
+    assert parse_bind("unix:/" + "x" * 106) == UnixBind("/" + "x" * 106)

@@ -1,0 +1,190 @@
+"""Check that imports run one way: no module imports from a layer above its own, and none in a circle.
+
+Reads every .py, .pyx and .pxd under src/halfsync, imports and cimports alike, inside functions and under
+TYPE_CHECKING too: a dependency is one wherever it stands. Ends with 1 and a line for each fault.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = "halfsync"
+
+# From the bottom to the top. A module may import from its own row and from the rows before it. A name
+# stands for the module and all that is below it; of two names that fit a module, the longer counts.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("version", "errors", "log", "native", "binds", "settings", "loading", "listeners"),
+    ("http",),
+    ("spool", "request_queue", "threadpool"),
+    ("exchange", "outbox"),
+    ("wsgi",),
+    ("engine",),
+    ("models",),
+    ("observe",),  # watches all below it; server and supervisor hand it what they know
+    ("server",),
+    ("supervisor",),
+    ("",),  # halfsync itself, with its public names
+    ("lab",),
+    ("cli",),
+    ("__main__",),
+)
+
+# What the order of the layers would allow and the design does not: importer, imported.
+FORBIDDEN: tuple[tuple[str, str], ...] = (
+    ("engine", "wsgi"),  # the engine never touches Python objects, so it knows no bridge
+    ("__main__", "lab"),  # only the command line may start the lab
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Import:
+    """One import: full module names, and where it stands."""
+
+    importer: str
+    imported: str
+    file: str
+    line: int
+
+
+def main(arguments: list[str]) -> int:
+    """Check the tree named on the command line, or this repository's."""
+    root = Path(arguments[0]) if arguments else Path(__file__).resolve().parent.parent / "src"
+    modules = find_modules(root)
+    imports = [one for module, files in modules.items() for one in find_imports(module, files, modules)]
+    faults = [*unplaced(modules), *upward(imports), *cycles(imports)]
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not faults:
+        print(f"check_imports: {len(modules)} modules, {len(imports)} imports between them, all one way")
+    return 1 if faults else 0
+
+
+def find_modules(root: Path) -> dict[str, list[Path]]:
+    """Map each module's full name to its files: a .pyx and its .pxd are one module."""
+    modules: dict[str, list[Path]] = {}
+    for path in sorted((root / PACKAGE).rglob("*")):
+        if path.suffix in (".py", ".pyx", ".pxd"):
+            parts = path.relative_to(root).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            modules.setdefault(name, []).append(path)
+    return modules
+
+
+def find_imports(module: str, files: Iterable[Path], modules: Mapping[str, object]) -> Iterator[Import]:
+    """Yield what a module imports of the package, each as the deepest module that the statement names."""
+    for path in files:
+        package = module if path.stem == "__init__" else module.rpartition(".")[0]
+        read = _python_imports if path.suffix == ".py" else _cython_imports
+        for line, level, source, names in read(path.read_text(encoding="utf-8")):
+            base = source
+            if level:
+                parents = package.split(".")
+                base = ".".join([*parents[: len(parents) - level + 1], *([source] if source else [])])
+            named = (f"{base}.{name}" for name in names or ("",))
+            for target in dict.fromkeys(full if full in modules else base for full in named):
+                if target.split(".")[0] == PACKAGE and target != module:
+                    yield Import(module, target, str(path), line)
+
+
+# One import statement: its line, the dots before its source, the source, and the names after "import".
+Statement = tuple[int, int, str, tuple[str, ...]]
+
+
+def _python_imports(text: str) -> Iterator[Statement]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, 0, alias.name, ()
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, node.level, node.module or "", tuple(alias.name for alias in node.names)
+
+
+# Strings come first, so that a "#" in one starts no comment and an import in a docstring is none.
+_NOISE = re.compile(
+    r'"""(?:\\.|[^\\])*?"""|\'\'\'(?:\\.|[^\\])*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*',
+    re.DOTALL,
+)
+_FROM = re.compile(r"^[ \t]*from[ \t]+(\.*)([\w.]*)[ \t]+c?import[ \t]+(\([^)]*\)|[^\n;]+)", re.MULTILINE)
+_IMPORT = re.compile(r"^[ \t]*c?import[ \t]+([^\n;]+)", re.MULTILINE)
+
+
+def _cython_imports(text: str) -> Iterator[Statement]:
+    """Read Cython by its lines: there is no parser for it that is light enough, and imports are simple."""
+    # Blanked and not removed, so that a place in the code is the same place in the text.
+    code = _NOISE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text).replace("\\\n", "  ")
+    for match in _FROM.finditer(code):
+        names = tuple(part.split()[0] for part in match[3].strip("() \t\n").split(",") if part.split())
+        yield text.count("\n", 0, match.start()) + 1, len(match[1]), match[2], names
+    for match in _IMPORT.finditer(code):
+        for part in match[1].split(","):
+            if part.split():
+                yield text.count("\n", 0, match.start()) + 1, 0, part.split()[0], ()
+
+
+def layer_of(module: str) -> int | None:
+    """Find a module's row by the longest name that fits it; None when no row has it."""
+    inner = module.removeprefix(PACKAGE).removeprefix(".")
+    found: tuple[int, int] | None = None
+    for row, names in enumerate(LAYERS):
+        for name in names:
+            if _within(inner, name) and (found is None or len(name) > found[1]):
+                found = (row, len(name))
+    return None if found is None else found[0]
+
+
+def _within(inner: str, name: str) -> bool:
+    return inner == name or (name != "" and inner.startswith(name + "."))
+
+
+def unplaced(modules: Iterable[str]) -> list[str]:
+    """Name the modules that no row has."""
+    return [
+        f"{module} is in no layer: add it to LAYERS in tools/check_imports.py"
+        for module in modules
+        if layer_of(module) is None
+    ]
+
+
+def upward(imports: Iterable[Import]) -> list[str]:
+    """Name the imports that go up, or that are forbidden by themselves."""
+    faults: list[str] = []
+    for one in sorted(imports):
+        low, high = layer_of(one.importer), layer_of(one.imported)
+        if low is not None and high is not None and high > low:
+            faults.append(f"{one.file}:{one.line}: {one.importer} imports {one.imported}, which is above it")
+        inner = [name.removeprefix(PACKAGE).removeprefix(".") for name in (one.importer, one.imported)]
+        if any(
+            _within(inner[0], importer) and _within(inner[1], imported) for importer, imported in FORBIDDEN
+        ):
+            faults.append(f"{one.file}:{one.line}: {one.importer} must not import {one.imported}")
+    return faults
+
+
+def cycles(imports: Iterable[Import]) -> list[str]:
+    """Name each circle of imports once, starting at its first module in the alphabet."""
+    graph: dict[str, set[str]] = {}
+    for one in imports:
+        graph.setdefault(one.importer, set()).add(one.imported)
+    found: set[tuple[str, ...]] = set()
+    done: set[str] = set()
+
+    def visit(module: str, trail: list[str]) -> None:
+        if module in trail:
+            circle = trail[trail.index(module) :]
+            first = circle.index(min(circle))
+            found.add((*circle[first:], *circle[:first]))
+        elif module not in done:
+            for imported in sorted(graph.get(module, ())):
+                visit(imported, [*trail, module])
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, [])
+    return [f"imports in a circle: {' -> '.join((*circle, circle[0]))}" for circle in sorted(found)]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

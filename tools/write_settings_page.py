@@ -1,0 +1,96 @@
+"""Write docs/settings.md from the declaration of the settings; with --check, fail if it is stale."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from halfsync.settings import Setting
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "settings.md"
+
+HEAD = """\
+# Settings
+
+<!-- Written by `make docs` from src/halfsync/settings/declaration.py: change it there. -->
+
+Every setting is a flag, an environment variable and a key of a TOML file, with the same name and the same
+rules. Of several, the first of these counts:
+
+1. the flag on the command line: `--max-body 10m`
+2. the environment: `HALFSYNC_MAX_BODY=10m` (a variable that is empty counts as not set)
+3. the file named with `--config`, or else `halfsync.toml` in the working directory, or else `pyproject.toml`
+   there, whose table is `[tool.halfsync]`: `max_body = "10m"`
+4. what hosting platforms set: `PORT=5000` listens on `0.0.0.0:5000`, `WEB_CONCURRENCY=1` is the workers
+5. the default
+
+`halfsync check module:callable` prints what came of it, and from where. A setting that does not exist, in the
+file or as a `HALFSYNC_` variable, is an error that names the nearest one that does.
+
+- A **time** is a number with `ms`, `s`, `m` or `h`, as in `500ms`; a plain number is seconds.
+- A **size** is a whole number with `k`, `m` or `g`, in steps of 1024, as in `64k`; a plain number is bytes.
+- **True or false** is a flag that is given (`--factory`, or `--no-factory` against a file), and in the
+  environment `true`, `false`, `yes`, `no`, `on`, `off`, `1` or `0`.
+- **Several addresses** are a flag given several times, a list in TOML, and separated by commas in the
+  environment.
+"""
+
+
+def find_sources() -> None:
+    """Let halfsync be imported from the sources, so that the page needs no build and no installed version."""
+    package = ModuleType("halfsync")
+    package.__path__ = [str(ROOT / "src" / "halfsync")]
+    # The package's own __init__ may import compiled modules; the settings need none of them.
+    sys.modules.setdefault("halfsync", package)
+
+
+def render() -> str:
+    """Return the page's text."""
+    from halfsync.settings import GROUPS, SETTINGS  # noqa: PLC0415 - found only after find_sources
+
+    parts = [HEAD]
+    for group in GROUPS:
+        parts.append(f"\n## {group}\n")
+        parts.extend(entry(setting) for setting in SETTINGS if setting.group == group)
+    return "".join(parts)
+
+
+def entry(setting: "Setting") -> str:
+    """Return the part of the page about one setting."""
+    flags = f"`{setting.flag}`" if not setting.short else f"`-{setting.short}`, `{setting.flag}`"
+    key = "no key: the file does not name itself" if setting.name == "config" else f"`{setting.name}`"
+    lines = [
+        f"\n### {setting.name}\n",
+        f"{setting.doc}\n",
+        f"- default: `{setting.kind.show(setting.default)}`. {setting.reason}",
+        f"- takes: {setting.kind.accepts}",
+        f"- flag {flags}, variable `{setting.variable}`, TOML {key}",
+    ]
+    if setting.convention is not None:
+        variable, template = setting.convention
+        lines.append(f"- without any of these: `{template.format('$' + variable)}`, if `${variable}` is set")
+    if setting.ready:
+        ready = ", ".join(f"`{setting.kind.show(value)}`" for value in setting.ready)
+        lines.append(f"- in this version only {ready}")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or compare it with what it should be."""
+    find_sources()
+    text = render()
+    if "--check" in arguments:
+        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
+            print(f"{PAGE.relative_to(ROOT)} is stale: run `make docs`", file=sys.stderr)
+            return 1
+        return 0
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(text, encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
