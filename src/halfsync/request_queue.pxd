@@ -20,11 +20,17 @@ ctypedef struct Queue:
     uint32_t waking           # workers told to wake that have not looked yet
     uint32_t awake            # workers that are in a turn, or look for one
     int64_t turn_ns           # how long a turn takes: an estimate of the median
-    bint patient              # see request_queue.pyx; a patient queue must be watched
+    bint patient              # see request_queue.pyx; a patient queue must be attended to
     bint closed
     uint64_t puts
     uint64_t refused          # since it was full, or closed
     int64_t waited_ns         # over all items taken
+
+# What the owner of a patient queue remembers of it, zeroed at first.
+ctypedef struct Watch:
+    uint64_t taken            # items that had been taken
+    int64_t since             # ns; when that number was first seen
+    bint waits                # something waited
 
 # One worker's own record of its taking, zeroed before the first. Only that worker touches it.
 ctypedef struct Taker:
@@ -36,7 +42,7 @@ cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil
 cdef void queue_destroy(Queue *queue) noexcept nogil
 cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns) noexcept nogil
 cdef void queue_wake(Queue *queue) noexcept nogil
-cdef bint queue_watch(Queue *queue, uint64_t *taken) noexcept nogil
+cdef int64_t queue_attend(Queue *queue, Watch *watch, int64_t now) noexcept nogil
 cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil
 cdef void queue_sleep(Queue *queue, Taker *taker) noexcept nogil
 cdef void queue_close(Queue *queue) noexcept nogil

@@ -7,8 +7,8 @@ it pays only if that turn is long, for two workers cannot run Python at the same
 short turn. A patient queue therefore leaves it to one awake worker while turns are short; when they are long, or nobody
 is awake, a sleeper is woken, one at a time: when it finds more than it takes, it tells the next. How long turns are is
 judged by their median, which a few slow ones do not move; so it can be wrong about the turn under way, and the owner of
-a patient queue must watch it: `queue_watch` wakes a sleeper when something waits and nothing was taken for a moment. A
-queue that is not patient wakes a sleeper whenever something waits.
+a patient queue must attend to it: `queue_attend` wakes a sleeper when something waits and nothing was taken for a
+moment. A queue that is not patient wakes a sleeper whenever something waits.
 
 The lock is held for a few instructions by either side and never together with the wish for the GIL, so a worker may
 take it while it holds the GIL.
@@ -24,8 +24,10 @@ from halfsync.native.sync cimport (
 
 cdef enum:
     SHORT_TURN_NS = 100000  # a wake-up, with the GIL's change of hands, costs a good part of this
-    TURN_LEAST_NS = 20000  # the estimate stays between these, so that it follows a change within some twenty turns
+    TURN_LEAST_NS = 1000  # the estimate stays between these, so that it follows a change within some forty turns
     TURN_MOST_NS = 1000000
+    STALL_NS = 1000000  # without a taking, while something waits: the workers that are awake are in long turns
+    REST_MOST_NS = 1000000
 
 
 cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil:
@@ -101,24 +103,35 @@ cdef void queue_wake(Queue *queue) noexcept nogil:
         sem_post(&queue.wake)
 
 
-cdef bint queue_watch(Queue *queue, uint64_t *taken) noexcept nogil:
-    """Wake a sleeper if something waits and nothing was taken since the last call with this `taken`.
+cdef int64_t queue_attend(Queue *queue, Watch *watch, int64_t now) noexcept nogil:
+    """Do what the owner of a patient queue must do after each batch of puts, and soon again while `watch.waits`.
 
-    Returns True while something waits that a sleeper could take: call again in a moment.
+    Wakes a worker as queue_wake does, or when something waits and nothing was taken for STALL_NS. Returns how long the
+    owner may rest, in ns: half of what the awake workers need for what waits. More of the same would only stand behind
+    that, and each look at the sockets takes the processor from a worker, or at least a wake-up.
     """
-    cdef bint post = False
-    cdef bint waits
+    cdef uint64_t taken
+    cdef bint post, moved
+    cdef int64_t rest = 0
     pthread_mutex_lock(&queue.lock)
-    waits = queue.length > 0 and queue.sleepers > 0
-    if waits and taken[0] == queue.puts - queue.length and queue.waking == 0:
+    taken = queue.puts - queue.length
+    moved = taken != watch.taken
+    if moved or queue.length == 0:
+        watch.taken = taken
+        watch.since = now
+    post = tell_one(queue)
+    if not post and queue.length > 0 and queue.sleepers > 0 and queue.waking == 0 and now - watch.since >= STALL_NS:
+        watch.since = now
         queue.sleepers -= 1
         queue.waking += 1
         post = True
-    taken[0] = queue.puts - queue.length
+    watch.waits = queue.length > 0
+    if moved and queue.awake > 0 and queue.turn_ns < SHORT_TURN_NS:
+        rest = min(queue.length * queue.turn_ns // 2, <int64_t> REST_MOST_NS)
     pthread_mutex_unlock(&queue.lock)
     if post:
         sem_post(&queue.wake)
-    return waits
+    return rest
 
 
 cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil:

@@ -41,16 +41,16 @@ class ThreadPoolStatistics:
 cdef class WorkerThreads:
     """Threads that take items from one queue, one turn an item. Made and closed by one owner.
 
-    watched: the owner calls queue_watch while something waits, so the queue may be patient.
+    attended: the owner calls queue_attend as it must for a patient queue.
     """
 
-    def __cinit__(self, int threads, *, queue_size=1024, name="pool", bint watched=False):
+    def __cinit__(self, int threads, *, queue_size=1024, name="pool", bint attended=False):
         if threads < 1:
             raise ValueError(f"threads must be 1 or more, not {threads}")
         if not 1 <= queue_size <= 1 << 24:
             raise ValueError(f"queue_size must be 1 to {1 << 24}, not {queue_size}")
         init_uint(&self.running, 0)
-        if queue_init(&self.queue, queue_size, watched) < 0:
+        if queue_init(&self.queue, queue_size, attended) < 0:
             raise MemoryError
         self.size = threads
         self.name = name

@@ -6,7 +6,7 @@ from halfsync.engine.timers cimport Timer, Wheel
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t
 from halfsync.outbox cimport Outbox
-from halfsync.request_queue cimport Queue
+from halfsync.request_queue cimport Queue, Watch
 from halfsync.spool cimport Store
 
 cdef enum:
@@ -103,9 +103,7 @@ ctypedef struct Engine:
     int64_t accept_again      # ns; accept failed for want of descriptors, and is tried again then
     Handle waker
     int64_t now               # ns; the loop's clock, read once a turn
-    uint64_t taken            # what the queue had given out when the loop last looked
-    int64_t watched_at        # ns; when that was
-    bint watching             # something waits in the queue, and workers sleep
+    Watch watch               # on the request queue
     bint put_some             # requests were put since the queue was last told to wake
     bint server_header
     char *scratch             # SCRATCH_BYTES, for bytes on their way elsewhere

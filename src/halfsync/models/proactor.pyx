@@ -233,7 +233,7 @@ cdef class Proactor:
         """Prepare. listeners: descriptors of listening, non-blocking sockets; open_max: connections at one time."""
         cdef Engine *engine = self.engine
         cdef int result
-        self.workers = RequestWorkers(settings.threads, queue_size=settings.queue_size, name="halfsync-worker", watched=True)
+        self.workers = RequestWorkers(settings.threads, queue_size=settings.queue_size, name="halfsync-worker", attended=True)
         self.workers.engine = engine
         self.workers.bridge = bridge
         self.workers.keep_alive = settings.keep_alive > 0
