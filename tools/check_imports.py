@@ -20,10 +20,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("http",),
     ("spool", "request_queue", "threadpool"),
     ("exchange", "outbox"),
+    ("observe",),  # what a server tells about itself: told by all above it
     ("wsgi",),
     ("engine",),
     ("models",),
-    ("observe",),  # watches all below it; server and supervisor hand it what they know
     ("server",),
     ("supervisor",),
     ("",),  # halfsync itself, with its public names

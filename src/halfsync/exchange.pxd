@@ -37,6 +37,9 @@ ctypedef struct Exchange:
     SpoolFile spool
     int64_t started_ns        # the first byte was received
     int64_t framed_ns         # the request was complete
+    int64_t taken_ns          # a worker took it
+    int64_t sent              # bytes of the response's body, as far as they are on their way
+    int status                # of the response; 0: none yet
     Chunked chunked
     Head head
     char inline_data[INLINE_BYTES]

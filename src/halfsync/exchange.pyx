@@ -83,7 +83,8 @@ cdef void begin(Exchange *exchange) noexcept nogil:
     exchange.used = 0
     exchange.body = NULL
     exchange.body_length = exchange.body_capacity = exchange.body_left = 0
-    exchange.started_ns = exchange.framed_ns = 0
+    exchange.started_ns = exchange.framed_ns = exchange.taken_ns = 0
+    exchange.sent = exchange.status = 0
     head_reset(&exchange.head)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from halfsync.errors import UsageError
 from halfsync.listeners import Listener, open_listeners
 from halfsync.models.proactor import Proactor
+from halfsync.observe.access import AccessLog
 from halfsync.settings import Settings
 from halfsync.version import VERSION
 from halfsync.wsgi.application import make_bridge
@@ -54,7 +55,10 @@ class Server:
             servers = [(listener.server_name, listener.server_port) for listener in self.listeners]
             bridge = make_bridge(application, servers, self.settings)
             descriptors = [listener.socket.fileno() for listener in self.listeners]
-            self._model = Proactor(bridge, descriptors, self.settings, _room_for_connections(self.settings))
+            self._access_log = _open_access_log(self.settings)
+            self._model = Proactor(
+                bridge, descriptors, self.settings, _room_for_connections(self.settings), self._access_log
+            )
         except BaseException:
             self._close_listeners()
             raise
@@ -91,7 +95,10 @@ class Server:
         Returns False when threads are still in the application after that; they end when it returns.
         """
         self._close_listeners()
-        return self._model.close(timeout)
+        ended = self._model.close(timeout)
+        if ended and self._access_log is not None:
+            self._access_log.close()
+        return ended
 
     def statistics(self) -> dict[str, int]:
         """Return what the server counted so far."""
@@ -115,6 +122,19 @@ class Server:
     def _close_listeners(self) -> None:
         for listener in self.listeners:
             listener.close()
+
+
+def _open_access_log(settings: Settings) -> AccessLog | None:
+    if settings.access_log is None:
+        return None
+    try:
+        return AccessLog(settings.access_log, settings.log_format == "json")
+    except OSError as error:
+        raise UsageError(
+            f"the access log {settings.access_log!r} cannot be opened: {error.strerror}",
+            origin=settings.origins.get("access_log", ""),
+            remedy="name a file that can be written to, or - for standard output",
+        ) from None
 
 
 def _room_for_connections(settings: Settings) -> int:

@@ -11,7 +11,7 @@ from posix.uio cimport iovec
 from halfsync.engine.connections cimport connection_close
 from halfsync.engine.engine cimport (
     OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
-    PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce,
+    PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_log,
 )
 from halfsync.engine.poller cimport (
     POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file,
@@ -76,6 +76,7 @@ cdef void end_now(Engine *engine, Connection *connection) noexcept nogil:
         connection.outbox = NULL
         exchange = outbox_abandon(outbox)
         if exchange != NULL:
+            engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
             pool_put(&engine.pool, exchange)
         outbox_release(outbox)
     connection_close(engine, connection)
@@ -112,6 +113,9 @@ cdef void refuse(Engine *engine, Connection *connection, int status) noexcept no
     )
     c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
     engine.counters.refused += 1
+    if exchange != NULL:
+        exchange.status = status
+        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
     linger(engine, connection)
 
 
@@ -327,6 +331,7 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
     cdef bint keep_alive = outbox.keep_alive
     check(connection.exchange == NULL, "a connection has two exchanges")
     connection.exchange = outbox_abandon(outbox)
+    engine_log(engine, connection.exchange, connection.address, connection.address_length, engine.now)
     connection.outbox = NULL
     outbox_release(outbox)
     if end != OUTBOX_COMPLETE:

@@ -5,6 +5,7 @@ from halfsync.engine.poller cimport Handle, Poller
 from halfsync.engine.timers cimport Timer, Wheel
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t
+from halfsync.observe.access cimport Log
 from halfsync.outbox cimport Outbox
 from halfsync.request_queue cimport Queue, Watch
 from halfsync.spool cimport Store
@@ -89,6 +90,7 @@ ctypedef struct Engine:
     Limits limits
     Timeouts timeouts
     Store *store
+    Log *access               # NULL: nothing is logged
     Queue *queue
     ExchangePool pool
     int64_t spool_memory
@@ -118,6 +120,10 @@ ctypedef struct Engine:
     int done_fd               # a pipe's writing end; closed when the loop has ended
 
 # The worker's side.
+# Log a request whose response has ended, or broken off. Whoever has its exchange calls this.
+cdef void engine_log(Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length,
+                     int64_t now) noexcept nogil
+
 cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil
 cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil
 cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil

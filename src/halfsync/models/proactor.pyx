@@ -8,22 +8,23 @@ import os
 from time import monotonic
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 from posix.uio cimport iovec
 
 from halfsync.engine.engine cimport (
-    COMMAND_DRAIN, COMMAND_STOP, Connection, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_GONE, PHASE_IDLE,
-    PHASE_LINGER, PHASE_SENDING, engine_announce, engine_is_draining, engine_release, engine_return,
+    ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_STOP, Connection, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_GONE, PHASE_IDLE,
+    PHASE_LINGER, PHASE_SENDING, engine_announce, engine_is_draining, engine_log, engine_release, engine_return,
 )
 from halfsync.engine.loop cimport (
     engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start, engine_sweep,
 )
 from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.native.checks cimport check
-from halfsync.native.sync cimport add_uint, load_llong, load_uint, store_uint
+from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns, store_uint
+from halfsync.observe.access cimport AccessLog
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, outbox_append, outbox_append_file, outbox_finish, outbox_open,
     outbox_release,
@@ -57,6 +58,8 @@ ctypedef struct ProactorSink:
     Connection *connection    # NULL once it has gone back to the engine
     Outbox *outbox            # from then on
     bint gone
+    uint8_t address[ADDRESS_BYTES]  # of the peer: the connection may be another's by the time it is logged
+    uint8_t address_length
 
 
 cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nogil:
@@ -159,6 +162,7 @@ cdef void end_turn(ProactorSink *self, Exchange *exchange, int end, int64_t now)
         result = OUTBOX_COMPLETE if end == TURN_COMPLETE else OUTBOX_RESET if end == TURN_RESET else OUTBOX_CUT
         result = outbox_finish(self.outbox, result, self.sink.stays, exchange)
         if result < 0:
+            engine_log(engine, exchange, self.address, self.address_length, now)
             pool_put(&engine.pool, exchange)
         elif result > 0:
             engine_announce(engine, self.outbox)
@@ -166,6 +170,7 @@ cdef void end_turn(ProactorSink *self, Exchange *exchange, int end, int64_t now)
         return
     connection.requests += 1
     connection.since = now
+    engine_log(engine, exchange, self.address, self.address_length, now)
     if end == TURN_COMPLETE and self.sink.stays:
         connection.phase = PHASE_IDLE
         if exchange_has_more(exchange):
@@ -205,8 +210,11 @@ cdef class RequestWorkers(WorkerThreads):
         sink.connection = connection
         sink.outbox = NULL
         sink.gone = load_uint(&connection.peer) == PEER_GONE or load_uint(&self.engine.command) == COMMAND_STOP
-        origin.address = connection.address
-        origin.address_length = connection.address_length
+        sink.address_length = connection.address_length
+        memcpy(sink.address, connection.address, sizeof(sink.address))
+        origin.address = sink.address
+        origin.address_length = sink.address_length
+        exchange.taken_ns = now
         origin.listener = connection.listener
         if sink.gone:
             self.dropped += 1
@@ -215,7 +223,7 @@ cdef class RequestWorkers(WorkerThreads):
         try:
             end = self.bridge.run(exchange, &origin, &sink.sink, (now - slot.put_ns) * 1e-9)
         finally:
-            end_turn(&sink, exchange, end, now)
+            end_turn(&sink, exchange, end, monotonic_ns() if self.engine.access != NULL else now)
         return 0
 
 
@@ -229,7 +237,7 @@ cdef class Proactor:
         if self.engine == NULL or self.store == NULL:
             raise MemoryError
 
-    def __init__(self, Bridge bridge, listeners, settings, unsigned int open_max):
+    def __init__(self, Bridge bridge, listeners, settings, unsigned int open_max, AccessLog access_log=None):
         """Prepare. listeners: descriptors of listening, non-blocking sockets; open_max: connections at one time."""
         cdef Engine *engine = self.engine
         cdef int result
@@ -238,6 +246,9 @@ cdef class Proactor:
         self.workers.bridge = bridge
         self.workers.keep_alive = settings.keep_alive > 0
         engine.queue = &self.workers.queue
+        if access_log is not None:
+            engine.access = &access_log.log
+            self.access_log = access_log
         if store_init(self.store, os.fsencode(settings.temp_dir), settings.spool_disk) < 0:
             raise ValueError(f"temp_dir is too long: {settings.temp_dir!r}")
         engine.store = self.store

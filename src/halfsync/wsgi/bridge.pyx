@@ -249,6 +249,7 @@ cdef class Response:
         self.put(b"\r\n", 2)
         for item in headers:
             self.begin_field(item, code)
+        self.exchange.status = code
         self.bodiless = code == 204 or code == 304 or is_head(self.exchange)
         self.started = True
         return 0
@@ -389,7 +390,7 @@ cdef class Response:
             raise
         with nogil:
             result = self.sink.send_file(self.sink, self.head, self.head_length, fd, offset, length)
-        self.sent = length
+        self.sent = self.exchange.sent = length
         self.gone = result < 0
         return 1
 
@@ -412,6 +413,8 @@ cdef class Response:
             length = self.promised - self.sent
             self.full = True
         self.sent += length
+        if not self.bodiless:
+            self.exchange.sent = self.sent
         if length > 0 and not self.bodiless:
             if self.chunked:
                 vectors[count].iov_base = line
