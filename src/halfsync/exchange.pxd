@@ -1,4 +1,4 @@
-# One request on a connection, from its first byte until its response is on its way: framing and body, no I/O of sockets.
+# One request on a connection, from its first byte until its response is on its way. No I/O of sockets.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from halfsync.http.chunked cimport Chunked

@@ -65,8 +65,7 @@ cdef void queue_destroy(Queue *queue) noexcept nogil:
 
 
 cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns) noexcept nogil:
-    """Put an item at the end. Returns its ticket, or -1 when the queue is full or closed: the item is still the caller's.
-    """
+    """Put an item at the end. Returns its ticket; -1 when full or closed: the item is still the caller's."""
     cdef QueueSlot *slot
     cdef int64_t result = -1
     pthread_mutex_lock(&queue.lock)

@@ -182,12 +182,18 @@ def run_until_told(server: Server, signals: Signals) -> None:
         number = signals.wait(server._model.done_fd, timeout)
         if number == signal.SIGTERM and deadline is None:
             deadline = monotonic() + server.settings.graceful_timeout
-            say(f"halfsync drains: what was received is answered within {server.settings.graceful_timeout:g} s")
+            say(
+                f"halfsync drains: what it has received is answered within {server.settings.graceful_timeout:g} s"
+            )
             server.drain()
         elif number is not None or deadline is not None:
             break
     finished = server.close()
-    say("halfsync stopped" if finished else "halfsync stopped; some requests were still running and are cut off")
+    say(
+        "halfsync stopped"
+        if finished
+        else "halfsync stopped; some requests were still running and are cut off"
+    )
 
 
 class Signals:
@@ -237,7 +243,9 @@ def set_up_logging(level: str) -> None:
     import logging  # noqa: PLC0415 - the foreground server needs it, an embedded one may not
 
     logging.basicConfig(
-        format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s", level=level.upper(), stream=sys.stderr
+        format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
+        level=level.upper(),
+        stream=sys.stderr,
     )
 
 

@@ -24,18 +24,12 @@ from halfsync.request_queue cimport (
 class ThreadPoolStatistics:
     """What a pool has done up to one moment."""
 
-    queued: int
-    """Jobs that wait now."""
-    running: int
-    """Jobs under way now."""
-    done: int
-    """Jobs that returned."""
-    refused: int
-    """Jobs that `append` did not take, because the queue was full or closed."""
-    failed: int
-    """Jobs that raised."""
-    waited: float
-    """Seconds that jobs spent in the queue, summed over all jobs taken from it."""
+    queued: int  # jobs that wait now
+    running: int  # jobs under way now
+    done: int  # jobs that returned
+    refused: int  # jobs that append did not take, since the queue was full or closed
+    failed: int  # jobs that raised
+    waited: float  # seconds that jobs spent in the queue, summed over all that were taken from it
 
 
 cdef class WorkerThreads:

@@ -10,7 +10,7 @@ from posix.uio cimport iovec
 
 from halfsync.engine.connections cimport connection_close
 from halfsync.engine.engine cimport (
-    OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
+    OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
     PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_log,
 )
 from halfsync.engine.poller cimport (
@@ -24,7 +24,7 @@ from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
 from halfsync.outbox cimport (
-    OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_FILE, TURN_MEMORY, TURN_WAIT,
+    OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT,
     outbox_abandon, outbox_next, outbox_release, outbox_sent,
 )
 from halfsync.request_queue cimport queue_hold, queue_put, queue_unhold
@@ -62,7 +62,7 @@ cdef inline bint note_event(Connection *connection) noexcept nogil:
 
 cdef void enter(Engine *engine, Connection *connection, int phase, int64_t timeout) noexcept nogil:
     """Begin a phase that must go on within `timeout` ns."""
-    check(load_uint(&connection.owner) == OWNER_ENGINE, "a phase is entered on a connection that the engine does not own")
+    check(load_uint(&connection.owner) == OWNER_ENGINE, "a phase is entered on a connection of somebody else's")
     connection.phase = phase
     connection.since = engine.now
     wheel_set(&engine.wheel, &connection.timer, engine.now + timeout)
@@ -296,8 +296,8 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
     cdef Segment *segment
     cdef int64_t sent
     cdef int count, turn
-    cdef int visits
-    for visits in range(SENDS_PER_VISIT):
+    cdef int _visits
+    for _visits in range(SENDS_PER_VISIT):
         turn = outbox_next(outbox, vectors, &count, &segment)
         if turn == TURN_WAIT:
             return

@@ -1,4 +1,4 @@
-# The engine's data: one record for the loop, one for each connection. Declarations only; who may touch what stands here.
+# The engine's data: one record for the loop, one for each connection. Who may touch what stands beside it.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from halfsync.engine.poller cimport Handle, Poller
@@ -94,7 +94,7 @@ ctypedef struct Engine:
     Queue *queue
     ExchangePool pool
     int64_t spool_memory
-    # Connections: slabs that are never freed while the engine lives, so that a stale event finds a generation to fail on.
+    # Slabs of connections, never freed while the engine lives: a stale event finds a generation to fail on.
     Connection **slabs
     uint32_t slabs_count
     Connection *free

@@ -1,7 +1,7 @@
 """The worker's side of the engine: how a connection, or more of a response, comes back to it.
 
 These functions may be called by any thread, without the GIL. A reply that the engine need not look at (the whole
-response is sent, nothing more was received) is one atomic instruction; any other is put into a list that the engine
+response is sent, nothing more was received) is one atomic instruction; others are put into a list that the engine
 takes as a whole, and the engine is woken if it sleeps. The engine says that it sleeps *before* it looks at the lists for
 the last time, and the lists are filled *before* a worker looks whether it sleeps: so no reply is overlooked.
 """

@@ -25,9 +25,9 @@ from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
 from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next, wheel_set
 from halfsync.exchange cimport pool_destroy, pool_init
-from halfsync.native.checks cimport COUNT_ENGINE, check, count
+from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
-    init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_attr_t, pthread_t, store_uint, swap_pointer,
+    init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_t, store_uint, swap_pointer,
 )
 from halfsync.outbox cimport Outbox, outbox_release
 from halfsync.request_queue cimport queue_attend

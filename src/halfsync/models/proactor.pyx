@@ -15,7 +15,8 @@ from posix.unistd cimport close
 from posix.uio cimport iovec
 
 from halfsync.engine.engine cimport (
-    ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_STOP, Connection, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_GONE, PHASE_IDLE,
+    Connection,
+    ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_STOP, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_GONE, PHASE_IDLE,
     PHASE_LINGER, PHASE_SENDING, engine_announce, engine_is_draining, engine_log, engine_release, engine_return,
 )
 from halfsync.engine.loop cimport (
@@ -238,10 +239,11 @@ cdef class Proactor:
             raise MemoryError
 
     def __init__(self, Bridge bridge, listeners, settings, unsigned int open_max, AccessLog access_log=None):
-        """Prepare. listeners: descriptors of listening, non-blocking sockets; open_max: connections at one time."""
+        """Prepare. listeners: descriptors of listening, non-blocking sockets. open_max: connections at one time."""
         cdef Engine *engine = self.engine
         cdef int result
-        self.workers = RequestWorkers(settings.threads, queue_size=settings.queue_size, name="halfsync-worker", attended=True)
+        self.workers = RequestWorkers(
+            settings.threads, queue_size=settings.queue_size, name="halfsync-worker", attended=True)
         self.workers.engine = engine
         self.workers.bridge = bridge
         self.workers.keep_alive = settings.keep_alive > 0

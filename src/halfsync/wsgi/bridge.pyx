@@ -6,7 +6,7 @@ up to then is a clean 500. An error after that cuts the connection; it never lea
 Nothing of a header is emitted before all of them are checked.
 """
 from libc.stdio cimport snprintf
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 from posix.unistd cimport close as close_fd
 
@@ -301,8 +301,8 @@ cdef class Response:
     cdef int end_head(self, int64_t whole) except -1:
         """Choose the framing and render the rest of the head. whole: bytes of the whole body; -1: not known yet.
 
-        RFC 9112 6.3: no body to HEAD and with 204 and 304; else the application's Content-Length, else one of ours where
-        the body is whole, else chunked to 1.1; to 1.0 the end of the connection is the end of the body.
+        RFC 9112 6.3: no body to HEAD and with 204 and 304; else the application's Content-Length, else one of ours
+        where the body is whole, else chunked to 1.1; to 1.0 the end of the connection is the end of the body.
         """
         cdef char line[48]
         if not self.started:

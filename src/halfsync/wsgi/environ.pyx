@@ -148,7 +148,8 @@ cdef class EnvironFactory:
         self.templates = []
         for server_name, server_port in servers:
             template = {
-                REQUEST_METHOD: GET, "SCRIPT_NAME": "", PATH_INFO: "/", QUERY_STRING: "", REQUEST_URI: "/", RAW_URI: "/",
+                REQUEST_METHOD: GET, "SCRIPT_NAME": "", PATH_INFO: "/", QUERY_STRING: "",
+                REQUEST_URI: "/", RAW_URI: "/",
                 "SERVER_NAME": server_name, "SERVER_PORT": server_port, SERVER_PROTOCOL: "HTTP/1.1",
                 REMOTE_ADDR: "", REMOTE_PORT: "", WSGI_INPUT: no_body, QUEUE_WAIT: 0.0, **constants,
             }
