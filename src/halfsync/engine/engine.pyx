@@ -2,8 +2,8 @@
 
 These functions may be called by any thread, without the GIL. A reply that the engine need not look at (the whole
 response is sent, nothing more was received) is one atomic instruction; others are put into a list that the engine
-takes as a whole, and the engine is woken if it sleeps. The engine says that it sleeps *before* it looks at the lists for
-the last time, and the lists are filled *before* a worker looks whether it sleeps: so no reply is overlooked.
+takes as a whole, and the engine is woken if it sleeps. The engine says that it sleeps *before* it looks at the lists
+for the last time, and the lists are filled *before* a worker looks whether it sleeps: so no reply is overlooked.
 """
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
