@@ -106,7 +106,7 @@ cdef int64_t queue_attend(Queue *queue, Watch *watch, int64_t now) noexcept nogi
     """Do what the owner of a patient queue must do after each batch of puts, and soon again while `watch.waits`.
 
     Wakes a worker as queue_wake does, or when something waits and nothing was taken for STALL_NS. Returns how long the
-    owner may rest, in ns: half of what the awake workers need for what waits. More of the same would only stand behind
+    owner may rest, in ns: three quarters of what the awake workers need for what waits. More of the same would only stand behind
     that, and each look at the sockets takes the processor from a worker, or at least a wake-up.
     """
     cdef uint64_t taken
@@ -126,7 +126,7 @@ cdef int64_t queue_attend(Queue *queue, Watch *watch, int64_t now) noexcept nogi
         post = True
     watch.waits = queue.length > 0
     if moved and queue.awake > 0 and queue.turn_ns < SHORT_TURN_NS:
-        rest = min(queue.length * queue.turn_ns // 2, <int64_t> REST_MOST_NS)
+        rest = min(queue.length * queue.turn_ns * 3 // 4, <int64_t> REST_MOST_NS)
     pthread_mutex_unlock(&queue.lock)
     if post:
         sem_post(&queue.wake)

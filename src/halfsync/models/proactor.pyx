@@ -46,6 +46,7 @@ cdef extern from "<sys/socket.h>" nogil:
         iovec *msg_iov
         size_t msg_iovlen
     const int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR
+    ssize_t send(int fd, const void *data, size_t length, int flags)
     ssize_t sendmsg(int fd, const msghdr *message, int flags)
     int shutdown(int fd, int how)
     void reset_on_close "hs_worker_reset_on_close" (int fd)
@@ -73,7 +74,10 @@ cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nog
     message.msg_iov = vectors
     message.msg_iovlen = count
     while True:
-        sent = sendmsg(self.connection.handle.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if count == 1:
+            sent = send(self.connection.handle.fd, vectors.iov_base, vectors.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
+        else:
+            sent = sendmsg(self.connection.handle.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
         if sent >= 0 or errno != EINTR:
             break
     if sent < 0:

@@ -55,6 +55,7 @@ cdef class Response:
     cdef int begin_field(self, object item, int code) except -1
     cdef int end_head(self, int64_t whole) except -1
     cdef int put(self, const char *data, int64_t length) except -1
+    cdef char *room(self, int64_t length) except NULL
     cdef int answer(self, object result) except -1
     cdef int answer_list(self, object chunks) except -1
     cdef int answer_file(self, FileWrapper wrapper) except -1
