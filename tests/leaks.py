@@ -1,7 +1,6 @@
 """What a process holds that a server could leak: native objects, descriptors, threads."""
 
 import gc
-import os
 import time
 from collections import Counter
 from contextlib import suppress
@@ -20,11 +19,10 @@ def held() -> Held:
     names: Held = Counter()
     for kind, number in checks.counts().items():
         names[f"native {kind}"] = number
-    for entry in os.listdir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         # The descriptor that lists the folder is gone when it is read, and so counts for nothing.
         with suppress(OSError):
-            target = os.readlink(f"/proc/self/fd/{entry}")
-            names[f"descriptor {target.split('[')[0]}"] += 1
+            names[f"descriptor {str(entry.readlink()).split('[')[0]}"] += 1
     for task in Path("/proc/self/task").iterdir():
         with suppress(OSError):
             names[f"thread {(task / 'comm').read_text().strip()}"] += 1
