@@ -1,4 +1,4 @@
-"""What every test may use: a server that is started for a test, drained after it, and leaves nothing behind."""
+"""What every test may use: a server, started for a test and drained after it, that leaves nothing behind."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager

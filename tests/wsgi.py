@@ -1,6 +1,7 @@
 """The types of WSGI for tests, and a few applications and bodies that many of them need."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from wsgiref.types import StartResponse
@@ -10,6 +11,7 @@ App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 TEXT = [("Content-Type", "text/plain")]
 EVENT_TIMEOUT_S = 15.0
+POLL_S = 0.005
 
 
 def hello(environ: Environ, start_response: StartResponse) -> list[bytes]:
@@ -27,6 +29,36 @@ def pattern(size: int, seed: int = 7) -> bytes:
 def wait(event: threading.Event) -> None:
     """Wait for an event that must come."""
     assert event.wait(EVENT_TIMEOUT_S), "an event did not come"
+
+
+def until(condition: Callable[[], object], timeout_s: float = EVENT_TIMEOUT_S) -> None:
+    """Wait until a condition that nothing announces holds: it must, in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "a condition did not come true"
+        time.sleep(POLL_S)
+
+
+class Gate:
+    """An application whose requests wait inside it until they are let go on, and which counts them."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.runs: list[str] = []
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
+        """Note the request, wait, and answer with its path."""
+        self.runs.append(environ["PATH_INFO"])
+        self.entered.release()
+        wait(self.opened)
+        start_response("200 OK", [*TEXT])
+        return [environ["PATH_INFO"].encode("latin-1")]
+
+    def wait_entered(self, number: int) -> None:
+        """Wait until so many more requests are inside."""
+        for _ in range(number):
+            assert self.entered.acquire(timeout=EVENT_TIMEOUT_S), "a request did not reach the application"
 
 
 class Body:
