@@ -387,6 +387,7 @@ cdef class Response:
         except BaseException:
             close_fd(fd)
             raise
+        self.sink.gil_held = False
         with nogil:
             result = self.sink.send_file(self.sink, self.head, self.head_length, fd, offset, length)
         self.sent = length
@@ -429,7 +430,8 @@ cdef class Response:
     cdef int transmit(self, iovec *vectors, int count, int64_t total) except -1:
         """Give bytes to the sink; without the GIL where that may take long."""
         cdef int result
-        if self.sink.waits or total > GIL_KEPT_BYTES:
+        self.sink.gil_held = not self.sink.waits and total <= GIL_KEPT_BYTES
+        if not self.sink.gil_held:
             with nogil:
                 result = self.sink.send(self.sink, vectors, count)
         else:
