@@ -454,8 +454,8 @@ cdef class Response:
             end.iov_len = 5
             self.transmit(&end, 1, 0)
         self.finished = True
-        if self.gone:
-            return TURN_CUT
+        if self.gone:  # or the disk did not take the rest: then the client is there, and must see that it is cut
+            return TURN_CUT if self.chunked or self.promised >= 0 or self.bodiless else TURN_RESET
         if self.promised > self.sent and not self.bodiless:
             warn("the application sent %d bytes, and its Content-Length is %d: cut", self.sent, self.promised)
             return TURN_CUT
