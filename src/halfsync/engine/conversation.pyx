@@ -200,8 +200,11 @@ cdef void on_left(void *engine_, Handle *handle, bint broken) noexcept nogil:
     """Note that the client sends no more, or is gone. May free the connection."""
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
-    if broken or load_uint(&connection.peer) == PEER_HERE:
-        store_uint(&connection.peer, PEER_GONE if broken else PEER_ENDED)
+    cdef unsigned int peer = PEER_HERE
+    if broken:
+        store_uint(&connection.peer, PEER_GONE)
+    else:
+        cas_uint(&connection.peer, &peer, PEER_ENDED)  # a worker may just have found it gone
     if not note_event(connection):
         if not broken:
             wheel_set(&engine.wheel, &connection.timer, engine.now + PROBE_AFTER)
