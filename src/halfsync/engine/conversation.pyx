@@ -120,6 +120,8 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     connection.phase = PHASE_TURN
     connection.exchange.framed_ns = connection.since = engine.now
     connection.probed = False
+    # A worker gives a connection back without the engine's knowing: the timer must not stand past the idle deadline.
+    wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.keep_alive)
     # What was left in the socket, or the client's end, has had its event: it will not come again.
     store_uint(
         &connection.owner,
