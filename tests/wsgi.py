@@ -1,5 +1,6 @@
 """The types of WSGI for tests, and a few applications and bodies that many of them need."""
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,8 +23,7 @@ def hello(environ: Environ, start_response: StartResponse) -> list[bytes]:
 
 def pattern(size: int, seed: int = 7) -> bytes:
     """Return bytes in which no two places look alike, so that a lost, doubled or moved block is seen."""
-    words = ((index * 2_654_435_761 + seed) & 0xFFFFFFFF for index in range((size + 3) // 4))
-    return b"".join(word.to_bytes(4, "little") for word in words)[:size]
+    return random.Random(seed).randbytes(size)
 
 
 def wait(event: threading.Event) -> None:

@@ -29,7 +29,7 @@ def digest_of(path: str, body: bytes) -> bytes:
 
 
 def final_response(connection: Connection, method: str = "GET") -> Response:
-    """Read a response; a client that ended its sending half may be asked with an interim one whether it is there."""
+    """Read a response, and before it the interim one by which a client that sends no more may be probed."""
     response = connection.response(method)
     return response if response.status >= 200 else connection.response(method)
 

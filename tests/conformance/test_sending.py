@@ -1,4 +1,4 @@
-"""Responses on their way: of every size, to readers of every speed, through memory, disk and back-pressure."""
+"""Responses of every size to readers of every speed, through memory, disk and back-pressure."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ def bodies(size: int) -> Iterator[bytes]:
 
 
 class Maker:
-    """An application that makes a response of the size its path names, and tells when it is through with it."""
+    """An application that makes a response of the size its path names, and tells when it has made it."""
 
     def __init__(self, *, pieces: bool = True) -> None:
         self.pieces = pieces
@@ -285,7 +285,7 @@ def test_a_response_that_the_disk_does_not_take_never_looks_complete(
         short_lived.rmdir()
         slow.send(build(f"/{20 * MIB}", version=version))
         wait(app.ended)
-        # To HTTP/1.0 the end of the connection is the end of the body: only a reset shows that this is not it.
+        # To HTTP/1.0 the end of the connection ends the body: only a reset shows that this is not it.
         with pytest.raises((CutError, ConnectionResetError)):
             slow.response()
         assert fetch(server.address, "/10").body == pattern(10)

@@ -1,8 +1,8 @@
 """The wire cases of the corpus on a live server: whole, byte by byte and in random pieces.
 
 The parsers' own tests look at the same cases without sockets. Here the whole way is looked at: the status
-that comes back, that a refusal can be read to its end before the connection closes and that nothing behind it is
-answered, and that what is accepted reaches the application as the case tells it.
+that comes back, that a refusal can be read to its end before the connection closes and that nothing behind it
+is answered, and that what is accepted reaches the application as the case tells it.
 """
 
 import json
