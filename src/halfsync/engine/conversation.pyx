@@ -124,6 +124,8 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     connection.phase = PHASE_TURN
     connection.exchange.framed_ns = connection.since = engine.now
     connection.probed = False
+    # A worker gives a connection back without the engine's knowing: the timer must not stand past the idle deadline.
+    wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.keep_alive)
     # What was left in the socket, or the client's end, has had its event: it will not come again.
     store_uint(
         &connection.owner,
@@ -204,8 +206,11 @@ cdef void on_left(void *engine_, Handle *handle, bint broken) noexcept nogil:
     """Note that the client sends no more, or is gone. May free the connection."""
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
-    if broken or load_uint(&connection.peer) == PEER_HERE:
-        store_uint(&connection.peer, PEER_GONE if broken else PEER_ENDED)
+    cdef unsigned int peer = PEER_HERE
+    if broken:
+        store_uint(&connection.peer, PEER_GONE)
+    else:
+        cas_uint(&connection.peer, &peer, PEER_ENDED)  # a worker may just have found it gone
     if not note_event(connection):
         if not broken:
             wheel_set(&engine.wheel, &connection.timer, engine.now + PROBE_AFTER)

@@ -27,8 +27,8 @@ from halfsync.native.checks cimport check
 from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns, store_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.outbox cimport (
-    OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, outbox_append, outbox_append_file, outbox_finish, outbox_open,
-    outbox_release,
+    OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, PIECE_BYTES, outbox_append, outbox_append_file, outbox_finish,
+    outbox_open, outbox_release,
 )
 from halfsync.request_queue cimport queue_length
 from halfsync.spool cimport store_init
@@ -112,6 +112,23 @@ cdef int hand_over(ProactorSink *self) noexcept nogil:
     return 0
 
 
+cdef int append(ProactorSink *self, const char *data, int64_t length) noexcept nogil:
+    """Append to the outbox, and tell the engine of each piece before the next one may wait. Returns 0, or -1: gone."""
+    cdef int64_t piece
+    cdef int result
+    while length > 0:
+        piece = min(length, <int64_t> PIECE_BYTES)
+        result = outbox_append(self.outbox, data, piece, not self.sink.gil_held)
+        if result < 0:
+            self.gone = True
+            return -1
+        if result > 0:
+            engine_announce(self.engine, self.outbox)
+        data += piece
+        length -= piece
+    return 0
+
+
 cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
     """Send, or hand over and append. Returns 0, or -1: the client is gone."""
     cdef ProactorSink *self = <ProactorSink *> sink
@@ -126,14 +143,8 @@ cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
             self.gone = True
             return -1
     for position in range(count):
-        if vectors[position].iov_len == 0:
-            continue
-        result = outbox_append(self.outbox, <const char *> vectors[position].iov_base, vectors[position].iov_len)
-        if result < 0:
-            self.gone = True
+        if append(self, <const char *> vectors[position].iov_base, vectors[position].iov_len) < 0:
             return -1
-        if result > 0:
-            engine_announce(self.engine, self.outbox)
     return 0
 
 
@@ -147,21 +158,22 @@ cdef int sink_send_file(
         close(fd)
         self.gone = True
         return -1
-    result = outbox_append(self.outbox, head, head_length)
-    if result >= 0 and length > 0:
-        result |= outbox_append_file(self.outbox, fd, offset, length)
-    else:
+    result = append(self, head, head_length)
+    if result < 0 or length == 0:
         close(fd)
+        return result
+    result = outbox_append_file(self.outbox, fd, offset, length)
     if result > 0:
         engine_announce(self.engine, self.outbox)
     self.gone = result < 0
-    return result if result < 0 else 0
+    return -1 if self.gone else 0
 
 
-cdef void end_turn(ProactorSink *self, Exchange *exchange, int end, int64_t now) noexcept nogil:
+cdef void end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept nogil:
     """Give everything back to the engine, as the response ended."""
     cdef Connection *connection = self.connection
     cdef Engine *engine = self.engine
+    cdef int64_t now = monotonic_ns()
     cdef int result
     if connection == NULL:
         result = OUTBOX_COMPLETE if end == TURN_COMPLETE else OUTBOX_RESET if end == TURN_RESET else OUTBOX_CUT
@@ -209,7 +221,7 @@ cdef class RequestWorkers(WorkerThreads):
         check(owner & ~OWNER_EVENT == OWNER_QUEUE, "a worker takes a connection that was not in the queue")
         sink.sink.send = sink_send
         sink.sink.send_file = sink_send_file
-        sink.sink.waits = False
+        sink.sink.waits = sink.sink.gil_held = False
         sink.sink.stays = exchange.head.keep_alive and self.keep_alive and not engine_is_draining(self.engine)
         sink.engine = self.engine
         sink.connection = connection
@@ -223,12 +235,12 @@ cdef class RequestWorkers(WorkerThreads):
         origin.listener = connection.listener
         if sink.gone:
             self.dropped += 1
-            end_turn(&sink, exchange, TURN_CUT, now)
+            end_turn(&sink, exchange, TURN_CUT)
             return 0
         try:
             end = self.bridge.run(exchange, &origin, &sink.sink, (now - slot.put_ns) * 1e-9)
         finally:
-            end_turn(&sink, exchange, end, monotonic_ns() if self.engine.access != NULL else now)
+            end_turn(&sink, exchange, end)
         return 0
 
 

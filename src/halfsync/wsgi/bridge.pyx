@@ -419,6 +419,7 @@ cdef class Response:
         except BaseException:
             close_fd(fd)
             raise
+        self.sink.gil_held = False
         with nogil:
             result = self.sink.send_file(self.sink, self.head, self.head_length, fd, offset, length)
         self.sent = self.exchange.sent = length
@@ -469,7 +470,8 @@ cdef class Response:
     cdef int transmit(self, iovec *vectors, int count, int64_t total) except -1:
         """Give bytes to the sink; without the GIL where that may take long."""
         cdef int result
-        if self.sink.waits or total > GIL_KEPT_BYTES:
+        self.sink.gil_held = not self.sink.waits and total <= GIL_KEPT_BYTES
+        if not self.sink.gil_held:
             with nogil:
                 result = self.sink.send(self.sink, vectors, count)
         else:
@@ -492,8 +494,8 @@ cdef class Response:
             end.iov_len = 5
             self.transmit(&end, 1, 0)
         self.finished = True
-        if self.gone:
-            return TURN_CUT
+        if self.gone:  # or the disk did not take the rest: then the client is there, and must see that it is cut
+            return TURN_CUT if self.chunked or self.promised >= 0 or self.bodiless else TURN_RESET
         if self.promised > self.sent and not self.bodiless:
             warn("the application sent %d bytes, and its Content-Length is %d: cut", self.sent, self.promised)
             return TURN_CUT
