@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("exchange", "outbox"),
     ("wsgi",),
     ("engine",),
+    ("native.testing", "native.testing_poller"),  # faces of all native pieces, for tests; in no release
     ("models",),
     ("observe",),  # watches all below it; server and supervisor hand it what they know
     ("server",),
