@@ -137,6 +137,10 @@ cdef int append_piece(Outbox *outbox, const char *data, int64_t length) noexcept
             spool_close(&outbox.spool)  # all of it was sent: its place on the disk is free again
         if spool_reserve(&outbox.spool, length) == 0:
             break
+        if outbox.first == NULL:
+            memory = True  # nothing is there that could be sent: to wait for room now would be to wait for ever
+            outbox.memory += length
+            break
         pthread_cond_wait(&outbox.room, &outbox.lock)
     pthread_mutex_unlock(&outbox.lock)
 
