@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("observe",),  # what a server tells about itself: told by all above it
     ("wsgi",),
     ("engine",),
+    ("native.testing", "native.testing_poller"),  # faces of all native pieces, for tests; in no release
     ("models",),
     ("server",),
     ("supervisor",),

@@ -125,7 +125,7 @@ cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wa
         if spool_reserve(&outbox.spool, length) == 0:
             break
         if outbox.first == NULL or not wait:
-            memory = True
+            memory = True  # where nothing is there that could be sent, to wait for room would be to wait for ever
             outbox.memory += length
             break
         pthread_cond_wait(&outbox.room, &outbox.lock)

@@ -17,7 +17,15 @@ cdef class WorkerThreads:
 
     cdef int turn(self, QueueSlot *slot) except -1
     cdef void discard(self, void *item) noexcept
+    cdef void empty(self) noexcept
 
 
-cdef class ThreadPool(WorkerThreads):
+cdef class JobThreads(WorkerThreads):
     pass
+
+
+cdef class ThreadPool:
+    cdef JobThreads _workers          # None before __init__
+    cdef object __weakref__
+
+    cdef JobThreads _made(self)

@@ -1,11 +1,12 @@
 """Threads made in advance that run jobs from a bounded queue.
 
-`WorkerThreads` is the machinery: threads, the queue, and the rule that a worker keeps the GIL while the queue has work
-for it and gives it up only to sleep. `ThreadPool` is the public pool of plain jobs on top of it; the proactor model's
-workers are the other user. Neither knows sockets or models.
+`WorkerThreads` is the machinery: threads, the queue, and the rule that a worker keeps the GIL while the queue
+has work for it and gives it up only to sleep. `ThreadPool` is the public pool of plain jobs on top of it; the
+proactor model's workers are the other user. Neither knows sockets or models.
 """
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
@@ -38,11 +39,13 @@ cdef class WorkerThreads:
     attended: the owner calls queue_attend as it must for a patient queue.
     """
 
-    def __cinit__(self, int threads, *, queue_size=1024, name="pool", bint attended=False):
+    def __init__(self, int threads, *, queue_size, name, bint attended=False):
         if threads < 1:
             raise ValueError(f"threads must be 1 or more, not {threads}")
         if not 1 <= queue_size <= 1 << 24:
             raise ValueError(f"queue_size must be 1 to {1 << 24}, not {queue_size}")
+        if self.queue.slots != NULL:
+            raise RuntimeError("these threads were made already")
         init_uint(&self.running, 0)
         if queue_init(&self.queue, queue_size, attended) < 0:
             raise MemoryError
@@ -51,17 +54,28 @@ cdef class WorkerThreads:
         self._threads = []
 
     def __dealloc__(self):
-        queue_destroy(&self.queue)
+        if self.queue.slots != NULL:
+            self.empty()
+            queue_destroy(&self.queue)
 
     cdef int turn(self, QueueSlot *slot) except -1:
         """Do what one item asks for. What it raises is reported and counted as failed; the thread goes on."""
         raise NotImplementedError
 
     cdef void discard(self, void *item) noexcept:
-        """Let go of an item that no thread will take."""
+        """Let go of an item that no thread will take. Called while the object is freed, too."""
+
+    cdef void empty(self) noexcept:
+        """Discard what is left in the queue. No thread may be there that could take it."""
+        cdef QueueSlot slot
+        cdef Taker taker
+        memset(&taker, 0, sizeof(taker))
+        queue_close(&self.queue)
+        while queue_try_take(&self.queue, &taker, &slot) == TAKEN_ITEM:
+            self.discard(slot.item)
 
     def start(self):
-        """Start the threads. Raises RuntimeError when the system refuses one; those started are then ended."""
+        """Start the threads. Raises RuntimeError when the system refuses one; those started then end."""
         try:
             for number in range(1, self.size + 1):
                 thread = threading.Thread(target=self._work, name=f"{self.name}-{number}", daemon=True)
@@ -98,40 +112,38 @@ cdef class WorkerThreads:
     def _report(self, error):
         """Hand an exception that a turn raised to threading.excepthook, which prints it unless replaced."""
         try:
-            threading.excepthook(
-                threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread()))
-            )
+            thread = threading.current_thread()
+            threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
         except BaseException:  # noqa: BLE001 - a broken hook must not end the thread either
-            sys.stderr.write(f"{self.name}: the thread exception hook failed while reporting {error!r}\n")
+            # The error's own text is left out: to ask for it runs the application's code, and that may be
+            # what is broken.
+            with suppress(BaseException):
+                name = type(error).__name__
+                sys.stderr.write(f"{self.name}: the thread exception hook failed while reporting a {name}\n")
 
     def close(self, timeout=None):
         """Refuse further items, let the threads finish what is queued, and join them.
 
-        timeout: seconds for all threads together; None waits as long as it takes.
-        Returns True when every thread has ended, False when the time was over first; calling again goes on waiting.
+        timeout: seconds for all threads together; None waits as long as it takes, but one of the threads
+        itself does not wait then: two that close their own pool would wait for each other for ever.
+        Returns True when every thread has ended, False when the time was over first; calling again goes on
+        waiting.
         """
         deadline = None if timeout is None else monotonic() + timeout
         queue_close(&self.queue)
         current = threading.current_thread()
-        for thread in self._threads:
-            if thread is not current:
-                thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+        if deadline is not None or current not in self._threads:
+            for thread in self._threads:
+                if thread is not current:
+                    thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
         self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if not self._threads:
+            self.empty()  # threads that were killed from outside leave items behind
         return not self._threads
 
 
-cdef class ThreadPool(WorkerThreads):
-    """A bounded pool of threads for plain jobs: callables without arguments, run first in, first out.
-
-    Any thread may call any method. As a context manager it closes, and waits for what is queued, on exit.
-    """
-
-    def __init__(self, threads, *, queue_size=1024, name="pool"):
-        """Start `threads` threads (1 or more) over a queue for `queue_size` jobs (1 or more).
-
-        Raises ValueError for sizes out of range and RuntimeError when the system refuses a thread.
-        """
-        self.start()
+cdef class JobThreads(WorkerThreads):
+    """The threads of a `ThreadPool`. They hold this, not the pool, so that a forgotten pool is collected."""
 
     cdef int turn(self, QueueSlot *slot) except -1:
         job = <object> <PyObject *> slot.item
@@ -139,26 +151,79 @@ cdef class ThreadPool(WorkerThreads):
         job()
         return 0
 
-    def append(self, job):
-        """Put a job at the end of the queue. Returns False, at once, when the queue is full or the pool is closed.
+    cdef void discard(self, void *item) noexcept:
+        Py_DECREF(<object> <PyObject *> item)
 
-        job: a callable without arguments; its result is dropped. What it raises goes to threading.excepthook and is
-        counted as failed. Raises TypeError when it cannot be called.
+
+cdef class ThreadPool:
+    """A bounded pool of threads for plain jobs: callables without arguments, run first in, first out.
+
+    Any thread may call any method. As a context manager it closes, and waits for what is queued, on exit. A
+    pool that is collected without having been closed ends its threads once they have run what is queued; one
+    that still exists when the interpreter ends does not run it.
+    """
+
+    def __init__(self, threads, *, queue_size=1024, name="pool"):
+        """Start `threads` threads (1 or more) over a queue for `queue_size` jobs (1 or more).
+
+        name: the threads are called by it and a number. Raises ValueError for sizes out of range and
+        RuntimeError when the system refuses a thread.
         """
+        if self._workers is not None:
+            raise RuntimeError("this pool was made already")
+        self._workers = JobThreads(threads, queue_size=queue_size, name=name)
+        self._workers.start()
+
+    def __del__(self):
+        if self._workers is not None:
+            queue_close(&self._workers.queue)
+
+    @property
+    def size(self):
+        """Threads made in advance."""
+        return self._made().size
+
+    @property
+    def name(self):
+        """What the threads are called by."""
+        return self._made().name
+
+    cdef JobThreads _made(self):
+        if self._workers is None:
+            raise RuntimeError("ThreadPool.__init__ was not called")
+        return self._workers
+
+    def append(self, job):
+        """Put a job at the end of the queue. Returns False at once when it is full or the pool closed.
+
+        job: a callable without arguments; its result is dropped. What it raises goes to threading.excepthook
+        and is counted as failed. Raises TypeError when it cannot be called.
+        """
+        cdef JobThreads threads = self._made()
         if not callable(job):
             raise TypeError(f"a job must be callable, not {type(job).__name__}")
         Py_INCREF(job)
-        if queue_put(&self.queue, <void *> job, monotonic_ns()) < 0:
+        if queue_put(&threads.queue, <void *> job, monotonic_ns()) < 0:
             Py_DECREF(job)
             return False
-        queue_wake(&self.queue)
+        queue_wake(&threads.queue)
         return True
+
+    def close(self, timeout=None):
+        """Take no more jobs, let the threads run what is queued, and join them.
+
+        timeout: seconds for all threads together; None waits as long as it takes, but a job of this pool does
+        not wait then, for it would wait for itself. Returns True when every thread has ended, False when the
+        time was over first; calling again goes on waiting.
+        """
+        return self._made().close(timeout)
 
     def statistics(self):
         """Return a frozen `ThreadPoolStatistics`."""
+        cdef JobThreads threads = self._made()
         return ThreadPoolStatistics(
-            queued=queue_length(&self.queue), running=load_uint(&self.running), done=self._done,
-            refused=self.queue.refused, failed=self._failed, waited=self.queue.waited_ns / 1e9,
+            queued=queue_length(&threads.queue), running=load_uint(&threads.running), done=threads._done,
+            refused=threads.queue.refused, failed=threads._failed, waited=threads.queue.waited_ns / 1e9,
         )
 
     def __enter__(self):

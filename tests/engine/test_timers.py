@@ -1,0 +1,175 @@
+"""The timer wheel against a plain dict of deadlines."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from halfsync.native import testing
+
+TICK = testing.TICK_NS
+TURN = testing.WHEEL_TICKS * TICK
+LATE = 2 * TICK  # what the wheel promises
+
+
+class Loop:
+    """An engine with a clock of its own: it waits as long as the wheel says, and looks at what is due."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.wheel = testing.Wheel(now)
+        self.deadlines: dict[testing.Timer, int] = {}
+        self.fired = 0
+        self.looks = 0
+
+    def set(self, timer: testing.Timer, after: int) -> None:
+        self.deadlines[timer] = self.now + after
+        self.wheel.set(timer, self.now + after)
+
+    def put_off(self, timer: testing.Timer, by: int) -> None:
+        """Move a deadline later by a plain store, as every request does."""
+        timer.deadline += by
+        self.deadlines[timer] += by
+
+    def clear(self, timer: testing.Timer) -> None:
+        self.deadlines.pop(timer, None)
+        self.wheel.clear(timer)
+
+    def fire(self, late: int = LATE) -> None:
+        """Look at every timer whose slot has come. One that is not due yet is set again."""
+        while (timer := self.wheel.due(self.now)) is not None:
+            self.looks += 1
+            deadline = self.deadlines[timer]
+            assert timer.deadline == deadline
+            if deadline > self.now:
+                self.wheel.set(timer, deadline)
+            else:
+                assert self.now - deadline <= late
+                del self.deadlines[timer]
+                self.fired += 1
+        assert not [left for left in self.deadlines.values() if self.now - left >= late]
+
+    def run(self, duration: int) -> None:
+        """Let the time pass in waits as long as the wheel says, each a second at most, as the engine's."""
+        end = self.now + duration
+        while self.now < end:
+            wait = self.wheel.next(self.now)
+            assert wait >= 0 or not self.deadlines, "a deadline was forgotten"
+            self.now = min(end, self.now + min(10**9, wait if wait >= 0 else 10**9))
+            self.fire()
+
+    def pause(self, duration: int) -> None:
+        """Let the time pass at once, as when the process was stopped."""
+        self.now += duration
+        self.fire(late=LATE + duration)
+
+
+STARTS = st.integers(0, 2**62) | st.sampled_from([0, TICK - 1, TICK, TURN - 1, TURN, 2**62])
+DELAYS = st.integers(0, 3 * TURN) | st.sampled_from(
+    [0, 1, TICK - 1, TICK, TICK + 1, TURN - TICK, TURN, TURN + TICK]
+)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["set", "put off", "clear", "run", "pause"]), st.integers(0, 9), DELAYS),
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(start=STARTS, steps=STEPS)
+@example(
+    start=0,
+    steps=[("set", 0, 3 * TURN), ("set", 0, 1), ("set", 1, TURN), ("pause", 0, 2 * TURN), ("run", 0, TURN)],
+)
+@example(start=TICK - 1, steps=[("set", 0, 1), ("set", 1, 0), ("put off", 0, TURN), ("run", 0, TICK)])
+def test_deadlines_fire_never_early_and_at_most_two_ticks_late(
+    start: int, steps: list[tuple[str, int, int]]
+) -> None:
+    loop = Loop(start)
+    timers = [testing.Timer() for _ in range(10)]
+    for step, which, delay in steps:
+        timer = timers[which]
+        if step == "set":
+            loop.set(timer, delay)
+        elif step == "put off" and timer in loop.deadlines:
+            loop.put_off(timer, delay)
+        elif step == "clear":
+            loop.clear(timer)
+        elif step == "run":
+            loop.run(delay // 8)
+        elif step == "pause":
+            loop.pause(delay)
+    if loop.deadlines:
+        loop.run(max(loop.deadlines.values()) - loop.now + LATE)
+    assert not loop.deadlines
+    assert loop.wheel.next(loop.now) == -1
+    assert loop.wheel.due(loop.now + 4 * TURN) is None
+
+
+def test_an_empty_wheel_says_so() -> None:
+    wheel = testing.Wheel(12345)
+    assert wheel.next(12345) == -1
+    assert wheel.due(12345 + 10 * TURN) is None
+    assert wheel.next(12345 + 10 * TURN) == -1
+
+
+def test_a_timer_set_far_and_then_near_fires_near() -> None:
+    loop = Loop(7 * TICK)
+    timer = testing.Timer()
+    loop.set(timer, TURN // 2)
+    loop.set(timer, TICK)
+    loop.run(TICK + LATE)
+    assert loop.fired == 1
+    assert loop.wheel.next(loop.now) == -1
+
+
+def test_a_deadline_that_is_put_off_costs_no_look_until_its_slot_comes() -> None:
+    loop = Loop(0)
+    timer = testing.Timer()
+    loop.set(timer, 10 * TICK)
+    for _ in range(1000):
+        loop.put_off(timer, TICK)
+    loop.run(9 * TICK)
+    assert loop.looks == 0
+    loop.run(1001 * TICK + LATE)
+    assert (loop.fired, loop.looks) == (1, 2)
+
+
+def test_setting_a_later_deadline_leaves_the_timer_where_it_is() -> None:
+    loop = Loop(0)
+    timer = testing.Timer()
+    loop.set(timer, TICK)
+    before = loop.wheel.next(0)
+    loop.set(timer, TURN // 2)
+    assert loop.wheel.next(0) == before
+    assert timer.deadline == TURN // 2
+
+
+def test_a_far_deadline_is_looked_at_once_a_turn() -> None:
+    loop = Loop(0)
+    loop.set(testing.Timer(), 5 * TURN + TURN // 2)
+    loop.run(6 * TURN)
+    assert loop.fired == 1
+    assert loop.looks == 6
+
+
+def test_clearing_twice_or_what_was_never_set_does_nothing() -> None:
+    wheel = testing.Wheel(0)
+    timer, other = testing.Timer(), testing.Timer()
+    wheel.clear(timer)
+    wheel.set(timer, TICK)
+    wheel.set(other, TICK)
+    wheel.clear(timer)
+    wheel.clear(timer)
+    assert wheel.next(0) >= 0
+    assert wheel.due(TURN) is other
+    assert wheel.due(TURN) is None
+
+
+@pytest.mark.parametrize("slot", [0, 1, 62, 63, 64, 65, 127, 128, 1022, 1023])
+@pytest.mark.parametrize("start", [0, 63, 64, 1023])
+def test_the_next_slot_is_found_wherever_it_stands(start: int, slot: int) -> None:
+    wheel = testing.Wheel(start * TICK)
+    wheel.set(testing.Timer(), (start + slot) * TICK)
+    wait = wheel.next(start * TICK)
+    assert slot * TICK <= wait <= (slot + 1) * TICK
+    assert wheel.due(start * TICK + wait - 1) is None
+    assert wheel.due(start * TICK + wait) is not None
