@@ -3,8 +3,8 @@
     python storm.py PORT REQUESTS SEED
 
 Non-blocking sockets and one selector: some tens of connections at a time, each with a plan that the seed
-gives it. What comes back to a well-behaved client is checked to the last byte; what the others get does not
-matter, since they leave. Prints one JSON object: how many requests were sent and answered, and the first faults
+gives it. What comes back to a well-behaved client is checked to the last byte; the others have left. It
+prints one JSON object: how many requests were sent and answered, and the first faults
 found. Only the standard library is used, and nothing of the server's.
 """
 
