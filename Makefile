@@ -31,7 +31,7 @@ lint: build/checks.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint src
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src  # it looks for pycodestyle on the path
 	$(PY) tools/check_imports.py
 	$(PY) tools/write_settings_page.py --check
 

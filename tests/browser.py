@@ -171,7 +171,9 @@ class Browser:
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._call("Emulation.setEmulatedMedia", {"features": [scheme]})
+        # Without motion a screenshot is the same whenever it is taken.
+        still = {"name": "prefers-reduced-motion", "value": "reduce"}
+        self._call("Emulation.setEmulatedMedia", {"features": [scheme, still]})
         self._call("Emulation.setScriptExecutionDisabled", {"value": not scripts})
 
     def open(self, url: str) -> None:

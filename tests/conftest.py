@@ -1,18 +1,47 @@
-"""What every test may use: a server that is started for a test and drained after it."""
+"""What every test may use: a server, started for a test and drained after it, that leaves nothing behind."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
 
 import halfsync
+from halfsync.native import checks
+from tests.leaks import held, leaked
 
 THREADS = 4
 GRACEFUL_TIMEOUT = 10.0
 
 # The type of an application is the server's business; the tests also start what is none on purpose.
 Serve = Callable[..., AbstractContextManager[halfsync.Server]]
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note for the leak check that a test failed."""
+    report = yield
+    if call.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that served and leaves a native object, a descriptor or a thread behind."""
+    if "serve" not in request.fixturenames or not checks.enabled():
+        yield
+        return
+    before = held()
+    yield
+    # The traceback of a failed test holds its sockets and server: a second complaint would only distract.
+    if not request.node.stash.get(FAILED, False):
+        more = leaked(before)
+        assert not more, f"left behind: {dict(more)}"
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("http",),
     ("spool", "request_queue", "threadpool"),
     ("exchange", "outbox"),
+    ("observe",),  # what a server tells about itself: told by all above it
     ("wsgi",),
     ("engine",),
     ("native.testing", "native.testing_poller"),  # faces of all native pieces, for tests; in no release
     ("models",),
-    ("observe",),  # watches all below it; server and supervisor hand it what they know
     ("server",),
     ("supervisor",),
     ("",),  # halfsync itself, with its public names

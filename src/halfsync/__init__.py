@@ -6,12 +6,13 @@ first used, so that importing the package costs next to nothing.
 
 from typing import TYPE_CHECKING
 
-from halfsync.version import VERSION as __version__
+from halfsync.version import VERSION
 
 if TYPE_CHECKING:
     from halfsync.server import Server, serve
     from halfsync.threadpool import ThreadPool, ThreadPoolStatistics
 
+__version__ = VERSION
 __all__ = ["Server", "ThreadPool", "ThreadPoolStatistics", "__version__", "serve"]
 
 _HOMES = {

@@ -1,4 +1,4 @@
-# One request on a connection, from its first byte until its response is on its way: framing and body, no I/O of sockets.
+# One request on a connection, from its first byte until its response is on its way. No I/O of sockets.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from halfsync.http.chunked cimport Chunked
@@ -37,6 +37,9 @@ ctypedef struct Exchange:
     SpoolFile spool
     int64_t started_ns        # the first byte was received
     int64_t framed_ns         # the request was complete
+    int64_t taken_ns          # a worker took it
+    int64_t sent              # bytes of the response's body, as far as they are on their way
+    int status                # of the response; 0: none yet
     Chunked chunked
     Head head
     char inline_data[INLINE_BYTES]

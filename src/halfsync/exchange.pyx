@@ -1,9 +1,9 @@
 """One request on a connection: bytes in, a complete request out. No sockets, no threads, no Python objects.
 
-Whoever owns the connection owns its exchange. The owner asks `exchange_room` where to receive to, receives, and tells
-`exchange_received`, which answers 1 (the request is complete), 0 (more is needed) or -status (refuse, and close). A body
-up to `body_memory` bytes stays in memory, a longer one goes to an unlinked temporary file. Bytes behind the request are
-kept, in order, for the next one: `exchange_follow` makes them the beginning of it.
+Whoever owns the connection owns its exchange. The owner asks `exchange_room` where to receive, receives, and tells
+`exchange_received`, which answers 1 (the request is complete), 0 (more is needed) or -status (refuse, and close). A
+body up to `body_memory` bytes stays in memory, a longer one goes to an unlinked temporary file. Bytes behind the
+request are kept, in order, for the next one: `exchange_follow` makes them the beginning of it.
 """
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
@@ -83,7 +83,8 @@ cdef void begin(Exchange *exchange) noexcept nogil:
     exchange.used = 0
     exchange.body = NULL
     exchange.body_length = exchange.body_capacity = exchange.body_left = 0
-    exchange.started_ns = exchange.framed_ns = 0
+    exchange.started_ns = exchange.framed_ns = exchange.taken_ns = 0
+    exchange.sent = exchange.status = 0
     head_reset(&exchange.head)
 
 

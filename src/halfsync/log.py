@@ -14,7 +14,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 def logger() -> logging.Logger:
-    """Return the logger "halfsync". Importing `logging` costs start-up time and memory, so it waits for the first use."""
+    """Return the logger "halfsync". Importing `logging` costs time and memory, so it waits for the first use."""
     import logging  # noqa: PLC0415
 
     return logging.getLogger("halfsync")

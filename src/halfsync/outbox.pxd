@@ -6,6 +6,9 @@ from halfsync.exchange cimport Exchange
 from halfsync.native.sync cimport atomic_uint, pthread_cond_t, pthread_mutex_t
 from halfsync.spool cimport SpoolFile, Store
 
+cdef enum:
+    PIECE_BYTES = 256 * 1024  # appended at most at once: a piece waits for its room on its own
+
 cdef enum SegmentKind:
     SEGMENT_MEMORY            # the bytes follow the segment itself
     SEGMENT_SPOOLED           # a range of the outbox's spool file
@@ -55,8 +58,9 @@ ctypedef struct Outbox:
 cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexcept nogil
 cdef void outbox_release(Outbox *outbox) noexcept nogil
 
-# The worker's side. Each may wait for room, without the GIL. Returns 1 when the engine must be told, 0, or -1: gone.
-cdef int outbox_append(Outbox *outbox, const char *data, int64_t length) noexcept nogil
+# The worker's side. Each returns 1 when the engine must be told, 0, or -1: gone. With `wait` outbox_append may wait for
+# room, so the caller must not hold the GIL; without, what fits nowhere else goes to memory.
+cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wait) noexcept nogil
 cdef int outbox_append_file(Outbox *outbox, int fd, int64_t offset, int64_t length) noexcept nogil
 cdef int outbox_finish(Outbox *outbox, int end, bint keep_alive, Exchange *exchange) noexcept nogil
 

@@ -17,7 +17,6 @@ from halfsync.native.sync cimport (
 from halfsync.spool cimport spool_append, spool_close, spool_init, spool_reserve
 
 cdef enum:
-    PIECE_BYTES = 256 * 1024  # appended at once: a piece waits for its room on its own
     VECTORS_MAX = 16  # memory segments offered to one send
 
 
@@ -103,24 +102,12 @@ cdef int link(Outbox *outbox, Segment *segment) noexcept nogil:
     return starved
 
 
-cdef int outbox_append(Outbox *outbox, const char *data, int64_t length) noexcept nogil:
-    """Append bytes: to memory, else to the spool file, else wait for room."""
-    cdef int64_t piece
-    cdef int told = 0
-    cdef int result
-    while length > 0:
-        piece = min(length, <int64_t> PIECE_BYTES)
-        result = append_piece(outbox, data, piece)
-        if result < 0:
-            return -1
-        told |= result
-        data += piece
-        length -= piece
-    return told
+cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wait) noexcept nogil:
+    """Append at most PIECE_BYTES: to memory, else to the spool file, else (with `wait`) wait for room.
 
-
-cdef int append_piece(Outbox *outbox, const char *data, int64_t length) noexcept nogil:
-    """Append at most PIECE_BYTES. Returns as outbox_append."""
+    An outbox that holds nothing takes a piece whatever its limits: nothing would be sent any more, and so nobody would
+    make room.
+    """
     cdef Segment *segment
     cdef int result
     cdef bint memory = False
@@ -137,8 +124,8 @@ cdef int append_piece(Outbox *outbox, const char *data, int64_t length) noexcept
             spool_close(&outbox.spool)  # all of it was sent: its place on the disk is free again
         if spool_reserve(&outbox.spool, length) == 0:
             break
-        if outbox.first == NULL:
-            memory = True  # nothing is there that could be sent: to wait for room now would be to wait for ever
+        if outbox.first == NULL or not wait:
+            memory = True  # where nothing is there that could be sent, to wait for room would be to wait for ever
             outbox.memory += length
             break
         pthread_cond_wait(&outbox.room, &outbox.lock)

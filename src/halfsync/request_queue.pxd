@@ -6,6 +6,7 @@ from halfsync.native.sync cimport pthread_mutex_t, sem_t
 ctypedef struct QueueSlot:
     void *item
     int64_t put_ns            # the monotonic clock when it was put
+    int64_t taken_ns          # and when it was taken
 
 ctypedef struct Queue:
     pthread_mutex_t lock      # guards everything below but the semaphore
@@ -17,17 +18,33 @@ ctypedef struct Queue:
     uint32_t length
     uint32_t sleepers         # workers that wait on the semaphore and have not been told to wake
     uint32_t waking           # workers told to wake that have not looked yet
+    uint32_t awake            # workers that are in a turn, or look for one
+    int64_t turn_ns           # how long a turn takes: an estimate of the median
+    bint patient              # see request_queue.pyx; a patient queue must be attended to
     bint closed
     uint64_t puts
-    uint64_t refused
+    uint64_t refused          # since it was full, or closed
     int64_t waited_ns         # over all items taken
 
-cdef int queue_init(Queue *queue, uint32_t limit) noexcept nogil
+# What the owner of a patient queue remembers of it, zeroed at first.
+ctypedef struct Watch:
+    uint64_t taken            # items that had been taken
+    int64_t since             # ns; when that number was first seen
+    bint waits                # something waited
+
+# One worker's own record of its taking, zeroed before the first. Only that worker touches it.
+ctypedef struct Taker:
+    bint counted              # it counts as awake
+    bint woken                # it has just been told to wake
+    int64_t took_ns           # when its turn began; 0: it is in none
+
+cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil
 cdef void queue_destroy(Queue *queue) noexcept nogil
 cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns) noexcept nogil
 cdef void queue_wake(Queue *queue) noexcept nogil
-cdef int queue_try_take(Queue *queue, bint woken, QueueSlot *slot) noexcept nogil
-cdef void queue_sleep(Queue *queue) noexcept nogil
+cdef int64_t queue_attend(Queue *queue, Watch *watch, int64_t now) noexcept nogil
+cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil
+cdef void queue_sleep(Queue *queue, Taker *taker) noexcept nogil
 cdef void queue_close(Queue *queue) noexcept nogil
 cdef uint32_t queue_length(Queue *queue) noexcept nogil
 cdef bint queue_hold(Queue *queue, uint64_t ticket) noexcept nogil

@@ -1,9 +1,14 @@
 """The bounded queue from which worker threads take what the async half, or a caller, puts into it.
 
-Any thread may call any function. Putting never blocks and never wakes: the putter calls `queue_wake` once after a
-batch. At most one sleeper at a time is on its way between being told to wake and looking at the queue; when it finds
-more than it takes, it tells the next. So a burst that one awake worker can serve wakes one worker, a burst that blocks
-its workers wakes them one after the other, and nobody is woken twice for one item.
+Any thread may put, and the putter calls `queue_wake` once after a batch: putting itself never blocks and never wakes.
+
+Whom to wake is a question of cost. A worker that is awake takes the next item when its turn is over; waking another for
+it pays only if that turn is long, for two workers cannot run Python at the same time and a wake-up costs as much as a
+short turn. A patient queue therefore leaves it to one awake worker while turns are short; when they are long, or nobody
+is awake, a sleeper is woken, one at a time: when it finds more than it takes, it tells the next. How long turns are is
+judged by their median, which a few slow ones do not move; so it can be wrong about the turn under way, and the owner of
+a patient queue must attend to it: `queue_attend` wakes a sleeper when something waits and nothing was taken for a
+moment. A queue that is not patient wakes a sleeper whenever something waits.
 
 The lock is held for a few instructions by either side and never together with the wish for the GIL, so a worker may
 take it while it holds the GIL.
@@ -17,8 +22,15 @@ from halfsync.native.sync cimport (
     sem_destroy, sem_init, sem_post, sem_wait,
 )
 
+cdef enum:
+    SHORT_TURN_NS = 100000  # a wake-up, with the GIL's change of hands, costs a good part of this
+    TURN_LEAST_NS = 1000  # the estimate stays between these, so that it follows a change within some forty turns
+    TURN_MOST_NS = 1000000
+    STALL_NS = 1000000  # without a taking, while something waits: the workers that are awake are in long turns
+    REST_MOST_NS = 1000000
 
-cdef int queue_init(Queue *queue, uint32_t limit) noexcept nogil:
+
+cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil:
     """Make an empty queue for at most `limit` items (1 or more). Returns 0, or -1 when memory is short."""
     cdef uint32_t size = 1
     while size < limit:
@@ -30,7 +42,9 @@ cdef int queue_init(Queue *queue, uint32_t limit) noexcept nogil:
     sem_init(&queue.wake, 0, 0)
     queue.mask = size - 1
     queue.limit = limit
-    queue.first = queue.length = queue.sleepers = queue.waking = 0
+    queue.first = queue.length = queue.sleepers = queue.waking = queue.awake = 0
+    queue.turn_ns = TURN_MOST_NS
+    queue.patient = patient
     queue.closed = False
     queue.puts = queue.refused = 0
     queue.waited_ns = 0
@@ -51,8 +65,7 @@ cdef void queue_destroy(Queue *queue) noexcept nogil:
 
 
 cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns) noexcept nogil:
-    """Put an item at the end. Returns its ticket, or -1 when the queue is full or closed: the item is still the caller's.
-    """
+    """Put an item at the end. Returns its ticket; -1 when full or closed: the item is still the caller's."""
     cdef QueueSlot *slot
     cdef int64_t result = -1
     pthread_mutex_lock(&queue.lock)
@@ -69,50 +82,103 @@ cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns) noexcept nogil:
     return result
 
 
+cdef inline bint tell_one(Queue *queue) noexcept nogil:
+    """Choose a sleeper to be woken, if one should be. The caller holds the lock and posts after it."""
+    if queue.length == 0 or queue.sleepers == 0 or queue.waking > 0:
+        return False
+    if queue.patient and queue.awake > 0 and queue.turn_ns < SHORT_TURN_NS:
+        return False
+    queue.sleepers -= 1
+    queue.waking += 1
+    return True
+
+
 cdef void queue_wake(Queue *queue) noexcept nogil:
-    """Wake a worker if there is work, one sleeps, and none is on its way already. Call once after a batch of puts."""
-    cdef bint post = False
+    """Wake a worker if there is work that no awake worker will take soon. Call once after a batch of puts."""
     pthread_mutex_lock(&queue.lock)
-    if queue.length > 0 and queue.sleepers > 0 and queue.waking == 0:
-        queue.sleepers -= 1
-        queue.waking += 1
-        post = True
+    cdef bint post = tell_one(queue)
     pthread_mutex_unlock(&queue.lock)
     if post:
         sem_post(&queue.wake)
 
 
-cdef int queue_try_take(Queue *queue, bint woken, QueueSlot *slot) noexcept nogil:
-    """Take the first item, if there is one. woken: this call follows a queue_sleep. Returns a Taken."""
+cdef int64_t queue_attend(Queue *queue, Watch *watch, int64_t now) noexcept nogil:
+    """Do what the owner of a patient queue must do after each batch of puts, and soon again while `watch.waits`.
+
+    Wakes a worker as queue_wake does, or when something waits and nothing was taken for STALL_NS. Returns how long the
+    owner may rest, in ns: three quarters of what the awake workers need for what waits. More of the same would only stand behind
+    that, and each look at the sockets takes the processor from a worker, or at least a wake-up.
+    """
+    cdef uint64_t taken
+    cdef bint post, moved
+    cdef int64_t rest = 0
+    pthread_mutex_lock(&queue.lock)
+    taken = queue.puts - queue.length
+    moved = taken != watch.taken
+    if moved or queue.length == 0:
+        watch.taken = taken
+        watch.since = now
+    post = tell_one(queue)
+    if not post and queue.length > 0 and queue.sleepers > 0 and queue.waking == 0 and now - watch.since >= STALL_NS:
+        watch.since = now
+        queue.sleepers -= 1
+        queue.waking += 1
+        post = True
+    watch.waits = queue.length > 0
+    if moved and queue.awake > 0 and queue.turn_ns < SHORT_TURN_NS:
+        rest = min(queue.length * queue.turn_ns * 3 // 4, <int64_t> REST_MOST_NS)
+    pthread_mutex_unlock(&queue.lock)
+    if post:
+        sem_post(&queue.wake)
+    return rest
+
+
+cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil:
+    """Take the first item, if there is one; the caller's turn before it is over. Returns a Taken."""
     cdef bint post = False
     cdef int result = TAKEN_ITEM
+    cdef int64_t now = monotonic_ns()
     pthread_mutex_lock(&queue.lock)
-    if woken and queue.waking > 0:
-        queue.waking -= 1
+    if taker.woken:
+        taker.woken = False
+        if queue.waking > 0:
+            queue.waking -= 1
+    if not taker.counted:
+        taker.counted = True
+        queue.awake += 1
+    if taker.took_ns > 0:
+        # Towards the median: up when a turn was longer than the estimate, down when it was shorter.
+        if now - taker.took_ns > queue.turn_ns:
+            queue.turn_ns = min(queue.turn_ns + (queue.turn_ns >> 3), <int64_t> TURN_MOST_NS)
+        else:
+            queue.turn_ns = max(queue.turn_ns - (queue.turn_ns >> 3), <int64_t> TURN_LEAST_NS)
     if queue.length > 0:
         slot[0] = queue.slots[queue.first]
         queue.first = (queue.first + 1) & queue.mask
         queue.length -= 1
-        queue.waited_ns += max(0, monotonic_ns() - slot.put_ns)
-        if queue.length > 0 and queue.sleepers > 0 and queue.waking == 0:
-            queue.sleepers -= 1
-            queue.waking += 1
-            post = True
-    elif queue.closed:
-        result = TAKEN_CLOSED
+        queue.waited_ns += max(<int64_t> 0, now - slot.put_ns)
+        taker.took_ns = slot.taken_ns = now
+        post = tell_one(queue)
     else:
-        queue.sleepers += 1
-        result = TAKEN_SLEEP
+        taker.took_ns = 0
+        taker.counted = False
+        queue.awake -= 1
+        if queue.closed:
+            result = TAKEN_CLOSED
+        else:
+            queue.sleepers += 1
+            result = TAKEN_SLEEP
     pthread_mutex_unlock(&queue.lock)
     if post:
         sem_post(&queue.wake)
     return result
 
 
-cdef void queue_sleep(Queue *queue) noexcept nogil:
+cdef void queue_sleep(Queue *queue, Taker *taker) noexcept nogil:
     """Sleep until told to wake. Call without the GIL, after queue_try_take said TAKEN_SLEEP."""
     while sem_wait(&queue.wake) != 0 and errno == EINTR:
         pass
+    taker.woken = True
 
 
 cdef void queue_close(Queue *queue) noexcept nogil:

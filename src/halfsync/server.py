@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from halfsync.errors import UsageError
 from halfsync.listeners import Listener, open_listeners
 from halfsync.models.proactor import Proactor
+from halfsync.observe.access import AccessLog
 from halfsync.settings import Settings
 from halfsync.version import VERSION
 from halfsync.wsgi.application import make_bridge
@@ -54,7 +55,10 @@ class Server:
             servers = [(listener.server_name, listener.server_port) for listener in self.listeners]
             bridge = make_bridge(application, servers, self.settings)
             descriptors = [listener.socket.fileno() for listener in self.listeners]
-            self._model = Proactor(bridge, descriptors, self.settings, _room_for_connections(self.settings))
+            self._access_log = _open_access_log(self.settings)
+            self._model = Proactor(
+                bridge, descriptors, self.settings, _room_for_connections(self.settings), self._access_log
+            )
         except BaseException:
             self._close_listeners()
             raise
@@ -83,7 +87,7 @@ class Server:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until a drained server has answered everything. Returns False when `timeout` seconds were over first."""
         descriptor = self._model.done_fd
-        return descriptor < 0 or bool(select.select([descriptor], [], [], timeout)[0])
+        return descriptor < 0 or bool(readable([descriptor], timeout))
 
     def close(self, timeout: float = QUICK_S) -> bool:
         """Stop now: connections are closed, requests that wait are dropped, those under way have `timeout` seconds.
@@ -91,7 +95,10 @@ class Server:
         Returns False when threads are still in the application after that; they end when it returns.
         """
         self._close_listeners()
-        return self._model.close(timeout)
+        ended = self._model.close(timeout)
+        if ended and self._access_log is not None:
+            self._access_log.close()
+        return ended
 
     def statistics(self) -> dict[str, int]:
         """Return what the server counted so far."""
@@ -115,6 +122,19 @@ class Server:
     def _close_listeners(self) -> None:
         for listener in self.listeners:
             listener.close()
+
+
+def _open_access_log(settings: Settings) -> AccessLog | None:
+    if settings.access_log is None:
+        return None
+    try:
+        return AccessLog(settings.access_log, settings.log_format == "json")
+    except OSError as error:
+        raise UsageError(
+            f"the access log {settings.access_log!r} cannot be opened: {error.strerror}",
+            origin=settings.origins.get("access_log", ""),
+            remedy="name a file that can be written to, or - for standard output",
+        ) from None
 
 
 def _room_for_connections(settings: Settings) -> int:
@@ -162,12 +182,18 @@ def run_until_told(server: Server, signals: Signals) -> None:
         number = signals.wait(server._model.done_fd, timeout)
         if number == signal.SIGTERM and deadline is None:
             deadline = monotonic() + server.settings.graceful_timeout
-            say(f"halfsync drains: what was received is answered within {server.settings.graceful_timeout:g} s")
+            say(
+                f"halfsync drains: what it has received is answered within {server.settings.graceful_timeout:g} s"
+            )
             server.drain()
         elif number is not None or deadline is not None:
             break
     finished = server.close()
-    say("halfsync stopped" if finished else "halfsync stopped; some requests were still running and are cut off")
+    say(
+        "halfsync stopped"
+        if finished
+        else "halfsync stopped; some requests were still running and are cut off"
+    )
 
 
 class Signals:
@@ -203,7 +229,7 @@ class Signals:
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             left = None if deadline is None else max(0.0, deadline - monotonic())
-            ready, _, _ = select.select([self._reader, done], [], [], left)
+            ready = readable([self._reader, done], left)
             if self._reader in ready:
                 number = os.read(self._reader, 1)[0]
                 if number in self.NUMBERS:
@@ -212,12 +238,25 @@ class Signals:
                 return None
 
 
+def readable(descriptors: list[int], timeout: float | None) -> list[int]:
+    """Wait until one of these can be read, at most `timeout` seconds, and return those that can.
+
+    poll(2), since select(2) cannot name a descriptor above 1023, and an embedding program may have that many.
+    """
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if timeout is None else timeout * 1000)]
+
+
 def set_up_logging(level: str) -> None:
     """Send the server's log, and the application's where it has not set up its own, to standard error."""
     import logging  # noqa: PLC0415 - the foreground server needs it, an embedded one may not
 
     logging.basicConfig(
-        format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s", level=level.upper(), stream=sys.stderr
+        format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
+        level=level.upper(),
+        stream=sys.stderr,
     )
 
 

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t
 
 from halfsync.native.sync cimport atomic_llong
 
-# Where the spool files of one server live, and how much they may hold together. The server owns it and outlives its users.
+# Where the spool files of one server live, and how much they may hold together. The server owns it.
 ctypedef struct Store:
     char directory[4096]
     int64_t limit             # bytes of all its files together

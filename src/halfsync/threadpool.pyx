@@ -10,11 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
+from libc.string cimport memset
+
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
 from halfsync.native.sync cimport add_uint, init_uint, load_uint, monotonic_ns, sub_uint
 from halfsync.request_queue cimport (
-    TAKEN_CLOSED, TAKEN_ITEM, queue_close, queue_destroy, queue_init, queue_length, queue_put, queue_sleep,
+    TAKEN_CLOSED, TAKEN_ITEM, Taker, queue_close, queue_destroy, queue_init, queue_length, queue_put, queue_sleep,
     queue_try_take, queue_wake,
 )
 
@@ -26,15 +28,18 @@ class ThreadPoolStatistics:
     queued: int  # jobs that wait now
     running: int  # jobs under way now
     done: int  # jobs that returned
-    refused: int  # jobs that append did not take, because the queue was full or closed
+    refused: int  # jobs that append did not take, since the queue was full or closed
     failed: int  # jobs that raised
-    waited: float  # seconds that jobs spent in the queue, summed over all jobs taken from it
+    waited: float  # seconds that jobs spent in the queue, summed over all that were taken from it
 
 
 cdef class WorkerThreads:
-    """Threads that take items from one queue, one turn an item. Made and closed by one owner."""
+    """Threads that take items from one queue, one turn an item. Made and closed by one owner.
 
-    def __init__(self, int threads, *, queue_size, name):
+    attended: the owner calls queue_attend as it must for a patient queue.
+    """
+
+    def __init__(self, int threads, *, queue_size, name, bint attended=False):
         if threads < 1:
             raise ValueError(f"threads must be 1 or more, not {threads}")
         if not 1 <= queue_size <= 1 << 24:
@@ -42,7 +47,7 @@ cdef class WorkerThreads:
         if self.queue.slots != NULL:
             raise RuntimeError("these threads were made already")
         init_uint(&self.running, 0)
-        if queue_init(&self.queue, queue_size) < 0:
+        if queue_init(&self.queue, queue_size, attended) < 0:
             raise MemoryError
         self.size = threads
         self.name = name
@@ -63,8 +68,10 @@ cdef class WorkerThreads:
     cdef void empty(self) noexcept:
         """Discard what is left in the queue. No thread may be there that could take it."""
         cdef QueueSlot slot
+        cdef Taker taker
+        memset(&taker, 0, sizeof(taker))
         queue_close(&self.queue)
-        while queue_try_take(&self.queue, False, &slot) == TAKEN_ITEM:
+        while queue_try_take(&self.queue, &taker, &slot) == TAKEN_ITEM:
             self.discard(slot.item)
 
     def start(self):
@@ -81,11 +88,11 @@ cdef class WorkerThreads:
     def _work(self):
         """Take and turn until the queue is closed and empty. Runs in each worker thread."""
         cdef QueueSlot slot
-        cdef bint woken = False
+        cdef Taker taker
         cdef int taken
+        memset(&taker, 0, sizeof(taker))
         while True:
-            taken = queue_try_take(&self.queue, woken, &slot)
-            woken = False
+            taken = queue_try_take(&self.queue, &taker, &slot)
             if taken == TAKEN_ITEM:
                 add_uint(&self.running, 1)
                 try:
@@ -100,8 +107,7 @@ cdef class WorkerThreads:
                 return
             else:
                 with nogil:
-                    queue_sleep(&self.queue)
-                woken = True
+                    queue_sleep(&self.queue, &taker)
 
     def _report(self, error):
         """Hand an exception that a turn raised to threading.excepthook, which prints it unless replaced."""

@@ -15,7 +15,8 @@ TIMEOUT_S = 15.0
 
 def post(server: Any, fields: dict[str, Any], **headers: str) -> urllib3.BaseHTTPResponse:
     url = "http://{}:{}/".format(*server.address)
-    return urllib3.request("POST", url, fields=fields, headers=headers, redirect=False, timeout=TIMEOUT_S)
+    with urllib3.PoolManager() as pool:  # the module's own pool would keep the connection for later tests
+        return pool.request("POST", url, fields=fields, headers=headers, redirect=False, timeout=TIMEOUT_S)
 
 
 def test_note_is_written_once_and_the_visitor_redirected(serve: Serve, guestbook: Any) -> None:

@@ -52,7 +52,6 @@ def test_body_without_a_length_is_framed(serve: Serve, wrap: Wrap, name: str) ->
             response = connection.response()
             assert (response.status, response.body) == (200, b"hello")
             assert response.framing in ("length", "chunked")
-            assert b"" not in response.chunks
 
 
 @pytest.mark.parametrize("name", EMPTY_BODIES)
@@ -178,7 +177,8 @@ def test_pipelined_requests_are_answered_in_order(serve: Serve, wrap: Wrap) -> N
 
 def test_standard_client_reuses_its_connection(serve: Serve, wrap: Wrap) -> None:
     with serve(wrap(hello)) as server:
-        client = http.client.HTTPConnection(*server.address, timeout=15)
+        host, port = server.address
+        client = http.client.HTTPConnection(host, port, timeout=15)
         ports = set()
         for method in ("GET", "POST", "HEAD", "GET"):
             client.request(method, "/", body=b"abc" if method == "POST" else None)

@@ -1,6 +1,8 @@
 """The types of WSGI for tests, and a few applications and bodies that many of them need."""
 
+import random
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from wsgiref.types import StartResponse
@@ -10,6 +12,7 @@ App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 TEXT = [("Content-Type", "text/plain")]
 EVENT_TIMEOUT_S = 15.0
+POLL_S = 0.005
 
 
 def hello(environ: Environ, start_response: StartResponse) -> list[bytes]:
@@ -20,13 +23,42 @@ def hello(environ: Environ, start_response: StartResponse) -> list[bytes]:
 
 def pattern(size: int, seed: int = 7) -> bytes:
     """Return bytes in which no two places look alike, so that a lost, doubled or moved block is seen."""
-    words = ((index * 2_654_435_761 + seed) & 0xFFFFFFFF for index in range((size + 3) // 4))
-    return b"".join(word.to_bytes(4, "little") for word in words)[:size]
+    return random.Random(seed).randbytes(size)
 
 
 def wait(event: threading.Event) -> None:
     """Wait for an event that must come."""
     assert event.wait(EVENT_TIMEOUT_S), "an event did not come"
+
+
+def until(condition: Callable[[], object], timeout_s: float = EVENT_TIMEOUT_S) -> None:
+    """Wait until a condition that nothing announces holds: it must, in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "a condition did not come true"
+        time.sleep(POLL_S)
+
+
+class Gate:
+    """An application whose requests wait inside it until they are let go on, and which counts them."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.runs: list[str] = []
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
+        """Note the request, wait, and answer with its path."""
+        self.runs.append(environ["PATH_INFO"])
+        self.entered.release()
+        wait(self.opened)
+        start_response("200 OK", [*TEXT])
+        return [environ["PATH_INFO"].encode("latin-1")]
+
+    def wait_entered(self, number: int) -> None:
+        """Wait until so many more requests are inside."""
+        for _ in range(number):
+            assert self.entered.acquire(timeout=EVENT_TIMEOUT_S), "a request did not reach the application"
 
 
 class Body:

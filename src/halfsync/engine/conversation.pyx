@@ -10,8 +10,8 @@ from posix.uio cimport iovec
 
 from halfsync.engine.connections cimport connection_close
 from halfsync.engine.engine cimport (
-    OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
-    PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce,
+    OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
+    PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_log,
 )
 from halfsync.engine.poller cimport (
     POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file,
@@ -24,7 +24,7 @@ from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
 from halfsync.outbox cimport (
-    OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_FILE, TURN_MEMORY, TURN_WAIT,
+    OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT,
     outbox_abandon, outbox_next, outbox_release, outbox_sent,
 )
 from halfsync.request_queue cimport queue_hold, queue_put, queue_unhold
@@ -62,7 +62,7 @@ cdef inline bint note_event(Connection *connection) noexcept nogil:
 
 cdef void enter(Engine *engine, Connection *connection, int phase, int64_t timeout) noexcept nogil:
     """Begin a phase that must go on within `timeout` ns."""
-    check(load_uint(&connection.owner) == OWNER_ENGINE, "a phase is entered on a connection that the engine does not own")
+    check(load_uint(&connection.owner) == OWNER_ENGINE, "a phase is entered on a connection of somebody else's")
     connection.phase = phase
     connection.since = engine.now
     wheel_set(&engine.wheel, &connection.timer, engine.now + timeout)
@@ -76,6 +76,7 @@ cdef void end_now(Engine *engine, Connection *connection) noexcept nogil:
         connection.outbox = NULL
         exchange = outbox_abandon(outbox)
         if exchange != NULL:
+            engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
             pool_put(&engine.pool, exchange)
         outbox_release(outbox)
     connection_close(engine, connection)
@@ -112,6 +113,9 @@ cdef void refuse(Engine *engine, Connection *connection, int status) noexcept no
     )
     c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
     engine.counters.refused += 1
+    if exchange != NULL:
+        exchange.status = status
+        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
     linger(engine, connection)
 
 
@@ -120,6 +124,8 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     connection.phase = PHASE_TURN
     connection.exchange.framed_ns = connection.since = engine.now
     connection.probed = False
+    # A worker gives a connection back without the engine's knowing: the timer must not stand past the idle deadline.
+    wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.keep_alive)
     # What was left in the socket, or the client's end, has had its event: it will not come again.
     store_uint(
         &connection.owner,
@@ -200,8 +206,11 @@ cdef void on_left(void *engine_, Handle *handle, bint broken) noexcept nogil:
     """Note that the client sends no more, or is gone. May free the connection."""
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
-    if broken or load_uint(&connection.peer) == PEER_HERE:
-        store_uint(&connection.peer, PEER_GONE if broken else PEER_ENDED)
+    cdef unsigned int peer = PEER_HERE
+    if broken:
+        store_uint(&connection.peer, PEER_GONE)
+    else:
+        cas_uint(&connection.peer, &peer, PEER_ENDED)  # a worker may just have found it gone
     if not note_event(connection):
         if not broken:
             wheel_set(&engine.wheel, &connection.timer, engine.now + PROBE_AFTER)
@@ -292,8 +301,8 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
     cdef Segment *segment
     cdef int64_t sent
     cdef int count, turn
-    cdef int visits
-    for visits in range(SENDS_PER_VISIT):
+    cdef int _visits
+    for _visits in range(SENDS_PER_VISIT):
         turn = outbox_next(outbox, vectors, &count, &segment)
         if turn == TURN_WAIT:
             return
@@ -327,6 +336,7 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
     cdef bint keep_alive = outbox.keep_alive
     check(connection.exchange == NULL, "a connection has two exchanges")
     connection.exchange = outbox_abandon(outbox)
+    engine_log(engine, connection.exchange, connection.address, connection.address_length, engine.now)
     connection.outbox = NULL
     outbox_release(outbox)
     if end != OUTBOX_COMPLETE:

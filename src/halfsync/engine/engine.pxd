@@ -1,12 +1,13 @@
-# The engine's data: one record for the loop, one for each connection. Declarations only; who may touch what stands here.
+# The engine's data: one record for the loop, one for each connection. Who may touch what stands beside it.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from halfsync.engine.poller cimport Handle, Poller
 from halfsync.engine.timers cimport Timer, Wheel
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t
+from halfsync.observe.access cimport Log
 from halfsync.outbox cimport Outbox
-from halfsync.request_queue cimport Queue
+from halfsync.request_queue cimport Queue, Watch
 from halfsync.spool cimport Store
 
 cdef enum:
@@ -89,10 +90,11 @@ ctypedef struct Engine:
     Limits limits
     Timeouts timeouts
     Store *store
+    Log *access               # NULL: nothing is logged
     Queue *queue
     ExchangePool pool
     int64_t spool_memory
-    # Connections: slabs that are never freed while the engine lives, so that a stale event finds a generation to fail on.
+    # Slabs of connections, never freed while the engine lives: a stale event finds a generation to fail on.
     Connection **slabs
     uint32_t slabs_count
     Connection *free
@@ -103,6 +105,7 @@ ctypedef struct Engine:
     int64_t accept_again      # ns; accept failed for want of descriptors, and is tried again then
     Handle waker
     int64_t now               # ns; the loop's clock, read once a turn
+    Watch watch               # on the request queue
     bint put_some             # requests were put since the queue was last told to wake
     bint server_header
     char *scratch             # SCRATCH_BYTES, for bytes on their way elsewhere
@@ -117,6 +120,10 @@ ctypedef struct Engine:
     int done_fd               # a pipe's writing end; closed when the loop has ended
 
 # The worker's side.
+# Log a request whose response has ended, or broken off. Whoever has its exchange calls this.
+cdef void engine_log(Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length,
+                     int64_t now) noexcept nogil
+
 cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil
 cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil
 cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil

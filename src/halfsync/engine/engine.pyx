@@ -1,17 +1,18 @@
 """The worker's side of the engine: how a connection, or more of a response, comes back to it.
 
 These functions may be called by any thread, without the GIL. A reply that the engine need not look at (the whole
-response is sent, nothing more was received) is one atomic instruction; any other is put into a list that the engine
-takes as a whole, and the engine is woken if it sleeps. The engine says that it sleeps *before* it looks at the lists for
-the last time, and the lists are filled *before* a worker looks whether it sleeps: so no reply is overlooked.
+response is sent, nothing more was received) is one atomic instruction; others are put into a list that the engine
+takes as a whole, and the engine is woken if it sleeps. The engine says that it sleeps *before* it looks at the lists
+for the last time, and the lists are filled *before* a worker looks whether it sleeps: so no reply is overlooked.
 """
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from halfsync.engine.engine cimport OWNER_ENGINE, OWNER_EVENT, OWNER_WORKER
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport (
     add_uint, cas_pointer, cas_uint, load_pointer, load_uint, swap_uint,
 )
+from halfsync.observe.access cimport Entry, log_request
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t write(int fd, const void *data, size_t length)
@@ -22,6 +23,23 @@ cdef void engine_wake(Engine *engine) noexcept nogil:
     cdef uint64_t one = 1
     if load_uint(&engine.sleeping) and swap_uint(&engine.sleeping, 0):
         write(engine.waker.fd, &one, sizeof(one))
+
+
+cdef void engine_log(
+    Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length, int64_t now
+) noexcept nogil:
+    """Log a request whose response has ended, or broken off, if there is a log."""
+    cdef Entry entry
+    if engine.access == NULL:
+        return
+    entry.exchange = exchange
+    entry.address = address
+    entry.address_length = address_length
+    entry.status = exchange.status
+    entry.sent = exchange.sent
+    entry.queue_ns = exchange.taken_ns - exchange.framed_ns if exchange.taken_ns > 0 else 0
+    entry.total_ns = now - exchange.started_ns
+    log_request(engine.access, &entry)
 
 
 cdef bint engine_is_draining(Engine *engine) noexcept nogil:

@@ -25,18 +25,22 @@ from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
 from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next, wheel_set
 from halfsync.exchange cimport pool_destroy, pool_init
-from halfsync.native.checks cimport COUNT_ENGINE, check, count
+from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
-    init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_attr_t, pthread_t, store_uint, swap_pointer,
+    init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_t, store_uint, swap_pointer,
 )
 from halfsync.outbox cimport Outbox, outbox_release
-from halfsync.request_queue cimport queue_wake
+from halfsync.request_queue cimport queue_attend
 
 cdef extern from *:
     """
     #include <pthread.h>
     #include <signal.h>
     #include <sys/eventfd.h>
+    #include <time.h>
+    #ifdef __linux__
+    #include <sys/prctl.h>
+    #endif
 
     /* Start a thread with a small stack that no signal is delivered to. */
     static int hs_start_thread(pthread_t *thread, void *(*run)(void *), void *argument, const char *name) {
@@ -54,18 +58,32 @@ cdef extern from *:
             pthread_setname_np(*thread, name);
         return -result;
     }
+    /* Let timers of the calling thread be as exact as the system can: by default they may be 50 us late. */
+    static void hs_exact_timers(void) {
+    #ifdef PR_SET_TIMERSLACK
+        prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
+    #endif
+    }
+    static void hs_sleep(int64_t ns) {
+        struct timespec time = {0, ns};
+        nanosleep(&time, NULL);
+    }
     """
     int start_thread "hs_start_thread" (
         pthread_t *thread, void *(*run)(void *) noexcept nogil, void *argument, const char *name) nogil
+    void exact_timers "hs_exact_timers" () nogil
+    void sleep_ns "hs_sleep" (int64_t ns) nogil
     int pthread_join(pthread_t thread, void **result) nogil
     int eventfd(unsigned int value, int flags) nogil
     const int EFD_CLOEXEC, EFD_NONBLOCK
 
 cdef enum:
+    REST_LEAST_NS = 30000  # less costs more than it gives
     WAKER_INDEX = 0xFFFFFFFF
     LISTENER_INDEX = 0xFFFF0000  # and above: listeners
 
 cdef int64_t LONGEST_WAIT = 1000000000  # ns
+cdef int64_t WATCH_WAIT = 1000000  # ns; the longest wait while something waits in the queue
 cdef int64_t DRAIN_WAIT = 10000000  # ns; how often a draining engine looks whether it has finished
 cdef int64_t ACCEPT_PAUSE = 100000000  # ns; after accept failed for want of descriptors or memory
 
@@ -218,10 +236,18 @@ cdef int wait_ms(Engine *engine) noexcept nogil:
         wait = min(wait, engine.accept_again - engine.now)
     if load_uint(&engine.command) == COMMAND_DRAIN:
         wait = min(wait, DRAIN_WAIT)
+    if engine.watch.waits:
+        wait = min(wait, WATCH_WAIT)
     store_uint(&engine.sleeping, 1)
     if load_pointer(&engine.returned) != NULL or load_pointer(&engine.announced) != NULL:
         wait = 0
     return <int> ((wait + 999999) // 1000000)
+
+
+cdef inline void rest(int64_t ns) noexcept nogil:
+    """Leave the processor to the workers for a moment, while they have enough to do (see queue_attend)."""
+    if ns >= REST_LEAST_NS:
+        sleep_ns(ns)
 
 
 cdef void begin_drain(Engine *engine) noexcept nogil:
@@ -251,6 +277,7 @@ cdef void *run(void *engine_) noexcept nogil:
     cdef Engine *engine = <Engine *> engine_
     cdef unsigned int command
     cdef bint draining = False
+    exact_timers()
     while True:
         command = load_uint(&engine.command)
         if command == COMMAND_STOP:
@@ -268,9 +295,9 @@ cdef void *run(void *engine_) noexcept nogil:
         take_returned(engine)
         take_announced(engine)
         fire_timers(engine)
-        if engine.put_some:
+        if engine.put_some or engine.watch.waits:
             engine.put_some = False
-            queue_wake(engine.queue)
+            rest(queue_attend(engine.queue, &engine.watch, engine.now))
     engine_sweep(engine)
     close(engine.done_fd)
     return NULL

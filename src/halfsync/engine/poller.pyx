@@ -79,8 +79,8 @@ cdef int complete_receive(Poller *poller, Handle *handle) noexcept nogil:
     cdef size_t room
     cdef ssize_t length
     cdef int result
-    cdef int visits
-    for visits in range(RECEIVES_PER_VISIT):
+    cdef int _visits
+    for _visits in range(RECEIVES_PER_VISIT):
         data = poller.user.room(poller.user.engine, handle, &room)
         if data == NULL:
             return RECEIVE_HOLD
@@ -105,8 +105,8 @@ cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
     """Accept what waits, up to a bound, and tell the engine."""
     cdef sockaddr_storage address
     cdef socklen_t length
-    cdef int visits, fd
-    for visits in range(ACCEPTS_PER_VISIT):
+    cdef int _visits, fd
+    for _visits in range(ACCEPTS_PER_VISIT):
         length = sizeof(address)
         fd = accept4(handle.fd, <sockaddr *> &address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd < 0:

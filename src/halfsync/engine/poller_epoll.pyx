@@ -1,12 +1,12 @@
 """The poller over epoll(7), edge-triggered.
 
-What epoll does, and what follows. With EPOLLET an event comes when something new arrived, not while something is there:
-so the poller remembers (`readable`) what the engine did not want yet, and a connection costs no epoll_ctl call between
-its first byte and its last. New events of one descriptor are merged into the one that waits. Data and the peer's end may
-come as one event: EPOLLRDHUP tells the end, without a receive of nothing. EPOLLOUT is watched only from the first send
-that was refused: before, it would come with the registration of every connection. A closed descriptor leaves the set by
-itself, but events already fetched may still name it: each carries a generation, and the engine finds no handle for an
-old one. Writing to an eventfd makes a new edge each time, so the waker is never read.
+What epoll does, and what follows. With EPOLLET an event comes when something new arrived, not while something is
+there: so the poller remembers (`readable`) what the engine did not want yet, and a connection costs no epoll_ctl call
+between its first byte and its last. New events of one descriptor are merged into the one that waits. Data and the
+peer's end may come as one event: EPOLLRDHUP tells the end, without a receive of nothing. EPOLLOUT is watched only
+from the first send that was refused: before, it would come with the registration of every connection. A closed
+descriptor leaves the set by itself, but events fetched before may still name it: each carries a generation, and the
+engine finds no handle for an old one. Writing to an eventfd makes a new edge each time, so the waker is never read.
 """
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint32_t, uint64_t

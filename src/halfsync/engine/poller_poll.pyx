@@ -1,10 +1,10 @@
 """The poller over poll(2), for systems without epoll.
 
-What poll does, and what follows. It is level-triggered: a descriptor is reported as long as something is there, so what
-the engine does not want yet must not be asked for. It is given every descriptor each time, so a turn costs in proportion
-to all connections, idle ones too. It reports POLLHUP and POLLERR whether asked or not: once the engine knows, the
-descriptor is hidden (a negative number) until it is removed. POLLRDHUP is Linux's own; without it a peer's end shows only
-when it is received.
+What poll does, and what follows. It is level-triggered: a descriptor is reported while something is there, so what
+the engine does not want yet must not be asked for. It is given every descriptor each time, so a turn costs in
+proportion to all connections, idle ones too. It reports POLLHUP and POLLERR unasked: once the engine knows of them,
+the descriptor is hidden (a negative number) until it is removed. POLLRDHUP is Linux's own; without it a peer's end
+shows only when it is received.
 """
 from libc.errno cimport EINTR, ENOMEM, errno
 from libc.stdint cimport uint32_t

@@ -1,4 +1,5 @@
 from halfsync.engine.engine cimport Engine
+from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport QueueSlot
 from halfsync.spool cimport Store
 from halfsync.threadpool cimport WorkerThreads
@@ -18,6 +19,7 @@ cdef class Proactor:
     cdef Engine *engine
     cdef Store *store
     cdef RequestWorkers workers
+    cdef AccessLog access_log  # kept for as long as the engine may write to it
     cdef int read_fd          # a pipe's reading end: at its end the engine has ended
     cdef bint started
     cdef bint joined

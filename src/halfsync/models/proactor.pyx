@@ -8,15 +8,16 @@ import os
 from time import monotonic
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 from posix.uio cimport iovec
 
 from halfsync.engine.engine cimport (
-    COMMAND_DRAIN, COMMAND_STOP, Connection, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_GONE, PHASE_IDLE,
-    PHASE_LINGER, PHASE_SENDING, engine_announce, engine_is_draining, engine_release, engine_return,
+    Connection,
+    ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_STOP, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_GONE, PHASE_IDLE,
+    PHASE_LINGER, PHASE_SENDING, engine_announce, engine_is_draining, engine_log, engine_release, engine_return,
 )
 from halfsync.engine.loop cimport (
     engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start, engine_sweep,
@@ -24,9 +25,10 @@ from halfsync.engine.loop cimport (
 from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns, store_uint
+from halfsync.observe.access cimport AccessLog
 from halfsync.outbox cimport (
-    OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, outbox_append, outbox_append_file, outbox_finish, outbox_open,
-    outbox_release,
+    OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, PIECE_BYTES, outbox_append, outbox_append_file, outbox_finish,
+    outbox_open, outbox_release,
 )
 from halfsync.request_queue cimport queue_length
 from halfsync.spool cimport store_init
@@ -44,6 +46,7 @@ cdef extern from "<sys/socket.h>" nogil:
         iovec *msg_iov
         size_t msg_iovlen
     const int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR
+    ssize_t send(int fd, const void *data, size_t length, int flags)
     ssize_t sendmsg(int fd, const msghdr *message, int flags)
     int shutdown(int fd, int how)
     void reset_on_close "hs_worker_reset_on_close" (int fd)
@@ -57,6 +60,8 @@ ctypedef struct ProactorSink:
     Connection *connection    # NULL once it has gone back to the engine
     Outbox *outbox            # from then on
     bint gone
+    uint8_t address[ADDRESS_BYTES]  # of the peer: the connection may be another's by the time it is logged
+    uint8_t address_length
 
 
 cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nogil:
@@ -69,7 +74,10 @@ cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nog
     message.msg_iov = vectors
     message.msg_iovlen = count
     while True:
-        sent = sendmsg(self.connection.handle.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if count == 1:
+            sent = send(self.connection.handle.fd, vectors.iov_base, vectors.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
+        else:
+            sent = sendmsg(self.connection.handle.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
         if sent >= 0 or errno != EINTR:
             break
     if sent < 0:
@@ -104,6 +112,23 @@ cdef int hand_over(ProactorSink *self) noexcept nogil:
     return 0
 
 
+cdef int append(ProactorSink *self, const char *data, int64_t length) noexcept nogil:
+    """Append to the outbox, and tell the engine of each piece before the next one may wait. Returns 0, or -1: gone."""
+    cdef int64_t piece
+    cdef int result
+    while length > 0:
+        piece = min(length, <int64_t> PIECE_BYTES)
+        result = outbox_append(self.outbox, data, piece, not self.sink.gil_held)
+        if result < 0:
+            self.gone = True
+            return -1
+        if result > 0:
+            engine_announce(self.engine, self.outbox)
+        data += piece
+        length -= piece
+    return 0
+
+
 cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
     """Send, or hand over and append. Returns 0, or -1: the client is gone."""
     cdef ProactorSink *self = <ProactorSink *> sink
@@ -118,14 +143,8 @@ cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
             self.gone = True
             return -1
     for position in range(count):
-        if vectors[position].iov_len == 0:
-            continue
-        result = outbox_append(self.outbox, <const char *> vectors[position].iov_base, vectors[position].iov_len)
-        if result < 0:
-            self.gone = True
+        if append(self, <const char *> vectors[position].iov_base, vectors[position].iov_len) < 0:
             return -1
-        if result > 0:
-            engine_announce(self.engine, self.outbox)
     return 0
 
 
@@ -139,26 +158,28 @@ cdef int sink_send_file(
         close(fd)
         self.gone = True
         return -1
-    result = outbox_append(self.outbox, head, head_length)
-    if result >= 0 and length > 0:
-        result |= outbox_append_file(self.outbox, fd, offset, length)
-    else:
+    result = append(self, head, head_length)
+    if result < 0 or length == 0:
         close(fd)
+        return result
+    result = outbox_append_file(self.outbox, fd, offset, length)
     if result > 0:
         engine_announce(self.engine, self.outbox)
     self.gone = result < 0
-    return result if result < 0 else 0
+    return -1 if self.gone else 0
 
 
-cdef void end_turn(ProactorSink *self, Exchange *exchange, int end, int64_t now) noexcept nogil:
+cdef void end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept nogil:
     """Give everything back to the engine, as the response ended."""
     cdef Connection *connection = self.connection
     cdef Engine *engine = self.engine
+    cdef int64_t now = monotonic_ns()
     cdef int result
     if connection == NULL:
         result = OUTBOX_COMPLETE if end == TURN_COMPLETE else OUTBOX_RESET if end == TURN_RESET else OUTBOX_CUT
         result = outbox_finish(self.outbox, result, self.sink.stays, exchange)
         if result < 0:
+            engine_log(engine, exchange, self.address, self.address_length, now)
             pool_put(&engine.pool, exchange)
         elif result > 0:
             engine_announce(engine, self.outbox)
@@ -166,6 +187,7 @@ cdef void end_turn(ProactorSink *self, Exchange *exchange, int end, int64_t now)
         return
     connection.requests += 1
     connection.since = now
+    engine_log(engine, exchange, self.address, self.address_length, now)
     if end == TURN_COMPLETE and self.sink.stays:
         connection.phase = PHASE_IDLE
         if exchange_has_more(exchange):
@@ -193,29 +215,32 @@ cdef class RequestWorkers(WorkerThreads):
         cdef Exchange *exchange = connection.exchange
         cdef ProactorSink sink
         cdef Origin origin
-        cdef int64_t now = monotonic_ns()
+        cdef int64_t now = slot.taken_ns
         cdef int end = TURN_CUT
         cdef unsigned int owner = add_uint(&connection.owner, OWNER_WORKER - OWNER_QUEUE)
         check(owner & ~OWNER_EVENT == OWNER_QUEUE, "a worker takes a connection that was not in the queue")
         sink.sink.send = sink_send
         sink.sink.send_file = sink_send_file
-        sink.sink.waits = False
+        sink.sink.waits = sink.sink.gil_held = False
         sink.sink.stays = exchange.head.keep_alive and self.keep_alive and not engine_is_draining(self.engine)
         sink.engine = self.engine
         sink.connection = connection
         sink.outbox = NULL
         sink.gone = load_uint(&connection.peer) == PEER_GONE or load_uint(&self.engine.command) == COMMAND_STOP
-        origin.address = connection.address
-        origin.address_length = connection.address_length
+        sink.address_length = connection.address_length
+        memcpy(sink.address, connection.address, sizeof(sink.address))
+        origin.address = sink.address
+        origin.address_length = sink.address_length
+        exchange.taken_ns = now
         origin.listener = connection.listener
         if sink.gone:
             self.dropped += 1
-            end_turn(&sink, exchange, TURN_CUT, now)
+            end_turn(&sink, exchange, TURN_CUT)
             return 0
         try:
             end = self.bridge.run(exchange, &origin, &sink.sink, (now - slot.put_ns) * 1e-9)
         finally:
-            end_turn(&sink, exchange, end, now)
+            end_turn(&sink, exchange, end)
         return 0
 
 
@@ -229,15 +254,19 @@ cdef class Proactor:
         if self.engine == NULL or self.store == NULL:
             raise MemoryError
 
-    def __init__(self, Bridge bridge, listeners, settings, unsigned int open_max):
-        """Prepare. listeners: descriptors of listening, non-blocking sockets; open_max: connections at one time."""
+    def __init__(self, Bridge bridge, listeners, settings, unsigned int open_max, AccessLog access_log=None):
+        """Prepare. listeners: descriptors of listening, non-blocking sockets. open_max: connections at one time."""
         cdef Engine *engine = self.engine
         cdef int result
-        self.workers = RequestWorkers(settings.threads, queue_size=settings.queue_size, name="halfsync-worker")
+        self.workers = RequestWorkers(
+            settings.threads, queue_size=settings.queue_size, name="halfsync-worker", attended=True)
         self.workers.engine = engine
         self.workers.bridge = bridge
         self.workers.keep_alive = settings.keep_alive > 0
         engine.queue = &self.workers.queue
+        if access_log is not None:
+            engine.access = &access_log.log
+            self.access_log = access_log
         if store_init(self.store, os.fsencode(settings.temp_dir), settings.spool_disk) < 0:
             raise ValueError(f"temp_dir is too long: {settings.temp_dir!r}")
         engine.store = self.store

@@ -4,8 +4,8 @@ Each method is one call of the native function of its name. Whoever uses a face 
 asks of its users: these classes check nothing.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
 from posix.uio cimport iovec
 from posix.unistd cimport pread
 
@@ -22,12 +22,12 @@ from halfsync.http.response cimport (
 )
 from halfsync.native.sync cimport load_llong, load_uint, monotonic_ns
 from halfsync.outbox cimport (
-    TURN_FILE, TURN_MEMORY, Segment, outbox_abandon, outbox_append, outbox_append_file, outbox_finish,
+    PIECE_BYTES, TURN_FILE, TURN_MEMORY, Segment, outbox_abandon, outbox_append, outbox_append_file, outbox_finish,
     outbox_next, outbox_open, outbox_release, outbox_sent,
 )
 from halfsync.outbox cimport Outbox as NativeOutbox
 from halfsync.request_queue cimport (
-    Queue, QueueSlot, TAKEN_ITEM, queue_close, queue_destroy, queue_hold, queue_init, queue_put, queue_sleep,
+    Queue, QueueSlot, TAKEN_ITEM, Taker, Watch, queue_attend, queue_close, queue_destroy, queue_hold, queue_init, queue_put, queue_sleep,
     queue_try_take, queue_unhold, queue_wake,
 )
 from halfsync.spool cimport SpoolFile, spool_append, spool_close, spool_init, spool_reserve, store_init
@@ -84,13 +84,23 @@ cdef class Wheel:
         return timers.wheel_next(self.native, now)
 
 
+cdef class Worker:
+    """One worker's record of its taking."""
+    cdef Taker taker
+
+    def __cinit__(self):
+        memset(&self.taker, 0, sizeof(self.taker))
+
+
 cdef class RequestQueue:
     """The request queue, holding Python objects."""
     cdef Queue native
+    cdef Watch watch
 
-    def __cinit__(self, uint32_t limit):
-        if queue_init(&self.native, limit) < 0:
+    def __cinit__(self, uint32_t limit, bint patient=False):
+        if queue_init(&self.native, limit, patient) < 0:
             raise MemoryError
+        memset(&self.watch, 0, sizeof(self.watch))
 
     def __dealloc__(self):
         queue_destroy(&self.native)
@@ -108,20 +118,29 @@ cdef class RequestQueue:
         with nogil:
             queue_wake(&self.native)
 
-    def try_take(self, bint woken=False):
+    def try_take(self, bint woken=False, Worker worker=None):
         cdef QueueSlot slot
         cdef int taken
+        if worker is None:
+            worker = Worker()
+            worker.taker.woken = woken
         with nogil:
-            taken = queue_try_take(&self.native, woken, &slot)
+            taken = queue_try_take(&self.native, &worker.taker, &slot)
         if taken != TAKEN_ITEM:
             return taken, None
         item = <object> <PyObject *> slot.item
         Py_DECREF(item)
         return taken, item
 
-    def sleep(self):
+    def sleep(self, Worker worker=None):
+        if worker is None:
+            worker = Worker()
         with nogil:
-            queue_sleep(&self.native)
+            queue_sleep(&self.native, &worker.taker)
+
+    def attend(self, int64_t now):
+        """Return how long the owner may rest, in ns, and whether something waits."""
+        return queue_attend(&self.native, &self.watch, now), bool(self.watch.waits)
 
     def close(self):
         with nogil:
@@ -143,6 +162,18 @@ cdef class RequestQueue:
     @property
     def sleepers(self):
         return self.native.sleepers
+
+    @property
+    def awake(self):
+        return self.native.awake
+
+    @property
+    def turn_ns(self):
+        return self.native.turn_ns
+
+    @turn_ns.setter
+    def turn_ns(self, int64_t ns):
+        self.native.turn_ns = ns
 
     @property
     def waking(self):
@@ -329,9 +360,17 @@ cdef class Outbox:
     def append(self, bytes data):
         cdef const char *start = data
         cdef int64_t length = len(data)
-        cdef int result
+        cdef int64_t piece
+        cdef int result = 0
+        cdef int told = 0
         with nogil:
-            result = outbox_append(self.native, start, length)
+            while length > 0 and result >= 0:  # as its users must: a piece at a time
+                piece = min(length, <int64_t> PIECE_BYTES)
+                result = outbox_append(self.native, start, piece, True)
+                told |= result
+                start += piece
+                length -= piece
+            result = -1 if result < 0 else told
         return result
 
     def append_file(self, int fd, int64_t offset, int64_t length):

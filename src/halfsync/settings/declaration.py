@@ -10,7 +10,20 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from halfsync.errors import UsageError
-from halfsync.settings.kinds import GIB, KIB, MIB, Binds, Choice, Count, Duration, Flag, Kind, Size, Text
+from halfsync.settings.kinds import (
+    GIB,
+    KIB,
+    MIB,
+    Binds,
+    Choice,
+    Count,
+    Duration,
+    Flag,
+    Kind,
+    Path,
+    Size,
+    Text,
+)
 
 T = TypeVar("T")
 
@@ -243,7 +256,7 @@ class Settings:
         doc="Bytes of all temporary files of one process together.",
         reason="Bounds what slow clients can fill; past it workers wait for them, until the write timeout.")
     temp_dir: str = setting(
-        "/tmp", Text("DIR"), MEMORY, convention=("TMPDIR", "{}"),  # noqa: S108 - the files have no names there
+        "/tmp", Path("DIR"), MEMORY, convention=("TMPDIR", "{}"),
         doc="Where temporary files are made; they have no names there.",
         reason="Every system has it, and clears it.")
     # fmt: on

@@ -156,20 +156,33 @@ class Flag(Kind[bool]):
         return "true" if value else "false"
 
 
-class Text(Kind[str | None]):
-    """A name or a path, or nothing at all."""
+class Path(Kind[str]):
+    """A name or a path."""
 
     def __init__(self, metavar: str) -> None:
         self.metavar = metavar
         self.accepts = "a text that is not empty"
 
-    def convert(self, raw: object) -> str | None:
-        if raw is None:
-            return None
+    def convert(self, raw: object) -> str:
         value = os.fspath(raw) if isinstance(raw, os.PathLike) else raw
         if not isinstance(value, str) or not value.strip() or "\0" in value:
             raise self.refuse(raw)
         return value
+
+    def show(self, value: str) -> str:
+        return value
+
+
+class Text(Kind[str | None]):
+    """A name or a path, or nothing at all."""
+
+    def __init__(self, metavar: str) -> None:
+        self.metavar = metavar
+        self._path = Path(metavar)
+        self.accepts = self._path.accepts
+
+    def convert(self, raw: object) -> str | None:
+        return None if raw is None else self._path.convert(raw)
 
     def show(self, value: str | None) -> str:
         return "none" if value is None else value

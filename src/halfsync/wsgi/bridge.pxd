@@ -7,13 +7,14 @@ from halfsync.wsgi.environ cimport EnvironFactory, Origin
 
 
 # Where a response goes. Each model supplies one for each request; its functions are called by the thread that runs the
-# request, without the GIL where `waits` is set. They return 0, or -1 when the client is gone.
+# request, without the GIL unless `gil_held` is set. They return 0, or -1 when the client is gone.
 ctypedef struct Sink:
     int (*send)(Sink *sink, iovec *vectors, int count) noexcept nogil
     # Takes the descriptor over, whatever it returns.
     int (*send_file)(Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset,
                      int64_t length) noexcept nogil
-    bint waits                # sending may block or take long
+    bint waits                # sending may block or take long: the caller had better not hold the GIL
+    bint gil_held             # by the caller of this call: it must not wait for the client
     bint stays                # the connection may serve another request; cleared for Connection: close
 
 # How a turn ended.
@@ -55,6 +56,7 @@ cdef class Response:
     cdef int begin_field(self, object item, int code) except -1
     cdef int end_head(self, int64_t whole) except -1
     cdef int put(self, const char *data, int64_t length) except -1
+    cdef char *room(self, int64_t length) except NULL
     cdef int answer(self, object result) except -1
     cdef int answer_list(self, object chunks) except -1
     cdef int answer_file(self, FileWrapper wrapper) except -1

@@ -6,7 +6,7 @@ up to then is a clean 500. An error after that cuts the connection; it never lea
 Nothing of a header is emitted before all of them are checked.
 """
 from libc.stdio cimport snprintf
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 from posix.unistd cimport close as close_fd
 
@@ -87,6 +87,14 @@ cdef extern from *:
         }
         return value;
     }
+    /* A number in decimal; returns its end. */
+    static char *hs_decimal(char *out, int64_t value) {
+        char digits[20];
+        int count = 0;
+        do { digits[count++] = '0' + value % 10; value /= 10; } while (value);
+        while (count) *out++ = digits[--count];
+        return out;
+    }
     /* A copy of the descriptor and its size, where it is a regular file; -1 else. */
     static int hs_copy_regular(int fd, int64_t *size) {
         struct stat status;
@@ -99,6 +107,7 @@ cdef extern from *:
     bint is_value "hs_is_value" (const char *text, Py_ssize_t length)
     int meaning_of "hs_meaning" (const char *name, Py_ssize_t length)
     int64_t length_of "hs_length" (const char *text, Py_ssize_t length)
+    char *write_decimal "hs_decimal" (char *out, int64_t value)
     int copy_regular "hs_copy_regular" (int fd, int64_t *size)
 
 cdef enum FieldMeaning:
@@ -112,6 +121,8 @@ cdef enum FieldMeaning:
 cdef enum:
     HEAD_BYTES = 1024  # of a response head before its buffer grows
     JOINED_BYTES = 64 * 1024  # a list of chunks up to so long in all is sent as one
+    FRAMING_BYTES = 256  # more than all lines that the server itself adds to a head
+    COPIED_BYTES = 2048  # a body up to so long is put behind its head
     GIL_KEPT_BYTES = 64 * 1024  # sending more than this at once is done without the GIL
 
 
@@ -208,25 +219,33 @@ cdef class Response:
         self.exchange = NULL
         self.sink = NULL
 
-    cdef int put(self, const char *data, int64_t length) except -1:
-        """Append to the head. It begins in the exchange's free room and moves when it outgrows that."""
+    cdef char *room(self, int64_t length) except NULL:
+        """Return the head's end, with room for `length` bytes behind it.
+
+        The head begins in the exchange's free room and moves when it outgrows that.
+        """
         cdef int64_t capacity
         cdef char *grown
-        if self.head_length + length > self.head_capacity:
-            if self.head == NULL and self.exchange.capacity - self.exchange.filled >= HEAD_BYTES + length:
-                self.head = self.exchange.data + self.exchange.filled
-                self.head_capacity = self.exchange.capacity - self.exchange.filled
-            else:
-                capacity = max(self.head_capacity * 2, self.head_length + length + HEAD_BYTES)
-                grown = <char *> realloc(self.head if self.head_allocated else NULL, capacity)
-                if grown == NULL:
-                    raise MemoryError
-                if not self.head_allocated and self.head_length > 0:
-                    memcpy(grown, self.head, self.head_length)
-                self.head = grown
-                self.head_capacity = capacity
-                self.head_allocated = True
-        memcpy(self.head + self.head_length, data, length)
+        if self.head_length + length <= self.head_capacity:
+            return self.head + self.head_length
+        if self.head == NULL and self.exchange.capacity - self.exchange.filled >= HEAD_BYTES + length:
+            self.head = self.exchange.data + self.exchange.filled
+            self.head_capacity = self.exchange.capacity - self.exchange.filled
+            return self.head
+        capacity = max(self.head_capacity * 2, self.head_length + length + HEAD_BYTES)
+        grown = <char *> realloc(self.head if self.head_allocated else NULL, capacity)
+        if grown == NULL:
+            raise MemoryError
+        if not self.head_allocated and self.head_length > 0:
+            memcpy(grown, self.head, self.head_length)
+        self.head = grown
+        self.head_capacity = capacity
+        self.head_allocated = True
+        return self.head + self.head_length
+
+    cdef int put(self, const char *data, int64_t length) except -1:
+        """Append to the head."""
+        memcpy(self.room(length), data, length)
         self.head_length += length
         return 0
 
@@ -234,6 +253,7 @@ cdef class Response:
         """Check and render what the application gives: the status line and its fields."""
         cdef const char *text = latin1(status, "the status")
         cdef Py_ssize_t length = PyUnicode_GET_LENGTH(status)
+        cdef char *at
         cdef int code = 0
         self.started = self.chunked = self.has_date = self.has_server = False
         self.promised = -1
@@ -242,13 +262,19 @@ cdef class Response:
             code = <int> length_of(text, 3)
         if not 200 <= code <= 999:
             raise ApplicationError(f"the status must be like '200 OK', and final, not {status!r}")
-        self.put(b"HTTP/1.1 ", 9)
-        self.put(text, length)
+        at = self.room(length + 12)
+        memcpy(at, <const char *> b"HTTP/1.1 ", 9)
+        memcpy(at + 9, text, length)
+        at += 9 + length
         if length == 3:
-            self.put(b" ", 1)
-        self.put(b"\r\n", 2)
+            at[0] = b" "
+            at += 1
+        at[0] = b"\r"
+        at[1] = b"\n"
+        self.head_length = at + 2 - self.head
         for item in headers:
             self.begin_field(item, code)
+        self.exchange.status = code
         self.bodiless = code == 204 or code == 304 or is_head(self.exchange)
         self.started = True
         return 0
@@ -258,6 +284,7 @@ cdef class Response:
         cdef const char *name
         cdef const char *value
         cdef Py_ssize_t name_length, value_length
+        cdef char *at
         cdef int meaning
         if type(item) is not tuple or len(<tuple> item) != 2:
             raise ApplicationError(f"a header must be a tuple (name, value), not {item!r}")
@@ -291,41 +318,46 @@ cdef class Response:
             return 0
         elif meaning >= MEANS_CONNECTION:
             raise ApplicationError(f"the hop-by-hop header {name_!r} is the server's business (PEP 3333)")
-        self.put(name, name_length)
-        self.put(b": ", 2)
-        self.put(value, value_length)
-        self.put(b"\r\n", 2)
+        at = self.room(name_length + value_length + 4)
+        memcpy(at, name, name_length)
+        at += name_length
+        at[0] = b":"
+        at[1] = b" "
+        memcpy(at + 2, value, value_length)
+        at += 2 + value_length
+        at[0] = b"\r"
+        at[1] = b"\n"
+        self.head_length = at + 2 - self.head
         return 0
 
     cdef int end_head(self, int64_t whole) except -1:
         """Choose the framing and render the rest of the head. whole: bytes of the whole body; -1: not known yet.
 
-        RFC 9112 6.3: no body to HEAD and with 204 and 304; else the application's Content-Length, else one of ours where
-        the body is whole, else chunked to 1.1; to 1.0 the end of the connection is the end of the body.
+        RFC 9112 6.3: no body to HEAD and with 204 and 304; else the application's Content-Length, else one of ours
+        where the body is whole, else chunked to 1.1; to 1.0 the end of the connection is the end of the body.
         """
-        cdef char line[48]
+        cdef char *at
         if not self.started:
             raise ApplicationError("the application sent a body before it called start_response")
+        at = self.room(FRAMING_BYTES)
         if self.promised < 0 and not self.bodiless:
             if whole >= 0:
                 self.promised = whole
-                self.put(line, snprintf(line, sizeof(line), "Content-Length: %lld\r\n", <long long> whole))
+                at = write_crlf(write_decimal(write_text(at, b"Content-Length: ", 16), whole))
             elif self.exchange.head.minor >= 1:
                 self.chunked = True
-                self.put(b"Transfer-Encoding: chunked\r\n", 28)
+                at = write_text(at, b"Transfer-Encoding: chunked\r\n", 28)
             else:
                 self.sink.stays = False
         if not self.has_date:
-            self.put(b"Date: ", 6)
-            self.put(date_now(), DATE_BYTES)
-            self.put(b"\r\n", 2)
+            at = write_crlf(write_text(write_text(at, b"Date: ", 6), date_now(), DATE_BYTES))
         if self.bridge.server_header and not self.has_server:
-            self.put(b"Server: halfsync\r\n", 18)
+            at = write_text(at, b"Server: halfsync\r\n", 18)
         if not self.sink.stays:
-            self.put(b"Connection: close\r\n", 19)
+            at = write_text(at, b"Connection: close\r\n", 19)
         elif self.exchange.head.minor == 0:
-            self.put(b"Connection: keep-alive\r\n", 24)
-        self.put(b"\r\n", 2)
+            at = write_text(at, b"Connection: keep-alive\r\n", 24)
+        self.head_length = write_crlf(at) - self.head
         self.head_sent = True
         return 0
 
@@ -387,9 +419,10 @@ cdef class Response:
         except BaseException:
             close_fd(fd)
             raise
+        self.sink.gil_held = False
         with nogil:
             result = self.sink.send_file(self.sink, self.head, self.head_length, fd, offset, length)
-        self.sent = length
+        self.sent = self.exchange.sent = length
         self.gone = result < 0
         return 1
 
@@ -412,7 +445,15 @@ cdef class Response:
             length = self.promised - self.sent
             self.full = True
         self.sent += length
-        if length > 0 and not self.bodiless:
+        if self.bodiless:
+            length = 0
+        else:
+            self.exchange.sent = self.sent
+        if first and length <= COPIED_BYTES and not self.chunked:
+            self.put(PyBytes_AS_STRING(data), length)  # copying it costs less than a second piece in the send
+            vectors[0].iov_base = self.head
+            vectors[0].iov_len = self.head_length
+        elif length > 0:
             if self.chunked:
                 vectors[count].iov_base = line
                 vectors[count].iov_len = snprintf(line, sizeof(line), "%llx\r\n", <long long> length)
@@ -429,7 +470,8 @@ cdef class Response:
     cdef int transmit(self, iovec *vectors, int count, int64_t total) except -1:
         """Give bytes to the sink; without the GIL where that may take long."""
         cdef int result
-        if self.sink.waits or total > GIL_KEPT_BYTES:
+        self.sink.gil_held = not self.sink.waits and total <= GIL_KEPT_BYTES
+        if not self.sink.gil_held:
             with nogil:
                 result = self.sink.send(self.sink, vectors, count)
         else:
@@ -452,8 +494,8 @@ cdef class Response:
             end.iov_len = 5
             self.transmit(&end, 1, 0)
         self.finished = True
-        if self.gone:
-            return TURN_CUT
+        if self.gone:  # or the disk did not take the rest: then the client is there, and must see that it is cut
+            return TURN_CUT if self.chunked or self.promised >= 0 or self.bodiless else TURN_RESET
         if self.promised > self.sent and not self.bodiless:
             warn("the application sent %d bytes, and its Content-Length is %d: cut", self.sent, self.promised)
             return TURN_CUT
@@ -468,6 +510,19 @@ cdef class Response:
         self.begin("500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
         self.send_body(b"500 Internal Server Error\n", 26)
         return self.finish()
+
+
+cdef inline char *write_text(char *at, const char *text, size_t length) noexcept:
+    """Write bytes and return their end."""
+    memcpy(at, text, length)
+    return at + length
+
+
+cdef inline char *write_crlf(char *at) noexcept:
+    """Write the end of a line and return its end."""
+    at[0] = b"\r"
+    at[1] = b"\n"
+    return at + 2
 
 
 cdef inline bint is_head(const Exchange *exchange) noexcept:

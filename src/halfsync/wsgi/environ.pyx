@@ -95,6 +95,18 @@ cdef inline str text_of(const char *data, Py_ssize_t length):
     return PyUnicode_DecodeLatin1(data, length, NULL)
 
 
+cdef inline str port_text(int port):
+    """Return a port number as text."""
+    cdef char digits[5]
+    cdef int at = 5
+    while True:
+        at -= 1
+        digits[at] = <char> (48 + port % 10)
+        port = port // 10
+        if port == 0:
+            return text_of(digits + at, 5 - at)
+
+
 cdef str decoded(const char *data, Py_ssize_t length):
     """Return a path with its percent-encoding undone, as latin-1 (PEP 3333). What is no encoding stays as it is."""
     cdef Py_ssize_t at = 0
@@ -148,7 +160,8 @@ cdef class EnvironFactory:
         self.templates = []
         for server_name, server_port in servers:
             template = {
-                REQUEST_METHOD: GET, "SCRIPT_NAME": "", PATH_INFO: "/", QUERY_STRING: "", REQUEST_URI: "/", RAW_URI: "/",
+                REQUEST_METHOD: GET, "SCRIPT_NAME": "", PATH_INFO: "/", QUERY_STRING: "",
+                REQUEST_URI: "/", RAW_URI: "/",
                 "SERVER_NAME": server_name, "SERVER_PORT": server_port, SERVER_PROTOCOL: "HTTP/1.1",
                 REMOTE_ADDR: "", REMOTE_PORT: "", WSGI_INPUT: no_body, QUEUE_WAIT: 0.0, **constants,
             }
@@ -179,7 +192,7 @@ cdef class EnvironFactory:
         text = self.address_text(origin, &port)
         if text is not None:
             PyDict_SetItem(environ, REMOTE_ADDR, text)
-            PyDict_SetItem(environ, REMOTE_PORT, str(port))
+            PyDict_SetItem(environ, REMOTE_PORT, port_text(port))
         if waited_s > 0:
             PyDict_SetItem(environ, QUEUE_WAIT, waited_s)
         if body is not None:

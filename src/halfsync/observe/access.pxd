@@ -1,0 +1,34 @@
+# The access log: a line for each request, written by a thread of its own.
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+from halfsync.exchange cimport Exchange
+from halfsync.native.sync cimport pthread_cond_t, pthread_mutex_t, pthread_t
+
+ctypedef struct Log:
+    pthread_mutex_t lock      # guards everything below but fd and json
+    pthread_cond_t filled     # signalled when the first line comes into an empty buffer, and at the end
+    int fd
+    bint json
+    char *lines               # what the writer has not taken yet
+    char *writing             # what it writes; swapped with lines
+    size_t length             # bytes in lines
+    uint64_t dropped          # lines that found no room since the last line that said so
+    bint ended
+    pthread_t thread
+
+# What is logged of one request.
+ctypedef struct Entry:
+    const Exchange *exchange  # NULL, or with an incomplete head: nothing of the request is known
+    const uint8_t *address    # sockaddr of the peer
+    int address_length
+    int status
+    int64_t sent              # bytes of the response's body
+    int64_t queue_ns          # how long the request waited for a worker
+    int64_t total_ns          # from its first byte to the end of its response
+
+cdef void log_request(Log *log, const Entry *entry) noexcept nogil
+
+
+cdef class AccessLog:
+    cdef Log log
+    cdef bint running

@@ -1,0 +1,300 @@
+"""The access log: one line for each request, in the combined format or as JSON.
+
+The engine and the workers format a line and append it to a buffer in memory; a thread of its own writes the buffer to
+the file. So a slow disk, or a pipe that nobody reads, holds up neither: lines that find no room are dropped, and the
+log says how many. Bytes from the client that are no printable ASCII are escaped, so that no request can forge a line.
+"""
+import os
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint32_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from halfsync.http.parser cimport Field, Head, name_is
+from halfsync.native.checks cimport COUNT_BUFFER, count
+from halfsync.native.sync cimport (
+    pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait, pthread_mutex_destroy,
+    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
+)
+
+cdef extern from *:
+    """
+    #include <arpa/inet.h>
+    #include <netinet/in.h>
+    #include <poll.h>
+    #include <pthread.h>
+    #include <signal.h>
+    #include <string.h>
+    #include <sys/socket.h>
+    #include <time.h>
+    #include <unistd.h>
+
+    static void hs_log_address(const void *address, int length, char *text, size_t room) {
+        const struct sockaddr_in *four = address;
+        const struct sockaddr_in6 *six = address;
+        text[0] = '-';
+        text[1] = 0;
+        if (length >= (int)sizeof(*four) && four->sin_family == AF_INET)
+            inet_ntop(AF_INET, &four->sin_addr, text, room);
+        else if (length >= (int)sizeof(*six) && six->sin6_family == AF_INET6)
+            inet_ntop(AF_INET6, &six->sin6_addr, text, room);
+    }
+
+    static _Thread_local time_t hs_log_second = -1;
+    static _Thread_local char hs_log_times[2][40];
+
+    /* Now, as [23/Nov/2026:14:00:00 +0000] or 2026-11-23T14:00:00+0000. */
+    static const char *hs_log_time(int json) {
+        struct timespec now;
+        struct tm local;
+        clock_gettime(CLOCK_REALTIME_COARSE, &now);
+        if (now.tv_sec != hs_log_second) {
+            localtime_r(&now.tv_sec, &local);
+            strftime(hs_log_times[0], 40, "[%d/%b/%Y:%H:%M:%S %z]", &local);
+            strftime(hs_log_times[1], 40, "%Y-%m-%dT%H:%M:%S%z", &local);
+            hs_log_second = now.tv_sec;
+        }
+        return hs_log_times[json];
+    }
+
+    static int hs_log_thread(pthread_t *thread, void *(*run)(void *), void *argument) {
+        sigset_t all, before;
+        pthread_attr_t attributes;
+        int result;
+        pthread_attr_init(&attributes);
+        pthread_attr_setstacksize(&attributes, 128 * 1024);
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        result = pthread_create(thread, &attributes, run, argument);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        pthread_attr_destroy(&attributes);
+        if (result == 0)
+            pthread_setname_np(*thread, "halfsync-log");
+        return result;
+    }
+    static void hs_log_pause(void) {
+        struct timespec time = {0, 10 * 1000 * 1000};
+        nanosleep(&time, NULL);
+    }
+    static void hs_log_wait(int fd) {
+        struct pollfd one = {fd, POLLOUT, 0};
+        poll(&one, 1, 1000);
+    }
+    """
+    void address_text "hs_log_address" (const void *address, int length, char *text, size_t room) nogil
+    const char *time_text "hs_log_time" (int json) nogil
+    int start_thread "hs_log_thread" (pthread_t *thread, void *(*run)(void *) noexcept nogil, void *argument) nogil
+    void pause "hs_log_pause" () nogil
+    void wait_writable "hs_log_wait" (int fd) nogil
+    int pthread_join(pthread_t thread, void **result) nogil
+    ssize_t c_write "write" (int fd, const void *data, size_t length) nogil
+
+cdef enum:
+    BUFFER_BYTES = 1024 * 1024  # of lines that wait: some 8,000
+    LINE_BYTES = 16 * 1024  # of one line; longer targets and fields are cut
+    TEXT_MOST = 2048  # bytes of one text from the client that are shown
+
+# A line under construction: never written past its room.
+ctypedef struct Line:
+    char text[LINE_BYTES]
+    size_t length
+
+
+cdef void add_text(Line *line, const char *text, size_t length) noexcept nogil:
+    """Append as it is."""
+    length = min(length, LINE_BYTES - line.length)
+    memcpy(line.text + line.length, text, length)
+    line.length += length
+
+
+cdef void add_escaped(Line *line, const char *text, size_t length, bint json) noexcept nogil:
+    """Append a client's text: what is not printable ASCII, and the quote and the backslash, in hexadecimal."""
+    cdef char escaped[8]
+    cdef size_t position
+    cdef unsigned char byte
+    for position in range(min(length, <size_t> TEXT_MOST)):
+        byte = <unsigned char> text[position]
+        if 32 <= byte < 127 and byte != b'"' and byte != b"\\":
+            add_text(line, text + position, 1)
+        else:
+            add_text(line, escaped, snprintf(
+                escaped, sizeof(escaped), <const char *> (b"\\u%04x" if json else b"\\x%02x"), <unsigned int> byte))
+
+
+cdef void add_field(Line *line, const Exchange *exchange, const char *lower, uint32_t length, bint json) noexcept nogil:
+    """Append the value of the request's first field with this name; "-" where there is none."""
+    cdef uint32_t position
+    cdef const Field *field
+    if exchange != NULL:
+        for position in range(exchange.head.fields_count):
+            field = &exchange.head.fields[position]
+            if name_is(exchange.data, field, lower, length):
+                add_escaped(line, exchange.data + field.value, field.value_length, json)
+                return
+    add_text(line, b"-", 1)
+
+
+cdef void add_request_line(Line *line, const Exchange *exchange, bint json) noexcept nogil:
+    """Append method, target and version; "-" where none was understood."""
+    cdef const Head *head
+    cdef char version[16]
+    if exchange == NULL or not exchange.head.seen_request_line:
+        add_text(line, b"-", 1)
+        return
+    head = &exchange.head
+    add_escaped(line, exchange.data + head.method, head.method_length, json)
+    add_text(line, b" ", 1)
+    add_escaped(line, exchange.data + head.target, head.target_length, json)
+    add_text(line, version, snprintf(version, sizeof(version), b" HTTP/1.%d", <int> head.minor))
+
+
+cdef void format_combined(Line *line, const Entry *entry, const char *address) noexcept nogil:
+    """The combined format of Apache httpd, and behind it the seconds in the queue and in all."""
+    cdef char numbers[96]
+    add_text(line, numbers, snprintf(numbers, sizeof(numbers), b"%s - - %s \"", address, time_text(False)))
+    add_request_line(line, entry.exchange, False)
+    add_text(line, numbers, snprintf(
+        numbers, sizeof(numbers), b"\" %d %lld \"", entry.status, <long long> entry.sent))
+    add_field(line, entry.exchange, b"referer", 7, False)
+    add_text(line, b"\" \"", 3)
+    add_field(line, entry.exchange, b"user-agent", 10, False)
+    add_text(line, numbers, snprintf(
+        numbers, sizeof(numbers), b"\" %.6f %.6f", entry.queue_ns * 1e-9, entry.total_ns * 1e-9))
+
+
+cdef void format_json(Line *line, const Entry *entry, const char *address) noexcept nogil:
+    """One JSON object; texts from the client are latin-1."""
+    cdef char numbers[192]
+    add_text(line, numbers, snprintf(
+        numbers, sizeof(numbers), b"{\"time\": \"%s\", \"remote\": \"%s\", \"request\": \"", time_text(True), address))
+    add_request_line(line, entry.exchange, True)
+    add_text(line, numbers, snprintf(
+        numbers, sizeof(numbers),
+        b"\", \"status\": %d, \"bytes\": %lld, \"queue_s\": %.6f, \"total_s\": %.6f, \"referer\": \"",
+        entry.status, <long long> entry.sent, entry.queue_ns * 1e-9, entry.total_ns * 1e-9))
+    add_field(line, entry.exchange, b"referer", 7, True)
+    add_text(line, b"\", \"agent\": \"", 13)
+    add_field(line, entry.exchange, b"user-agent", 10, True)
+    add_text(line, b"\"}", 2)
+
+
+cdef void log_request(Log *log, const Entry *entry) noexcept nogil:
+    """Append a line for a request. Any thread; never blocks on the file."""
+    cdef Line line
+    cdef char address[64]
+    cdef bint first
+    line.length = 0
+    address_text(entry.address, entry.address_length, address, sizeof(address))
+    if log.json:
+        format_json(&line, entry, address)
+    else:
+        format_combined(&line, entry, address)
+    line.length = min(line.length, <size_t> LINE_BYTES - 1)
+    add_text(&line, b"\n", 1)
+    pthread_mutex_lock(&log.lock)
+    first = log.length == 0
+    if log.length + line.length <= BUFFER_BYTES:
+        memcpy(log.lines + log.length, line.text, line.length)
+        log.length += line.length
+    else:
+        log.dropped += 1
+    pthread_mutex_unlock(&log.lock)
+    if first:
+        pthread_cond_signal(&log.filled)
+
+
+cdef void write_all(int fd, const char *data, size_t length) noexcept nogil:
+    """Write, however slow the file is. What it refuses for good is lost: there is nowhere to say so."""
+    cdef ssize_t written
+    while length > 0:
+        written = c_write(fd, data, length)
+        if written >= 0:
+            data += written
+            length -= written
+        elif errno == EAGAIN:
+            wait_writable(fd)
+        elif errno != EINTR:
+            return
+
+
+cdef void *run(void *log_) noexcept nogil:
+    """The writer: take what has come together, write it, and wait for more, until the end."""
+    cdef Log *log = <Log *> log_
+    cdef char *taken
+    cdef char note[80]
+    cdef size_t length
+    cdef uint64_t dropped
+    cdef bint ended = False
+    while not ended:
+        pthread_mutex_lock(&log.lock)
+        while log.length == 0 and not log.ended:
+            pthread_cond_wait(&log.filled, &log.lock)
+        ended = log.ended
+        if not ended:
+            pthread_mutex_unlock(&log.lock)
+            pause()  # a few lines more, for one write
+            pthread_mutex_lock(&log.lock)
+            ended = log.ended
+        taken = log.lines
+        log.lines = log.writing
+        log.writing = taken
+        length = log.length
+        dropped = log.dropped
+        log.length = log.dropped = 0
+        pthread_mutex_unlock(&log.lock)
+        write_all(log.fd, taken, length)
+        if dropped > 0:
+            write_all(log.fd, note, snprintf(
+                note, sizeof(note), b"halfsync: %llu lines were dropped: this file is too slow\n",
+                <unsigned long long> dropped))
+    return NULL
+
+
+cdef class AccessLog:
+    """An access log to a file, or to standard output for "-". Closed by its owner when nobody logs any more."""
+
+    def __cinit__(self, *_args, **_kwargs):
+        memset(&self.log, 0, sizeof(self.log))
+        self.log.fd = -1
+
+    def __init__(self, path, bint json):
+        """Open the file for appending, and start the writer. Raises OSError when the file cannot be opened."""
+        self.log.json = json
+        self.log.fd = os.dup(1) if path == "-" else os.open(
+            path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self.log.lines = <char *> malloc(BUFFER_BYTES)
+        self.log.writing = <char *> malloc(BUFFER_BYTES)
+        if self.log.lines == NULL or self.log.writing == NULL:
+            raise MemoryError
+        count(COUNT_BUFFER, 2)
+        pthread_mutex_init(&self.log.lock, NULL)
+        pthread_cond_init(&self.log.filled, NULL)
+        if start_thread(&self.log.thread, run, &self.log) != 0:
+            raise RuntimeError("the access log's thread cannot be started")
+        self.running = True
+
+    def close(self):
+        """Write what is left, and end."""
+        if not self.running:
+            return
+        self.running = False
+        pthread_mutex_lock(&self.log.lock)
+        self.log.ended = True
+        pthread_mutex_unlock(&self.log.lock)
+        pthread_cond_signal(&self.log.filled)
+        with nogil:
+            pthread_join(self.log.thread, NULL)
+        pthread_cond_destroy(&self.log.filled)
+        pthread_mutex_destroy(&self.log.lock)
+
+    def __dealloc__(self):
+        if self.running:
+            self.close()
+        if self.log.lines != NULL:
+            free(self.log.lines)
+            free(self.log.writing)
+            count(COUNT_BUFFER, -2)
+        if self.log.fd >= 0:
+            os.close(self.log.fd)

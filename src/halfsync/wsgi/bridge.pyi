@@ -1,0 +1,17 @@
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from halfsync.wsgi.environ import EnvironFactory
+
+class ApplicationError(Exception): ...
+
+class Bridge:
+    def __init__(
+        self, application: Callable[..., Iterable[bytes]], environs: EnvironFactory, server_header: bool
+    ) -> None: ...
+
+class Response:
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], object]: ...
+    def write(self, data: bytes) -> None: ...

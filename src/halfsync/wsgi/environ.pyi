@@ -1,0 +1,6 @@
+from halfsync.wsgi.body import Input
+
+class EnvironFactory:
+    def __init__(
+        self, servers: list[tuple[str, str]], constants: dict[str, object], no_body: Input
+    ) -> None: ...

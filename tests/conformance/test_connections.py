@@ -1,0 +1,312 @@
+"""Connections: how long they last, what may be sent on them at once, and bodies at every edge."""
+
+import hashlib
+import random
+import socket
+from wsgiref.types import StartResponse
+
+import pytest
+from tests.client import Connection, Response, build, build_chunked, fetch
+from tests.conftest import Serve
+from tests.wsgi import TEXT, Environ, Gate, hello, pattern, until
+
+SEED = 20240229
+MIB = 1 << 20
+INLINE_BYTES = 4096  # of input that a connection holds without allocating
+BODY_MEMORY = 65_536  # the default: longer bodies go to disk
+EDGES = sorted({edge + by for edge in (0, INLINE_BYTES, BODY_MEMORY) for by in (-1, 0, 1) if edge + by >= 0})
+
+
+def digest(environ: Environ, start_response: StartResponse) -> list[bytes]:
+    """Answer with the path, and the length and the digest of the body."""
+    body = environ["wsgi.input"].read()
+    start_response("200 OK", [*TEXT])
+    return [f"{environ['PATH_INFO']} {len(body)} {hashlib.md5(body).hexdigest()}".encode()]
+
+
+def digest_of(path: str, body: bytes) -> bytes:
+    return f"{path} {len(body)} {hashlib.md5(body).hexdigest()}".encode()
+
+
+def final_response(connection: Connection, method: str = "GET") -> Response:
+    """Read a response, and before it the interim one by which a client that sends no more may be probed."""
+    response = connection.response(method)
+    return response if response.status >= 200 else connection.response(method)
+
+
+# --- how long a connection lasts ------------------------------------------------------------------
+
+
+def test_a_connection_is_used_again(serve: Serve) -> None:
+    with serve(digest) as server, Connection(server.address) as connection:
+        for number in range(50):
+            connection.send(build(f"/{number}"))
+            assert connection.response().body == digest_of(f"/{number}", b"")
+        assert server.statistics()["accepted"] == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "field", "stays"),
+    [
+        ("HTTP/1.1", None, True),
+        ("HTTP/1.1", "close", False),
+        ("HTTP/1.0", None, False),
+        ("HTTP/1.0", "keep-alive", True),
+    ],
+)
+def test_a_connection_stays_as_long_as_its_client_says(
+    serve: Serve, version: str, field: str | None, stays: bool
+) -> None:
+    request = build(version=version, fields=[("Connection", field)] if field else [])
+    with serve(hello) as server, Connection(server.address) as connection:
+        connection.send(request)
+        assert connection.response().body == b"hello, you"
+        if stays:
+            connection.send(request)
+            assert connection.response().body == b"hello, you"
+        else:
+            connection.closed()
+
+
+def test_without_keep_alive_every_connection_ends_after_its_response(serve: Serve) -> None:
+    with serve(hello, keep_alive=0) as server, Connection(server.address) as connection:
+        connection.send(build())
+        assert connection.response().one("Connection") == "close"
+        connection.closed()
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
+def test_a_client_that_sends_no_more_is_still_answered(serve: Serve, version: str) -> None:
+    with serve(digest) as server, Connection(server.address) as connection:
+        connection.send(build("/half", method="POST", body=b"abc", version=version))
+        connection.socket.shutdown(socket.SHUT_WR)
+        assert final_response(connection).body == digest_of("/half", b"abc")
+        assert connection.rest() == b""
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
+def test_a_client_that_sends_no_more_is_answered_though_it_waits_in_the_queue(
+    serve: Serve, version: str
+) -> None:
+    gate = Gate()
+    with serve(gate, threads=1) as server, Connection(server.address) as first:
+        first.send(build("/first"))
+        gate.wait_entered(1)
+        with Connection(server.address) as second:
+            second.send(build("/second", version=version))
+            second.socket.shutdown(socket.SHUT_WR)
+            until(lambda: server.statistics()["queued"] == 1)
+            if version == "HTTP/1.1":
+                assert second.response().status == 100, "the question whether it still listens"
+            gate.opened.set()
+            assert second.response().body == b"/second"
+            assert second.rest() == b""
+
+
+def test_a_response_is_sent_whole_to_a_client_that_sends_no_more(serve: Serve) -> None:
+    body = pattern(8 * MIB)
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [*TEXT])
+        return [body]
+
+    with serve(app) as server, Connection(server.address) as connection:
+        connection.send(build())
+        connection.socket.shutdown(socket.SHUT_WR)
+        assert final_response(connection).body == body
+        assert connection.rest() == b""
+
+
+# --- pipelining -----------------------------------------------------------------------------------
+
+
+def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
+    bodies = [pattern(size, size) for size in (0, 1, 5000, 0, 70_000, 3, 200_000, 0)] * 6
+    wire = b"".join(
+        build(f"/{number}", method="POST", body=body)
+        if number % 2
+        else build_chunked([body[:1000], body[1000:]], target=f"/{number}")
+        for number, body in enumerate(bodies)
+    )
+    with serve(digest) as server, Connection(server.address) as connection:
+        connection.send(wire)
+        for number, body in enumerate(bodies):
+            assert connection.response().body == digest_of(f"/{number}", body)
+        connection.send(build("/last"))
+        assert connection.response().body == digest_of("/last", b"")
+
+
+def test_a_thousand_requests_in_one_packet_are_answered_in_order(serve: Serve) -> None:
+    with serve(digest) as server, Connection(server.address) as connection:
+        connection.send(b"".join(build(f"/{number}") for number in range(1000)))
+        for number in range(1000):
+            assert connection.response().body == digest_of(f"/{number}", b"")
+
+
+def test_what_is_pipelined_behind_a_chunked_body_survives_being_cut_anywhere(serve: Serve) -> None:
+    chance = random.Random(SEED)
+    wire = (
+        build_chunked([b"abc", b"defghij"], target="/one")
+        + build("/two", method="POST", body=b"xy")
+        + build("/3")
+    )
+    with serve(digest) as server:
+        for cut in range(1, len(wire)):
+            with Connection(server.address) as connection:
+                connection.send(wire[:cut])
+                if chance.random() < 0.2:  # let the server see the first piece on its own
+                    until(lambda: server.statistics()["open"] > 0)
+                connection.send(wire[cut:])
+                assert connection.response().body == digest_of("/one", b"abcdefghij"), cut
+                assert connection.response().body == digest_of("/two", b"xy"), cut
+                assert connection.response().body == digest_of("/3", b""), cut
+
+
+@pytest.mark.parametrize("before", [1, 3, 40])
+def test_a_malformed_request_ends_what_was_pipelined_around_it(serve: Serve, before: int) -> None:
+    gate = Gate()
+    gate.opened.set()
+    wire = b"".join(build(f"/{number}") for number in range(before)) + b"GET / HTTP/1.1\nHost: a\r\n\r\n"
+    with serve(gate) as server, Connection(server.address) as connection:
+        connection.send(wire + build("/after"))
+        for number in range(before):
+            assert connection.response().body == f"/{number}".encode()
+        assert connection.response().status == 400
+        assert connection.rest() == b""
+    assert "/after" not in gate.runs
+
+
+def test_nothing_behind_a_request_that_closes_is_run(serve: Serve) -> None:
+    gate = Gate()
+    gate.opened.set()
+    with serve(gate) as server, Connection(server.address) as connection:
+        connection.send(build("/one", fields=[("Connection", "close")]) + build("/two"))
+        assert connection.response().body == b"/one"
+        assert connection.rest() == b""
+    assert gate.runs == ["/one"]
+
+
+def test_two_large_responses_pipelined(serve: Serve) -> None:
+    bodies = {f"/{number}": pattern(12 * MIB, number) for number in range(3)}
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [*TEXT])
+        return [bodies[environ["PATH_INFO"]]]
+
+    with serve(app) as server, Connection(server.address) as connection:
+        connection.send(b"".join(map(build, bodies)))
+        for body in bodies.values():
+            assert connection.response().body == body
+
+
+def test_a_refusal_comes_whole_behind_a_response_that_filled_the_socket(serve: Serve) -> None:
+    body = pattern(12 * MIB)
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [*TEXT])
+        return [body]
+
+    with serve(app) as server, Connection(server.address) as connection:
+        connection.send(build() + b"GET / HTTP/1.1\nHost: a\r\n\r\n")
+        # The server can send all of it but what the sockets hold before the client reads the first byte.
+        until(lambda: server.statistics()["requests"] == 1)
+        assert connection.response().body == body
+        assert connection.response().status == 400
+        assert connection.rest() == b""
+
+
+# --- bodies ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [*EDGES, 3 * MIB])
+def test_bodies_at_every_edge(serve: Serve, size: int) -> None:
+    body = pattern(size)
+    head = build("/a", method="POST", body=body)[: -len(body) or None]
+    pieces = [head, *(body[at : at + 1 + size // 3] for at in range(0, size, 1 + size // 3))]
+    with serve(digest) as server:
+        for wire in ([b"".join(pieces)], pieces, [head + body[:1], body[1:]]):
+            with Connection(server.address) as connection:
+                for piece in wire:
+                    connection.send(piece)
+                assert connection.response().body == digest_of("/a", body)
+                connection.send(build("/again"))
+                assert connection.response().body == digest_of("/again", b"")
+
+
+@pytest.mark.parametrize("by", [-1, 0, 1])
+def test_a_head_and_a_body_that_just_fill_the_input_buffer(serve: Serve, by: int) -> None:
+    head_length = len(build("/a", method="POST", body=bytes(4000))) - 4000
+    body = pattern(INLINE_BYTES - head_length + by)
+    with serve(digest) as server, Connection(server.address) as connection:
+        for _ in range(3):
+            connection.send(build("/a", method="POST", body=body) + build("/b"))
+            assert connection.response().body == digest_of("/a", body)
+            assert connection.response().body == digest_of("/b", b"")
+
+
+@pytest.mark.parametrize("size", [*EDGES[1:], 3 * MIB])
+def test_chunked_bodies_at_every_edge(serve: Serve, size: int) -> None:
+    body = pattern(size)
+    with serve(digest) as server, Connection(server.address) as connection:
+        for piece in {1 + size // 2, size, 1000 if size < MIB else 50_000}:
+            chunks = [body[at : at + piece] for at in range(0, size, piece)]
+            connection.send(build_chunked(chunks, target="/c") + build("/after"))
+            assert connection.response().body == digest_of("/c", body)
+            assert connection.response().body == digest_of("/after", b"")
+
+
+def test_expect_is_answered_once_and_only_when_the_body_is_waited_for(serve: Serve) -> None:
+    expect = [("Expect", "100-continue")]
+    whole = build("/e", method="POST", body=b"abcdef", fields=expect)
+    with serve(digest) as server:
+        with Connection(server.address) as connection:
+            connection.send(whole[:-6])
+            assert connection.response().status == 100
+            for byte in b"abcdef":
+                connection.send(bytes([byte]))
+            assert connection.response().body == digest_of("/e", b"abcdef")
+        with Connection(server.address) as connection:
+            connection.send(whole)  # the body is there already: nothing to wait for
+            assert connection.response().body == digest_of("/e", b"abcdef")
+        with Connection(server.address) as connection:
+            connection.send(
+                build("/e", method="POST", body=b"abcdef", fields=expect, version="HTTP/1.0")[:-6]
+            )
+            connection.send(b"abcdef")  # RFC 9110 10.1.1: not to 1.0
+            assert connection.response().body == digest_of("/e", b"abcdef")
+
+
+def test_a_body_announced_too_long_is_refused_before_it_is_sent(serve: Serve) -> None:
+    gate = Gate()
+    with serve(gate, max_body=1000) as server:
+        for field in ([], [("Expect", "100-continue")]):
+            with Connection(server.address) as connection:
+                connection.send(build(method="POST", body=bytes(1001), fields=field)[:-1001])
+                assert connection.response().status == 413
+                connection.closed()
+    assert not gate.runs
+
+
+@pytest.mark.parametrize("max_body", [1000, 100_000])
+def test_a_chunked_body_is_refused_as_soon_as_it_is_too_long(serve: Serve, max_body: int) -> None:
+    gate = Gate()
+    gate.opened.set()
+    with serve(gate, max_body=max_body) as server:
+        with Connection(server.address) as connection:
+            connection.send(build_chunked([bytes(max_body)]))
+            assert connection.response().status == 200
+        with Connection(server.address) as connection:
+            connection.send(build_chunked([bytes(max_body), b"x"])[:-5])
+            assert connection.response().status == 413
+            # What is sent before the refusal is read is swallowed: no reset takes the response away.
+            assert connection.rest() == b""
+    assert len(gate.runs) == 1
+
+
+def test_a_refusal_can_be_read_after_sending_all_of_a_body_that_nobody_wants(serve: Serve) -> None:
+    body = bytes(3 * MIB)
+    with serve(hello, max_body=1000) as server, Connection(server.address) as connection:
+        connection.send(build(method="POST", body=body))
+        assert connection.response().status == 413
+        assert connection.rest() == b""
+        assert fetch(server.address).status == 200

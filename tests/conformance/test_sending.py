@@ -1,0 +1,291 @@
+"""Responses of every size to readers of every speed, through memory, disk and back-pressure."""
+
+import hashlib
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from wsgiref.types import StartResponse
+
+import pytest
+from tests.client import Connection, CutError, build, fetch
+from tests.conftest import Serve
+from tests.wsgi import TEXT, Environ, pattern, until, wait
+
+KIB, MIB = 1 << 10, 1 << 20
+SMALL_WINDOW = 16 * KIB  # of a reader's socket: what it does not read stays with the server
+PIECE = 64 * KIB
+
+
+def bodies(size: int) -> Iterator[bytes]:
+    """Yield the pattern of that size in pieces."""
+    data = pattern(size)
+    for at in range(0, size, PIECE):
+        yield data[at : at + PIECE]
+
+
+class Maker:
+    """An application that makes a response of the size its path names, and tells when it has made it."""
+
+    def __init__(self, *, pieces: bool = True) -> None:
+        self.pieces = pieces
+        self.made = 0
+        self.ended = threading.Event()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer with the pattern, in pieces or as a whole."""
+        size = int(environ["PATH_INFO"][1:])
+        if self.pieces:
+            start_response("200 OK", [*TEXT])
+            return self.iterate(size)
+        start_response("200 OK", [*TEXT])
+        return [pattern(size)]
+
+    def iterate(self, size: int) -> Iterator[bytes]:
+        try:
+            for piece in bodies(size):
+                self.made += len(piece)
+                yield piece
+        finally:
+            self.ended.set()
+
+
+def reader(address: tuple[str, int]) -> Connection:
+    """Connect with so small a window that a reader who does not read is soon felt."""
+    connection = Connection.__new__(Connection)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
+    sock.settimeout(15)
+    sock.connect(address)
+    connection.socket = sock
+    connection._received = b""
+    return connection
+
+
+@pytest.mark.parametrize("pieces", [False, True], ids=["whole", "pieces"])
+@pytest.mark.parametrize("size", [10, PIECE - 1, PIECE, PIECE + 1, MIB, 50 * MIB])
+def test_responses_of_every_size(serve: Serve, size: int, pieces: bool) -> None:
+    with serve(Maker(pieces=pieces)) as server, Connection(server.address) as connection:
+        for _ in range(2):
+            connection.send(build(f"/{size}"))
+            response = connection.response()
+            assert len(response.body) == size
+            assert hashlib.md5(response.body).digest() == hashlib.md5(pattern(size)).digest()
+
+
+def test_a_worker_is_free_before_its_response_is_read(serve: Serve) -> None:
+    app = Maker()
+    with serve(app, threads=1) as server, reader(server.address) as slow:
+        slow.send(build(f"/{20 * MIB}"))
+        wait(app.ended)  # not a byte was read
+        until(lambda: server.statistics()["spooled"] > 10 * MIB)
+        assert fetch(server.address, "/10").body == pattern(10), "the only worker serves others"
+        assert slow.response().body == pattern(20 * MIB)
+        until(lambda: server.statistics()["spooled"] == 0)
+
+
+def test_a_file_is_sent_to_a_slow_reader_without_holding_a_worker(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    data = pattern(30 * MIB)
+    path.write_bytes(data)
+    closed = threading.Event()
+
+    class Closing:
+        def __init__(self) -> None:
+            self.file = path.open("rb")
+            self.read, self.fileno, self.tell = self.file.read, self.file.fileno, self.file.tell
+
+        def close(self) -> None:
+            self.file.close()
+            closed.set()
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [*TEXT, ("Content-Length", str(len(data)))])
+        if environ["PATH_INFO"] == "/small":
+            return [data]
+        sent: Iterable[bytes] = environ["wsgi.file_wrapper"](Closing())
+        return sent
+
+    with serve(app, threads=1) as server, reader(server.address) as slow:
+        slow.send(build("/") + build("/"))
+        wait(closed)
+        assert server.statistics()["running"] <= 1
+        assert fetch(server.address, method="HEAD").status == 200
+        assert slow.response().body == data
+        assert slow.response().body == data
+        assert server.statistics()["spooled"] == 0, "a file needs no room of the server's"
+
+
+def test_a_file_that_becomes_shorter_is_cut(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(30 * MIB))
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [*TEXT])
+        sent: Iterable[bytes] = environ["wsgi.file_wrapper"](path.open("rb"))
+        return sent
+
+    with serve(app) as server, reader(server.address) as slow:
+        slow.send(build())
+        assert slow.head().one("Content-Length") == str(30 * MIB)
+        os.truncate(path, 0)
+        assert len(slow.cut()) < 30 * MIB
+
+
+# --- back-pressure --------------------------------------------------------------------------------
+
+# The first leaves hardly any room; in the second and the third a single piece is larger than all of it.
+BUDGETS = [
+    pytest.param({"spool_memory": MIB, "spool_disk": MIB}, id="some"),
+    pytest.param({"spool_memory": 8 * KIB, "spool_disk": 8 * KIB}, id="tiny"),
+    pytest.param({"spool_memory": 0, "spool_disk": 0}, id="none"),
+]
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_a_worker_waits_for_its_client_when_the_spool_is_full(serve: Serve, budget: dict[str, int]) -> None:
+    app, size = Maker(), 40 * MIB
+    with serve(app, threads=1, **budget) as server, reader(server.address) as slow:
+        slow.send(build(f"/{size}"))
+        head = slow.head()
+        before = -1
+        while before != app.made:  # until it makes no more: the sockets and the spool are full
+            before = app.made
+            assert not app.ended.wait(0.1), "it did not wait"
+        assert head.status == 200
+        parts = []
+        while part := slow.chunk():
+            parts.append(part)
+        assert b"".join(parts) == pattern(size)
+        wait(app.ended)
+        assert fetch(server.address, "/10").body == pattern(10)
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("size", [100 * KIB, 400 * KIB, 6 * MIB])
+def test_a_whole_response_larger_than_the_spool_arrives(
+    serve: Serve, budget: dict[str, int], size: int
+) -> None:
+    with serve(Maker(pieces=False), threads=1, **budget) as server, reader(server.address) as slow:
+        slow.send(build(f"/{size}"))
+        assert slow.response().body == pattern(size)
+
+
+def test_waiting_for_room_does_not_hold_the_gil(serve: Serve) -> None:
+    """Chunks small enough to be sent with the GIL held, and no room for them anywhere."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [*TEXT])
+        return (bytes(60 * KIB) for _ in range(400))
+
+    with serve(app, threads=1, spool_memory=0, spool_disk=0) as server, reader(server.address) as slow:
+        slow.send(build())
+        slow.head()
+        total = 0
+        while chunk := slow.chunk():  # this thread needs the GIL to read
+            total += len(chunk)
+        assert total == 400 * 60 * KIB
+
+
+def test_a_client_that_goes_away_frees_the_worker_that_waits_for_it(serve: Serve) -> None:
+    app = Maker()
+    with serve(app, threads=1, spool_memory=MIB, spool_disk=MIB) as server:
+        with reader(server.address) as slow:
+            slow.send(build(f"/{40 * MIB}"))
+            slow.head()
+            slow.reset()
+        wait(app.ended)
+        assert app.made < 40 * MIB
+        assert fetch(server.address, "/10").body == pattern(10)
+        until(lambda: server.statistics()["spooled"] == 0)
+
+
+def test_the_write_timeout_frees_the_worker_that_waits(serve: Serve) -> None:
+    app = Maker()
+    with (
+        serve(app, threads=1, spool_memory=MIB, spool_disk=MIB, write_timeout=0.3) as server,
+        reader(server.address) as slow,
+    ):
+        slow.send(build(f"/{40 * MIB}"))
+        wait(app.ended)
+        assert app.made < 40 * MIB
+        assert fetch(server.address, "/10").body == pattern(10)
+        assert len(slow.cut()) < 40 * MIB
+
+
+def test_a_slow_application_is_no_stalled_reader(serve: Serve) -> None:
+    go_on = threading.Event()
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [*TEXT])
+        yield pattern(8 * MIB)
+        wait(go_on)
+        yield b"end"
+
+    with serve(app, write_timeout=0.2) as server, reader(server.address) as slow:
+        slow.send(build())
+        slow.head()
+        assert slow.chunk() == pattern(8 * MIB)
+        assert not go_on.wait(0.5), "longer than the write timeout, and then the application goes on"
+        go_on.set()
+        assert slow.chunk() == b"end"
+        assert slow.chunk() == b""
+
+
+# --- the spool's directory ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def short_lived() -> Iterator[Path]:
+    """Return a directory that a test may remove."""
+    path = Path(tempfile.mkdtemp(prefix="halfsync-test-"))
+    yield path
+    if path.exists():
+        path.rmdir()
+
+
+def test_spool_files_have_no_names(serve: Serve, short_lived: Path) -> None:
+    app = Maker()
+    with serve(app, temp_dir=str(short_lived)) as server, reader(server.address) as slow:
+        slow.send(build(f"/{20 * MIB}"))
+        wait(app.ended)
+        upload = Connection(server.address)
+        with upload:
+            upload.send(build("/10", method="POST", body=bytes(MIB))[:-1])
+            until(lambda: server.statistics()["spooled"] > 10 * MIB)
+            assert list(short_lived.iterdir()) == []
+
+
+def test_a_body_that_the_disk_does_not_take_is_answered_503(serve: Serve, short_lived: Path) -> None:
+    with serve(Maker(), temp_dir=str(short_lived)) as server:
+        short_lived.rmdir()
+        for body in (bytes(100 * KIB), bytes(3 * MIB)):
+            response = fetch(server.address, "/10", method="POST", body=body)
+            assert response.status == 503
+            assert response.one("Retry-After")
+        assert fetch(server.address, "/10", method="POST", body=b"small").status == 200
+        assert server.statistics()["spooled"] == 0
+
+
+def test_a_body_past_the_budget_is_answered_503(serve: Serve) -> None:
+    with serve(Maker(), spool_disk=MIB) as server:
+        assert fetch(server.address, "/10", method="POST", body=bytes(2 * MIB)).status == 503
+        assert fetch(server.address, "/10", method="POST", body=bytes(MIB - 1)).status == 200
+        until(lambda: server.statistics()["spooled"] == 0)
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+def test_a_response_that_the_disk_does_not_take_never_looks_complete(
+    serve: Serve, short_lived: Path, version: str
+) -> None:
+    app = Maker()
+    with serve(app, temp_dir=str(short_lived)) as server, reader(server.address) as slow:
+        short_lived.rmdir()
+        slow.send(build(f"/{20 * MIB}", version=version))
+        wait(app.ended)
+        # To HTTP/1.0 the end of the connection ends the body: only a reset shows that this is not it.
+        with pytest.raises((CutError, ConnectionResetError)):
+            slow.response()
+        assert fetch(server.address, "/10").body == pattern(10)
