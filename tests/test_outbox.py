@@ -146,7 +146,7 @@ def test_the_end_is_told_after_everything_is_sent(make: Make, end: int, keep_ali
     assert outbox.next() == (MEMORY, b"last")
     outbox.sent(4)
     assert outbox.next() == (ENDED, None)
-    assert (outbox.end, outbox.keep_alive) == (end, keep_alive)
+    assert outbox.ending == (end, keep_alive)
     assert outbox.abandon()  # the exchange comes back with it
     assert not outbox.abandon()  # once
 

@@ -7,6 +7,9 @@ cdef enum:
 # The Date field's value, for now, in DATE_BYTES of the calling thread's own; good until its next call.
 cdef const char *date_now() noexcept nogil
 
+# The same for any second since 1970, terminated, into `size` bytes: more than DATE_BYTES.
+cdef void write_date(long second, char *out, size_t size) noexcept nogil
+
 # The reason phrase registered for a status, or "".
 cdef const char *reason_phrase(int status) noexcept nogil
 

@@ -9,18 +9,22 @@ cdef extern from *:
     static _Thread_local time_t hs_date_second = -1;
     static _Thread_local char hs_date[80];
 
-    /* The date changes once a second: each thread writes it then, and reads its own copy until the next. */
-    static const char *hs_date_now(void) {
+    static void hs_date_of(time_t second, char *out, size_t size) {
         static const char days[] = "SunMonTueWedThuFriSat";
         static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-        struct timespec now;
         struct tm utc;
+        gmtime_r(&second, &utc);
+        snprintf(out, size, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
+            days + 3 * utc.tm_wday, utc.tm_mday, months + 3 * utc.tm_mon, 1900 + utc.tm_year,
+            utc.tm_hour, utc.tm_min, utc.tm_sec);
+    }
+
+    /* The date changes once a second: each thread writes it then, and reads its own copy until the next. */
+    static const char *hs_date_now(void) {
+        struct timespec now;
         clock_gettime(CLOCK_REALTIME_COARSE, &now);
         if (now.tv_sec != hs_date_second) {
-            gmtime_r(&now.tv_sec, &utc);
-            snprintf(hs_date, sizeof(hs_date), "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
-                days + 3 * utc.tm_wday, utc.tm_mday, months + 3 * utc.tm_mon, 1900 + utc.tm_year,
-                utc.tm_hour, utc.tm_min, utc.tm_sec);
+            hs_date_of(now.tv_sec, hs_date, sizeof(hs_date));
             hs_date_second = now.tv_sec;
         }
         return hs_date;
@@ -69,11 +73,16 @@ cdef extern from *:
     }
     """
     const char *hs_date_now() nogil
+    void hs_date_of(long second, char *out, size_t size) nogil
     const char *hs_reason_phrase(int status) nogil
 
 
 cdef const char *date_now() noexcept nogil:
     return hs_date_now()
+
+
+cdef void write_date(long second, char *out, size_t size) noexcept nogil:
+    hs_date_of(second, out, size)
 
 
 cdef const char *reason_phrase(int status) noexcept nogil:

@@ -17,7 +17,9 @@ from halfsync.exchange cimport (
     exchange_room, pool_destroy, pool_get, pool_init, pool_put,
 )
 from halfsync.exchange cimport Exchange as NativeExchange
-from halfsync.http.response cimport REFUSAL_BYTES, date_now, reason_phrase, write_refusal
+from halfsync.http.response cimport (
+    DATE_BYTES, REFUSAL_BYTES, date_now, reason_phrase, write_date, write_refusal,
+)
 from halfsync.native.sync cimport load_llong, load_uint, monotonic_ns
 from halfsync.outbox cimport (
     PIECE_BYTES, TURN_FILE, TURN_MEMORY, Segment, outbox_abandon, outbox_append, outbox_append_file, outbox_finish,
@@ -414,16 +416,18 @@ cdef class Outbox:
         return self.native.spooled
 
     @property
-    def end(self):
-        return self.native.end
-
-    @property
-    def keep_alive(self):
-        return bool(self.native.keep_alive)
+    def ending(self):
+        return self.native.end, bool(self.native.keep_alive)
 
 
 def date():
     return date_now().decode()
+
+
+def date_of(long second):
+    cdef char out[DATE_BYTES + 1]
+    write_date(second, out, sizeof(out))
+    return out.decode()
 
 
 def reason(int status):

@@ -112,18 +112,20 @@ cdef class Input:
 
     def read(self, size=-1):
         """Return up to `size` bytes; all that is left when size is negative or None."""
-        return self.take(-1 if size is None else size)
+        cdef Py_ssize_t most = -1 if size is None else size  # this type is one that floats are not taken for
+        return self.take(most)
 
     def readline(self, size=-1):
         """Return the next line, with its end where it has one; at most `size` bytes of it."""
-        return self.take_line(-1 if size is None else size)
+        cdef Py_ssize_t most = -1 if size is None else size
+        return self.take_line(most)
 
     def readlines(self, hint=-1):
         """Return the lines that are left; with a hint above 0, whole lines until that many bytes are reached."""
-        cdef int64_t most = -1 if hint is None or hint <= 0 else hint
+        cdef Py_ssize_t most = -1 if hint is None else hint
         cdef int64_t total = 0
         cdef list lines = []
-        while most < 0 or total < most:
+        while most <= 0 or total < most:
             line = self.take_line(-1)
             if not line:
                 break

@@ -1,0 +1,188 @@
+"""`wsgi.input` against io.BytesIO, with the body in memory and on disk; and the file wrapper."""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from halfsync.native import testing
+from halfsync.native.checks import counts
+from halfsync.wsgi.body import FileWrapper, Input
+from tests.wsgi import pattern
+
+PLENTY = 1 << 30
+WINDOW = 64 * 1024  # of a body on disk, held while it is read by line
+
+Make = Callable[[bytes, str], Input]
+
+
+class Bodies:
+    """Makes inputs over bodies in each place that they can lie in."""
+
+    def __init__(self, folder: Path) -> None:
+        self._store = testing.Store(os.fsencode(folder), PLENTY)
+        self._made: list[testing.Exchange] = []
+
+    def make(self, body: bytes, place: str) -> Input:
+        exchange = testing.Exchange(
+            self._store, max_body=PLENTY, body_memory=0 if place == "disk" else PLENTY
+        )
+        self._made.append(exchange)
+        head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body)
+        wire = head + body
+        size = len(wire) if place == "data" else len(head)
+        while wire:
+            taken, result = exchange.receive(wire[:size])
+            assert result >= 0
+            wire, size = wire[taken:], len(wire)
+        assert exchange.ready
+        assert exchange.place == (place if body else "")
+        return exchange.input()
+
+    def close(self) -> None:
+        for exchange in self._made:
+            exchange.close()
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Return a function that makes an input over a body in a place."""
+    bodies = Bodies(tmp_path)
+    yield bodies.make
+    bodies.close()
+
+
+LINES = st.lists(st.sampled_from([b"", b"x", b"\r", b"line", b"y" * 300, b"\0"]), max_size=30).map(b"\n".join)
+LONG_LINES = st.lists(
+    st.sampled_from([b"a", b"b" * (WINDOW - 1), b"c" * WINDOW, b"d" * (2 * WINDOW + 1)]), max_size=4
+)
+BODIES = LINES | LONG_LINES.map(b"\n".join) | st.binary(max_size=100)
+SIZES = st.sampled_from([None, -1, -7, 0, 1, 2, 10, 299, WINDOW - 1, WINDOW, WINDOW + 1, 1 << 40, 2**63 - 1])
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["read", "readline", "readlines", "next", "for"]), SIZES), max_size=12
+)
+
+
+def step(stream: Any, method: str, size: int | None) -> object:
+    """Do one thing with a stream and return what came of it."""
+    if method == "next":
+        return next(stream, b"")
+    if method == "for":
+        return [line for line, _ in zip(stream, range(2), strict=False)]
+    return getattr(stream, method)(size)
+
+
+@settings(max_examples=150, deadline=None)
+@given(body=BODIES, steps=STEPS, place=st.sampled_from(["data", "memory", "disk"]))
+@example(body=b"one\ntwo", steps=[("readlines", 3), ("readline", 2), ("read", -1)], place="disk")
+def test_it_reads_as_a_bytes_io_does(
+    body: bytes, steps: list[tuple[str, int | None]], place: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if place == "data":
+        body = body[:3000]  # what fits behind its head
+    bodies = Bodies(tmp_path_factory.getbasetemp())
+    try:
+        ours, oracle = bodies.make(body, place), io.BytesIO(body)
+        for method, size in [*steps, ("read", None), ("read", 1), ("readline", -1)]:
+            assert step(ours, method, size) == step(oracle, method, size)
+        assert list(ours) == []
+    finally:
+        bodies.close()
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_the_defaults_are_those_of_a_bytes_io(make: Make, place: str) -> None:
+    data = b"one\ntwo\nthree\nfour"
+    ours = make(data, place)
+    assert ours.readline() == b"one\n"
+    assert next(ours) == b"two\n"
+    assert ours.readlines() == [b"three\n", b"four"]
+    assert make(data, place).read() == data
+    assert list(make(data, place)) == data.splitlines(keepends=True)
+    with pytest.raises(StopIteration):
+        next(ours)
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+@pytest.mark.parametrize("wrong", ["1", 1.0, 2**63, b"", []])
+def test_a_size_that_is_none_is_refused(make: Make, place: str, wrong: Any) -> None:
+    ours, oracle = make(b"body", place), io.BytesIO(b"body")
+    for method in ("read", "readline", "readlines"):
+        with pytest.raises((TypeError, OverflowError)) as expected:
+            getattr(oracle, method)(wrong)
+        with pytest.raises(expected.type):
+            getattr(ours, method)(wrong)
+    assert ours.read() == b"body"
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_closing_does_nothing(make: Make, place: str) -> None:
+    ours = make(b"body", place)
+    ours.close()
+    assert ours.read() == b"body"
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_after_its_request_a_body_is_empty(tmp_path: Path, place: str) -> None:
+    before = counts()["buffer"]
+    bodies = Bodies(tmp_path)
+    ours = bodies.make(pattern(3 * WINDOW), place)
+    ours.readline()
+    bodies.close()
+    assert (ours.read(), ours.readline(), ours.readlines(), list(ours)) == (b"", b"", [], [])
+    assert counts()["buffer"] == before
+
+
+def test_an_input_of_its_own_is_empty() -> None:
+    assert Input().read() == b""
+    assert list(Input()) == []
+
+
+def test_a_body_on_disk_is_read_in_windows_of_bounded_memory(make: Make) -> None:
+    before = counts()["buffer"]
+    data = b"".join(b"%d\n" % number for number in range(100_000))
+    ours = make(data, "disk")
+    assert b"".join(ours) == data
+    assert counts()["buffer"] == before + 1
+
+
+class Source:
+    """Something like a file that counts what is asked of it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+        self.sizes: list[int] = []
+        self.closes = 0
+
+    def read(self, size: int, /) -> bytes:
+        self.sizes.append(size)
+        return self._data.read(size)
+
+    def close(self) -> None:
+        self.closes += 1
+
+
+def test_a_file_wrapper_reads_in_blocks_and_closes_its_file() -> None:
+    source = Source(b"0123456789")
+    wrapper = FileWrapper(source, 4)
+    assert list(wrapper) == [b"0123", b"4567", b"89"]
+    assert source.sizes == [4] * 4
+    assert wrapper.filelike is source
+    wrapper.close()
+    assert source.closes == 1
+    assert FileWrapper(source).block_size == 65536
+
+
+def test_a_file_wrapper_over_what_cannot_be_closed() -> None:
+    class Bare:
+        def read(self, size: int, /) -> bytes:
+            return b""
+
+    wrapper = FileWrapper(Bare())
+    assert list(wrapper) == []
+    wrapper.close()
