@@ -6,6 +6,9 @@ from halfsync.exchange cimport Exchange
 from halfsync.native.sync cimport atomic_uint, pthread_cond_t, pthread_mutex_t
 from halfsync.spool cimport SpoolFile, Store
 
+cdef enum:
+    PIECE_BYTES = 256 * 1024  # appended at once, at most: a piece waits for its room on its own
+
 cdef enum SegmentKind:
     SEGMENT_MEMORY            # the bytes follow the segment itself
     SEGMENT_SPOOLED           # a range of the outbox's spool file
@@ -56,6 +59,7 @@ cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexc
 cdef void outbox_release(Outbox *outbox) noexcept nogil
 
 # The worker's side. Each may wait for room, without the GIL. Returns 1 when the engine must be told, 0, or -1: gone.
+# The engine must be told before the next call: that may wait for room which only the engine makes.
 cdef int outbox_append(Outbox *outbox, const char *data, int64_t length) noexcept nogil
 cdef int outbox_append_file(Outbox *outbox, int fd, int64_t offset, int64_t length) noexcept nogil
 cdef int outbox_finish(Outbox *outbox, int end, bint keep_alive, Exchange *exchange) noexcept nogil

@@ -17,7 +17,6 @@ from halfsync.native.sync cimport (
 from halfsync.spool cimport spool_append, spool_close, spool_init, spool_reserve
 
 cdef enum:
-    PIECE_BYTES = 256 * 1024  # appended at once: a piece waits for its room on its own
     VECTORS_MAX = 16  # memory segments offered to one send
 
 
@@ -104,26 +103,11 @@ cdef int link(Outbox *outbox, Segment *segment) noexcept nogil:
 
 
 cdef int outbox_append(Outbox *outbox, const char *data, int64_t length) noexcept nogil:
-    """Append bytes: to memory, else to the spool file, else wait for room."""
-    cdef int64_t piece
-    cdef int told = 0
-    cdef int result
-    while length > 0:
-        piece = min(length, <int64_t> PIECE_BYTES)
-        result = append_piece(outbox, data, piece)
-        if result < 0:
-            return -1
-        told |= result
-        data += piece
-        length -= piece
-    return told
-
-
-cdef int append_piece(Outbox *outbox, const char *data, int64_t length) noexcept nogil:
-    """Append at most PIECE_BYTES. Returns as outbox_append."""
+    """Append at most PIECE_BYTES: to memory, else to the spool file, else wait for room."""
     cdef Segment *segment
     cdef int result
     cdef bint memory = False
+    check(length <= PIECE_BYTES, "more than a piece is appended at once")
     pthread_mutex_lock(&outbox.lock)
     while True:
         if outbox.gone:

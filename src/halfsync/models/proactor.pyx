@@ -25,8 +25,8 @@ from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns, store_uint
 from halfsync.outbox cimport (
-    OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, outbox_append, outbox_append_file, outbox_finish, outbox_open,
-    outbox_release,
+    OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, PIECE_BYTES, outbox_append, outbox_append_file, outbox_finish,
+    outbox_open, outbox_release,
 )
 from halfsync.request_queue cimport queue_length
 from halfsync.spool cimport store_init
@@ -104,6 +104,22 @@ cdef int hand_over(ProactorSink *self) noexcept nogil:
     return 0
 
 
+cdef int append(ProactorSink *self, const char *data, int64_t length) noexcept nogil:
+    """Append piece by piece, and tell the engine of each before the next may wait for room. Returns 0, or -1: gone."""
+    cdef int64_t piece
+    cdef int result
+    while length > 0:
+        piece = min(length, <int64_t> PIECE_BYTES)
+        result = outbox_append(self.outbox, data, piece)
+        if result < 0:
+            return -1
+        if result > 0:
+            engine_announce(self.engine, self.outbox)
+        data += piece
+        length -= piece
+    return 0
+
+
 cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
     """Send, or hand over and append. Returns 0, or -1: the client is gone."""
     cdef ProactorSink *self = <ProactorSink *> sink
@@ -118,14 +134,9 @@ cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
             self.gone = True
             return -1
     for position in range(count):
-        if vectors[position].iov_len == 0:
-            continue
-        result = outbox_append(self.outbox, <const char *> vectors[position].iov_base, vectors[position].iov_len)
-        if result < 0:
+        if append(self, <const char *> vectors[position].iov_base, vectors[position].iov_len) < 0:
             self.gone = True
             return -1
-        if result > 0:
-            engine_announce(self.engine, self.outbox)
     return 0
 
 
@@ -139,13 +150,13 @@ cdef int sink_send_file(
         close(fd)
         self.gone = True
         return -1
-    result = outbox_append(self.outbox, head, head_length)
-    if result >= 0 and length > 0:
-        result |= outbox_append_file(self.outbox, fd, offset, length)
+    result = append(self, head, head_length)
+    if result == 0 and length > 0:
+        result = outbox_append_file(self.outbox, fd, offset, length)
+        if result > 0:
+            engine_announce(self.engine, self.outbox)
     else:
         close(fd)
-    if result > 0:
-        engine_announce(self.engine, self.outbox)
     self.gone = result < 0
     return result if result < 0 else 0
 
