@@ -28,3 +28,13 @@ def test_engine_is_told_of_a_piece_before_the_next_waits_for_room(serve: Serve) 
             with Connection(server.address) as client:
                 client.send(build())
                 assert client.response().body == BODY
+
+
+@pytest.mark.parametrize("memory", [0, 1000, 64 * 1024])
+def test_piece_larger_than_the_memory_limit_is_taken_once_nothing_else_is_left(
+    serve: Serve, memory: int
+) -> None:
+    with serve(whole, spool_disk=0, spool_memory=memory, write_timeout=5.0) as server:
+        with Connection(server.address) as client:
+            client.send(build())
+            assert client.response().body == BODY

@@ -121,6 +121,10 @@ cdef int outbox_append(Outbox *outbox, const char *data, int64_t length) noexcep
             spool_close(&outbox.spool)  # all of it was sent: its place on the disk is free again
         if spool_reserve(&outbox.spool, length) == 0:
             break
+        if outbox.first == NULL:  # nothing is left that the engine could send to make room: take this piece
+            memory = True
+            outbox.memory += length
+            break
         pthread_cond_wait(&outbox.room, &outbox.lock)
     pthread_mutex_unlock(&outbox.lock)
 
