@@ -211,6 +211,7 @@ cdef class RequestWorkers(WorkerThreads):
         sink.sink.send = sink_send
         sink.sink.send_file = sink_send_file
         sink.sink.waits = False
+        sink.sink.at_once = self.engine.spool_memory  # an outbox takes so much without touching the disk
         sink.sink.stays = exchange.head.keep_alive and self.keep_alive and not engine_is_draining(self.engine)
         sink.engine = self.engine
         sink.connection = connection

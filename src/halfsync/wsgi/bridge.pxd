@@ -7,13 +7,14 @@ from halfsync.wsgi.environ cimport EnvironFactory, Origin
 
 
 # Where a response goes. Each model supplies one for each request; its functions are called by the thread that runs the
-# request, without the GIL where `waits` is set. They return 0, or -1 when the client is gone.
+# request, without the GIL where they may wait. They return 0, or -1 when the client is gone.
 ctypedef struct Sink:
     int (*send)(Sink *sink, iovec *vectors, int count) noexcept nogil
     # Takes the descriptor over, whatever it returns.
     int (*send_file)(Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset,
                      int64_t length) noexcept nogil
-    bint waits                # sending may block or take long
+    bint waits                # sending may block or take long, however little it is
+    int64_t at_once           # bytes of one send that never wait, unless waits is set
     bint stays                # the connection may serve another request; cleared for Connection: close
 
 # How a turn ended.
@@ -59,7 +60,7 @@ cdef class Response:
     cdef int answer_list(self, object chunks) except -1
     cdef int answer_file(self, FileWrapper wrapper) except -1
     cdef int send_body(self, bytes data, int64_t whole) except -1
-    cdef int transmit(self, iovec *vectors, int count, int64_t total) except -1
+    cdef int transmit(self, iovec *vectors, int count) except -1
     cdef int finish(self) except -1
     cdef int fail(self) except -1
     cdef void close(self) noexcept

@@ -423,13 +423,16 @@ cdef class Response:
             vectors[count].iov_len = length
             count += 2 if self.chunked else 1
         if count > 0:
-            self.transmit(vectors, count, length)
+            self.transmit(vectors, count)
         return 0
 
-    cdef int transmit(self, iovec *vectors, int count, int64_t total) except -1:
-        """Give bytes to the sink; without the GIL where that may take long."""
-        cdef int result
-        if self.sink.waits or total > GIL_KEPT_BYTES:
+    cdef int transmit(self, iovec *vectors, int count) except -1:
+        """Give bytes to the sink; without the GIL where that may wait or take long."""
+        cdef int64_t total = 0
+        cdef int position, result
+        for position in range(count):
+            total += vectors[position].iov_len
+        if self.sink.waits or total > GIL_KEPT_BYTES or total > self.sink.at_once:
             with nogil:
                 result = self.sink.send(self.sink, vectors, count)
         else:
@@ -446,11 +449,11 @@ cdef class Response:
             self.end_head(0)
             end.iov_base = self.head
             end.iov_len = self.head_length
-            self.transmit(&end, 1, 0)
+            self.transmit(&end, 1)
         elif self.chunked and not self.gone and not self.bodiless:
             end.iov_base = <char *> b"0\r\n\r\n"
             end.iov_len = 5
-            self.transmit(&end, 1, 0)
+            self.transmit(&end, 1)
         self.finished = True
         if self.gone:
             return TURN_CUT

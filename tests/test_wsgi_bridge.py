@@ -1,0 +1,47 @@
+"""The bridge where the client, or the application, does what it should not."""
+
+import contextlib
+import itertools
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from wsgiref.types import StartResponse
+
+import pytest
+from tests.client import Connection, build
+from tests.conftest import Serve
+from tests.wsgi import Environ, wait
+
+WRITE_TIMEOUT_S = 30.0
+
+
+def connect_slow(address: tuple[str, int]) -> socket.socket:
+    """Connect with a small receive buffer."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(15)
+    client.connect(address)
+    return client
+
+
+def test_worker_does_not_hold_the_gil_while_it_waits_for_room(serve: Serve) -> None:
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [])
+        return [bytes(60_000)]
+
+    with (
+        serve(app, spool_memory=0, spool_disk=0, write_timeout=WRITE_TIMEOUT_S, graceful_timeout=0) as server,
+        connect_slow(server.address) as stalled,
+        Connection(server.address) as other,
+    ):
+        stalled.sendall(build() * 200)  # far more answers than the sockets hold
+        begun = monotonic()
+        while server.statistics()["requests"] < 20 or not server.statistics()["running"]:
+            assert monotonic() - begun < WRITE_TIMEOUT_S / 2
+        for _ in range(20):
+            other.send(build())
+            assert len(other.response().body) == 60_000
+        assert monotonic() - begun < WRITE_TIMEOUT_S / 2
