@@ -38,3 +38,38 @@ def test_piece_larger_than_the_memory_limit_is_taken_once_nothing_else_is_left(
         with Connection(server.address) as client:
             client.send(build())
             assert client.response().body == BODY
+
+
+def connect_slow(address: tuple[str, int]) -> socket.socket:
+    """Connect with a small receive buffer."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(15)
+    client.connect(address)
+    return client
+
+
+@pytest.mark.skipif(not checks.enabled(), reason="only the checks build counts segments")
+def test_small_pieces_cost_no_more_memory_than_the_limit(serve: Serve) -> None:
+    made, read = threading.Event(), threading.Event()
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield bytes(8 * MIB)  # more than a socket takes
+        for number in range(50_000):
+            yield b"%05d" % number
+        made.set()
+        wait(read)
+
+    with serve(app, spool_memory=64 * 1024) as server, connect_slow(server.address) as client:
+        client.sendall(build())
+        wait(made)
+        # Of 150000. A segment in memory is counted with what it costs by itself, and neighbours on disk are one.
+        assert checks.counts()["segment"] < 4000
+        read.set()
+        tail = b""
+        while not tail.endswith(b"0\r\n\r\n"):
+            received = client.recv(MIB)
+            assert received, "the connection ended early"
+            tail = (tail + received)[-1000:]
+        assert tail.endswith(b"5\r\n49998\r\n5\r\n49999\r\n0\r\n\r\n")

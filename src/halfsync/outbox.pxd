@@ -46,7 +46,7 @@ ctypedef struct Outbox:
     pthread_cond_t room       # signalled when the engine has sent something, or the client is gone
     Segment *first
     Segment *last
-    int64_t memory            # bytes held in memory segments
+    int64_t memory            # bytes held in memory segments, and by them
     int64_t spooled           # bytes in the spool file not sent yet
     SpoolFile spool
     Exchange *exchange        # given over by the worker with the end

@@ -305,7 +305,8 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
         else:
             sent = poller_send_file(
                 &engine.poller, &connection.handle,
-                outbox.spool.fd if segment.kind == SEGMENT_SPOOLED else segment.fd, segment.offset, segment.length)
+                outbox.spool.fd if segment.kind == SEGMENT_SPOOLED else segment.fd, segment.offset,
+                vectors[0].iov_len)
         if sent == POLLER_LATER:
             return
         if sent < 0:

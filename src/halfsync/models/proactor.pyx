@@ -25,8 +25,8 @@ from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns, store_uint
 from halfsync.outbox cimport (
-    OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, PIECE_BYTES, outbox_append, outbox_append_file, outbox_finish,
-    outbox_open, outbox_release,
+    OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, PIECE_BYTES, Segment, outbox_append, outbox_append_file,
+    outbox_finish, outbox_open, outbox_release,
 )
 from halfsync.request_queue cimport queue_length
 from halfsync.spool cimport store_init
@@ -211,7 +211,8 @@ cdef class RequestWorkers(WorkerThreads):
         sink.sink.send = sink_send
         sink.sink.send_file = sink_send_file
         sink.sink.waits = False
-        sink.sink.at_once = self.engine.spool_memory  # an outbox takes so much without touching the disk
+        # An empty outbox takes so much without touching the disk: one send has four vectors at most.
+        sink.sink.at_once = self.engine.spool_memory - 4 * <int64_t> sizeof(Segment)
         sink.sink.stays = exchange.head.keep_alive and self.keep_alive and not engine_is_draining(self.engine)
         sink.engine = self.engine
         sink.connection = connection
