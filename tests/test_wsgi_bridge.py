@@ -45,3 +45,25 @@ def test_worker_does_not_hold_the_gil_while_it_waits_for_room(serve: Serve) -> N
             other.send(build())
             assert len(other.response().body) == 60_000
         assert monotonic() - begun < WRITE_TIMEOUT_S / 2
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "304 Not Modified"), ("GET", "204 No")])
+def test_body_without_end_is_not_asked_for_more_than_is_sent(serve: Serve, method: str, status: str) -> None:
+    closed = threading.Event()
+
+    def numbers() -> Iterator[bytes]:
+        try:
+            for number in itertools.count():
+                yield str(number).encode()
+        finally:
+            closed.set()
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response(status, [])
+        return numbers()
+
+    with serve(app, threads=1, graceful_timeout=1) as server, Connection(server.address) as client:
+        for _ in range(2):
+            client.send(build(method=method))
+            assert client.response(method).body == b""
+        wait(closed)

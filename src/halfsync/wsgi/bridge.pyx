@@ -424,6 +424,8 @@ cdef class Response:
             count += 2 if self.chunked else 1
         if count > 0:
             self.transmit(vectors, count)
+        if self.bodiless:
+            self.full = True  # nothing more will be sent, so a body without end must not be asked for more
         return 0
 
     cdef int transmit(self, iovec *vectors, int count) except -1:
