@@ -67,3 +67,21 @@ def test_body_without_end_is_not_asked_for_more_than_is_sent(serve: Serve, metho
             client.send(build(method=method))
             assert client.response(method).body == b""
         wait(closed)
+
+
+def test_response_cut_by_a_failing_disk_does_not_look_complete(serve: Serve, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        for _ in range(16):
+            yield bytes(1 << 20)
+
+    with serve(app, spool_memory=0, temp_dir=str(spool)) as server, connect_slow(server.address) as client:
+        shutil.rmtree(spool)
+        client.sendall(build(version="HTTP/1.0"))  # the end of the body is the end of the connection
+        with pytest.raises(ConnectionResetError):
+            while client.recv(1 << 20):
+                pass
+            pytest.fail("the response looks complete")

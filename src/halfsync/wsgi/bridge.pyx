@@ -457,8 +457,8 @@ cdef class Response:
             end.iov_len = 5
             self.transmit(&end, 1)
         self.finished = True
-        if self.gone:
-            return TURN_CUT
+        if self.gone:  # or memory or disk is short, and the client is still there
+            return TURN_CUT if self.chunked or self.promised >= 0 else TURN_RESET
         if self.promised > self.sent and not self.bodiless:
             warn("the application sent %d bytes, and its Content-Length is %d: cut", self.sent, self.promised)
             return TURN_CUT
