@@ -85,3 +85,27 @@ def test_response_cut_by_a_failing_disk_does_not_look_complete(serve: Serve, tmp
             while client.recv(1 << 20):
                 pass
             pytest.fail("the response looks complete")
+
+
+def test_write_is_for_the_thread_that_runs_the_application(serve: Serve) -> None:
+    raised: list[BaseException] = []
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        write = start_response("200 OK", [])
+
+        def elsewhere() -> None:
+            try:
+                write(b"other")
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the test shows it
+                raised.append(error)
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        write(b"own")
+        return []
+
+    with serve(app) as server, Connection(server.address) as client:
+        client.send(build())
+        assert client.response().body == b"own"
+    assert "another thread" in str(raised[0])

@@ -21,6 +21,7 @@ from halfsync.log import report_application_error, warn
 cdef extern from "Python.h":
     int PyUnicode_KIND(object text)
     void *PyUnicode_DATA(object text)
+    unsigned long PyThread_get_thread_ident()
 
 cdef extern from *:
     """
@@ -141,6 +142,7 @@ cdef class Bridge:
         response.bridge = self
         response.exchange = exchange
         response.sink = sink
+        response.thread = PyThread_get_thread_ident()
         response.promised = -1
         if exchange.body_length > 0:
             body = input_for(exchange)
@@ -192,9 +194,11 @@ cdef class Response:
         return self.write
 
     def write(self, data):
-        """Send a piece of the body at once."""
+        """Send a piece of the body at once. Sending is done without the GIL, so it is for the turn's own thread only."""
         if self.exchange == NULL:
             raise ApplicationError("write was called after the request had ended")
+        if self.thread != PyThread_get_thread_ident():
+            raise ApplicationError("write was called in another thread than the application")
         if type(data) is not bytes:
             raise ApplicationError(f"write takes bytes, not {type(data).__name__}")
         self.send_body(data, -1)
