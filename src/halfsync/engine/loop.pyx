@@ -235,11 +235,11 @@ cdef void begin_drain(Engine *engine) noexcept nogil:
             complete_accept(&engine.poller, &engine.listeners[position].handle)
             if engine.counters.accepted == accepted:
                 break
-    close_listeners(engine)
+    engine_unlisten(engine)
 
 
-cdef void close_listeners(Engine *engine) noexcept nogil:
-    """Close the engine's copies of the listening sockets."""
+cdef void engine_unlisten(Engine *engine) noexcept nogil:
+    """Close the engine's copies of the listening sockets. For the engine's thread, or while it does not run."""
     cdef int position
     for position in range(engine.listeners_count):
         close(engine.listeners[position].handle.fd)
@@ -271,6 +271,7 @@ cdef void *run(void *engine_) noexcept nogil:
         if engine.put_some:
             engine.put_some = False
             queue_wake(engine.queue)
+    engine_unlisten(engine)
     engine_sweep(engine)
     close(engine.done_fd)
     return NULL
@@ -368,7 +369,7 @@ cdef void engine_join(Engine *engine) noexcept nogil:
 cdef void engine_close(Engine *engine) noexcept nogil:
     """Free everything. The engine's thread must have ended, and no worker may use it any more."""
     engine_sweep(engine)
-    close_listeners(engine)
+    engine_unlisten(engine)
     connections_free(engine)
     engine.poller.close(&engine.poller)
     if engine.waker.fd >= 0:

@@ -19,7 +19,7 @@ from halfsync.engine.engine cimport (
     PHASE_LINGER, PHASE_SENDING, engine_announce, engine_is_draining, engine_release, engine_return,
 )
 from halfsync.engine.loop cimport (
-    engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start, engine_sweep,
+    engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start, engine_sweep, engine_unlisten,
 )
 from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.native.checks cimport check
@@ -312,7 +312,10 @@ cdef class Proactor:
 
     def close(self, timeout):
         """Stop, and end all threads. Returns False when workers are still in the application after `timeout` s."""
-        if not self.started or self.joined:
+        if not self.started:
+            engine_unlisten(self.engine)
+            return True
+        if self.joined:
             return True
         self.stop()
         if self.read_fd >= 0:
