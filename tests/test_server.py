@@ -43,3 +43,43 @@ def test_closed_server_listens_no_more(started: bool) -> None:
     assert server.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address, timeout=5)
+
+
+def test_server_is_started_only_once() -> None:
+    with halfsync.Server(hello, bind=LOOPBACK) as server:
+        with pytest.raises(RuntimeError, match="only once"):
+            server.start()
+        with Connection(server.address) as client:
+            client.send(build())
+            assert client.response().body == b"hello, you"
+
+
+def test_failed_start_leaves_no_thread_and_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = threading.active_count()
+
+    def no_pipe() -> tuple[int, int]:
+        raise OSError(24, "Too many open files")
+
+    server = halfsync.Server(hello, bind=LOOPBACK)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe", no_pipe)
+        with pytest.raises(OSError, match="Too many open files"), server:
+            pass
+    assert threading.active_count() == threads
+    begun: list[str] = []
+
+    def third_fails(thread: threading.Thread) -> None:
+        if len(begun) == 2:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread.name)
+        real_start(thread)
+
+    real_start = threading.Thread.start
+    server = halfsync.Server(hello, bind=LOOPBACK)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(threading.Thread, "start", third_fails)
+    with pytest.raises(RuntimeError, match="new thread"):
+        server.start()
+    assert threading.active_count() == threads
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    server.close()

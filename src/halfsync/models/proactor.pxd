@@ -19,5 +19,6 @@ cdef class Proactor:
     cdef Store *store
     cdef RequestWorkers workers
     cdef int read_fd          # a pipe's reading end: at its end the engine has ended
+    cdef bint spent           # a start was tried: there is no second
     cdef bint started
     cdef bint joined

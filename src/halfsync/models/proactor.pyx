@@ -287,14 +287,23 @@ cdef class Proactor:
         # else workers may still use it: it is left to the end of the process
 
     def start(self):
-        """Start the workers and then the engine."""
+        """Start the workers and then the engine. Once only, even when it fails."""
         cdef int result
-        self.workers.start()
+        if self.spent:
+            raise RuntimeError("a server is started only once: make another")
+        self.spent = True
         self.read_fd, self.engine.done_fd = os.pipe()
-        result = engine_start(self.engine)
-        if result < 0:
-            self.workers.close()
-            raise OSError(-result, os.strerror(-result))
+        try:
+            self.workers.start()
+            result = engine_start(self.engine)
+            if result < 0:
+                self.workers.close()
+                raise OSError(-result, os.strerror(-result))
+        except BaseException:
+            os.close(self.engine.done_fd)
+            os.close(self.read_fd)
+            self.read_fd = -1
+            raise
         self.started = True
 
     @property
@@ -313,6 +322,7 @@ cdef class Proactor:
     def close(self, timeout):
         """Stop, and end all threads. Returns False when workers are still in the application after `timeout` s."""
         if not self.started:
+            self.spent = True
             engine_unlisten(self.engine)
             return True
         if self.joined:
