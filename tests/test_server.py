@@ -83,3 +83,9 @@ def test_failed_start_leaves_no_thread_and_no_descriptor(monkeypatch: pytest.Mon
     assert threading.active_count() == threads
     assert len(os.listdir("/proc/self/fd")) == descriptors
     server.close()
+
+
+def test_wait_ends_though_a_child_holds_the_descriptors() -> None:
+    with halfsync.Server(hello, bind=LOOPBACK) as server, child():
+        server.drain()
+        assert server.wait(10)

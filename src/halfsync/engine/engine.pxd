@@ -114,7 +114,7 @@ ctypedef struct Engine:
     atomic_pointer announced  # Outbox list: there is more to send
     EngineCounters counters
     pthread_t thread
-    int done_fd               # a pipe's writing end; closed when the loop has ended
+    int done_fd               # a pipe's writing end; written to and closed when the loop has ended
 
 # The worker's side.
 cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil

@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
-from posix.unistd cimport close
+from posix.unistd cimport close, write
 
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.conversation cimport (
@@ -273,6 +273,7 @@ cdef void *run(void *engine_) noexcept nogil:
             queue_wake(engine.queue)
     engine_unlisten(engine)
     engine_sweep(engine)
+    write(engine.done_fd, b"e", 1)  # a byte, since a child of the application's may hold the writing end open too
     close(engine.done_fd)
     return NULL
 

@@ -18,7 +18,7 @@ cdef class Proactor:
     cdef Engine *engine
     cdef Store *store
     cdef RequestWorkers workers
-    cdef int read_fd          # a pipe's reading end: at its end the engine has ended
+    cdef int read_fd          # a pipe's reading end: readable when the engine has ended
     cdef bint spent           # a start was tried: there is no second
     cdef bint started
     cdef bint joined
