@@ -89,3 +89,19 @@ def test_wait_ends_though_a_child_holds_the_descriptors() -> None:
     with halfsync.Server(hello, bind=LOOPBACK) as server, child():
         server.drain()
         assert server.wait(10)
+
+
+def test_wait_with_descriptors_above_1023() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip("the limit on open files is too low")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    try:
+        with halfsync.Server(hello, bind=LOOPBACK) as server:
+            server.drain()
+            assert server.wait(10)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

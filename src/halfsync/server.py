@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -83,7 +84,7 @@ class Server:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until a drained server has answered everything. Returns False when `timeout` seconds were over first."""
         descriptor = self._model.done_fd
-        return descriptor < 0 or bool(select.select([descriptor], [], [], timeout)[0])
+        return descriptor < 0 or bool(readable([descriptor], timeout))
 
     def close(self, timeout: float = QUICK_S) -> bool:
         """Stop now: connections are closed, requests that wait are dropped, those under way have `timeout` seconds.
@@ -203,13 +204,21 @@ class Signals:
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             left = None if deadline is None else max(0.0, deadline - monotonic())
-            ready, _, _ = select.select([self._reader, done], [], [], left)
+            ready = readable([self._reader, done], left)
             if self._reader in ready:
                 number = os.read(self._reader, 1)[0]
                 if number in self.NUMBERS:
                     return number
             elif ready or (left is not None and left <= 0):
                 return None
+
+
+def readable(descriptors: list[int], timeout: float | None) -> list[int]:
+    """Wait until some can be read, at most `timeout` seconds, and return those. They may be above 1023."""
+    poller = select.poll()
+    for descriptor in descriptors:
+        poller.register(descriptor, select.POLLIN)
+    return [ready for ready, _ in poller.poll(None if timeout is None else math.ceil(timeout * 1000))]
 
 
 def set_up_logging(level: str) -> None:
