@@ -209,17 +209,23 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
 
 
-cdef int wait_ms(Engine *engine) noexcept nogil:
-    """Return how long the engine may wait: until a timer's slot comes, or something is announced. In ms."""
+cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
+    """Return how long the engine may wait: until a timer's slot comes, or something is announced. In ms.
+
+    command: the one that this turn obeys. What comes after the loop says that it sleeps will wake it.
+    """
     cdef int64_t wait = wheel_next(&engine.wheel, engine.now)
     if wait < 0 or wait > LONGEST_WAIT:
         wait = LONGEST_WAIT
     if engine.accept_again > engine.now:
         wait = min(wait, engine.accept_again - engine.now)
-    if load_uint(&engine.command) == COMMAND_DRAIN:
+    if command == COMMAND_DRAIN:
         wait = min(wait, DRAIN_WAIT)
     store_uint(&engine.sleeping, 1)
-    if load_pointer(&engine.returned) != NULL or load_pointer(&engine.announced) != NULL:
+    if (
+        load_pointer(&engine.returned) != NULL or load_pointer(&engine.announced) != NULL
+        or load_uint(&engine.command) != command
+    ):
         wait = 0
     return <int> ((wait + 999999) // 1000000)
 
@@ -263,7 +269,7 @@ cdef void *run(void *engine_) noexcept nogil:
                 break
         else:
             watch_listeners(engine)
-        engine.poller.turn(&engine.poller, wait_ms(engine))
+        engine.poller.turn(&engine.poller, wait_ms(engine, command))
         engine.counters.turns += 1
         take_returned(engine)
         take_announced(engine)
