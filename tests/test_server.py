@@ -105,3 +105,27 @@ def test_wait_with_descriptors_above_1023() -> None:
         for descriptor in held:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [5, 32 << 20], ids=["small", "large"])
+def test_response_that_comes_after_the_end_ends_its_connection(size: int) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        entered.set()
+        wait(go_on)
+        start_response("200 OK", [("Content-Length", str(size))])
+        return [bytes(size)]
+
+    server = halfsync.Server(app, bind=LOOPBACK, spool_disk=0)
+    server.start()
+    with Connection(server.address) as client:
+        client.send(build())
+        wait(entered)
+        assert not server.close(0.1)
+        go_on.set()
+        received = 0
+        while data := client.socket.recv(1 << 20):
+            received += len(data)
+        assert received > 0
+    assert server.close(10)

@@ -43,7 +43,7 @@ cdef extern from "<sys/socket.h>" nogil:
     struct msghdr:
         iovec *msg_iov
         size_t msg_iovlen
-    const int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR
+    const int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_RDWR, SHUT_WR
     ssize_t sendmsg(int fd, const msghdr *message, int flags)
     int shutdown(int fd, int how)
     void reset_on_close "hs_worker_reset_on_close" (int fd)
@@ -91,6 +91,8 @@ cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nog
 cdef int hand_over(ProactorSink *self) noexcept nogil:
     """Give the connection back to the engine with an outbox for the rest of the response. Returns 0, or -1."""
     cdef Connection *connection = self.connection
+    if load_uint(&self.engine.command) == COMMAND_STOP:
+        return -1  # it has ended, or is about to: nobody would send the rest or make room
     self.outbox = outbox_open(self.engine, self.engine.spool_memory, self.engine.store)
     if self.outbox == NULL:
         return -1
@@ -175,6 +177,12 @@ cdef void end_turn(ProactorSink *self, Exchange *exchange, int end, int64_t now)
             engine_announce(engine, self.outbox)
         outbox_release(self.outbox)
         return
+    if load_uint(&engine.command) == COMMAND_STOP:
+        # The engine has ended, or is about to. Whoever closes the server may not wait so long: tell the client here.
+        if end == TURN_RESET:
+            reset_on_close(connection.handle.fd)
+        shutdown(connection.handle.fd, SHUT_WR if end == TURN_COMPLETE else SHUT_RDWR)
+        end = TURN_CUT
     connection.requests += 1
     connection.since = now
     if end == TURN_COMPLETE and self.sink.stays:
