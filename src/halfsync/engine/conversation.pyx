@@ -120,6 +120,8 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     connection.phase = PHASE_TURN
     connection.exchange.framed_ns = connection.since = engine.now
     connection.probed = False
+    # The worker may release the connection without a word: its timer must not stand later than it may idle until.
+    wheel_set(&engine.wheel, &connection.timer, engine.now + max(engine.timeouts.keep_alive, SECOND))
     # What was left in the socket, or the client's end, has had its event: it will not come again.
     store_uint(
         &connection.owner,

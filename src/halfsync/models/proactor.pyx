@@ -163,7 +163,7 @@ cdef int sink_send_file(
     return result if result < 0 else 0
 
 
-cdef void end_turn(ProactorSink *self, Exchange *exchange, int end, int64_t now) noexcept nogil:
+cdef void end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept nogil:
     """Give everything back to the engine, as the response ended."""
     cdef Connection *connection = self.connection
     cdef Engine *engine = self.engine
@@ -184,7 +184,7 @@ cdef void end_turn(ProactorSink *self, Exchange *exchange, int end, int64_t now)
         shutdown(connection.handle.fd, SHUT_WR if end == TURN_COMPLETE else SHUT_RDWR)
         end = TURN_CUT
     connection.requests += 1
-    connection.since = now
+    connection.since = monotonic_ns()
     if end == TURN_COMPLETE and self.sink.stays:
         connection.phase = PHASE_IDLE
         if exchange_has_more(exchange):
@@ -231,12 +231,12 @@ cdef class RequestWorkers(WorkerThreads):
         origin.listener = connection.listener
         if sink.gone:
             self.dropped += 1
-            end_turn(&sink, exchange, TURN_CUT, now)
+            end_turn(&sink, exchange, TURN_CUT)
             return 0
         try:
             end = self.bridge.run(exchange, &origin, &sink.sink, (now - slot.put_ns) * 1e-9)
         finally:
-            end_turn(&sink, exchange, end, now)
+            end_turn(&sink, exchange, end)
         return 0
 
 

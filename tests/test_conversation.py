@@ -1,0 +1,42 @@
+"""Connections between requests and at their end."""
+
+import os
+import socket
+import threading
+import time
+from wsgiref.types import StartResponse
+
+import pytest
+from tests.client import Connection, build
+from tests.conftest import Serve
+from tests.wsgi import Environ, hello, wait
+
+MIB = 1 << 20
+
+
+@pytest.fixture(params=["epoll", "poll"])
+def poller(request: pytest.FixtureRequest) -> str:
+    """Return each poller in turn."""
+    return str(request.param)
+
+
+def test_idle_connection_is_closed_when_its_time_is_over_and_not_much_later(serve: Serve) -> None:
+    with serve(hello, keep_alive=1.0) as server, Connection(server.address) as client:
+        client.send(build())
+        client.response()
+        begun = time.monotonic()
+        assert client.socket.recv(1) == b""
+        assert 0.9 < time.monotonic() - begun < 5.0
+
+
+def test_idle_time_begins_with_the_end_of_the_response(serve: Serve) -> None:
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        time.sleep(2.2)  # longer than the connection may idle
+        return hello(environ, start_response)
+
+    with serve(app, keep_alive=2.0) as server, Connection(server.address) as client:
+        client.send(build())
+        client.response()
+        begun = time.monotonic()
+        assert client.socket.recv(1) == b""
+        assert 1.9 < time.monotonic() - begun < 5.0
