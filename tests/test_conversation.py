@@ -40,3 +40,29 @@ def test_idle_time_begins_with_the_end_of_the_response(serve: Serve) -> None:
         begun = time.monotonic()
         assert client.socket.recv(1) == b""
         assert 1.9 < time.monotonic() - begun < 5.0
+
+
+def test_last_response_arrives_whole_though_the_client_sent_more_than_was_read(serve: Serve) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    body = bytes(3 * MIB)
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        entered.set()
+        wait(go_on)
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    with serve(app) as server, socket.socket() as client:
+        client.settimeout(15)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        client.connect(server.address)
+        client.sendall(build(fields=[("Connection", "close")]))
+        wait(entered)
+        client.sendall(bytes(100_000))
+        client.shutdown(socket.SHUT_WR)
+        go_on.set()
+        received = b""
+        while data := client.recv(65_536):
+            received += data
+            time.sleep(0.002)  # a slow reader: the server has closed long before the end
+        assert received.endswith(body)

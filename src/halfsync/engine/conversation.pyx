@@ -45,6 +45,7 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef enum:
     VECTORS = 16
     SENDS_PER_VISIT = 4  # of one outbox before the others have their turn
+    DISCARDS = 32  # receives before a close: more than a socket's buffer holds
     RETRY_AFTER_S = 1  # told to a client whose request the queue refused
 
 cdef int64_t SECOND = 1000000000
@@ -68,10 +69,20 @@ cdef void enter(Engine *engine, Connection *connection, int phase, int64_t timeo
     wheel_set(&engine.wheel, &connection.timer, engine.now + timeout)
 
 
+cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
+    """Drop what was received and not read: closing with it would reset the connection, and lose the response's rest."""
+    cdef int visits
+    for visits in range(DISCARDS):
+        if c_recv(connection.handle.fd, engine.scratch, SCRATCH_BYTES, MSG_DONTWAIT) <= 0:
+            return
+
+
 cdef void end_now(Engine *engine, Connection *connection) noexcept nogil:
     """Close, whatever was under way. Frees the connection. The engine must own it."""
     cdef Outbox *outbox = connection.outbox
     cdef Exchange *exchange
+    if connection.phase == PHASE_LINGER:
+        discard(engine, connection)
     if outbox != NULL:
         connection.outbox = NULL
         exchange = outbox_abandon(outbox)
