@@ -66,3 +66,21 @@ def test_last_response_arrives_whole_though_the_client_sent_more_than_was_read(s
             received += data
             time.sleep(0.002)  # a slow reader: the server has closed long before the end
         assert received.endswith(body)
+
+
+def test_client_sees_the_end_though_a_child_holds_the_socket(serve: Serve) -> None:
+    with serve(hello, keep_alive=0.5) as server, Connection(server.address) as client:
+        client.send(build())
+        client.response()
+        reader, writer = os.pipe()
+        process = os.fork()
+        if process == 0:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+        os.close(reader)
+        try:
+            assert client.socket.recv(1) == b""
+        finally:
+            os.close(writer)
+            os.waitpid(process, 0)

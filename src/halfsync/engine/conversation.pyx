@@ -346,6 +346,8 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
     if end != OUTBOX_COMPLETE:
         if end == OUTBOX_RESET:
             reset_on_close(connection.handle.fd)
+        else:
+            shutdown(connection.handle.fd, SHUT_WR)
         end_now(engine, connection)
     elif keep_alive:
         next_request(engine, connection)

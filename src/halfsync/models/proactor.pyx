@@ -197,6 +197,8 @@ cdef void end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept nog
     if end != TURN_COMPLETE:
         if end == TURN_RESET:
             reset_on_close(connection.handle.fd)
+        else:
+            shutdown(connection.handle.fd, SHUT_WR)
         store_uint(&connection.peer, PEER_GONE)  # the engine closes at once
     else:
         shutdown(connection.handle.fd, SHUT_WR)  # the client sees the end without waiting for the engine
