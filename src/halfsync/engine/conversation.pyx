@@ -394,5 +394,6 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
         client_left(engine, connection)
     elif connection.phase != PHASE_LINGER and c_recv(connection.handle.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0:
         wheel_set(&engine.wheel, &connection.timer, engine.now + SECOND)  # a request arrived just now
+        engine.poller.resume(&engine.poller, &connection.handle)  # or earlier, when there was no memory for it
     else:
         end_now(engine, connection)
