@@ -225,26 +225,32 @@ cdef int body_received(Exchange *exchange, const Limits *limits, char *data, siz
     return 1
 
 
-cdef int decode_chunked(
-    Exchange *exchange, const Limits *limits, const char *data, size_t length, size_t *used
-) noexcept nogil:
-    """Decode a piece of a chunked body. Returns 1 at its end, 0 when more is needed, or -status."""
+cdef int decode_chunked(Exchange *exchange, const Limits *limits, char *data, size_t length, size_t *used) noexcept nogil:
+    """Decode a piece of a chunked body. Returns 1 at its end, 0 when more is needed, or -status.
+
+    The chunks' bytes are moved together at the front of data and stored at once: a client that sends chunks of one byte
+    must not make the engine write to its file byte by byte.
+    """
     cdef size_t taken, at, piece
-    cdef int event
+    cdef size_t joined = 0
+    cdef int event, result
     while True:
         event = chunked_next(&exchange.chunked, data + used[0], length - used[0], &taken, &at, &piece)
         if event < 0:
             return event
-        if event == CHUNKED_DATA:
-            if exchange.body_length + <int64_t> piece > limits.max_body:
-                return -413
-            event = store_body(exchange, limits, data + used[0] + at, piece)
-            if event < 0:
-                return event
-            used[0] += taken
-        else:
-            used[0] += taken
-            return 1 if event == CHUNKED_END else 0
+        if event != CHUNKED_DATA:
+            break
+        if exchange.body_length + <int64_t> (joined + piece) > limits.max_body:
+            return -413
+        memmove(data + joined, data + used[0] + at, piece)
+        joined += piece
+        used[0] += taken
+    used[0] += taken
+    if joined > 0:
+        result = store_body(exchange, limits, data, joined)
+        if result < 0:
+            return result
+    return 1 if event == CHUNKED_END else 0
 
 
 cdef int store_body(Exchange *exchange, const Limits *limits, const char *data, size_t length) noexcept nogil:

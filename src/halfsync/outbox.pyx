@@ -109,16 +109,19 @@ cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wa
     make room.
     """
     cdef Segment *segment
+    cdef Segment *last
+    cdef int64_t cost = length + <int64_t> sizeof(Segment)  # small pieces must not cost memory that is not counted
     cdef int result
     cdef bint memory = False
+    check(length <= PIECE_BYTES, "more than a piece is appended at once")
     pthread_mutex_lock(&outbox.lock)
     while True:
         if outbox.gone:
             pthread_mutex_unlock(&outbox.lock)
             return -1
-        if outbox.memory + length <= outbox.memory_limit:
+        if outbox.memory + cost <= outbox.memory_limit:
             memory = True
-            outbox.memory += length
+            outbox.memory += cost
             break
         if outbox.spooled == 0 and outbox.spool.end > 0:
             spool_close(&outbox.spool)  # all of it was sent: its place on the disk is free again
@@ -126,7 +129,7 @@ cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wa
             break
         if outbox.first == NULL or not wait:
             memory = True  # where nothing is there that could be sent, to wait for room would be to wait for ever
-            outbox.memory += length
+            outbox.memory += cost
             break
         pthread_cond_wait(&outbox.room, &outbox.lock)
     pthread_mutex_unlock(&outbox.lock)
@@ -146,10 +149,18 @@ cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wa
         return -1  # memory or disk is short: the worker breaks the response off
 
     pthread_mutex_lock(&outbox.lock)
+    last = outbox.last
     if not memory:
         outbox.spooled += length
-    result = link(outbox, segment)
+    if not memory and last != NULL and last.kind == SEGMENT_SPOOLED and last.offset + last.length == segment.offset:
+        last.length += length  # the file goes on where the last segment ends: one is enough for both
+        result = 0
+    else:
+        result = link(outbox, segment)
+        segment = NULL
     pthread_mutex_unlock(&outbox.lock)
+    if segment != NULL:
+        drop_segment(segment)
     return result
 
 
@@ -189,7 +200,10 @@ cdef int outbox_finish(Outbox *outbox, int end, bint keep_alive, Exchange *excha
 
 
 cdef int outbox_next(Outbox *outbox, iovec *vectors, int *count_, Segment **segment_) noexcept nogil:
-    """Tell what to send next: an OutboxTurn. What is offered stays where it is until outbox_sent."""
+    """Tell what to send next: an OutboxTurn. What is offered stays where it is until outbox_sent.
+
+    With TURN_FILE the first vector's length is that of the range: the worker may make the segment longer meanwhile.
+    """
     cdef Segment *segment
     cdef int filled = 0
     cdef int result = TURN_MEMORY
@@ -209,6 +223,7 @@ cdef int outbox_next(Outbox *outbox, iovec *vectors, int *count_, Segment **segm
             segment = segment.next
     else:
         result = TURN_FILE
+        vectors[0].iov_len = segment.length
     segment_[0] = segment
     count_[0] = filled
     pthread_mutex_unlock(&outbox.lock)
@@ -233,6 +248,8 @@ cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil:
             outbox.spooled -= taken
         if segment.length > 0:
             break
+        if segment.kind == SEGMENT_MEMORY:
+            outbox.memory -= sizeof(Segment)
         outbox.first = segment.next
         if outbox.first == NULL:
             outbox.last = NULL

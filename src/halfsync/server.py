@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -246,7 +247,7 @@ def readable(descriptors: list[int], timeout: float | None) -> list[int]:
     poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
-    return [descriptor for descriptor, _ in poll.poll(None if timeout is None else timeout * 1000)]
+    return [ready for ready, _ in poll.poll(None if timeout is None else math.ceil(timeout * 1000))]
 
 
 def set_up_logging(level: str) -> None:

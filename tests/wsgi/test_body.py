@@ -135,6 +135,7 @@ def test_after_its_request_a_body_is_empty(tmp_path: Path, place: str) -> None:
     ours.readline()
     bodies.close()
     assert (ours.read(), ours.readline(), ours.readlines(), list(ours)) == (b"", b"", [], [])
+    del ours
     assert counts()["buffer"] == before
 
 

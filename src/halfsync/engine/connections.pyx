@@ -5,12 +5,18 @@ Only the engine's thread opens and closes. A record is freed when the engine own
 from libc.stdlib cimport calloc, free, realloc
 from posix.unistd cimport close
 
-from halfsync.engine.engine cimport OWNER_ENGINE, PEER_HERE, PHASE_FREE, PHASE_SILENT, SLAB
+from halfsync.engine.engine cimport (
+    OWNER_ENGINE, PEER_HERE, PHASE_BODY, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_SILENT, SLAB,
+)
 from halfsync.engine.poller cimport HANDLE_CONNECTION
 from halfsync.engine.timers cimport wheel_clear
 from halfsync.exchange cimport pool_put
 from halfsync.native.checks cimport COUNT_CONNECTION, check, count
 from halfsync.native.sync cimport init_uint, load_uint
+
+cdef extern from "<sys/socket.h>" nogil:
+    const int SHUT_RDWR
+    int shutdown(int fd, int how)
 
 
 cdef Connection *connection_at(Engine *engine, uint32_t index) noexcept nogil:
@@ -71,6 +77,9 @@ cdef void connection_close(Engine *engine, Connection *connection) noexcept nogi
     check(connection.phase != PHASE_FREE and connection.outbox == NULL, "a connection is freed twice or too early")
     engine.poller.remove(&engine.poller, &connection.handle)
     wheel_clear(&engine.wheel, &connection.timer)
+    if connection.phase in (PHASE_SILENT, PHASE_IDLE, PHASE_HEAD, PHASE_BODY):
+        # A child that the application forked may hold the socket open too: without this the client would go on sending.
+        shutdown(connection.handle.fd, SHUT_RDWR)
     close(connection.handle.fd)
     if connection.exchange != NULL:
         pool_put(&engine.pool, connection.exchange)

@@ -45,6 +45,7 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef enum:
     VECTORS = 16
     SENDS_PER_VISIT = 4  # of one outbox before the others have their turn
+    DISCARDS = 32  # receives before a close: more than a socket's buffer holds
     RETRY_AFTER_S = 1  # told to a client whose request the queue refused
 
 cdef int64_t SECOND = 1000000000
@@ -68,10 +69,20 @@ cdef void enter(Engine *engine, Connection *connection, int phase, int64_t timeo
     wheel_set(&engine.wheel, &connection.timer, engine.now + timeout)
 
 
+cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
+    """Drop what was received and not read: closing with it would reset the connection, and lose the response's rest."""
+    cdef int visits
+    for visits in range(DISCARDS):
+        if c_recv(connection.handle.fd, engine.scratch, SCRATCH_BYTES, MSG_DONTWAIT) <= 0:
+            return
+
+
 cdef void end_now(Engine *engine, Connection *connection) noexcept nogil:
     """Close, whatever was under way. Frees the connection. The engine must own it."""
     cdef Outbox *outbox = connection.outbox
     cdef Exchange *exchange
+    if connection.phase == PHASE_LINGER:
+        discard(engine, connection)
     if outbox != NULL:
         connection.outbox = NULL
         exchange = outbox_abandon(outbox)
@@ -149,8 +160,8 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     connection.phase = PHASE_TURN
     connection.exchange.framed_ns = connection.since = engine.now
     connection.probed = False
-    # A worker gives a connection back without the engine's knowing: the timer must not stand past the idle deadline.
-    wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.keep_alive)
+    # The worker may release the connection without a word: its timer must not stand later than it may idle until.
+    wheel_set(&engine.wheel, &connection.timer, engine.now + max(engine.timeouts.keep_alive, SECOND))
     # What was left in the socket, or the client's end, has had its event: it will not come again.
     store_uint(
         &connection.owner,
@@ -339,7 +350,8 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
         else:
             sent = poller_send_file(
                 &engine.poller, &connection.handle,
-                outbox.spool.fd if segment.kind == SEGMENT_SPOOLED else segment.fd, segment.offset, segment.length)
+                outbox.spool.fd if segment.kind == SEGMENT_SPOOLED else segment.fd, segment.offset,
+                vectors[0].iov_len)
         if sent == POLLER_LATER:
             return
         if sent < 0:
@@ -367,6 +379,8 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
     if end != OUTBOX_COMPLETE:
         if end == OUTBOX_RESET:
             reset_on_close(connection.handle.fd)
+        else:
+            shutdown(connection.handle.fd, SHUT_WR)
         end_now(engine, connection)
     elif keep_alive:
         next_request(engine, connection)
@@ -413,5 +427,6 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
         client_left(engine, connection)
     elif connection.phase != PHASE_LINGER and c_recv(connection.handle.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0:
         wheel_set(&engine.wheel, &connection.timer, engine.now + SECOND)  # a request arrived just now
+        engine.poller.resume(&engine.poller, &connection.handle)  # or earlier, when there was no memory for it
     else:
         end_now(engine, connection)

@@ -117,7 +117,7 @@ ctypedef struct Engine:
     atomic_pointer announced  # Outbox list: there is more to send
     EngineCounters counters
     pthread_t thread
-    int done_fd               # a pipe's writing end; closed when the loop has ended
+    int done_fd               # a pipe's writing end; written to and closed when the loop has ended
 
 # The worker's side.
 # Log a request whose response has ended, or broken off. Whoever has its exchange calls this.

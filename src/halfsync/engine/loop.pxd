@@ -2,6 +2,7 @@ from halfsync.engine.engine cimport Engine
 
 cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil
 cdef int engine_listen(Engine *engine, int fd) noexcept nogil
+cdef void engine_unlisten(Engine *engine) noexcept nogil
 cdef int engine_start(Engine *engine) noexcept nogil
 cdef void engine_command(Engine *engine, int command) noexcept nogil
 cdef void engine_join(Engine *engine) noexcept nogil

@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
-from posix.unistd cimport close
+from posix.unistd cimport close, write
 
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.conversation cimport (
@@ -227,19 +227,25 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
 
 
-cdef int wait_ms(Engine *engine) noexcept nogil:
-    """Return how long the engine may wait: until a timer's slot comes, or something is announced. In ms."""
+cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
+    """Return how long the engine may wait: until a timer's slot comes, or something is announced. In ms.
+
+    command: the one that this turn obeys. What comes after the loop says that it sleeps will wake it.
+    """
     cdef int64_t wait = wheel_next(&engine.wheel, engine.now)
     if wait < 0 or wait > LONGEST_WAIT:
         wait = LONGEST_WAIT
     if engine.accept_again > engine.now:
         wait = min(wait, engine.accept_again - engine.now)
-    if load_uint(&engine.command) == COMMAND_DRAIN:
+    if command == COMMAND_DRAIN:
         wait = min(wait, DRAIN_WAIT)
     if engine.watch.waits:
         wait = min(wait, WATCH_WAIT)
     store_uint(&engine.sleeping, 1)
-    if load_pointer(&engine.returned) != NULL or load_pointer(&engine.announced) != NULL:
+    if (
+        load_pointer(&engine.returned) != NULL or load_pointer(&engine.announced) != NULL
+        or load_uint(&engine.command) != command
+    ):
         wait = 0
     return <int> ((wait + 999999) // 1000000)
 
@@ -261,11 +267,11 @@ cdef void begin_drain(Engine *engine) noexcept nogil:
             complete_accept(&engine.poller, &engine.listeners[position].handle)
             if engine.counters.accepted == accepted:
                 break
-    close_listeners(engine)
+    engine_unlisten(engine)
 
 
-cdef void close_listeners(Engine *engine) noexcept nogil:
-    """Close the engine's copies of the listening sockets."""
+cdef void engine_unlisten(Engine *engine) noexcept nogil:
+    """Close the engine's copies of the listening sockets. For the engine's thread, or while it does not run."""
     cdef int position
     for position in range(engine.listeners_count):
         close(engine.listeners[position].handle.fd)
@@ -290,7 +296,7 @@ cdef void *run(void *engine_) noexcept nogil:
                 break
         else:
             watch_listeners(engine)
-        engine.poller.turn(&engine.poller, wait_ms(engine))
+        engine.poller.turn(&engine.poller, wait_ms(engine, command))
         engine.counters.turns += 1
         take_returned(engine)
         take_announced(engine)
@@ -298,7 +304,9 @@ cdef void *run(void *engine_) noexcept nogil:
         if engine.put_some or engine.watch.waits:
             engine.put_some = False
             rest(queue_attend(engine.queue, &engine.watch, engine.now))
+    engine_unlisten(engine)
     engine_sweep(engine)
+    write(engine.done_fd, b"e", 1)  # a byte, since a child of the application's may hold the writing end open too
     close(engine.done_fd)
     return NULL
 
@@ -395,7 +403,7 @@ cdef void engine_join(Engine *engine) noexcept nogil:
 cdef void engine_close(Engine *engine) noexcept nogil:
     """Free everything. The engine's thread must have ended, and no worker may use it any more."""
     engine_sweep(engine)
-    close_listeners(engine)
+    engine_unlisten(engine)
     connections_free(engine)
     engine.poller.close(&engine.poller)
     if engine.waker.fd >= 0:

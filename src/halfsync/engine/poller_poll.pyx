@@ -116,6 +116,8 @@ cdef int poll_add(Poller *poller, Handle *handle) noexcept nogil:
 
 cdef void poll_remove(Poller *poller, Handle *handle) noexcept nogil:
     cdef Slots *slots = <Slots *> poller.own
+    if handle.slot >= slots.length or slots.handles[handle.slot] != handle:
+        return  # it could not be added
     slots.length -= 1
     slots.handles[handle.slot] = slots.handles[slots.length]
     slots.descriptors[handle.slot] = slots.descriptors[slots.length]

@@ -20,7 +20,7 @@ from halfsync.engine.engine cimport (
     PHASE_LINGER, PHASE_SENDING, engine_announce, engine_is_draining, engine_log, engine_release, engine_return,
 )
 from halfsync.engine.loop cimport (
-    engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start, engine_sweep,
+    engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start, engine_sweep, engine_unlisten,
 )
 from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.native.checks cimport check
@@ -45,7 +45,7 @@ cdef extern from "<sys/socket.h>" nogil:
     struct msghdr:
         iovec *msg_iov
         size_t msg_iovlen
-    const int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR
+    const int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_RDWR, SHUT_WR
     ssize_t send(int fd, const void *data, size_t length, int flags)
     ssize_t sendmsg(int fd, const msghdr *message, int flags)
     int shutdown(int fd, int how)
@@ -99,6 +99,8 @@ cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nog
 cdef int hand_over(ProactorSink *self) noexcept nogil:
     """Give the connection back to the engine with an outbox for the rest of the response. Returns 0, or -1."""
     cdef Connection *connection = self.connection
+    if load_uint(&self.engine.command) == COMMAND_STOP:
+        return -1  # it has ended, or is about to: nobody would send the rest or make room
     self.outbox = outbox_open(self.engine, self.engine.spool_memory, self.engine.store)
     if self.outbox == NULL:
         return -1
@@ -185,6 +187,12 @@ cdef void end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept nog
             engine_announce(engine, self.outbox)
         outbox_release(self.outbox)
         return
+    if load_uint(&engine.command) == COMMAND_STOP:
+        # The engine has ended, or is about to. Whoever closes the server may not wait so long: tell the client here.
+        if end == TURN_RESET:
+            reset_on_close(connection.handle.fd)
+        shutdown(connection.handle.fd, SHUT_WR if end == TURN_COMPLETE else SHUT_RDWR)
+        end = TURN_CUT
     connection.requests += 1
     connection.since = now
     engine_log(engine, exchange, self.address, self.address_length, now)
@@ -200,6 +208,8 @@ cdef void end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept nog
     if end != TURN_COMPLETE:
         if end == TURN_RESET:
             reset_on_close(connection.handle.fd)
+        else:
+            shutdown(connection.handle.fd, SHUT_WR)
         store_uint(&connection.peer, PEER_GONE)  # the engine closes at once
     else:
         shutdown(connection.handle.fd, SHUT_WR)  # the client sees the end without waiting for the engine
@@ -303,14 +313,23 @@ cdef class Proactor:
         # else workers may still use it: it is left to the end of the process
 
     def start(self):
-        """Start the workers and then the engine."""
+        """Start the workers and then the engine. Once only, even when it fails."""
         cdef int result
-        self.workers.start()
+        if self.spent:
+            raise RuntimeError("a server is started only once: make another")
+        self.spent = True
         self.read_fd, self.engine.done_fd = os.pipe()
-        result = engine_start(self.engine)
-        if result < 0:
-            self.workers.close()
-            raise OSError(-result, os.strerror(-result))
+        try:
+            self.workers.start()
+            result = engine_start(self.engine)
+            if result < 0:
+                self.workers.close()
+                raise OSError(-result, os.strerror(-result))
+        except BaseException:
+            os.close(self.engine.done_fd)
+            os.close(self.read_fd)
+            self.read_fd = -1
+            raise
         self.started = True
 
     @property
@@ -328,7 +347,11 @@ cdef class Proactor:
 
     def close(self, timeout):
         """Stop, and end all threads. Returns False when workers are still in the application after `timeout` s."""
-        if not self.started or self.joined:
+        if not self.started:
+            self.spent = True
+            engine_unlisten(self.engine)
+            return True
+        if self.joined:
             return True
         self.stop()
         if self.read_fd >= 0:

@@ -6,6 +6,7 @@ from halfsync.wsgi.body import Input
 
 TICK_NS: int
 WHEEL_TICKS: int
+SEGMENT_BYTES: int  # that an outbox's segment costs beside its data
 
 @final
 class Timer:

@@ -41,6 +41,7 @@ cdef enum:
 
 TICK_NS = 1 << timers.TICK_SHIFT
 WHEEL_TICKS = <int> timers.SLOTS
+SEGMENT_BYTES = <int> sizeof(Segment)
 
 
 cdef class Timer:

@@ -2,7 +2,8 @@
 from libc.errno cimport EINTR, errno
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr
-from posix.unistd cimport pread
+from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
+from posix.unistd cimport close, pread
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
@@ -14,26 +15,34 @@ cdef enum:
 
 
 cdef class Input:
-    """A request's whole body, in memory or in its file. Used by the thread that runs the request, and only so long.
+    """A request's whole body, in memory or in its file. Used by one thread at a time.
 
-    Reads never block on the client, and return b"" at the body's end (`wsgi.input_terminated` is true).
+    Reads never block on the client, and return b"" at the body's end (`wsgi.input_terminated` is true). An application
+    may leave a thread reading when its turn ends: whatever is used without the GIL belongs to this object.
     """
 
+    def __cinit__(self):
+        self.fd = -1
+
     def __dealloc__(self):
-        self.detach()
+        if self.fd >= 0:
+            close(self.fd)
+            if self.window != NULL:
+                free(self.window)
+                count(COUNT_BUFFER, -1)
 
     cdef void detach(self) noexcept:
         """Let go of the exchange: from now on the body reads as empty."""
-        if self.window != NULL and self.exchange.body == NULL:
-            free(self.window)
-            count(COUNT_BUFFER, -1)
-        self.window = NULL
+        if self.fd < 0:
+            self.window = NULL
+            self.window_length = 0
         self.exchange = NULL
-        self.length = self.position = 0
+        self.length = 0
 
     cdef int look(self) except -1:
         """Make the window hold the byte at the position, which must not be the end."""
         cdef ssize_t got
+        cdef int64_t position = self.position
         if self.window_at <= self.position < self.window_at + self.window_length:
             return 0
         if self.window == NULL:
@@ -43,41 +52,42 @@ cdef class Input:
             count(COUNT_BUFFER, 1)
         with nogil:
             while True:
-                got = pread(self.exchange.spool.fd, self.window, WINDOW_BYTES, self.position)
+                got = pread(self.fd, self.window, WINDOW_BYTES, position)
                 if got >= 0 or errno != EINTR:
                     break
         if got <= 0:
             PyErr_SetFromErrno(OSError)
-        self.window_at = self.position
+        self.window_at = self.position = position
         self.window_length = got
         return 0
 
     cdef bytes take(self, int64_t size):
         """Return the next `size` bytes, or what is left. A negative size: all that is left."""
-        cdef int64_t left = self.length - self.position
+        cdef int64_t position = self.position
+        cdef int64_t left = self.length - position
         cdef int64_t done = 0
         cdef ssize_t got
         cdef bytes data
         cdef char *target
         if size < 0 or size > left:
             size = left
-        if size == 0:
+        if size <= 0:
             return b""
-        if self.exchange.body != NULL:
-            data = PyBytes_FromStringAndSize(self.exchange.body + self.position, size)
+        if self.fd < 0:
+            data = PyBytes_FromStringAndSize(self.exchange.body + position, size)
         else:
             data = PyBytes_FromStringAndSize(NULL, size)
             target = PyBytes_AS_STRING(data)
             with nogil:
                 while done < size:
-                    got = pread(self.exchange.spool.fd, target + done, size - done, self.position + done)
+                    got = pread(self.fd, target + done, size - done, position + done)
                     if got > 0:
                         done += got
                     elif got == 0 or errno != EINTR:
                         break
             if done < size:
                 PyErr_SetFromErrno(OSError)
-        self.position += size
+        self.position = position + size
         return data
 
     cdef bytes take_line(self, int64_t size):
@@ -147,8 +157,12 @@ cdef class Input:
 
 
 cdef Input input_for(Exchange *exchange):
-    """Return the input for a complete request that has a body."""
+    """Return the input for a complete request that has a body. Raises OSError when descriptors are short."""
     cdef Input body = Input.__new__(Input)
+    if exchange.body == NULL and exchange.body_length > 0:
+        body.fd = fcntl(exchange.spool.fd, F_DUPFD_CLOEXEC, 3)
+        if body.fd < 0:
+            PyErr_SetFromErrno(OSError)
     body.exchange = exchange
     body.position = body.window_at = 0
     body.length = exchange.body_length

@@ -36,6 +36,7 @@ cdef class Response:
     cdef Bridge bridge
     cdef Exchange *exchange   # NULL: the request is over
     cdef Sink *sink
+    cdef unsigned long thread # that runs the turn
     cdef bint started         # start_response was called
     cdef bint head_sent
     cdef bint finished        # the end is sent
@@ -43,7 +44,7 @@ cdef class Response:
     cdef bint chunked
     cdef bint has_date        # the application set it
     cdef bint has_server
-    cdef bint full            # all that Content-Length promised was sent: the rest is dropped
+    cdef bint full            # all that Content-Length promised, or a head without a body, was sent: drop the rest
     cdef bint gone            # the client is
     cdef int64_t promised     # bytes of the body as Content-Length said; -1: it was not set
     cdef int64_t sent         # bytes of the body
@@ -61,7 +62,7 @@ cdef class Response:
     cdef int answer_list(self, object chunks) except -1
     cdef int answer_file(self, FileWrapper wrapper) except -1
     cdef int send_body(self, bytes data, int64_t whole) except -1
-    cdef int transmit(self, iovec *vectors, int count, int64_t total) except -1
+    cdef int transmit(self, iovec *vectors, int count) except -1
     cdef int finish(self) except -1
     cdef int fail(self) except -1
     cdef void close(self) noexcept

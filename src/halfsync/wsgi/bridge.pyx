@@ -21,6 +21,7 @@ from halfsync.log import report_application_error, warn
 cdef extern from "Python.h":
     int PyUnicode_KIND(object text)
     void *PyUnicode_DATA(object text)
+    unsigned long PyThread_get_thread_ident()
 
 cdef extern from *:
     """
@@ -152,6 +153,7 @@ cdef class Bridge:
         response.bridge = self
         response.exchange = exchange
         response.sink = sink
+        response.thread = PyThread_get_thread_ident()
         response.promised = -1
         if exchange.body_length > 0:
             body = input_for(exchange)
@@ -203,9 +205,11 @@ cdef class Response:
         return self.write
 
     def write(self, data):
-        """Send a piece of the body at once."""
+        """Send a piece of the body at once. Sending is done without the GIL, so it is for the turn's own thread only."""
         if self.exchange == NULL:
             raise ApplicationError("write was called after the request had ended")
+        if self.thread != PyThread_get_thread_ident():
+            raise ApplicationError("write was called in another thread than the application")
         if type(data) is not bytes:
             raise ApplicationError(f"write takes bytes, not {type(data).__name__}")
         self.send_body(data, -1)
@@ -464,12 +468,17 @@ cdef class Response:
             vectors[count].iov_len = length
             count += 2 if self.chunked else 1
         if count > 0:
-            self.transmit(vectors, count, length)
+            self.transmit(vectors, count)
+        if self.bodiless:
+            self.full = True  # nothing more will be sent, so a body without end must not be asked for more
         return 0
 
-    cdef int transmit(self, iovec *vectors, int count, int64_t total) except -1:
+    cdef int transmit(self, iovec *vectors, int count) except -1:
         """Give bytes to the sink; without the GIL where that may take long."""
-        cdef int result
+        cdef int64_t total = 0
+        cdef int position, result
+        for position in range(count):
+            total += vectors[position].iov_len
         self.sink.gil_held = not self.sink.waits and total <= GIL_KEPT_BYTES
         if not self.sink.gil_held:
             with nogil:
@@ -488,11 +497,11 @@ cdef class Response:
             self.end_head(0)
             end.iov_base = self.head
             end.iov_len = self.head_length
-            self.transmit(&end, 1, 0)
+            self.transmit(&end, 1)
         elif self.chunked and not self.gone and not self.bodiless:
             end.iov_base = <char *> b"0\r\n\r\n"
             end.iov_len = 5
-            self.transmit(&end, 1, 0)
+            self.transmit(&end, 1)
         self.finished = True
         if self.gone:  # or the disk did not take the rest: then the client is there, and must see that it is cut
             return TURN_CUT if self.chunked or self.promised >= 0 or self.bodiless else TURN_RESET
