@@ -7,6 +7,7 @@ import time
 from wsgiref.types import StartResponse
 
 import pytest
+
 from tests.client import Connection, build
 from tests.conftest import Serve
 from tests.wsgi import Environ, hello, wait

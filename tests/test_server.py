@@ -6,13 +6,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from wsgiref.types import StartResponse
 
 import pytest
-from tests.client import Connection, build
-from tests.wsgi import Environ, hello, wait
 
 import halfsync
+from tests.client import Connection, build
+from tests.wsgi import Environ, hello, wait
 
 LOOPBACK = "127.0.0.1:0"
 
@@ -76,12 +77,12 @@ def test_failed_start_leaves_no_thread_and_no_descriptor(monkeypatch: pytest.Mon
 
     real_start = threading.Thread.start
     server = halfsync.Server(hello, bind=LOOPBACK)
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
     monkeypatch.setattr(threading.Thread, "start", third_fails)
     with pytest.raises(RuntimeError, match="new thread"):
         server.start()
     assert threading.active_count() == threads
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
     server.close()
 
 

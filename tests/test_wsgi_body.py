@@ -4,6 +4,7 @@ import threading
 from wsgiref.types import StartResponse
 
 import pytest
+
 from tests.client import Connection, build
 from tests.conftest import Serve
 from tests.wsgi import Environ, pattern

@@ -1,6 +1,5 @@
 """The bridge where the client, or the application, does what it should not."""
 
-import contextlib
 import itertools
 import shutil
 import socket
@@ -11,6 +10,7 @@ from time import monotonic
 from wsgiref.types import StartResponse
 
 import pytest
+
 from tests.client import Connection, build
 from tests.conftest import Serve
 from tests.wsgi import Environ, wait

@@ -225,7 +225,9 @@ cdef int body_received(Exchange *exchange, const Limits *limits, char *data, siz
     return 1
 
 
-cdef int decode_chunked(Exchange *exchange, const Limits *limits, char *data, size_t length, size_t *used) noexcept nogil:
+cdef int decode_chunked(
+    Exchange *exchange, const Limits *limits, char *data, size_t length, size_t *used
+) noexcept nogil:
     """Decode a piece of a chunked body. Returns 1 at its end, 0 when more is needed, or -status.
 
     The chunks' bytes are moved together at the front of data and stored at once: a client that sends chunks of one byte

@@ -59,8 +59,8 @@ cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexc
 cdef void outbox_release(Outbox *outbox) noexcept nogil
 
 # The worker's side. Each returns 1 when the engine must be told, 0, or -1: gone. The engine must be told before the
-# next call. With `wait` outbox_append may wait for room, so the caller must not hold the GIL; without, what fits nowhere
-# else goes to memory.
+# next call. With `wait` outbox_append may wait for room, so the caller must not hold the GIL; without, what fits
+# nowhere else goes to memory.
 cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wait) noexcept nogil
 cdef int outbox_append_file(Outbox *outbox, int fd, int64_t offset, int64_t length) noexcept nogil
 cdef int outbox_finish(Outbox *outbox, int end, bint keep_alive, Exchange *exchange) noexcept nogil

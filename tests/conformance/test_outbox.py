@@ -3,12 +3,12 @@
 import socket
 import threading
 from collections.abc import Iterator
+from wsgiref.types import StartResponse
 
 import pytest
 from tests.client import Connection, build
 from tests.conftest import Serve
-from tests.wsgi import App, Environ, pattern, wait
-from wsgiref.types import StartResponse
+from tests.wsgi import Environ, pattern, wait
 
 from halfsync.native import checks
 
@@ -34,10 +34,12 @@ def test_engine_is_told_of_a_piece_before_the_next_waits_for_room(serve: Serve) 
 def test_piece_larger_than_the_memory_limit_is_taken_once_nothing_else_is_left(
     serve: Serve, memory: int
 ) -> None:
-    with serve(whole, spool_disk=0, spool_memory=memory, write_timeout=5.0) as server:
-        with Connection(server.address) as client:
-            client.send(build())
-            assert client.response().body == BODY
+    with (
+        serve(whole, spool_disk=0, spool_memory=memory, write_timeout=5.0) as server,
+        Connection(server.address) as client,
+    ):
+        client.send(build())
+        assert client.response().body == BODY
 
 
 def connect_slow(address: tuple[str, int]) -> socket.socket:

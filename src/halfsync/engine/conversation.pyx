@@ -71,8 +71,8 @@ cdef void enter(Engine *engine, Connection *connection, int phase, int64_t timeo
 
 cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
     """Drop what was received and not read: closing with it would reset the connection, and lose the response's rest."""
-    cdef int visits
-    for visits in range(DISCARDS):
+    cdef int _visits
+    for _visits in range(DISCARDS):
         if c_recv(connection.handle.fd, engine.scratch, SCRATCH_BYTES, MSG_DONTWAIT) <= 0:
             return
 

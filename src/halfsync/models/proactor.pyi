@@ -2,10 +2,9 @@ from collections.abc import Sequence
 
 from halfsync.observe.access import AccessLog
 from halfsync.settings import Settings
-from halfsync.threadpool import WorkerThreads
 from halfsync.wsgi.bridge import Bridge
 
-class RequestWorkers(WorkerThreads):
+class RequestWorkers:
     @property
     def dropped(self) -> int: ...
 

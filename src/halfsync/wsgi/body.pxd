@@ -5,7 +5,7 @@ from halfsync.exchange cimport Exchange
 
 cdef class Input:
     cdef Exchange *exchange   # NULL: there is no body, or the request is over
-    cdef int fd               # a body on disk: a descriptor of its own, since another thread may read past the turn; or -1
+    cdef int fd               # of a body on disk, its own, since another thread may read past the turn; or -1
     cdef int64_t position     # of the next byte to read
     cdef int64_t length
     cdef char *window         # bytes of the body in memory: all of it, or a piece of the file (then it is its own)

@@ -3,7 +3,7 @@ from libc.errno cimport EINTR, errno
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
-from posix.unistd cimport close, pread
+from posix.unistd cimport close as close_fd, pread
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
@@ -26,7 +26,7 @@ cdef class Input:
 
     def __dealloc__(self):
         if self.fd >= 0:
-            close(self.fd)
+            close_fd(self.fd)
             if self.window != NULL:
                 free(self.window)
                 count(COUNT_BUFFER, -1)

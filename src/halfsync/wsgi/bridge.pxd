@@ -36,7 +36,7 @@ cdef class Response:
     cdef Bridge bridge
     cdef Exchange *exchange   # NULL: the request is over
     cdef Sink *sink
-    cdef unsigned long thread # that runs the turn
+    cdef unsigned long thread  # that runs the turn
     cdef bint started         # start_response was called
     cdef bint head_sent
     cdef bint finished        # the end is sent

@@ -205,7 +205,7 @@ cdef class Response:
         return self.write
 
     def write(self, data):
-        """Send a piece of the body at once. Sending is done without the GIL, so it is for the turn's own thread only."""
+        """Send a piece of the body at once. It is sent without the GIL, so this is for the turn's own thread only."""
         if self.exchange == NULL:
             raise ApplicationError("write was called after the request had ended")
         if self.thread != PyThread_get_thread_ident():
