@@ -1,5 +1,7 @@
 """Deadlines of every phase, and what is answered when a limit on connections or requests is reached."""
 
+import os
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -203,6 +205,36 @@ def test_newcomers_wait_in_the_backlog_until_there_is_room(serve: Serve, close: 
             close(connection)
             assert newcomer.response().body == b"hello, you"
         assert server.statistics()["accepted"] == 5
+
+
+def test_newcomers_wait_while_descriptors_are_short(serve: Serve) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with serve(hello) as server, ExitStack() as stack:
+        open_ones = [stack.enter_context(Connection(server.address)) for _ in range(3)]
+        for connection in open_ones:
+            connection.send(build())
+            assert connection.response().status == 200
+        waiting = stack.enter_context(socket.socket())
+        waiting.settimeout(15)
+        first_free = os.dup(0)
+        os.close(first_free)
+        turns = server.statistics()["turns"]
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, hard))
+            waiting.connect(server.address)
+            newcomer = Connection(waiting)
+            newcomer.send(build())
+            since = time.monotonic()
+            while time.monotonic() < since + SHORT_S:  # twice as long as accepting pauses
+                for connection in open_ones:
+                    connection.send(build())
+                    assert connection.response().status == 200
+                time.sleep(0.01)
+            assert server.statistics()["accepted"] == 3
+            assert server.statistics()["turns"] - turns < 1000, "it does not spin meanwhile"
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert newcomer.response().body == b"hello, you"
 
 
 def test_idle_connections_do_not_count_against_the_queue(serve: Serve) -> None:

@@ -211,6 +211,21 @@ def test_the_write_timeout_frees_the_worker_that_waits(serve: Serve) -> None:
         assert len(slow.cut()) < 40 * MIB
 
 
+def test_closing_the_server_frees_the_worker_that_waits(serve: Serve) -> None:
+    app = Maker()
+    with (
+        serve(app, threads=1, spool_memory=MIB, spool_disk=MIB, graceful_timeout=0) as server,
+        reader(server.address) as slow,
+    ):
+        slow.send(build(f"/{40 * MIB}"))
+        slow.head()
+        server.drain()
+        assert server.close(timeout=15), "its threads have ended"
+        assert app.ended.is_set()
+        assert app.made < 40 * MIB
+        assert len(slow.cut()) < 40 * MIB
+
+
 def test_a_slow_application_is_no_stalled_reader(serve: Serve) -> None:
     go_on = threading.Event()
 
