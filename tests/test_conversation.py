@@ -85,3 +85,30 @@ def test_client_sees_the_end_though_a_child_holds_the_socket(serve: Serve) -> No
         finally:
             os.close(writer)
             os.waitpid(process, 0)
+
+
+def test_drain_leaves_no_response_half_way_to_a_client_that_goes_on_sending(serve: Serve) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    body = bytes(3 * MIB)
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        entered.set()
+        wait(go_on)
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    with serve(app) as server, socket.socket() as client:
+        client.settimeout(15)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        client.connect(server.address)
+        client.sendall(build(fields=[("Connection", "close")]))
+        wait(entered)
+        server.drain()
+        go_on.set()
+        received = b""
+        while data := client.recv(65_536):
+            received += data
+            if len(received) < len(body) // 2:
+                client.sendall(b"more")
+            time.sleep(0.002)  # a slow reader: the server is done long before the end
+        assert received.endswith(body)

@@ -14,7 +14,7 @@ from halfsync.engine.engine cimport (
     PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_log,
 )
 from halfsync.engine.poller cimport (
-    POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file,
+    POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file, unsent_bytes,
 )
 from halfsync.engine.timers cimport wheel_set
 from halfsync.exchange cimport (
@@ -128,7 +128,7 @@ cdef bint send_later(Engine *engine, Connection *connection, const char *data, i
         connection.exchange = NULL
     outbox.connection = connection
     connection.outbox = outbox
-    enter(engine, connection, PHASE_SENDING, engine.timeouts.write)
+    enter(engine, connection, PHASE_SENDING, engine.timeouts.write // 4)
     engine_announce(engine, outbox)  # sending may free the connection, which the caller may still look at
     return True
 
@@ -304,7 +304,7 @@ cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil:
     if load_uint(&connection.peer) == PEER_GONE:
         end_now(engine, connection)
     elif connection.phase == PHASE_SENDING:
-        enter(engine, connection, PHASE_SENDING, engine.timeouts.write)
+        enter(engine, connection, PHASE_SENDING, engine.timeouts.write // 4)
         send_outbox(engine, connection)
     elif connection.phase == PHASE_LINGER:
         linger(engine, connection)
@@ -407,6 +407,18 @@ cdef int64_t deadline_of(Engine *engine, Connection *connection) noexcept nogil:
     return connection.since + engine.timeouts.write
 
 
+cdef void note_reading(Engine *engine, Connection *connection) noexcept nogil:
+    """Count it as progress when the client has acknowledged more since the timer last looked.
+
+    A socket takes more only once a good part of its buffer is free, which a client that reads slowly, but reads, may
+    not bring about within the write deadline.
+    """
+    cdef int unsent = unsent_bytes(&connection.handle)
+    if unsent < connection.unsent:
+        connection.since = engine.now
+    connection.unsent = unsent
+
+
 cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     """Look at a connection whose timer's slot has come. May free the connection."""
     cdef char byte
@@ -417,8 +429,12 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
             probe(engine, connection)
         wheel_set(&engine.wheel, &connection.timer, engine.now + SECOND)
         return
+    if connection.phase == PHASE_SENDING:
+        note_reading(engine, connection)
     deadline = deadline_of(engine, connection)
     if deadline > engine.now:
+        if connection.phase == PHASE_SENDING:
+            deadline = min(deadline, engine.now + engine.timeouts.write // 4)  # to look again in between
         wheel_set(&engine.wheel, &connection.timer, deadline)
     elif connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
         refuse(engine, connection, 408)

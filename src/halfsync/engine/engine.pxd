@@ -56,6 +56,7 @@ ctypedef struct Connection:
     Outbox *outbox            # owner
     Connection *next          # engine: free list; worker: in the list of returned connections
     uint64_t ticket           # engine: its place in the request queue
+    int unsent                # engine: bytes that the client had not acknowledged when the timer last looked
 
 ctypedef struct Listener:
     Handle handle

@@ -19,7 +19,7 @@ from halfsync.engine.engine cimport (
     PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_wake,
 )
 from halfsync.engine.poller cimport (
-    HANDLE_LISTENER, HANDLE_WAKER, Handle, complete_accept,
+    HANDLE_LISTENER, HANDLE_WAKER, Handle, complete_accept, unsent_bytes,
 )
 from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
@@ -210,8 +210,8 @@ cdef bint finish_drain(Engine *engine) noexcept nogil:
             on_drained(engine, connection)
             if connection.phase != PHASE_FREE:
                 finished = False
-        elif connection.phase != PHASE_LINGER:
-            finished = False
+        elif connection.phase != PHASE_LINGER or unsent_bytes(&connection.handle) > 0:
+            finished = False  # a lingering one is closed with the rest once its client has all of the response
     return finished
 
 

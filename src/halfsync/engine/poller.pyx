@@ -25,6 +25,17 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef extern from "<sys/sendfile.h>" nogil:
     ssize_t sendfile(int out, int source, long *offset, size_t count)
 
+cdef extern from *:
+    """
+    #include <sys/ioctl.h>
+    #include <termios.h>
+    static int hs_unsent(int fd) {
+        int bytes = 0;
+        return ioctl(fd, TIOCOUTQ, &bytes) < 0 ? 0 : bytes;
+    }
+    """
+    int c_unsent "hs_unsent" (int fd) nogil
+
 cdef enum:
     RECEIVES_PER_VISIT = 4  # of one handle before the others have their turn
     ACCEPTS_PER_VISIT = 64
@@ -127,6 +138,11 @@ cdef int64_t sent_or_later(Poller *poller, Handle *handle, ssize_t sent) noexcep
         poller.want_send(poller, handle)
         return POLLER_LATER
     return -errno
+
+
+cdef int unsent_bytes(const Handle *handle) noexcept nogil:
+    """Return how many bytes the socket has taken that its peer has not acknowledged (SIOCOUTQ, tcp(7))."""
+    return c_unsent(handle.fd)
 
 
 cdef int64_t poller_send(Poller *poller, Handle *handle, iovec *vectors, int count, bint more) noexcept nogil:
