@@ -305,12 +305,18 @@ cdef class Proactor:
     def start(self):
         """Start the workers and then the engine."""
         cdef int result
-        self.workers.start()
         self.read_fd, self.engine.done_fd = os.pipe()
-        result = engine_start(self.engine)
-        if result < 0:
-            self.workers.close()
-            raise OSError(-result, os.strerror(-result))
+        try:
+            self.workers.start()
+            result = engine_start(self.engine)
+            if result < 0:
+                self.workers.close()
+                raise OSError(-result, os.strerror(-result))
+        except BaseException:
+            os.close(self.read_fd)
+            os.close(self.engine.done_fd)
+            self.read_fd = self.engine.done_fd = -1
+            raise
         self.started = True
 
     @property

@@ -27,7 +27,8 @@ from halfsync.outbox cimport (
 )
 from halfsync.outbox cimport Outbox as NativeOutbox
 from halfsync.request_queue cimport (
-    Queue, QueueSlot, TAKEN_ITEM, Taker, Watch, queue_attend, queue_close, queue_destroy, queue_hold, queue_init, queue_put, queue_sleep,
+    Queue, QueueSlot, TAKEN_ITEM, Taker, Watch, queue_attend, queue_close, queue_destroy, queue_hold, queue_init,
+    queue_put, queue_sleep,
     queue_try_take, queue_unhold, queue_wake,
 )
 from halfsync.spool cimport SpoolFile, spool_append, spool_close, spool_init, spool_reserve, store_init
