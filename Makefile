@@ -16,7 +16,7 @@ INSTALL := $(PIP) install --no-build-isolation --no-deps --force-reinstall
 PYTEST  := $(PY) -m pytest
 T       ?= tests
 
-.PHONY: serve test test-asan lint bench build docs clean
+.PHONY: serve test stress test-asan stress-asan lint bench build docs clean
 
 serve: build/release.stamp
 	$(BIN)/halfsync serve --chdir examples/guestbook guestbook:app
@@ -24,8 +24,15 @@ serve: build/release.stamp
 test: build/checks.stamp build/release.stamp build/system.stamp
 	PYTHONPATH=build/checks/site $(PYTEST) $(T)
 
+# A hundred thousand requests, most of them from clients that behave badly.
+stress: build/checks.stamp
+	HALFSYNC_STRESS_REQUESTS=100000 PYTHONPATH=build/checks/site $(PYTEST) -s tests/faults/test_stress.py
+
 test-asan: build/asan.stamp
 	bash tools/asan.sh $(PYTEST) $(T)
+
+stress-asan: build/asan.stamp
+	HALFSYNC_STRESS_REQUESTS=100000 bash tools/asan.sh $(PYTEST) -s tests/faults/test_stress.py
 
 lint: build/checks.stamp
 	$(BIN)/ruff check .

@@ -53,9 +53,14 @@ class Response:
 class Connection:
     """A connection to a server. Used by one thread, as a context manager."""
 
-    def __init__(self, address: tuple[str, int], timeout_s: float = TIMEOUT_S) -> None:
-        self.socket = socket.create_connection(address, timeout=timeout_s)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, address: tuple[str, int] | socket.socket, timeout_s: float = TIMEOUT_S) -> None:
+        """Connect to an address, or take over a socket that is connected already."""
+        if isinstance(address, socket.socket):
+            self.socket = address
+            self.socket.settimeout(timeout_s)
+        else:
+            self.socket = socket.create_connection(address, timeout=timeout_s)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
 
     def __enter__(self) -> Self:

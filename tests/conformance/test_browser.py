@@ -111,7 +111,8 @@ def test_note_with_a_picture_is_written_through_the_form(
         )
         assert shown == [320, 200]
         source = browser.evaluate("document.querySelector('.note .picture img').src")
-        response = urllib3.request("GET", source)
+        with urllib3.PoolManager() as pool:  # the module's own pool would keep the connection for later tests
+            response = pool.request("GET", source)
         assert response.data == file.read_bytes()
         assert response.headers["Content-Type"] == "image/png"
         assert response.headers["X-Content-Type-Options"] == "nosniff"

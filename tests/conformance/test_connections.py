@@ -3,6 +3,9 @@
 import hashlib
 import random
 import socket
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from wsgiref.types import StartResponse
 
 import pytest
@@ -10,8 +13,10 @@ from tests.client import Connection, Response, build, build_chunked, fetch
 from tests.conftest import Serve
 from tests.wsgi import TEXT, Environ, Gate, hello, pattern, until
 
+import halfsync
+
 SEED = 20240229
-MIB = 1 << 20
+KIB, MIB = 1 << 10, 1 << 20
 INLINE_BYTES = 4096  # of input that a connection holds without allocating
 BODY_MEMORY = 65_536  # the default: longer bodies go to disk
 EDGES = sorted({edge + by for edge in (0, INLINE_BYTES, BODY_MEMORY) for by in (-1, 0, 1) if edge + by >= 0})
@@ -199,20 +204,34 @@ def test_two_large_responses_pipelined(serve: Serve) -> None:
             assert connection.response().body == body
 
 
-def test_a_refusal_comes_whole_behind_a_response_that_filled_the_socket(serve: Serve) -> None:
-    body = pattern(12 * MIB)
-
+def test_a_refusal_comes_whole_behind_a_response_that_filled_the_socket(serve: Serve, tmp_path: Path) -> None:
     def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
         start_response("200 OK", [*TEXT])
-        return [body]
+        return [pattern(int(environ["PATH_INFO"][1:]))]
 
-    with serve(app) as server, Connection(server.address) as connection:
-        connection.send(build() + b"GET / HTTP/1.1\nHost: a\r\n\r\n")
-        # The server can send all of it but what the sockets hold before the client reads the first byte.
-        until(lambda: server.statistics()["requests"] == 1)
-        assert connection.response().body == body
-        assert connection.response().status == 400
-        assert connection.rest() == b""
+    path = str(tmp_path / "socket")
+    filled = 0
+    # The socket takes a response whole up to some size, and nothing more behind those just below it. A unix
+    # socket's room is fixed, so that steps as small as these meet such sizes.
+    with serve(app, bind=f"unix:{path}") as server:
+        for size in range(64 * KIB, 512 * KIB, 16 * KIB):
+            refused = server.statistics()["refused"]
+            sock = socket.socket(socket.AF_UNIX)
+            sock.connect(path)
+            with Connection(sock) as connection:
+                connection.send(build(f"/{size}") + b"GET / HTTP/1.1\nHost: a\r\n\r\n")
+                # It is read once the refusal was made, or after a while: then it was too large.
+                with suppress(AssertionError):
+                    until(partial(has_refused, server, refused + 1), timeout_s=0.05)
+                    filled += 1
+                assert connection.response().body == pattern(size)
+                assert connection.response().status == 400, size
+                assert connection.rest() == b""
+    assert filled > 1
+
+
+def has_refused(server: halfsync.Server, number: int) -> bool:
+    return server.statistics()["refused"] == number
 
 
 # --- bodies ---------------------------------------------------------------------------------------

@@ -54,14 +54,10 @@ class Maker:
 
 def reader(address: tuple[str, int]) -> Connection:
     """Connect with so small a window that a reader who does not read is soon felt."""
-    connection = Connection.__new__(Connection)
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
-    sock.settimeout(15)
     sock.connect(address)
-    connection.socket = sock
-    connection._received = b""
-    return connection
+    return Connection(sock)
 
 
 @pytest.mark.parametrize("pieces", [False, True], ids=["whole", "pieces"])

@@ -105,19 +105,6 @@ def test_only_the_command_line_imports_the_lab(
     assert len(faults(tmp_path, {"lab/__init__.py": "", importer: "import halfsync.lab"}, capsys)) == 1
 
 
-def test_a_part_of_the_engine_may_lie_in_a_lower_layer(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files = {
-        "engine/queue.pyx": "",
-        "engine/loop.pyx": "from halfsync.engine cimport queue",
-        "wsgi.pyx": "from halfsync.engine.queue cimport x",
-    }
-    assert faults(tmp_path, files, capsys) == []
-    files["wsgi.pyx"] = "from halfsync.engine.loop cimport x"
-    assert "which is above it" in faults(tmp_path, files, capsys)[0]
-
-
 def test_a_module_without_a_layer_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # The root package has a row of its own, which must not take in every new module.
     (fault,) = faults(tmp_path, {"stray.py": ""}, capsys)

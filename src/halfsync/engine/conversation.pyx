@@ -4,7 +4,7 @@ Each function is called on the engine's thread, does a bounded amount of work an
 through the phases of `engine.pxd`; while a worker owns it the engine only notes what happened (OWNER_EVENT) and looks
 at it when it comes back. A function that may free the connection says so, and nothing is touched after it.
 """
-from libc.errno cimport EAGAIN
+from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport int64_t
 from posix.uio cimport iovec
 
@@ -25,7 +25,7 @@ from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT,
-    outbox_abandon, outbox_next, outbox_release, outbox_sent,
+    outbox_abandon, outbox_append, outbox_finish, outbox_next, outbox_open, outbox_release, outbox_sent,
 )
 from halfsync.request_queue cimport queue_hold, queue_put, queue_unhold
 
@@ -100,6 +100,28 @@ cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
     enter(engine, connection, PHASE_LINGER, engine.timeouts.linger)
 
 
+cdef bint send_later(Engine *engine, Connection *connection, const char *data, int64_t length) noexcept nogil:
+    """Leave the end of the engine's own response to an outbox, and then end the connection. False: memory is short."""
+    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
+    if outbox == NULL:
+        return False
+    if outbox_append(outbox, data, length, False) < 0:
+        outbox_abandon(outbox)
+        outbox_release(outbox)
+        outbox_release(outbox)
+        return False
+    outbox_finish(outbox, OUTBOX_COMPLETE, False, NULL)
+    outbox_release(outbox)  # no worker adds to it
+    if connection.exchange != NULL:
+        pool_put(&engine.pool, connection.exchange)
+        connection.exchange = NULL
+    outbox.connection = connection
+    connection.outbox = outbox
+    enter(engine, connection, PHASE_SENDING, engine.timeouts.write)
+    engine_announce(engine, outbox)  # sending may free the connection, which the caller may still look at
+    return True
+
+
 cdef void refuse(Engine *engine, Connection *connection, int status) noexcept nogil:
     """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request."""
     cdef char response[REFUSAL_BYTES]
@@ -111,12 +133,15 @@ cdef void refuse(Engine *engine, Connection *connection, int status) noexcept no
     cdef int length = write_refusal(
         response, status, RETRY_AFTER_S if status == 503 else 0, not is_head, engine.server_header
     )
-    c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
+    cdef ssize_t sent = c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
     engine.counters.refused += 1
     if exchange != NULL:
         exchange.status = status
         engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
-    linger(engine, connection)
+    if sent < 0:
+        sent = 0 if errno == EAGAIN else length  # the response before it has filled the socket; or the client is gone
+    if sent == length or not send_later(engine, connection, response + sent, length - sent):
+        linger(engine, connection)
 
 
 cdef int submit(Engine *engine, Connection *connection) noexcept nogil:

@@ -30,7 +30,7 @@ cdef void engine_log(
 ) noexcept nogil:
     """Log a request whose response has ended, or broken off, if there is a log."""
     cdef Entry entry
-    if engine.access == NULL:
+    if engine.access == NULL or exchange == NULL:  # no exchange: the end of a refusal, which was logged
         return
     entry.exchange = exchange
     entry.address = address

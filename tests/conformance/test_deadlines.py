@@ -1,0 +1,227 @@
+"""Deadlines of every phase, and what is answered when a limit on connections or requests is reached."""
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+from tests.client import Connection, build, fetch
+from tests.conftest import Serve
+from tests.wsgi import Gate, hello, until
+
+import halfsync
+
+SHORT_S = 0.2
+SLACK_S = 3.0  # what a busy machine may add; every other deadline of these servers is longer
+OTHERS: dict[str, float] = dict.fromkeys(
+    ("first_byte_timeout", "head_timeout", "body_timeout", "write_timeout", "keep_alive"), 60.0
+)
+
+
+def ended_after(connection: Connection, since: float) -> float:
+    """Wait for the end of a connection that says nothing more, and return the seconds since then."""
+    connection.closed()
+    return time.monotonic() - since
+
+
+def in_time(seconds: float) -> None:
+    assert SHORT_S * 0.9 <= seconds <= SHORT_S + SLACK_S, seconds
+
+
+def test_a_silent_connection_is_closed(serve: Serve) -> None:
+    with (
+        serve(hello, **OTHERS | {"first_byte_timeout": SHORT_S}) as server,
+        Connection(server.address) as connection,
+    ):
+        in_time(ended_after(connection, time.monotonic()))
+
+
+@pytest.mark.parametrize("start", [b"G", b"GET / HTTP/1.1\r\nHost:", b"\r\n"])
+def test_half_a_head_is_answered_408(serve: Serve, start: bytes) -> None:
+    with (
+        serve(hello, **OTHERS | {"head_timeout": SHORT_S}) as server,
+        Connection(server.address) as connection,
+    ):
+        since = time.monotonic()
+        connection.send(start)
+        assert connection.response().status == 408
+        in_time(ended_after(connection, since))
+
+
+def test_the_deadline_of_a_head_is_not_put_off_by_its_bytes(serve: Serve) -> None:
+    with (
+        serve(hello, **OTHERS | {"head_timeout": SHORT_S}) as server,
+        Connection(server.address) as connection,
+    ):
+        since = time.monotonic()
+        connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
+        connection.socket.settimeout(0.02)
+        while True:
+            try:
+                first = connection.socket.recv(12)
+            except TimeoutError:
+                connection.send(b"x")
+                assert time.monotonic() - since < SHORT_S + SLACK_S
+                continue
+            break
+        assert first == b"HTTP/1.1 408"
+
+
+@pytest.mark.parametrize(
+    "request_start",
+    [build(method="POST", body=bytes(1000))[:-997], build(method="POST", body=bytes(3 << 20))[:-7]],
+    ids=["memory", "disk"],
+)
+def test_half_a_body_is_answered_408(serve: Serve, request_start: bytes) -> None:
+    gate = Gate()
+    with (
+        serve(gate, **OTHERS | {"body_timeout": SHORT_S}) as server,
+        Connection(server.address) as connection,
+    ):
+        connection.send(request_start)
+        since = time.monotonic()
+        assert connection.response().status == 408
+        in_time(ended_after(connection, since) + SHORT_S * 0.1)
+        until(lambda: server.statistics()["spooled"] == 0)
+    assert not gate.runs
+
+
+@pytest.mark.parametrize("requests", [1, 2])
+def test_an_idle_connection_is_closed(serve: Serve, requests: int) -> None:
+    with (
+        serve(hello, **OTHERS | {"keep_alive": SHORT_S}) as server,
+        Connection(server.address) as connection,
+    ):
+        for _ in range(requests):
+            connection.send(build())
+            assert connection.response().status == 200
+        in_time(ended_after(connection, time.monotonic()) + SHORT_S * 0.1)
+
+
+def test_idle_time_begins_with_the_response_and_not_with_its_request(serve: Serve) -> None:
+    gate, keep_alive = Gate(), 1.0
+    with (
+        serve(gate, **OTHERS | {"keep_alive": keep_alive}) as server,
+        Connection(server.address) as connection,
+    ):
+        connection.send(build("/one"))
+        gate.wait_entered(1)
+        sent = time.monotonic()
+        until(lambda: time.monotonic() > sent + keep_alive * 1.2)
+        gate.opened.set()
+        assert connection.response().body == b"/one"
+        since = time.monotonic()
+        connection.closed()
+        assert time.monotonic() - since > keep_alive * 0.9
+
+
+def test_a_slow_application_meets_no_deadline(serve: Serve) -> None:
+    gate = Gate()
+    with serve(gate, **dict.fromkeys(OTHERS, SHORT_S)) as server, Connection(server.address) as connection:
+        connection.send(build("/slow"))
+        gate.wait_entered(1)
+        entered = time.monotonic()
+        until(lambda: time.monotonic() > entered + SHORT_S * 6)
+        gate.opened.set()
+        assert connection.response().body == b"/slow"
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_a_full_queue_is_answered_503_at_once(serve: Serve) -> None:
+    gate, queue_size, threads = Gate(), 3, 2
+    with serve(gate, threads=threads, queue_size=queue_size) as server, ExitStack() as stack:
+
+        def connect(target: str) -> Connection:
+            connection = stack.enter_context(Connection(server.address))
+            connection.send(build(target))
+            return connection
+
+        accepted = [connect(f"/{number}") for number in range(threads)]
+        gate.wait_entered(threads)
+        for number in range(threads, threads + queue_size):
+            accepted.append(connect(f"/{number}"))
+            until(partial(is_queued, server, number - threads + 1))
+        for method in ("GET", "HEAD", "POST"):
+            with Connection(server.address) as refused:
+                refused.send(build("/refused", method=method, body=b"abc" if method == "POST" else None))
+                response = refused.response(method)  # while every worker is busy
+                assert response.status == 503
+                assert int(response.one("Retry-After") or 0) >= 1
+                refused.closed()
+        assert server.statistics()["shed"] == 3
+        gate.opened.set()
+        for number, connection in enumerate(accepted):
+            assert connection.response().body == f"/{number}".encode()
+    assert "/refused" not in gate.runs
+
+
+def test_a_pipelined_request_meets_a_full_queue(serve: Serve) -> None:
+    gate = Gate()
+    with serve(gate, threads=1, queue_size=1) as server, ExitStack() as stack:
+        first, second, third = (stack.enter_context(Connection(server.address)) for _ in range(3))
+        first.send(build("/1") + build("/2"))
+        gate.wait_entered(1)
+        second.send(build("/3"))
+        until(lambda: server.statistics()["queued"] == 1)
+        third.send(build("/4") + build("/5"))
+        assert third.response().status == 503
+        assert third.rest() == b"", "nothing behind the refused request is looked at"
+        gate.opened.set()
+        assert second.response().body == b"/3"
+        assert first.response().body == b"/1"
+    assert "/4" not in gate.runs
+
+
+def is_queued(server: halfsync.Server, number: int) -> bool:
+    return server.statistics()["queued"] == number
+
+
+Close = Callable[[Connection], None]
+
+
+@pytest.mark.parametrize("close", [lambda c: c.socket.close(), lambda c: c.reset()], ids=["close", "reset"])
+def test_newcomers_wait_in_the_backlog_until_there_is_room(serve: Serve, close: Close) -> None:
+    with serve(hello, max_connections=3) as server, ExitStack() as stack:
+        open_ones = [stack.enter_context(Connection(server.address)) for _ in range(3)]
+        for connection in open_ones:
+            connection.send(build())
+            assert connection.response().status == 200
+        newcomers = [stack.enter_context(Connection(server.address)) for _ in range(2)]
+        for newcomer in newcomers:
+            newcomer.send(build())
+        # Those that are in are served meanwhile, and nobody else is let in.
+        for connection in open_ones:
+            connection.send(build())
+            assert connection.response().status == 200
+        assert server.statistics()["open"] == 3
+        assert server.statistics()["accepted"] == 3
+        for connection, newcomer in zip(open_ones, newcomers, strict=False):
+            close(connection)
+            assert newcomer.response().body == b"hello, you"
+        assert server.statistics()["accepted"] == 5
+
+
+def test_idle_connections_do_not_count_against_the_queue(serve: Serve) -> None:
+    with serve(hello, queue_size=1, threads=1) as server, ExitStack() as stack:
+        for _ in range(50):
+            connection = stack.enter_context(Connection(server.address))
+            connection.send(build())
+            assert connection.response().status == 200
+        assert fetch(server.address).status == 200
+        assert server.statistics()["shed"] == 0
+
+
+def test_a_client_that_resets_while_its_request_runs_frees_its_place(serve: Serve) -> None:
+    gate = Gate()
+    with serve(gate, max_connections=1) as server:
+        with Connection(server.address) as connection:
+            connection.send(build("/one"))
+            gate.wait_entered(1)
+            connection.reset()
+        with socket.create_connection(server.address, timeout=15):
+            gate.opened.set()
+            until(lambda: server.statistics()["accepted"] == 2)

@@ -1,0 +1,96 @@
+"""A `halfsync serve` in a process of its own: started, watched through its standard error, always ended."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import halfsync
+
+START_TIMEOUT_S = 30.0
+EXIT_TIMEOUT_S = 30.0
+
+
+def environment() -> dict[str, str]:
+    """Let another process import the halfsync that this one tests; no setting comes from outside."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HALFSYNC_")}
+    return kept | {"PYTHONPATH": str(Path(halfsync.__file__).parent.parent), "PYTHONUNBUFFERED": "1"}
+
+
+class Serving:
+    """A serving process, as a context manager. Its standard error is collected line by line."""
+
+    def __init__(self, directory: Path, application: str, *options: str) -> None:
+        (directory / "served.py").write_text(application)
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "halfsync", "serve", "served:app", "-b", "127.0.0.1:0", *options],
+            cwd=directory,
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        line = self.wait_line("serves", START_TIMEOUT_S)
+        found = re.search(r"http://([0-9.]+):([0-9]+)", line)
+        assert found, line
+        self.address = (found[1], int(found[2]))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        assert self.process.stderr
+        self.process.stderr.close()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            with self._changed:
+                self.lines.append(line.rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def wait_line(self, part: str, timeout_s: float = EXIT_TIMEOUT_S) -> str:
+        """Wait for a line with this part in it, and return the first."""
+
+        def found() -> bool:
+            return self._ended or any(part in line for line in self.lines)
+
+        with self._changed:
+            assert self._changed.wait_for(found, timeout_s), f"no {part!r} in {self.lines}"
+            lines = [line for line in self.lines if part in line]
+        assert lines, f"it ended without {part!r}: {self.lines}"
+        return lines[0]
+
+    def wait_lines(self, part: str, number: int) -> None:
+        """Wait until so many lines have this part in them."""
+        with self._changed:
+            assert self._changed.wait_for(
+                lambda: sum(part in line for line in self.lines) >= number, EXIT_TIMEOUT_S
+            ), self.lines
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def exit_code(self) -> int:
+        """Wait for the process to end and return its code; all of its lines are there then."""
+        code = self.process.wait(EXIT_TIMEOUT_S)
+        self._reader.join(EXIT_TIMEOUT_S)
+        return code

@@ -1,0 +1,143 @@
+"""Signals to a serving process: what was received is answered, and every way out ends in order."""
+
+import signal
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.client import Connection, build, fetch
+from tests.faults.serving import Serving
+from tests.wsgi import until
+
+RUNNING, QUEUED = 4, 8
+QUICK_S = 5.0  # of an exit that waits for nothing; it takes a second at most where nothing else runs
+LONG = ("--graceful-timeout", "60s")
+
+# Requests wait in it until the file "go" is there, and each says on standard error that it has begun.
+APP = """
+import os, time
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    os.write(2, f"begun {path}\\n".encode())  # as one write: print would mix the lines of threads
+    while path != "/now" and not os.path.exists("go"):
+        time.sleep(0.005)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [path.encode()]
+"""
+
+
+def connect(stack: ExitStack, serving: Serving, target: str) -> Connection:
+    connection = stack.enter_context(Connection(serving.address, timeout_s=30))
+    connection.send(build(target))
+    return connection
+
+
+def refuses(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def assert_clean(serving: Serving) -> None:
+    assert not [line for line in serving.lines if "Traceback" in line or "Error" in line], serving.lines
+
+
+@pytest.mark.parametrize("poller", ["epoll", "poll"])
+def test_sigterm_answers_all_that_was_received(tmp_path: Path, poller: str) -> None:
+    with Serving(tmp_path, APP, *LONG, "--poller", poller) as serving, ExitStack() as stack:
+        idle = stack.enter_context(Connection(serving.address))
+        idle.send(build("/now"))
+        assert idle.response().status == 200
+        silent = stack.enter_context(Connection(serving.address))
+        received = [connect(stack, serving, f"/{number}") for number in range(RUNNING)]
+        serving.wait_lines("begun", RUNNING + 1)
+        received += [connect(stack, serving, f"/{RUNNING + number}") for number in range(QUEUED)]
+        serving.signal(signal.SIGTERM)
+        serving.wait_line("drains")
+        until(lambda: refuses(serving.address))
+        idle.closed()
+        silent.closed()
+        assert serving.process.poll() is None, "it waits for those under way"
+        (tmp_path / "go").touch()
+        for number, connection in enumerate(received):
+            response = connection.response()
+            assert (response.status, response.body) == (200, f"/{number}".encode())
+            connection.closed()
+        assert serving.exit_code() == 0
+        assert_clean(serving)
+
+
+def test_a_second_sigterm_ends_at_once(tmp_path: Path) -> None:
+    with Serving(tmp_path, APP, *LONG) as serving, ExitStack() as stack:
+        stuck = connect(stack, serving, "/stuck")
+        serving.wait_line("begun")
+        serving.signal(signal.SIGTERM)
+        serving.wait_line("drains")
+        since = time.monotonic()
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+        assert time.monotonic() - since < QUICK_S
+        assert stuck.cut() == b""
+        assert_clean(serving)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("busy", [False, True])
+def test_sigint_and_sigquit_end_quickly(tmp_path: Path, number: signal.Signals, busy: bool) -> None:
+    with Serving(tmp_path, APP, *LONG) as serving, ExitStack() as stack:
+        assert fetch(serving.address, "/now").status == 200
+        if busy:
+            for request in range(RUNNING + QUEUED):
+                connect(stack, serving, f"/{request}")
+            serving.wait_lines("begun", RUNNING + 1)
+        since = time.monotonic()
+        serving.signal(number)
+        assert serving.exit_code() == 0
+        assert time.monotonic() - since < QUICK_S
+        assert_clean(serving)
+
+
+def test_the_graceful_timeout_bounds_a_drain(tmp_path: Path) -> None:
+    with Serving(tmp_path, APP, "--graceful-timeout", "500ms") as serving, ExitStack() as stack:
+        stuck = connect(stack, serving, "/stuck")
+        half = connect(stack, serving, "/now")
+        assert half.response().status == 200
+        half.send(b"GET / HT")
+        serving.wait_lines("begun", 2)
+        since = time.monotonic()
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+        assert 0.45 < time.monotonic() - since < 0.5 + QUICK_S
+        assert stuck.cut() == b""
+        assert half.cut() == b""
+        assert "cut off" in serving.lines[-1]
+        assert_clean(serving)
+
+
+def test_a_server_that_is_idle_drains_at_once(tmp_path: Path) -> None:
+    with Serving(tmp_path, APP, *LONG) as serving, ExitStack() as stack:
+        idle = [connect(stack, serving, "/now") for _ in range(20)]
+        for connection in idle:
+            assert connection.response().status == 200
+        since = time.monotonic()
+        serving.signal(signal.SIGTERM)
+        for connection in idle:
+            connection.closed()
+        assert serving.exit_code() == 0
+        assert time.monotonic() - since < QUICK_S
+        assert_clean(serving)
+
+
+def test_a_worker_that_never_returns_does_not_keep_the_process(tmp_path: Path) -> None:
+    spin = APP.replace("time.sleep(0.005)", "pass")
+    with Serving(tmp_path, spin, "--graceful-timeout", "0s") as serving, ExitStack() as stack:
+        connect(stack, serving, "/spin")
+        serving.wait_line("begun")
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+        assert_clean(serving)
