@@ -240,6 +240,21 @@ def test_a_server_that_was_not_started_may_be_drained(make: Start) -> None:
     assert server.wait(0)
 
 
+def test_an_application_may_close_its_server_and_answers_at_once(make: Start) -> None:
+    said: list[bool] = []
+
+    def closing(environ: Environ, start_response: Any) -> list[bytes]:
+        said.append(
+            server.close(timeout=EVENT_TIMEOUT_S * 2)
+        )  # were this waited for, the client would not wait
+        return hello(environ, start_response)
+
+    server = make(closing)
+    server.start()
+    assert get(server.address) == HELLO
+    assert said == [False]  # its own thread had not ended
+
+
 @pytest.mark.parametrize("closed", [False, True])
 def test_a_server_starts_once(make: Start, closed: bool) -> None:
     server = make()

@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from halfsync.wsgi.environ import EnvironFactory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halfsync.native import testing
 from halfsync.wsgi.body import Input
+from halfsync.wsgi.environ import EnvironFactory
 
 PLENTY = 1 << 30
 REMEMBERED = 256  # names that the table takes

@@ -346,7 +346,7 @@ cdef class Proactor:
         while not self.joined:
             self.joined = self.workers.close(min(SWEEP_S, max(0.0, deadline - monotonic())))
             engine_sweep(self.engine)  # a worker may wait for room to be made by an engine that has ended
-            if monotonic() >= deadline:
+            if monotonic() >= deadline or self.workers.only_caller_left():
                 break
         return self.joined
 
