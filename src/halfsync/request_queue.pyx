@@ -106,8 +106,8 @@ cdef int64_t queue_attend(Queue *queue, Watch *watch, int64_t now) noexcept nogi
     """Do what the owner of a patient queue must do after each batch of puts, and soon again while `watch.waits`.
 
     Wakes a worker as queue_wake does, or when something waits and nothing was taken for STALL_NS. Returns how long the
-    owner may rest, in ns: three quarters of what the awake workers need for what waits. More of the same would only stand behind
-    that, and each look at the sockets takes the processor from a worker, or at least a wake-up.
+    owner may rest, in ns: three quarters of what the awake workers need for what waits. More of the same would only
+    stand behind that, and each look at the sockets takes the processor from a worker, or at least a wake-up.
     """
     cdef uint64_t taken
     cdef bint post, moved
