@@ -23,7 +23,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("observe",),  # what a server tells about itself: told by all above it
     ("wsgi",),
     ("engine",),
-    ("native.testing", "native.testing_poller"),  # faces of all native pieces, for tests; in no release
+    # Faces of the native pieces above, for their tests; in no release.
+    ("native.testing", "native.testing_poller", "native.testing_timers"),
     ("models",),
     ("server",),
     ("supervisor",),

@@ -63,6 +63,9 @@ class Server:
         except BaseException:
             self._close_listeners()
             raise
+        address = self.listeners[0].socket.getsockname()
+        self._address = address[:2] if isinstance(address, tuple) else address
+        self._began = False  # it was started, or closed without
 
     @property
     def address(self) -> Any:
@@ -75,9 +78,10 @@ class Server:
         return self.listeners[0].url
 
     def start(self) -> None:
-        """Start to serve, and return."""
-        self._address = self.listeners[0].socket.getsockname()
-        self._address = self._address[:2] if isinstance(self._address, tuple) else self._address
+        """Start to serve, and return. RuntimeError: it was started or closed before."""
+        if self._began:
+            raise RuntimeError("a server can be started only once; make another")
+        self._began = True
         self._model.start()
 
     def drain(self) -> None:
@@ -95,6 +99,7 @@ class Server:
 
         Returns False when threads are still in the application after that; they end when it returns.
         """
+        self._began = True
         self._close_listeners()
         ended = self._model.close(timeout)
         if ended and self._access_log is not None:

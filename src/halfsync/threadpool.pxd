@@ -18,6 +18,7 @@ cdef class WorkerThreads:
     cdef int turn(self, QueueSlot *slot) except -1
     cdef void discard(self, void *item) noexcept
     cdef void empty(self) noexcept
+    cdef bint only_caller_left(self)
 
 
 cdef class JobThreads(WorkerThreads):

@@ -12,6 +12,8 @@ class ThreadPoolStatistics:
     failed: int
     waited: float
 
+class WorkerThreads: ...  # for the stubs of native subclasses
+
 class ThreadPool:
     def __init__(self, threads: int, *, queue_size: int = 1024, name: str = "pool") -> None: ...
     @property

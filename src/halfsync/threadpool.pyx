@@ -121,6 +121,10 @@ cdef class WorkerThreads:
                 name = type(error).__name__
                 sys.stderr.write(f"{self.name}: the thread exception hook failed while reporting a {name}\n")
 
+    cdef bint only_caller_left(self):
+        """Tell whether close waits for nothing but its own caller, which is one of the threads."""
+        return self._threads == [threading.current_thread()]
+
     def close(self, timeout=None):
         """Refuse further items, let the threads finish what is queued, and join them.
 

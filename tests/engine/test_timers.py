@@ -4,10 +4,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from halfsync.native import testing
+from halfsync.native.testing_timers import TICK_NS as TICK
+from halfsync.native.testing_timers import WHEEL_TICKS, Timer, Wheel
 
-TICK = testing.TICK_NS
-TURN = testing.WHEEL_TICKS * TICK
+TURN = WHEEL_TICKS * TICK
 LATE = 2 * TICK  # what the wheel promises
 
 
@@ -16,21 +16,21 @@ class Loop:
 
     def __init__(self, now: int) -> None:
         self.now = now
-        self.wheel = testing.Wheel(now)
-        self.deadlines: dict[testing.Timer, int] = {}
+        self.wheel = Wheel(now)
+        self.deadlines: dict[Timer, int] = {}
         self.fired = 0
         self.looks = 0
 
-    def set(self, timer: testing.Timer, after: int) -> None:
+    def set(self, timer: Timer, after: int) -> None:
         self.deadlines[timer] = self.now + after
         self.wheel.set(timer, self.now + after)
 
-    def put_off(self, timer: testing.Timer, by: int) -> None:
+    def put_off(self, timer: Timer, by: int) -> None:
         """Move a deadline later by a plain store, as every request does."""
         timer.deadline += by
         self.deadlines[timer] += by
 
-    def clear(self, timer: testing.Timer) -> None:
+    def clear(self, timer: Timer) -> None:
         self.deadlines.pop(timer, None)
         self.wheel.clear(timer)
 
@@ -84,7 +84,7 @@ def test_deadlines_fire_never_early_and_at_most_two_ticks_late(
     start: int, steps: list[tuple[str, int, int]]
 ) -> None:
     loop = Loop(start)
-    timers = [testing.Timer() for _ in range(10)]
+    timers = [Timer() for _ in range(10)]
     for step, which, delay in steps:
         timer = timers[which]
         if step == "set":
@@ -105,7 +105,7 @@ def test_deadlines_fire_never_early_and_at_most_two_ticks_late(
 
 
 def test_an_empty_wheel_says_so() -> None:
-    wheel = testing.Wheel(12345)
+    wheel = Wheel(12345)
     assert wheel.next(12345) == -1
     assert wheel.due(12345 + 10 * TURN) is None
     assert wheel.next(12345 + 10 * TURN) == -1
@@ -113,7 +113,7 @@ def test_an_empty_wheel_says_so() -> None:
 
 def test_a_timer_set_far_and_then_near_fires_near() -> None:
     loop = Loop(7 * TICK)
-    timer = testing.Timer()
+    timer = Timer()
     loop.set(timer, TURN // 2)
     loop.set(timer, TICK)
     loop.run(TICK + LATE)
@@ -123,7 +123,7 @@ def test_a_timer_set_far_and_then_near_fires_near() -> None:
 
 def test_a_deadline_that_is_put_off_costs_no_look_until_its_slot_comes() -> None:
     loop = Loop(0)
-    timer = testing.Timer()
+    timer = Timer()
     loop.set(timer, 10 * TICK)
     for _ in range(1000):
         loop.put_off(timer, TICK)
@@ -135,7 +135,7 @@ def test_a_deadline_that_is_put_off_costs_no_look_until_its_slot_comes() -> None
 
 def test_setting_a_later_deadline_leaves_the_timer_where_it_is() -> None:
     loop = Loop(0)
-    timer = testing.Timer()
+    timer = Timer()
     loop.set(timer, TICK)
     before = loop.wheel.next(0)
     loop.set(timer, TURN // 2)
@@ -145,15 +145,15 @@ def test_setting_a_later_deadline_leaves_the_timer_where_it_is() -> None:
 
 def test_a_far_deadline_is_looked_at_once_a_turn() -> None:
     loop = Loop(0)
-    loop.set(testing.Timer(), 5 * TURN + TURN // 2)
+    loop.set(Timer(), 5 * TURN + TURN // 2)
     loop.run(6 * TURN)
     assert loop.fired == 1
     assert loop.looks == 6
 
 
 def test_clearing_twice_or_what_was_never_set_does_nothing() -> None:
-    wheel = testing.Wheel(0)
-    timer, other = testing.Timer(), testing.Timer()
+    wheel = Wheel(0)
+    timer, other = Timer(), Timer()
     wheel.clear(timer)
     wheel.set(timer, TICK)
     wheel.set(other, TICK)
@@ -167,8 +167,8 @@ def test_clearing_twice_or_what_was_never_set_does_nothing() -> None:
 @pytest.mark.parametrize("slot", [0, 1, 62, 63, 64, 65, 127, 128, 1022, 1023])
 @pytest.mark.parametrize("start", [0, 63, 64, 1023])
 def test_the_next_slot_is_found_wherever_it_stands(start: int, slot: int) -> None:
-    wheel = testing.Wheel(start * TICK)
-    wheel.set(testing.Timer(), (start + slot) * TICK)
+    wheel = Wheel(start * TICK)
+    wheel.set(Timer(), (start + slot) * TICK)
     wait = wheel.next(start * TICK)
     assert slot * TICK <= wait <= (slot + 1) * TICK
     assert wheel.due(start * TICK + wait - 1) is None

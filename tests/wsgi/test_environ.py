@@ -226,8 +226,15 @@ def test_the_table_of_names_is_bounded_and_right_when_full(make: Make, many: int
             environ = make(fields=[(name, name.lower()) for name in some])
             expected = {f"HTTP_{name.replace('-', '_')}": name.lower() for name in some}
             assert environ == {**DEFAULTS, **expected}
-    # A full table still remembers what it knew, and shares none of what came too late.
-    assert make(fields=[("Accept", "a")])["HTTP_ACCEPT"] == "a"
+
+
+@pytest.mark.parametrize(("known", "remembered"), [(REMEMBERED - 1, True), (REMEMBERED, False)])
+def test_how_many_names_are_remembered(make: Make, known: int, remembered: bool) -> None:
+    names = [f"Z-{number}" for number in range(known - 1)]  # Host is one too
+    for at in range(0, len(names), 90):
+        make(fields=[(name, "") for name in names[at : at + 90]])
+    first, second = (make(fields=[("Accept", "a/b")])["HTTP_ACCEPT"] for _ in range(2))
+    assert (first is second) == remembered  # values are shared by way of the table
 
 
 def test_a_full_table_keeps_no_new_key(make: Make) -> None:

@@ -21,6 +21,5 @@ cdef class Proactor:
     cdef RequestWorkers workers
     cdef AccessLog access_log  # kept for as long as the engine may write to it
     cdef int read_fd          # a pipe's reading end: readable when the engine has ended
-    cdef bint spent           # a start was tried: there is no second
     cdef bint started
     cdef bint joined

@@ -315,9 +315,6 @@ cdef class Proactor:
     def start(self):
         """Start the workers and then the engine. Once only, even when it fails."""
         cdef int result
-        if self.spent:
-            raise RuntimeError("a server is started only once: make another")
-        self.spent = True
         self.read_fd, self.engine.done_fd = os.pipe()
         try:
             self.workers.start()
@@ -326,9 +323,9 @@ cdef class Proactor:
                 self.workers.close()
                 raise OSError(-result, os.strerror(-result))
         except BaseException:
-            os.close(self.engine.done_fd)
             os.close(self.read_fd)
-            self.read_fd = -1
+            os.close(self.engine.done_fd)
+            self.read_fd = self.engine.done_fd = -1
             raise
         self.started = True
 
@@ -348,7 +345,6 @@ cdef class Proactor:
     def close(self, timeout):
         """Stop, and end all threads. Returns False when workers are still in the application after `timeout` s."""
         if not self.started:
-            self.spent = True
             engine_unlisten(self.engine)
             return True
         if self.joined:
@@ -363,7 +359,7 @@ cdef class Proactor:
         while not self.joined:
             self.joined = self.workers.close(min(SWEEP_S, max(0.0, deadline - monotonic())))
             engine_sweep(self.engine)  # a worker may wait for room to be made by an engine that has ended
-            if monotonic() >= deadline:
+            if monotonic() >= deadline or self.workers.only_caller_left():
                 break
         return self.joined
 

@@ -4,21 +4,7 @@ from typing import Any, final
 
 from halfsync.wsgi.body import Input
 
-TICK_NS: int
-WHEEL_TICKS: int
 SEGMENT_BYTES: int  # that an outbox's segment costs beside its data
-
-@final
-class Timer:
-    deadline: int
-
-@final
-class Wheel:
-    def __init__(self, now: int) -> None: ...
-    def set(self, timer: Timer, deadline: int) -> None: ...
-    def clear(self, timer: Timer) -> None: ...
-    def due(self, now: int) -> Timer | None: ...
-    def next(self, now: int) -> int: ...
 
 @final
 class Worker: ...

@@ -11,7 +11,6 @@ from posix.unistd cimport pread
 
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
-from halfsync.engine cimport timers
 from halfsync.exchange cimport (
     EXCHANGE_READY, ExchangePool, Limits, exchange_follow, exchange_has_more, exchange_received,
     exchange_room, pool_destroy, pool_get, pool_init, pool_put,
@@ -39,50 +38,7 @@ cdef enum:
     VECTORS_MAX = 16
     SCRATCH_BYTES = 256 * 1024
 
-TICK_NS = 1 << timers.TICK_SHIFT
-WHEEL_TICKS = <int> timers.SLOTS
 SEGMENT_BYTES = <int> sizeof(Segment)
-
-
-cdef class Timer:
-    """One deadline. The wheel keeps it alive."""
-    cdef timers.Timer native
-
-    @property
-    def deadline(self):
-        return self.native.deadline
-
-    @deadline.setter
-    def deadline(self, int64_t deadline):
-        self.native.deadline = deadline
-
-
-cdef class Wheel:
-    """The timer wheel."""
-    cdef timers.Wheel *native
-    cdef dict timers
-
-    def __cinit__(self, int64_t now):
-        self.native = <timers.Wheel *> malloc(sizeof(timers.Wheel))
-        timers.wheel_init(self.native, now)
-        self.timers = {}
-
-    def __dealloc__(self):
-        free(self.native)
-
-    def set(self, Timer timer, int64_t deadline):
-        self.timers[<size_t> &timer.native] = timer
-        timers.wheel_set(self.native, &timer.native, deadline)
-
-    def clear(self, Timer timer):
-        timers.wheel_clear(self.native, &timer.native)
-
-    def due(self, int64_t now):
-        cdef timers.Timer *timer = timers.wheel_due(self.native, now)
-        return None if timer == NULL else self.timers[<size_t> timer]
-
-    def next(self, int64_t now):
-        return timers.wheel_next(self.native, now)
 
 
 cdef class Worker:

@@ -1,0 +1,49 @@
+"""A thin Python face of the timer wheel, for its unit tests. Built with the checks only."""
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+
+from halfsync.engine cimport timers
+
+TICK_NS = 1 << timers.TICK_SHIFT
+WHEEL_TICKS = <int> timers.SLOTS
+
+
+cdef class Timer:
+    """One deadline. The wheel keeps it alive."""
+    cdef timers.Timer native
+
+    @property
+    def deadline(self):
+        return self.native.deadline
+
+    @deadline.setter
+    def deadline(self, int64_t deadline):
+        self.native.deadline = deadline
+
+
+cdef class Wheel:
+    """The timer wheel."""
+    cdef timers.Wheel *native
+    cdef dict timers
+
+    def __cinit__(self, int64_t now):
+        self.native = <timers.Wheel *> malloc(sizeof(timers.Wheel))
+        timers.wheel_init(self.native, now)
+        self.timers = {}
+
+    def __dealloc__(self):
+        free(self.native)
+
+    def set(self, Timer timer, int64_t deadline):
+        self.timers[<size_t> &timer.native] = timer
+        timers.wheel_set(self.native, &timer.native, deadline)
+
+    def clear(self, Timer timer):
+        timers.wheel_clear(self.native, &timer.native)
+
+    def due(self, int64_t now):
+        cdef timers.Timer *timer = timers.wheel_due(self.native, now)
+        return None if timer == NULL else self.timers[<size_t> timer]
+
+    def next(self, int64_t now):
+        return timers.wheel_next(self.native, now)

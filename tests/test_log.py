@@ -1,0 +1,65 @@
+"""The server's log: what it says, to whom, and that it costs nothing until then."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from halfsync import log
+from halfsync.settings import Settings
+
+
+def raised(error: BaseException) -> BaseException:
+    """Return the error as it is once it was raised, with a traceback."""
+    try:
+        raise error
+    except BaseException as caught:  # noqa: BLE001 - to hand it back
+        return caught
+
+
+def test_the_logger_is_the_one_that_programs_configure() -> None:
+    assert log.logger() is logging.getLogger("halfsync")
+
+
+def test_a_warning_is_formatted_by_logging(caplog: pytest.LogCaptureFixture) -> None:
+    log.warn("the header %r is dropped, %d times", "X-A", 3)
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("halfsync", logging.WARNING)
+    assert record.getMessage() == "the header 'X-A' is dropped, 3 times"
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1), KeyboardInterrupt()], ids=repr)
+def test_an_application_error_names_its_request_and_shows_its_traceback(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.report_application_error(raised(error), {"REQUEST_METHOD": "PUT", "REQUEST_URI": "/a%20b?c"})
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("halfsync", logging.ERROR)
+    assert record.getMessage() == "the application failed on PUT /a%20b?c"
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+    assert "in raised" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [(None, "the application failed on a request"), ({}, "the application failed on None None")],
+)
+def test_an_application_may_have_emptied_its_environ(
+    environ: dict[str, object] | None, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.report_application_error(raised(ValueError()), environ)
+    assert caplog.records[0].getMessage() == told
+
+
+@pytest.mark.parametrize("level", log.LEVELS)
+def test_the_levels_are_those_of_logging_and_of_the_settings(level: str) -> None:
+    assert log.LEVELS[level] == logging.getLevelNamesMapping()[level.upper()]
+    assert Settings.from_options(log_level=level).log_level == level
+
+
+def test_logging_is_not_loaded_before_there_is_something_to_say() -> None:
+    code = "import sys, halfsync.log; print('logging' in sys.modules); halfsync.log.warn('said')"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert (run.stdout, run.stderr) == ("False\n", "said\n")
