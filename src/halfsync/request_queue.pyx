@@ -27,7 +27,7 @@ cdef enum:
     TURN_LEAST_NS = 1000  # the estimate stays between these, so that it follows a change within some forty turns
     TURN_MOST_NS = 1000000
     STALL_NS = 1000000  # without a taking, while something waits: the workers that are awake are in long turns
-    REST_MOST_NS = 1000000
+    REST_MOST_NS = 4000000
 
 
 cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil:

@@ -22,7 +22,7 @@ cdef extern from *:
         fprintf(stderr, "halfsync: broken invariant: %s (%s:%d)\\n", (what), __FILE__, __LINE__); abort(); } } while (0)
     #else
     #define HS_CHECKS 0
-    #define hs_check(condition, what) ((void)0)
+    #define hs_check(condition, what) ((void)sizeof(condition))
     #endif
     """
     const int CHECKS "HS_CHECKS"
