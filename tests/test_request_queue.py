@@ -261,3 +261,94 @@ def test_queues_are_freed() -> None:
     assert counts()["queue"] == before + 2
     queues.clear()
     assert counts()["queue"] == before
+
+
+SHORT_NS, LONG_NS, MS = 5_000, 1_000_000, 1_000_000
+
+
+def patient(turn_ns: int, sleeping: int = 2) -> tuple[testing.RequestQueue, testing.Worker]:
+    """Return a patient queue with one worker in a turn, some asleep, and turns of about that length."""
+    queue = testing.RequestQueue(100, patient=True)
+    worker = testing.Worker()
+    queue.put("under way")
+    assert queue.try_take(worker=worker)[0] == ITEM
+    for _ in range(sleeping):
+        assert queue.try_take(worker=testing.Worker())[0] == SLEEP
+    queue.turn_ns = turn_ns
+    return queue, worker
+
+
+def finish(queue: testing.RequestQueue) -> None:
+    queue.close()
+    while queue.try_take()[0] == ITEM:
+        pass
+
+
+def test_short_turns_are_left_to_the_worker_that_is_awake() -> None:
+    queue, worker = patient(SHORT_NS)
+    queue.put("next")
+    queue.wake()
+    assert (queue.sleepers, queue.waking, queue.awake) == (2, 0, 1)
+    assert queue.try_take(worker=worker) == (ITEM, "next")
+    finish(queue)
+
+
+def test_a_sleeper_is_woken_when_nobody_is_awake() -> None:
+    queue, worker = patient(SHORT_NS)
+    assert queue.try_take(worker=worker)[0] == SLEEP
+    assert queue.awake == 0
+    queue.turn_ns = SHORT_NS
+    queue.put("next")
+    queue.wake()
+    assert (queue.sleepers, queue.waking) == (2, 1)
+    finish(queue)
+
+
+def test_long_turns_wake_a_sleeper() -> None:
+    queue, _worker = patient(LONG_NS)
+    queue.put("next")
+    queue.wake()
+    assert (queue.sleepers, queue.waking) == (1, 1)
+    finish(queue)
+
+
+def test_a_stalled_queue_wakes_a_sleeper_though_turns_are_short() -> None:
+    queue, worker = patient(SHORT_NS)
+    queue.put("next")
+    queue.attend(1 * MS)
+    assert queue.waking == 0
+    queue.attend(2 * MS - 1)
+    assert queue.waking == 0  # not yet a millisecond
+    queue.attend(2 * MS)
+    assert (queue.sleepers, queue.waking) == (1, 1)
+    queue.attend(4 * MS)
+    assert queue.waking == 1  # one at a time
+    assert queue.try_take(worker=worker)[0] == ITEM
+    assert queue.attend(5 * MS) == (0, False)
+    finish(queue)
+
+
+def test_the_engine_rests_while_short_turns_move_the_queue_and_only_then() -> None:
+    queue, worker = patient(SHORT_NS)
+    for number in range(41):
+        queue.put(number)
+    assert queue.attend(1 * MS)[0] == 41 * SHORT_NS * 3 // 4  # one was taken since the queue was made
+    assert queue.attend(1 * MS) == (0, True)  # none since then
+    assert queue.try_take(worker=worker)[0] == ITEM
+    queue.turn_ns = SHORT_NS
+    assert queue.attend(1 * MS)[0] == 40 * SHORT_NS * 3 // 4
+    queue.turn_ns = LONG_NS
+    assert queue.try_take(worker=testing.Worker())[0] == ITEM
+    assert queue.attend(1 * MS)[0] == 0
+    finish(queue)
+
+
+def test_the_length_of_turns_is_judged_by_their_median() -> None:
+    """A few long turns among short ones do not move the estimate; a change of all turns does, within some dozens."""
+    queue = testing.RequestQueue(100_000, patient=True)
+    worker = testing.Worker()
+    for _ in range(200):
+        queue.put(None)
+        assert queue.try_take(worker=worker)[0] == ITEM  # each turn ends when the next begins: at once
+    assert queue.turn_ns < 100_000
+    finish(queue)
