@@ -3,7 +3,7 @@
 import hashlib
 import random
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from wsgiref.types import StartResponse
@@ -14,6 +14,7 @@ from tests.conftest import Serve
 from tests.wsgi import TEXT, Environ, Gate, hello, pattern, until
 
 import halfsync
+from halfsync.native import checks
 
 SEED = 20240229
 KIB, MIB = 1 << 10, 1 << 20
@@ -329,3 +330,15 @@ def test_a_refusal_can_be_read_after_sending_all_of_a_body_that_nobody_wants(ser
         assert connection.response().status == 413
         assert connection.rest() == b""
         assert fetch(server.address).status == 200
+
+
+@pytest.mark.skipif(not checks.enabled(), reason="only the checks build counts exchanges")
+def test_an_idle_connection_holds_no_buffer(serve: Serve) -> None:
+    before = checks.counts()["exchange"]
+    with serve(hello) as server, ExitStack() as clients:
+        for _ in range(50):
+            client = clients.enter_context(Connection(server.address))
+            client.send(build())
+            client.response()
+        until(lambda: checks.counts()["exchange"] == before)
+        assert checks.counts()["connection"] == 50
