@@ -8,6 +8,11 @@ cdef enum HandleKind:
     HANDLE_WAKER
 
 cdef enum:
+    # Received in one turn before the rest waits for the next: the workers should find in the processor's cache what was
+    # received for them, and no client's upload should hold up the others for long.
+    TURN_BYTES = 256 * 1024
+
+cdef enum:
     POLLER_LATER = -1000      # of send: nothing could be sent now; `sendable` will be told
     RECEIVE_GONE = -1         # of received: the handle was removed during the call
     RECEIVE_HOLD = 0          # of received: the engine wants no more of this handle until it calls resume
@@ -54,6 +59,7 @@ ctypedef struct Poller:
     Handle *ready             # first of the handles left with something to receive, to be visited in the next turn
     Handle *ready_last
     uint32_t ready_length
+    int64_t received          # bytes in this turn
     void *own                 # the implementation's own state
     int (*open)(Poller *poller) noexcept nogil
     void (*close)(Poller *poller) noexcept nogil

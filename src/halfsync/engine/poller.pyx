@@ -104,10 +104,11 @@ cdef int complete_receive(Poller *poller, Handle *handle) noexcept nogil:
             if errno == EAGAIN:
                 return poller.user.received(poller.user.engine, handle, data, -EAGAIN)
             return poller.user.received(poller.user.engine, handle, data, -errno)
+        poller.received += length
         if <size_t> length < room:
             handle.readable = False  # a stream socket that gave less than was asked for is empty
         result = poller.user.received(poller.user.engine, handle, data, length)
-        if result != RECEIVE_MORE or not handle.readable:
+        if result != RECEIVE_MORE or not handle.readable or poller.received > TURN_BYTES:
             return result
     return RECEIVE_MORE
 

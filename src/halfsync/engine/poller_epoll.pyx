@@ -13,7 +13,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from posix.unistd cimport close
 
 from halfsync.engine.poller cimport (
-    HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, complete_accept,
+    HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, TURN_BYTES, complete_accept,
     complete_receive, ready_add, ready_remove, ready_take,
 )
 
@@ -133,7 +133,10 @@ cdef void dispatch(Poller *poller, epoll_event *event) noexcept nogil:
     if event.events & EPOLLIN:
         handle.readable = True
     if event.events & (EPOLLIN | EPOLLRDHUP):
-        visit(poller, handle)
+        if poller.received <= TURN_BYTES:
+            visit(poller, handle)
+        else:
+            ready_add(poller, handle)
 
 
 cdef int epoll_turn(Poller *poller, int timeout_ms) noexcept nogil:
@@ -146,12 +149,13 @@ cdef int epoll_turn(Poller *poller, int timeout_ms) noexcept nogil:
     poller.user.awake(poller.user.engine)
     if happened < 0:
         return 0 if errno == EINTR else -errno
-    for position in range(happened):
-        dispatch(poller, &events[position])
-    while left_over > 0:
+    poller.received = 0
+    while left_over > 0 and poller.received <= TURN_BYTES:  # first what was left over, or new events would starve it
         handle = ready_take(poller)
         if handle == NULL:
             break
         visit(poller, handle)
         left_over -= 1
+    for position in range(happened):
+        dispatch(poller, &events[position])
     return happened

@@ -176,6 +176,7 @@ cdef int poll_turn(Poller *poller, int timeout_ms) noexcept nogil:
     poller.user.awake(poller.user.engine)
     if happened < 0:
         return 0 if errno == EINTR else -errno
+    poller.received = 0
     position = slots.length
     while position > 0:  # from the end: a slot that is removed is filled from behind, with one already visited
         position -= 1
