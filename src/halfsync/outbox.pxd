@@ -7,6 +7,7 @@ from halfsync.native.sync cimport atomic_uint, pthread_cond_t, pthread_mutex_t
 from halfsync.spool cimport SpoolFile, Store
 
 cdef enum:
+    VECTORS_MAX = 16          # memory segments that outbox_next offers to one send
     PIECE_BYTES = 256 * 1024  # appended at most at once: a piece waits for its room on its own
 
 cdef enum SegmentKind:

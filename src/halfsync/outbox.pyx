@@ -16,9 +16,6 @@ from halfsync.native.sync cimport (
 )
 from halfsync.spool cimport spool_append, spool_close, spool_init, spool_reserve
 
-cdef enum:
-    VECTORS_MAX = 16  # memory segments offered to one send
-
 
 cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexcept nogil:
     """Make an empty outbox with both its references. Returns NULL when memory is short."""

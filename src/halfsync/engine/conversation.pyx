@@ -14,7 +14,8 @@ from halfsync.engine.engine cimport (
     PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_log,
 )
 from halfsync.engine.poller cimport (
-    POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file, unsent_bytes,
+    POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file,
+    reset_on_close, unsent_bytes,
 )
 from halfsync.engine.timers cimport wheel_set
 from halfsync.exchange cimport (
@@ -24,26 +25,18 @@ from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
 from halfsync.outbox cimport (
-    OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT,
+    OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
     outbox_abandon, outbox_append, outbox_finish, outbox_next, outbox_open, outbox_release, outbox_sent,
 )
 from halfsync.request_queue cimport queue_hold, queue_put, queue_unhold
 
 cdef extern from "<sys/socket.h>" nogil:
-    """
-    static void hs_reset_on_close(int fd) {
-        struct linger now = {1, 0};
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-    }
-    """
     const int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR
     ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
     ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
     int shutdown(int fd, int how)
-    void reset_on_close "hs_reset_on_close" (int fd)
 
 cdef enum:
-    VECTORS = 16
     SENDS_PER_VISIT = 4  # of one outbox before the others have their turn
     DISCARDS = 32  # receives before a close: more than a socket's buffer holds
     RETRY_AFTER_S = 1  # told to a client whose request the queue refused
@@ -333,7 +326,7 @@ cdef void on_sendable(void *engine_, Handle *handle) noexcept nogil:
 cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
     """Send what the outbox holds, as far as the socket takes it and others may wait. May free the connection."""
     cdef Outbox *outbox = connection.outbox
-    cdef iovec vectors[VECTORS]
+    cdef iovec vectors[VECTORS_MAX]
     cdef Segment *segment
     cdef int64_t sent
     cdef int count, turn

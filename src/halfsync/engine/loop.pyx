@@ -27,57 +27,32 @@ from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next, wh
 from halfsync.exchange cimport pool_destroy, pool_init
 from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
-    init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_t, store_uint, swap_pointer,
+    init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join, sleep_ns, start_thread,
+    store_uint, swap_pointer,
 )
 from halfsync.outbox cimport Outbox, outbox_release
 from halfsync.request_queue cimport queue_attend
 
 cdef extern from *:
     """
-    #include <pthread.h>
-    #include <signal.h>
     #include <sys/eventfd.h>
-    #include <time.h>
     #ifdef __linux__
     #include <sys/prctl.h>
     #endif
 
-    /* Start a thread with a small stack that no signal is delivered to. */
-    static int hs_start_thread(pthread_t *thread, void *(*run)(void *), void *argument, const char *name) {
-        sigset_t all, before;
-        pthread_attr_t attributes;
-        int result;
-        pthread_attr_init(&attributes);
-        pthread_attr_setstacksize(&attributes, 512 * 1024);
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        result = pthread_create(thread, &attributes, run, argument);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        pthread_attr_destroy(&attributes);
-        if (result == 0)
-            pthread_setname_np(*thread, name);
-        return -result;
-    }
     /* Let timers of the calling thread be as exact as the system can: by default they may be 50 us late. */
     static void hs_exact_timers(void) {
     #ifdef PR_SET_TIMERSLACK
         prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
     #endif
     }
-    static void hs_sleep(int64_t ns) {
-        struct timespec time = {0, ns};
-        nanosleep(&time, NULL);
-    }
     """
-    int start_thread "hs_start_thread" (
-        pthread_t *thread, void *(*run)(void *) noexcept nogil, void *argument, const char *name) nogil
     void exact_timers "hs_exact_timers" () nogil
-    void sleep_ns "hs_sleep" (int64_t ns) nogil
-    int pthread_join(pthread_t thread, void **result) nogil
     int eventfd(unsigned int value, int flags) nogil
     const int EFD_CLOEXEC, EFD_NONBLOCK
 
 cdef enum:
+    STACK_BYTES = 512 * 1024  # of the engine's thread
     REST_LEAST_NS = 30000  # less costs more than it gives
     WAKER_INDEX = 0xFFFFFFFF
     LISTENER_INDEX = 0xFFFF0000  # and above: listeners
@@ -384,7 +359,7 @@ cdef int engine_listen(Engine *engine, int fd) noexcept nogil:
 
 cdef int engine_start(Engine *engine) noexcept nogil:
     """Start the engine's thread. Returns 0 or -errno."""
-    return start_thread(&engine.thread, run, engine, b"halfsync-engine")
+    return start_thread(&engine.thread, run, engine, b"halfsync-engine", STACK_BYTES)
 
 
 cdef void engine_command(Engine *engine, int command) noexcept nogil:

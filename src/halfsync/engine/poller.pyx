@@ -33,8 +33,13 @@ cdef extern from *:
         int bytes = 0;
         return ioctl(fd, TIOCOUTQ, &bytes) < 0 ? 0 : bytes;
     }
+    static void hs_reset_on_close(int fd) {
+        struct linger now = {1, 0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    }
     """
     int c_unsent "hs_unsent" (int fd) nogil
+    void c_reset_on_close "hs_reset_on_close" (int fd) nogil
 
 cdef enum:
     RECEIVES_PER_VISIT = 4  # of one handle before the others have their turn
@@ -139,6 +144,11 @@ cdef int64_t sent_or_later(Poller *poller, Handle *handle, ssize_t sent) noexcep
         poller.want_send(poller, handle)
         return POLLER_LATER
     return -errno
+
+
+cdef void reset_on_close(int fd) noexcept nogil:
+    """Let the socket's closing be a reset: the client must not take what it has for the whole. Any thread."""
+    c_reset_on_close(fd)
 
 
 cdef int unsent_bytes(const Handle *handle) noexcept nogil:

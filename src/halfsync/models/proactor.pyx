@@ -22,6 +22,7 @@ from halfsync.engine.engine cimport (
 from halfsync.engine.loop cimport (
     engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start, engine_sweep, engine_unlisten,
 )
+from halfsync.engine.poller cimport reset_on_close
 from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns, store_uint
@@ -36,12 +37,6 @@ from halfsync.wsgi.bridge cimport Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.wsgi.environ cimport Origin
 
 cdef extern from "<sys/socket.h>" nogil:
-    """
-    static void hs_worker_reset_on_close(int fd) {
-        struct linger now = {1, 0};
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-    }
-    """
     struct msghdr:
         iovec *msg_iov
         size_t msg_iovlen
@@ -49,7 +44,6 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void *data, size_t length, int flags)
     ssize_t sendmsg(int fd, const msghdr *message, int flags)
     int shutdown(int fd, int how)
-    void reset_on_close "hs_worker_reset_on_close" (int fd)
 
 SWEEP_S = 0.05
 

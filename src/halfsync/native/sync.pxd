@@ -11,6 +11,7 @@ cdef extern from "<pthread.h>" nogil:
         pass
     ctypedef struct pthread_cond_t:
         pass
+    int pthread_join(pthread_t thread, void **result)
     int pthread_mutex_init(pthread_mutex_t *mutex, void *attributes)
     int pthread_mutex_destroy(pthread_mutex_t *mutex)
     int pthread_mutex_lock(pthread_mutex_t *mutex)
@@ -38,7 +39,6 @@ cdef extern from "<stdatomic.h>" nogil:
     ctypedef struct atomic_pointer "_Atomic(void *)":
         pass
     unsigned int load_uint "atomic_load" (atomic_uint *where)
-    unsigned int load_uint_relaxed "HS_LOAD_RELAXED" (atomic_uint *where)
     void store_uint "atomic_store" (atomic_uint *where, unsigned int value)
     void init_uint "atomic_init" (atomic_uint *where, unsigned int value)
     unsigned int swap_uint "atomic_exchange" (atomic_uint *where, unsigned int value)
@@ -55,19 +55,41 @@ cdef extern from "<stdatomic.h>" nogil:
 
 cdef extern from *:
     """
+    #include <pthread.h>
+    #include <signal.h>
     #include <stdatomic.h>
     #include <stdint.h>
     #include <time.h>
-    #define HS_LOAD_RELAXED(where) atomic_load_explicit((where), memory_order_relaxed)
     static inline int64_t hs_monotonic_ns(void) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
         return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     }
-    static inline int64_t hs_thread_cpu_ns(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    static inline void hs_sleep(int64_t ns) {
+        struct timespec time = {ns / 1000000000, ns % 1000000000};
+        nanosleep(&time, NULL);
+    }
+    /* Start a thread with a small stack that no signal is delivered to. Returns 0 or -errno. */
+    static inline int hs_start_thread(
+        pthread_t *thread, void *(*run)(void *), void *argument, const char *name, size_t stack_bytes
+    ) {
+        sigset_t all, before;
+        pthread_attr_t attributes;
+        int result;
+        pthread_attr_init(&attributes);
+        pthread_attr_setstacksize(&attributes, stack_bytes);
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        result = pthread_create(thread, &attributes, run, argument);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        pthread_attr_destroy(&attributes);
+        if (result == 0)
+            pthread_setname_np(*thread, name);
+        return -result;
     }
     """
     int64_t monotonic_ns "hs_monotonic_ns" () noexcept nogil
+    void sleep_ns "hs_sleep" (int64_t ns) noexcept nogil
+    int start_thread "hs_start_thread" (
+        pthread_t *thread, void *(*run)(void *) noexcept nogil, void *argument, const char *name,
+        size_t stack_bytes) noexcept nogil

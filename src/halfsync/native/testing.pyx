@@ -21,7 +21,8 @@ from halfsync.http.response cimport (
 )
 from halfsync.native.sync cimport load_llong, load_uint, monotonic_ns
 from halfsync.outbox cimport (
-    PIECE_BYTES, TURN_FILE, TURN_MEMORY, Segment, outbox_abandon, outbox_append, outbox_append_file, outbox_finish,
+    PIECE_BYTES, TURN_FILE, TURN_MEMORY, VECTORS_MAX, Segment,
+    outbox_abandon, outbox_append, outbox_append_file, outbox_finish,
     outbox_next, outbox_open, outbox_release, outbox_sent,
 )
 from halfsync.outbox cimport Outbox as NativeOutbox
@@ -35,7 +36,6 @@ from halfsync.wsgi.body cimport Input, input_for
 from halfsync.wsgi.environ cimport EnvironFactory, Origin
 
 cdef enum:
-    VECTORS_MAX = 16
     SCRATCH_BYTES = 256 * 1024
 
 SEGMENT_BYTES = <int> sizeof(Segment)

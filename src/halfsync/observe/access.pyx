@@ -15,8 +15,8 @@ from libc.string cimport memcpy, memset
 from halfsync.http.parser cimport Field, Head, name_is
 from halfsync.native.checks cimport COUNT_BUFFER, count
 from halfsync.native.sync cimport (
-    pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait, pthread_mutex_destroy,
-    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
+    pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait, pthread_join,
+    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, sleep_ns, start_thread,
 )
 
 cdef extern from *:
@@ -24,12 +24,9 @@ cdef extern from *:
     #include <arpa/inet.h>
     #include <netinet/in.h>
     #include <poll.h>
-    #include <pthread.h>
-    #include <signal.h>
     #include <string.h>
     #include <sys/socket.h>
     #include <time.h>
-    #include <unistd.h>
 
     static void hs_log_address(const void *address, int length, char *text, size_t room) {
         const struct sockaddr_in *four = address;
@@ -59,25 +56,6 @@ cdef extern from *:
         return hs_log_times[json];
     }
 
-    static int hs_log_thread(pthread_t *thread, void *(*run)(void *), void *argument) {
-        sigset_t all, before;
-        pthread_attr_t attributes;
-        int result;
-        pthread_attr_init(&attributes);
-        pthread_attr_setstacksize(&attributes, 128 * 1024);
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        result = pthread_create(thread, &attributes, run, argument);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        pthread_attr_destroy(&attributes);
-        if (result == 0)
-            pthread_setname_np(*thread, "halfsync-log");
-        return result;
-    }
-    static void hs_log_pause(void) {
-        struct timespec time = {0, 10 * 1000 * 1000};
-        nanosleep(&time, NULL);
-    }
     static void hs_log_wait(int fd) {
         struct pollfd one = {fd, POLLOUT, 0};
         poll(&one, 1, 1000);
@@ -85,13 +63,12 @@ cdef extern from *:
     """
     void address_text "hs_log_address" (const void *address, int length, char *text, size_t room) nogil
     const char *time_text "hs_log_time" (int json) nogil
-    int start_thread "hs_log_thread" (pthread_t *thread, void *(*run)(void *) noexcept nogil, void *argument) nogil
-    void pause "hs_log_pause" () nogil
     void wait_writable "hs_log_wait" (int fd) nogil
-    int pthread_join(pthread_t thread, void **result) nogil
     ssize_t c_write "write" (int fd, const void *data, size_t length) nogil
 
 cdef enum:
+    STACK_BYTES = 128 * 1024  # of the writer's thread
+    PAUSE_NS = 10000000  # between the first line in an empty buffer and its writing
     BUFFER_BYTES = 1024 * 1024  # of lines that wait: some 8,000
     LINE_BYTES = 16 * 1024  # of one line; longer targets and fields are cut
     TEXT_MOST = 2048  # bytes of one text from the client that are shown
@@ -234,7 +211,7 @@ cdef void *run(void *log_) noexcept nogil:
         ended = log.ended
         if not ended:
             pthread_mutex_unlock(&log.lock)
-            pause()  # a few lines more, for one write
+            sleep_ns(PAUSE_NS)  # a few lines more, for one write
             pthread_mutex_lock(&log.lock)
             ended = log.ended
         taken = log.lines
@@ -271,7 +248,7 @@ cdef class AccessLog:
         count(COUNT_BUFFER, 2)
         pthread_mutex_init(&self.log.lock, NULL)
         pthread_cond_init(&self.log.filled, NULL)
-        if start_thread(&self.log.thread, run, &self.log) != 0:
+        if start_thread(&self.log.thread, run, &self.log, b"halfsync-log", STACK_BYTES) != 0:
             raise RuntimeError("the access log's thread cannot be started")
         self.running = True
 
