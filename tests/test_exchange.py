@@ -37,9 +37,11 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made: list[testing.Exchange] = []
     stores: list[testing.Store] = []
 
-    def make_one(*, disk: int = PLENTY, max_body: int = PLENTY, body_memory: int = 65536) -> testing.Exchange:
+    def make_one(
+        *, disk: int = PLENTY, max_body: int = PLENTY, body_memory: int = 65536, blocks: bool = False
+    ) -> testing.Exchange:
         stores.append(testing.Store(os.fsencode(tmp_path), disk))
-        made.append(testing.Exchange(stores[-1], max_body=max_body, body_memory=body_memory))
+        made.append(testing.Exchange(stores[-1], max_body=max_body, body_memory=body_memory, blocks=blocks))
         return made[-1]
 
     yield make_one
@@ -92,7 +94,7 @@ def read(
         wire = wire[taken:]
 
 
-SIZES = st.sampled_from([0, 1, 5, 511, 512, 3000, INLINE - 100, INLINE, 20_000, 70_000])
+SIZES = st.sampled_from([0, 1, 5, 511, 512, 3000, INLINE - 100, INLINE, 20_000, 32_768, 65_536, 70_000])
 REQUESTS = st.one_of(
     st.builds(lambda size: counted(pattern(size)), SIZES),
     st.builds(
@@ -122,15 +124,17 @@ def repeat(pieces: list[tuple[int, bool]]) -> Iterator[tuple[int, bool]]:
     requests=st.lists(REQUESTS, min_size=1, max_size=5),
     pieces=PIECES,
     body_memory=st.sampled_from([0, 1, 4096, 65536, PLENTY]),
+    blocks=st.booleans(),
 )
 def test_any_requests_in_any_pieces(
     requests: list[Request],
     pieces: list[tuple[int, bool]],
     body_memory: int,
+    blocks: bool,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     store = testing.Store(os.fsencode(tmp_path_factory.getbasetemp()), PLENTY)
-    exchange = testing.Exchange(store, max_body=PLENTY, body_memory=body_memory)
+    exchange = testing.Exchange(store, max_body=PLENTY, body_memory=body_memory, blocks=blocks)
     try:
         wire = b"".join(request.wire for request in requests)
         expected = [(request.target, request.body) for request in requests]

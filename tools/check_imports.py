@@ -18,7 +18,7 @@ PACKAGE = "halfsync"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "log", "native", "binds", "settings", "loading", "listeners"),
     ("http",),
-    ("spool", "request_queue", "threadpool"),
+    ("blocks", "spool", "request_queue", "threadpool"),
     ("exchange", "outbox"),
     ("observe",),  # what a server tells about itself: told by all above it
     ("wsgi",),

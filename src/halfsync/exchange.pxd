@@ -1,6 +1,7 @@
 # One request on a connection, from its first byte until its response is on its way. No I/O of sockets.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+from halfsync.blocks cimport Block, BlockPool
 from halfsync.http.chunked cimport Chunked
 from halfsync.http.parser cimport Head, HeadLimits
 from halfsync.native.sync cimport pthread_mutex_t
@@ -19,6 +20,7 @@ ctypedef struct Limits:
     HeadLimits head
     int64_t max_body
     int64_t body_memory       # bytes; a body up to this long is held in memory
+    BlockPool *blocks         # for some of those; NULL: none
     Store *store
 
 ctypedef struct Exchange:
@@ -33,6 +35,8 @@ ctypedef struct Exchange:
     char *body                # NULL: no body, or on disk
     int64_t body_length
     int64_t body_capacity
+    Block block               # that body lies in; owner NULL: it lies in memory of its own
+    BlockPool *blocks         # where the block came from
     int64_t body_left         # bytes still to come; -1: chunked
     SpoolFile spool
     int64_t started_ns        # the first byte was received

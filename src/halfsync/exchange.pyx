@@ -8,6 +8,7 @@ request are kept, in order, for the next one: `exchange_follow` makes them the b
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
+from halfsync.blocks cimport BLOCK_BYTES, BLOCK_LEAST, blocks_give, blocks_take
 from halfsync.http.chunked cimport CHUNKED_DATA, CHUNKED_END, chunked_next, chunked_reset
 from halfsync.http.parser cimport head_parse, head_reset
 from halfsync.native.checks cimport COUNT_BUFFER, COUNT_EXCHANGE, check, count
@@ -56,6 +57,7 @@ cdef Exchange *pool_get(ExchangePool *pool) noexcept nogil:
     exchange.capacity = INLINE_BYTES
     exchange.filled = 0
     exchange.spool.fd = -1
+    exchange.block.owner = NULL
     begin(exchange)
     return exchange
 
@@ -99,7 +101,12 @@ cdef void drop_data(Exchange *exchange) noexcept nogil:
 
 cdef void drop_body(Exchange *exchange) noexcept nogil:
     """Free the body, wherever it lies."""
-    if exchange.body != NULL and not exchange.body_is_data:
+    cdef bint given
+    if exchange.block.owner != NULL:
+        given = blocks_give(exchange.blocks, &exchange.block)
+        check(given, "there are more blocks than their pool can hold")
+        exchange.block.owner = NULL
+    elif exchange.body != NULL and not exchange.body_is_data:
         free(exchange.body)
         count(COUNT_BUFFER, -1)
     exchange.body = NULL
@@ -181,12 +188,27 @@ cdef int head_received(Exchange *exchange, const Limits *limits) noexcept nogil:
             exchange.used += <uint32_t> head.content_length
             exchange.phase = EXCHANGE_READY
             return 1
-        if head.content_length <= limits.body_memory and reserve_body(exchange, head.content_length) < 0:
+        if (
+            head.content_length <= limits.body_memory and not take_block(exchange, limits, head.content_length)
+            and reserve_body(exchange, head.content_length) < 0
+        ):
             return -503
     if exchange.filled == exchange.used:
         exchange.want_continue = head.expect_continue
         return 0
     return body_received(exchange, limits, exchange.data + exchange.used, exchange.filled - exchange.used)
+
+
+cdef bint take_block(Exchange *exchange, const Limits *limits, int64_t length) noexcept nogil:
+    """Let the body be received into a block, if there is one that fits."""
+    if limits.blocks == NULL or not BLOCK_LEAST <= length <= BLOCK_BYTES:
+        return False
+    if not blocks_take(limits.blocks, &exchange.block):
+        return False
+    exchange.blocks = limits.blocks
+    exchange.body = exchange.block.data
+    exchange.body_capacity = length + BODY_SLACK
+    return True
 
 
 cdef int reserve_body(Exchange *exchange, int64_t length) noexcept nogil:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from halfsync.errors import UsageError
 from halfsync.listeners import Listener, open_listeners
 from halfsync.models.proactor import Proactor
+from halfsync.native.allocator import keep_freed_memory
 from halfsync.observe.access import AccessLog
 from halfsync.settings import Settings
 from halfsync.version import VERSION
@@ -169,6 +170,7 @@ def serve(
         settings = Settings.from_options(**options)
         options = {}
     set_up_logging(settings.log_level)
+    keep_freed_memory()
     server = Server(application, settings=settings, **options)
     with Signals() as signals:
         server.start()

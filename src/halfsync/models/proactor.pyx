@@ -33,6 +33,7 @@ from halfsync.outbox cimport (
 )
 from halfsync.request_queue cimport queue_length
 from halfsync.spool cimport store_init
+from halfsync.wsgi.body cimport BodyBlocks
 from halfsync.wsgi.bridge cimport Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.wsgi.environ cimport Origin
 
@@ -261,20 +262,23 @@ cdef class Proactor:
     def __init__(self, Bridge bridge, listeners, settings, unsigned int open_max, AccessLog access_log=None):
         """Prepare. listeners: descriptors of listening, non-blocking sockets. open_max: connections at one time."""
         cdef Engine *engine = self.engine
+        cdef BodyBlocks blocks = BodyBlocks()
         cdef int result
+        self.kept = (access_log, blocks)
         self.workers = RequestWorkers(
             settings.threads, queue_size=settings.queue_size, name="halfsync-worker", attended=True)
         self.workers.engine = engine
         self.workers.bridge = bridge
+        self.workers.kept = self.kept
         self.workers.keep_alive = settings.keep_alive > 0
         engine.queue = &self.workers.queue
         if access_log is not None:
             engine.access = &access_log.log
-            self.access_log = access_log
         if store_init(self.store, os.fsencode(settings.temp_dir), settings.spool_disk) < 0:
             raise ValueError(f"temp_dir is too long: {settings.temp_dir!r}")
         engine.store = self.store
         engine.limits.store = self.store
+        engine.limits.blocks = &blocks.pool
         engine.limits.max_body = settings.max_body
         engine.limits.body_memory = settings.body_memory
         engine.limits.head.request_line = settings.max_request_line

@@ -32,7 +32,7 @@ from halfsync.request_queue cimport (
 )
 from halfsync.spool cimport SpoolFile, spool_append, spool_close, spool_init, spool_reserve, store_init
 from halfsync.spool cimport Store as NativeStore
-from halfsync.wsgi.body cimport Input, input_for
+from halfsync.wsgi.body cimport BodyBlocks, Input, input_for
 from halfsync.wsgi.environ cimport EnvironFactory, Origin
 
 cdef enum:
@@ -193,12 +193,16 @@ cdef class Exchange:
     cdef Store store
     cdef list inputs
     cdef char *scratch
+    cdef BodyBlocks blocks
 
-    def __cinit__(self, Store store, *, int64_t max_body, int64_t body_memory):
+    def __cinit__(self, Store store, *, int64_t max_body, int64_t body_memory, bint blocks=False):
         self.store = store
         self.limits.store = &store.native
         self.limits.max_body = max_body
         self.limits.body_memory = body_memory
+        if blocks:
+            self.blocks = BodyBlocks()
+            self.limits.blocks = &self.blocks.pool
         self.limits.head.request_line = self.limits.head.field = 8192
         self.limits.head.fields = 100
         self.limits.head.head = 32768
@@ -273,9 +277,11 @@ cdef class Exchange:
 
     @property
     def place(self):
-        """Where the body lies: "", "data" (behind the head), "memory" or "disk"."""
+        """Where the body lies: "", "data" (behind the head), "memory", "block" or "disk"."""
         if self.native.spool.fd >= 0:
             return "disk"
+        if self.native.block.owner != NULL:
+            return "block"
         return "" if self.native.body == NULL else "data" if self.native.body_is_data else "memory"
 
     @property
@@ -291,6 +297,10 @@ cdef class Exchange:
     @property
     def leftover(self):
         return self.native.data[self.native.used:self.native.filled]
+
+    @property
+    def blocks_left(self):
+        return self.blocks.pool.length
 
     def input(self):
         body = input_for(self.native)

@@ -1,6 +1,12 @@
 from libc.stdint cimport int64_t
 
+from halfsync.blocks cimport BlockPool
 from halfsync.exchange cimport Exchange
+
+
+cdef class BodyBlocks:
+    cdef BlockPool pool
+    cdef bint ready
 
 
 cdef class Input:

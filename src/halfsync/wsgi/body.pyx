@@ -7,11 +7,68 @@ from posix.unistd cimport close as close_fd, pread
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 
+from halfsync.blocks cimport BLOCK_BYTES, BLOCKS_MAX, Block, blocks_destroy, blocks_give, blocks_init, blocks_take
+from halfsync.exchange cimport BODY_SLACK
 from halfsync.native.checks cimport COUNT_BUFFER, count
+
+cdef extern from "Python.h":
+    void Py_SET_SIZE(object sized, Py_ssize_t size)
 
 cdef enum:
     WINDOW_BYTES = 64 * 1024  # of a body on disk, held in memory while it is read by line
+
+
+cdef class BodyBlocks:
+    """Blocks that are bytes objects in the making, for bodies that an application reads whole (see blocks.pyx).
+
+    Whoever serves owns it, for longer than any exchange that may hold a block.
+    """
+
+    def __cinit__(self):
+        blocks_init(&self.pool)
+        self.ready = True
+
+    def __init__(self):
+        """Make the blocks. Memory that no body was received into costs nothing but addresses."""
+        while self.pool.length < BLOCKS_MAX:
+            add_block(&self.pool)
+
+    def __dealloc__(self):
+        cdef Block block
+        if self.ready:
+            while blocks_take(&self.pool, &block):
+                Py_DECREF(<object> <PyObject *> block.owner)
+            blocks_destroy(&self.pool)
+
+
+cdef int add_block(BlockPool *pool) except -1:
+    """Make a block for a pool that has room for it."""
+    cdef Block block
+    cdef bytes memory = PyBytes_FromStringAndSize(NULL, BLOCK_BYTES + BODY_SLACK)
+    block.owner = <void *> memory
+    block.data = PyBytes_AS_STRING(memory)
+    if blocks_give(pool, &block):
+        Py_INCREF(memory)
+    return 0
+
+
+cdef bytes take_whole(Exchange *exchange):
+    """Return the body as the bytes object that it was received into, and leave the exchange without.
+
+    Until now the object was nobody's but its block's, so its size can still be set.
+    """
+    cdef bytes data = <bytes> <PyObject *> exchange.block.owner
+    Py_DECREF(data)  # the block's reference
+    exchange.block.owner = NULL
+    exchange.body = NULL
+    Py_SET_SIZE(data, exchange.body_length)
+    PyBytes_AS_STRING(data)[exchange.body_length] = 0
+    exchange.body_length = 0
+    add_block(exchange.blocks)
+    return data
 
 
 cdef class Input:
@@ -73,7 +130,9 @@ cdef class Input:
             size = left
         if size <= 0:
             return b""
-        if self.fd < 0:
+        if self.exchange.block.owner != NULL and size == self.length:
+            data = take_whole(self.exchange)
+        elif self.fd < 0:
             data = PyBytes_FromStringAndSize(self.exchange.body + position, size)
         else:
             data = PyBytes_FromStringAndSize(NULL, size)
