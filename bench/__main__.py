@@ -88,10 +88,10 @@ def learn_replies(bench: Bench, arm: Arm) -> str:
     try:
         with running(args, port, cpu=bench.server_cpu, cwd=APPS, env=bench.environment(arm), log=log):
             for workload in WORKLOADS:
-                if workload.kind is Kind.LOAD:
+                if workload.kind in (Kind.LOAD, Kind.CLOSE):
                     body = b"x" * workload.body_bytes
                     reply = client.ask_once(port, workload.path, body, workload.headers)
-                    bench.kit.reply(workload.path).write_bytes(reply.head + reply.body)
+                    bench.kit.reply(workload).write_bytes(reply.head + reply.body)
     except (StartError, OSError, ValueError) as error:
         return without_folders(str(error))
     return ""
@@ -171,7 +171,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     reasons = prepared(plan.arms, bench, problems)
     steps = list(plan.steps())
     say(f"about {plan.estimate_s() / 60:.1f} minutes for {len(steps)} cells")
-    results = Results(measured(steps, bench, reasons))
+    found = measured(steps, bench, reasons)
+    results = Results([*found, *plan.skipped()])
     settings = {
         "rounds": str(args.rounds),
         "seconds per load": str(args.seconds),
@@ -187,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = report.render(run, plan.workloads, results)
     save(run, results, text)
     print(report.to_json(run, results) if args.json else text, end="")
-    return INTERRUPTED if len(results.cells) < len(steps) else 0
+    return INTERRUPTED if len(found) < len(steps) else 0
 
 
 if __name__ == "__main__":

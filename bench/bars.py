@@ -10,6 +10,7 @@ from bench.cells import Metric, Results, ratio
 from bench.servers import ARMS, Role
 
 OURS = tuple(arm.name for arm in ARMS if arm.role is Role.OURS)
+MODELS = tuple(arm.name for arm in ARMS if arm.role is Role.MODEL)
 PEERS = tuple(arm.name for arm in ARMS if arm.role is Role.PEER)
 IDLE_HELD = 15_000
 
@@ -24,7 +25,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A target, and how its figure is taken from the results. The two halfsync rows count together."""
+    """A target, and how its figure is taken from the results.
+
+    Where no model is named it is for the proactor, whose two rows count together.
+    """
 
     target: str
     outcome: Callable[[Results], Measured]
@@ -42,10 +46,19 @@ def _times(value: float | None, base: float | None, limit: float, unit: str) -> 
 
 
 def beside(
-    metric: Metric, workload: str, server: str, limit: float, unit: str
+    metric: Metric, workload: str, server: str, limit: float, unit: str, *, rows: tuple[str, ...] = OURS
 ) -> Callable[[Results], Measured]:
-    """halfsync beside one other server."""
-    return lambda r: _times(r.mid(metric, workload, *OURS), r.mid(metric, workload, server), limit, unit)
+    """halfsync's rows beside one other server."""
+    return lambda r: _times(r.mid(metric, workload, *rows), r.mid(metric, workload, server), limit, unit)
+
+
+def as_many_connections(results: Results) -> Measured:
+    """Connections per second of a process for each, halfsync's beside the standard library's."""
+    ours, theirs = (results.mid(cells.rps, "close", row) for row in ("halfsync-process", "forking-mixin"))
+    share = ratio(ours, theirs)
+    if share is None:
+        return UNKNOWN
+    return Measured(f"{share:.2f} x ({ours:,.0f} against {theirs:,.0f} connections/s)", share >= 1)
 
 
 def below(metric: Metric, workload: str, limit: float, unit: str) -> Callable[[Results], Measured]:
@@ -110,6 +123,15 @@ BARS = (
     Bar("64 KiB POST: less CPU per request than every peer", ahead_in_post),
     Bar("start-up to the first answer: at most 150 ms", below(cells.startup_ms, "start", 150, "ms")),
     Bar("resident memory after a hello load: less than 20 MB", below(cells.rss_mb, "start", 20, "MB")),
+    Bar(
+        "thread, hello-64: CPU per request at most 0.25 x gunicorn's",
+        beside(cells.cpu_us, "hello-64", "gunicorn", 0.25, "µs", rows=("halfsync-thread",)),
+    ),
+    Bar(
+        "pool, hello-64: CPU per request at most 0.25 x gunicorn's",
+        beside(cells.cpu_us, "hello-64", "gunicorn", 0.25, "µs", rows=("halfsync-pool",)),
+    ),
+    Bar("process, close: at least as many connections per second as forking-mixin", as_many_connections),
 )
 
 
@@ -122,9 +144,13 @@ def table(results: Results) -> list[list[str]]:
 
 def reservations(results: Results) -> str:
     """The workloads in which halfsync failed or answered wrongly, without which no bar counts as cleared."""
-    faulty = [
-        workload
-        for workload in dict.fromkeys(cell.workload for cell in results.cells)
-        if any(any(results.errors(workload, ours)) or results.failures(workload, ours) for ours in OURS)
-    ]
-    return f"halfsync had failures or errors in {', '.join(faulty)}: see the notes there." if faulty else ""
+    sentences = []
+    for name, rows in (("halfsync", OURS), *((row, (row,)) for row in MODELS)):
+        faulty = [
+            workload
+            for workload in dict.fromkeys(cell.workload for cell in results.cells)
+            if any(any(results.errors(workload, row)) or results.failures(workload, row) for row in rows)
+        ]
+        if faulty:
+            sentences.append(f"{name} had failures or errors in {', '.join(faulty)}: see the notes there.")
+    return "\n".join(sentences)

@@ -12,9 +12,13 @@ from bench.proc import Cpu, Memory
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """What a herd of idle connections cost, and what a new request waited beside it."""
+    """What a herd of idle connections cost, and what a new request waited beside it.
+
+    `counted` are those open when memory was read, `held` those still open at the end.
+    """
 
     asked: int
+    counted: int
     held: int
     grown_bytes: int
     answer_ms: float
@@ -24,12 +28,16 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One server, one workload, one round. A part is None where it was not measured; `failure` says why."""
+    """One server, one workload, one round. A part is None where it was not measured.
+
+    `failure` says why; `skipped` does where the row is not meant to have figures for that workload.
+    """
 
     server: str
     workload: str
     round: int
     failure: str = ""
+    skipped: str = ""
     startup_ms: float | None = None
     load: Load | None = None
     cpu: Cpu | None = None
@@ -92,8 +100,13 @@ def p99_us(cell: Cell) -> float | None:
 
 
 def idle_bytes(cell: Cell) -> float | None:
-    """Growth of the proportional set size per idle connection held, in bytes."""
-    return cell.idle.grown_bytes / cell.idle.held if cell.idle and cell.idle.held else None
+    """Growth of the server's own memory (its share of pages that are no file's) per idle connection, in bytes."""
+    return cell.idle.grown_bytes / cell.idle.counted if cell.idle and cell.idle.counted else None
+
+
+def counted(cell: Cell) -> float | None:
+    """Idle connections open when memory was read."""
+    return cell.idle.counted if cell.idle else None
 
 
 def held(cell: Cell) -> float | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bench import client, load
 from bench.cells import Cell, Idle
-from bench.proc import busy_s, session_cpu, session_memory
+from bench.proc import busy_s, session_cpu, session_memory, settle
 from bench.running import Running, StartError, free_port, running, without_folders
 from bench.servers import APPS, Arm, Kit, Role
 from bench.workloads import HELLO_BYTES, Kind, Workload
@@ -54,7 +54,7 @@ class Bench:
     def environment(self, arm: Arm) -> dict[str, str]:
         """A small environment, so that no setting of the caller's shell reaches a server by accident."""
         kept = ["PATH", "HOME", "LANG", "TMPDIR"]
-        if arm.role is Role.OURS:
+        if arm.role in (Role.OURS, Role.MODEL):
             kept.append("PYTHONPATH")  # names another build of halfsync; it would disturb the peers
         env = {name: os.environ[name] for name in kept if name in os.environ}
         return {**env, "BENCH_FILE": str(self.kit.file)}
@@ -79,10 +79,12 @@ def check(server: Running, workload: Workload) -> None:
 
 
 def under_load(bench: Bench, arm: Arm, server: Running, workload: Workload, number: int) -> Cell:
-    """CPU and time of the server's processes over one load."""
+    """CPU and time of the server's processes over one load, the end of its connections included."""
     bench.run_load(server.port, workload, WARM_UP_S)
+    settle(server.session)
     cpu, busy, started = session_cpu(server.session), busy_s(bench.server_cpu), time.monotonic()
     result = bench.run_load(server.port, workload, bench.seconds)
+    settle(server.session)
     used = session_cpu(server.session) - cpu
     wall = time.monotonic() - started
     return Cell(
@@ -102,10 +104,12 @@ def idle(bench: Bench, arm: Arm, server: Running, workload: Workload, number: in
     with client.connect(server.port) as sock:
         for _ in range(SETTLE_REQUESTS):
             client.ask(sock, workload.path)
+    settle(server.session)
     before = session_memory(server.session)
     asked = min(arm.idle, bench.idle_limit)
     with client.Herd(server.port) as herd:
         stopped = herd.grow(asked, time.monotonic() + HERD_S)
+        counted = herd.held()
         after = session_memory(server.session)
         times = [_answer_ms(server.port, workload.path) for _ in range(NEW_REQUESTS)]
         held = herd.held()
@@ -116,7 +120,13 @@ def idle(bench: Bench, arm: Arm, server: Running, workload: Workload, number: in
         startup_ms=server.startup_ms,
         memory=after,
         idle=Idle(
-            asked, held, (after.pss_kb - before.pss_kb) * 1024, statistics.median(times), max(times), stopped
+            asked,
+            counted,
+            held,
+            (after.anon_kb - before.anon_kb) * 1024,
+            statistics.median(times),
+            max(times),
+            stopped,
         ),
     )
 
@@ -132,6 +142,7 @@ def _answer_ms(port: int, path: str) -> float:
 def start(bench: Bench, arm: Arm, server: Running, workload: Workload, number: int) -> Cell:
     """Start-up time, and memory after a short load. CPU is left out: hello-64 measures it better."""
     result = bench.run_load(server.port, workload, WARM_UP_S)
+    settle(server.session)
     memory = session_memory(server.session)
     return Cell(arm.name, workload.name, number, startup_ms=server.startup_ms, load=result, memory=memory)
 
@@ -139,6 +150,7 @@ def start(bench: Bench, arm: Arm, server: Running, workload: Workload, number: i
 Measure = Callable[[Bench, Arm, Running, Workload, int], Cell]
 MEASURES: dict[Kind, Measure] = {
     Kind.LOAD: under_load,
+    Kind.CLOSE: under_load,
     Kind.FILE: under_load,
     Kind.IDLE: idle,
     Kind.START: start,

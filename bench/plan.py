@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bench.cells import Cell
 from bench.measure import WARM_UP_S
 from bench.servers import Arm
 from bench.workloads import Kind, Workload
 
 SHORT_ROUNDS = 3
 """Rounds of idle connections: memory hardly varies, and a herd takes long to open."""
-CELL_S = 0.8
+CELL_S = 0.9
 """About how long a cell takes besides its loads: starting, checking and stopping the server."""
 IDLE_CELL_S = 7.0
 
@@ -41,6 +42,13 @@ class Plan:
             for number in range(self._rounds_of(workload)):
                 for arm in rotated(arms, number):
                     yield Step(workload, number, arm)
+
+    def skipped(self) -> Iterator[Cell]:
+        """A cell without figures, which says why, for every row that does not take a workload."""
+        for workload in self.workloads:
+            for arm in self.arms:
+                if not arm.takes(workload):
+                    yield Cell(arm.name, workload.name, 0, skipped=arm.skips[workload.name])
 
     def estimate_s(self) -> float:
         """About how long the run takes, with every server able to run."""

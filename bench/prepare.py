@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from bench.servers import Arm, Kit, Role
-from bench.workloads import FILE_BYTES, POST_BYTES, WORKLOADS
+from bench.workloads import FILE_BYTES, POST_BYTES, WORKLOADS, Kind
 
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "requirements.txt"
@@ -152,9 +152,10 @@ def default_replies(kit: Kit) -> None:
             body = str(POST_BYTES).encode() if workload.body_bytes else b"x" * workload.answer_bytes
             head = (
                 "HTTP/1.1 200 OK\r\nServer: halfsync\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
-                f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
+                f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
             )
-            kit.reply(workload.path).write_bytes(head.encode() + body)
+            head += "Connection: close\r\n\r\n" if workload.kind is Kind.CLOSE else "\r\n"
+            kit.reply(workload).write_bytes(head.encode() + body)
 
 
 def raise_fd_limit() -> int:

@@ -9,8 +9,11 @@ Three clocks say how much CPU a process has used, and two of them are too coarse
 
 Children that have ended and were waited for are found only in their parent's `cutime + cstime`, in ticks. A
 child that is alive in one snapshot and reaped in the next moves from its own clock into that figure, so that
-the difference of two snapshots is right either way. (A parent that ignores SIGCHLD loses its children's time;
-no server here does.)
+the difference of two snapshots is right either way. So does one that has ended and waits to be reaped: until then
+its own clock can be read. The kernel adds up what it reaps in nanoseconds and only shows it in ticks, so that
+thousands of children who each lived for less than a tick are counted to within two ticks. A child that ends while
+a snapshot is taken may be missed: `settle` first. (A parent that ignores SIGCHLD loses its children's time; no
+server here does.)
 """
 
 from __future__ import annotations
@@ -25,6 +28,11 @@ from pathlib import Path
 PROC = Path("/proc")
 LISTEN = "0A"
 """The state of a listening socket in /proc/net/tcp."""
+SETTLE_LOOK_S = 0.05
+SETTLED_SHARE = 0.1
+"""The share of a processor below which a session counts as idle; some turn a loop now and then."""
+SETTLE_S = 10
+"""How long a session may take for that: to begin and end a thousand processes takes some seconds."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -41,10 +49,15 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Resident memory in KB: `rss` counts a page shared by processes in each of them, `pss` shares it out."""
+    """Resident memory in KB: `rss` counts a page shared by processes in each of them, `pss` shares it out.
+
+    `anon` is the part of `pss` that is no file's, so that it does not change when another program maps the same
+    libraries, or ends.
+    """
 
     rss_kb: int
     pss_kb: int
+    anon_kb: int
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -91,9 +104,26 @@ def session_cpu(session: int) -> Cpu:
     return Cpu(clock_s, ticks_s)
 
 
+def settle(session: int) -> None:
+    """Wait, for a while at most, until a session does nothing: two looks see the same processes, and no CPU used.
+
+    A load's end is not its server's. Children end and are reaped; whoever still waited in the backlog is accepted
+    after having left, and gets a process all the same.
+    """
+    deadline = time.monotonic() + SETTLE_S
+    before: list[int] = []
+    used_s = 0.0
+    while time.monotonic() < deadline:
+        pids, cpu_s = session_pids(session), session_cpu(session).clock_s
+        if pids == before and cpu_s - used_s < SETTLED_SHARE * SETTLE_LOOK_S:
+            return
+        before, used_s = pids, cpu_s
+        time.sleep(SETTLE_LOOK_S)
+
+
 def session_memory(session: int) -> Memory:
     """Resident memory of a session's processes, from smaps_rollup."""
-    rss = pss = 0
+    rss = pss = anon = 0
     for pid in session_pids(session):
         try:
             text = (PROC / str(pid) / "smaps_rollup").read_text()
@@ -104,7 +134,9 @@ def session_memory(session: int) -> Memory:
                 rss += int(line.split()[1])
             elif line.startswith("Pss:"):
                 pss += int(line.split()[1])
-    return Memory(rss, pss)
+            elif line.startswith(("Pss_Anon:", "Pss_Shmem:")):
+                anon += int(line.split()[1])
+    return Memory(rss, pss, anon)
 
 
 def listens(session: int, port: int) -> bool:

@@ -6,21 +6,22 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from bench import bars, cells
-from bench.cells import Metric, Results, Spread, ratio
+from bench import bars, cells, models
+from bench.cells import Cell, Metric, Results, Spread, ratio
 from bench.workloads import Kind, Workload
 
 METHOD = """\
-Each server runs as one process on one processor, wrk with one thread on another. Round r of a workload starts
-every server once, in an order that rotates with r; each is checked, warmed up for a second, then measured.
-Figures are medians over the rounds, with the least and the greatest in brackets. halfsync stands twice in
-every round: where its rows differ that is noise, and a like difference between others means nothing.
+Each server runs on one processor, as one process but for those that fork one for each connection, wrk with one
+thread on another. Round r of a workload starts every server once, in an order that rotates with r; each is
+checked, warmed up for a second, then measured. Figures are medians over the rounds, with the least and the
+greatest in brackets. halfsync stands twice in every round: where its rows differ that is noise, and a like
+difference between others means nothing.
 
 CPU is what the kernel's process clocks (in nanoseconds) count for all of a server's processes over the load,
-opening the connections included, divided by the requests that wrk saw completed. It is steadier than requests
-per second, which also depend on how fast wrk is and on what else the machine does. Latencies hold wrk's own
-time too: at a fixed number of connections they say mostly how long the queue is. A row marked (!) had failed
-answers or connections.
+opening and closing the connections included, divided by the requests that wrk saw completed. It is steadier
+than requests per second, which also depend on how fast wrk is and on what else the machine does. Latencies hold
+wrk's own time too: at a fixed number of connections they say mostly how long the queue is. A row marked (!) had
+failed answers or connections. The mixins know no keep-alive: everywhere each of their requests is a connection.
 """
 
 
@@ -59,6 +60,13 @@ COLUMNS = {
         Column("p99 µs", cells.p99_us, ",.0f"),
         Column("RSS MB", cells.rss_mb, ".1f"),
     ),
+    Kind.CLOSE: (
+        COST,
+        Column("connections/s", cells.rps, ",.0f", True),
+        Column("p50 µs", cells.p50_us, ",.0f"),
+        Column("p99 µs", cells.p99_us, ",.0f"),
+        Column("RSS MB", cells.rss_mb, ".1f"),
+    ),
     Kind.FILE: (
         BYTE_COST,
         Column("MB/s", cells.mb_per_s, ",.0f", True),
@@ -66,6 +74,7 @@ COLUMNS = {
     ),
     Kind.IDLE: (
         Column("bytes/connection", cells.idle_bytes, ",.0f", True),
+        Column("open then", cells.counted, ",.0f"),
         Column("held", cells.held, ",.0f"),
         Column("new request ms", cells.answer_ms, ".2f"),
         Column("slowest ms", cells.worst_ms, ".2f", True),
@@ -77,15 +86,16 @@ COLUMNS = {
         Column("PSS MB", cells.pss_mb, ".1f"),
     ),
 }
-BASES = {Kind.LOAD: (COST, "floor"), Kind.FILE: (BYTE_COST, "nginx")}
+BASES = {Kind.LOAD: (COST, "floor"), Kind.CLOSE: (COST, "floor"), Kind.FILE: (BYTE_COST, "nginx")}
 """The column that a workload's servers are also given as a ratio of, and the row it is a ratio to."""
 
 
-def markdown_table(headings: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, padded so that it reads as well in a terminal."""
+def markdown_table(headings: list[str], rows: list[list[str]], *, remarks: bool = True) -> str:
+    """A Markdown table, padded so that it reads as well in a terminal. remarks: the last column holds text."""
     table = [headings, *rows]
     widths = [max(len(row[at]) for row in table) for at in range(len(headings))]
-    words = {0, len(headings) - 1}  # the first and the last column hold text, those between hold figures
+    # Some columns hold text, the others figures.
+    words = {0, len(headings) - 1} if remarks else {0}
 
     def line(row: Iterable[str]) -> str:
         padded = (
@@ -124,7 +134,7 @@ def notes(results: Results, workload: str, server: str) -> str:
 def workload_table(results: Results, workload: Workload) -> str:
     """One workload's servers, the cheapest first, those without figures last."""
     columns = COLUMNS[workload.kind]
-    servers = list(dict.fromkeys(cell.server for cell in results.cells if cell.workload == workload.name))
+    servers = list(dict.fromkeys(cell.server for cell in measured(results, workload)))
     first = {server: results.mid(columns[0].metric, workload.name, server) for server in servers}
     servers.sort(key=lambda server: (first[server] is None, first[server] or 0.0))
     base = BASES.get(workload.kind)
@@ -142,13 +152,28 @@ def workload_table(results: Results, workload: Workload) -> str:
     return markdown_table([*headings, "notes"], rows)
 
 
+def measured(results: Results, workload: Workload) -> list[Cell]:
+    """The cells of a workload that were meant to have figures."""
+    return [cell for cell in results.cells if cell.workload == workload.name and not cell.skipped]
+
+
+def skips(results: Results, workload: Workload) -> str:
+    """The rows that were not meant to be in a workload's table, by reason."""
+    rows: dict[str, list[str]] = {}
+    for cell in results.cells:
+        if cell.workload == workload.name and cell.skipped:
+            rows.setdefault(cell.skipped, []).append(cell.server)
+    parts = (f"{', '.join(servers)} ({reason})" for reason, servers in rows.items())
+    return f"Not in this table: {'; '.join(parts)}." if rows else ""
+
+
 def quality(results: Results) -> str:
     """How far the run can be trusted: the two CPU counts against each other, the processor's other users."""
-    measured = [cell for cell in results.cells if cell.cpu is not None and cell.cpu.clock_s >= 1]
+    long = [cell for cell in results.cells if cell.cpu is not None and cell.cpu.clock_s >= 1]
     foreign = Spread.of(cell.foreign for cell in results.cells if cell.foreign is not None)
     lines = []
-    if measured:
-        gap = max(abs(cell.cpu.ticks_s / cell.cpu.clock_s - 1) for cell in measured if cell.cpu)
+    if long:
+        gap = max(abs(cell.cpu.ticks_s / cell.cpu.clock_s - 1) for cell in long if cell.cpu)
         lines.append(
             f"- CPU clocks and tick counters differ by at most {gap:.1%} in cells of a second or more."
         )
@@ -174,9 +199,14 @@ def render(run: Run, workloads: Iterable[Workload], results: Results) -> str:
     parts.append(markdown_table(["target", "measured", "verdict"], bars.table(results)))
     if reservations := bars.reservations(results):
         parts.append(reservations)
+    if rows := models.table(results):
+        headings = ["halfsync", *models.MODELS]
+        parts += ["## The models side by side", markdown_table(headings, rows, remarks=False)]
     for workload in workloads:
-        if any(cell.workload == workload.name for cell in results.cells):
+        if measured(results, workload):
             parts += [f"## {workload.name}: {workload.title}", workload_table(results, workload)]
+            if text := skips(results, workload):
+                parts.append(text)
     parts += [
         "## Method",
         METHOD.strip(),

@@ -2,32 +2,43 @@
 
 Every Python server gets one process, four threads of application code where it has threads, no access log,
 and limits lifted where its default would refuse the workload (1,000 connections, 15,000 idle ones). Where it
-has more settings, it gets those that were measured to cost it the least CPU per request.
+has more settings, it gets those that were measured to cost it the least CPU per request. Those that make a
+process or a thread for each connection make as many as there are connections.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from bench.workloads import Workload
+from bench.workloads import Kind, Workload
 
 APPS = Path(__file__).with_name("apps")
 MANY = 20_000
 """A connection limit beyond any workload."""
 IDLE_MANY = 15_000
 IDLE_FEW = 1_000
-"""For servers with a thread pool in front, which take long to open more."""
+"""For servers with a thread pool in front, which take long to open more, and where each is a process."""
+IDLE_THREADS = 5_000
+"""Where each is a thread."""
+IDLE_POOL = 40
+"""About as many as a pool of four threads holds: while others wait, it closes those who were silent for a second."""
+CHILDREN = 1_100
+"""Processes, one for each connection: a thousand, and those beside them."""
+LEFT_OUT = "left out to keep a run short"
+NO_KEEP_ALIVE = "no keep-alive, and so no idle connection"
 
 
 class Role(Enum):
     """What a row is there for."""
 
     OURS = "halfsync"
+    MODEL = "halfsync, with another model"
     FLOOR = "floor"
     PEER = "peer"
+    BASELINE = "the standard library"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +59,10 @@ class Kit:
         """The large file that the file workload serves."""
         return self.build / "large.bin"
 
-    def reply(self, path: str) -> Path:
-        """The whole response that the floor gives for a path."""
-        return self.build / f"reply-{path.strip('/') or 'hello'}.bin"
+    def reply(self, workload: Workload) -> Path:
+        """The whole response that the floor gives in a workload."""
+        name = workload.path.strip("/") or "hello"
+        return self.build / f"reply-{name}{'-close' if workload.kind is Kind.CLOSE else ''}.bin"
 
 
 Command = Callable[[Kit, int, Workload], list[str]]
@@ -58,27 +70,42 @@ Command = Callable[[Kit, int, Workload], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One row: a server and how it is run. `packages` are what it needs from the peers' environment."""
+    """One row: a server and how it is run.
+
+    `packages` are what it needs from the peers' environment; `skips` are workloads it has no figures for, and why.
+    """
 
     name: str
     role: Role
     command: Command = field(repr=False)
     packages: tuple[str, ...] = ()
     idle: int = IDLE_MANY
-    skips: frozenset[str] = frozenset()
+    skips: Mapping[str, str] = field(default_factory=dict)
 
     def takes(self, workload: Workload) -> bool:
         """Whether this row has figures for that workload."""
         return workload.name not in self.skips
 
 
-def halfsync(kit: Kit, port: int, _: Workload) -> list[str]:
-    where = ["-b", f"127.0.0.1:{port}", "--threads", "4", "--chdir", str(APPS)]
-    return [kit.halfsync_python, "-m", "halfsync", "serve", "app:app", *where, *kit.halfsync_args]
+def halfsync(*model: str) -> Command:
+    def command(kit: Kit, port: int, _: Workload) -> list[str]:
+        where = ["-b", f"127.0.0.1:{port}", "--threads", "4", "--chdir", str(APPS)]
+        # The row's own options come last, and so count.
+        return [kit.halfsync_python, "-m", "halfsync", "serve", "app:app", *where, *kit.halfsync_args, *model]
+
+    return command
+
+
+def mixin(kind: str) -> Command:
+    def command(kit: Kit, port: int, _: Workload) -> list[str]:
+        # On halfsync's interpreter: it needs no package, and no peer's environment.
+        return [kit.halfsync_python, "run_socketserver.py", kind, str(port)]
+
+    return command
 
 
 def floor(kit: Kit, port: int, workload: Workload) -> list[str]:
-    return [str(kit.build / "floor"), str(port), str(kit.reply(workload.path))]
+    return [str(kit.build / "floor"), str(port), str(kit.reply(workload))]
 
 
 def nginx(kit: Kit, port: int, _: Workload) -> list[str]:
@@ -170,18 +197,51 @@ http {{
 """
 
 
+def skipping(reason: str, *workloads: str) -> dict[str, str]:
+    """Workloads that a row has no figures for."""
+    return dict.fromkeys(workloads, reason)
+
+
+NOT_CLOSE = skipping(LEFT_OUT, "close")
+NOT_FILE = skipping(LEFT_OUT, "file")
+MIXIN_SKIPS = skipping(LEFT_OUT, "hello-1", "hello-1000", "page", "file") | skipping(NO_KEEP_ALIVE, "idle")
+PROCESS = ("--model", "process", "--max-children", str(CHILDREN))
+POOL = ("--model", "pool", "--queue-size", str(MANY))
+
 # In the order of the first round. The twin of halfsync stands apart from it, so that the two have different
 # neighbours.
 ARMS = (
-    Arm("halfsync", Role.OURS, halfsync),
-    Arm("fastwsgi", Role.PEER, fastwsgi, ("fastwsgi",)),
-    Arm("floor", Role.FLOOR, floor, skips=frozenset({"file"})),
-    Arm("granian", Role.PEER, granian, ("granian",)),
-    Arm("uvicorn-asgi", Role.PEER, uvicorn("asgi:app"), ("uvicorn", "uvloop", "httptools")),
-    Arm("halfsync-again", Role.OURS, halfsync),
-    Arm("nginx", Role.FLOOR, nginx, skips=frozenset({"page", "post"})),
-    Arm("uvicorn-a2wsgi", Role.PEER, uvicorn("bridged:app"), ("uvicorn", "uvloop", "httptools", "a2wsgi")),
+    Arm("halfsync", Role.OURS, halfsync()),
+    Arm("fastwsgi", Role.PEER, fastwsgi, ("fastwsgi",), skips=NOT_CLOSE),
+    Arm("floor", Role.FLOOR, floor, skips=skipping("it serves no file", "file")),
+    Arm("halfsync-process", Role.MODEL, halfsync(*PROCESS), idle=IDLE_FEW, skips=NOT_FILE),
+    Arm("granian", Role.PEER, granian, ("granian",), skips=NOT_CLOSE),
+    Arm(
+        "uvicorn-asgi",
+        Role.PEER,
+        uvicorn("asgi:app"),
+        ("uvicorn", "uvloop", "httptools"),
+        skips=NOT_CLOSE,
+    ),
+    Arm("halfsync-thread", Role.MODEL, halfsync("--model", "thread"), idle=IDLE_THREADS, skips=NOT_FILE),
+    Arm("forking-mixin", Role.BASELINE, mixin("forking"), skips=MIXIN_SKIPS),
+    Arm("halfsync-again", Role.OURS, halfsync()),
+    Arm(
+        "nginx",
+        Role.FLOOR,
+        nginx,
+        skips=skipping("it runs no application", "page", "post") | NOT_CLOSE,
+    ),
+    Arm(
+        "uvicorn-a2wsgi",
+        Role.PEER,
+        uvicorn("bridged:app"),
+        ("uvicorn", "uvloop", "httptools", "a2wsgi"),
+        skips=NOT_CLOSE,
+    ),
+    Arm("halfsync-pool", Role.MODEL, halfsync(*POOL), idle=IDLE_POOL, skips=NOT_FILE),
     Arm("gunicorn", Role.PEER, gunicorn, ("gunicorn",), IDLE_FEW),
-    Arm("waitress", Role.PEER, waitress, ("waitress",), IDLE_FEW),
-    Arm("cheroot", Role.PEER, cheroot, ("cheroot",), IDLE_FEW),
+    Arm("threading-mixin", Role.BASELINE, mixin("threading"), skips=MIXIN_SKIPS),
+    Arm("waitress", Role.PEER, waitress, ("waitress",), IDLE_FEW, NOT_CLOSE),
+    Arm("cheroot", Role.PEER, cheroot, ("cheroot",), IDLE_FEW, NOT_CLOSE),
 )

@@ -33,6 +33,7 @@ class Kind(Enum):
     """How a workload is measured, and so which figures its table shows."""
 
     LOAD = "requests under load"
+    CLOSE = "connections under load"
     FILE = "bytes under load"
     IDLE = "a herd of idle connections"
     START = "starting, and memory after a load"
@@ -40,7 +41,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One kind of request, by so many kept-alive connections at once."""
+    """One kind of request, by so many connections at once: kept alive, or in `close` one for each request."""
 
     name: str
     title: str
@@ -73,6 +74,15 @@ WORKLOADS = (
         16,
         len(str(POST_BYTES)),
         body_bytes=POST_BYTES,
+    ),
+    Workload(
+        "close",
+        "13 bytes of text, a connection for each request, 16 at once",
+        Kind.CLOSE,
+        "/",
+        16,
+        HELLO_BYTES,
+        ("Connection: close",),
     ),
     Workload("file", "a file of 100 MB, 2 connections", Kind.FILE, "/file", 2, FILE_BYTES),
     Workload("idle", "idle kept-alive connections", Kind.IDLE, "/", 0, HELLO_BYTES),

@@ -45,13 +45,13 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def poller() -> str:
-    """Return the poller the engine shall use. Suites that every implementation must pass override this."""
-    return "epoll"
+def model() -> dict[str, Any]:
+    """Return the settings of the model that shall serve. Suites that every model must pass override this."""
+    return {"model": "proactor", "poller": "epoll"}
 
 
 @pytest.fixture
-def serve(poller: str) -> Serve:
+def serve(model: dict[str, Any]) -> Serve:
     """Return a function that serves an application: a context manager giving the server; settings by name."""
 
     @contextmanager
@@ -59,7 +59,7 @@ def serve(poller: str) -> Serve:
         defaults: dict[str, Any] = {
             "bind": "127.0.0.1:0",
             "threads": THREADS,
-            "poller": poller,
+            **model,
             "graceful_timeout": GRACEFUL_TIMEOUT,
         }
         with halfsync.Server(app, **(defaults | settings)) as server:

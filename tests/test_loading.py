@@ -242,3 +242,27 @@ def test_files_and_calls_are_put_right() -> None:
 def test_a_directory_that_cannot_be_listed_gives_no_suggestion(project: Path) -> None:
     os.chdir(project)
     assert refused("x9").remedy.startswith("name the directory")
+
+
+HANDLER = "class {name}:\n    def received(self, data):\n        return data\n    def closed(self):\n        pass\n"
+
+
+def test_a_streams_target_makes_handlers(project: Path) -> None:
+    write(project, "line.py", HANDLER.format(name="Echo") + "def make():\n    return Echo\n")
+    assert load_application("line:Echo", stream=True)().received(b"a") == b"a"
+    assert load_application("line:make", stream=True, factory=True)().received(b"a") == b"a"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("class app:\n    def received(self, data):\n        pass\n", "'app' has no method closed()"),
+        ("class app:\n    received = 1\n    closed = 1\n", "'app' has no method received()"),
+        ("def app(loop):\n    pass\n", "'app' cannot be called without arguments"),
+    ],
+)
+def test_what_makes_no_handlers_is_refused(project: Path, text: str, problem: str) -> None:
+    write(project, "line.py", text)
+    error = refused("line", stream=True)
+    assert error.problem.startswith(problem)
+    assert "received() and closed()" in error.remedy

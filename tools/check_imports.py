@@ -16,12 +16,13 @@ PACKAGE = "halfsync"
 # From the bottom to the top. A module may import from its own row and from the rows before it. A name
 # stands for the module and all that is below it; of two names that fit a module, the longer counts.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "log", "native", "binds", "settings", "loading", "listeners"),
+    ("version", "errors", "log", "native", "binds", "settings", "loading", "listeners", "signals"),
     ("http",),
     ("blocks", "spool", "request_queue", "threadpool"),
     ("exchange", "outbox"),
     ("observe",),  # what a server tells about itself: told by all above it
-    ("wsgi",),
+    ("bridging",),
+    ("wsgi", "stream"),
     ("engine",),
     # Faces of the native pieces above, for their tests; in no release.
     ("native.testing", "native.testing_poller", "native.testing_timers"),
@@ -36,7 +37,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 # What the order of the layers would allow and the design does not: importer, imported.
 FORBIDDEN: tuple[tuple[str, str], ...] = (
-    ("engine", "wsgi"),  # the engine never touches Python objects, so it knows no bridge
+    ("engine", "bridging"),  # the engine never touches Python objects, so it knows no bridge
+    ("engine", "wsgi"),
     ("__main__", "lab"),  # only the command line may start the lab
 )
 

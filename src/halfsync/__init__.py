@@ -1,7 +1,7 @@
 """halfsync: a Python application server. Async where the network is, sync where your code is.
 
-`serve` and `Server` serve a WSGI application; `ThreadPool` is the pool of threads on its own. Each is loaded when it is
-first used, so that importing the package costs next to nothing.
+`serve` and `Server` serve a WSGI application, `serve_stream` a protocol of your own; `ThreadPool` is the pool of
+threads on its own. Each is loaded when it is first used, so that importing the package costs next to nothing.
 """
 
 from typing import TYPE_CHECKING
@@ -9,15 +9,28 @@ from typing import TYPE_CHECKING
 from halfsync.version import VERSION
 
 if TYPE_CHECKING:
-    from halfsync.server import Server, serve
+    from halfsync.server import Server, serve, serve_stream
+    from halfsync.stream.handler import EndStream, StreamHandler
     from halfsync.threadpool import ThreadPool, ThreadPoolStatistics
 
 __version__ = VERSION
-__all__ = ["Server", "ThreadPool", "ThreadPoolStatistics", "__version__", "serve"]
+__all__ = [
+    "EndStream",
+    "Server",
+    "StreamHandler",
+    "ThreadPool",
+    "ThreadPoolStatistics",
+    "__version__",
+    "serve",
+    "serve_stream",
+]
 
 _HOMES = {
+    "EndStream": "halfsync.stream.handler",
     "Server": "halfsync.server",
+    "StreamHandler": "halfsync.stream.handler",
     "serve": "halfsync.server",
+    "serve_stream": "halfsync.server",
     "ThreadPool": "halfsync.threadpool",
     "ThreadPoolStatistics": "halfsync.threadpool",
 }

@@ -21,6 +21,7 @@ ctypedef struct Limits:
     int64_t max_body
     int64_t body_memory       # bytes; a body up to this long is held in memory
     BlockPool *blocks         # for some of those; NULL: none
+    bint raw                  # no HTTP: whatever is received is complete
     Store *store
 
 ctypedef struct Exchange:
@@ -44,6 +45,7 @@ ctypedef struct Exchange:
     int64_t taken_ns          # a worker took it
     int64_t sent              # bytes of the response's body, as far as they are on their way
     int status                # of the response; 0: none yet
+    void *kept                # the bridge's, from turn to turn; between them it is with the connection
     Chunked chunked
     Head head
     char inline_data[INLINE_BYTES]

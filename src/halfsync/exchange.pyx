@@ -57,7 +57,7 @@ cdef Exchange *pool_get(ExchangePool *pool) noexcept nogil:
     exchange.capacity = INLINE_BYTES
     exchange.filled = 0
     exchange.spool.fd = -1
-    exchange.block.owner = NULL
+    exchange.block.owner = exchange.kept = NULL
     begin(exchange)
     return exchange
 
@@ -65,6 +65,7 @@ cdef Exchange *pool_get(ExchangePool *pool) noexcept nogil:
 cdef void pool_put(ExchangePool *pool, Exchange *exchange) noexcept nogil:
     """Take back an exchange that its owner has done with, and everything it holds."""
     count(COUNT_EXCHANGE, -1)
+    check(exchange.kept == NULL, "an exchange goes back with what its bridge keeps")
     drop_body(exchange)
     drop_data(exchange)
     pthread_mutex_lock(&pool.lock)
@@ -134,6 +135,8 @@ cdef int grow_data(Exchange *exchange, uint32_t capacity) noexcept nogil:
 
 cdef char *exchange_room(Exchange *exchange, const Limits *limits, size_t *room) noexcept nogil:
     """Tell where to receive to. Returns NULL where any buffer of the caller's will do (or memory is short)."""
+    if limits.raw:
+        return NULL
     if exchange.phase == EXCHANGE_HEAD:
         if exchange.filled == exchange.capacity and grow_data(exchange, exchange.capacity * 2) < 0:
             return NULL
@@ -159,6 +162,11 @@ cdef int exchange_received(Exchange *exchange, const Limits *limits, char *data,
                 return -503
         memcpy(exchange.data + exchange.filled, data, length)
     exchange.filled += <uint32_t> length
+    if limits.raw:
+        exchange.used = exchange.filled
+        exchange.head.keep_alive = True
+        exchange.phase = EXCHANGE_READY
+        return 1
     return head_received(exchange, limits)
 
 

@@ -21,8 +21,10 @@ Application = Callable[..., Any]
 DEFAULT_NAMES = ("application", "app")
 
 
-def load_application(target: str, *, factory: bool = False, chdir: str | None = None) -> Application:
-    """Import what ``target`` names and return the WSGI callable.
+def load_application(
+    target: str, *, factory: bool = False, chdir: str | None = None, stream: bool = False
+) -> Application:
+    """Import what ``target`` names and return the WSGI callable; with ``stream``, what makes a stream's handlers.
 
     ``target`` is ``module``, ``module:callable`` or ``module:object.attribute``; without a name,
     ``application`` and then ``app`` is taken. With ``factory`` the callable is called without arguments
@@ -42,8 +44,11 @@ def load_application(target: str, *, factory: bool = False, chdir: str | None = 
         remedy = f"name a WSGI application in {module_name}"
         raise LoadError(f"{name!r} is of type {kind}, which cannot be called", origin=target, remedy=remedy)
     if factory:
-        return _call_factory(found, name, target)
-    _check_arguments(found, name, target)
+        found, name = _call_factory(found, name, target), f"{name}()"
+    if stream:
+        _check_makes_handlers(found, name, target)
+    else:
+        _check_arguments(found, name, target)
     return found
 
 
@@ -183,9 +188,29 @@ def _call_factory(factory: Callable[..., Any], name: str, target: str) -> Applic
     if not callable(made):
         problem = f"the factory {name!r} returned {type(made).__name__}, which cannot be called"
         raise LoadError(problem, origin=target, remedy="return the application from it")
-    _check_arguments(made, f"{name}()", target)
     application: Application = made
     return application
+
+
+def _check_makes_handlers(maker: Callable[..., Any], name: str, target: str) -> None:
+    """Refuse now what would fail at every connection: what takes arguments, or is a class without the two methods."""
+    import inspect  # noqa: PLC0415 - as in _check_arguments
+
+    remedy = (
+        "name a class, or a function without arguments, that makes a handler with received() and closed()"
+    )
+    if inspect.isclass(maker):
+        for method in ("received", "closed"):
+            if not callable(getattr(maker, method, None)):
+                raise LoadError(f"{name!r} has no method {method}()", origin=target, remedy=remedy)
+    try:
+        inspect.signature(maker, follow_wrapped=False).bind()
+    except ValueError:
+        pass  # some compiled callables have no signature: the first connection tells
+    except TypeError as error:
+        raise LoadError(
+            f"{name!r} cannot be called without arguments: {error}", origin=target, remedy=remedy
+        ) from None
 
 
 def _check_arguments(application: Callable[..., Any], name: str, target: str) -> None:

@@ -33,3 +33,8 @@ def report_application_error(error: BaseException, environ: dict[str, Any] | Non
     logger().error(
         "the application failed on %s", request, exc_info=(type(error), error, error.__traceback__)
     )
+
+
+def report_handler_error(error: BaseException) -> None:
+    """Log what a stream's handler raised, with its traceback."""
+    logger().error("a stream's handler failed", exc_info=(type(error), error, error.__traceback__))

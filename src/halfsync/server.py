@@ -5,27 +5,27 @@
 
 from __future__ import annotations
 
-import math
 import os
-import select
 import signal
 import sys
-import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from halfsync.errors import UsageError
 from halfsync.listeners import Listener, open_listeners
-from halfsync.models.proactor import Proactor
+from halfsync.models.model import make_model
 from halfsync.native.allocator import keep_freed_memory
 from halfsync.observe.access import AccessLog
 from halfsync.settings import Settings
+from halfsync.signals import ENDING, Signals, readable
 from halfsync.version import VERSION
-from halfsync.wsgi.application import make_bridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
+
+    from halfsync.bridging import Bridge
+    from halfsync.stream.handler import StreamFactory
 
     Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -34,7 +34,7 @@ QUICK_S = 1.0  # what a quick stop gives the application's threads to return
 
 
 class Server:
-    """Serves one WSGI application until it is closed.
+    """Serves one WSGI application, or one protocol of raw TCP (`stream=True`), until it is closed.
 
     As a context manager it starts on entry; on exit it drains for at most `graceful_timeout` and stops. Settings are
     given as one `Settings`, or as keyword arguments in its terms (`bind`, `threads`, `max_body` ...), not as both.
@@ -42,10 +42,13 @@ class Server:
     be called by any thread, one at a time.
     """
 
-    def __init__(self, application: Application, *, settings: Settings | None = None, **options: Any) -> None:
+    def __init__(
+        self, application: Application | StreamFactory, *, settings: Settings | None = None, **options: Any
+    ) -> None:
         if settings is not None and options:
             raise UsageError("settings and single options were both given", remedy="give one or the other")
         self.settings = Settings.from_options(**options) if settings is None else settings
+        _refuse_contradictions(self.settings)
         if not os.access(self.settings.temp_dir, os.W_OK | os.X_OK):
             raise UsageError(
                 f"temporary files cannot be made in {self.settings.temp_dir!r}",
@@ -54,12 +57,11 @@ class Server:
             )
         self.listeners: list[Listener] = open_listeners(self.settings.bind, self.settings.backlog)
         try:
-            servers = [(listener.server_name, listener.server_port) for listener in self.listeners]
-            bridge = make_bridge(application, servers, self.settings)
+            bridge = _make_bridge(application, self.listeners, self.settings)
             descriptors = [listener.socket.fileno() for listener in self.listeners]
             self._access_log = _open_access_log(self.settings)
-            self._model = Proactor(
-                bridge, descriptors, self.settings, _room_for_connections(self.settings), self._access_log
+            self._model = make_model(
+                self.settings, bridge, descriptors, _room_for_connections(self.settings), self._access_log
             )
         except BaseException:
             self._close_listeners()
@@ -80,10 +82,18 @@ class Server:
 
     def start(self) -> None:
         """Start to serve, and return. RuntimeError: it was started or closed before."""
+        self._begin()
+        self._model.start()
+
+    def _begin(self) -> None:
         if self._began:
             raise RuntimeError("a server can be started only once; make another")
         self._began = True
-        self._model.start()
+
+    def start_in_front(self, signals: Signals) -> None:
+        """Start to serve in the foreground: the caller then waits in `run_until_told`."""
+        self._begin()
+        self._model.start_in_front(signals.descriptors)
 
     def drain(self) -> None:
         """Refuse newcomers and begin to end: what was received is answered, idle connections are closed."""
@@ -131,11 +141,40 @@ class Server:
             listener.close()
 
 
+def _refuse_contradictions(settings: Settings) -> None:
+    """Refuse settings that mean nothing together."""
+    if settings.stream and settings.access_log is not None:
+        raise UsageError(
+            "a stream has no requests to log",
+            origin=settings.origins.get("access_log", ""),
+            remedy="leave access_log out; the handler may log what it likes",
+        )
+    if settings.stream and settings.keep_alive == 0:
+        raise UsageError(
+            "a stream must be able to idle between two turns",
+            origin=settings.origins.get("keep_alive", ""),
+            remedy="set keep_alive above 0",
+        )
+
+
+def _make_bridge(application: Any, listeners: list[Listener], settings: Settings) -> Bridge:
+    """Return the bridge to a WSGI application or to a stream's handlers; only that one is loaded."""
+    if settings.stream:
+        from halfsync.stream.streaming import StreamBridge  # noqa: PLC0415
+
+        return StreamBridge(application)
+    from halfsync.wsgi.application import make_bridge  # noqa: PLC0415
+
+    servers = [(listener.server_name, listener.server_port) for listener in listeners]
+    return make_bridge(application, servers, settings)
+
+
 def _open_access_log(settings: Settings) -> AccessLog | None:
     if settings.access_log is None:
         return None
     try:
-        return AccessLog(settings.access_log, settings.log_format == "json")
+        # The model `process` starts no thread, and so no writer for the log.
+        return AccessLog(settings.access_log, settings.log_format == "json", settings.model == "process")
     except OSError as error:
         raise UsageError(
             f"the access log {settings.access_log!r} cannot be opened: {error.strerror}",
@@ -159,12 +198,17 @@ def _room_for_connections(settings: Settings) -> int:
 
 
 def serve(
-    application: Application, *, settings: Settings | None = None, name: str = "", **options: Any
+    application: Application | StreamFactory,
+    *,
+    settings: Settings | None = None,
+    name: str = "",
+    **options: Any,
 ) -> None:
     """Serve an application in the foreground until a signal ends it. Takes and raises what `Server` does.
 
-    name: what the start-up line calls the application. In the main thread SIGTERM drains (a second signal stops), and
-    SIGINT and SIGQUIT stop at once; in any other thread the server runs until the process ends.
+    The model `process` forks, and `serve` makes this very process the parent of its children: it should have no
+    other threads. name: what the start-up line calls the application. In the main thread SIGTERM drains (a second
+    signal stops), and SIGINT and SIGQUIT stop at once; in any other thread the server runs until the process ends.
     """
     if settings is None:
         settings = Settings.from_options(**options)
@@ -173,28 +217,47 @@ def serve(
     keep_freed_memory()
     server = Server(application, settings=settings, **options)
     with Signals() as signals:
-        server.start()
+        server.start_in_front(signals)
         urls = ", ".join(listener.url for listener in server.listeners)
         say(
-            f"halfsync {VERSION} serves {name or getattr(application, '__name__', 'an application')} on {urls} "
-            f"(model {settings.model}, {settings.threads} threads); Ctrl-C stops it"
+            f"halfsync {VERSION} serves {name or getattr(application, '__name__', 'an application')} on "
+            f"{urls.replace('http://', 'tcp://') if settings.stream else urls} "
+            f"({describe_model(settings)}); Ctrl-C stops it"
         )
         run_until_told(server, signals)
 
 
+def serve_stream(handler: StreamFactory, *, settings: Settings | None = None, **options: Any) -> None:
+    """Serve a protocol that is not HTTP in the foreground until a signal ends it. Takes and raises what `serve` does.
+
+    handler: called without arguments for each connection, when its first bytes have come; returns a `StreamHandler`.
+    The deadlines that apply are `first_byte_timeout`, `keep_alive` (between two turns) and `write_timeout`. A turn that
+    finds the queue full resets its connection.
+    """
+    if settings is None:
+        settings, options = Settings.from_options(**(options | {"stream": True})), {}
+    elif not settings.stream:
+        raise UsageError("these settings are not for a stream", remedy="set stream to true")
+    serve(handler, settings=settings, **options)
+
+
 def run_until_told(server: Server, signals: Signals) -> None:
-    """Wait for signals and for the engine's end, and do what they ask for."""
+    """Wait for signals and for the server's end, and do what they ask for; let the model do its part in between."""
     deadline: float | None = None
+    model = server._model
     while True:
-        timeout = None if deadline is None else max(0.0, deadline - monotonic())
-        number = signals.wait(server._model.done_fd, timeout)
+        left = [deadline - monotonic()] if deadline is not None else []
+        due = model.timeout()
+        timeout = min([*left, *([due] if due is not None else [])], default=None)
+        number = signals.wait([model.done_fd, *model.watched], None if timeout is None else max(0.0, timeout))
+        model.turn()
         if number == signal.SIGTERM and deadline is None:
             deadline = monotonic() + server.settings.graceful_timeout
             say(
                 f"halfsync drains: what it has received is answered within {server.settings.graceful_timeout:g} s"
             )
             server.drain()
-        elif number is not None or deadline is not None:
+        elif number in ENDING or server.wait(0) or (deadline is not None and monotonic() >= deadline):
             break
     finished = server.close()
     say(
@@ -202,59 +265,6 @@ def run_until_told(server: Server, signals: Signals) -> None:
         if finished
         else "halfsync stopped; some requests were still running and are cut off"
     )
-
-
-class Signals:
-    """The signals that end a server, as a queue: handlers only write a byte, `wait` reads it.
-
-    A context manager; outside the main thread, where Python delivers no signals, it waits for the server only.
-    """
-
-    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-
-    def __init__(self) -> None:
-        self._main = threading.current_thread() is threading.main_thread()
-
-    def __enter__(self) -> Self:
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        os.set_blocking(self._reader, False)
-        if self._main:
-            self._before = {number: signal.signal(number, lambda *_: None) for number in self.NUMBERS}
-            self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        return self
-
-    def __exit__(self, *_exc_info: object) -> None:
-        if self._main:
-            signal.set_wakeup_fd(self._wakeup)
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
-        os.close(self._reader)
-        os.close(self._writer)
-
-    def wait(self, done: int, timeout: float | None) -> int | None:
-        """Return the next signal's number; None when `done` became readable or `timeout` seconds were over."""
-        deadline = None if timeout is None else monotonic() + timeout
-        while True:
-            left = None if deadline is None else max(0.0, deadline - monotonic())
-            ready = readable([self._reader, done], left)
-            if self._reader in ready:
-                number = os.read(self._reader, 1)[0]
-                if number in self.NUMBERS:
-                    return number
-            elif ready or (left is not None and left <= 0):
-                return None
-
-
-def readable(descriptors: list[int], timeout: float | None) -> list[int]:
-    """Wait until one of these can be read, at most `timeout` seconds, and return those that can.
-
-    poll(2), since select(2) cannot name a descriptor above 1023, and an embedding program may have that many.
-    """
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    return [ready for ready, _ in poll.poll(None if timeout is None else math.ceil(timeout * 1000))]
 
 
 def set_up_logging(level: str) -> None:
@@ -266,6 +276,15 @@ def set_up_logging(level: str) -> None:
         level=level.upper(),
         stream=sys.stderr,
     )
+
+
+def describe_model(settings: Settings) -> str:
+    """Say which model serves, and how much of it."""
+    bounds = {
+        "process": f"at most {settings.max_children} children",
+        "thread": "a thread for each connection",
+    }
+    return f"model {settings.model}, {bounds.get(settings.model, f'{settings.threads} threads')}"
 
 
 def say(line: str) -> None:

@@ -10,7 +10,9 @@ from bench import cells
 
 def cell(server: str, number: int, cpu_s: float, requests: int = 1_000_000, errors: int = 0) -> Cell:
     load = Load(requests, 2.0, requests * 150, 300, 900, bad_status=errors, socket_errors=0)
-    return Cell(server, "hello-64", number, load=load, cpu=Cpu(cpu_s, cpu_s), memory=Memory(20_000, 12_000))
+    return Cell(
+        server, "hello-64", number, load=load, cpu=Cpu(cpu_s, cpu_s), memory=Memory(20_000, 12_000, 9_000)
+    )
 
 
 def test_the_figures_of_one_cell() -> None:

@@ -1,11 +1,12 @@
 """The order of a run, its selection, and its command line."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from bench.__main__ import arguments
 from bench.plan import Plan, rotated
-from bench.servers import ARMS, Arm
+from bench.servers import ARMS, Arm, Kit
 from bench.workloads import WORKLOADS, Workload, selected
 
 
@@ -25,11 +26,63 @@ def test_a_plan_goes_round_by_round_and_skips_what_a_row_cannot_do() -> None:
     steps = [(step.workload.name, step.number, step.arm.name) for step in plan.steps()]
     assert steps == [("post", 0, "floor"), ("post", 1, "floor"), ("file", 0, "nginx"), ("file", 1, "nginx")]
     assert plan.estimate_s() > 4
+    skipped = [(cell.workload, cell.server, cell.skipped) for cell in plan.skipped()]
+    assert skipped == [("post", "nginx", "it runs no application"), ("file", "floor", "it serves no file")]
+
+
+def test_what_a_row_skips_is_a_workload_and_has_a_reason() -> None:
+    for arm in ARMS:
+        assert set(arm.skips) <= set(names(WORKLOADS)), arm.name
+        assert all(arm.skips.values()), arm.name
+
+
+def test_the_rows_of_a_connection_for_each_request() -> None:
+    (close,) = selected(WORKLOADS, "close", "name")
+    models = ["halfsync-process", "halfsync-thread", "halfsync-pool"]
+    others = ["floor", "forking-mixin", "gunicorn", "threading-mixin"]
+    assert sorted(arm.name for arm in ARMS if arm.takes(close)) == sorted(
+        ["halfsync", "halfsync-again", *models, *others]
+    )
+
+
+def test_a_run_with_the_defaults_takes_less_than_fifty_minutes() -> None:
+    args = arguments([])
+    assert Plan(args.workloads, args.arms, args.rounds, args.seconds).estimate_s() < 50 * 60
+
+
+@pytest.mark.parametrize(
+    ("row", "options"),
+    [
+        ("halfsync", []),
+        ("halfsync-process", ["--model", "process", "--max-children", "1100"]),
+        ("halfsync-thread", ["--model", "thread"]),
+        ("halfsync-pool", ["--model", "pool", "--queue-size", "20000"]),
+    ],
+)
+def test_a_models_own_options_come_after_those_of_the_run(row: str, options: list[str]) -> None:
+    kit = Kit("python", ("--model", "proactor"), Path("peers"), Path("build"))
+    (arm,) = (arm for arm in ARMS if arm.name == row)
+    assert arm.command(kit, 8000, WORKLOADS[0])[-2 - len(options) :] == ["--model", "proactor", *options]
+
+
+def test_the_floor_closes_where_the_workload_does() -> None:
+    kit = Kit("python", (), Path("peers"), Path("build"))
+    replies = {workload.name: kit.reply(workload).name for workload in WORKLOADS}
+    assert replies["hello-1"] == replies["hello-64"] == "reply-hello.bin"
+    assert replies["close"] == "reply-hello-close.bin"
+    assert len(set(replies.values())) == 5
 
 
 def test_selection_is_by_name_or_family_in_the_tables_order() -> None:
     assert names(selected(WORKLOADS, "post, hello", "name")) == ["hello-1", "hello-64", "hello-1000", "post"]
-    assert names(selected(ARMS, "halfsync", "name")) == ["halfsync", "halfsync-again"]
+    assert names(selected(ARMS, "halfsync", "name")) == [
+        "halfsync",
+        "halfsync-process",
+        "halfsync-thread",
+        "halfsync-again",
+        "halfsync-pool",
+    ]
+    assert names(selected(ARMS, "halfsync-pool", "name")) == ["halfsync-pool"]
     assert selected(ARMS, "", "name") == ARMS
     with pytest.raises(ValueError, match="'helo'"):
         selected(WORKLOADS, "helo", "name")

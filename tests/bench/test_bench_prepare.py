@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from bench.running import without_folders
-from bench.servers import ARMS
+from bench.servers import ARMS, Kit
 
 from bench import prepare
 
@@ -35,6 +35,15 @@ def test_without_an_environment_every_peer_says_why(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(prepare, "attempt", lambda args, timeout_s: "no ensurepip")
     problems = prepare.peers(tmp_path / "venv")
     assert all("no ensurepip" in prepare.missing_for(arm, problems) for arm in ARMS if arm.packages)
+
+
+def test_the_stand_in_of_a_reply_says_whether_it_is_the_last(tmp_path: Path) -> None:
+    prepare.default_replies(Kit("python", (), tmp_path, tmp_path))
+    replies = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(replies) == {"reply-hello.bin", "reply-hello-close.bin", "reply-10k.bin", "reply-echo.bin"}
+    closing = [name for name, reply in replies.items() if b"\r\nConnection: close\r\n" in reply]
+    assert closing == ["reply-hello-close.bin"]
+    assert all(reply.count(b"\r\n\r\n") == 1 for reply in replies.values())
 
 
 @pytest.mark.parametrize(

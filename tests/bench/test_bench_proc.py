@@ -35,6 +35,25 @@ IN_A_REAPED_CHILD = BURN + "pid = os.fork()\nif not pid:\n burn(); os._exit(0)\n
 IN_A_LIVING_CHILD = (
     BURN + "pid = os.fork()\nif not pid:\n burn(); wait('done'); os._exit(0)\nos.waitpid(pid, 0)\n"
 )
+IN_MANY_CHILDREN = (
+    BURN
+    + f"""
+for _ in range(100):
+    pid = os.fork()
+    if not pid:
+        while time.thread_time() < {BURNED_S / 100}:
+            pass
+        os._exit(0)
+    os.waitpid(pid, 0)
+"""
+    + DONE
+)
+IN_A_ZOMBIE = (
+    BURN
+    + "pid = os.fork()\nif not pid:\n burn(); os._exit(0)\n"
+    + "os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)\n"
+    + DONE
+)
 
 
 @contextmanager
@@ -65,8 +84,9 @@ def burner(script: str) -> Iterator[tuple[int, proc.Cpu]]:
         (IN_ENDED_THREADS, 2 * BURNED_S),
         (IN_A_REAPED_CHILD, BURNED_S),
         (IN_A_LIVING_CHILD, BURNED_S),
+        (IN_A_ZOMBIE, BURNED_S),
     ],
-    ids=["itself", "threads that ended", "a child that was reaped", "a child that lives"],
+    ids=["itself", "threads that ended", "a child that was reaped", "a child that lives", "a zombie"],
 )
 def test_the_time_that_a_session_burns_is_counted_once(script: str, burned_s: float) -> None:
     with burner(script) as (session, before):
@@ -74,6 +94,38 @@ def test_the_time_that_a_session_burns_is_counted_once(script: str, burned_s: fl
     # What was reaped is known in ticks of 10 ms only, of user and of system time, as is the figure beside it.
     assert burned_s - 0.03 < cpu.clock_s < burned_s + 0.1
     assert cpu.ticks_s == pytest.approx(cpu.clock_s, abs=0.06)
+
+
+def test_children_who_live_for_less_than_a_tick_are_counted() -> None:
+    with burner(IN_MANY_CHILDREN) as (session, before):
+        cpu = proc.session_cpu(session) - before
+    # Each burns 3 ms; to fork and to end come on top, and depend on the machine.
+    assert BURNED_S - 0.03 < cpu.clock_s < BURNED_S + 1
+
+
+def test_a_session_that_does_nothing_has_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [([1, 2], 0.0), ([1], 0.3), ([1], 0.35), ([1], 0.351), ([1], 9.0)]
+    seen: list[tuple[list[int], float]] = []
+
+    def pids(session: int) -> list[int]:
+        seen.append(looks[len(seen)])
+        return seen[-1][0]
+
+    monkeypatch.setattr(proc, "session_pids", pids)
+    monkeypatch.setattr(proc, "session_cpu", lambda session: proc.Cpu(seen[-1][1], 0.0))
+    monkeypatch.setattr(proc, "SETTLE_LOOK_S", 0.02)
+    proc.settle(1)
+    assert seen == looks[:4]  # first a child ended, then one was busy
+
+
+def test_a_session_that_never_settles_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = iter(range(10**6))
+    monkeypatch.setattr(proc, "session_pids", lambda session: [1])
+    monkeypatch.setattr(proc, "session_cpu", lambda session: proc.Cpu(next(used), 0.0))
+    monkeypatch.setattr(proc, "SETTLE_LOOK_S", 0.001)
+    monkeypatch.setattr(proc, "SETTLE_S", 0.02)
+    proc.settle(1)
+    assert next(used) > 1
 
 
 def test_the_difference_of_two_snapshots_is_the_time_between() -> None:
@@ -88,6 +140,7 @@ def test_a_session_is_its_leader_and_its_children() -> None:
     assert len(pids) == 2
     # Two interpreters share most pages: counted twice in one figure, once in the other.
     assert memory.rss_kb > 1.3 * memory.pss_kb > 0
+    assert memory.pss_kb > memory.anon_kb > 0
     assert proc.session_pids(session) == []
 
 

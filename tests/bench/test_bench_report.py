@@ -2,12 +2,13 @@
 
 import json
 
+import pytest
 from bench.cells import Cell, Idle, Results
 from bench.load import Load
 from bench.proc import Cpu, Memory
 from bench.workloads import WORKLOADS
 
-from bench import bars, report
+from bench import bars, models, report
 
 RUN = report.Run(
     "2026-01-02 03:04", {"processor": "a"}, {"wrk": "4"}, {"floor": "floor 1 2"}, {"rounds": "2"}
@@ -16,7 +17,9 @@ RUN = report.Run(
 
 def loaded(server: str, workload: str, cpu_us: float, number: int = 0, bad_status: int = 0) -> Cell:
     load = Load(1_000_000, 2.0, 10**9, 300, 900, bad_status=bad_status, socket_errors=0)
-    return Cell(server, workload, number, load=load, cpu=Cpu(cpu_us, cpu_us), memory=Memory(10_000, 9_000))
+    return Cell(
+        server, workload, number, load=load, cpu=Cpu(cpu_us, cpu_us), memory=Memory(10_000, 9_000, 8_000)
+    )
 
 
 def verdicts(results: Results) -> dict[str, tuple[str, str]]:
@@ -77,13 +80,80 @@ def test_the_post_bar_names_the_nearest_peer_and_no_floor() -> None:
 
 def test_idle_connections_must_be_held_in_every_round() -> None:
     def idle(number: int, held: int, worst_ms: float) -> Cell:
-        record = Idle(15_000, held, held * 500, 0.3, worst_ms, "")
+        record = Idle(15_000, 15_000, held, held * 500, 0.3, worst_ms, "")
         return Cell("halfsync", "idle", number, idle=record)
 
     name = "15,000 idle connections held, and a new request answered in less than 10 ms"
     assert verdicts(Results([idle(0, 15_000, 2.0), idle(1, 15_000, 3.0)]))[name][1] == "cleared"
     assert verdicts(Results([idle(0, 15_000, 2.0), idle(1, 14_999, 3.0)]))[name][1] == "missed"
     assert verdicts(Results([idle(0, 15_000, 2.0), idle(1, 15_000, 12.0)]))[name][1] == "missed"
+
+
+def test_the_bars_of_the_proactor_leave_the_other_models_out() -> None:
+    cells = [loaded("halfsync", "hello-64", 6.0), loaded("floor", "hello-64", 6.0)]
+    cells += [loaded(row, "hello-64", 600.0) for row in ("halfsync-process", "halfsync-thread")]
+    assert bars.table(Results(cells))[1][1:] == ["1.00 x (6 against 6 µs)", "cleared"]
+    assert bars.OURS == ("halfsync", "halfsync-again")
+
+
+@pytest.mark.parametrize("model", ["thread", "pool"])
+@pytest.mark.parametrize(("cpu_us", "verdict"), [(25.0, "cleared"), (26.0, "missed")])
+def test_a_thread_for_a_connection_costs_a_quarter_of_gunicorn(
+    model: str, cpu_us: float, verdict: str
+) -> None:
+    cells = [loaded(f"halfsync-{model}", "hello-64", cpu_us), loaded("gunicorn", "hello-64", 100.0)]
+    assert verdicts(Results(cells))[f"{model}, hello-64"][1] == verdict
+
+
+@pytest.mark.parametrize(("theirs", "verdict"), [(500_000, "cleared"), (500_001, "missed")])
+def test_the_bar_of_the_processes_counts_connections(theirs: int, verdict: str) -> None:
+    other = Cell("forking-mixin", "close", 0, load=Load(theirs, 1.0, 10**9, 300, 900, 0, 0))
+    found = verdicts(Results([loaded("halfsync-process", "close", 5.0), other]))["process, close"]
+    assert found[1] == verdict
+    assert "1.00 x" in found[0]
+
+
+def test_errors_of_another_model_are_said_with_its_name() -> None:
+    good, bad = (
+        loaded("halfsync", "post", 6.0),
+        loaded("halfsync-pool", "post", 6.0, bad_status=1),
+    )
+    assert bars.reservations(Results([good, bad])) == (
+        "halfsync-pool had failures or errors in post: see the notes there."
+    )
+
+
+def test_rows_that_skip_a_workload_are_said_under_its_table() -> None:
+    skipped = [
+        Cell("waitress", "close", 0, skipped="left out"),
+        Cell("nginx", "close", 0, skipped="left out"),
+        Cell("nginx", "post", 0, skipped="no application"),
+    ]
+    text = report.render(RUN, WORKLOADS, Results([loaded("floor", "close", 5.0), *skipped]))
+    assert "Not in this table: waitress, nginx (left out)." in text
+    assert "| nginx" not in text
+    assert "## post: " not in text  # nothing was measured there
+    assert bars.reservations(Results([Cell("halfsync-pool", "file", 0, skipped="left out")])) == ""
+
+
+def test_the_models_stand_side_by_side() -> None:
+    herd = Idle(40, 40, 11, 40 * 1_200, 0.3, 2.0, "")
+    results = Results(
+        [
+            loaded("halfsync", "close", 70.0),
+            loaded("halfsync-again", "close", 80.0),
+            loaded("halfsync-process", "close", 3_000.0),
+            Cell("halfsync-pool", "idle", 0, idle=herd),
+        ]
+    )
+    assert models.table(results) == [
+        ["close: CPU µs/request", "3000.0", "-", "-", "75.0"],
+        ["close: connections/s", "500,000", "-", "-", "500,000"],
+        ["idle: bytes/connection", "-", "-", "1,200", "-"],
+        ["idle: connections open then", "-", "-", "40", "-"],
+    ]
+    assert "## The models side by side" in report.render(RUN, WORKLOADS, results)
+    assert "side by side" not in report.render(RUN, WORKLOADS, Results([loaded("floor", "post", 5.0)]))
 
 
 def test_the_json_holds_the_run_and_every_cell() -> None:
@@ -102,3 +172,8 @@ def test_a_table_is_padded_with_figures_to_the_right() -> None:
         "| a      | 10.00 |       |",
         "| bcd    |  9.00 | x     |",
     ]
+
+
+def test_a_table_without_remarks_has_figures_to_the_right_edge() -> None:
+    lines = report.markdown_table(["halfsync", "pool"], [["a", "1.0"]], remarks=False).splitlines()
+    assert lines == ["| halfsync | pool |", "| -------- | ---: |", "| a        |  1.0 |"]

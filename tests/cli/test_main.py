@@ -179,9 +179,15 @@ def test_check_prints_every_setting_and_its_origin() -> None:
     ("arguments", "code", "line"),
     [
         (["check", "site_app", "--threads", "x"], 2, "--threads: 'x' is not a whole number from 1 to 1024"),
-        (["site_app", "--model", "thread"], 2, "--model: the model thread is not there yet; use proactor"),
         (["site_app", "-w", "auto"], 2, "--workers: the size 'auto' is not there yet; give a number"),
         (["site_app", "--reload"], 2, "--reload: reloading is not there yet; leave it out"),
+        (
+            ["site_app:application", "--stream"],
+            3,
+            "site_app:application: 'application' cannot be called without arguments: missing a required argument: "
+            "'environ'; name a class, or a function without arguments, that makes a handler with received() and "
+            "closed()",
+        ),
         (["site_app", "--thread", "3"], 2, "no such option --thread; did you mean --threads?"),
         (
             ["site_app", "--threads"],

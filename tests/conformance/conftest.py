@@ -13,10 +13,19 @@ Wrap = Callable[[Any], Any]
 GUESTBOOK = Path(__file__).parents[2] / "examples" / "guestbook"
 
 
-@pytest.fixture(params=["epoll", "poll"])
-def poller(request: pytest.FixtureRequest) -> str:
-    """Return each poller in turn."""
-    return str(request.param)
+MODELS: dict[str, dict[str, Any]] = {
+    "proactor": {"model": "proactor", "poller": "epoll"},
+    "proactor-poll": {"model": "proactor", "poller": "poll"},
+    "thread": {"model": "thread"},
+    "pool": {"model": "pool"},
+    "process": {"model": "process"},
+}
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return the settings of each model in turn, and of each poller for the engine's."""
+    return MODELS[request.param]
 
 
 @pytest.fixture(params=["plain", "validated"])

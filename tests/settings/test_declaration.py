@@ -68,7 +68,6 @@ def test_an_unknown_option_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"model": "thread"}, "model: the model thread is not there yet; use proactor"),
         ({"workers": 2}, "workers: more than one serving process is not there yet; use 1"),
         ({"workers": "auto"}, "workers: the size 'auto' is not there yet; give a number"),
         ({"threads": "auto"}, "threads: the size 'auto' is not there yet; give a number"),

@@ -140,7 +140,7 @@ def status(arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def compare(arguments: tuple[str, ...]) -> None:
     """Compare the models under load (not there yet)."""
-    raise UsageError("`halfsync compare` is not there yet", remedy="so far only the model proactor is")
+    raise UsageError("`halfsync compare` is not there yet", remedy="`make bench` compares the models so far")
 
 
 def describe(settings: Settings) -> str:
@@ -157,7 +157,9 @@ def describe(settings: Settings) -> str:
 def _prepare(target: str, options: dict[str, Any]) -> tuple[Settings, Application]:
     settings = resolve(given(options))
     try:
-        application = load_application(target, factory=settings.factory, chdir=settings.chdir)
+        application = load_application(
+            target, factory=settings.factory, chdir=settings.chdir, stream=settings.stream
+        )
     except UsageError as error:
         # The loader knows the setting by its name; here it is known where its value came from.
         origin = settings.origins.get(error.origin, error.origin)

@@ -6,7 +6,7 @@ from libc.stdlib cimport calloc, free, realloc
 from posix.unistd cimport close
 
 from halfsync.engine.engine cimport (
-    OWNER_ENGINE, PEER_HERE, PHASE_BODY, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_SILENT, SLAB,
+    OWNER_ENGINE, PEER_HERE, PHASE_BODY, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_PARTED, PHASE_SILENT, SLAB,
 )
 from halfsync.engine.poller cimport HANDLE_CONNECTION
 from halfsync.engine.timers cimport wheel_clear
@@ -66,15 +66,16 @@ cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil:
     connection.since = engine.now
     connection.exchange = NULL
     connection.outbox = NULL
+    connection.kept = NULL
     engine.open += 1
     count(COUNT_CONNECTION, 1)
     return connection
 
 
-cdef void connection_close(Engine *engine, Connection *connection) noexcept nogil:
-    """Close the socket and free the record. The engine must own it, and the outbox must be gone."""
-    check(load_uint(&connection.owner) == OWNER_ENGINE, "a connection is freed that the engine does not own")
-    check(connection.phase != PHASE_FREE and connection.outbox == NULL, "a connection is freed twice or too early")
+cdef void connection_hang_up(Engine *engine, Connection *connection) noexcept nogil:
+    """Close the socket. The record stays, in PHASE_PARTED. The engine must own it, and the outbox must be gone."""
+    check(load_uint(&connection.owner) == OWNER_ENGINE, "a connection is closed that the engine does not own")
+    check(connection.phase != PHASE_FREE and connection.outbox == NULL, "a connection is closed twice or too early")
     engine.poller.remove(&engine.poller, &connection.handle)
     wheel_clear(&engine.wheel, &connection.timer)
     if connection.phase in (PHASE_SILENT, PHASE_IDLE, PHASE_HEAD, PHASE_BODY):
@@ -86,11 +87,26 @@ cdef void connection_close(Engine *engine, Connection *connection) noexcept nogi
         connection.exchange = NULL
     connection.handle.fd = -1
     connection.handle.generation += 1
+    connection.phase = PHASE_PARTED
+    engine.open -= 1
+
+
+cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil:
+    """Free the record of a closed connection. The engine must own it, and the bridge have let go of what it kept."""
+    check(load_uint(&connection.owner) == OWNER_ENGINE, "a connection is freed that the engine does not own")
+    check(connection.phase == PHASE_PARTED, "a connection is freed that is open, or free")
+    check(connection.kept == NULL, "a connection is freed with what its bridge keeps")
+    wheel_clear(&engine.wheel, &connection.timer)
     connection.phase = PHASE_FREE
     connection.next = engine.free
     engine.free = connection
-    engine.open -= 1
     count(COUNT_CONNECTION, -1)
+
+
+cdef void connection_close(Engine *engine, Connection *connection) noexcept nogil:
+    """Close the socket and free the record at once. The engine must own it, and the outbox must be gone."""
+    connection_hang_up(engine, connection)
+    connection_free(engine, connection)
 
 
 cdef void connections_free(Engine *engine) noexcept nogil:

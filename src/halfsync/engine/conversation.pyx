@@ -8,10 +8,11 @@ from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport int64_t
 from posix.uio cimport iovec
 
-from halfsync.engine.connections cimport connection_close
+from halfsync.engine.connections cimport connection_free, connection_hang_up
 from halfsync.engine.engine cimport (
     OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
-    PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_log,
+    PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES,
+    engine_announce, engine_log,
 )
 from halfsync.engine.poller cimport (
     POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file,
@@ -42,6 +43,7 @@ cdef enum:
     RETRY_AFTER_S = 1  # told to a client whose request the queue refused
 
 cdef int64_t SECOND = 1000000000
+cdef int64_t PART_AGAIN = 100000000  # ns; after the queue had no room for the news that a connection has ended
 cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered without asking its client
 
 
@@ -78,12 +80,36 @@ cdef void end_now(Engine *engine, Connection *connection) noexcept nogil:
         discard(engine, connection)
     if outbox != NULL:
         connection.outbox = NULL
-        exchange = outbox_abandon(outbox)
+        exchange = outbox_abandon(outbox)  # NULL: its worker is still at it, and will let go of what the bridge keeps
         if exchange != NULL:
             engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+            keep(connection, exchange)
             pool_put(&engine.pool, exchange)
         outbox_release(outbox)
-    connection_close(engine, connection)
+    connection_hang_up(engine, connection)
+    part(engine, connection)
+
+
+cdef void keep(Connection *connection, Exchange *exchange) noexcept nogil:
+    """Take back into the connection what its bridge keeps from turn to turn. The caller must own both."""
+    connection.kept = exchange.kept
+    exchange.kept = NULL
+
+
+cdef void part(Engine *engine, Connection *connection) noexcept nogil:
+    """Free the record of a closed connection, once a worker has told the bridge if that keeps something.
+
+    There may be no room in the queue: then it is tried again.
+    """
+    if connection.kept == NULL:
+        connection_free(engine, connection)
+        return
+    store_uint(&connection.owner, OWNER_QUEUE)
+    if queue_put(engine.queue, connection, engine.now) >= 0:
+        engine.put_some = True
+        return
+    store_uint(&connection.owner, OWNER_ENGINE)
+    wheel_set(&engine.wheel, &connection.timer, engine.now + PART_AGAIN)
 
 
 cdef void client_left(Engine *engine, Connection *connection) noexcept nogil:
@@ -152,6 +178,8 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     """Put a complete request into the queue. From here on the connection is not the engine's. Returns RECEIVE_*."""
     connection.phase = PHASE_TURN
     connection.exchange.framed_ns = connection.since = engine.now
+    connection.exchange.kept = connection.kept
+    connection.kept = NULL
     connection.probed = False
     # The worker may release the connection without a word: its timer must not stand later than it may idle until.
     wheel_set(&engine.wheel, &connection.timer, engine.now + max(engine.timeouts.keep_alive, SECOND))
@@ -163,6 +191,11 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     if ticket < 0:
         store_uint(&connection.owner, OWNER_ENGINE)
         engine.counters.shed += 1
+        keep(connection, connection.exchange)
+        if engine.limits.raw:
+            reset_on_close(connection.handle.fd)
+            end_now(engine, connection)
+            return RECEIVE_GONE
         refuse(engine, connection, 503)
         return RECEIVE_MORE
     connection.ticket = ticket
@@ -294,7 +327,9 @@ cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
 cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil:
     """Take a connection back from a worker and do what its phase asks for. May free the connection."""
     store_uint(&connection.owner, OWNER_ENGINE)
-    if load_uint(&connection.peer) == PEER_GONE:
+    if connection.phase == PHASE_PARTED:
+        connection_free(engine, connection)
+    elif load_uint(&connection.peer) == PEER_GONE:
         end_now(engine, connection)
     elif connection.phase == PHASE_SENDING:
         enter(engine, connection, PHASE_SENDING, engine.timeouts.write // 4)
@@ -366,6 +401,8 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
     cdef bint keep_alive = outbox.keep_alive
     check(connection.exchange == NULL, "a connection has two exchanges")
     connection.exchange = outbox_abandon(outbox)
+    if connection.exchange != NULL:
+        keep(connection, connection.exchange)
     engine_log(engine, connection.exchange, connection.address, connection.address_length, engine.now)
     connection.outbox = NULL
     outbox_release(outbox)
@@ -406,7 +443,7 @@ cdef void note_reading(Engine *engine, Connection *connection) noexcept nogil:
     A socket takes more only once a good part of its buffer is free, which a client that reads slowly, but reads, may
     not bring about within the write deadline.
     """
-    cdef int unsent = unsent_bytes(&connection.handle)
+    cdef int unsent = unsent_bytes(connection.handle.fd)
     if unsent < connection.unsent:
         connection.since = engine.now
     connection.unsent = unsent
@@ -421,6 +458,9 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
         if owner == OWNER_QUEUE + OWNER_EVENT and load_uint(&connection.peer) == PEER_ENDED:
             probe(engine, connection)
         wheel_set(&engine.wheel, &connection.timer, engine.now + SECOND)
+        return
+    if connection.phase == PHASE_PARTED:
+        part(engine, connection)
         return
     if connection.phase == PHASE_SENDING:
         note_reading(engine, connection)

@@ -34,6 +34,7 @@ cdef enum Phase:
     PHASE_TURN                # the request is complete: in the queue or with a worker
     PHASE_SENDING             # back with the engine, which sends what the outbox holds
     PHASE_LINGER              # the last response is sent; what still comes is dropped until the client closes
+    PHASE_PARTED              # the socket is closed, and a worker shall tell the bridge
 
 cdef enum Peer:
     PEER_HERE
@@ -54,6 +55,7 @@ ctypedef struct Connection:
     int64_t since             # owner; ns: when the phase began, or last went on
     Exchange *exchange        # owner; NULL between requests
     Outbox *outbox            # owner
+    void *kept                # owner; what the bridge keeps from turn to turn, while no exchange has it
     Connection *next          # engine: free list; worker: in the list of returned connections
     uint64_t ticket           # engine: its place in the request queue
     int unsent                # engine: bytes that the client had not acknowledged when the timer last looked

@@ -12,7 +12,7 @@ from halfsync.native.checks cimport check
 from halfsync.native.sync cimport (
     add_uint, cas_pointer, cas_uint, load_pointer, load_uint, swap_uint,
 )
-from halfsync.observe.access cimport Entry, log_request
+from halfsync.observe.access cimport log_exchange
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t write(int fd, const void *data, size_t length)
@@ -29,17 +29,8 @@ cdef void engine_log(
     Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length, int64_t now
 ) noexcept nogil:
     """Log a request whose response has ended, or broken off, if there is a log."""
-    cdef Entry entry
-    if engine.access == NULL or exchange == NULL:  # no exchange: the end of a refusal, which was logged
-        return
-    entry.exchange = exchange
-    entry.address = address
-    entry.address_length = address_length
-    entry.status = exchange.status
-    entry.sent = exchange.sent
-    entry.queue_ns = exchange.taken_ns - exchange.framed_ns if exchange.taken_ns > 0 else 0
-    entry.total_ns = now - exchange.started_ns
-    log_request(engine.access, &entry)
+    if engine.access != NULL and exchange != NULL:  # no exchange: the end of a refusal, which was logged
+        log_exchange(engine.access, exchange, address, address_length, now)
 
 
 cdef bint engine_is_draining(Engine *engine) noexcept nogil:

@@ -1,4 +1,6 @@
-from halfsync.engine.engine cimport Engine
+from libc.stdint cimport uint32_t
+
+from halfsync.engine.engine cimport Connection, Engine
 
 cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil
 cdef int engine_listen(Engine *engine, int fd) noexcept nogil
@@ -7,4 +9,5 @@ cdef int engine_start(Engine *engine) noexcept nogil
 cdef void engine_command(Engine *engine, int command) noexcept nogil
 cdef void engine_join(Engine *engine) noexcept nogil
 cdef void engine_sweep(Engine *engine) noexcept nogil
+cdef Connection *engine_parted(Engine *engine, uint32_t *index) noexcept nogil
 cdef void engine_close(Engine *engine) noexcept nogil

@@ -16,7 +16,7 @@ from halfsync.engine.conversation cimport (
 )
 from halfsync.engine.engine cimport (
     ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_SERVE, COMMAND_STOP, Connection, LISTENERS_MAX, Listener, OWNER_ENGINE,
-    PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_wake,
+    PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_wake,
 )
 from halfsync.engine.poller cimport (
     HANDLE_LISTENER, HANDLE_WAKER, Handle, complete_accept, unsent_bytes,
@@ -185,7 +185,7 @@ cdef bint finish_drain(Engine *engine) noexcept nogil:
             on_drained(engine, connection)
             if connection.phase != PHASE_FREE:
                 finished = False
-        elif connection.phase != PHASE_LINGER or unsent_bytes(&connection.handle) > 0:
+        elif connection.phase != PHASE_LINGER or unsent_bytes(connection.handle.fd) > 0:
             finished = False  # a lingering one is closed with the rest once its client has all of the response
     return finished
 
@@ -294,9 +294,23 @@ cdef void engine_sweep(Engine *engine) noexcept nogil:
     take_announced(engine)
     for index in range(engine.slabs_count * SLAB):
         connection = connection_at(engine, index)
-        if connection.phase != PHASE_FREE and load_uint(&connection.owner) == OWNER_ENGINE:
+        if connection.phase not in (PHASE_FREE, PHASE_PARTED) and load_uint(&connection.owner) == OWNER_ENGINE:
             end_now(engine, connection)
     take_announced(engine)
+
+
+cdef Connection *engine_parted(Engine *engine, uint32_t *index) noexcept nogil:
+    """Return the next closed connection from `index` on of which no worker has told the bridge. NULL: none is left.
+
+    For whoever closes the engine, when its thread and the workers have ended.
+    """
+    cdef Connection *connection
+    while index[0] < engine.slabs_count * SLAB:
+        connection = connection_at(engine, index[0])
+        index[0] += 1
+        if connection.phase == PHASE_PARTED:
+            return connection
+    return NULL
 
 
 cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:

@@ -151,9 +151,9 @@ cdef void reset_on_close(int fd) noexcept nogil:
     c_reset_on_close(fd)
 
 
-cdef int unsent_bytes(const Handle *handle) noexcept nogil:
+cdef int unsent_bytes(int fd) noexcept nogil:
     """Return how many bytes the socket has taken that its peer has not acknowledged (SIOCOUTQ, tcp(7))."""
-    return c_unsent(handle.fd)
+    return c_unsent(fd)
 
 
 cdef int64_t poller_send(Poller *poller, Handle *handle, iovec *vectors, int count, bint more) noexcept nogil:

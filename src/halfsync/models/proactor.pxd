@@ -2,7 +2,7 @@ from halfsync.engine.engine cimport Engine
 from halfsync.request_queue cimport QueueSlot
 from halfsync.spool cimport Store
 from halfsync.threadpool cimport WorkerThreads
-from halfsync.wsgi.bridge cimport Bridge
+from halfsync.bridging cimport Bridge
 
 
 cdef class RequestWorkers(WorkerThreads):

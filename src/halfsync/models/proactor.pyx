@@ -8,22 +8,27 @@ import os
 from time import monotonic
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 from posix.uio cimport iovec
 
+from halfsync.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.engine.engine cimport (
     Connection,
     ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_STOP, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_GONE, PHASE_IDLE,
-    PHASE_LINGER, PHASE_SENDING, engine_announce, engine_is_draining, engine_log, engine_release, engine_return,
+    PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, engine_announce, engine_is_draining, engine_log, engine_release,
+    engine_return,
 )
+from halfsync.engine.connections cimport connection_free
 from halfsync.engine.loop cimport (
-    engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start, engine_sweep, engine_unlisten,
+    engine_close, engine_command, engine_join, engine_listen, engine_open, engine_parted, engine_start, engine_sweep,
+    engine_unlisten,
 )
 from halfsync.engine.poller cimport reset_on_close
 from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
+from halfsync.models.bounds cimport bounds_limits, bounds_store, bounds_timeouts
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns, store_uint
 from halfsync.observe.access cimport AccessLog
@@ -32,10 +37,7 @@ from halfsync.outbox cimport (
     outbox_open, outbox_release,
 )
 from halfsync.request_queue cimport queue_length
-from halfsync.spool cimport store_init
 from halfsync.wsgi.body cimport BodyBlocks
-from halfsync.wsgi.bridge cimport Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
-from halfsync.wsgi.environ cimport Origin
 
 cdef extern from "<sys/socket.h>" nogil:
     struct msghdr:
@@ -166,22 +168,30 @@ cdef int sink_send_file(
     return -1 if self.gone else 0
 
 
-cdef void end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept nogil:
-    """Give everything back to the engine, as the response ended."""
+cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept nogil:
+    """Give everything back to the engine, as the response ended.
+
+    Returns what the bridge kept if the connection has ended meanwhile, which the bridge must be told of; else NULL.
+    """
     cdef Connection *connection = self.connection
     cdef Engine *engine = self.engine
     cdef int64_t now = monotonic_ns()
+    cdef void *parted = NULL
     cdef int result
     if connection == NULL:
         result = OUTBOX_COMPLETE if end == TURN_COMPLETE else OUTBOX_RESET if end == TURN_RESET else OUTBOX_CUT
         result = outbox_finish(self.outbox, result, self.sink.stays, exchange)
         if result < 0:
             engine_log(engine, exchange, self.address, self.address_length, now)
+            parted = exchange.kept
+            exchange.kept = NULL
             pool_put(&engine.pool, exchange)
         elif result > 0:
             engine_announce(engine, self.outbox)
         outbox_release(self.outbox)
-        return
+        return parted
+    connection.kept = exchange.kept
+    exchange.kept = NULL
     if load_uint(&engine.command) == COMMAND_STOP:
         # The engine has ended, or is about to. Whoever closes the server may not wait so long: tell the client here.
         if end == TURN_RESET:
@@ -195,11 +205,11 @@ cdef void end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept nog
         connection.phase = PHASE_IDLE
         if exchange_has_more(exchange):
             engine_return(engine, connection)
-            return
+            return NULL
         connection.exchange = NULL
         pool_put(&engine.pool, exchange)
         engine_release(engine, connection)
-        return
+        return NULL
     if end != TURN_COMPLETE:
         if end == TURN_RESET:
             reset_on_close(connection.handle.fd)
@@ -210,6 +220,7 @@ cdef void end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept nog
         shutdown(connection.handle.fd, SHUT_WR)  # the client sees the end without waiting for the engine
     connection.phase = PHASE_LINGER
     engine_return(engine, connection)
+    return NULL
 
 
 cdef class RequestWorkers(WorkerThreads):
@@ -223,7 +234,13 @@ cdef class RequestWorkers(WorkerThreads):
         cdef int64_t now = slot.taken_ns
         cdef int end = TURN_CUT
         cdef unsigned int owner = add_uint(&connection.owner, OWNER_WORKER - OWNER_QUEUE)
+        cdef void *parted
         check(owner & ~OWNER_EVENT == OWNER_QUEUE, "a worker takes a connection that was not in the queue")
+        if connection.phase == PHASE_PARTED:
+            self.bridge.forget(connection.kept)
+            connection.kept = NULL
+            engine_return(self.engine, connection)
+            return 0
         sink.sink.send = sink_send
         sink.sink.send_file = sink_send_file
         sink.sink.waits = sink.sink.gil_held = False
@@ -245,7 +262,9 @@ cdef class RequestWorkers(WorkerThreads):
         try:
             end = self.bridge.run(exchange, &origin, &sink.sink, (now - slot.put_ns) * 1e-9)
         finally:
-            end_turn(&sink, exchange, end)
+            parted = end_turn(&sink, exchange, end)
+        if parted != NULL:
+            self.bridge.forget(parted)
         return 0
 
 
@@ -274,23 +293,11 @@ cdef class Proactor:
         engine.queue = &self.workers.queue
         if access_log is not None:
             engine.access = &access_log.log
-        if store_init(self.store, os.fsencode(settings.temp_dir), settings.spool_disk) < 0:
-            raise ValueError(f"temp_dir is too long: {settings.temp_dir!r}")
+        bounds_store(self.store, settings)
         engine.store = self.store
-        engine.limits.store = self.store
+        bounds_limits(&engine.limits, settings, self.store, bridge.raw)
+        bounds_timeouts(&engine.timeouts, settings)
         engine.limits.blocks = &blocks.pool
-        engine.limits.max_body = settings.max_body
-        engine.limits.body_memory = settings.body_memory
-        engine.limits.head.request_line = settings.max_request_line
-        engine.limits.head.field = settings.max_field
-        engine.limits.head.fields = settings.max_fields
-        engine.limits.head.head = settings.max_head
-        engine.timeouts.first_byte = nanoseconds(settings.first_byte_timeout)
-        engine.timeouts.head = nanoseconds(settings.head_timeout)
-        engine.timeouts.body = nanoseconds(settings.body_timeout)
-        engine.timeouts.write = nanoseconds(settings.write_timeout)
-        engine.timeouts.keep_alive = nanoseconds(settings.keep_alive)
-        engine.timeouts.linger = nanoseconds(2)
         engine.spool_memory = settings.spool_memory
         engine.open_max = open_max
         engine.server_header = settings.server_header
@@ -327,6 +334,22 @@ cdef class Proactor:
             raise
         self.started = True
 
+    def start_in_front(self, unwanted):
+        """Start: nothing is done in the main thread."""
+        self.start()
+
+    @property
+    def watched(self):
+        """Nothing: see start_in_front."""
+        return []
+
+    def timeout(self):
+        """Return None: see start_in_front."""
+        return None
+
+    def turn(self):
+        """Do nothing: see start_in_front."""
+
     @property
     def done_fd(self):
         """A descriptor that becomes readable when the engine has ended."""
@@ -359,7 +382,22 @@ cdef class Proactor:
             engine_sweep(self.engine)  # a worker may wait for room to be made by an engine that has ended
             if monotonic() >= deadline or self.workers.only_caller_left():
                 break
+        if self.joined:
+            self._tell_parted()
         return self.joined
+
+    def _tell_parted(self):
+        """Tell the bridge of connections that ended when no worker was left to do it."""
+        cdef uint32_t index = 0
+        cdef Connection *connection
+        while True:
+            connection = engine_parted(self.engine, &index)
+            if connection == NULL:
+                return
+            if connection.kept != NULL:
+                self.workers.bridge.forget(connection.kept)
+                connection.kept = NULL
+            connection_free(self.engine, connection)
 
     def statistics(self):
         """Return counts so far, as a dict."""
@@ -370,7 +408,3 @@ cdef class Proactor:
         counters["open"] = self.engine.open
         counters["spooled"] = load_llong(&self.store.used)
         return counters
-
-
-cdef int64_t nanoseconds(double seconds) noexcept:
-    return <int64_t> (seconds * 1e9)

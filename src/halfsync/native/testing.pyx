@@ -11,6 +11,7 @@ from posix.unistd cimport pread
 
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
+from halfsync.bridging cimport Origin
 from halfsync.exchange cimport (
     EXCHANGE_READY, ExchangePool, Limits, exchange_follow, exchange_has_more, exchange_received,
     exchange_room, pool_destroy, pool_get, pool_init, pool_put,
@@ -33,7 +34,7 @@ from halfsync.request_queue cimport (
 from halfsync.spool cimport SpoolFile, spool_append, spool_close, spool_init, spool_reserve, store_init
 from halfsync.spool cimport Store as NativeStore
 from halfsync.wsgi.body cimport BodyBlocks, Input, input_for
-from halfsync.wsgi.environ cimport EnvironFactory, Origin
+from halfsync.wsgi.environ cimport EnvironFactory
 
 cdef enum:
     SCRATCH_BYTES = 256 * 1024

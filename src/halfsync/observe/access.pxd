@@ -9,6 +9,7 @@ ctypedef struct Log:
     pthread_cond_t filled     # signalled when the first line comes into an empty buffer, and at the end
     int fd
     bint json
+    bint direct               # lines are written by whoever logs: there is no writer
     char *lines               # what the writer has not taken yet
     char *writing             # what it writes; swapped with lines
     size_t length             # bytes in lines
@@ -27,6 +28,8 @@ ctypedef struct Entry:
     int64_t total_ns          # from its first byte to the end of its response
 
 cdef void log_request(Log *log, const Entry *entry) noexcept nogil
+cdef void log_exchange(Log *log, const Exchange *exchange, const uint8_t *address, int address_length,
+                       int64_t now) noexcept nogil
 
 
 cdef class AccessLog:

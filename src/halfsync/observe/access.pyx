@@ -170,6 +170,9 @@ cdef void log_request(Log *log, const Entry *entry) noexcept nogil:
         format_combined(&line, entry, address)
     line.length = min(line.length, <size_t> LINE_BYTES - 1)
     add_text(&line, b"\n", 1)
+    if log.direct:
+        write_all(log.fd, line.text, line.length)
+        return
     pthread_mutex_lock(&log.lock)
     first = log.length == 0
     if log.length + line.length <= BUFFER_BYTES:
@@ -180,6 +183,21 @@ cdef void log_request(Log *log, const Entry *entry) noexcept nogil:
     pthread_mutex_unlock(&log.lock)
     if first:
         pthread_cond_signal(&log.filled)
+
+
+cdef void log_exchange(
+    Log *log, const Exchange *exchange, const uint8_t *address, int address_length, int64_t now
+) noexcept nogil:
+    """Append a line for an exchange that has ended, or broken off, at `now` ns. As log_request."""
+    cdef Entry entry
+    entry.exchange = exchange
+    entry.address = address
+    entry.address_length = address_length
+    entry.status = exchange.status
+    entry.sent = exchange.sent
+    entry.queue_ns = exchange.taken_ns - exchange.framed_ns if exchange.taken_ns > 0 else 0
+    entry.total_ns = now - exchange.started_ns
+    log_request(log, &entry)
 
 
 cdef void write_all(int fd, const char *data, size_t length) noexcept nogil:
@@ -236,11 +254,17 @@ cdef class AccessLog:
         memset(&self.log, 0, sizeof(self.log))
         self.log.fd = -1
 
-    def __init__(self, path, bint json):
-        """Open the file for appending, and start the writer. Raises OSError when the file cannot be opened."""
+    def __init__(self, path, bint json, bint direct=False):
+        """Open the file for appending, and start the writer. Raises OSError when the file cannot be opened.
+
+        direct: there is no writer, each line is written when it is logged; for processes that must start no thread.
+        """
         self.log.json = json
+        self.log.direct = direct
         self.log.fd = os.dup(1) if path == "-" else os.open(
             path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if direct:
+            return
         self.log.lines = <char *> malloc(BUFFER_BYTES)
         self.log.writing = <char *> malloc(BUFFER_BYTES)
         if self.log.lines == NULL or self.log.writing == NULL:

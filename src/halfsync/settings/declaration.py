@@ -142,7 +142,6 @@ class Settings:
 
     model: str = setting(
         "proactor", Choice("process", "thread", "pool", "proactor"), CONCURRENCY,
-        ready=("proactor",), pending="the model {}",
         doc="How many clients are served at once: who moves the bytes and who runs the application.",
         reason="Only here can no slow client hold a worker.")
     workers: int = setting(
@@ -152,17 +151,25 @@ class Settings:
         reason="One process is enough to start with, and needs no shared state.")
     threads: int = setting(
         4, Count(1, 1024, auto=True), CONCURRENCY,
-        doc="Worker threads in each process: how many requests the application runs at once.",
+        doc="Worker threads of the models proactor and pool, in each process: how many turns run at once.",
         reason="Blocking calls overlap, and few threads contend for the GIL.")
+    max_children: int = setting(
+        1024, Count(1, 100_000), CONCURRENCY,
+        doc="Child processes of the model `process`, one for each connection; past it newcomers wait in the backlog.",
+        reason="A child costs about a megabyte, so these cost a gigabyte.")
     queue_size: int = setting(
         2048, Count(1, 1_000_000), CONCURRENCY,
-        doc="Complete requests that may wait for a worker; past it the answer is 503.",
+        doc="Complete requests (model pool: connections) that may wait for a worker; past it the answer is 503.",
         reason="Absorbs a burst; a longer queue only makes answers that come too late.")
 
     factory: bool = setting(
         False, Flag(), APPLICATION,
         doc="The target is a function that takes no arguments and returns the application.",
         reason="Most targets are the application itself.")
+    stream: bool = setting(
+        False, Flag(), APPLICATION,
+        doc="The target makes handlers of raw TCP (see StreamHandler), and is no WSGI application.",
+        reason="Most of what is served is HTTP.")
     chdir: str | None = setting(
         None, Text("DIR"), APPLICATION,
         doc="Change to this directory before loading the application; relative paths start there.",

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from halfsync.version import VERSION
 from halfsync.wsgi.body import FileWrapper, Input
-from halfsync.wsgi.bridge import Bridge
+from halfsync.wsgi.bridge import WsgiBridge
 from halfsync.wsgi.environ import EnvironFactory
 
 if TYPE_CHECKING:
     from halfsync.settings import Settings
 
 
-def make_bridge(application: Any, servers: list[tuple[str, str]], settings: Settings) -> Bridge:
+def make_bridge(application: Any, servers: list[tuple[str, str]], settings: Settings) -> WsgiBridge:
     """Return the bridge to an application. servers: SERVER_NAME and SERVER_PORT of each listener, in order."""
     constants = {
         "SERVER_SOFTWARE": f"halfsync/{VERSION}",
@@ -27,4 +27,4 @@ def make_bridge(application: Any, servers: list[tuple[str, str]], settings: Sett
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": FileWrapper,
     }
-    return Bridge(application, EnvironFactory(servers, constants, Input()), settings.server_header)
+    return WsgiBridge(application, EnvironFactory(servers, constants, Input()), settings.server_header)

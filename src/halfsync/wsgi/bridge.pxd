@@ -1,39 +1,20 @@
 from libc.stdint cimport int64_t
 from posix.uio cimport iovec
 
+from halfsync.bridging cimport Bridge, Sink
 from halfsync.exchange cimport Exchange
 from halfsync.wsgi.body cimport FileWrapper
-from halfsync.wsgi.environ cimport EnvironFactory, Origin
+from halfsync.wsgi.environ cimport EnvironFactory
 
 
-# Where a response goes. Each model supplies one for each request; its functions are called by the thread that runs the
-# request, without the GIL unless `gil_held` is set. They return 0, or -1 when the client is gone.
-ctypedef struct Sink:
-    int (*send)(Sink *sink, iovec *vectors, int count) noexcept nogil
-    # Takes the descriptor over, whatever it returns.
-    int (*send_file)(Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset,
-                     int64_t length) noexcept nogil
-    bint waits                # sending may block or take long: the caller had better not hold the GIL
-    bint gil_held             # by the caller of this call: it must not wait for the client
-    bint stays                # the connection may serve another request; cleared for Connection: close
-
-# How a turn ended.
-cdef enum TurnEnd:
-    TURN_COMPLETE             # the response is whole
-    TURN_CUT                  # it broke off, and its framing shows that
-    TURN_RESET                # it broke off, and only a reset of the connection shows that
-
-
-cdef class Bridge:
+cdef class WsgiBridge(Bridge):
     cdef object application
     cdef EnvironFactory environs
     cdef bint server_header
 
-    cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
-
 
 cdef class Response:
-    cdef Bridge bridge
+    cdef WsgiBridge bridge
     cdef Exchange *exchange   # NULL: the request is over
     cdef Sink *sink
     cdef unsigned long thread  # that runs the turn

@@ -1,11 +1,12 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from halfsync.bridging import Bridge
 from halfsync.wsgi.environ import EnvironFactory
 
 class ApplicationError(Exception): ...
 
-class Bridge:
+class WsgiBridge(Bridge):
     def __init__(
         self, application: Callable[..., Iterable[bytes]], environs: EnvironFactory, server_header: bool
     ) -> None: ...

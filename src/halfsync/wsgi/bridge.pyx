@@ -13,6 +13,7 @@ from posix.unistd cimport close as close_fd
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_GET_LENGTH
 
+from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.http.response cimport DATE_BYTES, date_now
 from halfsync.wsgi.body cimport FileWrapper, Input, input_for
 
@@ -131,7 +132,7 @@ class ApplicationError(Exception):
     """The application broke a rule of PEP 3333; the message says which."""
 
 
-cdef class Bridge:
+cdef class WsgiBridge(Bridge):
     """Runs one application. One a server; its workers share it."""
 
     def __init__(self, application, EnvironFactory environs, bint server_header):
@@ -140,7 +141,7 @@ cdef class Bridge:
         self.server_header = server_header
 
     cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
-        """Run the application for a complete request and send its response. Returns a TurnEnd.
+        """Run the application for a complete request and send its response. Keeps nothing between requests.
 
         Whatever the application raises is reported here and ends in a 500 or a cut. `close()` of what it returned is
         called exactly once.

@@ -1,17 +1,12 @@
 from libc.stdint cimport int64_t, uint8_t
 
+from halfsync.bridging cimport Origin
 from halfsync.exchange cimport Exchange
 
 cdef enum:
     NAME_SLOTS = 512          # of the table of field names; half of it is ever filled
     NAME_BYTES = 40           # of a name that is remembered
     VALUE_BYTES = 200         # of a value that is remembered
-
-# Where a request came from.
-ctypedef struct Origin:
-    const uint8_t *address    # sockaddr of the peer
-    uint8_t address_length
-    uint8_t listener          # index of the listener
 
 # A field name seen before: its environ key, and the last value that came with it where that may be shared.
 ctypedef struct NameSlot:

@@ -1,0 +1,35 @@
+# Between a model and the application: who asks for a turn, and where its response goes.
+from libc.stdint cimport int64_t, uint8_t
+from posix.uio cimport iovec
+
+from halfsync.exchange cimport Exchange
+
+# Where a request came from.
+ctypedef struct Origin:
+    const uint8_t *address    # sockaddr of the peer
+    uint8_t address_length
+    uint8_t listener          # index of the listener
+
+# Where a response goes. Each model supplies one for each request; its functions are called by the thread that runs the
+# request, without the GIL unless `gil_held` is set. They return 0, or -1 when the client is gone.
+ctypedef struct Sink:
+    int (*send)(Sink *sink, iovec *vectors, int count) noexcept nogil
+    # Takes the descriptor over, whatever it returns.
+    int (*send_file)(Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset,
+                     int64_t length) noexcept nogil
+    bint waits                # sending may block or take long: the caller had better not hold the GIL
+    bint gil_held             # by the caller of this call: it must not wait for the client with it
+    bint stays                # the connection may serve another request; cleared for Connection: close
+
+# How a turn ended.
+cdef enum TurnEnd:
+    TURN_COMPLETE             # the response is whole
+    TURN_CUT                  # it broke off, and its framing shows that
+    TURN_RESET                # it broke off, and only a reset of the connection shows that
+
+
+cdef class Bridge:
+    cdef readonly bint raw    # it speaks no HTTP: whatever was received is a turn
+
+    cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
+    cdef void forget(self, void *kept) noexcept

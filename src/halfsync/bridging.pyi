@@ -1,0 +1,3 @@
+class Bridge:
+    @property
+    def raw(self) -> bool: ...

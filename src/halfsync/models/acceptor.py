@@ -1,0 +1,120 @@
+"""Accepting, for the models in which a connection gets a thread or a process: one loop over all listeners.
+
+It never blocks but in its wait, so that a newcomer for whom there is no room is told so at once.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from halfsync.models.carrier import Client, accept
+from halfsync.signals import readable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from halfsync.models.carrier import Carrier
+
+PAUSE_S = 0.1  # after accept failed for want of descriptors or memory
+LEAVE_S = 2.0  # that a client who was told to go has to do so
+LEAVING_MOST = 256  # clients that are leaving at one time; past it the first is cut off
+DISCARD_BYTES = 65536
+
+
+class Acceptor:
+    """The listeners, newcomers, and those who were told to go. Owned by the one thread that accepts.
+
+    It has copies of the listening sockets, and closes them when it drains.
+    """
+
+    def __init__(self, listeners: Sequence[int], carrier: Carrier) -> None:
+        self._carrier = carrier
+        self._listeners = [os.dup(fd) for fd in listeners]
+        self._paused_until = 0.0
+        self._leaving: dict[int, tuple[Client, float]] = {}
+
+    def watched(self, room: bool) -> list[int]:
+        """Return the descriptors to wait for. room: whether there is room for a newcomer."""
+        listening = self._listeners if room and monotonic() >= self._paused_until else []
+        return [*listening, *self._leaving]
+
+    def timeout(self) -> float | None:
+        """Return how many seconds to wait at most."""
+        now = monotonic()
+        deadlines = [deadline for _, deadline in self._leaving.values()]
+        if self._paused_until > now:
+            deadlines.append(self._paused_until)
+        return max(0.0, min(deadlines) - now) if deadlines else None
+
+    def next(self) -> Client | None:
+        """Accept one connection that waits on any listener. None: nobody waits, or it cannot be now."""
+        if monotonic() < self._paused_until:
+            return None
+        for index, listener in enumerate(self._listeners):
+            try:
+                client = accept(listener, index)
+            except OSError:
+                self._paused_until = monotonic() + PAUSE_S
+                return None
+            if client is not None:
+                self._carrier.accepted()
+                return client
+        return None
+
+    def shed(self, client: Client) -> None:
+        """Answer 503 and let the client leave: closing at once could take the answer from it (RFC 9112 9.6)."""
+        self._carrier.shed(client)
+        if len(self._leaving) >= LEAVING_MOST:
+            self._end(next(iter(self._leaving)))
+        self._leaving[client.fd] = (client, monotonic() + LEAVE_S)
+
+    def see_off(self) -> None:
+        """Close the connections of those who have left, or took too long to."""
+        if not self._leaving:
+            return
+        for fd in readable(list(self._leaving), 0):
+            try:
+                while data := _receive(fd):
+                    del data
+            except BlockingIOError:
+                continue
+            except OSError:
+                pass
+            self._end(fd)
+        now = monotonic()
+        for fd in [fd for fd, (_, deadline) in self._leaving.items() if deadline <= now]:
+            self._end(fd)
+
+    def _end(self, fd: int) -> None:
+        client, _ = self._leaving.pop(fd)
+        self._carrier.close(client)
+
+    @property
+    def held(self) -> list[int]:
+        """Return every descriptor that a forked child has no use for."""
+        return [*self._listeners, *self._leaving]
+
+    def wait(self, room: bool) -> None:
+        """Wait for somebody to come or leave, or for the bell."""
+        readable([self._carrier.drain_bell, *self.watched(room)], self.timeout())
+        self._carrier.turned()
+
+    def unlisten(self) -> None:
+        """Close the listeners: newcomers are refused by the system."""
+        for fd in self._listeners:
+            os.close(fd)
+        self._listeners = []
+
+    def close(self) -> None:
+        """Close everything."""
+        self.unlisten()
+        for fd in list(self._leaving):
+            self._end(fd)
+
+
+def _receive(fd: int) -> bytes:
+    with socket.socket(fileno=os.dup(fd)) as copy:
+        return copy.recv(DISCARD_BYTES, socket.MSG_DONTWAIT)

@@ -1,0 +1,157 @@
+"""Send a response from the thread that makes it, at the speed of its client, within the write deadline."""
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.string cimport memset
+from posix.uio cimport iovec
+from posix.unistd cimport close
+
+from halfsync.engine.poller cimport unsent_bytes
+from halfsync.native.sync cimport monotonic_ns
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *watched, unsigned long count, int timeout_ms)
+    const short POLLIN, POLLOUT
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    const int MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL
+    ssize_t sendmsg(int fd, const msghdr *message, int flags)
+
+cdef extern from "<sys/sendfile.h>" nogil:
+    ssize_t sendfile(int out, int source, long *offset, size_t count)
+
+cdef extern from "Python.h" nogil:
+    ctypedef struct PyThreadState:
+        pass
+    PyThreadState *PyEval_SaveThread()
+    void PyEval_RestoreThread(PyThreadState *state)
+
+cdef enum:
+    SEND_FILE_BYTES = 2 * 1024 * 1024  # of one sendfile call
+    LOOKS = 4  # at what the client has acknowledged, within one write deadline
+
+
+cdef void blocking_sink(BlockingSink *sink, int fd, int stop_fd, int64_t timeout) noexcept nogil:
+    """Make a sink for one turn on a connected socket."""
+    memset(sink, 0, sizeof(BlockingSink))
+    sink.sink.send = send
+    sink.sink.send_file = send_file
+    sink.fd = fd
+    sink.stop_fd = stop_fd
+    sink.timeout = timeout
+
+
+cdef bint wait_for_room(BlockingSink *sink) noexcept nogil:
+    """Wait until the socket takes more. Returns False when the client took nothing for too long, or the server stops.
+
+    A client that reads slowly acknowledges bytes long before its socket has room again: that counts as taking.
+    """
+    cdef pollfd watched[2]
+    cdef int64_t since = monotonic_ns()
+    cdef int unsent = unsent_bytes(sink.fd)
+    cdef int now_unsent, happened
+    watched[0].fd = sink.fd
+    watched[0].events = POLLOUT
+    watched[1].fd = sink.stop_fd
+    watched[1].events = POLLIN
+    while True:
+        happened = poll(watched, 2, <int> max(<int64_t> 1, sink.timeout // (LOOKS * 1000000)))
+        if happened < 0 and errno != EINTR:
+            return False
+        if happened > 0 and watched[0].revents:
+            return True
+        if happened > 0 and watched[1].revents:
+            return False
+        now_unsent = unsent_bytes(sink.fd)
+        if now_unsent < unsent:
+            since = monotonic_ns()
+        unsent = now_unsent
+        if monotonic_ns() - since >= sink.timeout:
+            return False
+
+
+cdef bint make_room(BlockingSink *sink) noexcept nogil:
+    """Wait for room without the GIL, whoever holds it; from then on the caller had better not hold it."""
+    cdef PyThreadState *state
+    cdef bint room
+    sink.sink.waits = True
+    if not sink.sink.gil_held:
+        return wait_for_room(sink)
+    state = PyEval_SaveThread()
+    room = wait_for_room(sink)
+    PyEval_RestoreThread(state)
+    return room
+
+
+cdef int send_all(BlockingSink *sink, iovec *vectors, int count, int flags) noexcept nogil:
+    """Send all of the vectors. Returns 0, or -1: the client is gone."""
+    cdef msghdr message
+    cdef ssize_t sent
+    memset(&message, 0, sizeof(message))
+    while not sink.gone:
+        while count > 0 and vectors.iov_len == 0:
+            vectors += 1
+            count -= 1
+        if count == 0:
+            return 0
+        message.msg_iov = vectors
+        message.msg_iovlen = count
+        sent = sendmsg(sink.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | flags)
+        if sent < 0:
+            if errno == EINTR or (errno == EAGAIN and make_room(sink)):
+                continue
+            sink.gone = True
+            break
+        while sent > 0:
+            if <size_t> sent >= vectors.iov_len:
+                sent -= vectors.iov_len
+                vectors.iov_len = 0
+                vectors += 1
+                count -= 1
+            else:
+                vectors.iov_base = <char *> vectors.iov_base + sent
+                vectors.iov_len -= sent
+                sent = 0
+    return -1
+
+
+cdef int send(Sink *sink, iovec *vectors, int count) noexcept nogil:
+    return send_all(<BlockingSink *> sink, vectors, count, 0)
+
+
+cdef int sink_bytes(BlockingSink *sink, const char *data, size_t length) noexcept nogil:
+    """Send bytes. Returns 0, or -1: the client is gone."""
+    cdef iovec vector
+    vector.iov_base = <void *> data
+    vector.iov_len = length
+    return send_all(sink, &vector, 1, 0)
+
+
+cdef int send_file(
+    Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset, int64_t length
+) noexcept nogil:
+    """Send the head and then a range of a file, which is closed. Returns 0, or -1: gone, or the file is shorter."""
+    cdef BlockingSink *self = <BlockingSink *> sink
+    cdef iovec vector
+    cdef long position = offset
+    cdef ssize_t sent
+    vector.iov_base = <void *> head
+    vector.iov_len = head_length
+    if send_all(self, &vector, 1, MSG_MORE if length > 0 else 0) == 0:
+        while length > 0:
+            sent = sendfile(self.fd, fd, &position, <size_t> min(length, <int64_t> SEND_FILE_BYTES))
+            if sent > 0:
+                length -= sent
+            elif sent == 0:
+                self.short_file = self.gone = True
+                break
+            elif errno != EINTR and not (errno == EAGAIN and make_room(self)):
+                self.gone = True
+                break
+    close(fd)
+    return -1 if self.gone else 0

@@ -1,0 +1,42 @@
+"""The settings that bound what a client may do, as every model's native half wants them: bytes and nanoseconds."""
+import os
+
+from halfsync.spool cimport store_init
+
+cdef double LINGER_S = 2  # what is left for a client to take the last response and close; RFC 9112 9.6
+
+
+cdef int bounds_store(Store *store, object settings) except -1:
+    """Say where temporary files go and how much they may hold. Raises ValueError for a path that is too long."""
+    if store_init(store, os.fsencode(settings.temp_dir), settings.spool_disk) < 0:
+        raise ValueError(f"temp_dir is too long: {settings.temp_dir!r}")
+    return 0
+
+
+cdef int bounds_limits(Limits *limits, object settings, Store *store, bint raw) except -1:
+    """Fill in what a request may measure. raw: what is received is no HTTP."""
+    limits.store = store
+    limits.raw = raw
+    limits.max_body = settings.max_body
+    limits.body_memory = settings.body_memory
+    limits.head.request_line = settings.max_request_line
+    limits.head.field = settings.max_field
+    limits.head.fields = settings.max_fields
+    limits.head.head = settings.max_head
+    return 0
+
+
+cdef int bounds_timeouts(Timeouts *timeouts, object settings) except -1:
+    """Fill in how long each phase may last."""
+    timeouts.first_byte = nanoseconds(settings.first_byte_timeout)
+    timeouts.head = nanoseconds(settings.head_timeout)
+    timeouts.body = nanoseconds(settings.body_timeout)
+    timeouts.write = nanoseconds(settings.write_timeout)
+    timeouts.keep_alive = nanoseconds(settings.keep_alive)
+    timeouts.linger = nanoseconds(LINGER_S)
+    return 0
+
+
+cdef int64_t nanoseconds(double seconds) noexcept:
+    """Return seconds as whole nanoseconds."""
+    return <int64_t> (seconds * 1e9)

@@ -1,0 +1,73 @@
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+
+from halfsync.bridging cimport Bridge
+from halfsync.engine.engine cimport ADDRESS_BYTES, Timeouts
+from halfsync.exchange cimport Exchange, ExchangePool, Limits
+from halfsync.native.sync cimport atomic_llong, atomic_uint
+from halfsync.observe.access cimport Log
+from halfsync.request_queue cimport Queue
+from halfsync.spool cimport Store
+from halfsync.threadpool cimport JobThreads
+
+cdef enum Command:
+    CARRY_ON
+    CARRY_DRAIN               # finish what was received
+    CARRY_STOP                # end now
+
+# What is counted over all connections, and what they are told. It lies in memory that forked children share.
+ctypedef struct Tally:
+    atomic_uint command       # Command
+    atomic_llong accepted
+    atomic_llong open
+    atomic_llong requests
+    atomic_llong refused      # malformed, too large, too late
+    atomic_llong shed         # answered 503, since there was no room or no thread
+    atomic_llong left         # the client left before its response was complete
+    atomic_llong running      # turns of the application under way
+    atomic_llong turns        # of the loop that accepts
+
+
+cdef class Client:
+    cdef readonly int fd      # -1: closed
+    cdef uint8_t address[ADDRESS_BYTES]
+    cdef uint8_t address_length
+    cdef uint8_t listener     # index of the listener it came from
+    cdef int64_t accepted_ns
+    cdef int64_t idle_ns      # since when nothing was received; 0: in the middle of a request
+    cdef uint32_t requests    # served so far
+    cdef Exchange *exchange   # NULL between requests
+    cdef void *kept           # the bridge's, while no exchange has it
+
+
+cdef class Carrier:
+    cdef Bridge bridge
+    cdef Limits limits
+    cdef Timeouts timeouts
+    cdef ExchangePool pool
+    cdef Store *store
+    cdef Log *access          # NULL: nothing is logged
+    cdef Tally *tally
+    cdef JobThreads pool_threads  # that it is the queue of
+    cdef Queue *waiting       # of connections that wait for a thread; NULL: none ever does
+    cdef int drain_fd         # readable once the server drains
+    cdef int stop_fd          # readable once it stops
+    cdef int call_fd          # readable when an idle connection should be given up; -1: never
+    cdef atomic_uint idlers   # threads that watch an idle connection while nothing else waits for them
+    cdef bint keep_alive
+    cdef bint leaving         # this child's connection shall end with its response
+    cdef bint is_child        # of the process that counts open connections
+    cdef bint server_header
+    cdef list bells           # the writing ends of drain_fd and stop_fd
+    cdef object kept          # what the pointers point to
+
+    cdef bint others_wait(self) noexcept nogil
+    cdef bint called(self) noexcept nogil
+    cdef int wait(self, int fd, short events, int64_t deadline, bint idle) noexcept nogil
+    cdef int idle(self, Client client) noexcept nogil
+    cdef int receive(self, Client client) noexcept nogil
+    cdef int advance(self, Client client) noexcept nogil
+    cdef bint turn(self, Client client) except -1
+    cdef void refuse(self, Client client, int status) noexcept nogil
+    cdef void linger(self, Client client) noexcept nogil
+    cdef void log(self, Client client) noexcept nogil
+    cdef void end(self, Client client) noexcept

@@ -1,0 +1,542 @@
+"""The way of one connection through a thread that it has to itself: receive, run, send, and again.
+
+The models `process`, `thread` and `pool` differ in where that thread comes from; what it does is here. It blocks, in
+one place (`Carrier.wait`), always until a deadline on the monotonic clock, and never with the GIL. While a connection
+idles it also watches two bells, pipes whose writing ends are closed to ring them: one when the server drains, one when
+it stops. A forked child inherits the reading ends, so that it hears of the death of its parent as well.
+"""
+import os
+from mmap import PAGESIZE, mmap
+
+from libc.errno cimport (
+    EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO, errno,
+)
+from libc.string cimport memcpy, memset
+from posix.unistd cimport close, read, write
+
+from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
+from halfsync.exchange cimport (
+    EXCHANGE_BODY, exchange_follow, exchange_has_more, exchange_received, exchange_room, pool_destroy, pool_get,
+    pool_init, pool_put,
+)
+from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
+from halfsync.models.blocking_sink cimport BlockingSink, blocking_sink, sink_bytes
+from halfsync.models.bounds cimport bounds_limits, bounds_store, bounds_timeouts
+from halfsync.engine.poller cimport reset_on_close
+from halfsync.native.sync cimport (
+    add_llong, add_uint, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_uint, sub_uint,
+)
+from halfsync.observe.access cimport AccessLog, Entry, log_exchange, log_request
+from halfsync.request_queue cimport queue_length
+from halfsync.threadpool cimport ThreadPool
+from halfsync.wsgi.body cimport BodyBlocks
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *watched, unsigned long count, int timeout_ms)
+    const short POLLIN
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct sockaddr:
+        pass
+    struct sockaddr_storage:
+        pass
+    ctypedef unsigned int socklen_t
+    const int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, SOCK_NONBLOCK, SOCK_CLOEXEC
+    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
+    ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
+    int accept4(int fd, sockaddr *address, socklen_t *length, int flags)
+    int shutdown(int fd, int how)
+
+cdef extern from "<sys/eventfd.h>" nogil:
+    int eventfd(unsigned int value, int flags)
+    const int EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE
+
+cdef enum:
+    SCRATCH_BYTES = 64 * 1024  # received at once where the exchange has no better place
+    RETRY_AFTER_S = 1  # told to a client that there was no room for
+
+cdef int64_t SLICE_NS = 2000000  # that an idle connection is watched for while others wait for its thread
+cdef int64_t IDLE_NS = 1000000000  # after which it is closed for them
+
+# How waiting ended.
+cdef enum Waited:
+    WAITED_READY
+    WAITED_LATE               # the deadline has passed
+    WAITED_TOLD               # the server drains, or others wait for this thread; told to idle connections only
+    WAITED_STOPPED            # the server stops
+
+# What became of a connection. Above 0 a request is complete; below -1 it must be refused with -status.
+cdef enum:
+    ENDED = -1
+    PARKED = 0                # it has nothing to say, and others wait
+
+
+cdef class Client:
+    """A connected client. Whoever has it converses with it; only one thread at a time."""
+
+    def __cinit__(self):
+        self.fd = -1
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            close(self.fd)
+
+
+def accept(int listener, int index):
+    """Accept from a listening, non-blocking socket. Returns a Client, or None when nobody waits.
+
+    index: of the listener, for SERVER_NAME and SERVER_PORT. Raises OSError when descriptors or memory are short.
+    """
+    cdef Client client
+    cdef sockaddr_storage address
+    cdef socklen_t length
+    cdef int fd
+    while True:
+        length = sizeof(address)
+        fd = accept4(listener, <sockaddr *> &address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd >= 0:
+            break
+        if errno in (EINTR, ECONNABORTED, EPROTO, EPERM):
+            continue
+        if errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+            raise OSError(errno, os.strerror(errno))
+        return None
+    client = Client.__new__(Client)
+    client.fd = fd
+    client.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)
+    memcpy(client.address, &address, client.address_length)
+    client.listener = index
+    client.accepted_ns = client.idle_ns = monotonic_ns()
+    return client
+
+
+cdef class Carrier:
+    """What all connections of a server share that has a thread for each: bounds, deadlines, bells and counts.
+
+    One a server. `carry` is for the thread that has the connection, any number of them at once; the rest is for the
+    server's own.
+    """
+
+    def __cinit__(self, *_args, **_kwargs):
+        self.drain_fd = self.stop_fd = self.call_fd = -1
+        pool_init(&self.pool)
+        init_uint(&self.idlers, 0)
+
+    def __init__(self, Bridge bridge, settings, AccessLog access_log=None):
+        cdef unsigned char[:] shared
+        cdef bytearray store
+        cdef BodyBlocks blocks = BodyBlocks()
+        page = mmap(-1, PAGESIZE)
+        shared = page
+        self.tally = <Tally *> &shared[0]
+        store = bytearray(sizeof(Store))
+        self.store = <Store *> <char *> store
+        self.bells = []
+        self.kept = (page, shared, store, blocks, access_log)
+        self.bridge = bridge
+        if access_log is not None:
+            self.access = &access_log.log
+        bounds_store(self.store, settings)
+        bounds_limits(&self.limits, settings, self.store, bridge.raw)
+        self.limits.blocks = &blocks.pool
+        bounds_timeouts(&self.timeouts, settings)
+        self.keep_alive = settings.keep_alive > 0
+        self.server_header = settings.server_header
+        for attribute in ("drain_fd", "stop_fd"):
+            reader, writer = os.pipe()
+            self.bells.append(writer)
+            if attribute == "drain_fd":
+                self.drain_fd = reader
+            else:
+                self.stop_fd = reader
+
+    def __dealloc__(self):
+        pool_destroy(&self.pool)
+        if self.bells is not None:
+            self.dismiss()
+
+    def dismiss(self):
+        """Close the bells, once nobody listens to them any more. Only the counts are left."""
+        self.close_bells()
+        for fd in (self.drain_fd, self.stop_fd, self.call_fd):
+            if fd >= 0:
+                close(fd)
+        self.drain_fd = self.stop_fd = self.call_fd = -1
+        self.waiting = NULL
+        self.pool_threads = None
+
+    def give_up_for(self, ThreadPool threads):
+        """Let idle connections make way for those that wait for a thread of this pool. Raises OSError."""
+        self.call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)
+        if self.call_fd < 0:
+            raise OSError(errno, os.strerror(errno))
+        self.pool_threads = threads._made()
+        self.waiting = &self.pool_threads.queue
+
+    def close_bells(self):
+        """Close the bells' writing ends in a forked child: they are for the parent to ring, or to drop as it dies."""
+        for which in (0, 1):
+            self._ring(which)
+
+    def be_child(self, int told_fd):
+        """Serve one connection, in a child of the process that counts them.
+
+        told_fd: an idle connection ends when this descriptor becomes readable. It is closed with the carrier.
+        """
+        self.is_child = True
+        self.call_fd = told_fd
+
+    def leave(self):
+        """Let the connection of this child end with its response."""
+        self.leaving = True
+
+    def call(self):
+        """Tell one idle connection that another waits for a thread, unless a free one is on its way."""
+        cdef unsigned long long one = 1
+        if load_uint(&self.idlers) > 0 and self.waiting.length > self.waiting.waking:
+            write(self.call_fd, &one, sizeof(one))
+
+    def drain(self):
+        """Ring the bell for idle connections, and let the others end with their response."""
+        if load_uint(&self.tally.command) == CARRY_ON:
+            store_uint(&self.tally.command, CARRY_DRAIN)
+        self._ring(0)
+
+    def stop(self):
+        """Ring the bell for all: nobody waits for a client any more."""
+        store_uint(&self.tally.command, CARRY_STOP)
+        self._ring(0)
+        self._ring(1)
+
+    def _ring(self, int which):
+        if self.bells[which] >= 0:
+            os.close(self.bells[which])
+            self.bells[which] = -1
+
+    @property
+    def draining(self):
+        """Whether it was told to drain or to stop."""
+        return load_uint(&self.tally.command) != CARRY_ON
+
+    @property
+    def stopping(self):
+        """Whether it was told to stop."""
+        return load_uint(&self.tally.command) == CARRY_STOP
+
+    @property
+    def drain_bell(self):
+        """A descriptor that becomes readable when it is told to drain, or to stop."""
+        return self.drain_fd
+
+    @property
+    def stop_bell(self):
+        """A descriptor that becomes readable when it is told to stop."""
+        return self.stop_fd
+
+    def turned(self):
+        """Count a turn of the loop that accepts."""
+        add_llong(&self.tally.turns, 1)
+
+    def accepted(self):
+        """Count a connection that begins."""
+        add_llong(&self.tally.accepted, 1)
+        add_llong(&self.tally.open, 1)
+
+    def gone(self, bint last):
+        """Count the end of a connection that was handed over. last: none is left, and so no turn is under way."""
+        add_llong(&self.tally.open, -1)
+        if last:
+            init_llong(&self.tally.running, 0)  # a child that was killed in a turn did not count its end
+
+    def hand_over(self, Client client):
+        """Close a connection here that a child converses with."""
+        close(client.fd)
+        client.fd = -1
+
+    def statistics(self):
+        """Return counts so far, as a dict."""
+        cdef Tally *tally = self.tally
+        return {
+            "accepted": load_llong(&tally.accepted), "open": load_llong(&tally.open),
+            "requests": load_llong(&tally.requests), "refused": load_llong(&tally.refused),
+            "shed": load_llong(&tally.shed), "left": load_llong(&tally.left),
+            "running": load_llong(&tally.running), "spooled": load_llong(&self.store.used),
+            "queued": queue_length(self.waiting) if self.waiting != NULL else 0, "dropped": 0,
+            "turns": load_llong(&tally.turns),
+        }
+
+    def carry(self, Client client):
+        """Converse with a client until its connection ends. Returns True when it has not, but others wait: put it back.
+
+        Raises nothing that the application or the client does.
+        """
+        cdef int result = ENDED
+        try:
+            while True:
+                with nogil:
+                    result = self.advance(client)
+                if result <= 0:
+                    break
+                result = ENDED
+                if not self.turn(client):
+                    break
+                if self.others_wait():
+                    result = PARKED
+                    break
+        finally:
+            if result != PARKED:
+                if result < ENDED:
+                    with nogil:
+                        self.refuse(client, -result)
+                self.end(client)
+        return result == PARKED
+
+    def shed(self, Client client):
+        """Answer that there is no room, without waiting for anything. The client's socket is then the caller's."""
+        cdef char response[REFUSAL_BYTES]
+        cdef Entry entry
+        cdef int length
+        add_llong(&self.tally.shed, 1)
+        if self.bridge.raw:
+            reset_on_close(client.fd)
+            return
+        length = write_refusal(response, 503, RETRY_AFTER_S, True, self.server_header)
+        c_send(client.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
+        shutdown(client.fd, SHUT_WR)
+        if self.access != NULL:
+            memset(&entry, 0, sizeof(entry))
+            entry.address = client.address
+            entry.address_length = client.address_length
+            entry.status = 503
+            log_request(self.access, &entry)
+
+    def close(self, Client client):
+        """End a connection that nobody converses with."""
+        self.end(client)
+
+    cdef bint others_wait(self) noexcept nogil:
+        """Tell whether connections wait for a thread."""
+        return self.waiting != NULL and queue_length(self.waiting) > 0
+
+    cdef bint called(self) noexcept nogil:
+        """Tell whether a call is for this thread: in the pool each is for one, and may be heard too late."""
+        cdef unsigned long long number
+        if self.waiting == NULL:
+            return True
+        return read(self.call_fd, &number, sizeof(number)) > 0 and self.others_wait()
+
+    cdef int wait(self, int fd, short events, int64_t deadline, bint idle) noexcept nogil:
+        """Wait until the socket is ready, at least once looking at it. Returns a Waited."""
+        cdef pollfd watched[4]
+        cdef int count = 2
+        cdef int64_t left
+        cdef int happened
+        memset(watched, 0, sizeof(watched))
+        watched[0].fd = fd
+        watched[0].events = events
+        watched[1].fd = self.stop_fd
+        watched[2].fd = self.drain_fd
+        watched[3].fd = self.call_fd
+        watched[1].events = watched[2].events = watched[3].events = POLLIN
+        if idle:
+            count = 4 if self.call_fd >= 0 else 3
+        while True:
+            left = max(<int64_t> 0, deadline - monotonic_ns())
+            happened = poll(watched, count, <int> min((left + 999999) // 1000000, <int64_t> 86400000))
+            if happened < 0:
+                if errno == EINTR:
+                    continue
+                return WAITED_STOPPED
+            if watched[0].revents:
+                return WAITED_READY
+            if watched[1].revents:
+                return WAITED_STOPPED
+            if count > 2 and watched[2].revents:
+                return WAITED_TOLD
+            if count > 3 and watched[3].revents and self.called():
+                return WAITED_TOLD
+            if happened == 0 and monotonic_ns() >= deadline:
+                return WAITED_LATE
+
+    cdef int idle(self, Client client) noexcept nogil:
+        """Wait for the first byte of a request. Returns 1 when it is there, else ENDED or PARKED."""
+        cdef int64_t allowed = self.timeouts.keep_alive if client.requests > 0 else self.timeouts.first_byte
+        cdef int64_t deadline = client.idle_ns + allowed
+        cdef int64_t now
+        cdef int waited
+        if self.others_wait():
+            now = monotonic_ns()
+            waited = self.wait(client.fd, POLLIN, min(deadline, now + SLICE_NS), True)
+        else:
+            add_uint(&self.idlers, 1)
+            waited = self.wait(client.fd, POLLIN, deadline, True)
+            sub_uint(&self.idlers, 1)
+        if waited == WAITED_READY:
+            return 1
+        if waited == WAITED_STOPPED or load_uint(&self.tally.command) != CARRY_ON or self.waiting == NULL:
+            return ENDED
+        now = monotonic_ns()
+        if now >= deadline or (not self.limits.raw and client.requests > 0 and now - client.idle_ns > IDLE_NS):
+            return ENDED
+        return PARKED
+
+    cdef int advance(self, Client client) noexcept nogil:
+        """Go on until a request is complete (1), must be refused (-status), or the connection is ENDED or PARKED."""
+        cdef Exchange *exchange = client.exchange
+        cdef int result = 0
+        if exchange == NULL:
+            result = self.idle(client)
+            if result <= 0:
+                return result
+            exchange = client.exchange = pool_get(&self.pool)
+            if exchange == NULL:
+                return ENDED
+            exchange.started_ns = monotonic_ns()
+        elif exchange_has_more(exchange):  # what was received behind the last request
+            exchange_follow(exchange)
+            exchange.started_ns = monotonic_ns()
+            result = exchange_received(exchange, &self.limits, exchange.data + exchange.filled, 0)
+            if result != 0:
+                return result
+        client.idle_ns = 0
+        return self.receive(client)
+
+    cdef int receive(self, Client client) noexcept nogil:
+        """Receive the rest of a request whose first byte has come. Returns as advance."""
+        cdef char scratch[SCRATCH_BYTES]
+        cdef Exchange *exchange = client.exchange
+        cdef int64_t deadline = exchange.started_ns + self.timeouts.head
+        cdef char *data
+        cdef size_t room
+        cdef ssize_t length
+        cdef int result
+        while True:
+            room = SCRATCH_BYTES
+            data = exchange_room(exchange, &self.limits, &room)
+            if data == NULL:
+                data = scratch
+                room = SCRATCH_BYTES
+            length = c_recv(client.fd, data, room, MSG_DONTWAIT)
+            if length > 0:
+                result = exchange_received(exchange, &self.limits, data, length)
+                if result != 0:
+                    return result
+                if exchange.phase == EXCHANGE_BODY:
+                    deadline = monotonic_ns() + self.timeouts.body
+                    if exchange.want_continue:
+                        exchange.want_continue = False
+                        c_send(client.fd, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL)
+            elif length < 0 and errno == EINTR:
+                continue
+            elif length < 0 and errno == EAGAIN:
+                result = self.wait(client.fd, POLLIN, deadline, False)
+                if result == WAITED_LATE:
+                    return -408
+                if result != WAITED_READY:
+                    return ENDED
+            else:
+                if exchange.filled > 0:
+                    add_llong(&self.tally.left, 1)
+                return ENDED
+
+    cdef bint turn(self, Client client) except -1:
+        """Run the application for a complete request. Returns False when the connection shall not go on."""
+        cdef Exchange *exchange = client.exchange
+        cdef BlockingSink sink
+        cdef Origin origin
+        cdef int end = TURN_CUT
+        cdef int64_t now = monotonic_ns()
+        cdef double waited_s = 0
+        exchange.framed_ns = exchange.taken_ns = now
+        blocking_sink(&sink, client.fd, self.stop_fd, self.timeouts.write)
+        sink.sink.stays = (
+            exchange.head.keep_alive and self.keep_alive and not self.leaving
+            and load_uint(&self.tally.command) == CARRY_ON
+        )
+        origin.address = client.address
+        origin.address_length = client.address_length
+        origin.listener = client.listener
+        exchange.kept = client.kept
+        client.kept = NULL
+        add_llong(&self.tally.requests, 1)
+        add_llong(&self.tally.running, 1)
+        try:
+            end = self.bridge.run(exchange, &origin, &sink.sink, waited_s)
+        finally:
+            add_llong(&self.tally.running, -1)
+            client.kept = exchange.kept
+            exchange.kept = NULL
+            self.log(client)
+        client.requests += 1
+        if sink.gone:
+            add_llong(&self.tally.left, 1)
+        if end != TURN_COMPLETE or sink.gone:
+            if end == TURN_RESET or sink.short_file:
+                reset_on_close(client.fd)
+            return False
+        if not sink.sink.stays:
+            with nogil:
+                self.linger(client)
+            return False
+        client.idle_ns = monotonic_ns()
+        if not exchange_has_more(exchange):
+            client.exchange = NULL
+            pool_put(&self.pool, exchange)
+        return True
+
+    cdef void refuse(self, Client client, int status) noexcept nogil:
+        """Answer with an error, and end the conversation: nothing after it is read as a request."""
+        cdef char response[REFUSAL_BYTES]
+        cdef Exchange *exchange = client.exchange
+        cdef bint is_head = (
+            exchange != NULL and exchange.head.method_length == 4 and exchange.data[exchange.head.method] == b"H"
+            and exchange.data[exchange.head.method + 1] == b"E"
+        )
+        cdef int length = write_refusal(
+            response, status, RETRY_AFTER_S if status == 503 else 0, not is_head, self.server_header)
+        cdef BlockingSink sink
+        add_llong(&self.tally.refused, 1)
+        blocking_sink(&sink, client.fd, self.stop_fd, self.timeouts.write)
+        sink_bytes(&sink, response, length)
+        if exchange != NULL:
+            exchange.status = status
+            self.log(client)
+        if not sink.gone:
+            self.linger(client)
+
+    cdef void linger(self, Client client) noexcept nogil:
+        """Say that nothing more will be sent, and drop what still comes until the client closes (RFC 9112 9.6)."""
+        cdef char scratch[SCRATCH_BYTES]
+        cdef int64_t deadline = monotonic_ns() + self.timeouts.linger
+        cdef ssize_t length
+        shutdown(client.fd, SHUT_WR)
+        while monotonic_ns() < deadline and self.wait(client.fd, POLLIN, deadline, True) == WAITED_READY:
+            length = c_recv(client.fd, scratch, SCRATCH_BYTES, MSG_DONTWAIT)
+            if length == 0 or (length < 0 and errno != EINTR and errno != EAGAIN):
+                return
+        while c_recv(client.fd, scratch, SCRATCH_BYTES, MSG_DONTWAIT) == SCRATCH_BYTES:
+            pass  # closing with unread bytes would reset the connection, and lose the response's rest
+
+    cdef void log(self, Client client) noexcept nogil:
+        if self.access != NULL:
+            log_exchange(self.access, client.exchange, client.address, client.address_length, monotonic_ns())
+
+    cdef void end(self, Client client) noexcept:
+        """Close the connection and let go of everything it holds."""
+        cdef void *kept = client.kept
+        if client.fd < 0:
+            return
+        if client.exchange != NULL:
+            pool_put(&self.pool, client.exchange)
+            client.exchange = NULL
+        close(client.fd)
+        client.fd = -1
+        if not self.is_child:
+            add_llong(&self.tally.open, -1)
+        if kept != NULL:
+            client.kept = NULL
+            self.bridge.forget(kept)

@@ -1,0 +1,67 @@
+"""The model `pool`: threads made in advance take connected sockets from a bounded queue.
+
+An accepting thread puts each connection into the queue of a `ThreadPool`, and never waits: when the queue is full the
+newcomer is answered 503 with Retry-After. A thread that takes a connection has it to itself, as in `thread`. While
+connections wait in the queue, though, nobody keeps a thread that he does not use: after each response, and after a
+moment of silence, a connection goes back to the end of the queue, and an HTTP connection that has said nothing for a
+second is closed. So N idle clients cannot hold N threads. A client in the middle of a request does hold its thread,
+until a deadline of that phase ends it: `head_timeout`, `body_timeout`, `write_timeout`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from halfsync.models.thread import AcceptingThread
+from halfsync.threadpool import ThreadPool
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from halfsync.bridging import Bridge
+    from halfsync.models.carrier import Client
+    from halfsync.observe.access import AccessLog
+    from halfsync.settings import Settings
+
+
+class Pool(AcceptingThread):
+    """Threads made in advance over a bounded queue of connected sockets."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        listeners: Sequence[int],
+        settings: Settings,
+        room: int,
+        access_log: AccessLog | None = None,
+    ) -> None:
+        super().__init__(bridge, listeners, settings, room, access_log)
+        self._size, self._queue_size = settings.threads, settings.queue_size
+
+    def prepare(self) -> None:
+        """Make the threads. RuntimeError: the system refuses one."""
+        self._threads = ThreadPool(self._size, queue_size=self._queue_size, name="halfsync-worker")
+        self.carrier.give_up_for(self._threads)
+
+    def take(self, client: Client) -> None:
+        """Put the newcomer into the queue, or answer 503 where that is full."""
+        if self._threads.append(partial(self._converse, client)):
+            self.carrier.call()
+        else:
+            self.leave()
+            self.acceptor.shed(client)
+
+    def _converse(self, client: Client) -> None:
+        parked = False
+        try:
+            parked = self.carrier.carry(client) and self._threads.append(partial(self._converse, client))
+        finally:
+            if not parked:
+                self.carrier.close(client)
+                self.leave()
+
+    def finish(self) -> None:
+        """Let the threads take what is queued, and join them."""
+        self._threads.close()
+        del self._threads

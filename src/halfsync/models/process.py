@@ -1,0 +1,345 @@
+"""The model `process`: a child process for each connection.
+
+The parent listens. `accept` returns a connected socket, `fork` makes a child for it, and both look at what fork
+returned: the child closes the listening sockets and converses until the connection ends, the parent closes the
+connected socket and goes on accepting. Children are copies: what the application changes in one, no other sees.
+`max_children` bounds them, and past it newcomers stay in the kernel's backlog. When the system gives no process the
+newcomer is answered 503.
+
+The parent starts no thread. In the foreground it is the process that was started; an embedded server, whose process may
+have threads, forks one process first to be the parent.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import time
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
+
+from halfsync.models.acceptor import Acceptor
+from halfsync.models.carrier import Carrier
+from halfsync.signals import ENDING, Signals, readable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from halfsync.bridging import Bridge
+    from halfsync.models.carrier import Client
+    from halfsync.observe.access import AccessLog
+    from halfsync.settings import Settings
+
+FORKS_PER_TURN = 64
+LOOK_S = 0.02  # between two looks at children that are told to end
+
+
+class Children:
+    """The children that live, by pid, and their reaping. Belongs to the one thread of the parent.
+
+    Only children of its own are waited for: the application may have others, and what becomes of those is its business.
+    """
+
+    def __init__(self) -> None:
+        self.pids: set[int] = set()
+
+    def reap(self) -> int:
+        """Reap every child that has ended, and return how many.
+
+        SIGCHLD tells of several ends with one signal, so one wait for each signal would leave some: it is a loop, until
+        nobody is left. A foreigner who has ended, and whom nobody waits for, hides those behind him; then each child is
+        asked by name.
+        """
+        reaped = 0
+        while self.pids:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                reaped += len(self.pids)  # somebody else has reaped them
+                self.pids.clear()
+                break
+            if ended is None:
+                break
+            if ended.si_pid not in self.pids:
+                return reaped + sum(self._wait(pid) for pid in list(self.pids))
+            reaped += self._wait(ended.si_pid)
+        return reaped
+
+    def _wait(self, pid: int) -> bool:
+        """Reap one child if it has ended."""
+        try:
+            ended, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            ended = pid
+        if ended == pid:
+            self.pids.discard(pid)
+        return ended == pid
+
+    def kill(self) -> None:
+        """End those that live, now."""
+        for pid in self.pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+class Parent:
+    """Accepts, forks and reaps. Turned by the one thread of its process."""
+
+    def __init__(self, carrier: Carrier, acceptor: Acceptor, max_children: int) -> None:
+        self.carrier = carrier
+        self.acceptor = acceptor
+        self.children = Children()
+        self.max_children = max_children
+        self.unwanted: list[int] = []  # descriptors that are no business of a child's
+        self._drained = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether nobody comes any more and no child is left."""
+        return self._drained and not self.children.pids
+
+    @property
+    def watched(self) -> list[int]:
+        """Descriptors to wait for, beside the signal that a child has ended."""
+        bells = [] if self._drained else [self.carrier.drain_bell]
+        return [*bells, self.carrier.stop_bell, *self.acceptor.watched(self._has_room())]
+
+    def timeout(self) -> float | None:
+        """Return how many seconds to wait at most."""
+        return LOOK_S if self.carrier.stopping else self.acceptor.timeout()
+
+    def turn(self) -> None:
+        """Reap those who have ended, and fork for those who have come; once it drains, until the backlog is empty."""
+        self.carrier.turned()
+        self._reap()
+        self.acceptor.see_off()
+        if readable([self.carrier.drain_bell], 0):
+            self.carrier.drain()
+        draining = self.carrier.draining
+        for _ in range(FORKS_PER_TURN):
+            if self._drained or self.carrier.stopping or not self._has_room():
+                break
+            client = self.acceptor.next()
+            if client is not None:
+                self._fork(client)
+                self._reap()
+            elif draining:
+                self._leave_off()
+            else:
+                break
+        if self.carrier.stopping:
+            self._leave_off()
+
+    def _has_room(self) -> bool:
+        return len(self.children.pids) < self.max_children
+
+    def _leave_off(self) -> None:
+        self._drained = True
+        self.acceptor.close()
+
+    def _reap(self) -> None:
+        for _ in range(self.children.reap()):
+            self.carrier.gone(last=not self.children.pids)
+
+    def _fork(self, client: Client) -> None:
+        """Fork a child for a connection, or answer 503 where the system gives none."""
+        sys.stdout.flush()  # or a child would write it again
+        sys.stderr.flush()
+        try:
+            pid = os.fork()
+        except OSError:
+            self.acceptor.shed(client)
+            return
+        if pid == 0:
+            self._converse(client)
+        self.children.pids.add(pid)
+        self.carrier.hand_over(client)
+
+    def _converse(self, client: Client) -> NoReturn:
+        """Be the child: converse until the connection ends, and leave without the parent's exit handlers."""
+        code = 1
+        try:
+            self._become_child()
+            self.carrier.carry(client)
+            code = 0
+        except BaseException:  # noqa: BLE001 - whatever it was, this process must not go on as a second parent
+            traceback.print_exc()
+        finally:
+            with suppress(BaseException):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    def _become_child(self) -> None:
+        """Close what is the parent's, and leave the terminal's signals to it. On SIGTERM an idle connection ends."""
+        for fd in (*self.unwanted, *self.acceptor.held):
+            os.close(fd)
+        self.carrier.close_bells()
+        told, tell = os.pipe()
+        os.set_blocking(tell, False)
+        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: self.carrier.leave())
+        self.carrier.be_child(told)
+
+
+class Process:
+    """A child process for each connection; embedded, with a parent for them that is a child of ours."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        listeners: Sequence[int],
+        settings: Settings,
+        room: int,
+        access_log: AccessLog | None = None,
+    ) -> None:
+        del room  # the connections' descriptors are the children's
+        self.carrier = Carrier(bridge, settings, access_log)
+        self.acceptor = Acceptor(listeners, self.carrier)
+        self.parent = Parent(self.carrier, self.acceptor, settings.max_children)
+        self._originals = list(listeners)
+        self._done_fd = self._doing_fd = -1
+        self._parent_pid = 0  # of the forked parent; 0: we are the parent
+        self._started = False
+
+    @property
+    def done_fd(self) -> int:
+        """A descriptor that becomes readable when all connections have ended."""
+        return self._done_fd
+
+    @property
+    def watched(self) -> list[int]:
+        """What a server in the foreground must wait for, and then call `turn`."""
+        return [] if self._parent_pid or self._doing_fd < 0 else self.parent.watched
+
+    def timeout(self) -> float | None:
+        """Return how many seconds a server in the foreground may wait before the next turn."""
+        return None if self._parent_pid else self.parent.timeout()
+
+    def start_in_front(self, unwanted: Sequence[int]) -> None:
+        """Be the parent: the caller's thread is the only one, and calls `turn`. unwanted: descriptors for no child."""
+        self._done_fd, self._doing_fd = os.pipe()
+        self._started = True
+        self.parent.unwanted = [*self._originals, *unwanted, self._done_fd, self._doing_fd]
+        freeze()
+
+    def turn(self) -> None:
+        """Accept, fork and reap what is due. Does nothing where another process is the parent."""
+        if self._parent_pid == 0 and self._doing_fd >= 0:
+            self.parent.turn()
+            if self.parent.finished:
+                os.write(self._doing_fd, b"e")
+                os.close(self._doing_fd)
+                self._doing_fd = -1
+
+    def start(self) -> None:
+        """Fork the parent. OSError: the system gives no process."""
+        self._done_fd, self._doing_fd = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            pid = os.fork()
+        except OSError:
+            for fd in (self._done_fd, self._doing_fd):
+                os.close(fd)
+            self._done_fd = self._doing_fd = -1
+            raise
+        if pid == 0:
+            self._be_parent()
+        self._started = True
+        self._parent_pid = pid
+        os.close(self._doing_fd)
+        self._doing_fd = -1
+        self.acceptor.close()
+
+    def _be_parent(self) -> NoReturn:
+        """Be the forked parent, until it is told to drain or to stop, or whoever forked it is gone."""
+        code = 1
+        try:
+            os.setpgid(0, 0)
+            for fd in (*self._originals, self._done_fd):
+                os.close(fd)
+            self.carrier.close_bells()
+            freeze()
+            with Signals() as signals:
+                self.parent.unwanted = [*signals.descriptors, self._doing_fd]
+                while not self.parent.finished:
+                    number = signals.wait(self.parent.watched, self.parent.timeout())
+                    if number in ENDING:
+                        self.carrier.drain()
+                    self.parent.turn()
+            os.write(self._doing_fd, b"e")
+            code = 0
+        except BaseException:  # noqa: BLE001 - whatever it was, the program that embeds us must not go on twice
+            traceback.print_exc()
+        finally:
+            with suppress(BaseException):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    def drain(self) -> None:
+        """Let the parent empty the backlog, and the children finish what they received."""
+        if self._parent_pid == 0:
+            self.parent.unwanted = [fd for fd in self.parent.unwanted if fd not in self._originals]
+        self.carrier.drain()
+
+    def stop(self) -> None:
+        """Let every child end that waits for its client."""
+        self.carrier.stop()
+
+    def close(self, timeout: float) -> bool:
+        """Stop and reap. False: the application still ran after `timeout` seconds, and its process was ended."""
+        self.stop()
+        if not self._started:
+            self.acceptor.close()
+            self.carrier.dismiss()
+            return True
+        if self._done_fd < 0:
+            return True
+        ended = self._close_parent(timeout) if self._parent_pid else self._close_children(timeout)
+        os.close(self._done_fd)
+        self._done_fd = -1
+        self.carrier.dismiss()
+        return ended
+
+    def _close_parent(self, timeout: float) -> bool:
+        ended = bool(readable([self._done_fd], timeout))
+        if not ended:
+            with suppress(ProcessLookupError):
+                os.killpg(self._parent_pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(self._parent_pid, 0)
+        return ended
+
+    def _close_children(self, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        self.turn()
+        while self.parent.children.pids and time.monotonic() < deadline:
+            time.sleep(LOOK_S)  # as a last resort: no signal of theirs may be waited for any more
+            self.turn()
+        ended = not self.parent.children.pids
+        self.parent.children.kill()
+        while self.parent.children.pids:
+            time.sleep(LOOK_S)
+            self.turn()
+        if self._doing_fd >= 0:
+            os.close(self._doing_fd)
+            self._doing_fd = -1
+        return ended
+
+    def statistics(self) -> dict[str, int]:
+        """Return counts so far, of all children together."""
+        return self.carrier.statistics()
+
+
+def freeze() -> None:
+    """Leave what exists out of garbage collection: a child that marks it would copy its pages."""
+    gc.collect()
+    gc.freeze()

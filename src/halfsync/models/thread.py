@@ -1,0 +1,188 @@
+"""The model `thread`: a thread for each connection.
+
+An accepting thread takes connections from the listeners and gives each its own thread, which converses with the client
+until the connection ends: it waits for the client, runs the application, and sends the response at the client's speed.
+Nothing waits in a queue. A slow or silent client costs a thread until a deadline ends it, and nobody else notices;
+`max_connections` bounds the threads, and past it newcomers stay in the kernel's backlog. When the system gives no
+thread the newcomer is answered 503.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from halfsync.models.acceptor import Acceptor
+from halfsync.models.carrier import Carrier
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from halfsync.bridging import Bridge
+    from halfsync.models.carrier import Client
+    from halfsync.observe.access import AccessLog
+    from halfsync.settings import Settings
+
+
+class AcceptingThread:
+    """What the models `thread` and `pool` have in common: one thread accepts, and others converse.
+
+    A subclass says what becomes of a newcomer (`take`, in the accepting thread), and how the rest ends.
+    """
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        listeners: Sequence[int],
+        settings: Settings,
+        room: int,
+        access_log: AccessLog | None = None,
+    ) -> None:
+        self.carrier = Carrier(bridge, settings, access_log)
+        self.acceptor = Acceptor(listeners, self.carrier)
+        self._room = threading.BoundedSemaphore(room)
+        self._thread = threading.Thread(target=self._accept, name="halfsync-accept", daemon=True)
+        self._done_fd = self._doing_fd = -1
+        self._started = False
+
+    @property
+    def done_fd(self) -> int:
+        """A descriptor that becomes readable when all connections have ended."""
+        return self._done_fd
+
+    def start(self) -> None:
+        """Start the accepting thread. RuntimeError: the system gives none."""
+        self._done_fd, self._doing_fd = os.pipe()
+        try:
+            self.prepare()
+            self._thread.start()
+        except BaseException:
+            for fd in (self._done_fd, self._doing_fd):
+                os.close(fd)
+            self._done_fd = self._doing_fd = -1
+            raise
+        self._started = True
+
+    def start_in_front(self, unwanted: Sequence[int]) -> None:
+        """Start: nothing is done in the main thread."""
+        del unwanted
+        self.start()
+
+    @property
+    def watched(self) -> list[int]:
+        """Nothing: see start_in_front."""
+        return []
+
+    def timeout(self) -> float | None:
+        """Return None: see start_in_front."""
+        return None
+
+    def turn(self) -> None:
+        """Do nothing: see start_in_front."""
+
+    def prepare(self) -> None:
+        """Make what must be there before the first newcomer."""
+
+    def take(self, client: Client) -> None:
+        """Do with a newcomer, who has a place, what the model does. For the accepting thread, which must not wait."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Give a connection's place back."""
+        self._room.release()
+
+    def finish(self) -> None:
+        """Wait until no connection is left. Called by the accepting thread, once nobody comes any more."""
+        raise NotImplementedError
+
+    def _accept(self) -> None:
+        """Accept until told to drain, and then what waits in the backlog."""
+        has_place = False
+        while True:
+            self.acceptor.see_off()
+            if self.carrier.stopping:
+                break
+            # Connections end while it waits here: an idle one at the latest when the server drains.
+            has_place = has_place or self._room.acquire(timeout=self.acceptor.timeout())
+            client = self.acceptor.next() if has_place else None
+            if client is not None:
+                has_place = False
+                self.take(client)
+            elif has_place and self.carrier.draining:
+                break
+            elif has_place:
+                self.acceptor.wait(room=True)
+        self.acceptor.unlisten()
+        self.finish()
+        self.acceptor.close()
+        os.write(self._doing_fd, b"e")
+        os.close(self._doing_fd)
+
+    def drain(self) -> None:
+        """Let the accepting thread empty the backlog, and idle connections end."""
+        self.carrier.drain()
+
+    def stop(self) -> None:
+        """Let every thread end that waits for its client."""
+        self.carrier.stop()
+
+    def close(self, timeout: float) -> bool:
+        """Stop and join. False: the application was still running in a thread after `timeout` seconds."""
+        self.stop()
+        if not self._started:
+            self.acceptor.close()
+            self.carrier.dismiss()
+            return True
+        if self._done_fd >= 0:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                return False
+            os.close(self._done_fd)
+            self._done_fd = -1
+            self.carrier.dismiss()
+        return True
+
+    def statistics(self) -> dict[str, int]:
+        """Return counts so far."""
+        return self.carrier.statistics()
+
+
+class ThreadPerConnection(AcceptingThread):
+    """A thread for each connection, made when the connection comes."""
+
+    def prepare(self) -> None:
+        """Have a place to note the threads."""
+        self._threads: set[threading.Thread] = set()
+        self._ended: list[threading.Thread] = []
+
+    def take(self, client: Client) -> None:
+        """Start the newcomer's thread, or answer 503 where the system gives none."""
+        thread = threading.Thread(
+            target=self._converse, args=(client,), name="halfsync-connection", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            self.leave()
+            self.acceptor.shed(client)
+            return
+        self._threads.add(thread)
+        while self._ended:  # joined by the thread that started them, one after the other
+            ended = self._ended.pop()
+            ended.join()
+            self._threads.discard(ended)
+
+    def _converse(self, client: Client) -> None:
+        try:
+            self.carrier.carry(client)
+        finally:
+            self._ended.append(threading.current_thread())
+            self.leave()
+
+    def finish(self) -> None:
+        """Join the threads of all connections."""
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+        self._ended.clear()

@@ -1,0 +1,77 @@
+"""Signals as a queue, and waiting for descriptors: what a process that serves in the foreground stands on."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+READ_BYTES = 256
+
+
+class Signals:
+    """Signals as a queue: handlers only write a byte, `wait` reads it.
+
+    A context manager, owned by the thread that made it; outside the main thread, where Python delivers no signals, it
+    waits for descriptors only.
+    """
+
+    NUMBERS = (*ENDING, signal.SIGCHLD)
+
+    def __init__(self) -> None:
+        self._main = threading.current_thread() is threading.main_thread()
+        self._pending: list[int] = []
+
+    def __enter__(self) -> Self:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        os.set_blocking(self._reader, False)
+        if self._main:
+            self._before = {number: signal.signal(number, lambda *_: None) for number in self.NUMBERS}
+            self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        if self._main:
+            signal.set_wakeup_fd(self._wakeup)
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """Both ends of the queue, which are no business of a forked child's."""
+        return self._reader, self._writer
+
+    def wait(self, descriptors: Iterable[int], timeout: float | None) -> int | None:
+        """Return the next signal's number; None when a descriptor became readable or `timeout` seconds were over."""
+        deadline = None if timeout is None else monotonic() + timeout
+        watched = [self._reader, *descriptors]
+        while not self._pending:
+            left = None if deadline is None else max(0.0, deadline - monotonic())
+            ready = readable(watched, left)
+            if self._reader in ready:
+                self._pending += [one for one in os.read(self._reader, READ_BYTES) if one in self.NUMBERS]
+            elif ready or (left is not None and left <= 0):
+                return None
+        return self._pending.pop(0)
+
+
+def readable(descriptors: Iterable[int], timeout: float | None) -> list[int]:
+    """Wait until one of these can be read, at most `timeout` seconds, and return those that can.
+
+    poll(2), since select(2) cannot name a descriptor above 1023, and an embedding program may have that many.
+    """
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [ready for ready, _ in poll.poll(None if timeout is None else math.ceil(timeout * 1000))]

@@ -1,0 +1,1 @@
+"""Raw TCP: handlers for protocols that are not HTTP."""

@@ -1,0 +1,5 @@
+from halfsync.bridging import Bridge
+from halfsync.stream.handler import StreamFactory
+
+class StreamBridge(Bridge):
+    def __init__(self, factory: StreamFactory) -> None: ...

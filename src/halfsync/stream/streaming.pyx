@@ -1,0 +1,78 @@
+"""One turn of a stream's handler: what was received goes in, what it returns is sent (see handler.py)."""
+from posix.uio cimport iovec
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+
+from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_RESET
+
+from halfsync.log import report_handler_error
+from halfsync.stream.handler import EndStream
+
+cdef enum:
+    GIL_KEPT_BYTES = 64 * 1024  # sending more than this at once is done without the GIL
+
+
+cdef class StreamBridge(Bridge):
+    """Runs the handlers that one factory makes, one for each connection. What it keeps between turns is the handler."""
+
+    def __init__(self, factory):
+        """factory: called without arguments for each connection; see StreamHandler for what it returns."""
+        self.factory = factory
+        self.raw = True
+
+    cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
+        cdef bytes data = exchange.data[:exchange.filled]
+        cdef object handler
+        try:
+            if exchange.kept == NULL:
+                handler = self.factory()
+                Py_INCREF(handler)
+                exchange.kept = <void *> handler
+            else:
+                handler = <object> <PyObject *> exchange.kept
+            try:
+                result = handler.received(data)
+                if result is None or type(result) is bytes:
+                    self.send(result, exchange, sink)
+                else:
+                    for piece in result:
+                        if self.send(piece, exchange, sink) < 1:
+                            break
+            except EndStream as end:
+                sink.stays = False
+                self.send(end.data, exchange, sink)
+            return TURN_COMPLETE
+        except BaseException as error:  # noqa: BLE001 - a handler may raise anything; its worker must outlive it
+            report_handler_error(error)
+            return TURN_RESET
+
+    cdef int send(self, object data, Exchange *exchange, Sink *sink) except -1:
+        """Send a piece of what the handler said. Returns 1, or 0 when the client is gone."""
+        cdef iovec vector
+        cdef int result
+        if data is None:
+            return 1
+        if type(data) is not bytes:
+            raise TypeError(f"a handler sends bytes, not {type(data).__name__}")
+        vector.iov_base = PyBytes_AS_STRING(data)
+        vector.iov_len = PyBytes_GET_SIZE(data)
+        if vector.iov_len == 0:
+            return 1
+        exchange.sent += vector.iov_len
+        sink.gil_held = not sink.waits and vector.iov_len <= GIL_KEPT_BYTES
+        if sink.gil_held:
+            result = sink.send(sink, &vector, 1)
+        else:
+            with nogil:
+                result = sink.send(sink, &vector, 1)
+        return 1 if result == 0 else 0
+
+    cdef void forget(self, void *kept) noexcept:
+        cdef object handler = <object> <PyObject *> kept
+        Py_DECREF(handler)
+        try:
+            handler.closed()
+        except BaseException as error:  # noqa: BLE001 - as in run
+            report_handler_error(error)

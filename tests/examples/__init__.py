@@ -1,0 +1,1 @@
+"""Tests of the handlers in examples/, without a server."""
