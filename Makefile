@@ -24,15 +24,19 @@ serve: build/release.stamp
 test: build/checks.stamp build/release.stamp build/system.stamp
 	PYTHONPATH=build/checks/site $(PYTEST) $(T)
 
-# A hundred thousand requests, most of them from clients that behave badly.
+# What the suite does in small, in full: a hundred thousand requests, most of them from clients that behave badly; twenty
+# thousand child processes; as many connections at one time as each model is meant for.
+STRESS := HALFSYNC_STRESS_REQUESTS=100000 HALFSYNC_SHORT_CONNECTIONS=20000 HALFSYNC_CROWD=1
+STRESS_TESTS := tests/faults/test_stress.py tests/faults/test_processes.py tests/faults/test_crowds.py
+
 stress: build/checks.stamp
-	HALFSYNC_STRESS_REQUESTS=100000 PYTHONPATH=build/checks/site $(PYTEST) -s tests/faults/test_stress.py
+	$(STRESS) PYTHONPATH=build/checks/site $(PYTEST) -s $(STRESS_TESTS)
 
 test-asan: build/asan.stamp
 	bash tools/asan.sh $(PYTEST) $(T)
 
 stress-asan: build/asan.stamp
-	HALFSYNC_STRESS_REQUESTS=100000 bash tools/asan.sh $(PYTEST) -s tests/faults/test_stress.py
+	$(STRESS) bash tools/asan.sh $(PYTEST) -s $(STRESS_TESTS)
 
 lint: build/checks.stamp
 	$(BIN)/ruff check .
@@ -41,12 +45,14 @@ lint: build/checks.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src  # it looks for pycodestyle on the path
 	$(PY) tools/check_imports.py
 	$(PY) tools/write_settings_page.py --check
+	$(PY) tools/draw_models.py --check
 
 bench: build/release.stamp
 	$(PY) -m bench
 
 docs: build/release.stamp
 	$(PY) tools/write_settings_page.py
+	$(PY) tools/draw_models.py
 
 build: build/release.stamp
 

@@ -1,5 +1,6 @@
 """What every test may use: a server, started for a test and drained after it, that leaves nothing behind."""
 
+import gc
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -16,7 +17,29 @@ GRACEFUL_TIMEOUT = 10.0
 # The type of an application is the server's business; the tests also start what is none on purpose.
 Serve = Callable[..., AbstractContextManager[halfsync.Server]]
 
+# The engine on each of its pollers, for suites of what only it promises; what all models do is in conformance/.
+PROACTORS: dict[str, dict[str, Any]] = {
+    "epoll": {"model": "proactor", "poller": "epoll"},
+    "poll": {"model": "proactor", "poller": "poll"},
+}
+on_both_pollers = pytest.mark.parametrize("model", PROACTORS.values(), ids=PROACTORS)
+
 FAILED = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks that say which model cannot pass a test of the conformance suite, and why."""
+    for name, ran in ("only_on", "on these models and no other"), ("not_on", "on every model but these"):
+        config.addinivalue_line("markers", f"{name}(*models, reason): run {ran}; the reason is a sentence")
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that there is before the first test out of garbage collection, so that each collection is short.
+
+    Every test that serves asks for some: the leak check below does, and so does each server of the model `process`.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -47,7 +70,7 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def model() -> dict[str, Any]:
     """Return the settings of the model that shall serve. Suites that every model must pass override this."""
-    return {"model": "proactor", "poller": "epoll"}
+    return PROACTORS["epoll"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a process holds that a server could leak: native objects, descriptors, threads."""
+"""What a process holds that a server could leak: native objects, descriptors, threads, children."""
 
 import gc
 import time
@@ -26,6 +26,7 @@ def held() -> Held:
     for task in Path("/proc/self/task").iterdir():
         with suppress(OSError):
             names[f"thread {(task / 'comm').read_text().strip()}"] += 1
+            names["child process"] += len((task / "children").read_text().split())
     return names
 
 

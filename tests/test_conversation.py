@@ -6,19 +6,13 @@ import threading
 import time
 from wsgiref.types import StartResponse
 
-import pytest
-
 from tests.client import Connection, build
-from tests.conftest import Serve
+from tests.conftest import Serve, on_both_pollers
 from tests.wsgi import Environ, hello, wait
 
+pytestmark = on_both_pollers
+
 MIB = 1 << 20
-
-
-@pytest.fixture(params=["epoll", "poll"])
-def poller(request: pytest.FixtureRequest) -> str:
-    """Return each poller in turn."""
-    return str(request.param)
 
 
 def test_idle_connection_is_closed_when_its_time_is_over_and_not_much_later(serve: Serve) -> None:

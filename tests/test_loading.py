@@ -244,7 +244,9 @@ def test_a_directory_that_cannot_be_listed_gives_no_suggestion(project: Path) ->
     assert refused("x9").remedy.startswith("name the directory")
 
 
-HANDLER = "class {name}:\n    def received(self, data):\n        return data\n    def closed(self):\n        pass\n"
+HANDLER = (
+    "class {name}:\n    def received(self, data):\n        return data\n    def closed(self):\n        pass\n"
+)
 
 
 def test_a_streams_target_makes_handlers(project: Path) -> None:

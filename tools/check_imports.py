@@ -16,7 +16,7 @@ PACKAGE = "halfsync"
 # From the bottom to the top. A module may import from its own row and from the rows before it. A name
 # stands for the module and all that is below it; of two names that fit a module, the longer counts.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "log", "native", "binds", "settings", "loading", "listeners", "signals"),
+    ("version", "errors", "log", "native", "binds", "settings", "loading", "listeners", "output", "signals"),
     ("http",),
     ("blocks", "spool", "request_queue", "threadpool"),
     ("exchange", "outbox"),

@@ -30,6 +30,8 @@ cdef enum TurnEnd:
 
 cdef class Bridge:
     cdef readonly bint raw    # it speaks no HTTP: whatever was received is a turn
+    cdef int process          # that serves
 
     cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
     cdef void forget(self, void *kept) noexcept
+    cdef void leave_copy(self, object error) noexcept

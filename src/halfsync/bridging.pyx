@@ -5,8 +5,28 @@ The models know no other part of a bridge, and a bridge knows no model.
 """
 
 
+import os
+
+from posix.unistd cimport getpid
+
+
 cdef class Bridge:
     """What every bridge is. One a server; all of its workers share it, and call it with the GIL."""
+
+    def __cinit__(self, *_args, **_kwargs):
+        self.settle()
+
+    def settle(self):
+        """Say that this process serves."""
+        self.process = getpid()
+
+    cdef void leave_copy(self, object error) noexcept:
+        """End the process if it is a copy that the application has forked: its turn is the original's to answer.
+
+        error: what the application raised in it; SystemExit is how such a copy usually means to end.
+        """
+        if getpid() != self.process:
+            os._exit(error.code if type(error) is SystemExit and type(error.code) is int else 1)
 
     cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
         """Have the application do one turn, and send its response. Returns a TurnEnd.

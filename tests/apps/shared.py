@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.sharing import FORK
 from tests.wsgi import Environ, pattern, wait
 
 HELLO = b"hello from a framework\n"
@@ -14,7 +15,7 @@ STREAM_LINES = 50
 FILE_BYTES = 1_000_003
 READ_BYTES = 50_000
 
-live_gate = threading.Event()  # a test opens it when it has received the first line of /live
+live_gate = FORK.Event()  # a test opens it when it has received the first line of /live
 
 
 class OnPurposeError(Exception):

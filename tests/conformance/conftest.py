@@ -1,12 +1,16 @@
-"""The conformance suites run on every implementation: one fixture says which there are."""
+"""The conformance suites run on every implementation: one fixture says which there are.
+
+What a model cannot promise, by its nature, is marked where it is tested, with the reason, which `-ra` prints.
+"""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
 
 import pytest
+from tests.sharing import Logged
 
 Wrap = Callable[[Any], Any]
 
@@ -22,19 +26,50 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
+# The validator looks at what bridge and application tell each other. There is one bridge, and two kinds of threads that
+# run it: the engine's workers, and those that have a connection to themselves.
+VALIDATED_ON = ("proactor", "thread")
+WRAPPED = pytest.mark.parametrize(
+    ("model", "wrap"),
+    [(name, "plain") for name in MODELS] + [(name, "validated") for name in VALIDATED_ON],
+    indirect=True,
+)
+
+
+@pytest.hookimpl(tryfirst=True)  # the mark must be there when the parameters of fixtures are looked at
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that wraps its application plain on every model, and validated on some."""
+    if "wrap" in metafunc.fixturenames:
+        metafunc.definition.add_marker(WRAPPED)
+
+
 @pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Return the settings of each model in turn, and of each poller for the engine's."""
-    return MODELS[request.param]
+    """Return the settings of each model in turn, and of each poller for the engine's. Obeys `only_on` and `not_on`."""
+    settings = MODELS[request.param]
+    for mark in request.node.iter_markers():
+        if mark.name in ("only_on", "not_on"):
+            assert set(mark.args) <= {each["model"] for each in MODELS.values()}, mark
+            if (settings["model"] in mark.args) == (mark.name == "not_on"):
+                pytest.skip(f"{settings['model']}: {mark.kwargs['reason']}")
+    return settings
 
 
-@pytest.fixture(params=["plain", "validated"])
+@pytest.fixture
 def wrap(request: pytest.FixtureRequest) -> Wrap:
-    """Return a function that leaves an application alone, and one that has the standard library check it.
+    """Return a function that leaves an application alone, or one that has the standard library check it.
 
     The validator raises AssertionError in the application: a test sees that as a 500 or a cut connection.
     """
     return validator if request.param == "validated" else lambda app: app
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Iterator[Logged]:
+    """Return what the server logs, whichever of its processes does."""
+    collected = Logged(tmp_path / "log")
+    yield collected
+    collected.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import urllib3
 from tests.browser import Browser, find_chromium, read_png
-from tests.conftest import Serve
+from tests.conftest import PROACTORS, Serve
 
 SIZES = [(1280, 900), (390, 844)]
 DISTINCT_ROWS = 100  # a page with text has hundreds, a blank one a handful
@@ -18,9 +18,9 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture
-def poller() -> str:
-    """Return one poller: what a browser adds does not depend on it."""
-    return "epoll"
+def model() -> dict[str, Any]:
+    """Return one model: what a browser adds does not depend on it."""
+    return PROACTORS["epoll"]
 
 
 @pytest.fixture

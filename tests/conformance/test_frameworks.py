@@ -21,6 +21,7 @@ from tests.conftest import Serve
 from tests.wsgi import pattern
 
 TIMEOUT_S = 15.0
+NO_TLS = False  # nothing is asked by TLS, and reading all authorities would take longer than most tests
 SIZES = (0, 1, 65_536, 65_537, 3_000_000)
 CHUNK_BYTES = 10_007
 
@@ -117,7 +118,7 @@ def by_urllib3(question: Question, folder: Path) -> Answer:
 
 
 def by_httpx(question: Question, folder: Path) -> Answer:
-    with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
+    with httpx.Client(timeout=TIMEOUT_S, trust_env=False, verify=NO_TLS) as client:
         response = client.request(
             question.method,
             question.url,
@@ -138,7 +139,8 @@ CLIENTS = [
 
 @pytest.fixture(params=FRAMEWORKS)
 def app(request: pytest.FixtureRequest) -> Any:
-    """Return the application of each framework in turn."""
+    """Return the application of each framework in turn, and have the file made that each of them sends."""
+    shared.file_path()
     module, name = FRAMEWORKS[request.param]
     return getattr(importlib.import_module(module), name)
 

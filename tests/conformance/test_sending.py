@@ -4,7 +4,6 @@ import hashlib
 import os
 import socket
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from wsgiref.types import StartResponse
@@ -12,6 +11,7 @@ from wsgiref.types import StartResponse
 import pytest
 from tests.client import Connection, CutError, build, fetch
 from tests.conftest import Serve
+from tests.sharing import FORK, open_files
 from tests.wsgi import TEXT, Environ, pattern, until, wait
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -27,12 +27,17 @@ def bodies(size: int) -> Iterator[bytes]:
 
 
 class Maker:
-    """An application that makes a response of the size its path names, and tells when it has made it."""
+    """An application that makes a response of the size its path names, and tells, in any process, how far it is."""
 
     def __init__(self, *, pieces: bool = True) -> None:
         self.pieces = pieces
-        self.made = 0
-        self.ended = threading.Event()
+        self.ended = FORK.Event()
+        self._made = FORK.Value("q")
+
+    @property
+    def made(self) -> int:
+        """How many bytes of the responses were made in pieces so far."""
+        return int(self._made.value)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer with the pattern, in pieces or as a whole."""
@@ -46,7 +51,8 @@ class Maker:
     def iterate(self, size: int) -> Iterator[bytes]:
         try:
             for piece in bodies(size):
-                self.made += len(piece)
+                with self._made:
+                    self._made.value += len(piece)
                 yield piece
         finally:
             self.ended.set()
@@ -71,6 +77,10 @@ def test_responses_of_every_size(serve: Serve, size: int, pieces: bool) -> None:
             assert hashlib.md5(response.body).digest() == hashlib.md5(pattern(size)).digest()
 
 
+HOLDS = "a response is sent by the thread that makes it, at its client's speed"
+
+
+@pytest.mark.only_on("proactor", reason=HOLDS)
 def test_a_worker_is_free_before_its_response_is_read(serve: Serve) -> None:
     app = Maker()
     with serve(app, threads=1) as server, reader(server.address) as slow:
@@ -82,11 +92,12 @@ def test_a_worker_is_free_before_its_response_is_read(serve: Serve) -> None:
         until(lambda: server.statistics()["spooled"] == 0)
 
 
+@pytest.mark.only_on("proactor", reason=HOLDS)
 def test_a_file_is_sent_to_a_slow_reader_without_holding_a_worker(serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "large"
     data = pattern(30 * MIB)
     path.write_bytes(data)
-    closed = threading.Event()
+    closed = FORK.Event()
 
     class Closing:
         def __init__(self) -> None:
@@ -227,7 +238,7 @@ def test_closing_the_server_frees_the_worker_that_waits(serve: Serve) -> None:
 
 
 def test_a_slow_application_is_no_stalled_reader(serve: Serve) -> None:
-    go_on = threading.Event()
+    go_on = FORK.Event()
 
     def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
         start_response("200 OK", [*TEXT])
@@ -257,16 +268,25 @@ def short_lived() -> Iterator[Path]:
         path.rmdir()
 
 
-def test_spool_files_have_no_names(serve: Serve, short_lived: Path) -> None:
+def test_a_body_on_disk_has_no_name(serve: Serve, short_lived: Path) -> None:
+    with serve(Maker(), temp_dir=str(short_lived)) as server, Connection(server.address) as upload:
+        upload.send(build("/10", method="POST", body=bytes(MIB))[:-1])
+        until(lambda: open_files(short_lived) == 1)
+        assert list(short_lived.iterdir()) == []
+        upload.send(b"\0")
+        assert upload.response().body == pattern(10)
+        until(lambda: open_files(short_lived) == 0)
+
+
+@pytest.mark.only_on("proactor", reason=HOLDS)
+def test_a_response_on_disk_has_no_name(serve: Serve, short_lived: Path) -> None:
     app = Maker()
     with serve(app, temp_dir=str(short_lived)) as server, reader(server.address) as slow:
         slow.send(build(f"/{20 * MIB}"))
         wait(app.ended)
-        upload = Connection(server.address)
-        with upload:
-            upload.send(build("/10", method="POST", body=bytes(MIB))[:-1])
-            until(lambda: server.statistics()["spooled"] > 10 * MIB)
-            assert list(short_lived.iterdir()) == []
+        until(lambda: server.statistics()["spooled"] > 10 * MIB)
+        assert open_files(short_lived) == 1
+        assert list(short_lived.iterdir()) == []
 
 
 def test_a_body_that_the_disk_does_not_take_is_answered_503(serve: Serve, short_lived: Path) -> None:
@@ -287,6 +307,7 @@ def test_a_body_past_the_budget_is_answered_503(serve: Serve) -> None:
         until(lambda: server.statistics()["spooled"] == 0)
 
 
+@pytest.mark.only_on("proactor", reason=HOLDS)
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
 def test_a_response_that_the_disk_does_not_take_never_looks_complete(
     serve: Serve, short_lived: Path, version: str

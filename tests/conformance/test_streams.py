@@ -1,6 +1,6 @@
 """Raw TCP on every model: the same handler, byte for byte, in order, and told of its end exactly once."""
 
-import multiprocessing
+import importlib
 import random
 import shutil
 import socket
@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.conftest import Serve
+from tests.sharing import FORK
 from tests.wsgi import pattern
 
 import halfsync
@@ -24,17 +24,15 @@ from halfsync.errors import UsageError
 KEYVALUE = Path(__file__).parents[2] / "examples" / "keyvalue"
 TIMEOUT_S = 15.0
 READ_BYTES = 65536
-resource_tracker.ensure_running()  # or the first test would be blamed for its pipe
-PROCESSES = multiprocessing.get_context("fork")  # what is made of it is shared with the model `process`, too
 
 
 class Shared:
     """Counts that handlers in other threads or processes share with their test."""
 
     def __init__(self) -> None:
-        self.made = PROCESSES.Semaphore(0)
-        self.ended = PROCESSES.Semaphore(0)
-        self.overlaps = PROCESSES.Value("i", 0)
+        self.made = FORK.Semaphore(0)
+        self.ended = FORK.Semaphore(0)
+        self.overlaps = FORK.Value("i", 0)
 
     def wait_ended(self, number: int) -> None:
         """Wait until so many more handlers have been told of their end, and see that no more are."""
@@ -148,9 +146,8 @@ def test_more_silent_streams_than_threads_keep_their_connections(serve: Serve, s
             for client in clients:
                 client.sendall(b"turn %d" % turn)
                 assert exactly(client, 6) == b"turn %d" % turn
-            time.sleep(
-                0.6
-            )  # longer, in all, than the second after which the pool closes idle HTTP connections
+            # Longer, in all, than the second after which the pool closes idle HTTP connections.
+            time.sleep(0.6)
     shared.wait_ended(10)
 
 
@@ -330,9 +327,8 @@ def test_redis_benchmark_runs_to_its_end(
     pipeline: int,
 ) -> None:
     monkeypatch.syspath_prepend(str(KEYVALUE))
-    from keyvalue import KeyValue
-
-    with serve(KeyValue, stream=True) as server:
+    keyvalue = importlib.import_module("keyvalue")  # as `--chdir examples/keyvalue` finds it
+    with serve(keyvalue.KeyValue, stream=True) as server:
         port = str(server.address[1])
         done = subprocess.run(
             ["redis-benchmark", "-p", port, "-t", "ping,set,get", "-n", "5000", "-P", str(pipeline), "--csv"],

@@ -1,16 +1,16 @@
 """PEP 3333, what applications do wrong: a 500 and a log entry, and nothing of theirs on the wire."""
 
-import logging
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 from wsgiref.types import StartResponse
 
 import pytest
+import tests.wsgi
 from tests.client import Connection, CutError, build, fetch
 from tests.conformance.conftest import Wrap
 from tests.conftest import Serve
+from tests.sharing import FORK, Logged, Notes
 from tests.wsgi import TEXT, Body, Environ, hello, wait
 
 SECRET = "x-injected"  # stands in whatever must never leave the server
@@ -108,7 +108,7 @@ HOP_BY_HOP = ("Connection", "Keep-Alive", "TE", "Trailer", "Transfer-Encoding", 
 
 
 @pytest.mark.parametrize("name", MISUSES)
-def test_misuse_is_answered_500_and_logged(serve: Serve, caplog: pytest.LogCaptureFixture, name: str) -> None:
+def test_misuse_is_answered_500_and_logged(serve: Serve, logged: Logged, name: str) -> None:
     with serve(MISUSES[name]) as server:
         response = fetch(server.address)
         assert response.status == 500, response
@@ -117,37 +117,39 @@ def test_misuse_is_answered_500_and_logged(serve: Serve, caplog: pytest.LogCaptu
         # The worker that met it goes on.
         assert fetch(server.address).status == 500
     # Once the server has ended, everything is logged.
-    assert any(record.levelno >= logging.ERROR for record in caplog.records)
+    assert logged.errors
 
 
 @pytest.mark.parametrize("name", HOP_BY_HOP)
-def test_hop_by_hop_header_is_answered_500(serve: Serve, caplog: pytest.LogCaptureFixture, name: str) -> None:
+def test_hop_by_hop_header_is_answered_500(serve: Serve, logged: Logged, name: str) -> None:
     for spelled in (name, name.lower()):
         with serve(with_header(spelled, SECRET)) as server:
             response = fetch(server.address)
             assert response.status == 500
             assert SECRET.encode() not in response.raw_head.lower()
-        assert any(record.levelno >= logging.ERROR for record in caplog.records)
-        caplog.clear()
+        assert logged.errors
+        logged.clear()
 
 
 class ApplicationError(Exception):
     """Raised by the applications below; its name is looked for in the log."""
 
 
-ERRORS: list[BaseException] = [ApplicationError("on purpose"), SystemExit(3), KeyboardInterrupt()]
+ERRORS = [ApplicationError, SystemExit, KeyboardInterrupt]
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("kind", ERRORS)
 @pytest.mark.parametrize("when", ["in the call", "after start_response", "in the iteration", "in iter()"])
 def test_exception_before_the_first_byte_is_answered_500_with_its_traceback_logged(
-    serve: Serve, caplog: pytest.LogCaptureFixture, error: BaseException, when: str
+    serve: Serve, logged: Logged, kind: type[BaseException], when: str
 ) -> None:
+    error = kind("on purpose")
+
     class Uniterable:
         def __iter__(self) -> Iterator[bytes]:
             raise error
 
-    healthy = threading.Event()
+    healthy = FORK.Event()
     body = Body([], error=error)
 
     def app(environ: Environ, start_response: StartResponse) -> Any:
@@ -164,12 +166,12 @@ def test_exception_before_the_first_byte_is_answered_500_with_its_traceback_logg
         response = fetch(server.address)
         assert response.status == 500
         assert SECRET.encode() not in response.raw_head.lower()
-        assert type(error).__name__.encode() not in response.body, "what went wrong inside is not told"
+        assert kind.__name__.encode() not in response.body, "what went wrong inside is not told"
         healthy.set()
         assert fetch(server.address).body == b"hello, you", "the only worker went on"
-    assert type(error).__name__ in caplog.text
-    assert "Traceback" in caplog.text
-    assert __file__ in caplog.text
+    assert kind.__name__ in logged.text
+    assert "Traceback" in logged.text
+    assert (tests.wsgi.__file__ if when == "in the iteration" else __file__) in logged.text
     assert body.closes == (1 if when == "in the iteration" else 0)
 
 
@@ -186,9 +188,9 @@ def test_exception_for_head_has_no_body(serve: Serve) -> None:
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
 @pytest.mark.parametrize("length", [None, "100"])
 def test_exception_after_the_first_byte_cuts_the_connection(
-    serve: Serve, caplog: pytest.LogCaptureFixture, length: str | None, version: str
+    serve: Serve, logged: Logged, length: str | None, version: str
 ) -> None:
-    received = threading.Event()
+    received = FORK.Event()
     body = Body([], error=ApplicationError("on purpose"))
 
     def parts() -> Iterator[bytes]:
@@ -213,8 +215,8 @@ def test_exception_after_the_first_byte_cuts_the_connection(
         assert b"first" in rest
         assert b"0\r\n\r\n" not in rest, "an unfinished body must not look finished"
         assert b"500" not in rest, "a second status line would be read as part of the body"
-    assert "ApplicationError" in caplog.text
-    assert "Traceback" in caplog.text
+    assert "ApplicationError" in logged.text
+    assert "Traceback" in logged.text
 
 
 def test_exc_info_before_the_first_byte_replaces_the_response(serve: Serve, wrap: Wrap) -> None:
@@ -237,10 +239,10 @@ def test_exc_info_before_the_first_byte_replaces_the_response(serve: Serve, wrap
 
 
 def test_exc_info_after_the_first_byte_raises_the_same_exception(
-    serve: Serve, wrap: Wrap, caplog: pytest.LogCaptureFixture
+    serve: Serve, wrap: Wrap, logged: Logged
 ) -> None:
-    received = threading.Event()
-    raised: list[BaseException] = []
+    received = FORK.Event()
+    raised = Notes()
     error = ApplicationError("on purpose")
 
     def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
@@ -253,7 +255,7 @@ def test_exc_info_after_the_first_byte_raises_the_same_exception(
             try:
                 start_response("500 Too late", [*TEXT], sys.exc_info())
             except BaseException as caught:
-                raised.append(caught)
+                raised.append(caught is error)
                 raise
         yield b"never"
 
@@ -263,13 +265,13 @@ def test_exc_info_after_the_first_byte_raises_the_same_exception(
         assert connection.chunk() == b"first"
         received.set()
         assert connection.cut() == b"", "neither more of the body nor its end"
-    assert raised == [error]
-    assert "ApplicationError" in caplog.text
+    assert raised.read() == [True]
+    assert "ApplicationError" in logged.text
 
 
 @pytest.mark.parametrize("parts", [[b"hello, you all"], [b"hello,", b" you all"], [b"hello,", b" you", b"!"]])
 def test_more_bytes_than_its_content_length_are_cut_off_and_logged(
-    serve: Serve, caplog: pytest.LogCaptureFixture, parts: list[bytes]
+    serve: Serve, logged: Logged, parts: list[bytes]
 ) -> None:
     def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
         start_response("200 OK", [*TEXT, ("Content-Length", "10")])
@@ -280,12 +282,12 @@ def test_more_bytes_than_its_content_length_are_cut_off_and_logged(
         response = connection.response()
         assert (response.status, response.body) == (200, b"hello, you")
         connection.closed()
-    assert "Content-Length" in caplog.text
+    assert "Content-Length" in logged.text
 
 
 @pytest.mark.parametrize("parts", [[], [b"hello"], [b"hel", b"lo"]])
 def test_fewer_bytes_than_its_content_length_cut_the_connection(
-    serve: Serve, caplog: pytest.LogCaptureFixture, parts: list[bytes]
+    serve: Serve, logged: Logged, parts: list[bytes]
 ) -> None:
     def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
         start_response("200 OK", [*TEXT, ("Content-Length", "10")])
@@ -301,4 +303,4 @@ def test_fewer_bytes_than_its_content_length_cut_the_connection(
             # Nothing was sent yet when the lack is found, so a 500 is as good as a cut.
             answer = connection.cut()
             assert answer == b"" or answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 500"))
-    assert "Content-Length" in caplog.text
+    assert "Content-Length" in logged.text

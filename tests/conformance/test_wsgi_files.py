@@ -3,16 +3,41 @@
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from wsgiref.types import StartResponse
 
 import pytest
 from tests.client import Connection, build, fetch
 from tests.conformance.conftest import Wrap
 from tests.conftest import Serve
+from tests.sharing import FORK
 from tests.wsgi import TEXT, Environ, hello, pattern
 
 FILE_BYTES = 200_000
+
+
+class Opened(io.BufferedReader):
+    """A real file, open at its start, that tells when it was closed in whatever process."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.ended = FORK.Event()
+
+    def close(self) -> None:
+        super().close()
+        self.ended.set()
+
+
+class InMemory(io.BytesIO):
+    """What reads as a file does and has no descriptor; tells when it was closed in whatever process."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.ended = FORK.Event()
+
+    def close(self) -> None:
+        super().close()
+        self.ended.set()
 
 
 class OnlyRead:
@@ -36,27 +61,27 @@ def sending(file: Any, headers: Iterable[tuple[str, str]] = (), *block: int) -> 
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[IO[bytes]]:
+def file(tmp_path: Path) -> Iterator[Opened]:
     """Return a real file, open at its start."""
     path = tmp_path / "file"
     path.write_bytes(pattern(FILE_BYTES))
-    with path.open("rb") as opened:
+    with Opened(path) as opened:
         yield opened
 
 
 @pytest.mark.parametrize("offset", [0, 1, 70_000, FILE_BYTES - 1, FILE_BYTES])
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
 def test_file_is_sent_from_its_position(
-    serve: Serve, wrap: Wrap, file: IO[bytes], offset: int, version: str
+    serve: Serve, wrap: Wrap, file: Opened, offset: int, version: str
 ) -> None:
     file.seek(offset)
     with serve(wrap(sending(file))) as server:
         response = fetch(server.address, version=version)
         assert (response.status, response.body) == (200, pattern(FILE_BYTES)[offset:])
-    assert file.closed
+    assert file.ended.is_set()
 
 
-def test_file_read_before_is_sent_from_where_its_reader_stands(serve: Serve, file: IO[bytes]) -> None:
+def test_file_read_before_is_sent_from_where_its_reader_stands(serve: Serve, file: Opened) -> None:
     # A buffered file has read ahead of what was taken from it: its position counts, not the descriptor's.
     assert file.read(10) == pattern(FILE_BYTES)[:10]
     with serve(sending(file)) as server:
@@ -64,7 +89,7 @@ def test_file_read_before_is_sent_from_where_its_reader_stands(serve: Serve, fil
 
 
 @pytest.mark.parametrize("length", [0, 1, 1000, 65_536, FILE_BYTES - 5])
-def test_content_length_bounds_the_file(serve: Serve, wrap: Wrap, file: IO[bytes], length: int) -> None:
+def test_content_length_bounds_the_file(serve: Serve, wrap: Wrap, file: Opened, length: int) -> None:
     file.seek(5)
 
     def app(environ: Environ, start_response: StartResponse) -> Any:
@@ -80,28 +105,28 @@ def test_content_length_bounds_the_file(serve: Serve, wrap: Wrap, file: IO[bytes
             assert connection.response().body == b"hello, you"
 
 
-def test_file_for_head_is_closed_and_not_sent(serve: Serve, wrap: Wrap, file: IO[bytes]) -> None:
+def test_file_for_head_is_closed_and_not_sent(serve: Serve, wrap: Wrap, file: Opened) -> None:
     app = sending(file, [("Content-Length", str(FILE_BYTES))])
     with serve(wrap(app)) as server, Connection(server.address) as connection:
         connection.send(build(method="HEAD", fields=[("Connection", "close")]))
         assert connection.response("HEAD").one("Content-Length") == str(FILE_BYTES)
         connection.closed()
-    assert file.closed
+    assert file.ended.is_set()
 
 
 @pytest.mark.parametrize("size", [0, 1, 8192, 65_537, 300_000])
 @pytest.mark.parametrize("block", [(), (1000,), (1 << 20,)])
-@pytest.mark.parametrize("make", [io.BytesIO, OnlyRead])
+@pytest.mark.parametrize("make", [InMemory, OnlyRead])
 def test_file_without_a_descriptor_is_read(
     serve: Serve, wrap: Wrap, size: int, block: tuple[int, ...], make: Any
 ) -> None:
     source = make(pattern(size))
     with serve(wrap(sending(source, (), *block))) as server:
         assert fetch(server.address).body == pattern(size)
-    assert getattr(source, "closed", True)
+    assert not isinstance(source, InMemory) or source.ended.is_set()
 
 
-def test_wrapper_can_be_iterated_by_a_middleware(serve: Serve, wrap: Wrap, file: IO[bytes]) -> None:
+def test_wrapper_can_be_iterated_by_a_middleware(serve: Serve, wrap: Wrap, file: Opened) -> None:
     def app(environ: Environ, start_response: StartResponse) -> Any:
         wrapper = sending(file, (), 7000)(environ, start_response)
         parts = [part.swapcase() for part in wrapper]
@@ -111,4 +136,4 @@ def test_wrapper_can_be_iterated_by_a_middleware(serve: Serve, wrap: Wrap, file:
 
     with serve(wrap(app)) as server:
         assert fetch(server.address).body == pattern(FILE_BYTES).swapcase()
-    assert file.closed
+    assert file.ended.is_set()

@@ -1,7 +1,6 @@
 """PEP 3333, the response's side: framing, streaming, write() and close() on a live server."""
 
 import http.client
-import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 from wsgiref.types import StartResponse
@@ -10,6 +9,7 @@ import pytest
 from tests.client import Connection, build, fetch
 from tests.conformance.conftest import Wrap
 from tests.conftest import Serve
+from tests.sharing import FORK, Logged
 from tests.wsgi import TEXT, Body, Environ, hello, pattern, wait
 
 
@@ -204,7 +204,7 @@ def test_large_bodies_arrive_whole(serve: Serve, wrap: Wrap, size: int, part: in
 
 
 def test_first_part_arrives_before_the_second_is_made(serve: Serve, wrap: Wrap) -> None:
-    received = threading.Event()
+    received = FORK.Event()
 
     def parts() -> Iterator[bytes]:
         yield b"first"
@@ -233,7 +233,7 @@ def test_start_response_may_be_called_in_the_first_step_of_a_generator(serve: Se
 
 
 def test_write_sends_at_once_and_before_the_iterable(serve: Serve, wrap: Wrap) -> None:
-    received = threading.Event()
+    received = FORK.Event()
 
     def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
         write = start_response("200 OK", [*TEXT])
@@ -266,8 +266,8 @@ def test_write_sends_at_once_and_before_the_iterable(serve: Serve, wrap: Wrap) -
             assert response.body == (b"" if method == "HEAD" else b"hello")
 
 
-def test_requests_run_in_several_threads_at_once(serve: Serve, wrap: Wrap) -> None:
-    together = threading.Barrier(4)
+def test_requests_run_at_once(serve: Serve, wrap: Wrap) -> None:
+    together = FORK.Barrier(4)
 
     def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
         together.wait(timeout=15)  # passes only when all four are in the application
@@ -303,22 +303,23 @@ def test_close_is_called_once_when_the_iteration_fails(serve: Serve, wrap: Wrap)
     assert body.closes == 1
 
 
-def test_close_that_fails_is_logged_and_harms_nobody(
-    serve: Serve, wrap: Wrap, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_close_that_fails_is_logged_and_harms_nobody(serve: Serve, wrap: Wrap, logged: Logged) -> None:
     class Failing(Body):
         def close(self) -> None:
             super().close()
             raise ZeroDivisionError("in close")
 
     body = Failing([b"hello"])
-    bodies: Iterator[Any] = iter([body, [b"again"]])
-    app = answering(lambda: next(bodies), headers=[*TEXT, ("Content-Length", "5")])
+
+    def app(environ: Environ, start_response: StartResponse) -> Any:
+        start_response("200 OK", [*TEXT, ("Content-Length", "5")])
+        return body if environ["PATH_INFO"] == "/failing" else [b"again"]
+
     with serve(wrap(app), threads=1) as server:
-        assert fetch(server.address).body == b"hello"
+        assert fetch(server.address, "/failing").body == b"hello"
         wait(body.closed)
-        assert fetch(server.address).body == b"again", "the only worker goes on"
-    assert "ZeroDivisionError" in caplog.text
+        assert fetch(server.address, "/").body == b"again", "the only worker goes on"
+    assert "ZeroDivisionError" in logged.text
 
 
 def test_close_is_called_once_when_the_client_leaves(serve: Serve, wrap: Wrap) -> None:

@@ -12,8 +12,10 @@ from wsgiref.types import StartResponse
 import pytest
 
 from tests.client import Connection, build, fetch
-from tests.conftest import Serve
+from tests.conftest import Serve, on_both_pollers
 from tests.wsgi import TEXT, Environ, Gate, hello, until
+
+pytestmark = on_both_pollers
 
 BAD_CLIENTS = 8
 THREADS = 4
@@ -22,12 +24,6 @@ PROMISED_S = 0.1  # on an idle machine
 BOUND_S = 2.0  # on this one, whatever else it does: every blocked peer took 9 seconds and more
 
 Bad = Callable[[Connection], None]
-
-
-@pytest.fixture(params=["epoll", "poll"])
-def poller(request: pytest.FixtureRequest) -> str:
-    """Return each poller in turn."""
-    return str(request.param)
 
 
 def site(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -12,21 +12,17 @@ from wsgiref.types import StartResponse
 import pytest
 
 from tests.client import fetch
-from tests.conftest import Serve
+from tests.conftest import Serve, on_both_pollers
 from tests.faults.serving import environment
 from tests.wsgi import TEXT, Environ, until
+
+pytestmark = on_both_pollers
 
 # `make test` is to stay short; `make stress` asks for a hundred thousand.
 REQUESTS = int(os.environ.get("HALFSYNC_STRESS_REQUESTS", "20000"))
 SEED = int(os.environ.get("HALFSYNC_TEST_SEED", "20240229"))
 REQUESTS_PER_S = 100  # at the very least, on a busy machine and under a sanitizer
 PIECE = 20_000
-
-
-@pytest.fixture(params=["epoll", "poll"])
-def poller(request: pytest.FixtureRequest) -> str:
-    """Return each poller in turn."""
-    return str(request.param)
 
 
 def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -4,8 +4,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import synchronize
 from typing import Any
 from wsgiref.types import StartResponse
+
+from tests.sharing import FORK, Notes
 
 Environ = dict[str, Any]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -27,7 +30,7 @@ def pattern(size: int, seed: int = 7) -> bytes:
     return random.Random(seed).randbytes(-(-size // 4) * 4)[:size]
 
 
-def wait(event: threading.Event) -> None:
+def wait(event: threading.Event | synchronize.Event) -> None:
     """Wait for an event that must come."""
     assert event.wait(EVENT_TIMEOUT_S), "an event did not come"
 
@@ -41,42 +44,59 @@ def until(condition: Callable[[], object], timeout_s: float = EVENT_TIMEOUT_S) -
 
 
 class Gate:
-    """An application whose requests wait inside it until they are let go on, and which counts them."""
+    """An application whose requests wait inside it until they are let go on, and which notes their paths.
+
+    Made before the server starts, it may run in any process.
+    """
 
     def __init__(self) -> None:
-        self.opened = threading.Event()
-        self.entered = threading.Semaphore(0)
-        self.runs: list[str] = []
+        self.opened = FORK.Event()
+        self._entered = FORK.Semaphore(0)
+        self._runs = Notes()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         """Note the request, wait, and answer with its path."""
-        self.runs.append(environ["PATH_INFO"])
-        self.entered.release()
+        self._runs.append(environ["PATH_INFO"])
+        self._entered.release()
         wait(self.opened)
         start_response("200 OK", [*TEXT])
         return [environ["PATH_INFO"].encode("latin-1")]
 
+    @property
+    def runs(self) -> list[str]:
+        """The paths of the requests that came in, in order."""
+        return self._runs.read()
+
     def wait_entered(self, number: int) -> None:
         """Wait until so many more requests are inside."""
         for _ in range(number):
-            assert self.entered.acquire(timeout=EVENT_TIMEOUT_S), "a request did not reach the application"
+            assert self._entered.acquire(timeout=EVENT_TIMEOUT_S), "a request did not reach the application"
 
 
 class Body:
-    """A response body that counts how often it is closed, and may fail or go on for ever."""
+    """A response body that counts how often it is closed, and may fail or go on for ever.
+
+    The counts of one that is made before the server starts tell the test what happened in any process.
+    """
 
     def __init__(self, parts: Iterable[bytes], error: BaseException | None = None) -> None:
         self._parts = iter(parts)
         self._error = error
-        self.closes = 0
-        self.closed = threading.Event()
+        self._closes = FORK.Value("i")
+        self.closed = FORK.Event()
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self._parts
         if self._error is not None:
             raise self._error
 
+    @property
+    def closes(self) -> int:
+        """How often it was closed."""
+        return int(self._closes.value)
+
     def close(self) -> None:
         """Count the call."""
-        self.closes += 1
+        with self._closes:
+            self._closes.value += 1
         self.closed.set()

@@ -1,7 +1,6 @@
 """The commands: each resolves the settings, calls what does the work, and prints."""
 
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 from halfsync.cli.options import HELP_WIDTH, SettingsCommand, given, with_settings
 from halfsync.errors import UsageError
 from halfsync.loading import Application, load_application
+from halfsync.output import flush_output
 from halfsync.settings import SETTINGS, Settings, resolve
 
 CONTEXT = {
@@ -166,5 +166,5 @@ def _prepare(target: str, options: dict[str, Any]) -> tuple[Settings, Applicatio
         raise UsageError(error.problem, origin=origin, remedy=error.remedy) from None
     finally:
         # What the application printed while it was loaded comes before anything that the server prints.
-        sys.stdout.flush()
+        flush_output()
     return settings, application

@@ -6,7 +6,7 @@ It never blocks but in its wait, so that a newcomer for whom there is no room is
 from __future__ import annotations
 
 import os
-import socket
+from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 PAUSE_S = 0.1  # after accept failed for want of descriptors or memory
 LEAVE_S = 2.0  # that a client who was told to go has to do so
 LEAVING_MOST = 256  # clients that are leaving at one time; past it the first is cut off
-DISCARD_BYTES = 65536
 
 
 class Acceptor:
@@ -33,8 +32,10 @@ class Acceptor:
     def __init__(self, listeners: Sequence[int], carrier: Carrier) -> None:
         self._carrier = carrier
         self._listeners = [os.dup(fd) for fd in listeners]
+        self._turn = 0
         self._paused_until = 0.0
         self._leaving: dict[int, tuple[Client, float]] = {}
+        self._last: deque[Client] = deque()  # those who waited in the backlog when it was emptied
 
     def watched(self, room: bool) -> list[int]:
         """Return the descriptors to wait for. room: whether there is room for a newcomer."""
@@ -51,11 +52,14 @@ class Acceptor:
 
     def next(self) -> Client | None:
         """Accept one connection that waits on any listener. None: nobody waits, or it cannot be now."""
+        if self._last:
+            return self._last.popleft()
         if monotonic() < self._paused_until:
             return None
-        for index, listener in enumerate(self._listeners):
+        for _ in self._listeners:
+            self._turn = (self._turn + 1) % len(self._listeners)  # each listener has its turn
             try:
-                client = accept(listener, index)
+                client = accept(self._listeners[self._turn], self._turn)
             except OSError:
                 self._paused_until = monotonic() + PAUSE_S
                 return None
@@ -66,7 +70,9 @@ class Acceptor:
 
     def shed(self, client: Client) -> None:
         """Answer 503 and let the client leave: closing at once could take the answer from it (RFC 9112 9.6)."""
-        self._carrier.shed(client)
+        if not self._carrier.shed(client):
+            self._carrier.close(client)
+            return
         if len(self._leaving) >= LEAVING_MOST:
             self._end(next(iter(self._leaving)))
         self._leaving[client.fd] = (client, monotonic() + LEAVE_S)
@@ -76,14 +82,8 @@ class Acceptor:
         if not self._leaving:
             return
         for fd in readable(list(self._leaving), 0):
-            try:
-                while data := _receive(fd):
-                    del data
-            except BlockingIOError:
-                continue
-            except OSError:
-                pass
-            self._end(fd)
+            if not self._carrier.discard(self._leaving[fd][0]):
+                self._end(fd)
         now = monotonic()
         for fd in [fd for fd, (_, deadline) in self._leaving.items() if deadline <= now]:
             self._end(fd)
@@ -95,14 +95,34 @@ class Acceptor:
     @property
     def held(self) -> list[int]:
         """Return every descriptor that a forked child has no use for."""
-        return [*self._listeners, *self._leaving]
+        return [*self._listeners, *self._leaving, *(client.fd for client in self._last)]
 
     def wait(self, room: bool) -> None:
         """Wait for somebody to come or leave, or for the bell."""
-        readable([self._carrier.drain_bell, *self.watched(room)], self.timeout())
+        if self._carrier.draining:  # the bell has rung; only a pause is waited for
+            readable(self.watched(room), self.timeout() or 0.0)
+        else:
+            readable([self._carrier.drain_bell, *self.watched(room)], self.timeout())
         self._carrier.turned()
 
-    def unlisten(self) -> None:
+    def empty_backlog(self) -> None:
+        """Accept all who wait, for `next` to return, and then refuse newcomers.
+
+        At once, since to begin with a connection may take longer than another needs to come.
+        """
+        last = []
+        while self._listeners and (client := self.next()) is not None:
+            last.append(client)
+        self._last.extend(last)
+        if monotonic() >= self._paused_until:  # else there may be more, once descriptors are there for them
+            self._unlisten()
+
+    @property
+    def listens(self) -> bool:
+        """Whether newcomers may still come."""
+        return bool(self._listeners)
+
+    def _unlisten(self) -> None:
         """Close the listeners: newcomers are refused by the system."""
         for fd in self._listeners:
             os.close(fd)
@@ -110,11 +130,8 @@ class Acceptor:
 
     def close(self) -> None:
         """Close everything."""
-        self.unlisten()
+        self._unlisten()
         for fd in list(self._leaving):
             self._end(fd)
-
-
-def _receive(fd: int) -> bytes:
-    with socket.socket(fileno=os.dup(fd)) as copy:
-        return copy.recv(DISCARD_BYTES, socket.MSG_DONTWAIT)
+        while self._last:
+            self._carrier.close(self._last.popleft())

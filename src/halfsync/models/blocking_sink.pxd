@@ -9,8 +9,7 @@ ctypedef struct BlockingSink:
     int fd
     int stop_fd               # readable once the server stops: then nobody waits for a client any more
     int64_t timeout           # ns; the client must take something within it
-    bint gone                 # the client is, or took nothing for too long
-    bint short_file           # a file became shorter while it was sent: the client must see a reset
+    bint gone                 # the client is, or took nothing for too long, or the file is shorter than was promised
 
 cdef void blocking_sink(BlockingSink *sink, int fd, int stop_fd, int64_t timeout) noexcept nogil
 cdef int sink_bytes(BlockingSink *sink, const char *data, size_t length) noexcept nogil

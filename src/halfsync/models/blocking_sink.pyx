@@ -147,10 +147,7 @@ cdef int send_file(
             sent = sendfile(self.fd, fd, &position, <size_t> min(length, <int64_t> SEND_FILE_BYTES))
             if sent > 0:
                 length -= sent
-            elif sent == 0:
-                self.short_file = self.gone = True
-                break
-            elif errno != EINTR and not (errno == EAGAIN and make_room(self)):
+            elif sent == 0 or (errno != EINTR and not (errno == EAGAIN and make_room(self))):
                 self.gone = True
                 break
     close(fd)

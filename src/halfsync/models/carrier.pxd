@@ -32,7 +32,8 @@ cdef class Client:
     cdef uint8_t address[ADDRESS_BYTES]
     cdef uint8_t address_length
     cdef uint8_t listener     # index of the listener it came from
-    cdef int64_t accepted_ns
+    cdef int64_t put_ns       # when it was accepted, or put back for others
+    cdef int64_t waited_ns    # how long it then waited for a thread; 0 once a request was told
     cdef int64_t idle_ns      # since when nothing was received; 0: in the middle of a request
     cdef uint32_t requests    # served so far
     cdef Exchange *exchange   # NULL between requests
@@ -63,7 +64,9 @@ cdef class Carrier:
     cdef bint others_wait(self) noexcept nogil
     cdef bint called(self) noexcept nogil
     cdef int wait(self, int fd, short events, int64_t deadline, bint idle) noexcept nogil
+    cdef int wait_idle(self, int fd, int64_t deadline) noexcept nogil
     cdef int idle(self, Client client) noexcept nogil
+    cdef int64_t body_deadline(self, Client client) noexcept nogil
     cdef int receive(self, Client client) noexcept nogil
     cdef int advance(self, Client client) noexcept nogil
     cdef bint turn(self, Client client) except -1

@@ -45,11 +45,14 @@ cdef extern from "<sys/socket.h>" nogil:
     struct sockaddr_storage:
         pass
     ctypedef unsigned int socklen_t
-    const int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, SOCK_NONBLOCK, SOCK_CLOEXEC
+    const int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_RDWR, SHUT_WR, SOCK_NONBLOCK, SOCK_CLOEXEC
     ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
     ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
     int accept4(int fd, sockaddr *address, socklen_t *length, int flags)
     int shutdown(int fd, int how)
+
+cdef extern from "<signal.h>" nogil:
+    const int SIGTERM
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int value, int flags)
@@ -57,6 +60,7 @@ cdef extern from "<sys/eventfd.h>" nogil:
 
 cdef enum:
     SCRATCH_BYTES = 64 * 1024  # received at once where the exchange has no better place
+    DISCARDS = 128  # receives before a close: more than a socket's buffer holds
     RETRY_AFTER_S = 1  # told to a client that there was no room for
 
 cdef int64_t SLICE_NS = 2000000  # that an idle connection is watched for while others wait for its thread
@@ -110,7 +114,7 @@ def accept(int listener, int index):
     client.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)
     memcpy(client.address, &address, client.address_length)
     client.listener = index
-    client.accepted_ns = client.idle_ns = monotonic_ns()
+    client.put_ns = client.idle_ns = monotonic_ns()
     return client
 
 
@@ -135,7 +139,7 @@ cdef class Carrier:
         self.tally = <Tally *> &shared[0]
         store = bytearray(sizeof(Store))
         self.store = <Store *> <char *> store
-        self.bells = []
+        self.bells = [-1, -1]
         self.kept = (page, shared, store, blocks, access_log)
         self.bridge = bridge
         if access_log is not None:
@@ -146,13 +150,8 @@ cdef class Carrier:
         bounds_timeouts(&self.timeouts, settings)
         self.keep_alive = settings.keep_alive > 0
         self.server_header = settings.server_header
-        for attribute in ("drain_fd", "stop_fd"):
-            reader, writer = os.pipe()
-            self.bells.append(writer)
-            if attribute == "drain_fd":
-                self.drain_fd = reader
-            else:
-                self.stop_fd = reader
+        self.drain_fd, self.bells[0] = os.pipe()
+        self.stop_fd, self.bells[1] = os.pipe()
 
     def __dealloc__(self):
         pool_destroy(&self.pool)
@@ -180,15 +179,21 @@ cdef class Carrier:
     def close_bells(self):
         """Close the bells' writing ends in a forked child: they are for the parent to ring, or to drop as it dies."""
         for which in (0, 1):
-            self._ring(which)
+            self._drop(which)
 
     def be_child(self, int told_fd):
         """Serve one connection, in a child of the process that counts them.
 
-        told_fd: an idle connection ends when this descriptor becomes readable. It is closed with the carrier.
+        told_fd: where the numbers of its signals are written to, non-blocking; SIGTERM ends an idle connection. It is
+        closed with the carrier.
         """
         self.is_child = True
         self.call_fd = told_fd
+        self.settle()
+
+    def settle(self):
+        """Say that this process serves: a copy that the application makes of it by fork does not."""
+        self.bridge.settle()
 
     def leave(self):
         """Let the connection of this child end with its response."""
@@ -213,6 +218,12 @@ cdef class Carrier:
         self._ring(1)
 
     def _ring(self, int which):
+        """Ring a bell for good. By a byte that nobody takes, since others may hold its writing end open as well."""
+        if self.bells[which] >= 0:
+            write(self.bells[which], b"!", 1)
+            self._drop(which)
+
+    def _drop(self, int which):
         if self.bells[which] >= 0:
             os.close(self.bells[which])
             self.bells[which] = -1
@@ -275,35 +286,43 @@ cdef class Carrier:
         Raises nothing that the application or the client does.
         """
         cdef int result = ENDED
+        client.waited_ns = monotonic_ns() - client.put_ns if self.waiting != NULL else 0
         try:
             while True:
                 with nogil:
                     result = self.advance(client)
+                if result == ENDED:
+                    # A child that the application forked may hold the socket open too: a close alone would not be seen.
+                    shutdown(client.fd, SHUT_RDWR)
                 if result <= 0:
                     break
                 result = ENDED
                 if not self.turn(client):
                     break
-                if self.others_wait():
+                if self.others_wait() and load_uint(&self.tally.command) == CARRY_ON:
                     result = PARKED
+                    client.put_ns = monotonic_ns()
                     break
         finally:
             if result != PARKED:
-                if result < ENDED:
+                if result < ENDED and not self.limits.raw:
                     with nogil:
                         self.refuse(client, -result)
                 self.end(client)
         return result == PARKED
 
     def shed(self, Client client):
-        """Answer that there is no room, without waiting for anything. The client's socket is then the caller's."""
+        """Answer that there is no room, without waiting for anything. Returns False when nothing could be said.
+
+        The client is then the caller's to close, once it has had time to read the answer.
+        """
         cdef char response[REFUSAL_BYTES]
         cdef Entry entry
         cdef int length
         add_llong(&self.tally.shed, 1)
         if self.bridge.raw:
             reset_on_close(client.fd)
-            return
+            return False
         length = write_refusal(response, 503, RETRY_AFTER_S, True, self.server_header)
         c_send(client.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
         shutdown(client.fd, SHUT_WR)
@@ -313,10 +332,25 @@ cdef class Carrier:
             entry.address_length = client.address_length
             entry.status = 503
             log_request(self.access, &entry)
+        return True
+
+    def discard(self, Client client):
+        """Drop some of what a client still sends that is told to leave. Returns False when it has left. Never waits."""
+        cdef char scratch[SCRATCH_BYTES]
+        cdef ssize_t length
+        for _ in range(DISCARDS):
+            length = c_recv(client.fd, scratch, SCRATCH_BYTES, MSG_DONTWAIT)
+            if length <= 0:
+                return length < 0 and (errno == EAGAIN or errno == EINTR)
+        return True
 
     def close(self, Client client):
         """End a connection that nobody converses with."""
         self.end(client)
+
+    def waiting_now(self):
+        """Return how many connections wait for a thread."""
+        return queue_length(self.waiting)
 
     cdef bint others_wait(self) noexcept nogil:
         """Tell whether connections wait for a thread."""
@@ -325,8 +359,14 @@ cdef class Carrier:
     cdef bint called(self) noexcept nogil:
         """Tell whether a call is for this thread: in the pool each is for one, and may be heard too late."""
         cdef unsigned long long number
+        cdef unsigned char signals[64]
+        cdef ssize_t got, position
         if self.waiting == NULL:
-            return True
+            got = read(self.call_fd, signals, sizeof(signals))
+            for position in range(got):
+                if signals[position] == SIGTERM:
+                    self.leaving = True
+            return self.leaving
         return read(self.call_fd, &number, sizeof(number)) > 0 and self.others_wait()
 
     cdef int wait(self, int fd, short events, int64_t deadline, bint idle) noexcept nogil:
@@ -354,7 +394,9 @@ cdef class Carrier:
             if watched[0].revents:
                 return WAITED_READY
             if watched[1].revents:
-                return WAITED_STOPPED
+                if load_uint(&self.tally.command) == CARRY_STOP:
+                    return WAITED_STOPPED
+                watched[1].fd = -1  # nobody has told: the parent is dead, and what is under way can still be finished
             if count > 2 and watched[2].revents:
                 return WAITED_TOLD
             if count > 3 and watched[3].revents and self.called():
@@ -362,19 +404,26 @@ cdef class Carrier:
             if happened == 0 and monotonic_ns() >= deadline:
                 return WAITED_LATE
 
+    cdef int wait_idle(self, int fd, int64_t deadline) noexcept nogil:
+        """Wait for bytes on an idle connection; for a moment only while others wait for its thread. Returns a Waited.
+
+        It counts as an idler before it looks whether others wait: who comes after that look will call.
+        """
+        cdef int waited
+        add_uint(&self.idlers, 1)
+        if self.others_wait():
+            deadline = min(deadline, monotonic_ns() + SLICE_NS)
+        waited = self.wait(fd, POLLIN, deadline, True)
+        sub_uint(&self.idlers, 1)
+        return waited
+
     cdef int idle(self, Client client) noexcept nogil:
         """Wait for the first byte of a request. Returns 1 when it is there, else ENDED or PARKED."""
         cdef int64_t allowed = self.timeouts.keep_alive if client.requests > 0 else self.timeouts.first_byte
         cdef int64_t deadline = client.idle_ns + allowed
         cdef int64_t now
         cdef int waited
-        if self.others_wait():
-            now = monotonic_ns()
-            waited = self.wait(client.fd, POLLIN, min(deadline, now + SLICE_NS), True)
-        else:
-            add_uint(&self.idlers, 1)
-            waited = self.wait(client.fd, POLLIN, deadline, True)
-            sub_uint(&self.idlers, 1)
+        waited = self.wait_idle(client.fd, deadline)
         if waited == WAITED_READY:
             return 1
         if waited == WAITED_STOPPED or load_uint(&self.tally.command) != CARRY_ON or self.waiting == NULL:
@@ -382,6 +431,7 @@ cdef class Carrier:
         now = monotonic_ns()
         if now >= deadline or (not self.limits.raw and client.requests > 0 and now - client.idle_ns > IDLE_NS):
             return ENDED
+        client.put_ns = now
         return PARKED
 
     cdef int advance(self, Client client) noexcept nogil:
@@ -405,6 +455,13 @@ cdef class Carrier:
         client.idle_ns = 0
         return self.receive(client)
 
+    cdef int64_t body_deadline(self, Client client) noexcept nogil:
+        """Return when more of the body must have come, and ask for it where the client waits to be asked."""
+        if client.exchange.want_continue:
+            client.exchange.want_continue = False
+            c_send(client.fd, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL)
+        return monotonic_ns() + self.timeouts.body
+
     cdef int receive(self, Client client) noexcept nogil:
         """Receive the rest of a request whose first byte has come. Returns as advance."""
         cdef char scratch[SCRATCH_BYTES]
@@ -414,6 +471,8 @@ cdef class Carrier:
         cdef size_t room
         cdef ssize_t length
         cdef int result
+        if exchange.phase == EXCHANGE_BODY:
+            deadline = self.body_deadline(client)
         while True:
             room = SCRATCH_BYTES
             data = exchange_room(exchange, &self.limits, &room)
@@ -426,10 +485,7 @@ cdef class Carrier:
                 if result != 0:
                     return result
                 if exchange.phase == EXCHANGE_BODY:
-                    deadline = monotonic_ns() + self.timeouts.body
-                    if exchange.want_continue:
-                        exchange.want_continue = False
-                        c_send(client.fd, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL)
+                    deadline = self.body_deadline(client)
             elif length < 0 and errno == EINTR:
                 continue
             elif length < 0 and errno == EAGAIN:
@@ -450,8 +506,8 @@ cdef class Carrier:
         cdef Origin origin
         cdef int end = TURN_CUT
         cdef int64_t now = monotonic_ns()
-        cdef double waited_s = 0
-        exchange.framed_ns = exchange.taken_ns = now
+        exchange.taken_ns = now
+        exchange.framed_ns = now - client.waited_ns
         blocking_sink(&sink, client.fd, self.stop_fd, self.timeouts.write)
         sink.sink.stays = (
             exchange.head.keep_alive and self.keep_alive and not self.leaving
@@ -465,8 +521,9 @@ cdef class Carrier:
         add_llong(&self.tally.requests, 1)
         add_llong(&self.tally.running, 1)
         try:
-            end = self.bridge.run(exchange, &origin, &sink.sink, waited_s)
+            end = self.bridge.run(exchange, &origin, &sink.sink, client.waited_ns * 1e-9)
         finally:
+            client.waited_ns = 0
             add_llong(&self.tally.running, -1)
             client.kept = exchange.kept
             exchange.kept = NULL
@@ -475,8 +532,10 @@ cdef class Carrier:
         if sink.gone:
             add_llong(&self.tally.left, 1)
         if end != TURN_COMPLETE or sink.gone:
-            if end == TURN_RESET or sink.short_file:
-                reset_on_close(client.fd)
+            if end == TURN_RESET or sink.gone:
+                reset_on_close(client.fd)  # the client must not take what it has for the whole
+            else:
+                shutdown(client.fd, SHUT_WR)
             return False
         if not sink.sink.stays:
             with nogil:
@@ -513,13 +572,15 @@ cdef class Carrier:
         cdef char scratch[SCRATCH_BYTES]
         cdef int64_t deadline = monotonic_ns() + self.timeouts.linger
         cdef ssize_t length
+        cdef int _
         shutdown(client.fd, SHUT_WR)
-        while monotonic_ns() < deadline and self.wait(client.fd, POLLIN, deadline, True) == WAITED_READY:
+        while monotonic_ns() < deadline and self.wait_idle(client.fd, deadline) == WAITED_READY:
             length = c_recv(client.fd, scratch, SCRATCH_BYTES, MSG_DONTWAIT)
             if length == 0 or (length < 0 and errno != EINTR and errno != EAGAIN):
                 return
-        while c_recv(client.fd, scratch, SCRATCH_BYTES, MSG_DONTWAIT) == SCRATCH_BYTES:
-            pass  # closing with unread bytes would reset the connection, and lose the response's rest
+        for _ in range(DISCARDS):  # closing with unread bytes would reset the connection, and lose the response's rest
+            if c_recv(client.fd, scratch, SCRATCH_BYTES, MSG_DONTWAIT) <= 0:
+                return
 
     cdef void log(self, Client client) noexcept nogil:
         if self.access != NULL:

@@ -41,24 +41,31 @@ class Pool(AcceptingThread):
 
     def prepare(self) -> None:
         """Make the threads. RuntimeError: the system refuses one."""
-        self._threads = ThreadPool(self._size, queue_size=self._queue_size, name="halfsync-worker")
+        # Each thread has a place to put the connection back that it carries, whatever waits.
+        places = self._queue_size + self._size
+        self._threads = ThreadPool(self._size, queue_size=places, name="halfsync-worker")
         self.carrier.give_up_for(self._threads)
 
     def take(self, client: Client) -> None:
         """Put the newcomer into the queue, or answer 503 where that is full."""
-        if self._threads.append(partial(self._converse, client)):
+        if self.carrier.waiting_now() < self._queue_size and self._put(client):
             self.carrier.call()
         else:
             self.leave()
             self.acceptor.shed(client)
 
+    def _put(self, client: Client) -> bool:
+        return self._threads.append(partial(self._converse, client))
+
     def _converse(self, client: Client) -> None:
         parked = False
         try:
-            parked = self.carrier.carry(client) and self._threads.append(partial(self._converse, client))
+            while not parked and self.carrier.carry(client):
+                parked = self._put(client)  # a queue that is closed takes none: this thread goes on with it
         finally:
-            if not parked:
-                self.carrier.close(client)
+            if parked:
+                self.carrier.call()
+            else:
                 self.leave()
 
     def finish(self) -> None:

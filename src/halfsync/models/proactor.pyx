@@ -321,6 +321,7 @@ cdef class Proactor:
         """Start the workers and then the engine. Once only, even when it fails."""
         cdef int result
         self.read_fd, self.engine.done_fd = os.pipe()
+        self.workers.bridge.settle()
         try:
             self.workers.start()
             result = engine_start(self.engine)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import sys
+import threading
 import time
 import traceback
 from contextlib import suppress
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from halfsync.models.acceptor import Acceptor
 from halfsync.models.carrier import Carrier
+from halfsync.output import flush_output
 from halfsync.signals import ENDING, Signals, readable
 
 if TYPE_CHECKING:
@@ -78,11 +79,11 @@ class Children:
             self.pids.discard(pid)
         return ended == pid
 
-    def kill(self) -> None:
-        """End those that live, now."""
+    def tell(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal to those that live."""
         for pid in self.pids:
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
 
 
 class Parent:
@@ -95,6 +96,7 @@ class Parent:
         self.max_children = max_children
         self.unwanted: list[int] = []  # descriptors that are no business of a child's
         self._drained = False
+        self._orphaned = False  # whoever rings the bells has died, and so they ring all the time
 
     @property
     def finished(self) -> bool:
@@ -104,8 +106,10 @@ class Parent:
     @property
     def watched(self) -> list[int]:
         """Descriptors to wait for, beside the signal that a child has ended."""
-        bells = [] if self._drained else [self.carrier.drain_bell]
-        return [*bells, self.carrier.stop_bell, *self.acceptor.watched(self._has_room())]
+        bells = [] if self.carrier.draining else [self.carrier.drain_bell]
+        if not self.carrier.stopping and not self._orphaned:
+            bells.append(self.carrier.stop_bell)
+        return [*bells, *self.acceptor.watched(self._has_room())]
 
     def timeout(self) -> float | None:
         """Return how many seconds to wait at most."""
@@ -118,7 +122,10 @@ class Parent:
         self.acceptor.see_off()
         if readable([self.carrier.drain_bell], 0):
             self.carrier.drain()
+        self._orphaned = not self.carrier.stopping and bool(readable([self.carrier.stop_bell], 0))
         draining = self.carrier.draining
+        if draining:
+            self.acceptor.empty_backlog()
         for _ in range(FORKS_PER_TURN):
             if self._drained or self.carrier.stopping or not self._has_room():
                 break
@@ -146,15 +153,14 @@ class Parent:
 
     def _fork(self, client: Client) -> None:
         """Fork a child for a connection, or answer 503 where the system gives none."""
-        sys.stdout.flush()  # or a child would write it again
-        sys.stderr.flush()
         try:
-            pid = os.fork()
+            pid = fork()
         except OSError:
             self.acceptor.shed(client)
             return
         if pid == 0:
             self._converse(client)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
         self.children.pids.add(pid)
         self.carrier.hand_over(client)
 
@@ -168,9 +174,7 @@ class Parent:
         except BaseException:  # noqa: BLE001 - whatever it was, this process must not go on as a second parent
             traceback.print_exc()
         finally:
-            with suppress(BaseException):
-                sys.stdout.flush()
-                sys.stderr.flush()
+            flush_output()
             os._exit(code)
 
     def _become_child(self) -> None:
@@ -179,6 +183,7 @@ class Parent:
             os.close(fd)
         self.carrier.close_bells()
         told, tell = os.pipe()
+        os.set_blocking(told, False)
         os.set_blocking(tell, False)
         signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -186,6 +191,7 @@ class Parent:
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: self.carrier.leave())
         self.carrier.be_child(told)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
 
 
 class Process:
@@ -220,13 +226,18 @@ class Process:
 
     def timeout(self) -> float | None:
         """Return how many seconds a server in the foreground may wait before the next turn."""
-        return None if self._parent_pid else self.parent.timeout()
+        if self._parent_pid:
+            return None
+        if self.parent.children.pids and threading.current_thread() is not threading.main_thread():
+            return LOOK_S  # no signal tells of their ends here
+        return self.parent.timeout()
 
     def start_in_front(self, unwanted: Sequence[int]) -> None:
         """Be the parent: the caller's thread is the only one, and calls `turn`. unwanted: descriptors for no child."""
         self._done_fd, self._doing_fd = os.pipe()
         self._started = True
         self.parent.unwanted = [*self._originals, *unwanted, self._done_fd, self._doing_fd]
+        self.carrier.settle()
         freeze()
 
     def turn(self) -> None:
@@ -241,10 +252,8 @@ class Process:
     def start(self) -> None:
         """Fork the parent. OSError: the system gives no process."""
         self._done_fd, self._doing_fd = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
         try:
-            pid = os.fork()
+            pid = fork()
         except OSError:
             for fd in (self._done_fd, self._doing_fd):
                 os.close(fd)
@@ -252,6 +261,7 @@ class Process:
             raise
         if pid == 0:
             self._be_parent()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
         self._started = True
         self._parent_pid = pid
         os.close(self._doing_fd)
@@ -266,28 +276,31 @@ class Process:
             for fd in (*self._originals, self._done_fd):
                 os.close(fd)
             self.carrier.close_bells()
+            self.carrier.settle()
             freeze()
             with Signals() as signals:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
                 self.parent.unwanted = [*signals.descriptors, self._doing_fd]
                 while not self.parent.finished:
                     number = signals.wait(self.parent.watched, self.parent.timeout())
                     if number in ENDING:
                         self.carrier.drain()
+                        self.parent.children.tell()
                     self.parent.turn()
-            os.write(self._doing_fd, b"e")
+            with suppress(BrokenPipeError):  # the program that embeds us may be gone
+                os.write(self._doing_fd, b"e")
             code = 0
         except BaseException:  # noqa: BLE001 - whatever it was, the program that embeds us must not go on twice
             traceback.print_exc()
         finally:
-            with suppress(BaseException):
-                sys.stdout.flush()
-                sys.stderr.flush()
+            flush_output()
             os._exit(code)
 
     def drain(self) -> None:
         """Let the parent empty the backlog, and the children finish what they received."""
         if self._parent_pid == 0:
             self.parent.unwanted = [fd for fd in self.parent.unwanted if fd not in self._originals]
+            self._originals = []  # they are closed from now on, and their numbers others'
         self.carrier.drain()
 
     def stop(self) -> None:
@@ -325,7 +338,7 @@ class Process:
             time.sleep(LOOK_S)  # as a last resort: no signal of theirs may be waited for any more
             self.turn()
         ended = not self.parent.children.pids
-        self.parent.children.kill()
+        self.parent.children.tell(signal.SIGKILL)
         while self.parent.children.pids:
             time.sleep(LOOK_S)
             self.turn()
@@ -337,6 +350,20 @@ class Process:
     def statistics(self) -> dict[str, int]:
         """Return counts so far, of all children together."""
         return self.carrier.statistics()
+
+
+def fork() -> int:
+    """Fork. Signals are blocked in both processes afterwards: a child must not tell its parent's queue of its own.
+
+    What waits to be printed is printed first, or a child would print it again. Raises OSError, with no signal blocked.
+    """
+    flush_output()
+    signal.pthread_sigmask(signal.SIG_BLOCK, Signals.NUMBERS)
+    try:
+        return os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
+        raise
 
 
 def freeze() -> None:

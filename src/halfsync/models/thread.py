@@ -54,6 +54,7 @@ class AcceptingThread:
     def start(self) -> None:
         """Start the accepting thread. RuntimeError: the system gives none."""
         self._done_fd, self._doing_fd = os.pipe()
+        self.carrier.settle()
         try:
             self.prepare()
             self._thread.start()
@@ -97,10 +98,21 @@ class AcceptingThread:
         raise NotImplementedError
 
     def _accept(self) -> None:
-        """Accept until told to drain, and then what waits in the backlog."""
+        """Accept until told to drain, and then what waits in the backlog; in the end, tell that all is over."""
+        try:
+            self._accept_until_drained()
+        finally:
+            self.finish()
+            self.acceptor.close()
+            os.write(self._doing_fd, b"e")
+            os.close(self._doing_fd)
+
+    def _accept_until_drained(self) -> None:
         has_place = False
         while True:
             self.acceptor.see_off()
+            if self.carrier.draining:
+                self.acceptor.empty_backlog()
             if self.carrier.stopping:
                 break
             # Connections end while it waits here: an idle one at the latest when the server drains.
@@ -109,15 +121,10 @@ class AcceptingThread:
             if client is not None:
                 has_place = False
                 self.take(client)
-            elif has_place and self.carrier.draining:
+            elif has_place and self.carrier.draining and not self.acceptor.listens:
                 break
             elif has_place:
                 self.acceptor.wait(room=True)
-        self.acceptor.unlisten()
-        self.finish()
-        self.acceptor.close()
-        os.write(self._doing_fd, b"e")
-        os.close(self._doing_fd)
 
     def drain(self) -> None:
         """Let the accepting thread empty the backlog, and idle connections end."""

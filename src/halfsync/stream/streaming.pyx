@@ -25,6 +25,7 @@ cdef class StreamBridge(Bridge):
     cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
         cdef bytes data = exchange.data[:exchange.filled]
         cdef object handler
+        cdef bint whole = True
         try:
             if exchange.kept == NULL:
                 handler = self.factory()
@@ -35,21 +36,26 @@ cdef class StreamBridge(Bridge):
             try:
                 result = handler.received(data)
                 if result is None or type(result) is bytes:
-                    self.send(result, exchange, sink)
+                    whole = self.send(result, exchange, sink)
                 else:
                     for piece in result:
-                        if self.send(piece, exchange, sink) < 1:
+                        whole = self.send(piece, exchange, sink)
+                        if not whole:
                             break
             except EndStream as end:
                 sink.stays = False
-                self.send(end.data, exchange, sink)
-            return TURN_COMPLETE
+                whole = self.send(end.data, exchange, sink)
+            return TURN_COMPLETE if whole else TURN_RESET
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything; its worker must outlive it
+            self.leave_copy(error)
             report_handler_error(error)
             return TURN_RESET
 
     cdef int send(self, object data, Exchange *exchange, Sink *sink) except -1:
-        """Send a piece of what the handler said. Returns 1, or 0 when the client is gone."""
+        """Send a piece of what the handler said.
+
+        Returns 1, or 0 when it could not be sent: the client is gone, or the disk is full.
+        """
         cdef iovec vector
         cdef int result
         if data is None:

@@ -21,8 +21,9 @@ def make_bridge(application: Any, servers: list[tuple[str, str]], settings: Sett
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
         "wsgi.errors": sys.stderr,
-        "wsgi.multithread": settings.threads > 1,
-        "wsgi.multiprocess": settings.workers > 1,
+        "wsgi.multithread": settings.model == "thread"
+        or (settings.model != "process" and settings.threads > 1),
+        "wsgi.multiprocess": settings.model == "process" or settings.workers > 1,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": FileWrapper,

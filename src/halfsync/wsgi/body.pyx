@@ -61,13 +61,13 @@ cdef bytes take_whole(Exchange *exchange):
     Until now the object was nobody's but its block's, so its size can still be set.
     """
     cdef bytes data = <bytes> <PyObject *> exchange.block.owner
+    add_block(exchange.blocks)  # where memory is short, nothing has changed
     Py_DECREF(data)  # the block's reference
     exchange.block.owner = NULL
     exchange.body = NULL
     Py_SET_SIZE(data, exchange.body_length)
     PyBytes_AS_STRING(data)[exchange.body_length] = 0
     exchange.body_length = 0
-    add_block(exchange.blocks)
     return data
 
 

@@ -170,6 +170,7 @@ cdef class WsgiBridge(Bridge):
                     if close is not None:
                         close()
         except BaseException as error:  # noqa: BLE001 - an application may raise anything; its worker must outlive it
+            self.leave_copy(error)
             report_application_error(error, environ)
             if not response.finished:
                 end = response.fail()

@@ -1,0 +1,303 @@
+"""The model `process`: children come and go, and nothing of them is left; what fails costs one connection."""
+
+import errno
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+import halfsync
+from tests.client import Connection, build, fetch
+from tests.conftest import Serve
+from tests.faults.serving import Serving
+from tests.wsgi import Environ, hello, until
+
+SHORT_CONNECTIONS = int(os.environ.get("HALFSYNC_SHORT_CONNECTIONS", "1000"))
+CLIENTS = 16
+BURST = 200
+HANDFUL = CLIENTS  # defunct children at one moment: no more than there are clients
+OPTIONS = ("--model", "process")
+
+APP = """
+import atexit, os, sys
+atexit.register(lambda: os.write(2, b"an exit handler ran\\n"))
+print("a line of the parent's")
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/print":
+        print("a line of the child's")
+    if path == "/crash":
+        os.abort()
+    if path == "/exit":
+        os._exit(7)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+"""
+
+
+def states(parent: int) -> dict[int, str]:
+    """Return the children of a process and their states, as the kernel has them: Z is a zombie."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[1]) == parent:
+                    found[int(entry.name)] = fields[0]
+    return found
+
+
+def zombies(parent: int) -> int:
+    """Count the children that nobody has reaped."""
+    return Counter(states(parent).values())["Z"]
+
+
+class Clients:
+    """Threads that open short connections, one after the other, and count what came of them."""
+
+    def __init__(self, address: tuple[str, int], connections: int) -> None:
+        self.answered = self.failed = 0
+        self._address = address
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._run, args=(connections // CLIENTS,)) for _ in range(CLIENTS)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, connections: int) -> None:
+        for _ in range(connections):
+            try:
+                good = fetch(self._address, fields=[("Connection", "close")]).status == 200
+            except (OSError, AssertionError):
+                good = False
+            with self._lock:
+                self.answered += good
+                self.failed += not good
+
+    def running(self) -> bool:
+        """Tell whether any still does."""
+        return any(thread.is_alive() for thread in self._threads)
+
+
+@pytest.mark.timeout(60 + SHORT_CONNECTIONS // 50)
+@pytest.mark.parametrize("killed", [False, True], ids=["left alone", "some are killed"])
+def test_no_zombie_outlives_a_turn(tmp_path: Path, killed: bool) -> None:
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    kills = 0
+    with Serving(tmp_path, APP, *OPTIONS) as serving:
+        parent = serving.process.pid
+        clients = Clients(serving.address, SHORT_CONNECTIONS)
+        while clients.running():
+            children = states(parent)
+            assert Counter(children.values())["Z"] <= HANDFUL
+            alive = [pid for pid, state in children.items() if state != "Z"]
+            if killed and alive:
+                with suppress(ProcessLookupError):
+                    os.kill(chance.choice(alive), signal.SIGKILL)
+                    kills += 1
+            time.sleep(0.01)
+        assert clients.answered + clients.failed == SHORT_CONNECTIONS // CLIENTS * CLIENTS
+        assert clients.failed <= kills, "only a child that was killed may fail its client"
+        until(lambda: not states(parent))
+        assert fetch(serving.address).status == 200
+
+
+def test_a_burst_of_ends_leaves_no_zombie(tmp_path: Path) -> None:
+    with Serving(tmp_path, APP, *OPTIONS) as serving:
+        for _ in range(3):
+            with ExitStack() as stack:
+                clients = [stack.enter_context(Connection(serving.address)) for _ in range(BURST)]
+                for client in clients:
+                    client.send(build())
+                assert len({client.response().body for client in clients}) == BURST, "each has its own child"
+            until(lambda: not states(serving.process.pid))
+
+
+def test_the_parent_starts_no_thread_and_a_child_holds_no_descriptor_without_use(tmp_path: Path) -> None:
+    with Serving(tmp_path, APP, *OPTIONS) as serving, ExitStack() as stack:
+        others = [stack.enter_context(Connection(serving.address)) for _ in range(5)]
+        for other in others:
+            other.send(build())
+            other.response()
+        client = stack.enter_context(Connection(serving.address))
+        client.send(build())
+        child = int(client.response().body)
+        parent = Path(f"/proc/{serving.process.pid}")
+        assert len(list((parent / "task").iterdir())) == 1
+        held = {int(entry.name): str(entry.readlink()) for entry in Path(f"/proc/{child}/fd").iterdir()}
+        mine = [link for number, link in held.items() if number > 2]
+        sockets = [link for link in mine if link.startswith("socket:")]
+        assert len(sockets) == 1, f"its own connection and no other: {held}"
+        # Two bells to hear of the server's end, and both ends of the pipe by which it hears of SIGTERM.
+        assert len(mine) == 5, held
+        parents = {str(entry.readlink()) for entry in (parent / "fd").iterdir() if int(entry.name) > 2}
+        assert not parents & set(sockets), "the parent has closed its copy"
+
+
+def test_a_child_leaves_exit_handlers_alone_and_its_output_arrives_once(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with (tmp_path / "out").open("r+b") as out:
+        environment = {**os.environ, "PYTHONPATH": str(Path(halfsync.__file__).parent.parent)}
+        (tmp_path / "served.py").write_text(APP)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "halfsync", "serve", "served:app", *OPTIONS, "-b", "127.0.0.1:0"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr
+        found = re.search(r"http://([0-9.]+):([0-9]+)", process.stderr.readline())
+        assert found
+        for _ in range(3):
+            assert fetch((found[1], int(found[2])), "/print").status == 200
+        process.terminate()
+        told = process.stderr.read()
+        assert process.wait(30) == 0
+        process.stderr.close()
+    assert told.count("an exit handler ran") == 1, "the parent's own, when it ended"
+    lines = (tmp_path / "out").read_text().splitlines()
+    assert lines.count("a line of the parent's") == 1
+    assert lines.count("a line of the child's") == 3
+
+
+@pytest.mark.parametrize("end", ["/crash", "/exit"])
+def test_a_child_that_ends_in_the_middle_costs_one_connection(tmp_path: Path, end: str) -> None:
+    with Serving(tmp_path, APP, *OPTIONS) as serving, Connection(serving.address) as other:
+        other.send(build())
+        assert other.response().status == 200
+        with Connection(serving.address) as client:
+            client.send(build(end))
+            assert client.cut() == b""
+        other.send(build())
+        assert other.response().status == 200
+        until(lambda: len(states(serving.process.pid)) == 1)
+
+
+def test_sigterm_to_a_child_ends_its_idle_connection_only(tmp_path: Path) -> None:
+    with (
+        Serving(tmp_path, APP, *OPTIONS) as serving,
+        Connection(serving.address) as one,
+        Connection(serving.address) as other,
+    ):
+        one.send(build())
+        child = int(one.response().body)
+        other.send(build())
+        assert other.response().status == 200
+        os.kill(child, signal.SIGTERM)
+        one.closed()
+        other.send(build())
+        assert other.response().status == 200
+
+
+def test_children_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    with Serving(tmp_path, APP, *OPTIONS) as serving, Connection(serving.address) as client:
+        client.send(build())
+        child = int(client.response().body)
+        serving.process.kill()
+        client.closed()
+        until(lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text())
+
+
+def test_newcomers_past_max_children_wait_in_the_backlog(tmp_path: Path) -> None:
+    with Serving(tmp_path, APP, *OPTIONS, "--max-children", "3") as serving, ExitStack() as stack:
+        first = [stack.enter_context(Connection(serving.address)) for _ in range(3)]
+        for client in first:
+            client.send(build())
+            assert client.response().status == 200
+        late = stack.enter_context(Connection(serving.address))
+        late.send(build())
+        late.socket.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            late.response()
+        late.socket.settimeout(15)
+        assert len(states(serving.process.pid)) == 3
+        first[0].socket.close()
+        assert late.response().status == 200
+
+
+FOREIGN = """
+import os, subprocess, sys, time
+# Children of the application's own: one has ended and waits to be reaped by its owner, one lives.
+dead = subprocess.Popen(["true"])
+alive = subprocess.Popen(["sleep", "60"])
+os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+PARENT = os.getpid()
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{dead.pid} {alive.pid}".encode()]
+"""
+
+
+def test_foreign_children_are_left_alone(tmp_path: Path) -> None:
+    with Serving(tmp_path, FOREIGN, *OPTIONS) as serving:
+        for _ in range(30):
+            dead, alive = map(int, fetch(serving.address, fields=[("Connection", "close")]).body.split())
+        until(lambda: set(states(serving.process.pid)) == {dead, alive})
+        assert states(serving.process.pid)[dead] == "Z", "its owner may still ask for its exit code"
+        os.kill(alive, signal.SIGKILL)
+
+
+def test_a_fork_that_fails_is_answered_503_and_the_server_lives(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forks = 0
+    fork = os.fork
+
+    def failing() -> int:
+        nonlocal forks
+        forks += 1
+        if forks in (3, 4):  # the first makes the parent
+            raise OSError(errno.EAGAIN, "no process")
+        return fork()
+
+    monkeypatch.setattr(os, "fork", failing)
+    with serve(hello, model="process") as server:
+        assert fetch(server.address).status == 200
+        for _ in range(2):
+            refused = fetch(server.address)
+            assert refused.status == 503
+            assert refused.one("Retry-After")
+            assert refused.one("Connection") == "close"
+        assert fetch(server.address).body == b"hello, you"
+        assert server.statistics()["shed"] == 2
+
+
+def test_an_embedded_server_that_cannot_fork_its_parent_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing() -> int:
+        raise OSError(errno.EAGAIN, "no process")
+
+    monkeypatch.setattr(os, "fork", failing)
+    server = halfsync.Server(hello, bind="127.0.0.1:0", model="process")
+    with pytest.raises(OSError, match="no process"):
+        server.start()
+    assert server.close()
+
+
+def test_an_application_that_never_returns_is_ended_with_its_process() -> None:
+    def app(environ: Environ, start_response: object) -> list[bytes]:
+        while True:
+            pass
+
+    server = halfsync.Server(app, bind="127.0.0.1:0", model="process")
+    server.start()
+    with socket.create_connection(server.address, timeout=15) as client:
+        client.sendall(build())
+        until(lambda: server.statistics()["running"] == 1)
+        assert not server.close(timeout=0.2)
+        assert client.recv(1) == b""
+    assert server.close()
