@@ -156,7 +156,7 @@ class Settings:
     max_children: int = setting(
         1024, Count(1, 100_000), CONCURRENCY,
         doc="Child processes of the model `process`, one for each connection; past it newcomers wait in the backlog.",
-        reason="A child costs about a megabyte, so these cost a gigabyte.")
+        reason="A child costs one to two megabytes, so these cost a gigabyte or two.")
     queue_size: int = setting(
         2048, Count(1, 1_000_000), CONCURRENCY,
         doc="Complete requests (model pool: connections) that may wait for a worker; past it the answer is 503.",
