@@ -72,5 +72,6 @@ cdef class Carrier:
     cdef bint turn(self, Client client) except -1
     cdef void refuse(self, Client client, int status) noexcept nogil
     cdef void linger(self, Client client) noexcept nogil
+    cdef void drop_exchange(self, Client client) noexcept nogil
     cdef void log(self, Client client) noexcept nogil
     cdef void end(self, Client client) noexcept

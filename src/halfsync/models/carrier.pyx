@@ -539,12 +539,12 @@ cdef class Carrier:
             return False
         if not sink.sink.stays:
             with nogil:
+                self.drop_exchange(client)
                 self.linger(client)
             return False
         client.idle_ns = monotonic_ns()
         if not exchange_has_more(exchange):
-            client.exchange = NULL
-            pool_put(&self.pool, exchange)
+            self.drop_exchange(client)
         return True
 
     cdef void refuse(self, Client client, int status) noexcept nogil:
@@ -564,6 +564,7 @@ cdef class Carrier:
         if exchange != NULL:
             exchange.status = status
             self.log(client)
+            self.drop_exchange(client)
         if not sink.gone:
             self.linger(client)
 
@@ -582,6 +583,12 @@ cdef class Carrier:
             if c_recv(client.fd, scratch, SCRATCH_BYTES, MSG_DONTWAIT) <= 0:
                 return
 
+    cdef void drop_exchange(self, Client client) noexcept nogil:
+        """Give the exchange back, and with it the request's body, wherever that lies."""
+        if client.exchange != NULL:
+            pool_put(&self.pool, client.exchange)
+            client.exchange = NULL
+
     cdef void log(self, Client client) noexcept nogil:
         if self.access != NULL:
             log_exchange(self.access, client.exchange, client.address, client.address_length, monotonic_ns())
@@ -591,9 +598,7 @@ cdef class Carrier:
         cdef void *kept = client.kept
         if client.fd < 0:
             return
-        if client.exchange != NULL:
-            pool_put(&self.pool, client.exchange)
-            client.exchange = NULL
+        self.drop_exchange(client)
         close(client.fd)
         client.fd = -1
         if not self.is_child:
