@@ -366,3 +366,13 @@ def test_an_idle_connection_holds_no_buffer(serve: Serve) -> None:
             client.response()
         until(lambda: checks.counts()["exchange"] == before)
         assert server.statistics()["open"] == number
+
+
+def test_expect_behind_a_pipelined_request_is_asked_for_its_body(serve: Serve) -> None:
+    expecting = build("/b", method="POST", body=b"abc", fields=[("Expect", "100-continue")])
+    with serve(digest) as server, Connection(server.address) as connection:
+        connection.send(build("/a") + expecting[:-3])
+        assert connection.response().body == digest_of("/a", b"")
+        assert connection.response().status == 100
+        connection.send(b"abc")
+        assert connection.response("POST").body == digest_of("/b", b"abc")

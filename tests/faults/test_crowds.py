@@ -229,3 +229,39 @@ def test_newcomers_past_max_connections_wait_in_the_backlog(serve: Serve) -> Non
         late.socket.settimeout(15)
         first[0].socket.close()
         assert late.response().body == b"/late 0"
+
+
+def test_a_full_pool_goes_on_beside_silent_clients(serve: Serve) -> None:
+    with serve(echo, model="pool", threads=1, queue_size=2) as server, ExitStack() as stack:
+        silent = stack.enter_context(socket.create_connection(server.address, timeout=15))
+        until(lambda: server.statistics()["accepted"] == 1)
+        since = time.monotonic()
+        for _ in range(5):
+            assert fetch(server.address).status == 200
+        assert time.monotonic() - since < 5.0
+        silent.sendall(build("/late"))
+        assert silent.recv(12) == b"HTTP/1.1 200"
+
+
+@pytest.mark.parametrize("name", ["thread", "pool", "process"])
+def test_a_drain_is_heard_though_a_child_of_the_programs_lives(name: str) -> None:
+    server = halfsync.Server(echo, bind="127.0.0.1:0", model=name)
+    server.start()
+    reader, writer = os.pipe()
+    child = os.fork()  # it holds every descriptor of the program, as one made by multiprocessing does
+    if child == 0:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    try:
+        with Connection(server.address) as client:
+            client.send(build())
+            assert client.response().status == 200
+            server.drain()
+            client.closed()
+            assert server.wait(15)
+        assert server.close()
+    finally:
+        os.close(writer)
+        os.close(reader)
+        os.waitpid(child, 0)
