@@ -45,7 +45,7 @@ cdef extern from "<sys/socket.h>" nogil:
     struct sockaddr_storage:
         pass
     ctypedef unsigned int socklen_t
-    const int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_RDWR, SHUT_WR, SOCK_NONBLOCK, SOCK_CLOEXEC
+    const int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_RDWR, SHUT_WR, SOCK_NONBLOCK, SOCK_CLOEXEC
     ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
     ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
     int accept4(int fd, sockaddr *address, socklen_t *length, int flags)

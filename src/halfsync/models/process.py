@@ -27,7 +27,7 @@ from halfsync.output import flush_output
 from halfsync.signals import ENDING, Signals, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from halfsync.bridging import Bridge
     from halfsync.models.carrier import Client
@@ -159,23 +159,15 @@ class Parent:
             self.acceptor.shed(client)
             return
         if pid == 0:
-            self._converse(client)
+            live(lambda: self._converse(client))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
         self.children.pids.add(pid)
         self.carrier.hand_over(client)
 
-    def _converse(self, client: Client) -> NoReturn:
-        """Be the child: converse until the connection ends, and leave without the parent's exit handlers."""
-        code = 1
-        try:
-            self._become_child()
-            self.carrier.carry(client)
-            code = 0
-        except BaseException:  # noqa: BLE001 - whatever it was, this process must not go on as a second parent
-            traceback.print_exc()
-        finally:
-            flush_output()
-            os._exit(code)
+    def _converse(self, client: Client) -> None:
+        """Be the child: converse until the connection ends."""
+        self._become_child()
+        self.carrier.carry(client)
 
     def _become_child(self) -> None:
         """Close what is the parent's, and leave the terminal's signals to it. On SIGTERM an idle connection ends."""
@@ -260,7 +252,7 @@ class Process:
             self._done_fd = self._doing_fd = -1
             raise
         if pid == 0:
-            self._be_parent()
+            live(self._be_parent)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
         self._started = True
         self._parent_pid = pid
@@ -268,33 +260,25 @@ class Process:
         self._doing_fd = -1
         self.acceptor.close()
 
-    def _be_parent(self) -> NoReturn:
+    def _be_parent(self) -> None:
         """Be the forked parent, until it is told to drain or to stop, or whoever forked it is gone."""
-        code = 1
-        try:
-            os.setpgid(0, 0)
-            for fd in (*self._originals, self._done_fd):
-                os.close(fd)
-            self.carrier.close_bells()
-            self.carrier.settle()
-            freeze()
-            with Signals() as signals:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
-                self.parent.unwanted = [*signals.descriptors, self._doing_fd]
-                while not self.parent.finished:
-                    number = signals.wait(self.parent.watched, self.parent.timeout())
-                    if number in ENDING:
-                        self.carrier.drain()
-                        self.parent.children.tell()
-                    self.parent.turn()
-            with suppress(BrokenPipeError):  # the program that embeds us may be gone
-                os.write(self._doing_fd, b"e")
-            code = 0
-        except BaseException:  # noqa: BLE001 - whatever it was, the program that embeds us must not go on twice
-            traceback.print_exc()
-        finally:
-            flush_output()
-            os._exit(code)
+        os.setpgid(0, 0)
+        for fd in (*self._originals, self._done_fd):
+            os.close(fd)
+        self.carrier.close_bells()
+        self.carrier.settle()
+        freeze()
+        with Signals() as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
+            self.parent.unwanted = [*signals.descriptors, self._doing_fd]
+            while not self.parent.finished:
+                number = signals.wait(self.parent.watched, self.parent.timeout())
+                if number in ENDING:
+                    self.carrier.drain()
+                    self.parent.children.tell()
+                self.parent.turn()
+        with suppress(BrokenPipeError):  # the program that embeds us may be gone
+            os.write(self._doing_fd, b"e")
 
     def drain(self) -> None:
         """Let the parent empty the backlog, and the children finish what they received."""
@@ -364,6 +348,19 @@ def fork() -> int:
     except OSError:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
         raise
+
+
+def live(life: Callable[[], None]) -> NoReturn:
+    """Do what a forked process is for and end it, without the exit handlers of the program that it is a copy of."""
+    code = 1
+    try:
+        life()
+        code = 0
+    except BaseException:  # noqa: BLE001 - whatever it was, this process must not go on as a second original
+        traceback.print_exc()
+    finally:
+        flush_output()
+        os._exit(code)
 
 
 def freeze() -> None:
