@@ -60,8 +60,9 @@ class Browser:
         self._pid = os.posix_spawn(
             self._program,
             [self._program, *FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
-            # The fresh profile is the home too: nothing is read from, or left in, the one of the user.
-            os.environ | {"HOME": str(self._profile)},
+            # The fresh profile is the home too: nothing is read from, or left in, the one of the user. A sanitizer
+            # that is preloaded for halfsync is not for the browser.
+            os.environ | {"HOME": str(self._profile), "LD_PRELOAD": ""},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),

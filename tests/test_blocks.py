@@ -7,22 +7,32 @@ from pathlib import Path
 import pytest
 
 from halfsync.native import testing
+from halfsync.wsgi.body import BodyBlocks
 from tests.wsgi import pattern
 
 LEAST = 32 * 1024  # the shortest body that a block is taken for
 MOST = 64 * 1024
-BLOCKS = 16  # that there are
+BLOCKS = 16  # that there may be
 
 
 @pytest.fixture
-def exchange(tmp_path: Path) -> Iterator[testing.Exchange]:
-    """Return an exchange that may use blocks; after the test all of them must be there again."""
-    made = testing.Exchange(
-        testing.Store(os.fsencode(tmp_path), 1 << 30), max_body=1 << 30, body_memory=MOST, blocks=True
+def blocks() -> BodyBlocks:
+    return testing.make_blocks(1)
+
+
+def make_exchange(tmp_path: Path, blocks: BodyBlocks | None) -> testing.Exchange:
+    return testing.Exchange(
+        testing.Store(os.fsencode(tmp_path), 1 << 30), max_body=1 << 30, body_memory=MOST, blocks=blocks
     )
+
+
+@pytest.fixture
+def exchange(tmp_path: Path, blocks: BodyBlocks) -> Iterator[testing.Exchange]:
+    """Return an exchange that has one block to use; after the test it must be there again."""
+    made = make_exchange(tmp_path, blocks)
     yield made
     made.renew()
-    assert made.blocks_left == BLOCKS
+    assert testing.count_blocks(blocks) == (1, 1)
     made.close()
 
 
@@ -38,24 +48,24 @@ def receive(exchange: testing.Exchange, body: bytes, *, behind: bytes = b"") -> 
 
 @pytest.mark.parametrize("size", [LEAST, LEAST + 1, MOST - 1, MOST])
 def test_a_body_read_whole_leaves_its_block_and_another_is_made(
-    exchange: testing.Exchange, size: int
+    exchange: testing.Exchange, blocks: BodyBlocks, size: int
 ) -> None:
     receive(exchange, pattern(size))
     assert exchange.place == "block"
-    assert exchange.blocks_left == BLOCKS - 1
+    assert testing.count_blocks(blocks) == (0, 1)
     read = exchange.input().read()
     assert read == pattern(size)
     assert len(read) == size
     assert exchange.place == ""
-    assert exchange.blocks_left == BLOCKS
+    assert testing.count_blocks(blocks) == (1, 1)
     assert exchange.input().read() == b""
 
 
 @pytest.mark.parametrize("size", [LEAST - 1, MOST + 1])
-def test_other_sizes_take_no_block(exchange: testing.Exchange, size: int) -> None:
+def test_other_sizes_take_no_block(exchange: testing.Exchange, blocks: BodyBlocks, size: int) -> None:
     receive(exchange, pattern(size))
     assert exchange.place != "block"
-    assert exchange.blocks_left == BLOCKS
+    assert testing.count_blocks(blocks) == (1, 1)
     assert exchange.input().read() == pattern(size)
 
 
@@ -68,13 +78,15 @@ def test_what_the_application_keeps_is_never_received_into_again(exchange: testi
     assert kept == [pattern(MOST, turn) for turn in range(3 * BLOCKS)]
 
 
-def test_a_body_read_in_pieces_is_copied_and_its_block_used_again(exchange: testing.Exchange) -> None:
+def test_a_body_read_in_pieces_is_copied_and_its_block_used_again(
+    exchange: testing.Exchange, blocks: BodyBlocks
+) -> None:
     receive(exchange, pattern(MOST))
     body = exchange.input()
     assert body.read(1) + body.read(MOST) == pattern(MOST)
     assert exchange.place == "block"
     exchange.renew()
-    assert exchange.blocks_left == BLOCKS
+    assert testing.count_blocks(blocks) == (1, 1)
 
 
 def test_a_body_read_by_line_stays_in_its_block(exchange: testing.Exchange) -> None:
@@ -85,10 +97,10 @@ def test_a_body_read_by_line_stays_in_its_block(exchange: testing.Exchange) -> N
     assert exchange.place == "block"
 
 
-def test_an_unread_body_gives_its_block_back(exchange: testing.Exchange) -> None:
+def test_an_unread_body_gives_its_block_back(exchange: testing.Exchange, blocks: BodyBlocks) -> None:
     receive(exchange, pattern(MOST))
     exchange.renew()
-    assert exchange.blocks_left == BLOCKS
+    assert testing.count_blocks(blocks) == (1, 1)
 
 
 def test_what_follows_the_body_is_the_next_request(exchange: testing.Exchange) -> None:
@@ -98,15 +110,43 @@ def test_what_follows_the_body_is_the_next_request(exchange: testing.Exchange) -
     assert exchange.line == (b"GET", b"/next")
 
 
-def test_without_a_block_the_body_lies_in_memory_of_its_own(
-    exchange: testing.Exchange, tmp_path: Path
-) -> None:
-    receive(exchange, pattern(MOST))
-    assert exchange.input().read(MOST - 1) == pattern(MOST)[:-1]
-    plain = testing.Exchange(
-        testing.Store(os.fsencode(tmp_path), 1 << 30), max_body=1 << 30, body_memory=MOST
-    )
+def test_without_a_block_the_body_lies_in_memory_of_its_own(tmp_path: Path) -> None:
+    plain = make_exchange(tmp_path, None)
     receive(plain, pattern(MOST))
     assert plain.place == "memory"
     assert plain.input().read() == pattern(MOST)
     plain.close()
+
+
+def test_each_body_that_found_no_block_makes_one_until_there_are_enough(
+    tmp_path: Path,
+) -> None:
+    blocks = BodyBlocks()
+    exchanges = [make_exchange(tmp_path, blocks) for _ in range(BLOCKS + 1)]
+    for exchange in exchanges:
+        receive(exchange, pattern(MOST))
+        assert exchange.place == "memory"
+    for turn, exchange in enumerate(exchanges):
+        assert exchange.input().read() == pattern(MOST)
+        assert testing.count_blocks(blocks)[1] == min(turn + 1, BLOCKS)
+        exchange.renew()
+    for exchange in exchanges:
+        receive(exchange, pattern(MOST))
+    assert [exchange.place for exchange in exchanges] == ["block"] * BLOCKS + ["memory"]
+    for exchange in exchanges:
+        exchange.close()
+    assert testing.count_blocks(blocks) == (BLOCKS, BLOCKS)
+
+
+def test_a_body_read_in_pieces_or_of_another_size_makes_no_block(tmp_path: Path) -> None:
+    blocks = BodyBlocks()
+    exchange = make_exchange(tmp_path, blocks)
+    for body in (pattern(LEAST - 1), pattern(MOST + 1)):
+        receive(exchange, body)
+        assert exchange.input().read() == body
+        exchange.renew()
+    receive(exchange, pattern(MOST))
+    pieces = exchange.input()
+    assert pieces.read(1) + pieces.read() == pattern(MOST)
+    assert testing.count_blocks(blocks) == (0, 0)
+    exchange.close()

@@ -37,11 +37,9 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made: list[testing.Exchange] = []
     stores: list[testing.Store] = []
 
-    def make_one(
-        *, disk: int = PLENTY, max_body: int = PLENTY, body_memory: int = 65536, blocks: bool = False
-    ) -> testing.Exchange:
+    def make_one(*, disk: int = PLENTY, max_body: int = PLENTY, body_memory: int = 65536) -> testing.Exchange:
         stores.append(testing.Store(os.fsencode(tmp_path), disk))
-        made.append(testing.Exchange(stores[-1], max_body=max_body, body_memory=body_memory, blocks=blocks))
+        made.append(testing.Exchange(stores[-1], max_body=max_body, body_memory=body_memory))
         return made[-1]
 
     yield make_one
@@ -124,17 +122,19 @@ def repeat(pieces: list[tuple[int, bool]]) -> Iterator[tuple[int, bool]]:
     requests=st.lists(REQUESTS, min_size=1, max_size=5),
     pieces=PIECES,
     body_memory=st.sampled_from([0, 1, 4096, 65536, PLENTY]),
-    blocks=st.booleans(),
+    blocks=st.integers(0, 1),
 )
 def test_any_requests_in_any_pieces(
     requests: list[Request],
     pieces: list[tuple[int, bool]],
     body_memory: int,
-    blocks: bool,
+    blocks: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     store = testing.Store(os.fsencode(tmp_path_factory.getbasetemp()), PLENTY)
-    exchange = testing.Exchange(store, max_body=PLENTY, body_memory=body_memory, blocks=blocks)
+    exchange = testing.Exchange(
+        store, max_body=PLENTY, body_memory=body_memory, blocks=testing.make_blocks(blocks)
+    )
     try:
         wire = b"".join(request.wire for request in requests)
         expected = [(request.target, request.body) for request in requests]

@@ -1,10 +1,10 @@
-"""A stack of equal blocks of memory that were made beforehand by somebody who may make them.
+"""A stack of equal blocks of memory, made by somebody who may make them.
 
 The engine receives a body without the GIL, yet what the application wants of it is a Python object. So the bridge makes
-such objects ahead of need, under the GIL, and lends their memory as blocks; the engine receives into a block and knows
+such objects, under the GIL, and lends their memory as blocks; the engine receives into a block and knows
 no more of it. When the application reads the body whole it is given the object itself: not a byte is copied, and the
 bridge makes another. Without a block (there are few, and only for bodies of a certain size) a body lies in memory of
-its exchange and is copied when it is read.
+its exchange and is copied when it is read; that it was is the reason to make one block more, up to BLOCKS_MAX.
 """
 from halfsync.native.sync cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
@@ -14,7 +14,7 @@ from halfsync.native.sync cimport (
 cdef void blocks_init(BlockPool *pool) noexcept nogil:
     """Make an empty pool."""
     pthread_mutex_init(&pool.lock, NULL)
-    pool.length = 0
+    pool.length = pool.made = 0
 
 
 cdef bint blocks_take(BlockPool *pool, Block *block) noexcept nogil:
@@ -27,6 +27,24 @@ cdef bint blocks_take(BlockPool *pool, Block *block) noexcept nogil:
         block[0] = pool.blocks[pool.length]
     pthread_mutex_unlock(&pool.lock)
     return found
+
+
+cdef bint blocks_want(BlockPool *pool) noexcept nogil:
+    """Count one block more, for the caller to make and give. Returns False when there are as many as there may be."""
+    cdef bint more
+    pthread_mutex_lock(&pool.lock)
+    more = pool.made < BLOCKS_MAX
+    if more:
+        pool.made += 1
+    pthread_mutex_unlock(&pool.lock)
+    return more
+
+
+cdef void blocks_unwant(BlockPool *pool) noexcept nogil:
+    """Take back what blocks_want has counted: there was no memory to make it."""
+    pthread_mutex_lock(&pool.lock)
+    pool.made -= 1
+    pthread_mutex_unlock(&pool.lock)
 
 
 cdef bint blocks_give(BlockPool *pool, const Block *block) noexcept nogil:

@@ -37,7 +37,7 @@ ctypedef struct Exchange:
     int64_t body_length
     int64_t body_capacity
     Block block               # that body lies in; owner NULL: it lies in memory of its own
-    BlockPool *blocks         # where the block came from
+    BlockPool *blocks         # where it came from, or would have, had one been there; NULL: the body is for no block
     int64_t body_left         # bytes still to come; -1: chunked
     SpoolFile spool
     int64_t started_ns        # the first byte was received

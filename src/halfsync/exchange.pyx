@@ -58,6 +58,7 @@ cdef Exchange *pool_get(ExchangePool *pool) noexcept nogil:
     exchange.filled = 0
     exchange.spool.fd = -1
     exchange.block.owner = exchange.kept = NULL
+    exchange.blocks = NULL
     begin(exchange)
     return exchange
 
@@ -111,6 +112,7 @@ cdef void drop_body(Exchange *exchange) noexcept nogil:
         free(exchange.body)
         count(COUNT_BUFFER, -1)
     exchange.body = NULL
+    exchange.blocks = NULL
     if exchange.spool.fd >= 0:
         spool_close(&exchange.spool)
 
@@ -211,9 +213,9 @@ cdef bint take_block(Exchange *exchange, const Limits *limits, int64_t length) n
     """Let the body be received into a block, if there is one that fits."""
     if limits.blocks == NULL or not BLOCK_LEAST <= length <= BLOCK_BYTES:
         return False
+    exchange.blocks = limits.blocks
     if not blocks_take(limits.blocks, &exchange.block):
         return False
-    exchange.blocks = limits.blocks
     exchange.body = exchange.block.data
     exchange.body_capacity = length + BODY_SLACK
     return True

@@ -127,7 +127,9 @@ def _addresses(spec: str, bind: TcpBind) -> list[tuple[socket.AddressFamily, str
     if bind.host == "":
         return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
     try:
-        found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)
+        # As bytes it is looked up as it is: the codec for names in other alphabets is large, and seldom needed.
+        host = bind.host.encode() if bind.host.isascii() else bind.host
+        found = socket.getaddrinfo(host, bind.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a host name"
         raise BindError(

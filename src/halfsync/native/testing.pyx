@@ -33,7 +33,7 @@ from halfsync.request_queue cimport (
 )
 from halfsync.spool cimport SpoolFile, spool_append, spool_close, spool_init, spool_reserve, store_init
 from halfsync.spool cimport Store as NativeStore
-from halfsync.wsgi.body cimport BodyBlocks, Input, input_for
+from halfsync.wsgi.body cimport BodyBlocks, Input, grow, input_for
 from halfsync.wsgi.environ cimport EnvironFactory
 
 cdef enum:
@@ -186,6 +186,19 @@ cdef class Spool:
         return self.native.end
 
 
+def count_blocks(BodyBlocks blocks):
+    """(blocks that wait to be used, blocks that there are)"""
+    return blocks.pool.length, blocks.pool.made
+
+
+def make_blocks(int length):
+    """A pool that has so many blocks, as it would have after as many bodies."""
+    cdef BodyBlocks blocks = BodyBlocks()
+    for _ in range(length):
+        grow(&blocks.pool)
+    return blocks
+
+
 cdef class Exchange:
     """One exchange and the pool it came from; its inputs must not be used after the next follow or close."""
     cdef ExchangePool pool
@@ -196,14 +209,14 @@ cdef class Exchange:
     cdef char *scratch
     cdef BodyBlocks blocks
 
-    def __cinit__(self, Store store, *, int64_t max_body, int64_t body_memory, bint blocks=False):
+    def __cinit__(self, Store store, *, int64_t max_body, int64_t body_memory, BodyBlocks blocks=None):
         self.store = store
         self.limits.store = &store.native
         self.limits.max_body = max_body
         self.limits.body_memory = body_memory
-        if blocks:
-            self.blocks = BodyBlocks()
-            self.limits.blocks = &self.blocks.pool
+        if blocks is not None:
+            self.blocks = blocks
+            self.limits.blocks = &blocks.pool
         self.limits.head.request_line = self.limits.head.field = 8192
         self.limits.head.fields = 100
         self.limits.head.head = 32768
@@ -298,10 +311,6 @@ cdef class Exchange:
     @property
     def leftover(self):
         return self.native.data[self.native.used:self.native.filled]
-
-    @property
-    def blocks_left(self):
-        return self.blocks.pool.length
 
     def input(self):
         body = input_for(self.native)

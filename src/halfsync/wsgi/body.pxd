@@ -28,4 +28,5 @@ cdef class FileWrapper:
     cdef readonly object filelike
     cdef readonly Py_ssize_t block_size
 
+cdef int grow(BlockPool *pool) except -1
 cdef Input input_for(Exchange *exchange)

@@ -10,7 +10,9 @@ from cpython.exc cimport PyErr_SetFromErrno
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from halfsync.blocks cimport BLOCK_BYTES, BLOCKS_MAX, Block, blocks_destroy, blocks_give, blocks_init, blocks_take
+from halfsync.blocks cimport (
+    BLOCK_BYTES, Block, BlockPool, blocks_destroy, blocks_give, blocks_init, blocks_take, blocks_unwant, blocks_want,
+)
 from halfsync.exchange cimport BODY_SLACK
 from halfsync.native.checks cimport COUNT_BUFFER, count
 
@@ -31,11 +33,6 @@ cdef class BodyBlocks:
         blocks_init(&self.pool)
         self.ready = True
 
-    def __init__(self):
-        """Make the blocks. Memory that no body was received into costs nothing but addresses."""
-        while self.pool.length < BLOCKS_MAX:
-            add_block(&self.pool)
-
     def __dealloc__(self):
         cdef Block block
         if self.ready:
@@ -45,13 +42,24 @@ cdef class BodyBlocks:
 
 
 cdef int add_block(BlockPool *pool) except -1:
-    """Make a block for a pool that has room for it."""
+    """Make a block that is counted already."""
     cdef Block block
     cdef bytes memory = PyBytes_FromStringAndSize(NULL, BLOCK_BYTES + BODY_SLACK)
     block.owner = <void *> memory
     block.data = PyBytes_AS_STRING(memory)
     if blocks_give(pool, &block):
         Py_INCREF(memory)
+    return 0
+
+
+cdef int grow(BlockPool *pool) except -1:
+    """Make one block more, if the pool may have it."""
+    if blocks_want(pool):
+        try:
+            add_block(pool)
+        except MemoryError:
+            blocks_unwant(pool)
+            raise
     return 0
 
 
@@ -134,6 +142,8 @@ cdef class Input:
             data = take_whole(self.exchange)
         elif self.fd < 0:
             data = PyBytes_FromStringAndSize(self.exchange.body + position, size)
+            if self.exchange.blocks != NULL and size == self.length and self.exchange.block.owner == NULL:
+                grow(self.exchange.blocks)
         else:
             data = PyBytes_FromStringAndSize(NULL, size)
             target = PyBytes_AS_STRING(data)
