@@ -18,7 +18,7 @@ PACKAGE = "halfsync"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "log", "native", "binds", "settings", "loading", "listeners", "output", "signals"),
     ("http",),
-    ("blocks", "spool", "request_queue", "threadpool"),
+    ("blocks", "pace", "spool", "request_queue", "threadpool"),
     ("exchange", "outbox"),
     ("observe",),  # what a server tells about itself: told by all above it
     ("bridging",),

@@ -94,6 +94,58 @@ def test_half_a_body_is_answered_408(serve: Serve, tmp_path: Path, request_start
     assert not gate.runs
 
 
+def dribble(connection: Connection, piece: bytes, every_s: float, pieces: int) -> bytes:
+    """Send a piece over and over until the server says something, and return that; b"" when it let all of them come."""
+    connection.socket.settimeout(every_s)
+    for _ in range(pieces):
+        connection.send(piece)
+        try:
+            return connection.socket.recv(12)
+        except TimeoutError:
+            continue
+    return b""
+
+
+BODY = build(method="POST", body=bytes(1 << 20))
+HEAD_END = BODY.index(b"\r\n\r\n") + 4
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [{"rate_window": SHORT_S, "min_body_rate": 100_000}, {"body_total_timeout": SHORT_S}],
+    ids=["rate", "total"],
+)
+def test_a_body_that_dribbles_in_is_answered_408(serve: Serve, limit: dict[str, float]) -> None:
+    with serve(hello, **OTHERS | limit) as server, Connection(server.address) as connection:
+        since = time.monotonic()
+        connection.send(BODY[:HEAD_END])
+        assert dribble(connection, b"x", 0.02, 1000) == b"HTTP/1.1 408"
+        in_time(time.monotonic() - since)
+
+
+@pytest.mark.parametrize("limit", [{"min_body_rate": 0}, {"min_body_rate": 8}])
+def test_a_body_that_is_merely_slow_is_served(serve: Serve, limit: dict[str, float]) -> None:
+    with (
+        serve(hello, **OTHERS | {"rate_window": 0.5} | limit) as server,
+        Connection(server.address) as connection,
+    ):
+        connection.send(build(method="POST", body=bytes(60))[:-60])
+        assert dribble(connection, b"x", 0.02, 59) == b""
+        connection.send(b"x")
+        connection.socket.settimeout(SLACK_S)
+        assert connection.response().status == 200
+
+
+def test_early_haste_does_not_excuse_a_dribble(serve: Serve) -> None:
+    """Each window is judged alone: a first half that came at once buys nothing."""
+    with (
+        serve(hello, **OTHERS | {"rate_window": SHORT_S, "min_body_rate": 100_000}) as server,
+        Connection(server.address) as connection,
+    ):
+        connection.send(BODY[: HEAD_END + (1 << 19)])
+        assert dribble(connection, b"x", 0.02, 1000) == b"HTTP/1.1 408"
+
+
 @pytest.mark.parametrize("requests", [1, 2])
 def test_an_idle_connection_is_closed(serve: Serve, requests: int) -> None:
     with (

@@ -4,6 +4,7 @@ import hashlib
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from wsgiref.types import StartResponse
@@ -222,6 +223,26 @@ def test_the_write_timeout_frees_the_worker_that_waits(serve: Serve) -> None:
         assert len(slow.cut()) < 40 * MIB
 
 
+def test_a_client_that_takes_less_than_the_least_rate_is_cut_off(serve: Serve) -> None:
+    """It takes something all the time, so that the write timeout alone would never end it."""
+    app = Maker(pieces=False)
+    with (
+        serve(app, write_timeout=60, rate_window=0.3, min_write_rate=100 * MIB) as server,
+        reader(server.address) as slow,
+    ):
+        slow.send(build(f"/{40 * MIB}"))
+        received, deadline = 0, time.monotonic() + 30
+        try:
+            while piece := slow.socket.recv(16 * KIB):
+                received += len(piece)
+                assert time.monotonic() < deadline
+                time.sleep(0.01)  # the rate of a slow reader, of which nothing here is to be waited for
+        except ConnectionResetError:
+            pass
+        assert received < 40 * MIB
+        assert fetch(server.address, "/10").body == pattern(10)
+
+
 def test_closing_the_server_frees_the_worker_that_waits(serve: Serve) -> None:
     app = Maker()
     with (
@@ -246,7 +267,8 @@ def test_a_slow_application_is_no_stalled_reader(serve: Serve) -> None:
         wait(go_on)
         yield b"end"
 
-    with serve(app, write_timeout=0.2) as server, reader(server.address) as slow:
+    limits = {"write_timeout": 0.2, "rate_window": 0.1, "min_write_rate": 1}
+    with serve(app, **limits) as server, reader(server.address) as slow:
         slow.send(build())
         slow.head()
         assert slow.chunk() == pattern(8 * MIB)

@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t
 from posix.uio cimport iovec
 
 from halfsync.engine.connections cimport connection_free, connection_hang_up
+from halfsync.engine.deadlines cimport deadline_of, is_slow, next_look, note_reading
 from halfsync.engine.engine cimport (
     OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
     PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES,
@@ -25,6 +26,7 @@ from halfsync.exchange cimport (
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
+from halfsync.pace cimport pace_begin
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
     outbox_abandon, outbox_append, outbox_finish, outbox_next, outbox_open, outbox_release, outbox_sent,
@@ -130,6 +132,15 @@ cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
     enter(engine, connection, PHASE_LINGER, engine.timeouts.linger)
 
 
+cdef void start_sending(Engine *engine, Connection *connection) noexcept nogil:
+    """Begin to send an outbox. The client's pace is judged from the first look on that the timer takes."""
+    check(load_uint(&connection.owner) == OWNER_ENGINE, "a response is sent on a connection of somebody else's")
+    connection.phase = PHASE_SENDING
+    connection.since = engine.now
+    connection.pace.since = 0
+    wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))
+
+
 cdef bint send_later(Engine *engine, Connection *connection, const char *data, int64_t length) noexcept nogil:
     """Leave the end of the engine's own response to an outbox, and then end the connection. False: memory is short."""
     cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
@@ -147,7 +158,7 @@ cdef bint send_later(Engine *engine, Connection *connection, const char *data, i
         connection.exchange = NULL
     outbox.connection = connection
     connection.outbox = outbox
-    enter(engine, connection, PHASE_SENDING, engine.timeouts.write // 4)
+    start_sending(engine, connection)
     engine_announce(engine, outbox)  # sending may free the connection, which the caller may still look at
     return True
 
@@ -215,7 +226,11 @@ cdef int advance(Engine *engine, Connection *connection, int framed) noexcept no
         if connection.phase != PHASE_HEAD:
             enter(engine, connection, PHASE_HEAD, engine.timeouts.head)
     else:
-        enter(engine, connection, PHASE_BODY, engine.timeouts.body)
+        if connection.phase != PHASE_BODY:
+            pace_begin(&connection.pace, engine.now)
+            connection.phase = PHASE_BODY
+        connection.since = engine.now
+        wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))
         if exchange.want_continue:
             exchange.want_continue = False
             c_send(connection.handle.fd, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -259,7 +274,9 @@ cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) 
         return RECEIVE_GONE
     if phase == PHASE_LINGER:
         return RECEIVE_MORE
-    if phase != PHASE_HEAD and phase != PHASE_BODY:
+    if phase == PHASE_BODY:
+        connection.pace.moved += length
+    elif phase != PHASE_HEAD:
         connection.exchange.started_ns = engine.now
     return advance(engine, connection, exchange_received(connection.exchange, &engine.limits, data, length))
 
@@ -332,7 +349,7 @@ cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil:
     elif load_uint(&connection.peer) == PEER_GONE:
         end_now(engine, connection)
     elif connection.phase == PHASE_SENDING:
-        enter(engine, connection, PHASE_SENDING, engine.timeouts.write // 4)
+        start_sending(engine, connection)
         send_outbox(engine, connection)
     elif connection.phase == PHASE_LINGER:
         linger(engine, connection)
@@ -369,6 +386,7 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
     for _visits in range(SENDS_PER_VISIT):
         turn = outbox_next(outbox, vectors, &count, &segment)
         if turn == TURN_WAIT:
+            connection.pace.since = 0  # whatever is slow now, it is not the client
             return
         if turn == TURN_ENDED:
             end_response(engine, connection)
@@ -390,6 +408,7 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
             end_now(engine, connection)
             return
         connection.since = engine.now
+        connection.pace.moved += sent
         outbox_sent(outbox, sent)
     engine_announce(engine, outbox)  # the rest in the next turn
 
@@ -419,40 +438,9 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
         engine.poller.resume(&engine.poller, &connection.handle)
 
 
-cdef int64_t deadline_of(Engine *engine, Connection *connection) noexcept nogil:
-    """Return when the connection's phase must have ended, or gone on, in ns."""
-    cdef int phase = connection.phase
-    if phase == PHASE_SILENT:
-        return connection.since + engine.timeouts.first_byte
-    if phase == PHASE_IDLE:
-        return connection.since + engine.timeouts.keep_alive
-    if phase == PHASE_HEAD:
-        return connection.since + engine.timeouts.head
-    if phase == PHASE_BODY:
-        return connection.since + engine.timeouts.body
-    if phase == PHASE_LINGER:
-        return connection.since + engine.timeouts.linger
-    if connection.outbox != NULL and connection.outbox.starved:
-        return engine.now + SECOND  # the application makes the response; it is not the client that is late
-    return connection.since + engine.timeouts.write
-
-
-cdef void note_reading(Engine *engine, Connection *connection) noexcept nogil:
-    """Count it as progress when the client has acknowledged more since the timer last looked.
-
-    A socket takes more only once a good part of its buffer is free, which a client that reads slowly, but reads, may
-    not bring about within the write deadline.
-    """
-    cdef int unsent = unsent_bytes(connection.handle.fd)
-    if unsent < connection.unsent:
-        connection.since = engine.now
-    connection.unsent = unsent
-
-
 cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     """Look at a connection whose timer's slot has come. May free the connection."""
     cdef char byte
-    cdef int64_t deadline
     cdef unsigned int owner = load_uint(&connection.owner)
     if owner != OWNER_ENGINE:
         if owner == OWNER_QUEUE + OWNER_EVENT and load_uint(&connection.peer) == PEER_ENDED:
@@ -464,11 +452,8 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
         return
     if connection.phase == PHASE_SENDING:
         note_reading(engine, connection)
-    deadline = deadline_of(engine, connection)
-    if deadline > engine.now:
-        if connection.phase == PHASE_SENDING:
-            deadline = min(deadline, engine.now + engine.timeouts.write // 4)  # to look again in between
-        wheel_set(&engine.wheel, &connection.timer, deadline)
+    if deadline_of(engine, connection) > engine.now and not is_slow(engine, connection):
+        wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))
     elif connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
         refuse(engine, connection, 408)
     elif connection.phase == PHASE_SENDING:

@@ -7,6 +7,7 @@ from halfsync.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t
 from halfsync.observe.access cimport Log
 from halfsync.outbox cimport Outbox
+from halfsync.pace cimport Pace
 from halfsync.request_queue cimport Queue, Watch
 from halfsync.spool cimport Store
 
@@ -59,6 +60,7 @@ ctypedef struct Connection:
     Connection *next          # engine: free list; worker: in the list of returned connections
     uint64_t ticket           # engine: its place in the request queue
     int unsent                # engine: bytes that the client had not acknowledged when the timer last looked
+    Pace pace                 # engine: of the body that it sends, or of the response that it takes
 
 ctypedef struct Listener:
     Handle handle
@@ -67,10 +69,14 @@ ctypedef struct Listener:
 ctypedef struct Timeouts:     # ns
     int64_t first_byte
     int64_t head
-    int64_t body
+    int64_t body              # between two pieces
+    int64_t request           # from its first byte to the last of its body; 0: for ever
     int64_t write
     int64_t keep_alive
     int64_t linger
+    int64_t window            # over which a client's pace is judged
+    int64_t least_received    # bytes of a body in a window
+    int64_t least_taken       # bytes of a response in a window
 
 cdef enum Command:
     COMMAND_SERVE

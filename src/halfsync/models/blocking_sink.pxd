@@ -2,14 +2,20 @@
 from libc.stdint cimport int64_t
 
 from halfsync.bridging cimport Sink
+from halfsync.engine.engine cimport Timeouts
+from halfsync.pace cimport Pace
 
 # It lives on the stack of the thread that runs the turn.
 ctypedef struct BlockingSink:
     Sink sink                 # first: the bridge sees only this
     int fd
     int stop_fd               # readable once the server stops: then nobody waits for a client any more
-    int64_t timeout           # ns; the client must take something within it
+    const Timeouts *timeouts
+    int64_t sent              # bytes that the socket took
+    int64_t taken             # of those, what the client had acknowledged at the last look
+    int64_t waited            # ns of waiting for the client: the clock that its pace is judged by
+    Pace pace
     bint gone                 # the client is, or took nothing for too long, or the file is shorter than was promised
 
-cdef void blocking_sink(BlockingSink *sink, int fd, int stop_fd, int64_t timeout) noexcept nogil
+cdef void blocking_sink(BlockingSink *sink, int fd, int stop_fd, const Timeouts *timeouts) noexcept nogil
 cdef int sink_bytes(BlockingSink *sink, const char *data, size_t length) noexcept nogil

@@ -6,6 +6,7 @@ from posix.unistd cimport close
 
 from halfsync.engine.poller cimport unsent_bytes
 from halfsync.native.sync cimport monotonic_ns
+from halfsync.pace cimport pace_begin, pace_fails
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -36,42 +37,62 @@ cdef enum:
     LOOKS = 4  # at what the client has acknowledged, within one write deadline
 
 
-cdef void blocking_sink(BlockingSink *sink, int fd, int stop_fd, int64_t timeout) noexcept nogil:
+cdef void blocking_sink(BlockingSink *sink, int fd, int stop_fd, const Timeouts *timeouts) noexcept nogil:
     """Make a sink for one turn on a connected socket."""
     memset(sink, 0, sizeof(BlockingSink))
     sink.sink.send = send
     sink.sink.send_file = send_file
     sink.fd = fd
     sink.stop_fd = stop_fd
-    sink.timeout = timeout
+    sink.timeouts = timeouts
+    sink.waited = 1
 
 
-cdef bint wait_for_room(BlockingSink *sink) noexcept nogil:
-    """Wait until the socket takes more. Returns False when the client took nothing for too long, or the server stops.
+cdef int64_t look(BlockingSink *sink) noexcept nogil:
+    """Count what the client has acknowledged since the last look, and return it.
 
     A client that reads slowly acknowledges bytes long before its socket has room again: that counts as taking.
     """
+    cdef int64_t taken = sink.sent - unsent_bytes(sink.fd)
+    cdef int64_t moved = taken - sink.taken
+    sink.taken = taken
+    if sink.pace.since == 0:
+        pace_begin(&sink.pace, sink.waited)
+    else:
+        sink.pace.moved += moved
+    return moved
+
+
+cdef bint wait_for_room(BlockingSink *sink) noexcept nogil:
+    """Wait until the socket takes more. Returns False when the client took too little, or the server stops."""
+    cdef const Timeouts *timeouts = sink.timeouts
     cdef pollfd watched[2]
+    cdef int64_t period = min(timeouts.write, timeouts.window) // LOOKS
     cdef int64_t since = monotonic_ns()
-    cdef int unsent = unsent_bytes(sink.fd)
-    cdef int now_unsent, happened
+    cdef int64_t before = since
+    cdef int64_t now
+    cdef int happened
     watched[0].fd = sink.fd
     watched[0].events = POLLOUT
     watched[1].fd = sink.stop_fd
     watched[1].events = POLLIN
+    look(sink)
     while True:
-        happened = poll(watched, 2, <int> max(<int64_t> 1, sink.timeout // (LOOKS * 1000000)))
+        happened = poll(watched, 2, <int> max(<int64_t> 1, period // 1000000))
         if happened < 0 and errno != EINTR:
+            return False
+        now = monotonic_ns()
+        sink.waited += now - before
+        before = now
+        if look(sink) > 0:
+            since = now
+        if happened > 0 and watched[1].revents and not watched[0].revents:
+            return False
+        if pace_fails(&sink.pace, sink.waited, timeouts.window, timeouts.least_taken):
             return False
         if happened > 0 and watched[0].revents:
             return True
-        if happened > 0 and watched[1].revents:
-            return False
-        now_unsent = unsent_bytes(sink.fd)
-        if now_unsent < unsent:
-            since = monotonic_ns()
-        unsent = now_unsent
-        if monotonic_ns() - since >= sink.timeout:
+        if now - since >= timeouts.write:
             return False
 
 
@@ -107,6 +128,7 @@ cdef int send_all(BlockingSink *sink, iovec *vectors, int count, int flags) noex
                 continue
             sink.gone = True
             break
+        sink.sent += sent
         while sent > 0:
             if <size_t> sent >= vectors.iov_len:
                 sent -= vectors.iov_len
@@ -146,6 +168,7 @@ cdef int send_file(
         while length > 0:
             sent = sendfile(self.fd, fd, &position, <size_t> min(length, <int64_t> SEND_FILE_BYTES))
             if sent > 0:
+                self.sent += sent
                 length -= sent
             elif sent == 0 or (errno != EINTR and not (errno == EAGAIN and make_room(self))):
                 self.gone = True

@@ -31,9 +31,13 @@ cdef int bounds_timeouts(Timeouts *timeouts, object settings) except -1:
     timeouts.first_byte = nanoseconds(settings.first_byte_timeout)
     timeouts.head = nanoseconds(settings.head_timeout)
     timeouts.body = nanoseconds(settings.body_timeout)
+    timeouts.request = nanoseconds(settings.body_total_timeout)
     timeouts.write = nanoseconds(settings.write_timeout)
     timeouts.keep_alive = nanoseconds(settings.keep_alive)
     timeouts.linger = nanoseconds(LINGER_S)
+    timeouts.window = nanoseconds(settings.rate_window)
+    timeouts.least_received = <int64_t> (settings.min_body_rate * <double> settings.rate_window)
+    timeouts.least_taken = <int64_t> (settings.min_write_rate * <double> settings.rate_window)
     return 0
 
 

@@ -5,6 +5,7 @@ from halfsync.engine.engine cimport ADDRESS_BYTES, Timeouts
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.native.sync cimport atomic_llong, atomic_uint
 from halfsync.observe.access cimport Log
+from halfsync.pace cimport Pace
 from halfsync.request_queue cimport Queue
 from halfsync.spool cimport Store
 from halfsync.threadpool cimport JobThreads
@@ -66,7 +67,8 @@ cdef class Carrier:
     cdef int wait(self, int fd, short events, int64_t deadline, bint idle) noexcept nogil
     cdef int wait_idle(self, int fd, int64_t deadline) noexcept nogil
     cdef int idle(self, Client client) noexcept nogil
-    cdef int64_t body_deadline(self, Client client) noexcept nogil
+    cdef int64_t next_look(self, const Exchange *exchange, const Pace *pace, int64_t since) noexcept nogil
+    cdef bint is_late(self, const Exchange *exchange, Pace *pace, int64_t since) noexcept nogil
     cdef int receive(self, Client client) noexcept nogil
     cdef int advance(self, Client client) noexcept nogil
     cdef bint turn(self, Client client) except -1

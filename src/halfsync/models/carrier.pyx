@@ -27,6 +27,7 @@ from halfsync.native.sync cimport (
     add_llong, add_uint, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_uint, sub_uint,
 )
 from halfsync.observe.access cimport AccessLog, Entry, log_exchange, log_request
+from halfsync.pace cimport Pace, pace_begin, pace_fails
 from halfsync.request_queue cimport queue_length
 from halfsync.threadpool cimport ThreadPool
 from halfsync.wsgi.body cimport BodyBlocks
@@ -455,25 +456,41 @@ cdef class Carrier:
         client.idle_ns = 0
         return self.receive(client)
 
-    cdef int64_t body_deadline(self, Client client) noexcept nogil:
-        """Return when more of the body must have come, and ask for it where the client waits to be asked."""
-        if client.exchange.want_continue:
-            client.exchange.want_continue = False
-            c_send(client.fd, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL)
-        return monotonic_ns() + self.timeouts.body
+    cdef int64_t next_look(self, const Exchange *exchange, const Pace *pace, int64_t since) noexcept nogil:
+        """Return when a request must be complete, or have gone on since `since`, or have its pace judged."""
+        cdef int64_t deadline
+        if exchange.phase != EXCHANGE_BODY:
+            return exchange.started_ns + self.timeouts.head
+        deadline = min(since + self.timeouts.body, pace.since + self.timeouts.window)
+        if self.timeouts.request > 0:
+            deadline = min(deadline, exchange.started_ns + self.timeouts.request)
+        return deadline
+
+    cdef bint is_late(self, const Exchange *exchange, Pace *pace, int64_t since) noexcept nogil:
+        """Tell whether a request has not come as fast as it must."""
+        cdef int64_t now = monotonic_ns()
+        if exchange.phase == EXCHANGE_BODY and pace_fails(
+            pace, now, self.timeouts.window, self.timeouts.least_received
+        ):
+            return True
+        return now >= self.next_look(exchange, pace, since)
 
     cdef int receive(self, Client client) noexcept nogil:
         """Receive the rest of a request whose first byte has come. Returns as advance."""
         cdef char scratch[SCRATCH_BYTES]
         cdef Exchange *exchange = client.exchange
-        cdef int64_t deadline = exchange.started_ns + self.timeouts.head
+        cdef Pace pace  # of the body
+        cdef bint in_body = exchange.phase == EXCHANGE_BODY
+        cdef int64_t since = monotonic_ns()  # when the body last went on
         cdef char *data
         cdef size_t room
         cdef ssize_t length
         cdef int result
-        if exchange.phase == EXCHANGE_BODY:
-            deadline = self.body_deadline(client)
+        pace_begin(&pace, since)
         while True:
+            if exchange.want_continue:
+                exchange.want_continue = False
+                c_send(client.fd, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL)
             room = SCRATCH_BYTES
             data = exchange_room(exchange, &self.limits, &room)
             if data == NULL:
@@ -485,19 +502,26 @@ cdef class Carrier:
                 if result != 0:
                     return result
                 if exchange.phase == EXCHANGE_BODY:
-                    deadline = self.body_deadline(client)
+                    since = monotonic_ns()
+                    if in_body:
+                        pace.moved += length
+                    else:
+                        in_body = True
+                        pace_begin(&pace, since)
             elif length < 0 and errno == EINTR:
                 continue
             elif length < 0 and errno == EAGAIN:
-                result = self.wait(client.fd, POLLIN, deadline, False)
-                if result == WAITED_LATE:
-                    return -408
-                if result != WAITED_READY:
+                result = self.wait(client.fd, POLLIN, self.next_look(exchange, &pace, since), False)
+                if result == WAITED_READY:
+                    continue
+                if result != WAITED_LATE:
                     return ENDED
             else:
                 if exchange.filled > 0:
                     add_llong(&self.tally.left, 1)
                 return ENDED
+            if self.is_late(exchange, &pace, since):
+                return -408
 
     cdef bint turn(self, Client client) except -1:
         """Run the application for a complete request. Returns False when the connection shall not go on."""
@@ -508,7 +532,7 @@ cdef class Carrier:
         cdef int64_t now = monotonic_ns()
         exchange.taken_ns = now
         exchange.framed_ns = now - client.waited_ns
-        blocking_sink(&sink, client.fd, self.stop_fd, self.timeouts.write)
+        blocking_sink(&sink, client.fd, self.stop_fd, &self.timeouts)
         sink.sink.stays = (
             exchange.head.keep_alive and self.keep_alive and not self.leaving
             and load_uint(&self.tally.command) == CARRY_ON
@@ -559,7 +583,7 @@ cdef class Carrier:
             response, status, RETRY_AFTER_S if status == 503 else 0, not is_head, self.server_header)
         cdef BlockingSink sink
         add_llong(&self.tally.refused, 1)
-        blocking_sink(&sink, client.fd, self.stop_fd, self.timeouts.write)
+        blocking_sink(&sink, client.fd, self.stop_fd, &self.timeouts)
         sink_bytes(&sink, response, length)
         if exchange != NULL:
             exchange.status = status

@@ -216,10 +216,28 @@ class Settings:
         30.0, Duration(), DEADLINES,
         doc="The longest gap between two pieces of a request body; past it the answer is 408.",
         reason="Longer than a mobile link drops out for.")
+    body_total_timeout: float = setting(
+        3600.0, Duration(zero=True), DEADLINES,
+        doc="From the first byte of a request to the last of its body; past it the answer is 408. 0: no limit.",
+        reason="Time for the largest body, a gigabyte, at 2.4 Mbit/s.")
+    min_body_rate: int = setting(
+        256, Size(0, GIB), DEADLINES,
+        doc="Bytes per second that a client must send of a request body, on average over each rate window, or be "
+            "answered 408; 0 asks for none.",
+        reason="A tenth of what the slowest mobile link brings; who sends less does it on purpose.")
     write_timeout: float = setting(
         30.0, Duration(), DEADLINES,
         doc="How long a client may take nothing of its response; then the connection is closed.",
         reason="A reader who is merely slow takes something in this time.")
+    min_write_rate: int = setting(
+        256, Size(0, GIB), DEADLINES,
+        doc="Bytes per second that a client must take of a response that waits for it, on average over each rate "
+            "window, or be cut off; 0 asks for none.",
+        reason="As for bodies. Time in which the application has nothing to send is not counted.")
+    rate_window: float = setting(
+        20.0, Duration(), DEADLINES,
+        doc="The time over which those two averages are taken.",
+        reason="Long enough for a link to drop out and come back, and for acknowledgements that come in bunches.")
     keep_alive: float = setting(
         75.0, Duration(zero=True), DEADLINES,
         doc="How long a connection may idle between two requests; 0 closes it after each response.",

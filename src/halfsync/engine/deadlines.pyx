@@ -1,0 +1,73 @@
+"""When the phase of a connection must have ended or gone on, and how fast its client must be.
+
+Nothing here ends a connection: the timer asks (see on_timer in conversation.pyx), and acts on the answer.
+"""
+from halfsync.engine.engine cimport (
+    PHASE_BODY, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, Timeouts,
+)
+from halfsync.engine.poller cimport unsent_bytes
+from halfsync.pace cimport pace_begin, pace_fails
+
+cdef enum:
+    LOOKS = 4  # at what a client takes of a response, within its deadline
+
+cdef int64_t SECOND = 1000000000
+
+
+cdef int64_t deadline_of(Engine *engine, const Connection *connection) noexcept nogil:
+    """Return when the connection's phase must have ended, or gone on, in ns."""
+    cdef int phase = connection.phase
+    cdef int64_t deadline
+    if phase == PHASE_SILENT:
+        return connection.since + engine.timeouts.first_byte
+    if phase == PHASE_IDLE:
+        return connection.since + engine.timeouts.keep_alive
+    if phase == PHASE_HEAD:
+        return connection.since + engine.timeouts.head
+    if phase == PHASE_BODY:
+        deadline = connection.since + engine.timeouts.body
+        if engine.timeouts.request > 0:
+            deadline = min(deadline, connection.exchange.started_ns + engine.timeouts.request)
+        return deadline
+    if phase == PHASE_LINGER:
+        return connection.since + engine.timeouts.linger
+    if connection.outbox != NULL and connection.outbox.starved:
+        return engine.now + SECOND  # the application makes the response; it is not the client that is late
+    return connection.since + engine.timeouts.write
+
+
+cdef void note_reading(Engine *engine, Connection *connection) noexcept nogil:
+    """Count it as progress when the client has acknowledged more since the timer last looked.
+
+    A socket takes more only once a good part of its buffer is free, which a client that reads slowly, but reads, may
+    not bring about within the write deadline. So its pace, too, is that of what it has acknowledged: what the socket
+    took since the last look, and what it holds less than then.
+    """
+    cdef int unsent = unsent_bytes(connection.handle.fd)
+    if unsent < connection.unsent:
+        connection.since = engine.now
+    if connection.pace.since == 0:
+        pace_begin(&connection.pace, engine.now)
+    else:
+        connection.pace.moved += connection.unsent - unsent
+    connection.unsent = unsent
+
+
+cdef bint is_slow(Engine *engine, Connection *connection) noexcept nogil:
+    """Tell whether the client has moved less in a whole window than it must."""
+    cdef Timeouts *timeouts = &engine.timeouts
+    if connection.phase == PHASE_BODY:
+        return pace_fails(&connection.pace, engine.now, timeouts.window, timeouts.least_received)
+    if connection.phase == PHASE_SENDING and not connection.outbox.starved:
+        return pace_fails(&connection.pace, engine.now, timeouts.window, timeouts.least_taken)
+    return False
+
+
+cdef int64_t next_look(Engine *engine, const Connection *connection) noexcept nogil:
+    """Return when the timer shall look at a connection: at its deadline, or sooner where its pace is judged."""
+    cdef int64_t deadline = deadline_of(engine, connection)
+    if connection.phase == PHASE_BODY:
+        return min(deadline, connection.pace.since + engine.timeouts.window)
+    if connection.phase == PHASE_SENDING:
+        return min(deadline, engine.now + min(engine.timeouts.write, engine.timeouts.window) // LOOKS)
+    return deadline
