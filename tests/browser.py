@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.sharing import foreign_environment
+
 MESSAGE_TIMEOUT_S = 30.0
 EXIT_TIMEOUT_S = 10.0
 FIRST_FREE_FD = 10  # above the descriptors 3 and 4, on which the browser reads and writes
@@ -60,9 +62,8 @@ class Browser:
         self._pid = os.posix_spawn(
             self._program,
             [self._program, *FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
-            # The fresh profile is the home too: nothing is read from, or left in, the one of the user. A sanitizer
-            # that is preloaded for halfsync is not for the browser.
-            os.environ | {"HOME": str(self._profile), "LD_PRELOAD": ""},
+            # The fresh profile is the home too: nothing is read from, or left in, the one of the user.
+            foreign_environment() | {"HOME": str(self._profile)},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),

@@ -22,6 +22,11 @@ ARENA = FORK.Value("i")  # kept, or the first test with a value would be blamed 
 NOTES_BYTES = 1 << 20  # of memory, which is taken only where something is written
 
 
+def foreign_environment() -> dict[str, str]:
+    """Return the environment for a program that is not ours: a sanitizer preloaded for halfsync is not for it."""
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+
+
 class Notes:
     """A list to which any process or thread appends, and that the test reads. Holds whatever can be pickled."""
 

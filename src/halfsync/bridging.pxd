@@ -11,12 +11,13 @@ ctypedef struct Origin:
     uint8_t listener          # index of the listener
 
 # Where a response goes. Each model supplies one for each request; its functions are called by the thread that runs the
-# request, without the GIL unless `gil_held` is set. They return 0, or -1 when the client is gone.
+# request, without the GIL unless `gil_held` is set. Those that send return 0, or -1 when the client is gone.
 ctypedef struct Sink:
     int (*send)(Sink *sink, iovec *vectors, int count) noexcept nogil
     # Takes the descriptor over, whatever it returns.
     int (*send_file)(Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset,
                      int64_t length) noexcept nogil
+    bint (*left)(Sink *sink) noexcept nogil  # tells at once whether the client is gone, as far as is known
     bint waits                # sending may block or take long: the caller had better not hold the GIL
     bint gil_held             # by the caller of this call: it must not wait for the client with it
     bint stays                # the connection may serve another request; cleared for Connection: close

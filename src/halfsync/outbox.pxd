@@ -69,4 +69,5 @@ cdef int outbox_finish(Outbox *outbox, int end, bint keep_alive, Exchange *excha
 # The engine's side.
 cdef int outbox_next(Outbox *outbox, iovec *vectors, int *count, Segment **segment) noexcept nogil
 cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil
+cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil
 cdef Exchange *outbox_abandon(Outbox *outbox) noexcept nogil

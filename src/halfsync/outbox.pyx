@@ -261,6 +261,15 @@ cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil:
         drop_segment(segment)
 
 
+cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil:
+    """Tell whether the client is gone, and nothing is to be appended any more."""
+    cdef bint gone
+    pthread_mutex_lock(&outbox.lock)
+    gone = outbox.gone
+    pthread_mutex_unlock(&outbox.lock)
+    return gone
+
+
 cdef Exchange *outbox_abandon(Outbox *outbox) noexcept nogil:
     """Say that the client is gone: the worker's next append says so, one that waits for room is woken.
 

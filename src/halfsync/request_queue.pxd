@@ -45,6 +45,8 @@ cdef void queue_wake(Queue *queue) noexcept nogil
 cdef int64_t queue_attend(Queue *queue, Watch *watch, int64_t now) noexcept nogil
 cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil
 cdef void queue_sleep(Queue *queue, Taker *taker) noexcept nogil
+cdef void queue_count_out(Queue *queue) noexcept nogil
+cdef void queue_count_in(Queue *queue) noexcept nogil
 cdef void queue_close(Queue *queue) noexcept nogil
 cdef uint32_t queue_length(Queue *queue) noexcept nogil
 cdef bint queue_hold(Queue *queue, uint64_t ticket) noexcept nogil

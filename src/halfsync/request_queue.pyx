@@ -181,6 +181,20 @@ cdef void queue_sleep(Queue *queue, Taker *taker) noexcept nogil:
     taker.woken = True
 
 
+cdef void queue_count_out(Queue *queue) noexcept nogil:
+    """Count a taker out that will not come back from its turn in any time worth waiting for."""
+    pthread_mutex_lock(&queue.lock)
+    queue.awake -= 1
+    pthread_mutex_unlock(&queue.lock)
+
+
+cdef void queue_count_in(Queue *queue) noexcept nogil:
+    """Count a taker in again that came back after all."""
+    pthread_mutex_lock(&queue.lock)
+    queue.awake += 1
+    pthread_mutex_unlock(&queue.lock)
+
+
 cdef void queue_close(Queue *queue) noexcept nogil:
     """Refuse every put from now on and wake every sleeper. What is in the queue can still be taken."""
     cdef uint32_t sleepers

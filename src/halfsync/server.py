@@ -69,6 +69,7 @@ class Server:
         address = self.listeners[0].socket.getsockname()
         self._address = address[:2] if isinstance(address, tuple) else address
         self._began = False  # it was started, or closed without
+        self._draining = False
 
     @property
     def address(self) -> Any:
@@ -97,6 +98,7 @@ class Server:
 
     def drain(self) -> None:
         """Refuse newcomers and begin to end: what was received is answered, idle connections are closed."""
+        self._draining = True
         self._model.drain()
         self._close_listeners()
 
@@ -110,7 +112,7 @@ class Server:
 
         Returns False when threads are still in the application after that; they end when it returns.
         """
-        self._began = True
+        self._began = self._draining = True
         self._close_listeners()
         ended = self._model.close(timeout)
         if ended and self._access_log is not None:
@@ -120,6 +122,12 @@ class Server:
     def statistics(self) -> dict[str, int]:
         """Return what the server counted so far."""
         return self._model.statistics()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes new requests, and not more of its threads are stuck than may be."""
+        counts = self.statistics()
+        return self._began and not self._draining and counts.get("stuck", 0) <= self.settings.max_stuck
 
     def __enter__(self) -> Self:
         try:
@@ -154,6 +162,14 @@ def _refuse_contradictions(settings: Settings) -> None:
             "a stream must be able to idle between two turns",
             origin=settings.origins.get("keep_alive", ""),
             remedy="set keep_alive above 0",
+        )
+
+
+    if settings.request_timeout > 0 and settings.model != "proactor":
+        raise UsageError(
+            f"request_timeout needs somebody to answer for the application, whom the model {settings.model} has not",
+            origin=settings.origins.get("request_timeout", ""),
+            remedy="use the model proactor, or leave request_timeout out",
         )
 
 

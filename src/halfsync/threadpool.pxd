@@ -11,6 +11,7 @@ cdef class WorkerThreads:
     cdef readonly int size            # threads made in advance
     cdef readonly str name
     cdef list _threads
+    cdef int _started                 # threads so far, for their names
     cdef uint64_t _done               # guarded by the GIL
     cdef uint64_t _failed             # guarded by the GIL
     cdef object __weakref__
@@ -18,6 +19,8 @@ cdef class WorkerThreads:
     cdef int turn(self, QueueSlot *slot) except -1
     cdef void discard(self, void *item) noexcept
     cdef void empty(self) noexcept
+    cdef int add_thread(self) except -1
+    cdef int forget_ended(self) except -1
     cdef bint only_caller_left(self)
 
 

@@ -59,7 +59,10 @@ cdef class WorkerThreads:
             queue_destroy(&self.queue)
 
     cdef int turn(self, QueueSlot *slot) except -1:
-        """Do what one item asks for. What it raises is reported and counted as failed; the thread goes on."""
+        """Do what one item asks for. What it raises is reported and counted as failed; the thread goes on.
+
+        Returns 0; or 1: another thread has taken this one's place, and it shall end.
+        """
         raise NotImplementedError
 
     cdef void discard(self, void *item) noexcept:
@@ -77,13 +80,24 @@ cdef class WorkerThreads:
     def start(self):
         """Start the threads. Raises RuntimeError when the system refuses one; those started then end."""
         try:
-            for number in range(1, self.size + 1):
-                thread = threading.Thread(target=self._work, name=f"{self.name}-{number}", daemon=True)
-                thread.start()
-                self._threads.append(thread)
+            for _ in range(self.size):
+                self.add_thread()
         except BaseException:
             self.close(timeout=None)
             raise
+
+    cdef int add_thread(self) except -1:
+        """Start one thread more. Raises RuntimeError when the system refuses it."""
+        self._started += 1
+        thread = threading.Thread(target=self._work, name=f"{self.name}-{self._started}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        return 0
+
+    cdef int forget_ended(self) except -1:
+        """Keep no more of the threads that have ended."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        return 0
 
     def _work(self):
         """Take and turn until the queue is closed and empty. Runs in each worker thread."""
@@ -96,7 +110,8 @@ cdef class WorkerThreads:
             if taken == TAKEN_ITEM:
                 add_uint(&self.running, 1)
                 try:
-                    self.turn(&slot)
+                    if self.turn(&slot):
+                        return
                     self._done += 1
                 except BaseException:  # noqa: BLE001 - a job may raise anything; the thread must outlive it
                     self._failed += 1
@@ -140,7 +155,7 @@ cdef class WorkerThreads:
             for thread in self._threads:
                 if thread is not current:
                     thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        self.forget_ended()
         if not self._threads:
             self.empty()  # threads that were killed from outside leave items behind
         return not self._threads

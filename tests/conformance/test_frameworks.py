@@ -19,6 +19,7 @@ from tests.apps import shared
 from tests.client import Connection, build
 from tests.conformance.conftest import MODELS
 from tests.conftest import Serve
+from tests.sharing import foreign_environment
 from tests.wsgi import pattern
 
 TIMEOUT_S = 15.0
@@ -76,6 +77,7 @@ def curl(*arguments: str) -> subprocess.CompletedProcess[bytes]:
         capture_output=True,
         check=True,
         timeout=2 * TIMEOUT_S,
+        env=foreign_environment(),
     )
 
 

@@ -67,6 +67,7 @@ cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil:
     connection.exchange = NULL
     connection.outbox = NULL
     connection.kept = NULL
+    connection.lease = NULL
     engine.open += 1
     count(COUNT_CONNECTION, 1)
     return connection

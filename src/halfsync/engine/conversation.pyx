@@ -11,13 +11,14 @@ from posix.uio cimport iovec
 from halfsync.engine.connections cimport connection_free, connection_hang_up
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_look, note_reading
 from halfsync.engine.engine cimport (
-    OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
+    OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
     PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES,
     engine_announce, engine_log,
 )
+from halfsync.engine.lease cimport HOLD_TAKEN, Lease, lease_hold, lease_revoke
 from halfsync.engine.poller cimport (
     POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file,
-    reset_on_close, unsent_bytes,
+    reset_on_close, send_continue,
 )
 from halfsync.engine.timers cimport wheel_set
 from halfsync.exchange cimport (
@@ -25,7 +26,7 @@ from halfsync.exchange cimport (
 )
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.native.checks cimport check
-from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
+from halfsync.native.sync cimport cas_uint, load_uint, sem_post, store_uint, swap_uint
 from halfsync.pace cimport pace_begin
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
@@ -45,6 +46,7 @@ cdef enum:
     RETRY_AFTER_S = 1  # told to a client whose request the queue refused
 
 cdef int64_t SECOND = 1000000000
+cdef int64_t LOOK_AGAIN = 10000000  # ns; at a worker that was touching its connection
 cdef int64_t PART_AGAIN = 100000000  # ns; after the queue had no room for the news that a connection has ended
 cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered without asking its client
 
@@ -165,8 +167,14 @@ cdef bint send_later(Engine *engine, Connection *connection, const char *data, i
 
 cdef void refuse(Engine *engine, Connection *connection, int status) noexcept nogil:
     """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request."""
+    if connection.exchange != NULL:
+        connection.exchange.status = status
+    answer(engine, connection, connection.exchange, status)
+
+
+cdef void answer(Engine *engine, Connection *connection, const Exchange *exchange, int status) noexcept nogil:
+    """Send the response of a refusal to the request of an exchange, which may be NULL, and end the connection."""
     cdef char response[REFUSAL_BYTES]
-    cdef Exchange *exchange = connection.exchange
     cdef bint is_head = (
         exchange != NULL and exchange.head.method_length == 4 and exchange.data[exchange.head.method] == b"H"
         and exchange.data[exchange.head.method + 1] == b"E"
@@ -176,9 +184,7 @@ cdef void refuse(Engine *engine, Connection *connection, int status) noexcept no
     )
     cdef ssize_t sent = c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
     engine.counters.refused += 1
-    if exchange != NULL:
-        exchange.status = status
-        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+    engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
     if sent < 0:
         sent = 0 if errno == EAGAIN else length  # the response before it has filled the socket; or the client is gone
     if sent == length or not send_later(engine, connection, response + sent, length - sent):
@@ -187,13 +193,17 @@ cdef void refuse(Engine *engine, Connection *connection, int status) noexcept no
 
 cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     """Put a complete request into the queue. From here on the connection is not the engine's. Returns RECEIVE_*."""
+    cdef int64_t look = max(engine.timeouts.keep_alive, SECOND)
     connection.phase = PHASE_TURN
     connection.exchange.framed_ns = connection.since = engine.now
     connection.exchange.kept = connection.kept
     connection.kept = NULL
     connection.probed = False
-    # The worker may release the connection without a word: its timer must not stand later than it may idle until.
-    wheel_set(&engine.wheel, &connection.timer, engine.now + max(engine.timeouts.keep_alive, SECOND))
+    # The worker may release the connection without a word: its timer must not stand later than it may idle until. Nor
+    # does it say when it takes the request: the deadline of its turn is this at the soonest.
+    if engine.timeouts.turn > 0:
+        look = min(look, engine.timeouts.turn)
+    wheel_set(&engine.wheel, &connection.timer, engine.now + look)
     # What was left in the socket, or the client's end, has had its event: it will not come again.
     store_uint(
         &connection.owner,
@@ -233,7 +243,7 @@ cdef int advance(Engine *engine, Connection *connection, int framed) noexcept no
         wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))
         if exchange.want_continue:
             exchange.want_continue = False
-            c_send(connection.handle.fd, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL)
+            send_continue(connection.handle.fd)
     return RECEIVE_MORE
 
 
@@ -316,7 +326,7 @@ cdef void probe(Engine *engine, Connection *connection) noexcept nogil:
         return
     if connection.exchange.head.minor >= 1 and not connection.probed:
         connection.probed = True
-        c_send(connection.handle.fd, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL)
+        send_continue(connection.handle.fd)
     queue_unhold(engine.queue)
 
 
@@ -438,19 +448,86 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
         engine.poller.resume(&engine.poller, &connection.handle)
 
 
+cdef int64_t look_at_turn(Engine *engine, Connection *connection, unsigned int owner) noexcept nogil:
+    """Look at a request that waits for a worker or is with one, and whose turns have a deadline.
+
+    Returns when to look again; 0: the deadline was over, and the client has been answered. Then the connection may be
+    freed.
+    """
+    cdef int64_t limit = engine.timeouts.turn
+    cdef int64_t deadline
+    if not owner & OWNER_WORKER:
+        return engine.now + min(max(limit // 16, LOOK_AGAIN), SECOND)
+    deadline = connection.lease.taken_ns + limit
+    if deadline > engine.now:
+        return min(deadline, engine.now + SECOND)
+    if lease_hold(connection.lease, connection.lease_serial) != HOLD_TAKEN:
+        return engine.now + LOOK_AGAIN  # it is just giving the connection back, or sending
+    end_overdue(engine, connection)
+    return 0
+
+
+cdef void end_overdue(Engine *engine, Connection *connection) noexcept nogil:
+    """Take a connection from a worker that is stuck in the application, and answer 504 if that is still possible.
+
+    The engine holds the lease of the worker's turn. The exchange stays with the worker, until it returns. May free the
+    connection.
+    """
+    cdef Lease *lease = connection.lease
+    cdef Exchange *exchange = connection.exchange
+    cdef Exchange told
+    connection.exchange = NULL
+    store_uint(&connection.owner, OWNER_ENGINE)
+    engine.counters.timed_out += 1
+    if engine.limits.raw or lease.begun or load_uint(&connection.peer) == PEER_GONE:
+        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+        reset_on_close(connection.handle.fd)
+        end_now(engine, connection)
+    else:
+        told = exchange[0]  # a copy, since the worker may be writing to it
+        told.status = 504
+        told.sent = 0
+        answer(engine, connection, &told, 504)
+        engine.poller.resume(&engine.poller, &connection.handle)
+    lease_revoke(lease)
+    sem_post(&engine.overdue)
+
+
+cdef bint cut_overdue(Engine *engine, Connection *connection) noexcept nogil:
+    """End a response that is being sent, and whose application has met its deadline. True: the connection is freed."""
+    cdef Lease *lease = connection.lease
+    if lease == NULL or engine.now < lease.taken_ns + engine.timeouts.turn:
+        return False
+    if lease_hold(lease, connection.lease_serial) != HOLD_TAKEN:
+        return False  # the application has made all of it
+    engine.counters.timed_out += 1
+    reset_on_close(connection.handle.fd)
+    end_now(engine, connection)
+    lease_revoke(lease)
+    sem_post(&engine.overdue)
+    return True
+
+
 cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     """Look at a connection whose timer's slot has come. May free the connection."""
     cdef char byte
+    cdef int64_t again
     cdef unsigned int owner = load_uint(&connection.owner)
     if owner != OWNER_ENGINE:
         if owner == OWNER_QUEUE + OWNER_EVENT and load_uint(&connection.peer) == PEER_ENDED:
             probe(engine, connection)
-        wheel_set(&engine.wheel, &connection.timer, engine.now + SECOND)
+        again = engine.now + SECOND
+        if engine.timeouts.turn > 0:
+            again = look_at_turn(engine, connection, owner)
+        if again > 0:
+            wheel_set(&engine.wheel, &connection.timer, again)
         return
     if connection.phase == PHASE_PARTED:
         part(engine, connection)
         return
     if connection.phase == PHASE_SENDING:
+        if cut_overdue(engine, connection):
+            return
         note_reading(engine, connection)
     if deadline_of(engine, connection) > engine.now and not is_slow(engine, connection):
         wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))

@@ -66,8 +66,13 @@ cdef bint is_slow(Engine *engine, Connection *connection) noexcept nogil:
 cdef int64_t next_look(Engine *engine, const Connection *connection) noexcept nogil:
     """Return when the timer shall look at a connection: at its deadline, or sooner where its pace is judged."""
     cdef int64_t deadline = deadline_of(engine, connection)
+    cdef int64_t turn
     if connection.phase == PHASE_BODY:
         return min(deadline, connection.pace.since + engine.timeouts.window)
     if connection.phase == PHASE_SENDING:
-        return min(deadline, engine.now + min(engine.timeouts.write, engine.timeouts.window) // LOOKS)
+        deadline = min(deadline, engine.now + min(engine.timeouts.write, engine.timeouts.window) // LOOKS)
+        if connection.lease != NULL:  # the application may not have made all of it
+            turn = connection.lease.taken_ns + engine.timeouts.turn
+            if turn > engine.now:
+                deadline = min(deadline, turn)
     return deadline

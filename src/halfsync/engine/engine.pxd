@@ -1,10 +1,11 @@
 # The engine's data: one record for the loop, one for each connection. Who may touch what stands beside it.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from halfsync.engine.lease cimport Lease
 from halfsync.engine.poller cimport Handle, Poller
 from halfsync.engine.timers cimport Timer, Wheel
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
-from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t
+from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t, sem_t
 from halfsync.observe.access cimport Log
 from halfsync.outbox cimport Outbox
 from halfsync.pace cimport Pace
@@ -61,6 +62,8 @@ ctypedef struct Connection:
     uint64_t ticket           # engine: its place in the request queue
     int unsent                # engine: bytes that the client had not acknowledged when the timer last looked
     Pace pace                 # engine: of the body that it sends, or of the response that it takes
+    Lease *lease              # worker, before it takes the connection: of its turn; NULL: turns have no deadline
+    uint32_t lease_serial     # likewise
 
 ctypedef struct Listener:
     Handle handle
@@ -71,6 +74,7 @@ ctypedef struct Timeouts:     # ns
     int64_t head
     int64_t body              # between two pieces
     int64_t request           # from its first byte to the last of its body; 0: for ever
+    int64_t turn              # of the application; 0: for ever
     int64_t write
     int64_t keep_alive
     int64_t linger
@@ -89,6 +93,7 @@ ctypedef struct EngineCounters:
     uint64_t requests
     uint64_t refused          # malformed, too large, too late
     uint64_t shed             # answered 503 because the queue was full
+    uint64_t timed_out        # turns of the application that met their deadline
     uint64_t left             # the client left before its response was complete
     uint64_t dropped          # queued requests that were not run, since their client had left
     uint64_t turns            # of the loop
@@ -126,6 +131,7 @@ ctypedef struct Engine:
     atomic_pointer announced  # Outbox list: there is more to send
     EngineCounters counters
     pthread_t thread
+    sem_t overdue             # posted for each turn that met its deadline, for whoever sees to its thread
     int done_fd               # a pipe's writing end; written to and closed when the loop has ended
 
 # The worker's side.

@@ -27,8 +27,8 @@ from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next, wh
 from halfsync.exchange cimport pool_destroy, pool_init
 from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
-    init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join, sleep_ns, start_thread,
-    store_uint, swap_pointer,
+    init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join, sem_destroy, sem_init,
+    sleep_ns, start_thread, store_uint, swap_pointer,
 )
 from halfsync.outbox cimport Outbox, outbox_release
 from halfsync.request_queue cimport queue_attend
@@ -337,6 +337,7 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     init_uint(&engine.draining, 0)
     init_pointer(&engine.returned, NULL)
     init_pointer(&engine.announced, NULL)
+    sem_init(&engine.overdue, 0, 0)
     count(COUNT_ENGINE, 1)
     engine.waker.fd = -1
     engine.scratch = <char *> malloc(SCRATCH_BYTES)
@@ -398,5 +399,6 @@ cdef void engine_close(Engine *engine) noexcept nogil:
     if engine.waker.fd >= 0:
         close(engine.waker.fd)
     pool_destroy(&engine.pool)
+    sem_destroy(&engine.overdue)
     free(engine.scratch)
     count(COUNT_ENGINE, -1)

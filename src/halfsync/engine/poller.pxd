@@ -77,5 +77,6 @@ cdef int complete_receive(Poller *poller, Handle *handle) noexcept nogil
 cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil
 cdef void reset_on_close(int fd) noexcept nogil
 cdef int unsent_bytes(int fd) noexcept nogil
+cdef void send_continue(int fd) noexcept nogil
 cdef int64_t poller_send(Poller *poller, Handle *handle, iovec *vectors, int count, bint more) noexcept nogil
 cdef int64_t poller_send_file(Poller *poller, Handle *handle, int fd, int64_t offset, int64_t length) noexcept nogil

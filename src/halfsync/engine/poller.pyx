@@ -19,6 +19,7 @@ cdef extern from "<sys/socket.h>" nogil:
         size_t msg_iovlen
     const int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_MORE, SOCK_NONBLOCK, SOCK_CLOEXEC
     ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
+    ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
     ssize_t sendmsg(int fd, const msghdr *message, int flags)
     int accept4(int fd, sockaddr *address, socklen_t *length, int flags)
 
@@ -154,6 +155,11 @@ cdef void reset_on_close(int fd) noexcept nogil:
 cdef int unsent_bytes(int fd) noexcept nogil:
     """Return how many bytes the socket has taken that its peer has not acknowledged (SIOCOUTQ, tcp(7))."""
     return c_unsent(fd)
+
+
+cdef void send_continue(int fd) noexcept nogil:
+    """Send a 100 Continue (RFC 9110 15.2.1), if the socket takes it at once. Any thread."""
+    c_send(fd, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL)
 
 
 cdef int64_t poller_send(Poller *poller, Handle *handle, iovec *vectors, int count, bint more) noexcept nogil:

@@ -4,7 +4,7 @@ from libc.string cimport memset
 from posix.uio cimport iovec
 from posix.unistd cimport close
 
-from halfsync.engine.poller cimport unsent_bytes
+from halfsync.engine.poller cimport send_continue, unsent_bytes
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.pace cimport pace_begin, pace_fails
 
@@ -14,7 +14,7 @@ cdef extern from "<poll.h>" nogil:
         short events
         short revents
     int poll(pollfd *watched, unsigned long count, int timeout_ms)
-    const short POLLIN, POLLOUT
+    const short POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 
 cdef extern from "<sys/socket.h>" nogil:
     struct msghdr:
@@ -42,6 +42,7 @@ cdef void blocking_sink(BlockingSink *sink, int fd, int stop_fd, const Timeouts 
     memset(sink, 0, sizeof(BlockingSink))
     sink.sink.send = send
     sink.sink.send_file = send_file
+    sink.sink.left = left
     sink.fd = fd
     sink.stop_fd = stop_fd
     sink.timeouts = timeouts
@@ -140,6 +141,24 @@ cdef int send_all(BlockingSink *sink, iovec *vectors, int count, int flags) noex
                 vectors.iov_len -= sent
                 sent = 0
     return -1
+
+
+cdef bint left(Sink *sink) noexcept nogil:
+    """Tell whether the client is gone. One that sends no more is asked once (see `sink_left` in workers.pyx)."""
+    cdef BlockingSink *self = <BlockingSink *> sink
+    cdef pollfd watched
+    if self.gone:
+        return True
+    watched.fd = self.fd
+    watched.events = POLLRDHUP
+    if poll(&watched, 1, 0) <= 0:
+        return False
+    if watched.revents & (POLLERR | POLLHUP):
+        return True
+    if not self.asked and self.sent == 0:
+        self.asked = True
+        send_continue(self.fd)
+    return False
 
 
 cdef int send(Sink *sink, iovec *vectors, int count) noexcept nogil:

@@ -22,7 +22,7 @@ from halfsync.exchange cimport (
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.models.blocking_sink cimport BlockingSink, blocking_sink, sink_bytes
 from halfsync.models.bounds cimport bounds_limits, bounds_store, bounds_timeouts
-from halfsync.engine.poller cimport reset_on_close
+from halfsync.engine.poller cimport reset_on_close, send_continue
 from halfsync.native.sync cimport (
     add_llong, add_uint, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_uint, sub_uint,
 )
@@ -490,7 +490,7 @@ cdef class Carrier:
         while True:
             if exchange.want_continue:
                 exchange.want_continue = False
-                c_send(client.fd, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL)
+                send_continue(client.fd)
             room = SCRATCH_BYTES
             data = exchange_room(exchange, &self.limits, &room)
             if data == NULL:
@@ -533,6 +533,7 @@ cdef class Carrier:
         exchange.taken_ns = now
         exchange.framed_ns = now - client.waited_ns
         blocking_sink(&sink, client.fd, self.stop_fd, &self.timeouts)
+        sink.asked = exchange.head.minor == 0  # which knows no interim responses
         sink.sink.stays = (
             exchange.head.keep_alive and self.keep_alive and not self.leaving
             and load_uint(&self.tally.command) == CARRY_ON

@@ -1,18 +1,7 @@
-from halfsync.engine.engine cimport Engine
-from halfsync.request_queue cimport QueueSlot
-from halfsync.spool cimport Store
-from halfsync.threadpool cimport WorkerThreads
 from halfsync.bridging cimport Bridge
-
-
-cdef class RequestWorkers(WorkerThreads):
-    cdef Engine *engine
-    cdef Bridge bridge
-    cdef bint keep_alive
-    cdef object kept          # what the engine's records point to, for as long as a thread may use them
-    cdef readonly unsigned long dropped   # requests not run since their client had left; guarded by the GIL
-
-    cdef int turn(self, QueueSlot *slot) except -1
+from halfsync.engine.engine cimport Engine
+from halfsync.models.workers cimport RequestWorkers
+from halfsync.spool cimport Store
 
 
 cdef class Proactor:

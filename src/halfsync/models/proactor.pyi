@@ -4,10 +4,6 @@ from halfsync.bridging import Bridge
 from halfsync.observe.access import AccessLog
 from halfsync.settings import Settings
 
-class RequestWorkers:
-    @property
-    def dropped(self) -> int: ...
-
 class Proactor:
     def __init__(
         self,

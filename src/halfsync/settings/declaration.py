@@ -229,6 +229,17 @@ class Settings:
         30.0, Duration(), DEADLINES,
         doc="How long a client may take nothing of its response; then the connection is closed.",
         reason="A reader who is merely slow takes something in this time.")
+    request_timeout: float = setting(
+        0.0, Duration(zero=True), DEADLINES,
+        doc="Model proactor: how long the application may take for one request, from when a worker begins with it "
+            "until the last of its response is made. Past it the client is answered 504, or cut off where the "
+            "response had begun, the stack of the thread is logged, and another takes its place. 0: no limit.",
+        reason="Nobody but its author knows how long an application may rightly take.")
+    max_stuck: int = setting(
+        16, Count(0, 1024), DEADLINES,
+        doc="Threads past request_timeout that others have taken the place of; past it capacity shrinks, and the "
+            "server is not ready.",
+        reason="Each holds its memory until the application returns: more is an outage, to be seen as one.")
     min_write_rate: int = setting(
         256, Size(0, GIB), DEADLINES,
         doc="Bytes per second that a client must take of a response that waits for it, on average over each rate "

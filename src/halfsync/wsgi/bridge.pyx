@@ -161,6 +161,7 @@ cdef class WsgiBridge(Bridge):
         try:
             try:
                 environ = self.environs.make(exchange, origin, waited_s, body)
+                environ["halfsync.disconnected"] = response.disconnected
                 result = self.application(environ, response.start_response)
                 response.answer(result)
                 end = response.finish()
@@ -215,6 +216,18 @@ cdef class Response:
         if type(data) is not bytes:
             raise ApplicationError(f"write takes bytes, not {type(data).__name__}")
         self.send_body(data, -1)
+
+    def disconnected(self):
+        """Tell whether the client is gone, so that the rest of the turn is for nobody (`halfsync.disconnected`).
+
+        Costs a microsecond or less, and never waits. A client that has closed is asked by a 100 Continue: the first
+        call may say False, one a round trip later says True. For the turn's own thread.
+        """
+        if self.exchange == NULL:
+            raise ApplicationError("disconnected was called after the request had ended")
+        if self.thread != PyThread_get_thread_ident():
+            raise ApplicationError("disconnected was called in another thread than the application")
+        return self.gone or self.sink.left(self.sink)
 
     cdef void close(self) noexcept:
         """End the turn: the application may have kept this object, but it has nothing to say any more."""

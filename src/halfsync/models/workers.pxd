@@ -1,0 +1,25 @@
+from halfsync.bridging cimport Bridge
+from halfsync.engine.engine cimport Engine
+from halfsync.engine.lease cimport Lease
+from halfsync.request_queue cimport QueueSlot
+from halfsync.threadpool cimport WorkerThreads
+
+
+cdef class RequestWorkers(WorkerThreads):
+    cdef Engine *engine
+    cdef Bridge bridge
+    cdef bint keep_alive
+    cdef readonly double limit_s          # that a turn may take; 0: for ever
+    cdef readonly int max_stuck           # threads past that which others take the place of
+    cdef readonly int stuck               # threads past that now; guarded by the GIL, like all below
+    cdef Lease *leases                    # all that were made; none is freed while a thread may use it
+    cdef Lease *spare                     # of threads that have ended
+    cdef object attendant                 # the thread that sees to stuck ones
+    cdef bint closing
+    cdef object kept          # what the engine's records point to, for as long as a thread may use them
+    cdef readonly unsigned long dropped   # requests not run since their client had left; guarded by the GIL
+
+    cdef int turn(self, QueueSlot *slot) except -1
+    cdef Lease *lease_of_thread(self) except NULL
+    cdef int replace(self, Lease *lease) except -1
+    cdef int return_late(self, Lease *lease) except -1
