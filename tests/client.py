@@ -116,6 +116,14 @@ class Connection:
             head.version, head.status, head.reason, head.fields, head.raw_head, body, framing, tuple(chunks)
         )
 
+    def last_responses(self) -> list[Response]:
+        """Read responses up to the one that says it is the last, behind which the connection must end."""
+        responses = [self.response()]
+        while responses[-1].one("Connection") != "close":
+            responses.append(self.response())
+        assert self.rest() == b"", "more came behind the last response"
+        return responses
+
     @staticmethod
     def framing_of(head: Response, method: str) -> Framing:
         """Return how a response is framed, by RFC 9112 section 6.3, and refuse contradictions."""

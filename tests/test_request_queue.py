@@ -352,3 +352,65 @@ def test_the_length_of_turns_is_judged_by_their_median() -> None:
         assert queue.try_take(worker=worker)[0] == ITEM  # each turn ends when the next begins: at once
     assert queue.turn_ns < 100_000
     finish(queue)
+
+
+# --- withdrawing ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("withdrawn", [(0,), (1,), (3,), (0, 1), (1, 0), (1, 2), (3, 2, 1, 0)])
+def test_what_was_withdrawn_is_not_taken_and_the_rest_is_in_order(
+    make: Make, withdrawn: tuple[int, ...]
+) -> None:
+    queue = make(4)
+    items = [object() for _ in range(4)]
+    tickets = [queue.put(item) for item in items]
+    for number in withdrawn:
+        assert queue.withdraw(tickets[number], items[number])
+    left = [item for number, item in enumerate(items) if number not in withdrawn]
+    assert [queue.try_take()[1] for _ in left] == left
+    assert queue.try_take()[0] == SLEEP
+
+
+def test_what_was_taken_cannot_be_withdrawn(make: Make) -> None:
+    queue = make(4)
+    ticket = queue.put("taken")
+    queue.put("waits")
+    assert queue.try_take() == (ITEM, "taken")
+    assert not queue.withdraw(ticket, "taken")
+    assert queue.try_take() == (ITEM, "waits")
+
+
+def test_the_place_of_the_first_is_free_at_once(make: Make) -> None:
+    queue = make(2)
+    first, second = queue.put("first"), queue.put("second")
+    assert queue.put("third") < 0
+    assert queue.withdraw(second, "second")
+    assert queue.put("third") < 0, "the first still stands before it"
+    assert queue.withdraw(first, "first")
+    assert queue.put("third") >= 0
+    assert queue.try_take() == (ITEM, "third")
+
+
+def test_each_item_is_either_taken_or_withdrawn(make: Make) -> None:
+    total, workers = 20_000, 3
+    queue = make(64)
+    taken: list[list[int]] = [[] for _ in range(workers)]
+    withdrawn: list[int] = []
+
+    def take_all(mine: list[int]) -> None:
+        while (item := take(queue)) is not None:
+            assert isinstance(item, int)
+            mine.append(item)
+
+    threads = [threading.Thread(target=take_all, args=(mine,)) for mine in taken]
+    start(*threads)
+    for number in range(total):
+        while (ticket := queue.put(number)) < 0:
+            queue.wake()
+        queue.wake()
+        if number % 3 == 0 and queue.withdraw(ticket, number):
+            withdrawn.append(number)
+    queue.close()
+    join(*threads)
+    assert sorted(sum(taken, withdrawn)) == list(range(total))
+    assert withdrawn

@@ -25,8 +25,10 @@ cdef class Bridge:
 
         error: what the application raised in it; SystemExit is how such a copy usually means to end.
         """
-        if getpid() != self.process:
-            os._exit(error.code if type(error) is SystemExit and type(error.code) is int else 1)
+        if getpid() == self.process:
+            return
+        code = error.code if type(error) is SystemExit else 1
+        os._exit(0 if code is None else code if type(code) is int else 1)
 
     cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
         """Have the application do one turn, and send its response. Returns a TurnEnd.

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from halfsync.native.sync cimport pthread_mutex_t, sem_t
 
 ctypedef struct QueueSlot:
-    void *item
+    void *item                # NULL: it was withdrawn
     int64_t put_ns            # the monotonic clock when it was put
     int64_t taken_ns          # and when it was taken
 
@@ -49,6 +49,7 @@ cdef void queue_count_out(Queue *queue) noexcept nogil
 cdef void queue_count_in(Queue *queue) noexcept nogil
 cdef void queue_close(Queue *queue) noexcept nogil
 cdef uint32_t queue_length(Queue *queue) noexcept nogil
+cdef bint queue_withdraw(Queue *queue, uint64_t ticket) noexcept nogil
 cdef bint queue_hold(Queue *queue, uint64_t ticket) noexcept nogil
 cdef void queue_unhold(Queue *queue) noexcept nogil
 

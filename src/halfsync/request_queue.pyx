@@ -133,6 +133,13 @@ cdef int64_t queue_attend(Queue *queue, Watch *watch, int64_t now) noexcept nogi
     return rest
 
 
+cdef inline void skip_withdrawn(Queue *queue) noexcept nogil:
+    """Let an item be first that can be taken. The caller holds the lock."""
+    while queue.length > 0 and queue.slots[queue.first].item == NULL:
+        queue.first = (queue.first + 1) & queue.mask
+        queue.length -= 1
+
+
 cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil:
     """Take the first item, if there is one; the caller's turn before it is over. Returns a Taken."""
     cdef bint post = False
@@ -152,6 +159,7 @@ cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept no
             queue.turn_ns = min(queue.turn_ns + (queue.turn_ns >> 3), <int64_t> TURN_MOST_NS)
         else:
             queue.turn_ns = max(queue.turn_ns - (queue.turn_ns >> 3), <int64_t> TURN_LEAST_NS)
+    skip_withdrawn(queue)
     if queue.length > 0:
         slot[0] = queue.slots[queue.first]
         queue.first = (queue.first + 1) & queue.mask
@@ -216,6 +224,23 @@ cdef uint32_t queue_length(Queue *queue) noexcept nogil:
     length = queue.length
     pthread_mutex_unlock(&queue.lock)
     return length
+
+
+cdef bint queue_withdraw(Queue *queue, uint64_t ticket) noexcept nogil:
+    """Take the item with this ticket out of the queue, wherever it stands. Returns False when it was taken already.
+
+    Its place is free once those before it have left; who withdraws what has waited longest frees it at once.
+    """
+    cdef uint64_t taken
+    cdef bint waits
+    pthread_mutex_lock(&queue.lock)
+    taken = queue.puts - queue.length
+    waits = ticket >= taken
+    if waits:
+        queue.slots[(queue.first + (ticket - taken)) & queue.mask].item = NULL
+        skip_withdrawn(queue)
+    pthread_mutex_unlock(&queue.lock)
+    return waits
 
 
 cdef bint queue_hold(Queue *queue, uint64_t ticket) noexcept nogil:

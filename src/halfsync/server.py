@@ -16,6 +16,7 @@ from halfsync.listeners import Listener, open_listeners
 from halfsync.models.model import make_model
 from halfsync.native.allocator import keep_freed_memory
 from halfsync.observe.access import AccessLog
+from halfsync.output import hold_standard_descriptors
 from halfsync.settings import Settings
 from halfsync.signals import ENDING, Signals, readable
 from halfsync.version import VERSION
@@ -164,7 +165,6 @@ def _refuse_contradictions(settings: Settings) -> None:
             remedy="set keep_alive above 0",
         )
 
-
     if settings.request_timeout > 0 and settings.model != "proactor":
         raise UsageError(
             f"request_timeout needs somebody to answer for the application, whom the model {settings.model} has not",
@@ -229,6 +229,7 @@ def serve(
     if settings is None:
         settings = Settings.from_options(**options)
         options = {}
+    hold_standard_descriptors()
     set_up_logging(settings.log_level)
     keep_freed_memory()
     server = Server(application, settings=settings, **options)
@@ -273,6 +274,7 @@ def run_until_told(server: Server, signals: Signals) -> None:
                 f"halfsync drains: what it has received is answered within {server.settings.graceful_timeout:g} s"
             )
             server.drain()
+            model.turn()  # there may be nothing to wait for
         elif number in ENDING or server.wait(0) or (deadline is not None and monotonic() >= deadline):
             break
     finished = server.close()

@@ -213,6 +213,40 @@ def test_nothing_behind_a_request_that_closes_is_run(serve: Serve) -> None:
     assert gate.runs == ["/one"]
 
 
+@pytest.mark.only_on("proactor", "pool", reason="nothing waits in a queue")
+def test_what_is_pipelined_on_a_connection_in_the_queue_is_answered_though_the_server_drains(
+    serve: Serve,
+) -> None:
+    gates = {"/first": Gate(), "/other": Gate()}
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        return gates.get(environ["PATH_INFO"], digest)(environ, start_response)
+
+    targets = ["/a", "/b", "/c"]
+    with (
+        serve(app, threads=1) as server,
+        Connection(server.address) as connection,
+        Connection(server.address) as other,
+    ):
+        connection.send(b"".join(map(build, ["/first", *targets])))
+        gates["/first"].wait_entered(1)
+        other.send(build("/other"))
+        until(lambda: server.statistics()["queued"] == 1)
+        gates["/first"].opened.set()
+        assert connection.response().body == b"/first"
+        gates["/other"].wait_entered(1)
+        until(lambda: server.statistics()["queued"] == 1)  # the rest of what was pipelined has lost its turn
+        server.drain()
+        gates["/other"].opened.set()
+        assert other.response().body == b"/other"
+        responses = connection.last_responses()
+        assert [response.body for response in responses] == [
+            digest_of(target, b"") for target in targets[: len(responses)]
+        ]
+        assert other.rest() == b""
+        assert server.wait(15)
+
+
 def test_two_large_responses_pipelined(serve: Serve) -> None:
     bodies = {f"/{number}": pattern(12 * MIB, number) for number in range(3)}
 

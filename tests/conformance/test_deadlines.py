@@ -186,6 +186,45 @@ def test_a_slow_application_meets_no_deadline(serve: Serve) -> None:
         assert connection.response().body == b"/slow"
 
 
+@pytest.mark.only_on("proactor", reason="elsewhere no request waits for a thread")
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_request_that_waits_too_long_for_a_worker_is_answered_503(serve: Serve, method: str) -> None:
+    gate = Gate()
+    with (
+        serve(gate, threads=1, **OTHERS | {"queue_timeout": SHORT_S}) as server,
+        Connection(server.address) as running,
+        Connection(server.address) as first,
+        Connection(server.address) as second,
+    ):
+        running.send(build("/running"))
+        gate.wait_entered(1)
+        since = time.monotonic()
+        first.send(build("/first", method=method))
+        second.send(build("/second", method=method))
+        for connection in (first, second):
+            answer = connection.response(method)
+            assert (answer.status, answer.one("Retry-After")) == (503, "1")
+            connection.closed()
+        in_time(time.monotonic() - since)
+        assert server.statistics()["queued"] == 0
+        gate.opened.set()
+        assert running.response().body == b"/running"
+        running.send(build("/again"))
+        assert running.response().body == b"/again"
+    assert gate.runs == ["/running", "/again"]
+
+
+def test_how_long_a_connection_may_idle_is_announced(serve: Serve) -> None:
+    with serve(hello, keep_alive=12.7) as server, Connection(server.address) as connection:
+        for version in ("HTTP/1.1", "HTTP/1.0"):
+            connection.send(build(version=version, fields=[("Connection", "keep-alive")]))
+            answer = connection.response()
+            assert (answer.one("Connection"), answer.one("Keep-Alive")) == ("keep-alive", "timeout=12")
+        connection.send(build(fields=[("Connection", "close")]))
+        answer = connection.response()
+        assert (answer.one("Connection"), answer.one("Keep-Alive")) == ("close", None)
+
+
 # --- limits ---------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import random
+import resource
 import shutil
 import socket
 import struct
@@ -9,14 +10,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.conftest import Serve
-from tests.sharing import FORK
-from tests.wsgi import pattern
+from tests.sharing import FORK, foreign_environment
+from tests.wsgi import pattern, until, wait
 
 import halfsync
 from halfsync.errors import UsageError
@@ -24,6 +25,9 @@ from halfsync.errors import UsageError
 KEYVALUE = Path(__file__).parents[2] / "examples" / "keyvalue"
 TIMEOUT_S = 15.0
 READ_BYTES = 65536
+SMALL_WINDOW = 16 << 10  # of a reader's socket: what it does not read stays with the server
+LARGE = 20 << 20  # more than any socket takes
+DISK_BYTES = 256 << 10
 
 
 class Shared:
@@ -315,6 +319,99 @@ def test_settings_that_mean_nothing_to_a_stream_are_refused(serve: Serve, settin
         pass
 
 
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """Have a folder on a disk of its own that takes DISK_BYTES and no more."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(path)]
+    environ = foreign_environment()
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(mount, capture_output=True, check=False, env=environ).returncode
+    ):
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True, env=environ)
+
+
+@contextmanager
+def short_files(path: Path) -> Iterator[None]:
+    """Allow this process no file longer than DISK_BYTES, wherever it lies."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (DISK_BYTES, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def no_folder(path: Path) -> Iterator[None]:
+    """Have the folder removed, so that no file can be made in it."""
+    path.rmdir()
+    yield
+
+
+@pytest.mark.only_on(
+    "proactor", reason="a response is sent by the thread that makes it, and is never kept on a disk"
+)
+@pytest.mark.parametrize("disk", [full_disk, short_files, no_folder])
+@pytest.mark.parametrize("pieces", [False, True], ids=["whole", "pieces"])
+def test_an_answer_that_the_disk_does_not_take_never_looks_complete(
+    serve: Serve,
+    shared: Shared,
+    tmp_path: Path,
+    disk: Callable[[Path], AbstractContextManager[None]],
+    pieces: bool,
+) -> None:
+    answer = pattern(LARGE)
+    asked = threading.Event()
+
+    def large() -> Iterator[bytes]:
+        for at in range(0, LARGE, READ_BYTES):
+            yield answer[at : at + READ_BYTES]
+
+    def received(_: Any, data: bytes) -> Any:
+        if data != b"large":
+            return data
+        asked.set()
+        return large() if pieces else answer
+
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    with (
+        serve(handler(shared, received), stream=True, threads=2, temp_dir=str(folder)) as server,
+        connect(server.address) as other,
+        socket.socket() as slow,
+    ):
+        other.sendall(b"one")
+        assert exactly(other, 3) == b"one"
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
+        slow.settimeout(TIMEOUT_S)
+        slow.connect(server.address)
+        with disk(folder):
+            slow.sendall(b"large")
+            wait(asked)
+            until(lambda: server.statistics()["running"] == 0)  # not a byte was read
+            got = bytearray()
+            with pytest.raises(ConnectionResetError):
+                while data := slow.recv(READ_BYTES):
+                    got += data
+                pytest.fail("the stream looks complete")
+            assert len(got) < LARGE
+            assert answer.startswith(got)
+            shared.wait_ended(1)
+            other.sendall(b"two")
+            assert exactly(other, 3) == b"two"
+            with connect(server.address) as newcomer:
+                newcomer.sendall(b"new")
+                assert exactly(newcomer, 3) == b"new"
+            shared.wait_ended(1)
+            assert server.statistics()["spooled"] == 0
+    shared.wait_ended(1)
+
+
 @pytest.mark.skipif(
     shutil.which("redis-benchmark") is None, reason="redis-benchmark (Debian: redis-tools) is not there"
 )
@@ -336,6 +433,7 @@ def test_redis_benchmark_runs_to_its_end(
             text=True,
             timeout=100,
             check=True,
+            env=foreign_environment(),
         )
         rows = [line.split(",")[0] for line in done.stdout.splitlines()[1:]]
         assert rows == ['"PING_INLINE"', '"PING_MBULK"', '"SET"', '"GET"']
@@ -343,7 +441,12 @@ def test_redis_benchmark_runs_to_its_end(
         key = f"{request.node.name}-{time.time_ns()}"  # the module's store outlives the server
         told = [
             subprocess.run(
-                ["redis-cli", "-p", port, *words], capture_output=True, text=True, timeout=30, check=True
+                ["redis-cli", "-p", port, *words],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+                env=foreign_environment(),
             ).stdout.strip()
             for words in (("set", key, "1"), ("incr", key), ("get", key))
         ]

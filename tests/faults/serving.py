@@ -16,6 +16,15 @@ import halfsync
 START_TIMEOUT_S = 30.0
 EXIT_TIMEOUT_S = 30.0
 
+# The options of each model, and of each poller for the engine's.
+MODELS = {
+    "proactor": ("--poller", "epoll"),
+    "proactor-poll": ("--poller", "poll"),
+    "thread": ("--model", "thread"),
+    "pool": ("--model", "pool"),
+    "process": ("--model", "process"),
+}
+
 
 def environment() -> dict[str, str]:
     """Let another process import the halfsync that this one tests; no setting comes from outside."""
@@ -44,7 +53,7 @@ class Serving:
 
     def __enter__(self) -> Self:
         line = self.wait_line("serves", START_TIMEOUT_S)
-        found = re.search(r"http://([0-9.]+):([0-9]+)", line)
+        found = re.search(r"(?:http|tcp)://([0-9.]+):([0-9]+)", line)
         assert found, line
         self.address = (found[1], int(found[2]))
         return self

@@ -1,5 +1,6 @@
 """Signals to a serving process: what was received is answered, and every way out ends in order."""
 
+import os
 import signal
 import socket
 import time
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.client import Connection, build, fetch
-from tests.faults.serving import Serving
+from tests.faults.serving import MODELS, Serving
+from tests.sharing import processes
 from tests.wsgi import until
 
 RUNNING, QUEUED = 4, 8
+PIPELINED = 5
 QUICK_S = 5.0  # of an exit that waits for nothing; it takes a second at most where nothing else runs
 LONG = ("--graceful-timeout", "60s")
 
@@ -45,15 +48,6 @@ def refuses(address: tuple[str, int]) -> bool:
 
 def assert_clean(serving: Serving) -> None:
     assert not [line for line in serving.lines if "Traceback" in line or "Error" in line], serving.lines
-
-
-MODELS = {
-    "proactor": ("--poller", "epoll"),
-    "proactor-poll": ("--poller", "poll"),
-    "thread": ("--model", "thread"),
-    "pool": ("--model", "pool"),
-    "process": ("--model", "process"),
-}
 
 
 @pytest.fixture(params=MODELS)
@@ -152,6 +146,19 @@ def test_a_server_that_is_idle_drains_at_once(tmp_path: Path, model: tuple[str, 
         assert_clean(serving)
 
 
+@pytest.mark.parametrize("before", [0, 1], ids=["unused", "used"])
+def test_a_server_without_connections_drains_at_once(
+    tmp_path: Path, model: tuple[str, str], before: int
+) -> None:
+    with Serving(tmp_path, APP, *LONG, *model) as serving:
+        for _ in range(before):
+            assert fetch(serving.address, "/now", fields=[("Connection", "close")]).status == 200
+            until(lambda: len(list(processes(serving.process.pid))) == 1)  # a child has been reaped
+        serving.signal(signal.SIGTERM)  # and nobody knocks, whom it would have to look at
+        assert serving.exit_code() == 0
+        assert_clean(serving)
+
+
 def test_a_worker_that_never_returns_does_not_keep_the_process(
     tmp_path: Path, model: tuple[str, str]
 ) -> None:
@@ -161,4 +168,87 @@ def test_a_worker_that_never_returns_does_not_keep_the_process(
         serving.wait_line("begun")
         serving.signal(signal.SIGTERM)
         assert serving.exit_code() == 0
+        assert_clean(serving)
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["with the first", "behind it"])
+def test_sigterm_answers_what_was_pipelined_up_to_the_response_that_closes(
+    tmp_path: Path, model: tuple[str, str], behind: bool
+) -> None:
+    targets = [f"/{number}" for number in range(PIPELINED)]
+    wires = [build(target) for target in targets]
+    with Serving(tmp_path, APP, *LONG, *model) as serving, Connection(serving.address) as connection:
+        connection.send(wires[0] if behind else b"".join(wires))
+        serving.wait_line("begun")
+        if behind:  # nobody reads it before the first is answered
+            connection.send(b"".join(wires[1:]))
+        serving.signal(signal.SIGTERM)
+        until(lambda: refuses(serving.address))
+        (tmp_path / "go").touch()
+        responses = connection.last_responses()
+        # What came behind a response that says it is the last need not be answered (RFC 9112 9.6).
+        assert [response.body.decode() for response in responses] == targets[: len(responses)]
+        assert {response.status for response in responses} == {200}
+        assert serving.exit_code() == 0
+        assert_clean(serving)
+
+
+# SIGTERM comes while the server forks for its first connection: before that, when the child hears no signals of its
+# own yet, or when the parent has not noted its child yet. By then what the child sends has come.
+IN_THE_FORK = (
+    APP
+    + """
+import signal
+server, forks = os.getpid(), 0
+heard, told = os.pipe()
+
+def before():
+    global forks
+    forks += 1
+    if forks == 1 and WHEN == "before":
+        os.kill(server, signal.SIGTERM)
+
+def in_child():
+    if forks == 1 and WHEN == "in the child":
+        os.kill(server, signal.SIGTERM)
+    if forks == 1 and WHEN == "to both":
+        os.killpg(0, signal.SIGTERM)
+    os.write(told, b"!")
+
+def in_parent():
+    os.read(heard, 1)
+    if forks == 1 and WHEN == "in the parent":
+        os.kill(server, signal.SIGTERM)
+
+os.register_at_fork(before=before, after_in_child=in_child, after_in_parent=in_parent)
+"""
+)
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["silent", "begun"])
+@pytest.mark.parametrize("when", ["before", "in the child", "in the parent", "to both"])
+def test_sigterm_while_a_child_is_forked_ends_it_in_order(tmp_path: Path, when: str, begun: bool) -> None:
+    app = f"WHEN = {when!r}\n" + IN_THE_FORK
+    request = build("/now", method="POST", body=b"ab") if begun else b""
+    with Serving(tmp_path, app, *LONG, "--model", "process") as serving, ExitStack() as stack:
+        server = serving.process.pid
+        serving.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, server, os.WSTOPPED)
+        connection = stack.enter_context(Connection(serving.address))
+        connection.send(request[:-1])  # it is there before anybody is told to drain
+        serving.signal(signal.SIGCONT)
+        serving.wait_line("drains")
+        if begun:
+            # A signal that is heard twice, or by the wrong process, would cut it off.
+            connection.socket.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                connection.response()
+            connection.socket.settimeout(30)
+            connection.send(request[-1:])
+            response = connection.response()
+            assert (response.status, response.body) == (200, b"/now")
+        assert connection.rest() == b""
+        assert serving.exit_code() == 0
+        with pytest.raises(ProcessLookupError):
+            os.killpg(server, 0)  # nobody is left
         assert_clean(serving)

@@ -32,7 +32,7 @@ from halfsync.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
     outbox_abandon, outbox_append, outbox_finish, outbox_next, outbox_open, outbox_release, outbox_sent,
 )
-from halfsync.request_queue cimport queue_hold, queue_put, queue_unhold
+from halfsync.request_queue cimport queue_hold, queue_put, queue_unhold, queue_withdraw
 
 cdef extern from "<sys/socket.h>" nogil:
     const int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR
@@ -191,6 +191,19 @@ cdef void answer(Engine *engine, Connection *connection, const Exchange *exchang
         linger(engine, connection)
 
 
+cdef int shed(Engine *engine, Connection *connection) noexcept nogil:
+    """Answer 503 to a request that no worker has taken. May free the connection. Returns RECEIVE_*."""
+    store_uint(&connection.owner, OWNER_ENGINE)
+    engine.counters.shed += 1
+    keep(connection, connection.exchange)
+    if engine.limits.raw:
+        reset_on_close(connection.handle.fd)
+        end_now(engine, connection)
+        return RECEIVE_GONE
+    refuse(engine, connection, 503)
+    return RECEIVE_MORE
+
+
 cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     """Put a complete request into the queue. From here on the connection is not the engine's. Returns RECEIVE_*."""
     cdef int64_t look = max(engine.timeouts.keep_alive, SECOND)
@@ -203,6 +216,8 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     # does it say when it takes the request: the deadline of its turn is this at the soonest.
     if engine.timeouts.turn > 0:
         look = min(look, engine.timeouts.turn)
+    if engine.timeouts.queue > 0:
+        look = min(look, engine.timeouts.queue)
     wheel_set(&engine.wheel, &connection.timer, engine.now + look)
     # What was left in the socket, or the client's end, has had its event: it will not come again.
     store_uint(
@@ -210,15 +225,7 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
         OWNER_QUEUE + (OWNER_EVENT if connection.handle.readable or connection.handle.ended else 0))
     cdef int64_t ticket = queue_put(engine.queue, connection, engine.now)
     if ticket < 0:
-        store_uint(&connection.owner, OWNER_ENGINE)
-        engine.counters.shed += 1
-        keep(connection, connection.exchange)
-        if engine.limits.raw:
-            reset_on_close(connection.handle.fd)
-            end_now(engine, connection)
-            return RECEIVE_GONE
-        refuse(engine, connection, 503)
-        return RECEIVE_MORE
+        return shed(engine, connection)
     connection.ticket = ticket
     engine.counters.requests += 1
     engine.put_some = True
@@ -448,17 +455,33 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
         engine.poller.resume(&engine.poller, &connection.handle)
 
 
-cdef int64_t look_at_turn(Engine *engine, Connection *connection, unsigned int owner) noexcept nogil:
-    """Look at a request that waits for a worker or is with one, and whose turns have a deadline.
+cdef int64_t look_at_queued(Engine *engine, Connection *connection) noexcept nogil:
+    """Look at a request that waits for a worker. Returns when to look again; 0: it has waited for too long.
 
-    Returns when to look again; 0: the deadline was over, and the client has been answered. Then the connection may be
-    freed.
+    Then the client has been answered, and the connection may be freed.
     """
-    cdef int64_t limit = engine.timeouts.turn
+    cdef int64_t again = engine.now + SECOND
+    cdef int64_t deadline = connection.since + engine.timeouts.queue
+    if engine.timeouts.turn > 0:  # which begins whenever a worker takes it
+        again = min(again, engine.now + max(engine.timeouts.turn // 16, LOOK_AGAIN))
+    if engine.timeouts.queue == 0 or connection.phase != PHASE_TURN:
+        return again
+    if deadline > engine.now or not queue_withdraw(engine.queue, connection.ticket):
+        return min(again, max(deadline, engine.now + LOOK_AGAIN))
+    if shed(engine, connection) != RECEIVE_GONE:
+        engine.poller.resume(&engine.poller, &connection.handle)
+    return 0
+
+
+cdef int64_t look_at_turn(Engine *engine, Connection *connection) noexcept nogil:
+    """Look at a request that is with a worker. Returns when to look again; 0: its turn has met its deadline.
+
+    Then the client has been answered, and the connection may be freed.
+    """
     cdef int64_t deadline
-    if not owner & OWNER_WORKER:
-        return engine.now + min(max(limit // 16, LOOK_AGAIN), SECOND)
-    deadline = connection.lease.taken_ns + limit
+    if engine.timeouts.turn == 0:
+        return engine.now + SECOND
+    deadline = connection.lease.taken_ns + engine.timeouts.turn
     if deadline > engine.now:
         return min(deadline, engine.now + SECOND)
     if lease_hold(connection.lease, connection.lease_serial) != HOLD_TAKEN:
@@ -516,9 +539,10 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     if owner != OWNER_ENGINE:
         if owner == OWNER_QUEUE + OWNER_EVENT and load_uint(&connection.peer) == PEER_ENDED:
             probe(engine, connection)
-        again = engine.now + SECOND
-        if engine.timeouts.turn > 0:
-            again = look_at_turn(engine, connection, owner)
+        if owner & OWNER_WORKER:
+            again = look_at_turn(engine, connection)
+        else:
+            again = look_at_queued(engine, connection)
         if again > 0:
             wheel_set(&engine.wheel, &connection.timer, again)
         return

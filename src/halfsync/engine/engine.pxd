@@ -74,6 +74,7 @@ ctypedef struct Timeouts:     # ns
     int64_t head
     int64_t body              # between two pieces
     int64_t request           # from its first byte to the last of its body; 0: for ever
+    int64_t queue             # until a worker takes a request; 0: for ever
     int64_t turn              # of the application; 0: for ever
     int64_t write
     int64_t keep_alive

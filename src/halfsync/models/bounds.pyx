@@ -32,6 +32,7 @@ cdef int bounds_timeouts(Timeouts *timeouts, object settings) except -1:
     timeouts.head = nanoseconds(settings.head_timeout)
     timeouts.body = nanoseconds(settings.body_timeout)
     timeouts.request = nanoseconds(settings.body_total_timeout)
+    timeouts.queue = nanoseconds(settings.queue_timeout)
     timeouts.turn = nanoseconds(settings.request_timeout)
     timeouts.write = nanoseconds(settings.write_timeout)
     timeouts.keep_alive = nanoseconds(settings.keep_alive)

@@ -29,7 +29,7 @@ from halfsync.outbox cimport (
 from halfsync.outbox cimport Outbox as NativeOutbox
 from halfsync.request_queue cimport (
     Queue, QueueSlot, TAKEN_ITEM, Taker, Watch, queue_attend, queue_close, queue_destroy, queue_hold, queue_init,
-    queue_put, queue_sleep, queue_try_take, queue_unhold, queue_wake,
+    queue_put, queue_sleep, queue_try_take, queue_unhold, queue_wake, queue_withdraw,
 )
 from halfsync.spool cimport SpoolFile, spool_append, spool_close, spool_init, spool_reserve, store_init
 from halfsync.spool cimport Store as NativeStore
@@ -103,6 +103,15 @@ cdef class RequestQueue:
     def close(self):
         with nogil:
             queue_close(&self.native)
+
+    def withdraw(self, uint64_t ticket, item):
+        """Withdraw this item, as the engine does."""
+        cdef bint withdrawn
+        with nogil:
+            withdrawn = queue_withdraw(&self.native, ticket)
+        if withdrawn:
+            Py_DECREF(item)
+        return withdrawn
 
     def hold(self, uint64_t ticket):
         cdef bint held

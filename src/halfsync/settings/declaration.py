@@ -229,6 +229,10 @@ class Settings:
         30.0, Duration(), DEADLINES,
         doc="How long a client may take nothing of its response; then the connection is closed.",
         reason="A reader who is merely slow takes something in this time.")
+    queue_timeout: float = setting(
+        60.0, Duration(zero=True), DEADLINES,
+        doc="Model proactor: how long a request may wait for a worker; past it the answer is 503. 0: no limit.",
+        reason="As long as nginx waits for an answer: whoever asked has given up by then.")
     request_timeout: float = setting(
         0.0, Duration(zero=True), DEADLINES,
         doc="Model proactor: how long the application may take for one request, from when a worker begins with it "

@@ -81,4 +81,5 @@ cdef class StreamBridge(Bridge):
         try:
             handler.closed()
         except BaseException as error:  # noqa: BLE001 - as in run
+            self.leave_copy(error)
             report_handler_error(error)

@@ -28,4 +28,6 @@ def make_bridge(application: Any, servers: list[tuple[str, str]], settings: Sett
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": FileWrapper,
     }
-    return WsgiBridge(application, EnvironFactory(servers, constants, Input()), settings.server_header)
+    return WsgiBridge(
+        application, EnvironFactory(servers, constants, Input()), settings.server_header, settings.keep_alive
+    )

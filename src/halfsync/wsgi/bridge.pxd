@@ -11,6 +11,7 @@ cdef class WsgiBridge(Bridge):
     cdef object application
     cdef EnvironFactory environs
     cdef bint server_header
+    cdef bytes keep_alive     # the fields that tell how long a connection may idle
 
 
 cdef class Response:

@@ -8,7 +8,11 @@ class ApplicationError(Exception): ...
 
 class WsgiBridge(Bridge):
     def __init__(
-        self, application: Callable[..., Iterable[bytes]], environs: EnvironFactory, server_header: bool
+        self,
+        application: Callable[..., Iterable[bytes]],
+        environs: EnvironFactory,
+        server_header: bool,
+        keep_alive_s: float,
     ) -> None: ...
 
 class Response:

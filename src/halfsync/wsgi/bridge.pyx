@@ -135,7 +135,10 @@ class ApplicationError(Exception):
 cdef class WsgiBridge(Bridge):
     """Runs one application. One a server; its workers share it."""
 
-    def __init__(self, application, EnvironFactory environs, bint server_header):
+    def __init__(self, application, EnvironFactory environs, bint server_header, double keep_alive_s):
+        self.keep_alive = b"Connection: keep-alive\r\n"
+        if keep_alive_s >= 1:
+            self.keep_alive += b"Keep-Alive: timeout=%d\r\n" % keep_alive_s
         self.application = application
         self.environs = environs
         self.server_header = server_header
@@ -374,8 +377,8 @@ cdef class Response:
             at = write_text(at, b"Server: halfsync\r\n", 18)
         if not self.sink.stays:
             at = write_text(at, b"Connection: close\r\n", 19)
-        elif self.exchange.head.minor == 0:
-            at = write_text(at, b"Connection: keep-alive\r\n", 24)
+        else:
+            at = write_text(at, PyBytes_AS_STRING(self.bridge.keep_alive), PyBytes_GET_SIZE(self.bridge.keep_alive))
         self.head_length = write_crlf(at) - self.head
         self.head_sent = True
         return 0
