@@ -3,7 +3,7 @@
 # Three builds of the same sources, each in a folder of its own:
 #   release  installed in .venv                what `make serve` and `make bench` run
 #   checks   installed in build/checks/site    owners asserted, native objects counted: what the tests run
-#   asan     installed in build/asan/site      the checks build under AddressSanitizer
+#   asan     installed in build/asan/site      the checks build under AddressSanitizer and UndefinedBehaviorSanitizer
 
 SHELL   := /bin/bash
 VENV    := .venv
@@ -79,7 +79,7 @@ build/checks.stamp: build/venv.stamp $(SOURCES)
 build/asan.stamp: build/venv.stamp $(SOURCES)
 	@mkdir -p build/asan/meson
 	$(INSTALL) -Cbuild-dir=build/asan/meson -Csetup-args=-Dchecks=true -Csetup-args=-Dbuildtype=debugoptimized \
-		-Csetup-args=-Db_sanitize=address -Csetup-args=-Db_lundef=false --upgrade --target build/asan/site .
+		-Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false --upgrade --target build/asan/site .
 	@touch $@
 
 clean:
