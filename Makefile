@@ -1,9 +1,10 @@
 # halfsync: `make serve` and `make test` do everything from a fresh clone.
 #
-# Three builds of the same sources, each in a folder of its own:
+# Four builds of the same sources, each in a folder of its own:
 #   release  installed in .venv                what `make serve` and `make bench` run
 #   checks   installed in build/checks/site    owners asserted, native objects counted: what the tests run
-#   asan     installed in build/asan/site      the checks build under AddressSanitizer
+#   asan     installed in build/asan/site      the checks build under AddressSanitizer and UndefinedBehaviorSanitizer
+#   fuzz     installed in build/fuzz/site      the same by clang, telling libFuzzer what it covers
 
 SHELL   := /bin/bash
 VENV    := .venv
@@ -16,7 +17,7 @@ INSTALL := $(PIP) install --no-build-isolation --no-deps --force-reinstall
 PYTEST  := $(PY) -m pytest
 T       ?= tests
 
-.PHONY: serve test stress test-asan stress-asan lint bench build docs clean
+.PHONY: serve test stress test-asan stress-asan fuzz fuzz-corpus lint bench build docs clean
 
 serve: build/release.stamp
 	$(BIN)/halfsync serve --chdir examples/guestbook guestbook:app
@@ -37,6 +38,15 @@ test-asan: build/asan.stamp
 
 stress-asan: build/asan.stamp
 	$(STRESS) bash tools/asan.sh $(PYTEST) -s $(STRESS_TESTS)
+
+# Coverage-guided, for T seconds, from the inputs in tests/fuzz/corpus; what it finds is left in tests/fuzz/found.
+# fuzz-corpus then keeps the fewest inputs that reach all that was reached.
+fuzz: T = 600
+fuzz: build/fuzz.stamp
+	bash tools/fuzz.sh $(T)
+
+fuzz-corpus: build/fuzz.stamp
+	bash tools/fuzz.sh --keep
 
 lint: build/checks.stamp
 	$(BIN)/ruff check .
@@ -79,7 +89,18 @@ build/checks.stamp: build/venv.stamp $(SOURCES)
 build/asan.stamp: build/venv.stamp $(SOURCES)
 	@mkdir -p build/asan/meson
 	$(INSTALL) -Cbuild-dir=build/asan/meson -Csetup-args=-Dchecks=true -Csetup-args=-Dbuildtype=debugoptimized \
-		-Csetup-args=-Db_sanitize=address -Csetup-args=-Db_lundef=false --upgrade --target build/asan/site .
+		-Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false --upgrade --target build/asan/site .
+	@touch $@
+
+build/fuzz-tools.stamp: build/venv.stamp tools/setup_fuzz.sh
+	bash tools/setup_fuzz.sh $(VENV) build/fuzz/tools
+	@touch $@
+
+build/fuzz.stamp: build/fuzz-tools.stamp $(SOURCES)
+	@mkdir -p build/fuzz/meson
+	CC=clang $(INSTALL) -Cbuild-dir=build/fuzz/meson -Csetup-args=-Dchecks=true -Csetup-args=-Dbuildtype=debugoptimized \
+		-Csetup-args=-Doptimization=1 -Csetup-args=-Dc_args=-fsanitize=address,undefined,fuzzer-no-link \
+		-Csetup-args=-Db_lundef=false --upgrade --target build/fuzz/site .
 	@touch $@
 
 clean:

@@ -238,3 +238,20 @@ def test_heads_follow_each_other() -> None:
     head = second.feed(first.leftover)
     assert head is not None
     assert (head.target, head.version, second.leftover) == (b"/2", (1, 1), b"")
+
+
+def reason_of(limits: dict[str, int], pieces: list[bytes]) -> str:
+    parser = HeadParser(**limits)
+    with pytest.raises(ProtocolError) as caught:
+        for piece in pieces:
+            parser.feed(piece)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("ending", [b"\r\n", b"\r\r\n", b"\n", b"c\r\n"])
+@pytest.mark.parametrize("head", range(44, 52))
+def test_of_two_limits_the_one_is_told_that_is_passed_first(head: int, ending: bytes) -> None:
+    """However the bytes are cut: the field's limit of 30 bytes is reached 16 + 30 bytes into the head."""
+    wire = LINE + b"b" * 30 + ending + b"b" * 40
+    limits = {"request_line": 36, "field": 30, "head": head}
+    assert reason_of(limits, [wire]) == reason_of(limits, [wire[i : i + 1] for i in range(len(wire))])

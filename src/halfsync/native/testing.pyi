@@ -62,8 +62,16 @@ def count_blocks(blocks: BodyBlocks) -> tuple[int, int]: ...
 @final
 class Exchange:
     def __init__(
-        self, store: Store, *, max_body: int, body_memory: int, blocks: BodyBlocks | None = None
-    ) -> None: ...
+        self,
+        store: Store,
+        *,
+        max_body: int,
+        body_memory: int,
+        blocks: BodyBlocks | None = None,
+        head: tuple[int, int, int, int] = ...,
+    ) -> None:
+        """Take the limits of the head as request_line, field, fields and head."""
+
     def close(self) -> None: ...
     def detach(self) -> None: ...
     def receive(self, data: bytes, anywhere: bool = False) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from halfsync.exchange cimport (
     exchange_room, pool_destroy, pool_get, pool_init, pool_put,
 )
 from halfsync.exchange cimport Exchange as NativeExchange
+from halfsync.http.parser cimport HeadLimits
 from halfsync.http.response cimport (
     DATE_BYTES, REFUSAL_BYTES, date_now, reason_phrase, write_date, write_refusal,
 )
@@ -35,6 +36,24 @@ from halfsync.spool cimport SpoolFile, spool_append, spool_close, spool_init, sp
 from halfsync.spool cimport Store as NativeStore
 from halfsync.wsgi.body cimport BodyBlocks, Input, grow, input_for
 from halfsync.wsgi.environ cimport EnvironFactory
+
+# A sanitizer knows the sizes of blocks, not how much of a buffer has been received.
+cdef extern from *:
+    """
+    #if defined(__has_feature)
+    #if __has_feature(address_sanitizer)
+    #define HS_FENCES
+    #endif
+    #endif
+    #if defined(HS_FENCES) || defined(__SANITIZE_ADDRESS__)
+    #include <sanitizer/asan_interface.h>
+    #else
+    #define ASAN_POISON_MEMORY_REGION(data, length) ((void) (data), (void) (length))
+    #define ASAN_UNPOISON_MEMORY_REGION(data, length) ((void) (data), (void) (length))
+    #endif
+    """
+    void fence "ASAN_POISON_MEMORY_REGION" (const void *data, size_t length) noexcept nogil
+    void unfence "ASAN_UNPOISON_MEMORY_REGION" (const void *data, size_t length) noexcept nogil
 
 cdef enum:
     SCRATCH_BYTES = 256 * 1024
@@ -218,7 +237,8 @@ cdef class Exchange:
     cdef char *scratch
     cdef BodyBlocks blocks
 
-    def __cinit__(self, Store store, *, int64_t max_body, int64_t body_memory, BodyBlocks blocks=None):
+    def __cinit__(self, Store store, *, int64_t max_body, int64_t body_memory, BodyBlocks blocks=None,
+                  tuple head=(8192, 8192, 100, 32768)):
         self.store = store
         self.limits.store = &store.native
         self.limits.max_body = max_body
@@ -226,9 +246,7 @@ cdef class Exchange:
         if blocks is not None:
             self.blocks = blocks
             self.limits.blocks = &blocks.pool
-        self.limits.head.request_line = self.limits.head.field = 8192
-        self.limits.head.fields = 100
-        self.limits.head.head = 32768
+        self.limits.head = HeadLimits(head[0], head[1], head[2], head[3])
         self.inputs = []
         pool_init(&self.pool)
         self.native = pool_get(&self.pool)
@@ -248,7 +266,10 @@ cdef class Exchange:
         self.inputs.clear()
 
     def receive(self, bytes data, bint anywhere=False):
-        """Receive what there is room for, as the engine does; anywhere: to a buffer of our own."""
+        """Receive what there is room for, as the engine does; anywhere: to a buffer of our own.
+
+        Under AddressSanitizer, to touch the buffer behind what was received is an error.
+        """
         cdef size_t room = SCRATCH_BYTES
         cdef char *target = NULL if anywhere else exchange_room(self.native, &self.limits, &room)
         if target == NULL:
@@ -256,7 +277,10 @@ cdef class Exchange:
             room = SCRATCH_BYTES
         cdef size_t length = min(room, <size_t> len(data))
         memcpy(target, <const char *> data, length)
-        return length, exchange_received(self.native, &self.limits, target, length)
+        fence(target + length, room - length)
+        result = exchange_received(self.native, &self.limits, target, length)
+        unfence(target + length, room - length)
+        return length, result
 
     def has_more(self):
         return bool(exchange_has_more(self.native))

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Get what `make fuzz` needs: clang with its sanitizers, and the [fuzz] extra, installed into $2 with the Python of $1.
+set -euo pipefail
+venv=$1 target=$2
+
+say() { printf 'halfsync set-up: %s\n' "$*" >&2; }
+
+# With atheris comes the runtime of AddressSanitizer and libFuzzer: of clang, the compiler and its headers are enough.
+if ! command -v clang >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing clang"
+        apt-get update -qq && apt-get install -y -qq --no-install-recommends clang >/dev/null
+    else
+        say "missing: clang; install it (for example: sudo apt-get install clang) and try again"
+        exit 1
+    fi
+fi
+if ! echo '#include <sanitizer/asan_interface.h>' | clang -fsanitize=address,fuzzer-no-link -E - >/dev/null 2>&1; then
+    say "clang has no headers of its sanitizers; install libclang-rt-dev of its version (Debian: libclang-rt-14-dev)"
+    exit 1
+fi
+
+# The dependencies are read from pyproject.toml, so that they stand in one place.
+mapfile -t packages < <("$venv/bin/python" - <<'PY'
+import tomllib
+with open("pyproject.toml", "rb") as file:
+    print("\n".join(tomllib.load(file)["project"]["optional-dependencies"]["fuzz"]))
+PY
+)
+say "installing ${packages[*]} into $target"
+rm -rf "$target"
+"$venv/bin/python" -m pip --disable-pip-version-check -q install --target "$target" "${packages[@]}"
