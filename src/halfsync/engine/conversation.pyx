@@ -4,16 +4,17 @@ Each function is called on the engine's thread, does a bounded amount of work an
 through the phases of `engine.pxd`; while a worker owns it the engine only notes what happened (OWNER_EVENT) and looks
 at it when it comes back. A function that may free the connection says so, and nothing is touched after it.
 """
-from libc.errno cimport EAGAIN, errno
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
 from posix.uio cimport iovec
+from posix.unistd cimport close
 
 from halfsync.engine.connections cimport connection_free, connection_hang_up
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_look, note_reading
 from halfsync.engine.engine cimport (
-    OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
+    COMMAND_SERVE, OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
     PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES,
-    engine_announce, engine_log,
+    engine_announce, engine_log, engine_return,
 )
 from halfsync.engine.poller cimport (
     POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file,
@@ -25,16 +26,17 @@ from halfsync.exchange cimport (
 )
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.native.checks cimport check
-from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
+from halfsync.native.sync cimport cas_uint, load_uint, monotonic_ns, store_uint, swap_uint
 from halfsync.pace cimport pace_begin
+from halfsync.static.answering cimport Answer
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
-    outbox_abandon, outbox_append, outbox_finish, outbox_next, outbox_open, outbox_release, outbox_sent,
+    outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_next, outbox_open, outbox_release, outbox_sent,
 )
 from halfsync.request_queue cimport queue_hold, queue_put, queue_unhold
 
 cdef extern from "<sys/socket.h>" nogil:
-    const int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR
+    const int MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR
     ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
     ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
     int shutdown(int fd, int how)
@@ -215,10 +217,88 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     return RECEIVE_HOLD
 
 
+cdef int send_answer(Engine *engine, Connection *connection, const Answer *answer, bint stays) noexcept nogil:
+    """Send an answer that lies in the scratch, and log it; what the socket does not take is left to an outbox.
+
+    Returns RECEIVE_*; may free the connection.
+    """
+    cdef Exchange *exchange = connection.exchange
+    cdef ssize_t sent = c_send(
+        connection.handle.fd, engine.scratch, answer.ready,
+        MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if answer.length > 0 else 0))
+    cdef bint gone = sent < 0 and errno != EAGAIN and errno != EINTR
+    engine.counters.requests += 1
+    connection.requests += 1
+    if not gone and (sent < answer.ready or answer.length > 0):
+        return send_rest(engine, connection, answer, max(sent, <ssize_t> 0), stays)
+    if engine.access != NULL:
+        engine_log(engine, exchange, connection.address, connection.address_length, monotonic_ns())
+    if gone:
+        if answer.fd >= 0:
+            close(answer.fd)
+        client_left(engine, connection)
+        return RECEIVE_GONE
+    if not stays:
+        linger(engine, connection)
+        return RECEIVE_MORE
+    if exchange_has_more(exchange):
+        # The next request has its turn with the others': the engine gives the connection back to itself.
+        connection.phase = PHASE_IDLE
+        store_uint(&connection.owner, OWNER_WORKER)
+        engine_return(engine, connection)
+        return RECEIVE_HOLD
+    enter(engine, connection, PHASE_IDLE, engine.timeouts.keep_alive)
+    pool_put(&engine.pool, exchange)
+    connection.exchange = NULL
+    return RECEIVE_MORE
+
+
+cdef int send_rest(
+    Engine *engine, Connection *connection, const Answer *answer, int64_t sent, bint stays
+) noexcept nogil:
+    """Leave an answer, of which `sent` bytes are sent, to an outbox. Returns RECEIVE_*; may free the connection."""
+    cdef Exchange *exchange = connection.exchange
+    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
+    cdef bint failed = outbox == NULL
+    if not failed and sent < answer.ready:
+        failed = outbox_append(outbox, engine.scratch + sent, answer.ready - sent, False) < 0
+    if answer.fd >= 0:
+        if failed:
+            close(answer.fd)
+        else:
+            failed = outbox_append_file(outbox, answer.fd, answer.offset, answer.length) < 0
+    if failed:  # memory is short
+        if outbox != NULL:
+            outbox_abandon(outbox)
+            outbox_release(outbox)
+            outbox_release(outbox)
+        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+        reset_on_close(connection.handle.fd)
+        end_now(engine, connection)
+        return RECEIVE_GONE
+    outbox_finish(outbox, OUTBOX_COMPLETE, stays, exchange)
+    outbox_release(outbox)  # no worker adds to it
+    connection.exchange = NULL
+    outbox.connection = connection
+    connection.outbox = outbox
+    start_sending(engine, connection)
+    engine_announce(engine, outbox)  # sending may free the connection, and its end begins with the next request
+    return RECEIVE_HOLD
+
+
 cdef int advance(Engine *engine, Connection *connection, int framed) noexcept nogil:
     """Go on as the framing says: submit, wait for more, or refuse. Returns RECEIVE_*."""
     cdef Exchange *exchange = connection.exchange
+    cdef Answer answer
+    cdef bint stays
     if framed == 1:
+        if engine.files != NULL:
+            stays = (
+                exchange.head.keep_alive and engine.timeouts.keep_alive > 0
+                and load_uint(&engine.command) == COMMAND_SERVE
+            )
+            if engine.files.answer(engine.files, exchange, stays, engine.scratch, &answer):
+                return send_answer(engine, connection, &answer, stays)
         return submit(engine, connection)
     if framed < 0:
         refuse(engine, connection, -framed)
