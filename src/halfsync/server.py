@@ -64,7 +64,7 @@ class Server:
             self._files = _open_files(self.settings)
             room = _room_for_connections(self.settings)
             self._model = make_model(
-                self.settings, bridge, descriptors, room, self._access_log, self._files
+                self.settings, bridge, descriptors, room, self._access_log, files=self._files
             )
         except BaseException:
             self._close_listeners()

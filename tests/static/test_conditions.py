@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("halfsync.native.testing_static", reason="only the checks build has faces of native pieces")
+pytest.importorskip(
+    "halfsync.native.testing_static", reason="only the checks build has faces of native pieces"
+)
 
 from halfsync.native.testing_static import match_tags, read_date, read_range, weigh_codings
 
@@ -40,7 +42,7 @@ def test_every_second_is_read_in_the_form_of_asctime(second: int) -> None:
 
 @given(st.integers(-40 * 365, 40 * 365), st.integers(0, 86_399))
 def test_years_of_two_digits_are_near_today(days: int, of_day: int) -> None:
-    second = calendar.timegm(time.gmtime()[:3] + (0, 0, 0)) + days * 86_400 + of_day
+    second = calendar.timegm((*time.gmtime()[:3], 0, 0, 0)) + days * 86_400 + of_day
     text = time.strftime("%A, %d-%b-%y %H:%M:%S GMT", time.gmtime(second))
     assert read_date(text.encode()) == second
 

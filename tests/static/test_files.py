@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
@@ -11,13 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("halfsync.native.testing_static", reason="only the checks build has faces of native pieces")
-
-from tests.static import files
+pytest.importorskip(
+    "halfsync.native.testing_static", reason="only the checks build has faces of native pieces"
+)
 
 from halfsync.native.testing_static import answer, find, open_path
 from halfsync.static.answer import StaticFiles
 from halfsync.static.files import has_openat2
+from tests.static import files
 
 WAYS = pytest.mark.parametrize("walks", [False, True], ids=["openat2", "walk"])
 INSIDE = b"inside "  # what every file in the directory begins with
@@ -32,8 +34,8 @@ def kernel(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """Return a directory with files and links that lead out of it, in and on; a secret lies beside it."""
+def tree(tmp_path: Path) -> Iterator[Path]:
+    """Yield a directory with files and links that lead out of it, in and on; a secret lies beside it."""
     root = tmp_path / "root"
     (root / "deep" / "er").mkdir(parents=True)
     (tmp_path / "secret").write_bytes(b"secret")
@@ -46,7 +48,13 @@ def tree(tmp_path: Path) -> Path:
     (root / "deep" / "link").symlink_to("c")
     (root / "here").symlink_to("deep")
     (root / "self").symlink_to("self")
-    return root
+    (root / "shut").mkdir()
+    for name in ("closed", "shut/a"):
+        (root / name).write_bytes(INSIDE)
+        (root / name).chmod(0)
+    (root / "shut").chmod(0)
+    yield root
+    (root / "shut").chmod(0o700)
 
 
 @pytest.mark.parametrize(
@@ -165,23 +173,54 @@ def test_what_is_no_regular_file_is_not_found_and_holds_nobody_up(tree: Path, wa
             assert response.startswith(b"HTTP/1.1 404 "), path
 
 
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Be a user who may read only what all may, where the tests are run by root."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@WAYS
+def test_what_may_not_be_read_is_not_there(tree: Path, walks: bool) -> None:
+    with files({"/s": tree}, walks=walks) as opened, as_nobody():
+        for path in (b"closed", b"shut/a"):
+            with pytest.raises(PermissionError):
+                open_path(opened, b"/s/" + path)
+            response = answer(opened, b"GET /s/%s HTTP/1.0\r\n\r\n" % path)
+            assert response is not None
+            assert response.startswith(b"HTTP/1.1 404 ")
+
+
 @WAYS
 def test_no_descriptor_is_left_open(tree: Path, walks: bool) -> None:
     with files({"/s": tree}, walks=walks) as opened:
-        before = os.listdir("/proc/self/fd")
-        for path in (b"a", b"deep", b"deep/", b"deep/er/d", b"deep/er/none", b"out", b"here/c", b"", b"b.txt"):
+        before = sorted(entry.name for entry in Path("/proc/self/fd").iterdir())
+        for path in (
+            b"a",
+            b"deep",
+            b"deep/",
+            b"deep/er/d",
+            b"deep/er/none",
+            b"out",
+            b"here/c",
+            b"",
+            b"b.txt",
+        ):
             for extra in (b"", b"Range: bytes=99-\r\n", b"If-None-Match: *\r\n", b"If-Match: x\r\n"):
                 fields = b"Accept-Encoding: br, gzip\r\n" + extra
                 answer(opened, b"GET /s/%s HTTP/1.0\r\n%s\r\n" % (path, fields))
                 answer(opened, b"HEAD /s/%s HTTP/1.0\r\n%s\r\n" % (path, fields))
-        assert os.listdir("/proc/self/fd") == before
+        assert sorted(entry.name for entry in Path("/proc/self/fd").iterdir()) == before
 
 
-PIECES = st.sampled_from(
-    [b"a", b"b.txt", b"deep", b"er", b"c", b"d", b"out", b"up", b"absolute", b"link", b"here", b"self"]
-    + [b"..", b".", b"", b"root", b"secret", b".hidden", b"%00", b"%2f", b"%5c", b"\\", b"%2e", b"%2e%2e", b"%"]
-    + [b"proc", b"self", b"%c0%ae", b"..%2f", b"%252e", b"etc", b"passwd", b"index.html"]
-)
+NAMES = b"a b.txt deep er c d out up absolute link here self root secret .hidden index.html proc etc passwd"
+TRICKS = b".. . %00 %2f %5c \\ %2e %2e%2e % %c0%ae ..%2f %252e"
+PIECES = st.sampled_from([b"", *NAMES.split(), *TRICKS.split()])
 PATHS = st.lists(
     st.one_of(PIECES, st.binary(min_size=1, max_size=3).map(lambda some: quote_from_bytes(some).encode())),
     max_size=7,

@@ -12,7 +12,8 @@ from posix.unistd cimport close
 from halfsync.engine.connections cimport connection_free, connection_hang_up
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_look, note_reading
 from halfsync.engine.engine cimport (
-    COMMAND_SERVE, OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
+    COMMAND_SERVE, OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER,
+    PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
     PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES,
     engine_announce, engine_log, engine_return,
 )
@@ -31,7 +32,8 @@ from halfsync.pace cimport pace_begin
 from halfsync.static.answering cimport Answer
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
-    outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_next, outbox_open, outbox_release, outbox_sent,
+    outbox_abandon, outbox_append, outbox_append_file,
+    outbox_finish, outbox_next, outbox_open, outbox_release, outbox_sent,
 )
 from halfsync.request_queue cimport queue_hold, queue_put, queue_unhold
 

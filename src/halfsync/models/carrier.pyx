@@ -546,7 +546,7 @@ cdef class Carrier:
         return TURN_COMPLETE if result == 0 else TURN_CUT
 
     cdef bint turn(self, Client client) except -1:
-        """Answer a complete request with a file, or by running the application. Returns False when the connection shall not go on."""
+        """Answer a complete request: a file, or the application. Returns False when the connection shall not go on."""
         cdef Exchange *exchange = client.exchange
         cdef BlockingSink sink
         cdef Origin origin

@@ -70,6 +70,7 @@ def make_model(
     listeners: Sequence[int],
     room: int,
     access_log: AccessLog | None,
+    *,
     files: StaticFiles | None,
 ) -> Model:
     """Make the model that the settings name. Only that one is loaded.
@@ -78,5 +79,7 @@ def make_model(
     files: what is answered without the bridge.
     """
     module, name = HOMES[settings.model]
-    made: Model = getattr(import_module(module), name)(bridge, listeners, settings, room, access_log, files)
+    made: Model = getattr(import_module(module), name)(
+        bridge, listeners, settings, room, access_log, files=files
+    )
     return made

@@ -36,9 +36,10 @@ class Pool(AcceptingThread):
         settings: Settings,
         room: int,
         access_log: AccessLog | None = None,
+        *,
         files: StaticFiles | None = None,
     ) -> None:
-        super().__init__(bridge, listeners, settings, room, access_log, files)
+        super().__init__(bridge, listeners, settings, room, access_log, files=files)
         self._size, self._queue_size = settings.threads, settings.queue_size
 
     def prepare(self) -> None:

@@ -17,6 +17,7 @@ class Proactor:
         settings: Settings,
         open_max: int,
         access_log: AccessLog | None = None,
+        *,
         files: StaticFiles | None = None,
     ) -> None: ...
     @property

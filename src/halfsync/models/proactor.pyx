@@ -278,7 +278,9 @@ cdef class Proactor:
         if self.engine == NULL or self.store == NULL:
             raise MemoryError
 
-    def __init__(self, Bridge bridge, listeners, settings, unsigned int open_max, AccessLog access_log=None, files=None):
+    def __init__(
+        self, Bridge bridge, listeners, settings, unsigned int open_max, AccessLog access_log=None, *, files=None
+    ):
         """Prepare. listeners: descriptors of listening, non-blocking sockets. open_max: connections at one time."""
         cdef Engine *engine = self.engine
         cdef BodyBlocks blocks = BodyBlocks()

@@ -197,6 +197,7 @@ class Process:
         settings: Settings,
         room: int,
         access_log: AccessLog | None = None,
+        *,
         files: StaticFiles | None = None,
     ) -> None:
         del room  # the connections' descriptors are the children's

@@ -39,6 +39,7 @@ class AcceptingThread:
         settings: Settings,
         room: int,
         access_log: AccessLog | None = None,
+        *,
         files: StaticFiles | None = None,
     ) -> None:
         self.carrier = Carrier(bridge, settings, access_log, files)

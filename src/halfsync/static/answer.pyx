@@ -3,14 +3,14 @@
 A small content is read into the buffer behind the head, so that both go with one send; a large one is left to sendfile.
 Nothing of the answer is kept, and no file stays open: what is on the disk now is what is served.
 
-A file's entity tag is made of its size and its time of modification to the nanosecond, and of its coding. It is strong: a
-file that is changed within one tick of the system's clock, and keeps its size, would keep its tag too.
+A file's entity tag is made of its size and its time of modification to the nanosecond, and of its coding. It is strong:
+only a file that is changed within one tick of the system's clock, and keeps its size, would keep its tag too.
 """
 from cpython.pycapsule cimport PyCapsule_New
 from libc.errno cimport (
     EACCES, EAGAIN, EINTR, ELOOP, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, ENXIO, EPERM, EXDEV, errno,
 )
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset, strlen
 from posix.unistd cimport close, pread

@@ -1,7 +1,7 @@
 """Conditions, ranges and codings of a request for a file: the texts of its fields read, without a verdict on anything.
 
-HTTP-dates are RFC 9110 5.6.7, entity tags 8.8.3, byte ranges 14.1.2, Accept-Encoding 12.5.3. What is malformed counts as
-not sent, as those sections ask for.
+HTTP-dates are RFC 9110 5.6.7, entity tags 8.8.3, byte ranges 14.1.2, Accept-Encoding 12.5.3. What is malformed counts
+as not sent, as those sections ask for.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp
@@ -173,7 +173,7 @@ cdef const char *number_at(const char *at, const char *end, int64_t *value) noex
 
 
 cdef int range_read(const char *at, size_t length, int64_t size, int64_t *first, int64_t *count) noexcept nogil:
-    """Read a Range field for a file of `size` bytes. Returns a RangeKind; with RANGE_PART sets where, and how many bytes.
+    """Read a Range field for a file of `size` bytes. Returns a RangeKind; with RANGE_PART it tells where.
 
     Several ranges are the whole, as RFC 9110 14.2 permits; so is what is malformed, or in another unit than bytes.
     """

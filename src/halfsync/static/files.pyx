@@ -1,10 +1,10 @@
 """Which file a request's path means, and its opening, so that no path leads out of its directory.
 
-A path is decoded once, and then taken literally: what is not plainly the name of a file below the directory is refused,
-not repaired. 400: a percent sign without two hexadecimal digits, and NUL. 404: a segment that is empty, that begins with
-a dot (so "." and ".." too; `.well-known` of RFC 8615 is the exception), a slash or a backslash that was encoded, a
-backslash. Below that the kernel keeps watch (openat2(2), RESOLVE_BENEATH); an older one is asked for one segment after
-the other, none of which may be a symbolic link.
+A path is decoded once, and then taken literally: what is not plainly the name of a file below the directory is
+refused, not repaired. 400: a percent sign without two hexadecimal digits, and NUL. 404: a segment that is empty or that
+begins with a dot (so "." and ".." too; `.well-known` of RFC 8615 is the exception), an encoded slash, a backslash.
+Below that the kernel keeps watch (openat2(2), RESOLVE_BENEATH); an older one is asked for one segment after the other,
+none of which may be a symbolic link.
 
 Functions of this module are called by any thread, and wait for nothing but the disk.
 """
