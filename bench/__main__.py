@@ -71,6 +71,7 @@ def prepared(arms: Sequence[Arm], bench: Bench, problems: dict[str, str]) -> dic
     if Role.FLOOR in roles and (problem := problems.get("gcc") or prepare.compile_floor(kit.build)):
         problems["floor"] = problem
     prepare.large_file(kit.file)
+    prepare.static_files(kit.static)
     prepare.default_replies(kit)
     reasons = {arm.name: prepare.missing_for(arm, problems) for arm in arms}
     ours = next(arm for arm in ARMS if arm.role is Role.OURS)

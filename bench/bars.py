@@ -120,6 +120,14 @@ BARS = (
     Bar(
         "100 MB file: CPU per byte at most nginx's", beside(cells.cpu_s_per_gb, "file", "nginx", 1.0, "s/GB")
     ),
+    Bar(
+        "static file of 1 KiB: CPU per request at most 1.5 x nginx's",
+        beside(cells.cpu_us, "static-1k", "nginx", 1.5, "µs"),
+    ),
+    Bar(
+        "static file of 1 MiB: CPU per request at most nginx's",
+        beside(cells.cpu_us, "static-1m", "nginx", 1.0, "µs"),
+    ),
     Bar("64 KiB POST: less CPU per request than every peer", ahead_in_post),
     Bar("start-up to the first answer: at most 150 ms", below(cells.startup_ms, "start", 150, "ms")),
     Bar("resident memory after a hello load: less than 20 MB", below(cells.rss_mb, "start", 20, "MB")),

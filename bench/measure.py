@@ -152,6 +152,7 @@ MEASURES: dict[Kind, Measure] = {
     Kind.LOAD: under_load,
     Kind.CLOSE: under_load,
     Kind.FILE: under_load,
+    Kind.STATIC: under_load,
     Kind.IDLE: idle,
     Kind.START: start,
 }

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from bench.servers import Arm, Kit, Role
-from bench.workloads import FILE_BYTES, POST_BYTES, WORKLOADS, Kind
+from bench.workloads import FILE_BYTES, POST_BYTES, STATIC_FILES, WORKLOADS, Kind
 
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "requirements.txt"
@@ -145,10 +145,19 @@ def large_file(path: Path) -> None:
             file.write(block)
 
 
+def static_files(folder: Path) -> None:
+    """Write the files that servers serve by themselves."""
+    folder.mkdir(exist_ok=True)
+    for name, size in STATIC_FILES.items():
+        (folder / name).write_bytes(
+            (b"The quick brown fox jumps over the lazy dog. " * (size // 45 + 1))[:size]
+        )
+
+
 def default_replies(kit: Kit) -> None:
     """Write the responses the floor gives until halfsync has shown its own: the usual five headers."""
     for workload in WORKLOADS:
-        if workload.answer_bytes < FILE_BYTES:
+        if workload.kind not in (Kind.FILE, Kind.STATIC):
             body = str(POST_BYTES).encode() if workload.body_bytes else b"x" * workload.answer_bytes
             head = (
                 "HTTP/1.1 200 OK\r\nServer: halfsync\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"

@@ -72,6 +72,13 @@ COLUMNS = {
         Column("MB/s", cells.mb_per_s, ",.0f", True),
         Column("RSS MB", cells.rss_mb, ".1f"),
     ),
+    Kind.STATIC: (
+        COST,
+        Column("requests/s", cells.rps, ",.0f", True),
+        Column("MB/s", cells.mb_per_s, ",.0f"),
+        Column("p99 µs", cells.p99_us, ",.0f"),
+        Column("RSS MB", cells.rss_mb, ".1f"),
+    ),
     Kind.IDLE: (
         Column("bytes/connection", cells.idle_bytes, ",.0f", True),
         Column("open then", cells.counted, ",.0f"),
@@ -86,7 +93,12 @@ COLUMNS = {
         Column("PSS MB", cells.pss_mb, ".1f"),
     ),
 }
-BASES = {Kind.LOAD: (COST, "floor"), Kind.CLOSE: (COST, "floor"), Kind.FILE: (BYTE_COST, "nginx")}
+BASES = {
+    Kind.LOAD: (COST, "floor"),
+    Kind.CLOSE: (COST, "floor"),
+    Kind.FILE: (BYTE_COST, "nginx"),
+    Kind.STATIC: (COST, "nginx"),
+}
 """The column that a workload's servers are also given as a ratio of, and the row it is a ratio to."""
 
 

@@ -59,6 +59,11 @@ class Kit:
         """The large file that the file workload serves."""
         return self.build / "large.bin"
 
+    @property
+    def static(self) -> Path:
+        """The folder of the files that servers serve by themselves."""
+        return self.build / "static"
+
     def reply(self, workload: Workload) -> Path:
         """The whole response that the floor gives in a workload."""
         name = workload.path.strip("/") or "hello"
@@ -88,8 +93,10 @@ class Arm:
 
 
 def halfsync(*model: str) -> Command:
-    def command(kit: Kit, port: int, _: Workload) -> list[str]:
+    def command(kit: Kit, port: int, workload: Workload) -> list[str]:
         where = ["-b", f"127.0.0.1:{port}", "--threads", "4", "--chdir", str(APPS)]
+        if workload.kind is Kind.STATIC:
+            where += ["--static", f"/static={kit.static}"]
         # The row's own options come last, and so count.
         return [kit.halfsync_python, "-m", "halfsync", "serve", "app:app", *where, *kit.halfsync_args, *model]
 
@@ -169,7 +176,7 @@ def cheroot(kit: Kit, port: int, _: Workload) -> list[str]:
 
 
 def nginx_config(kit: Kit, port: int) -> str:
-    """One worker process, no log, sendfile; static hello beside the file."""
+    """One worker process, no log, sendfile, no cache of open files; static hello beside the files."""
     temporary = "\n".join(
         f"    {name}_temp_path {kit.build}/nginx-{name};"
         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -192,6 +199,7 @@ http {{
         listen 127.0.0.1:{port} backlog=4096;
         location = / {{ return 200 "Hello, World!"; }}
         location = /file {{ alias {kit.file}; }}
+        location /static/ {{ alias {kit.static}/; }}
     }}
 }}
 """
@@ -203,8 +211,12 @@ def skipping(reason: str, *workloads: str) -> dict[str, str]:
 
 
 NOT_CLOSE = skipping(LEFT_OUT, "close")
-NOT_FILE = skipping(LEFT_OUT, "file")
-MIXIN_SKIPS = skipping(LEFT_OUT, "hello-1", "hello-1000", "page", "file") | skipping(NO_KEEP_ALIVE, "idle")
+NO_STATIC = skipping("nginx is what static files are measured beside", "static-1k", "static-1m")
+MODEL_SKIPS = skipping(LEFT_OUT, "file", "static-1k", "static-1m")
+PEER_SKIPS = NOT_CLOSE | NO_STATIC
+MIXIN_SKIPS = (
+    skipping(LEFT_OUT, "hello-1", "hello-1000", "page", "file") | skipping(NO_KEEP_ALIVE, "idle") | NO_STATIC
+)
 PROCESS = ("--model", "process", "--max-children", str(CHILDREN))
 POOL = ("--model", "pool", "--queue-size", str(MANY))
 
@@ -212,18 +224,18 @@ POOL = ("--model", "pool", "--queue-size", str(MANY))
 # neighbours.
 ARMS = (
     Arm("halfsync", Role.OURS, halfsync()),
-    Arm("fastwsgi", Role.PEER, fastwsgi, ("fastwsgi",), skips=NOT_CLOSE),
-    Arm("floor", Role.FLOOR, floor, skips=skipping("it serves no file", "file")),
-    Arm("halfsync-process", Role.MODEL, halfsync(*PROCESS), idle=IDLE_FEW, skips=NOT_FILE),
-    Arm("granian", Role.PEER, granian, ("granian",), skips=NOT_CLOSE),
+    Arm("fastwsgi", Role.PEER, fastwsgi, ("fastwsgi",), skips=PEER_SKIPS),
+    Arm("floor", Role.FLOOR, floor, skips=skipping("it serves no file", "file", "static-1k", "static-1m")),
+    Arm("halfsync-process", Role.MODEL, halfsync(*PROCESS), idle=IDLE_FEW, skips=MODEL_SKIPS),
+    Arm("granian", Role.PEER, granian, ("granian",), skips=PEER_SKIPS),
     Arm(
         "uvicorn-asgi",
         Role.PEER,
         uvicorn("asgi:app"),
         ("uvicorn", "uvloop", "httptools"),
-        skips=NOT_CLOSE,
+        skips=PEER_SKIPS,
     ),
-    Arm("halfsync-thread", Role.MODEL, halfsync("--model", "thread"), idle=IDLE_THREADS, skips=NOT_FILE),
+    Arm("halfsync-thread", Role.MODEL, halfsync("--model", "thread"), idle=IDLE_THREADS, skips=MODEL_SKIPS),
     Arm("forking-mixin", Role.BASELINE, mixin("forking"), skips=MIXIN_SKIPS),
     Arm("halfsync-again", Role.OURS, halfsync()),
     Arm(
@@ -237,11 +249,11 @@ ARMS = (
         Role.PEER,
         uvicorn("bridged:app"),
         ("uvicorn", "uvloop", "httptools", "a2wsgi"),
-        skips=NOT_CLOSE,
+        skips=PEER_SKIPS,
     ),
-    Arm("halfsync-pool", Role.MODEL, halfsync(*POOL), idle=IDLE_POOL, skips=NOT_FILE),
-    Arm("gunicorn", Role.PEER, gunicorn, ("gunicorn",), IDLE_FEW),
+    Arm("halfsync-pool", Role.MODEL, halfsync(*POOL), idle=IDLE_POOL, skips=MODEL_SKIPS),
+    Arm("gunicorn", Role.PEER, gunicorn, ("gunicorn",), IDLE_FEW, NO_STATIC),
     Arm("threading-mixin", Role.BASELINE, mixin("threading"), skips=MIXIN_SKIPS),
-    Arm("waitress", Role.PEER, waitress, ("waitress",), IDLE_FEW, NOT_CLOSE),
-    Arm("cheroot", Role.PEER, cheroot, ("cheroot",), IDLE_FEW, NOT_CLOSE),
+    Arm("waitress", Role.PEER, waitress, ("waitress",), IDLE_FEW, PEER_SKIPS),
+    Arm("cheroot", Role.PEER, cheroot, ("cheroot",), IDLE_FEW, PEER_SKIPS),
 )

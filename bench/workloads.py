@@ -12,6 +12,8 @@ FILE_BYTES = 100_000_000
 POST_BYTES = 64 * 1024
 PAGE_BYTES = 10 * 1024
 HELLO_BYTES = 13
+STATIC_FILES = {"1k.bin": 1024, "1m.bin": 1024 * 1024}
+"""The static files by name, and their bytes. Of a type that has no compressed variants to look for."""
 
 # With the Host that wrk adds these are twelve: what a browser sends, seen behind a proxy.
 BROWSER_HEADERS = (
@@ -35,6 +37,7 @@ class Kind(Enum):
     LOAD = "requests under load"
     CLOSE = "connections under load"
     FILE = "bytes under load"
+    STATIC = "static files under load"
     IDLE = "a herd of idle connections"
     START = "starting, and memory after a load"
 
@@ -85,6 +88,22 @@ WORKLOADS = (
         ("Connection: close",),
     ),
     Workload("file", "a file of 100 MB, 2 connections", Kind.FILE, "/file", 2, FILE_BYTES),
+    Workload(
+        "static-1k",
+        "a static file of 1 KiB, 64 connections",
+        Kind.STATIC,
+        "/static/1k.bin",
+        64,
+        STATIC_FILES["1k.bin"],
+    ),
+    Workload(
+        "static-1m",
+        "a static file of 1 MiB, 16 connections",
+        Kind.STATIC,
+        "/static/1m.bin",
+        16,
+        STATIC_FILES["1m.bin"],
+    ),
     Workload("idle", "idle kept-alive connections", Kind.IDLE, "/", 0, HELLO_BYTES),
     Workload("start", "start-up, and memory after a hello load", Kind.START, "/", 64, HELLO_BYTES),
 )

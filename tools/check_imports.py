@@ -20,12 +20,19 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("http",),
     ("blocks", "pace", "spool", "request_queue", "threadpool"),
     ("exchange", "outbox"),
+    ("static",),
     ("observe",),  # what a server tells about itself: told by all above it
     ("bridging",),
     ("wsgi", "stream"),
     ("engine",),
     # Faces of the native pieces above, for their tests; in no release.
-    ("native.testing", "native.testing_fuzz", "native.testing_poller", "native.testing_timers"),
+    (
+        "native.testing",
+        "native.testing_fuzz",
+        "native.testing_poller",
+        "native.testing_static",
+        "native.testing_timers",
+    ),
     ("models",),
     ("server",),
     ("supervisor",),

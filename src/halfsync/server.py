@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from halfsync.bridging import Bridge
+    from halfsync.static.answer import StaticFiles
     from halfsync.stream.handler import StreamFactory
 
     Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -61,8 +62,10 @@ class Server:
             bridge = _make_bridge(application, self.listeners, self.settings)
             descriptors = [listener.socket.fileno() for listener in self.listeners]
             self._access_log = _open_access_log(self.settings)
+            self._files = _open_files(self.settings)
+            room = _room_for_connections(self.settings)
             self._model = make_model(
-                self.settings, bridge, descriptors, _room_for_connections(self.settings), self._access_log
+                self.settings, bridge, descriptors, room, self._access_log, files=self._files
             )
         except BaseException:
             self._close_listeners()
@@ -118,6 +121,8 @@ class Server:
         ended = self._model.close(timeout)
         if ended and self._access_log is not None:
             self._access_log.close()
+        if ended and self._files is not None:
+            self._files.close()
         return ended
 
     def statistics(self) -> dict[str, int]:
@@ -158,6 +163,12 @@ def _refuse_contradictions(settings: Settings) -> None:
             origin=settings.origins.get("access_log", ""),
             remedy="leave access_log out; the handler may log what it likes",
         )
+    if settings.stream and settings.static:
+        raise UsageError(
+            "a stream has no requests for files",
+            origin=settings.origins.get("static", ""),
+            remedy="leave static out",
+        )
     if settings.stream and settings.keep_alive == 0:
         raise UsageError(
             "a stream must be able to idle between two turns",
@@ -183,6 +194,15 @@ def _make_bridge(application: Any, listeners: list[Listener], settings: Settings
 
     servers = [(listener.server_name, listener.server_port) for listener in listeners]
     return make_bridge(application, servers, settings)
+
+
+def _open_files(settings: Settings) -> StaticFiles | None:
+    """Open the directories of static files; what serves them is loaded only where there are some."""
+    if not settings.static:
+        return None
+    from halfsync.static.mounts import open_files  # noqa: PLC0415
+
+    return open_files(settings)
 
 
 def _open_access_log(settings: Settings) -> AccessLog | None:

@@ -67,10 +67,11 @@ def test_a_models_own_options_come_after_those_of_the_run(row: str, options: lis
 
 def test_the_floor_closes_where_the_workload_does() -> None:
     kit = Kit("python", (), Path("peers"), Path("build"))
-    replies = {workload.name: kit.reply(workload).name for workload in WORKLOADS}
+    (floor,) = selected(ARMS, "floor", "name")
+    replies = {workload.name: kit.reply(workload).name for workload in WORKLOADS if floor.takes(workload)}
     assert replies["hello-1"] == replies["hello-64"] == "reply-hello.bin"
     assert replies["close"] == "reply-hello-close.bin"
-    assert len(set(replies.values())) == 5
+    assert len(set(replies.values())) == 4
 
 
 def test_selection_is_by_name_or_family_in_the_tables_order() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halfsync.errors import UsageError
-from halfsync.settings.kinds import Binds, Choice, Count, Duration, Flag, Kind, Size, Text
+from halfsync.settings.kinds import Binds, Choice, Count, Duration, Flag, Kind, Mounts, Size, Text
 
 COUNT = Count(1, 1000)
 DURATION = Duration(zero=True)
@@ -48,6 +48,15 @@ SIZE = Size(0, 2**60)
         (Text("DIR"), None, None),
         (Binds(), ":80,unix:/x", (":80", "unix:/x")),
         (Binds(), [":80", "unix:/x"], (":80", "unix:/x")),
+        (Mounts(), "/s=x", (("/s", "x"),)),
+        (Mounts(), "/s/=./x=y, / = z", (("/s", "./x=y"), ("", "z"))),
+        (Mounts(), ["/s=x,y", "/t=z"], (("/s", "x,y"), ("/t", "z"))),
+        (Mounts(), {"/s": Path("/x"), "/.well-known": "w"}, (("/s", "/x"), ("/.well-known", "w"))),
+        (Mounts(), (("/s", "x"),), (("/s", "x"),)),
+        (Mounts(), [], ()),
+        (Mounts(), "none", ()),
+        (Duration(longest_s=8760 * 3600), "8760h", 31_536_000.0),
+        (Duration(longest_s=8760 * 3600), 31_536_000, 31_536_000.0),
     ],
 )
 def test_reads(kind: Kind[Any], raw: object, value: object) -> None:
@@ -106,6 +115,27 @@ def test_reads(kind: Kind[Any], raw: object, value: object) -> None:
         (Binds(), [80]),
         (Binds(), ":80,"),
         (Binds(), [":80", ":80"]),
+        (Mounts(), ""),
+        (Mounts(), "/s"),
+        (Mounts(), "s=x"),
+        (Mounts(), "/s="),
+        (Mounts(), "/s= "),
+        (Mounts(), "/s=x,"),
+        (Mounts(), "/s=x\0"),
+        (Mounts(), "/s=x,/s/=y"),
+        (Mounts(), "//=x"),
+        (Mounts(), "/s//t=x"),
+        (Mounts(), "/s/../t=x"),
+        (Mounts(), "/./s=x"),
+        (Mounts(), "/s%20=x"),
+        (Mounts(), "/s?=x"),
+        (Mounts(), "/s t=x"),
+        (Mounts(), "/s\\t=x"),
+        (Mounts(), "/" + "s" * 2000 + "=x"),
+        (Mounts(), 7),
+        (Mounts(), [7]),
+        (Mounts(), [("/s", 7)]),
+        (Mounts(), {7: "x"}),
     ],
 )
 def test_refuses(kind: Kind[Any], raw: object) -> None:
@@ -135,6 +165,8 @@ def test_auto_is_plainly_not_there_yet() -> None:
         (Flag(), True, "true"),
         (Text("DIR"), None, "none"),
         (Binds(), (":80", ":81"), ":80,:81"),
+        (Mounts(), (("/s", "x"), ("", "y")), "/s=x,/=y"),
+        (Mounts(), (), "none"),
     ],
 )
 def test_writes(kind: Kind[Any], value: object, text: str) -> None:
@@ -153,6 +185,6 @@ def test_a_duration_reads_what_it_writes(milliseconds: int) -> None:
 
 @given(st.text(max_size=12))
 def test_no_text_makes_anything_but_a_value_or_a_usage_error(text: str) -> None:
-    for kind in (COUNT, DURATION, SIZE, Flag(), Choice("a"), Text("X"), Binds()):
+    for kind in (COUNT, DURATION, SIZE, Flag(), Choice("a"), Text("X"), Binds(), Mounts()):
         with contextlib.suppress(UsageError):
             kind.convert(text)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from halfsync.settings import GROUPS, SETTINGS, Setting
-from halfsync.settings.kinds import Binds, Flag
+from halfsync.settings.kinds import Binds, Flag, Mounts
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -29,7 +29,7 @@ class SettingOption(click.Option):
             extra = {"is_flag": True}
         if setting.short:
             names.insert(0, f"-{setting.short}")
-        if isinstance(setting.kind, Binds):
+        if isinstance(setting.kind, Binds | Mounts):
             extra["multiple"] = True
         if setting.kind.choices:
             extra["shell_complete"] = _complete

@@ -4,16 +4,18 @@ Each function is called on the engine's thread, does a bounded amount of work an
 through the phases of `engine.pxd`; while a worker owns it the engine only notes what happened (OWNER_EVENT) and looks
 at it when it comes back. A function that may free the connection says so, and nothing is touched after it.
 """
-from libc.errno cimport EAGAIN, errno
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
 from posix.uio cimport iovec
+from posix.unistd cimport close
 
 from halfsync.engine.connections cimport connection_free, connection_hang_up
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_look, note_reading
 from halfsync.engine.engine cimport (
-    OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD,
+    COMMAND_SERVE, OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY,
+    PHASE_HEAD,
     PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES,
-    engine_announce, engine_log,
+    engine_announce, engine_log, engine_return,
 )
 from halfsync.engine.lease cimport HOLD_TAKEN, Lease, lease_hold, lease_revoke
 from halfsync.engine.poller cimport (
@@ -26,16 +28,18 @@ from halfsync.exchange cimport (
 )
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.native.checks cimport check
-from halfsync.native.sync cimport cas_uint, load_uint, sem_post, store_uint, swap_uint
+from halfsync.native.sync cimport cas_uint, load_uint, monotonic_ns, sem_post, store_uint, swap_uint
 from halfsync.pace cimport pace_begin
+from halfsync.static.answering cimport Answer
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
-    outbox_abandon, outbox_append, outbox_finish, outbox_next, outbox_open, outbox_release, outbox_sent,
+    outbox_abandon, outbox_append, outbox_append_file,
+    outbox_finish, outbox_next, outbox_open, outbox_release, outbox_sent,
 )
 from halfsync.request_queue cimport queue_hold, queue_put, queue_unhold, queue_withdraw
 
 cdef extern from "<sys/socket.h>" nogil:
-    const int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR
+    const int MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR
     ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
     ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
     int shutdown(int fd, int how)
@@ -169,10 +173,10 @@ cdef void refuse(Engine *engine, Connection *connection, int status) noexcept no
     """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request."""
     if connection.exchange != NULL:
         connection.exchange.status = status
-    answer(engine, connection, connection.exchange, status)
+    send_refusal(engine, connection, connection.exchange, status)
 
 
-cdef void answer(Engine *engine, Connection *connection, const Exchange *exchange, int status) noexcept nogil:
+cdef void send_refusal(Engine *engine, Connection *connection, const Exchange *exchange, int status) noexcept nogil:
     """Send the response of a refusal to the request of an exchange, which may be NULL, and end the connection."""
     cdef char response[REFUSAL_BYTES]
     cdef bint is_head = (
@@ -232,10 +236,88 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     return RECEIVE_HOLD
 
 
+cdef int send_answer(Engine *engine, Connection *connection, const Answer *answer, bint stays) noexcept nogil:
+    """Send an answer that lies in the scratch, and log it; what the socket does not take is left to an outbox.
+
+    Returns RECEIVE_*; may free the connection.
+    """
+    cdef Exchange *exchange = connection.exchange
+    cdef ssize_t sent = c_send(
+        connection.handle.fd, engine.scratch, answer.ready,
+        MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if answer.length > 0 else 0))
+    cdef bint gone = sent < 0 and errno != EAGAIN and errno != EINTR
+    engine.counters.requests += 1
+    connection.requests += 1
+    if not gone and (sent < answer.ready or answer.length > 0):
+        return send_rest(engine, connection, answer, max(sent, <ssize_t> 0), stays)
+    if engine.access != NULL:
+        engine_log(engine, exchange, connection.address, connection.address_length, monotonic_ns())
+    if gone:
+        if answer.fd >= 0:
+            close(answer.fd)
+        client_left(engine, connection)
+        return RECEIVE_GONE
+    if not stays:
+        linger(engine, connection)
+        return RECEIVE_MORE
+    if exchange_has_more(exchange):
+        # The next request has its turn with the others': the engine gives the connection back to itself.
+        connection.phase = PHASE_IDLE
+        store_uint(&connection.owner, OWNER_WORKER)
+        engine_return(engine, connection)
+        return RECEIVE_HOLD
+    enter(engine, connection, PHASE_IDLE, engine.timeouts.keep_alive)
+    pool_put(&engine.pool, exchange)
+    connection.exchange = NULL
+    return RECEIVE_MORE
+
+
+cdef int send_rest(
+    Engine *engine, Connection *connection, const Answer *answer, int64_t sent, bint stays
+) noexcept nogil:
+    """Leave an answer, of which `sent` bytes are sent, to an outbox. Returns RECEIVE_*; may free the connection."""
+    cdef Exchange *exchange = connection.exchange
+    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
+    cdef bint failed = outbox == NULL
+    if not failed and sent < answer.ready:
+        failed = outbox_append(outbox, engine.scratch + sent, answer.ready - sent, False) < 0
+    if answer.fd >= 0:
+        if failed:
+            close(answer.fd)
+        else:
+            failed = outbox_append_file(outbox, answer.fd, answer.offset, answer.length) < 0
+    if failed:  # memory is short
+        if outbox != NULL:
+            outbox_abandon(outbox)
+            outbox_release(outbox)
+            outbox_release(outbox)
+        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+        reset_on_close(connection.handle.fd)
+        end_now(engine, connection)
+        return RECEIVE_GONE
+    outbox_finish(outbox, OUTBOX_COMPLETE, stays, exchange)
+    outbox_release(outbox)  # no worker adds to it
+    connection.exchange = NULL
+    outbox.connection = connection
+    connection.outbox = outbox
+    start_sending(engine, connection)
+    engine_announce(engine, outbox)  # sending may free the connection, and its end begins with the next request
+    return RECEIVE_HOLD
+
+
 cdef int advance(Engine *engine, Connection *connection, int framed) noexcept nogil:
     """Go on as the framing says: submit, wait for more, or refuse. Returns RECEIVE_*."""
     cdef Exchange *exchange = connection.exchange
+    cdef Answer answer
+    cdef bint stays
     if framed == 1:
+        if engine.files != NULL:
+            stays = (
+                exchange.head.keep_alive and engine.timeouts.keep_alive > 0
+                and load_uint(&engine.command) == COMMAND_SERVE
+            )
+            if engine.files.answer(engine.files, exchange, stays, engine.scratch, &answer):
+                return send_answer(engine, connection, &answer, stays)
         return submit(engine, connection)
     if framed < 0:
         refuse(engine, connection, -framed)
@@ -479,7 +561,7 @@ cdef int64_t look_at_turn(Engine *engine, Connection *connection) noexcept nogil
     Then the client has been answered, and the connection may be freed.
     """
     cdef int64_t deadline
-    if engine.timeouts.turn == 0:
+    if engine.timeouts.turn == 0 or connection.lease == NULL:
         return engine.now + SECOND
     deadline = connection.lease.taken_ns + engine.timeouts.turn
     if deadline > engine.now:
@@ -510,7 +592,7 @@ cdef void end_overdue(Engine *engine, Connection *connection) noexcept nogil:
         told = exchange[0]  # a copy, since the worker may be writing to it
         told.status = 504
         told.sent = 0
-        answer(engine, connection, &told, 504)
+        send_refusal(engine, connection, &told, 504)
         engine.poller.resume(&engine.poller, &connection.handle)
     lease_revoke(lease)
     sem_post(&engine.overdue)

@@ -11,6 +11,7 @@ from halfsync.outbox cimport Outbox
 from halfsync.pace cimport Pace
 from halfsync.request_queue cimport Queue, Watch
 from halfsync.spool cimport Store
+from halfsync.static.answering cimport Answerer
 
 cdef enum:
     LISTENERS_MAX = 64
@@ -107,6 +108,7 @@ ctypedef struct Engine:
     Store *store
     Log *access               # NULL: nothing is logged
     Queue *queue
+    const Answerer *files     # NULL: every request is the application's
     ExchangePool pool
     int64_t spool_memory
     # Slabs of connections, never freed while the engine lives: a stale event finds a generation to fail on.

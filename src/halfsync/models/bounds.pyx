@@ -1,6 +1,8 @@
 """The settings that bound what a client may do, as every model's native half wants them: bytes and nanoseconds."""
 import os
 
+from cpython.pycapsule cimport PyCapsule_GetPointer
+
 from halfsync.spool cimport store_init
 
 cdef double LINGER_S = 2  # what is left for a client to take the last response and close; RFC 9112 9.6
@@ -24,6 +26,13 @@ cdef int bounds_limits(Limits *limits, object settings, Store *store, bint raw) 
     limits.head.fields = settings.max_fields
     limits.head.head = settings.max_head
     return 0
+
+
+cdef const Answerer *bounds_files(object files) except? NULL:
+    """Return who answers for a server's static files, NULL for None. The object must live for as long as it is used."""
+    if files is None:
+        return NULL
+    return <const Answerer *> PyCapsule_GetPointer(files.capsule, b"halfsync.static")
 
 
 cdef int bounds_timeouts(Timeouts *timeouts, object settings) except -1:

@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from halfsync.bridging cimport Bridge
+from halfsync.bridging cimport Bridge, Sink
 from halfsync.engine.engine cimport ADDRESS_BYTES, Timeouts
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.native.sync cimport atomic_llong, atomic_uint
@@ -8,6 +8,7 @@ from halfsync.observe.access cimport Log
 from halfsync.pace cimport Pace
 from halfsync.request_queue cimport Queue
 from halfsync.spool cimport Store
+from halfsync.static.answering cimport Answerer
 from halfsync.threadpool cimport JobThreads
 
 cdef enum Command:
@@ -48,6 +49,7 @@ cdef class Carrier:
     cdef ExchangePool pool
     cdef Store *store
     cdef Log *access          # NULL: nothing is logged
+    cdef const Answerer *files  # NULL: every request is the application's
     cdef Tally *tally
     cdef JobThreads pool_threads  # that it is the queue of
     cdef Queue *waiting       # of connections that wait for a thread; NULL: none ever does
@@ -71,6 +73,7 @@ cdef class Carrier:
     cdef bint is_late(self, const Exchange *exchange, Pace *pace, int64_t since) noexcept nogil
     cdef int receive(self, Client client) noexcept nogil
     cdef int advance(self, Client client) noexcept nogil
+    cdef int answer_file(self, Exchange *exchange, Sink *sink) noexcept nogil
     cdef bint turn(self, Client client) except -1
     cdef void refuse(self, Client client, int status) noexcept nogil
     cdef void linger(self, Client client) noexcept nogil

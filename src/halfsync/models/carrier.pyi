@@ -1,6 +1,7 @@
 from halfsync.bridging import Bridge
 from halfsync.observe.access import AccessLog
 from halfsync.settings import Settings
+from halfsync.static.answer import StaticFiles
 from halfsync.threadpool import ThreadPool
 
 class Client:
@@ -10,7 +11,13 @@ class Client:
 def accept(listener: int, index: int) -> Client | None: ...
 
 class Carrier:
-    def __init__(self, bridge: Bridge, settings: Settings, access_log: AccessLog | None = None) -> None: ...
+    def __init__(
+        self,
+        bridge: Bridge,
+        settings: Settings,
+        access_log: AccessLog | None = None,
+        files: StaticFiles | None = None,
+    ) -> None: ...
     def give_up_for(self, threads: ThreadPool) -> None: ...
     def close_bells(self) -> None: ...
     def be_child(self, told_fd: int) -> None: ...

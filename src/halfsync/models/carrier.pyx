@@ -12,6 +12,7 @@ from libc.errno cimport (
     EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO, errno,
 )
 from libc.string cimport memcpy, memset
+from posix.uio cimport iovec
 from posix.unistd cimport close, read, write
 
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
@@ -21,7 +22,7 @@ from halfsync.exchange cimport (
 )
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.models.blocking_sink cimport BlockingSink, blocking_sink, sink_bytes
-from halfsync.models.bounds cimport bounds_limits, bounds_store, bounds_timeouts
+from halfsync.models.bounds cimport bounds_files, bounds_limits, bounds_store, bounds_timeouts
 from halfsync.engine.poller cimport reset_on_close, send_continue
 from halfsync.native.sync cimport (
     add_llong, add_uint, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_uint, sub_uint,
@@ -29,6 +30,7 @@ from halfsync.native.sync cimport (
 from halfsync.observe.access cimport AccessLog, Entry, log_exchange, log_request
 from halfsync.pace cimport Pace, pace_begin, pace_fails
 from halfsync.request_queue cimport queue_length
+from halfsync.static.answering cimport ANSWER_BYTES, Answer
 from halfsync.threadpool cimport ThreadPool
 from halfsync.wsgi.body cimport BodyBlocks
 
@@ -78,6 +80,9 @@ cdef enum Waited:
 cdef enum:
     ENDED = -1
     PARKED = 0                # it has nothing to say, and others wait
+
+cdef enum:
+    NOT_A_FILE = -1           # beside a TurnEnd: the request is the application's
 
 
 cdef class Client:
@@ -131,7 +136,7 @@ cdef class Carrier:
         pool_init(&self.pool)
         init_uint(&self.idlers, 0)
 
-    def __init__(self, Bridge bridge, settings, AccessLog access_log=None):
+    def __init__(self, Bridge bridge, settings, AccessLog access_log=None, files=None):
         cdef unsigned char[:] shared
         cdef bytearray store
         cdef BodyBlocks blocks = BodyBlocks()
@@ -141,7 +146,8 @@ cdef class Carrier:
         store = bytearray(sizeof(Store))
         self.store = <Store *> <char *> store
         self.bells = [-1, -1]
-        self.kept = (page, shared, store, blocks, access_log)
+        self.kept = (page, shared, store, blocks, access_log, files)
+        self.files = bounds_files(files)
         self.bridge = bridge
         if access_log is not None:
             self.access = &access_log.log
@@ -523,8 +529,24 @@ cdef class Carrier:
             if self.is_late(exchange, &pace, since):
                 return -408
 
+    cdef int answer_file(self, Exchange *exchange, Sink *sink) noexcept nogil:
+        """Answer a request with a static file, if it is for one. Returns a TurnEnd, or NOT_A_FILE."""
+        cdef char buffer[ANSWER_BYTES]
+        cdef Answer answer
+        cdef iovec vector
+        cdef int result
+        if not self.files.answer(self.files, exchange, sink.stays, buffer, &answer):
+            return NOT_A_FILE
+        if answer.length > 0:
+            result = sink.send_file(sink, buffer, answer.ready, answer.fd, answer.offset, answer.length)
+        else:
+            vector.iov_base = buffer
+            vector.iov_len = answer.ready
+            result = sink.send(sink, &vector, 1)
+        return TURN_COMPLETE if result == 0 else TURN_CUT
+
     cdef bint turn(self, Client client) except -1:
-        """Run the application for a complete request. Returns False when the connection shall not go on."""
+        """Answer a complete request: a file, or the application. Returns False when the connection shall not go on."""
         cdef Exchange *exchange = client.exchange
         cdef BlockingSink sink
         cdef Origin origin
@@ -546,7 +568,12 @@ cdef class Carrier:
         add_llong(&self.tally.requests, 1)
         add_llong(&self.tally.running, 1)
         try:
-            end = self.bridge.run(exchange, &origin, &sink.sink, client.waited_ns * 1e-9)
+            end = NOT_A_FILE
+            if self.files != NULL:
+                with nogil:
+                    end = self.answer_file(exchange, &sink.sink)
+            if end == NOT_A_FILE:
+                end = self.bridge.run(exchange, &origin, &sink.sink, client.waited_ns * 1e-9)
         finally:
             client.waited_ns = 0
             add_llong(&self.tally.running, -1)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from halfsync.bridging import Bridge
     from halfsync.observe.access import AccessLog
     from halfsync.settings import Settings
+    from halfsync.static.answer import StaticFiles
 
 
 class Model(Protocol):
@@ -64,12 +65,21 @@ HOMES = {
 
 
 def make_model(
-    settings: Settings, bridge: Bridge, listeners: Sequence[int], room: int, access_log: AccessLog | None
+    settings: Settings,
+    bridge: Bridge,
+    listeners: Sequence[int],
+    room: int,
+    access_log: AccessLog | None,
+    *,
+    files: StaticFiles | None,
 ) -> Model:
     """Make the model that the settings name. Only that one is loaded.
 
     listeners: descriptors of listening, non-blocking sockets. room: connections that fit into this process.
+    files: what is answered without the bridge.
     """
     module, name = HOMES[settings.model]
-    made: Model = getattr(import_module(module), name)(bridge, listeners, settings, room, access_log)
+    made: Model = getattr(import_module(module), name)(
+        bridge, listeners, settings, room, access_log, files=files
+    )
     return made

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from halfsync.models.carrier import Client
     from halfsync.observe.access import AccessLog
     from halfsync.settings import Settings
+    from halfsync.static.answer import StaticFiles
 
 
 class Pool(AcceptingThread):
@@ -35,8 +36,10 @@ class Pool(AcceptingThread):
         settings: Settings,
         room: int,
         access_log: AccessLog | None = None,
+        *,
+        files: StaticFiles | None = None,
     ) -> None:
-        super().__init__(bridge, listeners, settings, room, access_log)
+        super().__init__(bridge, listeners, settings, room, access_log, files=files)
         self._size, self._queue_size = settings.threads, settings.queue_size
 
     def prepare(self) -> None:

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from halfsync.bridging import Bridge
 from halfsync.observe.access import AccessLog
 from halfsync.settings import Settings
+from halfsync.static.answer import StaticFiles
 
 class Proactor:
     def __init__(
@@ -12,6 +13,8 @@ class Proactor:
         settings: Settings,
         open_max: int,
         access_log: AccessLog | None = None,
+        *,
+        files: StaticFiles | None = None,
     ) -> None: ...
     @property
     def done_fd(self) -> int: ...

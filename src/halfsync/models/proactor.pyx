@@ -11,7 +11,7 @@ from halfsync.engine.loop cimport (
     engine_close, engine_command, engine_join, engine_listen, engine_open, engine_parted, engine_start, engine_sweep,
     engine_unlisten,
 )
-from halfsync.models.bounds cimport bounds_limits, bounds_store, bounds_timeouts
+from halfsync.models.bounds cimport bounds_files, bounds_limits, bounds_store, bounds_timeouts
 from halfsync.native.sync cimport load_llong, load_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport queue_length
@@ -30,12 +30,14 @@ cdef class Proactor:
         if self.engine == NULL or self.store == NULL:
             raise MemoryError
 
-    def __init__(self, Bridge bridge, listeners, settings, unsigned int open_max, AccessLog access_log=None):
+    def __init__(
+        self, Bridge bridge, listeners, settings, unsigned int open_max, AccessLog access_log=None, *, files=None
+    ):
         """Prepare. listeners: descriptors of listening, non-blocking sockets. open_max: connections at one time."""
         cdef Engine *engine = self.engine
         cdef BodyBlocks blocks = BodyBlocks()
         cdef int result
-        self.kept = (access_log, blocks)
+        self.kept = (access_log, blocks, files)
         self.workers = RequestWorkers(
             settings.threads, queue_size=settings.queue_size, name="halfsync-worker", attended=True)
         self.workers.engine = engine
@@ -51,6 +53,7 @@ cdef class Proactor:
         engine.store = self.store
         bounds_limits(&engine.limits, settings, self.store, bridge.raw)
         bounds_timeouts(&engine.timeouts, settings)
+        engine.files = bounds_files(files)
         engine.limits.blocks = &blocks.pool
         engine.spool_memory = settings.spool_memory
         engine.open_max = open_max

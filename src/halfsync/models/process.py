@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from halfsync.models.carrier import Client
     from halfsync.observe.access import AccessLog
     from halfsync.settings import Settings
+    from halfsync.static.answer import StaticFiles
 
 FORKS_PER_TURN = 64
 LOOK_S = 0.02  # between two looks at children that are told to end
@@ -196,9 +197,11 @@ class Process:
         settings: Settings,
         room: int,
         access_log: AccessLog | None = None,
+        *,
+        files: StaticFiles | None = None,
     ) -> None:
         del room  # the connections' descriptors are the children's
-        self.carrier = Carrier(bridge, settings, access_log)
+        self.carrier = Carrier(bridge, settings, access_log, files)
         self.acceptor = Acceptor(listeners, self.carrier)
         self.parent = Parent(self.carrier, self.acceptor, settings.max_children)
         self._originals = list(listeners)

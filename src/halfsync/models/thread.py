@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from halfsync.models.carrier import Client
     from halfsync.observe.access import AccessLog
     from halfsync.settings import Settings
+    from halfsync.static.answer import StaticFiles
 
 
 class AcceptingThread:
@@ -38,8 +39,10 @@ class AcceptingThread:
         settings: Settings,
         room: int,
         access_log: AccessLog | None = None,
+        *,
+        files: StaticFiles | None = None,
     ) -> None:
-        self.carrier = Carrier(bridge, settings, access_log)
+        self.carrier = Carrier(bridge, settings, access_log, files)
         self.acceptor = Acceptor(listeners, self.carrier)
         self._room = threading.BoundedSemaphore(room)
         self._thread = threading.Thread(target=self._accept, name="halfsync-accept", daemon=True)

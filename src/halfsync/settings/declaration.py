@@ -14,12 +14,14 @@ from halfsync.settings.kinds import (
     GIB,
     KIB,
     MIB,
+    YEAR_S,
     Binds,
     Choice,
     Count,
     Duration,
     Flag,
     Kind,
+    Mounts,
     Path,
     Size,
     Text,
@@ -34,7 +36,8 @@ REQUESTS = "What a client may send"
 MEMORY = "Memory and disk"
 DEADLINES = "Deadlines"
 LOGGING = "Logging"
-GROUPS = (SOCKETS, CONCURRENCY, APPLICATION, LOGGING, DEADLINES, REQUESTS, MEMORY)
+FILES = "Static files"
+GROUPS = (SOCKETS, CONCURRENCY, APPLICATION, FILES, LOGGING, DEADLINES, REQUESTS, MEMORY)
 
 DEFAULT_ORIGIN = "default"
 ARGUMENT_ORIGIN = "argument"
@@ -190,6 +193,19 @@ class Settings:
         True, Flag(), APPLICATION,
         doc='Send "Server: halfsync" with each response that has no Server field of its own.',
         reason="Tells which server answered; it gives no version away.")
+
+    static: tuple[tuple[str, str], ...] = setting(
+        (), Mounts(), FILES,
+        doc="Serve the files of DIR under PREFIX, without the application; repeatable. The longest prefix counts.",
+        reason="Which files are public is for somebody to say.")
+    static_symlinks: bool = setting(
+        False, Flag(), FILES,
+        doc="Follow symbolic links in those directories, wherever they lead.",
+        reason="So nothing outside of them can be read by way of them.")
+    static_max_age: float = setting(
+        0.0, Duration(zero=True, longest_s=YEAR_S), FILES,
+        doc="Let caches use those files for so long without asking (Cache-Control: max-age); 0 says nothing to them.",
+        reason="Only files whose names change with their content may be kept unasked.")
 
     access_log: str | None = setting(
         None, Text("-|FILE"), LOGGING,

@@ -6,7 +6,7 @@ right. The caller adds where the value came from.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from halfsync.binds import parse_bind
@@ -15,11 +15,14 @@ from halfsync.errors import UsageError
 T = TypeVar("T")
 
 DAY_S = 86_400.0
+YEAR_S = 365 * DAY_S
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 SIZE_UNITS = {"": 1, "k": KIB, "m": MIB, "g": GIB}
+NOTHING = "none"
+PREFIX_MOST = 1024
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -67,17 +70,17 @@ class Count(Kind[int]):
 class Duration(Kind[float]):
     """A span of time in seconds: ``500ms``, ``30s``, ``2m``, ``1h``, or a plain number of seconds."""
 
-    def __init__(self, *, zero: bool = False) -> None:
-        self.zero = zero
+    def __init__(self, *, zero: bool = False, longest_s: float = DAY_S) -> None:
+        self.zero, self.longest_s = zero, longest_s
         self.metavar = "TIME"
-        self.accepts = f"a duration {'from 0' if zero else 'longer than 0'} to 24h"
+        self.accepts = f"a duration {'from 0' if zero else 'longer than 0'} to {longest_s / 3600:.0f}h"
 
     def remedy(self) -> str:
         return "write it like 500ms, 30s, 2m, 1h, or as a number of seconds"
 
     def convert(self, raw: object) -> float:
         value = _seconds(raw)
-        if value is None or not 0 <= value <= DAY_S or (value == 0 and not self.zero):
+        if value is None or not 0 <= value <= self.longest_s or (value == 0 and not self.zero):
             raise self.refuse(raw)
         return value
 
@@ -215,6 +218,68 @@ class Binds(Kind[tuple[str, ...]]):
         return ",".join(value)
 
 
+class Mounts(Kind[tuple[tuple[str, str], ...]]):
+    """Directories by the path that they are served under: ``PREFIX=DIR``; as one text separated by commas.
+
+    A prefix begins with a slash; one at its end makes no difference, and "/" alone is kept as "".
+    """
+
+    metavar = "PREFIX=DIR"
+    accepts = "PREFIX=DIR, a list of them, or a table of prefixes and directories"
+
+    def convert(self, raw: object) -> tuple[tuple[str, str], ...]:
+        given = raw.split(",") if isinstance(raw, str) and raw != NOTHING else raw
+        if given in (NOTHING, (NOTHING,), [NOTHING]):
+            return ()
+        pairs = given.items() if isinstance(given, Mapping) else given
+        if not isinstance(pairs, Iterable):
+            raise self.refuse(raw)
+        mounts: dict[str, str] = {}
+        for one in pairs:
+            prefix, directory = self._pair(one)
+            if prefix in mounts:
+                raise UsageError(f"{prefix or '/'} is given twice", remedy="name each prefix once")
+            mounts[prefix] = directory
+        return tuple(mounts.items())
+
+    def _pair(self, one: object) -> tuple[str, str]:
+        if isinstance(one, str):
+            prefix, equals, directory = one.partition("=")
+            if not equals:
+                raise self.refuse(one)
+            prefix = prefix.strip()
+        elif isinstance(one, Sequence) and len(one) == 2:
+            prefix, directory = one[0], os.fspath(one[1]) if isinstance(one[1], os.PathLike) else one[1]
+        else:
+            raise self.refuse(one)
+        if not isinstance(prefix, str) or not isinstance(directory, str):
+            raise self.refuse(one)
+        directory = directory.strip()
+        if not directory or "\0" in directory:
+            raise self.refuse(one)
+        return self._prefix(prefix), directory
+
+    def _prefix(self, prefix: str) -> str:
+        """Return a prefix without its last slash. Raises UsageError where no request's path can begin with it."""
+        bare = prefix.removesuffix("/")
+        segments = bare.split("/")
+        if (
+            not prefix.startswith("/")
+            or len(prefix) > PREFIX_MOST
+            or not prefix.isprintable()
+            or any(character in prefix for character in "%?#\\, ")
+            or (bare and any(segment in ("", ".", "..") for segment in segments[1:]))
+        ):
+            raise UsageError(
+                f"{_quote(prefix)} is not a path that files can be served under",
+                remedy="write it like /static, not encoded",
+            )
+        return bare
+
+    def show(self, value: tuple[tuple[str, str], ...]) -> str:
+        return ",".join(f"{prefix or '/'}={directory}" for prefix, directory in value) or NOTHING
+
+
 def _quote(raw: object) -> str:
     """Write a wrong value for an error: short, on one line."""
     text = repr(raw)
@@ -234,7 +299,7 @@ def _seconds(raw: object) -> float | None:
     if isinstance(raw, bool):
         return None
     if isinstance(raw, int | float):
-        return float(raw) if abs(raw) <= DAY_S else None
+        return float(raw) if abs(raw) <= YEAR_S else None
     if not isinstance(raw, str):
         return None
     text = raw.strip().lower()

@@ -1,0 +1,1 @@
+"""Static files: found, opened and answered by whoever has the connection, without the GIL and without a worker."""

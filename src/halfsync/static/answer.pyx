@@ -1,0 +1,587 @@
+"""The answer to a request for a file: its head, and its content or where that lies (RFC 9110 8, 12.5.3, 13 and 14).
+
+A small content is read into the buffer behind the head, so that both go with one send; a large one is left to sendfile.
+Nothing of the answer is kept, and no file stays open: what is on the disk now is what is served.
+
+A file's entity tag is made of its size and its time of modification to the nanosecond, and of its coding. It is strong:
+only a file that is changed within one tick of the system's clock, and keeps its size, would keep its tag too.
+"""
+from cpython.pycapsule cimport PyCapsule_New
+from libc.errno cimport (
+    EACCES, EAGAIN, EINTR, ELOOP, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, ENXIO, EPERM, EXDEV, errno,
+)
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset, strlen
+from posix.unistd cimport close, pread
+
+from halfsync.http.grammar cimport word_is
+from halfsync.http.parser cimport Field, Head, TARGET_ABSOLUTE, TARGET_ORIGIN
+from halfsync.http.response cimport DATE_BYTES, date_now, reason_phrase
+from halfsync.native.checks cimport COUNT_BUFFER, check, count
+from halfsync.static.answering cimport ANSWER_BYTES
+from halfsync.static.conditions cimport (
+    Codings, RANGE_BEYOND, RANGE_PART, RANGE_WHOLE, coding_weight, codings_read, codings_reset, date_read, date_text,
+    range_read, tags_match,
+)
+from halfsync.static.files cimport (
+    EXTENSION_BYTES, FILE_DIRECTORY, FILE_REGULAR, FileLook, Mount, Place, TypeSlot, files_find, files_look, files_open,
+    files_type, type_hash,
+)
+
+cdef extern from "<time.h>" nogil:
+    long time(long *out)
+
+cdef enum:
+    SMALL_BYTES = 32 * 1024  # of a content that is read and sent with its head; above, sendfile costs less
+    HEAD_BYTES = ANSWER_BYTES - SMALL_BYTES
+    FIXED_BYTES = 2048  # enough for all of a head but a Location
+    TYPE_LINE_BYTES = 256
+    LOOKS = 3  # at a small file that becomes shorter between the look and the reading
+    RETRY_AFTER_S = 1  # told where descriptors or memory are short
+    TAG_BYTES = 64
+
+cdef int64_t LATEST_S = 253402300799  # the last second of the year 9999, which a date can still say
+
+# The fields that matter, and the bit of each in what was seen of a request.
+cdef enum Asked:
+    ASKED_RANGE = 1
+    ASKED_IF_MATCH = 2
+    ASKED_IF_RANGE = 4
+    ASKED_IF_NONE_MATCH = 8
+    ASKED_ACCEPT_ENCODING = 16
+    ASKED_IF_MODIFIED_SINCE = 32
+    ASKED_IF_UNMODIFIED_SINCE = 64
+
+cdef enum Coding:
+    CODING_NONE
+    CODING_BROTLI
+    CODING_GZIP
+
+# A head under construction. Every part but a Location is bounded, and there is room for all of them.
+ctypedef struct Writer:
+    char *begin
+    char *at
+
+# A request for a file, and what was found.
+ctypedef struct Task:
+    const Files *files
+    Exchange *exchange
+    Answer *answer
+    Writer out
+    bint stays
+    bint is_head              # the method is HEAD
+    int seen                  # ASKED_ bits
+    int fd
+    int coding                # Coding
+    const TypeSlot *type
+    FileLook look
+    char tag[TAG_BYTES]
+    size_t tag_length
+
+
+cdef inline void put(Writer *out, const char *text, size_t length) noexcept nogil:
+    memcpy(out.at, text, length)
+    out.at += length
+
+
+cdef void put_text(Writer *out, const char *text) noexcept nogil:
+    put(out, text, strlen(text))
+
+
+cdef void put_number(Writer *out, uint64_t value, unsigned int base) noexcept nogil:
+    """Append a number in decimal or hexadecimal digits."""
+    cdef char digits[24]
+    cdef int at = sizeof(digits)
+    cdef unsigned int digit
+    while True:
+        digit = <unsigned int> (value % base)
+        at -= 1
+        digits[at] = <char> (digit + 48 if digit < 10 else digit + 87)
+        value = value // base
+        if value == 0:
+            break
+    put(out, digits + at, sizeof(digits) - at)
+
+
+cdef int asked_by(const char *data, const Field *field) noexcept nogil:
+    """Return the bit of a field, 0 for most."""
+    cdef const char *name = data + field.name
+    cdef uint16_t length = field.name_length
+    if length == 5 and word_is(name, b"range", 5):
+        return ASKED_RANGE
+    if length == 8 and word_is(name, b"if-match", 8):
+        return ASKED_IF_MATCH
+    if length == 8 and word_is(name, b"if-range", 8):
+        return ASKED_IF_RANGE
+    if length == 13 and word_is(name, b"if-none-match", 13):
+        return ASKED_IF_NONE_MATCH
+    if length == 15 and word_is(name, b"accept-encoding", 15):
+        return ASKED_ACCEPT_ENCODING
+    if length == 17 and word_is(name, b"if-modified-since", 17):
+        return ASKED_IF_MODIFIED_SINCE
+    if length == 19 and word_is(name, b"if-unmodified-since", 19):
+        return ASKED_IF_UNMODIFIED_SINCE
+    return 0
+
+
+cdef void read_asked(Task *task) noexcept nogil:
+    """Note which of the fields that matter were sent."""
+    cdef const Head *head = &task.exchange.head
+    cdef uint32_t position
+    task.seen = 0
+    for position in range(head.fields_count):
+        task.seen |= asked_by(task.exchange.data, &head.fields[position])
+
+
+cdef const Field *next_field(const Task *task, int asked, uint32_t *position) noexcept nogil:
+    """Return the next field of a kind from a position on, which is moved behind it; NULL: there is none."""
+    cdef const Head *head = &task.exchange.head
+    cdef const Field *field
+    while position[0] < head.fields_count:
+        field = &head.fields[position[0]]
+        position[0] += 1
+        if asked_by(task.exchange.data, field) == asked:
+            return field
+    return NULL
+
+
+cdef const Field *only_field(const Task *task, int asked) noexcept nogil:
+    """Return the field of a kind that may be sent once. NULL: it was not sent, or twice, and means nothing."""
+    cdef uint32_t position = 0
+    cdef const Field *field
+    if not task.seen & asked:
+        return NULL
+    field = next_field(task, asked, &position)
+    return field if next_field(task, asked, &position) == NULL else NULL
+
+
+cdef bint any_tag_matches(const Task *task, int asked, bint weak) noexcept nogil:
+    """Tell whether the file's entity tag is in any list of a kind."""
+    cdef uint32_t position = 0
+    cdef const Field *field
+    while True:
+        field = next_field(task, asked, &position)
+        if field == NULL:
+            return False
+        if tags_match(task.exchange.data + field.value, field.value_length, task.tag, task.tag_length, weak):
+            return True
+
+
+cdef bint date_of(const Task *task, int asked, int64_t *second) noexcept nogil:
+    """Read the date of a field. Returns False where none was sent, or something else."""
+    cdef const Field *field = only_field(task, asked)
+    return field != NULL and date_read(task.exchange.data + field.value, field.value_length, second)
+
+
+cdef int precondition(const Task *task) noexcept nogil:
+    """Return 0 to go on, 304, or 412: the order of RFC 9110 13.2.2."""
+    cdef int64_t second = 0
+    if task.seen & ASKED_IF_MATCH:
+        if not any_tag_matches(task, ASKED_IF_MATCH, False):
+            return 412
+    elif date_of(task, ASKED_IF_UNMODIFIED_SINCE, &second) and task.look.modified_s > second:
+        return 412
+    if task.seen & ASKED_IF_NONE_MATCH:
+        if any_tag_matches(task, ASKED_IF_NONE_MATCH, True):
+            return 304
+    elif date_of(task, ASKED_IF_MODIFIED_SINCE, &second) and task.look.modified_s <= second:
+        return 304
+    return 0
+
+
+cdef int wanted_range(const Task *task, int64_t *first, int64_t *length) noexcept nogil:
+    """Return which part of the file is wanted: a RangeKind. Only GET has ranges (RFC 9110 14.2)."""
+    cdef const Field *field
+    cdef const char *condition
+    cdef int64_t second = 0
+    if task.is_head:
+        return RANGE_WHOLE
+    field = only_field(task, ASKED_RANGE)
+    if field == NULL:
+        return RANGE_WHOLE
+    if task.seen & ASKED_IF_RANGE:
+        if date_of(task, ASKED_IF_RANGE, &second):
+            if second != task.look.modified_s:
+                return RANGE_WHOLE
+        else:
+            # An entity tag is compared strongly, and stands alone (RFC 9110 13.1.5).
+            condition = NULL
+            if only_field(task, ASKED_IF_RANGE) != NULL:
+                condition = task.exchange.data + only_field(task, ASKED_IF_RANGE).value
+            if (
+                condition == NULL or only_field(task, ASKED_IF_RANGE).value_length != task.tag_length
+                or memcmp(condition, task.tag, task.tag_length) != 0
+            ):
+                return RANGE_WHOLE
+    return range_read(task.exchange.data + field.value, field.value_length, task.look.size, first, length)
+
+
+cdef int status_of(int error) noexcept nogil:
+    """Return what an error of opening is answered with: what must not be read is not there."""
+    if error in (ENOENT, ENOTDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG, EXDEV, ENXIO, ENODEV):
+        return 404
+    return 503  # descriptors or memory are short, or the disk fails
+
+
+cdef void begin_head(Task *task, int status) noexcept nogil:
+    """Write the status line, Server and Date."""
+    cdef Writer *out = &task.out
+    task.exchange.status = status
+    put(out, b"HTTP/1.1 ", 9)
+    put_number(out, status, 10)
+    put(out, b" ", 1)
+    put_text(out, reason_phrase(status))
+    if task.files.server_header:
+        put(out, b"\r\nServer: halfsync", 18)
+    put(out, b"\r\nDate: ", 8)
+    put(out, date_now(), DATE_BYTES)
+    put(out, b"\r\n", 2)
+
+
+cdef void end_head(Task *task) noexcept nogil:
+    """Write Connection, where it says something, and the empty line."""
+    if not task.stays:
+        put(&task.out, b"Connection: close\r\n", 19)
+    elif task.exchange.head.minor == 0:
+        put(&task.out, b"Connection: keep-alive\r\n", 24)
+    put(&task.out, b"\r\n", 2)
+    task.answer.ready = task.out.at - task.out.begin
+
+
+cdef void answer_text(Task *task, int status) noexcept nogil:
+    """Answer with a status and a line of text. With 301 the path is sent back with a slash at its end."""
+    cdef const char *data = task.exchange.data
+    cdef const Head *head = &task.exchange.head
+    cdef const char *reason = reason_phrase(status)
+    cdef size_t length = strlen(reason) + 5
+    if status == 301 and <int64_t> head.path_length + head.query_length > HEAD_BYTES - FIXED_BYTES:
+        status = 414
+        reason = reason_phrase(status)
+        length = strlen(reason) + 5
+    begin_head(task, status)
+    if status == 301:
+        # Below a prefix no path begins with two slashes or has a backslash, so this leads to no other host.
+        put(&task.out, b"Location: ", 10)
+        put(&task.out, data + head.path, head.path_length)
+        put(&task.out, b"/", 1)
+        if head.query_length > 0:
+            put(&task.out, b"?", 1)
+            put(&task.out, data + head.query, head.query_length)
+        put(&task.out, b"\r\n", 2)
+    elif status == 405:
+        put(&task.out, b"Allow: GET, HEAD\r\n", 18)
+    elif status == 416:
+        put(&task.out, b"Content-Range: bytes */", 23)
+        put_number(&task.out, task.look.size, 10)
+        put(&task.out, b"\r\n", 2)
+    elif status == 503:
+        put(&task.out, b"Retry-After: ", 13)
+        put_number(&task.out, RETRY_AFTER_S, 10)
+        put(&task.out, b"\r\n", 2)
+    put_text(
+        &task.out, b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: ")
+    put_number(&task.out, length, 10)
+    put(&task.out, b"\r\n", 2)
+    end_head(task)
+    if task.is_head:
+        return
+    put_number(&task.out, status, 10)
+    put(&task.out, b" ", 1)
+    put_text(&task.out, reason)
+    put(&task.out, b"\n", 1)
+    task.answer.ready += length
+    task.exchange.sent = length
+
+
+cdef void make_tag(Task *task) noexcept nogil:
+    """Make the entity tag of what was opened."""
+    cdef Writer out
+    out.begin = out.at = task.tag
+    put(&out, b"\"", 1)
+    put_number(&out, <uint64_t> task.look.size, 16)
+    put(&out, b"-", 1)
+    put_number(&out, <uint64_t> task.look.modified_s * 1000000000 + <uint64_t> task.look.modified_ns, 16)
+    if task.coding != CODING_NONE:
+        put_text(&out, <const char *> b"-br" if task.coding == CODING_BROTLI else <const char *> b"-gzip")
+    put(&out, b"\"", 1)
+    task.tag_length = out.at - out.begin
+
+
+cdef void put_selection(Task *task) noexcept nogil:
+    """Write the fields that a 304 has as well as a 200 (RFC 9110 15.4.5)."""
+    put(&task.out, b"ETag: ", 6)
+    put(&task.out, task.tag, task.tag_length)
+    put(&task.out, b"\r\n", 2)
+    if task.files.max_age_s > 0:
+        put(&task.out, b"Cache-Control: max-age=", 23)
+        put_number(&task.out, task.files.max_age_s, 10)
+        put(&task.out, b"\r\n", 2)
+    if task.type.compresses:
+        put(&task.out, b"Vary: Accept-Encoding\r\n", 23)
+
+
+cdef void put_content_fields(Task *task, int kind, int64_t first, int64_t length) noexcept nogil:
+    """Write the fields of a 200 or a 206."""
+    cdef Writer *out = &task.out
+    cdef int64_t modified = max(<int64_t> 0, min(task.look.modified_s, <int64_t> time(NULL), LATEST_S))
+    put(out, task.type.line, task.type.line_length)
+    put_text(out, b"X-Content-Type-Options: nosniff\r\nContent-Length: ")
+    put_number(out, length, 10)
+    put(out, b"\r\nLast-Modified: ", 17)
+    put(out, date_text(modified), DATE_BYTES)
+    put(out, b"\r\nAccept-Ranges: bytes\r\n", 24)
+    if task.coding != CODING_NONE:
+        put(out, b"Content-Encoding: ", 18)
+        put_text(out, <const char *> b"br\r\n" if task.coding == CODING_BROTLI else <const char *> b"gzip\r\n")
+    if kind == RANGE_PART:
+        put(out, b"Content-Range: bytes ", 21)
+        put_number(out, first, 10)
+        put(out, b"-", 1)
+        put_number(out, first + length - 1, 10)
+        put(out, b"/", 1)
+        put_number(out, task.look.size, 10)
+        put(out, b"\r\n", 2)
+    put_selection(task)
+
+
+cdef bint answer_content(Task *task) noexcept nogil:
+    """Answer with what was opened, or what the request's conditions ask for instead.
+
+    Returns False when the file has become shorter since the look at it: nothing is answered then.
+    """
+    cdef int64_t first = 0
+    cdef int64_t length = task.look.size
+    cdef int status, kind
+    cdef ssize_t got
+    make_tag(task)
+    status = precondition(task)
+    if status == 304:
+        begin_head(task, 304)
+        put_selection(task)
+        end_head(task)
+        return True
+    if status != 0:
+        answer_text(task, status)
+        return True
+    kind = wanted_range(task, &first, &length)
+    if kind == RANGE_BEYOND:
+        answer_text(task, 416)
+        return True
+    if kind == RANGE_WHOLE:
+        first = 0
+        length = task.look.size
+    begin_head(task, 206 if kind == RANGE_PART else 200)
+    put_content_fields(task, kind, first, length)
+    end_head(task)
+    if task.is_head or length == 0:
+        return True
+    if length <= SMALL_BYTES:
+        while True:
+            got = pread(task.fd, task.out.at, length, first)
+            if got >= 0 or errno != EINTR:
+                break
+        if got < length:
+            return False
+        task.answer.ready += length
+    else:
+        task.answer.fd = task.fd
+        task.answer.offset = first
+        task.answer.length = length
+    task.exchange.sent = length
+    return True
+
+
+cdef int open_kind(Task *task, const Place *place) noexcept nogil:
+    """Open what a place names, and look at it. Returns a FileKind, with the file open, or -errno."""
+    cdef int result
+    task.fd = files_open(task.files, place)
+    if task.fd < 0:
+        return task.fd
+    result = files_look(task.fd, &task.look)
+    if result < 0:
+        close(task.fd)
+        task.fd = -1
+    return result
+
+
+cdef bint open_variant(Task *task, Place *place, int coding) noexcept nogil:
+    """Open the file that lies beside another in compressed form. Returns False where none does."""
+    cdef int kind
+    if coding == CODING_BROTLI:
+        memcpy(place.path + place.length, <const char *> b".br", 4)
+    else:
+        memcpy(place.path + place.length, <const char *> b".gz", 4)
+    kind = open_kind(task, place)
+    place.path[place.length] = 0
+    if kind == FILE_REGULAR:
+        task.coding = coding
+        return True
+    if kind >= 0:
+        close(task.fd)
+    return False
+
+
+cdef bint open_best_variant(Task *task, Place *place) noexcept nogil:
+    """Open the compressed variant that the client likes best. Returns False where there is none that it takes."""
+    cdef Codings codings
+    cdef uint32_t position = 0
+    cdef const Field *field
+    cdef int brotli, gzip
+    if not task.type.compresses or not task.seen & ASKED_ACCEPT_ENCODING:
+        return False
+    codings_reset(&codings)
+    while True:
+        field = next_field(task, ASKED_ACCEPT_ENCODING, &position)
+        if field == NULL:
+            break
+        codings_read(&codings, task.exchange.data + field.value, field.value_length)
+    brotli = coding_weight(&codings, codings.brotli)
+    gzip = coding_weight(&codings, codings.gzip)
+    if brotli >= gzip:
+        return (brotli > 0 and open_variant(task, place, CODING_BROTLI)) or (
+            gzip > 0 and open_variant(task, place, CODING_GZIP))
+    return open_variant(task, place, CODING_GZIP) or (brotli > 0 and open_variant(task, place, CODING_BROTLI))
+
+
+cdef void answer_file(Task *task, Place *place) noexcept nogil:
+    """Answer with the file that a place names, in the form that the request asks for."""
+    cdef int kind = FILE_REGULAR
+    cdef int _
+    task.type = files_type(task.files, place)
+    if not open_best_variant(task, place):
+        kind = open_kind(task, place)
+    if kind < 0:
+        answer_text(task, status_of(-kind))
+        return
+    if kind == FILE_REGULAR:
+        for _ in range(LOOKS):
+            if answer_content(task):
+                break
+            task.out.at = task.out.begin
+            kind = files_look(task.fd, &task.look)
+            if kind < 0:
+                break
+        else:
+            kind = -EAGAIN
+        if kind < 0:
+            answer_text(task, 503)
+    else:
+        answer_text(task, 301 if kind == FILE_DIRECTORY and not place.index else 404)
+    if task.answer.fd < 0:
+        close(task.fd)
+
+
+cdef bint answer_request(
+    const Answerer *answerer, Exchange *exchange, bint stays, char *buffer, Answer *answer
+) noexcept nogil:
+    """Answer a complete request whose path lies under a prefix. See Answerer.
+
+    A body that came with it was read as it was framed, and means nothing (RFC 9110 9.3.1).
+    """
+    cdef const Head *head = &exchange.head
+    cdef const char *method = exchange.data + head.method
+    cdef Place place
+    cdef Task task
+    if head.target_form == TARGET_ABSOLUTE and head.path_length == 0:
+        if not files_find(<const Files *> answerer, b"/", 1, &place):
+            return False
+    elif head.target_form != TARGET_ORIGIN and head.target_form != TARGET_ABSOLUTE:
+        return False
+    elif not files_find(<const Files *> answerer, exchange.data + head.path, head.path_length, &place):
+        return False
+    task.files = <const Files *> answerer
+    task.exchange = exchange
+    task.answer = answer
+    task.out.begin = task.out.at = buffer
+    task.stays = stays
+    task.is_head = head.method_length == 4 and memcmp(method, <const char *> b"HEAD", 4) == 0
+    task.coding = CODING_NONE
+    task.fd = answer.fd = -1
+    answer.offset = answer.length = answer.ready = exchange.sent = 0
+    if not task.is_head and (head.method_length != 3 or memcmp(method, <const char *> b"GET", 3) != 0):
+        answer_text(&task, 405)
+    elif place.status != 0:
+        answer_text(&task, place.status)
+    else:
+        read_asked(&task)
+        answer_file(&task, &place)
+    check(answer.ready <= ANSWER_BYTES, "an answer is longer than its buffer")
+    return True
+
+
+cdef class StaticFiles:
+    """The directories that a server serves as they are. Read only once made, so any thread may answer from it.
+
+    Owned by its server, which closes it when no thread of a model uses it any more.
+    """
+
+    def __init__(
+        self, mounts, types, *, bint symlinks=False, bint walks=False, bint server_header=True, int64_t max_age_s=0
+    ):
+        """Take over the descriptors. mounts: prefix and directory. types: field line, and whether it compresses.
+
+        types: by extension, in lower case; the one of b"" is for all others.
+        """
+        cdef Files *files = &self.files
+        cdef Mount *mount
+        cdef uint32_t slots = 64
+        memset(files, 0, sizeof(Files))
+        while slots < 2 * len(types):
+            slots *= 2
+        files.answerer.answer = answer_request
+        files.mounts = <Mount *> calloc(len(mounts), sizeof(Mount))
+        files.types = <TypeSlot *> calloc(slots, sizeof(TypeSlot))
+        count(COUNT_BUFFER, 2)
+        files.types_mask = slots - 1
+        if files.mounts == NULL or files.types == NULL:
+            raise MemoryError
+        ordered = sorted(mounts, key=lambda each: -len(each[0]))
+        self.kept = (ordered, dict(types))
+        for prefix, fd in ordered:
+            mount = &files.mounts[files.mounts_count]
+            mount.prefix = prefix
+            mount.prefix_length = len(prefix)
+            mount.fd = fd
+            files.mounts_count += 1
+        for extension, (line, compresses) in self.kept[1].items():
+            self._add_type(extension, line, compresses)
+        files.symlinks = symlinks
+        files.walks = walks
+        files.server_header = server_header
+        files.max_age_s = max_age_s
+        self.capsule = PyCapsule_New(&self.files, b"halfsync.static", NULL)
+
+    def _add_type(self, bytes extension, bytes line, bint compresses):
+        cdef TypeSlot slot
+        cdef uint32_t position
+        if len(extension) > EXTENSION_BYTES or len(line) > TYPE_LINE_BYTES:
+            return  # it stays unknown
+        memset(&slot, 0, sizeof(slot))
+        memcpy(slot.extension, <const char *> extension, len(extension))
+        slot.line = line
+        slot.line_length = len(line)
+        slot.compresses = compresses
+        if not extension:
+            self.files.unknown = slot
+            return
+        position = type_hash(slot.extension) & self.files.types_mask
+        while self.files.types[position].extension[0] != 0:
+            position = (position + 1) & self.files.types_mask
+        self.files.types[position] = slot
+
+    def close(self):
+        """Close the directories. No model may answer from it any more."""
+        cdef int position
+        for position in range(self.files.mounts_count):
+            close(self.files.mounts[position].fd)
+        self.files.mounts_count = 0
+
+    def __dealloc__(self):
+        cdef int position
+        for position in range(self.files.mounts_count):
+            close(self.files.mounts[position].fd)
+        if self.files.mounts != NULL:
+            free(self.files.mounts)
+            free(self.files.types)
+            count(COUNT_BUFFER, -2)

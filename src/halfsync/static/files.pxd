@@ -1,0 +1,62 @@
+# Which file a request's path means, and its opening.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+
+from halfsync.static.answering cimport Answerer
+
+cdef enum:
+    PATH_BYTES = 4096         # of a decoded path: as many as the system takes (PATH_MAX)
+    PATH_SLACK = 32           # behind it, for the name of an index and a suffix
+    EXTENSION_BYTES = 16      # of a file name's extension, its dot left out
+
+# A directory, and the path that it is served under.
+ctypedef struct Mount:
+    const char *prefix        # begins with a slash and ends without one; of the root: empty
+    uint32_t prefix_length
+    int fd                    # of the directory
+
+# A content type, by extension.
+ctypedef struct TypeSlot:
+    char extension[EXTENSION_BYTES]  # in lower case, filled up with zeros; empty: so is the slot
+    const char *line          # the whole field line, with its CRLF
+    uint16_t line_length
+    uint8_t compresses        # compressed variants are looked for
+
+ctypedef struct Files:
+    Answerer answerer         # first: the models see only this
+    Mount *mounts             # the longest prefix first
+    int mounts_count
+    TypeSlot *types           # a hash table
+    uint32_t types_mask       # its slots less one: a power of two less one
+    TypeSlot unknown          # for every extension that it has not
+    bint symlinks             # symbolic links are followed
+    bint walks                # paths are walked segment by segment, since the kernel has no openat2
+    bint server_header
+    int64_t max_age_s         # 0: no Cache-Control is sent
+
+# Where a path leads.
+ctypedef struct Place:
+    const Mount *mount
+    int status                # 0: to a file; 301: a directory without its slash; else what the request is refused with
+    bint index                # the path named a directory: its index was added
+    char *path                # below the directory, terminated, with PATH_SLACK behind
+    uint32_t length
+    char text[PATH_BYTES + PATH_SLACK]
+
+cdef enum FileKind:
+    FILE_REGULAR
+    FILE_DIRECTORY
+    FILE_OTHER
+
+ctypedef struct FileLook:
+    int64_t size
+    int64_t modified_s
+    int64_t modified_ns       # within that second
+
+# False: the path lies under no prefix.
+cdef bint files_find(const Files *files, const char *raw, uint32_t length, Place *place) noexcept nogil
+# Returns a descriptor, which never blocks on a FIFO, or -errno.
+cdef int files_open(const Files *files, const Place *place) noexcept nogil
+# Returns a FileKind, or -errno.
+cdef int files_look(int fd, FileLook *look) noexcept nogil
+cdef const TypeSlot *files_type(const Files *files, const Place *place) noexcept nogil
+cdef uint32_t type_hash(const char *extension) noexcept nogil

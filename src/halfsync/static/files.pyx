@@ -1,0 +1,256 @@
+"""Which file a request's path means, and its opening, so that no path leads out of its directory.
+
+A path is decoded once, and then taken literally: what is not plainly the name of a file below the directory is
+refused, not repaired. 400: a percent sign without two hexadecimal digits, and NUL. 404: a segment that is empty or that
+begins with a dot (so "." and ".." too; `.well-known` of RFC 8615 is the exception), an encoded slash, a backslash.
+Below that the kernel keeps watch (openat2(2), RESOLVE_BENEATH); an older one is asked for one segment after the other,
+none of which may be a symbolic link.
+
+Functions of this module are called by any thread, and wait for nothing but the disk.
+"""
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint64_t
+from libc.string cimport memchr, memcmp, memcpy, memset, strchr
+from posix.unistd cimport close
+
+from halfsync.http.grammar cimport BYTE_DIGIT, BYTE_HEX, byte_is, byte_lower
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <stdint.h>
+    #include <sys/stat.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+
+    #ifndef O_PATH
+    #define O_PATH O_RDONLY
+    #endif
+    #ifndef O_LARGEFILE
+    #define O_LARGEFILE 0
+    #endif
+    #if defined(__linux__) && !defined(SYS_openat2)
+    #define SYS_openat2 437  /* the same on every architecture */
+    #endif
+
+    /* As in <linux/openat2.h>, which older systems have not. */
+    enum { HS_NO_MAGICLINKS = 2, HS_NO_SYMLINKS = 4, HS_BENEATH = 8 };
+
+    static int hs_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve) {
+    #ifdef SYS_openat2
+        struct { uint64_t flags, mode, resolve; } how = {flags, 0, resolve};
+        return (int)syscall(SYS_openat2, directory, path, &how, sizeof(how));
+    #else
+        errno = ENOSYS;
+        return -1;
+    #endif
+    }
+
+    static int hs_look(int fd, int64_t *size, int64_t *modified_s, int64_t *modified_ns) {
+        struct stat status;
+        if (fstat(fd, &status) < 0)
+            return -errno;
+        *size = status.st_size;
+        *modified_s = status.st_mtim.tv_sec;
+        *modified_ns = status.st_mtim.tv_nsec;
+        return S_ISREG(status.st_mode) ? 0 : S_ISDIR(status.st_mode) ? 1 : 2;
+    }
+    """
+    int hs_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve) nogil
+    int hs_look(int fd, int64_t *size, int64_t *modified_s, int64_t *modified_ns) nogil
+    int openat(int directory, const char *path, int flags) nogil
+    const int AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_LARGEFILE, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY
+    const uint64_t HS_NO_MAGICLINKS, HS_NO_SYMLINKS, HS_BENEATH
+
+cdef enum:
+    TRIES = 4  # of an openat2 that a rename elsewhere has disturbed (EAGAIN)
+
+cdef const char *INDEX = b"index.html"
+cdef const char *WELL_KNOWN = b".well-known"
+
+
+def has_openat2():
+    """Tell whether this kernel, and whatever filters its calls, has openat2(2): Linux 5.6 and later."""
+    cdef int fd = hs_openat2(AT_FDCWD, b"/", O_PATH | O_CLOEXEC, HS_NO_MAGICLINKS)
+    if fd < 0:
+        return False
+    close(fd)
+    return True
+
+
+cdef inline int digit_of(char byte) noexcept nogil:
+    """Return the value of a hexadecimal digit."""
+    return byte - c'0' if byte_is(byte, BYTE_DIGIT) else byte_lower(byte) - c'a' + 10
+
+
+cdef int decode(const char *raw, uint32_t length, Place *place) noexcept nogil:
+    """Decode a path into the place's text, as much as there is room for. Returns 0, or the status of what is wrong."""
+    cdef uint32_t at = 0
+    cdef uint32_t end = 0
+    cdef int result = 0
+    cdef char byte
+    while at < length and end < PATH_BYTES:
+        byte = raw[at]
+        at += 1
+        if byte == c'%':
+            if length - at < 2 or not byte_is(raw[at], BYTE_HEX) or not byte_is(raw[at + 1], BYTE_HEX):
+                result = 400
+            else:
+                byte = <char> (digit_of(raw[at]) * 16 + digit_of(raw[at + 1]))
+                at += 2
+                if byte == 0:
+                    result = 400
+                elif byte == c'/' and result == 0:
+                    result = 404
+        if byte == c'\\' and result == 0:
+            result = 404
+        place.text[end] = byte
+        end += 1
+    place.length = end
+    if at < length and result == 0:
+        result = 404  # longer than any name
+    return result
+
+
+cdef int check_segments(const char *at, const char *end) noexcept nogil:
+    """Return 0 where every segment may be the name of a file or a directory, else 404."""
+    cdef const char *segment
+    while at < end:
+        segment = at
+        at = <const char *> memchr(segment, c'/', end - segment)
+        if at == NULL:
+            at = end
+        if at == segment:
+            return 404
+        if segment[0] == c'.' and (at - segment != 11 or memcmp(segment, WELL_KNOWN, 11) != 0):
+            return 404
+        at += 1
+    return 0
+
+
+cdef bint files_find(const Files *files, const char *raw, uint32_t length, Place *place) noexcept nogil:
+    """Find the directory that a path lies in, and its name there. Returns False where there is none.
+
+    What is wrong with a path counts only under a prefix: every other path is the application's business.
+    """
+    cdef const Mount *mount
+    cdef int status = decode(raw, length, place)
+    cdef int position
+    for position in range(files.mounts_count):
+        mount = &files.mounts[position]
+        if (
+            place.length >= mount.prefix_length and memcmp(place.text, mount.prefix, mount.prefix_length) == 0
+            and (place.length == mount.prefix_length or place.text[mount.prefix_length] == c'/')
+        ):
+            break
+    else:
+        return False
+    place.mount = mount
+    place.index = False
+    if place.length == mount.prefix_length:
+        place.path = place.text + place.length
+        place.length = 0
+        place.status = status if status != 0 else 301
+    else:
+        place.path = place.text + mount.prefix_length + 1
+        place.length -= mount.prefix_length + 1
+        place.status = status if status != 0 else check_segments(place.path, place.path + place.length)
+        if place.length == 0 or place.path[place.length - 1] == c'/':
+            place.index = True
+            memcpy(place.path + place.length, INDEX, 10)
+            place.length += 10
+    place.path[place.length] = 0
+    return True
+
+
+cdef int open_by_walk(int directory, char *path, int flags) noexcept nogil:
+    """Open without following a symbolic link anywhere in the path, which is cut meanwhile. Returns as files_open."""
+    cdef int at = directory
+    cdef int found, error
+    cdef char *slash
+    while True:
+        slash = strchr(path, c'/')
+        if slash == NULL:
+            found = openat(at, path, flags | O_NOFOLLOW)
+        else:
+            slash[0] = 0
+            found = openat(at, path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+            slash[0] = c'/'
+        error = errno
+        if at != directory:
+            close(at)
+        if found < 0:
+            return -error
+        if slash == NULL:
+            return found
+        at = found
+        path = slash + 1
+
+
+cdef int files_open(const Files *files, const Place *place) noexcept nogil:
+    """Open the file that a place names, for reading. Returns its descriptor, or -errno.
+
+    Whatever it is that lies there: a FIFO does not block, and a terminal does not become this process's.
+    """
+    cdef int flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | O_LARGEFILE
+    cdef int result = -EAGAIN
+    cdef int _
+    for _ in range(TRIES):
+        if files.walks and not files.symlinks:
+            result = open_by_walk(place.mount.fd, place.path, flags)
+        else:
+            if files.walks:
+                result = openat(place.mount.fd, place.path, flags)
+            elif files.symlinks:
+                result = hs_openat2(place.mount.fd, place.path, flags, HS_NO_MAGICLINKS)
+            else:
+                result = hs_openat2(
+                    place.mount.fd, place.path, flags, HS_BENEATH | HS_NO_SYMLINKS | HS_NO_MAGICLINKS)
+            if result < 0:
+                result = -errno
+        if result != -EINTR and result != -EAGAIN:
+            break
+    return result
+
+
+cdef int files_look(int fd, FileLook *look) noexcept nogil:
+    """Tell what an open file is, how large, and when it was last modified. Returns a FileKind, or -errno."""
+    return hs_look(fd, &look.size, &look.modified_s, &look.modified_ns)
+
+
+cdef uint32_t type_hash(const char *extension) noexcept nogil:
+    """Return the hash of an extension: EXTENSION_BYTES in lower case, filled up with zeros."""
+    cdef uint32_t hashed = 0
+    cdef int position
+    for position in range(EXTENSION_BYTES):
+        if extension[position] == 0:
+            break
+        hashed = hashed * 31 + <unsigned char> extension[position]
+    return hashed
+
+
+cdef const TypeSlot *files_type(const Files *files, const Place *place) noexcept nogil:
+    """Return the content type of a place, by the extension of its name."""
+    cdef char extension[EXTENSION_BYTES]
+    cdef const TypeSlot *slot
+    cdef uint32_t at = place.length
+    cdef uint32_t length, position
+    while at > 0 and place.path[at - 1] != c'.':
+        if place.path[at - 1] == c'/':
+            return &files.unknown
+        at -= 1
+    length = place.length - at
+    if at == 0 or length == 0 or length > EXTENSION_BYTES:
+        return &files.unknown
+    memset(extension, 0, EXTENSION_BYTES)
+    for position in range(length):
+        extension[position] = byte_lower(place.path[at + position])
+    position = type_hash(extension) & files.types_mask
+    while True:
+        slot = &files.types[position]
+        if slot.extension[0] == 0:
+            return &files.unknown
+        if memcmp(slot.extension, extension, EXTENSION_BYTES) == 0:
+            return slot
+        position = (position + 1) & files.types_mask

@@ -1,0 +1,102 @@
+"""The directories that a server serves, opened once at its start, and the content types of their files."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+from typing import TYPE_CHECKING
+
+from halfsync.errors import UsageError
+from halfsync.static.answer import StaticFiles
+from halfsync.static.files import has_openat2
+
+if TYPE_CHECKING:
+    from halfsync.settings import Settings
+
+# What older tables of Python's lack, or have under a name that is obsolete (RFC 9239).
+OWN_TYPES = {
+    ".avif": "image/avif",
+    ".gz": "application/gzip",
+    ".js": "text/javascript",
+    ".map": "application/json",
+    ".md": "text/markdown",
+    ".mjs": "text/javascript",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
+    ".webp": "image/webp",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+}
+# Besides text: what is worth compressing, and so has compressed variants. Other files are not looked for twice.
+COMPRESSIBLE = (
+    "application/javascript",
+    "application/json",
+    "application/manifest+json",
+    "application/wasm",
+    "application/xml",
+    "font/otf",
+    "font/ttf",
+    "image/svg+xml",
+    "image/vnd.microsoft.icon",
+    "image/x-icon",
+)
+OTHERS = "application/octet-stream"
+
+
+def open_files(settings: Settings) -> StaticFiles | None:
+    """Open every directory that the settings name, or return None where they name none. Raises UsageError."""
+    if not settings.static:
+        return None
+    opened: list[tuple[bytes, int]] = []
+    try:
+        for prefix, directory in settings.static:
+            opened.append((prefix.encode("utf-8", "surrogateescape"), _open(prefix, directory, settings)))
+        return StaticFiles(
+            opened,
+            content_types(),
+            symlinks=settings.static_symlinks,
+            walks=not has_openat2(),
+            server_header=settings.server_header,
+            max_age_s=int(settings.static_max_age),
+        )
+    except BaseException:
+        for _, fd in opened:
+            os.close(fd)
+        raise
+
+
+def _open(prefix: str, directory: str, settings: Settings) -> int:
+    try:
+        fd = os.open(directory, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UsageError(
+            f"{directory!r} cannot be served under {prefix or '/'}: {(error.strerror or str(error)).lower()}",
+            origin=settings.origins.get("static", ""),
+            remedy="name a directory that is there, as PREFIX=DIR",
+        ) from None
+    return fd
+
+
+def content_types() -> dict[bytes, tuple[bytes, bool]]:
+    """Return the field line of each extension, and whether such files compress; of b"" it is that of all others.
+
+    They are Python's `mimetypes`, which also reads the system's table and knows what the application added to it.
+    """
+    if not mimetypes.inited:
+        mimetypes.init()
+    known = {"": OTHERS, **mimetypes.types_map, **OWN_TYPES}
+    return {
+        extension.lower().removeprefix(".").encode(): (_line(kind), compresses(kind))
+        for extension, kind in known.items()
+        if extension.isascii() and kind.isascii() and kind.isprintable()
+    }
+
+
+def compresses(kind: str) -> bool:
+    """Tell whether files of a type become much smaller when they are compressed."""
+    return kind.startswith("text/") or kind.endswith(("+xml", "+json")) or kind in COMPRESSIBLE
+
+
+def _line(kind: str) -> bytes:
+    charset = "; charset=utf-8" if kind.startswith("text/") else ""
+    return f"Content-Type: {kind}{charset}\r\n".encode()
