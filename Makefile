@@ -96,10 +96,10 @@ build/fuzz-tools.stamp: build/venv.stamp tools/setup_fuzz.sh
 	bash tools/setup_fuzz.sh $(VENV) build/fuzz/tools
 	@touch $@
 
-build/fuzz.stamp: build/fuzz-tools.stamp $(SOURCES)
+build/fuzz.stamp: build/fuzz-tools.stamp tools/ubsan_cython.txt $(SOURCES)
 	@mkdir -p build/fuzz/meson
 	CC=clang $(INSTALL) -Cbuild-dir=build/fuzz/meson -Csetup-args=-Dchecks=true -Csetup-args=-Dbuildtype=debugoptimized \
-		-Csetup-args=-Doptimization=1 -Csetup-args=-Dc_args=-fsanitize=address,undefined,fuzzer-no-link \
+		-Csetup-args=-Doptimization=1 -Csetup-args=-Dc_args='-fsanitize=address,undefined,fuzzer-no-link -fsanitize-ignorelist=$(CURDIR)/tools/ubsan_cython.txt' \
 		-Csetup-args=-Db_lundef=false --upgrade --target build/fuzz/site .
 	@touch $@
 

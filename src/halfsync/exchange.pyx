@@ -294,7 +294,7 @@ cdef int store_body(Exchange *exchange, const Limits *limits, const char *data, 
     if exchange.body_left > 0:
         wanted = exchange.body_length + exchange.body_left
     if exchange.spool.fd < 0 and wanted <= limits.body_memory:
-        if data == exchange.body + exchange.body_length:
+        if exchange.body != NULL and data == exchange.body + exchange.body_length:
             exchange.body_length = total  # received in place
             return 0
         if total + BODY_SLACK > exchange.body_capacity:
