@@ -221,7 +221,7 @@ class Binds(Kind[tuple[str, ...]]):
 class Mounts(Kind[tuple[tuple[str, str], ...]]):
     """Directories by the path that they are served under: ``PREFIX=DIR``; as one text separated by commas.
 
-    A prefix begins with a slash; one at its end makes no difference, and "/" alone is kept as "". The text "none" stands
+    A prefix begins with a slash; one at its end makes no difference, and "/" is kept as "". The text "none" stands
     for no directory, so that a flag can take back what a file says.
     """
 
