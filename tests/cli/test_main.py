@@ -285,3 +285,15 @@ def test_starting_stays_light() -> None:
         for code in (print_modules, f"import halfsync.cli.commands; {print_modules}")
     )
     assert heavy & (set(loaded.stdout.split()) - set(bare.stdout.split())) == set()
+
+
+def test_check_opens_the_directories_of_static_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "static_app.py").write_text("def app(environ, start_response):\n    return []\n")
+    (tmp_path / "public").mkdir()
+    assert main(["check", "static_app", "--static", "/static=public"]) == 0
+    assert main(["check", "static_app", "--static", "/static=missing"]) == 2
+    assert "--static: 'missing' cannot be served under /static" in capsys.readouterr().err

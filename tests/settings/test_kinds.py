@@ -55,6 +55,7 @@ SIZE = Size(0, 2**60)
         (Mounts(), (("/s", "x"),), (("/s", "x"),)),
         (Mounts(), [], ()),
         (Mounts(), "none", ()),
+        (Mounts(), ("none",), ()),
         (Duration(longest_s=8760 * 3600), "8760h", 31_536_000.0),
         (Duration(longest_s=8760 * 3600), 31_536_000, 31_536_000.0),
     ],

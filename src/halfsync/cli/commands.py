@@ -124,6 +124,12 @@ def check(target: str, **options: Any) -> None:
     cannot be loaded.
     """
     settings, _ = _prepare(target, options)
+    if settings.static:
+        from halfsync.static.mounts import open_files  # noqa: PLC0415 - only static files need it
+
+        files = open_files(settings)
+        if files is not None:
+            files.close()
     click.echo(f"{target} loads, with these settings:\n\n{describe(settings)}")
 
 

@@ -221,19 +221,21 @@ class Binds(Kind[tuple[str, ...]]):
 class Mounts(Kind[tuple[tuple[str, str], ...]]):
     """Directories by the path that they are served under: ``PREFIX=DIR``; as one text separated by commas.
 
-    A prefix begins with a slash; one at its end makes no difference, and "/" alone is kept as "".
+    A prefix begins with a slash; one at its end makes no difference, and "/" is kept as "". The text "none" stands
+    for no directory, so that a flag can take back what a file says.
     """
 
     metavar = "PREFIX=DIR"
     accepts = "PREFIX=DIR, a list of them, or a table of prefixes and directories"
 
     def convert(self, raw: object) -> tuple[tuple[str, str], ...]:
-        given = raw.split(",") if isinstance(raw, str) and raw != NOTHING else raw
-        if given in (NOTHING, (NOTHING,), [NOTHING]):
-            return ()
+        given = raw.split(",") if isinstance(raw, str) else raw
         pairs = given.items() if isinstance(given, Mapping) else given
         if not isinstance(pairs, Iterable):
             raise self.refuse(raw)
+        pairs = list(pairs)
+        if pairs == [NOTHING]:
+            return ()
         mounts: dict[str, str] = {}
         for one in pairs:
             prefix, directory = self._pair(one)
