@@ -55,7 +55,12 @@ class Server:
                 origin=self.settings.origins.get("temp_dir", ""),
                 remedy="name a directory that can be written to with temp_dir",
             )
-        self.listeners: list[Listener] = open_listeners(self.settings.bind, self.settings.backlog)
+        self.listeners: list[Listener] = open_listeners(
+            self.settings.bind,
+            self.settings.backlog,
+            unix_mode=self.settings.unix_mode,
+            unix_owner=self.settings.unix_owner,
+        )
         try:
             bridge = _make_bridge(application, self.listeners, self.settings)
             descriptors = [listener.socket.fileno() for listener in self.listeners]

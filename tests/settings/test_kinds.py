@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halfsync.errors import UsageError
-from halfsync.settings.kinds import Binds, Choice, Count, Duration, Flag, Kind, Size, Text
+from halfsync.settings.kinds import (
+    Binds,
+    Choice,
+    Count,
+    Duration,
+    Flag,
+    Kind,
+    Mode,
+    Owner,
+    Size,
+    Text,
+)
 
 COUNT = Count(1, 1000)
 DURATION = Duration(zero=True)
@@ -48,6 +59,16 @@ SIZE = Size(0, 2**60)
         (Text("DIR"), None, None),
         (Binds(), ":80,unix:/x", (":80", "unix:/x")),
         (Binds(), [":80", "unix:/x"], (":80", "unix:/x")),
+        (Mode(), "0660", 0o660),
+        (Mode(), "660", 0o660),
+        (Mode(), " 0o600 ", 0o600),
+        (Mode(), "0", 0),
+        (Mode(), 0o777, 0o777),
+        (Owner(), "www-data", "www-data"),
+        (Owner(), " www-data:web ", "www-data:web"),
+        (Owner(), ":web", ":web"),
+        (Owner(), "33:33", "33:33"),
+        (Owner(), None, None),
     ],
 )
 def test_reads(kind: Kind[Any], raw: object, value: object) -> None:
@@ -106,6 +127,21 @@ def test_reads(kind: Kind[Any], raw: object, value: object) -> None:
         (Binds(), [80]),
         (Binds(), ":80,"),
         (Binds(), [":80", ":80"]),
+        (Mode(), "0888"),
+        (Mode(), "1777"),
+        (Mode(), "rw"),
+        (Mode(), ""),
+        (Mode(), "-1"),
+        (Mode(), 0o1000),
+        (Mode(), 660),
+        (Mode(), True),
+        (Mode(), None),
+        (Owner(), ""),
+        (Owner(), ":"),
+        (Owner(), "a:"),
+        (Owner(), "a:b:c"),
+        (Owner(), "a b"),
+        (Owner(), 33),
     ],
 )
 def test_refuses(kind: Kind[Any], raw: object) -> None:
@@ -135,6 +171,10 @@ def test_auto_is_plainly_not_there_yet() -> None:
         (Flag(), True, "true"),
         (Text("DIR"), None, "none"),
         (Binds(), (":80", ":81"), ":80,:81"),
+        (Mode(), 0o660, "0660"),
+        (Mode(), 0, "0000"),
+        (Owner(), None, "none"),
+        (Owner(), "a:b", "a:b"),
     ],
 )
 def test_writes(kind: Kind[Any], value: object, text: str) -> None:
@@ -153,6 +193,17 @@ def test_a_duration_reads_what_it_writes(milliseconds: int) -> None:
 
 @given(st.text(max_size=12))
 def test_no_text_makes_anything_but_a_value_or_a_usage_error(text: str) -> None:
-    for kind in (COUNT, DURATION, SIZE, Flag(), Choice("a"), Text("X"), Binds()):
+    kinds = (
+        COUNT,
+        DURATION,
+        SIZE,
+        Flag(),
+        Choice("a"),
+        Text("X"),
+        Binds(),
+        Mode(),
+        Owner(),
+    )
+    for kind in kinds:
         with contextlib.suppress(UsageError):
             kind.convert(text)

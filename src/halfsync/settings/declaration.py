@@ -20,6 +20,8 @@ from halfsync.settings.kinds import (
     Duration,
     Flag,
     Kind,
+    Mode,
+    Owner,
     Path,
     Size,
     Text,
@@ -135,6 +137,14 @@ class Settings:
         16384, Count(1, 1_000_000), SOCKETS,
         doc="Open connections in one process, idle ones included; the limit on open files may lower it.",
         reason="An idle connection costs a few kilobytes, so this bounds memory and not work.")
+    unix_mode: int = setting(
+        0o666, Mode(), SOCKETS,
+        doc="Permissions of the unix sockets that are made, in octal; who may write to one may connect.",
+        reason="A proxy runs as another user; so any local user may connect, as to a port of 127.0.0.1.")
+    unix_owner: str | None = setting(
+        None, Owner(), SOCKETS,
+        doc="User and group that own the unix sockets that are made: user, user:group or :group.",
+        reason="They belong to whoever runs the server, which needs no privilege.")
     poller: str = setting(
         "auto", Choice("auto", "epoll", "poll"), SOCKETS,
         doc="The system call that waits for the sockets.",

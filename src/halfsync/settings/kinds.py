@@ -215,6 +215,51 @@ class Binds(Kind[tuple[str, ...]]):
         return ",".join(value)
 
 
+class Mode(Kind[int]):
+    """Permission bits of a file, in octal as text: ``0660``, ``660`` or ``0o660``."""
+
+    metavar = "MODE"
+    accepts = "a file mode from 0 to 0777"
+
+    def remedy(self) -> str:
+        return "write it in octal, like 0660"
+
+    def convert(self, raw: object) -> int:
+        value = raw
+        if isinstance(raw, str):
+            digits = raw.strip().lower().removeprefix("0o")
+            octal = digits != "" and len(digits) <= 4 and all(digit in "01234567" for digit in digits)
+            value = int(digits, 8) if octal else None
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 0o777:
+            raise self.refuse(raw)
+        return value
+
+    def show(self, value: int) -> str:
+        return f"{value:04o}"
+
+
+class Owner(Kind[str | None]):
+    """Who owns a file: ``user``, ``user:group`` or ``:group``, by name or number; or nothing at all."""
+
+    metavar = "USER:GROUP"
+    accepts = "a user, a user and a group, or a group behind a colon"
+
+    def remedy(self) -> str:
+        return "write it like www-data, www-data:www-data or :www-data"
+
+    def convert(self, raw: object) -> str | None:
+        if raw is None:
+            return None
+        text = raw.strip() if isinstance(raw, str) else ""
+        _, colon, group = text.partition(":")
+        if not text or (colon and not group) or ":" in group or any(c.isspace() or c == "\0" for c in text):
+            raise self.refuse(raw)
+        return text
+
+    def show(self, value: str | None) -> str:
+        return "none" if value is None else value
+
+
 def _quote(raw: object) -> str:
     """Write a wrong value for an error: short, on one line."""
     text = repr(raw)
