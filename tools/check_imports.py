@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("wsgi", "stream"),
     ("engine",),
     # Faces of the native pieces above, for their tests; in no release.
-    ("native.testing", "native.testing_poller", "native.testing_timers"),
+    ("native.testing", "native.testing_poller", "native.testing_proxies", "native.testing_timers"),
     ("models",),
     ("server",),
     ("supervisor",),

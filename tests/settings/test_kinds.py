@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from halfsync.errors import UsageError
 from halfsync.settings.kinds import (
+    Addresses,
     Binds,
     Choice,
     Count,
@@ -18,6 +19,7 @@ from halfsync.settings.kinds import (
     Kind,
     Mode,
     Owner,
+    RootPath,
     Size,
     Text,
 )
@@ -59,6 +61,20 @@ SIZE = Size(0, 2**60)
         (Text("DIR"), None, None),
         (Binds(), ":80,unix:/x", (":80", "unix:/x")),
         (Binds(), [":80", "unix:/x"], (":80", "unix:/x")),
+        (Addresses(), "10.0.0.0/8, 192.0.2.1", ("10.0.0.0/8", "192.0.2.1")),
+        (Addresses(), ["::1", "2001:DB8:0::/32", "unix"], ("::1", "2001:db8::/32", "unix")),
+        (Addresses(), "127.0.0.1/32,127.0.0.1,::1/128", ("127.0.0.1", "::1")),
+        (Addresses(), "10.0.0.0/255.0.0.0", ("10.0.0.0/8",)),
+        (Addresses(), "::ffff:192.0.2.1,::ffff:10.0.0.0/104", ("192.0.2.1", "10.0.0.0/8")),
+        (Addresses(), "*", ("*",)),
+        (Addresses(), "none", ()),
+        (Addresses(), "", ()),
+        (Addresses(), [], ()),
+        (RootPath(), "/shop", "/shop"),
+        (RootPath(), " /a/b/ ", "/a/b"),
+        (RootPath(), "/", ""),
+        (RootPath(), "", ""),
+        (RootPath(), "/café", "/café"),
         (Mode(), "0660", 0o660),
         (Mode(), "660", 0o660),
         (Mode(), " 0o600 ", 0o600),
@@ -127,6 +143,24 @@ def test_reads(kind: Kind[Any], raw: object, value: object) -> None:
         (Binds(), [80]),
         (Binds(), ":80,"),
         (Binds(), [":80", ":80"]),
+        (Addresses(), None),
+        (Addresses(), 1),
+        (Addresses(), [1]),
+        (Addresses(), "localhost"),
+        (Addresses(), "10.0.0.1/8"),
+        (Addresses(), "10.0.0.0/33"),
+        (Addresses(), "2001:db8::1/32"),
+        (Addresses(), "fe80::1%eth0"),
+        (Addresses(), "10.0.0"),
+        (Addresses(), "127.0.0.1,"),
+        (Addresses(), "none,127.0.0.1"),
+        (Addresses(), "[::1]"),
+        (Addresses(), "x" * 5000),
+        (RootPath(), "shop"),
+        (RootPath(), "/shop?a"),
+        (RootPath(), "/caf%C3%A9"),
+        (RootPath(), "/a\nb"),
+        (RootPath(), None),
         (Mode(), "0888"),
         (Mode(), "1777"),
         (Mode(), "rw"),
@@ -150,6 +184,11 @@ def test_refuses(kind: Kind[Any], raw: object) -> None:
     assert len(str(caught.value)) < 300
 
 
+def test_a_network_with_bits_behind_its_length_is_corrected() -> None:
+    with pytest.raises(UsageError, match=r"has bits set behind its /8; write it as 10\.0\.0\.0/8"):
+        Addresses().convert("10.0.0.1/8")
+
+
 def test_auto_is_plainly_not_there_yet() -> None:
     with pytest.raises(UsageError, match="'auto' is not there yet; give a number"):
         Count(1, 9, auto=True).convert("auto")
@@ -171,6 +210,10 @@ def test_auto_is_plainly_not_there_yet() -> None:
         (Flag(), True, "true"),
         (Text("DIR"), None, "none"),
         (Binds(), (":80", ":81"), ":80,:81"),
+        (Addresses(), ("10.0.0.0/8", "::1", "unix"), "10.0.0.0/8,::1,unix"),
+        (Addresses(), (), "none"),
+        (RootPath(), "", "/"),
+        (RootPath(), "/a", "/a"),
         (Mode(), 0o660, "0660"),
         (Mode(), 0, "0000"),
         (Owner(), None, "none"),
@@ -201,6 +244,8 @@ def test_no_text_makes_anything_but_a_value_or_a_usage_error(text: str) -> None:
         Choice("a"),
         Text("X"),
         Binds(),
+        Addresses(),
+        RootPath(),
         Mode(),
         Owner(),
     )

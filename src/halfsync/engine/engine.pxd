@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from halfsync.engine.poller cimport Handle, Poller
 from halfsync.engine.timers cimport Timer, Wheel
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
+from halfsync.http.trust cimport Trust
 from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t
 from halfsync.observe.access cimport Log
 from halfsync.outbox cimport Outbox
@@ -50,8 +51,9 @@ ctypedef struct Connection:
     uint8_t phase             # owner
     uint8_t probed            # engine; a client that had ended was asked whether it still listens
     uint8_t listener          # index of the listener it came from
+    uint8_t awaits_proxy      # engine; it must begin with a PROXY header, which is not complete yet
     uint8_t address_length
-    uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer
+    uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client that its PROXY header told
     uint32_t requests         # owner; served so far
     int64_t since             # owner; ns: when the phase began, or last went on
     Exchange *exchange        # owner; NULL between requests
@@ -102,6 +104,7 @@ ctypedef struct Engine:
     Log *access               # NULL: nothing is logged
     Queue *queue
     ExchangePool pool
+    const Trust *proxies      # that may connect, and must begin with a PROXY header; NULL: anybody, without
     int64_t spool_memory
     # Slabs of connections, never freed while the engine lives: a stale event finds a generation to fail on.
     Connection **slabs

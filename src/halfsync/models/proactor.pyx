@@ -28,7 +28,8 @@ from halfsync.engine.loop cimport (
 )
 from halfsync.engine.poller cimport reset_on_close
 from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
-from halfsync.models.bounds cimport bounds_limits, bounds_store, bounds_timeouts
+from halfsync.http.trust cimport TrustedPeers
+from halfsync.models.bounds cimport bounds_limits, bounds_proxies, bounds_store, bounds_timeouts
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns, store_uint
 from halfsync.observe.access cimport AccessLog
@@ -282,8 +283,9 @@ cdef class Proactor:
         """Prepare. listeners: descriptors of listening, non-blocking sockets. open_max: connections at one time."""
         cdef Engine *engine = self.engine
         cdef BodyBlocks blocks = BodyBlocks()
+        cdef TrustedPeers proxies = bounds_proxies(settings)
         cdef int result
-        self.kept = (access_log, blocks)
+        self.kept = (access_log, blocks, proxies)
         self.workers = RequestWorkers(
             settings.threads, queue_size=settings.queue_size, name="halfsync-worker", attended=True)
         self.workers.engine = engine
@@ -298,6 +300,7 @@ cdef class Proactor:
         bounds_limits(&engine.limits, settings, self.store, bridge.raw)
         bounds_timeouts(&engine.timeouts, settings)
         engine.limits.blocks = &blocks.pool
+        engine.proxies = &proxies.trust if proxies is not None else NULL
         engine.spool_memory = settings.spool_memory
         engine.open_max = open_max
         engine.server_header = settings.server_header

@@ -14,6 +14,7 @@ from halfsync.settings.kinds import (
     GIB,
     KIB,
     MIB,
+    Addresses,
     Binds,
     Choice,
     Count,
@@ -23,6 +24,7 @@ from halfsync.settings.kinds import (
     Mode,
     Owner,
     Path,
+    RootPath,
     Size,
     Text,
 )
@@ -32,11 +34,12 @@ T = TypeVar("T")
 APPLICATION = "Application"
 CONCURRENCY = "Concurrency"
 SOCKETS = "Sockets"
+PROXIES = "Proxies in front"
 REQUESTS = "What a client may send"
 MEMORY = "Memory and disk"
 DEADLINES = "Deadlines"
 LOGGING = "Logging"
-GROUPS = (SOCKETS, CONCURRENCY, APPLICATION, LOGGING, DEADLINES, REQUESTS, MEMORY)
+GROUPS = (SOCKETS, PROXIES, CONCURRENCY, APPLICATION, LOGGING, DEADLINES, REQUESTS, MEMORY)
 
 DEFAULT_ORIGIN = "default"
 ARGUMENT_ORIGIN = "argument"
@@ -149,6 +152,24 @@ class Settings:
         "auto", Choice("auto", "epoll", "poll"), SOCKETS,
         doc="The system call that waits for the sockets.",
         reason="Takes the best one that the system has.")
+
+    forwarded_allow_ips: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1", "unix"), Addresses(), PROXIES, convention=("FORWARDED_ALLOW_IPS", "{}"),
+        doc='Peers whose X-Forwarded- and Forwarded fields are believed: addresses, networks, unix (unix sockets), '
+            '"*" (all) or none. From others these fields are left out.',
+        reason="A proxy on this machine works as it is, and no client elsewhere can give itself another address.")
+    proxy_protocol: bool = setting(
+        False, Flag(), PROXIES,
+        doc="Each connection begins with a header of the PROXY protocol, version 1 or 2, that tells the client.",
+        reason="Browsers and most proxies send none, and with it nobody else can connect.")
+    proxy_allow_ips: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1", "unix"), Addresses(), PROXIES,
+        doc="With proxy_protocol: peers that may connect, written like forwarded_allow_ips; others are closed.",
+        reason="Who connects may call itself any client, so nobody elsewhere may until somebody says so.")
+    root_path: str = setting(
+        "", RootPath(), PROXIES,
+        doc="Path that the application is mounted at: SCRIPT_NAME, taken off the paths that begin with it.",
+        reason="Most applications are served at the root.")
 
     model: str = setting(
         "proactor", Choice("process", "thread", "pool", "proactor"), CONCURRENCY,

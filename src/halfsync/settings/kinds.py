@@ -215,6 +215,68 @@ class Binds(Kind[tuple[str, ...]]):
         return ",".join(value)
 
 
+class Addresses(Kind[tuple[str, ...]]):
+    """Addresses and networks of peers, ``unix`` for those on unix sockets, ``*`` for all, ``none`` for none."""
+
+    metavar = "IPS"
+    accepts = "a list of IP addresses and networks"
+
+    def remedy(self) -> str:
+        return "write it like 10.0.0.0/8,192.0.2.1,2001:db8::/32, with unix for unix sockets; or * or none"
+
+    def convert(self, raw: object) -> tuple[str, ...]:
+        given = raw.split(",") if isinstance(raw, str) else raw
+        if not isinstance(given, Iterable):
+            raise self.refuse(raw)
+        texts = [one.strip() if isinstance(one, str) else one for one in given]
+        if texts in (["none"], [""]):
+            return ()
+        return tuple(dict.fromkeys(text if text in ("*", "unix") else self._network(text) for text in texts))
+
+    def _network(self, text: object) -> str:
+        """Write a network as few other texts could mean it; a single address without its length."""
+        import ipaddress  # noqa: PLC0415 - the default needs none, and it takes longer than the rest
+
+        if not isinstance(text, str) or "%" in text:
+            raise self.refuse(text)
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+            address, length = network.network_address, network.prefixlen
+            if ipaddress.ip_address(text.partition("/")[0]) != address:
+                raise UsageError(
+                    f"{text!r} has bits set behind its /{length}", remedy=f"write it as {network.compressed}"
+                )
+        except ValueError:
+            raise self.refuse(text) from None
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None and length >= 96:
+            address, length = address.ipv4_mapped, length - 96
+        return str(address) if length == address.max_prefixlen else f"{address}/{length}"
+
+    def show(self, value: tuple[str, ...]) -> str:
+        return ",".join(value) or "none"
+
+
+class RootPath(Kind[str]):
+    """The path that an application is mounted at, without a slash at its end; empty for the root."""
+
+    metavar = "PATH"
+    accepts = "a path that begins with a slash"
+
+    def remedy(self) -> str:
+        return "write it like /shop, not percent-encoded and without a query"
+
+    def convert(self, raw: object) -> str:
+        if not isinstance(raw, str):
+            raise self.refuse(raw)
+        path = raw.strip().rstrip("/")
+        if (path and not path.startswith("/")) or any(c in "?#%" or c < " " or c == "\x7f" for c in path):
+            raise self.refuse(raw)
+        return path
+
+    def show(self, value: str) -> str:
+        return value or "/"
+
+
 class Mode(Kind[int]):
     """Permission bits of a file, in octal as text: ``0660``, ``660`` or ``0o660``."""
 
