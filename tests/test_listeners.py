@@ -1,11 +1,15 @@
 """Listening sockets: what is opened, how it is described, and what happens when it cannot be."""
 
 import errno
+import grp
 import os
+import pwd
 import socket
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,8 +36,10 @@ def listen() -> Iterator[Opener]:
     """Open listeners that are closed after the test."""
     opened: list[Listener] = []
 
-    def open_them(*binds: str, backlog: int = 8) -> list[Listener]:
-        opened.extend(found := open_listeners(binds, backlog))
+    def open_them(
+        *binds: str, backlog: int = 8, mode: int | None = None, owner: str | None = None
+    ) -> list[Listener]:
+        opened.extend(found := open_listeners(binds, backlog, unix_mode=mode, unix_owner=owner))
         return found
 
     yield open_them
@@ -238,6 +244,97 @@ def test_a_file_in_the_way_is_left_alone(short_path: Path) -> None:
 
 def test_a_missing_directory(short_path: Path) -> None:
     assert refused(f"unix:{short_path}/gone/x.sock").problem == "the directory does not exist"
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o660, 0o600, 0o777])
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0])
+def test_a_unix_socket_has_the_mode_that_was_asked_for(
+    listen: Opener, short_path: Path, mode: int, umask: int
+) -> None:
+    path = short_path / "x.sock"
+    before = os.umask(umask)
+    try:
+        listen(f"unix:{path}", f"unix:@{short_path}", mode=mode)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.lstat().st_mode) == mode
+
+
+def test_nobody_can_connect_before_a_unix_socket_has_its_owner_and_mode(
+    listen: Opener, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = short_path / "x.sock"
+    tried: list[int] = []
+    change = os.chmod
+
+    def chmod(*arguments: Any) -> None:
+        for changes in (False, True):
+            if changes:
+                change(*arguments)
+            with socket.socket(socket.AF_UNIX) as early:
+                tried.append(early.connect_ex(str(path)))
+
+    monkeypatch.setattr(os, "chmod", chmod)
+    listen(f"unix:{path}", mode=0o666, owner=f"{os.getuid()}:{os.getgid()}")
+    assert tried == [errno.ECONNREFUSED] * 2
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file to another user")
+@pytest.mark.parametrize(
+    ("owner", "user", "group"),
+    [
+        ("nobody", "nobody", ""),
+        ("nobody:daemon", "nobody", "daemon"),
+        (":daemon", "", "daemon"),
+        ("4711:4712", "", ""),
+    ],
+)
+def test_a_unix_socket_has_the_owner_that_was_asked_for(
+    listen: Opener, short_path: Path, owner: str, user: str, group: str
+) -> None:
+    path = short_path / "x.sock"
+    listen(f"unix:{path}", mode=0o660, owner=owner)
+    found = path.lstat()
+    if owner[0].isdigit():
+        assert (found.st_uid, found.st_gid) == (4711, 4712)
+    else:
+        assert found.st_uid == (pwd.getpwnam(user).pw_uid if user else os.getuid())
+        assert found.st_gid == (grp.getgrnam(group).gr_gid if group else os.getgid())
+    assert stat.S_IMODE(found.st_mode) == 0o660
+
+
+@pytest.mark.parametrize(
+    ("owner", "problem"),
+    [
+        ("nobody-of-that-name", "there is no user 'nobody-of-that-name'"),
+        (":nobody-of-that-name", "there is no group 'nobody-of-that-name'"),
+        (str(2**32 - 1), f"there is no user '{2**32 - 1}'"),
+    ],
+)
+def test_an_owner_that_there_is_not(short_path: Path, owner: str, problem: str) -> None:
+    path = short_path / "x.sock"
+    with pytest.raises(BindError) as caught:
+        open_listeners([f"unix:{path}"], 8, unix_owner=owner)
+    assert str(caught.value).startswith(f"unix_owner: {problem}; check the name")
+    assert not path.exists()
+
+
+def test_an_owner_that_may_not_be_set(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chown(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", chown)
+    path = short_path / "x.sock"
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(
+        BindError, match="owner or mode cannot be set: permission denied; start as root"
+    ) as caught:
+        open_listeners([f"unix:{path}"], 8, unix_owner="0")
+    assert caught.value.errno == errno.EPERM
+    assert not path.exists()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_close_leaves_the_socket_of_a_successor(listen: Opener, short_path: Path) -> None:

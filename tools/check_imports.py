@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "native.testing",
         "native.testing_fuzz",
         "native.testing_poller",
+        "native.testing_proxies",
         "native.testing_static",
         "native.testing_timers",
     ),

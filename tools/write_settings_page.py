@@ -33,8 +33,7 @@ file or as a `HALFSYNC_` variable, is an error that names the nearest one that d
 - A **size** is a whole number with `k`, `m` or `g`, in steps of 1024, as in `64k`; a plain number is bytes.
 - **True or false** is a flag that is given (`--factory`, or `--no-factory` against a file), and in the
   environment `true`, `false`, `yes`, `no`, `on`, `off`, `1` or `0`.
-- **Several addresses** are a flag given several times, a list in TOML, and separated by commas in the
-  environment.
+- **Several addresses** are separated by commas, or a list in TOML; `--bind` may also be given several times.
 """
 
 

@@ -4,6 +4,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from halfsync.blocks cimport Block, BlockPool
 from halfsync.http.chunked cimport Chunked
 from halfsync.http.parser cimport Head, HeadLimits
+from halfsync.http.proxy_protocol cimport ProxyHeader
+from halfsync.http.trust cimport CLIENT_BYTES
 from halfsync.native.sync cimport pthread_mutex_t
 from halfsync.spool cimport SpoolFile, Store
 
@@ -15,6 +17,7 @@ cdef enum ExchangePhase:
     EXCHANGE_HEAD
     EXCHANGE_BODY
     EXCHANGE_READY            # the request is complete
+    EXCHANGE_PROXY            # before the head, the PROXY header of its connection is awaited; set by the owner
 
 ctypedef struct Limits:
     HeadLimits head
@@ -46,6 +49,10 @@ ctypedef struct Exchange:
     int64_t sent              # bytes of the response's body, as far as they are on their way
     int status                # of the response; 0: none yet
     void *kept                # the bridge's, from turn to turn; between them it is with the connection
+    ProxyHeader proxy         # what the connection's PROXY header said, once EXCHANGE_PROXY is over
+    uint8_t told              # what proxies say of the client was looked at
+    uint8_t client_length     # 0: the client is the peer
+    uint8_t client[CLIENT_BYTES]  # sockaddr of the client, as trusted proxies tell it
     Chunked chunked
     Head head
     char inline_data[INLINE_BYTES]

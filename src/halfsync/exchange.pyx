@@ -4,6 +4,9 @@ Whoever owns the connection owns its exchange. The owner asks `exchange_room` wh
 `exchange_received`, which answers 1 (the request is complete), 0 (more is needed) or -status (refuse, and close). A
 body up to `body_memory` bytes stays in memory, a longer one goes to an unlinked temporary file. Bytes behind the
 request are kept, in order, for the next one: `exchange_follow` makes them the beginning of it.
+
+A connection that must begin with a PROXY header has its first exchange set to the phase EXCHANGE_PROXY by its owner. An
+answer of -1 in that phase says that it does not: close it, and say nothing.
 """
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
@@ -11,6 +14,7 @@ from libc.string cimport memcpy, memmove
 from halfsync.blocks cimport BLOCK_BYTES, BLOCK_LEAST, blocks_give, blocks_take
 from halfsync.http.chunked cimport CHUNKED_DATA, CHUNKED_END, chunked_next, chunked_reset
 from halfsync.http.parser cimport head_parse, head_reset
+from halfsync.http.proxy_protocol cimport proxy_parse
 from halfsync.native.checks cimport COUNT_BUFFER, COUNT_EXCHANGE, check, count
 from halfsync.native.sync cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
@@ -89,6 +93,7 @@ cdef void begin(Exchange *exchange) noexcept nogil:
     exchange.body_length = exchange.body_capacity = exchange.body_left = 0
     exchange.started_ns = exchange.framed_ns = exchange.taken_ns = 0
     exchange.sent = exchange.status = 0
+    exchange.told = exchange.client_length = 0
     head_reset(&exchange.head)
 
 
@@ -139,7 +144,7 @@ cdef char *exchange_room(Exchange *exchange, const Limits *limits, size_t *room)
     """Tell where to receive to. Returns NULL where any buffer of the caller's will do (or memory is short)."""
     if limits.raw:
         return NULL
-    if exchange.phase == EXCHANGE_HEAD:
+    if exchange.phase == EXCHANGE_HEAD or exchange.phase == EXCHANGE_PROXY:
         if exchange.filled == exchange.capacity and grow_data(exchange, exchange.capacity * 2) < 0:
             return NULL
         room[0] = exchange.capacity - exchange.filled
@@ -153,8 +158,10 @@ cdef char *exchange_room(Exchange *exchange, const Limits *limits, size_t *room)
 cdef int exchange_received(Exchange *exchange, const Limits *limits, char *data, size_t length) noexcept nogil:
     """Take bytes that were received: to where exchange_room said, or to a buffer of the caller's.
 
-    Returns 1 when the request is complete, 0 when more is needed, -status when it must be refused.
+    Returns 1 when the request is complete, 0 when more is needed, -status when it must be refused, and -1 when there is
+    no PROXY header where one must be.
     """
+    cdef int result
     check(exchange.phase != EXCHANGE_READY, "bytes for a complete request")
     if exchange.phase == EXCHANGE_BODY:
         return body_received(exchange, limits, data, length)
@@ -164,12 +171,27 @@ cdef int exchange_received(Exchange *exchange, const Limits *limits, char *data,
                 return -503
         memcpy(exchange.data + exchange.filled, data, length)
     exchange.filled += <uint32_t> length
+    if exchange.phase == EXCHANGE_PROXY:
+        result = proxy_received(exchange)
+        if result <= 0 or exchange.filled == 0:
+            return min(result, 0)
     if limits.raw:
         exchange.used = exchange.filled
         exchange.head.keep_alive = True
         exchange.phase = EXCHANGE_READY
         return 1
     return head_received(exchange, limits)
+
+
+cdef int proxy_received(Exchange *exchange) noexcept nogil:
+    """Read the PROXY header as far as it has come. Returns 1 at its end, 0 when more is needed, -1 when it is none."""
+    cdef int length = proxy_parse(exchange.data, exchange.filled, &exchange.proxy)
+    if length <= 0:
+        return length
+    exchange.filled -= length
+    memmove(exchange.data, exchange.data + length, exchange.filled)
+    exchange.phase = EXCHANGE_HEAD
+    return 1
 
 
 cdef int head_received(Exchange *exchange, const Limits *limits) noexcept nogil:

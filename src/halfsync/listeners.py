@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from socket import AddressFamily
 
@@ -18,6 +18,7 @@ _ADDRESS_MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPO
 _PRIVILEGED_PORTS = 1024
 # SERVER_NAME and SERVER_PORT where there is neither host nor port: see Listener.
 _UNIX_SERVER = ("localhost", "80")
+_NO_ID = 2**32 - 1  # of a user or group: chown(2) takes it for "leave it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +67,18 @@ class Listener:
             pass  # it is gone already, or its directory is: nothing is left to clean
 
 
-def open_listeners(binds: Sequence[str], backlog: int) -> list[Listener]:
+def open_listeners(
+    binds: Sequence[str], backlog: int, *, unix_mode: int | None = None, unix_owner: str | None = None
+) -> list[Listener]:
     """Open a listening socket for each bind, or none: when one fails, those before it are closed again.
 
     A bind may give several listeners: a name with several addresses, or ``:PORT``, which is IPv4 and
     IPv6 each with a socket of its own, so that applications see plain IPv4 addresses. ``backlog`` is the
-    kernel's queue of connections per socket. Raises UsageError for a bind that cannot be read, BindError
-    for one that cannot be opened.
+    kernel's queue of connections per socket. ``unix_mode`` and ``unix_owner`` are for the socket files that
+    are made: permission bits (None: as the umask has it), and "user", "user:group" or ":group". Raises
+    UsageError for a bind that cannot be read, BindError for one that cannot be opened.
     """
+    owner = _find_owner(unix_owner) if unix_owner is not None else None
     parsed: list[tuple[str, Bind]] = []
     for spec in binds:
         try:
@@ -87,7 +92,7 @@ def open_listeners(binds: Sequence[str], backlog: int) -> list[Listener]:
                 case TcpBind():
                     opened += _open_tcp(spec, bind, backlog)
                 case UnixBind():
-                    opened.append(_open_unix(spec, bind, backlog))
+                    opened.append(_open_unix(spec, bind, backlog, unix_mode, owner))
                 case FdBind():
                     opened.append(_open_fd(spec, bind))
     except BaseException:
@@ -176,7 +181,9 @@ def _refuse_tcp(spec: str, bind: TcpBind, error: OSError) -> BindError:
     return BindError(problem, origin=f"bind {spec}", remedy=remedy, errno=error.errno)
 
 
-def _open_unix(spec: str, bind: UnixBind, backlog: int) -> Listener:
+def _open_unix(
+    spec: str, bind: UnixBind, backlog: int, mode: int | None, owner: tuple[int, int] | None
+) -> Listener:
     abstract = bind.path.startswith("@")
     address = "\0" + bind.path[1:] if abstract else bind.path
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -189,15 +196,58 @@ def _open_unix(spec: str, bind: UnixBind, backlog: int) -> Listener:
             found = os.lstat(bind.path)
             path = os.path.abspath(bind.path)  # noqa: PTH100 - pathlib is not needed for a string
             file = UnixFile(path, found.st_dev, found.st_ino, os.getpid())
+            # Nobody can connect before it listens: so there is no time in which others than these may.
+            _give_away(spec, path, mode, owner)
         sock.listen(backlog)
         sock.setblocking(False)
-    except OSError as error:
-        sock.close()
-        raise _refuse_unix(spec, error) from None
-    except BaseException:
-        sock.close()
+    except BaseException as error:
+        # Closed as a listener, which takes its file with it.
+        Listener(sock, *_UNIX_SERVER, "", file).close()
+        if isinstance(error, OSError):
+            raise _refuse_unix(spec, error) from None
         raise
     return Listener(sock, *_UNIX_SERVER, f"unix:{bind.path}", file)
+
+
+def _give_away(spec: str, path: str, mode: int | None, owner: tuple[int, int] | None) -> None:
+    """Set the owner and the permissions of a socket file; raises BindError where that is not allowed."""
+    try:
+        if owner is not None:
+            os.chown(path, *owner, follow_symlinks=False)
+        if mode is not None:
+            os.chmod(path, mode)  # noqa: PTH101 - pathlib is not needed for a string
+    except PermissionError as error:
+        raise BindError(
+            "the socket's owner or mode cannot be set: permission denied",
+            origin=f"bind {spec}",
+            remedy="start as root, or name in unix_owner a group that this user is a member of, and no user",
+            errno=error.errno,
+        ) from None
+
+
+def _find_owner(text: str) -> tuple[int, int]:
+    """Return the ids of "user", "user:group" or ":group", -1 for what stays; raises BindError for unknown names."""
+    import grp  # noqa: PLC0415 - few servers name an owner
+    import pwd  # noqa: PLC0415
+
+    user, _, group = text.partition(":")
+
+    def find(kind: str, name: str, look_up: Callable[[str], int]) -> int:
+        if name == "":
+            return -1
+        if name.isascii() and name.isdecimal() and int(name) < _NO_ID:
+            return int(name)
+        try:
+            return look_up(name)
+        except KeyError:
+            raise BindError(
+                f"there is no {kind} {name!r}",
+                origin="unix_owner",
+                remedy="check the name, or give its number",
+            ) from None
+
+    uid = find("user", user, lambda name: pwd.getpwnam(name).pw_uid)
+    return uid, find("group", group, lambda name: grp.getgrnam(name).gr_gid)
 
 
 def _remove_stale(spec: str, path: str) -> None:

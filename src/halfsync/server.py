@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from halfsync.errors import UsageError
+from halfsync.http.trust import TrustedPeers
 from halfsync.listeners import Listener, open_listeners
 from halfsync.models.model import make_model
 from halfsync.native.allocator import keep_freed_memory
@@ -57,11 +58,17 @@ class Server:
                 origin=self.settings.origins.get("temp_dir", ""),
                 remedy="name a directory that can be written to with temp_dir",
             )
-        self.listeners: list[Listener] = open_listeners(self.settings.bind, self.settings.backlog)
+        self.listeners: list[Listener] = open_listeners(
+            self.settings.bind,
+            self.settings.backlog,
+            unix_mode=self.settings.unix_mode,
+            unix_owner=self.settings.unix_owner,
+        )
         try:
-            bridge = _make_bridge(application, self.listeners, self.settings)
+            trusted = TrustedPeers(self.settings.forwarded_allow_ips)
+            bridge = _make_bridge(application, self.listeners, self.settings, trusted)
             descriptors = [listener.socket.fileno() for listener in self.listeners]
-            self._access_log = _open_access_log(self.settings)
+            self._access_log = _open_access_log(self.settings, trusted)
             self._files = _open_files(self.settings)
             room = _room_for_connections(self.settings)
             self._model = make_model(
@@ -184,7 +191,9 @@ def _refuse_contradictions(settings: Settings) -> None:
         )
 
 
-def _make_bridge(application: Any, listeners: list[Listener], settings: Settings) -> Bridge:
+def _make_bridge(
+    application: Any, listeners: list[Listener], settings: Settings, trusted: TrustedPeers
+) -> Bridge:
     """Return the bridge to a WSGI application or to a stream's handlers; only that one is loaded."""
     if settings.stream:
         from halfsync.stream.streaming import StreamBridge  # noqa: PLC0415
@@ -193,7 +202,7 @@ def _make_bridge(application: Any, listeners: list[Listener], settings: Settings
     from halfsync.wsgi.application import make_bridge  # noqa: PLC0415
 
     servers = [(listener.server_name, listener.server_port) for listener in listeners]
-    return make_bridge(application, servers, settings)
+    return make_bridge(application, servers, settings, trusted)
 
 
 def _open_files(settings: Settings) -> StaticFiles | None:
@@ -205,12 +214,13 @@ def _open_files(settings: Settings) -> StaticFiles | None:
     return open_files(settings)
 
 
-def _open_access_log(settings: Settings) -> AccessLog | None:
+def _open_access_log(settings: Settings, trusted: TrustedPeers) -> AccessLog | None:
     if settings.access_log is None:
         return None
     try:
         # The model `process` starts no thread, and so no writer for the log.
-        return AccessLog(settings.access_log, settings.log_format == "json", settings.model == "process")
+        direct = settings.model == "process"
+        return AccessLog(settings.access_log, settings.log_format == "json", direct, trusted)
     except OSError as error:
         raise UsageError(
             f"the access log {settings.access_log!r} cannot be opened: {error.strerror}",

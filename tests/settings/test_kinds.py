@@ -9,7 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halfsync.errors import UsageError
-from halfsync.settings.kinds import Binds, Choice, Count, Duration, Flag, Kind, Mounts, Size, Text
+from halfsync.settings.kinds import (
+    Addresses,
+    Binds,
+    Choice,
+    Count,
+    Duration,
+    Flag,
+    Kind,
+    Mode,
+    Mounts,
+    Owner,
+    RootPath,
+    Size,
+    Text,
+)
 
 COUNT = Count(1, 1000)
 DURATION = Duration(zero=True)
@@ -58,6 +72,30 @@ SIZE = Size(0, 2**60)
         (Mounts(), ("none",), ()),
         (Duration(longest_s=8760 * 3600), "8760h", 31_536_000.0),
         (Duration(longest_s=8760 * 3600), 31_536_000, 31_536_000.0),
+        (Addresses(), "10.0.0.0/8, 192.0.2.1", ("10.0.0.0/8", "192.0.2.1")),
+        (Addresses(), ["::1", "2001:DB8:0::/32", "unix"], ("::1", "2001:db8::/32", "unix")),
+        (Addresses(), "127.0.0.1/32,127.0.0.1,::1/128", ("127.0.0.1", "::1")),
+        (Addresses(), "10.0.0.0/255.0.0.0", ("10.0.0.0/8",)),
+        (Addresses(), "::ffff:192.0.2.1,::ffff:10.0.0.0/104", ("192.0.2.1", "10.0.0.0/8")),
+        (Addresses(), "*", ("*",)),
+        (Addresses(), "none", ()),
+        (Addresses(), "", ()),
+        (Addresses(), [], ()),
+        (RootPath(), "/shop", "/shop"),
+        (RootPath(), " /a/b/ ", "/a/b"),
+        (RootPath(), "/", ""),
+        (RootPath(), "", ""),
+        (RootPath(), "/café", "/café"),
+        (Mode(), "0660", 0o660),
+        (Mode(), "660", 0o660),
+        (Mode(), " 0o600 ", 0o600),
+        (Mode(), "0", 0),
+        (Mode(), 0o777, 0o777),
+        (Owner(), "www-data", "www-data"),
+        (Owner(), " www-data:web ", "www-data:web"),
+        (Owner(), ":web", ":web"),
+        (Owner(), "33:33", "33:33"),
+        (Owner(), None, None),
     ],
 )
 def test_reads(kind: Kind[Any], raw: object, value: object) -> None:
@@ -137,12 +175,50 @@ def test_reads(kind: Kind[Any], raw: object, value: object) -> None:
         (Mounts(), [7]),
         (Mounts(), [("/s", 7)]),
         (Mounts(), {7: "x"}),
+        (Addresses(), None),
+        (Addresses(), 1),
+        (Addresses(), [1]),
+        (Addresses(), "localhost"),
+        (Addresses(), "10.0.0.1/8"),
+        (Addresses(), "10.0.0.0/33"),
+        (Addresses(), "2001:db8::1/32"),
+        (Addresses(), "fe80::1%eth0"),
+        (Addresses(), "10.0.0"),
+        (Addresses(), "127.0.0.1,"),
+        (Addresses(), "none,127.0.0.1"),
+        (Addresses(), "[::1]"),
+        (Addresses(), "x" * 5000),
+        (RootPath(), "shop"),
+        (RootPath(), "/shop?a"),
+        (RootPath(), "/caf%C3%A9"),
+        (RootPath(), "/a\nb"),
+        (RootPath(), None),
+        (Mode(), "0888"),
+        (Mode(), "1777"),
+        (Mode(), "rw"),
+        (Mode(), ""),
+        (Mode(), "-1"),
+        (Mode(), 0o1000),
+        (Mode(), 660),
+        (Mode(), True),
+        (Mode(), None),
+        (Owner(), ""),
+        (Owner(), ":"),
+        (Owner(), "a:"),
+        (Owner(), "a:b:c"),
+        (Owner(), "a b"),
+        (Owner(), 33),
     ],
 )
 def test_refuses(kind: Kind[Any], raw: object) -> None:
     with pytest.raises(UsageError) as caught:
         kind.convert(raw)
     assert len(str(caught.value)) < 300
+
+
+def test_a_network_with_bits_behind_its_length_is_corrected() -> None:
+    with pytest.raises(UsageError, match=r"has bits set behind its /8; write it as 10\.0\.0\.0/8"):
+        Addresses().convert("10.0.0.1/8")
 
 
 def test_auto_is_plainly_not_there_yet() -> None:
@@ -168,6 +244,14 @@ def test_auto_is_plainly_not_there_yet() -> None:
         (Binds(), (":80", ":81"), ":80,:81"),
         (Mounts(), (("/s", "x"), ("", "y")), "/s=x,/=y"),
         (Mounts(), (), "none"),
+        (Addresses(), ("10.0.0.0/8", "::1", "unix"), "10.0.0.0/8,::1,unix"),
+        (Addresses(), (), "none"),
+        (RootPath(), "", "/"),
+        (RootPath(), "/a", "/a"),
+        (Mode(), 0o660, "0660"),
+        (Mode(), 0, "0000"),
+        (Owner(), None, "none"),
+        (Owner(), "a:b", "a:b"),
     ],
 )
 def test_writes(kind: Kind[Any], value: object, text: str) -> None:
@@ -186,6 +270,20 @@ def test_a_duration_reads_what_it_writes(milliseconds: int) -> None:
 
 @given(st.text(max_size=12))
 def test_no_text_makes_anything_but_a_value_or_a_usage_error(text: str) -> None:
-    for kind in (COUNT, DURATION, SIZE, Flag(), Choice("a"), Text("X"), Binds(), Mounts()):
+    kinds = (
+        COUNT,
+        DURATION,
+        SIZE,
+        Flag(),
+        Choice("a"),
+        Text("X"),
+        Binds(),
+        Addresses(),
+        RootPath(),
+        Mode(),
+        Owner(),
+        Mounts(),
+    )
+    for kind in kinds:
         with contextlib.suppress(UsageError):
             kind.convert(text)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from halfsync.http.trust import TrustedPeers
 from halfsync.native import testing
 from halfsync.wsgi.body import Input
 from halfsync.wsgi.environ import EnvironFactory
@@ -28,8 +29,10 @@ Make = Callable[..., Environ]
 Fields = list[tuple[str, str]]
 
 
-def factory() -> EnvironFactory:
-    return EnvironFactory([("first", "80"), ("second", "8080")], {"wsgi.version": (1, 0)}, NOTHING)
+def factory(trusted: tuple[str, ...] = ("unix",), root: str = "") -> EnvironFactory:
+    constants: dict[str, object] = {"wsgi.version": (1, 0), "wsgi.url_scheme": "http"}
+    servers = [("first", "80"), ("second", "8080")]
+    return EnvironFactory(servers, constants, NOTHING, TrustedPeers(trusted), root)
 
 
 @pytest.fixture
@@ -80,6 +83,7 @@ DEFAULTS = {
     "REMOTE_PORT": "",
     "wsgi.input": NOTHING,
     "wsgi.version": (1, 0),
+    "wsgi.url_scheme": "http",
     "halfsync.queue_wait": 0.0,
 }
 

@@ -6,6 +6,7 @@ at it when it comes back. A function that may free the connection says so, and n
 """
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 from posix.uio cimport iovec
 from posix.unistd cimport close
 
@@ -24,7 +25,8 @@ from halfsync.engine.poller cimport (
 )
 from halfsync.engine.timers cimport wheel_set
 from halfsync.exchange cimport (
-    EXCHANGE_HEAD, Exchange, exchange_follow, exchange_has_more, exchange_received, exchange_room, pool_get, pool_put,
+    EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received, exchange_room,
+    pool_get, pool_put,
 )
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.native.checks cimport check
@@ -186,8 +188,12 @@ cdef void send_refusal(Engine *engine, Connection *connection, const Exchange *e
     cdef int length = write_refusal(
         response, status, RETRY_AFTER_S if status == 503 else 0, not is_head, engine.server_header
     )
-    cdef ssize_t sent = c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
+    cdef ssize_t sent
     engine.counters.refused += 1
+    if connection.awaits_proxy:
+        linger(engine, connection)  # it speaks no HTTP yet, and gets no answer
+        return
+    sent = c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
     engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
     if sent < 0:
         sent = 0 if errno == EAGAIN else length  # the response before it has filled the socket; or the client is gone
@@ -348,11 +354,39 @@ cdef char *on_room(void *engine_, Handle *handle, size_t *room) noexcept nogil:
             connection.exchange = pool_get(&engine.pool)
             if connection.exchange == NULL:
                 return NULL  # memory is short: the deadline of the phase ends the connection
+            if connection.awaits_proxy:
+                connection.exchange.phase = EXCHANGE_PROXY
         data = exchange_room(connection.exchange, &engine.limits, room)
     if data == NULL:
         data = engine.scratch
         room[0] = SCRATCH_BYTES
     return data
+
+
+cdef int on_proxy_header(Engine *engine, Connection *connection, char *data, size_t length) noexcept nogil:
+    """Take bytes of a PROXY header; at its end, begin as if the client that it tells had connected.
+
+    Returns RECEIVE_*.
+    """
+    cdef Exchange *exchange = connection.exchange
+    cdef int framed = exchange_received(exchange, &engine.limits, data, length)
+    if exchange.phase == EXCHANGE_PROXY:
+        if framed < 0:
+            refuse(engine, connection, -framed)
+        elif connection.phase == PHASE_SILENT:
+            enter(engine, connection, PHASE_HEAD, engine.timeouts.head)
+        return RECEIVE_MORE
+    connection.awaits_proxy = False
+    if exchange.proxy.address_length > 0:
+        connection.address_length = exchange.proxy.address_length
+        memcpy(connection.address, exchange.proxy.address, connection.address_length)
+    enter(engine, connection, PHASE_SILENT, engine.timeouts.first_byte)
+    if exchange.filled == 0:
+        pool_put(&engine.pool, exchange)
+        connection.exchange = NULL
+        return RECEIVE_MORE
+    exchange.started_ns = engine.now
+    return advance(engine, connection, framed)
 
 
 cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) noexcept nogil:
@@ -373,6 +407,8 @@ cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) 
         return RECEIVE_GONE
     if phase == PHASE_LINGER:
         return RECEIVE_MORE
+    if connection.awaits_proxy:
+        return on_proxy_header(engine, connection, data, length)
     if phase == PHASE_BODY:
         connection.pace.moved += length
     elif phase != PHASE_HEAD:

@@ -5,6 +5,7 @@ from halfsync.engine.lease cimport Lease
 from halfsync.engine.poller cimport Handle, Poller
 from halfsync.engine.timers cimport Timer, Wheel
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
+from halfsync.http.trust cimport Trust
 from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t, sem_t
 from halfsync.observe.access cimport Log
 from halfsync.outbox cimport Outbox
@@ -52,8 +53,9 @@ ctypedef struct Connection:
     uint8_t phase             # owner
     uint8_t probed            # engine; a client that had ended was asked whether it still listens
     uint8_t listener          # index of the listener it came from
+    uint8_t awaits_proxy      # engine; it must begin with a PROXY header, which is not complete yet
     uint8_t address_length
-    uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer
+    uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client that its PROXY header told
     uint32_t requests         # owner; served so far
     int64_t since             # owner; ns: when the phase began, or last went on
     Exchange *exchange        # owner; NULL between requests
@@ -110,6 +112,7 @@ ctypedef struct Engine:
     Queue *queue
     const Answerer *files     # NULL: every request is the application's
     ExchangePool pool
+    const Trust *proxies      # that may connect, and must begin with a PROXY header; NULL: anybody, without
     int64_t spool_memory
     # Slabs of connections, never freed while the engine lives: a stale event finds a generation to fail on.
     Connection **slabs

@@ -25,6 +25,7 @@ from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
 from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next, wheel_set
 from halfsync.exchange cimport pool_destroy, pool_init
+from halfsync.http.trust cimport trust_has
 from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
     init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join, sem_destroy, sem_init,
@@ -87,13 +88,20 @@ cdef void on_awake(void *engine_) noexcept nogil:
 cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil:
     """Begin with a new connection. Returns False when there is no room for another."""
     cdef Engine *engine = <Engine *> engine_
-    cdef Connection *connection = connection_open(engine, fd)
+    cdef Connection *connection
+    if engine.proxies != NULL and not trust_has(engine.proxies, <const unsigned char *> address, <int> length):
+        engine.counters.accepted += 1
+        engine.counters.refused += 1
+        close(fd)
+        return True
+    connection = connection_open(engine, fd)
     if connection == NULL:
         close(fd)
         return True
     connection.address_length = <unsigned char> min(length, <uint32_t> ADDRESS_BYTES)
     memcpy(connection.address, address, connection.address_length)
     connection.listener = <unsigned char> (listener.index - LISTENER_INDEX)
+    connection.awaits_proxy = engine.proxies != NULL
     engine.counters.accepted += 1
     if engine.poller.add(&engine.poller, &connection.handle) < 0:
         connection_close(engine, connection)

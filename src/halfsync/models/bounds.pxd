@@ -2,6 +2,7 @@ from libc.stdint cimport int64_t
 
 from halfsync.engine.engine cimport Timeouts
 from halfsync.exchange cimport Limits
+from halfsync.http.trust cimport TrustedPeers
 from halfsync.spool cimport Store
 from halfsync.static.answering cimport Answerer
 
@@ -9,4 +10,5 @@ cdef int bounds_store(Store *store, object settings) except -1
 cdef int bounds_limits(Limits *limits, object settings, Store *store, bint raw) except -1
 cdef const Answerer *bounds_files(object files) except? NULL
 cdef int bounds_timeouts(Timeouts *timeouts, object settings) except -1
+cdef TrustedPeers bounds_proxies(object settings)
 cdef int64_t nanoseconds(double seconds) noexcept

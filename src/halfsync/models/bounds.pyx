@@ -52,6 +52,11 @@ cdef int bounds_timeouts(Timeouts *timeouts, object settings) except -1:
     return 0
 
 
+cdef TrustedPeers bounds_proxies(object settings):
+    """Return the peers that may connect and must begin with a PROXY header. None: anybody may, without."""
+    return TrustedPeers(settings.proxy_allow_ips) if settings.proxy_protocol else None
+
+
 cdef int64_t nanoseconds(double seconds) noexcept:
     """Return seconds as whole nanoseconds."""
     return <int64_t> (seconds * 1e9)

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from halfsync.bridging cimport Bridge, Sink
 from halfsync.engine.engine cimport ADDRESS_BYTES, Timeouts
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
+from halfsync.http.trust cimport Trust
 from halfsync.native.sync cimport atomic_llong, atomic_uint
 from halfsync.observe.access cimport Log
 from halfsync.pace cimport Pace
@@ -34,6 +35,7 @@ cdef class Client:
     cdef uint8_t address[ADDRESS_BYTES]
     cdef uint8_t address_length
     cdef uint8_t listener     # index of the listener it came from
+    cdef bint greeted         # its PROXY header, where it must begin with one, was read
     cdef int64_t put_ns       # when it was accepted, or put back for others
     cdef int64_t waited_ns    # how long it then waited for a thread; 0 once a request was told
     cdef int64_t idle_ns      # since when nothing was received; 0: in the middle of a request
@@ -48,6 +50,7 @@ cdef class Carrier:
     cdef Timeouts timeouts
     cdef ExchangePool pool
     cdef Store *store
+    cdef const Trust *proxies  # that may connect, and must begin with a PROXY header; NULL: anybody, without
     cdef Log *access          # NULL: nothing is logged
     cdef const Answerer *files  # NULL: every request is the application's
     cdef Tally *tally
@@ -69,6 +72,7 @@ cdef class Carrier:
     cdef int wait(self, int fd, short events, int64_t deadline, bint idle) noexcept nogil
     cdef int wait_idle(self, int fd, int64_t deadline) noexcept nogil
     cdef int idle(self, Client client) noexcept nogil
+    cdef int greet(self, Client client) noexcept nogil
     cdef int64_t next_look(self, const Exchange *exchange, const Pace *pace, int64_t since) noexcept nogil
     cdef bint is_late(self, const Exchange *exchange, Pace *pace, int64_t since) noexcept nogil
     cdef int receive(self, Client client) noexcept nogil

@@ -17,12 +17,16 @@ from posix.unistd cimport close, read, write
 
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.exchange cimport (
-    EXCHANGE_BODY, exchange_follow, exchange_has_more, exchange_received, exchange_room, pool_destroy, pool_get,
-    pool_init, pool_put,
+    EXCHANGE_BODY, EXCHANGE_PROXY, exchange_follow, exchange_has_more, exchange_received, exchange_room, pool_destroy,
+    pool_get, pool_init, pool_put,
 )
+from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
+from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.models.blocking_sink cimport BlockingSink, blocking_sink, sink_bytes
-from halfsync.models.bounds cimport bounds_files, bounds_limits, bounds_store, bounds_timeouts
+from halfsync.models.bounds cimport (
+    bounds_files, bounds_limits, bounds_proxies, bounds_store, bounds_timeouts,
+)
 from halfsync.engine.poller cimport reset_on_close, send_continue
 from halfsync.native.sync cimport (
     add_llong, add_uint, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_uint, sub_uint,
@@ -140,14 +144,16 @@ cdef class Carrier:
         cdef unsigned char[:] shared
         cdef bytearray store
         cdef BodyBlocks blocks = BodyBlocks()
+        cdef TrustedPeers proxies = bounds_proxies(settings)
         page = mmap(-1, PAGESIZE)
         shared = page
         self.tally = <Tally *> &shared[0]
         store = bytearray(sizeof(Store))
         self.store = <Store *> <char *> store
         self.bells = [-1, -1]
-        self.kept = (page, shared, store, blocks, access_log, files)
+        self.kept = (page, shared, store, blocks, access_log, files, proxies)
         self.files = bounds_files(files)
+        self.proxies = &proxies.trust if proxies is not None else NULL
         self.bridge = bridge
         if access_log is not None:
             self.access = &access_log.log
@@ -293,6 +299,13 @@ cdef class Carrier:
         Raises nothing that the application or the client does.
         """
         cdef int result = ENDED
+        if (
+            self.proxies != NULL and not client.greeted
+            and not trust_has(self.proxies, client.address, client.address_length)
+        ):
+            add_llong(&self.tally.refused, 1)
+            self.end(client)
+            return False
         client.waited_ns = monotonic_ns() - client.put_ns if self.waiting != NULL else 0
         try:
             while True:
@@ -453,6 +466,14 @@ cdef class Carrier:
             if exchange == NULL:
                 return ENDED
             exchange.started_ns = monotonic_ns()
+            if self.proxies != NULL and not client.greeted:
+                exchange.phase = EXCHANGE_PROXY
+                result = self.greet(client)
+                if result != 0:
+                    return result
+                if exchange.filled == 0:
+                    self.drop_exchange(client)
+                    return self.advance(client)
         elif exchange_has_more(exchange):  # what was received behind the last request
             exchange_follow(exchange)
             exchange.started_ns = monotonic_ns()
@@ -461,6 +482,43 @@ cdef class Carrier:
                 return result
         client.idle_ns = 0
         return self.receive(client)
+
+    cdef int greet(self, Client client) noexcept nogil:
+        """Receive the PROXY header that a connection begins with; then the client is who that tells.
+
+        Returns what exchange_received says of the bytes behind it, or ENDED.
+        """
+        cdef char scratch[PROXY_V2_BYTES]
+        cdef Exchange *exchange = client.exchange
+        cdef int64_t deadline = exchange.started_ns + self.timeouts.head
+        cdef char *data
+        cdef size_t room
+        cdef ssize_t length
+        cdef int result = 0
+        while exchange.phase == EXCHANGE_PROXY:
+            room = sizeof(scratch)
+            data = exchange_room(exchange, &self.limits, &room)
+            if data == NULL:
+                data = scratch
+                room = sizeof(scratch)
+            length = c_recv(client.fd, data, room, MSG_DONTWAIT)
+            if length > 0:
+                result = exchange_received(exchange, &self.limits, data, length)
+            elif length < 0 and errno == EAGAIN:
+                if self.wait(client.fd, POLLIN, deadline, False) == WAITED_STOPPED:
+                    return ENDED
+            elif length == 0 or errno != EINTR:
+                add_llong(&self.tally.left, 1)
+                return ENDED
+            if exchange.phase == EXCHANGE_PROXY and (result < 0 or monotonic_ns() >= deadline):
+                add_llong(&self.tally.refused, 1)
+                return ENDED
+        client.greeted = True
+        client.idle_ns = exchange.started_ns = monotonic_ns()
+        if exchange.proxy.address_length > 0:
+            client.address_length = exchange.proxy.address_length
+            memcpy(client.address, exchange.proxy.address, client.address_length)
+        return result
 
     cdef int64_t next_look(self, const Exchange *exchange, const Pace *pace, int64_t since) noexcept nogil:
         """Return when a request must be complete, or have gone on since `since`, or have its pace judged."""

@@ -11,7 +11,10 @@ from halfsync.engine.loop cimport (
     engine_close, engine_command, engine_join, engine_listen, engine_open, engine_parted, engine_start, engine_sweep,
     engine_unlisten,
 )
-from halfsync.models.bounds cimport bounds_files, bounds_limits, bounds_store, bounds_timeouts
+from halfsync.http.trust cimport TrustedPeers
+from halfsync.models.bounds cimport (
+    bounds_files, bounds_limits, bounds_proxies, bounds_store, bounds_timeouts,
+)
 from halfsync.native.sync cimport load_llong, load_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport queue_length
@@ -36,8 +39,9 @@ cdef class Proactor:
         """Prepare. listeners: descriptors of listening, non-blocking sockets. open_max: connections at one time."""
         cdef Engine *engine = self.engine
         cdef BodyBlocks blocks = BodyBlocks()
+        cdef TrustedPeers proxies = bounds_proxies(settings)
         cdef int result
-        self.kept = (access_log, blocks, files)
+        self.kept = (access_log, blocks, files, proxies)
         self.workers = RequestWorkers(
             settings.threads, queue_size=settings.queue_size, name="halfsync-worker", attended=True)
         self.workers.engine = engine
@@ -55,6 +59,7 @@ cdef class Proactor:
         bounds_timeouts(&engine.timeouts, settings)
         engine.files = bounds_files(files)
         engine.limits.blocks = &blocks.pool
+        engine.proxies = &proxies.trust if proxies is not None else NULL
         engine.spool_memory = settings.spool_memory
         engine.open_max = open_max
         engine.server_header = settings.server_header

@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from halfsync.exchange cimport Exchange
+from halfsync.http.trust cimport Trust
 from halfsync.native.sync cimport pthread_cond_t, pthread_mutex_t, pthread_t
 
 ctypedef struct Log:
@@ -13,6 +14,7 @@ ctypedef struct Log:
     char *lines               # what the writer has not taken yet
     char *writing             # what it writes; swapped with lines
     size_t length             # bytes in lines
+    const Trust *trust        # of what proxies say of a client; NULL: of nothing
     uint64_t dropped          # lines that found no room since the last line that said so
     bint ended
     pthread_t thread
@@ -35,3 +37,4 @@ cdef void log_exchange(Log *log, const Exchange *exchange, const uint8_t *addres
 cdef class AccessLog:
     cdef Log log
     cdef bint running
+    cdef object kept          # what the pointers point to

@@ -12,7 +12,9 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from halfsync.http.forwarded cimport Told, forwarded_read
 from halfsync.http.parser cimport Field, Head, name_is
+from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.native.checks cimport COUNT_BUFFER, count
 from halfsync.native.sync cimport (
     pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait, pthread_join,
@@ -190,9 +192,21 @@ cdef void log_exchange(
 ) noexcept nogil:
     """Append a line for an exchange that has ended, or broken off, at `now` ns. As log_request."""
     cdef Entry entry
+    cdef Told told
     entry.exchange = exchange
     entry.address = address
     entry.address_length = address_length
+    if exchange.client_length > 0:
+        entry.address = exchange.client
+        entry.address_length = exchange.client_length
+    elif (  # it was refused before anybody looked
+        not exchange.told and exchange.head.length > 0 and log.trust != NULL
+        and trust_has(log.trust, address, address_length)
+    ):
+        forwarded_read(&exchange.head, exchange.data, log.trust, &told)
+        if told.address_length > 0:
+            entry.address = told.address
+            entry.address_length = told.address_length
     entry.status = exchange.status
     entry.sent = exchange.sent
     entry.queue_ns = exchange.taken_ns - exchange.framed_ns if exchange.taken_ns > 0 else 0
@@ -254,11 +268,15 @@ cdef class AccessLog:
         memset(&self.log, 0, sizeof(self.log))
         self.log.fd = -1
 
-    def __init__(self, path, bint json, bint direct=False):
+    def __init__(self, path, bint json, bint direct=False, TrustedPeers trusted=None):
         """Open the file for appending, and start the writer. Raises OSError when the file cannot be opened.
 
         direct: there is no writer, each line is written when it is logged; for processes that must start no thread.
+        trusted: the peers whose word about their clients is believed.
         """
+        self.kept = trusted
+        if trusted is not None:
+            self.log.trust = &trusted.trust
         self.log.json = json
         self.log.direct = direct
         self.log.fd = os.dup(1) if path == "-" else os.open(

@@ -15,14 +15,18 @@ from halfsync.settings.kinds import (
     KIB,
     MIB,
     YEAR_S,
+    Addresses,
     Binds,
     Choice,
     Count,
     Duration,
     Flag,
     Kind,
+    Mode,
     Mounts,
+    Owner,
     Path,
+    RootPath,
     Size,
     Text,
 )
@@ -32,12 +36,13 @@ T = TypeVar("T")
 APPLICATION = "Application"
 CONCURRENCY = "Concurrency"
 SOCKETS = "Sockets"
+PROXIES = "Proxies in front"
 REQUESTS = "What a client may send"
 MEMORY = "Memory and disk"
 DEADLINES = "Deadlines"
 LOGGING = "Logging"
 FILES = "Static files"
-GROUPS = (SOCKETS, CONCURRENCY, APPLICATION, FILES, LOGGING, DEADLINES, REQUESTS, MEMORY)
+GROUPS = (SOCKETS, PROXIES, CONCURRENCY, APPLICATION, FILES, LOGGING, DEADLINES, REQUESTS, MEMORY)
 
 DEFAULT_ORIGIN = "default"
 ARGUMENT_ORIGIN = "argument"
@@ -138,10 +143,36 @@ class Settings:
         16384, Count(1, 1_000_000), SOCKETS,
         doc="Open connections in one process, idle ones included; the limit on open files may lower it.",
         reason="An idle connection costs a few kilobytes, so this bounds memory and not work.")
+    unix_mode: int = setting(
+        0o666, Mode(), SOCKETS,
+        doc="Permissions of the unix sockets that are made, in octal; who may write to one may connect.",
+        reason="A proxy runs as another user; so any local user may connect, as to a port of 127.0.0.1.")
+    unix_owner: str | None = setting(
+        None, Owner(), SOCKETS,
+        doc="User and group that own the unix sockets that are made: user, user:group or :group.",
+        reason="They belong to whoever runs the server, which needs no privilege.")
     poller: str = setting(
         "auto", Choice("auto", "epoll", "poll"), SOCKETS,
         doc="The system call that waits for the sockets.",
         reason="Takes the best one that the system has.")
+
+    forwarded_allow_ips: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1", "unix"), Addresses(), PROXIES, convention=("FORWARDED_ALLOW_IPS", "{}"),
+        doc='Peers whose X-Forwarded- and Forwarded fields are believed: addresses, networks, unix (unix sockets), '
+            '"*" (all) or none. From others these fields are left out.',
+        reason="A proxy on this machine works as it is, and no client elsewhere can give itself another address.")
+    proxy_protocol: bool = setting(
+        False, Flag(), PROXIES,
+        doc="Each connection begins with a header of the PROXY protocol, version 1 or 2, that tells the client.",
+        reason="Browsers and most proxies send none, and with it nobody else can connect.")
+    proxy_allow_ips: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1", "unix"), Addresses(), PROXIES,
+        doc="With proxy_protocol: peers that may connect, written like forwarded_allow_ips; others are closed.",
+        reason="Who connects may call itself any client, so nobody elsewhere may until somebody says so.")
+    root_path: str = setting(
+        "", RootPath(), PROXIES,
+        doc="Path that the application is mounted at: SCRIPT_NAME, taken off the paths that begin with it.",
+        reason="Most applications are served at the root.")
 
     model: str = setting(
         "proactor", Choice("process", "thread", "pool", "proactor"), CONCURRENCY,

@@ -282,6 +282,113 @@ class Mounts(Kind[tuple[tuple[str, str], ...]]):
         return ",".join(f"{prefix or '/'}={directory}" for prefix, directory in value) or NOTHING
 
 
+class Addresses(Kind[tuple[str, ...]]):
+    """Addresses and networks of peers, ``unix`` for those on unix sockets, ``*`` for all, ``none`` for none."""
+
+    metavar = "IPS"
+    accepts = "a list of IP addresses and networks"
+
+    def remedy(self) -> str:
+        return "write it like 10.0.0.0/8,192.0.2.1,2001:db8::/32, with unix for unix sockets; or * or none"
+
+    def convert(self, raw: object) -> tuple[str, ...]:
+        given = raw.split(",") if isinstance(raw, str) else raw
+        if not isinstance(given, Iterable):
+            raise self.refuse(raw)
+        texts = [one.strip() if isinstance(one, str) else one for one in given]
+        if texts in (["none"], [""]):
+            return ()
+        return tuple(dict.fromkeys(text if text in ("*", "unix") else self._network(text) for text in texts))
+
+    def _network(self, text: object) -> str:
+        """Write a network as few other texts could mean it; a single address without its length."""
+        import ipaddress  # noqa: PLC0415 - the default needs none, and it takes longer than the rest
+
+        if not isinstance(text, str) or "%" in text:
+            raise self.refuse(text)
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+            address, length = network.network_address, network.prefixlen
+            if ipaddress.ip_address(text.partition("/")[0]) != address:
+                raise UsageError(
+                    f"{text!r} has bits set behind its /{length}", remedy=f"write it as {network.compressed}"
+                )
+        except ValueError:
+            raise self.refuse(text) from None
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None and length >= 96:
+            address, length = address.ipv4_mapped, length - 96
+        return str(address) if length == address.max_prefixlen else f"{address}/{length}"
+
+    def show(self, value: tuple[str, ...]) -> str:
+        return ",".join(value) or "none"
+
+
+class RootPath(Kind[str]):
+    """The path that an application is mounted at, without a slash at its end; empty for the root."""
+
+    metavar = "PATH"
+    accepts = "a path that begins with a slash"
+
+    def remedy(self) -> str:
+        return "write it like /shop, not percent-encoded and without a query"
+
+    def convert(self, raw: object) -> str:
+        if not isinstance(raw, str):
+            raise self.refuse(raw)
+        path = raw.strip().rstrip("/")
+        if (path and not path.startswith("/")) or any(c in "?#%" or c < " " or c == "\x7f" for c in path):
+            raise self.refuse(raw)
+        return path
+
+    def show(self, value: str) -> str:
+        return value or "/"
+
+
+class Mode(Kind[int]):
+    """Permission bits of a file, in octal as text: ``0660``, ``660`` or ``0o660``."""
+
+    metavar = "MODE"
+    accepts = "a file mode from 0 to 0777"
+
+    def remedy(self) -> str:
+        return "write it in octal, like 0660"
+
+    def convert(self, raw: object) -> int:
+        value = raw
+        if isinstance(raw, str):
+            digits = raw.strip().lower().removeprefix("0o")
+            octal = digits != "" and len(digits) <= 4 and all(digit in "01234567" for digit in digits)
+            value = int(digits, 8) if octal else None
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 0o777:
+            raise self.refuse(raw)
+        return value
+
+    def show(self, value: int) -> str:
+        return f"{value:04o}"
+
+
+class Owner(Kind[str | None]):
+    """Who owns a file: ``user``, ``user:group`` or ``:group``, by name or number; or nothing at all."""
+
+    metavar = "USER:GROUP"
+    accepts = "a user, a user and a group, or a group behind a colon"
+
+    def remedy(self) -> str:
+        return "write it like www-data, www-data:www-data or :www-data"
+
+    def convert(self, raw: object) -> str | None:
+        if raw is None:
+            return None
+        text = raw.strip() if isinstance(raw, str) else ""
+        _, colon, group = text.partition(":")
+        if not text or (colon and not group) or ":" in group or any(c.isspace() or c == "\0" for c in text):
+            raise self.refuse(raw)
+        return text
+
+    def show(self, value: str | None) -> str:
+        return "none" if value is None else value
+
+
 def _quote(raw: object) -> str:
     """Write a wrong value for an error: short, on one line."""
     text = repr(raw)

@@ -11,11 +11,17 @@ from halfsync.wsgi.bridge import WsgiBridge
 from halfsync.wsgi.environ import EnvironFactory
 
 if TYPE_CHECKING:
+    from halfsync.http.trust import TrustedPeers
     from halfsync.settings import Settings
 
 
-def make_bridge(application: Any, servers: list[tuple[str, str]], settings: Settings) -> WsgiBridge:
-    """Return the bridge to an application. servers: SERVER_NAME and SERVER_PORT of each listener, in order."""
+def make_bridge(
+    application: Any, servers: list[tuple[str, str]], settings: Settings, trusted: TrustedPeers
+) -> WsgiBridge:
+    """Return the bridge to an application. servers: SERVER_NAME and SERVER_PORT of each listener, in order.
+
+    trusted: the peers whose word about their clients is believed.
+    """
     constants = {
         "SERVER_SOFTWARE": f"halfsync/{VERSION}",
         "wsgi.version": (1, 0),
@@ -28,6 +34,5 @@ def make_bridge(application: Any, servers: list[tuple[str, str]], settings: Sett
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": FileWrapper,
     }
-    return WsgiBridge(
-        application, EnvironFactory(servers, constants, Input()), settings.server_header, settings.keep_alive
-    )
+    environs = EnvironFactory(servers, constants, Input(), trusted, settings.root_path)
+    return WsgiBridge(application, environs, settings.server_header, settings.keep_alive)

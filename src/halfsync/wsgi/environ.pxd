@@ -2,16 +2,24 @@ from libc.stdint cimport int64_t, uint8_t
 
 from halfsync.bridging cimport Origin
 from halfsync.exchange cimport Exchange
+from halfsync.http.trust cimport TrustedPeers
 
 cdef enum:
     NAME_SLOTS = 512          # of the table of field names; half of it is ever filled
     NAME_BYTES = 40           # of a name that is remembered
     VALUE_BYTES = 200         # of a value that is remembered
 
+# A field by which proxies tell of their client.
+cdef enum ProxyField:
+    PROXY_FIELD_FORWARDED = 1
+    PROXY_FIELD_X = 2         # X-Forwarded-For, -Proto, -Host or -Port
+    PROXY_FIELD_OTHER = 4     # another one whose name begins with X-Forwarded-; only applications read it
+
 # A field name seen before: its environ key, and the last value that came with it where that may be shared.
 ctypedef struct NameSlot:
     uint8_t length            # 0: free
     uint8_t shares            # its values are often the same and are no secrets
+    uint8_t proxy_field       # ProxyField; 0: none
     uint8_t value_length      # 0: none remembered
     char name[NAME_BYTES]
     char value[VALUE_BYTES]
@@ -27,9 +35,12 @@ cdef class EnvironFactory:
     cdef int last_address_length
     cdef str last_address_text
     cdef object no_body
+    cdef TrustedPeers trusted
+    cdef str root             # latin-1, as PATH_INFO; None: there is none
 
     cdef dict make(self, Exchange *exchange, const Origin *origin, double waited_s, object body)
     cdef NameSlot *slot_of(self, const char *name, int length)
     cdef object value_of(self, NameSlot *slot, const char *data, int length)
-    cdef object add_fields(self, dict environ, Exchange *exchange)
+    cdef object add_fields(self, dict environ, Exchange *exchange, const Origin *origin)
+    cdef object believe(self, dict environ, Exchange *exchange)
     cdef str address_text(self, const Origin *origin, int *port)

@@ -1,6 +1,12 @@
+from halfsync.http.trust import TrustedPeers
 from halfsync.wsgi.body import Input
 
 class EnvironFactory:
     def __init__(
-        self, servers: list[tuple[str, str]], constants: dict[str, object], no_body: Input
+        self,
+        servers: list[tuple[str, str]],
+        constants: dict[str, object],
+        no_body: Input,
+        trusted: TrustedPeers,
+        root: str = "",
     ) -> None: ...

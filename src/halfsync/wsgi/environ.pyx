@@ -4,6 +4,10 @@ What never changes stands in a template that is copied. Field names are looked u
 before, so their environ keys are made once; a few fields whose values repeat from request to request and are no secrets
 (Host, User-Agent, Accept ...) keep the last value's string as well. The table is bounded: a client cannot make it grow.
 All of it is used under the GIL.
+
+What proxies say of their client (Forwarded and the X-Forwarded- fields) is believed of trusted peers. From any other
+peer these fields are left out, so that no application believes a client. The table marks their names, so that a request
+without any of them is not looked at.
 """
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
@@ -12,40 +16,17 @@ from cpython.dict cimport PyDict_Copy, PyDict_SetItem, PyDict_Size
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 
+from halfsync.http.forwarded cimport SCHEME_HTTPS, SCHEME_UNTOLD, Told, forwarded_read
 from halfsync.http.parser cimport Field, Head
+from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text, trust_has
 
 cdef extern from "Python.h":
     str PyUnicode_DecodeLatin1(const char *data, Py_ssize_t length, const char *errors)
     str PyUnicode_InternFromString(const char *text)
     PyObject *PyDict_SetDefault(dict target, object key, object value) except NULL
 
-cdef extern from "<sys/socket.h>" nogil:
+cdef extern from * nogil:
     """
-    #include <arpa/inet.h>
-    #include <netinet/in.h>
-    #include <sys/socket.h>
-
-    /* What of a socket address is the host: its bytes, how many, and the port. 0: neither IPv4 nor IPv6. */
-    static int hs_host_bytes(const void *address, int length, const unsigned char **host, int *port) {
-        static const unsigned char mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-        const struct sockaddr_in *four = address;
-        const struct sockaddr_in6 *six = address;
-        if (length >= (int)sizeof(*four) && four->sin_family == AF_INET) {
-            *host = (const unsigned char *)&four->sin_addr;
-            *port = ntohs(four->sin_port);
-            return 4;
-        }
-        if (length >= (int)sizeof(*six) && six->sin6_family == AF_INET6) {
-            *host = (const unsigned char *)&six->sin6_addr;
-            *port = ntohs(six->sin6_port);
-            if (memcmp(*host, mapped, 12) == 0) { *host += 12; return 4; }
-            return 16;
-        }
-        return 0;
-    }
-    static void hs_host_text(const unsigned char *host, int length, char *text) {
-        inet_ntop(length == 4 ? AF_INET : AF_INET6, host, text, INET6_ADDRSTRLEN);
-    }
     /* The value of two hexadecimal digits, or -1. */
     static int hs_hex(const char *at) {
         int value = 0, i;
@@ -59,8 +40,6 @@ cdef extern from "<sys/socket.h>" nogil:
         return value;
     }
     """
-    int host_bytes "hs_host_bytes" (const void *address, int length, const uint8_t **host, int *port)
-    void host_text "hs_host_text" (const uint8_t *host, int length, char *text)
     int hex_value "hs_hex" (const char *at)
 
 cdef tuple SHARED = (
@@ -87,6 +66,15 @@ cdef str CONTENT_LENGTH = "CONTENT_LENGTH"
 cdef str HTTP_COOKIE = "HTTP_COOKIE"
 cdef str HTTP_TRANSFER_ENCODING = "HTTP_TRANSFER_ENCODING"
 cdef str HTTP_HOST = "HTTP_HOST"
+cdef str SERVER_NAME = "SERVER_NAME"
+cdef str SERVER_PORT = "SERVER_PORT"
+cdef str URL_SCHEME = "wsgi.url_scheme"
+cdef str HTTP_FORWARDED = "HTTP_FORWARDED"
+cdef tuple FORWARDED_KEYS = (
+    "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT",
+)
+cdef tuple SCHEMES = ("http", "https")
+cdef tuple DEFAULT_PORTS = ("80", "443")
 cdef str WSGI_INPUT = "wsgi.input"
 cdef str QUEUE_WAIT = "halfsync.queue_wait"
 
@@ -151,18 +139,21 @@ cdef class EnvironFactory:
                 Py_XDECREF(<PyObject *> self.names[position].last)
             free(self.names)
 
-    def __init__(self, list servers, dict constants, no_body):
+    def __init__(self, list servers, dict constants, no_body, TrustedPeers trusted not None, str root=""):
         """servers: a (SERVER_NAME, SERVER_PORT) pair a listener. constants: keys that every environ has.
 
-        no_body: the wsgi.input of requests without one.
+        no_body: the wsgi.input of requests without one. trusted: the peers whose word about their clients is believed.
+        root: SCRIPT_NAME as the settings have it, which is taken off the paths that begin with it.
         """
         self.no_body = no_body
+        self.trusted = trusted
+        self.root = root.encode("utf-8", "surrogateescape").decode("latin-1") if root else None
         self.templates = []
         for server_name, server_port in servers:
             template = {
-                REQUEST_METHOD: GET, "SCRIPT_NAME": "", PATH_INFO: "/", QUERY_STRING: "",
+                REQUEST_METHOD: GET, "SCRIPT_NAME": self.root or "", PATH_INFO: "/", QUERY_STRING: "",
                 REQUEST_URI: "/", RAW_URI: "/",
-                "SERVER_NAME": server_name, "SERVER_PORT": server_port, SERVER_PROTOCOL: "HTTP/1.1",
+                SERVER_NAME: server_name, SERVER_PORT: server_port, SERVER_PROTOCOL: "HTTP/1.1",
                 REMOTE_ADDR: "", REMOTE_PORT: "", WSGI_INPUT: no_body, QUEUE_WAIT: 0.0, **constants,
             }
             self.templates.append(template)
@@ -182,7 +173,10 @@ cdef class EnvironFactory:
             PyDict_SetItem(environ, REQUEST_URI, text)
             PyDict_SetItem(environ, RAW_URI, text)
             if head.path_length > 0:
-                PyDict_SetItem(environ, PATH_INFO, decoded(data + head.path, head.path_length))
+                text = decoded(data + head.path, head.path_length)
+                if self.root is not None and text.startswith(self.root) and text[len(self.root):][:1] in ("", "/"):
+                    text = text[len(self.root):]
+                PyDict_SetItem(environ, PATH_INFO, text)
             elif head.target_form != 1:
                 PyDict_SetItem(environ, PATH_INFO, "")
             if head.query_length > 0:
@@ -197,17 +191,20 @@ cdef class EnvironFactory:
             PyDict_SetItem(environ, QUEUE_WAIT, waited_s)
         if body is not None:
             PyDict_SetItem(environ, WSGI_INPUT, body)
-        self.add_fields(environ, exchange)
+        self.add_fields(environ, exchange, origin)
+        exchange.told = True
         return environ
 
-    cdef object add_fields(self, dict environ, Exchange *exchange):
-        """Add the head's fields: repeated ones joined, names with underscores left out."""
+    cdef object add_fields(self, dict environ, Exchange *exchange, const Origin *origin):
+        """Add the head's fields: repeated ones joined, names with underscores left out, proxies' words if believed."""
         cdef Head *head = &exchange.head
         cdef const char *data = exchange.data
         cdef const Field *field
         cdef NameSlot *slot
         cdef PyObject *present
-        cdef int position
+        cdef int position, kind
+        cdef int told = 0  # ProxyField bits of the fields that are believed
+        cdef int trusted = -1  # not known yet
         cdef Py_ssize_t size = PyDict_Size(environ)
         cdef object key, value
         for position in range(head.fields_count):
@@ -217,12 +214,20 @@ cdef class EnvironFactory:
                 if slot.key == NULL:
                     continue
                 key = <object> slot.key
+                kind = slot.proxy_field
                 value = self.value_of(slot, data + field.value, field.value_length)
             else:
                 key = key_of(data + field.name, field.name_length)
                 if key is None:
                     continue
+                kind = proxy_field_of(key)
                 value = text_of(data + field.value, field.value_length)
+            if kind:
+                if trusted < 0:
+                    trusted = trust_has(&self.trusted.trust, origin.address, origin.address_length)
+                if not trusted:
+                    continue
+                told |= kind
             present = PyDict_SetDefault(environ, key, value)
             if PyDict_Size(environ) == size:
                 joined = "; " if key == HTTP_COOKIE else ", "
@@ -235,6 +240,40 @@ cdef class EnvironFactory:
             PyDict_SetItem(environ, CONTENT_LENGTH, str(exchange.body_length))
         if head.target_form == 1:
             PyDict_SetItem(environ, HTTP_HOST, text_of(data + head.authority, head.authority_length))
+        if told:
+            if told & PROXY_FIELD_X and told & PROXY_FIELD_FORWARDED:
+                environ.pop(HTTP_FORWARDED)
+            self.believe(environ, exchange)
+
+    cdef object believe(self, dict environ, Exchange *exchange):
+        """Put into the environ what trusted proxies say: client, scheme, host and port (docs/proxies.md)."""
+        cdef Told told
+        cdef const uint8_t *host
+        cdef char address[HOST_TEXT]
+        cdef int length, port
+        forwarded_read(&exchange.head, exchange.data, &self.trusted.trust, &told)
+        if told.address_length > 0:
+            length = host_bytes(told.address, told.address_length, &host, &port)
+            host_text(host, length, address)
+            PyDict_SetItem(environ, REMOTE_ADDR, address.decode("ascii"))
+            PyDict_SetItem(environ, REMOTE_PORT, port_text(port) if told.has_port else "")
+            memcpy(exchange.client, told.address, told.address_length)
+            exchange.client_length = told.address_length
+        if told.scheme != SCHEME_UNTOLD:
+            PyDict_SetItem(environ, URL_SCHEME, SCHEMES[told.scheme == SCHEME_HTTPS])
+        if told.host_length > 0:
+            text = text_of(told.host, told.host_length)
+            PyDict_SetItem(environ, HTTP_HOST, text)
+            name, port_part = split_host(text)
+            PyDict_SetItem(environ, SERVER_NAME, name)
+        else:
+            port_part = ""
+        if told.port >= 0:
+            PyDict_SetItem(environ, SERVER_PORT, port_text(told.port))
+        elif port_part:
+            PyDict_SetItem(environ, SERVER_PORT, port_part)
+        elif told.scheme != SCHEME_UNTOLD or told.host_length > 0:
+            PyDict_SetItem(environ, SERVER_PORT, DEFAULT_PORTS[environ[URL_SCHEME] == "https"])
 
     cdef NameSlot *slot_of(self, const char *name, int length):
         """Return the slot of a field name, which is filled now if it is new. NULL: it is not remembered."""
@@ -259,6 +298,7 @@ cdef class EnvironFactory:
         slot.length = <uint8_t> length
         memcpy(slot.name, name, length)
         slot.shares = key in SHARED
+        slot.proxy_field = proxy_field_of(key)
         if key is not None:
             Py_INCREF(key)
             slot.key = <void *> key
@@ -282,7 +322,7 @@ cdef class EnvironFactory:
     cdef str address_text(self, const Origin *origin, int *port):
         """Return the peer's address as text and its port; None for a socket that has no addresses."""
         cdef const uint8_t *host
-        cdef char text[64]
+        cdef char text[HOST_TEXT]
         cdef int length = host_bytes(origin.address, origin.address_length, &host, port)
         if length == 0:
             return None
@@ -303,3 +343,20 @@ cdef object key_of(const char *name, int length):
     if text not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         text = "HTTP_" + text
     return PyUnicode_InternFromString(text.encode())
+
+
+cdef uint8_t proxy_field_of(object key):
+    """Return what a field says as one of a proxy's: a ProxyField bit, or 0."""
+    if key == HTTP_FORWARDED:
+        return PROXY_FIELD_FORWARDED
+    if key in FORWARDED_KEYS:
+        return PROXY_FIELD_X
+    return PROXY_FIELD_OTHER if key is not None and key.startswith("HTTP_X_FORWARDED_") else 0
+
+
+cdef tuple split_host(str text):
+    """Return the name and the port, "" where there is none, of host[:port]; IPv6 keeps its brackets."""
+    name, colon, port = text.rpartition(":")
+    if not colon or port.endswith("]"):
+        return text, ""
+    return name, port

@@ -1,0 +1,332 @@
+"""What trusted proxies say of a request's client: Forwarded (RFC 7239) and the X-Forwarded- fields.
+
+A proxy adds at the right, and what stands left of the trusted ones' words may come from anybody. So every list is read
+from its right end, and repeated fields from the last one on: no quote or comma that a client sends can change how the
+words of the proxies to its right are read. The walk goes on to the left while the hops that it meets are trusted, and
+the first that is not is the client. It ends early, with the last hop that it could read, at an identifier that is no
+address: "unknown", an obfuscated one (RFC 7239 6.2, 6.3), or one that is malformed.
+
+If one of X-Forwarded-For, -Proto, -Host and -Port is there, Forwarded counts for nothing (docs/proxies.md has the
+reasons). Of the X-Forwarded- fields but -For the right-most word counts, whichever proxy wrote it; of Forwarded the
+element with which the walk ended.
+
+Malformed are brackets around anything but IPv6, ports that are not 1 to 5 digits up to 65535, and in Forwarded a value
+that is neither token nor quoted-string, a parameter that stands twice, and IPv6 without brackets. Blanks around the
+semicolons of Forwarded are accepted, since people write them, and empty elements, as RFC 9110 5.6.1 asks.
+"""
+from libc.string cimport memcpy, memset
+
+from halfsync.http.grammar cimport BYTE_DIGIT, BYTE_TOKEN, authority_is_valid, byte_is, is_blank, word_is
+from halfsync.http.parser cimport Field, name_is
+from halfsync.http.trust cimport address_of, host_read, trust_has
+
+cdef enum:
+    NODE_BYTES = 128          # of a node identifier (RFC 7239 6) that is read
+
+# The parameters of an element of Forwarded, each with a bit.
+cdef enum:
+    PARAMETER_FOR = 1
+    PARAMETER_BY = 2
+    PARAMETER_HOST = 4
+    PARAMETER_PROTO = 8
+
+
+cdef void forwarded_read(const Head *head, const char *data, const Trust *trust, Told *told) noexcept nogil:
+    """Read what proxies say. See the declaration."""
+    cdef const Field *field
+    cdef const char *value
+    cdef bint walking_for = True, walking = True
+    cdef bint has_proto = False, has_host = False, has_port = False
+    cdef bint has_legacy = False
+    cdef int position
+    told.address_length = told.has_port = 0
+    told.scheme = SCHEME_UNTOLD
+    told.port = -1
+    told.host_length = 0
+    for position in range(head.fields_count - 1, -1, -1):
+        field = &head.fields[position]
+        value = data + field.value
+        if name_is(data, field, b"x-forwarded-for", 15):
+            has_legacy = True
+            walking_for = walking_for and walk(value, value + field.value_length, False, trust, told)
+        elif name_is(data, field, b"x-forwarded-proto", 17):
+            if not has_proto:
+                has_legacy = has_proto = True
+                tell_last(value, field.value_length, PARAMETER_PROTO, told)
+        elif name_is(data, field, b"x-forwarded-host", 16):
+            if not has_host:
+                has_legacy = has_host = True
+                tell_last(value, field.value_length, PARAMETER_HOST, told)
+        elif name_is(data, field, b"x-forwarded-port", 16):
+            if not has_port:
+                has_legacy = has_port = True
+                told.port = last_port(value, field.value_length)
+    if has_legacy:
+        return
+    for position in range(head.fields_count - 1, -1, -1):
+        field = &head.fields[position]
+        if walking and name_is(data, field, b"forwarded", 9):
+            value = data + field.value
+            walking = walk(value, value + field.value_length, True, trust, told)
+
+
+cdef bint walk(const char *start, const char *end, bint standard, const Trust *trust, Told *told) noexcept nogil:
+    """Walk through a field's value from its right end. standard: it is Forwarded. False: the walk is over."""
+    cdef const char *comma
+    cdef const char *at
+    cdef const char *stop
+    while True:
+        comma = comma_before(start, end, standard)
+        at = start if comma == NULL else comma + 1
+        stop = end
+        trim(&at, &stop)
+        if at < stop:
+            if standard:
+                if not take_element(at, stop, trust, told):
+                    return False
+            elif not take_hop(at, stop - at, False, trust, told):
+                return False
+        if comma == NULL:
+            return True
+        end = comma
+
+
+cdef inline void trim(const char **at, const char **stop) noexcept nogil:
+    """Leave out the blanks at both ends."""
+    while at[0] < stop[0] and is_blank(at[0][0]):
+        at[0] += 1
+    while at[0] < stop[0] and is_blank(stop[0][-1]):
+        stop[0] -= 1
+
+
+cdef const char *comma_before(const char *start, const char *end, bint quotes) noexcept nogil:
+    """Return the last comma of start..end, outside of quoted strings where there may be some. NULL: there is none."""
+    cdef const char *at = end
+    while at > start:
+        at -= 1
+        if at[0] == c',':
+            return at
+        if quotes and at[0] == c'"':
+            at = opening_quote(start, at)
+            if at == NULL:
+                return NULL
+    return NULL
+
+
+cdef const char *opening_quote(const char *start, const char *closing) noexcept nogil:
+    """Return the quote that the string ending with `closing` begins with: the next without a backslash. NULL: none."""
+    cdef const char *at = closing
+    cdef const char *slash
+    while at > start:
+        at -= 1
+        if at[0] == c'"':
+            slash = at
+            while slash > start and slash[-1] == c'\\':
+                slash -= 1
+            if (at - slash) % 2 == 0:
+                return at
+            at = slash
+    return NULL
+
+
+cdef bint take_hop(const char *at, size_t length, bint standard, const Trust *trust, Told *told) noexcept nogil:
+    """Take the next hop to the left as the client. False: the walk ends, since it is not trusted or cannot be read."""
+    cdef uint8_t host[16]
+    cdef int port = -1
+    cdef int host_length = node_read(at, length, standard, host, &port)
+    if host_length == 0:
+        return False
+    told.address_length = <uint8_t> address_of(told.address, host, host_length, max(port, 0))
+    told.has_port = port >= 0
+    return trust_has(trust, told.address, told.address_length)
+
+
+cdef int node_read(const char *at, size_t length, bint standard, uint8_t *host, int *port) noexcept nogil:
+    """Read a node identifier. Returns the bytes of its address (4 or 16), or 0 when it is none.
+
+    In X-Forwarded-For IPv6 commonly stands without brackets.
+    """
+    cdef const char *end = at + length
+    cdef const char *stop = at
+    cdef int colons = 0
+    cdef size_t position
+    if length > 0 and at[0] == c'[':
+        while stop < end and stop[0] != c']':
+            stop += 1
+        if stop == end or not host_read(at + 1, stop - at - 1, 16, host):
+            return 0
+        return 16 if port_read(stop + 1, end, standard, port) else 0
+    for position in range(length):
+        colons += at[position] == c':'
+    if colons > 1:
+        return 16 if not standard and host_read(at, length, 16, host) else 0
+    while stop < end and stop[0] != c':':
+        stop += 1
+    if not host_read(at, stop - at, 4, host):
+        return 0
+    return 4 if port_read(stop, end, standard, port) else 0
+
+
+cdef bint port_read(const char *at, const char *end, bint standard, int *port) noexcept nogil:
+    """Read what follows an address: nothing, or a colon and a port, which Forwarded may obfuscate (RFC 7239 6)."""
+    if at == end:
+        return True
+    if at[0] != c':':
+        return False
+    at += 1
+    if standard and end - at >= 2 and at[0] == c'_':
+        return obfuscated(at + 1, end)
+    port[0] = number(at, end)
+    return port[0] >= 0
+
+
+cdef bint obfuscated(const char *at, const char *end) noexcept nogil:
+    """Tell whether all of it may stand behind the underscore of an obfuscated identifier (RFC 7239 6.3)."""
+    while at < end:
+        if not byte_is(at[0], BYTE_DIGIT) and not c'a' <= (at[0] | 32) <= c'z' and at[0] not in (c'.', c'_', c'-'):
+            return False
+        at += 1
+    return True
+
+
+cdef int number(const char *at, const char *end) noexcept nogil:
+    """Return the port that the digits tell, or -1."""
+    cdef int value = 0
+    if not 1 <= end - at <= 5:
+        return -1
+    while at < end:
+        if not byte_is(at[0], BYTE_DIGIT):
+            return -1
+        value = value * 10 + (at[0] - c'0')
+        at += 1
+    return value if value <= 65535 else -1
+
+
+cdef void last_word(const char **at, size_t *length) noexcept nogil:
+    """Leave only the last word of a list that is not empty."""
+    cdef const char *start = at[0]
+    cdef const char *end = start + length[0]
+    cdef const char *comma
+    cdef const char *stop
+    while True:
+        comma = comma_before(start, end, False)
+        at[0] = start if comma == NULL else comma + 1
+        stop = end
+        trim(at, &stop)
+        length[0] = stop - at[0]
+        if length[0] > 0 or comma == NULL:
+            return
+        end = comma
+
+
+cdef void tell_last(const char *at, size_t length, int parameter, Told *told) noexcept nogil:
+    """Take the last word of an X-Forwarded- field."""
+    last_word(&at, &length)
+    tell(at, length, parameter, told)
+
+
+cdef int last_port(const char *at, size_t length) noexcept nogil:
+    """Return the port that is the last word of X-Forwarded-Port, or -1."""
+    last_word(&at, &length)
+    return number(at, at + length)
+
+
+cdef void tell(const char *at, size_t length, int parameter, Told *told) noexcept nogil:
+    """Take a scheme or a host, if it is one."""
+    if parameter == PARAMETER_PROTO:
+        if length == 4 and word_is(at, b"http", 4):
+            told.scheme = SCHEME_HTTP
+        elif length == 5 and word_is(at, b"https", 5):
+            told.scheme = SCHEME_HTTPS
+    elif length <= TOLD_HOST_BYTES and authority_is_valid(at, at + length, False):
+        memcpy(told.host, at, length)
+        told.host_length = <int> length
+
+
+cdef bint take_element(const char *at, const char *end, const Trust *trust, Told *told) noexcept nogil:
+    """Take an element of Forwarded (RFC 7239 4). False: the walk ends.
+
+    Its host and scheme go with its client, and those of the elements to its right count for nothing any more; but the
+    word of an element that was written by a trusted proxy is not lost because its client has no address.
+    """
+    cdef Told own
+    cdef char node[NODE_BYTES]
+    cdef size_t node_length = 0
+    cdef int seen = 0
+    cdef bint goes_on
+    memset(&own, 0, sizeof(own))
+    while at < end:
+        if at[0] == c';' or is_blank(at[0]):
+            at += 1
+            continue
+        at = take_parameter(at, end, &seen, node, &node_length, &own)
+        if at == NULL:
+            return False
+    told.scheme = own.scheme
+    told.host_length = own.host_length
+    memcpy(told.host, own.host, own.host_length)
+    goes_on = take_hop(node, node_length, True, trust, told)
+    return goes_on
+
+
+cdef const char *take_parameter(
+    const char *at, const char *end, int *seen, char *node, size_t *node_length, Told *own
+) noexcept nogil:
+    """Take one parameter of an element. Returns where the next begins, or NULL when it is malformed."""
+    cdef const char *name = at
+    cdef char value[TOLD_HOST_BYTES]
+    cdef int length
+    cdef int parameter
+    while at < end and byte_is(at[0], BYTE_TOKEN):
+        at += 1
+    parameter = parameter_of(name, at - name)
+    if at == name or at == end or at[0] != c'=' or seen[0] & parameter:
+        return NULL
+    seen[0] |= parameter
+    at = take_value(at + 1, end, value, &length)
+    if at == NULL:
+        return NULL
+    if parameter == PARAMETER_FOR:
+        if length > NODE_BYTES:
+            return NULL
+        memcpy(node, value, length)
+        node_length[0] = length
+    elif parameter == PARAMETER_HOST or parameter == PARAMETER_PROTO:
+        tell(value, length, parameter, own)
+    while at < end and is_blank(at[0]):
+        at += 1
+    return at if at == end or at[0] == c';' else NULL
+
+
+cdef int parameter_of(const char *name, size_t length) noexcept nogil:
+    """Return the bit of a parameter that RFC 7239 5 defines; 0 for an extension."""
+    if length == 3 and word_is(name, b"for", 3):
+        return PARAMETER_FOR
+    if length == 2 and word_is(name, b"by", 2):
+        return PARAMETER_BY
+    if length == 4 and word_is(name, b"host", 4):
+        return PARAMETER_HOST
+    if length == 5 and word_is(name, b"proto", 5):
+        return PARAMETER_PROTO
+    return 0
+
+
+cdef const char *take_value(const char *at, const char *end, char *value, int *length) noexcept nogil:
+    """Read a token or a quoted-string (RFC 9110 5.6.4) of at most TOLD_HOST_BYTES. Returns its end, or NULL."""
+    cdef bint quoted = at < end and at[0] == c'"'
+    length[0] = 0
+    if quoted:
+        at += 1
+    while at < end and (at[0] != c'"' if quoted else byte_is(at[0], BYTE_TOKEN)):
+        if quoted and at[0] == c'\\':
+            at += 1
+            if at == end:
+                return NULL
+        if length[0] == TOLD_HOST_BYTES:
+            return NULL
+        value[length[0]] = at[0]
+        length[0] += 1
+        at += 1
+    if quoted:
+        return at + 1 if at < end else NULL
+    return at if length[0] > 0 else NULL

@@ -1,0 +1,6 @@
+from collections.abc import Iterable
+from typing import final
+
+@final
+class TrustedPeers:
+    def __init__(self, networks: Iterable[str]) -> None: ...
