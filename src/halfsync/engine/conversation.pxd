@@ -1,6 +1,4 @@
 # What happens on a connection. Every function runs on the engine's thread.
-from libc.stdint cimport uint32_t
-
 from halfsync.engine.engine cimport Connection, Engine
 from halfsync.engine.poller cimport Handle
 from halfsync.outbox cimport Outbox
@@ -12,4 +10,3 @@ cdef void on_sendable(void *engine, Handle *handle) noexcept nogil
 cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil
 cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil
 cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil
-cdef void end_now(Engine *engine, Connection *connection) noexcept nogil

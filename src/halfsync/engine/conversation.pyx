@@ -4,56 +4,49 @@ Each function is called on the engine's thread, does a bounded amount of work an
 through the phases of `engine.pxd`; while a worker owns it the engine only notes what happened (OWNER_EVENT) and looks
 at it when it comes back. A function that may free the connection says so, and nothing is touched after it.
 """
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 from posix.uio cimport iovec
-from posix.unistd cimport close
 
-from halfsync.engine.connections cimport connection_free, connection_hang_up
+from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_look, note_reading
+from halfsync.engine.ending cimport client_left, end_now, enter, keep, linger, part
 from halfsync.engine.engine cimport (
     COMMAND_SERVE, OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY,
-    PHASE_HEAD,
-    PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES,
-    engine_announce, engine_log, engine_return,
+    PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES,
+    engine_announce, engine_log,
 )
-from halfsync.engine.lease cimport HOLD_TAKEN, Lease, lease_hold, lease_revoke
+from halfsync.engine.overdue cimport cut_overdue, look_at_queued, look_at_turn
 from halfsync.engine.poller cimport (
-    POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file,
-    reset_on_close, send_continue,
+    POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file, reset_on_close,
+    send_continue,
 )
+from halfsync.engine.replies cimport refuse, send_answer, shed, start_sending
 from halfsync.engine.timers cimport wheel_set
 from halfsync.exchange cimport (
     EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received, exchange_room,
     pool_get, pool_put,
 )
-from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.native.checks cimport check
-from halfsync.native.sync cimport cas_uint, load_uint, monotonic_ns, sem_post, store_uint, swap_uint
-from halfsync.pace cimport pace_begin
-from halfsync.static.answering cimport Answer
+from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
-    outbox_abandon, outbox_append, outbox_append_file,
-    outbox_finish, outbox_next, outbox_open, outbox_release, outbox_sent,
+    outbox_abandon, outbox_next, outbox_release, outbox_sent,
 )
-from halfsync.request_queue cimport queue_hold, queue_put, queue_unhold, queue_withdraw
+from halfsync.pace cimport pace_begin
+from halfsync.request_queue cimport queue_hold, queue_put, queue_unhold
+from halfsync.static.answering cimport Answer
 
 cdef extern from "<sys/socket.h>" nogil:
-    const int MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR
-    ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
+    const int MSG_DONTWAIT, MSG_PEEK, SHUT_WR
     ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
     int shutdown(int fd, int how)
 
 cdef enum:
     SENDS_PER_VISIT = 4  # of one outbox before the others have their turn
-    DISCARDS = 32  # receives before a close: more than a socket's buffer holds
-    RETRY_AFTER_S = 1  # told to a client whose request the queue refused
 
 cdef int64_t SECOND = 1000000000
-cdef int64_t LOOK_AGAIN = 10000000  # ns; at a worker that was touching its connection
-cdef int64_t PART_AGAIN = 100000000  # ns; after the queue had no room for the news that a connection has ended
 cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered without asking its client
 
 
@@ -64,154 +57,6 @@ cdef inline bint note_event(Connection *connection) noexcept nogil:
         if cas_uint(&connection.owner, &owner, owner | OWNER_EVENT):
             return False
     return True
-
-
-cdef void enter(Engine *engine, Connection *connection, int phase, int64_t timeout) noexcept nogil:
-    """Begin a phase that must go on within `timeout` ns."""
-    check(load_uint(&connection.owner) == OWNER_ENGINE, "a phase is entered on a connection of somebody else's")
-    connection.phase = phase
-    connection.since = engine.now
-    wheel_set(&engine.wheel, &connection.timer, engine.now + timeout)
-
-
-cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
-    """Drop what was received and not read: closing with it would reset the connection, and lose the response's rest."""
-    cdef int _visits
-    for _visits in range(DISCARDS):
-        if c_recv(connection.handle.fd, engine.scratch, SCRATCH_BYTES, MSG_DONTWAIT) <= 0:
-            return
-
-
-cdef void end_now(Engine *engine, Connection *connection) noexcept nogil:
-    """Close, whatever was under way. Frees the connection. The engine must own it."""
-    cdef Outbox *outbox = connection.outbox
-    cdef Exchange *exchange
-    if connection.phase == PHASE_LINGER:
-        discard(engine, connection)
-    if outbox != NULL:
-        connection.outbox = NULL
-        exchange = outbox_abandon(outbox)  # NULL: its worker is still at it, and will let go of what the bridge keeps
-        if exchange != NULL:
-            engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
-            keep(connection, exchange)
-            pool_put(&engine.pool, exchange)
-        outbox_release(outbox)
-    connection_hang_up(engine, connection)
-    part(engine, connection)
-
-
-cdef void keep(Connection *connection, Exchange *exchange) noexcept nogil:
-    """Take back into the connection what its bridge keeps from turn to turn. The caller must own both."""
-    connection.kept = exchange.kept
-    exchange.kept = NULL
-
-
-cdef void part(Engine *engine, Connection *connection) noexcept nogil:
-    """Free the record of a closed connection, once a worker has told the bridge if that keeps something.
-
-    There may be no room in the queue: then it is tried again.
-    """
-    if connection.kept == NULL:
-        connection_free(engine, connection)
-        return
-    store_uint(&connection.owner, OWNER_QUEUE)
-    if queue_put(engine.queue, connection, engine.now) >= 0:
-        engine.put_some = True
-        return
-    store_uint(&connection.owner, OWNER_ENGINE)
-    wheel_set(&engine.wheel, &connection.timer, engine.now + PART_AGAIN)
-
-
-cdef void client_left(Engine *engine, Connection *connection) noexcept nogil:
-    """Close a connection whose client left in the middle of something. Frees the connection."""
-    engine.counters.left += 1
-    end_now(engine, connection)
-
-
-cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
-    """Say that nothing more will be sent, and wait for the client to close: what it still sends is dropped.
-
-    Closing at once would reset the connection while a response is on its way (RFC 9112 9.6).
-    """
-    if connection.exchange != NULL:
-        pool_put(&engine.pool, connection.exchange)
-        connection.exchange = NULL
-    shutdown(connection.handle.fd, SHUT_WR)
-    enter(engine, connection, PHASE_LINGER, engine.timeouts.linger)
-
-
-cdef void start_sending(Engine *engine, Connection *connection) noexcept nogil:
-    """Begin to send an outbox. The client's pace is judged from the first look on that the timer takes."""
-    check(load_uint(&connection.owner) == OWNER_ENGINE, "a response is sent on a connection of somebody else's")
-    connection.phase = PHASE_SENDING
-    connection.since = engine.now
-    connection.pace.since = 0
-    wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))
-
-
-cdef bint send_later(Engine *engine, Connection *connection, const char *data, int64_t length) noexcept nogil:
-    """Leave the end of the engine's own response to an outbox, and then end the connection. False: memory is short."""
-    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
-    if outbox == NULL:
-        return False
-    if outbox_append(outbox, data, length, False) < 0:
-        outbox_abandon(outbox)
-        outbox_release(outbox)
-        outbox_release(outbox)
-        return False
-    outbox_finish(outbox, OUTBOX_COMPLETE, False, NULL)
-    outbox_release(outbox)  # no worker adds to it
-    if connection.exchange != NULL:
-        pool_put(&engine.pool, connection.exchange)
-        connection.exchange = NULL
-    outbox.connection = connection
-    connection.outbox = outbox
-    start_sending(engine, connection)
-    engine_announce(engine, outbox)  # sending may free the connection, which the caller may still look at
-    return True
-
-
-cdef void refuse(Engine *engine, Connection *connection, int status) noexcept nogil:
-    """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request."""
-    if connection.exchange != NULL:
-        connection.exchange.status = status
-    send_refusal(engine, connection, connection.exchange, status)
-
-
-cdef void send_refusal(Engine *engine, Connection *connection, const Exchange *exchange, int status) noexcept nogil:
-    """Send the response of a refusal to the request of an exchange, which may be NULL, and end the connection."""
-    cdef char response[REFUSAL_BYTES]
-    cdef bint is_head = (
-        exchange != NULL and exchange.head.method_length == 4 and exchange.data[exchange.head.method] == b"H"
-        and exchange.data[exchange.head.method + 1] == b"E"
-    )
-    cdef int length = write_refusal(
-        response, status, RETRY_AFTER_S if status == 503 else 0, not is_head, engine.server_header
-    )
-    cdef ssize_t sent
-    engine.counters.refused += 1
-    if connection.awaits_proxy:
-        linger(engine, connection)  # it speaks no HTTP yet, and gets no answer
-        return
-    sent = c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
-    engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
-    if sent < 0:
-        sent = 0 if errno == EAGAIN else length  # the response before it has filled the socket; or the client is gone
-    if sent == length or not send_later(engine, connection, response + sent, length - sent):
-        linger(engine, connection)
-
-
-cdef int shed(Engine *engine, Connection *connection) noexcept nogil:
-    """Answer 503 to a request that no worker has taken. May free the connection. Returns RECEIVE_*."""
-    store_uint(&connection.owner, OWNER_ENGINE)
-    engine.counters.shed += 1
-    keep(connection, connection.exchange)
-    if engine.limits.raw:
-        reset_on_close(connection.handle.fd)
-        end_now(engine, connection)
-        return RECEIVE_GONE
-    refuse(engine, connection, 503)
-    return RECEIVE_MORE
 
 
 cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
@@ -239,75 +84,6 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     connection.ticket = ticket
     engine.counters.requests += 1
     engine.put_some = True
-    return RECEIVE_HOLD
-
-
-cdef int send_answer(Engine *engine, Connection *connection, const Answer *answer, bint stays) noexcept nogil:
-    """Send an answer that lies in the scratch, and log it; what the socket does not take is left to an outbox.
-
-    Returns RECEIVE_*; may free the connection.
-    """
-    cdef Exchange *exchange = connection.exchange
-    cdef ssize_t sent = c_send(
-        connection.handle.fd, engine.scratch, answer.ready,
-        MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if answer.length > 0 else 0))
-    cdef bint gone = sent < 0 and errno != EAGAIN and errno != EINTR
-    engine.counters.requests += 1
-    connection.requests += 1
-    if not gone and (sent < answer.ready or answer.length > 0):
-        return send_rest(engine, connection, answer, max(sent, <ssize_t> 0), stays)
-    if engine.access != NULL:
-        engine_log(engine, exchange, connection.address, connection.address_length, monotonic_ns())
-    if gone:
-        if answer.fd >= 0:
-            close(answer.fd)
-        client_left(engine, connection)
-        return RECEIVE_GONE
-    if not stays:
-        linger(engine, connection)
-        return RECEIVE_MORE
-    if exchange_has_more(exchange):
-        # The next request has its turn with the others': the engine gives the connection back to itself.
-        connection.phase = PHASE_IDLE
-        store_uint(&connection.owner, OWNER_WORKER)
-        engine_return(engine, connection)
-        return RECEIVE_HOLD
-    enter(engine, connection, PHASE_IDLE, engine.timeouts.keep_alive)
-    pool_put(&engine.pool, exchange)
-    connection.exchange = NULL
-    return RECEIVE_MORE
-
-
-cdef int send_rest(
-    Engine *engine, Connection *connection, const Answer *answer, int64_t sent, bint stays
-) noexcept nogil:
-    """Leave an answer, of which `sent` bytes are sent, to an outbox. Returns RECEIVE_*; may free the connection."""
-    cdef Exchange *exchange = connection.exchange
-    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
-    cdef bint failed = outbox == NULL
-    if not failed and sent < answer.ready:
-        failed = outbox_append(outbox, engine.scratch + sent, answer.ready - sent, False) < 0
-    if answer.fd >= 0:
-        if failed:
-            close(answer.fd)
-        else:
-            failed = outbox_append_file(outbox, answer.fd, answer.offset, answer.length) < 0
-    if failed:  # memory is short
-        if outbox != NULL:
-            outbox_abandon(outbox)
-            outbox_release(outbox)
-            outbox_release(outbox)
-        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
-        reset_on_close(connection.handle.fd)
-        end_now(engine, connection)
-        return RECEIVE_GONE
-    outbox_finish(outbox, OUTBOX_COMPLETE, stays, exchange)
-    outbox_release(outbox)  # no worker adds to it
-    connection.exchange = NULL
-    outbox.connection = connection
-    connection.outbox = outbox
-    start_sending(engine, connection)
-    engine_announce(engine, outbox)  # sending may free the connection, and its end begins with the next request
     return RECEIVE_HOLD
 
 
@@ -571,82 +347,6 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
     else:
         linger(engine, connection)
         engine.poller.resume(&engine.poller, &connection.handle)
-
-
-cdef int64_t look_at_queued(Engine *engine, Connection *connection) noexcept nogil:
-    """Look at a request that waits for a worker. Returns when to look again; 0: it has waited for too long.
-
-    Then the client has been answered, and the connection may be freed.
-    """
-    cdef int64_t again = engine.now + SECOND
-    cdef int64_t deadline = connection.since + engine.timeouts.queue
-    if engine.timeouts.turn > 0:  # which begins whenever a worker takes it
-        again = min(again, engine.now + max(engine.timeouts.turn // 16, LOOK_AGAIN))
-    if engine.timeouts.queue == 0 or connection.phase != PHASE_TURN:
-        return again
-    if deadline > engine.now or not queue_withdraw(engine.queue, connection.ticket):
-        return min(again, max(deadline, engine.now + LOOK_AGAIN))
-    if shed(engine, connection) != RECEIVE_GONE:
-        engine.poller.resume(&engine.poller, &connection.handle)
-    return 0
-
-
-cdef int64_t look_at_turn(Engine *engine, Connection *connection) noexcept nogil:
-    """Look at a request that is with a worker. Returns when to look again; 0: its turn has met its deadline.
-
-    Then the client has been answered, and the connection may be freed.
-    """
-    cdef int64_t deadline
-    if engine.timeouts.turn == 0 or connection.lease == NULL:
-        return engine.now + SECOND
-    deadline = connection.lease.taken_ns + engine.timeouts.turn
-    if deadline > engine.now:
-        return min(deadline, engine.now + SECOND)
-    if lease_hold(connection.lease, connection.lease_serial) != HOLD_TAKEN:
-        return engine.now + LOOK_AGAIN  # it is just giving the connection back, or sending
-    end_overdue(engine, connection)
-    return 0
-
-
-cdef void end_overdue(Engine *engine, Connection *connection) noexcept nogil:
-    """Take a connection from a worker that is stuck in the application, and answer 504 if that is still possible.
-
-    The engine holds the lease of the worker's turn. The exchange stays with the worker, until it returns. May free the
-    connection.
-    """
-    cdef Lease *lease = connection.lease
-    cdef Exchange *exchange = connection.exchange
-    cdef Exchange told
-    connection.exchange = NULL
-    store_uint(&connection.owner, OWNER_ENGINE)
-    engine.counters.timed_out += 1
-    if engine.limits.raw or lease.begun or load_uint(&connection.peer) == PEER_GONE:
-        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
-        reset_on_close(connection.handle.fd)
-        end_now(engine, connection)
-    else:
-        told = exchange[0]  # a copy, since the worker may be writing to it
-        told.status = 504
-        told.sent = 0
-        send_refusal(engine, connection, &told, 504)
-        engine.poller.resume(&engine.poller, &connection.handle)
-    lease_revoke(lease)
-    sem_post(&engine.overdue)
-
-
-cdef bint cut_overdue(Engine *engine, Connection *connection) noexcept nogil:
-    """End a response that is being sent, and whose application has met its deadline. True: the connection is freed."""
-    cdef Lease *lease = connection.lease
-    if lease == NULL or engine.now < lease.taken_ns + engine.timeouts.turn:
-        return False
-    if lease_hold(lease, connection.lease_serial) != HOLD_TAKEN:
-        return False  # the application has made all of it
-    engine.counters.timed_out += 1
-    reset_on_close(connection.handle.fd)
-    end_now(engine, connection)
-    lease_revoke(lease)
-    sem_post(&engine.overdue)
-    return True
 
 
 cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:

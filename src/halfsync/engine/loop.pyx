@@ -12,8 +12,9 @@ from posix.unistd cimport close, write
 
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.conversation cimport (
-    end_now, on_announced, on_left, on_received, on_returned, on_room, on_sendable, on_timer,
+    on_announced, on_left, on_received, on_returned, on_room, on_sendable, on_timer,
 )
+from halfsync.engine.ending cimport end_now
 from halfsync.engine.engine cimport (
     ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_SERVE, COMMAND_STOP, Connection, LISTENERS_MAX, Listener, OWNER_ENGINE,
     PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_wake,

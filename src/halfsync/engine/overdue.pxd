@@ -1,0 +1,8 @@
+# Requests past the deadline of the queue or of the application. Every function runs on the engine's thread.
+from libc.stdint cimport int64_t
+
+from halfsync.engine.engine cimport Connection, Engine
+
+cdef int64_t look_at_queued(Engine *engine, Connection *connection) noexcept nogil
+cdef int64_t look_at_turn(Engine *engine, Connection *connection) noexcept nogil
+cdef bint cut_overdue(Engine *engine, Connection *connection) noexcept nogil

@@ -1,0 +1,91 @@
+"""Requests that wait too long for a worker, or whose application takes too long (queue_timeout, request_timeout).
+"""
+from libc.stdint cimport int64_t
+
+from halfsync.engine.ending cimport end_now
+from halfsync.engine.engine cimport OWNER_ENGINE, PEER_GONE, PHASE_TURN, engine_log
+from halfsync.engine.lease cimport HOLD_TAKEN, Lease, lease_hold, lease_revoke
+from halfsync.engine.poller cimport RECEIVE_GONE, reset_on_close
+from halfsync.engine.replies cimport send_refusal, shed
+from halfsync.exchange cimport Exchange
+from halfsync.native.sync cimport load_uint, sem_post, store_uint
+from halfsync.request_queue cimport queue_withdraw
+
+cdef int64_t SECOND = 1000000000
+cdef int64_t LOOK_AGAIN = 10000000  # ns; at a worker that was touching its connection
+
+
+cdef int64_t look_at_queued(Engine *engine, Connection *connection) noexcept nogil:
+    """Look at a request that waits for a worker. Returns when to look again; 0: it has waited for too long.
+
+    Then the client has been answered, and the connection may be freed.
+    """
+    cdef int64_t again = engine.now + SECOND
+    cdef int64_t deadline = connection.since + engine.timeouts.queue
+    if engine.timeouts.turn > 0:  # which begins whenever a worker takes it
+        again = min(again, engine.now + max(engine.timeouts.turn // 16, LOOK_AGAIN))
+    if engine.timeouts.queue == 0 or connection.phase != PHASE_TURN:
+        return again
+    if deadline > engine.now or not queue_withdraw(engine.queue, connection.ticket):
+        return min(again, max(deadline, engine.now + LOOK_AGAIN))
+    if shed(engine, connection) != RECEIVE_GONE:
+        engine.poller.resume(&engine.poller, &connection.handle)
+    return 0
+
+
+cdef int64_t look_at_turn(Engine *engine, Connection *connection) noexcept nogil:
+    """Look at a request that is with a worker. Returns when to look again; 0: its turn has met its deadline.
+
+    Then the client has been answered, and the connection may be freed.
+    """
+    cdef int64_t deadline
+    if engine.timeouts.turn == 0 or connection.lease == NULL:
+        return engine.now + SECOND
+    deadline = connection.lease.taken_ns + engine.timeouts.turn
+    if deadline > engine.now:
+        return min(deadline, engine.now + SECOND)
+    if lease_hold(connection.lease, connection.lease_serial) != HOLD_TAKEN:
+        return engine.now + LOOK_AGAIN  # it is just giving the connection back, or sending
+    end_overdue(engine, connection)
+    return 0
+
+
+cdef void end_overdue(Engine *engine, Connection *connection) noexcept nogil:
+    """Take a connection from a worker that is stuck in the application, and answer 504 if that is still possible.
+
+    The engine holds the lease of the worker's turn. The exchange stays with the worker, until it returns. May free the
+    connection.
+    """
+    cdef Lease *lease = connection.lease
+    cdef Exchange *exchange = connection.exchange
+    cdef Exchange told
+    connection.exchange = NULL
+    store_uint(&connection.owner, OWNER_ENGINE)
+    engine.counters.timed_out += 1
+    if engine.limits.raw or lease.begun or load_uint(&connection.peer) == PEER_GONE:
+        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+        reset_on_close(connection.handle.fd)
+        end_now(engine, connection)
+    else:
+        told = exchange[0]  # a copy, since the worker may be writing to it
+        told.status = 504
+        told.sent = 0
+        send_refusal(engine, connection, &told, 504)
+        engine.poller.resume(&engine.poller, &connection.handle)
+    lease_revoke(lease)
+    sem_post(&engine.overdue)
+
+
+cdef bint cut_overdue(Engine *engine, Connection *connection) noexcept nogil:
+    """End a response that is being sent, and whose application has met its deadline. True: the connection is freed."""
+    cdef Lease *lease = connection.lease
+    if lease == NULL or engine.now < lease.taken_ns + engine.timeouts.turn:
+        return False
+    if lease_hold(lease, connection.lease_serial) != HOLD_TAKEN:
+        return False  # the application has made all of it
+    engine.counters.timed_out += 1
+    reset_on_close(connection.handle.fd)
+    end_now(engine, connection)
+    lease_revoke(lease)
+    sem_post(&engine.overdue)
+    return True

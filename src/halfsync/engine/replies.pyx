@@ -1,0 +1,174 @@
+"""What the engine answers itself: refusals, and static files.
+
+It sends what the socket takes at once, and leaves the rest to an outbox, as a worker does.
+"""
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t
+from posix.unistd cimport close
+
+from halfsync.engine.deadlines cimport next_look
+from halfsync.engine.ending cimport client_left, end_now, enter, keep, linger
+from halfsync.engine.engine cimport (
+    OWNER_ENGINE, OWNER_WORKER, PHASE_IDLE, PHASE_SENDING, engine_announce, engine_log, engine_return,
+)
+from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, reset_on_close
+from halfsync.engine.timers cimport wheel_set
+from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
+from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
+from halfsync.native.checks cimport check
+from halfsync.native.sync cimport load_uint, monotonic_ns, store_uint
+from halfsync.outbox cimport (
+    OUTBOX_COMPLETE, Outbox, outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_open,
+    outbox_release,
+)
+from halfsync.static.answering cimport Answer
+
+cdef extern from "<sys/socket.h>" nogil:
+    const int MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL
+    ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
+
+cdef enum:
+    RETRY_AFTER_S = 1  # told to a client whose request the queue refused
+
+
+cdef void start_sending(Engine *engine, Connection *connection) noexcept nogil:
+    """Begin to send an outbox. The client's pace is judged from the first look on that the timer takes."""
+    check(load_uint(&connection.owner) == OWNER_ENGINE, "a response is sent on a connection of somebody else's")
+    connection.phase = PHASE_SENDING
+    connection.since = engine.now
+    connection.pace.since = 0
+    wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))
+
+
+cdef bint send_later(Engine *engine, Connection *connection, const char *data, int64_t length) noexcept nogil:
+    """Leave the end of the engine's own response to an outbox, and then end the connection. False: memory is short."""
+    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
+    if outbox == NULL:
+        return False
+    if outbox_append(outbox, data, length, False) < 0:
+        outbox_abandon(outbox)
+        outbox_release(outbox)
+        outbox_release(outbox)
+        return False
+    outbox_finish(outbox, OUTBOX_COMPLETE, False, NULL)
+    outbox_release(outbox)  # no worker adds to it
+    if connection.exchange != NULL:
+        pool_put(&engine.pool, connection.exchange)
+        connection.exchange = NULL
+    outbox.connection = connection
+    connection.outbox = outbox
+    start_sending(engine, connection)
+    engine_announce(engine, outbox)  # sending may free the connection, which the caller may still look at
+    return True
+
+
+cdef void refuse(Engine *engine, Connection *connection, int status) noexcept nogil:
+    """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request."""
+    if connection.exchange != NULL:
+        connection.exchange.status = status
+    send_refusal(engine, connection, connection.exchange, status)
+
+
+cdef void send_refusal(Engine *engine, Connection *connection, const Exchange *exchange, int status) noexcept nogil:
+    """Send the response of a refusal to the request of an exchange, which may be NULL, and end the connection."""
+    cdef char response[REFUSAL_BYTES]
+    cdef bint is_head = (
+        exchange != NULL and exchange.head.method_length == 4 and exchange.data[exchange.head.method] == b"H"
+        and exchange.data[exchange.head.method + 1] == b"E"
+    )
+    cdef int length = write_refusal(
+        response, status, RETRY_AFTER_S if status == 503 else 0, not is_head, engine.server_header
+    )
+    cdef ssize_t sent
+    engine.counters.refused += 1
+    if connection.awaits_proxy:
+        linger(engine, connection)  # it speaks no HTTP yet, and gets no answer
+        return
+    engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+    sent = c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
+    if sent < 0:
+        sent = 0 if errno == EAGAIN else length  # the response before it has filled the socket; or the client is gone
+    if sent == length or not send_later(engine, connection, response + sent, length - sent):
+        linger(engine, connection)
+
+
+cdef int shed(Engine *engine, Connection *connection) noexcept nogil:
+    """Answer 503 to a request that no worker has taken. May free the connection. Returns RECEIVE_*."""
+    store_uint(&connection.owner, OWNER_ENGINE)
+    engine.counters.shed += 1
+    keep(connection, connection.exchange)
+    if engine.limits.raw:
+        reset_on_close(connection.handle.fd)
+        end_now(engine, connection)
+        return RECEIVE_GONE
+    refuse(engine, connection, 503)
+    return RECEIVE_MORE
+
+
+cdef int send_answer(Engine *engine, Connection *connection, const Answer *answer, bint stays) noexcept nogil:
+    """Send an answer that lies in the scratch, and log it; what the socket does not take is left to an outbox.
+
+    Returns RECEIVE_*; may free the connection.
+    """
+    cdef Exchange *exchange = connection.exchange
+    cdef ssize_t sent = c_send(
+        connection.handle.fd, engine.scratch, answer.ready,
+        MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if answer.length > 0 else 0))
+    cdef bint gone = sent < 0 and errno != EAGAIN and errno != EINTR
+    engine.counters.requests += 1
+    connection.requests += 1
+    if not gone and (sent < answer.ready or answer.length > 0):
+        return send_rest(engine, connection, answer, max(sent, <ssize_t> 0), stays)
+    if engine.access != NULL:
+        engine_log(engine, exchange, connection.address, connection.address_length, monotonic_ns())
+    if gone:
+        if answer.fd >= 0:
+            close(answer.fd)
+        client_left(engine, connection)
+        return RECEIVE_GONE
+    if not stays:
+        linger(engine, connection)
+        return RECEIVE_MORE
+    if exchange_has_more(exchange):
+        # The next request has its turn with the others': the engine gives the connection back to itself.
+        connection.phase = PHASE_IDLE
+        store_uint(&connection.owner, OWNER_WORKER)
+        engine_return(engine, connection)
+        return RECEIVE_HOLD
+    enter(engine, connection, PHASE_IDLE, engine.timeouts.keep_alive)
+    pool_put(&engine.pool, exchange)
+    connection.exchange = NULL
+    return RECEIVE_MORE
+
+
+cdef int send_rest(
+    Engine *engine, Connection *connection, const Answer *answer, int64_t sent, bint stays
+) noexcept nogil:
+    """Leave an answer, of which `sent` bytes are sent, to an outbox. Returns RECEIVE_*; may free the connection."""
+    cdef Exchange *exchange = connection.exchange
+    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
+    cdef bint failed = outbox == NULL
+    if not failed and sent < answer.ready:
+        failed = outbox_append(outbox, engine.scratch + sent, answer.ready - sent, False) < 0
+    if answer.fd >= 0:
+        if failed:
+            close(answer.fd)
+        else:
+            failed = outbox_append_file(outbox, answer.fd, answer.offset, answer.length) < 0
+    if failed:  # memory is short
+        if outbox != NULL:
+            outbox_abandon(outbox)
+            outbox_release(outbox)
+            outbox_release(outbox)
+        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+        reset_on_close(connection.handle.fd)
+        end_now(engine, connection)
+        return RECEIVE_GONE
+    outbox_finish(outbox, OUTBOX_COMPLETE, stays, exchange)
+    outbox_release(outbox)  # no worker adds to it
+    connection.exchange = NULL
+    outbox.connection = connection
+    connection.outbox = outbox
+    start_sending(engine, connection)
+    engine_announce(engine, outbox)  # sending may free the connection, and its end begins with the next request
+    return RECEIVE_HOLD
