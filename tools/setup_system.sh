@@ -5,6 +5,7 @@ packages=()
 command -v chromium >/dev/null || packages+=(chromium)
 command -v curl >/dev/null || packages+=(curl)
 command -v redis-benchmark >/dev/null || packages+=(redis-tools)
+command -v slowhttptest >/dev/null || packages+=(slowhttptest)
 [ ${#packages[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "halfsync set-up: installing ${packages[*]}" >&2

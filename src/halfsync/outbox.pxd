@@ -54,6 +54,7 @@ ctypedef struct Outbox:
     uint8_t keep_alive        # after the end
     uint8_t end               # OutboxEnd
     uint8_t gone              # the client is: nothing will be sent any more
+    uint8_t waits             # its worker waits for room
     uint8_t starved           # the engine has nothing to send and waits for an announcement
 
 cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexcept nogil
@@ -69,5 +70,6 @@ cdef int outbox_finish(Outbox *outbox, int end, bint keep_alive, Exchange *excha
 # The engine's side.
 cdef int outbox_next(Outbox *outbox, iovec *vectors, int *count, Segment **segment) noexcept nogil
 cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil
+cdef int64_t outbox_let_try(Outbox *outbox) noexcept nogil
 cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil
 cdef Exchange *outbox_abandon(Outbox *outbox) noexcept nogil

@@ -11,7 +11,7 @@ from posix.unistd cimport close
 
 from halfsync.native.checks cimport COUNT_OUTBOX, COUNT_SEGMENT, check, count
 from halfsync.native.sync cimport (
-    init_uint, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait,
+    add_uint, init_uint, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait,
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, sub_uint,
 )
 from halfsync.spool cimport spool_append, spool_close, spool_init, spool_reserve
@@ -38,7 +38,7 @@ cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexc
     outbox.memory = outbox.spooled = 0
     spool_init(&outbox.spool, store)
     outbox.end = OUTBOX_OPEN
-    outbox.gone = outbox.starved = False
+    outbox.gone = outbox.starved = outbox.waits = False
     return outbox
 
 
@@ -128,7 +128,11 @@ cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wa
             memory = True  # where nothing is there that could be sent, to wait for room would be to wait for ever
             outbox.memory += cost
             break
+        outbox.waits = True
+        add_uint(&outbox.store.waiters, 1)
         pthread_cond_wait(&outbox.room, &outbox.lock)
+        sub_uint(&outbox.store.waiters, 1)
+        outbox.waits = False
     pthread_mutex_unlock(&outbox.lock)
 
     if memory:
@@ -259,6 +263,17 @@ cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil:
         segment = done
         done = done.next
         drop_segment(segment)
+
+
+cdef int64_t outbox_let_try(Outbox *outbox) noexcept nogil:
+    """Let a worker that waits for room look again, and return the bytes that lie on disk."""
+    cdef int64_t spooled
+    pthread_mutex_lock(&outbox.lock)
+    spooled = outbox.spooled
+    if outbox.waits:
+        pthread_cond_signal(&outbox.room)
+    pthread_mutex_unlock(&outbox.lock)
+    return spooled
 
 
 cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil:

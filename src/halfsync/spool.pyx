@@ -11,7 +11,7 @@ from posix.fcntl cimport FD_CLOEXEC, F_SETFD, O_CLOEXEC, O_RDWR, fcntl, open
 from posix.unistd cimport close, pwrite, unlink
 
 from halfsync.native.checks cimport COUNT_SPOOL_FILE, count
-from halfsync.native.sync cimport add_llong, init_llong
+from halfsync.native.sync cimport add_llong, init_llong, init_uint
 
 cdef extern from "<fcntl.h>" nogil:
     """
@@ -32,6 +32,7 @@ cdef int store_init(Store *store, const char *directory, int64_t limit) noexcept
     snprintf(store.directory, sizeof(store.directory), "%s", directory)
     store.limit = limit
     init_llong(&store.used, 0)
+    init_uint(&store.waiters, 0)
     return 0
 
 

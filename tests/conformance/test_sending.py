@@ -6,6 +6,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from wsgiref.types import StartResponse
 
@@ -241,6 +242,44 @@ def test_a_client_that_takes_less_than_the_least_rate_is_cut_off(serve: Serve) -
             pass
         assert received < 40 * MIB
         assert fetch(server.address, "/10").body == pattern(10)
+
+
+@pytest.mark.only_on("proactor", reason=HOLDS)
+def test_those_who_take_nothing_make_room_for_those_who_wait(serve: Serve) -> None:
+    """No deadline frees the worker here: clients that fill the disk and read nothing are cut, one after the other."""
+    app = Maker()
+    with (
+        serve(
+            app, threads=2, spool_memory=MIB, spool_disk=4 * MIB, write_timeout=600, rate_window=600
+        ) as server,
+        ExitStack() as stack,
+    ):
+        stalled = [stack.enter_context(reader(server.address)) for _ in range(4)]
+        for client in stalled:
+            client.send(build(f"/{20 * MIB}"))
+        until(lambda: (server.statistics()["running"], server.statistics()["queued"]) == (2, 2))
+        assert fetch(server.address, "/10").body == pattern(10)
+        assert server.statistics()["evicted"] >= 2
+
+
+@pytest.mark.only_on("proactor", reason=HOLDS)
+def test_nobody_is_cut_whose_room_nobody_needs(serve: Serve) -> None:
+    app = Maker()
+    size = 20 * MIB
+    with (
+        serve(app, threads=1, spool_memory=MIB, spool_disk=4 * MIB, write_timeout=60) as server,
+        reader(server.address) as slow,
+    ):
+        slow.send(build(f"/{size}"))
+        since = time.monotonic()
+        until(lambda: app.made > 4 * MIB and time.monotonic() - since > 2.5)  # longer than a stall may last
+        assert app.made < size
+        received = 0
+        slow.head()
+        while piece := slow.chunk():
+            received += len(piece)
+        assert received == size
+        assert server.statistics()["evicted"] == 0
 
 
 def test_closing_the_server_frees_the_worker_that_waits(serve: Serve) -> None:

@@ -4,6 +4,7 @@ Each kind of bad client holds up some server of this kind. The promise is that a
 while all of the bad ones are still connected.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -17,7 +18,8 @@ from tests.wsgi import TEXT, Environ, Gate, hello, until
 
 pytestmark = on_both_pollers
 
-BAD_CLIENTS = 8
+FEW = 8
+BAD_CLIENTS = int(os.environ.get("HALFSYNC_BAD_CLIENTS", "8"))  # `make stress`: 500
 THREADS = 4
 MIB = 1 << 20
 PROMISED_S = 0.1  # on an idle machine
@@ -63,14 +65,20 @@ def test_a_healthy_request_gets_through(serve: Serve, bad: Bad) -> None:
         for _ in range(BAD_CLIENTS):
             bad(stack.enter_context(Connection(server.address)))
         until(lambda: server.statistics()["accepted"] == BAD_CLIENTS)
+        if BAD_CLIENTS > FEW:  # their requests themselves take a while to run
+            until(lambda: server.statistics()["queued"] == 0, timeout_s=300)
         since = time.monotonic()
         response = fetch(server.address)
         seconds = time.monotonic() - since
         statistics = server.statistics()
         print(f"{seconds * 1e3:.1f} ms (promised on an idle machine: {PROMISED_S * 1e3:.0f} ms)")
         assert response.body == b"hello, you"
-        assert statistics["open"] >= BAD_CLIENTS, "the bad clients are all still there"
-        assert statistics["left"] == statistics["refused"] == 0
+        assert statistics["open"] + statistics["evicted"] >= BAD_CLIENTS, (
+            "the bad clients are all still there"
+        )
+        assert statistics["left"] == statistics["evicted"]
+        assert statistics["refused"] == 0
+        assert statistics["evicted"] == 0 or BAD_CLIENTS > FEW, "they fit into the spool"
         assert seconds < BOUND_S
 
 

@@ -98,6 +98,7 @@ ctypedef struct EngineCounters:
     uint64_t refused          # malformed, too large, too late
     uint64_t shed             # answered 503 because the queue was full
     uint64_t timed_out        # turns of the application that met their deadline
+    uint64_t evicted          # cut to make room on the disk for others
     uint64_t left             # the client left before its response was complete
     uint64_t dropped          # queued requests that were not run, since their client had left
     uint64_t turns            # of the loop
@@ -123,6 +124,7 @@ ctypedef struct Engine:
     Listener listeners[LISTENERS_MAX]
     uint16_t listeners_count
     int64_t accept_again      # ns; accept failed for want of descriptors, and is tried again then
+    int64_t relieve_again     # ns; not to look for room before
     Handle waker
     int64_t now               # ns; the loop's clock, read once a turn
     Watch watch               # on the request queue

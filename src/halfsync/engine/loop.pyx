@@ -24,6 +24,7 @@ from halfsync.engine.poller cimport (
 )
 from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
+from halfsync.engine.shortage cimport relieve_shortage
 from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next, wheel_set
 from halfsync.exchange cimport pool_destroy, pool_init
 from halfsync.http.trust cimport trust_has
@@ -285,6 +286,7 @@ cdef void *run(void *engine_) noexcept nogil:
         take_returned(engine)
         take_announced(engine)
         fire_timers(engine)
+        relieve_shortage(engine)
         if engine.put_some or engine.watch.waits:
             engine.put_some = False
             rest(queue_attend(engine.queue, &engine.watch, engine.now))

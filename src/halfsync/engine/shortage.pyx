@@ -1,0 +1,48 @@
+"""Room for those who wait: clients that read nothing must not keep the disk, and so the workers, from all others.
+
+Past the budget of the spool a worker waits for its own client. Should that, and all other clients that hold the disk,
+read nothing, the workers would wait until a write deadline. So while workers wait, and requests wait for workers, the
+engine cuts the client that has taken nothing for longest, one at a time, until there is room. A slow client that takes
+something is not cut, and a client that pauses is not, as long as nobody needs its room.
+"""
+from libc.stdint cimport int64_t, uint32_t
+
+from halfsync.engine.connections cimport connection_at
+from halfsync.engine.deadlines cimport note_reading
+from halfsync.engine.ending cimport client_left
+from halfsync.engine.engine cimport Connection, OWNER_ENGINE, PHASE_SENDING, SLAB
+from halfsync.engine.poller cimport reset_on_close
+from halfsync.native.sync cimport load_uint
+from halfsync.outbox cimport outbox_let_try
+
+cdef int64_t STALLED = 1000000000  # ns; a client that has taken nothing for so long may be cut
+cdef int64_t PAUSE = 20000000  # ns; between two looks
+
+
+cdef void relieve_shortage(Engine *engine) noexcept nogil:
+    """Cut one client that holds the disk and takes nothing, where its room is needed, and let those who wait try again.
+
+    Looks at every connection, so it does so only while workers wait, and not more often than every PAUSE. Called each
+    turn; while requests are queued the turns are short.
+    """
+    cdef Connection *connection
+    cdef Connection *longest = NULL
+    cdef uint32_t index
+    cdef int64_t spooled
+    if load_uint(&engine.store.waiters) == 0 or engine.now < engine.relieve_again:
+        return
+    engine.relieve_again = engine.now + PAUSE
+    for index in range(engine.slabs_count * SLAB):
+        connection = connection_at(engine, index)
+        if connection.phase != PHASE_SENDING or load_uint(&connection.owner) != OWNER_ENGINE:
+            continue
+        spooled = outbox_let_try(connection.outbox)
+        if not engine.watch.waits or spooled == 0 or engine.now - connection.since < STALLED:
+            continue
+        note_reading(engine, connection)
+        if engine.now - connection.since >= STALLED and (longest == NULL or connection.since < longest.since):
+            longest = connection
+    if longest != NULL:
+        engine.counters.evicted += 1
+        reset_on_close(longest.handle.fd)
+        client_left(engine, longest)
