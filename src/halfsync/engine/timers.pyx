@@ -7,6 +7,9 @@ than one turn of the wheel is looked at once a turn. Deadlines fire at most two 
 belongs to the engine's thread.
 """
 
+cdef extern from *:
+    int trailing_zeros "__builtin_ctzll" (unsigned long long word) noexcept nogil
+
 
 cdef void wheel_init(Wheel *wheel, int64_t now) noexcept nogil:
     """Make an empty wheel whose time is now."""
@@ -78,5 +81,5 @@ cdef int64_t wheel_next(Wheel *wheel, int64_t now) noexcept nogil:
         elif word & 1:
             return max(<int64_t> 0, <int64_t> (tick << TICK_SHIFT) - now)
         else:
-            ahead += 1
+            ahead += trailing_zeros(word)
     return -1

@@ -164,7 +164,7 @@ cdef class WsgiBridge(Bridge):
         try:
             try:
                 environ = self.environs.make(exchange, origin, waited_s, body)
-                environ["halfsync.disconnected"] = response.disconnected
+                environ["halfsync.disconnected"] = response  # which costs less than a method of it
                 result = self.application(environ, response.start_response)
                 response.answer(result)
                 end = response.finish()
@@ -186,7 +186,10 @@ cdef class WsgiBridge(Bridge):
 
 
 cdef class Response:
-    """One response under way. `start_response` and `write` are the application's; both end with its turn."""
+    """One response under way. `start_response` and `write` are the application's; they end with its turn.
+
+    So does the object itself: as `halfsync.disconnected` it is called to know whether the client is gone.
+    """
 
     def start_response(self, status, headers, exc_info=None):
         """Begin the response, or replace one of which nothing was sent (PEP 3333, "The start_response() Callable").
@@ -220,7 +223,7 @@ cdef class Response:
             raise ApplicationError(f"write takes bytes, not {type(data).__name__}")
         self.send_body(data, -1)
 
-    def disconnected(self):
+    def __call__(self):
         """Tell whether the client is gone, so that the rest of the turn is for nobody (`halfsync.disconnected`).
 
         Costs a microsecond or less, and never waits. A client that has closed is asked by a 100 Continue: the first
