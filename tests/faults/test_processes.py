@@ -159,7 +159,8 @@ def test_the_parent_starts_no_thread_and_a_child_holds_no_descriptor_without_use
 def test_a_child_leaves_exit_handlers_alone_and_its_output_arrives_once(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with (tmp_path / "out").open("r+b") as out:
-        environment = {**os.environ, "PYTHONPATH": str(Path(halfsync.__file__).parent.parent)}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HALFSYNC_")}
+        environment["PYTHONPATH"] = str(Path(halfsync.__file__).parent.parent)
         (tmp_path / "served.py").write_text(APP)
         process = subprocess.Popen(
             [sys.executable, "-m", "halfsync", "serve", "served:app", *OPTIONS, "-b", "127.0.0.1:0"],
