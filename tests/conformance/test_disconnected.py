@@ -11,7 +11,7 @@ import pytest
 from tests.client import Connection, build
 from tests.conftest import Serve
 from tests.sharing import FORK, Notes
-from tests.wsgi import EVENT_TIMEOUT_S, TEXT, Environ, pattern, wait
+from tests.wsgi import EVENT_TIMEOUT_S, TEXT, Environ, pattern, until, wait
 
 MIB = 1 << 20
 
@@ -41,18 +41,8 @@ class Asking:
         yield b"end"
 
 
-def ended(app: Asking) -> list[bool]:
-    """Wait for what the application was told at the end."""
-    deadline = time.monotonic() + EVENT_TIMEOUT_S
-    while len(told := app.told.read()) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    return told
-
-
-@pytest.mark.parametrize(("first", "way"), [(b"", "close"), (b"", "reset"), (b"begun", "reset")])
-def test_a_client_that_leaves_is_noticed(serve: Serve, first: bytes, way: str) -> None:
-    app = Asking(first)
+def told_at_the_end(serve: Serve, app: Asking, way: str) -> bool:
+    """Let a client ask and leave while the application runs; return what that was told at last."""
     with serve(app) as server:
         connection = Connection(server.address)
         connection.send(build())
@@ -61,7 +51,13 @@ def test_a_client_that_leaves_is_noticed(serve: Serve, first: bytes, way: str) -
             connection.socket.close()
         else:
             connection.reset()
-        assert ended(app)[1] is True
+        until(lambda: len(app.told.read()) == 2)
+        return bool(app.told.read()[1])
+
+
+@pytest.mark.parametrize(("first", "way"), [(b"", "close"), (b"", "reset"), (b"begun", "reset")])
+def test_a_client_that_leaves_is_noticed(serve: Serve, first: bytes, way: str) -> None:
+    assert told_at_the_end(serve, Asking(first), way) is True
 
 
 @pytest.mark.only_on(
@@ -69,16 +65,7 @@ def test_a_client_that_leaves_is_noticed(serve: Serve, first: bytes, way: str) -
 )
 @pytest.mark.parametrize("way", ["close", "reset"])
 def test_it_is_noticed_while_the_engine_sends(serve: Serve, way: str) -> None:
-    app = Asking(pattern(8 * MIB))
-    with serve(app) as server:
-        connection = Connection(server.address)
-        connection.send(build())
-        wait(app.entered)
-        if way == "close":
-            connection.socket.close()
-        else:
-            connection.reset()
-        assert ended(app)[1] is True
+    assert told_at_the_end(serve, Asking(pattern(8 * MIB)), way) is True
 
 
 def test_a_client_that_stays_is_not_taken_for_gone(serve: Serve) -> None:

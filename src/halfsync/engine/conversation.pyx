@@ -105,13 +105,11 @@ cdef int advance(Engine *engine, Connection *connection, int framed) noexcept no
         refuse(engine, connection, -framed)
     elif exchange.phase == EXCHANGE_HEAD:
         if connection.phase != PHASE_HEAD:
-            enter(engine, connection, PHASE_HEAD, engine.timeouts.head)
+            enter(engine, connection, PHASE_HEAD)
     else:
         if connection.phase != PHASE_BODY:
             pace_begin(&connection.pace, engine.now)
-            connection.phase = PHASE_BODY
-        connection.since = engine.now
-        wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))
+        enter(engine, connection, PHASE_BODY)
         if exchange.want_continue:
             exchange.want_continue = False
             send_continue(connection.handle.fd)
@@ -150,13 +148,13 @@ cdef int on_proxy_header(Engine *engine, Connection *connection, char *data, siz
         if framed < 0:
             refuse(engine, connection, -framed)
         elif connection.phase == PHASE_SILENT:
-            enter(engine, connection, PHASE_HEAD, engine.timeouts.head)
+            enter(engine, connection, PHASE_HEAD)
         return RECEIVE_MORE
     connection.awaits_proxy = False
     if exchange.proxy.address_length > 0:
         connection.address_length = exchange.proxy.address_length
         memcpy(connection.address, exchange.proxy.address, connection.address_length)
-    enter(engine, connection, PHASE_SILENT, engine.timeouts.first_byte)
+    enter(engine, connection, PHASE_SILENT)
     if exchange.filled == 0:
         pool_put(&engine.pool, exchange)
         connection.exchange = NULL
@@ -238,7 +236,7 @@ cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
     """
     cdef Exchange *exchange = connection.exchange
     cdef int result = RECEIVE_MORE
-    enter(engine, connection, PHASE_IDLE, engine.timeouts.keep_alive)
+    enter(engine, connection, PHASE_IDLE)
     if exchange != NULL:
         if exchange_has_more(exchange):
             exchange_follow(exchange)

@@ -1,10 +1,8 @@
 # How a phase begins and a connection ends. Every function runs on the engine's thread.
-from libc.stdint cimport int64_t
-
 from halfsync.engine.engine cimport Connection, Engine
 from halfsync.exchange cimport Exchange
 
-cdef void enter(Engine *engine, Connection *connection, int phase, int64_t timeout) noexcept nogil
+cdef void enter(Engine *engine, Connection *connection, int phase) noexcept nogil
 cdef void end_now(Engine *engine, Connection *connection) noexcept nogil
 cdef void keep(Connection *connection, Exchange *exchange) noexcept nogil
 cdef void part(Engine *engine, Connection *connection) noexcept nogil

@@ -5,6 +5,7 @@ A function that may free the connection says so, and nothing is touched after it
 from libc.stdint cimport int64_t
 
 from halfsync.engine.connections cimport connection_free, connection_hang_up
+from halfsync.engine.deadlines cimport next_look
 from halfsync.engine.engine cimport (
     OWNER_ENGINE, OWNER_QUEUE, PHASE_LINGER, SCRATCH_BYTES, engine_log,
 )
@@ -26,12 +27,12 @@ cdef enum:
 cdef int64_t PART_AGAIN = 100000000  # ns; after the queue had no room for the news that a connection has ended
 
 
-cdef void enter(Engine *engine, Connection *connection, int phase, int64_t timeout) noexcept nogil:
-    """Begin a phase that must go on within `timeout` ns."""
+cdef void enter(Engine *engine, Connection *connection, int phase) noexcept nogil:
+    """Begin a phase, or note that it has gone on: its deadline counts from now."""
     check(load_uint(&connection.owner) == OWNER_ENGINE, "a phase is entered on a connection of somebody else's")
     connection.phase = phase
     connection.since = engine.now
-    wheel_set(&engine.wheel, &connection.timer, engine.now + timeout)
+    wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))
 
 
 cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
@@ -97,4 +98,4 @@ cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
         pool_put(&engine.pool, connection.exchange)
         connection.exchange = NULL
     shutdown(connection.handle.fd, SHUT_WR)
-    enter(engine, connection, PHASE_LINGER, engine.timeouts.linger)
+    enter(engine, connection, PHASE_LINGER)

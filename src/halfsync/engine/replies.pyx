@@ -6,17 +6,14 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
 from posix.unistd cimport close
 
-from halfsync.engine.deadlines cimport next_look
 from halfsync.engine.ending cimport client_left, end_now, enter, keep, linger
 from halfsync.engine.engine cimport (
     OWNER_ENGINE, OWNER_WORKER, PHASE_IDLE, PHASE_SENDING, engine_announce, engine_log, engine_return,
 )
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, reset_on_close
-from halfsync.engine.timers cimport wheel_set
 from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
-from halfsync.native.checks cimport check
-from halfsync.native.sync cimport load_uint, monotonic_ns, store_uint
+from halfsync.native.sync cimport monotonic_ns, store_uint
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, Outbox, outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_open,
     outbox_release,
@@ -33,11 +30,8 @@ cdef enum:
 
 cdef void start_sending(Engine *engine, Connection *connection) noexcept nogil:
     """Begin to send an outbox. The client's pace is judged from the first look on that the timer takes."""
-    check(load_uint(&connection.owner) == OWNER_ENGINE, "a response is sent on a connection of somebody else's")
-    connection.phase = PHASE_SENDING
-    connection.since = engine.now
     connection.pace.since = 0
-    wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))
+    enter(engine, connection, PHASE_SENDING)
 
 
 cdef bint send_later(Engine *engine, Connection *connection, const char *data, int64_t length) noexcept nogil:
@@ -135,7 +129,7 @@ cdef int send_answer(Engine *engine, Connection *connection, const Answer *answe
         store_uint(&connection.owner, OWNER_WORKER)
         engine_return(engine, connection)
         return RECEIVE_HOLD
-    enter(engine, connection, PHASE_IDLE, engine.timeouts.keep_alive)
+    enter(engine, connection, PHASE_IDLE)
     pool_put(&engine.pool, exchange)
     connection.exchange = NULL
     return RECEIVE_MORE

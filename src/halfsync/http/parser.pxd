@@ -73,5 +73,9 @@ cdef void head_reset(Head *head) noexcept nogil
 # request.
 cdef int head_parse(Head *head, const char *data, uint32_t length, const HeadLimits *limits) noexcept nogil
 
+# A piece of the head, and its fields as (name, value), as objects.
+cdef bytes part(const char *data, uint32_t at, uint32_t length)
+cdef tuple field_pairs(const Head *head, const char *data)
+
 # True where the field's name is this one; lower must be in lower case.
 cdef bint name_is(const char *data, const Field *field, const char *lower, uint16_t length) noexcept nogil

@@ -362,14 +362,18 @@ cdef bytes part(const char *data, uint32_t at, uint32_t length):
     return data[at:at + length]
 
 
-cdef object request_head(const Head *head, const char *data):
+cdef tuple field_pairs(const Head *head, const char *data):
     cdef const Field *field
     cdef int i
-    headers = []
+    pairs = []
     for i in range(head.fields_count):
         field = &head.fields[i]
         name = part(data, field.name, field.name_length)
-        headers.append((name, part(data, field.value, field.value_length)))
+        pairs.append((name, part(data, field.value, field.value_length)))
+    return tuple(pairs)
+
+
+cdef object request_head(const Head *head, const char *data):
     path = part(data, head.path, head.path_length)
     if head.target_form == TARGET_ABSOLUTE and not path:
         path = b"/"
@@ -380,7 +384,7 @@ cdef object request_head(const Head *head, const char *data):
         query=part(data, head.query, head.query_length),
         authority=part(data, head.authority, head.authority_length),
         version=(1, head.minor),
-        headers=tuple(headers),
+        headers=field_pairs(head, data),
         content_length=None if head.content_length < 0 else head.content_length,
         chunked=bool(head.chunked),
         keep_alive=bool(head.keep_alive),

@@ -17,41 +17,22 @@ from halfsync.models.thread import AcceptingThread
 from halfsync.threadpool import ThreadPool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from halfsync.bridging import Bridge
     from halfsync.models.carrier import Client
-    from halfsync.observe.access import AccessLog
-    from halfsync.settings import Settings
-    from halfsync.static.answer import StaticFiles
 
 
 class Pool(AcceptingThread):
     """Threads made in advance over a bounded queue of connected sockets."""
 
-    def __init__(
-        self,
-        bridge: Bridge,
-        listeners: Sequence[int],
-        settings: Settings,
-        room: int,
-        access_log: AccessLog | None = None,
-        *,
-        files: StaticFiles | None = None,
-    ) -> None:
-        super().__init__(bridge, listeners, settings, room, access_log, files=files)
-        self._size, self._queue_size = settings.threads, settings.queue_size
-
     def prepare(self) -> None:
         """Make the threads. RuntimeError: the system refuses one."""
         # Each thread has a place to put the connection back that it carries, whatever waits.
-        places = self._queue_size + self._size
-        self._threads = ThreadPool(self._size, queue_size=places, name="halfsync-worker")
+        threads, queue_size = self.settings.threads, self.settings.queue_size
+        self._threads = ThreadPool(threads, queue_size=queue_size + threads, name="halfsync-worker")
         self.carrier.give_up_for(self._threads)
 
     def take(self, client: Client) -> None:
         """Put the newcomer into the queue, or answer 503 where that is full."""
-        if self.carrier.waiting_now() < self._queue_size and self._put(client):
+        if self.carrier.waiting_now() < self.settings.queue_size and self._put(client):
             self.carrier.call()
         else:
             self.leave()

@@ -44,6 +44,7 @@ class AcceptingThread:
     ) -> None:
         self.carrier = Carrier(bridge, settings, access_log, files)
         self.acceptor = Acceptor(listeners, self.carrier)
+        self.settings = settings
         self._room = threading.BoundedSemaphore(room)
         self._thread = threading.Thread(target=self._accept, name="halfsync-accept", daemon=True)
         self._done_fd = self._doing_fd = -1

@@ -9,7 +9,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from halfsync.http.chunked cimport CHUNKED_DATA, CHUNKED_END, Chunked, chunked_next, chunked_reset
-from halfsync.http.parser cimport Field, Head, HeadLimits, head_parse, head_reset
+from halfsync.http.parser cimport Head, HeadLimits, field_pairs, head_parse, head_reset, part
 
 
 cdef char *exact_copy(const char *data, size_t length) except NULL:
@@ -20,18 +20,7 @@ cdef char *exact_copy(const char *data, size_t length) except NULL:
     return copy
 
 
-cdef bytes part(const char *data, uint32_t at, uint32_t length):
-    return data[at:at + length]
-
-
 cdef tuple describe(const Head *head, const char *data):
-    cdef const Field *field
-    cdef int i
-    fields = []
-    for i in range(head.fields_count):
-        field = &head.fields[i]
-        name = part(data, field.name, field.name_length)
-        fields.append((name, part(data, field.value, field.value_length)))
     return (
         part(data, head.method, head.method_length),
         part(data, head.target, head.target_length),
@@ -40,7 +29,7 @@ cdef tuple describe(const Head *head, const char *data):
         part(data, head.authority, head.authority_length),
         head.target_form,
         head.minor,
-        tuple(fields),
+        field_pairs(head, data),
         head.content_length,
         bool(head.chunked),
         bool(head.keep_alive),
