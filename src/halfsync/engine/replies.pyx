@@ -26,6 +26,7 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef enum:
     RETRY_AFTER_S = 1  # told to a client whose request the queue refused
+    JOINED_MOST = 256 * 1024  # of a file whose first bytes share a segment with its head (decisions/0014)
 
 
 cdef void start_sending(Engine *engine, Connection *connection) noexcept nogil:
@@ -107,7 +108,7 @@ cdef int send_answer(Engine *engine, Connection *connection, const Answer *answe
     cdef Exchange *exchange = connection.exchange
     cdef ssize_t sent = c_send(
         connection.handle.fd, engine.scratch, answer.ready,
-        MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if answer.length > 0 else 0))
+        MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if 0 < answer.length <= JOINED_MOST else 0))
     cdef bint gone = sent < 0 and errno != EAGAIN and errno != EINTR
     engine.counters.requests += 1
     connection.requests += 1
