@@ -16,9 +16,21 @@ PACKAGE = "halfsync"
 # From the bottom to the top. A module may import from its own row and from the rows before it. A name
 # stands for the module and all that is below it; of two names that fit a module, the longer counts.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "log", "native", "binds", "settings", "loading", "listeners", "output", "signals"),
+    (
+        "version",
+        "errors",
+        "log",
+        "native",
+        "binds",
+        "settings",
+        "loading",
+        "listeners",
+        "output",
+        "signals",
+        "forking",
+    ),
     ("http",),
-    ("blocks", "pace", "spool", "request_queue", "threadpool"),
+    ("blocks", "board", "pace", "spool", "request_queue", "threadpool"),
     ("exchange", "outbox"),
     ("static",),
     ("observe",),  # what a server tells about itself: told by all above it
@@ -36,7 +48,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("models",),
     ("server",),
+    ("foreground",),
     ("supervisor",),
+    ("serving",),
     ("",),  # halfsync itself, with its public names
     ("lab",),
     ("cli",),

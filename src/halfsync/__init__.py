@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from halfsync.version import VERSION
 
 if TYPE_CHECKING:
-    from halfsync.server import Server, serve, serve_stream
+    from halfsync.server import Server
+    from halfsync.serving import serve, serve_stream
     from halfsync.stream.handler import EndStream, StreamHandler
     from halfsync.threadpool import ThreadPool, ThreadPoolStatistics
 
@@ -29,8 +30,8 @@ _HOMES = {
     "EndStream": "halfsync.stream.handler",
     "Server": "halfsync.server",
     "StreamHandler": "halfsync.stream.handler",
-    "serve": "halfsync.server",
-    "serve_stream": "halfsync.server",
+    "serve": "halfsync.serving",
+    "serve_stream": "halfsync.serving",
     "ThreadPool": "halfsync.threadpool",
     "ThreadPoolStatistics": "halfsync.threadpool",
 }

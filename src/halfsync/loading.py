@@ -36,7 +36,7 @@ def load_application(
     through.
     """
     module_name, name = _split(target)
-    _enter(chdir)
+    enter(chdir)
     module = _import(module_name, target)
     found, name = _find(module, name, target)
     if not callable(found):
@@ -68,7 +68,7 @@ def _split(target: str) -> tuple[str, str]:
     return module_name, name
 
 
-def _enter(chdir: str | None) -> None:
+def enter(chdir: str | None) -> None:
     """Change to the directory, and let modules in it be found before any other."""
     if chdir is not None:
         try:

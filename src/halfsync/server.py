@@ -1,32 +1,26 @@
-"""The server: listeners, a model and an application, put together; started, drained and stopped.
-
-`Server` serves in threads of its own, for embedding and tests. `serve` runs one in the foreground and obeys signals.
-"""
+"""The server: listeners, a model and an application, put together; started, drained and stopped."""
 
 from __future__ import annotations
 
 import os
-import signal
-import sys
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from halfsync.errors import UsageError
 from halfsync.http.trust import TrustedPeers
 from halfsync.listeners import Listener, open_listeners
+from halfsync.log import warn
 from halfsync.models.model import make_model
-from halfsync.native.allocator import keep_freed_memory
 from halfsync.observe.access import AccessLog
-from halfsync.output import hold_standard_descriptors
 from halfsync.settings import Settings
-from halfsync.signals import ENDING, Signals, readable
-from halfsync.version import VERSION
+from halfsync.signals import readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
+    from halfsync.board import Seat
     from halfsync.bridging import Bridge
+    from halfsync.signals import Signals
     from halfsync.static.answer import StaticFiles
     from halfsync.stream.handler import StreamFactory
 
@@ -43,10 +37,19 @@ class Server:
     given as one `Settings`, or as keyword arguments in its terms (`bind`, `threads`, `max_body` ...), not as both.
     Raises UsageError for a setting that cannot be, and BindError for a listener that cannot be opened. All methods may
     be called by any thread, one at a time.
+
+    A process of several that serve together is given open `listeners`, whose copies here it closes in the end, and its
+    `seat` on their board, on which it must say that it serves.
     """
 
     def __init__(
-        self, application: Application | StreamFactory, *, settings: Settings | None = None, **options: Any
+        self,
+        application: Application | StreamFactory,
+        *,
+        settings: Settings | None = None,
+        listeners: list[Listener] | None = None,
+        seat: Seat | None = None,
+        **options: Any,
     ) -> None:
         if settings is not None and options:
             raise UsageError("settings and single options were both given", remedy="give one or the other")
@@ -58,12 +61,7 @@ class Server:
                 origin=self.settings.origins.get("temp_dir", ""),
                 remedy="name a directory that can be written to with temp_dir",
             )
-        self.listeners: list[Listener] = open_listeners(
-            self.settings.bind,
-            self.settings.backlog,
-            unix_mode=self.settings.unix_mode,
-            unix_owner=self.settings.unix_owner,
-        )
+        self.listeners: list[Listener] = open_for(self.settings) if listeners is None else list(listeners)
         try:
             trusted = TrustedPeers(self.settings.forwarded_allow_ips)
             bridge = _make_bridge(application, self.listeners, self.settings, trusted)
@@ -72,7 +70,7 @@ class Server:
             self._files = _open_files(self.settings)
             room = _room_for_connections(self.settings)
             self._model = make_model(
-                self.settings, bridge, descriptors, room, self._access_log, files=self._files
+                self.settings, bridge, descriptors, room, self._access_log, files=self._files, seat=seat
             )
         except BaseException:
             self._close_listeners()
@@ -112,6 +110,22 @@ class Server:
         self._draining = True
         self._model.drain()
         self._close_listeners()
+
+    def leave(self) -> None:
+        """Begin to end, as `drain` does, but leave newcomers to the other processes that have the same listeners."""
+        self.drain()
+
+    def fade(self) -> None:
+        """Let each connection end with its next response, and go on serving all who come."""
+        self._model.fade()
+
+    def reopen_logs(self) -> None:
+        """Open the access log again by its name: whoever rotates logs has moved the old file away."""
+        try:
+            if self._access_log is not None:
+                self._access_log.reopen()
+        except OSError as error:
+            warn("the access log %r cannot be opened again: %s", self.settings.access_log, error.strerror)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until a drained server has answered everything. Returns False when `timeout` seconds were over first."""
@@ -160,6 +174,13 @@ class Server:
     def _close_listeners(self) -> None:
         for listener in self.listeners:
             listener.close()
+
+
+def open_for(settings: Settings) -> list[Listener]:
+    """Open the listeners that the settings name. Raises UsageError or BindError."""
+    return open_listeners(
+        settings.bind, settings.backlog, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
+    )
 
 
 def _refuse_contradictions(settings: Settings) -> None:
@@ -241,100 +262,3 @@ def _room_for_connections(settings: Settings) -> int:
     if soft == resource.RLIM_INFINITY:
         return settings.max_connections
     return max(1, min(settings.max_connections, soft - RESERVED_DESCRIPTORS))
-
-
-def serve(
-    application: Application | StreamFactory,
-    *,
-    settings: Settings | None = None,
-    name: str = "",
-    **options: Any,
-) -> None:
-    """Serve an application in the foreground until a signal ends it. Takes and raises what `Server` does.
-
-    The model `process` forks, and `serve` makes this very process the parent of its children: it should have no
-    other threads. name: what the start-up line calls the application. In the main thread SIGTERM drains (a second
-    signal stops), and SIGINT and SIGQUIT stop at once; in any other thread the server runs until the process ends.
-    """
-    if settings is None:
-        settings = Settings.from_options(**options)
-        options = {}
-    hold_standard_descriptors()
-    set_up_logging(settings.log_level)
-    keep_freed_memory()
-    server = Server(application, settings=settings, **options)
-    with Signals() as signals:
-        server.start_in_front(signals)
-        urls = ", ".join(listener.url for listener in server.listeners)
-        say(
-            f"halfsync {VERSION} serves {name or getattr(application, '__name__', 'an application')} on "
-            f"{urls.replace('http://', 'tcp://') if settings.stream else urls} "
-            f"({describe_model(settings)}); Ctrl-C stops it"
-        )
-        run_until_told(server, signals)
-
-
-def serve_stream(handler: StreamFactory, *, settings: Settings | None = None, **options: Any) -> None:
-    """Serve a protocol that is not HTTP in the foreground until a signal ends it. Takes and raises what `serve` does.
-
-    handler: called without arguments for each connection, when its first bytes have come; returns a `StreamHandler`.
-    The deadlines that apply are `first_byte_timeout`, `keep_alive` (between two turns) and `write_timeout`. A turn that
-    finds the queue full resets its connection.
-    """
-    if settings is None:
-        settings, options = Settings.from_options(**(options | {"stream": True})), {}
-    elif not settings.stream:
-        raise UsageError("these settings are not for a stream", remedy="set stream to true")
-    serve(handler, settings=settings, **options)
-
-
-def run_until_told(server: Server, signals: Signals) -> None:
-    """Wait for signals and for the server's end, and do what they ask for; let the model do its part in between."""
-    deadline: float | None = None
-    model = server._model
-    while True:
-        left = [deadline - monotonic()] if deadline is not None else []
-        due = model.timeout()
-        timeout = min([*left, *([due] if due is not None else [])], default=None)
-        number = signals.wait([model.done_fd, *model.watched], None if timeout is None else max(0.0, timeout))
-        model.turn()
-        if number == signal.SIGTERM and deadline is None:
-            deadline = monotonic() + server.settings.graceful_timeout
-            say(
-                f"halfsync drains: what it has received is answered within {server.settings.graceful_timeout:g} s"
-            )
-            server.drain()
-            model.turn()  # there may be nothing to wait for
-        elif number in ENDING or server.wait(0) or (deadline is not None and monotonic() >= deadline):
-            break
-    finished = server.close()
-    say(
-        "halfsync stopped"
-        if finished
-        else "halfsync stopped; some requests were still running and are cut off"
-    )
-
-
-def set_up_logging(level: str) -> None:
-    """Send the server's log, and the application's where it has not set up its own, to standard error."""
-    import logging  # noqa: PLC0415 - the foreground server needs it, an embedded one may not
-
-    logging.basicConfig(
-        format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
-        level=level.upper(),
-        stream=sys.stderr,
-    )
-
-
-def describe_model(settings: Settings) -> str:
-    """Say which model serves, and how much of it."""
-    bounds = {
-        "process": f"at most {settings.max_children} children",
-        "thread": "a thread for each connection",
-    }
-    return f"model {settings.model}, {bounds.get(settings.model, f'{settings.threads} threads')}"
-
-
-def say(line: str) -> None:
-    """Tell the person at the terminal."""
-    print(line, file=sys.stderr, flush=True)

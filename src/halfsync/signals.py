@@ -24,7 +24,7 @@ class Signals:
     waits for descriptors only.
     """
 
-    NUMBERS = (*ENDING, signal.SIGCHLD)
+    NUMBERS: tuple[signal.Signals, ...] = (*ENDING, signal.SIGCHLD, signal.SIGUSR1)
 
     def __init__(self) -> None:
         self._main = threading.current_thread() is threading.main_thread()

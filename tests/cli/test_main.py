@@ -39,7 +39,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     """What the server was asked to serve, in place of a server."""
     calls: Served = []
 
-    def serve(application: Callable[..., Any], *, settings: Settings, name: str) -> None:
+    def serve(application: Callable[..., Any], settings: Settings, name: str) -> None:
         calls.append((application, settings, name))
 
     replace_server(monkeypatch, serve)
@@ -47,9 +47,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
 
 
 def replace_server(monkeypatch: pytest.MonkeyPatch, serve: Callable[..., None]) -> None:
-    server = types.ModuleType("halfsync.server")
-    server.serve = serve  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "halfsync.server", server)
+    foreground = types.ModuleType("halfsync.foreground")
+    foreground.serve_alone = serve  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "halfsync.foreground", foreground)
 
 
 def environment(**extra: str) -> dict[str, str]:

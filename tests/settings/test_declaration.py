@@ -33,7 +33,7 @@ def test_each_says_what_it_is_and_why_its_default(setting: Setting) -> None:
 def test_defaults_that_users_count_on() -> None:
     settings = Settings.from_options()
     assert settings.bind == ("127.0.0.1:8000",)
-    assert (settings.model, settings.workers, settings.threads) == ("proactor", 1, 4)
+    assert (settings.model, settings.workers, settings.threads) == ("proactor", 0, 4)
     assert (settings.backlog, settings.queue_size, settings.max_connections) == (2048, 2048, 16384)
     assert (settings.keep_alive, settings.graceful_timeout, settings.head_timeout) == (75.0, 30.0, 10.0)
     assert (settings.max_body, settings.body_memory, settings.spool_memory) == (2**30, 2**16, 2**20)
@@ -68,7 +68,6 @@ def test_an_unknown_option_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"workers": 2}, "workers: more than one serving process is not there yet; use 1"),
         ({"workers": "auto"}, "workers: the size 'auto' is not there yet; give a number"),
         ({"threads": "auto"}, "threads: the size 'auto' is not there yet; give a number"),
         ({"reload": True}, "reload: reloading is not there yet; leave it out"),

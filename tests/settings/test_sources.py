@@ -150,9 +150,8 @@ def test_a_wrong_port_names_the_variable(tmp_path: Path) -> None:
 
 
 def test_web_concurrency_is_the_number_of_workers(tmp_path: Path) -> None:
-    assert settle(tmp_path, {"WEB_CONCURRENCY": "1"}).origins["workers"] == "$WEB_CONCURRENCY"
-    with pytest.raises(UsageError, match=r"^\$WEB_CONCURRENCY: more than one serving process is not there"):
-        settle(tmp_path, {"WEB_CONCURRENCY": "4"})
+    settings = settle(tmp_path, {"WEB_CONCURRENCY": "4"})
+    assert (settings.workers, settings.origins["workers"]) == (4, "$WEB_CONCURRENCY")
 
 
 def test_a_flag_corrects_a_wrong_variable(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Only the engine's thread opens and closes. A record is freed when the engine own
 from libc.stdlib cimport calloc, free, realloc
 from posix.unistd cimport close
 
+from halfsync.board cimport seat_count
 from halfsync.engine.engine cimport (
     OWNER_ENGINE, PEER_HERE, PHASE_BODY, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_PARTED, PHASE_SILENT, SLAB,
 )
@@ -69,6 +70,8 @@ cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil:
     connection.kept = NULL
     connection.lease = NULL
     engine.open += 1
+    if engine.seat != NULL:
+        seat_count(engine.seat, 1)
     count(COUNT_CONNECTION, 1)
     return connection
 
@@ -90,6 +93,8 @@ cdef void connection_hang_up(Engine *engine, Connection *connection) noexcept no
     connection.handle.generation += 1
     connection.phase = PHASE_PARTED
     engine.open -= 1
+    if engine.seat != NULL:
+        seat_count(engine.seat, -1)
 
 
 cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil:

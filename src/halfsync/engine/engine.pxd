@@ -1,6 +1,7 @@
 # The engine's data: one record for the loop, one for each connection. Who may touch what stands beside it.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from halfsync.board cimport BoardRecord, SeatRecord
 from halfsync.engine.lease cimport Lease
 from halfsync.engine.poller cimport Handle, Poller
 from halfsync.engine.timers cimport Timer, Wheel
@@ -126,6 +127,9 @@ ctypedef struct Engine:
     int64_t accept_again      # ns; accept failed for want of descriptors, and is tried again then
     int64_t relieve_again     # ns; not to look for room before
     Handle waker
+    Handle bell               # the board's, at which to look whether to listen; fd -1: this is the only process
+    BoardRecord *board        # NULL: likewise
+    SeatRecord *seat
     int64_t now               # ns; the loop's clock, read once a turn
     Watch watch               # on the request queue
     bint put_some             # requests were put since the queue was last told to wake

@@ -1,10 +1,12 @@
 from libc.stdint cimport uint32_t
 
+from halfsync.board cimport BoardRecord, SeatRecord
 from halfsync.engine.engine cimport Connection, Engine
 
 cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil
 cdef int engine_listen(Engine *engine, int fd) noexcept nogil
 cdef void engine_unlisten(Engine *engine) noexcept nogil
+cdef int engine_sit(Engine *engine, BoardRecord *board, SeatRecord *seat) noexcept nogil
 cdef int engine_start(Engine *engine) noexcept nogil
 cdef void engine_command(Engine *engine, int command) noexcept nogil
 cdef void engine_join(Engine *engine) noexcept nogil

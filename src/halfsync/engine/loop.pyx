@@ -10,6 +10,7 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close, write
 
+from halfsync.board cimport BoardRecord, SeatRecord, seat_listens
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.conversation cimport (
     on_announced, on_left, on_received, on_returned, on_room, on_sendable, on_timer,
@@ -31,7 +32,7 @@ from halfsync.http.trust cimport trust_has
 from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
     init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join, sem_destroy, sem_init,
-    sleep_ns, start_thread, store_uint, swap_pointer,
+    sleep_ns, start_thread, store_llong, store_uint, swap_pointer,
 )
 from halfsync.outbox cimport Outbox, outbox_release
 from halfsync.request_queue cimport queue_attend
@@ -58,10 +59,12 @@ cdef enum:
     STACK_BYTES = 512 * 1024  # of the engine's thread
     REST_LEAST_NS = 30000  # less costs more than it gives
     WAKER_INDEX = 0xFFFFFFFF
+    BELL_INDEX = 0xFFFFFFFE
     LISTENER_INDEX = 0xFFFF0000  # and above: listeners
 
 cdef int64_t LONGEST_WAIT = 1000000000  # ns
 cdef int64_t WATCH_WAIT = 1000000  # ns; the longest wait while something waits in the queue
+cdef int64_t DEAF_WAIT = 20000000  # ns; after which an engine that leaves newcomers to other processes looks again
 cdef int64_t DRAIN_WAIT = 10000000  # ns; how often a draining engine looks whether it has finished
 cdef int64_t ACCEPT_PAUSE = 100000000  # ns; after accept failed for want of descriptors or memory
 
@@ -72,6 +75,8 @@ cdef Handle *on_find(void *engine_, uint32_t index, uint32_t generation) noexcep
     cdef Connection *connection
     if index == WAKER_INDEX:
         return &engine.waker
+    if index == BELL_INDEX:
+        return &engine.bell
     if index >= LISTENER_INDEX:
         return &engine.listeners[index - LISTENER_INDEX].handle
     connection = connection_at(engine, index)
@@ -109,7 +114,7 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
         connection_close(engine, connection)
         return True
     wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.first_byte)
-    return engine.open < engine.open_max
+    return engine.open < engine.open_max and (engine.seat == NULL or seat_listens(engine.board, engine.seat))
 
 
 cdef void on_accept_failed(void *engine_, Handle *listener, int error) noexcept nogil:
@@ -124,6 +129,7 @@ cdef void watch_listeners(Engine *engine) noexcept nogil:
         load_uint(&engine.command) == COMMAND_SERVE
         and engine.open < engine.open_max
         and engine.now >= engine.accept_again
+        and (engine.seat == NULL or seat_listens(engine.board, engine.seat))
     )
     cdef Listener *listener
     cdef int position
@@ -224,6 +230,8 @@ cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
         wait = min(wait, engine.accept_again - engine.now)
     if command == COMMAND_DRAIN:
         wait = min(wait, DRAIN_WAIT)
+    if engine.seat != NULL and load_uint(&engine.seat.deaf):
+        wait = min(wait, DEAF_WAIT)
     if engine.watch.waits:
         wait = min(wait, WATCH_WAIT)
     store_uint(&engine.sleeping, 1)
@@ -287,6 +295,8 @@ cdef void *run(void *engine_) noexcept nogil:
         take_announced(engine)
         fire_timers(engine)
         relieve_shortage(engine)
+        if engine.seat != NULL:
+            store_llong(&engine.seat.requests, engine.counters.requests)
         if engine.put_some or engine.watch.waits:
             engine.put_some = False
             rest(queue_attend(engine.queue, &engine.watch, engine.now))
@@ -381,6 +391,16 @@ cdef int engine_listen(Engine *engine, int fd) noexcept nogil:
     listener.handle.index = LISTENER_INDEX + engine.listeners_count
     engine.listeners_count += 1
     return 0
+
+
+cdef int engine_sit(Engine *engine, BoardRecord *board, SeatRecord *seat) noexcept nogil:
+    """Share the listeners with other processes, as the board says. Before the start only. Returns 0 or -errno."""
+    engine.board = board
+    engine.seat = seat
+    engine.bell.fd = board.bell_fd
+    engine.bell.kind = HANDLE_WAKER
+    engine.bell.index = BELL_INDEX
+    return engine.poller.add(&engine.poller, &engine.bell)
 
 
 cdef int engine_start(Engine *engine) noexcept nogil:

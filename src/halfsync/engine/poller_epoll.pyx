@@ -27,7 +27,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_ctl(int epoll, int operation, int fd, epoll_event *event)
     int epoll_wait(int epoll, epoll_event *events, int most, int timeout_ms)
     const int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
-    const uint32_t EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, EPOLLET
+    const uint32_t EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, EPOLLET, EPOLLEXCLUSIVE
 
 cdef enum:
     EVENTS_PER_TURN = 256
@@ -64,7 +64,7 @@ cdef int control(Poller *poller, int operation, Handle *handle) noexcept nogil:
     cdef epoll_event event
     event.data.u64 = (<uint64_t> handle.generation << 32) | handle.index
     if handle.kind == HANDLE_LISTENER:
-        event.events = EPOLLIN
+        event.events = EPOLLIN | EPOLLEXCLUSIVE  # of the processes that share it one is woken, not all
     elif handle.kind == HANDLE_CONNECTION:
         event.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (EPOLLOUT if handle.watch_send else 0)
     else:

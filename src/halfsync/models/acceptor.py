@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from halfsync.models.carrier import Carrier
 
 PAUSE_S = 0.1  # after accept failed for want of descriptors or memory
+DEAF_S = 0.02  # after which one that leaves newcomers to other processes looks again
 LEAVE_S = 2.0  # that a client who was told to go has to do so
 LEAVING_MOST = 256  # clients that are leaving at one time; past it the first is cut off
 
@@ -39,7 +40,8 @@ class Acceptor:
 
     def watched(self, room: bool) -> list[int]:
         """Return the descriptors to wait for. room: whether there is room for a newcomer."""
-        listening = self._listeners if room and monotonic() >= self._paused_until else []
+        may = room and monotonic() >= self._paused_until and self._carrier.listens()
+        listening = self._listeners if may else []
         return [*listening, *self._leaving]
 
     def timeout(self) -> float | None:
@@ -48,13 +50,15 @@ class Acceptor:
         deadlines = [deadline for _, deadline in self._leaving.values()]
         if self._paused_until > now:
             deadlines.append(self._paused_until)
+        if not self._carrier.listens():
+            deadlines.append(now + DEAF_S)
         return max(0.0, min(deadlines) - now) if deadlines else None
 
     def next(self) -> Client | None:
         """Accept one connection that waits on any listener. None: nobody waits, or it cannot be now."""
         if self._last:
             return self._last.popleft()
-        if monotonic() < self._paused_until:
+        if monotonic() < self._paused_until or not (self._carrier.draining or self._carrier.listens()):
             return None
         for _ in self._listeners:
             self._turn = (self._turn + 1) % len(self._listeners)  # each listener has its turn

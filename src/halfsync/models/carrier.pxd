@@ -1,5 +1,6 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+from halfsync.board cimport BoardRecord, SeatRecord
 from halfsync.bridging cimport Bridge, Sink
 from halfsync.engine.engine cimport ADDRESS_BYTES, Timeouts
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
@@ -20,6 +21,7 @@ cdef enum Command:
 # What is counted over all connections, and what they are told. It lies in memory that forked children share.
 ctypedef struct Tally:
     atomic_uint command       # Command
+    atomic_uint fading        # responses say Connection: close
     atomic_llong accepted
     atomic_llong open
     atomic_llong requests
@@ -54,6 +56,8 @@ cdef class Carrier:
     cdef Log *access          # NULL: nothing is logged
     cdef const Answerer *files  # NULL: every request is the application's
     cdef Tally *tally
+    cdef BoardRecord *board    # NULL: this is the server's only process
+    cdef SeatRecord *seat
     cdef JobThreads pool_threads  # that it is the queue of
     cdef Queue *waiting       # of connections that wait for a thread; NULL: none ever does
     cdef int drain_fd         # readable once the server drains
@@ -67,6 +71,7 @@ cdef class Carrier:
     cdef list bells           # the writing ends of drain_fd and stop_fd
     cdef object kept          # what the pointers point to
 
+    cdef void count_open(self, int change) noexcept nogil
     cdef bint others_wait(self) noexcept nogil
     cdef bint called(self) noexcept nogil
     cdef int wait(self, int fd, short events, int64_t deadline, bint idle) noexcept nogil

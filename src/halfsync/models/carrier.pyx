@@ -15,6 +15,7 @@ from libc.string cimport memcpy, memset
 from posix.uio cimport iovec
 from posix.unistd cimport close, read, write
 
+from halfsync.board cimport Seat, seat_count, seat_listens
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.exchange cimport (
     EXCHANGE_BODY, EXCHANGE_PROXY, exchange_follow, exchange_has_more, exchange_received, exchange_room, pool_destroy,
@@ -140,7 +141,7 @@ cdef class Carrier:
         pool_init(&self.pool)
         init_uint(&self.idlers, 0)
 
-    def __init__(self, Bridge bridge, settings, AccessLog access_log=None, files=None):
+    def __init__(self, Bridge bridge, settings, AccessLog access_log=None, files=None, Seat seat=None):
         cdef unsigned char[:] shared
         cdef bytearray store
         cdef BodyBlocks blocks = BodyBlocks()
@@ -151,7 +152,9 @@ cdef class Carrier:
         store = bytearray(sizeof(Store))
         self.store = <Store *> <char *> store
         self.bells = [-1, -1]
-        self.kept = (page, shared, store, blocks, access_log, files, proxies)
+        self.kept = (page, shared, store, blocks, access_log, files, proxies, seat)
+        if seat is not None:
+            self.board, self.seat = seat.board.record, seat.record
         self.files = bounds_files(files)
         self.proxies = &proxies.trust if proxies is not None else NULL
         self.bridge = bridge
@@ -218,6 +221,10 @@ cdef class Carrier:
         if load_uint(&self.idlers) > 0 and self.waiting.length > self.waiting.waking:
             write(self.call_fd, &one, sizeof(one))
 
+    def fade(self):
+        """Let each connection end with its next response."""
+        store_uint(&self.tally.fading, 1)
+
     def drain(self):
         """Ring the bell for idle connections, and let the others end with their response."""
         if load_uint(&self.tally.command) == CARRY_ON:
@@ -265,14 +272,23 @@ cdef class Carrier:
         """Count a turn of the loop that accepts."""
         add_llong(&self.tally.turns, 1)
 
+    cdef void count_open(self, int change) noexcept nogil:
+        add_llong(&self.tally.open, change)
+        if self.seat != NULL:
+            seat_count(self.seat, change)
+
+    def listens(self):
+        """Tell whether newcomers shall be accepted here, or left to other processes."""
+        return self.seat == NULL or seat_listens(self.board, self.seat)
+
     def accepted(self):
         """Count a connection that begins."""
         add_llong(&self.tally.accepted, 1)
-        add_llong(&self.tally.open, 1)
+        self.count_open(1)
 
     def gone(self, bint last):
         """Count the end of a connection that was handed over. last: none is left, and so no turn is under way."""
-        add_llong(&self.tally.open, -1)
+        self.count_open(-1)
         if last:
             init_llong(&self.tally.running, 0)  # a child that was killed in a turn did not count its end
 
@@ -616,7 +632,7 @@ cdef class Carrier:
         sink.asked = exchange.head.minor == 0  # which knows no interim responses
         sink.sink.stays = (
             exchange.head.keep_alive and self.keep_alive and not self.leaving
-            and load_uint(&self.tally.command) == CARRY_ON
+            and load_uint(&self.tally.command) == CARRY_ON and not load_uint(&self.tally.fading)
         )
         origin.address = client.address
         origin.address_length = client.address_length
@@ -624,6 +640,8 @@ cdef class Carrier:
         exchange.kept = client.kept
         client.kept = NULL
         add_llong(&self.tally.requests, 1)
+        if self.seat != NULL:
+            add_llong(&self.seat.requests, 1)
         add_llong(&self.tally.running, 1)
         try:
             end = NOT_A_FILE
@@ -712,7 +730,7 @@ cdef class Carrier:
         close(client.fd)
         client.fd = -1
         if not self.is_child:
-            add_llong(&self.tally.open, -1)
+            self.count_open(-1)
         if kept != NULL:
             client.kept = NULL
             self.bridge.forget(kept)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from halfsync.board import Seat
     from halfsync.bridging import Bridge
     from halfsync.observe.access import AccessLog
     from halfsync.settings import Settings
@@ -43,6 +44,9 @@ class Model(Protocol):
     def turn(self) -> None:
         """Do what is due, if this model does anything in the main thread."""
 
+    def fade(self) -> None:
+        """Say Connection: close with each response from now on, and end each connection with it."""
+
     def drain(self) -> None:
         """Accept what waits in the backlog and nothing more, and finish what was received."""
 
@@ -72,14 +76,15 @@ def make_model(
     access_log: AccessLog | None,
     *,
     files: StaticFiles | None,
+    seat: Seat | None = None,
 ) -> Model:
     """Make the model that the settings name. Only that one is loaded.
 
     listeners: descriptors of listening, non-blocking sockets. room: connections that fit into this process.
-    files: what is answered without the bridge.
+    files: what is answered without the bridge. seat: on the board of a server of several processes.
     """
     module, name = HOMES[settings.model]
     made: Model = getattr(import_module(module), name)(
-        bridge, listeners, settings, room, access_log, files=files
+        bridge, listeners, settings, room, access_log, files=files, seat=seat
     )
     return made

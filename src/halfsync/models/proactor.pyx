@@ -5,17 +5,18 @@ from time import monotonic
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 
+from halfsync.board cimport Seat
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_STOP, Connection
 from halfsync.engine.loop cimport (
     engine_close, engine_command, engine_join, engine_listen, engine_open, engine_parted, engine_start, engine_sweep,
-    engine_unlisten,
+    engine_sit, engine_unlisten,
 )
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.models.bounds cimport (
     bounds_files, bounds_limits, bounds_proxies, bounds_store, bounds_timeouts,
 )
-from halfsync.native.sync cimport load_llong, load_uint
+from halfsync.native.sync cimport load_llong, load_uint, store_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport queue_length
 from halfsync.wsgi.body cimport BodyBlocks
@@ -34,14 +35,15 @@ cdef class Proactor:
             raise MemoryError
 
     def __init__(
-        self, Bridge bridge, listeners, settings, unsigned int open_max, AccessLog access_log=None, *, files=None
+        self, Bridge bridge, listeners, settings, unsigned int open_max, AccessLog access_log=None, *, files=None,
+        Seat seat=None,
     ):
         """Prepare. listeners: descriptors of listening, non-blocking sockets. open_max: connections at one time."""
         cdef Engine *engine = self.engine
         cdef BodyBlocks blocks = BodyBlocks()
         cdef TrustedPeers proxies = bounds_proxies(settings)
         cdef int result
-        self.kept = (access_log, blocks, files, proxies)
+        self.kept = (access_log, blocks, files, proxies, seat)
         self.workers = RequestWorkers(
             settings.threads, queue_size=settings.queue_size, name="halfsync-worker", attended=True)
         self.workers.engine = engine
@@ -66,6 +68,11 @@ cdef class Proactor:
         result = engine_open(engine, settings.poller == "poll")
         if result < 0:
             raise OSError(-result, os.strerror(-result))
+        if seat is not None:
+            self.workers.seat = seat
+            result = engine_sit(engine, seat.board.record, seat.record)
+            if result < 0:
+                raise OSError(-result, os.strerror(-result))
         for fd in listeners:
             result = engine_listen(engine, fd)
             if result < 0:
@@ -119,6 +126,10 @@ cdef class Proactor:
     def done_fd(self):
         """A descriptor that becomes readable when the engine has ended."""
         return self.read_fd
+
+    def fade(self):
+        """Let each connection end with its next response."""
+        store_uint(&self.engine.draining, 1)
 
     def drain(self):
         """Accept no more, and let the engine end once everything that was received is answered."""

@@ -12,23 +12,22 @@ have threads, forks one process first to be the parent.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import threading
 import time
-import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from halfsync.forking import fork, freeze, live, unblock
 from halfsync.models.acceptor import Acceptor
 from halfsync.models.carrier import Carrier
-from halfsync.output import flush_output
 from halfsync.signals import ENDING, Signals, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from halfsync.board import Seat
     from halfsync.bridging import Bridge
     from halfsync.models.carrier import Client
     from halfsync.observe.access import AccessLog
@@ -161,7 +160,7 @@ class Parent:
             return
         if pid == 0:
             live(lambda: self._converse(client))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
+        unblock()
         self.children.pids.add(pid)
         self.carrier.hand_over(client)
 
@@ -184,7 +183,7 @@ class Parent:
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: self.carrier.leave())
         self.carrier.be_child(told)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
+        unblock()
 
 
 class Process:
@@ -199,9 +198,10 @@ class Process:
         access_log: AccessLog | None = None,
         *,
         files: StaticFiles | None = None,
+        seat: Seat | None = None,
     ) -> None:
         del room  # the connections' descriptors are the children's
-        self.carrier = Carrier(bridge, settings, access_log, files)
+        self.carrier = Carrier(bridge, settings, access_log, files, seat)
         self.acceptor = Acceptor(listeners, self.carrier)
         self.parent = Parent(self.carrier, self.acceptor, settings.max_children)
         self._originals = list(listeners)
@@ -256,7 +256,7 @@ class Process:
             raise
         if pid == 0:
             live(self._be_parent)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
+        unblock()
         self._started = True
         self._parent_pid = pid
         os.close(self._doing_fd)
@@ -272,7 +272,7 @@ class Process:
         self.carrier.settle()
         freeze()
         with Signals() as signals:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
+            unblock()
             self.parent.unwanted = [*signals.descriptors, self._doing_fd]
             while not self.parent.finished:
                 number = signals.wait(self.parent.watched, self.parent.timeout())
@@ -282,6 +282,10 @@ class Process:
                 self.parent.turn()
         with suppress(BrokenPipeError):  # the program that embeds us may be gone
             os.write(self._doing_fd, b"e")
+
+    def fade(self) -> None:
+        """Let each connection end with its next response."""
+        self.carrier.fade()
 
     def drain(self) -> None:
         """Let the parent empty the backlog, and the children finish what they received."""
@@ -337,36 +341,3 @@ class Process:
     def statistics(self) -> dict[str, int]:
         """Return counts so far, of all children together."""
         return self.carrier.statistics()
-
-
-def fork() -> int:
-    """Fork. Signals are blocked in both processes afterwards: a child must not tell its parent's queue of its own.
-
-    What waits to be printed is printed first, or a child would print it again. Raises OSError, with no signal blocked.
-    """
-    flush_output()
-    signal.pthread_sigmask(signal.SIG_BLOCK, Signals.NUMBERS)
-    try:
-        return os.fork()
-    except OSError:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
-        raise
-
-
-def live(life: Callable[[], None]) -> NoReturn:
-    """Do what a forked process is for and end it, without the exit handlers of the program that it is a copy of."""
-    code = 1
-    try:
-        life()
-        code = 0
-    except BaseException:  # noqa: BLE001 - whatever it was, this process must not go on as a second original
-        traceback.print_exc()
-    finally:
-        flush_output()
-        os._exit(code)
-
-
-def freeze() -> None:
-    """Leave what exists out of garbage collection: a child that marks it would copy its pages."""
-    gc.collect()
-    gc.freeze()

@@ -19,6 +19,7 @@ from halfsync.models.carrier import Carrier
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from halfsync.board import Seat
     from halfsync.bridging import Bridge
     from halfsync.models.carrier import Client
     from halfsync.observe.access import AccessLog
@@ -41,8 +42,9 @@ class AcceptingThread:
         access_log: AccessLog | None = None,
         *,
         files: StaticFiles | None = None,
+        seat: Seat | None = None,
     ) -> None:
-        self.carrier = Carrier(bridge, settings, access_log, files)
+        self.carrier = Carrier(bridge, settings, access_log, files, seat)
         self.acceptor = Acceptor(listeners, self.carrier)
         self.settings = settings
         self._room = threading.BoundedSemaphore(room)
@@ -129,6 +131,10 @@ class AcceptingThread:
                 break
             elif has_place:
                 self.acceptor.wait(room=True)
+
+    def fade(self) -> None:
+        """Let each connection end with its next response."""
+        self.carrier.fade()
 
     def drain(self) -> None:
         """Let the accepting thread empty the backlog, and idle connections end."""

@@ -14,6 +14,7 @@ cdef class RequestWorkers(WorkerThreads):
     cdef readonly int stuck               # threads past that now; guarded by the GIL, like all below
     cdef Lease *leases                    # all that were made; none is freed while a thread may use it
     cdef Lease *spare                     # of threads that have ended
+    cdef object seat                      # on the board of a server of several processes; None: there is one
     cdef object attendant                 # the thread that sees to stuck ones
     cdef bint closing
     cdef object kept          # what the engine's records point to, for as long as a thread may use them
@@ -21,5 +22,6 @@ cdef class RequestWorkers(WorkerThreads):
 
     cdef int turn(self, QueueSlot *slot) except -1
     cdef Lease *lease_of_thread(self) except NULL
+    cdef int count_stuck(self, int change) except -1
     cdef int replace(self, Lease *lease) except -1
     cdef int return_late(self, Lease *lease) except -1

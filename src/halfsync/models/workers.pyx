@@ -399,11 +399,18 @@ cdef class RequestWorkers(WorkerThreads):
                     self.replace(lease)
                 lease = lease.next
 
+    cdef int count_stuck(self, int change) except -1:
+        """Count a thread that is stuck (1) or is not any more (-1)."""
+        self.stuck += change
+        if self.seat is not None:
+            self.seat.stuck = self.stuck
+        return 0
+
     cdef int replace(self, Lease *lease) except -1:
         """Start a thread in the place of a stuck one, if there may be more of them, and log where that one is."""
         lease.noticed = True
         queue_count_out(&self.queue)
-        self.stuck += 1
+        self.count_stuck(1)
         fate = "another thread takes its place"
         if self.stuck > self.max_stuck:
             fate = f"none takes its place, since max_stuck is {self.max_stuck}"
@@ -423,7 +430,7 @@ cdef class RequestWorkers(WorkerThreads):
             lease.noticed = True  # before the attendant could: there is nothing to replace
             report_stuck(lease.text[:lease.text_length], self.limit_s, 0, "it has returned meanwhile")
             return 0
-        self.stuck -= 1
+        self.count_stuck(-1)
         if not lease.replaced:
             queue_count_in(&self.queue)
             return 0

@@ -37,4 +37,5 @@ cdef void log_exchange(Log *log, const Exchange *exchange, const uint8_t *addres
 cdef class AccessLog:
     cdef Log log
     cdef bint running
+    cdef object path
     cdef object kept          # what the pointers point to

@@ -261,6 +261,11 @@ cdef void *run(void *log_) noexcept nogil:
     return NULL
 
 
+def open_log(path):
+    """Open a file to append to. Raises OSError."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
 cdef class AccessLog:
     """An access log to a file, or to standard output for "-". Closed by its owner when nobody logs any more."""
 
@@ -279,8 +284,8 @@ cdef class AccessLog:
             self.log.trust = &trusted.trust
         self.log.json = json
         self.log.direct = direct
-        self.log.fd = os.dup(1) if path == "-" else os.open(
-            path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self.path = path
+        self.log.fd = os.dup(1) if path == "-" else open_log(path)
         if direct:
             return
         self.log.lines = <char *> malloc(BUFFER_BYTES)
@@ -293,6 +298,15 @@ cdef class AccessLog:
         if start_thread(&self.log.thread, run, &self.log, b"halfsync-log", STACK_BYTES) != 0:
             raise RuntimeError("the access log's thread cannot be started")
         self.running = True
+
+    def reopen(self):
+        """Open the file again by its name, in the place of the one that is open. Raises OSError, and keeps that one."""
+        cdef int fd
+        if self.path == "-":
+            return
+        fd = open_log(self.path)
+        os.dup2(fd, self.log.fd, inheritable=False)
+        os.close(fd)
 
     def close(self):
         """Write what is left, and end."""

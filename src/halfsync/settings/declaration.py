@@ -41,8 +41,9 @@ REQUESTS = "What a client may send"
 MEMORY = "Memory and disk"
 DEADLINES = "Deadlines"
 LOGGING = "Logging"
+PROCESSES = "Processes"
 FILES = "Static files"
-GROUPS = (SOCKETS, PROXIES, CONCURRENCY, APPLICATION, FILES, LOGGING, DEADLINES, REQUESTS, MEMORY)
+GROUPS = (SOCKETS, PROXIES, CONCURRENCY, PROCESSES, APPLICATION, FILES, LOGGING, DEADLINES, REQUESTS, MEMORY)
 
 DEFAULT_ORIGIN = "default"
 ARGUMENT_ORIGIN = "argument"
@@ -179,9 +180,8 @@ class Settings:
         doc="How many clients are served at once: who moves the bytes and who runs the application.",
         reason="Only here can no slow client hold a worker.")
     workers: int = setting(
-        1, Count(1, 1024, auto=True), CONCURRENCY, short="w", convention=("WEB_CONCURRENCY", "{}"),
-        ready=(1,), pending="more than one serving process",
-        doc="Serving processes.",
+        0, Count(0, 1024, auto=True), CONCURRENCY, short="w", convention=("WEB_CONCURRENCY", "{}"),
+        doc="Serving processes, under a supervisor; 0: this process serves by itself.",
         reason="One process is enough to start with, and needs no shared state.")
     threads: int = setting(
         4, Count(1, 1024, auto=True), CONCURRENCY,
@@ -195,6 +195,31 @@ class Settings:
         2048, Count(1, 1_000_000), CONCURRENCY,
         doc="Complete requests (model pool: connections) that may wait for a worker; past it the answer is 503.",
         reason="Absorbs a burst; a longer queue only makes answers that come too late.")
+
+    boot_timeout: float = setting(
+        60.0, Duration(), PROCESSES,
+        doc="How long a serving process may take to load the application; past it it is killed, and counts as failed.",
+        reason="The slowest of applications load in less; one that waits for a dead service never does.")
+    max_requests: int = setting(
+        0, Count(0, EXA), PROCESSES,
+        doc="Replace a serving process after this many requests; 0: never.",
+        reason="For an application that leaks and cannot be mended yet.")
+    max_requests_jitter: int = setting(
+        0, Count(0, EXA), PROCESSES,
+        doc="Add up to so many requests, by chance, to max_requests of each process.",
+        reason="Processes are replaced one at a time in any case; this spreads it over time.")
+    max_lifetime: float = setting(
+        0.0, Duration(zero=True, longest_s=YEAR_S), PROCESSES,
+        doc="Replace a serving process after this time; 0: never.",
+        reason="A process that is well needs no replacing.")
+    max_rss: int = setting(
+        0, Size(0, EXA), PROCESSES,
+        doc="Replace a serving process that has served requests and is larger than this (resident memory); 0: never.",
+        reason="How much an application needs is for somebody to say. It is looked at several times a second.")
+    drain_delay: float = setting(
+        0.0, Duration(zero=True), PROCESSES,
+        doc="On SIGTERM go on serving for so long, each response with Connection: close, before beginning to end.",
+        reason="For load balancers that take a moment to hear of it; without one it would only cost time.")
 
     factory: bool = setting(
         False, Flag(), APPLICATION,

@@ -1,0 +1,194 @@
+"""Serving in the foreground: a server in a process of its own, which obeys signals, or the orders of a supervisor."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from halfsync.native.allocator import keep_freed_memory
+from halfsync.output import hold_standard_descriptors
+from halfsync.server import Server
+from halfsync.signals import Signals
+from halfsync.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from halfsync.listeners import Listener
+    from halfsync.server import Application
+    from halfsync.settings import Settings
+    from halfsync.stream.handler import StreamFactory
+
+# What signals ask of a server that has no supervisor.
+WISHES = {
+    signal.SIGTERM: "drain",
+    signal.SIGINT: "quit",
+    signal.SIGQUIT: "quit",
+    signal.SIGUSR1: "reopen",
+}
+
+
+class Orders(Protocol):
+    """Where a process hears from its supervisor. See `halfsync.supervisor.channel`."""
+
+    @property
+    def fd(self) -> int:
+        """A descriptor that becomes readable when there is an order; -1: none will ever come."""
+
+    def next(self) -> str | None:
+        """Return the next order, None when there is none."""
+
+
+class Outcome(NamedTuple):
+    """How a server ended: requests that it had received and finished, and those that were cut off."""
+
+    finished: int
+    cut: int
+
+
+def serve_alone(application: Application | StreamFactory, settings: Settings, name: str) -> None:
+    """Serve in this process until a signal ends it. name: what the start-up line calls the application."""
+    prepare_process(settings)
+    server = Server(application, settings=settings)
+    with Signals() as signals:
+        server.start_in_front(signals)
+        say(announcement(settings, server.listeners, name))
+        say(farewell(run_until_told(server, signals)))
+
+
+def prepare_process(settings: Settings) -> None:
+    """Make this process one that serves: its standard descriptors, its log, its allocator."""
+    hold_standard_descriptors()
+    set_up_logging(settings.log_level)
+    keep_freed_memory()
+
+
+def run_until_told(server: Server, signals: Signals, orders: Orders | None = None) -> Outcome:
+    """Wait for signals, orders and the server's end, and do what they ask for; let the model do its part in between."""
+    run = _Run(server, quiet=orders is not None)
+    model = server._model
+    while not run.over:
+        due = model.timeout()
+        timeout = min([*([] if due is None else [due]), *run.left()], default=None)
+        heard = [] if orders is None or orders.fd < 0 else [orders.fd]
+        number = signals.wait([model.done_fd, *model.watched, *heard], timeout)
+        model.turn()
+        wish = _wish(number, supervised=orders is not None)
+        if wish is None and orders is not None:
+            wish = orders.next()
+        if wish is not None:
+            run.obey(wish)
+            model.turn()  # there may be nothing to wait for
+        elif server.wait(0) or run.is_late():
+            break
+    return run.end()
+
+
+def _wish(number: int | None, *, supervised: bool) -> str | None:
+    if number is None:
+        return None
+    if supervised:
+        # The terminal's signals reach the whole group of processes, and are the supervisor's to understand.
+        return "leave" if number == signal.SIGTERM else None
+    return WISHES.get(signal.Signals(number))
+
+
+class _Run:
+    """One server's way to its end."""
+
+    def __init__(self, server: Server, *, quiet: bool) -> None:
+        self.server = server
+        self.over = False
+        self._quiet = quiet
+        self._deadline: float | None = None
+        self._course = ""
+        self._before = 0  # requests that were finished before it began to end
+
+    def obey(self, wish: str) -> None:
+        """Do what was asked for."""
+        if wish == "quit" or (wish == "drain" and self._course == "drain"):
+            self.over = True
+        elif wish == "drain":
+            self._begin_end(wish)
+            self._say(f"halfsync drains: what it has received is answered within {self._grace:g} s")
+            self.server.drain()
+        elif wish == "leave" and not self._course:
+            self._begin_end(wish)
+            self.server.leave()
+        elif wish == "fade":
+            self.server.fade()
+        elif wish == "reopen":
+            self.server.reopen_logs()
+
+    def _begin_end(self, course: str) -> None:
+        if not self._course:
+            counts = self.server.statistics()
+            self._before = counts["requests"] - counts["running"] - counts["queued"]
+        self._course = course
+        self._deadline = monotonic() + self._grace
+
+    @property
+    def _grace(self) -> float:
+        return self.server.settings.graceful_timeout
+
+    def left(self) -> list[float]:
+        """Return the seconds that are left, if they are counted."""
+        return [] if self._deadline is None else [max(0.0, self._deadline - monotonic())]
+
+    def is_late(self) -> bool:
+        """Tell whether the time to end is over."""
+        return self._deadline is not None and monotonic() >= self._deadline
+
+    def end(self) -> Outcome:
+        """Close the server, and tell what became of its requests."""
+        counts = self.server.statistics()
+        cut = counts["running"] + counts["queued"]
+        self.server.close()
+        return Outcome(counts["requests"] - cut - self._before if self._course else 0, cut)
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            say(line)
+
+
+def announcement(settings: Settings, listeners: Sequence[Listener], name: str, *, processes: int = 0) -> str:
+    """Return the line that tells that the server serves, and where."""
+    urls = ", ".join(listener.url for listener in listeners)
+    where = urls.replace("http://", "tcp://") if settings.stream else urls
+    how = f"{processes} process{'es' if processes > 1 else ''}, " if processes else ""
+    return f"halfsync {VERSION} serves {name} on {where} ({how}{describe_model(settings)}); Ctrl-C stops it"
+
+
+def describe_model(settings: Settings) -> str:
+    """Say which model serves, and how much of it."""
+    bounds = {
+        "process": f"at most {settings.max_children} children",
+        "thread": "a thread for each connection",
+    }
+    return f"model {settings.model}, {bounds.get(settings.model, f'{settings.threads} threads')}"
+
+
+def farewell(outcome: Outcome) -> str:
+    """Return the last line: what was finished since the server was told to end, and what was cut off."""
+    if not any(outcome):
+        return "halfsync stopped"
+    finished = "1 request was" if outcome.finished == 1 else f"{outcome.finished} requests were"
+    return f"halfsync stopped: {finished} still finished, {outcome.cut or 'none'} cut off"
+
+
+def set_up_logging(level: str) -> None:
+    """Send the server's log, and the application's where it has not set up its own, to standard error."""
+    import logging  # noqa: PLC0415 - the foreground server needs it, an embedded one may not
+
+    logging.basicConfig(
+        format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
+        level=level.upper(),
+        stream=sys.stderr,
+    )
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,58 @@
+"""`serve`: the way in for programs. By this process alone, or by several under a supervisor, as the settings say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from halfsync.errors import UsageError
+from halfsync.settings import Settings
+
+if TYPE_CHECKING:
+    from halfsync.server import Application
+    from halfsync.stream.handler import StreamFactory
+
+
+def serve(
+    application: Application | StreamFactory,
+    *,
+    settings: Settings | None = None,
+    name: str = "",
+    **options: Any,
+) -> None:
+    """Serve an application in the foreground until a signal ends it. Takes and raises what `Server` does.
+
+    The model `process` forks, and `serve` makes this very process the parent of its children; with `workers` it forks
+    those: it should have no other threads. Such a process ends with SystemExit. name: what the start-up line calls the
+    application. In the main thread SIGTERM drains (a second signal stops), and SIGINT and SIGQUIT stop at once; in any
+    other thread the server runs until the process ends.
+    """
+    if settings is None:
+        settings = Settings.from_options(**options)
+    elif options:
+        raise UsageError("settings and single options were both given", remedy="give one or the other")
+    name = name or getattr(application, "__name__", "an application")
+    if not settings.workers:
+        from halfsync.foreground import serve_alone  # noqa: PLC0415 - only one of the two is needed
+
+        serve_alone(application, settings, name)
+        return
+    from halfsync.supervisor.supervisor import supervise  # noqa: PLC0415
+
+    given = settings
+    code, forked = supervise(lambda _: application, given, reread=lambda: given, name=name)
+    if code or forked:
+        raise SystemExit(code)
+
+
+def serve_stream(handler: StreamFactory, *, settings: Settings | None = None, **options: Any) -> None:
+    """Serve a protocol that is not HTTP in the foreground until a signal ends it. Takes and raises what `serve` does.
+
+    handler: called without arguments for each connection, when its first bytes have come; returns a `StreamHandler`.
+    The deadlines that apply are `first_byte_timeout`, `keep_alive` (between two turns) and `write_timeout`. A turn that
+    finds the queue full resets its connection.
+    """
+    if settings is None:
+        settings, options = Settings.from_options(**(options | {"stream": True})), {}
+    elif not settings.stream:
+        raise UsageError("these settings are not for a stream", remedy="set stream to true")
+    serve(handler, settings=settings, **options)

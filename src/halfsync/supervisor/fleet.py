@@ -1,0 +1,338 @@
+"""The state machine of serving processes: which there are, which there should be, and what to do about it.
+
+No system call, no clock and no thread: the supervisor tells it what happened and when, asks it to `decide`, and carries
+out what it says. Times are seconds of one monotonic clock.
+
+Every cause for another process (a reload, one that is tired of its requests, its age or its memory, a crash, another
+number) is the same to it: there shall be `wanted` processes of the newest generation that are not tired. A new one is
+started beside the old, and only when it is ready an old one is told to leave, one at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+STABLE_S = 1.0  # a process that dies sooner after it was ready counts as one that did not start
+PAUSE_FIRST_S = 0.1  # before the next start after a failure; doubled with each that follows
+PAUSE_MOST_S = 15.0
+FAILURES_MOST = 16  # counted; more would not make the pause longer
+PATIENCE_S = 3.0  # what a process that was told to end has beyond the time it was told
+OWN_CODES = (2, 3, 4)  # of a start that failed for a reason which the process has told (see errors.py)
+LOAD_FAILED = 3
+
+
+class Phase(Enum):
+    """What a serving process is doing."""
+
+    BOOTING = "starting"
+    READY = "serving"
+    LEAVING = "leaving"  # it hands its idle connections over, and finishes what runs
+    ENDING = "ending"  # it was told to drain or to quit, as all are
+    KILLED = "killed"
+
+
+class Course(Enum):
+    """What becomes of the whole."""
+
+    SERVING = "serving"
+    FADING = (
+        "fading"  # nobody shall send newcomers any more; those who come are served until the delay is over
+    )
+    DRAINING = "draining"
+    QUITTING = "quitting"
+    OVER = "over"
+
+
+@dataclass(slots=True)
+class Child:
+    """A serving process. number: from 1, its place among those that live."""
+
+    number: int
+    pid: int
+    generation: int
+    began: float
+    phase: Phase = Phase.BOOTING
+    due: float = math.inf  # when it will have had time enough for what it does
+    ready_at: float = math.inf
+    tired: str = ""  # why it is to be replaced
+    hung: bool = False  # it was killed because it had not become ready in time
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Fork a process; `started` or `not_started` is told what came of it."""
+
+    number: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell a process: "leave", "fade", "drain" or "quit"."""
+
+    pid: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Kill a process, and log why."""
+
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Log a line: "info", "warning" or "error"."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """All processes are of this generation now: what older ones needed may be forgotten."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Nobody is left: end with this code."""
+
+    code: int
+
+
+Action = Start | Tell | Kill | Say | Settled | Exit
+
+
+class Fleet:
+    """The serving processes of one supervisor. wanted: how many shall serve.
+
+    boot_timeout, graceful_timeout and drain_delay are seconds; see the settings of these names.
+    """
+
+    def __init__(
+        self, wanted: int, *, boot_timeout: float, graceful_timeout: float, drain_delay: float = 0.0
+    ) -> None:
+        self.wanted = wanted
+        self.generation = 1
+        self.proven = 0  # the newest generation of which a process has been ready
+        self.settled = 0  # the newest generation that was all there was
+        self.children: dict[int, Child] = {}
+        self.course = Course.SERVING
+        self.failures = 0
+        self.boot_timeout = boot_timeout
+        self.graceful_timeout = graceful_timeout
+        self.drain_delay = drain_delay
+        self.cut = 0  # processes that had to be killed while they had requests to finish
+        self._newest = 1  # the last generation that was asked for: numbers are not used again
+        self._not_before = -math.inf  # no start before
+        self._until = math.inf  # when this course ends
+        self._code = 0
+        self._said: list[Action] = []
+
+    def of(self, *phases: Phase) -> list[Child]:
+        """Return the processes in these phases, oldest first."""
+        return [child for child in self.children.values() if child.phase in phases]
+
+    # What happened.
+
+    def started(self, pid: int, start: Start, now: float) -> None:
+        """Note that a process was forked."""
+        self.children[pid] = Child(start.number, pid, start.generation, now, due=now + self.boot_timeout)
+
+    def not_started(self, reason: str, now: float) -> None:
+        """Note that the system gave no process."""
+        self._fail(now)
+        self._say("error", f"no serving process could be started: {reason}")
+
+    def ready(self, pid: int, now: float) -> None:
+        """Note that a process serves."""
+        child = self.children.get(pid)
+        if child is None or child.phase is not Phase.BOOTING:
+            return
+        child.phase, child.due, child.ready_at = Phase.READY, math.inf, now
+        self.proven = max(self.proven, child.generation)
+        if self.course is Course.FADING:
+            self._said.append(Tell(pid, "fade"))
+
+    def tire(self, pid: int, reason: str) -> None:
+        """Ask for another process in the place of this one, which serves until that is ready."""
+        child = self.children.get(pid)
+        if child is not None and not child.tired and child.phase is Phase.READY:
+            child.tired = reason
+            self._say("info", f"process {pid} {reason}: another takes its place")
+
+    def ended(self, pid: int, code: int, now: float) -> None:
+        """Note that a process has ended. code: its exit code, or minus the signal that killed it."""
+        child = self.children.pop(pid, None)
+        if child is None:
+            return
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        replaced = self.course in (Course.SERVING, Course.FADING)
+        if child.hung:
+            how = f"was not ready within {self.boot_timeout:g} s"
+        elif child.phase is Phase.KILLED:
+            return
+        if child.phase in (Phase.LEAVING, Phase.ENDING):
+            if code != 0:
+                self.cut += 1
+                self._say("error", f"process {pid} {how} before it had finished")
+        elif child.phase is Phase.READY:
+            self._say("error", f"process {pid} {how}" + (": another takes its place" if replaced else ""))
+            self._died(now - child.ready_at, now)
+        elif replaced and child.generation == self.generation:
+            self._not_ready(child, how, code, now)
+
+    def _died(self, age: float, now: float) -> None:
+        """Start another at once, or after a pause where they die as soon as they serve."""
+        if age < STABLE_S:
+            self._fail(now)
+        else:
+            self.failures, self._not_before = 0, -math.inf
+
+    def _not_ready(self, child: Child, how: str, code: int, now: float) -> None:
+        """Deal with a process that ended before it served: what it stood for cannot be, or cannot be now."""
+        early = "" if child.hung else " before it was ready"
+        if child.generation <= self.proven:
+            self._fail(now)
+            self._say("error", f"process {child.pid} {how}{early}; the next try is in {self._pause():g} s")
+        elif self.proven:
+            self.generation = self.proven
+            self._say(
+                "error", f"the reload failed: process {child.pid} {how}{early}; the old ones go on serving"
+            )
+        else:
+            self._say("error", f"nothing can be served: the first process {how}{early}")
+            self._end(code if code in OWN_CODES else LOAD_FAILED)
+
+    def _end(self, code: int) -> None:
+        self._code = code
+        self.course, self._until = Course.QUITTING, -math.inf
+
+    # What somebody wants.
+
+    def reload(self) -> int:
+        """Ask for new processes in the place of all, and return the number of their generation."""
+        self._newest += 1
+        self.generation = self._newest
+        self._not_before = -math.inf
+        self.failures = 0
+        return self.generation
+
+    def resize(self, by: int) -> None:
+        """Ask for more processes, or fewer; one is the least."""
+        self.wanted = max(1, self.wanted + by)
+        self._say("info", f"{self.wanted} serving processes are wanted")
+
+    def drain(self, now: float) -> None:
+        """Begin to end: after `drain_delay` everything that was received is answered. A second time: now."""
+        if self.course is Course.SERVING:
+            self.course, self._until = Course.FADING, now + self.drain_delay
+            if self.drain_delay > 0:
+                for child in self.of(Phase.READY, Phase.LEAVING):
+                    self._said.append(Tell(child.pid, "fade"))
+        else:
+            self.quit()
+
+    def quit(self) -> None:
+        """End now."""
+        if self.course not in (Course.QUITTING, Course.OVER):
+            self.course, self._until = Course.QUITTING, -math.inf
+
+    # What to do.
+
+    def due(self) -> float:
+        """Return when `decide` must be asked in any case; infinity: not before something happens."""
+        times = [child.due for child in self.children.values()]
+        if self.course is Course.FADING:
+            times.append(self._until)
+        if self.course in (Course.SERVING, Course.FADING) and self._missing() > 0:
+            times.append(self._not_before)
+        return min(times, default=math.inf)
+
+    def decide(self, now: float) -> list[Action]:
+        """Return what is to be done now, each thing once."""
+        if self.course in (Course.SERVING, Course.FADING):
+            self._replace(now)
+        if self.course is Course.FADING and now >= self._until:
+            self.course = Course.DRAINING
+            self._end_all("drain", now, self.graceful_timeout)
+        if self.course is Course.QUITTING and self._until == -math.inf:
+            self._until = math.inf
+            self._end_all("quit", now, 0.0)
+        self._lose_patience(now)
+        if self.course in (Course.DRAINING, Course.QUITTING) and not self.children:
+            self.course = Course.OVER
+            self._said.append(Exit(self._code))
+        said, self._said = self._said, []
+        return said
+
+    def _missing(self) -> int:
+        """Return how many processes are to be started, as soon as that may be."""
+        booting = [child for child in self.of(Phase.BOOTING) if child.generation == self.generation]
+        good = [child for child in self.of(Phase.READY) if self._is_good(child)]
+        serving = len(self.of(Phase.READY)) + len(booting)
+        lacking = self.wanted - len(booting) - len(good)
+        if self.proven < self.generation:  # the first one shows whether there can be others
+            return 0 if booting else min(1, lacking)
+        beside = 1 if serving >= self.wanted and not booting else self.wanted - serving
+        return max(0, min(lacking, beside))
+
+    def _is_good(self, child: Child) -> bool:
+        return child.generation == self.generation and not child.tired
+
+    def _replace(self, now: float) -> None:
+        for child in self.of(Phase.BOOTING):
+            if child.generation != self.generation:
+                self._kill(child, "")  # it serves nobody, and never shall
+        if now >= self._not_before:
+            used = {child.number for child in self.children.values()}
+            free = [number for number in range(1, len(used) + self._missing() + 1) if number not in used]
+            self._said += [Start(number, self.generation) for number in free[: self._missing()]]
+        ready = self.of(Phase.READY)
+        if len(ready) > self.wanted:
+            # Those that are to be replaced go first, then those that came last.
+            old = [child for child in ready if not self._is_good(child)]
+            leaving = old[0] if old else ready[-1]
+            leaving.phase, leaving.due = Phase.LEAVING, now + self.graceful_timeout + PATIENCE_S
+            self._said.append(Tell(leaving.pid, "leave"))
+        elif self.settled < self.generation and len(ready) == self.wanted and all(map(self._is_good, ready)):
+            self.settled = self.generation
+            self._said.append(Settled(self.generation))
+
+    def _end_all(self, how: str, now: float, seconds: float) -> None:
+        for child in self.of(Phase.READY, Phase.LEAVING, Phase.ENDING):
+            child.phase, child.due = Phase.ENDING, now + seconds + PATIENCE_S
+            self._said.append(Tell(child.pid, how))
+        for child in self.of(Phase.BOOTING):
+            self._kill(child, "")
+
+    def _lose_patience(self, now: float) -> None:
+        for child in list(self.children.values()):
+            if child.due > now:
+                continue
+            if child.phase is Phase.BOOTING:
+                child.hung = True
+                self._kill(child, "it is not ready")
+            else:
+                self.cut += 1
+                self._kill(child, "it has not finished in time")
+
+    def _kill(self, child: Child, reason: str) -> None:
+        child.phase, child.due = Phase.KILLED, math.inf
+        self._said.append(Kill(child.pid, reason))
+
+    def _fail(self, now: float) -> None:
+        self.failures = min(self.failures + 1, FAILURES_MOST)
+        self._not_before = now + self._pause()
+
+    def _pause(self) -> float:
+        return min(PAUSE_MOST_S, PAUSE_FIRST_S * 2.0 ** (self.failures - 1))
+
+    def _say(self, level: str, text: str) -> None:
+        self._said.append(Say(level, text))

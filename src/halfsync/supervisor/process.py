@@ -1,0 +1,102 @@
+"""The life of one serving process, from the fork to its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from halfsync.errors import LoadError, StartError
+from halfsync.foreground import prepare_process, run_until_told
+from halfsync.forking import unblock
+from halfsync.log import logger
+from halfsync.server import Server
+from halfsync.signals import Signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from halfsync.board import Seat
+    from halfsync.listeners import Listener
+    from halfsync.server import Application
+    from halfsync.settings import Settings
+    from halfsync.stream.handler import StreamFactory
+    from halfsync.supervisor.channel import Channel
+
+CUT = 1  # the exit code of a process that cut requests off: they took longer than graceful_timeout
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the processes of one generation serve, and where. load: returns the application; raises StartError."""
+
+    settings: Settings
+    listeners: list[Listener]
+    load: Callable[[Settings], Application | StreamFactory]
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What a process has that was just forked, and that `live` makes a serving one of. channel: to its supervisor."""
+
+    plan: Plan
+    number: int
+    generation: int
+    seat: Seat
+    channel: Channel
+
+
+class Orders:
+    """The words of the supervisor, as orders. When it has died this process ends as well as it can."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._orphaned = False
+
+    @property
+    def fd(self) -> int:
+        """A descriptor that becomes readable when there is an order; -1: none will ever come."""
+        return self._channel.fd
+
+    def next(self) -> str | None:
+        """Return the next order, None when there is none."""
+        word = self._channel.next()
+        if self._channel.lost and not self._orphaned:
+            self._orphaned = True
+            logger().warning("the supervisor has died: this process finishes what it has received")
+            return "drain"
+        return word
+
+
+def forget_signals() -> None:
+    """Make signals mean what they mean to any process, except those of the terminal, which the supervisor hears too."""
+    signal.set_wakeup_fd(-1)
+    for number in Signals.NUMBERS:
+        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    unblock()
+
+
+def live(birth: Birth) -> int:
+    """Load the application, serve until told to end, and return the exit code. A user's mistake is one line."""
+    settings, seat = birth.plan.settings, birth.seat
+    prepare_process(settings)
+    try:
+        application = birth.plan.load(settings)
+        server = Server(application, settings=settings, listeners=birth.plan.listeners, seat=seat)
+    except StartError as error:
+        if isinstance(error, LoadError):
+            sys.stderr.write(error.traceback)
+        sys.stderr.write(f"halfsync: {error}\n")
+        return error.exit_code
+    with Signals() as signals:
+        # Ctrl-C reaches the whole group: what it means, the supervisor says.
+        server.start_in_front(signals)
+        seat.serve()
+        birth.channel.tell(f"ready {os.getpid()}")
+        outcome = run_until_told(server, signals, Orders(birth.channel))
+        birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
+    return CUT if outcome.cut else 0

@@ -1,0 +1,377 @@
+"""The supervisor: the process that was started, which forks those that serve, watches, replaces and reaps them.
+
+It has one thread, owns the listening sockets for as long as the server lives, and, unless it preloads, never loads the
+application. What is to be done is the state machine's to say (fleet.py); here it is done. Signals only wake it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from halfsync.board import Board
+from halfsync.errors import StartError
+from halfsync.foreground import Outcome, announcement, farewell, say, set_up_logging
+from halfsync.forking import fork, unblock
+from halfsync.listeners import open_listeners
+from halfsync.log import logger
+from halfsync.output import hold_standard_descriptors
+from halfsync.signals import Signals
+from halfsync.supervisor.channel import Channel
+from halfsync.supervisor.fleet import Course, Exit, Fleet, Kill, Phase, Say, Settled, Start, Tell
+from halfsync.supervisor.process import Birth, Plan, forget_signals, live
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from halfsync.board import Seat
+    from halfsync.listeners import Listener
+    from halfsync.server import Application
+    from halfsync.settings import Settings
+    from halfsync.stream.handler import StreamFactory
+    from halfsync.supervisor.fleet import Action
+
+LOOK_S = 0.25  # between two looks at what the processes have served, and how large they are
+STRANGERS = 256  # reaped in one turn, at most: somebody else's children, if this is process 1
+SEATS = 4096  # on the board; only those that were used cost memory
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(slots=True)
+class Member:
+    """What the supervisor keeps of a process, beside its part in the fleet."""
+
+    channel: Channel
+    seat: Seat
+    plan: Plan
+    most_requests: int  # 0: any number
+    outcome: Outcome = field(default=Outcome(0, 0))
+
+
+class SupervisorSignals(Signals):
+    """What a supervisor understands beside what any server does."""
+
+    NUMBERS = (*Signals.NUMBERS, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
+
+
+class Supervisor:
+    """Serves an application by several processes until it is told to end.
+
+    load: returns the application, in the process that shall serve it; raises StartError. reread: returns the settings
+    as they are now, for a reload; raises StartError. name: what the application is called in the start-up line.
+    Raises StartError for what cannot be opened.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[Settings], Application | StreamFactory],
+        settings: Settings,
+        *,
+        reread: Callable[[], Settings],
+        name: str,
+    ) -> None:
+        hold_standard_descriptors()
+        set_up_logging(settings.log_level)
+        self._reread = reread
+        self._load = load
+        self._name = name
+        self._listeners: dict[str, list[Listener]] = {}
+        plan = Plan(settings, self._open(settings), load)
+        self._plans = {1: plan}
+        self._members: dict[int, Member] = {}
+        self._board = Board(SEATS)
+        self._fleet = Fleet(
+            settings.workers,
+            boot_timeout=settings.boot_timeout,
+            graceful_timeout=settings.graceful_timeout,
+            drain_delay=settings.drain_delay,
+        )
+        self._announced = False
+        self._look_at = 0.0
+        self._finished = self._cut = 0
+        self._random = random.Random()
+
+    def run(self) -> int | Birth:
+        """Serve until told to end, and return the exit code; in a process that was forked, what it is born with."""
+        signals = SupervisorSignals()
+        signals.__enter__()  # not left in a forked process, which has its own
+        while True:
+            now = monotonic()
+            for action in self._fleet.decide(now):
+                if isinstance(action, Start):
+                    birth = self._start(action, signals)
+                    if birth is not None:
+                        return birth
+                elif isinstance(action, Exit):
+                    signals.__exit__(None, None, None)
+                    return self._end(action.code)
+                else:
+                    self._do(action)
+            self._wait(signals)
+
+    def _wait(self, signals: Signals) -> None:
+        """Wait for a signal, a word of a process or the time for something, and tell the fleet."""
+        due = min(self._fleet.due(), self._look_due())
+        timeout = None if due == float("inf") else max(0.0, due - monotonic())
+        fds = [member.channel.fd for member in self._members.values() if not member.channel.lost]
+        number = signals.wait(fds, timeout)
+        if number is not None:
+            self._obey(signal.Signals(number))
+        for pid, member in list(self._members.items()):
+            self._hear(pid, member)
+        self._reap()
+        if monotonic() >= self._look_at:
+            self._look()
+
+    # Signals.
+
+    def _obey(self, number: signal.Signals) -> None:
+        now = monotonic()
+        if number == signal.SIGTERM:
+            if self._fleet.course is Course.SERVING:
+                grace = self._fleet.graceful_timeout
+                say(f"halfsync drains: what it has received is answered within {grace:g} s")
+            self._board.fading = True
+            self._fleet.drain(now)
+        elif number in (signal.SIGINT, signal.SIGQUIT):
+            self._board.fading = True
+            self._fleet.quit()
+        elif number == signal.SIGHUP:
+            self._reload()
+        elif number == signal.SIGUSR1:
+            for member in self._members.values():
+                member.channel.tell("reopen")
+        elif number in (signal.SIGTTIN, signal.SIGTTOU):
+            self._fleet.resize(1 if number == signal.SIGTTIN else -1)
+
+    def _reload(self) -> None:
+        """Read the settings again, and ask for processes that have them. What cannot be changes nothing."""
+        before = self._plans[self._fleet.generation].settings
+        try:
+            settings = self._reread()
+            if not settings.workers:
+                settings = before_with_workers(settings, before)
+            plan = Plan(settings, self._open(settings), self._load)
+        except StartError as error:
+            logger().error("the reload failed: %s; the old processes go on serving", error)
+            return
+        logger().info("reloading: each process is replaced by one with the code and settings of now")
+        if settings.workers != before.workers:
+            self._fleet.wanted = settings.workers
+        self._fleet.boot_timeout = settings.boot_timeout
+        self._fleet.graceful_timeout = settings.graceful_timeout
+        self._fleet.drain_delay = settings.drain_delay
+        self._plans[self._fleet.reload()] = plan
+
+    def _open(self, settings: Settings) -> list[Listener]:
+        """Return a listener for each bind: those that are open already stay as they are."""
+        opened: dict[str, list[Listener]] = {}
+        try:
+            for bind in settings.bind:
+                opened[bind] = self._listeners.get(bind) or open_listeners(
+                    [bind], settings.backlog, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
+                )
+        except BaseException:
+            for bind, listeners in opened.items():
+                if bind not in self._listeners:
+                    for listener in listeners:
+                        listener.close()
+            raise
+        self._listeners |= opened
+        return [listener for bind in settings.bind for listener in opened[bind]]
+
+    def _forget(self) -> None:
+        """Let go of plans that no process has or shall have, and of listeners that no plan names."""
+        needed = {self._fleet.generation, self._fleet.proven}
+        needed |= {child.generation for child in self._fleet.children.values()}
+        self._plans = {number: plan for number, plan in self._plans.items() if number in needed}
+        named = {bind for plan in self._plans.values() for bind in plan.settings.bind}
+        for bind in set(self._listeners) - named:
+            for listener in self._listeners.pop(bind):
+                listener.close()
+
+    # Processes.
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Tell(pid, what):
+                if what == "leave":
+                    self._members[pid].seat.leave()
+                self._members[pid].channel.tell(what)
+            case Kill(pid, reason):
+                if reason:
+                    logger().error("process %d is killed: %s", pid, reason)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            case Say(level, text):
+                getattr(logger(), level)(text)
+            case Settled(generation):
+                self._settle(generation)
+
+    def _settle(self, generation: int) -> None:
+        what = "the reload is complete: " if generation > 1 else ""
+        logger().info("%sall %d processes serve", what, self._fleet.wanted)
+        self._forget()
+
+    def _announce(self, plan: Plan) -> None:
+        self._announced = True
+        say(announcement(plan.settings, plan.listeners, self._name, processes=self._fleet.wanted))
+
+    def _start(self, start: Start, signals: Signals) -> Birth | None:
+        """Fork a process. Returns in both: here None, there what it is born with."""
+        plan = self._plans[start.generation]
+        try:
+            ours, theirs = Channel.pair()
+        except OSError as error:
+            self._fleet.not_started(error.strerror or str(error), monotonic())
+            return None
+        seat = self._board.seat(start.number - 1)
+        seat.take()
+        try:
+            pid = fork()
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            seat.clear()
+            self._fleet.not_started(error.strerror or str(error), monotonic())
+            return None
+        if pid == 0:
+            ours.close()
+            self._leave_behind(signals, plan)
+            return Birth(plan, start.number, start.generation, seat, theirs)
+        unblock()
+        theirs.close()
+        most = plan.settings.max_requests
+        if most:
+            most += self._random.randint(0, plan.settings.max_requests_jitter)
+        self._members[pid] = Member(ours, seat, plan, most)
+        self._fleet.started(pid, start, monotonic())
+        return None
+
+    def _leave_behind(self, signals: Signals, plan: Plan) -> None:
+        """Close what is the supervisor's, in a process that it has forked."""
+        forget_signals()
+        for descriptor in signals.descriptors:
+            os.close(descriptor)
+        for member in self._members.values():
+            member.channel.close()
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                if listener not in plan.listeners:
+                    listener.close()
+
+    def _hear(self, pid: int, member: Member) -> None:
+        """Take in what a process says."""
+        while (word := member.channel.next()) is not None:
+            what, *values = word.split()
+            if what == "ready":
+                self._fleet.ready(pid, monotonic())
+                if not self._announced:
+                    self._announce(member.plan)
+            elif what == "outcome":
+                member.outcome = Outcome(*map(int, values))
+
+    def _reap(self) -> None:
+        """Reap every process that has ended: ours by name, and whoever else is a child of this one silently."""
+        for pid in list(self._members):
+            with suppress(ChildProcessError):
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    self._bury(pid, os.waitstatus_to_exitcode(status))
+        for _ in range(STRANGERS):
+            try:
+                ended, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not ended:
+                return
+            if ended in self._members:
+                self._bury(ended, os.waitstatus_to_exitcode(status))
+
+    def _bury(self, pid: int, code: int) -> None:
+        """Take note of the end of one of ours."""
+        member = self._members[pid]
+        self._hear(pid, member)
+        del self._members[pid]
+        member.channel.close()
+        member.seat.clear()
+        self._finished += member.outcome.finished
+        self._cut += member.outcome.cut
+        self._fleet.ended(pid, code, monotonic())
+
+    # What they have served, and how large they are.
+
+    def _look_due(self) -> float:
+        """Return when to look next; infinity where nothing would come of it."""
+        looks = any(
+            plan.settings.max_requests or plan.settings.max_lifetime or plan.settings.max_rss
+            or plan.settings.request_timeout
+            for plan in self._plans.values()
+        )  # fmt: skip
+        return max(self._look_at, 0.0) if looks else float("inf")
+
+    def _look(self) -> None:
+        """Find the processes that shall be replaced."""
+        now = monotonic()
+        self._look_at = now + LOOK_S
+        for child in self._fleet.of(Phase.READY):
+            if child.tired:
+                continue
+            member = self._members[child.pid]
+            settings, requests = member.plan.settings, member.seat.requests
+            if member.most_requests and requests >= member.most_requests:
+                self._fleet.tire(child.pid, f"has served {requests} requests (max_requests)")
+            elif settings.max_lifetime and now - child.began >= settings.max_lifetime:
+                self._fleet.tire(child.pid, f"is {now - child.began:.0f} s old (max_lifetime)")
+            elif settings.max_rss and requests and (size := resident_bytes(child.pid)) > settings.max_rss:
+                self._fleet.tire(child.pid, f"has {size >> 20} MiB resident (max_rss)")
+            elif member.seat.stuck > settings.max_stuck:
+                self._fleet.tire(child.pid, f"has {member.seat.stuck} stuck threads (max_stuck)")
+
+    def _end(self, code: int) -> int:
+        """Close what is open, and say what became of the requests."""
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.close()
+        self._board.close()
+        if self._announced:
+            say(farewell(Outcome(self._finished, self._cut)))
+        return code
+
+
+def supervise(
+    load: Callable[[Settings], Application | StreamFactory],
+    settings: Settings,
+    *,
+    reread: Callable[[], Settings],
+    name: str,
+) -> tuple[int, bool]:
+    """Serve by several processes until told to end. Returns the exit code, and whether this is one of those.
+
+    Takes and raises what `Supervisor` does.
+    """
+    outcome = Supervisor(load, settings, reread=reread, name=name).run()
+    if isinstance(outcome, Birth):
+        return live(outcome), True
+    return outcome, False
+
+
+def before_with_workers(settings: Settings, before: Settings) -> Settings:
+    """Return settings that say nothing of a number of processes with the number that there was before."""
+    from dataclasses import replace  # noqa: PLC0415 - seldom needed
+
+    return replace(settings, workers=before.workers)
+
+
+def resident_bytes(pid: int) -> int:
+    """Return how much of a process is in memory; 0 if it has ended."""
+    try:
+        with open(f"/proc/{pid}/statm") as file:  # noqa: PTH123 - without pathlib
+            return int(file.read().split()[1]) * PAGE_BYTES
+    except OSError:
+        return 0

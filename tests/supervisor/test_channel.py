@@ -1,0 +1,36 @@
+"""What a supervisor and its processes say to each other."""
+
+from halfsync.signals import readable
+from halfsync.supervisor.channel import Channel
+
+
+def test_words_come_whole_and_in_order() -> None:
+    one, other = Channel.pair()
+    for word in ("ready 7", "outcome 3 0"):
+        one.tell(word)
+    assert readable([other.fd], 1) == [other.fd]
+    assert [other.next(), other.next(), other.next()] == ["ready 7", "outcome 3 0", None]
+    assert not other.lost
+    one.close()
+    other.close()
+
+
+def test_end_of_the_other_is_heard_after_its_last_word() -> None:
+    one, other = Channel.pair()
+    one.tell("ready")
+    one.close()
+    assert readable([other.fd], 1) == [other.fd]
+    assert other.next() == "ready" and not other.lost
+    assert other.next() is None and other.lost and other.fd == -1
+    assert other.next() is None
+    other.tell("leave")  # to nobody
+    other.close()
+
+
+def test_who_does_not_listen_holds_nobody_up() -> None:
+    one, other = Channel.pair()
+    for _ in range(10_000):
+        one.tell("reopen")
+    assert other.next() == "reopen"
+    one.close()
+    other.close()

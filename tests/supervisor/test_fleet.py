@@ -1,0 +1,410 @@
+"""The state machine of serving processes, in a world of its own: no process is forked, and time is a number."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from halfsync.supervisor.fleet import (
+    PAUSE_MOST_S,
+    Action,
+    Course,
+    Exit,
+    Fleet,
+    Kill,
+    Phase,
+    Say,
+    Settled,
+    Start,
+    Tell,
+)
+
+BOOT_S, GRACE_S = 60.0, 30.0
+
+
+@dataclass
+class World:
+    """Carries out what the fleet decides, at once, and keeps what it was told."""
+
+    fleet: Fleet
+    now: float = 100.0
+    next_pid: int = 1
+    told: list[tuple[int, str]] = field(default_factory=list)
+    killed: list[int] = field(default_factory=list)
+    said: list[Say] = field(default_factory=list)
+    settled: list[int] = field(default_factory=list)
+    exit: int | None = None
+
+    def turn(self) -> list[Action]:
+        actions = self.fleet.decide(self.now)
+        for action in actions:
+            match action:
+                case Start():
+                    self.check_start(action)
+                    self.fleet.started(self.next_pid, action, self.now)
+                    self.next_pid += 1
+                case Tell(pid, what):
+                    assert pid in self.fleet.children
+                    self.told.append((pid, what))
+                case Kill(pid):
+                    assert pid in self.fleet.children
+                    self.killed.append(pid)
+                case Say():
+                    self.said.append(action)
+                case Settled(generation):
+                    self.settled.append(generation)
+                case Exit(code):
+                    assert not self.fleet.children
+                    self.exit = code
+        return actions
+
+    def check_start(self, start: Start) -> None:
+        fleet = self.fleet
+        assert start.generation == fleet.generation
+        assert start.number not in {child.number for child in fleet.children.values()}
+        assert len(fleet.of(Phase.BOOTING, Phase.READY)) <= fleet.wanted, "more than one beside those wanted"
+
+    def pids(self, *phases: Phase) -> list[int]:
+        return [child.pid for child in self.fleet.of(*phases)]
+
+    def boot(self) -> None:
+        """Let everything that is started become ready, and everybody who is told to leave end, until nothing moves."""
+        for _ in range(10_000):
+            before = len(self.pids(Phase.READY))
+            moved = bool(self.turn())
+            for pid in self.pids(Phase.BOOTING):
+                self.fleet.ready(pid, self.now)
+                moved = True
+            for pid in self.pids(Phase.LEAVING, Phase.KILLED):
+                self.fleet.ended(pid, -9 if pid in self.killed else 0, self.now)
+                moved = True
+            assert len(self.pids(Phase.READY)) >= min(before, self.fleet.wanted)
+            if not moved:
+                if self.fleet.due() in (self.now, float("inf")):
+                    return
+                self.now = self.fleet.due()
+        raise AssertionError("it never comes to rest")
+
+
+def make(wanted: int = 3, drain_delay: float = 0.0) -> World:
+    fleet = Fleet(wanted, boot_timeout=BOOT_S, graceful_timeout=GRACE_S, drain_delay=drain_delay)
+    return World(fleet)
+
+
+def running(wanted: int = 3, drain_delay: float = 0.0) -> World:
+    world = make(wanted, drain_delay)
+    world.boot()
+    world.now += 10
+    world.told.clear()
+    assert world.settled == [1]
+    return world
+
+
+def words(told: Iterable[tuple[int, str]]) -> list[str]:
+    return [what for _, what in told]
+
+
+def test_first_process_starts_alone_and_the_others_when_it_is_ready() -> None:
+    world = make(4)
+    world.turn()
+    assert world.pids(Phase.BOOTING) == [1]
+    world.turn()
+    assert world.pids(Phase.BOOTING) == [1]
+    world.fleet.ready(1, world.now)
+    world.turn()
+    assert world.pids(Phase.BOOTING) == [2, 3, 4]
+    assert sorted(child.number for child in world.fleet.children.values()) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("code", "exits"), [(3, 3), (2, 2), (4, 4), (1, 3), (0, 3), (-11, 3)])
+def test_first_generation_that_cannot_start_ends_with_the_reason(code: int, exits: int) -> None:
+    world = make()
+    world.turn()
+    world.fleet.ended(1, code, world.now)
+    world.turn()
+    assert world.exit == exits
+    assert "nothing can be served" in world.said[-1].text
+
+
+def test_first_process_that_hangs_is_killed_and_ends_it() -> None:
+    world = make()
+    world.turn()
+    assert world.fleet.due() == world.now + BOOT_S
+    world.now += BOOT_S
+    world.turn()
+    assert world.killed == [1]
+    world.fleet.ended(1, -9, world.now)
+    world.turn()
+    assert world.exit == 3
+    assert "not ready within 60 s" in world.said[-1].text
+
+
+def test_reload_replaces_one_after_the_other_and_each_only_by_a_ready_one() -> None:
+    world = running(3)
+    assert world.fleet.reload() == 2
+    for round_ in range(3):
+        world.turn()
+        (new,) = world.pids(Phase.BOOTING)
+        assert world.pids(Phase.LEAVING) == [] and len(world.told) == round_
+        world.turn()
+        assert world.pids(Phase.BOOTING) == [new]
+        world.fleet.ready(new, world.now)
+        world.turn()
+        (leaving,) = world.pids(Phase.LEAVING)
+        assert leaving == round_ + 1 and world.told[-1] == (leaving, "leave")
+        world.fleet.ended(leaving, 0, world.now)
+    world.turn()
+    assert world.settled == [1, 2]
+    assert {child.generation for child in world.fleet.children.values()} == {2}
+    assert len(world.fleet.children) == 3
+
+
+def test_reload_whose_first_process_fails_leaves_the_old_ones() -> None:
+    world = running(2)
+    world.fleet.reload()
+    world.turn()
+    (new,) = world.pids(Phase.BOOTING)
+    world.fleet.ended(new, 3, world.now)
+    world.boot()
+    assert "the reload failed" in world.said[-1].text and world.told == []
+    assert {child.generation for child in world.fleet.children.values()} == {1}
+    assert world.fleet.reload() == 3
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {3}
+
+
+def test_second_reload_kills_what_the_first_has_started() -> None:
+    world = running(2)
+    world.fleet.reload()
+    world.turn()
+    (new,) = world.pids(Phase.BOOTING)
+    world.fleet.reload()
+    world.turn()
+    assert world.killed == [new]
+    world.fleet.ended(new, -9, world.now)
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {3}
+    assert not [line for line in world.said if line.level == "error"]
+
+
+def test_crash_is_mended_at_once_and_a_tired_process_only_when_another_is_ready() -> None:
+    world = running(2)
+    world.fleet.ended(1, -11, world.now)
+    world.turn()
+    assert len(world.pids(Phase.BOOTING)) == 1 and "killed by signal 11" in world.said[-1].text
+    world.boot()
+    world.fleet.tire(2, "has served enough")
+    world.turn()
+    (new,) = world.pids(Phase.BOOTING)
+    assert world.told == []
+    world.fleet.ready(new, world.now)
+    world.turn()
+    assert world.told == [(2, "leave")]
+
+
+def test_pauses_grow_while_processes_die_early_and_end_when_one_lives() -> None:
+    world = running(1)
+    pauses = []
+    pid = 1
+    for _ in range(12):
+        world.fleet.ended(pid, -11, world.now)
+        world.turn()
+        started = world.pids(Phase.BOOTING)
+        pauses.append(0.0 if started else world.fleet.due() - world.now)
+        world.now += pauses[-1]
+        world.turn()
+        (pid,) = world.pids(Phase.BOOTING)
+        world.fleet.ready(pid, world.now)
+    assert pauses[0] == 0.0 and pauses[1] == pytest.approx(0.1)
+    assert pauses[1:] == sorted(pauses[1:]) and pauses[-1] == pytest.approx(PAUSE_MOST_S)
+    world.now += 5
+    world.fleet.ended(pid, -11, world.now)
+    world.turn()
+    assert len(world.pids(Phase.BOOTING)) == 1
+
+
+def test_later_starts_that_fail_are_tried_again() -> None:
+    world = running(2)
+    world.fleet.ended(1, -9, world.now)
+    world.turn()
+    (new,) = world.pids(Phase.BOOTING)
+    world.fleet.ended(new, 3, world.now)
+    world.turn()
+    assert world.exit is None and world.pids(Phase.BOOTING) == []
+    assert "next try is in 0.1 s" in world.said[-1].text
+    world.boot()
+    assert len(world.pids(Phase.READY)) == 2
+
+
+def test_no_process_to_be_had_is_tried_again() -> None:
+    world = make(1)
+    (start,) = world.fleet.decide(world.now)
+    assert isinstance(start, Start)
+    world.fleet.not_started("out of memory", world.now)
+    assert [type(action) for action in world.fleet.decide(world.now)] == [Say]
+    world.boot()
+    assert len(world.pids(Phase.READY)) == 1
+
+
+def test_number_of_processes_follows_what_is_wanted() -> None:
+    world = running(2)
+    world.fleet.resize(1)
+    world.boot()
+    assert len(world.pids(Phase.READY)) == 3
+    for _ in range(5):
+        world.fleet.resize(-1)
+    world.boot()
+    assert world.fleet.wanted == 1 and len(world.pids(Phase.READY)) == 1
+
+
+def test_leaver_that_does_not_end_is_killed_and_counted() -> None:
+    world = running(1)
+    world.fleet.reload()
+    world.turn()
+    world.fleet.ready(2, world.now)
+    world.turn()
+    assert world.fleet.due() > world.now + GRACE_S
+    world.now = world.fleet.due()
+    world.turn()
+    assert world.killed == [1] and world.fleet.cut == 1
+
+
+def test_drain_fades_first_then_drains_all_and_ends_with_the_last() -> None:
+    world = running(2, drain_delay=5.0)
+    world.fleet.drain(world.now)
+    world.turn()
+    assert words(world.told) == ["fade", "fade"] and world.fleet.due() == world.now + 5
+    world.fleet.ended(1, -9, world.now)
+    world.turn()
+    (new,) = world.pids(Phase.BOOTING)
+    world.fleet.ready(new, world.now)
+    world.turn()
+    assert world.told[-1] == (new, "fade")
+    world.now += 5
+    world.turn()
+    assert words(world.told[-2:]) == ["drain", "drain"]
+    world.fleet.ended(2, 0, world.now)
+    world.turn()
+    assert world.exit is None
+    world.fleet.ended(new, 0, world.now)
+    world.turn()
+    assert world.exit == 0
+
+
+def test_second_drain_quits_and_who_does_not_is_killed() -> None:
+    world = running(2)
+    world.fleet.drain(world.now)
+    world.turn()
+    world.fleet.drain(world.now)
+    world.turn()
+    assert words(world.told) == ["drain", "drain", "quit", "quit"]
+    world.now = world.fleet.due()
+    world.turn()
+    assert sorted(world.killed) == [1, 2]
+    for pid in (1, 2):
+        world.fleet.ended(pid, -9, world.now)
+    world.turn()
+    assert world.exit == 0
+
+
+def test_drain_before_anything_serves_ends_at_once() -> None:
+    world = make(2)
+    world.turn()
+    world.fleet.drain(world.now)
+    world.turn()
+    assert world.killed == [1]
+    world.fleet.ended(1, -9, world.now)
+    world.turn()
+    assert world.exit == 0
+
+
+EVENTS = (
+    "reload",
+    "crash",
+    "early",
+    "fail",
+    "ready",
+    "tire",
+    "more",
+    "fewer",
+    "end",
+    "wait",
+    "no process",
+    "turn",
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.integers(1, 4),
+    st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 7)), max_size=60),
+    st.sampled_from(["", "drain", "quit"]),
+)
+def test_whatever_happens_it_comes_to_rest(wanted: int, events: list[tuple[str, int]], end: str) -> None:
+    """Whatever happens, and in whatever order: as soon as nothing fails any more, all that are wanted serve."""
+    world = running(wanted)
+    for event, which in events:
+        happen(world, event, which)
+        ready = len(world.pids(Phase.READY))
+        told = len(world.told)
+        world.turn()
+        if len(world.told) > told:
+            assert ready > world.fleet.wanted, "one was told to leave before another could take its place"
+    if not end:
+        world.boot()
+        children = world.fleet.children.values()
+        assert len(children) == world.fleet.wanted
+        assert {child.phase for child in children} == {Phase.READY}
+        assert {child.generation for child in children} == {world.fleet.generation}
+        assert world.settled[-1] == world.fleet.generation
+        assert not any(child.tired for child in children)
+        return
+    if end == "drain":
+        world.fleet.drain(world.now)
+    else:
+        world.fleet.quit()
+    world.turn()
+    for pid in list(world.fleet.children):
+        world.fleet.ended(pid, -9 if pid in world.killed else 0, world.now)
+    world.turn()
+    assert world.exit == 0 and world.fleet.course is Course.OVER
+
+
+def happen(world: World, event: str, which: int) -> None:  # noqa: PLR0912 - a table of events
+    """Let one thing happen, to one of the processes that it can happen to."""
+
+    def one(*phases: Phase) -> int | None:
+        pids = world.pids(*phases)
+        return pids[which % len(pids)] if pids else None
+
+    fleet = world.fleet
+    match event:
+        case "reload":
+            fleet.reload()
+        case "more":
+            fleet.resize(1)
+        case "fewer":
+            fleet.resize(-1)
+        case "wait":
+            world.now += 2.0**which
+        case "no process":
+            if any(isinstance(action, Start) for action in fleet.decide(world.now)):
+                fleet.not_started("no memory", world.now)
+        case "ready":
+            if pid := one(Phase.BOOTING):
+                fleet.ready(pid, world.now)
+        case "fail":
+            if pid := one(Phase.BOOTING):
+                fleet.ended(pid, which, world.now)
+        case "tire":
+            if pid := one(Phase.READY):
+                fleet.tire(pid, "is tired")
+        case "crash" | "early":
+            world.now += 3 if event == "crash" else 0
+            if pid := one(Phase.READY):
+                fleet.ended(pid, -11, world.now)
+        case "end":
+            if pid := one(Phase.LEAVING, Phase.KILLED):
+                fleet.ended(pid, -9 if pid in world.killed else 0, world.now)

@@ -1,0 +1,226 @@
+"""A supervisor and its processes, as `halfsync serve --workers` starts them."""
+
+import os
+import re
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.client import Connection, build, fetch
+from tests.faults.serving import MODELS, Serving
+from tests.wsgi import until
+
+APP = """
+import os, time
+CODE = "first"
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/die":
+        os._exit(7)
+    while path == "/slow" and not os.path.exists("go"):
+        time.sleep(0.005)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{CODE} {os.getppid() if PROCESS else os.getpid()}".encode()]
+PROCESS = PROCESS_MODEL
+"""
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the options of each model in turn, and of each poller for the engine's."""
+    return MODELS[request.param]
+
+
+def application(model: tuple[str, ...]) -> str:
+    """Return an application that tells which serving process answers: in `process` that is the parent of the child."""
+    return APP.replace("PROCESS_MODEL", str("process" in model))
+
+
+def serve(tmp_path: Path, model: tuple[str, ...], *options: str) -> Serving:
+    return Serving(tmp_path, application(model), *model, *options)
+
+
+def answer(address: tuple[str, int], target: str = "/") -> tuple[str, int]:
+    """Return the code's name, and the pid of who answered."""
+    response = fetch(address, target)
+    assert response.status == 200
+    code, pid = response.body.decode().split()
+    return code, int(pid)
+
+
+def children(pid: int) -> set[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return {int(child) for child in text.split()}
+
+
+def test_all_processes_serve_and_sigterm_ends_them(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with serve(tmp_path, model, "--workers", "3") as serving, ExitStack() as stack:
+        until(lambda: len(children(serving.process.pid)) == 3)
+        assert "3 processes" in serving.wait_line("serves")
+        seen: set[int] = set()
+        while len(seen) < 3:  # each takes its share
+            connection = stack.enter_context(Connection(serving.address, timeout_s=30))
+            connection.send(build("/"))
+            seen.add(int(connection.response().body.split()[1]))
+        assert seen == children(serving.process.pid)
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+        assert not [pid for pid in seen if Path(f"/proc/{pid}").exists()]
+        assert serving.lines[-1].startswith("halfsync stopped")
+
+
+def test_sighup_brings_new_code_to_all(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with serve(tmp_path, model, "--workers", "2") as serving:
+        serving.wait_line("all 2 processes serve")
+        before = children(serving.process.pid)
+        (tmp_path / "served.py").write_text(application(model).replace("first", "second"))
+        serving.signal(signal.SIGHUP)
+        serving.wait_line("the reload is complete")
+        until(lambda: len(children(serving.process.pid)) == 2)
+        assert not before & children(serving.process.pid)
+        assert {answer(serving.address)[0] for _ in range(10)} == {"second"}
+
+
+def test_reload_of_broken_code_changes_nothing(tmp_path: Path) -> None:
+    with serve(tmp_path, (), "--workers", "2") as serving:
+        serving.wait_line("all 2 processes serve")
+        before = children(serving.process.pid)
+        (tmp_path / "served.py").write_text("raise RuntimeError('half written')")
+        serving.signal(signal.SIGHUP)
+        assert "ended with exit code 3" in serving.wait_line("the reload failed")
+        assert [line for line in serving.lines if "half written" in line]
+        assert children(serving.process.pid) == before
+        assert answer(serving.address)[0] == "first"
+        (tmp_path / "served.py").write_text(application(()).replace("first", "third"))
+        serving.signal(signal.SIGHUP)
+        serving.wait_line("the reload is complete")
+        assert answer(serving.address)[0] == "third"
+
+
+def test_reload_reads_the_settings_again(tmp_path: Path) -> None:
+    (tmp_path / "halfsync.toml").write_text("workers = 1\n")
+    with serve(tmp_path, ()) as serving:
+        assert "(1 process," in serving.wait_line("serves")
+        (tmp_path / "halfsync.toml").write_text("workers = 3\n")
+        serving.signal(signal.SIGHUP)
+        serving.wait_line("the reload is complete")
+        until(lambda: len(children(serving.process.pid)) == 3)
+        (tmp_path / "halfsync.toml").write_text("workres = 3\n")
+        serving.signal(signal.SIGHUP)
+        assert "workres" in serving.wait_line("the reload failed")
+        assert answer(serving.address)[0] == "first"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_process_that_is_killed_is_replaced(tmp_path: Path, number: signal.Signals) -> None:
+    with serve(tmp_path, (), "--workers", "2") as serving:
+        serving.wait_line("all 2 processes serve")
+        victim = min(children(serving.process.pid))
+        os.kill(victim, number)
+        how = "ended with exit code 0" if number == signal.SIGTERM else f"was killed by signal {number.value}"
+        serving.wait_line(f"process {victim} {how}")
+        until(lambda: len(children(serving.process.pid) - {victim}) == 2)
+        assert answer(serving.address)[0] == "first"
+
+
+def test_process_that_ends_itself_is_replaced(tmp_path: Path) -> None:
+    with serve(tmp_path, (), "--workers", "1") as serving:
+        with pytest.raises((ConnectionError, AssertionError)):
+            fetch(serving.address, "/die")
+        serving.wait_line("ended with exit code 7")
+        assert answer(serving.address)[0] == "first"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("raise RuntimeError('no database')", 3), ("app = 7", 3), ("import os; os._exit(0)", 3)],
+)
+def test_application_that_cannot_be_loaded_ends_it(tmp_path: Path, text: str, code: int) -> None:
+    serving = Serving(tmp_path, text, "--workers", "4")
+    try:
+        assert serving.exit_code() == code
+        assert "nothing can be served" in serving.lines[-1]
+        assert sum("Traceback" in line for line in serving.lines) == (
+            "raise" in text
+        )  # one has tried, no more
+    finally:
+        serving.__exit__(None, None, None)
+
+
+def test_hanging_import_ends_it(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, "import time; time.sleep(1000)", "--workers", "2", "--boot-timeout", "1s")
+    try:
+        assert serving.exit_code() == 3
+        assert "was not ready within 1 s" in serving.lines[-1]
+    finally:
+        serving.__exit__(None, None, None)
+
+
+def test_processes_end_when_their_supervisor_is_killed(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with serve(tmp_path, model, "--workers", "2") as serving, ExitStack() as stack:
+        until(lambda: len(children(serving.process.pid)) == 2)
+        orphans = children(serving.process.pid)
+        connection = stack.enter_context(Connection(serving.address, timeout_s=30))
+        connection.send(build("/slow"))
+        until(lambda: any(busy(pid) for pid in orphans) or "process" in model)
+        serving.signal(signal.SIGKILL)
+        serving.wait_lines("the supervisor has died", 2)
+        (tmp_path / "go").touch()
+        assert connection.response().status == 200
+        until(lambda: not [pid for pid in orphans if alive(pid)])
+
+
+def busy(pid: int) -> bool:
+    """Tell whether a process has a connection open."""
+    return any("socket" in str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def alive(pid: int) -> bool:
+    try:
+        return not re.search(r"State:\s+Z", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return False
+
+
+def test_ttin_and_ttou_change_the_number(tmp_path: Path) -> None:
+    with serve(tmp_path, (), "--workers", "1") as serving:
+        serving.signal(signal.SIGTTIN)
+        until(lambda: len(children(serving.process.pid)) == 2)
+        serving.wait_line("2 serving processes are wanted")
+        until(lambda: len({answer(serving.address)[1] for _ in range(5)}) >= 1)
+        serving.signal(signal.SIGTTOU)
+        until(lambda: len(children(serving.process.pid)) == 1)
+        assert answer(serving.address)[0] == "first"
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--max-requests", "20", "--max-requests-jitter", "5"), "(max_requests)"),
+        (("--max-lifetime", "300ms"), "(max_lifetime)"),
+        (("--max-rss", "1m"), "(max_rss)"),
+    ],
+)
+def test_processes_are_replaced_when_they_have_had_enough(
+    tmp_path: Path, options: tuple[str, ...], line: str
+) -> None:
+    with serve(tmp_path, (), "--workers", "2", *options) as serving:
+        until(lambda: len(children(serving.process.pid)) == 2)
+        first = children(serving.process.pid)
+        while not first.isdisjoint(children(serving.process.pid)):
+            assert answer(serving.address)[0] == "first"
+        serving.wait_line(line)
+
+
+def test_second_sigterm_ends_now(tmp_path: Path) -> None:
+    with serve(tmp_path, (), "--workers", "1", "--graceful-timeout", "60s") as serving, ExitStack() as stack:
+        connection = stack.enter_context(Connection(serving.address, timeout_s=30))
+        connection.send(build("/slow"))
+        until(lambda: any(busy(pid) for pid in children(serving.process.pid)))
+        serving.signal(signal.SIGTERM)
+        serving.wait_line("drains")
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+        assert "1 cut off" in serving.lines[-1]
