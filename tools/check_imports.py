@@ -47,6 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "native.testing_timers",
     ),
     ("models",),
+    ("probes",),
     ("server",),
     ("foreground",),
     ("supervisor",),

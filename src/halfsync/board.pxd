@@ -33,5 +33,7 @@ cdef class Seat:
     cdef SeatRecord *record
     cdef readonly int number
 
+# Processes that serve, and have no more than so many stuck threads.
+cdef unsigned int board_serving(BoardRecord *board, unsigned int max_stuck) noexcept nogil
 cdef bint seat_listens(BoardRecord *board, SeatRecord *seat) noexcept nogil
 cdef void seat_count(SeatRecord *seat, int change) noexcept nogil

@@ -59,6 +59,17 @@ cdef void ring(BoardRecord *board) noexcept nogil:
     write(board.bell_fd, &one, sizeof(one))
 
 
+cdef unsigned int board_serving(BoardRecord *board, unsigned int max_stuck) noexcept nogil:
+    cdef unsigned int index
+    cdef unsigned int serving = 0
+    cdef SeatRecord *seat
+    for index in range(load_uint(&board.used)):
+        seat = seat_at(board, index)
+        if load_uint(&seat.state) == SEAT_SERVING and load_uint(&seat.stuck) <= max_stuck:
+            serving += 1
+    return serving
+
+
 cdef bint seat_listens(BoardRecord *board, SeatRecord *seat) noexcept nogil:
     """Tell whether this process shall accept newcomers now, and note it for the others.
 
@@ -138,12 +149,7 @@ cdef class Board:
     @property
     def serving(self):
         """How many processes serve."""
-        cdef unsigned int index
-        cdef int serving = 0
-        for index in range(load_uint(&self.record.used)):
-            if load_uint(&seat_at(self.record, index).state) == SEAT_SERVING:
-                serving += 1
-        return serving
+        return board_serving(self.record, 0xFFFFFFFF)
 
     def close(self):
         """Close the bell."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from halfsync.board import Board
+from halfsync.listeners import open_listeners
 from halfsync.native.allocator import keep_freed_memory
 from halfsync.output import hold_standard_descriptors
 from halfsync.server import Server
@@ -14,12 +17,15 @@ from halfsync.signals import Signals
 from halfsync.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from halfsync.board import Seat
     from halfsync.listeners import Listener
     from halfsync.server import Application
     from halfsync.settings import Settings
     from halfsync.stream.handler import StreamFactory
+
+ADMIN_BACKLOG = 64
 
 # What signals ask of a server that has no supervisor.
 WISHES = {
@@ -51,11 +57,41 @@ class Outcome(NamedTuple):
 def serve_alone(application: Application | StreamFactory, settings: Settings, name: str) -> None:
     """Serve in this process until a signal ends it. name: what the start-up line calls the application."""
     prepare_process(settings)
-    server = Server(application, settings=settings)
-    with Signals() as signals:
+    seat = Board(1).seat(0) if settings.admin_bind else None
+    server = Server(application, settings=settings, seat=seat)
+    with Signals() as signals, answering_probes(settings, open_admin(settings), seat):
         server.start_in_front(signals)
+        if seat is not None:
+            seat.serve()
         say(announcement(settings, server.listeners, name))
         say(farewell(run_until_told(server, signals)))
+
+
+def open_admin(settings: Settings) -> list[Listener]:
+    """Open the listeners of `admin_bind`. Raises UsageError or BindError."""
+    return open_listeners(
+        settings.admin_bind, ADMIN_BACKLOG, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
+    )
+
+
+@contextmanager
+def answering_probes(
+    settings: Settings, listeners: Sequence[Listener], seat: Seat | None
+) -> Iterator[None]:
+    """Answer what an orchestrator asks on these listeners, which are closed in the end."""
+    if seat is None or not listeners:
+        yield
+        return
+    from halfsync.probes import Probes  # noqa: PLC0415 - most servers have none
+
+    probes = Probes(settings, [listener.socket.fileno() for listener in listeners], seat.board)
+    probes.start()
+    try:
+        yield
+    finally:
+        probes.close()
+        for listener in listeners:
+            listener.close()
 
 
 def prepare_process(settings: Settings) -> None:
@@ -67,7 +103,7 @@ def prepare_process(settings: Settings) -> None:
 
 def run_until_told(server: Server, signals: Signals, orders: Orders | None = None) -> Outcome:
     """Wait for signals, orders and the server's end, and do what they ask for; let the model do its part in between."""
-    run = _Run(server, quiet=orders is not None)
+    run = _Run(server, supervised=orders is not None)
     model = server._model
     while not run.over:
         due = model.timeout()
@@ -80,9 +116,11 @@ def run_until_told(server: Server, signals: Signals, orders: Orders | None = Non
             wish = orders.next()
         if wish is not None:
             run.obey(wish)
-            model.turn()  # there may be nothing to wait for
-        elif server.wait(0) or run.is_late():
+        elif server.wait(0):
             break
+        elif run.is_late():
+            run.lose_patience()
+        model.turn()  # there may be nothing to wait for
     return run.end()
 
 
@@ -98,40 +136,58 @@ def _wish(number: int | None, *, supervised: bool) -> str | None:
 class _Run:
     """One server's way to its end."""
 
-    def __init__(self, server: Server, *, quiet: bool) -> None:
+    def __init__(self, server: Server, *, supervised: bool) -> None:
         self.server = server
         self.over = False
-        self._quiet = quiet
+        self._supervised = supervised
         self._deadline: float | None = None
         self._course = ""
         self._before = 0  # requests that were finished before it began to end
 
     def obey(self, wish: str) -> None:
         """Do what was asked for."""
-        if wish == "quit" or (wish == "drain" and self._course == "drain"):
+        if wish == "quit" or (wish == "drain" and self._course in ("drain", "fade")):
             self.over = True
         elif wish == "drain":
-            self._begin_end(wish)
-            self._say(f"halfsync drains: what it has received is answered within {self._grace:g} s")
-            self.server.drain()
+            self._drain()
         elif wish == "leave" and not self._course:
-            self._begin_end(wish)
+            self._begin(wish, self._settings.graceful_timeout)
             self.server.leave()
         elif wish == "fade":
             self.server.fade()
         elif wish == "reopen":
             self.server.reopen_logs()
 
-    def _begin_end(self, course: str) -> None:
+    def _drain(self) -> None:
+        """Begin to end. A server that nobody supervises first lets those know who send it newcomers."""
+        delay = 0.0 if self._supervised or self._course else self._settings.drain_delay
+        grace = self._settings.graceful_timeout
+        self._say(draining(delay, grace))
+        if delay:
+            self._begin("fade", delay)
+            self.server.fade()
+        else:
+            self._begin("drain", grace)
+            self.server.drain()
+
+    def _begin(self, course: str, seconds: float) -> None:
         if not self._course:
             counts = self.server.statistics()
             self._before = counts["requests"] - counts["running"] - counts["queued"]
         self._course = course
-        self._deadline = monotonic() + self._grace
+        self._deadline = monotonic() + seconds
+
+    def lose_patience(self) -> None:
+        """Go on to what comes when the time is over."""
+        if self._course == "fade":
+            self._begin("drain", self._settings.graceful_timeout)
+            self.server.drain()
+        else:
+            self.over = True
 
     @property
-    def _grace(self) -> float:
-        return self.server.settings.graceful_timeout
+    def _settings(self) -> Settings:
+        return self.server.settings
 
     def left(self) -> list[float]:
         """Return the seconds that are left, if they are counted."""
@@ -149,7 +205,7 @@ class _Run:
         return Outcome(counts["requests"] - cut - self._before if self._course else 0, cut)
 
     def _say(self, line: str) -> None:
-        if not self._quiet:
+        if not self._supervised:
             say(line)
 
 
@@ -168,6 +224,12 @@ def describe_model(settings: Settings) -> str:
         "thread": "a thread for each connection",
     }
     return f"model {settings.model}, {bounds.get(settings.model, f'{settings.threads} threads')}"
+
+
+def draining(delay: float, grace: float) -> str:
+    """Return the line that tells that the server was asked to end."""
+    first = f"goes on for {delay:g} s and then drains" if delay else "drains"
+    return f"halfsync {first}: what it has received is answered within {grace:g} s"
 
 
 def farewell(outcome: Outcome) -> str:

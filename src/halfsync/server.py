@@ -77,6 +77,7 @@ class Server:
             raise
         address = self.listeners[0].socket.getsockname()
         self._address = address[:2] if isinstance(address, tuple) else address
+        self._seat = seat
         self._began = False  # it was started, or closed without
         self._draining = False
 
@@ -108,6 +109,8 @@ class Server:
     def drain(self) -> None:
         """Refuse newcomers and begin to end: what was received is answered, idle connections are closed."""
         self._draining = True
+        if self._seat is not None:
+            self._seat.leave()
         self._model.drain()
         self._close_listeners()
 
@@ -116,7 +119,10 @@ class Server:
         self.drain()
 
     def fade(self) -> None:
-        """Let each connection end with its next response, and go on serving all who come."""
+        """Let each connection end with its next response, and go on serving all who come; it is not ready any more."""
+        self._draining = True
+        if self._seat is not None:
+            self._seat.board.fading = True
         self._model.fade()
 
     def reopen_logs(self) -> None:

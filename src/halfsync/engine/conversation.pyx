@@ -13,9 +13,9 @@ from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_look, note_reading
 from halfsync.engine.ending cimport client_left, end_now, enter, keep, linger, part
 from halfsync.engine.engine cimport (
-    COMMAND_SERVE, OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY,
+    OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY,
     PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES,
-    engine_announce, engine_log,
+    engine_announce, engine_is_draining, engine_log,
 )
 from halfsync.engine.overdue cimport cut_overdue, look_at_queued, look_at_turn
 from halfsync.engine.poller cimport (
@@ -96,7 +96,7 @@ cdef int advance(Engine *engine, Connection *connection, int framed) noexcept no
         if engine.files != NULL:
             stays = (
                 exchange.head.keep_alive and engine.timeouts.keep_alive > 0
-                and load_uint(&engine.command) == COMMAND_SERVE
+                and not engine_is_draining(engine)
             )
             if engine.files.answer(engine.files, exchange, stays, engine.scratch, &answer):
                 return send_answer(engine, connection, &answer, stays)

@@ -216,6 +216,10 @@ class Settings:
         0, Size(0, EXA), PROCESSES,
         doc="Replace a serving process that has served requests and is larger than this (resident memory); 0: never.",
         reason="How much an application needs is for somebody to say. It is looked at several times a second.")
+    admin_bind: tuple[str, ...] = setting(
+        (), Binds(optional=True), PROCESSES,
+        doc="Answer GET /livez and /readyz here, for orchestrators: HOST:PORT or unix:PATH; repeatable.",
+        reason="Nothing of it shall be on the public port.")
     drain_delay: float = setting(
         0.0, Duration(zero=True), PROCESSES,
         doc="On SIGTERM go on serving for so long, each response with Connection: close, before beginning to end.",

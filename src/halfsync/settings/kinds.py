@@ -192,12 +192,17 @@ class Text(Kind[str | None]):
 
 
 class Binds(Kind[tuple[str, ...]]):
-    """One or more addresses to listen on; as one text they are separated by commas."""
+    """One or more addresses to listen on, or none if ``optional``; as one text they are separated by commas."""
 
     metavar = "ADDR"
     accepts = "an address or a list of addresses"
 
+    def __init__(self, *, optional: bool = False) -> None:
+        self.optional = optional
+
     def convert(self, raw: object) -> tuple[str, ...]:
+        if self.optional and not raw:
+            return ()
         given = raw.split(",") if isinstance(raw, str) else raw
         if not isinstance(given, Iterable):
             raise self.refuse(raw)

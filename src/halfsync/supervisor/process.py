@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
-from halfsync.foreground import prepare_process, run_until_told
+from halfsync.foreground import answering_probes, prepare_process, run_until_told
 from halfsync.forking import unblock
 from halfsync.log import logger
 from halfsync.server import Server
@@ -34,6 +34,7 @@ class Plan:
 
     settings: Settings
     listeners: list[Listener]
+    admin: list[Listener]
     load: Callable[[Settings], Application | StreamFactory]
 
 
@@ -92,8 +93,7 @@ def live(birth: Birth) -> int:
             sys.stderr.write(error.traceback)
         sys.stderr.write(f"halfsync: {error}\n")
         return error.exit_code
-    with Signals() as signals:
-        # Ctrl-C reaches the whole group: what it means, the supervisor says.
+    with Signals() as signals, answering_probes(settings, birth.plan.admin, seat):
         server.start_in_front(signals)
         seat.serve()
         birth.channel.tell(f"ready {os.getpid()}")

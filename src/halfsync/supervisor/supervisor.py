@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from halfsync.board import Board
 from halfsync.errors import StartError
-from halfsync.foreground import Outcome, announcement, farewell, say, set_up_logging
+from halfsync.foreground import Outcome, announcement, draining, farewell, say, set_up_logging
 from halfsync.forking import fork, unblock
 from halfsync.listeners import open_listeners
 from halfsync.log import logger
@@ -81,8 +81,7 @@ class Supervisor:
         self._load = load
         self._name = name
         self._listeners: dict[str, list[Listener]] = {}
-        plan = Plan(settings, self._open(settings), load)
-        self._plans = {1: plan}
+        self._plans = {1: self._plan(settings)}
         self._members: dict[int, Member] = {}
         self._board = Board(SEATS)
         self._fleet = Fleet(
@@ -134,8 +133,7 @@ class Supervisor:
         now = monotonic()
         if number == signal.SIGTERM:
             if self._fleet.course is Course.SERVING:
-                grace = self._fleet.graceful_timeout
-                say(f"halfsync drains: what it has received is answered within {grace:g} s")
+                say(draining(self._fleet.drain_delay, self._fleet.graceful_timeout))
             self._board.fading = True
             self._fleet.drain(now)
         elif number in (signal.SIGINT, signal.SIGQUIT):
@@ -156,7 +154,7 @@ class Supervisor:
             settings = self._reread()
             if not settings.workers:
                 settings = before_with_workers(settings, before)
-            plan = Plan(settings, self._open(settings), self._load)
+            plan = self._plan(settings)
         except StartError as error:
             logger().error("the reload failed: %s; the old processes go on serving", error)
             return
@@ -168,11 +166,11 @@ class Supervisor:
         self._fleet.drain_delay = settings.drain_delay
         self._plans[self._fleet.reload()] = plan
 
-    def _open(self, settings: Settings) -> list[Listener]:
-        """Return a listener for each bind: those that are open already stay as they are."""
+    def _plan(self, settings: Settings) -> Plan:
+        """Return a plan with a listener for each bind: those that are open already stay as they are."""
         opened: dict[str, list[Listener]] = {}
         try:
-            for bind in settings.bind:
+            for bind in (*settings.bind, *settings.admin_bind):
                 opened[bind] = self._listeners.get(bind) or open_listeners(
                     [bind], settings.backlog, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
                 )
@@ -183,14 +181,20 @@ class Supervisor:
                         listener.close()
             raise
         self._listeners |= opened
-        return [listener for bind in settings.bind for listener in opened[bind]]
+        public, admin = (
+            [listener for bind in binds for listener in opened[bind]]
+            for binds in (settings.bind, settings.admin_bind)
+        )
+        return Plan(settings, public, admin, self._load)
 
     def _forget(self) -> None:
         """Let go of plans that no process has or shall have, and of listeners that no plan names."""
         needed = {self._fleet.generation, self._fleet.proven}
         needed |= {child.generation for child in self._fleet.children.values()}
         self._plans = {number: plan for number, plan in self._plans.items() if number in needed}
-        named = {bind for plan in self._plans.values() for bind in plan.settings.bind}
+        named = {
+            bind for plan in self._plans.values() for bind in (*plan.settings.bind, *plan.settings.admin_bind)
+        }
         for bind in set(self._listeners) - named:
             for listener in self._listeners.pop(bind):
                 listener.close()
@@ -262,7 +266,7 @@ class Supervisor:
             member.channel.close()
         for listeners in self._listeners.values():
             for listener in listeners:
-                if listener not in plan.listeners:
+                if listener not in (*plan.listeners, *plan.admin):
                     listener.close()
 
     def _hear(self, pid: int, member: Member) -> None:

@@ -1,0 +1,9 @@
+from collections.abc import Sequence
+
+from halfsync.board import Board
+from halfsync.settings import Settings
+
+class Probes:
+    def __init__(self, settings: Settings, listeners: Sequence[int], board: Board) -> None: ...
+    def start(self) -> None: ...
+    def close(self) -> None: ...

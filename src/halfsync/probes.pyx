@@ -1,0 +1,140 @@
+"""The answers to an orchestrator's questions: whether the server lives, and whether it is ready for requests.
+
+An engine of its own asks nobody: it has one thread that never takes the GIL, listens on `admin_bind` only, and answers
+from the board. So it answers whatever the application does, in every model, and nothing of it is on the public port.
+
+GET /livez is 200 as long as anybody is there to say so. GET /readyz is 200 while some process serves and the server is
+not about to end, else 503: a process with more stuck threads than `max_stuck` does not count.
+"""
+import os
+
+from libc.stdint cimport uint32_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, strlen
+
+from halfsync.board cimport Board, board_serving
+from halfsync.engine.engine cimport COMMAND_STOP
+from halfsync.engine.loop cimport engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start
+from halfsync.exchange cimport Exchange
+from halfsync.http.response cimport date_now, reason_phrase
+from halfsync.models.bounds cimport bounds_limits, bounds_store, bounds_timeouts
+from halfsync.native.sync cimport load_uint
+from halfsync.static.answering cimport ANSWER_BYTES, Answer, Answerer
+from halfsync.wsgi.body cimport BodyBlocks
+
+cdef enum:
+    OPEN_MOST = 64  # connections of probes at one time
+
+
+cdef bint is_path(const Exchange *exchange, const char *path, uint32_t length) noexcept nogil:
+    return exchange.head.path_length == length and memcmp(exchange.data + exchange.head.path, path, length) == 0
+
+
+cdef bint is_method(const Exchange *exchange, const char *method, uint32_t length) noexcept nogil:
+    return exchange.head.method_length == length and memcmp(exchange.data + exchange.head.method, method, length) == 0
+
+
+cdef int judge(const Oracle *oracle, const Exchange *exchange, const char **text) noexcept nogil:
+    """Return the status of the answer, and its text."""
+    if not is_method(exchange, b"GET", 3) and not is_method(exchange, b"HEAD", 4):
+        text[0] = b"ask with GET\n"
+        return 405
+    if is_path(exchange, b"/livez", 6):
+        text[0] = b"ok\n"
+        return 200
+    if not is_path(exchange, b"/readyz", 7):
+        text[0] = b"there are /livez and /readyz\n"
+        return 404
+    if load_uint(&oracle.board.fading):
+        text[0] = b"the server is about to end\n"
+        return 503
+    if board_serving(oracle.board, oracle.max_stuck) == 0:
+        text[0] = b"no process serves\n"
+        return 503
+    text[0] = b"ok\n"
+    return 200
+
+
+cdef bint answer_probe(
+    const Answerer *answerer, Exchange *exchange, bint stays, char *buffer, Answer *answer
+) noexcept nogil:
+    """Answer any request: nothing here is the application's. See Answerer."""
+    cdef const char *text = NULL
+    cdef int status = judge(<const Oracle *> answerer, exchange, &text)
+    cdef const char *nothing = b""
+    cdef const char *allow = b"Allow: GET, HEAD\r\n"
+    cdef const char *close_field = b"Connection: close\r\n"
+    cdef int length = <int> strlen(text)
+    answer.fd = -1
+    answer.offset = answer.length = exchange.sent = 0
+    exchange.status = status
+    answer.ready = snprintf(
+        buffer, ANSWER_BYTES,
+        b"HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+        b"Cache-Control: no-store\r\n%s%s\r\n%s",
+        status, reason_phrase(status), date_now(), length,
+        allow if status == 405 else nothing, nothing if stays else close_field,
+        nothing if is_method(exchange, b"HEAD", 4) else text)
+    return True
+
+
+cdef class Probes:
+    """The engine that answers them. Its owner starts it once, and closes it."""
+
+    def __cinit__(self, *_args, **_kwargs):
+        self.read_fd = -1
+        self.engine = <Engine *> calloc(1, sizeof(Engine))
+        self.store = <Store *> calloc(1, sizeof(Store))
+        if self.engine == NULL or self.store == NULL:
+            raise MemoryError
+
+    def __init__(self, settings, listeners, Board board):
+        """Prepare. listeners: descriptors of listening, non-blocking sockets. Raises OSError."""
+        cdef Engine *engine = self.engine
+        cdef BodyBlocks blocks = BodyBlocks()
+        self.kept = (board, blocks)
+        self.oracle.answerer.answer = answer_probe
+        self.oracle.board = board.record
+        self.oracle.max_stuck = settings.max_stuck
+        bounds_store(self.store, settings)
+        bounds_limits(&engine.limits, settings, self.store, False)
+        bounds_timeouts(&engine.timeouts, settings)
+        engine.limits.max_body = 0
+        engine.limits.blocks = &blocks.pool
+        engine.store = self.store
+        engine.files = &self.oracle.answerer
+        engine.open_max = OPEN_MOST
+        self.check(engine_open(engine, settings.poller == "poll"))
+        for fd in listeners:
+            self.check(engine_listen(engine, fd))
+
+    cdef int check(self, int result) except -1:
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+        return 0
+
+    def start(self):
+        """Begin to answer. Raises OSError."""
+        self.read_fd, self.engine.done_fd = os.pipe()
+        self.check(engine_start(self.engine))
+        self.started = True
+
+    def close(self):
+        """Stop answering."""
+        if not self.started:
+            return
+        self.started = False
+        engine_command(self.engine, COMMAND_STOP)
+        with nogil:
+            engine_join(self.engine)
+        os.close(self.read_fd)
+
+    def __dealloc__(self):
+        if self.started:
+            self.close()
+        if self.engine != NULL:
+            if self.engine.scratch != NULL:
+                engine_close(self.engine)
+            free(self.engine)
+            free(self.store)

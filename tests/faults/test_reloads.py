@@ -1,0 +1,120 @@
+"""Reloads, crashes and restarts under load: how many requests they cost, seen from the clients. The measure is none."""
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.client import Connection, build
+from tests.faults.load import APP, Load
+from tests.faults.serving import MODELS, Serving
+from tests.wsgi import until
+
+RELOADS = int(os.environ.get("HALFSYNC_RELOADS", "10"))
+KILLS = max(3, RELOADS // 20)
+WORKERS = ("--workers", "4")
+BETWEEN = 20  # requests that are answered between two events, at least
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the options of each model in turn, and of each poller for the engine's."""
+    return MODELS[request.param]
+
+
+def children(serving: Serving) -> list[int]:
+    pid = serving.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_reloads_cost_no_request(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with Serving(tmp_path, APP, *model, *WORKERS) as serving:
+        serving.wait_line("all 4 processes serve")
+        with Load(lambda: serving.address) as load:
+            for number in range(1, RELOADS + 1):
+                load.wait_answers(BETWEEN)
+                serving.signal(signal.SIGHUP)
+                serving.wait_lines("the reload is complete", number)
+            load.wait_answers(BETWEEN)
+        print(f"{load.tally.answered} answered, {load.tally.reconnected} connections closed while idle")
+        assert not load.tally.failures, load.tally.reasons()
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+        assert not [line for line in serving.lines if "ERROR" in line], serving.lines
+
+
+def test_killed_process_costs_only_its_own_requests(tmp_path: Path) -> None:
+    """A process can be doing no more requests than it has connections: those of its kill, and no others, may fail."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    with Serving(tmp_path, APP, *WORKERS) as serving:
+        serving.wait_line("all 4 processes serve")
+        allowed = 0
+        with Load(lambda: serving.address) as load:
+            for _ in range(KILLS):
+                load.wait_answers(BETWEEN)
+                victim = chance.choice(children(serving))
+                os.kill(victim, signal.SIGSTOP)  # so that what it has can be counted
+                allowed += connections(victim, serving.address[1])
+                os.kill(victim, signal.SIGKILL)
+                serving.wait_line(f"process {victim} was killed by signal 9")
+                until(lambda: len(children(serving)) == 4)
+            load.wait_answers(BETWEEN)
+        print(f"{load.tally.answered} answered, {len(load.tally.failures)} of at most {allowed} failed")
+        assert len(load.tally.failures) <= allowed, load.tally.reasons()
+
+
+def connections(pid: int, port: int) -> int:
+    """Count the established connections to a port that a process holds."""
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        target = str(entry.readlink())
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    fields = [line.split() for line in lines]
+    return sum(
+        1 for line in fields if line[9] in inodes and line[3] != "0A" and line[1].endswith(f":{port:04X}")
+    )
+
+
+def test_idle_connections_live_through_a_reload(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with Serving(tmp_path, APP, *model, *WORKERS) as serving:
+        serving.wait_line("all 4 processes serve")
+        kept = [Connection(serving.address) for _ in range(32)]
+        for connection in kept:
+            connection.send(build("/small"))
+            assert connection.response().body == b"small"
+        for number in (1, 2):
+            serving.signal(signal.SIGHUP)
+            serving.wait_lines("the reload is complete", number)
+            until(lambda: len(children(serving)) == 4)
+            for connection in kept:
+                connection.send(build("/small"))
+            for connection in kept:
+                assert connection.response().body == b"small"
+        for connection in kept:
+            connection.socket.close()
+
+
+def test_load_is_even(tmp_path: Path, model: tuple[str, ...]) -> None:
+    """64 clients that keep their connections: no process serves more than twice its share of the requests."""
+    tell = APP.replace('b"small"', "str(os.getppid() if PROCESS else os.getpid()).encode()")
+    application = tell + f"PROCESS = {'process' in model}\n"
+    with Serving(tmp_path, application, *model, *WORKERS) as serving:
+        serving.wait_line("all 4 processes serve")
+        clients = [Connection(serving.address) for _ in range(64)]
+        served: dict[bytes, int] = {}
+        for _ in range(5):
+            for connection in clients:
+                connection.send(build("/small"))
+            for connection in clients:
+                pid = connection.response().body
+                served[pid] = served.get(pid, 0) + 1
+        for connection in clients:
+            connection.socket.close()
+        assert len(served) == 4
+        assert max(served.values()) <= 2 * 5 * 64 / 4, served

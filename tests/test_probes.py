@@ -1,0 +1,132 @@
+"""What an orchestrator asks: answered whatever the application does, by every model, alone and under a supervisor."""
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from halfsync.board import Board
+from halfsync.listeners import open_listeners
+from halfsync.probes import Probes
+from halfsync.settings import Settings
+from tests.client import Connection, build, fetch
+from tests.faults.serving import MODELS, Serving
+from tests.wsgi import until
+
+APP = """
+import os, time
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/spin":
+        while not os.path.exists("go"):
+            sum(range(1_000_000))  # one call into C that keeps the GIL for as long as it takes
+    while environ["PATH_INFO"] == "/wait" and not os.path.exists("go"):
+        time.sleep(0.005)
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+@pytest.fixture(params=["epoll", "poll"])
+def asked(request: pytest.FixtureRequest) -> Iterator[tuple[Board, tuple[str, int]]]:
+    """Return a board of four seats, and where its probes are answered."""
+    (listener,) = open_listeners(["127.0.0.1:0"], 16)
+    board = Board(4)
+    settings = Settings.from_options(poller=request.param, max_stuck=1)
+    probes = Probes(settings, [listener.socket.fileno()], board)
+    probes.start()
+    yield board, listener.socket.getsockname()
+    probes.close()
+    listener.close()
+    board.close()
+
+
+def test_ready_while_somebody_serves_and_alive_always(asked: tuple[Board, tuple[str, int]]) -> None:
+    board, address = asked
+
+    def answers() -> tuple[int, int]:
+        return fetch(address, "/livez").status, fetch(address, "/readyz").status
+
+    assert answers() == (200, 503)
+    seats = [board.seat(0), board.seat(3)]
+    for seat in seats:
+        seat.take()
+        assert answers() == (200, 503)
+    for seat in seats:
+        seat.serve()
+        assert answers() == (200, 200)
+    seats[0].leave()
+    assert answers() == (200, 200)
+    seats[1].stuck = 2
+    assert answers() == (200, 503)
+    seats[1].stuck = 1
+    assert answers() == (200, 200)
+    board.fading = True
+    assert answers() == (200, 503)
+    assert b"about to end" in fetch(address, "/readyz").body
+
+
+def test_other_questions_are_refused(asked: tuple[Board, tuple[str, int]]) -> None:
+    _, address = asked
+    assert fetch(address, "/").status == 404
+    assert fetch(address, "/livez/more").status == 404
+    assert fetch(address, "/livez?verbose").status == 200
+    posted = fetch(address, "/livez", method="POST", body=b"")
+    assert (posted.status, posted.one("Allow")) == (405, "GET, HEAD")
+    assert fetch(address, "/livez", method="POST", body=b"much").status == 413
+    with Connection(address) as connection:
+        connection.send(build("/livez", method="HEAD"))
+        response = connection.response("HEAD")
+        assert (response.status, response.body, response.one("Cache-Control")) == (200, b"", "no-store")
+        connection.send(build("/livez") * 5)
+        assert [connection.response().body for _ in range(5)] == [b"ok\n"] * 5
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the options of each model in turn, and of each poller for the engine's."""
+    return MODELS[request.param]
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "supervised"])
+def test_answers_while_the_application_spins_and_until_the_end(
+    tmp_path: Path, model: tuple[str, ...], workers: tuple[str, ...]
+) -> None:
+    port = free_port()
+    options = (*model, *workers, "--admin-bind", f"127.0.0.1:{port}", "--drain-delay", "1m")
+    with Serving(tmp_path, APP, *options) as serving, ExitStack() as stack:
+        admin = ("127.0.0.1", port)
+        until(lambda: fetch(admin, "/readyz").status == 200)
+        assert fetch(serving.address, "/livez").body == b"ok"  # the application's: nothing of it is on the public port
+        busy = stack.enter_context(Connection(serving.address, timeout_s=60))
+        busy.send(build("/spin"))
+        for _ in range(20):
+            assert fetch(admin, "/livez").status == fetch(admin, "/readyz").status == 200
+        serving.signal(signal.SIGTERM)
+        until(lambda: fetch(admin, "/readyz").status == 503)
+        assert fetch(admin, "/livez").status == 200
+        (tmp_path / "go").touch()
+        assert busy.response().body == b"ok"
+        late = stack.enter_context(Connection(serving.address, timeout_s=60))
+        late.send(build("/"))
+        response = late.response()
+        assert (response.status, response.one("Connection")) == (200, "close")
+        late.closed()
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+
+
+def test_drain_follows_the_delay(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with Serving(tmp_path, APP, *model, "--drain-delay", "200ms") as serving:
+        assert fetch(serving.address).status == 200
+        serving.signal(signal.SIGTERM)
+        assert "goes on for 0.2 s" in serving.wait_line("drains")
+        assert serving.exit_code() == 0
