@@ -16,7 +16,30 @@ PACKAGE = "halfsync"
 # From the bottom to the top. A module may import from its own row and from the rows before it. A name
 # stands for the module and all that is below it; of two names that fit a module, the longer counts.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "log", "native", "binds", "settings", "loading", "listeners", "output", "signals"),
+    (
+        *(
+            "version",
+            "errors",
+            "log",
+            "native",
+            "activation",
+            "binds",
+            "settings",
+            "loading",
+            "listeners",
+            "output",
+        ),
+        "signals",
+        # What a process is to the system: the lone server calls these too.
+        *(
+            "supervisor.capacity",
+            "supervisor.notify",
+            "supervisor.identity",
+            "supervisor.pidfile",
+            "supervisor.titles",
+        ),
+        *("supervisor.preloading", "supervisor.hooks", "supervisor.starting"),
+    ),
     ("http",),
     ("blocks", "pace", "spool", "request_queue", "threadpool"),
     ("exchange", "outbox"),

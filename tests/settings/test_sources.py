@@ -151,13 +151,18 @@ def test_a_wrong_port_names_the_variable(tmp_path: Path) -> None:
 
 def test_web_concurrency_is_the_number_of_workers(tmp_path: Path) -> None:
     assert settle(tmp_path, {"WEB_CONCURRENCY": "1"}).origins["workers"] == "$WEB_CONCURRENCY"
-    with pytest.raises(UsageError, match=r"^\$WEB_CONCURRENCY: more than one serving process is not there"):
-        settle(tmp_path, {"WEB_CONCURRENCY": "4"})
+    assert settle(tmp_path, {"WEB_CONCURRENCY": "4"}).workers == 4
+    assert settle(tmp_path, {"WEB_CONCURRENCY": "4", "HALFSYNC_WORKERS": "2"}).workers == 2
+    assert settle(tmp_path).workers is None
+    with pytest.raises(
+        UsageError, match=r"^\$WEB_CONCURRENCY: 'many' is not a whole number from 1 to 1024 or auto"
+    ):
+        settle(tmp_path, {"WEB_CONCURRENCY": "many"})
 
 
 def test_a_flag_corrects_a_wrong_variable(tmp_path: Path) -> None:
     assert (
-        settle(tmp_path, {"WEB_CONCURRENCY": "4", "HALFSYNC_THREADS": "x"}, workers="1", threads="2").threads
+        settle(tmp_path, {"WEB_CONCURRENCY": "x", "HALFSYNC_THREADS": "x"}, workers="1", threads="2").threads
         == 2
     )
 

@@ -108,6 +108,8 @@ def serve(target: str, **options: Any) -> None:
     `application` and then `app` is taken.
     """
     settings, application = _prepare(target, options)
+    if settings.sized:
+        click.echo(f"halfsync {settings.sized}", err=True)
     from halfsync.server import serve as serve_application  # noqa: PLC0415 - check and help do without it
 
     serve_application(application, settings=settings, name=target)
@@ -131,6 +133,8 @@ def check(target: str, **options: Any) -> None:
         if files is not None:
             files.close()
     click.echo(f"{target} loads, with these settings:\n\n{describe(settings)}")
+    if settings.sized:
+        click.echo(f"\n{settings.sized}")
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

@@ -1,0 +1,1 @@
+"""Several serving processes: who watches, replaces and reaps them, and what a process is to the system."""
