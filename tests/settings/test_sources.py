@@ -1,5 +1,6 @@
 """Where a setting comes from, which source wins, and how a mistake in each is reported."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,18 @@ def test_port_binds_all_interfaces_unless_anything_else_binds(tmp_path: Path) ->
     assert settle(tmp_path, environ).bind == ("0.0.0.0:5000",)
     assert settle(tmp_path, environ, bind=(":1",)).bind == (":1",)
     assert settle(tmp_path, {**environ, "HALFSYNC_BIND": ":2"}).bind == (":2",)
+    write(tmp_path, 'bind = ":3"')
+    assert settle(tmp_path, environ).bind == (":3",)
+
+
+def test_the_sockets_of_systemd_are_used_unless_anything_binds(tmp_path: Path) -> None:
+    environ = {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid()), "PORT": "5000"}
+    settings = settle(tmp_path, environ)
+    assert (settings.bind, settings.origins["bind"]) == (("systemd",), "$LISTEN_FDS")
+    assert settle(tmp_path, environ, bind=(":1",)).bind == (":1",)
+    assert settle(tmp_path, {**environ, "HALFSYNC_BIND": ":2"}).bind == (":2",)
+    assert settle(tmp_path, {**environ, "LISTEN_PID": "1"}).bind == ("0.0.0.0:5000",)
+    assert settle(tmp_path, {**environ, "LISTEN_FDS": "0"}).bind == ("0.0.0.0:5000",)
     write(tmp_path, 'bind = ":3"')
     assert settle(tmp_path, environ).bind == (":3",)
 

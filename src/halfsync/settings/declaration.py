@@ -139,8 +139,9 @@ class Settings:
     # fmt: off
     bind: tuple[str, ...] = setting(
         ("127.0.0.1:8000",), Binds(), SOCKETS, short="b", convention=("PORT", "0.0.0.0:{}"),
-        doc="Listen on HOST:PORT, :PORT (all interfaces), unix:PATH, unix:@NAME or fd://N; repeatable.",
-        reason="Nothing is open to the network until somebody says so.")
+        doc="Listen on HOST:PORT, :PORT (all interfaces), unix:PATH, unix:@NAME, fd://N, or the sockets that systemd "
+            "passes: systemd (all of them) or systemd:NAME; repeatable.",
+        reason="Nothing is open to the network until somebody says so. Sockets that systemd passes are used unasked.")
     backlog: int = setting(
         2048, Count(1, 65535), SOCKETS,
         doc="Connections the kernel holds for each listener until they are accepted.",
