@@ -166,7 +166,7 @@ def _number(text: str) -> int | None:
 def _read(root: str, name: str) -> str:
     """Return a file's text; "" where it cannot be read."""
     try:
-        with open(f"{root.rstrip('/')}/{name}", encoding="ascii", errors="replace") as file:  # noqa: PTH123 - as in settings
-            return file.read()
+        with open(f"{root.rstrip('/')}/{name}", "rb") as file:  # noqa: PTH123 - pathlib is not needed for a string
+            return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
