@@ -202,6 +202,26 @@ def test_what_is_auto_is_told_with_its_reasons(served: Served, capsys: pytest.Ca
             2,
             "--threads: 'x' is not a whole number from 1 to 1024 or auto",
         ),
+        (
+            ["check", "site_app", "--user", "nobody-here"],
+            2,
+            "--user: there is no user 'nobody-here'; check the name",
+        ),
+        (
+            ["check", "site_app", "--pidfile", "/nowhere/x"],
+            2,
+            "--pidfile: /nowhere/x cannot be written: no such file",
+        ),
+        (
+            ["check", "site_app", "--post-fork", "hook:f"],
+            2,
+            "--post-fork: post_fork is about serving processes",
+        ),
+        (
+            ["check", "site_app", "-w", "2", "--worker-exit", "gone:f"],
+            3,
+            "worker_exit gone:f: no module named 'gone'",
+        ),
         (["site_app", "-w", "0"], 2, "--workers: '0' is not a whole number from 1 to 1024 or auto"),
         (["site_app", "--reload"], 2, "--reload: reloading is not there yet; leave it out"),
         (

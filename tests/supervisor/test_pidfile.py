@@ -100,6 +100,13 @@ def test_what_cannot_be_written(path: Path) -> None:
     assert "cannot be read: is a directory" in refused(path.parent)
 
 
+def test_a_directory_that_cannot_be_written_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "cannot be written: nothing may be written in its directory" in refused(path)
+    with pytest.raises(UsageError, match="name a file in a directory that can be written to"):
+        PidFile(str(path)).check()
+
+
 def test_a_read_only_file_system(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def deny(*_: object) -> int:
         raise OSError(errno.EROFS, "Read-only file system")

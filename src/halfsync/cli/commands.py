@@ -126,6 +126,9 @@ def check(target: str, **options: Any) -> None:
     cannot be loaded.
     """
     settings, _ = _prepare(target, options)
+    from halfsync.supervisor.starting import check_start  # noqa: PLC0415 - so that help does without it
+
+    check_start(settings)
     if settings.static:
         from halfsync.static.mounts import open_files  # noqa: PLC0415 - only static files need it
 

@@ -27,17 +27,20 @@ class PidFile:
         self._written: tuple[int, int, int] | None = None  # by which process; device and inode
 
     def check(self) -> bool:
-        """Raise UsageError where the file is another live process's, or is none at all; returns whether it is there.
-
-        Changes nothing. That the file can be written shows when it is.
-        """
+        """Raise UsageError where the file is another live process's, or cannot be; returns whether it is there."""
+        folder = os.path.dirname(self.path)  # noqa: PTH120 - as above
+        exists = os.path.isdir(folder)  # noqa: PTH112 - as above
+        if exists and not os.access(folder, os.W_OK | os.X_OK):
+            raise self._refuse("cannot be written", "nothing may be written in its directory")
         try:
             with open(self.path, "rb") as file:  # noqa: PTH123 - as above
                 content = file.read(_READ_BYTES).strip()
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not exists:
+                raise self._refuse("cannot be written", _reason(error)) from None
             return False
         except OSError as error:
-            raise self._refuse("cannot be read", error) from None
+            raise self._refuse("cannot be read", _reason(error)) from None
         if content == b"":
             return True  # the rest of a crash, of somebody who writes it in place
         if not content.isdigit() or len(content) > 10:
@@ -75,7 +78,7 @@ class PidFile:
                 f"another process has just written {self.path}", origin=self._origin, remedy="start only one"
             ) from None
         except OSError as error:
-            raise self._refuse("cannot be written", error) from None
+            raise self._refuse("cannot be written", _reason(error)) from None
         finally:
             with suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108 - as above
@@ -107,12 +110,16 @@ class PidFile:
             # Who has given up root may not write where root could: the next start finds that nobody holds the file.
             logger().warning("%s cannot be removed: %s", self.path, error.strerror)
 
-    def _refuse(self, what: str, error: OSError) -> UsageError:
+    def _refuse(self, what: str, reason: str) -> UsageError:
         return UsageError(
-            f"{self.path} {what}: {(error.strerror or str(error)).lower()}",
+            f"{self.path} {what}: {reason}",
             origin=self._origin,
             remedy="name a file in a directory that can be written to",
         )
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _is_alive(process: int) -> bool:
