@@ -107,6 +107,17 @@ V1 = {
         ),
         pytest.param(
             {
+                "proc/self/cgroup": "3:cpuacct,cpu,memory:/x\n",
+                "sys/fs/cgroup/cpuacct,cpu,memory/x/cpu.cfs_quota_us": "250000\n",
+                "sys/fs/cgroup/cpuacct,cpu,memory/x/cpu.cfs_period_us": "100000\n",
+                "sys/fs/cgroup/cpuacct,cpu,memory/x/memory.limit_in_bytes": f"{64 * MIB}\n",
+            },
+            2.5,
+            64 * MIB,
+            id="v1-controllers-together",
+        ),
+        pytest.param(
+            {
                 "proc/self/cgroup": V1_SELF,
                 "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
                 "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",

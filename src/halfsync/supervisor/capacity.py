@@ -94,40 +94,36 @@ def read_machine(root: str = "/") -> Machine:
     )
 
 
-def _read_groups(root: str) -> dict[str, str]:
-    """Return this process's group for each controller of v1; "" is the one hierarchy of v2."""
-    groups: dict[str, str] = {}
+def _read_groups(root: str) -> dict[str, list[str]]:
+    """Return, for each controller of v1 and "" for the one hierarchy of v2, the folders of this process's group and of
+    all above it.
+
+    Where a hierarchy is mounted is by convention: below its controllers' names. The mount itself always counts: a
+    container may see its own group there, under a path that means nothing inside.
+    """
+    groups: dict[str, list[str]] = {}
     for line in _read(root, "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
         controllers, colon, path = rest.partition(":")
-        if colon and path.startswith("/") and (controllers or number == "0"):
-            groups |= dict.fromkeys(controllers.split(","), path)
+        if not colon or not path.startswith("/") or (not controllers and number != "0"):
+            continue
+        parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+        for controller in controllers.split(","):
+            mounts = {controllers, controller} if controllers else {"", "unified"}
+            groups[controller] = [
+                "/".join(("sys/fs/cgroup", *filter(None, [mount]), *parts[:depth]))
+                for mount in sorted(mounts)
+                for depth in range(len(parts), -1, -1)
+            ]
     return groups
 
 
-def _folders(group: str | None, mounts: tuple[str, ...]) -> Iterator[str]:
-    """Yield the folders of a group and of all above it, wherever its hierarchy may be mounted.
-
-    The mount itself always counts: a container may see its own group there, under a path that means nothing inside.
-    """
-    if group is None:
-        return
-    parts = [part for part in group.split("/") if part not in ("", ".", "..")]
-    for mount in mounts:
-        for depth in range(len(parts), -1, -1):
-            yield "/".join((mount, *parts[:depth]))
-
-
-def _unified(groups: dict[str, str]) -> Iterator[str]:
-    return _folders(groups.get(""), ("sys/fs/cgroup", "sys/fs/cgroup/unified"))
-
-
-def _quotas(root: str, groups: dict[str, str]) -> Iterator[float]:
+def _quotas(root: str, groups: dict[str, list[str]]) -> Iterator[float]:
     """Yield each limit of processor time, in processors."""
-    for folder in _unified(groups):
+    for folder in groups.get("", ()):
         limit, _, period = _read(root, f"{folder}/cpu.max").partition(" ")
         yield from _ratio(limit, period or "100000")
-    for folder in _folders(groups.get("cpu"), ("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct")):
+    for folder in groups.get("cpu", ()):
         yield from _ratio(
             _read(root, f"{folder}/cpu.cfs_quota_us"), _read(root, f"{folder}/cpu.cfs_period_us")
         )
@@ -139,10 +135,9 @@ def _ratio(quota: str, period: str) -> Iterator[float]:
         yield time / length
 
 
-def _memory_limits(root: str, groups: dict[str, str]) -> Iterator[int]:
-    names = [f"{folder}/memory.max" for folder in _unified(groups)]
-    for folder in _folders(groups.get("memory"), ("sys/fs/cgroup/memory",)):
-        names.append(f"{folder}/memory.limit_in_bytes")
+def _memory_limits(root: str, groups: dict[str, list[str]]) -> Iterator[int]:
+    names = [f"{folder}/memory.max" for folder in groups.get("", ())]
+    names += [f"{folder}/memory.limit_in_bytes" for folder in groups.get("memory", ())]
     for name in names:
         limit = _number(_read(root, name))
         if limit and limit < _UNLIMITED:
