@@ -2,7 +2,7 @@
 
 import pytest
 
-from halfsync.binds import Bind, FdBind, TcpBind, UnixBind, parse_bind
+from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_bind
 from halfsync.errors import UsageError
 
 
@@ -19,6 +19,9 @@ from halfsync.errors import UsageError
         ("unix:x.sock", UnixBind("x.sock")),
         ("unix:@name", UnixBind("@name")),
         ("fd://3", FdBind(3)),
+        ("systemd", SystemdBind("")),
+        ("systemd:web", SystemdBind("web")),
+        ("systemd:app.socket", SystemdBind("app.socket")),
     ],
 )
 def test_forms(spec: str, bind: Bind) -> None:
@@ -46,6 +49,10 @@ def test_forms(spec: str, bind: Bind) -> None:
         ("fd://x", "write it as fd://3"),
         ("fd://-1", "write it as fd://3"),
         ("fd://99999999999", "write it as fd://3"),
+        ("systemd:", "write it as systemd:NAME"),
+        ("systemd:a:b", "write it as systemd:NAME"),
+        ("systemd:a\n", "write it as systemd:NAME"),
+        ("systemd:é", "write it as systemd:NAME"),
     ],
 )
 def test_mistakes_say_what_would_be_right(spec: str, says: str) -> None:

@@ -105,7 +105,9 @@ def test_answers_while_the_application_spins_and_until_the_end(
     with Serving(tmp_path, APP, *options) as serving, ExitStack() as stack:
         admin = ("127.0.0.1", port)
         until(lambda: fetch(admin, "/readyz").status == 200)
-        assert fetch(serving.address, "/livez").body == b"ok"  # the application's: nothing of it is on the public port
+        assert (
+            fetch(serving.address, "/livez").body == b"ok"
+        )  # the application's: nothing of it is on the public port
         busy = stack.enter_context(Connection(serving.address, timeout_s=60))
         busy.send(build("/spin"))
         for _ in range(20):

@@ -23,7 +23,8 @@ rules. Of several, the first of these counts:
 2. the environment: `HALFSYNC_MAX_BODY=10m` (a variable that is empty counts as not set)
 3. the file named with `--config`, or else `halfsync.toml` in the working directory, or else `pyproject.toml`
    there, whose table is `[tool.halfsync]`: `max_body = "10m"`
-4. what hosting platforms set: `PORT=5000` listens on `0.0.0.0:5000`, `WEB_CONCURRENCY=1` is the workers
+4. what hosting platforms set: `PORT=5000` listens on `0.0.0.0:5000`, `WEB_CONCURRENCY=4` is the workers, and
+   sockets that systemd passes (`LISTEN_FDS`) are listened on, before `PORT`
 5. the default
 
 `halfsync check module:callable` prints what came of it, and from where. A setting that does not exist, in the

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from halfsync.errors import UsageError
 
-FORMS = "HOST:PORT, [IPV6]:PORT, :PORT for all interfaces, unix:PATH, unix:@NAME or fd://N"
+FORMS = (
+    "HOST:PORT, [IPV6]:PORT, :PORT for all interfaces, unix:PATH, unix:@NAME, fd://N, systemd or systemd:NAME"
+)
 PORT_MAX = 65535
 UNIX_PATH_BYTES = 107  # sun_path holds 108 bytes and ends with NUL (unix(7))
 
@@ -31,7 +33,14 @@ class FdBind:
     fd: int
 
 
-Bind = TcpBind | UnixBind | FdBind
+@dataclass(frozen=True, slots=True)
+class SystemdBind:
+    """The listening sockets that systemd passes: those whose unit gives them this name, or all ("")."""
+
+    name: str
+
+
+Bind = TcpBind | UnixBind | FdBind | SystemdBind
 
 
 def parse_bind(spec: str) -> Bind:
@@ -43,6 +52,8 @@ def parse_bind(spec: str) -> Bind:
         if not _is_number(digits) or int(digits) > 2**31 - 1:
             raise UsageError(f"{spec!r} does not name a file descriptor", remedy="write it as fd://3")
         return FdBind(int(digits))
+    if spec == "systemd" or spec.startswith("systemd:"):
+        return _parse_systemd(spec)
     if "//" in spec:
         raise UsageError(f"{spec!r} is a URL, not an address", remedy=f"give {FORMS}")
     return _parse_tcp(spec)
@@ -61,6 +72,21 @@ def _parse_unix(spec: str) -> UnixBind:
             remedy="choose a shorter path",
         )
     return UnixBind(path)
+
+
+def _parse_systemd(spec: str) -> SystemdBind:
+    name = spec.removeprefix("systemd").removeprefix(":")
+    if (
+        (not name and spec != "systemd")
+        or ":" in name
+        or not name.isascii()
+        or not name.replace(" ", "x").isprintable()
+    ):
+        raise UsageError(
+            f"{spec!r} does not name a socket of systemd's",
+            remedy="write it as systemd:NAME, with the FileDescriptorName= of the socket unit, or systemd for all",
+        )
+    return SystemdBind(name)
 
 
 def _parse_tcp(spec: str) -> TcpBind:

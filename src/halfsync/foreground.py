@@ -14,6 +14,10 @@ from halfsync.native.allocator import keep_freed_memory
 from halfsync.output import hold_standard_descriptors
 from halfsync.server import Server
 from halfsync.signals import Signals
+from halfsync.supervisor.identity import become, find_identity, set_umask
+from halfsync.supervisor.notify import Notifier
+from halfsync.supervisor.pidfile import PidFile
+from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.version import VERSION
 
 if TYPE_CHECKING:
@@ -55,16 +59,42 @@ class Outcome(NamedTuple):
 
 
 def serve_alone(application: Application | StreamFactory, settings: Settings, name: str) -> None:
-    """Serve in this process until a signal ends it. name: what the start-up line calls the application."""
+    """Serve in this process until a signal ends it. name: what the start-up line calls the application.
+
+    Raises UsageError or BindError for what cannot be.
+    """
+    refuse_contradictions(settings)
+    identity = find_identity(settings)
+    notifier = Notifier.from_environment()
     prepare_process(settings)
+    set_umask(settings)
     seat = Board(1).seat(0) if settings.admin_bind else None
     server = Server(application, settings=settings, seat=seat)
-    with Signals() as signals, answering_probes(settings, open_admin(settings), seat):
-        server.start_in_front(signals)
-        if seat is not None:
-            seat.serve()
-        say(announcement(settings, server.listeners, name))
-        say(farewell(run_until_told(server, signals)))
+    admin = open_admin(settings)
+    with writing_pidfile(settings):
+        become(identity)
+        with Signals() as signals, answering_probes(settings, admin, seat):
+            server.start_in_front(signals)
+            if seat is not None:
+                seat.serve()
+            line = announcement(settings, server.listeners, name)
+            say(line)
+            notifier.ready(line)
+            say(farewell(run_until_told(server, signals, notifier=notifier)))
+
+
+@contextmanager
+def writing_pidfile(settings: Settings) -> Iterator[None]:
+    """Have this process's number in the file that the settings name, if they do. Raises UsageError."""
+    if settings.pidfile is None:
+        yield
+        return
+    file = PidFile(settings.pidfile, origin=settings.origins.get("pidfile", ""))
+    file.write()
+    try:
+        yield
+    finally:
+        file.remove()
 
 
 def open_admin(settings: Settings) -> list[Listener]:
@@ -75,9 +105,7 @@ def open_admin(settings: Settings) -> list[Listener]:
 
 
 @contextmanager
-def answering_probes(
-    settings: Settings, listeners: Sequence[Listener], seat: Seat | None
-) -> Iterator[None]:
+def answering_probes(settings: Settings, listeners: Sequence[Listener], seat: Seat | None) -> Iterator[None]:
     """Answer what an orchestrator asks on these listeners, which are closed in the end."""
     if seat is None or not listeners:
         yield
@@ -97,17 +125,26 @@ def answering_probes(
 def prepare_process(settings: Settings) -> None:
     """Make this process one that serves: its standard descriptors, its log, its allocator."""
     hold_standard_descriptors()
+    if settings.sized:
+        say(f"halfsync {settings.sized}")
     set_up_logging(settings.log_level)
     keep_freed_memory()
 
 
-def run_until_told(server: Server, signals: Signals, orders: Orders | None = None) -> Outcome:
-    """Wait for signals, orders and the server's end, and do what they ask for; let the model do its part in between."""
-    run = _Run(server, supervised=orders is not None)
+def run_until_told(
+    server: Server, signals: Signals, orders: Orders | None = None, notifier: Notifier | None = None
+) -> Outcome:
+    """Wait for signals, orders and the server's end, and do what they ask for; let the model do its part in between.
+
+    notifier: of the service manager, where this process is the service.
+    """
+    notifier = notifier or Notifier()
+    run = _Run(server, notifier, supervised=orders is not None)
     model = server._model
     while not run.over:
-        due = model.timeout()
-        timeout = min([*([] if due is None else [due]), *run.left()], default=None)
+        timeout = min(
+            (due for due in (model.timeout(), notifier.beat(), run.left()) if due is not None), default=None
+        )
         heard = [] if orders is None or orders.fd < 0 else [orders.fd]
         number = signals.wait([model.done_fd, *model.watched, *heard], timeout)
         model.turn()
@@ -136,8 +173,9 @@ def _wish(number: int | None, *, supervised: bool) -> str | None:
 class _Run:
     """One server's way to its end."""
 
-    def __init__(self, server: Server, *, supervised: bool) -> None:
+    def __init__(self, server: Server, notifier: Notifier, *, supervised: bool) -> None:
         self.server = server
+        self._notifier = notifier
         self.over = False
         self._supervised = supervised
         self._deadline: float | None = None
@@ -163,6 +201,7 @@ class _Run:
         delay = 0.0 if self._supervised or self._course else self._settings.drain_delay
         grace = self._settings.graceful_timeout
         self._say(draining(delay, grace))
+        self._notifier.stopping()
         if delay:
             self._begin("fade", delay)
             self.server.fade()
@@ -189,9 +228,9 @@ class _Run:
     def _settings(self) -> Settings:
         return self.server.settings
 
-    def left(self) -> list[float]:
+    def left(self) -> float | None:
         """Return the seconds that are left, if they are counted."""
-        return [] if self._deadline is None else [max(0.0, self._deadline - monotonic())]
+        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
 
     def is_late(self) -> bool:
         """Tell whether the time to end is over."""

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from socket import AddressFamily
 
-from halfsync.binds import Bind, FdBind, TcpBind, UnixBind, parse_bind
+from halfsync.activation import take
+from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_bind
 from halfsync.errors import BindError, UsageError
 
-__all__ = ["Bind", "FdBind", "Listener", "TcpBind", "UnixBind", "open_listeners", "parse_bind"]
+__all__ = ["Bind", "FdBind", "Listener", "SystemdBind", "TcpBind", "UnixBind", "open_listeners", "parse_bind"]
 
 # One address of several may be missing without harm: a machine without IPv6 still has a localhost.
 _ADDRESS_MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
@@ -73,7 +74,8 @@ def open_listeners(
     """Open a listening socket for each bind, or none: when one fails, those before it are closed again.
 
     A bind may give several listeners: a name with several addresses, or ``:PORT``, which is IPv4 and
-    IPv6 each with a socket of its own, so that applications see plain IPv4 addresses. ``backlog`` is the
+    IPv6 each with a socket of its own, so that applications see plain IPv4 addresses, or ``systemd``, which is
+    all that systemd passes. ``backlog`` is the
     kernel's queue of connections per socket. ``unix_mode`` and ``unix_owner`` are for the socket files that
     are made: permission bits (None: as the umask has it), and "user", "user:group" or ":group". Raises
     UsageError for a bind that cannot be read, BindError for one that cannot be opened.
@@ -94,7 +96,10 @@ def open_listeners(
                 case UnixBind():
                     opened.append(_open_unix(spec, bind, backlog, unix_mode, owner))
                 case FdBind():
-                    opened.append(_open_fd(spec, bind))
+                    opened.append(_open_fd(spec, bind, opened))
+                case SystemdBind():
+                    for descriptor in _passed(spec, bind):
+                        opened.append(_open_fd(spec, FdBind(descriptor), opened))
     except BaseException:
         for listener in opened:
             listener.close()
@@ -288,11 +293,36 @@ def _refuse_unix(spec: str, error: OSError) -> BindError:
     return BindError(problem, origin=f"bind {spec}", remedy=remedy, errno=error.errno)
 
 
-def _open_fd(spec: str, bind: FdBind) -> Listener:
+def _passed(spec: str, bind: SystemdBind) -> list[int]:
+    """Return the descriptors that systemd passes under a name, or all; raises BindError where there are none."""
+    origin = f"bind {spec}"
+    activation = take()
+    if not activation.sockets:
+        raise BindError(
+            f"systemd has passed no socket: {activation.problem}",
+            origin=origin,
+            remedy="start it by a service with a socket unit; a script in between must end in exec",
+        )
+    found = [passed.descriptor for passed in activation.sockets if bind.name in ("", passed.name)]
+    if not found:
+        names = ", ".join(dict.fromkeys(passed.name for passed in activation.sockets))
+        raise BindError(
+            f"systemd has passed no socket of this name, only {names}",
+            origin=origin,
+            remedy="set FileDescriptorName= in the socket unit",
+        )
+    return found
+
+
+def _open_fd(spec: str, bind: FdBind, others: Sequence[Listener]) -> Listener:
     def refuse(problem: str, number: int | None = None) -> BindError:
         remedy = "pass a listening socket, for example from a systemd socket unit"
         return BindError(problem, origin=f"bind {spec}", remedy=remedy, errno=number)
 
+    if any(other.socket.fileno() == bind.fd for other in others):
+        raise BindError(
+            f"descriptor {bind.fd} is bound already", origin=f"bind {spec}", remedy="name each socket once"
+        )
     try:
         sock = socket.socket(fileno=bind.fd)
     except OSError as error:

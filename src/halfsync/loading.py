@@ -1,4 +1,4 @@
-"""Loading the application that ``module:callable`` names.
+"""Loading the application that ``module:callable`` names, and the hooks beside it.
 
 A mistake in the target gets one line that says what was tried. An exception of the application's own gets its
 traceback, cut down to the application's frames, because there the fault is in the user's code.
@@ -49,6 +49,31 @@ def load_application(
         _check_makes_handlers(found, name, target)
     else:
         _check_arguments(found, name, target)
+    return found
+
+
+def load_hook(target: str, *, origin: str) -> Callable[[Any], object]:
+    """Import what ``module:function`` names, which must take one argument; ``origin`` says in errors who names it.
+
+    Raises LoadError, whose ``traceback`` is set when importing the module failed.
+    """
+    module_name, _, name = target.partition(":")
+    where = f"{origin} {target}"
+    found, name = _find(_import(module_name, where), name, where)
+    if not callable(found):
+        kind = type(found).__name__
+        raise LoadError(
+            f"{name!r} is of type {kind}, which cannot be called", origin=where, remedy="name a function"
+        )
+    import inspect  # noqa: PLC0415 - as in _check_arguments
+
+    try:
+        inspect.signature(found, follow_wrapped=False).bind(None)
+    except ValueError:
+        pass  # some compiled callables have no signature: the call tells
+    except TypeError as error:
+        problem = f"{name!r} cannot be called with one argument: {error}"
+        raise LoadError(problem, origin=where, remedy="let it take the worker, and nothing more") from None
     return found
 
 

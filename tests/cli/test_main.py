@@ -15,6 +15,7 @@ import halfsync
 from halfsync.cli import main
 from halfsync.errors import BindError
 from halfsync.settings import SETTINGS, Settings
+from halfsync.settings.kinds import Optional
 
 APP = "def application(environ, start_response):\n    return []\ndef create():\n    return application\n"
 Served = list[tuple[Callable[..., Any], Settings, str]]
@@ -50,6 +51,16 @@ def replace_server(monkeypatch: pytest.MonkeyPatch, serve: Callable[..., None]) 
     foreground = types.ModuleType("halfsync.foreground")
     foreground.serve_alone = serve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "halfsync.foreground", foreground)
+    supervisor = types.ModuleType("halfsync.supervisor.supervisor")
+
+    def supervise(
+        load: Callable[[Settings], Any], settings: Settings, *, name: str, **_: Any
+    ) -> tuple[int, bool]:
+        serve(load(settings), settings, name)
+        return 0, False
+
+    supervisor.supervise = supervise  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "halfsync.supervisor.supervisor", supervisor)
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -114,7 +125,10 @@ def test_every_setting_is_an_option(served: Served, setting: Any) -> None:
         arguments = [setting.flag if setting.default else f"--no-{setting.flag[2:]}"]
     elif setting.default is None:
         (Path("a") if setting.name == "config" else Path("b")).touch()
-        value = {"chdir": ".", "config": "a"}.get(setting.name, "b")
+        value = {"chdir": ".", "config": "a", "umask": "022", "workers": "2"}.get(setting.name, "b")
+        value = (
+            "b:b" if isinstance(setting.kind, Optional) and setting.kind.metavar == "MODULE:NAME" else value
+        )
         arguments = [setting.flag, value]
     else:
         arguments = [setting.flag, setting.kind.show(setting.default)]
@@ -175,11 +189,50 @@ def test_check_prints_every_setting_and_its_origin() -> None:
     assert all(line[column - 1] == " " and line[column] != " " for line in lines)
 
 
+def test_what_is_auto_is_told_with_its_reasons(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "site_app", "--threads", "auto", "-w", "auto"]) == 0
+    *rows, empty, sized = capsys.readouterr().out.splitlines()
+    workers, threads = (
+        next(row.split() for row in rows if row.startswith(name)) for name in ("workers", "threads")
+    )
+    assert empty == ""
+    assert sized.startswith(f"auto: {workers[1]} worker")
+    assert (threads[2:], workers[2:]) == (["--threads", "(auto)"], ["--workers", "(auto)"])
+    assert main(["site_app", "--threads", "auto"]) == 0
+    assert served[0][1].threads == int(threads[1])
+    assert main(["site_app", "--threads", "2"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        (["check", "site_app", "--threads", "x"], 2, "--threads: 'x' is not a whole number from 1 to 1024"),
-        (["site_app", "-w", "auto"], 2, "--workers: the size 'auto' is not there yet; give a number"),
+        (
+            ["check", "site_app", "--threads", "x"],
+            2,
+            "--threads: 'x' is not a whole number from 1 to 1024 or auto",
+        ),
+        (
+            ["check", "site_app", "--user", "nobody-here"],
+            2,
+            "--user: there is no user 'nobody-here'; check the name",
+        ),
+        (
+            ["check", "site_app", "--pidfile", "/nowhere/x"],
+            2,
+            "--pidfile: /nowhere/x cannot be written: no such file",
+        ),
+        (
+            ["check", "site_app", "--post-fork", "hook:f"],
+            2,
+            "--post-fork: post_fork is about serving processes",
+        ),
+        (
+            ["check", "site_app", "-w", "2", "--worker-exit", "gone:f"],
+            3,
+            "worker_exit gone:f: no module named 'gone'",
+        ),
+        (["site_app", "-w", "0"], 2, "--workers: '0' is not a whole number from 1 to 1024 or auto"),
         (["site_app", "--reload"], 2, "--reload: reloading is not there yet; leave it out"),
         (
             ["site_app:application", "--stream"],

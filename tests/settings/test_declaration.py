@@ -7,6 +7,7 @@ import pytest
 
 from halfsync.errors import UsageError
 from halfsync.settings import BY_NAME, GROUPS, SETTINGS, Setting, Settings
+from halfsync.supervisor import capacity
 
 every_setting = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 
@@ -33,7 +34,7 @@ def test_each_says_what_it_is_and_why_its_default(setting: Setting) -> None:
 def test_defaults_that_users_count_on() -> None:
     settings = Settings.from_options()
     assert settings.bind == ("127.0.0.1:8000",)
-    assert (settings.model, settings.workers, settings.threads) == ("proactor", 0, 4)
+    assert (settings.model, settings.workers, settings.threads) == ("proactor", None, 4)
     assert (settings.backlog, settings.queue_size, settings.max_connections) == (2048, 2048, 16384)
     assert (settings.keep_alive, settings.graceful_timeout, settings.head_timeout) == (75.0, 30.0, 10.0)
     assert (settings.max_body, settings.body_memory, settings.spool_memory) == (2**30, 2**16, 2**20)
@@ -68,10 +69,12 @@ def test_an_unknown_option_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"workers": "auto"}, "workers: the size 'auto' is not there yet; give a number"),
-        ({"threads": "auto"}, "threads: the size 'auto' is not there yet; give a number"),
+        ({"workers": 0}, "workers: 0 is not a whole number from 1 to 1024 or auto"),
+        ({"threads": 0}, "threads: 0 is not a whole number from 1 to 1024 or auto"),
+        ({"umask": "0999"}, "umask: '0999' is not a file mode from 0 to 0777; write it in octal, like 0660"),
+        ({"user": "a:b"}, "user: 'a:b' is not a user's name or number"),
+        ({"post_fork": "hooks"}, "post_fork: 'hooks' is not a module and a function in it; write it like"),
         ({"reload": True}, "reload: reloading is not there yet; leave it out"),
-        ({"preload": True}, "preload: preloading is not there yet; leave it out"),
         ({"max_fields": 101}, "max_fields: 101 is not a whole number from 1 to 100"),
         ({"head_timeout": 0}, "head_timeout: 0 is not a duration longer than 0 to 24h"),
     ],
@@ -80,6 +83,34 @@ def test_what_is_refused_is_refused_plainly(options: dict[str, object], says: st
     with pytest.raises(UsageError) as caught:
         Settings.from_options(**options)
     assert str(caught.value).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("options", "workers", "threads"),
+    [
+        ({"workers": "auto", "threads": "auto"}, 6, 8),
+        ({"workers": "Auto"}, 6, 4),
+        ({"threads": "auto"}, None, 8),
+        ({"workers": 3, "threads": "auto"}, 3, 8),
+    ],
+)
+def test_what_is_auto_is_sized_by_the_machine(
+    options: dict[str, object], workers: int | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = capacity.Machine(affinity=6, quota=None, memory=None, gil=True)
+    monkeypatch.setattr(capacity, "read_machine", lambda: machine)
+    settings = Settings.from_options(**options)
+    assert (settings.workers, settings.threads) == (workers, threads)
+    assert settings.sized.startswith("auto: ")
+    for name in ("workers", "threads"):
+        automatic = str(options.get(name)).lower() == "auto"
+        given = "argument" if name in options else "default"
+        assert settings.origins[name] == (f"{given} (auto)" if automatic else given)
+
+
+def test_nothing_is_sized_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "read_machine", None)
+    assert Settings.from_options(workers=2).sized == ""
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -10,22 +10,27 @@ from hypothesis import strategies as st
 
 from halfsync.errors import UsageError
 from halfsync.settings.kinds import (
+    AUTO,
     Addresses,
     Binds,
     Choice,
     Count,
     Duration,
     Flag,
+    Function,
     Kind,
     Mode,
     Mounts,
+    Optional,
     Owner,
+    Principal,
     RootPath,
     Size,
     Text,
 )
 
 COUNT = Count(1, 1000)
+SIZED = Count(1, 9, auto=True)
 DURATION = Duration(zero=True)
 SIZE = Size(0, 2**60)
 
@@ -36,6 +41,16 @@ SIZE = Size(0, 2**60)
         (COUNT, "7", 7),
         (COUNT, " 7 ", 7),
         (COUNT, 1000, 1000),
+        (SIZED, "auto", AUTO),
+        (SIZED, " AUTO ", AUTO),
+        (SIZED, "9", 9),
+        (Optional(SIZED), None, None),
+        (Optional(SIZED), 9, 9),
+        (Principal("USER"), "www-data", "www-data"),
+        (Principal("USER"), 33, "33"),
+        (Principal("USER"), " 33 ", "33"),
+        (Function(), "a.b:c.d", "a.b:c.d"),
+        (Function(), " a:b ", "a:b"),
         (DURATION, "500ms", 0.5),
         (DURATION, "30s", 30.0),
         (DURATION, "2m", 120.0),
@@ -119,6 +134,24 @@ def test_reads(kind: Kind[Any], raw: object, value: object) -> None:
         (COUNT, "9" * 5000),
         (COUNT, None),
         (COUNT, "auto"),
+        (SIZED, AUTO),
+        (SIZED, "0"),
+        (SIZED, "automatic"),
+        (Optional(SIZED), "none"),
+        (Principal("USER"), ""),
+        (Principal("USER"), "a b"),
+        (Principal("USER"), "a:b"),
+        (Principal("USER"), "a\0"),
+        (Principal("USER"), -1),
+        (Principal("USER"), True),
+        (Principal("USER"), None),
+        (Function(), "a"),
+        (Function(), "a:"),
+        (Function(), ":b"),
+        (Function(), "a:b()"),
+        (Function(), "a/b.py:c"),
+        (Function(), "a:b:c"),
+        (Function(), None),
         (Duration(), 0),
         (Duration(), "0ms"),
         (DURATION, "nan"),
@@ -221,11 +254,6 @@ def test_a_network_with_bits_behind_its_length_is_corrected() -> None:
         Addresses().convert("10.0.0.1/8")
 
 
-def test_auto_is_plainly_not_there_yet() -> None:
-    with pytest.raises(UsageError, match="'auto' is not there yet; give a number"):
-        Count(1, 9, auto=True).convert("auto")
-
-
 @pytest.mark.parametrize(
     ("kind", "value", "text"),
     [
@@ -239,6 +267,11 @@ def test_auto_is_plainly_not_there_yet() -> None:
         (SIZE, 65535, "65535"),
         (SIZE, 65536, "64k"),
         (SIZE, 2**30, "1g"),
+        (SIZED, AUTO, "auto"),
+        (SIZED, 9, "9"),
+        (Optional(SIZED), None, "none"),
+        (Optional(SIZED), AUTO, "auto"),
+        (Function(), "a:b", "a:b"),
         (Flag(), True, "true"),
         (Text("DIR"), None, "none"),
         (Binds(), (":80", ":81"), ":80,:81"),
@@ -283,6 +316,9 @@ def test_no_text_makes_anything_but_a_value_or_a_usage_error(text: str) -> None:
         Mode(),
         Owner(),
         Mounts(),
+        SIZED,
+        Principal("USER"),
+        Function(),
     )
     for kind in kinds:
         with contextlib.suppress(UsageError):

@@ -1,5 +1,6 @@
 """Where a setting comes from, which source wins, and how a mistake in each is reported."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -144,19 +145,37 @@ def test_port_binds_all_interfaces_unless_anything_else_binds(tmp_path: Path) ->
     assert settle(tmp_path, environ).bind == (":3",)
 
 
+def test_the_sockets_of_systemd_are_used_unless_anything_binds(tmp_path: Path) -> None:
+    environ = {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid()), "PORT": "5000"}
+    settings = settle(tmp_path, environ)
+    assert (settings.bind, settings.origins["bind"]) == (("systemd",), "$LISTEN_FDS")
+    assert settle(tmp_path, environ, bind=(":1",)).bind == (":1",)
+    assert settle(tmp_path, {**environ, "HALFSYNC_BIND": ":2"}).bind == (":2",)
+    assert settle(tmp_path, {**environ, "LISTEN_PID": "1"}).bind == ("0.0.0.0:5000",)
+    assert settle(tmp_path, {**environ, "LISTEN_FDS": "0"}).bind == ("0.0.0.0:5000",)
+    write(tmp_path, 'bind = ":3"')
+    assert settle(tmp_path, environ).bind == (":3",)
+
+
 def test_a_wrong_port_names_the_variable(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^\$PORT: 'http' in '0\.0\.0\.0:http' is not a port"):
         settle(tmp_path, {"PORT": "http"})
 
 
 def test_web_concurrency_is_the_number_of_workers(tmp_path: Path) -> None:
-    settings = settle(tmp_path, {"WEB_CONCURRENCY": "4"})
-    assert (settings.workers, settings.origins["workers"]) == (4, "$WEB_CONCURRENCY")
+    assert settle(tmp_path, {"WEB_CONCURRENCY": "1"}).origins["workers"] == "$WEB_CONCURRENCY"
+    assert settle(tmp_path, {"WEB_CONCURRENCY": "4"}).workers == 4
+    assert settle(tmp_path, {"WEB_CONCURRENCY": "4", "HALFSYNC_WORKERS": "2"}).workers == 2
+    assert settle(tmp_path).workers is None
+    with pytest.raises(
+        UsageError, match=r"^\$WEB_CONCURRENCY: 'many' is not a whole number from 1 to 1024 or auto"
+    ):
+        settle(tmp_path, {"WEB_CONCURRENCY": "many"})
 
 
 def test_a_flag_corrects_a_wrong_variable(tmp_path: Path) -> None:
     assert (
-        settle(tmp_path, {"WEB_CONCURRENCY": "4", "HALFSYNC_THREADS": "x"}, workers="1", threads="2").threads
+        settle(tmp_path, {"WEB_CONCURRENCY": "x", "HALFSYNC_THREADS": "x"}, workers="1", threads="2").threads
         == 2
     )
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -224,3 +225,92 @@ def test_second_sigterm_ends_now(tmp_path: Path) -> None:
         serving.signal(signal.SIGTERM)
         assert serving.exit_code() == 0
         assert "1 cut off" in serving.lines[-1]
+
+
+HOOKS = """
+import os
+def tell(what):
+    return lambda worker: os.write(2, f"hook {what} {worker.number} {worker.pid == os.getpid()}\\n".encode())
+forked, ready, ended = tell("forked"), tell("ready"), tell("ended")
+def fails(worker): raise RuntimeError("no connection for the hook")
+"""
+
+
+def test_hooks_are_called_in_each_process(tmp_path: Path) -> None:
+    (tmp_path / "hooks.py").write_text(HOOKS)
+    named = ("--post-fork", "hooks:forked", "--worker-ready", "hooks:ready", "--worker-exit", "hooks:ended")
+    with serve(tmp_path, (), "--workers", "2", *named) as serving:
+        serving.wait_lines("hook ready", 2)
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+    hooks = [line for line in serving.lines if line.startswith("hook")]
+    assert sorted(hooks) == sorted(
+        f"hook {what} {number} True" for what in ("forked", "ready", "ended") for number in (1, 2)
+    )
+
+
+def test_post_fork_that_fails_keeps_it_from_serving(tmp_path: Path) -> None:
+    (tmp_path / "hooks.py").write_text(HOOKS)
+    serving = Serving(tmp_path, application(()), "--workers", "2", "--post-fork", "hooks:fails")
+    try:
+        assert serving.exit_code() == 3
+        assert [line for line in serving.lines if "no connection for the hook" in line]
+        assert "nothing can be served" in serving.lines[-1]
+    finally:
+        serving.__exit__(None, None, None)
+
+
+def test_preload_loads_once_and_tells_what_is_shared(tmp_path: Path, model: tuple[str, ...]) -> None:
+    text = application(model) + (
+        "import socket, threading\n"
+        "os.write(2, b'loaded\\n')\n"
+        "threading.Thread(target=time.sleep, args=(1000,), name='ticker', daemon=True).start()\n"
+        "pair = socket.socketpair()\n"
+    )
+    with Serving(tmp_path, text, *model, "--workers", "3", "--preload") as serving:
+        serving.wait_line("all 3 processes serve")
+        assert answer(serving.address)[0] == "first"
+        assert serving.lines.count("loaded") == 1
+        assert "'ticker'" in serving.wait_line("the thread")
+        assert "pair of unix sockets" in serving.wait_line("is open")
+        serving.signal(signal.SIGHUP)
+        serving.wait_line("a restart loads it again")
+        serving.wait_line("the reload is complete")
+        assert serving.lines.count("loaded") == 1
+        assert answer(serving.address)[0] == "first"
+
+
+def test_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        told: list[str] = []
+
+        def wait(part: str) -> None:
+            while not told or part not in told[-1]:
+                told.append(manager.recv(4096).decode())
+
+        with serve(tmp_path, (), "--workers", "2", "--pidfile", "pid") as serving:
+            wait("READY=1\nSTATUS=2 processes serve")
+            assert (tmp_path / "pid").read_text() == f"{serving.process.pid}\n"
+            wait("WATCHDOG=1")
+            serving.signal(signal.SIGHUP)
+            wait("RELOADING=1")
+            wait("READY=1")
+            (tmp_path / "served.py").write_text("broken")
+            serving.signal(signal.SIGHUP)
+            wait("RELOADING=1")
+            wait("READY=1\nSTATUS=the reload failed")
+            serving.signal(signal.SIGTERM)
+            wait("STOPPING=1")
+            assert serving.exit_code() == 0
+            assert not (tmp_path / "pid").exists()
+
+
+@pytest.mark.parametrize("options", [("--threads", "auto"), ("--workers", "auto")])
+def test_what_is_auto_is_told_at_the_start(tmp_path: Path, options: tuple[str, ...]) -> None:
+    with serve(tmp_path, (), *options) as serving:
+        assert serving.lines[0].startswith("halfsync auto: ") and "affinity" in serving.lines[0]
+        assert answer(serving.address)[0] == "first"

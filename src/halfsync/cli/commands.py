@@ -129,6 +129,9 @@ def check(target: str, **options: Any) -> None:
     cannot be loaded.
     """
     settings, _ = _prepare(target, options)
+    from halfsync.supervisor.starting import check_start  # noqa: PLC0415 - so that help does without it
+
+    check_start(settings)
     if settings.static:
         from halfsync.static.mounts import open_files  # noqa: PLC0415 - only static files need it
 
@@ -136,6 +139,8 @@ def check(target: str, **options: Any) -> None:
         if files is not None:
             files.close()
     click.echo(f"{target} loads, with these settings:\n\n{describe(settings)}")
+    if settings.sized:
+        click.echo(f"\n{settings.sized}")
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

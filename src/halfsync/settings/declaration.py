@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from halfsync.errors import UsageError
 from halfsync.settings.kinds import (
+    AUTO,
     GIB,
     KIB,
     MIB,
@@ -21,11 +22,14 @@ from halfsync.settings.kinds import (
     Count,
     Duration,
     Flag,
+    Function,
     Kind,
     Mode,
     Mounts,
+    Optional,
     Owner,
     Path,
+    Principal,
     RootPath,
     Size,
     Text,
@@ -35,6 +39,7 @@ T = TypeVar("T")
 
 APPLICATION = "Application"
 CONCURRENCY = "Concurrency"
+PROCESSES = "Processes"
 SOCKETS = "Sockets"
 PROXIES = "Proxies in front"
 REQUESTS = "What a client may send"
@@ -128,14 +133,16 @@ class Settings:
     """Every setting of one server, in native values: seconds, bytes, counts.
 
     Make one with ``from_options`` or ``halfsync.settings.resolve``, which validate; the constructor
-    itself takes native values as they are. Immutable, so any thread may read it.
+    itself takes native values as they are. ``origins`` tells where each came from, ``sized`` on one line what the
+    machine made of those that were "auto" (empty: none were). Immutable, so any thread may read it.
     """
 
     # fmt: off
     bind: tuple[str, ...] = setting(
         ("127.0.0.1:8000",), Binds(), SOCKETS, short="b", convention=("PORT", "0.0.0.0:{}"),
-        doc="Listen on HOST:PORT, :PORT (all interfaces), unix:PATH, unix:@NAME or fd://N; repeatable.",
-        reason="Nothing is open to the network until somebody says so.")
+        doc="Listen on HOST:PORT, :PORT (all interfaces), unix:PATH, unix:@NAME, fd://N, or the sockets that systemd "
+            "passes: systemd (all of them) or systemd:NAME; repeatable.",
+        reason="Nothing is open to the network until somebody says so. Sockets that systemd passes are used unasked.")
     backlog: int = setting(
         2048, Count(1, 65535), SOCKETS,
         doc="Connections the kernel holds for each listener until they are accepted.",
@@ -179,13 +186,10 @@ class Settings:
         "proactor", Choice("process", "thread", "pool", "proactor"), CONCURRENCY,
         doc="How many clients are served at once: who moves the bytes and who runs the application.",
         reason="Only here can no slow client hold a worker.")
-    workers: int = setting(
-        0, Count(0, 1024, auto=True), CONCURRENCY, short="w", convention=("WEB_CONCURRENCY", "{}"),
-        doc="Serving processes, under a supervisor; 0: this process serves by itself.",
-        reason="One process is enough to start with, and needs no shared state.")
     threads: int = setting(
         4, Count(1, 1024, auto=True), CONCURRENCY,
-        doc="Worker threads of the models proactor and pool, in each process: how many turns run at once.",
+        doc="Worker threads of the models proactor and pool, in each process: how many turns run at once. auto: 8 for "
+            "each processor that a process can use, which with the GIL is one.",
         reason="Blocking calls overlap, and few threads contend for the GIL.")
     max_children: int = setting(
         1024, Count(1, 100_000), CONCURRENCY,
@@ -196,6 +200,46 @@ class Settings:
         doc="Complete requests (model pool: connections) that may wait for a worker; past it the answer is 503.",
         reason="Absorbs a burst; a longer queue only makes answers that come too late.")
 
+    workers: int | None = setting(
+        None, Optional(Count(1, 1024, auto=True)), PROCESSES, short="w", convention=("WEB_CONCURRENCY", "{}"),
+        doc="Serving processes, under a supervisor that replaces those that end. auto: one for each processor that may "
+            "be used (affinity, cgroup quota), as far as memory reaches at 128 MiB each; without the GIL one.",
+        reason="One process serves by itself, with no supervisor: enough to start with, and no state is shared.")
+    preload: bool = setting(
+        False, Flag(), PROCESSES,
+        doc="With workers: load the application once, before the serving processes are forked, which then share its "
+            "memory.",
+        reason="Each process loads its own, so that a reload can replace it.")
+    post_fork: str | None = setting(
+        None, Optional(Function()), PROCESSES,
+        doc="With workers: called in each serving process once it is forked, before it serves, with an object "
+            "that has number (its place, from 1), pid and generation. An error keeps that process from serving.",
+        reason="Most applications open what they need when they are imported or first asked.")
+    worker_ready: str | None = setting(
+        None, Optional(Function()), PROCESSES,
+        doc="With workers: called with the same in each serving process when it begins to serve. An error is logged.",
+        reason="Few have anything to tell then.")
+    worker_exit: str | None = setting(
+        None, Optional(Function()), PROCESSES,
+        doc="With workers: called with the same in each serving process when it has answered its last request and is "
+            "about to end. An error is logged.",
+        reason="What a process holds ends with it.")
+    pidfile: str | None = setting(
+        None, Text("FILE"), PROCESSES,
+        doc="Write the number of the process that takes signals to this file, and remove it at the end.",
+        reason="systemd, containers and supervisors know the process without; nothing is written unasked.")
+    user: str | None = setting(
+        None, Optional(Principal("USER")), PROCESSES,
+        doc="Serve as this user, by name or number, once the sockets are open; only root may change.",
+        reason="Who starts the server also runs the application.")
+    group: str | None = setting(
+        None, Optional(Principal("GROUP")), PROCESSES,
+        doc="Serve as this group, by name or number. Without it: the group that the user has in the password file.",
+        reason="Goes with the user.")
+    umask: int | None = setting(
+        None, Optional(Mode()), PROCESSES,
+        doc="Permissions, in octal, that files which are made do not get. unix_mode says those of unix sockets.",
+        reason="Whoever starts the server has set one.")
     boot_timeout: float = setting(
         60.0, Duration(), PROCESSES,
         doc="How long a serving process may take to load the application; past it it is killed, and counts as failed.",
@@ -245,10 +289,6 @@ class Settings:
         False, Flag(), APPLICATION, ready=(False,), pending="reloading",
         doc="Restart when the application's source changes.",
         reason="For development only.")
-    preload: bool = setting(
-        False, Flag(), APPLICATION, ready=(False,), pending="preloading",
-        doc="Load the application once, before the serving processes are forked.",
-        reason="Each process loads its own, so that a reload can replace it.")
     server_header: bool = setting(
         True, Flag(), APPLICATION,
         doc='Send "Server: halfsync" with each response that has no Server field of its own.',
@@ -378,6 +418,7 @@ class Settings:
     # fmt: on
 
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    sized: str = field(default="", repr=False, compare=False)
 
     @classmethod
     def from_options(cls, **overrides: object) -> "Settings":
@@ -398,7 +439,17 @@ class Settings:
                 raise UsageError(f"unknown setting {name!r}", remedy=nearest(name, BY_NAME))
             values[name] = BY_NAME[name].convert(one.value, one.label)
         origins = {name: given[name].origin if name in given else DEFAULT_ORIGIN for name in BY_NAME}
-        return cls(**values, origins=origins)
+        sized = ""
+        automatic = [name for name in ("workers", "threads") if values.get(name) == AUTO]
+        if automatic:
+            from halfsync.supervisor.capacity import choose, read_machine  # noqa: PLC0415 - seldom needed
+
+            threads = values.get("threads", BY_NAME["threads"].default)
+            choice = choose(read_machine(), workers=values.get("workers"), threads=threads)
+            values |= {name: getattr(choice, name) for name in automatic}
+            origins |= {name: f"{origins[name]} (auto)" for name in automatic}
+            sized = str(choice)
+        return cls(**values, origins=origins, sized=sized)
 
 
 def nearest(name: str, known: Mapping[str, object]) -> str:

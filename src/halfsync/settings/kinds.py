@@ -22,6 +22,7 @@ GIB = 1024 * MIB
 DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 SIZE_UNITS = {"": 1, "k": KIB, "m": MIB, "g": GIB}
 NOTHING = "none"
+AUTO = 0  # in place of a count: the machine is to size it; no Count that may be AUTO can be 0 otherwise
 PREFIX_MOST = 1024
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -51,20 +52,23 @@ class Kind(Generic[T]):
 
 
 class Count(Kind[int]):
-    """A whole number between two bounds, both included; ``auto`` marks what the machine will size one day."""
+    """A whole number between two bounds, both included; with ``auto`` also "auto", which is read as AUTO."""
 
     def __init__(self, minimum: int, maximum: int, *, auto: bool = False) -> None:
         self.minimum, self.maximum, self.auto = minimum, maximum, auto
-        self.metavar = "N"
-        self.accepts = f"a whole number from {minimum} to {maximum}"
+        self.metavar = "N|auto" if auto else "N"
+        self.accepts = f"a whole number from {minimum} to {maximum}{' or auto' if auto else ''}"
 
     def convert(self, raw: object) -> int:
         if self.auto and isinstance(raw, str) and raw.strip().lower() == "auto":
-            raise UsageError("the size 'auto' is not there yet", remedy="give a number")
+            return AUTO
         value = _whole(raw)
         if value is None or not self.minimum <= value <= self.maximum:
             raise self.refuse(raw)
         return value
+
+    def show(self, value: int) -> str:
+        return "auto" if self.auto and value == AUTO else str(value)
 
 
 class Duration(Kind[float]):
@@ -176,19 +180,63 @@ class Path(Kind[str]):
         return value
 
 
-class Text(Kind[str | None]):
+class Optional(Kind[T | None]):
+    """A value of another kind, or nothing at all."""
+
+    def __init__(self, kind: Kind[T]) -> None:
+        self._kind = kind
+        self.metavar, self.accepts, self.choices = kind.metavar, kind.accepts, kind.choices
+
+    def convert(self, raw: object) -> T | None:
+        return None if raw is None else self._kind.convert(raw)
+
+    def show(self, value: T | None) -> str:
+        return NOTHING if value is None else self._kind.show(value)
+
+
+class Text(Optional[str]):
     """A name or a path, or nothing at all."""
 
     def __init__(self, metavar: str) -> None:
+        super().__init__(Path(metavar))
+
+
+class Principal(Kind[str]):
+    """A user or a group, by name or number; whether there is one is looked up when the server starts."""
+
+    def __init__(self, metavar: str) -> None:
         self.metavar = metavar
-        self._path = Path(metavar)
-        self.accepts = self._path.accepts
+        self.accepts = f"a {metavar.lower()}'s name or number"
 
-    def convert(self, raw: object) -> str | None:
-        return None if raw is None else self._path.convert(raw)
+    def convert(self, raw: object) -> str:
+        number = None if isinstance(raw, str) else _whole(raw)
+        text = raw.strip() if isinstance(raw, str) else "" if number is None else str(number)
+        if not text or text.startswith("-") or ":" in text or any(c.isspace() or c == "\0" for c in text):
+            raise self.refuse(raw)
+        return text
 
-    def show(self, value: str | None) -> str:
-        return "none" if value is None else value
+    def show(self, value: str) -> str:
+        return value
+
+
+class Function(Kind[str]):
+    """The name of a function in a module, which is imported when it is needed."""
+
+    metavar = "MODULE:NAME"
+    accepts = "a module and a function in it"
+
+    def remedy(self) -> str:
+        return "write it like shop.hooks:connect"
+
+    def convert(self, raw: object) -> str:
+        text = raw.strip() if isinstance(raw, str) else ""
+        module, _, name = text.partition(":")
+        if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+            raise self.refuse(raw)
+        return text
+
+    def show(self, value: str) -> str:
+        return value
 
 
 class Binds(Kind[tuple[str, ...]]):
@@ -201,11 +249,12 @@ class Binds(Kind[tuple[str, ...]]):
         self.optional = optional
 
     def convert(self, raw: object) -> tuple[str, ...]:
-        if self.optional and not raw:
-            return ()
         given = raw.split(",") if isinstance(raw, str) else raw
         if not isinstance(given, Iterable):
             raise self.refuse(raw)
+        given = list(given)
+        if self.optional and given in ([], [""]):
+            return ()
         specs: list[str] = []
         for spec in given:
             if not isinstance(spec, str):

@@ -1,8 +1,8 @@
 """Where settings come from: flags, then the environment, then a file, then what hosting platforms set.
 
-This is the only module that reads the environment, and it does so once. Of two sources that give the
-same setting the stronger is used and the weaker is not even validated, so that a flag can correct a
-variable.
+This is the only module that reads the environment, and it does so once; what systemd passes is read by
+``activation`` and ``supervisor.notify``. Of two sources that give the same setting the stronger is used
+and the weaker is not even validated, so that a flag can correct a variable.
 
 Paths are plain strings here: importing pathlib would cost every start 3 ms and 1 MB.
 """
@@ -10,6 +10,7 @@ Paths are plain strings here: importing pathlib would cost every start 3 ms and 
 import os
 from collections.abc import Mapping
 
+from halfsync.activation import Activation, read, take
 from halfsync.errors import UsageError
 from halfsync.settings.declaration import BY_NAME, SETTINGS, Given, Settings, nearest
 
@@ -29,13 +30,15 @@ def resolve(
     ``directory`` is where a file is looked for when none is named. Raises UsageError for anything
     unknown or wrong.
     """
+    activation = take() if environ is None else read(environ, os.getpid())
     if environ is None:
         environ = os.environ
     by_flag = {name: Given(value, BY_NAME[name].flag, BY_NAME[name].flag) for name, value in flags.items()}
     by_variable = _from_environment(environ)
     config = by_flag.get("config") or by_variable.get("config")
     by_file = _from_file(config, os.fspath(directory))
-    return Settings.from_given({**_from_conventions(environ), **by_file, **by_variable, **by_flag})
+    conventions = {**_from_conventions(environ), **_from_activation(activation)}
+    return Settings.from_given({**conventions, **by_file, **by_variable, **by_flag})
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
@@ -69,6 +72,11 @@ def _from_conventions(environ: Mapping[str, str]) -> dict[str, Given]:
         if value := environ.get(variable):
             given[setting.name] = Given(template.format(value), f"${variable}", f"${variable}")
     return given
+
+
+def _from_activation(activation: Activation) -> dict[str, Given]:
+    """Listen on the sockets that systemd passes to this process, where nothing says otherwise."""
+    return {"bind": Given("systemd", "$LISTEN_FDS", "$LISTEN_FDS")} if activation.sockets else {}
 
 
 def _from_file(config: Given | None, directory: str) -> dict[str, Given]:

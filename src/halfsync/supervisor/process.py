@@ -14,6 +14,9 @@ from halfsync.forking import unblock
 from halfsync.log import logger
 from halfsync.server import Server
 from halfsync.signals import Signals
+from halfsync.supervisor.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
+from halfsync.supervisor.identity import become
+from halfsync.supervisor.titles import name_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from halfsync.settings import Settings
     from halfsync.stream.handler import StreamFactory
     from halfsync.supervisor.channel import Channel
+    from halfsync.supervisor.identity import Identity
 
 CUT = 1  # the exit code of a process that cut requests off: they took longer than graceful_timeout
 
@@ -42,6 +46,8 @@ class Plan:
 class Birth:
     """What a process has that was just forked, and that `live` makes a serving one of. channel: to its supervisor."""
 
+    name: str
+    identity: Identity
     plan: Plan
     number: int
     generation: int
@@ -84,8 +90,12 @@ def forget_signals() -> None:
 def live(birth: Birth) -> int:
     """Load the application, serve until told to end, and return the exit code. A user's mistake is one line."""
     settings, seat = birth.plan.settings, birth.seat
+    worker = Worker(birth.number, os.getpid(), birth.generation)
+    name_worker(birth.number, birth.name)
     prepare_process(settings)
     try:
+        become(birth.identity)
+        call_hook(POST_FORK, settings, worker)
         application = birth.plan.load(settings)
         server = Server(application, settings=settings, listeners=birth.plan.listeners, seat=seat)
     except StartError as error:
@@ -96,7 +106,9 @@ def live(birth: Birth) -> int:
     with Signals() as signals, answering_probes(settings, birth.plan.admin, seat):
         server.start_in_front(signals)
         seat.serve()
-        birth.channel.tell(f"ready {os.getpid()}")
+        birth.channel.tell("ready")
+        call_hook(WORKER_READY, settings, worker)
         outcome = run_until_told(server, signals, Orders(birth.channel))
         birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
+        call_hook(WORKER_EXIT, settings, worker)
     return CUT if outcome.cut else 0

@@ -10,21 +10,27 @@ import os
 import random
 import signal
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from halfsync.board import Board
 from halfsync.errors import StartError
 from halfsync.foreground import Outcome, announcement, draining, farewell, say, set_up_logging
-from halfsync.forking import fork, unblock
+from halfsync.forking import fork, freeze, unblock
 from halfsync.listeners import open_listeners
 from halfsync.log import logger
 from halfsync.output import hold_standard_descriptors
 from halfsync.signals import Signals
 from halfsync.supervisor.channel import Channel
 from halfsync.supervisor.fleet import Course, Exit, Fleet, Kill, Phase, Say, Settled, Start, Tell
+from halfsync.supervisor.identity import find_identity, set_umask
+from halfsync.supervisor.notify import Notifier
+from halfsync.supervisor.pidfile import PidFile
+from halfsync.supervisor.preloading import find_hindrances
 from halfsync.supervisor.process import Birth, Plan, forget_signals, live
+from halfsync.supervisor.starting import refuse_contradictions
+from halfsync.supervisor.titles import name_supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,17 +81,34 @@ class Supervisor:
         reread: Callable[[], Settings],
         name: str,
     ) -> None:
+        refuse_contradictions(settings)
+        self._identity = find_identity(settings)
+        self._notifier = Notifier.from_environment()
         hold_standard_descriptors()
+        if settings.sized:
+            say(f"halfsync {settings.sized}")
         set_up_logging(settings.log_level)
+        set_umask(settings)
+        name_supervisor(name)
         self._reread = reread
         self._load = load
         self._name = name
         self._listeners: dict[str, list[Listener]] = {}
-        self._plans = {1: self._plan(settings)}
+        self._pidfile: PidFile | None = None
+        try:
+            self._plans = {1: self._plan(settings)}
+            if settings.pidfile is not None:
+                self._pidfile = PidFile(settings.pidfile, origin=settings.origins.get("pidfile", ""))
+                self._pidfile.write()
+            if settings.preload:
+                self._preload(settings)
+        except BaseException:
+            self._close()
+            raise
         self._members: dict[int, Member] = {}
         self._board = Board(SEATS)
         self._fleet = Fleet(
-            settings.workers,
+            settings.workers or 1,
             boot_timeout=settings.boot_timeout,
             graceful_timeout=settings.graceful_timeout,
             drain_delay=settings.drain_delay,
@@ -94,6 +117,16 @@ class Supervisor:
         self._look_at = 0.0
         self._finished = self._cut = 0
         self._random = random.Random()
+
+    def _preload(self, settings: Settings) -> None:
+        """Load the application once, for all processes, and tell what each of them will not have, or will share."""
+        application = self._load(settings)
+        self._load = lambda _: application
+        self._plans[1] = replace(self._plans[1], load=self._load)
+        known = [one.socket.fileno() for listeners in self._listeners.values() for one in listeners]
+        for hindrance in find_hindrances(known):
+            logger().warning("preload: %s", hindrance)
+        freeze()
 
     def run(self) -> int | Birth:
         """Serve until told to end, and return the exit code; in a process that was forked, what it is born with."""
@@ -115,7 +148,8 @@ class Supervisor:
 
     def _wait(self, signals: Signals) -> None:
         """Wait for a signal, a word of a process or the time for something, and tell the fleet."""
-        due = min(self._fleet.due(), self._look_due())
+        beat = self._notifier.beat()
+        due = min(self._fleet.due(), self._look_due(), float("inf") if beat is None else monotonic() + beat)
         timeout = None if due == float("inf") else max(0.0, due - monotonic())
         fds = [member.channel.fd for member in self._members.values() if not member.channel.lost]
         number = signals.wait(fds, timeout)
@@ -135,6 +169,7 @@ class Supervisor:
             if self._fleet.course is Course.SERVING:
                 say(draining(self._fleet.drain_delay, self._fleet.graceful_timeout))
             self._board.fading = True
+            self._notifier.stopping()
             self._fleet.drain(now)
         elif number in (signal.SIGINT, signal.SIGQUIT):
             self._board.fading = True
@@ -153,14 +188,18 @@ class Supervisor:
         try:
             settings = self._reread()
             if not settings.workers:
-                settings = before_with_workers(settings, before)
+                settings = replace(settings, workers=before.workers)  # the file says nothing of it any more
             plan = self._plan(settings)
         except StartError as error:
             logger().error("the reload failed: %s; the old processes go on serving", error)
             return
-        logger().info("reloading: each process is replaced by one with the code and settings of now")
+        what = "settings" if before.preload else "code and settings"
+        logger().info("reloading: each process is replaced by one with the %s of now", what)
+        if before.preload:
+            logger().warning("the code is what was preloaded: a restart loads it again")
+        self._notifier.reloading()
         if settings.workers != before.workers:
-            self._fleet.wanted = settings.workers
+            self._fleet.wanted = settings.workers or 1
         self._fleet.boot_timeout = settings.boot_timeout
         self._fleet.graceful_timeout = settings.graceful_timeout
         self._fleet.drain_delay = settings.drain_delay
@@ -214,12 +253,15 @@ class Supervisor:
                     os.kill(pid, signal.SIGKILL)
             case Say(level, text):
                 getattr(logger(), level)(text)
+                if level == "error" and self._announced:
+                    self._notifier.ready(text)  # also the end of a reload that failed
             case Settled(generation):
                 self._settle(generation)
 
     def _settle(self, generation: int) -> None:
         what = "the reload is complete: " if generation > 1 else ""
         logger().info("%sall %d processes serve", what, self._fleet.wanted)
+        self._notifier.ready(f"{self._fleet.wanted} processes serve")
         self._forget()
 
     def _announce(self, plan: Plan) -> None:
@@ -247,7 +289,7 @@ class Supervisor:
         if pid == 0:
             ours.close()
             self._leave_behind(signals, plan)
-            return Birth(plan, start.number, start.generation, seat, theirs)
+            return Birth(self._name, self._identity, plan, start.number, start.generation, seat, theirs)
         unblock()
         theirs.close()
         most = plan.settings.max_requests
@@ -339,13 +381,18 @@ class Supervisor:
 
     def _end(self, code: int) -> int:
         """Close what is open, and say what became of the requests."""
-        for listeners in self._listeners.values():
-            for listener in listeners:
-                listener.close()
+        self._close()
         self._board.close()
         if self._announced:
             say(farewell(Outcome(self._finished, self._cut)))
         return code
+
+    def _close(self) -> None:
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.close()
+        if self._pidfile is not None:
+            self._pidfile.remove()
 
 
 def supervise(
@@ -363,13 +410,6 @@ def supervise(
     if isinstance(outcome, Birth):
         return live(outcome), True
     return outcome, False
-
-
-def before_with_workers(settings: Settings, before: Settings) -> Settings:
-    """Return settings that say nothing of a number of processes with the number that there was before."""
-    from dataclasses import replace  # noqa: PLC0415 - seldom needed
-
-    return replace(settings, workers=before.workers)
 
 
 def resident_bytes(pid: int) -> int:

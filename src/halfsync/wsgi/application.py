@@ -29,7 +29,7 @@ def make_bridge(
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": settings.model == "thread"
         or (settings.model != "process" and settings.threads > 1),
-        "wsgi.multiprocess": settings.model == "process" or settings.workers > 1,
+        "wsgi.multiprocess": settings.model == "process" or (settings.workers or 1) > 1,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": FileWrapper,

@@ -1,0 +1,114 @@
+"""What the parent of serving processes looks at before it forks them from an application that it has loaded.
+
+Of threads, fork(2) copies the one that calls it and no other: a lock that another one holds stays locked for good in
+the child, and what that thread did is done no more. Sockets are shared: two processes that talk on one connection to a
+database get each other's answers. So both are told, by name, before the first fork.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+_TASKS, _DESCRIPTORS = "/proc/self/task", "/proc/self/fd"
+# A thread that was joined has left Python, but not the kernel: that takes it a moment more.
+_ENDING_TRIES, _ENDING_S = 20, 0.01
+_FAMILIES = {socket.AF_NETLINK: "netlink", socket.AF_PACKET: "packet"}
+
+
+def find_hindrances(known: Collection[int] = ()) -> list[str]:
+    """Return what must not be there at a fork, each as a sentence; empty: nothing.
+
+    known: descriptors of sockets that are the server's own. The thread that calls this is the one that forks.
+    """
+    return [*_threads(), *_sockets(frozenset(known))]
+
+
+def _threads() -> Iterator[str]:
+    """Tell of threads: those that Python knows by their names, others by what the kernel calls them."""
+    own = threading.get_ident()
+    named = {thread.ident: thread for thread in threading.enumerate()}
+    running = set(sys._current_frames()) - {own}
+    for ident in sorted(running, key=lambda one: named[one].name if one in named else ""):
+        thread = named.get(ident)
+        # threading invents a name for a thread that it did not start, once that has asked for it.
+        if thread is None or thread.name.startswith("Dummy-"):
+            yield "a thread that was started with _thread runs: forked processes will be without it"
+        else:
+            yield f"the thread {thread.name!r} runs: forked processes will be without it"
+    native = _native_threads(len(running) + 1, {thread.native_id for thread in named.values()})
+    if native:
+        number = f"{len(native)} native threads run" if len(native) > 1 else "a native thread runs"
+        names = ", ".join(sorted(set(native)))
+        yield f"{number} that Python knows nothing of ({names}): forked processes will be without"
+
+
+def _native_threads(python: int, known: Collection[int | None]) -> list[str]:
+    """Return the names of the kernel's threads beyond so many that are Python's; most of those are known by number."""
+    for tries_left in range(_ENDING_TRIES, -1, -1):
+        try:
+            tasks = [int(name) for name in os.listdir(_TASKS)]  # noqa: PTH208 - pathlib is not needed for a string
+        except OSError:
+            return []  # without /proc nothing can be told
+        if len(tasks) <= python:
+            return []
+        if tries_left:
+            time.sleep(_ENDING_S)
+    names = [_task_name(task) for task in tasks if task not in known]
+    return names[-(len(tasks) - python) :]
+
+
+def _task_name(task: int) -> str:
+    try:
+        with open(f"{_TASKS}/{task}/comm", "rb") as file:  # noqa: PTH123 - as above
+            return file.read().decode("utf-8", "replace").strip()
+    except OSError:
+        return "?"
+
+
+def _sockets(known: frozenset[int]) -> Iterator[str]:
+    try:
+        descriptors = sorted(int(name) for name in os.listdir(_DESCRIPTORS))  # noqa: PTH208 - as above
+    except OSError:
+        return
+    for descriptor in descriptors:
+        try:
+            if descriptor not in known and stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                with socket.socket(fileno=os.dup(descriptor)) as sock:
+                    what = _describe(sock)
+                yield f"{what} is open (descriptor {descriptor}): forked processes would share it"
+        except OSError:
+            continue  # it was the list's own, or was closed meanwhile
+
+
+def _describe(sock: socket.socket) -> str:
+    """Say what a socket is, and whom it leads to."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+        return f"a {_FAMILIES.get(sock.family, 'special')} socket"
+    local = _address(sock.getsockname())
+    if sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return f"a socket that listens on {local}"
+    kind = "a connection" if sock.type == socket.SOCK_STREAM else "a datagram socket"
+    try:
+        peer = _address(sock.getpeername())
+    except OSError:
+        return f"a socket at {local} without a peer"
+    if local == peer == "":
+        return "one end of a pair of unix sockets" if sock.family == socket.AF_UNIX else kind
+    return f"{kind}{f' from {local}' if local else ''} to {peer or 'a unix socket'}"
+
+
+def _address(address: object) -> str:
+    if isinstance(address, tuple):
+        host, port = str(address[0]), address[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    name = os.fsdecode(address) if isinstance(address, bytes) else str(address)
+    return "@" + name[1:] if name.startswith("\0") else name

@@ -1,0 +1,42 @@
+"""What can be found wrong before anything is opened or forked: `halfsync check` asks for it, and so does a start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from halfsync.errors import UsageError
+from halfsync.supervisor.hooks import HOOKS, check_hooks
+from halfsync.supervisor.identity import find_identity
+from halfsync.supervisor.pidfile import PidFile
+
+if TYPE_CHECKING:
+    from halfsync.settings import Settings
+
+# What means nothing to a process that serves by itself.
+NEED_WORKERS = ("preload", *HOOKS)
+
+
+def check_start(settings: Settings) -> None:
+    """Refuse what cannot be: who may not be become, a pidfile that another holds, hooks that are not there.
+
+    Changes nothing but what importing the hooks changes; so it comes after the application was loaded, whose directory
+    they are found in. Raises UsageError or LoadError.
+    """
+    refuse_contradictions(settings)
+    find_identity(settings)
+    if settings.pidfile is not None:
+        PidFile(settings.pidfile, origin=settings.origins.get("pidfile", "")).check()
+    check_hooks(settings)
+
+
+def refuse_contradictions(settings: Settings) -> None:
+    """Refuse what is said about processes that are not there. Raises UsageError."""
+    if settings.workers is not None:
+        return
+    for name in NEED_WORKERS:
+        if getattr(settings, name):
+            raise UsageError(
+                f"{name} is about serving processes that are forked, and there are none",
+                origin=settings.origins.get(name, ""),
+                remedy=f"give workers too, 1 or more, or leave {name} out",
+            )

@@ -1,0 +1,39 @@
+"""What a start is refused for, before anything is opened."""
+
+from pathlib import Path
+
+import pytest
+
+from halfsync.errors import LoadError, UsageError
+from halfsync.settings import Settings
+from halfsync.supervisor.starting import NEED_WORKERS, check_start, refuse_contradictions
+
+
+def test_what_can_be_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "x.pid"
+    check_start(Settings.from_options())
+    check_start(Settings.from_options(workers=2, preload=True, post_fork="builtins:print", pidfile=path))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", NEED_WORKERS)
+def test_what_is_about_processes_needs_some(name: str) -> None:
+    value = True if name == "preload" else "builtins:print"
+    settings = Settings.from_options(**{name: value})
+    with pytest.raises(UsageError) as caught:
+        refuse_contradictions(settings)
+    assert str(caught.value) == (
+        f"argument: {name} is about serving processes that are forked, and there are none; "
+        f"give workers too, 1 or more, or leave {name} out"
+    )
+    refuse_contradictions(Settings.from_options(**{name: value, "workers": 1}))
+
+
+def test_each_part_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no user"):
+        check_start(Settings.from_options(user="nobody-of-that-name"))
+    (tmp_path / "x.pid").write_text("precious")
+    with pytest.raises(UsageError, match="holds no number of a process"):
+        check_start(Settings.from_options(pidfile=tmp_path / "x.pid"))
+    with pytest.raises(LoadError, match="has no attribute 'nothing'"):
+        check_start(Settings.from_options(workers=1, worker_ready="builtins:nothing"))
