@@ -22,7 +22,7 @@ from tests.conftest import Serve
 from tests.faults.serving import EXIT_TIMEOUT_S, environment
 from tests.wsgi import until
 
-from halfsync.settings import BY_NAME, SETTINGS
+from halfsync.settings import BY_NAME
 from halfsync.settings.kinds import Duration
 
 FOLDER = Path(__file__).parents[2] / "docs" / "deploy"
@@ -281,7 +281,3 @@ def test_the_page_names_every_file() -> None:
     page = PAGE.read_text("utf-8")
     for path in FOLDER.iterdir():
         assert f"(deploy/{path.name})" in page
-    mentioned = set(re.findall(r"`(\w+)`", page))
-    assert {setting.name for setting in SETTINGS if setting.group == "Processes"} >= {
-        name for name in ("workers", "preload", "post_fork", "worker_ready", "worker_exit") if name in mentioned
-    }  # fmt: skip

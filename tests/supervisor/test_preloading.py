@@ -71,6 +71,13 @@ began.wait()
     assert told(code) == ["a thread that was started with _thread runs: forked processes will be without it"]
 
 
+def test_a_thread_that_has_just_been_started_is_known() -> None:
+    code = "import _thread; [_thread.start_new_thread(threading.Event().wait, ()) for _ in range(3)]"
+    assert (
+        told(code) == ["a thread that was started with _thread runs: forked processes will be without it"] * 3
+    )
+
+
 def test_a_thread_that_was_joined_is_gone() -> None:
     code = """
 for _ in range(50):

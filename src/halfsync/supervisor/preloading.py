@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 _TASKS, _DESCRIPTORS = "/proc/self/task", "/proc/self/fd"
-# A thread that was joined has left Python, but not the kernel: that takes it a moment more.
-_ENDING_TRIES, _ENDING_S = 20, 0.01
+SETTLING_TRIES, SETTLING_S = 20, 0.01
 _FAMILIES = {socket.AF_NETLINK: "netlink", socket.AF_PACKET: "packet"}
 
 
@@ -34,9 +33,9 @@ def find_hindrances(known: Collection[int] = ()) -> list[str]:
 
 def _threads() -> Iterator[str]:
     """Tell of threads: those that Python knows by their names, others by what the kernel calls them."""
-    own = threading.get_ident()
+    tasks = _settled_tasks()
     named = {thread.ident: thread for thread in threading.enumerate()}
-    running = set(sys._current_frames()) - {own}
+    running = set(sys._current_frames()) - {threading.get_ident()}
     for ident in sorted(running, key=lambda one: named[one].name if one in named else ""):
         thread = named.get(ident)
         # threading invents a name for a thread that it did not start, once that has asked for it.
@@ -44,26 +43,29 @@ def _threads() -> Iterator[str]:
             yield "a thread that was started with _thread runs: forked processes will be without it"
         else:
             yield f"the thread {thread.name!r} runs: forked processes will be without it"
-    native = _native_threads(len(running) + 1, {thread.native_id for thread in named.values()})
-    if native:
-        number = f"{len(native)} native threads run" if len(native) > 1 else "a native thread runs"
-        names = ", ".join(sorted(set(native)))
-        yield f"{number} that Python knows nothing of ({names}): forked processes will be without"
+    number = len(tasks) - len(running) - 1
+    if number > 0:
+        known = {thread.native_id for thread in named.values()}
+        names = sorted({_task_name(task) for task in [task for task in tasks if task not in known][-number:]})
+        many = f"{number} native threads run" if number > 1 else "a native thread runs"
+        yield f"{many} that Python knows nothing of ({', '.join(names)}): forked processes will be without"
 
 
-def _native_threads(python: int, known: Collection[int | None]) -> list[str]:
-    """Return the names of the kernel's threads beyond so many that are Python's; most of those are known by number."""
-    for tries_left in range(_ENDING_TRIES, -1, -1):
+def _settled_tasks() -> list[int]:
+    """Return the kernel's threads of this process, once those that Python is just beginning or has just ended are over.
+
+    So this takes a moment where there are threads that Python knows nothing of. Without /proc there is nothing to tell.
+    """
+    tasks: list[int] = []
+    for _ in range(SETTLING_TRIES):
         try:
-            tasks = [int(name) for name in os.listdir(_TASKS)]  # noqa: PTH208 - pathlib is not needed for a string
+            tasks = sorted(int(name) for name in os.listdir(_TASKS))  # noqa: PTH208 - pathlib is not needed for a string
         except OSError:
-            return []  # without /proc nothing can be told
-        if len(tasks) <= python:
             return []
-        if tries_left:
-            time.sleep(_ENDING_S)
-    names = [_task_name(task) for task in tasks if task not in known]
-    return names[-(len(tasks) - python) :]
+        if len(tasks) <= len(sys._current_frames()):
+            break
+        time.sleep(SETTLING_S)
+    return tasks
 
 
 def _task_name(task: int) -> str:
