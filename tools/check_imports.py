@@ -18,7 +18,7 @@ PACKAGE = "halfsync"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "log", "native", "binds", "settings", "loading", "listeners", "output", "signals"),
     ("http",),
-    ("blocks", "pace", "spool", "request_queue", "threadpool"),
+    ("blocks", "client_counts", "pace", "spool", "request_queue", "threadpool"),
     ("exchange", "outbox"),
     ("static",),
     ("observe",),  # what a server tells about itself: told by all above it
@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "native.testing_timers",
     ),
     ("models",),
+    ("native.testing_clients",),  # likewise, of what models count
     ("server",),
     ("supervisor",),
     ("",),  # halfsync itself, with its public names

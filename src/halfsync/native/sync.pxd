@@ -46,6 +46,7 @@ cdef extern from "<stdatomic.h>" nogil:
     unsigned int sub_uint "atomic_fetch_sub" (atomic_uint *where, unsigned int value)
     bint cas_uint "atomic_compare_exchange_strong" (atomic_uint *where, unsigned int *expected, unsigned int value)
     long long load_llong "atomic_load" (atomic_llong *where)
+    void store_llong "atomic_store" (atomic_llong *where, long long value)
     void init_llong "atomic_init" (atomic_llong *where, long long value)
     long long add_llong "atomic_fetch_add" (atomic_llong *where, long long value)
     void *load_pointer "atomic_load" (atomic_pointer *where)
