@@ -2,16 +2,20 @@
 
 import random
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+from wsgiref.types import StartResponse
 
 import pytest
 from tests.client import Connection, Response, build
 from tests.conftest import Serve
 from tests.proxies import LOCAL, binary, line
-from tests.wsgi import Gate, hello, pattern, until
+from tests.sharing import FORK
+from tests.wsgi import Environ, Gate, hello, pattern, until
 
 import halfsync
 
@@ -42,6 +46,29 @@ def was_served(connection: Connection, response: Response) -> bool:
     assert response.one("Connection") == "close"
     assert connection.cut() == b""
     return False
+
+
+class Busy:
+    """An application that notes how many of its requests ran at one time, in whatever processes."""
+
+    def __init__(self) -> None:
+        self._running = FORK.Value("i")
+        self._most = FORK.Value("i")
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
+        """Take a moment, and answer."""
+        with self._running:
+            self._running.value += 1
+            self._most.value = max(self._most.value, self._running.value)
+        time.sleep(0.002)  # what the others need to come in between
+        with self._running:
+            self._running.value -= 1
+        return hello(environ, start_response)
+
+    @property
+    def most(self) -> int:
+        """The highest number so far."""
+        return int(self._most.value)
 
 
 def fill(server: halfsync.Server, stack: ExitStack, number: int = MOST) -> list[Connection]:
@@ -278,6 +305,41 @@ def test_refused_behind_a_proxy_and_leaving_exactly_so_many_fit(serve: Serve) ->
         until(lambda: server.statistics()["open"] == 0)
         again = [stack.enter_context(connect(server)) for _ in range(MOST + 1)]
         assert [is_served_for(connection, header) for connection in again] == [True] * MOST + [False]
+
+
+@pytest.mark.parametrize("header", [b"", line("203.0.113.7", 1)], ids=["peers", "proxied"])
+def test_of_a_crowd_no_more_than_the_limit_are_served_at_one_time(serve: Serve, header: bytes) -> None:
+    crowd, each = 12, 20
+    busy = Busy()
+    wrong: list[str] = []
+
+    def come(server: halfsync.Server, number: int) -> None:
+        try:
+            for _ in range(each):
+                with connect(server) as connection:
+                    with suppress(ConnectionError):
+                        connection.send(header + build())
+                    was_served(connection, connection.response())
+        except (OSError, AssertionError) as error:
+            wrong.append(f"client {number}: {error!r}")
+
+    with serve(busy, **LIMIT, proxy_protocol=bool(header)) as server, ExitStack() as stack:
+        clients = [threading.Thread(target=come, args=(server, number)) for number in range(crowd)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        assert not wrong
+        counts = server.statistics()
+        assert counts["requests"] + counts["limited"] == counts["accepted"] == crowd * each
+        assert 0 < busy.most <= MOST
+        until(lambda: server.statistics()["open"] == 0)
+        again = [stack.enter_context(connect(server)) for _ in range(MOST + 1)]
+        served = []
+        for connection in again:
+            connection.send(header + build())
+            served.append(was_served(connection, connection.response()))
+        assert served == [True] * MOST + [False]
 
 
 # --- streams --------------------------------------------------------------------------------------

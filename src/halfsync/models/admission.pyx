@@ -4,8 +4,8 @@ Where connections have threads, the counts are a table like the engine's, with a
 newcomers, and whoever carries a connection its end, or, behind the PROXY protocol, its client.
 
 Where connections have processes, each child has a slot in memory that all share, with one word: the key of its client.
-A client's connections are the slots with its key, counted by looking at all of them, which takes a thousandth of the
-time of the fork that follows. No process can leave a lock locked or a count wrong by dying: the parent empties the slot
+A client's connections are the slots with its key, counted by looking at all of them: microseconds, where the fork that
+follows takes a millisecond. No process can leave a lock locked or a count wrong by dying: the parent empties the slot
 of a child that it has reaped. Two children that are told of the same client at the same instant both write before they
 look, so that they cannot both have its last place; they may both be refused it.
 """
