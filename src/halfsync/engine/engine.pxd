@@ -58,7 +58,6 @@ ctypedef struct Connection:
     uint8_t awaits_proxy      # engine; it must begin with a PROXY header, which is not complete yet
     uint8_t address_length
     uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client that its PROXY header told
-    uint32_t place            # engine; among the counts of clients, or PLACE_LEAVING
     uint32_t requests         # owner; served so far
     int64_t since             # owner; ns: when the phase began, or last went on
     Exchange *exchange        # owner; NULL between requests
@@ -67,6 +66,7 @@ ctypedef struct Connection:
     Connection *next          # engine: free list; worker: in the list of returned connections
     uint64_t ticket           # engine: its place in the request queue
     int unsent                # engine: bytes that the client had not acknowledged when the timer last looked
+    uint32_t place            # engine; among the counts of clients, or PLACE_LEAVING
     Pace pace                 # engine: of the body that it sends, or of the response that it takes
     Lease *lease              # worker, before it takes the connection: of its turn; NULL: turns have no deadline
     uint32_t lease_serial     # likewise

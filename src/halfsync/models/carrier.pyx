@@ -16,8 +16,8 @@ from libc.string cimport memcpy, memset
 from posix.uio cimport iovec
 from posix.unistd cimport close, read, write
 
-from halfsync.client_counts cimport ENTER_REFUSED, KEY_UNTOLD, client_key
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
+from halfsync.client_counts cimport ENTER_REFUSED, KEY_UNTOLD, client_key
 from halfsync.exchange cimport (
     EXCHANGE_BODY, EXCHANGE_PROXY, exchange_follow, exchange_has_more, exchange_received, exchange_room, pool_destroy,
     pool_get, pool_init, pool_put,
