@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("supervisor.preloading", "supervisor.hooks", "supervisor.starting"),
     ),
     ("http",),
-    ("blocks", "board", "pace", "spool", "request_queue", "threadpool"),
+    ("blocks", "board", "client_counts", "pace", "spool", "request_queue", "threadpool"),
     ("exchange", "outbox"),
     ("static",),
     ("observe",),  # what a server tells about itself: told by all above it
@@ -59,6 +59,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("models",),
     ("probes",),
+    ("native.testing_clients",),  # likewise, of what models count
     ("server",),
     ("foreground",),
     ("supervisor",),

@@ -287,6 +287,30 @@ def test_a_fork_that_fails_is_answered_503_and_the_server_lives(
         assert server.statistics()["shed"] == 2
 
 
+@pytest.mark.parametrize(
+    "header", [b"", b"PROXY TCP4 203.0.113.7 192.0.2.1 1 80\r\n"], ids=["peer", "proxied"]
+)
+def test_a_child_that_was_killed_counts_for_its_client_no_more(tmp_path: Path, header: bytes) -> None:
+    options = [*OPTIONS, "--max-connections-per-client", "2", *(["--proxy-protocol"] if header else [])]
+    with Serving(tmp_path, APP, *options) as serving, ExitStack() as stack:
+
+        def come() -> int:
+            """Return the child that serves another connection, or 0 where it was refused."""
+            connection = stack.enter_context(Connection(serving.address))
+            connection.send(header + build())
+            response = connection.response()
+            return int(response.body) if response.status == 200 else 0
+
+        children = [come(), come()]
+        for _ in range(5):
+            assert come() == 0
+            killed = children.pop(0)
+            os.kill(killed, signal.SIGKILL)
+            until(lambda: killed not in states(serving.process.pid))  # noqa: B023 - it is called at once
+            children.append(come())
+            assert all(children)
+
+
 def test_an_embedded_server_that_cannot_fork_its_parent_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing() -> int:
         raise OSError(errno.EAGAIN, "no process")

@@ -6,8 +6,10 @@ from libc.stdlib cimport calloc, free, realloc
 from posix.unistd cimport close
 
 from halfsync.board cimport seat_count
+from halfsync.client_counts cimport PLACE_NONE, counts_leave
 from halfsync.engine.engine cimport (
-    OWNER_ENGINE, PEER_HERE, PHASE_BODY, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_PARTED, PHASE_SILENT, SLAB,
+    OWNER_ENGINE, PEER_HERE, PHASE_BODY, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_PARTED, PHASE_SILENT, PLACE_LEAVING,
+    SLAB,
 )
 from halfsync.engine.poller cimport HANDLE_CONNECTION
 from halfsync.engine.timers cimport wheel_clear
@@ -62,6 +64,7 @@ cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil:
     init_uint(&connection.owner, OWNER_ENGINE)
     init_uint(&connection.peer, PEER_HERE)
     connection.phase = PHASE_SILENT
+    connection.place = PLACE_NONE
     connection.requests = 0
     connection.probed = False
     connection.since = engine.now
@@ -95,6 +98,10 @@ cdef void connection_hang_up(Engine *engine, Connection *connection) noexcept no
     engine.open -= 1
     if engine.seat != NULL:
         seat_count(engine.seat, -1)
+    if connection.place == PLACE_LEAVING:
+        engine.leaving -= 1
+    elif connection.place != PLACE_NONE:
+        counts_leave(&engine.clients, connection.place)
 
 
 cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil:

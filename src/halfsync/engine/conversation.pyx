@@ -17,6 +17,7 @@ from halfsync.engine.engine cimport (
     PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES,
     engine_announce, engine_is_draining, engine_log,
 )
+from halfsync.engine.newcomers cimport let_in, turn_away
 from halfsync.engine.overdue cimport cut_overdue, look_at_queued, look_at_turn
 from halfsync.engine.poller cimport (
     POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file, reset_on_close,
@@ -151,15 +152,17 @@ cdef int on_proxy_header(Engine *engine, Connection *connection, char *data, siz
             enter(engine, connection, PHASE_HEAD)
         return RECEIVE_MORE
     connection.awaits_proxy = False
+    exchange.started_ns = engine.now
     if exchange.proxy.address_length > 0:
         connection.address_length = exchange.proxy.address_length
         memcpy(connection.address, exchange.proxy.address, connection.address_length)
+        if engine.clients.limit > 0 and not let_in(engine, connection):
+            return turn_away(engine, connection)
     enter(engine, connection, PHASE_SILENT)
     if exchange.filled == 0:
         pool_put(&engine.pool, exchange)
         connection.exchange = NULL
         return RECEIVE_MORE
-    exchange.started_ns = engine.now
     return advance(engine, connection, framed)
 
 

@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from halfsync.board cimport BoardRecord, SeatRecord
+from halfsync.client_counts cimport ClientCounts
 from halfsync.engine.lease cimport Lease
 from halfsync.engine.poller cimport Handle, Poller
 from halfsync.engine.timers cimport Timer, Wheel
@@ -20,6 +21,7 @@ cdef enum:
     SLAB = 256                # connections allocated together
     ADDRESS_BYTES = 28        # of a sockaddr_in6, the largest that is kept
     SCRATCH_BYTES = 256 * 1024
+    PLACE_LEAVING = 0xFFFFFFFF  # of a connection that was turned away, and has not been closed yet
 
 # Who may touch a connection. It changes hands through the request queue (engine -> queue -> worker) and the reply
 # (worker -> engine). OWNER_EVENT is added by the engine while it is not the owner: something happened that it must look
@@ -65,6 +67,7 @@ ctypedef struct Connection:
     Connection *next          # engine: free list; worker: in the list of returned connections
     uint64_t ticket           # engine: its place in the request queue
     int unsent                # engine: bytes that the client had not acknowledged when the timer last looked
+    uint32_t place            # engine; among the counts of clients, or PLACE_LEAVING
     Pace pace                 # engine: of the body that it sends, or of the response that it takes
     Lease *lease              # worker, before it takes the connection: of its turn; NULL: turns have no deadline
     uint32_t lease_serial     # likewise
@@ -97,7 +100,8 @@ ctypedef struct EngineCounters:
     uint64_t accepted
     uint64_t requests
     uint64_t refused          # malformed, too large, too late
-    uint64_t shed             # answered 503 because the queue was full
+    uint64_t shed             # answered 503 because the queue was full, or their client had all its connections
+    uint64_t limited          # of those, the latter: max_connections_per_client
     uint64_t timed_out        # turns of the application that met their deadline
     uint64_t evicted          # cut to make room on the disk for others
     uint64_t left             # the client left before its response was complete
@@ -122,6 +126,8 @@ ctypedef struct Engine:
     Connection *free
     uint32_t open
     uint32_t open_max
+    ClientCounts clients      # of open connections, where they are limited
+    uint32_t leaving          # connections that were turned away, and have not been closed yet
     Listener listeners[LISTENERS_MAX]
     uint16_t listeners_count
     int64_t accept_again      # ns; accept failed for want of descriptors, and is tried again then

@@ -20,6 +20,7 @@ from halfsync.engine.engine cimport (
     ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_SERVE, COMMAND_STOP, Connection, LISTENERS_MAX, Listener, OWNER_ENGINE,
     PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_wake,
 )
+from halfsync.engine.newcomers cimport let_in, turn_away
 from halfsync.engine.poller cimport (
     HANDLE_LISTENER, HANDLE_WAKER, Handle, complete_accept, unsent_bytes,
 )
@@ -114,6 +115,8 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
         connection_close(engine, connection)
         return True
     wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.first_byte)
+    if engine.clients.limit > 0 and not connection.awaits_proxy and not let_in(engine, connection):
+        turn_away(engine, connection)
     return engine.open < engine.open_max and (engine.seat == NULL or seat_listens(engine.board, engine.seat))
 
 

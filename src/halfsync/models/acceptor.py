@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PAUSE_S = 0.1  # after accept failed for want of descriptors or memory
 DEAF_S = 0.02  # after which one that leaves newcomers to other processes looks again
 LEAVE_S = 2.0  # that a client who was told to go has to do so
+ACCEPTS_MOST = 64  # newcomers who are turned away before something else has its turn
 LEAVING_MOST = 256  # clients that are leaving at one time; past it the first is cut off
 
 
@@ -55,9 +56,28 @@ class Acceptor:
         return max(0.0, min(deadlines) - now) if deadlines else None
 
     def next(self) -> Client | None:
+        """Return a newcomer from any listener, and turn away those whose clients have all that they may have.
+
+        None: nobody waits, or it cannot be now, or many were turned away.
+        """
+        while self._last:
+            client = self._last.popleft()
+            if self._let_in(client):
+                return client
+        for _ in range(ACCEPTS_MOST):
+            newcomer = self._accept()
+            if newcomer is None or self._let_in(newcomer):
+                return newcomer
+        return None
+
+    def _let_in(self, client: Client) -> bool:
+        if self._carrier.admit(client):
+            return True
+        self.shed(client)
+        return False
+
+    def _accept(self) -> Client | None:
         """Accept one connection that waits on any listener. None: nobody waits, or it cannot be now."""
-        if self._last:
-            return self._last.popleft()
         if monotonic() < self._paused_until or not (self._carrier.draining or self._carrier.listens()):
             return None
         for _ in self._listeners:
@@ -110,12 +130,12 @@ class Acceptor:
         self._carrier.turned()
 
     def empty_backlog(self) -> None:
-        """Accept all who wait, for `next` to return, and then refuse newcomers.
+        """Accept all who wait, for `next` to look at, and then refuse newcomers.
 
         At once, since to begin with a connection may take longer than another needs to come.
         """
         last = []
-        while self._listeners and (client := self.next()) is not None:
+        while self._listeners and (client := self._accept()) is not None:
             last.append(client)
         self._last.extend(last)
         if monotonic() >= self._paused_until:  # else there may be more, once descriptors are there for them

@@ -57,6 +57,16 @@ cdef TrustedPeers bounds_proxies(object settings):
     return TrustedPeers(settings.proxy_allow_ips) if settings.proxy_protocol else None
 
 
+cdef ClientLimit bounds_clients(object settings):
+    """Return the limit on each client's connections, for a model with a carrier. None: there is none."""
+    cdef bint children = settings.model == "process"
+    if settings.max_connections_per_client == 0:
+        return None
+    return ClientLimit(
+        settings.max_connections_per_client, children=children,
+        connections=settings.max_children if children else settings.max_connections)
+
+
 cdef int64_t nanoseconds(double seconds) noexcept:
     """Return seconds as whole nanoseconds."""
     return <int64_t> (seconds * 1e9)

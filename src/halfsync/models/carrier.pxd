@@ -5,6 +5,7 @@ from halfsync.bridging cimport Bridge, Sink
 from halfsync.engine.engine cimport ADDRESS_BYTES, Timeouts
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.http.trust cimport Trust
+from halfsync.models.admission cimport Admission
 from halfsync.native.sync cimport atomic_llong, atomic_uint
 from halfsync.observe.access cimport Log
 from halfsync.pace cimport Pace
@@ -26,7 +27,8 @@ ctypedef struct Tally:
     atomic_llong open
     atomic_llong requests
     atomic_llong refused      # malformed, too large, too late
-    atomic_llong shed         # answered 503, since there was no room or no thread
+    atomic_llong shed         # answered 503: there was no room, no thread, or their client had all its connections
+    atomic_llong limited      # of those, the last: max_connections_per_client
     atomic_llong left         # the client left before its response was complete
     atomic_llong running      # turns of the application under way
     atomic_llong turns        # of the loop that accepts
@@ -37,6 +39,7 @@ cdef class Client:
     cdef uint8_t address[ADDRESS_BYTES]
     cdef uint8_t address_length
     cdef uint8_t listener     # index of the listener it came from
+    cdef readonly uint32_t place  # among the connections of its client; 0: not counted
     cdef bint greeted         # its PROXY header, where it must begin with one, was read
     cdef int64_t put_ns       # when it was accepted, or put back for others
     cdef int64_t waited_ns    # how long it then waited for a thread; 0 once a request was told
@@ -53,6 +56,7 @@ cdef class Carrier:
     cdef ExchangePool pool
     cdef Store *store
     cdef const Trust *proxies  # that may connect, and must begin with a PROXY header; NULL: anybody, without
+    cdef Admission *admission  # NULL: a client may have any number of connections
     cdef Log *access          # NULL: nothing is logged
     cdef const Answerer *files  # NULL: every request is the application's
     cdef Tally *tally
@@ -78,6 +82,8 @@ cdef class Carrier:
     cdef int wait_idle(self, int fd, int64_t deadline) noexcept nogil
     cdef int idle(self, Client client) noexcept nogil
     cdef int greet(self, Client client) noexcept nogil
+    cdef bint recognize(self, Client client) noexcept nogil
+    cdef void leave_client(self, Client client) noexcept nogil
     cdef int64_t next_look(self, const Exchange *exchange, const Pace *pace, int64_t since) noexcept nogil
     cdef bint is_late(self, const Exchange *exchange, Pace *pace, int64_t since) noexcept nogil
     cdef int receive(self, Client client) noexcept nogil

@@ -11,12 +11,14 @@ from mmap import PAGESIZE, mmap
 from libc.errno cimport (
     EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO, errno,
 )
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.uio cimport iovec
 from posix.unistd cimport close, read, write
 
 from halfsync.board cimport Seat, seat_count, seat_listens
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
+from halfsync.client_counts cimport ENTER_REFUSED, KEY_UNTOLD, client_key
 from halfsync.exchange cimport (
     EXCHANGE_BODY, EXCHANGE_PROXY, exchange_follow, exchange_has_more, exchange_received, exchange_room, pool_destroy,
     pool_get, pool_init, pool_put,
@@ -24,9 +26,10 @@ from halfsync.exchange cimport (
 from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.http.trust cimport TrustedPeers, trust_has
+from halfsync.models.admission cimport ClientLimit, admission_enter, admission_leave, admission_tell
 from halfsync.models.blocking_sink cimport BlockingSink, blocking_sink, sink_bytes
 from halfsync.models.bounds cimport (
-    bounds_files, bounds_limits, bounds_proxies, bounds_store, bounds_timeouts,
+    bounds_clients, bounds_files, bounds_limits, bounds_proxies, bounds_store, bounds_timeouts,
 )
 from halfsync.engine.poller cimport reset_on_close, send_continue
 from halfsync.native.sync cimport (
@@ -146,17 +149,19 @@ cdef class Carrier:
         cdef bytearray store
         cdef BodyBlocks blocks = BodyBlocks()
         cdef TrustedPeers proxies = bounds_proxies(settings)
+        cdef ClientLimit clients = bounds_clients(settings)
         page = mmap(-1, PAGESIZE)
         shared = page
         self.tally = <Tally *> &shared[0]
         store = bytearray(sizeof(Store))
         self.store = <Store *> <char *> store
         self.bells = [-1, -1]
-        self.kept = (page, shared, store, blocks, access_log, files, proxies, seat)
+        self.kept = (page, shared, store, blocks, access_log, files, proxies, clients, seat)
         if seat is not None:
             self.board, self.seat = seat.board.record, seat.record
         self.files = bounds_files(files)
         self.proxies = &proxies.trust if proxies is not None else NULL
+        self.admission = &clients.admission if clients is not None else NULL
         self.bridge = bridge
         if access_log is not None:
             self.access = &access_log.log
@@ -286,9 +291,29 @@ cdef class Carrier:
         add_llong(&self.tally.accepted, 1)
         self.count_open(1)
 
-    def gone(self, bint last):
+    def admit(self, Client client):
+        """Count a newcomer for its client. Returns False when that has as many connections as it may have.
+
+        Who must begin with a PROXY header is counted when that has told its client.
+        """
+        cdef int64_t place
+        cdef uint64_t key = KEY_UNTOLD
+        if self.admission == NULL:
+            return True
+        if self.proxies == NULL:
+            key = client_key(client.address, client.address_length)
+        place = admission_enter(self.admission, key)
+        if place == ENTER_REFUSED:
+            add_llong(&self.tally.limited, 1)
+            return False
+        client.place = <uint32_t> place
+        return True
+
+    def gone(self, uint32_t place, bint last):
         """Count the end of a connection that was handed over. last: none is left, and so no turn is under way."""
         self.count_open(-1)
+        if self.admission != NULL:
+            admission_leave(self.admission, place, False)
         if last:
             init_llong(&self.tally.running, 0)  # a child that was killed in a turn did not count its end
 
@@ -303,7 +328,7 @@ cdef class Carrier:
         return {
             "accepted": load_llong(&tally.accepted), "open": load_llong(&tally.open),
             "requests": load_llong(&tally.requests), "refused": load_llong(&tally.refused),
-            "shed": load_llong(&tally.shed), "left": load_llong(&tally.left),
+            "shed": load_llong(&tally.shed), "limited": load_llong(&tally.limited), "left": load_llong(&tally.left),
             "running": load_llong(&tally.running), "spooled": load_llong(&self.store.used),
             "queued": queue_length(self.waiting) if self.waiting != NULL else 0, "dropped": 0,
             "turns": load_llong(&tally.turns),
@@ -356,6 +381,7 @@ cdef class Carrier:
         cdef Entry entry
         cdef int length
         add_llong(&self.tally.shed, 1)
+        self.leave_client(client)
         if self.bridge.raw:
             reset_on_close(client.fd)
             return False
@@ -534,7 +560,28 @@ cdef class Carrier:
         if exchange.proxy.address_length > 0:
             client.address_length = exchange.proxy.address_length
             memcpy(client.address, exchange.proxy.address, client.address_length)
+            if self.admission != NULL and not self.recognize(client):
+                return -503
         return result
+
+    cdef bint recognize(self, Client client) noexcept nogil:
+        """Count a connection for the client that its PROXY header tells. Returns False when that has its limit."""
+        cdef int64_t place = admission_tell(
+            self.admission, client.place, client_key(client.address, client.address_length))
+        if place != ENTER_REFUSED:
+            client.place = <uint32_t> place
+            return True
+        add_llong(&self.tally.shed, 1)
+        add_llong(&self.tally.limited, 1)
+        if self.limits.raw:
+            reset_on_close(client.fd)
+        return False
+
+    cdef void leave_client(self, Client client) noexcept nogil:
+        """Count a connection for its client no more."""
+        if self.admission != NULL:
+            admission_leave(self.admission, client.place, self.is_child)
+            client.place = 0
 
     cdef int64_t next_look(self, const Exchange *exchange, const Pace *pace, int64_t since) noexcept nogil:
         """Return when a request must be complete, or have gone on since `since`, or have its pace judged."""
@@ -729,6 +776,7 @@ cdef class Carrier:
         self.drop_exchange(client)
         close(client.fd)
         client.fd = -1
+        self.leave_client(client)
         if not self.is_child:
             self.count_open(-1)
         if kept != NULL:

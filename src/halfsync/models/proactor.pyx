@@ -6,6 +6,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 
 from halfsync.board cimport Seat
+from halfsync.client_counts cimport counts_close, counts_open
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_STOP, Connection
 from halfsync.engine.loop cimport (
@@ -64,6 +65,9 @@ cdef class Proactor:
         engine.proxies = &proxies.trust if proxies is not None else NULL
         engine.spool_memory = settings.spool_memory
         engine.open_max = open_max
+        result = counts_open(&engine.clients, settings.max_connections_per_client, open_max)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
         engine.server_header = settings.server_header
         result = engine_open(engine, settings.poller == "poll")
         if result < 0:
@@ -82,6 +86,7 @@ cdef class Proactor:
         if self.engine != NULL and (self.joined or not self.started):
             if self.engine.scratch != NULL:
                 engine_close(self.engine)
+            counts_close(&self.engine.clients)  # which may be all that was opened
             free(self.engine)
             free(self.store)
         # else workers may still use it: it is left to the end of the process

@@ -39,45 +39,47 @@ LOOK_S = 0.02  # between two looks at children that are told to end
 
 
 class Children:
-    """The children that live, by pid, and their reaping. Belongs to the one thread of the parent.
+    """The children that live, and their reaping. Belongs to the one thread of the parent.
+
+    Each has its connection's place among those of its client (`Client.place`), for when it has ended.
 
     Only children of its own are waited for: the application may have others, and what becomes of those is its business.
     """
 
     def __init__(self) -> None:
-        self.pids: set[int] = set()
+        self.pids: dict[int, int] = {}  # to places
 
-    def reap(self) -> int:
-        """Reap every child that has ended, and return how many.
+    def reap(self) -> list[int]:
+        """Reap every child that has ended, and return their places.
 
         SIGCHLD tells of several ends with one signal, so one wait for each signal would leave some: it is a loop, until
         nobody is left. A foreigner who has ended, and whom nobody waits for, hides those behind him; then each child is
         asked by name.
         """
-        reaped = 0
+        places: list[int] = []
         while self.pids:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
-                reaped += len(self.pids)  # somebody else has reaped them
+                places += self.pids.values()  # somebody else has reaped them
                 self.pids.clear()
                 break
             if ended is None:
                 break
             if ended.si_pid not in self.pids:
-                return reaped + sum(self._wait(pid) for pid in list(self.pids))
-            reaped += self._wait(ended.si_pid)
-        return reaped
+                for pid in list(self.pids):
+                    places += self._wait(pid)
+                break
+            places += self._wait(ended.si_pid)
+        return places
 
-    def _wait(self, pid: int) -> bool:
-        """Reap one child if it has ended."""
+    def _wait(self, pid: int) -> list[int]:
+        """Reap one child if it has ended, and return its place."""
         try:
             ended, _ = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             ended = pid
-        if ended == pid:
-            self.pids.discard(pid)
-        return ended == pid
+        return [self.pids.pop(pid)] if ended == pid else []
 
     def tell(self, number: int = signal.SIGTERM) -> None:
         """Send a signal to those that live."""
@@ -148,8 +150,8 @@ class Parent:
         self.acceptor.close()
 
     def _reap(self) -> None:
-        for _ in range(self.children.reap()):
-            self.carrier.gone(last=not self.children.pids)
+        for place in self.children.reap():
+            self.carrier.gone(place, last=not self.children.pids)
 
     def _fork(self, client: Client) -> None:
         """Fork a child for a connection, or answer 503 where the system gives none."""
@@ -161,7 +163,7 @@ class Parent:
         if pid == 0:
             live(lambda: self._converse(client))
         unblock()
-        self.children.pids.add(pid)
+        self.children.pids[pid] = client.place
         self.carrier.hand_over(client)
 
     def _converse(self, client: Client) -> None:

@@ -151,6 +151,13 @@ class Settings:
         16384, Count(1, 1_000_000), SOCKETS,
         doc="Open connections in one process, idle ones included; the limit on open files may lower it.",
         reason="An idle connection costs a few kilobytes, so this bounds memory and not work.")
+    max_connections_per_client: int = setting(
+        0, Count(0, 1_000_000), SOCKETS,
+        doc="Open connections of one client in one process, idle ones included; past it a newcomer is answered 503. A "
+            "client is an IPv4 address, or the /64 network of an IPv6 address (IPv4 in IPv6 counts as IPv4); peers on "
+            "unix sockets are not counted. With proxy_protocol the client is the one that the header tells. Fields "
+            "like X-Forwarded-For come too late: behind a proxy that sends them, all clients are one. 0: no limit.",
+        reason="Many people may share an address (an office, a mobile network), and a proxy lends its own to all.")
     unix_mode: int = setting(
         0o666, Mode(), SOCKETS,
         doc="Permissions of the unix sockets that are made, in octal; who may write to one may connect.",

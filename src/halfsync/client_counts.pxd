@@ -1,0 +1,44 @@
+# How many connections each client has, by its address. No lock, no I/O, no Python objects.
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef enum:
+    PLACE_NONE = 0            # of a connection that counts for nobody
+    ENTER_REFUSED = -1
+
+# A key is what a client is known by: 64 bits of its network. What is no network of a client's is put among those of
+# multicast (ff00::/8), from where nobody connects (RFC 4291 2.7).
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #define HS_KEY_NOBODY UINT64_C(0)
+    #define HS_KEY_UNTOLD UINT64_MAX
+    #define HS_KEY_IPV4 UINT64_C(0xFFFF000000000000)
+    #define HS_KEY_ZEROS UINT64_C(0xFFFF000100000000)
+    """
+    const uint64_t KEY_NOBODY "HS_KEY_NOBODY"  # of a peer without an IP address: counts for nobody
+    const uint64_t KEY_UNTOLD "HS_KEY_UNTOLD"  # of a connection whose client is not known yet
+    const uint64_t KEY_IPV4 "HS_KEY_IPV4"      # with the address in its lower half
+    const uint64_t KEY_ZEROS "HS_KEY_ZEROS"    # ::/64, where ::1 is
+
+cdef uint64_t client_key(const uint8_t *address, int length) noexcept nogil
+
+# The connections of one client.
+ctypedef struct ClientCount:
+    uint64_t key
+    uint32_t count
+    uint32_t next             # place of the next one in its bucket, or of the next free one; 0: none
+
+ctypedef struct ClientCounts:
+    uint32_t limit            # connections of one client; 0: nothing is counted
+    uint32_t capacity         # clients
+    uint32_t unused           # the first place that was never given out
+    uint32_t free             # the first place that was given back; 0: none
+    uint32_t *buckets         # the first place of each
+    ClientCount *clients      # from place 1 on
+    uint64_t factor           # of the hash: odd, and known to nobody
+    uint32_t shift
+
+cdef int counts_open(ClientCounts *counts, uint32_t limit, uint32_t capacity) noexcept nogil
+cdef void counts_close(ClientCounts *counts) noexcept nogil
+cdef int64_t counts_enter(ClientCounts *counts, uint64_t key) noexcept nogil
+cdef void counts_leave(ClientCounts *counts, uint32_t place) noexcept nogil

@@ -1,0 +1,136 @@
+"""How many connections each client has: a hash table from addresses to counts.
+
+Whoever owns the table owns its counts: it has no lock. It is as large as there may be connections and allocates nothing
+once it is open. A connection keeps its *place*, which is its client's, and gives it back when it ends: both cost a look
+into one bucket. The hash is multiply-shift with a random factor (Dietzfelbinger et al., 1997): two clients share a
+bucket with a probability of 2 in as many buckets, whichever addresses they have chosen.
+"""
+from libc.errno cimport ENOMEM, errno
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from halfsync.http.trust cimport host_bytes
+from halfsync.native.checks cimport COUNT_BUFFER, check, count
+
+cdef extern from "<unistd.h>" nogil:
+    int getentropy(void *buffer, size_t length)
+
+cdef enum:
+    NETWORK_BYTES = 8  # of an IPv6 address: its /64, which one subscriber has at least (RFC 6177)
+
+
+cdef uint64_t client_key(const uint8_t *address, int length) noexcept nogil:
+    """Return the key of a peer: of its IPv4 address, also where IPv6 carries it, or of the /64 of its IPv6 address.
+
+    address: a sockaddr. KEY_NOBODY where it is none of an IP address.
+    """
+    cdef const uint8_t *host
+    cdef uint64_t key = 0
+    cdef int port, position
+    cdef int host_length = host_bytes(address, length, &host, &port)
+    for position in range(min(host_length, <int> NETWORK_BYTES)):
+        key = key << 8 | host[position]
+    if host_length == 4:
+        return KEY_IPV4 | key
+    if host_length > 0 and key == 0:
+        return KEY_ZEROS
+    return key
+
+
+cdef int counts_open(ClientCounts *counts, uint32_t limit, uint32_t capacity) noexcept nogil:
+    """Make an empty table. limit: connections of one client; 0: count nothing. capacity: clients.
+
+    Returns 0 or -errno; then there is nothing to close.
+    """
+    cdef uint32_t bits = 1
+    memset(counts, 0, sizeof(ClientCounts))
+    if limit == 0:
+        return 0
+    while <uint64_t> 1 << bits < capacity:
+        bits += 1
+    if getentropy(&counts.factor, sizeof(counts.factor)) < 0:
+        return -errno
+    counts.buckets = <uint32_t *> calloc(<size_t> 1 << bits, sizeof(uint32_t))
+    counts.clients = <ClientCount *> calloc(<size_t> capacity + 1, sizeof(ClientCount))
+    if counts.buckets == NULL or counts.clients == NULL:
+        free(counts.buckets)
+        free(counts.clients)
+        memset(counts, 0, sizeof(ClientCounts))
+        return -ENOMEM
+    count(COUNT_BUFFER, 1)
+    counts.factor |= 1
+    counts.shift = 64 - bits
+    counts.capacity = capacity
+    counts.limit = limit
+    counts.unused = 1
+    return 0
+
+
+cdef void counts_close(ClientCounts *counts) noexcept nogil:
+    """Free a table, if there is one."""
+    if counts.limit > 0:
+        free(counts.buckets)
+        free(counts.clients)
+        count(COUNT_BUFFER, -1)
+        memset(counts, 0, sizeof(ClientCounts))
+
+
+cdef inline uint32_t *bucket_of(ClientCounts *counts, uint64_t key) noexcept nogil:
+    """Return where the places of a key's bucket begin."""
+    return &counts.buckets[(key * counts.factor) >> counts.shift]
+
+
+cdef int64_t counts_enter(ClientCounts *counts, uint64_t key) noexcept nogil:
+    """Count a connection. Returns its place, or ENTER_REFUSED where its client has as many as it may have.
+
+    PLACE_NONE, and not counted, is who has no address, and a client for whom the table has no room.
+    """
+    cdef uint32_t *bucket
+    cdef uint32_t place
+    cdef ClientCount *client
+    if key == KEY_NOBODY:
+        return PLACE_NONE
+    bucket = bucket_of(counts, key)
+    place = bucket[0]
+    while place != PLACE_NONE:
+        client = &counts.clients[place]
+        if client.key == key:
+            if client.count >= counts.limit:
+                return ENTER_REFUSED
+            client.count += 1
+            return place
+        place = client.next
+    place = counts.free
+    if place != PLACE_NONE:
+        counts.free = counts.clients[place].next
+    elif counts.unused <= counts.capacity:
+        place = counts.unused
+        counts.unused += 1
+    else:
+        return PLACE_NONE
+    client = &counts.clients[place]
+    client.key = key
+    client.count = 1
+    client.next = bucket[0]
+    bucket[0] = place
+    return place
+
+
+cdef void counts_leave(ClientCounts *counts, uint32_t place) noexcept nogil:
+    """Count the end of a connection that had a place, which may be PLACE_NONE."""
+    cdef ClientCount *client
+    cdef uint32_t *link
+    if place == PLACE_NONE:
+        return
+    client = &counts.clients[place]
+    check(place < counts.unused and client.count > 0, "a connection leaves a client that has none")
+    client.count -= 1
+    if client.count > 0:
+        return
+    link = bucket_of(counts, client.key)
+    while link[0] != place:
+        check(link[0] != PLACE_NONE, "a client is not in its bucket")
+        link = &counts.clients[link[0]].next
+    link[0] = client.next
+    client.next = counts.free
+    counts.free = place
