@@ -18,7 +18,7 @@ PACKAGE = "halfsync"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "log", "native", "binds", "settings", "loading", "listeners", "output", "signals"),
     ("http",),
-    ("blocks", "pace", "spool", "request_queue", "threadpool"),
+    ("blocks", "pace", "spool", "request_queue", "threadpool", "handover"),
     ("exchange", "outbox"),
     ("static",),
     ("observe",),  # what a server tells about itself: told by all above it
@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "native.testing",
         "native.testing_fuzz",
+        "native.testing_handover",
         "native.testing_poller",
         "native.testing_proxies",
         "native.testing_static",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
@@ -43,10 +44,20 @@ class Server:
     given as one `Settings`, or as keyword arguments in its terms (`bind`, `threads`, `max_body` ...), not as both.
     Raises UsageError for a setting that cannot be, and BindError for a listener that cannot be opened. All methods may
     be called by any thread, one at a time.
+
+    handover: for servers of several processes that share their listeners. The reading and the writing end of one
+    AF_UNIX SOCK_SEQPACKET socket pair that all of them have: whoever leaves (`leave`) hands its connections over to
+    those who serve. The server makes copies; the caller should close its own, since only where no reading end is open
+    any more does a server that leaves know that nobody adopts.
     """
 
     def __init__(
-        self, application: Application | StreamFactory, *, settings: Settings | None = None, **options: Any
+        self,
+        application: Application | StreamFactory,
+        *,
+        settings: Settings | None = None,
+        handover: tuple[int, int] | None = None,
+        **options: Any,
     ) -> None:
         if settings is not None and options:
             raise UsageError("settings and single options were both given", remedy="give one or the other")
@@ -72,7 +83,13 @@ class Server:
             self._files = _open_files(self.settings)
             room = _room_for_connections(self.settings)
             self._model = make_model(
-                self.settings, bridge, descriptors, room, self._access_log, files=self._files
+                self.settings,
+                bridge,
+                descriptors,
+                room,
+                self._access_log,
+                files=self._files,
+                handover=handover,
             )
         except BaseException:
             self._close_listeners()
@@ -113,8 +130,21 @@ class Server:
         self._model.drain()
         self._close_listeners()
 
+    def leave(self) -> None:
+        """Begin to end in favour of others, who accept on the same listeners and adopt connections (`handover`).
+
+        What waits in the backlog is left to them. A connection is handed over as soon as it is idle; a request that was
+        received, or whose body is under way, is answered first. Without a hand-over, or with nobody left to adopt, it
+        ends instead, as when draining. `drain` may follow, for those that nobody has taken.
+        """
+        self._draining = True
+        self._model.leave()
+        # Socket files stay: others are reached by them.
+        self.listeners = [replace(listener, file=None) for listener in self.listeners]
+        self._close_listeners()
+
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until a drained server has answered everything. Returns False when `timeout` seconds were over first."""
+        """Wait until a server that drains or leaves has answered everything. False: `timeout` seconds were over first."""
         descriptor = self._model.done_fd
         return descriptor < 0 or bool(readable([descriptor], timeout))
 

@@ -13,10 +13,11 @@ from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_look, note_reading
 from halfsync.engine.ending cimport client_left, end_now, enter, keep, linger, part
 from halfsync.engine.engine cimport (
-    COMMAND_SERVE, OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY,
+    COMMAND_LEAVE, OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY,
     PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES,
     engine_announce, engine_log,
 )
+from halfsync.engine.leaving cimport hand_over
 from halfsync.engine.overdue cimport cut_overdue, look_at_queued, look_at_turn
 from halfsync.engine.poller cimport (
     POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file, reset_on_close,
@@ -96,7 +97,7 @@ cdef int advance(Engine *engine, Connection *connection, int framed) noexcept no
         if engine.files != NULL:
             stays = (
                 exchange.head.keep_alive and engine.timeouts.keep_alive > 0
-                and load_uint(&engine.command) == COMMAND_SERVE
+                and load_uint(&engine.command) <= COMMAND_LEAVE
             )
             if engine.files.answer(engine.files, exchange, stays, engine.scratch, &answer):
                 return send_answer(engine, connection, &answer, stays)
@@ -232,6 +233,7 @@ cdef void probe(Engine *engine, Connection *connection) noexcept nogil:
 cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
     """A response is complete and the connection stays: begin with what was received behind it, or wait.
 
+    Here, or in another process if this one leaves.
     May free the connection.
     """
     cdef Exchange *exchange = connection.exchange
@@ -240,12 +242,15 @@ cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
     if exchange != NULL:
         if exchange_has_more(exchange):
             exchange_follow(exchange)
-            exchange.started_ns = engine.now
-            result = advance(engine, connection, exchange_received(
-                exchange, &engine.limits, exchange.data + exchange.filled, 0))
         else:
             pool_put(&engine.pool, exchange)
-            connection.exchange = NULL
+            connection.exchange = exchange = NULL
+    if hand_over(engine, connection):
+        return
+    if exchange != NULL:
+        exchange.started_ns = engine.now
+        result = advance(engine, connection, exchange_received(
+            exchange, &engine.limits, exchange.data + exchange.filled, 0))
     if result == RECEIVE_MORE:
         engine.poller.resume(&engine.poller, &connection.handle)
 

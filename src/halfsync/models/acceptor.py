@@ -14,10 +14,11 @@ from halfsync.models.carrier import Client, accept
 from halfsync.signals import readable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from halfsync.models.carrier import Carrier
 
+ADOPT_AGAIN_S = 0.01  # after there was no place for a connection that waits to be adopted
 PAUSE_S = 0.1  # after accept failed for want of descriptors or memory
 LEAVE_S = 2.0  # that a client who was told to go has to do so
 LEAVING_MOST = 256  # clients that are leaving at one time; past it the first is cut off
@@ -26,11 +27,16 @@ LEAVING_MOST = 256  # clients that are leaving at one time; past it the first is
 class Acceptor:
     """The listeners, newcomers, and those who were told to go. Owned by the one thread that accepts.
 
-    It has copies of the listening sockets, and closes them when it drains.
+    It has copies of the listening sockets, and of the reading end of the queue of connections to adopt (-1: there is
+    none), and closes them when it drains or leaves. may_adopt: whether there is a place for an adopted connection, whom
+    nobody may send away.
     """
 
-    def __init__(self, listeners: Sequence[int], carrier: Carrier) -> None:
+    def __init__(self, listeners: Sequence[int], carrier: Carrier, adoption_fd: int = -1) -> None:
         self._carrier = carrier
+        self._adoption = os.dup(adoption_fd) if adoption_fd >= 0 else -1
+        self._listeners_count = len(listeners)
+        self.may_adopt: Callable[[], bool] = lambda: True
         self._listeners = [os.dup(fd) for fd in listeners]
         self._turn = 0
         self._paused_until = 0.0
@@ -40,6 +46,8 @@ class Acceptor:
     def watched(self, room: bool) -> list[int]:
         """Return the descriptors to wait for. room: whether there is room for a newcomer."""
         listening = self._listeners if room and monotonic() >= self._paused_until else []
+        if listening and self._adoption >= 0 and self.may_adopt():
+            return [*listening, self._adoption, *self._leaving]
         return [*listening, *self._leaving]
 
     def timeout(self) -> float | None:
@@ -48,14 +56,19 @@ class Acceptor:
         deadlines = [deadline for _, deadline in self._leaving.values()]
         if self._paused_until > now:
             deadlines.append(self._paused_until)
+        if self._adoption >= 0 and not self.may_adopt():
+            deadlines.append(now + ADOPT_AGAIN_S)
         return max(0.0, min(deadlines) - now) if deadlines else None
 
     def next(self) -> Client | None:
-        """Accept one connection that waits on any listener. None: nobody waits, or it cannot be now."""
+        """Adopt or accept one connection that waits. None: nobody waits, or it cannot be now."""
         if self._last:
             return self._last.popleft()
         if monotonic() < self._paused_until:
             return None
+        adopted = self._adopt()
+        if adopted is not None:
+            return adopted
         for _ in self._listeners:
             self._turn = (self._turn + 1) % len(self._listeners)  # each listener has its turn
             try:
@@ -66,6 +79,18 @@ class Acceptor:
             if client is not None:
                 self._carrier.accepted()
                 return client
+        return None
+
+    def _adopt(self) -> Client | None:
+        """Take over one connection from a process that has left, if one waits and there is a place for it."""
+        if self._adoption < 0 or not self.may_adopt():
+            return None
+        try:
+            return self._carrier.adopt(self._adoption, self._listeners_count)
+        except OSError:
+            self._paused_until = monotonic() + PAUSE_S
+        except EOFError:
+            self._close_adoption()
         return None
 
     def shed(self, client: Client) -> None:
@@ -95,7 +120,8 @@ class Acceptor:
     @property
     def held(self) -> list[int]:
         """Return every descriptor that a forked child has no use for."""
-        return [*self._listeners, *self._leaving, *(client.fd for client in self._last)]
+        adoption = [self._adoption] if self._adoption >= 0 else []
+        return [*self._listeners, *adoption, *self._leaving, *(client.fd for client in self._last)]
 
     def wait(self, room: bool) -> None:
         """Wait for somebody to come or leave, or for the bell."""
@@ -108,8 +134,12 @@ class Acceptor:
     def empty_backlog(self) -> None:
         """Accept all who wait, for `next` to return, and then refuse newcomers.
 
-        At once, since to begin with a connection may take longer than another needs to come.
+        At once, since to begin with a connection may take longer than another needs to come. Where others accept on the
+        same listeners, those who wait are theirs.
         """
+        if self._carrier.others_accept:
+            self._unlisten()
+            return
         last = []
         while self._listeners and (client := self.next()) is not None:
             last.append(client)
@@ -127,6 +157,13 @@ class Acceptor:
         for fd in self._listeners:
             os.close(fd)
         self._listeners = []
+        self._close_adoption()
+
+    def _close_adoption(self) -> None:
+        """Adopt no more."""
+        if self._adoption >= 0:
+            os.close(self._adoption)
+            self._adoption = -1
 
     def close(self) -> None:
         """Close everything."""

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from halfsync.bridging cimport Bridge, Sink
 from halfsync.engine.engine cimport ADDRESS_BYTES, Timeouts
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
+from halfsync.handover cimport Handover
 from halfsync.http.trust cimport Trust
 from halfsync.native.sync cimport atomic_llong, atomic_uint
 from halfsync.observe.access cimport Log
@@ -14,13 +15,17 @@ from halfsync.threadpool cimport JobThreads
 
 cdef enum Command:
     CARRY_ON
+    CARRY_LEAVE               # hand over what comes to rest, or finish it
     CARRY_DRAIN               # finish what was received
     CARRY_STOP                # end now
 
 # What is counted over all connections, and what they are told. It lies in memory that forked children share.
 ctypedef struct Tally:
     atomic_uint command       # Command
+    atomic_uint others_accept  # on the same listeners: what is in their backlog stays there
     atomic_llong accepted
+    atomic_llong adopted      # from processes that left
+    atomic_llong handed_over  # to others
     atomic_llong open
     atomic_llong requests
     atomic_llong refused      # malformed, too large, too late
@@ -41,6 +46,7 @@ cdef class Client:
     cdef int64_t idle_ns      # since when nothing was received; 0: in the middle of a request
     cdef uint32_t requests    # served so far
     cdef Exchange *exchange   # NULL between requests
+    cdef bint unframed        # what the exchange holds is not framed yet: the connection was adopted with it
     cdef void *kept           # the bridge's, while no exchange has it
 
 
@@ -58,6 +64,7 @@ cdef class Carrier:
     cdef Queue *waiting       # of connections that wait for a thread; NULL: none ever does
     cdef int drain_fd         # readable once the server drains
     cdef int stop_fd          # readable once it stops
+    cdef int leaving_fd       # the writing end of the queue of connections to adopt; -1: none can be handed over
     cdef int call_fd          # readable when an idle connection should be given up; -1: never
     cdef atomic_uint idlers   # threads that watch an idle connection while nothing else waits for them
     cdef bint keep_alive
@@ -69,8 +76,11 @@ cdef class Carrier:
 
     cdef bint others_wait(self) noexcept nogil
     cdef bint called(self) noexcept nogil
-    cdef int wait(self, int fd, short events, int64_t deadline, bint idle) noexcept nogil
-    cdef int wait_idle(self, int fd, int64_t deadline) noexcept nogil
+    cdef Client _begin(self, const Handover *handover, int listeners)
+    cdef bint hand_over(self, Client client) noexcept nogil
+    cdef bint is_leaving(self) noexcept nogil
+    cdef int wait(self, int fd, short events, int64_t deadline, bint bell, bint call) noexcept nogil
+    cdef int wait_idle(self, int fd, int64_t deadline, bint bell) noexcept nogil
     cdef int idle(self, Client client) noexcept nogil
     cdef int greet(self, Client client) noexcept nogil
     cdef int64_t next_look(self, const Exchange *exchange, const Pace *pace, int64_t since) noexcept nogil

@@ -46,6 +46,12 @@ class Model(Protocol):
     def drain(self) -> None:
         """Accept what waits in the backlog and nothing more, and finish what was received."""
 
+    def leave(self) -> None:
+        """Accept no more, since others do on the same listeners, and hand over each connection as it comes to rest.
+
+        What cannot be handed over is served to its end here. `drain` may follow.
+        """
+
     def stop(self) -> None:
         """Let everything end that waits for a client."""
 
@@ -72,14 +78,16 @@ def make_model(
     access_log: AccessLog | None,
     *,
     files: StaticFiles | None,
+    handover: tuple[int, int] | None = None,
 ) -> Model:
     """Make the model that the settings name. Only that one is loaded.
 
     listeners: descriptors of listening, non-blocking sockets. room: connections that fit into this process.
-    files: what is answered without the bridge.
+    files: what is answered without the bridge. handover: the reading and the writing end of the queue through which
+    processes that leave hand over their connections; the model makes copies.
     """
     module, name = HOMES[settings.model]
     made: Model = getattr(import_module(module), name)(
-        bridge, listeners, settings, room, access_log, files=files
+        bridge, listeners, settings, room, access_log, files=files, handover=handover
     )
     return made

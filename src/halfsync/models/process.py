@@ -121,7 +121,7 @@ class Parent:
         self.carrier.turned()
         self._reap()
         self.acceptor.see_off()
-        if readable([self.carrier.drain_bell], 0):
+        if not self.carrier.draining and readable([self.carrier.drain_bell], 0):
             self.carrier.drain()
         self._orphaned = not self.carrier.stopping and bool(readable([self.carrier.stop_bell], 0))
         draining = self.carrier.draining
@@ -163,7 +163,7 @@ class Parent:
             live(lambda: self._converse(client))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
         self.children.pids.add(pid)
-        self.carrier.hand_over(client)
+        self.carrier.leave_to_child(client)
 
     def _converse(self, client: Client) -> None:
         """Be the child: converse until the connection ends."""
@@ -182,7 +182,7 @@ class Parent:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: self.carrier.leave())
+        signal.signal(signal.SIGTERM, lambda *_: self.carrier.end_with_response())
         self.carrier.be_child(told)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
 
@@ -199,10 +199,12 @@ class Process:
         access_log: AccessLog | None = None,
         *,
         files: StaticFiles | None = None,
+        handover: tuple[int, int] | None = None,
     ) -> None:
         del room  # the connections' descriptors are the children's
-        self.carrier = Carrier(bridge, settings, access_log, files)
-        self.acceptor = Acceptor(listeners, self.carrier)
+        adoption_fd, leaving_fd = (-1, -1) if handover is None or bridge.raw else handover
+        self.carrier = Carrier(bridge, settings, access_log, files, leaving_fd)
+        self.acceptor = Acceptor(listeners, self.carrier, adoption_fd)
         self.parent = Parent(self.carrier, self.acceptor, settings.max_children)
         self._originals = list(listeners)
         self._done_fd = self._doing_fd = -1
@@ -285,10 +287,19 @@ class Process:
 
     def drain(self) -> None:
         """Let the parent empty the backlog, and the children finish what they received."""
+        self._forget_originals()
+        self.carrier.drain()
+
+    def leave(self) -> None:
+        """Let the parent accept no more, and the children hand over their connections as they come to rest."""
+        self._forget_originals()
+        self.carrier.leave()
+
+    def _forget_originals(self) -> None:
+        """Note that the server's own listeners are closed from now on, and their numbers others'."""
         if self._parent_pid == 0:
             self.parent.unwanted = [fd for fd in self.parent.unwanted if fd not in self._originals]
-            self._originals = []  # they are closed from now on, and their numbers others'
-        self.carrier.drain()
+            self._originals = []
 
     def stop(self) -> None:
         """Let every child end that waits for its client."""
