@@ -144,7 +144,7 @@ class Server:
         self._close_listeners()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until a server that drains or leaves has answered everything. False: `timeout` seconds were over first."""
+        """Wait until a server that drains or leaves has answered everything. False: not within `timeout` seconds."""
         descriptor = self._model.done_fd
         return descriptor < 0 or bool(readable([descriptor], timeout))
 

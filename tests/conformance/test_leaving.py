@@ -4,6 +4,7 @@ Two servers, in one process, share a listener and the queue of handed-over conne
 knows by the answers which of them served: each application answers with its server's name first.
 """
 
+import os
 import select
 import socket
 import threading
@@ -16,11 +17,10 @@ import pytest
 from tests.client import Connection, Response, build, build_chunked
 from tests.conformance.conftest import MODELS
 from tests.conftest import Serve
+from tests.sharing import FORK
 from tests.wsgi import TEXT, App, Environ, until, wait
 
 import halfsync
-from halfsync.stream.handler import StreamHandler
-from tests.sharing import FORK
 
 WAIT_S = 15.0
 CROWD = 500
@@ -34,17 +34,35 @@ PAIRS = [
 ]
 
 
-def named(name: str, gate: Any = None) -> App:
-    """Return an application that answers with a server's name, the path, the client's port and the body's length.
+class Door:
+    """What requests for /door wait at, in whatever process they run."""
 
-    gate: an event that requests for /gate wait for.
-    """
+    def __init__(self) -> None:
+        self._opened = FORK.Event()
+        self._reached = FORK.Semaphore(0)
+
+    def stand(self) -> None:
+        """Tell the test that a request is here, and wait until it may go on."""
+        self._reached.release()
+        wait(self._opened)
+
+    def wait_reached(self) -> None:
+        """Wait until a request is here."""
+        assert self._reached.acquire(timeout=WAIT_S), "a request did not reach the door"
+
+    def open(self) -> None:
+        """Let go on who is here."""
+        self._opened.set()
+
+
+def named(name: str, door: Door | None = None) -> App:
+    """Return an application that answers with a server's name, the path, the client's port and the body's length."""
 
     def answer(environ: Environ, start_response: Any) -> list[bytes]:
         length = len(environ["wsgi.input"].read())
         path = environ["PATH_INFO"]
-        if gate is not None and path == "/gate":
-            wait(gate)
+        if door is not None and path == "/door":
+            door.stand()
         start_response("200 OK", [*TEXT])
         return [f"{name} {path} {environ['REMOTE_ADDR']}:{environ['REMOTE_PORT']} {length}".encode()]
 
@@ -68,7 +86,7 @@ class Stage:
     def shared(self) -> dict[str, Any]:
         """What the servers share, as settings."""
         return {
-            "bind": f"fd://{socket.socket(fileno=self.listener.fileno()).dup().detach()}",
+            "bind": f"fd://{os.dup(self.listener.fileno())}",
             "handover": (self.reader.fileno(), self.writer.fileno()),
         }
 
@@ -134,7 +152,7 @@ def test_an_idle_connection_goes_on_elsewhere(stage: Stage) -> None:
 def test_a_head_may_be_split_between_two_servers(stage: Stage, split: int) -> None:
     first = stage.start(named("a"))
     connection = stage.connect()
-    head = build("/second", ("X-Long", "x" * 5000))
+    head = build("/second", fields=[("X-Long", "x" * 5000)])
     connection.send(build("/first") + head[:split])
     assert answered(connection, "/first") == "a"
     stage.start(named("b"))
@@ -158,16 +176,18 @@ def test_a_silent_connection_may_have_sent_a_part_of_its_first_head(stage: Stage
 
 
 def test_what_runs_is_finished_and_what_was_sent_behind_it_goes_along(stage: Stage) -> None:
-    gate = FORK.Event()
-    first = stage.start(named("a", gate))
+    door = Door()
+    first = stage.start(named("a", door))
     connection = stage.connect()
-    connection.send(build("/gate") + build_chunked("/behind", [b"abc", b"defg"]) + build("/last") + b"GET /pa")
-    until(lambda: first.statistics()["running"] == 1)
+    connection.send(
+        build("/door") + build_chunked([b"abc", b"defg"], target="/behind") + build("/last") + b"GET /pa"
+    )
+    door.wait_reached()
     stage.start(named("b"))
     first.leave()
     assert not first.wait(0)
-    gate.set()
-    assert answered(connection, "/gate") == "a"
+    door.open()
+    assert answered(connection, "/door") == "a"
     gone(first)
     assert answered(connection, "/behind", 7) == "b"
     assert answered(connection, "/last") == "b"
@@ -189,9 +209,9 @@ def test_a_pipeline_is_answered_in_order_by_both(stage: Stage) -> None:
 
 
 def test_more_than_a_record_holds_is_served_before_the_connection_goes(stage: Stage) -> None:
-    first = stage.start(named("a"), max_head=512 << 10, max_field=512 << 10)
+    first = stage.start(named("a"), max_head=256 << 10, max_field=60 << 10)
     connection = stage.connect()
-    head = build("/long", ("X-Long", "x" * (200 << 10)))
+    head = build("/long", fields=[("X-Long", "x" * (50 << 10))] * 4)
     connection.send(build("/first") + head[: 150 << 10])
     assert answered(connection, "/first") == "a"
     stage.start(named("b"))
@@ -223,14 +243,14 @@ def test_a_body_under_way_is_finished(stage: Stage, expect: bool) -> None:
 
 
 def test_who_said_close_is_closed(stage: Stage) -> None:
-    gate = FORK.Event()
-    first = stage.start(named("a", gate))
+    door = Door()
+    first = stage.start(named("a", door))
     connection = stage.connect()
-    connection.send(build("/gate", ("Connection", "close")))
-    until(lambda: first.statistics()["running"] == 1)
+    connection.send(build("/door", fields=[("Connection", "close")]))
+    door.wait_reached()
     stage.start(named("b"))
     first.leave()
-    gate.set()
+    door.open()
     response = connection.response()
     assert (response.status, response.one("Connection")) == (200, "close")
     connection.closed()
@@ -344,26 +364,26 @@ def test_what_the_queue_does_not_take_is_served_on(stage: Stage) -> None:
         if connection not in names:
             assert answered(connection) == "b"
     gone(first)
-    assert second.statistics()["adopted"] == len(crowd)
     for connection in crowd:
         assert ask(connection) == "b"
+    assert second.statistics()["adopted"] == len(crowd)
 
 
 def test_a_server_that_leaves_may_drain(stage: Stage) -> None:
     stage.writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-    gate = FORK.Event()
-    first = stage.start(named("a", gate), threads=4)
+    door = Door()
+    first = stage.start(named("a", door), threads=4)
     crowd = [stage.connect() for _ in range(20)]
     for connection in crowd:
         assert ask(connection) == "a"
     running = stage.connect()
-    running.send(build("/gate"))
-    until(lambda: first.statistics()["running"] == 1)
+    running.send(build("/door"))
+    door.wait_reached()
     first.leave()
     until(lambda: first.statistics()["handed_over"] > 0)
     assert not first.wait(0)
     first.drain()
-    gate.set()
+    door.open()
     response = running.response()
     assert (response.status, response.body.split()[0]) == (200, b"a")
     gone(first)
@@ -405,25 +425,26 @@ def test_nobody_is_adopted_for_whom_there_is_no_room(stage: Stage) -> None:
 
 
 def test_with_nobody_to_adopt_it_drains(model: dict[str, Any]) -> None:
-    gate = FORK.Event()
+    door = Door()
     reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     server = halfsync.Server(
-        named("a", gate), bind="127.0.0.1:0", handover=(reader.fileno(), writer.fileno()), **model
+        named("a", door), bind="127.0.0.1:0", handover=(reader.fileno(), writer.fileno()), **model
     )
     reader.close()  # before a start that may fork
     writer.close()
     with server, Connection(server.address) as idle, Connection(server.address) as running:
         assert ask(idle) == "a"
-        running.send(build("/gate"))
-        until(lambda: server.statistics()["running"] == 1)
+        running.send(build("/door"))
+        door.wait_reached()
         server.leave()
         idle.closed()
         assert not server.wait(0)
-        gate.set()
-        assert answered(running, "/gate") == "a"
+        door.open()
+        assert answered(running, "/door") == "a"
         running.closed()
         gone(server)
-        assert server.statistics()["handed_over"] == 0
+        # Whoever is quicker than the one who closes the last reading end is lost with it, as any idle one.
+        assert server.statistics()["handed_over"] <= 1
 
 
 def test_without_a_queue_leaving_is_draining(serve: Serve) -> None:
@@ -480,8 +501,9 @@ def test_who_drains_answers_those_who_wait_to_be_adopted(stage: Stage) -> None:
     gone(second)
 
 
-@pytest.mark.parametrize(("leaver", "adopter"), PAIRS, ids="-".join)
-def test_any_model_adopts_from_any(stage: Stage, leaver: str, adopter: str, request: Any) -> None:
+@pytest.mark.only_on("proactor", reason="the test brings its own models")
+@pytest.mark.parametrize(("leaver", "adopter"), PAIRS)
+def test_any_model_adopts_from_any(stage: Stage, leaver: str, adopter: str) -> None:
     first = stage.start(named("a"), **MODELS[leaver])
     used, partial = stage.connect(), stage.connect()
     assert ask(used) == "a"
@@ -495,12 +517,27 @@ def test_any_model_adopts_from_any(stage: Stage, leaver: str, adopter: str, requ
     assert answered(partial, "/partial") == "b"
 
 
-class Echo(StreamHandler):
+class Echo:
     """A protocol that is not HTTP."""
 
     def received(self, data: bytes) -> bytes:
         """Send it back."""
         return data
+
+    def closed(self) -> None:
+        """Keep nothing."""
+
+
+def test_a_stream_is_not_handed_over(stage: Stage) -> None:
+    first = stage.start(Echo, stream=True)
+    connection = stage.connect()
+    connection.send(b"hello")
+    assert connection.socket.recv(5) == b"hello"
+    second = stage.start(Echo, stream=True)
+    first.leave()
+    connection.closed()
+    gone(first)
+    assert second.statistics()["adopted"] == 0
 
 
 class Load:

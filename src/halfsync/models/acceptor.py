@@ -83,7 +83,7 @@ class Acceptor:
 
     def _adopt(self) -> Client | None:
         """Take over one connection from a process that has left, if one waits and there is a place for it."""
-        if self._adoption < 0 or not self.may_adopt():
+        if self._adoption < 0 or self._carrier.others_accept or not self.may_adopt():
             return None
         try:
             return self._carrier.adopt(self._adoption, self._listeners_count)

@@ -621,6 +621,7 @@ cdef class Carrier:
             exchange_follow(exchange)
         client.unframed = False
         exchange.started_ns = monotonic_ns()
+        result = 0
         if self.proxies != NULL and not client.greeted:
             exchange.phase = EXCHANGE_PROXY
             result = self.greet(client)

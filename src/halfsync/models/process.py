@@ -97,6 +97,7 @@ class Parent:
         self.max_children = max_children
         self.unwanted: list[int] = []  # descriptors that are no business of a child's
         self._drained = False
+        self._heard = False  # the bell has rung: only this process's own ears count, the command may be older
         self._orphaned = False  # whoever rings the bells has died, and so they ring all the time
 
     @property
@@ -107,7 +108,7 @@ class Parent:
     @property
     def watched(self) -> list[int]:
         """Descriptors to wait for, beside the signal that a child has ended."""
-        bells = [] if self.carrier.draining else [self.carrier.drain_bell]
+        bells = [] if self._heard else [self.carrier.drain_bell]
         if not self.carrier.stopping and not self._orphaned:
             bells.append(self.carrier.stop_bell)
         return [*bells, *self.acceptor.watched(self._has_room())]
@@ -121,8 +122,9 @@ class Parent:
         self.carrier.turned()
         self._reap()
         self.acceptor.see_off()
-        if not self.carrier.draining and readable([self.carrier.drain_bell], 0):
-            self.carrier.drain()
+        self._heard = self._heard or bool(readable([self.carrier.drain_bell], 0))
+        if self._heard and not self.carrier.draining:
+            self.carrier.drain()  # whoever would tell is dead
         self._orphaned = not self.carrier.stopping and bool(readable([self.carrier.stop_bell], 0))
         draining = self.carrier.draining
         if draining:
