@@ -235,9 +235,10 @@ def test_a_body_under_way_is_finished(stage: Stage, expect: bool) -> None:
         assert answered(connection, "/first") == "a"
     stage.start(named("b"))
     first.leave()
-    assert not first.wait(0)
+    assert not expect or not first.wait(0)
     connection.send(b"0123456789" if expect else b"67890")
-    assert answered(connection, "/body", 10) == "a"
+    server = answered(connection, "/body", 10)
+    assert server == "a" or not expect  # else it may not have been looked at when it came to leaving
     gone(first)
     assert ask(connection) == "b"
 
