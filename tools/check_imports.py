@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("supervisor.preloading", "supervisor.hooks", "supervisor.starting"),
     ),
     ("http",),
-    ("blocks", "board", "client_counts", "pace", "spool", "request_queue", "threadpool"),
+    ("blocks", "board", "client_counts", "handover", "pace", "spool", "request_queue", "threadpool"),
     ("exchange", "outbox"),
     ("static",),
     ("observe",),  # what a server tells about itself: told by all above it
@@ -52,6 +52,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "native.testing",
         "native.testing_fuzz",
+        "native.testing_handover",
         "native.testing_poller",
         "native.testing_proxies",
         "native.testing_static",

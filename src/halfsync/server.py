@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from halfsync.errors import UsageError
@@ -38,8 +39,11 @@ class Server:
     Raises UsageError for a setting that cannot be, and BindError for a listener that cannot be opened. All methods may
     be called by any thread, one at a time.
 
-    A process of several that serve together is given open `listeners`, whose copies here it closes in the end, and its
-    `seat` on their board, on which it must say that it serves.
+    A process of several that serve together is given open `listeners`, whose copies here it closes in the end, its
+    `seat` on their board, on which it must say that it serves, and `handover`, the reading and the writing end of one
+    AF_UNIX SOCK_SEQPACKET socket pair that all of them have: whoever leaves (`leave`) hands its connections over to
+    those who serve. The server makes copies; the caller should close its own, since only where no reading end is open
+    any more does a server that leaves know that nobody adopts.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Server:
         settings: Settings | None = None,
         listeners: list[Listener] | None = None,
         seat: Seat | None = None,
+        handover: tuple[int, int] | None = None,
         **options: Any,
     ) -> None:
         if settings is not None and options:
@@ -70,7 +75,14 @@ class Server:
             self._files = _open_files(self.settings)
             room = _room_for_connections(self.settings)
             self._model = make_model(
-                self.settings, bridge, descriptors, room, self._access_log, files=self._files, seat=seat
+                self.settings,
+                bridge,
+                descriptors,
+                room,
+                self._access_log,
+                files=self._files,
+                seat=seat,
+                handover=handover,
             )
         except BaseException:
             self._close_listeners()
@@ -115,8 +127,19 @@ class Server:
         self._close_listeners()
 
     def leave(self) -> None:
-        """Begin to end, as `drain` does, but leave newcomers to the other processes that have the same listeners."""
-        self.drain()
+        """Begin to end in favour of others, who accept on the same listeners and adopt connections (`handover`).
+
+        What waits in the backlog is left to them. A connection is handed over as soon as it is idle; a request that was
+        received, or whose body is under way, is answered first. Without a hand-over, or with nobody left to adopt, it
+        ends instead, as when draining. `drain` may follow, for those that nobody has taken.
+        """
+        self._draining = True
+        if self._seat is not None:
+            self._seat.leave()
+        self._model.leave()
+        # Socket files stay: others are reached by them.
+        self.listeners = [replace(listener, file=None) for listener in self.listeners]
+        self._close_listeners()
 
     def fade(self) -> None:
         """Let each connection end with its next response, and go on serving all who come; it is not ready any more."""
@@ -134,7 +157,7 @@ class Server:
             warn("the access log %r cannot be opened again: %s", self.settings.access_log, error.strerror)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until a drained server has answered everything. Returns False when `timeout` seconds were over first."""
+        """Wait until a server that drains or leaves has answered everything. False: not within `timeout` seconds."""
         descriptor = self._model.done_fd
         return descriptor < 0 or bool(readable([descriptor], timeout))
 

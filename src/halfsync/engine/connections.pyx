@@ -104,6 +104,22 @@ cdef void connection_hang_up(Engine *engine, Connection *connection) noexcept no
         counts_leave(&engine.clients, connection.place)
 
 
+cdef void connection_give_away(Engine *engine, Connection *connection) noexcept nogil:
+    """Close the descriptor of a socket that another process has got, and free the record. The engine must own it."""
+    check(load_uint(&connection.owner) == OWNER_ENGINE, "a connection is given away that the engine does not own")
+    check(connection.phase in (PHASE_SILENT, PHASE_IDLE, PHASE_HEAD), "a connection is given away that is not at rest")
+    engine.poller.give_away(&engine.poller, &connection.handle)
+    close(connection.handle.fd)
+    if connection.exchange != NULL:
+        pool_put(&engine.pool, connection.exchange)
+        connection.exchange = NULL
+    connection.handle.fd = -1
+    connection.handle.generation += 1
+    connection.phase = PHASE_PARTED
+    engine.open -= 1
+    connection_free(engine, connection)
+
+
 cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil:
     """Free the record of a closed connection. The engine must own it, and the bridge have let go of what it kept."""
     check(load_uint(&connection.owner) == OWNER_ENGINE, "a connection is freed that the engine does not own")

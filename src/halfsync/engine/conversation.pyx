@@ -17,6 +17,7 @@ from halfsync.engine.engine cimport (
     PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES,
     engine_announce, engine_is_draining, engine_log,
 )
+from halfsync.engine.leaving cimport hand_over
 from halfsync.engine.newcomers cimport let_in, turn_away
 from halfsync.engine.overdue cimport cut_overdue, look_at_queued, look_at_turn
 from halfsync.engine.poller cimport (
@@ -235,6 +236,7 @@ cdef void probe(Engine *engine, Connection *connection) noexcept nogil:
 cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
     """A response is complete and the connection stays: begin with what was received behind it, or wait.
 
+    Here, or in another process if this one leaves.
     May free the connection.
     """
     cdef Exchange *exchange = connection.exchange
@@ -243,12 +245,15 @@ cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
     if exchange != NULL:
         if exchange_has_more(exchange):
             exchange_follow(exchange)
-            exchange.started_ns = engine.now
-            result = advance(engine, connection, exchange_received(
-                exchange, &engine.limits, exchange.data + exchange.filled, 0))
         else:
             pool_put(&engine.pool, exchange)
-            connection.exchange = NULL
+            connection.exchange = exchange = NULL
+    if hand_over(engine, connection):
+        return
+    if exchange != NULL:
+        exchange.started_ns = engine.now
+        result = advance(engine, connection, exchange_received(
+            exchange, &engine.limits, exchange.data + exchange.filled, 0))
     if result == RECEIVE_MORE:
         engine.poller.resume(&engine.poller, &connection.handle)
 

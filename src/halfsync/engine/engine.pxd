@@ -92,12 +92,15 @@ ctypedef struct Timeouts:     # ns
 
 cdef enum Command:
     COMMAND_SERVE
+    COMMAND_LEAVE             # accept no more; hand over what comes to rest; then end
     COMMAND_DRAIN             # accept no more; finish what was received; then end
     COMMAND_STOP              # end now
 
 # Plain counters, each written by the engine's thread only; a reader may see one a little late.
 ctypedef struct EngineCounters:
     uint64_t accepted
+    uint64_t adopted          # from processes that left
+    uint64_t handed_over      # to others
     uint64_t requests
     uint64_t refused          # malformed, too large, too late
     uint64_t shed             # answered 503 because the queue was full, or their client had all its connections
@@ -131,6 +134,11 @@ ctypedef struct Engine:
     Listener listeners[LISTENERS_MAX]
     uint16_t listeners_count
     int64_t accept_again      # ns; accept failed for want of descriptors, and is tried again then
+    Handle adoption           # the reading end of the queue of connections to adopt; the engine's own copy, -1: none
+    bint adoption_watched
+    int leaving_fd            # its writing end; likewise
+    int64_t hand_over_again   # ns; the queue was full, and is tried again then
+    bint hands_more           # connections at rest are left over from this turn
     int64_t relieve_again     # ns; not to look for room before
     Handle waker
     Handle bell               # the board's, at which to look whether to listen; fd -1: this is the only process
@@ -145,6 +153,7 @@ ctypedef struct Engine:
     atomic_uint sleeping      # the loop is in its wait call, or about to be
     atomic_uint command       # Command
     atomic_uint draining      # responses say Connection: close
+    atomic_uint others_accept  # on the same listeners: what is in their backlog stays there
     atomic_pointer returned   # Connection list: replies that the engine must look at
     atomic_pointer announced  # Outbox list: there is more to send
     EngineCounters counters
@@ -162,3 +171,4 @@ cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil
 cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil
 cdef void engine_wake(Engine *engine) noexcept nogil
 cdef bint engine_is_draining(Engine *engine) noexcept nogil
+cdef bint engine_is_leaving(Engine *engine) noexcept nogil

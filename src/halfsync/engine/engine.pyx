@@ -7,7 +7,7 @@ for the last time, and the lists are filled *before* a worker looks whether it s
 """
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from halfsync.engine.engine cimport OWNER_ENGINE, OWNER_EVENT, OWNER_WORKER
+from halfsync.engine.engine cimport COMMAND_LEAVE, OWNER_ENGINE, OWNER_EVENT, OWNER_WORKER
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport (
     add_uint, cas_pointer, cas_uint, load_pointer, load_uint, swap_uint,
@@ -36,6 +36,11 @@ cdef void engine_log(
 cdef bint engine_is_draining(Engine *engine) noexcept nogil:
     """Tell whether responses should close their connection, since the server is about to end."""
     return load_uint(&engine.draining) != 0
+
+
+cdef bint engine_is_leaving(Engine *engine) noexcept nogil:
+    """Tell whether the engine wants to look at each connection that comes to rest, to hand it over."""
+    return load_uint(&engine.command) == COMMAND_LEAVE
 
 
 cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil:

@@ -11,15 +11,17 @@ from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close, write
 
 from halfsync.board cimport BoardRecord, SeatRecord, seat_listens
+from halfsync.engine.adoption cimport ADOPTION_INDEX, adopt, adopt_all, adoption_close, adoption_watch
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.conversation cimport (
     on_announced, on_left, on_received, on_returned, on_room, on_sendable, on_timer,
 )
 from halfsync.engine.ending cimport end_now
 from halfsync.engine.engine cimport (
-    ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_SERVE, COMMAND_STOP, Connection, LISTENERS_MAX, Listener, OWNER_ENGINE,
-    PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_wake,
+    ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_LEAVE, COMMAND_SERVE, COMMAND_STOP, Connection, Listener, LISTENERS_MAX,
+    OWNER_ENGINE, PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_wake,
 )
+from halfsync.engine.leaving cimport finish_leave, leave_wait, leaving_close
 from halfsync.engine.newcomers cimport let_in, turn_away
 from halfsync.engine.poller cimport (
     HANDLE_LISTENER, HANDLE_WAKER, Handle, complete_accept, unsent_bytes,
@@ -32,7 +34,7 @@ from halfsync.exchange cimport pool_destroy, pool_init
 from halfsync.http.trust cimport trust_has
 from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
-    init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join, sem_destroy, sem_init,
+    cas_uint, init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join, sem_destroy, sem_init,
     sleep_ns, start_thread, store_llong, store_uint, swap_pointer,
 )
 from halfsync.outbox cimport Outbox, outbox_release
@@ -60,7 +62,7 @@ cdef enum:
     STACK_BYTES = 512 * 1024  # of the engine's thread
     REST_LEAST_NS = 30000  # less costs more than it gives
     WAKER_INDEX = 0xFFFFFFFF
-    BELL_INDEX = 0xFFFFFFFE
+    BELL_INDEX = 0xFFFFFFFD
     LISTENER_INDEX = 0xFFFF0000  # and above: listeners
 
 cdef int64_t LONGEST_WAIT = 1000000000  # ns
@@ -78,6 +80,8 @@ cdef Handle *on_find(void *engine_, uint32_t index, uint32_t generation) noexcep
         return &engine.waker
     if index == BELL_INDEX:
         return &engine.bell
+    if index == ADOPTION_INDEX:
+        return &engine.adoption
     if index >= LISTENER_INDEX:
         return &engine.listeners[index - LISTENER_INDEX].handle
     connection = connection_at(engine, index)
@@ -126,8 +130,12 @@ cdef void on_accept_failed(void *engine_, Handle *listener, int error) noexcept 
     engine.accept_again = engine.now + ACCEPT_PAUSE
 
 
+cdef void on_adoptable(void *engine_) noexcept nogil:
+    adopt(<Engine *> engine_)
+
+
 cdef void watch_listeners(Engine *engine) noexcept nogil:
-    """Watch the listeners while there is room for newcomers, and only then: the backlog holds them meanwhile."""
+    """Watch listeners and hand-over queue while there is room, and only then: they hold who comes meanwhile."""
     cdef bint wanted = (
         load_uint(&engine.command) == COMMAND_SERVE
         and engine.open < engine.open_max
@@ -143,6 +151,7 @@ cdef void watch_listeners(Engine *engine) noexcept nogil:
         elif listener.watched and not wanted:
             engine.poller.remove(&engine.poller, &listener.handle)
             listener.watched = False
+    adoption_watch(engine, wanted)
 
 
 cdef void take_returned(Engine *engine) noexcept nogil:
@@ -233,6 +242,8 @@ cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
         wait = min(wait, engine.accept_again - engine.now)
     if command == COMMAND_DRAIN:
         wait = min(wait, DRAIN_WAIT)
+    elif command == COMMAND_LEAVE:
+        wait = min(wait, leave_wait(engine))
     if engine.seat != NULL and load_uint(&engine.seat.deaf):
         wait = min(wait, DEAF_WAIT)
     if engine.watch.waits:
@@ -253,10 +264,17 @@ cdef inline void rest(int64_t ns) noexcept nogil:
 
 
 cdef void begin_drain(Engine *engine) noexcept nogil:
-    """Take what waits in the backlog, then close the listeners: newcomers are refused at once."""
+    """Take what waits in the backlog, then close the listeners: newcomers are refused at once.
+
+    Where others accept on the same listeners it is theirs.
+    """
     cdef int position
     cdef uint64_t accepted
     watch_listeners(engine)
+    if load_uint(&engine.others_accept):
+        engine_unlisten(engine)
+        return
+    adopt_all(engine)
     for position in range(engine.listeners_count):
         while True:
             accepted = engine.counters.accepted
@@ -272,26 +290,27 @@ cdef void engine_unlisten(Engine *engine) noexcept nogil:
     for position in range(engine.listeners_count):
         close(engine.listeners[position].handle.fd)
     engine.listeners_count = 0
+    adoption_close(engine)
 
 
 cdef void *run(void *engine_) noexcept nogil:
     """Turn until told to end."""
     cdef Engine *engine = <Engine *> engine_
     cdef unsigned int command
-    cdef bint draining = False
+    cdef bint ending = False
     exact_timers()
     while True:
         command = load_uint(&engine.command)
         if command == COMMAND_STOP:
             break
-        if command == COMMAND_DRAIN:
-            if not draining:
-                draining = True
-                begin_drain(engine)
-            if finish_drain(engine):
-                break
-        else:
+        if command == COMMAND_SERVE:
             watch_listeners(engine)
+        else:
+            if not ending:
+                ending = True
+                begin_drain(engine)
+            if finish_leave(engine) if command == COMMAND_LEAVE else finish_drain(engine):
+                break
         engine.poller.turn(&engine.poller, wait_ms(engine, command))
         engine.counters.turns += 1
         take_returned(engine)
@@ -305,6 +324,7 @@ cdef void *run(void *engine_) noexcept nogil:
             rest(queue_attend(engine.queue, &engine.watch, engine.now))
     engine_unlisten(engine)
     engine_sweep(engine)
+    leaving_close(engine)
     write(engine.done_fd, b"e", 1)  # a byte, since a child of the application's may hold the writing end open too
     close(engine.done_fd)
     return NULL
@@ -352,6 +372,7 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     engine.poller.user.sendable = on_sendable
     engine.poller.user.accepted = on_accepted
     engine.poller.user.accept_failed = on_accept_failed
+    engine.poller.user.adoptable = on_adoptable
     engine.poller.user.find = on_find
     engine.now = monotonic_ns()
     wheel_init(&engine.wheel, engine.now)
@@ -359,11 +380,12 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     init_uint(&engine.sleeping, 0)
     init_uint(&engine.command, COMMAND_SERVE)
     init_uint(&engine.draining, 0)
+    init_uint(&engine.others_accept, 0)
     init_pointer(&engine.returned, NULL)
     init_pointer(&engine.announced, NULL)
     sem_init(&engine.overdue, 0, 0)
     count(COUNT_ENGINE, 1)
-    engine.waker.fd = -1
+    engine.waker.fd = engine.adoption.fd = engine.leaving_fd = -1
     engine.scratch = <char *> malloc(SCRATCH_BYTES)
     if engine.scratch == NULL:
         return -errno
@@ -412,7 +434,15 @@ cdef int engine_start(Engine *engine) noexcept nogil:
 
 
 cdef void engine_command(Engine *engine, int command) noexcept nogil:
-    """Tell a running engine to drain or to stop."""
+    """Tell a running engine to leave, to drain or to stop. One that cannot hand over drains when it shall leave."""
+    cdef unsigned int expected = COMMAND_SERVE
+    if command == COMMAND_LEAVE:
+        store_uint(&engine.others_accept, 1)
+        if engine.leaving_fd >= 0 and not engine.limits.raw:
+            cas_uint(&engine.command, &expected, COMMAND_LEAVE)
+            engine_wake(engine)
+            return
+        command = COMMAND_DRAIN
     if command == COMMAND_DRAIN:
         store_uint(&engine.draining, 1)
     store_uint(&engine.command, command)
@@ -428,6 +458,7 @@ cdef void engine_close(Engine *engine) noexcept nogil:
     """Free everything. The engine's thread must have ended, and no worker may use it any more."""
     engine_sweep(engine)
     engine_unlisten(engine)
+    leaving_close(engine)
     connections_free(engine)
     engine.poller.close(&engine.poller)
     if engine.waker.fd >= 0:

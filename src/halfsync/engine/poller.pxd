@@ -6,6 +6,7 @@ cdef enum HandleKind:
     HANDLE_LISTENER
     HANDLE_CONNECTION
     HANDLE_WAKER
+    HANDLE_ADOPTION           # connections that other processes have handed over wait there
 
 cdef enum:
     # Received in one turn before the rest waits for the next: the workers should find in the processor's cache what was
@@ -48,6 +49,8 @@ ctypedef struct PollerUser:
     bint (*accepted)(void *engine, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil
     # accept failed for want of descriptors or memory.
     void (*accept_failed)(void *engine, Handle *listener, int error) noexcept nogil
+    # There may be a connection to adopt.
+    void (*adoptable)(void *engine) noexcept nogil
     # The handle that an event is for, or NULL when the event is stale.
     Handle *(*find)(void *engine, uint32_t index, uint32_t generation) noexcept nogil
 
@@ -65,6 +68,8 @@ ctypedef struct Poller:
     void (*close)(Poller *poller) noexcept nogil
     int (*add)(Poller *poller, Handle *handle) noexcept nogil
     void (*remove)(Poller *poller, Handle *handle) noexcept nogil
+    # Remove a connection whose socket stays open elsewhere, after its descriptor here is closed.
+    void (*give_away)(Poller *poller, Handle *handle) noexcept nogil
     void (*resume)(Poller *poller, Handle *handle) noexcept nogil
     void (*want_send)(Poller *poller, Handle *handle) noexcept nogil
     int (*turn)(Poller *poller, int timeout_ms) noexcept nogil

@@ -13,8 +13,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from posix.unistd cimport close
 
 from halfsync.engine.poller cimport (
-    HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, TURN_BYTES, complete_accept,
-    complete_receive, ready_add, ready_remove, ready_take,
+    HANDLE_ADOPTION, HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, TURN_BYTES,
+    complete_accept, complete_receive, ready_add, ready_remove, ready_take,
 )
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -44,6 +44,7 @@ cdef void epoll_poller(Poller *poller) noexcept nogil:
     poller.close = epoll_close
     poller.add = epoll_add
     poller.remove = epoll_remove
+    poller.give_away = epoll_give_away
     poller.resume = epoll_resume
     poller.want_send = epoll_want_send
     poller.turn = epoll_turn
@@ -65,6 +66,8 @@ cdef int control(Poller *poller, int operation, Handle *handle) noexcept nogil:
     event.data.u64 = (<uint64_t> handle.generation << 32) | handle.index
     if handle.kind == HANDLE_LISTENER:
         event.events = EPOLLIN | EPOLLEXCLUSIVE  # of the processes that share it one is woken, not all
+    elif handle.kind == HANDLE_ADOPTION:
+        event.events = EPOLLIN
     elif handle.kind == HANDLE_CONNECTION:
         event.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (EPOLLOUT if handle.watch_send else 0)
     else:
@@ -80,8 +83,14 @@ cdef int epoll_add(Poller *poller, Handle *handle) noexcept nogil:
 cdef void epoll_remove(Poller *poller, Handle *handle) noexcept nogil:
     """Stop watching. A connection's descriptor is about to be closed, which takes it off the set at less cost."""
     ready_remove(poller, handle)
-    if handle.kind == HANDLE_LISTENER:
+    if handle.kind in (HANDLE_LISTENER, HANDLE_ADOPTION):
         control(poller, EPOLL_CTL_DEL, handle)
+
+
+cdef void epoll_give_away(Poller *poller, Handle *handle) noexcept nogil:
+    """Stop watching a socket that stays open elsewhere: closing its descriptor here does not take it off the set."""
+    ready_remove(poller, handle)
+    control(poller, EPOLL_CTL_DEL, handle)
 
 
 cdef void epoll_resume(Poller *poller, Handle *handle) noexcept nogil:
@@ -117,6 +126,9 @@ cdef void dispatch(Poller *poller, epoll_event *event) noexcept nogil:
         return
     if handle.kind == HANDLE_LISTENER:
         complete_accept(poller, handle)
+        return
+    if handle.kind == HANDLE_ADOPTION:
+        poller.user.adoptable(poller.user.engine)
         return
     if handle.kind != HANDLE_CONNECTION:
         return

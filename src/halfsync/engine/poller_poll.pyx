@@ -11,7 +11,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free, realloc
 
 from halfsync.engine.poller cimport (
-    HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, complete_accept,
+    HANDLE_ADOPTION, HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, complete_accept,
     complete_receive,
 )
 
@@ -50,6 +50,7 @@ cdef void poll_poller(Poller *poller) noexcept nogil:
     poller.close = poll_close
     poller.add = poll_add
     poller.remove = poll_remove
+    poller.give_away = poll_remove
     poller.resume = poll_resume
     poller.want_send = poll_want_send
     poller.turn = poll_turn
@@ -189,6 +190,8 @@ cdef int poll_turn(Poller *poller, int timeout_ms) noexcept nogil:
             complete_accept(poller, handle)
         elif handle.kind == HANDLE_CONNECTION:
             visit(poller, handle, events)
+        elif handle.kind == HANDLE_ADOPTION:
+            poller.user.adoptable(poller.user.engine)
         else:
             read(handle.fd, drained, sizeof(drained))
     return happened

@@ -14,10 +14,11 @@ from halfsync.models.carrier import Client, accept
 from halfsync.signals import readable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from halfsync.models.carrier import Carrier
 
+ADOPT_AGAIN_S = 0.01  # after there was no place for a connection that waits to be adopted
 PAUSE_S = 0.1  # after accept failed for want of descriptors or memory
 DEAF_S = 0.02  # after which one that leaves newcomers to other processes looks again
 LEAVE_S = 2.0  # that a client who was told to go has to do so
@@ -28,11 +29,16 @@ LEAVING_MOST = 256  # clients that are leaving at one time; past it the first is
 class Acceptor:
     """The listeners, newcomers, and those who were told to go. Owned by the one thread that accepts.
 
-    It has copies of the listening sockets, and closes them when it drains.
+    It has copies of the listening sockets, and of the reading end of the queue of connections to adopt (-1: there is
+    none), and closes them when it drains or leaves. may_adopt: whether there is a place for an adopted connection, whom
+    nobody may send away.
     """
 
-    def __init__(self, listeners: Sequence[int], carrier: Carrier) -> None:
+    def __init__(self, listeners: Sequence[int], carrier: Carrier, adoption_fd: int = -1) -> None:
         self._carrier = carrier
+        self._adoption = os.dup(adoption_fd) if adoption_fd >= 0 else -1
+        self._listeners_count = len(listeners)
+        self.may_adopt: Callable[[], bool] = lambda: True
         self._listeners = [os.dup(fd) for fd in listeners]
         self._turn = 0
         self._paused_until = 0.0
@@ -43,6 +49,8 @@ class Acceptor:
         """Return the descriptors to wait for. room: whether there is room for a newcomer."""
         may = room and monotonic() >= self._paused_until and self._carrier.listens()
         listening = self._listeners if may else []
+        if listening and self._adoption >= 0 and self.may_adopt():
+            return [*listening, self._adoption, *self._leaving]
         return [*listening, *self._leaving]
 
     def timeout(self) -> float | None:
@@ -53,6 +61,8 @@ class Acceptor:
             deadlines.append(self._paused_until)
         if not self._carrier.listens():
             deadlines.append(now + DEAF_S)
+        if self._adoption >= 0 and not self.may_adopt():
+            deadlines.append(now + ADOPT_AGAIN_S)
         return max(0.0, min(deadlines) - now) if deadlines else None
 
     def next(self) -> Client | None:
@@ -71,15 +81,18 @@ class Acceptor:
         return None
 
     def _let_in(self, client: Client) -> bool:
-        if self._carrier.admit(client):
+        if self._carrier.admit(client) or client.adopted:  # which nobody is cut for
             return True
         self.shed(client)
         return False
 
     def _accept(self) -> Client | None:
-        """Accept one connection that waits on any listener. None: nobody waits, or it cannot be now."""
+        """Adopt or accept one connection that waits. None: nobody waits, it cannot be now, or it is others' turn."""
         if monotonic() < self._paused_until or not (self._carrier.draining or self._carrier.listens()):
             return None
+        adopted = self._adopt()
+        if adopted is not None:
+            return adopted
         for _ in self._listeners:
             self._turn = (self._turn + 1) % len(self._listeners)  # each listener has its turn
             try:
@@ -90,6 +103,18 @@ class Acceptor:
             if client is not None:
                 self._carrier.accepted()
                 return client
+        return None
+
+    def _adopt(self) -> Client | None:
+        """Take over one connection from a process that has left, if one waits and there is a place for it."""
+        if self._adoption < 0 or self._carrier.others_accept or not self.may_adopt():
+            return None
+        try:
+            return self._carrier.adopt(self._adoption, self._listeners_count)
+        except OSError:
+            self._paused_until = monotonic() + PAUSE_S
+        except EOFError:
+            self._close_adoption()
         return None
 
     def shed(self, client: Client) -> None:
@@ -119,7 +144,8 @@ class Acceptor:
     @property
     def held(self) -> list[int]:
         """Return every descriptor that a forked child has no use for."""
-        return [*self._listeners, *self._leaving, *(client.fd for client in self._last)]
+        adoption = [self._adoption] if self._adoption >= 0 else []
+        return [*self._listeners, *adoption, *self._leaving, *(client.fd for client in self._last)]
 
     def wait(self, room: bool) -> None:
         """Wait for somebody to come or leave, or for the bell."""
@@ -132,8 +158,12 @@ class Acceptor:
     def empty_backlog(self) -> None:
         """Accept all who wait, for `next` to look at, and then refuse newcomers.
 
-        At once, since to begin with a connection may take longer than another needs to come.
+        At once, since to begin with a connection may take longer than another needs to come. Where others accept on the
+        same listeners, those who wait are theirs.
         """
+        if self._carrier.others_accept:
+            self._unlisten()
+            return
         last = []
         while self._listeners and (client := self._accept()) is not None:
             last.append(client)
@@ -151,6 +181,13 @@ class Acceptor:
         for fd in self._listeners:
             os.close(fd)
         self._listeners = []
+        self._close_adoption()
+
+    def _close_adoption(self) -> None:
+        """Adopt no more."""
+        if self._adoption >= 0:
+            os.close(self._adoption)
+            self._adoption = -1
 
     def close(self) -> None:
         """Close everything."""

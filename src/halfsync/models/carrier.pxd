@@ -4,6 +4,7 @@ from halfsync.board cimport BoardRecord, SeatRecord
 from halfsync.bridging cimport Bridge, Sink
 from halfsync.engine.engine cimport ADDRESS_BYTES, Timeouts
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
+from halfsync.handover cimport Handover
 from halfsync.http.trust cimport Trust
 from halfsync.models.admission cimport Admission
 from halfsync.native.sync cimport atomic_llong, atomic_uint
@@ -16,6 +17,7 @@ from halfsync.threadpool cimport JobThreads
 
 cdef enum Command:
     CARRY_ON
+    CARRY_LEAVE               # hand over what comes to rest, or finish it
     CARRY_DRAIN               # finish what was received
     CARRY_STOP                # end now
 
@@ -23,7 +25,10 @@ cdef enum Command:
 ctypedef struct Tally:
     atomic_uint command       # Command
     atomic_uint fading        # responses say Connection: close
+    atomic_uint others_accept  # on the same listeners: what is in their backlog stays there
     atomic_llong accepted
+    atomic_llong adopted      # from processes that left
+    atomic_llong handed_over  # to others
     atomic_llong open
     atomic_llong requests
     atomic_llong refused      # malformed, too large, too late
@@ -40,12 +45,14 @@ cdef class Client:
     cdef uint8_t address_length
     cdef uint8_t listener     # index of the listener it came from
     cdef readonly uint32_t place  # among the connections of its client; 0: not counted
+    cdef readonly bint adopted  # from a process that has left
     cdef bint greeted         # its PROXY header, where it must begin with one, was read
     cdef int64_t put_ns       # when it was accepted, or put back for others
     cdef int64_t waited_ns    # how long it then waited for a thread; 0 once a request was told
     cdef int64_t idle_ns      # since when nothing was received; 0: in the middle of a request
     cdef uint32_t requests    # served so far
     cdef Exchange *exchange   # NULL between requests
+    cdef bint unframed        # what the exchange holds is not framed yet: the connection was adopted with it
     cdef void *kept           # the bridge's, while no exchange has it
 
 
@@ -66,6 +73,7 @@ cdef class Carrier:
     cdef Queue *waiting       # of connections that wait for a thread; NULL: none ever does
     cdef int drain_fd         # readable once the server drains
     cdef int stop_fd          # readable once it stops
+    cdef int leaving_fd       # the writing end of the queue of connections to adopt; -1: none can be handed over
     cdef int call_fd          # readable when an idle connection should be given up; -1: never
     cdef atomic_uint idlers   # threads that watch an idle connection while nothing else waits for them
     cdef bint keep_alive
@@ -78,8 +86,11 @@ cdef class Carrier:
     cdef void count_open(self, int change) noexcept nogil
     cdef bint others_wait(self) noexcept nogil
     cdef bint called(self) noexcept nogil
-    cdef int wait(self, int fd, short events, int64_t deadline, bint idle) noexcept nogil
-    cdef int wait_idle(self, int fd, int64_t deadline) noexcept nogil
+    cdef Client _begin(self, const Handover *handover, int listeners)
+    cdef bint hand_over(self, Client client) noexcept nogil
+    cdef bint is_leaving(self) noexcept nogil
+    cdef int wait(self, int fd, short events, int64_t deadline, bint bell, bint call) noexcept nogil
+    cdef int wait_idle(self, int fd, int64_t deadline, bint bell) noexcept nogil
     cdef int idle(self, Client client) noexcept nogil
     cdef int greet(self, Client client) noexcept nogil
     cdef bint recognize(self, Client client) noexcept nogil

@@ -3,7 +3,9 @@
 The models `process`, `thread` and `pool` differ in where that thread comes from; what it does is here. It blocks, in
 one place (`Carrier.wait`), always until a deadline on the monotonic clock, and never with the GIL. While a connection
 idles it also watches two bells, pipes whose writing ends are closed to ring them: one when the server drains, one when
-it stops. A forked child inherits the reading ends, so that it hears of the death of its parent as well.
+it stops. A forked child inherits the reading ends, so that it hears of the death of its parent as well. A server that
+leaves rings the first bell too: its connections are handed over as each comes to rest, and what cannot be handed over
+at once is tried again every few milliseconds, and served meanwhile.
 """
 import os
 from mmap import PAGESIZE, mmap
@@ -20,8 +22,12 @@ from halfsync.board cimport Seat, seat_count, seat_listens
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.client_counts cimport ENTER_REFUSED, KEY_UNTOLD, client_key
 from halfsync.exchange cimport (
-    EXCHANGE_BODY, EXCHANGE_PROXY, exchange_follow, exchange_has_more, exchange_received, exchange_room, pool_destroy,
-    pool_get, pool_init, pool_put,
+    EXCHANGE_BODY, EXCHANGE_HEAD, EXCHANGE_PROXY, exchange_follow, exchange_has_more, exchange_received, exchange_room,
+    pool_destroy, pool_get, pool_init, pool_put,
+)
+from halfsync.handover cimport (
+    HANDOVER_BYTES, HANDOVER_DESERTED, HANDOVER_OVER, HANDOVER_REFUSED, HANDOVER_SENT, HANDOVER_SHORT, HANDOVER_TAKEN,
+    Handover, handover_send, handover_take,
 )
 from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
@@ -33,7 +39,7 @@ from halfsync.models.bounds cimport (
 )
 from halfsync.engine.poller cimport reset_on_close, send_continue
 from halfsync.native.sync cimport (
-    add_llong, add_uint, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_uint, sub_uint,
+    add_llong, add_uint, cas_uint, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_uint, sub_uint,
 )
 from halfsync.observe.access cimport AccessLog, Entry, log_exchange, log_request
 from halfsync.pace cimport Pace, pace_begin, pace_fails
@@ -75,6 +81,7 @@ cdef enum:
     RETRY_AFTER_S = 1  # told to a client that there was no room for
 
 cdef int64_t SLICE_NS = 2000000  # that an idle connection is watched for while others wait for its thread
+cdef int64_t HAND_OVER_AGAIN_NS = 5000000  # after the queue was full
 cdef int64_t IDLE_NS = 1000000000  # after which it is closed for them
 
 # How waiting ended.
@@ -140,11 +147,14 @@ cdef class Carrier:
     """
 
     def __cinit__(self, *_args, **_kwargs):
-        self.drain_fd = self.stop_fd = self.call_fd = -1
+        self.drain_fd = self.stop_fd = self.call_fd = self.leaving_fd = -1
         pool_init(&self.pool)
         init_uint(&self.idlers, 0)
 
-    def __init__(self, Bridge bridge, settings, AccessLog access_log=None, files=None, Seat seat=None):
+    def __init__(
+        self, Bridge bridge, settings, AccessLog access_log=None, files=None, Seat seat=None, int leaving_fd=-1
+    ):
+        """Prepare. leaving_fd: where connections are handed over to when the server leaves; copied; -1: nowhere."""
         cdef unsigned char[:] shared
         cdef bytearray store
         cdef BodyBlocks blocks = BodyBlocks()
@@ -173,6 +183,8 @@ cdef class Carrier:
         self.server_header = settings.server_header
         self.drain_fd, self.bells[0] = os.pipe()
         self.stop_fd, self.bells[1] = os.pipe()
+        if leaving_fd >= 0 and not bridge.raw:
+            self.leaving_fd = os.dup(leaving_fd)
 
     def __dealloc__(self):
         pool_destroy(&self.pool)
@@ -182,10 +194,10 @@ cdef class Carrier:
     def dismiss(self):
         """Close the bells, once nobody listens to them any more. Only the counts are left."""
         self.close_bells()
-        for fd in (self.drain_fd, self.stop_fd, self.call_fd):
+        for fd in (self.drain_fd, self.stop_fd, self.call_fd, self.leaving_fd):
             if fd >= 0:
                 close(fd)
-        self.drain_fd = self.stop_fd = self.call_fd = -1
+        self.drain_fd = self.stop_fd = self.call_fd = self.leaving_fd = -1
         self.waiting = NULL
         self.pool_threads = None
 
@@ -216,7 +228,7 @@ cdef class Carrier:
         """Say that this process serves: a copy that the application makes of it by fork does not."""
         self.bridge.settle()
 
-    def leave(self):
+    def end_with_response(self):
         """Let the connection of this child end with its response."""
         self.leaving = True
 
@@ -232,8 +244,21 @@ cdef class Carrier:
 
     def drain(self):
         """Ring the bell for idle connections, and let the others end with their response."""
-        if load_uint(&self.tally.command) == CARRY_ON:
+        if load_uint(&self.tally.command) < CARRY_DRAIN:
             store_uint(&self.tally.command, CARRY_DRAIN)
+        self._ring(0)
+
+    def leave(self):
+        """Ring the bell for idle connections, to be handed over, and let the others be so after their response.
+
+        Newcomers are others' from now on. Drains where connections cannot be handed over.
+        """
+        cdef unsigned int expected = CARRY_ON
+        store_uint(&self.tally.others_accept, 1)
+        if self.leaving_fd < 0:
+            self.drain()
+            return
+        cas_uint(&self.tally.command, &expected, CARRY_LEAVE)
         self._ring(0)
 
     def stop(self):
@@ -255,8 +280,18 @@ cdef class Carrier:
 
     @property
     def draining(self):
-        """Whether it was told to drain or to stop."""
+        """Whether it was told to leave, to drain or to stop."""
         return load_uint(&self.tally.command) != CARRY_ON
+
+    @property
+    def leaving(self):
+        """Whether it hands connections over; no more once it drains."""
+        return self.is_leaving()
+
+    @property
+    def others_accept(self):
+        """Whether what waits in the backlog, or to be adopted, is others'."""
+        return load_uint(&self.tally.others_accept) != 0
 
     @property
     def stopping(self):
@@ -265,7 +300,7 @@ cdef class Carrier:
 
     @property
     def drain_bell(self):
-        """A descriptor that becomes readable when it is told to drain, or to stop."""
+        """A descriptor that becomes readable when it is told to leave, to drain, or to stop."""
         return self.drain_fd
 
     @property
@@ -317,16 +352,75 @@ cdef class Carrier:
         if last:
             init_llong(&self.tally.running, 0)  # a child that was killed in a turn did not count its end
 
-    def hand_over(self, Client client):
+    def leave_to_child(self, Client client):
         """Close a connection here that a child converses with."""
+        self.drop_exchange(client)
         close(client.fd)
         client.fd = -1
+
+    def adopt(self, int queue, int listeners):
+        """Take over a connection that another process has handed over. Returns a Client, or None when none waits.
+
+        queue: the reading end. listeners: how many there are. Raises OSError when descriptors or memory are short, and
+        EOFError when nobody can hand over any more.
+        """
+        cdef char buffer[HANDOVER_BYTES]
+        cdef Handover handover
+        cdef int taken = HANDOVER_REFUSED
+        while taken == HANDOVER_REFUSED:
+            taken = handover_take(queue, &handover, buffer)
+            # Whether it begins with a PROXY header was decided where it was accepted; here nobody may read it.
+            if taken == HANDOVER_TAKEN and handover.awaits_proxy and self.proxies == NULL:
+                close(handover.fd)
+                taken = HANDOVER_REFUSED
+        if taken == HANDOVER_SHORT:
+            raise OSError(EMFILE, os.strerror(EMFILE))
+        if taken == HANDOVER_OVER:
+            raise EOFError
+        if taken != HANDOVER_TAKEN:
+            return None
+        return self._begin(&handover, listeners)
+
+    cdef Client _begin(self, const Handover *handover, int listeners):
+        """Make a client of a record: as if it had been accepted here, and its bytes been received just now."""
+        cdef Client client = Client.__new__(Client)
+        cdef const char *data = handover.data
+        cdef uint32_t left = handover.length
+        cdef char *to
+        cdef size_t room
+        client.fd = handover.fd
+        client.address_length = handover.address_length
+        memcpy(client.address, handover.address, handover.address_length)
+        client.listener = handover.listener if handover.listener < listeners else 0
+        client.greeted = not handover.awaits_proxy
+        client.adopted = True
+        client.requests = handover.requests
+        client.put_ns = client.idle_ns = monotonic_ns()
+        add_llong(&self.tally.adopted, 1)
+        self.count_open(1)
+        if left > 0:
+            client.exchange = pool_get(&self.pool)
+            client.unframed = True
+        while left > 0 and client.exchange != NULL:
+            to = exchange_room(client.exchange, &self.limits, &room)
+            if to == NULL:
+                break
+            room = min(room, <size_t> left)
+            memcpy(to, data, room)
+            client.exchange.filled += <uint32_t> room
+            data += room
+            left -= <uint32_t> room
+        if left > 0:  # memory is short
+            self.end(client)
+            return None
+        return client
 
     def statistics(self):
         """Return counts so far, as a dict."""
         cdef Tally *tally = self.tally
         return {
-            "accepted": load_llong(&tally.accepted), "open": load_llong(&tally.open),
+            "accepted": load_llong(&tally.accepted), "adopted": load_llong(&tally.adopted),
+            "handed_over": load_llong(&tally.handed_over), "open": load_llong(&tally.open),
             "requests": load_llong(&tally.requests), "refused": load_llong(&tally.refused),
             "shed": load_llong(&tally.shed), "limited": load_llong(&tally.limited), "left": load_llong(&tally.left),
             "running": load_llong(&tally.running), "spooled": load_llong(&self.store.used),
@@ -352,7 +446,7 @@ cdef class Carrier:
             while True:
                 with nogil:
                     result = self.advance(client)
-                if result == ENDED:
+                if result == ENDED and client.fd >= 0:
                     # A child that the application forked may hold the socket open too: a close alone would not be seen.
                     shutdown(client.fd, SHUT_RDWR)
                 if result <= 0:
@@ -360,7 +454,9 @@ cdef class Carrier:
                 result = ENDED
                 if not self.turn(client):
                     break
-                if self.others_wait() and load_uint(&self.tally.command) == CARRY_ON:
+                if self.is_leaving() and self.hand_over(client):
+                    break
+                if self.others_wait() and load_uint(&self.tally.command) <= CARRY_LEAVE:
                     result = PARKED
                     client.put_ns = monotonic_ns()
                     break
@@ -431,21 +527,62 @@ cdef class Carrier:
             return self.leaving
         return read(self.call_fd, &number, sizeof(number)) > 0 and self.others_wait()
 
-    cdef int wait(self, int fd, short events, int64_t deadline, bint idle) noexcept nogil:
-        """Wait until the socket is ready, at least once looking at it. Returns a Waited."""
+    cdef bint is_leaving(self) noexcept nogil:
+        """Tell whether each connection that comes to rest is to be handed over."""
+        return load_uint(&self.tally.command) == CARRY_LEAVE
+
+    cdef bint hand_over(self, Client client) noexcept nogil:
+        """Hand a connection at rest over to another process: between two requests, or with a part of a head.
+
+        Returns True once it is closed here. False: the queue is full, or nobody is left who could adopt; then the
+        server drains from now on.
+        """
+        cdef unsigned int command = CARRY_LEAVE
+        cdef Exchange *exchange = client.exchange
+        cdef Handover handover
+        cdef int sent
+        handover.data = NULL
+        handover.length = 0
+        if exchange != NULL:
+            handover.data = exchange.data + exchange.used
+            handover.length = exchange.filled - exchange.used
+        if client.kept != NULL or handover.length > HANDOVER_BYTES:
+            return False
+        handover.fd = client.fd
+        handover.listener = client.listener
+        handover.awaits_proxy = self.proxies != NULL and not client.greeted
+        handover.requests = client.requests
+        handover.address_length = client.address_length
+        memcpy(handover.address, client.address, client.address_length)
+        sent = handover_send(self.leaving_fd, &handover)
+        if sent == HANDOVER_DESERTED:
+            cas_uint(&self.tally.command, &command, CARRY_DRAIN)
+        if sent != HANDOVER_SENT:
+            return False
+        self.drop_exchange(client)
+        close(client.fd)
+        client.fd = -1
+        add_llong(&self.tally.handed_over, 1)
+        if not self.is_child:
+            self.count_open(-1)
+        return True
+
+    cdef int wait(self, int fd, short events, int64_t deadline, bint bell, bint call) noexcept nogil:
+        """Wait until the socket is ready, at least once looking at it. Returns a Waited.
+
+        bell: watch the one that is rung to drain or to leave. call: watch for others who wait for this thread.
+        """
         cdef pollfd watched[4]
-        cdef int count = 2
+        cdef int count = 4 if bell or call else 2
         cdef int64_t left
         cdef int happened
         memset(watched, 0, sizeof(watched))
         watched[0].fd = fd
         watched[0].events = events
         watched[1].fd = self.stop_fd
-        watched[2].fd = self.drain_fd
-        watched[3].fd = self.call_fd
+        watched[2].fd = self.drain_fd if bell else -1
+        watched[3].fd = self.call_fd if call else -1
         watched[1].events = watched[2].events = watched[3].events = POLLIN
-        if idle:
-            count = 4 if self.call_fd >= 0 else 3
         while True:
             left = max(<int64_t> 0, deadline - monotonic_ns())
             happened = poll(watched, count, <int> min((left + 999999) // 1000000, <int64_t> 86400000))
@@ -459,14 +596,14 @@ cdef class Carrier:
                 if load_uint(&self.tally.command) == CARRY_STOP:
                     return WAITED_STOPPED
                 watched[1].fd = -1  # nobody has told: the parent is dead, and what is under way can still be finished
-            if count > 2 and watched[2].revents:
+            if watched[2].revents:
                 return WAITED_TOLD
-            if count > 3 and watched[3].revents and self.called():
+            if watched[3].revents and self.called():
                 return WAITED_TOLD
             if happened == 0 and monotonic_ns() >= deadline:
                 return WAITED_LATE
 
-    cdef int wait_idle(self, int fd, int64_t deadline) noexcept nogil:
+    cdef int wait_idle(self, int fd, int64_t deadline, bint bell) noexcept nogil:
         """Wait for bytes on an idle connection; for a moment only while others wait for its thread. Returns a Waited.
 
         It counts as an idler before it looks whether others wait: who comes after that look will call.
@@ -475,23 +612,41 @@ cdef class Carrier:
         add_uint(&self.idlers, 1)
         if self.others_wait():
             deadline = min(deadline, monotonic_ns() + SLICE_NS)
-        waited = self.wait(fd, POLLIN, deadline, True)
+        waited = self.wait(fd, POLLIN, deadline, bell, True)
         sub_uint(&self.idlers, 1)
         return waited
 
     cdef int idle(self, Client client) noexcept nogil:
-        """Wait for the first byte of a request. Returns 1 when it is there, else ENDED or PARKED."""
+        """Wait for the first byte of a request. Returns 1 when it is there, else ENDED or PARKED.
+
+        While the server leaves the connection is handed over, and then has ended here.
+        """
         cdef int64_t allowed = self.timeouts.keep_alive if client.requests > 0 else self.timeouts.first_byte
         cdef int64_t deadline = client.idle_ns + allowed
         cdef int64_t now
+        cdef int64_t look
         cdef int waited
-        waited = self.wait_idle(client.fd, deadline)
-        if waited == WAITED_READY:
-            return 1
-        if waited == WAITED_STOPPED or load_uint(&self.tally.command) != CARRY_ON or self.waiting == NULL:
+        cdef bint leaving
+        while True:
+            leaving = self.is_leaving()
+            if leaving:
+                if self.hand_over(client):
+                    return ENDED
+                leaving = self.is_leaving()  # no more where nobody is left who could adopt
+            look = min(deadline, monotonic_ns() + HAND_OVER_AGAIN_NS) if leaving else deadline
+            waited = self.wait_idle(client.fd, look, not leaving)  # its bell has rung
+            if waited == WAITED_READY:
+                return 1
+            now = monotonic_ns()
+            if leaving and waited == WAITED_LATE and now < deadline and not self.others_wait():
+                continue
+            if leaving or waited != WAITED_TOLD or not self.is_leaving():
+                break
+        if waited == WAITED_STOPPED or load_uint(&self.tally.command) > CARRY_LEAVE or self.waiting == NULL:
             return ENDED
-        now = monotonic_ns()
-        if now >= deadline or (not self.limits.raw and client.requests > 0 and now - client.idle_ns > IDLE_NS):
+        if now >= deadline:
+            return ENDED
+        if not leaving and not self.limits.raw and client.requests > 0 and now - client.idle_ns > IDLE_NS:
             return ENDED
         client.put_ns = now
         return PARKED
@@ -507,21 +662,21 @@ cdef class Carrier:
             exchange = client.exchange = pool_get(&self.pool)
             if exchange == NULL:
                 return ENDED
-            exchange.started_ns = monotonic_ns()
-            if self.proxies != NULL and not client.greeted:
-                exchange.phase = EXCHANGE_PROXY
-                result = self.greet(client)
-                if result != 0:
-                    return result
-                if exchange.filled == 0:
-                    self.drop_exchange(client)
-                    return self.advance(client)
-        elif exchange_has_more(exchange):  # what was received behind the last request
+        elif not client.unframed and exchange_has_more(exchange):  # what was received behind the last request
             exchange_follow(exchange)
-            exchange.started_ns = monotonic_ns()
+        client.unframed = False
+        exchange.started_ns = monotonic_ns()
+        result = 0
+        if self.proxies != NULL and not client.greeted:
+            exchange.phase = EXCHANGE_PROXY
+            result = self.greet(client)
+            if result == 0 and exchange.filled == 0:
+                self.drop_exchange(client)
+                return self.advance(client)
+        elif exchange.filled > 0:
             result = exchange_received(exchange, &self.limits, exchange.data + exchange.filled, 0)
-            if result != 0:
-                return result
+        if result != 0:
+            return result
         client.idle_ns = 0
         return self.receive(client)
 
@@ -537,7 +692,9 @@ cdef class Carrier:
         cdef size_t room
         cdef ssize_t length
         cdef int result = 0
-        while exchange.phase == EXCHANGE_PROXY:
+        if exchange.filled > 0:  # it was adopted with a part of it
+            result = exchange_received(exchange, &self.limits, exchange.data + exchange.filled, 0)
+        while exchange.phase == EXCHANGE_PROXY and result >= 0:
             room = sizeof(scratch)
             data = exchange_room(exchange, &self.limits, &room)
             if data == NULL:
@@ -547,14 +704,16 @@ cdef class Carrier:
             if length > 0:
                 result = exchange_received(exchange, &self.limits, data, length)
             elif length < 0 and errno == EAGAIN:
-                if self.wait(client.fd, POLLIN, deadline, False) == WAITED_STOPPED:
+                if self.wait(client.fd, POLLIN, deadline, False, False) == WAITED_STOPPED:
                     return ENDED
             elif length == 0 or errno != EINTR:
                 add_llong(&self.tally.left, 1)
                 return ENDED
-            if exchange.phase == EXCHANGE_PROXY and (result < 0 or monotonic_ns() >= deadline):
-                add_llong(&self.tally.refused, 1)
-                return ENDED
+            if monotonic_ns() >= deadline:
+                break
+        if exchange.phase == EXCHANGE_PROXY:
+            add_llong(&self.tally.refused, 1)
+            return ENDED
         client.greeted = True
         client.idle_ns = exchange.started_ns = monotonic_ns()
         if exchange.proxy.address_length > 0:
@@ -609,6 +768,9 @@ cdef class Carrier:
         cdef Pace pace  # of the body
         cdef bint in_body = exchange.phase == EXCHANGE_BODY
         cdef int64_t since = monotonic_ns()  # when the body last went on
+        cdef int64_t look
+        cdef bint orphaned = False
+        cdef bint at_rest, bell
         cdef char *data
         cdef size_t room
         cdef ssize_t length
@@ -638,11 +800,20 @@ cdef class Carrier:
             elif length < 0 and errno == EINTR:
                 continue
             elif length < 0 and errno == EAGAIN:
-                result = self.wait(client.fd, POLLIN, self.next_look(exchange, &pace, since), False)
+                look = self.next_look(exchange, &pace, since)
+                at_rest = exchange.phase == EXCHANGE_HEAD
+                if at_rest and self.is_leaving():
+                    if self.hand_over(client):
+                        return ENDED
+                    look = min(look, monotonic_ns() + HAND_OVER_AGAIN_NS)
+                bell = at_rest and not orphaned and load_uint(&self.tally.command) == CARRY_ON
+                result = self.wait(client.fd, POLLIN, look, bell, False)
                 if result == WAITED_READY:
                     continue
-                if result != WAITED_LATE:
+                if result == WAITED_STOPPED:
                     return ENDED
+                # Who would have told is dead, if nobody has told anything.
+                orphaned = orphaned or result == WAITED_TOLD and load_uint(&self.tally.command) == CARRY_ON
             else:
                 if exchange.filled > 0:
                     add_llong(&self.tally.left, 1)
@@ -679,7 +850,7 @@ cdef class Carrier:
         sink.asked = exchange.head.minor == 0  # which knows no interim responses
         sink.sink.stays = (
             exchange.head.keep_alive and self.keep_alive and not self.leaving
-            and load_uint(&self.tally.command) == CARRY_ON and not load_uint(&self.tally.fading)
+            and load_uint(&self.tally.command) <= CARRY_LEAVE and not load_uint(&self.tally.fading)
         )
         origin.address = client.address
         origin.address_length = client.address_length
@@ -748,9 +919,16 @@ cdef class Carrier:
         cdef char scratch[SCRATCH_BYTES]
         cdef int64_t deadline = monotonic_ns() + self.timeouts.linger
         cdef ssize_t length
-        cdef int _
+        cdef int _, waited
+        cdef bint bell
         shutdown(client.fd, SHUT_WR)
-        while monotonic_ns() < deadline and self.wait_idle(client.fd, deadline) == WAITED_READY:
+        while monotonic_ns() < deadline:
+            bell = not self.is_leaving()
+            waited = self.wait_idle(client.fd, deadline, bell)
+            if waited == WAITED_TOLD and bell and self.is_leaving():
+                continue
+            if waited != WAITED_READY:
+                break
             length = c_recv(client.fd, scratch, SCRATCH_BYTES, MSG_DONTWAIT)
             if length == 0 or (length < 0 and errno != EINTR and errno != EAGAIN):
                 return

@@ -50,6 +50,12 @@ class Model(Protocol):
     def drain(self) -> None:
         """Accept what waits in the backlog and nothing more, and finish what was received."""
 
+    def leave(self) -> None:
+        """Accept no more, since others do on the same listeners, and hand over each connection as it comes to rest.
+
+        What cannot be handed over is served to its end here. `drain` may follow.
+        """
+
     def stop(self) -> None:
         """Let everything end that waits for a client."""
 
@@ -77,14 +83,16 @@ def make_model(
     *,
     files: StaticFiles | None,
     seat: Seat | None = None,
+    handover: tuple[int, int] | None = None,
 ) -> Model:
     """Make the model that the settings name. Only that one is loaded.
 
     listeners: descriptors of listening, non-blocking sockets. room: connections that fit into this process.
-    files: what is answered without the bridge. seat: on the board of a server of several processes.
+    files: what is answered without the bridge. seat: on the board of a server of several processes. handover: reading
+    and writing end of the queue through which processes that leave hand over their connections; copies are made.
     """
     module, name = HOMES[settings.model]
     made: Model = getattr(import_module(module), name)(
-        bridge, listeners, settings, room, access_log, files=files, seat=seat
+        bridge, listeners, settings, room, access_log, files=files, seat=seat, handover=handover
     )
     return made

@@ -19,6 +19,8 @@ from halfsync.threadpool import ThreadPool
 if TYPE_CHECKING:
     from halfsync.models.carrier import Client
 
+LOOK_S = 0.02  # between two looks whether the server still leaves, or drains by now
+
 
 class Pool(AcceptingThread):
     """Threads made in advance over a bounded queue of connected sockets."""
@@ -29,13 +31,14 @@ class Pool(AcceptingThread):
         threads, queue_size = self.settings.threads, self.settings.queue_size
         self._threads = ThreadPool(threads, queue_size=queue_size + threads, name="halfsync-worker")
         self.carrier.give_up_for(self._threads)
+        self.acceptor.may_adopt = lambda: self.carrier.waiting_now() < queue_size
 
     def take(self, client: Client) -> None:
         """Put the newcomer into the queue, or answer 503 where that is full."""
         if self.carrier.waiting_now() < self.settings.queue_size and self._put(client):
             self.carrier.call()
         else:
-            self.leave()
+            self.vacate()
             self.acceptor.shed(client)
 
     def _put(self, client: Client) -> bool:
@@ -50,9 +53,15 @@ class Pool(AcceptingThread):
             if parked:
                 self.carrier.call()
             else:
-                self.leave()
+                self.vacate()
 
     def finish(self) -> None:
-        """Let the threads take what is queued, and join them."""
+        """Let the threads take what is queued, and join them.
+
+        Not while connections are handed over: those that nobody takes yet have turns in the queue, which must be open.
+        """
+        vacant = 0
+        while self.carrier.leaving and vacant < self.places:
+            vacant += self._room.acquire(timeout=LOOK_S)
         self._threads.close()
         del self._threads

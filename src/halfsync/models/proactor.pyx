@@ -7,8 +7,10 @@ from libc.stdlib cimport calloc, free
 
 from halfsync.board cimport Seat
 from halfsync.client_counts cimport counts_close, counts_open
+from halfsync.engine.adoption cimport adoption_open
 from halfsync.engine.connections cimport connection_free
-from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_STOP, Connection
+from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_LEAVE, COMMAND_STOP, Connection
+from halfsync.engine.leaving cimport leaving_open
 from halfsync.engine.loop cimport (
     engine_close, engine_command, engine_join, engine_listen, engine_open, engine_parted, engine_start, engine_sweep,
     engine_sit, engine_unlisten,
@@ -37,7 +39,7 @@ cdef class Proactor:
 
     def __init__(
         self, Bridge bridge, listeners, settings, unsigned int open_max, AccessLog access_log=None, *, files=None,
-        Seat seat=None,
+        Seat seat=None, handover=None,
     ):
         """Prepare. listeners: descriptors of listening, non-blocking sockets. open_max: connections at one time."""
         cdef Engine *engine = self.engine
@@ -79,6 +81,12 @@ cdef class Proactor:
                 raise OSError(-result, os.strerror(-result))
         for fd in listeners:
             result = engine_listen(engine, fd)
+            if result < 0:
+                raise OSError(-result, os.strerror(-result))
+        if handover is not None and not bridge.raw:
+            result = adoption_open(engine, handover[0])
+            if result == 0:
+                result = leaving_open(engine, handover[1])
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
 
@@ -139,6 +147,10 @@ cdef class Proactor:
     def drain(self):
         """Accept no more, and let the engine end once everything that was received is answered."""
         engine_command(self.engine, COMMAND_DRAIN)
+
+    def leave(self):
+        """Accept no more, as others do, and let the engine end once every connection is handed over or has ended."""
+        engine_command(self.engine, COMMAND_LEAVE)
 
     def stop(self):
         """Let the engine end now."""

@@ -98,6 +98,7 @@ class Parent:
         self.max_children = max_children
         self.unwanted: list[int] = []  # descriptors that are no business of a child's
         self._drained = False
+        self._heard = False  # the bell has rung: only this process's own ears count, the command may be older
         self._orphaned = False  # whoever rings the bells has died, and so they ring all the time
 
     @property
@@ -108,7 +109,7 @@ class Parent:
     @property
     def watched(self) -> list[int]:
         """Descriptors to wait for, beside the signal that a child has ended."""
-        bells = [] if self.carrier.draining else [self.carrier.drain_bell]
+        bells = [] if self._heard else [self.carrier.drain_bell]
         if not self.carrier.stopping and not self._orphaned:
             bells.append(self.carrier.stop_bell)
         return [*bells, *self.acceptor.watched(self._has_room())]
@@ -122,8 +123,9 @@ class Parent:
         self.carrier.turned()
         self._reap()
         self.acceptor.see_off()
-        if readable([self.carrier.drain_bell], 0):
-            self.carrier.drain()
+        self._heard = self._heard or bool(readable([self.carrier.drain_bell], 0))
+        if self._heard and not self.carrier.draining:
+            self.carrier.drain()  # whoever would tell is dead
         self._orphaned = not self.carrier.stopping and bool(readable([self.carrier.stop_bell], 0))
         draining = self.carrier.draining
         if draining:
@@ -164,7 +166,7 @@ class Parent:
             live(lambda: self._converse(client))
         unblock()
         self.children.pids[pid] = client.place
-        self.carrier.hand_over(client)
+        self.carrier.leave_to_child(client)
 
     def _converse(self, client: Client) -> None:
         """Be the child: converse until the connection ends."""
@@ -183,7 +185,7 @@ class Parent:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: self.carrier.leave())
+        signal.signal(signal.SIGTERM, lambda *_: self.carrier.end_with_response())
         self.carrier.be_child(told)
         unblock()
 
@@ -201,10 +203,12 @@ class Process:
         *,
         files: StaticFiles | None = None,
         seat: Seat | None = None,
+        handover: tuple[int, int] | None = None,
     ) -> None:
         del room  # the connections' descriptors are the children's
-        self.carrier = Carrier(bridge, settings, access_log, files, seat)
-        self.acceptor = Acceptor(listeners, self.carrier)
+        adoption_fd, leaving_fd = (-1, -1) if handover is None or bridge.raw else handover
+        self.carrier = Carrier(bridge, settings, access_log, files, seat, leaving_fd)
+        self.acceptor = Acceptor(listeners, self.carrier, adoption_fd)
         self.parent = Parent(self.carrier, self.acceptor, settings.max_children)
         self._originals = list(listeners)
         self._done_fd = self._doing_fd = -1
@@ -291,10 +295,19 @@ class Process:
 
     def drain(self) -> None:
         """Let the parent empty the backlog, and the children finish what they received."""
+        self._forget_originals()
+        self.carrier.drain()
+
+    def leave(self) -> None:
+        """Let the parent accept no more, and the children hand over their connections as they come to rest."""
+        self._forget_originals()
+        self.carrier.leave()
+
+    def _forget_originals(self) -> None:
+        """Note that the server's own listeners are closed from now on, and their numbers others'."""
         if self._parent_pid == 0:
             self.parent.unwanted = [fd for fd in self.parent.unwanted if fd not in self._originals]
-            self._originals = []  # they are closed from now on, and their numbers others'
-        self.carrier.drain()
+            self._originals = []
 
     def stop(self) -> None:
         """Let every child end that waits for its client."""

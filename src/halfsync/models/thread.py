@@ -43,10 +43,13 @@ class AcceptingThread:
         *,
         files: StaticFiles | None = None,
         seat: Seat | None = None,
+        handover: tuple[int, int] | None = None,
     ) -> None:
-        self.carrier = Carrier(bridge, settings, access_log, files, seat)
-        self.acceptor = Acceptor(listeners, self.carrier)
+        adoption_fd, leaving_fd = (-1, -1) if handover is None or bridge.raw else handover
+        self.carrier = Carrier(bridge, settings, access_log, files, seat, leaving_fd)
+        self.acceptor = Acceptor(listeners, self.carrier, adoption_fd)
         self.settings = settings
+        self.places = room
         self._room = threading.BoundedSemaphore(room)
         self._thread = threading.Thread(target=self._accept, name="halfsync-accept", daemon=True)
         self._done_fd = self._doing_fd = -1
@@ -95,7 +98,7 @@ class AcceptingThread:
         """Do with a newcomer, who has a place, what the model does. For the accepting thread, which must not wait."""
         raise NotImplementedError
 
-    def leave(self) -> None:
+    def vacate(self) -> None:
         """Give a connection's place back."""
         self._room.release()
 
@@ -104,7 +107,7 @@ class AcceptingThread:
         raise NotImplementedError
 
     def _accept(self) -> None:
-        """Accept until told to drain, and then what waits in the backlog; in the end, tell that all is over."""
+        """Accept until told to end, and then those who are still to be; in the end, tell that all is over."""
         try:
             self._accept_until_drained()
         finally:
@@ -131,6 +134,8 @@ class AcceptingThread:
                 break
             elif has_place:
                 self.acceptor.wait(room=True)
+        if has_place:
+            self.vacate()
 
     def fade(self) -> None:
         """Let each connection end with its next response."""
@@ -139,6 +144,10 @@ class AcceptingThread:
     def drain(self) -> None:
         """Let the accepting thread empty the backlog, and idle connections end."""
         self.carrier.drain()
+
+    def leave(self) -> None:
+        """Let the accepting thread end, and connections be handed over as they come to rest."""
+        self.carrier.leave()
 
     def stop(self) -> None:
         """Let every thread end that waits for its client."""
@@ -181,7 +190,7 @@ class ThreadPerConnection(AcceptingThread):
         try:
             thread.start()
         except RuntimeError:
-            self.leave()
+            self.vacate()
             self.acceptor.shed(client)
             return
         self._threads.add(thread)
@@ -195,7 +204,7 @@ class ThreadPerConnection(AcceptingThread):
             self.carrier.carry(client)
         finally:
             self._ended.append(threading.current_thread())
-            self.leave()
+            self.vacate()
 
     def finish(self) -> None:
         """Join the threads of all connections."""

@@ -22,8 +22,8 @@ from halfsync.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.engine.engine cimport (
     ADDRESS_BYTES, COMMAND_STOP, Connection, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE,
     PHASE_IDLE,
-    PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, engine_announce, engine_is_draining, engine_log, engine_release,
-    engine_return,
+    PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, engine_announce, engine_is_draining, engine_is_leaving, engine_log,
+    engine_release, engine_return,
 )
 from halfsync.engine.lease cimport lease_begin, lease_claim, lease_end, lease_is_revoked, lease_open
 from halfsync.engine.poller cimport reset_on_close, send_continue
@@ -267,7 +267,7 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
     engine_log(engine, exchange, self.address, self.address_length, now)
     if end == TURN_COMPLETE and self.sink.stays:
         connection.phase = PHASE_IDLE
-        if exchange_has_more(exchange):
+        if exchange_has_more(exchange) or engine_is_leaving(engine):
             engine_return(engine, connection)
             return NULL
         connection.exchange = NULL

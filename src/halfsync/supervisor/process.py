@@ -19,6 +19,7 @@ from halfsync.supervisor.identity import become
 from halfsync.supervisor.titles import name_worker
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from halfsync.board import Seat
@@ -44,7 +45,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """What a process has that was just forked, and that `live` makes a serving one of. channel: to its supervisor."""
+    """What a process has that was just forked, and that `live` makes a serving one of. channel: to its supervisor.
+
+    handover: the queue through which processes that leave hand over their connections; both ends are closed by `live`.
+    """
 
     name: str
     identity: Identity
@@ -53,6 +57,7 @@ class Birth:
     generation: int
     seat: Seat
     channel: Channel
+    handover: tuple[socket.socket, socket.socket]
 
 
 class Orders:
@@ -97,7 +102,15 @@ def live(birth: Birth) -> int:
         become(birth.identity)
         call_hook(POST_FORK, settings, worker)
         application = birth.plan.load(settings)
-        server = Server(application, settings=settings, listeners=birth.plan.listeners, seat=seat)
+        server = Server(
+            application,
+            settings=settings,
+            listeners=birth.plan.listeners,
+            seat=seat,
+            handover=(birth.handover[0].fileno(), birth.handover[1].fileno()),
+        )
+        for end in birth.handover:
+            end.close()
     except StartError as error:
         if isinstance(error, LoadError):
             sys.stderr.write(error.traceback)

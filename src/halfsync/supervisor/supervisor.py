@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -107,6 +108,7 @@ class Supervisor:
             raise
         self._members: dict[int, Member] = {}
         self._board = Board(SEATS)
+        self._handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._fleet = Fleet(
             settings.workers or 1,
             boot_timeout=settings.boot_timeout,
@@ -289,7 +291,9 @@ class Supervisor:
         if pid == 0:
             ours.close()
             self._leave_behind(signals, plan)
-            return Birth(self._name, self._identity, plan, start.number, start.generation, seat, theirs)
+            return Birth(
+                self._name, self._identity, plan, start.number, start.generation, seat, theirs, self._handover
+            )
         unblock()
         theirs.close()
         most = plan.settings.max_requests
@@ -383,6 +387,8 @@ class Supervisor:
         """Close what is open, and say what became of the requests."""
         self._close()
         self._board.close()
+        for end in self._handover:
+            end.close()
         if self._announced:
             say(farewell(Outcome(self._finished, self._cut)))
         return code

@@ -1,0 +1,10 @@
+# How connections go to another process. Every function runs on the engine's thread, or while it does not run.
+from libc.stdint cimport int64_t
+
+from halfsync.engine.engine cimport Connection, Engine
+
+cdef int leaving_open(Engine *engine, int queue) noexcept nogil
+cdef void leaving_close(Engine *engine) noexcept nogil
+cdef bint hand_over(Engine *engine, Connection *connection) noexcept nogil
+cdef bint finish_leave(Engine *engine) noexcept nogil
+cdef int64_t leave_wait(Engine *engine) noexcept nogil

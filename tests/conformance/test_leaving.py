@@ -1,0 +1,611 @@
+"""Connections that survive the process that served them: handed over by one server, adopted by another.
+
+Two servers, in one process, share a listener and the queue of handed-over connections as serving processes do. A test
+knows by the answers which of them served: each application answers with its server's name first.
+"""
+
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.client import Connection, Response, build, build_chunked
+from tests.conformance.conftest import MODELS
+from tests.conftest import Serve
+from tests.sharing import FORK
+from tests.wsgi import TEXT, App, Environ, until, wait
+
+import halfsync
+
+WAIT_S = 15.0
+CROWD = 500
+ROUNDS = 20
+PAIRS = [
+    ("proactor", "thread"),
+    ("thread", "proactor-poll"),
+    ("proactor-poll", "proactor"),
+    ("process", "pool"),
+    ("pool", "process"),
+]
+
+
+class Door:
+    """What requests for /door wait at, in whatever process they run."""
+
+    def __init__(self) -> None:
+        self._opened = FORK.Event()
+        self._reached = FORK.Semaphore(0)
+
+    def stand(self) -> None:
+        """Tell the test that a request is here, and wait until it may go on."""
+        self._reached.release()
+        wait(self._opened)
+
+    def wait_reached(self) -> None:
+        """Wait until a request is here."""
+        assert self._reached.acquire(timeout=WAIT_S), "a request did not reach the door"
+
+    def open(self) -> None:
+        """Let go on who is here."""
+        self._opened.set()
+
+
+def named(name: str, door: Door | None = None) -> App:
+    """Return an application that answers with a server's name, the path, the client's port and the body's length."""
+
+    def answer(environ: Environ, start_response: Any) -> list[bytes]:
+        length = len(environ["wsgi.input"].read())
+        path = environ["PATH_INFO"]
+        if door is not None and path == "/door":
+            door.stand()
+        start_response("200 OK", [*TEXT])
+        return [f"{name} {path} {environ['REMOTE_ADDR']}:{environ['REMOTE_PORT']} {length}".encode()]
+
+    return answer
+
+
+class Stage:
+    """A listener and a queue of connections to adopt, and the servers on them."""
+
+    def __init__(self, serve: Serve, stack: ExitStack) -> None:
+        self._serve = serve
+        self._stack = stack
+        self.listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
+        self.listener.setblocking(False)
+        self.reader, self.writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stack.enter_context(self.reader)
+        stack.enter_context(self.writer)
+        self.address: tuple[str, int] = self.listener.getsockname()
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What the servers share, as settings."""
+        return {
+            "bind": f"fd://{os.dup(self.listener.fileno())}",
+            "handover": (self.reader.fileno(), self.writer.fileno()),
+        }
+
+    def start(self, app: Any, **settings: Any) -> halfsync.Server:
+        """Start a server, which ends with the test."""
+        return self._stack.enter_context(self._serve(app, **(self.shared | settings)))
+
+    def connect(self) -> Connection:
+        """Connect a client, who leaves with the test."""
+        return self._stack.enter_context(Connection(self.address))
+
+
+@pytest.fixture
+def stage(serve: Serve) -> Iterator[Stage]:
+    """Return a listener and a queue, for servers to share."""
+    with ExitStack() as stack:
+        yield Stage(serve, stack)
+
+
+def ask(connection: Connection, target: str = "/") -> str:
+    """Send a request; return the name of the server that has answered it."""
+    connection.send(build(target))
+    return answered(connection, target)
+
+
+def answered(connection: Connection, target: str = "/", length: int = 0) -> str:
+    """Read a response as `named` makes it, on a connection that stays; return the name of its server."""
+    response = connection.response()
+    assert response.status == 200, response
+    assert response.one("Connection") != "close"
+    name, path, address, size = response.body.decode().split()
+    assert (path, int(size)) == (target, length)
+    host, port = connection.socket.getsockname()
+    assert address == f"{host}:{port}", "the client has become another"
+    return name
+
+
+def gone(server: halfsync.Server) -> None:
+    """Wait until a server that leaves has nothing left, and close it."""
+    assert server.wait(WAIT_S), server.statistics()
+    until(lambda: server.statistics()["open"] == 0)
+    assert server.close()
+
+
+def test_an_idle_connection_goes_on_elsewhere(stage: Stage) -> None:
+    first = stage.start(named("a"))
+    used, silent = stage.connect(), stage.connect()
+    assert [ask(used) for _ in range(3)] == ["a"] * 3
+    until(lambda: first.statistics()["accepted"] == 2)
+    second = stage.start(named("b"))
+    first.leave()
+    assert not first.ready
+    gone(first)
+    assert [ask(used) for _ in range(3)] == ["b"] * 3
+    assert [ask(silent) for _ in range(3)] == ["b"] * 3
+    assert ask(stage.connect()) == "b"
+    assert first.statistics()["handed_over"] == 2
+    assert (second.statistics()["adopted"], second.statistics()["accepted"]) == (2, 1)
+    assert second.statistics()["open"] == 3
+
+
+@pytest.mark.parametrize("split", [1, 20, -1])
+def test_a_head_may_be_split_between_two_servers(stage: Stage, split: int) -> None:
+    first = stage.start(named("a"))
+    connection = stage.connect()
+    head = build("/second", fields=[("X-Long", "x" * 5000)])
+    connection.send(build("/first") + head[:split])
+    assert answered(connection, "/first") == "a"
+    stage.start(named("b"))
+    first.leave()
+    gone(first)
+    connection.send(head[split:])
+    assert answered(connection, "/second") == "b"
+    assert ask(connection) == "b"
+
+
+def test_a_silent_connection_may_have_sent_a_part_of_its_first_head(stage: Stage) -> None:
+    first = stage.start(named("a"))
+    connection = stage.connect()
+    connection.send(b"GET /first HT")
+    until(lambda: first.statistics()["accepted"] == 1)
+    stage.start(named("b"))
+    first.leave()
+    gone(first)
+    connection.send(b"TP/1.1\r\nHost: example.com\r\n\r\n")
+    assert answered(connection, "/first") == "b"
+
+
+def test_what_runs_is_finished_and_what_was_sent_behind_it_goes_along(stage: Stage) -> None:
+    door = Door()
+    first = stage.start(named("a", door))
+    connection = stage.connect()
+    connection.send(
+        build("/door") + build_chunked([b"abc", b"defg"], target="/behind") + build("/last") + b"GET /pa"
+    )
+    door.wait_reached()
+    stage.start(named("b"))
+    first.leave()
+    assert not first.wait(0)
+    door.open()
+    assert answered(connection, "/door") == "a"
+    gone(first)
+    assert answered(connection, "/behind", 7) == "b"
+    assert answered(connection, "/last") == "b"
+    connection.send(b"rt HTTP/1.1\r\nHost: example.com\r\n\r\n")
+    assert answered(connection, "/part") == "b"
+
+
+def test_a_pipeline_is_answered_in_order_by_both(stage: Stage) -> None:
+    first = stage.start(named("a"))
+    connection = stage.connect()
+    connection.send(b"".join(build(f"/{number}") for number in range(300)))
+    assert answered(connection, "/0") == "a"
+    stage.start(named("b"))
+    first.leave()
+    names = [answered(connection, f"/{number}") for number in range(1, 300)]
+    gone(first)
+    assert names == sorted(names)
+    assert ask(connection) == "b"
+
+
+def test_more_than_a_record_holds_is_served_before_the_connection_goes(stage: Stage) -> None:
+    first = stage.start(named("a"), max_head=256 << 10, max_field=60 << 10)
+    connection = stage.connect()
+    head = build("/long", fields=[("X-Long", "x" * (50 << 10))] * 4)
+    connection.send(build("/first") + head[: 150 << 10])
+    assert answered(connection, "/first") == "a"
+    stage.start(named("b"))
+    first.leave()
+    connection.send(head[150 << 10 :])
+    assert answered(connection, "/long") == "a"
+    gone(first)
+    assert ask(connection) == "b"
+
+
+@pytest.mark.parametrize("expect", [False, True], ids=["plain", "expect"])
+def test_a_body_under_way_is_finished(stage: Stage, expect: bool) -> None:
+    first = stage.start(named("a"))
+    connection = stage.connect()
+    head = b"POST /body HTTP/1.1\r\nHost: example.com\r\nContent-Length: 10\r\n"
+    if expect:
+        connection.send(head + b"Expect: 100-continue\r\n\r\n")
+        assert connection.head().status == 100
+    else:
+        connection.send(build("/first") + head + b"\r\n12345")
+        assert answered(connection, "/first") == "a"
+    stage.start(named("b"))
+    first.leave()
+    assert not expect or not first.wait(0)
+    connection.send(b"0123456789" if expect else b"67890")
+    server = answered(connection, "/body", 10)
+    assert server == "a" or not expect  # else it may not have been looked at when it came to leaving
+    gone(first)
+    assert ask(connection) == "b"
+
+
+def test_who_said_close_is_closed(stage: Stage) -> None:
+    door = Door()
+    first = stage.start(named("a", door))
+    connection = stage.connect()
+    connection.send(build("/door", fields=[("Connection", "close")]))
+    door.wait_reached()
+    stage.start(named("b"))
+    first.leave()
+    door.open()
+    response = connection.response()
+    assert (response.status, response.one("Connection")) == (200, "close")
+    connection.closed()
+    gone(first)
+    assert first.statistics()["handed_over"] == 0
+
+
+def test_who_was_refused_is_not_handed_over(stage: Stage) -> None:
+    first = stage.start(named("a"))
+    connection = stage.connect()
+    connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + build("/never"))
+    assert connection.response().status == 400
+    stage.start(named("b"))
+    first.leave()
+    connection.closed()
+    gone(first)
+    assert first.statistics()["handed_over"] == 0
+
+
+def test_a_static_file_is_answered_by_both(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 100_000)
+    settings = {"static": f"/static={tmp_path}"}
+    first = stage.start(named("a"), **settings)
+    connection = stage.connect()
+    connection.send(build("/static/file") * 30)
+    stage.start(named("b"), **settings)
+    first.leave()
+    for _ in range(30):
+        response = connection.response()
+        assert (response.status, len(response.body)) == (200, 100_000)
+        assert response.one("Connection") != "close"
+    gone(first)
+    assert ask(connection) == "b"
+
+
+def told(response: Response) -> tuple[str, str]:
+    """Return the server and the client that a response tells."""
+    name, _, client, _ = response.body.decode().split()
+    return name, client
+
+
+def test_what_a_proxy_header_said_goes_along(stage: Stage) -> None:
+    settings = {"proxy_protocol": True, "proxy_allow_ips": "127.0.0.1"}
+    proxied = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n"
+    first = stage.start(named("a"), **settings)
+    used, greeted, late, split = (stage.connect() for _ in range(4))
+    used.send(proxied + build())
+    assert told(used.response()) == ("a", "192.0.2.7:4711")
+    greeted.send(proxied)
+    split.send(proxied[:20])
+    until(lambda: first.statistics()["accepted"] == 4)
+    second = stage.start(named("b"), **settings)
+    first.leave()
+    used.send(build())
+    assert told(used.response())[1] == "192.0.2.7:4711"
+    greeted.send(build())
+    assert told(greeted.response())[1] == "192.0.2.7:4711"
+    late.send(proxied + build())
+    assert told(late.response())[1] == "192.0.2.7:4711"
+    split.send(proxied[20:] + build())
+    assert told(split.response())[1] == "192.0.2.7:4711"
+    gone(first)
+    for connection in (used, greeted, late, split):
+        connection.send(build())
+        assert told(connection.response()) == ("b", "192.0.2.7:4711")
+    assert second.statistics()["adopted"] == 4
+
+
+@pytest.mark.only_on("proactor", reason="a thread or a process each is more than a test should ask for")
+def test_a_crowd_of_idle_connections_moves_at_once(stage: Stage) -> None:
+    first = stage.start(named("a"))
+    crowd = [stage.connect() for _ in range(CROWD)]
+    for connection in crowd:
+        assert ask(connection) == "a"
+    second = stage.start(named("b"))
+    first.leave()
+    gone(first)
+    for connection in crowd:
+        assert ask(connection) == "b"
+    assert (first.statistics()["handed_over"], second.statistics()["adopted"]) == (CROWD, CROWD)
+
+
+def ask_all(connections: list[Connection]) -> dict[Connection, str]:
+    """Let all ask at once; return who answered, once nobody has answered for a while that is long beside a request."""
+    by_socket = {connection.socket: connection for connection in connections}
+    for connection in connections:
+        connection.send(build())
+    names: dict[Connection, str] = {}
+    while ready := select.select(list(by_socket), [], [], 0.5)[0]:
+        for one in ready:
+            connection = by_socket.pop(one)
+            names[connection] = answered(connection)
+    return names
+
+
+def test_what_the_queue_does_not_take_is_served_on(stage: Stage) -> None:
+    stage.writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least there is
+    first = stage.start(named("a"), threads=4)
+    crowd = [stage.connect() for _ in range(20)]
+    for connection in crowd:
+        assert ask(connection) == "a"
+    first.leave()
+    until(lambda: first.statistics()["handed_over"] > 0)
+    names = ask_all(crowd)
+    assert 0 < len(names) < len(crowd)
+    assert set(names.values()) == {"a"}
+    assert set(ask_all(list(names)).values()) == {"a"}
+    assert not first.wait(0)
+    second = stage.start(named("b"), threads=4)
+    for connection in crowd:
+        if connection not in names:
+            assert answered(connection) == "b"
+    gone(first)
+    for connection in crowd:
+        assert ask(connection) == "b"
+    assert second.statistics()["adopted"] == len(crowd)
+
+
+def test_a_server_that_leaves_may_drain(stage: Stage) -> None:
+    stage.writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    door = Door()
+    first = stage.start(named("a", door), threads=4)
+    crowd = [stage.connect() for _ in range(20)]
+    for connection in crowd:
+        assert ask(connection) == "a"
+    running = stage.connect()
+    running.send(build("/door"))
+    door.wait_reached()
+    first.leave()
+    until(lambda: first.statistics()["handed_over"] > 0)
+    assert not first.wait(0)
+    first.drain()
+    door.open()
+    response = running.response()
+    assert (response.status, response.body.split()[0]) == (200, b"a")
+    gone(first)
+    stage.start(named("b"))
+    running.closed()
+    adopted = [connection for connection in crowd if ends_or_answers(connection)]
+    assert len(adopted) == first.statistics()["handed_over"] < len(crowd)
+
+
+def ends_or_answers(connection: Connection) -> bool:
+    """Tell whether a connection answers; else it must have ended."""
+    connection.socket.setblocking(True)
+    try:
+        connection.send(build())
+        return bool(connection.response())
+    except (AssertionError, ConnectionError):
+        return False
+
+
+def test_nobody_is_adopted_for_whom_there_is_no_room(stage: Stage) -> None:
+    first = stage.start(named("a"))
+    crowd = [stage.connect() for _ in range(5)]
+    for connection in crowd:
+        assert ask(connection) == "a"
+    first.leave()
+    gone(first)  # they wait in the queue
+    second = stage.start(named("b"), max_connections=2, max_children=2, threads=2)
+    waiting = {connection.socket: connection for connection in crowd}
+    for connection in crowd:
+        connection.send(build())
+    while waiting:
+        ready, _, _ = select.select(list(waiting), [], [], WAIT_S)
+        assert ready, "nobody is answered any more"
+        for one in ready:
+            connection = waiting.pop(one)
+            assert answered(connection) == "b"
+            one.shutdown(socket.SHUT_RDWR)  # a forked process may hold the socket open too
+    assert second.statistics()["adopted"] == len(crowd)
+
+
+def test_with_nobody_to_adopt_it_drains(model: dict[str, Any]) -> None:
+    door = Door()
+    reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server = halfsync.Server(
+        named("a", door), bind="127.0.0.1:0", handover=(reader.fileno(), writer.fileno()), **model
+    )
+    reader.close()  # before a start that may fork
+    writer.close()
+    with server, Connection(server.address) as idle, Connection(server.address) as running:
+        assert ask(idle) == "a"
+        running.send(build("/door"))
+        door.wait_reached()
+        server.leave()
+        idle.closed()
+        assert not server.wait(0)
+        door.open()
+        assert answered(running, "/door") == "a"
+        running.closed()
+        gone(server)
+        # Whoever is quicker than the one who closes the last reading end is lost with it, as any idle one.
+        assert server.statistics()["handed_over"] <= 1
+
+
+def test_without_a_queue_leaving_is_draining(serve: Serve) -> None:
+    with serve(named("a")) as server, Connection(server.address) as idle:
+        assert ask(idle) == "a"
+        server.leave()
+        idle.closed()
+        gone(server)
+
+
+def test_who_leaves_accepts_no_more_and_leaves_the_backlog(stage: Stage) -> None:
+    first = stage.start(named("a"))
+    first.leave()
+    gone(first)
+    late = stage.connect()
+    late.send(build())
+    assert stage.start(named("b")).ready
+    assert answered(late) == "b"
+
+
+def test_a_client_that_leaves_meanwhile_is_missed_by_nobody(stage: Stage) -> None:
+    first = stage.start(named("a"))
+    crowd = [stage.connect() for _ in range(9)]
+    for connection in crowd:
+        assert ask(connection) == "a"
+    for connection in crowd[:3]:
+        connection.socket.shutdown(socket.SHUT_WR)
+    first.leave()
+    gone(first)
+    for connection in crowd[3:6]:
+        connection.reset()
+    second = stage.start(named("b"))
+    for connection in crowd[6:]:
+        assert ask(connection) == "b"
+    until(lambda: second.statistics()["open"] == 3)
+
+
+def test_who_drains_answers_those_who_wait_to_be_adopted(stage: Stage) -> None:
+    first = stage.start(named("a"))
+    asking, idle = [stage.connect() for _ in range(3)], stage.connect()
+    for connection in [*asking, idle]:
+        assert ask(connection) == "a"
+    first.leave()
+    gone(first)
+    for connection in asking:
+        connection.send(build())
+    second = stage.start(named("b"))
+    second.drain()
+    for connection in asking:
+        response = connection.response()
+        assert (response.status, response.body.split()[0]) == (200, b"b")
+        connection.closed()
+    idle.closed()
+    gone(second)
+
+
+@pytest.mark.only_on("proactor", reason="the test brings its own models")
+@pytest.mark.parametrize(("leaver", "adopter"), PAIRS)
+def test_any_model_adopts_from_any(stage: Stage, leaver: str, adopter: str) -> None:
+    first = stage.start(named("a"), **MODELS[leaver])
+    used, partial = stage.connect(), stage.connect()
+    assert ask(used) == "a"
+    partial.send(build("/first") + b"GET /par")
+    assert answered(partial, "/first") == "a"
+    stage.start(named("b"), **MODELS[adopter])
+    first.leave()
+    gone(first)
+    assert ask(used) == "b"
+    partial.send(b"tial HTTP/1.1\r\nHost: example.com\r\n\r\n")
+    assert answered(partial, "/partial") == "b"
+
+
+class Echo:
+    """A protocol that is not HTTP."""
+
+    def received(self, data: bytes) -> bytes:
+        """Send it back."""
+        return data
+
+    def closed(self) -> None:
+        """Keep nothing."""
+
+
+def test_a_stream_is_not_handed_over(stage: Stage) -> None:
+    first = stage.start(Echo, stream=True)
+    connection = stage.connect()
+    connection.send(b"hello")
+    assert connection.socket.recv(5) == b"hello"
+    second = stage.start(Echo, stream=True)
+    first.leave()
+    connection.closed()
+    gone(first)
+    assert second.statistics()["adopted"] == 0
+
+
+class Load:
+    """Clients that ask all the time, on connections that stay or on new ones, until they are told to stop."""
+
+    def __init__(self, address: tuple[str, int], keeping: int, renewing: int) -> None:
+        self.failures: list[str] = []
+        self.counts = [0] * (keeping + renewing)
+        self._stop = threading.Event()
+        self._address = address
+        self._threads = [
+            threading.Thread(target=self._run, args=(number, self._keep if number < keeping else self._renew))
+            for number in range(keeping + renewing)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, number: int, ask_one: Callable[[int], None]) -> None:
+        try:
+            ask_one(number)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test must fail of it
+            self.failures.append(f"client {number}: {error!r}")
+
+    def _keep(self, number: int) -> None:
+        with Connection(self._address) as connection:
+            while not self._stop.is_set():
+                if self.counts[number] % 10 == 9:
+                    connection.send(build("/first") + build("/second"))
+                    answered(connection, "/first")
+                    answered(connection, "/second")
+                else:
+                    ask(connection, f"/{self.counts[number]}")
+                self.counts[number] += 1
+
+    def _renew(self, number: int) -> None:
+        while not self._stop.is_set():
+            with Connection(self._address) as connection:
+                ask(connection)
+            self.counts[number] += 1
+
+    def moves_on(self, by: int) -> None:
+        """Wait until every client has been answered so many more times."""
+        goals = [count + by for count in self.counts]
+        until(lambda: self.failures or all(map(int.__ge__, self.counts, goals)))
+
+    def stop(self) -> None:
+        """End all clients."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_servers_take_turns_under_load_and_no_request_fails(stage: Stage) -> None:
+    current = stage.start(named("0"))
+    load = Load(stage.address, keeping=6, renewing=2)
+    handed_over = 0
+    try:
+        for turn in range(ROUNDS):
+            load.moves_on(2)
+            following = stage.start(named(str(turn + 1)))
+            current.leave()
+            gone(current)
+            handed_over += current.statistics()["handed_over"]
+            current = following
+            assert not load.failures, load.failures
+        load.moves_on(2)
+    finally:
+        load.stop()
+    assert not load.failures, load.failures
+    assert handed_over >= ROUNDS

@@ -1,0 +1,127 @@
+"""Serving processes that take turns, as a supervisor has them do: each serves in front, is told to leave, and ends."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import pytest
+
+import halfsync
+from halfsync.signals import Signals
+from tests.client import Connection
+from tests.conformance.conftest import MODELS
+from tests.conformance.test_leaving import WAIT_S, Load, ask, named
+from tests.sharing import FORK
+from tests.wsgi import wait
+
+ROUNDS = 6
+IDLE = 20
+
+Ends = tuple[socket.socket, socket.socket]
+
+
+def live(name: str, settings: dict[str, Any], ends: Ends, ready: Any) -> None:
+    """Be a serving process: serve until SIGTERM, then leave, and end with the last connection."""
+    handover = (ends[0].fileno(), ends[1].fileno())
+    server = halfsync.Server(named(name), threads=4, handover=handover, **settings)
+    for end in ends:
+        end.close()
+    with Signals() as signals:
+        server.start_in_front(signals)
+        model = server._model
+        ready.set()
+        while not server.wait(0):
+            number = signals.wait([model.done_fd, *model.watched], model.timeout())
+            if number == signal.SIGTERM:
+                server.leave()
+            model.turn()
+    assert server.close()
+
+
+class Generation:
+    """The processes that serve on one listener, oldest first."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self._ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.address: tuple[str, int] = self._listener.getsockname()
+        self.processes: list[BaseProcess] = []
+
+    def begin(self, name: str) -> None:
+        """Start one more, and wait until it serves."""
+        ready = FORK.Event()
+        settings = self._settings | {"bind": f"fd://{self._listener.fileno()}"}
+        process = FORK.Process(target=live, args=(name, settings, self._ends, ready))
+        process.start()
+        wait(ready)
+        self.processes.append(process)
+
+    def retire(self) -> None:
+        """Tell the oldest to leave, and wait until it has ended."""
+        process = self.processes.pop(0)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGTERM)
+        process.join(WAIT_S)
+        assert process.exitcode == 0
+
+    def close(self) -> None:
+        """End all that are left."""
+        for process in self.processes:
+            process.kill()
+            process.join()
+        for one in (self._listener, *self._ends):
+            one.close()
+
+
+@contextmanager
+def serving(settings: dict[str, Any]) -> Iterator[Generation]:
+    generation = Generation(settings)
+    try:
+        yield generation
+    finally:
+        generation.close()
+
+
+@pytest.fixture(params=MODELS)
+def generation(request: pytest.FixtureRequest) -> Iterator[Generation]:
+    """Return serving processes of each model in turn; none is begun."""
+    with serving(MODELS[request.param]) as generation:
+        yield generation
+
+
+def test_connections_outlive_their_processes(generation: Generation) -> None:
+    generation.begin("0")
+    crowd = [Connection(generation.address) for _ in range(IDLE)]
+    try:
+        assert {ask(connection) for connection in crowd} == {"0"}
+        generation.begin("1")
+        generation.begin("2")
+        generation.retire()
+        names = [ask(connection) for connection in crowd]
+        assert set(names) <= {"1", "2"}
+        generation.retire()
+        assert {ask(connection) for connection in crowd} == {"2"}
+    finally:
+        for connection in crowd:
+            connection.socket.close()
+
+
+def test_processes_take_turns_under_load_and_no_request_fails(generation: Generation) -> None:
+    generation.begin("0")
+    generation.begin("1")
+    load = Load(generation.address, keeping=6, renewing=2)
+    try:
+        for turn in range(ROUNDS):
+            load.moves_on(2)
+            generation.begin(str(turn + 2))
+            generation.retire()
+            assert not load.failures, load.failures
+        load.moves_on(2)
+    finally:
+        load.stop()
+    assert not load.failures, load.failures
