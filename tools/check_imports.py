@@ -17,28 +17,29 @@ PACKAGE = "halfsync"
 # stands for the module and all that is below it; of two names that fit a module, the longer counts.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
-        *(
-            "version",
-            "errors",
-            "log",
-            "native",
-            "activation",
-            "binds",
-            "settings",
-            "loading",
-            "listeners",
-            "output",
-        ),
-        *("signals", "forking"),
-        # What a process is to the system: the lone server calls these too.
-        *(
-            "supervisor.capacity",
-            "supervisor.notify",
-            "supervisor.identity",
-            "supervisor.pidfile",
-            "supervisor.titles",
-        ),
-        *("supervisor.preloading", "supervisor.hooks", "supervisor.starting"),
+        "version",
+        "errors",
+        "log",
+        "native",
+        "activation",
+        "binds",
+        "settings",
+        "loading",
+        "listeners",
+        "output",
+        "signals",
+        "forking",
+        "supervisor.capacity",  # which settings ask what `auto` stands for
+    ),
+    # What a process is to the system: a lone server calls these as a supervisor does.
+    (
+        "supervisor.hooks",
+        "supervisor.identity",
+        "supervisor.notify",
+        "supervisor.pidfile",
+        "supervisor.preloading",
+        "supervisor.starting",
+        "supervisor.titles",
     ),
     ("http",),
     ("blocks", "board", "client_counts", "handover", "pace", "spool", "request_queue", "threadpool"),

@@ -2,10 +2,13 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from halfsync.settings.kinds import AUTO
 from halfsync.supervisor import capacity
@@ -168,6 +171,30 @@ def test_the_memory_of_the_machine_is_a_limit_too(read: Tree) -> None:
 def test_a_file_that_cannot_be_read_sets_no_limit(read: Tree, tmp_path: Path) -> None:
     (tmp_path / "sys/fs/cgroup/a/cpu.max").mkdir(parents=True)
     assert read({"proc/self/cgroup": "0::/a\n"}).quota is None
+
+
+@settings(deadline=None, max_examples=50)  # each makes files, for which a busy disk may take its time
+@given(
+    st.text(alphabet="0123:/,.-cpumemoryax \n\0\x85é", max_size=60),
+    st.text(alphabet="0123456789- maxkB:\n\0٣", max_size=30),
+)
+def test_no_content_of_a_file_is_an_error(groups: str, limit: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for folder in ("proc/self", "sys/fs/cgroup/cpu", "sys/fs/cgroup/memory"):
+            (root / folder).mkdir(parents=True)
+        (root / "proc/self/cgroup").write_text("0::/\n1:cpu,memory:/\n" + groups)
+        (root / "proc/meminfo").write_text("MemTotal:" + limit)
+        for file in ("cpu.max", "memory.max", "cpu/cpu.cfs_quota_us", "memory/memory.limit_in_bytes"):
+            (root / "sys/fs/cgroup" / file).write_text(limit)
+        (root / "sys/fs/cgroup/cpu/cpu.cfs_period_us").write_text("100000")
+        found = read_machine(name)
+    assert found.quota is None or found.quota > 0
+    assert found.memory is None or found.memory > 0
+    choice = choose(found, workers=AUTO, threads=AUTO)
+    assert choice.workers is not None
+    assert 1 <= choice.workers <= 1024
+    assert 1 <= choice.threads <= 1024
 
 
 def test_this_very_machine_can_be_read() -> None:

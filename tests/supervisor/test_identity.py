@@ -6,7 +6,9 @@ import os
 import pwd
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +62,33 @@ except UsageError as error:
     said = {"refused": str(error)}
 end.set()
 print(json.dumps(said))
+"""
+
+
+# Serves once its sockets are open and root is given up, and tells who answers, and who its threads are.
+SERVE = """
+import os, socket, sys
+from pathlib import Path
+import halfsync
+from halfsync.settings import Settings
+from halfsync.supervisor.identity import become, find_identity
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"user {os.getuid()}".encode()]
+
+server = halfsync.Server(app, bind=f"unix:{sys.argv[2]}/x.sock", model=sys.argv[1])
+become(find_identity(Settings.from_options(user="nobody")))
+with server, socket.socket(socket.AF_UNIX) as client:
+    client.connect(server.address)
+    client.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+    answer = b"".join(iter(lambda: client.recv(4096), b"")).decode()
+    users = {
+        line.split()[1]
+        for task in Path("/proc/self/task").iterdir()
+        for line in (task / "status").read_text().splitlines() if line.startswith("Uid:")
+    }
+print(answer[answer.index("user "):], *users)
 """
 
 
@@ -186,6 +215,20 @@ def test_root_that_could_be_had_back_is_refused(before: str) -> None:
     said = changed(before, user="nobody")
     assert said["refused"].startswith("argument: as user ")
     assert "this process could become root again; start it as that user" in said["refused"]
+
+
+@as_root
+@pytest.mark.parametrize("model", ["proactor", "thread", "pool", "process"])
+def test_a_server_whose_sockets_are_open_serves_as_somebody_else(model: str) -> None:
+    nobody = pwd.getpwnam("nobody").pw_uid
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryDirectory(prefix="hs") as folder:
+        Path(folder).chmod(0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", SERVE, model, folder],
+            env=environ, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.stdout, done.returncode) == (f"user {nobody} {nobody}\n", 0), done.stderr
 
 
 @as_root

@@ -76,7 +76,8 @@ def find_identity(settings: Settings) -> Identity:
 def become(identity: Identity) -> None:
     """Give up being who started the process, for good; every thread of it does. Raises UsageError where it cannot.
 
-    A process that is sent a signal at its parent's death (PR_SET_PDEATHSIG) must ask for that after this.
+    Processes that it has forked before stay who they are: so it comes before a server starts to serve. A process that
+    is sent a signal at its parent's death (PR_SET_PDEATHSIG) must ask for that after this.
     """
     if not identity.changes:
         return
