@@ -57,8 +57,8 @@ ctypedef struct Connection:
     uint8_t probed            # engine; a client that had ended was asked whether it still listens
     uint8_t listener          # index of the listener it came from
     uint8_t awaits_proxy      # engine; it must begin with a PROXY header, which is not complete yet
+    uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client that its PROXY header told; aligned as one
     uint8_t address_length
-    uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client that its PROXY header told
     uint32_t requests         # owner; served so far
     int64_t since             # owner; ns: when the phase began, or last went on
     Exchange *exchange        # owner; NULL between requests
