@@ -142,6 +142,15 @@ def test_a_full_queue_says_later_and_loses_nothing(queue: Queue, connection: Que
     assert handover.send(writer.fileno(), connection[0].fileno()) == "sent"
 
 
+def test_a_record_that_never_fits_is_told_from_one_that_may_fit_later(
+    queue: Queue, connection: Queue
+) -> None:
+    _, writer = queue
+    writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    assert handover.send(writer.fileno(), connection[0].fileno(), data=bytes(handover.MOST)) == "too long"
+    assert handover.send(writer.fileno(), connection[0].fileno()) == "sent"
+
+
 def test_without_a_reading_end_it_is_deserted(queue: Queue, connection: Queue) -> None:
     reader, writer = queue
     assert handover.send(writer.fileno(), connection[0].fileno()) == "sent"

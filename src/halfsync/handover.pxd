@@ -12,6 +12,7 @@ cdef enum:
 cdef enum Sent:
     HANDOVER_SENT
     HANDOVER_LATER            # the queue is full, or memory is short
+    HANDOVER_TOO_LONG         # the queue cannot take a record of this length, now or later
     HANDOVER_DESERTED         # nobody can ever take it
 
 # What came of looking into the queue.

@@ -119,7 +119,9 @@ cdef int handover_send(int queue, const Handover *handover) noexcept nogil:
     while send_record(queue, &header, sizeof(header), handover.data, handover.length, handover.fd) < 0:
         if errno == EINTR:
             continue
-        if errno in (EAGAIN, ENOBUFS, ENOMEM, EMSGSIZE, ETOOMANYREFS):
+        if errno == EMSGSIZE:
+            return HANDOVER_TOO_LONG
+        if errno in (EAGAIN, ENOBUFS, ENOMEM, ETOOMANYREFS):
             return HANDOVER_LATER
         return HANDOVER_DESERTED
     return HANDOVER_SENT

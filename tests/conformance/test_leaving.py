@@ -425,6 +425,7 @@ def test_nobody_is_adopted_for_whom_there_is_no_room(stage: Stage) -> None:
     assert second.statistics()["adopted"] == len(crowd)
 
 
+@pytest.mark.usefixtures("serve")  # whose tests must leave nothing behind
 def test_with_nobody_to_adopt_it_drains(model: dict[str, Any]) -> None:
     door = Door()
     reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -16,7 +16,9 @@ from halfsync.engine.engine cimport (
     PHASE_SILENT, SLAB,
 )
 from halfsync.engine.poller cimport unsent_bytes
-from halfsync.handover cimport HANDOVER_BYTES, HANDOVER_LATER, HANDOVER_SENT, Handover, handover_send
+from halfsync.handover cimport (
+    HANDOVER_BYTES, HANDOVER_DESERTED, HANDOVER_LATER, HANDOVER_SENT, Handover, handover_send,
+)
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint
 
@@ -79,7 +81,7 @@ cdef bint hand_over(Engine *engine, Connection *connection) noexcept nogil:
         return True
     if sent == HANDOVER_LATER:
         engine.hand_over_again = engine.now + LATER
-    else:
+    elif sent == HANDOVER_DESERTED:
         drain_instead(engine)
     return False
 

@@ -97,6 +97,7 @@ cdef class Carrier:
     cdef void leave_client(self, Client client) noexcept nogil
     cdef int64_t next_look(self, const Exchange *exchange, const Pace *pace, int64_t since) noexcept nogil
     cdef bint is_late(self, const Exchange *exchange, Pace *pace, int64_t since) noexcept nogil
+    cdef int wait_head(self, Client client, int64_t deadline, int64_t *pause) noexcept nogil
     cdef int receive(self, Client client) noexcept nogil
     cdef int advance(self, Client client) noexcept nogil
     cdef int answer_file(self, Exchange *exchange, Sink *sink) noexcept nogil

@@ -81,7 +81,8 @@ cdef enum:
     RETRY_AFTER_S = 1  # told to a client that there was no room for
 
 cdef int64_t SLICE_NS = 2000000  # that an idle connection is watched for while others wait for its thread
-cdef int64_t HAND_OVER_AGAIN_NS = 5000000  # after the queue was full
+cdef int64_t HAND_OVER_AGAIN_NS = 5000000  # after the queue was full; doubled each time, since each thread tries
+cdef int64_t HAND_OVER_MOST_NS = 80000000
 cdef int64_t IDLE_NS = 1000000000  # after which it is closed for them
 
 # How waiting ended.
@@ -625,6 +626,7 @@ cdef class Carrier:
         cdef int64_t deadline = client.idle_ns + allowed
         cdef int64_t now
         cdef int64_t look
+        cdef int64_t pause = HAND_OVER_AGAIN_NS
         cdef int waited
         cdef bint leaving
         while True:
@@ -633,12 +635,13 @@ cdef class Carrier:
                 if self.hand_over(client):
                     return ENDED
                 leaving = self.is_leaving()  # no more where nobody is left who could adopt
-            look = min(deadline, monotonic_ns() + HAND_OVER_AGAIN_NS) if leaving else deadline
+            look = min(deadline, monotonic_ns() + pause) if leaving else deadline
             waited = self.wait_idle(client.fd, look, not leaving)  # its bell has rung
             if waited == WAITED_READY:
                 return 1
             now = monotonic_ns()
             if leaving and waited == WAITED_LATE and now < deadline and not self.others_wait():
+                pause = min(pause * 2, HAND_OVER_MOST_NS)
                 continue
             if leaving or waited != WAITED_TOLD or not self.is_leaving():
                 break
@@ -761,6 +764,24 @@ cdef class Carrier:
             return True
         return now >= self.next_look(exchange, pace, since)
 
+    cdef int wait_head(self, Client client, int64_t deadline, int64_t *pause) noexcept nogil:
+        """Wait for more of a head. While the server leaves the connection is handed over, and then has STOPPED here.
+
+        pause: ns until that is tried again; 0 once whoever would tell of leaving is dead. Returns a Waited.
+        """
+        cdef bint bell
+        cdef int waited
+        if self.is_leaving():
+            if self.hand_over(client):
+                return WAITED_STOPPED
+            deadline = min(deadline, monotonic_ns() + max(pause[0], HAND_OVER_AGAIN_NS))
+            pause[0] = min(pause[0] * 2, HAND_OVER_MOST_NS)
+        bell = pause[0] > 0 and load_uint(&self.tally.command) == CARRY_ON
+        waited = self.wait(client.fd, POLLIN, deadline, bell, False)
+        if waited == WAITED_TOLD and load_uint(&self.tally.command) == CARRY_ON:
+            pause[0] = 0
+        return waited
+
     cdef int receive(self, Client client) noexcept nogil:
         """Receive the rest of a request whose first byte has come. Returns as advance."""
         cdef char scratch[SCRATCH_BYTES]
@@ -769,8 +790,7 @@ cdef class Carrier:
         cdef bint in_body = exchange.phase == EXCHANGE_BODY
         cdef int64_t since = monotonic_ns()  # when the body last went on
         cdef int64_t look
-        cdef bint orphaned = False
-        cdef bint at_rest, bell
+        cdef int64_t pause = HAND_OVER_AGAIN_NS
         cdef char *data
         cdef size_t room
         cdef ssize_t length
@@ -801,19 +821,14 @@ cdef class Carrier:
                 continue
             elif length < 0 and errno == EAGAIN:
                 look = self.next_look(exchange, &pace, since)
-                at_rest = exchange.phase == EXCHANGE_HEAD
-                if at_rest and self.is_leaving():
-                    if self.hand_over(client):
-                        return ENDED
-                    look = min(look, monotonic_ns() + HAND_OVER_AGAIN_NS)
-                bell = at_rest and not orphaned and load_uint(&self.tally.command) == CARRY_ON
-                result = self.wait(client.fd, POLLIN, look, bell, False)
+                if exchange.phase == EXCHANGE_HEAD:
+                    result = self.wait_head(client, look, &pause)
+                else:
+                    result = self.wait(client.fd, POLLIN, look, False, False)
                 if result == WAITED_READY:
                     continue
                 if result == WAITED_STOPPED:
                     return ENDED
-                # Who would have told is dead, if nobody has told anything.
-                orphaned = orphaned or result == WAITED_TOLD and load_uint(&self.tally.command) == CARRY_ON
             else:
                 if exchange.filled > 0:
                     add_llong(&self.tally.left, 1)

@@ -31,7 +31,8 @@ class Pool(AcceptingThread):
         threads, queue_size = self.settings.threads, self.settings.queue_size
         self._threads = ThreadPool(threads, queue_size=queue_size + threads, name="halfsync-worker")
         self.carrier.give_up_for(self._threads)
-        self.acceptor.may_adopt = lambda: self.carrier.waiting_now() < queue_size
+        carrier = self.carrier  # not self, which has the acceptor: a circle would live until it is collected
+        self.acceptor.may_adopt = lambda: carrier.waiting_now() < queue_size
 
     def take(self, client: Client) -> None:
         """Put the newcomer into the queue, or answer 503 where that is full."""

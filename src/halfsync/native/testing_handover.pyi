@@ -10,7 +10,7 @@ def send(
     address: bytes = b"",
     data: bytes = b"",
 ) -> str:
-    """Return "sent", "later" or "deserted"."""
+    """Return "sent", "later", "too long" or "deserted"."""
 
 def take(queue: int) -> tuple[int, int, bool, int, bytes, bytes] | str:
     """Return (fd, listener, awaits_proxy, requests, address, data), or "none", "short", "refused" or "over"."""

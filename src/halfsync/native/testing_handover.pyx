@@ -3,7 +3,7 @@ from libc.string cimport memcpy
 
 from halfsync.handover cimport HANDOVER_BYTES, HANDOVER_TAKEN, Handover, handover_send, handover_take
 
-SENT = ("sent", "later", "deserted")
+SENT = ("sent", "later", "too long", "deserted")
 TAKEN = ("taken", "none", "short", "refused", "over")
 MOST = <int> HANDOVER_BYTES
 
