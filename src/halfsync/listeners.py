@@ -163,7 +163,7 @@ def _listen_tcp(family: socket.AddressFamily, host: str, port: int, backlog: int
         sock.bind((host, port))
         sock.listen(backlog)
         sock.setblocking(False)
-        return _describe(sock)
+        return describe_socket(sock)
     except BaseException:
         sock.close()
         raise
@@ -338,13 +338,13 @@ def _open_fd(spec: str, bind: FdBind, others: Sequence[Listener]) -> Listener:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.set_inheritable(False)
         sock.setblocking(False)
-        return _describe(sock)
+        return describe_socket(sock)
     except BaseException:
         sock.detach()  # whoever gave the descriptor still owns it
         raise
 
 
-def _describe(sock: socket.socket) -> Listener:
+def describe_socket(sock: socket.socket) -> Listener:
     """Name a socket by the address it really has."""
     address = sock.getsockname()
     if sock.family == socket.AF_UNIX:

@@ -82,7 +82,8 @@ def connections(pid: int, port: int) -> int:
 
 
 def test_idle_connections_live_through_a_reload(tmp_path: Path, model: tuple[str, ...]) -> None:
-    with Serving(tmp_path, APP, *model, *WORKERS) as serving:
+    threads = ("--threads", "32")  # in a pool idle connections give way where others wait for their thread
+    with Serving(tmp_path, APP, *model, *WORKERS, *threads) as serving:
         serving.wait_line("all 4 processes serve")
         kept = [Connection(serving.address) for _ in range(32)]
         for connection in kept:

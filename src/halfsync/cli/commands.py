@@ -215,5 +215,5 @@ def _supervise(target: str, settings: Settings, options: dict[str, Any]) -> int:
     def load(settings: Settings) -> Application:
         return _load(target, settings, directory)
 
-    code, _ = supervise(load, settings, reread=reread, name=target)
+    code, _ = supervise(load, settings, reread=reread, name=target, directory=directory)
     return code

@@ -239,6 +239,12 @@ class Fleet:
         else:
             self.quit()
 
+    def retire(self, now: float) -> None:
+        """End in favour of other processes that have the same sockets: all hand over what they have, and finish."""
+        if self.course is Course.SERVING:
+            self.course = Course.DRAINING
+            self._end_all("leave", now, self.graceful_timeout)
+
     def quit(self) -> None:
         """End now."""
         if self.course not in (Course.QUITTING, Course.OVER):

@@ -32,6 +32,7 @@ from halfsync.supervisor.preloading import find_hindrances
 from halfsync.supervisor.process import Birth, Plan, forget_signals, live
 from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.supervisor.titles import name_supervisor
+from halfsync.supervisor.upgrade import SERVES, Successor, inherit, start_successor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,7 @@ class Member:
 class SupervisorSignals(Signals):
     """What a supervisor understands beside what any server does."""
 
-    NUMBERS = (*Signals.NUMBERS, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
+    NUMBERS = (*Signals.NUMBERS, signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 
 
 class Supervisor:
@@ -71,7 +72,7 @@ class Supervisor:
 
     load: returns the application, in the process that shall serve it; raises StartError. reread: returns the settings
     as they are now, for a reload; raises StartError. name: what the application is called in the start-up line.
-    Raises StartError for what cannot be opened.
+    directory: where the command line was given, if not here. Raises StartError for what cannot be opened.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Supervisor:
         *,
         reread: Callable[[], Settings],
         name: str,
+        directory: str = "",
     ) -> None:
         refuse_contradictions(settings)
         self._identity = find_identity(settings)
@@ -94,7 +96,10 @@ class Supervisor:
         self._reread = reread
         self._load = load
         self._name = name
+        self._directory = directory or os.getcwd()  # noqa: PTH109 - without pathlib
         self._listeners: dict[str, list[Listener]] = {}
+        self._legacy = inherit()
+        self._successor: Successor | None = None
         self._pidfile: PidFile | None = None
         try:
             self._plans = {1: self._plan(settings)}
@@ -103,12 +108,17 @@ class Supervisor:
                 self._pidfile.write()
             if settings.preload:
                 self._preload(settings)
+            if self._legacy is not None:
+                self._legacy.close()
         except BaseException:
             self._close()
             raise
         self._members: dict[int, Member] = {}
         self._board = Board(SEATS)
-        self._handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if self._legacy is not None:
+            self._handover = self._legacy.handover
+        else:
+            self._handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._fleet = Fleet(
             settings.workers or 1,
             boot_timeout=settings.boot_timeout,
@@ -154,11 +164,15 @@ class Supervisor:
         due = min(self._fleet.due(), self._look_due(), float("inf") if beat is None else monotonic() + beat)
         timeout = None if due == float("inf") else max(0.0, due - monotonic())
         fds = [member.channel.fd for member in self._members.values() if not member.channel.lost]
+        if self._successor is not None and not self._successor.channel.lost:
+            fds.append(self._successor.channel.fd)
         number = signals.wait(fds, timeout)
         if number is not None:
             self._obey(signal.Signals(number))
         for pid, member in list(self._members.items()):
             self._hear(pid, member)
+        if self._successor is not None and self._successor.channel.next() == SERVES:
+            self._retire(self._successor)
         self._reap()
         if monotonic() >= self._look_at:
             self._look()
@@ -181,6 +195,8 @@ class Supervisor:
         elif number == signal.SIGUSR1:
             for member in self._members.values():
                 member.channel.tell("reopen")
+        elif number == signal.SIGUSR2:
+            self._upgrade()
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             self._fleet.resize(1 if number == signal.SIGTTIN else -1)
 
@@ -207,12 +223,53 @@ class Supervisor:
         self._fleet.drain_delay = settings.drain_delay
         self._plans[self._fleet.reload()] = plan
 
+    def _upgrade(self) -> None:
+        """Start this program again, with the same sockets, and go on until it serves."""
+        if self._successor is not None or self._fleet.course is not Course.SERVING:
+            logger().warning("the upgrade is not begun: another is under way, or the server is about to end")
+            return
+        if os.getpid() == 1:
+            logger().error(
+                "the upgrade is not begun: the system ends with process 1; start another one beside it"
+            )
+            return
+        if self._pidfile is not None:
+            self._pidfile.remove()
+        try:
+            self._successor = start_successor(
+                self._listeners, self._handover, directory=self._directory, variables=self._notifier.variables
+            )
+        except OSError as error:
+            logger().error("the upgrade failed: %s", error.strerror)
+            return
+        logger().info("upgrading: process %d starts with the same sockets", self._successor.pid)
+
+    def _retire(self, successor: Successor) -> None:
+        """Leave to the new program, which serves."""
+        logger().info("process %d serves: this one and its processes leave", successor.pid)
+        self._notifier.main_process(successor.pid)
+        self._listeners = {
+            bind: [replace(listener, file=None) for listener in listeners]
+            for bind, listeners in self._listeners.items()
+        }
+        self._fleet.retire(monotonic())
+
+    def _not_upgraded(self, code: int) -> None:
+        """Note that the new program has ended before it served."""
+        self._successor = None
+        logger().error("the upgrade failed: the new program ended with %d; this one goes on serving", code)
+        if self._pidfile is not None:
+            try:
+                self._pidfile.write()
+            except StartError as error:
+                logger().error("%s", error)
+
     def _plan(self, settings: Settings) -> Plan:
         """Return a plan with a listener for each bind: those that are open already stay as they are."""
         opened: dict[str, list[Listener]] = {}
         try:
             for bind in (*settings.bind, *settings.admin_bind):
-                opened[bind] = self._listeners.get(bind) or open_listeners(
+                opened[bind] = self._find(bind) or open_listeners(
                     [bind], settings.backlog, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
                 )
         except BaseException:
@@ -227,6 +284,12 @@ class Supervisor:
             for binds in (settings.bind, settings.admin_bind)
         )
         return Plan(settings, public, admin, self._load)
+
+    def _find(self, bind: str) -> list[Listener]:
+        """Return the listeners that are open for a bind, here or by an old program that this one replaces."""
+        if bind in self._listeners:
+            return self._listeners[bind]
+        return self._legacy.listeners.pop(bind, []) if self._legacy is not None else []
 
     def _forget(self) -> None:
         """Let go of plans that no process has or shall have, and of listeners that no plan names."""
@@ -264,6 +327,10 @@ class Supervisor:
         what = "the reload is complete: " if generation > 1 else ""
         logger().info("%sall %d processes serve", what, self._fleet.wanted)
         self._notifier.ready(f"{self._fleet.wanted} processes serve")
+        if self._legacy is not None:
+            self._legacy.channel.tell(SERVES)
+            self._legacy.channel.close()
+            self._legacy = None
         self._forget()
 
     def _announce(self, plan: Plan) -> None:
@@ -310,6 +377,9 @@ class Supervisor:
             os.close(descriptor)
         for member in self._members.values():
             member.channel.close()
+        for other in (self._legacy, self._successor):
+            if other is not None:
+                other.channel.close()
         for listeners in self._listeners.values():
             for listener in listeners:
                 if listener not in (*plan.listeners, *plan.admin):
@@ -340,8 +410,11 @@ class Supervisor:
                 return
             if not ended:
                 return
+            code = os.waitstatus_to_exitcode(status)
             if ended in self._members:
-                self._bury(ended, os.waitstatus_to_exitcode(status))
+                self._bury(ended, code)
+            elif self._successor is not None and ended == self._successor.pid:
+                self._not_upgraded(code)
 
     def _bury(self, pid: int, code: int) -> None:
         """Take note of the end of one of ours."""
@@ -407,12 +480,13 @@ def supervise(
     *,
     reread: Callable[[], Settings],
     name: str,
+    directory: str = "",
 ) -> tuple[int, bool]:
     """Serve by several processes until told to end. Returns the exit code, and whether this is one of those.
 
     Takes and raises what `Supervisor` does.
     """
-    outcome = Supervisor(load, settings, reread=reread, name=name).run()
+    outcome = Supervisor(load, settings, reread=reread, name=name, directory=directory).run()
     if isinstance(outcome, Birth):
         return live(outcome), True
     return outcome, False

@@ -1,0 +1,108 @@
+"""SIGUSR2: another program takes the place of a running one, with its sockets and its clients."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from halfsync.listeners import open_listeners
+from halfsync.supervisor.channel import Channel
+from halfsync.supervisor.upgrade import VARIABLE, inherit
+from tests.client import Connection, build, fetch
+from tests.faults.load import APP, Load
+from tests.faults.serving import MODELS, Serving
+from tests.wsgi import until
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the options of each model in turn, and of each poller for the engine's."""
+    return MODELS[request.param]
+
+
+def pid_in(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def end(pid: int) -> None:
+    """End a supervisor that is not a child of this process, and wait for it."""
+    os.kill(pid, signal.SIGTERM)
+    until(
+        lambda: (
+            not Path(f"/proc/{pid}").exists()
+            or "Z" in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1]
+        )
+    )
+
+
+def test_upgrade_costs_no_request_and_no_connection(tmp_path: Path, model: tuple[str, ...]) -> None:
+    pidfile = tmp_path / "pid"
+    options = (*model, "--workers", "2", "--pidfile", str(pidfile), "-b", f"unix:{tmp_path}/socket")
+    with Serving(tmp_path, APP, *options) as serving:
+        serving.wait_lines("all 2 processes serve", 1)
+        kept = Connection(serving.address)
+        kept.send(build("/small"))
+        assert kept.response().body == b"small"
+        with Load(lambda: serving.address) as load:
+            load.wait_answers(20)
+            serving.signal(signal.SIGUSR2)
+            assert serving.process.wait(30) == 0
+            load.wait_answers(20)
+        assert not load.tally.failures, load.tally.reasons()
+        kept.send(build("/small"))
+        assert kept.response().body == b"small"
+        kept.socket.close()
+        serving.wait_lines("all 2 processes serve", 2)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{tmp_path}/socket")
+        until(lambda: pid_in(pidfile) not in (0, serving.process.pid))
+        end(pid_in(pidfile))
+        assert not pidfile.exists()
+        assert not (tmp_path / "socket").exists()
+
+
+def test_upgrade_that_cannot_start_changes_nothing(tmp_path: Path) -> None:
+    pidfile = tmp_path / "pid"
+    with Serving(tmp_path, APP, "--workers", "1", "--pidfile", str(pidfile)) as serving:
+        serving.wait_line("all 1 processes serve")
+        (tmp_path / "served.py").write_text("import no_such_module")
+        serving.signal(signal.SIGUSR2)
+        assert "ended with 3" in serving.wait_line("the upgrade failed")
+        assert fetch(serving.address, "/small").body == b"small"
+        assert pid_in(pidfile) == serving.process.pid
+        (tmp_path / "served.py").write_text(APP)
+        serving.signal(signal.SIGUSR2)
+        assert serving.process.wait(30) == 0
+        assert fetch(serving.address, "/small").body == b"small"
+        until(lambda: pid_in(pidfile) not in (0, serving.process.pid))
+        end(pid_in(pidfile))
+
+
+def test_what_is_inherited_is_taken_once() -> None:
+    environ = {"OTHER": "1"}
+    assert inherit(environ) is None
+    (listener,) = open_listeners(["127.0.0.1:0"], 1)
+    address = listener.socket.getsockname()
+    receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = Channel.pair()
+    kept = [os.dup(one) for one in (listener.socket.fileno(), receiver.fileno(), sender.fileno(), theirs.fd)]
+    environ[VARIABLE] = (
+        f'{{"listeners": {{":0": [[{kept[0]}, false]]}}, "handover": [{kept[1]}, {kept[2]}], "channel": {kept[3]}}}'
+    )
+    legacy = inherit(environ)
+    assert legacy is not None and environ == {"OTHER": "1"}
+    assert not any(os.get_inheritable(descriptor) for descriptor in kept)
+    assert legacy.listeners[":0"][0].socket.getsockname() == address
+    legacy.channel.tell("serves")
+    assert ours.next() == "serves"
+    legacy.close()
+    legacy.channel.close()
+    for end_ in (*legacy.handover, receiver, sender, listener.socket):
+        end_.close()
+    ours.close()
+    theirs.close()
