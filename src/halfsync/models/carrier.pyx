@@ -8,9 +8,7 @@ it stops. A forked child inherits the reading ends, so that it hears of the deat
 import os
 from mmap import PAGESIZE, mmap
 
-from libc.errno cimport (
-    EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO, errno,
-)
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
 from libc.string cimport memcpy, memset
 from posix.uio cimport iovec
 from posix.unistd cimport close, read, write
@@ -103,7 +101,8 @@ cdef class Client:
 def accept(int listener, int index):
     """Accept from a listening, non-blocking socket. Returns a Client, or None when nobody waits.
 
-    index: of the listener, for SERVER_NAME and SERVER_PORT. Raises OSError when descriptors or memory are short.
+    index: of the listener, for SERVER_NAME and SERVER_PORT. Raises OSError when descriptors or memory are short, or the
+    system forbids it.
     """
     cdef Client client
     cdef sockaddr_storage address
@@ -114,11 +113,10 @@ def accept(int listener, int index):
         fd = accept4(listener, <sockaddr *> &address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd >= 0:
             break
-        if errno in (EINTR, ECONNABORTED, EPROTO, EPERM):
-            continue
-        if errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+        if errno == EAGAIN:
+            return None
+        if errno not in (EINTR, ECONNABORTED, EPROTO):
             raise OSError(errno, os.strerror(errno))
-        return None
     client = Client.__new__(Client)
     client.fd = fd
     client.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)
