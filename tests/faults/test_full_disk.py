@@ -2,23 +2,22 @@
 
 import re
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.client import Connection, CutError, build, fetch
+from tests.client import Connection, CutError, build, fetch, slow_reader
 from tests.disks import short_files, small_disk
 from tests.faults.serving import MODELS, Serving
-from tests.sharing import open_files, processes
+from tests.faults.watching import file_bytes
+from tests.sharing import open_files
 from tests.wsgi import until
 
 KIB, MIB = 1 << 10, 1 << 20
 DISK = MIB
 LARGE = 10 * MIB  # more than disk and sockets hold
-SMALL_WINDOW = 16 * KIB
 
 APP = f"""
 def app(environ, start_response):
@@ -70,7 +69,7 @@ def test_bodies_that_it_does_not_take_are_answered_503(
     with Serving(tmp_path, APP, *model, "--temp-dir", str(folder)) as serving:
         with disk(folder, serving.process.pid), Connection(serving.address) as other:
             other.send(build("/", method="POST", body=bytes(DISK // 2))[:-1])
-            until(lambda: sum(file_sizes(serving.process.pid, folder)) >= DISK // 2 - 1)
+            until(lambda: file_bytes(serving.process.pid, folder) >= DISK // 2 - 1)
             for _ in range(3):
                 refused = fetch(serving.address, method="POST", body=bytes(3 * MIB))
                 assert (refused.status, refused.one("Retry-After")) == (503, "1")
@@ -83,27 +82,6 @@ def test_bodies_that_it_does_not_take_are_answered_503(
         until(lambda: open_files(folder) == 0)
         assert fetch(serving.address, method="POST", body=bytes(100 * KIB)).status == 200
         assert not [line for line in serving.lines if "Traceback" in line], serving.lines
-
-
-def file_sizes(pid: int, folder: Path) -> Iterator[int]:
-    """Yield the sizes of the files of a folder, with and without a name, that a process and its children have open."""
-    for one in processes(pid):
-        for entry in Path(f"/proc/{one}/fd").iterdir():
-            try:
-                if entry.readlink().is_relative_to(folder):
-                    yield entry.stat().st_size
-            except OSError:
-                pass  # it is closed meanwhile
-
-
-@contextmanager
-def slow_reader(address: tuple[str, int]) -> Iterator[Connection]:
-    """Connect with a small window: what is not read stays with the server."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
-    sock.connect(address)
-    with Connection(sock) as connection:
-        yield connection
 
 
 @pytest.mark.parametrize("disk", [disk_of_its_own, files_with_a_limit])
@@ -120,7 +98,7 @@ def test_a_response_that_it_does_not_take_is_cut(tmp_path: Path, folder: Path, n
                         assert slow.response().body == LARGE_BODY
                         continue
                     # Not a byte is read until the disk is full.
-                    until(lambda: sum(file_sizes(serving.process.pid, folder)) > DISK - 100_000)
+                    until(lambda: file_bytes(serving.process.pid, folder) > DISK - 100_000)
                     assert fetch(serving.address).body == b"0 bytes"
                     with pytest.raises((CutError, ConnectionResetError)):
                         slow.response()
