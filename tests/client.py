@@ -150,6 +150,15 @@ class Connection:
         assert self._exactly(2) == b"\r\n"
         return data
 
+    def some(self, most: int) -> bytes:
+        """Read what there is, so many bytes at most, and at least one."""
+        data, self._received = self._received[:most], self._received[most:]
+        if not data:
+            data = self.socket.recv(most)
+        if not data:
+            raise CutError(b"")
+        return data
+
     def rest(self) -> bytes:
         """Read to the end of the connection, which must not be a reset."""
         while data := self.socket.recv(READ_BYTES):

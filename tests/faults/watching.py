@@ -10,18 +10,29 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 KIB = 1 << 10
 
 
-def memory(pid: int) -> int:
-    """Return the bytes of memory of a process and of all that descend from it.
+def status(pid: int, name: str) -> int:
+    """Return a number of bytes of /proc/PID/status, which gives it in kilobytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * KIB
+    raise LookupError(name)
 
-    Of a page that several of them share each counts its part (PSS): a forked child costs what it has written to.
-    """
-    total = 0
+
+def reset_peak(pid: int) -> dict[int, int]:
+    """Forget the highest memory of a process and of all that descend from it so far, and return what each has now."""
+    now = {}
     for one in processes(pid):
-        with suppress(OSError):  # one that ends meanwhile has none
-            for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1]) * KIB
-    return total
+        Path(f"/proc/{one}/clear_refs").write_text("5")  # see proc_pid_clear_refs(5)
+        now[one] = status(one, "VmRSS")
+    return now
+
+
+def peak_growth(pid: int, before: dict[int, int]) -> int:
+    """Return the bytes by which one of these had grown most, at its highest, since `reset_peak` returned `before`.
+
+    A process that is new is not looked at.
+    """
+    return max(status(one, "VmHWM") - before[one] for one in processes(pid) if one in before)
 
 
 def processor_s(pid: int) -> float:
