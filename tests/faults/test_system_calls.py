@@ -5,6 +5,7 @@ The calls are made to fail in a real server by what is preloaded into it (interp
 
 import errno
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -253,6 +254,25 @@ def test_accepting_pauses_while_it_fails(faulty: Faulty) -> None:
             faulty.faults.disarm("accept4")
             newcomer.socket.settimeout(15)
             assert newcomer.response().body == BODIES["/small"]
+
+
+def test_who_waits_in_the_backlog_is_answered_though_accepting_fails_when_it_drains(
+    tmp_path: Path, model: tuple[str, str]
+) -> None:
+    faults = Faults(tmp_path)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "large").touch()
+    with Serving(tmp_path, APP, *model, more=faults.environment) as serving:
+        faults.arm("accept4", [errno.EMFILE] * 4)
+        with Connection(serving.address) as newcomer:
+            newcomer.send(build("/small"))
+            until(lambda: faults.taken("accept4") >= 1)
+            serving.signal(signal.SIGTERM)
+            response = newcomer.response()
+            assert (response.status, response.body) == (200, BODIES["/small"])
+            newcomer.closed()
+        assert faults.taken("accept4") == 4
+        assert serving.exit_code() == 0
 
 
 def test_waiting_goes_on_after_an_interruption(faulty: Faulty, model: tuple[str, str]) -> None:

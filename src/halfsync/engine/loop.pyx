@@ -241,18 +241,24 @@ cdef inline void rest(int64_t ns) noexcept nogil:
         sleep_ns(ns)
 
 
-cdef void begin_drain(Engine *engine) noexcept nogil:
-    """Take what waits in the backlog, then close the listeners: newcomers are refused at once."""
+cdef void empty_backlog(Engine *engine) noexcept nogil:
+    """Take what waits in the backlog, then close the listeners: newcomers are refused at once.
+
+    Called again while a listener is left: accepting failed, and may not once descriptors are free again.
+    """
     cdef int position
     cdef uint64_t accepted
     watch_listeners(engine)
+    if engine.now < engine.accept_again:
+        return
     for position in range(engine.listeners_count):
         while True:
             accepted = engine.counters.accepted
             complete_accept(&engine.poller, &engine.listeners[position].handle)
             if engine.counters.accepted == accepted:
                 break
-    engine_unlisten(engine)
+    if engine.now >= engine.accept_again:
+        engine_unlisten(engine)
 
 
 cdef void engine_unlisten(Engine *engine) noexcept nogil:
@@ -267,17 +273,14 @@ cdef void *run(void *engine_) noexcept nogil:
     """Turn until told to end."""
     cdef Engine *engine = <Engine *> engine_
     cdef unsigned int command
-    cdef bint draining = False
     exact_timers()
     while True:
         command = load_uint(&engine.command)
         if command == COMMAND_STOP:
             break
         if command == COMMAND_DRAIN:
-            if not draining:
-                draining = True
-                begin_drain(engine)
-            if finish_drain(engine):
+            empty_backlog(engine)
+            if finish_drain(engine) and engine.listeners_count == 0:
                 break
         else:
             watch_listeners(engine)
