@@ -38,6 +38,11 @@ SLOW_S = 15.0 if FULL else 1.0
 SETTLED_S = 0.3  # without a further piece: the application waits
 MAKE_S = 240.0 if FULL else 30.0  # in which the application has made what it can
 TIMEOUT_S = 120.0
+# A sanitizer holds what is freed for a while, and so grows by a quarter of a gigabyte, if it is let.
+GIVES_BACK = {
+    "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "")
+    + ":quarantine_size_mb=1:thread_local_quarantine_size_kb=64"
+}
 MODEL = pytest.mark.parametrize("name", MODELS)
 
 pytestmark = pytest.mark.timeout(900 if FULL else 120)
@@ -136,7 +141,7 @@ def test_an_upload_that_dribbles_in(directory: Path, name: str, chunked: bool) -
     print(f"HALFSYNC_TEST_SEED={SEED}")
     options = (*MODELS[name], "--max-body", str(SIZE), "--temp-dir", str(directory))
     with (
-        Serving(directory, APP, *options) as serving,
+        Serving(directory, APP, *options, more=GIVES_BACK) as serving,
         Connection(serving.address, timeout_s=TIMEOUT_S) as upload,
     ):
         wanted = Dribble(upload, chunked=chunked).send(WARM_UP)
@@ -207,7 +212,7 @@ def slow_response(directory: Path, target: str, rest: Callable[[], bool], *optio
     The server's memory may not have grown, whoever waited for whom, and others are served meanwhile.
     """
     with (
-        Serving(directory, APP, "--temp-dir", str(directory), *options) as serving,
+        Serving(directory, APP, "--temp-dir", str(directory), *options, more=GIVES_BACK) as serving,
         Connection(serving.address, timeout_s=TIMEOUT_S) as connection,
     ):
         if target.startswith("/made"):
