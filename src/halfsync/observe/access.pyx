@@ -35,14 +35,16 @@ cdef extern from *:
     #include <time.h>
 
     static void hs_log_address(const void *address, int length, char *text, size_t room) {
-        const struct sockaddr_in *four = address;
-        const struct sockaddr_in6 *six = address;
+        struct sockaddr_in four = {0};
+        struct sockaddr_in6 six = {0};  /* copies: in a record the address lies anywhere */
+        memcpy(&four, address, (size_t)length < sizeof(four) ? (size_t)length : sizeof(four));
+        memcpy(&six, address, (size_t)length < sizeof(six) ? (size_t)length : sizeof(six));
         text[0] = '-';
         text[1] = 0;
-        if (length >= (int)sizeof(*four) && four->sin_family == AF_INET)
-            inet_ntop(AF_INET, &four->sin_addr, text, room);
-        else if (length >= (int)sizeof(*six) && six->sin6_family == AF_INET6)
-            inet_ntop(AF_INET6, &six->sin6_addr, text, room);
+        if (length >= (int)sizeof(four) && four.sin_family == AF_INET)
+            inet_ntop(AF_INET, &four.sin_addr, text, room);
+        else if (length >= (int)sizeof(six) && six.sin6_family == AF_INET6)
+            inet_ntop(AF_INET6, &six.sin6_addr, text, room);
     }
 
     static _Thread_local time_t hs_log_second = -1;
