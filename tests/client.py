@@ -14,6 +14,7 @@ from typing import Literal, Self
 TIMEOUT_S = 15.0  # of every single read: long enough for a busy machine, and no test waits for ever
 READ_BYTES = 65_536
 HEAD_BYTES = 1 << 20
+SMALL_WINDOW = 16 << 10  # of a slow reader's socket
 
 Framing = Literal["none", "length", "chunked", "close"]
 
@@ -149,6 +150,15 @@ class Connection:
         assert self._exactly(2) == b"\r\n"
         return data
 
+    def some(self, most: int) -> bytes:
+        """Read what there is, so many bytes at most, and at least one."""
+        data, self._received = self._received[:most], self._received[most:]
+        if not data:
+            data = self.socket.recv(most)
+        if not data:
+            raise CutError(b"")
+        return data
+
     def rest(self) -> bytes:
         """Read to the end of the connection, which must not be a reset."""
         while data := self.socket.recv(READ_BYTES):
@@ -196,6 +206,14 @@ class Connection:
         if not data:
             raise CutError(self._received)
         self._received += data
+
+
+def slow_reader(address: tuple[str, int]) -> Connection:
+    """Connect with so small a window that a reader who does not read is soon felt."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
+    sock.connect(address)
+    return Connection(sock)
 
 
 def build(

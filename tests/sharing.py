@@ -12,6 +12,7 @@ import pickle
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
+from itertools import count
 from mmap import mmap
 from pathlib import Path
 from typing import Any
@@ -99,3 +100,10 @@ def open_files(folder: Path) -> int:
                 with suppress(OSError):
                     number += entry.readlink().is_relative_to(folder)
     return number
+
+
+def first_free_descriptor(pid: int) -> int:
+    """Return the number that the next descriptor of a process will have."""
+    # The one that lists the folder is gone when it is looked at.
+    used = {entry.name for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
+    return next(number for number in count() if str(number) not in used)

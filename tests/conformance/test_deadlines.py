@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from itertools import count
 from pathlib import Path
 from wsgiref.types import StartResponse
 
 import pytest
 from tests.client import Connection, build, fetch
 from tests.conftest import Serve
-from tests.sharing import open_files
+from tests.sharing import first_free_descriptor, open_files
 from tests.wsgi import TEXT, Environ, Gate, hello, until
 
 import halfsync
@@ -318,13 +317,6 @@ def tell_who_accepts(environ: Environ, start_response: StartResponse) -> list[by
     """Answer with the id of the process that accepts connections."""
     start_response("200 OK", [*TEXT])
     return [b"%d" % (os.getppid() if environ["wsgi.multiprocess"] else os.getpid())]
-
-
-def first_free_descriptor(pid: int) -> int:
-    """Return the number that the next descriptor of a process will have."""
-    # The one that lists the folder is gone when it is looked at.
-    used = {entry.name for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
-    return next(number for number in count() if str(number) not in used)
 
 
 def test_newcomers_wait_while_descriptors_are_short(serve: Serve) -> None:

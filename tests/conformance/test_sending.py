@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -11,13 +10,12 @@ from pathlib import Path
 from wsgiref.types import StartResponse
 
 import pytest
-from tests.client import Connection, CutError, build, fetch
+from tests.client import Connection, CutError, build, fetch, slow_reader
 from tests.conftest import Serve
 from tests.sharing import FORK, open_files
 from tests.wsgi import TEXT, Environ, pattern, until, wait
 
 KIB, MIB = 1 << 10, 1 << 20
-SMALL_WINDOW = 16 * KIB  # of a reader's socket: what it does not read stays with the server
 PIECE = 64 * KIB
 
 
@@ -60,14 +58,6 @@ class Maker:
             self.ended.set()
 
 
-def reader(address: tuple[str, int]) -> Connection:
-    """Connect with so small a window that a reader who does not read is soon felt."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
-    sock.connect(address)
-    return Connection(sock)
-
-
 @pytest.mark.parametrize("pieces", [False, True], ids=["whole", "pieces"])
 @pytest.mark.parametrize("size", [10, PIECE - 1, PIECE, PIECE + 1, MIB, 50 * MIB])
 def test_responses_of_every_size(serve: Serve, size: int, pieces: bool) -> None:
@@ -85,7 +75,7 @@ HOLDS = "a response is sent by the thread that makes it, at its client's speed"
 @pytest.mark.only_on("proactor", reason=HOLDS)
 def test_a_worker_is_free_before_its_response_is_read(serve: Serve) -> None:
     app = Maker()
-    with serve(app, threads=1) as server, reader(server.address) as slow:
+    with serve(app, threads=1) as server, slow_reader(server.address) as slow:
         slow.send(build(f"/{20 * MIB}"))
         wait(app.ended)  # not a byte was read
         until(lambda: server.statistics()["spooled"] > 10 * MIB)
@@ -117,7 +107,7 @@ def test_a_file_is_sent_to_a_slow_reader_without_holding_a_worker(serve: Serve, 
         sent: Iterable[bytes] = environ["wsgi.file_wrapper"](Closing())
         return sent
 
-    with serve(app, threads=1) as server, reader(server.address) as slow:
+    with serve(app, threads=1) as server, slow_reader(server.address) as slow:
         slow.send(build("/") + build("/"))
         wait(closed)
         assert server.statistics()["running"] <= 1
@@ -136,7 +126,7 @@ def test_a_file_that_becomes_shorter_is_cut(serve: Serve, tmp_path: Path) -> Non
         sent: Iterable[bytes] = environ["wsgi.file_wrapper"](path.open("rb"))
         return sent
 
-    with serve(app) as server, reader(server.address) as slow:
+    with serve(app) as server, slow_reader(server.address) as slow:
         slow.send(build())
         assert slow.head().one("Content-Length") == str(30 * MIB)
         os.truncate(path, 0)
@@ -156,7 +146,7 @@ BUDGETS = [
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_a_worker_waits_for_its_client_when_the_spool_is_full(serve: Serve, budget: dict[str, int]) -> None:
     app, size = Maker(), 40 * MIB
-    with serve(app, threads=1, **budget) as server, reader(server.address) as slow:
+    with serve(app, threads=1, **budget) as server, slow_reader(server.address) as slow:
         slow.send(build(f"/{size}"))
         head = slow.head()
         before = -1
@@ -177,7 +167,7 @@ def test_a_worker_waits_for_its_client_when_the_spool_is_full(serve: Serve, budg
 def test_a_whole_response_larger_than_the_spool_arrives(
     serve: Serve, budget: dict[str, int], size: int
 ) -> None:
-    with serve(Maker(pieces=False), threads=1, **budget) as server, reader(server.address) as slow:
+    with serve(Maker(pieces=False), threads=1, **budget) as server, slow_reader(server.address) as slow:
         slow.send(build(f"/{size}"))
         assert slow.response().body == pattern(size)
 
@@ -189,7 +179,7 @@ def test_waiting_for_room_does_not_hold_the_gil(serve: Serve) -> None:
         start_response("200 OK", [*TEXT])
         return (bytes(60 * KIB) for _ in range(400))
 
-    with serve(app, threads=1, spool_memory=0, spool_disk=0) as server, reader(server.address) as slow:
+    with serve(app, threads=1, spool_memory=0, spool_disk=0) as server, slow_reader(server.address) as slow:
         slow.send(build())
         slow.head()
         total = 0
@@ -201,7 +191,7 @@ def test_waiting_for_room_does_not_hold_the_gil(serve: Serve) -> None:
 def test_a_client_that_goes_away_frees_the_worker_that_waits_for_it(serve: Serve) -> None:
     app = Maker()
     with serve(app, threads=1, spool_memory=MIB, spool_disk=MIB) as server:
-        with reader(server.address) as slow:
+        with slow_reader(server.address) as slow:
             slow.send(build(f"/{40 * MIB}"))
             slow.head()
             slow.reset()
@@ -215,7 +205,7 @@ def test_the_write_timeout_frees_the_worker_that_waits(serve: Serve) -> None:
     app = Maker()
     with (
         serve(app, threads=1, spool_memory=MIB, spool_disk=MIB, write_timeout=0.3) as server,
-        reader(server.address) as slow,
+        slow_reader(server.address) as slow,
     ):
         slow.send(build(f"/{40 * MIB}"))
         wait(app.ended)
@@ -229,7 +219,7 @@ def test_a_client_that_takes_less_than_the_least_rate_is_cut_off(serve: Serve) -
     app = Maker(pieces=False)
     with (
         serve(app, write_timeout=60, rate_window=0.3, min_write_rate=100 * MIB) as server,
-        reader(server.address) as slow,
+        slow_reader(server.address) as slow,
     ):
         slow.send(build(f"/{40 * MIB}"))
         received, deadline = 0, time.monotonic() + 30
@@ -254,7 +244,7 @@ def test_those_who_take_nothing_make_room_for_those_who_wait(serve: Serve) -> No
         ) as server,
         ExitStack() as stack,
     ):
-        stalled = [stack.enter_context(reader(server.address)) for _ in range(4)]
+        stalled = [stack.enter_context(slow_reader(server.address)) for _ in range(4)]
         for client in stalled:
             client.send(build(f"/{20 * MIB}"))
         until(lambda: (server.statistics()["running"], server.statistics()["queued"]) == (2, 2))
@@ -268,7 +258,7 @@ def test_nobody_is_cut_whose_room_nobody_needs(serve: Serve) -> None:
     size = 20 * MIB
     with (
         serve(app, threads=1, spool_memory=MIB, spool_disk=4 * MIB, write_timeout=60) as server,
-        reader(server.address) as slow,
+        slow_reader(server.address) as slow,
     ):
         slow.send(build(f"/{size}"))
         since = time.monotonic()
@@ -286,7 +276,7 @@ def test_closing_the_server_frees_the_worker_that_waits(serve: Serve) -> None:
     app = Maker()
     with (
         serve(app, threads=1, spool_memory=MIB, spool_disk=MIB, graceful_timeout=0) as server,
-        reader(server.address) as slow,
+        slow_reader(server.address) as slow,
     ):
         slow.send(build(f"/{40 * MIB}"))
         slow.head()
@@ -307,7 +297,7 @@ def test_a_slow_application_is_no_stalled_reader(serve: Serve) -> None:
         yield b"end"
 
     limits = {"write_timeout": 0.2, "rate_window": 0.1, "min_write_rate": 1}
-    with serve(app, **limits) as server, reader(server.address) as slow:
+    with serve(app, **limits) as server, slow_reader(server.address) as slow:
         slow.send(build())
         slow.head()
         assert slow.chunk() == pattern(8 * MIB)
@@ -342,7 +332,7 @@ def test_a_body_on_disk_has_no_name(serve: Serve, short_lived: Path) -> None:
 @pytest.mark.only_on("proactor", reason=HOLDS)
 def test_a_response_on_disk_has_no_name(serve: Serve, short_lived: Path) -> None:
     app = Maker()
-    with serve(app, temp_dir=str(short_lived)) as server, reader(server.address) as slow:
+    with serve(app, temp_dir=str(short_lived)) as server, slow_reader(server.address) as slow:
         slow.send(build(f"/{20 * MIB}"))
         wait(app.ended)
         until(lambda: server.statistics()["spooled"] > 10 * MIB)
@@ -374,7 +364,7 @@ def test_a_response_that_the_disk_does_not_take_never_looks_complete(
     serve: Serve, short_lived: Path, version: str
 ) -> None:
     app = Maker()
-    with serve(app, temp_dir=str(short_lived)) as server, reader(server.address) as slow:
+    with serve(app, temp_dir=str(short_lived)) as server, slow_reader(server.address) as slow:
         short_lived.rmdir()
         slow.send(build(f"/{20 * MIB}", version=version))
         wait(app.ended)

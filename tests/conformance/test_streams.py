@@ -2,7 +2,6 @@
 
 import importlib
 import random
-import resource
 import shutil
 import socket
 import struct
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import Serve
+from tests.disks import short_files, small_disk
 from tests.sharing import FORK, foreign_environment
 from tests.wsgi import pattern, until, wait
 
@@ -320,49 +320,29 @@ def test_settings_that_mean_nothing_to_a_stream_are_refused(serve: Serve, settin
 
 
 @contextmanager
-def full_disk(path: Path) -> Iterator[None]:
-    """Have a folder on a disk of its own that takes DISK_BYTES and no more."""
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(path)]
-    environ = foreign_environment()
-    if (
-        shutil.which("mount") is None
-        or subprocess.run(mount, capture_output=True, check=False, env=environ).returncode
-    ):
-        pytest.skip("no disk can be mounted here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True, env=environ)
-
-
-@contextmanager
-def short_files(path: Path) -> Iterator[None]:
-    """Allow this process no file longer than DISK_BYTES, wherever it lies."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (DISK_BYTES, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@contextmanager
 def no_folder(path: Path) -> Iterator[None]:
     """Have the folder removed, so that no file can be made in it."""
     path.rmdir()
     yield
 
 
+DISKS: dict[str, Callable[[Path], AbstractContextManager[None]]] = {
+    "full": lambda path: small_disk(path, DISK_BYTES),
+    "short files": lambda _: short_files(DISK_BYTES),
+    "no folder": no_folder,
+}
+
+
 @pytest.mark.only_on(
     "proactor", reason="a response is sent by the thread that makes it, and is never kept on a disk"
 )
-@pytest.mark.parametrize("disk", [full_disk, short_files, no_folder])
+@pytest.mark.parametrize("disk", DISKS)
 @pytest.mark.parametrize("pieces", [False, True], ids=["whole", "pieces"])
 def test_an_answer_that_the_disk_does_not_take_never_looks_complete(
     serve: Serve,
     shared: Shared,
     tmp_path: Path,
-    disk: Callable[[Path], AbstractContextManager[None]],
+    disk: str,
     pieces: bool,
 ) -> None:
     answer = pattern(LARGE)
@@ -390,7 +370,7 @@ def test_an_answer_that_the_disk_does_not_take_never_looks_complete(
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
         slow.settimeout(TIMEOUT_S)
         slow.connect(server.address)
-        with disk(folder):
+        with DISKS[disk](folder):
             slow.sendall(b"large")
             wait(asked)
             until(lambda: server.statistics()["running"] == 0)  # not a byte was read

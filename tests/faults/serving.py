@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -33,9 +34,14 @@ def environment() -> dict[str, str]:
 
 
 class Serving:
-    """A serving process, as a context manager. Its standard error is collected line by line."""
+    """A serving process, as a context manager. Its standard error is collected line by line.
 
-    def __init__(self, directory: Path, application: str, *options: str) -> None:
+    more: variables of its environment, beside those of `environment`.
+    """
+
+    def __init__(
+        self, directory: Path, application: str, *options: str, more: Mapping[str, str] | None = None
+    ) -> None:
         (directory / "served.py").write_text(application)
         self.lines: list[str] = []
         self._changed = threading.Condition()
@@ -43,7 +49,7 @@ class Serving:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "halfsync", "serve", "served:app", "-b", "127.0.0.1:0", *options],
             cwd=directory,
-            env=environment(),
+            env=environment() | dict(more or {}),
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,  # so that its children can be ended with it, whatever became of it

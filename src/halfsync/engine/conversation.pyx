@@ -317,7 +317,8 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
                 vectors[0].iov_len)
         if sent == POLLER_LATER:
             return
-        if sent < 0:
+        if sent < 0:  # for want of memory or of the file, perhaps: the client is there, and must see a cut
+            reset_on_close(connection.handle.fd)
             client_left(engine, connection)
             return
         if sent == 0:

@@ -263,16 +263,19 @@ cdef inline void rest(int64_t ns) noexcept nogil:
         sleep_ns(ns)
 
 
-cdef void begin_drain(Engine *engine) noexcept nogil:
+cdef void empty_backlog(Engine *engine) noexcept nogil:
     """Take what waits in the backlog, then close the listeners: newcomers are refused at once.
 
-    Where others accept on the same listeners it is theirs.
+    Where others accept on the same listeners it is theirs. Called again while a listener is left: accepting failed, and
+    may not once descriptors are free again.
     """
     cdef int position
     cdef uint64_t accepted
     watch_listeners(engine)
     if load_uint(&engine.others_accept):
         engine_unlisten(engine)
+        return
+    if engine.now < engine.accept_again:
         return
     adopt_all(engine)
     for position in range(engine.listeners_count):
@@ -281,7 +284,8 @@ cdef void begin_drain(Engine *engine) noexcept nogil:
             complete_accept(&engine.poller, &engine.listeners[position].handle)
             if engine.counters.accepted == accepted:
                 break
-    engine_unlisten(engine)
+    if engine.now >= engine.accept_again:
+        engine_unlisten(engine)
 
 
 cdef void engine_unlisten(Engine *engine) noexcept nogil:
@@ -297,7 +301,6 @@ cdef void *run(void *engine_) noexcept nogil:
     """Turn until told to end."""
     cdef Engine *engine = <Engine *> engine_
     cdef unsigned int command
-    cdef bint ending = False
     exact_timers()
     while True:
         command = load_uint(&engine.command)
@@ -306,11 +309,11 @@ cdef void *run(void *engine_) noexcept nogil:
         if command == COMMAND_SERVE:
             watch_listeners(engine)
         else:
-            if not ending:
-                ending = True
-                begin_drain(engine)
+            if engine.listeners_count > 0:
+                empty_backlog(engine)
             if finish_leave(engine) if command == COMMAND_LEAVE else finish_drain(engine):
-                break
+                if engine.listeners_count == 0:
+                    break
         engine.poller.turn(&engine.poller, wait_ms(engine, command))
         engine.counters.turns += 1
         take_returned(engine)

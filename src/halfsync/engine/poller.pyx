@@ -5,7 +5,7 @@ completion would only pass on what the kernel reports, and the engine would not 
 All functions run on the engine's thread. A handle may be removed by the engine during any callback, so nothing of it is
 touched after a callback unless its return value allows it.
 """
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO, errno
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
 from libc.string cimport memset
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -130,7 +130,7 @@ cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
         if fd < 0:
             if errno == EINTR or errno == ECONNABORTED or errno == EPROTO:
                 continue
-            if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+            if errno != EAGAIN:  # whatever it is, the listener would be reported again at once
                 poller.user.accept_failed(poller.user.engine, handle, errno)
             return
         if not poller.user.accepted(poller.user.engine, handle, fd, &address, length):
@@ -138,10 +138,10 @@ cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
 
 
 cdef int64_t sent_or_later(Poller *poller, Handle *handle, ssize_t sent) noexcept nogil:
-    """Turn a send's result into bytes, POLLER_LATER or -errno."""
+    """Turn the result of a send that was not interrupted into bytes, POLLER_LATER or -errno."""
     if sent >= 0:
         return sent
-    if errno == EAGAIN or errno == EINTR:
+    if errno == EAGAIN:
         poller.want_send(poller, handle)
         return POLLER_LATER
     return -errno
@@ -165,15 +165,21 @@ cdef void send_continue(int fd) noexcept nogil:
 cdef int64_t poller_send(Poller *poller, Handle *handle, iovec *vectors, int count, bint more) noexcept nogil:
     """Send from memory. more: further bytes follow at once. Returns bytes sent, POLLER_LATER or -errno."""
     cdef msghdr message
+    cdef ssize_t sent
     memset(&message, 0, sizeof(message))
     message.msg_iov = vectors
     message.msg_iovlen = count
-    return sent_or_later(
-        poller, handle, sendmsg(handle.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if more else 0))
-    )
+    while True:  # nothing would tell that there is room where there was some all along
+        sent = sendmsg(handle.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if more else 0))
+        if sent >= 0 or errno != EINTR:
+            return sent_or_later(poller, handle, sent)
 
 
 cdef int64_t poller_send_file(Poller *poller, Handle *handle, int fd, int64_t offset, int64_t length) noexcept nogil:
     """Send from a file. Returns bytes sent (0: the file is shorter than it was), POLLER_LATER or -errno."""
     cdef long position = offset
-    return sent_or_later(poller, handle, sendfile(handle.fd, fd, &position, min(length, <int64_t> SEND_FILE_BYTES)))
+    cdef ssize_t sent
+    while True:  # as above
+        sent = sendfile(handle.fd, fd, &position, min(length, <int64_t> SEND_FILE_BYTES))
+        if sent >= 0 or errno != EINTR:
+            return sent_or_later(poller, handle, sent)

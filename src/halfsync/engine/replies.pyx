@@ -81,8 +81,8 @@ cdef void send_refusal(Engine *engine, Connection *connection, const Exchange *e
         return
     engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
     sent = c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
-    if sent < 0:
-        sent = 0 if errno == EAGAIN else length  # the response before it has filled the socket; or the client is gone
+    if sent < 0:  # the response before it has filled the socket; or the client is gone
+        sent = 0 if errno == EAGAIN or errno == EINTR else length
     if sent == length or not send_later(engine, connection, response + sent, length - sent):
         linger(engine, connection)
 

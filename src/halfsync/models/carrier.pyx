@@ -10,9 +10,7 @@ at once is tried again every few milliseconds, and served meanwhile.
 import os
 from mmap import PAGESIZE, mmap
 
-from libc.errno cimport (
-    EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO, errno,
-)
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, EPROTO, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.uio cimport iovec
@@ -115,7 +113,8 @@ cdef class Client:
 def accept(int listener, int index):
     """Accept from a listening, non-blocking socket. Returns a Client, or None when nobody waits.
 
-    index: of the listener, for SERVER_NAME and SERVER_PORT. Raises OSError when descriptors or memory are short.
+    index: of the listener, for SERVER_NAME and SERVER_PORT. Raises OSError when descriptors or memory are short, or the
+    system forbids it.
     """
     cdef Client client
     cdef sockaddr_storage address
@@ -126,11 +125,10 @@ def accept(int listener, int index):
         fd = accept4(listener, <sockaddr *> &address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd >= 0:
             break
-        if errno in (EINTR, ECONNABORTED, EPROTO, EPERM):
-            continue
-        if errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+        if errno == EAGAIN:
+            return None
+        if errno not in (EINTR, ECONNABORTED, EPROTO):
             raise OSError(errno, os.strerror(errno))
-        return None
     client = Client.__new__(Client)
     client.fd = fd
     client.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)

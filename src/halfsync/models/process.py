@@ -137,7 +137,7 @@ class Parent:
             if client is not None:
                 self._fork(client)
                 self._reap()
-            elif draining:
+            elif draining and not self.acceptor.listens:
                 self._leave_off()
             else:
                 break

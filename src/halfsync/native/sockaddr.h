@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,18 +13,24 @@
 
 static const uint8_t halfsync_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
-/* What of a socket address is the host: its bytes, how many (4 or 16), and the port. 0: it is no IP address. */
+/* What of a socket address is the host: its bytes, how many (4 or 16), and the port. 0: it is no IP address.
+   The address lies anywhere: records keep it as bytes. */
 static inline int host_bytes(const void *address, int length, const uint8_t **host, int *port) {
-    const struct sockaddr_in *four = address;
-    const struct sockaddr_in6 *six = address;
-    if (length >= (int)sizeof(*four) && four->sin_family == AF_INET) {
-        *host = (const uint8_t *)&four->sin_addr;
-        *port = ntohs(four->sin_port);
+    const uint8_t *bytes = address;
+    struct sockaddr_in four;
+    struct sockaddr_in6 six;
+    if (length < (int)sizeof(four))
+        return 0;
+    memcpy(&four, bytes, sizeof(four));
+    if (four.sin_family == AF_INET) {
+        *host = bytes + offsetof(struct sockaddr_in, sin_addr);
+        *port = ntohs(four.sin_port);
         return 4;
     }
-    if (length >= (int)sizeof(*six) && six->sin6_family == AF_INET6) {
-        *host = (const uint8_t *)&six->sin6_addr;
-        *port = ntohs(six->sin6_port);
+    if (length >= (int)sizeof(six) && four.sin_family == AF_INET6) {
+        memcpy(&six, bytes, sizeof(six));
+        *host = bytes + offsetof(struct sockaddr_in6, sin6_addr);
+        *port = ntohs(six.sin6_port);
         if (memcmp(*host, halfsync_mapped, 12) == 0) { *host += 12; return 4; }
         return 16;
     }

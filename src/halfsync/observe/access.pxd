@@ -3,10 +3,15 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from halfsync.exchange cimport Exchange
 from halfsync.http.trust cimport Trust
-from halfsync.native.sync cimport pthread_cond_t, pthread_mutex_t, pthread_t
+from halfsync.native.sync cimport atomic_llong, atomic_uint, pthread_cond_t, pthread_mutex_t, pthread_t
+
+# What of a log is missing in its file. In memory that all processes share which write to it.
+ctypedef struct Losses:
+    atomic_llong lines        # that were dropped since the last line that said so
+    atomic_uint torn          # whether the file ends in the middle of a line
 
 ctypedef struct Log:
-    pthread_mutex_t lock      # guards everything below but fd and json
+    pthread_mutex_t lock      # guards everything below but fd, json and losses
     pthread_cond_t filled     # signalled when the first line comes into an empty buffer, and at the end
     int fd
     bint json
@@ -14,8 +19,9 @@ ctypedef struct Log:
     char *lines               # what the writer has not taken yet
     char *writing             # what it writes; swapped with lines
     size_t length             # bytes in lines
+    Losses *losses
     const Trust *trust        # of what proxies say of a client; NULL: of nothing
-    uint64_t dropped          # lines that found no room since the last line that said so
+    uint64_t dropped          # lines that found no room since the writer last took some
     bint ended
     pthread_t thread
 
@@ -39,3 +45,5 @@ cdef class AccessLog:
     cdef bint running
     cdef object path
     cdef object kept          # what the pointers point to
+
+    cdef void end(self) noexcept

@@ -1,10 +1,12 @@
 """The access log: one line for each request, in the combined format or as JSON.
 
 The engine and the workers format a line and append it to a buffer in memory; a thread of its own writes the buffer to
-the file. So a slow disk, or a pipe that nobody reads, holds up neither: lines that find no room are dropped, and the
-log says how many. Bytes from the client that are no printable ASCII are escaped, so that no request can forge a line.
+the file. So a slow disk, or a pipe that nobody reads, holds up neither: lines that find no room, or that a full disk
+refuses, are dropped, and the log says how many as soon as its file takes something again. Bytes from the client that
+are no printable ASCII are escaped, so that no request can forge a line.
 """
 import os
+from mmap import PAGESIZE, mmap
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t
@@ -15,10 +17,12 @@ from libc.string cimport memcpy, memset
 from halfsync.http.forwarded cimport Told, forwarded_read
 from halfsync.http.parser cimport Field, Head, name_is
 from halfsync.http.trust cimport TrustedPeers, trust_has
+from halfsync.log import warn
 from halfsync.native.checks cimport COUNT_BUFFER, count
 from halfsync.native.sync cimport (
-    pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait, pthread_join,
+    add_llong, load_uint, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait, pthread_join,
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, sleep_ns, start_thread,
+    store_uint, swap_llong,
 )
 
 cdef extern from *:
@@ -31,14 +35,16 @@ cdef extern from *:
     #include <time.h>
 
     static void hs_log_address(const void *address, int length, char *text, size_t room) {
-        const struct sockaddr_in *four = address;
-        const struct sockaddr_in6 *six = address;
+        struct sockaddr_in four = {0};
+        struct sockaddr_in6 six = {0};  /* copies: in a record the address lies anywhere */
+        memcpy(&four, address, (size_t)length < sizeof(four) ? (size_t)length : sizeof(four));
+        memcpy(&six, address, (size_t)length < sizeof(six) ? (size_t)length : sizeof(six));
         text[0] = '-';
         text[1] = 0;
-        if (length >= (int)sizeof(*four) && four->sin_family == AF_INET)
-            inet_ntop(AF_INET, &four->sin_addr, text, room);
-        else if (length >= (int)sizeof(*six) && six->sin6_family == AF_INET6)
-            inet_ntop(AF_INET6, &six->sin6_addr, text, room);
+        if (length >= (int)sizeof(four) && four.sin_family == AF_INET)
+            inet_ntop(AF_INET, &four.sin_addr, text, room);
+        else if (length >= (int)sizeof(six) && six.sin6_family == AF_INET6)
+            inet_ntop(AF_INET6, &six.sin6_addr, text, room);
     }
 
     static _Thread_local time_t hs_log_second = -1;
@@ -173,7 +179,7 @@ cdef void log_request(Log *log, const Entry *entry) noexcept nogil:
     line.length = min(line.length, <size_t> LINE_BYTES - 1)
     add_text(&line, b"\n", 1)
     if log.direct:
-        write_all(log.fd, line.text, line.length)
+        write_lines(log, line.text, line.length)
         return
     pthread_mutex_lock(&log.lock)
     first = log.length == 0
@@ -214,25 +220,62 @@ cdef void log_exchange(
     log_request(log, &entry)
 
 
-cdef void write_all(int fd, const char *data, size_t length) noexcept nogil:
-    """Write, however slow the file is. What it refuses for good is lost: there is nowhere to say so."""
+cdef size_t write_all(int fd, const char *data, size_t length) noexcept nogil:
+    """Write, however slow the file is. Returns how many bytes it took; less than all: it refuses the rest."""
+    cdef size_t done = 0
     cdef ssize_t written
-    while length > 0:
-        written = c_write(fd, data, length)
+    while done < length:
+        written = c_write(fd, data + done, length - done)
         if written >= 0:
-            data += written
-            length -= written
+            done += written
         elif errno == EAGAIN:
             wait_writable(fd)
         elif errno != EINTR:
-            return
+            break
+    return done
+
+
+cdef bint tell_losses(Log *log) noexcept nogil:
+    """Write how many lines were dropped, if any. Returns False when the file does not take that either."""
+    cdef char note[128]
+    cdef int length
+    cdef size_t done
+    cdef long long lines = swap_llong(&log.losses.lines, 0)
+    if lines == 0:
+        return True
+    length = snprintf(
+        note, sizeof(note), b"%shalfsync: %lld lines were dropped: this file was too slow or refused them\n",
+        <const char *> (b"\n" if load_uint(&log.losses.torn) else b""), lines)
+    done = write_all(log.fd, note, length)
+    if done == <size_t> length:
+        store_uint(&log.losses.torn, 0)
+        return True
+    if done > 0:
+        store_uint(&log.losses.torn, 1)
+    add_llong(&log.losses.lines, lines)
+    return False
+
+
+cdef void write_lines(Log *log, const char *lines, size_t length) noexcept nogil:
+    """Write whole lines. Those that the file refuses are counted, and told before the next ones."""
+    cdef size_t done = 0
+    cdef size_t position
+    cdef long long lost = 0
+    if tell_losses(log):
+        done = write_all(log.fd, lines, length)
+    if done == length:
+        return
+    if done > 0:
+        store_uint(&log.losses.torn, lines[done - 1] != b"\n")
+    for position in range(done, length):
+        lost += lines[position] == b"\n"
+    add_llong(&log.losses.lines, lost)
 
 
 cdef void *run(void *log_) noexcept nogil:
     """The writer: take what has come together, write it, and wait for more, until the end."""
     cdef Log *log = <Log *> log_
     cdef char *taken
-    cdef char note[80]
     cdef size_t length
     cdef uint64_t dropped
     cdef bint ended = False
@@ -253,11 +296,10 @@ cdef void *run(void *log_) noexcept nogil:
         dropped = log.dropped
         log.length = log.dropped = 0
         pthread_mutex_unlock(&log.lock)
-        write_all(log.fd, taken, length)
+        write_lines(log, taken, length)
         if dropped > 0:
-            write_all(log.fd, note, snprintf(
-                note, sizeof(note), b"halfsync: %llu lines were dropped: this file is too slow\n",
-                <unsigned long long> dropped))
+            add_llong(&log.losses.lines, <long long> dropped)
+            tell_losses(log)
     return NULL
 
 
@@ -279,7 +321,9 @@ cdef class AccessLog:
         direct: there is no writer, each line is written when it is logged; for processes that must start no thread.
         trusted: the peers whose word about their clients is believed.
         """
-        self.kept = trusted
+        cdef unsigned char[:] shared = mmap(-1, PAGESIZE)
+        self.log.losses = <Losses *> &shared[0]
+        self.kept = (shared, trusted)
         if trusted is not None:
             self.log.trust = &trusted.trust
         self.log.json = json
@@ -309,7 +353,16 @@ cdef class AccessLog:
         os.close(fd)
 
     def close(self):
-        """Write what is left, and end."""
+        """Write what is left, and end. What could be told nowhere before is told in the server's log."""
+        cdef long long lost
+        self.end()
+        if self.log.losses != NULL:
+            lost = swap_llong(&self.log.losses.lines, 0)
+            if lost > 0:
+                warn("the access log's last %d lines were dropped: its file refused them", lost)
+
+    cdef void end(self) noexcept:
+        """Let the writer write what is left, and wait for its end."""
         if not self.running:
             return
         self.running = False
@@ -323,8 +376,7 @@ cdef class AccessLog:
         pthread_mutex_destroy(&self.log.lock)
 
     def __dealloc__(self):
-        if self.running:
-            self.close()
+        self.end()
         if self.log.lines != NULL:
             free(self.log.lines)
             free(self.log.writing)
