@@ -503,6 +503,38 @@ def test_who_drains_answers_those_who_wait_to_be_adopted(stage: Stage) -> None:
     gone(second)
 
 
+def test_what_is_no_record_is_dropped_and_the_next_is_adopted(stage: Stage) -> None:
+    first = stage.start(named("a"))
+    connection = stage.connect()
+    assert ask(connection) == "a"
+    stray, client = socket.socketpair()
+    with client, stray:
+        stage.writer.send(b"no record")
+        socket.send_fds(stage.writer, [b"no record"], [stray.fileno()])
+        stray.close()
+        second = stage.start(named("b"))
+        first.leave()
+        gone(first)
+        assert ask(connection) == "b"
+        client.settimeout(WAIT_S)
+        assert client.recv(1) == b"", "its descriptor is still open somewhere"
+    assert second.statistics()["adopted"] == 1
+
+
+def test_who_reads_no_proxy_headers_adopts_nobody_who_has_yet_to_send_one(stage: Stage) -> None:
+    first = stage.start(named("a"), proxy_protocol=True, proxy_allow_ips="127.0.0.1")
+    greeted, late = stage.connect(), stage.connect()
+    greeted.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n" + build())
+    assert told(greeted.response()) == ("a", "192.0.2.7:4711")
+    until(lambda: first.statistics()["accepted"] == 2)
+    first.leave()
+    gone(first)
+    stage.start(named("b"))
+    greeted.send(build())
+    assert told(greeted.response()) == ("b", "192.0.2.7:4711")
+    late.closed()
+
+
 @pytest.mark.only_on("proactor", reason="the test brings its own models")
 @pytest.mark.parametrize(("leaver", "adopter"), PAIRS)
 def test_any_model_adopts_from_any(stage: Stage, leaver: str, adopter: str) -> None:
