@@ -100,7 +100,7 @@ def test_what_is_inherited_is_taken_once() -> None:
     assert legacy.listeners[":0"][0].socket.getsockname() == address
     legacy.channel.tell("serves")
     assert ours.next() == "serves"
-    legacy.close()
+    legacy.listeners[":0"][0].socket.close()
     legacy.channel.close()
     for end_ in (*legacy.handover, receiver, sender, listener.socket):
         end_.close()

@@ -79,6 +79,18 @@ cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil:
     return connection
 
 
+cdef void discount(Engine *engine, Connection *connection) noexcept nogil:
+    """Count a connection no more that has ended here: not in all, not for this process, not for its client."""
+    engine.open -= 1
+    if engine.seat != NULL:
+        seat_count(engine.seat, -1)
+    if connection.place == PLACE_LEAVING:
+        engine.leaving -= 1
+    elif connection.place != PLACE_NONE:
+        counts_leave(&engine.clients, connection.place)
+    connection.place = PLACE_NONE
+
+
 cdef void connection_hang_up(Engine *engine, Connection *connection) noexcept nogil:
     """Close the socket. The record stays, in PHASE_PARTED. The engine must own it, and the outbox must be gone."""
     check(load_uint(&connection.owner) == OWNER_ENGINE, "a connection is closed that the engine does not own")
@@ -95,13 +107,7 @@ cdef void connection_hang_up(Engine *engine, Connection *connection) noexcept no
     connection.handle.fd = -1
     connection.handle.generation += 1
     connection.phase = PHASE_PARTED
-    engine.open -= 1
-    if engine.seat != NULL:
-        seat_count(engine.seat, -1)
-    if connection.place == PLACE_LEAVING:
-        engine.leaving -= 1
-    elif connection.place != PLACE_NONE:
-        counts_leave(&engine.clients, connection.place)
+    discount(engine, connection)
 
 
 cdef void connection_give_away(Engine *engine, Connection *connection) noexcept nogil:
@@ -116,7 +122,7 @@ cdef void connection_give_away(Engine *engine, Connection *connection) noexcept 
     connection.handle.fd = -1
     connection.handle.generation += 1
     connection.phase = PHASE_PARTED
-    engine.open -= 1
+    discount(engine, connection)
     connection_free(engine, connection)
 
 

@@ -561,6 +561,7 @@ cdef class Carrier:
         self.drop_exchange(client)
         close(client.fd)
         client.fd = -1
+        self.leave_client(client)
         add_llong(&self.tally.handed_over, 1)
         if not self.is_child:
             self.count_open(-1)

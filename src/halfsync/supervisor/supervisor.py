@@ -19,7 +19,6 @@ from halfsync.board import Board
 from halfsync.errors import StartError
 from halfsync.foreground import Outcome, announcement, draining, farewell, say, set_up_logging
 from halfsync.forking import fork, freeze, unblock
-from halfsync.listeners import open_listeners
 from halfsync.log import logger
 from halfsync.output import hold_standard_descriptors
 from halfsync.signals import Signals
@@ -30,15 +29,16 @@ from halfsync.supervisor.notify import Notifier
 from halfsync.supervisor.pidfile import PidFile
 from halfsync.supervisor.preloading import find_hindrances
 from halfsync.supervisor.process import Birth, Plan, forget_signals, live
+from halfsync.supervisor.sockets import Sockets
 from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.supervisor.titles import name_supervisor
 from halfsync.supervisor.upgrade import SERVES, Successor, inherit, start_successor
+from halfsync.supervisor.weariness import draw_requests, is_limited, why_tired
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from halfsync.board import Seat
-    from halfsync.listeners import Listener
     from halfsync.server import Application
     from halfsync.settings import Settings
     from halfsync.stream.handler import StreamFactory
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 LOOK_S = 0.25  # between two looks at what the processes have served, and how large they are
 STRANGERS = 256  # reaped in one turn, at most: somebody else's children, if this is process 1
 SEATS = 4096  # on the board; only those that were used cost memory
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(slots=True)
@@ -97,8 +96,8 @@ class Supervisor:
         self._load = load
         self._name = name
         self._directory = directory or os.getcwd()  # noqa: PTH109 - without pathlib
-        self._listeners: dict[str, list[Listener]] = {}
         self._legacy = inherit()
+        self._sockets = Sockets(self._legacy.listeners if self._legacy is not None else None)
         self._successor: Successor | None = None
         self._pidfile: PidFile | None = None
         try:
@@ -108,8 +107,7 @@ class Supervisor:
                 self._pidfile.write()
             if settings.preload:
                 self._preload(settings)
-            if self._legacy is not None:
-                self._legacy.close()
+            self._sockets.drop_inherited()
         except BaseException:
             self._close()
             raise
@@ -135,8 +133,7 @@ class Supervisor:
         application = self._load(settings)
         self._load = lambda _: application
         self._plans[1] = replace(self._plans[1], load=self._load)
-        known = [one.socket.fileno() for listeners in self._listeners.values() for one in listeners]
-        for hindrance in find_hindrances(known):
+        for hindrance in find_hindrances([listener.socket.fileno() for listener in self._sockets]):
             logger().warning("preload: %s", hindrance)
         freeze()
 
@@ -237,7 +234,10 @@ class Supervisor:
             self._pidfile.remove()
         try:
             self._successor = start_successor(
-                self._listeners, self._handover, directory=self._directory, variables=self._notifier.variables
+                self._sockets.listeners,
+                self._handover,
+                directory=self._directory,
+                variables=self._notifier.variables,
             )
         except OSError as error:
             logger().error("the upgrade failed: %s", error.strerror)
@@ -248,10 +248,7 @@ class Supervisor:
         """Leave to the new program, which serves."""
         logger().info("process %d serves: this one and its processes leave", successor.pid)
         self._notifier.main_process(successor.pid)
-        self._listeners = {
-            bind: [replace(listener, file=None) for listener in listeners]
-            for bind, listeners in self._listeners.items()
-        }
+        self._sockets.disown()
         self._fleet.retire(monotonic())
 
     def _not_upgraded(self, code: int) -> None:
@@ -265,43 +262,15 @@ class Supervisor:
                 logger().error("%s", error)
 
     def _plan(self, settings: Settings) -> Plan:
-        """Return a plan with a listener for each bind: those that are open already stay as they are."""
-        opened: dict[str, list[Listener]] = {}
-        try:
-            for bind in (*settings.bind, *settings.admin_bind):
-                opened[bind] = self._find(bind) or open_listeners(
-                    [bind], settings.backlog, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
-                )
-        except BaseException:
-            for bind, listeners in opened.items():
-                if bind not in self._listeners:
-                    for listener in listeners:
-                        listener.close()
-            raise
-        self._listeners |= opened
-        public, admin = (
-            [listener for bind in binds for listener in opened[bind]]
-            for binds in (settings.bind, settings.admin_bind)
-        )
-        return Plan(settings, public, admin, self._load)
-
-    def _find(self, bind: str) -> list[Listener]:
-        """Return the listeners that are open for a bind, here or by an old program that this one replaces."""
-        if bind in self._listeners:
-            return self._listeners[bind]
-        return self._legacy.listeners.pop(bind, []) if self._legacy is not None else []
+        """Return what a generation with these settings shall serve. Raises StartError."""
+        return Plan(settings, *self._sockets.open(settings), self._load)
 
     def _forget(self) -> None:
         """Let go of plans that no process has or shall have, and of listeners that no plan names."""
         needed = {self._fleet.generation, self._fleet.proven}
         needed |= {child.generation for child in self._fleet.children.values()}
         self._plans = {number: plan for number, plan in self._plans.items() if number in needed}
-        named = {
-            bind for plan in self._plans.values() for bind in (*plan.settings.bind, *plan.settings.admin_bind)
-        }
-        for bind in set(self._listeners) - named:
-            for listener in self._listeners.pop(bind):
-                listener.close()
+        self._sockets.keep(plan.settings for plan in self._plans.values())
 
     # Processes.
 
@@ -363,9 +332,7 @@ class Supervisor:
             )
         unblock()
         theirs.close()
-        most = plan.settings.max_requests
-        if most:
-            most += self._random.randint(0, plan.settings.max_requests_jitter)
+        most = draw_requests(plan.settings, self._random)
         self._members[pid] = Member(ours, seat, plan, most)
         self._fleet.started(pid, start, monotonic())
         return None
@@ -380,10 +347,9 @@ class Supervisor:
         for other in (self._legacy, self._successor):
             if other is not None:
                 other.channel.close()
-        for listeners in self._listeners.values():
-            for listener in listeners:
-                if listener not in (*plan.listeners, *plan.admin):
-                    listener.close()
+        for listener in self._sockets:
+            if listener not in (*plan.listeners, *plan.admin):
+                listener.close()
 
     def _hear(self, pid: int, member: Member) -> None:
         """Take in what a process says."""
@@ -431,12 +397,7 @@ class Supervisor:
 
     def _look_due(self) -> float:
         """Return when to look next; infinity where nothing would come of it."""
-        looks = any(
-            plan.settings.max_requests or plan.settings.max_lifetime or plan.settings.max_rss
-            or plan.settings.request_timeout
-            for plan in self._plans.values()
-        )  # fmt: skip
-        return max(self._look_at, 0.0) if looks else float("inf")
+        return self._look_at if is_limited(plan.settings for plan in self._plans.values()) else float("inf")
 
     def _look(self) -> None:
         """Find the processes that shall be replaced."""
@@ -446,15 +407,15 @@ class Supervisor:
             if child.tired:
                 continue
             member = self._members[child.pid]
-            settings, requests = member.plan.settings, member.seat.requests
-            if member.most_requests and requests >= member.most_requests:
-                self._fleet.tire(child.pid, f"has served {requests} requests (max_requests)")
-            elif settings.max_lifetime and now - child.began >= settings.max_lifetime:
-                self._fleet.tire(child.pid, f"is {now - child.began:.0f} s old (max_lifetime)")
-            elif settings.max_rss and requests and (size := resident_bytes(child.pid)) > settings.max_rss:
-                self._fleet.tire(child.pid, f"has {size >> 20} MiB resident (max_rss)")
-            elif member.seat.stuck > settings.max_stuck:
-                self._fleet.tire(child.pid, f"has {member.seat.stuck} stuck threads (max_stuck)")
+            why = why_tired(
+                member.plan.settings,
+                member.seat,
+                child.pid,
+                age=now - child.began,
+                most_requests=member.most_requests,
+            )
+            if why:
+                self._fleet.tire(child.pid, why)
 
     def _end(self, code: int) -> int:
         """Close what is open, and say what became of the requests."""
@@ -467,9 +428,7 @@ class Supervisor:
         return code
 
     def _close(self) -> None:
-        for listeners in self._listeners.values():
-            for listener in listeners:
-                listener.close()
+        self._sockets.close()
         if self._pidfile is not None:
             self._pidfile.remove()
 
@@ -490,12 +449,3 @@ def supervise(
     if isinstance(outcome, Birth):
         return live(outcome), True
     return outcome, False
-
-
-def resident_bytes(pid: int) -> int:
-    """Return how much of a process is in memory; 0 if it has ended."""
-    try:
-        with open(f"/proc/{pid}/statm") as file:  # noqa: PTH123 - without pathlib
-            return int(file.read().split()[1]) * PAGE_BYTES
-    except OSError:
-        return 0

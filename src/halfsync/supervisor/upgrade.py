@@ -41,18 +41,11 @@ class Successor:
 
 @dataclass(slots=True)
 class Legacy:
-    """What a new program was given by the old one. listeners: by bind, those that nobody has taken yet."""
+    """What a new program was given by the old one. listeners: by bind."""
 
     listeners: dict[str, list[Listener]]
     handover: tuple[socket.socket, socket.socket]
     channel: Channel
-
-    def close(self) -> None:
-        """Close what was not taken: the settings name it no more."""
-        for listeners in self.listeners.values():
-            for listener in listeners:
-                listener.socket.close()
-        self.listeners.clear()
 
 
 def start_successor(
