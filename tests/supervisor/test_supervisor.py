@@ -215,6 +215,31 @@ def test_processes_are_replaced_when_they_have_had_enough(
         serving.wait_line(line)
 
 
+def test_newcomers_are_refused_while_it_drains(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with (
+        serve(tmp_path, model, "--workers", "2", "--graceful-timeout", "60s") as serving,
+        ExitStack() as stack,
+    ):
+        serving.wait_line("all 2 processes serve")
+        connection = stack.enter_context(Connection(serving.address, timeout_s=30))
+        connection.send(build("/slow"))
+        serving.signal(signal.SIGTERM)
+        serving.wait_line("drains")
+
+        def refuses() -> bool:
+            try:
+                socket.create_connection(serving.address, timeout=30).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        until(refuses)
+        (tmp_path / "go").touch()
+        assert connection.response().status == 200
+        assert serving.exit_code() == 0
+        assert "1 request was still finished, none cut off" in serving.lines[-1]
+
+
 def test_second_sigterm_ends_now(tmp_path: Path) -> None:
     with serve(tmp_path, (), "--workers", "1", "--graceful-timeout", "60s") as serving, ExitStack() as stack:
         connection = stack.enter_context(Connection(serving.address, timeout_s=30))

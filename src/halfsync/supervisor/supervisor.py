@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.25  # between two looks at what the processes have served, and how large they are
 STRANGERS = 256  # reaped in one turn, at most: somebody else's children, if this is process 1
-SEATS = 4096  # on the board; only those that were used cost memory
+SEATS = 8192  # on the board; only those that were used cost memory
 
 
 @dataclass(slots=True)
@@ -153,6 +153,8 @@ class Supervisor:
                     return self._end(action.code)
                 else:
                     self._do(action)
+            if self._fleet.course in (Course.DRAINING, Course.QUITTING):
+                self._sockets.close()  # they stay open for as long as a process has them to empty their backlogs
             self._wait(signals)
 
     def _wait(self, signals: Signals) -> None:
@@ -200,6 +202,9 @@ class Supervisor:
     def _reload(self) -> None:
         """Read the settings again, and ask for processes that have them. What cannot be changes nothing."""
         before = self._plans[self._fleet.generation].settings
+        if self._fleet.course is not Course.SERVING:
+            logger().warning("there is no reload: the server is about to end")
+            return
         try:
             settings = self._reread()
             if not settings.workers:
