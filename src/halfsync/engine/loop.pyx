@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close, write
 
-from halfsync.board cimport BoardRecord, SeatRecord, seat_listens
+from halfsync.seats cimport BoardRecord, SeatRecord, seat_listens
 from halfsync.engine.adoption cimport ADOPTION_INDEX, adopt, adopt_all, adoption_close, adoption_watch
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.conversation cimport (
