@@ -50,6 +50,9 @@ class Orders(Protocol):
     def next(self) -> str | None:
         """Return the next order, None when there is none."""
 
+    def ask_to_leave(self) -> None:
+        """Let the supervisor know that this process shall leave: it sees to another one first, and orders it."""
+
 
 class Outcome(NamedTuple):
     """How a server ended: requests that it had received and finished, and those that were cut off."""
@@ -148,9 +151,7 @@ def run_until_told(
         heard = [] if orders is None or orders.fd < 0 else [orders.fd]
         number = signals.wait([model.done_fd, *model.watched, *heard], timeout)
         model.turn()
-        wish = _wish(number, supervised=orders is not None)
-        if wish is None and orders is not None:
-            wish = orders.next()
+        wish = _wish(number, orders) or (None if orders is None else orders.next())
         if wish is not None:
             run.obey(wish)
         elif server.wait(0):
@@ -161,13 +162,16 @@ def run_until_told(
     return run.end()
 
 
-def _wish(number: int | None, *, supervised: bool) -> str | None:
+def _wish(number: int | None, orders: Orders | None) -> str | None:
     if number is None:
         return None
-    if supervised:
-        # The terminal's signals reach the whole group of processes, and are the supervisor's to understand.
-        return "leave" if number == signal.SIGTERM else None
-    return WISHES.get(signal.Signals(number))
+    if orders is None:
+        return WISHES.get(signal.Signals(number))
+    # Those of the terminal, and of a service manager, reach the whole group: the supervisor understands them for all.
+    # If each process left by itself, nobody would be there for the backlog.
+    if number == signal.SIGTERM:
+        orders.ask_to_leave()
+    return None
 
 
 class _Run:
@@ -186,7 +190,7 @@ class _Run:
         """Do what was asked for."""
         if wish == "quit" or (wish == "drain" and self._course in ("drain", "fade")):
             self.over = True
-        elif wish == "drain":
+        elif wish == "drain" or (wish == "finish" and self._course != "drain"):
             self._drain()
         elif wish == "leave" and not self._course:
             self._begin(wish, self._settings.graceful_timeout)

@@ -198,7 +198,7 @@ class Fleet:
     def _not_ready(self, child: Child, how: str, code: int, now: float) -> None:
         """Deal with a process that ended before it served: what it stood for cannot be, or cannot be now."""
         early = "" if child.hung else " before it was ready"
-        if child.generation <= self.proven:
+        if child.generation <= self.proven or self.course is Course.FADING:
             self._fail(now)
             self._say("error", f"process {child.pid} {how}{early}; the next try is in {self._pause():g} s")
         elif self.proven:
