@@ -45,6 +45,7 @@ class Serving:
     """A serving process, as a context manager. Its standard error is collected line by line.
 
     more: variables of its environment, beside those of `environment`. under: a command that runs it.
+    bind: where to listen; "": as a file of settings says.
     """
 
     def __init__(
@@ -57,11 +58,12 @@ class Serving:
         bind: str = "127.0.0.1:0",
     ) -> None:
         (directory / "served.py").write_text(application)
+        where = ("-b", bind) if bind else ()
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(
-            [*under, sys.executable, "-m", "halfsync", "serve", "served:app", "-b", bind, *options],
+            [*under, sys.executable, "-m", "halfsync", "serve", "served:app", *where, *options],
             cwd=directory,
             env=environment() | dict(more or {}),
             stderr=subprocess.PIPE,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.client import Connection, fetch
 from tests.faults.serving import MODELS, Serving, children
-from tests.faults.test_reloads import connections
+from tests.faults.test_reloads import connections, listens
 from tests.faults.test_signals import APP, QUICK_S, assert_clean, connect, refuses
 from tests.sharing import processes
 from tests.wsgi import until
@@ -220,7 +220,8 @@ def test_sigterm_to_a_serving_process_has_it_replaced(
         victim = min(children(serving.process.pid))
         os.kill(victim, signal.SIGTERM)
         serving.wait_line(f"process {victim} was told to end: another takes its place")
-        until(lambda: len(children(serving.process.pid)) == workers + 1)
+        until(lambda: not listens(victim, serving.address[1]))
+        assert len(children(serving.process.pid)) == workers + 1
         for _ in range(20):  # newcomers find somebody, however long the old one takes
             assert fetch(serving.address, "/now").status == 200
         (tmp_path / "go").touch()
