@@ -14,7 +14,11 @@ ctypedef struct SeatRecord:
     atomic_uint deaf          # newcomers are left to others, who have fewer connections
     atomic_uint stuck         # threads that met the deadline of their turn and are still in the application
     atomic_llong requests     # served
-    char apart[104]           # from the next: two processes should not write to one cache line
+    # What a deaf process saw when it looked at its listeners; for itself only. Times are in ns, monotonic.
+    long long look_at         # again
+    long long waits_since     # somebody has waited at each look; 0: nobody did at the last one
+    unsigned int neglected    # somebody has waited too long: whoever should accept does not
+    char apart[80]            # from the next: two processes should not write to one cache line
 
 # The seats follow it.
 ctypedef struct BoardRecord:
@@ -37,3 +41,7 @@ cdef class Seat:
 cdef unsigned int board_serving(BoardRecord *board, unsigned int max_stuck) noexcept nogil
 cdef bint seat_listens(BoardRecord *board, SeatRecord *seat) noexcept nogil
 cdef void seat_count(SeatRecord *seat, int change) noexcept nogil
+# For a deaf process: whether to look if newcomers wait, and what was seen. Then `neglected` tells whether to accept them.
+cdef bint seat_must_look(SeatRecord *seat, long long now) noexcept nogil
+cdef void seat_saw(SeatRecord *seat, bint waiting, long long now) noexcept nogil
+cdef bint is_knocked_at(int listener) noexcept nogil

@@ -5,6 +5,10 @@ sleeps, mostly the same one; so a process that has more than its share of the co
 (it is deaf), and listens again when it has not. The process with the fewest is never deaf for long: whoever becomes
 deaf rings a bell, at which all look again. No process waits for another, and one that dies holds nothing up: its
 supervisor clears its seat.
+
+One that lives and does not accept, since it is stopped or its application keeps the GIL, would have newcomers wait for
+it. So a deaf process looks at its listeners now and then; where somebody has waited at each look for NEGLECT_NS it
+accepts, whatever its share.
 """
 import os
 from mmap import mmap
@@ -18,6 +22,17 @@ from halfsync.native.sync cimport (
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int value, int flags)
     const int EFD_CLOEXEC, EFD_NONBLOCK
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *fds, unsigned long count, int timeout_ms)
+    const short POLLIN
+
+cdef long long NEGLECT_NS = 100000000
+cdef long long LOOK_NS = 20000000  # between two looks
 
 cdef enum:
     SPARE = 2  # connections that each process may have beyond a quarter more than its share
@@ -80,6 +95,7 @@ cdef bint seat_listens(BoardRecord *board, SeatRecord *seat) noexcept nogil:
         return False
     if not is_sated(board, seat):
         store_uint(&seat.deaf, 0)
+        seat.waits_since = seat.neglected = 0
         return True
     if swap_uint(&seat.deaf, 1) == 0:
         if others_are_deaf(board, seat):
@@ -88,6 +104,29 @@ cdef bint seat_listens(BoardRecord *board, SeatRecord *seat) noexcept nogil:
             store_uint(&seat.deaf, 0)
             return True
     return False
+
+
+cdef bint seat_must_look(SeatRecord *seat, long long now) noexcept nogil:
+    return load_uint(&seat.state) == SEAT_SERVING and now >= seat.look_at
+
+
+cdef void seat_saw(SeatRecord *seat, bint waiting, long long now) noexcept nogil:
+    """Note whether somebody waits who is left to other processes."""
+    seat.look_at = now + LOOK_NS
+    if not waiting:
+        seat.waits_since = 0
+    elif seat.waits_since == 0:
+        seat.waits_since = now
+    seat.neglected = waiting and now - seat.waits_since >= NEGLECT_NS
+
+
+cdef bint is_knocked_at(int listener) noexcept nogil:
+    """Tell whether a connection waits in a listener's backlog."""
+    cdef pollfd asked
+    asked.fd = listener
+    asked.events = POLLIN
+    asked.revents = 0
+    return poll(&asked, 1, 0) == 1
 
 
 cdef void seat_count(SeatRecord *seat, int change) noexcept nogil:
@@ -173,6 +212,7 @@ cdef class Seat:
         init_uint(&self.record.deaf, 0)
         init_uint(&self.record.stuck, 0)
         init_llong(&self.record.requests, 0)
+        self.record.look_at = self.record.waits_since = self.record.neglected = 0
         ring(self.board.record)
 
     def serve(self):

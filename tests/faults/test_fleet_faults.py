@@ -2,8 +2,10 @@
 
 import os
 import resource
+import shutil
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +21,7 @@ from tests.faults.load import Load
 from tests.faults.serving import MODELS, Serving, children
 from tests.faults.test_reloads import connections, listens
 from tests.faults.test_signals import QUICK_S, refuses
-from tests.sharing import first_free_descriptor, processes
+from tests.sharing import first_free_descriptor, foreign_environment, processes
 from tests.wsgi import until
 
 MIB = 1 << 20
@@ -72,15 +74,21 @@ def answered_by(address: tuple[str, int]) -> int:
 
 
 @contextmanager
-def limited(pid: int, kind: int, most: int) -> Iterator[None]:
-    """Let a process, and those that it forks meanwhile, have no more of something."""
-    soft, hard = resource.prlimit(pid, kind)
-    resource.prlimit(pid, kind, (most, hard))
+def limited(pid: int, kind: int, most: int, user: int | None = None) -> Iterator[None]:
+    """Let a process, and those that it forks meanwhile, have no more of something. user: whose it is, if not ours."""
+    name = {resource.RLIMIT_NPROC: "nproc", resource.RLIMIT_NOFILE: "nofile"}[kind]
+    soft, _ = resource.prlimit(0 if user else pid, kind)  # another user's is what it had from here
+
+    def set_soft(number: int) -> None:
+        limit = "unlimited" if number == resource.RLIM_INFINITY else str(number)
+        command = ["prlimit", f"--pid={pid}", f"--{name}={limit}:"]
+        subprocess.run(command, user=user, group=user, check=True, env=foreign_environment())
+
+    set_soft(most)
     try:
         yield
     finally:
-        with suppress(ProcessLookupError):
-            resource.prlimit(pid, kind, (soft, hard))
+        set_soft(soft)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +183,9 @@ def test_what_runs_is_answered_when_the_supervisor_is_lost(
         received = [stack.enter_context(Connection(serving.address)) for _ in range(12)]
         for connection in received:
             connection.send(build("/stuck"))
-        until(lambda: sum(connections(pid, serving.address[1]) for pid in processes(serving.process.pid)) == 12)
+        until(
+            lambda: sum(connections(pid, serving.address[1]) for pid in processes(serving.process.pid)) == 12
+        )
         serving.wait_lines("begun", 4)
         if told:
             serving.signal(signal.SIGTERM)
@@ -315,24 +325,34 @@ def test_words_for_a_process_that_does_not_listen_are_kept(tmp_path: Path, model
         assert not errors(serving)
 
 
+# A user whose number of processes can be limited, as root's cannot; it may read the application.
+USER = 54_321
+SOMEBODY = (
+    *("setpriv", "--reuid", str(USER), "--regid", str(USER), "--clear-groups"),
+    *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
+)
+
+
 @pytest.mark.parametrize("kind", [resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE])
 def test_a_system_that_gives_no_process_is_asked_again(tmp_path: Path, kind: int) -> None:
-    options: tuple[str, ...] = ()
-    if kind == resource.RLIMIT_NPROC:
-        if os.getuid() != 0:
-            pytest.skip("only root may give the server a user whose processes can be counted")
-        pytest.skip("the supervisor stays root, whom no limit of this kind holds")
-    with served(tmp_path, (), *options) as serving:
+    under = SOMEBODY if kind == resource.RLIMIT_NPROC else ()
+    if os.getuid() != 0 or shutil.which("setpriv") is None or shutil.which("prlimit") is None:
+        pytest.skip("only root, with setpriv and prlimit, gives the server a user of its own")
+    text = APP + "PROCESS = False\n"
+    with Serving(tmp_path, text, "--workers", "2", under=under) as serving:
         serving.wait_line("all 2 processes serve")
         supervisor = serving.process.pid
         victim, other = children(supervisor)
-        with limited(supervisor, kind, first_free_descriptor(supervisor)):
+        most = 1 if kind == resource.RLIMIT_NPROC else first_free_descriptor(supervisor)
+        with limited(supervisor, kind, most, USER if under else None):
             os.kill(victim, signal.SIGKILL)
             serving.wait_line("no serving process could be started")
             assert answered_by(serving.address) == other
             serving.signal(signal.SIGHUP)
             serving.wait_lines("no serving process could be started", 2)
             assert children(supervisor) == {other}
+            assert answered_by(serving.address) == other
+        serving.signal(signal.SIGHUP)
         serving.wait_line("the reload is complete")
         assert answered_by(serving.address) in children(supervisor)
 

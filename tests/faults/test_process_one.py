@@ -1,4 +1,4 @@
-"""halfsync as process 1, as in a container: it adopts whoever is left alone, and nothing but its own is its business."""
+"""halfsync as process 1, as in a container: it adopts whoever is left alone, and only its own matter to it."""
 
 import os
 import shutil

@@ -19,6 +19,8 @@ WORKERS = ("--workers", "4")
 LISTENING = "0A"
 BETWEEN = 20  # requests that are answered between two events, at least
 
+pytestmark = pytest.mark.timeout(120 + 10 * RELOADS)
+
 
 @pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest) -> tuple[str, ...]:

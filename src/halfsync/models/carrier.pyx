@@ -16,7 +16,7 @@ from libc.string cimport memcpy, memset
 from posix.uio cimport iovec
 from posix.unistd cimport close, read, write
 
-from halfsync.board cimport Seat, seat_count, seat_listens
+from halfsync.board cimport Seat, is_knocked_at, seat_count, seat_listens, seat_must_look, seat_saw
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.client_counts cimport ENTER_REFUSED, KEY_UNTOLD, client_key
 from halfsync.exchange cimport (
@@ -316,9 +316,20 @@ cdef class Carrier:
         if self.seat != NULL:
             seat_count(self.seat, change)
 
-    def listens(self):
-        """Tell whether newcomers shall be accepted here, or left to other processes."""
-        return self.seat == NULL or seat_listens(self.board, self.seat)
+    def listens(self, listeners):
+        """Tell whether newcomers shall be accepted here, or left to other processes, as long as those accept them."""
+        cdef int64_t now
+        if self.seat == NULL or seat_listens(self.board, self.seat):
+            return True
+        now = monotonic_ns()
+        if seat_must_look(self.seat, now):
+            seat_saw(self.seat, any(is_knocked_at(listener) for listener in listeners), now)
+        return self.seat.neglected != 0
+
+    @property
+    def deaf(self):
+        """Whether this process has its share of the connections, and shall look again soon."""
+        return self.seat != NULL and load_uint(&self.seat.deaf) != 0
 
     def accepted(self):
         """Count a connection that begins."""
