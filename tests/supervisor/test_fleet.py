@@ -320,6 +320,19 @@ def test_drain_before_anything_serves_ends_at_once() -> None:
     assert world.exit == 0
 
 
+def test_reloads_wait_while_too_many_are_leaving() -> None:
+    world = running(2)
+    for _ in range(20):
+        world.fleet.reload()
+        for _ in range(6):
+            world.turn()
+            for pid in world.pids(Phase.BOOTING):
+                world.fleet.ready(pid, world.now)
+    assert len(world.fleet.children) <= 2 * 4 + 1
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {21}
+
+
 EVENTS = (
     "reload",
     "crash",

@@ -251,6 +251,10 @@ class Settings:
         60.0, Duration(), PROCESSES,
         doc="How long a serving process may take to load the application; past it it is killed, and counts as failed.",
         reason="The slowest of applications load in less; one that waits for a dead service never does.")
+    warmup: str | None = setting(
+        None, Text("PATH"), PROCESSES,
+        doc="With workers: ask each new process for this path before it is ready; an error keeps it from serving.",
+        reason="What an application loads with its first request, only its author knows.")
     max_requests: int = setting(
         0, Count(0, EXA), PROCESSES,
         doc="Replace a serving process after this many requests; 0: never.",

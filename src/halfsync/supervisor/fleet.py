@@ -19,6 +19,9 @@ PAUSE_FIRST_S = 0.1  # before the next start after a failure; doubled with each 
 PAUSE_MOST_S = 15.0
 FAILURES_MOST = 16  # counted; more would not make the pause longer
 PATIENCE_S = 3.0  # what a process that was told to end has beyond the time it was told
+CROWD = (
+    4  # times as many processes as are wanted: what there may be with those that leave, which may take long
+)
 OWN_CODES = (2, 3, 4)  # of a start that failed for a reason which the process has told (see errors.py)
 LOAD_FAILED = 3
 
@@ -280,6 +283,8 @@ class Fleet:
 
     def _missing(self) -> int:
         """Return how many processes are to be started, as soon as that may be."""
+        if len(self.children) > CROWD * self.wanted:
+            return 0
         booting = [child for child in self.of(Phase.BOOTING) if child.generation == self.generation]
         good = [child for child in self.of(Phase.READY) if self._is_good(child)]
         serving = len(self.of(Phase.READY)) + len(booting)

@@ -106,6 +106,10 @@ def live(birth: Birth) -> int:
         become(birth.identity)
         call_hook(POST_FORK, settings, worker)
         application = birth.plan.load(settings)
+        if settings.warmup is not None:
+            from halfsync.supervisor.warmup import warm_up  # noqa: PLC0415 - few ask for it
+
+            warm_up(application, settings)
         server = Server(
             application,
             settings=settings,

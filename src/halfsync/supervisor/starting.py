@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from halfsync.settings import Settings
 
 # What means nothing to a process that serves by itself.
-NEED_WORKERS = ("preload", *HOOKS)
+NEED_WORKERS = ("preload", "warmup", *HOOKS)
 
 
 def check_start(settings: Settings) -> None:

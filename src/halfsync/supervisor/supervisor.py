@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 LOOK_S = 0.25  # between two looks at what the processes have served, and how large they are
 AGAIN_S = 0.05  # before another try to tell a process something that is too busy to listen
 STRANGERS = 256  # reaped in one turn, at most: somebody else's children, if this is process 1
-SEATS = 4096  # on the board; only those that were used cost memory
+SEATS = 8192  # on the board; only those that were used cost memory
 
 
 @dataclass(slots=True)
@@ -205,10 +205,10 @@ class Supervisor:
 
     def _reload(self) -> None:
         """Read the settings again, and ask for processes that have them. What cannot be changes nothing."""
-        if self._fleet.course is not Course.SERVING:
-            logger().warning("the reload is not begun: the server is about to end")
-            return
         before = self._plans[self._fleet.generation].settings
+        if self._fleet.course is not Course.SERVING:
+            logger().warning("there is no reload: the server is about to end")
+            return
         try:
             settings = self._reread()
             if not settings.workers:
