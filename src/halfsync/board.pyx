@@ -5,6 +5,10 @@ sleeps, mostly the same one; so a process that has more than its share of the co
 (it is deaf), and listens again when it has not. The process with the fewest is never deaf for long: whoever becomes
 deaf rings a bell, at which all look again. No process waits for another, and one that dies holds nothing up: its
 supervisor clears its seat.
+
+One that lives and does not accept, since it is stopped or its application keeps the GIL, would have newcomers wait for
+it. So a deaf process looks at its listeners now and then; where somebody has waited at each look for NEGLECT_NS it
+accepts, whatever its share.
 """
 import os
 

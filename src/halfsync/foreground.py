@@ -21,7 +21,7 @@ from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from halfsync.board import Seat
     from halfsync.listeners import Listener
@@ -49,6 +49,9 @@ class Orders(Protocol):
 
     def next(self) -> str | None:
         """Return the next order, None when there is none."""
+
+    def ask_to_leave(self) -> None:
+        """Let the supervisor know that this process shall leave: it sees to another one first, and orders it."""
 
 
 class Outcome(NamedTuple):
@@ -152,9 +155,7 @@ def run_until_told(
         heard = [] if orders is None or orders.fd < 0 else [orders.fd]
         number = signals.wait([model.done_fd, *model.watched, *heard], timeout)
         model.turn()
-        wish = _wish(number, supervised=orders is not None)
-        if wish is None and orders is not None:
-            wish = orders.next()
+        wish = _wish(number, orders) or (None if orders is None else orders.next())
         if wish is not None:
             run.obey(wish)
         elif server.wait(0):
@@ -165,13 +166,16 @@ def run_until_told(
     return run.end()
 
 
-def _wish(number: int | None, *, supervised: bool) -> str | None:
+def _wish(number: int | None, orders: Orders | None) -> str | None:
     if number is None:
         return None
-    if supervised:
-        # The terminal's signals reach the whole group of processes, and are the supervisor's to understand.
-        return "leave" if number == signal.SIGTERM else None
-    return WISHES.get(signal.Signals(number))
+    if orders is None:
+        return WISHES.get(signal.Signals(number))
+    # Those of the terminal, and of a service manager, reach the whole group: the supervisor understands them for all.
+    # If each process left by itself, nobody would be there for the backlog.
+    if number == signal.SIGTERM:
+        orders.ask_to_leave()
+    return None
 
 
 class _Run:
@@ -190,7 +194,7 @@ class _Run:
         """Do what was asked for."""
         if wish == "quit" or (wish == "drain" and self._course in ("drain", "fade")):
             self.over = True
-        elif wish == "drain":
+        elif wish == "drain" or (wish == "finish" and self._course != "drain"):
             self._drain()
         elif wish == "leave" and not self._course:
             self._begin(wish, self._settings.graceful_timeout)
@@ -215,8 +219,7 @@ class _Run:
 
     def _begin(self, course: str, seconds: float) -> None:
         if not self._course:
-            counts = self.server.statistics()
-            self._before = counts["requests"] - counts["running"] - counts["queued"]
+            self._before = self._count_finished(self.server.statistics())
         self._course = course
         self._deadline = monotonic() + seconds
 
@@ -243,9 +246,14 @@ class _Run:
     def end(self) -> Outcome:
         """Close the server, and tell what became of its requests."""
         counts = self.server.statistics()
-        cut = counts["running"] + counts["queued"]
         self.server.close()
-        return Outcome(counts["requests"] - cut - self._before if self._course else 0, cut)
+        finished = self._count_finished(counts) - self._before if self._course else 0
+        return Outcome(finished, counts["running"] + counts["queued"])
+
+    def _count_finished(self, counts: Mapping[str, int]) -> int:
+        # What waits in a pool's queue is connections: their requests are not counted yet.
+        waiting = 0 if self._settings.model == "pool" else counts["queued"]
+        return counts["requests"] - counts["running"] - waiting
 
     def _say(self, line: str) -> None:
         if not self._supervised:

@@ -6,8 +6,18 @@ from halfsync.native.sync cimport (
     add_uint, atomic_llong, atomic_uint, load_uint, store_uint, sub_uint, swap_uint,
 )
 
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *fds, unsigned long count, int timeout_ms)
+    const short POLLIN
+
 cdef enum:
     SPARE = 2                 # connections that each process may have beyond a quarter more than its share
+    LOOK_NS = 20000000        # between two looks of a deaf process at who waits
+    NEGLECT_NS = 100000000
 
 cdef enum SeatState:
     SEAT_EMPTY
@@ -22,7 +32,11 @@ ctypedef struct SeatRecord:
     atomic_uint deaf          # newcomers are left to others, who have fewer connections
     atomic_uint stuck         # threads that met the deadline of their turn and are still in the application
     atomic_llong requests     # served
-    char apart[104]           # from the next: two processes should not write to one cache line
+    # What a deaf process saw when it looked at its listeners; for itself only. Times are in ns, monotonic.
+    long long look_at         # again
+    long long waits_since     # somebody has waited at each look; 0: nobody did at the last one
+    unsigned int neglected    # somebody has waited too long: whoever should accept does not
+    char apart[80]            # from the next: two processes should not write to one cache line
 
 # The seats follow it.
 ctypedef struct BoardRecord:
@@ -92,6 +106,7 @@ cdef inline bint seat_listens(BoardRecord *board, SeatRecord *seat) noexcept nog
         return False
     if not is_sated(board, seat):
         store_uint(&seat.deaf, 0)
+        seat.waits_since = seat.neglected = 0
         return True
     if swap_uint(&seat.deaf, 1) == 0:
         if others_are_deaf(board, seat):
@@ -100,6 +115,29 @@ cdef inline bint seat_listens(BoardRecord *board, SeatRecord *seat) noexcept nog
             store_uint(&seat.deaf, 0)
             return True
     return False
+
+
+cdef inline bint seat_must_look(SeatRecord *seat, long long now) noexcept nogil:
+    return load_uint(&seat.state) == SEAT_SERVING and now >= seat.look_at
+
+
+cdef inline void seat_saw(SeatRecord *seat, bint waiting, long long now) noexcept nogil:
+    """Note whether somebody waits who is left to other processes."""
+    seat.look_at = now + LOOK_NS
+    if not waiting:
+        seat.waits_since = 0
+    elif seat.waits_since == 0:
+        seat.waits_since = now
+    seat.neglected = waiting and now - seat.waits_since >= NEGLECT_NS
+
+
+cdef inline bint is_knocked_at(int listener) noexcept nogil:
+    """Tell whether a connection waits in a listener's backlog."""
+    cdef pollfd asked
+    asked.fd = listener
+    asked.events = POLLIN
+    asked.revents = 0
+    return poll(&asked, 1, 0) == 1
 
 
 cdef inline void seat_count(SeatRecord *seat, int change) noexcept nogil:

@@ -43,7 +43,7 @@ from halfsync.native.sync cimport (
 from halfsync.observe.access cimport AccessLog, Entry, log_exchange, log_request
 from halfsync.pace cimport Pace, pace_begin, pace_fails
 from halfsync.request_queue cimport queue_length
-from halfsync.seats cimport Place, seat_count, seat_listens
+from halfsync.seats cimport Place, is_knocked_at, seat_count, seat_listens, seat_must_look, seat_saw
 from halfsync.static.answering cimport ANSWER_BYTES, Answer
 from halfsync.threadpool cimport ThreadPool
 from halfsync.wsgi.body cimport BodyBlocks
@@ -320,9 +320,20 @@ cdef class Carrier:
         if self.seat != NULL:
             seat_count(self.seat, change)
 
-    def listens(self):
-        """Tell whether newcomers shall be accepted here, or left to other processes."""
-        return self.seat == NULL or seat_listens(self.board, self.seat)
+    def listens(self, listeners):
+        """Tell whether newcomers shall be accepted here, or left to other processes, as long as those accept them."""
+        cdef int64_t now
+        if self.seat == NULL or seat_listens(self.board, self.seat):
+            return True
+        now = monotonic_ns()
+        if seat_must_look(self.seat, now):
+            seat_saw(self.seat, any(is_knocked_at(listener) for listener in listeners), now)
+        return self.seat.neglected != 0
+
+    @property
+    def deaf(self):
+        """Whether this process has its share of the connections, and shall look again soon."""
+        return self.seat != NULL and load_uint(&self.seat.deaf) != 0
 
     def accepted(self):
         """Count a connection that begins."""

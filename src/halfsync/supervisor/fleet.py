@@ -201,7 +201,7 @@ class Fleet:
     def _not_ready(self, child: Child, how: str, code: int, now: float) -> None:
         """Deal with a process that ended before it served: what it stood for cannot be, or cannot be now."""
         early = "" if child.hung else " before it was ready"
-        if child.generation <= self.proven:
+        if child.generation <= self.proven or self.course is Course.FADING:
             self._fail(now)
             self._say("error", f"process {child.pid} {how}{early}; the next try is in {self._pause():g} s")
         elif self.proven:
@@ -305,14 +305,13 @@ class Fleet:
             used = {child.number for child in self.children.values()}
             free = [number for number in range(1, len(used) + self._missing() + 1) if number not in used]
             self._said += [Start(number, self.generation) for number in free[: self._missing()]]
-        ready = self.of(Phase.READY)
-        if len(ready) > self.wanted:
+        while len(ready := self.of(Phase.READY)) > self.wanted:
             # Those that are to be replaced go first, then those that came last.
             old = [child for child in ready if not self._is_good(child)]
             leaving = old[0] if old else ready[-1]
             leaving.phase, leaving.due = Phase.LEAVING, now + self.graceful_timeout + PATIENCE_S
             self._said.append(Tell(leaving.pid, "leave"))
-        elif self.settled < self.generation and len(ready) == self.wanted and all(map(self._is_good, ready)):
+        if self.settled < self.generation and len(ready) == self.wanted and all(map(self._is_good, ready)):
             self.settled = self.generation
             self._said.append(Settled(self.generation))
 

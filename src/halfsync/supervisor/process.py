@@ -78,8 +78,12 @@ class Orders:
         if self._channel.lost and not self._orphaned:
             self._orphaned = True
             logger().warning("the supervisor has died: this process finishes what it has received")
-            return "drain"
+            return "finish"
         return word
+
+    def ask_to_leave(self) -> None:
+        """Let the supervisor know that somebody told this process to end."""
+        self._channel.tell("told")
 
 
 def forget_signals() -> None:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from halfsync.supervisor.fleet import Action
 
 LOOK_S = 0.25  # between two looks at what the processes have served, and how large they are
+AGAIN_S = 0.05  # before another try to tell a process something that is too busy to listen
 STRANGERS = 256  # reaped in one turn, at most: somebody else's children, if this is process 1
 SEATS = 8192  # on the board; only those that were used cost memory
 
@@ -126,6 +127,7 @@ class Supervisor:
         self._announced = False
         self._look_at = 0.0
         self._finished = self._cut = 0
+        self._unreaped = False  # there may be more of those who have ended
         self._random = random.Random()
 
     def _preload(self, settings: Settings) -> None:
@@ -153,15 +155,16 @@ class Supervisor:
                     return self._end(action.code)
                 else:
                     self._do(action)
-            if self._fleet.course in (Course.DRAINING, Course.QUITTING):
-                self._sockets.close()  # they stay open for as long as a process has them to empty their backlogs
+            self._forget()
             self._wait(signals)
 
     def _wait(self, signals: Signals) -> None:
         """Wait for a signal, a word of a process or the time for something, and tell the fleet."""
         beat = self._notifier.beat()
         due = min(self._fleet.due(), self._look_due(), float("inf") if beat is None else monotonic() + beat)
-        timeout = None if due == float("inf") else max(0.0, due - monotonic())
+        if any(member.channel.is_full for member in self._members.values()):
+            due = min(due, monotonic() + AGAIN_S)
+        timeout = 0.0 if self._unreaped else None if due == float("inf") else max(0.0, due - monotonic())
         fds = [member.channel.fd for member in self._members.values() if not member.channel.lost]
         if self._successor is not None and not self._successor.channel.lost:
             fds.append(self._successor.channel.fd)
@@ -170,6 +173,7 @@ class Supervisor:
             self._obey(signal.Signals(number))
         for pid, member in list(self._members.items()):
             self._hear(pid, member)
+            member.channel.go_on()
         if self._successor is not None and self._successor.channel.next() == SERVES:
             self._retire(self._successor)
         self._reap()
@@ -271,9 +275,15 @@ class Supervisor:
         return Plan(settings, *self._sockets.open(settings), self._load)
 
     def _forget(self) -> None:
-        """Let go of plans that no process has or shall have, and of listeners that no plan names."""
+        """Let go of plans that no process shall have any more, and of listeners that no plan names.
+
+        Processes that are about to be replaced have copies of the listeners. Nobody else may: a newcomer would wait in
+        the backlog of a socket on which nobody accepts. So it is, too, once all processes are about to end.
+        """
+        if self._fleet.course not in (Course.SERVING, Course.FADING):
+            self._sockets.keep([])
+            return
         needed = {self._fleet.generation, self._fleet.proven}
-        needed |= {child.generation for child in self._fleet.children.values()}
         self._plans = {number: plan for number, plan in self._plans.items() if number in needed}
         self._sockets.keep(plan.settings for plan in self._plans.values())
 
@@ -284,6 +294,7 @@ class Supervisor:
             case Tell(pid, what):
                 if what == "leave":
                     self._members[pid].seat.leave()
+                    what = "drain" if self._is_last_somewhere(pid) else what
                 self._members[pid].channel.tell(what)
             case Kill(pid, reason):
                 if reason:
@@ -297,6 +308,15 @@ class Supervisor:
             case Settled(generation):
                 self._settle(generation)
 
+    def _is_last_somewhere(self, pid: int) -> bool:
+        """Tell whether nobody else accepts on a bind of a process: then nobody would answer those in its backlog."""
+        if self._fleet.course is Course.DRAINING:
+            return False  # the successor has them all
+        binds = set(self._members[pid].plan.settings.bind)
+        for child in self._fleet.of(Phase.READY):
+            binds -= set(self._members[child.pid].plan.settings.bind)
+        return bool(binds)
+
     def _settle(self, generation: int) -> None:
         what = "the reload is complete: " if generation > 1 else ""
         logger().info("%sall %d processes serve", what, self._fleet.wanted)
@@ -305,7 +325,6 @@ class Supervisor:
             self._legacy.channel.tell(SERVES)
             self._legacy.channel.close()
             self._legacy = None
-        self._forget()
 
     def _announce(self, plan: Plan) -> None:
         self._announced = True
@@ -364,6 +383,8 @@ class Supervisor:
                 self._fleet.ready(pid, monotonic())
                 if not self._announced:
                     self._announce(member.plan)
+            elif what == "told":
+                self._fleet.tire(pid, "was told to end")
             elif what == "outcome":
                 member.outcome = Outcome(*map(int, values))
 
@@ -374,6 +395,7 @@ class Supervisor:
                 ended, status = os.waitpid(pid, os.WNOHANG)
                 if ended:
                     self._bury(pid, os.waitstatus_to_exitcode(status))
+        self._unreaped = False
         for _ in range(STRANGERS):
             try:
                 ended, status = os.waitpid(-1, os.WNOHANG)
@@ -386,6 +408,7 @@ class Supervisor:
                 self._bury(ended, code)
             elif self._successor is not None and ended == self._successor.pid:
                 self._not_upgraded(code)
+        self._unreaped = True
 
     def _bury(self, pid: int, code: int) -> None:
         """Take note of the end of one of ours."""
