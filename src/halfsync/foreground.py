@@ -50,6 +50,9 @@ class Orders(Protocol):
     def next(self) -> str | None:
         """Return the next order, None when there is none."""
 
+    def obeyed(self, order: str) -> None:
+        """Note that an order was carried out."""
+
 
 class Outcome(NamedTuple):
     """How a server ended: requests that it had received and finished, and those that were cut off."""
@@ -153,6 +156,8 @@ def run_until_told(
             wish = orders.next()
         if wish is not None:
             run.obey(wish)
+            if orders is not None:
+                orders.obeyed(wish)
         elif server.wait(0):
             break
         elif run.is_late():

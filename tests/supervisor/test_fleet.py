@@ -12,6 +12,7 @@ from halfsync.supervisor.fleet import (
     Action,
     Course,
     Exit,
+    Failed,
     Fleet,
     Kill,
     Phase,
@@ -35,7 +36,9 @@ class World:
     killed: list[int] = field(default_factory=list)
     said: list[Say] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
     exit: int | None = None
+    keeps: bool = True  # nobody leaves before another can take its place
 
     def turn(self) -> list[Action]:
         actions = self.fleet.decide(self.now)
@@ -55,6 +58,8 @@ class World:
                     self.said.append(action)
                 case Settled(generation):
                     self.settled.append(generation)
+                case Failed():
+                    self.failed.append(action)
                 case Exit(code):
                     assert not self.fleet.children
                     self.exit = code
@@ -80,7 +85,8 @@ class World:
             for pid in self.pids(Phase.LEAVING, Phase.KILLED):
                 self.fleet.ended(pid, -9 if pid in self.killed else 0, self.now)
                 moved = True
-            assert len(self.pids(Phase.READY)) >= min(before, self.fleet.wanted)
+            if self.keeps:
+                assert len(self.pids(Phase.READY)) >= min(before, self.fleet.wanted)
             if not moved:
                 if self.fleet.due() in (self.now, float("inf")):
                     return
@@ -88,13 +94,19 @@ class World:
         raise AssertionError("it never comes to rest")
 
 
-def make(wanted: int = 3, drain_delay: float = 0.0) -> World:
-    fleet = Fleet(wanted, boot_timeout=BOOT_S, graceful_timeout=GRACE_S, drain_delay=drain_delay)
+def make(wanted: int = 3, drain_delay: float = 0.0, persists: bool = False) -> World:
+    fleet = Fleet(
+        wanted,
+        boot_timeout=BOOT_S,
+        graceful_timeout=GRACE_S,
+        drain_delay=drain_delay,
+        persists=persists,
+    )
     return World(fleet)
 
 
-def running(wanted: int = 3, drain_delay: float = 0.0) -> World:
-    world = make(wanted, drain_delay)
+def running(wanted: int = 3, drain_delay: float = 0.0, persists: bool = False) -> World:
+    world = make(wanted, drain_delay, persists)
     world.boot()
     world.now += 10
     world.told.clear()
@@ -187,6 +199,87 @@ def test_second_reload_kills_what_the_first_has_started() -> None:
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {3}
     assert not [line for line in world.said if line.level == "error"]
+
+
+def test_reload_at_once_lets_all_leave_before_the_new_ones_are_ready() -> None:
+    world = running(3)
+    world.keeps = False
+    assert world.fleet.reload(at_once=True) == 2
+    world.turn()
+    assert world.told == [(1, "leave"), (2, "leave"), (3, "leave")]
+    assert world.pids(Phase.READY) == [] and len(world.pids(Phase.BOOTING)) == 1
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {2}
+    assert len(world.fleet.children) == 3 and world.settled == [1, 2]
+
+
+def test_second_reload_at_once_kills_what_the_first_has_started() -> None:
+    world = running(2)
+    world.keeps = False
+    world.fleet.reload(at_once=True)
+    world.turn()
+    (new,) = world.pids(Phase.BOOTING)
+    world.fleet.reload(at_once=True)
+    world.turn()
+    assert world.killed == [new] and words(world.told) == ["leave", "leave"]
+    world.fleet.ended(new, -9, world.now)
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {3}
+
+
+def test_leavers_of_a_reload_at_once_have_time_to_finish() -> None:
+    world = running(1)
+    world.fleet.reload(at_once=True)
+    world.turn()
+    world.fleet.ready(2, world.now)
+    world.now += GRACE_S
+    world.turn()
+    assert world.killed == []
+    world.now = world.fleet.due()
+    world.turn()
+    assert world.killed == [1] and world.fleet.cut == 1
+
+
+def test_reload_at_once_that_fails_goes_back_to_the_code_before() -> None:
+    world = running(2)
+    world.keeps = False
+    world.fleet.reload(at_once=True)
+    world.turn()
+    (new,) = world.pids(Phase.BOOTING)
+    world.fleet.ended(new, 3, world.now)
+    world.told.clear()
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {1}
+    assert world.told == [] and len(world.fleet.children) == 2
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_persists_tries_again_what_cannot_start(first: bool) -> None:
+    world = make(2, persists=True) if first else running(2, persists=True)
+    world.keeps = False
+    generation = 1 if first else world.fleet.reload(at_once=True)
+    for number in range(1, 5):
+        world.turn()
+        (new,) = world.pids(Phase.BOOTING)
+        world.fleet.ended(new, 9, world.now)
+        world.turn()
+        assert world.pids(Phase.BOOTING) == [] and world.exit is None
+        assert world.failed == [Failed(generation, 9, "ended with exit code 9 before it was ready")] * number
+        world.now = min(world.fleet.due(), world.now + PAUSE_MOST_S)
+    assert world.fleet.reload(at_once=True) == generation + 1
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {generation + 1}
+
+
+def test_who_persists_ends_when_it_is_told_that_nothing_can_be_served() -> None:
+    world = make(2, persists=True)
+    world.turn()
+    world.fleet.ended(1, 2, world.now)
+    world.turn()
+    world.fleet.fail(2)
+    assert world.fleet.due() < world.now
+    world.turn()
+    assert world.exit == 2
 
 
 def test_crash_is_mended_at_once_and_a_tired_process_only_when_another_is_ready() -> None:
@@ -322,6 +415,7 @@ def test_drain_before_anything_serves_ends_at_once() -> None:
 
 EVENTS = (
     "reload",
+    "renew",
     "crash",
     "early",
     "fail",
@@ -341,16 +435,20 @@ EVENTS = (
     st.integers(1, 4),
     st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 7)), max_size=60),
     st.sampled_from(["", "drain", "quit"]),
+    st.booleans(),
 )
-def test_whatever_happens_it_comes_to_rest(wanted: int, events: list[tuple[str, int]], end: str) -> None:
+def test_whatever_happens_it_comes_to_rest(
+    wanted: int, events: list[tuple[str, int]], end: str, persists: bool
+) -> None:
     """Whatever happens, and in whatever order: as soon as nothing fails any more, all that are wanted serve."""
-    world = running(wanted)
+    world = running(wanted, persists=persists)
+    world.keeps = not any(event == "renew" for event, _ in events)
     for event, which in events:
         happen(world, event, which)
         ready = len(world.pids(Phase.READY))
         told = len(world.told)
         world.turn()
-        if len(world.told) > told:
+        if world.keeps and len(world.told) > told:
             assert ready > world.fleet.wanted, "one was told to leave before another could take its place"
     if not end:
         world.boot()
@@ -383,6 +481,8 @@ def happen(world: World, event: str, which: int) -> None:  # noqa: PLR0912 - a t
     match event:
         case "reload":
             fleet.reload()
+        case "renew":
+            fleet.reload(at_once=True)
         case "more":
             fleet.resize(1)
         case "fewer":

@@ -48,6 +48,7 @@ class Birth:
     """What a process has that was just forked, and that `live` makes a serving one of. channel: to its supervisor.
 
     handover: the queue through which processes that leave hand over their connections; both ends are closed by `live`.
+    reports: in development, where it tells which files it has loaded.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Birth:
     seat: Seat
     channel: Channel
     handover: tuple[socket.socket, socket.socket]
+    reports: socket.socket | None = None
 
 
 class Orders:
@@ -81,6 +83,10 @@ class Orders:
             return "drain"
         return word
 
+    def obeyed(self, order: str) -> None:
+        """Tell the supervisor that an order was carried out."""
+        self._channel.tell(f"obeyed {order}")
+
 
 def forget_signals() -> None:
     """Make signals mean what they mean to any process, except those of the terminal, which the supervisor hears too."""
@@ -100,8 +106,7 @@ def live(birth: Birth) -> int:
     prepare_process(settings)
     try:
         become(birth.identity)
-        call_hook(POST_FORK, settings, worker)
-        application = birth.plan.load(settings)
+        application, loads = _load(birth, worker)
         server = Server(
             application,
             settings=settings,
@@ -112,16 +117,47 @@ def live(birth: Birth) -> int:
         for end in birth.handover:
             end.close()
     except StartError as error:
-        if isinstance(error, LoadError):
-            sys.stderr.write(error.traceback)
-        sys.stderr.write(f"halfsync: {error}\n")
+        _complain(error)
         return error.exit_code
     with Signals() as signals, answering_probes(settings, birth.plan.admin, seat):
         server.start_in_front(signals)
         seat.serve()
         birth.channel.tell("ready")
-        call_hook(WORKER_READY, settings, worker)
+        if loads:
+            call_hook(WORKER_READY, settings, worker)
         outcome = run_until_told(server, signals, Orders(birth.channel))
         birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
-        call_hook(WORKER_EXIT, settings, worker)
+        if loads:
+            call_hook(WORKER_EXIT, settings, worker)
     return CUT if outcome.cut else 0
+
+
+def _load(birth: Birth, worker: Worker) -> tuple[Application | StreamFactory, bool]:
+    """Return the application, and True; in development, where it cannot be loaded, what shows why, and False.
+
+    Raises StartError.
+    """
+    failure = None
+    try:
+        call_hook(POST_FORK, birth.plan.settings, worker)
+        application = birth.plan.load(birth.plan.settings)
+    except LoadError as error:
+        if birth.reports is None:
+            raise
+        from halfsync.supervisor.error_page import stand_in  # noqa: PLC0415 - only a failure needs it
+
+        _complain(error)
+        application, failure = stand_in(error, stream=birth.plan.settings.stream), error
+    if birth.reports is not None:
+        from halfsync.supervisor.sources import find_loaded, tell_loaded  # noqa: PLC0415
+
+        tell_loaded(birth.reports, find_loaded(failure))
+        birth.reports.close()
+    return application, failure is None
+
+
+def _complain(error: StartError) -> None:
+    if isinstance(error, LoadError):
+        sys.stderr.write(error.traceback)
+    sys.stderr.write(f"halfsync: {error}\n")
+    sys.stderr.flush()
