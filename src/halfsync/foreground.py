@@ -51,7 +51,10 @@ class Orders(Protocol):
         """Return the next order, None when there is none."""
 
     def obeyed(self, order: str) -> None:
-        """Note that an order was carried out."""
+        """Note that an order was given to the server."""
+
+    def patience(self) -> float | None:
+        """Return for how many seconds nobody need ask for orders, if somebody must."""
 
 
 class Outcome(NamedTuple):
@@ -145,8 +148,10 @@ def run_until_told(
     run = _Run(server, notifier, supervised=orders is not None)
     model = server._model
     while not run.over:
+        patience = None if orders is None else orders.patience()
         timeout = min(
-            (due for due in (model.timeout(), notifier.beat(), run.left()) if due is not None), default=None
+            (due for due in (model.timeout(), notifier.beat(), run.left(), patience) if due is not None),
+            default=None,
         )
         heard = [] if orders is None or orders.fd < 0 else [orders.fd]
         number = signals.wait([model.done_fd, *model.watched, *heard], timeout)

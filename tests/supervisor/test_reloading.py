@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from halfsync.signals import readable
+from tests.browser import Browser, find_chromium, read_png
 from tests.client import Connection, Response, build, fetch
 from tests.faults.serving import MODELS, Serving
 from tests.wsgi import until
@@ -97,6 +98,37 @@ def test_code_that_cannot_be_loaded_is_shown_and_mended(tmp_path: Path, model: t
         assert "RuntimeError: half <b> written" in plain.body.decode()
         server.edit(edited("second"))
         assert server.code() == "second"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_page_can_be_read_in_a_browser(tmp_path: Path, dark: bool) -> None:
+    program = find_chromium()
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("no Chromium found")
+        pytest.skip("no Chromium found: install it from your distribution")
+    project = tmp_path / "project"
+    project.mkdir()
+    inner = "import served\n\n\ndef connect(name):\n    raise ConnectionError(f'<script>{name}</script> & more')\n"
+    (project / "database.py").write_text(inner)
+    application = "import database\n\nDATABASE = database.connect('shop')\n" + APP
+    with (
+        Developing(project, application=application) as server,
+        Browser(program, tmp_path / "profile") as browser,
+    ):
+        for width, height in ((1000, 700), (390, 844)):
+            browser.dress(width=width, height=height, dark=dark)
+            browser.open("http://{}:{}/basket".format(*server.address))
+            text = browser.evaluate("document.querySelector('pre').textContent")
+            assert "<script>shop</script> & more" in text and "database.py" in text
+            assert not browser.evaluate("document.scripts.length")
+            assert browser.evaluate("document.documentElement.scrollWidth") <= width
+            picture = tmp_path / f"page-{width}.png"
+            browser.screenshot(picture)
+            assert read_png(picture)[:2] == (width, height)
+        server.edit(edited("mended"))
+        browser.open("http://{}:{}/basket".format(*server.address))
+        assert browser.evaluate("document.body.textContent") == "mended"
 
 
 def test_first_code_may_be_broken(tmp_path: Path) -> None:

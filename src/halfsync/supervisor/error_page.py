@@ -5,13 +5,13 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from halfsync.errors import LoadError
 from halfsync.stream.handler import EndStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, NoReturn
 
-    from halfsync.errors import LoadError
     from halfsync.server import Application
     from halfsync.stream.handler import StreamFactory
 
@@ -47,10 +47,12 @@ def make_page(error: LoadError) -> Application:
 
     It tells strangers about the code: for development only.
     """
-    summary, details = str(error), _details(error).rstrip("\n")
+    details = _details(error).rstrip("\n")
+    # The remedy is to read the traceback, which stands here: so it is told only where there is none.
+    summary = str(LoadError(error.problem, origin=error.origin) if details else error)
     pre = f"<pre>{escape(details)}</pre>\n" if details else ""
     html = _PAGE.format(heading=HEADING, summary=escape(summary), details=pre, advice=ADVICE)
-    plain = "\n\n".join(part for part in (f"{HEADING}.", details, summary, ADVICE) if part) + "\n"
+    plain = "\n\n".join(part for part in (f"{HEADING}.", summary, details, ADVICE) if part) + "\n"
     # A name that is no UTF-8, of a file for example, has surrogates, which no encoding takes as they are.
     pages = {
         "text/html": html.encode("utf-8", "backslashreplace"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from halfsync.supervisor.channel import Channel
     from halfsync.supervisor.identity import Identity
 
+LEFT = "left"  # what a process says that takes no request any more
+LEFT_S = 1.0  # for connections that cannot be handed over: more than the queue holds, or in the middle of a request
+LEFT_LOOK_S = 0.002
 CUT = 1  # the exit code of a process that cut requests off: they took longer than graceful_timeout
 
 
@@ -63,10 +68,15 @@ class Birth:
 
 
 class Orders:
-    """The words of the supervisor, as orders. When it has died this process ends as well as it can."""
+    """The words of the supervisor, as orders. When it has died this process ends as well as it can.
 
-    def __init__(self, channel: Channel) -> None:
+    server: in development, of which the supervisor is told when it has left: that it takes no request any more.
+    """
+
+    def __init__(self, channel: Channel, server: Server | None = None) -> None:
         self._channel = channel
+        self._server = server
+        self._leaves_until = math.inf
         self._orphaned = False
 
     @property
@@ -76,6 +86,8 @@ class Orders:
 
     def next(self) -> str | None:
         """Return the next order, None when there is none."""
+        if self._leaves_until < math.inf:
+            self._tell_left()
         word = self._channel.next()
         if self._channel.lost and not self._orphaned:
             self._orphaned = True
@@ -84,8 +96,21 @@ class Orders:
         return word
 
     def obeyed(self, order: str) -> None:
-        """Tell the supervisor that an order was carried out."""
-        self._channel.tell(f"obeyed {order}")
+        """Note that an order was given to the server."""
+        if order == "leave" and self._server is not None:
+            self._leaves_until = monotonic() + LEFT_S
+
+    def patience(self) -> float | None:
+        """Return for how many seconds nobody need ask for orders, if somebody must."""
+        return LEFT_LOOK_S if self._leaves_until < math.inf else None
+
+    def _tell_left(self) -> None:
+        """Tell the supervisor once every connection that waited for a request was handed over, or LEFT_S are over."""
+        assert self._server is not None
+        counts = self._server.statistics()
+        if counts["open"] <= counts["running"] + counts["queued"] or monotonic() >= self._leaves_until:
+            self._leaves_until = math.inf
+            self._channel.tell(LEFT)
 
 
 def forget_signals() -> None:
@@ -125,7 +150,8 @@ def live(birth: Birth) -> int:
         birth.channel.tell("ready")
         if loads:
             call_hook(WORKER_READY, settings, worker)
-        outcome = run_until_told(server, signals, Orders(birth.channel))
+        orders = Orders(birth.channel, None if birth.reports is None else server)
+        outcome = run_until_told(server, signals, orders)
         birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
         if loads:
             call_hook(WORKER_EXIT, settings, worker)

@@ -41,7 +41,7 @@ from halfsync.supervisor.identity import find_identity, set_umask
 from halfsync.supervisor.notify import Notifier
 from halfsync.supervisor.pidfile import PidFile
 from halfsync.supervisor.preloading import find_hindrances
-from halfsync.supervisor.process import Birth, Plan, forget_signals, live
+from halfsync.supervisor.process import LEFT, Birth, Plan, forget_signals, live
 from halfsync.supervisor.sockets import Sockets
 from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.supervisor.titles import name_supervisor
@@ -447,7 +447,7 @@ class Supervisor:
                     self._announce(member.plan)
             elif what == "outcome":
                 member.outcome = Outcome(*map(int, values))
-            elif what == "obeyed" and values == ["leave"] and self._development is not None:
+            elif what == LEFT and self._development is not None:
                 self._development.left(pid)
 
     def _reap(self) -> None:
