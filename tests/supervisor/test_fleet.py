@@ -16,6 +16,7 @@ from halfsync.supervisor.fleet import (
     Fleet,
     Kill,
     Phase,
+    Recall,
     Say,
     Settled,
     Start,
@@ -33,6 +34,7 @@ class World:
     now: float = 100.0
     next_pid: int = 1
     told: list[tuple[int, str]] = field(default_factory=list)
+    recalled: list[int] = field(default_factory=list)
     killed: list[int] = field(default_factory=list)
     said: list[Say] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
@@ -51,6 +53,9 @@ class World:
                 case Tell(pid, what):
                     assert pid in self.fleet.children
                     self.told.append((pid, what))
+                case Recall(pid):
+                    assert pid in self.fleet.children
+                    self.recalled.append(pid)
                 case Kill(pid):
                     assert pid in self.fleet.children
                     self.killed.append(pid)
@@ -82,7 +87,7 @@ class World:
             for pid in self.pids(Phase.BOOTING):
                 self.fleet.ready(pid, self.now)
                 moved = True
-            for pid in self.pids(Phase.LEAVING, Phase.KILLED):
+            for pid in self.pids(Phase.LEAVING, Phase.RECALLED, Phase.KILLED):
                 self.fleet.ended(pid, -9 if pid in self.killed else 0, self.now)
                 moved = True
             if self.keeps:
@@ -187,15 +192,19 @@ def test_reload_whose_first_process_fails_leaves_the_old_ones() -> None:
     assert {child.generation for child in world.fleet.children.values()} == {3}
 
 
-def test_second_reload_kills_what_the_first_has_started() -> None:
+def test_second_reload_recalls_what_the_first_has_started() -> None:
     world = running(2)
     world.fleet.reload()
     world.turn()
     (new,) = world.pids(Phase.BOOTING)
     world.fleet.reload()
     world.turn()
-    assert world.killed == [new]
-    world.fleet.ended(new, -9, world.now)
+    assert world.recalled == [new] and world.killed == []
+    world.fleet.ready(new, world.now)  # its word was on the way
+    world.turn()
+    assert world.told == [(new, "leave")]
+    world.fleet.ready(new, world.now)
+    world.fleet.ended(new, -15, world.now)
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {3}
     assert not [line for line in world.said if line.level == "error"]
@@ -213,7 +222,7 @@ def test_reload_at_once_lets_all_leave_before_the_new_ones_are_ready() -> None:
     assert len(world.fleet.children) == 3 and world.settled == [1, 2]
 
 
-def test_second_reload_at_once_kills_what_the_first_has_started() -> None:
+def test_second_reload_at_once_recalls_what_the_first_has_started() -> None:
     world = running(2)
     world.keeps = False
     world.fleet.reload(at_once=True)
@@ -221,10 +230,35 @@ def test_second_reload_at_once_kills_what_the_first_has_started() -> None:
     (new,) = world.pids(Phase.BOOTING)
     world.fleet.reload(at_once=True)
     world.turn()
-    assert world.killed == [new] and words(world.told) == ["leave", "leave"]
-    world.fleet.ended(new, -9, world.now)
+    assert world.recalled == [new] and words(world.told) == ["leave", "leave"]
+    world.fleet.ended(new, -15, world.now)
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {3}
+
+
+@pytest.mark.parametrize("how", ["drain", "quit"])
+def test_who_was_recalled_is_waited_for_at_the_end_and_killed_if_it_stays(how: str) -> None:
+    world = running(1)
+    world.fleet.reload()
+    world.turn()
+    world.fleet.reload()
+    world.turn()
+    (recalled,) = world.recalled
+    world.told.clear()
+    if how == "drain":
+        world.fleet.drain(world.now)
+    else:
+        world.fleet.quit()
+    world.turn()
+    assert (recalled, how) in world.told and recalled not in world.killed
+    for pid in set(world.fleet.children) - {recalled}:
+        world.fleet.ended(pid, 0, world.now)
+    world.now = world.fleet.due()
+    world.turn()
+    assert recalled in world.killed
+    world.fleet.ended(recalled, -9, world.now)
+    world.turn()
+    assert world.exit == 0
 
 
 def test_leavers_of_a_reload_at_once_have_time_to_finish() -> None:
@@ -506,5 +540,5 @@ def happen(world: World, event: str, which: int) -> None:  # noqa: PLR0912 - a t
             if pid := one(Phase.READY):
                 fleet.ended(pid, -11, world.now)
         case "end":
-            if pid := one(Phase.LEAVING, Phase.KILLED):
+            if pid := one(Phase.LEAVING, Phase.RECALLED, Phase.KILLED):
                 fleet.ended(pid, -9 if pid in world.killed else 0, world.now)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from halfsync.forking import fork, live, unblock
 from halfsync.log import logger
 from halfsync.supervisor.channel import Channel
+from halfsync.supervisor.sources import changed_at
 from halfsync.supervisor.titles import name_watcher
-from halfsync.supervisor.watching import Selection, watch
+from halfsync.supervisor.watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -27,12 +28,12 @@ STABLE_S = 5.0  # a watcher that ends sooner is not started again: it would only
 class Development:
     """The watcher as its supervisor has it, and those who still have to stop serving old code.
 
-    root: the working directory of the application. files: others that count beside what is loaded.
+    root: the working directory of the application. files: others that count beside what is loaded, as they are now.
     """
 
     def __init__(self, root: str, files: Sequence[str]) -> None:
         self._root = root
-        self._files = files
+        self._files = {path: changed_at(path) for path in files}
         receiver, self.reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._receiver = receiver
         self._channel: Channel | None = None
@@ -79,7 +80,7 @@ class Development:
         )  # it may reach the whole group; the supervisor's end is heard of
         name_watcher()
         try:
-            watch(Selection(self._root, self._files), self._receiver, theirs)
+            watch(self._root, self._files, self._receiver, theirs)
         except OSError as error:
             logger().error("sources cannot be watched: %s", error)
             os._exit(1)

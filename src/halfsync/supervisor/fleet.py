@@ -32,6 +32,7 @@ class Phase(Enum):
     BOOTING = "starting"
     READY = "serving"
     LEAVING = "leaving"  # it hands its idle connections over, and finishes what runs
+    RECALLED = "recalled"  # it was told to go while it started, and may just have begun to serve
     ENDING = "ending"  # it was told to drain or to quit, as all are
     KILLED = "killed"
 
@@ -80,6 +81,13 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """Send SIGTERM to a process that starts: one that still loads ends by it, one that already serves leaves."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """Kill a process, and log why."""
 
@@ -121,7 +129,7 @@ class Exit:
     code: int
 
 
-Action = Start | Tell | Kill | Say | Settled | Failed | Exit
+Action = Start | Tell | Recall | Kill | Say | Settled | Failed | Exit
 
 
 class Fleet:
@@ -177,6 +185,8 @@ class Fleet:
     def ready(self, pid: int, now: float) -> None:
         """Note that a process serves."""
         child = self.children.get(pid)
+        if child is not None and child.phase is Phase.RECALLED:
+            self._said.append(Tell(pid, "leave"))  # its code may have heard SIGTERM in its place
         if child is None or child.phase is not Phase.BOOTING:
             return
         child.phase, child.due, child.ready_at = Phase.READY, math.inf, now
@@ -200,7 +210,7 @@ class Fleet:
         replaced = self.course in (Course.SERVING, Course.FADING)
         if child.hung:
             how = f"was not ready within {self.boot_timeout:g} s"
-        elif child.phase is Phase.KILLED:
+        elif child.phase in (Phase.KILLED, Phase.RECALLED):
             return
         if child.phase in (Phase.LEAVING, Phase.ENDING):
             if code != 0:
@@ -311,7 +321,8 @@ class Fleet:
             self.course = Course.OVER
             self._said.append(Exit(self._code))
         said, self._said = self._said, []
-        return said
+        # What was to be told to a process that has ended since is told to nobody.
+        return [one for one in said if not isinstance(one, Tell) or one.pid in self.children]
 
     def _missing(self) -> int:
         """Return how many processes are to be started, as soon as that may be."""
@@ -333,7 +344,9 @@ class Fleet:
                 self._leave(child, now)
         for child in self.of(Phase.BOOTING):
             if child.generation != self.generation:
-                self._kill(child, "")  # it serves nobody, and never shall
+                # Not killed: it may have taken connections over, and its word that it serves be on the way.
+                child.phase, child.due = Phase.RECALLED, now + self.graceful_timeout + PATIENCE_S
+                self._said.append(Recall(child.pid))
         if now >= self._not_before:
             used = {child.number for child in self.children.values()}
             free = [number for number in range(1, len(used) + self._missing() + 1) if number not in used]
@@ -354,6 +367,9 @@ class Fleet:
     def _end_all(self, how: str, now: float, seconds: float) -> None:
         for child in self.of(Phase.READY, Phase.LEAVING, Phase.ENDING):
             child.phase, child.due = Phase.ENDING, now + seconds + PATIENCE_S
+            self._said.append(Tell(child.pid, how))
+        for child in self.of(Phase.RECALLED):
+            child.due = now + seconds + PATIENCE_S
             self._said.append(Tell(child.pid, how))
         for child in self.of(Phase.BOOTING):
             self._kill(child, "")

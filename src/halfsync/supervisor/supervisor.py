@@ -32,6 +32,7 @@ from halfsync.supervisor.fleet import (
     Fleet,
     Kill,
     Phase,
+    Recall,
     Say,
     Settled,
     Start,
@@ -275,7 +276,9 @@ class Supervisor:
             plan = _unloadable(before, LoadError(error.problem, origin=error.origin, remedy=error.remedy))
         self._adopt(plan, before.settings)
         assert self._development is not None
-        self._development.announce(changed, [child.pid for child in self._fleet.of(Phase.READY)])
+        self._development.announce(
+            changed, [child.pid for child in self._fleet.of(Phase.BOOTING, Phase.READY, Phase.RECALLED)]
+        )
         self._plans[self._fleet.reload(at_once=True)] = plan
 
     def _show_failure(self, failed: Failed) -> None:
@@ -348,6 +351,9 @@ class Supervisor:
                 if what == "leave":
                     self._members[pid].seat.leave()
                 self._members[pid].channel.tell(what)
+            case Recall(pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
             case Kill(pid, reason):
                 if reason:
                     logger().error("process %d is killed: %s", pid, reason)

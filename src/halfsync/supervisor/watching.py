@@ -18,7 +18,7 @@ from halfsync.supervisor.sources import PACKET_BYTES, changed_at, unpack
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from watchfiles._rust_notify import RustNotify
 
@@ -135,13 +135,16 @@ def describe(selection: Selection, paths: Collection[str]) -> str:
 class Watch:
     """The watcher's work: asks the system about folders, and hears of files. Owned by one thread.
 
-    reports: where the serving processes tell what they have loaded.
+    reports: where the serving processes tell what they have loaded. told: what is known already, likewise.
     """
 
-    def __init__(self, selection: Selection, reports: socket.socket) -> None:
+    def __init__(
+        self, selection: Selection, reports: socket.socket, told: Mapping[str, int] | None = None
+    ) -> None:
         reports.setblocking(False)
         self._selection = selection
         self._reports = reports
+        self._told = dict(told or {})
         self._watched: set[str] = set()
         self._notify: RustNotify | None = None
         self._begin()
@@ -150,7 +153,8 @@ class Watch:
         """Wait, LISTEN_MS or a little more, and return the files of the application that have changed."""
         assert self._notify is not None
         changed = self._sort(self._notify.watch(QUIET_MOST_MS, QUIET_MS, LISTEN_MS, None))
-        told = unpack(self._packets())
+        told = self._told | unpack(self._packets())
+        self._told = {}
         for path in told:
             self._selection.add(path)
         if not self._selection.folders <= self._watched:
@@ -209,9 +213,13 @@ class Watch:
             yield packet
 
 
-def watch(selection: Selection, reports: socket.socket, channel: Channel) -> None:
-    """Tell of changes until nobody listens any more. channel: to the supervisor. Raises OSError."""
-    work = Watch(selection, reports)
+def watch(root: str, files: Mapping[str, int], reports: socket.socket, channel: Channel) -> None:
+    """Tell of changes until nobody listens any more. channel: to the supervisor. Raises OSError.
+
+    root and files: what counts from the first, files with the time of their last change, in ns.
+    """
+    selection = Selection(root, files)
+    work = Watch(selection, reports, files)
     while True:
         changed = work.changes()
         if changed:
