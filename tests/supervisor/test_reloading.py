@@ -205,6 +205,28 @@ def test_what_is_imported_is_watched_and_what_is_not_is_left_alone(tmp_path: Pat
         assert seen == [f"{library / 'helper.py'} changed"] * 2 + ["package/new.py changed"]
 
 
+def test_what_is_imported_by_a_request_is_watched(tmp_path: Path) -> None:
+    project, library = tmp_path / "project", tmp_path / "library"
+    project.mkdir()
+    library.mkdir()
+    (library / "helper.py").write_text("WORD = 'first'\n")
+    path = os.pathsep.join([str(library), str(Path(sys.modules["halfsync"].__file__ or "").parent.parent)])
+    late = APP.replace(
+        '    start_response("200', '    import helper; CODE = helper.WORD\n    start_response("200'
+    )
+    with Developing(project, application=late, PYTHONPATH=path) as server:
+        assert server.code() == "first"
+        (library / "helper.py").write_text("WORD = 'second'\n")
+
+        def is_seen() -> bool:
+            """Change it again, since nobody knows of the file until the process has told of it."""
+            (library / "helper.py").touch()
+            return any(f"reloading: {library / 'helper.py'} changed" in line for line in server.lines)
+
+        until(is_seen)
+        assert server.code() == "second"
+
+
 def test_module_that_fails_stays_watched(tmp_path: Path) -> None:
     project, library = tmp_path / "project", tmp_path / "library"
     project.mkdir()

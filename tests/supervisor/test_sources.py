@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halfsync.supervisor import sources
-from halfsync.supervisor.sources import PACKET_BYTES, changed_at, find_loaded, pack, tell_loaded, unpack
+from halfsync.supervisor.sources import PACKET_BYTES, Reporter, changed_at, find_loaded, pack, unpack
 
 
 @pytest.fixture
@@ -78,13 +78,29 @@ def test_packets_are_bounded() -> None:
     assert unpack(packets) == files
 
 
-def test_nobody_who_listens_is_no_fault() -> None:
+def test_each_file_is_told_once_also_what_is_imported_later(folder: Path) -> None:
+    (folder / "one_of_ours.py").write_text("")
+    (folder / "two_of_ours.py").write_text("")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        tell_loaded(ours, {"/a.py": 1})
-        assert unpack([theirs.recv(PACKET_BYTES)]) == {"/a.py": 1}
+        reporter = Reporter(ours)
+        importlib.import_module("one_of_ours")
+        reporter.tell()
+        assert str(folder / "one_of_ours.py") in unpack([theirs.recv(PACKET_BYTES)])
+        importlib.import_module("two_of_ours")
+        reporter.look()
+        reporter.look()
+        assert list(unpack([theirs.recv(PACKET_BYTES)])) == [str(folder / "two_of_ours.py")]
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(PACKET_BYTES)
+
+
+def test_nobody_who_listens_is_no_fault() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
         theirs.close()
-        tell_loaded(ours, {"/a.py": 1})
+        Reporter(ours).tell()
 
 
 def test_file_that_is_not_there_has_no_time(tmp_path: Path) -> None:

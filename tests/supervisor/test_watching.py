@@ -179,6 +179,15 @@ def test_change_between_loading_and_watching_is_seen(watched: Watched) -> None:
     assert watched.changes() == {"../elsewhere.py"}
 
 
+def test_change_before_the_watch_begins_is_seen(tmp_path: Path) -> None:
+    path = str(tmp_path / "halfsync.toml")
+    told = {path: changed_at(path)}  # it is not there yet
+    Path(path).write_text("")
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ends[0], ends[1]:
+        assert Watch(Selection(str(tmp_path), told), ends[0], told).changes() == {path}
+
+
 def test_folder_that_is_gone_is_no_fault(watched: Watched) -> None:
     library = watched.root.parent / "library"
     library.mkdir()

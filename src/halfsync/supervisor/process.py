@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from halfsync.stream.handler import StreamFactory
     from halfsync.supervisor.channel import Channel
     from halfsync.supervisor.identity import Identity
+    from halfsync.supervisor.sources import Reporter
 
 LEFT = "left"  # what a process says that takes no request any more
 LEFT_S = 1.0  # for connections that cannot be handed over: more than the queue holds, or in the middle of a request
 LEFT_LOOK_S = 0.002
+REPORT_S = 1.0  # how often a process in development looks for what it has imported since
 CUT = 1  # the exit code of a process that cut requests off: they took longer than graceful_timeout
 
 
@@ -70,12 +72,14 @@ class Birth:
 class Orders:
     """The words of the supervisor, as orders. When it has died this process ends as well as it can.
 
-    server: in development, of which the supervisor is told when it has left: that it takes no request any more.
+    In development: the supervisor is told when the server has left, which takes no request any more then; and the
+    reporter looks for what is imported later.
     """
 
-    def __init__(self, channel: Channel, server: Server | None = None) -> None:
+    def __init__(self, channel: Channel, server: Server, reporter: Reporter | None = None) -> None:
         self._channel = channel
         self._server = server
+        self._reporter = reporter
         self._leaves_until = math.inf
         self._orphaned = False
 
@@ -88,6 +92,8 @@ class Orders:
         """Return the next order, None when there is none."""
         if self._leaves_until < math.inf:
             self._tell_left()
+        elif self._reporter is not None:
+            self._reporter.look()
         word = self._channel.next()
         if self._channel.lost and not self._orphaned:
             self._orphaned = True
@@ -97,16 +103,17 @@ class Orders:
 
     def obeyed(self, order: str) -> None:
         """Note that an order was given to the server."""
-        if order == "leave" and self._server is not None:
+        if order == "leave" and self._reporter is not None:
             self._leaves_until = monotonic() + LEFT_S
 
     def patience(self) -> float | None:
         """Return for how many seconds nobody need ask for orders, if somebody must."""
-        return LEFT_LOOK_S if self._leaves_until < math.inf else None
+        if self._leaves_until < math.inf:
+            return LEFT_LOOK_S
+        return None if self._reporter is None else REPORT_S
 
     def _tell_left(self) -> None:
         """Tell the supervisor once every connection that waited for a request was handed over, or LEFT_S are over."""
-        assert self._server is not None
         counts = self._server.statistics()
         if counts["open"] <= counts["running"] + counts["queued"] or monotonic() >= self._leaves_until:
             self._leaves_until = math.inf
@@ -131,7 +138,8 @@ def live(birth: Birth) -> int:
     prepare_process(settings)
     try:
         become(birth.identity)
-        application, loads = _load(birth, worker)
+        reporter = None if birth.reports is None else _make_reporter(birth.reports)
+        application, loads = _load(birth, worker, reporter)
         server = Server(
             application,
             settings=settings,
@@ -150,7 +158,7 @@ def live(birth: Birth) -> int:
         birth.channel.tell("ready")
         if loads:
             call_hook(WORKER_READY, settings, worker)
-        orders = Orders(birth.channel, None if birth.reports is None else server)
+        orders = Orders(birth.channel, server, reporter)
         outcome = run_until_told(server, signals, orders)
         birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
         if loads:
@@ -158,7 +166,15 @@ def live(birth: Birth) -> int:
     return CUT if outcome.cut else 0
 
 
-def _load(birth: Birth, worker: Worker) -> tuple[Application | StreamFactory, bool]:
+def _make_reporter(reports: socket.socket) -> Reporter:
+    from halfsync.supervisor.sources import Reporter  # noqa: PLC0415 - only development needs it
+
+    return Reporter(reports)
+
+
+def _load(
+    birth: Birth, worker: Worker, reporter: Reporter | None
+) -> tuple[Application | StreamFactory, bool]:
     """Return the application, and True; in development, where it cannot be loaded, what shows why, and False.
 
     Raises StartError.
@@ -168,17 +184,14 @@ def _load(birth: Birth, worker: Worker) -> tuple[Application | StreamFactory, bo
         call_hook(POST_FORK, birth.plan.settings, worker)
         application = birth.plan.load(birth.plan.settings)
     except LoadError as error:
-        if birth.reports is None:
+        if reporter is None:
             raise
         from halfsync.supervisor.error_page import stand_in  # noqa: PLC0415 - only a failure needs it
 
         _complain(error)
         application, failure = stand_in(error, stream=birth.plan.settings.stream), error
-    if birth.reports is not None:
-        from halfsync.supervisor.sources import find_loaded, tell_loaded  # noqa: PLC0415
-
-        tell_loaded(birth.reports, find_loaded(failure))
-        birth.reports.close()
+    if reporter is not None:
+        reporter.tell(failure)
     return application, failure is None
 
 

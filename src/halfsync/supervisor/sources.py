@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 PACKET_BYTES = 32 * 1024  # of one record; a longer list takes several
-TELL_S = 5.0  # a watcher that does not listen for so long is not waited for
+TELL_S = 1.0  # a watcher that does not listen for so long is not waited for
 _INSTALLED = ("site-packages", "dist-packages")
 _LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
 
@@ -73,12 +73,31 @@ def changed_at(path: str) -> int:
         return 0
 
 
-def tell_loaded(reports: socket.socket, files: Mapping[str, int]) -> None:
-    """Tell the watcher of these files. What it does not take is lost: then nobody watches, and it is known."""
-    reports.settimeout(TELL_S)
-    with suppress(OSError):
-        for packet in pack(files):
-            reports.send(packet)
+class Reporter:
+    """Tells the watcher which files this process has loaded, each once. Owned by the main thread.
+
+    What the watcher does not take is lost: then nobody watches, and it is known.
+    """
+
+    def __init__(self, reports: socket.socket) -> None:
+        reports.settimeout(TELL_S)
+        self._reports = reports
+        self._told: set[str] = set()
+        self._modules = 0
+
+    def tell(self, error: BaseException | None = None) -> None:
+        """Tell of what was loaded since the last time. error: as for `find_loaded`."""
+        self._modules = len(sys.modules)
+        files = {path: time for path, time in find_loaded(error).items() if path not in self._told}
+        self._told |= files.keys()
+        with suppress(OSError):
+            for packet in pack(files):
+                self._reports.send(packet)
+
+    def look(self) -> None:
+        """Tell of what was imported while requests were answered, if anything was."""
+        if len(sys.modules) != self._modules:
+            self.tell()
 
 
 def pack(files: Mapping[str, int]) -> Iterator[bytes]:
