@@ -82,6 +82,7 @@ def test_next_request_is_answered_by_new_code(tmp_path: Path, model: tuple[str, 
         for number in range(5):
             server.edit(edited(f"code {number}"))
             assert server.code() == f"code {number}"
+        until(lambda: len(offspring(server.process.pid)) == 2)  # who serves, and who watches; no zombie
 
 
 def test_code_that_cannot_be_loaded_is_shown_and_mended(tmp_path: Path, model: tuple[str, ...]) -> None:
@@ -314,6 +315,17 @@ def test_signals_end_it_and_leave_nothing(tmp_path: Path, number: signal.Signals
         assert server.exit_code() == 0
         assert not [pid for pid in others if lives(pid)]
         assert not [line for line in server.lines if "ERROR" in line]
+
+
+def test_upgrade_takes_the_watcher_along(tmp_path: Path) -> None:
+    with Developing(tmp_path) as server:
+        server.wait_line("all 1 processes serve")
+        before = [server.process.pid, *offspring(server.process.pid)]
+        server.signal(signal.SIGUSR2)
+        assert server.process.wait(30) == 0
+        until(lambda: not [pid for pid in before if lives(pid)])
+        server.edit(edited("second"))
+        assert server.code() == "second"
 
 
 def test_killed_supervisor_leaves_nothing(tmp_path: Path, model: tuple[str, ...]) -> None:
