@@ -42,10 +42,13 @@ class World:
     exit: int | None = None
     keeps: bool = True  # nobody leaves before another can take its place
 
-    def turn(self) -> list[Action]:
+    def turn(self, *, short: bool = False) -> list[Action]:
+        """Carry out what is decided; short: of memory, so that nothing can be started."""
         actions = self.fleet.decide(self.now)
         for action in actions:
             match action:
+                case Start() if short:
+                    self.fleet.not_started("no memory", self.now)
                 case Start():
                     self.check_start(action)
                     self.fleet.started(self.next_pid, action, self.now)
@@ -524,8 +527,7 @@ def happen(world: World, event: str, which: int) -> None:  # noqa: PLR0912 - a t
         case "wait":
             world.now += 2.0**which
         case "no process":
-            if any(isinstance(action, Start) for action in fleet.decide(world.now)):
-                fleet.not_started("no memory", world.now)
+            world.turn(short=True)
         case "ready":
             if pid := one(Phase.BOOTING):
                 fleet.ready(pid, world.now)

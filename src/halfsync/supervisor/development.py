@@ -42,6 +42,7 @@ class Development:
         self._wanted = True
         self._news: list[str] = []
         self._waits_for: set[int] = set()
+        self._gone: set[int] = set()  # processes that take no requests any more, and have not ended
 
     @property
     def fds(self) -> list[int]:
@@ -75,9 +76,8 @@ class Development:
         ours.close()
         self.reports.close()
         leave_behind()
-        signal.signal(
-            signal.SIGTERM, signal.SIG_IGN
-        )  # it may reach the whole group; the supervisor's end is heard of
+        # It may reach the whole group of processes, and is for the supervisor, whose end is heard of.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         name_watcher()
         try:
             watch(self._root, self._files, self._receiver, theirs)
@@ -92,11 +92,18 @@ class Development:
     def announce(self, what: str, pids: Collection[int]) -> None:
         """Say that a change was seen, as soon as none of these processes takes requests any more."""
         self._news.append(what)
-        self._waits_for |= set(pids)
+        self._waits_for |= set(pids) - self._gone
         self._tell()
 
     def left(self, pid: int) -> None:
-        """Note that a process takes no requests any more, or has ended."""
+        """Note that a process takes no requests any more."""
+        self._gone.add(pid)
+        self._waits_for.discard(pid)
+        self._tell()
+
+    def ended(self, pid: int) -> None:
+        """Note that a process has ended."""
+        self._gone.discard(pid)
         self._waits_for.discard(pid)
         self._tell()
 

@@ -488,7 +488,7 @@ class Supervisor:
         self._finished += member.outcome.finished
         self._cut += member.outcome.cut
         if self._development is not None:
-            self._development.left(pid)
+            self._development.ended(pid)
         self._fleet.ended(pid, code, monotonic())
 
     # What they have served, and how large they are.
