@@ -53,6 +53,12 @@ class Orders(Protocol):
     def ask_to_leave(self) -> None:
         """Let the supervisor know that this process shall leave: it sees to another one first, and orders it."""
 
+    def obeyed(self, order: str) -> None:
+        """Note that an order was given to the server."""
+
+    def patience(self) -> float | None:
+        """Return for how many seconds nobody need ask for orders, if somebody must."""
+
 
 class Outcome(NamedTuple):
     """How a server ended: requests that it had received and finished, and those that were cut off."""
@@ -149,8 +155,10 @@ def run_until_told(
     run = _Run(server, notifier, supervised=orders is not None)
     model = server._model
     while not run.over:
+        patience = None if orders is None else orders.patience()
         timeout = min(
-            (due for due in (model.timeout(), notifier.beat(), run.left()) if due is not None), default=None
+            (due for due in (model.timeout(), notifier.beat(), run.left(), patience) if due is not None),
+            default=None,
         )
         heard = [] if orders is None or orders.fd < 0 else [orders.fd]
         number = signals.wait([model.done_fd, *model.watched, *heard], timeout)
@@ -158,6 +166,8 @@ def run_until_told(
         wish = _wish(number, orders) or (None if orders is None else orders.next())
         if wish is not None:
             run.obey(wish)
+            if orders is not None:
+                orders.obeyed(wish)
         elif server.wait(0):
             break
         elif run.is_late():

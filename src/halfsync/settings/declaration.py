@@ -298,9 +298,10 @@ class Settings:
         doc="Read settings from this TOML file.",
         reason="Without it: halfsync.toml in the working directory, else [tool.halfsync] in pyproject.toml.")
     reload: bool = setting(
-        False, Flag(), APPLICATION, ready=(False,), pending="reloading",
-        doc="Restart when the application's source changes.",
-        reason="For development only.")
+        False, Flag(), APPLICATION,
+        doc="For development: load the application anew when its source changes, and show as a page why it cannot be "
+            "loaded. Without workers one process serves, under a supervisor. Needs the package watchfiles.",
+        reason="It watches files, shows tracebacks to clients and lets requests wait: not for production.")
     server_header: bool = setting(
         True, Flag(), APPLICATION,
         doc='Send "Server: halfsync" with each response that has no Server field of its own.',
@@ -472,6 +473,9 @@ class Settings:
             values[name] = BY_NAME[name].convert(one.value, one.label)
         origins = {name: given[name].origin if name in given else DEFAULT_ORIGIN for name in BY_NAME}
         sized = ""
+        if values.get("reload") and values.get("workers") is None:
+            values["workers"] = 1  # a supervisor, which outlives the code
+            origins["workers"] = f"{origins['reload']} (reload)"
         automatic = [name for name in ("workers", "threads") if values.get(name) == AUTO]
         if automatic:
             from halfsync.supervisor.capacity import choose, read_machine  # noqa: PLC0415 - seldom needed

@@ -16,19 +16,33 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from halfsync.board import Board
-from halfsync.errors import StartError
+from halfsync.errors import LoadError, StartError
 from halfsync.foreground import Outcome, announcement, draining, farewell, say
 from halfsync.forking import fork, freeze, unblock
 from halfsync.log import logger, set_up
 from halfsync.output import hold_standard_descriptors
 from halfsync.signals import Signals
 from halfsync.supervisor.channel import Channel
-from halfsync.supervisor.fleet import Course, Exit, Fleet, Kill, Phase, Say, Settled, Start, Tell
+from halfsync.supervisor.fleet import (
+    LOAD_FAILED,
+    OWN_CODES,
+    Course,
+    Exit,
+    Failed,
+    Fleet,
+    Kill,
+    Phase,
+    Recall,
+    Say,
+    Settled,
+    Start,
+    Tell,
+)
 from halfsync.supervisor.identity import find_identity, set_umask
 from halfsync.supervisor.notify import Notifier
 from halfsync.supervisor.pidfile import PidFile
 from halfsync.supervisor.preloading import find_hindrances
-from halfsync.supervisor.process import Birth, Plan, forget_signals, live
+from halfsync.supervisor.process import LEFT, Birth, Plan, forget_signals, live
 from halfsync.supervisor.sockets import Sockets
 from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.supervisor.titles import name_supervisor
@@ -36,12 +50,14 @@ from halfsync.supervisor.upgrade import SERVES, Successor, inherit, start_succes
 from halfsync.supervisor.weariness import draw_requests, is_limited, why_tired
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from halfsync.board import Seat
+    from halfsync.listeners import Listener
     from halfsync.server import Application
     from halfsync.settings import Settings
     from halfsync.stream.handler import StreamFactory
+    from halfsync.supervisor.development import Development
     from halfsync.supervisor.fleet import Action
 
 LOOK_S = 0.25  # between two looks at what the processes have served, and how large they are
@@ -101,6 +117,7 @@ class Supervisor:
         self._sockets = Sockets(self._legacy.listeners if self._legacy is not None else None)
         self._successor: Successor | None = None
         self._pidfile: PidFile | None = None
+        self._development: Development | None = None
         try:
             self._plans = {1: self._plan(settings)}
             if settings.pidfile is not None:
@@ -123,7 +140,9 @@ class Supervisor:
             boot_timeout=settings.boot_timeout,
             graceful_timeout=settings.graceful_timeout,
             drain_delay=settings.drain_delay,
+            persists=settings.reload,
         )
+        self._development = self._develop(settings) if settings.reload else None
         self._announced = False
         self._look_at = 0.0
         self._finished = self._cut = 0
@@ -139,11 +158,21 @@ class Supervisor:
             logger().warning("preload: %s", hindrance)
         freeze()
 
+    def _develop(self, settings: Settings) -> Development:
+        """Prepare to watch what the application is made of, and where its settings are read from."""
+        from halfsync.supervisor.development import Development  # noqa: PLC0415 - only development needs it
+
+        names = ("halfsync.toml", "pyproject.toml", *filter(None, [settings.config]))
+        files = [os.path.join(self._directory, name) for name in names]  # noqa: PTH118 - without pathlib
+        return Development(os.getcwd(), files)  # noqa: PTH109
+
     def run(self) -> int | Birth:
         """Serve until told to end, and return the exit code; in a process that was forked, what it is born with."""
         signals = SupervisorSignals()
         signals.__enter__()  # not left in a forked process, which has its own
         while True:
+            if self._development is not None:
+                self._development.keep_watching(lambda: self._leave_all_behind(signals))
             now = monotonic()
             for action in self._fleet.decide(now):
                 if isinstance(action, Start):
@@ -168,12 +197,16 @@ class Supervisor:
         fds = [member.channel.fd for member in self._members.values() if not member.channel.lost]
         if self._successor is not None and not self._successor.channel.lost:
             fds.append(self._successor.channel.fd)
+        if self._development is not None:
+            fds += self._development.fds
         number = signals.wait(fds, timeout)
         if number is not None:
             self._obey(signal.Signals(number))
         for pid, member in list(self._members.items()):
             self._hear(pid, member)
             member.channel.go_on()
+        if self._development is not None and (changed := self._development.changed()):
+            self._renew(changed)
         if self._successor is not None and self._successor.channel.next() == SERVES:
             self._retire(self._successor)
         self._reap()
@@ -210,10 +243,7 @@ class Supervisor:
             logger().warning("there is no reload: the server is about to end")
             return
         try:
-            settings = self._reread()
-            if not settings.workers:
-                settings = replace(settings, workers=before.workers)  # the file says nothing of it any more
-            plan = self._plan(settings)
+            plan = self._plan_again(before)
         except StartError as error:
             logger().error("the reload failed: %s; the old processes go on serving", error)
             return
@@ -221,13 +251,54 @@ class Supervisor:
         logger().info("reloading: each process is replaced by one with the %s of now", what)
         if before.preload:
             logger().warning("the code is what was preloaded: a restart loads it again")
+        self._adopt(plan, before)
+        self._plans[self._fleet.reload()] = plan
+
+    def _plan_again(self, before: Settings) -> Plan:
+        """Return what a generation with the settings of now shall serve. Raises StartError."""
+        settings = self._reread()
+        if not settings.workers:
+            settings = replace(settings, workers=before.workers)  # the file says nothing of it any more
+        return self._plan(replace(settings, reload=before.reload))
+
+    def _adopt(self, plan: Plan, before: Settings) -> None:
+        """Go by these settings from now on."""
+        settings = plan.settings
         self._notifier.reloading()
         if settings.workers != before.workers:
             self._fleet.wanted = settings.workers or 1
         self._fleet.boot_timeout = settings.boot_timeout
         self._fleet.graceful_timeout = settings.graceful_timeout
         self._fleet.drain_delay = settings.drain_delay
-        self._plans[self._fleet.reload()] = plan
+
+    # Development.
+
+    def _renew(self, changed: str) -> None:
+        """Replace all processes now: what they have loaded has changed. What cannot be is shown."""
+        if self._fleet.course is not Course.SERVING:
+            return
+        before = self._plans[self._fleet.generation]
+        try:
+            plan = self._plan_again(before.settings)
+        except StartError as error:
+            logger().error("the settings cannot be used: %s", error)
+            plan = _unloadable(before, LoadError(error.problem, origin=error.origin, remedy=error.remedy))
+        self._adopt(plan, before.settings)
+        assert self._development is not None
+        self._development.announce(
+            changed, [child.pid for child in self._fleet.of(Phase.BOOTING, Phase.READY, Phase.RECALLED)]
+        )
+        self._plans[self._fleet.reload(at_once=True)] = plan
+
+    def _show_failure(self, failed: Failed) -> None:
+        """Let the next try show why this one failed. Where settings are wrong from the first, end."""
+        if not self._fleet.proven and failed.code in OWN_CODES and failed.code != LOAD_FAILED:
+            self._fleet.fail(failed.code)
+            return
+        plan = self._plans.get(self._fleet.proven, self._plans[failed.generation])
+        problem = f"the process that was to load it {failed.how}"
+        error = LoadError(problem, origin=self._name, remedy="the log shows what it printed")
+        self._plans[failed.generation] = _unloadable(plan, error)
 
     def _upgrade(self) -> None:
         """Start this program again, with the same sockets, and go on until it serves."""
@@ -296,6 +367,9 @@ class Supervisor:
                     self._members[pid].seat.leave()
                     what = "drain" if self._is_last_somewhere(pid) else what
                 self._members[pid].channel.tell(what)
+            case Recall(pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
             case Kill(pid, reason):
                 if reason:
                     logger().error("process %d is killed: %s", pid, reason)
@@ -307,6 +381,8 @@ class Supervisor:
                     self._notifier.ready(text)  # also the end of a reload that failed
             case Settled(generation):
                 self._settle(generation)
+            case Failed():
+                self._show_failure(action)
 
     def _is_last_somewhere(self, pid: int) -> bool:
         """Tell whether nobody else accepts on a bind of a process: then nobody would answer those in its backlog."""
@@ -350,9 +426,19 @@ class Supervisor:
             return None
         if pid == 0:
             ours.close()
-            self._leave_behind(signals, plan)
+            self._leave_behind(signals, (*plan.listeners, *plan.admin))
+            if self._development is not None:
+                self._development.leave_behind()
             return Birth(
-                self._name, self._identity, plan, start.number, start.generation, seat, theirs, self._handover
+                self._name,
+                self._identity,
+                plan,
+                start.number,
+                start.generation,
+                seat,
+                theirs,
+                self._handover,
+                None if self._development is None else self._development.reports,
             )
         unblock()
         theirs.close()
@@ -361,7 +447,13 @@ class Supervisor:
         self._fleet.started(pid, start, monotonic())
         return None
 
-    def _leave_behind(self, signals: Signals, plan: Plan) -> None:
+    def _leave_all_behind(self, signals: Signals) -> None:
+        """Close what is the supervisor's and the serving processes', in a process that serves nobody."""
+        self._leave_behind(signals, ())
+        for end in self._handover:
+            end.close()
+
+    def _leave_behind(self, signals: Signals, kept: Collection[Listener]) -> None:
         """Close what is the supervisor's, in a process that it has forked."""
         forget_signals()
         for descriptor in signals.descriptors:
@@ -372,7 +464,7 @@ class Supervisor:
             if other is not None:
                 other.channel.close()
         for listener in self._sockets:
-            if listener not in (*plan.listeners, *plan.admin):
+            if listener not in kept:
                 listener.close()
 
     def _hear(self, pid: int, member: Member) -> None:
@@ -387,6 +479,8 @@ class Supervisor:
                 self._fleet.tire(pid, "was told to end")
             elif what == "outcome":
                 member.outcome = Outcome(*map(int, values))
+            elif what == LEFT and self._development is not None:
+                self._development.left(pid)
 
     def _reap(self) -> None:
         """Reap every process that has ended: ours by name, and whoever else is a child of this one silently."""
@@ -408,6 +502,8 @@ class Supervisor:
                 self._bury(ended, code)
             elif self._successor is not None and ended == self._successor.pid:
                 self._not_upgraded(code)
+            elif self._development is not None and self._development.reaped(ended, code):
+                self._renew("what nobody watched for a moment may have")
         self._unreaped = True
 
     def _bury(self, pid: int, code: int) -> None:
@@ -420,6 +516,8 @@ class Supervisor:
         if self._fleet.course is not Course.SERVING:  # what the server was told to end with
             self._finished += member.outcome.finished
             self._cut += member.outcome.cut
+        if self._development is not None:
+            self._development.ended(pid)
         self._fleet.ended(pid, code, monotonic())
 
     # What they have served, and how large they are.
@@ -457,9 +555,20 @@ class Supervisor:
         return code
 
     def _close(self) -> None:
+        if self._development is not None:
+            self._development.close()
         self._sockets.close()
         if self._pidfile is not None:
             self._pidfile.remove()
+
+
+def _unloadable(plan: Plan, error: LoadError) -> Plan:
+    """Return the same plan for an application that cannot be loaded, for this reason."""
+
+    def load(_: Settings) -> Application:
+        raise error
+
+    return replace(plan, load=load)
 
 
 def supervise(
