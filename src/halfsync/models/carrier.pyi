@@ -1,19 +1,10 @@
 from halfsync.board import Seat
 from halfsync.bridging import Bridge
+from halfsync.models.client import Client
 from halfsync.observe.access import AccessLog
 from halfsync.settings import Settings
 from halfsync.static.answer import StaticFiles
 from halfsync.threadpool import ThreadPool
-
-class Client:
-    @property
-    def fd(self) -> int: ...
-    @property
-    def adopted(self) -> bool: ...
-    @property
-    def place(self) -> int: ...
-
-def accept(listener: int, index: int) -> Client | None: ...
 
 class Carrier:
     def __init__(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from halfsync.board import Seat
     from halfsync.bridging import Bridge
-    from halfsync.models.carrier import Client
+    from halfsync.models.client import Client
     from halfsync.observe.access import AccessLog
     from halfsync.settings import Settings
     from halfsync.static.answer import StaticFiles
