@@ -1,21 +1,9 @@
-from halfsync.board import Seat
-from halfsync.bridging import Bridge
 from halfsync.models.client import Client
-from halfsync.observe.access import AccessLog
-from halfsync.settings import Settings
-from halfsync.static.answer import StaticFiles
+from halfsync.models.model import Parts
 from halfsync.threadpool import ThreadPool
 
 class Carrier:
-    def __init__(
-        self,
-        bridge: Bridge,
-        settings: Settings,
-        access_log: AccessLog | None = None,
-        files: StaticFiles | None = None,
-        seat: Seat | None = None,
-        leaving_fd: int = -1,
-    ) -> None: ...
+    def __init__(self, parts: Parts) -> None: ...
     def listens(self) -> bool: ...
     def give_up_for(self, threads: ThreadPool) -> None: ...
     def close_bells(self) -> None: ...

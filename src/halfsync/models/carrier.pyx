@@ -62,10 +62,12 @@ cdef class Carrier:
         pool_init(&self.record.pool)
         init_uint(&self.record.idlers, 0)
 
-    def __init__(
-        self, Bridge bridge, settings, AccessLog access_log=None, files=None, Seat seat=None, int leaving_fd=-1
-    ):
-        """Prepare. leaving_fd: where connections are handed over to when the server leaves; copied; -1: nowhere."""
+    def __init__(self, parts):
+        """Prepare with a model's `Parts`. Raises OSError where descriptors or memory are short."""
+        cdef Bridge bridge = parts.bridge
+        cdef AccessLog access_log = parts.access_log
+        cdef Seat seat = parts.seat
+        cdef object settings = parts.settings
         cdef unsigned char[:] shared
         cdef bytearray store
         cdef BodyBlocks blocks = BodyBlocks()
@@ -76,10 +78,10 @@ cdef class Carrier:
         self.record.tally = <Tally *> &shared[0]
         store = bytearray(sizeof(Store))
         self.record.store = <Store *> <char *> store
-        self.kept = (page, shared, store, blocks, access_log, files, proxies, clients, seat)
+        self.kept = (page, shared, store, blocks, proxies, clients, parts)
         if seat is not None:
             self.record.board, self.record.seat = seat.board.record, seat.record
-        self.record.files = bounds_files(files)
+        self.record.files = bounds_files(parts.files)
         self.record.proxies = &proxies.trust if proxies is not None else NULL
         self.record.admission = &clients.admission if clients is not None else NULL
         self.bridge = bridge
@@ -93,8 +95,8 @@ cdef class Carrier:
         self.record.server_header = settings.server_header
         self.bells = Bells()
         self.record.drain_fd, self.record.stop_fd = self.bells.drain_fd, self.bells.stop_fd
-        if leaving_fd >= 0 and not bridge.raw:
-            self.record.leaving_fd = os.dup(leaving_fd)
+        if parts.leaving_fd >= 0:
+            self.record.leaving_fd = os.dup(parts.leaving_fd)
 
     def __dealloc__(self):
         pool_destroy(&self.record.pool)
