@@ -1,3 +1,4 @@
+# The carrier as its server has it: its record, and the Python objects that the record points into.
 from halfsync.bridging cimport Bridge
 from halfsync.models.bells cimport Bells
 from halfsync.models.carrying cimport CarrierRecord

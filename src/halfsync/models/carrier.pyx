@@ -19,7 +19,7 @@ from halfsync.client_counts cimport ENTER_REFUSED, KEY_UNTOLD, client_key
 from halfsync.exchange cimport pool_destroy, pool_init
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.models.admission cimport ClientLimit, admission_enter, admission_leave
-from halfsync.models.bells cimport BELL_DRAIN, BELL_STOP, Bells
+from halfsync.models.bells cimport Bells
 from halfsync.models.bounds cimport (
     bounds_clients, bounds_files, bounds_limits, bounds_proxies, bounds_store, bounds_timeouts,
 )
@@ -162,7 +162,7 @@ cdef class Carrier:
         """Ring the bell for idle connections, and let the others end with their response."""
         if load_uint(&self.record.tally.command) < CARRY_DRAIN:
             store_uint(&self.record.tally.command, CARRY_DRAIN)
-        self.bells.ring(BELL_DRAIN)
+        self.bells.ring_drain()
 
     def leave(self):
         """Ring the bell for idle connections, to be handed over, and let the others be so after their response.
@@ -175,13 +175,13 @@ cdef class Carrier:
             self.drain()
             return
         cas_uint(&self.record.tally.command, &expected, CARRY_LEAVE)
-        self.bells.ring(BELL_DRAIN)
+        self.bells.ring_drain()
 
     def stop(self):
         """Ring the bell for all: nobody waits for a client any more."""
         store_uint(&self.record.tally.command, CARRY_STOP)
-        self.bells.ring(BELL_DRAIN)
-        self.bells.ring(BELL_STOP)
+        self.bells.ring_drain()
+        self.bells.ring_stop()
 
     @property
     def draining(self):

@@ -75,6 +75,7 @@ cdef void linger(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
 
 
 cdef void log_turn(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+    """Log a request whose response has ended, or broken off."""
     if carrier.access != NULL:
         log_exchange(carrier.access, client.exchange, client.address, client.address_length, monotonic_ns())
 
