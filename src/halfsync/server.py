@@ -10,7 +10,7 @@ from halfsync.errors import UsageError
 from halfsync.http.trust import TrustedPeers
 from halfsync.listeners import Listener, open_listeners
 from halfsync.log import warn
-from halfsync.models.model import make_model
+from halfsync.models.model import Parts, make_model
 from halfsync.observe.access import AccessLog
 from halfsync.settings import Settings
 from halfsync.signals import readable
@@ -70,20 +70,19 @@ class Server:
         try:
             trusted = TrustedPeers(self.settings.forwarded_allow_ips)
             bridge = _make_bridge(application, self.listeners, self.settings, trusted)
-            descriptors = [listener.socket.fileno() for listener in self.listeners]
             self._access_log = _open_access_log(self.settings, trusted)
             self._files = _open_files(self.settings)
-            room = _room_for_connections(self.settings)
-            self._model = make_model(
-                self.settings,
+            parts = Parts(
                 bridge,
-                descriptors,
-                room,
+                [listener.socket.fileno() for listener in self.listeners],
+                self.settings,
+                _room_for_connections(self.settings),
                 self._access_log,
-                files=self._files,
-                seat=seat,
-                handover=handover,
+                self._files,
+                seat,
+                handover,
             )
+            self._model = make_model(parts)
         except BaseException:
             self._close_listeners()
             raise

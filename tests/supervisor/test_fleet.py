@@ -439,6 +439,22 @@ def test_second_drain_quits_and_who_does_not_is_killed() -> None:
     assert world.exit == 0
 
 
+@pytest.mark.parametrize("how", ["drain", "quit"])
+def test_nothing_is_started_by_the_turn_that_ends_all(how: str) -> None:
+    world = running(2)
+    world.fleet.ended(1, -9, world.now)
+    world.fleet.tire(2, "was told to end")
+    if how == "drain":
+        world.fleet.drain(world.now)
+    else:
+        world.fleet.quit()
+    world.turn()
+    assert list(world.fleet.children) == [2] and world.told == [(2, how)]
+    world.fleet.ended(2, 0, world.now)
+    world.turn()
+    assert world.exit == 0
+
+
 def test_drain_before_anything_serves_ends_at_once() -> None:
     world = make(2)
     world.turn()

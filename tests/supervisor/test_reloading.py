@@ -332,7 +332,7 @@ def test_killed_supervisor_leaves_nothing(tmp_path: Path, model: tuple[str, ...]
     with Developing(tmp_path, *model) as server:
         server.edit(edited("second"))
         server.wait_line("the reload is complete")
-        assert server.code() == "second"
+        until(lambda: server.code() == "second")  # the old one may have accepted the first of these
         others = offspring(server.process.pid)
         assert len(others) >= 2
         server.signal(signal.SIGKILL)

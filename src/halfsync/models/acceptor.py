@@ -10,7 +10,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from halfsync.models.carrier import Client, accept
+from halfsync.models.client import Client, accept
 from halfsync.signals import readable
 
 if TYPE_CHECKING:

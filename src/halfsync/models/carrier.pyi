@@ -1,32 +1,11 @@
 from collections.abc import Sequence
 
-from halfsync.board import Seat
-from halfsync.bridging import Bridge
-from halfsync.observe.access import AccessLog
-from halfsync.settings import Settings
-from halfsync.static.answer import StaticFiles
+from halfsync.models.client import Client
+from halfsync.models.model import Parts
 from halfsync.threadpool import ThreadPool
 
-class Client:
-    @property
-    def fd(self) -> int: ...
-    @property
-    def adopted(self) -> bool: ...
-    @property
-    def place(self) -> int: ...
-
-def accept(listener: int, index: int) -> Client | None: ...
-
 class Carrier:
-    def __init__(
-        self,
-        bridge: Bridge,
-        settings: Settings,
-        access_log: AccessLog | None = None,
-        files: StaticFiles | None = None,
-        seat: Seat | None = None,
-        leaving_fd: int = -1,
-    ) -> None: ...
+    def __init__(self, parts: Parts) -> None: ...
     def listens(self, listeners: Sequence[int]) -> bool: ...
     @property
     def deaf(self) -> bool: ...

@@ -1,7 +1,8 @@
-"""What a model is to its server: one small interface over all four."""
+"""What a model is to its server: one small interface over all four, and what each is made of."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,35 @@ if TYPE_CHECKING:
     from halfsync.observe.access import AccessLog
     from halfsync.settings import Settings
     from halfsync.static.answer import StaticFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server puts together for its model. Descriptors stay the server's: the model makes copies.
+
+    listeners: descriptors of listening, non-blocking sockets. room: connections that fit into this process. files: what
+    is answered without the bridge. seat: on the board of a server of several processes. handover: reading and writing
+    end of the queue through which processes that leave hand over their connections.
+    """
+
+    bridge: Bridge
+    listeners: Sequence[int]
+    settings: Settings
+    room: int
+    access_log: AccessLog | None = None
+    files: StaticFiles | None = None
+    seat: Seat | None = None
+    handover: tuple[int, int] | None = None
+
+    @property
+    def adoption_fd(self) -> int:
+        """Where connections to adopt come from; -1: none do. Never those of a stream: handlers cannot be moved."""
+        return -1 if self.handover is None or self.bridge.raw else self.handover[0]
+
+    @property
+    def leaving_fd(self) -> int:
+        """Where connections are handed over to when the server leaves; -1: nowhere, as `adoption_fd`."""
+        return -1 if self.handover is None or self.bridge.raw else self.handover[1]
 
 
 class Model(Protocol):
@@ -74,25 +104,8 @@ HOMES = {
 }
 
 
-def make_model(
-    settings: Settings,
-    bridge: Bridge,
-    listeners: Sequence[int],
-    room: int,
-    access_log: AccessLog | None,
-    *,
-    files: StaticFiles | None,
-    seat: Seat | None = None,
-    handover: tuple[int, int] | None = None,
-) -> Model:
-    """Make the model that the settings name. Only that one is loaded.
-
-    listeners: descriptors of listening, non-blocking sockets. room: connections that fit into this process.
-    files: what is answered without the bridge. seat: on the board of a server of several processes. handover: reading
-    and writing end of the queue through which processes that leave hand over their connections; copies are made.
-    """
-    module, name = HOMES[settings.model]
-    made: Model = getattr(import_module(module), name)(
-        bridge, listeners, settings, room, access_log, files=files, seat=seat, handover=handover
-    )
+def make_model(parts: Parts) -> Model:
+    """Make the model that the settings name. Only that one is loaded."""
+    module, name = HOMES[parts.settings.model]
+    made: Model = getattr(import_module(module), name)(parts)
     return made

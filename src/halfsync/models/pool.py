@@ -17,7 +17,7 @@ from halfsync.models.thread import AcceptingThread
 from halfsync.threadpool import ThreadPool
 
 if TYPE_CHECKING:
-    from halfsync.models.carrier import Client
+    from halfsync.models.client import Client
 
 LOOK_S = 0.02  # between two looks whether the server still leaves, or drains by now
 

@@ -1,24 +1,9 @@
 from collections.abc import Sequence
 
-from halfsync.board import Seat
-from halfsync.bridging import Bridge
-from halfsync.observe.access import AccessLog
-from halfsync.settings import Settings
-from halfsync.static.answer import StaticFiles
+from halfsync.models.model import Parts
 
 class Proactor:
-    def __init__(
-        self,
-        bridge: Bridge,
-        listeners: Sequence[int],
-        settings: Settings,
-        open_max: int,
-        access_log: AccessLog | None = None,
-        *,
-        files: StaticFiles | None = None,
-        seat: Seat | None = None,
-        handover: tuple[int, int] | None = None,
-    ) -> None: ...
+    def __init__(self, parts: Parts) -> None: ...
     @property
     def done_fd(self) -> int: ...
     def start(self) -> None: ...

@@ -37,17 +37,18 @@ cdef class Proactor:
         if self.engine == NULL or self.store == NULL:
             raise MemoryError
 
-    def __init__(
-        self, Bridge bridge, listeners, settings, unsigned int open_max, AccessLog access_log=None, *, files=None,
-        seat=None, handover=None,
-    ):
-        """Prepare. listeners: descriptors of listening, non-blocking sockets. open_max: connections at one time."""
+    def __init__(self, parts):
+        """Prepare with a model's `Parts`. Raises OSError where descriptors or memory are short."""
         cdef Engine *engine = self.engine
+        cdef Bridge bridge = parts.bridge
+        cdef AccessLog access_log = parts.access_log
+        cdef object seat = parts.seat
+        cdef object settings = parts.settings
         cdef BodyBlocks blocks = BodyBlocks()
         cdef TrustedPeers proxies = bounds_proxies(settings)
         cdef const Place *place
         cdef int result
-        self.kept = (access_log, blocks, files, proxies, seat)
+        self.kept = (blocks, proxies, parts)
         self.workers = RequestWorkers(
             settings.threads, queue_size=settings.queue_size, name="halfsync-worker", attended=True)
         self.workers.engine = engine
@@ -63,12 +64,12 @@ cdef class Proactor:
         engine.store = self.store
         bounds_limits(&engine.limits, settings, self.store, bridge.raw)
         bounds_timeouts(&engine.timeouts, settings)
-        engine.files = bounds_files(files)
+        engine.files = bounds_files(parts.files)
         engine.limits.blocks = &blocks.pool
         engine.proxies = &proxies.trust if proxies is not None else NULL
         engine.spool_memory = settings.spool_memory
-        engine.open_max = open_max
-        result = counts_open(&engine.clients, settings.max_connections_per_client, open_max)
+        engine.open_max = parts.room
+        result = counts_open(&engine.clients, settings.max_connections_per_client, engine.open_max)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
         engine.server_header = settings.server_header
@@ -81,14 +82,14 @@ cdef class Proactor:
             result = engine_sit(engine, place.board, place.seat)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
-        for fd in listeners:
+        for fd in parts.listeners:
             result = engine_listen(engine, fd)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
-        if handover is not None and not bridge.raw:
-            result = adoption_open(engine, handover[0])
+        if parts.adoption_fd >= 0:
+            result = adoption_open(engine, parts.adoption_fd)
             if result == 0:
-                result = leaving_open(engine, handover[1])
+                result = leaving_open(engine, parts.leaving_fd)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
 

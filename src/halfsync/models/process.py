@@ -27,12 +27,8 @@ from halfsync.signals import ENDING, Signals, readable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from halfsync.board import Seat
-    from halfsync.bridging import Bridge
-    from halfsync.models.carrier import Client
-    from halfsync.observe.access import AccessLog
-    from halfsync.settings import Settings
-    from halfsync.static.answer import StaticFiles
+    from halfsync.models.client import Client
+    from halfsync.models.model import Parts
 
 FORKS_PER_TURN = 64
 LOOK_S = 0.02  # between two looks at children that are told to end
@@ -193,24 +189,11 @@ class Parent:
 class Process:
     """A child process for each connection; embedded, with a parent for them that is a child of ours."""
 
-    def __init__(
-        self,
-        bridge: Bridge,
-        listeners: Sequence[int],
-        settings: Settings,
-        room: int,
-        access_log: AccessLog | None = None,
-        *,
-        files: StaticFiles | None = None,
-        seat: Seat | None = None,
-        handover: tuple[int, int] | None = None,
-    ) -> None:
-        del room  # the connections' descriptors are the children's
-        adoption_fd, leaving_fd = (-1, -1) if handover is None or bridge.raw else handover
-        self.carrier = Carrier(bridge, settings, access_log, files, seat, leaving_fd)
-        self.acceptor = Acceptor(listeners, self.carrier, adoption_fd)
-        self.parent = Parent(self.carrier, self.acceptor, settings.max_children)
-        self._originals = list(listeners)
+    def __init__(self, parts: Parts) -> None:
+        self.carrier = Carrier(parts)
+        self.acceptor = Acceptor(parts.listeners, self.carrier, parts.adoption_fd)
+        self.parent = Parent(self.carrier, self.acceptor, parts.settings.max_children)
+        self._originals = list(parts.listeners)
         self._done_fd = self._doing_fd = -1
         self._parent_pid = 0  # of the forked parent; 0: we are the parent
         self._started = False

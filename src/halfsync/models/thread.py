@@ -19,12 +19,8 @@ from halfsync.models.carrier import Carrier
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from halfsync.board import Seat
-    from halfsync.bridging import Bridge
-    from halfsync.models.carrier import Client
-    from halfsync.observe.access import AccessLog
-    from halfsync.settings import Settings
-    from halfsync.static.answer import StaticFiles
+    from halfsync.models.client import Client
+    from halfsync.models.model import Parts
 
 
 class AcceptingThread:
@@ -33,24 +29,12 @@ class AcceptingThread:
     A subclass says what becomes of a newcomer (`take`, in the accepting thread), and how the rest ends.
     """
 
-    def __init__(
-        self,
-        bridge: Bridge,
-        listeners: Sequence[int],
-        settings: Settings,
-        room: int,
-        access_log: AccessLog | None = None,
-        *,
-        files: StaticFiles | None = None,
-        seat: Seat | None = None,
-        handover: tuple[int, int] | None = None,
-    ) -> None:
-        adoption_fd, leaving_fd = (-1, -1) if handover is None or bridge.raw else handover
-        self.carrier = Carrier(bridge, settings, access_log, files, seat, leaving_fd)
-        self.acceptor = Acceptor(listeners, self.carrier, adoption_fd)
-        self.settings = settings
-        self.places = room
-        self._room = threading.BoundedSemaphore(room)
+    def __init__(self, parts: Parts) -> None:
+        self.carrier = Carrier(parts)
+        self.acceptor = Acceptor(parts.listeners, self.carrier, parts.adoption_fd)
+        self.settings = parts.settings
+        self.places = parts.room
+        self._room = threading.BoundedSemaphore(parts.room)
         self._thread = threading.Thread(target=self._accept, name="halfsync-accept", daemon=True)
         self._done_fd = self._doing_fd = -1
         self._started = False

@@ -311,14 +311,15 @@ class Fleet:
 
     def decide(self, now: float) -> list[Action]:
         """Return what is to be done now, each thing once."""
-        if self.course in (Course.SERVING, Course.FADING):
-            self._replace(now)
         if self.course is Course.FADING and now >= self._until:
             self.course = Course.DRAINING
             self._end_all("drain", now, self.graceful_timeout)
         if self.course is Course.QUITTING and self._until == -math.inf:
             self._until = math.inf
             self._end_all("quit", now, 0.0)
+        # After those: what is started now would not be told of the end.
+        if self.course in (Course.SERVING, Course.FADING):
+            self._replace(now)
         self._lose_patience(now)
         if self.course in (Course.DRAINING, Course.QUITTING) and not self.children:
             self.course = Course.OVER

@@ -385,10 +385,11 @@ class Supervisor:
                 self._show_failure(action)
 
     def _is_last_somewhere(self, pid: int) -> bool:
-        """Tell whether nobody else accepts on a bind of a process: then nobody would answer those in its backlog."""
+        """Tell whether nobody else accepts, or will, on a bind of a process: who is in its backlog would wait in vain."""
         if self._fleet.course is Course.DRAINING:
             return False  # the successor has them all
         binds = set(self._members[pid].plan.settings.bind)
+        binds -= set(self._plans[self._fleet.generation].settings.bind)
         for child in self._fleet.of(Phase.READY):
             binds -= set(self._members[child.pid].plan.settings.bind)
         return bool(binds)

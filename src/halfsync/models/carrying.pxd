@@ -1,0 +1,91 @@
+# The data of the models with a carrier: one record for each connected client, and one for what all of them share. The
+# functions over them: client.pyx, waiting.pyx, receiving.pyx, turning.pyx, refusing.pyx, moving.pyx; carrier.pyx puts
+# them together.
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+
+from halfsync.engine.engine cimport ADDRESS_BYTES, Timeouts
+from halfsync.exchange cimport Exchange, ExchangePool, Limits
+from halfsync.http.trust cimport Trust
+from halfsync.models.admission cimport Admission
+from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint
+from halfsync.observe.access cimport Log
+from halfsync.request_queue cimport Queue
+from halfsync.seats cimport BoardRecord, SeatRecord
+from halfsync.spool cimport Store
+from halfsync.static.answering cimport Answerer
+
+cdef enum:
+    SCRATCH_BYTES = 64 * 1024  # received at once where the exchange has no better place
+
+cdef enum Command:
+    CARRY_ON
+    CARRY_LEAVE               # hand over what comes to rest, or finish it
+    CARRY_DRAIN               # finish what was received
+    CARRY_STOP                # end now
+
+# What became of a connection. Above 0 a request is complete; below -1 it must be refused with -status.
+cdef enum:
+    ENDED = -1
+    PARKED = 0                # it has nothing to say, and others wait
+
+# What is counted over all connections, and what they are told. It lies in memory that forked children share.
+ctypedef struct Tally:
+    atomic_uint command       # Command
+    atomic_uint fading        # responses say Connection: close
+    atomic_uint others_accept  # on the same listeners: what is in their backlog stays there
+    atomic_llong accepted
+    atomic_llong adopted      # from processes that left
+    atomic_llong handed_over  # to others
+    atomic_llong open
+    atomic_llong requests
+    atomic_llong refused      # malformed, too large, too late
+    atomic_llong shed         # answered 503: there was no room, no thread, or their client had all its connections
+    atomic_llong limited      # of those, the last: max_connections_per_client
+    atomic_llong left         # the client left before its response was complete
+    atomic_llong running      # turns of the application under way
+    atomic_llong turns        # of the loop that accepts
+
+# Whoever has the client converses with it; only one thread at a time.
+ctypedef struct ClientRecord:
+    int fd                    # -1: closed
+    uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client that its PROXY header told
+    uint8_t address_length
+    uint8_t listener          # index of the listener it came from
+    uint32_t place            # among the connections of its client; 0: not counted
+    bint adopted              # from a process that has left
+    bint greeted              # its PROXY header, where it must begin with one, was read
+    int64_t put_ns            # when it was accepted, or put back for others
+    int64_t waited_ns         # how long it then waited for a thread; 0 once a request was told
+    int64_t idle_ns           # since when nothing was received; 0: in the middle of a request
+    uint32_t requests         # served so far
+    Exchange *exchange        # NULL between requests
+    bint unframed             # what the exchange holds is not framed yet: the connection was adopted with it
+    void *kept                # the bridge's, while no exchange has it
+
+# Of one server. Any number of threads read it at once; what changes is atomic, has a lock, or is a child's own.
+ctypedef struct CarrierRecord:
+    Limits limits
+    Timeouts timeouts
+    ExchangePool pool
+    Store *store
+    const Trust *proxies      # that may connect, and must begin with a PROXY header; NULL: anybody, without
+    Admission *admission      # NULL: a client may have any number of connections
+    Log *access               # NULL: nothing is logged
+    const Answerer *files     # NULL: every request is the application's
+    Tally *tally
+    BoardRecord *board        # NULL: this is the server's only process
+    SeatRecord *seat
+    Queue *waiting            # of connections that wait for a thread; NULL: none ever does
+    int drain_fd              # readable once the server drains or leaves
+    int stop_fd               # readable once it stops
+    int leaving_fd            # the writing end of the queue of connections to adopt; -1: none can be handed over
+    int call_fd               # readable when an idle connection should be given up; -1: never
+    atomic_uint idlers        # threads that watch an idle connection while nothing else waits for them
+    bint keep_alive
+    bint leaving              # this child's connection shall end with its response
+    bint is_child             # of the process that counts open connections
+    bint server_header
+
+cdef inline bint is_leaving(CarrierRecord *carrier) noexcept nogil:
+    """Tell whether each connection that comes to rest is to be handed over."""
+    return load_uint(&carrier.tally.command) == CARRY_LEAVE

@@ -1,0 +1,95 @@
+# Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
+"""Answer a complete request: by a static file, without the GIL, or by a turn of the application."""
+from libc.stdint cimport int64_t
+from posix.uio cimport iovec
+
+from halfsync.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
+from halfsync.engine.poller cimport reset_on_close
+from halfsync.exchange cimport Exchange, exchange_has_more
+from halfsync.models.blocking_sink cimport BlockingSink, blocking_sink
+from halfsync.models.carrying cimport CARRY_LEAVE
+from halfsync.models.client cimport drop_exchange
+from halfsync.models.refusing cimport linger, log_turn
+from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
+from halfsync.static.answering cimport ANSWER_BYTES, Answer
+
+cdef extern from "<sys/socket.h>" nogil:
+    const int SHUT_WR
+    int shutdown(int fd, int how)
+
+cdef enum:
+    NOT_A_FILE = -1           # beside a TurnEnd: the request is the application's
+
+
+cdef int answer_file(CarrierRecord *carrier, Exchange *exchange, Sink *sink) noexcept nogil:
+    """Answer a request with a static file, if it is for one. Returns a TurnEnd, or NOT_A_FILE."""
+    cdef char buffer[ANSWER_BYTES]
+    cdef Answer answer
+    cdef iovec vector
+    cdef int result
+    if not carrier.files.answer(carrier.files, exchange, sink.stays, buffer, &answer):
+        return NOT_A_FILE
+    if answer.length > 0:
+        result = sink.send_file(sink, buffer, answer.ready, answer.fd, answer.offset, answer.length)
+    else:
+        vector.iov_base = buffer
+        vector.iov_len = answer.ready
+        result = sink.send(sink, &vector, 1)
+    return TURN_COMPLETE if result == 0 else TURN_CUT
+
+
+cdef bint turn(CarrierRecord *carrier, ClientRecord *client, Bridge bridge) except -1:
+    """Answer a complete request: a file, or the application. Returns False when the connection shall not go on."""
+    cdef Exchange *exchange = client.exchange
+    cdef BlockingSink sink
+    cdef Origin origin
+    cdef int end = TURN_CUT
+    cdef int64_t now = monotonic_ns()
+    exchange.taken_ns = now
+    exchange.framed_ns = now - client.waited_ns
+    blocking_sink(&sink, client.fd, carrier.stop_fd, &carrier.timeouts)
+    sink.asked = exchange.head.minor == 0  # which knows no interim responses
+    sink.sink.stays = (
+        exchange.head.keep_alive and carrier.keep_alive and not carrier.leaving
+        and load_uint(&carrier.tally.command) <= CARRY_LEAVE and not load_uint(&carrier.tally.fading)
+    )
+    origin.address = client.address
+    origin.address_length = client.address_length
+    origin.listener = client.listener
+    exchange.kept = client.kept
+    client.kept = NULL
+    add_llong(&carrier.tally.requests, 1)
+    if carrier.seat != NULL:
+        add_llong(&carrier.seat.requests, 1)
+    add_llong(&carrier.tally.running, 1)
+    try:
+        end = NOT_A_FILE
+        if carrier.files != NULL:
+            with nogil:
+                end = answer_file(carrier, exchange, &sink.sink)
+        if end == NOT_A_FILE:
+            end = bridge.run(exchange, &origin, &sink.sink, client.waited_ns * 1e-9)
+    finally:
+        client.waited_ns = 0
+        add_llong(&carrier.tally.running, -1)
+        client.kept = exchange.kept
+        exchange.kept = NULL
+        log_turn(carrier, client)
+    client.requests += 1
+    if sink.gone:
+        add_llong(&carrier.tally.left, 1)
+    if end != TURN_COMPLETE or sink.gone:
+        if end == TURN_RESET or sink.gone:
+            reset_on_close(client.fd)  # the client must not take what it has for the whole
+        else:
+            shutdown(client.fd, SHUT_WR)
+        return False
+    if not sink.sink.stays:
+        with nogil:
+            drop_exchange(carrier, client)
+            linger(carrier, client)
+        return False
+    client.idle_ns = monotonic_ns()
+    if not exchange_has_more(exchange):
+        drop_exchange(carrier, client)
+    return True

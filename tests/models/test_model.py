@@ -1,0 +1,51 @@
+"""What a model is made of, and which one is made."""
+
+from typing import Any
+
+import pytest
+from tests.leaks import held, leaked
+from tests.wsgi import hello
+
+import halfsync
+from halfsync.http.trust import TrustedPeers
+from halfsync.models.model import HOMES, Parts, make_model
+from halfsync.settings import Settings
+from halfsync.stream.streaming import StreamBridge
+from halfsync.wsgi.application import make_bridge
+
+QUEUE = (998, 999)  # only named, never used
+
+
+def parts(*, model: str = "thread", stream: bool = False, handover: tuple[int, int] | None = None) -> Parts:
+    """Return the parts of a model without listeners."""
+    settings = Settings.from_options(model=model, stream=stream)
+    bridge: Any = StreamBridge(halfsync.StreamHandler)
+    if not stream:
+        bridge = make_bridge(hello, [], settings, TrustedPeers(()))
+    return Parts(bridge, [], settings, 10, handover=handover)
+
+
+def test_both_ends_of_the_queue_have_names() -> None:
+    given = parts(handover=QUEUE)
+    assert (given.adoption_fd, given.leaving_fd) == QUEUE
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
+def test_who_has_no_queue_hands_nothing_over(stream: bool) -> None:
+    given = parts(stream=stream)
+    assert (given.adoption_fd, given.leaving_fd) == (-1, -1)
+
+
+def test_a_stream_hands_nothing_over() -> None:
+    given = parts(stream=True, handover=QUEUE)
+    assert (given.adoption_fd, given.leaving_fd) == (-1, -1)
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_the_model_is_made_that_the_settings_name(name: str) -> None:
+    before = held()
+    model = make_model(parts(model=name))
+    assert (type(model).__module__, type(model).__name__) == HOMES[name]
+    assert model.close(0)
+    del model
+    assert not leaked(before)
