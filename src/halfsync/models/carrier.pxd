@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from halfsync.board cimport BoardRecord, SeatRecord
+from halfsync.seats cimport BoardRecord, SeatRecord
 from halfsync.bridging cimport Bridge, Sink
 from halfsync.engine.engine cimport ADDRESS_BYTES, Timeouts
 from halfsync.exchange cimport Exchange, ExchangePool, Limits

@@ -16,7 +16,6 @@ from libc.string cimport memcpy, memset
 from posix.uio cimport iovec
 from posix.unistd cimport close, read, write
 
-from halfsync.board cimport Seat, is_knocked_at, seat_count, seat_listens, seat_must_look, seat_saw
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.client_counts cimport ENTER_REFUSED, KEY_UNTOLD, client_key
 from halfsync.exchange cimport (
@@ -30,10 +29,12 @@ from halfsync.handover cimport (
 from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.http.trust cimport TrustedPeers, trust_has
-from halfsync.models.admission cimport ClientLimit, admission_enter, admission_leave, admission_tell
+from halfsync.models.admission cimport (
+    ClientLimit, admission_enter, admission_leave, admission_tell, client_limit,
+)
 from halfsync.models.blocking_sink cimport BlockingSink, blocking_sink, sink_bytes
 from halfsync.models.bounds cimport (
-    bounds_clients, bounds_files, bounds_limits, bounds_proxies, bounds_store, bounds_timeouts,
+    bounds_files, bounds_limits, bounds_place, bounds_proxies, bounds_store, bounds_timeouts,
 )
 from halfsync.engine.poller cimport reset_on_close, send_continue
 from halfsync.native.sync cimport (
@@ -42,6 +43,7 @@ from halfsync.native.sync cimport (
 from halfsync.observe.access cimport AccessLog, Entry, log_exchange, log_request
 from halfsync.pace cimport Pace, pace_begin, pace_fails
 from halfsync.request_queue cimport queue_length
+from halfsync.seats cimport Place, is_knocked_at, seat_count, seat_listens, seat_must_look, seat_saw
 from halfsync.static.answering cimport ANSWER_BYTES, Answer
 from halfsync.threadpool cimport ThreadPool
 from halfsync.wsgi.body cimport BodyBlocks
@@ -151,14 +153,15 @@ cdef class Carrier:
         init_uint(&self.idlers, 0)
 
     def __init__(
-        self, Bridge bridge, settings, AccessLog access_log=None, files=None, Seat seat=None, int leaving_fd=-1
+        self, Bridge bridge, settings, AccessLog access_log=None, files=None, seat=None, int leaving_fd=-1
     ):
         """Prepare. leaving_fd: where connections are handed over to when the server leaves; copied; -1: nowhere."""
         cdef unsigned char[:] shared
         cdef bytearray store
         cdef BodyBlocks blocks = BodyBlocks()
+        cdef const Place *place
         cdef TrustedPeers proxies = bounds_proxies(settings)
-        cdef ClientLimit clients = bounds_clients(settings)
+        cdef ClientLimit clients = client_limit(settings)
         page = mmap(-1, PAGESIZE)
         shared = page
         self.tally = <Tally *> &shared[0]
@@ -167,7 +170,8 @@ cdef class Carrier:
         self.bells = [-1, -1]
         self.kept = (page, shared, store, blocks, access_log, files, proxies, clients, seat)
         if seat is not None:
-            self.board, self.seat = seat.board.record, seat.record
+            place = bounds_place(seat)
+            self.board, self.seat = place.board, place.seat
         self.files = bounds_files(files)
         self.proxies = &proxies.trust if proxies is not None else NULL
         self.admission = &clients.admission if clients is not None else NULL

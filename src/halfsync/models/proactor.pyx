@@ -5,7 +5,6 @@ from time import monotonic
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 
-from halfsync.board cimport Seat
 from halfsync.client_counts cimport counts_close, counts_open
 from halfsync.engine.adoption cimport adoption_open
 from halfsync.engine.connections cimport connection_free
@@ -17,11 +16,12 @@ from halfsync.engine.loop cimport (
 )
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.models.bounds cimport (
-    bounds_files, bounds_limits, bounds_proxies, bounds_store, bounds_timeouts,
+    bounds_files, bounds_limits, bounds_place, bounds_proxies, bounds_store, bounds_timeouts,
 )
 from halfsync.native.sync cimport load_llong, load_uint, store_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport queue_length
+from halfsync.seats cimport Place
 from halfsync.wsgi.body cimport BodyBlocks
 
 SWEEP_S = 0.05
@@ -39,12 +39,13 @@ cdef class Proactor:
 
     def __init__(
         self, Bridge bridge, listeners, settings, unsigned int open_max, AccessLog access_log=None, *, files=None,
-        Seat seat=None, handover=None,
+        seat=None, handover=None,
     ):
         """Prepare. listeners: descriptors of listening, non-blocking sockets. open_max: connections at one time."""
         cdef Engine *engine = self.engine
         cdef BodyBlocks blocks = BodyBlocks()
         cdef TrustedPeers proxies = bounds_proxies(settings)
+        cdef const Place *place
         cdef int result
         self.kept = (access_log, blocks, files, proxies, seat)
         self.workers = RequestWorkers(
@@ -76,7 +77,8 @@ cdef class Proactor:
             raise OSError(-result, os.strerror(-result))
         if seat is not None:
             self.workers.seat = seat
-            result = engine_sit(engine, seat.board.record, seat.record)
+            place = bounds_place(seat)
+            result = engine_sit(engine, place.board, place.seat)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
         for fd in listeners:

@@ -128,7 +128,8 @@ class Given:
     label: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Without the methods that dataclass would write: for so many fields, compiling them takes a megabyte and milliseconds.
+@dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)
 class Settings:
     """Every setting of one server, in native values: seconds, bytes, counts.
 
@@ -429,7 +430,27 @@ class Settings:
     # fmt: on
 
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    sized: str = field(default="", repr=False, compare=False)
+    sized: str = field(default="")
+
+    def __init__(self, **values: Any) -> None:
+        given = {one.name: one.default for one in SETTINGS} | {"origins": {}, "sized": ""} | values
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Settings):
+            return NotImplemented
+        return all(getattr(self, one.name) == getattr(other, one.name) for one in SETTINGS)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, one.name) for one in SETTINGS))
+
+    def __repr__(self) -> str:
+        """Show what differs from the defaults."""
+        values = (
+            (one.name, getattr(self, one.name)) for one in SETTINGS if getattr(self, one.name) != one.default
+        )
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in values)})"
 
     @classmethod
     def from_options(cls, **overrides: object) -> "Settings":

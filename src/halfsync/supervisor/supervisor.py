@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from halfsync.board import Board
 from halfsync.errors import StartError
-from halfsync.foreground import Outcome, announcement, draining, farewell, say, set_up_logging
+from halfsync.foreground import Outcome, announcement, draining, farewell, say
 from halfsync.forking import fork, freeze, unblock
-from halfsync.log import logger
+from halfsync.log import logger, set_up
 from halfsync.output import hold_standard_descriptors
 from halfsync.signals import Signals
 from halfsync.supervisor.channel import Channel
@@ -90,7 +90,7 @@ class Supervisor:
         hold_standard_descriptors()
         if settings.sized:
             say(f"halfsync {settings.sized}")
-        set_up_logging(settings.log_level)
+        set_up(settings.log_level)
         set_umask(settings)
         name_supervisor(name)
         self._reread = reread
@@ -417,8 +417,9 @@ class Supervisor:
         del self._members[pid]
         member.channel.close()
         member.seat.clear()
-        self._finished += member.outcome.finished
-        self._cut += member.outcome.cut
+        if self._fleet.course is not Course.SERVING:  # what the server was told to end with
+            self._finished += member.outcome.finished
+            self._cut += member.outcome.cut
         self._fleet.ended(pid, code, monotonic())
 
     # What they have served, and how large they are.
