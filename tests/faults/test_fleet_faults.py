@@ -191,7 +191,7 @@ def test_what_runs_is_answered_when_the_supervisor_is_lost(
             serving.signal(signal.SIGTERM)
             until(lambda: refuses(serving.address))
         serving.signal(signal.SIGKILL)
-        serving.wait_lines("the supervisor has died", 2)
+        serving.wait_lines("the supervisor has died", 1 if told else 2)  # one with nothing to do has ended
         until(lambda: refuses(serving.address))
         (tmp_path / "go").touch()
         for connection in received:
@@ -199,6 +199,13 @@ def test_what_runs_is_answered_when_the_supervisor_is_lost(
         until(lambda: not [pid for pid in own if Path(f"/proc/{pid}").exists() and not is_zombie(pid)])
         with socket.create_server(serving.address):
             pass  # the port is free
+
+
+def stop(pid: int) -> None:
+    """Stop a process, and wait until none of its threads runs any more."""
+    os.kill(pid, signal.SIGSTOP)
+    tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    until(lambda: {(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks} == {"T"})
 
 
 def is_zombie(pid: int) -> bool:
@@ -278,7 +285,7 @@ def test_a_stopped_process_is_killed_once_its_time_is_over(tmp_path: Path, model
         serving.wait_line("all 2 processes serve")
         before = children(serving.process.pid)
         victim = min(before)
-        os.kill(victim, signal.SIGSTOP)
+        stop(victim)
         since = time.monotonic()
         serving.signal(signal.SIGHUP)
         serving.wait_line(f"process {victim} is killed: it has not finished in time")
@@ -295,7 +302,7 @@ def test_a_stopped_process_does_not_keep_others_from_newcomers(
     with served(tmp_path, model) as serving, ExitStack() as stack:
         serving.wait_line("all 2 processes serve")
         victim = min(children(serving.process.pid))
-        os.kill(victim, signal.SIGSTOP)
+        stop(victim)
         for _ in range(40):
             connection = stack.enter_context(Connection(serving.address))
             connection.send(build("/"))
@@ -310,7 +317,7 @@ def test_words_for_a_process_that_does_not_listen_are_kept(tmp_path: Path, model
         (own,) = children(serving.process.pid)
         connection.send(build("/stuck"))
         serving.wait_line("begun")
-        os.kill(own, signal.SIGSTOP)
+        stop(own)
         for number in range(1000):
             serving.signal((signal.SIGUSR1, signal.SIGCHLD)[number % 2])
             time.sleep(0.0005)  # signals of one kind that wait are one
@@ -424,7 +431,7 @@ def test_a_reload_without_a_bind_answers_those_in_its_backlog(tmp_path: Path, mo
     with serving_on(tmp_path, model, kept, gone) as serving, ExitStack() as stack:
         own = children(serving.process.pid)
         for pid in own:
-            os.kill(pid, signal.SIGSTOP)
+            stop(pid)
         waiting = [stack.enter_context(Connection(gone)) for _ in range(20)]
         for connection in waiting:
             connection.send(build("/"))

@@ -31,6 +31,24 @@ def test_who_does_not_listen_holds_nobody_up() -> None:
     one, other = Channel.pair()
     for _ in range(10_000):
         one.tell("reopen")
+    assert one.is_full
     assert other.next() == "reopen"
+    one.close()
+    other.close()
+
+
+def test_a_word_that_finds_no_room_is_said_once_there_is_some() -> None:
+    one, other = Channel.pair()
+    while not one.is_full:
+        one.tell("reopen")
+    for _ in range(3):  # which say no more than one
+        one.tell("drain")
+        one.tell("reopen")
+    heard = []
+    while (word := other.next()) is not None:
+        heard.append(word)
+        one.go_on()
+    assert not one.is_full
+    assert heard[-2:] == ["reopen", "drain"] and heard.count("drain") == 1
     one.close()
     other.close()

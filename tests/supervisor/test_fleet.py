@@ -389,6 +389,19 @@ def test_number_of_processes_follows_what_is_wanted() -> None:
     assert world.fleet.wanted == 1 and len(world.pids(Phase.READY)) == 1
 
 
+def test_reload_is_complete_while_those_before_still_leave() -> None:
+    world = running(4)
+    world.fleet.wanted = 1
+    generation = world.fleet.reload()
+    world.turn()
+    (first,) = world.pids(Phase.BOOTING) or [0]
+    world.fleet.ready(first, world.now)
+    world.turn()  # nothing happens any more by itself: no leaver ends
+    assert world.pids(Phase.READY) == [first]
+    assert len(world.pids(Phase.LEAVING)) == 4
+    assert world.settled[-1] == generation
+
+
 def test_leaver_that_does_not_end_is_killed_and_counted() -> None:
     world = running(1)
     world.fleet.reload()

@@ -125,10 +125,15 @@ class Orders:
 
 
 def forget_signals() -> None:
-    """Make signals mean what they mean to any process, except those of the terminal, which the supervisor hears too."""
+    """Make signals mean what they mean to any process, except those that the supervisor hears too.
+
+    Those are the terminal's, and the SIGTERM of a service manager, which go to the whole group: a process that loads
+    must not die of it before its supervisor knows why. Programs that it starts are ended by SIGTERM as ever.
+    """
     signal.set_wakeup_fd(-1)
     for number in Signals.NUMBERS:
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: None)
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     unblock()

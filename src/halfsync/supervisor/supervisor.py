@@ -366,6 +366,10 @@ class Supervisor:
                 if what == "leave":
                     self._members[pid].seat.leave()
                     what = "drain" if self._is_last_somewhere(pid) else what
+                elif what == "drain":
+                    # What is in the queue is adopted still. More would be lost: each process is about to close its end.
+                    with suppress(OSError):
+                        self._handover[0].shutdown(socket.SHUT_RD)
                 self._members[pid].channel.tell(what)
             case Recall(pid):
                 with suppress(ProcessLookupError):
