@@ -9,7 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from halfsync.output import flush_output
-from halfsync.signals import Signals
+from halfsync.signals import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ def fork() -> int:
     What waits to be printed is printed first, or a child would print it again. Raises OSError, with no signal blocked.
     """
     flush_output()
-    signal.pthread_sigmask(signal.SIG_BLOCK, Signals.NUMBERS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
     try:
         return os.fork()
     except OSError:
@@ -31,7 +31,7 @@ def fork() -> int:
 
 def unblock() -> None:
     """Let signals through again, after `fork`."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.NUMBERS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
 
 
 def live(life: Callable[[], None]) -> NoReturn:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # One that waits already says all that a second would: these may come by the thousand. Of others each one counts.
 MERGED = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP)
+# What any process of a server may be sent: nothing of it must reach a copy that is not ready for it.
+ALL = (*ENDING, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 READ_BYTES = 65_536  # all that the pipe holds: what does not fit into it is lost
 
 

@@ -85,7 +85,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Send SIGTERM to a process that starts: one that still loads ends by it, one that already serves leaves."""
+    """Recall a process that starts: one that still loads ends by it, one that already serves is told to leave."""
 
     pid: int
 
@@ -189,7 +189,7 @@ class Fleet:
         """Note that a process serves."""
         child = self.children.get(pid)
         if child is not None and child.phase is Phase.RECALLED:
-            self._said.append(Tell(pid, "leave"))  # its code may have heard SIGTERM in its place
+            self._said.append(Tell(pid, "leave"))
         if child is None or child.phase is not Phase.BOOTING:
             return
         child.phase, child.due, child.ready_at = Phase.READY, math.inf, now

@@ -15,7 +15,7 @@ from halfsync.foreground import answering_probes, prepare_process, run_until_tol
 from halfsync.forking import unblock
 from halfsync.log import logger
 from halfsync.server import Server
-from halfsync.signals import Signals
+from halfsync.signals import ALL, Signals
 from halfsync.supervisor.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
 from halfsync.supervisor.identity import become
 from halfsync.supervisor.titles import name_worker
@@ -124,6 +124,15 @@ class Orders:
             self._channel.tell(LEFT)
 
 
+RECALL = signal.SIGUSR2  # ends a process that still loads; one that serves is told to leave
+
+
+class ProcessSignals(Signals):
+    """What a serving process understands, beside what any server does."""
+
+    NUMBERS = (*Signals.NUMBERS, RECALL)
+
+
 def forget_signals() -> None:
     """Make signals mean what they mean to any process, except those that the supervisor hears too.
 
@@ -131,7 +140,7 @@ def forget_signals() -> None:
     must not die of it before its supervisor knows why. Programs that it starts are ended by SIGTERM as ever.
     """
     signal.set_wakeup_fd(-1)
-    for number in Signals.NUMBERS:
+    for number in ALL:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda *_: None)
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
@@ -161,7 +170,7 @@ def live(birth: Birth) -> int:
     except StartError as error:
         _complain(error)
         return error.exit_code
-    with Signals() as signals, answering_probes(settings, birth.plan.admin, seat):
+    with ProcessSignals() as signals, answering_probes(settings, birth.plan.admin, seat):
         server.start_in_front(signals)
         seat.serve()
         birth.channel.tell("ready")

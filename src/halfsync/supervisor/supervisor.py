@@ -42,7 +42,7 @@ from halfsync.supervisor.identity import find_identity, set_umask
 from halfsync.supervisor.notify import Notifier
 from halfsync.supervisor.pidfile import PidFile
 from halfsync.supervisor.preloading import find_hindrances
-from halfsync.supervisor.process import LEFT, Birth, Plan, forget_signals, live
+from halfsync.supervisor.process import LEFT, RECALL, Birth, Plan, forget_signals, live
 from halfsync.supervisor.sockets import Sockets
 from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.supervisor.titles import name_supervisor
@@ -373,7 +373,7 @@ class Supervisor:
                 self._members[pid].channel.tell(what)
             case Recall(pid):
                 with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
+                    os.kill(pid, RECALL)
             case Kill(pid, reason):
                 if reason:
                     logger().error("process %d is killed: %s", pid, reason)
@@ -389,7 +389,7 @@ class Supervisor:
                 self._show_failure(action)
 
     def _is_last_somewhere(self, pid: int) -> bool:
-        """Tell whether nobody else accepts, or will, on a bind of a process: who is in its backlog would wait in vain."""
+        """Tell whether nobody else accepts, or will, on a bind of a process: then its backlog would wait in vain."""
         if self._fleet.course is Course.DRAINING:
             return False  # the successor has them all
         binds = set(self._members[pid].plan.settings.bind)

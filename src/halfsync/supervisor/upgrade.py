@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from halfsync.forking import fork, unblock
 from halfsync.listeners import UnixFile, describe_socket
-from halfsync.signals import Signals
+from halfsync.signals import ALL
 from halfsync.supervisor.channel import Channel
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _become(given: dict[str, object], directory: str, variables: Mapping[str, st
     """Be the new program. Ends the process where that cannot be."""
     try:
         signal.set_wakeup_fd(-1)
-        for number in (*Signals.NUMBERS, signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+        for number in ALL:
             signal.signal(number, signal.SIG_DFL)  # what is ignored would stay ignored
         unblock()
         for descriptor in _descriptors(given):
