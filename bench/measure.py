@@ -6,6 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bench import client, load
@@ -20,6 +21,7 @@ WARM_UP_S = 1
 SETTLE_REQUESTS = 500
 """Requests on one connection before idle memory is counted: what they allocate once is not a connection's."""
 HERD_S = 90
+PRELOAD_REQUESTS = 10_000
 NEW_REQUESTS = 50
 
 
@@ -147,6 +149,18 @@ def start(bench: Bench, arm: Arm, server: Running, workload: Workload, number: i
     return Cell(arm.name, workload.name, number, startup_ms=server.startup_ms, load=result, memory=memory)
 
 
+def preload(bench: Bench, arm: Arm, server: Running, workload: Workload, number: int) -> Cell:
+    """Memory of all processes after so many requests, spread over connections that stay open."""
+    with ExitStack() as stack:
+        socks = [stack.enter_context(client.connect(server.port)) for _ in range(workload.connections)]
+        for request in range(PRELOAD_REQUESTS):
+            if len(client.ask(socks[request % len(socks)], workload.path).body) != workload.answer_bytes:
+                raise WrongAnswerError("wrong answer after preloading")
+    settle(server.session)
+    memory = session_memory(server.session)
+    return Cell(arm.name, workload.name, number, startup_ms=server.startup_ms, memory=memory)
+
+
 Measure = Callable[[Bench, Arm, Running, Workload, int], Cell]
 MEASURES: dict[Kind, Measure] = {
     Kind.LOAD: under_load,
@@ -155,4 +169,5 @@ MEASURES: dict[Kind, Measure] = {
     Kind.STATIC: under_load,
     Kind.IDLE: idle,
     Kind.START: start,
+    Kind.PRELOAD: preload,
 }

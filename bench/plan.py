@@ -60,7 +60,7 @@ class Plan:
     def _cell_s(self, workload: Workload) -> float:
         if workload.kind is Kind.IDLE:
             return IDLE_CELL_S
-        return CELL_S + WARM_UP_S + (0 if workload.kind is Kind.START else self.seconds)
+        return CELL_S + WARM_UP_S + (0 if workload.kind in (Kind.START, Kind.PRELOAD) else self.seconds)
 
 
 def rotated(arms: Sequence[Arm], number: int) -> list[Arm]:

@@ -92,6 +92,11 @@ COLUMNS = {
         Column("RSS MB", cells.rss_mb, ".1f", True),
         Column("PSS MB", cells.pss_mb, ".1f"),
     ),
+    Kind.PRELOAD: (
+        Column("PSS MB", cells.pss_mb, ".1f", True),
+        Column("start-up ms", cells.startup_ms, ".0f"),
+        Column("RSS MB", cells.rss_mb, ".1f"),
+    ),
 }
 BASES = {
     Kind.LOAD: (COST, "floor"),

@@ -97,10 +97,23 @@ def halfsync(*model: str) -> Command:
         where = ["-b", f"127.0.0.1:{port}", "--threads", "4", "--chdir", str(APPS)]
         if workload.kind is Kind.STATIC:
             where += ["--static", f"/static={kit.static}"]
+        if workload.kind is Kind.PRELOAD:
+            where += ["--preload", "--workers", processes(workload)]
         # The row's own options come last, and so count.
-        return [kit.halfsync_python, "-m", "halfsync", "serve", "app:app", *where, *kit.halfsync_args, *model]
+        serve = [kit.halfsync_python, "-m", "halfsync", "serve", application(workload)]
+        return [*serve, *where, *kit.halfsync_args, *model]
 
     return command
+
+
+def application(workload: Workload) -> str:
+    """What to load for a workload."""
+    return "heavy:app" if workload.kind is Kind.PRELOAD else "app:app"
+
+
+def processes(workload: Workload) -> str:
+    """How many processes shall serve a workload: its name ends with it where that is not one."""
+    return workload.name.rpartition("-")[2] if workload.kind is Kind.PRELOAD else "1"
 
 
 def mixin(kind: str) -> Command:
@@ -149,9 +162,10 @@ def uvicorn(app: str) -> Command:
     return command
 
 
-def gunicorn(kit: Kit, port: int, _: Workload) -> list[str]:
+def gunicorn(kit: Kit, port: int, workload: Workload) -> list[str]:
     # gthread is its one threaded worker. The control socket would write to the user's home.
-    threads = ["--workers", "1", "--worker-class", "gthread", "--threads", "4", "--no-control-socket"]
+    threads = ["--worker-class", "gthread", "--threads", "4", "--no-control-socket"]
+    threads += ["--workers", processes(workload), *(["--preload"] if workload.kind is Kind.PRELOAD else [])]
     limits = ["--worker-connections", str(MANY), "--keep-alive", "120", "--backlog", "4096"]
     return [
         kit.peer("gunicorn"),
@@ -161,7 +175,7 @@ def gunicorn(kit: Kit, port: int, _: Workload) -> list[str]:
         "warning",
         "-b",
         f"127.0.0.1:{port}",
-        "app:app",
+        application(workload),
     ]
 
 
@@ -212,10 +226,14 @@ def skipping(reason: str, *workloads: str) -> dict[str, str]:
 
 NOT_CLOSE = skipping(LEFT_OUT, "close")
 NO_STATIC = skipping("nginx is what static files are measured beside", "static-1k", "static-1m")
-MODEL_SKIPS = skipping(LEFT_OUT, "file", "static-1k", "static-1m")
-PEER_SKIPS = NOT_CLOSE | NO_STATIC
+NO_PRELOAD = skipping("gunicorn is what preloading is measured beside", "preload-1", "preload-4")
+MODEL_SKIPS = skipping(LEFT_OUT, "file", "static-1k", "static-1m") | NO_PRELOAD
+PEER_SKIPS = NOT_CLOSE | NO_STATIC | NO_PRELOAD
 MIXIN_SKIPS = (
-    skipping(LEFT_OUT, "hello-1", "hello-1000", "page", "file") | skipping(NO_KEEP_ALIVE, "idle") | NO_STATIC
+    skipping(LEFT_OUT, "hello-1", "hello-1000", "page", "file")
+    | skipping(NO_KEEP_ALIVE, "idle")
+    | NO_STATIC
+    | NO_PRELOAD
 )
 PROCESS = ("--model", "process", "--max-children", str(CHILDREN))
 POOL = ("--model", "pool", "--queue-size", str(MANY))
@@ -225,7 +243,12 @@ POOL = ("--model", "pool", "--queue-size", str(MANY))
 ARMS = (
     Arm("halfsync", Role.OURS, halfsync()),
     Arm("fastwsgi", Role.PEER, fastwsgi, ("fastwsgi",), skips=PEER_SKIPS),
-    Arm("floor", Role.FLOOR, floor, skips=skipping("it serves no file", "file", "static-1k", "static-1m")),
+    Arm(
+        "floor",
+        Role.FLOOR,
+        floor,
+        skips=skipping("it serves no file", "file", "static-1k", "static-1m") | NO_PRELOAD,
+    ),
     Arm("halfsync-process", Role.MODEL, halfsync(*PROCESS), idle=IDLE_FEW, skips=MODEL_SKIPS),
     Arm("granian", Role.PEER, granian, ("granian",), skips=PEER_SKIPS),
     Arm(
@@ -237,12 +260,12 @@ ARMS = (
     ),
     Arm("halfsync-thread", Role.MODEL, halfsync("--model", "thread"), idle=IDLE_THREADS, skips=MODEL_SKIPS),
     Arm("forking-mixin", Role.BASELINE, mixin("forking"), skips=MIXIN_SKIPS),
-    Arm("halfsync-again", Role.OURS, halfsync()),
+    Arm("halfsync-again", Role.OURS, halfsync(), skips=NO_PRELOAD),
     Arm(
         "nginx",
         Role.FLOOR,
         nginx,
-        skips=skipping("it runs no application", "page", "post") | NOT_CLOSE,
+        skips=skipping("it runs no application", "page", "post") | NOT_CLOSE | NO_PRELOAD,
     ),
     Arm(
         "uvicorn-a2wsgi",

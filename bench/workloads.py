@@ -40,6 +40,7 @@ class Kind(Enum):
     STATIC = "static files under load"
     IDLE = "a herd of idle connections"
     START = "starting, and memory after a load"
+    PRELOAD = "memory of processes that share what was loaded before them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,10 @@ WORKLOADS = (
         STATIC_FILES["1m.bin"],
     ),
     Workload("idle", "idle kept-alive connections", Kind.IDLE, "/", 0, HELLO_BYTES),
+    Workload("preload-1", "200 MB preloaded, 1 process, 10,000 requests", Kind.PRELOAD, "/", 16, HELLO_BYTES),
+    Workload(
+        "preload-4", "200 MB preloaded, 4 processes, 10,000 requests", Kind.PRELOAD, "/", 16, HELLO_BYTES
+    ),
     Workload("start", "start-up, and memory after a hello load", Kind.START, "/", 64, HELLO_BYTES),
 )
 

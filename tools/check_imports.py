@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "supervisor.titles",
     ),
     ("http",),
-    ("blocks", "board", "client_counts", "handover", "pace", "spool", "request_queue", "threadpool"),
+    ("blocks", "seats", "board", "client_counts", "handover", "pace", "spool", "request_queue", "threadpool"),
     ("exchange", "outbox"),
     ("static",),
     ("observe",),  # what a server tells about itself: told by all above it

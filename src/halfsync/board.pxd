@@ -1,39 +1,12 @@
-# What the processes of one server know of each other, in memory that they share: a seat for each of them.
-from halfsync.native.sync cimport atomic_llong, atomic_uint
-
-cdef enum SeatState:
-    SEAT_EMPTY
-    SEAT_BOOTING              # nobody is accepted yet
-    SEAT_SERVING
-    SEAT_LEAVING              # nobody is accepted any more
-
-# Written by the process that has the seat; its supervisor clears it once that process has ended.
-ctypedef struct SeatRecord:
-    atomic_uint state         # SeatState
-    atomic_uint open          # connections
-    atomic_uint deaf          # newcomers are left to others, who have fewer connections
-    atomic_uint stuck         # threads that met the deadline of their turn and are still in the application
-    atomic_llong requests     # served
-    char apart[104]           # from the next: two processes should not write to one cache line
-
-# The seats follow it.
-ctypedef struct BoardRecord:
-    atomic_uint used          # seats, from the first on, that may be taken
-    atomic_uint fading        # the server is about to end: it is not ready any more
-    int bell_fd               # an eventfd that all processes watch
-    char apart[116]
+from halfsync.seats cimport BoardRecord, Place, SeatRecord
 
 cdef class Board:
     cdef BoardRecord *record
     cdef readonly int size
-    cdef object kept
 
 cdef class Seat:
     cdef readonly Board board
     cdef SeatRecord *record
+    cdef Place place
     cdef readonly int number
-
-# Processes that serve, and have no more than so many stuck threads.
-cdef unsigned int board_serving(BoardRecord *board, unsigned int max_stuck) noexcept nogil
-cdef bint seat_listens(BoardRecord *board, SeatRecord *seat) noexcept nogil
-cdef void seat_count(SeatRecord *seat, int change) noexcept nogil
+    cdef readonly object capsule   # of the place: what a model takes it by; it lives as long as the seat

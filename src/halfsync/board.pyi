@@ -13,6 +13,7 @@ class Board:
     def close(self) -> None: ...
 
 class Seat:
+    capsule: object
     board: Board
     number: int
     stuck: int

@@ -5,112 +5,39 @@ sleeps, mostly the same one; so a process that has more than its share of the co
 (it is deaf), and listens again when it has not. The process with the fewest is never deaf for long: whoever becomes
 deaf rings a bell, at which all look again. No process waits for another, and one that dies holds nothing up: its
 supervisor clears its seat.
+
+One that lives and does not accept, since it is stopped or its application keeps the GIL, would have newcomers wait for
+it. So a deaf process looks at its listeners now and then; where somebody has waited at each look for NEGLECT_NS it
+accepts, whatever its share.
 """
 import os
-from mmap import mmap
 
-from posix.unistd cimport write
+from cpython.pycapsule cimport PyCapsule_New
 
-from halfsync.native.sync cimport (
-    add_llong, add_uint, init_llong, init_uint, load_llong, load_uint, store_uint, sub_uint, swap_uint,
+from halfsync.native.shared cimport map_shared, unmap_shared
+from halfsync.native.sync cimport add_llong, init_llong, init_uint, load_llong, load_uint, store_uint
+from halfsync.seats cimport (
+    SEAT_BOOTING, SEAT_EMPTY, SEAT_LEAVING, SEAT_SERVING, board_serving, ring_bell, seat_at, seat_count, seat_listens,
 )
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int value, int flags)
     const int EFD_CLOEXEC, EFD_NONBLOCK
 
-cdef enum:
-    SPARE = 2  # connections that each process may have beyond a quarter more than its share
-
 STATES = ("empty", "booting", "serving", "leaving")
-
-
-cdef inline SeatRecord *seat_at(BoardRecord *board, unsigned int index) noexcept nogil:
-    return <SeatRecord *> (board + 1) + index
-
-
-cdef bint is_sated(BoardRecord *board, SeatRecord *seat) noexcept nogil:
-    """Tell whether one more connection would be more than this process's share, somewhat generously measured."""
-    cdef unsigned int used = load_uint(&board.used)
-    cdef unsigned long long serving = 0, total = 0
-    cdef unsigned int index
-    cdef SeatRecord *other
-    for index in range(used):
-        other = seat_at(board, index)
-        if load_uint(&other.state) == SEAT_SERVING:
-            serving += 1
-            total += load_uint(&other.open)
-    # open + 1 > 5/4 total/serving + SPARE
-    return (<unsigned long long> load_uint(&seat.open) + 1) * serving * 4 > total * 5 + SPARE * serving * 4
-
-
-cdef bint others_are_deaf(BoardRecord *board, SeatRecord *seat) noexcept nogil:
-    cdef unsigned int index
-    cdef SeatRecord *other
-    for index in range(load_uint(&board.used)):
-        other = seat_at(board, index)
-        if other != seat and load_uint(&other.deaf) and load_uint(&other.state) == SEAT_SERVING:
-            return True
-    return False
-
-
-cdef void ring(BoardRecord *board) noexcept nogil:
-    cdef unsigned long long one = 1
-    write(board.bell_fd, &one, sizeof(one))
-
-
-cdef unsigned int board_serving(BoardRecord *board, unsigned int max_stuck) noexcept nogil:
-    cdef unsigned int index
-    cdef unsigned int serving = 0
-    cdef SeatRecord *seat
-    for index in range(load_uint(&board.used)):
-        seat = seat_at(board, index)
-        if load_uint(&seat.state) == SEAT_SERVING and load_uint(&seat.stuck) <= max_stuck:
-            serving += 1
-    return serving
-
-
-cdef bint seat_listens(BoardRecord *board, SeatRecord *seat) noexcept nogil:
-    """Tell whether this process shall accept newcomers now, and note it for the others.
-
-    One that becomes deaf says so before it looks a last time, and those who count a connection do so before they look
-    who is deaf: so of two that look at once, one sees the other.
-    """
-    if load_uint(&seat.state) != SEAT_SERVING:
-        return False
-    if not is_sated(board, seat):
-        store_uint(&seat.deaf, 0)
-        return True
-    if swap_uint(&seat.deaf, 1) == 0:
-        if others_are_deaf(board, seat):
-            ring(board)
-        if not is_sated(board, seat):
-            store_uint(&seat.deaf, 0)
-            return True
-    return False
-
-
-cdef void seat_count(SeatRecord *seat, int change) noexcept nogil:
-    """Count a connection that begins (1) or has ended (-1)."""
-    if change > 0:
-        add_uint(&seat.open, 1)
-    else:
-        sub_uint(&seat.open, 1)
 
 
 cdef class Board:
     """The seats of one server. Made before its processes are forked, which inherit it. size: seats.
 
-    Raises OSError when memory or descriptors are short.
+    Raises MemoryError or OSError when memory or descriptors are short.
     """
 
     def __init__(self, int size):
-        cdef unsigned char[:] shared
-        page = mmap(-1, sizeof(BoardRecord) + size * sizeof(SeatRecord))
-        shared = page
-        self.record = <BoardRecord *> &shared[0]
-        self.kept = (page, shared)
         self.size = size
+        self.record = <BoardRecord *> map_shared(sizeof(BoardRecord) + size * sizeof(SeatRecord))
+        if self.record == NULL:
+            raise MemoryError
         self.record.bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         if self.record.bell_fd < 0:
             raise OSError("no descriptor for the bell of the board")
@@ -124,13 +51,19 @@ cdef class Board:
         seat.board = self
         seat.record = seat_at(self.record, number)
         seat.number = number
+        seat.place.board = self.record
+        seat.place.seat = seat.record
+        seat.capsule = PyCapsule_New(&seat.place, b"halfsync.seat", NULL)
         if load_uint(&self.record.used) <= <unsigned int> number:
             store_uint(&self.record.used, number + 1)
         return seat
 
+    def __dealloc__(self):
+        unmap_shared(self.record, sizeof(BoardRecord) + self.size * sizeof(SeatRecord))
+
     def wake(self):
         """Let every process look again whether it shall accept."""
-        ring(self.record)
+        ring_bell(self.record)
 
     @property
     def fading(self):
@@ -173,17 +106,17 @@ cdef class Seat:
         init_uint(&self.record.deaf, 0)
         init_uint(&self.record.stuck, 0)
         init_llong(&self.record.requests, 0)
-        ring(self.board.record)
+        ring_bell(self.board.record)
 
     def serve(self):
         """Begin to accept."""
         store_uint(&self.record.state, SEAT_SERVING)
-        ring(self.board.record)
+        ring_bell(self.board.record)
 
     def leave(self):
         """Accept nobody any more."""
         store_uint(&self.record.state, SEAT_LEAVING)
-        ring(self.board.record)
+        ring_bell(self.board.record)
 
     @property
     def state(self):

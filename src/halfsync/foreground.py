@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from halfsync.board import Board
 from halfsync.listeners import open_listeners
+from halfsync.log import set_up
 from halfsync.native.allocator import keep_freed_memory
 from halfsync.output import hold_standard_descriptors
 from halfsync.server import Server
@@ -21,7 +21,7 @@ from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from halfsync.board import Seat
     from halfsync.listeners import Listener
@@ -50,6 +50,15 @@ class Orders(Protocol):
     def next(self) -> str | None:
         """Return the next order, None when there is none."""
 
+    def ask_to_leave(self) -> None:
+        """Let the supervisor know that this process shall leave: it sees to another one first, and orders it."""
+
+    def obeyed(self, order: str) -> None:
+        """Note that an order was given to the server."""
+
+    def patience(self) -> float | None:
+        """Return for how many seconds nobody need ask for orders, if somebody must."""
+
 
 class Outcome(NamedTuple):
     """How a server ended: requests that it had received and finished, and those that were cut off."""
@@ -68,7 +77,11 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
     notifier = Notifier.from_environment()
     prepare_process(settings)
     set_umask(settings)
-    seat = Board(1).seat(0) if settings.admin_bind else None
+    seat = None
+    if settings.admin_bind:
+        from halfsync.board import Board  # noqa: PLC0415 - a process alone shares it with its probes only
+
+        seat = Board(1).seat(0)
     server = Server(application, settings=settings, seat=seat)
     admin = open_admin(settings)
     with writing_pidfile(settings):
@@ -127,7 +140,7 @@ def prepare_process(settings: Settings) -> None:
     hold_standard_descriptors()
     if settings.sized:
         say(f"halfsync {settings.sized}")
-    set_up_logging(settings.log_level)
+    set_up(settings.log_level)
     keep_freed_memory()
 
 
@@ -142,17 +155,19 @@ def run_until_told(
     run = _Run(server, notifier, supervised=orders is not None)
     model = server._model
     while not run.over:
+        patience = None if orders is None else orders.patience()
         timeout = min(
-            (due for due in (model.timeout(), notifier.beat(), run.left()) if due is not None), default=None
+            (due for due in (model.timeout(), notifier.beat(), run.left(), patience) if due is not None),
+            default=None,
         )
         heard = [] if orders is None or orders.fd < 0 else [orders.fd]
         number = signals.wait([model.done_fd, *model.watched, *heard], timeout)
         model.turn()
-        wish = _wish(number, supervised=orders is not None)
-        if wish is None and orders is not None:
-            wish = orders.next()
+        wish = _wish(number, orders) or (None if orders is None else orders.next())
         if wish is not None:
             run.obey(wish)
+            if orders is not None:
+                orders.obeyed(wish)
         elif server.wait(0):
             break
         elif run.is_late():
@@ -161,13 +176,16 @@ def run_until_told(
     return run.end()
 
 
-def _wish(number: int | None, *, supervised: bool) -> str | None:
+def _wish(number: int | None, orders: Orders | None) -> str | None:
     if number is None:
         return None
-    if supervised:
-        # The terminal's signals reach the whole group of processes, and are the supervisor's to understand.
-        return "leave" if number == signal.SIGTERM else None
-    return WISHES.get(signal.Signals(number))
+    if orders is None:
+        return WISHES.get(signal.Signals(number))
+    # Those of the terminal, and of a service manager, reach the whole group: the supervisor understands them for all.
+    # If each process left by itself, nobody would be there for the backlog.
+    if number == signal.SIGTERM:
+        orders.ask_to_leave()
+    return None
 
 
 class _Run:
@@ -186,7 +204,7 @@ class _Run:
         """Do what was asked for."""
         if wish == "quit" or (wish == "drain" and self._course in ("drain", "fade")):
             self.over = True
-        elif wish == "drain":
+        elif wish == "drain" or (wish == "finish" and self._course != "drain"):
             self._drain()
         elif wish == "leave" and not self._course:
             self._begin(wish, self._settings.graceful_timeout)
@@ -211,8 +229,7 @@ class _Run:
 
     def _begin(self, course: str, seconds: float) -> None:
         if not self._course:
-            counts = self.server.statistics()
-            self._before = counts["requests"] - counts["running"] - counts["queued"]
+            self._before = self._count_finished(self.server.statistics())
         self._course = course
         self._deadline = monotonic() + seconds
 
@@ -239,9 +256,14 @@ class _Run:
     def end(self) -> Outcome:
         """Close the server, and tell what became of its requests."""
         counts = self.server.statistics()
-        cut = counts["running"] + counts["queued"]
         self.server.close()
-        return Outcome(counts["requests"] - cut - self._before if self._course else 0, cut)
+        finished = self._count_finished(counts) - self._before if self._course else 0
+        return Outcome(finished, counts["running"] + counts["queued"])
+
+    def _count_finished(self, counts: Mapping[str, int]) -> int:
+        # What waits in a pool's queue is connections: their requests are not counted yet.
+        waiting = 0 if self._settings.model == "pool" else counts["queued"]
+        return counts["requests"] - counts["running"] - waiting
 
     def _say(self, line: str) -> None:
         if not self._supervised:
@@ -277,17 +299,6 @@ def farewell(outcome: Outcome) -> str:
         return "halfsync stopped"
     finished = "1 request was" if outcome.finished == 1 else f"{outcome.finished} requests were"
     return f"halfsync stopped: {finished} still finished, {outcome.cut or 'none'} cut off"
-
-
-def set_up_logging(level: str) -> None:
-    """Send the server's log, and the application's where it has not set up its own, to standard error."""
-    import logging  # noqa: PLC0415 - the foreground server needs it, an embedded one may not
-
-    logging.basicConfig(
-        format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
-        level=level.upper(),
-        stream=sys.stderr,
-    )
 
 
 def say(line: str) -> None:

@@ -5,6 +5,7 @@ Programs that configure `logging` get the records as they wish; `halfsync serve`
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,10 +14,32 @@ if TYPE_CHECKING:
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
+_level: str | None = None  # that `logging` is to be set up with once somebody loads it
+
+
+def set_up(level: str) -> None:
+    """Send the server's log, and the application's where it has not set up its own, to standard error.
+
+    `logging` costs half a megabyte and some milliseconds: where nobody has loaded it, it waits for the first line.
+    """
+    global _level  # noqa: PLW0603 - logging itself is a fact about the process
+    _level = level
+    if "logging" in sys.modules:
+        logger()
+
+
 def logger() -> logging.Logger:
     """Return the logger "halfsync". Importing `logging` costs time and memory, so it waits for the first use."""
+    global _level
     import logging  # noqa: PLC0415
 
+    if _level is not None:
+        level, _level = _level, None
+        logging.basicConfig(
+            format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
+            level=level.upper(),
+            stream=sys.stderr,
+        )
     return logging.getLogger("halfsync")
 
 

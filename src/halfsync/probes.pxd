@@ -1,4 +1,4 @@
-from halfsync.board cimport BoardRecord
+from halfsync.seats cimport BoardRecord
 from halfsync.engine.engine cimport Engine
 from halfsync.spool cimport Store
 from halfsync.static.answering cimport Answerer

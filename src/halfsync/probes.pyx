@@ -13,13 +13,14 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, strlen
 
-from halfsync.board cimport Board, board_serving
+from halfsync.board cimport Board
 from halfsync.engine.engine cimport COMMAND_STOP
 from halfsync.engine.loop cimport engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start
 from halfsync.exchange cimport Exchange
 from halfsync.http.response cimport date_now, reason_phrase
 from halfsync.models.bounds cimport bounds_limits, bounds_store, bounds_timeouts
 from halfsync.native.sync cimport load_uint
+from halfsync.seats cimport board_serving
 from halfsync.static.answering cimport ANSWER_BYTES, Answer, Answerer
 from halfsync.wsgi.body cimport BodyBlocks
 

@@ -30,6 +30,12 @@ def serve(
         settings = Settings.from_options(**options)
     elif options:
         raise UsageError("settings and single options were both given", remedy="give one or the other")
+    if settings.reload:
+        raise UsageError(
+            "an application that is loaded already cannot be loaded anew",
+            origin=settings.origins.get("reload", ""),
+            remedy="leave reload out here, and develop with `halfsync serve module:callable --reload`",
+        )
     name = name or getattr(application, "__name__", "an application")
     if not settings.workers:
         from halfsync.foreground import serve_alone  # noqa: PLC0415 - only one of the two is needed

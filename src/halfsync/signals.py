@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-READ_BYTES = 256
+# One that waits already says all that a second would: these may come by the thousand. Of others each one counts.
+MERGED = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP)
+READ_BYTES = 65_536  # all that the pipe holds: what does not fit into it is lost
 
 
 class Signals:
@@ -60,10 +62,15 @@ class Signals:
             left = None if deadline is None else max(0.0, deadline - monotonic())
             ready = readable(watched, left)
             if self._reader in ready:
-                self._pending += [one for one in os.read(self._reader, READ_BYTES) if one in self.NUMBERS]
+                self._note(os.read(self._reader, READ_BYTES))
             elif ready or (left is not None and left <= 0):
                 return None
         return self._pending.pop(0)
+
+    def _note(self, numbers: bytes) -> None:
+        for number in numbers:
+            if number in self.NUMBERS and not (number in MERGED and number in self._pending):
+                self._pending.append(number)
 
 
 def readable(descriptors: Iterable[int], timeout: float | None) -> list[int]:

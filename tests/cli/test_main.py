@@ -233,7 +233,12 @@ def test_what_is_auto_is_told_with_its_reasons(served: Served, capsys: pytest.Ca
             "worker_exit gone:f: no module named 'gone'",
         ),
         (["site_app", "-w", "0"], 2, "--workers: '0' is not a whole number from 1 to 1024 or auto"),
-        (["site_app", "--reload"], 2, "--reload: reloading is not there yet; leave it out"),
+        (["site_app", "--reload", "--preload"], 2, "--preload: what is preloaded stays as it was loaded"),
+        (
+            ["check", "site_app", "--reload", "--preload"],
+            2,
+            "--preload: what is preloaded stays as it was loaded",
+        ),
         (
             ["site_app:application", "--stream"],
             3,

@@ -278,7 +278,7 @@ def test_a_refusal_comes_whole_behind_a_response_that_filled_the_socket(serve: S
                 connection.send(build(f"/{size}") + b"GET / HTTP/1.1\nHost: a\r\n\r\n")
                 # It is read once the refusal was made, or after a while: then it was too large.
                 with suppress(AssertionError):
-                    until(partial(has_refused, server, refused + 1), timeout_s=0.05)
+                    until(partial(has_refused, server, refused + 1), timeout_s=0.2)
                     filled += 1
                 assert connection.response().body == pattern(size)
                 assert connection.response().status == 400, size

@@ -62,13 +62,23 @@ class Tally:
 
 
 class Load:
-    """The load, as a context manager; until its end. address: asked before each connection."""
+    """The load, as a context manager; until its end. address: asked before each connection.
+
+    large: whether there are bodies that need a disk where there is little memory for them.
+    """
 
     def __init__(
-        self, address: Callable[[], tuple[str, int]], *, keeping: int = 6, closing: int = 2, seed: int = 0
+        self,
+        address: Callable[[], tuple[str, int]],
+        *,
+        keeping: int = 6,
+        closing: int = 2,
+        seed: int = 0,
+        large: bool = True,
     ) -> None:
         self.tally = Tally()
         self._address = address
+        self._asked = ASKED if large else ASKED[:3]
         self._seed = seed or random.randrange(2**32)
         print(f"load: seed {self._seed}")
         self._over = threading.Event()
@@ -102,7 +112,7 @@ class Load:
         chance = random.Random(self._seed + index)
         connection: Connection | None = None
         while not self._over.is_set():
-            request, body = chance.choice(ASKED)
+            request, body = chance.choice(self._asked)
             if not keeps:
                 request = request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
             try:

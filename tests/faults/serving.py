@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -33,21 +33,37 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(Path(halfsync.__file__).parent.parent), "PYTHONUNBUFFERED": "1"}
 
 
+def children(pid: int) -> set[int]:
+    """Return the children of a process; none if it has ended."""
+    try:
+        return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    except OSError:
+        return set()
+
+
 class Serving:
     """A serving process, as a context manager. Its standard error is collected line by line.
 
-    more: variables of its environment, beside those of `environment`.
+    more: variables of its environment, beside those of `environment`. under: a command that runs it.
+    bind: where to listen; "": as a file of settings says.
     """
 
     def __init__(
-        self, directory: Path, application: str, *options: str, more: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        application: str,
+        *options: str,
+        more: Mapping[str, str] | None = None,
+        under: Sequence[str] = (),
+        bind: str = "127.0.0.1:0",
     ) -> None:
         (directory / "served.py").write_text(application)
+        where = ("-b", bind) if bind else ()
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "halfsync", "serve", "served:app", "-b", "127.0.0.1:0", *options],
+            [*under, sys.executable, "-m", "halfsync", "serve", "served:app", *where, *options],
             cwd=directory,
             env=environment() | dict(more or {}),
             stderr=subprocess.PIPE,

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ from tests.wsgi import until
 RELOADS = int(os.environ.get("HALFSYNC_RELOADS", "10"))
 KILLS = max(3, RELOADS // 20)
 WORKERS = ("--workers", "4")
+LISTENING = "0A"
 BETWEEN = 20  # requests that are answered between two events, at least
+
+pytestmark = pytest.mark.timeout(120 + 10 * RELOADS)
 
 
 @pytest.fixture(params=MODELS)
@@ -69,16 +73,23 @@ def test_killed_process_costs_only_its_own_requests(tmp_path: Path) -> None:
 
 def connections(pid: int, port: int) -> int:
     """Count the established connections to a port that a process holds."""
+    return sum(state != LISTENING for state in sockets(pid, port))
+
+
+def listens(pid: int, port: int) -> bool:
+    """Tell whether a process holds a listening socket of a port."""
+    return LISTENING in sockets(pid, port)
+
+
+def sockets(pid: int, port: int) -> list[str]:
+    """Return the states of the sockets of a port that a process holds, as the kernel writes them."""
     inodes = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        target = str(entry.readlink())
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    fields = [line.split() for line in lines]
-    return sum(
-        1 for line in fields if line[9] in inodes and line[3] != "0A" and line[1].endswith(f":{port:04X}")
-    )
+    with suppress(OSError):  # it has ended, or closes some meanwhile
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
+    fields = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [line[3] for line in fields if line[9] in inodes and line[1].endswith(f":{port:04X}")]
 
 
 def test_idle_connections_live_through_a_reload(tmp_path: Path, model: tuple[str, ...]) -> None:

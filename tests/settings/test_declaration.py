@@ -74,7 +74,7 @@ def test_an_unknown_option_names_the_nearest() -> None:
         ({"umask": "0999"}, "umask: '0999' is not a file mode from 0 to 0777; write it in octal, like 0660"),
         ({"user": "a:b"}, "user: 'a:b' is not a user's name or number"),
         ({"post_fork": "hooks"}, "post_fork: 'hooks' is not a module and a function in it; write it like"),
-        ({"reload": True}, "reload: reloading is not there yet; leave it out"),
+        ({"reload": "perhaps"}, "reload: 'perhaps' is not true or false"),
         ({"max_fields": 101}, "max_fields: 101 is not a whole number from 1 to 100"),
         ({"head_timeout": 0}, "head_timeout: 0 is not a duration longer than 0 to 24h"),
     ],
@@ -83,6 +83,13 @@ def test_what_is_refused_is_refused_plainly(options: dict[str, object], says: st
     with pytest.raises(UsageError) as caught:
         Settings.from_options(**options)
     assert str(caught.value).startswith(says)
+
+
+def test_reload_implies_a_supervisor_of_one_where_nothing_is_said_of_workers() -> None:
+    settings = Settings.from_options(reload=True)
+    assert settings.workers == 1 and settings.origins["workers"] == "argument (reload)"
+    assert Settings.from_options(reload=True, workers=3).workers == 3
+    assert Settings.from_options(reload=False).workers is None
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ from halfsync.supervisor.fleet import (
     Action,
     Course,
     Exit,
+    Failed,
     Fleet,
     Kill,
     Phase,
+    Recall,
     Say,
     Settled,
     Start,
@@ -32,15 +34,21 @@ class World:
     now: float = 100.0
     next_pid: int = 1
     told: list[tuple[int, str]] = field(default_factory=list)
+    recalled: list[int] = field(default_factory=list)
     killed: list[int] = field(default_factory=list)
     said: list[Say] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
     exit: int | None = None
+    keeps: bool = True  # nobody leaves before another can take its place
 
-    def turn(self) -> list[Action]:
+    def turn(self, *, short: bool = False) -> list[Action]:
+        """Carry out what is decided; short: of memory, so that nothing can be started."""
         actions = self.fleet.decide(self.now)
         for action in actions:
             match action:
+                case Start() if short:
+                    self.fleet.not_started("no memory", self.now)
                 case Start():
                     self.check_start(action)
                     self.fleet.started(self.next_pid, action, self.now)
@@ -48,6 +56,9 @@ class World:
                 case Tell(pid, what):
                     assert pid in self.fleet.children
                     self.told.append((pid, what))
+                case Recall(pid):
+                    assert pid in self.fleet.children
+                    self.recalled.append(pid)
                 case Kill(pid):
                     assert pid in self.fleet.children
                     self.killed.append(pid)
@@ -55,6 +66,8 @@ class World:
                     self.said.append(action)
                 case Settled(generation):
                     self.settled.append(generation)
+                case Failed():
+                    self.failed.append(action)
                 case Exit(code):
                     assert not self.fleet.children
                     self.exit = code
@@ -77,10 +90,11 @@ class World:
             for pid in self.pids(Phase.BOOTING):
                 self.fleet.ready(pid, self.now)
                 moved = True
-            for pid in self.pids(Phase.LEAVING, Phase.KILLED):
+            for pid in self.pids(Phase.LEAVING, Phase.RECALLED, Phase.KILLED):
                 self.fleet.ended(pid, -9 if pid in self.killed else 0, self.now)
                 moved = True
-            assert len(self.pids(Phase.READY)) >= min(before, self.fleet.wanted)
+            if self.keeps:
+                assert len(self.pids(Phase.READY)) >= min(before, self.fleet.wanted)
             if not moved:
                 if self.fleet.due() in (self.now, float("inf")):
                     return
@@ -88,13 +102,19 @@ class World:
         raise AssertionError("it never comes to rest")
 
 
-def make(wanted: int = 3, drain_delay: float = 0.0) -> World:
-    fleet = Fleet(wanted, boot_timeout=BOOT_S, graceful_timeout=GRACE_S, drain_delay=drain_delay)
+def make(wanted: int = 3, drain_delay: float = 0.0, persists: bool = False) -> World:
+    fleet = Fleet(
+        wanted,
+        boot_timeout=BOOT_S,
+        graceful_timeout=GRACE_S,
+        drain_delay=drain_delay,
+        persists=persists,
+    )
     return World(fleet)
 
 
-def running(wanted: int = 3, drain_delay: float = 0.0) -> World:
-    world = make(wanted, drain_delay)
+def running(wanted: int = 3, drain_delay: float = 0.0, persists: bool = False) -> World:
+    world = make(wanted, drain_delay, persists)
     world.boot()
     world.now += 10
     world.told.clear()
@@ -175,18 +195,128 @@ def test_reload_whose_first_process_fails_leaves_the_old_ones() -> None:
     assert {child.generation for child in world.fleet.children.values()} == {3}
 
 
-def test_second_reload_kills_what_the_first_has_started() -> None:
+def test_second_reload_recalls_what_the_first_has_started() -> None:
     world = running(2)
     world.fleet.reload()
     world.turn()
     (new,) = world.pids(Phase.BOOTING)
     world.fleet.reload()
     world.turn()
-    assert world.killed == [new]
-    world.fleet.ended(new, -9, world.now)
+    assert world.recalled == [new] and world.killed == []
+    world.fleet.ready(new, world.now)  # its word was on the way
+    world.turn()
+    assert world.told == [(new, "leave")]
+    world.fleet.ready(new, world.now)
+    world.fleet.ended(new, -15, world.now)
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {3}
     assert not [line for line in world.said if line.level == "error"]
+
+
+def test_reload_at_once_lets_all_leave_before_the_new_ones_are_ready() -> None:
+    world = running(3)
+    world.keeps = False
+    assert world.fleet.reload(at_once=True) == 2
+    world.turn()
+    assert world.told == [(1, "leave"), (2, "leave"), (3, "leave")]
+    assert world.pids(Phase.READY) == [] and len(world.pids(Phase.BOOTING)) == 1
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {2}
+    assert len(world.fleet.children) == 3 and world.settled == [1, 2]
+
+
+def test_second_reload_at_once_recalls_what_the_first_has_started() -> None:
+    world = running(2)
+    world.keeps = False
+    world.fleet.reload(at_once=True)
+    world.turn()
+    (new,) = world.pids(Phase.BOOTING)
+    world.fleet.reload(at_once=True)
+    world.turn()
+    assert world.recalled == [new] and words(world.told) == ["leave", "leave"]
+    world.fleet.ended(new, -15, world.now)
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {3}
+
+
+@pytest.mark.parametrize("how", ["drain", "quit"])
+def test_who_was_recalled_is_waited_for_at_the_end_and_killed_if_it_stays(how: str) -> None:
+    world = running(1)
+    world.fleet.reload()
+    world.turn()
+    world.fleet.reload()
+    world.turn()
+    (recalled,) = world.recalled
+    world.told.clear()
+    if how == "drain":
+        world.fleet.drain(world.now)
+    else:
+        world.fleet.quit()
+    world.turn()
+    assert (recalled, how) in world.told and recalled not in world.killed
+    for pid in set(world.fleet.children) - {recalled}:
+        world.fleet.ended(pid, 0, world.now)
+    world.now = world.fleet.due()
+    world.turn()
+    assert recalled in world.killed
+    world.fleet.ended(recalled, -9, world.now)
+    world.turn()
+    assert world.exit == 0
+
+
+def test_leavers_of_a_reload_at_once_have_time_to_finish() -> None:
+    world = running(1)
+    world.fleet.reload(at_once=True)
+    world.turn()
+    world.fleet.ready(2, world.now)
+    world.now += GRACE_S
+    world.turn()
+    assert world.killed == []
+    world.now = world.fleet.due()
+    world.turn()
+    assert world.killed == [1] and world.fleet.cut == 1
+
+
+def test_reload_at_once_that_fails_goes_back_to_the_code_before() -> None:
+    world = running(2)
+    world.keeps = False
+    world.fleet.reload(at_once=True)
+    world.turn()
+    (new,) = world.pids(Phase.BOOTING)
+    world.fleet.ended(new, 3, world.now)
+    world.told.clear()
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {1}
+    assert world.told == [] and len(world.fleet.children) == 2
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_persists_tries_again_what_cannot_start(first: bool) -> None:
+    world = make(2, persists=True) if first else running(2, persists=True)
+    world.keeps = False
+    generation = 1 if first else world.fleet.reload(at_once=True)
+    for number in range(1, 5):
+        world.turn()
+        (new,) = world.pids(Phase.BOOTING)
+        world.fleet.ended(new, 9, world.now)
+        world.turn()
+        assert world.pids(Phase.BOOTING) == [] and world.exit is None
+        assert world.failed == [Failed(generation, 9, "ended with exit code 9 before it was ready")] * number
+        world.now = min(world.fleet.due(), world.now + PAUSE_MOST_S)
+    assert world.fleet.reload(at_once=True) == generation + 1
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {generation + 1}
+
+
+def test_who_persists_ends_when_it_is_told_that_nothing_can_be_served() -> None:
+    world = make(2, persists=True)
+    world.turn()
+    world.fleet.ended(1, 2, world.now)
+    world.turn()
+    world.fleet.fail(2)
+    assert world.fleet.due() < world.now
+    world.turn()
+    assert world.exit == 2
 
 
 def test_crash_is_mended_at_once_and_a_tired_process_only_when_another_is_ready() -> None:
@@ -320,8 +450,22 @@ def test_drain_before_anything_serves_ends_at_once() -> None:
     assert world.exit == 0
 
 
+def test_reloads_wait_while_too_many_are_leaving() -> None:
+    world = running(2)
+    for _ in range(20):
+        world.fleet.reload()
+        for _ in range(6):
+            world.turn()
+            for pid in world.pids(Phase.BOOTING):
+                world.fleet.ready(pid, world.now)
+    assert len(world.fleet.children) <= 2 * 4 + 1
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {21}
+
+
 EVENTS = (
     "reload",
+    "renew",
     "crash",
     "early",
     "fail",
@@ -341,16 +485,20 @@ EVENTS = (
     st.integers(1, 4),
     st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 7)), max_size=60),
     st.sampled_from(["", "drain", "quit"]),
+    st.booleans(),
 )
-def test_whatever_happens_it_comes_to_rest(wanted: int, events: list[tuple[str, int]], end: str) -> None:
+def test_whatever_happens_it_comes_to_rest(
+    wanted: int, events: list[tuple[str, int]], end: str, persists: bool
+) -> None:
     """Whatever happens, and in whatever order: as soon as nothing fails any more, all that are wanted serve."""
-    world = running(wanted)
+    world = running(wanted, persists=persists)
+    world.keeps = not any(event == "renew" for event, _ in events)
     for event, which in events:
         happen(world, event, which)
         ready = len(world.pids(Phase.READY))
         told = len(world.told)
         world.turn()
-        if len(world.told) > told:
+        if world.keeps and len(world.told) > told:
             assert ready > world.fleet.wanted, "one was told to leave before another could take its place"
     if not end:
         world.boot()
@@ -383,6 +531,8 @@ def happen(world: World, event: str, which: int) -> None:  # noqa: PLR0912 - a t
     match event:
         case "reload":
             fleet.reload()
+        case "renew":
+            fleet.reload(at_once=True)
         case "more":
             fleet.resize(1)
         case "fewer":
@@ -390,8 +540,7 @@ def happen(world: World, event: str, which: int) -> None:  # noqa: PLR0912 - a t
         case "wait":
             world.now += 2.0**which
         case "no process":
-            if any(isinstance(action, Start) for action in fleet.decide(world.now)):
-                fleet.not_started("no memory", world.now)
+            world.turn(short=True)
         case "ready":
             if pid := one(Phase.BOOTING):
                 fleet.ready(pid, world.now)
@@ -406,5 +555,5 @@ def happen(world: World, event: str, which: int) -> None:  # noqa: PLR0912 - a t
             if pid := one(Phase.READY):
                 fleet.ended(pid, -11, world.now)
         case "end":
-            if pid := one(Phase.LEAVING, Phase.KILLED):
+            if pid := one(Phase.LEAVING, Phase.RECALLED, Phase.KILLED):
                 fleet.ended(pid, -9 if pid in world.killed else 0, world.now)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import halfsync
 from halfsync.errors import LoadError, UsageError
 from halfsync.settings import Settings
 from halfsync.supervisor.starting import NEED_WORKERS, check_start, refuse_contradictions
@@ -37,3 +38,22 @@ def test_each_part_is_asked(tmp_path: Path) -> None:
         check_start(Settings.from_options(pidfile=tmp_path / "x.pid"))
     with pytest.raises(LoadError, match="has no attribute 'nothing'"):
         check_start(Settings.from_options(workers=1, worker_ready="builtins:nothing"))
+
+
+def test_reload_goes_without_preload_and_with_watchfiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_contradictions(Settings.from_options(reload=True))
+    with pytest.raises(UsageError, match="reload could bring no new code; leave out preload or reload"):
+        refuse_contradictions(Settings.from_options(reload=True, preload=True))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError) as caught:
+        refuse_contradictions(Settings.from_options(reload=True))
+    assert str(caught.value) == (
+        "argument: reload needs the package watchfiles, which is not installed; "
+        'install it: pip install "halfsync[reload]"'
+    )
+    refuse_contradictions(Settings.from_options(workers=1))
+
+
+def test_application_that_is_loaded_already_cannot_be_reloaded() -> None:
+    with pytest.raises(UsageError, match="halfsync serve module:callable --reload"):
+        halfsync.serve(lambda environ, start_response: [], reload=True)

@@ -114,14 +114,13 @@ def test_reload_reads_the_settings_again(tmp_path: Path) -> None:
         assert answer(serving.address)[0] == "first"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_process_that_is_killed_is_replaced(tmp_path: Path, number: signal.Signals) -> None:
     with serve(tmp_path, (), "--workers", "2") as serving:
         serving.wait_line("all 2 processes serve")
         victim = min(children(serving.process.pid))
         os.kill(victim, number)
-        how = "ended with exit code 0" if number == signal.SIGTERM else f"was killed by signal {number.value}"
-        serving.wait_line(f"process {victim} {how}")
+        serving.wait_line(f"process {victim} was killed by signal {number.value}")
         until(lambda: len(children(serving.process.pid) - {victim}) == 2)
         assert answer(serving.address)[0] == "first"
 
@@ -213,6 +212,31 @@ def test_processes_are_replaced_when_they_have_had_enough(
         while not first.isdisjoint(children(serving.process.pid)):
             assert answer(serving.address)[0] == "first"
         serving.wait_line(line)
+
+
+def test_newcomers_are_refused_while_it_drains(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with (
+        serve(tmp_path, model, "--workers", "2", "--graceful-timeout", "60s") as serving,
+        ExitStack() as stack,
+    ):
+        serving.wait_line("all 2 processes serve")
+        connection = stack.enter_context(Connection(serving.address, timeout_s=30))
+        connection.send(build("/slow"))
+        serving.signal(signal.SIGTERM)
+        serving.wait_line("drains")
+
+        def refuses() -> bool:
+            try:
+                socket.create_connection(serving.address, timeout=30).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        until(refuses)
+        (tmp_path / "go").touch()
+        assert connection.response().status == 200
+        assert serving.exit_code() == 0
+        assert "1 request was still finished, none cut off" in serving.lines[-1]
 
 
 def test_second_sigterm_ends_now(tmp_path: Path) -> None:
@@ -314,3 +338,47 @@ def test_what_is_auto_is_told_at_the_start(tmp_path: Path, options: tuple[str, .
     with serve(tmp_path, (), *options) as serving:
         assert serving.lines[0].startswith("halfsync auto: ") and "affinity" in serving.lines[0]
         assert answer(serving.address)[0] == "first"
+
+
+WARM = """
+import os
+asked = 0
+def app(environ, start_response):
+    global asked
+    asked += 1
+    path = environ["PATH_INFO"]
+    os.write(2, f"asked for {path} {asked}\\n".encode())
+    start_response("503 Not yet" if path == "/broken" else "200 OK", [("Content-Type", "text/plain")])
+    return [b"first 1"]
+"""
+
+
+def test_new_process_is_asked_before_it_serves(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with Serving(tmp_path, WARM, *model, "--workers", "2", "--warmup", "/warm?up=1") as serving:
+        serving.wait_line("all 2 processes serve")
+        assert serving.lines.count("asked for /warm 1") == 2
+        assert answer(serving.address)[0] == "first"
+
+
+def test_warmup_that_is_answered_with_an_error_keeps_it_from_serving(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, WARM, "--workers", "2", "--warmup", "/broken")
+    try:
+        assert serving.exit_code() == 3
+        assert [line for line in serving.lines if "the request for /broken was answered 503" in line]
+    finally:
+        serving.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "supervised"])
+def test_sigusr1_opens_the_access_log_again(
+    tmp_path: Path, model: tuple[str, ...], workers: tuple[str, ...]
+) -> None:
+    log = tmp_path / "access.log"
+    with serve(tmp_path, model, *workers, "--access-log", str(log)) as serving:
+        assert answer(serving.address, "/before")[0] == "first"
+        until(lambda: "/before" in log.read_text())
+        log.rename(tmp_path / "access.log.1")
+        serving.signal(signal.SIGUSR1)
+        until(log.exists)
+        until(lambda: answer(serving.address, "/after") and "/after" in log.read_text())
+        assert "/before" in (tmp_path / "access.log.1").read_text()

@@ -9,7 +9,7 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
-from halfsync.board cimport seat_listens
+from halfsync.seats cimport seat_listens
 from halfsync.engine.connections cimport connection_close, connection_open
 from halfsync.engine.conversation cimport on_received
 from halfsync.engine.ending cimport end_now, enter

@@ -5,7 +5,7 @@ Only the engine's thread opens and closes. A record is freed when the engine own
 from libc.stdlib cimport calloc, free, realloc
 from posix.unistd cimport close
 
-from halfsync.board cimport seat_count
+from halfsync.seats cimport seat_count
 from halfsync.client_counts cimport PLACE_NONE, counts_leave
 from halfsync.engine.engine cimport (
     OWNER_ENGINE, PEER_HERE, PHASE_BODY, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_PARTED, PHASE_SILENT, PLACE_LEAVING,

@@ -1,7 +1,7 @@
 # The engine's data: one record for the loop, one for each connection. Who may touch what stands beside it.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from halfsync.board cimport BoardRecord, SeatRecord
+from halfsync.seats cimport BoardRecord, SeatRecord
 from halfsync.client_counts cimport ClientCounts
 from halfsync.engine.lease cimport Lease
 from halfsync.engine.poller cimport Handle, Poller

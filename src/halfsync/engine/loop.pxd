@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t
 
-from halfsync.board cimport BoardRecord, SeatRecord
+from halfsync.seats cimport BoardRecord, SeatRecord
 from halfsync.engine.engine cimport Connection, Engine
 
 cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil

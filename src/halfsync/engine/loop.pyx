@@ -10,7 +10,6 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close, write
 
-from halfsync.board cimport BoardRecord, SeatRecord, seat_listens
 from halfsync.engine.adoption cimport ADOPTION_INDEX, adopt, adopt_all, adoption_close, adoption_watch
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.conversation cimport (
@@ -39,6 +38,7 @@ from halfsync.native.sync cimport (
 )
 from halfsync.outbox cimport Outbox, outbox_release
 from halfsync.request_queue cimport queue_attend
+from halfsync.seats cimport BoardRecord, SeatRecord, is_knocked_at, seat_listens, seat_must_look, seat_saw
 
 cdef extern from *:
     """
@@ -97,6 +97,19 @@ cdef void on_awake(void *engine_) noexcept nogil:
     engine.now = monotonic_ns()
 
 
+cdef bint may_accept(Engine *engine) noexcept nogil:
+    """Tell whether newcomers are to be accepted here, and not left to other processes, who must then accept them."""
+    cdef int position
+    cdef bint waiting = False
+    if engine.seat == NULL or seat_listens(engine.board, engine.seat):
+        return True
+    if seat_must_look(engine.seat, engine.now):
+        for position in range(engine.listeners_count):
+            waiting = waiting or is_knocked_at(engine.listeners[position].handle.fd)
+        seat_saw(engine.seat, waiting, engine.now)
+    return engine.seat.neglected != 0
+
+
 cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil:
     """Begin with a new connection. Returns False when there is no room for another."""
     cdef Engine *engine = <Engine *> engine_
@@ -121,7 +134,7 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
     wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.first_byte)
     if engine.clients.limit > 0 and not connection.awaits_proxy and not let_in(engine, connection):
         turn_away(engine, connection)
-    return engine.open < engine.open_max and (engine.seat == NULL or seat_listens(engine.board, engine.seat))
+    return engine.open < engine.open_max and may_accept(engine)
 
 
 cdef void on_accept_failed(void *engine_, Handle *listener, int error) noexcept nogil:
@@ -140,7 +153,7 @@ cdef void watch_listeners(Engine *engine) noexcept nogil:
         load_uint(&engine.command) == COMMAND_SERVE
         and engine.open < engine.open_max
         and engine.now >= engine.accept_again
-        and (engine.seat == NULL or seat_listens(engine.board, engine.seat))
+        and may_accept(engine)
     )
     cdef Listener *listener
     cdef int position

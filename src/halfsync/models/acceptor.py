@@ -47,7 +47,7 @@ class Acceptor:
 
     def watched(self, room: bool) -> list[int]:
         """Return the descriptors to wait for. room: whether there is room for a newcomer."""
-        may = room and monotonic() >= self._paused_until and self._carrier.listens()
+        may = room and monotonic() >= self._paused_until and self._carrier.listens(self._listeners)
         listening = self._listeners if may else []
         if listening and self._adoption >= 0 and self.may_adopt():
             return [*listening, self._adoption, *self._leaving]
@@ -59,7 +59,7 @@ class Acceptor:
         deadlines = [deadline for _, deadline in self._leaving.values()]
         if self._paused_until > now:
             deadlines.append(self._paused_until)
-        if not self._carrier.listens():
+        if self._carrier.deaf or not self._carrier.listens(self._listeners):
             deadlines.append(now + DEAF_S)
         if self._adoption >= 0 and not self.may_adopt():
             deadlines.append(now + ADOPT_AGAIN_S)
@@ -88,7 +88,9 @@ class Acceptor:
 
     def _accept(self) -> Client | None:
         """Adopt or accept one connection that waits. None: nobody waits, it cannot be now, or it is others' turn."""
-        if monotonic() < self._paused_until or not (self._carrier.draining or self._carrier.listens()):
+        if monotonic() < self._paused_until or not (
+            self._carrier.draining or self._carrier.listens(self._listeners)
+        ):
             return None
         adopted = self._adopt()
         if adopted is not None:

@@ -115,3 +115,13 @@ cdef int64_t take_slot(Admission *admission, uint64_t key) noexcept nogil:
         return PLACE_NONE
     store_llong(&admission.slots[position], <long long> key)
     return position + 1
+
+
+cdef ClientLimit client_limit(object settings):
+    """Return the limit on each client's connections, for a model with a carrier. None: there is none."""
+    cdef bint children = settings.model == "process"
+    if settings.max_connections_per_client == 0:
+        return None
+    return ClientLimit(
+        settings.max_connections_per_client, children=children,
+        connections=settings.max_children if children else settings.max_connections)

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t
 from halfsync.engine.engine cimport Timeouts
 from halfsync.exchange cimport Limits
 from halfsync.http.trust cimport TrustedPeers
-from halfsync.models.admission cimport ClientLimit
+from halfsync.seats cimport Place
 from halfsync.spool cimport Store
 from halfsync.static.answering cimport Answerer
 
@@ -12,5 +12,5 @@ cdef int bounds_limits(Limits *limits, object settings, Store *store, bint raw) 
 cdef const Answerer *bounds_files(object files) except? NULL
 cdef int bounds_timeouts(Timeouts *timeouts, object settings) except -1
 cdef TrustedPeers bounds_proxies(object settings)
-cdef ClientLimit bounds_clients(object settings)
+cdef const Place *bounds_place(object seat) except NULL
 cdef int64_t nanoseconds(double seconds) noexcept

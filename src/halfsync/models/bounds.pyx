@@ -57,14 +57,9 @@ cdef TrustedPeers bounds_proxies(object settings):
     return TrustedPeers(settings.proxy_allow_ips) if settings.proxy_protocol else None
 
 
-cdef ClientLimit bounds_clients(object settings):
-    """Return the limit on each client's connections, for a model with a carrier. None: there is none."""
-    cdef bint children = settings.model == "process"
-    if settings.max_connections_per_client == 0:
-        return None
-    return ClientLimit(
-        settings.max_connections_per_client, children=children,
-        connections=settings.max_children if children else settings.max_connections)
+cdef const Place *bounds_place(object seat) except NULL:
+    """Return a process's seat on the board, and the board. The seat must live for as long as they are used."""
+    return <const Place *> PyCapsule_GetPointer(seat.capsule, b"halfsync.seat")
 
 
 cdef int64_t nanoseconds(double seconds) noexcept:

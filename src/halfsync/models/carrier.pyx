@@ -13,15 +13,14 @@ from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from posix.unistd cimport close, write
 
-from halfsync.board cimport Seat, seat_listens
 from halfsync.bridging cimport Bridge
 from halfsync.client_counts cimport ENTER_REFUSED, KEY_UNTOLD, client_key
 from halfsync.exchange cimport pool_destroy, pool_init
 from halfsync.http.trust cimport TrustedPeers, trust_has
-from halfsync.models.admission cimport ClientLimit, admission_enter, admission_leave
+from halfsync.models.admission cimport ClientLimit, admission_enter, admission_leave, client_limit
 from halfsync.models.bells cimport Bells
 from halfsync.models.bounds cimport (
-    bounds_clients, bounds_files, bounds_limits, bounds_proxies, bounds_store, bounds_timeouts,
+    bounds_files, bounds_limits, bounds_place, bounds_proxies, bounds_store, bounds_timeouts,
 )
 from halfsync.models.carrying cimport (
     CARRY_DRAIN, CARRY_LEAVE, CARRY_ON, CARRY_STOP, ENDED, PARKED, ClientRecord, Tally, is_leaving,
@@ -37,6 +36,7 @@ from halfsync.native.sync cimport (
 )
 from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport queue_length
+from halfsync.seats cimport Place, is_knocked_at, seat_listens, seat_must_look, seat_saw
 from halfsync.spool cimport Store
 from halfsync.threadpool cimport ThreadPool
 from halfsync.wsgi.body cimport BodyBlocks
@@ -66,21 +66,22 @@ cdef class Carrier:
         """Prepare with a model's `Parts`. Raises OSError where descriptors or memory are short."""
         cdef Bridge bridge = parts.bridge
         cdef AccessLog access_log = parts.access_log
-        cdef Seat seat = parts.seat
         cdef object settings = parts.settings
         cdef unsigned char[:] shared
         cdef bytearray store
         cdef BodyBlocks blocks = BodyBlocks()
         cdef TrustedPeers proxies = bounds_proxies(settings)
-        cdef ClientLimit clients = bounds_clients(settings)
+        cdef ClientLimit clients = client_limit(settings)
+        cdef const Place *place
         page = mmap(-1, PAGESIZE)
         shared = page
         self.record.tally = <Tally *> &shared[0]
         store = bytearray(sizeof(Store))
         self.record.store = <Store *> <char *> store
         self.kept = (page, shared, store, blocks, proxies, clients, parts)
-        if seat is not None:
-            self.record.board, self.record.seat = seat.board.record, seat.record
+        if parts.seat is not None:
+            place = bounds_place(parts.seat)
+            self.record.board, self.record.seat = place.board, place.seat
         self.record.files = bounds_files(parts.files)
         self.record.proxies = &proxies.trust if proxies is not None else NULL
         self.record.admission = &clients.admission if clients is not None else NULL
@@ -217,9 +218,20 @@ cdef class Carrier:
         """Count a turn of the loop that accepts."""
         add_llong(&self.record.tally.turns, 1)
 
-    def listens(self):
-        """Tell whether newcomers shall be accepted here, or left to other processes."""
-        return self.record.seat == NULL or seat_listens(self.record.board, self.record.seat)
+    def listens(self, listeners):
+        """Tell whether newcomers shall be accepted here, or left to other processes, as long as those accept them."""
+        cdef int64_t now
+        if self.record.seat == NULL or seat_listens(self.record.board, self.record.seat):
+            return True
+        now = monotonic_ns()
+        if seat_must_look(self.record.seat, now):
+            seat_saw(self.record.seat, any(is_knocked_at(listener) for listener in listeners), now)
+        return self.record.seat.neglected != 0
+
+    @property
+    def deaf(self):
+        """Whether this process has its share of the connections, and shall look again soon."""
+        return self.record.seat != NULL and load_uint(&self.record.seat.deaf) != 0
 
     def accepted(self):
         """Count a connection that begins."""

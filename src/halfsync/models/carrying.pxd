@@ -3,7 +3,6 @@
 # them together.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from halfsync.board cimport BoardRecord, SeatRecord
 from halfsync.engine.engine cimport ADDRESS_BYTES, Timeouts
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.http.trust cimport Trust
@@ -11,6 +10,7 @@ from halfsync.models.admission cimport Admission
 from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint
 from halfsync.observe.access cimport Log
 from halfsync.request_queue cimport Queue
+from halfsync.seats cimport BoardRecord, SeatRecord
 from halfsync.spool cimport Store
 from halfsync.static.answering cimport Answerer
 

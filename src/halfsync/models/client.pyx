@@ -6,11 +6,11 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 from posix.unistd cimport close
 
-from halfsync.board cimport seat_count
 from halfsync.engine.engine cimport ADDRESS_BYTES
 from halfsync.exchange cimport pool_put
 from halfsync.models.admission cimport admission_leave
 from halfsync.native.sync cimport add_llong, monotonic_ns
+from halfsync.seats cimport seat_count
 
 cdef extern from "<sys/socket.h>" nogil:
     struct sockaddr:

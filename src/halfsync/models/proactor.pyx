@@ -5,7 +5,6 @@ from time import monotonic
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 
-from halfsync.board cimport Seat
 from halfsync.client_counts cimport counts_close, counts_open
 from halfsync.engine.adoption cimport adoption_open
 from halfsync.engine.connections cimport connection_free
@@ -17,11 +16,12 @@ from halfsync.engine.loop cimport (
 )
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.models.bounds cimport (
-    bounds_files, bounds_limits, bounds_proxies, bounds_store, bounds_timeouts,
+    bounds_files, bounds_limits, bounds_place, bounds_proxies, bounds_store, bounds_timeouts,
 )
 from halfsync.native.sync cimport load_llong, load_uint, store_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport queue_length
+from halfsync.seats cimport Place
 from halfsync.wsgi.body cimport BodyBlocks
 
 SWEEP_S = 0.05
@@ -42,10 +42,10 @@ cdef class Proactor:
         cdef Engine *engine = self.engine
         cdef Bridge bridge = parts.bridge
         cdef AccessLog access_log = parts.access_log
-        cdef Seat seat = parts.seat
         cdef object settings = parts.settings
         cdef BodyBlocks blocks = BodyBlocks()
         cdef TrustedPeers proxies = bounds_proxies(settings)
+        cdef const Place *place
         cdef int result
         self.kept = (blocks, proxies, parts)
         self.workers = RequestWorkers(
@@ -75,9 +75,10 @@ cdef class Proactor:
         result = engine_open(engine, settings.poller == "poll")
         if result < 0:
             raise OSError(-result, os.strerror(-result))
-        if seat is not None:
-            self.workers.seat = seat
-            result = engine_sit(engine, seat.board.record, seat.record)
+        if parts.seat is not None:
+            self.workers.seat = parts.seat
+            place = bounds_place(parts.seat)
+            result = engine_sit(engine, place.board, place.seat)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
         for fd in parts.listeners:

@@ -6,7 +6,6 @@ refuses, are dropped, and the log says how many as soon as its file takes someth
 are no printable ASCII are escaped, so that no request can forge a line.
 """
 import os
-from mmap import PAGESIZE, mmap
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t
@@ -19,6 +18,7 @@ from halfsync.http.parser cimport Field, Head, name_is
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.log import warn
 from halfsync.native.checks cimport COUNT_BUFFER, count
+from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
     add_llong, load_uint, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait, pthread_join,
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, sleep_ns, start_thread,
@@ -321,9 +321,10 @@ cdef class AccessLog:
         direct: there is no writer, each line is written when it is logged; for processes that must start no thread.
         trusted: the peers whose word about their clients is believed.
         """
-        cdef unsigned char[:] shared = mmap(-1, PAGESIZE)
-        self.log.losses = <Losses *> &shared[0]
-        self.kept = (shared, trusted)
+        self.log.losses = <Losses *> map_shared(sizeof(Losses))
+        if self.log.losses == NULL:
+            raise MemoryError
+        self.kept = trusted
         if trusted is not None:
             self.log.trust = &trusted.trust
         self.log.json = json
@@ -383,3 +384,4 @@ cdef class AccessLog:
             count(COUNT_BUFFER, -2)
         if self.log.fd >= 0:
             os.close(self.log.fd)
+        unmap_shared(self.log.losses, sizeof(Losses))

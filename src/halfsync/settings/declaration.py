@@ -128,7 +128,8 @@ class Given:
     label: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Without the methods that dataclass would write: for so many fields, compiling them takes a megabyte and milliseconds.
+@dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)
 class Settings:
     """Every setting of one server, in native values: seconds, bytes, counts.
 
@@ -251,6 +252,10 @@ class Settings:
         60.0, Duration(), PROCESSES,
         doc="How long a serving process may take to load the application; past it it is killed, and counts as failed.",
         reason="The slowest of applications load in less; one that waits for a dead service never does.")
+    warmup: str | None = setting(
+        None, Text("PATH"), PROCESSES,
+        doc="With workers: ask each new process for this path before it is ready; an error keeps it from serving.",
+        reason="What an application loads with its first request, only its author knows.")
     max_requests: int = setting(
         0, Count(0, EXA), PROCESSES,
         doc="Replace a serving process after this many requests; 0: never.",
@@ -293,9 +298,10 @@ class Settings:
         doc="Read settings from this TOML file.",
         reason="Without it: halfsync.toml in the working directory, else [tool.halfsync] in pyproject.toml.")
     reload: bool = setting(
-        False, Flag(), APPLICATION, ready=(False,), pending="reloading",
-        doc="Restart when the application's source changes.",
-        reason="For development only.")
+        False, Flag(), APPLICATION,
+        doc="For development: load the application anew when its source changes, and show as a page why it cannot be "
+            "loaded. Without workers one process serves, under a supervisor. Needs the package watchfiles.",
+        reason="It watches files, shows tracebacks to clients and lets requests wait: not for production.")
     server_header: bool = setting(
         True, Flag(), APPLICATION,
         doc='Send "Server: halfsync" with each response that has no Server field of its own.',
@@ -425,7 +431,27 @@ class Settings:
     # fmt: on
 
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    sized: str = field(default="", repr=False, compare=False)
+    sized: str = field(default="")
+
+    def __init__(self, **values: Any) -> None:
+        given = {one.name: one.default for one in SETTINGS} | {"origins": {}, "sized": ""} | values
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Settings):
+            return NotImplemented
+        return all(getattr(self, one.name) == getattr(other, one.name) for one in SETTINGS)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, one.name) for one in SETTINGS))
+
+    def __repr__(self) -> str:
+        """Show what differs from the defaults."""
+        values = (
+            (one.name, getattr(self, one.name)) for one in SETTINGS if getattr(self, one.name) != one.default
+        )
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in values)})"
 
     @classmethod
     def from_options(cls, **overrides: object) -> "Settings":
@@ -447,6 +473,9 @@ class Settings:
             values[name] = BY_NAME[name].convert(one.value, one.label)
         origins = {name: given[name].origin if name in given else DEFAULT_ORIGIN for name in BY_NAME}
         sized = ""
+        if values.get("reload") and values.get("workers") is None:
+            values["workers"] = 1  # a supervisor, which outlives the code
+            origins["workers"] = f"{origins['reload']} (reload)"
         automatic = [name for name in ("workers", "threads") if values.get(name) == AUTO]
         if automatic:
             from halfsync.supervisor.capacity import choose, read_machine  # noqa: PLC0415 - seldom needed

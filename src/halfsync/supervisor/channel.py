@@ -17,6 +17,7 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
         self._socket = end
+        self._unsaid: list[str] = []  # words for which there was no room yet
         self.lost = False  # the other has ended
 
     @classmethod
@@ -31,9 +32,25 @@ class Channel:
         return -1 if self.lost else self._socket.fileno()
 
     def tell(self, word: str) -> None:
-        """Say a word. What cannot be said, because the other has ended or does not listen, is lost."""
-        with suppress(OSError):  # its end is heard of by reading
-            self._socket.send(word.encode(), socket.MSG_NOSIGNAL)
+        """Say a word; once, where it could not be said before. Lost if the other has ended.
+
+        The other may be too busy to listen: what finds no room waits for `go_on`.
+        """
+        if word not in self._unsaid:
+            self._unsaid.append(word)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Say what could not be said before, as far as there is room now."""
+        with suppress(OSError):  # no room; or it has ended, which is heard of by reading
+            while self._unsaid:
+                self._socket.send(self._unsaid[0].encode(), socket.MSG_NOSIGNAL)
+                del self._unsaid[0]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is something for `go_on`, which nothing tells the time for."""
+        return bool(self._unsaid) and not self.lost
 
     def next(self) -> str | None:
         """Return the next word; None when there is none. After the last, `lost` tells that the other has ended."""

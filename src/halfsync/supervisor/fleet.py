@@ -6,6 +6,9 @@ out what it says. Times are seconds of one monotonic clock.
 Every cause for another process (a reload, one that is tired of its requests, its age or its memory, a crash, another
 number) is the same to it: there shall be `wanted` processes of the newest generation that are not tired. A new one is
 started beside the old, and only when it is ready an old one is told to leave, one at a time.
+
+Development turns that round: after `reload(at_once=True)` the old ones leave first, and requests wait for the new; and
+a fleet that `persists` tries a generation that cannot start again, and neither ends for it nor goes back to an older.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ PAUSE_FIRST_S = 0.1  # before the next start after a failure; doubled with each 
 PAUSE_MOST_S = 15.0
 FAILURES_MOST = 16  # counted; more would not make the pause longer
 PATIENCE_S = 3.0  # what a process that was told to end has beyond the time it was told
+CROWD = (
+    4  # times as many processes as are wanted: what there may be with those that leave, which may take long
+)
 OWN_CODES = (2, 3, 4)  # of a start that failed for a reason which the process has told (see errors.py)
 LOAD_FAILED = 3
 
@@ -29,6 +35,7 @@ class Phase(Enum):
     BOOTING = "starting"
     READY = "serving"
     LEAVING = "leaving"  # it hands its idle connections over, and finishes what runs
+    RECALLED = "recalled"  # it was told to go while it started, and may just have begun to serve
     ENDING = "ending"  # it was told to drain or to quit, as all are
     KILLED = "killed"
 
@@ -77,6 +84,13 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """Send SIGTERM to a process that starts: one that still loads ends by it, one that already serves leaves."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """Kill a process, and log why."""
 
@@ -100,23 +114,42 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """A process of this generation ended before it was ready, which is not yet proven; another will be started.
+
+    code: its exit code, or minus the signal that killed it. how: the end of a sentence about it.
+    """
+
+    generation: int
+    code: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """Nobody is left: end with this code."""
 
     code: int
 
 
-Action = Start | Tell | Kill | Say | Settled | Exit
+Action = Start | Tell | Recall | Kill | Say | Settled | Failed | Exit
 
 
 class Fleet:
     """The serving processes of one supervisor. wanted: how many shall serve.
 
-    boot_timeout, graceful_timeout and drain_delay are seconds; see the settings of these names.
+    boot_timeout, graceful_timeout and drain_delay are seconds; see the settings of these names. persists: a generation
+    that cannot start is tried again (`Failed`), until `reload` brings another.
     """
 
     def __init__(
-        self, wanted: int, *, boot_timeout: float, graceful_timeout: float, drain_delay: float = 0.0
+        self,
+        wanted: int,
+        *,
+        boot_timeout: float,
+        graceful_timeout: float,
+        drain_delay: float = 0.0,
+        persists: bool = False,
     ) -> None:
         self.wanted = wanted
         self.generation = 1
@@ -128,8 +161,10 @@ class Fleet:
         self.boot_timeout = boot_timeout
         self.graceful_timeout = graceful_timeout
         self.drain_delay = drain_delay
+        self.persists = persists
         self.cut = 0  # processes that had to be killed while they had requests to finish
         self._newest = 1  # the last generation that was asked for: numbers are not used again
+        self._oldest = 1  # who is of an older generation leaves at once
         self._not_before = -math.inf  # no start before
         self._until = math.inf  # when this course ends
         self._code = 0
@@ -153,6 +188,8 @@ class Fleet:
     def ready(self, pid: int, now: float) -> None:
         """Note that a process serves."""
         child = self.children.get(pid)
+        if child is not None and child.phase is Phase.RECALLED:
+            self._said.append(Tell(pid, "leave"))  # its code may have heard SIGTERM in its place
         if child is None or child.phase is not Phase.BOOTING:
             return
         child.phase, child.due, child.ready_at = Phase.READY, math.inf, now
@@ -176,7 +213,7 @@ class Fleet:
         replaced = self.course in (Course.SERVING, Course.FADING)
         if child.hung:
             how = f"was not ready within {self.boot_timeout:g} s"
-        elif child.phase is Phase.KILLED:
+        elif child.phase in (Phase.KILLED, Phase.RECALLED):
             return
         if child.phase in (Phase.LEAVING, Phase.ENDING):
             if code != 0:
@@ -198,28 +235,39 @@ class Fleet:
     def _not_ready(self, child: Child, how: str, code: int, now: float) -> None:
         """Deal with a process that ended before it served: what it stood for cannot be, or cannot be now."""
         early = "" if child.hung else " before it was ready"
-        if child.generation <= self.proven:
+        if child.generation <= self.proven or self.course is Course.FADING:
             self._fail(now)
             self._say("error", f"process {child.pid} {how}{early}; the next try is in {self._pause():g} s")
+        elif self.persists:
+            self._fail(now)
+            self._say("error", f"process {child.pid} {how}{early}; the next try is in {self._pause():g} s")
+            self._said.append(Failed(child.generation, code, f"{how}{early}"))
         elif self.proven:
             self.generation = self.proven
+            self._oldest = min(self._oldest, self.generation)
             self._say(
                 "error", f"the reload failed: process {child.pid} {how}{early}; the old ones go on serving"
             )
         else:
             self._say("error", f"nothing can be served: the first process {how}{early}")
-            self._end(code if code in OWN_CODES else LOAD_FAILED)
+            self.fail(code if code in OWN_CODES else LOAD_FAILED)
 
-    def _end(self, code: int) -> None:
+    def fail(self, code: int) -> None:
+        """End now, with this exit code: nothing can be served."""
         self._code = code
         self.course, self._until = Course.QUITTING, -math.inf
 
     # What somebody wants.
 
-    def reload(self) -> int:
-        """Ask for new processes in the place of all, and return the number of their generation."""
+    def reload(self, *, at_once: bool = False) -> int:
+        """Ask for new processes in the place of all, and return the number of their generation.
+
+        at_once: those that there are leave before the new are ready, so that none serves what is old.
+        """
         self._newest += 1
         self.generation = self._newest
+        if at_once:
+            self._oldest = self.generation
         self._not_before = -math.inf
         self.failures = 0
         return self.generation
@@ -255,7 +303,7 @@ class Fleet:
     def due(self) -> float:
         """Return when `decide` must be asked in any case; infinity: not before something happens."""
         times = [child.due for child in self.children.values()]
-        if self.course is Course.FADING:
+        if self.course in (Course.FADING, Course.QUITTING):
             times.append(self._until)
         if self.course in (Course.SERVING, Course.FADING) and self._missing() > 0:
             times.append(self._not_before)
@@ -276,10 +324,13 @@ class Fleet:
             self.course = Course.OVER
             self._said.append(Exit(self._code))
         said, self._said = self._said, []
-        return said
+        # What was to be told to a process that has ended since is told to nobody.
+        return [one for one in said if not isinstance(one, Tell) or one.pid in self.children]
 
     def _missing(self) -> int:
         """Return how many processes are to be started, as soon as that may be."""
+        if len(self.children) > CROWD * self.wanted:
+            return 0
         booting = [child for child in self.of(Phase.BOOTING) if child.generation == self.generation]
         good = [child for child in self.of(Phase.READY) if self._is_good(child)]
         serving = len(self.of(Phase.READY)) + len(booting)
@@ -293,27 +344,36 @@ class Fleet:
         return child.generation == self.generation and not child.tired
 
     def _replace(self, now: float) -> None:
+        for child in self.of(Phase.READY):
+            if child.generation < self._oldest:
+                self._leave(child, now)
         for child in self.of(Phase.BOOTING):
             if child.generation != self.generation:
-                self._kill(child, "")  # it serves nobody, and never shall
+                # Not killed: it may have taken connections over, and its word that it serves be on the way.
+                child.phase, child.due = Phase.RECALLED, now + self.graceful_timeout + PATIENCE_S
+                self._said.append(Recall(child.pid))
         if now >= self._not_before:
             used = {child.number for child in self.children.values()}
             free = [number for number in range(1, len(used) + self._missing() + 1) if number not in used]
             self._said += [Start(number, self.generation) for number in free[: self._missing()]]
-        ready = self.of(Phase.READY)
-        if len(ready) > self.wanted:
+        while len(ready := self.of(Phase.READY)) > self.wanted:
             # Those that are to be replaced go first, then those that came last.
             old = [child for child in ready if not self._is_good(child)]
-            leaving = old[0] if old else ready[-1]
-            leaving.phase, leaving.due = Phase.LEAVING, now + self.graceful_timeout + PATIENCE_S
-            self._said.append(Tell(leaving.pid, "leave"))
-        elif self.settled < self.generation and len(ready) == self.wanted and all(map(self._is_good, ready)):
+            self._leave(old[0] if old else ready[-1], now)
+        if self.settled < self.generation and len(ready) == self.wanted and all(map(self._is_good, ready)):
             self.settled = self.generation
             self._said.append(Settled(self.generation))
+
+    def _leave(self, child: Child, now: float) -> None:
+        child.phase, child.due = Phase.LEAVING, now + self.graceful_timeout + PATIENCE_S
+        self._said.append(Tell(child.pid, "leave"))
 
     def _end_all(self, how: str, now: float, seconds: float) -> None:
         for child in self.of(Phase.READY, Phase.LEAVING, Phase.ENDING):
             child.phase, child.due = Phase.ENDING, now + seconds + PATIENCE_S
+            self._said.append(Tell(child.pid, how))
+        for child in self.of(Phase.RECALLED):
+            child.due = now + seconds + PATIENCE_S
             self._said.append(Tell(child.pid, how))
         for child in self.of(Phase.BOOTING):
             self._kill(child, "")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
@@ -29,7 +31,12 @@ if TYPE_CHECKING:
     from halfsync.stream.handler import StreamFactory
     from halfsync.supervisor.channel import Channel
     from halfsync.supervisor.identity import Identity
+    from halfsync.supervisor.sources import Reporter
 
+LEFT = "left"  # what a process says that takes no request any more
+LEFT_S = 1.0  # for connections that cannot be handed over: more than the queue holds, or in the middle of a request
+LEFT_LOOK_S = 0.002
+REPORT_S = 1.0  # how often a process in development looks for what it has imported since
 CUT = 1  # the exit code of a process that cut requests off: they took longer than graceful_timeout
 
 
@@ -48,6 +55,7 @@ class Birth:
     """What a process has that was just forked, and that `live` makes a serving one of. channel: to its supervisor.
 
     handover: the queue through which processes that leave hand over their connections; both ends are closed by `live`.
+    reports: in development, where it tells which files it has loaded.
     """
 
     name: str
@@ -58,13 +66,21 @@ class Birth:
     seat: Seat
     channel: Channel
     handover: tuple[socket.socket, socket.socket]
+    reports: socket.socket | None = None
 
 
 class Orders:
-    """The words of the supervisor, as orders. When it has died this process ends as well as it can."""
+    """The words of the supervisor, as orders. When it has died this process ends as well as it can.
 
-    def __init__(self, channel: Channel) -> None:
+    In development: the supervisor is told when the server has left, which takes no request any more then; and the
+    reporter looks for what is imported later.
+    """
+
+    def __init__(self, channel: Channel, server: Server, reporter: Reporter | None = None) -> None:
         self._channel = channel
+        self._server = server
+        self._reporter = reporter
+        self._leaves_until = math.inf
         self._orphaned = False
 
     @property
@@ -74,12 +90,38 @@ class Orders:
 
     def next(self) -> str | None:
         """Return the next order, None when there is none."""
+        if self._leaves_until < math.inf:
+            self._tell_left()
+        elif self._reporter is not None:
+            self._reporter.look()
         word = self._channel.next()
         if self._channel.lost and not self._orphaned:
             self._orphaned = True
             logger().warning("the supervisor has died: this process finishes what it has received")
-            return "drain"
+            return "finish"
         return word
+
+    def ask_to_leave(self) -> None:
+        """Let the supervisor know that somebody told this process to end."""
+        self._channel.tell("told")
+
+    def obeyed(self, order: str) -> None:
+        """Note that an order was given to the server."""
+        if order == "leave" and self._reporter is not None:
+            self._leaves_until = monotonic() + LEFT_S
+
+    def patience(self) -> float | None:
+        """Return for how many seconds nobody need ask for orders, if somebody must."""
+        if self._leaves_until < math.inf:
+            return LEFT_LOOK_S
+        return None if self._reporter is None else REPORT_S
+
+    def _tell_left(self) -> None:
+        """Tell the supervisor once every connection that waited for a request was handed over, or LEFT_S are over."""
+        counts = self._server.statistics()
+        if counts["open"] <= counts["running"] + counts["queued"] or monotonic() >= self._leaves_until:
+            self._leaves_until = math.inf
+            self._channel.tell(LEFT)
 
 
 def forget_signals() -> None:
@@ -100,8 +142,8 @@ def live(birth: Birth) -> int:
     prepare_process(settings)
     try:
         become(birth.identity)
-        call_hook(POST_FORK, settings, worker)
-        application = birth.plan.load(settings)
+        reporter = None if birth.reports is None else _make_reporter(birth.reports)
+        application, loads = _load(birth, worker, reporter)
         server = Server(
             application,
             settings=settings,
@@ -112,16 +154,57 @@ def live(birth: Birth) -> int:
         for end in birth.handover:
             end.close()
     except StartError as error:
-        if isinstance(error, LoadError):
-            sys.stderr.write(error.traceback)
-        sys.stderr.write(f"halfsync: {error}\n")
+        _complain(error)
         return error.exit_code
     with Signals() as signals, answering_probes(settings, birth.plan.admin, seat):
         server.start_in_front(signals)
         seat.serve()
         birth.channel.tell("ready")
-        call_hook(WORKER_READY, settings, worker)
-        outcome = run_until_told(server, signals, Orders(birth.channel))
+        if loads:
+            call_hook(WORKER_READY, settings, worker)
+        orders = Orders(birth.channel, server, reporter)
+        outcome = run_until_told(server, signals, orders)
         birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
-        call_hook(WORKER_EXIT, settings, worker)
+        if loads:
+            call_hook(WORKER_EXIT, settings, worker)
     return CUT if outcome.cut else 0
+
+
+def _make_reporter(reports: socket.socket) -> Reporter:
+    from halfsync.supervisor.sources import Reporter  # noqa: PLC0415 - only development needs it
+
+    return Reporter(reports)
+
+
+def _load(
+    birth: Birth, worker: Worker, reporter: Reporter | None
+) -> tuple[Application | StreamFactory, bool]:
+    """Return the application, and True; in development, where it cannot be loaded, what shows why, and False.
+
+    Raises StartError.
+    """
+    failure = None
+    try:
+        call_hook(POST_FORK, birth.plan.settings, worker)
+        application = birth.plan.load(birth.plan.settings)
+        if birth.plan.settings.warmup is not None:
+            from halfsync.supervisor.warmup import warm_up  # noqa: PLC0415 - few ask for it
+
+            warm_up(application, birth.plan.settings)
+    except LoadError as error:
+        if reporter is None:
+            raise
+        from halfsync.supervisor.error_page import stand_in  # noqa: PLC0415 - only a failure needs it
+
+        _complain(error)
+        application, failure = stand_in(error, stream=birth.plan.settings.stream), error
+    if reporter is not None:
+        reporter.tell(failure)
+    return application, failure is None
+
+
+def _complain(error: StartError) -> None:
+    if isinstance(error, LoadError):
+        sys.stderr.write(error.traceback)
+    sys.stderr.write(f"halfsync: {error}\n")
+    sys.stderr.flush()

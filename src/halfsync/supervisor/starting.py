@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from halfsync.settings import Settings
 
 # What means nothing to a process that serves by itself.
-NEED_WORKERS = ("preload", *HOOKS)
+NEED_WORKERS = ("preload", "warmup", *HOOKS)
 
 
 def check_start(settings: Settings) -> None:
@@ -30,7 +30,9 @@ def check_start(settings: Settings) -> None:
 
 
 def refuse_contradictions(settings: Settings) -> None:
-    """Refuse what is said about processes that are not there. Raises UsageError."""
+    """Refuse what is said about processes that are not there, or what `reload` cannot do. Raises UsageError."""
+    if settings.reload:
+        _refuse_no_reload(settings)
     if settings.workers is not None:
         return
     for name in NEED_WORKERS:
@@ -40,3 +42,20 @@ def refuse_contradictions(settings: Settings) -> None:
                 origin=settings.origins.get(name, ""),
                 remedy=f"give workers too, 1 or more, or leave {name} out",
             )
+
+
+def _refuse_no_reload(settings: Settings) -> None:
+    if settings.preload:
+        raise UsageError(
+            "what is preloaded stays as it was loaded, so reload could bring no new code",
+            origin=settings.origins.get("preload", ""),
+            remedy="leave out preload or reload",
+        )
+    from importlib.util import find_spec  # noqa: PLC0415 - only development needs it
+
+    if find_spec("watchfiles") is None:
+        raise UsageError(
+            "reload needs the package watchfiles, which is not installed",
+            origin=settings.origins.get("reload", ""),
+            remedy='install it: pip install "halfsync[reload]"',
+        )

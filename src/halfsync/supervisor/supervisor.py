@@ -16,19 +16,33 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from halfsync.board import Board
-from halfsync.errors import StartError
-from halfsync.foreground import Outcome, announcement, draining, farewell, say, set_up_logging
+from halfsync.errors import LoadError, StartError
+from halfsync.foreground import Outcome, announcement, draining, farewell, say
 from halfsync.forking import fork, freeze, unblock
-from halfsync.log import logger
+from halfsync.log import logger, set_up
 from halfsync.output import hold_standard_descriptors
 from halfsync.signals import Signals
 from halfsync.supervisor.channel import Channel
-from halfsync.supervisor.fleet import Course, Exit, Fleet, Kill, Phase, Say, Settled, Start, Tell
+from halfsync.supervisor.fleet import (
+    LOAD_FAILED,
+    OWN_CODES,
+    Course,
+    Exit,
+    Failed,
+    Fleet,
+    Kill,
+    Phase,
+    Recall,
+    Say,
+    Settled,
+    Start,
+    Tell,
+)
 from halfsync.supervisor.identity import find_identity, set_umask
 from halfsync.supervisor.notify import Notifier
 from halfsync.supervisor.pidfile import PidFile
 from halfsync.supervisor.preloading import find_hindrances
-from halfsync.supervisor.process import Birth, Plan, forget_signals, live
+from halfsync.supervisor.process import LEFT, Birth, Plan, forget_signals, live
 from halfsync.supervisor.sockets import Sockets
 from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.supervisor.titles import name_supervisor
@@ -36,17 +50,20 @@ from halfsync.supervisor.upgrade import SERVES, Successor, inherit, start_succes
 from halfsync.supervisor.weariness import draw_requests, is_limited, why_tired
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from halfsync.board import Seat
+    from halfsync.listeners import Listener
     from halfsync.server import Application
     from halfsync.settings import Settings
     from halfsync.stream.handler import StreamFactory
+    from halfsync.supervisor.development import Development
     from halfsync.supervisor.fleet import Action
 
 LOOK_S = 0.25  # between two looks at what the processes have served, and how large they are
+AGAIN_S = 0.05  # before another try to tell a process something that is too busy to listen
 STRANGERS = 256  # reaped in one turn, at most: somebody else's children, if this is process 1
-SEATS = 4096  # on the board; only those that were used cost memory
+SEATS = 8192  # on the board; only those that were used cost memory
 
 
 @dataclass(slots=True)
@@ -89,7 +106,7 @@ class Supervisor:
         hold_standard_descriptors()
         if settings.sized:
             say(f"halfsync {settings.sized}")
-        set_up_logging(settings.log_level)
+        set_up(settings.log_level)
         set_umask(settings)
         name_supervisor(name)
         self._reread = reread
@@ -100,6 +117,7 @@ class Supervisor:
         self._sockets = Sockets(self._legacy.listeners if self._legacy is not None else None)
         self._successor: Successor | None = None
         self._pidfile: PidFile | None = None
+        self._development: Development | None = None
         try:
             self._plans = {1: self._plan(settings)}
             if settings.pidfile is not None:
@@ -122,10 +140,13 @@ class Supervisor:
             boot_timeout=settings.boot_timeout,
             graceful_timeout=settings.graceful_timeout,
             drain_delay=settings.drain_delay,
+            persists=settings.reload,
         )
+        self._development = self._develop(settings) if settings.reload else None
         self._announced = False
         self._look_at = 0.0
         self._finished = self._cut = 0
+        self._unreaped = False  # there may be more of those who have ended
         self._random = random.Random()
 
     def _preload(self, settings: Settings) -> None:
@@ -137,11 +158,21 @@ class Supervisor:
             logger().warning("preload: %s", hindrance)
         freeze()
 
+    def _develop(self, settings: Settings) -> Development:
+        """Prepare to watch what the application is made of, and where its settings are read from."""
+        from halfsync.supervisor.development import Development  # noqa: PLC0415 - only development needs it
+
+        names = ("halfsync.toml", "pyproject.toml", *filter(None, [settings.config]))
+        files = [os.path.join(self._directory, name) for name in names]  # noqa: PTH118 - without pathlib
+        return Development(os.getcwd(), files)  # noqa: PTH109
+
     def run(self) -> int | Birth:
         """Serve until told to end, and return the exit code; in a process that was forked, what it is born with."""
         signals = SupervisorSignals()
         signals.__enter__()  # not left in a forked process, which has its own
         while True:
+            if self._development is not None:
+                self._development.keep_watching(lambda: self._leave_all_behind(signals))
             now = monotonic()
             for action in self._fleet.decide(now):
                 if isinstance(action, Start):
@@ -153,21 +184,29 @@ class Supervisor:
                     return self._end(action.code)
                 else:
                     self._do(action)
+            self._forget()
             self._wait(signals)
 
     def _wait(self, signals: Signals) -> None:
         """Wait for a signal, a word of a process or the time for something, and tell the fleet."""
         beat = self._notifier.beat()
         due = min(self._fleet.due(), self._look_due(), float("inf") if beat is None else monotonic() + beat)
-        timeout = None if due == float("inf") else max(0.0, due - monotonic())
+        if any(member.channel.is_full for member in self._members.values()):
+            due = min(due, monotonic() + AGAIN_S)
+        timeout = 0.0 if self._unreaped else None if due == float("inf") else max(0.0, due - monotonic())
         fds = [member.channel.fd for member in self._members.values() if not member.channel.lost]
         if self._successor is not None and not self._successor.channel.lost:
             fds.append(self._successor.channel.fd)
+        if self._development is not None:
+            fds += self._development.fds
         number = signals.wait(fds, timeout)
         if number is not None:
             self._obey(signal.Signals(number))
         for pid, member in list(self._members.items()):
             self._hear(pid, member)
+            member.channel.go_on()
+        if self._development is not None and (changed := self._development.changed()):
+            self._renew(changed)
         if self._successor is not None and self._successor.channel.next() == SERVES:
             self._retire(self._successor)
         self._reap()
@@ -200,11 +239,11 @@ class Supervisor:
     def _reload(self) -> None:
         """Read the settings again, and ask for processes that have them. What cannot be changes nothing."""
         before = self._plans[self._fleet.generation].settings
+        if self._fleet.course is not Course.SERVING:
+            logger().warning("there is no reload: the server is about to end")
+            return
         try:
-            settings = self._reread()
-            if not settings.workers:
-                settings = replace(settings, workers=before.workers)  # the file says nothing of it any more
-            plan = self._plan(settings)
+            plan = self._plan_again(before)
         except StartError as error:
             logger().error("the reload failed: %s; the old processes go on serving", error)
             return
@@ -212,13 +251,54 @@ class Supervisor:
         logger().info("reloading: each process is replaced by one with the %s of now", what)
         if before.preload:
             logger().warning("the code is what was preloaded: a restart loads it again")
+        self._adopt(plan, before)
+        self._plans[self._fleet.reload()] = plan
+
+    def _plan_again(self, before: Settings) -> Plan:
+        """Return what a generation with the settings of now shall serve. Raises StartError."""
+        settings = self._reread()
+        if not settings.workers:
+            settings = replace(settings, workers=before.workers)  # the file says nothing of it any more
+        return self._plan(replace(settings, reload=before.reload))
+
+    def _adopt(self, plan: Plan, before: Settings) -> None:
+        """Go by these settings from now on."""
+        settings = plan.settings
         self._notifier.reloading()
         if settings.workers != before.workers:
             self._fleet.wanted = settings.workers or 1
         self._fleet.boot_timeout = settings.boot_timeout
         self._fleet.graceful_timeout = settings.graceful_timeout
         self._fleet.drain_delay = settings.drain_delay
-        self._plans[self._fleet.reload()] = plan
+
+    # Development.
+
+    def _renew(self, changed: str) -> None:
+        """Replace all processes now: what they have loaded has changed. What cannot be is shown."""
+        if self._fleet.course is not Course.SERVING:
+            return
+        before = self._plans[self._fleet.generation]
+        try:
+            plan = self._plan_again(before.settings)
+        except StartError as error:
+            logger().error("the settings cannot be used: %s", error)
+            plan = _unloadable(before, LoadError(error.problem, origin=error.origin, remedy=error.remedy))
+        self._adopt(plan, before.settings)
+        assert self._development is not None
+        self._development.announce(
+            changed, [child.pid for child in self._fleet.of(Phase.BOOTING, Phase.READY, Phase.RECALLED)]
+        )
+        self._plans[self._fleet.reload(at_once=True)] = plan
+
+    def _show_failure(self, failed: Failed) -> None:
+        """Let the next try show why this one failed. Where settings are wrong from the first, end."""
+        if not self._fleet.proven and failed.code in OWN_CODES and failed.code != LOAD_FAILED:
+            self._fleet.fail(failed.code)
+            return
+        plan = self._plans.get(self._fleet.proven, self._plans[failed.generation])
+        problem = f"the process that was to load it {failed.how}"
+        error = LoadError(problem, origin=self._name, remedy="the log shows what it printed")
+        self._plans[failed.generation] = _unloadable(plan, error)
 
     def _upgrade(self) -> None:
         """Start this program again, with the same sockets, and go on until it serves."""
@@ -266,9 +346,15 @@ class Supervisor:
         return Plan(settings, *self._sockets.open(settings), self._load)
 
     def _forget(self) -> None:
-        """Let go of plans that no process has or shall have, and of listeners that no plan names."""
+        """Let go of plans that no process shall have any more, and of listeners that no plan names.
+
+        Processes that are about to be replaced have copies of the listeners. Nobody else may: a newcomer would wait in
+        the backlog of a socket on which nobody accepts. So it is, too, once all processes are about to end.
+        """
+        if self._fleet.course not in (Course.SERVING, Course.FADING):
+            self._sockets.keep([])
+            return
         needed = {self._fleet.generation, self._fleet.proven}
-        needed |= {child.generation for child in self._fleet.children.values()}
         self._plans = {number: plan for number, plan in self._plans.items() if number in needed}
         self._sockets.keep(plan.settings for plan in self._plans.values())
 
@@ -279,7 +365,11 @@ class Supervisor:
             case Tell(pid, what):
                 if what == "leave":
                     self._members[pid].seat.leave()
+                    what = "drain" if self._is_last_somewhere(pid) else what
                 self._members[pid].channel.tell(what)
+            case Recall(pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
             case Kill(pid, reason):
                 if reason:
                     logger().error("process %d is killed: %s", pid, reason)
@@ -291,6 +381,17 @@ class Supervisor:
                     self._notifier.ready(text)  # also the end of a reload that failed
             case Settled(generation):
                 self._settle(generation)
+            case Failed():
+                self._show_failure(action)
+
+    def _is_last_somewhere(self, pid: int) -> bool:
+        """Tell whether nobody else accepts on a bind of a process: then nobody would answer those in its backlog."""
+        if self._fleet.course is Course.DRAINING:
+            return False  # the successor has them all
+        binds = set(self._members[pid].plan.settings.bind)
+        for child in self._fleet.of(Phase.READY):
+            binds -= set(self._members[child.pid].plan.settings.bind)
+        return bool(binds)
 
     def _settle(self, generation: int) -> None:
         what = "the reload is complete: " if generation > 1 else ""
@@ -300,7 +401,6 @@ class Supervisor:
             self._legacy.channel.tell(SERVES)
             self._legacy.channel.close()
             self._legacy = None
-        self._forget()
 
     def _announce(self, plan: Plan) -> None:
         self._announced = True
@@ -326,9 +426,19 @@ class Supervisor:
             return None
         if pid == 0:
             ours.close()
-            self._leave_behind(signals, plan)
+            self._leave_behind(signals, (*plan.listeners, *plan.admin))
+            if self._development is not None:
+                self._development.leave_behind()
             return Birth(
-                self._name, self._identity, plan, start.number, start.generation, seat, theirs, self._handover
+                self._name,
+                self._identity,
+                plan,
+                start.number,
+                start.generation,
+                seat,
+                theirs,
+                self._handover,
+                None if self._development is None else self._development.reports,
             )
         unblock()
         theirs.close()
@@ -337,7 +447,13 @@ class Supervisor:
         self._fleet.started(pid, start, monotonic())
         return None
 
-    def _leave_behind(self, signals: Signals, plan: Plan) -> None:
+    def _leave_all_behind(self, signals: Signals) -> None:
+        """Close what is the supervisor's and the serving processes', in a process that serves nobody."""
+        self._leave_behind(signals, ())
+        for end in self._handover:
+            end.close()
+
+    def _leave_behind(self, signals: Signals, kept: Collection[Listener]) -> None:
         """Close what is the supervisor's, in a process that it has forked."""
         forget_signals()
         for descriptor in signals.descriptors:
@@ -348,7 +464,7 @@ class Supervisor:
             if other is not None:
                 other.channel.close()
         for listener in self._sockets:
-            if listener not in (*plan.listeners, *plan.admin):
+            if listener not in kept:
                 listener.close()
 
     def _hear(self, pid: int, member: Member) -> None:
@@ -359,8 +475,12 @@ class Supervisor:
                 self._fleet.ready(pid, monotonic())
                 if not self._announced:
                     self._announce(member.plan)
+            elif what == "told":
+                self._fleet.tire(pid, "was told to end")
             elif what == "outcome":
                 member.outcome = Outcome(*map(int, values))
+            elif what == LEFT and self._development is not None:
+                self._development.left(pid)
 
     def _reap(self) -> None:
         """Reap every process that has ended: ours by name, and whoever else is a child of this one silently."""
@@ -369,6 +489,7 @@ class Supervisor:
                 ended, status = os.waitpid(pid, os.WNOHANG)
                 if ended:
                     self._bury(pid, os.waitstatus_to_exitcode(status))
+        self._unreaped = False
         for _ in range(STRANGERS):
             try:
                 ended, status = os.waitpid(-1, os.WNOHANG)
@@ -381,6 +502,9 @@ class Supervisor:
                 self._bury(ended, code)
             elif self._successor is not None and ended == self._successor.pid:
                 self._not_upgraded(code)
+            elif self._development is not None and self._development.reaped(ended, code):
+                self._renew("what nobody watched for a moment may have")
+        self._unreaped = True
 
     def _bury(self, pid: int, code: int) -> None:
         """Take note of the end of one of ours."""
@@ -389,8 +513,11 @@ class Supervisor:
         del self._members[pid]
         member.channel.close()
         member.seat.clear()
-        self._finished += member.outcome.finished
-        self._cut += member.outcome.cut
+        if self._fleet.course is not Course.SERVING:  # what the server was told to end with
+            self._finished += member.outcome.finished
+            self._cut += member.outcome.cut
+        if self._development is not None:
+            self._development.ended(pid)
         self._fleet.ended(pid, code, monotonic())
 
     # What they have served, and how large they are.
@@ -428,9 +555,20 @@ class Supervisor:
         return code
 
     def _close(self) -> None:
+        if self._development is not None:
+            self._development.close()
         self._sockets.close()
         if self._pidfile is not None:
             self._pidfile.remove()
+
+
+def _unloadable(plan: Plan, error: LoadError) -> Plan:
+    """Return the same plan for an application that cannot be loaded, for this reason."""
+
+    def load(_: Settings) -> Application:
+        raise error
+
+    return replace(plan, load=load)
 
 
 def supervise(

@@ -13,6 +13,11 @@ def name_worker(number: int, application: str) -> None:
     _name(f"halfsync: worker {number} [{application}]")
 
 
+def name_watcher() -> None:
+    """Call this process the one that watches sources."""
+    _name("halfsync: watcher of sources")
+
+
 def _name(title: str) -> None:
     try:
         from setproctitle import setproctitle  # noqa: PLC0415 - it may not be there

@@ -1,0 +1,246 @@
+"""Signals to a server of several processes, at every moment: what was received is answered, and it ends in order."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.client import Connection, fetch
+from tests.faults.serving import MODELS, Serving, children
+from tests.faults.test_reloads import connections, listens
+from tests.faults.test_signals import APP, QUICK_S, assert_clean, connect, refuses
+from tests.sharing import processes
+from tests.wsgi import until
+
+RECEIVED = 12  # of which each process runs four, where four threads do
+WAITING = 20  # in the backlog
+LONG = ("--graceful-timeout", "60s", "--threads", "4")
+SLOW_IMPORT = APP + "while not os.path.exists('import'): time.sleep(0.005)\n"
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the options of each model in turn, and of each poller for the engine's."""
+    return MODELS[request.param]
+
+
+def held(serving: Serving) -> int:
+    """Count the connections that the server has accepted and not closed."""
+    return sum(connections(pid, serving.address[1]) for pid in processes(serving.process.pid))
+
+
+@contextmanager
+def stopped(pids: set[int]) -> Iterator[None]:
+    """Let these processes do nothing for as long."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    yield
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def starting(tmp_path: Path, application: str, *options: str) -> Iterator[Serving]:
+    """Start a server whose first process is still loading its application."""
+    serving = Serving(tmp_path, application, *options)
+    try:
+        until(lambda: children(serving.process.pid))
+        yield serving
+    finally:
+        serving.__exit__(None, None, None)
+
+
+def assert_answered(received: list[Connection]) -> None:
+    for number, connection in enumerate(received):
+        response = connection.response()
+        assert (response.status, response.body) == (200, f"/{number}".encode())
+
+
+def assert_over(serving: Serving, own: set[int]) -> None:
+    """Wait for the end, which leaves nobody behind, and nothing in the log but what is meant for it."""
+    assert serving.exit_code() == 0
+    assert not [pid for pid in own if Path(f"/proc/{pid}").exists()]
+    assert_clean(serving)
+    assert not [line for line in serving.lines if " ERROR " in line], serving.lines
+
+
+def to_the_supervisor(serving: Serving) -> None:
+    serving.signal(signal.SIGTERM)
+
+
+def to_the_group(serving: Serving) -> None:
+    """Do as a service manager does that ends a whole control group."""
+    os.killpg(serving.process.pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("tell", [to_the_supervisor, to_the_group])
+def test_sigterm_answers_all_that_was_received_or_waits_in_the_backlog(
+    tmp_path: Path, model: tuple[str, ...], workers: int, tell: Callable[[Serving], None]
+) -> None:
+    with Serving(tmp_path, APP, *LONG, *model, "--workers", str(workers)) as serving, ExitStack() as stack:
+        serving.wait_line(f"all {workers} processes serve")
+        own = children(serving.process.pid)
+        received = [connect(stack, serving, f"/{number}") for number in range(RECEIVED)]
+        until(lambda: held(serving) == RECEIVED)
+        with stopped(own):
+            received += [connect(stack, serving, f"/{RECEIVED + number}") for number in range(WAITING)]
+            tell(serving)
+            serving.wait_line("drains")
+        until(lambda: refuses(serving.address))
+        (tmp_path / "go").touch()
+        assert_answered(received)
+        assert_over(serving, own)
+        assert serving.lines[-1] == (
+            f"halfsync stopped: {RECEIVED + WAITING} requests were still finished, none cut off"
+        )
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,), (signal.SIGQUIT,), (signal.SIGTERM, signal.SIGINT)],
+)
+def test_a_second_signal_and_quick_ones_end_now(
+    tmp_path: Path, model: tuple[str, ...], signals: tuple[signal.Signals, ...]
+) -> None:
+    with Serving(tmp_path, APP, *LONG, *model, "--workers", "2") as serving, ExitStack() as stack:
+        serving.wait_line("all 2 processes serve")
+        own = children(serving.process.pid)
+        received = [connect(stack, serving, f"/{number}") for number in range(RECEIVED)]
+        serving.wait_lines("begun", 4)
+        since = time.monotonic()
+        for number in signals:
+            os.killpg(serving.process.pid, number)  # as Ctrl-C in a terminal does
+            if number == signal.SIGTERM:
+                serving.wait_line("drains")
+        assert serving.exit_code() == 0
+        assert time.monotonic() - since < QUICK_S
+        for connection in received:
+            assert connection.cut() == b""
+        assert not [pid for pid in own if Path(f"/proc/{pid}").exists()]
+        assert_clean(serving)
+        assert serving.lines[-1].endswith("cut off") and "none" not in serving.lines[-1]
+
+
+def test_sigterm_while_new_processes_load(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with Serving(tmp_path, APP, *LONG, *model, "--workers", "2") as serving, ExitStack() as stack:
+        serving.wait_line("all 2 processes serve")
+        received = [connect(stack, serving, f"/{number}") for number in range(4)]
+        serving.wait_lines("begun", 4)
+        before = children(serving.process.pid)
+        (tmp_path / "served.py").write_text(SLOW_IMPORT)
+        serving.signal(signal.SIGHUP)
+        until(lambda: len(children(serving.process.pid)) == 3)
+        own = children(serving.process.pid)
+        serving.signal(signal.SIGTERM)
+        serving.wait_line("drains")
+        until(lambda: children(serving.process.pid) <= before)
+        (tmp_path / "go").touch()
+        assert_answered(received)
+        assert_over(serving, own)
+
+
+def test_sigterm_while_old_processes_leave(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with Serving(tmp_path, APP, *LONG, *model, "--workers", "2") as serving, ExitStack() as stack:
+        serving.wait_line("all 2 processes serve")
+        received = [connect(stack, serving, f"/{number}") for number in range(RECEIVED)]
+        until(lambda: held(serving) == RECEIVED)
+        serving.signal(signal.SIGHUP)
+        serving.wait_line("the reload is complete")
+        own = children(serving.process.pid)
+        assert len(own) == 4
+        serving.signal(signal.SIGTERM)
+        serving.wait_line("drains")
+        (tmp_path / "go").touch()
+        assert_answered(received)
+        assert_over(serving, own)
+        assert f"{RECEIVED} requests were still finished" in serving.lines[-1]
+
+
+def test_sighup_twice_at_once(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with Serving(tmp_path, APP, *LONG, *model, "--workers", "2") as serving, ExitStack() as stack:
+        serving.wait_line("all 2 processes serve")
+        before = children(serving.process.pid)
+        received = [connect(stack, serving, f"/{number}") for number in range(RECEIVED)]
+        serving.wait_lines("begun", 4)
+        (tmp_path / "served.py").write_text(SLOW_IMPORT)
+        serving.signal(signal.SIGHUP)
+        serving.wait_lines("reloading", 1)
+        until(lambda: len(children(serving.process.pid)) == 3)
+        serving.signal(signal.SIGHUP)  # the process that is loading is for nothing now
+        serving.wait_lines("reloading", 2)
+        (tmp_path / "import").touch()
+        serving.wait_line("the reload is complete")
+        (tmp_path / "go").touch()
+        assert_answered(received)
+        until(lambda: len(children(serving.process.pid)) == 2)
+        assert not before & children(serving.process.pid)
+        assert sum("the reload is complete" in line for line in serving.lines) == 1
+        serving.signal(signal.SIGTERM)
+        assert_over(serving, children(serving.process.pid))
+
+
+def test_sighup_while_it_starts(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with starting(tmp_path, SLOW_IMPORT, *LONG, *model, "--workers", "2") as serving:
+        first = children(serving.process.pid)
+        serving.signal(signal.SIGHUP)
+        serving.wait_line("reloading")
+        (tmp_path / "import").touch()
+        with serving:
+            serving.wait_line("all 2 processes serve")
+            until(lambda: len(children(serving.process.pid) - first) == 2)
+            assert fetch(serving.address, "/now").body == b"/now"
+            own = children(serving.process.pid)
+            serving.signal(signal.SIGTERM)
+            assert_over(serving, own)
+
+
+@pytest.mark.parametrize("tell", [to_the_supervisor, to_the_group])
+def test_sigterm_while_it_starts(tmp_path: Path, tell: Callable[[Serving], None]) -> None:
+    with starting(tmp_path, SLOW_IMPORT, *LONG, "--workers", "2") as serving:
+        own = children(serving.process.pid)
+        tell(serving)
+        assert serving.exit_code() == 0
+        assert not [pid for pid in own if Path(f"/proc/{pid}").exists()]
+        assert_clean(serving)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_to_a_serving_process_has_it_replaced(
+    tmp_path: Path, model: tuple[str, ...], workers: int
+) -> None:
+    with Serving(tmp_path, APP, *LONG, *model, "--workers", str(workers)) as serving, ExitStack() as stack:
+        serving.wait_line(f"all {workers} processes serve")
+        received = [connect(stack, serving, f"/{number}") for number in range(RECEIVED)]
+        until(lambda: held(serving) == RECEIVED)
+        victim = min(children(serving.process.pid))
+        os.kill(victim, signal.SIGTERM)
+        serving.wait_line(f"process {victim} was told to end: another takes its place")
+        until(lambda: not listens(victim, serving.address[1]))
+        assert len(children(serving.process.pid)) == workers + 1
+        for _ in range(20):  # newcomers find somebody, however long the old one takes
+            assert fetch(serving.address, "/now").status == 200
+        (tmp_path / "go").touch()
+        assert_answered(received)
+        until(lambda: victim not in children(serving.process.pid))
+        assert len(children(serving.process.pid)) == workers
+        serving.signal(signal.SIGTERM)
+        assert_over(serving, children(serving.process.pid))
+
+
+def test_a_flood_of_signals_hides_none_that_matters(tmp_path: Path) -> None:
+    """Children that end tell of it by the thousand, and so may somebody else: SIGTERM is not lost among them."""
+    with Serving(tmp_path, APP, *LONG, "--workers", "2") as serving:
+        serving.wait_line("all 2 processes serve")
+        own = children(serving.process.pid)
+        deadline = time.monotonic() + 1.0
+        while time.monotonic() < deadline:
+            serving.signal(signal.SIGCHLD)
+            serving.signal(signal.SIGUSR1)
+        assert fetch(serving.address, "/now", fields=[("Connection", "close")]).status == 200
+        serving.signal(signal.SIGTERM)
+        assert_over(serving, own)
