@@ -43,6 +43,8 @@ def refuses(address: tuple[str, int]) -> bool:
         socket.create_connection(address, timeout=5).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # its listener was closed in between
+        return False
     return False
 
 

@@ -70,9 +70,9 @@ cdef class Carrier:
         cdef object settings = parts.settings
         cdef bytearray store
         cdef BodyBlocks blocks = BodyBlocks()
-        cdef const Place *place
         cdef TrustedPeers proxies = bounds_proxies(settings)
         cdef ClientLimit clients = client_limit(settings)
+        cdef const Place *place
         self.record.tally = <Tally *> map_shared(sizeof(Tally))
         if self.record.tally == NULL:
             raise MemoryError

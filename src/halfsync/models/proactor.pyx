@@ -42,7 +42,6 @@ cdef class Proactor:
         cdef Engine *engine = self.engine
         cdef Bridge bridge = parts.bridge
         cdef AccessLog access_log = parts.access_log
-        cdef object seat = parts.seat
         cdef object settings = parts.settings
         cdef BodyBlocks blocks = BodyBlocks()
         cdef TrustedPeers proxies = bounds_proxies(settings)
@@ -76,9 +75,9 @@ cdef class Proactor:
         result = engine_open(engine, settings.poller == "poll")
         if result < 0:
             raise OSError(-result, os.strerror(-result))
-        if seat is not None:
-            self.workers.seat = seat
-            place = bounds_place(seat)
+        if parts.seat is not None:
+            self.workers.seat = parts.seat
+            place = bounds_place(parts.seat)
             result = engine_sit(engine, place.board, place.seat)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
