@@ -71,9 +71,6 @@ def entry(setting: "Setting") -> str:
     if setting.convention is not None:
         variable, template = setting.convention
         lines.append(f"- without any of these: `{template.format('$' + variable)}`, if `${variable}` is set")
-    if setting.ready:
-        ready = ", ".join(f"`{setting.kind.show(value)}`" for value in setting.ready)
-        lines.append(f"- in this version only {ready}")
     return "\n".join(lines) + "\n"
 
 

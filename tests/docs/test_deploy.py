@@ -30,8 +30,6 @@ PAGE = FOLDER.parent / "deploy.md"
 VERIFY = shutil.which("systemd-analyze")
 KUBECTL = shutil.which("kubectl")
 UNIX = "unix:/run/halfsync.sock"
-# Part of the page, and of the supervisor that is not in this tree yet.
-AHEAD = {"admin_bind", "drain_delay"}
 
 needs_haproxy = pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")
 
@@ -141,10 +139,9 @@ def test_every_setting_that_is_named_exists() -> None:
     for path in (PAGE, *sorted(FOLDER.iterdir())):
         text = path.read_text("utf-8")
         variables = {name.lower() for name in re.findall(r"\bHALFSYNC_([A-Z_]+)\b", text)}
-        assert variables <= set(BY_NAME) | AHEAD, path
+        assert variables <= set(BY_NAME), path
     flags = {name.replace("-", "_") for name in re.findall(r"`--([a-z-]+)", PAGE.read_text("utf-8"))}
-    assert flags - {"init", "cpus", "memory"} <= set(BY_NAME) | AHEAD  # those are the container tools'
-    assert AHEAD.isdisjoint(BY_NAME) or set(BY_NAME) >= AHEAD
+    assert flags - {"init", "cpus", "memory"} <= set(BY_NAME)  # those are the container tools'
 
 
 @pytest.mark.skipif(KUBECTL is None, reason="kubectl is not on this machine")

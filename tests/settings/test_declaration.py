@@ -28,7 +28,6 @@ def test_each_says_what_it_is_and_why_its_default(setting: Setting) -> None:
     assert setting.doc.endswith(".")
     assert setting.reason.endswith(".")
     assert setting.group in GROUPS
-    assert not setting.ready or setting.pending
 
 
 def test_defaults_that_users_count_on() -> None:

@@ -78,8 +78,6 @@ def _help(setting: Setting) -> str:
         notes.append(f"default: {setting.kind.show(setting.default)}")
     if setting.convention is not None:
         notes.append(f"or ${setting.convention[0]}")
-    if setting.ready:
-        notes.append(_not_ready(setting))
     doc = setting.doc
     if setting.kind.metavar == "" and setting.default:
         # The help shows the form that turns it off.
@@ -91,12 +89,6 @@ def _metavar(setting: Setting) -> str:
     """Name the value: the choices themselves where they are short enough for their column."""
     fits = len(f"{setting.flag} {setting.kind.metavar}") <= NAMES_WIDTH
     return setting.kind.metavar if fits or not setting.kind.choices else "NAME"
-
-
-def _not_ready(setting: Setting) -> str:
-    if isinstance(setting.kind, Flag):
-        return "not there yet"
-    return "so far only " + ", ".join(setting.kind.show(value) for value in setting.ready)
 
 
 def _rows(params: Sequence[click.Parameter], ctx: click.Context, group: str | None) -> list[tuple[str, str]]:

@@ -59,9 +59,8 @@ EXA = 2**60  # a bound where only a number too large for the engine's 64-bit cou
 class Setting:
     """What is known of one setting.
 
-    ``ready`` holds the values that work in this version (empty: all of them), and ``pending`` names what
-    the others ask for, with ``{}`` for the value. ``convention`` is a variable that hosting platforms
-    set, with the value it stands for; it counts only where nothing else gives the setting.
+    ``convention`` is a variable that hosting platforms set, with the value it stands for; it counts only
+    where nothing else gives the setting.
     """
 
     name: str
@@ -71,8 +70,6 @@ class Setting:
     doc: str
     reason: str
     short: str
-    ready: tuple[object, ...]
-    pending: str
     convention: tuple[str, str] | None
 
     @property
@@ -88,15 +85,9 @@ class Setting:
     def convert(self, raw: object, label: str) -> Any:
         """Read and validate a value; ``label`` says in the error where it came from. Raises UsageError."""
         try:
-            value = self.kind.convert(raw)
-            if self.ready and value not in self.ready:
-                shown = self.kind.show(value)
-                used = " or ".join(self.kind.show(ready) for ready in self.ready)
-                remedy = "leave it out" if isinstance(self.kind, Flag) else f"use {used}"
-                raise UsageError(f"{self.pending.format(shown)} is not there yet", remedy=remedy)
+            return self.kind.convert(raw)
         except UsageError as error:
             raise UsageError(error.problem, origin=label, remedy=error.remedy) from None
-        return value
 
 
 def setting(
@@ -107,14 +98,12 @@ def setting(
     *,
     reason: str,
     short: str = "",
-    ready: tuple[T, ...] = (),
-    pending: str = "",
     convention: tuple[str, str] | None = None,
 ) -> T:
     """Declare one setting: a dataclass field whose metadata is all that is said of it (see Setting)."""
     said = {
         "kind": kind, "group": group, "doc": doc, "reason": reason, "short": short,
-        "ready": ready, "pending": pending, "convention": convention,
+        "convention": convention,
     }  # fmt: skip
     return field(default=default, metadata=said)
 
