@@ -19,12 +19,14 @@ def test_what_can_be_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NEED_WORKERS)
 def test_what_is_about_processes_needs_some(name: str) -> None:
-    value = True if name == "preload" else "builtins:print"
+    value = {"preload": True, "max_requests": 9, "max_lifetime": 9.0, "max_rss": 9}.get(
+        name, "builtins:print"
+    )
     settings = Settings.from_options(**{name: value})
     with pytest.raises(UsageError) as caught:
         refuse_contradictions(settings)
     assert str(caught.value) == (
-        f"argument: {name} is about serving processes that are forked, and there are none; "
+        f"argument: {name} is about serving processes under a supervisor, and there are none; "
         f"give workers too, 1 or more, or leave {name} out"
     )
     refuse_contradictions(Settings.from_options(**{name: value, "workers": 1}))

@@ -74,7 +74,7 @@ def _help(setting: Setting) -> str:
     notes: list[str] = []
     if _metavar(setting) == "NAME":
         notes.append(setting.kind.metavar)
-    if not isinstance(setting.kind, Flag) and setting.default is not None:
+    if not isinstance(setting.kind, Flag) and setting.default not in (None, ()):
         notes.append(f"default: {setting.kind.show(setting.default)}")
     if setting.convention is not None:
         notes.append(f"or ${setting.convention[0]}")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from halfsync.settings import Settings
 
 # What means nothing to a process that serves by itself.
-NEED_WORKERS = ("preload", "warmup", *HOOKS)
+NEED_WORKERS = ("preload", "warmup", "max_requests", "max_lifetime", "max_rss", *HOOKS)
 
 
 def check_start(settings: Settings) -> None:
@@ -38,7 +38,7 @@ def refuse_contradictions(settings: Settings) -> None:
     for name in NEED_WORKERS:
         if getattr(settings, name):
             raise UsageError(
-                f"{name} is about serving processes that are forked, and there are none",
+                f"{name} is about serving processes under a supervisor, and there are none",
                 origin=settings.origins.get(name, ""),
                 remedy=f"give workers too, 1 or more, or leave {name} out",
             )
