@@ -63,3 +63,31 @@ def test_logging_is_not_loaded_before_there_is_something_to_say() -> None:
     code = "import sys, halfsync.log; print('logging' in sys.modules); halfsync.log.warn('said')"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert (run.stdout, run.stderr) == ("False\n", "said\n")
+
+
+def test_what_cannot_be_logged_for_want_of_descriptors_is_written_plainly() -> None:
+    code = """
+import resource, sys
+from halfsync import log
+assert "logging" not in sys.modules
+def fail(): raise RuntimeError("no database")
+try:
+    fail()
+except RuntimeError as caught:
+    error = caught
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+log.report_application_error(error, {"REQUEST_METHOD": "GET", "REQUEST_URI": "/a"})
+log.warn("the field %r is dropped", "X-A")
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+log.warn("and now there is a log")
+assert "logging" in sys.modules
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "halfsync: the application failed on GET /a" in ran.stderr
+    assert "RuntimeError: no database" in ran.stderr and "in fail" in ran.stderr
+    assert "halfsync: the field 'X-A' is dropped" in ran.stderr
+    assert "and now there is a log" in ran.stderr

@@ -6,12 +6,32 @@ Programs that configure `logging` get the records as they wish; `halfsync serve`
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import logging
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+class Makeshift:
+    """Stands in for the logger where `logging` cannot be loaded, since descriptors or memory are short just now."""
+
+    def info(self, message: str, *values: object) -> None:
+        """Say nothing: it can wait."""
+
+    def error(self, message: str, *values: object, exc_info: tuple[Any, Any, Any] | None = None) -> None:
+        """Write a line, and a traceback, to standard error."""
+        if sys.stderr is None:
+            return
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"halfsync: {message % values}\n")
+            if exc_info is not None:
+                sys.__excepthook__(*exc_info)  # which needs no module, nor a descriptor
+            sys.stderr.flush()
+
+    warning = error
 
 
 _level: str | None = None  # that `logging` is to be set up with once somebody loads it
@@ -28,10 +48,13 @@ def set_up(level: str) -> None:
         logger()
 
 
-def logger() -> logging.Logger:
+def logger() -> logging.Logger | Makeshift:
     """Return the logger "halfsync". Importing `logging` costs time and memory, so it waits for the first use."""
     global _level
-    import logging  # noqa: PLC0415
+    try:
+        import logging  # noqa: PLC0415
+    except (OSError, MemoryError):
+        return Makeshift()
 
     if _level is not None:
         level, _level = _level, None
