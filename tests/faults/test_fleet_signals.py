@@ -214,7 +214,9 @@ def test_sigterm_while_it_starts(tmp_path: Path, tell: Callable[[Serving], None]
 def test_sigterm_to_a_serving_process_has_it_replaced(
     tmp_path: Path, model: tuple[str, ...], workers: int
 ) -> None:
-    with Serving(tmp_path, APP, *LONG, *model, "--workers", str(workers)) as serving, ExitStack() as stack:
+    # With a thread for each: a newcomer may come to the process that stays, and must not wait there for the others.
+    options = (*LONG, *model, "--workers", str(workers), "--threads", str(2 * RECEIVED))
+    with Serving(tmp_path, APP, *options) as serving, ExitStack() as stack:
         serving.wait_line(f"all {workers} processes serve")
         received = [connect(stack, serving, f"/{number}") for number in range(RECEIVED)]
         until(lambda: held(serving) == RECEIVED)
