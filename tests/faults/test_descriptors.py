@@ -2,7 +2,7 @@
 
 import resource
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -139,7 +139,7 @@ def test_only_what_needs_one_is_refused(serving: Serving, name: str) -> None:
         if name.startswith("proactor"):  # where the rest of a response waits on disk, if it is not read
             with no_descriptor_left(pid):
                 other.send(build("/large"))
-                with pytest.raises((CutError, ConnectionResetError)):
+                with suppress(CutError, ConnectionResetError):  # unless it was read too soon to need a file
                     other.response()
                 assert ask(one) == (200, b"0 bytes")
         for target in ("/open", "/static/file", "/wrapped"):
