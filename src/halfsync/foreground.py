@@ -217,15 +217,17 @@ class _Run:
     def _drain(self) -> None:
         """Begin to end. A server that nobody supervises first lets those know who send it newcomers."""
         delay = 0.0 if self._supervised or self._course else self._settings.drain_delay
-        grace = self._settings.graceful_timeout
-        self._say(draining(delay, grace))
+        self._say(draining(delay, self._settings.graceful_timeout))
         self._notifier.stopping()
         if delay:
             self._begin("fade", delay)
             self.server.fade()
         else:
-            self._begin("drain", grace)
-            self.server.drain()
+            self._drain_now()
+
+    def _drain_now(self) -> None:
+        self._begin("drain", self._settings.graceful_timeout)
+        self.server.drain()
 
     def _begin(self, course: str, seconds: float) -> None:
         if not self._course:
@@ -236,8 +238,7 @@ class _Run:
     def lose_patience(self) -> None:
         """Go on to what comes when the time is over."""
         if self._course == "fade":
-            self._begin("drain", self._settings.graceful_timeout)
-            self.server.drain()
+            self._drain_now()
         else:
             self.over = True
 

@@ -79,8 +79,15 @@ cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil:
     return connection
 
 
-cdef void discount(Engine *engine, Connection *connection) noexcept nogil:
-    """Count a connection no more that has ended here: not in all, not for this process, not for its client."""
+cdef void let_go(Engine *engine, Connection *connection) noexcept nogil:
+    """Close the descriptor, and count the connection no more: not in all, not for this process, not for its client."""
+    close(connection.handle.fd)
+    if connection.exchange != NULL:
+        pool_put(&engine.pool, connection.exchange)
+        connection.exchange = NULL
+    connection.handle.fd = -1
+    connection.handle.generation += 1
+    connection.phase = PHASE_PARTED
     engine.open -= 1
     if engine.seat != NULL:
         seat_count(engine.seat, -1)
@@ -100,14 +107,7 @@ cdef void connection_hang_up(Engine *engine, Connection *connection) noexcept no
     if connection.phase in (PHASE_SILENT, PHASE_IDLE, PHASE_HEAD, PHASE_BODY):
         # A child that the application forked may hold the socket open too: without this the client would go on sending.
         shutdown(connection.handle.fd, SHUT_RDWR)
-    close(connection.handle.fd)
-    if connection.exchange != NULL:
-        pool_put(&engine.pool, connection.exchange)
-        connection.exchange = NULL
-    connection.handle.fd = -1
-    connection.handle.generation += 1
-    connection.phase = PHASE_PARTED
-    discount(engine, connection)
+    let_go(engine, connection)
 
 
 cdef void connection_give_away(Engine *engine, Connection *connection) noexcept nogil:
@@ -115,14 +115,7 @@ cdef void connection_give_away(Engine *engine, Connection *connection) noexcept 
     check(load_uint(&connection.owner) == OWNER_ENGINE, "a connection is given away that the engine does not own")
     check(connection.phase in (PHASE_SILENT, PHASE_IDLE, PHASE_HEAD), "a connection is given away that is not at rest")
     engine.poller.give_away(&engine.poller, &connection.handle)
-    close(connection.handle.fd)
-    if connection.exchange != NULL:
-        pool_put(&engine.pool, connection.exchange)
-        connection.exchange = NULL
-    connection.handle.fd = -1
-    connection.handle.generation += 1
-    connection.phase = PHASE_PARTED
-    discount(engine, connection)
+    let_go(engine, connection)
     connection_free(engine, connection)
 
 

@@ -22,9 +22,7 @@ PAUSE_FIRST_S = 0.1  # before the next start after a failure; doubled with each 
 PAUSE_MOST_S = 15.0
 FAILURES_MOST = 16  # counted; more would not make the pause longer
 PATIENCE_S = 3.0  # what a process that was told to end has beyond the time it was told
-CROWD = (
-    4  # times as many processes as are wanted: what there may be with those that leave, which may take long
-)
+CROWD = 4  # times as many as are wanted: what there may be with those that leave, which may take long
 OWN_CODES = (2, 3, 4)  # of a start that failed for a reason which the process has told (see errors.py)
 LOAD_FAILED = 3
 
@@ -44,9 +42,7 @@ class Course(Enum):
     """What becomes of the whole."""
 
     SERVING = "serving"
-    FADING = (
-        "fading"  # nobody shall send newcomers any more; those who come are served until the delay is over
-    )
+    FADING = "fading"  # nobody shall send newcomers any more; who comes is served until the delay is over
     DRAINING = "draining"
     QUITTING = "quitting"
     OVER = "over"
@@ -235,13 +231,12 @@ class Fleet:
     def _not_ready(self, child: Child, how: str, code: int, now: float) -> None:
         """Deal with a process that ended before it served: what it stood for cannot be, or cannot be now."""
         early = "" if child.hung else " before it was ready"
-        if child.generation <= self.proven or self.course is Course.FADING:
+        expected = child.generation <= self.proven or self.course is Course.FADING
+        if expected or self.persists:
             self._fail(now)
             self._say("error", f"process {child.pid} {how}{early}; the next try is in {self._pause():g} s")
-        elif self.persists:
-            self._fail(now)
-            self._say("error", f"process {child.pid} {how}{early}; the next try is in {self._pause():g} s")
-            self._said.append(Failed(child.generation, code, f"{how}{early}"))
+            if not expected:
+                self._said.append(Failed(child.generation, code, f"{how}{early}"))
         elif self.proven:
             self.generation = self.proven
             self._oldest = min(self._oldest, self.generation)
