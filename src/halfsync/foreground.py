@@ -76,6 +76,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
     identity = find_identity(settings)
     notifier = Notifier.from_environment()
     prepare_process(settings)
+    say_sizes(settings)
     set_umask(settings)
     seat = None
     if settings.admin_bind:
@@ -99,10 +100,10 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
 @contextmanager
 def writing_pidfile(settings: Settings) -> Iterator[None]:
     """Have this process's number in the file that the settings name, if they do. Raises UsageError."""
-    if settings.pidfile is None:
+    file = PidFile.of(settings)
+    if file is None:
         yield
         return
-    file = PidFile(settings.pidfile, origin=settings.origins.get("pidfile", ""))
     file.write()
     try:
         yield
@@ -138,10 +139,14 @@ def answering_probes(settings: Settings, listeners: Sequence[Listener], seat: Se
 def prepare_process(settings: Settings) -> None:
     """Make this process one that serves: its standard descriptors, its log, its allocator."""
     hold_standard_descriptors()
-    if settings.sized:
-        say(f"halfsync {settings.sized}")
     set_up(settings.log_level)
     keep_freed_memory()
+
+
+def say_sizes(settings: Settings) -> None:
+    """Tell, once a server, what the machine made of those settings that were "auto", if any were."""
+    if settings.sized:
+        say(f"halfsync {settings.sized}")
 
 
 def run_until_told(

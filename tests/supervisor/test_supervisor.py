@@ -338,6 +338,9 @@ def test_what_is_auto_is_told_at_the_start(tmp_path: Path, options: tuple[str, .
     with serve(tmp_path, (), *options) as serving:
         assert serving.lines[0].startswith("halfsync auto: ") and "affinity" in serving.lines[0]
         assert answer(serving.address)[0] == "first"
+        if "--workers" in options:
+            serving.wait_line("processes serve")
+        assert sum(line.startswith("halfsync auto: ") for line in serving.lines) == 1
 
 
 WARM = """

@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from typing import TYPE_CHECKING, Self
 
 from halfsync.errors import UsageError
 from halfsync.log import logger
+
+if TYPE_CHECKING:
+    from halfsync.settings import Settings
 
 _READ_BYTES = 64  # more than any number has
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -25,6 +29,13 @@ class PidFile:
         self.path = os.path.abspath(path)  # noqa: PTH100 - pathlib is not needed for a string
         self._origin = origin
         self._written: tuple[int, int, int] | None = None  # by which process; device and inode
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self | None:
+        """Return the file that the settings name. None: they name none."""
+        if settings.pidfile is None:
+            return None
+        return cls(settings.pidfile, origin=settings.origins.get("pidfile", ""))
 
     def check(self) -> bool:
         """Raise UsageError where the file is another live process's, or cannot be; returns whether it is there."""

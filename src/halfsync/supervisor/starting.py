@@ -24,8 +24,9 @@ def check_start(settings: Settings) -> None:
     """
     refuse_contradictions(settings)
     find_identity(settings)
-    if settings.pidfile is not None:
-        PidFile(settings.pidfile, origin=settings.origins.get("pidfile", "")).check()
+    file = PidFile.of(settings)
+    if file is not None:
+        file.check()
     check_hooks(settings)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from halfsync.board import Board
 from halfsync.errors import LoadError, StartError
-from halfsync.foreground import Outcome, announcement, draining, farewell, say
+from halfsync.foreground import Outcome, announcement, draining, farewell, say, say_sizes
 from halfsync.forking import fork, freeze, unblock
 from halfsync.log import logger, set_up
 from halfsync.output import hold_standard_descriptors
@@ -104,8 +104,7 @@ class Supervisor:
         self._identity = find_identity(settings)
         self._notifier = Notifier.from_environment()
         hold_standard_descriptors()
-        if settings.sized:
-            say(f"halfsync {settings.sized}")
+        say_sizes(settings)
         set_up(settings.log_level)
         set_umask(settings)
         name_supervisor(name)
@@ -120,8 +119,8 @@ class Supervisor:
         self._development: Development | None = None
         try:
             self._plans = {1: self._plan(settings)}
-            if settings.pidfile is not None:
-                self._pidfile = PidFile(settings.pidfile, origin=settings.origins.get("pidfile", ""))
+            self._pidfile = PidFile.of(settings)
+            if self._pidfile is not None:
                 self._pidfile.write()
             if settings.preload:
                 self._preload(settings)
