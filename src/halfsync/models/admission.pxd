@@ -18,6 +18,5 @@ cdef void admission_leave(Admission *admission, uint32_t place, bint in_child) n
 
 cdef class ClientLimit:
     cdef Admission admission
-    cdef object kept          # what the pointers point to
 
 cdef ClientLimit client_limit(object settings)

@@ -10,12 +10,14 @@ of a child that it has reaped. Two children that are told of the same client at 
 look, so that they cannot both have its last place; they may both be refused it.
 """
 import os
-from mmap import mmap
+
+from libc.errno cimport errno
 
 from halfsync.client_counts cimport (
     ENTER_REFUSED, KEY_NOBODY, KEY_UNTOLD, PLACE_NONE, counts_close, counts_enter, counts_leave, counts_open,
 )
 from halfsync.native.checks cimport check
+from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
     load_llong, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, store_llong,
 )
@@ -29,14 +31,13 @@ cdef class ClientLimit:
 
     def __cinit__(self, unsigned int limit, *, unsigned int connections, bint children):
         """connections: that may be open at one time. children: whether each has a process. Raises OSError."""
-        cdef unsigned char[:] shared
         cdef int result
         pthread_mutex_init(&self.admission.lock, NULL)
         self.admission.limit = limit
         if children:
-            shared = mmap(-1, connections * sizeof(atomic_llong))
-            self.kept = shared
-            self.admission.slots = <atomic_llong *> &shared[0]
+            self.admission.slots = <atomic_llong *> map_shared(connections * sizeof(atomic_llong))
+            if self.admission.slots == NULL:
+                raise OSError(errno, os.strerror(errno))
             self.admission.slots_count = connections
         else:
             result = counts_open(&self.admission.counts, limit, connections)
@@ -45,6 +46,7 @@ cdef class ClientLimit:
 
     def __dealloc__(self):
         counts_close(&self.admission.counts)
+        unmap_shared(self.admission.slots, self.admission.slots_count * sizeof(atomic_llong))
         pthread_mutex_destroy(&self.admission.lock)
 
 
