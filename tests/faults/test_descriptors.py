@@ -2,7 +2,7 @@
 
 import resource
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,10 +21,17 @@ LARGE = 10_000_000  # more than sockets and memory hold
 UPLOAD = bytes(200_000)  # more than is kept in memory
 
 APP = f"""
+import os
 FILE = open("files/file", "rb")
 
 class Kept:  # without the close that would be called at the end of a response
     read, fileno, tell = FILE.read, FILE.fileno, FILE.tell
+
+class Large:
+    def __iter__(self):
+        return (b"x" * 100_000 for _ in range({LARGE} // 100_000))
+    def close(self):
+        os.write(2, b"made, or given up\\n")
 
 def app(environ, start_response):
     body = environ["wsgi.input"].read()
@@ -33,7 +40,7 @@ def app(environ, start_response):
         open("files/file").close()
     start_response("200 OK", [("Content-Type", "text/plain")])
     if path == "/large":
-        return (b"x" * 100_000 for _ in range({LARGE} // 100_000))
+        return Large()
     if path == "/wrapped":
         FILE.seek(0)
         return environ["wsgi.file_wrapper"](Kept())
@@ -139,7 +146,8 @@ def test_only_what_needs_one_is_refused(serving: Serving, name: str) -> None:
         if name.startswith("proactor"):  # where the rest of a response waits on disk, if it is not read
             with no_descriptor_left(pid):
                 other.send(build("/large"))
-                with suppress(CutError, ConnectionResetError):  # unless it was read too soon to need a file
+                serving.wait_line("made, or given up")  # and nothing is read before
+                with pytest.raises((CutError, ConnectionResetError)):
                     other.response()
                 assert ask(one) == (200, b"0 bytes")
         for target in ("/open", "/static/file", "/wrapped"):

@@ -8,13 +8,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from halfsync.supervisor.weariness import resident_bytes
-from tests.client import Connection, CutError, build, fetch
+from tests.client import Connection, build, fetch
 from tests.disks import small_disk
 from tests.faults.load import APP as LOADED
 from tests.faults.load import Load
@@ -441,10 +441,7 @@ def test_a_reload_without_a_bind_answers_those_in_its_backlog(tmp_path: Path, mo
         for pid in own:
             os.kill(pid, signal.SIGCONT)
         for connection in waiting:
-            with suppress(CutError):
-                assert int(connection.response().body) in own
-                continue
-            pytest.fail("a connection was not answered")
+            assert connection.response().status == 200  # by an old one, or by a new one that was handed it
         until(lambda: refuses(gone))
         until(lambda: not own & children(serving.process.pid))
         assert answered_by(kept) in children(serving.process.pid)

@@ -24,7 +24,7 @@ EVERY_S = 0.02
 APP = """
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"x" * 100_000] if environ["PATH_INFO"] == "/page" else [b"hello"]
+    return [b"x" * 1_000_000] if environ["PATH_INFO"] == "/page" else [b"hello"]
 """
 # Slow heads, slow bodies, and slow readers, which pipeline ten requests each and read five bytes a second.
 ATTACKS = {
