@@ -10,6 +10,7 @@ command -v nginx >/dev/null || packages+=(nginx)
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || packages+=(libnginx-mod-stream)  # where Debian puts it
 command -v redis-benchmark >/dev/null || packages+=(redis-tools)
 command -v slowhttptest >/dev/null || packages+=(slowhttptest)
+[ -e /lib/systemd/systemd ] || packages+=(systemd)  # of which the tests run one of their own
 [ ${#packages[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "halfsync set-up: installing ${packages[*]}" >&2

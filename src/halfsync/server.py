@@ -16,7 +16,7 @@ from halfsync.settings import Settings
 from halfsync.signals import readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from halfsync.board import Seat
@@ -112,10 +112,13 @@ class Server:
             raise RuntimeError("a server can be started only once; make another")
         self._began = True
 
-    def start_in_front(self, signals: Signals) -> None:
-        """Start to serve in the foreground: the caller then waits in `run_until_told`."""
+    def start_in_front(self, signals: Signals, unwanted: Sequence[int] = ()) -> None:
+        """Start to serve in the foreground: the caller then waits in `run_until_told`.
+
+        unwanted: descriptors that no child of this process has a use for, beside those of the signals.
+        """
         self._begin()
-        self._model.start_in_front(signals.descriptors)
+        self._model.start_in_front([*signals.descriptors, *unwanted])
 
     def drain(self) -> None:
         """Refuse newcomers and begin to end: what was received is answered, idle connections are closed."""

@@ -17,6 +17,7 @@ from halfsync.signals import readable
 from tests.client import Connection, build
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
     from types import TracebackType
 
@@ -62,14 +63,14 @@ class Tally:
 
 
 class Load:
-    """The load, as a context manager; until its end. address: asked before each connection.
+    """The load, as a context manager; until its end. address: asked before each connection, for where or what it is.
 
     large: whether there are bodies that need a disk where there is little memory for them.
     """
 
     def __init__(
         self,
-        address: Callable[[], tuple[str, int]],
+        address: Callable[[], tuple[str, int] | socket.socket],
         *,
         keeping: int = 6,
         closing: int = 2,

@@ -146,7 +146,6 @@ def test_lines_of_the_access_log_that_it_does_not_take_are_counted(
         whole = [line for line in lines if LINE.fullmatch(line)]
         assert told, lines[-3:]
         assert len(lines) - len(told) - len(whole) <= len(told), "of each loss one line is torn at most"
-        assert sum(told) > REQUESTS // 2
         assert len(whole) + sum(told) == REQUESTS + 1
         serving.signal(signal.SIGTERM)
         assert serving.exit_code() == 0

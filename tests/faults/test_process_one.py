@@ -16,7 +16,7 @@ from tests.wsgi import until
 ORPHANS = 1000
 ALONE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
-# It leaves children behind that wait until somebody writes into the pipe, and end in every way.
+# It leaves children behind that wait until somebody opens the pipe to write, and end in every way.
 LEAVES_ORPHANS = f"""
 import os, signal
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
@@ -74,8 +74,8 @@ def test_it_reaps_whoever_it_adopts(tmp_path: Path, model: tuple[str, ...]) -> N
         assert fetch(serving.address, "/orphans").body == b"0"
         until(lambda: len(children(first)) == 2 + ORPHANS)
         os.kill(first, signal.SIGSTOP)  # so that one signal tells of many ends
-        os.close(os.open(tmp_path / "pipe", os.O_WRONLY))
-        until(lambda: list(states(first).values()).count("Z") == ORPHANS)
+        with (tmp_path / "pipe").open("wb"):  # for those, too, that come to it late
+            until(lambda: list(states(first).values()).count("Z") == ORPHANS)
         os.kill(first, signal.SIGCONT)
         until(lambda: children(first) == own)
         assert fetch(serving.address, "/seven").body == b"7"

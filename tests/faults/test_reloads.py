@@ -14,7 +14,7 @@ from tests.faults.serving import MODELS, Serving
 from tests.wsgi import until
 
 RELOADS = int(os.environ.get("HALFSYNC_RELOADS", "10"))
-KILLS = max(3, RELOADS // 20)
+KILLS = max(3, RELOADS // 4)
 WORKERS = ("--workers", "4")
 LISTENING = "0A"
 BETWEEN = 20  # requests that are answered between two events, at least
@@ -49,12 +49,12 @@ def test_reloads_cost_no_request(tmp_path: Path, model: tuple[str, ...]) -> None
         assert not [line for line in serving.lines if "ERROR" in line], serving.lines
 
 
-def test_killed_process_costs_only_its_own_requests(tmp_path: Path) -> None:
+def test_killed_process_costs_only_its_own_requests(tmp_path: Path, model: tuple[str, ...]) -> None:
     """A process can be doing no more requests than it has connections: those of its kill, and no others, may fail."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    with Serving(tmp_path, APP, *WORKERS) as serving:
+    with Serving(tmp_path, APP, *model, *WORKERS) as serving:
         serving.wait_line("all 4 processes serve")
         allowed = 0
         with Load(lambda: serving.address) as load:

@@ -85,6 +85,21 @@ def test_sigterm_answers_all_that_was_received(tmp_path: Path, model: tuple[str,
         assert_clean(serving)
 
 
+def test_a_client_that_has_just_connected_is_answered(tmp_path: Path, model: tuple[str, str]) -> None:
+    """Its request may be on its way; one that stays silent is not waited for longer than a moment."""
+    with Serving(tmp_path, APP, *LONG, *model) as serving, ExitStack() as stack:
+        newcomer = stack.enter_context(Connection(serving.address))
+        silent = stack.enter_context(Connection(serving.address))
+        serving.signal(signal.SIGTERM)
+        until(lambda: refuses(serving.address))
+        newcomer.send(build("/now"))
+        response = newcomer.response()
+        assert (response.status, response.one("Connection")) == (200, "close")
+        silent.closed()
+        assert serving.exit_code() == 0
+        assert_clean(serving)
+
+
 def test_a_second_sigterm_ends_at_once(tmp_path: Path, model: tuple[str, str]) -> None:
     with Serving(tmp_path, APP, *LONG, *model) as serving, ExitStack() as stack:
         stuck = connect(stack, serving, "/stuck")

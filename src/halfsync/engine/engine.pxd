@@ -86,6 +86,7 @@ ctypedef struct Timeouts:     # ns
     int64_t write
     int64_t keep_alive
     int64_t linger
+    int64_t newcomer          # that a server which drains waits for the first byte of a client, from its connecting
     int64_t window            # over which a client's pace is judged
     int64_t least_received    # bytes of a body in a window
     int64_t least_taken       # bytes of a response in a window

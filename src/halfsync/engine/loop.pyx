@@ -222,6 +222,8 @@ cdef bint finish_drain(Engine *engine) noexcept nogil:
             continue
         if load_uint(&connection.owner) != OWNER_ENGINE:
             finished = False
+        elif connection.phase == PHASE_SILENT and engine.now < connection.since + engine.timeouts.newcomer:
+            finished = False  # its first request may be on its way
         elif connection.phase in (PHASE_IDLE, PHASE_SILENT):
             on_drained(engine, connection)
             if connection.phase != PHASE_FREE:

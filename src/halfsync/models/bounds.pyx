@@ -6,6 +6,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from halfsync.spool cimport store_init
 
 cdef double LINGER_S = 2  # what is left for a client to take the last response and close; RFC 9112 9.6
+cdef double NEWCOMER_S = 1  # nobody connects without a request to send, which may be on its way when we drain
 
 
 cdef int bounds_store(Store *store, object settings) except -1:
@@ -46,6 +47,7 @@ cdef int bounds_timeouts(Timeouts *timeouts, object settings) except -1:
     timeouts.write = nanoseconds(settings.write_timeout)
     timeouts.keep_alive = nanoseconds(settings.keep_alive)
     timeouts.linger = nanoseconds(LINGER_S)
+    timeouts.newcomer = nanoseconds(NEWCOMER_S)
     timeouts.window = nanoseconds(settings.rate_window)
     timeouts.least_received = <int64_t> (settings.min_body_rate * <double> settings.rate_window)
     timeouts.least_taken = <int64_t> (settings.min_write_rate * <double> settings.rate_window)

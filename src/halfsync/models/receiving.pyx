@@ -79,7 +79,7 @@ cdef int idle(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     cdef int64_t look
     cdef int64_t pause = HAND_OVER_AGAIN_NS
     cdef int waited
-    cdef bint leaving
+    cdef bint leaving, ends
     while True:
         leaving = is_leaving(carrier)
         if leaving:
@@ -96,9 +96,11 @@ cdef int idle(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
             continue
         if leaving or waited != WAITED_TOLD or not is_leaving(carrier):
             break
-    if waited == WAITED_STOPPED or load_uint(&carrier.tally.command) > CARRY_LEAVE or carrier.waiting == NULL:
-        return ENDED
-    if now >= deadline:
+    ends = load_uint(&carrier.tally.command) > CARRY_LEAVE or carrier.waiting == NULL
+    if ends and waited == WAITED_TOLD and client.requests == 0:  # its first request may be on its way
+        deadline = min(deadline, client.idle_ns + carrier.timeouts.newcomer)
+        return 1 if wait(carrier, client.fd, POLLIN, deadline, False, False) == WAITED_READY else ENDED
+    if waited == WAITED_STOPPED or ends or now >= deadline:
         return ENDED
     if not leaving and not carrier.limits.raw and client.requests > 0 and now - client.idle_ns > IDLE_NS:
         return ENDED

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import signal
+import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -21,7 +23,6 @@ from halfsync.supervisor.identity import become
 from halfsync.supervisor.titles import name_worker
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from halfsync.board import Seat
@@ -54,7 +55,8 @@ class Plan:
 class Birth:
     """What a process has that was just forked, and that `live` makes a serving one of. channel: to its supervisor.
 
-    handover: the queue through which processes that leave hand over their connections; both ends are closed by `live`.
+    handover: the queue through which processes that leave hand over their connections; `live` closes both ends, or
+    keeps the writing one until the process ends.
     reports: in development, where it tells which files it has loaded.
     """
 
@@ -72,14 +74,20 @@ class Birth:
 class Orders:
     """The words of the supervisor, as orders. When it has died this process ends as well as it can.
 
-    In development: the supervisor is told when the server has left, which takes no request any more then; and the
+    handover: the writing end of the queue of connections that are handed over.
+
+    In development the supervisor is told when the server has left, which takes no request any more then; and the
     reporter looks for what is imported later.
     """
 
-    def __init__(self, channel: Channel, server: Server, reporter: Reporter | None = None) -> None:
+    def __init__(
+        self, channel: Channel, server: Server, handover: socket.socket, reporter: Reporter | None = None
+    ) -> None:
         self._channel = channel
         self._server = server
+        self._handover = handover
         self._reporter = reporter
+        self._leaves = False
         self._leaves_until = math.inf
         self._orphaned = False
 
@@ -98,6 +106,8 @@ class Orders:
         if self._channel.lost and not self._orphaned:
             self._orphaned = True
             logger().warning("the supervisor has died: this process finishes what it has received")
+            if not self._leaves:
+                self._end_handover()
             return "finish"
         return word
 
@@ -107,6 +117,7 @@ class Orders:
 
     def obeyed(self, order: str) -> None:
         """Note that an order was given to the server."""
+        self._leaves = self._leaves or order == "leave"
         if order == "leave" and self._reporter is not None:
             self._leaves_until = monotonic() + LEFT_S
 
@@ -115,6 +126,15 @@ class Orders:
         if self._leaves_until < math.inf:
             return LEFT_LOOK_S
         return None if self._reporter is None else REPORT_S
+
+    def _end_handover(self) -> None:
+        """Let nobody hand over any more, as the supervisor does before it lets all drain.
+
+        Who serves adopts what is in the queue as it drains, and then no more. Processes that leave, be it because
+        another program has the sockets now, are not those who end it.
+        """
+        with suppress(OSError):
+            self._handover.shutdown(socket.SHUT_WR)
 
     def _tell_left(self) -> None:
         """Tell the supervisor once every connection that waited for a request was handed over, or LEFT_S are over."""
@@ -165,18 +185,17 @@ def live(birth: Birth) -> int:
             seat=seat,
             handover=(birth.handover[0].fileno(), birth.handover[1].fileno()),
         )
-        for end in birth.handover:
-            end.close()
+        birth.handover[0].close()
     except StartError as error:
         _complain(error)
         return error.exit_code
     with ProcessSignals() as signals, answering_probes(settings, birth.plan.admin, seat):
-        server.start_in_front(signals)
+        server.start_in_front(signals, unwanted=(birth.channel.fd, birth.handover[1].fileno()))
         seat.serve()
         birth.channel.tell("ready")
         if loads:
             call_hook(WORKER_READY, settings, worker)
-        orders = Orders(birth.channel, server, reporter)
+        orders = Orders(birth.channel, server, birth.handover[1], reporter)
         outcome = run_until_told(server, signals, orders)
         birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
         if loads:

@@ -1,0 +1,62 @@
+"""What one serving process does about its supervisor's words, and its death."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from halfsync.server import Server
+from halfsync.supervisor.channel import Channel
+from halfsync.supervisor.process import Orders
+
+
+class Situation:
+    """A process with its orders, its supervisor's end of their channel, and the queue of connections."""
+
+    def __init__(self, server: Server) -> None:
+        self.theirs, self.ours = Channel.pair()
+        self.reading, self.writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.orders = Orders(self.ours, server, self.writing)
+
+
+@pytest.fixture
+def situation() -> Iterator[Situation]:
+    with Server(lambda *_: [], bind=["127.0.0.1:0"]) as server:
+        made = Situation(server)
+        yield made
+        for end in (made.theirs, made.ours, made.reading, made.writing):
+            end.close()
+
+
+def test_orders_come_one_at_a_time(situation: Situation) -> None:
+    situation.theirs.tell("leave")
+    situation.theirs.tell("drain")
+    assert [situation.orders.next(), situation.orders.next(), situation.orders.next()] == [
+        "leave",
+        "drain",
+        None,
+    ]
+
+
+def test_the_supervisor_hears_that_somebody_told_a_process_to_end(situation: Situation) -> None:
+    situation.orders.ask_to_leave()
+    assert situation.theirs.next() == "told"
+
+
+def test_without_a_supervisor_who_serves_finishes_and_lets_nobody_hand_over_any_more(
+    situation: Situation,
+) -> None:
+    situation.writing.send(b"a connection")
+    situation.theirs.close()
+    assert situation.orders.next() == "finish"
+    assert situation.orders.next() is None  # it is said once
+    with pytest.raises(BrokenPipeError):
+        situation.writing.send(b"another one")
+    assert situation.reading.recv(64) == b"a connection"  # what is in the queue is adopted still
+
+
+def test_without_a_supervisor_who_leaves_goes_on_to_hand_over(situation: Situation) -> None:
+    situation.orders.obeyed("leave")
+    situation.theirs.close()
+    assert situation.orders.next() == "finish"
+    situation.writing.send(b"a connection")
