@@ -61,10 +61,6 @@ cdef class Board:
     def __dealloc__(self):
         unmap_shared(self.record, sizeof(BoardRecord) + self.size * sizeof(SeatRecord))
 
-    def wake(self):
-        """Let every process look again whether it shall accept."""
-        ring_bell(self.record)
-
     @property
     def fading(self):
         """Whether the server is about to end."""

@@ -299,12 +299,18 @@ def draining(delay: float, grace: float) -> str:
     return f"halfsync {first}: what it has received is answered within {grace:g} s"
 
 
-def farewell(outcome: Outcome) -> str:
-    """Return the last line: what was finished since the server was told to end, and what was cut off."""
-    if not any(outcome):
+def farewell(outcome: Outcome, lost: int = 0) -> str:
+    """Return the last line: what was finished since the server was told to end, and what was cut off.
+
+    lost: connections of processes that did not live to tell.
+    """
+    if not any(outcome) and not lost:
         return "halfsync stopped"
     finished = "1 request was" if outcome.finished == 1 else f"{outcome.finished} requests were"
-    return f"halfsync stopped: {finished} still finished, {outcome.cut or 'none'} cut off"
+    line = f"halfsync stopped: {finished} still finished, {outcome.cut or 'none'} cut off"
+    if lost:
+        line += f"; with processes that died {'1 connection' if lost == 1 else f'{lost} connections'} ended"
+    return line
 
 
 def say(line: str) -> None:

@@ -36,6 +36,7 @@ kept = []
 def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/segfault":
+        ctypes.CDLL(None).signal(11, None)  # which a sanitizer would handle
         ctypes.string_at(0)
     elif path == "/exit":
         os._exit(0)
@@ -293,6 +294,21 @@ def test_a_stopped_process_is_killed_once_its_time_is_over(tmp_path: Path, model
         until(lambda: len(children(serving.process.pid)) == 2)
         assert not before & children(serving.process.pid)
         assert answered_by(serving.address)
+
+
+def test_what_dies_with_a_process_is_told_at_the_end(tmp_path: Path) -> None:
+    options = ("--graceful-timeout", "500ms", "--workers", "1")
+    with Serving(tmp_path, APP + "PROCESS = False\n", *options) as serving, ExitStack() as stack:
+        serving.wait_line("all 1 processes serve")
+        waiting = [stack.enter_context(Connection(serving.address)) for _ in range(3)]
+        for connection in waiting:
+            connection.send(build("/stuck"))
+        serving.wait_lines("begun", 3)
+        (victim,) = children(serving.process.pid)
+        stop(victim)
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+        assert serving.lines[-1].endswith("none cut off; with processes that died 3 connections ended")
 
 
 def test_a_stopped_process_does_not_keep_others_from_newcomers(

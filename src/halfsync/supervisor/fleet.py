@@ -158,7 +158,6 @@ class Fleet:
         self.graceful_timeout = graceful_timeout
         self.drain_delay = drain_delay
         self.persists = persists
-        self.cut = 0  # processes that had to be killed while they had requests to finish
         self._newest = 1  # the last generation that was asked for: numbers are not used again
         self._oldest = 1  # who is of an older generation leaves at once
         self._not_before = -math.inf  # no start before
@@ -213,7 +212,6 @@ class Fleet:
             return
         if child.phase in (Phase.LEAVING, Phase.ENDING):
             if code != 0:
-                self.cut += 1
                 self._say("error", f"process {pid} {how} before it had finished")
         elif child.phase is Phase.READY:
             self._say("error", f"process {pid} {how}" + (": another takes its place" if replaced else ""))
@@ -382,7 +380,6 @@ class Fleet:
                 child.hung = True
                 self._kill(child, "it is not ready")
             else:
-                self.cut += 1
                 self._kill(child, "it has not finished in time")
 
     def _kill(self, child: Child, reason: str) -> None:

@@ -11,7 +11,7 @@ import random
 import signal
 import socket
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -74,7 +74,7 @@ class Member:
     seat: Seat
     plan: Plan
     most_requests: int  # 0: any number
-    outcome: Outcome = field(default=Outcome(0, 0))
+    outcome: Outcome | None = None  # what it told as it ended
 
 
 class SupervisorSignals(Signals):
@@ -145,6 +145,7 @@ class Supervisor:
         self._announced = False
         self._look_at = 0.0
         self._finished = self._cut = 0
+        self._lost = 0  # connections of processes that died meanwhile
         self._unreaped = False  # there may be more of those who have ended
         self._random = random.Random()
 
@@ -516,10 +517,13 @@ class Supervisor:
         self._hear(pid, member)
         del self._members[pid]
         member.channel.close()
-        member.seat.clear()
         if self._fleet.course is not Course.SERVING:  # what the server was told to end with
-            self._finished += member.outcome.finished
-            self._cut += member.outcome.cut
+            if member.outcome is not None:
+                self._finished += member.outcome.finished
+                self._cut += member.outcome.cut
+            else:
+                self._lost += member.seat.open
+        member.seat.clear()
         if self._development is not None:
             self._development.ended(pid)
         self._fleet.ended(pid, code, monotonic())
@@ -555,7 +559,7 @@ class Supervisor:
         for end in self._handover:
             end.close()
         if self._announced:
-            say(farewell(Outcome(self._finished, self._cut)))
+            say(farewell(Outcome(self._finished, self._cut), lost=self._lost))
         return code
 
     def _close(self) -> None:
