@@ -17,13 +17,25 @@ INSTALL := $(PIP) install --no-build-isolation --no-deps --force-reinstall
 PYTEST  := $(PY) -m pytest
 T       ?= tests
 
+# The suite, if no part of it is asked for: most of it on two processors at once, and then, one after another, the tests
+# that watch the clock or load the machine. Both parts run, whatever becomes of the first. $(1): what runs them.
+ALONE   := tests/faults tests/bench
+suite    = failed=0; \
+           $(1) $(PYTEST) -n 2 $(ALONE:%=--ignore=%) tests || failed=1; \
+           $(1) $(PYTEST) $(ALONE) || failed=1; \
+           exit $$failed
+
 .PHONY: serve test stress test-asan stress-asan fuzz fuzz-corpus lint bench build docs clean
 
 serve: build/release.stamp
 	$(BIN)/halfsync serve --chdir examples/guestbook guestbook:app
 
 test: build/checks.stamp build/release.stamp build/system.stamp
+ifeq ($(T),tests)
+	$(call suite,PYTHONPATH=build/checks/site)
+else
 	PYTHONPATH=build/checks/site $(PYTEST) $(T)
+endif
 
 # What the suite does in small, in full: a hundred thousand requests, most of them from clients that behave badly; twenty
 # thousand child processes; as many connections at one time as each model is meant for; hundreds of bad clients where the
@@ -39,7 +51,11 @@ stress: build/checks.stamp
 	$(STRESS) PYTHONPATH=build/checks/site $(PYTEST) -s $(STRESS_TESTS)
 
 test-asan: build/asan.stamp
+ifeq ($(T),tests)
+	$(call suite,bash tools/asan.sh)
+else
 	bash tools/asan.sh $(PYTEST) $(T)
+endif
 
 stress-asan: build/asan.stamp
 	$(STRESS) bash tools/asan.sh $(PYTEST) -s $(STRESS_TESTS)

@@ -6,23 +6,21 @@ application. What is to be done is the state machine's to say (fleet.py); here i
 
 from __future__ import annotations
 
+import math
 import os
-import random
 import signal
-import socket
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from halfsync.board import Board
 from halfsync.errors import LoadError, StartError
 from halfsync.foreground import Outcome, announcement, draining, farewell, say, say_sizes
-from halfsync.forking import fork, freeze, unblock
+from halfsync.forking import freeze
 from halfsync.log import logger, set_up
 from halfsync.output import hold_standard_descriptors
 from halfsync.signals import Signals
-from halfsync.supervisor.channel import Channel
+from halfsync.supervisor.crew import Crew
 from halfsync.supervisor.fleet import (
     LOAD_FAILED,
     OWN_CODES,
@@ -42,17 +40,15 @@ from halfsync.supervisor.identity import find_identity, set_umask
 from halfsync.supervisor.notify import Notifier
 from halfsync.supervisor.pidfile import PidFile
 from halfsync.supervisor.preloading import find_hindrances
-from halfsync.supervisor.process import LEFT, RECALL, Birth, Plan, forget_signals, live
+from halfsync.supervisor.process import Birth, Plan, forget_signals, live
 from halfsync.supervisor.sockets import Sockets
 from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.supervisor.titles import name_supervisor
 from halfsync.supervisor.upgrade import SERVES, Successor, inherit, start_successor
-from halfsync.supervisor.weariness import draw_requests, is_limited, why_tired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from halfsync.board import Seat
     from halfsync.listeners import Listener
     from halfsync.server import Application
     from halfsync.settings import Settings
@@ -60,21 +56,7 @@ if TYPE_CHECKING:
     from halfsync.supervisor.development import Development
     from halfsync.supervisor.fleet import Action
 
-LOOK_S = 0.25  # between two looks at what the processes have served, and how large they are
 AGAIN_S = 0.05  # before another try to tell a process something that is too busy to listen
-STRANGERS = 256  # reaped in one turn, at most: somebody else's children, if this is process 1
-SEATS = 8192  # on the board; only those that were used cost memory
-
-
-@dataclass(slots=True)
-class Member:
-    """What the supervisor keeps of a process, beside its part in the fleet."""
-
-    channel: Channel
-    seat: Seat
-    plan: Plan
-    most_requests: int  # 0: any number
-    outcome: Outcome | None = None  # what it told as it ended
 
 
 class SupervisorSignals(Signals):
@@ -128,12 +110,6 @@ class Supervisor:
         except BaseException:
             self._close()
             raise
-        self._members: dict[int, Member] = {}
-        self._board = Board(SEATS)
-        if self._legacy is not None:
-            self._handover = self._legacy.handover
-        else:
-            self._handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._fleet = Fleet(
             settings.workers or 1,
             boot_timeout=settings.boot_timeout,
@@ -143,11 +119,14 @@ class Supervisor:
         )
         self._development = self._develop(settings) if settings.reload else None
         self._announced = False
-        self._look_at = 0.0
-        self._finished = self._cut = 0
-        self._lost = 0  # connections of processes that died meanwhile
-        self._unreaped = False  # there may be more of those who have ended
-        self._random = random.Random()
+        self._crew = Crew(
+            self._fleet,
+            name=name,
+            identity=self._identity,
+            handover=None if self._legacy is None else self._legacy.handover,
+            development=self._development,
+            serves=self._announce,
+        )
 
     def _preload(self, settings: Settings) -> None:
         """Load the application once, for all processes, and tell what each of them will not have, or will share."""
@@ -176,7 +155,9 @@ class Supervisor:
             now = monotonic()
             for action in self._fleet.decide(now):
                 if isinstance(action, Start):
-                    birth = self._start(action, signals)
+                    plan = self._plans[action.generation]
+                    kept = (*plan.listeners, *plan.admin)
+                    birth = self._crew.start(action, plan, partial(self._leave_behind, signals, kept))
                     if birth is not None:
                         return birth
                 elif isinstance(action, Exit):
@@ -190,11 +171,11 @@ class Supervisor:
     def _wait(self, signals: Signals) -> None:
         """Wait for a signal, a word of a process or the time for something, and tell the fleet."""
         beat = self._notifier.beat()
-        due = min(self._fleet.due(), self._look_due(), float("inf") if beat is None else monotonic() + beat)
-        if any(member.channel.is_full for member in self._members.values()):
+        due = min(self._fleet.due(), self._crew.look_due(), math.inf if beat is None else monotonic() + beat)
+        if self._crew.is_deaf:
             due = min(due, monotonic() + AGAIN_S)
-        timeout = 0.0 if self._unreaped else None if due == float("inf") else max(0.0, due - monotonic())
-        fds = [member.channel.fd for member in self._members.values() if not member.channel.lost]
+        timeout = 0.0 if self._crew.unreaped else None if due == math.inf else max(0.0, due - monotonic())
+        fds = self._crew.fds
         if self._successor is not None and not self._successor.channel.lost:
             fds.append(self._successor.channel.fd)
         if self._development is not None:
@@ -202,16 +183,17 @@ class Supervisor:
         number = signals.wait(fds, timeout)
         if number is not None:
             self._obey(signal.Signals(number))
-        for pid, member in list(self._members.items()):
-            self._hear(pid, member)
-            member.channel.go_on()
+        self._crew.listen()
         if self._development is not None and (changed := self._development.changed()):
             self._renew(changed)
         if self._successor is not None and self._successor.channel.next() == SERVES:
             self._retire(self._successor)
-        self._reap()
-        if monotonic() >= self._look_at:
-            self._look()
+        for pid, code in self._crew.reap():
+            if self._successor is not None and pid == self._successor.pid:
+                self._not_upgraded(code)
+            elif self._development is not None and self._development.reaped(pid, code):
+                self._renew("what nobody watched for a moment may have")
+        self._crew.look()
 
     # Signals.
 
@@ -220,17 +202,16 @@ class Supervisor:
         if number == signal.SIGTERM:
             if self._fleet.course is Course.SERVING:
                 say(draining(self._fleet.drain_delay, self._fleet.graceful_timeout))
-            self._board.fading = True
+            self._crew.board.fading = True
             self._notifier.stopping()
             self._fleet.drain(now)
         elif number in (signal.SIGINT, signal.SIGQUIT):
-            self._board.fading = True
+            self._crew.board.fading = True
             self._fleet.quit()
         elif number == signal.SIGHUP:
             self._reload()
         elif number == signal.SIGUSR1:
-            for member in self._members.values():
-                member.channel.tell("reopen")
+            self._crew.tell_all("reopen")
         elif number == signal.SIGUSR2:
             self._upgrade()
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
@@ -315,7 +296,7 @@ class Supervisor:
         try:
             self._successor = start_successor(
                 self._sockets.listeners,
-                self._handover,
+                self._crew.handover,
                 directory=self._directory,
                 variables=self._notifier.variables,
             )
@@ -362,23 +343,16 @@ class Supervisor:
 
     def _do(self, action: Action) -> None:
         match action:
+            case Tell(pid, "leave") if self._is_last_somewhere(pid):
+                self._crew.tell_to_drain_alone(pid)
             case Tell(pid, what):
-                if what == "leave":
-                    self._members[pid].seat.leave()
-                    what = "drain" if self._is_last_somewhere(pid) else what
-                elif what == "drain":
-                    # What is in the queue is adopted still. More would be lost: each process is about to close its end.
-                    with suppress(OSError):
-                        self._handover[0].shutdown(socket.SHUT_RD)
-                self._members[pid].channel.tell(what)
+                self._crew.tell(pid, what)
             case Recall(pid):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, RECALL)
+                self._crew.recall(pid)
             case Kill(pid, reason):
                 if reason:
                     logger().error("process %d is killed: %s", pid, reason)
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                self._crew.kill(pid)
             case Say(level, text):
                 getattr(logger(), level)(text)
                 if level == "error" and self._announced:
@@ -392,10 +366,10 @@ class Supervisor:
         """Tell whether nobody else accepts, or will, on a bind of a process: then its backlog would wait in vain."""
         if self._fleet.course is Course.DRAINING:
             return False  # the successor has them all
-        binds = set(self._members[pid].plan.settings.bind)
+        binds = set(self._crew.plan(pid).settings.bind)
         binds -= set(self._plans[self._fleet.generation].settings.bind)
         for child in self._fleet.of(Phase.READY):
-            binds -= set(self._members[child.pid].plan.settings.bind)
+            binds -= set(self._crew.plan(child.pid).settings.bind)
         return bool(binds)
 
     def _settle(self, generation: int) -> None:
@@ -408,54 +382,15 @@ class Supervisor:
             self._legacy = None
 
     def _announce(self, plan: Plan) -> None:
-        self._announced = True
-        say(announcement(plan.settings, plan.listeners, self._name, processes=self._fleet.wanted))
-
-    def _start(self, start: Start, signals: Signals) -> Birth | None:
-        """Fork a process. Returns in both: here None, there what it is born with."""
-        plan = self._plans[start.generation]
-        try:
-            ours, theirs = Channel.pair()
-        except OSError as error:
-            self._fleet.not_started(error.strerror or str(error), monotonic())
-            return None
-        seat = self._board.seat(start.number - 1)
-        seat.take()
-        try:
-            pid = fork()
-        except OSError as error:
-            ours.close()
-            theirs.close()
-            seat.clear()
-            self._fleet.not_started(error.strerror or str(error), monotonic())
-            return None
-        if pid == 0:
-            ours.close()
-            self._leave_behind(signals, (*plan.listeners, *plan.admin))
-            if self._development is not None:
-                self._development.leave_behind()
-            return Birth(
-                self._name,
-                self._identity,
-                plan,
-                start.number,
-                start.generation,
-                seat,
-                theirs,
-                self._handover,
-                None if self._development is None else self._development.reports,
-            )
-        unblock()
-        theirs.close()
-        most = draw_requests(plan.settings, self._random)
-        self._members[pid] = Member(ours, seat, plan, most)
-        self._fleet.started(pid, start, monotonic())
-        return None
+        """Say, once, that the server serves."""
+        if not self._announced:
+            self._announced = True
+            say(announcement(plan.settings, plan.listeners, self._name, processes=self._fleet.wanted))
 
     def _leave_all_behind(self, signals: Signals) -> None:
         """Close what is the supervisor's and the serving processes', in a process that serves nobody."""
         self._leave_behind(signals, ())
-        for end in self._handover:
+        for end in self._crew.handover:
             end.close()
 
     def _leave_behind(self, signals: Signals, kept: Collection[Listener]) -> None:
@@ -463,8 +398,7 @@ class Supervisor:
         forget_signals()
         for descriptor in signals.descriptors:
             os.close(descriptor)
-        for member in self._members.values():
-            member.channel.close()
+        self._crew.leave_behind()
         for other in (self._legacy, self._successor):
             if other is not None:
                 other.channel.close()
@@ -472,94 +406,12 @@ class Supervisor:
             if listener not in kept:
                 listener.close()
 
-    def _hear(self, pid: int, member: Member) -> None:
-        """Take in what a process says."""
-        while (word := member.channel.next()) is not None:
-            what, *values = word.split()
-            if what == "ready":
-                self._fleet.ready(pid, monotonic())
-                if not self._announced:
-                    self._announce(member.plan)
-            elif what == "told":
-                self._fleet.tire(pid, "was told to end")
-            elif what == "outcome":
-                member.outcome = Outcome(*map(int, values))
-            elif what == LEFT and self._development is not None:
-                self._development.left(pid)
-
-    def _reap(self) -> None:
-        """Reap every process that has ended: ours by name, and whoever else is a child of this one silently."""
-        for pid in list(self._members):
-            with suppress(ChildProcessError):
-                ended, status = os.waitpid(pid, os.WNOHANG)
-                if ended:
-                    self._bury(pid, os.waitstatus_to_exitcode(status))
-        self._unreaped = False
-        for _ in range(STRANGERS):
-            try:
-                ended, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not ended:
-                return
-            code = os.waitstatus_to_exitcode(status)
-            if ended in self._members:
-                self._bury(ended, code)
-            elif self._successor is not None and ended == self._successor.pid:
-                self._not_upgraded(code)
-            elif self._development is not None and self._development.reaped(ended, code):
-                self._renew("what nobody watched for a moment may have")
-        self._unreaped = True
-
-    def _bury(self, pid: int, code: int) -> None:
-        """Take note of the end of one of ours."""
-        member = self._members[pid]
-        self._hear(pid, member)
-        del self._members[pid]
-        member.channel.close()
-        if self._fleet.course is not Course.SERVING:  # what the server was told to end with
-            if member.outcome is not None:
-                self._finished += member.outcome.finished
-                self._cut += member.outcome.cut
-            else:
-                self._lost += member.seat.open
-        member.seat.clear()
-        if self._development is not None:
-            self._development.ended(pid)
-        self._fleet.ended(pid, code, monotonic())
-
-    # What they have served, and how large they are.
-
-    def _look_due(self) -> float:
-        """Return when to look next; infinity where nothing would come of it."""
-        return self._look_at if is_limited(plan.settings for plan in self._plans.values()) else float("inf")
-
-    def _look(self) -> None:
-        """Find the processes that shall be replaced."""
-        now = monotonic()
-        self._look_at = now + LOOK_S
-        for child in self._fleet.of(Phase.READY):
-            if child.tired:
-                continue
-            member = self._members[child.pid]
-            why = why_tired(
-                member.plan.settings,
-                member.seat,
-                child.pid,
-                age=now - child.began,
-                most_requests=member.most_requests,
-            )
-            if why:
-                self._fleet.tire(child.pid, why)
-
     def _end(self, code: int) -> int:
         """Close what is open, and say what became of the requests."""
         self._close()
-        self._board.close()
-        for end in self._handover:
-            end.close()
+        self._crew.close()
         if self._announced:
-            say(farewell(Outcome(self._finished, self._cut), lost=self._lost))
+            say(farewell(Outcome(self._crew.finished, self._crew.cut), lost=self._crew.lost))
         return code
 
     def _close(self) -> None:

@@ -1,0 +1,270 @@
+"""The serving processes that a supervisor has: forked, spoken to, watched for what makes them tired, and buried.
+
+What shall become of each is the fleet's to say (fleet.py). Here it is told to them, and what they say, and how they
+end, is told to the fleet.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from halfsync.board import Board
+from halfsync.foreground import Outcome
+from halfsync.forking import fork, unblock
+from halfsync.supervisor.channel import Channel
+from halfsync.supervisor.fleet import Course, Phase
+from halfsync.supervisor.process import LEFT, RECALL, Birth
+from halfsync.supervisor.weariness import draw_requests, is_limited, why_tired
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from halfsync.board import Seat
+    from halfsync.supervisor.development import Development
+    from halfsync.supervisor.fleet import Fleet, Start
+    from halfsync.supervisor.identity import Identity
+    from halfsync.supervisor.process import Plan
+
+LOOK_S = 0.25  # between two looks at what the processes have served, and how large they are
+STRANGERS = 256  # reaped in one turn, at most: somebody else's children, if this is process 1
+SEATS = 8192  # on the board; only those that were used cost memory
+
+
+@dataclass(slots=True)
+class Member:
+    """What there is of a process, beside its part in the fleet."""
+
+    channel: Channel
+    seat: Seat
+    plan: Plan
+    most_requests: int  # 0: any number
+    outcome: Outcome | None = None  # what it told as it ended
+
+
+class Crew:
+    """The members by their pid; their board; and the queue through which those that leave hand connections over.
+
+    name: of the application. identity: what each process becomes. handover: both ends of a queue that there is already.
+    serves: called with the plan of each process that becomes ready.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        name: str,
+        identity: Identity,
+        handover: tuple[socket.socket, socket.socket] | None,
+        development: Development | None,
+        serves: Callable[[Plan], None],
+    ) -> None:
+        self.board = Board(SEATS)
+        self.handover = handover or socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.finished = self.cut = 0  # requests, since the server was told to end
+        self.lost = 0  # connections of processes that died meanwhile
+        self.unreaped = False  # there may be more of those who have ended
+        self._members: dict[int, Member] = {}
+        self._fleet = fleet
+        self._name = name
+        self._identity = identity
+        self._development = development
+        self._serves = serves
+        self._look_at = 0.0
+        self._random = random.Random()
+
+    @property
+    def fds(self) -> list[int]:
+        """Descriptors that become readable when a process says something, or has ended."""
+        return [member.channel.fd for member in self._members.values() if not member.channel.lost]
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether one is too busy to listen, which `listen` must find out again."""
+        return any(member.channel.is_full for member in self._members.values())
+
+    def plan(self, pid: int) -> Plan:
+        """Return what a process serves."""
+        return self._members[pid].plan
+
+    def start(self, start: Start, plan: Plan, leave_behind: Callable[[], None]) -> Birth | None:
+        """Fork a process. Returns in both: here None, there what it is born with.
+
+        leave_behind: called there, closes what is the supervisor's.
+        """
+        try:
+            ours, theirs = Channel.pair()
+        except OSError as error:
+            self._fleet.not_started(error.strerror or str(error), monotonic())
+            return None
+        seat = self.board.seat(start.number - 1)
+        seat.take()
+        try:
+            pid = fork()
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            seat.clear()
+            self._fleet.not_started(error.strerror or str(error), monotonic())
+            return None
+        if pid == 0:
+            ours.close()
+            leave_behind()
+            if self._development is not None:
+                self._development.leave_behind()
+            return Birth(
+                self._name,
+                self._identity,
+                plan,
+                start.number,
+                start.generation,
+                seat,
+                theirs,
+                self.handover,
+                None if self._development is None else self._development.reports,
+            )
+        unblock()
+        theirs.close()
+        self._members[pid] = Member(ours, seat, plan, draw_requests(plan.settings, self._random))
+        self._fleet.started(pid, start, monotonic())
+        return None
+
+    def leave_behind(self) -> None:
+        """Close the supervisor's ends of all channels, in a process that it has forked."""
+        for member in self._members.values():
+            member.channel.close()
+
+    # What they are told.
+
+    def tell(self, pid: int, what: str) -> None:
+        """Tell a process what it shall do."""
+        member = self._members[pid]
+        if what == "leave":
+            member.seat.leave()
+        elif what == "drain":
+            # What is in the queue is adopted still. More would be lost: each process is about to close its end.
+            with suppress(OSError):
+                self.handover[0].shutdown(socket.SHUT_RD)
+        member.channel.tell(what)
+
+    def tell_to_drain_alone(self, pid: int) -> None:
+        """Tell a process to drain while others go on, and adopt what others hand over."""
+        self._members[pid].seat.leave()
+        self._members[pid].channel.tell("drain")
+
+    def tell_all(self, what: str) -> None:
+        """Tell every process what it shall do."""
+        for member in self._members.values():
+            member.channel.tell(what)
+
+    def recall(self, pid: int) -> None:
+        """Recall a process that starts."""
+        with suppress(ProcessLookupError):
+            os.kill(pid, RECALL)
+
+    def kill(self, pid: int) -> None:
+        """Kill a process."""
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    # What becomes of them.
+
+    def listen(self) -> None:
+        """Take in what they say, and say what some could not be told before."""
+        for pid, member in list(self._members.items()):
+            self._hear(pid, member)
+            member.channel.go_on()
+
+    def _hear(self, pid: int, member: Member) -> None:
+        while (word := member.channel.next()) is not None:
+            what, *values = word.split()
+            if what == "ready":
+                self._fleet.ready(pid, monotonic())
+                self._serves(member.plan)
+            elif what == "told":
+                self._fleet.tire(pid, "was told to end")
+            elif what == "outcome":
+                member.outcome = Outcome(*map(int, values))
+            elif what == LEFT and self._development is not None:
+                self._development.left(pid)
+
+    def reap(self) -> Iterator[tuple[int, int]]:
+        """Reap every process that has ended: ours by name, then whoever else is a child of this one.
+
+        Yields the pid of each of those, and its exit code or minus its signal.
+        """
+        for pid in list(self._members):
+            with suppress(ChildProcessError):
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    self._bury(pid, os.waitstatus_to_exitcode(status))
+        self.unreaped = False
+        for _ in range(STRANGERS):
+            try:
+                ended, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not ended:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            if ended in self._members:
+                self._bury(ended, code)
+            else:
+                yield ended, code
+        self.unreaped = True
+
+    def _bury(self, pid: int, code: int) -> None:
+        """Take note of the end of a member."""
+        member = self._members[pid]
+        self._hear(pid, member)
+        del self._members[pid]
+        member.channel.close()
+        if self._fleet.course is not Course.SERVING:
+            if member.outcome is None:
+                self.lost += member.seat.open
+            else:
+                self.finished += member.outcome.finished
+                self.cut += member.outcome.cut
+        member.seat.clear()
+        if self._development is not None:
+            self._development.ended(pid)
+        self._fleet.ended(pid, code, monotonic())
+
+    # What they have served, and how large they are.
+
+    def look_due(self) -> float:
+        """Return when to look next; infinity where nothing would come of it."""
+        limited = is_limited(member.plan.settings for member in self._members.values())
+        return self._look_at if limited else float("inf")
+
+    def look(self) -> None:
+        """Find the processes that shall be replaced, if it is time to look."""
+        now = monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_S
+        for child in self._fleet.of(Phase.READY):
+            if child.tired:
+                continue
+            member = self._members[child.pid]
+            why = why_tired(
+                member.plan.settings,
+                member.seat,
+                child.pid,
+                age=now - child.began,
+                most_requests=member.most_requests,
+            )
+            if why:
+                self._fleet.tire(child.pid, why)
+
+    def close(self) -> None:
+        """Close the board and the queue, once nobody is left."""
+        self.board.close()
+        for end in self.handover:
+            end.close()
