@@ -28,6 +28,12 @@ def foreign_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 
 
+def own_environment() -> dict[str, str]:
+    """Return what a halfsync needs that is started by somebody who hands no environment down: see tools/asan.sh."""
+    names = ("PYTHONMALLOC", "LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 class Notes:
     """A list to which any process or thread appends, and that the test reads. Holds whatever can be pickled."""
 

@@ -19,6 +19,7 @@ from halfsync.errors import BindError
 from halfsync.listeners import open_listeners
 from tests.client import fetch
 from tests.faults.serving import EXIT_TIMEOUT_S, environment
+from tests.sharing import foreign_environment, own_environment
 from tests.wsgi import until
 
 ACTIVATE = shutil.which("systemd-socket-activate")
@@ -245,18 +246,15 @@ def test_as_systemd_does_it(tmp_path: Path) -> None:
     assert ACTIVATE
     (tmp_path / "served.py").write_text(APP)
     path = tmp_path / "x.sock"
+    variables = {"PYTHONPATH": environment()["PYTHONPATH"], **own_environment()}
     with subprocess.Popen(
         [
-            *(
-                ACTIVATE,
-                f"--listen={path}",
-                "--fdname=web",
-                f"--setenv=PYTHONPATH={environment()['PYTHONPATH']}",
-            ),
+            *(ACTIVATE, f"--listen={path}", "--fdname=web"),
+            *(f"--setenv={name}={value}" for name, value in variables.items()),
             *(sys.executable, "-m", "halfsync", "serve", "served:app", "--chdir", str(tmp_path)),
         ],
         cwd=tmp_path,
-        env=environment(),
+        env=foreign_environment(),
         stderr=subprocess.PIPE,
         text=True,
     ) as process:

@@ -5,20 +5,22 @@ venv=$1 target=$2
 
 say() { printf 'halfsync set-up: %s\n' "$*" >&2; }
 
-# With atheris comes the runtime of AddressSanitizer and libFuzzer: of clang, the compiler and its headers are enough.
-if ! command -v clang >/dev/null; then
+# $1: the package, as Debian names it.
+install() {
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        say "installing clang"
-        apt-get update -qq && apt-get install -y -qq --no-install-recommends clang >/dev/null
+        say "installing $1"
+        apt-get update -qq && apt-get install -y -qq --no-install-recommends "$1" >/dev/null
     else
-        say "missing: clang; install it (for example: sudo apt-get install clang) and try again"
+        say "missing: $1; install it (for example: sudo apt-get install $1) and try again"
         exit 1
     fi
-fi
-if ! echo '#include <sanitizer/asan_interface.h>' | clang -fsanitize=address,fuzzer-no-link -E - >/dev/null 2>&1; then
-    say "clang has no headers of its sanitizers; install libclang-rt-dev of its version (Debian: libclang-rt-14-dev)"
-    exit 1
-fi
+}
+
+has_headers() { echo '#include <sanitizer/asan_interface.h>' | clang -fsanitize=address,fuzzer-no-link -E - >/dev/null 2>&1; }
+
+# With atheris comes the runtime of AddressSanitizer and libFuzzer: of clang, the compiler and its headers are enough.
+command -v clang >/dev/null || install clang
+has_headers || install "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"
 
 # The dependencies are read from pyproject.toml, so that they stand in one place.
 mapfile -t packages < <("$venv/bin/python" - <<'PY'

@@ -21,7 +21,7 @@ from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from halfsync.board import Seat
     from halfsync.listeners import Listener
@@ -236,7 +236,7 @@ class _Run:
 
     def _begin(self, course: str, seconds: float) -> None:
         if not self._course:
-            self._before = self._count_finished(self.server.statistics())
+            self._before = self.server.statistics()["finished"]
         self._course = course
         self._deadline = monotonic() + seconds
 
@@ -263,13 +263,8 @@ class _Run:
         """Close the server, and tell what became of its requests."""
         counts = self.server.statistics()
         self.server.close()
-        finished = self._count_finished(counts) - self._before if self._course else 0
+        finished = counts["finished"] - self._before if self._course else 0
         return Outcome(finished, counts["running"] + counts["queued"])
-
-    def _count_finished(self, counts: Mapping[str, int]) -> int:
-        # What waits in a pool's queue is connections: their requests are not counted yet.
-        waiting = 0 if self._settings.model == "pool" else counts["queued"]
-        return counts["requests"] - counts["running"] - waiting
 
     def _say(self, line: str) -> None:
         if not self._supervised:

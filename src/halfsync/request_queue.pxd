@@ -49,6 +49,8 @@ cdef void queue_count_out(Queue *queue) noexcept nogil
 cdef void queue_count_in(Queue *queue) noexcept nogil
 cdef void queue_close(Queue *queue) noexcept nogil
 cdef uint32_t queue_length(Queue *queue) noexcept nogil
+cdef bint queue_is_short(Queue *queue) noexcept nogil
+cdef uint64_t queue_taken(Queue *queue, uint32_t *length) noexcept nogil
 cdef bint queue_withdraw(Queue *queue, uint64_t ticket) noexcept nogil
 cdef bint queue_hold(Queue *queue, uint64_t ticket) noexcept nogil
 cdef void queue_unhold(Queue *queue) noexcept nogil

@@ -226,6 +226,25 @@ cdef uint32_t queue_length(Queue *queue) noexcept nogil:
     return length
 
 
+cdef bint queue_is_short(Queue *queue) noexcept nogil:
+    """Tell whether more waits than there are workers who sleep, or were told to wake: it waits for a turn to end."""
+    cdef bint short_
+    pthread_mutex_lock(&queue.lock)
+    short_ = queue.length > queue.waking + queue.sleepers
+    pthread_mutex_unlock(&queue.lock)
+    return short_
+
+
+cdef uint64_t queue_taken(Queue *queue, uint32_t *length) noexcept nogil:
+    """Return how many items were taken, or withdrawn, so far; and how many wait at that moment."""
+    cdef uint64_t taken
+    pthread_mutex_lock(&queue.lock)
+    length[0] = queue.length
+    taken = queue.puts - queue.length
+    pthread_mutex_unlock(&queue.lock)
+    return taken
+
+
 cdef bint queue_withdraw(Queue *queue, uint64_t ticket) noexcept nogil:
     """Take the item with this ticket out of the queue, wherever it stands. Returns False when it was taken already.
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tests.client import Connection, build
 from tests.faults.load import APP, Load
-from tests.faults.serving import EXIT_TIMEOUT_S, children, environment
-from tests.sharing import foreign_environment
+from tests.faults.serving import EXIT_TIMEOUT_S, children
+from tests.sharing import foreign_environment, own_environment
 from tests.wsgi import until
 
 import halfsync
@@ -28,7 +28,6 @@ NAMESPACES = (
 )
 BETWEEN = 20  # requests that are answered between two events, at least
 WATCHDOG_S = 2
-SANITIZER = ("LD_PRELOAD", "ASAN_", "UBSAN_", "PYTHONMALLOC")
 
 # Where the units look for things. What is in the real /tmp and /home they shall not see.
 PREPARE = """
@@ -87,9 +86,7 @@ class System:
             shutil.copy(FOLDER / name, units)
         (shop / "shop" / "wsgi.py").write_text(APPLICATION)
         program = shop / "venv" / "bin" / "halfsync"
-        # Where a sanitizer is preloaded for these tests, it is for the service too.
-        variables = {name: value for name, value in environment().items() if name.startswith(SANITIZER)}
-        exports = "".join(f"export {name}='{value}'\n" for name, value in variables.items())
+        exports = "".join(f"export {name}='{value}'\n" for name, value in own_environment().items())
         python = Path(sys.executable).resolve().name
         program.write_text(f'{PROGRAM}{exports}exec /opt/shop/python/bin/{python} -m halfsync "$@"\n')
         program.chmod(0o755)

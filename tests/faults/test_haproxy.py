@@ -143,7 +143,7 @@ def test_reloads_cost_no_request(tmp_path: Path, model: tuple[str, ...]) -> None
                 serving.signal(signal.SIGHUP)
             for serving in both.servers:
                 serving.wait_lines("the reload is complete", number)
-            assert both.up() == [True, True]
+            until(lambda: both.up() == [True, True])
         load.wait_answers(BETWEEN)
         print(f"{load.tally.answered} answered, {load.tally.reconnected} connections closed while idle")
         assert not load.tally.failures, load.tally.reasons()

@@ -11,7 +11,7 @@ import pytest
 from halfsync.signals import readable
 from tests.browser import Browser, find_chromium, read_png
 from tests.client import Connection, Response, build, fetch
-from tests.faults.serving import MODELS, Serving
+from tests.faults.serving import MODELS, Serving, children
 from tests.wsgi import until
 
 APP = """
@@ -62,8 +62,7 @@ class Developing(Serving):
 
 def offspring(pid: int) -> list[int]:
     """List the processes that a process has started, and those that these have."""
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    found = [int(child) for child in text.split()]
+    found = sorted(children(pid))
     return found + [later for child in found for later in offspring(child)]
 
 
@@ -144,7 +143,7 @@ def test_first_code_may_be_broken(tmp_path: Path) -> None:
     ("code", "says"),
     [
         ("import os; os._exit(9)", "ended with exit code 9 before it was ready"),
-        ("import os; os.kill(os.getpid(), 11)", "was killed by signal 11 before it was ready"),
+        ("import os; os.kill(os.getpid(), 5)", "was killed by signal 5 before it was ready"),
         ("import sys; sys.exit(0)", "SystemExit"),
         ("import missing_of_that_name", "No module named 'missing_of_that_name'"),
         ("application = 3", "has no attribute 'app'"),

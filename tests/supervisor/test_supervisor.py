@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import Connection, build, fetch
-from tests.faults.serving import MODELS, Serving
+from tests.faults.serving import MODELS, Serving, children
 from tests.wsgi import until
 
 APP = """
@@ -49,11 +49,6 @@ def answer(address: tuple[str, int], target: str = "/") -> tuple[str, int]:
     assert response.status == 200
     code, pid = response.body.decode().split()
     return code, int(pid)
-
-
-def children(pid: int) -> set[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return {int(child) for child in text.split()}
 
 
 def test_all_processes_serve_and_sigterm_ends_them(tmp_path: Path, model: tuple[str, ...]) -> None:
@@ -114,7 +109,7 @@ def test_reload_reads_the_settings_again(tmp_path: Path) -> None:
         assert answer(serving.address)[0] == "first"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTRAP])
 def test_process_that_is_killed_is_replaced(tmp_path: Path, number: signal.Signals) -> None:
     with serve(tmp_path, (), "--workers", "2") as serving:
         serving.wait_line("all 2 processes serve")

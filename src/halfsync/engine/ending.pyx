@@ -77,6 +77,7 @@ cdef void part(Engine *engine, Connection *connection) noexcept nogil:
         return
     store_uint(&connection.owner, OWNER_QUEUE)
     if queue_put(engine.queue, connection, engine.now) >= 0:
+        engine.counters.partings += 1
         engine.put_some = True
         return
     store_uint(&connection.owner, OWNER_ENGINE)

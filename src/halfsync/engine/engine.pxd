@@ -103,6 +103,8 @@ ctypedef struct EngineCounters:
     uint64_t adopted          # from processes that left
     uint64_t handed_over      # to others
     uint64_t requests
+    uint64_t files            # of those, answered here with a static file
+    uint64_t partings         # put into the queue for a worker to tell the bridge that a connection has ended
     uint64_t refused          # malformed, too large, too late
     uint64_t shed             # answered 503 because the queue was full, or their client had all its connections
     uint64_t limited          # of those, the latter: max_connections_per_client

@@ -111,6 +111,7 @@ cdef int send_answer(Engine *engine, Connection *connection, const Answer *answe
         MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if 0 < answer.length <= JOINED_MOST else 0))
     cdef bint gone = sent < 0 and errno != EAGAIN and errno != EINTR
     engine.counters.requests += 1
+    engine.counters.files += 1
     connection.requests += 1
     if not gone and (sent < answer.ready or answer.length > 0):
         return send_rest(engine, connection, answer, max(sent, <ssize_t> 0), stays)

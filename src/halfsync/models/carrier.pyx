@@ -151,9 +151,9 @@ cdef class Carrier:
         self.record.leaving = True
 
     def call(self):
-        """Tell one idle connection that another waits for a thread, unless a free one is on its way."""
+        """Tell one idle connection that another waits for its thread."""
         cdef unsigned long long one = 1
-        if load_uint(&self.record.idlers) > 0 and self.record.waiting.length > self.record.waiting.waking:
+        if load_uint(&self.record.idlers) > 0 and others_wait(&self.record):
             write(self.record.call_fd, &one, sizeof(one))
 
     def fade(self):
@@ -287,9 +287,9 @@ cdef class Carrier:
             "handed_over": load_llong(&tally.handed_over), "open": load_llong(&tally.open),
             "requests": load_llong(&tally.requests), "refused": load_llong(&tally.refused),
             "shed": load_llong(&tally.shed), "limited": load_llong(&tally.limited), "left": load_llong(&tally.left),
-            "running": load_llong(&tally.running), "spooled": load_llong(&self.record.store.used),
-            "queued": queue_length(self.record.waiting) if self.record.waiting != NULL else 0, "dropped": 0,
-            "turns": load_llong(&tally.turns),
+            "running": load_llong(&tally.running), "finished": load_llong(&tally.finished), "dropped": 0,
+            "queued": queue_length(self.record.waiting) if self.record.waiting != NULL else 0,
+            "spooled": load_llong(&self.record.store.used), "turns": load_llong(&tally.turns),
         }
 
     def carry(self, Client client):

@@ -43,6 +43,7 @@ ctypedef struct Tally:
     atomic_llong limited      # of those, the last: max_connections_per_client
     atomic_llong left         # the client left before its response was complete
     atomic_llong running      # turns of the application under way
+    atomic_llong finished     # turns that have ended, whatever came of them
     atomic_llong turns        # of the loop that accepts
 
 # Whoever has the client converses with it; only one thread at a time.

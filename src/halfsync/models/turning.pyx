@@ -72,6 +72,7 @@ cdef bint turn(CarrierRecord *carrier, ClientRecord *client, Bridge bridge) exce
     finally:
         client.waited_ns = 0
         add_llong(&carrier.tally.running, -1)
+        add_llong(&carrier.tally.finished, 1)
         client.kept = exchange.kept
         exchange.kept = NULL
         log_turn(carrier, client)

@@ -10,7 +10,7 @@ from posix.unistd cimport read
 
 from halfsync.models.carrying cimport CARRY_STOP
 from halfsync.native.sync cimport add_uint, load_uint, monotonic_ns, sub_uint
-from halfsync.request_queue cimport queue_length
+from halfsync.request_queue cimport queue_is_short
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -27,8 +27,8 @@ cdef int64_t SLICE_NS = 2000000  # that an idle connection is watched for while 
 
 
 cdef bint others_wait(CarrierRecord *carrier) noexcept nogil:
-    """Tell whether connections wait for a thread."""
-    return carrier.waiting != NULL and queue_length(carrier.waiting) > 0
+    """Tell whether connections wait for a thread to be done with its own: there is no free one for them."""
+    return carrier.waiting != NULL and queue_is_short(carrier.waiting)
 
 
 cdef bint called(CarrierRecord *carrier) noexcept nogil:
