@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import halfsync
+from tests.wsgi import until
 
 START_TIMEOUT_S = 30.0
 EXIT_TIMEOUT_S = 30.0
@@ -39,6 +40,19 @@ def children(pid: int) -> set[int]:
         return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
     except OSError:
         return set()
+
+
+def stop(pid: int) -> None:
+    """Stop a process, and wait until none of its threads runs any more: each finishes the system call that it is in."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: set(thread_states(pid)) <= {"T"})
+
+
+def thread_states(pid: int) -> Iterator[str]:
+    """Tell the state of each thread, as the kernel writes it."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):  # it has just ended
+            yield (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 class Serving:

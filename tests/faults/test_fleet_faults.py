@@ -18,7 +18,7 @@ from tests.client import Connection, build, fetch
 from tests.disks import small_disk
 from tests.faults.load import APP as LOADED
 from tests.faults.load import Load
-from tests.faults.serving import MODELS, Serving, children
+from tests.faults.serving import MODELS, Serving, children, stop
 from tests.faults.test_reloads import connections, listens
 from tests.faults.test_signals import QUICK_S, refuses
 from tests.sharing import first_free_descriptor, foreign_environment, processes
@@ -200,13 +200,6 @@ def test_what_runs_is_answered_when_the_supervisor_is_lost(
         until(lambda: not [pid for pid in own if Path(f"/proc/{pid}").exists() and not is_zombie(pid)])
         with socket.create_server(serving.address):
             pass  # the port is free
-
-
-def stop(pid: int) -> None:
-    """Stop a process, and wait until none of its threads runs any more."""
-    os.kill(pid, signal.SIGSTOP)
-    tasks = list(Path(f"/proc/{pid}/task").iterdir())
-    until(lambda: {(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks} == {"T"})
 
 
 def is_zombie(pid: int) -> bool:

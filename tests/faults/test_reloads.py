@@ -10,7 +10,7 @@ import pytest
 
 from tests.client import Connection, build
 from tests.faults.load import APP, Load
-from tests.faults.serving import MODELS, Serving
+from tests.faults.serving import MODELS, Serving, stop
 from tests.wsgi import until
 
 RELOADS = int(os.environ.get("HALFSYNC_RELOADS", "10"))
@@ -61,7 +61,7 @@ def test_killed_process_costs_only_its_own_requests(tmp_path: Path, model: tuple
             for _ in range(KILLS):
                 load.wait_answers(BETWEEN)
                 victim = chance.choice(children(serving))
-                os.kill(victim, signal.SIGSTOP)  # so that what it has can be counted
+                stop(victim)  # so that what it has can be counted
                 allowed += connections(victim, serving.address[1])
                 os.kill(victim, signal.SIGKILL)
                 serving.wait_line(f"process {victim} was killed by signal 9")
