@@ -18,8 +18,9 @@ PYTEST  := $(PY) -m pytest
 T       ?= tests
 
 # The suite, if no part of it is asked for: most of it on two processors at once, and then, one after another, the tests
-# that watch the clock or load the machine. Both parts run, whatever becomes of the first. $(1): what runs them.
-ALONE   := tests/faults tests/bench
+# that watch the clock, load the machine or have it to themselves. Both parts run, whatever becomes of the first. $(1):
+# what runs them.
+ALONE   := tests/faults tests/bench tests/docs
 suite    = failed=0; \
            $(1) $(PYTEST) -n 2 $(ALONE:%=--ignore=%) tests || failed=1; \
            $(1) $(PYTEST) $(ALONE) || failed=1; \

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import hypothesis
 import pytest
 
 import halfsync
@@ -25,6 +26,10 @@ PROACTORS: dict[str, dict[str, Any]] = {
 on_both_pollers = pytest.mark.parametrize("model", PROACTORS.values(), ids=PROACTORS)
 
 FAILED = pytest.StashKey[bool]()
+
+# An example may take as long as a busy machine makes it.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:

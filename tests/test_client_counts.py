@@ -99,7 +99,7 @@ def test_a_refused_connection_changes_nothing() -> None:
     assert [counts.enter(host) > 0 for _ in range(3)] == [True, True, False]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     limit=st.integers(1, 4),
     capacity=st.integers(1, 12),

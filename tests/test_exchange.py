@@ -117,7 +117,7 @@ def repeat(pieces: list[tuple[int, bool]]) -> Iterator[tuple[int, bool]]:
             yield size << (turn // 100), anywhere
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     requests=st.lists(REQUESTS, min_size=1, max_size=5),
     pieces=PIECES,
@@ -144,7 +144,7 @@ def test_any_requests_in_any_pieces(
     assert store.used == 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(requests=st.lists(REQUESTS, min_size=1, max_size=3))
 def test_h11_reads_the_same_requests(requests: list[Request]) -> None:
     """The requests drawn here are what they claim to be, by another's judgement."""

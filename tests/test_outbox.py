@@ -87,7 +87,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=STEPS, limit=st.sampled_from([0, 1, 1000, PLENTY]))
 def test_what_goes_in_comes_out(
     steps: list[tuple[str, int]], limit: int, tmp_path_factory: pytest.TempPathFactory

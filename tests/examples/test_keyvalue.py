@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from halfsync import EndStream
 from tests.wire import at_random, by_byte
 
-fuzzed = settings(max_examples=200, deadline=None)
+fuzzed = settings(max_examples=200)
 
 EVERY_BYTE = bytes(range(256))
 LOWEST, HIGHEST = -(2**63), 2**63 - 1

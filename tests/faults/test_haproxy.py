@@ -71,7 +71,8 @@ class Behind:
             f"    server s{number} 127.0.0.1:{port} check port {admin} inter {CHECK_S * 1000:.0f}ms fall 2 rise 1\n"
             for number, (port, admin) in enumerate(self._ports)
         )
-        text = text.replace(line, "    option httpchk GET /readyz\n" + servers)
+        # On a busy machine an answer may take longer than the interval, and not be a failure for it.
+        text = text.replace(line, f"    timeout check 5s\n    option httpchk GET /readyz\n{servers}")
         text = text.replace("    log stdout format raw local0\n", f"    stats socket {self._folder}/admin\n")
         return text.replace("bind :80\n", f"bind 127.0.0.1:{self.address[1]}\n")
 

@@ -20,7 +20,7 @@ from tests.http.differences import check
 from tests.wire import read_message
 
 EXAMPLES = int(os.environ.get("HALFSYNC_FUZZ_EXAMPLES", "400"))
-fuzzed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+fuzzed = settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 
 SEEDS = [case.wire for case in corpus.load() if len(case.wire) < 400]
 

@@ -157,7 +157,7 @@ def test_a_header_that_is_too_long_is_refused_by_its_length_alone(length: int) -
     assert proxy_header(raw(PROXY, TCP4, bytes(length))[:16]) == (-1, None)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.sampled_from([case[0] for case in WELL_FORMED]), st.data(), st.integers(0, 255), st.integers(0, 2**32)
 )

@@ -39,7 +39,7 @@ def test_other_texts_are_refused(text: str) -> None:
         TrustedPeers([text])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data(), st.sampled_from([4, 6]))
 def test_networks_are_what_the_standard_library_says(data: st.DataObject, version: int) -> None:
     most = 32 if version == 4 else 128

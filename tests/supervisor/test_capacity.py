@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_read_sets_no_limit(read: Tree, tmp_path: Path) ->
     assert read({"proc/self/cgroup": "0::/a\n"}).quota is None
 
 
-@settings(deadline=None, max_examples=50)  # each makes files, for which a busy disk may take its time
+@settings(max_examples=50)  # each makes files
 @given(
     st.text(alphabet="0123:/,.-cpumemoryax \n\0\x85é", max_size=60),
     st.text(alphabet="0123456789- maxkB:\n\0٣", max_size=30),

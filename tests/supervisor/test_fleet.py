@@ -509,7 +509,7 @@ EVENTS = (
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.integers(1, 4),
     st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 7)), max_size=60),

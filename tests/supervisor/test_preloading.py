@@ -6,12 +6,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-from halfsync.supervisor import preloading
-from halfsync.supervisor.preloading import find_hindrances
 
 TELL = """
 import json, socket, sys, threading
@@ -170,10 +166,13 @@ known = [listener.fileno()]
     assert told(code) == []
 
 
-def test_without_proc_nothing_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(preloading, "_TASKS", str(tmp_path / "gone"))
-    monkeypatch.setattr(preloading, "_DESCRIPTORS", str(tmp_path / "gone"))
-    assert find_hindrances() == []
+def test_without_proc_nothing_is_told() -> None:
+    code = """
+from halfsync.supervisor import preloading
+preloading._TASKS = preloading._DESCRIPTORS = "/nowhere"
+kept = socket.socket()
+"""
+    assert told(code) == []
 
 
 def test_what_is_loaded_is_left_out_of_collections() -> None:

@@ -77,7 +77,7 @@ def step(stream: Any, method: str, size: int | None) -> object:
     return getattr(stream, method)(size)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(body=BODIES, steps=STEPS, place=st.sampled_from(["data", "memory", "disk"]))
 @example(body=b"one\ntwo", steps=[("readlines", 3), ("readline", 2), ("read", -1)], place="disk")
 def test_it_reads_as_a_bytes_io_does(

@@ -143,7 +143,7 @@ def test_the_host_of_an_absolute_target_counts(make: Make) -> None:
     assert make("GET http://OTHER:81/ HTTP/1.1", host="other:81")["HTTP_HOST"] == "OTHER:81"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.sampled_from(

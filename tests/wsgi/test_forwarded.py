@@ -381,7 +381,7 @@ def test_a_field_that_only_applications_read_does_not_silence_forwarded(make: Ma
 NOISE = st.text(alphabet='for=by;host=proto",\\[]:._- \t0123456789abcunknown', max_size=60)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(noise=NOISE)
 def test_nothing_that_a_client_sends_hides_it(make: Make, noise: str) -> None:
     """The proxy's own element is the last: whatever stands before it, it tells the client."""
@@ -394,7 +394,7 @@ def test_nothing_that_a_client_sends_hides_it(make: Make, noise: str) -> None:
             assert environ["wsgi.url_scheme"] == "https"
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(noise=NOISE, hop=st.sampled_from(["10.0.0.1", "unknown", "x"]))
 def test_nothing_raises(make: Make, noise: str, hop: str) -> None:
     for name in ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "Forwarded"):
