@@ -193,6 +193,7 @@ def test_the_first_request_starts_the_service(system: System) -> None:
 
 def test_reload_and_restart_cost_no_request(system: System) -> None:
     assert answered(system)
+    until(lambda: system.show("ActiveState") == "active")  # else there is nothing to reload yet
     with Load(system.connect, keeping=0, closing=4) as load:
         for number in (1, 2):
             load.wait_answers(BETWEEN)
