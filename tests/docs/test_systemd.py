@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,9 @@ FOLDER = Path(__file__).parents[2] / "docs" / "deploy"
 UNITS = ("halfsync.service", "halfsync.socket")
 SYSTEMD = Path("/lib/systemd/systemd")
 NAMESPACES = (
-    "unshare",
-    *["--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--uts", "--ipc", "--cgroup"],
-)
+    "unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--uts", "--ipc", "--cgroup",
+)  # fmt: skip
+LISTENING = "00010000"  # a flag, as the kernel writes it
 BETWEEN = 20  # requests that are answered between two events, at least
 WATCHDOG_S = 2
 
@@ -152,6 +153,13 @@ class System:
         assert len(pids) == 1
         return pids[0]
 
+    def listens(self) -> bool:
+        """Tell whether a process of the service still accepts: the socket itself is systemd's, and stays."""
+        lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+        (inode,) = [line[6] for line in lines if line[3] == LISTENING and line[-1] == "/run/halfsync.sock"]
+        held = [link for pid in children(self.main_pid()) for link in descriptors(pid)]
+        return f"socket:[{inode}]" in held
+
     def wait_log(self, part: str, number: int = 1) -> None:
         """Wait until the service has said something so many times."""
         until(lambda: (self._shop / "log").read_text().count(part) >= number)
@@ -159,6 +167,14 @@ class System:
     def go(self) -> None:
         """Let what takes long end."""
         (self._shop / "go").touch()
+
+
+def descriptors(pid: int) -> Iterator[str]:
+    """Tell what each descriptor of a process leads to."""
+    with suppress(OSError):  # it closes some meanwhile
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                yield str(entry.readlink())
 
 
 def number_inside(pid: int) -> str:
@@ -222,8 +238,10 @@ def test_stop_waits_for_what_is_under_way(system: System) -> None:
     with Connection(system.connect()) as connection:
         connection.send(build("/long"))
         system.wait_log("begun")
+        assert system.listens()
         system.systemctl("stop", "--no-block", "halfsync.service")
         system.wait_log("drains")
+        until(lambda: not system.listens())  # all of them do, and count from now on
         system.go()
         assert connection.response().body == b"small"
     until(lambda: system.show("ActiveState") == "inactive")

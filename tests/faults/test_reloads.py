@@ -10,7 +10,7 @@ import pytest
 
 from tests.client import Connection, build
 from tests.faults.load import APP, Load
-from tests.faults.serving import MODELS, Serving, stop
+from tests.faults.serving import MODELS, Serving, children, stop
 from tests.wsgi import until
 
 RELOADS = int(os.environ.get("HALFSYNC_RELOADS", "10"))
@@ -26,11 +26,6 @@ pytestmark = pytest.mark.timeout(120 + 10 * RELOADS)
 def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Return the options of each model in turn, and of each poller for the engine's."""
     return MODELS[request.param]
-
-
-def children(serving: Serving) -> list[int]:
-    pid = serving.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_reloads_cost_no_request(tmp_path: Path, model: tuple[str, ...]) -> None:
@@ -60,12 +55,12 @@ def test_killed_process_costs_only_its_own_requests(tmp_path: Path, model: tuple
         with Load(lambda: serving.address) as load:
             for _ in range(KILLS):
                 load.wait_answers(BETWEEN)
-                victim = chance.choice(children(serving))
+                victim = chance.choice(sorted(children(serving.process.pid)))
                 stop(victim)  # so that what it has can be counted
                 allowed += connections(victim, serving.address[1])
                 os.kill(victim, signal.SIGKILL)
                 serving.wait_line(f"process {victim} was killed by signal 9")
-                until(lambda: len(children(serving)) == 4)
+                until(lambda: len(children(serving.process.pid)) == 4)
             load.wait_answers(BETWEEN)
         print(f"{load.tally.answered} answered, {len(load.tally.failures)} of at most {allowed} failed")
         assert len(load.tally.failures) <= allowed, load.tally.reasons()
@@ -103,7 +98,7 @@ def test_idle_connections_live_through_a_reload(tmp_path: Path, model: tuple[str
         for number in (1, 2):
             serving.signal(signal.SIGHUP)
             serving.wait_lines("the reload is complete", number)
-            until(lambda: len(children(serving)) == 4)
+            until(lambda: len(children(serving.process.pid)) == 4)
             for connection in kept:
                 connection.send(build("/small"))
             for connection in kept:

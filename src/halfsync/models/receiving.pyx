@@ -92,7 +92,8 @@ cdef int idle(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
             return 1
         now = monotonic_ns()
         if waited == WAITED_LATE and now < deadline and not others_wait(carrier):
-            pause = min(pause * 2, HAND_OVER_MOST_NS) if leaving else HAND_OVER_AGAIN_NS
+            if leaving:
+                pause = min(pause * 2, HAND_OVER_MOST_NS)
             continue
         if leaving or waited != WAITED_TOLD or not is_leaving(carrier):
             break
