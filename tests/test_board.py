@@ -34,6 +34,10 @@ def test_process_that_does_not_serve_does_not_listen() -> None:
     assert seat.state == "serving" and seat.listens()
     seat.leave()
     assert seat.state == "leaving" and not seat.listens()
+    seat.left()
+    assert seat.state == "left" and not seat.listens()
+    seat.leave()
+    assert seat.state == "left"  # it was told again
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 8, 16])

@@ -17,14 +17,15 @@ from cpython.pycapsule cimport PyCapsule_New
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport add_llong, init_llong, init_uint, load_llong, load_uint, store_uint
 from halfsync.seats cimport (
-    SEAT_BOOTING, SEAT_EMPTY, SEAT_LEAVING, SEAT_SERVING, board_serving, ring_bell, seat_at, seat_count, seat_listens,
+    SEAT_BOOTING, SEAT_EMPTY, SEAT_SERVING, board_serving, ring_bell, seat_at, seat_count, seat_leave, seat_left,
+    seat_listens,
 )
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int value, int flags)
     const int EFD_CLOEXEC, EFD_NONBLOCK
 
-STATES = ("empty", "booting", "serving", "leaving")
+STATES = ("empty", "booting", "serving", "leaving", "left")
 
 
 cdef class Board:
@@ -111,8 +112,12 @@ cdef class Seat:
 
     def leave(self):
         """Accept nobody any more."""
-        store_uint(&self.record.state, SEAT_LEAVING)
+        seat_leave(self.record)
         ring_bell(self.board.record)
+
+    def left(self):
+        """Say that the listeners are closed: for tests."""
+        seat_left(self.record)
 
     @property
     def state(self):

@@ -23,7 +23,8 @@ cdef enum SeatState:
     SEAT_EMPTY
     SEAT_BOOTING              # nobody is accepted yet
     SEAT_SERVING
-    SEAT_LEAVING              # nobody is accepted any more
+    SEAT_LEAVING              # nobody shall be accepted any more
+    SEAT_LEFT                 # nobody is: the listeners are closed
 
 # Written by the process that has the seat; its supervisor clears it once that process has ended.
 ctypedef struct SeatRecord:
@@ -115,6 +116,17 @@ cdef inline bint seat_listens(BoardRecord *board, SeatRecord *seat) noexcept nog
             store_uint(&seat.deaf, 0)
             return True
     return False
+
+
+cdef inline void seat_leave(SeatRecord *seat) noexcept nogil:
+    """Say that this process shall accept nobody any more; that it does not remains said."""
+    if load_uint(&seat.state) != SEAT_LEFT:
+        store_uint(&seat.state, SEAT_LEAVING)
+
+
+cdef inline void seat_left(SeatRecord *seat) noexcept nogil:
+    """Say that this process has closed its listeners."""
+    store_uint(&seat.state, SEAT_LEFT)
 
 
 cdef inline bint seat_must_look(SeatRecord *seat, long long now) noexcept nogil:

@@ -12,17 +12,23 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import FrameType
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# One that waits already says all that a second would: these may come by the thousand. Of others each one counts.
+# One that waits already says all that a second would: these may come by the thousand.
 MERGED = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP)
+# Each one counts, also where the interpreter calls a handler once for several.
+COUNTED = (signal.SIGTTIN, signal.SIGTTOU)
 # What any process of a server may be sent: nothing of it must reach a copy that is not ready for it.
 ALL = (*ENDING, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
-READ_BYTES = 65_536  # all that the pipe holds: what does not fit into it is lost
+READ_BYTES = 65_536  # all that the pipe holds
 
 
 class Signals:
-    """Signals as a queue: handlers only write a byte, `wait` reads it.
+    """Signals as a queue: handlers only append to it, and a byte in a pipe for each signal ends the wait.
+
+    A flood fills the pipe, and what finds no room in it is lost: it wakes all the same, and the handlers lose nothing.
+    Only the number of those that are counted may suffer then.
 
     A context manager, owned by the thread that made it; outside the main thread, where Python delivers no signals, it
     waits for descriptors only.
@@ -39,7 +45,7 @@ class Signals:
         os.set_blocking(self._writer, False)
         os.set_blocking(self._reader, False)
         if self._main:
-            self._before = {number: signal.signal(number, lambda *_: None) for number in self.NUMBERS}
+            self._before = {number: signal.signal(number, self._handle) for number in self.NUMBERS}
             self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         return self
 
@@ -64,15 +70,17 @@ class Signals:
             left = None if deadline is None else max(0.0, deadline - monotonic())
             ready = readable(watched, left)
             if self._reader in ready:
-                self._note(os.read(self._reader, READ_BYTES))
+                numbers = os.read(self._reader, READ_BYTES)
+                self._pending += [
+                    number for number in numbers if number in COUNTED and number in self.NUMBERS
+                ]
             elif ready or (left is not None and left <= 0):
                 return None
         return self._pending.pop(0)
 
-    def _note(self, numbers: bytes) -> None:
-        for number in numbers:
-            if number in self.NUMBERS and not (number in MERGED and number in self._pending):
-                self._pending.append(number)
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if number not in COUNTED and not (number in MERGED and number in self._pending):
+            self._pending.append(number)
 
 
 def readable(descriptors: Iterable[int], timeout: float | None) -> list[int]:

@@ -213,7 +213,7 @@ def is_zombie(pid: int) -> bool:
 def test_a_process_with_stuck_threads_is_replaced(tmp_path: Path, poller: str) -> None:
     limits = ("--threads", "2", "--request-timeout", "1s", "--max-stuck", "1", "--graceful-timeout", "1s")
     with served(tmp_path, ("--poller", poller), *limits, workers=1) as serving:
-        serving.wait_line("all 1 processes serve")
+        serving.wait_line("1 process serves")
         (victim,) = children(serving.process.pid)
         with ExitStack() as stack:
             stuck = [stack.enter_context(Connection(serving.address)) for _ in range(2)]
@@ -292,7 +292,7 @@ def test_a_stopped_process_is_killed_once_its_time_is_over(tmp_path: Path, model
 def test_what_dies_with_a_process_is_told_at_the_end(tmp_path: Path) -> None:
     options = ("--graceful-timeout", "500ms", "--workers", "1")
     with Serving(tmp_path, APP + "PROCESS = False\n", *options) as serving, ExitStack() as stack:
-        serving.wait_line("all 1 processes serve")
+        serving.wait_line("1 process serves")
         waiting = [stack.enter_context(Connection(serving.address)) for _ in range(3)]
         for connection in waiting:
             connection.send(build("/stuck"))
@@ -322,7 +322,7 @@ def test_a_stopped_process_does_not_keep_others_from_newcomers(
 def test_words_for_a_process_that_does_not_listen_are_kept(tmp_path: Path, model: tuple[str, ...]) -> None:
     """So many that they do not fit between two processes; the last is the one that counts."""
     with served(tmp_path, model, workers=1) as serving, Connection(serving.address) as connection:
-        serving.wait_line("all 1 processes serve")
+        serving.wait_line("1 process serves")
         (own,) = children(serving.process.pid)
         connection.send(build("/stuck"))
         serving.wait_line("begun")
@@ -446,9 +446,10 @@ def test_a_reload_without_a_bind_answers_those_in_its_backlog(tmp_path: Path, mo
             connection.send(build("/"))
         settings_file(tmp_path, kept)
         serving.signal(signal.SIGHUP)
-        serving.wait_line("the reload is complete")
+        assert answered_by(kept) not in own
         for pid in own:
             os.kill(pid, signal.SIGCONT)
+        serving.wait_line("the reload is complete")
         known = own | children(serving.process.pid)  # an old one may hand a connection over to a new one
         for connection in waiting:
             assert int(connection.response().body) in known

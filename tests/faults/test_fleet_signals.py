@@ -83,7 +83,7 @@ def test_sigterm_answers_all_that_was_received_or_waits_in_the_backlog(
     tmp_path: Path, model: tuple[str, ...], workers: int, tell: Callable[[Serving], None]
 ) -> None:
     with Serving(tmp_path, APP, *LONG, *model, "--workers", str(workers)) as serving, ExitStack() as stack:
-        serving.wait_line(f"all {workers} processes serve")
+        serving.wait_line("1 process serves" if workers == 1 else f"all {workers} processes serve")
         own = children(serving.process.pid)
         received = [connect(stack, serving, f"/{number}") for number in range(RECEIVED)]
         until(lambda: held(serving) == RECEIVED)
@@ -217,7 +217,7 @@ def test_sigterm_to_a_serving_process_has_it_replaced(
     # With a thread for each: a newcomer may come to the process that stays, and must not wait there for the others.
     options = (*LONG, *model, "--workers", str(workers), "--threads", str(2 * RECEIVED))
     with Serving(tmp_path, APP, *options) as serving, ExitStack() as stack:
-        serving.wait_line(f"all {workers} processes serve")
+        serving.wait_line("1 process serves" if workers == 1 else f"all {workers} processes serve")
         received = [connect(stack, serving, f"/{number}") for number in range(RECEIVED)]
         until(lambda: held(serving) == RECEIVED)
         victim = min(children(serving.process.pid))

@@ -181,6 +181,44 @@ def test_reload_replaces_one_after_the_other_and_each_only_by_a_ready_one() -> N
     assert len(world.fleet.children) == 3
 
 
+def test_reload_is_complete_when_nobody_takes_requests_who_is_to_be_replaced() -> None:
+    world = running(2)
+    world.fleet.reload()
+    for old in (1, 2):
+        world.turn()
+        world.fleet.ready(world.pids(Phase.BOOTING)[0], world.now)
+        world.turn()
+        assert world.told[-1] == (old, "leave")
+    world.fleet.left(2)
+    world.fleet.left(77)  # which has ended before it was heard
+    world.turn()
+    assert world.settled == [1]
+    world.fleet.left(1)
+    world.turn()
+    assert world.settled == [1, 2] and world.pids(Phase.LEAVING) == [1, 2]
+
+
+@pytest.mark.parametrize("how", ["left", "ended"])
+def test_reload_is_not_complete_while_one_of_another_generation_may_have_begun_to_serve(how: str) -> None:
+    world = running(1)
+    world.fleet.reload()
+    world.turn()
+    (recalled,) = world.pids(Phase.BOOTING)
+    world.fleet.reload()
+    world.turn()
+    world.fleet.ready(world.pids(Phase.BOOTING)[0], world.now)
+    world.turn()
+    world.fleet.left(1)
+    world.turn()
+    assert world.settled == [1] and world.pids(Phase.RECALLED) == [recalled]
+    if how == "left":
+        world.fleet.left(recalled)
+    else:
+        world.fleet.ended(recalled, -12, world.now)
+    world.turn()
+    assert world.settled == [1, 3]
+
+
 def test_reload_whose_first_process_fails_leaves_the_old_ones() -> None:
     world = running(2)
     world.fleet.reload()
@@ -399,6 +437,9 @@ def test_reload_is_complete_while_those_before_still_leave() -> None:
     world.turn()  # nothing happens any more by itself: no leaver ends
     assert world.pids(Phase.READY) == [first]
     assert len(world.pids(Phase.LEAVING)) == 4
+    for pid in world.pids(Phase.LEAVING):
+        world.fleet.left(pid)
+    world.turn()
     assert world.settled[-1] == generation
 
 

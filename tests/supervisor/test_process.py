@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from halfsync.board import Board
 from halfsync.server import Server
 from halfsync.supervisor.channel import Channel
 from halfsync.supervisor.process import Orders
@@ -16,7 +17,8 @@ class Situation:
     def __init__(self, server: Server) -> None:
         self.theirs, self.ours = Channel.pair()
         self.reading, self.writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.orders = Orders(self.ours, server, self.writing)
+        self.seat = Board(1).seat(0)
+        self.orders = Orders(self.ours, server, self.seat, self.writing)
 
 
 @pytest.fixture
@@ -60,3 +62,19 @@ def test_without_a_supervisor_who_leaves_goes_on_to_hand_over(situation: Situati
     situation.theirs.close()
     assert situation.orders.next() == "finish"
     situation.writing.send(b"a connection")
+
+
+@pytest.mark.parametrize("order", ["leave", "drain"])
+def test_the_supervisor_hears_once_that_nobody_is_accepted_any_more(situation: Situation, order: str) -> None:
+    assert situation.orders.patience() is None
+    situation.orders.obeyed(order)
+    patience = situation.orders.patience()
+    assert patience is not None and patience < 0.01
+    situation.orders.next()
+    assert situation.theirs.next() is None  # nobody is connected, but somebody may come
+    situation.seat.left()
+    situation.orders.next()
+    assert situation.theirs.next() == "left"
+    situation.orders.obeyed("drain")
+    situation.orders.next()
+    assert situation.theirs.next() is None and situation.orders.patience() is None

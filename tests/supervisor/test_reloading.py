@@ -307,7 +307,7 @@ def test_stream_that_cannot_be_loaded_ends_its_connections(tmp_path: Path) -> No
 @pytest.mark.parametrize("application", [APP, BROKEN], ids=["whole", "broken"])
 def test_signals_end_it_and_leave_nothing(tmp_path: Path, number: signal.Signals, application: str) -> None:
     with Developing(tmp_path, application=application) as server:
-        server.wait_line("all 1 processes serve")
+        server.wait_line("1 process serves")
         others = offspring(server.process.pid)
         assert len(others) == 2  # who serves, and who watches
         os.killpg(server.process.pid, number)  # as a terminal does
@@ -318,7 +318,7 @@ def test_signals_end_it_and_leave_nothing(tmp_path: Path, number: signal.Signals
 
 def test_upgrade_takes_the_watcher_along(tmp_path: Path) -> None:
     with Developing(tmp_path) as server:
-        server.wait_line("all 1 processes serve")
+        server.wait_line("1 process serves")
         before = [server.process.pid, *offspring(server.process.pid)]
         server.signal(signal.SIGUSR2)
         assert server.process.wait(30) == 0
@@ -341,7 +341,7 @@ def test_killed_supervisor_leaves_nothing(tmp_path: Path, model: tuple[str, ...]
 
 def test_watcher_that_dies_early_is_told_of(tmp_path: Path) -> None:
     with Developing(tmp_path) as server:
-        server.wait_line("all 1 processes serve")
+        server.wait_line("1 process serves")
         watcher = min(offspring(server.process.pid))  # it was started first
         os.kill(watcher, signal.SIGKILL)
         server.wait_line("changes are not seen any more: the watcher ended with -9; SIGHUP still reloads")

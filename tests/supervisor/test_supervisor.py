@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import Connection, build, fetch
-from tests.faults.serving import MODELS, Serving, children
+from tests.faults.serving import MODELS, Serving, children, stop
 from tests.wsgi import until
 
 APP = """
@@ -77,6 +77,22 @@ def test_sighup_brings_new_code_to_all(tmp_path: Path, model: tuple[str, ...]) -
         until(lambda: len(children(serving.process.pid)) == 2)
         assert not before & children(serving.process.pid)
         assert {answer(serving.address)[0] for _ in range(10)} == {"second"}
+
+
+def test_reload_is_not_complete_while_an_old_process_may_accept(
+    tmp_path: Path, model: tuple[str, ...]
+) -> None:
+    with serve(tmp_path, model, "--workers", "1") as serving:
+        serving.wait_line("1 process serves")
+        (old,) = children(serving.process.pid)
+        (tmp_path / "served.py").write_text(application(model).replace("first", "second"))
+        stop(old)
+        serving.signal(signal.SIGHUP)
+        assert answer(serving.address)[0] == "second"
+        assert not [line for line in serving.lines if "the reload is complete" in line]
+        os.kill(old, signal.SIGCONT)
+        serving.wait_line("the reload is complete")
+        assert answer(serving.address)[0] == "second"
 
 
 def test_reload_of_broken_code_changes_nothing(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_upgrade_costs_no_request_and_no_connection(tmp_path: Path, model: tuple
 def test_upgrade_that_cannot_start_changes_nothing(tmp_path: Path) -> None:
     pidfile = tmp_path / "pid"
     with Serving(tmp_path, APP, "--workers", "1", "--pidfile", str(pidfile)) as serving:
-        serving.wait_line("all 1 processes serve")
+        serving.wait_line("1 process serves")
         (tmp_path / "served.py").write_text("import no_such_module")
         serving.signal(signal.SIGUSR2)
         assert "ended with 3" in serving.wait_line("the upgrade failed")

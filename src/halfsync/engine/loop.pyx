@@ -38,7 +38,7 @@ from halfsync.native.sync cimport (
 )
 from halfsync.outbox cimport Outbox, outbox_release
 from halfsync.request_queue cimport queue_attend
-from halfsync.seats cimport BoardRecord, SeatRecord, is_knocked_at, seat_listens, seat_must_look, seat_saw
+from halfsync.seats cimport BoardRecord, SeatRecord, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw
 
 cdef extern from *:
     """
@@ -326,6 +326,8 @@ cdef void *run(void *engine_) noexcept nogil:
         else:
             if engine.listeners_count > 0:
                 empty_backlog(engine)
+                if engine.listeners_count == 0 and engine.seat != NULL:
+                    seat_left(engine.seat)
             if finish_leave(engine) if command == COMMAND_LEAVE else finish_drain(engine):
                 if engine.listeners_count == 0:
                     break

@@ -184,6 +184,7 @@ class Acceptor:
             os.close(fd)
         self._listeners = []
         self._close_adoption()
+        self._carrier.unlistened()
 
     def _close_adoption(self) -> None:
         """Adopt no more."""

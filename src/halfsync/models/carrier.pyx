@@ -36,7 +36,7 @@ from halfsync.native.sync cimport (
 )
 from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport queue_length
-from halfsync.seats cimport Place, is_knocked_at, seat_listens, seat_must_look, seat_saw
+from halfsync.seats cimport Place, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw
 from halfsync.spool cimport Store
 from halfsync.threadpool cimport ThreadPool
 from halfsync.wsgi.body cimport BodyBlocks
@@ -233,6 +233,11 @@ cdef class Carrier:
     def deaf(self):
         """Whether this process has its share of the connections, and shall look again soon."""
         return self.record.seat != NULL and load_uint(&self.record.seat.deaf) != 0
+
+    def unlistened(self):
+        """Note that the listeners are closed."""
+        if self.record.seat != NULL:
+            seat_left(self.record.seat)
 
     def accepted(self):
         """Count a connection that begins."""

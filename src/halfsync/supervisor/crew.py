@@ -191,8 +191,10 @@ class Crew:
                 self._fleet.tire(pid, "was told to end")
             elif what == "outcome":
                 member.outcome = Outcome(*map(int, values))
-            elif what == LEFT and self._development is not None:
-                self._development.left(pid)
+            elif what == LEFT:
+                self._fleet.left(pid)
+                if self._development is not None:
+                    self._development.left(pid)
 
     def reap(self) -> Iterator[tuple[int, int]]:
         """Reap every process that has ended: ours by name, then whoever else is a child of this one.

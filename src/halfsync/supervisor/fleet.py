@@ -61,6 +61,7 @@ class Child:
     ready_at: float = math.inf
     tired: str = ""  # why it is to be replaced
     hung: bool = False  # it was killed because it had not become ready in time
+    left: bool = False  # it takes no new request any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """All processes are of this generation now: what older ones needed may be forgotten."""
+    """All processes that take new requests are of this generation now."""
 
     generation: int
 
@@ -191,6 +192,11 @@ class Fleet:
         self.proven = max(self.proven, child.generation)
         if self.course is Course.FADING:
             self._said.append(Tell(pid, "fade"))
+
+    def left(self, pid: int) -> None:
+        """Note that a process takes no new request any more."""
+        if pid in self.children:
+            self.children[pid].left = True
 
     def tire(self, pid: int, reason: str) -> None:
         """Ask for another process in the place of this one, which serves until that is ready."""
@@ -354,7 +360,9 @@ class Fleet:
             # Those that are to be replaced go first, then those that came last.
             old = [child for child in ready if not self._is_good(child)]
             self._leave(old[0] if old else ready[-1], now)
-        if self.settled < self.generation and len(ready) == self.wanted and all(map(self._is_good, ready)):
+        leaving = self.of(Phase.LEAVING, Phase.RECALLED)
+        complete = len(ready) == self.wanted and all(map(self._is_good, ready))
+        if self.settled < self.generation and complete and all(child.left for child in leaving):
             self.settled = self.generation
             self._said.append(Settled(self.generation))
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from halfsync.supervisor.identity import Identity
     from halfsync.supervisor.sources import Reporter
 
-LEFT = "left"  # what a process says that takes no request any more
+LEFT = "left"  # what a process says that takes no new request any more
 LEFT_S = 1.0  # for connections that cannot be handed over: more than the queue holds, or in the middle of a request
 LEFT_LOOK_S = 0.002
 REPORT_S = 1.0  # how often a process in development looks for what it has imported since
@@ -76,19 +76,26 @@ class Orders:
 
     handover: the writing end of the queue of connections that are handed over.
 
-    In development the supervisor is told when the server has left, which takes no request any more then; and the
+    The supervisor is told when the server has left, which takes no new request any more then. In development the
     reporter looks for what is imported later.
     """
 
     def __init__(
-        self, channel: Channel, server: Server, handover: socket.socket, reporter: Reporter | None = None
+        self,
+        channel: Channel,
+        server: Server,
+        seat: Seat,
+        handover: socket.socket,
+        reporter: Reporter | None = None,
     ) -> None:
         self._channel = channel
         self._server = server
+        self._seat = seat
         self._handover = handover
         self._reporter = reporter
         self._leaves = False
         self._leaves_until = math.inf
+        self._told_left = False
         self._orphaned = False
 
     @property
@@ -99,7 +106,7 @@ class Orders:
     def next(self) -> str | None:
         """Return the next order, None when there is none."""
         if self._leaves_until < math.inf:
-            self._tell_left()
+            self._look_left()
         elif self._reporter is not None:
             self._reporter.look()
         word = self._channel.next()
@@ -118,7 +125,7 @@ class Orders:
     def obeyed(self, order: str) -> None:
         """Note that an order was given to the server."""
         self._leaves = self._leaves or order == "leave"
-        if order == "leave" and self._reporter is not None:
+        if order in ("leave", "drain") and not self._told_left:
             self._leaves_until = monotonic() + LEFT_S
 
     def patience(self) -> float | None:
@@ -136,11 +143,17 @@ class Orders:
         with suppress(OSError):
             self._handover.shutdown(socket.SHUT_WR)
 
-    def _tell_left(self) -> None:
-        """Tell the supervisor once every connection that waited for a request was handed over, or LEFT_S are over."""
+    def _look_left(self) -> None:
+        """Tell the supervisor once nobody is accepted, and every connection that waited for a request is elsewhere.
+
+        The latter for LEFT_S at most.
+        """
+        if self._seat.state != "left":
+            return
         counts = self._server.statistics()
         if counts["open"] <= counts["running"] + counts["queued"] or monotonic() >= self._leaves_until:
             self._leaves_until = math.inf
+            self._told_left = True
             self._channel.tell(LEFT)
 
 
@@ -195,7 +208,7 @@ def live(birth: Birth) -> int:
         birth.channel.tell("ready")
         if loads:
             call_hook(WORKER_READY, settings, worker)
-        orders = Orders(birth.channel, server, birth.handover[1], reporter)
+        orders = Orders(birth.channel, server, seat, birth.handover[1], reporter)
         outcome = run_until_told(server, signals, orders)
         birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
         if loads:

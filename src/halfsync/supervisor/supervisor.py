@@ -374,8 +374,9 @@ class Supervisor:
 
     def _settle(self, generation: int) -> None:
         what = "the reload is complete: " if generation > 1 else ""
-        logger().info("%sall %d processes serve", what, self._fleet.wanted)
-        self._notifier.ready(f"{self._fleet.wanted} processes serve")
+        wanted = self._fleet.wanted
+        logger().info("%s%s", what, f"all {wanted} processes serve" if wanted > 1 else "1 process serves")
+        self._notifier.ready(f"{wanted} processes serve" if wanted > 1 else "1 process serves")
         if self._legacy is not None:
             self._legacy.channel.tell(SERVES)
             self._legacy.channel.close()

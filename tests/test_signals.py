@@ -1,0 +1,104 @@
+"""Signals as a queue: none that matters is lost, whatever comes beside it."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from halfsync.signals import Signals
+from halfsync.supervisor.supervisor import SupervisorSignals
+
+
+@pytest.fixture
+def signals() -> Iterator[Signals]:
+    """Return the queue of a supervisor, in this process."""
+    with SupervisorSignals() as signals:
+        yield signals
+
+
+def send(*numbers: signal.Signals) -> None:
+    for number in numbers:
+        os.kill(os.getpid(), number)
+
+
+def drain(signals: Signals) -> list[int]:
+    """Return all that waits in the queue."""
+    numbers = []
+    while (number := signals.wait([], 0)) is not None:
+        numbers.append(number)
+    return numbers
+
+
+def fill(signals: Signals) -> None:
+    """Leave no room in the pipe, as a flood does that comes faster than it is read."""
+    with suppress(BlockingIOError):
+        while True:
+            os.write(signals.descriptors[1], bytes([signal.SIGCHLD]) * 4096)
+
+
+def test_signals_come_in_order(signals: Signals) -> None:
+    send(signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM)
+    assert drain(signals) == [signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM]
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2]
+)
+def test_a_full_pipe_loses_none(signals: Signals, number: signal.Signals) -> None:
+    fill(signals)
+    send(number)
+    fill(signals)
+    assert drain(signals) == [number]
+
+
+def test_those_that_are_counted_are_each_one(signals: Signals) -> None:
+    send(*[signal.SIGTTIN] * 5, *[signal.SIGTTOU] * 2)
+    assert drain(signals) == [signal.SIGTTIN] * 5 + [signal.SIGTTOU] * 2
+
+
+def test_those_that_are_merged_wait_once(signals: Signals) -> None:
+    send(*[signal.SIGCHLD] * 1000, *[signal.SIGUSR1] * 1000, signal.SIGTERM, signal.SIGTERM)
+    assert drain(signals) == [signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM]
+
+
+def test_what_a_server_does_not_know_is_no_business_of_it() -> None:
+    with Signals() as signals:
+        assert signal.getsignal(signal.SIGTTIN) is signal.SIG_DFL
+        send(signal.SIGUSR1)
+        assert drain(signals) == [signal.SIGUSR1]
+
+
+def test_handlers_are_as_before_in_the_end() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Signals() as signals:
+        assert signal.getsignal(signal.SIGTERM) != before
+        descriptors = signals.descriptors
+    assert signal.getsignal(signal.SIGTERM) == before
+    for descriptor in descriptors:
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(descriptor)
+
+
+def test_a_descriptor_ends_the_wait(signals: Signals) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"x")
+    assert signals.wait([reader], None) is None
+    os.close(reader)
+    os.close(writer)
+
+
+def test_another_thread_waits_for_descriptors_only() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    found: list[object] = []
+
+    def wait() -> None:
+        with Signals() as signals:
+            found.extend((signal.getsignal(signal.SIGTERM), signals.wait([], 0)))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    thread.join()
+    assert found == [before, None]
