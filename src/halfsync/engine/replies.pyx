@@ -10,7 +10,7 @@ from halfsync.engine.ending cimport client_left, end_now, enter, keep, linger
 from halfsync.engine.engine cimport (
     OWNER_ENGINE, OWNER_WORKER, PHASE_IDLE, PHASE_SENDING, engine_announce, engine_log, engine_return,
 )
-from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, reset_on_close
+from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file, reset_on_close
 from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.native.sync cimport monotonic_ns, store_uint
@@ -101,7 +101,7 @@ cdef int shed(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef int send_answer(Engine *engine, Connection *connection, const Answer *answer, bint stays) noexcept nogil:
-    """Send an answer that lies in the scratch, and log it; what the socket does not take is left to an outbox.
+    """Send an answer that lies in the scratch and in its file, and log it. An outbox has what the socket does not take.
 
     Returns RECEIVE_*; may free the connection.
     """
@@ -110,11 +110,18 @@ cdef int send_answer(Engine *engine, Connection *connection, const Answer *answe
         connection.handle.fd, engine.scratch, answer.ready,
         MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if 0 < answer.length <= JOINED_MOST else 0))
     cdef bint gone = sent < 0 and errno != EAGAIN and errno != EINTR
+    cdef int64_t moved = 0  # of the file
+    if sent == answer.ready and answer.length > 0:
+        # Why not, if nothing was, the outbox finds out.
+        moved = max(0, poller_send_file(
+            &engine.poller, &connection.handle, answer.fd, answer.offset, answer.length))
+        if moved == answer.length:
+            close(answer.fd)
     engine.counters.requests += 1
     engine.counters.files += 1
     connection.requests += 1
-    if not gone and (sent < answer.ready or answer.length > 0):
-        return send_rest(engine, connection, answer, max(sent, <ssize_t> 0), stays)
+    if not gone and (sent < answer.ready or moved < answer.length):
+        return send_rest(engine, connection, answer, max(sent, <ssize_t> 0), moved, stays)
     if engine.access != NULL:
         engine_log(engine, exchange, connection.address, connection.address_length, monotonic_ns())
     if gone:
@@ -138,9 +145,12 @@ cdef int send_answer(Engine *engine, Connection *connection, const Answer *answe
 
 
 cdef int send_rest(
-    Engine *engine, Connection *connection, const Answer *answer, int64_t sent, bint stays
+    Engine *engine, Connection *connection, const Answer *answer, int64_t sent, int64_t moved, bint stays
 ) noexcept nogil:
-    """Leave an answer, of which `sent` bytes are sent, to an outbox. Returns RECEIVE_*; may free the connection."""
+    """Leave an answer, of which `sent` bytes are sent, and `moved` of its file, to an outbox.
+
+    Returns RECEIVE_*; may free the connection.
+    """
     cdef Exchange *exchange = connection.exchange
     cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
     cdef bint failed = outbox == NULL
@@ -150,7 +160,7 @@ cdef int send_rest(
         if failed:
             close(answer.fd)
         else:
-            failed = outbox_append_file(outbox, answer.fd, answer.offset, answer.length) < 0
+            failed = outbox_append_file(outbox, answer.fd, answer.offset + moved, answer.length - moved) < 0
     if failed:  # memory is short
         if outbox != NULL:
             outbox_abandon(outbox)
