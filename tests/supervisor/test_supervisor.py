@@ -95,6 +95,26 @@ def test_reload_is_not_complete_while_an_old_process_may_accept(
         assert answer(serving.address)[0] == "second"
 
 
+def test_reload_is_complete_though_an_old_process_has_not_ended(tmp_path: Path) -> None:
+    text = (
+        application(())
+        + """
+def linger(worker):
+    while not os.path.exists("go"):
+        time.sleep(0.005)
+"""
+    )
+    with Serving(tmp_path, text, "--workers", "1", "--worker-exit", "served:linger") as serving:
+        serving.wait_line("1 process serves")
+        (old,) = children(serving.process.pid)
+        (tmp_path / "served.py").write_text(text.replace("first", "second"))
+        serving.signal(signal.SIGHUP)
+        serving.wait_line("the reload is complete")
+        assert old in children(serving.process.pid) and answer(serving.address)[0] == "second"
+        (tmp_path / "go").touch()
+        until(lambda: old not in children(serving.process.pid))
+
+
 def test_reload_of_broken_code_changes_nothing(tmp_path: Path) -> None:
     with serve(tmp_path, (), "--workers", "2") as serving:
         serving.wait_line("all 2 processes serve")

@@ -191,10 +191,15 @@ class Crew:
                 self._fleet.tire(pid, "was told to end")
             elif what == "outcome":
                 member.outcome = Outcome(*map(int, values))
+                self._note_left(pid)
             elif what == LEFT:
-                self._fleet.left(pid)
-                if self._development is not None:
-                    self._development.left(pid)
+                self._note_left(pid)
+
+    def _note_left(self, pid: int) -> None:
+        """Take in that a process takes no new request any more."""
+        self._fleet.left(pid)
+        if self._development is not None:
+            self._development.left(pid)
 
     def reap(self) -> Iterator[tuple[int, int]]:
         """Reap every process that has ended: ours by name, then whoever else is a child of this one.
