@@ -309,5 +309,5 @@ def farewell(outcome: Outcome, lost: int = 0) -> str:
 
 
 def say(line: str) -> None:
-    """Tell the person at the terminal."""
-    print(line, file=sys.stderr, flush=True)
+    """Tell the person at the terminal, in one write: other processes write there, too."""
+    print(f"{line}\n", end="", file=sys.stderr, flush=True)
