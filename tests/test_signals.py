@@ -5,11 +5,14 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from types import BuiltinFunctionType
 
 import pytest
 
 from halfsync.signals import Signals
 from halfsync.supervisor.supervisor import SupervisorSignals
+
+FLOOD = 50_000
 
 
 @pytest.fixture
@@ -59,9 +62,35 @@ def test_those_that_are_counted_are_each_one(signals: Signals) -> None:
     assert drain(signals) == [signal.SIGTTIN] * 5 + [signal.SIGTTOU] * 2
 
 
-def test_those_that_are_merged_wait_once(signals: Signals) -> None:
-    send(*[signal.SIGCHLD] * 1000, *[signal.SIGUSR1] * 1000, signal.SIGTERM, signal.SIGTERM)
-    assert drain(signals) == [signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM]
+def test_others_wait_once(signals: Signals) -> None:
+    send(*[signal.SIGCHLD] * 1000, *[signal.SIGUSR1] * 1000, signal.SIGTERM, signal.SIGCHLD, signal.SIGTERM)
+    assert drain(signals) == [signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM]
+    send(signal.SIGTERM)
+    assert drain(signals) == [signal.SIGTERM]
+
+
+def test_no_handler_can_be_interrupted_by_the_next(signals: Signals) -> None:
+    """The interpreter would begin one in Python again before it ends, as often as a flood wants."""
+    for number in signals.NUMBERS:
+        assert isinstance(signal.getsignal(number), BuiltinFunctionType)
+
+
+def test_signals_that_come_while_others_are_taken_are_not_lost(signals: Signals) -> None:
+    """A child sends as fast as it can; its last word is SIGTERM, with none behind it that could wake."""
+    pid = os.fork()
+    if pid == 0:
+        for _ in range(FLOOD):
+            os.kill(os.getppid(), signal.SIGUSR1)
+            os.kill(os.getppid(), signal.SIGHUP)
+        os.kill(os.getppid(), signal.SIGTERM)
+        os._exit(0)
+    seen = set()
+    while signal.SIGTERM not in seen:
+        number = signals.wait([], 30)
+        assert number is not None
+        seen.add(number)
+    os.waitpid(pid, 0)
+    assert {signal.SIGUSR1, signal.SIGHUP} <= seen
 
 
 def test_what_a_server_does_not_know_is_no_business_of_it() -> None:

@@ -15,20 +15,21 @@ if TYPE_CHECKING:
     from types import FrameType
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# One that waits already says all that a second would: these may come by the thousand.
-MERGED = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP)
-# Each one counts, also where the interpreter calls a handler once for several.
+# Each one counts. Of others one that waits already says all that a second would.
 COUNTED = (signal.SIGTTIN, signal.SIGTTOU)
 # What any process of a server may be sent: nothing of it must reach a copy that is not ready for it.
 ALL = (*ENDING, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 READ_BYTES = 65_536  # all that the pipe holds
+# A handler that does nothing. None is written in Python, which would begin the next while one runs: a flood could nest
+# them until the interpreter gives up.
+nothing = dict[int, "FrameType | None"]().get
 
 
 class Signals:
-    """Signals as a queue: handlers only append to it, and a byte in a pipe for each signal ends the wait.
+    """Signals as a queue: handlers only note them, and a byte in a pipe for each signal ends the wait.
 
     A flood fills the pipe, and what finds no room in it is lost: it wakes all the same, and the handlers lose nothing.
-    Only the number of those that are counted may suffer then.
+    Only the number of those that are counted, which is read from the pipe, may suffer then.
 
     A context manager, owned by the thread that made it; outside the main thread, where Python delivers no signals, it
     waits for descriptors only.
@@ -38,14 +39,18 @@ class Signals:
 
     def __init__(self) -> None:
         self._main = threading.current_thread() is threading.main_thread()
-        self._pending: list[int] = []
+        self._pending: dict[int, FrameType | None] = {}  # by number, in the order in which they came
+        self._counted: list[int] = []
 
     def __enter__(self) -> Self:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         os.set_blocking(self._reader, False)
         if self._main:
-            self._before = {number: signal.signal(number, self._handle) for number in self.NUMBERS}
+            self._before = {
+                number: signal.signal(number, nothing if number in COUNTED else self._pending.setdefault)
+                for number in self.NUMBERS
+            }
             self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         return self
 
@@ -66,21 +71,21 @@ class Signals:
         """Return the next signal's number; None when a descriptor became readable or `timeout` seconds were over."""
         deadline = None if timeout is None else monotonic() + timeout
         watched = [self._reader, *descriptors]
-        while not self._pending:
+        while not (self._pending or self._counted):
             left = None if deadline is None else max(0.0, deadline - monotonic())
             ready = readable(watched, left)
             if self._reader in ready:
                 numbers = os.read(self._reader, READ_BYTES)
-                self._pending += [
+                self._counted += [
                     number for number in numbers if number in COUNTED and number in self.NUMBERS
                 ]
             elif ready or (left is not None and left <= 0):
                 return None
-        return self._pending.pop(0)
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if number not in COUNTED and not (number in MERGED and number in self._pending):
-            self._pending.append(number)
+        if self._counted:
+            return self._counted.pop(0)
+        number = list(self._pending)[0]  # noqa: RUF015 - in one step, in which no other is noted
+        del self._pending[number]
+        return number
 
 
 def readable(descriptors: Iterable[int], timeout: float | None) -> list[int]:

@@ -17,7 +17,7 @@ from halfsync.foreground import answering_probes, prepare_process, run_until_tol
 from halfsync.forking import unblock
 from halfsync.log import logger
 from halfsync.server import Server
-from halfsync.signals import ALL, Signals
+from halfsync.signals import ALL, Signals, nothing
 from halfsync.supervisor.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
 from halfsync.supervisor.identity import become
 from halfsync.supervisor.titles import name_worker
@@ -175,7 +175,7 @@ def forget_signals() -> None:
     signal.set_wakeup_fd(-1)
     for number in ALL:
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGTERM, nothing)
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     unblock()
