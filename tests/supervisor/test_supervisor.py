@@ -291,6 +291,29 @@ def fails(worker): raise RuntimeError("no connection for the hook")
 """
 
 
+def test_a_process_that_is_told_to_end_as_it_ends_does_so_in_order(tmp_path: Path) -> None:
+    text = (
+        application(())
+        + """
+class Last:
+    def __del__(self, write=os.write, exists=os.path.exists, sleep=time.sleep):
+        write(2, b"the interpreter ends\\n")
+        while not exists("go"):
+            sleep(0.005)
+last = Last()
+"""
+    )
+    with Serving(tmp_path, text, "--workers", "1") as serving:
+        serving.wait_line("1 process serves")
+        (old,) = children(serving.process.pid)
+        os.kill(old, signal.SIGTERM)
+        serving.wait_line("the interpreter ends")
+        os.kill(old, signal.SIGTERM)
+        (tmp_path / "go").touch()
+        until(lambda: old not in children(serving.process.pid))
+        assert not [line for line in serving.lines if "ERROR" in line], serving.lines
+
+
 def test_hooks_are_called_in_each_process(tmp_path: Path) -> None:
     (tmp_path / "hooks.py").write_text(HOOKS)
     named = ("--post-fork", "hooks:forked", "--worker-ready", "hooks:ready", "--worker-exit", "hooks:ended")

@@ -213,6 +213,8 @@ def live(birth: Birth) -> int:
         birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
         if loads:
             call_hook(WORKER_EXIT, settings, worker)
+    # Who tells it to end now is late; and the interpreter, as it ends, takes back all handlers but this one.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return CUT if outcome.cut else 0
 
 
