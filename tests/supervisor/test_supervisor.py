@@ -20,6 +20,8 @@ def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/die":
         os._exit(7)
+    if path == "/slow":
+        os.write(2, b"begun\\n")
     while path == "/slow" and not os.path.exists("go"):
         time.sleep(0.005)
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -195,17 +197,12 @@ def test_processes_end_when_their_supervisor_is_killed(tmp_path: Path, model: tu
         orphans = children(serving.process.pid)
         connection = stack.enter_context(Connection(serving.address, timeout_s=30))
         connection.send(build("/slow"))
-        until(lambda: any(busy(pid) for pid in orphans) or "process" in model)
+        serving.wait_line("begun")
         serving.signal(signal.SIGKILL)
         serving.wait_lines("the supervisor has died", 2)
         (tmp_path / "go").touch()
         assert connection.response().status == 200
         until(lambda: not [pid for pid in orphans if alive(pid)])
-
-
-def busy(pid: int) -> bool:
-    """Tell whether a process has a connection open."""
-    return any("socket" in str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def alive(pid: int) -> bool:
@@ -274,21 +271,12 @@ def test_second_sigterm_ends_now(tmp_path: Path) -> None:
     with serve(tmp_path, (), "--workers", "1", "--graceful-timeout", "60s") as serving, ExitStack() as stack:
         connection = stack.enter_context(Connection(serving.address, timeout_s=30))
         connection.send(build("/slow"))
-        until(lambda: any(busy(pid) for pid in children(serving.process.pid)))
+        serving.wait_line("begun")
         serving.signal(signal.SIGTERM)
         serving.wait_line("drains")
         serving.signal(signal.SIGTERM)
         assert serving.exit_code() == 0
         assert "1 cut off" in serving.lines[-1]
-
-
-HOOKS = """
-import os
-def tell(what):
-    return lambda worker: os.write(2, f"hook {what} {worker.number} {worker.pid == os.getpid()}\\n".encode())
-forked, ready, ended = tell("forked"), tell("ready"), tell("ended")
-def fails(worker): raise RuntimeError("no connection for the hook")
-"""
 
 
 def test_a_process_that_is_told_to_end_as_it_ends_does_so_in_order(tmp_path: Path) -> None:
@@ -312,6 +300,15 @@ last = Last()
         (tmp_path / "go").touch()
         until(lambda: old not in children(serving.process.pid))
         assert not [line for line in serving.lines if "ERROR" in line], serving.lines
+
+
+HOOKS = """
+import os
+def tell(what):
+    return lambda worker: os.write(2, f"hook {what} {worker.number} {worker.pid == os.getpid()}\\n".encode())
+forked, ready, ended = tell("forked"), tell("ready"), tell("ended")
+def fails(worker): raise RuntimeError("no connection for the hook")
+"""
 
 
 def test_hooks_are_called_in_each_process(tmp_path: Path) -> None:
