@@ -203,7 +203,7 @@ def test_the_first_request_starts_the_service(system: System) -> None:
     assert system.show("ActiveState") == "inactive"
     assert answered(system)
     until(lambda: system.show("ActiveState") == "active")
-    until(lambda: "serve" in system.show("StatusText"))
+    until(lambda: re.search(r"1 process serves|processes serve", system.show("StatusText")))
     assert Path(f"/proc/{system.main_pid()}").owner() == "nobody"
 
 

@@ -54,6 +54,11 @@ def starting(tmp_path: Path, application: str, *options: str) -> Iterator[Servin
         serving.__exit__(None, None, None)
 
 
+def all_serve(workers: int) -> str:
+    """Return what the log says once all processes serve."""
+    return f"all {workers} processes serve" if workers > 1 else "1 process serves"
+
+
 def assert_answered(received: list[Connection]) -> None:
     for number, connection in enumerate(received):
         response = connection.response()
@@ -83,7 +88,7 @@ def test_sigterm_answers_all_that_was_received_or_waits_in_the_backlog(
     tmp_path: Path, model: tuple[str, ...], workers: int, tell: Callable[[Serving], None]
 ) -> None:
     with Serving(tmp_path, APP, *LONG, *model, "--workers", str(workers)) as serving, ExitStack() as stack:
-        serving.wait_line("1 process serves" if workers == 1 else f"all {workers} processes serve")
+        serving.wait_line(all_serve(workers))
         own = children(serving.process.pid)
         received = [connect(stack, serving, f"/{number}") for number in range(RECEIVED)]
         until(lambda: held(serving) == RECEIVED)
@@ -217,7 +222,7 @@ def test_sigterm_to_a_serving_process_has_it_replaced(
     # With a thread for each: a newcomer may come to the process that stays, and must not wait there for the others.
     options = (*LONG, *model, "--workers", str(workers), "--threads", str(2 * RECEIVED))
     with Serving(tmp_path, APP, *options) as serving, ExitStack() as stack:
-        serving.wait_line("1 process serves" if workers == 1 else f"all {workers} processes serve")
+        serving.wait_line(all_serve(workers))
         received = [connect(stack, serving, f"/{number}") for number in range(RECEIVED)]
         until(lambda: held(serving) == RECEIVED)
         victim = min(children(serving.process.pid))

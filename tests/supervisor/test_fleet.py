@@ -161,6 +161,16 @@ def test_first_process_that_hangs_is_killed_and_ends_it() -> None:
     assert "not ready within 60 s" in world.said[-1].text
 
 
+def reload_twice(world: World, *, at_once: bool = False) -> int:
+    """Ask for a reload, and for another once the first has started a process. Returns that one."""
+    world.fleet.reload(at_once=at_once)
+    world.turn()
+    (begun,) = world.pids(Phase.BOOTING)
+    world.fleet.reload(at_once=at_once)
+    world.turn()
+    return begun
+
+
 def test_reload_replaces_one_after_the_other_and_each_only_by_a_ready_one() -> None:
     world = running(3)
     assert world.fleet.reload() == 2
@@ -201,11 +211,7 @@ def test_reload_is_complete_when_nobody_takes_requests_who_is_to_be_replaced() -
 @pytest.mark.parametrize("how", ["left", "ended"])
 def test_reload_is_not_complete_while_one_of_another_generation_may_have_begun_to_serve(how: str) -> None:
     world = running(1)
-    world.fleet.reload()
-    world.turn()
-    (recalled,) = world.pids(Phase.BOOTING)
-    world.fleet.reload()
-    world.turn()
+    recalled = reload_twice(world)
     world.fleet.ready(world.pids(Phase.BOOTING)[0], world.now)
     world.turn()
     world.fleet.left(1)
@@ -235,11 +241,7 @@ def test_reload_whose_first_process_fails_leaves_the_old_ones() -> None:
 
 def test_second_reload_recalls_what_the_first_has_started() -> None:
     world = running(2)
-    world.fleet.reload()
-    world.turn()
-    (new,) = world.pids(Phase.BOOTING)
-    world.fleet.reload()
-    world.turn()
+    new = reload_twice(world)
     assert world.recalled == [new] and world.killed == []
     world.fleet.ready(new, world.now)  # its word was on the way
     world.turn()
@@ -266,11 +268,7 @@ def test_reload_at_once_lets_all_leave_before_the_new_ones_are_ready() -> None:
 def test_second_reload_at_once_recalls_what_the_first_has_started() -> None:
     world = running(2)
     world.keeps = False
-    world.fleet.reload(at_once=True)
-    world.turn()
-    (new,) = world.pids(Phase.BOOTING)
-    world.fleet.reload(at_once=True)
-    world.turn()
+    new = reload_twice(world, at_once=True)
     assert world.recalled == [new] and words(world.told) == ["leave", "leave"]
     world.fleet.ended(new, -15, world.now)
     world.boot()
@@ -280,11 +278,8 @@ def test_second_reload_at_once_recalls_what_the_first_has_started() -> None:
 @pytest.mark.parametrize("how", ["drain", "quit"])
 def test_who_was_recalled_is_waited_for_at_the_end_and_killed_if_it_stays(how: str) -> None:
     world = running(1)
-    world.fleet.reload()
-    world.turn()
-    world.fleet.reload()
-    world.turn()
-    (recalled,) = world.recalled
+    recalled = reload_twice(world)
+    assert world.recalled == [recalled]
     world.told.clear()
     if how == "drain":
         world.fleet.drain(world.now)

@@ -375,8 +375,9 @@ class Supervisor:
     def _settle(self, generation: int) -> None:
         what = "the reload is complete: " if generation > 1 else ""
         wanted = self._fleet.wanted
-        logger().info("%s%s", what, f"all {wanted} processes serve" if wanted > 1 else "1 process serves")
-        self._notifier.ready(f"{wanted} processes serve" if wanted > 1 else "1 process serves")
+        serving = f"{wanted} processes serve" if wanted > 1 else "1 process serves"
+        logger().info("%s%s%s", what, "all " if wanted > 1 else "", serving)
+        self._notifier.ready(serving)
         if self._legacy is not None:
             self._legacy.channel.tell(SERVES)
             self._legacy.channel.close()
