@@ -54,6 +54,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "native.testing",
         "native.testing_fuzz",
         "native.testing_handover",
+        "native.testing_ownership",
         "native.testing_poller",
         "native.testing_proxies",
         "native.testing_static",

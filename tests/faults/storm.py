@@ -1,11 +1,12 @@
 """A storm of clients, run as a program against a server: most of them behave badly, each in its own way.
 
-    python storm.py PORT REQUESTS SEED
+    python storm.py PORT REQUESTS SEED LIMIT_MS
 
 Non-blocking sockets and one selector: some tens of connections at a time, each with a plan that the seed
-gives it. What comes back to a well-behaved client is checked to the last byte; the others have left. It
-prints one JSON object: how many requests were sent and answered, and the first faults
-found. Only the standard library is used, and nothing of the server's.
+gives it. What comes back to a well-behaved client is checked to the last byte; the others have left. LIMIT_MS
+is the server's request_timeout, 0 for none: with one, some ask for a response that is made just about then, and
+any of them may be answered 504, or be cut in the middle of a response. It prints one JSON object: how many requests
+were sent and answered, and the first faults found. Only the standard library is used, and nothing of the server's.
 """
 
 import json
@@ -25,6 +26,7 @@ PLANS = (
     ("polite", 30), ("pipeline", 18), ("half_close", 8), ("leave", 8), ("reset", 10), ("partial", 8),
     ("malformed", 6), ("slow_read", 4), ("body_cut", 8),
 )  # fmt: skip
+LATE = ("late", 12)  # added with a limit
 SIZES = (0, 1, 100, 4000, 4096, 65_536, 65_537, 300_000)
 WEIGHTS = (30, 20, 30, 8, 4, 4, 2, 2)
 MALFORMED = (
@@ -35,11 +37,18 @@ MALFORMED = (
 )
 
 
+def late_request(chance: random.Random, limit_ms: int) -> tuple[bytes, int]:
+    """Return a request for more than a socket takes, in an application that begins with it at about the deadline."""
+    size = chance.choice((100, 3_000_000))
+    kind, wait_ms = chance.choice("wpf"), chance.uniform(0.85, 1.05) * limit_ms
+    return f"GET /{kind}/{size}/{wait_ms:.1f} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), size
+
+
 def request_of(chance: random.Random, *, chunked: bool) -> tuple[bytes, int]:
     """Return a request and the length of the response body that it asks for."""
     body = bytes(chance.choices(SIZES, WEIGHTS)[0])
     size = chance.choices(SIZES, WEIGHTS)[0]
-    kind = chance.choice("wps")  # as a whole, in pieces, slowly
+    kind = chance.choice("wpsf")  # as a whole, in pieces, slowly, from a file
     head = f"POST /{kind}/{size} HTTP/1.1\r\nHost: a\r\n".encode()
     if chunked:
         coded = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
@@ -50,12 +59,17 @@ def request_of(chance: random.Random, *, chunked: bool) -> tuple[bytes, int]:
 class Client:
     """One connection and its plan."""
 
-    def __init__(self, port: int, chance: random.Random) -> None:
-        self.plan = chance.choices([name for name, _ in PLANS], [weight for _, weight in PLANS])[0]
+    def __init__(self, port: int, chance: random.Random, limit_ms: int) -> None:
+        plans = [*PLANS, LATE] if limit_ms else PLANS
+        self.may_be_late = limit_ms > 0
+        self.plan = chance.choices([name for name, _ in plans], [weight for _, weight in plans])[0]
         count = {"polite": chance.randint(1, 8), "pipeline": chance.randint(2, 40)}.get(self.plan, 1)
         made = [request_of(chance, chunked=chance.random() < 0.3) for _ in range(count)]
+        if self.plan == "late":
+            made = [late_request(chance, limit_ms)]
         self.requests = count
         self.answered = 0
+        self.timed_out = False
         self.sizes = [size for _, size in made]
         self.waiting = [b"".join(request for request, _ in made)]
         if self.plan == "polite":
@@ -92,7 +106,7 @@ class Client:
             pass
         except (ConnectionError, TimeoutError) as error:
             # Only who was not answered to the end may complain; the others provoked it.
-            assert self.plan not in ("polite", "pipeline", "half_close", "slow_read"), (
+            assert self.may_be_late or self.plan not in ("polite", "pipeline", "half_close", "slow_read"), (
                 f"{self.plan}: {error!r}"
             )
             return False
@@ -124,8 +138,10 @@ class Client:
                 return False
             if self.waiting:
                 self.out = self.waiting.pop(0)
-        assert data, f"{self.plan}: ended after {self.answered} of {self.requests} responses"
-        return True
+        assert data or self.may_be_late, (
+            f"{self.plan}: ended after {self.answered} of {self.requests} responses"
+        )
+        return bool(data) and not self.timed_out
 
     def take(self) -> bool:
         """Take one whole response off what was received, and check it."""
@@ -136,6 +152,9 @@ class Client:
         if head.startswith(b"HTTP/1.1 100 "):
             del self.received[: head_end + 4]
             return self.take()
+        if self.may_be_late and head.startswith(b"HTTP/1.1 504 "):
+            self.timed_out = True
+            return False
         assert head.startswith(b"HTTP/1.1 200 "), head
         body_at = head_end + 4
         size = self.sizes[self.answered]
@@ -166,7 +185,7 @@ class Client:
         return None
 
 
-def storm(port: int, requests: int, seed: int) -> dict[str, object]:
+def storm(port: int, requests: int, seed: int, limit_ms: int) -> dict[str, object]:
     """Keep CONNECTIONS clients busy until so many requests were begun and all clients are through."""
     chance = random.Random(seed)
     selector = selectors.DefaultSelector()
@@ -174,7 +193,7 @@ def storm(port: int, requests: int, seed: int) -> dict[str, object]:
     plans: Counter[str] = Counter()
     while True:
         while begun < requests and len(selector.get_map()) < CONNECTIONS:
-            client = Client(port, chance)
+            client = Client(port, chance, limit_ms)
             begun += client.requests
             plans[client.plan] += 1
             selector.register(client.socket, client.events(), client)

@@ -5,7 +5,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from wsgiref.types import StartResponse
@@ -281,3 +281,45 @@ def test_turns_that_end_just_at_the_deadline(serve: Serve) -> None:
         assert fetch(server.address, "/end").status == 200
     print({status: told.count(status) for status in sorted(set(told))})
     assert {200, 504} <= set(told)
+
+
+@pytest.mark.parametrize("kind", ["file", "large"])
+def test_responses_that_are_handed_over_just_at_the_deadline(serve: Serve, tmp_path: Path, kind: str) -> None:
+    """Each ends up with the engine, by the worker's hand or by the deadline's, and with one of them only."""
+    limit, clients, rounds = 0.05, 32, 25
+    size = 3 * MIB  # more than a socket takes at once
+    path = tmp_path / "file"
+    path.write_bytes(bytes(size))
+    print("seed", SEED)
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/end":
+            start_response("200 OK", [*TEXT])
+            return [b"end"]
+        draw = random.Random(f"{SEED} {environ['PATH_INFO']}")
+        time.sleep(limit + draw.uniform(-0.1, 0.02) * limit)
+        start_response("200 OK", [*TEXT, ("Content-Length", str(size))])
+        if kind == "file":
+            body: Iterable[bytes] = environ["wsgi.file_wrapper"](path.open("rb"))
+            return body
+        return [bytes(size)]
+
+    def ask(number: int) -> str:
+        with Connection(server.address) as connection:
+            connection.send(build(f"/{number}"))
+            try:
+                answer = connection.response()
+            except (CutError, ConnectionResetError):
+                return "cut"
+            assert answer.status == 504 or answer.body == bytes(size)
+            return str(answer.status)
+
+    settings = {"threads": clients, "request_timeout": limit, "max_stuck": 4 * clients}
+    with serve(app, **settings) as server, ThreadPoolExecutor(clients) as pool:
+        told = list(pool.map(ask, range(rounds * clients)))
+        until(lambda: server.statistics()["stuck"] == 0)
+        until(lambda: server.statistics()["open"] == 0)
+        assert fetch(server.address, "/end").body == b"end"
+        statistics = server.statistics()
+        assert statistics["queued"] == statistics["spooled"] == 0
+    print({what: told.count(what) for what in sorted(set(told))})

@@ -8,14 +8,14 @@ from posix.unistd cimport close
 from halfsync.seats cimport seat_count
 from halfsync.client_counts cimport PLACE_NONE, counts_leave
 from halfsync.engine.engine cimport (
-    OWNER_ENGINE, PEER_HERE, PHASE_BODY, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_PARTED, PHASE_SILENT, PLACE_LEAVING,
-    SLAB,
+    PEER_HERE, PHASE_BODY, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_PARTED, PHASE_SILENT, PLACE_LEAVING, SLAB,
 )
+from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.poller cimport HANDLE_CONNECTION
 from halfsync.engine.timers cimport wheel_clear
 from halfsync.exchange cimport pool_put
 from halfsync.native.checks cimport COUNT_CONNECTION, check, count
-from halfsync.native.sync cimport init_uint, load_uint
+from halfsync.native.sync cimport init_uint
 
 cdef extern from "<sys/socket.h>" nogil:
     const int SHUT_RDWR
@@ -100,7 +100,7 @@ cdef void let_go(Engine *engine, Connection *connection) noexcept nogil:
 
 cdef void connection_hang_up(Engine *engine, Connection *connection) noexcept nogil:
     """Close the socket. The record stays, in PHASE_PARTED. The engine must own it, and the outbox must be gone."""
-    check(load_uint(&connection.owner) == OWNER_ENGINE, "a connection is closed that the engine does not own")
+    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is closed that the engine does not own")
     check(connection.phase != PHASE_FREE and connection.outbox == NULL, "a connection is closed twice or too early")
     engine.poller.remove(&engine.poller, &connection.handle)
     wheel_clear(&engine.wheel, &connection.timer)
@@ -112,7 +112,7 @@ cdef void connection_hang_up(Engine *engine, Connection *connection) noexcept no
 
 cdef void connection_give_away(Engine *engine, Connection *connection) noexcept nogil:
     """Close the descriptor of a socket that another process has got, and free the record. The engine must own it."""
-    check(load_uint(&connection.owner) == OWNER_ENGINE, "a connection is given away that the engine does not own")
+    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is given away that the engine does not own")
     check(connection.phase in (PHASE_SILENT, PHASE_IDLE, PHASE_HEAD), "a connection is given away that is not at rest")
     engine.poller.give_away(&engine.poller, &connection.handle)
     let_go(engine, connection)
@@ -121,7 +121,7 @@ cdef void connection_give_away(Engine *engine, Connection *connection) noexcept 
 
 cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil:
     """Free the record of a closed connection. The engine must own it, and the bridge have let go of what it kept."""
-    check(load_uint(&connection.owner) == OWNER_ENGINE, "a connection is freed that the engine does not own")
+    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is freed that the engine does not own")
     check(connection.phase == PHASE_PARTED, "a connection is freed that is open, or free")
     check(connection.kept == NULL, "a connection is freed with what its bridge keeps")
     wheel_clear(&engine.wheel, &connection.timer)

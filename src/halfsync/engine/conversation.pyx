@@ -5,7 +5,7 @@ through the phases of `engine.pxd`; while a worker owns it the engine only notes
 at it when it comes back. A function that may free the connection says so, and nothing is touched after it.
 """
 from libc.errno cimport EAGAIN
-from libc.stdint cimport int64_t
+from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memcpy
 from posix.uio cimport iovec
 
@@ -13,13 +13,16 @@ from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_look, note_reading
 from halfsync.engine.ending cimport client_left, end_now, enter, keep, linger, part
 from halfsync.engine.engine cimport (
-    OWNER_ENGINE, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY,
-    PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES,
-    engine_announce, engine_is_draining, engine_log,
+    PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING,
+    PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_is_draining, engine_log,
 )
 from halfsync.engine.leaving cimport hand_over
 from halfsync.engine.newcomers cimport let_in, turn_away
-from halfsync.engine.overdue cimport cut_overdue, look_at_queued, look_at_turn
+from halfsync.engine.overdue cimport LOOK_AGAIN, look_at_queued, look_at_response, look_at_turn
+from halfsync.engine.ownership cimport (
+    OWNER_ENGINE, OWNER_EVENT, OWNER_MASK, OWNER_QUEUE, OWNER_WORKER, owner_is, owner_note_event, owner_submit,
+    owner_take_back,
+)
 from halfsync.engine.poller cimport (
     POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file, reset_on_close,
     send_continue,
@@ -52,15 +55,6 @@ cdef int64_t SECOND = 1000000000
 cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered without asking its client
 
 
-cdef inline bint note_event(Connection *connection) noexcept nogil:
-    """Tell whether the engine owns the connection; else leave a note that it must look at it when it comes back."""
-    cdef unsigned int owner = load_uint(&connection.owner)
-    while owner != OWNER_ENGINE:
-        if cas_uint(&connection.owner, &owner, owner | OWNER_EVENT):
-            return False
-    return True
-
-
 cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     """Put a complete request into the queue. From here on the connection is not the engine's. Returns RECEIVE_*."""
     cdef int64_t look = max(engine.timeouts.keep_alive, SECOND)
@@ -77,9 +71,7 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
         look = min(look, engine.timeouts.queue)
     wheel_set(&engine.wheel, &connection.timer, engine.now + look)
     # What was left in the socket, or the client's end, has had its event: it will not come again.
-    store_uint(
-        &connection.owner,
-        OWNER_QUEUE + (OWNER_EVENT if connection.handle.readable or connection.handle.ended else 0))
+    owner_submit(&connection.owner, connection.handle.readable or connection.handle.ended)
     cdef int64_t ticket = queue_put(engine.queue, connection, engine.now)
     if ticket < 0:
         return shed(engine, connection)
@@ -123,7 +115,7 @@ cdef char *on_room(void *engine_, Handle *handle, size_t *room) noexcept nogil:
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
     cdef char *data = NULL
-    if not note_event(connection) or connection.phase == PHASE_SENDING:
+    if not owner_note_event(&connection.owner) or connection.phase == PHASE_SENDING:
         return NULL
     if connection.phase != PHASE_LINGER:
         if connection.exchange == NULL:
@@ -203,7 +195,7 @@ cdef void on_left(void *engine_, Handle *handle, bint broken) noexcept nogil:
         store_uint(&connection.peer, PEER_GONE)
     else:
         cas_uint(&connection.peer, &peer, PEER_ENDED)  # a worker may just have found it gone
-    if not note_event(connection):
+    if not owner_note_event(&connection.owner):
         if not broken:
             wheel_set(&engine.wheel, &connection.timer, engine.now + PROBE_AFTER)
         return
@@ -260,7 +252,7 @@ cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
 
 cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil:
     """Take a connection back from a worker and do what its phase asks for. May free the connection."""
-    store_uint(&connection.owner, OWNER_ENGINE)
+    owner_take_back(&connection.owner)
     if connection.phase == PHASE_PARTED:
         connection_free(engine, connection)
     elif load_uint(&connection.peer) == PEER_GONE:
@@ -280,7 +272,7 @@ cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil:
     """Go on sending an outbox to which its worker has added. May free its connection."""
     cdef Connection *connection = <Connection *> outbox.connection
     swap_uint(&outbox.announced, 0)
-    if connection != NULL and connection.outbox == outbox and load_uint(&connection.owner) == OWNER_ENGINE:
+    if connection != NULL and connection.outbox == outbox and owner_is(&connection.owner, OWNER_ENGINE):
         connection.since = engine.now
         send_outbox(engine, connection)
 
@@ -288,7 +280,7 @@ cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil:
 cdef void on_sendable(void *engine_, Handle *handle) noexcept nogil:
     """Go on sending: the socket takes more. May free the connection."""
     cdef Connection *connection = <Connection *> handle
-    if load_uint(&connection.owner) == OWNER_ENGINE and connection.phase == PHASE_SENDING:
+    if owner_is(&connection.owner, OWNER_ENGINE) and connection.phase == PHASE_SENDING:
         send_outbox(<Engine *> engine_, connection)
 
 
@@ -359,15 +351,18 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
 cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     """Look at a connection whose timer's slot has come. May free the connection."""
     cdef char byte
-    cdef int64_t again
+    cdef int64_t again = INT64_MAX
     cdef unsigned int owner = load_uint(&connection.owner)
     if owner != OWNER_ENGINE:
         if owner == OWNER_QUEUE + OWNER_EVENT and load_uint(&connection.peer) == PEER_ENDED:
             probe(engine, connection)
-        if owner & OWNER_WORKER:
+        owner &= OWNER_MASK
+        if owner == OWNER_QUEUE:
+            again = look_at_queued(engine, connection)
+        elif owner == OWNER_WORKER:
             again = look_at_turn(engine, connection)
         else:
-            again = look_at_queued(engine, connection)
+            again = engine.now + LOOK_AGAIN  # it is on its way back
         if again > 0:
             wheel_set(&engine.wheel, &connection.timer, again)
         return
@@ -375,11 +370,12 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
         part(engine, connection)
         return
     if connection.phase == PHASE_SENDING:
-        if cut_overdue(engine, connection):
+        again = look_at_response(engine, connection)
+        if again == 0:
             return
         note_reading(engine, connection)
     if deadline_of(engine, connection) > engine.now and not is_slow(engine, connection):
-        wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))
+        wheel_set(&engine.wheel, &connection.timer, min(again, next_look(engine, connection)))
     elif connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
         refuse(engine, connection, 408)
     elif connection.phase == PHASE_SENDING:

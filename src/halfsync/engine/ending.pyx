@@ -6,13 +6,11 @@ from libc.stdint cimport int64_t
 
 from halfsync.engine.connections cimport connection_free, connection_hang_up
 from halfsync.engine.deadlines cimport next_look
-from halfsync.engine.engine cimport (
-    OWNER_ENGINE, OWNER_QUEUE, PHASE_LINGER, SCRATCH_BYTES, engine_log,
-)
+from halfsync.engine.engine cimport PHASE_LINGER, SCRATCH_BYTES, engine_log
+from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is, owner_submit, owner_withdraw
 from halfsync.engine.timers cimport wheel_set
 from halfsync.exchange cimport pool_put
 from halfsync.native.checks cimport check
-from halfsync.native.sync cimport load_uint, store_uint
 from halfsync.outbox cimport Outbox, outbox_abandon, outbox_release
 from halfsync.request_queue cimport queue_put
 
@@ -29,7 +27,7 @@ cdef int64_t PART_AGAIN = 100000000  # ns; after the queue had no room for the n
 
 cdef void enter(Engine *engine, Connection *connection, int phase) noexcept nogil:
     """Begin a phase, or note that it has gone on: its deadline counts from now."""
-    check(load_uint(&connection.owner) == OWNER_ENGINE, "a phase is entered on a connection of somebody else's")
+    check(owner_is(&connection.owner, OWNER_ENGINE), "a phase is entered on a connection of somebody else's")
     connection.phase = phase
     connection.since = engine.now
     wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))
@@ -75,12 +73,12 @@ cdef void part(Engine *engine, Connection *connection) noexcept nogil:
     if connection.kept == NULL:
         connection_free(engine, connection)
         return
-    store_uint(&connection.owner, OWNER_QUEUE)
+    owner_submit(&connection.owner, False)
     if queue_put(engine.queue, connection, engine.now) >= 0:
         engine.counters.partings += 1
         engine.put_some = True
         return
-    store_uint(&connection.owner, OWNER_ENGINE)
+    owner_withdraw(&connection.owner)
     wheel_set(&engine.wheel, &connection.timer, engine.now + PART_AGAIN)
 
 

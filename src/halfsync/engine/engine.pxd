@@ -23,15 +23,6 @@ cdef enum:
     SCRATCH_BYTES = 256 * 1024
     PLACE_LEAVING = 0xFFFFFFFF  # of a connection that was turned away, and has not been closed yet
 
-# Who may touch a connection. It changes hands through the request queue (engine -> queue -> worker) and the reply
-# (worker -> engine). OWNER_EVENT is added by the engine while it is not the owner: something happened that it must look
-# at as soon as it is.
-cdef enum Owner:
-    OWNER_ENGINE = 0
-    OWNER_QUEUE = 1
-    OWNER_WORKER = 2
-    OWNER_EVENT = 4
-
 cdef enum Phase:
     PHASE_FREE
     PHASE_SILENT              # accepted, and nothing received yet
@@ -50,7 +41,7 @@ cdef enum Peer:
 
 ctypedef struct Connection:
     Handle handle             # engine
-    atomic_uint owner
+    atomic_uint owner         # ownership.pxd has every change of it
     atomic_uint peer          # Peer; written by the engine, read by both
     Timer timer               # engine
     uint8_t phase             # owner
@@ -171,6 +162,7 @@ cdef void engine_log(Engine *engine, const Exchange *exchange, const uint8_t *ad
 
 cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil
 cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil
+cdef void engine_defer(Engine *engine, Connection *connection) noexcept nogil
 cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil
 cdef void engine_wake(Engine *engine) noexcept nogil
 cdef bint engine_is_draining(Engine *engine) noexcept nogil

@@ -7,11 +7,9 @@ for the last time, and the lists are filled *before* a worker looks whether it s
 """
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from halfsync.engine.engine cimport COMMAND_LEAVE, OWNER_ENGINE, OWNER_EVENT, OWNER_WORKER
-from halfsync.native.checks cimport check
-from halfsync.native.sync cimport (
-    add_uint, cas_pointer, cas_uint, load_pointer, load_uint, swap_uint,
-)
+from halfsync.engine.engine cimport COMMAND_LEAVE
+from halfsync.engine.ownership cimport owner_defer, owner_release, owner_return
+from halfsync.native.sync cimport add_uint, cas_pointer, load_pointer, load_uint, swap_uint
 from halfsync.observe.access cimport log_exchange
 
 cdef extern from "<unistd.h>" nogil:
@@ -45,21 +43,30 @@ cdef bint engine_is_leaving(Engine *engine) noexcept nogil:
 
 cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil:
     """Give a connection back about which nothing needs doing. The caller must not touch it afterwards."""
-    cdef unsigned int expected = OWNER_WORKER
-    if not cas_uint(&connection.owner, &expected, OWNER_ENGINE):
-        check(expected == OWNER_WORKER + OWNER_EVENT, "a connection is released by a thread that does not own it")
+    if not owner_release(&connection.owner):
         engine_return(engine, connection)
 
 
 cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil:
     """Give a connection back that the engine must look at. The caller must not touch it afterwards."""
+    owner_return(&connection.owner)
+    link_returned(engine, connection)
+    engine_wake(engine)
+
+
+cdef void engine_defer(Engine *engine, Connection *connection) noexcept nogil:
+    """Go on with a connection of the engine's later, as if a worker had returned it. The engine's thread only."""
+    owner_defer(&connection.owner)
+    link_returned(engine, connection)
+
+
+cdef inline void link_returned(Engine *engine, Connection *connection) noexcept nogil:
+    """Put a connection into the list from which the engine takes them back."""
     cdef void *first = load_pointer(&engine.returned)
-    check(load_uint(&connection.owner) & OWNER_WORKER, "a connection is returned by a thread that does not own it")
     while True:
         connection.next = <Connection *> first
         if cas_pointer(&engine.returned, &first, connection):
-            break
-    engine_wake(engine)
+            return
 
 
 cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil:

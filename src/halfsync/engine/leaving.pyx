@@ -12,9 +12,9 @@ from posix.unistd cimport close
 
 from halfsync.engine.connections cimport connection_at, connection_give_away
 from halfsync.engine.engine cimport (
-    COMMAND_DRAIN, COMMAND_LEAVE, OWNER_ENGINE, PEER_HERE, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER,
-    PHASE_SILENT, SLAB,
+    COMMAND_DRAIN, COMMAND_LEAVE, PEER_HERE, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT, SLAB,
 )
+from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.poller cimport unsent_bytes
 from halfsync.handover cimport (
     HANDOVER_BYTES, HANDOVER_DESERTED, HANDOVER_LATER, HANDOVER_SENT, Handover, handover_send,
@@ -59,7 +59,7 @@ cdef bint hand_over(Engine *engine, Connection *connection) noexcept nogil:
     cdef int sent
     if load_uint(&engine.command) != COMMAND_LEAVE or engine.now < engine.hand_over_again:
         return False
-    check(load_uint(&connection.owner) == OWNER_ENGINE, "a connection is handed over that the engine does not own")
+    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is handed over that the engine does not own")
     check(connection.outbox == NULL, "a connection is handed over in the middle of a response")
     handover.length = 0
     handover.data = NULL
@@ -101,7 +101,7 @@ cdef bint finish_leave(Engine *engine) noexcept nogil:
         connection = connection_at(engine, index)
         if connection.phase == PHASE_FREE:
             continue
-        if load_uint(&connection.owner) != OWNER_ENGINE:
+        if not owner_is(&connection.owner, OWNER_ENGINE):
             finished = False
         elif is_at_rest(connection):
             # One whose client sends no more is ended as soon as its end is seen.

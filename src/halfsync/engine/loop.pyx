@@ -18,10 +18,11 @@ from halfsync.engine.conversation cimport (
 from halfsync.engine.ending cimport end_now
 from halfsync.engine.engine cimport (
     ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_LEAVE, COMMAND_SERVE, COMMAND_STOP, Connection, Listener, LISTENERS_MAX,
-    OWNER_ENGINE, PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_wake,
+    PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_wake,
 )
 from halfsync.engine.leaving cimport finish_leave, leave_wait, leaving_close
 from halfsync.engine.newcomers cimport let_in, turn_away
+from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.poller cimport (
     HANDLE_LISTENER, HANDLE_WAKER, Handle, complete_accept, unsent_bytes,
 )
@@ -220,7 +221,7 @@ cdef bint finish_drain(Engine *engine) noexcept nogil:
         connection = connection_at(engine, index)
         if connection.phase == PHASE_FREE:
             continue
-        if load_uint(&connection.owner) != OWNER_ENGINE:
+        if not owner_is(&connection.owner, OWNER_ENGINE):
             finished = False
         elif connection.phase == PHASE_SILENT and engine.now < connection.since + engine.timeouts.newcomer:
             finished = False  # its first request may be on its way
@@ -358,7 +359,7 @@ cdef void engine_sweep(Engine *engine) noexcept nogil:
     take_announced(engine)
     for index in range(engine.slabs_count * SLAB):
         connection = connection_at(engine, index)
-        if connection.phase not in (PHASE_FREE, PHASE_PARTED) and load_uint(&connection.owner) == OWNER_ENGINE:
+        if connection.phase not in (PHASE_FREE, PHASE_PARTED) and owner_is(&connection.owner, OWNER_ENGINE):
             end_now(engine, connection)
     take_announced(engine)
 

@@ -1,19 +1,18 @@
 """Requests that wait too long for a worker, or whose application takes too long (queue_timeout, request_timeout).
 """
-from libc.stdint cimport int64_t
+from libc.stdint cimport INT64_MAX, int64_t
 
 from halfsync.engine.ending cimport end_now
-from halfsync.engine.engine cimport OWNER_ENGINE, PEER_GONE, PHASE_TURN, engine_log
-from halfsync.engine.lease cimport HOLD_TAKEN, Lease, lease_hold, lease_revoke
+from halfsync.engine.engine cimport PEER_GONE, PHASE_TURN, engine_log
+from halfsync.engine.lease cimport HOLD_BUSY, HOLD_TAKEN, Lease, lease_hold, lease_open, lease_revoke
+from halfsync.engine.ownership cimport owner_seize
 from halfsync.engine.poller cimport RECEIVE_GONE, reset_on_close
 from halfsync.engine.replies cimport send_refusal, shed
 from halfsync.exchange cimport Exchange
-from halfsync.native.sync cimport load_uint, sem_post, store_uint
+from halfsync.native.sync cimport load_uint, sem_post
 from halfsync.request_queue cimport queue_withdraw
 
 cdef int64_t SECOND = 1000000000
-cdef int64_t LOOK_AGAIN = 10000000  # ns; at a worker that was touching its connection
-
 
 cdef int64_t look_at_queued(Engine *engine, Connection *connection) noexcept nogil:
     """Look at a request that waits for a worker. Returns when to look again; 0: it has waited for too long.
@@ -46,21 +45,23 @@ cdef int64_t look_at_turn(Engine *engine, Connection *connection) noexcept nogil
         return min(deadline, engine.now + SECOND)
     if lease_hold(connection.lease, connection.lease_serial) != HOLD_TAKEN:
         return engine.now + LOOK_AGAIN  # it is just giving the connection back, or sending
+    if not owner_seize(&connection.owner):
+        lease_open(connection.lease)  # it has handed the rest of its response over: look_at_response comes next
+        return engine.now + LOOK_AGAIN
     end_overdue(engine, connection)
     return 0
 
 
 cdef void end_overdue(Engine *engine, Connection *connection) noexcept nogil:
-    """Take a connection from a worker that is stuck in the application, and answer 504 if that is still possible.
+    """End the turn of a worker that is stuck in the application, and answer 504 if that is still possible.
 
-    The engine holds the lease of the worker's turn. The exchange stays with the worker, until it returns. May free the
-    connection.
+    The engine has seized the connection, and holds the lease of the worker's turn. The exchange stays with the worker,
+    until it returns. May free the connection.
     """
     cdef Lease *lease = connection.lease
     cdef Exchange *exchange = connection.exchange
     cdef Exchange told
     connection.exchange = NULL
-    store_uint(&connection.owner, OWNER_ENGINE)
     engine.counters.timed_out += 1
     if engine.limits.raw or lease.begun or load_uint(&connection.peer) == PEER_GONE:
         engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
@@ -76,16 +77,21 @@ cdef void end_overdue(Engine *engine, Connection *connection) noexcept nogil:
     sem_post(&engine.overdue)
 
 
-cdef bint cut_overdue(Engine *engine, Connection *connection) noexcept nogil:
-    """End a response that is being sent, and whose application has met its deadline. True: the connection is freed."""
+cdef int64_t look_at_response(Engine *engine, Connection *connection) noexcept nogil:
+    """Look at a response that is being sent. Returns when to look again, at the latest; 0: the connection is freed.
+
+    That is, the application that makes the response had met its deadline, and the response was cut.
+    """
     cdef Lease *lease = connection.lease
+    cdef int hold
     if lease == NULL or engine.now < lease.taken_ns + engine.timeouts.turn:
-        return False
-    if lease_hold(lease, connection.lease_serial) != HOLD_TAKEN:
-        return False  # the application has made all of it
+        return INT64_MAX
+    hold = lease_hold(lease, connection.lease_serial)
+    if hold != HOLD_TAKEN:  # the application has made all of it, unless its worker is just handing it over
+        return engine.now + LOOK_AGAIN if hold == HOLD_BUSY else INT64_MAX
     engine.counters.timed_out += 1
     reset_on_close(connection.handle.fd)
     end_now(engine, connection)
     lease_revoke(lease)
     sem_post(&engine.overdue)
-    return True
+    return 0

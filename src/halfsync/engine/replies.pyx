@@ -8,12 +8,13 @@ from posix.unistd cimport close
 
 from halfsync.engine.ending cimport client_left, end_now, enter, keep, linger
 from halfsync.engine.engine cimport (
-    OWNER_ENGINE, OWNER_WORKER, PHASE_IDLE, PHASE_SENDING, engine_announce, engine_log, engine_return,
+    PHASE_IDLE, PHASE_SENDING, engine_announce, engine_defer, engine_log,
 )
+from halfsync.engine.ownership cimport owner_withdraw
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file, reset_on_close
 from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
-from halfsync.native.sync cimport monotonic_ns, store_uint
+from halfsync.native.sync cimport monotonic_ns
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, Outbox, outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_open,
     outbox_release,
@@ -89,7 +90,7 @@ cdef void send_refusal(Engine *engine, Connection *connection, const Exchange *e
 
 cdef int shed(Engine *engine, Connection *connection) noexcept nogil:
     """Answer 503 to a request that no worker has taken. May free the connection. Returns RECEIVE_*."""
-    store_uint(&connection.owner, OWNER_ENGINE)
+    owner_withdraw(&connection.owner)
     engine.counters.shed += 1
     keep(connection, connection.exchange)
     if engine.limits.raw:
@@ -133,10 +134,9 @@ cdef int send_answer(Engine *engine, Connection *connection, const Answer *answe
         linger(engine, connection)
         return RECEIVE_MORE
     if exchange_has_more(exchange):
-        # The next request has its turn with the others': the engine gives the connection back to itself.
+        # The next request has its turn with the others'.
         connection.phase = PHASE_IDLE
-        store_uint(&connection.owner, OWNER_WORKER)
-        engine_return(engine, connection)
+        engine_defer(engine, connection)
         return RECEIVE_HOLD
     enter(engine, connection, PHASE_IDLE)
     pool_put(&engine.pool, exchange)

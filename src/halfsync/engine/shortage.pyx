@@ -10,7 +10,8 @@ from libc.stdint cimport int64_t, uint32_t
 from halfsync.engine.connections cimport connection_at
 from halfsync.engine.deadlines cimport note_reading
 from halfsync.engine.ending cimport client_left
-from halfsync.engine.engine cimport Connection, OWNER_ENGINE, PHASE_SENDING, SLAB
+from halfsync.engine.engine cimport Connection, PHASE_SENDING, SLAB
+from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.poller cimport reset_on_close
 from halfsync.native.sync cimport load_uint
 from halfsync.outbox cimport outbox_let_try
@@ -34,7 +35,7 @@ cdef void relieve_shortage(Engine *engine) noexcept nogil:
     engine.relieve_again = engine.now + PAUSE
     for index in range(engine.slabs_count * SLAB):
         connection = connection_at(engine, index)
-        if connection.phase != PHASE_SENDING or load_uint(&connection.owner) != OWNER_ENGINE:
+        if connection.phase != PHASE_SENDING or not owner_is(&connection.owner, OWNER_ENGINE):
             continue
         spooled = outbox_let_try(connection.outbox)
         if not engine.watch.waits or spooled == 0 or engine.now - connection.since < STALLED:

@@ -20,16 +20,14 @@ from posix.uio cimport iovec
 
 from halfsync.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.engine.engine cimport (
-    ADDRESS_BYTES, COMMAND_STOP, Connection, OWNER_EVENT, OWNER_QUEUE, OWNER_WORKER, PEER_ENDED, PEER_GONE,
-    PHASE_IDLE,
-    PHASE_LINGER, PHASE_PARTED, PHASE_SENDING, engine_announce, engine_is_draining, engine_is_leaving, engine_log,
-    engine_release, engine_return,
+    ADDRESS_BYTES, COMMAND_STOP, Connection, PEER_ENDED, PEER_GONE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED,
+    PHASE_SENDING, engine_announce, engine_is_draining, engine_is_leaving, engine_log, engine_release, engine_return,
 )
 from halfsync.engine.lease cimport lease_begin, lease_claim, lease_end, lease_is_revoked, lease_open
+from halfsync.engine.ownership cimport owner_take
 from halfsync.engine.poller cimport reset_on_close, send_continue
 from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
-from halfsync.native.checks cimport check
-from halfsync.native.sync cimport add_uint, load_uint, monotonic_ns, sem_post, sem_wait, store_uint
+from halfsync.native.sync cimport load_uint, monotonic_ns, sem_post, sem_wait, store_uint
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, PIECE_BYTES, outbox_append, outbox_append_file, outbox_finish,
     outbox_is_gone, outbox_open, outbox_release,
@@ -305,7 +303,6 @@ cdef class RequestWorkers(WorkerThreads):
         cdef Lease *lease = NULL
         cdef int64_t now = slot.taken_ns
         cdef int end = TURN_CUT
-        cdef unsigned int owner
         cdef void *parted
         if self.limit_s > 0 and exchange != NULL:
             lease = self.lease_of_thread()
@@ -313,8 +310,7 @@ cdef class RequestWorkers(WorkerThreads):
                         + exchange.head.target_length - exchange.head.method)
             connection.lease = lease
             connection.lease_serial = lease.serial
-        owner = add_uint(&connection.owner, OWNER_WORKER - OWNER_QUEUE)
-        check(owner & ~OWNER_EVENT == OWNER_QUEUE, "a worker takes a connection that was not in the queue")
+        owner_take(&connection.owner)
         if connection.phase == PHASE_PARTED:
             self.bridge.forget(connection.kept)
             connection.kept = NULL

@@ -1,0 +1,90 @@
+# Who owns a connection: one word, and each change of it, asserted. decisions/0012 has the table of what each owner may
+# do, together with the lease of a worker's turn.
+from halfsync.native.checks cimport check
+from halfsync.native.sync cimport add_uint, atomic_uint, cas_uint, load_uint, store_uint
+
+# A connection changes hands through the request queue (engine -> queue -> worker) and the reply (worker -> returned ->
+# engine, or worker -> engine at once). OWNER_EVENT is added by the engine while it is not the owner: something happened
+# that it must look at as soon as it is.
+cdef enum Owner:
+    OWNER_ENGINE = 0
+    OWNER_QUEUE = 1
+    OWNER_WORKER = 2
+    OWNER_RETURNED = 3        # it is in the list of returned connections, and neither side may touch it
+    OWNER_MASK = 3
+    OWNER_EVENT = 4
+
+
+cdef inline bint owner_is(atomic_uint *word, unsigned int owner) noexcept nogil:
+    """Tell whether this is the owner, whatever has happened on the socket."""
+    return load_uint(word) & OWNER_MASK == owner
+
+
+# The engine's side.
+
+cdef inline bint owner_note_event(atomic_uint *word) noexcept nogil:
+    """Tell whether the engine owns a connection on which something happened; else leave it a note to look."""
+    cdef unsigned int owner = load_uint(word)
+    while owner != OWNER_ENGINE:
+        if cas_uint(word, &owner, owner | OWNER_EVENT):
+            return False
+    return True
+
+
+cdef inline void owner_submit(atomic_uint *word, bint event) noexcept nogil:
+    """Engine -> queue: it is about to be put there. event: something happened that the engine must look at later."""
+    check(owner_is(word, OWNER_ENGINE), "a connection is queued that the engine does not own")
+    store_uint(word, OWNER_QUEUE + OWNER_EVENT if event else OWNER_QUEUE)
+
+
+cdef inline void owner_withdraw(atomic_uint *word) noexcept nogil:
+    """Queue -> engine: the queue has refused it, or has given it back."""
+    check(owner_is(word, OWNER_QUEUE), "a connection is withdrawn that was not in the queue")
+    store_uint(word, OWNER_ENGINE)
+
+
+cdef inline void owner_take_back(atomic_uint *word) noexcept nogil:
+    """Returned -> engine: it was taken out of the list."""
+    check(owner_is(word, OWNER_RETURNED), "a connection is taken back that was not returned")
+    store_uint(word, OWNER_ENGINE)
+
+
+cdef inline bint owner_seize(atomic_uint *word) noexcept nogil:
+    """Worker -> engine, without the worker's doing. The engine holds the lease of its turn.
+
+    Returns False if the worker returned the connection before the lease was held: the engine finds it in the list.
+    """
+    if not owner_is(word, OWNER_WORKER):
+        check(owner_is(word, OWNER_RETURNED), "a connection is seized that no worker has")
+        return False
+    store_uint(word, OWNER_ENGINE)
+    return True
+
+
+# The worker's side.
+
+cdef inline void owner_take(atomic_uint *word) noexcept nogil:
+    """Queue -> worker: it was taken out of the queue."""
+    cdef unsigned int owner = add_uint(word, OWNER_WORKER - OWNER_QUEUE)
+    check(owner & OWNER_MASK == OWNER_QUEUE, "a worker takes a connection that was not in the queue")
+
+
+cdef inline bint owner_release(atomic_uint *word) noexcept nogil:
+    """Worker -> engine, unless something happened that the engine must look at: then False, and it must be returned."""
+    cdef unsigned int owner = OWNER_WORKER
+    if cas_uint(word, &owner, OWNER_ENGINE):
+        return True
+    check(owner == OWNER_WORKER + OWNER_EVENT, "a connection is released by a thread that does not own it")
+    return False
+
+
+cdef inline void owner_return(atomic_uint *word) noexcept nogil:
+    """Worker -> returned: it is about to be put into the list, and belongs to neither side until it is taken back."""
+    cdef unsigned int owner = add_uint(word, OWNER_RETURNED - OWNER_WORKER)
+    check(owner & OWNER_MASK == OWNER_WORKER, "a connection is returned by a thread that does not own it")
+
+
+cdef inline void owner_defer(atomic_uint *word) noexcept nogil:
+    """Engine -> returned: the engine puts it into the list itself, to go on with it in its next turn."""
+    check(owner_is(word, OWNER_ENGINE), "a connection is deferred that the engine does not own")
+    store_uint(word, OWNER_RETURNED)

@@ -1,0 +1,126 @@
+"""A thin Python face of one connection's owner word and its worker's lease, for tests. Built with the checks only.
+"""
+from libc.stdlib cimport calloc, free
+
+from halfsync.engine cimport engine as engines, lease as leases, ownership
+from halfsync.native.sync cimport load_pointer, load_uint, store_uint, swap_pointer
+
+OWNER_ENGINE = <int> ownership.OWNER_ENGINE
+OWNER_QUEUE = <int> ownership.OWNER_QUEUE
+OWNER_WORKER = <int> ownership.OWNER_WORKER
+OWNER_RETURNED = <int> ownership.OWNER_RETURNED
+HOLD_OVER = <int> leases.HOLD_OVER
+HOLD_BUSY = <int> leases.HOLD_BUSY
+HOLD_TAKEN = <int> leases.HOLD_TAKEN
+
+
+cdef class Turn:
+    """One connection, one lease, and an engine of which nothing but the list of returned connections is used."""
+    cdef engines.Engine *engine
+    cdef engines.Connection *connection
+    cdef leases.Lease *lease
+
+    def __cinit__(self):
+        self.engine = <engines.Engine *> calloc(1, sizeof(engines.Engine))
+        self.connection = <engines.Connection *> calloc(1, sizeof(engines.Connection))
+        self.lease = <leases.Lease *> calloc(1, sizeof(leases.Lease))
+        if self.engine == NULL or self.connection == NULL or self.lease == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.engine)
+        free(self.connection)
+        free(self.lease)
+
+    def save(self):
+        """Return all that there is, as a tuple."""
+        return (
+            load_uint(&self.connection.owner), load_uint(&self.lease.word), self.lease.serial,
+            self.connection.lease_serial, load_pointer(&self.engine.returned) != NULL,
+        )
+
+    def restore(self, tuple state):
+        """Go back to what `save` returned."""
+        store_uint(&self.connection.owner, state[0])
+        store_uint(&self.lease.word, state[1])
+        self.lease.serial = state[2]
+        self.connection.lease_serial = state[3]
+        swap_pointer(&self.engine.returned, <void *> self.connection if state[4] else NULL)
+
+    @property
+    def owner(self):
+        return load_uint(&self.connection.owner) & ownership.OWNER_MASK
+
+    @property
+    def is_linked(self):
+        return load_pointer(&self.engine.returned) != NULL
+
+    # The engine's side.
+
+    def open_record(self):
+        store_uint(&self.connection.owner, ownership.OWNER_ENGINE)
+
+    def note_event(self):
+        return ownership.owner_note_event(&self.connection.owner)
+
+    def submit(self):
+        ownership.owner_submit(&self.connection.owner, False)
+
+    def withdraw(self):
+        ownership.owner_withdraw(&self.connection.owner)
+
+    def unlink(self):
+        """Take the whole list, as the engine does once a turn."""
+        swap_pointer(&self.engine.returned, NULL)
+
+    def take_back(self):
+        ownership.owner_take_back(&self.connection.owner)
+
+    def defer(self):
+        engines.engine_defer(self.engine, self.connection)
+
+    def hold(self, serial):
+        return leases.lease_hold(self.lease, serial)
+
+    def seize(self):
+        return ownership.owner_seize(&self.connection.owner)
+
+    def open_lease(self):
+        leases.lease_open(self.lease)
+
+    def revoke(self):
+        leases.lease_revoke(self.lease)
+
+    # The worker's side.
+
+    def begin(self):
+        leases.lease_begin(self.lease, 0, b"", 0)
+        return self.lease.serial
+
+    def note_serial(self):
+        self.connection.lease_serial = self.lease.serial
+
+    def take(self):
+        ownership.owner_take(&self.connection.owner)
+
+    def claim(self):
+        return leases.lease_claim(self.lease)
+
+    def end(self):
+        return leases.lease_end(self.lease)
+
+    def release(self):
+        engines.engine_release(self.engine, self.connection)
+
+    def give_back(self):
+        engines.engine_return(self.engine, self.connection)
+
+    # For a protocol without one of its rules.
+
+    def link(self, owner):
+        """Put the connection into the list, with this owner, whatever it was."""
+        store_uint(&self.connection.owner, owner)
+        swap_pointer(&self.engine.returned, <void *> self.connection)
+
+    def force(self, owner):
+        store_uint(&self.connection.owner, owner)
