@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from wsgiref.types import StartResponse
 
@@ -89,6 +90,77 @@ def test_capacity_is_kept_and_the_thread_ends_when_its_call_returns(serve: Serve
         until(lambda: server.statistics()["stuck"] == 0)
         until(lambda: threading.active_count() == before)
         assert fetch(server.address, "/quick").body == b"/quick"
+
+
+def test_a_thread_that_returns_while_another_is_started_in_its_place_ends(
+    serve: Serve, gate: Sticky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one who starts it lets others run; what has been decided by then holds."""
+    start = threading.Thread.start
+
+    def start_late(thread: threading.Thread) -> None:
+        if thread.name == f"halfsync-worker-{threads + 1}":
+            gate.opened.set()
+            with suppress(AssertionError):  # the stuck one may return now, or must wait for this one
+                until(lambda: server.statistics()["stuck"] == 0, timeout_s=0.5)
+        start(thread)
+
+    threads = 2
+    with serve(gate, threads=threads, request_timeout=LIMIT_S) as server:
+        before = workers_now()
+        assert before == threads
+        monkeypatch.setattr(threading.Thread, "start", start_late)
+        assert fetch(server.address, "/stuck").status == 504
+        until(lambda: server.statistics()["stuck"] == 0 and gate.opened.is_set())
+        until(lambda: workers_now() == before)
+        assert fetch(server.address, "/quick").body == b"/quick"
+
+
+def workers_now() -> int:
+    """Return how many worker threads there are."""
+    return sum(thread.name.startswith("halfsync-worker-") for thread in threading.enumerate())
+
+
+def test_a_refused_replacement_is_made_up_for_by_the_thread_that_returns(
+    serve: Serve, gate: Sticky, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("halfsync-worker-"):
+            raise RuntimeError("no more threads")
+        start(thread)
+
+    with serve(gate, threads=2, request_timeout=LIMIT_S) as server:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        assert fetch(server.address, "/stuck").status == 504
+        until(lambda: "none takes its place: no more threads" in caplog.text)
+        assert fetch(server.address, "/quick").body == b"/quick"
+        gate.opened.set()
+        until(lambda: server.statistics()["stuck"] == 0)
+        assert workers_now() == 2
+        assert fetch(server.address, "/quick").body == b"/quick"
+
+
+def test_a_log_that_fails_does_not_end_the_thread_that_replaces_stuck_ones(
+    serve: Serve, gate: Sticky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_record: logging.LogRecord) -> bool:
+        raise ValueError("a filter of the application's")
+
+    monkeypatch.setattr(threading, "excepthook", lambda _told: None)
+    logger = logging.getLogger("halfsync")
+    logger.addFilter(fail)
+    try:
+        with serve(gate, threads=1, request_timeout=LIMIT_S) as server:
+            for number in range(3):  # each needs the replacement of the one before
+                assert fetch(server.address, f"/stuck/{number}").status == 504
+            until(lambda: server.statistics()["stuck"] == 3)
+            gate.opened.set()
+            until(lambda: server.statistics()["stuck"] == 0)
+            until(lambda: workers_now() == 1)
+    finally:
+        logger.removeFilter(fail)
 
 
 def test_past_the_bound_no_thread_is_replaced_until_one_returns(serve: Serve, gate: Sticky) -> None:
@@ -278,6 +350,7 @@ def test_turns_that_end_just_at_the_deadline(serve: Serve) -> None:
     with serve(app, threads=8, request_timeout=limit, max_stuck=64) as server, ThreadPoolExecutor(16) as pool:
         told = [status for answers in pool.map(client, range(16)) for status in answers]
         until(lambda: server.statistics()["stuck"] == 0)
+        until(lambda: workers_now() == 8)
         assert fetch(server.address, "/end").status == 200
     print({status: told.count(status) for status in sorted(set(told))})
     assert {200, 504} <= set(told)
@@ -318,6 +391,7 @@ def test_responses_that_are_handed_over_just_at_the_deadline(serve: Serve, tmp_p
     with serve(app, **settings) as server, ThreadPoolExecutor(clients) as pool:
         told = list(pool.map(ask, range(rounds * clients)))
         until(lambda: server.statistics()["stuck"] == 0)
+        until(lambda: workers_now() == clients)
         until(lambda: server.statistics()["open"] == 0)
         assert fetch(server.address, "/end").body == b"end"
         statistics = server.statistics()

@@ -36,7 +36,7 @@ cdef void lease_begin(Lease *lease, int64_t now, const char *text, int64_t lengt
     """Begin a turn, busy. text: what the turn is about, for a person."""
     lease.serial = (lease.serial + 1) & SERIAL_MASK
     lease.taken_ns = now
-    lease.begun = lease.noticed = lease.replaced = False
+    lease.begun = lease.noticed = False
     lease.text_length = <uint8_t> min(length, <int64_t> LEASE_TEXT)
     memcpy(lease.text, text, lease.text_length)
     store_uint(&lease.word, word_of(lease.serial, LEASE_BUSY))

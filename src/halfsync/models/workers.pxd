@@ -11,9 +11,11 @@ cdef class RequestWorkers(WorkerThreads):
     cdef bint keep_alive
     cdef readonly double limit_s          # that a turn may take; 0: for ever
     cdef readonly int max_stuck           # threads past that which others take the place of
-    cdef readonly int stuck               # threads past that now; guarded by the GIL, like all below
-    cdef Lease *leases                    # all that were made; none is freed while a thread may use it
-    cdef Lease *spare                     # of threads that have ended
+    cdef object capacity                  # a lock, for the two counts below and for `noticed` of each lease
+    cdef readonly int stuck               # threads past that now
+    cdef int able                         # threads that are not
+    cdef Lease *leases                    # all that were made; none is freed while a thread may use it; GIL
+    cdef Lease *spare                     # of threads that have ended; GIL
     cdef object seat                      # on the board of a server of several processes; None: there is one
     cdef object attendant                 # the thread that sees to stuck ones
     cdef bint closing
@@ -21,7 +23,8 @@ cdef class RequestWorkers(WorkerThreads):
     cdef readonly unsigned long dropped   # requests not run since their client had left; guarded by the GIL
 
     cdef int turn(self, QueueSlot *slot) except -1
-    cdef Lease *lease_of_thread(self) except NULL
+    cdef Lease *lease_of_thread(self) noexcept
     cdef int count_stuck(self, int change) except -1
+    cdef int missing(self)
     cdef int replace(self, Lease *lease) except -1
     cdef int return_late(self, Lease *lease) except -1

@@ -288,6 +288,11 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
 cdef class RequestWorkers(WorkerThreads):
     """The sync half: each thread takes a complete request from the queue and runs the application for it."""
 
+    def __init__(self, int threads, *, queue_size, name, bint attended=False):
+        super().__init__(threads, queue_size=queue_size, name=name, attended=attended)
+        self.able = threads
+        self.capacity = threading.Lock()
+
     def __dealloc__(self):
         cdef Lease *lease
         while self.leases != NULL:
@@ -306,9 +311,10 @@ cdef class RequestWorkers(WorkerThreads):
         cdef void *parted
         if self.limit_s > 0 and exchange != NULL:
             lease = self.lease_of_thread()
+            connection.lease = lease
+        if lease != NULL:
             lease_begin(lease, now, exchange.data + exchange.head.method, exchange.head.target
                         + exchange.head.target_length - exchange.head.method)
-            connection.lease = lease
             connection.lease_serial = lease.serial
         owner_take(&connection.owner)
         if connection.phase == PHASE_PARTED:
@@ -348,8 +354,8 @@ cdef class RequestWorkers(WorkerThreads):
             return self.return_late(lease)
         return 0
 
-    cdef Lease *lease_of_thread(self) except NULL:
-        """Return the lease of the calling thread, which is one of these."""
+    cdef Lease *lease_of_thread(self) noexcept:
+        """Return the lease of the calling thread, which is one of these. NULL: memory is short, and it has none yet."""
         cdef Lease *lease = <Lease *> get_lease()
         if lease != NULL:
             return lease
@@ -359,7 +365,7 @@ cdef class RequestWorkers(WorkerThreads):
         else:
             lease = <Lease *> calloc(1, sizeof(Lease))
             if lease == NULL:
-                raise MemoryError
+                return NULL
             lease.next = self.leases
             self.leases = lease
         lease.thread = PyThread_get_thread_ident()
@@ -391,59 +397,84 @@ cdef class RequestWorkers(WorkerThreads):
                 return
             lease = self.leases
             while lease != NULL:
-                if lease_is_revoked(lease) and not lease.noticed:
+                try:
                     self.replace(lease)
+                except BaseException:  # noqa: BLE001 - whatever fails for one thread, the next one is seen to
+                    self._report(sys.exc_info()[1])
                 lease = lease.next
 
     cdef int count_stuck(self, int change) except -1:
-        """Count a thread that is stuck (1) or is not any more (-1)."""
+        """Count a thread that is stuck (1) or has returned (-1). The caller has the lock, `capacity`."""
         self.stuck += change
         if self.seat is not None:
             self.seat.stuck = self.stuck
         return 0
 
+    cdef int missing(self):
+        """Return how many threads there are too few, by max_stuck. The caller has the lock, `capacity`.
+
+        Threads are counted, rather than each stuck one and its replacement being remembered as a pair: so it does not
+        matter in which order they become stuck, are replaced, and return.
+        """
+        return self.size - max(0, self.stuck - self.max_stuck) - self.able
+
     cdef int replace(self, Lease *lease) except -1:
-        """Start a thread in the place of a stuck one, if there may be more of them, and log where that one is."""
-        lease.noticed = True
-        queue_count_out(&self.queue)
-        self.count_stuck(1)
-        fate = "another thread takes its place"
-        if self.stuck > self.max_stuck:
-            fate = f"none takes its place, since max_stuck is {self.max_stuck}"
-        else:
-            self.forget_ended()
-            try:
-                self.add_thread()
-                lease.replaced = True
-            except RuntimeError as error:
-                fate = f"none takes its place: {error}"
-        report_stuck(lease.text[:lease.text_length], self.limit_s, lease.thread, fate)
+        """If a lease's thread is stuck and nothing has seen to it, count it out, start another, and log where it is."""
+        with self.capacity:
+            if lease.noticed or not lease_is_revoked(lease):
+                return 0
+            lease.noticed = True
+            queue_count_out(&self.queue)
+            self.count_stuck(1)
+            self.able -= 1
+            request = lease.text[:lease.text_length]
+            where = describe_thread(lease.thread)
+            fate = "another thread takes its place"
+            if self.missing() <= 0:
+                fate = f"none takes its place, since max_stuck is {self.max_stuck}"
+            else:
+                try:
+                    self.forget_ended()
+                    self.add_thread()
+                    self.able += 1
+                except Exception as error:  # noqa: BLE001 - none may keep it from being counted, and logged
+                    fate = f"none takes its place: {error or type(error).__name__}"
+        report_stuck(request, self.limit_s, where, fate)
         return 0
 
     cdef int return_late(self, Lease *lease) except -1:
-        """Come back from a turn that the engine has ended. Returns 1 when another thread does this one's work now."""
-        if not lease.noticed:
+        """Come back from a turn that the engine has ended. Returns 1 if enough other threads do the work: it must end.
+        """
+        with self.capacity:
+            if lease.noticed:
+                self.count_stuck(-1)
+                if self.missing() > 0:
+                    self.able += 1
+                    queue_count_in(&self.queue)
+                    return 0
+                lease.next_spare = self.spare
+                self.spare = lease
+                set_lease(NULL)
+                return 1
             lease.noticed = True  # before the attendant could: there is nothing to replace
-            report_stuck(lease.text[:lease.text_length], self.limit_s, 0, "it has returned meanwhile")
-            return 0
-        self.count_stuck(-1)
-        if not lease.replaced:
-            queue_count_in(&self.queue)
-            return 0
-        lease.next_spare = self.spare
-        self.spare = lease
-        set_lease(NULL)
-        return 1
+            request = lease.text[:lease.text_length]
+        report_stuck(request, self.limit_s, (threading.current_thread().name, ""), "it has returned meanwhile")
+        return 0
 
 
-def report_stuck(bytes request, double limit_s, unsigned long thread, str fate):
-    """Log that a request has met its deadline, with the stack of its thread. fate: what becomes of that."""
+cdef tuple describe_thread(unsigned long thread):
+    """Return a thread's name, and its stack as lines, each empty if there is none."""
     import traceback  # noqa: PLC0415 - only trouble needs it
 
     frame = sys._current_frames().get(thread)
-    stack = f"; it is here:\n{''.join(traceback.format_stack(frame)).rstrip()}" if frame is not None else ""
     names = [one.name for one in threading.enumerate() if one.ident == thread]
+    return names[0] if names else "a thread", "".join(traceback.format_stack(frame)) if frame is not None else ""
+
+
+cdef report_stuck(bytes request, double limit_s, tuple where, str fate):
+    """Log that a request has met its deadline. where: see describe_thread. fate: what becomes of its thread."""
+    name, stack = where
     logger().error(
         "%s took longer than request_timeout, %g s, in %s: %s%s",
-        request.decode("latin-1"), limit_s, names[0] if names else "a thread", fate, stack,
+        request.decode("latin-1"), limit_s, name, fate, f"; it is here:\n{stack.rstrip()}" if stack else "",
     )
