@@ -92,6 +92,42 @@ def test_the_least_request_has_the_defaults(make: Make) -> None:
     assert make() == DEFAULTS
 
 
+def is_interned(text: str) -> bool:
+    """Tell whether this very string is what the interpreter interned under its text."""
+    return sys.intern(text[:1] + text[1:]) is text
+
+
+@pytest.mark.parametrize("name", ["X-Chosen-{}", "{}", "X-Forwarded-{}", "X-" + "long-" * NAME_BYTES + "{}"])
+def test_no_name_that_a_client_chose_is_interned(make: Make, name: str) -> None:
+    # From Python 3.12 on what is interned is never freed: a client could fill the memory with names.
+    environs = factory()
+    for number in range(2 * REMEMBERED):
+        chosen = name.format(f"q{os.getpid()}z{number}")
+        made = make(fields=[(chosen, "a")], environs=environs)
+        key = next(key for key in made if key == "HTTP_" + chosen.upper().replace("-", "_"))
+        assert not is_interned(key)
+
+
+def test_no_value_that_a_client_chose_is_interned(make: Make) -> None:
+    chosen = f"q{os.getpid()}z"
+    made = make(
+        f"{chosen} /{chosen}?{chosen} HTTP/1.1", [("User-Agent", chosen + "1"), ("X-A", chosen + "2")]
+    )
+    for key in ("REQUEST_METHOD", "REQUEST_URI", "PATH_INFO", "QUERY_STRING", "HTTP_USER_AGENT", "HTTP_X_A"):
+        assert chosen in made[key]
+        assert not is_interned(made[key])
+
+
+@pytest.mark.parametrize(
+    "name", ["User-Agent", "Cookie", "Authorization", "Content-Type", "Referer", "X-Forwarded-For"]
+)
+def test_the_usual_names_are_the_strings_of_every_program(make: Make, name: str) -> None:
+    made = make(fields=[(name, "a")], address=struct.pack("=H", socket.AF_UNIX))
+    name = name.upper().replace("-", "_")
+    key = next(key for key in made if key in (name, "HTTP_" + name))
+    assert sys.intern(key) is key
+
+
 def test_each_environ_is_a_dict_of_its_own(make: Make) -> None:
     make()["REQUEST_METHOD"] = "changed"
     assert make() == DEFAULTS

@@ -22,7 +22,6 @@ from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text,
 
 cdef extern from "Python.h":
     str PyUnicode_DecodeLatin1(const char *data, Py_ssize_t length, const char *errors)
-    str PyUnicode_InternFromString(const char *text)
     PyObject *PyDict_SetDefault(dict target, object key, object value) except NULL
 
 cdef extern from * nogil:
@@ -49,6 +48,17 @@ cdef tuple SHARED = (
     "HTTP_SEC_CH_UA_MOBILE", "HTTP_SEC_CH_UA_PLATFORM", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST",
     "HTTP_X_FORWARDED_PORT", "CONTENT_TYPE",
 )
+# Keys that applications look up, as the strings that their code has too. No other key is interned: a client chooses it,
+# and from Python 3.12 on an interned string is never freed.
+cdef dict KNOWN = {
+    key: key for key in (
+        *SHARED, "CONTENT_LENGTH", "HTTP_ACCEPT_CHARSET", "HTTP_AUTHORIZATION", "HTTP_COOKIE", "HTTP_DATE", "HTTP_EXPECT",
+        "HTTP_FORWARDED", "HTTP_IF_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_IF_RANGE",
+        "HTTP_IF_UNMODIFIED_SINCE", "HTTP_MAX_FORWARDS", "HTTP_RANGE", "HTTP_REFERER", "HTTP_TE", "HTTP_TRACEPARENT",
+        "HTTP_TRANSFER_ENCODING", "HTTP_UPGRADE", "HTTP_VIA", "HTTP_X_CSRFTOKEN", "HTTP_X_FORWARDED_FOR",
+        "HTTP_X_REAL_IP", "HTTP_X_REQUESTED_WITH", "HTTP_X_REQUEST_ID",
+    )
+}
 cdef dict METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 }
@@ -342,7 +352,7 @@ cdef object key_of(const char *name, int length):
     text = text.replace("-", "_")
     if text not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         text = "HTTP_" + text
-    return PyUnicode_InternFromString(text.encode())
+    return KNOWN.get(text, text)
 
 
 cdef uint8_t proxy_field_of(object key):
