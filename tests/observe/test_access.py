@@ -2,7 +2,10 @@
 
 import json
 import os
+import random
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -14,12 +17,17 @@ import halfsync
 from halfsync.errors import UsageError
 from tests.client import Connection, build, fetch
 from tests.conftest import Serve
+from tests.faults.serving import Serving
+from tests.sharing import foreign_environment
 from tests.wsgi import TEXT, Environ, hello, pattern, until
 
 COMBINED = re.compile(
     r'(?P<remote>\S+) - - \[(?P<time>[^]]+)\] "(?P<request>[^"]*)" (?P<status>\d{3}) (?P<bytes>\d+) '
     r'"(?P<referer>[^"]*)" "(?P<agent>[^"]*)" (?P<queue>\d+\.\d{6}) (?P<total>\d+\.\d{6})'
 )
+ESCAPED = re.compile(r'(?:[^\x00-\x1f"\\\x7f-\xff]|\\x[0-9a-f]{2})*')  # a text in a combined line
+SEED = int(os.environ.get("HALFSYNC_TEST_SEED", "20261129"))
+SHOWN = 2048  # bytes of a text, if none of them must be escaped
 LARGE = 20 * 1024 * 1024
 
 Lines = Callable[[int], list[str]]
@@ -81,6 +89,119 @@ def test_no_client_can_forge_a_line(serve: Serve, log: Path, form: str) -> None:
         match = COMBINED.fullmatch(line)
         assert match
         assert match["agent"] == r"a\x22 200 1 \x22\x5cx\xe9\x09{}"
+
+
+def unescaped(text: str) -> bytes:
+    """Return what stands in a combined line as the client sent it; the line must be to the letter."""
+    assert ESCAPED.fullmatch(text), text
+    return re.sub(rb"\\x(..)", lambda match: bytes([int(match[1], 16)]), text.encode())
+
+
+def texts_of(line: str, form: str) -> tuple[bytes, bytes, bytes]:
+    """Parse a line and return what it shows of the client's texts: request line, referer, agent."""
+    if form == "json":
+        entry = json.loads(line)
+        assert line.isascii()
+        assert set(entry) == {
+            "time", "remote", "request", "status", "bytes", "queue_s", "total_s", "referer", "agent",
+        }  # fmt: skip
+        found = entry["request"], entry["referer"], entry["agent"]
+        return found[0].encode("latin-1"), found[1].encode("latin-1"), found[2].encode("latin-1")
+    match = COMBINED.fullmatch(line)
+    assert match, line
+    return unescaped(match["request"]), unescaped(match["referer"]), unescaped(match["agent"])
+
+
+def shows(shown: bytes, sent: bytes) -> bool:
+    """Tell whether a log shows a text: all of it, or much of its beginning."""
+    return shown == sent or (sent.startswith(shown) and len(shown) >= 600)
+
+
+TARGET = [bytes([byte]) for byte in range(0x21, 0x7F) if byte != ord("#")]  # what is not refused
+VALUE = [b"\t", *(bytes([byte]) for byte in (*range(0x20, 0x7F), *range(0x80, 0x100)))]
+TOKEN = [bytes([byte]) for byte in b"!#$%&'*+-.^_`|~09AZaz"]
+
+
+def client_text(chance: random.Random, alphabet: list[bytes], most: int) -> bytes:
+    """Return a text that begins and ends with no white space: of few kinds of bytes, and often a long one."""
+    kinds = chance.sample(alphabet, chance.choice((1, 3, len(alphabet))))
+    length = chance.choice((1, 10, 340, 512, 682, 2047, 2048, 2049, most))
+    return b"".join(chance.choices(kinds, k=length)).strip() or b"x"
+
+
+@pytest.mark.parametrize("form", ["combined", "json"])
+@pytest.mark.parametrize("model", [{"model": "proactor"}, {"model": "process"}], ids=["buffered", "direct"])
+def test_every_line_can_be_parsed_whatever_a_client_sends(serve: Serve, log: Path, form: str) -> None:
+    print(f"HALFSYNC_TEST_SEED={SEED}")
+    chance = random.Random(SEED)
+    sent = [
+        (b"GET", b"/", byte * 2048, byte * 2048)
+        for byte in (b"\xff", b"\xc3\xa9", b'"', b"\\", b"a\tb", b"\x80")
+    ]
+    sent += [(b"M" * 32, b"/" + b'"' * 5000, b"\xff" * 5000, b"\\" * 5000)]
+    sent += [
+        (
+            client_text(chance, TOKEN, 3000)[:32],
+            b"/" + client_text(chance, TARGET, 3000),
+            client_text(chance, VALUE, 5000),
+            client_text(chance, VALUE, 5000),
+        )
+        for _ in range(150)
+    ]
+    limits = {"max_request_line": 16_384, "max_field": 16_384}
+    with serve(hello, access_log=str(log), log_format=form, **limits) as server:
+        for method, target, referer, agent in sent:
+            with Connection(server.address) as client:
+                client.send(
+                    method + b" " + target + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\nReferer: " + referer
+                    + b"\r\nUser-Agent: " + agent + b"\r\n\r\n"
+                )  # fmt: skip
+                assert client.cut()
+        found = lines(log, len(sent))
+    assert len(found) == len(sent)
+    refused = 0
+    for line in found:
+        request, referer, agent = texts_of(line, form)
+        refused += b"-" in (referer, agent)
+        assert any(
+            shows(referer, one[2]) and shows(agent, one[3]) and request.startswith(one[0][:100])
+            for one in sent
+        ), line
+    assert refused < 3, "the requests were meant to be good ones"
+
+
+@pytest.mark.parametrize("form", ["combined", "json"])
+def test_what_is_plain_ascii_is_shown_up_to_its_bound(serve: Serve, log: Path, form: str) -> None:
+    with serve(hello, access_log=str(log), log_format=form) as server:
+        fetch(server.address, fields=[("Referer", "r" * SHOWN), ("User-Agent", "a" * (SHOWN + 1))])
+        _, referer, agent = texts_of(lines(log, 1)[0], form)
+    assert (referer, agent) == (b"r" * SHOWN, b"a" * SHOWN)
+
+
+@pytest.mark.skipif(shutil.which("localedef") is None, reason="localedef is needed to make a locale")
+@pytest.mark.parametrize("form", ["combined", "json"])
+def test_no_line_depends_on_the_locale_of_the_application(tmp_path: Path, log: Path, form: str) -> None:
+    made = subprocess.run(
+        ["localedef", "-c", "-i", "de_DE", "-f", "UTF-8", tmp_path / "de_DE.UTF-8"],
+        capture_output=True,
+        check=False,
+        env=foreign_environment(),
+    )
+    if made.returncode != 0:
+        pytest.skip("no sources of the locale de_DE are here")
+    application = """
+import locale
+locale.setlocale(locale.LC_ALL, "de_DE.UTF-8")
+assert locale.localeconv()["decimal_point"] == ","
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+"""
+    options = ("--access-log", str(log), "--log-format", form)
+    with Serving(tmp_path, application, *options, more={"LOCPATH": str(tmp_path)}) as serving:
+        fetch(serving.address)
+        texts_of(lines(log, 1)[0], form)
 
 
 def test_what_the_engine_refuses_is_logged_too(serve: Serve, log: Path) -> None:

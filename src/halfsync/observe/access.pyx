@@ -3,7 +3,8 @@
 The engine and the workers format a line and append it to a buffer in memory; a thread of its own writes the buffer to
 the file. So a slow disk, or a pipe that nobody reads, holds up neither: lines that find no room, or that a full disk
 refuses, are dropped, and the log says how many as soon as its file takes something again. Bytes from the client that
-are no printable ASCII are escaped, so that no request can forge a line.
+are no printable ASCII are escaped, so that no request can forge a line. Each of its texts has a bound, escapes included,
+so that every line is whole; and none depends on the locale that an application has set.
 """
 import os
 
@@ -30,6 +31,7 @@ cdef extern from *:
     #include <arpa/inet.h>
     #include <netinet/in.h>
     #include <poll.h>
+    #include <stdio.h>
     #include <string.h>
     #include <sys/socket.h>
     #include <time.h>
@@ -49,15 +51,20 @@ cdef extern from *:
 
     static _Thread_local time_t hs_log_second = -1;
     static _Thread_local char hs_log_times[2][40];
+    static const char hs_log_months[12][4] = {
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    };
 
     /* Now, as [23/Nov/2026:14:00:00 +0000] or 2026-11-23T14:00:00+0000. */
     static const char *hs_log_time(int json) {
         struct timespec now;
         struct tm local;
+        char form[40];
         clock_gettime(CLOCK_REALTIME_COARSE, &now);
         if (now.tv_sec != hs_log_second) {
             localtime_r(&now.tv_sec, &local);
-            strftime(hs_log_times[0], 40, "[%d/%b/%Y:%H:%M:%S %z]", &local);
+            snprintf(form, sizeof(form), "[%%d/%s/%%Y:%%H:%%M:%%S %%z]", hs_log_months[local.tm_mon % 12]);
+            strftime(hs_log_times[0], 40, form, &local);
             strftime(hs_log_times[1], 40, "%Y-%m-%dT%H:%M:%S%z", &local);
             hs_log_second = now.tv_sec;
         }
@@ -78,8 +85,9 @@ cdef enum:
     STACK_BYTES = 128 * 1024  # of the writer's thread
     PAUSE_NS = 10000000  # between the first line in an empty buffer and its writing
     BUFFER_BYTES = 1024 * 1024  # of lines that wait: some 8,000
-    LINE_BYTES = 16 * 1024  # of one line; longer targets and fields are cut
+    LINE_BYTES = 16 * 1024  # of one line: four texts, and what stands between them
     TEXT_MOST = 2048  # bytes of one text from the client that are shown
+    ESCAPED_MOST = 3800  # that these may take in the line
 
 # A line under construction: never written past its room.
 ctypedef struct Line:
@@ -95,15 +103,24 @@ cdef void add_text(Line *line, const char *text, size_t length) noexcept nogil:
 
 
 cdef void add_escaped(Line *line, const char *text, size_t length, bint json) noexcept nogil:
-    """Append a client's text: what is not printable ASCII, and the quote and the backslash, in hexadecimal."""
+    """Append a client's text: what is not printable ASCII, and the quote and the backslash, in hexadecimal.
+
+    What is too long is cut, never in the middle of an escape.
+    """
     cdef char escaped[8]
     cdef size_t position
+    cdef size_t escape = 6 if json else 4
+    cdef size_t end = min(line.length + ESCAPED_MOST, <size_t> LINE_BYTES)
     cdef unsigned char byte
     for position in range(min(length, <size_t> TEXT_MOST)):
         byte = <unsigned char> text[position]
         if 32 <= byte < 127 and byte != b'"' and byte != b"\\":
+            if line.length == end:
+                break
             add_text(line, text + position, 1)
         else:
+            if line.length + escape > end:
+                break
             add_text(line, escaped, snprintf(
                 escaped, sizeof(escaped), <const char *> (b"\\u%04x" if json else b"\\x%02x"), <unsigned int> byte))
 
@@ -135,9 +152,19 @@ cdef void add_request_line(Line *line, const Exchange *exchange, bint json) noex
     add_text(line, version, snprintf(version, sizeof(version), b" HTTP/1.%d", <int> head.minor))
 
 
+cdef int write_seconds(char *out, size_t room, int64_t ns) noexcept nogil:
+    """Write a duration in seconds with a decimal point, whatever the locale. Returns its length."""
+    cdef long long microseconds = max(ns, <int64_t> 0) // 1000
+    return snprintf(out, room, b"%lld.%06lld", microseconds // 1000000, microseconds % 1000000)
+
+
 cdef void format_combined(Line *line, const Entry *entry, const char *address) noexcept nogil:
     """The combined format of Apache httpd, and behind it the seconds in the queue and in all."""
     cdef char numbers[96]
+    cdef char queue_s[32]
+    cdef char total_s[32]
+    write_seconds(queue_s, sizeof(queue_s), entry.queue_ns)
+    write_seconds(total_s, sizeof(total_s), entry.total_ns)
     add_text(line, numbers, snprintf(numbers, sizeof(numbers), b"%s - - %s \"", address, time_text(False)))
     add_request_line(line, entry.exchange, False)
     add_text(line, numbers, snprintf(
@@ -145,20 +172,23 @@ cdef void format_combined(Line *line, const Entry *entry, const char *address) n
     add_field(line, entry.exchange, b"referer", 7, False)
     add_text(line, b"\" \"", 3)
     add_field(line, entry.exchange, b"user-agent", 10, False)
-    add_text(line, numbers, snprintf(
-        numbers, sizeof(numbers), b"\" %.6f %.6f", entry.queue_ns * 1e-9, entry.total_ns * 1e-9))
+    add_text(line, numbers, snprintf(numbers, sizeof(numbers), b"\" %s %s", queue_s, total_s))
 
 
 cdef void format_json(Line *line, const Entry *entry, const char *address) noexcept nogil:
     """One JSON object; texts from the client are latin-1."""
     cdef char numbers[192]
+    cdef char queue_s[32]
+    cdef char total_s[32]
+    write_seconds(queue_s, sizeof(queue_s), entry.queue_ns)
+    write_seconds(total_s, sizeof(total_s), entry.total_ns)
     add_text(line, numbers, snprintf(
         numbers, sizeof(numbers), b"{\"time\": \"%s\", \"remote\": \"%s\", \"request\": \"", time_text(True), address))
     add_request_line(line, entry.exchange, True)
     add_text(line, numbers, snprintf(
         numbers, sizeof(numbers),
-        b"\", \"status\": %d, \"bytes\": %lld, \"queue_s\": %.6f, \"total_s\": %.6f, \"referer\": \"",
-        entry.status, <long long> entry.sent, entry.queue_ns * 1e-9, entry.total_ns * 1e-9))
+        b"\", \"status\": %d, \"bytes\": %lld, \"queue_s\": %s, \"total_s\": %s, \"referer\": \"",
+        entry.status, <long long> entry.sent, queue_s, total_s))
     add_field(line, entry.exchange, b"referer", 7, True)
     add_text(line, b"\", \"agent\": \"", 13)
     add_field(line, entry.exchange, b"user-agent", 10, True)
