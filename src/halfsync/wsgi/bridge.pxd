@@ -21,6 +21,7 @@ cdef class Response:
     cdef unsigned long thread  # that runs the turn
     cdef bint started         # start_response was called
     cdef bint head_sent
+    cdef bint ended           # the application has returned all of it, or failed: what it calls now sends nothing
     cdef bint finished        # the end is sent
     cdef bint bodiless        # to HEAD, or with 204 or 304
     cdef bint chunked
@@ -35,6 +36,7 @@ cdef class Response:
     cdef int64_t head_capacity
     cdef bint head_allocated
 
+    cdef int check_open(self, str call) except -1
     cdef int begin(self, str status, list headers) except -1
     cdef int begin_field(self, object item, int code) except -1
     cdef int end_head(self, int64_t whole) except -1

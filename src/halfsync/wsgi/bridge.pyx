@@ -1,9 +1,10 @@
 """One turn of a WSGI application: call it, and turn what it returns into a response (PEP 3333, RFC 9112).
 
 A model gives a complete request and a sink; the bridge makes the environ, calls the application, frames its output and
-sends it. It keeps to three rules. Nothing is sent before the first byte of body (or its end) is known, so that an error
+sends it. It keeps to four rules. Nothing is sent before the first byte of body (or its end) is known, so that an error
 up to then is a clean 500. An error after that cuts the connection; it never leaves a response that looks complete.
-Nothing of a header is emitted before all of them are checked.
+Nothing of a header is emitted before all of them are checked. Nothing is sent behind the end of a response, whatever the
+application calls in its close() or later.
 """
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, realloc
@@ -167,8 +168,10 @@ cdef class WsgiBridge(Bridge):
                 environ["halfsync.disconnected"] = response  # which costs less than a method of it
                 result = self.application(environ, response.start_response)
                 response.answer(result)
+                response.ended = True
                 end = response.finish()
             finally:
+                response.ended = True  # whatever close() calls
                 if result is not None and type(result) is not list:
                     close = getattr(result, "close", None)
                     if close is not None:
@@ -191,13 +194,21 @@ cdef class Response:
     So does the object itself: as `halfsync.disconnected` it is called to know whether the client is gone.
     """
 
+    cdef int check_open(self, str call) except -1:
+        """Refuse a call that would send something behind the end of the response."""
+        if self.exchange == NULL:
+            raise ApplicationError(f"{call} was called after the request had ended")
+        if self.ended:
+            raise ApplicationError(f"{call} was called after the response had ended")
+        return 0
+
     def start_response(self, status, headers, exc_info=None):
         """Begin the response, or replace one of which nothing was sent (PEP 3333, "The start_response() Callable").
 
-        Raises ApplicationError for what PEP 3333 or HTTP forbids; nothing of such a head is ever sent.
+        Raises ApplicationError for what PEP 3333 or HTTP forbids; nothing of such a head is ever sent. Likewise once
+        the whole response was returned, or the application has failed: so in close().
         """
-        if self.exchange == NULL:
-            raise ApplicationError("start_response was called after the request had ended")
+        self.check_open("start_response")
         if exc_info is not None:
             try:
                 if self.head_sent:
@@ -214,9 +225,11 @@ cdef class Response:
         return self.write
 
     def write(self, data):
-        """Send a piece of the body at once. It is sent without the GIL, so this is for the turn's own thread only."""
-        if self.exchange == NULL:
-            raise ApplicationError("write was called after the request had ended")
+        """Send a piece of the body at once. It is sent without the GIL, so this is for the turn's own thread only.
+
+        Raises ApplicationError, and sends nothing, once the response has ended.
+        """
+        self.check_open("write")
         if self.thread != PyThread_get_thread_ident():
             raise ApplicationError("write was called in another thread than the application")
         if type(data) is not bytes:
@@ -458,6 +471,7 @@ cdef class Response:
         cdef int64_t length = PyBytes_GET_SIZE(data)
         cdef char line[24]
         cdef bint first = not self.head_sent
+        cdef bint too_much
         if self.gone or self.full:
             return 0
         if first:
@@ -465,8 +479,8 @@ cdef class Response:
             vectors[0].iov_base = self.head
             vectors[0].iov_len = self.head_length
             count = 1
-        if self.promised >= 0 and self.sent + length > self.promised and not self.bodiless:
-            warn("the application sends more than its Content-Length of %d bytes: the rest is dropped", self.promised)
+        too_much = self.promised >= 0 and self.sent + length > self.promised and not self.bodiless
+        if too_much:
             length = self.promised - self.sent
             self.full = True
         self.sent += length
@@ -492,6 +506,8 @@ cdef class Response:
             self.transmit(vectors, count)
         if self.bodiless:
             self.full = True  # nothing more will be sent, so a body without end must not be asked for more
+        if too_much:  # said last: a handler of the log is the application's, and may call write
+            warn("the application sends more than its Content-Length of %d bytes: the rest is dropped", self.promised)
         return 0
 
     cdef int transmit(self, iovec *vectors, int count) except -1:
