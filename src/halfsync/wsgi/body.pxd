@@ -28,5 +28,7 @@ cdef class FileWrapper:
     cdef readonly object filelike
     cdef readonly Py_ssize_t block_size
 
+    cdef tuple place(self)
+
 cdef int grow(BlockPool *pool) except -1
 cdef Input input_for(Exchange *exchange)

@@ -1,4 +1,6 @@
 """`wsgi.input` over a request's body, and `wsgi.file_wrapper`."""
+from io import BufferedRandom, BufferedReader, FileIO
+
 from libc.errno cimport EINTR, errno
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr
@@ -21,6 +23,9 @@ cdef extern from "Python.h":
 
 cdef enum:
     WINDOW_BYTES = 64 * 1024  # of a body on disk, held in memory while it is read by line
+
+cdef type BuiltinMethod = type(len)
+cdef frozenset RAW_ATTRIBUTES = frozenset({"name"})  # what open() sets on a raw file; with another it may read otherwise
 
 
 cdef class BodyBlocks:
@@ -243,7 +248,7 @@ cdef Input input_for(Exchange *exchange):
 cdef class FileWrapper:
     """`wsgi.file_wrapper`: returned as the response, a regular file is sent by the engine; else it is an iterable.
 
-    filelike: has `read`, and may have `close`, `fileno` and `tell`. block_size: bytes read at a time when iterated.
+    filelike: has `read`, and may have `close`. block_size: bytes read at a time when iterated.
     """
 
     def __init__(self, filelike, Py_ssize_t block_size=65536):
@@ -264,3 +269,31 @@ cdef class FileWrapper:
         close = getattr(self.filelike, "close", None)
         if close is not None:
             close()
+
+    cdef tuple place(self):
+        """Return the descriptor whose bytes read() returns, and where among them it stands; None: it must be called.
+
+        A response is what reading would give (PEP 3333), and no fileno() or tell() of an application's proves that: a
+        file that decompresses has the descriptor of the compressed one. So only the standard library's own files count,
+        or what reads by the read() of one.
+        """
+        try:
+            read = self.filelike.read
+            if not isinstance(read, BuiltinMethod) or read.__name__ != "read" or self.block_size == 0:
+                return None
+            file = read.__self__
+            if isinstance(file, FileIO):
+                return FileIO.fileno(file), FileIO.tell(file)
+            if isinstance(file, BufferedReader):
+                kind = BufferedReader
+            elif isinstance(file, BufferedRandom):
+                kind = BufferedRandom
+                BufferedRandom.flush(file)  # what was written is read, too
+            else:
+                return None
+            raw = kind.raw.__get__(file)
+            if type(raw) is not FileIO or not vars(raw).keys() <= RAW_ATTRIBUTES:
+                return None
+            return FileIO.fileno(raw), kind.tell(file)
+        except Exception:  # noqa: BLE001 - whatever it is, read() meets it too, or can do without
+            return None

@@ -9,6 +9,7 @@ application calls in its close() or later.
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
+from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close as close_fd
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -27,8 +28,6 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    #include <errno.h>
-    #include <fcntl.h>
     #include <sys/stat.h>
     #include <unistd.h>
 
@@ -98,12 +97,13 @@ cdef extern from *:
         while (count) *out++ = digits[--count];
         return out;
     }
-    /* A copy of the descriptor and its size, where it is a regular file; -1 else. */
-    static int hs_copy_regular(int fd, int64_t *size) {
+    /* The size of a regular file that can be read from this place to its end; -1 of any other descriptor. The last byte
+       is read: the sizes that /proc and /sys tell are none, and a descriptor may be for writing only. */
+    static int64_t hs_readable_size(int fd, int64_t offset) {
         struct stat status;
-        if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) return -1;
-        *size = status.st_size;
-        return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        char last;
+        if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size <= offset) return -1;
+        return pread(fd, &last, 1, status.st_size - 1) == 1 ? status.st_size : -1;
     }
     """
     bint is_token "hs_is_token" (const char *text, Py_ssize_t length)
@@ -111,7 +111,7 @@ cdef extern from *:
     int meaning_of "hs_meaning" (const char *name, Py_ssize_t length)
     int64_t length_of "hs_length" (const char *text, Py_ssize_t length)
     char *write_decimal "hs_decimal" (char *out, int64_t value)
-    int copy_regular "hs_copy_regular" (int fd, int64_t *size)
+    int64_t readable_size "hs_readable_size" (int fd, int64_t offset) nogil
 
 cdef enum FieldMeaning:
     MEANS_NOTHING
@@ -403,7 +403,7 @@ cdef class Response:
         """Send what the application returned."""
         if type(result) is list or type(result) is tuple:
             return self.answer_list(result)
-        if isinstance(result, FileWrapper) and self.answer_file(result):
+        if type(result) is FileWrapper and self.answer_file(result):
             return 0
         if type(result) is bytes or type(result) is str:
             raise ApplicationError(f"the response must be an iterable of bytes, not {type(result).__name__} itself")
@@ -436,20 +436,23 @@ cdef class Response:
 
     cdef int answer_file(self, FileWrapper wrapper) except -1:
         """Hand a regular file to the sink, from where it stands to its end. Returns 0 when it must be iterated."""
-        cdef int64_t size = 0
-        cdef int64_t offset, length
+        cdef int64_t size, offset, length
         cdef int fd, result
         if self.head_sent or not self.started or self.bodiless:
             return 0
-        try:
-            fd = wrapper.filelike.fileno()
-            offset = wrapper.filelike.tell()
-        except (OSError, AttributeError, TypeError, ValueError):
+        place = wrapper.place()
+        if place is None:
             return 0
-        fd = copy_regular(fd, &size)
+        fd, offset = place
+        fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)
         if fd < 0:
             return 0
-        length = max(<int64_t> 0, size - offset)
+        with nogil:
+            size = readable_size(fd, offset)
+        if size < 0:
+            close_fd(fd)
+            return 0
+        length = size - offset
         if self.promised >= 0:
             length = min(length, self.promised)
         try:
