@@ -18,8 +18,17 @@ def raised(error: BaseException) -> BaseException:
         return caught
 
 
-def test_the_logger_is_the_one_that_programs_configure() -> None:
-    assert log.logger() is logging.getLogger("halfsync")
+def test_the_logger_is_the_one_that_programs_configure(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "halfsync"):
+        log.logger().info("%d lines", 3)
+        log.logger().warning("a line")
+        log.logger().error("a line", exc_info=(LookupError, LookupError(), None))
+    assert [(record.name, record.levelname) for record in caplog.records] == [
+        ("halfsync", "INFO"), ("halfsync", "WARNING"), ("halfsync", "ERROR"),
+    ]  # fmt: skip
+    assert {record.funcName for record in caplog.records} == {
+        "test_the_logger_is_the_one_that_programs_configure"
+    }
 
 
 def test_a_warning_is_formatted_by_logging(caplog: pytest.LogCaptureFixture) -> None:

@@ -31,8 +31,12 @@ cdef enum TurnEnd:
 
 cdef class Bridge:
     cdef readonly bint raw    # it speaks no HTTP: whatever was received is a turn
-    cdef int process          # that serves
+    cdef unsigned int began   # `copies` of the process that serves
 
+    # For models.
     cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
     cdef void forget(self, void *kept) noexcept
-    cdef void leave_copy(self, object error) noexcept
+    # A bridge's own.
+    cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
+    cdef void do_forget(self, void *kept) noexcept
+    cdef void leave_copy_with(self, object error) noexcept

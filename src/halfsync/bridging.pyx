@@ -4,10 +4,7 @@ A model has received what makes a turn and gives it to `run`, which calls the ap
 The models know no other part of a bridge, and a bridge knows no model.
 """
 
-
-import os
-
-from posix.unistd cimport getpid
+from halfsync.native.forks cimport copies, end_process, is_copy, leave_copy
 
 
 cdef class Bridge:
@@ -18,25 +15,35 @@ cdef class Bridge:
 
     def settle(self):
         """Say that this process serves."""
-        self.process = getpid()
+        self.began = copies[0]
 
-    cdef void leave_copy(self, object error) noexcept:
+    cdef void leave_copy_with(self, object error) noexcept:
         """End the process if it is a copy that the application has forked: its turn is the original's to answer.
 
         error: what the application raised in it; SystemExit is how such a copy usually means to end.
         """
-        if getpid() == self.process:
-            return
-        code = error.code if type(error) is SystemExit else 1
-        os._exit(0 if code is None else code if type(code) is int else 1)
+        if is_copy(self.began):
+            end_process(error)
 
     cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
         """Have the application do one turn, and send its response. Returns a TurnEnd.
 
         waited_s: seconds that the request waited for a worker. What the bridge puts into `exchange.kept` it finds there
-        in the connection's next turn. Whatever the application raises ends here.
+        in the connection's next turn. Whatever the application raises ends here, and no copy that it forks comes back.
         """
-        raise NotImplementedError
+        try:
+            return self.do_turn(exchange, origin, sink, waited_s)
+        finally:
+            leave_copy(self.began)
 
     cdef void forget(self, void *kept) noexcept:
         """Let go of what was kept: the connection has ended. Called once, unless nothing was."""
+        self.do_forget(kept)
+        leave_copy(self.began)
+
+    cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
+        """Do what `run` says. In a copy nothing may be sent: who is about to send, or to call on, looks for that."""
+        raise NotImplementedError
+
+    cdef void do_forget(self, void *kept) noexcept:
+        """Do what `forget` says."""

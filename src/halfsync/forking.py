@@ -1,13 +1,17 @@
-"""Forking a process that lives a life of its own, and ending it."""
+"""Forking a process that lives a life of its own, and ending it; and ending those that others have forked.
+
+The server's own forks are all made here. Every other is the application's, and what becomes of its child is said in
+`halfsync.native.forks`.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
 import signal
-import traceback
 from typing import TYPE_CHECKING, NoReturn
 
+from halfsync.native.forks import count_copies, end_copy, own_fork
 from halfsync.output import flush_output
 from halfsync.signals import ALL
 
@@ -22,11 +26,14 @@ def fork() -> int:
     """
     flush_output()
     signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
+    own_fork(True)
     try:
         return os.fork()
     except OSError:
         unblock()
         raise
+    finally:
+        own_fork(False)
 
 
 def unblock() -> None:
@@ -41,10 +48,27 @@ def live(life: Callable[[], None]) -> NoReturn:
         life()
         code = 0
     except BaseException:  # noqa: BLE001 - whatever it was, this process must not go on as a second original
+        import traceback  # noqa: PLC0415 - only a failure needs it
+
         traceback.print_exc()
     finally:
         flush_output()
         os._exit(code)
+
+
+class NoCopies:
+    """Let only this process out of a block that calls the application, and no copy that the application forks in it.
+
+    A copy ends as it leaves the block: with 0 if it returns, else as Python would end with what it raised.
+    """
+
+    __slots__ = ("_began",)
+
+    def __enter__(self) -> None:
+        self._began = count_copies()
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        end_copy(self._began, error)
 
 
 def freeze() -> None:

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from halfsync.errors import LoadError, UsageError
+from halfsync.forking import NoCopies
 
 if TYPE_CHECKING:
     from traceback import FrameSummary, TracebackException
@@ -108,7 +109,8 @@ def enter(chdir: str | None) -> None:
 
 def _import(module_name: str, target: str) -> ModuleType:
     try:
-        return importlib.import_module(module_name)
+        with NoCopies():
+            return importlib.import_module(module_name)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - an application may raise anything, sys.exit() included
@@ -178,7 +180,8 @@ def _find(module: ModuleType, name: str, target: str) -> tuple[object, str]:
     walked = module.__name__
     for part in name.split("."):
         try:
-            found = getattr(found, part)
+            with NoCopies():
+                found = getattr(found, part)
         except AttributeError as error:
             if _frames(error):
                 _blame_application(error, f"looking up {part!r} failed", target)
@@ -202,7 +205,8 @@ def _call_factory(factory: Callable[..., Any], name: str, target: str) -> Applic
         remedy = "give its parameters defaults, or leave --factory out"
         raise LoadError(problem, origin=target, remedy=remedy) from None
     try:
-        made = factory()
+        with NoCopies():
+            made = factory()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a factory may raise anything, sys.exit() included

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import logging
+from halfsync.forking import NoCopies
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
@@ -34,6 +33,37 @@ class Makeshift:
     warning = error
 
 
+class Log:
+    """The logger "halfsync". Its filters and handlers may be the application's: a copy that they fork ends there."""
+
+    def info(self, message: str, *values: object) -> None:
+        """Log what happens."""
+        self._log("info", message, values)
+
+    def warning(self, message: str, *values: object) -> None:
+        """Log what should not be."""
+        self._log("warning", message, values)
+
+    def error(self, message: str, *values: object, exc_info: tuple[Any, Any, Any] | None = None) -> None:
+        """Log what has failed, with a traceback if there is one."""
+        self._log("error", message, values, exc_info)
+
+    def _log(
+        self,
+        level: str,
+        message: str,
+        values: tuple[object, ...],
+        exc_info: tuple[Any, Any, Any] | None = None,
+    ) -> None:
+        import logging  # noqa: PLC0415 - loaded already
+
+        with NoCopies():
+            logging.getLogger("halfsync").log(
+                LEVELS[level], message, *values, exc_info=exc_info, stacklevel=3
+            )
+
+
+_LOG = Log()
 _level: str | None = None  # that `logging` is to be set up with once somebody loads it
 
 
@@ -48,11 +78,11 @@ def set_up(level: str) -> None:
         logger()
 
 
-def logger() -> logging.Logger | Makeshift:
-    """Return the logger "halfsync". Importing `logging` costs time and memory, so it waits for the first use."""
+def logger() -> Log | Makeshift:
+    """Return the log. Importing `logging` costs time and memory, so it waits for the first use."""
     global _level
     try:
-        import logging  # noqa: PLC0415
+        import logging  # noqa: PLC0415 - as above
     except (OSError, MemoryError):
         return Makeshift()
 
@@ -63,7 +93,7 @@ def logger() -> logging.Logger | Makeshift:
             level=level.upper(),
             stream=sys.stderr,
         )
-    return logging.getLogger("halfsync")
+    return _LOG
 
 
 def warn(message: str, *values: object) -> None:

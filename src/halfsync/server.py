@@ -11,6 +11,7 @@ from halfsync.http.trust import TrustedPeers
 from halfsync.listeners import Listener, open_listeners
 from halfsync.log import warn
 from halfsync.models.model import Parts, make_model
+from halfsync.native.forks import count_copies
 from halfsync.observe.access import AccessLog
 from halfsync.settings import Settings
 from halfsync.signals import readable
@@ -37,7 +38,7 @@ class Server:
     As a context manager it starts on entry; on exit it drains for at most `graceful_timeout` and stops. Settings are
     given as one `Settings`, or as keyword arguments in its terms (`bind`, `threads`, `max_body` ...), not as both.
     Raises UsageError for a setting that cannot be, and BindError for a listener that cannot be opened. All methods may
-    be called by any thread, one at a time.
+    be called by any thread, one at a time. In a process that the program has forked since it started they end nothing.
 
     A process of several that serve together is given open `listeners`, whose copies here it closes in the end, its
     `seat` on their board, on which it must say that it serves, and `handover`, the reading and the writing end of one
@@ -89,8 +90,17 @@ class Server:
         address = self.listeners[0].socket.getsockname()
         self._address = address[:2] if isinstance(address, tuple) else address
         self._seat = seat
+        self._copies = count_copies()
         self._began = False  # it was started, or closed without
         self._draining = False
+
+    @property
+    def _is_copy(self) -> bool:
+        """Whether the program has forked this process since the server started.
+
+        What a copy has of the server it shares with the original: what it told its own would reach that one.
+        """
+        return self._began and count_copies() != self._copies
 
     @property
     def address(self) -> Any:
@@ -111,6 +121,7 @@ class Server:
         if self._began:
             raise RuntimeError("a server can be started only once; make another")
         self._began = True
+        self._copies = count_copies()
 
     def start_in_front(self, signals: Signals, unwanted: Sequence[int] = ()) -> None:
         """Start to serve in the foreground: the caller then waits in `run_until_told`.
@@ -122,10 +133,11 @@ class Server:
 
     def drain(self) -> None:
         """Refuse newcomers and begin to end: what was received is answered, idle connections are closed."""
-        self._draining = True
-        if self._seat is not None:
-            self._seat.leave()
-        self._model.drain()
+        if not self._is_copy:
+            self._draining = True
+            if self._seat is not None:
+                self._seat.leave()
+            self._model.drain()
         self._close_listeners()
 
     def leave(self) -> None:
@@ -135,16 +147,19 @@ class Server:
         received, or whose body is under way, is answered first. Without a hand-over, or with nobody left to adopt, it
         ends instead, as when draining. `drain` may follow, for those that nobody has taken.
         """
-        self._draining = True
-        if self._seat is not None:
-            self._seat.leave()
-        self._model.leave()
+        if not self._is_copy:
+            self._draining = True
+            if self._seat is not None:
+                self._seat.leave()
+            self._model.leave()
         # Socket files stay: others are reached by them.
         self.listeners = [replace(listener, file=None) for listener in self.listeners]
         self._close_listeners()
 
     def fade(self) -> None:
         """Let each connection end with its next response, and go on serving all who come; it is not ready any more."""
+        if self._is_copy:
+            return
         self._draining = True
         if self._seat is not None:
             self._seat.board.fading = True
@@ -161,13 +176,16 @@ class Server:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until a server that drains or leaves has answered everything. False: not within `timeout` seconds."""
         descriptor = self._model.done_fd
-        return descriptor < 0 or bool(readable([descriptor], timeout))
+        return self._is_copy or descriptor < 0 or bool(readable([descriptor], timeout))
 
     def close(self, timeout: float = QUICK_S) -> bool:
         """Stop now: connections are closed, requests that wait are dropped, those under way have `timeout` seconds.
 
         Returns False when threads are still in the application after that; they end when it returns.
         """
+        if self._is_copy:
+            self._close_listeners()
+            return True
         self._began = self._draining = True
         self._close_listeners()
         ended = self._model.close(timeout)

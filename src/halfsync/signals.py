@@ -10,6 +10,8 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
+from halfsync.native.forks import count_copies, end_copy
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import FrameType
@@ -46,6 +48,7 @@ class Signals:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         os.set_blocking(self._reader, False)
+        self._began = count_copies()
         if self._main:
             self._before = {
                 number: signal.signal(number, nothing if number in COUNTED else self._pending.setdefault)
@@ -74,6 +77,7 @@ class Signals:
         while not (self._pending or self._counted):
             left = None if deadline is None else max(0.0, deadline - monotonic())
             ready = readable(watched, left)
+            end_copy(self._began)  # a handler that the program set itself may fork, for example
             if self._reader in ready:
                 numbers = os.read(self._reader, READ_BYTES)
                 self._counted += [

@@ -14,6 +14,7 @@ from libc.string cimport memset
 
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
+from halfsync.native.forks cimport copies, end_process, is_copy, leave_copy
 from halfsync.native.sync cimport add_uint, init_uint, load_uint, monotonic_ns, sub_uint
 from halfsync.request_queue cimport (
     TAKEN_CLOSED, TAKEN_ITEM, Taker, queue_close, queue_destroy, queue_init, queue_length, queue_put, queue_sleep,
@@ -47,6 +48,7 @@ cdef class WorkerThreads:
         if self.queue.slots != NULL:
             raise RuntimeError("these threads were made already")
         init_uint(&self.running, 0)
+        self.began = copies[0]
         if queue_init(&self.queue, queue_size, attended) < 0:
             raise MemoryError
         self.size = threads
@@ -54,7 +56,7 @@ cdef class WorkerThreads:
         self._threads = []
 
     def __dealloc__(self):
-        if self.queue.slots != NULL:
+        if self.queue.slots != NULL and not is_copy(self.began):  # whose lock a thread may hold that is not there
             self.empty()
             queue_destroy(&self.queue)
 
@@ -79,6 +81,7 @@ cdef class WorkerThreads:
 
     def start(self):
         """Start the threads. Raises RuntimeError when the system refuses one; those started then end."""
+        self.began = copies[0]
         try:
             for _ in range(self.size):
                 self.add_thread()
@@ -100,12 +103,16 @@ cdef class WorkerThreads:
         return 0
 
     def _work(self):
-        """Take and turn until the queue is closed and empty. Runs in each worker thread."""
+        """Take and turn until the queue is closed and empty. Runs in each worker thread.
+
+        A copy of the process that a turn has forked ends here: what waits in its queue is the original's to do.
+        """
         cdef QueueSlot slot
         cdef Taker taker
         cdef int taken
         memset(&taker, 0, sizeof(taker))
         while True:
+            leave_copy(self.began)
             taken = queue_try_take(&self.queue, &taker, &slot)
             if taken == TAKEN_ITEM:
                 add_uint(&self.running, 1)
@@ -114,6 +121,8 @@ cdef class WorkerThreads:
                         return
                     self._done += 1
                 except BaseException:  # noqa: BLE001 - a job may raise anything; the thread must outlive it
+                    if is_copy(self.began):
+                        end_process(sys.exc_info()[1])
                     self._failed += 1
                     self._report(sys.exc_info()[1])
                 finally:
@@ -149,6 +158,8 @@ cdef class WorkerThreads:
         waiting.
         """
         deadline = None if timeout is None else monotonic() + timeout
+        if is_copy(self.began):
+            return True  # it has none of the threads
         queue_close(&self.queue)
         current = threading.current_thread()
         if deadline is not None or current not in self._threads:
@@ -194,7 +205,7 @@ cdef class ThreadPool:
         self._workers.start()
 
     def __del__(self):
-        if self._workers is not None:
+        if self._workers is not None and not is_copy(self._workers.began):
             queue_close(&self._workers.queue)
 
     @property
@@ -215,12 +226,16 @@ cdef class ThreadPool:
     def append(self, job):
         """Put a job at the end of the queue. Returns False at once when it is full or the pool closed.
 
+        So it does in a process that was forked since: its copy of the pool has no threads.
+
         job: a callable without arguments; its result is dropped. What it raises goes to threading.excepthook
         and is counted as failed. Raises TypeError when it cannot be called.
         """
         cdef JobThreads threads = self._made()
         if not callable(job):
             raise TypeError(f"a job must be callable, not {type(job).__name__}")
+        if is_copy(threads.began):
+            return False
         Py_INCREF(job)
         if queue_put(&threads.queue, <void *> job, monotonic_ns()) < 0:
             Py_DECREF(job)

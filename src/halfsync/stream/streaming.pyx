@@ -6,6 +6,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_RESET
+from halfsync.native.forks cimport leave_copy
 
 from halfsync.log import report_handler_error
 from halfsync.stream.handler import EndStream
@@ -22,7 +23,7 @@ cdef class StreamBridge(Bridge):
         self.factory = factory
         self.raw = True
 
-    cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
+    cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
         cdef bytes data = exchange.data[:exchange.filled]
         cdef object handler
         cdef bint whole = True
@@ -47,7 +48,7 @@ cdef class StreamBridge(Bridge):
                 whole = self.send(end.data, exchange, sink)
             return TURN_COMPLETE if whole else TURN_RESET
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything; its worker must outlive it
-            self.leave_copy(error)
+            self.leave_copy_with(error)
             report_handler_error(error)
             return TURN_RESET
 
@@ -58,6 +59,7 @@ cdef class StreamBridge(Bridge):
         """
         cdef iovec vector
         cdef int result
+        leave_copy(self.began)
         if data is None:
             return 1
         if type(data) is not bytes:
@@ -75,11 +77,11 @@ cdef class StreamBridge(Bridge):
                 result = sink.send(sink, &vector, 1)
         return 1 if result == 0 else 0
 
-    cdef void forget(self, void *kept) noexcept:
+    cdef void do_forget(self, void *kept) noexcept:
         cdef object handler = <object> <PyObject *> kept
         Py_DECREF(handler)
         try:
             handler.closed()
         except BaseException as error:  # noqa: BLE001 - as in run
-            self.leave_copy(error)
+            self.leave_copy_with(error)
             report_handler_error(error)

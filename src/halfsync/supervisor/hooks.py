@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError
+from halfsync.forking import NoCopies
 from halfsync.loading import load_hook
 from halfsync.log import logger
 
@@ -46,7 +47,8 @@ def call_hook(name: str, settings: Settings, worker: Worker) -> None:
     if target is None:
         return
     try:
-        load_hook(target, origin=name)(worker)
+        with NoCopies():
+            load_hook(target, origin=name)(worker)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

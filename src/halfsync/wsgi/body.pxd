@@ -17,6 +17,7 @@ cdef class Input:
     cdef char *window         # bytes of the body in memory: all of it, or a piece of the file (then it is its own)
     cdef int64_t window_at    # where the window begins
     cdef int64_t window_length
+    cdef unsigned int began   # `copies` of the process that has the request
 
     cdef void detach(self) noexcept
     cdef int look(self) except -1

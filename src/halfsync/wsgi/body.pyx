@@ -17,6 +17,7 @@ from halfsync.blocks cimport (
 )
 from halfsync.exchange cimport BODY_SLACK
 from halfsync.native.checks cimport COUNT_BUFFER, count
+from halfsync.native.forks cimport copies, is_copy
 
 cdef extern from "Python.h":
     void Py_SET_SIZE(object sized, Py_ssize_t size)
@@ -139,15 +140,18 @@ cdef class Input:
         cdef ssize_t got
         cdef bytes data
         cdef char *target
+        cdef bint whole
         if size < 0 or size > left:
             size = left
         if size <= 0:
             return b""
-        if self.exchange.block.owner != NULL and size == self.length:
+        # A copy that the application has forked leaves the pool alone: another thread may have had its lock.
+        whole = size == self.length and not is_copy(self.began)
+        if whole and self.exchange.block.owner != NULL:
             data = take_whole(self.exchange)
         elif self.fd < 0:
             data = PyBytes_FromStringAndSize(self.exchange.body + position, size)
-            if self.exchange.blocks != NULL and size == self.length and self.exchange.block.owner == NULL:
+            if whole and self.exchange.blocks != NULL and self.exchange.block.owner == NULL:
                 grow(self.exchange.blocks)
         else:
             data = PyBytes_FromStringAndSize(NULL, size)
@@ -238,6 +242,7 @@ cdef Input input_for(Exchange *exchange):
         if body.fd < 0:
             PyErr_SetFromErrno(OSError)
     body.exchange = exchange
+    body.began = copies[0]
     body.position = body.window_at = 0
     body.length = exchange.body_length
     body.window = exchange.body

@@ -17,6 +17,7 @@ from cpython.unicode cimport PyUnicode_GET_LENGTH
 
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.http.response cimport DATE_BYTES, date_now
+from halfsync.native.forks cimport leave_copy
 from halfsync.wsgi.body cimport FileWrapper, Input, input_for
 
 from halfsync.log import report_application_error, warn
@@ -144,7 +145,7 @@ cdef class WsgiBridge(Bridge):
         self.environs = environs
         self.server_header = server_header
 
-    cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
+    cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
         """Run the application for a complete request and send its response. Keeps nothing between requests.
 
         Whatever the application raises is reported here and ends in a 500 or a cut. `close()` of what it returned is
@@ -167,9 +168,13 @@ cdef class WsgiBridge(Bridge):
                 environ = self.environs.make(exchange, origin, waited_s, body)
                 environ["halfsync.disconnected"] = response  # which costs less than a method of it
                 result = self.application(environ, response.start_response)
+                leave_copy(self.began)
                 response.answer(result)
                 response.ended = True
                 end = response.finish()
+            except BaseException as error:  # noqa: BLE001 - whatever it is, what it closes is the original's
+                self.leave_copy_with(error)
+                raise
             finally:
                 response.ended = True  # whatever close() calls
                 if result is not None and type(result) is not list:
@@ -177,7 +182,7 @@ cdef class WsgiBridge(Bridge):
                     if close is not None:
                         close()
         except BaseException as error:  # noqa: BLE001 - an application may raise anything; its worker must outlive it
-            self.leave_copy(error)
+            self.leave_copy_with(error)
             report_application_error(error, environ)
             if not response.finished:
                 end = response.fail()
@@ -246,6 +251,7 @@ cdef class Response:
             raise ApplicationError("disconnected was called after the request had ended")
         if self.thread != PyThread_get_thread_ident():
             raise ApplicationError("disconnected was called in another thread than the application")
+        leave_copy(self.bridge.began)  # to ask may touch the socket
         return self.gone or self.sink.left(self.sink)
 
     cdef void close(self) noexcept:
@@ -408,6 +414,7 @@ cdef class Response:
         if type(result) is bytes or type(result) is str:
             raise ApplicationError(f"the response must be an iterable of bytes, not {type(result).__name__} itself")
         for chunk in result:
+            leave_copy(self.bridge.began)
             if type(chunk) is not bytes:
                 raise ApplicationError(f"the response must be made of bytes, not {type(chunk).__name__}")
             if chunk:
@@ -441,6 +448,7 @@ cdef class Response:
         if self.head_sent or not self.started or self.bodiless:
             return 0
         place = wrapper.place()
+        leave_copy(self.bridge.began)
         if place is None:
             return 0
         fd, offset = place
@@ -517,6 +525,7 @@ cdef class Response:
         """Give bytes to the sink; without the GIL where that may take long."""
         cdef int64_t total = 0
         cdef int position, result
+        leave_copy(self.bridge.began)
         for position in range(count):
             total += vectors[position].iov_len
         self.sink.gil_held = not self.sink.waits and total <= GIL_KEPT_BYTES

@@ -1,0 +1,15 @@
+# Forks that are not the server's: which process is a copy, and how one ends. See the .pyx.
+
+cdef unsigned int *copies  # how many forks of others led to this process
+
+# Tell whether this process is a copy of the one in which `copies[0]` was `began`.
+cdef inline bint is_copy(unsigned int began) noexcept nogil:
+    return copies[0] != began
+
+# End a copy; do nothing in the process that began.
+cdef inline void leave_copy(unsigned int began) noexcept:
+    if copies[0] != began:
+        end_process(None)
+
+cdef void end_process(object error) noexcept
+cdef bint is_noted(int number) noexcept nogil

@@ -1,0 +1,100 @@
+"""Forks that are not the server's: whose signals the child has, and how a copy of the server ends.
+
+The server forks for itself, through `halfsync.forking.fork`, which says so (`own_fork`). Every other fork is the
+application's. Its child has a copy of all that the server is, and must be none of it (decisions/0024):
+
+- It has the defaults of all signals that the server catches, from its first moment, and nothing of it writes where the
+  server is told of signals. Handlers of the application's own stay.
+- It is a *copy*: `copies` counts the forks that led to a process. Whatever calls the application compares that number
+  with what it was when it began, and a process that is not the same ends, without a word to anybody.
+
+All of it hangs on pthread_atfork(3), so it does not matter which library forks. What vfork(2), posix_spawn(3) and
+subprocess make executes another program at once, which has the defaults by that.
+"""
+
+cdef extern from "forks.h" nogil:
+    unsigned int hs_copies
+    int hs_own_fork
+    int hs_watch_forks()
+    int hs_catch(int number, int kind)
+    void hs_release(int number)
+    int hs_take()
+
+cdef extern from *:
+    """
+    static int hs_has_noted(int number) { return atomic_load(&hs_waiting[number]) != 0; }
+    static int hs_tell(int fd) { return atomic_exchange(&hs_tell_fd, fd); }
+    """
+    bint hs_has_noted(int number) nogil
+    int hs_tell(int fd) nogil
+
+cdef extern from "<unistd.h>" nogil:
+    void c_exit "_exit" (int code)
+
+# What becomes of a signal that is caught: nothing; it waits until it is taken, once; or as often as it came.
+DROPPED, NOTED, COUNTED = 1, 2, 3
+
+copies = &hs_copies
+if hs_watch_forks() != 0:
+    raise MemoryError("the system has no memory to watch forks")
+
+
+cdef bint is_noted(int number) noexcept nogil:
+    """Tell whether a signal waits to be taken."""
+    return hs_has_noted(number)
+
+
+cdef void end_process(object error) noexcept:
+    """End the process without its exit handlers, with the code that Python would end with. error: what it raised."""
+    cdef int code = 0
+    if error is not None:
+        code = 1
+        try:
+            if isinstance(error, SystemExit):
+                if error.code is None:
+                    code = 0
+                elif isinstance(error.code, int):
+                    code = error.code & 0xFF
+        except BaseException:  # noqa: BLE001 - a class of the application's own may do anything; it ends all the same
+            pass
+    c_exit(code)
+
+
+def count_copies():
+    """Return how many forks of others led to this process."""
+    return copies[0]
+
+
+def end_copy(unsigned int began, error=None):
+    """End this process if it is a copy of the one in which `count_copies` was `began`. error: what it raised."""
+    if copies[0] != began:
+        end_process(error)
+
+
+def own_fork(bint own):
+    """Say whether the next forks of this thread are the server's."""
+    global hs_own_fork
+    hs_own_fork = own
+
+
+def catch_signal(int number, int kind):
+    """Catch a signal natively from now on. Returns the kind that it had, 0 if it was not caught. Raises OSError."""
+    cdef int before = hs_catch(number, kind)
+    if before < 0:
+        raise OSError(-before, f"signal {number} cannot be caught")
+    return before
+
+
+def release_signal(int number):
+    """Let a signal mean what it did before it was caught, unless somebody else has set a handler since."""
+    hs_release(number)
+
+
+def take_signal():
+    """Take a signal that waits, and return its number; 0: there is none. Counted ones come first, then the oldest."""
+    return hs_take()
+
+
+def tell_signals(int fd):
+    """Have the number of each signal written to a non-blocking descriptor; -1: nowhere. Returns the one before."""
+    return hs_tell(fd)
