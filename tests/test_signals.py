@@ -1,15 +1,18 @@
 """Signals as a queue: none that matters is lost, whatever comes beside it."""
 
+import ctypes
 import os
+import re
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from types import BuiltinFunctionType
+from pathlib import Path
 
 import pytest
 
-from halfsync.signals import Signals
+from halfsync.signals import Signals, drop_signals
 from halfsync.supervisor.supervisor import SupervisorSignals
 
 FLOOD = 50_000
@@ -69,10 +72,17 @@ def test_others_wait_once(signals: Signals) -> None:
     assert drain(signals) == [signal.SIGTERM]
 
 
+def caught() -> set[int]:
+    """Return the signals that this process has a handler for, whose ever it is."""
+    (mask,) = re.findall(r"SigCgt:\s*([0-9a-f]+)", Path("/proc/self/status").read_text())
+    return {number for number in range(1, signal.NSIG) if int(mask, 16) >> (number - 1) & 1}
+
+
 def test_no_handler_can_be_interrupted_by_the_next(signals: Signals) -> None:
     """The interpreter would begin one in Python again before it ends, as often as a flood wants."""
     for number in signals.NUMBERS:
-        assert isinstance(signal.getsignal(number), BuiltinFunctionType)
+        assert signal.getsignal(number) is signal.SIG_DFL
+    assert caught() >= set(signals.NUMBERS)
 
 
 def test_signals_that_come_while_others_are_taken_are_not_lost(signals: Signals) -> None:
@@ -95,20 +105,71 @@ def test_signals_that_come_while_others_are_taken_are_not_lost(signals: Signals)
 
 def test_what_a_server_does_not_know_is_no_business_of_it() -> None:
     with Signals() as signals:
-        assert signal.getsignal(signal.SIGTTIN) is signal.SIG_DFL
+        assert signal.SIGTTIN not in caught()
         send(signal.SIGUSR1)
         assert drain(signals) == [signal.SIGUSR1]
 
 
 def test_handlers_are_as_before_in_the_end() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+    before, handler = signal.getsignal(signal.SIGINT), caught()
     with Signals() as signals:
-        assert signal.getsignal(signal.SIGTERM) != before
+        assert signal.SIGTERM in caught()
         descriptors = signals.descriptors
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(signal.SIGINT) == before
+    assert caught() == handler
     for descriptor in descriptors:
         with pytest.raises(OSError, match="Bad file"):
             os.fstat(descriptor)
+
+
+def test_handlers_that_are_set_meanwhile_stay() -> None:
+    """They are the program's, as those from before are, and what it has set last counts."""
+
+    def mine(*_: object) -> None:
+        pass
+
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        with Signals():
+            signal.signal(signal.SIGUSR1, mine)
+        assert signal.getsignal(signal.SIGUSR1) is mine
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_queue_within_another_leaves_it_as_it_was(signals: Signals) -> None:
+    with Signals() as inner:
+        send(signal.SIGUSR1)
+        assert drain(inner) == [signal.SIGUSR1]
+    send(signal.SIGUSR1)
+    assert signals.wait([], 30) == signal.SIGUSR1
+
+
+def test_dropped_signals_do_nothing_here_and_end_a_program_that_is_started() -> None:
+    drop_signals(signal.SIGHUP)
+    try:
+        send(signal.SIGHUP)
+        with subprocess.Popen(["sleep", "60"]) as started:
+            started.send_signal(signal.SIGHUP)
+        assert started.returncode == -signal.SIGHUP
+        with Signals() as signals:
+            send(signal.SIGHUP)
+            assert drain(signals) == []
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def test_a_fork_that_no_handler_is_called_at_has_the_default(signals: Signals) -> None:
+    """_Fork(3) calls none. What comes to such a child is not told to its parent."""
+    fork = getattr(ctypes.PyDLL(None), "_Fork", None)
+    if fork is None:
+        pytest.skip("this C library has no _Fork")
+    pid = fork()
+    if pid == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+    assert signal.SIGTERM not in drain(signals)
 
 
 def test_a_descriptor_ends_the_wait(signals: Signals) -> None:

@@ -8,41 +8,71 @@ import select
 import signal
 import threading
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from halfsync.native.forks import count_copies, end_copy
+from halfsync.native.forks import (
+    COUNTED,
+    DROPPED,
+    NOTED,
+    catch_signal,
+    count_copies,
+    end_copy,
+    release_signal,
+    take_signal,
+    tell_signals,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import FrameType
+
+    _Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # Each one counts. Of others one that waits already says all that a second would.
-COUNTED = (signal.SIGTTIN, signal.SIGTTOU)
+COUNTED_ONES = (signal.SIGTTIN, signal.SIGTTOU)
 # What any process of a server may be sent: nothing of it must reach a copy that is not ready for it.
 ALL = (*ENDING, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 READ_BYTES = 65_536  # all that the pipe holds
-# A handler that does nothing. None is written in Python, which would begin the next while one runs: a flood could nest
-# them until the interpreter gives up.
-nothing = dict[int, "FrameType | None"]().get
+
+
+def forget_signals() -> None:
+    """Let every signal that a server understands mean what it means to any process: in one forked for its own life."""
+    for number in ALL:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def drop_signals(*numbers: int) -> None:
+    """Let these do nothing in this process. Programs that it starts, and copies of it, are ended by them as ever.
+
+    An ignored signal would stay ignored there.
+    """
+    for number in numbers:
+        catch_signal(number, DROPPED)
+
+
+def note_signals(fd: int, *numbers: int) -> None:
+    """Note these, and write their numbers to a non-blocking descriptor; this process reads nothing else of them."""
+    tell_signals(fd)
+    for number in numbers:
+        catch_signal(number, NOTED)
 
 
 class Signals:
     """Signals as a queue: handlers only note them, and a byte in a pipe for each signal ends the wait.
 
-    A flood fills the pipe, and what finds no room in it is lost: it wakes all the same, and the handlers lose nothing.
-    Only the number of those that are counted, which is read from the pipe, may suffer then.
+    The handlers are native, and Python knows nothing of them: none can nest, and a process that the application forks
+    has the defaults (`halfsync.native.forks`). A flood fills the pipe, which wakes all the same, and loses none: of
+    most kinds one that waits says all that a second would, and of the others thousands are kept.
 
-    A context manager, owned by the thread that made it; outside the main thread, where Python delivers no signals, it
-    waits for descriptors only.
+    A context manager, owned by the thread that made it; outside the main thread, where Python lets no handler be set,
+    it waits for descriptors only. A handler that the program sets while it lasts is left as it is.
     """
 
     NUMBERS: tuple[signal.Signals, ...] = (*ENDING, signal.SIGCHLD, signal.SIGUSR1)
 
     def __init__(self) -> None:
         self._main = threading.current_thread() is threading.main_thread()
-        self._pending: dict[int, FrameType | None] = {}  # by number, in the order in which they came
-        self._counted: list[int] = []
 
     def __enter__(self) -> Self:
         self._reader, self._writer = os.pipe()
@@ -50,18 +80,19 @@ class Signals:
         os.set_blocking(self._reader, False)
         self._began = count_copies()
         if self._main:
-            self._before = {
-                number: signal.signal(number, nothing if number in COUNTED else self._pending.setdefault)
-                for number in self.NUMBERS
-            }
-            self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+            self._told = tell_signals(self._writer)
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.NUMBERS)
+            self._before = {number: _catch(number) for number in self.NUMBERS}
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
         if self._main:
-            signal.set_wakeup_fd(self._wakeup)
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.NUMBERS)
+            for number, before in self._before.items():
+                _restore(number, *before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            tell_signals(self._told)
         os.close(self._reader)
         os.close(self._writer)
 
@@ -74,22 +105,37 @@ class Signals:
         """Return the next signal's number; None when a descriptor became readable or `timeout` seconds were over."""
         deadline = None if timeout is None else monotonic() + timeout
         watched = [self._reader, *descriptors]
-        while not (self._pending or self._counted):
+        while True:
+            end_copy(self._began)  # a handler that the program set itself may fork, for example
+            number = take_signal() if self._main else 0
+            if number:
+                return number
             left = None if deadline is None else max(0.0, deadline - monotonic())
             ready = readable(watched, left)
-            end_copy(self._began)  # a handler that the program set itself may fork, for example
             if self._reader in ready:
-                numbers = os.read(self._reader, READ_BYTES)
-                self._counted += [
-                    number for number in numbers if number in COUNTED and number in self.NUMBERS
-                ]
+                os.read(self._reader, READ_BYTES)
             elif ready or (left is not None and left <= 0):
                 return None
-        if self._counted:
-            return self._counted.pop(0)
-        number = list(self._pending)[0]  # noqa: RUF015 - in one step, in which no other is noted
-        del self._pending[number]
-        return number
+
+
+def _catch(number: int) -> tuple[int, _Handler]:
+    """Queue a signal from now on. Returns what became of it before: its native kind, and Python's handler."""
+    handler = signal.getsignal(number)
+    if handler not in (signal.SIG_DFL, None):  # set by the program; what Python knows is what copies have
+        signal.signal(number, signal.SIG_DFL)
+    return catch_signal(number, COUNTED if number in COUNTED_ONES else NOTED), handler
+
+
+def _restore(number: int, kind: int, handler: _Handler) -> None:
+    """Let a signal be what it was before `_catch`, unless the program has set a handler since."""
+    if signal.getsignal(number) not in (signal.SIG_DFL, None):
+        return
+    if kind:
+        catch_signal(number, kind)
+        return
+    release_signal(number)
+    if handler not in (signal.SIG_DFL, None):
+        signal.signal(number, handler)
 
 
 def readable(descriptors: Iterable[int], timeout: float | None) -> list[int]:

@@ -7,7 +7,7 @@ thread at a time.
 from libc.errno cimport EINTR, errno
 from libc.stdio cimport snprintf
 from libc.string cimport strlen
-from posix.fcntl cimport FD_CLOEXEC, F_SETFD, O_CLOEXEC, O_RDWR, fcntl, open
+from posix.fcntl cimport O_CLOEXEC, O_RDWR, open
 from posix.unistd cimport close, pwrite, unlink
 
 from halfsync.native.checks cimport COUNT_SPOOL_FILE, count
@@ -22,7 +22,7 @@ cdef extern from "<fcntl.h>" nogil:
     const int O_TMPFILE
 
 cdef extern from "<stdlib.h>" nogil:
-    int mkstemp(char *template)
+    int mkostemp(char *template, int flags)
 
 
 cdef int store_init(Store *store, const char *directory, int64_t limit) noexcept nogil:
@@ -51,10 +51,9 @@ cdef int open_unnamed(const char *directory) noexcept nogil:
         fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600)
     if fd < 0:
         snprintf(path, sizeof(path), "%s/halfsync-XXXXXX", directory)
-        fd = mkstemp(path)
+        fd = mkostemp(path, O_CLOEXEC)
         if fd >= 0:
             unlink(path)
-            fcntl(fd, F_SETFD, FD_CLOEXEC)
     return fd
 
 

@@ -135,8 +135,8 @@ cdef class Carrier:
     def be_child(self, int told_fd):
         """Serve one connection, in a child of the process that counts them.
 
-        told_fd: where the numbers of its signals are written to, non-blocking; SIGTERM ends an idle connection. It is
-        closed with the carrier.
+        told_fd: where the numbers of its signals are written to, non-blocking; SIGTERM ends an idle connection, and
+        others with their response. It is closed with the carrier.
         """
         self.record.is_child = True
         self.record.call_fd = told_fd
@@ -145,10 +145,6 @@ cdef class Carrier:
     def settle(self):
         """Say that this process serves: a copy that the application makes of it by fork does not."""
         self.bridge.settle()
-
-    def end_with_response(self):
-        """Let the connection of this child end with its response."""
-        self.record.leaving = True
 
     def call(self):
         """Tell one idle connection that another waits for its thread."""

@@ -7,12 +7,16 @@ from halfsync.engine.engine cimport ADDRESS_BYTES, Timeouts
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.http.trust cimport Trust
 from halfsync.models.admission cimport Admission
+from halfsync.native.forks cimport is_noted
 from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint
 from halfsync.observe.access cimport Log
 from halfsync.request_queue cimport Queue
 from halfsync.seats cimport BoardRecord, SeatRecord
 from halfsync.spool cimport Store
 from halfsync.static.answering cimport Answerer
+
+cdef extern from "<signal.h>" nogil:
+    const int SIGTERM
 
 cdef enum:
     SCRATCH_BYTES = 64 * 1024  # received at once where the exchange has no better place
@@ -83,10 +87,13 @@ ctypedef struct CarrierRecord:
     int call_fd               # readable when an idle connection should be given up; -1: never
     atomic_uint idlers        # threads that watch an idle connection while nothing else waits for them
     bint keep_alive
-    bint leaving              # this child's connection shall end with its response
-    bint is_child             # of the process that counts open connections
+    bint is_child             # of the process that counts open connections; SIGTERM ends its own
     bint server_header
 
 cdef inline bint is_leaving(CarrierRecord *carrier) noexcept nogil:
     """Tell whether each connection that comes to rest is to be handed over."""
     return load_uint(&carrier.tally.command) == CARRY_LEAVE
+
+cdef inline bint is_told_to_end(CarrierRecord *carrier) noexcept nogil:
+    """Tell whether this is a child whose connection shall end with its response."""
+    return carrier.is_child and is_noted(SIGTERM)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from halfsync.forking import fork, freeze, live, unblock
 from halfsync.models.acceptor import Acceptor
 from halfsync.models.carrier import Carrier
-from halfsync.signals import ENDING, Signals, readable
+from halfsync.signals import ENDING, Signals, drop_signals, note_signals, readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,11 +177,9 @@ class Parent:
         told, tell = os.pipe()
         os.set_blocking(told, False)
         os.set_blocking(tell, False)
-        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: self.carrier.end_with_response())
+        drop_signals(signal.SIGINT, signal.SIGQUIT)
+        note_signals(tell, signal.SIGTERM)
         self.carrier.be_child(told)
         unblock()
 

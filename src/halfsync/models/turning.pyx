@@ -7,7 +7,7 @@ from halfsync.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.engine.poller cimport reset_on_close
 from halfsync.exchange cimport Exchange, exchange_has_more
 from halfsync.models.blocking_sink cimport BlockingSink, blocking_sink
-from halfsync.models.carrying cimport CARRY_LEAVE
+from halfsync.models.carrying cimport CARRY_LEAVE, is_told_to_end
 from halfsync.models.client cimport drop_exchange
 from halfsync.models.refusing cimport linger, log_turn
 from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
@@ -50,7 +50,7 @@ cdef bint turn(CarrierRecord *carrier, ClientRecord *client, Bridge bridge) exce
     blocking_sink(&sink, client.fd, carrier.stop_fd, &carrier.timeouts)
     sink.asked = exchange.head.minor == 0  # which knows no interim responses
     sink.sink.stays = (
-        exchange.head.keep_alive and carrier.keep_alive and not carrier.leaving
+        exchange.head.keep_alive and carrier.keep_alive and not is_told_to_end(carrier)
         and load_uint(&carrier.tally.command) <= CARRY_LEAVE and not load_uint(&carrier.tally.fading)
     )
     origin.address = client.address

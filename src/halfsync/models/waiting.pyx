@@ -8,7 +8,7 @@ from libc.errno cimport EINTR, errno
 from libc.string cimport memset
 from posix.unistd cimport read
 
-from halfsync.models.carrying cimport CARRY_STOP
+from halfsync.models.carrying cimport CARRY_STOP, is_told_to_end
 from halfsync.native.sync cimport add_uint, load_uint, monotonic_ns, sub_uint
 from halfsync.request_queue cimport queue_is_short
 
@@ -19,9 +19,6 @@ cdef extern from "<poll.h>" nogil:
         short revents
     int poll(pollfd *watched, unsigned long count, int timeout_ms)
     const short POLLIN
-
-cdef extern from "<signal.h>" nogil:
-    const int SIGTERM
 
 cdef int64_t SLICE_NS = 2000000  # that an idle connection is watched for while others wait for its thread
 
@@ -35,13 +32,9 @@ cdef bint called(CarrierRecord *carrier) noexcept nogil:
     """Tell whether a call is for this thread: in the pool each is for one, and may be heard too late."""
     cdef unsigned long long number
     cdef unsigned char signals[64]
-    cdef ssize_t got, position
     if carrier.waiting == NULL:
-        got = read(carrier.call_fd, signals, sizeof(signals))
-        for position in range(got):
-            if signals[position] == SIGTERM:
-                carrier.leaving = True
-        return carrier.leaving
+        read(carrier.call_fd, signals, sizeof(signals))
+        return is_told_to_end(carrier)
     return read(carrier.call_fd, &number, sizeof(number)) > 0 and others_wait(carrier)
 
 

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
 from halfsync.foreground import answering_probes, prepare_process, run_until_told
-from halfsync.forking import unblock
 from halfsync.log import logger
 from halfsync.server import Server
-from halfsync.signals import ALL, Signals, nothing
+from halfsync.signals import Signals, drop_signals
 from halfsync.supervisor.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
 from halfsync.supervisor.identity import become
 from halfsync.supervisor.titles import name_worker
@@ -166,19 +165,9 @@ class ProcessSignals(Signals):
     NUMBERS = (*Signals.NUMBERS, RECALL)
 
 
-def forget_signals() -> None:
-    """Make signals mean what they mean to any process, except those that the supervisor hears too.
-
-    Those are the terminal's, and the SIGTERM of a service manager, which go to the whole group: a process that loads
-    must not die of it before its supervisor knows why. Programs that it starts are ended by SIGTERM as ever.
-    """
-    signal.set_wakeup_fd(-1)
-    for number in ALL:
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, nothing)
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    unblock()
+# What the supervisor hears too: the terminal's signals, and the SIGTERM of a service manager, go to the whole group. A
+# process that loads must not die of them before its supervisor knows why.
+GROUP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 def live(birth: Birth) -> int:
@@ -213,8 +202,9 @@ def live(birth: Birth) -> int:
         birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
         if loads:
             call_hook(WORKER_EXIT, settings, worker)
-    # Who tells it to end now is late; and the interpreter, as it ends, takes back all handlers but this one.
+    # Who tells it to end now is late; and the interpreter, as it ends, takes back the handlers that it knows of.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    drop_signals(signal.SIGTERM)
     return CUT if outcome.cut else 0
 
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
 from halfsync.foreground import Outcome, announcement, draining, farewell, say, say_sizes
-from halfsync.forking import freeze
+from halfsync.forking import freeze, unblock
 from halfsync.log import logger, set_up
 from halfsync.output import hold_standard_descriptors
-from halfsync.signals import Signals
+from halfsync.signals import Signals, drop_signals, forget_signals
 from halfsync.supervisor.crew import Crew
 from halfsync.supervisor.fleet import (
     LOAD_FAILED,
@@ -40,7 +40,7 @@ from halfsync.supervisor.identity import find_identity, set_umask
 from halfsync.supervisor.notify import Notifier
 from halfsync.supervisor.pidfile import PidFile
 from halfsync.supervisor.preloading import find_hindrances
-from halfsync.supervisor.process import Birth, Plan, forget_signals, live
+from halfsync.supervisor.process import GROUP, Birth, Plan, live
 from halfsync.supervisor.sockets import Sockets
 from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.supervisor.titles import name_supervisor
@@ -398,6 +398,8 @@ class Supervisor:
     def _leave_behind(self, signals: Signals, kept: Collection[Listener]) -> None:
         """Close what is the supervisor's, in a process that it has forked."""
         forget_signals()
+        drop_signals(*GROUP)
+        unblock()
         for descriptor in signals.descriptors:
             os.close(descriptor)
         self._crew.leave_behind()

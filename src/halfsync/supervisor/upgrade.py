@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import sys
 from contextlib import suppress
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from halfsync.forking import fork, unblock
 from halfsync.listeners import UnixFile, describe_socket
-from halfsync.signals import ALL
+from halfsync.signals import forget_signals
 from halfsync.supervisor.channel import Channel
 
 if TYPE_CHECKING:
@@ -84,9 +83,7 @@ def start_successor(
 def _become(given: dict[str, object], directory: str, variables: Mapping[str, str]) -> NoReturn:
     """Be the new program. Ends the process where that cannot be."""
     try:
-        signal.set_wakeup_fd(-1)
-        for number in ALL:
-            signal.signal(number, signal.SIG_DFL)  # what is ignored would stay ignored
+        forget_signals()  # what is ignored would stay ignored
         unblock()
         for descriptor in _descriptors(given):
             os.set_inheritable(descriptor, True)
