@@ -36,6 +36,11 @@ def load_application(
     it was the application), and UsageError when ``chdir`` cannot be entered. KeyboardInterrupt passes
     through.
     """
+    with NoCopies():
+        return _load(target, factory, chdir, stream)
+
+
+def _load(target: str, factory: bool, chdir: str | None, stream: bool) -> Application:
     module_name, name = _split(target)
     enter(chdir)
     module = _import(module_name, target)
@@ -58,6 +63,11 @@ def load_hook(target: str, *, origin: str) -> Callable[[Any], object]:
 
     Raises LoadError, whose ``traceback`` is set when importing the module failed.
     """
+    with NoCopies():
+        return _load_hook(target, origin)
+
+
+def _load_hook(target: str, origin: str) -> Callable[[Any], object]:
     module_name, _, name = target.partition(":")
     where = f"{origin} {target}"
     found, name = _find(_import(module_name, where), name, where)
@@ -109,7 +119,7 @@ def enter(chdir: str | None) -> None:
 
 def _import(module_name: str, target: str) -> ModuleType:
     try:
-        with NoCopies():
+        with NoCopies():  # here, since sys.exit() becomes another error below
             return importlib.import_module(module_name)
     except KeyboardInterrupt:
         raise
@@ -180,8 +190,7 @@ def _find(module: ModuleType, name: str, target: str) -> tuple[object, str]:
     walked = module.__name__
     for part in name.split("."):
         try:
-            with NoCopies():
-                found = getattr(found, part)
+            found = getattr(found, part)
         except AttributeError as error:
             if _frames(error):
                 _blame_application(error, f"looking up {part!r} failed", target)
