@@ -83,14 +83,15 @@ class File(io.BytesIO):
             forked()
         return super().read(size)
 
-class Descriptor:
-    def fileno(self):
-        forked()
-        return open(__file__, "rb").fileno()
-    def tell(self):
-        return 0
-    def read(self, size):
-        return b""
+class Attribute:
+    looked_up = False
+
+    @property
+    def read(self):
+        if not self.looked_up:
+            self.looked_up = True
+            forked()
+        return io.BytesIO(b"").read
 
 def tell():
     os.write(2, b"the copy ended with " + fate() + b"\\n")
@@ -148,8 +149,8 @@ def app(environ, start_response):
         start_response("500 No", [], (Reraised, Reraised(), None))
     if path == "file":
         return environ["wsgi.file_wrapper"](File(b"file"))
-    if path == "descriptor":
-        return environ["wsgi.file_wrapper"](Descriptor())
+    if path == "attribute":
+        return environ["wsgi.file_wrapper"](Attribute())
     if path in ("iter", "next", "empty", "stop", "close", "del"):
         return Result(path)
     return [body]
@@ -171,7 +172,7 @@ PLACES = {
     "close": b"",
     "del": b"",
     "file": b"file",
-    "descriptor": b"",
+    "attribute": b"",
     "log": b"hell",
 }
 CODES = {"raise": b"1"}
