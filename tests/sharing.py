@@ -9,7 +9,7 @@ import logging
 import multiprocessing
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from io import BytesIO
 from itertools import count
@@ -48,6 +48,11 @@ class Notes:
             size = self._size.value
             self._memory[size : size + len(pickled)] = pickled
             self._size.value = size + len(pickled)
+
+    def extend(self, notes: Iterable[Any]) -> None:
+        """Add each to the end."""
+        for note in notes:
+            self.append(note)
 
     def read(self) -> list[Any]:
         """Return all notes so far, oldest first."""

@@ -1,8 +1,11 @@
 """The server's log: what it says, to whom, and that it costs nothing until then."""
 
+import io
 import logging
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -18,17 +21,123 @@ def raised(error: BaseException) -> BaseException:
         return caught
 
 
-def test_the_logger_is_the_one_that_programs_configure(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "halfsync"):
-        log.logger().info("%d lines", 3)
-        log.logger().warning("a line")
-        log.logger().error("a line", exc_info=(LookupError, LookupError(), None))
-    assert [(record.name, record.levelname) for record in caplog.records] == [
-        ("halfsync", "INFO"), ("halfsync", "WARNING"), ("halfsync", "ERROR"),
-    ]  # fmt: skip
-    assert {record.funcName for record in caplog.records} == {
-        "test_the_logger_is_the_one_that_programs_configure"
-    }
+@pytest.mark.parametrize("level", ["info", "warning", "error"])
+def test_lines_go_to_the_logger_that_programs_configure(level: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    getattr(log.logger(), level)("said %d times", 2)
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("halfsync", log.LEVELS[level])
+    assert record.getMessage() == "said 2 times"
+    assert (record.pathname, record.funcName) == (
+        __file__,
+        "test_lines_go_to_the_logger_that_programs_configure",
+    )
+
+
+class Raising(logging.Handler):
+    """A filter, or a handler, that fails."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self._error = error
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        raise self._error
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise self._error
+
+
+@pytest.fixture(params=["filter", "handler"])
+def raising(request: pytest.FixtureRequest) -> Iterator[Callable[[BaseException], None]]:
+    """Return a function that makes the application's logging fail."""
+    target = logging.getLogger("halfsync")
+    added: list[Raising] = []
+
+    def add(error: BaseException) -> None:
+        added.append(Raising(error))
+        if request.param == "filter":
+            target.addFilter(added[0])
+        else:
+            target.addHandler(added[0])
+
+    yield add
+    target.removeFilter(added[0])
+    target.removeHandler(added[0])
+
+
+ERRORS = [
+    ValueError("no"),
+    SystemExit(3),
+    KeyboardInterrupt(),
+    MemoryError(),
+    RecursionError(),
+    OSError(28, "full"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_a_line_that_the_logging_of_the_application_fails_on_is_written_plainly(
+    error: BaseException, raising: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(error)
+    log.warn("the field %r is dropped", "X-A")
+    log.logger().error("%s", "went wrong")
+    log.logger().info("nothing")
+    log.report_application_error(raised(ZeroDivisionError("in the application")), {"REQUEST_URI": "/a"})
+    log.report_handler_error(raised(ZeroDivisionError("in the handler")))
+    log.report_unprepared(raised(OSError(24, "no descriptors")), 503)
+    told = capsys.readouterr().err
+    failed = f" (the application's logging has raised {type(error).__name__})\n"
+    assert f"halfsync: the field 'X-A' is dropped{failed}" in told
+    assert f"halfsync: went wrong{failed}" in told
+    assert f"halfsync: the application failed on None /a{failed}" in told
+    assert "ZeroDivisionError: in the application" in told
+    assert "ZeroDivisionError: in the handler" in told
+    assert "with 503" in told and "no descriptors" in told
+
+
+@pytest.mark.parametrize("stream", [None, object(), io.TextIOWrapper(io.BytesIO(), "ascii")])
+def test_nothing_is_raised_though_standard_error_takes_nothing_either(
+    stream: Any, raising: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising(ValueError("no"))
+    if stream is not None and hasattr(stream, "close"):
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    log.warn("the field %r is dropped", "X-A")
+    log.report_application_error(raised(ValueError("no")), None)
+
+
+class Evil:
+    """What no code can do anything with."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit(3)
+
+    def __format__(self, form: str) -> str:
+        raise SystemExit(3)
+
+    __str__ = __repr__ = __format__  # type: ignore[assignment]
+
+
+class EvilError(Exception):
+    """An exception that raises whatever it is asked."""
+
+    @property
+    def __traceback__(self) -> Any:  # type: ignore[override]
+        raise SystemExit(3)
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+    __repr__ = __str__
+
+
+def test_what_an_application_leaves_to_log_may_raise_itself() -> None:
+    log.report_application_error(raised(EvilError()), {"REQUEST_METHOD": Evil(), "REQUEST_URI": Evil()})
+    log.report_handler_error(raised(EvilError()))
+    log.warn("%s", Evil())
 
 
 def test_a_warning_is_formatted_by_logging(caplog: pytest.LogCaptureFixture) -> None:

@@ -35,6 +35,7 @@ cdef class Bridge:
 
     # For models.
     cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
+    cdef int refuse(self, Exchange *exchange, Sink *sink, int status) noexcept
     cdef void forget(self, void *kept) noexcept
     # A bridge's own.
     cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1

@@ -36,6 +36,10 @@ cdef class Bridge:
         finally:
             leave_copy(self.began)
 
+    cdef int refuse(self, Exchange *exchange, Sink *sink, int status) noexcept:
+        """Answer a turn that cannot be run at all with an error, without an object of Python's. Returns a TurnEnd."""
+        return TURN_RESET
+
     cdef void forget(self, void *kept) noexcept:
         """Let go of what was kept: the connection has ended. Called once, unless nothing was."""
         self.do_forget(kept)

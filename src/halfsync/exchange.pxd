@@ -73,3 +73,12 @@ cdef char *exchange_room(Exchange *exchange, const Limits *limits, size_t *room)
 cdef int exchange_received(Exchange *exchange, const Limits *limits, char *data, size_t length) noexcept nogil
 cdef bint exchange_has_more(const Exchange *exchange) noexcept nogil
 cdef void exchange_follow(Exchange *exchange) noexcept nogil
+
+
+cdef inline bint exchange_is_head(const Exchange *exchange) noexcept nogil:
+    """Tell whether the request's method is HEAD, whose response has no body."""
+    cdef const char *method = exchange.data + exchange.head.method
+    return (
+        exchange.head.method_length == 4 and method[0] == c"H" and method[1] == c"E" and method[2] == c"A"
+        and method[3] == c"D"
+    )

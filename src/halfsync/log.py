@@ -7,60 +7,37 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from halfsync.forking import NoCopies
+
+if TYPE_CHECKING:
+    import logging
+    from types import TracebackType
+
+    ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
-class Makeshift:
-    """Stands in for the logger where `logging` cannot be loaded, since descriptors or memory are short just now."""
-
-    def info(self, message: str, *values: object) -> None:
-        """Say nothing: it can wait."""
-
-    def error(self, message: str, *values: object, exc_info: tuple[Any, Any, Any] | None = None) -> None:
-        """Write a line, and a traceback, to standard error."""
-        if sys.stderr is None:
-            return
-        with suppress(OSError, ValueError):
-            sys.stderr.write(f"halfsync: {message % values}\n")
-            if exc_info is not None:
-                sys.__excepthook__(*exc_info)  # which needs no module, nor a descriptor
-            sys.stderr.flush()
-
-    warning = error
-
-
 class Log:
-    """The logger "halfsync". Its filters and handlers may be the application's: a copy that they fork ends there."""
+    """The server's log as its own code writes to it. No call raises, whatever becomes of the line.
+
+    A filter or a handler of the application's may raise, in a thread of ours: then the line is written plainly, and
+    says so. A copy of the process that one of them forks ends there.
+    """
 
     def info(self, message: str, *values: object) -> None:
         """Log what happens."""
-        self._log("info", message, values)
+        _log(LEVELS["info"], message, values)
 
     def warning(self, message: str, *values: object) -> None:
-        """Log what should not be."""
-        self._log("warning", message, values)
+        """Log what may need an action."""
+        _log(LEVELS["warning"], message, values)
 
-    def error(self, message: str, *values: object, exc_info: tuple[Any, Any, Any] | None = None) -> None:
-        """Log what has failed, with a traceback if there is one."""
-        self._log("error", message, values, exc_info)
-
-    def _log(
-        self,
-        level: str,
-        message: str,
-        values: tuple[object, ...],
-        exc_info: tuple[Any, Any, Any] | None = None,
-    ) -> None:
-        import logging  # noqa: PLC0415 - loaded already
-
-        with NoCopies():
-            logging.getLogger("halfsync").log(
-                LEVELS[level], message, *values, exc_info=exc_info, stacklevel=3
-            )
+    def error(self, message: str, *values: object, exc_info: ExcInfo | None = None) -> None:
+        """Log what went wrong, with a traceback if there is one."""
+        _log(LEVELS["error"], message, values, exc_info)
 
 
 _LOG = Log()
@@ -75,16 +52,18 @@ def set_up(level: str) -> None:
     global _level  # noqa: PLW0603 - logging itself is a fact about the process
     _level = level
     if "logging" in sys.modules:
-        logger()
+        _load()
 
 
-def logger() -> Log | Makeshift:
-    """Return the log. Importing `logging` costs time and memory, so it waits for the first use."""
+def logger() -> Log:
+    """Return the server's log, which writes to the logger "halfsync"."""
+    return _LOG
+
+
+def _load() -> logging.Logger:
+    """Return the logger "halfsync". Importing `logging` costs time and memory, so it waits for the first use."""
     global _level
-    try:
-        import logging  # noqa: PLC0415 - as above
-    except (OSError, MemoryError):
-        return Makeshift()
+    import logging  # noqa: PLC0415
 
     if _level is not None:
         level, _level = _level, None
@@ -93,24 +72,68 @@ def logger() -> Log | Makeshift:
             level=level.upper(),
             stream=sys.stderr,
         )
-    return _LOG
+    return logging.getLogger("halfsync")
+
+
+def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo | None = None) -> None:
+    """Log a line for a method of `Log`, or write it plainly: if `logging` cannot be loaded, or fails."""
+    failure = ""
+    try:
+        logger = _load()
+        try:
+            with NoCopies():
+                logger.log(level, message, *values, exc_info=exc_info, stacklevel=3)
+        except BaseException as error:  # noqa: BLE001 - a filter may raise anything; whoever logs must outlive it
+            failure = f" (the application's logging has raised {type(error).__name__})"
+        else:
+            return
+    except BaseException:  # noqa: BLE001 - descriptors or memory may be short just now
+        pass
+    if level > LEVELS["info"]:
+        _write_plainly(message, values, failure, exc_info)
+
+
+def _write_plainly(message: str, values: tuple[object, ...], more: str, exc_info: ExcInfo | None) -> None:
+    """Write a line, and a traceback, to standard error, if there is one that takes it."""
+    with suppress(BaseException):
+        text = f"halfsync: {message % values}{more}\n"
+        if exc_info is not None and "traceback" in sys.modules:
+            with suppress(BaseException):
+                text += "".join(sys.modules["traceback"].format_exception(*exc_info))
+                exc_info = None
+        sys.stderr.write(text)  # in one piece: other threads write there, too
+        if exc_info is not None:
+            sys.__excepthook__(*exc_info)  # which needs no module, nor a descriptor
+        sys.stderr.flush()
 
 
 def warn(message: str, *values: object) -> None:
     """Log a warning about what an application does."""
-    logger().warning(message, *values)
+    _log(LEVELS["warning"], message, values)
 
 
 def report_application_error(error: BaseException, environ: dict[str, Any] | None) -> None:
     """Log what an application raised, with its traceback and the request it was for."""
     request = "a request"
     if environ is not None:
-        request = f"{environ.get('REQUEST_METHOD')} {environ.get('REQUEST_URI')}"
-    logger().error(
-        "the application failed on %s", request, exc_info=(type(error), error, error.__traceback__)
-    )
+        with suppress(BaseException):  # the application may have put anything into it
+            request = f"{environ.get('REQUEST_METHOD')} {environ.get('REQUEST_URI')}"
+    _log(LEVELS["error"], "the application failed on %s", (request,), _exc_info_of(error))
+
+
+def report_unprepared(error: BaseException, status: int) -> None:
+    """Log what kept the application from being called for a request, and how that is answered."""
+    _log(
+        LEVELS["error"], "answering a request with %d: it cannot be given to the application", (status,),
+        _exc_info_of(error),
+    )  # fmt: skip
 
 
 def report_handler_error(error: BaseException) -> None:
     """Log what a stream's handler raised, with its traceback."""
-    logger().error("a stream's handler failed", exc_info=(type(error), error, error.__traceback__))
+    _log(LEVELS["error"], "a stream's handler failed", (), _exc_info_of(error))
+
+
+def _exc_info_of(error: BaseException) -> ExcInfo:
+    """Return what `logging` shows of an exception, without asking it anything: it is the application's."""
+    return type(error), error, BaseException.__dict__["__traceback__"].__get__(error)

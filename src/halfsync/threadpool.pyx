@@ -120,11 +120,12 @@ cdef class WorkerThreads:
                     if self.turn(&slot):
                         return
                     self._done += 1
-                except BaseException:  # noqa: BLE001 - a job may raise anything; the thread must outlive it
+                except BaseException as error:  # noqa: BLE001 - a job may raise anything; the thread must outlive it
                     if is_copy(self.began):
-                        end_process(sys.exc_info()[1])
+                        end_process(error)
                     self._failed += 1
-                    self._report(sys.exc_info()[1])
+                    with suppress(BaseException):  # memory may be too short for the call
+                        self._report(error)
                 finally:
                     sub_uint(&self.running, 1)
             elif taken == TAKEN_CLOSED:

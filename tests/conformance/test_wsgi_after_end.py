@@ -104,7 +104,7 @@ def test_close_can_send_nothing(serve: Serve, name: str) -> None:
             return hello(environ, start_response)
         headers = [*TEXT, *([("Content-Length", str(length))] if length is not None else [])]
         write = start_response("200 OK", headers)
-        return make(lambda: [sent.append(each) for each in try_all(start_response, write)])
+        return make(lambda: sent.extend(try_all(start_response, write)))
 
     with serve(app) as server, Connection(server.address) as connection:
         for _ in range(3):
@@ -176,8 +176,8 @@ def test_what_was_kept_of_an_earlier_request_can_send_nothing(serve: Serve, wher
 
     def app(environ: Environ, start_response: Any) -> Any:
         def meddle() -> None:
-            for each in try_all(*earlier):
-                sent.append(each)
+            assert earlier
+            sent.extend(try_all(*earlier))
 
         write = start_response("200 OK", [*TEXT])
         earlier = kept.pop() if kept else None
@@ -217,8 +217,7 @@ def test_a_thread_left_behind_can_send_nothing(serve: Serve) -> None:
 
         def later() -> None:
             wait(ended)
-            for each in try_all(start_response, write):
-                sent.append(each)
+            sent.extend(try_all(start_response, write))
             over.set()
 
         threading.Thread(target=later).start()

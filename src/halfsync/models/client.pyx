@@ -54,7 +54,7 @@ def accept(int listener, int index):
     index: of the listener, for SERVER_NAME and SERVER_PORT. Raises OSError when descriptors or memory are short, or the
     system forbids it.
     """
-    cdef Client made
+    cdef Client made = Client.__new__(Client)  # before there is a socket, which would be lost if memory were short
     cdef ClientRecord *client
     cdef sockaddr_storage address
     cdef socklen_t length
@@ -68,7 +68,6 @@ def accept(int listener, int index):
             return None
         if errno not in (EINTR, ECONNABORTED, EPROTO):
             raise OSError(errno, os.strerror(errno))
-    made = Client.__new__(Client)
     client = &made.record
     client.fd = fd
     client.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)

@@ -34,7 +34,7 @@ from halfsync.outbox cimport (
 )
 from halfsync.request_queue cimport queue_count_in, queue_count_out
 
-from halfsync.log import logger
+from halfsync.log import logger, warn
 
 cdef extern from "<sys/socket.h>" nogil:
     struct msghdr:
@@ -309,7 +309,8 @@ cdef class RequestWorkers(WorkerThreads):
         cdef int64_t now = slot.taken_ns
         cdef int end = TURN_CUT
         cdef void *parted
-        if self.limit_s > 0 and exchange != NULL:
+        cdef bint limited = self.limit_s > 0 and exchange != NULL
+        if limited:
             lease = self.lease_of_thread()
             connection.lease = lease
         if lease != NULL:
@@ -344,6 +345,10 @@ cdef class RequestWorkers(WorkerThreads):
             self.dropped += 1
             end_turn(&sink, exchange, TURN_CUT)
             return 0
+        if limited and lease == NULL:
+            warn("answering a request with 503: no memory is left to watch over its request_timeout")
+            end_turn(&sink, exchange, self.bridge.refuse(exchange, &sink.sink, 503))
+            return 0
         try:
             end = self.bridge.run(exchange, &origin, &sink.sink, (now - slot.put_ns) * 1e-9)
         finally:
@@ -355,7 +360,7 @@ cdef class RequestWorkers(WorkerThreads):
         return 0
 
     cdef Lease *lease_of_thread(self) noexcept:
-        """Return the lease of the calling thread, which is one of these. NULL: memory is short, and it has none yet."""
+        """Return the lease of the calling thread, which is one of these. NULL: there is no memory for it."""
         cdef Lease *lease = <Lease *> get_lease()
         if lease != NULL:
             return lease
@@ -397,10 +402,11 @@ cdef class RequestWorkers(WorkerThreads):
                 return
             lease = self.leases
             while lease != NULL:
-                try:
-                    self.replace(lease)
-                except BaseException:  # noqa: BLE001 - whatever fails for one thread, the next one is seen to
-                    self._report(sys.exc_info()[1])
+                if lease_is_revoked(lease) and not lease.noticed:
+                    try:
+                        self.replace(lease)
+                    except BaseException as error:  # noqa: BLE001 - the next stuck thread needs this one, too
+                        warn("a stuck thread could not be replaced or logged: %s", type(error).__name__)
                 lease = lease.next
 
     cdef int count_stuck(self, int change) except -1:

@@ -24,10 +24,11 @@ cdef class StreamBridge(Bridge):
         self.raw = True
 
     cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
-        cdef bytes data = exchange.data[:exchange.filled]
+        cdef bytes data
         cdef object handler
         cdef bint whole = True
         try:
+            data = exchange.data[:exchange.filled]
             if exchange.kept == NULL:
                 handler = self.factory()
                 Py_INCREF(handler)

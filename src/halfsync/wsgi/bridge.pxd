@@ -13,6 +13,8 @@ cdef class WsgiBridge(Bridge):
     cdef bint server_header
     cdef bytes keep_alive     # the fields that tell how long a connection may idle
 
+    cdef void report(self, object error, object environ, int status) noexcept
+
 
 cdef class Response:
     cdef WsgiBridge bridge
@@ -48,5 +50,5 @@ cdef class Response:
     cdef int send_body(self, bytes data, int64_t whole) except -1
     cdef int transmit(self, iovec *vectors, int count) except -1
     cdef int finish(self) except -1
-    cdef int fail(self) except -1
+    cdef int fail(self) noexcept
     cdef void close(self) noexcept

@@ -16,11 +16,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_GET_LENGTH
 
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
-from halfsync.http.response cimport DATE_BYTES, date_now
+from halfsync.exchange cimport exchange_is_head
+from halfsync.http.response cimport DATE_BYTES, REFUSAL_BYTES, date_now, write_refusal
 from halfsync.native.forks cimport leave_copy
 from halfsync.wsgi.body cimport FileWrapper, Input, input_for
 
-from halfsync.log import report_application_error, warn
+from halfsync.log import report_application_error, report_unprepared, warn
 
 cdef extern from "Python.h":
     int PyUnicode_KIND(object text)
@@ -128,6 +129,7 @@ cdef enum:
     FRAMING_BYTES = 256  # more than all lines that the server itself adds to a head
     COPIED_BYTES = 2048  # a body up to so long is put behind its head
     GIL_KEPT_BYTES = 64 * 1024  # sending more than this at once is done without the GIL
+    RETRY_AFTER_S = 1  # told to a client whose request could not be given to the application
 
 
 class ApplicationError(Exception):
@@ -151,22 +153,26 @@ cdef class WsgiBridge(Bridge):
         Whatever the application raises is reported here and ends in a 500 or a cut. `close()` of what it returned is
         called exactly once.
         """
-        cdef Response response = Response.__new__(Response)
+        cdef Response response = None
         cdef Input body = None
         cdef object result = None
         cdef object environ = None
+        cdef bint called = False
+        cdef int status
         cdef int end = TURN_CUT
-        response.bridge = self
-        response.exchange = exchange
-        response.sink = sink
-        response.thread = PyThread_get_thread_ident()
-        response.promised = -1
-        if exchange.body_length > 0:
-            body = input_for(exchange)
         try:
             try:
+                response = Response.__new__(Response)
+                response.bridge = self
+                response.exchange = exchange
+                response.sink = sink
+                response.thread = PyThread_get_thread_ident()
+                response.promised = -1
+                if exchange.body_length > 0:
+                    body = input_for(exchange)
                 environ = self.environs.make(exchange, origin, waited_s, body)
                 environ["halfsync.disconnected"] = response  # which costs less than a method of it
+                called = True
                 result = self.application(environ, response.start_response)
                 leave_copy(self.began)
                 response.answer(result)
@@ -176,21 +182,51 @@ cdef class WsgiBridge(Bridge):
                 self.leave_copy_with(error)
                 raise
             finally:
-                response.ended = True  # whatever close() calls
+                if response is not None:
+                    response.ended = True  # whatever close() calls
                 if result is not None and type(result) is not list:
                     close = getattr(result, "close", None)
                     if close is not None:
                         close()
         except BaseException as error:  # noqa: BLE001 - an application may raise anything; its worker must outlive it
             self.leave_copy_with(error)
-            report_application_error(error, environ)
-            if not response.finished:
-                end = response.fail()
+            if called:
+                self.report(error, environ, 0)
+                if not response.finished:
+                    end = response.fail()
+            else:
+                status = 503 if isinstance(error, (OSError, MemoryError)) else 500
+                self.report(error, None, status)
+                end = self.refuse(exchange, sink, status)
         finally:
-            response.close()
+            if response is not None:
+                response.close()
             if body is not None:
                 body.detach()
         return end
+
+    cdef void report(self, object error, object environ, int status) noexcept:
+        """Log what the application raised; or, with a status, what kept it from being called."""
+        try:
+            if status == 0:
+                report_application_error(error, environ)
+            else:
+                report_unprepared(error, status)
+        except BaseException:  # noqa: BLE001 - memory may be too short for the call
+            pass
+
+    cdef int refuse(self, Exchange *exchange, Sink *sink, int status) noexcept:
+        cdef char refusal[REFUSAL_BYTES]
+        cdef iovec vector
+        cdef int result
+        exchange.status = status
+        sink.stays = sink.gil_held = False
+        vector.iov_base = refusal
+        vector.iov_len = write_refusal(
+            refusal, status, RETRY_AFTER_S if status == 503 else 0, not exchange_is_head(exchange), self.server_header)
+        with nogil:
+            result = sink.send(sink, &vector, 1)
+        return TURN_COMPLETE if result == 0 else TURN_CUT
 
 
 cdef class Response:
@@ -319,7 +355,7 @@ cdef class Response:
         for item in headers:
             self.begin_field(item, code)
         self.exchange.status = code
-        self.bodiless = code == 204 or code == 304 or is_head(self.exchange)
+        self.bodiless = code == 204 or code == 304 or exchange_is_head(self.exchange)
         self.started = True
         return 0
 
@@ -559,15 +595,19 @@ cdef class Response:
             return TURN_CUT
         return TURN_COMPLETE
 
-    cdef int fail(self) except -1:
+    cdef int fail(self) noexcept:
         """End a response whose application failed: a 500 if nothing was sent, else a cut. Returns a TurnEnd."""
-        if self.head_sent:
-            if self.bodiless or (self.promised >= 0 and self.sent == self.promised and not self.gone):
-                return TURN_COMPLETE
-            return TURN_CUT if self.chunked or self.promised >= 0 else TURN_RESET
-        self.begin("500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
-        self.send_body(b"500 Internal Server Error\n", 26)
-        return self.finish()
+        if not self.head_sent:
+            try:
+                self.begin("500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
+                self.send_body(b"500 Internal Server Error\n", 26)
+                return self.finish()
+            except BaseException:  # noqa: BLE001 - memory is short
+                if not self.head_sent:
+                    return self.bridge.refuse(self.exchange, self.sink, 500)
+        if self.bodiless or (self.promised >= 0 and self.sent == self.promised and not self.gone):
+            return TURN_COMPLETE
+        return TURN_CUT if self.chunked or self.promised >= 0 else TURN_RESET
 
 
 cdef inline char *write_text(char *at, const char *text, size_t length) noexcept:
@@ -581,15 +621,6 @@ cdef inline char *write_crlf(char *at) noexcept:
     at[0] = b"\r"
     at[1] = b"\n"
     return at + 2
-
-
-cdef inline bint is_head(const Exchange *exchange) noexcept:
-    """Tell whether the request's method is HEAD."""
-    cdef const char *method = exchange.data + exchange.head.method
-    return (
-        exchange.head.method_length == 4 and method[0] == b"H" and method[1] == b"E" and method[2] == b"A"
-        and method[3] == b"D"
-    )
 
 
 cdef const char *latin1(str text, str what) except NULL:
