@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "native",
         "activation",
         "binds",
+        "directory",
         "settings",
         "loading",
         "listeners",

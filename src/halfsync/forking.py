@@ -29,7 +29,7 @@ def fork() -> int:
     own_fork(True)
     try:
         return os.fork()
-    except OSError:
+    except BaseException:
         unblock()
         raise
     finally:
@@ -43,17 +43,23 @@ def unblock() -> None:
 
 def live(life: Callable[[], None]) -> NoReturn:
     """Do what a forked process is for and end it, without the exit handlers of the program that it is a copy of."""
-    code = 1
     try:
         life()
-        code = 0
-    except BaseException:  # noqa: BLE001 - whatever it was, this process must not go on as a second original
-        import traceback  # noqa: PLC0415 - only a failure needs it
+    except BaseException as error:  # noqa: BLE001 - whatever it was, this process must not go on as a second original
+        end_forked(error)
+    end_forked()
 
-        traceback.print_exc()
-    finally:
+
+def end_forked(error: BaseException | None = None) -> NoReturn:
+    """End a forked process as `live` does: at once; with exit code 1 and a traceback if something was raised."""
+    try:
+        if error is not None:
+            import traceback  # noqa: PLC0415 - only a failure needs it
+
+            traceback.print_exception(error)
         flush_output()
-        os._exit(code)
+    finally:
+        os._exit(0 if error is None else 1)
 
 
 class NoCopies:

@@ -21,6 +21,8 @@ Application = Callable[..., Any]
 
 DEFAULT_NAMES = ("application", "app")
 
+_entered = ""  # the directory that `enter` has put first in sys.path
+
 
 def load_application(
     target: str, *, factory: bool = False, chdir: str | None = None, stream: bool = False
@@ -105,16 +107,32 @@ def _split(target: str) -> tuple[str, str]:
 
 
 def enter(chdir: str | None) -> None:
-    """Change to the directory, and let modules in it be found before any other."""
-    if chdir is not None:
-        try:
-            os.chdir(chdir)
-        except OSError as error:
-            problem = f"cannot change to {chdir!r}: {(error.strerror or str(error)).lower()}"
-            raise UsageError(problem, origin="chdir", remedy="name a directory that exists") from None
-    directory = os.getcwd()  # noqa: PTH109 - pathlib is not needed for a string
-    if sys.path[:1] != [directory]:
+    """Change to the directory, and let modules in it be found before any other.
+
+    Those in the directory that was entered before are not found any more. Raises UsageError if it cannot be entered.
+    """
+    global _entered  # noqa: PLW0603 - as sys.path is, this is a fact about the process
+    directory = change_to(chdir)
+    if sys.path[:1] not in ([directory], [_entered]):
         sys.path.insert(0, directory)
+    sys.path[0] = _entered = directory
+
+
+def change_to(chdir: str | None) -> str:
+    """Change to the directory, None: to none, and return the path of the one that it is. Raises UsageError."""
+    try:
+        if chdir is not None:
+            os.chdir(chdir)
+        return os.getcwd()  # noqa: PTH109 - pathlib is not needed for a string
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        if chdir is not None:
+            problem, remedy = f"cannot change to {chdir!r}: {reason}", "name a directory that exists"
+        else:
+            problem = f"the directory in which it was started cannot be found: {reason}"
+            remedy = "start it in one that exists, or give the whole path of the application's with --chdir"
+        origin = "" if chdir is None else "chdir"
+        raise UsageError(problem, origin=origin, remedy=remedy) from None
 
 
 def _import(module_name: str, target: str) -> ModuleType:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from halfsync.errors import LoadError, StartError
+from halfsync.output import hold_standard_descriptors
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
@@ -15,6 +16,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; a user's mistake is one line on standard error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    hold_standard_descriptors()
     try:
         # Imported here, so that an interrupt during the imports ends as quietly as any other.
         from halfsync.cli.commands import run  # noqa: PLC0415

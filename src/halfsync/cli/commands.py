@@ -1,16 +1,15 @@
 """The commands: each resolves the settings, calls what does the work, and prints."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
+from halfsync.cli.applications import load
 from halfsync.cli.options import HELP_WIDTH, SettingsCommand, given, with_settings
 from halfsync.errors import UsageError
-from halfsync.loading import Application, enter, load_application
-from halfsync.output import flush_output
+from halfsync.loading import Application
 from halfsync.settings import SETTINGS, Settings, resolve
 
 CONTEXT = {
@@ -110,8 +109,10 @@ def serve(target: str, **options: Any) -> int:
     """
     settings = resolve(given(options))
     if settings.workers:
-        return _supervise(target, settings, options)
-    application = _load(target, settings)
+        from halfsync.cli.supervised import Supervised  # noqa: PLC0415 - most servers are one process
+
+        return Supervised(target, settings, options).run()
+    application = load(target, settings, settings.chdir)
     from halfsync.foreground import serve_alone  # noqa: PLC0415 - check and help do without it
 
     serve_alone(application, settings, target)
@@ -172,48 +173,4 @@ def describe(settings: Settings) -> str:
 
 def _prepare(target: str, options: dict[str, Any]) -> tuple[Settings, Application]:
     settings = resolve(given(options))
-    return settings, _load(target, settings)
-
-
-def _load(target: str, settings: Settings, directory: str = "") -> Application:
-    """Load the application. directory: where a relative `chdir` begins, if not here."""
-    chdir = settings.chdir if settings.chdir is None else os.path.join(directory, settings.chdir)  # noqa: PTH118
-    try:
-        with _origins(settings):
-            return load_application(target, factory=settings.factory, chdir=chdir, stream=settings.stream)
-    finally:
-        # What the application printed while it was loaded comes before anything that the server prints.
-        flush_output()
-
-
-@contextmanager
-def _origins(settings: Settings) -> Iterator[None]:
-    """Say in an error where the value of a setting came from: the loader knows the setting by its name."""
-    try:
-        yield
-    except UsageError as error:
-        origin = settings.origins.get(error.origin, error.origin)
-        raise UsageError(error.problem, origin=origin, remedy=error.remedy) from None
-
-
-def _supervise(target: str, settings: Settings, options: dict[str, Any]) -> int:
-    """Serve by several processes, each of which loads the application itself."""
-    from halfsync.supervisor.supervisor import supervise  # noqa: PLC0415 - most servers are one process
-
-    directory = os.getcwd()  # noqa: PTH109
-    with _origins(settings):
-        enter(settings.chdir)  # for paths of the supervisor's own
-
-    def reread() -> Settings:
-        here = os.getcwd()  # noqa: PTH109
-        os.chdir(directory)
-        try:
-            return resolve(given(options))
-        finally:
-            os.chdir(here)
-
-    def load(settings: Settings) -> Application:
-        return _load(target, settings, directory)
-
-    code, _ = supervise(load, settings, reread=reread, name=target, directory=directory)
-    return code
+    return settings, load(target, settings, settings.chdir)

@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -25,10 +25,11 @@ from halfsync.supervisor.weariness import draw_requests, is_limited, why_tired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from halfsync.board import Seat
     from halfsync.supervisor.development import Development
-    from halfsync.supervisor.fleet import Fleet, Start
+    from halfsync.supervisor.fleet import Child, Fleet, Start
     from halfsync.supervisor.identity import Identity
     from halfsync.supervisor.process import Plan
 
@@ -46,13 +47,15 @@ class Member:
     plan: Plan
     most_requests: int  # 0: any number
     outcome: Outcome | None = None  # what it told as it ended
+    unheard: str | None = None  # a word that could not be taken in
 
 
 class Crew:
     """The members by their pid; their board; and the queue through which those that leave hand connections over.
 
     name: of the application. identity: what each process becomes. handover: both ends of a queue that there is already.
-    serves: called with the plan of each process that becomes ready.
+    serves: called with the plan of each process that becomes ready. step: what one process takes part in is a step of
+    the supervisor's loop, so that none keeps it from the others.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Crew:
         handover: tuple[socket.socket, socket.socket] | None,
         development: Development | None,
         serves: Callable[[Plan], None],
+        step: Callable[[str], AbstractContextManager[object]],
     ) -> None:
         self.board = Board(SEATS)
         self.handover = handover or socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -71,12 +75,16 @@ class Crew:
         self.lost = 0  # connections of processes that died meanwhile
         self.unreaped = False  # there may be more of those who have ended
         self._members: dict[int, Member] = {}
+        self._ended: dict[
+            int, int
+        ] = {}  # exit codes of members that the system has forgotten, until they are buried
         self._fleet = fleet
         self._name = name
         self._identity = identity
         self._development = development
         self._serves = serves
-        self._look_at = 0.0
+        self._step = step
+        self._look_next = 0.0
         self._random = random.Random()
 
     @property
@@ -96,23 +104,23 @@ class Crew:
     def start(self, start: Start, plan: Plan, leave_behind: Callable[[], None]) -> Birth | None:
         """Fork a process. Returns in both: here None, there what it is born with.
 
-        leave_behind: called there, closes what is the supervisor's.
+        leave_behind: called there, closes what is the supervisor's. If the system gives no process the fleet knows;
+        what else is raised leaves none behind.
         """
-        try:
-            ours, theirs = Channel.pair()
-        except OSError as error:
-            self._fleet.not_started(error.strerror or str(error), monotonic())
-            return None
-        seat = self.board.seat(start.number - 1)
-        seat.take()
-        try:
-            pid = fork()
-        except OSError as error:
-            ours.close()
-            theirs.close()
-            seat.clear()
-            self._fleet.not_started(error.strerror or str(error), monotonic())
-            return None
+        most_requests = draw_requests(plan.settings, self._random)
+        with ExitStack() as undoing:
+            try:
+                ours, theirs = Channel.pair()
+                undoing.callback(ours.close)
+                undoing.callback(theirs.close)
+                seat = self.board.seat(start.number - 1)
+                undoing.callback(seat.clear)
+                seat.take()
+                pid = fork()
+            except OSError as error:
+                self._fleet.not_started(error.strerror or str(error), monotonic())
+                return None
+            undoing.pop_all()
         if pid == 0:
             ours.close()
             leave_behind()
@@ -129,10 +137,14 @@ class Crew:
                 self.handover,
                 None if self._development is None else self._development.reports,
             )
-        unblock()
-        theirs.close()
-        self._members[pid] = Member(ours, seat, plan, draw_requests(plan.settings, self._random))
-        self._fleet.started(pid, start, monotonic())
+        try:
+            unblock()
+            self._members[pid] = Member(ours, seat, plan, most_requests)
+            theirs.close()
+            self._fleet.started(pid, start, monotonic())
+        except BaseException:
+            self.kill(pid)  # it would serve without the fleet knowing of it
+            raise
         return None
 
     def leave_behind(self) -> None:
@@ -160,8 +172,9 @@ class Crew:
 
     def tell_all(self, what: str) -> None:
         """Tell every process what it shall do."""
-        for member in self._members.values():
-            member.channel.tell(what)
+        for pid, member in self._members.items():
+            with self._step(f"telling process {pid} to {what}"):
+                member.channel.tell(what)
 
     def recall(self, pid: int) -> None:
         """Recall a process that starts."""
@@ -178,11 +191,15 @@ class Crew:
     def listen(self) -> None:
         """Take in what they say, and say what some could not be told before."""
         for pid, member in list(self._members.items()):
-            self._hear(pid, member)
-            member.channel.go_on()
+            with self._step(f"listening to process {pid}"):
+                self._hear(pid, member)
+                member.channel.go_on()
 
     def _hear(self, pid: int, member: Member) -> None:
-        while (word := member.channel.next()) is not None:
+        # What fails for one word is tried again; once, so that none keeps it from the next.
+        again, member.unheard = member.unheard, None
+        while (word := again or member.channel.next()) is not None:
+            again, member.unheard = None, None if again else word
             what, *values = word.split()
             if what == "ready":
                 self._fleet.ready(pid, monotonic())
@@ -194,6 +211,7 @@ class Crew:
                 self._note_left(pid)
             elif what == LEFT:
                 self._note_left(pid)
+            member.unheard = None
 
     def _note_left(self, pid: int) -> None:
         """Take in that a process takes no new request any more."""
@@ -206,11 +224,12 @@ class Crew:
 
         Yields the pid of each of those, and its exit code or minus its signal.
         """
-        for pid in list(self._members):
+        for pid in [pid for pid in self._members if pid not in self._ended]:
             with suppress(ChildProcessError):
                 ended, status = os.waitpid(pid, os.WNOHANG)
                 if ended:
-                    self._bury(pid, os.waitstatus_to_exitcode(status))
+                    self._ended[pid] = os.waitstatus_to_exitcode(status)
+        self._bury_all()
         self.unreaped = False
         for _ in range(STRANGERS):
             try:
@@ -221,54 +240,63 @@ class Crew:
                 return
             code = os.waitstatus_to_exitcode(status)
             if ended in self._members:
-                self._bury(ended, code)
+                self._ended[ended] = code
+                self._bury_all()
             else:
                 yield ended, code
         self.unreaped = True
 
+    def _bury_all(self) -> None:
+        for pid, code in list(self._ended.items()):
+            with self._step(f"taking note of the end of process {pid}"):
+                self._bury(pid, code)
+
     def _bury(self, pid: int, code: int) -> None:
-        """Take note of the end of a member."""
+        """Take note of the end of a member. What fails here is done again: the member goes last."""
         member = self._members[pid]
         self._hear(pid, member)
-        del self._members[pid]
         member.channel.close()
-        if self._fleet.course is not Course.SERVING:
-            if member.outcome is None:
-                self.lost += member.seat.open
-            else:
-                self.finished += member.outcome.finished
-                self.cut += member.outcome.cut
-        member.seat.clear()
         if self._development is not None:
             self._development.ended(pid)
+        ending, connections = self._fleet.course is not Course.SERVING, member.seat.open
+        member.seat.clear()
         self._fleet.ended(pid, code, monotonic())
+        del self._members[pid], self._ended[pid]
+        if ending and member.outcome is None:
+            self.lost += connections
+        elif ending and member.outcome is not None:
+            self.finished += member.outcome.finished
+            self.cut += member.outcome.cut
 
     # What they have served, and how large they are.
 
     def look_due(self) -> float:
         """Return when to look next; infinity where nothing would come of it."""
         limited = is_limited(member.plan.settings for member in self._members.values())
-        return self._look_at if limited else float("inf")
+        return self._look_next if limited else float("inf")
 
     def look(self) -> None:
         """Find the processes that shall be replaced, if it is time to look."""
         now = monotonic()
-        if now < self._look_at:
+        if now < self._look_next:
             return
-        self._look_at = now + LOOK_S
+        self._look_next = now + LOOK_S
         for child in self._fleet.of(Phase.READY):
-            if child.tired:
-                continue
-            member = self._members[child.pid]
-            why = why_tired(
-                member.plan.settings,
-                member.seat,
-                child.pid,
-                age=now - child.began,
-                most_requests=member.most_requests,
-            )
-            if why:
-                self._fleet.tire(child.pid, why)
+            if not child.tired:
+                with self._step(f"looking at process {child.pid}"):
+                    self._look_at(child, now)
+
+    def _look_at(self, child: Child, now: float) -> None:
+        member = self._members[child.pid]
+        why = why_tired(
+            member.plan.settings,
+            member.seat,
+            child.pid,
+            age=now - child.began,
+            most_requests=member.most_requests,
+        )
+        if why:
+            self._fleet.tire(child.pid, why)
 
     def close(self) -> None:
         """Close the board and the queue, once nobody is left."""

@@ -67,9 +67,9 @@ class Development:
             return
         if pid == 0:
             live(lambda: self._watch(ours, theirs, leave_behind))
+        self._pid, self._channel, self._began = pid, ours, monotonic()
         unblock()
         theirs.close()
-        self._pid, self._channel, self._began = pid, ours, monotonic()
 
     def _watch(self, ours: Channel, theirs: Channel, leave_behind: Callable[[], None]) -> None:
         """Be the watcher."""
@@ -118,8 +118,8 @@ class Development:
         if pid != self._pid:
             return False
         assert self._channel is not None
-        self._channel.close()
         self._pid = 0
+        self._channel.close()
         if monotonic() - self._began < STABLE_S:
             self._give_up(f"the watcher ended with {code}")
         else:

@@ -399,7 +399,12 @@ class Fleet:
         self._not_before = now + self._pause()
 
     def _pause(self) -> float:
-        return min(PAUSE_MOST_S, PAUSE_FIRST_S * 2.0 ** (self.failures - 1))
+        return pause(self.failures)
 
     def _say(self, level: str, text: str) -> None:
         self._said.append(Say(level, text))
+
+
+def pause(failures: int) -> float:
+    """Return for how many seconds to wait after so many failures in a row."""
+    return min(PAUSE_MOST_S, PAUSE_FIRST_S * 2.0 ** (failures - 1))

@@ -42,12 +42,17 @@ CUT = 1  # the exit code of a process that cut requests off: they took longer th
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the processes of one generation serve, and where. load: returns the application; raises StartError."""
+    """What the processes of one generation serve, and where.
+
+    load: returns the application. enter: called before it, and before anything of the application is imported, goes
+    where that is. Both raise StartError.
+    """
 
     settings: Settings
     listeners: list[Listener]
     admin: list[Listener]
     load: Callable[[Settings], Application | StreamFactory]
+    enter: Callable[[Settings], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +182,7 @@ def live(birth: Birth) -> int:
     name_worker(birth.number, birth.name)
     prepare_process(settings)
     try:
+        birth.plan.enter(settings)
         become(birth.identity)
         reporter = None if birth.reports is None else _make_reporter(birth.reports)
         application, loads = _load(birth, worker, reporter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,7 @@ class Sockets:
 
 
 def _close(listeners: Iterable[list[Listener]]) -> None:
-    for some in listeners:
-        for listener in some:
-            listener.close()
+    with ExitStack() as stack:  # one that fails keeps none of the others open
+        for some in listeners:
+            for listener in some:
+                stack.callback(listener.close)

@@ -9,17 +9,21 @@ from __future__ import annotations
 import math
 import os
 import signal
+import time
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from halfsync.directory import StartDirectory
 from halfsync.errors import LoadError, StartError
 from halfsync.foreground import Outcome, announcement, draining, farewell, say, say_sizes
 from halfsync.forking import freeze, unblock
 from halfsync.log import logger, set_up
 from halfsync.output import hold_standard_descriptors
 from halfsync.signals import Signals, drop_signals, forget_signals
+from halfsync.supervisor.containment import Containment
 from halfsync.supervisor.crew import Crew
 from halfsync.supervisor.fleet import (
     LOAD_FAILED,
@@ -57,6 +61,8 @@ if TYPE_CHECKING:
     from halfsync.supervisor.fleet import Action
 
 AGAIN_S = 0.05  # before another try to tell a process something that is too busy to listen
+REPEATED = (Tell, Recall, Kill, Settled)  # what is done again if it fails: else it would be lost
+NOUNS = {signal.SIGHUP: "the reload", signal.SIGUSR2: "the upgrade"}  # what these signals ask for
 
 
 class SupervisorSignals(Signals):
@@ -70,7 +76,10 @@ class Supervisor:
 
     load: returns the application, in the process that shall serve it; raises StartError. reread: returns the settings
     as they are now, for a reload; raises StartError. name: what the application is called in the start-up line.
-    directory: where the command line was given, if not here. Raises StartError for what cannot be opened.
+    enter: goes where the application of these settings is; raises StartError. start: where the command line was given,
+    if not here. Raises StartError for what cannot be opened.
+
+    Once it runs, nothing ends it but a signal and the fleet: each step of its loop is contained (containment.py).
     """
 
     def __init__(
@@ -80,12 +89,16 @@ class Supervisor:
         *,
         reread: Callable[[], Settings],
         name: str,
-        directory: str = "",
+        enter: Callable[[Settings], None] | None = None,
+        start: StartDirectory | None = None,
     ) -> None:
+        hold_standard_descriptors()
+        self._start_directory = start or StartDirectory()
+        self._enter = enter or _stay
+        self._enter(settings)  # for paths of the supervisor's own
         refuse_contradictions(settings)
         self._identity = find_identity(settings)
         self._notifier = Notifier.from_environment()
-        hold_standard_descriptors()
         say_sizes(settings)
         set_up(settings.log_level)
         set_umask(settings)
@@ -93,10 +106,10 @@ class Supervisor:
         self._reread = reread
         self._load = load
         self._name = name
-        self._directory = directory or os.getcwd()  # noqa: PTH109 - without pathlib
         self._legacy = inherit()
         self._sockets = Sockets(self._legacy.listeners if self._legacy is not None else None)
         self._successor: Successor | None = None
+        self._retired = False  # in favour of the successor
         self._pidfile: PidFile | None = None
         self._development: Development | None = None
         try:
@@ -119,6 +132,10 @@ class Supervisor:
         )
         self._development = self._develop(settings) if settings.reload else None
         self._announced = False
+        self._changed = ""  # in development, what is to be loaded anew
+        self._undone: list[Action] = []  # what failed, and is tried again
+        self._containment = Containment()
+        self._step = self._containment.step
         self._crew = Crew(
             self._fleet,
             name=name,
@@ -126,6 +143,7 @@ class Supervisor:
             handover=None if self._legacy is None else self._legacy.handover,
             development=self._development,
             serves=self._announce,
+            step=self._step,
         )
 
     def _preload(self, settings: Settings) -> None:
@@ -142,72 +160,135 @@ class Supervisor:
         from halfsync.supervisor.development import Development  # noqa: PLC0415 - only development needs it
 
         names = ("halfsync.toml", "pyproject.toml", *filter(None, [settings.config]))
-        files = [os.path.join(self._directory, name) for name in names]  # noqa: PTH118 - without pathlib
+        files = [os.path.join(self._start_directory.name, name) for name in names]  # noqa: PTH118 - without pathlib
         return Development(os.getcwd(), files)  # noqa: PTH109
 
     def run(self) -> int | Birth:
         """Serve until told to end, and return the exit code; in a process that was forked, what it is born with."""
         signals = SupervisorSignals()
         signals.__enter__()  # not left in a forked process, which has its own
-        while True:
-            if self._development is not None:
-                self._development.keep_watching(lambda: self._leave_all_behind(signals))
-            now = monotonic()
-            for action in self._fleet.decide(now):
-                if isinstance(action, Start):
-                    plan = self._plans[action.generation]
-                    kept = (*plan.listeners, *plan.admin)
-                    birth = self._crew.start(action, plan, partial(self._leave_behind, signals, kept))
-                    if birth is not None:
-                        return birth
-                elif isinstance(action, Exit):
-                    signals.__exit__(None, None, None)
-                    return self._end(action.code)
-                else:
-                    self._do(action)
-            self._forget()
-            self._wait(signals)
+        outcome: int | Birth | None = None
+        while outcome is None:
+            with self._step("a turn of the loop") as step:
+                outcome = self._turn(signals)
+            if step.failed:
+                time.sleep(AGAIN_S)
+        return outcome
 
-    def _wait(self, signals: Signals) -> None:
-        """Wait for a signal, a word of a process or the time for something, and tell the fleet."""
-        beat = self._notifier.beat()
-        due = min(self._fleet.due(), self._crew.look_due(), math.inf if beat is None else monotonic() + beat)
-        if self._crew.is_deaf:
-            due = min(due, monotonic() + AGAIN_S)
-        timeout = 0.0 if self._crew.unreaped else None if due == math.inf else max(0.0, due - monotonic())
+    def _turn(self, signals: Signals) -> int | Birth | None:
+        """Do what is to be done now, and wait. Returns what `run` does, once it is over."""
+        if self._development is not None:
+            with self._step("starting the watcher of sources"):
+                self._development.keep_watching(lambda: self._leave_all_behind(signals))
+        for action in self._decide():
+            if isinstance(action, Start):
+                birth = self._start(action, signals)
+                if birth is not None:
+                    return birth
+            elif isinstance(action, Exit):
+                with self._step("the end"):
+                    self._end(signals)
+                return action.code
+            else:
+                with self._step(f"the order {type(action).__name__}") as step:
+                    self._do(action)
+                if step.failed and isinstance(action, REPEATED):
+                    self._undone.append(action)
+        with self._step("closing what no process needs"):
+            self._forget()
+        number = self._wait(signals)
+        if number is not None:
+            with self._step(NOUNS.get(number, number.name)):
+                self._obey(number)
+        self._take_note()
+        self._containment.end_turn()
+        return None
+
+    def _decide(self) -> list[Action]:
+        """Return what is to be done now, first what failed before and still has a process that it is for."""
+        decided: list[Action] = []
+        with self._step("deciding what is to be done"):
+            decided = self._fleet.decide(monotonic())
+        undone, self._undone = self._undone, []
+        living = self._fleet.children
+        again = [one for one in undone if not isinstance(one, Tell | Recall | Kill) or one.pid in living]
+        return [*again, *decided]
+
+    def _start(self, action: Start, signals: Signals) -> Birth | None:
+        """Fork a process, as `Crew.start` does; what fails is a start that the fleet tries again after its pause."""
+        birth: Birth | None = None
+        with self._step("starting a process") as step:
+            plan = self._plans[action.generation]
+            kept = (*plan.listeners, *plan.admin)
+            birth = self._crew.start(action, plan, partial(self._leave_behind, signals, kept))
+        if step.failed:
+            self._fleet.not_started("the log above says why", monotonic())
+        return birth
+
+    def _wait(self, signals: Signals) -> signal.Signals | None:
+        """Wait for a signal, which is returned, a word of a process or the time for something."""
+        number = None
+        with self._step("waiting") as step:
+            beat = self._notifier.beat()
+            due = min(self._fleet.due(), self._crew.look_due(), self._containment.due)
+            due = min(due, math.inf if beat is None else monotonic() + beat)
+            if self._crew.is_deaf:
+                due = min(due, monotonic() + AGAIN_S)
+            timeout = 0.0 if self._crew.unreaped else None if due == math.inf else max(0.0, due - monotonic())
+            number = signals.wait(self._watched(), timeout)
+        if step.failed:
+            time.sleep(AGAIN_S)
+        return None if number is None else signal.Signals(number)
+
+    def _watched(self) -> list[int]:
+        """Return the descriptors that become readable when there is something to take note of."""
         fds = self._crew.fds
         if self._successor is not None and not self._successor.channel.lost:
             fds.append(self._successor.channel.fd)
         if self._development is not None:
             fds += self._development.fds
-        number = signals.wait(fds, timeout)
-        if number is not None:
-            self._obey(signal.Signals(number))
-        self._crew.listen()
-        if self._development is not None and (changed := self._development.changed()):
-            self._renew(changed)
-        if self._successor is not None and self._successor.channel.next() == SERVES:
-            self._retire(self._successor)
-        for pid, code in self._crew.reap():
-            if self._successor is not None and pid == self._successor.pid:
-                self._not_upgraded(code)
-            elif self._development is not None and self._development.reaped(pid, code):
-                self._renew("what nobody watched for a moment may have")
-        self._crew.look()
+        return fds
+
+    def _take_note(self) -> None:
+        """Tell the fleet what has happened, and do what follows from it."""
+        with self._step("listening to the processes"):
+            self._crew.listen()
+        if self._development is not None:
+            with self._step("listening to the watcher of sources"):
+                self._changed = self._changed or self._development.changed()
+        if self._successor is not None:
+            with self._step("the upgrade"):
+                if self._successor.serves() and not self._retired:
+                    self._retire(self._successor)
+        with self._step("reaping"):
+            for pid, code in self._crew.reap():
+                if self._successor is not None and pid == self._successor.pid:
+                    self._not_upgraded(code)
+                elif self._development is not None and self._development.reaped(pid, code):
+                    self._changed = "what nobody watched for a moment may have"
+        if self._changed:
+            with self._step("the reload") as step:
+                self._renew(self._changed)
+            if not step.failed:
+                self._changed = ""
+        with self._step("looking at the processes"):
+            self._crew.look()
 
     # Signals.
 
     def _obey(self, number: signal.Signals) -> None:
+        """Do what a signal asks for: first what the fleet must know of it, then what is told to others."""
         now = monotonic()
         if number == signal.SIGTERM:
-            if self._fleet.course is Course.SERVING:
-                say(draining(self._fleet.drain_delay, self._fleet.graceful_timeout))
+            before = self._fleet.course
+            self._fleet.drain(now)
             self._crew.board.fading = True
             self._notifier.stopping()
-            self._fleet.drain(now)
+            if before is Course.SERVING:
+                say(draining(self._fleet.drain_delay, self._fleet.graceful_timeout))
         elif number in (signal.SIGINT, signal.SIGQUIT):
-            self._crew.board.fading = True
             self._fleet.quit()
+            self._crew.board.fading = True
         elif number == signal.SIGHUP:
             self._reload()
         elif number == signal.SIGUSR1:
@@ -233,18 +314,21 @@ class Supervisor:
         if before.preload:
             logger().warning("the code is what was preloaded: a restart loads it again")
         self._adopt(plan, before)
-        self._plans[self._fleet.reload()] = plan
 
     def _plan_again(self, before: Settings) -> Plan:
         """Return what a generation with the settings of now shall serve. Raises StartError."""
         settings = self._reread()
         if not settings.workers:
             settings = replace(settings, workers=before.workers)  # the file says nothing of it any more
+        if before.preload:
+            settings = replace(settings, chdir=before.chdir)  # the code is what it was, and where it was
+        self._enter(settings)
         return self._plan(replace(settings, reload=before.reload))
 
-    def _adopt(self, plan: Plan, before: Settings) -> None:
-        """Go by these settings from now on."""
+    def _adopt(self, plan: Plan, before: Settings, *, at_once: bool = False) -> None:
+        """Go by these settings from now on, with new processes. at_once: as for `Fleet.reload`."""
         settings = plan.settings
+        self._plans[self._fleet.reload(at_once=at_once)] = plan
         self._notifier.reloading()
         if settings.workers != before.workers:
             self._fleet.wanted = settings.workers or 1
@@ -264,12 +348,11 @@ class Supervisor:
         except StartError as error:
             logger().error("the settings cannot be used: %s", error)
             plan = _unloadable(before, LoadError(error.problem, origin=error.origin, remedy=error.remedy))
-        self._adopt(plan, before.settings)
+        self._adopt(plan, before.settings, at_once=True)
         assert self._development is not None
         self._development.announce(
             changed, [child.pid for child in self._fleet.of(Phase.BOOTING, Phase.READY, Phase.RECALLED)]
         )
-        self._plans[self._fleet.reload(at_once=True)] = plan
 
     def _show_failure(self, failed: Failed) -> None:
         """Let the next try show why this one failed. Where settings are wrong from the first, end."""
@@ -297,34 +380,44 @@ class Supervisor:
             self._successor = start_successor(
                 self._sockets.listeners,
                 self._crew.handover,
-                directory=self._directory,
+                start=self._start_directory,
                 variables=self._notifier.variables,
             )
         except OSError as error:
-            logger().error("the upgrade failed: %s", error.strerror)
+            logger().error("the upgrade failed: %s", error.strerror or error)
+        finally:
+            if self._successor is None:
+                self._write_pidfile()
+        if self._successor is None:
             return
         logger().info("upgrading: process %d starts with the same sockets", self._successor.pid)
 
     def _retire(self, successor: Successor) -> None:
-        """Leave to the new program, which serves."""
-        logger().info("process %d serves: this one and its processes leave", successor.pid)
-        self._notifier.main_process(successor.pid)
+        """Leave to the new program, which serves. Done again if it fails."""
         self._sockets.disown()
         self._fleet.retire(monotonic())
+        self._notifier.main_process(successor.pid)
+        logger().info("process %d serves: this one and its processes leave", successor.pid)
+        self._retired = True
 
     def _not_upgraded(self, code: int) -> None:
         """Note that the new program has ended before it served."""
         self._successor = None
         logger().error("the upgrade failed: the new program ended with %d; this one goes on serving", code)
-        if self._pidfile is not None:
-            try:
-                self._pidfile.write()
-            except StartError as error:
-                logger().error("%s", error)
+        self._write_pidfile()
+
+    def _write_pidfile(self) -> None:
+        """Have the file again that was left to a new program."""
+        if self._pidfile is None:
+            return
+        try:
+            self._pidfile.write()
+        except StartError as error:
+            logger().error("%s", error)
 
     def _plan(self, settings: Settings) -> Plan:
         """Return what a generation with these settings shall serve. Raises StartError."""
-        return Plan(settings, *self._sockets.open(settings), self._load)
+        return Plan(settings, *self._sockets.open(settings), self._load, self._enter)
 
     def _forget(self) -> None:
         """Let go of plans that no process shall have any more, and of listeners that no plan names.
@@ -410,20 +503,26 @@ class Supervisor:
             if listener not in kept:
                 listener.close()
 
-    def _end(self, code: int) -> int:
+    def _end(self, signals: Signals) -> None:
         """Close what is open, and say what became of the requests."""
-        self._close()
-        self._crew.close()
+        for close in (partial(signals.__exit__, None, None, None), self._close, self._crew.close):
+            with self._step("the end"):
+                close()
         if self._announced:
-            say(farewell(Outcome(self._crew.finished, self._crew.cut), lost=self._crew.lost))
-        return code
+            with self._step("the end"):
+                say(farewell(Outcome(self._crew.finished, self._crew.cut), lost=self._crew.lost))
 
     def _close(self) -> None:
-        if self._development is not None:
-            self._development.close()
-        self._sockets.close()
-        if self._pidfile is not None:
-            self._pidfile.remove()
+        with ExitStack() as stack:  # one that fails keeps none of the others open
+            if self._pidfile is not None:
+                stack.callback(self._pidfile.remove)
+            stack.callback(self._sockets.close)
+            if self._development is not None:
+                stack.callback(self._development.close)
+
+
+def _stay(_: Settings) -> None:
+    """Go nowhere: an application that is loaded already is where its program is."""
 
 
 def _unloadable(plan: Plan, error: LoadError) -> Plan:
@@ -441,13 +540,14 @@ def supervise(
     *,
     reread: Callable[[], Settings],
     name: str,
-    directory: str = "",
+    enter: Callable[[Settings], None] | None = None,
+    start: StartDirectory | None = None,
 ) -> tuple[int, bool]:
     """Serve by several processes until told to end. Returns the exit code, and whether this is one of those.
 
     Takes and raises what `Supervisor` does.
     """
-    outcome = Supervisor(load, settings, reread=reread, name=name, directory=directory).run()
+    outcome = Supervisor(load, settings, reread=reread, name=name, enter=enter, start=start).run()
     if isinstance(outcome, Birth):
         return live(outcome), True
     return outcome, False

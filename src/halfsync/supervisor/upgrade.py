@@ -24,6 +24,7 @@ from halfsync.supervisor.channel import Channel
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
 
+    from halfsync.directory import StartDirectory
     from halfsync.listeners import Listener
 
 VARIABLE = "_HALFSYNC_UPGRADE"
@@ -36,6 +37,12 @@ class Successor:
 
     pid: int
     channel: Channel
+    told: bool = False  # that it serves
+
+    def serves(self) -> bool:
+        """Tell whether it has said that it serves."""
+        self.told = self.told or self.channel.next() == SERVES
+        return self.told
 
 
 @dataclass(slots=True)
@@ -51,12 +58,12 @@ def start_successor(
     listeners: Mapping[str, Sequence[Listener]],
     handover: tuple[socket.socket, socket.socket],
     *,
-    directory: str,
+    start: StartDirectory,
     variables: Mapping[str, str],
 ) -> Successor:
     """Start this program's command line again, with the same sockets. Raises OSError.
 
-    directory: where it was started. variables: of the environment, beside those that this process has.
+    start: where it was started. variables: of the environment, beside those that this process has.
     """
     ours, theirs = Channel.pair()
     given = {
@@ -69,25 +76,30 @@ def start_successor(
     }
     try:
         pid = fork()
-    except OSError:
+    except BaseException:
         ours.close()
         theirs.close()
         raise
     if pid == 0:
-        _become(given, directory, variables)
-    unblock()
-    theirs.close()
+        _become(given, start, variables)
+    try:
+        unblock()
+        theirs.close()
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)  # it would serve beside this one, which would not know of it
+        unblock()
+        raise
     return Successor(pid, ours)
 
 
-def _become(given: dict[str, object], directory: str, variables: Mapping[str, str]) -> NoReturn:
+def _become(given: dict[str, object], start: StartDirectory, variables: Mapping[str, str]) -> NoReturn:
     """Be the new program. Ends the process where that cannot be."""
     try:
         forget_signals()  # what is ignored would stay ignored
         unblock()
         for descriptor in _descriptors(given):
             os.set_inheritable(descriptor, True)
-        os.chdir(directory)
+        start.enter()
         environ = {**os.environ, **variables, VARIABLE: json.dumps(given)}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
     except OSError as error:

@@ -1,0 +1,73 @@
+"""`serve` by several processes: what a reload reads again, and the directory that each generation is in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from halfsync.cli.applications import load, origins
+from halfsync.cli.options import given
+from halfsync.directory import StartDirectory, is_removed
+from halfsync.errors import UsageError
+from halfsync.loading import change_to, enter
+from halfsync.settings import resolve
+from halfsync.supervisor.supervisor import supervise
+
+if TYPE_CHECKING:
+    from halfsync.loading import Application
+    from halfsync.settings import Settings
+
+
+class Supervised:
+    """A command line that is read again at each reload, in the directory in which it was given.
+
+    In the settings that it makes, `chdir` is the path of the very directory that was found: all processes of a
+    generation are in the same, though the link that leads there is switched meanwhile.
+    """
+
+    def __init__(self, target: str, settings: Settings, options: dict[str, Any]) -> None:
+        self._target = target
+        self._options = options
+        self._start = StartDirectory()
+        self._named: dict[str | None, str | None] = {}  # what `chdir` said, by the path that was found
+        self._settings = settings
+
+    def run(self) -> int:
+        """Serve until told to end, and return the exit code. Raises StartError."""
+        self._settings = settings = self._fix_directory(self._settings)
+        code, _ = supervise(
+            self._load, settings, reread=self._reread, name=self._target, enter=self._enter, start=self._start
+        )
+        return code
+
+    def _fix_directory(self, settings: Settings) -> Settings:
+        """Find the directory of the application as it is now."""
+        with self._start.entered(), origins(settings):
+            directory = change_to(settings.chdir)
+        self._named[directory] = settings.chdir
+        return replace(settings, chdir=directory)
+
+    def _reread(self) -> Settings:
+        """Return the settings as they are now. Raises StartError."""
+        with self._start.entered():
+            settings = resolve(given(self._options))
+            if settings.config is None and self._settings.config is not None and is_removed():
+                raise UsageError(
+                    f"the directory in which it was started is gone, and {self._settings.config} with it",
+                    origin="config",
+                    remedy="start it in one that stays, or name the file by its whole path with --config",
+                )
+        self._settings = settings = self._fix_directory(settings)
+        return settings
+
+    def _enter(self, settings: Settings) -> None:
+        """Be in the directory of these settings, or, if that is gone, in the one that has its name now."""
+        try:
+            enter(settings.chdir)
+        except UsageError:
+            self._start.enter()
+            with origins(settings):
+                enter(self._named[settings.chdir])
+
+    def _load(self, settings: Settings) -> Application:
+        return load(self._target, settings, None)

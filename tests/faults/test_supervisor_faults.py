@@ -1,0 +1,200 @@
+"""Whatever a step of the supervisor's loop raises: the fleet serves on, and obeys the signals that follow."""
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+
+from tests.client import fetch
+from tests.faults.serving import Serving, children, environment
+from tests.supervisor.test_upgrade import end, pid_in
+from tests.wsgi import until
+
+APP = """
+CODE = "first"
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [CODE.encode()]
+"""
+# What the loop calls while it reloads, replaces, reaps and obeys.
+CALLED = {
+    "halfsync.supervisor.supervisor:Supervisor": (
+        "_turn _decide _start _do _forget _wait _take_note _obey _reload _plan _plan_again _adopt _settle"
+    ),
+    "halfsync.supervisor.crew:Crew": "start tell tell_all listen _hear reap _bury look look_due recall",
+    "halfsync.supervisor.fleet:Fleet": "decide due started ready left ended tire reload resize of",
+    "halfsync.supervisor.channel:Channel": "pair tell go_on next close",
+    "halfsync.supervisor.sockets:Sockets": "open keep",
+    "halfsync.supervisor.notify:Notifier": "beat reloading ready",
+    "halfsync.supervisor.containment:Containment": "end_turn",
+    "halfsync.signals:Signals": "wait",
+    "halfsync.supervisor.crew": "fork unblock draw_requests why_tired",
+    "halfsync.supervisor.process:Plan": "__init__",
+    "halfsync.cli.supervised": "resolve change_to enter",
+    "halfsync.directory:StartDirectory": "enter",
+    "halfsync.forking": "flush_output",
+    "os": "fork waitpid getcwd chdir",
+    "signal": "pthread_sigmask",
+    "logging:Logger": "info error",
+}
+# What it may have done already as it fails.
+LATE = {
+    "halfsync.supervisor.supervisor:Supervisor": "_plan _adopt _settle _wait",
+    "halfsync.supervisor.crew:Crew": "_hear _bury",
+    "halfsync.supervisor.fleet:Fleet": "decide ready ended started",
+    "halfsync.supervisor.channel:Channel": "tell close",
+}
+# What it calls as it ends.
+ENDING = {
+    "halfsync.supervisor.supervisor": "say farewell draining",
+    "halfsync.supervisor.supervisor:Supervisor": "_turn _obey _end _close _do _forget",
+    "halfsync.supervisor.crew:Crew": "tell close reap _bury",
+    "halfsync.supervisor.fleet:Fleet": "drain decide ended",
+    "halfsync.supervisor.sockets:Sockets": "keep close",
+    "halfsync.supervisor.notify:Notifier": "stopping",
+    "halfsync.supervisor.pidfile:PidFile": "remove",
+    "halfsync.signals:Signals": "wait __exit__",
+}
+# What it calls for another program in its place, up to where that serves.
+UPGRADING = {
+    "halfsync.supervisor.supervisor": "start_successor",
+    "halfsync.supervisor.upgrade": "fork unblock",
+    "halfsync.supervisor.upgrade:Successor": "serves",
+    "halfsync.supervisor.channel:Channel": "pair",
+    "halfsync.supervisor.fleet:Fleet": "retire",
+    "halfsync.supervisor.sockets:Sockets": "disown",
+    "halfsync.supervisor.notify:Notifier": "main_process",
+    "halfsync.supervisor.pidfile:PidFile": "remove",
+    "halfsync.supervisor.supervisor:Supervisor": "_upgrade _retire",
+}
+# What it calls for `reload`.
+DEVELOPING = {
+    "halfsync.supervisor.supervisor:Supervisor": "_renew _plan_again",
+    "halfsync.supervisor.development:Development": "changed announce left ended _tell",
+    "halfsync.supervisor.fleet:Fleet": "reload",
+}
+ERRORS = ("OSError", "MemoryError", "BlockingIOError", "RuntimeError")
+
+
+def cases(called: dict[str, str], when: str = "") -> list[str]:
+    """Return each of these functions, with what it shall raise."""
+    errors = cycle(ERRORS)
+    places = [(holder, name) for holder, names in called.items() for name in names.split()]
+    return [f"{when}{holder}{'.' if ':' in holder else ':'}{name} {next(errors)}" for holder, name in places]
+
+
+def raising(directory: Path, case: str, *options: str) -> Serving:
+    """Serve with a function that raises once the file "raise" is made."""
+    path = os.pathsep.join([str(Path(__file__).parent / "raising"), environment()["PYTHONPATH"]])
+    more = {"RAISING": case, "RAISING_FILE": str(directory / "raise"), "PYTHONPATH": path}
+    return Serving(directory, APP, *options, more=more)
+
+
+def see_it_serve(serving: Serving, directory: Path, code: str) -> None:
+    """See that a reload brings this code to as many processes as there should be."""
+    before = children(serving.process.pid)
+    (directory / "served.py").write_text(APP.replace("first", code))
+    serving.signal(signal.SIGHUP)
+    until(lambda: fetch(serving.address).body.decode() == code)
+    until(
+        lambda: (
+            len(children(serving.process.pid) - before) == 2 and not before & children(serving.process.pid)
+        )
+    )
+    assert {fetch(serving.address).body.decode() for _ in range(10)} == {code}
+
+
+def wait_for_another(serving: Serving, before: set[int], armed: Path) -> None:
+    """Wait until there is a process that was not there before, or what was to raise has raised."""
+    until(lambda: not armed.exists() or children(serving.process.pid) - before)
+
+
+def stir(serving: Serving, armed: Path) -> None:
+    """Give the supervisor something to do of each kind, until what was to raise has raised."""
+    deadline = time.monotonic() + 30
+    while armed.exists():
+        assert time.monotonic() < deadline, "it was never called"
+        own = children(serving.process.pid)
+        with suppress(ProcessLookupError):
+            os.kill(min(own), signal.SIGKILL)
+            os.kill(max(own), signal.SIGTERM)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU, signal.SIGHUP):
+            serving.signal(number)
+            wait_for_another(serving, own, armed)
+            assert fetch(serving.address).body == b"first"
+
+
+@pytest.mark.parametrize("case", [*cases(CALLED), *cases(LATE, "late ")])
+def test_what_a_step_raises_ends_nothing(tmp_path: Path, case: str) -> None:
+    armed = tmp_path / "raise"
+    with raising(tmp_path, case, "--workers", "2", "--max-requests", "100000") as serving:
+        serving.wait_line("all 2 processes serve")
+        armed.touch()
+        stir(serving, armed)
+        if "resize" in case:
+            serving.signal(signal.SIGTTIN)
+        see_it_serve(serving, tmp_path, "second")
+        own = children(serving.process.pid)
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0, serving.lines
+        assert not [pid for pid in own if Path(f"/proc/{pid}").exists()]
+        if not case.startswith(
+            ("logging", "os:chdir")
+        ):  # which is what tells, and what there is a second way for
+            assert [line for line in serving.lines if "raised by a test" in line], serving.lines
+
+
+@pytest.mark.parametrize("case", cases(ENDING))
+def test_what_a_step_raises_at_the_end_does_not_keep_it_from_ending(tmp_path: Path, case: str) -> None:
+    armed = tmp_path / "raise"
+    with raising(tmp_path, case, "--workers", "2", "--pidfile", str(tmp_path / "pid")) as serving:
+        serving.wait_line("all 2 processes serve")
+        own = children(serving.process.pid)
+        armed.touch()
+        serving.signal(signal.SIGTERM)
+        until(lambda: not armed.exists())
+        try:
+            serving.process.wait(3)
+        except subprocess.TimeoutExpired:
+            serving.signal(signal.SIGTERM)  # the first was not understood
+        assert serving.exit_code() == 0, serving.lines
+        assert not [pid for pid in own if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize("case", cases(UPGRADING))
+def test_what_a_step_of_an_upgrade_raises_ends_nothing(tmp_path: Path, case: str) -> None:
+    armed, pidfile = tmp_path / "raise", tmp_path / "pid"
+    with raising(tmp_path, case, "--workers", "1", "--pidfile", str(pidfile)) as serving:
+        serving.wait_line("1 process serves")
+        armed.touch()
+        serving.signal(signal.SIGUSR2)
+        until(lambda: not armed.exists())
+        serving.wait_line("raised by a test")
+        assert fetch(serving.address).body == b"first"
+        until(lambda: pid_in(pidfile))
+        if "process serves" not in serving.lines[-1]:
+            serving.signal(signal.SIGUSR2)
+        assert serving.process.wait(30) == 0
+        until(lambda: pid_in(pidfile) not in (0, serving.process.pid))
+        assert fetch(serving.address).body == b"first"
+        end(pid_in(pidfile))
+
+
+@pytest.mark.parametrize("case", cases(DEVELOPING))
+def test_what_a_step_raises_in_development_loses_no_change(tmp_path: Path, case: str) -> None:
+    pytest.importorskip("watchfiles")
+    armed = tmp_path / "raise"
+    with raising(tmp_path, case, "--reload") as serving:
+        serving.wait_line("1 process serves")
+        assert fetch(serving.address).body == b"first"
+        armed.touch()
+        (tmp_path / "served.py").write_text(APP.replace("first", "second"))
+        until(lambda: not armed.exists())
+        until(lambda: fetch(serving.address).body == b"second")
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0, serving.lines
