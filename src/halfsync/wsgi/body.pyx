@@ -26,7 +26,7 @@ cdef enum:
     WINDOW_BYTES = 64 * 1024  # of a body on disk, held in memory while it is read by line
 
 cdef type BuiltinMethod = type(len)
-cdef frozenset RAW_ATTRIBUTES = frozenset({"name"})  # what open() sets on a raw file; with another it may read otherwise
+cdef frozenset RAW_ATTRIBUTES = frozenset({"name"})  # what open() sets on a raw file; others may change it
 
 
 cdef class BodyBlocks:

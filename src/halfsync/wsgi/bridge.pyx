@@ -3,8 +3,8 @@
 A model gives a complete request and a sink; the bridge makes the environ, calls the application, frames its output and
 sends it. It keeps to four rules. Nothing is sent before the first byte of body (or its end) is known, so that an error
 up to then is a clean 500. An error after that cuts the connection; it never leaves a response that looks complete.
-Nothing of a header is emitted before all of them are checked. Nothing is sent behind the end of a response, whatever the
-application calls in its close() or later.
+Nothing of a header is emitted before all of them are checked. Nothing is sent behind the end of a response, whatever
+the application calls in its close() or later.
 """
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, realloc
