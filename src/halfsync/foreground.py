@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from halfsync.listeners import open_listeners
 from halfsync.log import set_up
 from halfsync.native.allocator import keep_freed_memory
+from halfsync.native.pipes import Quiet
 from halfsync.output import hold_standard_descriptors
 from halfsync.server import Server
 from halfsync.signals import Signals
@@ -310,4 +311,5 @@ def farewell(outcome: Outcome, lost: int = 0) -> str:
 
 def say(line: str) -> None:
     """Tell the person at the terminal, in one write: other processes write there, too."""
-    print(f"{line}\n", end="", file=sys.stderr, flush=True)
+    with Quiet():
+        print(f"{line}\n", end="", file=sys.stderr, flush=True)

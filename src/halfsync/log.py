@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from halfsync.forking import NoCopies
+from halfsync.native.pipes import Quiet
 
 if TYPE_CHECKING:
     import logging
@@ -78,19 +79,20 @@ def _load() -> logging.Logger:
 def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo | None = None) -> None:
     """Log a line for a method of `Log`, or write it plainly: if `logging` cannot be loaded, or fails."""
     failure = ""
-    try:
-        logger = _load()
+    with suppress(BaseException), Quiet():
         try:
-            with NoCopies():
-                logger.log(level, message, *values, exc_info=exc_info, stacklevel=3)
-        except BaseException as error:  # noqa: BLE001 - a filter may raise anything; whoever logs must outlive it
-            failure = f" (the application's logging has raised {type(error).__name__})"
-        else:
-            return
-    except BaseException:  # noqa: BLE001 - descriptors or memory may be short just now
-        pass
-    if level > LEVELS["info"]:
-        _write_plainly(message, values, failure, exc_info)
+            logger = _load()
+            try:
+                with NoCopies():
+                    logger.log(level, message, *values, exc_info=exc_info, stacklevel=3)
+            except BaseException as error:  # noqa: BLE001 - a filter may raise anything; whoever logs must outlive it
+                failure = f" (the application's logging has raised {type(error).__name__})"
+            else:
+                return
+        except BaseException:  # noqa: BLE001 - descriptors or memory may be short just now
+            pass
+        if level > LEVELS["info"]:
+            _write_plainly(message, values, failure, exc_info)
 
 
 def _write_plainly(message: str, values: tuple[object, ...], more: str, exc_info: ExcInfo | None) -> None:

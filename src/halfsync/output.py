@@ -6,6 +6,8 @@ import os
 import sys
 from contextlib import suppress
 
+from halfsync.native.pipes import Quiet
+
 STANDARD = 3  # descriptors: 0, 1 and 2
 
 
@@ -23,5 +25,5 @@ def flush_output() -> None:
     """Write what waits to be printed. What cannot be written is left: it is not worth a server."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError), Quiet():
                 stream.flush()

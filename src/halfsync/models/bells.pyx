@@ -5,7 +5,9 @@ when nobody has its writing end open any more.
 """
 import os
 
-from posix.unistd cimport close, write
+from posix.unistd cimport close
+
+from halfsync.native.pipes cimport quiet_write
 
 
 cdef class Bells:
@@ -48,7 +50,7 @@ cdef class Bells:
 cdef void ring(int *end) noexcept nogil:
     """Ring for good. By a byte that nobody takes, since others may hold the writing end open as well."""
     if end[0] >= 0:
-        write(end[0], b"!", 1)
+        quiet_write(end[0], b"!", 1)
         close_end(end)
 
 

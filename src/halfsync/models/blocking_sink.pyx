@@ -5,6 +5,7 @@ from posix.uio cimport iovec
 from posix.unistd cimport close
 
 from halfsync.engine.poller cimport send_continue, unsent_bytes
+from halfsync.native.pipes cimport quiet_sendfile
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.pace cimport pace_begin, pace_fails
 
@@ -22,9 +23,6 @@ cdef extern from "<sys/socket.h>" nogil:
         size_t msg_iovlen
     const int MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL
     ssize_t sendmsg(int fd, const msghdr *message, int flags)
-
-cdef extern from "<sys/sendfile.h>" nogil:
-    ssize_t sendfile(int out, int source, long *offset, size_t count)
 
 cdef extern from "Python.h" nogil:
     ctypedef struct PyThreadState:
@@ -185,7 +183,7 @@ cdef int send_file(
     vector.iov_len = head_length
     if send_all(self, &vector, 1, MSG_MORE if length > 0 else 0) == 0:
         while length > 0:
-            sent = sendfile(self.fd, fd, &position, <size_t> min(length, <int64_t> SEND_FILE_BYTES))
+            sent = quiet_sendfile(self.fd, fd, &position, <size_t> min(length, <int64_t> SEND_FILE_BYTES))
             if sent > 0:
                 self.sent += sent
                 length -= sent

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from halfsync.forking import fork, freeze, live, unblock
 from halfsync.models.acceptor import Acceptor
 from halfsync.models.carrier import Carrier
+from halfsync.native.pipes import write_byte
 from halfsync.signals import ENDING, Signals, drop_signals, note_signals, readable
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ class Process:
         if self._parent_pid == 0 and self._doing_fd >= 0:
             self.parent.turn()
             if self.parent.finished:
-                os.write(self._doing_fd, b"e")
+                write_byte(self._doing_fd)
                 os.close(self._doing_fd)
                 self._doing_fd = -1
 
@@ -267,8 +268,7 @@ class Process:
                     self.carrier.drain()
                     self.parent.children.tell()
                 self.parent.turn()
-        with suppress(BrokenPipeError):  # the program that embeds us may be gone
-            os.write(self._doing_fd, b"e")
+        write_byte(self._doing_fd)  # unless the program that embeds us is gone
 
     def fade(self) -> None:
         """Let each connection end with its next response."""

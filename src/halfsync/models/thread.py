@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from halfsync.models.acceptor import Acceptor
 from halfsync.models.carrier import Carrier
+from halfsync.native.pipes import write_byte
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +98,7 @@ class AcceptingThread:
         finally:
             self.finish()
             self.acceptor.close()
-            os.write(self._doing_fd, b"e")
+            write_byte(self._doing_fd)
             os.close(self._doing_fd)
 
     def _accept_until_drained(self) -> None:

@@ -19,6 +19,7 @@ from halfsync.http.parser cimport Field, Head, name_is
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.log import warn
 from halfsync.native.checks cimport COUNT_BUFFER, count
+from halfsync.native.pipes cimport quiet_write
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
     add_llong, load_uint, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait, pthread_join,
@@ -79,7 +80,6 @@ cdef extern from *:
     void address_text "hs_log_address" (const void *address, int length, char *text, size_t room) nogil
     const char *time_text "hs_log_time" (int json) nogil
     void wait_writable "hs_log_wait" (int fd) nogil
-    ssize_t c_write "write" (int fd, const void *data, size_t length) nogil
 
 cdef enum:
     STACK_BYTES = 128 * 1024  # of the writer's thread
@@ -251,11 +251,14 @@ cdef void log_exchange(
 
 
 cdef size_t write_all(int fd, const char *data, size_t length) noexcept nogil:
-    """Write, however slow the file is. Returns how many bytes it took; less than all: it refuses the rest."""
+    """Write, however slow the file is. Returns how many bytes it took; less than all: it refuses the rest.
+
+    The calling thread may be one that the application runs in, and the file a pipe whose reader has ended.
+    """
     cdef size_t done = 0
     cdef ssize_t written
     while done < length:
-        written = c_write(fd, data + done, length - done)
+        written = quiet_write(fd, data + done, length - done)
         if written >= 0:
             done += written
         elif errno == EAGAIN:

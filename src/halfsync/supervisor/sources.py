@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import sysconfig
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterable, Iterator, Mapping
 
 PACKET_BYTES = 32 * 1024  # of one record; a longer list takes several
@@ -92,7 +92,7 @@ class Reporter:
         self._told |= files.keys()
         with suppress(OSError):
             for packet in pack(files):
-                self._reports.send(packet)
+                self._reports.send(packet, socket.MSG_NOSIGNAL)
 
     def look(self) -> None:
         """Tell of what was imported while requests were answered, if anything was."""

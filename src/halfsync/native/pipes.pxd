@@ -1,0 +1,52 @@
+# Writing to what may have no reader any more, without SIGPIPE, which an application may have set to end its process.
+# For what no flag protects (send has MSG_NOSIGNAL): pipes, and sendfile.
+#
+# The signal is blocked in the calling thread for one call, and one that the call has raised is taken back. It is not
+# blocked for good, since what the application starts would inherit that.
+
+
+cdef extern from * nogil:
+    """
+    #include <errno.h>
+    #include <pthread.h>
+    #include <signal.h>
+    #include <sys/sendfile.h>
+    #include <time.h>
+    #include <unistd.h>
+    /* Block SIGPIPE. Returns 1 if it was not blocked, so that the caller must call hs_unblock_pipe. */
+    static inline int hs_block_pipe(void) {
+        sigset_t pipe, before;
+        sigemptyset(&pipe);
+        sigaddset(&pipe, SIGPIPE);
+        return pthread_sigmask(SIG_BLOCK, &pipe, &before) == 0 && !sigismember(&before, SIGPIPE);
+    }
+    /* Unblock it. raised: it may wait for this thread, and is taken back first. errno is as before.
+       A short call may have raised it too, at the end of what it could move. */
+    static inline void hs_unblock_pipe(int raised) {
+        const struct timespec at_once = {0, 0};
+        sigset_t pipe;
+        int error = errno;
+        sigemptyset(&pipe);
+        sigaddset(&pipe, SIGPIPE);
+        while (raised && sigtimedwait(&pipe, NULL, &at_once) < 0 && errno == EINTR);
+        pthread_sigmask(SIG_UNBLOCK, &pipe, NULL);
+        errno = error;
+    }
+    static inline ssize_t hs_quiet_write(int fd, const void *data, size_t length) {
+        int blocked = hs_block_pipe();
+        ssize_t result = write(fd, data, length);
+        if (blocked) hs_unblock_pipe(result != (ssize_t)length);
+        return result;
+    }
+    static inline ssize_t hs_quiet_sendfile(int out, int source, off_t *offset, size_t count) {
+        int blocked = hs_block_pipe();
+        ssize_t result = sendfile(out, source, offset, count);
+        if (blocked) hs_unblock_pipe(result != (ssize_t)count);
+        return result;
+    }
+    """
+    bint block_pipe "hs_block_pipe" ()
+    void unblock_pipe "hs_unblock_pipe" (bint raised)
+    # As write(2) and sendfile(2): one that nobody reads fails with EPIPE, and that is all.
+    ssize_t quiet_write "hs_quiet_write" (int fd, const void *data, size_t length)
+    ssize_t quiet_sendfile "hs_quiet_sendfile" (int out, int source, long *offset, size_t count)
