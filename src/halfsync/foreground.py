@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from halfsync.listeners import open_listeners
 from halfsync.log import set_up
 from halfsync.native.allocator import keep_freed_memory
-from halfsync.native.pipes import Quiet
-from halfsync.output import hold_standard_descriptors
+from halfsync.output import hold_standard_descriptors, say
 from halfsync.server import Server
 from halfsync.signals import Signals
 from halfsync.supervisor.identity import become, find_identity, set_umask
@@ -307,9 +305,3 @@ def farewell(outcome: Outcome, lost: int = 0) -> str:
     if lost:
         line += f"; with processes that died {'1 connection' if lost == 1 else f'{lost} connections'} ended"
     return line
-
-
-def say(line: str) -> None:
-    """Tell the person at the terminal, in one write: other processes write there, too."""
-    with Quiet():
-        print(f"{line}\n", end="", file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ import signal
 from typing import TYPE_CHECKING, NoReturn
 
 from halfsync.native.forks import count_copies, end_copy, own_fork
-from halfsync.output import flush_output
+from halfsync.output import flush_output, say
 from halfsync.signals import ALL
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def end_forked(error: BaseException | None = None) -> NoReturn:
         if error is not None:
             import traceback  # noqa: PLC0415 - only a failure needs it
 
-            traceback.print_exception(error)
+            say("".join(traceback.format_exception(error)).rstrip("\n"))
         flush_output()
     finally:
         os._exit(0 if error is None else 1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from halfsync.forking import NoCopies
 from halfsync.native.pipes import Quiet
+from halfsync.output import say, standard_error
 
 if TYPE_CHECKING:
     import logging
@@ -68,10 +69,12 @@ def _load() -> logging.Logger:
 
     if _level is not None:
         level, _level = _level, None
+        handler = logging.StreamHandler(standard_error)
+        handler.handleError = _report_record  # type: ignore  # its own prints to what may be broken
         logging.basicConfig(
             format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
             level=level.upper(),
-            stream=sys.stderr,
+            handlers=[handler],
         )
     return logging.getLogger("halfsync")
 
@@ -103,10 +106,18 @@ def _write_plainly(message: str, values: tuple[object, ...], more: str, exc_info
             with suppress(BaseException):
                 text += "".join(sys.modules["traceback"].format_exception(*exc_info))
                 exc_info = None
-        sys.stderr.write(text)  # in one piece: other threads write there, too
-        if exc_info is not None:
+        standard_error.write(text)  # in one piece: other threads write there, too
+        if exc_info is not None and not standard_error.dropped:
             sys.__excepthook__(*exc_info)  # which needs no module, nor a descriptor
-        sys.stderr.flush()
+
+
+def _report_record(_: logging.LogRecord) -> None:
+    """Say that a record could not be made a line: its values do not fit its text."""
+    import logging  # noqa: PLC0415 - it is there
+    import traceback  # noqa: PLC0415 - few need it
+
+    if logging.raiseExceptions:
+        say(f"halfsync: a record of the log cannot be written:\n{traceback.format_exc().rstrip()}")
 
 
 def warn(message: str, *values: object) -> None:

@@ -1,14 +1,164 @@
-"""Standard output and error, which may be closed, or full, or not there at all."""
+"""Standard output and error: lines for the person at the terminal, or for what collects them.
+
+They may be closed, full, a pipe that nobody reads or whose reader has gone, a terminal that hung up, or an object of
+the application's that raises. No line of ours ends or holds up anything for that: what is not taken is dropped, and
+counted, and how much it was is said once something is taken again.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import threading
 from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO
 
+from halfsync.errors import LoadError
 from halfsync.native.pipes import Quiet
+from halfsync.native.writing import NO_ROOM, has_room, write_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from halfsync.errors import StartError
 
 STANDARD = 3  # descriptors: 0, 1 and 2
+PATIENCE_S = 1.0  # with a file that takes nothing; once it is over, none until something is taken again
+
+
+class Lines:
+    """Whole lines to standard output or error. Any thread may write; nothing raises.
+
+    A text goes out in one write, as far as the system lets it, so that lines of several processes do not mix. It is a
+    stream as `logging` and PEP 3333 mean it. If the program has replaced the stream of `sys`, that one is written to,
+    and the descriptor only if it raises.
+    """
+
+    def __init__(self, number: int, stream: str, name: str) -> None:
+        self._number = number
+        self._stream = stream
+        self._name = name
+        self._renew()
+        os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        """Begin, or begin again in a forked process: another thread may have held the lock, and the count is told."""
+        self._lock = threading.RLock()  # a finalizer that runs in the middle may log
+        self.dropped = 0  # lines, since it was last said how many
+        self.error = 0  # why the last of them was
+        self._torn = False  # what was taken last ends in the middle of a line
+        self._stalled = False
+
+    def write(self, text: str) -> int:
+        """Write whole lines, or drop them. Returns their length, as any stream does."""
+        with self._lock, suppress(Exception), Quiet():
+            replaced = self._replaced()
+            if replaced is None or not _write(replaced, text):
+                self._put(text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Do nothing: nothing waits to be written."""
+
+    def _replaced(self) -> TextIO | None:
+        """Return the stream that the program has put in the place of the first, if it has."""
+        stream: TextIO | None = getattr(sys, self._stream, None)
+        return None if stream is getattr(sys, f"__{self._stream}__", None) else stream
+
+    def _put(self, text: str) -> None:
+        """Say how many lines are missing, if any are, and write these."""
+        if self.dropped:
+            lines = "1 line was" if self.dropped == 1 else f"{self.dropped} lines were"
+            note = f"halfsync: {lines} dropped: {self._name} did not take {'it' if self.dropped == 1 else 'them'}\n"
+            if not self._send(f"\n{note}" if self._torn else note):
+                self.dropped += text.count("\n")
+                return
+            self.dropped, self._torn = 0, False
+        self._send(text, counts=True)
+
+    def _send(self, text: str, *, counts: bool = False) -> bool:
+        """Write as far as it is taken; returns whether all was. counts: lines that were not taken are counted."""
+        data = text.encode("utf-8", "backslashreplace")
+        taken, error = write_lines(self._number, data, 0.0 if self._stalled else PATIENCE_S)
+        self._stalled = error == NO_ROOM
+        if not error:
+            return True
+        self.error = error
+        if taken:
+            self._torn = data[taken - 1 : taken] != b"\n"
+        if counts:
+            self.dropped += data.count(b"\n", taken)
+        return False
+
+    def settle(self) -> None:
+        """Have the interpreter neither wait nor fail at its end for what the program has left in the buffers."""
+        replaced = self._replaced()
+        if replaced is not None:
+            try:
+                replaced.flush()
+            except Exception:  # noqa: BLE001 - it may be anything
+                setattr(sys, self._stream, None)
+        stream: TextIO | None = getattr(sys, f"__{self._stream}__", None)
+        if stream is None or self._flush(stream):
+            return
+        with suppress(OSError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._number)
+            os.close(null)
+        with suppress(Exception):
+            stream.flush()
+
+    def _flush(self, stream: TextIO) -> bool:
+        """Write what waits in a stream's buffers, if there is room; returns whether nothing is left in them."""
+        try:
+            if not stream.closed:
+                if not has_room(self._number, 0.0 if self._stalled else PATIENCE_S):
+                    self._stalled = True
+                    return False
+                stream.flush()
+        except Exception:  # noqa: BLE001 - a closed or a full file raises one thing or another
+            return False
+        return True
+
+    def flush_stream(self) -> None:
+        """Write what waits to be printed. What cannot be written is left."""
+        replaced = self._replaced()
+        stream: TextIO | None = getattr(sys, self._stream, None)
+        if replaced is not None:
+            with suppress(Exception):
+                replaced.flush()
+        elif stream is not None:
+            self._flush(stream)
+
+
+def _write(stream: TextIO, text: str) -> bool:
+    """Write to a stream of the program's; returns whether it took the text."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except Exception:  # noqa: BLE001 - it may be anything, and raise anything
+        return False
+    return True
+
+
+standard_output = Lines(1, "stdout", "standard output")
+standard_error = Lines(2, "stderr", "standard error")
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal."""
+    standard_error.write(f"{line}\n")
+
+
+def complain(error: StartError) -> None:
+    """Tell the person at the terminal why something could not start."""
+    standard_error.write(f"{error.traceback if isinstance(error, LoadError) else ''}halfsync: {error}\n")
 
 
 def hold_standard_descriptors() -> None:
@@ -23,7 +173,21 @@ def hold_standard_descriptors() -> None:
 
 def flush_output() -> None:
     """Write what waits to be printed. What cannot be written is left: it is not worth a server."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            with suppress(OSError, ValueError), Quiet():
-                stream.flush()
+    with Quiet():
+        for lines in (standard_output, standard_error):
+            lines.flush_stream()
+
+
+def settle_output() -> None:
+    """Leave nothing that waits to be printed, and say what was not printed: the process is about to end.
+
+    Else the interpreter, which flushes its streams as it ends, may wait for ever, or end with another exit code.
+    """
+    if (
+        standard_output.dropped and standard_output.error != errno.EPIPE
+    ):  # a reader that has gone has seen what it wanted
+        why = os.strerror(standard_output.error).lower()
+        say(f"halfsync: standard output did not take {standard_output.dropped} lines: {why}")
+    with Quiet():
+        for lines in (standard_output, standard_error):
+            lines.settle()

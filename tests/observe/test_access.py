@@ -1,5 +1,6 @@
 """The access log: one line for each request, that no client can forge and no slow file can hold up."""
 
+import fcntl
 import json
 import os
 import random
@@ -257,6 +258,22 @@ def test_lines_that_a_slow_file_does_not_take_are_dropped_and_counted(serve: Ser
         dropped = re.search(rb"halfsync: (\d+) lines were dropped", taken)
         assert dropped
         assert taken.count(agent.encode()) + int(dropped[1]) == 2000
+    finally:
+        os.close(reader)
+
+
+def test_a_reader_that_is_stopped_does_not_hold_up_the_end(
+    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+        with serve(hello, access_log=str(pipe)) as server:
+            for _ in range(100):
+                assert fetch(server.address).status == 200
+        assert "lines were dropped" in caplog.text
     finally:
         os.close(reader)
 

@@ -7,8 +7,8 @@ bound; 130: interrupted before serving.
 import sys
 from collections.abc import Sequence
 
-from halfsync.errors import LoadError, StartError
-from halfsync.output import hold_standard_descriptors
+from halfsync.errors import StartError
+from halfsync.output import complain, hold_standard_descriptors, settle_output
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
@@ -23,9 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run(given)
     except StartError as error:
-        if isinstance(error, LoadError):
-            sys.stderr.write(error.traceback)
-        sys.stderr.write(f"halfsync: {error}\n")
+        complain(error)
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
+    finally:
+        settle_output()

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from halfsync.cli.applications import load
-from halfsync.cli.options import HELP_WIDTH, SettingsCommand, given, with_settings
+from halfsync.cli.options import HELP_WIDTH, Command, Group, SettingsCommand, given, with_settings
 from halfsync.errors import UsageError
 from halfsync.loading import Application
+from halfsync.output import standard_output
 from halfsync.settings import SETTINGS, Settings, resolve
 
 CONTEXT = {
@@ -81,11 +82,11 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
         version = metadata.version("halfsync")
     except metadata.PackageNotFoundError:
         version = "(not installed: run from its sources)"
-    click.echo(f"halfsync {version}")
+    standard_output.write(f"halfsync {version}\n")
     ctx.exit()
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Group, context_settings=CONTEXT)
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version,
     help="Show the version and exit.",
@@ -139,12 +140,11 @@ def check(target: str, **options: Any) -> None:
         files = open_files(settings)
         if files is not None:
             files.close()
-    click.echo(f"{target} loads, with these settings:\n\n{describe(settings)}")
-    if settings.sized:
-        click.echo(f"\n{settings.sized}")
+    sized = f"\n{settings.sized}\n" if settings.sized else ""
+    standard_output.write(f"{target} loads, with these settings:\n\n{describe(settings)}\n{sized}")
 
 
-@cli.command(context_settings={"ignore_unknown_options": True})
+@cli.command(cls=Command, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def status(arguments: tuple[str, ...]) -> None:
     """Tell what a running server does (not there yet)."""
@@ -153,7 +153,7 @@ def status(arguments: tuple[str, ...]) -> None:
     )
 
 
-@cli.command(context_settings={"ignore_unknown_options": True})
+@cli.command(cls=Command, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def compare(arguments: tuple[str, ...]) -> None:
     """Compare the models under load (not there yet)."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from halfsync.output import standard_output
 from halfsync.settings import GROUPS, SETTINGS, Setting
 from halfsync.settings.kinds import Binds, Flag, Mounts
 
@@ -43,7 +44,22 @@ class SettingOption(click.Option):
         return (f"--{'no-' if self.setting.default else ''}{self.setting.flag.removeprefix('--')}", record[1])
 
 
-class SettingsCommand(click.Command):
+class Command(click.Command):
+    """A command whose help is dropped, as all that we print, if it cannot be written."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option that prints the help."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _print_help
+        return option
+
+
+class Group(Command, click.Group):
+    """The same for a command that has others below it."""
+
+
+class SettingsCommand(Command):
     """A command whose options are all settings; its help shows them in their groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -68,6 +84,12 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
 def given(options: dict[str, Any]) -> dict[str, object]:
     """Keep the options that were on the command line: the others are for other sources to give."""
     return {name: value for name, value in options.items() if value not in (None, ())}
+
+
+def _print_help(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        standard_output.write(f"{ctx.get_help()}\n")
+        ctx.exit()
 
 
 def _help(setting: Setting) -> str:

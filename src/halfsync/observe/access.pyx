@@ -8,8 +8,8 @@ so that every line is whole; and none depends on the locale that an application 
 """
 import os
 
-from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint32_t
+from libc.errno cimport EAGAIN, errno
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -19,19 +19,18 @@ from halfsync.http.parser cimport Field, Head, name_is
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.log import warn
 from halfsync.native.checks cimport COUNT_BUFFER, count
-from halfsync.native.pipes cimport quiet_write
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
-    add_llong, load_uint, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait, pthread_join,
-    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, sleep_ns, start_thread,
-    store_uint, swap_llong,
+    add_llong, load_uint, monotonic_ns, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait,
+    pthread_join, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, sleep_ns,
+    start_thread, store_uint, swap_llong,
 )
+from halfsync.native.writing cimport write_within
 
 cdef extern from *:
     """
     #include <arpa/inet.h>
     #include <netinet/in.h>
-    #include <poll.h>
     #include <stdio.h>
     #include <string.h>
     #include <sys/socket.h>
@@ -71,19 +70,15 @@ cdef extern from *:
         }
         return hs_log_times[json];
     }
-
-    static void hs_log_wait(int fd) {
-        struct pollfd one = {fd, POLLOUT, 0};
-        poll(&one, 1, 1000);
-    }
     """
     void address_text "hs_log_address" (const void *address, int length, char *text, size_t room) nogil
     const char *time_text "hs_log_time" (int json) nogil
-    void wait_writable "hs_log_wait" (int fd) nogil
 
 cdef enum:
     STACK_BYTES = 128 * 1024  # of the writer's thread
     PAUSE_NS = 10000000  # between the first line in an empty buffer and its writing
+    LOOK_NS = 100000000  # between two looks at whether it is the end, while the file takes nothing
+    LAST_NS = 1000000000  # that a file which takes nothing has at the end, or from who logs without a writer
     BUFFER_BYTES = 1024 * 1024  # of lines that wait: some 8,000
     LINE_BYTES = 16 * 1024  # of one line: four texts, and what stands between them
     TEXT_MOST = 2048  # bytes of one text from the client that are shown
@@ -250,22 +245,34 @@ cdef void log_exchange(
     log_request(log, &entry)
 
 
-cdef size_t write_all(int fd, const char *data, size_t length) noexcept nogil:
-    """Write, however slow the file is. Returns how many bytes it took; less than all: it refuses the rest.
+cdef bint is_ended(Log *log) noexcept nogil:
+    cdef bint ended
+    pthread_mutex_lock(&log.lock)
+    ended = log.ended
+    pthread_mutex_unlock(&log.lock)
+    return ended
 
-    The calling thread may be one that the application runs in, and the file a pipe whose reader has ended.
+
+cdef size_t write_all(Log *log, const char *data, size_t length) noexcept nogil:
+    """Write to a file that may be slow. Returns how many bytes it took; less than all: it refuses the rest.
+
+    The writer waits for one that takes nothing until the end, and a little longer. Who logs without a writer waits
+    once, and not again until the file has taken something.
     """
     cdef size_t done = 0
-    cdef ssize_t written
-    while done < length:
-        written = quiet_write(fd, data + done, length - done)
-        if written >= 0:
-            done += written
-        elif errno == EAGAIN:
-            wait_writable(fd)
-        elif errno != EINTR:
-            break
-    return done
+    cdef int64_t until = 0
+    if log.direct:
+        done = write_within(log.fd, data, length, 0 if load_uint(&log.losses.stalled) else LAST_NS)
+        store_uint(&log.losses.stalled, done < length and errno == EAGAIN)
+        return done
+    while True:
+        done += write_within(log.fd, data + done, length - done, LOOK_NS)
+        if done == length or errno != EAGAIN:
+            return done
+        if until == 0 and is_ended(log):
+            until = monotonic_ns() + LAST_NS
+        if 0 < until <= monotonic_ns():
+            return done
 
 
 cdef bint tell_losses(Log *log) noexcept nogil:
@@ -279,7 +286,7 @@ cdef bint tell_losses(Log *log) noexcept nogil:
     length = snprintf(
         note, sizeof(note), b"%shalfsync: %lld lines were dropped: this file was too slow or refused them\n",
         <const char *> (b"\n" if load_uint(&log.losses.torn) else b""), lines)
-    done = write_all(log.fd, note, length)
+    done = write_all(log, note, length)
     if done == <size_t> length:
         store_uint(&log.losses.torn, 0)
         return True
@@ -295,7 +302,7 @@ cdef void write_lines(Log *log, const char *lines, size_t length) noexcept nogil
     cdef size_t position
     cdef long long lost = 0
     if tell_losses(log):
-        done = write_all(log.fd, lines, length)
+        done = write_all(log, lines, length)
     if done == length:
         return
     if done > 0:

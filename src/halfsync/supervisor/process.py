@@ -6,7 +6,6 @@ import math
 import os
 import signal
 import socket
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from halfsync.errors import LoadError, StartError
 from halfsync.foreground import answering_probes, prepare_process, run_until_told
 from halfsync.log import logger
+from halfsync.output import complain
 from halfsync.server import Server
 from halfsync.signals import Signals, drop_signals
 from halfsync.supervisor.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
@@ -195,7 +195,7 @@ def live(birth: Birth) -> int:
         )
         birth.handover[0].close()
     except StartError as error:
-        _complain(error)
+        complain(error)
         return error.exit_code
     with ProcessSignals() as signals, answering_probes(settings, birth.plan.admin, seat):
         server.start_in_front(signals, unwanted=(birth.channel.fd, birth.handover[1].fileno()))
@@ -240,15 +240,8 @@ def _load(
             raise
         from halfsync.supervisor.error_page import stand_in  # noqa: PLC0415 - only a failure needs it
 
-        _complain(error)
+        complain(error)
         application, failure = stand_in(error, stream=birth.plan.settings.stream), error
     if reporter is not None:
         reporter.tell(failure)
     return application, failure is None
-
-
-def _complain(error: StartError) -> None:
-    if isinstance(error, LoadError):
-        sys.stderr.write(error.traceback)
-    sys.stderr.write(f"halfsync: {error}\n")
-    sys.stderr.flush()

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 from halfsync.directory import StartDirectory
 from halfsync.errors import LoadError, StartError
-from halfsync.foreground import Outcome, announcement, draining, farewell, say, say_sizes
+from halfsync.foreground import Outcome, announcement, draining, farewell, say_sizes
 from halfsync.forking import freeze, unblock
 from halfsync.log import logger, set_up
-from halfsync.output import hold_standard_descriptors
+from halfsync.output import hold_standard_descriptors, say, settle_output
 from halfsync.signals import Signals, drop_signals, forget_signals
 from halfsync.supervisor.containment import Containment
 from halfsync.supervisor.crew import Crew
@@ -549,5 +549,7 @@ def supervise(
     """
     outcome = Supervisor(load, settings, reread=reread, name=name, enter=enter, start=start).run()
     if isinstance(outcome, Birth):
-        return live(outcome), True
+        code = live(outcome)
+        settle_output()
+        return code, True
     return outcome, False

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from halfsync.forking import fork, unblock
 from halfsync.listeners import UnixFile, describe_socket
+from halfsync.output import say
 from halfsync.signals import forget_signals
 from halfsync.supervisor.channel import Channel
 
@@ -104,7 +105,7 @@ def _become(given: dict[str, object], start: StartDirectory, variables: Mapping[
         environ = {**os.environ, **variables, VARIABLE: json.dumps(given)}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
     except OSError as error:
-        sys.stderr.write(f"halfsync: {sys.executable} cannot be started again: {error.strerror}\n")
+        say(f"halfsync: {sys.executable} cannot be started again: {error.strerror}")
     finally:
         os._exit(1)
 

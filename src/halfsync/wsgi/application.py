@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from halfsync.output import standard_error
 from halfsync.version import VERSION
 from halfsync.wsgi.body import FileWrapper, Input
 from halfsync.wsgi.bridge import WsgiBridge
@@ -26,7 +27,7 @@ def make_bridge(
         "SERVER_SOFTWARE": f"halfsync/{VERSION}",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
-        "wsgi.errors": sys.stderr,
+        "wsgi.errors": standard_error if sys.stderr is None else sys.stderr,
         "wsgi.multithread": settings.model == "thread"
         or (settings.model != "process" and settings.threads > 1),
         "wsgi.multiprocess": settings.model == "process" or (settings.workers or 1) > 1,
