@@ -3,8 +3,8 @@
 The engine and the workers format a line and append it to a buffer in memory; a thread of its own writes the buffer to
 the file. So a slow disk, or a pipe that nobody reads, holds up neither: lines that find no room, or that a full disk
 refuses, are dropped, and the log says how many as soon as its file takes something again. Bytes from the client that
-are no printable ASCII are escaped, so that no request can forge a line. Each of its texts has a bound, escapes included,
-so that every line is whole; and none depends on the locale that an application has set.
+are no printable ASCII are escaped, so that no request can forge a line. Each of its texts has a bound, escapes
+included, so that every line is whole; and none depends on the locale that an application has set.
 """
 import os
 
