@@ -137,6 +137,34 @@ def test_handlers_that_are_set_meanwhile_stay() -> None:
         signal.signal(signal.SIGUSR1, before)
 
 
+def test_what_the_program_was_started_with_is_restored() -> None:
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Signals() as signals:
+            send(signal.SIGUSR1, signal.SIGINT)
+            assert drain(signals) == [signal.SIGUSR1, signal.SIGINT]
+        send(signal.SIGUSR1)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.SIGINT in caught()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def test_a_handler_from_before_is_the_programs_again() -> None:
+    found = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: found.append("called"))
+    try:
+        with Signals() as signals:
+            send(signal.SIGUSR1)
+            assert (drain(signals), found) == ([signal.SIGUSR1], [])
+        send(signal.SIGUSR1)
+        assert found == ["called"]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_a_queue_within_another_leaves_it_as_it_was(signals: Signals) -> None:
     with Signals() as inner:
         send(signal.SIGUSR1)

@@ -17,6 +17,7 @@ from halfsync.native.forks import (
     catch_signal,
     count_copies,
     end_copy,
+    is_signal_caught,
     release_signal,
     take_signal,
     tell_signals,
@@ -38,6 +39,7 @@ READ_BYTES = 65_536  # all that the pipe holds
 
 def forget_signals() -> None:
     """Let every signal that a server understands mean what it means to any process: in one forked for its own life."""
+    signal.set_wakeup_fd(-1)
     for number in ALL:
         signal.signal(number, signal.SIG_DFL)
 
@@ -62,7 +64,7 @@ class Signals:
     """Signals as a queue: handlers only note them, and a byte in a pipe for each signal ends the wait.
 
     The handlers are native, and Python knows nothing of them: none can nest, and a process that the application forks
-    has the defaults (`halfsync.native.forks`). A flood fills the pipe, which wakes all the same, and loses none: of
+    has none of them (`halfsync.native.forks`). A flood fills the pipe, which wakes all the same, and loses none: of
     most kinds one that waits says all that a second would, and of the others thousands are kept.
 
     A context manager, owned by the thread that made it; outside the main thread, where Python lets no handler be set,
@@ -119,23 +121,32 @@ class Signals:
 
 
 def _catch(number: int) -> tuple[int, _Handler]:
-    """Queue a signal from now on. Returns what became of it before: its native kind, and Python's handler."""
+    """Queue a signal from now on. Returns what became of it before: its native kind, and Python's handler.
+
+    A handler that the program has set stays in Python's table: a process that the program forks has it again. What it
+    was started with does not, Python's own for SIGINT or an ignored signal: there it has the default.
+    """
     handler = signal.getsignal(number)
-    if handler not in (signal.SIG_DFL, None):  # set by the program; what Python knows is what copies have
+    if _is_start(handler):
         signal.signal(number, signal.SIG_DFL)
     return catch_signal(number, COUNTED if number in COUNTED_ONES else NOTED), handler
 
 
 def _restore(number: int, kind: int, handler: _Handler) -> None:
     """Let a signal be what it was before `_catch`, unless the program has set a handler since."""
-    if signal.getsignal(number) not in (signal.SIG_DFL, None):
+    if not is_signal_caught(number):
         return
     if kind:
         catch_signal(number, kind)
         return
     release_signal(number)
-    if handler not in (signal.SIG_DFL, None):
+    if _is_start(handler):
         signal.signal(number, handler)
+
+
+def _is_start(handler: _Handler) -> bool:
+    """Tell whether a handler is what a program may be started with, and not the default."""
+    return handler in (signal.SIG_IGN, signal.default_int_handler)
 
 
 def readable(descriptors: Iterable[int], timeout: float | None) -> list[int]:

@@ -75,6 +75,14 @@ def signalled(number):
     os.kill(pid, number)
     return wait(pid)
 
+def raising(number):
+    "Return how a fork ends that sends itself a signal: Python forgets what comes to its handlers before it has forked."
+    pid = os.fork()
+    if pid == 0:
+        signal.raise_signal(number)
+        os._exit(77)
+    return wait(pid)
+
 def handlers():
     "Return how Python sees the signals in a fork."
     return [n for n in range(1, 32)
@@ -232,12 +240,16 @@ def hook(worker):
         os._exit(signal.getsignal(signal.SIGUSR2) is not mine)
     os.write(2, b"the hook found %d\\n" % wait(pid))
 
+def heard(*_):
+    os._exit(5)
+
 signal.signal(signal.SIGALRM, mine)
+signal.signal(signal.SIGUSR1, heard)  # which the server understands, too
 FOUND = told(state), spawned()
 
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
-    kept = told(lambda: signal.getsignal(signal.SIGALRM) is mine)
+    kept = [told(lambda: signal.getsignal(signal.SIGALRM) is mine), raising(signal.SIGUSR1)]
     return [json.dumps([*FOUND, kept, told(state)]).encode()]
 """
 )
@@ -251,10 +263,19 @@ def app(environ, start_response):
 def test_handlers_of_the_application_stay(
     tmp_path: Path, model: tuple[str, ...], more: tuple[str, ...]
 ) -> None:
-    """It sets one as it is loaded, where it forks and starts programs too."""
-    alarm = NOTHING | {"SigCgt": [int(signal.SIGALRM)]}
+    """It sets some as it is loaded, where it forks and starts programs too.
+
+    A serving process begins with the defaults of what the server understands, whatever was set in the supervisor.
+    """
+    own = NOTHING | {"SigCgt": [int(signal.SIGUSR1), int(signal.SIGALRM)]}
     with Serving(tmp_path, OWN, *model, *more) as serving:
-        assert json.loads(fetch(serving.address).body) == [alarm, [SPAWNED] * 5, True, alarm]
+        loaded, started, kept, later = json.loads(fetch(serving.address).body)
+        assert (loaded, started) == (own, [SPAWNED] * 5)
+        if more:
+            serving.wait_line("all 2 processes serve")
+        if "--preload" in more:
+            own = NOTHING | {"SigCgt": [int(signal.SIGALRM)]}
+        assert (kept, later) == ([True, -signal.SIGUSR1 if "--preload" in more else 5], own)
         end(serving)
 
 
@@ -312,6 +333,8 @@ def test_a_program_that_is_started_has_no_descriptor_of_the_server(
             idle.response()
             connection.send(build("/", method="POST", body=b"x" * LARGE))
             found = json.loads(connection.response().body)
+        if hooks:
+            serving.wait_line("all 2 processes serve")
         end(serving)
     found += [
         json.loads(line.removeprefix("the hook found ")) for line in serving.lines if "the hook" in line

@@ -347,7 +347,7 @@ TOLD = 'forked() or os.write(2, b"the copy ended with " + fate() + b"\\n")'
         ("hook", ("--workers", "2", "--worker-ready", "served:hook")),
         ("hook", ("--workers", "2", "--worker-exit", "served:hook")),
     ],
-    ids=" ".join,
+    ids=["module", "factory", "supervised", "preloaded", "post-fork", "worker-ready", "worker-exit"],
 )
 def test_a_copy_that_comes_back_from_loading_or_a_hook_ends(
     tmp_path: Path, place: str, options: tuple[str, ...]
@@ -358,6 +358,8 @@ def test_a_copy_that_comes_back_from_loading_or_a_hook_ends(
         app = app.replace("def app", "def other").replace("return app", "return other").replace("make", "app")
     with Serving(tmp_path, app, *options) as serving:
         assert fetch(serving.address).status == 200
+        if options[:1] == ("--workers",):
+            serving.wait_line("all 2 processes serve")
         end(serving)
     assert "the copy ended with 0" in serving.lines, serving.lines
     assert not [line for line in serving.lines if "the copy ended" in line and line[-2:] != " 0"]

@@ -178,6 +178,7 @@ class Parent:
         told, tell = os.pipe()
         os.set_blocking(told, False)
         os.set_blocking(tell, False)
+        signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         drop_signals(signal.SIGINT, signal.SIGQUIT)
         note_signals(tell, signal.SIGTERM)

@@ -1,8 +1,8 @@
 /* What a fork makes of the server's signals, and which processes are copies.
 
    Included by native/forks.pyx alone, which has the essay. Signals that the server understands are caught by a handler
-   of its own: Python's table knows nothing of it, so a program that is forked finds its defaults there, and a handler
-   that the application sets is told from ours by its address. */
+   of its own, of which Python's table knows nothing: a child of the application's finds there what the application
+   left, and a handler that it has set is told from ours by its address. */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -17,7 +17,7 @@ static __thread int hs_own_fork;           /* the calling thread is about to for
 static __thread sigset_t hs_mask_before;   /* of the calling thread, while it forks */
 static pid_t hs_process;                   /* that the handler works for */
 static sigset_t hs_caught;
-static struct sigaction hs_before[NSIG];   /* of those that are caught */
+static struct sigaction hs_before[NSIG];   /* of those that are caught: the default, or the application's own */
 static atomic_int hs_kinds[NSIG];
 static atomic_uint hs_waiting[NSIG];       /* 1: one that is noted waits */
 static atomic_uint hs_places[NSIG];        /* in which order those came */
@@ -67,7 +67,7 @@ static int hs_catch(int number, int kind) {
     return HS_FREE;
 }
 
-/* Let a signal mean what it did before it was caught, if it is caught still. */
+/* Let a signal mean what it did before it was caught, if it is still. */
 static void hs_release(int number) {
     if (hs_is_caught(number)) sigaction(number, &hs_before[number], NULL);
     sigdelset(&hs_caught, number);
@@ -112,7 +112,7 @@ static void hs_in_child(void) {
     for (number = 1; number < NSIG; number++) {
         atomic_store(&hs_waiting[number], 0);
         if (hs_own_fork || !sigismember(&hs_caught, number)) continue;
-        if (hs_is_caught(number)) signal(number, SIG_DFL);
+        if (hs_is_caught(number)) sigaction(number, &hs_before[number], NULL);
         atomic_store(&hs_kinds[number], HS_FREE);
     }
     if (!hs_own_fork) {

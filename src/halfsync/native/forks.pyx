@@ -3,8 +3,8 @@
 The server forks for itself, through `halfsync.forking.fork`, which says so (`own_fork`). Every other fork is the
 application's. Its child has a copy of all that the server is, and must be none of it (decisions/0024):
 
-- It has the defaults of all signals that the server catches, from its first moment, and nothing of it writes where the
-  server is told of signals. Handlers of the application's own stay.
+- Of all signals that the server catches it has the default, or the handler that the application has set itself, from
+  its first moment, and nothing of it writes where the server is told of signals.
 - It is a *copy*: `copies` counts the forks that led to a process. Whatever calls the application compares that number
   with what it was when it began, and a process that is not the same ends, without a word to anybody.
 
@@ -17,6 +17,7 @@ cdef extern from "forks.h" nogil:
     int hs_own_fork
     int hs_watch_forks()
     int hs_catch(int number, int kind)
+    int hs_is_caught(int number)
     void hs_release(int number)
     int hs_take()
 
@@ -83,6 +84,11 @@ def catch_signal(int number, int kind):
     if before < 0:
         raise OSError(-before, f"signal {number} cannot be caught")
     return before
+
+
+def is_signal_caught(int number):
+    """Tell whether a signal is caught, and nobody has set a handler since."""
+    return bool(hs_is_caught(number))
 
 
 def release_signal(int number):
