@@ -293,18 +293,20 @@ Close = Callable[[Connection], None]
 
 @pytest.mark.parametrize("close", [lambda c: c.socket.close(), lambda c: c.reset()], ids=["close", "reset"])
 def test_newcomers_wait_in_the_backlog_until_there_is_room(serve: Serve, close: Close) -> None:
-    with serve(hello, max_connections=3, max_children=3) as server, ExitStack() as stack:
+    # Half a body, that nobody is closed with: see test_making_room.py for those who make room.
+    post = build(method="POST", body=b"half")
+    with serve(hello, max_connections=3, max_children=3, body_timeout=60.0) as server, ExitStack() as stack:
         open_ones = [stack.enter_context(Connection(server.address)) for _ in range(3)]
         for connection in open_ones:
-            connection.send(build())
+            connection.send(build() + post[:-2])
             assert connection.response().status == 200
         newcomers = [stack.enter_context(Connection(server.address)) for _ in range(2)]
         for newcomer in newcomers:
             newcomer.send(build())
         # Those that are in are served meanwhile, and nobody else is let in.
         for connection in open_ones:
-            connection.send(build())
-            assert connection.response().status == 200
+            connection.send(post[-2:] + post[:-2])
+            assert connection.response("POST").status == 200
         assert server.statistics()["open"] == 3
         assert server.statistics()["accepted"] == 3
         for connection, newcomer in zip(open_ones, newcomers, strict=False):

@@ -217,9 +217,10 @@ def test_a_model_that_cannot_start_leaves_nothing(name: str, monkeypatch: pytest
 
 def test_newcomers_past_max_connections_wait_in_the_backlog(serve: Serve) -> None:
     with serve(echo, model="thread", max_connections=2) as server, ExitStack() as stack:
+        half = build(method="POST", body=b"half")[:-2]  # nobody is closed with that, as an idle one would be
         first = [stack.enter_context(Connection(server.address)) for _ in range(2)]
         for client in first:
-            client.send(build())
+            client.send(build() + half)
             assert client.response().status == 200
         late = stack.enter_context(Connection(server.address))
         late.send(build("/late"))

@@ -231,9 +231,10 @@ def test_children_end_when_their_parent_is_killed(tmp_path: Path) -> None:
 
 def test_newcomers_past_max_children_wait_in_the_backlog(tmp_path: Path) -> None:
     with Serving(tmp_path, APP, *OPTIONS, "--max-children", "3") as serving, ExitStack() as stack:
+        half = build(method="POST", body=b"half")[:-2]  # nobody is closed with that, as an idle one would be
         first = [stack.enter_context(Connection(serving.address)) for _ in range(3)]
         for client in first:
-            client.send(build())
+            client.send(build() + half)
             assert client.response().status == 200
         late = stack.enter_context(Connection(serving.address))
         late.send(build())

@@ -91,6 +91,7 @@ cdef int advance(Engine *engine, Connection *connection, int framed) noexcept no
             stays = (
                 exchange.head.keep_alive and engine.timeouts.keep_alive > 0
                 and not engine_is_draining(engine)
+                and (engine.requests_max == 0 or connection.requests + 1 < engine.requests_max)
             )
             if engine.files.answer(engine.files, exchange, stays, engine.scratch, &answer):
                 return send_answer(engine, connection, &answer, stays)

@@ -21,6 +21,7 @@ cdef enum:
     SLAB = 256                # connections allocated together
     ADDRESS_BYTES = 28        # of a sockaddr_in6, the largest that is kept
     SCRATCH_BYTES = 256 * 1024
+    EVICTION_BATCH = 128      # connections found by one scan for those that idle longest
     PLACE_LEAVING = 0xFFFFFFFF  # of a connection that was turned away, and has not been closed yet
 
 cdef enum Phase:
@@ -67,6 +68,21 @@ ctypedef struct Listener:
     Handle handle
     bint watched              # by the poller; its descriptor is the engine's own copy
 
+ctypedef struct Candidate:
+    Connection *connection
+    uint32_t generation       # that it had when it was found
+    int64_t rank              # likewise
+
+# Who makes room for a newcomer (eviction.pyx); the engine's.
+ctypedef struct Eviction:
+    bint anything             # not only what idles: nothing here is worth more than a newcomer
+    Candidate batch[EVICTION_BATCH]
+    uint32_t length
+    uint32_t next             # in the batch, of those that were not closed yet
+    int64_t scanned_ns        # when the batch was found
+    int64_t scan_ns           # not to scan before
+    int64_t again_ns          # none could be closed, nor can be before
+
 ctypedef struct Timeouts:     # ns
     int64_t first_byte
     int64_t head
@@ -100,6 +116,7 @@ ctypedef struct EngineCounters:
     uint64_t shed             # answered 503 because the queue was full, or their client had all its connections
     uint64_t limited          # of those, the latter: max_connections_per_client
     uint64_t timed_out        # turns of the application that met their deadline
+    uint64_t made_room        # closed to make room for a newcomer
     uint64_t evicted          # cut to make room on the disk for others
     uint64_t left             # the client left before its response was complete
     uint64_t dropped          # queued requests that were not run, since their client had left
@@ -123,6 +140,8 @@ ctypedef struct Engine:
     Connection *free
     uint32_t open
     uint32_t open_max
+    uint32_t requests_max     # on one connection, of those that the engine answers itself; 0: any number
+    Eviction eviction
     ClientCounts clients      # of open connections, where they are limited
     uint32_t leaving          # connections that were turned away, and have not been closed yet
     Listener listeners[LISTENERS_MAX]

@@ -20,6 +20,7 @@ from halfsync.engine.engine cimport (
     ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_LEAVE, COMMAND_SERVE, COMMAND_STOP, Connection, Listener, LISTENERS_MAX,
     PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_wake,
 )
+from halfsync.engine.eviction cimport eviction_choose, eviction_close
 from halfsync.engine.leaving cimport finish_leave, leave_wait, leaving_close
 from halfsync.engine.newcomers cimport let_in, turn_away
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
@@ -111,8 +112,28 @@ cdef bint may_accept(Engine *engine) noexcept nogil:
     return engine.seat.neglected != 0
 
 
+cdef bint on_acceptable(void *engine_, Handle *listener) noexcept nogil:
+    """Tell whether there is room for a newcomer, or would be: one of those that are open can be closed for it."""
+    cdef Engine *engine = <Engine *> engine_
+    if engine.open < engine.open_max or load_uint(&engine.command) != COMMAND_SERVE:
+        return True
+    return is_knocked_at(listener.fd) and eviction_choose(engine) != NULL
+
+
+cdef void make_room(Engine *engine) noexcept nogil:
+    """Close a connection if the one just let in is one too many."""
+    cdef Connection *connection
+    if engine.open > engine.open_max and load_uint(&engine.command) == COMMAND_SERVE:
+        connection = eviction_choose(engine)
+        if connection != NULL:
+            eviction_close(engine, connection)
+
+
 cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil:
-    """Begin with a new connection. Returns False when there is no room for another."""
+    """Begin with a new connection. Returns False when there is no room for another.
+
+    Another makes room for it only once it is let in: a client that has all of its connections costs no other one.
+    """
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection
     if engine.proxies != NULL and not trust_has(engine.proxies, <const unsigned char *> address, <int> length):
@@ -135,7 +156,9 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
     wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.first_byte)
     if engine.clients.limit > 0 and not connection.awaits_proxy and not let_in(engine, connection):
         turn_away(engine, connection)
-    return engine.open < engine.open_max and may_accept(engine)
+    else:
+        make_room(engine)
+    return may_accept(engine) and on_acceptable(engine, listener)
 
 
 cdef void on_accept_failed(void *engine_, Handle *listener, int error) noexcept nogil:
@@ -149,10 +172,14 @@ cdef void on_adoptable(void *engine_) noexcept nogil:
 
 
 cdef void watch_listeners(Engine *engine) noexcept nogil:
-    """Watch listeners and hand-over queue while there is room, and only then: they hold who comes meanwhile."""
+    """Watch the listeners while there is room or may be made, and only then: they hold who comes meanwhile.
+
+    The hand-over queue while there is room: nobody is closed for a connection that another process may have room for.
+    """
+    cdef bint has_room = engine.open < engine.open_max
     cdef bint wanted = (
         load_uint(&engine.command) == COMMAND_SERVE
-        and engine.open < engine.open_max
+        and (has_room or engine.now >= engine.eviction.again_ns)
         and engine.now >= engine.accept_again
         and may_accept(engine)
     )
@@ -165,7 +192,7 @@ cdef void watch_listeners(Engine *engine) noexcept nogil:
         elif listener.watched and not wanted:
             engine.poller.remove(&engine.poller, &listener.handle)
             listener.watched = False
-    adoption_watch(engine, wanted)
+    adoption_watch(engine, wanted and has_room)
 
 
 cdef void take_returned(Engine *engine) noexcept nogil:
@@ -256,6 +283,8 @@ cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
         wait = LONGEST_WAIT
     if engine.accept_again > engine.now:
         wait = min(wait, engine.accept_again - engine.now)
+    if engine.eviction.again_ns > engine.now:
+        wait = min(wait, engine.eviction.again_ns - engine.now)
     if command == COMMAND_DRAIN:
         wait = min(wait, DRAIN_WAIT)
     elif command == COMMAND_LEAVE:
@@ -391,6 +420,7 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     engine.poller.user.received = on_received
     engine.poller.user.left = on_left
     engine.poller.user.sendable = on_sendable
+    engine.poller.user.acceptable = on_acceptable
     engine.poller.user.accepted = on_accepted
     engine.poller.user.accept_failed = on_accept_failed
     engine.poller.user.adoptable = on_adoptable

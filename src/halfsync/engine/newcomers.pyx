@@ -15,7 +15,7 @@ from halfsync.engine.replies cimport refuse
 from halfsync.observe.access cimport Entry, log_request
 
 cdef enum:
-    LEAVING_MOST = 256  # connections that were turned away and linger; past it they are closed at once
+    LEAVING_MOST = 256  # connections that were turned away and linger; past it, or without room, they are closed
 
 
 cdef bint let_in(Engine *engine, Connection *connection) noexcept nogil:
@@ -44,7 +44,7 @@ cdef int turn_away(Engine *engine, Connection *connection) noexcept nogil:
         entry.status = 503
         log_request(engine.access, &entry)
     refuse(engine, connection, 503)
-    if engine.leaving >= LEAVING_MOST:
+    if engine.leaving >= LEAVING_MOST or engine.open > engine.open_max:
         end_now(engine, connection)
         return RECEIVE_GONE
     engine.leaving += 1

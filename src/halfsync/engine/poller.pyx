@@ -124,6 +124,8 @@ cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
     cdef sockaddr_storage address
     cdef socklen_t length
     cdef int _visits, fd
+    if not poller.user.acceptable(poller.user.engine, handle):
+        return
     for _visits in range(ACCEPTS_PER_VISIT):
         length = sizeof(address)
         fd = accept4(handle.fd, <sockaddr *> &address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from enum import Enum, auto
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,14 @@ DEAF_S = 0.02  # after which one that leaves newcomers to other processes looks 
 LEAVE_S = 2.0  # that a client who was told to go has to do so
 ACCEPTS_MOST = 64  # newcomers who are turned away before something else has its turn
 LEAVING_MOST = 256  # clients that are leaving at one time; past it the first is cut off
+
+
+class Newcomer(Enum):
+    """Who waits for a place, where there is none."""
+
+    NONE = auto()
+    KNOCKS = auto()  # in the backlog of a listener
+    ADOPTED = auto()  # from a process that has left, and any process may have a place for it
 
 
 class Acceptor:
@@ -45,11 +54,11 @@ class Acceptor:
         self._leaving: dict[int, tuple[Client, float]] = {}
         self._last: deque[Client] = deque()  # those who waited in the backlog when it was emptied
 
-    def watched(self, room: bool) -> list[int]:
-        """Return the descriptors to wait for. room: whether there is room for a newcomer."""
+    def watched(self, room: bool, *, adopts: bool = True) -> list[int]:
+        """Return the descriptors to wait for. room: for a newcomer. adopts: and for an adopted one."""
         may = room and monotonic() >= self._paused_until and self._carrier.listens(self._listeners)
         listening = self._listeners if may else []
-        if listening and self._adoption >= 0 and self.may_adopt():
+        if adopts and listening and self._adoption >= 0 and self.may_adopt():
             return [*listening, self._adoption, *self._leaving]
         return [*listening, *self._leaving]
 
@@ -64,6 +73,27 @@ class Acceptor:
         if self._adoption >= 0 and not self.may_adopt():
             deadlines.append(now + ADOPT_AGAIN_S)
         return max(0.0, min(deadlines) - now) if deadlines else None
+
+    def wait_full(self) -> Newcomer:
+        """Wait for somebody to come or leave, or for the bell, while there is no place. Returns who waits for one."""
+        ready = readable([self._carrier.drain_bell, *self.watched(room=True)], self.timeout())
+        self._carrier.turned()
+        if any(fd in ready for fd in self._listeners):
+            return Newcomer.KNOCKS
+        return Newcomer.ADOPTED if self._adoption in ready else Newcomer.NONE
+
+    def is_knocked_at(self) -> bool:
+        """Tell whether a newcomer waits that is to be accepted here."""
+        may = monotonic() >= self._paused_until and self._carrier.listens(self._listeners)
+        return may and bool(readable(self._listeners, 0))
+
+    def knocked(self) -> Client | None:
+        """Return a newcomer from a listener, as `next` does, and nobody who waits to be adopted."""
+        for _ in range(ACCEPTS_MOST):
+            newcomer = self._accept_new()
+            if newcomer is None or self._let_in(newcomer):
+                return newcomer
+        return None
 
     def next(self) -> Client | None:
         """Return a newcomer from any listener, and turn away those whose clients have all that they may have.
@@ -93,8 +123,10 @@ class Acceptor:
         ):
             return None
         adopted = self._adopt()
-        if adopted is not None:
-            return adopted
+        return adopted if adopted is not None else self._accept_new()
+
+    def _accept_new(self) -> Client | None:
+        """Accept one connection from any listener. None: nobody waits, or it cannot be now."""
         for _ in self._listeners:
             self._turn = (self._turn + 1) % len(self._listeners)  # each listener has its turn
             try:

@@ -126,4 +126,5 @@ cdef ClientLimit client_limit(object settings):
         return None
     return ClientLimit(
         settings.max_connections_per_client, children=children,
-        connections=settings.max_children if children else settings.max_connections)
+        # One more than there are places: a newcomer is let in before another makes room for it.
+        connections=1 + (settings.max_children if children else settings.max_connections))

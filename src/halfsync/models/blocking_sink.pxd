@@ -11,6 +11,7 @@ ctypedef struct BlockingSink:
     int fd
     int stop_fd               # readable once the server stops: then nobody waits for a client any more
     const Timeouts *timeouts
+    int64_t sent_ns           # when something was last sent
     int64_t sent              # bytes that the socket took
     int64_t taken             # of those, what the client had acknowledged at the last look
     int64_t waited            # ns of waiting for the client: the clock that its pace is judged by

@@ -121,6 +121,7 @@ cdef int send_all(BlockingSink *sink, iovec *vectors, int count, int flags) noex
             return 0
         message.msg_iov = vectors
         message.msg_iovlen = count
+        sink.sent_ns = monotonic_ns()
         sent = sendmsg(sink.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | flags)
         if sent < 0:
             if errno == EINTR or (errno == EAGAIN and make_room(sink)):
@@ -183,6 +184,7 @@ cdef int send_file(
     vector.iov_len = head_length
     if send_all(self, &vector, 1, MSG_MORE if length > 0 else 0) == 0:
         while length > 0:
+            self.sent_ns = monotonic_ns()
             sent = quiet_sendfile(self.fd, fd, &position, <size_t> min(length, <int64_t> SEND_FILE_BYTES))
             if sent > 0:
                 self.sent += sent

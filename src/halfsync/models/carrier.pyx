@@ -22,9 +22,12 @@ from halfsync.models.bounds cimport (
     bounds_files, bounds_limits, bounds_place, bounds_proxies, bounds_store, bounds_timeouts,
 )
 from halfsync.models.carrying cimport (
-    CARRY_DRAIN, CARRY_LEAVE, CARRY_ON, CARRY_STOP, ENDED, PARKED, ClientRecord, Tally, is_leaving,
+    CARRY_DRAIN, CARRY_LEAVE, CARRY_ON, CARRY_STOP, ENDED, PARKED, REST_IDLE, ClientRecord, Tally, is_leaving,
 )
 from halfsync.models.client cimport Client, close_client, count_open, drop_exchange
+from halfsync.models.resting cimport (
+    CLOSED_NOW, park, rest, rests_any, rests_choose_child, rests_close, rests_free, rests_open,
+)
 from halfsync.models.moving cimport adopt, hand_over
 from halfsync.models.receiving cimport advance
 from halfsync.models.refusing cimport discard, refuse, shed
@@ -32,7 +35,7 @@ from halfsync.models.turning cimport turn
 from halfsync.models.waiting cimport others_wait
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
-    add_llong, cas_uint, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_uint,
+    add_llong, cas_uint, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint,
 )
 from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport queue_length
@@ -76,6 +79,7 @@ cdef class Carrier:
         self.record.tally = <Tally *> map_shared(sizeof(Tally))
         if self.record.tally == NULL:
             raise MemoryError
+        rests_open(&self.record, settings.max_children if settings.model == "process" else 0)
         store = bytearray(sizeof(Store))
         self.record.store = <Store *> <char *> store
         self.kept = (store, blocks, proxies, clients, parts)
@@ -101,6 +105,7 @@ cdef class Carrier:
 
     def __dealloc__(self):
         pool_destroy(&self.record.pool)
+        rests_free(&self.record)
         self._close_others()
         unmap_shared(self.record.tally, sizeof(Tally))
 
@@ -132,13 +137,15 @@ cdef class Carrier:
         """Close the bells' writing ends in a forked child: they are for the parent to ring, or to drop as it dies."""
         self.bells.leave_to_parent()
 
-    def be_child(self, int told_fd):
+    def be_child(self, int told_fd, uint32_t own):
         """Serve one connection, in a child of the process that counts them.
 
         told_fd: where the numbers of its signals are written to, non-blocking; SIGTERM ends an idle connection, and
-        others with their response. It is closed with the carrier.
+        others with their response. It is closed with the carrier. own: which of the words is its own that say since
+        when a connection waits.
         """
         self.record.is_child = True
+        self.record.rests.own = own
         self.record.call_fd = told_fd
         self.settle()
 
@@ -258,6 +265,36 @@ cdef class Carrier:
         client.record.place = <uint32_t> place
         return True
 
+    def can_make_room(self):
+        """Tell whether a connection could be closed for a newcomer: one that idles, or has been silent for long."""
+        return rests_any(&self.record)
+
+    def make_room(self):
+        """Close the connection that has idled longest, for a newcomer. Returns True when its place is free already.
+
+        Else its thread is about to end, if there is one that may be closed.
+        """
+        cdef ClientRecord *parked = NULL
+        if rests_close(&self.record, &parked) != CLOSED_NOW:
+            return False
+        close_client(&self.record, parked)
+        return True
+
+    def choose_child(self):
+        """Return which child shall make room for a newcomer, and be told by SIGTERM. -1: none can."""
+        cdef int64_t chosen = rests_choose_child(&self.record)
+        if chosen >= 0:
+            add_llong(&self.record.tally.made_room, 1)
+        return chosen
+
+    def is_chosen(self, uint32_t own):
+        """Tell whether a child that was chosen to make room has not gone on with a request since."""
+        return load_llong(&self.record.rests.words[own]) == -1
+
+    def has_ended(self, uint32_t own):
+        """Note that the child with this word has ended."""
+        store_llong(&self.record.rests.words[own], 0)
+
     def gone(self, uint32_t place, bint last):
         """Count the end of a connection that was handed over. last: none is left, and so no turn is under way."""
         count_open(&self.record, -1)
@@ -287,7 +324,8 @@ cdef class Carrier:
             "accepted": load_llong(&tally.accepted), "adopted": load_llong(&tally.adopted),
             "handed_over": load_llong(&tally.handed_over), "open": load_llong(&tally.open),
             "requests": load_llong(&tally.requests), "refused": load_llong(&tally.refused),
-            "shed": load_llong(&tally.shed), "limited": load_llong(&tally.limited), "left": load_llong(&tally.left),
+            "shed": load_llong(&tally.shed), "limited": load_llong(&tally.limited),
+            "made_room": load_llong(&tally.made_room), "left": load_llong(&tally.left),
             "running": load_llong(&tally.running), "finished": load_llong(&tally.finished), "dropped": 0,
             "queued": queue_length(self.record.waiting) if self.record.waiting != NULL else 0,
             "spooled": load_llong(&self.record.store.used), "turns": load_llong(&tally.turns),
@@ -300,6 +338,8 @@ cdef class Carrier:
         """
         cdef ClientRecord *guest = &client.record
         cdef int result = ENDED
+        if guest.fd < 0:  # it was closed while it waited in the queue
+            return False
         if (
             self.record.proxies != NULL and not guest.greeted
             and not trust_has(self.record.proxies, guest.address, guest.address_length)
@@ -325,6 +365,8 @@ cdef class Carrier:
                 if others_wait(&self.record) and load_uint(&self.record.tally.command) <= CARRY_LEAVE:
                     result = PARKED
                     guest.put_ns = monotonic_ns()
+                    if guest.exchange == NULL and rest(&self.record, guest, REST_IDLE, guest.idle_ns):
+                        park(&self.record, guest)
                     break
         finally:
             if result != PARKED:

@@ -8,7 +8,7 @@ from halfsync.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.http.trust cimport Trust
 from halfsync.models.admission cimport Admission
 from halfsync.native.forks cimport is_noted
-from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint
+from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint, pthread_mutex_t
 from halfsync.observe.access cimport Log
 from halfsync.request_queue cimport Queue
 from halfsync.seats cimport BoardRecord, SeatRecord
@@ -32,6 +32,12 @@ cdef enum:
     ENDED = -1
     PARKED = 0                # it has nothing to say, and others wait
 
+# What a connection waits for (resting.pyx).
+cdef enum Rest:
+    REST_NOT                  # nothing, or something else
+    REST_IDLE                 # its next request
+    REST_FRESH                # its first byte, or the rest of a head
+
 # What is counted over all connections, and what they are told. It lies in memory that forked children share.
 ctypedef struct Tally:
     atomic_uint command       # Command
@@ -48,6 +54,7 @@ ctypedef struct Tally:
     atomic_llong left         # the client left before its response was complete
     atomic_llong running      # turns of the application under way
     atomic_llong finished     # turns that have ended, whatever came of them
+    atomic_llong made_room    # closed to make room for a newcomer
     atomic_llong turns        # of the loop that accepts
 
 # Whoever has the client converses with it; only one thread at a time.
@@ -66,6 +73,28 @@ ctypedef struct ClientRecord:
     Exchange *exchange        # NULL between requests
     bint unframed             # what the exchange holds is not framed yet: the connection was adopted with it
     void *kept                # the bridge's, while no exchange has it
+    # Guarded by the lock of the lists.
+    uint8_t rests             # Rest: the list that it stands in
+    bint waits                # its thread waits: what has come was looked at
+    bint parked               # it waits in the queue, and no thread has it
+    bint closed               # to make room
+    int64_t rest_ns           # since when it has been in its list
+    ClientRecord *rest_next
+    ClientRecord *rest_previous
+
+ctypedef struct RestList:
+    ClientRecord *first       # has waited longest
+    ClientRecord *last
+
+# Those that wait for a request, and could make room for a newcomer (resting.pyx).
+ctypedef struct Rests:
+    pthread_mutex_t lock
+    RestList idle
+    RestList fresh
+    unsigned int closing      # were told to end, and have not yet
+    atomic_llong *words       # of child processes, in memory that they share; NULL: connections have threads
+    uint32_t words_count
+    uint32_t own              # in a child: which word is its own
 
 # Of one server. Any number of threads read it at once; what changes is atomic, has a lock, or is a child's own.
 ctypedef struct CarrierRecord:
@@ -74,6 +103,7 @@ ctypedef struct CarrierRecord:
     ExchangePool pool
     Store *store
     const Trust *proxies      # that may connect, and must begin with a PROXY header; NULL: anybody, without
+    Rests rests
     Admission *admission      # NULL: a client may have any number of connections
     Log *access               # NULL: nothing is logged
     const Answerer *files     # NULL: every request is the application's

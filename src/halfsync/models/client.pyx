@@ -9,6 +9,7 @@ from posix.unistd cimport close
 from halfsync.engine.engine cimport ADDRESS_BYTES
 from halfsync.exchange cimport pool_put
 from halfsync.models.admission cimport admission_leave
+from halfsync.models.resting cimport leave_rests
 from halfsync.native.sync cimport add_llong, monotonic_ns
 from halfsync.seats cimport seat_count
 
@@ -41,6 +42,11 @@ cdef class Client:
     def place(self):
         """Its place among the connections of its client; 0: it is not counted."""
         return self.record.place
+
+    @property
+    def has_vacated(self):
+        """Whether its place is another's already: it was closed while no thread had it."""
+        return self.record.closed and self.record.parked
 
     @property
     def adopted(self):
@@ -101,6 +107,8 @@ cdef void leave_client(CarrierRecord *carrier, ClientRecord *client) noexcept no
 cdef void close_client(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     """Close the connection here, and count it no more."""
     drop_exchange(carrier, client)
+    if leave_rests(carrier, client):  # from here on no other thread looks at its descriptor
+        add_llong(&carrier.tally.made_room, 1)
     close(client.fd)
     client.fd = -1
     leave_client(carrier, client)

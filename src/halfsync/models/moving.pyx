@@ -14,6 +14,7 @@ from halfsync.handover cimport (
 )
 from halfsync.models.carrying cimport CARRY_DRAIN, CARRY_LEAVE
 from halfsync.models.client cimport close_client, count_open
+from halfsync.models.resting cimport rise
 from halfsync.native.sync cimport add_llong, cas_uint, monotonic_ns
 
 
@@ -27,6 +28,8 @@ cdef bint hand_over(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
     cdef Exchange *exchange = client.exchange
     cdef Handover handover
     cdef int sent
+    if not rise(carrier, client):
+        return False
     handover.data = NULL
     handover.length = 0
     if exchange != NULL:

@@ -53,7 +53,7 @@ class Pool(AcceptingThread):
         finally:
             if parked:
                 self.carrier.call()
-            else:
+            elif not client.has_vacated:
                 self.vacate()
 
     def finish(self) -> None:

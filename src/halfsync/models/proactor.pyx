@@ -68,7 +68,7 @@ cdef class Proactor:
         engine.proxies = &proxies.trust if proxies is not None else NULL
         engine.spool_memory = settings.spool_memory
         engine.open_max = parts.room
-        result = counts_open(&engine.clients, settings.max_connections_per_client, engine.open_max)
+        result = counts_open(&engine.clients, settings.max_connections_per_client, engine.open_max + 1)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
         engine.server_header = settings.server_header

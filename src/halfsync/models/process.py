@@ -43,8 +43,15 @@ class Children:
     Only children of its own are waited for: the application may have others, and what becomes of those is its business.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
         self.pids: dict[int, int] = {}  # to places
+        self.words: dict[
+            int, int
+        ] = {}  # of each pid: which word tells since when it waits (models/resting.pyx)
+        self.pid_of: dict[int, int] = {}  # that has a word
+        self._free: list[int] = []
+        self._words_count = 0
 
     def reap(self) -> list[int]:
         """Reap every child that has ended, and return their places.
@@ -58,8 +65,8 @@ class Children:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
-                places += self.pids.values()  # somebody else has reaped them
-                self.pids.clear()
+                for pid in list(self.pids):  # somebody else has reaped them
+                    places.append(self._bury(pid))
                 break
             if ended is None:
                 break
@@ -76,7 +83,29 @@ class Children:
             ended, _ = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             ended = pid
-        return [self.pids.pop(pid)] if ended == pid else []
+        return [self._bury(pid)] if ended == pid else []
+
+    def _bury(self, pid: int) -> int:
+        """Forget a child that has ended, and return its place."""
+        word = self.words.pop(pid)
+        del self.pid_of[word]
+        self._carrier.has_ended(word)
+        self._free.append(word)
+        return self.pids.pop(pid)
+
+    def next_word(self) -> int:
+        """Return a word that no child has."""
+        if not self._free:
+            self._free.append(self._words_count)
+            self._words_count += 1
+        return self._free[-1]
+
+    def add(self, pid: int, place: int) -> None:
+        """Note a child that was forked, and has the next word."""
+        word = self._free.pop()
+        self.words[pid] = word
+        self.pid_of[word] = pid
+        self.pids[pid] = place
 
     def tell(self, number: int = signal.SIGTERM) -> None:
         """Send a signal to those that live."""
@@ -91,9 +120,12 @@ class Parent:
     def __init__(self, carrier: Carrier, acceptor: Acceptor, max_children: int) -> None:
         self.carrier = carrier
         self.acceptor = acceptor
-        self.children = Children()
+        self.children = Children(carrier)
         self.max_children = max_children
         self.unwanted: list[int] = []  # descriptors that are no business of a child's
+        self._held: Client | None = None  # was let in, and waits for the place of one that ends for it
+        self._chosen = -1  # the word of the child that was told to end for it
+        self._knocked = False  # somebody waits for a place, and nobody can make room
         self._drained = False
         self._heard = False  # the bell has rung: only this process's own ears count, the command may be older
         self._orphaned = False  # whoever rings the bells has died, and so they ring all the time
@@ -109,11 +141,14 @@ class Parent:
         bells = [] if self._heard else [self.carrier.drain_bell]
         if not self.carrier.stopping and not self._orphaned:
             bells.append(self.carrier.stop_bell)
-        return [*bells, *self.acceptor.watched(self._has_room())]
+        has_room = self._has_room()
+        return [*bells, *self.acceptor.watched(has_room or not self._knocked, adopts=has_room)]
 
     def timeout(self) -> float | None:
         """Return how many seconds to wait at most."""
-        return LOOK_S if self.carrier.stopping else self.acceptor.timeout()
+        if self.carrier.stopping or (self._knocked and not self._has_room()):
+            return LOOK_S
+        return self.acceptor.timeout()
 
     def turn(self) -> None:
         """Reap those who have ended, and fork for those who have come; once it drains, until the backlog is empty."""
@@ -128,9 +163,12 @@ class Parent:
         if draining:
             self.acceptor.empty_backlog()
         for _ in range(FORKS_PER_TURN):
-            if self._drained or self.carrier.stopping or not self._has_room():
+            if self._drained or self.carrier.stopping:
                 break
-            client = self.acceptor.next()
+            if not self._has_room():
+                self._make_room()
+                break
+            client, self._held = self._held or self.acceptor.next(), None
             if client is not None:
                 self._fork(client)
                 self._reap()
@@ -141,11 +179,38 @@ class Parent:
         if self.carrier.stopping:
             self._leave_off()
 
+    def _make_room(self) -> None:
+        """Let the child that has idled longest end, if a newcomer waits for a place.
+
+        Nobody makes room for a connection to adopt: another process may have a place for it. And nobody does so before
+        the newcomer is let in: a client that has all of its connections costs no other client one.
+        """
+        self._knocked = False
+        if self.carrier.draining:
+            return
+        if self._held is None:
+            if not self.acceptor.is_knocked_at():
+                return
+            if self.carrier.can_make_room():
+                self._held = self.acceptor.knocked()
+            else:
+                self._knocked = True
+        if self._held is None:
+            return
+        self._knocked = True  # it is looked at again soon, should the chosen one have got a request just now
+        if self._chosen < 0 or not self.carrier.is_chosen(self._chosen):
+            self._chosen = self.carrier.choose_child()
+            if self._chosen >= 0:
+                os.kill(self.children.pid_of[self._chosen], signal.SIGTERM)
+
     def _has_room(self) -> bool:
         return len(self.children.pids) < self.max_children
 
     def _leave_off(self) -> None:
         self._drained = True
+        if self._held is not None:
+            self.carrier.close(self._held)
+            self._held = None
         self.acceptor.close()
 
     def _reap(self) -> None:
@@ -154,23 +219,24 @@ class Parent:
 
     def _fork(self, client: Client) -> None:
         """Fork a child for a connection, or answer 503 where the system gives none."""
+        word = self.children.next_word()
         try:
             pid = fork()
         except OSError:
             self.acceptor.shed(client)
             return
         if pid == 0:
-            live(lambda: self._converse(client))
+            live(lambda: self._converse(client, word))
         unblock()
-        self.children.pids[pid] = client.place
+        self.children.add(pid, client.place)
         self.carrier.leave_to_child(client)
 
-    def _converse(self, client: Client) -> None:
+    def _converse(self, client: Client, word: int) -> None:
         """Be the child: converse until the connection ends."""
-        self._become_child()
+        self._become_child(word)
         self.carrier.carry(client)
 
-    def _become_child(self) -> None:
+    def _become_child(self, word: int) -> None:
         """Close what is the parent's, and leave the terminal's signals to it. On SIGTERM an idle connection ends."""
         for fd in (*self.unwanted, *self.acceptor.held):
             os.close(fd)
@@ -182,7 +248,7 @@ class Parent:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         drop_signals(signal.SIGINT, signal.SIGQUIT)
         note_signals(tell, signal.SIGTERM)
-        self.carrier.be_child(told)
+        self.carrier.be_child(told, word)
         unblock()
 
 

@@ -17,8 +17,11 @@ from halfsync.exchange cimport (
 )
 from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
 from halfsync.models.admission cimport admission_tell
-from halfsync.models.carrying cimport CARRY_LEAVE, CARRY_ON, ENDED, PARKED, SCRATCH_BYTES, is_leaving
+from halfsync.models.carrying cimport (
+    CARRY_LEAVE, CARRY_ON, ENDED, PARKED, REST_FRESH, REST_IDLE, REST_NOT, SCRATCH_BYTES, is_leaving,
+)
 from halfsync.models.client cimport drop_exchange
+from halfsync.models.resting cimport is_told, park, rest, rise, stir
 from halfsync.models.moving cimport hand_over
 from halfsync.models.waiting cimport (
     WAITED_LATE, WAITED_READY, WAITED_STOPPED, WAITED_TOLD, others_wait, wait, wait_idle,
@@ -81,6 +84,8 @@ cdef int idle(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     cdef int waited
     cdef bint leaving, ends
     while True:
+        if not rest(carrier, client, REST_IDLE if client.requests > 0 else REST_FRESH, client.idle_ns):
+            return ENDED
         leaving = is_leaving(carrier)
         if leaving:
             if hand_over(carrier, client):
@@ -89,7 +94,7 @@ cdef int idle(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
         look = min(deadline, monotonic_ns() + pause) if leaving else deadline
         waited = wait_idle(carrier, client.fd, look, not leaving)  # its bell has rung
         if waited == WAITED_READY:
-            return 1
+            return 1 if rise(carrier, client) else ENDED
         now = monotonic_ns()
         if waited == WAITED_LATE and now < deadline and not others_wait(carrier):
             if leaving:
@@ -100,12 +105,14 @@ cdef int idle(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     ends = load_uint(&carrier.tally.command) > CARRY_LEAVE or carrier.waiting == NULL
     if ends and waited == WAITED_TOLD and client.requests == 0:  # its first request may be on its way
         deadline = min(deadline, client.idle_ns + carrier.timeouts.newcomer)
-        return 1 if wait(carrier, client.fd, POLLIN, deadline, False, False) == WAITED_READY else ENDED
+        waited = wait(carrier, client.fd, POLLIN, deadline, False, False)
+        return 1 if waited == WAITED_READY and rise(carrier, client) else ENDED
     if waited == WAITED_STOPPED or ends or now >= deadline:
         return ENDED
     if not leaving and not carrier.limits.raw and client.requests > 0 and now - client.idle_ns > IDLE_NS:
         return ENDED
     client.put_ns = now
+    park(carrier, client)
     return PARKED
 
 
@@ -133,7 +140,7 @@ cdef int greet(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
         if length > 0:
             result = exchange_received(exchange, &carrier.limits, data, length)
         elif length < 0 and errno == EAGAIN:
-            if wait(carrier, client.fd, POLLIN, deadline, False, False) == WAITED_STOPPED:
+            if wait_more(carrier, client, deadline, False) == WAITED_STOPPED:
                 return ENDED
         elif length == 0 or errno != EINTR:
             add_llong(&carrier.tally.left, 1)
@@ -143,6 +150,7 @@ cdef int greet(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     if exchange.phase == EXCHANGE_PROXY:
         add_llong(&carrier.tally.refused, 1)
         return ENDED
+    rise(carrier, client)
     client.greeted = True
     client.idle_ns = exchange.started_ns = monotonic_ns()
     if exchange.proxy.address_length > 0:
@@ -193,6 +201,8 @@ cdef int receive(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
         length = c_recv(client.fd, data, room, MSG_DONTWAIT)
         if length > 0:
             result = exchange_received(exchange, &carrier.limits, data, length)
+            if client.rests != REST_NOT and (result != 0 or exchange.phase != EXCHANGE_HEAD):
+                rise(carrier, client)
             if result != 0:
                 return result
             if exchange.phase == EXCHANGE_BODY:
@@ -228,6 +238,7 @@ cdef int wait_head(CarrierRecord *carrier, ClientRecord *client, int64_t deadlin
     pause: ns until that is tried again; 0 once whoever would tell of leaving is dead. Returns a Waited.
     """
     cdef bint bell
+    cdef bint signalled = carrier.leaving
     cdef int waited
     if is_leaving(carrier):
         if hand_over(carrier, client):
@@ -235,9 +246,23 @@ cdef int wait_head(CarrierRecord *carrier, ClientRecord *client, int64_t deadlin
         deadline = min(deadline, monotonic_ns() + max(pause[0], HAND_OVER_AGAIN_NS))
         pause[0] = min(pause[0] * 2, HAND_OVER_MOST_NS)
     bell = pause[0] > 0 and load_uint(&carrier.tally.command) == CARRY_ON
-    waited = wait(carrier, client.fd, POLLIN, deadline, bell, False)
-    if waited == WAITED_TOLD and load_uint(&carrier.tally.command) == CARRY_ON:
+    waited = wait_more(carrier, client, deadline, bell)
+    if waited == WAITED_TOLD and carrier.leaving == signalled and load_uint(&carrier.tally.command) == CARRY_ON:
         pause[0] = 0
+    return waited
+
+
+cdef int wait_more(CarrierRecord *carrier, ClientRecord *client, int64_t deadline, bint bell) noexcept nogil:
+    """Wait for more of a head, and meanwhile be one of those that may make room. Returns a Waited.
+
+    A connection that was closed for a newcomer has STOPPED.
+    """
+    cdef int waited
+    if not rest(carrier, client, REST_FRESH, client.exchange.started_ns):
+        return WAITED_STOPPED
+    waited = wait(carrier, client.fd, POLLIN, deadline, bell, carrier.is_child)
+    if not stir(carrier, client) or (waited == WAITED_TOLD and is_told(carrier)):
+        return WAITED_STOPPED
     return waited
 
 

@@ -13,7 +13,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from halfsync.models.acceptor import Acceptor
+from halfsync.models.acceptor import Acceptor, Newcomer
 from halfsync.models.carrier import Carrier
 from halfsync.native.pipes import write_byte
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from halfsync.models.client import Client
     from halfsync.models.model import Parts
+
+FULL_S = 0.01  # between two looks for a place, while a newcomer waits for one
 
 
 class AcceptingThread:
@@ -37,6 +39,7 @@ class AcceptingThread:
         self.places = parts.room
         self._room = threading.BoundedSemaphore(parts.room)
         self._thread = threading.Thread(target=self._accept, name="halfsync-accept", daemon=True)
+        self._held: Client | None = None  # was let in, and waits for the place of one that ends for it
         self._done_fd = self._doing_fd = -1
         self._started = False
 
@@ -109,11 +112,11 @@ class AcceptingThread:
                 self.acceptor.empty_backlog()
             if self.carrier.stopping:
                 break
-            # Connections end while it waits here: an idle one at the latest when the server drains.
-            has_place = has_place or self._room.acquire(timeout=self.acceptor.timeout())
-            client = self.acceptor.next() if has_place else None
+            has_place = has_place or self._room.acquire(blocking=False) or self._wait_for_place()
+            client = (self._held or self.acceptor.next()) if has_place else None
             if client is not None:
                 has_place = False
+                self._held = None
                 self.take(client)
             elif has_place and self.carrier.draining and not self.acceptor.listens:
                 break
@@ -121,6 +124,28 @@ class AcceptingThread:
                 self.acceptor.wait(room=True)
         if has_place:
             self.vacate()
+        if self._held is not None:
+            self.carrier.close(self._held)
+            self._held = None
+
+    def _wait_for_place(self) -> bool:
+        """Wait until there is a place, or something else to do; for a newcomer the longest idle connection makes room.
+
+        Nobody makes room for a connection to adopt: another process may have a place for it. And nobody does so before
+        the newcomer is let in: a client that has all of its connections costs no other client one.
+        """
+        if self.carrier.draining:  # connections end: an idle one at once
+            return self._room.acquire(timeout=self.acceptor.timeout())
+        if self._held is None:
+            newcomer = self.acceptor.wait_full()
+            if newcomer is Newcomer.NONE:
+                return False
+            if newcomer is Newcomer.ADOPTED or not self.carrier.can_make_room():
+                return self._room.acquire(timeout=FULL_S)
+            self._held = self.acceptor.knocked()
+            if self._held is None:
+                return False
+        return self.carrier.make_room() or self._room.acquire(timeout=FULL_S)
 
     def fade(self) -> None:
         """Let each connection end with its next response."""

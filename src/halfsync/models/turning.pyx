@@ -90,7 +90,7 @@ cdef bint turn(CarrierRecord *carrier, ClientRecord *client, Bridge bridge) exce
             drop_exchange(carrier, client)
             linger(carrier, client)
         return False
-    client.idle_ns = monotonic_ns()
+    client.idle_ns = sink.sent_ns  # what has come since counts, however long this thread waited for the GIL
     if not exchange_has_more(exchange):
         drop_exchange(carrier, client)
     return True

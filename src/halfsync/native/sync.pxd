@@ -50,6 +50,7 @@ cdef extern from "<stdatomic.h>" nogil:
     void init_llong "atomic_init" (atomic_llong *where, long long value)
     long long add_llong "atomic_fetch_add" (atomic_llong *where, long long value)
     long long swap_llong "atomic_exchange" (atomic_llong *where, long long value)
+    bint cas_llong "atomic_compare_exchange_strong" (atomic_llong *where, long long *expected, long long value)
     void *load_pointer "atomic_load" (atomic_pointer *where)
     void init_pointer "atomic_init" (atomic_pointer *where, void *value)
     void *swap_pointer "atomic_exchange" (atomic_pointer *where, void *value)

@@ -67,6 +67,7 @@ cdef class Poller:
         self.native.user.received = on_received
         self.native.user.left = on_left
         self.native.user.sendable = on_sendable
+        self.native.user.acceptable = on_acceptable
         self.native.user.accepted = on_accepted
         self.native.user.accept_failed = on_accept_failed
         self.native.user.find = on_find
@@ -146,6 +147,10 @@ cdef void on_left(void *poller, NativeHandle *handle, bint broken) noexcept with
 
 cdef void on_sendable(void *poller, NativeHandle *handle) noexcept with gil:
     ask(poller, "sendable", (face(poller, handle),), None)
+
+
+cdef bint on_acceptable(void *_poller, NativeHandle *_listener) noexcept nogil:
+    return True
 
 
 cdef bint on_accepted(

@@ -1,0 +1,162 @@
+"""Room for a newcomer when all connections are taken: the one that has idled longest is closed for it.
+
+Which one that is cannot be kept in a list: a worker gives a connection back to idle by one atomic instruction, and
+the engine hears nothing of it. So the table is scanned when a newcomer needs room, and each scan finds a batch of those
+that have idled longest, in order. The batch stays exact for as long as it lasts: a connection that it does not hold
+began to idle later than all that it holds, and one whose `since` has changed is skipped. So a scan is paid for by many
+evictions, and an engine that nobody finds full never scans (decisions/0022).
+
+Never closed: a connection in a turn, one that receives a body or is sent a response, one on which bytes have just
+arrived, and a stream (raw TCP), whose silence is part of the conversation.
+"""
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t
+
+from halfsync.engine.connections cimport connection_at
+from halfsync.engine.ending cimport end_now
+from halfsync.engine.engine cimport (
+    Candidate, EVICTION_BATCH, Eviction, OWNER_ENGINE, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED,
+    PHASE_SILENT, PLACE_LEAVING, SLAB,
+)
+from halfsync.native.sync cimport load_uint
+
+cdef extern from "<sys/socket.h>" nogil:
+    const int MSG_DONTWAIT, MSG_PEEK
+    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
+
+# A rank is when the connection began to wait, moved by a class: the turned away go first, then the idle, then the rest.
+cdef int64_t CLASS = <int64_t> 1 << 61
+cdef int64_t NEVER = INT64_MAX
+cdef int64_t PATIENCE = 1000000000  # ns; that a silent client or a slow head may take before it may be closed
+cdef int64_t PAUSE = 10000000  # ns; after none could be closed
+# ns, between two scans, for each record of the table past its first slab: scans take a tenth of the time at most.
+cdef int64_t RECORD_PAUSE = 200
+
+
+cdef int64_t rank_of(Engine *engine, Connection *connection) noexcept nogil:
+    """Return where a connection stands in the order of closing: the least goes first. NEVER: it stays."""
+    cdef int phase
+    if load_uint(&connection.owner) != OWNER_ENGINE:
+        return NEVER
+    phase = connection.phase
+    if phase == PHASE_FREE or phase == PHASE_PARTED or engine.limits.raw:
+        return NEVER
+    if phase == PHASE_IDLE or engine.eviction.anything:
+        return connection.since
+    if connection.place == PLACE_LEAVING:
+        return connection.since - CLASS
+    if phase in (PHASE_SILENT, PHASE_HEAD, PHASE_LINGER) and engine.now - connection.since >= PATIENCE:
+        return connection.since + CLASS
+    return NEVER
+
+
+cdef bint has_arrived(Engine *engine, Connection *connection) noexcept nogil:
+    """Tell whether bytes have just arrived on a connection that waits for a request, or for the rest of a head."""
+    cdef char byte
+    if connection.phase not in (PHASE_SILENT, PHASE_IDLE) and (
+        connection.phase != PHASE_HEAD or engine.eviction.anything
+    ):
+        return False
+    return c_recv(connection.handle.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0
+
+
+cdef void sift_down(Candidate *heap, uint32_t length, uint32_t position) noexcept nogil:
+    """Let the candidate at this position sink to its place in a heap that has the greatest rank first."""
+    cdef Candidate sinking = heap[position]
+    cdef uint32_t child = 2 * position + 1
+    while child < length:
+        if child + 1 < length and heap[child + 1].rank > heap[child].rank:
+            child += 1
+        if heap[child].rank <= sinking.rank:
+            break
+        heap[position] = heap[child]
+        position = child
+        child = 2 * position + 1
+    heap[position] = sinking
+
+
+cdef void scan(Engine *engine) noexcept nogil:
+    """Find the batch that shall go first, least rank first."""
+    cdef Eviction *eviction = &engine.eviction
+    cdef Candidate *heap = eviction.batch
+    cdef Candidate last
+    cdef Connection *connection
+    cdef int64_t rank
+    cdef uint32_t index
+    cdef uint32_t length = 0
+    for index in range(engine.slabs_count * SLAB):
+        connection = connection_at(engine, index)
+        rank = rank_of(engine, connection)
+        if rank == NEVER or (length == EVICTION_BATCH and rank >= heap[0].rank):
+            continue
+        if length == EVICTION_BATCH:
+            heap[0].rank, heap[0].connection, heap[0].generation = rank, connection, connection.handle.generation
+            sift_down(heap, length, 0)
+            continue
+        heap[length].rank, heap[length].connection = rank, connection
+        heap[length].generation = connection.handle.generation
+        length += 1
+        if length == EVICTION_BATCH:
+            make_heap(heap, length)
+    eviction.length = length
+    eviction.next = 0
+    eviction.scanned_ns = engine.now
+    if length < EVICTION_BATCH:
+        make_heap(heap, length)
+    while length > 1:
+        length -= 1
+        last = heap[length]
+        heap[length] = heap[0]
+        heap[0] = last
+        sift_down(heap, length, 0)
+
+
+cdef void make_heap(Candidate *heap, uint32_t length) noexcept nogil:
+    cdef uint32_t position = length // 2
+    while position > 0:
+        position -= 1
+        sift_down(heap, length, position)
+
+
+cdef Connection *next_in_batch(Engine *engine) noexcept nogil:
+    """Return the first in the batch that may still be closed, and leave it there. NULL: none is left."""
+    cdef Eviction *eviction = &engine.eviction
+    cdef Candidate *candidate
+    while eviction.next < eviction.length:
+        candidate = &eviction.batch[eviction.next]
+        if candidate.rank >= CLASS and eviction.scanned_ns != engine.now:
+            return NULL  # one that was busy may idle by now, and goes first
+        if (
+            candidate.connection.handle.generation == candidate.generation
+            and rank_of(engine, candidate.connection) == candidate.rank
+            and not has_arrived(engine, candidate.connection)
+        ):
+            return candidate.connection
+        eviction.next += 1
+    return NULL
+
+
+cdef Connection *eviction_choose(Engine *engine) noexcept nogil:
+    """Return the connection that shall be closed for a newcomer. NULL: there is none now, nor before `again_ns`.
+
+    It stays the choice until something else happens in the engine.
+    """
+    cdef Eviction *eviction = &engine.eviction
+    cdef Connection *connection
+    if engine.now < eviction.again_ns:
+        return NULL
+    connection = next_in_batch(engine)
+    if connection == NULL and engine.now >= eviction.scan_ns:
+        scan(engine)
+        eviction.scan_ns = engine.now + (engine.slabs_count - 1) * SLAB * RECORD_PAUSE
+        connection = next_in_batch(engine)
+        if connection == NULL:
+            eviction.again_ns = engine.now + PAUSE
+    elif connection == NULL:
+        eviction.again_ns = eviction.scan_ns
+    return connection
+
+
+cdef void eviction_close(Engine *engine, Connection *connection) noexcept nogil:
+    """Close a connection for a newcomer, as one that has idled for too long is closed. Frees it."""
+    engine.counters.made_room += 1
+    end_now(engine, connection)
