@@ -2,19 +2,26 @@
 
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 from halfsync.board import Board
+from halfsync.foreground import ADMIN_BACKLOG
 from halfsync.listeners import open_listeners
 from halfsync.probes import Probes
 from halfsync.settings import Settings
 from tests.client import Connection, build, fetch
 from tests.faults.serving import MODELS, Serving
 from tests.wsgi import until
+
+PROMPT_S = 1.0  # that an orchestrator waits for its answer, by default
+SECONDS_S = 10.0  # that a connection may last on which nothing happens
 
 APP = """
 import os, time
@@ -32,7 +39,7 @@ def app(environ, start_response):
 @pytest.fixture(params=["epoll", "poll"])
 def asked(request: pytest.FixtureRequest) -> Iterator[tuple[Board, tuple[str, int]]]:
     """Return a board of four seats, and where its probes are answered."""
-    (listener,) = open_listeners(["127.0.0.1:0"], 16)
+    (listener,) = open_listeners(["127.0.0.1:0"], ADMIN_BACKLOG)
     board = Board(4)
     settings = Settings.from_options(poller=request.param, max_stuck=1)
     probes = Probes(settings, [listener.socket.fileno()], board)
@@ -82,6 +89,99 @@ def test_other_questions_are_refused(asked: tuple[Board, tuple[str, int]]) -> No
         assert (response.status, response.body, response.one("Cache-Control")) == (200, b"", "no-store")
         connection.send(build("/livez") * 5)
         assert [connection.response().body for _ in range(5)] == [b"ok\n"] * 5
+
+
+def half_a_head(sock: socket.socket) -> None:
+    sock.sendall(b"GET /livez HTTP/1.1\r\nHost: ")
+
+
+def one_answer(sock: socket.socket) -> None:
+    sock.sendall(build("/livez"))
+    assert sock.recv(12) == b"HTTP/1.1 200"
+
+
+def many_requests(sock: socket.socket) -> None:
+    """Ask until the server takes no more, and read nothing of the answers."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    sock.setblocking(False)
+    with suppress(BlockingIOError, ConnectionError):
+        while True:
+            sock.sendall(build("/livez") * 20)
+
+
+def half_a_body(sock: socket.socket) -> None:
+    sock.sendall(b"POST /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nmuch")
+
+
+NUISANCES = {
+    "silent": lambda _: None,
+    "half a head": half_a_head,
+    "idle after an answer": one_answer,
+    "never reading": many_requests,
+    "refused and staying": half_a_body,
+}
+
+
+@pytest.mark.parametrize("number", [64, 500])
+@pytest.mark.parametrize("annoy", NUISANCES.values(), ids=NUISANCES)
+def test_nobody_else_keeps_a_probe_from_its_answer(
+    asked: tuple[Board, tuple[str, int]], annoy: Callable[[socket.socket], None], number: int
+) -> None:
+    _, address = asked
+    with ExitStack() as stack:
+        for _ in range(3):
+            for _ in range(number):
+                sock = stack.enter_context(socket.create_connection(address, timeout=15))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                annoy(sock)
+            for _ in range(5):
+                since = time.monotonic()
+                assert fetch(address, "/livez").status == 200
+                assert time.monotonic() - since < PROMPT_S
+
+
+def test_drips_and_crowds_do_not_keep_a_probe_from_its_answer(asked: tuple[Board, tuple[str, int]]) -> None:
+    _, address = asked
+    over = threading.Event()
+
+    def drip() -> None:
+        """Hold 100 connections in the middle of a head, and come again with each that is closed."""
+        dripping: dict[socket.socket, Iterator[int]] = {}
+        while not over.is_set():
+            while len(dripping) < 100:
+                sock = socket.create_connection(address, timeout=15)
+                dripping[sock] = cycle(b"GET /livez HTTP/1.1\r\nX: " + b"y" * 10_000)
+            for sock, head in list(dripping.items()):
+                try:
+                    sock.sendall(bytes([next(head)]))
+                except OSError:
+                    sock.close()
+                    del dripping[sock]
+        for sock in dripping:
+            sock.close()
+
+    annoying = threading.Thread(target=drip)
+    annoying.start()
+    try:
+        for _ in range(50):
+            since = time.monotonic()
+            assert fetch(address, "/livez").status == 200
+            assert time.monotonic() - since < PROMPT_S
+    finally:
+        over.set()
+        annoying.join()
+
+
+@pytest.mark.parametrize("annoy", [lambda _: None, half_a_head, one_answer], ids=["silent", "head", "idle"])
+def test_no_connection_stays_for_long(
+    asked: tuple[Board, tuple[str, int]], annoy: Callable[[socket.socket], None]
+) -> None:
+    _, address = asked
+    with Connection(address) as connection:
+        since = time.monotonic()
+        annoy(connection.socket)
+        connection.rest()
+        assert time.monotonic() - since < SECONDS_S
 
 
 def free_port() -> int:

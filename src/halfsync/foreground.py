@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from halfsync.settings import Settings
     from halfsync.stream.handler import StreamFactory
 
-ADMIN_BACKLOG = 64
+ADMIN_BACKLOG = 1024
 
 # What signals ask of a server that has no supervisor.
 WISHES = {

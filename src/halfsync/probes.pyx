@@ -8,13 +8,13 @@ not about to end, else 503: a process with more stuck threads than `max_stuck` d
 """
 import os
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, strlen
 
 from halfsync.board cimport Board
-from halfsync.engine.engine cimport COMMAND_STOP
+from halfsync.engine.engine cimport COMMAND_STOP, Timeouts
 from halfsync.engine.loop cimport engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start
 from halfsync.exchange cimport Exchange
 from halfsync.http.response cimport date_now, reason_phrase
@@ -25,7 +25,10 @@ from halfsync.static.answering cimport ANSWER_BYTES, Answer, Answerer
 from halfsync.wsgi.body cimport BodyBlocks
 
 cdef enum:
-    OPEN_MOST = 64  # connections of probes at one time
+    OPEN_MOST = 64  # connections of probes at one time; past it the oldest makes room, whatever it does
+    REQUESTS_MOST = 16  # on one connection, which holds its place while it has more of them to answer
+
+cdef int64_t LONGEST = 2000000000  # ns; that any phase of a connection may last
 
 
 cdef bint is_path(const Exchange *exchange, const char *path, uint32_t length) noexcept nogil:
@@ -80,6 +83,15 @@ cdef bint answer_probe(
     return True
 
 
+cdef void shorten(Timeouts *timeouts) noexcept:
+    """Let no phase last as long as it may elsewhere: a probe is asked in one piece, and its answer is short."""
+    timeouts.first_byte = min(timeouts.first_byte, LONGEST)
+    timeouts.head = min(timeouts.head, LONGEST)
+    timeouts.body = min(timeouts.body, LONGEST)
+    timeouts.write = min(timeouts.write, LONGEST)
+    timeouts.keep_alive = min(timeouts.keep_alive, LONGEST)
+
+
 cdef class Probes:
     """The engine that answers them. Its owner starts it once, and closes it."""
 
@@ -101,11 +113,14 @@ cdef class Probes:
         bounds_store(self.store, settings)
         bounds_limits(&engine.limits, settings, self.store, False)
         bounds_timeouts(&engine.timeouts, settings)
+        shorten(&engine.timeouts)
+        engine.eviction.anything = True
         engine.limits.max_body = 0
         engine.limits.blocks = &blocks.pool
         engine.store = self.store
         engine.files = &self.oracle.answerer
         engine.open_max = OPEN_MOST
+        engine.requests_max = REQUESTS_MOST
         self.check(engine_open(engine, settings.poller == "poll"))
         for fd in listeners:
             self.check(engine_listen(engine, fd))
