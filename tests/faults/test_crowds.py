@@ -131,6 +131,79 @@ def test_a_crowd_is_answered(tmp_path: Path, model: dict[str, Any]) -> None:
         assert serving.process.poll() is None
 
 
+LEAVERS = 10_000 if FULL else 5_000
+ANSWER_S = 1.0  # that a new client may wait while all others leave at once
+BUSY_APP = """
+import threading
+def compute():
+    while True:
+        sum(range(1000))
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/compute":
+        threading.Thread(target=compute, daemon=True).start()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"ok"]
+"""
+
+
+@contextmanager
+def crowd(address: tuple[str, int], number: int) -> Iterator[list[socket.socket]]:
+    """Open idle connections that have had a response each."""
+    clients: list[socket.socket] = []
+    try:
+        for _ in range(number):
+            client = socket.create_connection(address, timeout=60)
+            client.sendall(build())
+            clients.append(client)
+            assert client.recv(12) == b"HTTP/1.1 200"
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.timeout(300 if FULL else 120)
+@pytest.mark.parametrize("target", ["/", "/compute"], ids=["idle", "busy"])
+def test_a_crowd_that_leaves_at_once_keeps_nobody_waiting(tmp_path: Path, target: str) -> None:
+    """Each of its threads needs the GIL to end. See native/gate.pxd for why they do not all ask for it at once."""
+    with (
+        descriptors(LEAVERS + 200),
+        Serving(tmp_path, BUSY_APP, "--model", "thread", "--keep-alive", "5m") as serving,
+        crowd(serving.address, LEAVERS) as clients,
+    ):
+        assert threads_of(serving.process.pid) >= LEAVERS
+        assert fetch(serving.address, target).status == 200
+        for client in clients:
+            client.close()
+        for _ in range(10):
+            since = time.monotonic()
+            assert fetch(serving.address).status == 200
+            assert time.monotonic() - since < ANSWER_S
+        until(lambda: threads_of(serving.process.pid) < 20, timeout_s=120)
+
+
+def threads_of(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+@pytest.mark.timeout(300 if FULL else 120)
+def test_a_crowd_that_asks_at_once_is_answered(tmp_path: Path) -> None:
+    with (
+        descriptors(LEAVERS + 200),
+        Serving(tmp_path, APP, "--model", "thread", "--keep-alive", "5m") as serving,
+        crowd(serving.address, LEAVERS) as clients,
+    ):
+        for client in clients:
+            client.recv(4096)
+        since = time.monotonic()
+        for client in clients:
+            client.sendall(build())
+        for client in clients:
+            assert client.recv(12) == b"HTTP/1.1 200"
+        # Most of it is work: at the rate of a few clients, and not of thousands of threads that wake each other.
+        assert time.monotonic() - since < LEAVERS / 200
+
+
 def test_silent_clients_do_not_hold_the_threads_of_a_pool(serve: Serve) -> None:
     with serve(echo, model="pool", threads=2) as server, ExitStack() as stack:
         idle = [stack.enter_context(Connection(server.address)) for _ in range(6)]

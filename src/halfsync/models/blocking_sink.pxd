@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t
 
 from halfsync.bridging cimport Sink
 from halfsync.engine.engine cimport Timeouts
+from halfsync.native.gate cimport Gate
 from halfsync.pace cimport Pace
 
 # It lives on the stack of the thread that runs the turn.
@@ -19,5 +20,6 @@ ctypedef struct BlockingSink:
     bint asked                # the client, whether it is still there
     bint gone                 # the client is, or took nothing for too long, or the file is shorter than was promised
 
-cdef void blocking_sink(BlockingSink *sink, int fd, int stop_fd, const Timeouts *timeouts) noexcept nogil
+cdef void blocking_sink(
+    BlockingSink *sink, int fd, int stop_fd, const Timeouts *timeouts, Gate *gate) noexcept nogil
 cdef int sink_bytes(BlockingSink *sink, const char *data, size_t length) noexcept nogil

@@ -5,6 +5,7 @@ from posix.uio cimport iovec
 from posix.unistd cimport close
 
 from halfsync.engine.poller cimport send_continue, unsent_bytes
+from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.pipes cimport quiet_sendfile
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.pace cimport pace_begin, pace_fails
@@ -35,12 +36,15 @@ cdef enum:
     LOOKS = 4  # at what the client has acknowledged, within one write deadline
 
 
-cdef void blocking_sink(BlockingSink *sink, int fd, int stop_fd, const Timeouts *timeouts) noexcept nogil:
+cdef void blocking_sink(
+    BlockingSink *sink, int fd, int stop_fd, const Timeouts *timeouts, Gate *gate
+) noexcept nogil:
     """Make a sink for one turn on a connected socket."""
     memset(sink, 0, sizeof(BlockingSink))
     sink.sink.send = send
     sink.sink.send_file = send_file
     sink.sink.left = left
+    sink.sink.gate = gate
     sink.fd = fd
     sink.stop_fd = stop_fd
     sink.timeouts = timeouts
@@ -104,7 +108,9 @@ cdef bint make_room(BlockingSink *sink) noexcept nogil:
         return wait_for_room(sink)
     state = PyEval_SaveThread()
     room = wait_for_room(sink)
+    gate_enter(sink.sink.gate)
     PyEval_RestoreThread(state)
+    gate_leave(sink.sink.gate)
     return room
 
 

@@ -1,10 +1,10 @@
 """The way of one connection through a thread that it has to itself: receive, run, send, and again.
 
 The models `process`, `thread` and `pool` differ in where that thread comes from; what it does is here. It blocks, in
-one place (`waiting.pyx`), always until a deadline on the monotonic clock, and never with the GIL. While a connection
-idles it also watches two bells (`bells.pyx`): one is rung when the server drains or leaves, one when it stops. A server
-that leaves hands its connections over as each comes to rest (`moving.pyx`); what cannot be handed over at once is
-served meanwhile.
+one place (`waiting.pyx`), always until a deadline on the monotonic clock, and never with the GIL; back to that it goes
+through a gate (`native/gate.pxd`). While a connection idles it also watches two bells (`bells.pyx`): one is rung when
+the server drains or leaves, one when it stops. A server that leaves hands its connections over as each comes to rest
+(`moving.pyx`); what cannot be handed over at once is served meanwhile.
 """
 import os
 
@@ -33,6 +33,7 @@ from halfsync.models.receiving cimport advance
 from halfsync.models.refusing cimport discard, refuse, shed
 from halfsync.models.turning cimport turn
 from halfsync.models.waiting cimport others_wait
+from halfsync.native.gate cimport Gate, gate_close, gate_enter, gate_leave, gate_open
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
     add_llong, cas_uint, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint,
@@ -52,6 +53,10 @@ cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int value, int flags)
     const int EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE
 
+cdef enum:
+    RESUME_AT_ONCE = 4  # threads that ask for the GIL at one time with a request: one has it next, and some follow
+    END_AT_ONCE = 1  # and those whose connection has ended
+
 
 cdef class Carrier:
     """What all connections of a server share that has a thread for each: bounds, deadlines, bells and counts.
@@ -63,6 +68,8 @@ cdef class Carrier:
     def __cinit__(self, *_args, **_kwargs):
         self.record.drain_fd = self.record.stop_fd = self.record.call_fd = self.record.leaving_fd = -1
         pool_init(&self.record.pool)
+        gate_open(&self.record.resuming, RESUME_AT_ONCE)
+        gate_open(&self.record.ending, END_AT_ONCE)
         init_uint(&self.record.idlers, 0)
 
     def __init__(self, parts):
@@ -106,6 +113,8 @@ cdef class Carrier:
     def __dealloc__(self):
         pool_destroy(&self.record.pool)
         rests_free(&self.record)
+        gate_close(&self.record.resuming)
+        gate_close(&self.record.ending)
         self._close_others()
         unmap_shared(self.record.tally, sizeof(Tally))
 
@@ -337,6 +346,7 @@ cdef class Carrier:
         Raises nothing that the application or the client does.
         """
         cdef ClientRecord *guest = &client.record
+        cdef Gate *gate
         cdef int result = ENDED
         if guest.fd < 0:  # it was closed while it waited in the queue
             return False
@@ -352,9 +362,13 @@ cdef class Carrier:
             while True:
                 with nogil:
                     result = advance(&self.record, guest)
-                if result == ENDED and guest.fd >= 0:
-                    # A child that the application forked may hold the socket open too: a close alone would not be seen.
-                    shutdown(guest.fd, SHUT_RDWR)
+                    gate = &self.record.ending if result == ENDED else &self.record.resuming
+                    if result == ENDED and guest.fd >= 0:
+                        # A child that the application forked may have it too: a close alone would not be seen.
+                        shutdown(guest.fd, SHUT_RDWR)
+                        close_client(&self.record, guest)
+                    gate_enter(gate)
+                gate_leave(gate)
                 if result <= 0:
                     break
                 result = ENDED
@@ -373,6 +387,8 @@ cdef class Carrier:
                 if result < ENDED and not self.record.limits.raw:
                     with nogil:
                         refuse(&self.record, guest, -result)
+                        gate_enter(&self.record.ending)
+                    gate_leave(&self.record.ending)
                 self._end(client)
         return result == PARKED
 
@@ -398,9 +414,8 @@ cdef class Carrier:
     cdef void _end(self, Client client) noexcept:
         """Close the connection and let go of everything it holds."""
         cdef void *kept = client.record.kept
-        if client.record.fd < 0:
-            return
-        close_client(&self.record, &client.record)
+        if client.record.fd >= 0:
+            close_client(&self.record, &client.record)
         if kept != NULL:
             client.record.kept = NULL
             self.bridge.forget(kept)

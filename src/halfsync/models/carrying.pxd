@@ -8,6 +8,7 @@ from halfsync.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.http.trust cimport Trust
 from halfsync.models.admission cimport Admission
 from halfsync.native.forks cimport is_noted
+from halfsync.native.gate cimport Gate
 from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint, pthread_mutex_t
 from halfsync.observe.access cimport Log
 from halfsync.request_queue cimport Queue
@@ -105,6 +106,8 @@ ctypedef struct CarrierRecord:
     const Trust *proxies      # that may connect, and must begin with a PROXY header; NULL: anybody, without
     Rests rests
     Admission *admission      # NULL: a client may have any number of connections
+    Gate resuming             # to the GIL, for those that have a request or something to send
+    Gate ending               # likewise, for those whose connection has ended: they are in no hurry
     Log *access               # NULL: nothing is logged
     const Answerer *files     # NULL: every request is the application's
     Tally *tally

@@ -41,7 +41,7 @@ cdef void refuse(CarrierRecord *carrier, ClientRecord *client, int status) noexc
         response, status, RETRY_AFTER_S if status == 503 else 0, not is_head, carrier.server_header)
     cdef BlockingSink sink
     add_llong(&carrier.tally.refused, 1)
-    blocking_sink(&sink, client.fd, carrier.stop_fd, &carrier.timeouts)
+    blocking_sink(&sink, client.fd, carrier.stop_fd, &carrier.timeouts, NULL)
     sink_bytes(&sink, response, length)
     if exchange != NULL:
         exchange.status = status

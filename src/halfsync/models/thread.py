@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from typing import TYPE_CHECKING
 
 from halfsync.models.acceptor import Acceptor, Newcomer
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from halfsync.models.client import Client
     from halfsync.models.model import Parts
 
+JOINS_MOST = 8  # threads that have ended, for each that is started: newcomers wait meanwhile
 FULL_S = 0.01  # between two looks for a place, while a newcomer waits for one
 
 
@@ -190,7 +192,7 @@ class ThreadPerConnection(AcceptingThread):
     def prepare(self) -> None:
         """Have a place to note the threads."""
         self._threads: set[threading.Thread] = set()
-        self._ended: list[threading.Thread] = []
+        self._ended: deque[threading.Thread] = deque()
 
     def take(self, client: Client) -> None:
         """Start the newcomer's thread, or answer 503 where the system gives none."""
@@ -204,8 +206,8 @@ class ThreadPerConnection(AcceptingThread):
             self.acceptor.shed(client)
             return
         self._threads.add(thread)
-        while self._ended:  # joined by the thread that started them, one after the other
-            ended = self._ended.pop()
+        for _ in range(min(len(self._ended), JOINS_MOST)):
+            ended = self._ended.popleft()  # by the thread that started it
             ended.join()
             self._threads.discard(ended)
 

@@ -10,6 +10,7 @@ from halfsync.models.blocking_sink cimport BlockingSink, blocking_sink
 from halfsync.models.carrying cimport CARRY_LEAVE, is_told_to_end
 from halfsync.models.client cimport drop_exchange
 from halfsync.models.refusing cimport linger, log_turn
+from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
 from halfsync.static.answering cimport ANSWER_BYTES, Answer
 
@@ -47,7 +48,7 @@ cdef bint turn(CarrierRecord *carrier, ClientRecord *client, Bridge bridge) exce
     cdef int64_t now = monotonic_ns()
     exchange.taken_ns = now
     exchange.framed_ns = now - client.waited_ns
-    blocking_sink(&sink, client.fd, carrier.stop_fd, &carrier.timeouts)
+    blocking_sink(&sink, client.fd, carrier.stop_fd, &carrier.timeouts, &carrier.resuming)
     sink.asked = exchange.head.minor == 0  # which knows no interim responses
     sink.sink.stays = (
         exchange.head.keep_alive and carrier.keep_alive and not is_told_to_end(carrier)
@@ -67,6 +68,8 @@ cdef bint turn(CarrierRecord *carrier, ClientRecord *client, Bridge bridge) exce
         if carrier.files != NULL:
             with nogil:
                 end = answer_file(carrier, exchange, &sink.sink)
+                gate_enter(&carrier.resuming)
+            gate_leave(&carrier.resuming)
         if end == NOT_A_FILE:
             end = bridge.run(exchange, &origin, &sink.sink, client.waited_ns * 1e-9)
     finally:
@@ -89,6 +92,8 @@ cdef bint turn(CarrierRecord *carrier, ClientRecord *client, Bridge bridge) exce
         with nogil:
             drop_exchange(carrier, client)
             linger(carrier, client)
+            gate_enter(&carrier.ending)
+        gate_leave(&carrier.ending)
         return False
     client.idle_ns = sink.sent_ns  # what has come since counts, however long this thread waited for the GIL
     if not exchange_has_more(exchange):

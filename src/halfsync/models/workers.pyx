@@ -326,6 +326,7 @@ cdef class RequestWorkers(WorkerThreads):
         sink.sink.send = sink_send
         sink.sink.send_file = sink_send_file
         sink.sink.left = sink_left
+        sink.sink.gate = NULL  # there are few workers
         sink.sink.waits = sink.sink.gil_held = False
         sink.sink.stays = exchange.head.keep_alive and self.keep_alive and not engine_is_draining(self.engine)
         sink.engine = self.engine

@@ -19,6 +19,7 @@ from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.exchange cimport exchange_is_head
 from halfsync.http.response cimport DATE_BYTES, REFUSAL_BYTES, date_now, write_refusal
 from halfsync.native.forks cimport leave_copy
+from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.wsgi.body cimport FileWrapper, Input, input_for
 
 from halfsync.log import report_application_error, report_unprepared, warn
@@ -507,6 +508,8 @@ cdef class Response:
         self.sink.gil_held = False
         with nogil:
             result = self.sink.send_file(self.sink, self.head, self.head_length, fd, offset, length)
+            gate_enter(self.sink.gate)
+        gate_leave(self.sink.gate)
         self.sent = self.exchange.sent = length
         self.gone = result < 0
         return 1
@@ -568,6 +571,8 @@ cdef class Response:
         if not self.sink.gil_held:
             with nogil:
                 result = self.sink.send(self.sink, vectors, count)
+                gate_enter(self.sink.gate)
+            gate_leave(self.sink.gate)
         else:
             result = self.sink.send(self.sink, vectors, count)
         self.gone = result < 0
