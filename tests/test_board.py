@@ -6,7 +6,7 @@ import random
 import pytest
 
 from halfsync.board import Board, Seat
-from halfsync.signals import readable
+from halfsync.native.system import readable
 
 
 def seats(board: Board, number: int) -> list[Seat]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from halfsync import originals
 from halfsync.errors import BindError, UsageError
 from halfsync.listeners import Listener, open_listeners
 
@@ -117,7 +118,7 @@ def test_a_name_is_resolved(listen: Opener) -> None:
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(originals.socket, "getaddrinfo", lambda *_, **__: found)
 
 
 def test_an_address_that_the_machine_lacks_is_skipped_if_another_is_there(
@@ -152,7 +153,7 @@ def test_an_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setattr(originals.socket, "getaddrinfo", fail)
     error = refused("nowhere.invalid:80")
     assert error.problem == "the host 'nowhere.invalid' is unknown (name or service not known)"
 
@@ -169,7 +170,7 @@ class Denied(socket.socket):
 
 
 def test_permission_denied_explains_low_ports(monkeypatch: pytest.MonkeyPatch, short_path: Path) -> None:
-    monkeypatch.setattr(socket, "socket", Denied)
+    monkeypatch.setattr(originals.socket, "socket", Denied)
     assert "port 80 is below 1024; choose a higher port" in str(refused("127.0.0.1:80"))
     assert "below" not in str(refused("127.0.0.1:8000"))
     assert "permission denied; choose a directory" in str(refused(f"unix:{short_path}/x"))
@@ -274,7 +275,7 @@ def test_nobody_can_connect_before_a_unix_socket_has_its_owner_and_mode(
             with socket.socket(socket.AF_UNIX) as early:
                 tried.append(early.connect_ex(str(path)))
 
-    monkeypatch.setattr(os, "chmod", chmod)
+    monkeypatch.setattr(originals.os, "chmod", chmod)
     listen(f"unix:{path}", mode=0o666, owner=f"{os.getuid()}:{os.getgid()}")
     assert tried == [errno.ECONNREFUSED] * 2
     with socket.socket(socket.AF_UNIX) as client:
@@ -325,7 +326,7 @@ def test_an_owner_that_may_not_be_set(short_path: Path, monkeypatch: pytest.Monk
     def chown(*_: object, **__: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(os, "chown", chown)
+    monkeypatch.setattr(originals.os, "chown", chown)
     path = short_path / "x.sock"
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(
@@ -353,7 +354,7 @@ def test_close_in_a_child_leaves_the_parents_file(
     (listener,) = listen(f"unix:{path}")
     parent = os.getpid()
     with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: parent + 1)
+        patch.setattr(originals.os, "getpid", lambda: parent + 1)
         listener.close()
     assert path.exists()
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import halfsync
+from halfsync import originals
 from halfsync.errors import BindError, UsageError
 from halfsync.models.proactor import Proactor
 from halfsync.settings import Settings
@@ -294,7 +295,7 @@ def test_a_start_without_descriptors_leaves_no_thread(make: Start, monkeypatch: 
     before = threading.active_count()
     server = make()
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pipe", refuse)
+        patch.setattr(originals.os, "pipe", refuse)
         with pytest.raises(OSError, match="Too many open files"), server:
             raise AssertionError("it must not start")
     assert threading.active_count() == before

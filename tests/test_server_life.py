@@ -12,6 +12,7 @@ from wsgiref.types import StartResponse
 import pytest
 
 import halfsync
+from halfsync import originals
 from tests.client import Connection, build
 from tests.wsgi import Environ, hello, wait
 
@@ -63,7 +64,7 @@ def test_failed_start_leaves_no_thread_and_no_descriptor(monkeypatch: pytest.Mon
 
     server = halfsync.Server(hello, bind=LOOPBACK)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pipe", no_pipe)
+        patch.setattr(originals.os, "pipe", no_pipe)
         with pytest.raises(OSError, match="Too many open files"), server:
             pass
     assert threading.active_count() == threads

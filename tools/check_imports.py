@@ -1,5 +1,7 @@
 """Check that imports run one way: no module imports from a layer above its own, and none in a circle.
 
+Also that what an application may replace in the standard library, as gevent and eventlet do, is not taken from there.
+
 Reads every .py, .pyx and .pxd under src/halfsync, imports and cimports alike, inside functions and under
 TYPE_CHECKING too: a dependency is one wherever it stands. Ends with 1 and a line for each fault.
 """
@@ -19,6 +21,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "version",
         "errors",
+        "originals",
+        "threads",
         "log",
         "native",
         "activation",
@@ -81,6 +85,38 @@ FORBIDDEN: tuple[tuple[str, str], ...] = (
     ("__main__", "lab"),  # only the command line may start the lab
 )
 
+# Modules of the standard library whose functions wait, or start what waits: halfsync has copies of them, made before
+# an application could replace anything (originals.py), and calls the rest in C (native/system.pyx).
+REPLACEABLE = frozenset(
+    [
+        "_socket",
+        "_thread",
+        "os",
+        "posix",
+        "queue",
+        "select",
+        "selectors",
+        "signal",
+        "socket",
+        "subprocess",
+        "threading",
+        "time",
+    ]
+)
+# Those that make the copies, and those that only run while a server starts, and wait for nothing.
+MAY_IMPORT_REPLACEABLE = (
+    "originals",
+    "threads",
+    "activation",
+    "cli",
+    "native.testing_clients",
+    "native.testing_static",
+    "settings",
+    "supervisor.capacity",
+    "supervisor.identity",
+    "supervisor.pidfile",
+)
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Import:
@@ -97,7 +133,7 @@ def main(arguments: list[str]) -> int:
     root = Path(arguments[0]) if arguments else Path(__file__).resolve().parent.parent / "src"
     modules = find_modules(root)
     imports = [one for module, files in modules.items() for one in find_imports(module, files, modules)]
-    faults = [*unplaced(modules), *upward(imports), *cycles(imports)]
+    faults = [*unplaced(modules), *upward(imports), *cycles(imports), *replaceable(modules)]
     for fault in faults:
         print(fault, file=sys.stderr)
     if not faults:
@@ -204,6 +240,35 @@ def upward(imports: Iterable[Import]) -> list[str]:
         ):
             faults.append(f"{one.file}:{one.line}: {one.importer} must not import {one.imported}")
     return faults
+
+
+def replaceable(modules: Mapping[str, list[Path]]) -> list[str]:
+    """Name the imports of modules that an application may have changed, those for types aside."""
+    faults: list[str] = []
+    for module, files in modules.items():
+        inner = module.removeprefix(PACKAGE).removeprefix(".")
+        if any(_within(inner, name) for name in MAY_IMPORT_REPLACEABLE):
+            continue
+        for path in files:
+            text = path.read_text(encoding="utf-8")
+            for_types = _lines_for_types(text) if path.suffix == ".py" else set()
+            read = _python_imports if path.suffix == ".py" else _cython_imports
+            faults += [
+                f"{path}:{line}: {module} imports {source}, which an application may have changed: "
+                f"use halfsync.originals, halfsync.threads or halfsync.native.system"
+                for line, level, source, _ in read(text)
+                if level == 0 and source in REPLACEABLE and line not in for_types
+            ]
+    return faults
+
+
+def _lines_for_types(text: str) -> set[int]:
+    """Return the lines that stand under ``if TYPE_CHECKING``."""
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            lines.update(range(node.lineno, (node.body[-1].end_lineno or node.lineno) + 1))
+    return lines
 
 
 def cycles(imports: Iterable[Import]) -> list[str]:

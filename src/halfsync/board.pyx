@@ -10,7 +10,6 @@ One that lives and does not accept, since it is stopped or its application keeps
 it. So a deaf process looks at its listeners now and then; where somebody has waited at each look for NEGLECT_NS it
 accepts, whatever its share.
 """
-import os
 
 from cpython.pycapsule cimport PyCapsule_New
 
@@ -20,6 +19,8 @@ from halfsync.seats cimport (
     SEAT_BOOTING, SEAT_EMPTY, SEAT_SERVING, board_serving, ring_bell, seat_at, seat_count, seat_leave, seat_left,
     seat_listens,
 )
+
+from halfsync.originals import os
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int value, int flags)

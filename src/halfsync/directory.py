@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from halfsync.originals import os
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ class StartDirectory:
 def is_removed() -> bool:
     """Tell whether the working directory has been removed: nothing can be found in it, or made."""
     try:
-        os.getcwd()  # noqa: PTH109 - pathlib is not needed for a string
+        os.getcwd()
     except FileNotFoundError:
         return True
     return False
@@ -63,12 +64,12 @@ def is_removed() -> bool:
 
 def _find_name() -> str:
     try:
-        actual = os.getcwd()  # noqa: PTH109 - as above
+        actual = os.getcwd()
     except OSError:
         return ""
     meant = os.environ.get("PWD", "")
     try:
-        if meant.startswith("/") and os.path.samefile(meant, "."):  # noqa: PTH121 - as above
+        if meant.startswith("/") and os.path.samefile(meant, "."):
             return meant
     except OSError:
         pass  # it names nothing

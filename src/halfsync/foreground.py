@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from contextlib import contextmanager
-from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from halfsync.listeners import open_listeners
 from halfsync.log import set_up
 from halfsync.native.allocator import keep_freed_memory
+from halfsync.originals import monotonic, signal
 from halfsync.output import hold_standard_descriptors, say
 from halfsync.server import Server
 from halfsync.signals import Signals
@@ -90,7 +89,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
             server.start_in_front(signals)
             if seat is not None:
                 seat.serve()
-            line = announcement(settings, server.listeners, name)
+            line = announcement(server.settings, server.listeners, name)
             say(line)
             notifier.ready(line)
             say(farewell(run_until_told(server, signals, notifier=notifier)))

@@ -7,11 +7,12 @@ The server's own forks are all made here. Every other is the application's, and 
 from __future__ import annotations
 
 import gc
-import os
-import signal
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from halfsync.native.forks import count_copies, end_copy, own_fork
+from halfsync.originals import os, signal
 from halfsync.output import flush_output, say
 from halfsync.signals import ALL
 
@@ -28,12 +29,27 @@ def fork() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
     own_fork(True)
     try:
-        return os.fork()
+        pid: int = os.fork()
     except BaseException:
         unblock()
         raise
     finally:
         own_fork(False)
+    if pid == 0:
+        _renew_greenlets()
+    return pid
+
+
+def _renew_greenlets() -> None:
+    """Let greenlets of this process wait by an event loop of its own, if the application has them, not by its parent's.
+
+    Their libraries do so in the fork that they put in the place of Python's.
+    """
+    with suppress(Exception):  # a library that has no such function is none of ours to repair
+        if "gevent" in sys.modules:
+            sys.modules["gevent"].reinit()
+        if "eventlet.hubs" in sys.modules:
+            sys.modules["eventlet.hubs"].use_hub()
 
 
 def unblock() -> None:

@@ -1,18 +1,18 @@
 """Listening sockets: opened all together or not at all, and described as the application will see them."""
 
 import errno
-import os
-import socket
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from socket import AddressFamily
 
 from halfsync.activation import take
 from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_bind
 from halfsync.errors import BindError, UsageError
+from halfsync.originals import os, socket
 
 __all__ = ["Bind", "FdBind", "Listener", "SystemdBind", "TcpBind", "UnixBind", "open_listeners", "parse_bind"]
+
+AddressFamily = socket.AddressFamily
 
 # One address of several may be missing without harm: a machine without IPv6 still has a localhost.
 _ADDRESS_MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
@@ -63,7 +63,7 @@ class Listener:
         try:
             found = os.lstat(self.file.path)
             if (found.st_dev, found.st_ino) == (self.file.device, self.file.inode):
-                os.unlink(self.file.path)  # noqa: PTH108 - pathlib is not needed for a string
+                os.unlink(self.file.path)
         except OSError:
             pass  # it is gone already, or its directory is: nothing is left to clean
 
@@ -199,7 +199,7 @@ def _open_unix(
         sock.bind(address)
         if not abstract:
             found = os.lstat(bind.path)
-            path = os.path.abspath(bind.path)  # noqa: PTH100 - pathlib is not needed for a string
+            path = os.path.abspath(bind.path)
             file = UnixFile(path, found.st_dev, found.st_ino, os.getpid())
             # Nobody can connect before it listens: so there is no time in which others than these may.
             _give_away(spec, path, mode, owner)
@@ -220,7 +220,7 @@ def _give_away(spec: str, path: str, mode: int | None, owner: tuple[int, int] | 
         if owner is not None:
             os.chown(path, *owner, follow_symlinks=False)
         if mode is not None:
-            os.chmod(path, mode)  # noqa: PTH101 - pathlib is not needed for a string
+            os.chmod(path, mode)
     except PermissionError as error:
         raise BindError(
             "the socket's owner or mode cannot be set: permission denied",
@@ -272,7 +272,7 @@ def _remove_stale(spec: str, path: str) -> None:
         probe.setblocking(False)
         refused = probe.connect_ex(path)
     if refused == errno.ECONNREFUSED:
-        os.unlink(path)  # noqa: PTH108 - pathlib is not needed for a string
+        os.unlink(path)
     elif refused in (errno.EACCES, errno.EPERM):
         raise PermissionError(refused, os.strerror(refused))
     elif refused != errno.ENOENT:

@@ -5,7 +5,6 @@ traceback, cut down to the application's frames, because there the fault is in t
 """
 
 import importlib
-import os
 import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from halfsync.errors import LoadError, UsageError
 from halfsync.forking import NoCopies
+from halfsync.originals import os
 
 if TYPE_CHECKING:
     from traceback import FrameSummary, TracebackException
@@ -123,7 +123,7 @@ def change_to(chdir: str | None) -> str:
     try:
         if chdir is not None:
             os.chdir(chdir)
-        return os.getcwd()  # noqa: PTH109 - pathlib is not needed for a string
+        return os.getcwd()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         if chdir is not None:
@@ -160,7 +160,7 @@ def _is_missing(error: BaseException, module_name: str) -> bool:
 
 
 def _refuse_missing(error: ModuleNotFoundError, module_name: str, target: str) -> NoReturn:
-    directory = os.getcwd()  # noqa: PTH109 - as above
+    directory = os.getcwd()
     missing = error.name or module_name
     parent, _, last = missing.rpartition(".")
     if parent:

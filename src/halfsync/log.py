@@ -62,6 +62,12 @@ def logger() -> Log:
     return _LOG
 
 
+def load() -> None:
+    """Load `logging` now: the application, which is loaded next, may replace what it is made of."""
+    with suppress(Exception):
+        _load()
+
+
 def _load() -> logging.Logger:
     """Return the logger "halfsync". Importing `logging` costs time and memory, so it waits for the first use."""
     global _level

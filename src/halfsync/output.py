@@ -8,20 +8,21 @@ counted, and how much it was is said once something is taken again.
 from __future__ import annotations
 
 import errno
-import os
 import sys
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from halfsync.errors import LoadError
 from halfsync.native.pipes import Quiet
+from halfsync.native.system import Mutex
 from halfsync.native.writing import NO_ROOM, has_room, write_lines
+from halfsync.originals import os
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from halfsync.errors import StartError
+
 
 STANDARD = 3  # descriptors: 0, 1 and 2
 PATIENCE_S = 1.0  # with a file that takes nothing; once it is over, none until something is taken again
@@ -44,7 +45,7 @@ class Lines:
 
     def _renew(self) -> None:
         """Begin, or begin again in a forked process: another thread may have held the lock, and the count is told."""
-        self._lock = threading.RLock()  # a finalizer that runs in the middle may log
+        self._lock = Mutex()  # a finalizer that runs in the middle may log
         self.dropped = 0  # lines, since it was last said how many
         self.error = 0  # why the last of them was
         self._torn = False  # what was taken last ends in the middle of a line

@@ -6,7 +6,6 @@ from the board. So it answers whatever the application does, in every model, and
 GET /livez is 200 as long as anybody is there to say so. GET /readyz is 200 while some process serves and the server is
 not about to end, else 503: a process with more stuck threads than `max_stuck` does not count.
 """
-import os
 
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdio cimport snprintf
@@ -23,6 +22,8 @@ from halfsync.native.sync cimport load_uint
 from halfsync.seats cimport board_serving
 from halfsync.static.answering cimport ANSWER_BYTES, Answer, Answerer
 from halfsync.wsgi.body cimport BodyBlocks
+
+from halfsync.originals import os
 
 cdef enum:
     OPEN_MOST = 64  # connections of probes at one time; past it the oldest makes room, whatever it does

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,9 +11,11 @@ from halfsync.listeners import Listener, open_listeners
 from halfsync.log import warn
 from halfsync.models.model import Parts, make_model
 from halfsync.native.forks import count_copies
+from halfsync.native.system import readable
 from halfsync.observe.access import AccessLog
+from halfsync.originals import os
 from halfsync.settings import Settings
-from halfsync.signals import readable
+from halfsync.supervisor.starting import fit_to_locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -61,6 +62,7 @@ class Server:
             raise UsageError("settings and single options were both given", remedy="give one or the other")
         self.settings = Settings.from_options(**options) if settings is None else settings
         _refuse_contradictions(self.settings)
+        self.settings = fit_to_locks(self.settings)
         if not os.access(self.settings.temp_dir, os.W_OK | os.X_OK):
             raise UsageError(
                 f"temporary files cannot be made in {self.settings.temp_dir!r}",

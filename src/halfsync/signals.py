@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
-import select
-import signal
-import threading
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from halfsync.native.forks import (
@@ -22,6 +16,8 @@ from halfsync.native.forks import (
     take_signal,
     tell_signals,
 )
+from halfsync.native.system import in_main_thread, readable
+from halfsync.originals import monotonic, os, signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,7 +70,7 @@ class Signals:
     NUMBERS: tuple[signal.Signals, ...] = (*ENDING, signal.SIGCHLD, signal.SIGUSR1)
 
     def __init__(self) -> None:
-        self._main = threading.current_thread() is threading.main_thread()
+        self._main = in_main_thread()
 
     def __enter__(self) -> Self:
         self._reader, self._writer = os.pipe()
@@ -147,14 +143,3 @@ def _restore(number: int, kind: int, handler: _Handler) -> None:
 def _is_start(handler: _Handler) -> bool:
     """Tell whether a handler is what a program may be started with, and not the default."""
     return handler in (signal.SIG_IGN, signal.default_int_handler)
-
-
-def readable(descriptors: Iterable[int], timeout: float | None) -> list[int]:
-    """Wait until one of these can be read, at most `timeout` seconds, and return those that can.
-
-    poll(2), since select(2) cannot name a descriptor above 1023, and an embedding program may have that many.
-    """
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    return [ready for ready, _ in poll.poll(None if timeout is None else math.ceil(timeout * 1000))]

@@ -4,11 +4,8 @@
 has work for it and gives it up only to sleep. `ThreadPool` is the public pool of plain jobs on top of it; the
 proactor model's workers are the other user. Neither knows sockets or models.
 """
-import sys
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic
 
 from libc.string cimport memset
 
@@ -20,6 +17,9 @@ from halfsync.request_queue cimport (
     TAKEN_CLOSED, TAKEN_ITEM, Taker, queue_close, queue_destroy, queue_init, queue_length, queue_put, queue_sleep,
     queue_try_take, queue_wake,
 )
+
+from halfsync.originals import monotonic
+from halfsync.threads import Thread, report
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ cdef class WorkerThreads:
     cdef int add_thread(self) except -1:
         """Start one thread more. Raises RuntimeError when the system refuses it."""
         self._started += 1
-        thread = threading.Thread(target=self._work, name=f"{self.name}-{self._started}", daemon=True)
+        thread = Thread(self._work, f"{self.name}-{self._started}")
         thread.start()
         self._threads.append(thread)
         return 0
@@ -125,7 +125,7 @@ cdef class WorkerThreads:
                         end_process(error)
                     self._failed += 1
                     with suppress(BaseException):  # memory may be too short for the call
-                        self._report(error)
+                        report(error, self.name)
                 finally:
                     sub_uint(&self.running, 1)
             elif taken == TAKEN_CLOSED:
@@ -134,21 +134,9 @@ cdef class WorkerThreads:
                 with nogil:
                     queue_sleep(&self.queue, &taker)
 
-    def _report(self, error):
-        """Hand an exception that a turn raised to threading.excepthook, which prints it unless replaced."""
-        try:
-            thread = threading.current_thread()
-            threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
-        except BaseException:  # noqa: BLE001 - a broken hook must not end the thread either
-            # The error's own text is left out: to ask for it runs the application's code, and that may be
-            # what is broken.
-            with suppress(BaseException):
-                name = type(error).__name__
-                sys.stderr.write(f"{self.name}: the thread exception hook failed while reporting a {name}\n")
-
     cdef bint only_caller_left(self):
         """Tell whether close waits for nothing but its own caller, which is one of the threads."""
-        return self._threads == [threading.current_thread()]
+        return len(self._threads) == 1 and self._threads[0].is_current
 
     def close(self, timeout=None):
         """Refuse further items, let the threads finish what is queued, and join them.
@@ -162,10 +150,9 @@ cdef class WorkerThreads:
         if is_copy(self.began):
             return True  # it has none of the threads
         queue_close(&self.queue)
-        current = threading.current_thread()
-        if deadline is not None or current not in self._threads:
+        if deadline is not None or not any(thread.is_current for thread in self._threads):
             for thread in self._threads:
-                if thread is not current:
+                if not thread.is_current:
                     thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
         self.forget_ended()
         if not self._threads:

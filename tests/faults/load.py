@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from halfsync.signals import readable
+from halfsync.native.system import readable
 from tests.client import Connection, build
 
 if TYPE_CHECKING:

@@ -59,7 +59,7 @@ class Serving:
     """A serving process, as a context manager. Its standard error is collected line by line.
 
     more: variables of its environment, beside those of `environment`. under: a command that runs it.
-    bind: where to listen; "": as a file of settings says.
+    bind: where to listen; "": as a file of settings says. command: what is run instead of `halfsync serve`.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Serving:
         more: Mapping[str, str] | None = None,
         under: Sequence[str] = (),
         bind: str = "127.0.0.1:0",
+        command: Sequence[str] = (),
     ) -> None:
         (directory / "served.py").write_text(application)
         where = ("-b", bind) if bind else ()
@@ -77,7 +78,10 @@ class Serving:
         self._changed = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(
-            [*under, sys.executable, "-m", "halfsync", "serve", "served:app", *where, *options],
+            [
+                *under,
+                *(command or (sys.executable, "-m", "halfsync", "serve", "served:app", *where, *options)),
+            ],
             cwd=directory,
             env=environment() | dict(more or {}),
             stderr=subprocess.PIPE,

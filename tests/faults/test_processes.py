@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import halfsync
+from halfsync import originals
 from tests.client import Connection, build, fetch
 from tests.conftest import Serve
 from tests.faults.serving import Serving
@@ -282,7 +283,7 @@ def test_a_fork_that_fails_is_answered_503_and_the_server_lives(
             raise OSError(errno.EAGAIN, "no process")
         return fork()
 
-    monkeypatch.setattr(os, "fork", failing)
+    monkeypatch.setattr(originals.os, "fork", failing)
     with serve(hello, model="process") as server:
         assert fetch(server.address).status == 200
         for _ in range(2):
@@ -322,7 +323,7 @@ def test_an_embedded_server_that_cannot_fork_its_parent_says_so(monkeypatch: pyt
     def failing() -> int:
         raise OSError(errno.EAGAIN, "no process")
 
-    monkeypatch.setattr(os, "fork", failing)
+    monkeypatch.setattr(originals.os, "fork", failing)
     server = halfsync.Server(hello, bind="127.0.0.1:0", model="process")
     with pytest.raises(OSError, match="no process"):
         server.start()

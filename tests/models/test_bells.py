@@ -7,7 +7,7 @@ import pytest
 from tests.leaks import held, leaked
 
 from halfsync.models.bells import Bells
-from halfsync.signals import readable
+from halfsync.native.system import readable
 
 HEARD_TIMEOUT_S = 10.0
 

@@ -1,6 +1,6 @@
 """What a supervisor and its processes say to each other."""
 
-from halfsync.signals import readable
+from halfsync.native.system import readable
 from halfsync.supervisor.channel import Channel
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from halfsync.signals import readable
+from halfsync.native.system import readable
 from halfsync.supervisor.development import Development
 
 WAIT_S = 20.0

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from halfsync import originals
 from halfsync.supervisor.notify import Notifier
 
 
@@ -172,7 +173,7 @@ def test_a_forked_child_does_not_speak_for_its_parent(
     notifier = Notifier(manager.variables | {"WATCHDOG_USEC": "1000000"})
     with monkeypatch.context() as patch:
         parent = os.getpid()
-        patch.setattr(os, "getpid", lambda: parent + 1)
+        patch.setattr(originals.os, "getpid", lambda: parent + 1)
         notifier.ready()
         notifier.beat()
     assert manager.silent()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from halfsync.signals import readable
+from halfsync.native.system import readable
 from tests.browser import Browser, find_chromium, read_png
 from tests.client import Connection, Response, build, fetch
 from tests.faults.serving import MODELS, Serving, children

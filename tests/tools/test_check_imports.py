@@ -27,7 +27,8 @@ def test_this_repository_is_clean(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_imports_that_go_down_are_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {
-        "errors.py": "import os",
+        "errors.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import os\n",
+        "originals.py": "import os",
         "settings.py": "from halfsync.errors import UsageError",
         "http/parser.pyx": "from halfsync.settings import x\nfrom libc.stdint cimport int64_t\n",
         "http/parser.pxd": 'cdef extern from "native/x.h":\n    pass\n',
@@ -109,3 +110,24 @@ def test_a_module_without_a_layer_is_named(tmp_path: Path, capsys: pytest.Captur
     # The root package has a row of its own, which must not take in every new module.
     (fault,) = faults(tmp_path, {"stray.py": ""}, capsys)
     assert fault == "halfsync.stray is in no layer: add it to LAYERS in tools/check_imports.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("server.py", "import os\n", 1),
+        (
+            "server.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import os\nelse:\n    import os\n",
+            5,
+        ),
+        ("server.py", "def f():\n    from time import sleep\n", 2),
+        ("engine/loop.pyx", "import sys\nimport threading\n", 2),
+    ],
+)
+def test_what_an_application_may_replace_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, line: int
+) -> None:
+    (fault,) = faults(tmp_path, {name: text}, capsys)
+    assert f"{name}:{line}: " in fault
+    assert "use halfsync.originals" in fault

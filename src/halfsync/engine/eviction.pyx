@@ -14,10 +14,10 @@ from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 from halfsync.engine.connections cimport connection_at
 from halfsync.engine.ending cimport end_now
 from halfsync.engine.engine cimport (
-    Candidate, EVICTION_BATCH, Eviction, OWNER_ENGINE, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED,
-    PHASE_SILENT, PLACE_LEAVING, SLAB,
+    Candidate, EVICTION_BATCH, Eviction, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT,
+    PLACE_LEAVING, SLAB,
 )
-from halfsync.native.sync cimport load_uint
+from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 
 cdef extern from "<sys/socket.h>" nogil:
     const int MSG_DONTWAIT, MSG_PEEK
@@ -35,7 +35,7 @@ cdef int64_t RECORD_PAUSE = 200
 cdef int64_t rank_of(Engine *engine, Connection *connection) noexcept nogil:
     """Return where a connection stands in the order of closing: the least goes first. NEVER: it stays."""
     cdef int phase
-    if load_uint(&connection.owner) != OWNER_ENGINE:
+    if not owner_is(&connection.owner, OWNER_ENGINE):
         return NEVER
     phase = connection.phase
     if phase == PHASE_FREE or phase == PHASE_PARTED or engine.limits.raw:

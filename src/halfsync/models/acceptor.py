@@ -5,14 +5,13 @@ It never blocks but in its wait, so that a newcomer for whom there is no room is
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from enum import Enum, auto
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from halfsync.models.client import Client, accept
-from halfsync.signals import readable
+from halfsync.native.system import readable
+from halfsync.originals import monotonic, os
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

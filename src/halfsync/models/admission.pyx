@@ -9,7 +9,6 @@ follows takes a millisecond. No process can leave a lock locked or a count wrong
 of a child that it has reaped. Two children that are told of the same client at the same instant both write before they
 look, so that they cannot both have its last place; they may both be refused it.
 """
-import os
 
 from libc.errno cimport errno
 
@@ -21,6 +20,8 @@ from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
     load_llong, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, store_llong,
 )
+
+from halfsync.originals import os
 
 cdef long long SLOT_FREE = <long long> KEY_NOBODY
 cdef long long SLOT_TAKEN = <long long> KEY_UNTOLD  # by a child that counts for nobody

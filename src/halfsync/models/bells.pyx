@@ -3,11 +3,12 @@
 A forked child inherits the reading ends, so that it hears of the death of its parent as well: a pipe is readable too
 when nobody has its writing end open any more.
 """
-import os
 
 from posix.unistd cimport close
 
 from halfsync.native.pipes cimport quiet_write
+
+from halfsync.originals import os
 
 
 cdef class Bells:

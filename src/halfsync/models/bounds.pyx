@@ -1,9 +1,10 @@
 """The settings that bound what a client may do, as every model's native half wants them: bytes and nanoseconds."""
-import os
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
 from halfsync.spool cimport store_init
+
+from halfsync.originals import os
 
 cdef double LINGER_S = 2  # what is left for a client to take the last response and close; RFC 9112 9.6
 cdef double NEWCOMER_S = 1  # nobody connects without a request to send, which may be on its way when we drain

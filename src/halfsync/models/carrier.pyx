@@ -6,7 +6,6 @@ through a gate (`native/gate.pxd`). While a connection idles it also watches two
 the server drains or leaves, one when it stops. A server that leaves hands its connections over as each comes to rest
 (`moving.pyx`); what cannot be handed over at once is served meanwhile.
 """
-import os
 
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -44,6 +43,8 @@ from halfsync.seats cimport Place, is_knocked_at, seat_left, seat_listens, seat_
 from halfsync.spool cimport Store
 from halfsync.threadpool cimport ThreadPool
 from halfsync.wsgi.body cimport BodyBlocks
+
+from halfsync.originals import os
 
 cdef extern from "<sys/socket.h>" nogil:
     const int SHUT_RDWR

@@ -1,5 +1,4 @@
 """A connected client, from its acceptance to its end: its record, and what counts it."""
-import os
 
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
 from libc.stdint cimport uint8_t
@@ -12,6 +11,8 @@ from halfsync.models.admission cimport admission_leave
 from halfsync.models.resting cimport leave_rests
 from halfsync.native.sync cimport add_llong, monotonic_ns
 from halfsync.seats cimport seat_count
+
+from halfsync.originals import os
 
 cdef extern from "<sys/socket.h>" nogil:
     struct sockaddr:

@@ -1,6 +1,5 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
 """Hand a connection over to another process when this one leaves, and adopt those of processes that have left."""
-import os
 
 from libc.errno cimport EMFILE
 from libc.stdint cimport uint32_t
@@ -16,6 +15,8 @@ from halfsync.models.carrying cimport CARRY_DRAIN, CARRY_LEAVE
 from halfsync.models.client cimport close_client, count_open
 from halfsync.models.resting cimport rise
 from halfsync.native.sync cimport add_llong, cas_uint, monotonic_ns
+
+from halfsync.originals import os
 
 
 cdef bint hand_over(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:

@@ -1,6 +1,4 @@
 """The half-sync/half-reactive model: the engine owns every socket, worker threads run the application."""
-import os
-from time import monotonic
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -23,6 +21,8 @@ from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport queue_taken
 from halfsync.seats cimport Place
 from halfsync.wsgi.body cimport BodyBlocks
+
+from halfsync.originals import monotonic, os
 
 SWEEP_S = 0.05
 

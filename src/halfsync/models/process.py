@@ -12,10 +12,6 @@ have threads, forks one process first to be the parent.
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -23,7 +19,9 @@ from halfsync.forking import fork, freeze, live, unblock
 from halfsync.models.acceptor import Acceptor
 from halfsync.models.carrier import Carrier
 from halfsync.native.pipes import write_byte
-from halfsync.signals import ENDING, Signals, drop_signals, note_signals, readable
+from halfsync.native.system import in_main_thread, readable
+from halfsync.originals import monotonic, os, signal
+from halfsync.signals import ENDING, Signals, drop_signals, note_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -278,7 +276,7 @@ class Process:
         """Return how many seconds a server in the foreground may wait before the next turn."""
         if self._parent_pid:
             return None
-        if self.parent.children.pids and threading.current_thread() is not threading.main_thread():
+        if self.parent.children.pids and not in_main_thread():
             return LOOK_S  # no signal tells of their ends here
         return self.parent.timeout()
 
@@ -386,15 +384,15 @@ class Process:
         return ended
 
     def _close_children(self, timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         self.turn()
-        while self.parent.children.pids and time.monotonic() < deadline:
-            time.sleep(LOOK_S)  # as a last resort: no signal of theirs may be waited for any more
+        while self.parent.children.pids and monotonic() < deadline:
+            readable([], LOOK_S)  # as a last resort: no signal of theirs may be waited for any more
             self.turn()
         ended = not self.parent.children.pids
         self.parent.children.tell(signal.SIGKILL)
         while self.parent.children.pids:
-            time.sleep(LOOK_S)
+            readable([], LOOK_S)
             self.turn()
         if self._doing_fd >= 0:
             os.close(self._doing_fd)

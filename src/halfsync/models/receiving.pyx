@@ -19,6 +19,7 @@ from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
 from halfsync.models.admission cimport admission_tell
 from halfsync.models.carrying cimport (
     CARRY_LEAVE, CARRY_ON, ENDED, PARKED, REST_FRESH, REST_IDLE, REST_NOT, SCRATCH_BYTES, is_leaving,
+    is_told_to_end,
 )
 from halfsync.models.client cimport drop_exchange
 from halfsync.models.resting cimport is_told, park, rest, rise, stir
@@ -238,7 +239,7 @@ cdef int wait_head(CarrierRecord *carrier, ClientRecord *client, int64_t deadlin
     pause: ns until that is tried again; 0 once whoever would tell of leaving is dead. Returns a Waited.
     """
     cdef bint bell
-    cdef bint signalled = carrier.leaving
+    cdef bint signalled = is_told_to_end(carrier)
     cdef int waited
     if is_leaving(carrier):
         if hand_over(carrier, client):
@@ -247,7 +248,7 @@ cdef int wait_head(CarrierRecord *carrier, ClientRecord *client, int64_t deadlin
         pause[0] = min(pause[0] * 2, HAND_OVER_MOST_NS)
     bell = pause[0] > 0 and load_uint(&carrier.tally.command) == CARRY_ON
     waited = wait_more(carrier, client, deadline, bell)
-    if waited == WAITED_TOLD and carrier.leaving == signalled and load_uint(&carrier.tally.command) == CARRY_ON:
+    if waited == WAITED_TOLD and is_told_to_end(carrier) == signalled and load_uint(&carrier.tally.command) == CARRY_ON:
         pause[0] = 0
     return waited
 

@@ -13,7 +13,6 @@ writes WORD_TOLD over it, and sends a signal. A child that is killed leaves its 
 
 Streams (raw TCP) do not rest: their silence is part of the conversation.
 """
-import os
 
 from libc.errno cimport errno
 
@@ -24,6 +23,8 @@ from halfsync.native.sync cimport (
     atomic_llong, cas_llong, load_llong, monotonic_ns, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_unlock, store_llong,
 )
+
+from halfsync.originals import os
 
 cdef extern from "<sys/socket.h>" nogil:
     const int MSG_DONTWAIT, MSG_PEEK, SHUT_RDWR

@@ -9,14 +9,15 @@ thread the newcomer is answered 503.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
 from halfsync.models.acceptor import Acceptor, Newcomer
 from halfsync.models.carrier import Carrier
 from halfsync.native.pipes import write_byte
+from halfsync.native.system import Semaphore
+from halfsync.originals import os
+from halfsync.threads import Thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +40,9 @@ class AcceptingThread:
         self.acceptor = Acceptor(parts.listeners, self.carrier, parts.adoption_fd)
         self.settings = parts.settings
         self.places = parts.room
-        self._room = threading.BoundedSemaphore(parts.room)
-        self._thread = threading.Thread(target=self._accept, name="halfsync-accept", daemon=True)
         self._held: Client | None = None  # was let in, and waits for the place of one that ends for it
+        self._room = Semaphore(parts.room)
+        self._thread = Thread(self._accept, "halfsync-accept")
         self._done_fd = self._doing_fd = -1
         self._started = False
 
@@ -114,7 +115,7 @@ class AcceptingThread:
                 self.acceptor.empty_backlog()
             if self.carrier.stopping:
                 break
-            has_place = has_place or self._room.acquire(blocking=False) or self._wait_for_place()
+            has_place = has_place or self._room.acquire(0) or self._wait_for_place()
             client = (self._held or self.acceptor.next()) if has_place else None
             if client is not None:
                 has_place = False
@@ -173,8 +174,7 @@ class AcceptingThread:
             self.carrier.dismiss()
             return True
         if self._done_fd >= 0:
-            self._thread.join(timeout)
-            if self._thread.is_alive():
+            if not self._thread.join(timeout):
                 return False
             os.close(self._done_fd)
             self._done_fd = -1
@@ -191,14 +191,12 @@ class ThreadPerConnection(AcceptingThread):
 
     def prepare(self) -> None:
         """Have a place to note the threads."""
-        self._threads: set[threading.Thread] = set()
-        self._ended: deque[threading.Thread] = deque()
+        self._threads: set[Thread] = set()
+        self._ended: deque[Thread] = deque()
 
     def take(self, client: Client) -> None:
         """Start the newcomer's thread, or answer 503 where the system gives none."""
-        thread = threading.Thread(
-            target=self._converse, args=(client,), name="halfsync-connection", daemon=True
-        )
+        thread = Thread(lambda: self._converse(client, thread), "halfsync-connection")
         try:
             thread.start()
         except RuntimeError:
@@ -211,11 +209,11 @@ class ThreadPerConnection(AcceptingThread):
             ended.join()
             self._threads.discard(ended)
 
-    def _converse(self, client: Client) -> None:
+    def _converse(self, client: Client, thread: Thread) -> None:
         try:
             self.carrier.carry(client)
         finally:
-            self._ended.append(threading.current_thread())
+            self._ended.append(thread)
             self.vacate()
 
     def finish(self) -> None:

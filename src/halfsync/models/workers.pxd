@@ -26,5 +26,6 @@ cdef class RequestWorkers(WorkerThreads):
     cdef Lease *lease_of_thread(self) noexcept
     cdef int count_stuck(self, int change) except -1
     cdef int missing(self)
+    cdef str name_of(self, unsigned long thread)
     cdef int replace(self, Lease *lease) except -1
     cdef int return_late(self, Lease *lease) except -1

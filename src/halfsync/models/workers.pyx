@@ -9,7 +9,6 @@ application has the thread (engine/lease.pyx). The attendant, a thread of its ow
 starts another in its place; the old one ends when the application returns.
 """
 import sys
-import threading
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t
@@ -35,6 +34,8 @@ from halfsync.outbox cimport (
 from halfsync.request_queue cimport queue_count_in, queue_count_out
 
 from halfsync.log import logger, warn
+from halfsync.native.system import Mutex
+from halfsync.threads import Thread
 
 cdef extern from "<sys/socket.h>" nogil:
     struct msghdr:
@@ -291,7 +292,7 @@ cdef class RequestWorkers(WorkerThreads):
     def __init__(self, int threads, *, queue_size, name, bint attended=False):
         super().__init__(threads, queue_size=queue_size, name=name, attended=attended)
         self.able = threads
-        self.capacity = threading.Lock()
+        self.capacity = Mutex()
 
     def __dealloc__(self):
         cdef Lease *lease
@@ -381,7 +382,7 @@ cdef class RequestWorkers(WorkerThreads):
     def start_attendant(self):
         """Start the thread that sees to stuck ones, where turns have a deadline. Raises RuntimeError: it is refused."""
         if self.limit_s > 0:
-            self.attendant = threading.Thread(target=self.attend, name="halfsync-attendant", daemon=True)
+            self.attendant = Thread(self.attend, "halfsync-attendant")
             self.attendant.start()
 
     def stop_attendant(self):
@@ -425,6 +426,10 @@ cdef class RequestWorkers(WorkerThreads):
         """
         return self.size - max(0, self.stuck - self.max_stuck) - self.able
 
+    cdef str name_of(self, unsigned long thread):
+        """Return what the thread of a number is called."""
+        return next((one.name for one in self._threads if one.ident == thread), "a thread")
+
     cdef int replace(self, Lease *lease) except -1:
         """If a lease's thread is stuck and nothing has seen to it, count it out, start another, and log where it is."""
         with self.capacity:
@@ -435,7 +440,7 @@ cdef class RequestWorkers(WorkerThreads):
             self.count_stuck(1)
             self.able -= 1
             request = lease.text[:lease.text_length]
-            where = describe_thread(lease.thread)
+            where = self.name_of(lease.thread), stack_of(lease.thread)
             fate = "another thread takes its place"
             if self.missing() <= 0:
                 fate = f"none takes its place, since max_stuck is {self.max_stuck}"
@@ -465,21 +470,20 @@ cdef class RequestWorkers(WorkerThreads):
                 return 1
             lease.noticed = True  # before the attendant could: there is nothing to replace
             request = lease.text[:lease.text_length]
-        report_stuck(request, self.limit_s, (threading.current_thread().name, ""), "it has returned meanwhile")
+        report_stuck(request, self.limit_s, (self.name_of(lease.thread), ""), "it has returned meanwhile")
         return 0
 
 
-cdef tuple describe_thread(unsigned long thread):
-    """Return a thread's name, and its stack as lines, each empty if there is none."""
+cdef str stack_of(unsigned long thread):
+    """Return the stack of a thread as lines; "": it has none."""
     import traceback  # noqa: PLC0415 - only trouble needs it
 
     frame = sys._current_frames().get(thread)
-    names = [one.name for one in threading.enumerate() if one.ident == thread]
-    return names[0] if names else "a thread", "".join(traceback.format_stack(frame)) if frame is not None else ""
+    return "".join(traceback.format_stack(frame)) if frame is not None else ""
 
 
 cdef report_stuck(bytes request, double limit_s, tuple where, str fate):
-    """Log that a request has met its deadline. where: see describe_thread. fate: what becomes of its thread."""
+    """Log that a request has met its deadline. where: its thread, by name, and the stack. fate: of that."""
     name, stack = where
     logger().error(
         "%s took longer than request_timeout, %g s, in %s: %s%s",

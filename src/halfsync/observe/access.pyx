@@ -6,7 +6,6 @@ refuses, are dropped, and the log says how many as soon as its file takes someth
 are no printable ASCII are escaped, so that no request can forge a line. Each of its texts has a bound, escapes
 included, so that every line is whole; and none depends on the locale that an application has set.
 """
-import os
 
 from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport int64_t, uint32_t
@@ -17,6 +16,7 @@ from libc.string cimport memcpy, memset
 from halfsync.http.forwarded cimport Told, forwarded_read
 from halfsync.http.parser cimport Field, Head, name_is
 from halfsync.http.trust cimport TrustedPeers, trust_has
+from halfsync.originals import os
 from halfsync.log import warn
 from halfsync.native.checks cimport COUNT_BUFFER, count
 from halfsync.native.shared cimport map_shared, unmap_shared

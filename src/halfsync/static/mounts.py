@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import mimetypes
-import os
 from typing import TYPE_CHECKING
 
 from halfsync.errors import UsageError
+from halfsync.originals import os
 from halfsync.static.answer import StaticFiles
 from halfsync.static.files import has_openat2
 

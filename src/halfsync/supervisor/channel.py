@@ -5,8 +5,9 @@ Each hears by it of the other's death, whatever ended it: the socket then reads 
 
 from __future__ import annotations
 
-import socket
 from contextlib import suppress
+
+from halfsync.originals import socket
 
 WORD_BYTES = 256
 

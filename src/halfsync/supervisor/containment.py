@@ -8,13 +8,12 @@ done is tried again after a pause.
 from __future__ import annotations
 
 import math
-import os
 from contextlib import suppress
-from time import monotonic
 from typing import TYPE_CHECKING, Self
 
 from halfsync.forking import end_forked, unblock
 from halfsync.log import logger
+from halfsync.originals import monotonic, os
 from halfsync.supervisor.fleet import FAILURES_MOST, pause
 
 if TYPE_CHECKING:

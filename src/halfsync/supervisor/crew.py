@@ -6,18 +6,15 @@ end, is told to the fleet.
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import socket
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from halfsync.board import Board
 from halfsync.foreground import Outcome
 from halfsync.forking import fork, unblock
+from halfsync.originals import monotonic, os, signal, socket
 from halfsync.supervisor.channel import Channel
 from halfsync.supervisor.fleet import Course, Phase
 from halfsync.supervisor.process import LEFT, RECALL, Birth

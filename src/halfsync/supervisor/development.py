@@ -5,15 +5,12 @@ The watcher is a child like the serving processes, and ends when its supervisor 
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 from contextlib import suppress
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from halfsync.forking import fork, live, unblock
 from halfsync.log import logger
+from halfsync.originals import monotonic, os, signal, socket
 from halfsync.supervisor.channel import Channel
 from halfsync.supervisor.sources import changed_at
 from halfsync.supervisor.titles import name_watcher

@@ -7,12 +7,10 @@ forked process holds nothing of it.
 
 from __future__ import annotations
 
-import os
-import socket
-import time
 from typing import TYPE_CHECKING, Self
 
 from halfsync.log import logger
+from halfsync.originals import monotonic, monotonic_ns, os, socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
@@ -30,7 +28,7 @@ class Notifier:
     """
 
     def __init__(
-        self, variables: Mapping[str, str] | None = None, *, now: Callable[[], float] = time.monotonic
+        self, variables: Mapping[str, str] | None = None, *, now: Callable[[], float] = monotonic
     ) -> None:
         given = variables or {}
         self.variables = {name: given[name] for name in VARIABLES if given.get(name)}
@@ -64,7 +62,7 @@ class Notifier:
 
     def reloading(self, status: str = "") -> None:
         """Tell that it takes new settings; `ready` ends that (Type=notify-reload)."""
-        moment = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        moment = monotonic_ns() // 1000
         self._send("RELOADING=1", f"MONOTONIC_USEC={moment}", *_status(status))
 
     def stopping(self, status: str = "") -> None:

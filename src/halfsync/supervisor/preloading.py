@@ -7,13 +7,13 @@ database get each other's answers. So both are told, by name, before the first f
 
 from __future__ import annotations
 
-import os
-import socket
 import stat
 import sys
-import threading
-import time
 from typing import TYPE_CHECKING
+
+from halfsync.native.system import get_ident, readable
+from halfsync.originals import os, socket
+from halfsync.threads import enumerate_threads
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -34,8 +34,8 @@ def find_hindrances(known: Collection[int] = ()) -> list[str]:
 def _threads() -> Iterator[str]:
     """Tell of threads: those that Python knows by their names, others by what the kernel calls them."""
     tasks = _settled_tasks()
-    named = {thread.ident: thread for thread in threading.enumerate()}
-    running = set(sys._current_frames()) - {threading.get_ident()}
+    named = {thread.ident: thread for thread in enumerate_threads()}
+    running = set(sys._current_frames()) - {get_ident()}
     for ident in sorted(running, key=lambda one: named[one].name if one in named else ""):
         thread = named.get(ident)
         # threading invents a name for a thread that it did not start, once that has asked for it.
@@ -59,12 +59,12 @@ def _settled_tasks() -> list[int]:
     tasks: list[int] = []
     for _ in range(SETTLING_TRIES):
         try:
-            tasks = sorted(int(name) for name in os.listdir(_TASKS))  # noqa: PTH208 - pathlib is not needed for a string
+            tasks = sorted(int(name) for name in os.listdir(_TASKS))
         except OSError:
             return []
         if len(tasks) <= len(sys._current_frames()):
             break
-        time.sleep(SETTLING_S)
+        readable([], SETTLING_S)
     return tasks
 
 
@@ -78,7 +78,7 @@ def _task_name(task: int) -> str:
 
 def _sockets(known: frozenset[int]) -> Iterator[str]:
     try:
-        descriptors = sorted(int(name) for name in os.listdir(_DESCRIPTORS))  # noqa: PTH208 - as above
+        descriptors = sorted(int(name) for name in os.listdir(_DESCRIPTORS))
     except OSError:
         return
     for descriptor in descriptors:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
-import socket
 from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
 from halfsync.foreground import answering_probes, prepare_process, run_until_told
 from halfsync.log import logger
+from halfsync.originals import monotonic, os, signal, socket
 from halfsync.output import complain
 from halfsync.server import Server
 from halfsync.signals import Signals, drop_signals

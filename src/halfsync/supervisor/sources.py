@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import sys
 import sysconfig
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from halfsync.originals import os, socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +25,7 @@ def find_loaded(error: BaseException | None = None) -> dict[str, int]:
     loaded; the files that it came through count too, though their modules are forgotten.
     """
     found = [*map(_file_of, list(sys.modules.values())), *_files_of(error, set())]
-    paths = {os.path.abspath(path) for path in found if isinstance(path, str) and path.endswith(".py")}  # noqa: PTH100
+    paths = {os.path.abspath(path) for path in found if isinstance(path, str) and path.endswith(".py")}
     libraries = _libraries()
     return {path: changed_at(path) for path in sorted(paths) if _is_own(path, libraries)}
 
@@ -57,7 +57,7 @@ def _files_of(error: BaseException | None, seen: set[int]) -> Iterator[str]:
 def _libraries() -> tuple[str, ...]:
     """Return the folders of what is not the application's: the standard library, and this package."""
     paths = {sysconfig.get_path(name) for name in _LIBRARIES}
-    ours = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - without pathlib
+    ours = os.path.dirname(os.path.dirname(__file__))
     return tuple(path.rstrip("/") + "/" for path in {*paths, ours} if path)
 
 
@@ -68,7 +68,7 @@ def _is_own(path: str, libraries: tuple[str, ...]) -> bool:
 def changed_at(path: str) -> int:
     """Return when a file was changed last, in ns; 0: it is not there."""
     try:
-        return os.stat(path).st_mtime_ns  # noqa: PTH116 - without pathlib
+        return os.stat(path).st_mtime_ns
     except OSError:
         return 0
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from halfsync.errors import UsageError
+from halfsync.log import warn
+from halfsync.settings.declaration import DEFAULT_ORIGIN
 from halfsync.supervisor.hooks import HOOKS, check_hooks
 from halfsync.supervisor.identity import find_identity
 from halfsync.supervisor.pidfile import PidFile
+from halfsync.threads import find_green_locks
 
 if TYPE_CHECKING:
     from halfsync.settings import Settings
@@ -23,11 +27,36 @@ def check_start(settings: Settings) -> None:
     they are found in. Raises UsageError or LoadError.
     """
     refuse_contradictions(settings)
+    fit_to_locks(settings)
     find_identity(settings)
     file = PidFile.of(settings)
     if file is not None:
         file.check()
     check_hooks(settings)
+
+
+def fit_to_locks(settings: Settings) -> Settings:
+    """Return settings under which no two threads have to share a lock that only greenlets of one thread can share.
+
+    Such a lock is woken by the event loop of one thread, which does not run while that thread waits for a request:
+    another one would wait for ever. One thread is chosen only if no number of them was given. Raises UsageError.
+    """
+    library = find_green_locks()
+    if not library or settings.model == "process" or (settings.model != "thread" and settings.threads == 1):
+        return settings
+    origin = settings.origins.get("threads", DEFAULT_ORIGIN)
+    if settings.model == "thread" or origin != DEFAULT_ORIGIN:
+        raise UsageError(
+            f"{library} has replaced the locks of threading, and those cannot be shared by threads",
+            origin=settings.origins.get("model", "") if settings.model == "thread" else origin,
+            remedy="use the model process; or proactor with threads 1, and more workers; or patch with thread=False",
+        )
+    warn(
+        "%s has replaced the locks of threading, and those cannot be shared by threads: one thread runs the "
+        "application; with more workers, or the model process, more requests run at once",
+        library,
+    )
+    return replace(settings, threads=1)
 
 
 def refuse_contradictions(settings: Settings) -> None:

@@ -7,20 +7,18 @@ application. What is to be done is the state machine's to say (fleet.py); here i
 from __future__ import annotations
 
 import math
-import os
-import signal
-import time
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from halfsync.directory import StartDirectory
 from halfsync.errors import LoadError, StartError
 from halfsync.foreground import Outcome, announcement, draining, farewell, say_sizes
 from halfsync.forking import freeze, unblock
-from halfsync.log import logger, set_up
+from halfsync.log import load, logger, set_up
+from halfsync.native.system import readable
+from halfsync.originals import monotonic, os, signal
 from halfsync.output import hold_standard_descriptors, say, settle_output
 from halfsync.signals import Signals, drop_signals, forget_signals
 from halfsync.supervisor.containment import Containment
@@ -148,6 +146,7 @@ class Supervisor:
 
     def _preload(self, settings: Settings) -> None:
         """Load the application once, for all processes, and tell what each of them will not have, or will share."""
+        load()
         application = self._load(settings)
         self._load = lambda _: application
         self._plans[1] = replace(self._plans[1], load=self._load)
@@ -160,8 +159,8 @@ class Supervisor:
         from halfsync.supervisor.development import Development  # noqa: PLC0415 - only development needs it
 
         names = ("halfsync.toml", "pyproject.toml", *filter(None, [settings.config]))
-        files = [os.path.join(self._start_directory.name, name) for name in names]  # noqa: PTH118 - without pathlib
-        return Development(os.getcwd(), files)  # noqa: PTH109
+        files = [os.path.join(self._start_directory.name, name) for name in names]
+        return Development(os.getcwd(), files)
 
     def run(self) -> int | Birth:
         """Serve until told to end, and return the exit code; in a process that was forked, what it is born with."""
@@ -172,7 +171,7 @@ class Supervisor:
             with self._step("a turn of the loop") as step:
                 outcome = self._turn(signals)
             if step.failed:
-                time.sleep(AGAIN_S)
+                readable([], AGAIN_S)
         return outcome
 
     def _turn(self, signals: Signals) -> int | Birth | None:
@@ -237,7 +236,7 @@ class Supervisor:
             timeout = 0.0 if self._crew.unreaped else None if due == math.inf else max(0.0, due - monotonic())
             number = signals.wait(self._watched(), timeout)
         if step.failed:
-            time.sleep(AGAIN_S)
+            readable([], AGAIN_S)
         return None if number is None else signal.Signals(number)
 
     def _watched(self) -> list[int]:

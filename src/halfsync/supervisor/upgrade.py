@@ -9,9 +9,6 @@ changes nothing.
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from halfsync.forking import fork, unblock
 from halfsync.listeners import UnixFile, describe_socket
+from halfsync.originals import os, signal, socket
 from halfsync.output import say
 from halfsync.signals import forget_signals
 from halfsync.supervisor.channel import Channel

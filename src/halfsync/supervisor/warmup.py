@@ -6,9 +6,7 @@ process begins to serve.
 
 from __future__ import annotations
 
-import os
 import secrets
-import socket
 from contextlib import closing
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPException
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError
 from halfsync.listeners import describe_socket
+from halfsync.originals import os, socket
 from halfsync.server import Server
 
 if TYPE_CHECKING:

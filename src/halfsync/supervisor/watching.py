@@ -9,11 +9,11 @@ Nothing is missed between loading a file and watching it: whoever loads it says 
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from halfsync.log import logger
+from halfsync.originals import os
 from halfsync.supervisor.sources import PACKET_BYTES, changed_at, unpack
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Selection:
     def add(self, path: str) -> None:
         """Let this file count. Where it is a link, what it leads to counts too."""
         folder, name = os.path.split(path)
-        self._files[os.path.join(os.path.realpath(folder), name)] = path  # noqa: PTH118 - without pathlib
+        self._files[os.path.join(os.path.realpath(folder), name)] = path
         self._files[os.path.realpath(path)] = path
 
     def scan(self) -> list[str]:
@@ -73,8 +73,8 @@ class Selection:
     @property
     def folders(self) -> set[str]:
         """The folders to watch, each without those below it."""
-        elsewhere = {os.path.dirname(path) for path in self._files}  # noqa: PTH120
-        return self.tree | {folder for folder in elsewhere if os.path.isdir(folder)}  # noqa: PTH112
+        elsewhere = {os.path.dirname(path) for path in self._files}
+        return self.tree | {folder for folder in elsewhere if os.path.isdir(folder)}
 
     def counts(self, path: str) -> bool:
         """Tell whether a change of this file is one of the application's code."""
@@ -84,7 +84,7 @@ class Selection:
     def is_new_folder(self, path: str) -> bool:
         """Tell whether this is a folder below the root that has just been made, or has come back."""
         folder, name = os.path.split(path)
-        return folder in self.tree and not _is_skipped(name, path) and os.path.isdir(path)  # noqa: PTH112
+        return folder in self.tree and not _is_skipped(name, path) and os.path.isdir(path)
 
     def forget(self, folder: str) -> None:
         """Take this folder, and those below it, for new at the next `scan`."""
@@ -119,7 +119,7 @@ def _list(folder: str) -> tuple[list[str], list[str]]:
 
 def _is_skipped(name: str, path: str) -> bool:
     """Tell whether a folder holds no code of the application's: hidden ones, virtual environments, caches."""
-    return name.startswith(".") or name in _SKIPPED or os.path.exists(f"{path}/pyvenv.cfg")  # noqa: PTH110
+    return name.startswith(".") or name in _SKIPPED or os.path.exists(f"{path}/pyvenv.cfg")
 
 
 def describe(selection: Selection, paths: Collection[str]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
 from typing import TYPE_CHECKING
+
+from halfsync.originals import os
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,0 +1,70 @@
+"""What Python has of the system, as it was before an application could replace it: copies of modules.
+
+gevent and eventlet put functions of their own into the modules of the standard library, for the whole process, and any
+application may do the same. A loop of the server that called those would wait for a scheduler that does not run, or
+would spin. So halfsync imports the names below from here and not from where they come from; `make lint` sees to it.
+
+A program may have replaced functions before it imports halfsync. So each copy is made of what lies below the module, in
+C, as far as there is such a thing: that is not replaced. Threads, and waiting for descriptors, are called in C
+throughout (native/system.pyx).
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found] # it has no stub: it is what signal is made of
+import _socket
+import os as _os
+import posix
+import signal as _signal_module
+import socket as _socket_module
+from time import monotonic, monotonic_ns
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+    import signal
+    import socket
+
+__all__ = ["monotonic", "monotonic_ns", "os", "signal", "socket"]
+
+
+def _copy(module: ModuleType, **genuine: Any) -> Any:
+    """Return a copy of a module as it is now, with these values in the place of its own."""
+    copy = ModuleType(module.__name__, module.__doc__)
+    copy.__dict__.update(vars(module) | genuine)
+    return copy
+
+
+def _functions(below: ModuleType, module: ModuleType) -> dict[str, Any]:
+    """Return the functions that a module takes from the one in C below it."""
+    return {name: value for name, value in vars(below).items() if callable(value) and hasattr(module, name)}
+
+
+def _socket_class() -> type[_socket_module.socket]:
+    """Return the class of sockets, which its own module may have under its name no more."""
+    classes: list[Any] = _socket.socket.__subclasses__()
+    found: type[_socket_module.socket] = next(
+        one for one in classes if (one.__module__, one.__qualname__) == ("socket", "socket")
+    )
+    return found
+
+
+def _socketpair(family: int, kind: int) -> tuple[_socket_module.socket, _socket_module.socket]:
+    """Return two connected sockets: the function of the standard library looks its class up when it is called."""
+    first, second = (_class(fileno=end.detach()) for end in _socket.socketpair(family, kind))
+    return first, second
+
+
+_class = _socket_class()
+
+if not TYPE_CHECKING:
+    os = _copy(_os, **_functions(posix, _os))
+    # The functions in C know these two numbers by their type.
+    signal = _copy(
+        _signal_module,
+        **_functions(_signal, _signal_module),
+        SIG_DFL=_signal.SIG_DFL,
+        SIG_IGN=_signal.SIG_IGN,
+    )
+    socket = _copy(_socket_module, socket=_class, socketpair=_socketpair, getaddrinfo=_socket.getaddrinfo)
