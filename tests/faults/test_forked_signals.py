@@ -17,6 +17,7 @@ import ctypes, json, multiprocessing, os, select, signal, subprocess, sys, threa
 from concurrent.futures import ProcessPoolExecutor
 
 LEFT_MS = 15_000
+OTHERS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 FORK = multiprocessing.get_context("fork")
 
 def wait(pid):
@@ -32,16 +33,16 @@ def wait(pid):
     return "lives" if lives else code
 
 def state():
-    "Return what the calling thread catches, ignores and blocks, without what Python itself does."
-    python = {signal.SIGPIPE, getattr(signal, "SIGXFSZ", 0)}
+    "Return what the calling thread catches, ignores and blocks, without what Python and a sanitizer do."
+    others = set(OTHERS)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        python.add(signal.SIGINT)
+        others.add(signal.SIGINT)
     found = {}
     for line in open(f"/proc/self/task/{threading.get_native_id()}/status"):
         name, _, value = line.partition(":")
         if name in ("SigCgt", "SigIgn", "SigBlk", "SigPnd", "ShdPnd"):
             mask = int(value, 16)
-            found[name] = [n for n in range(1, 32) if mask >> n - 1 & 1 and n not in python]
+            found[name] = [n for n in range(1, 32) if mask >> n - 1 & 1 and n not in others]
     return found
 
 SHOW = "import json;" + "found={};" + '''
@@ -86,8 +87,7 @@ def raising(number):
 def handlers():
     "Return how Python sees the signals in a fork."
     return [n for n in range(1, 32)
-            if n not in (9, 19) and signal.getsignal(n) not in (signal.SIG_DFL, signal.default_int_handler)
-            and n not in (signal.SIGPIPE, signal.SIGXFSZ)]
+            if n not in OTHERS and signal.getsignal(n) not in (signal.SIG_DFL, signal.default_int_handler)]
 
 def spawned():
     "Return what programs ignore and block that are started in each way."

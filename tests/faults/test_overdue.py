@@ -3,11 +3,16 @@
 import logging
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+<<<<<<< ours
 from contextlib import suppress
+=======
+from functools import partial
+>>>>>>> theirs
 from pathlib import Path
 from wsgiref.types import StartResponse
 
@@ -195,6 +200,24 @@ def test_the_stack_is_logged_with_the_request(
     assert "GET /stuck?in=here" in text
     assert "halfsync-worker-" in text
     assert "in wait" in text, "the innermost function of the application"
+
+
+def test_a_stack_that_cannot_be_told_keeps_no_thread_from_being_replaced(
+    serve: Serve, gate: Sticky, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise MemoryError
+
+    def told(number: int) -> bool:
+        return caplog.text.count("could not be replaced or logged") == number
+
+    monkeypatch.setattr(sys, "_current_frames", fail)
+    with serve(gate, request_timeout=LIMIT_S, threads=1) as server:
+        for number in range(1, 4):
+            assert fetch(server.address, f"/stuck/{number}").status == 504
+            assert fetch(server.address, "/").body == b"/"
+            until(partial(told, number))
+        gate.opened.set()
 
 
 def test_a_late_response_goes_nowhere(serve: Serve) -> None:
