@@ -205,6 +205,32 @@ def test_a_stream_that_cannot_be_written_to_is_left_out(
     output.flush_output()
 
 
+class Logging(io.StringIO):
+    """A stream that writes where it is written to, as one does that hands what is printed to `logging`."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self.lines = lines
+
+    def write(self, text: str) -> int:
+        return self.lines.write(f"logged: {text}")
+
+
+def test_a_stream_that_writes_here_again_ends_in_no_circle(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = Lines(pipe.writer, "stderr", "standard error")
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert lines.as_it_is() is lines  # what a program has put there first is what it means
+    monkeypatch.setattr(sys, "stderr", sys.__stderr__)
+    before = lines.as_it_is()  # as the log has it, from its beginning
+    monkeypatch.setattr(sys, "stderr", Logging(lines))
+    lines.write("said\n")
+    assert pipe.read() == "logged: said\n"
+    before.write("a record\n")
+    assert pipe.read() == "a record\n"
+
+
 def test_a_forked_process_counts_for_itself(pipe: Pipe) -> None:
     pipe.fill()
     pipe.lines.write("lost\n")

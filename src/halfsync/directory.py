@@ -21,10 +21,7 @@ class StartDirectory:
 
     def __init__(self) -> None:
         self.name = _find_name()
-        try:
-            self._descriptor = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            self._descriptor = -1  # the name must do
+        self._descriptor = _open_here()  # if that is not allowed the name must do
 
     def enter(self) -> None:
         """Be where the name leads now; if that is nowhere, in the directory of the start, even if it was moved.
@@ -42,15 +39,24 @@ class StartDirectory:
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Be there for a while, and then again in the directory of before, whatever has become of that."""
-        before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        before = _open_here()
         try:
             self.enter()
             yield
         finally:
-            try:
-                os.chdir(before)
-            finally:
-                os.close(before)
+            if before >= 0:
+                try:
+                    os.chdir(before)
+                finally:
+                    os.close(before)
+
+
+def _open_here() -> int:
+    """Open the working directory, to come back to it; -1: that is not allowed."""
+    try:
+        return os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 def is_removed() -> bool:

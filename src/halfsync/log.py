@@ -75,7 +75,7 @@ def _load() -> logging.Logger:
 
     if _level is not None:
         level, _level = _level, None
-        handler = logging.StreamHandler(standard_error)
+        handler = logging.StreamHandler(standard_error.as_it_is())
         handler.handleError = _report_record  # type: ignore  # its own prints to what may be broken
         logging.basicConfig(
             format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",

@@ -48,16 +48,28 @@ class Lines:
         self._lock = Mutex()  # a finalizer that runs in the middle may log
         self.dropped = 0  # lines, since it was last said how many
         self.error = 0  # why the last of them was
+        self._handing_on = False  # to a stream of the program's
         self._torn = False  # what was taken last ends in the middle of a line
         self._stalled = False
 
     def write(self, text: str) -> int:
         """Write whole lines, or drop them. Returns their length, as any stream does."""
         with self._lock, suppress(Exception), Quiet():
-            replaced = self._replaced()
-            if replaced is None or not _write(replaced, text):
+            # What is written by a stream of the program's that is just written to, as one that logs, goes straight.
+            replaced = None if self._handing_on else self._replaced()
+            if replaced is None or not self._hand_on(replaced, text):
                 self._put(text)
         return len(text)
+
+    def write_straight(self, text: str) -> int:
+        """Write as `write` does, to the descriptor in any case."""
+        with self._lock, suppress(Exception):
+            self._put(text)
+        return len(text)
+
+    def as_it_is(self) -> Lines | Straight:
+        """Return the stream that this one stands for now, whatever the program puts in its place later."""
+        return Straight(self) if self._replaced() is None else self
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write several texts."""
@@ -71,6 +83,18 @@ class Lines:
         """Return the stream that the program has put in the place of the first, if it has."""
         stream: TextIO | None = getattr(sys, self._stream, None)
         return None if stream is getattr(sys, f"__{self._stream}__", None) else stream
+
+    def _hand_on(self, stream: TextIO, text: str) -> bool:
+        """Write to a stream of the program's; returns whether it took the text."""
+        self._handing_on = True
+        try:
+            stream.write(text)
+            stream.flush()
+        except Exception:  # noqa: BLE001 - it may be anything, and raise anything
+            return False
+        finally:
+            self._handing_on = False
+        return True
 
     def _put(self, text: str) -> None:
         """Say how many lines are missing, if any are, and write these."""
@@ -138,14 +162,18 @@ class Lines:
             self._flush(stream)
 
 
-def _write(stream: TextIO, text: str) -> bool:
-    """Write to a stream of the program's; returns whether it took the text."""
-    try:
-        stream.write(text)
-        stream.flush()
-    except Exception:  # noqa: BLE001 - it may be anything, and raise anything
-        return False
-    return True
+class Straight:
+    """A stream to the descriptor of some lines."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    def write(self, text: str) -> int:
+        """Write whole lines, or drop them. Returns their length."""
+        return self._lines.write_straight(text)
+
+    def flush(self) -> None:
+        """Do nothing: nothing waits to be written."""
 
 
 standard_output = Lines(1, "stdout", "standard output")

@@ -8,11 +8,8 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-<<<<<<< ours
 from contextlib import suppress
-=======
 from functools import partial
->>>>>>> theirs
 from pathlib import Path
 from wsgiref.types import StartResponse
 
@@ -209,7 +206,7 @@ def test_a_stack_that_cannot_be_told_keeps_no_thread_from_being_replaced(
         raise MemoryError
 
     def told(number: int) -> bool:
-        return caplog.text.count("could not be replaced or logged") == number
+        return caplog.text.count("another thread takes its place") == number
 
     monkeypatch.setattr(sys, "_current_frames", fail)
     with serve(gate, request_timeout=LIMIT_S, threads=1) as server:

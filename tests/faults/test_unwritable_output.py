@@ -34,6 +34,14 @@ def app(environ, start_response):
         print("printed", end="")  # and not flushed before the end
     if path == "/replaces":
         sys.stderr = sys.stdout = Raising()
+    if path == "/logs":
+        import logging
+        class Logging:
+            def write(self, text):
+                logging.getLogger("printed").error(text)
+            def flush(self):
+                pass
+        sys.stderr = Logging()
     if path == "/removes":
         sys.stderr = sys.stdout = None
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -203,7 +211,7 @@ def test_development_goes_on_all_the_same(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gone", "full-pipe"])
-@pytest.mark.parametrize("target", ["/replaces", "/removes"])
+@pytest.mark.parametrize("target", ["/replaces", "/removes", "/logs"])
 @pytest.mark.parametrize("setup", ["proactor", "thread", "proactor-workers"])
 def test_an_application_may_replace_the_streams(tmp_path: Path, setup: str, target: str, kind: str) -> None:
     with opened(kind) as descriptor, serving(tmp_path, descriptor, *SETUPS[setup]) as process:

@@ -475,11 +475,14 @@ cdef class RequestWorkers(WorkerThreads):
 
 
 cdef str stack_of(unsigned long thread):
-    """Return the stack of a thread as lines; "": it has none."""
-    import traceback  # noqa: PLC0415 - only trouble needs it
+    """Return the stack of a thread as lines; "": it has none, or memory is short."""
+    try:
+        import traceback  # noqa: PLC0415 - only trouble needs it
 
-    frame = sys._current_frames().get(thread)
-    return "".join(traceback.format_stack(frame)) if frame is not None else ""
+        frame = sys._current_frames().get(thread)
+        return "".join(traceback.format_stack(frame)) if frame is not None else ""
+    except BaseException:  # noqa: BLE001 - a thread is replaced all the same
+        return ""
 
 
 cdef report_stuck(bytes request, double limit_s, tuple where, str fate):
