@@ -1,8 +1,9 @@
 """Where settings come from: flags, then the environment, then a file, then what hosting platforms set.
 
 This is the only module that reads the environment, and it does so once; what systemd passes is read by
-``activation`` and ``supervisor.notify``. Of two sources that give the same setting the stronger is used
-and the weaker is not even validated, so that a flag can correct a variable.
+``activation`` and ``supervisor.notify``, and what a shell calls the working directory by ``directory``. Of two
+sources that give the same setting the stronger is used and the weaker is not even validated, so that a flag can correct
+a variable.
 
 Paths are plain strings here: importing pathlib would cost every start 3 ms and 1 MB.
 """
