@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "version",
         "errors",
         "originals",
+        "standard",
         "threads",
         "log",
         "native",
@@ -106,7 +107,9 @@ REPLACEABLE = frozenset(
 # Those that make the copies, and those that only run while a server starts, and wait for nothing.
 MAY_IMPORT_REPLACEABLE = (
     "originals",
+    "standard",
     "threads",
+    "__main__",
     "activation",
     "cli",
     "native.testing_clients",

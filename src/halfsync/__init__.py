@@ -4,10 +4,12 @@
 threads on its own. Each is loaded when it is first used, so that importing the package costs next to nothing.
 """
 
-from typing import TYPE_CHECKING
+import sys
 
+from halfsync.standard import import_all
 from halfsync.version import VERSION
 
+TYPE_CHECKING = False  # as typing has it, which need not be loaded
 if TYPE_CHECKING:
     from halfsync.server import Server
     from halfsync.serving import serve, serve_stream
@@ -46,3 +48,7 @@ def __getattr__(name: str) -> object:
     value = getattr(import_module(home), name)
     globals()[name] = value
     return value
+
+
+if sys.argv[:1] != ["-m"]:  # else __main__.py comes next, which looks after it
+    import_all()

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from halfsync.errors import LoadError, UsageError
 from halfsync.forking import NoCopies
+from halfsync.log import warn
 from halfsync.originals import os
+from halfsync.standard import keep_apart
 
 if TYPE_CHECKING:
     from traceback import FrameSummary, TracebackException
@@ -113,8 +115,17 @@ def enter(chdir: str | None) -> None:
     """
     global _entered  # noqa: PLW0603 - as sys.path is, this is a fact about the process
     directory = change_to(chdir)
-    if sys.path[:1] not in ([directory], [_entered]):
-        sys.path.insert(0, directory)
+    if sys.path[:1] != [directory]:
+        hidden = keep_apart(directory)
+        if sys.path[:1] != [_entered]:
+            sys.path.insert(0, directory)
+        if hidden:
+            warn(
+                "modules of the standard library are loaded already, and hide those of the same names in %s: %s; "
+                "an application that imports them needs other names",
+                directory,
+                ", ".join(os.path.basename(file) for file in hidden),
+            )
     sys.path[0] = _entered = directory
 
 

@@ -11,7 +11,7 @@ from halfsync.listeners import Listener, open_listeners
 from halfsync.log import warn
 from halfsync.models.model import Parts, make_model
 from halfsync.native.forks import count_copies
-from halfsync.native.system import readable
+from halfsync.native.system import raise_descriptor_limit, readable
 from halfsync.observe.access import AccessLog
 from halfsync.originals import os
 from halfsync.settings import Settings
@@ -303,13 +303,5 @@ def _open_access_log(settings: Settings, trusted: TrustedPeers) -> AccessLog | N
 
 def _room_for_connections(settings: Settings) -> int:
     """Raise the limit on open files as far as the system lets us, and return how many connections fit."""
-    import resource  # noqa: PLC0415 - small, but nothing else needs it
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.max_connections + RESERVED_DESCRIPTORS
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == resource.RLIM_INFINITY:
-        return settings.max_connections
-    return max(1, min(settings.max_connections, soft - RESERVED_DESCRIPTORS))
+    descriptors = raise_descriptor_limit(settings.max_connections + RESERVED_DESCRIPTORS)
+    return max(1, min(settings.max_connections, descriptors - RESERVED_DESCRIPTORS))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from halfsync.errors import StartError
 from halfsync.output import complain, hold_standard_descriptors, settle_output
+from halfsync.standard import genuine
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
@@ -19,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hold_standard_descriptors()
     try:
         # Imported here, so that an interrupt during the imports ends as quietly as any other.
-        from halfsync.cli.commands import run  # noqa: PLC0415
+        with genuine():
+            from halfsync.cli.commands import run  # noqa: PLC0415
 
         return run(given)
     except StartError as error:

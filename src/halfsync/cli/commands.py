@@ -12,6 +12,7 @@ from halfsync.errors import UsageError
 from halfsync.loading import Application
 from halfsync.output import standard_output
 from halfsync.settings import SETTINGS, Settings, resolve
+from halfsync.standard import genuine
 
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
@@ -76,7 +77,8 @@ def _near(name: str, known: Iterable[str]) -> str | None:
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
-    from importlib import metadata  # noqa: PLC0415 - it costs more than the rest of the command line
+    with genuine():
+        from importlib import metadata  # noqa: PLC0415 - it costs more than the rest of the command line
 
     try:
         version = metadata.version("halfsync")

@@ -25,6 +25,15 @@ cdef extern from "<poll.h>" nogil:
     const short POLLIN
     int poll(pollfd *descriptors, unsigned long number, int milliseconds)
 
+cdef extern from "<sys/resource.h>" nogil:
+    ctypedef unsigned long rlim_t
+    struct rlimit:
+        rlim_t rlim_cur
+        rlim_t rlim_max
+    const int RLIMIT_NOFILE
+    int getrlimit(int resource, rlimit *limit)
+    int setrlimit(int resource, const rlimit *limit)
+
 cdef extern from *:
     """
     #include <errno.h>
@@ -187,6 +196,20 @@ def start_thread(function):
     if PyThread_start_new_thread(live, <void *> function) == PYTHREAD_INVALID_THREAD_ID:
         Py_DECREF(function)
         raise RuntimeError("can't start new thread")
+
+
+def raise_descriptor_limit(rlim_t wanted):
+    """Let this process have so many descriptors, as far as the system allows it. Returns how many of them it may have.
+
+    The module resource is for applications, which like that name for a module of their own.
+    """
+    cdef rlimit limit
+    if getrlimit(RLIMIT_NOFILE, &limit) == 0 and limit.rlim_cur < wanted:  # "unlimited" is the largest number
+        limit.rlim_cur = min(wanted, limit.rlim_max)
+        setrlimit(RLIMIT_NOFILE, &limit)
+    if getrlimit(RLIMIT_NOFILE, &limit) != 0:
+        raise OSError(errno, "the limit on descriptors cannot be read")
+    return limit.rlim_cur
 
 
 def get_ident():

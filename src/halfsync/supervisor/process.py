@@ -14,6 +14,7 @@ from halfsync.originals import monotonic, os, signal, socket
 from halfsync.output import complain
 from halfsync.server import Server
 from halfsync.signals import Signals, drop_signals
+from halfsync.standard import genuine
 from halfsync.supervisor.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
 from halfsync.supervisor.identity import become
 from halfsync.supervisor.titles import name_worker
@@ -225,12 +226,14 @@ def _load(
     Raises StartError.
     """
     failure = None
+    if birth.plan.settings.warmup is not None:
+        # Now, since the application may have modules with the names of those that it imports.
+        with genuine():
+            from halfsync.supervisor.warmup import warm_up  # noqa: PLC0415 - few ask for it
     try:
         call_hook(POST_FORK, birth.plan.settings, worker)
         application = birth.plan.load(birth.plan.settings)
         if birth.plan.settings.warmup is not None:
-            from halfsync.supervisor.warmup import warm_up  # noqa: PLC0415 - few ask for it
-
             warm_up(application, birth.plan.settings)
     except LoadError as error:
         if reporter is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from halfsync.errors import UsageError
 from halfsync.log import warn
 from halfsync.settings.declaration import DEFAULT_ORIGIN
+from halfsync.standard import genuine
 from halfsync.supervisor.hooks import HOOKS, check_hooks
 from halfsync.supervisor.identity import find_identity
 from halfsync.supervisor.pidfile import PidFile
@@ -83,7 +84,9 @@ def _refuse_no_reload(settings: Settings) -> None:
         )
     from importlib.util import find_spec  # noqa: PLC0415 - only development needs it
 
-    if find_spec("watchfiles") is None:
+    with genuine():
+        is_there = find_spec("watchfiles") is not None
+    if not is_there:
         raise UsageError(
             "reload needs the package watchfiles, which is not installed",
             origin=settings.origins.get("reload", ""),

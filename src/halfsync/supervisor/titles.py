@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from halfsync.standard import genuine
+
 
 def name_supervisor(application: str) -> None:
     """Call this process the supervisor of an application, in `ps` and `top`."""
@@ -20,7 +22,8 @@ def name_watcher() -> None:
 
 def _name(title: str) -> None:
     try:
-        from setproctitle import setproctitle  # noqa: PLC0415 - it may not be there
+        with genuine():
+            from setproctitle import setproctitle  # noqa: PLC0415 - it may not be there
     except ImportError:
         return
     # A line break or a control character in it would upset those who read the output of ps.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from halfsync.log import logger
 from halfsync.originals import os
+from halfsync.standard import genuine
 from halfsync.supervisor.sources import PACKET_BYTES, changed_at, unpack
 
 if TYPE_CHECKING:
@@ -198,7 +199,8 @@ class Watch:
         return set() if first else found
 
     def _open(self, folders: Iterable[str]) -> RustNotify:
-        from watchfiles._rust_notify import RustNotify  # noqa: PLC0415 - optional, and slow to import
+        with genuine():
+            from watchfiles._rust_notify import RustNotify  # noqa: PLC0415 - optional, and slow to import
 
         return RustNotify(sorted(folders), False, False, 0, False, True)
 

@@ -1,0 +1,124 @@
+"""The standard library for the server: what is found where, and that all that is imported late is foreseen."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from halfsync import standard
+from halfsync.models.model import HOMES
+
+SOURCES = Path(__file__).parent.parent / "src" / "halfsync"
+# Imported inside functions, and no later than the application.
+EARLY = {
+    "halfsync.cli.commands": "before anything else",
+    "click.shell_completion": "by a shell that completes a command line",
+    "importlib.metadata": "for --version, by genuine()",
+    "halfsync.supervisor.warmup": "before the application, by genuine()",
+    "setproctitle": "by genuine()",
+    "watchfiles._rust_notify": "by genuine(), in a process without the application",
+}
+
+
+def late_imports() -> Iterator[tuple[str, str]]:
+    """Yield the modules that the sources import inside functions, each with where."""
+    for path in SOURCES.rglob("*.py"):
+        functions = [
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)
+        ]
+        for node in (inner for function in functions for inner in ast.walk(function)):
+            if isinstance(node, ast.Import):
+                yield from ((alias.name, f"{path.name}:{node.lineno}") for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                is_metadata = node.module == "importlib" and node.names[0].name == "metadata"
+                yield "importlib.metadata" if is_metadata else node.module, f"{path.name}:{node.lineno}"
+    for path in SOURCES.rglob("*.pyx"):
+        if not path.name.startswith("testing"):
+            for found in re.finditer(
+                r"^[ \t]+(?:import|from) +([\w.]+)( cimport)?", path.read_text(), re.MULTILINE
+            ):
+                if not found[2]:
+                    yield found[1], path.name
+
+
+def test_all_that_is_imported_late_is_foreseen() -> None:
+    late = dict(late_imports())
+    assert {"traceback", "logging", "halfsync.foreground"} <= late.keys()
+    for name, where in late.items():
+        assert name in standard.LATER or name in EARLY, f"{where} imports {name} late: add it to LATER"
+    for home, _ in HOMES.values():
+        assert home in standard.LATER
+
+
+def test_the_standard_library_is_found_before_a_namesake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("colorsys", "halfsync_own"):
+        (tmp_path / f"{name}.py").write_text("whose = 'own'\n")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with standard.genuine():
+        import colorsys
+
+        import halfsync_own  # type: ignore[import-not-found]
+    assert not hasattr(colorsys, "whose")
+    assert halfsync_own.whose == "own"
+    monkeypatch.delitem(sys.modules, "colorsys")
+    import colorsys as again
+
+    assert again.__file__ == str(tmp_path / "colorsys.py")
+    monkeypatch.delitem(sys.modules, "colorsys")
+    monkeypatch.delitem(sys.modules, "halfsync_own")
+
+
+def test_namesakes_are_modules_with_the_names_of_standard_ones(tmp_path: Path) -> None:
+    compiled = "calendar.cpython-311-x86_64-linux-gnu.so"
+    for name in ("resource.py", compiled, "app.py", "json.txt", "queue", "watchfiles.py"):
+        (tmp_path / name).touch()
+    for name in ("logging", "email", "secrets.d"):  # a folder of log files, and a package
+        (tmp_path / name).mkdir()
+    (tmp_path / "email" / "__init__.py").touch()
+    found = [os.path.basename(file) for file in standard.find_namesakes([str(tmp_path), "/nowhere"])]  # noqa: PTH119
+    assert found == [compiled, "email", "resource.py", "watchfiles.py"]
+
+
+def test_a_namesake_is_hidden_by_what_is_loaded(tmp_path: Path) -> None:
+    for name in ("traceback", "this", "difflib"):  # the second is imported by nothing
+        (tmp_path / f"{name}.py").touch()
+    kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "difflib"}
+    for name in kept:
+        del sys.modules[name]
+    try:
+        assert standard.keep_apart(str(tmp_path)) == [
+            str(tmp_path / "difflib.py"),
+            str(tmp_path / "traceback.py"),
+        ]
+    finally:
+        sys.modules.update(kept)
+    assert standard.keep_apart("/nowhere") == []
+
+
+def test_what_only_the_server_has_imported_is_left_for_the_application(tmp_path: Path) -> None:
+    """In a process of its own, in which the server has imported nothing yet."""
+    (tmp_path / "json.py").touch()
+    code = (
+        "import sys, halfsync.standard\n"
+        f"assert halfsync.standard.keep_apart({str(tmp_path)!r}) == []\n"
+        "assert 'json' not in sys.modules and 'json.decoder' not in sys.modules\n"
+        "import halfsync.supervisor.upgrade\n"
+        "assert halfsync.supervisor.upgrade.json.dumps([1]) == '[1]'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_directories_ahead_are_those_before_the_standard_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = str(Path(os.__file__).parent)
+    monkeypatch.setattr(sys, "path", ["/first", "/second", home, "/last"])
+    assert standard.directories_ahead() == ["/first", "/second"]
+    monkeypatch.setattr(sys, "path", ["/first"])
+    assert standard.directories_ahead() == []
