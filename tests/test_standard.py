@@ -78,13 +78,13 @@ def test_the_standard_library_is_found_before_a_namesake(
 
 def test_namesakes_are_modules_with_the_names_of_standard_ones(tmp_path: Path) -> None:
     compiled = "calendar.cpython-311-x86_64-linux-gnu.so"
-    for name in ("resource.py", compiled, "app.py", "json.txt", "queue", "watchfiles.py"):
+    for name in ("resource.py", "mailbox.py", compiled, "app.py", "json.txt", "queue", "watchfiles.py"):
         (tmp_path / name).touch()
     for name in ("logging", "email", "secrets.d"):  # a folder of log files, and a package
         (tmp_path / name).mkdir()
     (tmp_path / "email" / "__init__.py").touch()
     found = [os.path.basename(file) for file in standard.find_namesakes([str(tmp_path), "/nowhere"])]  # noqa: PTH119
-    assert found == [compiled, "email", "resource.py", "watchfiles.py"]
+    assert found == [compiled, "email", "mailbox.py", "watchfiles.py"]
 
 
 def test_a_namesake_is_hidden_by_what_is_loaded(tmp_path: Path) -> None:
@@ -122,3 +122,14 @@ def test_directories_ahead_are_those_before_the_standard_library(monkeypatch: py
     assert standard.directories_ahead() == ["/first", "/second"]
     monkeypatch.setattr(sys, "path", ["/first"])
     assert standard.directories_ahead() == []
+
+
+def test_nothing_of_the_server_imports_what_it_is_said_not_to_need() -> None:
+    code = (
+        "import sys\n"
+        "from halfsync import standard\n"
+        "import halfsync.cli.commands, halfsync.supervisor.warmup, watchfiles, setproctitle\n"
+        "for name in standard.LATER: __import__(name)\n"
+        "assert not set(standard._UNNEEDED) & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -26,6 +26,7 @@ _OTHERS = (
     "setproctitle",
     "watchfiles",
 )  # packages that are imported once the application's directory is on the path
+_UNNEEDED = ("resource", "test")  # that nothing of the server imports, and that projects like to have
 
 # What is imported inside functions, once the application may have been loaded: tests/test_standard.py compares it with
 # the sources. Modules of ours stand here for what they import in turn.
@@ -110,7 +111,7 @@ def find_namesakes(directories: "Iterable[str]") -> list[str]:
             continue  # a file, or not there
         for entry in entries:
             name, dot, _ = entry.partition(".")
-            if name not in sys.stdlib_module_names and name not in _OTHERS:
+            if name in _UNNEEDED or (name not in sys.stdlib_module_names and name not in _OTHERS):
                 continue
             if (dot and entry.endswith((".py", ".pyc", ".so"))) or os.path.isfile(  # noqa: PTH113
                 f"{directory or '.'}/{entry}/__init__.py"

@@ -380,8 +380,10 @@ cdef class Carrier:
                 if others_wait(&self.record) and load_uint(&self.record.tally.command) <= CARRY_LEAVE:
                     result = PARKED
                     guest.put_ns = monotonic_ns()
-                    if guest.exchange == NULL and rest(&self.record, guest, REST_IDLE, guest.idle_ns):
-                        park(&self.record, guest)
+                    if guest.exchange == NULL and not (
+                        rest(&self.record, guest, REST_IDLE, guest.sent_ns) and park(&self.record, guest)
+                    ):
+                        result = ENDED
                     break
         finally:
             if result != PARKED:

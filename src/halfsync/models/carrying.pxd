@@ -70,6 +70,7 @@ ctypedef struct ClientRecord:
     int64_t put_ns            # when it was accepted, or put back for others
     int64_t waited_ns         # how long it then waited for a thread; 0 once a request was told
     int64_t idle_ns           # since when nothing was received; 0: in the middle of a request
+    int64_t sent_ns           # when its last response was; 0: none was. Whoever idles is in the order of this
     uint32_t requests         # served so far
     Exchange *exchange        # NULL between requests
     bint unframed             # what the exchange holds is not framed yet: the connection was adopted with it

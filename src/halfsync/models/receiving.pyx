@@ -79,13 +79,14 @@ cdef int idle(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     """
     cdef int64_t allowed = carrier.timeouts.keep_alive if client.requests > 0 else carrier.timeouts.first_byte
     cdef int64_t deadline = client.idle_ns + allowed
+    cdef int64_t since = client.sent_ns if client.sent_ns > 0 else client.idle_ns
     cdef int64_t now
     cdef int64_t look
     cdef int64_t pause = HAND_OVER_AGAIN_NS
     cdef int waited
     cdef bint leaving, ends
     while True:
-        if not rest(carrier, client, REST_IDLE if client.requests > 0 else REST_FRESH, client.idle_ns):
+        if not rest(carrier, client, REST_IDLE if client.requests > 0 else REST_FRESH, since):
             return ENDED
         leaving = is_leaving(carrier)
         if leaving:
@@ -113,8 +114,7 @@ cdef int idle(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     if not leaving and not carrier.limits.raw and client.requests > 0 and now - client.idle_ns > IDLE_NS:
         return ENDED
     client.put_ns = now
-    park(carrier, client)
-    return PARKED
+    return PARKED if park(carrier, client) else ENDED
 
 
 cdef int greet(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:

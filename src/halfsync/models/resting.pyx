@@ -168,11 +168,14 @@ cdef bint leave_rests(CarrierRecord *carrier, ClientRecord *client) noexcept nog
     return True
 
 
-cdef void park(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
-    """Note that an idle connection goes into the queue: until it is looked at again no thread has it."""
+cdef bint park(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+    """Note that an idle connection goes into the queue: no thread has it until it is looked at. Returns as rest."""
+    cdef bint stays
     pthread_mutex_lock(&carrier.rests.lock)
     client.parked = client.rests != REST_NOT
+    stays = not client.closed
     pthread_mutex_unlock(&carrier.rests.lock)
+    return stays
 
 
 cdef bint is_told(CarrierRecord *carrier) noexcept nogil:

@@ -95,7 +95,8 @@ cdef bint turn(CarrierRecord *carrier, ClientRecord *client, Bridge bridge) exce
             gate_enter(&carrier.ending)
         gate_leave(&carrier.ending)
         return False
-    client.idle_ns = sink.sent_ns  # what has come since counts, however long this thread waited for the GIL
+    client.idle_ns = monotonic_ns()
+    client.sent_ns = sink.sent_ns
     if not exchange_has_more(exchange):
         drop_exchange(carrier, client)
     return True
