@@ -220,17 +220,3 @@ def test_another_thread_waits_for_descriptors_only() -> None:
     thread.start()
     thread.join()
     assert found == [before, None]
-
-
-def test_a_pipe_without_a_reader_ends_no_server_whose_program_asked_for_that() -> None:
-    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        with Signals():
-            reader, writer = os.pipe()
-            os.close(reader)
-            with pytest.raises(BrokenPipeError):
-                os.write(writer, b"x")
-            os.close(writer)
-        assert signal.getsignal(signal.SIGPIPE) is signal.SIG_DFL
-    finally:
-        signal.signal(signal.SIGPIPE, before)

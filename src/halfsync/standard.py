@@ -48,6 +48,7 @@ LATER = (
     "tomllib",
     "traceback",
     "halfsync.board",
+    "halfsync.cli.supervised",
     "halfsync.foreground",
     "halfsync.models.pool",
     "halfsync.models.proactor",
