@@ -54,7 +54,7 @@ def set_up(level: str) -> None:
     global _level  # noqa: PLW0603 - logging itself is a fact about the process
     _level = level
     if "logging" in sys.modules:
-        _load()
+        load()
 
 
 def logger() -> Log:
@@ -75,14 +75,22 @@ def _load() -> logging.Logger:
 
     if _level is not None:
         level, _level = _level, None
-        handler = logging.StreamHandler(standard_error.as_it_is())
-        handler.handleError = _report_record  # type: ignore  # its own prints to what may be broken
-        logging.basicConfig(
-            format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
-            level=level.upper(),
-            handlers=[handler],
-        )
+        if not logging.root.handlers:
+            _set_up_handler(level)
     return logging.getLogger("halfsync")
+
+
+def _set_up_handler(level: str) -> None:
+    """Have `logging` write to standard error, with time, process and level."""
+    import logging  # noqa: PLC0415 - it is there
+
+    handler = logging.StreamHandler(standard_error.as_it_is())
+    handler.handleError = _report_record  # type: ignore  # its own prints to what may be broken
+    logging.basicConfig(
+        format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
+        level=level.upper(),
+        handlers=[handler],
+    )
 
 
 def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo | None = None) -> None:

@@ -38,8 +38,8 @@ CALLED = {
     "halfsync.cli.supervised": "resolve change_to enter",
     "halfsync.directory:StartDirectory": "enter",
     "halfsync.forking": "flush_output",
-    "os": "fork waitpid getcwd chdir",
-    "signal": "pthread_sigmask",
+    "halfsync.originals:os": "fork waitpid getcwd chdir",
+    "halfsync.originals:signal": "pthread_sigmask",
     "logging:Logger": "log",
 }
 # What it may have done already as it fails.
