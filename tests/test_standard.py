@@ -19,6 +19,7 @@ EARLY = {
     "halfsync.cli.commands": "before anything else",
     "click.shell_completion": "by a shell that completes a command line",
     "importlib.metadata": "for --version, by genuine()",
+    "halfsync.cli.supervised": "before the application, by genuine()",
     "halfsync.supervisor.warmup": "before the application, by genuine()",
     "setproctitle": "by genuine()",
     "watchfiles._rust_notify": "by genuine(), in a process without the application",

@@ -36,6 +36,12 @@ class StartDirectory:
                 raise
             os.chdir(self._descriptor)
 
+    def close(self) -> None:
+        """Close what it has open: in a forked process that goes there no more."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Be there for a while, and then again in the directory of before, whatever has become of that."""

@@ -48,7 +48,6 @@ LATER = (
     "tomllib",
     "traceback",
     "halfsync.board",
-    "halfsync.cli.supervised",
     "halfsync.foreground",
     "halfsync.models.pool",
     "halfsync.models.proactor",

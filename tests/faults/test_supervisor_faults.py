@@ -144,7 +144,7 @@ def test_what_a_step_raises_ends_nothing(tmp_path: Path, case: str) -> None:
         assert serving.exit_code() == 0, serving.lines
         assert not [pid for pid in own if Path(f"/proc/{pid}").exists()]
         if not case.startswith(
-            ("logging", "os:chdir")
+            ("logging", "halfsync.originals:os.chdir")
         ):  # which is what tells, and what there is a second way for
             assert [line for line in serving.lines if "raised by a test" in line], serving.lines
 

@@ -249,8 +249,9 @@ def test_what_was_dropped_is_told_of_once_there_is_room(tmp_path: Path, setup: s
             return b" dropped: standard error did not take" in read
 
         if setup == "process":  # each of its children tells of its own; the parent of those that it dropped
-            process.send_signal(signal.SIGTERM)
             os.set_blocking(reader, True)
+            read.extend(os.read(reader, 1 << 20))  # there is room before it says more
+            process.send_signal(signal.SIGTERM)
             while data := os.read(reader, 1 << 16):
                 read.extend(data)
             assert b"line was dropped: standard error did not take it" in read

@@ -112,7 +112,8 @@ def serve(target: str, **options: Any) -> int:
     """
     settings = resolve(given(options))
     if settings.workers:
-        from halfsync.cli.supervised import Supervised  # noqa: PLC0415 - most servers are one process
+        with genuine():
+            from halfsync.cli.supervised import Supervised  # noqa: PLC0415 - most servers are one process
 
         return Supervised(target, settings, options).run()
     application = load(target, settings, settings.chdir)

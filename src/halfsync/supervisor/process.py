@@ -43,7 +43,8 @@ class Plan:
     """What the processes of one generation serve, and where.
 
     load: returns the application. enter: called before it, and before anything of the application is imported, goes
-    where that is. Both raise StartError.
+    where that is. Both raise StartError. arrive: called once a process is there, closes what
+    only finding the way needed.
     """
 
     settings: Settings
@@ -51,6 +52,7 @@ class Plan:
     admin: list[Listener]
     load: Callable[[Settings], Application | StreamFactory]
     enter: Callable[[Settings], None]
+    arrive: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,7 @@ def live(birth: Birth) -> int:
     prepare_process(settings)
     try:
         birth.plan.enter(settings)
+        birth.plan.arrive()
         become(birth.identity)
         reporter = None if birth.reports is None else _make_reporter(birth.reports)
         application, loads = _load(birth, worker, reporter)

@@ -416,7 +416,8 @@ class Supervisor:
 
     def _plan(self, settings: Settings) -> Plan:
         """Return what a generation with these settings shall serve. Raises StartError."""
-        return Plan(settings, *self._sockets.open(settings), self._load, self._enter)
+        arrive = self._start_directory.close
+        return Plan(settings, *self._sockets.open(settings), self._load, self._enter, arrive)
 
     def _forget(self) -> None:
         """Let go of plans that no process shall have any more, and of listeners that no plan names.
@@ -484,6 +485,7 @@ class Supervisor:
     def _leave_all_behind(self, signals: Signals) -> None:
         """Close what is the supervisor's and the serving processes', in a process that serves nobody."""
         self._leave_behind(signals, ())
+        self._start_directory.close()
         for end in self._crew.handover:
             end.close()
 
