@@ -9,7 +9,7 @@ import sys
 from halfsync.standard import import_all
 from halfsync.version import VERSION
 
-TYPE_CHECKING = False  # as typing has it, which need not be loaded
+TYPE_CHECKING = False  # stands for typing.TYPE_CHECKING: typing need not be loaded
 if TYPE_CHECKING:
     from halfsync.server import Server
     from halfsync.serving import serve, serve_stream
@@ -50,5 +50,5 @@ def __getattr__(name: str) -> object:
     return value
 
 
-if sys.argv[:1] != ["-m"]:  # else __main__.py comes next, which looks after it
+if sys.argv[:1] != ["-m"]:  # with -m, __main__.py comes next, and clears the path itself
     import_all()

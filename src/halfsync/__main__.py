@@ -3,12 +3,12 @@
 import os
 import sys
 
-# Python has put the working directory first. The application's is put there when that is loaded: until then what we
-# import is not to be found in it.
+# Python has put the working directory first on sys.path. Take it off, so that nothing we import is found in it. The
+# application's directory is put there when the application is loaded.
 try:
     _here = ["", os.getcwd()]  # noqa: PTH109 - pathlib is slow to import
 except OSError:
-    _here = [""]  # it is gone
+    _here = [""]  # the working directory is gone
 if not sys.flags.safe_path and sys.path and sys.path[0] in _here:
     del sys.path[0]
 

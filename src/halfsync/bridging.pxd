@@ -19,7 +19,7 @@ ctypedef struct Sink:
     int (*send_file)(Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset,
                      int64_t length) noexcept nogil
     bint (*left)(Sink *sink) noexcept nogil  # tells at once whether the client is gone, as far as is known
-    Gate *gate                # to pass after each call that was made without the GIL; NULL: none
+    Gate *gate                # to pass before the GIL is taken again after a call; NULL: none
     bint waits                # sending may block or take long: the caller had better not hold the GIL
     bint gil_held             # by the caller of this call: it must not wait for the client with it
     bint stays                # the connection may serve another request; cleared for Connection: close

@@ -18,7 +18,7 @@ cdef class Bridge:
         self.began = copies[0]
 
     cdef void leave_copy_with(self, object error) noexcept:
-        """End the process if it is a copy that the application has forked: its turn is the original's to answer.
+        """End this process if it is a copy that the application has forked: the original answers the turn.
 
         error: what the application raised in it; SystemExit is how such a copy usually means to end.
         """
@@ -29,7 +29,7 @@ cdef class Bridge:
         """Have the application do one turn, and send its response. Returns a TurnEnd.
 
         waited_s: seconds that the request waited for a worker. What the bridge puts into `exchange.kept` it finds there
-        in the connection's next turn. Whatever the application raises ends here, and no copy that it forks comes back.
+        in the connection's next turn. Neither an exception of the application nor a copy that it forks gets past here.
         """
         try:
             return self.do_turn(exchange, origin, sink, waited_s)
@@ -37,7 +37,7 @@ cdef class Bridge:
             leave_copy(self.began)
 
     cdef int refuse(self, Exchange *exchange, Sink *sink, int status) noexcept:
-        """Answer a turn that cannot be run at all with an error, without an object of Python's. Returns a TurnEnd."""
+        """Answer a turn that cannot be run at all with an error. Makes no Python object. Returns a TurnEnd."""
         return TURN_RESET
 
     cdef void forget(self, void *kept) noexcept:
@@ -46,8 +46,8 @@ cdef class Bridge:
         leave_copy(self.began)
 
     cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
-        """Do what `run` says. In a copy nothing may be sent: who is about to send, or to call on, looks for that."""
+        """Serve a turn, for `run`. A copy must send nothing: look for one before each send, and before calling on."""
         raise NotImplementedError
 
     cdef void do_forget(self, void *kept) noexcept:
-        """Do what `forget` says."""
+        """Let go of what was kept, for `forget`."""

@@ -1,4 +1,4 @@
-"""Where the command line was given: relative paths begin there, at the start, at a reload and after an upgrade."""
+"""The directory of the start. Relative paths begin there: at the start, at a reload and after an upgrade."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class StartDirectory:
-    """The directory that this process is in when it is made, under the name that was meant.
+    """The working directory at the time when this object is made, under the name that the shell has for it.
 
     A deploy often switches a link to the new release. The kernel knows only which directory the link led to; `$PWD`
     still has the link's name. If both are the same directory now, that name is kept, and leads to the new release
@@ -21,13 +21,12 @@ class StartDirectory:
 
     def __init__(self) -> None:
         self.name = _find_name()
-        self._descriptor = _open_here()  # if that is not allowed the name must do
+        self._descriptor = _open_here()  # -1: it cannot be opened, and only the name is left
 
     def enter(self) -> None:
-        """Be where the name leads now; if that is nowhere, in the directory of the start, even if it was moved.
+        """Enter the directory that the name leads to now; if there is none, that of the start, even if it was moved.
 
-        If it was removed, its name is one that nothing relative can be found under. Raises OSError if it cannot be
-        entered either way.
+        If that was removed, no relative path can be found in it. Raises OSError if neither can be entered.
         """
         try:
             os.chdir(self.name)
@@ -44,7 +43,7 @@ class StartDirectory:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Be there for a while, and then again in the directory of before, whatever has become of that."""
+        """Enter the directory for a block, and go back to the one before, even if that was moved or removed."""
         before = _open_here()
         try:
             self.enter()
@@ -58,7 +57,7 @@ class StartDirectory:
 
 
 def _open_here() -> int:
-    """Open the working directory, to come back to it; -1: that is not allowed."""
+    """Return a descriptor of the working directory, to come back to it; -1: it cannot be opened."""
     try:
         return os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

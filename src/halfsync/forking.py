@@ -1,7 +1,7 @@
-"""Forking a process that lives a life of its own, and ending it; and ending those that others have forked.
+"""Forking the server's own processes and ending them, and ending the copies that an application forks.
 
-The server's own forks are all made here. Every other is the application's, and what becomes of its child is said in
-`halfsync.native.forks`.
+All forks of the server are made here. Every other fork is the application's: `halfsync.native.forks` has the rules
+for its child.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def fork() -> int:
 
 
 def _renew_greenlets() -> None:
-    """Let greenlets of this process wait by an event loop of its own, if the application has them, not by its parent's.
+    """Give the greenlets of this process an event loop of its own instead of its parent's, if there are any.
 
-    Their libraries do so in the fork that they put in the place of Python's.
+    gevent and eventlet do the same in their replacement of Python's fork.
     """
-    with suppress(Exception):  # a library that has no such function is none of ours to repair
+    with suppress(Exception):  # if a library has no such function, it is not ours to repair
         if "gevent" in sys.modules:
             sys.modules["gevent"].reinit()
         if "eventlet.hubs" in sys.modules:
@@ -79,9 +79,9 @@ def end_forked(error: BaseException | None = None) -> NoReturn:
 
 
 class NoCopies:
-    """Let only this process out of a block that calls the application, and no copy that the application forks in it.
+    """A block that calls the application. A copy that the application forks in it ends as it leaves the block.
 
-    A copy ends as it leaves the block: with 0 if it returns, else as Python would end with what it raised.
+    Its exit code is 0 if it returns; if it raises, the code that Python would end with. This process goes on.
     """
 
     __slots__ = ("_began",)

@@ -111,9 +111,9 @@ def _split(target: str) -> tuple[str, str]:
 def enter(chdir: str | None) -> None:
     """Change to the directory, and let modules in it be found before any other.
 
-    Those in the directory that was entered before are not found any more. Raises UsageError if it cannot be entered.
+    It takes the place of the directory that was entered before. Raises UsageError if it cannot be entered.
     """
-    global _entered  # noqa: PLW0603 - as sys.path is, this is a fact about the process
+    global _entered  # noqa: PLW0603 - like sys.path, it belongs to the process
     directory = change_to(chdir)
     if sys.path[:1] != [directory]:
         hidden = keep_apart(directory)
@@ -130,7 +130,7 @@ def enter(chdir: str | None) -> None:
 
 
 def change_to(chdir: str | None) -> str:
-    """Change to the directory, None: to none, and return the path of the one that it is. Raises UsageError."""
+    """Change to the directory, if it is not None, and return the path of the working directory. Raises UsageError."""
     try:
         if chdir is not None:
             os.chdir(chdir)

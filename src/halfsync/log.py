@@ -23,14 +23,14 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 class Log:
-    """The server's log as its own code writes to it. No call raises, whatever becomes of the line.
+    """The server's log, for the server's own code. No call raises, whatever becomes of the line.
 
-    A filter or a handler of the application's may raise, in a thread of ours: then the line is written plainly, and
-    says so. A copy of the process that one of them forks ends there.
+    A filter or a handler of the application may raise, in a thread of ours. Then a warning or an error is written
+    straight to standard error, with a note about that. A copy of the process that one of them forks ends there.
     """
 
     def info(self, message: str, *values: object) -> None:
-        """Log what happens."""
+        """Log an event."""
         _log(LEVELS["info"], message, values)
 
     def warning(self, message: str, *values: object) -> None:
@@ -63,7 +63,7 @@ def logger() -> Log:
 
 
 def load() -> None:
-    """Load `logging` now: the application, which is loaded next, may replace what it is made of."""
+    """Load `logging` now, before the application is loaded and may replace what `logging` uses."""
     with suppress(Exception):
         _load()
 
@@ -85,7 +85,7 @@ def _set_up_handler(level: str) -> None:
     import logging  # noqa: PLC0415 - it is there
 
     handler = logging.StreamHandler(standard_error.as_it_is())
-    handler.handleError = _report_record  # type: ignore  # its own prints to what may be broken
+    handler.handleError = _report_record  # type: ignore  # the original prints to a stream that may be broken
     logging.basicConfig(
         format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
         level=level.upper(),
@@ -94,7 +94,7 @@ def _set_up_handler(level: str) -> None:
 
 
 def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo | None = None) -> None:
-    """Log a line for a method of `Log`, or write it plainly: if `logging` cannot be loaded, or fails."""
+    """Log a line for a method of `Log`. If `logging` fails, write a warning or an error to standard error."""
     failure = ""
     with suppress(BaseException), Quiet():
         try:
@@ -102,7 +102,7 @@ def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo
             try:
                 with NoCopies():
                     logger.log(level, message, *values, exc_info=exc_info, stacklevel=3)
-            except BaseException as error:  # noqa: BLE001 - a filter may raise anything; whoever logs must outlive it
+            except BaseException as error:  # noqa: BLE001 - a filter may raise anything; the caller must outlive it
                 failure = f" (the application's logging has raised {type(error).__name__})"
             else:
                 return
@@ -113,7 +113,7 @@ def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo
 
 
 def _write_plainly(message: str, values: tuple[object, ...], more: str, exc_info: ExcInfo | None) -> None:
-    """Write a line, and a traceback, to standard error, if there is one that takes it."""
+    """Write a line, and a traceback, straight to standard error. Drop them if they cannot be written."""
     with suppress(BaseException):
         text = f"halfsync: {message % values}{more}\n"
         if exc_info is not None and "traceback" in sys.modules:
@@ -122,11 +122,11 @@ def _write_plainly(message: str, values: tuple[object, ...], more: str, exc_info
                 exc_info = None
         standard_error.write(text)  # in one piece: other threads write there, too
         if exc_info is not None and not standard_error.dropped:
-            sys.__excepthook__(*exc_info)  # which needs no module, nor a descriptor
+            sys.__excepthook__(*exc_info)  # it needs no module, and no descriptor
 
 
 def _report_record(_: logging.LogRecord) -> None:
-    """Say that a record could not be made a line: its values do not fit its text."""
+    """Report that a record could not be written as a line: its values do not fit its text."""
     import logging  # noqa: PLC0415 - it is there
     import traceback  # noqa: PLC0415 - few need it
 
@@ -149,7 +149,7 @@ def report_application_error(error: BaseException, environ: dict[str, Any] | Non
 
 
 def report_unprepared(error: BaseException, status: int) -> None:
-    """Log what kept the application from being called for a request, and how that is answered."""
+    """Log the error that kept the application from being called for a request, and the status of the answer."""
     _log(
         LEVELS["error"], "answering a request with %d: it cannot be given to the application", (status,),
         _exc_info_of(error),
@@ -162,5 +162,5 @@ def report_handler_error(error: BaseException) -> None:
 
 
 def _exc_info_of(error: BaseException) -> ExcInfo:
-    """Return what `logging` shows of an exception, without asking it anything: it is the application's."""
+    """Return an exception as `logging` wants it, without running any code of it: its class is the application's."""
     return type(error), error, BaseException.__dict__["__traceback__"].__get__(error)

@@ -1,17 +1,17 @@
-"""What Python has of the system, as it was before an application could replace it: copies of modules.
+"""Copies of Python's modules for the system, made before an application can replace functions in them.
 
 gevent and eventlet put functions of their own into the modules of the standard library, for the whole process, and any
 application may do the same. A loop of the server that called those would wait for a scheduler that does not run, or
-would spin. So halfsync imports the names below from here and not from where they come from; `make lint` sees to it.
+would spin. So halfsync imports the names below from here and not from the modules themselves; `make lint` checks it.
 
-A program may have replaced functions before it imports halfsync. So each copy is made of what lies below the module, in
-C, as far as there is such a thing: that is not replaced. Threads, and waiting for descriptors, are called in C
-throughout (native/system.pyx).
+A program may have replaced functions before it imports halfsync. So each copy takes its functions from the module in C
+below, if there is one: that is not replaced. Threads, and waiting for descriptors, are always in C
+(native/system.pyx).
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found] # it has no stub: it is what signal is made of
+import _signal  # type: ignore[import-not-found] # it has no stub: it is the module in C below signal
 import _socket
 import os as _os
 import posix
@@ -30,19 +30,19 @@ __all__ = ["monotonic", "monotonic_ns", "os", "signal", "socket"]
 
 
 def _copy(module: ModuleType, **genuine: Any) -> Any:
-    """Return a copy of a module as it is now, with these values in the place of its own."""
+    """Return a copy of a module as it is now, with these values instead of its own."""
     copy = ModuleType(module.__name__, module.__doc__)
     copy.__dict__.update(vars(module) | genuine)
     return copy
 
 
 def _functions(below: ModuleType, module: ModuleType) -> dict[str, Any]:
-    """Return the functions that a module takes from the one in C below it."""
+    """Return the functions that a module takes from the module in C below it."""
     return {name: value for name, value in vars(below).items() if callable(value) and hasattr(module, name)}
 
 
 def _socket_class() -> type[_socket_module.socket]:
-    """Return the class of sockets, which its own module may have under its name no more."""
+    """Return the original class of sockets: its module may have another one under that name now."""
     classes: list[Any] = _socket.socket.__subclasses__()
     found: type[_socket_module.socket] = next(
         one for one in classes if (one.__module__, one.__qualname__) == ("socket", "socket")
@@ -51,7 +51,7 @@ def _socket_class() -> type[_socket_module.socket]:
 
 
 def _socketpair(family: int, kind: int) -> tuple[_socket_module.socket, _socket_module.socket]:
-    """Return two connected sockets: the function of the standard library looks its class up when it is called."""
+    """Return two connected sockets of the original class. The standard function uses the class that is there now."""
     first, second = (_class(fileno=end.detach()) for end in _socket.socketpair(family, kind))
     return first, second
 

@@ -1,8 +1,8 @@
-"""Standard output and error: lines for the person at the terminal, or for what collects them.
+"""Standard output and error: lines for the person at the terminal, or for a log collector.
 
-They may be closed, full, a pipe that nobody reads or whose reader has gone, a terminal that hung up, or an object of
-the application's that raises. No line of ours ends or holds up anything for that: what is not taken is dropped, and
-counted, and how much it was is said once something is taken again.
+A stream may be closed or full. It may be a pipe that is not read, or whose reader has gone; a terminal that hung up; or
+an object of the application that raises. No such line ends anything, or holds it up for more than PATIENCE_S. Lines
+that are not taken are dropped and counted. A note gives the number once something is taken again.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 STANDARD = 3  # descriptors: 0, 1 and 2
-PATIENCE_S = 1.0  # with a file that takes nothing; once it is over, none until something is taken again
+PATIENCE_S = 1.0  # the wait for a file that takes nothing; then no more waits until it takes something
 
 
 class Lines:
     """Whole lines to standard output or error. Any thread may write; nothing raises.
 
-    A text goes out in one write, as far as the system lets it, so that lines of several processes do not mix. It is a
-    stream as `logging` and PEP 3333 mean it. If the program has replaced the stream of `sys`, that one is written to,
-    and the descriptor only if it raises.
+    A text goes out in one write, as far as the system allows it, so that lines of several processes do not mix. The
+    object is a stream as `logging` and PEP 3333 need it. If the program has replaced the stream in `sys`, lines go to
+    the replacement, and to the descriptor only if the replacement raises.
     """
 
     def __init__(self, number: int, stream: str, name: str) -> None:
@@ -44,18 +44,18 @@ class Lines:
         os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        """Begin, or begin again in a forked process: another thread may have held the lock, and the count is told."""
-        self._lock = Mutex()  # a finalizer that runs in the middle may log
-        self.dropped = 0  # lines, since it was last said how many
-        self.error = 0  # why the last of them was
-        self._handing_on = False  # to a stream of the program's
+        """Set the state, also in a forked process: a thread may have held the lock, and the parent tells the count."""
+        self._lock = Mutex()  # one that can be taken again: a finalizer may log in the middle of a write
+        self.dropped = 0  # lines, since the last note about them
+        self.error = 0  # the error number of the last of them
+        self._handing_on = False  # a stream of the program is being written to
         self._torn = False  # what was taken last ends in the middle of a line
         self._stalled = False
 
     def write(self, text: str) -> int:
         """Write whole lines, or drop them. Returns their length, as any stream does."""
         with self._lock, suppress(Exception), Quiet():
-            # What is written by a stream of the program's that is just written to, as one that logs, goes straight.
+            # A stream of the program may write here in turn, for example to log. That goes straight to the descriptor.
             replaced = None if self._handing_on else self._replaced()
             if replaced is None or not self._hand_on(replaced, text):
                 self._put(text)
@@ -68,7 +68,7 @@ class Lines:
         return len(text)
 
     def as_it_is(self) -> Lines | Straight:
-        """Return the stream that this one stands for now, whatever the program puts in its place later."""
+        """Return a stream that writes as this one does now, even if the program replaces the stream in `sys` later."""
         return Straight(self) if self._replaced() is None else self
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -80,12 +80,12 @@ class Lines:
         """Do nothing: nothing waits to be written."""
 
     def _replaced(self) -> TextIO | None:
-        """Return the stream that the program has put in the place of the first, if it has."""
+        """Return the stream with which the program has replaced the original one; None: it has not."""
         stream: TextIO | None = getattr(sys, self._stream, None)
         return None if stream is getattr(sys, f"__{self._stream}__", None) else stream
 
     def _hand_on(self, stream: TextIO, text: str) -> bool:
-        """Write to a stream of the program's; returns whether it took the text."""
+        """Write to a stream of the program. Returns whether it took the text."""
         self._handing_on = True
         try:
             stream.write(text)
@@ -97,7 +97,7 @@ class Lines:
         return True
 
     def _put(self, text: str) -> None:
-        """Say how many lines are missing, if any are, and write these."""
+        """Write a note about the lines that were dropped, if there are any, and then the text."""
         if self.dropped:
             lines = "1 line was" if self.dropped == 1 else f"{self.dropped} lines were"
             note = f"halfsync: {lines} dropped: {self._name} did not take {'it' if self.dropped == 1 else 'them'}\n"
@@ -108,7 +108,7 @@ class Lines:
         self._send(text, counts=True)
 
     def _send(self, text: str, *, counts: bool = False) -> bool:
-        """Write as far as it is taken; returns whether all was. counts: lines that were not taken are counted."""
+        """Write as much as is taken. Returns whether that is all. counts: count the lines that were not taken."""
         data = text.encode("utf-8", "backslashreplace")
         taken, error = write_lines(self._number, data, 0.0 if self._stalled else PATIENCE_S)
         self._stalled = error == NO_ROOM
@@ -122,7 +122,7 @@ class Lines:
         return False
 
     def settle(self) -> None:
-        """Have the interpreter neither wait nor fail at its end for what the program has left in the buffers."""
+        """Empty or drop the stream's buffers, so that the interpreter neither waits nor fails at its end."""
         replaced = self._replaced()
         if replaced is not None:
             try:
@@ -140,7 +140,7 @@ class Lines:
             stream.flush()
 
     def _flush(self, stream: TextIO) -> bool:
-        """Write what waits in a stream's buffers, if there is room; returns whether nothing is left in them."""
+        """Write what waits in a stream's buffers, if there is room. Returns whether nothing is left in them."""
         try:
             if not stream.closed:
                 if not has_room(self._number, 0.0 if self._stalled else PATIENCE_S):
@@ -163,7 +163,7 @@ class Lines:
 
 
 class Straight:
-    """A stream to the descriptor of some lines."""
+    """A stream that writes straight to the descriptor of a `Lines`."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
@@ -208,13 +208,13 @@ def flush_output() -> None:
 
 
 def settle_output() -> None:
-    """Leave nothing that waits to be printed, and say what was not printed: the process is about to end.
+    """Empty the buffers of the streams before the process ends, and report lines that were not printed.
 
-    Else the interpreter, which flushes its streams as it ends, may wait for ever, or end with another exit code.
+    Without this the interpreter, which flushes its streams as it ends, may hang, or end with another exit code.
     """
     if (
         standard_output.dropped and standard_output.error != errno.EPIPE
-    ):  # a reader that has gone has seen what it wanted
+    ):  # EPIPE: the reader has gone, and wants no more
         why = os.strerror(standard_output.error).lower()
         say(f"halfsync: standard output did not take {standard_output.dropped} lines: {why}")
     with Quiet():

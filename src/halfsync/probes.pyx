@@ -26,10 +26,10 @@ from halfsync.wsgi.body cimport BodyBlocks
 from halfsync.originals import os
 
 cdef enum:
-    OPEN_MOST = 64  # connections of probes at one time; past it the oldest makes room, whatever it does
-    REQUESTS_MOST = 16  # on one connection, which holds its place while it has more of them to answer
+    OPEN_MOST = 64  # connections at one time; past it the oldest is closed, whatever it does
+    REQUESTS_MOST = 16  # on one connection: it cannot be closed while it has more of them to answer
 
-cdef int64_t LONGEST = 2000000000  # ns; that any phase of a connection may last
+cdef int64_t LONGEST = 2000000000  # ns; no phase of a connection may last longer
 
 
 cdef bint is_path(const Exchange *exchange, const char *path, uint32_t length) noexcept nogil:
@@ -85,7 +85,7 @@ cdef bint answer_probe(
 
 
 cdef void shorten(Timeouts *timeouts) noexcept:
-    """Let no phase last as long as it may elsewhere: a probe is asked in one piece, and its answer is short."""
+    """Limit each phase to LONGEST: a probe arrives in one piece, and its answer is short."""
     timeouts.first_byte = min(timeouts.first_byte, LONGEST)
     timeouts.head = min(timeouts.head, LONGEST)
     timeouts.body = min(timeouts.body, LONGEST)

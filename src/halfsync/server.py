@@ -39,7 +39,7 @@ class Server:
     As a context manager it starts on entry; on exit it drains for at most `graceful_timeout` and stops. Settings are
     given as one `Settings`, or as keyword arguments in its terms (`bind`, `threads`, `max_body` ...), not as both.
     Raises UsageError for a setting that cannot be, and BindError for a listener that cannot be opened. All methods may
-    be called by any thread, one at a time. In a process that the program has forked since it started they end nothing.
+    be called by any thread, one at a time. In a process that the program has forked since the start they end nothing.
 
     A process of several that serve together is given open `listeners`, whose copies here it closes in the end, its
     `seat` on their board, on which it must say that it serves, and `handover`, the reading and the writing end of one
@@ -100,7 +100,7 @@ class Server:
     def _is_copy(self) -> bool:
         """Whether the program has forked this process since the server started.
 
-        What a copy has of the server it shares with the original: what it told its own would reach that one.
+        A copy shares memory and pipes of the server with the original, so an order given in the copy would reach that.
         """
         return self._began and count_copies() != self._copies
 

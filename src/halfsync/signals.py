@@ -34,23 +34,23 @@ READ_BYTES = 65_536  # all that the pipe holds
 
 
 def forget_signals() -> None:
-    """Let every signal that a server understands mean what it means to any process: in one forked for its own life."""
+    """Give every signal that a server understands its default again, in a forked process that is not a server."""
     signal.set_wakeup_fd(-1)
     for number in ALL:
         signal.signal(number, signal.SIG_DFL)
 
 
 def drop_signals(*numbers: int) -> None:
-    """Let these do nothing in this process. Programs that it starts, and copies of it, are ended by them as ever.
+    """Let these signals do nothing in this process. In programs that it starts and in copies of it they have defaults.
 
-    An ignored signal would stay ignored there.
+    If they were ignored here, they would be ignored there too.
     """
     for number in numbers:
         catch_signal(number, DROPPED)
 
 
 def note_signals(fd: int, *numbers: int) -> None:
-    """Note these, and write their numbers to a non-blocking descriptor; this process reads nothing else of them."""
+    """Note these signals, and write their numbers to a non-blocking descriptor. This process learns of them so only."""
     tell_signals(fd)
     for number in numbers:
         catch_signal(number, NOTED)
@@ -59,9 +59,9 @@ def note_signals(fd: int, *numbers: int) -> None:
 class Signals:
     """Signals as a queue: handlers only note them, and a byte in a pipe for each signal ends the wait.
 
-    The handlers are native, and Python knows nothing of them: none can nest, and a process that the application forks
-    has none of them (`halfsync.native.forks`). A flood fills the pipe, which wakes all the same, and loses none: of
-    most kinds one that waits says all that a second would, and of the others thousands are kept.
+    The handlers are native, and not in Python's table. So they cannot nest, and a process that the application forks
+    has none of them (`halfsync.native.forks`). A flood fills the pipe, which still wakes the reader. No signal that
+    matters is lost: of most kinds one that waits says all that a second would, and of the others thousands are kept.
 
     A context manager, owned by the thread that made it; outside the main thread, where Python lets no handler be set,
     it waits for descriptors only. A handler that the program sets while it lasts is left as it is.
@@ -117,10 +117,11 @@ class Signals:
 
 
 def _catch(number: int) -> tuple[int, _Handler]:
-    """Queue a signal from now on. Returns what became of it before: its native kind, and Python's handler.
+    """Queue a signal from now on. Returns what it had before: its native kind, and the handler in Python's table.
 
-    A handler that the program has set stays in Python's table: a process that the program forks has it again. What it
-    was started with does not, Python's own for SIGINT or an ignored signal: there it has the default.
+    A handler that the program has set stays in Python's table: a process that the program forks has it again. A
+    handler from the program's start does not stay (Python's own for SIGINT, or an ignored signal): such a process has
+    the default instead.
     """
     handler = signal.getsignal(number)
     if _is_start(handler):
@@ -129,7 +130,7 @@ def _catch(number: int) -> tuple[int, _Handler]:
 
 
 def _restore(number: int, kind: int, handler: _Handler) -> None:
-    """Let a signal be what it was before `_catch`, unless the program has set a handler since."""
+    """Give a signal back what it had before `_catch`, unless the program has set a handler since."""
     if not is_signal_caught(number):
         return
     if kind:
@@ -141,5 +142,5 @@ def _restore(number: int, kind: int, handler: _Handler) -> None:
 
 
 def _is_start(handler: _Handler) -> bool:
-    """Tell whether a handler is what a program may be started with, and not the default."""
+    """Tell whether a program can have this handler from its start, other than the default."""
     return handler in (signal.SIG_IGN, signal.default_int_handler)

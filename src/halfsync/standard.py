@@ -1,12 +1,12 @@
-"""The standard library for the server, whatever files with the names of its modules a project has.
+"""Imports from the standard library for the server, even if a project has modules with the same names.
 
-Python looks for a module where the application is first. A `resource.py` there, a good name in a REST API, is then what
-every import of `resource` gets, be it ours or that of a module of the standard library that we import. An application
-must be able to have its own modules, and the server must not get them (decisions/0023).
+Python looks for a module in the application's directory first. If there is a `resource.py`, a good name in a REST API,
+every import of `resource` gets that file, in our code and in the modules of the standard library that we import. An
+application must be able to have its own modules, and the server must not get them (decisions/0023).
 
 So, if a directory that comes before the standard library has a file with such a name, and only then, all that the
-server may import later is imported at once, and found in the standard library. That costs some milliseconds, and
-projects without such files nothing.
+server may import later is imported at once, from the standard library. That costs some milliseconds. Projects without
+such files pay nothing.
 """
 
 import os
@@ -14,7 +14,7 @@ import sys
 from _frozen_importlib_external import PathFinder
 from _imp import is_frozen
 
-TYPE_CHECKING = False  # a module of the standard library would have to be found to know it
+TYPE_CHECKING = False  # stands for typing.TYPE_CHECKING: an import of typing might find a namesake
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from importlib.machinery import ModuleSpec
@@ -26,10 +26,10 @@ _OTHERS = (
     "setproctitle",
     "watchfiles",
 )  # packages that are imported once the application's directory is on the path
-_UNNEEDED = ("resource", "test")  # that nothing of the server imports, and that projects like to have
+_UNNEEDED = ("resource", "test")  # no code of the server imports these, and projects like to have them
 
 # What is imported inside functions, once the application may have been loaded: tests/test_standard.py compares it with
-# the sources. Modules of ours stand here for what they import in turn.
+# the sources. Our own modules are listed for the modules that they import.
 LATER = (
     "ast",  # by traceback, to underline
     "difflib",
@@ -71,7 +71,7 @@ LATER = (
 
 
 class genuine:  # noqa: N801 - it reads as what it is: a context manager
-    """Let modules of the standard library, and packages of ours, be found where they belong. For a single thread."""
+    """Find modules of the standard library, and the packages in _OTHERS, where they belong. For a single thread."""
 
     def __enter__(self) -> None:
         sys.meta_path.insert(0, self)
@@ -82,9 +82,9 @@ class genuine:  # noqa: N801 - it reads as what it is: a context manager
     def find_spec(
         self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
-        """Find a module of the standard library there, and a package behind it. None: it is none of these.
+        """Return where a standard module, or a package in _OTHERS, really is. None: the name is none of these.
 
-        Raises ModuleNotFoundError for one that this system does not have.
+        Raises ModuleNotFoundError for a standard module that this system does not have.
         """
         if path is None and name in sys.stdlib_module_names:
             spec = PathFinder.find_spec(name, _STANDARD, target)
@@ -127,10 +127,10 @@ def import_all() -> None:
 
 
 def keep_apart(directory: str) -> list[str]:
-    """Import what the server may need later, if this directory has namesakes. Returns those that imports do not find.
+    """Import what the server may need later, if this directory has namesakes. Returns the namesakes that stay hidden.
 
-    To be called before the directory is put first on sys.path. A standard module that only the server has imported, and
-    that it has got hold of by now, is left for the application to import, by whatever is first on its path.
+    To be called before the directory is put first on sys.path. If only this call has imported a standard module, and
+    the server does not import it again, it is taken out of sys.modules. The application can then import its own.
     """
     namesakes = {_module_of(file): file for file in find_namesakes([directory])}
     if not namesakes:

@@ -56,7 +56,7 @@ cdef class WorkerThreads:
         self._threads = []
 
     def __dealloc__(self):
-        if self.queue.slots != NULL and not is_copy(self.began):  # whose lock a thread may hold that is not there
+        if self.queue.slots != NULL and not is_copy(self.began):  # in a copy, a missing thread may hold the lock
             self.empty()
             queue_destroy(&self.queue)
 
@@ -105,7 +105,7 @@ cdef class WorkerThreads:
     def _work(self):
         """Take and turn until the queue is closed and empty. Runs in each worker thread.
 
-        A copy of the process that a turn has forked ends here: what waits in its queue is the original's to do.
+        A copy of the process that a turn has forked ends here: the original takes what waits in the queue.
         """
         cdef QueueSlot slot
         cdef Taker taker
@@ -214,7 +214,7 @@ cdef class ThreadPool:
     def append(self, job):
         """Put a job at the end of the queue. Returns False at once when it is full or the pool closed.
 
-        So it does in a process that was forked since: its copy of the pool has no threads.
+        It also returns False in a process that was forked since: the copy of the pool has no threads.
 
         job: a callable without arguments; its result is dropped. What it raises goes to threading.excepthook
         and is counted as failed. Raises TypeError when it cannot be called.

@@ -1,8 +1,8 @@
-"""Threads of the server: those of Python's threading as long as it is whole, else the system's.
+"""Threads of the server: made by Python's threading if that is unchanged, else by the system.
 
-An application may have put something else into threading: greenlets instead of threads (gevent, eventlet), which run
-only when nothing else does, and locks that no other thread can wait for. What the server starts, and joins, depends on
-none of it. As long as nobody has touched threading, though, the application finds each thread there by its name.
+An application may have changed threading (gevent, eventlet). It then has greenlets instead of threads, which run only
+when nothing else does, and locks that other threads cannot wait for. The server starts and joins its threads without
+any of that. As long as threading is unchanged, though, the application finds each thread there by its name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _Thread, enumerate_threads = threading.Thread, threading.enumerate
-# What tools replace to see what happens, and threads are started without.
+# Tools replace these to observe a program. A thread can be started without them.
 _OTHERS = ("Thread", "Timer", "excepthook")
 _WHOLE = {name: value for name, value in vars(threading).items() if callable(value) and name not in _OTHERS}
 _BEGAN_WHOLE = threading.Lock.__module__ == "_thread"
@@ -31,7 +31,7 @@ def is_whole() -> bool:
 
 
 def find_green_locks() -> str:
-    """Return which library has made the locks of threading such as only greenlets of one thread can share; "": none."""
+    """Return the library that has replaced the locks of threading by ones that threads cannot share; "": none."""
     library = str(getattr(threading.Lock, "__module__", "")).partition(".")[0]
     return library if library in ("gevent", "eventlet") else ""
 
@@ -44,10 +44,10 @@ class Thread:
         self._run = run
         self._began, self._ended = Semaphore(0), Semaphore(0)
         self._ident = 0
-        self._known: threading.Thread | None = None  # to threading
+        self._known: threading.Thread | None = None  # the same thread in threading, if that has started it
 
     def start(self) -> None:
-        """Start it, once, and return when it runs. RuntimeError: the system gives no thread."""
+        """Start the thread, once, and return when it runs. RuntimeError: the system gives no thread."""
         if is_whole():
             thread = _Thread(target=self._live, name=self.name, daemon=True)
             thread.start()
@@ -62,40 +62,40 @@ class Thread:
         try:
             self._run()
         finally:
-            del self._run  # and what it refers to
+            del self._run  # lets go of what it refers to, too
             self._ended.release()
 
     @property
     def ident(self) -> int:
-        """Its number, as in `sys._current_frames`; 0: it has not run yet."""
+        """The number of the thread, as in `sys._current_frames`; 0: it has not run yet."""
         return self._ident
 
     @property
     def is_current(self) -> bool:
-        """Whether it is the calling thread."""
+        """Whether this is the calling thread."""
         return self._ident == get_ident()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until it has ended, at most `timeout` seconds. False: it has not."""
-        if self._known is not None and is_whole():  # which also knows of one that never came to its function
+        """Wait until the thread has ended, at most `timeout` seconds. False: it has not."""
+        if self._known is not None and is_whole():  # it also knows of one that never ran its function
             self._known.join(timeout)
             return not self._known.is_alive()
         ended = self._ended.acquire(timeout)
         if ended:
-            self._ended.release()  # for the next who asks
+            self._ended.release()  # for the next call
         return ended
 
     def is_alive(self) -> bool:
-        """Tell whether it has not ended yet."""
+        """Tell whether the thread has not ended yet."""
         if self._known is not None and is_whole():
             return self._known.is_alive()
         return not self.join(0)
 
 
 def report(error: BaseException, where: str) -> None:
-    """Hand what a thread's function has raised to threading.excepthook, which prints it unless replaced.
+    """Pass what a thread's function has raised to threading.excepthook, which prints it unless it was replaced.
 
-    where: what the thread is called if that fails.
+    where: the name of the thread, printed if the hook fails.
     """
     try:
         arguments = (type(error), error, error.__traceback__, threading.current_thread())

@@ -10,7 +10,7 @@ from halfsync.settings import Settings
 
 
 def load(target: str, settings: Settings, chdir: str | None) -> Application:
-    """Load the application, in a directory; None: in this one. Raises StartError."""
+    """Return the application, loaded in the directory `chdir`; None: in the working directory. Raises StartError."""
     try:
         with origins(settings):
             return load_application(target, factory=settings.factory, chdir=chdir, stream=settings.stream)
@@ -21,7 +21,7 @@ def load(target: str, settings: Settings, chdir: str | None) -> Application:
 
 @contextmanager
 def origins(settings: Settings) -> Iterator[None]:
-    """Say in an error where the value of a setting came from: the loader knows the setting by its name."""
+    """Add to an error where the setting's value came from: the loader knows only the setting's name."""
     try:
         yield
     except UsageError as error:

@@ -45,7 +45,7 @@ class SettingOption(click.Option):
 
 
 class Command(click.Command):
-    """A command whose help is dropped, as all that we print, if it cannot be written."""
+    """A command whose help is dropped if it cannot be written, like all other output."""
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         """Return the option that prints the help."""
@@ -56,7 +56,7 @@ class Command(click.Command):
 
 
 class Group(Command, click.Group):
-    """The same for a command that has others below it."""
+    """A command with subcommands; its help is dropped likewise."""
 
 
 class SettingsCommand(Command):

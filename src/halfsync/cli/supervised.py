@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 class Supervised:
     """A command line that is read again at each reload, in the directory in which it was given.
 
-    In the settings that it makes, `chdir` is the path of the very directory that was found: all processes of a
-    generation are in the same, though the link that leads there is switched meanwhile.
+    In the settings that it makes, `chdir` is the real path of the directory. So all processes of a generation are in
+    the same directory, even if a deploy switches the link that led there.
     """
 
     def __init__(self, target: str, settings: Settings, options: dict[str, Any]) -> None:
         self._target = target
         self._options = options
         self._start = StartDirectory()
-        self._named: dict[str | None, str | None] = {}  # what `chdir` said, by the path that was found
+        self._named: dict[str | None, str | None] = {}  # `chdir` as it was given, by the path that it led to
         self._settings = settings
 
     def run(self) -> int:
@@ -41,7 +41,7 @@ class Supervised:
         return code
 
     def _fix_directory(self, settings: Settings) -> Settings:
-        """Find the directory of the application as it is now."""
+        """Return the settings with `chdir` as the path of the directory that it leads to now."""
         with self._start.entered(), origins(settings):
             directory = change_to(settings.chdir)
         self._named[directory] = settings.chdir
@@ -61,7 +61,7 @@ class Supervised:
         return settings
 
     def _enter(self, settings: Settings) -> None:
-        """Be in the directory of these settings, or, if that is gone, in the one that has its name now."""
+        """Enter the directory of these settings, or, if it is gone, the one that has its name now."""
         try:
             enter(settings.chdir)
         except UsageError:

@@ -70,18 +70,18 @@ ctypedef struct Listener:
 
 ctypedef struct Candidate:
     Connection *connection
-    uint32_t generation       # that it had when it was found
+    uint32_t generation       # the connection's, when it was found
     int64_t rank              # likewise
 
-# Who makes room for a newcomer (eviction.pyx); the engine's.
+# Which connection is closed for a newcomer (eviction.pyx). For the engine's thread.
 ctypedef struct Eviction:
-    bint anything             # not only what idles: nothing here is worth more than a newcomer
+    bint anything             # any connection may be closed, idle or not: so it is for probes
     Candidate batch[EVICTION_BATCH]
     uint32_t length
-    uint32_t next             # in the batch, of those that were not closed yet
+    uint32_t next             # position in the batch of the first that was not closed yet
     int64_t scanned_ns        # when the batch was found
-    int64_t scan_ns           # not to scan before
-    int64_t again_ns          # none could be closed, nor can be before
+    int64_t scan_ns           # when the next scan may be, at the earliest
+    int64_t again_ns          # when one may be closed at the earliest, after none could be
 
 ctypedef struct Timeouts:     # ns
     int64_t first_byte
@@ -140,7 +140,7 @@ ctypedef struct Engine:
     Connection *free
     uint32_t open
     uint32_t open_max
-    uint32_t requests_max     # on one connection, of those that the engine answers itself; 0: any number
+    uint32_t requests_max     # on one connection, if the engine itself answers them; 0: any number
     Eviction eviction
     ClientCounts clients      # of open connections, where they are limited
     uint32_t leaving          # connections that were turned away, and have not been closed yet

@@ -55,7 +55,7 @@ cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef void engine_defer(Engine *engine, Connection *connection) noexcept nogil:
-    """Go on with a connection of the engine's later, as if a worker had returned it. The engine's thread only."""
+    """Put a connection of the engine into the list of returned ones, to go on later. The engine's thread only."""
     owner_defer(&connection.owner)
     link_returned(engine, connection)
 

@@ -1,13 +1,13 @@
-"""Room for a newcomer when all connections are taken: the one that has idled longest is closed for it.
+"""Making room for a newcomer when all connections are taken: the connection that has idled longest is closed.
 
-Which one that is cannot be kept in a list: a worker gives a connection back to idle by one atomic instruction, and
-the engine hears nothing of it. So the table is scanned when a newcomer needs room, and each scan finds a batch of those
-that have idled longest, in order. The batch stays exact for as long as it lasts: a connection that it does not hold
-began to idle later than all that it holds, and one whose `since` has changed is skipped. So a scan is paid for by many
-evictions, and an engine that nobody finds full never scans (decisions/0022).
+The engine keeps no list in that order: a worker gives an idle connection back by one atomic instruction, and the engine
+does not notice it. So the table is scanned when a newcomer needs room. Each scan finds a batch of the connections that
+have idled longest, in order. The batch stays exact for as long as it lasts: each connection outside it began to idle
+later than all in it, and a connection whose `since` has changed is skipped. So the cost of a scan is shared by many
+evictions, and an engine that is never full never scans (decisions/0022).
 
-Never closed: a connection in a turn, one that receives a body or is sent a response, one on which bytes have just
-arrived, and a stream (raw TCP), whose silence is part of the conversation.
+Never closed are: a connection in a turn, a connection that receives a body or is sent a response, a connection on which
+bytes have just arrived, and a stream (raw TCP), whose silence is part of the conversation.
 """
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
@@ -23,17 +23,18 @@ cdef extern from "<sys/socket.h>" nogil:
     const int MSG_DONTWAIT, MSG_PEEK
     ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
 
-# A rank is when the connection began to wait, moved by a class: the turned away go first, then the idle, then the rest.
+# A rank is the time when the connection began to wait, shifted by its class: first go those that were turned away, then
+# the idle ones, then the rest.
 cdef int64_t CLASS = <int64_t> 1 << 61
 cdef int64_t NEVER = INT64_MAX
-cdef int64_t PATIENCE = 1000000000  # ns; that a silent client or a slow head may take before it may be closed
-cdef int64_t PAUSE = 10000000  # ns; after none could be closed
-# ns, between two scans, for each record of the table past its first slab: scans take a tenth of the time at most.
+cdef int64_t PATIENCE = 1000000000  # ns; a silent client or a slow head may take this long before it may be closed
+cdef int64_t PAUSE = 10000000  # ns; until the next attempt, after none could be closed
+# ns between two scans, for each record of the table past its first slab. So scans take a tenth of the time at most.
 cdef int64_t RECORD_PAUSE = 200
 
 
 cdef int64_t rank_of(Engine *engine, Connection *connection) noexcept nogil:
-    """Return where a connection stands in the order of closing: the least goes first. NEVER: it stays."""
+    """Return the rank of a connection: the one with the least is closed first. NEVER: it is not closed."""
     cdef int phase
     if not owner_is(&connection.owner, OWNER_ENGINE):
         return NEVER
@@ -75,7 +76,7 @@ cdef void sift_down(Candidate *heap, uint32_t length, uint32_t position) noexcep
 
 
 cdef void scan(Engine *engine) noexcept nogil:
-    """Find the batch that shall go first, least rank first."""
+    """Fill the batch with the connections to close first, the least rank first."""
     cdef Eviction *eviction = &engine.eviction
     cdef Candidate *heap = eviction.batch
     cdef Candidate last
@@ -124,7 +125,7 @@ cdef Connection *next_in_batch(Engine *engine) noexcept nogil:
     while eviction.next < eviction.length:
         candidate = &eviction.batch[eviction.next]
         if candidate.rank >= CLASS and eviction.scanned_ns != engine.now:
-            return NULL  # one that was busy may idle by now, and goes first
+            return NULL  # a connection that was busy may idle by now, and would go first
         if (
             candidate.connection.handle.generation == candidate.generation
             and rank_of(engine, candidate.connection) == candidate.rank
@@ -136,9 +137,9 @@ cdef Connection *next_in_batch(Engine *engine) noexcept nogil:
 
 
 cdef Connection *eviction_choose(Engine *engine) noexcept nogil:
-    """Return the connection that shall be closed for a newcomer. NULL: there is none now, nor before `again_ns`.
+    """Return the connection to close for a newcomer. NULL: none may be closed now, nor before `again_ns`.
 
-    It stays the choice until something else happens in the engine.
+    Until something else happens in the engine, each call returns the same one.
     """
     cdef Eviction *eviction = &engine.eviction
     cdef Connection *connection
@@ -157,6 +158,6 @@ cdef Connection *eviction_choose(Engine *engine) noexcept nogil:
 
 
 cdef void eviction_close(Engine *engine, Connection *connection) noexcept nogil:
-    """Close a connection for a newcomer, as one that has idled for too long is closed. Frees it."""
+    """Close a connection for a newcomer, in the same way as at its idle deadline. Frees it."""
     engine.counters.made_room += 1
     end_now(engine, connection)

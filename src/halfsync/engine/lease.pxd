@@ -12,7 +12,7 @@ ctypedef struct Lease:
     uint32_t serial           # worker; of its turn
     int64_t taken_ns          # worker, before the turn is open; when the turn began
     uint8_t begun             # whoever holds the connection; a part of the response was sent
-    uint8_t noticed           # with the lock of the workers; the thread was seen to, after the turn was revoked
+    uint8_t noticed           # guarded by the workers' lock; the revoked turn was counted or logged
     uint8_t text_length
     unsigned long thread      # worker; as Python identifies it
     Lease *next               # of all that were made

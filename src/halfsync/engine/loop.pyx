@@ -113,7 +113,7 @@ cdef bint may_accept(Engine *engine) noexcept nogil:
 
 
 cdef bint on_acceptable(void *engine_, Handle *listener) noexcept nogil:
-    """Tell whether there is room for a newcomer, or would be: one of those that are open can be closed for it."""
+    """Tell whether there is room for a newcomer, or an open connection can be closed for it."""
     cdef Engine *engine = <Engine *> engine_
     if engine.open < engine.open_max or load_uint(&engine.command) != COMMAND_SERVE:
         return True
@@ -121,7 +121,7 @@ cdef bint on_acceptable(void *engine_, Handle *listener) noexcept nogil:
 
 
 cdef void make_room(Engine *engine) noexcept nogil:
-    """Close a connection if the one just let in is one too many."""
+    """Close a connection if the newcomer just let in is one too many."""
     cdef Connection *connection
     if engine.open > engine.open_max and load_uint(&engine.command) == COMMAND_SERVE:
         connection = eviction_choose(engine)
@@ -132,7 +132,7 @@ cdef void make_room(Engine *engine) noexcept nogil:
 cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil:
     """Begin with a new connection. Returns False when there is no room for another.
 
-    Another makes room for it only once it is let in: a client that has all of its connections costs no other one.
+    Another is closed for it only once it is let in: a client past its own limit costs no other client a connection.
     """
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection
@@ -172,9 +172,10 @@ cdef void on_adoptable(void *engine_) noexcept nogil:
 
 
 cdef void watch_listeners(Engine *engine) noexcept nogil:
-    """Watch the listeners while there is room or may be made, and only then: they hold who comes meanwhile.
+    """Watch the listeners only while there is room, or room may be made. Else newcomers stay in the backlog.
 
-    The hand-over queue while there is room: nobody is closed for a connection that another process may have room for.
+    The hand-over queue is watched only while there is room. No connection is closed for one in that queue: another
+    process may have room for it.
     """
     cdef bint has_room = engine.open < engine.open_max
     cdef bint wanted = (

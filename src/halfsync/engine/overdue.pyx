@@ -80,7 +80,7 @@ cdef void end_overdue(Engine *engine, Connection *connection) noexcept nogil:
 cdef int64_t look_at_response(Engine *engine, Connection *connection) noexcept nogil:
     """Look at a response that is being sent. Returns when to look again, at the latest; 0: the connection is freed.
 
-    That is, the application that makes the response had met its deadline, and the response was cut.
+    It is freed if the application that makes the response met its deadline: the response was then cut.
     """
     cdef Lease *lease = connection.lease
     cdef int hold

@@ -1,5 +1,5 @@
-# Who owns a connection: one word, and each change of it, asserted. decisions/0012 has the table of what each owner may
-# do, together with the lease of a worker's turn.
+# The owner of a connection: one word, and the functions that change it. Each asserts the old owner. decisions/0012 has
+# the table of what each owner may do, together with the lease of a worker's turn.
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport add_uint, atomic_uint, cas_uint, load_uint, store_uint
 
@@ -23,7 +23,7 @@ cdef inline bint owner_is(atomic_uint *word, unsigned int owner) noexcept nogil:
 # The engine's side.
 
 cdef inline bint owner_note_event(atomic_uint *word) noexcept nogil:
-    """Tell whether the engine owns a connection on which something happened; else leave it a note to look."""
+    """Note that something happened on a connection, unless the engine owns it: then return True."""
     cdef unsigned int owner = load_uint(word)
     while owner != OWNER_ENGINE:
         if cas_uint(word, &owner, owner | OWNER_EVENT):
@@ -50,7 +50,7 @@ cdef inline void owner_take_back(atomic_uint *word) noexcept nogil:
 
 
 cdef inline bint owner_seize(atomic_uint *word) noexcept nogil:
-    """Worker -> engine, without the worker's doing. The engine holds the lease of its turn.
+    """Worker -> engine; the worker takes no part in it. The engine holds the lease of its turn.
 
     Returns False if the worker returned the connection before the lease was held: the engine finds it in the list.
     """
@@ -70,7 +70,7 @@ cdef inline void owner_take(atomic_uint *word) noexcept nogil:
 
 
 cdef inline bint owner_release(atomic_uint *word) noexcept nogil:
-    """Worker -> engine, unless something happened that the engine must look at: then False, and it must be returned."""
+    """Worker -> engine. Returns False if something happened that the engine must look at: then owner_return is due."""
     cdef unsigned int owner = OWNER_WORKER
     if cas_uint(word, &owner, OWNER_ENGINE):
         return True

@@ -45,7 +45,7 @@ ctypedef struct PollerUser:
     # The peer will send no more (broken False), or the connection is dead (True).
     void (*left)(void *engine, Handle *handle, bint broken) noexcept nogil
     void (*sendable)(void *engine, Handle *handle) noexcept nogil
-    # A connection waits in the backlog, if no other process takes it. Returns False when it shall stay there.
+    # A connection waits in the backlog, unless another process takes it. Returns False if it must stay there.
     bint (*acceptable)(void *engine, Handle *listener) noexcept nogil
     # Returns False when the engine wants no more connections in this turn.
     bint (*accepted)(void *engine, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil

@@ -134,7 +134,7 @@ cdef int send_answer(Engine *engine, Connection *connection, const Answer *answe
         linger(engine, connection)
         return RECEIVE_MORE
     if exchange_has_more(exchange):
-        # The next request has its turn with the others'.
+        # The next request waits its turn, like those of other connections.
         connection.phase = PHASE_IDLE
         engine_defer(engine, connection)
         return RECEIVE_HOLD

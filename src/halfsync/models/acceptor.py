@@ -27,11 +27,11 @@ LEAVING_MOST = 256  # clients that are leaving at one time; past it the first is
 
 
 class Newcomer(Enum):
-    """Who waits for a place, where there is none."""
+    """What waits for a place while there is none."""
 
     NONE = auto()
     KNOCKS = auto()  # in the backlog of a listener
-    ADOPTED = auto()  # from a process that has left, and any process may have a place for it
+    ADOPTED = auto()  # from a process that has left; another process may have a place for it
 
 
 class Acceptor:
@@ -54,7 +54,7 @@ class Acceptor:
         self._last: deque[Client] = deque()  # those who waited in the backlog when it was emptied
 
     def watched(self, room: bool, *, adopts: bool = True) -> list[int]:
-        """Return the descriptors to wait for. room: for a newcomer. adopts: and for an adopted one."""
+        """Return the descriptors to wait for. room: there is a place for a newcomer. adopts: and for an adopted one."""
         may = room and monotonic() >= self._paused_until and self._carrier.listens(self._listeners)
         listening = self._listeners if may else []
         if adopts and listening and self._adoption >= 0 and self.may_adopt():
@@ -74,7 +74,7 @@ class Acceptor:
         return max(0.0, min(deadlines) - now) if deadlines else None
 
     def wait_full(self) -> Newcomer:
-        """Wait for somebody to come or leave, or for the bell, while there is no place. Returns who waits for one."""
+        """Wait for a newcomer, a refused client that leaves, or the bell. Returns what waits for a place."""
         ready = readable([self._carrier.drain_bell, *self.watched(room=True)], self.timeout())
         self._carrier.turned()
         if any(fd in ready for fd in self._listeners):
@@ -82,12 +82,12 @@ class Acceptor:
         return Newcomer.ADOPTED if self._adoption in ready else Newcomer.NONE
 
     def is_knocked_at(self) -> bool:
-        """Tell whether a newcomer waits that is to be accepted here."""
+        """Tell whether a newcomer waits in a backlog, and this process may accept it."""
         may = monotonic() >= self._paused_until and self._carrier.listens(self._listeners)
         return may and bool(readable(self._listeners, 0))
 
     def knocked(self) -> Client | None:
-        """Return a newcomer from a listener, as `next` does, and nobody who waits to be adopted."""
+        """Return a newcomer from a listener, as `next` does, but never a connection that waits to be adopted."""
         for _ in range(ACCEPTS_MOST):
             newcomer = self._accept_new()
             if newcomer is None or self._let_in(newcomer):
@@ -125,7 +125,7 @@ class Acceptor:
         return adopted if adopted is not None else self._accept_new()
 
     def _accept_new(self) -> Client | None:
-        """Accept one connection from any listener. None: nobody waits, or it cannot be now."""
+        """Accept one connection from any listener. None: none waits, or none can be accepted now."""
         for _ in self._listeners:
             self._turn = (self._turn + 1) % len(self._listeners)  # each listener has its turn
             try:

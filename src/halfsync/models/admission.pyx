@@ -127,5 +127,5 @@ cdef ClientLimit client_limit(object settings):
         return None
     return ClientLimit(
         settings.max_connections_per_client, children=children,
-        # One more than there are places: a newcomer is let in before another makes room for it.
+        # One more than there are places: a newcomer is let in before another connection is closed for it.
         connections=1 + (settings.max_children if children else settings.max_connections))

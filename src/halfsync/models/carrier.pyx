@@ -1,10 +1,10 @@
 """The way of one connection through a thread that it has to itself: receive, run, send, and again.
 
 The models `process`, `thread` and `pool` differ in where that thread comes from; what it does is here. It blocks, in
-one place (`waiting.pyx`), always until a deadline on the monotonic clock, and never with the GIL; back to that it goes
-through a gate (`native/gate.pxd`). While a connection idles it also watches two bells (`bells.pyx`): one is rung when
-the server drains or leaves, one when it stops. A server that leaves hands its connections over as each comes to rest
-(`moving.pyx`); what cannot be handed over at once is served meanwhile.
+one place (`waiting.pyx`), always until a deadline on the monotonic clock, and never with the GIL. Before it takes the
+GIL again it passes a gate (`native/gate.pxd`). While a connection idles it also watches two bells (`bells.pyx`): one is
+rung when the server drains or leaves, one when it stops. A server that leaves hands its connections over as each comes
+to rest (`moving.pyx`); a connection that cannot be handed over at once is served until it can.
 """
 
 from libc.errno cimport errno
@@ -55,8 +55,8 @@ cdef extern from "<sys/eventfd.h>" nogil:
     const int EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE
 
 cdef enum:
-    RESUME_AT_ONCE = 4  # threads that ask for the GIL at one time with a request: one has it next, and some follow
-    END_AT_ONCE = 1  # and those whose connection has ended
+    RESUME_AT_ONCE = 4  # threads with a request that wait for the GIL at one time: one gets it next, some follow
+    END_AT_ONCE = 1  # the same for threads whose connection has ended
 
 
 cdef class Carrier:
@@ -150,9 +150,9 @@ cdef class Carrier:
     def be_child(self, int told_fd, uint32_t own):
         """Serve one connection, in a child of the process that counts them.
 
-        told_fd: where the numbers of its signals are written to, non-blocking; SIGTERM ends an idle connection, and
-        others with their response. It is closed with the carrier. own: which of the words is its own that say since
-        when a connection waits.
+        told_fd: the non-blocking pipe to which the numbers of its signals are written. SIGTERM ends an idle connection
+        at once, and another one with its response. It is closed with the carrier. own: the index of this child's word,
+        which says since when its connection has waited.
         """
         self.record.is_child = True
         self.record.rests.own = own
@@ -280,9 +280,9 @@ cdef class Carrier:
         return rests_any(&self.record)
 
     def make_room(self):
-        """Close the connection that has idled longest, for a newcomer. Returns True when its place is free already.
+        """Close the connection that has idled longest, for a newcomer. Returns True if its place is free at once.
 
-        Else its thread is about to end, if there is one that may be closed.
+        False: the thread of that connection is about to end, or no connection may be closed.
         """
         cdef ClientRecord *parked = NULL
         if rests_close(&self.record, &parked) != CLOSED_NOW:
@@ -291,14 +291,14 @@ cdef class Carrier:
         return True
 
     def choose_child(self):
-        """Return which child shall make room for a newcomer, and be told by SIGTERM. -1: none can."""
+        """Choose the child that must make room, and return the index of its word. The caller signals it. -1: none."""
         cdef int64_t chosen = rests_choose_child(&self.record)
         if chosen >= 0:
             add_llong(&self.record.tally.made_room, 1)
         return chosen
 
     def is_chosen(self, uint32_t own):
-        """Tell whether a child that was chosen to make room has not gone on with a request since."""
+        """Tell whether the chosen child still has to make room: it has not begun a request since."""
         return load_llong(&self.record.rests.words[own]) == -1
 
     def has_ended(self, uint32_t own):
@@ -365,7 +365,7 @@ cdef class Carrier:
                     result = advance(&self.record, guest)
                     gate = &self.record.ending if result == ENDED else &self.record.resuming
                     if result == ENDED and guest.fd >= 0:
-                        # A child that the application forked may have it too: a close alone would not be seen.
+                        # A process that the application forked may hold it too: then a close alone goes unnoticed.
                         shutdown(guest.fd, SHUT_RDWR)
                         close_client(&self.record, guest)
                     gate_enter(gate)

@@ -70,14 +70,14 @@ ctypedef struct ClientRecord:
     int64_t put_ns            # when it was accepted, or put back for others
     int64_t waited_ns         # how long it then waited for a thread; 0 once a request was told
     int64_t idle_ns           # since when nothing was received; 0: in the middle of a request
-    int64_t sent_ns           # when its last response was; 0: none was. Whoever idles is in the order of this
+    int64_t sent_ns           # when its last response was sent; 0: none was. Idle connections are in this order
     uint32_t requests         # served so far
     Exchange *exchange        # NULL between requests
     bint unframed             # what the exchange holds is not framed yet: the connection was adopted with it
     void *kept                # the bridge's, while no exchange has it
     # Guarded by the lock of the lists.
     uint8_t rests             # Rest: the list that it stands in
-    bint waits                # its thread waits: what has come was looked at
+    bint waits                # its thread waits for bytes, and has looked at all that came before
     bint parked               # it waits in the queue, and no thread has it
     bint closed               # to make room
     int64_t rest_ns           # since when it has been in its list
@@ -93,7 +93,7 @@ ctypedef struct Rests:
     pthread_mutex_t lock
     RestList idle
     RestList fresh
-    unsigned int closing      # were told to end, and have not yet
+    unsigned int closing      # connections that were told to end, and have not ended yet
     atomic_llong *words       # of child processes, in memory that they share; NULL: connections have threads
     uint32_t words_count
     uint32_t own              # in a child: which word is its own
@@ -107,8 +107,8 @@ ctypedef struct CarrierRecord:
     const Trust *proxies      # that may connect, and must begin with a PROXY header; NULL: anybody, without
     Rests rests
     Admission *admission      # NULL: a client may have any number of connections
-    Gate resuming             # to the GIL, for those that have a request or something to send
-    Gate ending               # likewise, for those whose connection has ended: they are in no hurry
+    Gate resuming             # before the GIL, for threads with a request or with something to send
+    Gate ending               # likewise, for threads whose connection has ended: they are in no hurry
     Log *access               # NULL: nothing is logged
     const Answerer *files     # NULL: every request is the application's
     Tally *tally
@@ -121,7 +121,7 @@ ctypedef struct CarrierRecord:
     int call_fd               # readable when an idle connection should be given up; -1: never
     atomic_uint idlers        # threads that watch an idle connection while nothing else waits for them
     bint keep_alive
-    bint is_child             # of the process that counts open connections; SIGTERM ends its own
+    bint is_child             # of the process that counts open connections; SIGTERM ends its connection
     bint server_header
 
 cdef inline bint is_leaving(CarrierRecord *carrier) noexcept nogil:
@@ -129,5 +129,5 @@ cdef inline bint is_leaving(CarrierRecord *carrier) noexcept nogil:
     return load_uint(&carrier.tally.command) == CARRY_LEAVE
 
 cdef inline bint is_told_to_end(CarrierRecord *carrier) noexcept nogil:
-    """Tell whether this is a child whose connection shall end with its response."""
+    """Tell whether this is a child whose connection must end with its response."""
     return carrier.is_child and is_noted(SIGTERM)

@@ -46,7 +46,7 @@ cdef class Client:
 
     @property
     def has_vacated(self):
-        """Whether its place is another's already: it was closed while no thread had it."""
+        """Whether its place is already free for another: it was closed while no thread had it."""
         return self.record.closed and self.record.parked
 
     @property

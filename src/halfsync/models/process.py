@@ -46,8 +46,8 @@ class Children:
         self.pids: dict[int, int] = {}  # to places
         self.words: dict[
             int, int
-        ] = {}  # of each pid: which word tells since when it waits (models/resting.pyx)
-        self.pid_of: dict[int, int] = {}  # that has a word
+        ] = {}  # by pid: the word that says since when the child waits for a request (resting.pyx)
+        self.pid_of: dict[int, int] = {}  # by word
         self._free: list[int] = []
         self._words_count = 0
 
@@ -63,7 +63,7 @@ class Children:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
-                for pid in list(self.pids):  # somebody else has reaped them
+                for pid in list(self.pids):  # they were reaped elsewhere
                     places.append(self._bury(pid))
                 break
             if ended is None:
@@ -99,7 +99,7 @@ class Children:
         return self._free[-1]
 
     def add(self, pid: int, place: int) -> None:
-        """Note a child that was forked, and has the next word."""
+        """Note a forked child, which has the next word."""
         word = self._free.pop()
         self.words[pid] = word
         self.pid_of[word] = pid
@@ -121,9 +121,9 @@ class Parent:
         self.children = Children(carrier)
         self.max_children = max_children
         self.unwanted: list[int] = []  # descriptors that are no business of a child's
-        self._held: Client | None = None  # was let in, and waits for the place of one that ends for it
+        self._held: Client | None = None  # a newcomer that was let in, and waits for a place
         self._chosen = -1  # the word of the child that was told to end for it
-        self._knocked = False  # somebody waits for a place, and nobody can make room
+        self._knocked = False  # a newcomer waits for a place, and has to be looked at again soon
         self._drained = False
         self._heard = False  # the bell has rung: only this process's own ears count, the command may be older
         self._orphaned = False  # whoever rings the bells has died, and so they ring all the time
@@ -178,10 +178,10 @@ class Parent:
             self._leave_off()
 
     def _make_room(self) -> None:
-        """Let the child that has idled longest end, if a newcomer waits for a place.
+        """Tell the child that has idled longest to end, if a newcomer waits for a place.
 
-        Nobody makes room for a connection to adopt: another process may have a place for it. And nobody does so before
-        the newcomer is let in: a client that has all of its connections costs no other client one.
+        No child ends for a connection to adopt: another process may have a place for it. And none ends before the
+        newcomer is let in: a client past its own limit costs no other client a connection.
         """
         self._knocked = False
         if self.carrier.draining:
@@ -195,7 +195,7 @@ class Parent:
                 self._knocked = True
         if self._held is None:
             return
-        self._knocked = True  # it is looked at again soon, should the chosen one have got a request just now
+        self._knocked = True  # looked at again soon: the chosen child may just have got a request
         if self._chosen < 0 or not self.carrier.is_chosen(self._chosen):
             self._chosen = self.carrier.choose_child()
             if self._chosen >= 0:
@@ -387,7 +387,7 @@ class Process:
         deadline = monotonic() + timeout
         self.turn()
         while self.parent.children.pids and monotonic() < deadline:
-            readable([], LOOK_S)  # as a last resort: no signal of theirs may be waited for any more
+            readable([], LOOK_S)  # as a last resort: there may be no wait for their signals now
             self.turn()
         ended = not self.parent.children.pids
         self.parent.children.tell(signal.SIGKILL)

@@ -254,9 +254,9 @@ cdef int wait_head(CarrierRecord *carrier, ClientRecord *client, int64_t deadlin
 
 
 cdef int wait_more(CarrierRecord *carrier, ClientRecord *client, int64_t deadline, bint bell) noexcept nogil:
-    """Wait for more of a head, and meanwhile be one of those that may make room. Returns a Waited.
+    """Wait for more of a head. During the wait the connection may be closed for a newcomer. Returns a Waited.
 
-    A connection that was closed for a newcomer has STOPPED.
+    It is WAITED_STOPPED if the connection was closed for a newcomer.
     """
     cdef int waited
     if not rest(carrier, client, REST_FRESH, client.exchange.started_ns):

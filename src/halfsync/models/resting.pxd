@@ -1,4 +1,4 @@
-# Room for a newcomer when all places are taken: who waits for a request, and since when.
+# Making room for a newcomer when all places are taken: which connections wait for a request, and since when.
 from libc.stdint cimport int64_t, uint32_t
 
 from halfsync.models.carrying cimport CarrierRecord, ClientRecord
@@ -6,8 +6,8 @@ from halfsync.models.carrying cimport CarrierRecord, ClientRecord
 # What rests_close did.
 cdef enum Closed:
     CLOSED_NONE               # none can make room now
-    CLOSED_SOON               # one was told, and its thread ends it
-    CLOSED_NOW                # one that no thread has is the caller's to close: its place is free
+    CLOSED_SOON               # one was told to end, and its thread ends it
+    CLOSED_NOW                # the caller must close one that no thread has: its place is free
 
 cdef int rests_open(CarrierRecord *carrier, uint32_t children) except -1
 cdef void rests_free(CarrierRecord *carrier) noexcept nogil

@@ -1,14 +1,15 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
-"""Room for a newcomer when all places are taken: the connection that has idled longest is closed for it.
+"""Making room for a newcomer when all places are taken: the connection that has idled longest is closed for it.
 
-Where connections have threads, those that wait for a request stand in two lists, longest first: the idle ones, and
-behind them those that have sent no request yet, or a part of a head, which make room only after a second. A thread puts
-its connection into a list when it begins to wait, and takes it out when a request has come; a lock guards both, and who
-is closed is decided under it. So a connection is either closed, or its request is served. The thread of one that is
-closed hears of it as of a client that leaves: its socket ends. One that waits in the queue of the pool has no thread;
-it is closed at once, and whichever thread takes it finds nothing to do.
+If connections have threads, those that wait for a request stand in two lists, the longest first. One list has the idle
+connections. The other has those that have sent no request yet, or only a part of a head: they make room after the idle
+ones, and only once they have waited for a second. A thread puts its connection into a list when it begins to wait, and
+takes it out when a request has come. One lock guards both lists, and the connection to close is chosen under it. So a
+connection is either closed, or its request is served. If a connection is closed, its thread sees the end of the socket,
+as if the client had left. A connection in the queue of the pool has no thread: it is closed at once, and a thread that
+takes it from the queue finds nothing to do.
 
-Where connections have processes, each child has a word in memory that all share: since when it waits, or 0. The parent
+If connections have processes, each child has a word in shared memory: since when it has waited, or 0. The parent
 writes WORD_TOLD over it, and sends a signal. A child that is killed leaves its word behind, and the parent clears it.
 
 Streams (raw TCP) do not rest: their silence is part of the conversation.
@@ -32,16 +33,16 @@ cdef extern from "<sys/socket.h>" nogil:
     int shutdown(int fd, int how)
 
 cdef enum:
-    LOOKS = 64  # at connections that may make room, before it is tried again later
+    LOOKS = 64  # at connections, in one walk along a list
 
-cdef int64_t PATIENCE_NS = 1000000000  # that a silent client or a slow head may take before it may be closed
+cdef int64_t PATIENCE_NS = 1000000000  # a silent client or a slow head may take this long before it may be closed
 cdef long long WORD_BUSY = 0
 cdef long long WORD_TOLD = -1
-cdef long long WORD_FRESH = 1 << 61  # added to the time of one that has sent no request yet
+cdef long long WORD_FRESH = 1 << 61  # added to the time of a connection that has sent no request yet
 
 
 cdef int rests_open(CarrierRecord *carrier, uint32_t children) except -1:
-    """Prepare for so many child processes, or for threads (0). Raises OSError."""
+    """Prepare for this many child processes; 0: for threads. Raises OSError."""
     pthread_mutex_init(&carrier.rests.lock, NULL)
     if children > 0:
         carrier.rests.words = <atomic_llong *> map_shared(children * sizeof(atomic_llong))
@@ -78,7 +79,7 @@ cdef void unlink(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
 cdef void link(CarrierRecord *carrier, ClientRecord *client, int kind, int64_t since) noexcept nogil:
     """Put a connection into a list, behind those that have waited longer. The caller has the lock.
 
-    That is the end, but for a few that have overtaken it on their way here.
+    That is the end of the list, or near it: a few that began to wait later may have come here earlier.
     """
     cdef RestList *rests = &carrier.rests.idle if kind == REST_IDLE else &carrier.rests.fresh
     cdef ClientRecord *before = rests.last
@@ -102,7 +103,7 @@ cdef void link(CarrierRecord *carrier, ClientRecord *client, int kind, int64_t s
 
 
 cdef bint rest(CarrierRecord *carrier, ClientRecord *client, int kind, int64_t since) noexcept nogil:
-    """Begin to wait for a request, or go on. Returns False when the connection was closed to make room."""
+    """Begin to wait for a request, or go on waiting. Returns False if the connection was closed to make room."""
     cdef atomic_llong *word
     cdef bint stays
     if carrier.limits.raw:
@@ -126,7 +127,7 @@ cdef bint rest(CarrierRecord *carrier, ClientRecord *client, int kind, int64_t s
 
 
 cdef bint stir(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
-    """Look at what has come, and keep the place in the list. Returns as rest."""
+    """Note that the thread looks at what has come; the place in the list is kept. Returns as `rest` does."""
     cdef bint stays
     if carrier.limits.raw or carrier.rests.words != NULL:
         return True
@@ -138,7 +139,7 @@ cdef bint stir(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
 
 
 cdef bint rise(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
-    """Wait no more: a request has come, or the connection ends. Returns as rest."""
+    """Stop waiting: a request has come, or the connection ends. Returns as `rest` does."""
     cdef bint stays
     if carrier.limits.raw:
         return True
@@ -155,9 +156,9 @@ cdef bint rise(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
 
 
 cdef bint leave_rests(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
-    """Take a connection that ends out of the lists, for good. Returns True if it was closed to make room.
+    """Take a connection that ends out of its list. Returns True if it was closed to make room.
 
-    A child's word stays as it is: the parent must see that the one that it has chosen is about to end.
+    A child's word stays as it is: the parent must see that the child it has chosen is about to end.
     """
     if carrier.rests.words != NULL or rise(carrier, client):
         return False
@@ -169,7 +170,7 @@ cdef bint leave_rests(CarrierRecord *carrier, ClientRecord *client) noexcept nog
 
 
 cdef bint park(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
-    """Note that an idle connection goes into the queue: no thread has it until it is looked at. Returns as rest."""
+    """Note that an idle connection goes into the queue: no thread has it until one takes it. Returns as `rest` does."""
     cdef bint stays
     pthread_mutex_lock(&carrier.rests.lock)
     client.parked = client.rests != REST_NOT
@@ -179,7 +180,7 @@ cdef bint park(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
 
 
 cdef bint is_told(CarrierRecord *carrier) noexcept nogil:
-    """Tell whether this child shall make room."""
+    """Tell whether this child must make room."""
     return carrier.is_child and load_llong(&carrier.rests.words[carrier.rests.own]) == WORD_TOLD
 
 
@@ -202,7 +203,7 @@ cdef bint rests_any(CarrierRecord *carrier) noexcept nogil:
 
 
 cdef ClientRecord *first_to_close(RestList *rests, int64_t now) noexcept nogil:
-    """Return the longest in a list on which nothing has just arrived. NULL: none may be closed."""
+    """Return the connection that has waited longest in a list, and got no bytes just now. NULL: none may be closed."""
     cdef ClientRecord *client = rests.first
     cdef char byte
     cdef int _
@@ -216,9 +217,9 @@ cdef ClientRecord *first_to_close(RestList *rests, int64_t now) noexcept nogil:
 
 
 cdef int rests_close(CarrierRecord *carrier, ClientRecord **parked_one) noexcept nogil:
-    """End the connection that has waited longest, unless another is about to end for that. Returns a Closed.
+    """End the connection that has waited longest, unless another is about to end already. Returns a Closed.
 
-    parked_one: becomes the one that no thread has, if it is such, for the caller to close before it gives up the GIL: a
+    parked_one: set to the connection if no thread has it. The caller must close it before it gives up the GIL, since a
     thread may be about to take it from the queue.
     """
     cdef ClientRecord *client
@@ -240,7 +241,7 @@ cdef int rests_close(CarrierRecord *carrier, ClientRecord **parked_one) noexcept
     parked = client.parked
     if not parked:
         carrier.rests.closing += 1
-    shutdown(client.fd, SHUT_RDWR)  # its thread hears of it; while it is in a list its descriptor is its own
+    shutdown(client.fd, SHUT_RDWR)  # its thread notices; it does not close the descriptor without the lock
     pthread_mutex_unlock(&carrier.rests.lock)
     if not parked:
         return CLOSED_SOON
@@ -249,7 +250,7 @@ cdef int rests_close(CarrierRecord *carrier, ClientRecord **parked_one) noexcept
 
 
 cdef int64_t longest(CarrierRecord *carrier, int64_t now) noexcept nogil:
-    """Return which child has waited longest. -1: none has for long enough."""
+    """Return the index of the child that has waited longest. -1: none has waited for long enough."""
     cdef int64_t found = -1
     cdef long long least = WORD_FRESH + now - PATIENCE_NS + 1
     cdef long long word
@@ -263,7 +264,7 @@ cdef int64_t longest(CarrierRecord *carrier, int64_t now) noexcept nogil:
 
 
 cdef int64_t rests_choose_child(CarrierRecord *carrier) noexcept nogil:
-    """Tell the child that has waited longest to make room, and return which that is. -1: none can."""
+    """Mark the child that has waited longest as told to make room, and return its index. -1: none can."""
     cdef int64_t position = longest(carrier, monotonic_ns())
     cdef long long word
     if position >= 0:

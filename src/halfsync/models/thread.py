@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from halfsync.models.client import Client
     from halfsync.models.model import Parts
 
-JOINS_MOST = 8  # threads that have ended, for each that is started: newcomers wait meanwhile
+JOINS_MOST = 8  # ended threads joined for each one started: newcomers wait for that
 FULL_S = 0.01  # between two looks for a place, while a newcomer waits for one
 
 
@@ -40,7 +40,7 @@ class AcceptingThread:
         self.acceptor = Acceptor(parts.listeners, self.carrier, parts.adoption_fd)
         self.settings = parts.settings
         self.places = parts.room
-        self._held: Client | None = None  # was let in, and waits for the place of one that ends for it
+        self._held: Client | None = None  # a newcomer that was let in, and waits for a place
         self._room = Semaphore(parts.room)
         self._thread = Thread(self._accept, "halfsync-accept")
         self._done_fd = self._doing_fd = -1
@@ -132,12 +132,12 @@ class AcceptingThread:
             self._held = None
 
     def _wait_for_place(self) -> bool:
-        """Wait until there is a place, or something else to do; for a newcomer the longest idle connection makes room.
+        """Wait until there is a place, or something else to do. If a newcomer waits, close the longest idle connection.
 
-        Nobody makes room for a connection to adopt: another process may have a place for it. And nobody does so before
-        the newcomer is let in: a client that has all of its connections costs no other client one.
+        None is closed for a connection to adopt: another process may have a place for it. And none is closed before the
+        newcomer is let in: a client past its own limit costs no other client a connection.
         """
-        if self.carrier.draining:  # connections end: an idle one at once
+        if self.carrier.draining:  # connections end, idle ones at once
             return self._room.acquire(timeout=self.acceptor.timeout())
         if self._held is None:
             newcomer = self.acceptor.wait_full()
@@ -205,7 +205,7 @@ class ThreadPerConnection(AcceptingThread):
             return
         self._threads.add(thread)
         for _ in range(min(len(self._ended), JOINS_MOST)):
-            ended = self._ended.popleft()  # by the thread that started it
+            ended = self._ended.popleft()  # joined by the thread that started it
             ended.join()
             self._threads.discard(ended)
 

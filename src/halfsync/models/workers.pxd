@@ -12,10 +12,10 @@ cdef class RequestWorkers(WorkerThreads):
     cdef readonly double limit_s          # that a turn may take; 0: for ever
     cdef readonly int max_stuck           # threads past that which others take the place of
     cdef object capacity                  # a lock, for the two counts below and for `noticed` of each lease
-    cdef readonly int stuck               # threads past that now
+    cdef readonly int stuck               # threads past limit_s now
     cdef int able                         # threads that are not
-    cdef Lease *leases                    # all that were made; none is freed while a thread may use it; GIL
-    cdef Lease *spare                     # of threads that have ended; GIL
+    cdef Lease *leases                    # all that were made; none is freed while a thread may use it. With the GIL
+    cdef Lease *spare                     # of threads that have ended. With the GIL
     cdef object seat                      # on the board of a server of several processes; None: there is one
     cdef object attendant                 # the thread that sees to stuck ones
     cdef bint closing

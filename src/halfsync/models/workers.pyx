@@ -362,7 +362,7 @@ cdef class RequestWorkers(WorkerThreads):
         return 0
 
     cdef Lease *lease_of_thread(self) noexcept:
-        """Return the lease of the calling thread, which is one of these. NULL: there is no memory for it."""
+        """Return the lease of the calling thread, which is a worker of this pool. NULL: there is no memory for it."""
         cdef Lease *lease = <Lease *> get_lease()
         if lease != NULL:
             return lease
@@ -407,7 +407,7 @@ cdef class RequestWorkers(WorkerThreads):
                 if lease_is_revoked(lease) and not lease.noticed:
                     try:
                         self.replace(lease)
-                    except BaseException as error:  # noqa: BLE001 - the next stuck thread needs this one, too
+                    except BaseException as error:  # noqa: BLE001 - this thread must be there for the next stuck one
                         warn("a stuck thread could not be replaced or logged: %s", type(error).__name__)
                 lease = lease.next
 
@@ -419,19 +419,19 @@ cdef class RequestWorkers(WorkerThreads):
         return 0
 
     cdef int missing(self):
-        """Return how many threads there are too few, by max_stuck. The caller has the lock, `capacity`.
+        """Return how many threads are missing, of those that max_stuck allows. The caller has the lock, `capacity`.
 
-        Threads are counted, rather than each stuck one and its replacement being remembered as a pair: so it does not
-        matter in which order they become stuck, are replaced, and return.
+        Threads are counted; a stuck one and its replacement are not remembered as a pair. So the order in which threads
+        become stuck, are replaced, and return does not matter.
         """
         return self.size - max(0, self.stuck - self.max_stuck) - self.able
 
     cdef str name_of(self, unsigned long thread):
-        """Return what the thread of a number is called."""
+        """Return the name of the thread with this number."""
         return next((one.name for one in self._threads if one.ident == thread), "a thread")
 
     cdef int replace(self, Lease *lease) except -1:
-        """If a lease's thread is stuck and nothing has seen to it, count it out, start another, and log where it is."""
+        """Count out the thread of a lease, if it is newly stuck. Start another if one is missing, and log its stack."""
         with self.capacity:
             if lease.noticed or not lease_is_revoked(lease):
                 return 0
@@ -455,7 +455,7 @@ cdef class RequestWorkers(WorkerThreads):
         return 0
 
     cdef int return_late(self, Lease *lease) except -1:
-        """Come back from a turn that the engine has ended. Returns 1 if enough other threads do the work: it must end.
+        """Come back from a turn that the engine has ended. Returns 1 if this thread must end: there are enough others.
         """
         with self.capacity:
             if lease.noticed:
@@ -486,7 +486,7 @@ cdef str stack_of(unsigned long thread):
 
 
 cdef report_stuck(bytes request, double limit_s, tuple where, str fate):
-    """Log that a request has met its deadline. where: its thread, by name, and the stack. fate: of that."""
+    """Log that a request has met its deadline. where: the name and stack of its thread. fate: of that thread."""
     name, stack = where
     logger().error(
         "%s took longer than request_timeout, %g s, in %s: %s%s",

@@ -1,41 +1,41 @@
-/* What a fork makes of the server's signals, and which processes are copies.
+/* The server's signals across a fork, and how a copy is recognized.
 
-   Included by native/forks.pyx alone, which has the essay. Signals that the server understands are caught by a handler
-   of its own, of which Python's table knows nothing: a child of the application's finds there what the application
-   left, and a handler that it has set is told from ours by its address. */
+   Included by native/forks.pyx alone, which has the essay. Signals that the server understands are caught by a native
+   handler that is not in Python's table. So a child that the application forks finds in that table what the application
+   left there. A handler that the application has set is recognized by its address: it is not ours. */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
-enum { HS_COUNTED_MOST = 4096 };  /* that wait at one time: a flood loses the oldest */
-enum { HS_FREE, HS_DROPPED, HS_NOTED, HS_COUNTED };  /* what becomes of a signal; FREE: it is not the server's */
+enum { HS_COUNTED_MOST = 4096 };  /* counted signals that wait at one time: a flood loses the oldest */
+enum { HS_FREE, HS_DROPPED, HS_NOTED, HS_COUNTED };  /* what becomes of a signal; FREE: it is not caught */
 
-static unsigned int hs_copies;             /* forks of others on the way from the program's start to this process */
+static unsigned int hs_copies;             /* forks of the application between the program's start and this process */
 static __thread int hs_own_fork;           /* the calling thread is about to fork for the server */
 static __thread sigset_t hs_mask_before;   /* of the calling thread, while it forks */
-static pid_t hs_process;                   /* that the handler works for */
+static pid_t hs_process;                   /* the one in which the handler takes signals */
 static sigset_t hs_caught;
-static struct sigaction hs_before[NSIG];   /* of those that are caught: the default, or the application's own */
+static struct sigaction hs_before[NSIG];   /* what each caught signal had: the default, or the application's handler */
 static atomic_int hs_kinds[NSIG];
-static atomic_uint hs_waiting[NSIG];       /* 1: one that is noted waits */
-static atomic_uint hs_places[NSIG];        /* in which order those came */
+static atomic_uint hs_waiting[NSIG];       /* 1: a signal of the kind NOTED waits */
+static atomic_uint hs_places[NSIG];        /* the order in which those came */
 static atomic_uint hs_place;
-static atomic_uchar hs_counted[HS_COUNTED_MOST];  /* a ring of those that are counted, in order; 0: not there yet */
+static atomic_uchar hs_counted[HS_COUNTED_MOST];  /* a ring of the COUNTED ones, in order; 0: not there yet */
 static atomic_uint hs_counted_end;
-static unsigned int hs_counted_begin;      /* for the thread that takes them */
+static unsigned int hs_counted_begin;      /* used by the thread that takes them */
 static atomic_int hs_tell_fd = -1;
 
-/* Note the signal, and write its number where that is told. Async-signal-safe. */
+/* Note the signal, and write its number to hs_tell_fd. Async-signal-safe. */
 static void hs_on_signal(int number) {
     int before = errno;
     int fd = atomic_load(&hs_tell_fd);
     int kind = atomic_load(&hs_kinds[number]);
     unsigned char byte = (unsigned char)number;
-    if (getpid() != hs_process) {  /* a copy that no atfork handler saw, by vfork(2) or clone(2): it has the default */
+    if (getpid() != hs_process) {  /* a copy without atfork handlers, made by vfork(2) or clone(2): it has the default */
         signal(number, SIG_DFL);
-        raise(number);  /* once this returns */
+        raise(number);  /* it is delivered once this returns */
     } else if (kind == HS_NOTED || kind == HS_COUNTED) {
         if (kind == HS_COUNTED)
             atomic_store(&hs_counted[atomic_fetch_add(&hs_counted_end, 1) % HS_COUNTED_MOST], byte);
@@ -43,7 +43,7 @@ static void hs_on_signal(int number) {
             atomic_store(&hs_places[number], atomic_fetch_add(&hs_place, 1));
             atomic_store(&hs_waiting[number], 1);
         }
-        if (fd >= 0 && write(fd, &byte, 1) < 0) {}  /* full: whoever reads there wakes all the same */
+        if (fd >= 0 && write(fd, &byte, 1) < 0) {}  /* the pipe is full: its reader wakes all the same */
     }
     errno = before;
 }
@@ -53,7 +53,7 @@ static int hs_is_caught(int number) {
     return sigaction(number, NULL, &now) == 0 && now.sa_handler == hs_on_signal;
 }
 
-/* Catch a signal from now on, and forget those that wait. Returns what became of it before, or -errno. */
+/* Catch a signal from now on, and forget one that waits. Returns the kind that it had before, or -errno. */
 static int hs_catch(int number, int kind) {
     struct sigaction action = {.sa_handler = hs_on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
     int before = hs_is_caught(number) ? atomic_load(&hs_kinds[number]) : HS_FREE;
@@ -67,7 +67,7 @@ static int hs_catch(int number, int kind) {
     return HS_FREE;
 }
 
-/* Let a signal mean what it did before it was caught, if it is still. */
+/* Give a signal back what it had before it was caught, if our handler is still set. */
 static void hs_release(int number) {
     if (hs_is_caught(number)) sigaction(number, &hs_before[number], NULL);
     sigdelset(&hs_caught, number);
@@ -75,7 +75,7 @@ static void hs_release(int number) {
     atomic_store(&hs_waiting[number], 0);
 }
 
-/* Return the number of a signal that came, and take it: of those that are counted first, then the oldest. 0: none. */
+/* Take a signal that came, and return its number: the counted ones first, then the oldest of the others. 0: none. */
 static int hs_take(void) {
     int number, found = 0;
     unsigned int end = atomic_load(&hs_counted_end);
@@ -85,7 +85,7 @@ static int hs_take(void) {
         if (found) {
             hs_counted_begin++;
             return found;
-        }  /* else its handler is about to put it there, and then wakes */
+        }  /* 0: its handler is about to put it there, and then wakes the reader */
     }
     for (number = 1; number < NSIG; number++) {
         if (!atomic_load(&hs_waiting[number])) continue;
@@ -95,7 +95,7 @@ static int hs_take(void) {
     return found;
 }
 
-/* No signal may come to the child before it is known whose it is: its handler would tell the parent. */
+/* Block our signals until the child has its own state: before that, its handler would write to the parent's pipe. */
 static void hs_before_fork(void) {
     pthread_sigmask(SIG_BLOCK, &hs_caught, &hs_mask_before);
 }
@@ -122,7 +122,7 @@ static void hs_in_child(void) {
     pthread_sigmask(SIG_SETMASK, &hs_mask_before, NULL);
 }
 
-/* Be called at every fork of this process. Returns 0, or an error's number. */
+/* Register the functions above for every fork of this process. Returns 0, or an error's number. */
 static int hs_watch_forks(void) {
     sigemptyset(&hs_caught);
     return pthread_atfork(hs_before_fork, hs_in_parent, hs_in_child);

@@ -1,12 +1,12 @@
-# Forks that are not the server's: which process is a copy, and how one ends. See the .pyx.
+# Forks of the application: whether this process is a copy, and how a copy ends. See the .pyx.
 
-cdef unsigned int *copies  # how many forks of others led to this process
+cdef unsigned int *copies  # how many of the application's forks led to this process
 
 # Tell whether this process is a copy of the one in which `copies[0]` was `began`.
 cdef inline bint is_copy(unsigned int began) noexcept nogil:
     return copies[0] != began
 
-# End a copy; do nothing in the process that began.
+# End this process if it is a copy; else do nothing.
 cdef inline void leave_copy(unsigned int began) noexcept:
     if copies[0] != began:
         end_process(None)

@@ -1,15 +1,15 @@
-"""Forks that are not the server's: whose signals the child has, and how a copy of the server ends.
+"""Forks of the application: which signal handlers the child has, and how a copy of the server ends.
 
-The server forks for itself, through `halfsync.forking.fork`, which says so (`own_fork`). Every other fork is the
-application's. Its child has a copy of all that the server is, and must be none of it (decisions/0024):
+The server's own forks go through `halfsync.forking.fork`, which marks them (`own_fork`). Every other fork is the
+application's. Its child has a copy of the server's state, and must not act as the server (decisions/0024):
 
-- Of all signals that the server catches it has the default, or the handler that the application has set itself, from
-  its first moment, and nothing of it writes where the server is told of signals.
-- It is a *copy*: `copies` counts the forks that led to a process. Whatever calls the application compares that number
-  with what it was when it began, and a process that is not the same ends, without a word to anybody.
+- Each signal that the server catches has its default in the child from the first moment, or the handler that the
+  application has set itself. The child writes nothing to the server's signal pipe.
+- The child is a *copy*: `copies` counts the application's forks that led to a process. Each place that calls the
+  application compares this number before and after. If it differs, the process is a copy, and ends at once, in silence.
 
-All of it hangs on pthread_atfork(3), so it does not matter which library forks. What vfork(2), posix_spawn(3) and
-subprocess make executes another program at once, which has the defaults by that.
+All of it is done by pthread_atfork(3), so it does not matter which library forks. Processes that vfork(2),
+posix_spawn(3) and subprocess make execute another program at once, which resets the signals to their defaults.
 """
 
 cdef extern from "forks.h" nogil:
@@ -32,7 +32,7 @@ cdef extern from *:
 cdef extern from "<unistd.h>" nogil:
     void c_exit "_exit" (int code)
 
-# What becomes of a signal that is caught: nothing; it waits until it is taken, once; or as often as it came.
+# What becomes of a signal that is caught: it is dropped; it waits to be taken, once; or as often as it came.
 DROPPED, NOTED, COUNTED = 1, 2, 3
 
 copies = &hs_copies
@@ -46,7 +46,7 @@ cdef bint is_noted(int number) noexcept nogil:
 
 
 cdef void end_process(object error) noexcept:
-    """End the process without its exit handlers, with the code that Python would end with. error: what it raised."""
+    """End this process without its exit handlers, with the exit code that Python would use. error: what it raised."""
     cdef int code = 0
     if error is not None:
         code = 1
@@ -62,7 +62,7 @@ cdef void end_process(object error) noexcept:
 
 
 def count_copies():
-    """Return how many forks of others led to this process."""
+    """Return how many of the application's forks led to this process."""
     return copies[0]
 
 
@@ -87,12 +87,12 @@ def catch_signal(int number, int kind):
 
 
 def is_signal_caught(int number):
-    """Tell whether a signal is caught, and nobody has set a handler since."""
+    """Tell whether a signal is caught, and no handler was set for it since."""
     return bool(hs_is_caught(number))
 
 
 def release_signal(int number):
-    """Let a signal mean what it did before it was caught, unless somebody else has set a handler since."""
+    """Give a signal back what it had before it was caught, unless a handler was set for it since."""
     hs_release(number)
 
 

@@ -1,8 +1,8 @@
-# Writing to what may have no reader any more, without SIGPIPE, which an application may have set to end its process.
-# For what no flag protects (send has MSG_NOSIGNAL): pipes, and sendfile.
+# Writing to a pipe or a socket that may have lost its reader, without SIGPIPE: an application may have set that signal
+# to its default, which ends the process. Only pipes and sendfile need this, since send has MSG_NOSIGNAL.
 #
-# The signal is blocked in the calling thread for one call, and one that the call has raised is taken back. It is not
-# blocked for good, since what the application starts would inherit that.
+# The signal is blocked in the calling thread for one call, and a signal that the call has raised is taken back. It is
+# not blocked permanently, since programs that the application starts would inherit that.
 
 
 cdef extern from * nogil:
@@ -20,7 +20,7 @@ cdef extern from * nogil:
         sigaddset(&pipe, SIGPIPE);
         return pthread_sigmask(SIG_BLOCK, &pipe, &before) == 0 && !sigismember(&before, SIGPIPE);
     }
-    /* Unblock it. raised: it may wait for this thread, and is taken back first. errno is as before.
+    /* Unblock SIGPIPE. raised: it may be pending for this thread, and is taken back first. errno is kept.
        A short call may have raised it too, at the end of what it could move. */
     static inline void hs_unblock_pipe(int raised) {
         const struct timespec at_once = {0, 0};
@@ -47,6 +47,6 @@ cdef extern from * nogil:
     """
     bint block_pipe "hs_block_pipe" ()
     void unblock_pipe "hs_unblock_pipe" (bint raised)
-    # As write(2) and sendfile(2): one that nobody reads fails with EPIPE, and that is all.
+    # Like write(2) and sendfile(2). If there is no reader they fail with EPIPE, without a signal.
     ssize_t quiet_write "hs_quiet_write" (int fd, const void *data, size_t length)
     ssize_t quiet_sendfile "hs_quiet_sendfile" (int out, int source, long *offset, size_t count)

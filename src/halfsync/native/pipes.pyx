@@ -1,9 +1,9 @@
-"""Writing to what may have no reader any more, from Python: no SIGPIPE ends the process. See the .pxd."""
+"""Writing to a pipe that may have lost its reader, from Python, without SIGPIPE. See the .pxd."""
 from libc.errno cimport EINTR, errno
 
 
 cdef class Quiet:
-    """A context in which no SIGPIPE reaches the thread that entered it. Keep it short: what it starts inherits that."""
+    """A context that blocks SIGPIPE in the calling thread. Keep it short: programs started in it inherit that."""
     cdef bint blocked
 
     def __enter__(self):
@@ -16,6 +16,6 @@ cdef class Quiet:
 
 
 def write_byte(int fd):
-    """Write a byte to a pipe, for whoever waits at its other end. Does nothing if nobody does."""
+    """Write a byte to a pipe, to wake its reader. Does nothing if there is no reader."""
     while quiet_write(fd, b"e", 1) < 0 and errno == EINTR:
         pass

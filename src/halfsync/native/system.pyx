@@ -1,4 +1,4 @@
-"""Threads, and waiting, in C: what an application puts into the modules threading and select changes nothing here."""
+"""Threads, and waiting, in C: an application that changes the modules threading and select changes nothing here."""
 from libc.errno cimport EAGAIN, EINTR, ETIMEDOUT, errno
 from libc.limits cimport INT_MAX
 from libc.stdint cimport int64_t
@@ -52,7 +52,7 @@ cdef extern from *:
 
     static int hs_is_first_thread(void) { return syscall(SYS_gettid) == getpid(); }
 
-    /* Take a semaphore, at most until `deadline` (monotonic); negative: for ever. Returns 0, or -1 (errno). */
+    /* Take a semaphore, at most until `deadline` (monotonic); negative: no limit. Returns 0, or -1 (errno). */
     static int hs_sem_take(sem_t *semaphore, int64_t deadline) {
         struct timespec until;
         if (deadline < 0)
@@ -84,7 +84,7 @@ cdef extern from *:
 
 
 cdef int64_t deadline_after(timeout) except? -2:
-    """Return the moment after so many seconds, on the monotonic clock in ns; -1: never."""
+    """Return the time this many seconds from now, on the monotonic clock in ns; -1: never."""
     return -1 if timeout is None else monotonic_ns() + <int64_t> (max(0.0, timeout) * 1e9)
 
 
@@ -134,7 +134,7 @@ cdef class Semaphore:
         sem_destroy(&self.semaphore)
 
     def acquire(self, timeout=None):
-        """Take one, and wait for it, at most `timeout` seconds. False: there was none. Handlers of signals run."""
+        """Take a permit, waiting at most `timeout` seconds. False: there was none in time. Signal handlers run."""
         cdef int64_t deadline
         cdef int result
         if sem_trywait(&self.semaphore) == 0:
@@ -150,12 +150,12 @@ cdef class Semaphore:
             PyErr_CheckSignals()
 
     def release(self):
-        """Give one back."""
+        """Give a permit back."""
         sem_post(&self.semaphore)
 
 
 cdef class Mutex:
-    """A lock between threads of the system, as a context manager. The thread that has it may take it again."""
+    """A lock between threads of the system, as a context manager. The thread that holds it may take it again."""
 
     cdef pthread_mutex_t mutex
 
@@ -175,20 +175,20 @@ cdef class Mutex:
 
 
 cdef void live(void *argument) noexcept nogil:
-    """Be a new thread: call what was given to it."""
+    """Run a new thread: call the function that was given to it."""
     with gil:
         call(<PyObject *> argument)
 
 
 cdef void call(PyObject *given) noexcept:
-    """Call it. What it raises is printed: nothing is above it that could take an exception."""
+    """Call a function. What it raises is printed, since it has no caller that could handle it."""
     function = <object> given
     Py_DECREF(function)
     function()
 
 
 def start_thread(function):
-    """Call a function in a new thread, which Python's threading knows nothing of. RuntimeError: the system gives none.
+    """Call a function in a new thread, unknown to Python's threading. RuntimeError: the system gives none.
 
     The interpreter must not end before the thread runs: the caller waits for that.
     """
@@ -199,9 +199,9 @@ def start_thread(function):
 
 
 def raise_descriptor_limit(rlim_t wanted):
-    """Let this process have so many descriptors, as far as the system allows it. Returns how many of them it may have.
+    """Raise the limit on open descriptors to `wanted`, as far as the system allows it. Returns the limit.
 
-    The module resource is for applications, which like that name for a module of their own.
+    This is done without Python's module `resource`, since applications like to have a module of that name.
     """
     cdef rlimit limit
     if getrlimit(RLIMIT_NOFILE, &limit) == 0 and limit.rlim_cur < wanted:  # "unlimited" is the largest number

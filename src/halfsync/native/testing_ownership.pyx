@@ -15,7 +15,7 @@ HOLD_TAKEN = <int> leases.HOLD_TAKEN
 
 
 cdef class Turn:
-    """One connection, one lease, and an engine of which nothing but the list of returned connections is used."""
+    """One connection, one lease, and an engine. Only its list of returned connections is used."""
     cdef engines.Engine *engine
     cdef engines.Connection *connection
     cdef leases.Lease *lease
@@ -33,7 +33,7 @@ cdef class Turn:
         free(self.lease)
 
     def save(self):
-        """Return all that there is, as a tuple."""
+        """Return the whole state, as a tuple."""
         return (
             load_uint(&self.connection.owner), load_uint(&self.lease.word), self.lease.serial,
             self.connection.lease_serial, load_pointer(&self.engine.returned) != NULL,
@@ -115,7 +115,7 @@ cdef class Turn:
     def give_back(self):
         engines.engine_return(self.engine, self.connection)
 
-    # For a protocol without one of its rules.
+    # For tests of the protocol with one of its rules left out.
 
     def link(self, owner):
         """Put the connection into the list, with this owner, whatever it was."""

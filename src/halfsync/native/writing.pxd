@@ -1,4 +1,4 @@
-# Writing what people and log collectors read, to a file that may take nothing, without waiting for it for ever.
+# Writing lines for people and log collectors to a file that may take nothing. The wait for it has a limit.
 from libc.stdint cimport int64_t
 
 from halfsync.native.pipes cimport block_pipe, unblock_pipe
@@ -16,7 +16,7 @@ cdef extern from *:
     #include <time.h>
     #include <unistd.h>
 
-    /* Wait until something can be written, or it is clear that nothing will be; at most until a point in time. */
+    /* Wait until something can be written, or a write fails at once; at most until a point in time. */
     static int hs_await_room(int fd, int64_t until_ns) {
         struct pollfd one = {fd, POLLOUT, 0};
         struct timespec now;
@@ -26,17 +26,18 @@ cdef extern from *:
         return poll(&one, 1, left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left) != 0;
     }
 
-    /* Whether a file is on a disk, which poll(2) says nothing of: it takes everything, or refuses it. */
+    /* Whether a file is on a disk. poll(2) says nothing about such a file: it takes a write, or refuses it. */
     static int hs_is_on_disk(int fd) {
         struct stat found;
         return fstat(fd, &found) == 0 && (S_ISREG(found.st_mode) || S_ISBLK(found.st_mode));
     }
 
-    /* How a file is written to without blocking: a pipe or a socket can be asked not to, for this one call. A terminal,
-       or an older kernel, cannot: it is opened once more, so that others who have it do not come to have it so. */
+    /* How a file is written to without blocking. For a pipe or a socket one call can ask for that. For a terminal, or
+       with an older kernel, it cannot. The file is then opened once more, so that the flag does not change for others
+       that have it open. */
     struct hs_way {
         int can_ask;
-        int other; /* the same file, opened so that it does not block; -1: it is not */
+        int other; /* the same file, opened once more so that it does not block; -1: it is not open */
     };
 
     static void hs_open_other(int fd, struct hs_way *way) {
@@ -62,10 +63,10 @@ cdef extern from *:
             errno = EAGAIN;
             return -1;
         }
-        return write(fd, data, length < PIPE_BUF ? length : PIPE_BUF); /* for which a pipe has room, if it has any */
+        return write(fd, data, length < PIPE_BUF ? length : PIPE_BUF); /* if a pipe has room, it has this much */
     }
 
-    /* Write, and wait for room at most so long in all. Returns how many bytes it took; if not all of them, errno says
+    /* Write, and wait for room at most `patience_ns` in all. Returns how many bytes were taken; if not all, errno says
        why: EAGAIN, if there was no room in time. */
     static size_t hs_write_within(int fd, const char *data, size_t length, int64_t patience_ns) {
         struct timespec now;
@@ -107,7 +108,7 @@ cdef extern from *:
 
 
 cdef inline size_t write_within(int fd, const char *data, size_t length, int64_t patience_ns) noexcept nogil:
-    """Write, and wait for room at most so long in all. Returns how many bytes were taken; else errno says why."""
+    """Write, and wait for room at most `patience_ns`. Returns how many bytes were taken; if not all, errno says why."""
     cdef bint blocked = block_pipe()
     cdef size_t done = write_and_wait(fd, data, length, patience_ns)
     if blocked:

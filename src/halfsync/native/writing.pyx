@@ -1,4 +1,4 @@
-"""Writing to a file that may take nothing, without waiting for it for ever; for Python code."""
+"""Writing, from Python, to a file that may take nothing. The wait for it has a limit."""
 from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport int64_t
 
@@ -6,9 +6,9 @@ from halfsync.native.sync cimport monotonic_ns
 
 
 def write_lines(int fd, bytes data, double seconds):
-    """Write, and wait for room at most so many seconds. Returns how many bytes were taken, and an error number.
+    """Write, and wait for room at most this many seconds. Returns how many bytes were taken, and an error number.
 
-    That is 0 if all were, EAGAIN if there was no room in time. No other thread waits meanwhile.
+    The number is 0 if all were taken, and EAGAIN if there was no room in time. Other threads run during the wait.
     """
     cdef const char *start = data
     cdef size_t length = len(data)
@@ -23,7 +23,7 @@ def write_lines(int fd, bytes data, double seconds):
 
 
 def has_room(int fd, double seconds):
-    """Tell whether something can be written, or is refused at once, within so many seconds."""
+    """Tell whether a write will be taken, or refused at once, within this many seconds."""
     cdef bint room
     cdef int64_t patience = <int64_t> (seconds * 1e9)
     with nogil:

@@ -9,7 +9,7 @@ from halfsync.native.sync cimport atomic_llong, atomic_uint, pthread_cond_t, pth
 ctypedef struct Losses:
     atomic_llong lines        # that were dropped since the last line that said so
     atomic_uint torn          # whether the file ends in the middle of a line
-    atomic_uint stalled       # whether it took nothing the last time; used by those who write directly
+    atomic_uint stalled       # whether it took nothing the last time; used if there is no writer thread
 
 ctypedef struct Log:
     pthread_mutex_t lock      # guards everything below but fd, json and losses

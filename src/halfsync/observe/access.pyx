@@ -3,8 +3,8 @@
 The engine and the workers format a line and append it to a buffer in memory; a thread of its own writes the buffer to
 the file. So a slow disk, or a pipe that nobody reads, holds up neither: lines that find no room, or that a full disk
 refuses, are dropped, and the log says how many as soon as its file takes something again. Bytes from the client that
-are no printable ASCII are escaped, so that no request can forge a line. Each of its texts has a bound, escapes
-included, so that every line is whole; and none depends on the locale that an application has set.
+are no printable ASCII are escaped, so that no request can forge a line. The length of each text is limited, escapes
+included, so that every line is whole. No text depends on the locale that an application has set.
 """
 
 from libc.errno cimport EAGAIN, errno
@@ -77,12 +77,12 @@ cdef extern from *:
 cdef enum:
     STACK_BYTES = 128 * 1024  # of the writer's thread
     PAUSE_NS = 10000000  # between the first line in an empty buffer and its writing
-    LOOK_NS = 100000000  # between two looks at whether it is the end, while the file takes nothing
-    LAST_NS = 1000000000  # that a file which takes nothing has at the end, or from who logs without a writer
+    LOOK_NS = 100000000  # between two checks whether the log is closed, while the file takes nothing
+    LAST_NS = 1000000000  # the wait for a file that takes nothing, at the end or without a writer thread
     BUFFER_BYTES = 1024 * 1024  # of lines that wait: some 8,000
-    LINE_BYTES = 16 * 1024  # of one line: four texts, and what stands between them
+    LINE_BYTES = 16 * 1024  # of one line: four texts, and the bytes between them
     TEXT_MOST = 2048  # bytes of one text from the client that are shown
-    ESCAPED_MOST = 3800  # that these may take in the line
+    ESCAPED_MOST = 3800  # that such a text may take in the line, with its escapes
 
 # A line under construction: never written past its room.
 ctypedef struct Line:
@@ -98,9 +98,9 @@ cdef void add_text(Line *line, const char *text, size_t length) noexcept nogil:
 
 
 cdef void add_escaped(Line *line, const char *text, size_t length, bint json) noexcept nogil:
-    """Append a client's text: what is not printable ASCII, and the quote and the backslash, in hexadecimal.
+    """Append a client's text. The quote, the backslash and what is not printable ASCII become hexadecimal.
 
-    What is too long is cut, never in the middle of an escape.
+    A text that is too long is cut, but never in the middle of an escape.
     """
     cdef char escaped[8]
     cdef size_t position
@@ -254,10 +254,10 @@ cdef bint is_ended(Log *log) noexcept nogil:
 
 
 cdef size_t write_all(Log *log, const char *data, size_t length) noexcept nogil:
-    """Write to a file that may be slow. Returns how many bytes it took; less than all: it refuses the rest.
+    """Write to a file that may be slow. Returns how many bytes it took; if not all, it refuses the rest.
 
-    The writer waits for one that takes nothing until the end, and a little longer. Who logs without a writer waits
-    once, and not again until the file has taken something.
+    If the file takes nothing, the writer thread waits until the log is closed, and LAST_NS longer. Without a writer
+    thread, the caller waits LAST_NS once, and not again until the file has taken something.
     """
     cdef size_t done = 0
     cdef int64_t until = 0

@@ -1,8 +1,8 @@
-"""The one place where what a step of the supervisor's loop raises comes to rest: it must not end a fleet that serves.
+"""The one place that catches unexpected errors in the supervisor's loop: they must not end a fleet that serves.
 
-What is expected is dealt with where it is expected. This is for the rest: a file system that goes away, memory that is
-short, a mistake of ours. Such a step is logged with its traceback, and the loop goes on with the next; what was not
-done is tried again after a pause.
+Expected errors are handled where they occur. This is for the rest: a file system that goes away, memory that is short,
+a mistake of ours. The error is logged with its traceback, and the loop goes on with the next step. What was not done is
+tried again after a pause.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 
 class Containment:
-    """The steps of one loop. ``due`` is when another turn must begin because a step of this one failed."""
+    """The steps of one loop. ``due`` is when the next turn must begin, if a step of this turn failed."""
 
     def __init__(self) -> None:
         self.due = math.inf
         self._process = os.getpid()
-        self._turns = 0  # in a row, in which something failed
+        self._turns = 0  # in a row in which a step failed
         self._failed: set[tuple[str, type[BaseException]]] = set()  # in this turn
         self._logged: set[tuple[str, type[BaseException]]] = set()  # in this row of turns
 
     def step(self, what: str) -> Step:
-        """Return a context manager for a step: an `Exception` is logged, and goes no further.
+        """Return a context manager for a step: it logs an `Exception`, and stops it.
 
-        what: a noun, which begins the line of the log. A process that is forked in a step, and fails in it, ends.
+        what: a noun, which begins the line of the log. A process that is forked in a step, and raises in it, ends.
         """
         return Step(self, what)
 
     def end_turn(self) -> None:
-        """Begin the next turn: the pause before it doubles with each in a row that failed."""
+        """End a turn. If a step failed, set the pause before the next one; it doubles with each such turn in a row."""
         if self._failed:
             unblock()  # a fork that failed half-way may have left signals blocked
             self._turns = min(self._turns + 1, FAILURES_MOST)
@@ -49,7 +49,7 @@ class Containment:
             self._logged.clear()
 
     def contain(self, what: str, error: BaseException) -> bool:
-        """Log what a step raised, once in a row of turns. Returns False for what must end this process."""
+        """Log what a step raised, once in a row of turns. Returns False if it must end this process."""
         if os.getpid() != self._process:
             end_forked(error)
         if not isinstance(error, Exception):
@@ -59,7 +59,7 @@ class Containment:
         if kind in self._logged:
             return True
         self._logged.add(kind)
-        with suppress(Exception):  # there is nothing left to tell it with
+        with suppress(Exception):  # there is no other way to report it
             said = str(error)
             logger().error(
                 "%s failed: %s%s; the server goes on",

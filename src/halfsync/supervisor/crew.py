@@ -44,15 +44,15 @@ class Member:
     plan: Plan
     most_requests: int  # 0: any number
     outcome: Outcome | None = None  # what it told as it ended
-    unheard: str | None = None  # a word that could not be taken in
+    unheard: str | None = None  # a word that could not be handled
 
 
 class Crew:
     """The members by their pid; their board; and the queue through which those that leave hand connections over.
 
     name: of the application. identity: what each process becomes. handover: both ends of a queue that there is already.
-    serves: called with the plan of each process that becomes ready. step: what one process takes part in is a step of
-    the supervisor's loop, so that none keeps it from the others.
+    serves: called with the plan of each process that becomes ready. step: makes a step of the supervisor's loop. Work
+    for one process is a step of its own, so that an error in it does not keep the loop from the others.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class Crew:
     def start(self, start: Start, plan: Plan, leave_behind: Callable[[], None]) -> Birth | None:
         """Fork a process. Returns in both: here None, there what it is born with.
 
-        leave_behind: called there, closes what is the supervisor's. If the system gives no process the fleet knows;
-        what else is raised leaves none behind.
+        leave_behind: called there, closes what is the supervisor's. If the system gives no process, the fleet is told.
+        If anything else is raised, no process is left behind.
         """
         most_requests = draw_requests(plan.settings, self._random)
         with ExitStack() as undoing:
@@ -140,7 +140,7 @@ class Crew:
             theirs.close()
             self._fleet.started(pid, start, monotonic())
         except BaseException:
-            self.kill(pid)  # it would serve without the fleet knowing of it
+            self.kill(pid)  # else it would serve, unknown to the fleet
             raise
         return None
 
@@ -193,7 +193,7 @@ class Crew:
                 member.channel.go_on()
 
     def _hear(self, pid: int, member: Member) -> None:
-        # What fails for one word is tried again; once, so that none keeps it from the next.
+        # A word that fails is tried again, but only once, so that it does not hold up the next one.
         again, member.unheard = member.unheard, None
         while (word := again or member.channel.next()) is not None:
             again, member.unheard = None, None if again else word
@@ -249,7 +249,7 @@ class Crew:
                 self._bury(pid, code)
 
     def _bury(self, pid: int, code: int) -> None:
-        """Take note of the end of a member. What fails here is done again: the member goes last."""
+        """Take note of the end of a member. If this fails it is done again: so the member is deleted last."""
         member = self._members[pid]
         self._hear(pid, member)
         member.channel.close()

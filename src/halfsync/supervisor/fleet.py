@@ -406,5 +406,5 @@ class Fleet:
 
 
 def pause(failures: int) -> float:
-    """Return for how many seconds to wait after so many failures in a row."""
+    """Return how many seconds to wait after this many failures in a row."""
     return min(PAUSE_MOST_S, PAUSE_FIRST_S * 2.0 ** (failures - 1))

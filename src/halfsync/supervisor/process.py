@@ -42,9 +42,9 @@ CUT = 1  # the exit code of a process that cut requests off: they took longer th
 class Plan:
     """What the processes of one generation serve, and where.
 
-    load: returns the application. enter: called before it, and before anything of the application is imported, goes
-    where that is. Both raise StartError. arrive: called once a process is there, closes what
-    only finding the way needed.
+    load: returns the application. enter: enters the application's directory; it is called before load, and before
+    anything of the application is imported. Both raise StartError. arrive: closes what only enter needed; it is called
+    in each process, after enter.
     """
 
     settings: Settings
@@ -170,8 +170,8 @@ class ProcessSignals(Signals):
     NUMBERS = (*Signals.NUMBERS, RECALL)
 
 
-# What the supervisor hears too: the terminal's signals, and the SIGTERM of a service manager, go to the whole group. A
-# process that loads must not die of them before its supervisor knows why.
+# Signals that the supervisor gets too: those of the terminal, and the SIGTERM of a service manager, go to the whole
+# group. A process that loads must not die of them before its supervisor knows why.
 GROUP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
@@ -209,7 +209,8 @@ def live(birth: Birth) -> int:
         birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
         if loads:
             call_hook(WORKER_EXIT, settings, worker)
-    # Who tells it to end now is late; and the interpreter, as it ends, takes back the handlers that it knows of.
+    # An order to end would come too late now. Both calls are needed: at its end the interpreter restores the handlers
+    # that it knows of.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     drop_signals(signal.SIGTERM)
     return CUT if outcome.cut else 0
@@ -230,7 +231,7 @@ def _load(
     """
     failure = None
     if birth.plan.settings.warmup is not None:
-        # Now, since the application may have modules with the names of those that it imports.
+        # Imported before the application is loaded, which may have modules with the names of those that this needs.
         with genuine():
             from halfsync.supervisor.warmup import warm_up  # noqa: PLC0415 - few ask for it
     try:

@@ -73,7 +73,7 @@ class Sockets:
 
 
 def _close(listeners: Iterable[list[Listener]]) -> None:
-    with ExitStack() as stack:  # one that fails keeps none of the others open
+    with ExitStack() as stack:  # if one close fails, the others are still done
         for some in listeners:
             for listener in some:
                 stack.callback(listener.close)

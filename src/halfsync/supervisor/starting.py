@@ -37,10 +37,11 @@ def check_start(settings: Settings) -> None:
 
 
 def fit_to_locks(settings: Settings) -> Settings:
-    """Return settings under which no two threads have to share a lock that only greenlets of one thread can share.
+    """Return settings that fit the locks of threading: if threads cannot share those, one thread runs the application.
 
-    Such a lock is woken by the event loop of one thread, which does not run while that thread waits for a request:
-    another one would wait for ever. One thread is chosen only if no number of them was given. Raises UsageError.
+    A lock of greenlets is woken by the event loop of one thread. That loop does not run while the thread waits for a
+    request, so another thread would wait for ever. One thread is chosen only if the settings name no number of them.
+    Raises UsageError if they do, or if the model cannot work.
     """
     library = find_green_locks()
     if not library or settings.model == "process" or (settings.model != "thread" and settings.threads == 1):

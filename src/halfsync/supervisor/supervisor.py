@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from halfsync.supervisor.fleet import Action
 
 AGAIN_S = 0.05  # before another try to tell a process something that is too busy to listen
-REPEATED = (Tell, Recall, Kill, Settled)  # what is done again if it fails: else it would be lost
-NOUNS = {signal.SIGHUP: "the reload", signal.SIGUSR2: "the upgrade"}  # what these signals ask for
+REPEATED = (Tell, Recall, Kill, Settled)  # actions that are done again if they fail: else they would be lost
+NOUNS = {signal.SIGHUP: "the reload", signal.SIGUSR2: "the upgrade"}  # what each of these signals asks for
 
 
 class SupervisorSignals(Signals):
@@ -74,10 +74,10 @@ class Supervisor:
 
     load: returns the application, in the process that shall serve it; raises StartError. reread: returns the settings
     as they are now, for a reload; raises StartError. name: what the application is called in the start-up line.
-    enter: goes where the application of these settings is; raises StartError. start: where the command line was given,
-    if not here. Raises StartError for what cannot be opened.
+    enter: enters the directory of the application of these settings; raises StartError. start: the directory in which
+    the command line was given, if it is not this one. Raises StartError for what cannot be opened.
 
-    Once it runs, nothing ends it but a signal and the fleet: each step of its loop is contained (containment.py).
+    Once it runs, only a signal or the fleet ends it: an error in a step of its loop does not (containment.py).
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Supervisor:
         hold_standard_descriptors()
         self._start_directory = start or StartDirectory()
         self._enter = enter or _stay
-        self._enter(settings)  # for paths of the supervisor's own
+        self._enter(settings)  # the supervisor's own paths are relative to it
         refuse_contradictions(settings)
         self._identity = find_identity(settings)
         self._notifier = Notifier.from_environment()
@@ -107,7 +107,7 @@ class Supervisor:
         self._legacy = inherit()
         self._sockets = Sockets(self._legacy.listeners if self._legacy is not None else None)
         self._successor: Successor | None = None
-        self._retired = False  # in favour of the successor
+        self._retired = False  # the successor serves instead
         self._pidfile: PidFile | None = None
         self._development: Development | None = None
         try:
@@ -130,8 +130,8 @@ class Supervisor:
         )
         self._development = self._develop(settings) if settings.reload else None
         self._announced = False
-        self._changed = ""  # in development, what is to be loaded anew
-        self._undone: list[Action] = []  # what failed, and is tried again
+        self._changed = ""  # in development, why the application must be loaded again
+        self._undone: list[Action] = []  # actions that failed, and are tried again
         self._containment = Containment()
         self._step = self._containment.step
         self._crew = Crew(
@@ -175,7 +175,7 @@ class Supervisor:
         return outcome
 
     def _turn(self, signals: Signals) -> int | Birth | None:
-        """Do what is to be done now, and wait. Returns what `run` does, once it is over."""
+        """Do what is to be done now, and wait. Returns None, or, at the end, the result of `run`."""
         if self._development is not None:
             with self._step("starting the watcher of sources"):
                 self._development.keep_watching(lambda: self._leave_all_behind(signals))
@@ -204,7 +204,7 @@ class Supervisor:
         return None
 
     def _decide(self) -> list[Action]:
-        """Return what is to be done now, first what failed before and still has a process that it is for."""
+        """Return the actions to do now. Those that failed before come first, if their process still lives."""
         decided: list[Action] = []
         with self._step("deciding what is to be done"):
             decided = self._fleet.decide(monotonic())
@@ -214,7 +214,7 @@ class Supervisor:
         return [*again, *decided]
 
     def _start(self, action: Start, signals: Signals) -> Birth | None:
-        """Fork a process, as `Crew.start` does; what fails is a start that the fleet tries again after its pause."""
+        """Fork a process, as `Crew.start` does. If it fails, the fleet tries the start again after a pause."""
         birth: Birth | None = None
         with self._step("starting a process") as step:
             plan = self._plans[action.generation]
@@ -225,7 +225,7 @@ class Supervisor:
         return birth
 
     def _wait(self, signals: Signals) -> signal.Signals | None:
-        """Wait for a signal, which is returned, a word of a process or the time for something."""
+        """Wait for a signal, a word of a process, or a time that is due. Returns the signal, if there was one."""
         number = None
         with self._step("waiting") as step:
             beat = self._notifier.beat()
@@ -240,7 +240,7 @@ class Supervisor:
         return None if number is None else signal.Signals(number)
 
     def _watched(self) -> list[int]:
-        """Return the descriptors that become readable when there is something to take note of."""
+        """Return the descriptors that become readable when something has happened."""
         fds = self._crew.fds
         if self._successor is not None and not self._successor.channel.lost:
             fds.append(self._successor.channel.fd)
@@ -276,7 +276,7 @@ class Supervisor:
     # Signals.
 
     def _obey(self, number: signal.Signals) -> None:
-        """Do what a signal asks for: first what the fleet must know of it, then what is told to others."""
+        """Do what a signal asks for: first tell the fleet, then everything else."""
         now = monotonic()
         if number == signal.SIGTERM:
             before = self._fleet.course
@@ -320,12 +320,12 @@ class Supervisor:
         if not settings.workers:
             settings = replace(settings, workers=before.workers)  # the file says nothing of it any more
         if before.preload:
-            settings = replace(settings, chdir=before.chdir)  # the code is what it was, and where it was
+            settings = replace(settings, chdir=before.chdir)  # the code stays as it was, and where it was
         self._enter(settings)
         return self._plan(replace(settings, reload=before.reload))
 
     def _adopt(self, plan: Plan, before: Settings, *, at_once: bool = False) -> None:
-        """Go by these settings from now on, with new processes. at_once: as for `Fleet.reload`."""
+        """Use these settings from now on, with new processes. at_once: as for `Fleet.reload`."""
         settings = plan.settings
         self._plans[self._fleet.reload(at_once=at_once)] = plan
         self._notifier.reloading()
@@ -392,7 +392,7 @@ class Supervisor:
         logger().info("upgrading: process %d starts with the same sockets", self._successor.pid)
 
     def _retire(self, successor: Successor) -> None:
-        """Leave to the new program, which serves. Done again if it fails."""
+        """Let this program and its processes leave: the new one serves. Called again if it fails."""
         self._sockets.disown()
         self._fleet.retire(monotonic())
         self._notifier.main_process(successor.pid)
@@ -406,7 +406,7 @@ class Supervisor:
         self._write_pidfile()
 
     def _write_pidfile(self) -> None:
-        """Have the file again that was left to a new program."""
+        """Write the pidfile again, which was left to a new program."""
         if self._pidfile is None:
             return
         try:
@@ -514,7 +514,7 @@ class Supervisor:
                 say(farewell(Outcome(self._crew.finished, self._crew.cut), lost=self._crew.lost))
 
     def _close(self) -> None:
-        with ExitStack() as stack:  # one that fails keeps none of the others open
+        with ExitStack() as stack:  # if one close fails, the others are still done
             if self._pidfile is not None:
                 stack.callback(self._pidfile.remove)
             stack.callback(self._sockets.close)
@@ -523,7 +523,7 @@ class Supervisor:
 
 
 def _stay(_: Settings) -> None:
-    """Go nowhere: an application that is loaded already is where its program is."""
+    """Stay in the directory: an application that is loaded already needs no other."""
 
 
 def _unloadable(plan: Plan, error: LoadError) -> Plan:

@@ -63,7 +63,7 @@ def start_successor(
 ) -> Successor:
     """Start this program's command line again, with the same sockets. Raises OSError.
 
-    start: where it was started. variables: of the environment, beside those that this process has.
+    start: the directory in which this program was started. variables: to add to the environment of this process.
     """
     ours, theirs = Channel.pair()
     given = {
@@ -86,7 +86,7 @@ def start_successor(
         unblock()
         theirs.close()
     except BaseException:
-        os.kill(pid, signal.SIGKILL)  # it would serve beside this one, which would not know of it
+        os.kill(pid, signal.SIGKILL)  # else it would serve, unknown to this process
         unblock()
         raise
     return Successor(pid, ours)

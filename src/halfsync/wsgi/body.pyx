@@ -26,7 +26,7 @@ cdef enum:
     WINDOW_BYTES = 64 * 1024  # of a body on disk, held in memory while it is read by line
 
 cdef type BuiltinMethod = type(len)
-cdef frozenset RAW_ATTRIBUTES = frozenset({"name"})  # what open() sets on a raw file; others may change it
+cdef frozenset RAW_ATTRIBUTES = frozenset({"name"})  # what open() sets on a raw file; any other may be a changed method
 
 
 cdef class BodyBlocks:
@@ -145,7 +145,7 @@ cdef class Input:
             size = left
         if size <= 0:
             return b""
-        # A copy that the application has forked leaves the pool alone: another thread may have had its lock.
+        # In a copy that the application has forked the pool is left alone: a missing thread may hold its lock.
         whole = size == self.length and not is_copy(self.began)
         if whole and self.exchange.block.owner != NULL:
             data = take_whole(self.exchange)
@@ -276,11 +276,11 @@ cdef class FileWrapper:
             close()
 
     cdef tuple place(self):
-        """Return the descriptor whose bytes read() returns, and where among them it stands; None: it must be called.
+        """Return the descriptor whose bytes read() returns, and the position in it; None: read() must be called.
 
-        A response is what reading would give (PEP 3333), and no fileno() or tell() of an application's proves that: a
-        file that decompresses has the descriptor of the compressed one. So only the standard library's own files count,
-        or what reads by the read() of one.
+        The response must be what read() would return (PEP 3333). An application's fileno() or tell() does not prove
+        that: a file that decompresses has the descriptor of the compressed one. So only the standard library's own
+        files count, or an object whose `read` is the read() of such a file.
         """
         try:
             read = self.filelike.read
@@ -293,12 +293,12 @@ cdef class FileWrapper:
                 kind = BufferedReader
             elif isinstance(file, BufferedRandom):
                 kind = BufferedRandom
-                BufferedRandom.flush(file)  # what was written is read, too
+                BufferedRandom.flush(file)  # what was written must be read, too
             else:
                 return None
             raw = kind.raw.__get__(file)
             if type(raw) is not FileIO or not vars(raw).keys() <= RAW_ATTRIBUTES:
                 return None
             return FileIO.fileno(raw), kind.tell(file)
-        except Exception:  # noqa: BLE001 - whatever it is, read() meets it too, or can do without
+        except Exception:  # noqa: BLE001 - then read() is called, which raises it again or works
             return None

@@ -23,7 +23,7 @@ cdef class Response:
     cdef unsigned long thread  # that runs the turn
     cdef bint started         # start_response was called
     cdef bint head_sent
-    cdef bint ended           # the application has returned all of it, or failed: what it calls now sends nothing
+    cdef bint ended           # the application has returned all of it, or failed: its calls send nothing now
     cdef bint finished        # the end is sent
     cdef bint bodiless        # to HEAD, or with 204 or 304
     cdef bint chunked

@@ -3,8 +3,8 @@
 A model gives a complete request and a sink; the bridge makes the environ, calls the application, frames its output and
 sends it. It keeps to four rules. Nothing is sent before the first byte of body (or its end) is known, so that an error
 up to then is a clean 500. An error after that cuts the connection; it never leaves a response that looks complete.
-Nothing of a header is emitted before all of them are checked. Nothing is sent behind the end of a response, whatever
-the application calls in its close() or later.
+No header is sent before all of them are checked. Nothing is sent after the end of a response, even if the application
+calls write() or start_response() in its close() or later.
 """
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, realloc
@@ -100,8 +100,8 @@ cdef extern from *:
         while (count) *out++ = digits[--count];
         return out;
     }
-    /* The size of a regular file that can be read from this place to its end; -1 of any other descriptor. The last byte
-       is read: the sizes that /proc and /sys tell are none, and a descriptor may be for writing only. */
+    /* The size of a regular file that can be read from this offset to its end; -1 for any other descriptor. The last
+           byte is read as a test: files in /proc and /sys report a wrong size, and a descriptor may be write-only. */
     static int64_t hs_readable_size(int fd, int64_t offset) {
         struct stat status;
         char last;
@@ -130,7 +130,7 @@ cdef enum:
     FRAMING_BYTES = 256  # more than all lines that the server itself adds to a head
     COPIED_BYTES = 2048  # a body up to so long is put behind its head
     GIL_KEPT_BYTES = 64 * 1024  # sending more than this at once is done without the GIL
-    RETRY_AFTER_S = 1  # told to a client whose request could not be given to the application
+    RETRY_AFTER_S = 1  # for a client whose request could not be given to the application
 
 
 class ApplicationError(Exception):
@@ -172,7 +172,7 @@ cdef class WsgiBridge(Bridge):
                 if exchange.body_length > 0:
                     body = input_for(exchange)
                 environ = self.environs.make(exchange, origin, waited_s, body)
-                environ["halfsync.disconnected"] = response  # which costs less than a method of it
+                environ["halfsync.disconnected"] = response  # the object itself costs less than a method of it
                 called = True
                 result = self.application(environ, response.start_response)
                 leave_copy(self.began)
@@ -207,7 +207,7 @@ cdef class WsgiBridge(Bridge):
         return end
 
     cdef void report(self, object error, object environ, int status) noexcept:
-        """Log what the application raised; or, with a status, what kept it from being called."""
+        """Log what the application raised, if status is 0; else what kept it from being called."""
         try:
             if status == 0:
                 report_application_error(error, environ)
@@ -237,7 +237,7 @@ cdef class Response:
     """
 
     cdef int check_open(self, str call) except -1:
-        """Refuse a call that would send something behind the end of the response."""
+        """Raise ApplicationError for a call that would send something after the end of the response."""
         if self.exchange == NULL:
             raise ApplicationError(f"{call} was called after the request had ended")
         if self.ended:
@@ -247,8 +247,8 @@ cdef class Response:
     def start_response(self, status, headers, exc_info=None):
         """Begin the response, or replace one of which nothing was sent (PEP 3333, "The start_response() Callable").
 
-        Raises ApplicationError for what PEP 3333 or HTTP forbids; nothing of such a head is ever sent. Likewise once
-        the whole response was returned, or the application has failed: so in close().
+        Raises ApplicationError for what PEP 3333 or HTTP forbids; nothing of such a head is ever sent. It also raises
+        once the whole response was returned, or the application has failed, as in close().
         """
         self.check_open("start_response")
         if exc_info is not None:
@@ -288,7 +288,7 @@ cdef class Response:
             raise ApplicationError("disconnected was called after the request had ended")
         if self.thread != PyThread_get_thread_ident():
             raise ApplicationError("disconnected was called in another thread than the application")
-        leave_copy(self.bridge.began)  # to ask may touch the socket
+        leave_copy(self.bridge.began)  # the next call may touch the socket
         return self.gone or self.sink.left(self.sink)
 
     cdef void close(self) noexcept:
@@ -556,7 +556,7 @@ cdef class Response:
             self.transmit(vectors, count)
         if self.bodiless:
             self.full = True  # nothing more will be sent, so a body without end must not be asked for more
-        if too_much:  # said last: a handler of the log is the application's, and may call write
+        if too_much:  # logged last: a handler of the application may call write
             warn("the application sends more than its Content-Length of %d bytes: the rest is dropped", self.promised)
         return 0
 

@@ -48,8 +48,8 @@ cdef tuple SHARED = (
     "HTTP_SEC_CH_UA_MOBILE", "HTTP_SEC_CH_UA_PLATFORM", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST",
     "HTTP_X_FORWARDED_PORT", "CONTENT_TYPE",
 )
-# Keys that applications look up, as the strings that their code has too. No other key is interned: a client chooses it,
-# and from Python 3.12 on an interned string is never freed.
+# Keys that applications look up, as the interned strings that their code uses too. No other key is interned: a client
+# chooses it, and from Python 3.12 on an interned string is never freed.
 cdef dict KNOWN = {
     key: key for key in (
         *SHARED, "CONTENT_LENGTH", "HTTP_ACCEPT_CHARSET", "HTTP_AUTHORIZATION", "HTTP_COOKIE", "HTTP_DATE",
