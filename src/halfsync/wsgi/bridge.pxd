@@ -38,7 +38,6 @@ cdef class Response:
     cdef int64_t head_capacity
     cdef bint head_allocated
 
-    cdef int check_open(self, str call) except -1
     cdef int begin(self, str status, list headers) except -1
     cdef int begin_field(self, object item, int code) except -1
     cdef int end_head(self, int64_t whole) except -1

@@ -230,19 +230,19 @@ cdef class WsgiBridge(Bridge):
         return TURN_COMPLETE if result == 0 else TURN_CUT
 
 
+cdef inline int check_open(Response response, str call) except -1:
+    """Raise ApplicationError for a call that would send something after the end of the response."""
+    if response.ended or response.exchange == NULL:
+        ended = "request" if response.exchange == NULL else "response"
+        raise ApplicationError(f"{call} was called after the {ended} had ended")
+    return 0
+
+
 cdef class Response:
     """One response under way. `start_response` and `write` are the application's; they end with its turn.
 
     So does the object itself: as `halfsync.disconnected` it is called to know whether the client is gone.
     """
-
-    cdef int check_open(self, str call) except -1:
-        """Raise ApplicationError for a call that would send something after the end of the response."""
-        if self.exchange == NULL:
-            raise ApplicationError(f"{call} was called after the request had ended")
-        if self.ended:
-            raise ApplicationError(f"{call} was called after the response had ended")
-        return 0
 
     def start_response(self, status, headers, exc_info=None):
         """Begin the response, or replace one of which nothing was sent (PEP 3333, "The start_response() Callable").
@@ -250,7 +250,7 @@ cdef class Response:
         Raises ApplicationError for what PEP 3333 or HTTP forbids; nothing of such a head is ever sent. It also raises
         once the whole response was returned, or the application has failed, as in close().
         """
-        self.check_open("start_response")
+        check_open(self, "start_response")
         if exc_info is not None:
             try:
                 if self.head_sent:
@@ -271,7 +271,7 @@ cdef class Response:
 
         Raises ApplicationError, and sends nothing, once the response has ended.
         """
-        self.check_open("write")
+        check_open(self, "write")
         if self.thread != PyThread_get_thread_ident():
             raise ApplicationError("write was called in another thread than the application")
         if type(data) is not bytes:
