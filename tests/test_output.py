@@ -231,6 +231,39 @@ def test_a_stream_that_writes_here_again_ends_in_no_circle(
     assert pipe.read() == "a record\n"
 
 
+class Locking(io.StringIO):
+    """A stream that takes a lock, as one does that hands what is printed to `logging`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock, self.entered = threading.Lock(), threading.Event()
+
+    def write(self, text: str) -> int:
+        self.entered.set()
+        assert self.lock.acquire(timeout=5), "who has the lock waits for this thread"
+        self.lock.release()
+        return super().write(text)
+
+
+def test_whoever_has_the_lock_of_a_stream_that_is_written_to_may_write_here(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, stream = Lines(pipe.writer, "stderr", "standard error"), Locking()
+    monkeypatch.setattr(sys, "stderr", sys.__stderr__)
+    straight = lines.as_it_is()
+    monkeypatch.setattr(sys, "stderr", stream)
+    saying = threading.Thread(target=lines.write, args=("said\n",))
+    with stream.lock:
+        saying.start()
+        assert stream.entered.wait(5)
+        since = time.monotonic()
+        straight.write("a record\n")
+        assert time.monotonic() - since < 2
+    saying.join()
+    assert pipe.read() == "a record\n"
+    assert stream.getvalue() == "said\n"
+
+
 def test_a_forked_process_counts_for_itself(pipe: Pipe) -> None:
     pipe.fill()
     pipe.lines.write("lost\n")

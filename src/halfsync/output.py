@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from halfsync.errors import LoadError
 from halfsync.native.pipes import Quiet
-from halfsync.native.system import Mutex
+from halfsync.native.system import Mutex, get_ident
 from halfsync.native.writing import NO_ROOM, has_room, write_lines
 from halfsync.originals import os
 
@@ -48,17 +48,18 @@ class Lines:
         self._lock = Mutex()  # one that can be taken again: a finalizer may log in the middle of a write
         self.dropped = 0  # lines, since the last note about them
         self.error = 0  # the error number of the last of them
-        self._handing_on = False  # a stream of the program is being written to
+        self._handing_on: set[int] = set()  # threads that are writing to a stream of the program
         self._torn = False  # what was taken last ends in the middle of a line
         self._stalled = False
 
     def write(self, text: str) -> int:
         """Write whole lines, or drop them. Returns their length, as any stream does."""
-        with self._lock, suppress(Exception), Quiet():
+        with suppress(Exception), Quiet():
             # A stream of the program may write here in turn, for example to log. That goes straight to the descriptor.
-            replaced = None if self._handing_on else self._replaced()
+            replaced = None if get_ident() in self._handing_on else self._replaced()
             if replaced is None or not self._hand_on(replaced, text):
-                self._put(text)
+                with self._lock:
+                    self._put(text)
         return len(text)
 
     def write_straight(self, text: str) -> int:
@@ -85,15 +86,18 @@ class Lines:
         return None if stream is getattr(sys, f"__{self._stream}__", None) else stream
 
     def _hand_on(self, stream: TextIO, text: str) -> bool:
-        """Write to a stream of the program. Returns whether it took the text."""
-        self._handing_on = True
+        """Write to a stream of the program. Returns whether it took the text.
+
+        Without the lock: the stream may take others, as that of the log, whose holder may be about to write here.
+        """
+        self._handing_on.add(get_ident())
         try:
             stream.write(text)
             stream.flush()
         except Exception:  # noqa: BLE001 - it may be anything, and raise anything
             return False
         finally:
-            self._handing_on = False
+            self._handing_on.discard(get_ident())
         return True
 
     def _put(self, text: str) -> None:
