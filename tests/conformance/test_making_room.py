@@ -112,6 +112,18 @@ def test_nobody_is_closed_for_nobody(serve: Serve) -> None:
         assert server.statistics()["turns"] - turns < 50, "it does not spin while it is full"
 
 
+def test_a_place_that_has_become_free_is_taken_first(serve: Serve) -> None:
+    with serve(hello, **FULL) as server, ExitStack() as stack:
+        order = deque(idlers(server, stack))
+        for _ in range(PLACES):
+            order.append(newcomer(server, stack))  # so the server is full, and knows it
+            order.popleft().closed()
+            order.pop().socket.close()
+            until(lambda: server.statistics()["open"] == PLACES - 1)
+            order.append(newcomer(server, stack))
+            assert all(is_open(connection) for connection in order)
+
+
 class Door:
     """An application in which requests for /wait wait, and of which others are answered at once. It counts all."""
 

@@ -141,6 +141,8 @@ class AcceptingThread:
             return self._room.acquire(timeout=self.acceptor.timeout())
         if self._held is None:
             newcomer = self.acceptor.wait_full()
+            if self._room.acquire(0):  # it has become free meanwhile
+                return True
             if newcomer is Newcomer.NONE:
                 return False
             if newcomer is Newcomer.ADOPTED or not self.carrier.can_make_room():
