@@ -187,6 +187,32 @@ def test_those_with_a_request_never_make_room(serve: Serve) -> None:
             assert connection.response().status == 200
 
 
+def test_a_request_whose_head_came_in_pieces_does_not_make_room(serve: Serve) -> None:
+    door = Door()
+    request, slow = build(method="POST", body=b"b" * 10), build("/wait")
+    with serve(door, **FULL) as server, ExitStack() as stack:
+        running, *sending = (stack.enter_context(connect(server)) for _ in range(PLACES))
+        running.send(slow[:-3])
+        time.sleep(0.05)  # so that the rest is waited for
+        running.send(slow[-3:])
+        door.wait_entered(1)
+        for connection in sending:
+            connection.send(request[:-3])
+        time.sleep(PATIENCE_S)
+        late = stack.enter_context(connect(server))
+        late.send(build())
+        late.socket.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            late.response()
+        late.socket.settimeout(15)
+        sending[0].send(request[-3:])  # and the first that idles goes
+        assert sending[0].response("POST").status == 200
+        assert late.response().status == 200
+        door.opened.set()
+        assert running.response().status == 200
+        assert ask(running) == 200
+
+
 def test_the_silent_make_room_after_the_idle(serve: Serve) -> None:
     door = Door()
     with serve(door, **FULL) as server, ExitStack() as stack:

@@ -76,7 +76,7 @@ ctypedef struct ClientRecord:
     bint unframed             # what the exchange holds is not framed yet: the connection was adopted with it
     void *kept                # the bridge's, while no exchange has it
     # Guarded by the lock of the lists.
-    uint8_t rests             # Rest: the list that it stands in
+    uint8_t rests             # Rest: the list that it stands in; in a child: what its word says
     bint waits                # its thread waits for bytes, and has looked at all that came before
     bint parked               # it waits in the queue, and no thread has it
     bint closed               # to make room

@@ -113,6 +113,7 @@ cdef bint rest(CarrierRecord *carrier, ClientRecord *client, int kind, int64_t s
         if not carrier.is_child or load_llong(word) == WORD_TOLD:
             return not carrier.is_child
         store_llong(word, since + (WORD_FRESH if kind == REST_FRESH else 0))
+        client.rests = kind
         return True
     pthread_mutex_lock(&carrier.rests.lock)
     stays = not client.closed
@@ -146,6 +147,7 @@ cdef bint rise(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     if carrier.rests.words != NULL:
         if carrier.is_child:
             store_llong(&carrier.rests.words[carrier.rests.own], WORD_BUSY)
+            client.rests = REST_NOT
         return True
     pthread_mutex_lock(&carrier.rests.lock)
     unlink(carrier, client)
