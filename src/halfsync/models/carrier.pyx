@@ -25,7 +25,7 @@ from halfsync.models.carrying cimport (
 )
 from halfsync.models.client cimport Client, close_client, count_open, drop_exchange
 from halfsync.models.resting cimport (
-    CLOSED_NOW, park, rest, rests_any, rests_choose_child, rests_close, rests_free, rests_open,
+    CLOSED_NOW, park, rest, rests_any, rests_choose_child, rests_close, rests_free, rests_open, unpark,
 )
 from halfsync.models.moving cimport adopt, hand_over
 from halfsync.models.receiving cimport advance
@@ -351,6 +351,7 @@ cdef class Carrier:
         cdef int result = ENDED
         if guest.fd < 0:  # it was closed while it waited in the queue
             return False
+        unpark(&self.record, guest)
         if (
             self.record.proxies != NULL and not guest.greeted
             and not trust_has(self.record.proxies, guest.address, guest.address_length)

@@ -18,6 +18,7 @@ cdef bint stir(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
 cdef bint rise(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
 cdef bint leave_rests(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
 cdef bint park(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
+cdef void unpark(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
 cdef bint is_told(CarrierRecord *carrier) noexcept nogil
 
 # For the thread that accepts.

@@ -181,6 +181,17 @@ cdef bint park(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     return stays
 
 
+cdef void unpark(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+    """Note that a thread has taken a connection from the queue, which is open.
+
+    With the GIL, without which nobody closes one that no thread has: else the thread might find that it is closed while
+    its descriptor is not yet.
+    """
+    pthread_mutex_lock(&carrier.rests.lock)
+    client.parked = False
+    pthread_mutex_unlock(&carrier.rests.lock)
+
+
 cdef bint is_told(CarrierRecord *carrier) noexcept nogil:
     """Tell whether this child must make room."""
     return carrier.is_child and load_llong(&carrier.rests.words[carrier.rests.own]) == WORD_TOLD
