@@ -346,7 +346,7 @@ cdef class RequestWorkers(WorkerThreads):
         if sink.gone:
             self.dropped += 1
             end_turn(&sink, exchange, TURN_CUT)
-            return 0
+            return self.return_late(lease) if lease != NULL and lease_is_revoked(lease) else 0
         if limited and lease == NULL:
             warn("answering a request with 503: no memory is left to watch over its request_timeout")
             end_turn(&sink, exchange, self.bridge.refuse(exchange, &sink.sink, 503))
@@ -432,6 +432,7 @@ cdef class RequestWorkers(WorkerThreads):
 
     cdef int replace(self, Lease *lease) except -1:
         """Count out the thread of a lease, if it is newly stuck. Start another if one is missing, and log its stack."""
+        where = self.name_of(lease.thread), stack_of(lease.thread)
         with self.capacity:
             if lease.noticed or not lease_is_revoked(lease):
                 return 0
@@ -440,7 +441,6 @@ cdef class RequestWorkers(WorkerThreads):
             self.count_stuck(1)
             self.able -= 1
             request = lease.text[:lease.text_length]
-            where = self.name_of(lease.thread), stack_of(lease.thread)
             fate = "another thread takes its place"
             if self.missing() <= 0:
                 fate = f"none takes its place, since max_stuck is {self.max_stuck}"

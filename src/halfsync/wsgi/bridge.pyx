@@ -610,7 +610,7 @@ cdef class Response:
             except BaseException:  # noqa: BLE001 - memory is short
                 if not self.head_sent:
                     return self.bridge.refuse(self.exchange, self.sink, 500)
-        if self.bodiless or (self.promised >= 0 and self.sent == self.promised and not self.gone):
+        if not self.gone and (self.bodiless or (self.promised >= 0 and self.sent == self.promised)):
             return TURN_COMPLETE
         return TURN_CUT if self.chunked or self.promised >= 0 else TURN_RESET
 
