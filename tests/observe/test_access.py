@@ -20,7 +20,7 @@ from tests.client import Connection, build, fetch
 from tests.conftest import Serve
 from tests.faults.serving import Serving
 from tests.sharing import foreign_environment
-from tests.wsgi import TEXT, Environ, hello, pattern, until
+from tests.wsgi import EVENT_TIMEOUT_S, TEXT, Environ, hello, pattern, until
 
 COMBINED = re.compile(
     r'(?P<remote>\S+) - - \[(?P<time>[^]]+)\] "(?P<request>[^"]*)" (?P<status>\d{3}) (?P<bytes>\d+) '
@@ -273,6 +273,9 @@ def test_a_reader_that_is_stopped_does_not_hold_up_the_end(
         with serve(hello, access_log=str(pipe)) as server:
             for _ in range(100):
                 assert fetch(server.address).status == 200
+            server.drain()
+            assert server.wait(EVENT_TIMEOUT_S)
+            assert server.close(EVENT_TIMEOUT_S), "the log is closed, and tells, once no thread can add to it"
         assert "lines were dropped" in caplog.text
     finally:
         os.close(reader)
