@@ -81,6 +81,14 @@ def test_without_keep_alive_every_connection_ends_after_its_response(serve: Serv
         connection.closed()
 
 
+def test_requests_are_counted(serve: Serve) -> None:
+    with serve(hello) as server, Connection(server.address) as client:
+        for answered in range(1, 301):
+            client.send(build("/"))
+            assert client.response().status == 200
+            assert server.statistics()["requests"] == answered  # whoever has the response finds it counted
+
+
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
 def test_a_client_that_sends_no_more_is_still_answered(serve: Serve, version: str) -> None:
     with serve(digest) as server, Connection(server.address) as connection:

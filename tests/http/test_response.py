@@ -44,15 +44,14 @@ def test_reason_phrases_are_the_registered_ones() -> None:
 
 
 @pytest.mark.parametrize("status", REFUSALS)
-@pytest.mark.parametrize("retry_after", [0, 1, 2**31 - 1])
 @pytest.mark.parametrize("with_body", [True, False])
 @pytest.mark.parametrize("server", [True, False])
-def test_a_refusal_is_a_whole_response(status: int, retry_after: int, with_body: bool, server: bool) -> None:
+def test_a_refusal_is_a_whole_response(status: int, with_body: bool, server: bool) -> None:
     method = "GET" if with_body else "HEAD"
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method=method, target="/", headers=[("Host", "h")]))
     connection.send(h11.EndOfMessage())
-    connection.receive_data(testing.refusal(status, retry_after, with_body, server))
+    connection.receive_data(testing.refusal(status, with_body, server))
     head = connection.next_event()
     assert isinstance(head, h11.Response)
     assert (head.status_code, head.reason.decode()) == (status, testing.reason(status))
@@ -61,7 +60,7 @@ def test_a_refusal_is_a_whole_response(status: int, retry_after: int, with_body:
     assert fields.pop(b"content-length") == str(len(text)).encode()
     assert fields.pop(b"content-type") == b"text/plain; charset=utf-8"
     assert fields.pop(b"connection") == b"close"
-    assert fields.pop(b"retry-after", b"0") == str(retry_after).encode()
+    assert fields.pop(b"retry-after", None) == (b"1" if status == 503 else None)
     assert fields.pop(b"server", None) == (b"halfsync" if server else None)
     assert datetime.strptime(fields.pop(b"date").decode(), "%a, %d %b %Y %H:%M:%S GMT")
     assert fields == {}

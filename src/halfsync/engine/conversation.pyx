@@ -72,11 +72,12 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     wheel_set(&engine.wheel, &connection.timer, engine.now + look)
     # What was left in the socket, or the client's end, has had its event: it will not come again.
     owner_submit(&connection.owner, connection.handle.readable or connection.handle.ended)
+    engine.counters.requests += 1  # before a worker can have answered it
     cdef int64_t ticket = queue_put(engine.queue, connection, engine.now)
     if ticket < 0:
+        engine.counters.requests -= 1
         return shed(engine, connection)
     connection.ticket = ticket
-    engine.counters.requests += 1
     engine.put_some = True
     return RECEIVE_HOLD
 

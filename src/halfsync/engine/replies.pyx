@@ -12,7 +12,7 @@ from halfsync.engine.engine cimport (
 )
 from halfsync.engine.ownership cimport owner_withdraw
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file, reset_on_close
-from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
+from halfsync.exchange cimport Exchange, exchange_has_more, exchange_is_head, pool_put
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.outbox cimport (
@@ -26,7 +26,6 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
 
 cdef enum:
-    RETRY_AFTER_S = 1  # told to a client whose request the queue refused
     JOINED_MOST = 256 * 1024  # of a file whose first bytes share a segment with its head (decisions/0014)
 
 
@@ -68,13 +67,8 @@ cdef void refuse(Engine *engine, Connection *connection, int status) noexcept no
 cdef void send_refusal(Engine *engine, Connection *connection, const Exchange *exchange, int status) noexcept nogil:
     """Send the response of a refusal to the request of an exchange, which may be NULL, and end the connection."""
     cdef char response[REFUSAL_BYTES]
-    cdef bint is_head = (
-        exchange != NULL and exchange.head.method_length == 4 and exchange.data[exchange.head.method] == b"H"
-        and exchange.data[exchange.head.method + 1] == b"E"
-    )
-    cdef int length = write_refusal(
-        response, status, RETRY_AFTER_S if status == 503 else 0, not is_head, engine.server_header
-    )
+    cdef bint is_head = exchange != NULL and exchange_is_head(exchange)
+    cdef int length = write_refusal(response, status, not is_head, engine.server_header)
     cdef ssize_t sent
     engine.counters.refused += 1
     if connection.awaits_proxy:
@@ -107,6 +101,9 @@ cdef int send_answer(Engine *engine, Connection *connection, const Answer *answe
     Returns RECEIVE_*; may free the connection.
     """
     cdef Exchange *exchange = connection.exchange
+    engine.counters.requests += 1  # before the client can have seen it
+    engine.counters.files += 1
+    connection.requests += 1
     cdef ssize_t sent = c_send(
         connection.handle.fd, engine.scratch, answer.ready,
         MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if 0 < answer.length <= JOINED_MOST else 0))
@@ -118,9 +115,6 @@ cdef int send_answer(Engine *engine, Connection *connection, const Answer *answe
             &engine.poller, &connection.handle, answer.fd, answer.offset, answer.length))
         if moved == answer.length:
             close(answer.fd)
-    engine.counters.requests += 1
-    engine.counters.files += 1
-    connection.requests += 1
     if not gone and (sent < answer.ready or moved < answer.length):
         return send_rest(engine, connection, answer, max(sent, <ssize_t> 0), moved, stays)
     if engine.access != NULL:

@@ -90,10 +90,10 @@ cdef const char *reason_phrase(int status) noexcept nogil:
     return hs_reason_phrase(status)
 
 
-cdef int write_refusal(char *out, int status, int retry_after, bint with_body, bint server) noexcept nogil:
+cdef int write_refusal(char *out, int status, bint with_body, bint server) noexcept nogil:
     """Write a response that refuses a request, says why in a line of text, and closes the connection.
 
-    out: REFUSAL_BYTES. retry_after: seconds, or 0 for no such field. with_body: False in answer to HEAD.
+    out: REFUSAL_BYTES. with_body: False in answer to HEAD.
     """
     cdef char body[64]
     cdef char retry[32]
@@ -101,8 +101,8 @@ cdef int write_refusal(char *out, int status, int retry_after, bint with_body, b
     cdef const char *server_line = b"Server: halfsync\r\n"
     cdef const char *nothing = b""
     retry[0] = 0
-    if retry_after > 0:
-        snprintf(retry, sizeof(retry), "Retry-After: %d\r\n", retry_after)
+    if status == 503:
+        snprintf(retry, sizeof(retry), "Retry-After: %d\r\n", RETRY_AFTER_S)
     return snprintf(
         out, REFUSAL_BYTES,
         "HTTP/1.1 %d %s\r\n%s%sDate: %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from halfsync.engine.poller cimport reset_on_close
-from halfsync.exchange cimport Exchange
+from halfsync.exchange cimport Exchange, exchange_is_head
 from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
 from halfsync.models.blocking_sink cimport BlockingSink, blocking_sink, sink_bytes
 from halfsync.models.carrying cimport SCRATCH_BYTES, is_leaving
@@ -26,19 +26,14 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef enum:
     DISCARDS = 128  # receives before a close: more than a socket's buffer holds
-    RETRY_AFTER_S = 1  # told to a client that there was no room for
 
 
 cdef void refuse(CarrierRecord *carrier, ClientRecord *client, int status) noexcept nogil:
     """Answer with an error, and end the conversation: nothing after it is read as a request."""
     cdef char response[REFUSAL_BYTES]
     cdef Exchange *exchange = client.exchange
-    cdef bint is_head = (
-        exchange != NULL and exchange.head.method_length == 4 and exchange.data[exchange.head.method] == b"H"
-        and exchange.data[exchange.head.method + 1] == b"E"
-    )
-    cdef int length = write_refusal(
-        response, status, RETRY_AFTER_S if status == 503 else 0, not is_head, carrier.server_header)
+    cdef bint is_head = exchange != NULL and exchange_is_head(exchange)
+    cdef int length = write_refusal(response, status, not is_head, carrier.server_header)
     cdef BlockingSink sink
     add_llong(&carrier.tally.refused, 1)
     blocking_sink(&sink, client.fd, carrier.stop_fd, &carrier.timeouts, NULL)
@@ -93,7 +88,7 @@ cdef bint shed(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     if carrier.limits.raw:
         reset_on_close(client.fd)
         return False
-    length = write_refusal(response, 503, RETRY_AFTER_S, True, carrier.server_header)
+    length = write_refusal(response, 503, True, carrier.server_header)
     c_send(client.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
     shutdown(client.fd, SHUT_WR)
     if carrier.access != NULL:

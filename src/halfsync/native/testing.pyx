@@ -444,6 +444,6 @@ def reason(int status):
     return reason_phrase(status).decode()
 
 
-def refusal(int status, int retry_after, bint with_body, bint server):
+def refusal(int status, bint with_body, bint server):
     cdef char out[REFUSAL_BYTES]
-    return out[:write_refusal(out, status, retry_after, with_body, server)]
+    return out[:write_refusal(out, status, with_body, server)]

@@ -15,9 +15,10 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset, strlen
 from posix.unistd cimport close, pread
 
+from halfsync.exchange cimport exchange_is_head
 from halfsync.http.grammar cimport word_is
 from halfsync.http.parser cimport Field, Head, TARGET_ABSOLUTE, TARGET_ORIGIN
-from halfsync.http.response cimport DATE_BYTES, date_now, reason_phrase
+from halfsync.http.response cimport DATE_BYTES, RETRY_AFTER_S, date_now, reason_phrase
 from halfsync.native.checks cimport COUNT_BUFFER, check, count
 from halfsync.static.answering cimport ANSWER_BYTES
 from halfsync.static.conditions cimport (
@@ -38,7 +39,6 @@ cdef enum:
     FIXED_BYTES = 2048  # enough for all of a head but a Location
     TYPE_LINE_BYTES = 256
     LOOKS = 3  # at a small file that becomes shorter between the look and the reading
-    RETRY_AFTER_S = 1  # told where descriptors or memory are short
     TAG_BYTES = 64
 
 cdef int64_t LATEST_S = 253402300799  # the last second of the year 9999, which a date can still say
@@ -495,7 +495,7 @@ cdef bint answer_request(
     task.answer = answer
     task.out.begin = task.out.at = buffer
     task.stays = stays
-    task.is_head = head.method_length == 4 and memcmp(method, <const char *> b"HEAD", 4) == 0
+    task.is_head = exchange_is_head(exchange)
     task.coding = CODING_NONE
     task.fd = answer.fd = -1
     answer.offset = answer.length = answer.ready = exchange.sent = 0

@@ -130,7 +130,6 @@ cdef enum:
     FRAMING_BYTES = 256  # more than all lines that the server itself adds to a head
     COPIED_BYTES = 2048  # a body up to so long is put behind its head
     GIL_KEPT_BYTES = 64 * 1024  # sending more than this at once is done without the GIL
-    RETRY_AFTER_S = 1  # for a client whose request could not be given to the application
 
 
 class ApplicationError(Exception):
@@ -223,8 +222,7 @@ cdef class WsgiBridge(Bridge):
         exchange.status = status
         sink.stays = sink.gil_held = False
         vector.iov_base = refusal
-        vector.iov_len = write_refusal(
-            refusal, status, RETRY_AFTER_S if status == 503 else 0, not exchange_is_head(exchange), self.server_header)
+        vector.iov_len = write_refusal(refusal, status, not exchange_is_head(exchange), self.server_header)
         with nogil:
             result = sink.send(sink, &vector, 1)
         return TURN_COMPLETE if result == 0 else TURN_CUT
