@@ -3,7 +3,10 @@ from libc.stdint cimport int64_t, uint8_t
 from posix.uio cimport iovec
 
 from halfsync.exchange cimport Exchange
-from halfsync.native.gate cimport Gate
+from halfsync.native.gate cimport Gate, gate_enter, gate_leave
+
+cdef enum:
+    GIL_KEPT_BYTES = 64 * 1024  # sending more than this at once is done without the GIL
 
 # Where a request came from.
 ctypedef struct Origin:
@@ -23,6 +26,20 @@ ctypedef struct Sink:
     bint waits                # sending may block or take long: the caller had better not hold the GIL
     bint gil_held             # by the caller of this call: it must not wait for the client with it
     bint stays                # the connection may serve another request; cleared for Connection: close
+
+
+cdef inline int send_vectors(Sink *sink, iovec *vectors, int count, int64_t total) noexcept:
+    """Give `total` bytes to a sink; without the GIL where that may take long. Returns what the sink returns."""
+    cdef int result
+    sink.gil_held = not sink.waits and total <= GIL_KEPT_BYTES
+    if sink.gil_held:
+        return sink.send(sink, vectors, count)
+    with nogil:
+        result = sink.send(sink, vectors, count)
+        gate_enter(sink.gate)
+    gate_leave(sink.gate)
+    return result
+
 
 # How a turn ended.
 cdef enum TurnEnd:

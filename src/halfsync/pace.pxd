@@ -2,6 +2,9 @@
 # later, and one quiet moment does not condemn it.
 from libc.stdint cimport int64_t
 
+cdef enum:
+    MAKES_ROOM_NS = 1000000000  # of silence, or of a head that is not whole: then a client may be closed for a newcomer
+
 ctypedef struct Pace:
     int64_t since             # ns: when the window began; 0: none has
     int64_t moved             # bytes since then

@@ -27,7 +27,7 @@ cdef int64_t PART_AGAIN = 100000000  # ns; after the queue had no room for the n
 
 cdef void enter(Engine *engine, Connection *connection, int phase) noexcept nogil:
     """Begin a phase, or note that it has gone on: its deadline counts from now."""
-    check(owner_is(&connection.owner, OWNER_ENGINE), "a phase is entered on a connection of somebody else's")
+    check(owner_is(&connection.owner, OWNER_ENGINE), "a phase is entered on a connection that the engine does not own")
     connection.phase = phase
     connection.since = engine.now
     wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))

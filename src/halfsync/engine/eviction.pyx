@@ -18,6 +18,7 @@ from halfsync.engine.engine cimport (
     PLACE_LEAVING, SLAB,
 )
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
+from halfsync.pace cimport MAKES_ROOM_NS
 
 cdef extern from "<sys/socket.h>" nogil:
     const int MSG_DONTWAIT, MSG_PEEK
@@ -27,7 +28,6 @@ cdef extern from "<sys/socket.h>" nogil:
 # the idle ones, then the rest.
 cdef int64_t CLASS = <int64_t> 1 << 61
 cdef int64_t NEVER = INT64_MAX
-cdef int64_t PATIENCE = 1000000000  # ns; a silent client or a slow head may take this long before it may be closed
 cdef int64_t PAUSE = 10000000  # ns; until the next attempt, after none could be closed
 # ns between two scans, for each record of the table past its first slab. So scans take a tenth of the time at most.
 cdef int64_t RECORD_PAUSE = 200
@@ -45,7 +45,7 @@ cdef int64_t rank_of(Engine *engine, Connection *connection) noexcept nogil:
         return connection.since
     if connection.place == PLACE_LEAVING:
         return connection.since - CLASS
-    if phase in (PHASE_SILENT, PHASE_HEAD, PHASE_LINGER) and engine.now - connection.since >= PATIENCE:
+    if phase in (PHASE_SILENT, PHASE_HEAD, PHASE_LINGER) and engine.now - connection.since >= MAKES_ROOM_NS:
         return connection.since + CLASS
     return NEVER
 

@@ -14,6 +14,7 @@ from halfsync.request_queue cimport queue_withdraw
 
 cdef int64_t SECOND = 1000000000
 
+
 cdef int64_t look_at_queued(Engine *engine, Connection *connection) noexcept nogil:
     """Look at a request that waits for a worker. Returns when to look again; 0: it has waited for too long.
 

@@ -25,7 +25,7 @@ from halfsync.models.carrying cimport (
 )
 from halfsync.models.client cimport Client, close_client, count_open, drop_exchange
 from halfsync.models.resting cimport (
-    CLOSED_NOW, park, rest, rests_any, rests_choose_child, rests_close, rests_free, rests_open, unpark,
+    CLOSED_NOW, park, rest, rests_any, rests_choose_child, rests_close, rests_free, rests_open, rests_vacated, unpark,
 )
 from halfsync.models.moving cimport adopt, hand_over
 from halfsync.models.receiving cimport advance
@@ -289,6 +289,10 @@ cdef class Carrier:
             return False
         close_client(&self.record, parked)
         return True
+
+    def vacated(self, Client client):
+        """Note that the place of a connection that has ended is free."""
+        rests_vacated(&self.record, &client.record)
 
     def choose_child(self):
         """Choose the child that must make room, and return the index of its word. The caller signals it. -1: none."""

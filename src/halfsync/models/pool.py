@@ -50,11 +50,14 @@ class Pool(AcceptingThread):
         try:
             while not parked and self.carrier.carry(client):
                 parked = self._put(client)  # a queue that is closed takes none: this thread goes on with it
+        except BaseException:
+            self.carrier.close(client)  # memory was too short to put it back
+            raise
         finally:
             if parked:
                 self.carrier.call()
-            elif not client.has_vacated:
-                self.vacate()
+            else:
+                self.end(client)
 
     def finish(self) -> None:
         """Let the threads take what is queued, and join them.

@@ -17,6 +17,7 @@ cdef bint rest(CarrierRecord *carrier, ClientRecord *client, int kind, int64_t s
 cdef bint stir(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
 cdef bint rise(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
 cdef bint leave_rests(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
+cdef void rests_vacated(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
 cdef bint park(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
 cdef void unpark(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
 cdef bint is_told(CarrierRecord *carrier) noexcept nogil

@@ -24,6 +24,7 @@ from halfsync.native.sync cimport (
     atomic_llong, cas_llong, load_llong, monotonic_ns, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_unlock, store_llong,
 )
+from halfsync.pace cimport MAKES_ROOM_NS
 
 from halfsync.originals import os
 
@@ -35,7 +36,6 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef enum:
     LOOKS = 64  # at connections, in one walk along a list
 
-cdef int64_t PATIENCE_NS = 1000000000  # a silent client or a slow head may take this long before it may be closed
 cdef long long WORD_BUSY = 0
 cdef long long WORD_TOLD = -1
 cdef long long WORD_FRESH = 1 << 61  # added to the time of a connection that has sent no request yet
@@ -162,13 +162,18 @@ cdef bint leave_rests(CarrierRecord *carrier, ClientRecord *client) noexcept nog
 
     A child's word stays as it is: the parent must see that the child it has chosen is about to end.
     """
-    if carrier.rests.words != NULL or rise(carrier, client):
-        return False
-    if not client.parked:
+    return carrier.rests.words == NULL and not rise(carrier, client)
+
+
+cdef void rests_vacated(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+    """Note that the place of a connection that has ended is free. If it made room, another may be closed from now on.
+
+    Not before: while its thread waits for the GIL, the place is neither free nor lost.
+    """
+    if carrier.rests.words == NULL and client.closed and not client.parked:
         pthread_mutex_lock(&carrier.rests.lock)
         carrier.rests.closing -= 1
         pthread_mutex_unlock(&carrier.rests.lock)
-    return True
 
 
 cdef bint park(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
@@ -199,7 +204,7 @@ cdef bint is_told(CarrierRecord *carrier) noexcept nogil:
 
 cdef bint may_close(ClientRecord *client, int64_t now) noexcept nogil:
     """Tell whether a connection has waited for long enough."""
-    return client.rests == REST_IDLE or now - client.rest_ns >= PATIENCE_NS
+    return client.rests == REST_IDLE or now - client.rest_ns >= MAKES_ROOM_NS
 
 
 cdef bint rests_any(CarrierRecord *carrier) noexcept nogil:
@@ -265,7 +270,7 @@ cdef int rests_close(CarrierRecord *carrier, ClientRecord **parked_one) noexcept
 cdef int64_t longest(CarrierRecord *carrier, int64_t now) noexcept nogil:
     """Return the index of the child that has waited longest. -1: none has waited for long enough."""
     cdef int64_t found = -1
-    cdef long long least = WORD_FRESH + now - PATIENCE_NS + 1
+    cdef long long least = WORD_FRESH + now - MAKES_ROOM_NS + 1
     cdef long long word
     cdef uint32_t position
     for position in range(carrier.rests.words_count):

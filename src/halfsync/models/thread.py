@@ -90,8 +90,14 @@ class AcceptingThread:
         raise NotImplementedError
 
     def vacate(self) -> None:
-        """Give a connection's place back."""
+        """Give a place back."""
         self._room.release()
+
+    def end(self, client: Client) -> None:
+        """Give back the place of a connection that has ended."""
+        if not client.has_vacated:
+            self.vacate()
+            self.carrier.vacated(client)
 
     def finish(self) -> None:
         """Wait until no connection is left. Called by the accepting thread, once nobody comes any more."""
@@ -141,7 +147,7 @@ class AcceptingThread:
             return self._room.acquire(timeout=self.acceptor.timeout())
         if self._held is None:
             newcomer = self.acceptor.wait_full()
-            if self._room.acquire(0):  # it has become free meanwhile
+            if self._room.acquire(0):  # one became free
                 return True
             if newcomer is Newcomer.NONE:
                 return False
@@ -216,7 +222,7 @@ class ThreadPerConnection(AcceptingThread):
             self.carrier.carry(client)
         finally:
             self._ended.append(thread)
-            self.vacate()
+            self.end(client)
 
     def finish(self) -> None:
         """Join the threads of all connections."""

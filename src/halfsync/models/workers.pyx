@@ -470,7 +470,7 @@ cdef class RequestWorkers(WorkerThreads):
                 return 1
             lease.noticed = True  # before the attendant could: there is nothing to replace
             request = lease.text[:lease.text_length]
-        report_stuck(request, self.limit_s, (self.name_of(lease.thread), ""), "it has returned meanwhile")
+        report_stuck(request, self.limit_s, (self.name_of(lease.thread), ""), "it returned before its stack was read")
         return 0
 
 

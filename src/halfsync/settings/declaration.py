@@ -140,7 +140,8 @@ class Settings:
     max_connections: int = setting(
         16384, Count(1, 1_000_000), SOCKETS,
         doc="Open connections in one process, idle ones included; the limit on open files may lower it. Past it the "
-            "one that has idled longest is closed for a newcomer; if none is idle, newcomers wait in the backlog.",
+            "one that has idled longest is closed for a newcomer, then one that has been silent for a second; if "
+            "there is none, newcomers wait in the backlog.",
         reason="An idle connection costs a few kilobytes, so this bounds memory and not work.")
     max_connections_per_client: int = setting(
         0, Count(0, 1_000_000), SOCKETS,
@@ -192,7 +193,8 @@ class Settings:
     max_children: int = setting(
         1024, Count(1, 100_000), CONCURRENCY,
         doc="Child processes of the model `process`, one for each connection; past it the one whose connection has "
-            "idled longest ends for a newcomer, and if none is idle, newcomers wait in the backlog.",
+            "idled longest ends for a newcomer, then one that has been silent for a second; if there is none, "
+            "newcomers wait in the backlog.",
         reason="A child costs one to two megabytes, so these cost a gigabyte or two.")
     queue_size: int = setting(
         2048, Count(1, 1_000_000), CONCURRENCY,

@@ -5,14 +5,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_RESET
+from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_RESET, send_vectors
 from halfsync.native.forks cimport leave_copy
 
 from halfsync.log import report_handler_error
 from halfsync.stream.handler import EndStream
-
-cdef enum:
-    GIL_KEPT_BYTES = 64 * 1024  # sending more than this at once is done without the GIL
 
 
 cdef class StreamBridge(Bridge):
@@ -59,7 +56,6 @@ cdef class StreamBridge(Bridge):
         Returns 1, or 0 when it could not be sent: the client is gone, or the disk is full.
         """
         cdef iovec vector
-        cdef int result
         leave_copy(self.began)
         if data is None:
             return 1
@@ -70,13 +66,7 @@ cdef class StreamBridge(Bridge):
         if vector.iov_len == 0:
             return 1
         exchange.sent += vector.iov_len
-        sink.gil_held = not sink.waits and vector.iov_len <= GIL_KEPT_BYTES
-        if sink.gil_held:
-            result = sink.send(sink, &vector, 1)
-        else:
-            with nogil:
-                result = sink.send(sink, &vector, 1)
-        return 1 if result == 0 else 0
+        return 1 if send_vectors(sink, &vector, 1, vector.iov_len) == 0 else 0
 
     cdef void do_forget(self, void *kept) noexcept:
         cdef object handler = <object> <PyObject *> kept

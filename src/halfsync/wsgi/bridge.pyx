@@ -15,7 +15,7 @@ from posix.unistd cimport close as close_fd
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_GET_LENGTH
 
-from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET
+from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET, send_vectors
 from halfsync.exchange cimport exchange_is_head
 from halfsync.http.response cimport DATE_BYTES, REFUSAL_BYTES, date_now, write_refusal
 from halfsync.native.forks cimport leave_copy
@@ -129,7 +129,6 @@ cdef enum:
     JOINED_BYTES = 64 * 1024  # a list of chunks up to so long in all is sent as one
     FRAMING_BYTES = 256  # more than all lines that the server itself adds to a head
     COPIED_BYTES = 2048  # a body up to so long is put behind its head
-    GIL_KEPT_BYTES = 64 * 1024  # sending more than this at once is done without the GIL
 
 
 class ApplicationError(Exception):
@@ -218,14 +217,11 @@ cdef class WsgiBridge(Bridge):
     cdef int refuse(self, Exchange *exchange, Sink *sink, int status) noexcept:
         cdef char refusal[REFUSAL_BYTES]
         cdef iovec vector
-        cdef int result
         exchange.status = status
-        sink.stays = sink.gil_held = False
+        sink.stays = False
         vector.iov_base = refusal
         vector.iov_len = write_refusal(refusal, status, not exchange_is_head(exchange), self.server_header)
-        with nogil:
-            result = sink.send(sink, &vector, 1)
-        return TURN_COMPLETE if result == 0 else TURN_CUT
+        return TURN_COMPLETE if send_vectors(sink, &vector, 1, vector.iov_len) == 0 else TURN_CUT
 
 
 cdef inline int check_open(Response response, str call) except -1:
@@ -559,21 +555,13 @@ cdef class Response:
         return 0
 
     cdef int transmit(self, iovec *vectors, int count) except -1:
-        """Give bytes to the sink; without the GIL where that may take long."""
+        """Give bytes to the sink."""
         cdef int64_t total = 0
-        cdef int position, result
+        cdef int position
         leave_copy(self.bridge.began)
         for position in range(count):
             total += vectors[position].iov_len
-        self.sink.gil_held = not self.sink.waits and total <= GIL_KEPT_BYTES
-        if not self.sink.gil_held:
-            with nogil:
-                result = self.sink.send(self.sink, vectors, count)
-                gate_enter(self.sink.gate)
-            gate_leave(self.sink.gate)
-        else:
-            result = self.sink.send(self.sink, vectors, count)
-        self.gone = result < 0
+        self.gone = send_vectors(self.sink, vectors, count, total) < 0
         return 0
 
     cdef int finish(self) except -1:
