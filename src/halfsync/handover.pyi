@@ -1,1 +1,3 @@
-# Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
+# The records themselves are native: see the .pxd.
+
+def put_connection(queue: int, fd: int) -> None: ...

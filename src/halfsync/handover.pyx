@@ -16,6 +16,8 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
+from halfsync.originals import os
+
 cdef extern from *:
     """
     #include <string.h>
@@ -133,6 +135,19 @@ cdef bint is_record(const Header *header, ssize_t got) noexcept nogil:
         got >= <ssize_t> sizeof(Header) and header.magic == MAGIC and header.version == VERSION
         and header.address_length <= CLIENT_BYTES and got == <ssize_t> sizeof(Header) + <ssize_t> header.length
     )
+
+
+def put_connection(int queue, int fd):
+    """Put a connected socket, on which nothing has come yet, into the queue. The descriptor stays open here.
+
+    queue: its writing end. The server that adopts it treats its client as one at the other end of a unix socket. Raises
+    OSError if the queue is full or has no reader.
+    """
+    cdef Handover handover
+    memset(&handover, 0, sizeof(handover))
+    handover.fd = fd
+    if handover_send(queue, &handover) != HANDOVER_SENT:
+        raise OSError(errno, os.strerror(errno))
 
 
 cdef int handover_take(int queue, Handover *handover, char *buffer) noexcept nogil:

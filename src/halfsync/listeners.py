@@ -10,7 +10,17 @@ from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_b
 from halfsync.errors import BindError, UsageError
 from halfsync.originals import os, socket
 
-__all__ = ["Bind", "FdBind", "Listener", "SystemdBind", "TcpBind", "UnixBind", "open_listeners", "parse_bind"]
+__all__ = [
+    "UNIX_SERVER",
+    "Bind",
+    "FdBind",
+    "Listener",
+    "SystemdBind",
+    "TcpBind",
+    "UnixBind",
+    "open_listeners",
+    "parse_bind",
+]
 
 AddressFamily = socket.AddressFamily
 
@@ -18,7 +28,7 @@ AddressFamily = socket.AddressFamily
 _ADDRESS_MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 _PRIVILEGED_PORTS = 1024
 # SERVER_NAME and SERVER_PORT where there is neither host nor port: see Listener.
-_UNIX_SERVER = ("localhost", "80")
+UNIX_SERVER = ("localhost", "80")
 _NO_ID = 2**32 - 1  # of a user or group: chown(2) takes it for "leave it"
 
 
@@ -207,11 +217,11 @@ def _open_unix(
         sock.setblocking(False)
     except BaseException as error:
         # Closed as a listener, which takes its file with it.
-        Listener(sock, *_UNIX_SERVER, "", file).close()
+        Listener(sock, *UNIX_SERVER, "", file).close()
         if isinstance(error, OSError):
             raise _refuse_unix(spec, error) from None
         raise
-    return Listener(sock, *_UNIX_SERVER, f"unix:{bind.path}", file)
+    return Listener(sock, *UNIX_SERVER, f"unix:{bind.path}", file)
 
 
 def _give_away(spec: str, path: str, mode: int | None, owner: tuple[int, int] | None) -> None:
@@ -350,7 +360,7 @@ def describe_socket(sock: socket.socket) -> Listener:
     if sock.family == socket.AF_UNIX:
         path = os.fsdecode(address)
         shown = "@" + path[1:] if path.startswith("\0") else path
-        return Listener(sock, *_UNIX_SERVER, f"unix:{shown}")
+        return Listener(sock, *UNIX_SERVER, f"unix:{shown}")
     host, port = (f"[{address[0]}]" if sock.family == socket.AF_INET6 else address[0]), str(address[1])
     return Listener(sock, host, port, f"http://{host}:{port}")
 

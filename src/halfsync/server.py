@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from halfsync.errors import UsageError
 from halfsync.http.trust import TrustedPeers
-from halfsync.listeners import Listener, open_listeners
+from halfsync.listeners import UNIX_SERVER, Listener, open_listeners
 from halfsync.log import warn
 from halfsync.models.model import Parts, make_model
 from halfsync.native.forks import count_copies
@@ -45,7 +45,8 @@ class Server:
     `seat` on their board, on which it must say that it serves, and `handover`, the reading and the writing end of one
     AF_UNIX SOCK_SEQPACKET socket pair that all of them have: whoever leaves (`leave`) hands its connections over to
     those who serve. The server makes copies; the caller should close its own, since only where no reading end is open
-    any more does a server that leaves know that nobody adopts.
+    any more does a server that leaves know that nobody adopts. Without any listener a server serves only what it
+    adopts.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Server:
         except BaseException:
             self._close_listeners()
             raise
-        address = self.listeners[0].socket.getsockname()
+        address = self.listeners[0].socket.getsockname() if self.listeners else None
         self._address = address[:2] if isinstance(address, tuple) else address
         self._seat = seat
         self._copies = count_copies()
@@ -273,7 +274,7 @@ def _make_bridge(
         return StreamBridge(application)
     from halfsync.wsgi.application import make_bridge  # noqa: PLC0415
 
-    servers = [(listener.server_name, listener.server_port) for listener in listeners]
+    servers = [(listener.server_name, listener.server_port) for listener in listeners] or [UNIX_SERVER]
     return make_bridge(application, servers, settings, trusted)
 
 

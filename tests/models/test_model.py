@@ -1,5 +1,6 @@
 """What a model is made of, and which one is made."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,8 +38,13 @@ def test_who_has_no_queue_hands_nothing_over(stream: bool) -> None:
 
 
 def test_a_stream_hands_nothing_over() -> None:
-    given = parts(stream=True, handover=QUEUE)
+    given = replace(parts(stream=True, handover=QUEUE), listeners=[997])
     assert (given.adoption_fd, given.leaving_fd) == (-1, -1)
+
+
+def test_a_stream_without_listeners_adopts_and_hands_nothing_over() -> None:
+    given = parts(stream=True, handover=QUEUE)
+    assert (given.adoption_fd, given.leaving_fd) == (QUEUE[0], -1)
 
 
 @pytest.mark.parametrize("name", HOMES)

@@ -57,7 +57,7 @@ class Acceptor:
         """Return the descriptors to wait for. room: there is a place for a newcomer. adopts: and for an adopted one."""
         may = room and monotonic() >= self._paused_until and self._carrier.listens(self._listeners)
         listening = self._listeners if may else []
-        if adopts and listening and self._adoption >= 0 and self.may_adopt():
+        if adopts and may and self._adoption >= 0 and self.may_adopt():
             return [*listening, self._adoption, *self._leaving]
         return [*listening, *self._leaving]
 

@@ -36,12 +36,16 @@ class Parts:
 
     @property
     def adoption_fd(self) -> int:
-        """Where connections to adopt come from; -1: none do. Never those of a stream: handlers cannot be moved."""
-        return -1 if self.handover is None or self.bridge.raw else self.handover[0]
+        """Where connections to adopt come from; -1: none do.
+
+        A server of streams that listens adopts none: handlers cannot be moved. One that listens nowhere adopts
+        connections that nobody has served yet.
+        """
+        return -1 if self.handover is None or (self.bridge.raw and self.listeners) else self.handover[0]
 
     @property
     def leaving_fd(self) -> int:
-        """Where connections are handed over to when the server leaves; -1: nowhere, as `adoption_fd`."""
+        """Where connections are handed over to when the server leaves; -1: nowhere. Never those of a stream."""
         return -1 if self.handover is None or self.bridge.raw else self.handover[1]
 
 

@@ -87,7 +87,7 @@ cdef class Proactor:
                 raise OSError(-result, os.strerror(-result))
         if parts.adoption_fd >= 0:
             result = adoption_open(engine, parts.adoption_fd)
-            if result == 0:
+            if result == 0 and parts.leaving_fd >= 0:
                 result = leaving_open(engine, parts.leaving_fd)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))

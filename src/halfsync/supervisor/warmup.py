@@ -1,20 +1,20 @@
 """Asking a new process for something before it counts as ready: what is loaded late is loaded then.
 
-The request is a real one, by a server of the same settings on a socket that nobody else knows; it ends before the
-process begins to serve.
+The request is a real one, by a server of the same settings that listens nowhere. It adopts one connection, an end of a
+socket pair whose other end is here: no other process can reach it, and so none can send it a request, or be believed as
+a proxy. It ends before the process begins to serve.
 """
 
 from __future__ import annotations
 
-import secrets
 from contextlib import closing
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError
-from halfsync.listeners import describe_socket
-from halfsync.originals import os, socket
+from halfsync.handover import put_connection
+from halfsync.originals import socket
 from halfsync.server import Server
 
 if TYPE_CHECKING:
@@ -30,28 +30,34 @@ def warm_up(application: Application | StreamFactory, settings: Settings) -> Non
 
     It takes as long as the application does: `boot_timeout` is the limit.
     """
-    assert settings.warmup is not None
-    name = f"\0halfsync-warmup-{os.getpid()}-{secrets.token_hex(8)}"
-    private = socket.socket(socket.AF_UNIX)
-    private.bind(name)
-    private.listen(1)
-    private.setblocking(False)
     plain = replace(settings, access_log=None, proxy_protocol=False, request_timeout=0.0)
-    with Server(application, settings=plain, listeners=[describe_socket(private)]):
-        client = HTTPConnection("localhost")
-        client.sock = socket.socket(socket.AF_UNIX)
-        client.sock.connect(name)
-        with closing(client):
-            try:
-                client.request(
-                    "GET", settings.warmup, headers={"Connection": "close", "User-Agent": "halfsync-warmup"}
-                )
-                response = client.getresponse()
-                response.read()
-            except (OSError, HTTPException) as error:
-                raise _refuse(settings, f"was not answered: {error}") from None
-    if response.status >= FAILS_FROM:
-        raise _refuse(settings, f"was answered {response.status}")
+    reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with reading, writing:
+        handover = (reading.fileno(), writing.fileno())
+        with Server(application, settings=plain, listeners=[], handover=handover):
+            status = _ask(settings, writing)
+    if status >= FAILS_FROM:
+        raise _refuse(settings, f"was answered {status}")
+
+
+def _ask(settings: Settings, queue: socket.socket) -> int:
+    """Send the request on a connection that is put into this queue, and return the status of the answer."""
+    assert settings.warmup is not None
+    client = HTTPConnection("localhost")
+    client.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with closing(client):
+        theirs.setblocking(False)
+        with theirs:
+            put_connection(queue.fileno(), theirs.fileno())
+        try:
+            client.request(
+                "GET", settings.warmup, headers={"Connection": "close", "User-Agent": "halfsync-warmup"}
+            )
+            response = client.getresponse()
+            response.read()
+        except (OSError, HTTPException) as error:
+            raise _refuse(settings, f"was not answered: {error}") from None
+    return response.status
 
 
 def _refuse(settings: Settings, what: str) -> LoadError:
