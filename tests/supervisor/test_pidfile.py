@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from halfsync.errors import UsageError
 from halfsync.supervisor.pidfile import PidFile
+from tests.faults.serving import environment
 from tests.wsgi import EVENT_TIMEOUT_S
 
 
@@ -89,7 +91,18 @@ def test_a_stale_one_is_replaced(path: Path, content: str) -> None:
     assert list(path.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", ["-1", "# hosts\n127.0.0.1 localhost\n", "12x", "\0", "9" * 100])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "-1",
+        "# hosts\n127.0.0.1 localhost\n",
+        "12x",
+        "\0",
+        "9" * 100,
+        " " * 64 + "notes",
+        "1" + " " * 63 + "2",
+    ],
+)
 def test_a_file_that_is_something_else_is_left_alone(path: Path, content: str) -> None:
     path.write_text(content)
     assert refused(path) == f"{path} is there, and holds no number of a process"
@@ -97,7 +110,132 @@ def test_a_file_that_is_something_else_is_left_alone(path: Path, content: str) -
 
 def test_what_cannot_be_written(path: Path) -> None:
     assert "cannot be written: no such file or directory" in refused(path.parent / "gone" / "x.pid")
-    assert "cannot be read: is a directory" in refused(path.parent)
+    assert "cannot be written: too many levels of symbolic links" in refused(looped(path) / "x.pid")
+    assert "cannot be written: not a directory" in refused(Path(__file__) / "x.pid")
+
+
+def looped(path: Path) -> Path:
+    """Make a link to itself in the directory of a path."""
+    loop = path.parent / "loop"
+    loop.symlink_to("loop")
+    return loop
+
+
+LINKS = {
+    "dangling": "gone",
+    "into nothing": "gone/x.pid",
+    "loop": "halfsync.pid",
+    "directory": ".",
+    "pipe": "pipe",
+    "stale": "stale",
+    "empty": "empty",
+    "absolute": "/halfsync-no-such-file",
+}
+
+
+@pytest.mark.parametrize("kind", LINKS)
+def test_a_link_is_refused_and_stays_as_it_is(path: Path, kind: str) -> None:
+    os.mkfifo(path.parent / "pipe")
+    (path.parent / "empty").touch()
+    (path.parent / "stale").write_text(f"{dead()}\n")
+    before = {one.name: one.stat() for one in path.parent.iterdir()}
+    path.symlink_to(LINKS[kind])
+    for _ in range(2):  # the same each time
+        with pytest.raises(UsageError) as caught:
+            PidFile(str(path), origin="--pidfile").write()
+        assert str(caught.value) == (
+            f"--pidfile: {path} is a link, to {LINKS[kind]!r}, and no link is followed; "
+            "name the file itself, or remove the link"
+        )
+        with pytest.raises(UsageError, match="is a link, to"):
+            PidFile(str(path)).check()
+    assert path.readlink() == Path(LINKS[kind])
+    path.unlink()
+    after = {one.name: one.stat() for one in path.parent.iterdir()}
+    assert {name: (found.st_ino, found.st_size) for name, found in after.items()} == {
+        name: (found.st_ino, found.st_size) for name, found in before.items()
+    }
+
+
+def test_links_on_the_way_are_followed(path: Path) -> None:
+    (path.parent.parent / "link").symlink_to(path.parent.name)
+    file = PidFile(str(path.parent.parent / "link" / path.name))
+    file.write()
+    assert path.read_text() == f"{os.getpid()}\n"
+    file.remove()
+    assert not path.exists()
+
+
+def test_what_is_no_regular_file_is_refused_without_being_opened(path: Path) -> None:
+    path.mkdir()
+    assert refused(path) == f"{path} is there, and is a directory"
+    path.rmdir()
+    os.mkfifo(path)  # nobody writes to it: to open it would block
+    assert refused(path) == f"{path} is there, and is a named pipe"
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        assert refused(path) == f"{path} is there, and is a socket"
+    assert refused(Path("/dev/null")) == "/dev/null is there, and is a device"
+
+
+def test_one_that_cannot_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening = os.open
+
+    def deny(name: str, flags: int, *mode: int) -> int:
+        if name == str(path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opening(name, flags, *mode)
+
+    monkeypatch.setattr(os, "open", deny)
+    path.write_text("1")
+    assert refused(path) == f"{path} cannot be read: permission denied"
+
+
+def test_a_link_that_is_made_at_the_last_moment_is_not_followed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As whoever may write in its directory could make one."""
+    target = path.parent / "precious"
+    target.write_text("")
+    opening, linking = os.open, os.link
+
+    def open_late(name: str, flags: int, *mode: int) -> int:
+        if name == str(path):
+            path.unlink()
+            path.symlink_to(target)
+        return opening(name, flags, *mode)
+
+    def link_late(source: Any, to: Any) -> None:
+        path.symlink_to(target)
+        linking(source, to)
+
+    with monkeypatch.context() as patch:
+        path.write_text("")
+        patch.setattr(os, "open", open_late)
+        with pytest.raises(UsageError, match="cannot be read: too many levels of symbolic links"):
+            PidFile(str(path)).write()
+        path.unlink()
+        patch.setattr(os, "open", opening)
+        patch.setattr(os, "link", link_late)
+        with pytest.raises(UsageError, match="another process has just written"):
+            PidFile(str(path)).write()
+    with pytest.raises(UsageError, match="is a link, to"):
+        PidFile(str(path)).write()
+    assert target.read_text() == ""
+
+
+@pytest.mark.parametrize("command", [("check",), ("serve", "--workers", "1"), ("serve",)], ids=" ".join)
+def test_the_command_line_refuses_a_dangling_link(path: Path, command: tuple[str, ...]) -> None:
+    (path.parent / "served.py").write_text("def app(environ, start_response): ...\n")
+    path.symlink_to("gone")
+    done = subprocess.run(
+        [sys.executable, "-m", "halfsync", command[0], "served:app", "--pidfile", path.name, *command[1:]],
+        cwd=path.parent, env=environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"--pidfile: {path} is a link, to 'gone', and no link is followed" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_directory_that_cannot_be_written_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

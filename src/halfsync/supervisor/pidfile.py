@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
@@ -13,7 +14,9 @@ from halfsync.log import logger
 if TYPE_CHECKING:
     from halfsync.settings import Settings
 
-_READ_BYTES = 64  # more than any number has
+_DIGITS_MOST = 10
+_READ_BYTES = 64  # more than any number has; a file that has so many is something else
+_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -44,17 +47,14 @@ class PidFile:
         if exists and not os.access(folder, os.W_OK | os.X_OK):
             raise self._refuse("cannot be written", "nothing may be written in its directory")
         try:
-            with open(self.path, "rb") as file:  # noqa: PTH123 - as above
-                content = file.read(_READ_BYTES).strip()
-        except FileNotFoundError as error:
-            if not exists:
-                raise self._refuse("cannot be written", _reason(error)) from None
-            return False
+            content = self._read()
         except OSError as error:
-            raise self._refuse("cannot be read", _reason(error)) from None
+            if isinstance(error, FileNotFoundError) and exists:
+                return False
+            raise self._refuse(f"cannot be {'read' if exists else 'written'}", _reason(error)) from None
         if content == b"":
             return True  # the rest of a crash, of somebody who writes it in place
-        if not content.isdigit() or len(content) > 10:
+        if not content.isdigit() or len(content) > _DIGITS_MOST:
             raise UsageError(
                 f"{self.path} is there, and holds no number of a process",
                 origin=self._origin,
@@ -69,6 +69,35 @@ class PidFile:
                 remedy="stop it; or remove the file, if that is no halfsync",
             )
         return True
+
+    def _read(self) -> bytes:
+        """Return what the file holds, without white space around it. Raises UsageError if it is no regular file.
+
+        Nothing else is opened: a pipe could block, and a device could do anything. A link is not followed: whoever may
+        make one in the directory would choose the file that root replaces.
+        """
+        kind = os.lstat(self.path).st_mode
+        if not stat.S_ISREG(kind):
+            raise self._refuse_kind(kind)
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            content = os.read(descriptor, _READ_BYTES)
+        finally:
+            os.close(descriptor)
+        return content if len(content) == _READ_BYTES else content.strip()
+
+    def _refuse_kind(self, kind: int) -> UsageError:
+        if stat.S_ISLNK(kind):
+            return UsageError(
+                f"{self.path} is a link, to {os.readlink(self.path)!r}, and no link is followed",  # noqa: PTH115
+                origin=self._origin,
+                remedy="name the file itself, or remove the link",
+            )
+        return UsageError(
+            f"{self.path} is there, and is {_KINDS.get(stat.S_IFMT(kind), 'a device')}",
+            origin=self._origin,
+            remedy="choose another path, or remove it",
+        )
 
     def write(self) -> None:
         """Write this process's number. Raises UsageError where another live process holds the file, or none can."""
