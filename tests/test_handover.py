@@ -10,9 +10,11 @@ import pytest
 
 from halfsync.native import testing_handover as handover
 
-HEADER = struct.Struct("=IHBBIIB28s3x")  # magic, version, listener, awaits_proxy, requests, length, address
-MAGIC, VERSION = 0x4F766148, 1
+# magic, version, awaits_proxy, length of the address, requests, length of the data, address, endpoint
+HEADER = struct.Struct("=IHBBII28s28s")
+MAGIC, VERSION = 0x4F766148, 2
 ADDRESS = bytes(range(16))
+ENDPOINT = bytes(range(100, 128))
 
 Queue = tuple[socket.socket, socket.socket]
 
@@ -20,7 +22,7 @@ Queue = tuple[socket.socket, socket.socket]
 def header(
     magic: int = MAGIC, version: int = VERSION, length: int = 0, address_length: int = len(ADDRESS)
 ) -> bytes:
-    return HEADER.pack(magic, version, 3, 0, 7, length, address_length, ADDRESS)
+    return HEADER.pack(magic, version, 0, address_length, 7, length, ADDRESS, ENDPOINT)
 
 
 def descriptors() -> int:
@@ -50,7 +52,7 @@ def test_what_is_sent_is_taken(queue: Queue, connection: Queue, size: int) -> No
     sent = handover.send(
         writer.fileno(),
         connection[0].fileno(),
-        listener=3,
+        endpoint=ENDPOINT,
         awaits_proxy=True,
         requests=1_000_000,
         address=ADDRESS,
@@ -60,7 +62,7 @@ def test_what_is_sent_is_taken(queue: Queue, connection: Queue, size: int) -> No
     taken = handover.take(reader.fileno())
     assert isinstance(taken, tuple), taken
     fd, *rest = taken
-    assert rest == [3, True, 1_000_000, ADDRESS, data]
+    assert rest == [ENDPOINT, True, 1_000_000, ADDRESS, data]
     assert not os.get_inheritable(fd)
     with socket.socket(fileno=fd) as taken_over:
         taken_over.sendall(b"here")
@@ -71,7 +73,12 @@ def test_what_is_sent_is_taken(queue: Queue, connection: Queue, size: int) -> No
 def test_the_layout_is_what_the_version_says(queue: Queue, connection: Queue) -> None:
     reader, writer = queue
     handover.send(
-        writer.fileno(), connection[0].fileno(), listener=3, requests=7, address=ADDRESS, data=b"GET /"
+        writer.fileno(),
+        connection[0].fileno(),
+        endpoint=ENDPOINT,
+        requests=7,
+        address=ADDRESS,
+        data=b"GET /",
     )
     assert reader.recv(1000) == header(length=5) + b"GET /"
 
@@ -82,7 +89,7 @@ def test_a_record_made_by_hand_is_taken(queue: Queue, connection: Queue) -> None
     taken = handover.take(reader.fileno())
     assert isinstance(taken, tuple), taken
     os.close(taken[0])
-    assert taken[1:] == (3, False, 7, ADDRESS, b"ab")
+    assert taken[1:] == (ENDPOINT, False, 7, ADDRESS, b"ab")
 
 
 @pytest.mark.parametrize(

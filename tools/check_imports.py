@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "activation",
         "binds",
         "directory",
+        "endpoints",
         "settings",
         "loading",
         "listeners",

@@ -1,5 +1,5 @@
 # Between a model and the application: who asks for a turn, and where its response goes.
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t
 from posix.uio cimport iovec
 
 from halfsync.exchange cimport Exchange
@@ -12,7 +12,7 @@ cdef enum:
 ctypedef struct Origin:
     const uint8_t *address    # sockaddr of the peer
     uint8_t address_length
-    uint8_t listener          # index of the listener
+    uint16_t listener         # index of the listener, in the table of endpoints
 
 # Where a response goes. Each model supplies one for each request; its functions are called by the thread that runs the
 # request, without the GIL unless `gil_held` is set. Those that send return 0, or -1 when the client is gone.

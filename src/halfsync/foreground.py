@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from halfsync.listeners import open_listeners
 from halfsync.log import set_up
@@ -19,10 +19,12 @@ from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import TracebackType
 
     from halfsync.board import Seat
     from halfsync.listeners import Listener
+    from halfsync.probes import Probes
     from halfsync.server import Application
     from halfsync.settings import Settings
     from halfsync.stream.handler import StreamFactory
@@ -38,6 +40,18 @@ WISHES = {
 }
 
 
+def leave_order(alone: Iterable[int]) -> str:
+    """Return the order to leave. alone: positions of listeners on which no other process accepts."""
+    bits = sum({1 << position for position in alone})
+    return f"leave {bits:x}" if bits else "leave"
+
+
+def positions_in(listeners: str) -> list[int]:
+    """Return the positions that an order to leave names."""
+    bits = int(listeners or "0", 16)
+    return [position for position in range(bits.bit_length()) if bits >> position & 1]
+
+
 class Orders(Protocol):
     """Where a process hears from its supervisor. See `halfsync.supervisor.channel`."""
 
@@ -46,7 +60,7 @@ class Orders(Protocol):
         """A descriptor that becomes readable when there is an order; -1: none will ever come."""
 
     def next(self) -> str | None:
-        """Return the next order, None when there is none."""
+        """Return the next order, None when there is none. To leave: see `leave_order`."""
 
     def ask_to_leave(self) -> None:
         """Let the supervisor know that this process shall leave: it sees to another one first, and orders it."""
@@ -85,8 +99,8 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
     admin = open_admin(settings)
     with writing_pidfile(settings):
         become(identity)
-        with Signals() as signals, answering_probes(settings, admin, seat):
-            server.start_in_front(signals)
+        with Signals() as signals, AnsweringProbes(settings, admin, seat) as probes:
+            server.start_in_front(signals, probes.descriptors)
             if seat is not None:
                 seat.serve()
             line = announcement(server.settings, server.listeners, name)
@@ -116,22 +130,40 @@ def open_admin(settings: Settings) -> list[Listener]:
     )
 
 
-@contextmanager
-def answering_probes(settings: Settings, listeners: Sequence[Listener], seat: Seat | None) -> Iterator[None]:
-    """Answer what an orchestrator asks on these listeners, which are closed in the end."""
-    if seat is None or not listeners:
-        yield
-        return
-    from halfsync.probes import Probes  # noqa: PLC0415 - most servers have none
+class AnsweringProbes:
+    """Answers what an orchestrator asks on these listeners, which are closed in the end. As a context manager."""
 
-    probes = Probes(settings, [listener.socket.fileno() for listener in listeners], seat.board)
-    probes.start()
-    try:
-        yield
-    finally:
-        probes.close()
-        for listener in listeners:
+    def __init__(self, settings: Settings, listeners: Sequence[Listener], seat: Seat | None) -> None:
+        self._listeners = listeners
+        self._probes: Probes | None = None
+        if seat is not None and listeners:
+            from halfsync.probes import Probes  # noqa: PLC0415 - most servers have none
+
+            self._probes = Probes(settings, [listener.socket.fileno() for listener in listeners], seat.board)
+
+    def __enter__(self) -> Self:
+        if self._probes is not None:
+            self._probes.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.leave()
+        if self._probes is not None:
+            self._probes.close()
+
+    def leave(self) -> None:
+        """Close the listeners: others answer from now on. Their addresses may be needed before this process ends."""
+        if self._probes is not None:
+            self._probes.leave()
+        for listener in self._listeners:
             listener.close()
+
+    def descriptors(self) -> list[int]:
+        """Return those that are open, for a forked child to close: else it would keep the addresses in use."""
+        own = [listener.socket.fileno() for listener in self._listeners]
+        return [fd for fd in own if fd >= 0] + ([] if self._probes is None else self._probes.descriptors)
 
 
 def prepare_process(settings: Settings) -> None:
@@ -203,15 +235,16 @@ class _Run:
         self._course = ""
         self._before = 0  # requests that were finished before it began to end
 
-    def obey(self, wish: str) -> None:
+    def obey(self, order: str) -> None:
         """Do what was asked for."""
+        wish, _, listeners = order.partition(" ")
         if wish == "quit" or (wish == "drain" and self._course in ("drain", "fade")):
             self.over = True
         elif wish == "drain" or (wish == "finish" and self._course != "drain"):
             self._drain()
         elif wish == "leave" and not self._course:
             self._begin(wish, self._settings.graceful_timeout)
-            self.server.leave()
+            self.server.leave(positions_in(listeners))
         elif wish == "fade":
             self.server.fade()
         elif wish == "reopen":

@@ -1,6 +1,7 @@
 # One connection on its way from a process that leaves to one that stays: a record, and the descriptor beside it.
 from libc.stdint cimport uint8_t, uint32_t
 
+from halfsync.endpoints cimport Endpoint
 from halfsync.http.trust cimport CLIENT_BYTES
 
 cdef enum:
@@ -25,10 +26,10 @@ cdef enum Taken:
 
 ctypedef struct Handover:
     int fd                    # of the connection
-    uint8_t listener          # index of the listener that it came from
     uint8_t awaits_proxy      # it must begin with a PROXY header, which is not complete yet
     uint8_t address_length
     uint8_t address[CLIENT_BYTES]  # sockaddr of the peer, or of the client that its PROXY header told
+    Endpoint endpoint         # of the listener that it came by
     uint32_t requests         # served on it so far
     const char *data          # received, and not framed
     uint32_t length

@@ -16,6 +16,8 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
+from halfsync.endpoints cimport ENDPOINT_BYTES
+
 from halfsync.originals import os
 
 cdef extern from *:
@@ -24,18 +26,17 @@ cdef extern from *:
     #include <sys/socket.h>
 
     #define HS_HANDOVER_MAGIC 0x4f766148u  /* "HavO" */
-    #define HS_HANDOVER_VERSION 1
+    #define HS_HANDOVER_VERSION 2
 
     typedef struct {
         uint32_t magic;
         uint16_t version;
-        uint8_t listener;
         uint8_t awaits_proxy;
+        uint8_t address_length;
         uint32_t requests;
         uint32_t length;          /* of what follows */
-        uint8_t address_length;
         uint8_t address[28];
-        uint8_t unused[3];
+        uint8_t endpoint[28];
     } hs_handover_header;
 
     typedef union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } hs_handover_rights;
@@ -86,12 +87,12 @@ cdef extern from *:
     ctypedef struct Header "hs_handover_header":
         uint32_t magic
         uint16_t version
-        uint8_t listener
         uint8_t awaits_proxy
+        uint8_t address_length
         uint32_t requests
         uint32_t length
-        uint8_t address_length
         uint8_t *address
+        uint8_t *endpoint
     const uint32_t MAGIC "HS_HANDOVER_MAGIC"
     const uint16_t VERSION "HS_HANDOVER_VERSION"
     ssize_t send_record "hs_handover_send" (
@@ -112,12 +113,12 @@ cdef int handover_send(int queue, const Handover *handover) noexcept nogil:
     memset(&header, 0, sizeof(header))
     header.magic = MAGIC
     header.version = VERSION
-    header.listener = handover.listener
     header.awaits_proxy = handover.awaits_proxy
     header.requests = handover.requests
     header.length = handover.length
     header.address_length = min(handover.address_length, <uint8_t> CLIENT_BYTES)
     memcpy(header.address, handover.address, header.address_length)
+    memcpy(header.endpoint, handover.endpoint.address, ENDPOINT_BYTES)
     while send_record(queue, &header, sizeof(header), handover.data, handover.length, handover.fd) < 0:
         if errno == EINTR:
             continue
@@ -175,11 +176,11 @@ cdef int handover_take(int queue, Handover *handover, char *buffer) noexcept nog
             close(handover.fd)
             handover.fd = -1
         return HANDOVER_REFUSED
-    handover.listener = header.listener
     handover.awaits_proxy = header.awaits_proxy
     handover.requests = header.requests
     handover.address_length = header.address_length
     memcpy(handover.address, header.address, header.address_length)
+    memcpy(handover.endpoint.address, header.endpoint, ENDPOINT_BYTES)
     handover.data = buffer
     handover.length = header.length
     return HANDOVER_TAKEN

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from halfsync.activation import take
 from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_bind
+from halfsync.endpoints import name_server
 from halfsync.errors import BindError, UsageError
 from halfsync.originals import os, socket
 
 __all__ = [
-    "UNIX_SERVER",
     "Bind",
     "FdBind",
     "Listener",
@@ -27,8 +27,6 @@ AddressFamily = socket.AddressFamily
 # One address of several may be missing without harm: a machine without IPv6 still has a localhost.
 _ADDRESS_MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 _PRIVILEGED_PORTS = 1024
-# SERVER_NAME and SERVER_PORT where there is neither host nor port: see Listener.
-UNIX_SERVER = ("localhost", "80")
 _NO_ID = 2**32 - 1  # of a user or group: chown(2) takes it for "leave it"
 
 
@@ -217,11 +215,11 @@ def _open_unix(
         sock.setblocking(False)
     except BaseException as error:
         # Closed as a listener, which takes its file with it.
-        Listener(sock, *UNIX_SERVER, "", file).close()
+        Listener(sock, "", "", "", file).close()
         if isinstance(error, OSError):
             raise _refuse_unix(spec, error) from None
         raise
-    return Listener(sock, *UNIX_SERVER, f"unix:{bind.path}", file)
+    return Listener(sock, *name_server(sock.fileno()), f"unix:{bind.path}", file)
 
 
 def _give_away(spec: str, path: str, mode: int | None, owner: tuple[int, int] | None) -> None:
@@ -356,12 +354,11 @@ def _open_fd(spec: str, bind: FdBind, others: Sequence[Listener]) -> Listener:
 
 def describe_socket(sock: socket.socket) -> Listener:
     """Name a socket by the address it really has."""
-    address = sock.getsockname()
+    host, port = name_server(sock.fileno())
     if sock.family == socket.AF_UNIX:
-        path = os.fsdecode(address)
+        path = os.fsdecode(sock.getsockname())
         shown = "@" + path[1:] if path.startswith("\0") else path
-        return Listener(sock, *UNIX_SERVER, f"unix:{shown}")
-    host, port = (f"[{address[0]}]" if sock.family == socket.AF_INET6 else address[0]), str(address[1])
+        return Listener(sock, host, port, f"unix:{shown}")
     return Listener(sock, host, port, f"http://{host}:{port}")
 
 

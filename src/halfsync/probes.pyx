@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, strlen
 
 from halfsync.board cimport Board
-from halfsync.engine.engine cimport COMMAND_STOP, Timeouts
+from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_STOP, Timeouts
 from halfsync.engine.loop cimport engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start
 from halfsync.exchange cimport Exchange
 from halfsync.http.response cimport date_now, reason_phrase
@@ -136,6 +136,18 @@ cdef class Probes:
         self.read_fd, self.engine.done_fd = os.pipe()
         self.check(engine_start(self.engine))
         self.started = True
+
+    @property
+    def descriptors(self):
+        """Its listening sockets that are open. For a forked child, too, which has no use for them."""
+        cdef int position
+        fds = [self.engine.listeners[position].handle.fd for position in range(self.engine.listeners_count)]
+        return [fd for fd in fds if fd >= 0]
+
+    def leave(self):
+        """Answer who waits, and nobody after that."""
+        if self.started:
+            engine_command(self.engine, COMMAND_DRAIN)
 
     def close(self):
         """Stop answering."""

@@ -19,6 +19,15 @@ cdef enum:
     LOOK_NS = 20000000        # between two looks of a deaf process at who waits
     NEGLECT_NS = 100000000
 
+# Some of the listeners of a process, by their position: a bit each, and one bit for all from ALONE_BITS - 1 on.
+ctypedef long long Alone
+
+cdef enum:
+    ALONE_BITS = 63
+
+cdef inline bint is_alone(Alone alone, int position) noexcept nogil:
+    return (alone >> min(position, ALONE_BITS - 1)) & 1
+
 cdef enum SeatState:
     SEAT_EMPTY
     SEAT_BOOTING              # nobody is accepted yet

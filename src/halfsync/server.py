@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+from halfsync.endpoints import Endpoints
 from halfsync.errors import UsageError
 from halfsync.http.trust import TrustedPeers
-from halfsync.listeners import UNIX_SERVER, Listener, open_listeners
+from halfsync.listeners import Listener, open_listeners
 from halfsync.log import warn
 from halfsync.models.model import Parts, make_model
 from halfsync.native.forks import count_copies
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
+ALONE_BITS = 63  # see Alone in seats.pxd
 RESERVED_DESCRIPTORS = 64  # of the process's limit: for the application's own files, and the server's
 QUICK_S = 1.0  # what a quick stop gives the application's threads to return
 
@@ -73,12 +75,14 @@ class Server:
         self.listeners: list[Listener] = open_for(self.settings) if listeners is None else list(listeners)
         try:
             trusted = TrustedPeers(self.settings.forwarded_allow_ips)
-            bridge = _make_bridge(application, self.listeners, self.settings, trusted)
+            endpoints = Endpoints([listener.socket.fileno() for listener in self.listeners])
+            bridge = _make_bridge(application, self.listeners, self.settings, trusted, endpoints)
             self._access_log = _open_access_log(self.settings, trusted)
             self._files = _open_files(self.settings)
             parts = Parts(
                 bridge,
                 [listener.socket.fileno() for listener in self.listeners],
+                endpoints,
                 self.settings,
                 _room_for_connections(self.settings),
                 self._access_log,
@@ -126,13 +130,14 @@ class Server:
         self._began = True
         self._copies = count_copies()
 
-    def start_in_front(self, signals: Signals, unwanted: Sequence[int] = ()) -> None:
+    def start_in_front(self, signals: Signals, unwanted: Callable[[], Sequence[int]] = tuple) -> None:
         """Start to serve in the foreground: the caller then waits in `run_until_told`.
 
-        unwanted: descriptors that no child of this process has a use for, beside those of the signals.
+        unwanted: called in each child of this process, returns descriptors that it has no use for, beside those of the
+        signals.
         """
         self._begin()
-        self._model.start_in_front([*signals.descriptors, *unwanted])
+        self._model.start_in_front(lambda: [*signals.descriptors, *unwanted()])
 
     def drain(self) -> None:
         """Refuse newcomers and begin to end: what was received is answered, idle connections are closed."""
@@ -143,18 +148,21 @@ class Server:
             self._model.drain()
         self._close_listeners()
 
-    def leave(self) -> None:
+    def leave(self, alone: Iterable[int] = ()) -> None:
         """Begin to end in favour of others, who accept on the same listeners and adopt connections (`handover`).
 
-        What waits in the backlog is left to them. A connection is handed over as soon as it is idle; a request that was
-        received, or whose body is under way, is answered first. Without a hand-over, or with nobody left to adopt, it
-        ends instead, as when draining. `drain` may follow, for those that nobody has taken.
+        What waits in the backlog is left to them. alone: positions of `listeners` on which no other process accepts:
+        what waits there is accepted first, and then handed over or answered. A connection is handed over as soon as it
+        is idle; a request that was received, or whose body is under way, is answered first. Without a hand-over, or
+        with nobody left to adopt, it ends instead, as when draining. `drain` may follow, for those that nobody has
+        taken.
         """
         if not self._is_copy:
             self._draining = True
             if self._seat is not None:
                 self._seat.leave()
-            self._model.leave()
+            # As an Alone: a bit for each, and one for those past the last bit.
+            self._model.leave(sum({1 << min(position, ALONE_BITS - 1) for position in alone}))
         # Socket files stay: others are reached by them.
         self.listeners = [replace(listener, file=None) for listener in self.listeners]
         self._close_listeners()
@@ -265,7 +273,11 @@ def _refuse_contradictions(settings: Settings) -> None:
 
 
 def _make_bridge(
-    application: Any, listeners: list[Listener], settings: Settings, trusted: TrustedPeers
+    application: Any,
+    listeners: list[Listener],
+    settings: Settings,
+    trusted: TrustedPeers,
+    endpoints: Endpoints,
 ) -> Bridge:
     """Return the bridge to a WSGI application or to a stream's handlers; only that one is loaded."""
     if settings.stream:
@@ -274,8 +286,8 @@ def _make_bridge(
         return StreamBridge(application)
     from halfsync.wsgi.application import make_bridge  # noqa: PLC0415
 
-    servers = [(listener.server_name, listener.server_port) for listener in listeners] or [UNIX_SERVER]
-    return make_bridge(application, servers, settings, trusted)
+    servers = [(listener.server_name, listener.server_port) for listener in listeners]
+    return make_bridge(application, servers, settings, trusted, endpoints)
 
 
 def _open_files(settings: Settings) -> StaticFiles | None:

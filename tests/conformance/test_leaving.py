@@ -83,20 +83,28 @@ class Stage:
         self.address: tuple[str, int] = self.listener.getsockname()
 
     @property
-    def shared(self) -> dict[str, Any]:
-        """What the servers share, as settings."""
-        return {
-            "bind": f"fd://{os.dup(self.listener.fileno())}",
-            "handover": (self.reader.fileno(), self.writer.fileno()),
-        }
+    def handover(self) -> tuple[int, int]:
+        """The queue that the servers share."""
+        return self.reader.fileno(), self.writer.fileno()
+
+    def bind(self) -> str:
+        """Return the listener that they share, which the server closes in the end."""
+        return f"fd://{os.dup(self.listener.fileno())}"
 
     def start(self, app: Any, **settings: Any) -> halfsync.Server:
         """Start a server, which ends with the test."""
-        return self._stack.enter_context(self._serve(app, **(self.shared | settings)))
+        settings = {"handover": self.handover, **settings}
+        if "bind" not in settings:
+            settings["bind"] = self.bind()
+        return self._stack.enter_context(self._serve(app, **settings))
 
     def connect(self) -> Connection:
         """Connect a client, who leaves with the test."""
         return self._stack.enter_context(Connection(self.address))
+
+    def connect_to(self, listener: socket.socket) -> Connection:
+        """Connect a client to a listener of the test's own."""
+        return self._stack.enter_context(Connection(listener.getsockname()))
 
 
 @pytest.fixture
@@ -646,3 +654,87 @@ def test_servers_take_turns_under_load_and_no_request_fails(stage: Stage) -> Non
         load.stop()
     assert not load.failures, load.failures
     assert handed_over >= ROUNDS
+
+
+def listening(stack: ExitStack, number: int) -> list[socket.socket]:
+    """Open some listeners."""
+    made = [stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64)) for _ in range(number)]
+    for sock in made:
+        sock.setblocking(False)
+    return made
+
+
+def binds(*listeners: socket.socket) -> list[str]:
+    return [f"fd://{os.dup(listener.fileno())}" for listener in listeners]
+
+
+def port_of(environ: Environ, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [*TEXT])
+    return [environ["SERVER_PORT"].encode()]
+
+
+def ask_port(connection: Connection) -> int:
+    connection.send(build())
+    response = connection.response()
+    assert response.one("Connection") != "close"
+    return int(response.body)
+
+
+def test_a_connection_keeps_its_port_where_the_listeners_are_others(stage: Stage) -> None:
+    """By two servers: the first has another order, the second lacks one of them."""
+    with ExitStack() as stack:
+        one, two, new = listening(stack, 3)
+        first = stage.start(port_of, bind=binds(one, two))
+        kept = [(stage.connect_to(sock), sock.getsockname()[1]) for sock in (one, two) for _ in range(2)]
+        for connection, port in kept:
+            assert ask_port(connection) == port
+        current = first
+        for others in ((two, new, one), (new, two), (one, two)):
+            following = stage.start(port_of, bind=binds(*others))
+            current.leave()
+            gone(current)
+            for connection, port in kept:
+                assert ask_port(connection) == port
+            current = following
+
+
+@pytest.mark.parametrize("alone", [[0], [1], [0, 1]])
+def test_who_leaves_accepts_those_for_whom_nobody_else_is_there(stage: Stage, alone: list[int]) -> None:
+    """The backlog of every other listener is left to others."""
+    door = Door()
+
+    def app(environ: Environ, start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/door":
+            door.stand()
+        return port_of(environ, start_response)
+
+    with ExitStack() as stack:
+        listeners = listening(stack, 2)
+        ports = [sock.getsockname()[1] for sock in listeners]
+        # Two requests that run take all places, so newcomers stay in the backlog.
+        first = stage.start(app, bind=binds(*listeners), max_connections=2, max_children=2, threads=2)
+        running = [stage.connect_to(sock) for sock in listeners]
+        for connection in running:
+            connection.send(build("/door"))
+            door.wait_reached()
+        late = [
+            (stage.connect_to(sock), port)
+            for sock, port in zip(listeners, ports, strict=True)
+            for _ in range(3)
+        ]
+        for connection, _ in late:
+            connection.send(build())
+        shared = [sock for position, sock in enumerate(listeners) if position not in alone]
+        second = stage.start(port_of, bind=binds(*shared or [stage.listener]))
+        first.leave(alone)
+        door.open()
+        for connection, port in late:
+            assert int(connection.response().body) == port
+        for connection, port in zip(running, ports, strict=True):
+            assert int(connection.response().body) == port
+        gone(first)
+        # One more may have been accepted between two looks at the order to leave.
+        assert first.statistics()["accepted"] - 2 - 3 * len(alone) in (0, 1)
+        for connection, port in [*late, *zip(running, ports, strict=True)]:
+            assert ask_port(connection) == port
+        assert second.statistics()["open"] == 8

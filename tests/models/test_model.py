@@ -8,6 +8,7 @@ from tests.leaks import held, leaked
 from tests.wsgi import hello
 
 import halfsync
+from halfsync.endpoints import Endpoints
 from halfsync.http.trust import TrustedPeers
 from halfsync.models.model import HOMES, Parts, make_model
 from halfsync.settings import Settings
@@ -23,7 +24,7 @@ def parts(*, model: str = "thread", stream: bool = False, handover: tuple[int, i
     bridge: Any = StreamBridge(halfsync.StreamHandler)
     if not stream:
         bridge = make_bridge(hello, [], settings, TrustedPeers(()))
-    return Parts(bridge, [], settings, 10, handover=handover)
+    return Parts(bridge, [], Endpoints([]), settings, 10, handover=handover)
 
 
 def test_both_ends_of_the_queue_have_names() -> None:

@@ -2,12 +2,14 @@
 
 import socket
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 
 from halfsync.board import Board
+from halfsync.foreground import AnsweringProbes, leave_order, positions_in
 from halfsync.server import Server
-from halfsync.supervisor.channel import Channel
+from halfsync.supervisor.channel import WORD_BYTES, Channel
 from halfsync.supervisor.process import Orders
 
 
@@ -15,6 +17,7 @@ class Situation:
     """A process with its orders, its supervisor's end of their channel, and the queue of connections."""
 
     def __init__(self, server: Server) -> None:
+        self.server = server
         self.theirs, self.ours = Channel.pair()
         self.reading, self.writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.seat = Board(1).seat(0)
@@ -38,6 +41,23 @@ def test_orders_come_one_at_a_time(situation: Situation) -> None:
         "drain",
         None,
     ]
+
+
+def test_an_order_to_leave_names_the_listeners_on_which_nobody_else_accepts() -> None:
+    for alone in ([], [0], [1, 5], list(range(200))):
+        order, _, listeners = leave_order(alone).partition(" ")
+        assert order == "leave" and len(leave_order(alone)) < WORD_BYTES
+        assert positions_in(listeners) == alone
+
+
+def test_probes_leave_with_the_server(situation: Situation) -> None:
+    probes = Mock(spec=AnsweringProbes)
+    orders = Orders(situation.ours, situation.server, situation.seat, situation.writing, probes=probes)
+    orders.obeyed("reopen")
+    assert not probes.leave.called  # they answer until others do
+    orders.obeyed("leave 1")
+    orders.obeyed("drain")
+    assert probes.leave.call_count == 1
 
 
 def test_the_supervisor_hears_that_somebody_told_a_process_to_end(situation: Situation) -> None:
@@ -64,7 +84,7 @@ def test_without_a_supervisor_who_leaves_goes_on_to_hand_over(situation: Situati
     situation.writing.send(b"a connection")
 
 
-@pytest.mark.parametrize("order", ["leave", "drain"])
+@pytest.mark.parametrize("order", ["leave", "leave 3", "drain"])
 def test_the_supervisor_hears_once_that_nobody_is_accepted_any_more(situation: Situation, order: str) -> None:
     assert situation.orders.patience() is None
     situation.orders.obeyed(order)

@@ -4,11 +4,12 @@ The queue's reading end is watched as a listener is: while there is room for a c
 is woken by every record, and each takes a few at a time, so that they share what comes in a burst (decisions/0018).
 """
 from libc.errno cimport errno
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint16_t
 from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
+from halfsync.endpoints cimport ENDPOINT_UNKNOWN, endpoint_find
 from halfsync.seats cimport seat_listens
 from halfsync.engine.connections cimport connection_close, connection_open
 from halfsync.engine.conversation cimport on_received
@@ -58,15 +59,16 @@ cdef void adoption_watch(Engine *engine, bint wanted) noexcept nogil:
 cdef void begin(Engine *engine, const Handover *handover) noexcept nogil:
     """Go on with an adopted connection as if it had been accepted here, and its bytes been received just now."""
     cdef Connection *connection = NULL
+    cdef int listener = endpoint_find(engine.endpoints, &handover.endpoint)
     # Whether a connection begins with a PROXY header was decided where it was accepted; here nobody may read it.
-    if not handover.awaits_proxy or engine.proxies != NULL:
+    if listener != ENDPOINT_UNKNOWN and (not handover.awaits_proxy or engine.proxies != NULL):
         connection = connection_open(engine, handover.fd)
     if connection == NULL:
         close(handover.fd)
         return
     connection.address_length = min(handover.address_length, <unsigned char> ADDRESS_BYTES)
     memcpy(connection.address, handover.address, connection.address_length)
-    connection.listener = handover.listener if handover.listener < engine.listeners_count else 0
+    connection.listener = <uint16_t> listener
     connection.awaits_proxy = handover.awaits_proxy
     connection.requests = handover.requests
     if engine.poller.add(&engine.poller, &connection.handle) < 0:

@@ -1,6 +1,7 @@
 # The engine's data: one record for the loop, one for each connection. Who may touch what stands beside it.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from halfsync.endpoints cimport EndpointTable
 from halfsync.seats cimport BoardRecord, SeatRecord
 from halfsync.client_counts cimport ClientCounts
 from halfsync.engine.lease cimport Lease
@@ -47,10 +48,10 @@ ctypedef struct Connection:
     Timer timer               # engine
     uint8_t phase             # owner
     uint8_t probed            # engine; a client that had ended was asked whether it still listens
-    uint8_t listener          # index of the listener it came from
-    uint8_t awaits_proxy      # engine; it must begin with a PROXY header, which is not complete yet
+    uint16_t listener         # index of the listener that it came by, in the table of endpoints
     uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client that its PROXY header told; aligned as one
     uint8_t address_length
+    uint8_t awaits_proxy      # engine; it must begin with a PROXY header, which is not complete yet
     uint32_t requests         # owner; served so far
     int64_t since             # owner; ns: when the phase began, or last went on
     Exchange *exchange        # owner; NULL between requests
@@ -66,7 +67,7 @@ ctypedef struct Connection:
 
 ctypedef struct Listener:
     Handle handle
-    bint watched              # by the poller; its descriptor is the engine's own copy
+    bint watched              # by the poller; its descriptor is the engine's own copy, -1 once it is closed
 
 ctypedef struct Candidate:
     Connection *connection
@@ -145,7 +146,8 @@ ctypedef struct Engine:
     ClientCounts clients      # of open connections, where they are limited
     uint32_t leaving          # connections that were turned away, and have not been closed yet
     Listener listeners[LISTENERS_MAX]
-    uint16_t listeners_count
+    uint16_t listeners_count  # 0 once all are closed
+    EndpointTable *endpoints  # engine adds; NULL: no connection is handed over or adopted
     int64_t accept_again      # ns; accept failed for want of descriptors, and is tried again then
     Handle adoption           # the reading end of the queue of connections to adopt; the engine's own copy, -1: none
     bint adoption_watched
@@ -166,7 +168,8 @@ ctypedef struct Engine:
     atomic_uint sleeping      # the loop is in its wait call, or about to be
     atomic_uint command       # Command
     atomic_uint draining      # responses say Connection: close
-    atomic_uint others_accept  # on the same listeners: what is in their backlog stays there
+    atomic_uint others_accept  # on the same listeners, but for those of `alone`: what is in their backlog stays there
+    atomic_llong alone        # Alone of listeners on which nobody else accepts; set before others_accept
     atomic_pointer returned   # Connection list: replies that the engine must look at
     atomic_pointer announced  # Outbox list: there is more to send
     EngineCounters counters

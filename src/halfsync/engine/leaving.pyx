@@ -10,6 +10,7 @@ from libc.string cimport memcpy
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
+from halfsync.endpoints cimport endpoint_at
 from halfsync.engine.connections cimport connection_at, connection_give_away
 from halfsync.engine.engine cimport (
     COMMAND_DRAIN, COMMAND_LEAVE, PEER_HERE, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT, SLAB,
@@ -69,7 +70,7 @@ cdef bint hand_over(Engine *engine, Connection *connection) noexcept nogil:
     if connection.kept != NULL or handover.length > HANDOVER_BYTES:
         return False
     handover.fd = connection.handle.fd
-    handover.listener = connection.listener
+    handover.endpoint = endpoint_at(engine.endpoints, connection.listener)[0]
     handover.awaits_proxy = connection.awaits_proxy
     handover.requests = connection.requests
     handover.address_length = connection.address_length

@@ -4,7 +4,7 @@ A turn: wait; tell each connection what happened to it; take back what workers r
 at the timers that are due; wake a worker if requests were put. Nothing in it blocks but the wait.
 """
 from libc.errno cimport E2BIG, errno
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
@@ -35,12 +35,15 @@ from halfsync.exchange cimport pool_destroy, pool_init
 from halfsync.http.trust cimport trust_has
 from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
-    cas_uint, init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join, sem_destroy, sem_init,
+    cas_uint, init_llong, init_pointer, init_uint, load_llong, load_pointer, load_uint, monotonic_ns, pthread_join,
+    sem_destroy, sem_init,
     sleep_ns, start_thread, store_llong, store_uint, swap_pointer,
 )
 from halfsync.outbox cimport Outbox, outbox_release
 from halfsync.request_queue cimport queue_attend
-from halfsync.seats cimport BoardRecord, SeatRecord, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw
+from halfsync.seats cimport (
+    BoardRecord, SeatRecord, is_alone, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw,
+)
 
 cdef extern from *:
     """
@@ -147,7 +150,7 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
         return True
     connection.address_length = <unsigned char> min(length, <uint32_t> ADDRESS_BYTES)
     memcpy(connection.address, address, connection.address_length)
-    connection.listener = <unsigned char> (listener.index - LISTENER_INDEX)
+    connection.listener = <uint16_t> (listener.index - LISTENER_INDEX)
     connection.awaits_proxy = engine.proxies != NULL
     engine.counters.accepted += 1
     if engine.poller.add(&engine.poller, &connection.handle) < 0:
@@ -312,33 +315,57 @@ cdef inline void rest(int64_t ns) noexcept nogil:
 cdef void empty_backlog(Engine *engine) noexcept nogil:
     """Take what waits in the backlog, then close the listeners: newcomers are refused at once.
 
-    Where others accept on the same listeners it is theirs. Called again while a listener is left: accepting failed, and
+    Where others accept on the same listener it is theirs. Called again while a listener is left: accepting failed, and
     may not once descriptors are free again.
     """
     cdef int position
-    cdef uint64_t accepted
+    cdef bint any
     watch_listeners(engine)
-    if load_uint(&engine.others_accept):
+    any = not load_uint(&engine.others_accept) or leave_to_others(engine)
+    if any and engine.now < engine.accept_again:
+        return
+    if not load_uint(&engine.others_accept):
+        adopt_all(engine)
+    for position in range(engine.listeners_count if any else 0):
+        if engine.listeners[position].handle.fd >= 0:
+            accept_all(engine, &engine.listeners[position].handle)
+    if not any or engine.now >= engine.accept_again:
         engine_unlisten(engine)
-        return
-    if engine.now < engine.accept_again:
-        return
-    adopt_all(engine)
+
+
+cdef bint leave_to_others(Engine *engine) noexcept nogil:
+    """Close the listeners on which others accept, and adopt no more. Returns whether one is left."""
+    cdef long long alone = load_llong(&engine.alone)
+    cdef int position
+    cdef bint any = False
+    adoption_close(engine)
     for position in range(engine.listeners_count):
-        while True:
-            accepted = engine.counters.accepted
-            complete_accept(&engine.poller, &engine.listeners[position].handle)
-            if engine.counters.accepted == accepted:
-                break
-    if engine.now >= engine.accept_again:
-        engine_unlisten(engine)
+        if is_alone(alone, position):
+            any = True
+        else:
+            close_listener(&engine.listeners[position])
+    return any
+
+
+cdef void accept_all(Engine *engine, Handle *listener) noexcept nogil:
+    """Accept all that wait in the backlog of a listener, or as many as can be accepted now."""
+    cdef uint64_t accepted = engine.counters.accepted - 1
+    while engine.counters.accepted != accepted:
+        accepted = engine.counters.accepted
+        complete_accept(&engine.poller, listener)
+
+
+cdef void close_listener(Listener *listener) noexcept nogil:
+    if listener.handle.fd >= 0:
+        close(listener.handle.fd)
+        listener.handle.fd = -1
 
 
 cdef void engine_unlisten(Engine *engine) noexcept nogil:
     """Close the engine's copies of the listening sockets. For the engine's thread, or while it does not run."""
     cdef int position
     for position in range(engine.listeners_count):
-        close(engine.listeners[position].handle.fd)
+        close_listener(&engine.listeners[position])
     engine.listeners_count = 0
     adoption_close(engine)
 
@@ -433,6 +460,7 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     init_uint(&engine.command, COMMAND_SERVE)
     init_uint(&engine.draining, 0)
     init_uint(&engine.others_accept, 0)
+    init_llong(&engine.alone, 0)
     init_pointer(&engine.returned, NULL)
     init_pointer(&engine.announced, NULL)
     sem_init(&engine.overdue, 0, 0)

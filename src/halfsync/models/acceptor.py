@@ -45,9 +45,9 @@ class Acceptor:
     def __init__(self, listeners: Sequence[int], carrier: Carrier, adoption_fd: int = -1) -> None:
         self._carrier = carrier
         self._adoption = os.dup(adoption_fd) if adoption_fd >= 0 else -1
-        self._listeners_count = len(listeners)
         self.may_adopt: Callable[[], bool] = lambda: True
         self._listeners = [os.dup(fd) for fd in listeners]
+        self._positions = list(range(len(listeners)))  # of each, among the server's
         self._turn = 0
         self._paused_until = 0.0
         self._leaving: dict[int, tuple[Client, float]] = {}
@@ -129,7 +129,7 @@ class Acceptor:
         for _ in self._listeners:
             self._turn = (self._turn + 1) % len(self._listeners)  # each listener has its turn
             try:
-                client = accept(self._listeners[self._turn], self._turn)
+                client = accept(self._listeners[self._turn], self._positions[self._turn])
             except OSError:
                 self._paused_until = monotonic() + PAUSE_S
                 return None
@@ -143,7 +143,7 @@ class Acceptor:
         if self._adoption < 0 or self._carrier.others_accept or not self.may_adopt():
             return None
         try:
-            return self._carrier.adopt(self._adoption, self._listeners_count)
+            return self._carrier.adopt(self._adoption)
         except OSError:
             self._paused_until = monotonic() + PAUSE_S
         except EOFError:
@@ -192,9 +192,9 @@ class Acceptor:
         """Accept all who wait, for `next` to look at, and then refuse newcomers.
 
         At once, since to begin with a connection may take longer than another needs to come. Where others accept on the
-        same listeners, those who wait are theirs.
+        same listener, those who wait are theirs.
         """
-        if self._carrier.others_accept:
+        if self._carrier.others_accept and not self._leave_to_others():
             self._unlisten()
             return
         last = []
@@ -203,6 +203,18 @@ class Acceptor:
         self._last.extend(last)
         if monotonic() >= self._paused_until:  # else there may be more, once descriptors are there for them
             self._unlisten()
+
+    def _leave_to_others(self) -> bool:
+        """Close the listeners on which others accept, and adopt no more. Returns whether one is left."""
+        self._close_adoption()
+        pairs = list(zip(self._listeners, self._positions, strict=True))
+        for fd, position in pairs:
+            if not self._carrier.is_alone(position):
+                os.close(fd)
+        alone = [(fd, position) for fd, position in pairs if self._carrier.is_alone(position)]
+        self._listeners = [fd for fd, _ in alone]
+        self._positions = [position for _, position in alone]
+        return bool(alone)
 
     @property
     def listens(self) -> bool:
@@ -214,6 +226,7 @@ class Acceptor:
         for fd in self._listeners:
             os.close(fd)
         self._listeners = []
+        self._positions = []
         self._close_adoption()
         self._carrier.unlistened()
 

@@ -13,6 +13,7 @@ from posix.unistd cimport close, write
 
 from halfsync.bridging cimport Bridge
 from halfsync.client_counts cimport ENTER_REFUSED, KEY_UNTOLD, client_key
+from halfsync.endpoints cimport Endpoints
 from halfsync.exchange cimport pool_destroy, pool_init
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.models.admission cimport ClientLimit, admission_enter, admission_leave, client_limit
@@ -39,7 +40,7 @@ from halfsync.native.sync cimport (
 )
 from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport queue_length
-from halfsync.seats cimport Place, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw
+from halfsync.seats cimport Place, is_alone, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw
 from halfsync.spool cimport Store
 from halfsync.threadpool cimport ThreadPool
 from halfsync.wsgi.body cimport BodyBlocks
@@ -78,6 +79,7 @@ cdef class Carrier:
         cdef Bridge bridge = parts.bridge
         cdef AccessLog access_log = parts.access_log
         cdef object seat = parts.seat
+        cdef Endpoints endpoints = parts.endpoints
         cdef object settings = parts.settings
         cdef bytearray store
         cdef BodyBlocks blocks = BodyBlocks()
@@ -97,6 +99,7 @@ cdef class Carrier:
         self.record.files = bounds_files(parts.files)
         self.record.proxies = &proxies.trust if proxies is not None else NULL
         self.record.admission = &clients.admission if clients is not None else NULL
+        self.record.endpoints = &endpoints.table
         self.bridge = bridge
         if access_log is not None:
             self.record.access = &access_log.log
@@ -179,12 +182,14 @@ cdef class Carrier:
             store_uint(&self.record.tally.command, CARRY_DRAIN)
         self.bells.ring_drain()
 
-    def leave(self):
+    def leave(self, long long alone):
         """Ring the bell for idle connections, to be handed over, and let the others be so after their response.
 
-        Newcomers are others' from now on. Drains where connections cannot be handed over.
+        Newcomers are others' from now on, but for the listeners of `alone` (an Alone). Drains where connections cannot
+        be handed over.
         """
         cdef unsigned int expected = CARRY_ON
+        store_llong(&self.record.tally.alone, alone)
         store_uint(&self.record.tally.others_accept, 1)
         if self.record.leaving_fd < 0:
             self.drain()
@@ -210,8 +215,12 @@ cdef class Carrier:
 
     @property
     def others_accept(self):
-        """Whether what waits in the backlog, or to be adopted, is others'."""
+        """Whether what waits to be adopted is others', and what waits in the backlog of a listener may be."""
         return load_uint(&self.record.tally.others_accept) != 0
+
+    def is_alone(self, int position):
+        """Tell whether nobody else accepts on the listener in this position, once others_accept."""
+        return is_alone(load_llong(&self.record.tally.alone), position)
 
     @property
     def stopping(self):
@@ -323,13 +332,13 @@ cdef class Carrier:
         close(client.record.fd)
         client.record.fd = -1
 
-    def adopt(self, int queue, int listeners):
+    def adopt(self, int queue):
         """Take over a connection that another process has handed over. Returns a Client, or None when none waits.
 
-        queue: the reading end. listeners: how many there are. Raises OSError when descriptors or memory are short, and
-        EOFError when nobody can hand over any more.
+        queue: the reading end. Raises OSError when descriptors or memory are short, and EOFError when nobody can hand
+        over any more. For the thread that accepts.
         """
-        return adopt(&self.record, queue, listeners)
+        return adopt(&self.record, queue)
 
     def statistics(self):
         """Return counts so far, as a dict."""

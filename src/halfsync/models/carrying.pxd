@@ -1,8 +1,9 @@
 # The data of the models with a carrier: one record for each connected client, and one for what all of them share. The
 # functions over them: client.pyx, waiting.pyx, receiving.pyx, turning.pyx, refusing.pyx, moving.pyx; carrier.pyx puts
 # them together.
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
+from halfsync.endpoints cimport EndpointTable
 from halfsync.engine.engine cimport ADDRESS_BYTES, Timeouts
 from halfsync.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.http.trust cimport Trust
@@ -43,7 +44,8 @@ cdef enum Rest:
 ctypedef struct Tally:
     atomic_uint command       # Command
     atomic_uint fading        # responses say Connection: close
-    atomic_uint others_accept  # on the same listeners: what is in their backlog stays there
+    atomic_uint others_accept  # on the same listeners, but for those of `alone`: what is in their backlog stays there
+    atomic_llong alone        # Alone of listeners on which nobody else accepts; set before others_accept
     atomic_llong accepted
     atomic_llong adopted      # from processes that left
     atomic_llong handed_over  # to others
@@ -63,7 +65,7 @@ ctypedef struct ClientRecord:
     int fd                    # -1: closed
     uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client that its PROXY header told
     uint8_t address_length
-    uint8_t listener          # index of the listener it came from
+    uint16_t listener         # index of the listener that it came by, in the table of endpoints
     uint32_t place            # among the connections of its client; 0: not counted
     bint adopted              # from a process that has left
     bint greeted              # its PROXY header, where it must begin with one, was read
@@ -117,6 +119,7 @@ ctypedef struct CarrierRecord:
     Queue *waiting            # of connections that wait for a thread; NULL: none ever does
     int drain_fd              # readable once the server drains or leaves
     int stop_fd               # readable once it stops
+    EndpointTable *endpoints  # the thread that accepts adds to it
     int leaving_fd            # the writing end of the queue of connections to adopt; -1: none can be handed over
     int call_fd               # readable when an idle connection should be given up; -1: never
     atomic_uint idlers        # threads that watch an idle connection while nothing else waits for them

@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from halfsync.board import Seat
     from halfsync.bridging import Bridge
+    from halfsync.endpoints import Endpoints
     from halfsync.observe.access import AccessLog
     from halfsync.settings import Settings
     from halfsync.static.answer import StaticFiles
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 class Parts:
     """What a server puts together for its model. Descriptors stay the server's: the model makes copies.
 
-    listeners: descriptors of listening, non-blocking sockets. room: connections that fit into this process. files: what
-    is answered without the bridge. seat: on the board of a server of several processes. handover: reading and writing
-    end of the queue through which processes that leave hand over their connections.
+    listeners: descriptors of listening, non-blocking sockets. endpoints: their addresses. room: connections that fit
+    into this process. files: what is answered without the bridge. seat: on the board of a server of several processes.
+    handover: reading and writing end of the queue through which processes that leave hand over their connections.
     """
 
     bridge: Bridge
     listeners: Sequence[int]
+    endpoints: Endpoints
     settings: Settings
     room: int
     access_log: AccessLog | None = None
@@ -62,10 +64,10 @@ class Model(Protocol):
     def start(self) -> None:
         """Begin to serve, once only, and return. Undoes what it began where it raises."""
 
-    def start_in_front(self, unwanted: Sequence[int]) -> None:
+    def start_in_front(self, unwanted: Callable[[], Sequence[int]]) -> None:
         """As `start`, in a process that only serves and whose main thread calls `turn` when it is due.
 
-        unwanted: descriptors that a forked child has no use for.
+        unwanted: called in a forked child, returns descriptors that it has no use for.
         """
 
     @property
@@ -84,9 +86,10 @@ class Model(Protocol):
     def drain(self) -> None:
         """Accept what waits in the backlog and nothing more, and finish what was received."""
 
-    def leave(self) -> None:
+    def leave(self, alone: int) -> None:
         """Accept no more, since others do on the same listeners, and hand over each connection as it comes to rest.
 
+        alone: an Alone (seats.pxd) of the listeners on which nobody else accepts: their backlog is accepted first.
         What cannot be handed over is served to its end here. `drain` may follow.
         """
 

@@ -2,10 +2,11 @@
 """Hand a connection over to another process when this one leaves, and adopt those of processes that have left."""
 
 from libc.errno cimport EMFILE
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memcpy
 from posix.unistd cimport close
 
+from halfsync.endpoints cimport ENDPOINT_UNKNOWN, endpoint_at, endpoint_find
 from halfsync.exchange cimport Exchange, exchange_room, pool_get
 from halfsync.handover cimport (
     HANDOVER_BYTES, HANDOVER_DESERTED, HANDOVER_OVER, HANDOVER_REFUSED, HANDOVER_SENT, HANDOVER_SHORT, HANDOVER_TAKEN,
@@ -39,7 +40,7 @@ cdef bint hand_over(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
     if client.kept != NULL or handover.length > HANDOVER_BYTES:
         return False
     handover.fd = client.fd
-    handover.listener = client.listener
+    handover.endpoint = endpoint_at(carrier.endpoints, client.listener)[0]
     handover.awaits_proxy = carrier.proxies != NULL and not client.greeted
     handover.requests = client.requests
     handover.address_length = client.address_length
@@ -54,11 +55,11 @@ cdef bint hand_over(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
     return True
 
 
-cdef Client adopt(CarrierRecord *carrier, int queue, int listeners):
+cdef Client adopt(CarrierRecord *carrier, int queue):
     """Take over a connection that another process has handed over. Returns a Client, or None when none waits.
 
-    queue: the reading end. listeners: how many there are. Raises OSError when descriptors or memory are short, and
-    EOFError when nobody can hand over any more.
+    queue: the reading end. Raises OSError when descriptors or memory are short, and EOFError when nobody can hand over
+    any more. For the thread that accepts.
     """
     cdef char buffer[HANDOVER_BYTES]
     cdef Handover handover
@@ -75,21 +76,25 @@ cdef Client adopt(CarrierRecord *carrier, int queue, int listeners):
         raise EOFError
     if taken != HANDOVER_TAKEN:
         return None
-    return begin(carrier, &handover, listeners)
+    return begin(carrier, &handover)
 
 
-cdef Client begin(CarrierRecord *carrier, const Handover *handover, int listeners):
+cdef Client begin(CarrierRecord *carrier, const Handover *handover):
     """Make a client of a record: as if it had been accepted here, and its bytes been received just now."""
     cdef Client made = Client.__new__(Client)
     cdef ClientRecord *client = &made.record
     cdef const char *data = handover.data
     cdef uint32_t left = handover.length
+    cdef int listener = endpoint_find(carrier.endpoints, &handover.endpoint)
     cdef char *to
     cdef size_t room
+    if listener == ENDPOINT_UNKNOWN:  # memory is short
+        close(handover.fd)
+        return None
     client.fd = handover.fd
     client.address_length = handover.address_length
     memcpy(client.address, handover.address, handover.address_length)
-    client.listener = handover.listener if handover.listener < listeners else 0
+    client.listener = <uint16_t> listener
     client.greeted = not handover.awaits_proxy
     client.adopted = True
     client.requests = handover.requests

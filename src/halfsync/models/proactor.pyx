@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from halfsync.client_counts cimport counts_close, counts_open
+from halfsync.endpoints cimport Endpoints
 from halfsync.engine.adoption cimport adoption_open
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_LEAVE, COMMAND_STOP, Connection
@@ -16,7 +17,7 @@ from halfsync.http.trust cimport TrustedPeers
 from halfsync.models.bounds cimport (
     bounds_files, bounds_limits, bounds_place, bounds_proxies, bounds_store, bounds_timeouts,
 )
-from halfsync.native.sync cimport load_llong, load_uint, store_uint
+from halfsync.native.sync cimport load_llong, load_uint, store_llong, store_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport queue_taken
 from halfsync.seats cimport Place
@@ -42,6 +43,7 @@ cdef class Proactor:
         cdef Engine *engine = self.engine
         cdef Bridge bridge = parts.bridge
         cdef AccessLog access_log = parts.access_log
+        cdef Endpoints endpoints = parts.endpoints
         cdef object settings = parts.settings
         cdef BodyBlocks blocks = BodyBlocks()
         cdef TrustedPeers proxies = bounds_proxies(settings)
@@ -81,6 +83,7 @@ cdef class Proactor:
             result = engine_sit(engine, place.board, place.seat)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
+        engine.endpoints = &endpoints.table
         for fd in parts.listeners:
             result = engine_listen(engine, fd)
             if result < 0:
@@ -150,8 +153,12 @@ cdef class Proactor:
         """Accept no more, and let the engine end once everything that was received is answered."""
         engine_command(self.engine, COMMAND_DRAIN)
 
-    def leave(self):
-        """Accept no more, as others do, and let the engine end once every connection is handed over or has ended."""
+    def leave(self, long long alone):
+        """Accept no more, as others do, and let the engine end once every connection is handed over or has ended.
+
+        alone: an Alone of the listeners on which nobody else accepts: what waits in their backlog is accepted first.
+        """
+        store_llong(&self.engine.alone, alone)
         engine_command(self.engine, COMMAND_LEAVE)
 
     def stop(self):

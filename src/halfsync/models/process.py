@@ -24,7 +24,7 @@ from halfsync.originals import monotonic, os, signal
 from halfsync.signals import ENDING, Signals, drop_signals, note_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from halfsync.models.client import Client
     from halfsync.models.model import Parts
@@ -121,6 +121,7 @@ class Parent:
         self.children = Children(carrier)
         self.max_children = max_children
         self.unwanted: list[int] = []  # descriptors that are no business of a child's
+        self.unwanted_now: Callable[[], Sequence[int]] = tuple  # more of them, as of the fork
         self._held: Client | None = None  # a newcomer that was let in, and waits for a place
         self._chosen = -1  # the word of the child that was told to end for it
         self._knocked = False  # a newcomer waits for a place, and has to be looked at again soon
@@ -238,6 +239,9 @@ class Parent:
         """Close what is the parent's, and leave the terminal's signals to it. On SIGTERM an idle connection ends."""
         for fd in (*self.unwanted, *self.acceptor.held):
             os.close(fd)
+        for fd in self.unwanted_now():
+            with suppress(OSError):  # another thread of the parent may have been about to close it
+                os.close(fd)
         self.carrier.close_bells()
         told, tell = os.pipe()
         os.set_blocking(told, False)
@@ -280,11 +284,12 @@ class Process:
             return LOOK_S  # no signal tells of their ends here
         return self.parent.timeout()
 
-    def start_in_front(self, unwanted: Sequence[int]) -> None:
+    def start_in_front(self, unwanted: Callable[[], Sequence[int]]) -> None:
         """Be the parent: the caller's thread is the only one, and calls `turn`. unwanted: descriptors for no child."""
         self._done_fd, self._doing_fd = os.pipe()
         self._started = True
-        self.parent.unwanted = [*self._originals, *unwanted, self._done_fd, self._doing_fd]
+        self.parent.unwanted = [*self._originals, self._done_fd, self._doing_fd]
+        self.parent.unwanted_now = unwanted
         self.carrier.settle()
         freeze()
 
@@ -344,10 +349,10 @@ class Process:
         self._forget_originals()
         self.carrier.drain()
 
-    def leave(self) -> None:
+    def leave(self, alone: int) -> None:
         """Let the parent accept no more, and the children hand over their connections as they come to rest."""
         self._forget_originals()
-        self.carrier.leave()
+        self.carrier.leave(alone)
 
     def _forget_originals(self) -> None:
         """Note that the server's own listeners are closed from now on, and their numbers others'."""

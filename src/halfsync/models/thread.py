@@ -20,7 +20,7 @@ from halfsync.originals import os
 from halfsync.threads import Thread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from halfsync.models.client import Client
     from halfsync.models.model import Parts
@@ -65,7 +65,7 @@ class AcceptingThread:
             raise
         self._started = True
 
-    def start_in_front(self, unwanted: Sequence[int]) -> None:
+    def start_in_front(self, unwanted: Callable[[], Sequence[int]]) -> None:
         """Start: nothing is done in the main thread."""
         del unwanted
         self.start()
@@ -166,9 +166,9 @@ class AcceptingThread:
         """Let the accepting thread empty the backlog, and idle connections end."""
         self.carrier.drain()
 
-    def leave(self) -> None:
+    def leave(self, alone: int) -> None:
         """Let the accepting thread end, and connections be handed over as they come to rest."""
-        self.carrier.leave()
+        self.carrier.leave(alone)
 
     def stop(self) -> None:
         """Let every thread end that waits for its client."""

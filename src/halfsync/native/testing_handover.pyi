@@ -4,7 +4,7 @@ def send(
     queue: int,
     fd: int,
     *,
-    listener: int = 0,
+    endpoint: bytes = ...,
     awaits_proxy: bool = False,
     requests: int = 0,
     address: bytes = b"",
@@ -12,5 +12,5 @@ def send(
 ) -> str:
     """Return "sent", "later", "too long" or "deserted"."""
 
-def take(queue: int) -> tuple[int, int, bool, int, bytes, bytes] | str:
-    """Return (fd, listener, awaits_proxy, requests, address, data), or "none", "short", "refused" or "over"."""
+def take(queue: int) -> tuple[int, bytes, bool, int, bytes, bytes] | str:
+    """Return (fd, endpoint, awaits_proxy, requests, address, data), or "none", "short", "refused" or "over"."""

@@ -1,6 +1,7 @@
 """A thin Python face of the records of connections that change their process. Built with the checks only."""
 from libc.string cimport memcpy
 
+from halfsync.endpoints cimport ENDPOINT_BYTES
 from halfsync.handover cimport HANDOVER_BYTES, HANDOVER_TAKEN, Handover, handover_send, handover_take
 
 SENT = ("sent", "later", "too long", "deserted")
@@ -8,11 +9,14 @@ TAKEN = ("taken", "none", "short", "refused", "over")
 MOST = <int> HANDOVER_BYTES
 
 
-def send(int queue, int fd, *, listener=0, awaits_proxy=False, requests=0, bytes address=b"", bytes data=b""):
+def send(
+    int queue, int fd, *, bytes endpoint=bytes(28), awaits_proxy=False, requests=0, bytes address=b"", bytes data=b""
+):
     cdef Handover handover
     cdef const unsigned char *sockaddr = address
+    cdef const unsigned char *listener = endpoint
     handover.fd = fd
-    handover.listener = listener
+    memcpy(handover.endpoint.address, listener, ENDPOINT_BYTES)
     handover.awaits_proxy = awaits_proxy
     handover.requests = requests
     handover.address_length = len(address)
@@ -29,6 +33,6 @@ def take(int queue):
     if taken != HANDOVER_TAKEN:
         return TAKEN[taken]
     return (
-        handover.fd, handover.listener, bool(handover.awaits_proxy), handover.requests,
+        handover.fd, handover.endpoint.address[:ENDPOINT_BYTES], bool(handover.awaits_proxy), handover.requests,
         handover.address[:handover.address_length], handover.data[:handover.length],
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halfsync.board import Board
-from halfsync.foreground import Outcome
+from halfsync.foreground import Outcome, leave_order
 from halfsync.forking import fork, unblock
 from halfsync.originals import monotonic, os, signal, socket
 from halfsync.supervisor.channel import Channel
@@ -21,7 +21,7 @@ from halfsync.supervisor.process import LEFT, RECALL, Birth
 from halfsync.supervisor.weariness import draw_requests, is_limited, why_tired
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from halfsync.board import Seat
@@ -153,19 +153,16 @@ class Crew:
 
     def tell(self, pid: int, what: str) -> None:
         """Tell a process what it shall do."""
-        member = self._members[pid]
-        if what == "leave":
-            member.seat.leave()
-        elif what == "drain":
+        if what == "drain":
             # What is in the queue is adopted still. More would be lost: each process is about to close its end.
             with suppress(OSError):
                 self.handover[0].shutdown(socket.SHUT_RD)
-        member.channel.tell(what)
+        self._members[pid].channel.tell(what)
 
-    def tell_to_drain_alone(self, pid: int) -> None:
-        """Tell a process to drain while others go on, and adopt what others hand over."""
+    def tell_to_leave(self, pid: int, alone: Iterable[int]) -> None:
+        """Tell a process to leave. alone: positions of its listeners on which nobody else accepts."""
         self._members[pid].seat.leave()
-        self._members[pid].channel.tell("drain")
+        self._members[pid].channel.tell(leave_order(alone))
 
     def tell_all(self, what: str) -> None:
         """Tell every process what it shall do."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
-from halfsync.foreground import answering_probes, prepare_process, run_until_told
+from halfsync.foreground import AnsweringProbes, prepare_process, run_until_told
 from halfsync.log import logger
 from halfsync.originals import monotonic, os, signal, socket
 from halfsync.output import complain
@@ -81,7 +81,7 @@ class Orders:
     handover: the writing end of the queue of connections that are handed over.
 
     The supervisor is told when the server has left, which takes no new request any more then. In development the
-    reporter looks for what is imported later.
+    reporter looks for what is imported later. probes: leave with the server.
     """
 
     def __init__(
@@ -91,8 +91,11 @@ class Orders:
         seat: Seat,
         handover: socket.socket,
         reporter: Reporter | None = None,
+        *,
+        probes: AnsweringProbes | None = None,
     ) -> None:
         self._channel = channel
+        self._probes = probes
         self._server = server
         self._seat = seat
         self._handover = handover
@@ -128,8 +131,11 @@ class Orders:
 
     def obeyed(self, order: str) -> None:
         """Note that an order was given to the server."""
-        self._leaves = self._leaves or order == "leave"
-        if order in ("leave", "drain") and not self._told_left:
+        word = order.partition(" ")[0]
+        if word == "leave" and not self._leaves and self._probes is not None:
+            self._probes.leave()
+        self._leaves = self._leaves or word == "leave"
+        if word in ("leave", "drain") and not self._told_left:
             self._leaves_until = monotonic() + LEFT_S
 
     def patience(self) -> float | None:
@@ -198,13 +204,14 @@ def live(birth: Birth) -> int:
     except StartError as error:
         complain(error)
         return error.exit_code
-    with ProcessSignals() as signals, answering_probes(settings, birth.plan.admin, seat):
-        server.start_in_front(signals, unwanted=(birth.channel.fd, birth.handover[1].fileno()))
+    with ProcessSignals() as signals, AnsweringProbes(settings, birth.plan.admin, seat) as probes:
+        own = (birth.channel.fd, birth.handover[1].fileno())
+        server.start_in_front(signals, lambda: [*own, *probes.descriptors()])
         seat.serve()
         birth.channel.tell("ready")
         if loads:
             call_hook(WORKER_READY, settings, worker)
-        orders = Orders(birth.channel, server, seat, birth.handover[1], reporter)
+        orders = Orders(birth.channel, server, seat, birth.handover[1], reporter, probes=probes)
         outcome = run_until_told(server, signals, orders)
         birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
         if loads:

@@ -6,6 +6,7 @@ application. What is to be done is the state machine's to say (fleet.py); here i
 
 from __future__ import annotations
 
+import errno
 import math
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from halfsync.directory import StartDirectory
-from halfsync.errors import LoadError, StartError
+from halfsync.errors import BindError, LoadError, StartError
 from halfsync.foreground import Outcome, announcement, draining, farewell, say_sizes
 from halfsync.forking import freeze, unblock
 from halfsync.log import load, logger, set_up
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from halfsync.supervisor.development import Development
     from halfsync.supervisor.fleet import Action
 
+CLOSING_S = 5.0  # that a process which leaves has to close a listener, if a reload names its address again
 AGAIN_S = 0.05  # before another try to tell a process something that is too busy to listen
 REPEATED = (Tell, Recall, Kill, Settled)  # actions that are done again if they fail: else they would be lost
 NOUNS = {signal.SIGHUP: "the reload", signal.SIGUSR2: "the upgrade"}  # what each of these signals asks for
@@ -179,7 +181,10 @@ class Supervisor:
         if self._development is not None:
             with self._step("starting the watcher of sources"):
                 self._development.keep_watching(lambda: self._leave_all_behind(signals))
-        for action in self._decide():
+        decided = self._decide()
+        with self._step("closing what no process needs"):
+            self._forget()
+        for action in decided:
             if isinstance(action, Start):
                 birth = self._start(action, signals)
                 if birth is not None:
@@ -193,8 +198,6 @@ class Supervisor:
                     self._do(action)
                 if step.failed and isinstance(action, REPEATED):
                     self._undone.append(action)
-        with self._step("closing what no process needs"):
-            self._forget()
         number = self._wait(signals)
         if number is not None:
             with self._step(NOUNS.get(number, number.name)):
@@ -322,7 +325,7 @@ class Supervisor:
         if before.preload:
             settings = replace(settings, chdir=before.chdir)  # the code stays as it was, and where it was
         self._enter(settings)
-        return self._plan(replace(settings, reload=before.reload))
+        return self._plan_soon(replace(settings, reload=before.reload))
 
     def _adopt(self, plan: Plan, before: Settings, *, at_once: bool = False) -> None:
         """Use these settings from now on, with new processes. at_once: as for `Fleet.reload`."""
@@ -419,25 +422,52 @@ class Supervisor:
         arrive = self._start_directory.close
         return Plan(settings, *self._sockets.open(settings), self._load, self._enter, arrive)
 
+    def _plan_soon(self, settings: Settings) -> Plan:
+        """Return the plan as `_plan` does. Wait for a process that leaves and has yet to close a listener of this name.
+
+        That is a matter of a moment, unless the process is stopped or its application keeps the GIL.
+        """
+        deadline = monotonic() + CLOSING_S
+        while True:
+            try:
+                return self._plan(settings)
+            except BindError as error:
+                wanted = {*settings.bind, *settings.admin_bind} - set(self._sockets.listeners)
+                if (
+                    error.errno != errno.EADDRINUSE
+                    or not wanted & self._left_behind()
+                    or monotonic() >= deadline
+                ):
+                    raise
+            readable([], AGAIN_S)
+
+    def _left_behind(self) -> set[str]:
+        """Return the binds of the processes that do not serve any more."""
+        serving = self._fleet.of(Phase.READY)
+        plans = [self._crew.plan(pid) for pid, child in self._fleet.children.items() if child not in serving]
+        return {bind for plan in plans for bind in (*plan.settings.bind, *plan.settings.admin_bind)}
+
     def _forget(self) -> None:
         """Let go of plans that no process shall have any more, and of listeners that no plan names.
 
-        Processes that are about to be replaced have copies of the listeners. Nobody else may: a newcomer would wait in
-        the backlog of a socket on which nobody accepts. So it is, too, once all processes are about to end.
+        A listener is kept while a process accepts on it, even one that is about to be replaced: the next reload may
+        name it again. It is closed before the last of those is told to leave, and empties the backlog: a newcomer would
+        wait in the backlog of a socket on which nobody accepts. So it is, too, once all processes are about to end.
         """
         if self._fleet.course not in (Course.SERVING, Course.FADING):
             self._sockets.keep([])
             return
         needed = {self._fleet.generation, self._fleet.proven}
         self._plans = {number: plan for number, plan in self._plans.items() if number in needed}
-        self._sockets.keep(plan.settings for plan in self._plans.values())
+        serving = [self._crew.plan(child.pid) for child in self._fleet.of(Phase.READY)]
+        self._sockets.keep(plan.settings for plan in (*self._plans.values(), *serving))
 
     # Processes.
 
     def _do(self, action: Action) -> None:
         match action:
-            case Tell(pid, "leave") if self._is_last_somewhere(pid):
-                self._crew.tell_to_drain_alone(pid)
+            case Tell(pid, "leave"):
+                self._crew.tell_to_leave(pid, self._alone(pid))
             case Tell(pid, what):
                 self._crew.tell(pid, what)
             case Recall(pid):
@@ -455,15 +485,19 @@ class Supervisor:
             case Failed():
                 self._show_failure(action)
 
-    def _is_last_somewhere(self, pid: int) -> bool:
-        """Tell whether nobody else accepts, or will, on a bind of a process: then its backlog would wait in vain."""
+    def _alone(self, pid: int) -> list[int]:
+        """Return the positions of the listeners of a process on which nobody else accepts, or is certain to.
+
+        What waits in their backlog would wait in vain, so the process accepts it before it leaves.
+        """
         if self._fleet.course is Course.DRAINING:
-            return False  # the successor has them all
-        binds = set(self._crew.plan(pid).settings.bind)
-        binds -= set(self._plans[self._fleet.generation].settings.bind)
-        for child in self._fleet.of(Phase.READY):
-            binds -= set(self._crew.plan(child.pid).settings.bind)
-        return bool(binds)
+            return []  # the successor has them all
+        plans = [self._crew.plan(child.pid) for child in self._fleet.of(Phase.READY)]
+        if self._fleet.generation <= self._fleet.proven or self._fleet.persists:
+            plans.append(self._plans[self._fleet.generation])
+        accepted = {listener.socket for plan in plans for listener in plan.listeners}
+        listeners = self._crew.plan(pid).listeners
+        return [position for position, one in enumerate(listeners) if one.socket not in accepted]
 
     def _settle(self, generation: int) -> None:
         what = "the reload is complete: " if generation > 1 else ""

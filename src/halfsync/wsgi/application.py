@@ -12,16 +12,21 @@ from halfsync.wsgi.bridge import WsgiBridge
 from halfsync.wsgi.environ import EnvironFactory
 
 if TYPE_CHECKING:
+    from halfsync.endpoints import Endpoints
     from halfsync.http.trust import TrustedPeers
     from halfsync.settings import Settings
 
 
 def make_bridge(
-    application: Any, servers: list[tuple[str, str]], settings: Settings, trusted: TrustedPeers
+    application: Any,
+    servers: list[tuple[str, str]],
+    settings: Settings,
+    trusted: TrustedPeers,
+    endpoints: Endpoints | None = None,
 ) -> WsgiBridge:
     """Return the bridge to an application. servers: SERVER_NAME and SERVER_PORT of each listener, in order.
 
-    trusted: the peers whose word about their clients is believed.
+    trusted: the peers whose word about their clients is believed. endpoints: as for `EnvironFactory`.
     """
     constants = {
         "SERVER_SOFTWARE": f"halfsync/{VERSION}",
@@ -35,5 +40,5 @@ def make_bridge(
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": FileWrapper,
     }
-    environs = EnvironFactory(servers, constants, Input(), trusted, settings.root_path)
+    environs = EnvironFactory(servers, constants, Input(), trusted, settings.root_path, endpoints)
     return WsgiBridge(application, environs, settings.server_header, settings.keep_alive)

@@ -1,6 +1,7 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from halfsync.bridging cimport Origin
+from halfsync.endpoints cimport Endpoints
 from halfsync.exchange cimport Exchange
 from halfsync.http.trust cimport TrustedPeers
 
@@ -28,7 +29,10 @@ ctypedef struct NameSlot:
 
 
 cdef class EnvironFactory:
-    cdef list templates       # one dict a listener
+    cdef dict template        # what every environ begins with, without SERVER_NAME and SERVER_PORT
+    cdef list templates       # the same with them, one dict a listener of the server's own
+    cdef int templates_count
+    cdef Endpoints endpoints  # None: no connection is adopted
     cdef NameSlot *names
     cdef int names_count
     cdef uint8_t last_address[16]
@@ -39,6 +43,7 @@ cdef class EnvironFactory:
     cdef str root             # latin-1, as PATH_INFO; None: there is none
 
     cdef dict make(self, Exchange *exchange, const Origin *origin, double waited_s, object body)
+    cdef dict of_server(self, tuple server)
     cdef NameSlot *slot_of(self, const char *name, int length)
     cdef object value_of(self, NameSlot *slot, const char *data, int length)
     cdef object add_fields(self, dict environ, Exchange *exchange, const Origin *origin)

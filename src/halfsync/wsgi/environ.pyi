@@ -1,3 +1,4 @@
+from halfsync.endpoints import Endpoints
 from halfsync.http.trust import TrustedPeers
 from halfsync.wsgi.body import Input
 
@@ -9,4 +10,5 @@ class EnvironFactory:
         no_body: Input,
         trusted: TrustedPeers,
         root: str = "",
+        endpoints: Endpoints | None = None,
     ) -> None: ...

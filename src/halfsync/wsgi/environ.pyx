@@ -150,32 +150,39 @@ cdef class EnvironFactory:
                 Py_XDECREF(<PyObject *> self.names[position].last)
             free(self.names)
 
-    def __init__(self, list servers, dict constants, no_body, TrustedPeers trusted not None, str root=""):
+    def __init__(
+        self, list servers, dict constants, no_body, TrustedPeers trusted not None, str root="",
+        Endpoints endpoints=None,
+    ):
         """servers: a (SERVER_NAME, SERVER_PORT) pair a listener. constants: keys that every environ has.
 
         no_body: the wsgi.input of requests without one. trusted: the peers whose word about their clients is believed.
-        root: SCRIPT_NAME as the settings have it, which is taken off the paths that begin with it.
+        root: SCRIPT_NAME as the settings have it, which is taken off the paths that begin with it. endpoints: those of
+        the listeners, and of the listeners of other processes that connections were adopted from.
         """
         self.no_body = no_body
         self.trusted = trusted
         self.root = root.encode("utf-8", "surrogateescape").decode("latin-1") if root else None
-        self.templates = []
-        for server_name, server_port in servers:
-            template = {
-                REQUEST_METHOD: GET, "SCRIPT_NAME": self.root or "", PATH_INFO: "/", QUERY_STRING: "",
-                REQUEST_URI: "/", RAW_URI: "/",
-                SERVER_NAME: server_name, SERVER_PORT: server_port, SERVER_PROTOCOL: "HTTP/1.1",
-                REMOTE_ADDR: "", REMOTE_PORT: "", WSGI_INPUT: no_body, QUEUE_WAIT: 0.0, **constants,
-            }
-            self.templates.append(template)
+        self.template = {
+            REQUEST_METHOD: GET, "SCRIPT_NAME": self.root or "", PATH_INFO: "/", QUERY_STRING: "",
+            REQUEST_URI: "/", RAW_URI: "/", SERVER_NAME: "", SERVER_PORT: "", SERVER_PROTOCOL: "HTTP/1.1",
+            REMOTE_ADDR: "", REMOTE_PORT: "", WSGI_INPUT: no_body, QUEUE_WAIT: 0.0, **constants,
+        }
+        self.templates = [self.of_server(server) for server in servers]
+        self.templates_count = len(self.templates)
+        self.endpoints = endpoints
 
     cdef dict make(self, Exchange *exchange, const Origin *origin, double waited_s, object body):
         """Return the environ of a complete request. body: its wsgi.input, or None for the empty one."""
         cdef Head *head = &exchange.head
         cdef const char *data = exchange.data
-        cdef dict environ = PyDict_Copy(self.templates[origin.listener])
+        cdef dict environ
         cdef int port = 0
         cdef str text
+        if origin.listener < self.templates_count:
+            environ = PyDict_Copy(self.templates[origin.listener])
+        else:
+            environ = self.of_server(self.endpoints.server(origin.listener))
         if head.method_length != 3 or memcmp(data + head.method, <const char *> b"GET", 3) != 0:
             method = data[head.method:head.method + head.method_length]
             PyDict_SetItem(environ, REQUEST_METHOD, METHODS.get(method) or method.decode("latin-1"))
@@ -204,6 +211,12 @@ cdef class EnvironFactory:
             PyDict_SetItem(environ, WSGI_INPUT, body)
         self.add_fields(environ, exchange, origin)
         exchange.told = True
+        return environ
+
+    cdef dict of_server(self, tuple server):
+        """Return the beginning of an environ for a connection that came by a listener with these names."""
+        cdef dict environ = PyDict_Copy(self.template)
+        environ[SERVER_NAME], environ[SERVER_PORT] = server
         return environ
 
     cdef object add_fields(self, dict environ, Exchange *exchange, const Origin *origin):

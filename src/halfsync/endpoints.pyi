@@ -1,0 +1,6 @@
+from collections.abc import Sequence
+
+def name_server(fd: int) -> tuple[str, str]: ...
+
+class Endpoints:
+    def __init__(self, listeners: Sequence[int]) -> None: ...
