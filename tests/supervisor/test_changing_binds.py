@@ -327,6 +327,34 @@ def test_a_dropped_admin_bind_is_free_though_an_old_process_has_not_ended(
         assert not serving.errors, "\n".join(serving.lines)
 
 
+def test_an_upgrade_may_change_the_binds(tmp_path: Path, model: tuple[str, ...]) -> None:
+    """What waits on one that the new program has not is answered; who is connected notices nothing."""
+    stays, goes, unix = free_binds(tmp_path)
+    new = free_binds(tmp_path)[0]
+    with Fleet(tmp_path, model, [goes, stays, unix]) as serving, keeping([stays, goes, unix], 4) as kept:
+        own = children(serving.process.pid)
+        for pid in own:
+            stop(pid)
+        waiting = [Kept(bind) for bind in (goes, unix, stays) for _ in range(5)]
+        for one in waiting:
+            one.send()
+        write_settings(tmp_path, [new, stays])
+        serving.signal(signal.SIGUSR2)
+        serving.wait_line("this one and its processes leave")
+        for pid in own:
+            os.kill(pid, signal.SIGCONT)
+        for one in waiting:
+            one.check_answer()
+        assert serving.process.wait(30) == 0
+        until(lambda: refuses(tcp(goes)))
+        ask_all([*kept, *waiting])
+        with keeping([new, stays]) as later:
+            ask_all(later)
+        for one in waiting:
+            one.close()
+        assert not serving.errors, "\n".join(serving.lines)
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_any_change_of_the_binds_is_noticed_by_no_connection(
     tmp_path: Path, model: tuple[str, ...], seed: int

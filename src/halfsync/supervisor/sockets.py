@@ -56,10 +56,12 @@ class Sockets:
         named = {bind for settings in plans for bind in (*settings.bind, *settings.admin_bind)}
         _close([self.listeners.pop(bind) for bind in set(self.listeners) - named])
 
-    def drop_inherited(self) -> None:
-        """Close what was inherited and never asked for."""
+    def drop_inherited(self) -> list[int]:
+        """Close what was inherited and never asked for. Returns the descriptors."""
+        dropped = [listener.socket.fileno() for some in self._inherited.values() for listener in some]
         _close(self._inherited.values())
         self._inherited = {}
+        return dropped
 
     def disown(self) -> None:
         """Leave the files of unix sockets to another program, which has the sockets too."""

@@ -47,7 +47,7 @@ from halfsync.supervisor.process import GROUP, Birth, Plan, live
 from halfsync.supervisor.sockets import Sockets
 from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.supervisor.titles import name_supervisor
-from halfsync.supervisor.upgrade import SERVES, Successor, inherit, start_successor
+from halfsync.supervisor.upgrade import DROPS, SERVES, Successor, inherit, start_successor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -119,7 +119,9 @@ class Supervisor:
                 self._pidfile.write()
             if settings.preload:
                 self._preload(settings)
-            self._sockets.drop_inherited()
+            for descriptor in self._sockets.drop_inherited():
+                assert self._legacy is not None
+                self._legacy.channel.tell(f"{DROPS} {descriptor}")
         except BaseException:
             self._close()
             raise
@@ -490,13 +492,14 @@ class Supervisor:
 
         What waits in their backlog would wait in vain, so the process accepts it before it leaves.
         """
+        listeners = self._crew.plan(pid).listeners
         if self._fleet.course is Course.DRAINING:
-            return []  # the successor has them all
+            dropped = set() if self._successor is None else self._successor.dropped
+            return [position for position, one in enumerate(listeners) if one.socket in dropped]
         plans = [self._crew.plan(child.pid) for child in self._fleet.of(Phase.READY)]
         if self._fleet.generation <= self._fleet.proven or self._fleet.persists:
             plans.append(self._plans[self._fleet.generation])
         accepted = {listener.socket for plan in plans for listener in plan.listeners}
-        listeners = self._crew.plan(pid).listeners
         return [position for position, one in enumerate(listeners) if one.socket not in accepted]
 
     def _settle(self, generation: int) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from halfsync.forking import fork, unblock
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 VARIABLE = "_HALFSYNC_UPGRADE"
 SERVES = "serves"  # what the new supervisor tells the old one
+DROPS = (
+    "drops"  # likewise, before that: the descriptor of a listener that none of its processes will accept on
+)
 
 
 @dataclass(slots=True)
@@ -37,11 +40,17 @@ class Successor:
 
     pid: int
     channel: Channel
+    given: dict[int, socket.socket]  # listeners, by their descriptors
     told: bool = False  # that it serves
+    dropped: set[socket.socket] = field(default_factory=set)  # listeners on which it does not accept
 
     def serves(self) -> bool:
-        """Tell whether it has said that it serves."""
-        self.told = self.told or self.channel.next() == SERVES
+        """Tell whether it has said that it serves. What it said before that is noted."""
+        while not self.told and (word := self.channel.next()) is not None:
+            what, _, descriptor = word.partition(" ")
+            self.told = what == SERVES
+            if what == DROPS:
+                self.dropped.add(self.given[int(descriptor)])
         return self.told
 
 
@@ -89,7 +98,8 @@ def start_successor(
         os.kill(pid, signal.SIGKILL)  # else it would serve, unknown to this process
         unblock()
         raise
-    return Successor(pid, ours)
+    sockets = (one.socket for some in listeners.values() for one in some)
+    return Successor(pid, ours, {sock.fileno(): sock for sock in sockets})
 
 
 def _become(given: dict[str, object], start: StartDirectory, variables: Mapping[str, str]) -> NoReturn:
