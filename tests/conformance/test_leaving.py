@@ -586,6 +586,19 @@ def test_a_stream_is_not_handed_over(stage: Stage) -> None:
     assert second.statistics()["adopted"] == 0
 
 
+def test_a_stream_that_leaves_accepts_those_for_whom_nobody_else_is_there(stage: Stage) -> None:
+    first = stage.start(Echo, stream=True, max_connections=1, max_children=1, threads=1)
+    connection = stage.connect()
+    connection.send(b"hello")
+    assert connection.some(5) == b"hello"
+    late = stage.connect()  # it stays in the backlog: no stream makes room
+    late.send(b"later")
+    first.leave([0])
+    connection.closed()
+    assert late.some(5) == b"later"
+    gone(first)
+
+
 class Load:
     """Clients that ask all the time, on connections that stay or on new ones, until they are told to stop."""
 

@@ -58,6 +58,13 @@ def test_probes_leave_with_the_server(situation: Situation) -> None:
     orders.obeyed("leave 1")
     orders.obeyed("drain")
     assert probes.leave.call_count == 1
+    situation.seat.left()
+    probes.descriptors.return_value = [7]  # it has not closed them all
+    orders.next()
+    assert situation.theirs.next() is None
+    probes.descriptors.return_value = []
+    orders.next()
+    assert situation.theirs.next() == "left"
 
 
 def test_the_supervisor_hears_that_somebody_told_a_process_to_end(situation: Situation) -> None:

@@ -158,7 +158,8 @@ class Orders:
 
         The latter for LEFT_S at most.
         """
-        if self._seat.state != "left":
+        probed = self._leaves and self._probes is not None and self._probes.descriptors()
+        if self._seat.state != "left" or probed:
             return
         counts = self._server.statistics()
         if counts["open"] <= counts["running"] + counts["queued"] or monotonic() >= self._leaves_until:
