@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,10 +23,14 @@ UNNAMED = "unknown"  # as sd_listen_fds_with_names(3) calls a socket without a n
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A socket that was passed: its descriptor, and the name that its unit gives it (FileDescriptorName=)."""
+    """A socket that was passed: its descriptor, and the name that its unit gives it (FileDescriptorName=).
+
+    inode: what the descriptor led to when it was taken; 0: nothing.
+    """
 
     descriptor: int
     name: str
+    inode: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,34 @@ def take() -> Activation:
             for passed in found.sockets:
                 with suppress(OSError):  # it is not open: whoever binds it says so
                     os.set_inheritable(passed.descriptor, False)
+            sockets = tuple(replace(passed, inode=_inode(passed.descriptor)) for passed in found.sockets)
+            found = replace(found, sockets=sockets)
         if found.sockets or _taken is None or not _taken.sockets:
             _taken = found
     return _taken
+
+
+def pass_on(process: int) -> tuple[dict[str, str], list[int]]:
+    """Return the variables and the descriptors by which another program gets the same: it will be this process.
+
+    A socket that was closed here, by a reload that does without it, cannot be passed; the others keep their places.
+    """
+    sockets = () if _taken is None else _taken.sockets
+    if not sockets:
+        return {}, []
+    variables = {
+        "LISTEN_FDS": str(len(sockets)),
+        "LISTEN_PID": str(process),
+        "LISTEN_FDNAMES": ":".join(passed.name for passed in sockets),
+    }
+    return variables, [one.descriptor for one in sockets if one.inode and _inode(one.descriptor) == one.inode]
+
+
+def _inode(descriptor: int) -> int:
+    try:
+        return os.fstat(descriptor).st_ino
+    except OSError:
+        return 0
 
 
 def read(environ: Mapping[str, str], process: int) -> Activation:

@@ -240,8 +240,8 @@ class _Run:
         wish, _, listeners = order.partition(" ")
         if wish == "quit" or (wish == "drain" and self._course in ("drain", "fade")):
             self.over = True
-        elif wish == "drain" or (wish == "finish" and self._course != "drain"):
-            self._drain()
+        elif wish == "drain" or (wish == "finish" and self._course not in ("drain", "leave")):
+            self._drain()  # one that leaves drains when nobody can take its connections, which it finds out by itself
         elif wish == "leave" and not self._course:
             self._begin(wish, self._settings.graceful_timeout)
             self.server.leave(positions_in(listeners))

@@ -3,7 +3,7 @@
 import errno
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from halfsync.activation import take
 from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_bind
@@ -32,7 +32,10 @@ _NO_ID = 2**32 - 1  # of a user or group: chown(2) takes it for "leave it"
 
 @dataclass(frozen=True, slots=True)
 class UnixFile:
-    """A socket file that this process made, known by its inode so that nobody else's is ever removed."""
+    """A socket file, known by its inode so that nobody else's is ever removed.
+
+    process: whose it is to remove. It made the file, or has taken the place of the one that did.
+    """
 
     path: str
     device: int
@@ -48,14 +51,14 @@ class Listener:
     IPv6 in brackets as RFC 3875 has it. A unix socket has neither host nor port, and PEP 3333 forbids
     empty strings, so they are ``localhost`` and ``80``: applications behind a proxy take both from Host,
     and what an HTTP/1.0 request without Host builds from these is at least a URL. ``url`` is for people.
-    The opener owns it and closes it.
+    The opener owns it and closes it. It is the same listener whoever has its socket file to remove.
     """
 
     socket: socket.socket
     server_name: str
     server_port: str
     url: str
-    file: UnixFile | None = None
+    file: UnixFile | None = field(default=None, compare=False)
 
     @property
     def family(self) -> AddressFamily:
@@ -63,17 +66,23 @@ class Listener:
         return AddressFamily(self.socket.family)
 
     def close(self) -> None:
-        """Close the socket; a socket file goes too, if it is still ours and this process made it."""
+        """Close the socket; a socket file goes too, if it is still ours, and this process's to remove."""
         self.socket.close()
-        # A forked child that closes its copy must not take the file away from its parent.
-        if self.file is None or self.file.process != os.getpid():
-            return
-        try:
-            found = os.lstat(self.file.path)
-            if (found.st_dev, found.st_ino) == (self.file.device, self.file.inode):
-                os.unlink(self.file.path)
-        except OSError:
-            pass  # it is gone already, or its directory is: nothing is left to clean
+        if self.file is not None:
+            remove_file(self.file)
+
+
+def remove_file(file: UnixFile) -> None:
+    """Remove a socket file, if it is still the one that was made, and this process's to remove."""
+    # A forked child that closes its copy must not take the file away from its parent.
+    if file.process != os.getpid():
+        return
+    try:
+        found = os.lstat(file.path)
+        if (found.st_dev, found.st_ino) == (file.device, file.inode):
+            os.unlink(file.path)
+    except OSError:
+        pass  # it is gone already, or its directory is: nothing is left to clean
 
 
 def open_listeners(

@@ -49,6 +49,16 @@ def drop_signals(*numbers: int) -> None:
         catch_signal(number, DROPPED)
 
 
+def outlive_signals(*numbers: int) -> None:
+    """Let these signals do nothing up to the very end of this process, which has nothing left to do for them.
+
+    Both calls are needed: at its end the interpreter restores the handlers that it knows of.
+    """
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+    drop_signals(*numbers)
+
+
 def note_signals(fd: int, *numbers: int) -> None:
     """Note these signals, and write their numbers to a non-blocking descriptor. This process learns of them so only."""
     tell_signals(fd)

@@ -104,7 +104,8 @@ def test_what_is_inherited_is_taken_once() -> None:
     ours, theirs = Channel.pair()
     kept = [os.dup(one) for one in (listener.socket.fileno(), receiver.fileno(), sender.fileno(), theirs.fd)]
     environ[VARIABLE] = (
-        f'{{"listeners": {{":0": [[{kept[0]}, false]]}}, "handover": [{kept[1]}, {kept[2]}], "channel": {kept[3]}}}'
+        f'{{"pid": 7, "listeners": {{":0": [[{kept[0]}, null]]}}, "handover": [{kept[1]}, {kept[2]}], '
+        f'"channel": {kept[3]}}}'
     )
     legacy = inherit(environ)
     assert legacy is not None and environ == {"OTHER": "1"}

@@ -10,7 +10,9 @@ from halfsync.cli.options import given
 from halfsync.directory import StartDirectory, is_removed
 from halfsync.errors import UsageError
 from halfsync.loading import change_to, enter
+from halfsync.originals import signal
 from halfsync.settings import resolve
+from halfsync.signals import outlive_signals
 from halfsync.supervisor.supervisor import supervise
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ class Supervised:
         code, _ = supervise(
             self._load, settings, reread=self._reread, name=self._target, enter=self._enter, start=self._start
         )
+        outlive_signals(
+            signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2
+        )  # they come too late now
         return code
 
     def _fix_directory(self, settings: Settings) -> Settings:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Containment:
-    """The steps of one loop. ``due`` is when the next turn must begin, if a step of this turn failed."""
+    """The steps of one loop. ``due`` is when the next turn must begin, if a step of this or the last one failed."""
 
     def __init__(self) -> None:
         self.due = math.inf
@@ -56,6 +56,7 @@ class Containment:
             return False
         kind = what, type(error)
         self._failed.add(kind)
+        self.due = min(self.due, monotonic() + pause(self._turns + 1))  # this turn may wait after it, too
         if kind in self._logged:
             return True
         self._logged.add(kind)

@@ -50,7 +50,7 @@ class Member:
 class Crew:
     """The members by their pid; their board; and the queue through which those that leave hand connections over.
 
-    name: of the application. identity: what each process becomes. handover: both ends of a queue that there is already.
+    name: of the application. identity: what each process becomes.
     serves: called with the plan of each process that becomes ready. step: makes a step of the supervisor's loop. Work
     for one process is a step of its own, so that an error in it does not keep the loop from the others.
     """
@@ -61,13 +61,12 @@ class Crew:
         *,
         name: str,
         identity: Identity,
-        handover: tuple[socket.socket, socket.socket] | None,
         development: Development | None,
         serves: Callable[[Plan], None],
         step: Callable[[str], AbstractContextManager[object]],
     ) -> None:
         self.board = Board(SEATS)
-        self.handover = handover or socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.finished = self.cut = 0  # requests, since the server was told to end
         self.lost = 0  # connections of processes that died meanwhile
         self.unreaped = False  # there may be more of those who have ended

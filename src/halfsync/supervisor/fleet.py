@@ -163,6 +163,7 @@ class Fleet:
         self._oldest = 1  # who is of an older generation leaves at once
         self._not_before = -math.inf  # no start before
         self._until = math.inf  # when this course ends
+        self._ends = math.inf  # until when processes that were told to end have time
         self._code = 0
         self._said: list[Action] = []
 
@@ -185,7 +186,10 @@ class Fleet:
         """Note that a process serves."""
         child = self.children.get(pid)
         if child is not None and child.phase is Phase.RECALLED:
-            self._said.append(Tell(pid, "leave"))
+            if self.course in (Course.SERVING, Course.FADING):
+                self._said.append(Tell(pid, "leave"))
+            else:  # which has been told to end already
+                child.phase, child.due = Phase.ENDING, self._ends
         if child is None or child.phase is not Phase.BOOTING:
             return
         child.phase, child.due, child.ready_at = Phase.READY, math.inf, now
@@ -292,6 +296,11 @@ class Fleet:
             self.course = Course.DRAINING
             self._end_all("leave", now, self.graceful_timeout)
 
+    def keep(self) -> None:
+        """Let processes that hand over what they have keep it, and answer it: nobody takes it any more."""
+        if self.course is Course.DRAINING:
+            self._said += [Tell(child.pid, "drain") for child in self.of(Phase.ENDING, Phase.RECALLED)]
+
     def quit(self) -> None:
         """End now."""
         if self.course not in (Course.QUITTING, Course.OVER):
@@ -371,14 +380,19 @@ class Fleet:
         self._said.append(Tell(child.pid, "leave"))
 
     def _end_all(self, how: str, now: float, seconds: float) -> None:
+        self._ends = now + seconds + PATIENCE_S
         for child in self.of(Phase.READY, Phase.LEAVING, Phase.ENDING):
-            child.phase, child.due = Phase.ENDING, now + seconds + PATIENCE_S
+            child.phase, child.due = Phase.ENDING, self._ends
             self._said.append(Tell(child.pid, how))
         for child in self.of(Phase.RECALLED):
-            child.due = now + seconds + PATIENCE_S
+            child.due = self._ends
             self._said.append(Tell(child.pid, how))
         for child in self.of(Phase.BOOTING):
-            self._kill(child, "")
+            if how == "quit":
+                self._kill(child, "")
+            else:  # its word that it serves may be on the way
+                child.phase, child.due = Phase.RECALLED, now + PATIENCE_S
+                self._said += [Recall(child.pid), Tell(child.pid, how)]
 
     def _lose_patience(self, now: float) -> None:
         for child in list(self.children.values()):

@@ -22,9 +22,10 @@ _US_PER_S = 1_000_000
 class Notifier:
     """Tells the service manager about the process that made it; in a forked child it says nothing.
 
-    `from_environment` makes the one of this process. Any thread may call it; no method blocks or raises.
+    `from_environment` makes the one of this process. Any thread may call it; no method blocks or raises. A program
+    that takes the place of another one says nothing until it is the service (`hold`, `release`).
     ``watchdog_interval`` is how often `beat` must be called, in seconds; None where nobody watches. ``variables`` are
-    what a program that takes this process over by exec needs in its environment.
+    those that it was given.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class Notifier:
         self._process = os.getpid()
         self._now = now
         self._failed = False
+        self._held: tuple[str, ...] | None = None  # what was told last, by one that is to say nothing yet
+        self._holds = False
         self.watchdog_interval = self._read_interval()
         self._due = now()
 
@@ -44,6 +47,32 @@ class Notifier:
         """Read the variables and take them away: what the application starts must not speak for the service."""
         found = os.environ if environ is None else environ
         return cls({name: found.pop(name) for name in VARIABLES if name in found})
+
+    def variables_for(self, process: int) -> dict[str, str]:
+        """Return what another process needs in its environment that takes the place of this one."""
+        mine = {} if self.watchdog_interval is None else {"WATCHDOG_PID": str(process)}
+        return {**self.variables, **mine}
+
+    def hold(self) -> None:
+        """Say nothing until `release`: another process is the service still."""
+        self._holds = True
+
+    def release(self, *, main: bool = False) -> None:
+        """Say what was told last, if anything was, and everything from now on: this process is the service.
+
+        main: no other one has told so.
+        """
+        self._holds = False
+        if main:
+            self.main_process(self._process)
+        held, self._held = self._held, None
+        if held is not None:
+            self._send(*held)
+
+    def pass_on(self, process: int) -> None:
+        """Tell that another process is the service from now on, by its number, and say nothing more."""
+        self.main_process(process)
+        self.hold()
 
     def _read_interval(self) -> float | None:
         """Return half of the time after which systemd takes a silent process for dead (sd_watchdog_enabled(3))."""
@@ -82,7 +111,7 @@ class Notifier:
 
         For a loop, which calls it at each turn and waits no longer than that.
         """
-        if self.watchdog_interval is None:
+        if self.watchdog_interval is None or self._holds:
             return None
         now = self._now()
         if now >= self._due:
@@ -92,6 +121,9 @@ class Notifier:
 
     def _send(self, *lines: str) -> None:
         if not lines or not self._address or os.getpid() != self._process:
+            return
+        if self._holds:
+            self._held = lines
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         if not self._address.startswith(("/", "@")):

@@ -25,20 +25,21 @@ class PidFile:
 
     One process owns it; a forked child that calls `remove` removes nothing. Numbers are used again, so that after a
     crash another process may seem to hold the file: then a person has to remove it. ``origin`` says in errors where
-    the path came from.
+    the path came from. heir_of: a process whose place this one takes, and which may hold the file until then; 0: none.
     """
 
-    def __init__(self, path: str, *, origin: str = "") -> None:
+    def __init__(self, path: str, *, origin: str = "", heir_of: int = 0) -> None:
         self.path = os.path.abspath(path)  # noqa: PTH100 - pathlib is not needed for a string
         self._origin = origin
+        self._heir_of = heir_of
         self._written: tuple[int, int, int] | None = None  # by which process; device and inode
 
     @classmethod
-    def of(cls, settings: Settings) -> Self | None:
+    def of(cls, settings: Settings, *, heir_of: int = 0) -> Self | None:
         """Return the file that the settings name. None: they name none."""
         if settings.pidfile is None:
             return None
-        return cls(settings.pidfile, origin=settings.origins.get("pidfile", ""))
+        return cls(settings.pidfile, origin=settings.origins.get("pidfile", ""), heir_of=heir_of)
 
     def check(self) -> bool:
         """Raise UsageError where the file is another live process's, or cannot be; returns whether it is there."""
@@ -62,7 +63,7 @@ class PidFile:
             )
         holder = int(content)
         # In a container the server of before often had the number that this process has.
-        if holder != os.getpid() and _is_alive(holder):
+        if holder not in (os.getpid(), self._heir_of) and _is_alive(holder):
             raise UsageError(
                 f"process {holder} holds {self.path}, and is alive",
                 origin=self._origin,

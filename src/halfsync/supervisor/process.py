@@ -13,7 +13,7 @@ from halfsync.log import logger
 from halfsync.originals import monotonic, os, signal, socket
 from halfsync.output import complain
 from halfsync.server import Server
-from halfsync.signals import Signals, drop_signals
+from halfsync.signals import Signals, outlive_signals
 from halfsync.standard import genuine
 from halfsync.supervisor.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
 from halfsync.supervisor.identity import become
@@ -217,10 +217,7 @@ def live(birth: Birth) -> int:
         birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
         if loads:
             call_hook(WORKER_EXIT, settings, worker)
-    # An order to end would come too late now. Both calls are needed: at its end the interpreter restores the handlers
-    # that it knows of.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    drop_signals(signal.SIGTERM)
+    outlive_signals(signal.SIGTERM)  # an order to end would come too late now
     return CUT if outcome.cut else 0
 
 

@@ -6,12 +6,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from halfsync.listeners import open_listeners
+from halfsync.listeners import open_listeners, remove_file
+from halfsync.originals import os
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from halfsync.listeners import Listener
+    from halfsync.listeners import Listener, UnixFile
     from halfsync.settings import Settings
 
 
@@ -19,11 +20,14 @@ class Sockets:
     """The sockets that the supervisor owns, by the bind that names them.
 
     inherited: those of an old program that this one replaces; what no setting names is closed by `drop_inherited`.
+
+    Both programs have the sockets then, but the files of unix sockets belong to one of them: `own` says to which.
     """
 
     def __init__(self, inherited: dict[str, list[Listener]] | None = None) -> None:
         self.listeners: dict[str, list[Listener]] = {}
         self._inherited = inherited or {}
+        self._left: list[UnixFile] = []  # of sockets that were closed here, and are another program's
 
     def __iter__(self) -> Iterator[Listener]:
         """Go through all listeners."""
@@ -41,8 +45,9 @@ class Sockets:
                     new[bind] = self._inherited.pop(bind, []) or open_listeners(
                         [bind], settings.backlog, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
                     )
+                    self._give_up({one.socket.fileno() for one in new[bind]})
         except BaseException:
-            _close(new.values())
+            self._close(new.values())
             raise
         self.listeners |= new
         public, admin = (
@@ -54,28 +59,48 @@ class Sockets:
     def keep(self, plans: Iterable[Settings]) -> None:
         """Close the sockets that none of these settings names."""
         named = {bind for settings in plans for bind in (*settings.bind, *settings.admin_bind)}
-        _close([self.listeners.pop(bind) for bind in set(self.listeners) - named])
+        self._close([self.listeners.pop(bind) for bind in set(self.listeners) - named])
 
     def drop_inherited(self) -> list[int]:
         """Close what was inherited and never asked for. Returns the descriptors."""
-        dropped = [listener.socket.fileno() for some in self._inherited.values() for listener in some]
-        _close(self._inherited.values())
+        dropped = [one.socket.fileno() for some in self._inherited.values() for one in some]
+        self._close(self._inherited.values())
         self._inherited = {}
-        return dropped
+        return [descriptor for descriptor in dropped if descriptor >= 0]  # the others were bound by another name
 
-    def disown(self) -> None:
-        """Leave the files of unix sockets to another program, which has the sockets too."""
+    def own(self, process: int) -> None:
+        """Let this process be the one that removes the files of unix sockets: this one, or a program that has them too.
+
+        Files whose sockets are closed here already are removed at once if they are this process's now.
+        """
         self.listeners = {
-            bind: [replace(listener, file=None) for listener in some] for bind, some in self.listeners.items()
+            bind: [_owned(listener, process) for listener in some] for bind, some in self.listeners.items()
         }
+        self._left = [replace(file, process=process) for file in self._left]
+        if process == os.getpid():
+            for file in self._left:
+                remove_file(file)
+            self._left = []
 
     def close(self) -> None:
         """Close all."""
-        _close(self.listeners.values())
+        self._close(self.listeners.values())
 
-
-def _close(listeners: Iterable[list[Listener]]) -> None:
-    with ExitStack() as stack:  # if one close fails, the others are still done
-        for some in listeners:
+    def _give_up(self, descriptors: set[int]) -> None:
+        """Let go of what was inherited under another name, if it is one of these: whoever bound it closes it."""
+        for some in self._inherited.values():
             for listener in some:
-                stack.callback(listener.close)
+                if listener.socket.fileno() in descriptors:
+                    listener.socket.detach()
+
+    def _close(self, listeners: Iterable[list[Listener]]) -> None:
+        with ExitStack() as stack:  # if one close fails, the others are still done
+            for some in listeners:
+                for listener in some:
+                    if listener.file is not None and listener.file.process != os.getpid():
+                        self._left.append(listener.file)
+                    stack.callback(listener.close)
+
+
+def _owned(listener: Listener, process: int) -> Listener:
+    return replace(listener, file=None if listener.file is None else replace(listener.file, process=process))

@@ -21,7 +21,7 @@ from halfsync.log import load, logger, set_up
 from halfsync.native.system import readable
 from halfsync.originals import monotonic, os, signal
 from halfsync.output import hold_standard_descriptors, say, settle_output
-from halfsync.signals import Signals, drop_signals, forget_signals
+from halfsync.signals import ENDING, Signals, drop_signals, forget_signals
 from halfsync.supervisor.containment import Containment
 from halfsync.supervisor.crew import Crew
 from halfsync.supervisor.fleet import (
@@ -41,13 +41,13 @@ from halfsync.supervisor.fleet import (
 )
 from halfsync.supervisor.identity import find_identity, set_umask
 from halfsync.supervisor.notify import Notifier
-from halfsync.supervisor.pidfile import PidFile
 from halfsync.supervisor.preloading import find_hindrances
 from halfsync.supervisor.process import GROUP, Birth, Plan, live
 from halfsync.supervisor.sockets import Sockets
 from halfsync.supervisor.starting import refuse_contradictions
+from halfsync.supervisor.succession import Succession
 from halfsync.supervisor.titles import name_supervisor
-from halfsync.supervisor.upgrade import DROPS, SERVES, Successor, inherit, start_successor
+from halfsync.supervisor.upgrade import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -106,22 +106,18 @@ class Supervisor:
         self._reread = reread
         self._load = load
         self._name = name
-        self._legacy = inherit()
-        self._sockets = Sockets(self._legacy.listeners if self._legacy is not None else None)
-        self._successor: Successor | None = None
-        self._retired = False  # the successor serves instead
-        self._pidfile: PidFile | None = None
+        legacy = inherit()
+        self._sockets = Sockets(None if legacy is None else legacy.listeners)
+        self._succession = Succession(
+            legacy, notifier=self._notifier, sockets=self._sockets, start=self._start_directory
+        )
         self._development: Development | None = None
         try:
             self._plans = {1: self._plan(settings)}
-            self._pidfile = PidFile.of(settings)
-            if self._pidfile is not None:
-                self._pidfile.write()
+            self._succession.write_pidfile(settings)
             if settings.preload:
                 self._preload(settings)
-            for descriptor in self._sockets.drop_inherited():
-                assert self._legacy is not None
-                self._legacy.channel.tell(f"{DROPS} {descriptor}")
+            self._succession.drop(self._sockets.drop_inherited())
         except BaseException:
             self._close()
             raise
@@ -142,11 +138,12 @@ class Supervisor:
             self._fleet,
             name=name,
             identity=self._identity,
-            handover=None if self._legacy is None else self._legacy.handover,
             development=self._development,
             serves=self._announce,
             step=self._step,
         )
+        self._exit: Exit | None = None  # all processes have ended
+        self._succession.attach(self._fleet, self._crew, self._drain)
 
     def _preload(self, settings: Settings) -> None:
         """Load the application once, for all processes, and tell what each of them will not have, or will share."""
@@ -154,7 +151,8 @@ class Supervisor:
         application = self._load(settings)
         self._load = lambda _: application
         self._plans[1] = replace(self._plans[1], load=self._load)
-        for hindrance in find_hindrances([listener.socket.fileno() for listener in self._sockets]):
+        own = [listener.socket.fileno() for listener in self._sockets]
+        for hindrance in find_hindrances([*own, *self._succession.descriptors]):
             logger().warning("preload: %s", hindrance)
         freeze()
 
@@ -192,14 +190,16 @@ class Supervisor:
                 if birth is not None:
                     return birth
             elif isinstance(action, Exit):
-                with self._step("the end"):
-                    self._end(signals)
-                return action.code
+                self._exit = action
             else:
                 with self._step(f"the order {type(action).__name__}") as step:
                     self._do(action)
                 if step.failed and isinstance(action, REPEATED):
                     self._undone.append(action)
+        if self._exit is not None and self._may_end():
+            with self._step("the end"):
+                self._end(signals)
+            return self._exit.code
         number = self._wait(signals)
         if number is not None:
             with self._step(NOUNS.get(number, number.name)):
@@ -234,7 +234,7 @@ class Supervisor:
         number = None
         with self._step("waiting") as step:
             beat = self._notifier.beat()
-            due = min(self._fleet.due(), self._crew.look_due(), self._containment.due)
+            due = min(self._fleet.due(), self._crew.look_due(), self._containment.due, self._succession.due())
             due = min(due, math.inf if beat is None else monotonic() + beat)
             if self._crew.is_deaf:
                 due = min(due, monotonic() + AGAIN_S)
@@ -246,9 +246,7 @@ class Supervisor:
 
     def _watched(self) -> list[int]:
         """Return the descriptors that become readable when something has happened."""
-        fds = self._crew.fds
-        if self._successor is not None and not self._successor.channel.lost:
-            fds.append(self._successor.channel.fd)
+        fds = self._crew.fds + self._succession.fds
         if self._development is not None:
             fds += self._development.fds
         return fds
@@ -260,16 +258,14 @@ class Supervisor:
         if self._development is not None:
             with self._step("listening to the watcher of sources"):
                 self._changed = self._changed or self._development.changed()
-        if self._successor is not None:
-            with self._step("the upgrade"):
-                if self._successor.serves() and not self._retired:
-                    self._retire(self._successor)
         with self._step("reaping"):
             for pid, code in self._crew.reap():
-                if self._successor is not None and pid == self._successor.pid:
-                    self._not_upgraded(code)
-                elif self._development is not None and self._development.reaped(pid, code):
+                if self._succession.reaped(pid, code):
+                    continue
+                if self._development is not None and self._development.reaped(pid, code):
                     self._changed = "what nobody watched for a moment may have"
+        with self._step("the upgrade"):
+            self._succession.turn()
         if self._changed:
             with self._step("the reload") as step:
                 self._renew(self._changed)
@@ -282,14 +278,12 @@ class Supervisor:
 
     def _obey(self, number: signal.Signals) -> None:
         """Do what a signal asks for: first tell the fleet, then everything else."""
-        now = monotonic()
+        if number == signal.SIGTERM and self._succession.takes_term():
+            return
+        if self._exit is not None and number in ENDING:
+            self._succession.hurry()
         if number == signal.SIGTERM:
-            before = self._fleet.course
-            self._fleet.drain(now)
-            self._crew.board.fading = True
-            self._notifier.stopping()
-            if before is Course.SERVING:
-                say(draining(self._fleet.drain_delay, self._fleet.graceful_timeout))
+            self._drain()
         elif number in (signal.SIGINT, signal.SIGQUIT):
             self._fleet.quit()
             self._crew.board.fading = True
@@ -298,9 +292,18 @@ class Supervisor:
         elif number == signal.SIGUSR1:
             self._crew.tell_all("reopen")
         elif number == signal.SIGUSR2:
-            self._upgrade()
+            self._succession.begin()
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             self._fleet.resize(1 if number == signal.SIGTTIN else -1)
+
+    def _drain(self) -> None:
+        """Begin to end; a second time: end now."""
+        before = self._fleet.course
+        self._fleet.drain(monotonic())
+        self._crew.board.fading = True
+        self._notifier.stopping()
+        if before is Course.SERVING:
+            say(draining(self._fleet.drain_delay, self._fleet.graceful_timeout))
 
     def _reload(self) -> None:
         """Read the settings again, and ask for processes that have them. What cannot be changes nothing."""
@@ -367,57 +370,6 @@ class Supervisor:
         problem = f"the process that was to load it {failed.how}"
         error = LoadError(problem, origin=self._name, remedy="the log shows what it printed")
         self._plans[failed.generation] = _unloadable(plan, error)
-
-    def _upgrade(self) -> None:
-        """Start this program again, with the same sockets, and go on until it serves."""
-        if self._successor is not None or self._fleet.course is not Course.SERVING:
-            logger().warning("the upgrade is not begun: another is under way, or the server is about to end")
-            return
-        if os.getpid() == 1:
-            logger().error(
-                "the upgrade is not begun: the system ends with process 1; start another one beside it"
-            )
-            return
-        if self._pidfile is not None:
-            self._pidfile.remove()
-        try:
-            self._successor = start_successor(
-                self._sockets.listeners,
-                self._crew.handover,
-                start=self._start_directory,
-                variables=self._notifier.variables,
-            )
-        except OSError as error:
-            logger().error("the upgrade failed: %s", error.strerror or error)
-        finally:
-            if self._successor is None:
-                self._write_pidfile()
-        if self._successor is None:
-            return
-        logger().info("upgrading: process %d starts with the same sockets", self._successor.pid)
-
-    def _retire(self, successor: Successor) -> None:
-        """Let this program and its processes leave: the new one serves. Called again if it fails."""
-        self._sockets.disown()
-        self._fleet.retire(monotonic())
-        self._notifier.main_process(successor.pid)
-        logger().info("process %d serves: this one and its processes leave", successor.pid)
-        self._retired = True
-
-    def _not_upgraded(self, code: int) -> None:
-        """Note that the new program has ended before it served."""
-        self._successor = None
-        logger().error("the upgrade failed: the new program ended with %d; this one goes on serving", code)
-        self._write_pidfile()
-
-    def _write_pidfile(self) -> None:
-        """Write the pidfile again, which was left to a new program."""
-        if self._pidfile is None:
-            return
-        try:
-            self._pidfile.write()
-        except StartError as error:
-            logger().error("%s", error)
 
     def _plan(self, settings: Settings) -> Plan:
         """Return what a generation with these settings shall serve. Raises StartError."""
@@ -494,8 +446,8 @@ class Supervisor:
         """
         listeners = self._crew.plan(pid).listeners
         if self._fleet.course is Course.DRAINING:
-            dropped = set() if self._successor is None else self._successor.dropped
-            return [position for position, one in enumerate(listeners) if one.socket in dropped]
+            accepts = self._succession.other_accepts
+            return [position for position, one in enumerate(listeners) if not accepts(one.socket)]
         plans = [self._crew.plan(child.pid) for child in self._fleet.of(Phase.READY)]
         if self._fleet.generation <= self._fleet.proven or self._fleet.persists:
             plans.append(self._plans[self._fleet.generation])
@@ -508,10 +460,7 @@ class Supervisor:
         serving = f"{wanted} processes serve" if wanted > 1 else "1 process serves"
         logger().info("%s%s%s", what, "all " if wanted > 1 else "", serving)
         self._notifier.ready(serving)
-        if self._legacy is not None:
-            self._legacy.channel.tell(SERVES)
-            self._legacy.channel.close()
-            self._legacy = None
+        self._succession.settled()
 
     def _announce(self, plan: Plan) -> None:
         """Say, once, that the server serves."""
@@ -534,16 +483,21 @@ class Supervisor:
         for descriptor in signals.descriptors:
             os.close(descriptor)
         self._crew.leave_behind()
-        for other in (self._legacy, self._successor):
-            if other is not None:
-                other.channel.close()
+        self._succession.leave_behind()
         for listener in self._sockets:
             if listener not in kept:
                 listener.close()
 
+    def _may_end(self) -> bool:
+        over = False
+        with self._step("the end"):
+            over = self._succession.may_end()
+        return over  # noqa: RET504 - it is what was said before, if the step failed
+
     def _end(self, signals: Signals) -> None:
         """Close what is open, and say what became of the requests."""
-        for close in (partial(signals.__exit__, None, None, None), self._close, self._crew.close):
+        # The signals come last: the default of most would end this process before it has removed its files.
+        for close in (self._close, self._crew.close, partial(signals.__exit__, None, None, None)):
             with self._step("the end"):
                 close()
         if self._announced:
@@ -552,8 +506,7 @@ class Supervisor:
 
     def _close(self) -> None:
         with ExitStack() as stack:  # if one close fails, the others are still done
-            if self._pidfile is not None:
-                stack.callback(self._pidfile.remove)
+            stack.callback(self._succession.close)
             stack.callback(self._sockets.close)
             if self._development is not None:
                 stack.callback(self._development.close)

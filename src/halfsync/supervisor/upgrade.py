@@ -1,19 +1,18 @@
-"""Handing a running server over to a new program (SIGUSR2): the new one has the sockets of the old, which then leaves.
+"""Starting this program again beside itself (SIGUSR2), with its sockets and its queue of connections, as a child.
 
-The old supervisor starts its own command line again, as a child, and goes on serving. The new one takes the listening
-sockets, and the queue for connections, out of one environment variable, starts its processes, and says when all of them
-serve; only then the processes of the old one leave, and hand their idle connections over. A new one that cannot start
-changes nothing.
+What the new program gets is written into one environment variable: descriptors, and what they are. Beside it stand the
+variables of a service manager, as they must be for the new program. What the two say to each other, and who owns what
+until when, is in succession.py.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn
 
+from halfsync.activation import pass_on
 from halfsync.forking import fork, unblock
 from halfsync.listeners import UnixFile, describe_socket
 from halfsync.originals import os, signal, socket
@@ -22,63 +21,94 @@ from halfsync.signals import forget_signals
 from halfsync.supervisor.channel import Channel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
     from halfsync.directory import StartDirectory
     from halfsync.listeners import Listener
 
 VARIABLE = "_HALFSYNC_UPGRADE"
-SERVES = "serves"  # what the new supervisor tells the old one
-DROPS = (
-    "drops"  # likewise, before that: the descriptor of a listener that none of its processes will accept on
-)
+DROPS = "drops"  # the new one says it of a listener, by descriptor, on which none of its processes will accept
+
+Queue = tuple[socket.socket, socket.socket]
 
 
-@dataclass(slots=True)
-class Successor:
-    """A new program that was started, as the old one sees it."""
+@dataclass(slots=True, kw_only=True)
+class Other:
+    """Another program of the same service: its number, and what was said between it and this one."""
 
     pid: int
     channel: Channel
-    given: dict[int, socket.socket]  # listeners, by their descriptors
-    told: bool = False  # that it serves
-    dropped: set[socket.socket] = field(default_factory=set)  # listeners on which it does not accept
+    told: set[str] = field(default_factory=set)
+    heard: set[str] = field(default_factory=set)
 
-    def serves(self) -> bool:
-        """Tell whether it has said that it serves. What it said before that is noted."""
-        while not self.told and (word := self.channel.next()) is not None:
-            what, _, descriptor = word.partition(" ")
-            self.told = what == SERVES
-            if what == DROPS:
-                self.dropped.add(self.given[int(descriptor)])
-        return self.told
+    def tell(self, word: str) -> None:
+        """Say a word, once and for all."""
+        if word not in self.told:
+            self.channel.tell(word)
+            self.told.add(word)
+
+    def listen(self) -> None:
+        """Take in what it has said, and say what could not be said before."""
+        while (word := self.channel.next()) is not None:
+            self.heard.add(word)
+        self.channel.go_on()
 
 
-@dataclass(slots=True)
-class Legacy:
-    """What a new program was given by the old one. listeners: by bind."""
+@dataclass(slots=True, kw_only=True)
+class Successor(Other):
+    """A new program that was started, as the old one sees it."""
+
+    given: dict[int, socket.socket] = field(default_factory=dict)  # listeners, by their descriptors there
+    code: int | None = None  # which it ended with
+    ended: bool = False  # it was told by a signal to end
+
+    @property
+    def dropped(self) -> set[socket.socket]:
+        """The listeners on which it does not accept."""
+        words = (word.split() for word in self.heard if word.startswith(DROPS))
+        return {self.given[int(descriptor)] for _, descriptor in words}
+
+
+@dataclass(slots=True, kw_only=True)
+class Legacy(Other):
+    """What a new program was given by the old one. listeners: by bind. handover: the old one's queue.
+
+    given: the descriptors of all listeners.
+    """
 
     listeners: dict[str, list[Listener]]
-    handover: tuple[socket.socket, socket.socket]
-    channel: Channel
+    given: frozenset[int]
+    handover: Queue
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What is not a listener."""
+        return [*(end.fileno() for end in self.handover), self.channel.fd]
+
+    def close(self) -> None:
+        """Close what is not a listener."""
+        self.channel.close()
+        for end in self.handover:
+            end.close()
 
 
 def start_successor(
     listeners: Mapping[str, Sequence[Listener]],
-    handover: tuple[socket.socket, socket.socket],
+    handover: Queue,
     *,
     start: StartDirectory,
-    variables: Mapping[str, str],
+    variables: Callable[[int], Mapping[str, str]],
 ) -> Successor:
     """Start this program's command line again, with the same sockets. Raises OSError.
 
-    start: the directory in which this program was started. variables: to add to the environment of this process.
+    start: the directory in which this program was started. variables: returns what to add to the environment of a
+    process with this number.
     """
     ours, theirs = Channel.pair()
     given = {
+        "pid": os.getpid(),
         "listeners": {
-            bind: [[one.socket.fileno(), one.file is not None] for one in some]
-            for bind, some in listeners.items()
+            bind: [[one.socket.fileno(), _file(one)] for one in some] for bind, some in listeners.items()
         },
         "handover": [end.fileno() for end in handover],
         "channel": theirs.fd,
@@ -99,18 +129,26 @@ def start_successor(
         unblock()
         raise
     sockets = (one.socket for some in listeners.values() for one in some)
-    return Successor(pid, ours, {sock.fileno(): sock for sock in sockets})
+    return Successor(pid=pid, channel=ours, given={sock.fileno(): sock for sock in sockets})
 
 
-def _become(given: dict[str, object], start: StartDirectory, variables: Mapping[str, str]) -> NoReturn:
+def _file(listener: Listener) -> list[object] | None:
+    file = listener.file
+    return None if file is None else [file.path, file.device, file.inode]
+
+
+def _become(
+    given: dict[str, object], start: StartDirectory, variables: Callable[[int], Mapping[str, str]]
+) -> NoReturn:
     """Be the new program. Ends the process where that cannot be."""
     try:
         forget_signals()  # what is ignored would stay ignored
         unblock()
-        for descriptor in _descriptors(given):
+        activation, passed = pass_on(os.getpid())
+        for descriptor in {*_descriptors(given), *passed}:
             os.set_inheritable(descriptor, True)
         start.enter()
-        environ = {**os.environ, **variables, VARIABLE: json.dumps(given)}
+        environ = {**os.environ, **variables(os.getpid()), **activation, VARIABLE: json.dumps(given)}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
     except OSError as error:
         say(f"halfsync: {sys.executable} cannot be started again: {error.strerror}")
@@ -135,20 +173,18 @@ def inherit(environ: MutableMapping[str, str] | None = None) -> Legacy | None:
     given = json.loads(text)
     for descriptor in _descriptors(given):
         os.set_inheritable(descriptor, False)
+    old = given["pid"]
     listeners = {
-        bind: [_listener(descriptor, owned) for descriptor, owned in some]
+        bind: [_listener(descriptor, file, old) for descriptor, file in some]
         for bind, some in given["listeners"].items()
     }
     receiver, sender = (socket.socket(fileno=descriptor) for descriptor in given["handover"])
-    return Legacy(listeners, (receiver, sender), Channel(socket.socket(fileno=given["channel"])))
+    channel = Channel(socket.socket(fileno=given["channel"]))
+    passed = frozenset(descriptor for some in given["listeners"].values() for descriptor, _ in some)
+    return Legacy(pid=old, channel=channel, listeners=listeners, given=passed, handover=(receiver, sender))
 
 
-def _listener(descriptor: int, owned: bool) -> Listener:
-    """Describe a listener that was given. owned: a socket file goes with it, which is ours to remove now."""
+def _listener(descriptor: int, file: tuple[str, int, int] | None, old: int) -> Listener:
+    """Describe a listener that was given. file: a socket file that goes with it, which is the old program's."""
     listener = describe_socket(socket.socket(fileno=descriptor))
-    if owned and listener.family == socket.AF_UNIX:
-        path = os.fsdecode(listener.socket.getsockname())
-        with suppress(OSError):  # it is gone: nothing is left to remove
-            found = os.lstat(path)
-            listener = replace(listener, file=UnixFile(path, found.st_dev, found.st_ino, os.getpid()))
-    return listener
+    return listener if file is None else replace(listener, file=UnixFile(*file, old))

@@ -1,0 +1,384 @@
+"""Who owns what while one program takes the place of another (SIGUSR2): decisions/0026 has it as a table.
+
+The old program owns everything until *the passing*, one moment that it decides: when the new one has said that it
+serves, and the old one has not been told to end. Until then the new one removes, writes and tells nothing of the old
+one's. A program may be the new one and the old one at once: what it was given, and what it gives, are apart here.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from halfsync.errors import StartError
+from halfsync.log import logger
+from halfsync.originals import monotonic, os, signal
+from halfsync.supervisor.fleet import PATIENCE_S, Course
+from halfsync.supervisor.pidfile import PidFile
+from halfsync.supervisor.relay import Relay
+from halfsync.supervisor.upgrade import DROPS, start_successor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from halfsync.directory import StartDirectory
+    from halfsync.originals import socket
+    from halfsync.settings import Settings
+    from halfsync.supervisor.crew import Crew
+    from halfsync.supervisor.fleet import Fleet
+    from halfsync.supervisor.notify import Notifier
+    from halfsync.supervisor.sockets import Sockets
+    from halfsync.supervisor.upgrade import Legacy, Successor
+
+AGAIN_S = 0.05  # before another look at what nothing tells the time for
+
+# What the two programs say to each other.
+SERVES = "serves"  # the new one: all its processes do
+OFF = "off"  # the new one: it takes nothing over any more; the old one: so be it
+YOURS = "yours"  # the old one: the passing
+TAKEN = "taken"  # the new one: it has written its pidfile
+ON = "on"  # the new one: it has passed everything on to a third
+DRAIN, QUIT = "drain", "quit"  # whichever owns: the service ends, and how
+
+
+class Standing(Enum):
+    """What this program is to the files, the service manager and the clients that it shares with another one."""
+
+    HEIR = "the program before it owns them"
+    OWNER = "it owns them"
+    RETIRED = "it has passed them on"
+
+
+class Succession:
+    """A program's place between the one before it and the one after it. Owned by the supervisor's thread.
+
+    legacy: what the program before has given; None: there is none. `attach` comes before everything but `write_pidfile`
+    and `close`. A method that raises is called again, and goes on where it was (see `Containment`).
+    """
+
+    def __init__(
+        self, legacy: Legacy | None, *, notifier: Notifier, sockets: Sockets, start: StartDirectory
+    ) -> None:
+        self.standing = Standing.OWNER if legacy is None else Standing.HEIR
+        self._legacy = legacy
+        self._successor: Successor | None = None
+        self._notifier = notifier
+        self._sockets = sockets
+        self._start = start
+        self._pidfile: PidFile | None = None
+        self._relay: Relay | None = None
+        self._takes = False  # the passing has come, and is to be carried out here
+        self._passes = False
+        self._withdraws = False  # it was told to end before it owned anything
+        self._was_told = False  # by a SIGTERM of its own
+        self._drains = False  # by a word
+        self._ending = ""  # how this service ends, if it does
+        self._end_by = math.inf
+        if legacy is not None:
+            notifier.hold()
+
+    def write_pidfile(self, settings: Settings) -> None:
+        """Write the pidfile that the settings name; an heir only sees whether it may. Raises UsageError."""
+        self._pidfile = PidFile.of(settings, heir_of=0 if self._legacy is None else self._legacy.pid)
+        if self._pidfile is None:
+            return
+        if self.standing is Standing.HEIR:
+            self._pidfile.check()
+        else:
+            self._pidfile.write()
+
+    def drop(self, descriptors: list[int]) -> None:
+        """Tell the program before on which of its listeners this one does not accept."""
+        for descriptor in descriptors:
+            assert self._legacy is not None
+            self._legacy.tell(f"{DROPS} {descriptor}")
+
+    def other_accepts(self, listener: socket.socket) -> bool:
+        """Tell whether the program that goes on, while this one's processes leave, accepts on a listener."""
+        if self.standing is Standing.HEIR:
+            assert self._legacy is not None
+            return listener.fileno() in self._legacy.given
+        return self._successor is None or listener not in self._successor.dropped
+
+    def attach(self, fleet: Fleet, crew: Crew, drain: Callable[[], None]) -> None:
+        """Have the processes of this program. drain: begins to end all of it."""
+        self._fleet = fleet
+        self._crew = crew
+        self._drain = drain
+
+    @property
+    def descriptors(self) -> list[int]:
+        """The sockets between this program and the one before it."""
+        return [] if self._legacy is None else self._legacy.descriptors
+
+    @property
+    def fds(self) -> list[int]:
+        """Descriptors that become readable when there is something for `turn`."""
+        channels = [one.channel.fd for one in (self._legacy, self._successor) if one is not None]
+        return [fd for fd in channels if fd >= 0] + ([] if self._relay is None else self._relay.fds)
+
+    def due(self) -> float:
+        """Return when `turn` must be called in any case; infinity: not before something happens."""
+        waits = self._relay is not None and self._relay.waits
+        for other in (self._legacy, self._successor):
+            waits = waits or (other is not None and other.channel.is_full)
+        return min(self._end_by, monotonic() + AGAIN_S) if waits else self._end_by
+
+    # What the supervisor tells.
+
+    def begin(self) -> None:
+        """Start this program again, with the same sockets, and go on until that serves."""
+        busy = self.standing is not Standing.OWNER or self._takes or self._successor is not None
+        if busy or self._fleet.course is not Course.SERVING:
+            logger().warning("the upgrade is not begun: another is under way, or the server is about to end")
+            return
+        if os.getpid() == 1:
+            logger().error(
+                "the upgrade is not begun: the system ends with process 1; start another one beside it"
+            )
+            return
+        try:
+            self._successor = start_successor(
+                self._sockets.listeners,
+                self._crew.handover,
+                start=self._start,
+                variables=self._notifier.variables_for,
+            )
+        except OSError as error:
+            logger().error("the upgrade failed: %s", error.strerror or error)
+            return
+        logger().info("upgrading: process %d starts with the same sockets", self._successor.pid)
+
+    def settled(self) -> None:
+        """Note that all processes of this program serve."""
+        if self.standing is Standing.HEIR and not self._withdraws and self._fleet.course is Course.SERVING:
+            assert self._legacy is not None
+            self._legacy.tell(SERVES)
+
+    def takes_term(self) -> bool:
+        """Take note of a SIGTERM. Returns False if it is for the fleet: the service ends by it.
+
+        The first one to an heir calls the upgrade off. The first one to a program that ends already, since another one
+        serves or was told to end, changes nothing: a service manager sends it to all.
+        """
+        first, self._was_told = not self._was_told, True
+        if self.standing is Standing.HEIR and self._fleet.course is Course.SERVING:
+            self._withdraws = True
+            if not first:
+                self._fleet.quit()
+            return True
+        return first and (self.standing is Standing.RETIRED or self._drains)
+
+    def reaped(self, pid: int, code: int) -> bool:
+        """Note the end of a process. Returns whether it is the new program."""
+        if self._successor is None or pid != self._successor.pid:
+            return False
+        self._successor.code = code
+        return True
+
+    # What follows.
+
+    def turn(self) -> None:
+        """Hear what the other programs say, and do what follows from it."""
+        if self._legacy is not None:
+            self._legacy.listen()
+            self._follow(self._legacy)
+        if self._successor is not None:
+            self._successor.listen()
+            self._lead(self._successor)
+        self._tell_ending()
+        if self._relay is not None:
+            self._relay.move()
+            if self._relay.over and self._legacy is not None and self._legacy.channel.lost:
+                self._forget_legacy()
+
+    def _follow(self, legacy: Legacy) -> None:
+        """Do what the old program says. If it is lost without a word, it was killed, and all is this one's."""
+        if self.standing is Standing.HEIR:
+            if YOURS in legacy.heard or legacy.channel.lost:
+                self.standing, self._takes = Standing.OWNER, True
+            elif QUIT in legacy.heard:
+                self._fleet.quit()
+            elif DRAIN in legacy.heard and not self._drains:
+                self._drain_too()
+            elif self._withdraws and self._fleet.course is Course.SERVING:
+                self._withdraw(legacy)
+        if self._takes:
+            self._take(legacy)
+            self._takes = False
+            if self._withdraws:
+                self._drain_too()
+
+    def _withdraw(self, legacy: Legacy) -> None:
+        """Call the upgrade off, once the old program has agreed: it may have decided about the passing already."""
+        legacy.tell(OFF)
+        if OFF not in legacy.heard:
+            return
+        logger().info("the upgrade is called off: this program's processes leave")
+        self._relay = Relay(self._crew.handover[0], legacy.handover[1])
+        self._fleet.retire(monotonic())
+
+    def _drain_too(self) -> None:
+        """Let what this program has be answered: no other one takes it."""
+        self._drains = True
+        if self._fleet.course is Course.SERVING:
+            self._drain()
+        else:
+            self._fleet.keep()
+
+    def _take(self, legacy: Legacy) -> None:
+        """Own what was the old program's."""
+        self._sockets.own(os.getpid())
+        if self._pidfile is not None and self._fleet.course is Course.SERVING and not self._withdraws:
+            try:
+                self._pidfile.write()
+            except StartError as error:
+                logger().error("%s", error)
+        if self._relay is not None:
+            self._relay.close()
+        self._relay = Relay(legacy.handover[0], self._crew.handover[1])
+        legacy.handover[1].close()  # so that the queue ends with the old program's processes
+        killed = YOURS not in legacy.heard
+        self._notifier.release(main=killed)
+        legacy.tell(TAKEN)
+        why = "which was killed" if killed else "which leaves"
+        logger().info("this program is the server now, in the place of process %d, %s", legacy.pid, why)
+
+    def _lead(self, successor: Successor) -> None:
+        """Decide about the passing; after it, do what the new program says. Take note of the new program's end."""
+        if self.standing is Standing.OWNER and self._fleet.course is Course.SERVING:
+            if OFF in successor.heard:
+                successor.tell(OFF)
+            elif SERVES in successor.heard and not successor.channel.lost and successor.code is None:
+                self.standing, self._passes = Standing.RETIRED, True
+        if self._passes:
+            self._pass(successor)
+            self._passes = False
+        if self.standing is Standing.RETIRED:
+            if QUIT in successor.heard:
+                self._fleet.quit()
+            elif DRAIN in successor.heard and not self._drains:
+                self._drain_too()
+        if successor.code is not None:
+            self._note_end(successor, successor.code)
+
+    def _pass(self, successor: Successor) -> None:
+        """Leave everything to the new program, which serves, and let this one's processes leave."""
+        if self._legacy is not None:
+            self._legacy.tell(ON)
+        self._sockets.own(successor.pid)
+        self._fleet.retire(monotonic())
+        self._notifier.pass_on(successor.pid)
+        successor.tell(YOURS)
+        logger().info("process %d serves: this one and its processes leave", successor.pid)
+
+    def _note_end(self, successor: Successor, code: int) -> None:
+        """Note that the new program has ended. After the passing this one cannot go on: it finishes what runs."""
+        if self.standing is Standing.RETIRED:
+            logger().warning(
+                "process %d, which took this one's place, ended with %d: this one ends with what it has received",
+                successor.pid,
+                code,
+            )
+            if ON not in successor.heard:
+                self._sockets.own(os.getpid())
+            self._drain_too()
+        elif self._fleet.course is Course.SERVING:
+            log, what = (logger().error, "failed") if code else (logger().warning, "is called off")
+            log("the upgrade %s: the new program ended with %d; this one goes on serving", what, code)
+        successor.channel.close()
+        self._successor = None
+
+    # The end.
+
+    def _tell_ending(self) -> None:
+        """Let the other programs know that the service ends, as long as it is this one's to say so."""
+        course, legacy, successor = self._fleet.course, self._legacy, self._successor
+        if course is not Course.SERVING and self._ending != QUIT:
+            quits = course is Course.QUITTING or (course is Course.OVER and not self._ending)
+            self._ending = QUIT if quits else DRAIN
+        if not self._ending:
+            return
+        if self.standing is Standing.HEIR:
+            if legacy is not None and SERVES in legacy.told:
+                legacy.tell(OFF)
+        elif self.standing is Standing.OWNER:
+            for other in (legacy, successor):
+                if other is not None:
+                    other.tell(self._ending)
+            if self._ending == QUIT and successor is not None:
+                self._end_now(successor)
+        elif legacy is not None and (self._drains or self._ending == QUIT):
+            # One that has retired is followed by another, unless that has said that it ends too.
+            legacy.tell(self._ending if successor is None or QUIT in successor.heard else DRAIN)
+
+    def _end_now(self, successor: Successor) -> None:
+        """End a new program that may not listen yet; one that does has heard a word before."""
+        if not successor.ended:
+            successor.ended = True
+            with suppress(ProcessLookupError):
+                os.kill(successor.pid, signal.SIGTERM)
+
+    def may_end(self) -> bool:
+        """Tell whether this program may end, whose processes have ended: not while others depend on it, for a time."""
+        now = monotonic()
+        if self._end_by == math.inf:
+            self._end_by = now + PATIENCE_S + (0 if self._ending == QUIT else self._fleet.graceful_timeout)
+        if self._ending == QUIT:
+            self._end_by = min(self._end_by, now + PATIENCE_S)
+        if self._is_needed() and now < self._end_by:
+            return False
+        if self.standing is Standing.OWNER and self._successor is not None:
+            logger().error("process %d is killed: it has not ended in time", self._successor.pid)
+            with suppress(ProcessLookupError):
+                os.kill(self._successor.pid, signal.SIGKILL)
+        return True
+
+    def hurry(self) -> None:
+        """Do not wait for the other programs any more: what they run is cut."""
+        self._ending = QUIT
+        self._end_by = monotonic() + AGAIN_S
+
+    def _is_needed(self) -> bool:
+        """Tell whether the end of this program would harm another one, or leave something undone."""
+        legacy, successor = self._legacy, self._successor
+        if self.standing is Standing.HEIR:
+            assert legacy is not None
+            unanswered = SERVES in legacy.told and not legacy.heard & {OFF, YOURS, DRAIN, QUIT}
+            return not legacy.channel.lost and (
+                unanswered or (self._relay is not None and not self._relay.is_empty)
+            )
+        if legacy is not None and not legacy.channel.lost:
+            return True  # it ends with the service, or hands over what this one relays
+        if self.standing is Standing.OWNER:
+            return successor is not None
+        if legacy is not None:
+            return True  # its processes still hand over
+        return successor is not None and not successor.channel.lost and TAKEN not in successor.heard
+
+    def _forget_legacy(self) -> None:
+        assert self._legacy is not None
+        if self._relay is not None:
+            self._relay.close()
+        self._legacy.close()
+        self._legacy = self._relay = None
+
+    def leave_behind(self) -> None:
+        """Close what is the supervisor's, in a process that it has forked."""
+        if self._relay is not None:
+            self._relay.close()
+        if self._legacy is not None:
+            self._legacy.close()
+        if self._successor is not None:
+            self._successor.channel.close()
+
+    def close(self) -> None:
+        """Remove the pidfile, unless the new program is about to write it."""
+        successor = self._successor
+        about_to = (
+            self.standing is Standing.RETIRED and successor is not None and TAKEN not in successor.heard
+        )
+        if self._pidfile is not None and not about_to:
+            self._pidfile.remove()
