@@ -60,6 +60,7 @@ class Serving:
 
     more: variables of its environment, beside those of `environment`. under: a command that runs it.
     bind: where to listen; "": as a file of settings says. command: what is run instead of `halfsync serve`.
+    passed: descriptors that it inherits.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Serving:
         under: Sequence[str] = (),
         bind: str = "127.0.0.1:0",
         command: Sequence[str] = (),
+        passed: Sequence[int] = (),
     ) -> None:
         (directory / "served.py").write_text(application)
         where = ("-b", bind) if bind else ()
@@ -86,6 +88,7 @@ class Serving:
             env=environment() | dict(more or {}),
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=passed,
             start_new_session=True,  # so that its children can be ended with it, whatever became of it
         )
         self._reader = threading.Thread(target=self._read)

@@ -42,12 +42,12 @@ class Sockets:
         try:
             for bind in (*settings.bind, *settings.admin_bind):
                 if bind not in self.listeners:
-                    new[bind] = self._inherited.pop(bind, []) or open_listeners(
+                    opened = self._inherited.get(bind) or open_listeners(
                         [bind], settings.backlog, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
                     )
-                    self._give_up({one.socket.fileno() for one in new[bind]})
+                    new[bind] = [self._known(listener) for listener in opened]
         except BaseException:
-            self._close(new.values())
+            self._close(new.values(), self._all())
             raise
         self.listeners |= new
         public, admin = (
@@ -59,14 +59,16 @@ class Sockets:
     def keep(self, plans: Iterable[Settings]) -> None:
         """Close the sockets that none of these settings names."""
         named = {bind for settings in plans for bind in (*settings.bind, *settings.admin_bind)}
-        self._close([self.listeners.pop(bind) for bind in set(self.listeners) - named])
+        dropped = [self.listeners.pop(bind) for bind in set(self.listeners) - named]
+        self._close(dropped, self)
 
     def drop_inherited(self) -> list[int]:
         """Close what was inherited and never asked for. Returns the descriptors."""
-        dropped = [one.socket.fileno() for some in self._inherited.values() for one in some]
-        self._close(self._inherited.values())
+        kept = {listener.socket.fileno() for listener in self}
+        inherited = [listener.socket.fileno() for some in self._inherited.values() for listener in some]
+        self._close(self._inherited.values(), self)
         self._inherited = {}
-        return [descriptor for descriptor in dropped if descriptor >= 0]  # the others were bound by another name
+        return [descriptor for descriptor in inherited if descriptor not in kept]
 
     def own(self, process: int) -> None:
         """Let this process be the one that removes the files of unix sockets: this one, or a program that has them too.
@@ -86,17 +88,28 @@ class Sockets:
         """Close all."""
         self._close(self.listeners.values())
 
-    def _give_up(self, descriptors: set[int]) -> None:
-        """Let go of what was inherited under another name, if it is one of these: whoever bound it closes it."""
-        for some in self._inherited.values():
-            for listener in some:
-                if listener.socket.fileno() in descriptors:
-                    listener.socket.detach()
+    def _all(self) -> list[Listener]:
+        """Return all listeners, and those that were inherited and not asked for yet."""
+        return [
+            listener for some in (*self.listeners.values(), *self._inherited.values()) for listener in some
+        ]
 
-    def _close(self, listeners: Iterable[list[Listener]]) -> None:
+    def _known(self, listener: Listener) -> Listener:
+        """Return the listener that there is of this descriptor already, under another name; else this one."""
+        for other in self._all():
+            if other.socket is not listener.socket and other.socket.fileno() == listener.socket.fileno():
+                listener.socket.detach()
+                return other
+        return listener
+
+    def _close(self, listeners: Iterable[list[Listener]], kept: Iterable[Listener] = ()) -> None:
+        """Close listeners, but for those that are kept under another name."""
+        stay = list(kept)
         with ExitStack() as stack:  # if one close fails, the others are still done
             for some in listeners:
                 for listener in some:
+                    if listener in stay:
+                        continue
                     if listener.file is not None and listener.file.process != os.getpid():
                         self._left.append(listener.file)
                     stack.callback(listener.close)

@@ -169,7 +169,12 @@ class Succession:
             if not first:
                 self._fleet.quit()
             return True
-        return first and (self.standing is Standing.RETIRED or self._drains)
+        ends_already = self.standing is Standing.RETIRED or self._drains
+        if first and ends_already:
+            logger().info(
+                "this program ends already, with what it has received; a second SIGTERM ends it now"
+            )
+        return first and ends_already
 
     def reaped(self, pid: int, code: int) -> bool:
         """Note the end of a process. Returns whether it is the new program."""

@@ -1,0 +1,636 @@
+"""Two programs during an upgrade: whichever ends, how and when, what they share is whose it should be."""
+
+import os
+import re
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.client import Connection, build, fetch
+from tests.faults.load import APP as LOADED
+from tests.faults.load import Load
+from tests.faults.serving import MODELS, Serving, children, stop
+from tests.faults.test_supervisor_faults import raising
+from tests.supervisor.test_upgrade import pid_in
+from tests.test_activation import BECOME
+from tests.wsgi import until
+
+# As it is loaded it waits for as long as there is a file "hang", or, from the second process on, a file "hang others".
+# At "/long" it waits until there is a file "go".
+APP = (
+    LOADED.replace("def app(", "def loaded(")
+    + """
+import sys, time
+def is_first():
+    try:
+        os.mkdir("first")
+    except FileExistsError:
+        return False
+    return True
+others = os.path.exists("hang others") and not is_first()
+while os.path.exists("hang") or (others and os.path.exists("hang others")):
+    time.sleep(0.005)
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/long":
+        os.write(2, b"begun\\n")
+        while not os.path.exists("go"):
+            time.sleep(0.005)
+    return loaded(environ, start_response)
+"""
+)
+# It answers with the variables of a service manager that it sees.
+SHOWING = """
+import os
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [repr([name for name in os.environ if name.startswith(("LISTEN_", "NOTIFY_", "WATCHDOG_"))]).encode()]
+"""
+IDLE = 8
+# In a pool idle connections give way where others wait for their thread.
+OPTIONS = ("--workers", "2", "--threads", "16", "--graceful-timeout", "60s")
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the options of each model in turn, and of each poller for the engine's."""
+    return MODELS[request.param]
+
+
+class Upgrade:
+    """A server that is upgraded, its files, and the two programs."""
+
+    def __init__(self, tmp_path: Path, *options: str, application: str = APP) -> None:
+        self.folder, self.pidfile, self.path = tmp_path, tmp_path / "pid", tmp_path / "socket"
+        files = ("--pidfile", str(self.pidfile), "-b", f"unix:{self.path}")
+        self.serving = Serving(tmp_path, application, *OPTIONS, *options, *files)
+        self.old, self.new = self.serving.process.pid, 0
+
+    def __enter__(self) -> "Upgrade":
+        try:
+            self.serving.__enter__()
+            self.serving.wait_line("all 2 processes serve")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.serving.__exit__(None, None, None)
+        print("\n".join(self.serving.lines))
+
+    def begin(self) -> None:
+        """Start the new program, and wait until its first process loads the application."""
+        before = sum("upgrading: process" in line for line in self.serving.lines)
+        os.kill(self.current, signal.SIGUSR2)
+        self.serving.wait_lines("upgrading: process", before + 1)
+        line = [line for line in self.serving.lines if "upgrading: process" in line][-1]
+        self.new = int(re.findall(r"process (\d+) starts", line)[0])
+        until(lambda: children(self.new) or not alive(self.new))
+
+    @property
+    def current(self) -> int:
+        return pid_in(self.pidfile)
+
+    def hang(self, how: str = "hang") -> None:
+        """Let new processes wait as they load the application: all, or all but one of the new program."""
+        (self.folder / how).touch()
+
+    def go_on(self) -> None:
+        """Let new processes wait no longer."""
+        for how in ("hang", "hang others"):
+            (self.folder / how).unlink(missing_ok=True)
+
+    def begin_with_one(self) -> None:
+        """Start a new program of which one process serves, so that it does not say that it serves."""
+        self.hang("hang others")
+        self.begin()
+        until(lambda: len(children(self.new)) == 2)
+
+    def wait_passed(self) -> None:
+        """Wait until the new program owns what there is."""
+        until(lambda: pid_in(self.pidfile) == self.new)
+
+    def connect(self) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX)
+        made.connect(str(self.path))
+        return made
+
+    def check(self, owner: int) -> None:
+        """See that this program serves by both sockets, and has the pidfile."""
+        assert pid_in(self.pidfile) == owner
+        with Connection(self.connect()) as connection:
+            connection.send(build("/small"))
+            assert connection.response().body == b"small"
+        assert fetch(self.serving.address, "/small").body == b"small"
+
+    def check_reload(self, owner: int) -> None:
+        """See that idle connections, and all requests, live through two reloads."""
+        kept = [Connection(self.serving.address) for _ in range(IDLE)]
+        for connection in kept:
+            ask(connection)
+        with Load(lambda: self.serving.address, keeping=3, closing=1) as load:
+            for _ in range(2):
+                done = sum("the reload is complete" in line for line in self.serving.lines)
+                before = children(owner)
+                os.kill(owner, signal.SIGHUP)
+                self.serving.wait_lines("the reload is complete", done + 1)
+                wait_gone(before)
+                load.wait_answers(20)
+                for connection in kept:
+                    ask(connection)
+        for connection in kept:
+            connection.socket.close()
+        assert not load.tally.failures, load.tally.reasons()
+
+    def check_over(self, *pids: int) -> None:
+        """Wait for the end of the service, which leaves nothing behind."""
+        until(lambda: not any(alive(pid) for pid in (self.old, self.new, *pids)), 60)
+        assert not self.path.exists()
+        assert not self.pidfile.exists()
+        assert not [line for line in self.serving.lines if "the server goes on" in line], self.serving.lines
+
+
+def ask(connection: Connection, target: str = "/small") -> None:
+    connection.send(build(target))
+    assert connection.response().body == b"small"
+
+
+def wait_gone(pids: set[int]) -> None:
+    until(lambda: not any(map(alive, pids)), 30)
+
+
+def alive(pid: int) -> bool:
+    with suppress(OSError):
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return False
+
+
+def test_an_application_that_cannot_be_loaded_costs_nothing(tmp_path: Path) -> None:
+    with Upgrade(tmp_path) as upgrade:
+        (tmp_path / "served.py").write_text("import no_such_module")
+        upgrade.begin()
+        assert "ended with 3" in upgrade.serving.wait_line("the upgrade failed")
+        upgrade.check(upgrade.old)
+        os.kill(upgrade.old, signal.SIGTERM)
+        upgrade.check_over()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL])
+def test_a_new_program_that_ends_while_it_boots_costs_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    with Upgrade(tmp_path) as upgrade:
+        upgrade.hang()
+        upgrade.begin()
+        orphans = children(upgrade.new)
+        assert pid_in(upgrade.pidfile) == upgrade.old
+        os.kill(upgrade.new, number)
+        upgrade.serving.wait_line("this one goes on serving")
+        upgrade.check(upgrade.old)
+        upgrade.go_on()
+        wait_gone(orphans)
+        upgrade.check_reload(upgrade.old)
+        upgrade.begin()  # and another one is not kept from it
+        upgrade.wait_passed()
+        upgrade.check(upgrade.new)
+        os.kill(upgrade.new, signal.SIGTERM)
+        upgrade.check_over()
+
+
+def test_a_new_program_that_hangs_costs_nothing(tmp_path: Path) -> None:
+    with Upgrade(tmp_path, "--boot-timeout", "1s") as upgrade:
+        upgrade.hang()
+        upgrade.begin()
+        upgrade.serving.wait_line("the upgrade failed")
+        upgrade.check(upgrade.old)
+        os.kill(upgrade.old, signal.SIGTERM)
+        upgrade.check_over()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("group", [False, True], ids=["old", "group"])
+def test_what_ends_the_old_program_before_the_passing_ends_both(
+    tmp_path: Path, number: signal.Signals, group: bool
+) -> None:
+    with Upgrade(tmp_path) as upgrade, ExitStack() as stack:
+        upgrade.hang()
+        upgrade.begin()
+        running = stack.enter_context(Connection(upgrade.serving.address))
+        running.send(build("/long"))
+        upgrade.serving.wait_line("begun")
+        if group:
+            os.killpg(upgrade.old, number)
+        else:
+            os.kill(upgrade.old, number)
+        wait_gone({upgrade.new})
+        if number == signal.SIGTERM:
+            assert alive(upgrade.old), "it waits for what runs"
+            (tmp_path / "go").touch()
+            assert running.response().body == b"small"
+        upgrade.check_over()
+
+
+def test_a_group_that_is_told_to_end_answers_what_both_programs_have(
+    tmp_path: Path, model: tuple[str, ...]
+) -> None:
+    """The new program serves by one process, and has not said that it serves: its second one still loads."""
+    with Upgrade(tmp_path, *model) as upgrade, ExitStack() as stack:
+        upgrade.begin_with_one()
+        running = [stack.enter_context(Connection(upgrade.serving.address)) for _ in range(16)]
+        for connection in running:
+            connection.send(build("/long"))
+        upgrade.serving.wait_lines("begun", 16)
+        os.killpg(upgrade.old, signal.SIGTERM)
+        upgrade.serving.wait_line("drains")
+        (tmp_path / "go").touch()
+        for connection in running:
+            assert connection.response().body == b"small"
+        upgrade.check_over()
+
+
+def test_a_killed_old_program_leaves_all_to_the_new_one(tmp_path: Path) -> None:
+    with Upgrade(tmp_path) as upgrade:
+        upgrade.hang()
+        upgrade.begin()
+        orphans = children(upgrade.old) - {upgrade.new}
+        os.kill(upgrade.old, signal.SIGKILL)
+        upgrade.serving.process.wait()
+        wait_gone(orphans)
+        upgrade.wait_passed()  # while it boots
+        upgrade.go_on()
+        upgrade.serving.wait_lines("all 2 processes serve", 2)
+        upgrade.check(upgrade.new)
+        upgrade.check_reload(upgrade.new)
+        os.kill(upgrade.new, signal.SIGTERM)
+        upgrade.check_over()
+
+
+def test_a_new_program_that_is_killed_after_the_passing_leaves_nothing(tmp_path: Path) -> None:
+    with Upgrade(tmp_path) as upgrade, Connection(upgrade.serving.address) as running:
+        running.send(build("/long"))
+        upgrade.serving.wait_line("begun")
+        upgrade.begin()
+        upgrade.wait_passed()
+        orphans = children(upgrade.new)
+        os.kill(upgrade.new, signal.SIGKILL)
+        upgrade.serving.wait_line(f"process {upgrade.new}, which took this one's place, ended with -9")
+        until(lambda: not upgrade.path.exists())
+        assert pid_in(upgrade.pidfile) != upgrade.old
+        assert not [line for line in upgrade.serving.lines if "goes on serving" in line]
+        (tmp_path / "go").touch()
+        assert running.response().body == b"small"
+        assert upgrade.serving.process.wait(30) == 0
+        wait_gone(orphans)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_ends_the_new_program_after_the_passing_ends_the_service(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with Upgrade(tmp_path) as upgrade, Connection(upgrade.serving.address) as running:
+        running.send(build("/long"))
+        upgrade.serving.wait_line("begun")
+        upgrade.begin()
+        upgrade.wait_passed()
+        os.kill(upgrade.new, number)
+        if number == signal.SIGTERM:
+            until(lambda: not upgrade.path.exists())
+            assert alive(upgrade.old) and alive(upgrade.new), "the service has a request yet"
+            assert pid_in(upgrade.pidfile) == upgrade.new
+            (tmp_path / "go").touch()
+            assert running.response().body == b"small"
+        upgrade.check_over()
+        assert not [line for line in upgrade.serving.lines if "goes on serving" in line]
+
+
+def test_a_first_sigterm_cuts_nothing_that_an_old_program_finishes(
+    tmp_path: Path, model: tuple[str, ...]
+) -> None:
+    with Upgrade(tmp_path, *model) as upgrade, ExitStack() as stack:
+        running = [stack.enter_context(Connection(upgrade.serving.address)) for _ in range(4)]
+        for connection in running[:2]:
+            connection.send(build("/long"))
+        upgrade.serving.wait_lines("begun", 2)
+        upgrade.begin()
+        upgrade.wait_passed()
+        os.kill(upgrade.old, signal.SIGTERM)  # which changes nothing
+        upgrade.check(upgrade.new)
+        for connection in running[2:]:
+            connection.send(build("/long"))
+        upgrade.serving.wait_lines("begun", 4)
+        os.kill(upgrade.new, signal.SIGTERM)
+        upgrade.serving.wait_line("drains")
+        assert alive(upgrade.old)
+        (tmp_path / "go").touch()
+        for connection in running:
+            assert connection.response().body == b"small"
+        upgrade.check_over()
+
+
+def test_a_sigterm_to_the_group_cuts_nothing_after_the_passing(
+    tmp_path: Path, model: tuple[str, ...]
+) -> None:
+    with Upgrade(tmp_path, *model) as upgrade, ExitStack() as stack:
+        running = [stack.enter_context(Connection(upgrade.serving.address)) for _ in range(4)]
+        for connection in running[:2]:
+            connection.send(build("/long"))
+        upgrade.serving.wait_lines("begun", 2)
+        upgrade.begin()
+        upgrade.wait_passed()
+        for connection in running[2:]:
+            connection.send(build("/long"))
+        upgrade.serving.wait_lines("begun", 4)
+        os.killpg(upgrade.old, signal.SIGTERM)
+        upgrade.serving.wait_line("drains")
+        (tmp_path / "go").touch()
+        for connection in running:
+            assert connection.response().body == b"small"
+        upgrade.check_over()
+
+
+def test_a_second_sigterm_to_an_old_program_ends_it_now(tmp_path: Path) -> None:
+    with Upgrade(tmp_path) as upgrade, Connection(upgrade.serving.address) as running:
+        running.send(build("/long"))
+        upgrade.serving.wait_line("begun")
+        upgrade.begin()
+        upgrade.wait_passed()
+        os.kill(upgrade.old, signal.SIGTERM)
+        upgrade.serving.wait_line("a second SIGTERM ends it now")
+        os.kill(upgrade.old, signal.SIGTERM)
+        assert running.cut() == b""
+        assert upgrade.serving.process.wait(30) == 0
+        upgrade.check(upgrade.new)
+        os.kill(upgrade.new, signal.SIGTERM)
+        upgrade.check_over()
+
+
+@contextmanager
+def idle(upgrade: Upgrade) -> Iterator[list[Connection]]:
+    """Have idle connections, which must all be there in the end."""
+    kept = [Connection(upgrade.serving.address) for _ in range(IDLE)]
+    for connection in kept:
+        ask(connection)
+    yield kept
+    for connection in kept:
+        ask(connection)
+        connection.socket.close()
+
+
+def let_it_fail(upgrade: Upgrade) -> None:
+    (upgrade.folder / "served.py").write_text("import no_such_module")
+    upgrade.begin()
+    upgrade.serving.wait_line("the upgrade failed")
+    (upgrade.folder / "served.py").write_text(APP)
+
+
+def kill_it(upgrade: Upgrade) -> None:
+    upgrade.hang()
+    upgrade.begin()
+    orphans = children(upgrade.new)
+    os.kill(upgrade.new, signal.SIGKILL)
+    upgrade.serving.wait_line("the upgrade failed")
+    upgrade.go_on()
+    wait_gone(orphans)
+
+
+@pytest.mark.parametrize("end", [let_it_fail, kill_it])
+def test_an_upgrade_that_fails_ruins_no_reload(
+    tmp_path: Path, model: tuple[str, ...], end: Callable[[Upgrade], None]
+) -> None:
+    with Upgrade(tmp_path, *model) as upgrade, idle(upgrade):
+        end(upgrade)
+        upgrade.check_reload(upgrade.old)
+
+
+def test_what_a_new_program_had_goes_back_when_it_is_called_off(
+    tmp_path: Path, model: tuple[str, ...]
+) -> None:
+    """Its first process serves, and its second one does not yet: so it cannot own anything."""
+    with Upgrade(tmp_path, *model) as upgrade, ExitStack() as stack:
+        own = children(upgrade.old)
+        upgrade.begin_with_one()
+        for pid in own:
+            stop(pid)  # so that the new one accepts
+        made = [stack.enter_context(Connection(upgrade.serving.address)) for _ in range(IDLE)]
+        for connection in made:
+            ask(connection)
+        for pid in own:
+            os.kill(pid, signal.SIGCONT)
+        os.kill(upgrade.new, signal.SIGTERM)
+        upgrade.serving.wait_line("is called off: the new program ended with 0")
+        for connection in made:
+            ask(connection)
+        upgrade.go_on()
+        upgrade.check(upgrade.old)
+        upgrade.check_reload(upgrade.old)
+        for connection in made:
+            ask(connection)
+
+
+def test_upgrades_in_a_row_ruin_no_reload(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with Upgrade(tmp_path, *model) as upgrade, idle(upgrade) as kept:
+        for _ in range(3):
+            upgrade.begin()
+            upgrade.wait_passed()
+            for connection in kept:
+                ask(connection)
+            upgrade.check_reload(upgrade.new)
+
+
+def test_an_old_program_that_is_killed_after_the_passing_closes_no_idle_connection(
+    tmp_path: Path, model: tuple[str, ...]
+) -> None:
+    with Upgrade(tmp_path, *model) as upgrade, idle(upgrade), ExitStack() as stack:
+        running = stack.enter_context(Connection(upgrade.serving.address))
+        running.send(build("/long"))
+        upgrade.serving.wait_line("begun")
+        upgrade.begin()
+        upgrade.wait_passed()
+        os.kill(upgrade.old, signal.SIGKILL)
+        (tmp_path / "go").touch()
+        assert running.response().body == b"small"
+        upgrade.check(upgrade.new)
+        upgrade.check_reload(upgrade.new)
+
+
+def test_a_program_that_cannot_be_forked_costs_no_pidfile(tmp_path: Path) -> None:
+    pidfile, armed = tmp_path / "pid", tmp_path / "raise"
+    case = "halfsync.supervisor.upgrade:fork OSError"
+    with raising(tmp_path, case, "--workers", "1", "--pidfile", str(pidfile)) as serving:
+        serving.wait_line("1 process serves")
+        before = pidfile.stat()
+        armed.touch()
+        serving.signal(signal.SIGUSR2)
+        serving.wait_line("the upgrade failed")
+        assert pid_in(pidfile) == serving.process.pid
+        assert pidfile.stat().st_ino == before.st_ino  # not even for a moment
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+        assert not pidfile.exists()
+
+
+def test_a_pidfile_of_another_name_follows(tmp_path: Path) -> None:
+    settings, first, second = (tmp_path / name for name in ("halfsync.toml", "first", "second"))
+    settings.write_text('workers = 1\npidfile = "first"\n')
+    with Serving(tmp_path, APP) as serving:
+        serving.wait_line("1 process serves")
+        settings.write_text('workers = 1\npidfile = "second"\n')
+        serving.signal(signal.SIGUSR2)
+        assert serving.process.wait(30) == 0
+        assert not first.exists()
+        new = pid_in(second)
+        assert fetch(serving.address, "/small").body == b"small"
+        os.kill(new, signal.SIGTERM)
+        wait_gone({new})
+        assert not second.exists()
+
+
+# The service manager.
+
+
+class Manager:
+    """What a service manager hears, and from whom."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.told: list[tuple[int, str]] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._socket.settimeout(30)
+        self._socket.bind(str(path))
+
+    def __enter__(self) -> "Manager":
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self._socket.close()
+
+    def wait(self, part: str, sender: int = 0) -> None:
+        """Wait until this process, or any, tells something."""
+        while True:
+            data, rights, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(12))
+            pid = struct.unpack("iii", rights[0][2])[0]
+            self.told.append((pid, data.decode()))
+            if part in self.told[-1][1] and sender in (0, pid):
+                return
+
+
+def test_the_watchdog_is_fed_by_whichever_program_is_the_service(tmp_path: Path) -> None:
+    pidfile = tmp_path / "pid"
+    script = f'export WATCHDOG_PID=$$; exec {sys.executable} -m halfsync serve served:app "$@"'
+    command = ("sh", "-c", script, "sh", "-b", "127.0.0.1:0", "--workers", "1", "--pidfile", str(pidfile))
+    with Manager(tmp_path / "notify") as manager:
+        more = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "200000"}
+        with Serving(tmp_path, APP, command=command, more=more) as serving:
+            old = serving.process.pid
+            manager.wait("READY=1", old)
+            manager.wait("WATCHDOG=1", old)
+            for _ in range(3):
+                (tmp_path / "hang").touch()
+                os.kill(old, signal.SIGUSR2)
+                for _ in range(3):
+                    manager.wait("WATCHDOG=1", old)  # also while the new one boots
+                (tmp_path / "hang").unlink()
+                manager.wait("MAINPID=", old)
+                new = int(manager.told[-1][1].removeprefix("MAINPID="))
+                assert not [told for told in manager.told if told[0] == new], "it spoke too early"
+                manager.wait("READY=1\nSTATUS=1 process serves", new)
+                begun = len(manager.told)
+                for _ in range(3):
+                    manager.wait("WATCHDOG=1", new)
+                assert {told[0] for told in manager.told[begun:]} == {new}
+                old = new
+            (tmp_path / "served.py").write_text("broken")  # an upgrade that fails is told nothing of
+            begun = len(manager.told)
+            os.kill(old, signal.SIGUSR2)
+            serving.wait_line("the upgrade failed")
+            manager.wait("WATCHDOG=1", old)
+            assert {told for _, told in manager.told[begun:]} == {"WATCHDOG=1"}
+            os.kill(old, signal.SIGTERM)
+            manager.wait("STOPPING=1", old)
+            wait_gone({old})
+
+
+def test_a_watchdog_of_another_process_is_fed_by_neither(tmp_path: Path) -> None:
+    with Manager(tmp_path / "notify") as manager:
+        more = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}
+        with Serving(tmp_path, APP, "--workers", "1", more=more) as serving:
+            manager.wait("READY=1")
+            serving.signal(signal.SIGUSR2)
+            manager.wait("MAINPID=", serving.process.pid)
+            new = int(manager.told[-1][1].removeprefix("MAINPID="))
+            manager.wait("READY=1", new)
+            os.kill(new, signal.SIGTERM)
+            manager.wait("STOPPING=1", new)
+            assert not [told for _, told in manager.told if "WATCHDOG" in told]
+
+
+@pytest.mark.parametrize(
+    "binds",
+    [
+        ("", ""),
+        ("systemd", "systemd"),
+        ("systemd:web", "systemd:web"),
+        ("fd://3", "fd://3"),
+        ("", "systemd:web"),
+        ("systemd", "systemd:web"),
+        ("systemd:web", "systemd"),
+        ("fd://3", ""),
+        ("systemd:web", "fd://3"),
+    ],
+)
+def test_sockets_of_a_service_manager_are_served_by_each_program(
+    tmp_path: Path, binds: tuple[str, str]
+) -> None:
+    """The settings of the second program may name them in another way; "" names nothing, and so means them all."""
+    settings = tmp_path / "halfsync.toml"
+
+    def configure(bind: str) -> None:
+        settings.write_text('workers = 1\npidfile = "pid"\n' + (f'bind = "{bind}"\n' if bind else ""))
+
+    configure(binds[0])
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        address = passed.getsockname()
+        command = (sys.executable, "-c", BECOME, f"web,{passed.fileno()}")
+        with Serving(tmp_path, SHOWING, command=command, passed=[passed.fileno()]) as serving:
+            passed.close()  # what answers now is the server's own copy
+            assert serving.address == address
+            for bind in (binds[1], binds[1], binds[0]):
+                before = pid_in(tmp_path / "pid")
+                configure(bind)
+                os.kill(before, signal.SIGUSR2)
+                wait_gone({before})
+                assert fetch(address).body == b"[]"
+            configure("systemd")  # which a reload finds as well
+            new = pid_in(tmp_path / "pid")
+            os.kill(new, signal.SIGHUP)
+            serving.wait_line("the reload is complete")
+            assert fetch(address).body == b"[]"
+            os.kill(new, signal.SIGTERM)
+            wait_gone({new})
+
+
+def test_no_descriptor_is_left_by_upgrades(tmp_path: Path) -> None:
+    with Upgrade(tmp_path) as upgrade:
+        counts = []
+        for _ in range(3):
+            before = upgrade.current
+            upgrade.begin()
+            upgrade.wait_passed()
+            wait_gone({before})
+            until(lambda: len(children(upgrade.new)) == 2)
+            counts.append([sorted(descriptors(pid)) for pid in [upgrade.new, *sorted(children(upgrade.new))]])
+        assert counts[1] == counts[2]
+        os.kill(upgrade.new, signal.SIGTERM)
+        upgrade.check_over()
+
+
+def descriptors(pid: int) -> Iterator[str]:
+    """Tell what kind of thing each descriptor of a process is."""
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            yield str(entry.readlink()).partition(":")[0]
