@@ -68,6 +68,8 @@ def entry(setting: "Setting") -> str:
         f"- takes: {setting.kind.accepts}",
         f"- flag {flags}, variable `{setting.variable}`, TOML {key}",
     ]
+    if setting.reload:
+        lines.append(f"- a reload: {setting.reload}")
     if setting.convention is not None:
         variable, template = setting.convention
         lines.append(f"- without any of these: `{template.format('$' + variable)}`, if `${variable}` is set")

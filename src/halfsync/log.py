@@ -44,6 +44,7 @@ class Log:
 
 _LOG = Log()
 _level: str | None = None  # that `logging` is to be set up with once somebody loads it
+_ours: tuple[logging.Handler, str] | None = None  # the handler that was set up here, and its level
 
 
 def set_up(level: str) -> None:
@@ -70,18 +71,22 @@ def load() -> None:
 
 def _load() -> logging.Logger:
     """Return the logger "halfsync". Importing `logging` costs time and memory, so it waits for the first use."""
-    global _level
+    global _level, _ours  # noqa: PLW0603 - as above
     import logging  # noqa: PLC0415
 
     if _level is not None:
         level, _level = _level, None
         if not logging.root.handlers:
             _set_up_handler(level)
+        elif _ours is not None and _ours[0] in logging.root.handlers and level != _ours[1]:
+            logging.root.setLevel(level.upper())  # a reload has changed it
+            _ours = _ours[0], level
     return logging.getLogger("halfsync")
 
 
 def _set_up_handler(level: str) -> None:
     """Have `logging` write to standard error, with time, process and level."""
+    global _ours  # noqa: PLW0603 - like logging itself
     import logging  # noqa: PLC0415 - it is there
 
     handler = logging.StreamHandler(standard_error.as_it_is())
@@ -91,6 +96,7 @@ def _set_up_handler(level: str) -> None:
         level=level.upper(),
         handlers=[handler],
     )
+    _ours = handler, level
 
 
 def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo | None = None) -> None:

@@ -45,7 +45,7 @@ def serve(
     from halfsync.supervisor.supervisor import supervise  # noqa: PLC0415
 
     given = settings
-    code, forked = supervise(lambda _: application, given, reread=lambda: given, name=name)
+    code, forked = supervise(lambda _: application, given, reread=lambda _: given, name=name)
     if code or forked:
         raise SystemExit(code)
 

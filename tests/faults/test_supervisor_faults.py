@@ -24,8 +24,12 @@ def app(environ, start_response):
 # What the loop calls while it reloads, replaces, reaps and obeys.
 CALLED = {
     "halfsync.supervisor.supervisor:Supervisor": (
-        "_turn _decide _start _do _forget _wait _take_note _obey _reload _plan _plan_again _adopt _settle"
+        "_turn _decide _start _do _forget _wait _take_note _obey _use _settle"
     ),
+    "halfsync.supervisor.reloading:Reloads": "begin _begin _adopt use",
+    "halfsync.supervisor.plans:Plans": "__getitem__ again _plan keep",
+    "halfsync.supervisor.plans": "pin terms_of find_identity move_pidfile",
+    "halfsync.supervisor.service:Service": "reloading serves",
     "halfsync.supervisor.crew:Crew": "start tell tell_all listen _hear reap _bury look look_due recall",
     "halfsync.supervisor.fleet:Fleet": "decide due started ready left ended tire reload resize of",
     "halfsync.supervisor.channel:Channel": "pair tell go_on next close",
@@ -44,7 +48,9 @@ CALLED = {
 }
 # What it may have done already as it fails.
 LATE = {
-    "halfsync.supervisor.supervisor:Supervisor": "_plan _adopt _settle _wait",
+    "halfsync.supervisor.supervisor:Supervisor": "_use _settle _wait",
+    "halfsync.supervisor.reloading:Reloads": "_begin _adopt use",
+    "halfsync.supervisor.plans:Plans": "again _plan keep",
     "halfsync.supervisor.crew:Crew": "_hear _bury",
     "halfsync.supervisor.fleet:Fleet": "decide ready ended started",
     "halfsync.supervisor.channel:Channel": "tell close",
@@ -57,6 +63,7 @@ ENDING = {
     "halfsync.supervisor.fleet:Fleet": "drain decide ended",
     "halfsync.supervisor.sockets:Sockets": "keep close",
     "halfsync.supervisor.notify:Notifier": "stopping",
+    "halfsync.supervisor.service:Service": "stopping",
     "halfsync.supervisor.pidfile:PidFile": "remove",
     "halfsync.signals:Signals": "wait __exit__",
     "halfsync.supervisor.succession:Succession": "turn due may_end close takes_term",
@@ -75,7 +82,8 @@ UPGRADING = {
 }
 # What it calls for `reload`.
 DEVELOPING = {
-    "halfsync.supervisor.supervisor:Supervisor": "_renew _plan_again",
+    "halfsync.supervisor.reloading:Reloads": "renew _adopt",
+    "halfsync.supervisor.plans:Plans": "again",
     "halfsync.supervisor.development:Development": "changed announce left ended _tell",
     "halfsync.supervisor.fleet:Fleet": "reload",
 }
@@ -138,7 +146,7 @@ def test_what_a_step_raises_ends_nothing(tmp_path: Path, case: str) -> None:
         armed.touch()
         stir(serving, armed)
         if "resize" in case:  # of two signals that came at once, either may have been handled first
-            lost = serving.wait_line("failed: RuntimeError")
+            lost = serving.wait_line(f"failed: {case.rpartition(' ')[2]}")
             serving.signal(signal.SIGTTIN if "SIGTTIN" in lost else signal.SIGTTOU)
         see_it_serve(serving, tmp_path, "second")
         own = children(serving.process.pid)

@@ -8,8 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halfsync.supervisor.fleet import (
+    CROWD,
+    PATIENCE_S,
     PAUSE_MOST_S,
+    RECALL_S,
+    Abandoned,
     Action,
+    Counts,
     Course,
     Exit,
     Failed,
@@ -21,6 +26,7 @@ from halfsync.supervisor.fleet import (
     Settled,
     Start,
     Tell,
+    Terms,
 )
 
 BOOT_S, GRACE_S = 60.0, 30.0
@@ -38,6 +44,8 @@ class World:
     killed: list[int] = field(default_factory=list)
     said: list[Say] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
+    counted: list[int] = field(default_factory=list)
+    abandoned: list[int] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
     exit: int | None = None
     keeps: bool = True  # nobody leaves before another can take its place
@@ -64,6 +72,10 @@ class World:
                     self.killed.append(pid)
                 case Say():
                     self.said.append(action)
+                case Counts(generation):
+                    self.counted.append(generation)
+                case Abandoned(generation):
+                    self.abandoned.append(generation)
                 case Settled(generation):
                     self.settled.append(generation)
                 case Failed():
@@ -71,13 +83,24 @@ class World:
                 case Exit(code):
                     assert not self.fleet.children
                     self.exit = code
+        self.check_dues()
         return actions
 
     def check_start(self, start: Start) -> None:
         fleet = self.fleet
-        assert start.generation == fleet.generation
+        assert start.generation in (fleet.generation, fleet.proven)
         assert start.number not in {child.number for child in fleet.children.values()}
         assert len(fleet.of(Phase.BOOTING, Phase.READY)) <= fleet.wanted, "more than one beside those wanted"
+        if fleet.of(Phase.READY) or len(fleet.of(Phase.BOOTING)) > 1:
+            assert len(fleet.children) <= CROWD * fleet.wanted, "a crowd"
+
+    def check_dues(self) -> None:
+        """See that each process that does not serve is killed some day, and that some process serves, or will."""
+        fleet = self.fleet
+        for child in fleet.children.values():
+            assert child.phase is Phase.READY or child.due < float("inf"), child
+        if fleet.course in (Course.SERVING, Course.FADING) and not fleet.of(Phase.BOOTING, Phase.READY):
+            assert fleet.due() < float("inf"), "nobody serves, and nobody will"
 
     def pids(self, *phases: Phase) -> list[int]:
         return [child.pid for child in self.fleet.of(*phases)]
@@ -247,7 +270,7 @@ def test_second_reload_recalls_what_the_first_has_started() -> None:
     world.turn()
     assert world.told == [(new, "leave")]
     world.fleet.ready(new, world.now)
-    world.fleet.ended(new, -15, world.now)
+    world.fleet.ended(new, 0, world.now)
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {3}
     assert not [line for line in world.said if line.level == "error"]
@@ -528,8 +551,291 @@ def test_reloads_wait_while_too_many_are_leaving() -> None:
     assert {child.generation for child in world.fleet.children.values()} == {21}
 
 
+def terms(workers: int, boot: float = BOOT_S, grace: float = GRACE_S, delay: float = 0.0) -> Terms:
+    return Terms(workers, boot, grace, delay)
+
+
+def begin(world: World, wanted: Terms | None = None) -> int:
+    """Ask for a reload, and return its first process, which starts."""
+    world.fleet.reload(wanted)
+    world.turn()
+    (new,) = [
+        child.pid for child in world.fleet.of(Phase.BOOTING) if child.generation == world.fleet.generation
+    ]
+    return new
+
+
+NEW = terms(1, 7.0, 8.0, 9.0)
+
+
+def test_nothing_of_a_new_generation_is_used_before_its_first_process_is_ready() -> None:
+    world = running(4)
+    before = world.fleet.terms
+    new = begin(world, NEW)
+    assert (world.fleet.terms, world.fleet.wanted, world.counted) == (before, 4, [1])
+    assert world.fleet.children[new].due == world.now + 7.0  # but it is judged by its own
+    world.fleet.ready(new, world.now)
+    assert (world.fleet.terms, world.fleet.wanted) == (NEW, 1)
+    actions = world.turn()
+    assert world.counted == [1, 2]
+    assert isinstance(actions[0], Counts)  # and only then others are told to leave
+    assert words(world.told) == ["leave"] * 4
+
+
+@pytest.mark.parametrize("how", ["ended", "hung"])
+def test_failed_reload_changes_nothing(how: str) -> None:
+    world = running(4)
+    before = world.fleet.terms
+    for generation in (2, 3):
+        new = begin(world, NEW)
+        if how == "ended":
+            world.fleet.ended(new, 3, world.now)
+        else:
+            world.now += 7.0
+        world.boot()
+        assert world.abandoned == list(range(2, generation + 1))
+        assert (world.fleet.terms, world.fleet.wanted, world.fleet.generation) == (before, 4, 1)
+        assert len(world.pids(Phase.READY)) == 4 and world.told == []
+        assert world.fleet.is_settled
+    if how == "hung":
+        assert "was not ready within 7 s" in world.said[-1].text
+    world.fleet.ended(1, -11, world.now)
+    world.turn()
+    (replacement,) = world.fleet.of(Phase.BOOTING)
+    assert (replacement.generation, replacement.due) == (1, world.now + BOOT_S)
+    world.boot()
+    begin(world, terms(4))
+    world.boot()
+    assert world.fleet.wanted == 4 and len(world.pids(Phase.READY)) == 4
+
+
+def test_process_has_the_time_that_its_own_settings_give_it() -> None:
+    world = running(1)
+    new = begin(world, terms(1, grace=1.0))
+    world.fleet.ready(new, world.now)
+    world.turn()
+    assert world.fleet.children[1].due == world.now + GRACE_S + PATIENCE_S
+    world.fleet.drain(world.now)
+    world.turn()
+    assert world.fleet.children[new].due == world.now + 1.0 + PATIENCE_S
+    assert world.fleet.children[1].due == world.now + GRACE_S + PATIENCE_S
+
+
+def test_drain_delay_is_that_of_the_settings_that_count() -> None:
+    world = running(1, drain_delay=5.0)
+    begin(world, NEW)
+    world.fleet.drain(world.now)
+    world.turn()
+    assert world.fleet.due() == world.now + 5.0
+
+
+@pytest.mark.parametrize("proves", [True, False])
+def test_number_that_was_changed_while_a_reload_starts(proves: bool) -> None:
+    world = running(2)
+    new = begin(world, terms(5))
+    world.fleet.resize(1)
+    world.turn()
+    assert world.fleet.wanted == 3 and len(world.pids(Phase.BOOTING)) == 2
+    if proves:
+        world.fleet.ready(new, world.now)
+    else:
+        world.fleet.ended(new, 3, world.now)
+    world.boot()
+    assert world.fleet.wanted == len(world.pids(Phase.READY)) == (6 if proves else 3)
+
+
+def test_number_that_settings_do_not_change_stays_as_it_was_made() -> None:
+    world = running(2)
+    world.fleet.resize(1)
+    world.fleet.reload(terms(2))
+    world.boot()
+    assert world.fleet.wanted == 3
+    world.fleet.reload(terms(1))
+    world.boot()
+    assert world.fleet.wanted == 1
+
+
+def test_process_that_ends_while_a_reload_starts_is_replaced_by_one_of_before() -> None:
+    world = running(2)
+    new = begin(world, terms(1))
+    world.fleet.ended(1, -11, world.now)
+    world.turn()
+    (deputy,) = [child for child in world.fleet.of(Phase.BOOTING) if child.pid != new]
+    assert (deputy.generation, deputy.due) == (1, world.now + BOOT_S)
+    world.fleet.ended(deputy.pid, -11, world.now)  # it is tried again, as always
+    world.now += PAUSE_MOST_S
+    world.turn()
+    (deputy,) = [child for child in world.fleet.of(Phase.BOOTING) if child.pid != new]
+    world.fleet.ready(deputy.pid, world.now)
+    world.turn()
+    assert world.pids(Phase.READY) == [2, deputy.pid] and world.recalled == []
+    world.fleet.ended(deputy.pid, -11, world.now + 10)
+    world.turn()
+    (deputy,) = [child for child in world.fleet.of(Phase.BOOTING) if child.pid != new]
+    world.fleet.ready(new, world.now)
+    world.turn()
+    assert world.recalled == [deputy.pid]
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {2}
+
+
+def test_reload_that_fails_while_it_starts_leaves_the_start() -> None:
+    world = make(2)
+    world.turn()
+    world.fleet.reload(NEW)
+    world.turn()
+    (first, second) = (*world.recalled, *world.pids(Phase.BOOTING))
+    world.fleet.ended(first, -12, world.now)
+    world.fleet.ended(second, 3, world.now)
+    world.turn()
+    assert world.exit is None and world.abandoned == [2]
+    world.boot()
+    assert len(world.pids(Phase.READY)) == 2 and {
+        child.generation for child in world.fleet.children.values()
+    } == {1}
+
+
+def test_word_of_the_first_of_two_reloads_counts_if_it_came_before_the_second_began() -> None:
+    world = running(2)
+    new = begin(world, terms(3))
+    world.fleet.reload(terms(2))
+    world.fleet.ready(new, world.now)
+    world.turn()
+    assert world.counted == [1, 2] and world.fleet.wanted == 3
+    (newer,) = [child.pid for child in world.fleet.of(Phase.BOOTING) if child.generation == 3]
+    world.fleet.ended(newer, 3, world.now)
+    world.boot()
+    assert world.abandoned == [3] and world.fleet.generation == 2
+    assert len(world.pids(Phase.READY)) == 3 and world.settled == [1, 2]
+
+
+def crowd(world: World, leaving: int) -> None:
+    """Have so many processes that leave, and take long for it."""
+    while len(world.pids(Phase.LEAVING)) < leaving:
+        world.fleet.resize(leaving - len(world.pids(Phase.LEAVING)))
+        world.turn()
+        for pid in world.pids(Phase.BOOTING):
+            world.fleet.ready(pid, world.now)
+        world.turn()
+        while world.fleet.wanted > 1:
+            world.fleet.resize(-1)
+        world.turn()
+
+
+@pytest.mark.parametrize("leaving", [8, 32])
+@pytest.mark.parametrize("after", ["", "reload", "hung reload"])
+def test_crowd_does_not_keep_the_only_replacement_from_starting(leaving: int, after: str) -> None:
+    world = running(1)
+    crowd(world, leaving)
+    if after:
+        world.fleet.reload()
+        world.turn()
+        assert world.pids(Phase.BOOTING) == []  # it waits: one serves
+    (serving,) = world.pids(Phase.READY)
+    world.now += 1
+    world.fleet.ended(serving, -9, world.now)
+    world.turn()
+    (new,) = world.fleet.of(Phase.BOOTING)
+    assert new.generation == 1  # which is known to be good
+    if after == "hung reload":
+        world.now = new.due
+        world.turn()
+        world.now += PAUSE_MOST_S
+        world.turn()
+        (new,) = world.fleet.of(Phase.BOOTING)
+    world.fleet.ready(new.pid, world.now)
+    world.turn()
+    assert world.pids(Phase.READY) == [new.pid] and len(world.pids(Phase.BOOTING)) == 0
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {2 if after else 1}
+
+
+def test_crowd_lets_a_tired_process_serve_on() -> None:
+    world = running(1)
+    crowd(world, 8)
+    (serving,) = world.pids(Phase.READY)
+    world.fleet.tire(serving, "has served enough")
+    world.turn()
+    assert world.pids(Phase.READY) == [serving] and world.pids(Phase.BOOTING) == []
+    world.boot()
+    assert serving not in world.fleet.children and len(world.pids(Phase.READY)) == 1
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_hung_boot_is_not_started_again_while_it_dies(at_once: bool) -> None:
+    world = running(2)
+    world.keeps = False
+    world.fleet.reload(terms(2, boot=5.0), at_once=at_once)
+    world.turn()
+    (new,) = world.pids(Phase.BOOTING)
+    world.now += 5.0
+    world.turn()
+    world.turn()
+    assert world.killed == [new] and world.abandoned == [2]
+    assert not [
+        child for child in world.fleet.children.values() if child.generation == 2 and child.pid != new
+    ]
+    world.now += PATIENCE_S
+    world.turn()
+    assert world.killed == [new, new]  # once more, for what it is worth
+    world.fleet.ended(new, -9, world.now)
+    world.boot()
+    assert {child.generation for child in world.fleet.children.values()} == {1}
+
+
+def test_hung_replacement_is_tried_again_after_a_pause() -> None:
+    world = running(1)
+    world.fleet.ended(1, -11, world.now)
+    world.turn()
+    (hung,) = world.pids(Phase.BOOTING)
+    world.now += BOOT_S
+    world.turn()
+    world.turn()
+    assert world.killed == [hung] and world.pids(Phase.BOOTING) == []
+    assert "the next try is in 0.1 s" in world.said[-1].text
+    world.now += 0.1
+    world.turn()  # though the other is not reaped: it may wait for a disk
+    assert len(world.pids(Phase.BOOTING)) == 1
+
+
+@pytest.mark.parametrize("then", ["", "ready", "drain", "quit"])
+def test_recalled_process_has_a_time_to_end_whatever_it_does_with_signals(then: str) -> None:
+    world = running(1)
+    recalled = reload_twice(world)
+    child = world.fleet.children[recalled]
+    assert child.due == world.now + RECALL_S
+    if then == "ready":
+        world.fleet.ready(recalled, world.now)
+        world.turn()
+        assert child.phase is Phase.LEAVING and child.due == world.now + GRACE_S + PATIENCE_S
+    elif then == "drain":
+        world.fleet.drain(world.now)
+        world.turn()
+        assert child.due == world.now + RECALL_S
+    elif then == "quit":
+        world.fleet.quit()
+        world.turn()
+        assert child.due == world.now + PATIENCE_S
+    world.now = child.due
+    world.turn()
+    assert recalled in world.killed
+
+
+def test_recalled_process_that_says_it_serves_as_all_drain_may_finish() -> None:
+    world = running(1)
+    recalled = reload_twice(world)
+    world.fleet.drain(world.now)
+    world.turn()
+    world.fleet.ready(recalled, world.now)
+    world.turn()
+    child = world.fleet.children[recalled]
+    assert child.phase is Phase.ENDING and child.due == world.now + GRACE_S + PATIENCE_S
+
+
 EVENTS = (
     "reload",
+    "change",
+    "hang",
     "renew",
     "crash",
     "early",
@@ -559,7 +865,12 @@ def test_whatever_happens_it_comes_to_rest(
     world = running(wanted, persists=persists)
     world.keeps = not any(event == "renew" for event, _ in events)
     for event, which in events:
+        before = world.fleet.proven, world.fleet.wanted, world.fleet.terms
         happen(world, event, which)
+        if event not in ("more", "fewer") and world.fleet.proven == before[0]:
+            assert before[1:] == (world.fleet.wanted, world.fleet.terms), (
+                "something counts that was never ready"
+            )
         ready = len(world.pids(Phase.READY))
         told = len(world.told)
         world.turn()
@@ -596,6 +907,11 @@ def happen(world: World, event: str, which: int) -> None:  # noqa: PLR0912 - a t
     match event:
         case "reload":
             fleet.reload()
+        case "change":
+            fleet.reload(terms(which % 3 + 1, boot=2.0**which, grace=which))
+        case "hang":
+            if booting := fleet.of(Phase.BOOTING):
+                world.now = max(world.now, booting[which % len(booting)].due)
         case "renew":
             fleet.reload(at_once=True)
         case "more":

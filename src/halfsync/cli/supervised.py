@@ -36,7 +36,7 @@ class Supervised:
 
     def run(self) -> int:
         """Serve until told to end, and return the exit code. Raises StartError."""
-        self._settings = settings = self._fix_directory(self._settings)
+        settings = self._fix_directory(self._settings)
         code, _ = supervise(
             self._load, settings, reread=self._reread, name=self._target, enter=self._enter, start=self._start
         )
@@ -52,18 +52,17 @@ class Supervised:
         self._named[directory] = settings.chdir
         return replace(settings, chdir=directory)
 
-    def _reread(self) -> Settings:
-        """Return the settings as they are now. Raises StartError."""
+    def _reread(self, before: Settings) -> Settings:
+        """Return the settings as they are now. before: those that count so far. Raises StartError."""
         with self._start.entered():
             settings = resolve(given(self._options))
-            if settings.config is None and self._settings.config is not None and is_removed():
+            if settings.config is None and before.config is not None and is_removed():
                 raise UsageError(
-                    f"the directory in which it was started is gone, and {self._settings.config} with it",
+                    f"the directory in which it was started is gone, and {before.config} with it",
                     origin="config",
                     remedy="start it in one that stays, or name the file by its whole path with --config",
                 )
-        self._settings = settings = self._fix_directory(settings)
-        return settings
+        return self._fix_directory(settings)
 
     def _enter(self, settings: Settings) -> None:
         """Enter the directory of these settings, or, if it is gone, the one that has its name now."""

@@ -52,6 +52,9 @@ GROUPS = (SOCKETS, PROXIES, CONCURRENCY, PROCESSES, APPLICATION, FILES, LOGGING,
 
 DEFAULT_ORIGIN = "default"
 ARGUMENT_ORIGIN = "argument"
+# What becomes of a change at a reload, if that does not apply it.
+OPEN_SOCKETS = "the sockets that are open keep what they have until a restart"
+AT_START = "only a restart or SIGUSR2 applies it"
 EXA = 2**60  # a bound where only a number too large for the engine's 64-bit counters is wrong
 
 
@@ -60,7 +63,8 @@ class Setting:
     """What is known of one setting.
 
     ``convention`` is a variable that hosting platforms set, with the value it stands for; it counts only
-    where nothing else gives the setting.
+    where nothing else gives the setting. ``reload`` says what becomes of a change at a reload (SIGHUP), if that does
+    not apply it; "": it does.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Setting:
     reason: str
     short: str
     convention: tuple[str, str] | None
+    reload: str
 
     @property
     def flag(self) -> str:
@@ -99,11 +104,12 @@ def setting(
     reason: str,
     short: str = "",
     convention: tuple[str, str] | None = None,
+    reload: str = "",
 ) -> T:
     """Declare one setting: a dataclass field whose metadata is all that is said of it (see Setting)."""
     said = {
         "kind": kind, "group": group, "doc": doc, "reason": reason, "short": short,
-        "convention": convention,
+        "convention": convention, "reload": reload,
     }  # fmt: skip
     return field(default=default, metadata=said)
 
@@ -134,7 +140,7 @@ class Settings:
             "passes: systemd (all of them) or systemd:NAME; repeatable.",
         reason="Nothing is open to the network until somebody says so. Sockets that systemd passes are used unasked.")
     backlog: int = setting(
-        2048, Count(1, 65535), SOCKETS,
+        2048, Count(1, 65535), SOCKETS, reload=OPEN_SOCKETS,
         doc="Connections the kernel holds for each listener until they are accepted.",
         reason="Room for a burst; the kernel lowers it to net.core.somaxconn.")
     max_connections: int = setting(
@@ -151,11 +157,11 @@ class Settings:
             "like X-Forwarded-For come too late: behind a proxy that sends them, all clients are one. 0: no limit.",
         reason="Many people may share an address (an office, a mobile network), and a proxy lends its own to all.")
     unix_mode: int = setting(
-        0o666, Mode(), SOCKETS,
+        0o666, Mode(), SOCKETS, reload=OPEN_SOCKETS,
         doc="Permissions of the unix sockets that are made, in octal; who may write to one may connect.",
         reason="A proxy runs as another user; so any local user may connect, as to a port of 127.0.0.1.")
     unix_owner: str | None = setting(
-        None, Owner(), SOCKETS,
+        None, Owner(), SOCKETS, reload=OPEN_SOCKETS,
         doc="User and group that own the unix sockets that are made: user, user:group or :group.",
         reason="They belong to whoever runs the server, which needs no privilege.")
     poller: str = setting(
@@ -207,7 +213,7 @@ class Settings:
             "be used (affinity, cgroup quota), as far as memory reaches at 128 MiB each; without the GIL one.",
         reason="One process serves by itself, with no supervisor: enough to start with, and no state is shared.")
     preload: bool = setting(
-        False, Flag(), PROCESSES,
+        False, Flag(), PROCESSES, reload=AT_START,
         doc="With workers: load the application once, before the serving processes are forked, which then share its "
             "memory.",
         reason="Each process loads its own, so that a reload can replace it.")
@@ -291,7 +297,7 @@ class Settings:
         doc="Read settings from this TOML file.",
         reason="Without it: halfsync.toml in the working directory, else [tool.halfsync] in pyproject.toml.")
     reload: bool = setting(
-        False, Flag(), APPLICATION,
+        False, Flag(), APPLICATION, reload=AT_START,
         doc="For development: load the application anew when its source changes, and show as a page why it cannot be "
             "loaded. Without workers one process serves, under a supervisor. Needs the package watchfiles.",
         reason="It watches files, shows tracebacks to clients and lets requests wait: not for production.")

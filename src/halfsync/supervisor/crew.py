@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from halfsync.board import Seat
     from halfsync.supervisor.development import Development
     from halfsync.supervisor.fleet import Child, Fleet, Start
-    from halfsync.supervisor.identity import Identity
     from halfsync.supervisor.process import Plan
 
 LOOK_S = 0.25  # between two looks at what the processes have served, and how large they are
@@ -50,7 +49,7 @@ class Member:
 class Crew:
     """The members by their pid; their board; and the queue through which those that leave hand connections over.
 
-    name: of the application. identity: what each process becomes.
+    name: of the application.
     serves: called with the plan of each process that becomes ready. step: makes a step of the supervisor's loop. Work
     for one process is a step of its own, so that an error in it does not keep the loop from the others.
     """
@@ -60,7 +59,6 @@ class Crew:
         fleet: Fleet,
         *,
         name: str,
-        identity: Identity,
         development: Development | None,
         serves: Callable[[Plan], None],
         step: Callable[[str], AbstractContextManager[object]],
@@ -76,7 +74,6 @@ class Crew:
         ] = {}  # exit codes of members that the system has forgotten, until they are buried
         self._fleet = fleet
         self._name = name
-        self._identity = identity
         self._development = development
         self._serves = serves
         self._step = step
@@ -124,7 +121,6 @@ class Crew:
                 self._development.leave_behind()
             return Birth(
                 self._name,
-                self._identity,
                 plan,
                 start.number,
                 start.generation,

@@ -7,6 +7,13 @@ Every cause for another process (a reload, one that is tired of its requests, it
 number) is the same to it: there shall be `wanted` processes of the newest generation that are not tired. A new one is
 started beside the old, and only when it is ready an old one is told to leave, one at a time.
 
+A generation **counts** when its first process is ready. Until then nothing of it is used: those who end are replaced by
+processes of the generation that counts, in its number and with its times. If the first process cannot start, the fleet
+goes back to the generation that counts, and all is as it was.
+
+Every process that does not serve has a time by which it must have done what it does; then it is killed, which no
+application can prevent.
+
 Development turns that round: after `reload(at_once=True)` the old ones leave first, and requests wait for the new; and
 a fleet that `persists` tries a generation that cannot start again, and neither ends for it nor goes back to an older.
 """
@@ -17,11 +24,14 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from halfsync.originals import signal
+
 STABLE_S = 1.0  # a process that dies sooner after it was ready counts as one that did not start
 PAUSE_FIRST_S = 0.1  # before the next start after a failure; doubled with each that follows
 PAUSE_MOST_S = 15.0
 FAILURES_MOST = 16  # counted; more would not make the pause longer
 PATIENCE_S = 3.0  # what a process that was told to end has beyond the time it was told
+RECALL_S = 10.0  # in which one that was recalled must end, or say that it serves
 CROWD = 4  # times as many as are wanted: what there may be with those that leave, which may take long
 OWN_CODES = (2, 3, 4)  # of a start that failed for a reason which the process has told (see errors.py)
 LOAD_FAILED = 3
@@ -48,19 +58,29 @@ class Course(Enum):
     OVER = "over"
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the settings of a generation say to the fleet. See the settings of these names; times are seconds."""
+
+    workers: int
+    boot_timeout: float
+    graceful_timeout: float
+    drain_delay: float
+
+
 @dataclass(slots=True)
 class Child:
-    """A serving process. number: from 1, its place among those that live."""
+    """A serving process, with the terms of its generation. number: from 1, its place among those that live."""
 
     number: int
     pid: int
     generation: int
     began: float
+    terms: Terms
+    due: float  # when it will have had time enough for what it does
     phase: Phase = Phase.BOOTING
-    due: float = math.inf  # when it will have had time enough for what it does
     ready_at: float = math.inf
     tired: str = ""  # why it is to be replaced
-    hung: bool = False  # it was killed because it had not become ready in time
     left: bool = False  # it takes no new request any more
 
 
@@ -104,6 +124,21 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """The first process of this generation serves: its settings are used from now on."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """This generation cannot start, and never counted: all is as it was before. reason: a sentence about it."""
+
+    generation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """All processes that take new requests are of this generation now."""
 
@@ -129,7 +164,7 @@ class Exit:
     code: int
 
 
-Action = Start | Tell | Recall | Kill | Say | Settled | Failed | Exit
+Action = Start | Tell | Recall | Kill | Say | Counts | Abandoned | Settled | Failed | Exit
 
 
 class Fleet:
@@ -149,23 +184,32 @@ class Fleet:
         persists: bool = False,
     ) -> None:
         self.wanted = wanted
-        self.generation = 1
+        self.generation = 1  # that all shall be of
         self.proven = 0  # the newest generation of which a process has been ready
         self.settled = 0  # the newest generation that was all there was
         self.children: dict[int, Child] = {}
         self.course = Course.SERVING
         self.failures = 0
-        self.boot_timeout = boot_timeout
-        self.graceful_timeout = graceful_timeout
-        self.drain_delay = drain_delay
+        self.terms = Terms(wanted, boot_timeout, graceful_timeout, drain_delay)  # of the one that counts
         self.persists = persists
+        self._next = self.terms  # of `generation`
+        self._resized = 0  # by how many since the last reload was asked for
         self._newest = 1  # the last generation that was asked for: numbers are not used again
         self._oldest = 1  # who is of an older generation leaves at once
         self._not_before = -math.inf  # no start before
         self._until = math.inf  # when this course ends
-        self._ends = math.inf  # until when processes that were told to end have time
         self._code = 0
         self._said: list[Action] = []
+
+    @property
+    def base(self) -> int:
+        """The generation that counts; before any does, the first."""
+        return self.proven or 1
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the last reload is over: it is complete, or there is none."""
+        return self.settled >= self.generation
 
     def of(self, *phases: Phase) -> list[Child]:
         """Return the processes in these phases, oldest first."""
@@ -175,7 +219,9 @@ class Fleet:
 
     def started(self, pid: int, start: Start, now: float) -> None:
         """Note that a process was forked."""
-        self.children[pid] = Child(start.number, pid, start.generation, now, due=now + self.boot_timeout)
+        terms = self._next if start.generation == self.generation else self.terms
+        due = now + terms.boot_timeout
+        self.children[pid] = Child(start.number, pid, start.generation, now, terms, due)
 
     def not_started(self, reason: str, now: float) -> None:
         """Note that the system gave no process."""
@@ -185,17 +231,31 @@ class Fleet:
     def ready(self, pid: int, now: float) -> None:
         """Note that a process serves."""
         child = self.children.get(pid)
-        if child is not None and child.phase is Phase.RECALLED:
-            if self.course in (Course.SERVING, Course.FADING):
-                self._said.append(Tell(pid, "leave"))
-            else:  # which has been told to end already
-                child.phase, child.due = Phase.ENDING, self._ends
-        if child is None or child.phase is not Phase.BOOTING:
+        if child is None:
+            return
+        if child.phase is Phase.RECALLED and self.course in (Course.SERVING, Course.FADING):
+            self._leave(child, now)
+        elif child.phase is Phase.RECALLED:  # it was told how to end
+            child.phase = Phase.ENDING
+            if self.course is Course.DRAINING:
+                child.due = now + self._ending(child)
+        if child.phase is not Phase.BOOTING:
             return
         child.phase, child.due, child.ready_at = Phase.READY, math.inf, now
-        self.proven = max(self.proven, child.generation)
+        if child.generation > self.proven:
+            self._count(child)
         if self.course is Course.FADING:
             self._said.append(Tell(pid, "fade"))
+
+    def _count(self, child: Child) -> None:
+        """Use the terms of a generation from now on: its first process is ready.
+
+        Another number in the settings counts; the same number leaves what `resize` has made of it.
+        """
+        if child.terms.workers != self.terms.workers:
+            self.wanted = max(1, child.terms.workers + self._resized)
+        self.proven, self.terms = child.generation, child.terms
+        self._said.append(Counts(child.generation))
 
     def left(self, pid: int) -> None:
         """Note that a process takes no new request any more."""
@@ -216,9 +276,7 @@ class Fleet:
             return
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         replaced = self.course in (Course.SERVING, Course.FADING)
-        if child.hung:
-            how = f"was not ready within {self.boot_timeout:g} s"
-        elif child.phase in (Phase.KILLED, Phase.RECALLED):
+        if child.phase in (Phase.KILLED, Phase.RECALLED):
             return
         if child.phase in (Phase.LEAVING, Phase.ENDING):
             if code != 0:
@@ -226,8 +284,8 @@ class Fleet:
         elif child.phase is Phase.READY:
             self._say("error", f"process {pid} {how}" + (": another takes its place" if replaced else ""))
             self._died(now - child.ready_at, now)
-        elif replaced and child.generation == self.generation:
-            self._not_ready(child, how, code, now)
+        elif replaced and self._is_needed(child):
+            self._not_ready(child, f"{how} before it was ready", code, now)
 
     def _died(self, age: float, now: float) -> None:
         """Start another at once, or after a pause where they die as soon as they serve."""
@@ -237,23 +295,29 @@ class Fleet:
             self.failures, self._not_before = 0, -math.inf
 
     def _not_ready(self, child: Child, how: str, code: int, now: float) -> None:
-        """Deal with a process that ended before it served: what it stood for cannot be, or cannot be now."""
-        early = "" if child.hung else " before it was ready"
+        """Deal with a process that will not serve: what it stood for cannot be, or cannot be now."""
         expected = child.generation <= self.proven or self.course is Course.FADING
         if expected or self.persists:
             self._fail(now)
-            self._say("error", f"process {child.pid} {how}{early}; the next try is in {self._pause():g} s")
+            self._say("error", f"process {child.pid} {how}; the next try is in {self._pause():g} s")
             if not expected:
-                self._said.append(Failed(child.generation, code, f"{how}{early}"))
-        elif self.proven:
-            self.generation = self.proven
-            self._oldest = min(self._oldest, self.generation)
-            self._say(
-                "error", f"the reload failed: process {child.pid} {how}{early}; the old ones go on serving"
+                self._said.append(Failed(child.generation, code, how))
+        elif self.generation > self.base:
+            then = (
+                "the old ones go on serving" if self.proven else "what was to be served before is tried again"
             )
+            self._go_back(f"the reload failed: process {child.pid} {how}; {then}")
         else:
-            self._say("error", f"nothing can be served: the first process {how}{early}")
+            self._say("error", f"nothing can be served: the first process {how}")
             self.fail(code if code in OWN_CODES else LOAD_FAILED)
+
+    def _go_back(self, reason: str) -> None:
+        """Give up a generation that never counted. Nothing of it was used yet."""
+        abandoned, self.generation = self.generation, self.base
+        self._oldest = min(self._oldest, self.generation)
+        self._next = self.terms
+        self._say("error", reason)
+        self._said.append(Abandoned(abandoned, reason))
 
     def fail(self, code: int) -> None:
         """End now, with this exit code: nothing can be served."""
@@ -262,11 +326,13 @@ class Fleet:
 
     # What somebody wants.
 
-    def reload(self, *, at_once: bool = False) -> int:
+    def reload(self, terms: Terms | None = None, *, at_once: bool = False) -> int:
         """Ask for new processes in the place of all, and return the number of their generation.
 
-        at_once: those that there are leave before the new are ready, so that none serves what is old.
+        terms: of that generation; None: as they are. at_once: those that there are leave before the new are ready, so
+        that none serves what is old.
         """
+        self._next, self._resized = terms or self.terms, 0
         self._newest += 1
         self.generation = self._newest
         if at_once:
@@ -276,15 +342,16 @@ class Fleet:
         return self.generation
 
     def resize(self, by: int) -> None:
-        """Ask for more processes, or fewer; one is the least."""
+        """Ask for more processes, or fewer; one is the least. So it is in a generation that does not count yet, too."""
         self.wanted = max(1, self.wanted + by)
+        self._resized += by
         self._say("info", f"{self.wanted} serving processes are wanted")
 
     def drain(self, now: float) -> None:
         """Begin to end: after `drain_delay` everything that was received is answered. A second time: now."""
         if self.course is Course.SERVING:
-            self.course, self._until = Course.FADING, now + self.drain_delay
-            if self.drain_delay > 0:
+            self.course, self._until = Course.FADING, now + self.terms.drain_delay
+            if self.terms.drain_delay > 0:
                 for child in self.of(Phase.READY, Phase.LEAVING):
                     self._said.append(Tell(child.pid, "fade"))
         else:
@@ -294,7 +361,7 @@ class Fleet:
         """End in favour of other processes that have the same sockets: all hand over what they have, and finish."""
         if self.course is Course.SERVING:
             self.course = Course.DRAINING
-            self._end_all("leave", now, self.graceful_timeout)
+            self._end_all("leave", now)
 
     def keep(self) -> None:
         """Let processes that hand over what they have keep it, and answer it: nobody takes it any more."""
@@ -313,7 +380,7 @@ class Fleet:
         times = [child.due for child in self.children.values()]
         if self.course in (Course.FADING, Course.QUITTING):
             times.append(self._until)
-        if self.course in (Course.SERVING, Course.FADING) and self._missing() > 0:
+        if self.course in (Course.SERVING, Course.FADING) and self._missing():
             times.append(self._not_before)
         return min(times, default=math.inf)
 
@@ -321,10 +388,10 @@ class Fleet:
         """Return what is to be done now, each thing once."""
         if self.course is Course.FADING and now >= self._until:
             self.course = Course.DRAINING
-            self._end_all("drain", now, self.graceful_timeout)
+            self._end_all("drain", now)
         if self.course is Course.QUITTING and self._until == -math.inf:
             self._until = math.inf
-            self._end_all("quit", now, 0.0)
+            self._end_all("quit", now)
         # After those: what is started now would not be told of the end.
         if self.course in (Course.SERVING, Course.FADING):
             self._replace(now)
@@ -336,18 +403,34 @@ class Fleet:
         # What was to be told to a process that has ended since is told to nobody.
         return [one for one in said if not isinstance(one, Tell) or one.pid in self.children]
 
-    def _missing(self) -> int:
-        """Return how many processes are to be started, as soon as that may be."""
-        if len(self.children) > CROWD * self.wanted:
-            return 0
-        booting = [child for child in self.of(Phase.BOOTING) if child.generation == self.generation]
-        good = [child for child in self.of(Phase.READY) if self._is_good(child)]
-        serving = len(self.of(Phase.READY)) + len(booting)
-        lacking = self.wanted - len(booting) - len(good)
-        if self.proven < self.generation:  # the first one shows whether there can be others
-            return 0 if booting else min(1, lacking)
-        beside = 1 if serving >= self.wanted and not booting else self.wanted - serving
-        return max(0, min(lacking, beside))
+    def _missing(self) -> list[int]:
+        """Return the generation of each process that is to be started, as soon as that may be."""
+        ready = self.of(Phase.READY)
+        booting = [child.generation for child in self.of(Phase.BOOTING)]
+        ours, base = booting.count(self.generation), booting.count(self.base)
+        if self.proven >= self.generation:
+            lacking = self.wanted - ours - sum(map(self._is_good, ready))
+            serving = len(ready) + ours
+            beside = 1 if serving >= self.wanted and not ours else self.wanted - serving
+            missing = [self.generation] * max(0, min(lacking, beside))
+        else:  # the first one shows whether there can be others
+            serving = len(ready) + (base if self._has_deputies else ours)
+            deputies = max(0, self.wanted - serving) if self._has_deputies else 0
+            missing = [self.base] * deputies + [self.generation] * (not ours)
+        room = CROWD * self.wanted + 1 - len(self.children)
+        return missing[: max(room, int(not serving))]  # one that is to serve may always start
+
+    @property
+    def _has_deputies(self) -> bool:
+        """Whether processes of the generation that counts are started while there is a newer one."""
+        return self._oldest <= self.proven < self.generation
+
+    def _is_needed(self, child: Child) -> bool:
+        """Tell whether a process that starts is one of those that shall serve."""
+        return child.generation == self.generation or self._is_deputy(child)
+
+    def _is_deputy(self, child: Child) -> bool:
+        return self._has_deputies and child.generation == self.proven
 
     def _is_good(self, child: Child) -> bool:
         return child.generation == self.generation and not child.tired
@@ -356,15 +439,21 @@ class Fleet:
         for child in self.of(Phase.READY):
             if child.generation < self._oldest:
                 self._leave(child, now)
+        deputies = self.wanted - len(self.of(Phase.READY))
         for child in self.of(Phase.BOOTING):
-            if child.generation != self.generation:
+            if self._is_deputy(child) and deputies > 0:
+                deputies -= 1
+            elif child.generation != self.generation:
                 # Not killed: it may have taken connections over, and its word that it serves be on the way.
-                child.phase, child.due = Phase.RECALLED, now + self.graceful_timeout + PATIENCE_S
+                child.phase, child.due = Phase.RECALLED, min(child.due, now + RECALL_S)
                 self._said.append(Recall(child.pid))
         if now >= self._not_before:
+            missing = self._missing()
             used = {child.number for child in self.children.values()}
-            free = [number for number in range(1, len(used) + self._missing() + 1) if number not in used]
-            self._said += [Start(number, self.generation) for number in free[: self._missing()]]
+            free = [number for number in range(1, len(used) + len(missing) + 1) if number not in used]
+            self._said += [
+                Start(number, generation) for number, generation in zip(free, missing, strict=False)
+            ]
         while len(ready := self.of(Phase.READY)) > self.wanted:
             # Those that are to be replaced go first, then those that came last.
             old = [child for child in ready if not self._is_good(child)]
@@ -376,22 +465,26 @@ class Fleet:
             self._said.append(Settled(self.generation))
 
     def _leave(self, child: Child, now: float) -> None:
-        child.phase, child.due = Phase.LEAVING, now + self.graceful_timeout + PATIENCE_S
+        child.phase, child.due = Phase.LEAVING, now + self._ending(child)
         self._said.append(Tell(child.pid, "leave"))
 
-    def _end_all(self, how: str, now: float, seconds: float) -> None:
-        self._ends = now + seconds + PATIENCE_S
+    def _ending(self, child: Child) -> float:
+        """Return for how many seconds a process may finish what it has received: it knows its own settings only."""
+        return child.terms.graceful_timeout + PATIENCE_S
+
+    def _end_all(self, how: str, now: float) -> None:
         for child in self.of(Phase.READY, Phase.LEAVING, Phase.ENDING):
-            child.phase, child.due = Phase.ENDING, self._ends
+            due = now + (PATIENCE_S if how == "quit" else self._ending(child))
+            child.phase, child.due = Phase.ENDING, due
             self._said.append(Tell(child.pid, how))
         for child in self.of(Phase.RECALLED):
-            child.due = self._ends
+            child.due = min(child.due, now + (PATIENCE_S if how == "quit" else RECALL_S))
             self._said.append(Tell(child.pid, how))
         for child in self.of(Phase.BOOTING):
             if how == "quit":
-                self._kill(child, "")
+                self._kill(child, "", now)
             else:  # its word that it serves may be on the way
-                child.phase, child.due = Phase.RECALLED, now + PATIENCE_S
+                child.phase, child.due = Phase.RECALLED, min(child.due, now + RECALL_S)
                 self._said += [Recall(child.pid), Tell(child.pid, how)]
 
     def _lose_patience(self, now: float) -> None:
@@ -399,13 +492,16 @@ class Fleet:
             if child.due > now:
                 continue
             if child.phase is Phase.BOOTING:
-                child.hung = True
-                self._kill(child, "it is not ready")
+                self._kill(child, "it is not ready", now)
+                # At once, and not when it is reaped: else another would be started that cannot become ready either.
+                how = f"was not ready within {child.terms.boot_timeout:g} s"
+                self._not_ready(child, how, -signal.SIGKILL, now)
             else:
-                self._kill(child, "it has not finished in time")
+                again = child.phase is Phase.KILLED
+                self._kill(child, "" if again else "it has not finished in time", now)
 
-    def _kill(self, child: Child, reason: str) -> None:
-        child.phase, child.due = Phase.KILLED, math.inf
+    def _kill(self, child: Child, reason: str, now: float) -> None:
+        child.phase, child.due = Phase.KILLED, now + PATIENCE_S  # and then once more
         self._said.append(Kill(child.pid, reason))
 
     def _fail(self, now: float) -> None:

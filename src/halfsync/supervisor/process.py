@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from halfsync.stream.handler import StreamFactory
     from halfsync.supervisor.channel import Channel
     from halfsync.supervisor.identity import Identity
+    from halfsync.supervisor.pidfile import PidFile
     from halfsync.supervisor.sources import Reporter
 
 LEFT = "left"  # what a process says that takes no new request any more
@@ -42,6 +43,7 @@ CUT = 1  # the exit code of a process that cut requests off: they took longer th
 class Plan:
     """What the processes of one generation serve, and where.
 
+    identity: what each process becomes. umask: None: as it is. pidfile: of the supervisor.
     load: returns the application. enter: enters the application's directory; it is called before load, and before
     anything of the application is imported. Both raise StartError. arrive: closes what only enter needed; it is called
     in each process, after enter.
@@ -50,6 +52,9 @@ class Plan:
     settings: Settings
     listeners: list[Listener]
     admin: list[Listener]
+    identity: Identity
+    umask: int | None
+    pidfile: PidFile | None
     load: Callable[[Settings], Application | StreamFactory]
     enter: Callable[[Settings], None]
     arrive: Callable[[], None]
@@ -65,7 +70,6 @@ class Birth:
     """
 
     name: str
-    identity: Identity
     plan: Plan
     number: int
     generation: int
@@ -191,7 +195,9 @@ def live(birth: Birth) -> int:
     try:
         birth.plan.enter(settings)
         birth.plan.arrive()
-        become(birth.identity)
+        if birth.plan.umask is not None:
+            os.umask(birth.plan.umask)
+        become(birth.plan.identity)
         reporter = None if birth.reports is None else _make_reporter(birth.reports)
         application, loads = _load(birth, worker, reporter)
         server = Server(

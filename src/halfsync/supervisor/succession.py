@@ -16,7 +16,7 @@ from halfsync.errors import StartError
 from halfsync.log import logger
 from halfsync.originals import monotonic, os, signal
 from halfsync.supervisor.fleet import PATIENCE_S, Course
-from halfsync.supervisor.pidfile import PidFile
+from halfsync.supervisor.plans import move_pidfile
 from halfsync.supervisor.relay import Relay
 from halfsync.supervisor.upgrade import DROPS, start_successor
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from halfsync.directory import StartDirectory
     from halfsync.originals import socket
-    from halfsync.settings import Settings
     from halfsync.supervisor.crew import Crew
     from halfsync.supervisor.fleet import Fleet
     from halfsync.supervisor.notify import Notifier
+    from halfsync.supervisor.pidfile import PidFile
     from halfsync.supervisor.sockets import Sockets
     from halfsync.supervisor.upgrade import Legacy, Successor
 
@@ -79,15 +79,22 @@ class Succession:
         if legacy is not None:
             notifier.hold()
 
-    def write_pidfile(self, settings: Settings) -> None:
+    def write_pidfile(self, file: PidFile | None) -> None:
         """Write the pidfile that the settings name; an heir only sees whether it may. Raises UsageError."""
-        self._pidfile = PidFile.of(settings, heir_of=0 if self._legacy is None else self._legacy.pid)
+        self._pidfile = file
         if self._pidfile is None:
             return
         if self.standing is Standing.HEIR:
             self._pidfile.check()
         else:
             self._pidfile.write()
+
+    def move_pidfile(self, file: PidFile | None) -> None:
+        """Have this pidfile from now on, as new settings name it. An heir writes it at the passing."""
+        if self.standing is Standing.OWNER:
+            self._pidfile = move_pidfile(self._pidfile, file)
+        elif self.standing is Standing.HEIR:
+            self._pidfile = file
 
     def drop(self, descriptors: list[int]) -> None:
         """Tell the program before on which of its listeners this one does not accept."""
@@ -330,7 +337,9 @@ class Succession:
         """Tell whether this program may end, whose processes have ended: not while others depend on it, for a time."""
         now = monotonic()
         if self._end_by == math.inf:
-            self._end_by = now + PATIENCE_S + (0 if self._ending == QUIT else self._fleet.graceful_timeout)
+            self._end_by = (
+                now + PATIENCE_S + (0 if self._ending == QUIT else self._fleet.terms.graceful_timeout)
+            )
         if self._ending == QUIT:
             self._end_by = min(self._end_by, now + PATIENCE_S)
         if self._is_needed() and now < self._end_by:

@@ -6,7 +6,6 @@ application. What is to be done is the state machine's to say (fleet.py); here i
 
 from __future__ import annotations
 
-import errno
 import math
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from halfsync.directory import StartDirectory
-from halfsync.errors import BindError, LoadError, StartError
 from halfsync.foreground import Outcome, announcement, draining, farewell, say_sizes
 from halfsync.forking import freeze, unblock
 from halfsync.log import load, logger, set_up
@@ -25,8 +23,8 @@ from halfsync.signals import ENDING, Signals, drop_signals, forget_signals
 from halfsync.supervisor.containment import Containment
 from halfsync.supervisor.crew import Crew
 from halfsync.supervisor.fleet import (
-    LOAD_FAILED,
-    OWN_CODES,
+    Abandoned,
+    Counts,
     Course,
     Exit,
     Failed,
@@ -41,8 +39,11 @@ from halfsync.supervisor.fleet import (
 )
 from halfsync.supervisor.identity import find_identity, set_umask
 from halfsync.supervisor.notify import Notifier
+from halfsync.supervisor.plans import Plans, read_umask
 from halfsync.supervisor.preloading import find_hindrances
-from halfsync.supervisor.process import GROUP, Birth, Plan, live
+from halfsync.supervisor.process import GROUP, Birth, live
+from halfsync.supervisor.reloading import Reloads
+from halfsync.supervisor.service import Service
 from halfsync.supervisor.sockets import Sockets
 from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.supervisor.succession import Succession
@@ -58,10 +59,11 @@ if TYPE_CHECKING:
     from halfsync.stream.handler import StreamFactory
     from halfsync.supervisor.development import Development
     from halfsync.supervisor.fleet import Action
+    from halfsync.supervisor.process import Plan
 
-CLOSING_S = 5.0  # that a process which leaves has to close a listener, if a reload names its address again
 AGAIN_S = 0.05  # before another try to tell a process something that is too busy to listen
-REPEATED = (Tell, Recall, Kill, Settled)  # actions that are done again if they fail: else they would be lost
+# Actions that are done again if they fail: else they would be lost.
+REPEATED = (Tell, Recall, Kill, Counts, Abandoned, Settled)
 NOUNS = {signal.SIGHUP: "the reload", signal.SIGUSR2: "the upgrade"}  # what each of these signals asks for
 
 
@@ -75,9 +77,10 @@ class Supervisor:
     """Serves an application by several processes until it is told to end.
 
     load: returns the application, in the process that shall serve it; raises StartError. reread: returns the settings
-    as they are now, for a reload; raises StartError. name: what the application is called in the start-up line.
-    enter: enters the directory of the application of these settings; raises StartError. start: the directory in which
-    the command line was given, if it is not this one. Raises StartError for what cannot be opened.
+    as they are now, for a reload, and is given those that count so far; raises StartError. name: what the application
+    is called in the start-up line. enter: enters the directory of the application of these settings; raises StartError.
+    start: the directory in which the command line was given, if it is not this one. Raises StartError for what cannot
+    be opened.
 
     Once it runs, only a signal or the fleet ends it: an error in a step of its loop does not (containment.py).
     """
@@ -87,24 +90,24 @@ class Supervisor:
         load: Callable[[Settings], Application | StreamFactory],
         settings: Settings,
         *,
-        reread: Callable[[], Settings],
+        reread: Callable[[Settings], Settings],
         name: str,
         enter: Callable[[Settings], None] | None = None,
         start: StartDirectory | None = None,
     ) -> None:
         hold_standard_descriptors()
         self._start_directory = start or StartDirectory()
-        self._enter = enter or _stay
-        self._enter(settings)  # the supervisor's own paths are relative to it
+        enter = enter or _stay
+        enter(settings)  # the supervisor's own paths are relative to it
         refuse_contradictions(settings)
-        self._identity = find_identity(settings)
+        find_identity(settings)  # refused before anything else is done
         self._notifier = Notifier.from_environment()
+        self._service = Service(self._notifier)
         say_sizes(settings)
         set_up(settings.log_level)
+        umask = read_umask()
         set_umask(settings)
         name_supervisor(name)
-        self._reread = reread
-        self._load = load
         self._name = name
         legacy = inherit()
         self._sockets = Sockets(None if legacy is None else legacy.listeners)
@@ -113,8 +116,18 @@ class Supervisor:
         )
         self._development: Development | None = None
         try:
-            self._plans = {1: self._plan(settings)}
-            self._succession.write_pidfile(settings)
+            self._plans = Plans(
+                settings,
+                self._sockets,
+                load=load,
+                enter=enter,
+                arrive=self._start_directory.close,
+                reread=reread,
+                closing=self._left_behind,
+                umask=umask,
+                heir_of=0 if legacy is None else legacy.pid,
+            )
+            self._succession.write_pidfile(self._plans[1].pidfile)
             if settings.preload:
                 self._preload(settings)
             self._succession.drop(self._sockets.drop_inherited())
@@ -128,6 +141,7 @@ class Supervisor:
             drain_delay=settings.drain_delay,
             persists=settings.reload,
         )
+        self._reloads = Reloads(self._fleet, self._plans, self._service, name=name)
         self._development = self._develop(settings) if settings.reload else None
         self._announced = False
         self._changed = ""  # in development, why the application must be loaded again
@@ -137,7 +151,6 @@ class Supervisor:
         self._crew = Crew(
             self._fleet,
             name=name,
-            identity=self._identity,
             development=self._development,
             serves=self._announce,
             step=self._step,
@@ -148,9 +161,9 @@ class Supervisor:
     def _preload(self, settings: Settings) -> None:
         """Load the application once, for all processes, and tell what each of them will not have, or will share."""
         load()
-        application = self._load(settings)
-        self._load = lambda _: application
-        self._plans[1] = replace(self._plans[1], load=self._load)
+        application = self._plans.load(settings)
+        self._plans.load = lambda _: application
+        self._plans[1] = replace(self._plans[1], load=self._plans.load)
         own = [listener.socket.fileno() for listener in self._sockets]
         for hindrance in find_hindrances([*own, *self._succession.descriptors]):
             logger().warning("preload: %s", hindrance)
@@ -268,7 +281,8 @@ class Supervisor:
             self._succession.turn()
         if self._changed:
             with self._step("the reload") as step:
-                self._renew(self._changed)
+                assert self._development is not None
+                self._reloads.renew(self._changed, self._development)
             if not step.failed:
                 self._changed = ""
         with self._step("looking at the processes"):
@@ -285,10 +299,13 @@ class Supervisor:
         if number == signal.SIGTERM:
             self._drain()
         elif number in (signal.SIGINT, signal.SIGQUIT):
+            before = self._fleet.course
             self._fleet.quit()
             self._crew.board.fading = True
+            if before is Course.SERVING:
+                self._service.stopping()
         elif number == signal.SIGHUP:
-            self._reload()
+            self._reloads.begin()
         elif number == signal.SIGUSR1:
             self._crew.tell_all("reopen")
         elif number == signal.SIGUSR2:
@@ -301,99 +318,9 @@ class Supervisor:
         before = self._fleet.course
         self._fleet.drain(monotonic())
         self._crew.board.fading = True
-        self._notifier.stopping()
         if before is Course.SERVING:
-            say(draining(self._fleet.drain_delay, self._fleet.graceful_timeout))
-
-    def _reload(self) -> None:
-        """Read the settings again, and ask for processes that have them. What cannot be changes nothing."""
-        before = self._plans[self._fleet.generation].settings
-        if self._fleet.course is not Course.SERVING:
-            logger().warning("there is no reload: the server is about to end")
-            return
-        try:
-            plan = self._plan_again(before)
-        except StartError as error:
-            logger().error("the reload failed: %s; the old processes go on serving", error)
-            return
-        what = "settings" if before.preload else "code and settings"
-        logger().info("reloading: each process is replaced by one with the %s of now", what)
-        if before.preload:
-            logger().warning("the code is what was preloaded: a restart loads it again")
-        self._adopt(plan, before)
-
-    def _plan_again(self, before: Settings) -> Plan:
-        """Return what a generation with the settings of now shall serve. Raises StartError."""
-        settings = self._reread()
-        if not settings.workers:
-            settings = replace(settings, workers=before.workers)  # the file says nothing of it any more
-        if before.preload:
-            settings = replace(settings, chdir=before.chdir)  # the code stays as it was, and where it was
-        self._enter(settings)
-        return self._plan_soon(replace(settings, reload=before.reload))
-
-    def _adopt(self, plan: Plan, before: Settings, *, at_once: bool = False) -> None:
-        """Use these settings from now on, with new processes. at_once: as for `Fleet.reload`."""
-        settings = plan.settings
-        self._plans[self._fleet.reload(at_once=at_once)] = plan
-        self._notifier.reloading()
-        if settings.workers != before.workers:
-            self._fleet.wanted = settings.workers or 1
-        self._fleet.boot_timeout = settings.boot_timeout
-        self._fleet.graceful_timeout = settings.graceful_timeout
-        self._fleet.drain_delay = settings.drain_delay
-
-    # Development.
-
-    def _renew(self, changed: str) -> None:
-        """Replace all processes now: what they have loaded has changed. What cannot be is shown."""
-        if self._fleet.course is not Course.SERVING:
-            return
-        before = self._plans[self._fleet.generation]
-        try:
-            plan = self._plan_again(before.settings)
-        except StartError as error:
-            logger().error("the settings cannot be used: %s", error)
-            plan = _unloadable(before, LoadError(error.problem, origin=error.origin, remedy=error.remedy))
-        self._adopt(plan, before.settings, at_once=True)
-        assert self._development is not None
-        self._development.announce(
-            changed, [child.pid for child in self._fleet.of(Phase.BOOTING, Phase.READY, Phase.RECALLED)]
-        )
-
-    def _show_failure(self, failed: Failed) -> None:
-        """Let the next try show why this one failed. Where settings are wrong from the first, end."""
-        if not self._fleet.proven and failed.code in OWN_CODES and failed.code != LOAD_FAILED:
-            self._fleet.fail(failed.code)
-            return
-        plan = self._plans.get(self._fleet.proven, self._plans[failed.generation])
-        problem = f"the process that was to load it {failed.how}"
-        error = LoadError(problem, origin=self._name, remedy="the log shows what it printed")
-        self._plans[failed.generation] = _unloadable(plan, error)
-
-    def _plan(self, settings: Settings) -> Plan:
-        """Return what a generation with these settings shall serve. Raises StartError."""
-        arrive = self._start_directory.close
-        return Plan(settings, *self._sockets.open(settings), self._load, self._enter, arrive)
-
-    def _plan_soon(self, settings: Settings) -> Plan:
-        """Return the plan as `_plan` does. Wait for a process that leaves and has yet to close a listener of this name.
-
-        That is a matter of a moment, unless the process is stopped or its application keeps the GIL.
-        """
-        deadline = monotonic() + CLOSING_S
-        while True:
-            try:
-                return self._plan(settings)
-            except BindError as error:
-                wanted = {*settings.bind, *settings.admin_bind} - set(self._sockets.listeners)
-                if (
-                    error.errno != errno.EADDRINUSE
-                    or not wanted & self._left_behind()
-                    or monotonic() >= deadline
-                ):
-                    raise
-            readable([], AGAIN_S)
+            self._service.stopping()
+            say(draining(self._fleet.terms.drain_delay, self._fleet.terms.graceful_timeout))
 
     def _left_behind(self) -> set[str]:
         """Return the binds of the processes that do not serve any more."""
@@ -411,10 +338,8 @@ class Supervisor:
         if self._fleet.course not in (Course.SERVING, Course.FADING):
             self._sockets.keep([])
             return
-        needed = {self._fleet.generation, self._fleet.proven}
-        self._plans = {number: plan for number, plan in self._plans.items() if number in needed}
         serving = [self._crew.plan(child.pid) for child in self._fleet.of(Phase.READY)]
-        self._sockets.keep(plan.settings for plan in (*self._plans.values(), *serving))
+        self._plans.keep({self._fleet.generation, self._fleet.base}, serving)
 
     # Processes.
 
@@ -432,12 +357,16 @@ class Supervisor:
                 self._crew.kill(pid)
             case Say(level, text):
                 getattr(logger(), level)(text)
-                if level == "error" and self._announced:
-                    self._notifier.ready(text)  # also the end of a reload that failed
+                if level == "error" and self._fleet.course in (Course.SERVING, Course.FADING):
+                    self._service.trouble(text)
+            case Counts(generation):
+                self._use(generation)
+            case Abandoned():
+                self._reloads.give_up(action)
             case Settled(generation):
                 self._settle(generation)
             case Failed():
-                self._show_failure(action)
+                self._reloads.show_failure(action)
 
     def _alone(self, pid: int) -> list[int]:
         """Return the positions of the listeners of a process on which nobody else accepts, or is certain to.
@@ -454,12 +383,19 @@ class Supervisor:
         accepted = {listener.socket for plan in plans for listener in plan.listeners}
         return [position for position, one in enumerate(listeners) if one.socket not in accepted]
 
+    def _use(self, generation: int) -> None:
+        """Use the settings of a generation from now on: its first process serves."""
+        if generation != self._fleet.base:
+            return  # a newer one counts already
+        plan = self._reloads.use(generation)
+        self._succession.move_pidfile(plan.pidfile)
+
     def _settle(self, generation: int) -> None:
         what = "the reload is complete: " if generation > 1 else ""
         wanted = self._fleet.wanted
         serving = f"{wanted} processes serve" if wanted > 1 else "1 process serves"
         logger().info("%s%s%s", what, "all " if wanted > 1 else "", serving)
-        self._notifier.ready(serving)
+        self._service.serves(serving)
         self._succession.settled()
 
     def _announce(self, plan: Plan) -> None:
@@ -516,20 +452,11 @@ def _stay(_: Settings) -> None:
     """Stay in the directory: an application that is loaded already needs no other."""
 
 
-def _unloadable(plan: Plan, error: LoadError) -> Plan:
-    """Return the same plan for an application that cannot be loaded, for this reason."""
-
-    def load(_: Settings) -> Application:
-        raise error
-
-    return replace(plan, load=load)
-
-
 def supervise(
     load: Callable[[Settings], Application | StreamFactory],
     settings: Settings,
     *,
-    reread: Callable[[], Settings],
+    reread: Callable[[Settings], Settings],
     name: str,
     enter: Callable[[Settings], None] | None = None,
     start: StartDirectory | None = None,

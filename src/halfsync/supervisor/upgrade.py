@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from halfsync.listeners import Listener
 
 VARIABLE = "_HALFSYNC_UPGRADE"
-DROPS = "drops"  # the new one says it of a listener, by descriptor, on which none of its processes will accept
+DROPS = (
+    "drops"  # the new one says it of a listener, by descriptor, on which none of its processes will accept
+)
 
 Queue = tuple[socket.socket, socket.socket]
 

@@ -1,0 +1,196 @@
+"""What the processes of each generation serve, and as what: made from the settings, at the start and at each reload.
+
+Nothing here is used before the first process of a generation is ready (fleet.py). So all that can be refused is refused
+as a plan is made, and a plan that was made for nothing leaves nothing behind: its sockets are closed by `keep`.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from halfsync.errors import BindError, StartError
+from halfsync.log import logger
+from halfsync.native.system import readable
+from halfsync.originals import monotonic, os
+from halfsync.settings import SETTINGS
+from halfsync.settings.declaration import AT_START, OPEN_SOCKETS
+from halfsync.supervisor.fleet import Terms
+from halfsync.supervisor.identity import find_identity
+from halfsync.supervisor.pidfile import PidFile
+from halfsync.supervisor.process import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from halfsync.server import Application
+    from halfsync.settings import Settings
+    from halfsync.stream.handler import StreamFactory
+    from halfsync.supervisor.sockets import Sockets
+
+CLOSING_S = 5.0  # that a process which leaves has to close a listener, if a reload names its address again
+LOOK_S = 0.05  # between two tries
+OF_PRELOADED = ("chdir", "factory", "stream")  # what an application that is loaded already was loaded with
+
+
+class Plans:
+    """The plans by generation. Owned by the supervisor.
+
+    first: the settings of the start. load, enter and arrive: as in `Plan`; load may be set to another. reread: returns
+    the settings of now, and is told those that count. closing: returns the binds of processes that leave, which may have
+    to close them yet. umask: that of the start. heir_of: the process whose pidfile this one is to take over. Raises
+    StartError for what cannot be.
+    """
+
+    def __init__(
+        self,
+        first: Settings,
+        sockets: Sockets,
+        *,
+        load: Callable[[Settings], Application | StreamFactory],
+        enter: Callable[[Settings], None],
+        arrive: Callable[[], None],
+        reread: Callable[[Settings], Settings],
+        closing: Callable[[], set[str]],
+        umask: int,
+        heir_of: int = 0,
+    ) -> None:
+        self.load = load
+        self._first = first
+        self._sockets = sockets
+        self._enter = enter
+        self._arrive = arrive
+        self._reread = reread
+        self._closing = closing
+        self._umask = umask
+        self._heir_of = heir_of
+        self._plans = {1: self._plan(first, None)}
+
+    def __getitem__(self, generation: int) -> Plan:
+        """Return the plan of a generation that is kept."""
+        return self._plans[generation]
+
+    def __setitem__(self, generation: int, plan: Plan) -> None:
+        """Let a generation have this plan."""
+        self._plans[generation] = plan
+
+    def again(self, before: Plan) -> Plan:
+        """Return a plan by the settings of now. before: the one that counts. Raises StartError, and changes nothing."""
+        settings = self._reread(before.settings)
+        if not settings.workers:
+            settings = replace(
+                settings, workers=before.settings.workers
+            )  # the file says nothing of it any more
+        settings = pin(settings, before.settings)
+        try:
+            self._enter(settings)
+            return self._plan_soon(settings, before)
+        except BaseException:
+            self.enter(before)
+            raise
+
+    def _plan_soon(self, settings: Settings, before: Plan) -> Plan:
+        """Return the plan as `_plan` does. Wait for a process that leaves and has yet to close a listener of this name.
+
+        That is a matter of a moment, unless the process is stopped or its application keeps the GIL.
+        """
+        deadline = monotonic() + CLOSING_S
+        while True:
+            try:
+                return self._plan(settings, before)
+            except BindError as error:
+                wanted = {*settings.bind, *settings.admin_bind} - set(self._sockets.listeners)
+                in_use = error.errno == errno.EADDRINUSE
+                if not in_use or not wanted & self._closing() or monotonic() >= deadline:
+                    raise
+            readable([], LOOK_S)
+
+    def enter(self, plan: Plan) -> None:
+        """Go back to the directory of a plan; it may be gone."""
+        with suppress(StartError):
+            self._enter(plan.settings)
+
+    def _plan(self, settings: Settings, before: Plan | None) -> Plan:
+        """Return what a generation with these settings shall serve. Raises StartError."""
+        identity = find_identity(settings)
+        pidfile = self._find_pidfile(settings, before)
+        umask = self._umask if settings.umask is None else settings.umask
+        listeners, admin = self._sockets.open(settings)
+        return Plan(
+            settings,
+            listeners,
+            admin,
+            identity,
+            None if settings.umask == self._first.umask else umask,  # all have that of the supervisor
+            pidfile,
+            self.load,
+            self._enter,
+            self._arrive,
+        )
+
+    def _find_pidfile(self, settings: Settings, before: Plan | None) -> PidFile | None:
+        """Return the pidfile that the settings name: the one that there is, or another that can be written."""
+        file = PidFile.of(settings, heir_of=self._heir_of)
+        if before is None or file is None:
+            return file
+        if before.pidfile is not None and before.pidfile.path == file.path:
+            return before.pidfile
+        file.check()
+        return file
+
+    def keep(self, generations: set[int], serving: Iterable[Plan]) -> None:
+        """Forget the plans of all other generations. Close the sockets that no plan names, nor one of who serves."""
+        self._plans = {number: plan for number, plan in self._plans.items() if number in generations}
+        self._sockets.keep(plan.settings for plan in (*self._plans.values(), *serving))
+
+
+def terms_of(settings: Settings) -> Terms:
+    """Return what settings say to the fleet."""
+    return Terms(
+        settings.workers or 1, settings.boot_timeout, settings.graceful_timeout, settings.drain_delay
+    )
+
+
+def pin(settings: Settings, before: Settings) -> Settings:
+    """Return new settings, but as they were where a reload applies no change. Each change gets a line in the log."""
+    pinned = {}
+    for setting in SETTINGS:
+        name = setting.name
+        if getattr(settings, name) == getattr(before, name):
+            continue
+        if setting.reload == AT_START or (before.preload and name in OF_PRELOADED):
+            pinned[name] = getattr(before, name)
+            logger().warning("%s has changed: %s", name, AT_START)
+        elif setting.reload == OPEN_SOCKETS and _stay_open(name, settings, before):
+            logger().warning("%s has changed: %s", name, OPEN_SOCKETS)
+    return replace(settings, **pinned)
+
+
+def _stay_open(name: str, settings: Settings, before: Settings) -> bool:
+    """Tell whether there are open sockets that a setting is about, and that the new settings name, too."""
+    kept = {*settings.bind, *settings.admin_bind} & {*before.bind, *before.admin_bind}
+    return any(name == "backlog" or (bind.startswith("unix:") and ":@" not in bind) for bind in kept)
+
+
+def move_pidfile(old: PidFile | None, new: PidFile | None) -> PidFile | None:
+    """Write the new pidfile, and then remove the old one. Returns the one that there is afterwards."""
+    if new is old:
+        return old
+    if new is not None:
+        try:
+            new.write()
+        except StartError as error:
+            logger().error("the pidfile stays where it was: %s", error)
+            return old
+    if old is not None:
+        old.remove()
+    return new
+
+
+def read_umask() -> int:
+    """Return this process's umask."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask

@@ -1,0 +1,113 @@
+"""Reloads: new settings, and new processes that have them, in the place of all.
+
+A reload begins with a plan (plans.py) and a generation of the fleet (fleet.py). It counts when the first process of
+that generation is ready; the supervisor then uses its settings, too. It is complete when no process takes requests that
+is to be replaced. If it fails before it counts, at whatever, everything is as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from halfsync.errors import LoadError, StartError
+from halfsync.log import logger, set_up
+from halfsync.supervisor.fleet import LOAD_FAILED, OWN_CODES, Course, Phase
+from halfsync.supervisor.plans import terms_of
+
+if TYPE_CHECKING:
+    from halfsync.server import Application
+    from halfsync.settings import Settings
+    from halfsync.supervisor.development import Development
+    from halfsync.supervisor.fleet import Abandoned, Failed, Fleet
+    from halfsync.supervisor.plans import Plans
+    from halfsync.supervisor.process import Plan
+    from halfsync.supervisor.service import Service
+
+
+class Reloads:
+    """Begins reloads, and ends those that fail. Owned by the supervisor. name: of the application."""
+
+    def __init__(self, fleet: Fleet, plans: Plans, service: Service, *, name: str) -> None:
+        self._fleet = fleet
+        self._plans = plans
+        self._service = service
+        self._name = name
+
+    @property
+    def _now(self) -> Plan:
+        """The plan that counts."""
+        return self._plans[self._fleet.base]
+
+    def begin(self) -> None:
+        """Read the settings again, and ask for processes that have them. What cannot be changes nothing."""
+        if self._fleet.course is not Course.SERVING:
+            logger().warning("there is no reload: the server is about to end")
+            return
+        self._service.reloading()
+        reason = "the reload failed, as the log says"
+        try:
+            self._begin(self._now)
+        except StartError as error:
+            reason = f"the reload failed: {error}; the old processes go on serving"
+            logger().error("%s", reason)
+            self._service.reload_failed(reason, is_over=self._fleet.is_settled)
+        except BaseException:
+            self._service.reload_failed(reason, is_over=self._fleet.is_settled)
+            raise
+
+    def _begin(self, before: Plan) -> None:
+        plan = self._plans.again(before)
+        what = "settings" if before.settings.preload else "code and settings"
+        logger().info("reloading: each process is replaced by one with the %s of now", what)
+        if before.settings.preload:
+            logger().warning("the code is what was preloaded: a restart loads it again")
+        self._adopt(plan)
+
+    def renew(self, changed: str, development: Development) -> None:
+        """Replace all processes now: what they have loaded has changed. What cannot be is shown."""
+        if self._fleet.course is not Course.SERVING:
+            return
+        self._service.reloading()
+        before = self._now
+        try:
+            plan = self._plans.again(before)
+        except StartError as error:
+            logger().error("the settings cannot be used: %s", error)
+            plan = _unloadable(before, LoadError(error.problem, origin=error.origin, remedy=error.remedy))
+        self._adopt(plan, at_once=True)
+        living = self._fleet.of(Phase.BOOTING, Phase.READY, Phase.RECALLED)
+        development.announce(changed, [child.pid for child in living])
+
+    def _adopt(self, plan: Plan, *, at_once: bool = False) -> None:
+        """Ask for processes with this plan. at_once: as for `Fleet.reload`."""
+        self._plans[self._fleet.reload(terms_of(plan.settings), at_once=at_once)] = plan
+
+    def show_failure(self, failed: Failed) -> None:
+        """In development, let the next try show why this one failed. Where settings are wrong from the first, end."""
+        if not self._fleet.proven and failed.code in OWN_CODES and failed.code != LOAD_FAILED:
+            self._fleet.fail(failed.code)
+            return
+        problem = f"the process that was to load it {failed.how}"
+        error = LoadError(problem, origin=self._name, remedy="the log shows what it printed")
+        self._plans[failed.generation] = _unloadable(self._now, error)
+
+    def give_up(self, abandoned: Abandoned) -> None:
+        """End a reload whose first process could not start."""
+        self._plans.enter(self._now)
+        self._service.reload_failed(abandoned.reason, is_over=self._fleet.is_settled)
+
+    def use(self, generation: int) -> Plan:
+        """Use the settings of a generation that counts from now on, and return its plan."""
+        plan = self._plans[generation]
+        set_up(plan.settings.log_level)
+        return plan
+
+
+def _unloadable(plan: Plan, error: LoadError) -> Plan:
+    """Return the same plan for an application that cannot be loaded, for this reason."""
+
+    def load(_: Settings) -> Application:
+        raise error
+
+    return replace(plan, load=load)

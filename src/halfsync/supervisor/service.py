@@ -1,0 +1,69 @@
+"""What the service manager is told of several processes, in the order that it expects.
+
+    starting --READY--> serving --RELOADING--> reloading --READY--> serving;   any of them --STOPPING--> stopping
+
+READY is told when a start, or a reload, is over: complete, or given up. Nothing but a status comes after STOPPING.
+See sd_notify(3), and Type=notify-reload in systemd.service(5).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from halfsync.supervisor.notify import Notifier
+
+
+class State(Enum):
+    """What the service manager takes the server to be doing."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    RELOADING = "reloading"
+    STOPPING = "stopping"
+
+
+class Service:
+    """The server as its service manager has it. Owned by the supervisor's thread; no method raises."""
+
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
+        self._state = State.STARTING
+        self._trouble = ""  # of a reload that failed while another was not over
+
+    def reloading(self) -> None:
+        """Tell that a reload begins. Until a start is over it is a part of that."""
+        self._trouble = ""
+        if self._state in (State.SERVING, State.RELOADING):
+            self._state = State.RELOADING
+            self._notifier.reloading()
+
+    def serves(self, status: str) -> None:
+        """Tell that all processes serve: a start or a reload is complete."""
+        text = f"{status}; {self._trouble}" if self._trouble else status
+        if self._state in (State.STARTING, State.RELOADING):
+            self._state = State.SERVING
+            self._notifier.ready(text)
+        elif self._state is State.SERVING:
+            self._notifier.status(text)
+
+    def reload_failed(self, reason: str, *, is_over: bool) -> None:
+        """Tell that a reload has failed. is_over: no other is under way."""
+        if self._state is State.RELOADING and is_over:
+            self._state = State.SERVING
+            self._notifier.ready(reason)
+        elif self._state is not State.STOPPING:
+            self._trouble = reason
+            self._notifier.status(reason)
+
+    def trouble(self, text: str) -> None:
+        """Tell of an error, which changes nothing else."""
+        if self._state is not State.STOPPING:
+            self._notifier.status(text)
+
+    def stopping(self) -> None:
+        """Tell that the server ends."""
+        if self._state is not State.STOPPING:
+            self._state = State.STOPPING
+            self._notifier.stopping()
