@@ -8,7 +8,7 @@ import pytest
 import halfsync
 from halfsync.native import checks
 from tests.leaks import held, leaked
-from tests.wsgi import hello
+from tests.wsgi import EVENT_TIMEOUT_S, hello
 
 SHORT_S = 0.05
 
@@ -48,6 +48,6 @@ def test_a_server_that_is_not_closed_is_found_out_in_every_respect() -> None:
     assert more["thread halfsync-engine"] == 1
     assert more["descriptor socket:"] == 2  # the listener, and the engine's own copy of it
     assert sum(number for name, number in more.items() if name.startswith("thread ")) == 4
-    assert server.close()
+    assert server.close(EVENT_TIMEOUT_S)
     del server
     assert not leaked(before)

@@ -1,6 +1,7 @@
 """The bounded queue between the halves: order, bounds, and that nobody sleeps while there is work."""
 
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -180,6 +181,7 @@ def test_every_item_is_taken_exactly_once(make: Make, putters: int, takers: int)
         for number in range(first, first + each):
             while queue.put(number) < 0:
                 queue.wake()
+                time.sleep(0)  # gives the GIL up: else those who take would wait for it, 5 ms each time
         queue.wake()
 
     def take_all(mine: list[int]) -> None:

@@ -208,7 +208,7 @@ def test_a_draining_server_answers_what_it_has_and_takes_no_more(make: Start) ->
     assert results == [HELLO]
     with pytest.raises(ConnectionRefusedError):
         get(address)
-    assert server.close()
+    assert server.close(EVENT_TIMEOUT_S)
 
 
 def test_closing_leaves_a_running_request_to_its_end_and_says_so(make: Start) -> None:
@@ -230,8 +230,8 @@ def test_closing_twice_does_nothing(make: Start, started: bool) -> None:
     server = make()
     if started:
         server.start()
-    assert server.close()
-    assert server.close()
+    assert server.close(EVENT_TIMEOUT_S)
+    assert server.close(EVENT_TIMEOUT_S)
     assert server.wait(0)
 
 

@@ -14,7 +14,7 @@ import pytest
 import halfsync
 from halfsync import originals
 from tests.client import Connection, build
-from tests.wsgi import Environ, hello, wait
+from tests.wsgi import EVENT_TIMEOUT_S, Environ, hello, wait
 
 LOOPBACK = "127.0.0.1:0"
 
@@ -42,7 +42,7 @@ def test_closed_server_listens_no_more(started: bool) -> None:
     address = server.listeners[0].socket.getsockname()
     if started:
         server.start()
-    assert server.close()
+    assert server.close(EVENT_TIMEOUT_S)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address, timeout=5)
 

@@ -158,7 +158,9 @@ def test_an_interrupt_while_loading_is_quiet(project: Path, capsys: pytest.Captu
 
 def test_a_real_interrupt_while_loading_is_quiet(project: Path) -> None:
     # The application tells when it is being loaded, so that the signal can come at no other time.
-    (project / "waits.py").write_text("import signal\nprint('loading', flush=True)\nsignal.pause()\n")
+    (project / "waits.py").write_text(
+        "import time\nprint('loading', flush=True)\nwhile True:\n    time.sleep(0.01)\n"
+    )
     with subprocess.Popen(
         [sys.executable, "-m", "halfsync", "waits"],
         env=environment(),

@@ -18,7 +18,7 @@ from tests.client import Connection, Response, build, build_chunked
 from tests.conformance.conftest import MODELS
 from tests.conftest import Serve
 from tests.sharing import FORK
-from tests.wsgi import TEXT, App, Environ, until, wait
+from tests.wsgi import EVENT_TIMEOUT_S, TEXT, App, Environ, until, wait
 
 import halfsync
 
@@ -136,7 +136,7 @@ def gone(server: halfsync.Server) -> None:
     """Wait until a server that leaves has nothing left, and close it."""
     assert server.wait(WAIT_S), server.statistics()
     until(lambda: server.statistics()["open"] == 0)
-    assert server.close()
+    assert server.close(EVENT_TIMEOUT_S)
 
 
 def test_an_idle_connection_goes_on_elsewhere(stage: Stage) -> None:

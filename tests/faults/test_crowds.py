@@ -16,7 +16,7 @@ import halfsync
 from tests.client import Connection, build, fetch
 from tests.conftest import Serve
 from tests.faults.serving import Serving
-from tests.wsgi import Environ, until
+from tests.wsgi import EVENT_TIMEOUT_S, Environ, until
 
 # How many connections are open at one time; HALFSYNC_CROWD=1 takes the numbers that each model is meant for.
 FULL = os.environ.get("HALFSYNC_CROWD", "0") != "0"
@@ -285,7 +285,7 @@ def test_a_model_that_cannot_start_leaves_nothing(name: str, monkeypatch: pytest
     with pytest.raises(RuntimeError, match="new thread"):
         server.start()
     assert len(set(Path("/proc/self/fd").iterdir()) - before) <= 1  # the pool's call
-    assert server.close()
+    assert server.close(EVENT_TIMEOUT_S)
 
 
 def test_newcomers_past_max_connections_wait_in_the_backlog(serve: Serve) -> None:
@@ -334,7 +334,7 @@ def test_a_drain_is_heard_though_a_child_of_the_programs_lives(name: str) -> Non
             server.drain()
             client.closed()
             assert server.wait(15)
-        assert server.close()
+        assert server.close(EVENT_TIMEOUT_S)
     finally:
         os.close(writer)
         os.close(reader)

@@ -16,7 +16,7 @@ from tests.client import Connection
 from tests.conformance.conftest import MODELS
 from tests.conformance.test_leaving import WAIT_S, Load, ask, named
 from tests.sharing import FORK
-from tests.wsgi import wait
+from tests.wsgi import EVENT_TIMEOUT_S, wait
 
 ROUNDS = 6
 IDLE = 20
@@ -39,7 +39,7 @@ def live(name: str, settings: dict[str, Any], ends: Ends, ready: Any) -> None:
             if number == signal.SIGTERM:
                 server.leave()
             model.turn()
-    assert server.close()
+    assert server.close(EVENT_TIMEOUT_S)
 
 
 class Generation:

@@ -21,7 +21,7 @@ from halfsync import originals
 from tests.client import Connection, build, fetch
 from tests.conftest import Serve
 from tests.faults.serving import Serving
-from tests.wsgi import Environ, hello, until
+from tests.wsgi import EVENT_TIMEOUT_S, Environ, hello, until
 
 SHORT_CONNECTIONS = int(os.environ.get("HALFSYNC_SHORT_CONNECTIONS", "1000"))
 CLIENTS = 16
@@ -327,7 +327,7 @@ def test_an_embedded_server_that_cannot_fork_its_parent_says_so(monkeypatch: pyt
     server = halfsync.Server(hello, bind="127.0.0.1:0", model="process")
     with pytest.raises(OSError, match="no process"):
         server.start()
-    assert server.close()
+    assert server.close(EVENT_TIMEOUT_S)
 
 
 def test_an_application_that_never_returns_is_ended_with_its_process() -> None:
@@ -342,4 +342,4 @@ def test_an_application_that_never_returns_is_ended_with_its_process() -> None:
         until(lambda: server.statistics()["running"] == 1)
         assert not server.close(timeout=0.2)
         assert client.recv(1) == b""
-    assert server.close()
+    assert server.close(EVENT_TIMEOUT_S)

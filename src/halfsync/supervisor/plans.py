@@ -40,8 +40,8 @@ class Plans:
 
     first: the settings of the start. load, enter and arrive: as in `Plan`; load may be set to another. reread: returns
     the settings of now, and is told those that count. closing: returns the binds of processes that leave, which may
-    have to close them yet. umask: that of the start. heir_of: the process whose pidfile this one is to take over. Raises
-    StartError for what cannot be.
+    have to close them yet. umask: that of the start. heir_of: the process whose pidfile this one is to take over.
+    Raises StartError for what cannot be.
     """
 
     def __init__(
