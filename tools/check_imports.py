@@ -68,6 +68,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "native.testing_timers",
     ),
     ("models",),
+    ("opened",),  # what the server opens as whoever starts it
     ("probes",),
     ("native.testing_clients",),  # likewise, of what models count
     ("server",),

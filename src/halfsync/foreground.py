@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from halfsync.listeners import open_listeners
 from halfsync.log import set_up
 from halfsync.native.allocator import keep_freed_memory
+from halfsync.opened import Opened
 from halfsync.originals import monotonic, signal
 from halfsync.output import hold_standard_descriptors, say
-from halfsync.server import Server
+from halfsync.server import Server, check_temp_dir
 from halfsync.signals import Signals
 from halfsync.supervisor.identity import become, find_identity, set_umask
 from halfsync.supervisor.notify import Notifier
@@ -95,18 +96,24 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
         from halfsync.board import Board  # noqa: PLC0415 - a process alone shares it with its probes only
 
         seat = Board(1).seat(0)
-    server = Server(application, settings=settings, seat=seat)
-    admin = open_admin(settings)
-    with writing_pidfile(settings):
-        become(identity)
-        with Signals() as signals, AnsweringProbes(settings, admin, seat) as probes:
-            server.start_in_front(signals, probes.descriptors)
-            if seat is not None:
-                seat.serve()
-            line = announcement(server.settings, server.listeners, name)
-            say(line)
-            notifier.ready(line)
-            say(farewell(run_until_told(server, signals, notifier=notifier)))
+    with ExitStack() as failing:
+        with Opened.of(settings, identity.owner) as opened:
+            server = Server(application, settings=settings, seat=seat, opened=opened)
+        failing.callback(server.close)
+        admin = open_admin(settings)
+        failing.callback(close_all, admin)
+        with writing_pidfile(settings):
+            become(identity)
+            check_temp_dir(settings)
+            failing.pop_all()
+            with Signals() as signals, AnsweringProbes(settings, admin, seat) as probes:
+                server.start_in_front(signals, probes.descriptors)
+                if seat is not None:
+                    seat.serve()
+                line = announcement(server.settings, server.listeners, name)
+                say(line)
+                notifier.ready(line)
+                say(farewell(run_until_told(server, signals, notifier=notifier)))
 
 
 @contextmanager
@@ -128,6 +135,12 @@ def open_admin(settings: Settings) -> list[Listener]:
     return open_listeners(
         settings.admin_bind, ADMIN_BACKLOG, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
     )
+
+
+def close_all(listeners: Iterable[Listener]) -> None:
+    """Close these listeners."""
+    for listener in listeners:
+        listener.close()
 
 
 class AnsweringProbes:
@@ -157,8 +170,7 @@ class AnsweringProbes:
         """Close the listeners: others answer from now on. Their addresses may be needed before this process ends."""
         if self._probes is not None:
             self._probes.leave()
-        for listener in self._listeners:
-            listener.close()
+        close_all(self._listeners)
 
     def descriptors(self) -> list[int]:
         """Return those that are open, for a forked child to close: else it would keep the addresses in use."""

@@ -14,6 +14,7 @@ from halfsync.models.model import Parts, make_model
 from halfsync.native.forks import count_copies
 from halfsync.native.system import raise_descriptor_limit, readable
 from halfsync.observe.access import AccessLog
+from halfsync.opened import Opened
 from halfsync.originals import os
 from halfsync.settings import Settings
 from halfsync.supervisor.starting import fit_to_locks
@@ -48,7 +49,7 @@ class Server:
     AF_UNIX SOCK_SEQPACKET socket pair that all of them have: whoever leaves (`leave`) hands its connections over to
     those who serve. The server makes copies; the caller should close its own, since only where no reading end is open
     any more does a server that leaves know that nobody adopts. Without any listener a server serves only what it
-    adopts.
+    adopts. ``opened`` is what the settings name, opened before the process became another user.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Server:
         listeners: list[Listener] | None = None,
         seat: Seat | None = None,
         handover: tuple[int, int] | None = None,
+        opened: Opened | None = None,
         **options: Any,
     ) -> None:
         if settings is not None and options:
@@ -66,19 +68,16 @@ class Server:
         self.settings = Settings.from_options(**options) if settings is None else settings
         _refuse_contradictions(self.settings)
         self.settings = fit_to_locks(self.settings)
-        if not os.access(self.settings.temp_dir, os.W_OK | os.X_OK):
-            raise UsageError(
-                f"temporary files cannot be made in {self.settings.temp_dir!r}",
-                origin=self.settings.origins.get("temp_dir", ""),
-                remedy="name a directory that can be written to with temp_dir",
-            )
+        check_temp_dir(self.settings)
         self.listeners: list[Listener] = open_for(self.settings) if listeners is None else list(listeners)
+        files = opened
         try:
+            files = opened or Opened.of(self.settings)
             trusted = TrustedPeers(self.settings.forwarded_allow_ips)
             endpoints = Endpoints([listener.socket.fileno() for listener in self.listeners])
             bridge = _make_bridge(application, self.listeners, self.settings, trusted, endpoints)
-            self._access_log = _open_access_log(self.settings, trusted)
-            self._files = _open_files(self.settings)
+            self._access_log = _make_access_log(self.settings, files, trusted)
+            self._files = _make_files(self.settings, files)
             parts = Parts(
                 bridge,
                 [listener.socket.fileno() for listener in self.listeners],
@@ -94,6 +93,9 @@ class Server:
         except BaseException:
             self._close_listeners()
             raise
+        finally:
+            if files is not None and files is not opened:
+                files.close()
         address = self.listeners[0].socket.getsockname() if self.listeners else None
         self._address = address[:2] if isinstance(address, tuple) else address
         self._seat = seat
@@ -243,6 +245,16 @@ def open_for(settings: Settings) -> list[Listener]:
     )
 
 
+def check_temp_dir(settings: Settings) -> None:
+    """Refuse a directory in which this process, as the user that it is now, can make no files. Raises UsageError."""
+    if not os.access(settings.temp_dir, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"temporary files cannot be made in {settings.temp_dir!r}",
+            origin=settings.origins.get("temp_dir", ""),
+            remedy="name a directory that can be written to with temp_dir",
+        )
+
+
 def _refuse_contradictions(settings: Settings) -> None:
     """Refuse settings that mean nothing together."""
     if settings.stream and settings.access_log is not None:
@@ -290,28 +302,21 @@ def _make_bridge(
     return make_bridge(application, servers, settings, trusted, endpoints)
 
 
-def _open_files(settings: Settings) -> StaticFiles | None:
-    """Open the directories of static files; what serves them is loaded only where there are some."""
-    if not settings.static:
+def _make_files(settings: Settings, opened: Opened) -> StaticFiles | None:
+    """Return what serves the directories of static files; it is loaded only where there are some."""
+    if not opened.directories:
         return None
-    from halfsync.static.mounts import open_files  # noqa: PLC0415
+    from halfsync.static.mounts import serve_directories  # noqa: PLC0415
 
-    return open_files(settings)
+    return serve_directories(opened.directories, settings)
 
 
-def _open_access_log(settings: Settings, trusted: TrustedPeers) -> AccessLog | None:
+def _make_access_log(settings: Settings, opened: Opened, trusted: TrustedPeers) -> AccessLog | None:
     if settings.access_log is None:
         return None
-    try:
-        # The model `process` starts no thread, and so no writer for the log.
-        direct = settings.model == "process"
-        return AccessLog(settings.access_log, settings.log_format == "json", direct, trusted)
-    except OSError as error:
-        raise UsageError(
-            f"the access log {settings.access_log!r} cannot be opened: {error.strerror}",
-            origin=settings.origins.get("access_log", ""),
-            remedy="name a file that can be written to, or - for standard output",
-        ) from None
+    # The model `process` starts no thread, and so no writer for the log.
+    direct = settings.model == "process"
+    return AccessLog(settings.access_log, opened.access_log, settings.log_format == "json", direct, trusted)
 
 
 def _room_for_connections(settings: Settings) -> int:

@@ -7,6 +7,8 @@ application must be able to have its own modules, and the server must not get th
 So, if a directory that comes before the standard library has a file with such a name, and only then, all that the
 server may import later is imported at once, from the standard library. That costs some milliseconds. Projects without
 such files pay nothing.
+
+The same is imported before root is given up: the new user may not be allowed to read the modules.
 """
 
 import os
@@ -123,7 +125,7 @@ def find_namesakes(directories: "Iterable[str]") -> list[str]:
 def import_all() -> None:
     """Import what the server may need later, from the standard library, if directories before it have namesakes."""
     if find_namesakes(directories_ahead()):
-        _import_later()
+        import_later()
 
 
 def keep_apart(directory: str) -> list[str]:
@@ -136,7 +138,7 @@ def keep_apart(directory: str) -> list[str]:
     if not namesakes:
         return []
     before = set(sys.modules)
-    _import_later()
+    import_later()
     for module in set(sys.modules) - before:
         top = module.partition(".")[0]
         if top in namesakes and top not in before and top not in LATER:
@@ -144,7 +146,8 @@ def keep_apart(directory: str) -> list[str]:
     return [file for name, file in namesakes.items() if name in sys.modules]
 
 
-def _import_later() -> None:
+def import_later() -> None:
+    """Import what the server may need later, from the standard library."""
     with genuine():
         for name in LATER:
             __import__(name)

@@ -284,3 +284,30 @@ def test_a_reader_that_is_stopped_does_not_hold_up_the_end(
 def test_a_log_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be opened: No such file or directory"):
         halfsync.Server(hello, bind="127.0.0.1:0", access_log=str(tmp_path / "no" / "log"))
+
+
+def test_a_kept_connection_writes_to_the_log_that_was_opened_again(serve: Serve, log: Path) -> None:
+    """Also in the model `process`, where another process has it."""
+    with serve(hello, access_log=str(log)) as server, Connection(server.address) as connection:
+        for number in range(3):
+            rotated = log.rename(f"{log}.{number}") if number else log
+            server.reopen_logs()
+            connection.send(build(f"/{number}"))
+            assert connection.response().status == 200
+            until(lambda: f"/{number} " in log.read_text())  # noqa: B023 - it is called at once
+            assert number == 0 or f"/{number} " not in rotated.read_text()
+
+
+def test_a_log_that_cannot_be_opened_again_is_gone_on_with(
+    serve: Serve, log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serve(hello, access_log=str(log)) as server, Connection(server.address) as connection:
+        rotated = log.rename(f"{log}.1")
+        log.mkdir()
+        server.reopen_logs()
+        assert [record.getMessage() for record in caplog.records] == [
+            f"the access log {str(log)!r} cannot be opened again: Is a directory"
+        ]
+        connection.send(build("/after"))
+        assert connection.response().status == 200
+        until(lambda: "/after" in rotated.read_text())

@@ -138,11 +138,10 @@ def check(target: str, **options: Any) -> None:
 
     check_start(settings)
     if settings.static:
-        from halfsync.static.mounts import open_files  # noqa: PLC0415 - only static files need it
+        from halfsync.static.mounts import open_directories  # noqa: PLC0415 - only static files need it
 
-        files = open_files(settings)
-        if files is not None:
-            files.close()
+        for _, directory in open_directories(settings):
+            os.close(directory)
     sized = f"\n{settings.sized}\n" if settings.sized else ""
     standard_output.write(f"{target} loads, with these settings:\n\n{describe(settings)}\n{sized}")
 

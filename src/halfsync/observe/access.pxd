@@ -9,12 +9,15 @@ from halfsync.native.sync cimport atomic_llong, atomic_uint, pthread_cond_t, pth
 ctypedef struct Losses:
     atomic_llong lines        # that were dropped since the last line that said so
     atomic_uint torn          # whether the file ends in the middle of a line
+    atomic_uint reopenings    # how often its file was opened again
     atomic_uint stalled       # whether it took nothing the last time; used if there is no writer thread
 
 ctypedef struct Log:
     pthread_mutex_t lock      # guards everything below but fd, json and losses
     pthread_cond_t filled     # signalled when the first line comes into an empty buffer, and at the end
     int fd
+    const char *path          # NULL: standard output
+    unsigned int reopenings   # those that fd has seen
     bint json
     bint direct               # lines are written by whoever logs: there is no writer
     char *lines               # what the writer has not taken yet
@@ -44,7 +47,7 @@ cdef void log_exchange(Log *log, const Exchange *exchange, const uint8_t *addres
 cdef class AccessLog:
     cdef Log log
     cdef bint running
-    cdef object path
+    cdef object path          # as bytes; None: standard output
     cdef object kept          # what the pointers point to
 
     cdef void end(self) noexcept

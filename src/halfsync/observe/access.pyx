@@ -12,6 +12,8 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
+from posix.fcntl cimport O_CLOEXEC
+from posix.unistd cimport close
 
 from halfsync.http.forwarded cimport Told, forwarded_read
 from halfsync.http.parser cimport Field, Head, name_is
@@ -21,20 +23,31 @@ from halfsync.log import warn
 from halfsync.native.checks cimport COUNT_BUFFER, count
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
-    add_llong, load_uint, monotonic_ns, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait,
-    pthread_join, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, sleep_ns,
-    start_thread, store_uint, swap_llong,
+    add_llong, add_uint, load_uint, monotonic_ns, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal,
+    pthread_cond_wait, pthread_join, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
+    pthread_mutex_unlock, sleep_ns, start_thread, store_uint, swap_llong,
 )
 from halfsync.native.writing cimport write_within
+from halfsync.observe.logfile import STANDARD_OUTPUT, open_log
 
 cdef extern from *:
     """
     #include <arpa/inet.h>
+    #include <fcntl.h>
     #include <netinet/in.h>
     #include <stdio.h>
     #include <string.h>
     #include <sys/socket.h>
     #include <time.h>
+    #include <unistd.h>
+
+    /* Open a file to append to that another process has made already. Never waits for the reader of a pipe. */
+    static int hs_log_open_again(const char *path) {
+        int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        if (fd >= 0)
+            fcntl(fd, F_SETFL, O_APPEND);
+        return fd;
+    }
 
     static void hs_log_address(const void *address, int length, char *text, size_t room) {
         struct sockaddr_in four = {0};
@@ -73,6 +86,8 @@ cdef extern from *:
     """
     void address_text "hs_log_address" (const void *address, int length, char *text, size_t room) nogil
     const char *time_text "hs_log_time" (int json) nogil
+    int open_again "hs_log_open_again" (const char *path) nogil
+    int dup3(int fd, int other, int flags) nogil
 
 cdef enum:
     STACK_BYTES = 128 * 1024  # of the writer's thread
@@ -204,6 +219,7 @@ cdef void log_request(Log *log, const Entry *entry) noexcept nogil:
     line.length = min(line.length, <size_t> LINE_BYTES - 1)
     add_text(&line, b"\n", 1)
     if log.direct:
+        follow(log)
         write_lines(log, line.text, line.length)
         return
     pthread_mutex_lock(&log.lock)
@@ -296,6 +312,22 @@ cdef bint tell_losses(Log *log) noexcept nogil:
     return False
 
 
+cdef void follow(Log *log) noexcept nogil:
+    """Open the file again if another process that writes to it has done so. If that fails, keep the one that is open.
+
+    For processes that were forked with the log, as the model `process` has them.
+    """
+    cdef unsigned int seen = load_uint(&log.losses.reopenings)
+    cdef int fd
+    if seen == log.reopenings or log.path == NULL:
+        return
+    log.reopenings = seen
+    fd = open_again(log.path)
+    if fd >= 0:
+        dup3(fd, log.fd, O_CLOEXEC)
+        close(fd)
+
+
 cdef void write_lines(Log *log, const char *lines, size_t length) noexcept nogil:
     """Write whole lines. Those that the file refuses are counted, and told before the next ones."""
     cdef size_t done = 0
@@ -343,11 +375,6 @@ cdef void *run(void *log_) noexcept nogil:
     return NULL
 
 
-def open_log(path):
-    """Open a file to append to. Raises OSError."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-
-
 cdef class AccessLog:
     """An access log to a file, or to standard output for "-". Closed by its owner when nobody logs any more."""
 
@@ -355,9 +382,10 @@ cdef class AccessLog:
         memset(&self.log, 0, sizeof(self.log))
         self.log.fd = -1
 
-    def __init__(self, path, bint json, bint direct=False, TrustedPeers trusted=None):
-        """Open the file for appending, and start the writer. Raises OSError when the file cannot be opened.
+    def __init__(self, path, int fd, bint json, bint direct=False, TrustedPeers trusted=None):
+        """Write to a copy of this descriptor, by a thread that is started now. Raises OSError if descriptors are short.
 
+        path: of its file, to open it again.
         direct: there is no writer, each line is written when it is logged; for processes that must start no thread.
         trusted: the peers whose word about their clients is believed.
         """
@@ -369,8 +397,10 @@ cdef class AccessLog:
             self.log.trust = &trusted.trust
         self.log.json = json
         self.log.direct = direct
-        self.path = path
-        self.log.fd = os.dup(1) if path == "-" else open_log(path)
+        if path != STANDARD_OUTPUT:
+            self.path = os.fsencode(path)
+            self.log.path = self.path
+        self.log.fd = os.dup(fd)
         if direct:
             return
         self.log.lines = <char *> malloc(BUFFER_BYTES)
@@ -385,13 +415,17 @@ cdef class AccessLog:
         self.running = True
 
     def reopen(self):
-        """Open the file again by its name, in the place of the one that is open. Raises OSError, and keeps that one."""
+        """Open the file again by its name, in the place of the one that is open. Raises OSError, and keeps that one.
+
+        Forked processes that write to it do the same with their next line.
+        """
         cdef int fd
-        if self.path == "-":
+        if self.path is None:
             return
         fd = open_log(self.path)
         os.dup2(fd, self.log.fd, inheritable=False)
         os.close(fd)
+        self.log.reopenings = 1 + add_uint(&self.log.losses.reopenings, 1)
 
     def close(self):
         """Write what is left, and end. What could be told nowhere before is told in the server's log."""

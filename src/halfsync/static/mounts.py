@@ -11,6 +11,8 @@ from halfsync.static.answer import StaticFiles
 from halfsync.static.files import has_openat2
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from halfsync.settings import Settings
 
 # What older tables of Python's lack, or have under a name that is obsolete (RFC 9239).
@@ -43,16 +45,26 @@ COMPRESSIBLE = (
 OTHERS = "application/octet-stream"
 
 
-def open_files(settings: Settings) -> StaticFiles | None:
-    """Open every directory that the settings name, or return None where they name none. Raises UsageError."""
-    if not settings.static:
-        return None
+def open_directories(settings: Settings) -> tuple[tuple[bytes, int], ...]:
+    """Open every directory that the settings name; return the prefix and the descriptor of each. Raises UsageError."""
     opened: list[tuple[bytes, int]] = []
     try:
         for prefix, directory in settings.static:
             opened.append((prefix.encode("utf-8", "surrogateescape"), _open(prefix, directory, settings)))
+    except BaseException:
+        _close(opened)
+        raise
+    return tuple(opened)
+
+
+def serve_directories(directories: Iterable[tuple[bytes, int]], settings: Settings) -> StaticFiles:
+    """Return what answers for open directories, of which it has copies. Raises OSError if descriptors are short."""
+    copies: list[tuple[bytes, int]] = []
+    try:
+        for prefix, fd in directories:
+            copies.append((prefix, os.dup(fd)))
         return StaticFiles(
-            opened,
+            copies,
             content_types(),
             symlinks=settings.static_symlinks,
             walks=not has_openat2(),
@@ -60,9 +72,13 @@ def open_files(settings: Settings) -> StaticFiles | None:
             max_age_s=int(settings.static_max_age),
         )
     except BaseException:
-        for _, fd in opened:
-            os.close(fd)
+        _close(copies)
         raise
+
+
+def _close(opened: Iterable[tuple[bytes, int]]) -> None:
+    for _, fd in opened:
+        os.close(fd)
 
 
 def _open(prefix: str, directory: str, settings: Settings) -> int:

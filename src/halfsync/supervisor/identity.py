@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halfsync.errors import UsageError
+from halfsync.standard import import_later
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,13 @@ class Identity:
         """Whether this process is somebody else so far."""
         user = self.user is not None and os.getresuid() != (self.user,) * 3
         return user or (self.group is not None and os.getresgid() != (self.group,) * 3)
+
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        """Who gets the files that root makes for this user, as fchown(2) wants it; None: nobody else."""
+        if not self.changes:
+            return None
+        return -1 if self.user is None else self.user, -1 if self.group is None else self.group
 
     def __str__(self) -> str:
         named = [f"{what} {number}" for what, number in (("user", self.user), ("group", self.group))]
@@ -76,11 +84,13 @@ def find_identity(settings: Settings) -> Identity:
 def become(identity: Identity) -> None:
     """Give up being who started the process, for good; every thread of it does. Raises UsageError where it cannot.
 
+    What the server may import later is imported before, since the new user may not be allowed to read the modules.
     Processes that it has forked before stay who they are: so it comes before a server starts to serve. A process that
     is sent a signal at its parent's death (PR_SET_PDEATHSIG) must ask for that after this.
     """
     if not identity.changes:
         return
+    import_later()
     try:
         # In this order: each step takes away what the one before it needs.
         if identity.group is not None:

@@ -23,7 +23,7 @@ from halfsync.supervisor.pidfile import PidFile
 from halfsync.supervisor.process import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from halfsync.server import Application
     from halfsync.settings import Settings
@@ -71,6 +71,10 @@ class Plans:
     def __getitem__(self, generation: int) -> Plan:
         """Return the plan of a generation that is kept."""
         return self._plans[generation]
+
+    def __iter__(self) -> Iterator[Plan]:
+        """Go through all plans that are kept."""
+        return iter(self._plans.values())
 
     def __setitem__(self, generation: int, plan: Plan) -> None:
         """Let a generation have this plan."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
 from halfsync.foreground import AnsweringProbes, prepare_process, run_until_told
 from halfsync.log import logger
+from halfsync.opened import Opened
 from halfsync.originals import monotonic, os, signal, socket
 from halfsync.output import complain
 from halfsync.server import Server
 from halfsync.signals import Signals, outlive_signals
-from halfsync.standard import genuine
+from halfsync.standard import genuine, import_later
 from halfsync.supervisor.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
 from halfsync.supervisor.identity import become
 from halfsync.supervisor.titles import name_worker
@@ -195,18 +197,24 @@ def live(birth: Birth) -> int:
     try:
         birth.plan.enter(settings)
         birth.plan.arrive()
+        identity = birth.plan.identity
+        if identity.changes:
+            import_later()  # while root can read it
         if birth.plan.umask is not None:
             os.umask(birth.plan.umask)
-        become(birth.plan.identity)
-        reporter = None if birth.reports is None else _make_reporter(birth.reports)
-        application, loads = _load(birth, worker, reporter)
-        server = Server(
-            application,
-            settings=settings,
-            listeners=birth.plan.listeners,
-            seat=seat,
-            handover=(birth.handover[0].fileno(), birth.handover[1].fileno()),
-        )
+        warm_up = None if settings.warmup is None else _import_warm_up()
+        with Opened.of(settings, identity.owner) as opened:
+            become(identity)
+            reporter = None if birth.reports is None else _make_reporter(birth.reports)
+            application, loads = _load(birth, worker, reporter, warm_up and partial(warm_up, opened=opened))
+            server = Server(
+                application,
+                settings=settings,
+                listeners=birth.plan.listeners,
+                seat=seat,
+                handover=(birth.handover[0].fileno(), birth.handover[1].fileno()),
+                opened=opened,
+            )
         birth.handover[0].close()
     except StartError as error:
         complain(error)
@@ -233,22 +241,29 @@ def _make_reporter(reports: socket.socket) -> Reporter:
     return Reporter(reports)
 
 
+def _import_warm_up() -> Callable[..., None]:
+    """Return what asks for `warmup`, before the application is loaded and before root is given up.
+
+    The application may have modules with the names of those that this needs, and the new user may not read any.
+    """
+    with genuine():
+        from halfsync.supervisor.warmup import warm_up  # noqa: PLC0415 - few ask for it
+
+    return warm_up
+
+
 def _load(
-    birth: Birth, worker: Worker, reporter: Reporter | None
+    birth: Birth, worker: Worker, reporter: Reporter | None, warm_up: Callable[..., None] | None
 ) -> tuple[Application | StreamFactory, bool]:
     """Return the application, and True; in development, where it cannot be loaded, what shows why, and False.
 
     Raises StartError.
     """
     failure = None
-    if birth.plan.settings.warmup is not None:
-        # Imported before the application is loaded, which may have modules with the names of those that this needs.
-        with genuine():
-            from halfsync.supervisor.warmup import warm_up  # noqa: PLC0415 - few ask for it
     try:
         call_hook(POST_FORK, birth.plan.settings, worker)
         application = birth.plan.load(birth.plan.settings)
-        if birth.plan.settings.warmup is not None:
+        if warm_up is not None:
             warm_up(application, birth.plan.settings)
     except LoadError as error:
         if reporter is None:

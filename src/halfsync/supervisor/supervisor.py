@@ -17,9 +17,11 @@ from halfsync.foreground import Outcome, announcement, draining, farewell, say_s
 from halfsync.forking import freeze, unblock
 from halfsync.log import load, logger, set_up
 from halfsync.native.system import readable
+from halfsync.observe.logfile import give_log
 from halfsync.originals import monotonic, os, signal
 from halfsync.output import hold_standard_descriptors, say, settle_output
 from halfsync.signals import ENDING, Signals, drop_signals, forget_signals
+from halfsync.standard import import_later
 from halfsync.supervisor.containment import Containment
 from halfsync.supervisor.crew import Crew
 from halfsync.supervisor.fleet import (
@@ -100,7 +102,8 @@ class Supervisor:
         enter = enter or _stay
         enter(settings)  # the supervisor's own paths are relative to it
         refuse_contradictions(settings)
-        find_identity(settings)  # refused before anything else is done
+        if find_identity(settings).changes:  # who cannot be is refused before anything else is done
+            import_later()  # once, for all processes
         self._notifier = Notifier.from_environment()
         self._service = Service(self._notifier)
         say_sizes(settings)
@@ -307,6 +310,7 @@ class Supervisor:
         elif number == signal.SIGHUP:
             self._reloads.begin()
         elif number == signal.SIGUSR1:
+            self._give_logs()
             self._crew.tell_all("reopen")
         elif number == signal.SIGUSR2:
             self._succession.begin()
@@ -321,6 +325,17 @@ class Supervisor:
         if before is Course.SERVING:
             self._service.stopping()
             say(draining(self._fleet.terms.drain_delay, self._fleet.terms.graceful_timeout))
+
+    def _give_logs(self) -> None:
+        """Let the user that the processes have become open the access logs again, if that takes root."""
+        for plan in self._plans:
+            owner, path = plan.identity.owner, plan.settings.access_log
+            if owner is None or path is None:
+                continue
+            try:
+                give_log(os.path.join(plan.settings.chdir or "", path), owner)
+            except OSError as error:
+                logger().warning("the access log %r cannot be made: %s", path, error.strerror)
 
     def _left_behind(self) -> set[str]:
         """Return the binds of the processes that do not serve any more."""

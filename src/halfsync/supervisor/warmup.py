@@ -18,6 +18,7 @@ from halfsync.originals import socket
 from halfsync.server import Server
 
 if TYPE_CHECKING:
+    from halfsync.opened import Opened
     from halfsync.server import Application
     from halfsync.settings import Settings
     from halfsync.stream.handler import StreamFactory
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 FAILS_FROM = 400
 
 
-def warm_up(application: Application | StreamFactory, settings: Settings) -> None:
+def warm_up(application: Application | StreamFactory, settings: Settings, opened: Opened) -> None:
     """Ask for `warmup`, and read the whole answer. LoadError: it is an error, or there is none.
+
+    opened: what the settings name, opened before the process became another user.
 
     It takes as long as the application does: `boot_timeout` is the limit.
     """
@@ -34,7 +37,7 @@ def warm_up(application: Application | StreamFactory, settings: Settings) -> Non
     reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with reading, writing:
         handover = (reading.fileno(), writing.fileno())
-        with Server(application, settings=plain, listeners=[], handover=handover):
+        with Server(application, settings=plain, listeners=[], handover=handover, opened=opened):
             status = _ask(settings, writing)
     if status >= FAILS_FROM:
         raise _refuse(settings, f"was answered {status}")
