@@ -15,7 +15,7 @@ import pytest
 from tests.client import Connection, build
 from tests.faults.load import APP, Load
 from tests.faults.serving import EXIT_TIMEOUT_S, children
-from tests.sharing import foreign_environment, own_environment
+from tests.sharing import foreign_environment, own_environment, processes
 from tests.wsgi import until
 
 import halfsync
@@ -149,7 +149,7 @@ class System:
     def main_pid(self) -> int:
         """Return the pid of the service, in our own namespace."""
         inside = self.show("MainPID")
-        pids = [pid for pid in children(self._pid()) if number_inside(pid) == inside]
+        pids = [pid for pid in processes(self._pid()) if number_inside(pid) == inside]
         assert len(pids) == 1
         return pids[0]
 
@@ -222,6 +222,62 @@ def test_reload_and_restart_cost_no_request(system: System) -> None:
         load.wait_answers(BETWEEN)
     assert not load.tally.failures, load.tally.reasons()
     assert (system.show("ActiveState"), system.show("NRestarts")) == ("active", "0")
+
+
+def wait_fed(system: System, seconds: float) -> None:
+    """Wait until systemd hears that the service is alive, and again after so long."""
+
+    def heard_at() -> float:
+        return int(system.show("WatchdogTimestampMonotonic")) / 1e6
+
+    since = heard_at()
+    until(lambda: heard_at() > since + seconds, 60)
+
+
+def wait_upgraded(system: System, before: str, old: int) -> None:
+    """Wait until another program is the service, and the old one is gone."""
+    until(lambda: system.show("MainPID") not in ("0", before))
+    until(lambda: not Path(f"/proc/{old}").exists())
+
+
+def test_upgrades_cost_no_request_and_keep_the_watchdog(system: System) -> None:
+    assert answered(system)
+    until(lambda: system.show("ActiveState") == "active")
+    with Load(system.connect, keeping=2, closing=2) as load:
+        for number in (1, 2):
+            load.wait_answers(BETWEEN)
+            before, old = system.show("MainPID"), system.main_pid()
+            system.systemctl("kill", "--kill-whom=main", "--signal=USR2", "halfsync.service")
+            system.wait_log("in the place of process", number)
+            wait_upgraded(system, before, old)
+            load.wait_answers(BETWEEN)
+            wait_fed(system, 2 * WATCHDOG_S)
+            system.systemctl("reload", "halfsync.service")
+            system.wait_log("the reload is complete", number)
+        load.wait_answers(BETWEEN)
+    assert not load.tally.failures, load.tally.reasons()
+    assert (system.show("ActiveState"), system.show("NRestarts")) == ("active", "0")
+    assert "processes serve" in system.show("StatusText") or "1 process serves" in system.show("StatusText")
+    system.systemctl("stop", "halfsync.service")
+    assert (system.show("Result"), system.show("ExecMainStatus")) == ("success", "0")
+
+
+def test_stop_waits_for_what_runs_in_an_old_program(system: System) -> None:
+    assert answered(system)
+    until(lambda: system.show("ActiveState") == "active")
+    with Connection(system.connect()) as connection:
+        connection.send(build("/long"))
+        system.wait_log("begun")
+        before = system.show("MainPID")
+        system.systemctl("kill", "--kill-whom=main", "--signal=USR2", "halfsync.service")
+        until(lambda: system.show("MainPID") not in ("0", before))
+        system.wait_log("in the place of process")
+        system.systemctl("stop", "--no-block", "halfsync.service")
+        system.wait_log("drains")
+        system.go()
+        assert connection.response().body == b"small"
+    until(lambda: system.show("ActiveState") == "inactive")
+    assert (system.show("Result"), system.show("ExecMainStatus")) == ("success", "0")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

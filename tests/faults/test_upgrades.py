@@ -277,7 +277,7 @@ def test_a_new_program_that_is_killed_after_the_passing_leaves_nothing(tmp_path:
         upgrade.wait_passed()
         orphans = children(upgrade.new)
         os.kill(upgrade.new, signal.SIGKILL)
-        upgrade.serving.wait_line(f"process {upgrade.new}, which took this one's place, ended with -9")
+        upgrade.serving.wait_line(f"process {upgrade.new}, which took this one's place, has ended")
         until(lambda: not upgrade.path.exists())
         assert pid_in(upgrade.pidfile) != upgrade.old
         assert not [line for line in upgrade.serving.lines if "goes on serving" in line]

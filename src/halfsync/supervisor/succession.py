@@ -8,7 +8,6 @@ one's. A program may be the new one and the old one at once: what it was given, 
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -123,8 +122,9 @@ class Succession:
     @property
     def fds(self) -> list[int]:
         """Descriptors that become readable when there is something for `turn`."""
-        channels = [one.channel.fd for one in (self._legacy, self._successor) if one is not None]
-        return [fd for fd in channels if fd >= 0] + ([] if self._relay is None else self._relay.fds)
+        legacy = [] if self._legacy is None or self._legacy.channel.lost else [self._legacy.channel.fd]
+        successor = [] if self._successor is None else self._successor.fds
+        return [*legacy, *successor, *([] if self._relay is None else self._relay.fds)]
 
     def due(self) -> float:
         """Return when `turn` must be called in any case; infinity: not before something happens."""
@@ -183,12 +183,10 @@ class Succession:
             )
         return first and ends_already
 
-    def reaped(self, pid: int, code: int) -> bool:
-        """Note the end of a process. Returns whether it is the new program."""
-        if self._successor is None or pid != self._successor.pid:
-            return False
-        self._successor.code = code
-        return True
+    def reaped(self, pid: int) -> None:
+        """Note the end of a process that is no serving one."""
+        if self._successor is not None and pid == self._successor.between:
+            self._successor.between = 0
 
     # What follows.
 
@@ -263,8 +261,10 @@ class Succession:
         if self.standing is Standing.OWNER and self._fleet.course is Course.SERVING:
             if OFF in successor.heard:
                 successor.tell(OFF)
-            elif SERVES in successor.heard and not successor.channel.lost and successor.code is None:
-                self.standing, self._passes = Standing.RETIRED, True
+            elif SERVES in successor.heard and not successor.channel.lost:
+                successor.release()
+                if not successor.between:
+                    self.standing, self._passes = Standing.RETIRED, True
         if self._passes:
             self._pass(successor)
             self._passes = False
@@ -273,8 +273,8 @@ class Succession:
                 self._fleet.quit()
             elif DRAIN in successor.heard and not self._drains:
                 self._drain_too()
-        if successor.code is not None:
-            self._note_end(successor, successor.code)
+        if successor.is_over:
+            self._note_end(successor)
 
     def _pass(self, successor: Successor) -> None:
         """Leave everything to the new program, which serves, and let this one's processes leave."""
@@ -286,21 +286,23 @@ class Succession:
         successor.tell(YOURS)
         logger().info("process %d serves: this one and its processes leave", successor.pid)
 
-    def _note_end(self, successor: Successor, code: int) -> None:
+    def _note_end(self, successor: Successor) -> None:
         """Note that the new program has ended. After the passing this one cannot go on: it finishes what runs."""
+        code = successor.code
         if self.standing is Standing.RETIRED:
             logger().warning(
-                "process %d, which took this one's place, ended with %d: this one ends with what it has received",
+                "process %d, which took this one's place, has ended: this one finishes what it has, and ends",
                 successor.pid,
-                code,
             )
             if ON not in successor.heard:
                 self._sockets.own(os.getpid())
             self._drain_too()
         elif self._fleet.course is Course.SERVING:
-            log, what = (logger().error, "failed") if code else (logger().warning, "is called off")
-            log("the upgrade %s: the new program ended with %d; this one goes on serving", what, code)
-        successor.channel.close()
+            off = code == 0 or OFF in successor.heard
+            log, what = (logger().warning, "is called off") if off else (logger().error, "failed")
+            how = "" if code is None else f" with {code}"
+            log("the upgrade %s: the new program ended%s; this one goes on serving", what, how)
+        successor.close()
         self._successor = None
 
     # The end.
@@ -328,10 +330,9 @@ class Succession:
 
     def _end_now(self, successor: Successor) -> None:
         """End a new program that may not listen yet; one that does has heard a word before."""
-        if not successor.ended:
-            successor.ended = True
-            with suppress(ProcessLookupError):
-                os.kill(successor.pid, signal.SIGTERM)
+        if not successor.stopped:
+            successor.stopped = True
+            successor.kill(signal.SIGTERM)
 
     def may_end(self) -> bool:
         """Tell whether this program may end, whose processes have ended: not while others depend on it, for a time."""
@@ -346,8 +347,7 @@ class Succession:
             return False
         if self.standing is Standing.OWNER and self._successor is not None:
             logger().error("process %d is killed: it has not ended in time", self._successor.pid)
-            with suppress(ProcessLookupError):
-                os.kill(self._successor.pid, signal.SIGKILL)
+            self._successor.kill(signal.SIGKILL)
         return True
 
     def hurry(self) -> None:
@@ -386,7 +386,7 @@ class Succession:
         if self._legacy is not None:
             self._legacy.close()
         if self._successor is not None:
-            self._successor.channel.close()
+            self._successor.close()
 
     def close(self) -> None:
         """Remove the pidfile, unless the new program is about to write it."""

@@ -276,8 +276,7 @@ class Supervisor:
                 self._changed = self._changed or self._development.changed()
         with self._step("reaping"):
             for pid, code in self._crew.reap():
-                if self._succession.reaped(pid, code):
-                    continue
+                self._succession.reaped(pid)
                 if self._development is not None and self._development.reaped(pid, code):
                     self._changed = "what nobody watched for a moment may have"
         with self._step("the upgrade"):

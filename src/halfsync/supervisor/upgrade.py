@@ -1,4 +1,8 @@
-"""Starting this program again beside itself (SIGUSR2), with its sockets and its queue of connections, as a child.
+"""Starting this program again beside itself (SIGUSR2), with its sockets and its queue of connections.
+
+A service manager waits at a stop for a main process that was its own child when it became that (systemd), and for no
+other. So the new program is not left a child of the old one. A process between starts it, waits while it boots, and
+tells what it ended with; when that has gone, the new program belongs to whoever adopts it.
 
 What the new program gets is written into one environment variable: descriptors, and what they are. Beside it stand the
 variables of a service manager, as they must be for the new program. What the two say to each other, and who owns what
@@ -7,18 +11,21 @@ until when, is in succession.py.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from halfsync.activation import pass_on
 from halfsync.forking import fork, unblock
 from halfsync.listeners import UnixFile, describe_socket
+from halfsync.native.system import readable
 from halfsync.originals import os, signal, socket
-from halfsync.output import say
+from halfsync.output import STANDARD, say
 from halfsync.signals import forget_signals
-from halfsync.supervisor.channel import Channel
+from halfsync.supervisor.channel import WORD_BYTES, Channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -27,9 +34,10 @@ if TYPE_CHECKING:
     from halfsync.listeners import Listener
 
 VARIABLE = "_HALFSYNC_UPGRADE"
-DROPS = (
-    "drops"  # the new one says it of a listener, by descriptor, on which none of its processes will accept
-)
+# The new one says it of a listener, by descriptor, on which none of its processes will accept.
+DROPS = "drops"
+DESCRIPTORS = 65_536  # if the system has no limit
+LOOK_S = 0.02  # between two looks whether a program that boots has ended
 
 Queue = tuple[socket.socket, socket.socket]
 
@@ -58,11 +66,55 @@ class Other:
 
 @dataclass(slots=True, kw_only=True)
 class Successor(Other):
-    """A new program that was started, as the old one sees it."""
+    """A new program that was started, as the old one sees it. between: the process between; 0: it has gone."""
 
-    given: dict[int, socket.socket] = field(default_factory=dict)  # listeners, by their descriptors there
-    code: int | None = None  # which it ended with
-    ended: bool = False  # it was told by a signal to end
+    between: int
+    control: socket.socket  # by which the process between tells the exit code, and ends once it is closed
+    given: dict[int, socket.socket]  # listeners, by their descriptors there
+    code: int | None = None  # which it ended with; None: it has not, or nobody knows
+    stopped: bool = False  # it was told by a signal to end
+
+    @property
+    def fds(self) -> list[int]:
+        """What becomes readable when there is something for `listen`."""
+        return [fd for fd in (self.channel.fd, self.control.fileno()) if fd >= 0]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, and its exit code is known if anybody knows it."""
+        return self.channel.lost and self.control.fileno() < 0
+
+    def listen(self) -> None:
+        """Take in what it has said, and whether it has ended."""
+        Other.listen(self)
+        while self.control.fileno() >= 0:
+            try:
+                said = self.control.recv(WORD_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            if said:
+                self.code = int(said)
+            else:
+                self.control.close()
+
+    def release(self) -> None:
+        """Let the process between go, while the new program goes on."""
+        self.control.close()
+        if self.between:
+            os.kill(
+                self.between, signal.SIGKILL
+            )  # which is a child, and was not reaped: the number is its own
+
+    def kill(self, number: signal.Signals) -> None:
+        """Send a signal to the new program, unless it has ended."""
+        if not self.channel.lost:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def close(self) -> None:
+        """Close what leads to it."""
+        self.channel.close()
+        self.control.close()
 
     @property
     def dropped(self) -> set[socket.socket]:
@@ -115,23 +167,58 @@ def start_successor(
         "handover": [end.fileno() for end in handover],
         "channel": theirs.fd,
     }
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ExitStack() as undoing:
+        undoing.callback(ours.close)
+        undoing.callback(near.close)
+        try:
+            between = fork()
+            if between == 0:
+                _stand_between(far, lambda: _become(given, start, variables))
+        finally:
+            theirs.close()
+            far.close()
+        pid = int(near.recv(WORD_BYTES) or -errno.EAGAIN)
+        try:
+            unblock()
+        except BaseException:
+            if pid > 0:
+                os.kill(pid, signal.SIGKILL)  # else it would take this process for dead, and serve
+            unblock()
+            raise
+        if pid < 0:
+            raise OSError(-pid, os.strerror(-pid))
+        undoing.pop_all()
+    sockets = {one.socket.fileno(): one.socket for some in listeners.values() for one in some}
+    return Successor(pid=pid, channel=ours, between=between, control=near, given=sockets)
+
+
+def _stand_between(old: socket.socket, become: Callable[[], NoReturn]) -> NoReturn:
+    """Start the new program; tell the old one its number, and what it ended with. Go when the old one does not listen.
+
+    This process has nothing open but that, lest others take it for the new program or the old one.
+    """
     try:
-        pid = fork()
-    except BaseException:
-        ours.close()
-        theirs.close()
-        raise
-    if pid == 0:
-        _become(given, start, variables)
-    try:
+        forget_signals()
+        try:
+            pid = fork()
+        except OSError as error:
+            old.send(b"%d" % -(error.errno or errno.EAGAIN), socket.MSG_NOSIGNAL)
+            os._exit(1)
+        if pid == 0:
+            become()
         unblock()
-        theirs.close()
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)  # else it would serve, unknown to this process
-        unblock()
-        raise
-    sockets = (one.socket for some in listeners.values() for one in some)
-    return Successor(pid=pid, channel=ours, given={sock.fileno(): sock for sock in sockets})
+        kept = old.fileno()
+        os.closerange(STANDARD, kept)
+        os.closerange(kept + 1, max(os.sysconf("SC_OPEN_MAX"), DESCRIPTORS))
+        old.send(b"%d" % pid, socket.MSG_NOSIGNAL)
+        ended = 0
+        while not ended and not readable([kept], LOOK_S):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            old.send(b"%d" % os.waitstatus_to_exitcode(status), socket.MSG_NOSIGNAL)
+    finally:
+        os._exit(0)
 
 
 def _file(listener: Listener) -> list[object] | None:
