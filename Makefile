@@ -41,13 +41,15 @@ endif
 # What the suite does in small, in full: a hundred thousand requests, most of them from clients that behave badly; twenty
 # thousand child processes; as many connections at one time as each model is meant for; hundreds of bad clients where the
 # suite has eight; slowhttptest for a minute each way; bodies of two gigabytes, which lie in the temporary directory; a
-# thousand reloads, and as many restarts behind HAProxy, of each model; and five hundred with random changes.
+# thousand reloads, and as many restarts behind HAProxy, of each model; five hundred reloads with random changes; two
+# hundred upgrades, with any signal to either program.
 STRESS := HALFSYNC_STRESS_REQUESTS=100000 HALFSYNC_SHORT_CONNECTIONS=20000 HALFSYNC_CROWD=1 \
           HALFSYNC_BAD_CLIENTS=500 HALFSYNC_SLOW=1 HALFSYNC_LARGE_BYTES=2000000000 HALFSYNC_RELOADS=1000 \
-          HALFSYNC_RELOAD_CHAOS=500
+          HALFSYNC_RELOAD_CHAOS=500 HALFSYNC_UPGRADES=200
 STRESS_TESTS := tests/faults/test_stress.py tests/faults/test_processes.py tests/faults/test_crowds.py \
                 tests/faults/test_bad_clients.py tests/faults/test_slowhttptest.py tests/faults/test_large_bodies.py \
-                tests/faults/test_reloads.py tests/faults/test_reload_chaos.py tests/faults/test_haproxy.py
+                tests/faults/test_reloads.py tests/faults/test_reload_chaos.py tests/faults/test_haproxy.py \
+                tests/faults/test_upgrade_chaos.py
 
 stress: build/checks.stamp
 	$(STRESS) PYTHONPATH=build/checks/site $(PYTEST) -s $(STRESS_TESTS)

@@ -6,12 +6,13 @@ client notices before a request whether its idle connection was closed, as real 
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from halfsync.native.system import readable
 from tests.client import Connection, build
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 TIMEOUT_S = 60.0
+PAUSE_S = 0.005  # after a failure: where nobody serves, each try fails at once
 
 # It answers with what it was sent, or with as many bytes as it is asked for.
 APP = """
@@ -40,6 +42,7 @@ def app(environ, start_response):
     return [body]
 """
 BLOCK = bytes(range(256)) * 4096
+FIRST_BYTES = 1000  # that are sent by themselves: more than any head has
 ASKED = (
     (build("/small"), b"small"),
     (build("/small"), b"small"),
@@ -49,17 +52,29 @@ ASKED = (
 )
 
 
+class Failure(NamedTuple):
+    """A request that was not answered: when that was seen, and why. Times are on the monotonic clock.
+
+    connected: when its connection was made. begun: when the server's system had its first bytes; infinity: never.
+    """
+
+    at: float
+    reason: str
+    connected: float
+    begun: float
+
+
 @dataclass
 class Tally:
     """What became of the requests: how many were answered, and why each other one was not, with when."""
 
     answered: int = 0
     reconnected: int = 0
-    failures: list[tuple[float, str]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
     def reasons(self) -> Counter[str]:
         """Count the failures by reason."""
-        return Counter(reason for _, reason in self.failures)
+        return Counter(failure.reason for failure in self.failures)
 
 
 class Load:
@@ -112,10 +127,12 @@ class Load:
     def _run(self, index: int, keeps: bool) -> None:
         chance = random.Random(self._seed + index)
         connection: Connection | None = None
+        connected = math.inf
         while not self._over.is_set():
             request, body = chance.choice(self._asked)
             if not keeps:
                 request = request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+            begun = math.inf
             try:
                 if connection is not None and was_closed(connection):
                     connection.socket.close()
@@ -124,16 +141,23 @@ class Load:
                         self.tally.reconnected += 1
                 if connection is None:
                     connection = Connection(self._address(), timeout_s=TIMEOUT_S)
-                connection.send(request)
+                    connected = time.monotonic()
+                connection.send(request[:FIRST_BYTES])
+                begun = time.monotonic()
+                if len(request) > FIRST_BYTES:
+                    connection.send(request[FIRST_BYTES:])
                 response = connection.response()
                 assert response.status == 200, f"status {response.status}"
                 assert response.body == body, f"a body of {len(response.body)} bytes"
             except (OSError, AssertionError) as error:
+                reason = f"{type(error).__name__}: {error}"[:200]
                 with self._lock:
-                    self.tally.failures.append((time.monotonic(), f"{type(error).__name__}: {error}"[:200]))
+                    self.tally.failures.append(Failure(time.monotonic(), reason, connected, begun))
                 if connection is not None:
                     connection.socket.close()
                     connection = None
+                connected = math.inf
+                self._over.wait(PAUSE_S)
                 continue
             with self._lock:
                 self.tally.answered += 1

@@ -353,3 +353,29 @@ def test_a_reader_never_sees_half_of_it(path: Path) -> None:
     stop.set()
     reader.join(EVENT_TIMEOUT_S)
     assert seen == {b"%d\n" % os.getpid()}
+
+
+def test_a_process_that_has_ended_holds_nothing(path: Path) -> None:
+    """Even if its parent has not asked for its exit code, and never does, as process 1 of some containers."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    path.write_text(f"{pid}\n")
+    file = PidFile(str(path))
+    file.write()
+    assert path.read_text() == f"{os.getpid()}\n"
+    file.remove()
+    os.waitpid(pid, 0)
+
+
+def test_an_heir_may_take_the_file_of_the_process_before_it(path: Path, other: int) -> None:
+    path.write_text(f"{other}\n")
+    with pytest.raises(UsageError, match="is alive"):
+        PidFile(str(path), heir_of=os.getppid()).check()
+    assert PidFile(str(path), heir_of=other).check()
+    file = PidFile(str(path), heir_of=other)
+    file.write()
+    assert path.read_text() == f"{os.getpid()}\n"
+    file.remove()
+    assert not path.exists()
