@@ -6,7 +6,7 @@ import os
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from halfsync cimport client_counts as native
+cimport halfsync.client_counts as native
 from halfsync.models.admission cimport ClientLimit, admission_enter, admission_leave, admission_tell
 
 

@@ -2,7 +2,9 @@
 """
 from libc.stdlib cimport calloc, free
 
-from halfsync.engine cimport engine as engines, lease as leases, ownership
+cimport halfsync.engine.engine as engines
+cimport halfsync.engine.lease as leases
+cimport halfsync.engine.ownership as ownership
 from halfsync.native.sync cimport load_pointer, load_uint, store_uint, swap_pointer
 
 OWNER_ENGINE = <int> ownership.OWNER_ENGINE

@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from halfsync.engine cimport timers
+cimport halfsync.engine.timers as timers
 
 TICK_NS = 1 << timers.TICK_SHIFT
 WHEEL_TICKS = <int> timers.SLOTS
