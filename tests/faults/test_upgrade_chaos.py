@@ -141,15 +141,22 @@ class Service:
         deadline, since, before = time.monotonic() + 90, time.monotonic(), None
         while time.monotonic() < deadline:
             live = self.programs()
-            state = (live, len(self.lines))
+            if not live:
+                return 0
+            state = (live, pid_in(self.pidfile), len(self.lines))
             if state != before:
                 since, before = time.monotonic(), state
-            elif not live or (
-                len(live) == 1 and pid_in(self.pidfile) == live[0] and time.monotonic() - since > REST_S
-            ):
-                return live[0] if live else 0
+            elif len(live) == 1 and time.monotonic() - since > REST_S and self._answers():
+                return live[0]
             time.sleep(0.01)
         raise AssertionError(f"no rest: {self.programs()}")
+
+    def _answers(self) -> bool:
+        """Tell whether somebody accepts: one that only finishes what it has does not."""
+        with suppress(OSError, AssertionError), Connection(("127.0.0.1", self._port)) as connection:
+            ask(connection)
+            return True
+        return False
 
     def check_one(self, owner: int) -> None:
         """See that the program that is left has all that there is."""
@@ -158,8 +165,7 @@ class Service:
         fed = self.manager.fed.get(owner, 0.0)
         until(lambda: self.manager.fed.get(owner, 0.0) > fed)
         assert max(self.manager.fed, key=lambda pid: self.manager.fed[pid]) == owner
-        with suppress(FileNotFoundError):
-            assert self.path.is_socket(), "the socket's file is gone"
+        assert self.path.is_socket()
         kept = [Connection(("127.0.0.1", self._port)) for _ in range(IDLE)]
         for connection in kept:
             ask(connection)

@@ -368,6 +368,33 @@ def test_a_second_sigterm_to_an_old_program_ends_it_now(tmp_path: Path) -> None:
         upgrade.check_over()
 
 
+def test_the_process_between_may_end_at_any_time(tmp_path: Path) -> None:
+    with Upgrade(tmp_path) as upgrade:
+        own = children(upgrade.old)
+        upgrade.hang()
+        upgrade.begin()
+        (between,) = children(upgrade.old) - own
+        assert children(between) == {upgrade.new}
+        os.kill(between, signal.SIGKILL)
+        wait_gone({between})
+        upgrade.check(upgrade.old)
+        upgrade.go_on()
+        upgrade.wait_passed()
+        upgrade.check(upgrade.new)
+        upgrade.hang()
+        old = upgrade.new
+        upgrade.begin()
+        (between,) = children(old) - {pid for pid in children(old) if not children(pid)}
+        os.kill(between, signal.SIGKILL)
+        wait_gone({between})
+        os.kill(upgrade.new, signal.SIGKILL)  # of which nobody tells the exit code
+        upgrade.serving.wait_line("the upgrade failed: the new program ended; this one goes on serving")
+        upgrade.go_on()
+        upgrade.check(old)
+        os.kill(old, signal.SIGTERM)
+        upgrade.check_over(old)
+
+
 @contextmanager
 def idle(upgrade: Upgrade) -> Iterator[list[Connection]]:
     """Have idle connections, which must all be there in the end."""
@@ -487,6 +514,28 @@ def test_a_pidfile_of_another_name_follows(tmp_path: Path) -> None:
         os.kill(new, signal.SIGTERM)
         wait_gone({new})
         assert not second.exists()
+
+
+def test_the_file_of_a_socket_that_the_new_program_does_without_is_removed_at_the_passing(
+    tmp_path: Path,
+) -> None:
+    settings, kept, dropped = (tmp_path / name for name in ("halfsync.toml", "kept", "dropped"))
+    text = 'workers = 1\npidfile = "pid"\nbind = ["127.0.0.1:0", "unix:kept", "unix:dropped"]\n'
+    settings.write_text(text)
+    with Serving(tmp_path, APP, bind="") as serving:
+        serving.wait_line("1 process serves")
+        settings.write_text(text.replace(', "unix:dropped"', ""))
+        (tmp_path / "hang").touch()
+        serving.signal(signal.SIGUSR2)
+        new = int(re.findall(r"process (\d+) starts", serving.wait_line("upgrading: process"))[0])
+        until(lambda: children(new))
+        assert dropped.is_socket()
+        (tmp_path / "hang").unlink()
+        assert serving.process.wait(30) == 0
+        assert kept.is_socket() and not dropped.exists()
+        os.kill(new, signal.SIGTERM)
+        wait_gone({new})
+        assert not kept.exists()
 
 
 # The service manager.
