@@ -24,7 +24,7 @@ from tests.faults.serving import Serving, children
 from tests.wsgi import until
 
 RELOADS = int(os.environ.get("HALFSYNC_RELOAD_CHAOS", "14"))
-# Whether binds are dropped and reordered too, or only added: then a kept connection must keep its SERVER_PORT, and live.
+# Whether binds are dropped and reordered too, or only added. A kept connection must keep its SERVER_PORT then.
 BINDS_GO = os.environ.get("HALFSYNC_RELOAD_CHAOS_BINDS", "") == "1"
 IDLE = 4  # connections
 BETWEEN = 10  # requests that are answered between two reloads, at least
@@ -323,7 +323,7 @@ def hup_twice(chaos: Chaos, serving: Serving, manager: Manager, first: State, se
     if "workers" in second.settings:
         chaos.state = second
     else:  # the first may have counted before the second was read, or not
-        workers = len(children(serving.process.pid))
+        workers = int(status.partition("STATUS=")[2].split()[0])
         assert workers in (first.workers, second.workers)
         chaos.state = replace(second, workers=workers)
 
