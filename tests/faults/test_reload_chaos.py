@@ -24,8 +24,6 @@ from tests.faults.serving import Serving, children
 from tests.wsgi import until
 
 RELOADS = int(os.environ.get("HALFSYNC_RELOAD_CHAOS", "14"))
-# Whether binds are dropped and reordered too, or only added. A kept connection must keep its SERVER_PORT then.
-BINDS_GO = os.environ.get("HALFSYNC_RELOAD_CHAOS_BINDS", "") == "1"
 IDLE = 4  # connections
 BETWEEN = 10  # requests that are answered between two reloads, at least
 ROUND_S = 60.0  # for one reload on a machine with much else to do
@@ -186,12 +184,11 @@ class Chaos:
     def _change_binds(self) -> list[str]:
         chance, binds = self.chance, list(self.state.settings["bind"])
         absent = [bind for bind in self.more if bind not in binds]
-        if absent and (not BINDS_GO or chance.random() < 0.5):
+        if absent and chance.random() < 0.5:
             binds.append(chance.choice(absent))
-        elif BINDS_GO and len(binds) > 1:
+        elif len(binds) > 1:
             binds.remove(chance.choice([bind for bind in binds if bind != self.main]))
-        if BINDS_GO:
-            chance.shuffle(binds)
+        chance.shuffle(binds)
         return binds
 
     def spoil(self, state: State) -> State:

@@ -71,6 +71,12 @@ def serve(folder: Path, *options: str) -> Serving:
     return serving
 
 
+def wait_for_all(serving: Serving, run: tuple[str, ...]) -> None:
+    """Wait until every process serves that is to reopen its log."""
+    if run:
+        serving.wait_line("all 2 processes serve")
+
+
 def asked(serving: Serving, target: str) -> None:
     assert NOBODY is not None
     assert fetch(serving.address, target).body.decode() == str(NOBODY.pw_uid)
@@ -111,6 +117,7 @@ def test_an_access_log_in_a_directory_of_roots(
 ) -> None:
     log = folder / "secret" / "access.log"
     with serve(folder, *model, *run, "--access-log", str(log)) as serving:
+        wait_for_all(serving, run)
         asked(serving, "/first")
         until(lambda: "/first" in log.read_text())
         log.rename(folder / "secret" / "rotated")
@@ -131,6 +138,7 @@ def test_a_rotated_log_that_the_user_may_open(folder: Path, model: tuple[str, ..
     """The supervisor makes it for the user, as nginx does; the directory is root's, and all may search it."""
     log = folder / "open" / "access.log"
     with serve(folder, *model, *WORKERS, "--access-log", str(log)) as serving:
+        wait_for_all(serving, WORKERS)
         assert NOBODY is not None
         asked(serving, "/first")
         until(lambda: "/first" in log.read_text())
@@ -231,6 +239,7 @@ def test_a_named_pipe_that_nobody_reads_holds_up_neither_start_nor_signal(
         serving.__exit__(None, None, None)
     reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
     with serve(folder, *model, *run, "--access-log", str(log)) as serving:
+        wait_for_all(serving, run)
         asked(serving, "/first")
         until(lambda: b"/first" in taken(reader))
         log.unlink()
