@@ -99,6 +99,7 @@ def test_no_other_process_can_reach_the_server_of_the_request(
         (tmp_path / "go").touch()
         serving.wait_line("1 process serves")
     finally:
+        (tmp_path / "go").touch()
         serving.__exit__(None, None, None)
 
 
