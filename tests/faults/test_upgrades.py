@@ -516,6 +516,27 @@ def test_a_pidfile_of_another_name_follows(tmp_path: Path) -> None:
         assert not second.exists()
 
 
+def test_a_umask_that_the_settings_name_no_longer_is_not_inherited(tmp_path: Path) -> None:
+    settings, pidfile = tmp_path / "halfsync.toml", tmp_path / "pid"
+    settings.write_text('workers = 1\npidfile = "pid"\numask = "0147"\n')
+    with Serving(tmp_path, APP) as serving:
+        serving.wait_line("1 process serves")
+        assert umask_of(serving.process.pid) == "0147"
+        settings.write_text('workers = 1\npidfile = "pid"\n')
+        serving.signal(signal.SIGUSR2)
+        assert serving.process.wait(30) == 0
+        new = pid_in(pidfile)
+        assert {umask_of(pid) for pid in (new, *children(new))} == {umask_of(os.getpid())}
+        os.kill(new, signal.SIGTERM)
+        wait_gone({new})
+
+
+def umask_of(pid: int) -> str:
+    """Return the umask of a process, in octal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return status.partition("Umask:")[2].split()[0]
+
+
 def test_the_file_of_a_socket_that_the_new_program_does_without_is_removed_at_the_passing(
     tmp_path: Path,
 ) -> None:

@@ -53,12 +53,19 @@ class Standing(Enum):
 class Succession:
     """A program's place between the one before it and the one after it. Owned by the supervisor's thread.
 
-    legacy: what the program before has given; None: there is none. `attach` comes before everything but `write_pidfile`
-    and `close`. A method that raises is called again, and goes on where it was (see `Containment`).
+    legacy: what the program before has given; None: there is none. start and umask: the directory and the umask with
+    which this program was started, as the next one is. `attach` comes before everything but `write_pidfile` and
+    `close`. A method that raises is called again, and goes on where it was (see `Containment`).
     """
 
     def __init__(
-        self, legacy: Legacy | None, *, notifier: Notifier, sockets: Sockets, start: StartDirectory
+        self,
+        legacy: Legacy | None,
+        *,
+        notifier: Notifier,
+        sockets: Sockets,
+        start: StartDirectory,
+        umask: int,
     ) -> None:
         self.standing = Standing.OWNER if legacy is None else Standing.HEIR
         self._legacy = legacy
@@ -66,6 +73,7 @@ class Succession:
         self._notifier = notifier
         self._sockets = sockets
         self._start = start
+        self._umask = umask
         self._pidfile: PidFile | None = None
         self._relay: Relay | None = None
         self._takes = False  # the passing has come, and is to be carried out here
@@ -151,6 +159,7 @@ class Succession:
                 self._sockets.listeners,
                 self._crew.handover,
                 start=self._start,
+                umask=self._umask,
                 variables=self._notifier.variables_for,
             )
         except OSError as error:

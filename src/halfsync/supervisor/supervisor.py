@@ -115,7 +115,7 @@ class Supervisor:
         legacy = inherit()
         self._sockets = Sockets(None if legacy is None else legacy.listeners)
         self._succession = Succession(
-            legacy, notifier=self._notifier, sockets=self._sockets, start=self._start_directory
+            legacy, notifier=self._notifier, sockets=self._sockets, start=self._start_directory, umask=umask
         )
         self._development: Development | None = None
         try:
@@ -276,9 +276,10 @@ class Supervisor:
                 self._changed = self._changed or self._development.changed()
         with self._step("reaping"):
             for pid, code in self._crew.reap():
-                self._succession.reaped(pid)
-                if self._development is not None and self._development.reaped(pid, code):
-                    self._changed = "what nobody watched for a moment may have"
+                with self._step(f"taking note of the end of process {pid}"):
+                    self._succession.reaped(pid)
+                    if self._development is not None and self._development.reaped(pid, code):
+                        self._changed = "a source that was not watched for a moment may have"
         with self._step("the upgrade"):
             self._succession.turn()
         if self._changed:

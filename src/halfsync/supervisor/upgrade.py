@@ -151,12 +151,13 @@ def start_successor(
     handover: Queue,
     *,
     start: StartDirectory,
+    umask: int,
     variables: Callable[[int], Mapping[str, str]],
 ) -> Successor:
     """Start this program's command line again, with the same sockets. Raises OSError.
 
-    start: the directory in which this program was started. variables: returns what to add to the environment of a
-    process with this number.
+    start: the directory in which this program was started. umask: what it had then. variables: returns what to add to
+    the environment of a process with this number.
     """
     ours, theirs = Channel.pair()
     given = {
@@ -174,7 +175,7 @@ def start_successor(
         try:
             between = fork()
             if between == 0:
-                _stand_between(far, lambda: _become(given, start, variables))
+                _stand_between(far, lambda: _become(given, start, umask, variables))
         finally:
             theirs.close()
             far.close()
@@ -227,7 +228,7 @@ def _file(listener: Listener) -> list[object] | None:
 
 
 def _become(
-    given: dict[str, object], start: StartDirectory, variables: Callable[[int], Mapping[str, str]]
+    given: dict[str, object], start: StartDirectory, umask: int, variables: Callable[[int], Mapping[str, str]]
 ) -> NoReturn:
     """Be the new program. Ends the process where that cannot be."""
     try:
@@ -237,6 +238,7 @@ def _become(
         for descriptor in {*_descriptors(given), *passed}:
             os.set_inheritable(descriptor, True)
         start.enter()
+        os.umask(umask)
         environ = {**os.environ, **variables(os.getpid()), **activation, VARIABLE: json.dumps(given)}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
     except OSError as error:
