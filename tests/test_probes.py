@@ -196,6 +196,18 @@ def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return MODELS[request.param]
 
 
+def is_served_and_closed(serving: Serving) -> bool:
+    """Ask once more, and tell whether the connection ends with the response, as it says."""
+    with Connection(serving.address, timeout_s=60) as late:
+        late.send(build("/"))
+        response = late.response()
+        assert response.status == 200
+        if response.one("Connection") != "close":
+            return False
+        late.closed()
+        return True
+
+
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "supervised"])
 def test_answers_while_the_application_spins_and_until_the_end(
     tmp_path: Path, model: tuple[str, ...], workers: tuple[str, ...]
@@ -217,11 +229,9 @@ def test_answers_while_the_application_spins_and_until_the_end(
         assert fetch(admin, "/livez").status == 200
         (tmp_path / "go").touch()
         assert busy.response().body == b"ok"
-        late = stack.enter_context(Connection(serving.address, timeout_s=60))
-        late.send(build("/"))
-        response = late.response()
-        assert (response.status, response.one("Connection")) == (200, "close")
-        late.closed()
+        until(
+            lambda: is_served_and_closed(serving)
+        )  # each process hears a moment later of what readiness tells
         serving.signal(signal.SIGTERM)
         assert serving.exit_code() == 0
 
