@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 import struct
@@ -14,9 +15,11 @@ import pytest
 
 from tests.client import Connection, build, fetch
 from tests.faults.load import APP as LOADED
-from tests.faults.load import Load
+from tests.faults.load import Load, was_closed
 from tests.faults.serving import MODELS, Serving, children, stop
+from tests.faults.test_fleet_faults import limited
 from tests.faults.test_supervisor_faults import raising
+from tests.sharing import first_free_descriptor
 from tests.supervisor.test_upgrade import pid_in
 from tests.test_activation import BECOME
 from tests.wsgi import until
@@ -115,6 +118,8 @@ class Upgrade:
     def wait_passed(self) -> None:
         """Wait until the new program owns what there is."""
         until(lambda: pid_in(self.pidfile) == self.new)
+        if not any("was killed" in line for line in self.serving.lines):
+            self.serving.wait_line(f"process {self.new} serves: this one and its processes leave")
 
     def connect(self) -> socket.socket:
         made = socket.socket(socket.AF_UNIX)
@@ -346,6 +351,9 @@ def test_a_sigterm_to_the_group_cuts_nothing_after_the_passing(
         upgrade.serving.wait_lines("begun", 4)
         os.killpg(upgrade.old, signal.SIGTERM)
         upgrade.serving.wait_line("drains")
+        heard = "this program ends already"  # from the old one
+        until(lambda: any(heard in line for line in upgrade.serving.lines) or any(map(was_closed, running)))
+        assert not any(map(was_closed, running))
         (tmp_path / "go").touch()
         for connection in running:
             assert connection.response().body == b"small"
@@ -484,17 +492,24 @@ def test_an_old_program_that_is_killed_after_the_passing_closes_no_idle_connecti
         upgrade.check_reload(upgrade.new)
 
 
-def test_a_program_that_cannot_be_forked_costs_no_pidfile(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["", "descriptors"])
+def test_a_program_that_cannot_be_forked_costs_no_pidfile(tmp_path: Path, what: str) -> None:
+    """what: the system has none of it left; "": it gives no process."""
     pidfile, armed = tmp_path / "pid", tmp_path / "raise"
     case = "halfsync.supervisor.upgrade:fork OSError"
     with raising(tmp_path, case, "--workers", "1", "--pidfile", str(pidfile)) as serving:
         serving.wait_line("1 process serves")
         before = pidfile.stat()
-        armed.touch()
-        serving.signal(signal.SIGUSR2)
-        serving.wait_line("the upgrade failed")
-        assert pid_in(pidfile) == serving.process.pid
-        assert pidfile.stat().st_ino == before.st_ino  # not even for a moment
+        pid = serving.process.pid
+        with ExitStack() as stack:
+            if what:
+                stack.enter_context(limited(pid, resource.RLIMIT_NOFILE, first_free_descriptor(pid)))
+            else:
+                armed.touch()
+            serving.signal(signal.SIGUSR2)
+            serving.wait_line("the upgrade failed")
+        assert pid_in(pidfile) == pid
+        assert pidfile.stat().st_ctime_ns == before.st_ctime_ns  # not even for a moment
         serving.signal(signal.SIGTERM)
         assert serving.exit_code() == 0
         assert not pidfile.exists()
