@@ -24,13 +24,13 @@ def app(environ, start_response):
 # What the loop calls while it reloads, replaces, reaps and obeys.
 CALLED = {
     "halfsync.supervisor.supervisor:Supervisor": (
-        "_turn _decide _start _do _forget _wait _take_note _obey _use _settle"
+        "_turn _decide _start _do _forget _wait _take_note _obey _use _settle _alone _give_logs"
     ),
     "halfsync.supervisor.reloading:Reloads": "begin _begin _adopt use",
-    "halfsync.supervisor.plans:Plans": "__getitem__ again _plan keep",
+    "halfsync.supervisor.plans:Plans": "__getitem__ __iter__ again _plan _plan_soon keep",
     "halfsync.supervisor.plans": "pin terms_of find_identity move_pidfile",
     "halfsync.supervisor.service:Service": "reloading serves",
-    "halfsync.supervisor.crew:Crew": "start tell tell_all listen _hear reap _bury look look_due recall",
+    "halfsync.supervisor.crew:Crew": "start tell_to_leave tell_all listen _hear reap _bury look look_due recall",
     "halfsync.supervisor.fleet:Fleet": "decide due started ready left ended tire reload resize of",
     "halfsync.supervisor.channel:Channel": "pair tell go_on next close",
     "halfsync.supervisor.sockets:Sockets": "open keep",
