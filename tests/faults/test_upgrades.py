@@ -574,6 +574,51 @@ def test_the_file_of_a_socket_that_the_new_program_does_without_is_removed_at_th
         assert not kept.exists()
 
 
+def test_three_programs_of_which_the_second_is_killed(tmp_path: Path) -> None:
+    with Upgrade(tmp_path) as upgrade, Connection(upgrade.serving.address) as running:
+        running.send(build("/long"))
+        upgrade.serving.wait_line("begun")
+        upgrade.begin()
+        upgrade.wait_passed()
+        second = upgrade.new
+        upgrade.hang()
+        upgrade.begin()
+        os.kill(second, signal.SIGKILL)
+        upgrade.serving.wait_line(f"process {second}, which took this one's place, has ended")
+        until(lambda: pid_in(upgrade.pidfile) == upgrade.new)
+        assert upgrade.path.is_socket()
+        upgrade.go_on()
+        upgrade.check(upgrade.new)
+        (tmp_path / "go").touch()
+        assert running.response().body == b"small"
+        wait_gone({upgrade.old})
+        upgrade.check(upgrade.new)
+        os.kill(upgrade.new, signal.SIGTERM)
+        upgrade.check_over(second)
+
+
+def test_three_programs_that_are_told_to_end_answer_all(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with Upgrade(tmp_path, *model) as upgrade, ExitStack() as stack:
+        running = [stack.enter_context(Connection(upgrade.serving.address)) for _ in range(3)]
+        programs = [upgrade.old]
+        for number, connection in enumerate(running, 1):
+            connection.send(build("/long"))
+            upgrade.serving.wait_lines("begun", number)
+            if number < len(running):
+                upgrade.begin()
+                upgrade.wait_passed()
+                programs.append(upgrade.new)
+        with idle(upgrade):
+            upgrade.check(upgrade.new)
+        assert all(map(alive, programs))
+        os.kill(upgrade.new, signal.SIGTERM)
+        upgrade.serving.wait_line("drains")
+        (tmp_path / "go").touch()
+        for connection in running:
+            assert connection.response().body == b"small"
+        upgrade.check_over(*programs)
+
+
 # The service manager.
 
 

@@ -38,7 +38,7 @@ SERVES = "serves"  # the new one: all its processes do
 OFF = "off"  # the new one: it takes nothing over any more; the old one: so be it
 YOURS = "yours"  # the old one: the passing
 TAKEN = "taken"  # the new one: it has written its pidfile
-ON = "on"  # the new one: it has passed everything on to a third
+ON = "on"  # the new one: it starts a third, which has everything if this one is killed
 DRAIN, QUIT = "drain", "quit"  # whichever owns: the service ends, and how
 
 
@@ -136,6 +136,8 @@ class Succession:
 
     def due(self) -> float:
         """Return when `turn` must be called in any case; infinity: not before something happens."""
+        if self._passes:
+            return -math.inf
         waits = self._relay is not None and self._relay.waits
         for other in (self._legacy, self._successor):
             waits = waits or (other is not None and other.channel.is_full)
@@ -154,6 +156,8 @@ class Succession:
                 "the upgrade is not begun: the system ends with process 1; start another one beside it"
             )
             return
+        if self._legacy is not None:
+            self._legacy.tell(ON)
         try:
             self._successor = start_successor(
                 self._sockets.listeners,
@@ -274,7 +278,11 @@ class Succession:
                 successor.release()
                 if not successor.between:
                     self.standing, self._passes = Standing.RETIRED, True
-        if self._passes:
+        if self._passes and self._fleet.course is Course.SERVING:
+            # Its processes are told before the new program: then they leave even if this one is killed in between.
+            self._sockets.own(successor.pid)
+            self._fleet.retire(monotonic())
+        elif self._passes:
             self._pass(successor)
             self._passes = False
         if self.standing is Standing.RETIRED:
@@ -286,11 +294,7 @@ class Succession:
             self._note_end(successor)
 
     def _pass(self, successor: Successor) -> None:
-        """Leave everything to the new program, which serves, and let this one's processes leave."""
-        if self._legacy is not None:
-            self._legacy.tell(ON)
-        self._sockets.own(successor.pid)
-        self._fleet.retire(monotonic())
+        """Leave everything to the new program, which serves. The processes of this one leave."""
         self._notifier.pass_on(successor.pid)
         successor.tell(YOURS)
         logger().info("process %d serves: this one and its processes leave", successor.pid)
