@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
-from halfsync.listeners import open_listeners
+from halfsync.listeners import close_all, open_listeners
 from halfsync.log import set_up
 from halfsync.native.allocator import keep_freed_memory
 from halfsync.opened import Opened
@@ -135,12 +135,6 @@ def open_admin(settings: Settings) -> list[Listener]:
     return open_listeners(
         settings.admin_bind, ADMIN_BACKLOG, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
     )
-
-
-def close_all(listeners: Iterable[Listener]) -> None:
-    """Close these listeners."""
-    for listener in listeners:
-        listener.close()
 
 
 class AnsweringProbes:

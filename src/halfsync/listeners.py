@@ -2,7 +2,7 @@
 
 import errno
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from halfsync.activation import take
@@ -72,6 +72,12 @@ class Listener:
             remove_file(self.file)
 
 
+def close_all(listeners: Iterable[Listener]) -> None:
+    """Close these listeners."""
+    for listener in listeners:
+        listener.close()
+
+
 def remove_file(file: UnixFile) -> None:
     """Remove a socket file, if it is still the one that was made, and this process's to remove."""
     # A forked child that closes its copy must not take the file away from its parent.
@@ -118,8 +124,7 @@ def open_listeners(
                     for descriptor in _passed(spec, bind):
                         opened.append(_open_fd(spec, FdBind(descriptor), opened))
     except BaseException:
-        for listener in opened:
-            listener.close()
+        close_all(opened)
         raise
     return opened
 
@@ -143,8 +148,7 @@ def _open_tcp(spec: str, bind: TcpBind, backlog: int) -> list[Listener]:
         if missing is not None and not opened:
             raise missing
     except OSError as error:
-        for listener in opened:
-            listener.close()
+        close_all(opened)
         raise _refuse_tcp(spec, bind, error) from None
     return opened
 

@@ -25,8 +25,17 @@ ctypedef long long Alone
 cdef enum:
     ALONE_BITS = 63
 
+cdef inline Alone alone_bit(int position) noexcept nogil:
+    return <Alone> 1 << min(position, ALONE_BITS - 1)
+
 cdef inline bint is_alone(Alone alone, int position) noexcept nogil:
-    return (alone >> min(position, ALONE_BITS - 1)) & 1
+    return (alone & alone_bit(position)) != 0
+
+cdef inline Alone alone_of(object positions) except -1:
+    cdef Alone alone = 0
+    for position in positions:
+        alone |= alone_bit(position)
+    return alone
 
 cdef enum SeatState:
     SEAT_EMPTY

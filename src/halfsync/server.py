@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from halfsync.endpoints import Endpoints
 from halfsync.errors import UsageError
 from halfsync.http.trust import TrustedPeers
-from halfsync.listeners import Listener, open_listeners
+from halfsync.listeners import Listener, close_all, open_listeners
 from halfsync.log import warn
 from halfsync.models.model import Parts, make_model
 from halfsync.native.forks import count_copies
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
-ALONE_BITS = 63  # see Alone in seats.pxd
 RESERVED_DESCRIPTORS = 64  # of the process's limit: for the application's own files, and the server's
 QUICK_S = 1.0  # what a quick stop gives the application's threads to return
 
@@ -163,8 +162,7 @@ class Server:
             self._draining = True
             if self._seat is not None:
                 self._seat.leave()
-            # As an Alone: a bit for each, and one for those past the last bit.
-            self._model.leave(sum({1 << min(position, ALONE_BITS - 1) for position in alone}))
+            self._model.leave(alone)
         # Socket files stay: others are reached by them.
         self.listeners = [replace(listener, file=None) for listener in self.listeners]
         self._close_listeners()
@@ -234,8 +232,7 @@ class Server:
         self.close()
 
     def _close_listeners(self) -> None:
-        for listener in self.listeners:
-            listener.close()
+        close_all(self.listeners)
 
 
 def open_for(settings: Settings) -> list[Listener]:

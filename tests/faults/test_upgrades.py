@@ -7,7 +7,7 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -125,6 +125,19 @@ class Upgrade:
         made = socket.socket(socket.AF_UNIX)
         made.connect(str(self.path))
         return made
+
+    def ask_long(self, connections: Sequence[Connection]) -> None:
+        """Send a request by each connection, and wait until it is in the application, which waits for `finish_long`."""
+        begun = sum("begun" in line for line in self.serving.lines)
+        for connection in connections:
+            connection.send(build("/long"))
+        self.serving.wait_lines("begun", begun + len(connections))
+
+    def finish_long(self, connections: Sequence[Connection]) -> None:
+        """Let the application answer, and see that each of these is answered."""
+        (self.folder / "go").touch()
+        for connection in connections:
+            assert connection.response().body == b"small"
 
     def check(self, owner: int) -> None:
         """See that this program serves by both sockets, and has the pidfile."""
@@ -246,14 +259,10 @@ def test_a_group_that_is_told_to_end_answers_what_both_programs_have(
     with Upgrade(tmp_path, *model) as upgrade, ExitStack() as stack:
         upgrade.begin_with_one()
         running = [stack.enter_context(Connection(upgrade.serving.address)) for _ in range(16)]
-        for connection in running:
-            connection.send(build("/long"))
-        upgrade.serving.wait_lines("begun", 16)
+        upgrade.ask_long(running)
         os.killpg(upgrade.old, signal.SIGTERM)
         upgrade.serving.wait_line("drains")
-        (tmp_path / "go").touch()
-        for connection in running:
-            assert connection.response().body == b"small"
+        upgrade.finish_long(running)
         upgrade.check_over()
 
 
@@ -317,22 +326,16 @@ def test_a_first_sigterm_cuts_nothing_that_an_old_program_finishes(
 ) -> None:
     with Upgrade(tmp_path, *model) as upgrade, ExitStack() as stack:
         running = [stack.enter_context(Connection(upgrade.serving.address)) for _ in range(4)]
-        for connection in running[:2]:
-            connection.send(build("/long"))
-        upgrade.serving.wait_lines("begun", 2)
+        upgrade.ask_long(running[:2])
         upgrade.begin()
         upgrade.wait_passed()
         os.kill(upgrade.old, signal.SIGTERM)  # which changes nothing
         upgrade.check(upgrade.new)
-        for connection in running[2:]:
-            connection.send(build("/long"))
-        upgrade.serving.wait_lines("begun", 4)
+        upgrade.ask_long(running[2:])
         os.kill(upgrade.new, signal.SIGTERM)
         upgrade.serving.wait_line("drains")
         assert alive(upgrade.old)
-        (tmp_path / "go").touch()
-        for connection in running:
-            assert connection.response().body == b"small"
+        upgrade.finish_long(running)
         upgrade.check_over()
 
 
@@ -341,22 +344,16 @@ def test_a_sigterm_to_the_group_cuts_nothing_after_the_passing(
 ) -> None:
     with Upgrade(tmp_path, *model) as upgrade, ExitStack() as stack:
         running = [stack.enter_context(Connection(upgrade.serving.address)) for _ in range(4)]
-        for connection in running[:2]:
-            connection.send(build("/long"))
-        upgrade.serving.wait_lines("begun", 2)
+        upgrade.ask_long(running[:2])
         upgrade.begin()
         upgrade.wait_passed()
-        for connection in running[2:]:
-            connection.send(build("/long"))
-        upgrade.serving.wait_lines("begun", 4)
+        upgrade.ask_long(running[2:])
         os.killpg(upgrade.old, signal.SIGTERM)
         upgrade.serving.wait_line("drains")
         heard = "this program ends already"  # from the old one
         until(lambda: any(heard in line for line in upgrade.serving.lines) or any(map(was_closed, running)))
         assert not any(map(was_closed, running))
-        (tmp_path / "go").touch()
-        for connection in running:
-            assert connection.response().body == b"small"
+        upgrade.finish_long(running)
         upgrade.check_over()
 
 
@@ -601,21 +598,18 @@ def test_three_programs_that_are_told_to_end_answer_all(tmp_path: Path, model: t
     with Upgrade(tmp_path, *model) as upgrade, ExitStack() as stack:
         running = [stack.enter_context(Connection(upgrade.serving.address)) for _ in range(3)]
         programs = [upgrade.old]
-        for number, connection in enumerate(running, 1):
-            connection.send(build("/long"))
-            upgrade.serving.wait_lines("begun", number)
-            if number < len(running):
-                upgrade.begin()
-                upgrade.wait_passed()
-                programs.append(upgrade.new)
+        for connection in running[:-1]:
+            upgrade.ask_long([connection])
+            upgrade.begin()
+            upgrade.wait_passed()
+            programs.append(upgrade.new)
+        upgrade.ask_long(running[-1:])
         with idle(upgrade):
             upgrade.check(upgrade.new)
         assert all(map(alive, programs))
         os.kill(upgrade.new, signal.SIGTERM)
         upgrade.serving.wait_line("drains")
-        (tmp_path / "go").touch()
-        for connection in running:
-            assert connection.response().body == b"small"
+        upgrade.finish_long(running)
         upgrade.check_over(*programs)
 
 

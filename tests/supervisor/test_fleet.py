@@ -126,14 +126,7 @@ class World:
 
 
 def make(wanted: int = 3, drain_delay: float = 0.0, persists: bool = False) -> World:
-    fleet = Fleet(
-        wanted,
-        boot_timeout=BOOT_S,
-        graceful_timeout=GRACE_S,
-        drain_delay=drain_delay,
-        persists=persists,
-    )
-    return World(fleet)
+    return World(Fleet(Terms(wanted, BOOT_S, GRACE_S, drain_delay), persists=persists))
 
 
 def running(wanted: int = 3, drain_delay: float = 0.0, persists: bool = False) -> World:

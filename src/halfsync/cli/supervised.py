@@ -40,9 +40,8 @@ class Supervised:
         code, _ = supervise(
             self._load, settings, reread=self._reread, name=self._target, enter=self._enter, start=self._start
         )
-        outlive_signals(
-            signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2
-        )  # they come too late now
+        # They come too late now.
+        outlive_signals(signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
         return code
 
     def _fix_directory(self, settings: Settings) -> Settings:

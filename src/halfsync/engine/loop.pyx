@@ -36,8 +36,7 @@ from halfsync.http.trust cimport trust_has
 from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
     cas_uint, init_llong, init_pointer, init_uint, load_llong, load_pointer, load_uint, monotonic_ns, pthread_join,
-    sem_destroy, sem_init,
-    sleep_ns, start_thread, store_llong, store_uint, swap_pointer,
+    sem_destroy, sem_init, sleep_ns, start_thread, store_llong, store_uint, swap_pointer,
 )
 from halfsync.outbox cimport Outbox, outbox_release
 from halfsync.request_queue cimport queue_attend

@@ -40,7 +40,7 @@ from halfsync.native.sync cimport (
 )
 from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport queue_length
-from halfsync.seats cimport Place, is_alone, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw
+from halfsync.seats cimport Place, alone_of, is_alone, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw
 from halfsync.spool cimport Store
 from halfsync.threadpool cimport ThreadPool
 from halfsync.wsgi.body cimport BodyBlocks
@@ -182,14 +182,14 @@ cdef class Carrier:
             store_uint(&self.record.tally.command, CARRY_DRAIN)
         self.bells.ring_drain()
 
-    def leave(self, long long alone):
+    def leave(self, alone):
         """Ring the bell for idle connections, to be handed over, and let the others be so after their response.
 
-        Newcomers are others' from now on, but for the listeners of `alone` (an Alone). Drains where connections cannot
-        be handed over.
+        Newcomers are others' from now on, but for those of the listeners in the positions `alone`. Drains where
+        connections cannot be handed over.
         """
         cdef unsigned int expected = CARRY_ON
-        store_llong(&self.record.tally.alone, alone)
+        store_llong(&self.record.tally.alone, alone_of(alone))
         store_uint(&self.record.tally.others_accept, 1)
         if self.record.leaving_fd < 0:
             self.drain()

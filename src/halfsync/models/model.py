@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from halfsync.board import Seat
     from halfsync.bridging import Bridge
@@ -86,10 +86,10 @@ class Model(Protocol):
     def drain(self) -> None:
         """Accept what waits in the backlog and nothing more, and finish what was received."""
 
-    def leave(self, alone: int) -> None:
+    def leave(self, alone: Iterable[int]) -> None:
         """Accept no more, since others do on the same listeners, and hand over each connection as it comes to rest.
 
-        alone: an Alone (seats.pxd) of the listeners on which nobody else accepts: their backlog is accepted first.
+        alone: positions of listeners on which nobody else accepts: their backlog is accepted first.
         What cannot be handed over is served to its end here. `drain` may follow.
         """
 

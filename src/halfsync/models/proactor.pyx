@@ -20,7 +20,7 @@ from halfsync.models.bounds cimport (
 from halfsync.native.sync cimport load_llong, load_uint, store_llong, store_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.request_queue cimport queue_taken
-from halfsync.seats cimport Place
+from halfsync.seats cimport Place, alone_of
 from halfsync.wsgi.body cimport BodyBlocks
 
 from halfsync.originals import monotonic, os
@@ -153,12 +153,12 @@ cdef class Proactor:
         """Accept no more, and let the engine end once everything that was received is answered."""
         engine_command(self.engine, COMMAND_DRAIN)
 
-    def leave(self, long long alone):
+    def leave(self, alone):
         """Accept no more, as others do, and let the engine end once every connection is handed over or has ended.
 
-        alone: an Alone of the listeners on which nobody else accepts: what waits in their backlog is accepted first.
+        alone: positions of listeners on which nobody else accepts: what waits in their backlog is accepted first.
         """
-        store_llong(&self.engine.alone, alone)
+        store_llong(&self.engine.alone, alone_of(alone))
         engine_command(self.engine, COMMAND_LEAVE)
 
     def stop(self):

@@ -24,7 +24,7 @@ from halfsync.originals import monotonic, os, signal
 from halfsync.signals import ENDING, Signals, drop_signals, note_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from halfsync.models.client import Client
     from halfsync.models.model import Parts
@@ -349,7 +349,7 @@ class Process:
         self._forget_originals()
         self.carrier.drain()
 
-    def leave(self, alone: int) -> None:
+    def leave(self, alone: Iterable[int]) -> None:
         """Let the parent accept no more, and the children hand over their connections as they come to rest."""
         self._forget_originals()
         self.carrier.leave(alone)

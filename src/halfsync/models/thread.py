@@ -20,7 +20,7 @@ from halfsync.originals import os
 from halfsync.threads import Thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from halfsync.models.client import Client
     from halfsync.models.model import Parts
@@ -166,7 +166,7 @@ class AcceptingThread:
         """Let the accepting thread empty the backlog, and idle connections end."""
         self.carrier.drain()
 
-    def leave(self, alone: int) -> None:
+    def leave(self, alone: Iterable[int]) -> None:
         """Let the accepting thread end, and connections be handed over as they come to rest."""
         self.carrier.leave(alone)
 

@@ -170,27 +170,24 @@ Action = Start | Tell | Recall | Kill | Say | Counts | Abandoned | Settled | Fai
 class Fleet:
     """The serving processes of one supervisor. wanted: how many shall serve.
 
-    boot_timeout, graceful_timeout and drain_delay are seconds; see the settings of these names. persists: a generation
-    that cannot start is tried again (`Failed`), until `reload` brings another.
+    terms: of the first generation. persists: a generation that cannot start is tried again (`Failed`), until `reload`
+    brings another.
     """
 
     def __init__(
         self,
-        wanted: int,
+        terms: Terms,
         *,
-        boot_timeout: float,
-        graceful_timeout: float,
-        drain_delay: float = 0.0,
         persists: bool = False,
     ) -> None:
-        self.wanted = wanted
+        self.wanted = terms.workers
         self.generation = 1  # that all shall be of
         self.proven = 0  # the newest generation of which a process has been ready
         self.settled = 0  # the newest generation that was all there was
         self.children: dict[int, Child] = {}
         self.course = Course.SERVING
         self.failures = 0
-        self.terms = Terms(wanted, boot_timeout, graceful_timeout, drain_delay)  # of the one that counts
+        self.terms = terms  # of the one that counts
         self.persists = persists
         self._next = self.terms  # of `generation`
         self._resized = 0  # by how many since the last reload was asked for

@@ -111,6 +111,13 @@ def become(identity: Identity) -> None:
     _check_for_good(identity)
 
 
+def read_umask() -> int:
+    """Return this process's umask."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
 def set_umask(settings: Settings) -> None:
     """Set the permissions that new files do not get, where that was asked for."""
     if settings.umask is not None:

@@ -159,6 +159,21 @@ class PidFile:
         )
 
 
+def move_pidfile(old: PidFile | None, new: PidFile | None) -> PidFile | None:
+    """Write the new pidfile, and then remove the old one. Returns the one that there is afterwards."""
+    if new is old:
+        return old
+    if new is not None:
+        try:
+            new.write()
+        except UsageError as error:
+            logger().error("the pidfile stays where it was: %s", error)
+            return old
+    if old is not None:
+        old.remove()
+    return new
+
+
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 

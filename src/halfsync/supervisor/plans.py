@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from halfsync.errors import BindError, StartError
 from halfsync.log import logger
 from halfsync.native.system import readable
-from halfsync.originals import monotonic, os
+from halfsync.originals import monotonic
 from halfsync.settings import SETTINGS
 from halfsync.settings.declaration import AT_START, OPEN_SOCKETS
 from halfsync.supervisor.fleet import Terms
@@ -84,9 +84,8 @@ class Plans:
         """Return a plan by the settings of now. before: the one that counts. Raises StartError, and changes nothing."""
         settings = self._reread(before.settings)
         if not settings.workers:
-            settings = replace(
-                settings, workers=before.settings.workers
-            )  # the file says nothing of it any more
+            # The file says nothing of it any more.
+            settings = replace(settings, workers=before.settings.workers)
         settings = pin(settings, before.settings)
         try:
             self._enter(settings)
@@ -176,25 +175,3 @@ def _stay_open(name: str, settings: Settings, before: Settings) -> bool:
     """Tell whether there are open sockets that a setting is about, and that the new settings name, too."""
     kept = {*settings.bind, *settings.admin_bind} & {*before.bind, *before.admin_bind}
     return any(name == "backlog" or (bind.startswith("unix:") and ":@" not in bind) for bind in kept)
-
-
-def move_pidfile(old: PidFile | None, new: PidFile | None) -> PidFile | None:
-    """Write the new pidfile, and then remove the old one. Returns the one that there is afterwards."""
-    if new is old:
-        return old
-    if new is not None:
-        try:
-            new.write()
-        except StartError as error:
-            logger().error("the pidfile stays where it was: %s", error)
-            return old
-    if old is not None:
-        old.remove()
-    return new
-
-
-def read_umask() -> int:
-    """Return this process's umask."""
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return umask

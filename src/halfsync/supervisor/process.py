@@ -16,7 +16,7 @@ from halfsync.originals import monotonic, os, signal, socket
 from halfsync.output import complain
 from halfsync.server import Server
 from halfsync.signals import Signals, outlive_signals
-from halfsync.standard import genuine, import_later
+from halfsync.standard import genuine
 from halfsync.supervisor.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
 from halfsync.supervisor.identity import become
 from halfsync.supervisor.titles import name_worker
@@ -198,8 +198,6 @@ def live(birth: Birth) -> int:
         birth.plan.enter(settings)
         birth.plan.arrive()
         identity = birth.plan.identity
-        if identity.changes:
-            import_later()  # while root can read it
         if birth.plan.umask is not None:
             os.umask(birth.plan.umask)
         warm_up = None if settings.warmup is None else _import_warm_up()

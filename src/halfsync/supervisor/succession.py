@@ -15,7 +15,7 @@ from halfsync.errors import StartError
 from halfsync.log import logger
 from halfsync.originals import monotonic, os, signal
 from halfsync.supervisor.fleet import PATIENCE_S, Course
-from halfsync.supervisor.plans import move_pidfile
+from halfsync.supervisor.pidfile import move_pidfile
 from halfsync.supervisor.relay import Relay
 from halfsync.supervisor.upgrade import DROPS, start_successor
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from halfsync.supervisor.sockets import Sockets
     from halfsync.supervisor.upgrade import Legacy, Successor
 
-AGAIN_S = 0.05  # before another look at what nothing tells the time for
+AGAIN_S = 0.05  # before another look, or another try, if nothing tells the time for it
 
 # What the two programs say to each other.
 SERVES = "serves"  # the new one: all its processes do

@@ -39,16 +39,16 @@ from halfsync.supervisor.fleet import (
     Start,
     Tell,
 )
-from halfsync.supervisor.identity import find_identity, set_umask
+from halfsync.supervisor.identity import find_identity, read_umask, set_umask
 from halfsync.supervisor.notify import Notifier
-from halfsync.supervisor.plans import Plans, read_umask
+from halfsync.supervisor.plans import Plans, terms_of
 from halfsync.supervisor.preloading import find_hindrances
 from halfsync.supervisor.process import GROUP, Birth, live
 from halfsync.supervisor.reloading import Reloads
 from halfsync.supervisor.service import Service
 from halfsync.supervisor.sockets import Sockets
 from halfsync.supervisor.starting import refuse_contradictions
-from halfsync.supervisor.succession import Succession
+from halfsync.supervisor.succession import AGAIN_S, Succession
 from halfsync.supervisor.titles import name_supervisor
 from halfsync.supervisor.upgrade import inherit
 
@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from halfsync.supervisor.fleet import Action
     from halfsync.supervisor.process import Plan
 
-AGAIN_S = 0.05  # before another try to tell a process something that is too busy to listen
 # Actions that are done again if they fail: else they would be lost.
 REPEATED = (Tell, Recall, Kill, Counts, Abandoned, Settled)
 NOUNS = {signal.SIGHUP: "the reload", signal.SIGUSR2: "the upgrade"}  # what each of these signals asks for
@@ -137,13 +136,7 @@ class Supervisor:
         except BaseException:
             self._close()
             raise
-        self._fleet = Fleet(
-            settings.workers or 1,
-            boot_timeout=settings.boot_timeout,
-            graceful_timeout=settings.graceful_timeout,
-            drain_delay=settings.drain_delay,
-            persists=settings.reload,
-        )
+        self._fleet = Fleet(terms_of(settings), persists=settings.reload)
         self._reloads = Reloads(self._fleet, self._plans, self._service, name=name)
         self._development = self._develop(settings) if settings.reload else None
         self._announced = False

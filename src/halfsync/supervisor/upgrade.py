@@ -101,9 +101,8 @@ class Successor(Other):
         """Let the process between go, while the new program goes on."""
         self.control.close()
         if self.between:
-            os.kill(
-                self.between, signal.SIGKILL
-            )  # which is a child, and was not reaped: the number is its own
+            # It is a child, and was not reaped: the number is its own.
+            os.kill(self.between, signal.SIGKILL)
 
     def kill(self, number: signal.Signals) -> None:
         """Send a signal to the new program, unless it has ended."""
