@@ -16,7 +16,8 @@ from tests.wsgi import until
 
 RUNNING, QUEUED = 4, 8
 PIPELINED = 5
-QUICK_S = 5.0  # of an exit that waits for nothing; it takes a second at most where nothing else runs
+MANY = 80  # connections at once, more than are looked at in one turn
+QUICK_S = 15.0  # of an exit that waits for nothing; it takes a second at most where nothing else runs
 NEWCOMER_S = 1.0  # from its connecting on, in which a draining server waits for a first request
 LONG = ("--graceful-timeout", "60s")
 
@@ -84,6 +85,41 @@ def test_sigterm_answers_all_that_was_received(tmp_path: Path, model: tuple[str,
         silent.closed()
         assert serving.exit_code() == 0
         assert_clean(serving)
+
+
+SLOW_FORK = (
+    APP
+    + """
+os.register_at_fork(before=lambda: time.sleep(0.05))
+"""
+)
+
+
+def test_a_process_each_is_forked_for_all_who_wait_as_it_drains(tmp_path: Path) -> None:
+    """However many they are, and though none of them ends."""
+    with Serving(tmp_path, APP, *LONG, *MODELS["process"]) as serving, ExitStack() as stack:
+        serving.signal(signal.SIGSTOP)
+        received = [connect(stack, serving, f"/{number}") for number in range(MANY)]
+        serving.signal(signal.SIGTERM)
+        serving.signal(signal.SIGCONT)
+        serving.wait_lines("begun", MANY)
+        (tmp_path / "go").touch()
+        for connection in received:
+            assert connection.response().status == 200
+        assert serving.exit_code() == 0
+
+
+def test_an_order_to_drain_waits_for_one_fork_at_most(tmp_path: Path) -> None:
+    """Forks can be slow, and many can be due."""
+    with Serving(tmp_path, SLOW_FORK, *LONG, *MODELS["process"]) as serving, ExitStack() as stack:
+        for number in range(MANY):
+            connect(stack, serving, f"/{number}")
+        serving.wait_line("begun")
+        serving.signal(signal.SIGTERM)
+        until(lambda: refuses(serving.address))
+        assert len([line for line in serving.lines if "begun" in line]) < MANY // 2
+        serving.signal(signal.SIGINT)
+        assert serving.exit_code() == 0
 
 
 def test_a_client_that_has_just_connected_is_answered(tmp_path: Path, model: tuple[str, str]) -> None:

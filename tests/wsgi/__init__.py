@@ -14,7 +14,7 @@ Environ = dict[str, Any]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 TEXT = [("Content-Type", "text/plain")]
-EVENT_TIMEOUT_S = 15.0
+EVENT_TIMEOUT_S = 30.0
 POLL_S = 0.005
 
 

@@ -221,6 +221,11 @@ class Acceptor:
         """Whether newcomers may still come."""
         return bool(self._listeners)
 
+    @property
+    def has_last(self) -> bool:
+        """Whether some of those who were accepted as the drain began are still to be returned by `next`."""
+        return bool(self._last)
+
     def _unlisten(self) -> None:
         """Close the listeners: newcomers are refused by the system."""
         for fd in self._listeners:

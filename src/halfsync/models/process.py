@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from halfsync.models.client import Client
     from halfsync.models.model import Parts
 
-FORKS_PER_TURN = 64
 LOOK_S = 0.02  # between two looks at children that are told to end
 
 
@@ -145,12 +144,15 @@ class Parent:
 
     def timeout(self) -> float | None:
         """Return how many seconds to wait at most."""
-        if self.carrier.stopping or (self._knocked and not self._has_room()):
+        has_room = self._has_room()
+        if self.carrier.stopping or (self._knocked and not has_room):
             return LOOK_S
+        if has_room and not self._drained and (self.acceptor.has_last or not self.acceptor.listens):
+            return 0.0  # no descriptor tells of those who were accepted as the drain began, nor of their end
         return self.acceptor.timeout()
 
     def turn(self) -> None:
-        """Reap those who have ended, and fork for those who have come; once it drains, until the backlog is empty."""
+        """Reap those who have ended, and fork for one who has come; once it drains, until the backlog is empty."""
         self.carrier.turned()
         self._reap()
         self.acceptor.see_off()
@@ -158,24 +160,23 @@ class Parent:
         if self._heard and not self.carrier.draining:
             self.carrier.drain()  # whoever would tell is dead
         self._orphaned = not self.carrier.stopping and bool(readable([self.carrier.stop_bell], 0))
-        draining = self.carrier.draining
-        if draining:
+        if self.carrier.draining:
             self.acceptor.empty_backlog()
-        for _ in range(FORKS_PER_TURN):
-            if self._drained or self.carrier.stopping:
-                break
-            if not self._has_room():
-                self._make_room()
-                break
-            client, self._held = self._held or self.acceptor.next(), None
-            if client is not None:
-                self._fork(client)
-                self._reap()
-            elif draining and not self.acceptor.listens:
-                self._leave_off()
-            else:
-                break
         if self.carrier.stopping:
+            self._leave_off()
+        elif not self._drained:
+            self._take_one()
+
+    def _take_one(self) -> None:
+        """Fork for one who has come, or make room. One for each turn: an order to drain waits for no second fork."""
+        if not self._has_room():
+            self._make_room()
+            return
+        client, self._held = self._held or self.acceptor.next(), None
+        if client is not None:
+            self._fork(client)
+            self._reap()
+        elif self.carrier.draining and not self.acceptor.listens:
             self._leave_off()
 
     def _make_room(self) -> None:
