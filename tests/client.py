@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 
-TIMEOUT_S = 15.0  # of every single read: long enough for a busy machine, and no test waits for ever
+TIMEOUT_S = 30.0  # of every single read: long enough for a busy machine, and no test waits for ever
 READ_BYTES = 65_536
 HEAD_BYTES = 1 << 20
 SMALL_WINDOW = 16 << 10  # of a slow reader's socket
