@@ -1,8 +1,15 @@
 """wsgi.file_wrapper over files that are not what they say: what is sent is what read() returns (PEP 3333)."""
 
+import bz2
+import codecs
 import errno
 import gzip
 import io
+import lzma
+import os
+import socket
+import tempfile
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -109,10 +116,58 @@ def opened(path: str) -> Any:
     return Path(path).open("rb")
 
 
-def compressed(path: Path) -> gzip.GzipFile:
-    """Return a file that decompresses: its descriptor is that of the compressed one."""
-    path.write_bytes(gzip.compress(path.read_bytes()))
-    return gzip.GzipFile(path)
+def compressed(path: Path, kind: Any) -> Any:
+    """Return a file that decompresses, with the module's own open: its descriptor is that of the compressed one."""
+    path.write_bytes(kind.compress(path.read_bytes()))
+    return kind.open(path, "rb")
+
+
+def member(path: Path, how: int) -> Any:
+    """Return a file in an archive."""
+    data = path.read_bytes()
+    with zipfile.ZipFile(path, "w", how) as archive:
+        archive.writestr("member", data)
+    return zipfile.ZipFile(path).open("member")
+
+
+def moved(path: Path) -> Any:
+    """Return a file whose descriptor something else has moved, after a part of it was read ahead."""
+    file = path.open("rb")
+    file.read(10)
+    os.lseek(file.fileno(), 100_000, os.SEEK_SET)
+    return file
+
+
+def piped(path: Path) -> Any:
+    """Return a pipe's reading end, with all that it will ever hold in it."""
+    reading, writing = os.pipe()
+    os.write(writing, path.read_bytes()[:50_000])
+    os.close(writing)
+    return os.fdopen(reading, "rb")
+
+
+def connected(path: Path) -> Any:
+    """Return a socket's file, with all that it will ever hold in it."""
+    ours, others = socket.socketpair()
+    others.sendall(path.read_bytes()[:50_000])
+    others.close()
+    file = ours.makefile("rb")
+    ours.close()
+    return file
+
+
+def written(file: Any, path: Path, at: int = 0) -> Any:
+    """Write a file's content through the file object that shall be read, and return that."""
+    file.write(path.read_bytes())
+    file.seek(at)
+    return file
+
+
+def with_read(path: Path, read: Any) -> Any:
+    """Return a temporary file whose `read` is set."""
+    file = written(tempfile.NamedTemporaryFile(), path)  # noqa: SIM115 - the server closes it
+    file.read = read
+    return file
 
 
 ODD = [
@@ -145,9 +200,29 @@ FILES: dict[str, Any] = {
     "read() changes": Upper,
     "the raw file changes": lambda path: io.BufferedReader(UpperRaw(path)),
     "read() ends early": lambda path: Limited(path, 1000),
-    "decompressed": compressed,
+    **{
+        f"decompressed by {kind.__name__}": lambda path, kind=kind: compressed(path, kind)
+        for kind in (gzip, bz2, lzma)
+    },
+    "decompressed and buffered": lambda path: io.BufferedReader(compressed(path, gzip)),
+    "a member that is stored": lambda path: member(path, zipfile.ZIP_STORED),
+    "a member that is compressed": lambda path: member(path, zipfile.ZIP_DEFLATED),
+    "moved behind its back": moved,
+    "a pipe": piped,
+    "a socket": connected,
+    "recoded": lambda path: codecs.EncodedFile(path.open("rb"), "utf-8", "latin-1"),
+    "a device": lambda _: opened("/dev/null"),
+    "two directions": lambda path: io.BufferedRWPair(io.FileIO(path), io.FileIO(path, "a")),
+    "a temporary file": lambda path: written(tempfile.TemporaryFile(), path),  # noqa: SIM115
+    "a named temporary file": lambda path: written(tempfile.NamedTemporaryFile(), path, 70_000),  # noqa: SIM115
+    "a spooled file in memory": lambda path: written(tempfile.SpooledTemporaryFile(1 << 30), path),  # noqa: SIM115
+    "a spooled file on disk": lambda path: written(tempfile.SpooledTemporaryFile(1), path, 70_000),  # noqa: SIM115
+    "a temporary file whose read() is set": lambda path: with_read(path, io.BytesIO(b"another").read),
+    "unbuffered": io.FileIO,
     "not flushed": unflushed,
     "a pseudo file without a size": lambda _: opened("/proc/self/limits"),
+    "a pseudo file without a size, unbuffered": lambda _: io.FileIO("/proc/self/limits"),
+    "another pseudo file": lambda _: opened("/proc/version"),
     "a pseudo file with too large a size": lambda _: opened("/sys/kernel/mm/transparent_hugepage/enabled"),
 }
 
@@ -262,3 +337,69 @@ def test_a_file_that_was_closed_is_answered_500(serve: Serve, tmp_path: Path) ->
 
     with serve(app) as server:
         assert fetch(server.address).status == 500
+
+
+@pytest.mark.parametrize("kind", ["plain", "unbuffered", "temporary", "named", "both ways"])
+def test_a_plain_file_is_not_read(serve: Serve, tmp_path: Path, kind: str) -> None:
+    """Its descriptor is what is sent: the wrapper and the application's thread do not touch its bytes."""
+    path = tmp_path / "file"
+    path.write_bytes(pattern(FILE_BYTES))
+    make: dict[str, Callable[[], Any]] = {
+        "plain": lambda: path.open("rb"),
+        "unbuffered": lambda: path.open("rb", buffering=0),
+        "temporary": lambda: written(tempfile.TemporaryFile(), path),  # noqa: SIM115
+        "named": lambda: written(tempfile.NamedTemporaryFile(), path),  # noqa: SIM115
+        "both ways": lambda: path.open("r+b"),
+    }
+    with serve(sending(make[kind])) as server:
+        response = fetch(server.address)
+        assert (response.one("Content-Length"), response.body) == (str(FILE_BYTES), pattern(FILE_BYTES))
+
+
+@pytest.mark.parametrize("change", [-1000, 1000])
+def test_a_file_that_changes_its_size_is_sent_as_it_is_by_then(
+    serve: Serve, tmp_path: Path, change: int
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(pattern(FILE_BYTES))
+
+    def make() -> Any:
+        file = path.open("rb")
+        file.read(10)
+        with path.open("r+b") as other:
+            other.truncate(FILE_BYTES + change)
+        return file
+
+    with serve(sending(make)) as server:
+        expected = (pattern(FILE_BYTES) + bytes(1000))[10 : FILE_BYTES + change]
+        assert fetch(server.address).body == expected
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_range_is_sent_without_reading_what_is_before_it(
+    serve: Serve, tmp_path: Path, wrapped: bool
+) -> None:
+    """As werkzeug sends one: it asks the wrapper to seek."""
+    path = tmp_path / "file"
+    path.write_bytes(pattern(FILE_BYTES))
+
+    class Counting(io.BytesIO):
+        taken = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(size)
+            self.taken += len(data)
+            return data
+
+    def app(environ: Environ, start_response: StartResponse) -> Any:
+        file: Any = Counting(path.read_bytes()) if wrapped else path.open("rb")
+        wrapper = environ["wsgi.file_wrapper"](file, 100)
+        assert wrapper.seekable()
+        assert wrapper.seek(FILE_BYTES - 10) == wrapper.tell() == FILE_BYTES - 10
+        start_response("200 OK", [*TEXT])
+        data = b"".join(wrapper)
+        assert not wrapped or file.taken == 10
+        return [data]
+
+    with serve(app) as server:
+        assert fetch(server.address).body == pattern(FILE_BYTES)[-10:]

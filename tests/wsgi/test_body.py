@@ -187,3 +187,33 @@ def test_a_file_wrapper_over_what_cannot_be_closed() -> None:
     wrapper = FileWrapper(Bare())
     assert list(wrapper) == []
     wrapper.close()
+
+
+class Positioned(Source):
+    """A source with a position, and no seekable(), as some have."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._data.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._data.tell()
+
+
+def test_a_file_wrapper_has_the_position_of_its_file() -> None:
+    wrapper = FileWrapper(Positioned(b"0123456789"), 4)
+    assert wrapper.seekable()
+    assert (wrapper.seek(4), wrapper.seek(2, os.SEEK_CUR), wrapper.tell()) == (4, 6, 6)
+    assert list(wrapper) == [b"6789"]
+    assert FileWrapper(io.BytesIO()).seekable()
+    reading, writing = os.pipe()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        assert not FileWrapper(pipe).seekable()
+
+
+def test_a_file_wrapper_over_what_has_no_position() -> None:
+    wrapper = FileWrapper(Source(b"0123"))
+    assert not wrapper.seekable()
+    for ask in (wrapper.tell, lambda: wrapper.seek(0)):
+        with pytest.raises(io.UnsupportedOperation):
+            ask()

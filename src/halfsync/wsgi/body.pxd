@@ -29,6 +29,7 @@ cdef class FileWrapper:
     cdef readonly object filelike
     cdef readonly Py_ssize_t block_size
 
+    cdef object method_of_file(self, str name)
     cdef tuple place(self)
 
 cdef int grow(BlockPool *pool) except -1

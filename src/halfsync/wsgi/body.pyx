@@ -1,5 +1,6 @@
 """`wsgi.input` over a request's body, and `wsgi.file_wrapper`."""
-from io import BufferedRandom, BufferedReader, FileIO
+import sys
+from io import BufferedRandom, BufferedReader, FileIO, SEEK_CUR, UnsupportedOperation
 
 from libc.errno cimport EINTR, errno
 from libc.stdlib cimport free, malloc
@@ -25,7 +26,7 @@ cdef extern from "Python.h":
 cdef enum:
     WINDOW_BYTES = 64 * 1024  # of a body on disk, held in memory while it is read by line
 
-cdef type BuiltinMethod = type(len)
+cdef tuple PLAIN_FILES = (FileIO, BufferedReader, BufferedRandom)  # types that read what their descriptor has
 cdef frozenset RAW_ATTRIBUTES = frozenset({"name"})  # what open() sets on a raw file; any other may be a changed method
 
 
@@ -275,6 +276,27 @@ cdef class FileWrapper:
         if close is not None:
             close()
 
+    # A middleware that sends a part of the file asks for these, so that it need not read what comes before (werkzeug).
+
+    def seekable(self):
+        """Tell whether the position in the file can be set."""
+        seekable = getattr(self.filelike, "seekable", None)
+        return seekable() if seekable is not None else hasattr(self.filelike, "seek")
+
+    def seek(self, offset, whence=0):
+        """Set the position in the file, as io.IOBase.seek does. Raises io.UnsupportedOperation if it has none."""
+        return self.method_of_file("seek")(offset, whence)
+
+    def tell(self):
+        """Return the position in the file. Raises io.UnsupportedOperation if it has none."""
+        return self.method_of_file("tell")()
+
+    cdef object method_of_file(self, str name):
+        method = getattr(self.filelike, name, None)
+        if method is None:
+            raise UnsupportedOperation(name)
+        return method
+
     cdef tuple place(self):
         """Return the descriptor whose bytes read() returns, and the position in it; None: read() must be called.
 
@@ -283,22 +305,27 @@ cdef class FileWrapper:
         files count, or an object whose `read` is the read() of such a file.
         """
         try:
-            read = self.filelike.read
-            if not isinstance(read, BuiltinMethod) or read.__name__ != "read" or self.block_size == 0:
+            read = own_file(self.filelike).read
+            file = getattr(read, "__self__", None)
+            kind = next((kind for kind in PLAIN_FILES if isinstance(file, kind)), None)
+            if kind is None or self.block_size == 0 or read != kind.read.__get__(file):
                 return None
-            file = read.__self__
-            if isinstance(file, FileIO):
+            if kind is FileIO:
                 return FileIO.fileno(file), FileIO.tell(file)
-            if isinstance(file, BufferedReader):
-                kind = BufferedReader
-            elif isinstance(file, BufferedRandom):
-                kind = BufferedRandom
-                BufferedRandom.flush(file)  # what was written must be read, too
-            else:
-                return None
             raw = kind.raw.__get__(file)
             if type(raw) is not FileIO or not vars(raw).keys() <= RAW_ATTRIBUTES:
                 return None
-            return FileIO.fileno(raw), kind.tell(file)
+            if kind is BufferedRandom:
+                BufferedRandom.flush(file)  # what was written must be read, too
+            # If something else has moved the descriptor, what was read ahead is not what lies before its position.
+            position = kind.seek(file, 0, SEEK_CUR)
+            return (FileIO.fileno(raw), position) if kind.tell(file) == position else None
         except Exception:  # noqa: BLE001 - then read() is called, which raises it again or works
             return None
+
+
+cdef object own_file(object filelike):
+    """Return the file that a tempfile.NamedTemporaryFile reads, if it is one whose `read` was not set; else `filelike`.
+    """
+    wrapper = getattr(sys.modules.get("tempfile"), "_TemporaryFileWrapper", None)
+    return filelike.file if type(filelike) is wrapper and "read" not in vars(filelike) else filelike

@@ -100,13 +100,14 @@ cdef extern from *:
         while (count) *out++ = digits[--count];
         return out;
     }
-    /* The size of a regular file that can be read from this offset to its end; -1 for any other descriptor. The last
-           byte is read as a test: files in /proc and /sys report a wrong size, and a descriptor may be write-only. */
+    /* The size of a regular file that can be read from this offset to its end; -1 for any other descriptor. Its last
+           byte is read as a test, and that none follows: files in /proc and /sys report wrong sizes, and a descriptor
+           may be write-only. */
     static int64_t hs_readable_size(int fd, int64_t offset) {
         struct stat status;
-        char last;
+        char last[2];
         if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size <= offset) return -1;
-        return pread(fd, &last, 1, status.st_size - 1) == 1 ? status.st_size : -1;
+        return pread(fd, last, 2, status.st_size - 1) == 1 ? status.st_size : -1;
     }
     """
     bint is_token "hs_is_token" (const char *text, Py_ssize_t length)
