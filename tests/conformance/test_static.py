@@ -265,6 +265,31 @@ def test_if_range(client: Connection) -> None:
     assert ask(client, "small.txt", ("If-Range", tag)).status == 200
 
 
+def test_if_range_believes_a_date_only_of_a_file_that_did_not_change_twice_in_that_second(
+    client: Connection, public: Path
+) -> None:
+    """RFC 9110 13.1.5: a date must be a strong validator (8.8.2.2), and a tag is one."""
+    path = public / "changing.txt"
+    now = int(time.time())
+    for modified_ns, status in (
+        (MODIFIED_S * 10**9, 206),
+        (MODIFIED_S * 10**9 + 1, 200),
+        (MODIFIED_S * 10**9 + 10**9 - 1, 200),
+        ((now + 3600) * 10**9, 200),
+    ):
+        path.write_bytes(pattern(SMALL))
+        os.utime(path, ns=(modified_ns, modified_ns))
+        date = formatdate(modified_ns // 10**9, usegmt=True)
+        response = ask(client, "changing.txt", ("Range", "bytes=0-4"), ("If-Range", date))
+        assert (modified_ns, response.status) == (modified_ns, status)
+        assert response.body == (pattern(SMALL)[:5] if status == 206 else pattern(SMALL))
+        tag = response.one("ETag") or ""
+        assert ask(client, "changing.txt", ("Range", "bytes=0-4"), ("If-Range", tag)).status == 206
+        if status == 200:
+            continue
+        assert ask(client, "changing.txt", ("If-Modified-Since", date)).status == 304
+
+
 # Conditions: RFC 9110 13.
 
 
@@ -386,6 +411,39 @@ def test_a_variant_asked_for_by_name_is_a_file_like_any_other(client: Connection
     response = ask(client, "style.css.gz", ("Accept-Encoding", "gzip"))
     assert (response.body, response.one("Content-Encoding")) == (b"gzipped", None)
     assert response.one("Content-Type") == "application/gzip"
+
+
+COMPRESSED = {
+    "image.svgz": ("image/svg+xml", "gzip"),
+    "IMAGE.SVGZ": ("image/svg+xml", "gzip"),
+    "image.svg.gz": ("application/gzip", None),
+    "page.html.gz": ("application/gzip", None),
+    "page.html.br": ("application/x-brotli", None),
+    "archive.gz": ("application/gzip", None),
+    "archive.tar.gz": ("application/gzip", None),
+    "archive.tgz": ("application/gzip", None),
+    "archive.taz": ("application/gzip", None),
+    "archive.tbz2": ("application/x-bzip2", None),
+    "archive.tar.bz2": ("application/x-bzip2", None),
+    "archive.txz": ("application/x-xz", None),
+    "archive.tar.xz": ("application/x-xz", None),
+    "archive.Z": ("application/x-compress", None),
+    "archive.zst": ("application/zstd", None),
+    "archive.zip": ("application/zip", None),
+}
+
+
+@pytest.mark.parametrize("accepted", ["", "gzip, br", "identity;q=1, *;q=0"])
+def test_files_that_are_compressed(client: Connection, public: Path, accepted: str) -> None:
+    """What is shown is sent in a content coding; what is kept is what its compression is."""
+    for name, (kind, coding) in COMPRESSED.items():
+        (public / name).write_bytes(b"compressed")
+        (public / f"{name}.gz").write_bytes(b"twice")
+        response = ask(client, name, *([("Accept-Encoding", accepted)] if accepted else []))
+        assert (name, response.one("Content-Type"), response.one("Content-Encoding")) == (name, kind, coding)
+        assert (response.body, response.one("Vary")) == (b"compressed", None)
+        part = ask(client, name, ("Range", "bytes=2-3"))
+        assert (part.status, part.body, part.one("Content-Encoding")) == (206, b"mp", coding)
 
 
 # Where a path leads.

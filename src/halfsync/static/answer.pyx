@@ -190,6 +190,14 @@ cdef int precondition(const Task *task) noexcept nogil:
     return 0
 
 
+cdef bint is_strong_date(const FileLook *look) noexcept nogil:
+    """Tell whether a file has certainly not changed twice in the second of its modification (RFC 9110 8.8.2.2).
+
+    Had it changed before in that second, it would have been modified after the second's very beginning.
+    """
+    return look.modified_ns == 0 and look.modified_s < time(NULL)
+
+
 cdef int wanted_range(const Task *task, int64_t *first, int64_t *length) noexcept nogil:
     """Return which part of the file is wanted: a RangeKind. Only GET has ranges (RFC 9110 14.2)."""
     cdef const Field *field
@@ -202,7 +210,7 @@ cdef int wanted_range(const Task *task, int64_t *first, int64_t *length) noexcep
         return RANGE_WHOLE
     if task.seen & ASKED_IF_RANGE:
         if date_of(task, ASKED_IF_RANGE, &second):
-            if second != task.look.modified_s:
+            if second != task.look.modified_s or not is_strong_date(&task.look):
                 return RANGE_WHOLE
         else:
             # An entity tag is compared strongly, and stands alone (RFC 9110 13.1.5).

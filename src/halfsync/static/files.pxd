@@ -17,7 +17,7 @@ ctypedef struct Mount:
 # A content type, by extension.
 ctypedef struct TypeSlot:
     char extension[EXTENSION_BYTES]  # in lower case, filled up with zeros; empty: so is the slot
-    const char *line          # the whole field line, with its CRLF
+    const char *line          # the whole field line, with its CRLF; a Content-Encoding may follow
     uint16_t line_length
     uint8_t compresses        # compressed variants are looked for
 

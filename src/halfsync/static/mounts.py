@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 # What older tables of Python's lack, or have under a name that is obsolete (RFC 9239).
 OWN_TYPES = {
     ".avif": "image/avif",
-    ".gz": "application/gzip",
     ".js": "text/javascript",
     ".map": "application/json",
     ".md": "text/markdown",
@@ -28,7 +27,17 @@ OWN_TYPES = {
     ".webp": "image/webp",
     ".woff": "font/woff",
     ".woff2": "font/woff2",
+    ".zst": "application/zstd",
 }
+# What a file is that is offered in compressed form, for whoever takes it to keep it so: by the name of its coding.
+COMPRESSED = {
+    "br": "application/x-brotli",
+    "bzip2": "application/x-bzip2",
+    "compress": "application/x-compress",
+    "gzip": "application/gzip",
+    "xz": "application/x-xz",
+}
+CONTENT_CODINGS = ("br", "compress", "gzip")  # those of them that clients undo (RFC 9110 8.4.1)
 # Besides text: what is worth compressing, and so has compressed variants. Other files are not looked for twice.
 COMPRESSIBLE = (
     "application/javascript",
@@ -94,15 +103,30 @@ def _open(prefix: str, directory: str, settings: Settings) -> int:
 
 
 def content_types() -> dict[bytes, tuple[bytes, bool]]:
-    """Return the field line of each extension, and whether such files compress; of b"" it is that of all others.
+    """Return the field lines of each extension, and whether such files compress; of b"" they are those of all others.
 
-    They are Python's `mimetypes`, which also reads the system's table and knows what the application added to it.
+    They are Python's `mimetypes`, which also reads the system's table and knows what the application added to it. A
+    file that is compressed is what its compression is. Only one whose extension is another name for the compressed form
+    of something that clients show (svgz for svg.gz) is that, in a content coding; a tgz stays an archive.
     """
     if not mimetypes.inited:
         mimetypes.init()
     known = {"": OTHERS, **mimetypes.types_map, **OWN_TYPES}
+    for extension, coding in mimetypes.encodings_map.items():
+        known[extension] = COMPRESSED.get(coding, OTHERS)
+    coded = {}
+    for alias, suffixes in mimetypes.suffix_map.items():
+        shown, inner = mimetypes.guess_type(f"file{suffixes}")
+        if shown and inner in CONTENT_CODINGS and compresses(shown):
+            known[alias] = shown
+            coded[alias] = f"Content-Encoding: {inner}\r\n".encode()
+        elif inner:
+            known[alias] = COMPRESSED.get(inner, OTHERS)
     return {
-        extension.lower().removeprefix(".").encode(): (_line(kind), compresses(kind))
+        extension.lower().removeprefix(".").encode(): (
+            _line(kind) + coded.get(extension, b""),
+            compresses(kind) and extension not in coded,
+        )
         for extension, kind in known.items()
         if extension.isascii() and kind.isascii() and kind.isprintable()
     }
