@@ -296,3 +296,70 @@ def test_a_worker_and_an_engine_at_their_own_speed(make: Make) -> None:
         outbox.sent(len(piece))
     end(worker)
     assert sent == data
+
+
+@pytest.mark.parametrize("memory", [0, PLENTY], ids=["on disk", "in memory"])
+def test_a_worker_waits_while_its_response_is_too_far_ahead(make: Make, memory: int) -> None:
+    outbox = make(memory, PLENTY)
+    outbox.append(b"a" * 5000)
+    ahead = 5000 + (testing.SEGMENT_BYTES if memory else 0)
+    assert outbox.wait(1000, ahead + 1000) == 0  # it does not wait
+    said: list[int] = []
+    worker = in_thread(lambda: said.append(outbox.wait(1000, ahead)))
+    outbox.sent(999)
+    worker.join(0.02)  # not for its end: to let it come to the wait, which it could not pass
+    assert worker.is_alive()
+    outbox.sent(1)
+    end(worker)
+    assert said == [0]
+
+
+def test_a_piece_larger_than_what_a_response_may_be_ahead_waits_for_what_is_before_it(make: Make) -> None:
+    outbox = make(PLENTY, 0)
+    assert outbox.wait(5000, 10) == 0  # nothing is before it
+    outbox.append(b"before")
+    worker = in_thread(lambda: outbox.wait(5000, 10))
+    worker.join(0.02)  # as above
+    assert worker.is_alive()
+    outbox.sent(6)
+    end(worker)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_worker_that_is_too_far_ahead_is_woken_when_the_client_is_gone(make: Make, waits: bool) -> None:
+    outbox = make(PLENTY, 0)
+    outbox.append(b"a" * 900)
+    said: list[int] = []
+    worker = in_thread(lambda: said.append(outbox.wait(1, 900)))
+    if waits:
+        worker.join(0.02)  # as above
+    assert not outbox.abandon()
+    end(worker)
+    assert said == [-1]
+
+
+def test_a_file_is_not_ahead_of_anybody(make: Make) -> None:
+    outbox = make(PLENTY, 0)
+    outbox.append_file(os.open(__file__, os.O_RDONLY), 0, 1000)
+    assert outbox.wait(1000, 1000) == 0
+
+
+def test_a_stream_that_is_always_a_little_ahead_needs_a_bounded_part_of_the_disk(tmp_path: Path) -> None:
+    store = testing.Store(os.fsencode(tmp_path), PLENTY)
+    outbox = testing.Outbox(0, store)
+    piece, ahead = pattern(PIECE), 8
+    most = 0
+    for number in range(300):  # 75 MiB
+        outbox.append(piece)
+        most = max(most, store.used)
+        if number >= ahead:
+            sent = b""
+            while len(sent) < PIECE:
+                data = offered(outbox)[: PIECE - len(sent)]
+                outbox.sent(len(data))
+                sent += data
+            assert sent == piece
+    assert outbox.spooled == ahead * PIECE
+    assert most < testing.SPOOL_TURN_BYTES + 3 * ahead * PIECE
+    let_go(outbox)
+    assert store.used == 0

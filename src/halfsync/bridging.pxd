@@ -25,6 +25,7 @@ ctypedef struct Sink:
     Gate *gate                # to pass before the GIL is taken again after a call; NULL: none
     bint waits                # sending may block or take long: the caller had better not hold the GIL
     bint gil_held             # by the caller of this call: it must not wait for the client with it
+    bint whole                # what is sent from here on is all there, so to wait for the client would save nothing
     bint stays                # the connection may serve another request; cleared for Connection: close
 
 

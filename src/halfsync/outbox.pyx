@@ -1,9 +1,13 @@
 """A response that its socket did not take at once, on its way to the client.
 
 The worker that makes the response appends; the engine sends at the client's speed. Neither waits for the other, except
-that a worker whose client lags waits for room once the response's memory and the server's spool budget are both full;
-the engine's write deadline bounds that wait. One lock guards the list of segments and is held only to link or unlink
-one: bytes are copied, written and sent outside it. The outbox has two references and is freed with the second.
+that a worker whose client lags waits for room once the response's memory and the server's spool budget are both full,
+and for the client before it makes more of a response that is far ahead of it (outbox_wait). Each piece that the engine
+sends, and the end of the connection, wakes a worker that waits; so the engine's write deadline bounds the wait. Time in
+which a worker waits is not the application's: it puts the deadline of the turn off.
+
+One lock guards the list of segments and is held only to link or unlink one: bytes are copied, written and sent outside
+it. The outbox has two references and is freed with the second.
 """
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -11,8 +15,8 @@ from posix.unistd cimport close
 
 from halfsync.native.checks cimport COUNT_OUTBOX, COUNT_SEGMENT, check, count
 from halfsync.native.sync cimport (
-    add_uint, init_uint, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal, pthread_cond_wait,
-    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, sub_uint,
+    add_uint, atomic_uint, init_uint, monotonic_ns, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal,
+    pthread_cond_wait, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, sub_uint,
 )
 from halfsync.spool cimport spool_append, spool_close, spool_init, spool_reserve
 
@@ -31,14 +35,17 @@ cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexc
     outbox.exchange = NULL
     outbox.memory_limit = memory_limit
     outbox.store = store
+    outbox.begun_ns = NULL
     outbox.keep_alive = False
     pthread_mutex_init(&outbox.lock, NULL)
     pthread_cond_init(&outbox.room, NULL)
     outbox.first = outbox.last = NULL
-    outbox.memory = outbox.spooled = 0
+    outbox.memory = outbox.spooled = outbox.older_left = 0
     spool_init(&outbox.spool, store)
+    spool_init(&outbox.older, store)
     outbox.end = OUTBOX_OPEN
-    outbox.gone = outbox.starved = outbox.waits = False
+    outbox.waits = OUTBOX_WAITS_NOT
+    outbox.gone = outbox.starved = False
     return outbox
 
 
@@ -49,6 +56,7 @@ cdef void outbox_release(Outbox *outbox) noexcept nogil:
     check(outbox.exchange == NULL, "an outbox is freed with its exchange")
     drop_segments(outbox)
     spool_close(&outbox.spool)
+    spool_close(&outbox.older)
     pthread_cond_destroy(&outbox.room)
     pthread_mutex_destroy(&outbox.lock)
     free(outbox)
@@ -71,7 +79,7 @@ cdef void drop_segments(Outbox *outbox) noexcept nogil:
         outbox.first = segment.next
         drop_segment(segment)
     outbox.last = NULL
-    outbox.memory = outbox.spooled = 0
+    outbox.memory = outbox.spooled = outbox.older_left = 0
 
 
 cdef Segment *new_segment(int kind, int64_t length, size_t extra) noexcept nogil:
@@ -99,6 +107,52 @@ cdef int link(Outbox *outbox, Segment *segment) noexcept nogil:
     return starved
 
 
+cdef void wait_for(Outbox *outbox, int what, atomic_uint *waiters) noexcept nogil:
+    """Wait until the engine has sent something, or lets the worker look again, or the client is gone.
+
+    what: an OutboxWait, of which `waiters` are counted. The caller holds the lock.
+    """
+    cdef int64_t since = monotonic_ns()
+    outbox.waits = what
+    add_uint(waiters, 1)
+    pthread_cond_wait(&outbox.room, &outbox.lock)
+    sub_uint(waiters, 1)
+    outbox.waits = OUTBOX_WAITS_NOT
+    if outbox.begun_ns != NULL:
+        outbox.begun_ns[0] += monotonic_ns() - since
+
+
+cdef int outbox_wait(Outbox *outbox, int64_t length, int64_t most) noexcept nogil:
+    """Wait until the response, with `length` bytes more, is at most `most` bytes ahead of its client. Returns 0, or -1.
+
+    A piece that is longer than that waits until all before it is sent. Files that the response sends do not count: they
+    are there anyway.
+    """
+    cdef bint gone
+    pthread_mutex_lock(&outbox.lock)
+    while not outbox.gone and outbox.first != NULL and outbox.memory + outbox.spooled + length > most:
+        wait_for(outbox, OUTBOX_WAITS_FOR_CLIENT, &outbox.store.held)
+    gone = outbox.gone
+    pthread_mutex_unlock(&outbox.lock)
+    return -1 if gone else 0
+
+
+cdef void reclaim_spool(Outbox *outbox) noexcept nogil:
+    """Give back the disk of what was sent. The caller holds the lock.
+
+    A file whose bytes are all sent is closed. A stream that is always a little ahead of its client never lets one
+    become empty; so after SPOOL_TURN_BYTES the next is begun, while the engine sends what is left of the older one.
+    """
+    if outbox.older.end > 0 and outbox.older_left == 0:
+        spool_close(&outbox.older)
+    if outbox.spool.end > 0 and outbox.spooled == outbox.older_left:
+        spool_close(&outbox.spool)
+    elif outbox.spool.end >= SPOOL_TURN_BYTES and outbox.older.end == 0:
+        outbox.older = outbox.spool
+        outbox.older_left = outbox.spooled
+        spool_init(&outbox.spool, outbox.store)
+
+
 cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wait) noexcept nogil:
     """Append at most PIECE_BYTES: to memory, else to the spool file, else (with `wait`) wait for room.
 
@@ -120,19 +174,14 @@ cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wa
             memory = True
             outbox.memory += cost
             break
-        if outbox.spooled == 0 and outbox.spool.end > 0:
-            spool_close(&outbox.spool)  # all of it was sent: its place on the disk is free again
+        reclaim_spool(outbox)
         if spool_reserve(&outbox.spool, length) == 0:
             break
         if outbox.first == NULL or not wait:
             memory = True  # where nothing is there that could be sent, to wait for room would be to wait for ever
             outbox.memory += cost
             break
-        outbox.waits = True
-        add_uint(&outbox.store.waiters, 1)
-        pthread_cond_wait(&outbox.room, &outbox.lock)
-        sub_uint(&outbox.store.waiters, 1)
-        outbox.waits = False
+        wait_for(outbox, OUTBOX_WAITS_FOR_ROOM, &outbox.store.waiters)
     pthread_mutex_unlock(&outbox.lock)
 
     if memory:
@@ -146,6 +195,8 @@ cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wa
             if spool_append(&outbox.spool, data, length) < 0:
                 drop_segment(segment)
                 segment = NULL
+            else:
+                segment.fd = outbox.spool.fd
     if segment == NULL:
         return -1  # memory or disk is short: the worker breaks the response off
 
@@ -153,7 +204,10 @@ cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wa
     last = outbox.last
     if not memory:
         outbox.spooled += length
-    if not memory and last != NULL and last.kind == SEGMENT_SPOOLED and last.offset + last.length == segment.offset:
+    if (
+        not memory and last != NULL and last.kind == SEGMENT_SPOOLED and last.fd == segment.fd
+        and last.offset + last.length == segment.offset
+    ):
         last.length += length  # the file goes on where the last segment ends: one is enough for both
         result = 0
     else:
@@ -247,6 +301,7 @@ cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil:
             outbox.memory -= taken
         elif segment.kind == SEGMENT_SPOOLED:
             outbox.spooled -= taken
+            outbox.older_left -= min(taken, outbox.older_left)  # which is sent before anything newer
         if segment.length > 0:
             break
         if segment.kind == SEGMENT_MEMORY:
@@ -266,14 +321,23 @@ cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil:
 
 
 cdef int64_t outbox_let_try(Outbox *outbox) noexcept nogil:
-    """Let a worker that waits for room look again, and return the bytes that lie on disk."""
+    """Let a worker that waits look again, and return the bytes that lie on disk."""
     cdef int64_t spooled
     pthread_mutex_lock(&outbox.lock)
     spooled = outbox.spooled
-    if outbox.waits:
+    if outbox.waits != OUTBOX_WAITS_NOT:
         pthread_cond_signal(&outbox.room)
     pthread_mutex_unlock(&outbox.lock)
     return spooled
+
+
+cdef int outbox_waits(Outbox *outbox) noexcept nogil:
+    """Tell what the worker waits for: an OutboxWait."""
+    cdef int waits
+    pthread_mutex_lock(&outbox.lock)
+    waits = outbox.waits
+    pthread_mutex_unlock(&outbox.lock)
+    return waits
 
 
 cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil:

@@ -9,6 +9,7 @@ ctypedef struct Store:
     int64_t limit             # bytes of all its files together
     atomic_llong used
     atomic_uint waiters       # threads that wait for room
+    atomic_uint held          # threads that wait for their own client to take more, whatever room there is
 
 ctypedef struct SpoolFile:
     int fd                    # -1: none is open

@@ -33,6 +33,7 @@ cdef int store_init(Store *store, const char *directory, int64_t limit) noexcept
     store.limit = limit
     init_llong(&store.used, 0)
     init_uint(&store.waiters, 0)
+    init_uint(&store.held, 0)
     return 0
 
 

@@ -4,9 +4,10 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 from wsgiref.types import StartResponse
 
 import pytest
@@ -75,7 +76,7 @@ HOLDS = "a response is sent by the thread that makes it, at its client's speed"
 @pytest.mark.only_on("proactor", reason=HOLDS)
 def test_a_worker_is_free_before_its_response_is_read(serve: Serve) -> None:
     app = Maker()
-    with serve(app, threads=1) as server, slow_reader(server.address) as slow:
+    with serve(app, threads=1, response_ahead=0) as server, slow_reader(server.address) as slow:
         slow.send(build(f"/{20 * MIB}"))
         wait(app.ended)  # not a byte was read
         until(lambda: server.statistics()["spooled"] > 10 * MIB)
@@ -240,7 +241,13 @@ def test_those_who_take_nothing_make_room_for_those_who_wait(serve: Serve) -> No
     app = Maker()
     with (
         serve(
-            app, threads=2, spool_memory=MIB, spool_disk=4 * MIB, write_timeout=600, rate_window=600
+            app,
+            threads=2,
+            spool_memory=MIB,
+            spool_disk=4 * MIB,
+            response_ahead=0,
+            write_timeout=600,
+            rate_window=600,
         ) as server,
         ExitStack() as stack,
     ):
@@ -307,6 +314,222 @@ def test_a_slow_application_is_no_stalled_reader(serve: Serve) -> None:
         assert slow.chunk() == b""
 
 
+# --- how far a response may be ahead ---------------------------------------------------------------
+
+AHEAD = 256 * KIB
+SOCKETS = 8 * MIB  # more than the sockets of both sides hold
+
+
+def endless(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+    """Answer as a camera does."""
+    start_response("200 OK", [("Content-Type", "multipart/x-mixed-replace; boundary=b")])
+    while True:
+        yield bytes(PIECE)
+
+
+def in_calls(environ: Environ, start_response: StartResponse) -> list[bytes]:
+    """Answer as a camera does, by write()."""
+    write = start_response("200 OK", [*TEXT])
+    while not environ["halfsync.disconnected"]():
+        write(bytes(PIECE))
+    return []
+
+
+class Metered:
+    """An application whose parts are counted, in any process, and which tells when it has ended."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self.app = app
+        self.ended = FORK.Event()
+        self._made = FORK.Value("q")
+
+    @property
+    def made(self) -> int:
+        return int(self._made.value)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Call the application."""
+        if environ["PATH_INFO"] == "/other":
+            start_response("200 OK", [*TEXT])
+            return [b"other"]
+
+        return self.iterate(self.app(environ, start_response))
+
+    def iterate(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+        try:
+            for part in parts:
+                with self._made:
+                    self._made.value += len(part)
+                yield part
+        finally:
+            self.ended.set()
+
+    def settled(self) -> int:
+        """Return how much was made once nothing more is, since the client takes nothing."""
+        before = -1
+        while before != self.made or not before:
+            before = self.made
+            assert not self.ended.wait(0.2)
+        return before
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+def test_a_stream_is_only_so_far_ahead_of_its_client(serve: Serve, version: str) -> None:
+    app = Metered(endless)
+    with serve(app, response_ahead=AHEAD) as server, slow_reader(server.address) as slow:
+        slow.send(build(version=version))
+        made = app.settled()
+        assert made < SOCKETS + AHEAD
+        for _ in range(3):  # it goes on as its client does, and stays as far ahead
+            taken = 0
+            while taken < 4 * MIB:
+                taken += len(slow.some(MIB))
+            until(lambda: app.made > made)  # noqa: B023 - it is called at once
+            made += taken
+            assert app.settled() < made + 3 * PIECE + SOCKETS
+        assert fetch(server.address, "/other").body == b"other"
+        slow.reset()
+        wait(app.ended)
+        until(lambda: server.statistics()["spooled"] == 0)
+
+
+@pytest.mark.only_on("proactor", reason=HOLDS)
+@pytest.mark.parametrize("make", [endless, in_calls], ids=["iterable", "write()"])
+@pytest.mark.parametrize(("memory", "disk"), [(0, 20 * MIB), (MIB, 0)], ids=["on disk", "in memory"])
+def test_a_stream_needs_a_bounded_part_of_the_spool(serve: Serve, make: Any, memory: int, disk: int) -> None:
+    with (
+        serve(make, response_ahead=AHEAD, spool_memory=memory) as server,
+        slow_reader(server.address) as slow,
+    ):
+        slow.send(build())
+        taken = 0
+        while taken < 50 * MIB:
+            taken += len(slow.some(MIB))
+            assert server.statistics()["spooled"] <= disk
+        slow.reset()
+        until(lambda: server.statistics()["running"] == 0)
+
+
+@pytest.mark.only_on("proactor", reason=HOLDS)
+def test_by_default_a_stream_is_a_few_mib_ahead(serve: Serve) -> None:
+    app = Metered(endless)
+    with serve(app) as server, slow_reader(server.address) as slow:
+        slow.send(build())
+        assert app.settled() < SOCKETS + 4 * MIB
+        slow.reset()
+        wait(app.ended)
+
+
+@pytest.mark.only_on("proactor", reason=HOLDS)
+def test_a_response_that_is_all_there_holds_no_worker(serve: Serve) -> None:
+    parts = [pattern(20 * MIB), *[bytes(MIB)] * 5]
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [*TEXT])
+        return parts if environ["PATH_INFO"] == "/" else [b"other"]
+
+    with serve(app, threads=1, response_ahead=1) as server, slow_reader(server.address) as slow:
+        slow.send(build())
+        until(lambda: server.statistics()["spooled"] > 10 * MIB)
+        assert fetch(server.address, "/other").body == b"other"
+        assert slow.response().body == b"".join(parts)
+
+
+@pytest.mark.parametrize("ahead", [1, AHEAD, 0])
+def test_a_response_made_in_parts_arrives_whole(serve: Serve, ahead: int) -> None:
+    with serve(Maker(), response_ahead=ahead) as server, slow_reader(server.address) as slow:
+        slow.send(build(f"/{20 * MIB}"))
+        assert slow.response().body == pattern(20 * MIB)
+
+
+def test_the_write_timeout_ends_the_wait_for_a_client(serve: Serve) -> None:
+    app = Metered(endless)
+    with (
+        serve(app, threads=1, response_ahead=AHEAD, write_timeout=0.3) as server,
+        slow_reader(server.address) as slow,
+    ):
+        slow.send(build())
+        wait(app.ended)
+        assert fetch(server.address, "/other").body == b"other"
+        slow.cut()
+
+
+def test_closing_the_server_ends_the_wait_for_a_client(serve: Serve) -> None:
+    app = Metered(endless)
+    with (
+        serve(app, threads=1, response_ahead=AHEAD, graceful_timeout=0) as server,
+        slow_reader(server.address) as slow,
+    ):
+        slow.send(build())
+        app.settled()
+        server.drain()
+        assert server.close(timeout=15), "its threads have ended"
+        assert app.ended.is_set()
+        slow.cut()
+
+
+@pytest.mark.only_on("proactor", reason=HOLDS)
+def test_a_drain_waits_for_a_response_whose_worker_waits(serve: Serve) -> None:
+    app, size = Maker(), 20 * MIB
+    with serve(app, threads=1, response_ahead=AHEAD) as server, slow_reader(server.address) as slow:
+        slow.send(build(f"/{size}"))
+        slow.head()
+        server.drain()
+        received = 0
+        while chunk := slow.chunk():
+            received += len(chunk)
+        assert received == size
+
+
+@pytest.mark.only_on("proactor", reason=HOLDS)
+def test_who_takes_nothing_gives_up_the_worker_that_others_need(serve: Serve) -> None:
+    app = Metered(endless)
+    with (
+        serve(app, threads=2, response_ahead=AHEAD, write_timeout=600, rate_window=600) as server,
+        slow_reader(server.address) as one,
+        slow_reader(server.address) as other,
+    ):
+        for client in (one, other):
+            client.send(build())
+        app.settled()
+        assert server.statistics()["evicted"] == 0, "nobody needs their workers"
+        assert fetch(server.address, "/other").body == b"other"
+        assert server.statistics()["evicted"] >= 1
+
+
+@pytest.mark.only_on("proactor", reason="no other model has a deadline for the application")
+def test_waiting_for_the_client_is_not_the_applications_time(serve: Serve) -> None:
+    app, size = Maker(), 20 * MIB
+    limit_s = 2.0
+    with (
+        serve(app, threads=1, response_ahead=AHEAD, request_timeout=limit_s) as server,
+        slow_reader(server.address) as slow,
+    ):
+        slow.send(build(f"/{size}"))
+        slow.head()
+        assert not app.ended.wait(2 * limit_s)
+        received = 0
+        while chunk := slow.chunk():
+            received += len(chunk)
+        assert received == size
+        assert server.statistics()["timed_out"] == 0
+
+
+@pytest.mark.only_on("proactor", reason="no other model has a deadline for the application")
+def test_a_stream_that_waits_now_and_then_still_meets_its_deadline(serve: Serve) -> None:
+    app = Metered(endless)
+    with (
+        serve(app, response_ahead=AHEAD, request_timeout=0.5) as server,
+        Connection(server.address) as client,
+    ):
+        client.send(build())
+        with suppress(ConnectionResetError):
+            while client.socket.recv(MIB):
+                pass
+        wait(app.ended)
+        assert server.statistics()["timed_out"] == 1
+
+
 # --- the spool's directory ------------------------------------------------------------------------
 
 
@@ -332,7 +555,10 @@ def test_a_body_on_disk_has_no_name(serve: Serve, short_lived: Path) -> None:
 @pytest.mark.only_on("proactor", reason=HOLDS)
 def test_a_response_on_disk_has_no_name(serve: Serve, short_lived: Path) -> None:
     app = Maker()
-    with serve(app, temp_dir=str(short_lived)) as server, slow_reader(server.address) as slow:
+    with (
+        serve(app, temp_dir=str(short_lived), response_ahead=0) as server,
+        slow_reader(server.address) as slow,
+    ):
         slow.send(build(f"/{20 * MIB}"))
         wait(app.ended)
         until(lambda: server.statistics()["spooled"] > 10 * MIB)

@@ -36,7 +36,7 @@ from halfsync.exchange cimport (
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
 from halfsync.outbox cimport (
-    OUTBOX_COMPLETE, OUTBOX_RESET, SEGMENT_SPOOLED, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
+    OUTBOX_COMPLETE, OUTBOX_RESET, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
     outbox_abandon, outbox_next, outbox_release, outbox_sent,
 )
 from halfsync.pace cimport pace_begin
@@ -306,9 +306,7 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
             sent = poller_send(&engine.poller, &connection.handle, vectors, count, segment != NULL)
         else:
             sent = poller_send_file(
-                &engine.poller, &connection.handle,
-                outbox.spool.fd if segment.kind == SEGMENT_SPOOLED else segment.fd, segment.offset,
-                vectors[0].iov_len)
+                &engine.poller, &connection.handle, segment.fd, segment.offset, vectors[0].iov_len)
         if sent == POLLER_LATER:
             return
         if sent < 0:  # for want of memory or of the file, perhaps: the client is there, and must see a cut

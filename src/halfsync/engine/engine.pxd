@@ -135,6 +135,7 @@ ctypedef struct Engine:
     ExchangePool pool
     const Trust *proxies      # that may connect, and must begin with a PROXY header; NULL: anybody, without
     int64_t spool_memory
+    int64_t response_ahead    # bytes that a response may be ahead of its client; 0: any number
     # Slabs of connections, never freed while the engine lives: a stale event finds a generation to fail on.
     Connection **slabs
     uint32_t slabs_count

@@ -10,6 +10,7 @@ from halfsync.engine.poller cimport RECEIVE_GONE, reset_on_close
 from halfsync.engine.replies cimport send_refusal, shed
 from halfsync.exchange cimport Exchange
 from halfsync.native.sync cimport load_uint, sem_post
+from halfsync.outbox cimport OUTBOX_WAITS_NOT, outbox_waits
 from halfsync.request_queue cimport queue_withdraw
 
 cdef int64_t SECOND = 1000000000
@@ -85,7 +86,12 @@ cdef int64_t look_at_response(Engine *engine, Connection *connection) noexcept n
     """
     cdef Lease *lease = connection.lease
     cdef int hold
-    if lease == NULL or engine.now < lease.taken_ns + engine.timeouts.turn:
+    if lease == NULL:
+        return INT64_MAX
+    # Looked at first: the worker that goes on has put its deadline off by then.
+    if outbox_waits(connection.outbox) != OUTBOX_WAITS_NOT:
+        return engine.now + SECOND
+    if engine.now < lease.taken_ns + engine.timeouts.turn:
         return INT64_MAX
     hold = lease_hold(lease, connection.lease_serial)
     if hold != HOLD_TAKEN:  # the application has made all of it, unless its worker is just handing it over

@@ -69,6 +69,7 @@ cdef class Proactor:
         engine.limits.blocks = &blocks.pool
         engine.proxies = &proxies.trust if proxies is not None else NULL
         engine.spool_memory = settings.spool_memory
+        engine.response_ahead = settings.response_ahead
         engine.open_max = parts.room
         result = counts_open(&engine.clients, settings.max_connections_per_client, engine.open_max + 1)
         if result < 0:

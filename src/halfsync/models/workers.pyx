@@ -29,7 +29,7 @@ from halfsync.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.native.sync cimport load_uint, monotonic_ns, sem_post, sem_wait, store_uint
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, PIECE_BYTES, outbox_append, outbox_append_file, outbox_finish,
-    outbox_is_gone, outbox_open, outbox_release,
+    outbox_is_gone, outbox_open, outbox_release, outbox_wait,
 )
 from halfsync.request_queue cimport queue_count_in, queue_count_out
 
@@ -126,6 +126,8 @@ cdef int hand_over(ProactorSink *self) noexcept nogil:
     self.outbox = outbox_open(self.engine, self.engine.spool_memory, self.engine.store)
     if self.outbox == NULL:
         return -1
+    if self.lease != NULL:
+        self.outbox.begun_ns = &self.lease.taken_ns
     self.sink.waits = True
     self.connection = NULL
     self.outbox.connection = connection
@@ -154,8 +156,9 @@ cdef int append(ProactorSink *self, const char *data, int64_t length) noexcept n
 
 
 cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
-    """Send, or hand over and append. Returns 0, or -1: the client is gone."""
+    """Send, or hand over and append, the latter not too far ahead of the client. Returns 0, or -1: it is gone."""
     cdef ProactorSink *self = <ProactorSink *> sink
+    cdef int64_t length = 0
     cdef int position, result
     if self.gone:
         return -1
@@ -172,6 +175,12 @@ cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
         if result <= 0:
             self.gone = result < 0
             return result
+    elif self.engine.response_ahead > 0 and not sink.whole:
+        for position in range(count):
+            length += vectors[position].iov_len
+        if outbox_wait(self.outbox, length, self.engine.response_ahead) < 0:
+            self.gone = True
+            return -1
     for position in range(count):
         if append(self, <const char *> vectors[position].iov_base, vectors[position].iov_len) < 0:
             return -1
@@ -328,7 +337,7 @@ cdef class RequestWorkers(WorkerThreads):
         sink.sink.send_file = sink_send_file
         sink.sink.left = sink_left
         sink.sink.gate = NULL  # there are few workers
-        sink.sink.waits = sink.sink.gil_held = False
+        sink.sink.waits = sink.sink.gil_held = sink.sink.whole = False
         sink.sink.stays = exchange.head.keep_alive and self.keep_alive and not engine_is_draining(self.engine)
         sink.engine = self.engine
         sink.connection = connection

@@ -25,9 +25,10 @@ from halfsync.native.sync cimport load_llong, load_uint, monotonic_ns
 from halfsync.outbox cimport (
     PIECE_BYTES, TURN_FILE, TURN_MEMORY, VECTORS_MAX, Segment,
     outbox_abandon, outbox_append, outbox_append_file, outbox_finish,
-    outbox_next, outbox_open, outbox_release, outbox_sent,
+    outbox_next, outbox_open, outbox_release, outbox_sent, outbox_wait,
 )
 from halfsync.outbox cimport Outbox as NativeOutbox
+from halfsync.outbox cimport SPOOL_TURN_BYTES as TURN_BYTES
 from halfsync.request_queue cimport (
     Queue, QueueSlot, TAKEN_ITEM, Taker, Watch, queue_attend, queue_close, queue_destroy, queue_hold, queue_init,
     queue_put, queue_sleep, queue_try_take, queue_unhold, queue_wake, queue_withdraw,
@@ -59,6 +60,7 @@ cdef enum:
     SCRATCH_BYTES = 256 * 1024
 
 SEGMENT_BYTES = <int> sizeof(Segment)
+SPOOL_TURN_BYTES = <int> TURN_BYTES
 
 
 cdef class Worker:
@@ -383,6 +385,12 @@ cdef class Outbox:
             result = -1 if result < 0 else told
         return result
 
+    def wait(self, int64_t length, int64_t most):
+        cdef int result
+        with nogil:
+            result = outbox_wait(self.native, length, most)
+        return result
+
     def append_file(self, int fd, int64_t offset, int64_t length):
         return outbox_append_file(self.native, fd, offset, length)
 
@@ -400,8 +408,7 @@ cdef class Outbox:
             pieces = [(<char *> vectors[i].iov_base)[:vectors[i].iov_len] for i in range(filled)]
             return turn, b"".join(pieces)
         if turn == TURN_FILE:
-            fd = segment.fd if segment.fd >= 0 else self.native.spool.fd
-            return turn, (fd, segment.offset, segment.length)
+            return turn, (segment.fd, segment.offset, segment.length)
         return turn, None
 
     def sent(self, int64_t length):

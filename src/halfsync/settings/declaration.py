@@ -420,6 +420,12 @@ class Settings:
         MIB, Size(0, GIB), MEMORY,
         doc="Bytes of one response kept in memory until its client takes them; the rest goes to a file.",
         reason="Nearly every page fits, so that its worker is free at once.")
+    response_ahead: int = setting(
+        4 * MIB, Size(0, EXA), MEMORY,
+        doc="Model proactor: bytes that a response may be ahead of its client while the application makes it piece by "
+        "piece; past it the worker waits for the client, until the write timeout. 0: no limit.",
+        reason="Nearly every page that is made in pieces fits, so that its worker is free at once; and a video of "
+        "8 Mbit/s is at most 4 s late.")
     spool_disk: int = setting(
         4 * GIB, Size(0, EXA), MEMORY,
         doc="Bytes of all temporary files of one process together.",

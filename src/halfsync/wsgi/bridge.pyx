@@ -458,6 +458,7 @@ cdef class Response:
     cdef int answer_list(self, object chunks) except -1:
         """Send chunks that are all there: their length is known, and a few small ones become one."""
         cdef int64_t total = 0
+        self.sink.whole = True
         for chunk in chunks:
             if type(chunk) is not bytes:
                 raise ApplicationError(f"the response must be made of bytes, not {type(chunk).__name__}")
@@ -576,6 +577,7 @@ cdef class Response:
             end.iov_len = self.head_length
             self.transmit(&end, 1)
         elif self.chunked and not self.gone and not self.bodiless:
+            self.sink.whole = True
             end.iov_base = <char *> b"0\r\n\r\n"
             end.iov_len = 5
             self.transmit(&end, 1)
