@@ -2,7 +2,10 @@
 
 import io
 import os
+import threading
+from array import array
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ from hypothesis import strategies as st
 from halfsync.native import testing
 from halfsync.native.checks import counts
 from halfsync.wsgi.body import FileWrapper, Input
-from tests.wsgi import pattern
+from tests.sharing import open_files
+from tests.wsgi import EVENT_TIMEOUT_S, pattern
 
 PLENTY = 1 << 30
 WINDOW = 64 * 1024  # of a body on disk, held while it is read by line
@@ -29,8 +33,9 @@ class Bodies:
         self._made: list[testing.Exchange] = []
 
     def make(self, body: bytes, place: str) -> Input:
+        blocks = testing.make_blocks(1) if place == "block" else None
         exchange = testing.Exchange(
-            self._store, max_body=PLENTY, body_memory=0 if place == "disk" else PLENTY
+            self._store, max_body=PLENTY, body_memory=0 if place == "disk" else PLENTY, blocks=blocks
         )
         self._made.append(exchange)
         head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -63,28 +68,51 @@ LONG_LINES = st.lists(
 )
 BODIES = LINES | LONG_LINES.map(b"\n".join) | st.binary(max_size=100)
 SIZES = st.sampled_from([None, -1, -7, 0, 1, 2, 10, 299, WINDOW - 1, WINDOW, WINDOW + 1, 1 << 40, 2**63 - 1])
+OFFSETS = st.sampled_from([0, 1, 10, 299, WINDOW, WINDOW + 1, 1 << 40, -1, -300])
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["read", "readline", "readlines", "next", "for"]), SIZES), max_size=12
+    st.tuples(
+        st.sampled_from(["read", "readline", "readlines", "next", "for", "readinto", "readinto1"]), SIZES
+    )
+    | st.tuples(st.sampled_from(["set", "current", "end"]), OFFSETS),
+    max_size=12,
 )
 
 
 def step(stream: Any, method: str, size: int | None) -> object:
+    """Do one thing with a stream and return what came of it, and where that left it."""
+    return attempt(stream, method, size), stream.tell()
+
+
+def attempt(stream: Any, method: str, size: int | None) -> object:
     """Do one thing with a stream and return what came of it."""
-    if method == "next":
-        return next(stream, b"")
-    if method == "for":
-        return [line for line, _ in zip(stream, range(2), strict=False)]
-    return getattr(stream, method)(size)
+    try:
+        if method == "next":
+            return next(stream, b"")
+        if method == "for":
+            return [line for line, _ in zip(stream, range(2), strict=False)]
+        if method in ("readinto", "readinto1"):
+            buffer = bytearray(min(max(size or 0, 0), 3 * WINDOW))
+            return getattr(stream, method)(buffer), buffer
+        if method in ("set", "current", "end"):
+            return stream.seek(size, ["set", "current", "end"].index(method))
+        return getattr(stream, method)(size)
+    except ValueError as error:
+        return str(error)
 
 
 @settings(max_examples=150)
-@given(body=BODIES, steps=STEPS, place=st.sampled_from(["data", "memory", "disk"]))
+@given(body=BODIES, steps=STEPS, place=st.sampled_from(["data", "memory", "block", "disk"]))
 @example(body=b"one\ntwo", steps=[("readlines", 3), ("readline", 2), ("read", -1)], place="disk")
+@example(
+    body=b"one\ntwo", steps=[("read", -1), ("set", 0), ("read", -1), ("set", 2), ("read", 2)], place="block"
+)
 def test_it_reads_as_a_bytes_io_does(
     body: bytes, steps: list[tuple[str, int | None]], place: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     if place == "data":
         body = body[:3000]  # what fits behind its head
+    elif place == "block":
+        body = (body + bytes(WINDOW // 2))[:WINDOW]
     bodies = Bodies(tmp_path_factory.getbasetemp())
     try:
         ours, oracle = bodies.make(body, place), io.BytesIO(body)
@@ -120,23 +148,130 @@ def test_a_size_that_is_none_is_refused(make: Make, place: str, wrong: Any) -> N
     assert ours.read() == b"body"
 
 
-@pytest.mark.parametrize("place", ["memory", "disk"])
-def test_closing_does_nothing(make: Make, place: str) -> None:
-    ours = make(b"body", place)
+PLACES = ["memory", "block", "disk"]
+
+
+def use(stream: Any) -> dict[str, Callable[[], object]]:
+    """Return everything that can be asked of a stream that is read."""
+    return {
+        "read": lambda: stream.read(1),
+        "read1": lambda: stream.read1(1),
+        "readinto": lambda: stream.readinto(bytearray(1)),
+        "readinto1": lambda: stream.readinto1(bytearray(1)),
+        "readline": stream.readline,
+        "readlines": stream.readlines,
+        "iter": lambda: iter(stream),
+        "next": lambda: next(stream),
+        "seek": lambda: stream.seek(0),
+        "tell": stream.tell,
+        "readable": stream.readable,
+        "seekable": stream.seekable,
+        "writable": stream.writable,
+        "isatty": stream.isatty,
+        "flush": stream.flush,
+        "with": stream.__enter__,
+    }
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_once_closed_it_is_closed_as_any_file_is(make: Make, place: str) -> None:
+    ours = make(pattern(WINDOW // 2 + 1), place)
+    with ours as entered:
+        assert entered is ours
+        assert not ours.closed
+    assert ours.closed
     ours.close()
-    assert ours.read() == b"body"
+    for name, ask in use(ours).items():
+        with pytest.raises(ValueError, match=r"closed file$"):
+            print(name, ask())
 
 
-@pytest.mark.parametrize("place", ["memory", "disk"])
-def test_after_its_request_a_body_is_empty(tmp_path: Path, place: str) -> None:
-    before = counts()["buffer"]
+@pytest.mark.parametrize("place", PLACES)
+def test_with_its_request_a_body_is_closed(tmp_path: Path, place: str) -> None:
+    before, files = counts()["buffer"], open_files(tmp_path)
     bodies = Bodies(tmp_path)
-    ours = bodies.make(pattern(3 * WINDOW), place)
+    ours = bodies.make(pattern(WINDOW // 2 + 1), place)
     ours.readline()
     bodies.close()
-    assert (ours.read(), ours.readline(), ours.readlines(), list(ours)) == (b"", b"", [], [])
-    del ours
-    assert counts()["buffer"] == before
+    assert ours.closed
+    for name, ask in use(ours).items():
+        with pytest.raises(ValueError, match="closed file: the request has ended"):
+            print(name, ask())
+    ours.close()
+    # An application that keeps it keeps nothing else.
+    assert (counts()["buffer"], open_files(tmp_path)) == (before, files)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_it_is_what_the_standard_library_calls_a_buffered_stream(make: Make, place: str) -> None:
+    data = pattern(WINDOW // 2 + 1)
+    ours = make(data, place)
+    assert isinstance(ours, io.BufferedIOBase)
+    assert (ours.readable(), ours.seekable(), ours.writable(), ours.isatty()) == (True, True, False, False)
+    for name in dir(io.BufferedIOBase):
+        assert name.startswith("_") or hasattr(ours, name), name
+    refused: list[Callable[[], object]] = [
+        ours.fileno,
+        ours.detach,
+        ours.truncate,
+        lambda: ours.write(b""),
+        lambda: ours.writelines([]),
+    ]
+    for ask in refused:
+        with pytest.raises(io.UnsupportedOperation):
+            ask()
+    assert ours.read() == data
+    assert 0 < len(make(data, place).read1()) <= len(data)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_no_buffer_is_not_read_into(make: Make, place: str) -> None:
+    ours = make(pattern(WINDOW // 2 + 1), place)
+    for wrong in (b"bytes", "text", memoryview(b"read-only"), memoryview(bytearray(8))[::2], None):
+        with pytest.raises(TypeError):
+            ours.readinto(wrong)  # type: ignore[arg-type]
+    into = array("I", [0, 0])
+    assert (ours.readinto(into), into.tobytes()) == (8, pattern(8))
+    assert ours.readinto(bytearray()) == 0
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_position_beyond_all_positions_is_refused(make: Make, place: str) -> None:
+    ours = make(pattern(WINDOW // 2 + 1), place)
+    ours.seek(1)
+    for offset, whence, expected in (
+        (2**63 - 1, 1, OverflowError),
+        (2**63, 0, OverflowError),
+        (0, 3, ValueError),
+        (-1, 0, ValueError),
+        (1.0, 0, TypeError),
+    ):
+        with pytest.raises(expected):
+            ours.seek(offset, whence)  # type: ignore[arg-type]
+    assert ours.tell() == 1
+
+
+def test_a_thread_may_go_on_reading_when_the_request_ends(tmp_path: Path) -> None:
+    data = pattern(40 * WINDOW)
+    for _ in range(20):
+        bodies = Bodies(tmp_path)
+        ours = bodies.make(data, "disk")
+        begun = threading.Event()
+        read: list[bytes] = []
+
+        def work(ours: Input = ours, begun: threading.Event = begun, read: list[bytes] = read) -> None:
+            with suppress(ValueError):
+                while piece := ours.read(WINDOW):
+                    read.append(piece)
+                    begun.set()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert begun.wait(EVENT_TIMEOUT_S)
+        bodies.close()
+        thread.join()
+        assert data.startswith(b"".join(read))
+    assert open_files(tmp_path) == 0
 
 
 def test_an_input_of_its_own_is_empty() -> None:

@@ -35,7 +35,7 @@ from halfsync.request_queue cimport (
 )
 from halfsync.spool cimport SpoolFile, spool_append, spool_close, spool_init, spool_reserve, store_init
 from halfsync.spool cimport Store as NativeStore
-from halfsync.wsgi.body cimport BodyBlocks, Input, grow, input_for
+from halfsync.wsgi.body cimport BodyBlocks, INPUT_ENDED, Input, grow, input_for
 from halfsync.wsgi.environ cimport EnvironFactory
 
 # A sanitizer knows the sizes of blocks, not how much of a buffer has been received.
@@ -264,7 +264,7 @@ cdef class Exchange:
     def detach(self):
         cdef Input body
         for body in self.inputs:
-            body.detach()
+            body.shut(INPUT_ENDED)
         self.inputs.clear()
 
     def receive(self, bytes data, bint anywhere=False):

@@ -8,9 +8,14 @@ cdef class BodyBlocks:
     cdef BlockPool pool
     cdef bint ready
 
+cdef enum InputState:
+    INPUT_OPEN
+    INPUT_CLOSED              # by the application
+    INPUT_ENDED               # with its request
+
 
 cdef class Input:
-    cdef Exchange *exchange   # NULL: there is no body, or the request is over
+    cdef Exchange *exchange   # NULL: it is closed
     cdef int fd               # of a body on disk, its own, since another thread may read past the turn; or -1
     cdef int64_t position     # of the next byte to read
     cdef int64_t length
@@ -18,9 +23,16 @@ cdef class Input:
     cdef int64_t window_at    # where the window begins
     cdef int64_t window_length
     cdef unsigned int began   # `copies` of the process that has the request
+    cdef bytes whole          # what the application was given, where that is the memory in which the body lies; or None
+    cdef int state            # InputState
+    cdef int reading          # threads that read the file without the GIL
 
-    cdef void detach(self) noexcept
+    cdef void shut(self, int state) noexcept
+    cdef void let_go(self) noexcept
+    cdef int check_open(self) except -1
+    cdef int64_t read_disk(self, char *target, int64_t size, bint whole) except -1
     cdef int look(self) except -1
+    cdef int fill(self, char *target, int64_t size) except -1
     cdef bytes take(self, int64_t size)
     cdef bytes take_line(self, int64_t size)
 

@@ -20,7 +20,7 @@ from halfsync.exchange cimport exchange_is_head
 from halfsync.http.response cimport DATE_BYTES, REFUSAL_BYTES, date_now, write_refusal
 from halfsync.native.forks cimport leave_copy
 from halfsync.native.gate cimport gate_enter, gate_leave
-from halfsync.wsgi.body cimport FileWrapper, Input, input_for
+from halfsync.wsgi.body cimport FileWrapper, INPUT_ENDED, Input, input_for
 
 from halfsync.log import report_application_error, report_unprepared, warn
 
@@ -168,8 +168,7 @@ cdef class WsgiBridge(Bridge):
                 response.sink = sink
                 response.thread = PyThread_get_thread_ident()
                 response.promised = -1
-                if exchange.body_length > 0:
-                    body = input_for(exchange)
+                body = input_for(exchange)
                 environ = self.environs.make(exchange, origin, waited_s, body)
                 environ["halfsync.disconnected"] = response  # the object itself costs less than a method of it
                 called = True
@@ -202,7 +201,7 @@ cdef class WsgiBridge(Bridge):
             if response is not None:
                 response.close()
             if body is not None:
-                body.detach()
+                body.shut(INPUT_ENDED)
         return end
 
     cdef void report(self, object error, object environ, int status) noexcept:
