@@ -34,7 +34,7 @@ cdef class StreamBridge(Bridge):
                 handler = <object> <PyObject *> exchange.kept
             try:
                 result = handler.received(data)
-                if result is None or type(result) is bytes:
+                if result is None or isinstance(result, bytes):
                     whole = self.send(result, exchange, sink)
                 else:
                     for piece in result:
@@ -59,7 +59,7 @@ cdef class StreamBridge(Bridge):
         leave_copy(self.began)
         if data is None:
             return 1
-        if type(data) is not bytes:
+        if not isinstance(data, bytes):
             raise TypeError(f"a handler sends bytes, not {type(data).__name__}")
         vector.iov_base = PyBytes_AS_STRING(data)
         vector.iov_len = PyBytes_GET_SIZE(data)

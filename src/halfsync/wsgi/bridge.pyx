@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close as close_fd
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_GET_LENGTH
 
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET, send_vectors
@@ -25,6 +25,7 @@ from halfsync.wsgi.body cimport FileWrapper, INPUT_ENDED, Input, input_for
 from halfsync.log import report_application_error, report_unprepared, warn
 
 cdef extern from "Python.h":
+    str PyUnicode_FromObject(object text)
     int PyUnicode_KIND(object text)
     void *PyUnicode_DATA(object text)
     unsigned long PyThread_get_thread_ident()
@@ -130,6 +131,10 @@ cdef enum:
     JOINED_BYTES = 64 * 1024  # a list of chunks up to so long in all is sent as one
     FRAMING_BYTES = 256  # more than all lines that the server itself adds to a head
     COPIED_BYTES = 2048  # a body up to so long is put behind its head
+
+cdef str STATUS = "the status"
+cdef str WRITTEN = "what is given to write()"
+cdef str BODY = "each part of the response's body"
 
 
 class ApplicationError(Exception):
@@ -253,11 +258,11 @@ cdef class Response:
                 exc_info = None
         elif self.started:
             raise ApplicationError("start_response was called twice without exc_info")
-        if type(status) is not str:
-            raise ApplicationError(f"the status must be a str, not {type(status).__name__}")
         if type(headers) is not list:
-            raise ApplicationError(f"the headers must be a list, not {type(headers).__name__}")
-        self.begin(status, headers)
+            if not isinstance(headers, list):
+                raise ApplicationError(f"the headers must be a list, not {type(headers).__name__}")
+            headers = list(headers)
+        self.begin(text_of(status, STATUS), headers)
         return self.write
 
     def write(self, data):
@@ -268,9 +273,7 @@ cdef class Response:
         check_open(self, "write")
         if self.thread != PyThread_get_thread_ident():
             raise ApplicationError("write was called in another thread than the application")
-        if type(data) is not bytes:
-            raise ApplicationError(f"write takes bytes, not {type(data).__name__}")
-        self.send_body(data, -1)
+        self.send_body(bytes_of(data, WRITTEN), -1)
 
     def __call__(self):
         """Tell whether the client is gone, so that the rest of the turn is for nobody (`halfsync.disconnected`).
@@ -361,11 +364,17 @@ cdef class Response:
         cdef Py_ssize_t name_length, value_length
         cdef char *at
         cdef int meaning
-        if type(item) is not tuple or len(<tuple> item) != 2:
+        if type(item) is not tuple:
+            if not isinstance(item, tuple):
+                raise ApplicationError(f"a header must be a tuple (name, value), not {type(item).__name__}: {item!r}")
+            item = tuple(item)
+        if len(<tuple> item) != 2:
             raise ApplicationError(f"a header must be a tuple (name, value), not {item!r}")
         name_, value_ = <tuple> item
-        if type(name_) is not str or type(value_) is not str:
-            raise ApplicationError(f"a header's name and value must be str, not {item!r}")
+        if type(name_) is not str:
+            name_ = text_of(name_, "a header's name")
+        if type(value_) is not str:
+            value_ = text_of(value_, f"the value of header {name_!r}")
         name = latin1(name_, "a header's name")
         value = latin1(value_, "a header's value")
         name_length = PyUnicode_GET_LENGTH(name_)
@@ -438,18 +447,18 @@ cdef class Response:
 
     cdef int answer(self, object result) except -1:
         """Send what the application returned."""
+        cdef bytes data
         if type(result) is list or type(result) is tuple:
             return self.answer_list(result)
         if type(result) is FileWrapper and self.answer_file(result):
             return 0
-        if type(result) is bytes or type(result) is str:
+        if isinstance(result, (bytes, str)):
             raise ApplicationError(f"the response must be an iterable of bytes, not {type(result).__name__} itself")
         for chunk in result:
             leave_copy(self.bridge.began)
-            if type(chunk) is not bytes:
-                raise ApplicationError(f"the response must be made of bytes, not {type(chunk).__name__}")
-            if chunk:
-                self.send_body(chunk, -1)
+            data = bytes_of(chunk, BODY)
+            if data:
+                self.send_body(data, -1)
             if self.gone or self.full:
                 break
         return 0
@@ -457,18 +466,18 @@ cdef class Response:
     cdef int answer_list(self, object chunks) except -1:
         """Send chunks that are all there: their length is known, and a few small ones become one."""
         cdef int64_t total = 0
+        cdef bytes data
         self.sink.whole = True
         for chunk in chunks:
-            if type(chunk) is not bytes:
-                raise ApplicationError(f"the response must be made of bytes, not {type(chunk).__name__}")
-            total += PyBytes_GET_SIZE(chunk)
+            total += PyBytes_GET_SIZE(bytes_of(chunk, BODY))
         if self.head_sent:
             total = -1  # write() came first
         elif len(chunks) > 1 and total <= JOINED_BYTES:
             return self.send_body(b"".join(chunks), total)
         for chunk in chunks:
-            if chunk:
-                self.send_body(chunk, total)
+            data = bytes_of(chunk, BODY)
+            if data:
+                self.send_body(data, total)
             if self.gone or self.full:
                 break
         return 0
@@ -614,6 +623,27 @@ cdef inline char *write_crlf(char *at) noexcept:
     at[0] = b"\r"
     at[1] = b"\n"
     return at + 2
+
+
+# An application's str and bytes may be of subclasses, such as the strings of templates that are marked as safe: what
+# counts is the text or the bytes that they hold, whatever their methods say. An object of the exact type is itself.
+
+cdef inline str text_of(object text, str what):
+    """Return a str as one of the exact type. Raises ApplicationError, with `what` it should be, for anything else."""
+    if type(text) is str:
+        return <str> text
+    if isinstance(text, str):
+        return PyUnicode_FromObject(text)
+    raise ApplicationError(f"{what} must be a str, not {type(text).__name__}: {text!r}")
+
+
+cdef inline bytes bytes_of(object data, str what):
+    """Return bytes as an object of the exact type. Raises ApplicationError, with `what` it should be, for all else."""
+    if type(data) is bytes:
+        return <bytes> data
+    if isinstance(data, bytes):
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    raise ApplicationError(f"{what} must be bytes, not {type(data).__name__}")
 
 
 cdef const char *latin1(str text, str what) except NULL:
