@@ -6,6 +6,8 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -64,6 +66,38 @@ def test_threads_are_called_by_the_pool_name() -> None:
 def test_sizes_out_of_range_are_refused(sizes: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="must be 1"):
         ThreadPool(sizes[0], queue_size=sizes[1])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"threads": wrong} for wrong in (1.5, 1.0, True, "1", b"1", None, [1], Fraction(1), Decimal(1))
+    ]
+    + [{"threads": 1, "queue_size": wrong} for wrong in (1.5, True, "1", None)]
+    + [{"threads": 1, "name": wrong} for wrong in (1, None, b"name")],
+    ids=str,
+)  # fmt: skip
+def test_arguments_of_other_types_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="must be a"):
+        ThreadPool(**arguments)
+
+
+@pytest.mark.parametrize("huge", [1 << 16, 2**31, 2**63, 10**30, 10**5000], ids=lambda huge: len(hex(huge)))
+def test_sizes_beyond_every_machine_are_refused_before_a_thread_starts(huge: int) -> None:
+    with pytest.raises(ValueError, match="threads must be 1 to 32768"):
+        ThreadPool(huge)
+    with pytest.raises(ValueError, match="queue_size must be 1 to"):
+        ThreadPool(1, queue_size=huge << 16)
+
+
+def test_a_pool_that_could_not_be_made_can_be_made_then() -> None:
+    pool = ThreadPool.__new__(ThreadPool)
+    with pytest.raises(TypeError):
+        pool.__init__(1.5)  # type: ignore[misc]
+    with pytest.raises(RuntimeError, match=r"__init__ was not called"):
+        pool.close()
+    pool.__init__(1)  # type: ignore[misc]
+    assert pool.close()
 
 
 def test_what_cannot_be_called_is_refused() -> None:

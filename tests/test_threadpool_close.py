@@ -1,14 +1,19 @@
 """How a pool of threads ends: closed, closed by its own jobs, forgotten, or not started as a whole."""
 
 import gc
+import os
+import signal
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from functools import partial
+from types import FrameType
+from typing import Any
 
 import pytest
 
-from halfsync import ThreadPool
+from halfsync import ThreadPool, forking
 from tests.pools import Gate, end, named, nothing_left, occupy
 from tests.wsgi import EVENT_TIMEOUT_S
 
@@ -50,6 +55,148 @@ def test_close_has_one_deadline_for_all_threads() -> None:
         gate.opened.set()
     assert not pool.close(timeout=0.01)
     gates[2].opened.set()
+    assert pool.close(EVENT_TIMEOUT_S)
+
+
+@pytest.mark.parametrize(
+    "wrong", [float("nan"), "1", b"1", True, [1], object()], ids=lambda one: type(one).__name__
+)
+def test_a_wrong_limit_changes_nothing(wrong: Any) -> None:
+    pool = ThreadPool(1)
+    with pytest.raises((TypeError, ValueError), match="timeout must be a number of seconds or None"):
+        pool.close(wrong)
+    assert pool.append(int)
+    assert pool.close(EVENT_TIMEOUT_S)
+    assert pool.statistics().done == 1
+
+
+@pytest.mark.parametrize("endless", [None, float("inf"), 1e300, 10**400, Decimal("inf")], ids=str)
+def test_a_limit_without_end_waits_for_the_job(endless: Any) -> None:
+    pool = ThreadPool(2)
+    gate = occupy(pool)
+    said: list[bool] = []
+    closing = threading.Thread(target=lambda: said.append(pool.close(endless)))
+    closing.start()
+    until_closed(pool)
+    assert not pool.close(0.05)
+    assert not pool.close(-1)
+    assert not pool.close(float("-inf"))
+    assert (pool.statistics().running, said) == (1, [])
+    gate.opened.set()
+    end([closing])
+    assert said == [True]
+    assert pool.close(endless)
+
+
+def until_closed(pool: ThreadPool) -> None:
+    """Wait until a close that another thread has called has begun."""
+    pause = threading.Event()
+    while pool.append(int):
+        pause.wait(0.001)
+
+
+def interrupt(call: Callable[[], object], pool: ThreadPool) -> None:
+    """Call what closes the pool, in the main thread, and let a signal's handler raise KeyboardInterrupt in its wait."""
+
+    def raise_it(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, raise_it)
+
+    def send() -> None:
+        until_closed(pool)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    sending = threading.Thread(target=send)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sending.start()
+            call()
+    finally:
+        sending.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("endless", [None, float("inf"), 1e6], ids=str)
+def test_an_interrupted_close_can_be_called_again(endless: Any) -> None:
+    pool = ThreadPool(3)
+    gates = [occupy(pool), occupy(pool)]
+    for _ in range(3):
+        # The threads wait for their jobs, and are never taken for ended by the interrupted wait.
+        interrupt(lambda: pool.close(endless), pool)
+        assert not pool.close(0.05)
+        assert pool.statistics().running == 2
+    for gate in gates:
+        gate.opened.set()
+    assert pool.close(EVENT_TIMEOUT_S)
+
+
+def test_an_interrupted_block_leaves_a_pool_that_ends() -> None:
+    pool = ThreadPool(1)
+    gate = occupy(pool)
+
+    def leave_block() -> None:
+        with pool:
+            pass
+
+    interrupt(leave_block, pool)
+    assert not pool.close(0.05)
+    gate.opened.set()
+    assert pool.close(EVENT_TIMEOUT_S)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_several_may_close_at_one_time(busy: bool) -> None:
+    for _ in range(20):
+        pool = ThreadPool(2)
+        gate = occupy(pool) if busy else None
+        together = threading.Barrier(5)
+        said: list[bool] = []
+
+        def close(
+            pool: ThreadPool = pool, together: threading.Barrier = together, said: list[bool] = said
+        ) -> None:
+            together.wait(EVENT_TIMEOUT_S)
+            said.append(pool.close())
+            said.append(pool.close(0))
+
+        closing = [threading.Thread(target=close) for _ in range(4)]
+        for thread in closing:
+            thread.start()
+        together.wait(EVENT_TIMEOUT_S)
+        if gate is not None:
+            gate.opened.set()
+        end(closing)
+        assert said == [True] * 8
+        assert pool.close(0)
+
+
+@pytest.mark.parametrize("fork", [os.fork, forking.fork], ids=["the program's", "the server's"])
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_forked_process_has_no_part_in_the_pool(fork: Callable[[], int], closed: bool) -> None:
+    pool = ThreadPool(2)
+    gate = occupy(pool)
+    if closed:
+        assert not pool.close(0)
+    child = fork()
+    if child == 0:
+        try:
+            taken = pool.append(int)
+            with pytest.raises(RuntimeError, match="belongs to the process that made it"):
+                pool.statistics()
+            with pool:
+                pass
+            ended = pool.close(), pool.close(float("inf"))
+            del pool
+            gc.collect()
+            os._exit(7 if (taken, ended) == (False, (True, True)) else 1)
+        finally:
+            os._exit(2)
+    forking.unblock()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert pool.append(int) is not closed
+    assert pool.statistics().running == 1
+    gate.opened.set()
     assert pool.close(EVENT_TIMEOUT_S)
 
 

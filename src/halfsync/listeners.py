@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from halfsync.activation import take
+from halfsync.amounts import digits
 from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_bind
 from halfsync.endpoints import name_server
 from halfsync.errors import BindError, UsageError
@@ -66,9 +67,13 @@ class Listener:
         return AddressFamily(self.socket.family)
 
     def close(self) -> None:
-        """Close the socket; a socket file goes too, if it is still ours, and this process's to remove."""
+        """Close the socket; a socket file goes too, if it is still ours, and this process's to remove.
+
+        Once only: the file of another server may have the same place in the file system later.
+        """
+        is_open = self.socket.fileno() >= 0
         self.socket.close()
-        if self.file is not None:
+        if is_open and self.file is not None:
             remove_file(self.file)
 
 
@@ -261,8 +266,9 @@ def _find_owner(text: str) -> tuple[int, int]:
     def find(kind: str, name: str, look_up: Callable[[str], int]) -> int:
         if name == "":
             return -1
-        if name.isascii() and name.isdecimal() and int(name) < _NO_ID:
-            return int(name)
+        number = digits(name)
+        if number is not None and number < _NO_ID:
+            return number
         try:
             return look_up(name)
         except KeyError:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from halfsync.amounts import count, seconds
 from halfsync.endpoints import Endpoints
 from halfsync.errors import UsageError
 from halfsync.http.trust import TrustedPeers
 from halfsync.listeners import Listener, close_all, open_listeners
 from halfsync.log import warn
 from halfsync.models.model import Parts, make_model
-from halfsync.native.forks import count_copies
+from halfsync.native.forks import count_forks
 from halfsync.native.system import raise_descriptor_limit, readable
 from halfsync.observe.access import AccessLog
 from halfsync.opened import Opened
-from halfsync.originals import os
+from halfsync.originals import os, socket
 from halfsync.settings import Settings
 from halfsync.supervisor.starting import fit_to_locks
 
@@ -35,13 +38,28 @@ RESERVED_DESCRIPTORS = 64  # of the process's limit: for the application's own f
 QUICK_S = 1.0  # what a quick stop gives the application's threads to return
 
 
+class State(Enum):
+    """Where a server is on its way: it goes from one to the next, or past it, and never back."""
+
+    MADE = "made"
+    SERVING = "serving"
+    ENDING = "ending"  # told to drain or to leave; or its start failed
+    CLOSED = "closed"
+
+
 class Server:
     """Serves one WSGI application, or one protocol of raw TCP (`stream=True`), until it is closed.
 
     As a context manager it starts on entry; on exit it drains for at most `graceful_timeout` and stops. Settings are
     given as one `Settings`, or as keyword arguments in its terms (`bind`, `threads`, `max_body` ...), not as both.
     Raises UsageError for a setting that cannot be, and BindError for a listener that cannot be opened. All methods may
-    be called by any thread, one at a time. In a process that the program has forked since the start they end nothing.
+    be called by any thread, one at a time, and in any order. A server that was told to drain, to leave or to close is
+    not started any more; what would come before what was done already does nothing.
+
+    The process that makes a server owns it. In one that was forked since, by the program or by the model `process`,
+    `wait`, `close` and the end of the with-block do nothing, and `wait` and `close` return True; `address` and `url`
+    are what they were. All other methods raise RuntimeError there, but for the counts of the model `process`, which its
+    children may read.
 
     A process of several that serve together is given open `listeners`, whose copies here it closes in the end, its
     `seat` on their board, on which it must say that it serves, and `handover`, the reading and the writing end of one
@@ -87,6 +105,8 @@ class Server:
                 self._files,
                 seat,
                 handover,
+                # Not a method, which would make a circle of server and model.
+                partial(_close_sockets, [listener.socket for listener in self.listeners]),
             )
             self._model = make_model(parts)
         except BaseException:
@@ -98,17 +118,25 @@ class Server:
         address = self.listeners[0].socket.getsockname() if self.listeners else None
         self._address = address[:2] if isinstance(address, tuple) else address
         self._seat = seat
-        self._copies = count_copies()
-        self._began = False  # it was started, or closed without
-        self._draining = False
+        self._owner, self._forks = os.getpid(), count_forks()
+        self._state = State.MADE
+        self._fading = False
 
     @property
-    def _is_copy(self) -> bool:
-        """Whether the program has forked this process since the server started.
+    def _is_elsewhere(self) -> bool:
+        """Whether this process was forked since the server was made.
 
-        A copy shares memory and pipes of the server with the original, so an order given in the copy would reach that.
+        It shares memory and pipes of the server with the owner, so that an order given here would reach that, and
+        descriptors that the server has closed may have become others' here.
         """
-        return self._began and count_copies() != self._copies
+        return count_forks() != self._forks or os.getpid() != self._owner
+
+    def _refuse_elsewhere(self, method: str) -> None:
+        if self._is_elsewhere:
+            raise RuntimeError(
+                f"{method}() in process {os.getpid()}: the server belongs to process {self._owner}, which made it; "
+                "call it there, or send that process a signal"
+            )
 
     @property
     def address(self) -> Any:
@@ -121,15 +149,8 @@ class Server:
         return self.listeners[0].url
 
     def start(self) -> None:
-        """Start to serve, and return. RuntimeError: it was started or closed before."""
-        self._begin()
-        self._model.start()
-
-    def _begin(self) -> None:
-        if self._began:
-            raise RuntimeError("a server can be started only once; make another")
-        self._began = True
-        self._copies = count_copies()
+        """Start to serve, and return. RuntimeError: it was started, drained or closed before, or elsewhere."""
+        self._start(self._model.start)
 
     def start_in_front(self, signals: Signals, unwanted: Callable[[], Sequence[int]] = tuple) -> None:
         """Start to serve in the foreground: the caller then waits in `run_until_told`.
@@ -137,16 +158,25 @@ class Server:
         unwanted: called in each child of this process, returns descriptors that it has no use for, beside those of the
         signals.
         """
-        self._begin()
-        self._model.start_in_front(lambda: [*signals.descriptors, *unwanted()])
+        self._start(lambda: self._model.start_in_front(lambda: [*signals.descriptors, *unwanted()]))
+
+    def _start(self, start: Callable[[], None]) -> None:
+        self._refuse_elsewhere("start")
+        if self._state is not State.MADE:
+            raise RuntimeError(
+                "a server can be started only once, before it is drained or closed; make another"
+            )
+        self._state = State.SERVING
+        try:
+            start()
+        except BaseException:
+            self._state = State.ENDING
+            raise
 
     def drain(self) -> None:
         """Refuse newcomers and begin to end: what was received is answered, idle connections are closed."""
-        if not self._is_copy:
-            self._draining = True
-            if self._seat is not None:
-                self._seat.leave()
-            self._model.drain()
+        self._refuse_elsewhere("drain")
+        self._end(self._model.drain)
         self._close_listeners()
 
     def leave(self, alone: Iterable[int] = ()) -> None:
@@ -156,50 +186,70 @@ class Server:
         what waits there is accepted first, and then handed over or answered. A connection is handed over as soon as it
         is idle; a request that was received, or whose body is under way, is answered first. Without a hand-over, or
         with nobody left to adopt, it ends instead, as when draining. `drain` may follow, for those that nobody has
-        taken.
+        taken. Raises TypeError or ValueError for what is no position.
         """
-        if not self._is_copy:
-            self._draining = True
-            if self._seat is not None:
-                self._seat.leave()
-            self._model.leave(alone)
+        self._refuse_elsewhere("leave")
+        positions = [count(one, "a position", 0, len(self.listeners) - 1) for one in alone]
+        self._end(lambda: self._model.leave(positions))
         # Socket files stay: others are reached by them.
         self.listeners = [replace(listener, file=None) for listener in self.listeners]
         self._close_listeners()
 
+    def _end(self, end: Callable[[], None]) -> None:
+        """Let the model begin to end. One that was not started has nothing to answer, and only stops to listen."""
+        if self._state is State.CLOSED:
+            return
+        if self._seat is not None:
+            self._seat.leave()
+        if self._state is State.MADE:
+            self._model.close(0.0)
+        else:
+            end()
+        self._state = State.ENDING
+
     def fade(self) -> None:
         """Let each connection end with its next response, and go on serving all who come; it is not ready any more."""
-        if self._is_copy:
+        self._refuse_elsewhere("fade")
+        if self._state is State.CLOSED:
             return
-        self._draining = True
+        self._fading = True
         if self._seat is not None:
             self._seat.board.fading = True
         self._model.fade()
 
     def reopen_logs(self) -> None:
         """Open the access log again by its name: whoever rotates logs has moved the old file away."""
+        self._refuse_elsewhere("reopen_logs")
         try:
-            if self._access_log is not None:
+            if self._access_log is not None and self._state is not State.CLOSED:
                 self._access_log.reopen()
         except OSError as error:
             warn("the access log %r cannot be opened again: %s", self.settings.access_log, error.strerror)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until a server that drains or leaves has answered everything. False: not within `timeout` seconds."""
-        descriptor = self._model.done_fd
-        return self._is_copy or descriptor < 0 or bool(readable([descriptor], timeout))
+        """Wait until a server that drains or leaves has answered everything. False: not within `timeout` seconds.
 
-    def close(self, timeout: float = QUICK_S) -> bool:
+        timeout: any real number; None, infinity and more than thirty years: as long as it takes. Raises TypeError for
+        what is no number, ValueError for NaN.
+        """
+        limit = seconds(timeout)
+        descriptor = self._model.done_fd
+        return self._is_elsewhere or descriptor < 0 or bool(readable([descriptor], limit))
+
+    def close(self, timeout: float | None = QUICK_S) -> bool:
         """Stop now: connections are closed, requests that wait are dropped, those under way have `timeout` seconds.
 
-        Returns False when threads are still in the application after that; they end when it returns.
+        timeout: as for `wait`, and nothing has changed if it raises. With no limit, the application itself must not
+        close its server: it would wait for itself. Returns False when threads are still in the application after that;
+        they end when it returns. Call it again to go on waiting, also after KeyboardInterrupt or another exception has
+        ended the wait.
         """
-        if self._is_copy:
-            self._close_listeners()
+        limit = seconds(timeout)
+        if self._is_elsewhere:
             return True
-        self._began = self._draining = True
+        self._state = State.CLOSED
         self._close_listeners()
-        ended = self._model.close(timeout)
+        ended = self._model.close(limit)
         if ended and self._access_log is not None:
             self._access_log.close()
         if ended and self._files is not None:
@@ -208,13 +258,18 @@ class Server:
 
     def statistics(self) -> dict[str, int]:
         """Return what the server counted so far."""
+        if (
+            self.settings.model != "process"
+        ):  # whose counts are in memory that its children share, without a lock
+            self._refuse_elsewhere("statistics")
         return self._model.statistics()
 
     @property
     def ready(self) -> bool:
         """Whether it takes new requests, and not more of its threads are stuck than may be."""
-        counts = self.statistics()
-        return self._began and not self._draining and counts.get("stuck", 0) <= self.settings.max_stuck
+        if self._state is not State.SERVING or self._fading:
+            return False
+        return self.statistics().get("stuck", 0) <= self.settings.max_stuck
 
     def __enter__(self) -> Self:
         try:
@@ -227,12 +282,21 @@ class Server:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.drain()
-        self.wait(self.settings.graceful_timeout)
-        self.close()
+        if self._is_elsewhere:
+            return
+        try:
+            self.drain()
+            self.wait(self.settings.graceful_timeout)
+        finally:
+            self.close()
 
     def _close_listeners(self) -> None:
         close_all(self.listeners)
+
+
+def _close_sockets(sockets: Iterable[socket.socket]) -> None:
+    for one in sockets:
+        one.close()
 
 
 def open_for(settings: Settings) -> list[Listener]:

@@ -45,6 +45,7 @@ LATER = (
     "linecache",
     "locale",  # by gettext, for the texts of click
     "logging",
+    "numbers",
     "pwd",
     "tokenize",  # by linecache
     "tomllib",

@@ -13,6 +13,7 @@ cdef class WorkerThreads:
     cdef list _threads
     cdef int _started                 # threads so far, for their names
     cdef unsigned int began           # `copies` of the process that has the threads
+    cdef unsigned int forks           # and its `forks`
     cdef uint64_t _done               # guarded by the GIL
     cdef uint64_t _failed             # guarded by the GIL
     cdef object __weakref__

@@ -11,15 +11,20 @@ from libc.string cimport memset
 
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
-from halfsync.native.forks cimport copies, end_process, is_copy, leave_copy
+from halfsync.native.forks cimport copies, end_process, forks, is_copy, is_forked, leave_copy
 from halfsync.native.sync cimport add_uint, init_uint, load_uint, monotonic_ns, sub_uint
 from halfsync.request_queue cimport (
     TAKEN_CLOSED, TAKEN_ITEM, Taker, queue_close, queue_destroy, queue_init, queue_length, queue_put, queue_sleep,
     queue_try_take, queue_wake,
 )
 
+from halfsync.amounts import count, seconds
 from halfsync.originals import monotonic
 from halfsync.threads import Thread, report
+
+cdef enum:
+    THREADS_MOST = 1 << 15  # the system has no more numbers for them, by default
+    QUEUE_MOST = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +45,23 @@ cdef class WorkerThreads:
     attended: the owner calls queue_attend as it must for a patient queue.
     """
 
-    def __init__(self, int threads, *, queue_size, name, bint attended=False):
-        if threads < 1:
-            raise ValueError(f"threads must be 1 or more, not {threads}")
-        if not 1 <= queue_size <= 1 << 24:
-            raise ValueError(f"queue_size must be 1 to {1 << 24}, not {queue_size}")
+    def __init__(self, threads, *, queue_size, name, bint attended=False):
+        threads = count(threads, "threads", 1, THREADS_MOST)
+        queue_size = count(queue_size, "queue_size", 1, QUEUE_MOST)
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
         if self.queue.slots != NULL:
             raise RuntimeError("these threads were made already")
         init_uint(&self.running, 0)
-        self.began = copies[0]
+        self.began, self.forks = copies[0], forks[0]
+        self.size = threads
+        self.name = str(name)
+        self._threads = []
         if queue_init(&self.queue, queue_size, attended) < 0:
             raise MemoryError
-        self.size = threads
-        self.name = name
-        self._threads = []
 
     def __dealloc__(self):
-        if self.queue.slots != NULL and not is_copy(self.began):  # in a copy, a missing thread may hold the lock
+        if self.queue.slots != NULL and not is_forked(self.forks):  # where a missing thread may hold the lock
             self.empty()
             queue_destroy(&self.queue)
 
@@ -81,19 +86,19 @@ cdef class WorkerThreads:
 
     def start(self):
         """Start the threads. Raises RuntimeError when the system refuses one; those started then end."""
-        self.began = copies[0]
+        self.began, self.forks = copies[0], forks[0]
         try:
             for _ in range(self.size):
                 self.add_thread()
         except BaseException:
-            self.close(timeout=None)
+            self.close(None)
             raise
 
     cdef int add_thread(self) except -1:
         """Start one thread more. Raises RuntimeError when the system refuses it."""
-        self._started += 1
-        thread = Thread(self._work, f"{self.name}-{self._started}")
+        thread = Thread(self._work, f"{self.name}-{self._started + 1}")
         thread.start()
+        self._started += 1
         self._threads.append(thread)
         return 0
 
@@ -141,17 +146,17 @@ cdef class WorkerThreads:
     def close(self, timeout=None):
         """Refuse further items, let the threads finish what is queued, and join them.
 
-        timeout: seconds for all threads together; None waits as long as it takes, but one of the threads
-        itself does not wait then: two that close their own pool would wait for each other for ever.
-        Returns True when every thread has ended, False when the time was over first; calling again goes on
-        waiting.
+        timeout: seconds for all threads together, as `amounts.seconds` returns them; None waits as long as it takes,
+        but one of the threads itself does not wait then: two that close their own pool would wait for each other for
+        ever. Returns True when every thread has ended, False when the time was over first; calling again goes on
+        waiting, also after a signal's handler has raised.
         """
         deadline = None if timeout is None else monotonic() + timeout
-        if is_copy(self.began):
+        if is_forked(self.forks):
             return True  # it has none of the threads
         queue_close(&self.queue)
         if deadline is not None or not any(thread.is_current for thread in self._threads):
-            for thread in self._threads:
+            for thread in list(self._threads):  # which another caller of this may renew meanwhile
                 if not thread.is_current:
                     thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
         self.forget_ended()
@@ -179,21 +184,26 @@ cdef class ThreadPool:
     Any thread may call any method. As a context manager it closes, and waits for what is queued, on exit. A
     pool that is collected without having been closed ends its threads once they have run what is queued; one
     that still exists when the interpreter ends does not run it.
+
+    A process that was forked since has none of the threads, whoever forked it. There `append` takes nothing and returns
+    False, `close` has nothing to wait for and returns True, and `statistics` raises RuntimeError.
     """
 
     def __init__(self, threads, *, queue_size=1024, name="pool"):
-        """Start `threads` threads (1 or more) over a queue for `queue_size` jobs (1 or more).
+        """Start `threads` threads (1 to 32768) over a queue for `queue_size` jobs (1 to 16777216).
 
-        name: the threads are called by it and a number. Raises ValueError for sizes out of range and
-        RuntimeError when the system refuses a thread.
+        name: the threads are called by it and a number. Raises TypeError for sizes that are no integers, ValueError for
+        those out of range, and RuntimeError when the system refuses a thread; then no thread is left.
         """
+        cdef JobThreads workers
         if self._workers is not None:
             raise RuntimeError("this pool was made already")
-        self._workers = JobThreads(threads, queue_size=queue_size, name=name)
-        self._workers.start()
+        workers = JobThreads(threads, queue_size=queue_size, name=name)
+        workers.start()
+        self._workers = workers
 
     def __del__(self):
-        if self._workers is not None and not is_copy(self._workers.began):
+        if self._workers is not None and not is_forked(self._workers.forks):
             queue_close(&self._workers.queue)
 
     @property
@@ -214,15 +224,13 @@ cdef class ThreadPool:
     def append(self, job):
         """Put a job at the end of the queue. Returns False at once when it is full or the pool closed.
 
-        It also returns False in a process that was forked since: the copy of the pool has no threads.
-
         job: a callable without arguments; its result is dropped. What it raises goes to threading.excepthook
         and is counted as failed. Raises TypeError when it cannot be called.
         """
         cdef JobThreads threads = self._made()
         if not callable(job):
             raise TypeError(f"a job must be callable, not {type(job).__name__}")
-        if is_copy(threads.began):
+        if is_forked(threads.forks):
             return False
         Py_INCREF(job)
         if queue_put(&threads.queue, <void *> job, monotonic_ns()) < 0:
@@ -234,15 +242,19 @@ cdef class ThreadPool:
     def close(self, timeout=None):
         """Take no more jobs, let the threads run what is queued, and join them.
 
-        timeout: seconds for all threads together; None waits as long as it takes, but a job of this pool does
-        not wait then, for it would wait for itself. Returns True when every thread has ended, False when the
-        time was over first; calling again goes on waiting.
+        timeout: seconds for all threads together, any real number. None, infinity and more than thirty years wait as
+        long as it takes, but a job of this pool does not wait then, for it would wait for itself; a negative number
+        does not wait. Returns True when every thread has ended, False when the time was over first; calling again goes
+        on waiting, also after an exception such as KeyboardInterrupt has ended the wait. Raises TypeError for what is
+        no number and ValueError for NaN, and then nothing has changed.
         """
-        return self._made().close(timeout)
+        return self._made().close(seconds(timeout))
 
     def statistics(self):
-        """Return a frozen `ThreadPoolStatistics`."""
+        """Return a frozen `ThreadPoolStatistics`. RuntimeError: another process made the pool."""
         cdef JobThreads threads = self._made()
+        if is_forked(threads.forks):  # a thread that is missing here may hold the queue's lock
+            raise RuntimeError("this pool belongs to the process that made it, and this one was forked since")
         return ThreadPoolStatistics(
             queued=queue_length(&threads.queue), running=load_uint(&threads.running), done=threads._done,
             refused=threads.queue.refused, failed=threads._failed, waited=threads.queue.waited_ns / 1e9,

@@ -11,7 +11,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from halfsync.native.system import Semaphore, get_ident, start_thread
+from halfsync.native.system import Semaphore, get_ident, in_main_thread, start_thread
+from halfsync.originals import monotonic
 from halfsync.output import say
 
 if TYPE_CHECKING:
@@ -45,9 +46,25 @@ class Thread:
         self._began, self._ended = Semaphore(0), Semaphore(0)
         self._ident = 0
         self._known: threading.Thread | None = None  # the same thread in threading, if that has started it
+        self._leave: Semaphore | None = None  # to run, or to end, which a thread of the main thread waits for
+        self._may_run = True
 
     def start(self) -> None:
-        """Start the thread, once, and return when it runs. RuntimeError: the system gives no thread."""
+        """Start the thread, once, and return when it runs. RuntimeError: the system gives no thread.
+
+        If a signal's handler raises in between, so does this, and the thread does not run its function.
+        """
+        if not in_main_thread():  # where those handlers run
+            self._start()
+            return
+        self._leave, self._may_run = Semaphore(0), False
+        try:
+            self._start()
+            self._may_run = True
+        finally:
+            self._leave.release()
+
+    def _start(self) -> None:
         if is_whole():
             thread = _Thread(target=self._live, name=self.name, daemon=True)
             thread.start()
@@ -60,10 +77,15 @@ class Thread:
         self._ident = get_ident()
         self._began.release()
         try:
-            self._run()
+            if self._leave is not None:
+                self._leave.acquire()
+            if self._may_run:
+                self._run()
         finally:
-            del self._run  # lets go of what it refers to, too
-            self._ended.release()
+            try:
+                del self._run  # lets go of what it refers to, too
+            finally:
+                self._ended.release()
 
     @property
     def ident(self) -> int:
@@ -76,19 +98,25 @@ class Thread:
         return self._ident == get_ident()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until the thread has ended, at most `timeout` seconds. False: it has not."""
-        if self._known is not None and is_whole():  # it also knows of one that never ran its function
-            self._known.join(timeout)
-            return not self._known.is_alive()
-        ended = self._ended.acquire(timeout)
-        if ended:
+        """Wait until the thread has ended, at most `timeout` seconds. False: it has not.
+
+        What a signal's handler raises ends the wait, and changes nothing. An interrupted join of threading may take a
+        thread that runs for one that has ended, so that is asked only about a thread whose function has returned, or
+        never ran.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        if self._ident or self._known is None:
+            ended = self._ended.acquire(timeout)
+            if not ended:
+                return False
             self._ended.release()  # for the next call
-        return ended
+        if self._known is None or not is_whole():
+            return bool(self._ident)
+        self._known.join(None if deadline is None else max(0.0, deadline - monotonic()))
+        return not self._known.is_alive()
 
     def is_alive(self) -> bool:
         """Tell whether the thread has not ended yet."""
-        if self._known is not None and is_whole():
-            return self._known.is_alive()
         return not self.join(0)
 
 

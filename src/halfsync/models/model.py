@@ -24,6 +24,7 @@ class Parts:
     listeners: descriptors of listening, non-blocking sockets. endpoints: their addresses. room: connections that fit
     into this process. files: what is answered without the bridge. seat: on the board of a server of several processes.
     handover: reading and writing end of the queue through which processes that leave hand over their connections.
+    forsake: closes the server's own listeners; called in a forked process of the model, which has no use for them.
     """
 
     bridge: Bridge
@@ -35,6 +36,7 @@ class Parts:
     files: StaticFiles | None = None
     seat: Seat | None = None
     handover: tuple[int, int] | None = None
+    forsake: Callable[[], None] = lambda: None
 
     @property
     def adoption_fd(self) -> int:
@@ -96,8 +98,11 @@ class Model(Protocol):
     def stop(self) -> None:
         """Let everything end that waits for a client."""
 
-    def close(self, timeout: float) -> bool:
-        """Stop, and end all threads or processes. False: the application was still running after `timeout` seconds."""
+    def close(self, timeout: float | None) -> bool:
+        """Stop, and end all threads or processes. False: the application was still running after `timeout` seconds.
+
+        None: wait as long as it takes. Called again it goes on, also after a signal's handler has raised in it.
+        """
 
     def statistics(self) -> dict[str, int]:
         """Return counts so far."""

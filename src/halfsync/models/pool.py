@@ -34,6 +34,12 @@ class Pool(AcceptingThread):
         carrier = self.carrier  # not self, which has the acceptor: a circle would live until it is collected
         self.acceptor.may_adopt = lambda: carrier.waiting_now() < queue_size
 
+    def undo(self) -> None:
+        """End the threads, if they were made."""
+        if hasattr(self, "_threads"):
+            self._threads.close()
+            del self._threads
+
     def take(self, client: Client) -> None:
         """Put the newcomer into the queue, or answer 503 where that is full."""
         if self.carrier.waiting_now() < self.settings.queue_size and self._put(client):

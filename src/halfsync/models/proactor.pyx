@@ -115,10 +115,10 @@ cdef class Proactor:
             self.workers.start_attendant()
             result = engine_start(self.engine)
             if result < 0:
-                self.workers.stop_attendant()
-                self.workers.close()
                 raise OSError(-result, os.strerror(-result))
         except BaseException:
+            self.workers.stop_attendant()
+            self.workers.close()
             os.close(self.read_fd)
             os.close(self.engine.done_fd)
             self.read_fd = self.engine.done_fd = -1
@@ -167,7 +167,10 @@ cdef class Proactor:
         engine_command(self.engine, COMMAND_STOP)
 
     def close(self, timeout):
-        """Stop, and end all threads. Returns False when workers are still in the application after `timeout` s."""
+        """Stop, and end all threads. Returns False when workers are still in the application after `timeout` s.
+
+        timeout: None waits as long as it takes.
+        """
         if not self.started:
             engine_unlisten(self.engine)
             return True
@@ -180,11 +183,12 @@ cdef class Proactor:
             os.close(self.read_fd)
             self.read_fd = -1
         self.workers.stop_attendant()
-        deadline = monotonic() + timeout
+        deadline = None if timeout is None else monotonic() + timeout
         while not self.joined:
-            self.joined = self.workers.close(min(SWEEP_S, max(0.0, deadline - monotonic())))
+            self.joined = self.workers.close(
+                SWEEP_S if deadline is None else min(SWEEP_S, max(0.0, deadline - monotonic())))
             engine_sweep(self.engine)  # a worker may wait for room to be made by an engine that has ended
-            if monotonic() >= deadline or self.workers.only_caller_left():
+            if (deadline is not None and monotonic() >= deadline) or self.workers.only_caller_left():
                 break
         if self.joined:
             self._tell_parted()

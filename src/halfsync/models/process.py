@@ -121,6 +121,7 @@ class Parent:
         self.max_children = max_children
         self.unwanted: list[int] = []  # descriptors that are no business of a child's
         self.unwanted_now: Callable[[], Sequence[int]] = tuple  # more of them, as of the fork
+        self.forsake: Callable[[], None] = lambda: None  # see Parts
         self._held: Client | None = None  # a newcomer that was let in, and waits for a place
         self._chosen = -1  # the word of the child that was told to end for it
         self._knocked = False  # a newcomer waits for a place, and has to be looked at again soon
@@ -238,6 +239,7 @@ class Parent:
 
     def _become_child(self, word: int) -> None:
         """Close what is the parent's, and leave the terminal's signals to it. On SIGTERM an idle connection ends."""
+        self.forsake()
         for fd in (*self.unwanted, *self.acceptor.held):
             os.close(fd)
         for fd in self.unwanted_now():
@@ -262,7 +264,7 @@ class Process:
         self.carrier = Carrier(parts)
         self.acceptor = Acceptor(parts.listeners, self.carrier, parts.adoption_fd)
         self.parent = Parent(self.carrier, self.acceptor, parts.settings.max_children)
-        self._originals = list(parts.listeners)
+        self.parent.forsake = parts.forsake
         self._done_fd = self._doing_fd = -1
         self._parent_pid = 0  # of the forked parent; 0: we are the parent
         self._started = False
@@ -289,7 +291,7 @@ class Process:
         """Be the parent: the caller's thread is the only one, and calls `turn`. unwanted: descriptors for no child."""
         self._done_fd, self._doing_fd = os.pipe()
         self._started = True
-        self.parent.unwanted = [*self._originals, self._done_fd, self._doing_fd]
+        self.parent.unwanted = [self._done_fd, self._doing_fd]
         self.parent.unwanted_now = unwanted
         self.carrier.settle()
         freeze()
@@ -315,18 +317,22 @@ class Process:
             raise
         if pid == 0:
             live(self._be_parent)
-        unblock()
         self._started = True
         self._parent_pid = pid
         os.close(self._doing_fd)
         self._doing_fd = -1
         self.acceptor.close()
+        try:
+            unblock()  # which runs the handlers of signals that came meanwhile
+        except BaseException:
+            self.close(0.0)
+            raise
 
     def _be_parent(self) -> None:
         """Be the forked parent, until it is told to drain or to stop, or whoever forked it is gone."""
         os.setpgid(0, 0)
-        for fd in (*self._originals, self._done_fd):
-            os.close(fd)
+        self.parent.forsake()
+        os.close(self._done_fd)
         self.carrier.close_bells()
         self.carrier.settle()
         freeze()
@@ -347,25 +353,17 @@ class Process:
 
     def drain(self) -> None:
         """Let the parent empty the backlog, and the children finish what they received."""
-        self._forget_originals()
         self.carrier.drain()
 
     def leave(self, alone: Iterable[int]) -> None:
         """Let the parent accept no more, and the children hand over their connections as they come to rest."""
-        self._forget_originals()
         self.carrier.leave(alone)
-
-    def _forget_originals(self) -> None:
-        """Note that the server's own listeners are closed from now on, and their numbers others'."""
-        if self._parent_pid == 0:
-            self.parent.unwanted = [fd for fd in self.parent.unwanted if fd not in self._originals]
-            self._originals = []
 
     def stop(self) -> None:
         """Let every child end that waits for its client."""
         self.carrier.stop()
 
-    def close(self, timeout: float) -> bool:
+    def close(self, timeout: float | None) -> bool:
         """Stop and reap. False: the application still ran after `timeout` seconds, and its process was ended."""
         self.stop()
         if not self._started:
@@ -380,7 +378,7 @@ class Process:
         self.carrier.dismiss()
         return ended
 
-    def _close_parent(self, timeout: float) -> bool:
+    def _close_parent(self, timeout: float | None) -> bool:
         ended = bool(readable([self._done_fd], timeout))
         if not ended:
             with suppress(ProcessLookupError):
@@ -389,10 +387,10 @@ class Process:
             os.waitpid(self._parent_pid, 0)
         return ended
 
-    def _close_children(self, timeout: float) -> bool:
-        deadline = monotonic() + timeout
+    def _close_children(self, timeout: float | None) -> bool:
+        deadline = None if timeout is None else monotonic() + timeout
         self.turn()
-        while self.parent.children.pids and monotonic() < deadline:
+        while self.parent.children.pids and (deadline is None or monotonic() < deadline):
             readable([], LOOK_S)  # as a last resort: there may be no wait for their signals now
             self.turn()
         ended = not self.parent.children.pids

@@ -59,6 +59,7 @@ class AcceptingThread:
             self.prepare()
             self._thread.start()
         except BaseException:
+            self.undo()
             for fd in (self._done_fd, self._doing_fd):
                 os.close(fd)
             self._done_fd = self._doing_fd = -1
@@ -84,6 +85,9 @@ class AcceptingThread:
 
     def prepare(self) -> None:
         """Make what must be there before the first newcomer."""
+
+    def undo(self) -> None:
+        """Undo what `prepare` has made, all of it or a part: the accepting thread does not run."""
 
     def take(self, client: Client) -> None:
         """Do with a newcomer, who has a place, what the model does. For the accepting thread, which must not wait."""
@@ -174,7 +178,7 @@ class AcceptingThread:
         """Let every thread end that waits for its client."""
         self.carrier.stop()
 
-    def close(self, timeout: float) -> bool:
+    def close(self, timeout: float | None) -> bool:
         """Stop and join. False: the application was still running in a thread after `timeout` seconds."""
         self.stop()
         if not self._started:

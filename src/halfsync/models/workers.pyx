@@ -391,8 +391,9 @@ cdef class RequestWorkers(WorkerThreads):
     def start_attendant(self):
         """Start the thread that sees to stuck ones, where turns have a deadline. Raises RuntimeError: it is refused."""
         if self.limit_s > 0:
-            self.attendant = Thread(self.attend, "halfsync-attendant")
-            self.attendant.start()
+            attendant = Thread(self.attend, "halfsync-attendant")
+            attendant.start()
+            self.attendant = attendant
 
     def stop_attendant(self):
         """End that thread."""

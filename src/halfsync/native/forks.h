@@ -13,6 +13,7 @@ enum { HS_COUNTED_MOST = 4096 };  /* counted signals that wait at one time: a fl
 enum { HS_FREE, HS_DROPPED, HS_NOTED, HS_COUNTED };  /* what becomes of a signal; FREE: it is not caught */
 
 static unsigned int hs_copies;             /* forks of the application between the program's start and this process */
+static unsigned int hs_forks;              /* the same, and those of the server */
 static __thread int hs_own_fork;           /* the calling thread is about to fork for the server */
 static __thread sigset_t hs_mask_before;   /* of the calling thread, while it forks */
 static pid_t hs_process;                   /* the one in which the handler takes signals */
@@ -107,6 +108,7 @@ static void hs_in_parent(void) {
 static void hs_in_child(void) {
     int number;
     hs_process = getpid();
+    hs_forks++;
     atomic_store(&hs_tell_fd, -1);
     hs_counted_begin = atomic_load(&hs_counted_end);
     for (number = 1; number < NSIG; number++) {

@@ -14,6 +14,7 @@ posix_spawn(3) and subprocess make execute another program at once, which resets
 
 cdef extern from "forks.h" nogil:
     unsigned int hs_copies
+    unsigned int hs_forks
     int hs_own_fork
     int hs_watch_forks()
     int hs_catch(int number, int kind)
@@ -36,6 +37,7 @@ cdef extern from "<unistd.h>" nogil:
 DROPPED, NOTED, COUNTED = 1, 2, 3
 
 copies = &hs_copies
+forks = &hs_forks
 if hs_watch_forks() != 0:
     raise MemoryError("the system has no memory to watch forks")
 
@@ -64,6 +66,11 @@ cdef void end_process(object error) noexcept:
 def count_copies():
     """Return how many of the application's forks led to this process."""
     return copies[0]
+
+
+def count_forks():
+    """Return how many forks, of the application and of the server, led to this process."""
+    return forks[0]
 
 
 def end_copy(unsigned int began, error=None):

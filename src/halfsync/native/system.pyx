@@ -11,6 +11,7 @@ from halfsync.native.sync cimport (
     monotonic_ns, pthread_mutex_destroy, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, sem_destroy,
     sem_init, sem_post, sem_t,
 )
+from halfsync.amounts import LONGEST_S
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() noexcept nogil
@@ -85,7 +86,9 @@ cdef extern from *:
 
 cdef int64_t deadline_after(timeout) except? -2:
     """Return the time this many seconds from now, on the monotonic clock in ns; -1: never."""
-    return -1 if timeout is None else monotonic_ns() + <int64_t> (max(0.0, timeout) * 1e9)
+    if timeout is None or timeout > LONGEST_S:
+        return -1
+    return monotonic_ns() + <int64_t> (max(0.0, timeout) * 1e9)
 
 
 def readable(descriptors, timeout=None):

@@ -47,6 +47,7 @@ cdef void log_exchange(Log *log, const Exchange *exchange, const uint8_t *addres
 cdef class AccessLog:
     cdef Log log
     cdef bint running
+    cdef unsigned int forks           # `forks` of the process that has the writer
     cdef object path          # as bytes; None: standard output
     cdef object kept          # what the pointers point to
 

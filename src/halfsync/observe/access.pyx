@@ -21,6 +21,7 @@ from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.originals import os
 from halfsync.log import warn
 from halfsync.native.checks cimport COUNT_BUFFER, count
+from halfsync.native.forks cimport forks, is_forked
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
     add_llong, add_uint, load_uint, monotonic_ns, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal,
@@ -413,6 +414,7 @@ cdef class AccessLog:
         if start_thread(&self.log.thread, run, &self.log, b"halfsync-log", STACK_BYTES) != 0:
             raise RuntimeError("the access log's thread cannot be started")
         self.running = True
+        self.forks = forks[0]
 
     def reopen(self):
         """Open the file again by its name, in the place of the one that is open. Raises OSError, and keeps that one.
@@ -438,7 +440,7 @@ cdef class AccessLog:
 
     cdef void end(self) noexcept:
         """Let the writer write what is left, and wait for its end."""
-        if not self.running:
+        if not self.running or is_forked(self.forks):  # where its thread is not
             return
         self.running = False
         pthread_mutex_lock(&self.log.lock)
