@@ -233,6 +233,25 @@ def test_what_is_no_target(target: str) -> None:
         assert "write it as module:callable" in str(refused(target))
 
 
+@pytest.mark.parametrize(
+    ("target", "remedy"),
+    [
+        ("my-app:app", "write my_app:app, and rename the file or directory if it is called my-app"),
+        ("my-app", "write my_app, and rename the file or directory if it is called my-app"),
+        ("my-app.wsgi:app", "write my_app.wsgi:app, and rename the file or directory if it is called my-app"),
+        (
+            "shop.my-wsgi:my-app",
+            "write shop.my_wsgi:my_app, and rename the file or directory if it is called my-wsgi",
+        ),
+        ("shop:my-app", "write shop:my_app"),
+    ],
+)
+def test_a_hyphen_is_put_right(target: str, remedy: str) -> None:
+    error = refused(target)
+    assert "has a hyphen, which no name in Python has" in error.problem
+    assert error.remedy == remedy
+
+
 def test_files_and_calls_are_put_right() -> None:
     assert refused("src/shop.py:site").remedy == "write shop:site with --chdir src"
     assert refused("shop.py").remedy == "write shop:app"

@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from halfsync.amounts import digits
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -90,16 +92,15 @@ def _inode(descriptor: int) -> int:
 
 def read(environ: Mapping[str, str], process: int) -> Activation:
     """Read what was passed to a process, and change nothing."""
-    count = environ.get("LISTEN_FDS", "")
-    if not count:
+    given = environ.get("LISTEN_FDS", "")
+    if not given:
         return Activation()
     owner = environ.get("LISTEN_PID", "")
     if owner != str(process):
         return Activation(problem=f"LISTEN_PID is {owner!r}, and this process is {process}")
-    if not count.isascii() or not count.isdecimal() or not 0 < int(count[:6]) <= MOST:
-        return Activation(problem=f"LISTEN_FDS is {count!r}, and not a number from 1 to {MOST}")
+    count = digits(given)
+    if count is None or not 0 < count <= MOST:
+        return Activation(problem=f"LISTEN_FDS is {given!r}, and not a number from 1 to {MOST}")
     names = environ.get("LISTEN_FDNAMES", "").split(":")
-    named = [name or UNNAMED for name in names] + [UNNAMED] * int(count)
-    return Activation(
-        tuple(Passed(FIRST_DESCRIPTOR + place, named[place]) for place in range(int(count))), ""
-    )
+    named = [name or UNNAMED for name in names] + [UNNAMED] * count
+    return Activation(tuple(Passed(FIRST_DESCRIPTOR + place, named[place]) for place in range(count)), "")

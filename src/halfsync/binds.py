@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+from halfsync.amounts import digits
 from halfsync.errors import UsageError
 
 FORMS = (
     "HOST:PORT, [IPV6]:PORT, :PORT for all interfaces, unix:PATH, unix:@NAME, fd://N, systemd or systemd:NAME"
 )
 PORT_MAX = 65535
+LEAST_PORT = 80  # that a number behind an address of IPv6 without brackets is taken for
 UNIX_PATH_BYTES = 107  # sun_path holds 108 bytes and ends with NUL (unix(7))
 
 
@@ -48,14 +50,24 @@ def parse_bind(spec: str) -> Bind:
     if spec.startswith("unix:"):
         return _parse_unix(spec)
     if spec.startswith("fd://"):
-        digits = spec.removeprefix("fd://")
-        if not _is_number(digits) or int(digits) > 2**31 - 1:
+        number = digits(spec.removeprefix("fd://"))
+        if number is None or number > 2**31 - 1:
             raise UsageError(f"{spec!r} does not name a file descriptor", remedy="write it as fd://3")
-        return FdBind(int(digits))
+        return FdBind(number)
     if spec == "systemd" or spec.startswith("systemd:"):
         return _parse_systemd(spec)
     if "//" in spec:
-        raise UsageError(f"{spec!r} is a URL, not an address", remedy=f"give {FORMS}")
+        _, _, rest = spec.partition("//")
+        host = rest.partition("/")[0]
+        remedy = f"write it as {host}" if ":" in host else f"give {FORMS}"
+        raise UsageError(f"{spec!r} is a URL, not an address", remedy=remedy)
+    scheme, _, rest = spec.rpartition(":")
+    if spec.startswith("@") and len(spec) > 1:
+        raise UsageError(f"{spec!r} does not say that it is a unix socket", remedy=f"write it as unix:{spec}")
+    if scheme == "fd" and digits(rest) is not None:
+        raise UsageError(f"{spec!r} does not name a file descriptor", remedy=f"write it as fd://{rest}")
+    if "/" in spec or spec.endswith((".sock", ".socket")):
+        raise UsageError(f"{spec!r} is a path, not an address", remedy=f"write it as unix:{spec}")
     return _parse_tcp(spec)
 
 
@@ -91,10 +103,18 @@ def _parse_systemd(spec: str) -> SystemdBind:
 
 def _parse_tcp(spec: str) -> TcpBind:
     host, colon, port = spec.rpartition(":")
+    if spec.count(":") > 1 and (address := _find_ipv6(spec)):
+        raise UsageError(
+            f"{spec!r} is an IPv6 address without brackets and port", remedy=f"write it as {address}"
+        )
+    if host == "*":
+        raise UsageError(f"{spec!r} has no host", remedy=f"write it as :{port} for all interfaces")
     if not colon:
-        remedy = f"write it as 127.0.0.1:{spec}" if _is_number(spec) else f"write it as {spec or 'HOST'}:8000"
+        alone = digits(spec) is not None
+        remedy = f"write it as 127.0.0.1:{spec}" if alone else f"write it as {spec or 'HOST'}:8000"
         raise UsageError(f"{spec!r} is not an address with a port", remedy=remedy)
-    if not _is_number(port) or int(port) > PORT_MAX:
+    number = digits(port)
+    if number is None or number > PORT_MAX:
         raise UsageError(f"{port!r} in {spec!r} is not a port", remedy=f"give a number from 0 to {PORT_MAX}")
     if any(character.isspace() for character in host) or "/" in host or "," in host:
         raise UsageError(f"{host!r} in {spec!r} is not a host", remedy=f"give {FORMS}")
@@ -106,8 +126,25 @@ def _parse_tcp(spec: str) -> TcpBind:
         raise UsageError(
             f"{spec!r} has an IPv6 address without brackets", remedy=f"write it as [{host}]:{port}"
         )
-    return TcpBind(host, int(port))
+    return TcpBind(host, number)
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal()
+def _find_ipv6(spec: str) -> str:
+    """Return how an address of IPv6 that lacks its brackets, or its port, is written; "": it is none."""
+    from ipaddress import IPv6Address  # noqa: PLC0415 - only a mistake needs it
+
+    if spec.startswith("[") and "]:" in spec:
+        return ""
+
+    def is_address(text: str) -> bool:
+        try:
+            IPv6Address(text)
+        except ValueError:
+            return False
+        return True
+
+    bare = spec.removeprefix("[").removesuffix("]")
+    host, _, port = spec.rpartition(":")
+    if is_address(host) and LEAST_PORT <= (digits(port) or 0) <= PORT_MAX:
+        return f"[{host}]:{port}"  # a port rather than the last piece of an address
+    return f"[{bare}]:8000" if is_address(bare) else ""

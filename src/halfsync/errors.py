@@ -7,6 +7,8 @@ again.
 
 from typing import ClassVar
 
+PART_MOST = 500  # characters of each part of a line: no path and no name that is meant has more
+
 
 class HalfsyncError(Exception):
     """Anything that halfsync itself finds wrong; catch this to catch all of it."""
@@ -47,8 +49,15 @@ class StartError(HalfsyncError):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        text = f"{self.origin}: {self.problem}" if self.origin else self.problem
-        return " ".join((f"{text}; {self.remedy}" if self.remedy else text).split())
+        origin, problem, remedy = (_cut(part) for part in (self.origin, self.problem, self.remedy))
+        text = f"{origin}: {problem}" if origin else problem
+        return f"{text}; {remedy}" if remedy else text
+
+
+def _cut(text: str) -> str:
+    """Put a part of an error on one line, without its middle if it is longer than any that helps."""
+    line = " ".join(text.split())
+    return line if len(line) <= PART_MOST else f"{line[: PART_MOST - 103]}...{line[-100:]}"
 
 
 class UsageError(StartError):

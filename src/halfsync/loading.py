@@ -103,9 +103,24 @@ def _split(target: str) -> tuple[str, str]:
         suggestion = f"{file.removesuffix('.py')}:{name or DEFAULT_NAMES[1]}"
         remedy = f"write {suggestion}" + (f" with --chdir {directory}" if directory else "")
         raise LoadError("a target names a module, not a file", origin=target, remedy=remedy)
-    if not all(part.isidentifier() for part in (*module_name.split("."), *(name.split(".") if name else ()))):
-        raise LoadError("this is not a target", origin=target or "''", remedy="write it as module:callable")
+    for part in (*module_name.split("."), *(name.split(".") if name else ())):
+        if not part.isidentifier():
+            _refuse_name(part, target, module_name, name)
     return module_name, name
+
+
+def _refuse_name(part: str, target: str, module_name: str, name: str) -> NoReturn:
+    """Refuse a target for a part of it that Python could not import, or find in a module."""
+    origin = target or "''"
+    fixed = part.replace("-", "_")
+    if not fixed.isidentifier() or part.startswith("-"):
+        problem = f"{part!r} is not a name in Python" if part else "this is not a target"
+        raise LoadError(problem, origin=origin, remedy="write it as module:callable")
+    where = f"{module_name.replace('-', '_')}:{name.replace('-', '_')}".removesuffix(":")
+    remedy = f"write {where}"
+    if part in module_name.split("."):
+        remedy += f", and rename the file or directory if it is called {part}"
+    raise LoadError(f"{part!r} has a hyphen, which no name in Python has", origin=origin, remedy=remedy)
 
 
 def enter(chdir: str | None) -> None:

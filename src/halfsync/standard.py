@@ -59,6 +59,7 @@ LATER = (
     "halfsync.probes",
     "halfsync.server",
     "halfsync.serving",
+    "halfsync.settings.elsewhere",
     "halfsync.static.mounts",
     "halfsync.stream.handler",
     "halfsync.stream.streaming",

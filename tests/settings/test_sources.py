@@ -191,3 +191,68 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_mistake(tmp_path: 
     assert settle(tmp_path, service) == Settings.from_options()
     with pytest.raises(UsageError, match="HALFSYNC_PORT: unknown"):
         settle(tmp_path, {"HALFSYNC_PORT": "80"})
+
+
+@pytest.mark.parametrize(
+    "service", ["HALFSYNC", "HALFSYNC_WEB", "HALFSYNC_THREADS", "HALFSYNC_A_2_PORT", "HALFSYNC_PORT_80"]
+)
+def test_what_kubernetes_sets_for_services_whose_names_begin_with_ours(tmp_path: Path, service: str) -> None:
+    for protocol in ("TCP", "UDP", "SCTP"):
+        url = f"{protocol.lower()}://10.0.0.1:8080"
+        link = f"{service}_PORT_8080_{protocol}"
+        variables = {
+            f"{service}_SERVICE_HOST": "10.0.0.1",
+            f"{service}_SERVICE_PORT": "8080",
+            f"{service}_SERVICE_PORT_HTTP_METRICS": "8080",
+            f"{service}_PORT": url,
+            link: url,
+            f"{link}_PROTO": protocol.lower(),
+            f"{link}_PORT": "8080",
+            f"{link}_ADDR": "10.0.0.1",
+        }
+        assert settle(tmp_path, variables) == Settings.from_options()
+        for variable, value in variables.items():  # and each by itself: no order is promised
+            assert settle(tmp_path, {variable: value}) == Settings.from_options()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "HALFSYNC_WEB_PORT", "HALFSYNC_PORT_80", "HALFSYNC_PORT_80_HTTP", "HALFSYNC_PORT_X_TCP", "HALFSYNC_SERVICE",
+        "HALFSYNC_WEB_SERVICE_HOSTS", "HALFSYNC_PORT_80_TCP_NAME", "HALFSYNC_SERVICE_HOST_X",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_kubernetes_is_a_mistake(tmp_path: Path, variable: str) -> None:
+    with pytest.raises(UsageError, match=f"{variable}: unknown"):
+        settle(tmp_path, {variable: "80"})
+
+
+def test_no_setting_has_a_variable_that_kubernetes_may_set(tmp_path: Path) -> None:
+    for setting in SETTINGS:
+        assert not setting.variable.endswith(
+            ("_PORT", "_SERVICE_HOST", "_ADDR", "_PROTO", "_TCP", "_UDP", "_SCTP")
+        )
+        assert "_SERVICE_PORT" not in setting.variable
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("gunicorn.conf.py", 'bind = "0.0.0.0:8000"\nworkers = 4\n', "this is Python"),
+        ("empty.py", "", "this is Python"),
+        ("settings.conf", "import os\nworkers = os.cpu_count() * 2 + 1\n", "this is Python"),
+        ("settings", "def post_fork(server, worker):\n    pass\n", "this is Python"),
+        ("settings.ini", "[uwsgi]\nmodule = wsgi:app\n", "not valid TOML"),
+        ("settings.yaml", "bind: :8000\n", "not valid TOML"),
+        ("python:shop.conf", None, "name a TOML file"),
+        ("file:shop/conf.toml", None, "name a TOML file"),
+    ],
+)
+def test_a_file_in_the_form_of_another_server(
+    tmp_path: Path, name: str, content: str | None, says: str
+) -> None:
+    path = name if content is None else str(tmp_path / name)
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=says):
+        settle(tmp_path, {"HALFSYNC_CONFIG": path})

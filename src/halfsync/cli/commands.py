@@ -11,7 +11,7 @@ from halfsync.cli.options import HELP_WIDTH, Command, Group, SettingsCommand, gi
 from halfsync.errors import UsageError
 from halfsync.loading import Application
 from halfsync.output import standard_output
-from halfsync.settings import SETTINGS, Settings, resolve
+from halfsync.settings import BY_NAME, SETTINGS, Settings, resolve
 from halfsync.standard import genuine
 
 CONTEXT = {
@@ -39,9 +39,15 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _in_our_words(error: click.UsageError, command: str) -> UsageError:
-    if isinstance(error, click.NoSuchOption) and error.possibilities:
-        close = _near(error.option_name, error.possibilities) or error.possibilities[0]
-        return UsageError(f"no such option {error.option_name}", remedy=f"did you mean {close}?")
+    if isinstance(error, click.NoSuchOption):
+        from halfsync.settings.elsewhere import hint  # noqa: PLC0415 - only a mistake needs it
+
+        remedy = hint(error.option_name, lambda setting: BY_NAME[setting].flag, BY_NAME)
+        if not remedy and error.possibilities:
+            close = _near(error.option_name, error.possibilities) or error.possibilities[0]
+            remedy = f"did you mean {close}?"
+        if remedy:
+            return UsageError(f"no such option {error.option_name}", remedy=remedy)
     path = f"halfsync {command}" if command in cli.commands else "halfsync"
     problem = error.format_message().rstrip(".")
     return UsageError(problem[:1].lower() + problem[1:], remedy=f"see `{path} --help`")

@@ -88,11 +88,15 @@ class Setting:
         return "HALFSYNC_" + self.name.upper()
 
     def convert(self, raw: object, label: str) -> Any:
-        """Read and validate a value; ``label`` says in the error where it came from. Raises UsageError."""
+        """Read and validate a value; ``label`` says in the error where it came from. Raises UsageError only."""
         try:
             return self.kind.convert(raw)
         except UsageError as error:
-            raise UsageError(error.problem, origin=label, remedy=error.remedy) from None
+            problem, remedy = error.problem, error.remedy
+        except Exception:  # noqa: BLE001 - an object of the caller's may raise anything when it is looked at
+            refusal = self.kind.refuse(raw)
+            problem, remedy = refusal.problem, refusal.remedy
+        raise UsageError(problem, origin=label, remedy=remedy)
 
 
 def setting(
@@ -495,9 +499,18 @@ class Settings:
 
 
 def nearest(name: str, known: Mapping[str, object]) -> str:
-    """Say which known name an unknown one was meant to be, or where to read them all."""
+    """Say which known name an unknown one was meant to be, or where to read them all.
+
+    Names are those of settings, or of their variables. Another server's name for a setting is known too.
+    """
     import difflib  # noqa: PLC0415 - only a mistake needs it
 
+    from halfsync.settings.elsewhere import hint  # noqa: PLC0415 - as above
+
+    is_variable = name.startswith("HALFSYNC_")
+    found = hint(name, lambda setting: BY_NAME[setting].variable if is_variable else setting, BY_NAME)
+    if found:
+        return found
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else "see `halfsync serve --help` for all settings"
 

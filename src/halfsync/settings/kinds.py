@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from halfsync.amounts import digits, real, shown, whole
 from halfsync.binds import parse_bind
 from halfsync.errors import UsageError
 
@@ -44,7 +45,7 @@ class Kind(Generic[T]):
 
     def refuse(self, raw: object) -> UsageError:
         """Make the error for a value that is not of this kind."""
-        return UsageError(f"{_quote(raw)} is not {self.accepts}", remedy=self.remedy())
+        return UsageError(f"{shown(raw)} is not {self.accepts}", remedy=self.remedy())
 
     def remedy(self) -> str:
         """Say what to write instead, where ``accepts`` does not say it already."""
@@ -112,10 +113,10 @@ class Size(Kind[int]):
     def convert(self, raw: object) -> int:
         factor = 1
         if isinstance(raw, str):
-            number = raw.strip().lower()
-            digits = number.rstrip(_LETTERS)
-            factor = SIZE_UNITS.get(number[len(digits) :], 0)
-            value = _whole(digits) if factor else None
+            text = raw.strip().lower()
+            number = text.rstrip(_LETTERS)
+            factor = SIZE_UNITS.get(text[len(number) :], 0)
+            value = _whole(number) if factor else None
         else:
             value = _whole(raw)
         if value is None or not self.minimum <= value * factor <= self.maximum:
@@ -327,7 +328,7 @@ class Mounts(Kind[tuple[tuple[str, str], ...]]):
             or (bare and any(segment in ("", ".", "..") for segment in segments[1:]))
         ):
             raise UsageError(
-                f"{_quote(prefix)} is not a path that files can be served under",
+                f"{shown(prefix)} is not a path that files can be served under",
                 remedy="write it like /static, not encoded",
             )
         return bare
@@ -408,12 +409,12 @@ class Mode(Kind[int]):
         return "write it in octal, like 0660"
 
     def convert(self, raw: object) -> int:
-        value = raw
+        value = whole(raw)
         if isinstance(raw, str):
-            digits = raw.strip().lower().removeprefix("0o")
-            octal = digits != "" and len(digits) <= 4 and all(digit in "01234567" for digit in digits)
-            value = int(digits, 8) if octal else None
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 0o777:
+            bits = raw.strip().lower().removeprefix("0o")
+            octal = bits != "" and len(bits) <= 4 and all(digit in "01234567" for digit in bits)
+            value = int(bits, 8) if octal else None
+        if value is None or not 0 <= value <= 0o777:
             raise self.refuse(raw)
         return value
 
@@ -443,33 +444,21 @@ class Owner(Kind[str | None]):
         return "none" if value is None else value
 
 
-def _quote(raw: object) -> str:
-    """Write a wrong value for an error: short, on one line."""
-    text = repr(raw)
-    return text if len(text) <= 80 else f"{text[:76]}...{text[-1]}"
-
-
 def _whole(raw: object) -> int | None:
     """Read a whole number that is not negative; bool is not a number here, although Python says it is."""
     if isinstance(raw, str):
-        text = raw.strip()
-        # The length is bounded because int() refuses thousands of digits with an error of its own.
-        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else None
-    return raw if isinstance(raw, int) and not isinstance(raw, bool) else None
+        return digits(raw.strip())
+    return whole(raw)
 
 
 def _seconds(raw: object) -> float | None:
-    if isinstance(raw, bool):
-        return None
-    if isinstance(raw, int | float):
-        return float(raw) if abs(raw) <= YEAR_S else None
     if not isinstance(raw, str):
-        return None
+        return real(raw)
     text = raw.strip().lower()
     # Stripping every letter leaves nothing of "nan" and "inf", which float() would accept.
     number = text.rstrip(_LETTERS)
     unit = text[len(number) :] or "s"
-    digits = number.strip()
-    if unit not in DURATION_UNITS_S or not digits.isascii() or not digits.replace(".", "", 1).isdecimal():
+    number = number.strip()
+    if unit not in DURATION_UNITS_S or not number.isascii() or not number.replace(".", "", 1).isdecimal():
         return None
-    return float(digits) / 1000 if unit == "ms" else float(digits) * DURATION_UNITS_S[unit]
+    return float(number) / 1000 if unit == "ms" else float(number) * DURATION_UNITS_S[unit]

@@ -9,6 +9,8 @@ Paths are plain strings here: importing pathlib would cost every start 3 ms and 
 """
 
 import os
+import re
+import warnings
 from collections.abc import Mapping
 
 from halfsync.activation import Activation, read, take
@@ -18,6 +20,10 @@ from halfsync.settings.declaration import BY_NAME, SETTINGS, Given, Settings, ne
 PREFIX = "HALFSYNC_"
 FILE_NAME = "halfsync.toml"
 PROJECT_FILE_NAME = "pyproject.toml"
+# Of a Service halfsync-web: its address and ports, and, as links of Docker had it, each port with the parts of a URL.
+_SERVICE = re.compile(
+    r"HALFSYNC(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
+)
 
 
 def resolve(
@@ -47,7 +53,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     known = {setting.variable: setting.name for setting in SETTINGS}
     given: dict[str, Given] = {}
     for variable, value in environ.items():
-        if not variable.startswith(PREFIX) or _is_kubernetes(variable, environ):
+        if not variable.startswith(PREFIX) or (variable not in known and _is_kubernetes(variable, value)):
             continue
         if variable not in known:
             remedy = nearest(variable, known)
@@ -57,11 +63,11 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     return given
 
 
-def _is_kubernetes(variable: str, environ: Mapping[str, str]) -> bool:
-    """Recognise what Kubernetes adds for a service named "halfsync": nobody's mistake."""
-    if f"{PREFIX}SERVICE_HOST" not in environ:
-        return False
-    return variable.startswith((f"{PREFIX}SERVICE_", f"{PREFIX}PORT"))
+def _is_kubernetes(variable: str, value: str) -> bool:
+    """Recognise what Kubernetes sets in each pod for a Service whose name begins with "halfsync": nobody's mistake."""
+    if variable.endswith("_PORT") and value.startswith(("tcp://", "udp://", "sctp://")):
+        return True  # a number there is a mistake of somebody's who wants to be reached by it
+    return _SERVICE.fullmatch(variable) is not None
 
 
 def _from_conventions(environ: Mapping[str, str]) -> dict[str, Given]:
@@ -96,6 +102,12 @@ def _from_file(config: Given | None, directory: str) -> dict[str, Given]:
 
 def _read_table(path: str, *, label: str, named: bool) -> dict[str, object] | None:
     """Return the settings of a TOML file; None if it is not there or says nothing of halfsync."""
+    scheme, _, rest = path.partition(":")
+    if named and scheme in ("python", "file") and rest:
+        # gunicorn names a module, or a file, of Python so.
+        raise UsageError(
+            f"{path!r} names no file", origin=label, remedy=f"name a TOML file, as in {FILE_NAME}"
+        )
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - see the head of this file
             content = file.read()
@@ -105,6 +117,8 @@ def _read_table(path: str, *, label: str, named: bool) -> dict[str, object] | No
         reason = (error.strerror or str(error)).lower()
         remedy = "check the name and the permissions of the file"
         raise UsageError(f"cannot read {path}: {reason}", origin=label, remedy=remedy) from None
+    if path.endswith(".py"):
+        _refuse_python(path, b"")
     is_project = path.rpartition("/")[2] == PROJECT_FILE_NAME
     # Most projects have a pyproject.toml, and most say nothing of halfsync: those are not worth a TOML
     # parser.
@@ -115,7 +129,12 @@ def _read_table(path: str, *, label: str, named: bool) -> dict[str, object] | No
     try:
         document: dict[str, object] = tomllib.loads(content.decode())
     except ValueError as error:
+        _refuse_python(path, content)
         raise UsageError(f"not valid TOML: {error}", origin=path, remedy="correct the file") from None
+    except RecursionError:
+        raise UsageError(
+            "nested too deeply", origin=path, remedy="no setting has more than two levels"
+        ) from None
     if not is_project:
         return document
     tool = document.get("tool")
@@ -125,6 +144,21 @@ def _read_table(path: str, *, label: str, named: bool) -> dict[str, object] | No
     if table is not None and not isinstance(table, dict):
         raise UsageError("tool.halfsync is not a table", origin=path, remedy="write it as [tool.halfsync]")
     return table
+
+
+def _refuse_python(path: str, content: bytes) -> None:
+    """Refuse the settings of a server that is configured in Python, as gunicorn is; do nothing if it is not Python."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about its syntax: nothing of it is run
+            compile(content, path, "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    raise UsageError(
+        "this is Python, and settings are written in TOML",
+        origin=path,
+        remedy=f'write them as NAME = VALUE, as in {FILE_NAME}: bind = "0.0.0.0:8000"; docs/settings.md has all names',
+    )
 
 
 def _from_table(table: Mapping[str, object], path: str) -> dict[str, Given]:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from halfsync.amounts import digits
 from halfsync.settings.kinds import AUTO
 
 # What a process of a middling Django or Flask application takes once it has served for a while. The limit holds for the
@@ -154,8 +155,7 @@ def _memory_of_machine(root: str) -> Iterator[int]:
 
 def _number(text: str) -> int | None:
     """Read a whole number; None for `max`, for -1 and for whatever is none."""
-    text = text.strip()
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else None
+    return digits(text.strip())
 
 
 def _read(root: str, name: str) -> str:

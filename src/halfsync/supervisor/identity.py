@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from halfsync.amounts import digits
 from halfsync.errors import UsageError
 from halfsync.standard import import_later
 
@@ -183,8 +184,8 @@ def _find_group(text: str, origin: str) -> int:
 
 
 def _number(text: str) -> int | None:
-    is_number = text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= _ID_MOST
-    return int(text) if is_number else None
+    number = digits(text)
+    return None if number is None or number > _ID_MOST else number
 
 
 def _unknown(kind: str, text: str, origin: str) -> UsageError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from halfsync.amounts import digits
 from halfsync.log import logger
 from halfsync.originals import monotonic, monotonic_ns, os, socket
 
@@ -80,10 +81,11 @@ class Notifier:
         owner = self.variables.get("WATCHDOG_PID", str(self._process))
         if not self._address or not text or owner != str(self._process):
             return None
-        if not text.isascii() or not text.isdecimal() or not 0 < int(text[:20]) < 2**63:
+        interval = digits(text)
+        if interval is None or not 0 < interval < 2**63:
             self._complain("WATCHDOG_USEC is %r, and not a number of microseconds: nothing is sent", text)
             return None
-        return int(text) / 2 / _US_PER_S
+        return interval / 2 / _US_PER_S
 
     def ready(self, status: str = "") -> None:
         """Tell that the server serves, at its start or after a reload."""

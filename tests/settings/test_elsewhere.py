@@ -1,0 +1,104 @@
+"""What is said to those who know another server: the option that halfsync has in the place of theirs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.faults.serving import environment
+
+from halfsync.errors import UsageError
+from halfsync.settings import BY_NAME, SETTINGS, Settings, resolve
+from halfsync.settings.elsewhere import _HINTS, hint
+
+SAID = {
+    "--timeout": "--request-timeout", "-t": "--request-timeout", "--harakiri": "--request-timeout",
+    "--pid": "--pidfile", "-p": "--pidfile", "--pid-file": "--pidfile",
+    "--certfile": "TLS", "--keyfile": "TLS", "--ca-certs": "TLS", "--ssl-version": "TLS", "--ssl-keyfile": "TLS",
+    "--print-config": "halfsync check", "--check-config": "halfsync check",
+    "--log-file": "standard error", "--error-logfile": "standard error", "--logto": "standard error",
+    "--access-logfile": "--access-log", "--access-logformat": "--log-format",
+    "--name": "setproctitle", "-n": "setproctitle", "--process-name": "setproctitle",
+    "--reuse-port": "share the sockets", "--pythonpath": "PYTHONPATH", "--app-dir": "--chdir",
+    "-k": "--model", "--worker-class": "--model", "-D": "foreground", "--daemon": "foreground",
+    "--daemonize": "foreground",
+    "--worker-connections": "--max-connections", "--limit-concurrency": "--queue-size",
+    "--limit-max-requests": "--max-requests", "--limit-request-line": "--max-request-line",
+    "--limit-request-field_size": "--max-field", "--max-request-body-size": "--max-body",
+    "--timeout-keep-alive": "--keep-alive", "--timeout-graceful-shutdown": "--graceful-timeout",
+    "--host": "--bind", "--port": "--bind", "-P": "--bind", "--uds": "--bind unix:PATH", "--fd": "--bind fd://N",
+    "--listen": "--backlog", "-l": "--backlog", "--http": "--bind", "--socket": "--bind unix:PATH",
+    "-s": "--bind unix:PATH",
+    "--processes": "--workers", "--master": "supervisor", "-M": "supervisor", "--blocking-threads": "--threads",
+    "--uid": "--user", "-u": "--user", "--gid": "--group", "-g": "--group", "-m": "--umask",
+    "--wsgi-file": "module:callable", "--module": "module:callable", "--call": "--factory",
+    "--url-prefix": "--root-path", "--proxy-headers": "--forwarded-allow-ips",
+    "--trusted-proxy": "--forwarded-allow-ips",
+    "--preload-app": "--preload", "--reload-dir": "--reload", "--reload-extra-file": "--reload",
+    "--static-map": "--static", "--static-path-mount": "--static", "--env": "environment", "-e": "environment",
+    "--ini": "--config", "--interface": "WSGI", "--lifespan": "WSGI", "--loop": "WSGI", "--statsd-host": "leave it out",
+    "--no-sendfile": "leave it out", "--workers-lifetime": "--max-lifetime", "--workers-max-rss": "--max-rss",
+    "--log-config": "logging", "--unix-socket-perms": "--unix-mode", "--chmod-socket": "--unix-mode",
+}  # fmt: skip
+
+
+def spell(name: str) -> str:
+    return BY_NAME[name].flag
+
+
+@pytest.mark.parametrize("option", SAID)
+def test_options(option: str) -> None:
+    assert SAID[option] in hint(option, spell, BY_NAME)
+
+
+def test_every_hint_can_be_written_and_none_is_for_a_setting_of_ours() -> None:
+    seen: set[str] = set()
+    for text, names in _HINTS:
+        for name in names.split():
+            assert name not in BY_NAME
+            assert name not in seen
+            seen.add(name)
+            line = hint(f"--{name}", spell, BY_NAME)
+            assert line
+            assert "{" not in line
+            assert line == hint(name.replace("_", "-"), spell, BY_NAME)
+        assert not text.endswith(".")
+    for setting in SETTINGS:
+        assert hint(setting.flag, spell, BY_NAME) == ""
+
+
+def test_in_the_words_of_each_source(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown setting 'timeout'; use request_timeout, "):
+        Settings.from_options(timeout=30)
+    with pytest.raises(UsageError, match=r"^\$HALFSYNC_WORKER_CLASS: .*; use HALFSYNC_MODEL: "):
+        resolve({}, environ={"HALFSYNC_WORKER_CLASS": "gevent"}, directory=tmp_path)
+    (tmp_path / "halfsync.toml").write_text('pid = "x"\n')
+    with pytest.raises(UsageError, match="use pidfile FILE"):
+        resolve({}, environ={}, directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--timeout", "30"], "no such option --timeout; use --request-timeout"),
+        (["-k", "gevent"], "no such option -k; use --model"),
+        (["-kgevent"], "no such option -k; use --model"),
+        (["-D"], "no such option -D; leave it out"),
+        (["--certfile=x"], "no such option --certfile; it has no TLS"),
+        (["--print-config"], "no such option --print-config; use `halfsync check"),
+        (["--bind", "::1"], "write it as [::1]:8000"),
+        (["--bind", "run/x.sock"], "write it as unix:run/x.sock"),
+        (["--config", "conf.py"], "this is Python, and settings are written in TOML"),
+        (["--worker", "3"], "no such option --worker; did you mean --workers?"),
+        (["--nonsense"], "see `halfsync serve --help`"),
+    ],
+    ids=str,
+)
+def test_the_command_line_says_it(tmp_path: Path, arguments: list[str], says: str) -> None:
+    (tmp_path / "conf.py").write_text("workers = 3\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "halfsync", "serve", "shop:app", *arguments],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert says in done.stderr
