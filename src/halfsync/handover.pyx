@@ -17,6 +17,7 @@ from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
 from halfsync.endpoints cimport ENDPOINT_BYTES
+from halfsync.native.descriptors cimport leave_low
 
 from halfsync.originals import os
 
@@ -176,6 +177,7 @@ cdef int handover_take(int queue, Handover *handover, char *buffer) noexcept nog
             close(handover.fd)
             handover.fd = -1
         return HANDOVER_REFUSED
+    handover.fd = leave_low(handover.fd)
     handover.awaits_proxy = header.awaits_proxy
     handover.requests = header.requests
     handover.address_length = header.address_length

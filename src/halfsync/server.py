@@ -15,7 +15,7 @@ from halfsync.listeners import Listener, close_all, open_listeners
 from halfsync.log import warn
 from halfsync.models.model import Parts, make_model
 from halfsync.native.forks import count_forks
-from halfsync.native.system import raise_descriptor_limit, readable
+from halfsync.native.system import LOW_END, LOW_OURS, raise_descriptor_limit, readable
 from halfsync.observe.access import AccessLog
 from halfsync.opened import Opened
 from halfsync.originals import os, socket
@@ -382,5 +382,9 @@ def _make_access_log(settings: Settings, opened: Opened, trusted: TrustedPeers) 
 
 def _room_for_connections(settings: Settings) -> int:
     """Raise the limit on open files as far as the system lets us, and return how many connections fit."""
-    descriptors = raise_descriptor_limit(settings.max_connections + RESERVED_DESCRIPTORS)
-    return max(1, min(settings.max_connections, descriptors - RESERVED_DESCRIPTORS))
+    wanted = settings.max_connections + RESERVED_DESCRIPTORS
+    left = LOW_END - LOW_OURS if wanted > LOW_OURS else 0
+    limit = raise_descriptor_limit(wanted + left)
+    # With a limit that is too low for that, connections may have the low numbers too, but for the reserve.
+    room = max(min(limit, LOW_END), limit - left) - RESERVED_DESCRIPTORS
+    return max(1, min(settings.max_connections, room))

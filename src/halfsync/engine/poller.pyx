@@ -8,6 +8,8 @@ touched after a callback unless its return value allows it.
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
 from libc.string cimport memset
 
+from halfsync.native.descriptors cimport leave_low
+
 cdef extern from "<sys/socket.h>" nogil:
     struct sockaddr:
         pass
@@ -135,7 +137,7 @@ cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
             if errno != EAGAIN:  # whatever it is, the listener would be reported again at once
                 poller.user.accept_failed(poller.user.engine, handle, errno)
             return
-        if not poller.user.accepted(poller.user.engine, handle, fd, &address, length):
+        if not poller.user.accepted(poller.user.engine, handle, leave_low(fd), &address, length):
             return
 
 

@@ -9,6 +9,7 @@ from halfsync.engine.engine cimport ADDRESS_BYTES
 from halfsync.exchange cimport pool_put
 from halfsync.models.admission cimport admission_leave
 from halfsync.models.resting cimport leave_rests
+from halfsync.native.descriptors cimport leave_low
 from halfsync.native.sync cimport add_llong, monotonic_ns
 from halfsync.seats cimport seat_count
 
@@ -76,7 +77,7 @@ def accept(int listener, int index):
         if errno not in (EINTR, ECONNABORTED, EPROTO):
             raise OSError(errno, os.strerror(errno))
     client = &made.record
-    client.fd = fd
+    client.fd = leave_low(fd)
     client.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)
     memcpy(client.address, &address, client.address_length)
     client.listener = index

@@ -7,6 +7,7 @@ from libc.stdlib cimport free, malloc
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
+from halfsync.native.descriptors cimport LOW_END as C_LOW_END, LOW_OURS as C_LOW_OURS
 from halfsync.native.sync cimport (
     monotonic_ns, pthread_mutex_destroy, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, sem_destroy,
     sem_init, sem_post, sem_t,
@@ -82,6 +83,8 @@ cdef extern from *:
     int sem_trywait(sem_t *semaphore) nogil
     bint is_first_thread "hs_is_first_thread" () nogil
     int sem_take "hs_sem_take" (sem_t *semaphore, int64_t deadline) nogil
+
+LOW_OURS, LOW_END = C_LOW_OURS, C_LOW_END
 
 
 cdef int64_t deadline_after(timeout) except? -2:

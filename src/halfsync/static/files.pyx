@@ -14,6 +14,7 @@ from libc.string cimport memchr, memcmp, memcpy, memset, strchr
 from posix.unistd cimport close
 
 from halfsync.http.grammar cimport BYTE_DIGIT, BYTE_HEX, byte_is, byte_lower
+from halfsync.native.descriptors cimport leave_low
 
 cdef extern from *:
     """
@@ -211,7 +212,7 @@ cdef int files_open(const Files *files, const Place *place) noexcept nogil:
                 result = -errno
         if result != -EINTR and result != -EAGAIN:
             break
-    return result
+    return leave_low(result)
 
 
 cdef int files_look(int fd, FileLook *look) noexcept nogil:
