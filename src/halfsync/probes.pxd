@@ -16,6 +16,7 @@ cdef class Probes:
     cdef Oracle oracle
     cdef int read_fd
     cdef bint started
+    cdef unsigned int forks   # `forks` of the process that started it
     cdef object kept          # what the pointers point to
 
     cdef int check(self, int result) except -1

@@ -18,6 +18,7 @@ from halfsync.engine.loop cimport engine_close, engine_command, engine_join, eng
 from halfsync.exchange cimport Exchange
 from halfsync.http.response cimport date_now, reason_phrase
 from halfsync.models.bounds cimport bounds_limits, bounds_store, bounds_timeouts
+from halfsync.native.forks cimport forks, is_forked
 from halfsync.native.sync cimport load_uint
 from halfsync.seats cimport board_serving
 from halfsync.static.answering cimport ANSWER_BYTES, Answer, Answerer
@@ -26,7 +27,7 @@ from halfsync.wsgi.body cimport BodyBlocks
 from halfsync.originals import os
 
 cdef enum:
-    OPEN_MOST = 64  # connections at one time; past it the oldest is closed, whatever it does
+    OPEN_MOST = 64  # connections at one time; past it the oldest is closed, whatever it does (engine/eviction.pyx)
     REQUESTS_MOST = 16  # on one connection: it cannot be closed while it has more of them to answer
 
 cdef int64_t LONGEST = 2000000000  # ns; no phase of a connection may last longer
@@ -136,6 +137,7 @@ cdef class Probes:
         self.read_fd, self.engine.done_fd = os.pipe()
         self.check(engine_start(self.engine))
         self.started = True
+        self.forks = forks[0]
 
     @property
     def descriptors(self):
@@ -151,7 +153,7 @@ cdef class Probes:
 
     def close(self):
         """Stop answering."""
-        if not self.started:
+        if not self.started or is_forked(self.forks):  # where the engine does not run
             return
         self.started = False
         engine_command(self.engine, COMMAND_STOP)
@@ -162,7 +164,7 @@ cdef class Probes:
     def __dealloc__(self):
         if self.started:
             self.close()
-        if self.engine != NULL:
+        if self.engine != NULL and not self.started:
             if self.engine.scratch != NULL:
                 engine_close(self.engine)
             free(self.engine)

@@ -7,7 +7,9 @@ later than all in it, and a connection whose `since` has changed is skipped. So 
 evictions, and an engine that is never full never scans (decisions/0022).
 
 Never closed are: a connection in a turn, a connection that receives a body or is sent a response, a connection on which
-bytes have just arrived, and a stream (raw TCP), whose silence is part of the conversation.
+bytes have just arrived, and a stream (raw TCP), whose silence is part of the conversation. An engine of probes may
+close anything (`anything`), the oldest first, but for a newcomer that has had no time to send its request, and a
+connection whose request has arrived.
 """
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
@@ -29,6 +31,9 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef int64_t CLASS = <int64_t> 1 << 61
 cdef int64_t NEVER = INT64_MAX
 cdef int64_t PAUSE = 10000000  # ns; until the next attempt, after none could be closed
+# ns that a newcomer has to send something to an engine that may close anything: its request is on its way, and a crowd
+# of others must not make it the one to go.
+cdef int64_t NEWCOMER = 20000000
 # ns between two scans, for each record of the table past its first slab. So scans take a tenth of the time at most.
 cdef int64_t RECORD_PAUSE = 200
 
@@ -41,7 +46,9 @@ cdef int64_t rank_of(Engine *engine, Connection *connection) noexcept nogil:
     phase = connection.phase
     if phase == PHASE_FREE or phase == PHASE_PARTED or engine.limits.raw:
         return NEVER
-    if phase == PHASE_IDLE or engine.eviction.anything:
+    if engine.eviction.anything:
+        return NEVER if phase == PHASE_SILENT and engine.now - connection.since < NEWCOMER else connection.since
+    if phase == PHASE_IDLE:
         return connection.since
     if connection.place == PLACE_LEAVING:
         return connection.since - CLASS
