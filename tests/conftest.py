@@ -1,6 +1,7 @@
 """What every test may use: a server, started for a test and drained after it, that leaves nothing behind."""
 
 import gc
+import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -36,6 +37,19 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marks that say which model cannot pass a test of the conformance suite, and why."""
     for name, ran in ("only_on", "on these models and no other"), ("not_on", "on every model but these"):
         config.addinivalue_line("markers", f"{name}(*models, reason): run {ran}; the reason is a sentence")
+
+    heed_signals()
+
+
+def heed_signals() -> None:
+    """Let no program that a test starts inherit a signal that is ignored.
+
+    A shell starts what it runs in the background with SIGINT ignored, and nohup with SIGHUP. This process still
+    ignores the signal: its handler does nothing. In a program that is started, a signal with a handler has its default.
+    """
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # which Python ignores itself
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_collection_finish() -> None:
