@@ -1,9 +1,12 @@
 """What ``--bind`` accepts, and what it says to the rest."""
 
+from pathlib import Path
+
 import pytest
 
-from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_bind
+from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, overlap, parse_bind
 from halfsync.errors import UsageError
+from halfsync.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -85,3 +88,71 @@ def test_mistakes_say_what_would_be_right(spec: str, says: str) -> None:
 
 def test_the_longest_unix_path_is_accepted() -> None:
     assert parse_bind("unix:/" + "x" * 106) == UnixBind("/" + "x" * 106)
+
+
+SAME = [
+    ("127.0.0.1:8000", "127.0.0.1:8000"),
+    ("127.0.0.1:8000", "127.0.0.1:08000"),
+    ("127.0.0.1:8000", "127.1:8000"),
+    ("127.0.0.1:8000", "0x7f000001:8000"),
+    ("localhost:8000", "LocalHost:8000"),
+    ("[::1]:8000", "[0:0::0001]:8000"),
+    ("[FE80::1]:8000", "[fe80::1]:8000"),
+    (":8000", "127.0.0.1:8000"),
+    (":8000", "[::1]:8000"),
+    (":8000", "localhost:8000"),
+    ("0.0.0.0:8000", "127.0.0.1:8000"),
+    ("[::]:8000", "[::1]:8000"),
+    ("[::]:8000", "127.0.0.1:8000"),
+    ("[::]:8000", "0.0.0.0:8000"),
+    ("unix:x", "unix:./x"),
+    ("unix:x", "unix:y/../x"),
+    ("unix:/run/x", "unix:///run//x"),
+    ("unix:@x", "unix:@x"),
+    ("fd://3", "fd://03"),
+    ("systemd:a", "systemd:a"),
+    ("systemd", "systemd:a"),
+]
+DIFFERENT = [
+    ("127.0.0.1:8000", "127.0.0.1:8001"),
+    ("127.0.0.1:8000", "127.0.0.2:8000"),
+    ("127.0.0.1:8000", "[::1]:8000"),
+    ("0.0.0.0:8000", "[::1]:8000"),
+    ("127.0.0.1:0", "127.0.0.1:0"),
+    (":0", ":0"),
+    ("unix:x", "unix:@x"),
+    ("unix:x", "unix:y"),
+    ("unix:@x", "unix:@X"),
+    ("fd://3", "fd://4"),
+    ("systemd:a", "systemd:b"),
+    ("systemd:a", "fd://3"),
+    ("127.0.0.1:8000", "unix:x"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_the_same_address_is_recognised_however_it_is_spelled(one: str, other: str) -> None:
+    for bind, admin in ((one, other), (other, one)):
+        assert overlap(parse_bind(bind), parse_bind(admin))
+        with pytest.raises(
+            UsageError, match=r"^admin_bind: .* and probes need an address of their own;"
+        ) as caught:
+            Settings.from_options(bind=("127.0.0.9:9", bind), admin_bind=("127.0.0.9:10", admin))
+        assert admin in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_other_addresses_are_no_mistake(one: str, other: str) -> None:
+    for bind, admin in ((one, other), (other, one)):
+        assert not overlap(parse_bind(bind), parse_bind(admin))
+        assert Settings.from_options(bind=bind, admin_bind=admin).admin_bind == (admin,)
+
+
+def test_a_socket_file_is_the_same_by_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert overlap(UnixBind(f"{tmp_path}/x"), UnixBind(f"{tmp_path}/link/x"))
+
+
+def test_the_default_of_bind_counts() -> None:
+    with pytest.raises(UsageError, match=r"127\.0\.0\.1:8000 is also a bind"):
+        Settings.from_options(admin_bind="127.0.0.1:8000")

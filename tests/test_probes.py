@@ -279,3 +279,33 @@ def test_drain_follows_the_delay(tmp_path: Path, model: tuple[str, ...]) -> None
         serving.signal(signal.SIGTERM)
         assert "goes on for 0.2 s" in serving.wait_line("drains")
         assert serving.exit_code() == 0
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "supervised"])
+@pytest.mark.parametrize("upgrades", [False, True], ids=["at the start", "after an upgrade"])
+def test_any_port_is_another_one_for_probes(tmp_path: Path, workers: tuple[str, ...], upgrades: bool) -> None:
+    """Neither application nor probes answer what is meant for the other."""
+    if upgrades and not workers:
+        pytest.skip("an upgrade takes a supervisor")
+    with Serving(tmp_path, APP, *workers, "--admin-bind", "127.0.0.1:0", bind="127.0.0.1:0") as serving:
+        if upgrades:
+            serving.signal(signal.SIGUSR2)
+            serving.wait_line("this program is the server now")
+        assert {fetch(serving.address, "/nothing").status for _ in range(20)} == {200}
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=["alone", "supervised"])
+@pytest.mark.parametrize("copied", [False, True], ids=["one descriptor", "two"])
+def test_a_socket_that_is_passed_for_both_is_refused(
+    tmp_path: Path, workers: tuple[str, ...], copied: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as passed, passed.dup() as copy:
+        names = (passed.fileno(), (copy if copied else passed).fileno())
+        options = (*workers, "--admin-bind", f"fd://{names[1]}")
+        serving = Serving(tmp_path, APP, *options, bind=f"fd://{names[0]}", passed=names)
+        try:
+            assert serving.exit_code() == 2
+            (line,) = serving.lines
+            assert line.startswith("halfsync: --admin-bind: ") and "an address of their own" in line
+        finally:
+            serving.__exit__(None, None, None)

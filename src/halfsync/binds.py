@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 from halfsync.amounts import digits
 from halfsync.errors import UsageError
+from halfsync.originals import os, socket
 
 FORMS = (
     "HOST:PORT, [IPV6]:PORT, :PORT for all interfaces, unix:PATH, unix:@NAME, fd://N, systemd or systemd:NAME"
 )
 PORT_MAX = 65535
 LEAST_PORT = 80  # that a number behind an address of IPv6 without brackets is taken for
+_ALL_IPV4, _ALL = bytes(4), bytes(16)  # wildcard addresses; that of IPv6 takes IPv4 too (listeners.py)
 UNIX_PATH_BYTES = 107  # sun_path holds 108 bytes and ends with NUL (unix(7))
 
 
@@ -148,3 +150,45 @@ def _find_ipv6(spec: str) -> str:
     if is_address(host) and LEAST_PORT <= (digits(port) or 0) <= PORT_MAX:
         return f"[{host}]:{port}"  # a port rather than the last piece of an address
     return f"[{bare}]:8000" if is_address(bare) else ""
+
+
+def overlap(one: Bind, other: Bind) -> bool:
+    """Tell whether two binds name the same listener, or addresses of which one includes the other.
+
+    False: they do not, or it shows only as they are opened: names are not resolved here. Port 0 is another each time.
+    """
+    match one, other:
+        case TcpBind(), TcpBind():
+            return 0 != one.port == other.port and _overlap_hosts(one.host, other.host)
+        case UnixBind(), UnixBind():
+            return _real_path(one.path) == _real_path(other.path)
+        case SystemdBind(), SystemdBind():
+            return "" in (one.name, other.name) or one.name == other.name
+    return one == other
+
+
+def has_any_port(bind: Bind) -> bool:
+    """Tell whether the system chooses the port, so that two listeners of this bind are not the same."""
+    return isinstance(bind, TcpBind) and bind.port == 0
+
+
+def _overlap_hosts(one: str, other: str) -> bool:
+    if "" in (one, other) or one.casefold() == other.casefold():
+        return True
+    addresses = {_numeric(one), _numeric(other)}
+    if None in addresses:
+        return False
+    is_ipv4 = [address is not None and len(address) == len(_ALL_IPV4) for address in addresses]
+    return len(addresses) == 1 or _ALL in addresses or (_ALL_IPV4 in addresses and all(is_ipv4))
+
+
+def _numeric(host: str) -> bytes | None:
+    """Return the bytes of an address, however it is spelled; None: it is a name."""
+    try:
+        return socket.inet_pton(socket.AF_INET6, host) if ":" in host else socket.inet_aton(host)
+    except (OSError, UnicodeError):
+        return None
+
+
+def _real_path(path: str) -> str:
+    return path if path.startswith("@") else os.path.realpath(path)

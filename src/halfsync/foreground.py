@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
-from halfsync.listeners import close_all, open_listeners
-from halfsync.log import set_up
+from halfsync.listeners import close_all, open_listeners, refuse_shared
+from halfsync.log import logger, set_up
 from halfsync.native.allocator import keep_freed_memory
 from halfsync.opened import Opened
 from halfsync.originals import monotonic, signal
-from halfsync.output import hold_standard_descriptors, say
+from halfsync.output import counted, hold_standard_descriptors
 from halfsync.server import Server, check_temp_dir
 from halfsync.signals import Signals
 from halfsync.supervisor.identity import become, find_identity, set_umask
@@ -39,6 +39,27 @@ WISHES = {
     signal.SIGQUIT: "quit",
     signal.SIGUSR1: "reopen",
 }
+# What others ask of a supervisor.
+NEED_SUPERVISOR = {
+    signal.SIGHUP: "a reload",
+    signal.SIGUSR2: "an upgrade",
+    signal.SIGTTIN: "one process more",
+    signal.SIGTTOU: "one process fewer",
+}
+
+
+class LoggingSignals(Signals):
+    """Signals, of which those that were not sent are explained in the log."""
+
+    def hung_up(self) -> None:
+        """Log that the terminal was closed."""
+        logger().info("the terminal was closed")
+
+
+class LoneSignals(LoggingSignals):
+    """What a server without a supervisor understands, and what it explains unless the program has a use for it."""
+
+    OPTIONAL = tuple(NEED_SUPERVISOR)
 
 
 def leave_order(alone: Iterable[int]) -> str:
@@ -102,18 +123,19 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
         failing.callback(server.close)
         admin = open_admin(settings)
         failing.callback(close_all, admin)
+        refuse_shared(server.listeners, admin, origin=settings.origins.get("admin_bind", ""))
         with writing_pidfile(settings):
             become(identity)
             check_temp_dir(settings)
             failing.pop_all()
-            with Signals() as signals, AnsweringProbes(settings, admin, seat) as probes:
+            with LoneSignals() as signals, AnsweringProbes(settings, admin, seat) as probes:
                 server.start_in_front(signals, probes.descriptors)
                 if seat is not None:
                     seat.serve()
                 line = announcement(server.settings, server.listeners, name)
-                say(line)
+                logger().info("%s", line)
                 notifier.ready(line)
-                say(farewell(run_until_told(server, signals, notifier=notifier)))
+                logger().info("%s", farewell(run_until_told(server, signals, notifier=notifier)))
 
 
 @contextmanager
@@ -182,7 +204,7 @@ def prepare_process(settings: Settings) -> None:
 def say_sizes(settings: Settings) -> None:
     """Tell, once a server, what the machine made of those settings that were "auto", if any were."""
     if settings.sized:
-        say(f"halfsync {settings.sized}")
+        logger().info("halfsync %s", settings.sized)
 
 
 def run_until_told(
@@ -221,6 +243,11 @@ def _wish(number: int | None, orders: Orders | None) -> str | None:
     if number is None:
         return None
     if orders is None:
+        if number in NEED_SUPERVISOR:
+            logger().warning(
+                "%s is ignored: %s takes a supervisor; start the server with workers, 1 or more, or restart it",
+                *(signal.Signals(number).name, NEED_SUPERVISOR[signal.Signals(number)]),
+            )
         return WISHES.get(signal.Signals(number))
     # Those of the terminal, and of a service manager, reach the whole group: the supervisor understands them for all.
     # If each process left by itself, nobody would be there for the backlog.
@@ -305,24 +332,29 @@ class _Run:
 
     def _say(self, line: str) -> None:
         if not self._supervised:
-            say(line)
+            logger().info("%s", line)
 
 
 def announcement(settings: Settings, listeners: Sequence[Listener], name: str, *, processes: int = 0) -> str:
     """Return the line that tells that the server serves, and where."""
-    urls = ", ".join(listener.url for listener in listeners)
+    urls = urls_of(listeners)
     where = urls.replace("http://", "tcp://") if settings.stream else urls
-    how = f"{processes} process{'es' if processes > 1 else ''}, " if processes else ""
+    how = f"{counted(processes, 'process', 'processes')}, " if processes else ""
     return f"halfsync {VERSION} serves {name} on {where} ({how}{describe_model(settings)}); Ctrl-C stops it"
+
+
+def urls_of(listeners: Iterable[Listener]) -> str:
+    """Return where these listeners are reached."""
+    return ", ".join(listener.url for listener in listeners)
 
 
 def describe_model(settings: Settings) -> str:
     """Say which model serves, and how much of it."""
     bounds = {
-        "process": f"at most {settings.max_children} children",
+        "process": f"at most {counted(settings.max_children, 'child', 'children')}",
         "thread": "a thread for each connection",
     }
-    return f"model {settings.model}, {bounds.get(settings.model, f'{settings.threads} threads')}"
+    return f"model {settings.model}, {bounds.get(settings.model, counted(settings.threads, 'thread', 'threads'))}"
 
 
 def draining(delay: float, grace: float) -> str:
@@ -338,8 +370,8 @@ def farewell(outcome: Outcome, lost: int = 0) -> str:
     """
     if not any(outcome) and not lost:
         return "halfsync stopped"
-    finished = "1 request was" if outcome.finished == 1 else f"{outcome.finished} requests were"
+    finished = counted(outcome.finished, "request was", "requests were")
     line = f"halfsync stopped: {finished} still finished, {outcome.cut or 'none'} cut off"
     if lost:
-        line += f"; with processes that died {'1 connection' if lost == 1 else f'{lost} connections'} ended"
+        line += f"; with processes that died {counted(lost, 'connection', 'connections')} ended"
     return line

@@ -83,6 +83,21 @@ def close_all(listeners: Iterable[Listener]) -> None:
         listener.close()
 
 
+def refuse_shared(listeners: Iterable[Listener], admin: Iterable[Listener], *, origin: str) -> None:
+    """Refuse probes on a socket that is also the application's, under whatever names it was passed.
+
+    Raises UsageError. origin: of `admin_bind`.
+    """
+    sockets = {os.fstat(listener.socket.fileno()).st_ino: listener.url for listener in listeners}
+    for listener in admin:
+        if (url := sockets.get(os.fstat(listener.socket.fileno()).st_ino)) is not None:
+            raise UsageError(
+                f"admin_bind and bind are the same socket, {url}, and probes need an address of their own",
+                origin=origin,
+                remedy="pass another socket, or choose another address",
+            )
+
+
 def remove_file(file: UnixFile) -> None:
     """Remove a socket file, if it is still the one that was made, and this process's to remove."""
     # A forked child that closes its copy must not take the file away from its parent.

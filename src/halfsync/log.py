@@ -1,6 +1,8 @@
-"""The server's log: the logger "halfsync", loaded when there is something to say.
+"""The server's log: the logger "halfsync". Its lines are written whatever the application does with `logging`.
 
-Programs that configure `logging` get the records as they wish; `halfsync serve` writes them to standard error.
+A server in the foreground calls `set_up`: this logger, and no other, gets a handler that writes to standard error, and
+its records go no further. An application takes the lines over by giving the logger handlers, or by letting its records
+propagate to some (docs/logging.md). A `Server` in a program sets nothing up: the program has the records as it wishes.
 """
 
 from __future__ import annotations
@@ -11,22 +13,27 @@ from typing import TYPE_CHECKING, Any
 
 from halfsync.forking import NoCopies
 from halfsync.native.pipes import Quiet
+from halfsync.originals import localtime, os, time
 from halfsync.output import say, standard_error
 
 if TYPE_CHECKING:
     import logging
     from types import TracebackType
 
+    from halfsync.output import Lines, Straight
+
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
+NAME = "halfsync"
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+LABELS = {number: name.upper() for name, number in LEVELS.items()}
 
 
 class Log:
     """The server's log, for the server's own code. No call raises, whatever becomes of the line.
 
-    A filter or a handler of the application may raise, in a thread of ours. Then a warning or an error is written
-    straight to standard error, with a note about that. A copy of the process that one of them forks ends there.
+    A filter or a handler of the application may raise, in a thread of ours. Then the line is written straight to
+    standard error, with a note about that. A copy of the process that one of them forks ends there.
     """
 
     def info(self, message: str, *values: object) -> None:
@@ -43,19 +50,30 @@ class Log:
 
 
 _LOG = Log()
-_level: str | None = None  # that `logging` is to be set up with once somebody loads it
-_ours: tuple[logging.Handler, str] | None = None  # the handler that was set up here, and its level
+_level: int | None = None  # the least that is written, once the log was set up
+_handler: logging.Handler | None = None  # that the logger was given then, unless it had some
+_stream: Lines | Straight = standard_error  # that the handler writes to
 
 
 def set_up(level: str) -> None:
-    """Send the server's log, and the application's where it has not set up its own, to standard error.
+    """Send the server's log to standard error from this level on. To be called before the application is loaded.
 
-    `logging` costs half a megabyte and some milliseconds: where nobody has loaded it, it waits for the first line.
+    Called again, as by a forked process or a reload, it changes the level if that is another. What the application has
+    made of the logger stays. A logger that has handlers at the first call is the program's, and is left alone.
     """
-    global _level  # noqa: PLW0603 - logging itself is a fact about the process
-    _level = level
-    if "logging" in sys.modules:
-        load()
+    global _level, _handler, _stream  # noqa: PLW0603 - logging itself is a fact about the process
+    before, _level = _level, LEVELS[level]
+    if before == _level:
+        return
+    with suppress(Exception):
+        logger = _logger()
+        if before is None and not logger.handlers:
+            _stream = standard_error.as_it_is()
+            _handler = _make_handler()
+            logger.addHandler(_handler)
+            logger.propagate = False
+        if _handler in logger.handlers:
+            logger.setLevel(_level)
 
 
 def logger() -> Log:
@@ -63,75 +81,121 @@ def logger() -> Log:
     return _LOG
 
 
-def load() -> None:
-    """Load `logging` now, before the application is loaded and may replace what `logging` uses."""
-    with suppress(Exception):
-        _load()
-
-
-def _load() -> logging.Logger:
+def _logger() -> logging.Logger:
     """Return the logger "halfsync". Importing `logging` costs time and memory, so it waits for the first use."""
-    global _level, _ours  # noqa: PLW0603 - as above
     import logging  # noqa: PLC0415
 
-    if _level is not None:
-        level, _level = _level, None
-        if not logging.root.handlers:
-            _set_up_handler(level)
-        elif _ours is not None and _ours[0] in logging.root.handlers and level != _ours[1]:
-            logging.root.setLevel(level.upper())  # a reload has changed it
-            _ours = _ours[0], level
-    return logging.getLogger("halfsync")
+    return logging.getLogger(NAME)
 
 
-def _set_up_handler(level: str) -> None:
-    """Have `logging` write to standard error, with time, process and level."""
-    global _ours  # noqa: PLW0603 - like logging itself
+def _make_handler() -> logging.Handler:
+    """Return a handler that writes each record as a line of the server's, unless it was given a formatter that works.
+
+    It has no lock: the line is one write, and a library of greenlets would replace the lock by its own.
+    """
     import logging  # noqa: PLC0415 - it is there
 
-    handler = logging.StreamHandler(standard_error.as_it_is())
-    handler.handleError = _report_record  # type: ignore  # the original prints to a stream that may be broken
-    logging.basicConfig(
-        format="%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s",
-        level=level.upper(),
-        handlers=[handler],
-    )
-    _ours = handler, level
+    class Handler(logging.Handler):
+        def createLock(self) -> None:  # noqa: N802 - as the base class has it
+            self.lock = None
+
+        def handle(self, record: logging.LogRecord) -> bool:
+            passed = self.filter(record)
+            if passed:
+                self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+            return bool(passed)
+
+        def emit(self, record: logging.LogRecord) -> None:
+            text = None
+            with suppress(Exception):
+                text = None if self.formatter is None else self.formatter.format(record)
+            try:
+                _stream.write(f"{_format_record(record) if text is None else text}\n")
+            except Exception:  # noqa: BLE001 - of the record's values
+                _report_record()
+
+    return Handler()
 
 
 def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo | None = None) -> None:
-    """Log a line for a method of `Log`. If `logging` fails, write a warning or an error to standard error."""
-    failure = ""
+    """Log a line for a method of `Log`. What `logging` does not take, though it should, is written all the same."""
+    least, failure = LEVELS["error"], ""
     with suppress(BaseException), Quiet():
         try:
-            logger = _load()
-            try:
-                with NoCopies():
-                    logger.log(level, message, *values, exc_info=exc_info, stacklevel=3)
-            except BaseException as error:  # noqa: BLE001 - a filter may raise anything; the caller must outlive it
-                failure = f" (the application's logging has raised {type(error).__name__})"
-            else:
-                return
+            logger = _logger()
+            if _takes(logger, level):
+                try:
+                    with NoCopies():
+                        logger.log(level, message, *values, exc_info=exc_info, stacklevel=3)
+                except BaseException as error:  # noqa: BLE001 - a filter may raise anything; the caller must outlive it
+                    least = LEVELS["warning"]
+                    failure = f" (the application's logging has raised {type(error).__name__})"
+                else:
+                    return
         except BaseException:  # noqa: BLE001 - descriptors or memory may be short just now
-            pass
-        if level > LEVELS["info"]:
-            _write_plainly(message, values, failure, exc_info)
+            least = LEVELS["warning"]
+        if level >= (least if _level is None else _level):
+            _write_plainly(level, f"{message % values if values else message}{failure}", exc_info)
 
 
-def _write_plainly(message: str, values: tuple[object, ...], more: str, exc_info: ExcInfo | None) -> None:
+def _takes(logger: logging.Logger, level: int) -> bool:
+    """Tell whether `logging` may decide about a line. If not, and the settings ask for it, it is written plainly.
+
+    An application that turns `logging` off, for loggers that it does not know or up to a level, means its own lines. So
+    does one that configures no handler of its own for ours: the level for the one that is there is a setting.
+    """
+    if logger.disabled or logger.manager.disable >= level:
+        return False
+    if not logger.hasHandlers():
+        return _level is None  # a program without any has that of last resort
+    return _level is None or logger.isEnabledFor(level) or _has_others(logger)
+
+
+def _has_others(logger: logging.Logger) -> bool:
+    """Tell whether a record of the logger reaches handlers beside the one that it was given here."""
+    each: logging.Logger | None = logger
+    while each is not None:
+        if any(handler is not _handler for handler in each.handlers):
+            return True
+        each = each.parent if each.propagate else None
+    return False
+
+
+def _format_record(record: logging.LogRecord) -> str:
+    """Write a record as a line, with its traceback below it. It depends on nothing that an application can set."""
+    text = _format(record.created, record.levelname, record.name, record.getMessage())
+    if record.exc_info and record.exc_info[0]:
+        text += f"\n{_format_traceback(record.exc_info).rstrip()}"
+    return f"{text}\n{record.stack_info}" if record.stack_info else text
+
+
+def _format(when: float, label: str, name: str, message: str) -> str:
+    """Write a line of the log: time, process, level, and who says what."""
+    year, month, day, hour, minute, second, *_ = localtime(when)
+    return (
+        f"{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02},{int(when * 1000) % 1000:03} "
+        f"[{os.getpid()}] {label} {name}: {message}"
+    )
+
+
+def _format_traceback(exc_info: Any) -> str:
+    return "".join(sys.modules["traceback"].format_exception(*exc_info))
+
+
+def _write_plainly(level: int, message: str, exc_info: ExcInfo | None) -> None:
     """Write a line, and a traceback, straight to standard error. Drop them if they cannot be written."""
     with suppress(BaseException):
-        text = f"halfsync: {message % values}{more}\n"
+        text = f"{_format(time(), LABELS[level], NAME, message)}\n"
         if exc_info is not None and "traceback" in sys.modules:
             with suppress(BaseException):
-                text += "".join(sys.modules["traceback"].format_exception(*exc_info))
+                text += _format_traceback(exc_info)
                 exc_info = None
-        standard_error.write(text)  # in one piece: other threads write there, too
+        _stream.write(text)  # in one piece: other threads write there, too
         if exc_info is not None and not standard_error.dropped:
             sys.__excepthook__(*exc_info)  # it needs no module, and no descriptor
 
 
-def _report_record(_: logging.LogRecord) -> None:
+def _report_record() -> None:
     """Report that a record could not be written as a line: its values do not fit its text."""
     import logging  # noqa: PLC0415 - it is there
     import traceback  # noqa: PLC0415 - few need it

@@ -17,7 +17,7 @@ import os as _os
 import posix
 import signal as _signal_module
 import socket as _socket_module
-from time import monotonic, monotonic_ns
+from time import localtime, monotonic, monotonic_ns, time
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import signal
     import socket
 
-__all__ = ["monotonic", "monotonic_ns", "os", "signal", "socket"]
+__all__ = ["localtime", "monotonic", "monotonic_ns", "os", "signal", "socket", "time"]
 
 
 def _copy(module: ModuleType, **genuine: Any) -> Any:

@@ -103,7 +103,7 @@ class Lines:
     def _put(self, text: str) -> None:
         """Write a note about the lines that were dropped, if there are any, and then the text."""
         if self.dropped:
-            lines = "1 line was" if self.dropped == 1 else f"{self.dropped} lines were"
+            lines = counted(self.dropped, "line was", "lines were")
             note = f"halfsync: {lines} dropped: {self._name} did not take {'it' if self.dropped == 1 else 'them'}\n"
             if not self._send(f"\n{note}" if self._torn else note):
                 self.dropped += text.count("\n")
@@ -184,6 +184,11 @@ standard_output = Lines(1, "stdout", "standard output")
 standard_error = Lines(2, "stderr", "standard error")
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """Return a number with what it counts, in the singular for 1."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def say(line: str) -> None:
     """Tell the person at the terminal."""
     standard_error.write(f"{line}\n")
@@ -220,7 +225,9 @@ def settle_output() -> None:
         standard_output.dropped and standard_output.error != errno.EPIPE
     ):  # EPIPE: the reader has gone, and wants no more
         why = os.strerror(standard_output.error).lower()
-        say(f"halfsync: standard output did not take {standard_output.dropped} lines: {why}")
+        say(
+            f"halfsync: standard output did not take {counted(standard_output.dropped, 'line', 'lines')}: {why}"
+        )
     with Quiet():
         for lines in (standard_output, standard_error):
             lines.settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any, Self
 
 from halfsync.native.forks import (
@@ -11,6 +12,7 @@ from halfsync.native.forks import (
     catch_signal,
     count_copies,
     end_copy,
+    find_sender,
     is_signal_caught,
     release_signal,
     take_signal,
@@ -31,6 +33,7 @@ COUNTED_ONES = (signal.SIGTTIN, signal.SIGTTOU)
 # What any process of a server may be sent: nothing of it must reach a copy that is not ready for it.
 ALL = (*ENDING, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 READ_BYTES = 65_536  # all that the pipe holds
+TERMINAL = "/dev/tty"  # the one that controls this process
 
 
 def forget_signals() -> None:
@@ -75,9 +78,12 @@ class Signals:
 
     A context manager, owned by the thread that made it; outside the main thread, where Python lets no handler be set,
     it waits for descriptors only. A handler that the program sets while it lasts is left as it is.
+
+    SIGHUP of a terminal that closes is taken as SIGTERM, or not at all if SIGHUP was ignored at the start (nohup).
     """
 
     NUMBERS: tuple[signal.Signals, ...] = (*ENDING, signal.SIGCHLD, signal.SIGUSR1)
+    OPTIONAL: tuple[signal.Signals, ...] = ()  # that are queued only if they have their default
 
     def __init__(self) -> None:
         self._main = in_main_thread()
@@ -89,14 +95,16 @@ class Signals:
         self._began = count_copies()
         if self._main:
             self._told = tell_signals(self._writer)
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.NUMBERS)
-            self._before = {number: _catch(number) for number in self.NUMBERS}
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*self.NUMBERS, *self.OPTIONAL))
+            default = [number for number in self.OPTIONAL if signal.getsignal(number) == signal.SIG_DFL]
+            self._before = {number: _catch(number) for number in (*self.NUMBERS, *default)}
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            self._session = os.getsid(0) if _has_terminal() else -1
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
         if self._main:
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.NUMBERS)
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._before)
             for number, before in self._before.items():
                 _restore(number, *before)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -116,6 +124,11 @@ class Signals:
         while True:
             end_copy(self._began)  # a handler that the program set itself may fork, for example
             number = take_signal() if self._main else 0
+            if number == signal.SIGHUP and self._tells_of_terminal():
+                if self._before[signal.SIGHUP][1] == signal.SIG_IGN:
+                    continue
+                self.hung_up()
+                return signal.SIGTERM
             if number:
                 return number
             left = None if deadline is None else max(0.0, deadline - monotonic())
@@ -124,6 +137,26 @@ class Signals:
                 os.read(self._reader, READ_BYTES)
             elif ready or (left is not None and left <= 0):
                 return None
+
+    def hung_up(self) -> None:
+        """Take note that the terminal was closed, for which `wait` returns SIGTERM."""
+
+    def _tells_of_terminal(self) -> bool:
+        """Tell whether the last SIGHUP says that the terminal was closed, and is no order of an operator.
+
+        The kernel sends it for no other reason. Before that a shell, whose terminal it is, may send its jobs the same.
+        """
+        sender = find_sender(signal.SIGHUP)
+        return sender == 0 or (sender == self._session and not _has_terminal())
+
+
+def _has_terminal() -> bool:
+    """Tell whether a terminal controls this process."""
+    try:
+        os.close(os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno not in (errno.ENXIO, errno.EIO)
+    return True
 
 
 def _catch(number: int) -> tuple[int, _Handler]:

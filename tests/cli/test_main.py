@@ -234,6 +234,17 @@ def test_what_is_auto_is_told_with_its_reasons(served: Served, capsys: pytest.Ca
             3,
             "worker_exit gone:f: no module named 'gone'",
         ),
+        (["site_app", "--boot-timeout", "60s"], 2, "--boot-timeout: boot_timeout is about serving processes"),
+        (
+            ["site_app", "--admin-bind", "127.0.0.1:8000"],
+            2,
+            "--admin-bind: 127.0.0.1:8000 is also a bind, and probes need an address of their own; choose another",
+        ),
+        (
+            ["site_app", "-w", "2", "-b", ":8000", "--admin-bind", "[::1]:8000"],
+            2,
+            "--admin-bind: [::1]:8000 listens where bind :8000 does",
+        ),
         (["site_app", "-w", "0"], 2, "--workers: '0' is not a whole number from 1 to 1024 or auto"),
         (["site_app", "--reload", "--preload"], 2, "--preload: what is preloaded stays as it was loaded"),
         (

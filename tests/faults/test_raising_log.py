@@ -20,9 +20,9 @@ class Raising(logging.Handler):
 
 PLACES = {
     "filter": lambda logger, raising: logger.addFilter(raising),
-    "root handler": lambda logger, raising: logging.getLogger().addHandler(raising),
+    "root handler": lambda logger, raising: (logging.root.addHandler(raising), setattr(logger, "propagate", True)),
     "handler": lambda logger, raising: logger.addHandler(raising),
-    "formatter": lambda logger, raising: [each.setFormatter(raising) for each in logging.getLogger().handlers],
+    "formatter": lambda logger, raising: [each.setFormatter(raising) for each in logger.handlers],
 }
 ERRORS = {"ValueError": ValueError("in the log"), "SystemExit": SystemExit(3), "KeyboardInterrupt": KeyboardInterrupt()}
 ERROR = ERRORS[NAME]
@@ -94,7 +94,7 @@ def test_clients_get_what_they_would_get(
                     fetch(server.address, path)
                 assert cut.value.received in (b"hello", b"hel")
         server.wait_line("ZeroDivisionError: in the application")
-        if place != "formatter":  # of which `logging` tells itself
+        if place != "formatter":  # in the place of which there is another
             server.wait_line(
                 f"halfsync: the application failed on GET /fails (the application's logging has raised {error})"
             )

@@ -58,7 +58,7 @@ LATE = {
 }
 # What it calls as it ends.
 ENDING = {
-    "halfsync.supervisor.supervisor": "say farewell draining",
+    "halfsync.supervisor.supervisor": "farewell draining",
     "halfsync.supervisor.supervisor:Supervisor": "_turn _obey _end _close _do _forget",
     "halfsync.supervisor.crew:Crew": "tell close reap _bury",
     "halfsync.supervisor.fleet:Fleet": "drain decide ended",
@@ -124,6 +124,17 @@ def wait_for_another(serving: Serving, before: set[int], armed: Path) -> None:
     until(lambda: not armed.exists() or children(serving.process.pid) - before)
 
 
+def resize(serving: Serving, number: signal.Signals) -> None:
+    """Ask for one process more, or fewer, and wait for what comes of it.
+
+    The kernel makes one of two such signals that wait, and one process is the least: so the order counts, too.
+    """
+    before = len(serving.lines)
+    serving.signal(number)
+    with suppress(AssertionError):
+        until(lambda: [line for line in serving.lines[before:] if "wanted" in line or "failed: " in line], 3.0)
+
+
 def stir(serving: Serving, armed: Path) -> None:
     """Give the supervisor something to do of each kind, until what was to raise has raised."""
     deadline = time.monotonic() + 30
@@ -134,7 +145,10 @@ def stir(serving: Serving, armed: Path) -> None:
             os.kill(min(own), signal.SIGKILL)
             os.kill(max(own), signal.SIGTERM)
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU, signal.SIGHUP):
-            serving.signal(number)
+            if number in (signal.SIGTTIN, signal.SIGTTOU):
+                resize(serving, number)
+            else:
+                serving.signal(number)
             wait_for_another(serving, own, armed)
             assert fetch(serving.address).body == b"first"
         with suppress(AssertionError):  # a moment of peace, in which a reload can become complete
@@ -154,7 +168,7 @@ def test_what_a_step_raises_ends_nothing(tmp_path: Path, case: str) -> None:
             lost = serving.wait_line(f"failed: {case.rpartition(' ')[2]}")
             for number in (signal.SIGTTIN, signal.SIGTTOU):
                 if number.name in lost:
-                    serving.signal(number)
+                    resize(serving, number)
         see_it_serve(serving, tmp_path, "second")
         own = children(serving.process.pid)
         serving.signal(signal.SIGTERM)

@@ -301,8 +301,15 @@ def test_a_bind_may_become_the_admin_bind_and_back(tmp_path: Path, model: tuple[
     with Fleet(tmp_path, model, [moves, public, other]) as serving, keeping([moves, public], 4) as kept:
         serving.reload([public], admin)
         assert fetch(tcp(moves), "/readyz").body == b"ok\n"
+        serving.wait_line(f"INFO halfsync: bind has changed: it is http://{public}")
+        serving.wait_line(f"INFO halfsync: admin_bind has changed: it is http://{moves}")
         ask_all(kept)
         serving.reload([public, moves])
+        serving.wait_line(f"INFO halfsync: bind has changed: it is http://{public}, http://{moves}")
+        serving.wait_line("INFO halfsync: admin_bind has changed: it is nowhere")
+        told = sum("bind has changed" in line for line in serving.lines)
+        serving.reload([public, moves])
+        assert sum("bind has changed" in line for line in serving.lines) == told
         ask_all(kept)
         with keeping([moves]) as later:
             ask_all(later)

@@ -90,6 +90,7 @@ class World:
         fleet = self.fleet
         assert start.generation in (fleet.generation, fleet.proven)
         assert start.number not in {child.number for child in fleet.children.values()}
+        assert start.place >= 1
         assert len(fleet.of(Phase.BOOTING, Phase.READY)) <= fleet.wanted, "more than one beside those wanted"
         if fleet.of(Phase.READY) or len(fleet.of(Phase.BOOTING)) > 1:
             assert len(fleet.children) <= CROWD * fleet.wanted, "a crowd"
@@ -452,6 +453,77 @@ def test_reload_is_complete_while_those_before_still_leave() -> None:
         world.fleet.left(pid)
     world.turn()
     assert world.settled[-1] == generation
+
+
+def places(world: World) -> list[int]:
+    """Return the places of those that serve."""
+    return sorted(child.place for child in world.fleet.of(Phase.READY))
+
+
+def test_successor_has_the_place_of_the_one_that_it_replaces() -> None:
+    world = running(3)
+    for event in ("reload", "tired", "killed", "reload"):
+        before = {child.pid: child.place for child in world.fleet.of(Phase.READY)}
+        pid = next(pid for pid, place in before.items() if place == 2)
+        if event == "reload":
+            world.fleet.reload()
+        elif event == "tired":
+            world.fleet.tire(pid, "has served enough")
+        else:
+            world.fleet.ended(pid, -9, world.now)
+        world.boot()
+        world.now += 10
+        after = {child.pid: child.place for child in world.fleet.of(Phase.READY)}
+        assert sorted(after.values()) == [1, 2, 3]
+        if event != "reload":
+            assert [place for new, place in after.items() if new not in before] == [2]
+    assert len(places(world)) == 3
+
+
+def test_successor_takes_its_place_from_the_first_moment_and_the_one_before_leaves_first() -> None:
+    world = running(3)
+    world.fleet.tire(2, "has served enough")
+    world.turn()
+    (new,) = world.fleet.of(Phase.BOOTING)
+    assert new.place == world.fleet.children[2].place
+    world.fleet.tire(1, "has served enough")
+    world.fleet.ready(new.pid, world.now)
+    world.turn()
+    assert world.told == [(2, "leave")]  # and not the older one, whose place nobody has
+
+
+def test_number_of_processes_is_changed_at_its_end() -> None:
+    world = running(3)
+    first = next(child.pid for child in world.fleet.of(Phase.READY) if child.place == 1)
+    world.fleet.ended(first, -9, world.now)
+    world.boot()
+    world.fleet.resize(-1)
+    world.boot()
+    assert places(world) == [1, 2]
+    world.fleet.resize(2)
+    world.boot()
+    assert places(world) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("delay", [0.0, 5.0])
+def test_nothing_takes_the_place_of_a_process_that_is_told_to_end_while_all_end(delay: float) -> None:
+    world = running(2, drain_delay=delay)
+    world.fleet.drain(world.now)
+    for pid in world.pids(Phase.READY):
+        world.fleet.tire(pid, "was told to end")
+    world.turn()
+    assert not world.said
+    assert not world.pids(Phase.BOOTING)
+
+
+@pytest.mark.parametrize(
+    ("by", "line"), [(-1, "1 serving process is wanted"), (1, "3 serving processes are wanted")]
+)
+def test_number_that_is_wanted_is_told(by: int, line: str) -> None:
+    world = running(2)
+    world.fleet.resize(by)
+    world.turn()
+    assert [said.text for said in world.said] == [line]
 
 
 def test_leaver_that_does_not_end_is_killed() -> None:

@@ -137,16 +137,25 @@ def test_failed_reload_changes_nothing(tmp_path: Path, why: str) -> None:
 
 def test_settings_that_a_reload_applies_in_the_supervisor(tmp_path: Path) -> None:
     first, second = tmp_path / "first.pid", tmp_path / "second.pid"
-    with Reloading(tmp_path, pidfile=str(first), umask="0027", log_level="warning") as serving:
-        until(lambda: told(serving)["umask"] == 0o027)
+    with Reloading(tmp_path, pidfile=str(first), umask="0027") as serving:
+        serving.wait_line("all 4 processes serve")
         own = f"{serving.process.pid}\n"
+        before = serving.processes()
+        serving.configure(**OLD | {"pidfile": str(first), "log_level": "warning"})
+        serving.signal(signal.SIGHUP)
+        until(lambda: not before & serving.processes())
+        assert not [line for line in serving.lines if "the reload is complete" in line]
         serving.configure(
             **OLD | {"workers": 2, "pidfile": str(second), "umask": "0007", "log_level": "info"}
         )
         serving.signal(signal.SIGHUP)
         serving.wait_line("the reload is complete: all 2 processes serve")
         assert second.read_text() == own and not first.exists()
+        serving.wait_line(f"the pidfile is {second}")
         assert told(serving)["umask"] == 0o007
+        second.unlink()
+        serving.reload(pidfile=str(second))
+        assert second.read_text() == own  # somebody had removed it
         serving.reload(umask="0027")
         assert not second.exists()
         assert told(serving)["umask"] == 0o027

@@ -96,8 +96,11 @@ def test_code_that_cannot_be_loaded_is_shown_and_mended(tmp_path: Path, model: t
         plain = server.page()
         assert plain.one("Content-Type") == "text/plain; charset=utf-8"
         assert "RuntimeError: half <b> written" in plain.body.decode()
+        server.wait_line("WARNING halfsync: the reload failed: 1 process serves, and answers with the reason")
+        assert not [line for line in server.lines if "the reload is complete" in line], server.lines
         server.edit(edited("second"))
         assert server.code() == "second"
+        server.wait_line("the reload is complete")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -359,5 +362,5 @@ def test_sighup_of_broken_code_shows_it(tmp_path: Path) -> None:
         assert server.code() == "first"
         (tmp_path / "state.txt").write_text("bad")
         server.signal(signal.SIGHUP)
-        server.wait_line("the reload is complete")
+        server.wait_line("the reload failed")
         assert "bad state" in server.page().body.decode()

@@ -92,7 +92,7 @@ class World:
         self.event = ""
         patch.setattr(module, "monotonic", lambda: self.now)
         patch.setattr(module, "name_supervisor", lambda _: None)
-        patch.setattr(module, "say", lambda _: None)
+        patch.setattr(module, "set_up", lambda _: None)  # of the whole process
         patch.setattr(Notifier, "_send", lambda _, *lines: self.hear(lines))
         self.supervisor = Supervisor(
             lambda _: lambda *_: [],

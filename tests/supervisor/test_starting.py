@@ -19,9 +19,14 @@ def test_what_can_be_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NEED_WORKERS)
 def test_what_is_about_processes_needs_some(name: str) -> None:
-    value = {"preload": True, "max_requests": 9, "max_lifetime": 9.0, "max_rss": 9}.get(
-        name, "builtins:print"
-    )
+    numbers = {
+        "max_requests": 9,
+        "max_requests_jitter": 9,
+        "max_lifetime": 9.0,
+        "max_rss": 9,
+        "boot_timeout": 60.0,
+    }
+    value = {"preload": True, **numbers}.get(name, "builtins:print")
     settings = Settings.from_options(**{name: value})
     with pytest.raises(UsageError) as caught:
         refuse_contradictions(settings)

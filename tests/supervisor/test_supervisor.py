@@ -66,7 +66,7 @@ def test_all_processes_serve_and_sigterm_ends_them(tmp_path: Path, model: tuple[
         serving.signal(signal.SIGTERM)
         assert serving.exit_code() == 0
         assert not [pid for pid in seen if Path(f"/proc/{pid}").exists()]
-        assert serving.lines[-1].startswith("halfsync stopped")
+        assert "halfsync stopped" in serving.lines[-1]
 
 
 def test_sighup_brings_new_code_to_all(tmp_path: Path, model: tuple[str, ...]) -> None:
@@ -219,6 +219,7 @@ def test_ttin_and_ttou_change_the_number(tmp_path: Path) -> None:
         serving.wait_line("2 serving processes are wanted")
         until(lambda: len({answer(serving.address)[1] for _ in range(5)}) >= 1)
         serving.signal(signal.SIGTTOU)
+        serving.wait_line("1 serving process is wanted")
         until(lambda: len(children(serving.process.pid)) == 1)
         assert answer(serving.address)[0] == "first"
 
@@ -240,6 +241,46 @@ def test_processes_are_replaced_when_they_have_had_enough(
         while not first.isdisjoint(children(serving.process.pid)):
             assert answer(serving.address)[0] == "first"
         serving.wait_line(line)
+
+
+def test_nothing_takes_the_place_of_what_a_drain_ends(tmp_path: Path, model: tuple[str, ...]) -> None:
+    with serve(tmp_path, model, "--workers", "2", "--drain-delay", "300ms") as serving:
+        serving.wait_line("all 2 processes serve")
+        serving.signal(signal.SIGTERM)
+        serving.wait_line("goes on for 0.3 s and then drains")
+        own = children(serving.process.pid)
+        for pid in own:
+            os.kill(pid, signal.SIGTERM)
+        assert serving.exit_code() == 0
+        assert not [line for line in serving.lines if "another takes its place" in line], serving.lines
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])
+@pytest.mark.parametrize("options", [(), ("--workers", "1"), ("--threads", "auto")])
+def test_lines_at_start_and_end_are_of_the_log(tmp_path: Path, level: str, options: tuple[str, ...]) -> None:
+    """They have time and process, and follow its level."""
+    (tmp_path / "served.py").write_text(application(()))
+    with socket.socket(socket.AF_UNIX) as client:
+        serving = Serving(tmp_path, application(()), "--log-level", level, *options, bind="unix:s")
+        try:
+            until(lambda: client.connect_ex(str(tmp_path / "s")) == 0, 30)
+            client.sendall(build("/"))
+            with Connection(client) as connection:
+                assert connection.response().status == 200
+            serving.signal(signal.SIGTERM)
+            assert serving.exit_code() == 0
+        finally:
+            serving.__exit__(None, None, None)
+    shown = level in ("debug", "info")
+    form = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[\d+\] INFO halfsync: ")
+    assert all(map(form.match, serving.lines)), serving.lines
+    for part in (
+        "serves served:app on",
+        "drains",
+        "halfsync stopped",
+        *(["auto: "] if "auto" in options else []),
+    ):
+        assert bool([line for line in serving.lines if part in line]) is shown, serving.lines
 
 
 def test_newcomers_are_refused_while_it_drains(tmp_path: Path, model: tuple[str, ...]) -> None:
@@ -324,6 +365,17 @@ def test_hooks_are_called_in_each_process(tmp_path: Path) -> None:
     )
 
 
+def test_number_of_a_hook_stays_with_the_place(tmp_path: Path) -> None:
+    (tmp_path / "hooks.py").write_text(HOOKS)
+    with serve(tmp_path, (), "--workers", "2", "--worker-ready", "hooks:ready") as serving:
+        for number in (1, 2, 3):
+            serving.wait_lines("hook ready", 2 * number)
+            serving.wait_lines("2 processes serve", number)
+            hooks = [line for line in serving.lines if line.startswith("hook")][-2:]
+            assert sorted(hooks) == ["hook ready 1 True", "hook ready 2 True"], serving.lines
+            serving.signal(signal.SIGHUP)
+
+
 def test_post_fork_that_fails_keeps_it_from_serving(tmp_path: Path) -> None:
     (tmp_path / "hooks.py").write_text(HOOKS)
     serving = Serving(tmp_path, application(()), "--workers", "2", "--post-fork", "hooks:fails")
@@ -387,11 +439,11 @@ def test_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("options", [("--threads", "auto"), ("--workers", "auto")])
 def test_what_is_auto_is_told_at_the_start(tmp_path: Path, options: tuple[str, ...]) -> None:
     with serve(tmp_path, (), *options) as serving:
-        assert serving.lines[0].startswith("halfsync auto: ") and "affinity" in serving.lines[0]
+        assert "halfsync auto: " in serving.lines[0] and "affinity" in serving.lines[0]
         assert answer(serving.address)[0] == "first"
         if "--workers" in options:
             serving.wait_line("processes serve")
-        assert sum(line.startswith("halfsync auto: ") for line in serving.lines) == 1
+        assert sum("halfsync auto: " in line for line in serving.lines) == 1
 
 
 WARM = """

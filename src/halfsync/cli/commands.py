@@ -10,6 +10,7 @@ from halfsync.cli.applications import load
 from halfsync.cli.options import HELP_WIDTH, Command, Group, SettingsCommand, given, with_settings
 from halfsync.errors import UsageError
 from halfsync.loading import Application
+from halfsync.log import set_up
 from halfsync.output import standard_output
 from halfsync.settings import BY_NAME, SETTINGS, Settings, resolve
 from halfsync.standard import genuine
@@ -122,6 +123,7 @@ def serve(target: str, **options: Any) -> int:
             from halfsync.cli.supervised import Supervised  # noqa: PLC0415 - most servers are one process
 
         return Supervised(target, settings, options).run()
+    set_up(settings.log_level)
     application = load(target, settings, settings.chdir)
     from halfsync.foreground import serve_alone  # noqa: PLC0415 - check and help do without it
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from halfsync.forking import fork, freeze, live, unblock
 from halfsync.models.acceptor import Acceptor
 from halfsync.models.carrier import Carrier
+from halfsync.native.forks import is_signal_caught
 from halfsync.native.pipes import write_byte
 from halfsync.native.system import in_main_thread, readable
 from halfsync.originals import monotonic, os, signal
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from halfsync.models.model import Parts
 
 LOOK_S = 0.02  # between two looks at children that are told to end
+# What only the parent understands, if it does. A terminal that closes sends SIGHUP to the whole group.
+FOR_PARENT = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 
 
 class Children:
@@ -251,7 +254,7 @@ class Parent:
         os.set_blocking(tell, False)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        drop_signals(signal.SIGINT, signal.SIGQUIT)
+        drop_signals(signal.SIGINT, signal.SIGQUIT, *filter(is_signal_caught, FOR_PARENT))
         note_signals(tell, signal.SIGTERM)
         self.carrier.be_child(told, word)
         unblock()

@@ -23,21 +23,30 @@ static atomic_int hs_kinds[NSIG];
 static atomic_uint hs_waiting[NSIG];       /* 1: a signal of the kind NOTED waits */
 static atomic_uint hs_places[NSIG];        /* the order in which those came */
 static atomic_uint hs_place;
+static atomic_int hs_senders[NSIG];        /* the process that has sent the last one; 0: the kernel, -1: not known */
 static atomic_uchar hs_counted[HS_COUNTED_MOST];  /* a ring of the COUNTED ones, in order; 0: not there yet */
 static atomic_uint hs_counted_end;
 static unsigned int hs_counted_begin;      /* used by the thread that takes them */
 static atomic_int hs_tell_fd = -1;
 
-/* Note the signal, and write its number to hs_tell_fd. Async-signal-safe. */
-static void hs_on_signal(int number) {
+/* Note the signal, and write its number to hs_tell_fd. Async-signal-safe.
+
+   SIGTTIN and SIGTTOU of the kernel are for a job in the background that uses its terminal: they stop it, as without a
+   handler. Else the system call that has caused the signal would be tried again, and cause the next. */
+static void hs_on_signal(int number, siginfo_t *info, void *context) {
     int before = errno;
+    int of_kernel = info->si_code > 0;
     int fd = atomic_load(&hs_tell_fd);
     int kind = atomic_load(&hs_kinds[number]);
     unsigned char byte = (unsigned char)number;
+    (void)context;
     if (getpid() != hs_process) {  /* a copy without atfork handlers, made by vfork(2) or clone(2): it has the default */
         signal(number, SIG_DFL);
         raise(number);  /* it is delivered once this returns */
+    } else if (of_kernel && (number == SIGTTIN || number == SIGTTOU)) {
+        raise(SIGSTOP);
     } else if (kind == HS_NOTED || kind == HS_COUNTED) {
+        atomic_store(&hs_senders[number], of_kernel ? 0 : info->si_pid > 0 ? info->si_pid : -1);
         if (kind == HS_COUNTED)
             atomic_store(&hs_counted[atomic_fetch_add(&hs_counted_end, 1) % HS_COUNTED_MOST], byte);
         else if (!atomic_load(&hs_waiting[number])) {
@@ -51,12 +60,12 @@ static void hs_on_signal(int number) {
 
 static int hs_is_caught(int number) {
     struct sigaction now;
-    return sigaction(number, NULL, &now) == 0 && now.sa_handler == hs_on_signal;
+    return sigaction(number, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == hs_on_signal;
 }
 
 /* Catch a signal from now on, and forget one that waits. Returns the kind that it had before, or -errno. */
 static int hs_catch(int number, int kind) {
-    struct sigaction action = {.sa_handler = hs_on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
+    struct sigaction action = {.sa_sigaction = hs_on_signal, .sa_flags = SA_RESTART | SA_ONSTACK | SA_SIGINFO};
     int before = hs_is_caught(number) ? atomic_load(&hs_kinds[number]) : HS_FREE;
     sigemptyset(&action.sa_mask);
     hs_process = getpid();

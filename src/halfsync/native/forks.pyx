@@ -25,9 +25,11 @@ cdef extern from "forks.h" nogil:
 cdef extern from *:
     """
     static int hs_has_noted(int number) { return atomic_load(&hs_waiting[number]) != 0; }
+    static int hs_sender(int number) { return atomic_load(&hs_senders[number]); }
     static int hs_tell(int fd) { return atomic_exchange(&hs_tell_fd, fd); }
     """
     bint hs_has_noted(int number) nogil
+    int hs_sender(int number) nogil
     int hs_tell(int fd) nogil
 
 cdef extern from "<unistd.h>" nogil:
@@ -106,6 +108,11 @@ def release_signal(int number):
 def take_signal():
     """Take a signal that waits, and return its number; 0: there is none. Counted ones come first, then the oldest."""
     return hs_take()
+
+
+def find_sender(int number):
+    """Return the process that has sent the last signal with this number; 0: the kernel, -1: nothing tells."""
+    return hs_sender(number)
 
 
 def tell_signals(int fd):

@@ -30,6 +30,7 @@ from halfsync.native.sync cimport (
 )
 from halfsync.native.writing cimport write_within
 from halfsync.observe.logfile import STANDARD_OUTPUT, open_log
+from halfsync.output import counted
 
 cdef extern from *:
     """
@@ -301,8 +302,10 @@ cdef bint tell_losses(Log *log) noexcept nogil:
     if lines == 0:
         return True
     length = snprintf(
-        note, sizeof(note), b"%shalfsync: %lld lines were dropped: this file was too slow or refused them\n",
-        <const char *> (b"\n" if load_uint(&log.losses.torn) else b""), lines)
+        note, sizeof(note), b"%shalfsync: %lld %s dropped: this file was too slow or refused %s\n",
+        <const char *> (b"\n" if load_uint(&log.losses.torn) else b""), lines,
+        <const char *> (b"line was" if lines == 1 else b"lines were"),
+        <const char *> (b"it" if lines == 1 else b"them"))
     done = write_all(log, note, length)
     if done == <size_t> length:
         store_uint(&log.losses.torn, 0)
@@ -436,7 +439,8 @@ cdef class AccessLog:
         if self.log.losses != NULL:
             lost = swap_llong(&self.log.losses.lines, 0)
             if lost > 0:
-                warn("the access log's last %d lines were dropped: its file refused them", lost)
+                lines = counted(lost, "line was", "lines were")
+                warn("of the access log %s dropped at the end: its file refused them", lines)
 
     cdef void end(self) noexcept:
         """Let the writer write what is left, and wait for its end."""

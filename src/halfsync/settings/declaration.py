@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+from halfsync.binds import overlap, parse_bind
 from halfsync.errors import UsageError
 from halfsync.settings.kinds import (
     AUTO,
@@ -253,7 +254,8 @@ class Settings:
         reason="Whoever starts the server has set one.")
     boot_timeout: float = setting(
         60.0, Duration(), PROCESSES,
-        doc="How long a serving process may take to load the application; past it it is killed, and counts as failed.",
+        doc="With workers: how long a serving process may take to load the application; past it it is killed, and "
+            "counts as failed.",
         reason="The slowest of applications load in less; one that waits for a dead service never does.")
     warmup: str | None = setting(
         None, Text("PATH"), PROCESSES,
@@ -482,6 +484,7 @@ class Settings:
                 raise UsageError(f"unknown setting {name!r}", remedy=nearest(name, BY_NAME))
             values[name] = BY_NAME[name].convert(one.value, one.label)
         origins = {name: given[name].origin if name in given else DEFAULT_ORIGIN for name in BY_NAME}
+        _refuse_shared(values, given)
         sized = ""
         if values.get("reload") and values.get("workers") is None:
             values["workers"] = 1  # a supervisor, which outlives the code
@@ -496,6 +499,19 @@ class Settings:
             origins |= {name: f"{origins[name]} (auto)" for name in automatic}
             sized = str(choice)
         return cls(**values, origins=origins, sized=sized)
+
+
+def _refuse_shared(values: Mapping[str, Any], given: Mapping[str, Given]) -> None:
+    """Refuse an `admin_bind` that names the address of a `bind`: applications and probes would share a listener."""
+    for admin in values.get("admin_bind", ()):
+        for bind in values.get("bind", BY_NAME["bind"].default):
+            if overlap(parse_bind(bind), parse_bind(admin)):
+                same = "is also a bind" if admin == bind else f"listens where bind {bind} does"
+                raise UsageError(
+                    f"{admin} {same}, and probes need an address of their own",
+                    origin=given["admin_bind"].label,
+                    remedy="choose another port or path",
+                )
 
 
 def nearest(name: str, known: Mapping[str, object]) -> str:

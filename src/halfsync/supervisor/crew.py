@@ -17,7 +17,7 @@ from halfsync.forking import fork, unblock
 from halfsync.originals import monotonic, os, signal, socket
 from halfsync.supervisor.channel import Channel
 from halfsync.supervisor.fleet import Course, Phase
-from halfsync.supervisor.process import LEFT, RECALL, Birth
+from halfsync.supervisor.process import LEFT, READY, RECALL, STANDS_IN, Birth
 from halfsync.supervisor.weariness import draw_requests, is_limited, why_tired
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Crew:
             return Birth(
                 self._name,
                 plan,
-                start.number,
+                start.place,
                 start.generation,
                 seat,
                 theirs,
@@ -190,7 +190,9 @@ class Crew:
         while (word := again or member.channel.next()) is not None:
             again, member.unheard = None, None if again else word
             what, *values = word.split()
-            if what == "ready":
+            if what == READY:
+                if STANDS_IN in values:
+                    self._fleet.stand_in(pid)
                 self._fleet.ready(pid, monotonic())
                 self._serves(member.plan)
             elif what == "told":

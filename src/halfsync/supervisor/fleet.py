@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from halfsync.originals import signal
+from halfsync.output import counted
 
 STABLE_S = 1.0  # a process that dies sooner after it was ready counts as one that did not start
 PAUSE_FIRST_S = 0.1  # before the next start after a failure; doubled with each that follows
@@ -70,9 +71,14 @@ class Terms:
 
 @dataclass(slots=True)
 class Child:
-    """A serving process, with the terms of its generation. number: from 1, its place among those that live."""
+    """A serving process, with the terms of its generation.
+
+    number: from 1, its own among those that live. place: from 1 to the number that is wanted; its successor has the
+    same, so that for a time there are two of that place.
+    """
 
     number: int
+    place: int
     pid: int
     generation: int
     began: float
@@ -82,13 +88,15 @@ class Child:
     ready_at: float = math.inf
     tired: str = ""  # why it is to be replaced
     left: bool = False  # it takes no new request any more
+    stands_in: bool = False  # it serves the reason why the application cannot be loaded
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Fork a process; `started` or `not_started` is told what came of it."""
+    """Fork a process; `started` or `not_started` is told what came of it. number and place: as of `Child`."""
 
     number: int
+    place: int
     generation: int
 
 
@@ -218,7 +226,7 @@ class Fleet:
         """Note that a process was forked."""
         terms = self._next if start.generation == self.generation else self.terms
         due = now + terms.boot_timeout
-        self.children[pid] = Child(start.number, pid, start.generation, now, terms, due)
+        self.children[pid] = Child(start.number, start.place, pid, start.generation, now, terms, due)
 
     def not_started(self, reason: str, now: float) -> None:
         """Note that the system gave no process."""
@@ -244,6 +252,11 @@ class Fleet:
         if self.course is Course.FADING:
             self._said.append(Tell(pid, "fade"))
 
+    def stand_in(self, pid: int) -> None:
+        """Note that a process is about to serve in the place of an application that cannot be loaded."""
+        if pid in self.children:
+            self.children[pid].stands_in = True
+
     def _count(self, child: Child) -> None:
         """Use the terms of a generation from now on: its first process is ready.
 
@@ -260,9 +273,10 @@ class Fleet:
             self.children[pid].left = True
 
     def tire(self, pid: int, reason: str) -> None:
-        """Ask for another process in the place of this one, which serves until that is ready."""
+        """Ask for another process in the place of this one, which serves until that is ready; not if all are to end."""
         child = self.children.get(pid)
-        if child is not None and not child.tired and child.phase is Phase.READY:
+        serves = child is not None and child.phase is Phase.READY and self.course is Course.SERVING
+        if child is not None and serves and not child.tired:
             child.tired = reason
             self._say("info", f"process {pid} {reason}: another takes its place")
 
@@ -342,7 +356,7 @@ class Fleet:
         """Ask for more processes, or fewer; one is the least. So it is in a generation that does not count yet, too."""
         self.wanted = max(1, self.wanted + by)
         self._resized += by
-        self._say("info", f"{self.wanted} serving processes are wanted")
+        self._say("info", f"{counted(self.wanted, 'serving process is', 'serving processes are')} wanted")
 
     def drain(self, now: float) -> None:
         """Begin to end: after `drain_delay` everything that was received is answered. A second time: now."""
@@ -445,21 +459,29 @@ class Fleet:
                 child.phase, child.due = Phase.RECALLED, min(child.due, now + RECALL_S)
                 self._said.append(Recall(child.pid))
         if now >= self._not_before:
-            missing = self._missing()
             used = {child.number for child in self.children.values()}
-            free = [number for number in range(1, len(used) + len(missing) + 1) if number not in used]
-            self._said += [
-                Start(number, generation) for number, generation in zip(free, missing, strict=False)
-            ]
+            held: dict[int, set[int]] = {}
+            for generation in self._missing():
+                places = held.setdefault(generation, self._held(generation))
+                self._said.append(Start(_take_free(used), _take_free(places), generation))
         while len(ready := self.of(Phase.READY)) > self.wanted:
-            # Those that are to be replaced go first, then those that came last.
+            # Those that are to be replaced go first, of them those whose place is taken; then those in the last places.
             old = [child for child in ready if not self._is_good(child)]
-            self._leave(old[0] if old else ready[-1], now)
+            places = self._held(self.generation)
+            last = max(ready, key=lambda child: child.place)
+            self._leave(min(old, key=lambda child: child.place not in places) if old else last, now)
         leaving = self.of(Phase.LEAVING, Phase.RECALLED)
         complete = len(ready) == self.wanted and all(map(self._is_good, ready))
         if self.settled < self.generation and complete and all(child.left for child in leaving):
             self.settled = self.generation
             self._said.append(Settled(self.generation))
+
+    def _held(self, generation: int) -> set[int]:
+        """Return the places of a generation that are taken. One that is to be replaced leaves its place to another."""
+        starting_or_serving = self.of(Phase.BOOTING, Phase.READY)
+        return {
+            child.place for child in starting_or_serving if child.generation == generation and not child.tired
+        }
 
     def _leave(self, child: Child, now: float) -> None:
         child.phase, child.due = Phase.LEAVING, now + self._ending(child)
@@ -510,6 +532,13 @@ class Fleet:
 
     def _say(self, level: str, text: str) -> None:
         self._said.append(Say(level, text))
+
+
+def _take_free(taken: set[int]) -> int:
+    """Return the lowest number from 1 that is not taken, and take it."""
+    number = next(number for number in range(1, len(taken) + 2) if number not in taken)
+    taken.add(number)
+    return number
 
 
 def pause(failures: int) -> float:

@@ -19,7 +19,9 @@ HOOKS = (POST_FORK, WORKER_READY, WORKER_EXIT)
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A serving process, as its hooks are told: its place (from 1), which its successor takes over, and its number.
+    """A serving process, as its hooks are told: `number`, its place from 1 to the number of processes, and its pid.
+
+    The process that replaces it has the same place, from its start on: for a time there are two of that number.
 
     generation: how often the settings and the application were loaded before it; a reload adds one.
     """

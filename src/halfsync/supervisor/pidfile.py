@@ -136,20 +136,25 @@ class PidFile:
                     raise
         os.replace(temporary, self.path)  # noqa: PTH105 - as above
 
+    def is_there(self) -> bool:
+        """Tell whether the file is still the one that this object has written. Raises OSError."""
+        try:
+            found = os.lstat(self.path)
+        except FileNotFoundError:
+            return False
+        return self._written is not None and self._written[1:] == (found.st_dev, found.st_ino)
+
     def remove(self) -> None:
         """Remove the file, if it is still the one that this very process wrote. Never raises."""
         if self._written is None or self._written[0] != os.getpid():
             return
-        mine, self._written = self._written[1:], None
         try:
-            found = os.lstat(self.path)
-            if (found.st_dev, found.st_ino) == mine:
+            if self.is_there():
                 os.unlink(self.path)  # noqa: PTH108 - as above
-        except FileNotFoundError:
-            pass
         except OSError as error:
             # Who has given up root may not write where root could: the next start finds that nobody holds the file.
             logger().warning("%s cannot be removed: %s", self.path, error.strerror)
+        self._written = None
 
     def _refuse(self, what: str, reason: str) -> UsageError:
         return UsageError(
@@ -160,16 +165,20 @@ class PidFile:
 
 
 def move_pidfile(old: PidFile | None, new: PidFile | None) -> PidFile | None:
-    """Write the new pidfile, and then remove the old one. Returns the one that there is afterwards."""
-    if new is old:
+    """Write the new pidfile, and then remove the old one. Returns the one that there is afterwards.
+
+    One that stays the same is written again if its file is gone.
+    """
+    if new is old and (old is None or old.is_there()):
         return old
     if new is not None:
         try:
             new.write()
+            logger().info("the pidfile is %s", new.path)
         except UsageError as error:
             logger().error("the pidfile stays where it was: %s", error)
             return old
-    if old is not None:
+    if old is not None and old is not new:
         old.remove()
     return new
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from halfsync.supervisor.pidfile import PidFile
     from halfsync.supervisor.sources import Reporter
 
+READY = "ready"  # what a process says that serves
+STANDS_IN = "stands-in"  # and adds if it shows why the application cannot be loaded, in development
 LEFT = "left"  # what a process says that takes no new request any more
 LEFT_S = 1.0  # for connections that cannot be handed over: more than the queue holds, or in the middle of a request
 LEFT_LOOK_S = 0.002
@@ -221,7 +223,7 @@ def live(birth: Birth) -> int:
         own = (birth.channel.fd, birth.handover[1].fileno())
         server.start_in_front(signals, lambda: [*own, *probes.descriptors()])
         seat.serve()
-        birth.channel.tell("ready")
+        birth.channel.tell(READY if loads else f"{READY} {STANDS_IN}")
         if loads:
             call_hook(WORKER_READY, settings, worker)
         orders = Orders(birth.channel, server, seat, birth.handover[1], reporter, probes=probes)

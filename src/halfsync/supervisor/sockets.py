@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from halfsync.listeners import open_listeners, remove_file
+from halfsync.binds import has_any_port, parse_bind
+from halfsync.listeners import open_listeners, refuse_shared, remove_file
 from halfsync.originals import os
 
 if TYPE_CHECKING:
@@ -40,25 +41,27 @@ class Sockets:
         """
         new: dict[str, list[Listener]] = {}
         try:
-            for bind in (*settings.bind, *settings.admin_bind):
-                if bind not in self.listeners:
-                    opened = self._inherited.get(bind) or open_listeners(
+            for key, bind in (*((bind, bind) for bind in settings.bind), *_admin_keys(settings)):
+                if key not in self.listeners:
+                    opened = self._inherited.get(key) or open_listeners(
                         [bind], settings.backlog, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
                     )
-                    new[bind] = [self._known(listener) for listener in opened]
+                    new[key] = [self._known(listener) for listener in opened]
+            known = self.listeners | new
+            public = [listener for bind in settings.bind for listener in known[bind]]
+            admin = [listener for key, _ in _admin_keys(settings) for listener in known[key]]
+            refuse_shared(public, admin, origin=settings.origins.get("admin_bind", ""))
         except BaseException:
             self._close(new.values(), self._all())
             raise
-        self.listeners |= new
-        public, admin = (
-            [listener for bind in binds for listener in self.listeners[bind]]
-            for binds in (settings.bind, settings.admin_bind)
-        )
+        self.listeners = known
         return public, admin
 
     def keep(self, plans: Iterable[Settings]) -> None:
         """Close the sockets that none of these settings names."""
-        named = {bind for settings in plans for bind in (*settings.bind, *settings.admin_bind)}
+        named = {
+            key for settings in plans for key in (*settings.bind, *(key for key, _ in _admin_keys(settings)))
+        }
         dropped = [self.listeners.pop(bind) for bind in set(self.listeners) - named]
         self._close(dropped, self)
 
@@ -113,6 +116,17 @@ class Sockets:
                     if listener.file is not None and listener.file.process != os.getpid():
                         self._left.append(listener.file)
                     stack.callback(listener.close)
+
+
+def _admin_keys(settings: Settings) -> list[tuple[str, str]]:
+    """Return what the listeners of each `admin_bind` are known by, and that bind.
+
+    The bind itself, unless it stands for any port: `bind` may be the same then, and has another port.
+    """
+    return [
+        (f"{bind} for probes" if has_any_port(parse_bind(bind)) else bind, bind)
+        for bind in settings.admin_bind
+    ]
 
 
 def _owned(listener: Listener, process: int) -> Listener:

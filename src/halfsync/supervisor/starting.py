@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from halfsync.errors import UsageError
 from halfsync.log import warn
-from halfsync.settings.declaration import DEFAULT_ORIGIN
+from halfsync.settings.declaration import BY_NAME, DEFAULT_ORIGIN
 from halfsync.standard import genuine
 from halfsync.supervisor.hooks import HOOKS, check_hooks
 from halfsync.supervisor.identity import find_identity
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from halfsync.settings import Settings
 
 # What means nothing to a process that serves by itself.
-NEED_WORKERS = ("preload", "warmup", "max_requests", "max_lifetime", "max_rss", *HOOKS)
+NEED_WORKERS = (
+    "preload", "warmup", "max_requests", "max_requests_jitter", "max_lifetime", "max_rss", "boot_timeout", *HOOKS
+)  # fmt: skip
 
 
 def check_start(settings: Settings) -> None:
@@ -68,10 +70,11 @@ def refuse_contradictions(settings: Settings) -> None:
     if settings.workers is not None:
         return
     for name in NEED_WORKERS:
-        if getattr(settings, name):
+        value, origin = getattr(settings, name), settings.origins.get(name, DEFAULT_ORIGIN)
+        if value and (origin != DEFAULT_ORIGIN or value != BY_NAME[name].default):
             raise UsageError(
                 f"{name} is about serving processes under a supervisor, and there are none",
-                origin=settings.origins.get(name, ""),
+                origin=origin,
                 remedy=f"give workers too, 1 or more, or leave {name} out",
             )
 

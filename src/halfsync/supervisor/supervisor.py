@@ -13,13 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from halfsync.directory import StartDirectory
-from halfsync.foreground import Outcome, announcement, draining, farewell, say_sizes
+from halfsync.foreground import LoggingSignals, Outcome, announcement, draining, farewell, say_sizes, urls_of
 from halfsync.forking import freeze, unblock
-from halfsync.log import load, logger, set_up
+from halfsync.log import logger, set_up
 from halfsync.native.system import readable
 from halfsync.observe.logfile import give_log
 from halfsync.originals import monotonic, os, signal
-from halfsync.output import hold_standard_descriptors, say, settle_output
+from halfsync.output import counted, hold_standard_descriptors, settle_output
 from halfsync.signals import ENDING, Signals, drop_signals, forget_signals
 from halfsync.standard import import_later
 from halfsync.supervisor.containment import Containment
@@ -68,7 +68,7 @@ REPEATED = (Tell, Recall, Kill, Counts, Abandoned, Settled)
 NOUNS = {signal.SIGHUP: "the reload", signal.SIGUSR2: "the upgrade"}  # what each of these signals asks for
 
 
-class SupervisorSignals(Signals):
+class SupervisorSignals(LoggingSignals):
     """What a supervisor understands beside what any server does."""
 
     NUMBERS = (*Signals.NUMBERS, signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
@@ -97,6 +97,7 @@ class Supervisor:
         start: StartDirectory | None = None,
     ) -> None:
         hold_standard_descriptors()
+        set_up(settings.log_level)
         self._start_directory = start or StartDirectory()
         enter = enter or _stay
         enter(settings)  # the supervisor's own paths are relative to it
@@ -106,7 +107,6 @@ class Supervisor:
         self._notifier = Notifier.from_environment()
         self._service = Service(self._notifier)
         say_sizes(settings)
-        set_up(settings.log_level)
         umask = read_umask()
         set_umask(settings)
         name_supervisor(name)
@@ -140,6 +140,7 @@ class Supervisor:
         self._reloads = Reloads(self._fleet, self._plans, self._service, name=name)
         self._development = self._develop(settings) if settings.reload else None
         self._announced = False
+        self._urls: dict[str, str] = {}  # where it listens, by the name of the setting
         self._changed = ""  # in development, why the application must be loaded again
         self._undone: list[Action] = []  # actions that failed, and are tried again
         self._containment = Containment()
@@ -156,7 +157,6 @@ class Supervisor:
 
     def _preload(self, settings: Settings) -> None:
         """Load the application once, for all processes, and tell what each of them will not have, or will share."""
-        load()
         application = self._plans.load(settings)
         self._plans.load = lambda _: application
         self._plans[1] = replace(self._plans[1], load=self._plans.load)
@@ -317,7 +317,8 @@ class Supervisor:
         self._crew.board.fading = True
         if before is Course.SERVING:
             self._service.stopping()
-            say(draining(self._fleet.terms.drain_delay, self._fleet.terms.graceful_timeout))
+            terms = self._fleet.terms
+            logger().info("%s", draining(terms.drain_delay, terms.graceful_timeout))
 
     def _give_logs(self) -> None:
         """Let the user that the processes have become open the access logs again, if that takes root."""
@@ -397,12 +398,20 @@ class Supervisor:
             return  # a newer one counts already
         plan = self._reloads.use(generation)
         self._succession.move_pidfile(plan.pidfile)
+        before, self._urls = self._urls, {"bind": urls_of(plan.listeners), "admin_bind": urls_of(plan.admin)}
+        for name, urls in self._urls.items():
+            if urls != before.get(name, urls):
+                logger().info("%s has changed: it is %s", name, urls or "nowhere")
 
     def _settle(self, generation: int) -> None:
-        what = "the reload is complete: " if generation > 1 else ""
         wanted = self._fleet.wanted
-        serving = f"{wanted} processes serve" if wanted > 1 else "1 process serves"
-        logger().info("%s%s%s", what, "all " if wanted > 1 else "", serving)
+        serving = counted(wanted, "process serves", "processes serve")
+        failed = any(child.stands_in for child in self._fleet.of(Phase.READY))
+        if failed:
+            serving += ", and answers with the reason why the application cannot be loaded"
+        how = "failed" if failed else "is complete"
+        line = f"{f'the reload {how}: ' if generation > 1 else ''}{'all ' if wanted > 1 else ''}{serving}"
+        (logger().warning if failed else logger().info)("%s", line)
         self._service.serves(serving)
         self._succession.settled()
 
@@ -410,7 +419,8 @@ class Supervisor:
         """Say, once, that the server serves."""
         if not self._announced:
             self._announced = True
-            say(announcement(plan.settings, plan.listeners, self._name, processes=self._fleet.wanted))
+            line = announcement(plan.settings, plan.listeners, self._name, processes=self._fleet.wanted)
+            logger().info("%s", line)
 
     def _leave_all_behind(self, signals: Signals) -> None:
         """Close what is the supervisor's and the serving processes', in a process that serves nobody."""
@@ -446,7 +456,8 @@ class Supervisor:
                 close()
         if self._announced:
             with self._step("the end"):
-                say(farewell(Outcome(self._crew.finished, self._crew.cut), lost=self._crew.lost))
+                outcome = Outcome(self._crew.finished, self._crew.cut)
+                logger().info("%s", farewell(outcome, lost=self._crew.lost))
 
     def _close(self) -> None:
         with ExitStack() as stack:  # if one close fails, the others are still done
