@@ -132,7 +132,9 @@ def resize(serving: Serving, number: signal.Signals) -> None:
     before = len(serving.lines)
     serving.signal(number)
     with suppress(AssertionError):
-        until(lambda: [line for line in serving.lines[before:] if "wanted" in line or "failed: " in line], 3.0)
+        until(
+            lambda: [line for line in serving.lines[before:] if "wanted" in line or "failed: " in line], 3.0
+        )
 
 
 def stir(serving: Serving, armed: Path) -> None:
