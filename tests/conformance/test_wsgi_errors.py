@@ -104,7 +104,7 @@ for character in ("\r", "\n", "\r\n", "\0"):
     MISUSES[f"status with {character!r}"] = answering(f"200 {evil}")
     MISUSES[f"header name with {character!r}"] = with_header(evil, "a")
     MISUSES[f"header value with {character!r}"] = with_header("X-A", evil)
-HOP_BY_HOP = ("Connection", "Keep-Alive", "TE", "Trailer", "Transfer-Encoding", "Upgrade")
+HOP_BY_HOP = ("Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade")
 
 
 @pytest.mark.parametrize("name", MISUSES)
@@ -117,6 +117,15 @@ def test_misuse_is_answered_500_and_logged(serve: Serve, logged: Logged, name: s
         # The worker that met it goes on.
         assert fetch(server.address).status == 500
     # Once the server has ended, everything is logged.
+    assert logged.errors
+
+
+@pytest.mark.parametrize("options", ["upgrade", "close, upgrade", "keep-alive, x-a", "close keep-alive"])
+def test_connection_options_beyond_its_life_are_answered_500(
+    serve: Serve, logged: Logged, options: str
+) -> None:
+    with serve(with_header("Connection", options)) as server:
+        assert fetch(server.address).status == 500
     assert logged.errors
 
 

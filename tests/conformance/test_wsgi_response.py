@@ -6,7 +6,7 @@ from typing import Any
 from wsgiref.types import StartResponse
 
 import pytest
-from tests.client import Connection, build, fetch
+from tests.client import Connection, Response, build, fetch
 from tests.conformance.conftest import Wrap
 from tests.conftest import Serve
 from tests.sharing import FORK, Logged
@@ -161,6 +161,55 @@ def test_date_and_server_of_the_application_are_kept(serve: Serve, wrap: Wrap) -
     with serve(wrap(answering([b"x"], headers=[*TEXT, ("Date", date), ("Server", "mine")]))) as server:
         response = fetch(server.address)
         assert (response.one("Date"), response.one("Server")) == (date, "mine")
+
+
+def says(name: str, value: str) -> Any:
+    """Return an application with this field, and one to find it by."""
+    return answering([b"hello"], headers=[*TEXT, (name, value), ("X-Behind", "here")])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, "timeout=99, max=7") for name in ("Keep-Alive", "keep-alive", "KEEP-ALIVE")],
+        ("Keep-Alive", ""),
+        *[
+            (name, value)
+            for name in ("Proxy-Connection", "proxy-CONNECTION")
+            for value in ("close", "keep-alive")
+        ],
+        *[("Connection", value) for value in ("keep-alive", "Keep-Alive", "KEEP-ALIVE\t", " keep-alive", "")],
+        ("connection", "keep-alive, Keep-Alive,"),
+    ],
+)
+def test_how_long_the_connection_stays_is_the_servers_to_say(serve: Serve, name: str, value: str) -> None:
+    def told(response: Response) -> list[tuple[str, str]]:
+        return [
+            pair
+            for pair in response.fields
+            if pair[0].lower() in ("connection", "keep-alive", "proxy-connection")
+        ]
+
+    with serve(hello) as server:
+        usual = told(fetch(server.address))
+    with serve(says(name, value)) as server, Connection(server.address) as connection:
+        for _ in range(2):
+            connection.send(build())
+            response = connection.response()
+            assert (response.status, response.body, response.one("X-Behind")) == (200, b"hello", "here")
+            assert told(response) == usual
+
+
+@pytest.mark.parametrize(
+    "value", ["close", "Close", "CLOSE ", "\tclose", "keep-alive, close", "close,Keep-Alive", ",close"]
+)
+def test_an_application_may_close_the_connection(serve: Serve, value: str) -> None:
+    with serve(says("Connection", value)) as server, Connection(server.address) as connection:
+        connection.send(build())
+        response = connection.response()
+        assert (response.status, response.body, response.one("X-Behind")) == (200, b"hello", "here")
+        assert response.all("Connection") == ["close"]
+        connection.closed()
 
 
 def test_pipelined_requests_are_answered_in_order(serve: Serve, wrap: Wrap) -> None:

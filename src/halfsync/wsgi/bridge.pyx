@@ -74,8 +74,9 @@ cdef extern from *:
         case 6: return HS_IS("server") ? 3 : 0;
         case 7: return HS_IS("trailer") || HS_IS("upgrade") ? 5 : 0;
         case 8: return HS_IS("trailers") ? 5 : 0;
-        case 10: return HS_IS("connection") ? 4 : HS_IS("keep-alive") ? 5 : 0;
+        case 10: return HS_IS("connection") ? 4 : HS_IS("keep-alive") ? 6 : 0;
         case 14: return HS_IS("content-length") ? 1 : 0;
+        case 16: return HS_IS("proxy-connection") ? 6 : 0;
         case 17: return HS_IS("transfer-encoding") ? 5 : 0;
         case 18: return HS_IS("proxy-authenticate") ? 5 : 0;
         case 19: return HS_IS("proxy-authorization") ? 5 : 0;
@@ -125,6 +126,7 @@ cdef enum FieldMeaning:
     MEANS_SERVER
     MEANS_CONNECTION
     MEANS_HOP_BY_HOP
+    MEANS_KEEPING  # how long the connection is kept, which the server says itself
 
 cdef enum:
     HEAD_BYTES = 1024  # of a response head before its buffer grows
@@ -135,6 +137,9 @@ cdef enum:
 cdef str STATUS = "the status"
 cdef str WRITTEN = "what is given to write()"
 cdef str BODY = "each part of the response's body"
+
+
+cdef frozenset PERSISTENCE = frozenset(("close", "keep-alive", ""))  # Connection options that an application may give
 
 
 class ApplicationError(Exception):
@@ -396,8 +401,10 @@ cdef class Response:
             self.has_date = True
         elif meaning == MEANS_SERVER:
             self.has_server = True
-        elif meaning == MEANS_CONNECTION and value_.lower() in ("close", "keep-alive"):
-            if value_.lower() == "close":
+        elif meaning == MEANS_KEEPING:
+            return 0
+        elif meaning == MEANS_CONNECTION and PERSISTENCE.issuperset(options := options_of(value_)):
+            if "close" in options:
                 self.sink.stays = False
             return 0
         elif meaning >= MEANS_CONNECTION:
@@ -610,6 +617,11 @@ cdef class Response:
         if not self.gone and (self.bodiless or (self.promised >= 0 and self.sent == self.promised)):
             return TURN_COMPLETE
         return TURN_CUT if self.chunked or self.promised >= 0 else TURN_RESET
+
+
+cdef list options_of(str value):
+    """Return the options in a Connection field, in lower case; "" for an empty element (RFC 9110 5.6.1.2, 7.6.1)."""
+    return [option.strip(" \t") for option in value.lower().split(",")]
 
 
 cdef inline char *write_text(char *at, const char *text, size_t length) noexcept:
