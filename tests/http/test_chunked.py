@@ -57,7 +57,13 @@ def test_every_byte_in_every_place() -> None:
     token = set(b"!#$%&'*+-.^_`|~" + (string.digits + string.ascii_letters).encode())
     places = [
         (b"%b\r\n", hexadecimal),
-        (b"1;a%bb\r\n", value),
+        (b"1;%b\r\n", token),
+        (b"1;a%bb\r\n", token | set(b"=;")),
+        (b"1;a=%b\r\n", token),
+        (b"1;a=b%bc\r\n", token | set(b";")),
+        (b'1;a="%b"\r\n', value - set(b'"\\')),
+        (b'1;a="\\%b"\r\n', value),
+        (b'1;a="b"%bc\r\n', set(b";")),
         (b"1\r%b", set(b"\n")),
         (b"1\r\nx%b\n0\r\n\r\n", set(b"\r")),
         (b"1\r\nx\r%b0\r\n\r\n", set(b"\n")),

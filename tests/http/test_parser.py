@@ -90,8 +90,8 @@ def test_the_error_tells_status_and_reason() -> None:
         read(b"GET / HTTP/3.0\r\n")
     error = caught.value
     assert isinstance(error, HalfsyncError)
-    assert (error.status, error.reason) == (505, "a version that is not HTTP/1.0 or HTTP/1.1")
-    assert str(error) == "505 HTTP Version Not Supported: a version that is not HTTP/1.0 or HTTP/1.1"
+    assert (error.status, error.reason) == (505, "a version that is not HTTP/1")
+    assert str(error) == "505 HTTP Version Not Supported: a version that is not HTTP/1"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 

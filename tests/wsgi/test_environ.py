@@ -46,14 +46,14 @@ def make(tmp_path: Path) -> Iterator[Make]:
         fields: Fields | None = None,
         *,
         body: str = "",
-        host: str = "h",
+        host: str | None = "h",
         environs: EnvironFactory = usual,
         address: bytes = b"",
         listener: int = 0,
         waited: float = 0.0,
         has_input: bool = False,
     ) -> Environ:
-        fields = [("Host", host), *(fields or [])]
+        fields = [*([("Host", host)] if host is not None else []), *(fields or [])]
         head = "".join(f"{name}: {value}\r\n" for name, value in fields)
         exchange.renew()
         wire = f"{line}\r\n{head}\r\n{body}".encode("latin-1")
@@ -165,18 +165,32 @@ def test_the_method_is_as_it_was_sent(make: Make, method: str) -> None:
         ("GET http://other?q HTTP/1.1", "/", "q"),
         ("GET http://other/a%20b HTTP/1.1", "/a b", ""),
         ("OPTIONS * HTTP/1.1", "", ""),
-        ("CONNECT other:80 HTTP/1.1", "", ""),
     ],
 )
 def test_the_target_is_taken_apart(make: Make, line: str, path: str, query: str) -> None:
-    host = "other:80" if "CONNECT" in line else "other" if "other" in line else "h"
-    environ = make(line, host=host)
+    environ = make(line)
     assert (environ["PATH_INFO"], environ["QUERY_STRING"]) == (path, query)
     assert environ["REQUEST_URI"] == environ["RAW_URI"] == line.split()[1]
 
 
-def test_the_host_of_an_absolute_target_counts(make: Make) -> None:
-    assert make("GET http://OTHER:81/ HTTP/1.1", host="other:81")["HTTP_HOST"] == "OTHER:81"
+@pytest.mark.parametrize("host", ["OTHER:81", "[::1]:81", "[::1]", "127.0.0.1", "a:"])
+@pytest.mark.parametrize("scheme", ["http", "https", "HTTP"])
+def test_the_host_of_an_absolute_target_counts(make: Make, scheme: str, host: str) -> None:
+    plain = make("GET /a?b HTTP/1.1")
+    environ = make(f"GET {scheme}://{host}/a?b HTTP/1.1")
+    assert environ["HTTP_HOST"] == host
+    # Neither the name nor the scheme of the connection is the client's to tell.
+    for key in ("PATH_INFO", "QUERY_STRING", "SERVER_NAME", "SERVER_PORT", "wsgi.url_scheme"):
+        assert environ[key] == plain[key]
+
+
+def test_an_absolute_target_without_a_host_field(make: Make) -> None:
+    assert make("GET http://other/ HTTP/1.0", host=None)["HTTP_HOST"] == "other"
+
+
+@pytest.mark.parametrize("minor", range(1, 10))
+def test_a_higher_minor_version_is_the_highest_that_we_have(make: Make, minor: int) -> None:
+    assert make(f"GET / HTTP/1.{minor}")["SERVER_PROTOCOL"] == "HTTP/1.1"
 
 
 @settings(max_examples=150)

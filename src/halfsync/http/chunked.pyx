@@ -8,8 +8,8 @@ field's name.
 What is refused, and with which status:
 
 400  a chunk size that is not 1 to 16 hex digits, does not fit in 63 bits, or has white space around it
-400  chunk extensions of more than 4096 bytes over the whole body, or with control characters; their grammar
-     beyond that is not checked, since nobody reads them
+400  chunk extensions of more than 4096 bytes over the whole body, or that are not what RFC 9112 7.1.1 says; white
+     space before the first ";" is refused, too
 400  a bare CR or LF anywhere; data that is not followed by CRLF
 400  a trailer field that would be refused in a head, or that is Content-Length, Transfer-Encoding or Host:
      these may not be in a trailer (RFC 9110 6.5.1), and who sends them hopes to see them merged into the head
@@ -18,10 +18,10 @@ What is refused, and with which status:
 Trailer fields that are not refused are dropped.
 """
 cimport cython
-from libc.stdint cimport int16_t
+from libc.stdint cimport int16_t, uint8_t
 from libc.string cimport memcmp, memset
 
-from halfsync.http.grammar cimport BYTE_HEX, BYTE_TOKEN, BYTE_VALUE, byte_is, byte_lower
+from halfsync.http.grammar cimport BYTE_HEX, BYTE_TOKEN, BYTE_VALUE, byte_is, byte_lower, is_blank
 
 from halfsync.errors import ProtocolError
 
@@ -29,7 +29,15 @@ from halfsync.errors import ProtocolError
 # What the next byte belongs to. The order counts: from TRAILER_START on, bytes are of the trailer section.
 cdef enum:
     SIZE = 0
-    EXTENSION
+    EXTENSION                 # behind ";": its name is still to come
+    EXTENSION_NAME
+    EXTENSION_NAMED           # behind its name and white space
+    EXTENSION_EQUALS          # behind "=": its value is still to come
+    EXTENSION_VALUE
+    EXTENSION_QUOTED
+    EXTENSION_ESCAPE          # in quotes, behind a backslash
+    EXTENSION_CLOSED          # behind the closing quote
+    EXTENSION_OVER            # behind its value and white space
     SIZE_LF
     DATA
     DATA_CR
@@ -79,14 +87,9 @@ cdef int chunked_next(Chunked *chunked, const char *data, size_t length, size_t 
 cdef inline int take_framing(Chunked *chunked, char byte) noexcept nogil:
     if chunked.state == SIZE:
         return take_size(chunked, byte)
-    if chunked.state == EXTENSION:
-        if byte == c'\r':
-            chunked.state = SIZE_LF
-        elif not byte_is(byte, BYTE_VALUE):
-            return refuse(chunked, 400, b"a control character in a chunk extension")
-        else:
-            return count_extension(chunked)
-    elif chunked.state == SIZE_LF:
+    if chunked.state < SIZE_LF:
+        return take_extension(chunked, byte)
+    if chunked.state == SIZE_LF:
         if byte != c'\n':
             return refuse(chunked, 400, b"a bare CR in a chunk's size line")
         chunked.size_digits = 0
@@ -124,6 +127,44 @@ cdef inline int count_extension(Chunked *chunked) noexcept nogil:
     if chunked.extension > CHUNK_EXTENSION_BYTES:
         return refuse(chunked, 400, b"chunk extensions that are too long")
     return 0
+
+
+# Nobody reads an extension; but who reads its quotes otherwise than we do may see another end of the line.
+cdef int take_extension(Chunked *chunked, char byte) noexcept nogil:
+    cdef int state = extension_next(chunked.state, byte)
+    if state == SIZE:
+        return refuse(chunked, 400, b"a chunk extension that is not a name, or a name and a value")
+    chunked.state = <uint8_t>state
+    return 0 if state == SIZE_LF else count_extension(chunked)
+
+
+# RFC 9112 7.1.1: *( BWS ";" BWS token [ BWS "=" BWS ( token / quoted-string ) ] ), with the first ";" behind us.
+# SIZE: the byte may not stand there.
+cdef int extension_next(int state, char byte) noexcept nogil:
+    if state == EXTENSION_QUOTED and (byte == c'"' or byte == c'\\'):
+        return EXTENSION_CLOSED if byte == c'"' else EXTENSION_ESCAPE
+    if state == EXTENSION_QUOTED or state == EXTENSION_ESCAPE:
+        return EXTENSION_QUOTED if byte_is(byte, BYTE_VALUE) else SIZE
+    if state == EXTENSION or state == EXTENSION_NAME:
+        if byte_is(byte, BYTE_TOKEN):
+            return EXTENSION_NAME
+    elif state == EXTENSION_EQUALS or state == EXTENSION_VALUE:
+        if byte_is(byte, BYTE_TOKEN):
+            return EXTENSION_VALUE
+        if byte == c'"' and state == EXTENSION_EQUALS:
+            return EXTENSION_QUOTED
+    if state == EXTENSION or state == EXTENSION_EQUALS:
+        return state if is_blank(byte) else SIZE
+    # A name, or a value, is over.
+    if byte == c';':
+        return EXTENSION
+    if byte == c'=' and state <= EXTENSION_NAMED:
+        return EXTENSION_EQUALS
+    if is_blank(byte):
+        return EXTENSION_NAMED if state <= EXTENSION_NAMED else EXTENSION_OVER
+    if byte == c'\r' and state != EXTENSION_NAMED and state != EXTENSION_OVER:
+        return SIZE_LF
+    return SIZE
 
 
 cdef int take_trailer(Chunked *chunked, char byte) noexcept nogil:

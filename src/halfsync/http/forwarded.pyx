@@ -238,7 +238,7 @@ cdef void tell(const char *at, size_t length, int parameter, Told *told) noexcep
             told.scheme = SCHEME_HTTP
         elif length == 5 and word_is(at, b"https", 5):
             told.scheme = SCHEME_HTTPS
-    elif length <= TOLD_HOST_BYTES and authority_is_valid(at, at + length, False):
+    elif length <= TOLD_HOST_BYTES and authority_is_valid(at, at + length):
         memcpy(told.host, at, length)
         told.host_length = <int> length
 

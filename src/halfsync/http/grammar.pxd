@@ -29,8 +29,8 @@ cdef inline bint word_is(const char *at, const char *lower, size_t length) noexc
 
 
 # host[:port] of RFC 3986 3.2 without userinfo. Of an IPv6 literal only the characters are checked, and that
-# it has two colons: no route depends on more. A port may be empty, as the RFC allows, unless it is needed.
-cdef inline bint authority_is_valid(const char *at, const char *end, bint port_needed) noexcept nogil:
+# it has two colons: no route depends on more. A port may be empty, as the RFC allows.
+cdef inline bint authority_is_valid(const char *at, const char *end) noexcept nogil:
     cdef const char *host = at
     cdef int colons = 0, port = 0
     if at < end and at[0] == c'[':
@@ -51,42 +51,56 @@ cdef inline bint authority_is_valid(const char *at, const char *end, bint port_n
         if at == host:
             return False
     if at == end:
-        return not port_needed
+        return True
     if at[0] != c':' or end - at > 6:
         return False
     at += 1
-    if at == end:
-        return not port_needed
     while at < end and byte_is(at[0], BYTE_DIGIT):
         port = port * 10 + (at[0] - c'0')
         at += 1
     return at == end and port <= 65535
 
 
-# 0 for chunked alone, 501 for a list with a coding that we do not have, 400 for a list that nobody may send.
-cdef inline int coding_status(const char *at, const char *end) noexcept nogil:
+# What read_codings has seen.
+cdef enum:
+    CODINGS_CHUNKED = 1       # the last coding is chunked
+    CODINGS_OTHER = 2         # there is one that is not
+
+
+# Read one Transfer-Encoding field; seen: what those before it said, since all are one list (RFC 9110 5.3). Returns
+# CODINGS_ bits, or -1 for a list that nobody may send: with an empty element, or with something behind chunked.
+cdef inline int read_codings(const char *at, const char *end, int seen) noexcept nogil:
     cdef const char *word
-    cdef bint chunked = False, other = False
     while True:
         while at < end and is_blank(at[0]):
             at += 1
         word = at
         while at < end and byte_is(at[0], BYTE_TOKEN):
             at += 1
-        if at == word or chunked:
-            return 400
-        chunked = at - word == 7 and word_is(word, b"chunked", 7)
-        other = other or not chunked
+        if at == word or seen & CODINGS_CHUNKED:
+            return -1
+        seen |= CODINGS_CHUNKED if at - word == 7 and word_is(word, b"chunked", 7) else CODINGS_OTHER
         while at < end and is_blank(at[0]):
             at += 1
         if at < end and at[0] == c';':
             # RFC 9112 7.1: parameters of chunked are an error. Those of other codings are not read.
-            if chunked:
-                return 400
-            while at < end and at[0] != c',':
-                at += 1
+            if seen & CODINGS_CHUNKED:
+                return -1
+            at = codings_parameters_end(at, end)
         if at == end:
-            return 501 if other else 0
+            return seen
         if at[0] != c',':
-            return 400
+            return -1
         at += 1
+
+
+# Where the parameters of a coding end: at a comma that is in no quoted string, or at the end.
+cdef inline const char *codings_parameters_end(const char *at, const char *end) noexcept nogil:
+    cdef bint quoted = False
+    while at < end and (quoted or at[0] != c','):
+        if at[0] == c'"':
+            quoted = not quoted
+        elif quoted and at[0] == c'\\' and at + 1 < end:
+            at += 1
+        at += 1
+    return at

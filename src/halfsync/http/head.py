@@ -9,9 +9,9 @@ class RequestHead:
 
     method: bytes
     target: bytes
-    path: bytes  # of the target, not decoded; b"/" where an absolute form has none, b"" for * and CONNECT
+    path: bytes  # of the target, not decoded; b"/" where an absolute form has none, b"" for *
     query: bytes  # after the target's first "?"
-    authority: bytes  # of an absolute-form target or of CONNECT, else of Host; b"" where there is none
+    authority: bytes  # of an absolute-form target, else of Host; b"" where there is none
     version: tuple[int, int]  # (1, 0) or (1, 1)
     headers: tuple[tuple[bytes, bytes], ...]  # (name, value) in the order sent, values stripped
     content_length: int | None  # bytes

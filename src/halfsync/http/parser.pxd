@@ -10,7 +10,6 @@ cdef enum:
 cdef enum TargetForm:
     TARGET_ORIGIN             # /path?query
     TARGET_ABSOLUTE           # http://host/path?query
-    TARGET_AUTHORITY          # host:port, for CONNECT only
     TARGET_ASTERISK           # *, for OPTIONS only
 
 # What Connection fields asked for.
@@ -43,18 +42,19 @@ ctypedef struct Head:
     uint32_t method_length
     uint32_t target           # the request target as it was sent
     uint32_t target_length
-    uint32_t path             # not decoded; length 0: "/" (absolute form) or none (*, CONNECT)
+    uint32_t path             # not decoded; length 0: "/" (absolute form) or none (*)
     uint32_t path_length
     uint32_t query            # what follows the first "?", without it
     uint32_t query_length
-    uint32_t authority        # of an absolute-form target or of CONNECT, else of Host; length 0: none
+    uint32_t authority        # of an absolute-form target, else of Host; length 0: none
     uint32_t authority_length
     int64_t content_length    # bytes; -1: no Content-Length was sent
     const char *reason        # why the head was refused: a constant text, NULL before that
     int16_t refused           # the status it was refused with; every later call returns it again
     uint8_t target_form       # TargetForm
-    uint8_t minor             # HTTP/1.minor: 0 or 1
-    uint8_t chunked           # Transfer-Encoding: chunked
+    uint8_t minor             # HTTP/1.minor: 0 or 1; a higher one counts as 1
+    uint8_t codings           # what read_codings says of Transfer-Encoding
+    uint8_t chunked           # Transfer-Encoding: chunked; known when the head is complete
     uint8_t connection        # CONNECTION_ bits
     uint8_t keep_alive        # what version and Connection ask for; known when the head is complete
     uint8_t expect_continue   # Expect: 100-continue was sent (1.1 only)

@@ -11,26 +11,25 @@ What is refused, and with which status:
 400  any syntax error: bare CR or LF, NUL and other controls, obs-fold, white space before a colon or a field,
      a name that is no token, more than one empty line before the request line, no HTTP version, a fragment
 400  a target in a form that its method may not have; userinfo; an authority that is no host[:port]
-400  HTTP/1.1 without Host; two Hosts; a Host neither empty nor host[:port], or different from the target's
+400  HTTP/1.1 without Host; two Hosts; a Host neither empty nor host[:port]
 400  Content-Length twice, as a list, with anything but 1 to 18 digits, or beside Transfer-Encoding
-400  Transfer-Encoding on HTTP/1.0, twice, not a list of codings, or with "chunked" twice, not last or with
-     parameters
+400  Transfer-Encoding on HTTP/1.0, not a list of codings, or with "chunked" twice, not last or with parameters
 414  a request line longer than its limit
 417  an expectation that is not 100-continue
 431  a field line, the number of fields or the whole head past its limit
-501  a method of more than 32 bytes; a transfer coding that is not "chunked", alone ("gzip") or before it
-505  a well-formed HTTP version that is not 1.0 or 1.1
+501  the method CONNECT, whatever follows it; a method of more than 32 bytes; a transfer coding before "chunked"
+505  a well-formed HTTP version whose major version is not 1
 
 Percent-encoding in a path is not looked at: whoever decodes the path must refuse what does not decode.
 """
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING
-from libc.stdint cimport int16_t, int64_t, uint16_t, uint32_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memchr, memcmp, memset
 
 from halfsync.http.grammar cimport (
-    BYTE_DIGIT, BYTE_TARGET, BYTE_TOKEN, authority_is_valid, byte_is, byte_lower, coding_status, is_blank,
-    value_end, word_is,
+    BYTE_DIGIT, BYTE_TARGET, BYTE_TOKEN, CODINGS_CHUNKED, CODINGS_OTHER, authority_is_valid, byte_is, is_blank,
+    read_codings, value_end, word_is,
 )
 
 from halfsync.errors import ProtocolError
@@ -105,6 +104,9 @@ cdef int read_method(Head *head, const char *data, uint32_t length) noexcept nog
         return refuse(head, 400, b"a method that is not a token followed by one space")
     head.method = begin
     head.method_length = at - begin
+    # A tunnel is nothing that an application can make: what follows on the connection would be read as requests.
+    if at - begin == 7 and memcmp(data + begin, b"CONNECT", 7) == 0:
+        return refuse(head, 501, b"the method CONNECT")
     return 0
 
 
@@ -150,6 +152,13 @@ cdef int end_head(Head *head, uint32_t end) noexcept nogil:
     cdef bint close = head.connection & CONNECTION_CLOSE
     if head.minor and not head.seen_host:
         return refuse(head, 400, b"HTTP/1.1 without a Host field")
+    if head.codings:
+        # RFC 9112 6.3: without chunked at its end a body's length is not known, whatever else we understood.
+        if not head.codings & CODINGS_CHUNKED:
+            return refuse(head, 400, b"a Transfer-Encoding that does not end with one chunked")
+        if head.codings & CODINGS_OTHER:
+            return refuse(head, 501, b"a transfer coding other than chunked")
+        head.chunked = True
     head.keep_alive = not close and (head.minor or head.connection & CONNECTION_KEEP_ALIVE)
     # RFC 9110 7.8: an Upgrade on HTTP/1.0 must be ignored.
     head.upgrade = head.minor and head.connection & CONNECTION_UPGRADE
@@ -170,25 +179,19 @@ cdef int read_request_line(Head *head, const char *data, uint32_t end) noexcept 
     if memcmp(version, b"HTTP/", 5) or version[6] != c'.' \
             or not byte_is(version[5], BYTE_DIGIT) or not byte_is(version[7], BYTE_DIGIT):
         return refuse(head, 400, b"a version that is not HTTP/digit.digit")
-    if version[5] != c'1' or version[7] > c'1':
-        return refuse(head, 505, b"a version that is not HTTP/1.0 or HTTP/1.1")
-    head.minor = version[7] - c'0'
+    if version[5] != c'1':
+        return refuse(head, 505, b"a version that is not HTTP/1")
+    # RFC 9110 6.2: a minor version above ours is read as the highest that we have.
+    head.minor = version[7] != c'0'
     return read_target(head, data)
 
 
-# RFC 9112 3.2: which of the four forms, and its parts.
+# RFC 9112 3.2: which of the forms, and its parts. The fourth, host:port, is for CONNECT.
 cdef int read_target(Head *head, const char *data) noexcept nogil:
     cdef const char *method = data + head.method
     cdef const char *target = data + head.target
     cdef const char *end = target + head.target_length
     cdef const char *query
-    if head.method_length == 7 and memcmp(method, b"CONNECT", 7) == 0:
-        head.target_form = TARGET_AUTHORITY
-        head.authority = head.target
-        head.authority_length = head.target_length
-        if not authority_is_valid(target, end, True):
-            return refuse(head, 400, b"a CONNECT target that is not host:port")
-        return 0
     if target[0] == c'*':
         head.target_form = TARGET_ASTERISK
         if head.target_length != 1 or head.method_length != 7 or memcmp(method, b"OPTIONS", 7):
@@ -227,7 +230,7 @@ cdef const char *read_target_authority(Head *head, const char *data) noexcept no
         at += 1
     head.authority = <uint32_t>(authority - data)
     head.authority_length = <uint32_t>(at - authority)
-    return at if authority_is_valid(authority, at, False) else NULL
+    return at if authority_is_valid(authority, at) else NULL
 
 
 cdef int read_field(Head *head, const char *data, uint32_t end, const HeadLimits *limits) noexcept nogil:
@@ -268,23 +271,14 @@ cdef int read_field(Head *head, const char *data, uint32_t end, const HeadLimits
 
 cdef int read_host(Head *head, const char *data, const Field *field) noexcept nogil:
     cdef const char *at = data + field.value
-    cdef uint32_t i
     if head.seen_host:
         return refuse(head, 400, b"more than one Host field")
     head.seen_host = True
-    if field.value_length and not authority_is_valid(at, at + field.value_length, False):
+    if field.value_length and not authority_is_valid(at, at + field.value_length):
         return refuse(head, 400, b"a Host that is not host[:port]")
-    if head.target_form == TARGET_ORIGIN or head.target_form == TARGET_ASTERISK:
+    if head.target_form != TARGET_ABSOLUTE:  # RFC 9112 3.2.2: that names the host itself
         head.authority = field.value
         head.authority_length = field.value_length
-        return 0
-    # RFC 9112 3.2.2 lets the target win. Whoever routed this request may have gone by Host, so they must
-    # agree.
-    if field.value_length != head.authority_length:
-        return refuse(head, 400, b"a Host that differs from the target's authority")
-    for i in range(head.authority_length):
-        if byte_lower(at[i]) != byte_lower(data[head.authority + i]):
-            return refuse(head, 400, b"a Host that differs from the target's authority")
     return 0
 
 
@@ -326,7 +320,7 @@ cdef int read_content_length(Head *head, const char *data, const Field *field) n
     cdef const char *at = data + field.value
     cdef int64_t value = 0
     cdef uint16_t i
-    if head.chunked:
+    if head.codings:
         return refuse(head, 400, b"Content-Length beside Transfer-Encoding")
     if head.content_length >= 0:
         return refuse(head, 400, b"more than one Content-Length field")
@@ -342,19 +336,15 @@ cdef int read_content_length(Head *head, const char *data, const Field *field) n
 
 cdef int read_coding(Head *head, const char *data, const Field *field) noexcept nogil:
     cdef const char *at = data + field.value
-    cdef int status
+    cdef int codings
     if not head.minor:
         return refuse(head, 400, b"Transfer-Encoding on HTTP/1.0")
     if head.content_length >= 0:
         return refuse(head, 400, b"Content-Length beside Transfer-Encoding")
-    if head.chunked:
-        return refuse(head, 400, b"more than one Transfer-Encoding field")
-    status = coding_status(at, at + field.value_length)
-    if status == 501:
-        return refuse(head, 501, b"a transfer coding other than chunked")
-    if status:
+    codings = read_codings(at, at + field.value_length, head.codings)
+    if codings < 0:
         return refuse(head, 400, b"a Transfer-Encoding that does not end with one chunked")
-    head.chunked = True
+    head.codings = <uint8_t>codings
     return 0
 
 

@@ -61,7 +61,7 @@ cdef dict KNOWN = {
     )
 }
 cdef dict METHODS = {
-    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 }
 cdef str GET = "GET"
 cdef str REQUEST_METHOD = "REQUEST_METHOD"
