@@ -140,10 +140,10 @@ def test_settings_that_a_reload_applies_in_the_supervisor(tmp_path: Path) -> Non
     with Reloading(tmp_path, pidfile=str(first), umask="0027") as serving:
         serving.wait_line("all 4 processes serve")
         own = f"{serving.process.pid}\n"
-        before = serving.processes()
+        first_ones = serving.processes()
         serving.configure(**OLD | {"pidfile": str(first), "log_level": "warning"})
         serving.signal(signal.SIGHUP)
-        until(lambda: not before & serving.processes())
+        until(lambda: not first_ones & serving.processes())
         assert not [line for line in serving.lines if "the reload is complete" in line]
         serving.configure(
             **OLD | {"workers": 2, "pidfile": str(second), "umask": "0007", "log_level": "info"}
