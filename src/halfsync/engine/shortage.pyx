@@ -34,8 +34,11 @@ cdef void relieve_shortage(Engine *engine) noexcept nogil:
     cdef Connection *longest = NULL
     cdef uint32_t index
     cdef int64_t spooled
-    cdef bint disk_is_short = load_uint(&engine.store.waiters) > 0
-    cdef bint workers_are = (
+    cdef bint disk_is_short, workers_are
+    if load_uint(&engine.store.waiters) == 0 and load_uint(&engine.store.held) == 0:
+        return
+    disk_is_short = load_uint(&engine.store.waiters) > 0
+    workers_are = (
         load_uint(&engine.store.held) > 0 and engine.watch.waits and engine.now - engine.watch.since >= STALLED
     )
     if not (disk_is_short or workers_are) or engine.now < engine.relieve_again:

@@ -354,10 +354,11 @@ cdef class Exchange:
 
     def environ(self, EnvironFactory factory, bytes address, int listener, double waited_s, body):
         cdef Origin origin
+        cdef bint lent
         origin.address = address
         origin.address_length = len(address)
         origin.listener = listener
-        return factory.make(self.native, &origin, waited_s, body)
+        return factory.make(self.native, &origin, waited_s, body, &lent)
 
 
 cdef class Outbox:

@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close as close_fd
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_GET_LENGTH
 
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET, send_vectors
@@ -134,8 +134,6 @@ cdef enum:
     FRAMING_BYTES = 256  # more than all lines that the server itself adds to a head
     COPIED_BYTES = 2048  # a body up to so long is put behind its head
 
-cdef str STATUS = "the status"
-cdef str WRITTEN = "what is given to write()"
 cdef str BODY = "each part of the response's body"
 
 
@@ -155,6 +153,7 @@ cdef class WsgiBridge(Bridge):
             self.keep_alive += b"Keep-Alive: timeout=%d\r\n" % keep_alive_s
         self.application = application
         self.environs = environs
+        environs.renew_empty()
         self.server_header = server_header
 
     cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
@@ -166,8 +165,9 @@ cdef class WsgiBridge(Bridge):
         cdef Response response = None
         cdef Input body = None
         cdef object result = None
-        cdef object environ = None
+        cdef dict environ = None
         cdef bint called = False
+        cdef bint lent = False
         cdef int status
         cdef int end = TURN_CUT
         try:
@@ -178,8 +178,11 @@ cdef class WsgiBridge(Bridge):
                 response.sink = sink
                 response.thread = PyThread_get_thread_ident()
                 response.promised = -1
-                body = input_for(exchange)
-                environ = self.environs.make(exchange, origin, waited_s, body)
+                if exchange.body_length > 0:
+                    body = input_for(exchange)
+                environ = self.environs.make(exchange, origin, waited_s, body, &lent)
+                if body is None and not lent:
+                    body = environ["wsgi.input"] = input_for(exchange)
                 environ["halfsync.disconnected"] = response  # the object itself costs less than a method of it
                 called = True
                 result = self.application(environ, response.start_response)
@@ -212,6 +215,8 @@ cdef class WsgiBridge(Bridge):
                 response.close()
             if body is not None:
                 body.shut(INPUT_ENDED)
+            elif lent:
+                self.environs.take_empty_back(environ)
         return end
 
     cdef void report(self, object error, object environ, int status) noexcept:
@@ -263,11 +268,12 @@ cdef class Response:
                 exc_info = None
         elif self.started:
             raise ApplicationError("start_response was called twice without exc_info")
-        if type(headers) is not list:
-            if not isinstance(headers, list):
-                raise ApplicationError(f"the headers must be a list, not {type(headers).__name__}")
-            headers = list(headers)
-        self.begin(text_of(status, STATUS), headers)
+        if type(status) is str and type(headers) is list:
+            self.begin(<str> status, <list> headers)
+        elif isinstance(headers, list):
+            self.begin(plain_text(status, "the status"), list(headers))
+        else:
+            raise ApplicationError(f"the headers must be a list, not {type(headers).__name__}")
         return self.write
 
     def write(self, data):
@@ -278,7 +284,9 @@ cdef class Response:
         check_open(self, "write")
         if self.thread != PyThread_get_thread_ident():
             raise ApplicationError("write was called in another thread than the application")
-        self.send_body(bytes_of(data, WRITTEN), -1)
+        if type(data) is not bytes:
+            check_bytes(data, "what is given to write()")
+        self.send_body(<bytes> data, -1)
 
     def __call__(self):
         """Tell whether the client is gone, so that the rest of the turn is for nobody (`halfsync.disconnected`).
@@ -369,17 +377,11 @@ cdef class Response:
         cdef Py_ssize_t name_length, value_length
         cdef char *at
         cdef int meaning
-        if type(item) is not tuple:
-            if not isinstance(item, tuple):
-                raise ApplicationError(f"a header must be a tuple (name, value), not {type(item).__name__}: {item!r}")
-            item = tuple(item)
-        if len(<tuple> item) != 2:
-            raise ApplicationError(f"a header must be a tuple (name, value), not {item!r}")
+        if type(item) is not tuple or len(<tuple> item) != 2:
+            return self.begin_field(plain_field(item), code)
         name_, value_ = <tuple> item
-        if type(name_) is not str:
-            name_ = text_of(name_, "a header's name")
-        if type(value_) is not str:
-            value_ = text_of(value_, f"the value of header {name_!r}")
+        if type(name_) is not str or type(value_) is not str:
+            return self.begin_field(plain_field(item), code)
         name = latin1(name_, "a header's name")
         value = latin1(value_, "a header's value")
         name_length = PyUnicode_GET_LENGTH(name_)
@@ -454,7 +456,6 @@ cdef class Response:
 
     cdef int answer(self, object result) except -1:
         """Send what the application returned."""
-        cdef bytes data
         if type(result) is list or type(result) is tuple:
             return self.answer_list(result)
         if type(result) is FileWrapper and self.answer_file(result):
@@ -463,9 +464,10 @@ cdef class Response:
             raise ApplicationError(f"the response must be an iterable of bytes, not {type(result).__name__} itself")
         for chunk in result:
             leave_copy(self.bridge.began)
-            data = bytes_of(chunk, BODY)
-            if data:
-                self.send_body(data, -1)
+            if type(chunk) is not bytes:
+                check_bytes(chunk, BODY)
+            if PyBytes_GET_SIZE(chunk) > 0:
+                self.send_body(<bytes> chunk, -1)
             if self.gone or self.full:
                 break
         return 0
@@ -473,18 +475,20 @@ cdef class Response:
     cdef int answer_list(self, object chunks) except -1:
         """Send chunks that are all there: their length is known, and a few small ones become one."""
         cdef int64_t total = 0
-        cdef bytes data
         self.sink.whole = True
         for chunk in chunks:
-            total += PyBytes_GET_SIZE(bytes_of(chunk, BODY))
+            if type(chunk) is not bytes:
+                check_bytes(chunk, BODY)
+            total += PyBytes_GET_SIZE(chunk)
         if self.head_sent:
             total = -1  # write() came first
         elif len(chunks) > 1 and total <= JOINED_BYTES:
             return self.send_body(b"".join(chunks), total)
         for chunk in chunks:
-            data = bytes_of(chunk, BODY)
-            if data:
-                self.send_body(data, total)
+            if type(chunk) is not bytes:  # another thread may have changed the list
+                check_bytes(chunk, BODY)
+            if PyBytes_GET_SIZE(chunk) > 0:
+                self.send_body(<bytes> chunk, total)
             if self.gone or self.full:
                 break
         return 0
@@ -526,7 +530,10 @@ cdef class Response:
         return 1
 
     cdef int send_body(self, bytes data, int64_t whole) except -1:
-        """Send a piece of the body, and the head before the first. whole: bytes of the whole body; -1: unknown."""
+        """Send a piece of the body, and the head before the first. whole: bytes of the whole body; -1: unknown.
+
+        data: may be of a subclass, so only the PyBytes functions are for it.
+        """
         cdef iovec vectors[4]
         cdef int count = 0
         cdef int64_t length = PyBytes_GET_SIZE(data)
@@ -637,25 +644,33 @@ cdef inline char *write_crlf(char *at) noexcept:
     return at + 2
 
 
-# An application's str and bytes may be of subclasses, such as the strings of templates that are marked as safe: what
-# counts is the text or the bytes that they hold, whatever their methods say. An object of the exact type is itself.
+# An application's str, bytes and tuples may be of subclasses, such as the strings of templates that are marked as safe.
+# What counts is the text or the bytes that they hold, whatever their methods say. Only what is not of the exact type
+# comes here.
 
-cdef inline str text_of(object text, str what):
+cdef str plain_text(object text, str what):
     """Return a str as one of the exact type. Raises ApplicationError, with `what` it should be, for anything else."""
-    if type(text) is str:
-        return <str> text
-    if isinstance(text, str):
-        return PyUnicode_FromObject(text)
-    raise ApplicationError(f"{what} must be a str, not {type(text).__name__}: {text!r}")
+    if not isinstance(text, str):
+        raise ApplicationError(f"{what} must be a str, not {type(text).__name__}: {text!r}")
+    return PyUnicode_FromObject(text)
 
 
-cdef inline bytes bytes_of(object data, str what):
-    """Return bytes as an object of the exact type. Raises ApplicationError, with `what` it should be, for all else."""
-    if type(data) is bytes:
-        return <bytes> data
-    if isinstance(data, bytes):
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-    raise ApplicationError(f"{what} must be bytes, not {type(data).__name__}")
+cdef tuple plain_field(object item):
+    """Return a header as a tuple of two str of the exact types. Raises ApplicationError if it is none."""
+    if not isinstance(item, tuple):
+        raise ApplicationError(f"a header must be a tuple (name, value), not {type(item).__name__}: {item!r}")
+    if len(tuple(item)) != 2:
+        raise ApplicationError(f"a header must be a tuple (name, value), not {item!r}")
+    name, value = tuple(item)
+    name = plain_text(name, "a header's name")
+    return name, plain_text(value, f"the value of header {name!r}")
+
+
+cdef int check_bytes(object data, str what) except -1:
+    """Raise ApplicationError, with `what` it should be, unless these are bytes, for the PyBytes functions at least."""
+    if not isinstance(data, bytes):
+        raise ApplicationError(f"{what} must be bytes, not {type(data).__name__}")
+    return 0
 
 
 cdef const char *latin1(str text, str what) except NULL:

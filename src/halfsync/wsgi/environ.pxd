@@ -4,6 +4,7 @@ from halfsync.bridging cimport Origin
 from halfsync.endpoints cimport Endpoints
 from halfsync.exchange cimport Exchange
 from halfsync.http.trust cimport TrustedPeers
+from halfsync.wsgi.body cimport Input
 
 cdef enum:
     NAME_SLOTS = 512          # of the table of field names; half of it is ever filled
@@ -38,11 +39,14 @@ cdef class EnvironFactory:
     cdef uint8_t last_address[16]
     cdef int last_address_length
     cdef str last_address_text
-    cdef object no_body
+    cdef Input empty          # wsgi.input of a request without a body, in the templates
+    cdef Py_ssize_t idle_references  # to it, while no request has it; 0: it is not lent
     cdef TrustedPeers trusted
     cdef str root             # latin-1, as PATH_INFO; None: there is none
 
-    cdef dict make(self, Exchange *exchange, const Origin *origin, double waited_s, object body)
+    cdef dict make(self, Exchange *exchange, const Origin *origin, double waited_s, object body, bint *lent)
+    cdef int renew_empty(self) except -1
+    cdef void take_empty_back(self, dict environ) noexcept
     cdef dict of_server(self, tuple server)
     cdef NameSlot *slot_of(self, const char *name, int length)
     cdef object value_of(self, NameSlot *slot, const char *data, int length)

@@ -19,8 +19,10 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF
 from halfsync.http.forwarded cimport SCHEME_HTTPS, SCHEME_UNTOLD, Told, forwarded_read
 from halfsync.http.parser cimport Field, Head
 from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text, trust_has
+from halfsync.wsgi.body cimport INPUT_ENDED, INPUT_OPEN, Input
 
 cdef extern from "Python.h":
+    Py_ssize_t references "Py_REFCNT" (PyObject *counted)  # an object that is passed on may be counted once more
     str PyUnicode_DecodeLatin1(const char *data, Py_ssize_t length, const char *errors)
     PyObject *PyDict_SetDefault(dict target, object key, object value) except NULL
 
@@ -160,7 +162,7 @@ cdef class EnvironFactory:
         root: SCRIPT_NAME as the settings have it, which is taken off the paths that begin with it. endpoints: those of
         the listeners, and of the listeners of other processes that connections were adopted from.
         """
-        self.no_body = no_body
+        self.empty = no_body
         self.trusted = trusted
         self.root = root.encode("utf-8", "surrogateescape").decode("latin-1") if root else None
         self.template = {
@@ -172,8 +174,11 @@ cdef class EnvironFactory:
         self.templates_count = len(self.templates)
         self.endpoints = endpoints
 
-    cdef dict make(self, Exchange *exchange, const Origin *origin, double waited_s, object body):
-        """Return the environ of a complete request. body: its wsgi.input, or None for the empty one."""
+    cdef dict make(self, Exchange *exchange, const Origin *origin, double waited_s, object body, bint *lent):
+        """Return the environ of a complete request. body: its wsgi.input, or None for the empty one.
+
+        lent: is set to whether it is the only environ that has the empty one. Then take_empty_back is to be called.
+        """
         cdef Head *head = &exchange.head
         cdef const char *data = exchange.data
         cdef dict environ
@@ -183,6 +188,8 @@ cdef class EnvironFactory:
             environ = PyDict_Copy(self.templates[origin.listener])
         else:
             environ = self.of_server(self.endpoints.server(origin.listener))
+        # At once: no other thread can have run since the copy was made.
+        lent[0] = references(<PyObject *> self.empty) == self.idle_references + 1
         if head.method_length != 3 or memcmp(data + head.method, <const char *> b"GET", 3) != 0:
             method = data[head.method:head.method + head.method_length]
             PyDict_SetItem(environ, REQUEST_METHOD, METHODS.get(method) or method.decode("latin-1"))
@@ -212,6 +219,36 @@ cdef class EnvironFactory:
         self.add_fields(environ, exchange, origin)
         exchange.told = True
         return environ
+
+    # To make an input for each request without a body would cost more than all else that the body costs. So one stands
+    # in the templates, and is lent to one request at a time. The references to it tell whether it is lent, and whether
+    # the application has kept it: it, or the environ, is then not let go with the turn.
+
+    cdef int renew_empty(self) except -1:
+        """Begin with a new empty input."""
+        self.empty = Input.__new__(Input)
+        self.template[WSGI_INPUT] = self.empty
+        for environ in self.templates:
+            environ[WSGI_INPUT] = self.empty
+        self.idle_references = 2 + self.templates_count
+        return 0
+
+    cdef void take_empty_back(self, dict environ) noexcept:
+        """Take the empty input back from an environ whose turn has ended; if it was used or kept, close it for good.
+
+        The caller has the only reference to the environ that is not the application's.
+        """
+        cdef Input lent = self.empty
+        if (
+            lent.state == INPUT_OPEN and lent.position == 0 and references(<PyObject *> environ) == 1
+            and references(<PyObject *> lent) == self.idle_references + 2
+        ):
+            return
+        try:
+            self.renew_empty()
+        except MemoryError:
+            self.idle_references = 0  # it is lent no more
+        lent.shut(INPUT_ENDED)
 
     cdef dict of_server(self, tuple server):
         """Return the beginning of an environ for a connection that came by a listener with these names."""
