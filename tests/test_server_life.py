@@ -1,5 +1,6 @@
 """The life of a server: what a start, a drain and a close leave behind."""
 
+import logging
 import os
 import resource
 import socket
@@ -13,6 +14,7 @@ import pytest
 
 import halfsync
 from halfsync import originals
+from halfsync.models import workers
 from tests.client import Connection, build
 from tests.wsgi import EVENT_TIMEOUT_S, Environ, hello, wait
 
@@ -131,3 +133,48 @@ def test_response_that_comes_after_the_end_ends_its_connection(size: int) -> Non
             received += len(data)
         assert received > 0
     assert server.close(10)
+
+
+def test_a_start_that_gets_no_attendant_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(thread: threading.Thread) -> None:
+        if thread.name == "halfsync-attendant":
+            raise RuntimeError("can't start new thread")
+        real_start(thread)
+
+    threads = threading.active_count()
+    real_start = threading.Thread.start
+    server = halfsync.Server(hello, bind=LOOPBACK)
+    monkeypatch.setattr(threading.Thread, "start", fails)
+    with pytest.raises(RuntimeError, match="new thread"), server:
+        pass
+    assert threading.active_count() == threads
+
+
+def test_a_log_that_does_not_return_holds_up_no_close_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, leaves = threading.Event(), threading.Event()
+
+    class Stuck(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            entered.set()
+            wait(leaves)
+
+    logger, handler, level = logging.getLogger("halfsync"), Stuck(), logging.getLogger("halfsync").level
+    monkeypatch.setattr(workers, "LOGGING_S", 0.05)
+    server = halfsync.Server(hello, bind=LOOPBACK, threads=1)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        server.start()
+        with Connection(server.address) as client:
+            client.send(b"nonsense\r\n")
+            assert client.response().status == 400
+            wait(entered)
+        with Connection(server.address) as client:
+            client.send(build())
+            assert client.response().status == 200
+        assert not server.close()
+    finally:
+        leaves.set()
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    assert server.close(EVENT_TIMEOUT_S)

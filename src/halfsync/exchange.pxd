@@ -74,6 +74,17 @@ cdef int exchange_received(Exchange *exchange, const Limits *limits, char *data,
 cdef bint exchange_has_more(const Exchange *exchange) noexcept nogil
 cdef void exchange_follow(Exchange *exchange) noexcept nogil
 
+# Write the response that refuses a request, and note in its exchange (NULL: nothing was received) what is sent. The one
+# place where that is done, whoever refuses. response: REFUSAL_BYTES. sent: bytes of its body. Returns its length.
+cdef int exchange_refuse(Exchange *exchange, int status, bint server_header, char *response,
+                         int64_t *sent) noexcept nogil
+
+# Why a request was refused with that status, or a connection without an answer (0): a constant text.
+cdef const char *exchange_reason(const Exchange *exchange, int status) noexcept nogil
+
+# The line that begins at `at`, as far as it was received: its bytes, without CR and LF.
+cdef uint32_t exchange_line(const Exchange *exchange, uint32_t at) noexcept nogil
+
 
 cdef inline bint exchange_is_head(const Exchange *exchange) noexcept nogil:
     """Tell whether the request's method is HEAD, whose response has no body."""
@@ -82,3 +93,13 @@ cdef inline bint exchange_is_head(const Exchange *exchange) noexcept nogil:
         exchange.head.method_length == 4 and method[0] == c"H" and method[1] == c"E" and method[2] == c"A"
         and method[3] == c"D"
     )
+
+
+cdef inline uint32_t exchange_begin(const Exchange *exchange) noexcept nogil:
+    """Return where the request line begins."""
+    return exchange.head.method if exchange.head.method_length else exchange.head.line
+
+
+cdef inline bint exchange_knows_target(const Exchange *exchange) noexcept nogil:
+    """Tell whether the request line was understood: method, target and version."""
+    return exchange.head.seen_request_line and exchange.head.line > exchange.head.method

@@ -9,12 +9,13 @@ A connection that must begin with a PROXY header has its first exchange set to t
 answer of -1 in that phase says that it does not: close it, and say nothing.
 """
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memmove
+from libc.string cimport memchr, memcpy, memmove
 
 from halfsync.blocks cimport BLOCK_BYTES, BLOCK_LEAST, blocks_give, blocks_take
 from halfsync.http.chunked cimport CHUNKED_DATA, CHUNKED_END, chunked_next, chunked_reset
 from halfsync.http.parser cimport head_parse, head_reset
 from halfsync.http.proxy_protocol cimport proxy_parse
+from halfsync.http.response cimport write_refusal
 from halfsync.native.checks cimport COUNT_BUFFER, COUNT_EXCHANGE, check, count
 from halfsync.native.sync cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
@@ -376,3 +377,42 @@ cdef void exchange_follow(Exchange *exchange) noexcept nogil:
     exchange.filled -= exchange.used
     memmove(exchange.data, exchange.data + exchange.used, exchange.filled)
     begin(exchange)
+
+
+cdef int exchange_refuse(
+    Exchange *exchange, int status, bint server_header, char *response, int64_t *sent
+) noexcept nogil:
+    """Write the response that refuses a request. See the .pxd."""
+    cdef bint is_head = exchange != NULL and exchange_is_head(exchange)
+    cdef int body_bytes
+    cdef int length = write_refusal(response, status, not is_head, server_header, &body_bytes)
+    sent[0] = body_bytes
+    if exchange != NULL:
+        exchange.status = status
+        exchange.sent = body_bytes
+    return length
+
+
+cdef const char *exchange_reason(const Exchange *exchange, int status) noexcept nogil:
+    """Return why a request was refused: what its parser says, else what the status stands for."""
+    if exchange != NULL and exchange.phase == EXCHANGE_PROXY:
+        return b"it does not begin with a PROXY header, which proxy_protocol asks for"
+    if exchange != NULL and exchange.head.refused == status:
+        return exchange.head.reason
+    if exchange != NULL and exchange.head.chunked and exchange.chunked.refused == status:
+        return exchange.chunked.reason
+    if status == 0:
+        return b"proxy_allow_ips does not name it"
+    if status == 408:
+        return b"it did not come in time"
+    if status == 413:
+        return b"its body is longer than max_body"
+    return b"there is no room for it"
+
+
+cdef uint32_t exchange_line(const Exchange *exchange, uint32_t at) noexcept nogil:
+    """Return the bytes of the line that begins at `at`. See the .pxd."""
+    cdef const char *begin = exchange.data + at
+    cdef const char *found = <const char *> memchr(begin, c"\n", exchange.filled - at)
+    cdef uint32_t length = exchange.filled - at if found == NULL else <uint32_t> (found - begin)
+    return length - 1 if length > 0 and begin[length - 1] == c"\r" else length

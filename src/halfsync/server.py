@@ -17,6 +17,7 @@ from halfsync.models.model import Parts, make_model
 from halfsync.native.forks import count_forks
 from halfsync.native.system import LOW_END, LOW_OURS, raise_descriptor_limit, readable
 from halfsync.observe.access import AccessLog
+from halfsync.observe.refusals import RefusalLog
 from halfsync.opened import Opened
 from halfsync.originals import os, socket
 from halfsync.settings import Settings
@@ -94,6 +95,7 @@ class Server:
             endpoints = Endpoints([listener.socket.fileno() for listener in self.listeners])
             bridge = _make_bridge(application, self.listeners, self.settings, trusted, endpoints)
             self._access_log = _make_access_log(self.settings, files, trusted)
+            self._refusals = RefusalLog(trusted)
             self._files = _make_files(self.settings, files)
             parts = Parts(
                 bridge,
@@ -102,6 +104,7 @@ class Server:
                 self.settings,
                 _room_for_connections(self.settings),
                 self._access_log,
+                self._refusals,
                 self._files,
                 seat,
                 handover,
@@ -250,6 +253,7 @@ class Server:
         self._state = State.CLOSED
         self._close_listeners()
         ended = self._model.close(limit)
+        self._refusals.close()
         if ended and self._access_log is not None:
             self._access_log.close()
         if ended and self._files is not None:

@@ -194,7 +194,7 @@ def test_a_refusal_is_logged(serve: Serve, tmp_path: Path) -> None:
         with connect(server) as newcomer:
             assert newcomer.response().status == 503
         until(lambda: log.exists() and log.read_text().count("\n") == MOST + 1)
-    refused = [entry for entry in log.read_text().splitlines() if '"-" 503 0 ' in entry]
+    refused = [entry for entry in log.read_text().splitlines() if '"-" 503 24 ' in entry]
     assert [entry.split()[0] for entry in refused] == [CLIENT]
 
 

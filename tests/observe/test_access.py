@@ -213,7 +213,7 @@ def test_what_the_engine_refuses_is_logged_too(serve: Serve, log: Path) -> None:
                 client.response()
         found = [COMBINED.fullmatch(line) for line in lines(log, 3)]
     assert [(line["request"], line["status"]) for line in found if line] == [
-        ("-", "400"), ("GET / HTTP/1.1", "400"), ("GET /ok HTTP/1.1", "200"),
+        ("nonsense", "400"), ("GET / HTTP/1.1", "400"), ("GET /ok HTTP/1.1", "200"),
     ]  # fmt: skip
 
 

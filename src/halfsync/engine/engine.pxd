@@ -11,6 +11,7 @@ from halfsync.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.http.trust cimport Trust
 from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t, sem_t
 from halfsync.observe.access cimport Log
+from halfsync.observe.refusals cimport Refusals
 from halfsync.outbox cimport Outbox
 from halfsync.pace cimport Pace
 from halfsync.request_queue cimport Queue, Watch
@@ -130,6 +131,7 @@ ctypedef struct Engine:
     Timeouts timeouts
     Store *store
     Log *access               # NULL: nothing is logged
+    Refusals *refusals        # NULL: no reason of a refusal is
     Queue *queue
     const Answerer *files     # NULL: every request is the application's
     ExchangePool pool
@@ -175,13 +177,17 @@ ctypedef struct Engine:
     atomic_pointer announced  # Outbox list: there is more to send
     EngineCounters counters
     pthread_t thread
-    sem_t overdue             # posted for each turn that met its deadline, for whoever sees to its thread
+    sem_t attention           # posted for the attendant: a turn has met its deadline, or a refusal was noted
     int done_fd               # a pipe's writing end; written to and closed when the loop has ended
 
 # The worker's side.
 # Log a request whose response has ended, or broken off. Whoever has its exchange calls this.
 cdef void engine_log(Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length,
                      int64_t now) noexcept nogil
+
+# Note why a request, or a connection (status 0), is refused. exchange: NULL where nothing was received.
+cdef void engine_note_refusal(Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length,
+                              int status) noexcept nogil
 
 cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil
 cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil

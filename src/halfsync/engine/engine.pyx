@@ -9,8 +9,9 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from halfsync.engine.engine cimport COMMAND_LEAVE
 from halfsync.engine.ownership cimport owner_defer, owner_release, owner_return
-from halfsync.native.sync cimport add_uint, cas_pointer, load_pointer, load_uint, swap_uint
+from halfsync.native.sync cimport add_uint, cas_pointer, load_pointer, load_uint, sem_post, swap_uint
 from halfsync.observe.access cimport log_exchange
+from halfsync.observe.refusals cimport refusals_note
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t write(int fd, const void *data, size_t length)
@@ -29,6 +30,14 @@ cdef void engine_log(
     """Log a request whose response has ended, or broken off, if there is a log."""
     if engine.access != NULL and exchange != NULL:  # no exchange: the end of a refusal, which was logged
         log_exchange(engine.access, exchange, address, address_length, now)
+
+
+cdef void engine_note_refusal(
+    Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length, int status
+) noexcept nogil:
+    """Note why a request or a connection is refused, for the attendant to log."""
+    if refusals_note(engine.refusals, exchange, address, address_length, status):
+        sem_post(&engine.attention)
 
 
 cdef bint engine_is_draining(Engine *engine) noexcept nogil:

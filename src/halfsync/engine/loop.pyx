@@ -18,7 +18,8 @@ from halfsync.engine.conversation cimport (
 from halfsync.engine.ending cimport end_now
 from halfsync.engine.engine cimport (
     ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_LEAVE, COMMAND_SERVE, COMMAND_STOP, Connection, Listener, LISTENERS_MAX,
-    PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_wake,
+    PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_note_refusal,
+    engine_wake,
 )
 from halfsync.engine.eviction cimport eviction_choose, eviction_close
 from halfsync.engine.leaving cimport finish_leave, leave_wait, leaving_close
@@ -141,6 +142,7 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
     if engine.proxies != NULL and not trust_has(engine.proxies, <const unsigned char *> address, <int> length):
         engine.counters.accepted += 1
         engine.counters.refused += 1
+        engine_note_refusal(engine, NULL, <const unsigned char *> address, <int> length, 0)
         close(fd)
         return True
     connection = connection_open(engine, fd)
@@ -462,7 +464,7 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     init_llong(&engine.alone, 0)
     init_pointer(&engine.returned, NULL)
     init_pointer(&engine.announced, NULL)
-    sem_init(&engine.overdue, 0, 0)
+    sem_init(&engine.attention, 0, 0)
     count(COUNT_ENGINE, 1)
     engine.waker.fd = engine.adoption.fd = engine.leaving_fd = -1
     engine.scratch = <char *> malloc(SCRATCH_BYTES)
@@ -543,6 +545,6 @@ cdef void engine_close(Engine *engine) noexcept nogil:
     if engine.waker.fd >= 0:
         close(engine.waker.fd)
     pool_destroy(&engine.pool)
-    sem_destroy(&engine.overdue)
+    sem_destroy(&engine.attention)
     free(engine.scratch)
     count(COUNT_ENGINE, -1)

@@ -5,14 +5,12 @@ read. It counts until its socket is closed. One past the limit is answered 503 l
 and lingers like it; but only so many do at a time, lest a client keep by refusals the room that the limit denies it.
 """
 from libc.stdint cimport int64_t, uint32_t
-from libc.string cimport memset
 
 from halfsync.client_counts cimport ENTER_REFUSED, client_key, counts_enter
 from halfsync.engine.ending cimport end_now
 from halfsync.engine.engine cimport PHASE_LINGER, PLACE_LEAVING
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_MORE, reset_on_close
 from halfsync.engine.replies cimport refuse
-from halfsync.observe.access cimport Entry, log_request
 
 cdef enum:
     LEAVING_MOST = 256  # connections that were turned away and linger; past it, or without room, they are closed
@@ -29,7 +27,6 @@ cdef bint let_in(Engine *engine, Connection *connection) noexcept nogil:
 
 cdef int turn_away(Engine *engine, Connection *connection) noexcept nogil:
     """Answer 503 to a connection that was not let in. May free it. Returns RECEIVE_*."""
-    cdef Entry entry
     engine.counters.shed += 1
     engine.counters.limited += 1
     if engine.limits.raw:
@@ -37,12 +34,6 @@ cdef int turn_away(Engine *engine, Connection *connection) noexcept nogil:
         connection.phase = PHASE_LINGER  # in which closing sends no end before the reset
         end_now(engine, connection)
         return RECEIVE_GONE
-    if engine.access != NULL and connection.exchange == NULL:  # nothing was received that `refuse` could log
-        memset(&entry, 0, sizeof(entry))
-        entry.address = connection.address
-        entry.address_length = connection.address_length
-        entry.status = 503
-        log_request(engine.access, &entry)
     refuse(engine, connection, 503)
     if engine.leaving >= LEAVING_MOST or engine.open > engine.open_max:
         end_now(engine, connection)

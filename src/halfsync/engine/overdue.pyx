@@ -71,12 +71,10 @@ cdef void end_overdue(Engine *engine, Connection *connection) noexcept nogil:
         end_now(engine, connection)
     else:
         told = exchange[0]  # a copy, since the worker may be writing to it
-        told.status = 504
-        told.sent = 0
         send_refusal(engine, connection, &told, 504)
         engine.poller.resume(&engine.poller, &connection.handle)
     lease_revoke(lease)
-    sem_post(&engine.overdue)
+    sem_post(&engine.attention)
 
 
 cdef int64_t look_at_response(Engine *engine, Connection *connection) noexcept nogil:
@@ -100,5 +98,5 @@ cdef int64_t look_at_response(Engine *engine, Connection *connection) noexcept n
     reset_on_close(connection.handle.fd)
     end_now(engine, connection)
     lease_revoke(lease)
-    sem_post(&engine.overdue)
+    sem_post(&engine.attention)
     return 0

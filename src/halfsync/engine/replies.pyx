@@ -8,13 +8,14 @@ from posix.unistd cimport close
 
 from halfsync.engine.ending cimport client_left, end_now, enter, keep, linger
 from halfsync.engine.engine cimport (
-    PHASE_IDLE, PHASE_SENDING, engine_announce, engine_defer, engine_log,
+    PHASE_IDLE, PHASE_SENDING, engine_announce, engine_defer, engine_log, engine_note_refusal,
 )
 from halfsync.engine.ownership cimport owner_withdraw
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file, reset_on_close
-from halfsync.exchange cimport Exchange, exchange_has_more, exchange_is_head, pool_put
-from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
+from halfsync.exchange cimport Exchange, exchange_has_more, exchange_refuse, pool_put
+from halfsync.http.response cimport REFUSAL_BYTES
 from halfsync.native.sync cimport monotonic_ns
+from halfsync.observe.access cimport log_unheard
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, Outbox, outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_open,
     outbox_release,
@@ -59,22 +60,26 @@ cdef bint send_later(Engine *engine, Connection *connection, const char *data, i
 
 cdef void refuse(Engine *engine, Connection *connection, int status) noexcept nogil:
     """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request."""
-    if connection.exchange != NULL:
-        connection.exchange.status = status
-    send_refusal(engine, connection, connection.exchange, status)
+    cdef Exchange *exchange = connection.exchange
+    engine_note_refusal(
+        engine, exchange, connection.address, connection.address_length, 0 if connection.awaits_proxy else status)
+    send_refusal(engine, connection, exchange, status)
 
 
-cdef void send_refusal(Engine *engine, Connection *connection, const Exchange *exchange, int status) noexcept nogil:
+cdef void send_refusal(Engine *engine, Connection *connection, Exchange *exchange, int status) noexcept nogil:
     """Send the response of a refusal to the request of an exchange, which may be NULL, and end the connection."""
     cdef char response[REFUSAL_BYTES]
-    cdef bint is_head = exchange != NULL and exchange_is_head(exchange)
-    cdef int length = write_refusal(response, status, not is_head, engine.server_header)
+    cdef int64_t body
+    cdef int length = exchange_refuse(exchange, status, engine.server_header, response, &body)
     cdef ssize_t sent
     engine.counters.refused += 1
     if connection.awaits_proxy:
         linger(engine, connection)  # it speaks no HTTP yet, and gets no answer
         return
-    engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+    if exchange != NULL:
+        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+    elif engine.access != NULL:
+        log_unheard(engine.access, connection.address, connection.address_length, status, body)
     sent = c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
     if sent < 0:  # the response before it has filled the socket; or the client is gone
         sent = 0 if errno == EAGAIN or errno == EINTR else length

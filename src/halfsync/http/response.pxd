@@ -15,4 +15,4 @@ cdef void write_date(long second, char *out, size_t size) noexcept nogil
 cdef const char *reason_phrase(int status) noexcept nogil
 
 # Write a whole response that refuses a request and closes. Returns its bytes.
-cdef int write_refusal(char *out, int status, bint with_body, bint server) noexcept nogil
+cdef int write_refusal(char *out, int status, bint with_body, bint server, int *body_bytes) noexcept nogil

@@ -90,16 +90,17 @@ cdef const char *reason_phrase(int status) noexcept nogil:
     return hs_reason_phrase(status)
 
 
-cdef int write_refusal(char *out, int status, bint with_body, bint server) noexcept nogil:
+cdef int write_refusal(char *out, int status, bint with_body, bint server, int *body_bytes) noexcept nogil:
     """Write a response that refuses a request, says why in a line of text, and closes the connection.
 
-    out: REFUSAL_BYTES. with_body: False in answer to HEAD.
+    out: REFUSAL_BYTES. with_body: False in answer to HEAD. body_bytes: how long the body is. Returns the length of all.
     """
     cdef char body[64]
     cdef char retry[32]
     cdef int body_length = snprintf(body, sizeof(body), "%d %s\n", status, hs_reason_phrase(status))
     cdef const char *server_line = b"Server: halfsync\r\n"
     cdef const char *nothing = b""
+    body_bytes[0] = body_length if with_body else 0
     retry[0] = 0
     if status == 503:
         snprintf(retry, sizeof(retry), "Retry-After: %d\r\n", RETRY_AFTER_S)

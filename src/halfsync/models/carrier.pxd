@@ -3,6 +3,7 @@ from halfsync.bridging cimport Bridge
 from halfsync.models.bells cimport Bells
 from halfsync.models.carrying cimport CarrierRecord
 from halfsync.models.client cimport Client
+from halfsync.observe.refusals cimport RefusalLog
 from halfsync.threadpool cimport JobThreads
 
 
@@ -10,8 +11,10 @@ cdef class Carrier:
     cdef CarrierRecord record
     cdef Bridge bridge
     cdef Bells bells
+    cdef RefusalLog refusals      # None: none is logged
     cdef JobThreads pool_threads  # that record.waiting is the queue of
     cdef object kept          # what the record's pointers point to
 
     cdef void _close_others(self) noexcept
     cdef void _end(self, Client client) noexcept
+    cdef void _tell_refusals(self) noexcept

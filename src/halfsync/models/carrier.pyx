@@ -30,7 +30,7 @@ from halfsync.models.resting cimport (
 )
 from halfsync.models.moving cimport adopt, hand_over
 from halfsync.models.receiving cimport advance
-from halfsync.models.refusing cimport discard, refuse, shed
+from halfsync.models.refusing cimport discard, note_refusal, refuse, shed
 from halfsync.models.turning cimport turn
 from halfsync.models.waiting cimport others_wait
 from halfsync.native.gate cimport Gate, gate_close, gate_enter, gate_leave, gate_open
@@ -103,6 +103,9 @@ cdef class Carrier:
         self.bridge = bridge
         if access_log is not None:
             self.record.access = &access_log.log
+        self.refusals = parts.refusals
+        if self.refusals is not None:
+            self.record.refusals = &self.refusals.refusals
         bounds_store(self.record.store, settings)
         bounds_limits(&self.record.limits, settings, self.record.store, bridge.raw)
         self.record.limits.blocks = &blocks.pool
@@ -370,7 +373,9 @@ cdef class Carrier:
             and not trust_has(self.record.proxies, guest.address, guest.address_length)
         ):
             add_llong(&self.record.tally.refused, 1)
+            note_refusal(&self.record, guest, 0)
             self._end(client)
+            self._tell_refusals()
             return False
         guest.waited_ns = monotonic_ns() - guest.put_ns if self.record.waiting != NULL else 0
         try:
@@ -407,6 +412,7 @@ cdef class Carrier:
                         gate_enter(&self.record.ending)
                     gate_leave(&self.record.ending)
                 self._end(client)
+                self._tell_refusals()
         return result == PARKED
 
     def shed(self, Client client):
@@ -414,7 +420,9 @@ cdef class Carrier:
 
         The client is then the caller's to close, once it has had time to read the answer.
         """
-        return shed(&self.record, &client.record)
+        cdef bint said = shed(&self.record, &client.record)
+        self._tell_refusals()
+        return said
 
     def discard(self, Client client):
         """Drop some of what a client still sends that is told to leave. Returns False when it has left. Never waits."""
@@ -427,6 +435,11 @@ cdef class Carrier:
     def waiting_now(self):
         """Return how many connections wait for a thread."""
         return queue_length(self.record.waiting)
+
+    cdef void _tell_refusals(self) noexcept:
+        """Log what was refused: the thread of a connection does that itself, once the client has its answer."""
+        if self.refusals is not None:
+            self.refusals.tell()
 
     cdef void _end(self, Client client) noexcept:
         """Close the connection and let go of everything it holds."""

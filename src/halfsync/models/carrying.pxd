@@ -12,6 +12,7 @@ from halfsync.native.forks cimport is_noted
 from halfsync.native.gate cimport Gate
 from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint, pthread_mutex_t
 from halfsync.observe.access cimport Log
+from halfsync.observe.refusals cimport Refusals
 from halfsync.request_queue cimport Queue
 from halfsync.seats cimport BoardRecord, SeatRecord
 from halfsync.spool cimport Store
@@ -112,6 +113,7 @@ ctypedef struct CarrierRecord:
     Gate resuming             # before the GIL, for threads with a request or with something to send
     Gate ending               # likewise, for threads whose connection has ended: they are in no hurry
     Log *access               # NULL: nothing is logged
+    Refusals *refusals        # NULL: no reason of a refusal is
     const Answerer *files     # NULL: every request is the application's
     Tally *tally
     BoardRecord *board        # NULL: this is the server's only process

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from halfsync.bridging import Bridge
     from halfsync.endpoints import Endpoints
     from halfsync.observe.access import AccessLog
+    from halfsync.observe.refusals import RefusalLog
     from halfsync.settings import Settings
     from halfsync.static.answer import StaticFiles
 
@@ -22,7 +23,8 @@ class Parts:
     """What a server puts together for its model. Descriptors stay the server's: the model makes copies.
 
     listeners: descriptors of listening, non-blocking sockets. endpoints: their addresses. room: connections that fit
-    into this process. files: what is answered without the bridge. seat: on the board of a server of several processes.
+    into this process. refusals: where to say why something is refused; None: nowhere. files: what is answered without
+    the bridge. seat: on the board of a server of several processes.
     handover: reading and writing end of the queue through which processes that leave hand over their connections.
     forsake: closes the server's own listeners; called in a forked process of the model, which has no use for them.
     """
@@ -33,6 +35,7 @@ class Parts:
     settings: Settings
     room: int
     access_log: AccessLog | None = None
+    refusals: RefusalLog | None = None
     files: StaticFiles | None = None
     seat: Seat | None = None
     handover: tuple[int, int] | None = None

@@ -19,6 +19,7 @@ from halfsync.models.bounds cimport (
 )
 from halfsync.native.sync cimport load_llong, load_uint, store_llong, store_uint
 from halfsync.observe.access cimport AccessLog
+from halfsync.observe.refusals cimport RefusalLog
 from halfsync.request_queue cimport queue_taken
 from halfsync.seats cimport Place, alone_of
 from halfsync.wsgi.body cimport BodyBlocks
@@ -43,6 +44,7 @@ cdef class Proactor:
         cdef Engine *engine = self.engine
         cdef Bridge bridge = parts.bridge
         cdef AccessLog access_log = parts.access_log
+        cdef RefusalLog refusals = parts.refusals
         cdef Endpoints endpoints = parts.endpoints
         cdef object settings = parts.settings
         cdef BodyBlocks blocks = BodyBlocks()
@@ -58,9 +60,12 @@ cdef class Proactor:
         self.workers.keep_alive = settings.keep_alive > 0
         self.workers.limit_s = settings.request_timeout
         self.workers.max_stuck = settings.max_stuck
+        self.workers.refusals = refusals
         engine.queue = &self.workers.queue
         if access_log is not None:
             engine.access = &access_log.log
+        if refusals is not None:
+            engine.refusals = &refusals.refusals
         bounds_store(self.store, settings)
         engine.store = self.store
         bounds_limits(&engine.limits, settings, self.store, bridge.raw)
@@ -182,13 +187,14 @@ cdef class Proactor:
                 engine_join(self.engine)
             os.close(self.read_fd)
             self.read_fd = -1
-        self.workers.stop_attendant()
+        attending = not self.workers.stop_attendant()
         deadline = None if timeout is None else monotonic() + timeout
         while not self.joined:
             self.joined = self.workers.close(
-                SWEEP_S if deadline is None else min(SWEEP_S, max(0.0, deadline - monotonic())))
+                SWEEP_S if deadline is None else min(SWEEP_S, max(0.0, deadline - monotonic()))) and not attending
             engine_sweep(self.engine)  # a worker may wait for room to be made by an engine that has ended
-            if (deadline is not None and monotonic() >= deadline) or self.workers.only_caller_left():
+            attending = attending and not self.workers.stop_attendant()
+            if (deadline is not None and (attending or monotonic() >= deadline)) or self.workers.only_caller_left():
                 break
         if self.joined:
             self._tell_parted()

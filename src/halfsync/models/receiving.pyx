@@ -22,6 +22,7 @@ from halfsync.models.carrying cimport (
     is_told_to_end,
 )
 from halfsync.models.client cimport drop_exchange
+from halfsync.models.refusing cimport note_refusal
 from halfsync.models.resting cimport is_told, park, rest, rise, stir
 from halfsync.models.moving cimport hand_over
 from halfsync.models.waiting cimport (
@@ -150,6 +151,7 @@ cdef int greet(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
             break
     if exchange.phase == EXCHANGE_PROXY:
         add_llong(&carrier.tally.refused, 1)
+        note_refusal(carrier, client, 0)
         return ENDED
     rise(carrier, client)
     client.greeted = True

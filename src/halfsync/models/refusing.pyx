@@ -6,17 +6,17 @@ the thread that accepts, and never wait.
 """
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
-from libc.string cimport memset
 
 from halfsync.engine.poller cimport reset_on_close
-from halfsync.exchange cimport Exchange, exchange_is_head
-from halfsync.http.response cimport REFUSAL_BYTES, write_refusal
+from halfsync.exchange cimport Exchange, exchange_refuse
+from halfsync.http.response cimport REFUSAL_BYTES
 from halfsync.models.blocking_sink cimport BlockingSink, blocking_sink, sink_bytes
 from halfsync.models.carrying cimport SCRATCH_BYTES, is_leaving
 from halfsync.models.client cimport drop_exchange, leave_client
 from halfsync.models.waiting cimport WAITED_READY, WAITED_TOLD, wait_idle
 from halfsync.native.sync cimport add_llong, monotonic_ns
-from halfsync.observe.access cimport Entry, log_exchange, log_request
+from halfsync.observe.access cimport log_exchange, log_unheard
+from halfsync.observe.refusals cimport refusals_note
 
 cdef extern from "<sys/socket.h>" nogil:
     const int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR
@@ -32,18 +32,23 @@ cdef void refuse(CarrierRecord *carrier, ClientRecord *client, int status) noexc
     """Answer with an error, and end the conversation: nothing after it is read as a request."""
     cdef char response[REFUSAL_BYTES]
     cdef Exchange *exchange = client.exchange
-    cdef bint is_head = exchange != NULL and exchange_is_head(exchange)
-    cdef int length = write_refusal(response, status, not is_head, carrier.server_header)
+    cdef int64_t body
+    cdef int length = exchange_refuse(exchange, status, carrier.server_header, response, &body)
     cdef BlockingSink sink
     add_llong(&carrier.tally.refused, 1)
+    note_refusal(carrier, client, status)
     blocking_sink(&sink, client.fd, carrier.stop_fd, &carrier.timeouts, NULL)
     sink_bytes(&sink, response, length)
     if exchange != NULL:
-        exchange.status = status
         log_turn(carrier, client)
         drop_exchange(carrier, client)
     if not sink.gone:
         linger(carrier, client)
+
+
+cdef void note_refusal(CarrierRecord *carrier, ClientRecord *client, int status) noexcept nogil:
+    """Note why a client is refused. status: of the answer; 0: it is closed without one."""
+    refusals_note(carrier.refusals, client.exchange, client.address, client.address_length, status)
 
 
 cdef void linger(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
@@ -81,22 +86,19 @@ cdef bint shed(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     The client is then the caller's to close, once it has had time to read the answer.
     """
     cdef char response[REFUSAL_BYTES]
-    cdef Entry entry
+    cdef int64_t body
     cdef int length
     add_llong(&carrier.tally.shed, 1)
     leave_client(carrier, client)
     if carrier.limits.raw:
         reset_on_close(client.fd)
         return False
-    length = write_refusal(response, 503, True, carrier.server_header)
+    length = exchange_refuse(NULL, 503, carrier.server_header, response, &body)
+    note_refusal(carrier, client, 503)
     c_send(client.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
     shutdown(client.fd, SHUT_WR)
     if carrier.access != NULL:
-        memset(&entry, 0, sizeof(entry))
-        entry.address = client.address
-        entry.address_length = client.address_length
-        entry.status = 503
-        log_request(carrier.access, &entry)
+        log_unheard(carrier.access, client.address, client.address_length, 503, body)
     return True
 
 

@@ -1,6 +1,7 @@
 from halfsync.bridging cimport Bridge
 from halfsync.engine.engine cimport Engine
 from halfsync.engine.lease cimport Lease
+from halfsync.observe.refusals cimport RefusalLog
 from halfsync.request_queue cimport QueueSlot
 from halfsync.threadpool cimport WorkerThreads
 
@@ -17,7 +18,9 @@ cdef class RequestWorkers(WorkerThreads):
     cdef Lease *leases                    # all that were made; none is freed while a thread may use it. With the GIL
     cdef Lease *spare                     # of threads that have ended. With the GIL
     cdef object seat                      # on the board of a server of several processes; None: there is one
-    cdef object attendant                 # the thread that sees to stuck ones
+    cdef RefusalLog refusals              # None: none is logged
+    cdef object attendant                 # the thread that sees to stuck ones, and logs refusals
+    cdef bint attending                   # it does so now, and may be in the application's logging
     cdef bint closing
     cdef object kept          # what the engine's records point to, for as long as a thread may use them
     cdef readonly unsigned long dropped   # requests not run since their client had left; guarded by the GIL

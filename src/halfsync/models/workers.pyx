@@ -6,7 +6,8 @@ with an outbox, and from then on the worker fills the outbox and touches the con
 
 Where turns have a deadline (request_timeout) a worker also holds a lease, which the engine may revoke while the
 application has the thread (engine/lease.pyx). The attendant, a thread of its own, then logs where that thread is, and
-starts another in its place; the old one ends when the application returns.
+starts another in its place; the old one ends when the application returns. The attendant also logs the refusals of the
+engine, which cannot log them itself (observe/refusals.pyx).
 """
 import sys
 
@@ -36,6 +37,8 @@ from halfsync.request_queue cimport queue_count_in, queue_count_out
 from halfsync.log import logger, warn
 from halfsync.native.system import Mutex
 from halfsync.threads import Thread
+
+LOGGING_S = 5.0  # what a handler of the application may take for a line, at the end
 
 cdef extern from "<sys/socket.h>" nogil:
     struct msghdr:
@@ -389,29 +392,33 @@ cdef class RequestWorkers(WorkerThreads):
         return lease
 
     def start_attendant(self):
-        """Start the thread that sees to stuck ones, where turns have a deadline. Raises RuntimeError: it is refused."""
-        if self.limit_s > 0:
+        """Start the thread that sees to stuck ones and logs refusals. Raises RuntimeError: it is refused."""
+        if self.limit_s > 0 or self.refusals is not None:
             attendant = Thread(self.attend, "halfsync-attendant")
             attendant.start()
             self.attendant = attendant
 
     def stop_attendant(self):
-        """End that thread."""
+        """End that thread. Returns False when it is still in the application's logging after LOGGING_S."""
         self.closing = True
         if self.attendant is not None:
-            sem_post(&self.engine.overdue)
-            self.attendant.join()
+            sem_post(&self.engine.attention)
+            while not self.attendant.join(LOGGING_S):
+                if self.attending:
+                    return False
             self.attendant = None
+        return True
 
     def attend(self):
-        """See to each thread whose turn the engine has ended, as it happens."""
+        """See to each thread whose turn the engine has ended, and to what it has refused, as it happens."""
         cdef Lease *lease
         while True:
             with nogil:
-                while sem_wait(&self.engine.overdue) != 0 and errno == EINTR:
+                while sem_wait(&self.engine.attention) != 0 and errno == EINTR:
                     pass
             if self.closing:
                 return
+            self.attending = True
             lease = self.leases
             while lease != NULL:
                 if lease_is_revoked(lease) and not lease.noticed:
@@ -420,6 +427,9 @@ cdef class RequestWorkers(WorkerThreads):
                     except BaseException as error:  # noqa: BLE001 - this thread must be there for the next stuck one
                         warn("a stuck thread could not be replaced or logged: %s", type(error).__name__)
                 lease = lease.next
+            if self.refusals is not None:
+                self.refusals.tell()
+            self.attending = False
 
     cdef int count_stuck(self, int change) except -1:
         """Count a thread that is stuck (1) or has returned (-1). The caller has the lock, `capacity`."""

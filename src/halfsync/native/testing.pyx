@@ -454,4 +454,5 @@ def reason(int status):
 
 def refusal(int status, bint with_body, bint server):
     cdef char out[REFUSAL_BYTES]
-    return out[:write_refusal(out, status, with_body, server)]
+    cdef int body_bytes
+    return out[:write_refusal(out, status, with_body, server, &body_bytes)]

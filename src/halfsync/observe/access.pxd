@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from halfsync.exchange cimport Exchange
+from halfsync.http.forwarded cimport Told
 from halfsync.http.trust cimport Trust
 from halfsync.native.sync cimport atomic_llong, atomic_uint, pthread_cond_t, pthread_mutex_t, pthread_t
 
@@ -31,7 +32,7 @@ ctypedef struct Log:
 
 # What is logged of one request.
 ctypedef struct Entry:
-    const Exchange *exchange  # NULL, or with an incomplete head: nothing of the request is known
+    const Exchange *exchange  # with whatever was received; NULL: nothing was
     const uint8_t *address    # sockaddr of the peer
     int address_length
     int status
@@ -40,8 +41,11 @@ ctypedef struct Entry:
     int64_t total_ns          # from its first byte to the end of its response
 
 cdef void log_request(Log *log, const Entry *entry) noexcept nogil
+cdef void log_unheard(Log *log, const uint8_t *address, int address_length, int status, int64_t sent) noexcept nogil
 cdef void log_exchange(Log *log, const Exchange *exchange, const uint8_t *address, int address_length,
                        int64_t now) noexcept nogil
+cdef void find_client(const Exchange *exchange, const Trust *trust, Told *told, const uint8_t **address,
+                      int *address_length) noexcept nogil
 
 
 cdef class AccessLog:

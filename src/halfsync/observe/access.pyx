@@ -15,7 +15,8 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport O_CLOEXEC
 from posix.unistd cimport close
 
-from halfsync.http.forwarded cimport Told, forwarded_read
+from halfsync.exchange cimport exchange_begin, exchange_knows_target, exchange_line
+from halfsync.http.forwarded cimport forwarded_read
 from halfsync.http.parser cimport Field, Head, name_is
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.originals import os
@@ -97,6 +98,7 @@ cdef enum:
     LOOK_NS = 100000000  # between two checks whether the log is closed, while the file takes nothing
     LAST_NS = 1000000000  # the wait for a file that takes nothing, at the end or without a writer thread
     BUFFER_BYTES = 1024 * 1024  # of lines that wait: some 8,000
+    VERSION_BYTES = 9  # of a space and HTTP/1.1, as a request line that was understood ends
     LINE_BYTES = 16 * 1024  # of one line: four texts, and the bytes between them
     TEXT_MOST = 2048  # bytes of one text from the client that are shown
     ESCAPED_MOST = 3800  # that such a text may take in the line, with its escapes
@@ -151,17 +153,23 @@ cdef void add_field(Line *line, const Exchange *exchange, const char *lower, uin
 
 
 cdef void add_request_line(Line *line, const Exchange *exchange, bint json) noexcept nogil:
-    """Append method, target and version; "-" where none was understood."""
+    """Append method, target and version, or the line as it came if it was not understood; "-" if nothing was received.
+    """
     cdef const Head *head
-    cdef char version[16]
-    if exchange == NULL or not exchange.head.seen_request_line:
-        add_text(line, b"-", 1)
+    cdef uint32_t begin, length = 0
+    if exchange == NULL or not exchange_knows_target(exchange):
+        if exchange != NULL:
+            begin = exchange_begin(exchange)
+            length = exchange_line(exchange, begin)
+            add_escaped(line, exchange.data + begin, length, json)
+        if length == 0:
+            add_text(line, b"-", 1)
         return
     head = &exchange.head
     add_escaped(line, exchange.data + head.method, head.method_length, json)
     add_text(line, b" ", 1)
     add_escaped(line, exchange.data + head.target, head.target_length, json)
-    add_text(line, version, snprintf(version, sizeof(version), b" HTTP/1.%d", <int> head.minor))
+    add_text(line, exchange.data + head.target + head.target_length, VERSION_BYTES)
 
 
 cdef int write_seconds(char *out, size_t room, int64_t ns) noexcept nogil:
@@ -245,22 +253,40 @@ cdef void log_exchange(
     entry.exchange = exchange
     entry.address = address
     entry.address_length = address_length
-    if exchange.client_length > 0:
-        entry.address = exchange.client
-        entry.address_length = exchange.client_length
-    elif (  # it was refused before anybody looked
-        not exchange.told and exchange.head.length > 0 and log.trust != NULL
-        and trust_has(log.trust, address, address_length)
-    ):
-        forwarded_read(&exchange.head, exchange.data, log.trust, &told)
-        if told.address_length > 0:
-            entry.address = told.address
-            entry.address_length = told.address_length
+    find_client(exchange, log.trust, &told, &entry.address, &entry.address_length)
     entry.status = exchange.status
     entry.sent = exchange.sent
     entry.queue_ns = exchange.taken_ns - exchange.framed_ns if exchange.taken_ns > 0 else 0
     entry.total_ns = now - exchange.started_ns
     log_request(log, &entry)
+
+
+cdef void log_unheard(Log *log, const uint8_t *address, int address_length, int status, int64_t sent) noexcept nogil:
+    """Append a line for a peer that was refused before anything of its request was received. As log_request."""
+    cdef Entry entry
+    memset(&entry, 0, sizeof(entry))
+    entry.address = address
+    entry.address_length = address_length
+    entry.status = status
+    entry.sent = sent
+    log_request(log, &entry)
+
+
+cdef void find_client(
+    const Exchange *exchange, const Trust *trust, Told *told, const uint8_t **address, int *address_length
+) noexcept nogil:
+    """Let an address, which is the peer's, be that of its client if trusted proxies tell of one. told: room for it."""
+    if exchange.client_length > 0:
+        address[0] = exchange.client
+        address_length[0] = exchange.client_length
+    elif (  # it was refused before anybody looked
+        not exchange.told and exchange.head.length > 0 and trust != NULL
+        and trust_has(trust, address[0], address_length[0])
+    ):
+        forwarded_read(&exchange.head, exchange.data, trust, told)
+        if told.address_length > 0:
+            address[0] = told.address
+            address_length[0] = told.address_length
 
 
 cdef bint is_ended(Log *log) noexcept nogil:

@@ -16,8 +16,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_GET_LENGTH
 
 from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET, send_vectors
-from halfsync.exchange cimport exchange_is_head
-from halfsync.http.response cimport DATE_BYTES, REFUSAL_BYTES, date_now, write_refusal
+from halfsync.exchange cimport exchange_is_head, exchange_refuse
+from halfsync.http.response cimport DATE_BYTES, REFUSAL_BYTES, date_now
 from halfsync.native.forks cimport leave_copy
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.wsgi.body cimport FileWrapper, INPUT_ENDED, Input, input_for
@@ -231,11 +231,11 @@ cdef class WsgiBridge(Bridge):
 
     cdef int refuse(self, Exchange *exchange, Sink *sink, int status) noexcept:
         cdef char refusal[REFUSAL_BYTES]
+        cdef int64_t body
         cdef iovec vector
-        exchange.status = status
         sink.stays = False
         vector.iov_base = refusal
-        vector.iov_len = write_refusal(refusal, status, not exchange_is_head(exchange), self.server_header)
+        vector.iov_len = exchange_refuse(exchange, status, self.server_header, refusal, &body)
         return TURN_COMPLETE if send_vectors(sink, &vector, 1, vector.iov_len) == 0 else TURN_CUT
 
 

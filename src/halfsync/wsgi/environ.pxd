@@ -4,6 +4,7 @@ from halfsync.bridging cimport Origin
 from halfsync.endpoints cimport Endpoints
 from halfsync.exchange cimport Exchange
 from halfsync.http.trust cimport TrustedPeers
+from halfsync.native.sync cimport atomic_llong
 from halfsync.wsgi.body cimport Input
 
 cdef enum:
@@ -43,6 +44,7 @@ cdef class EnvironFactory:
     cdef Py_ssize_t idle_references  # to it, while no request has it; 0: it is not lent
     cdef TrustedPeers trusted
     cdef str root             # latin-1, as PATH_INFO; None: there is none
+    cdef atomic_llong *ignored  # keys of peers that were logged as not believed; forked processes share it
 
     cdef dict make(self, Exchange *exchange, const Origin *origin, double waited_s, object body, bint *lent)
     cdef int renew_empty(self) except -1
@@ -52,4 +54,5 @@ cdef class EnvironFactory:
     cdef object value_of(self, NameSlot *slot, const char *data, int length)
     cdef object add_fields(self, dict environ, Exchange *exchange, const Origin *origin)
     cdef object believe(self, dict environ, Exchange *exchange)
+    cdef object note_ignored(self, const Origin *origin, bytes name)
     cdef str address_text(self, const Origin *origin, int *port)

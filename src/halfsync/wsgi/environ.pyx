@@ -16,10 +16,15 @@ from cpython.dict cimport PyDict_Copy, PyDict_SetItem, PyDict_Size
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 
+from halfsync.client_counts cimport KEY_UNTOLD, client_key
 from halfsync.http.forwarded cimport SCHEME_HTTPS, SCHEME_UNTOLD, Told, forwarded_read
 from halfsync.http.parser cimport Field, Head
 from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text, trust_has
+from halfsync.native.shared cimport map_shared, unmap_shared
+from halfsync.native.sync cimport cas_llong
 from halfsync.wsgi.body cimport INPUT_ENDED, INPUT_OPEN, Input
+
+from halfsync.log import logger
 
 cdef extern from "Python.h":
     Py_ssize_t references "Py_REFCNT" (PyObject *counted)  # an object that is passed on may be counted once more
@@ -42,6 +47,9 @@ cdef extern from * nogil:
     }
     """
     int hex_value "hs_hex" (const char *at)
+
+cdef enum:
+    IGNORED_PEERS = 8
 
 cdef tuple SHARED = (
     "HTTP_HOST", "HTTP_USER_AGENT", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "HTTP_ACCEPT_LANGUAGE", "HTTP_CONNECTION",
@@ -140,12 +148,14 @@ cdef class EnvironFactory:
 
     def __cinit__(self, *_args):
         self.names = <NameSlot *> calloc(NAME_SLOTS, sizeof(NameSlot))
-        if self.names == NULL:
+        self.ignored = <atomic_llong *> map_shared(IGNORED_PEERS * sizeof(atomic_llong))
+        if self.names == NULL or self.ignored == NULL:
             raise MemoryError
         self.last_address_length = 0
 
     def __dealloc__(self):
         cdef int position
+        unmap_shared(self.ignored, IGNORED_PEERS * sizeof(atomic_llong))
         if self.names != NULL:
             for position in range(NAME_SLOTS):
                 Py_XDECREF(<PyObject *> self.names[position].key)
@@ -286,6 +296,8 @@ cdef class EnvironFactory:
             if kind:
                 if trusted < 0:
                     trusted = trust_has(&self.trusted.trust, origin.address, origin.address_length)
+                    if not trusted:
+                        self.note_ignored(origin, data[field.name:field.name + field.name_length])
                 if not trusted:
                     continue
                 told |= kind
@@ -305,6 +317,24 @@ cdef class EnvironFactory:
             if told & PROXY_FIELD_X and told & PROXY_FIELD_FORWARDED:
                 environ.pop(HTTP_FORWARDED)
             self.believe(environ, exchange)
+
+    cdef object note_ignored(self, const Origin *origin, bytes name):
+        """Log that a peer is not believed: without that, a proxy that is not named is hard to find.
+
+        One line a peer, for the first few: anybody may send such fields.
+        """
+        cdef long long key = <long long> (client_key(origin.address, origin.address_length) or KEY_UNTOLD)
+        cdef long long other
+        cdef int port, position
+        for position in range(IGNORED_PEERS):
+            other = 0
+            if cas_llong(&self.ignored[position], &other, key):
+                logger().info(
+                    "ignored %s from %s: forwarded_allow_ips does not name this peer (docs/proxies.md)",
+                    name.decode("ascii"), self.address_text(origin, &port) or "a unix socket")
+                return
+            if other == key:
+                return
 
     cdef object believe(self, dict environ, Exchange *exchange):
         """Put into the environ what trusted proxies say: client, scheme, host and port (docs/proxies.md)."""

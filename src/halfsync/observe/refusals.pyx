@@ -1,0 +1,163 @@
+"""The reasons of refusals, in the server's log: who was refused, with which status, why, and what was received.
+
+Whoever refuses cannot log: the engine never takes the GIL. It leaves a note, and a thread that has the GIL tells it: in
+the proactor the attendant, in the other models the thread of the connection itself. Anybody can send what must be
+refused, so only so many are noted; the next line says how many were not. What was received is shown escaped and cut,
+without the values of fields that hold secrets.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memcpy, memmove, memset
+
+from halfsync.exchange cimport EXCHANGE_PROXY, exchange_begin, exchange_line, exchange_reason
+from halfsync.http.forwarded cimport Told
+from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text
+from halfsync.native.shared cimport map_shared, unmap_shared
+from halfsync.native.sync cimport (
+    add_llong, cas_llong, load_llong, monotonic_ns, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
+    pthread_mutex_unlock, swap_llong,
+)
+from halfsync.observe.access cimport find_client
+
+from halfsync.log import logger
+
+cdef int64_t PACE_NS = 1000000000  # between two notes, once as many as NOTES_MOST came at once
+cdef frozenset SECRETS = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
+
+
+cdef bint is_allowed(Allowance *allowance, int64_t now) noexcept nogil:
+    """Take one of the notes that may be made, or count one that may not: NOTES_MOST at once, and one each PACE_NS."""
+    cdef long long due = load_llong(&allowance.next_ns)
+    cdef long long taken
+    while True:
+        taken = max(due, <long long> (now - (NOTES_MOST - 1) * PACE_NS))
+        if taken > now:
+            add_llong(&allowance.untold, 1)
+            return False
+        if cas_llong(&allowance.next_ns, &due, taken + PACE_NS):
+            return True
+
+
+cdef void keep_line(Note *note, int which, const char *data, uint32_t length) noexcept nogil:
+    """Copy the beginning of a line that was received."""
+    note.lengths[which] = length
+    memcpy(note.lines[which], data, min(length, <uint32_t> SHOWN_BYTES))
+
+
+cdef void keep_received(Note *note, const Exchange *exchange) noexcept nogil:
+    """Copy the request line, and the line at which the head was refused; of a PROXY header what came of it."""
+    cdef uint32_t begin = 0 if exchange.phase == EXCHANGE_PROXY else exchange_begin(exchange)
+    cdef uint32_t refused = exchange.head.line
+    keep_line(note, 0, exchange.data + begin, exchange_line(exchange, begin))
+    if exchange.phase != EXCHANGE_PROXY and exchange.head.length == 0 and refused > begin:
+        keep_line(note, 1, exchange.data + refused, exchange_line(exchange, refused))
+
+
+cdef bint refusals_note(
+    Refusals *refusals, const Exchange *exchange, const uint8_t *address, int address_length, int status
+) noexcept nogil:
+    """Note a refusal. See the .pxd."""
+    cdef Told told
+    cdef Note *note
+    cdef bint noted
+    if refusals == NULL or not is_allowed(refusals.allowance, monotonic_ns()):
+        return False
+    if exchange != NULL:
+        find_client(exchange, refusals.trust, &told, &address, &address_length)
+    pthread_mutex_lock(&refusals.lock)
+    noted = refusals.count < NOTES_MOST
+    if noted:
+        note = &refusals.notes[refusals.count]
+        refusals.count += 1
+        memset(note, 0, sizeof(Note))
+        note.client_length = min(address_length, <int> CLIENT_BYTES)
+        memcpy(note.client, address, note.client_length)
+        note.status = status
+        note.reason = exchange_reason(exchange, status)
+        note.untold = swap_llong(&refusals.allowance.untold, 0)
+        if exchange != NULL:
+            keep_received(note, exchange)
+    pthread_mutex_unlock(&refusals.lock)
+    if not noted:
+        add_llong(&refusals.allowance.untold, 1)
+    return noted
+
+
+cdef str client_text(const Note *note):
+    """Return the address of a client."""
+    cdef const uint8_t *host
+    cdef char text[HOST_TEXT]
+    cdef int port
+    cdef int length = host_bytes(note.client, note.client_length, &host, &port)
+    if length == 0:
+        return "a unix socket"
+    host_text(host, length, text)
+    return text.decode("ascii")
+
+
+cdef str line_text(const Note *note, int which):
+    """Return a line that was received, with its controls escaped."""
+    cdef bytes line = note.lines[which][:min(note.lengths[which], <uint32_t> SHOWN_BYTES)]
+    name, colon, _ = line.partition(b":")
+    if colon and name.strip().lower() in SECRETS:
+        return repr(name + colon)[1:] + " ..."
+    return repr(line)[1:] + (" ..." if note.lengths[which] > SHOWN_BYTES else "")
+
+
+cdef void log_note(const Note *note) noexcept:
+    """Log one refusal."""
+    try:
+        text = (<bytes> note.reason).decode("ascii")
+        received = ", ".join([line_text(note, which) for which in range(2) if note.lengths[which] > 0])
+        if received:
+            text += f"; received {received}"
+        if note.untold > 0:
+            text += f" ({note.untold} more were refused before)"
+        if note.status == 0:
+            logger().info("closed a connection from %s: %s", client_text(note), text)
+        else:
+            logger().info("refused a request from %s with %d: %s", client_text(note), note.status, text)
+    except BaseException:  # noqa: BLE001 - memory may be short; no refusal ends a thread
+        pass
+
+
+cdef class RefusalLog:
+    """Notes of refusals that wait to be logged. One a server; its models note and tell."""
+
+    def __cinit__(self, *_args, **_kwargs):
+        memset(&self.refusals, 0, sizeof(Refusals))
+        pthread_mutex_init(&self.refusals.lock, NULL)
+        self.refusals.allowance = <Allowance *> map_shared(sizeof(Allowance))
+        if self.refusals.allowance == NULL:
+            raise MemoryError
+
+    def __init__(self, TrustedPeers trusted not None):
+        """trusted: the peers whose word about their clients is believed."""
+        self.kept = trusted
+        self.refusals.trust = &trusted.trust
+
+    def __dealloc__(self):
+        pthread_mutex_destroy(&self.refusals.lock)
+        unmap_shared(self.refusals.allowance, sizeof(Allowance))
+
+    cpdef void tell(self) noexcept:
+        """Log what was noted, at the level info. Any thread; none waits for another."""
+        cdef Note note
+        cdef bint found = True
+        while found:
+            pthread_mutex_lock(&self.refusals.lock)
+            found = self.refusals.count > 0
+            if found:
+                note = self.refusals.notes[0]
+                self.refusals.count -= 1
+                memmove(&self.refusals.notes[0], &self.refusals.notes[1], self.refusals.count * sizeof(Note))
+            pthread_mutex_unlock(&self.refusals.lock)
+            if found:
+                log_note(&note)
+
+    def close(self):
+        """Log what is left, and how many were not noted."""
+        self.tell()
+        untold = swap_llong(&self.refusals.allowance.untold, 0)
+        if untold > 0:
+            logger().info("%d more requests were refused, and not logged", untold)

@@ -1,0 +1,214 @@
+"""What a refusal leaves behind, under every model: its reason in the server's log, the request in the access log."""
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.client import Connection, build, fetch
+from tests.conftest import Serve
+from tests.sharing import Logged
+from tests.wsgi import hello, until
+
+MAX_BODY = 100
+AT_ONCE = 20  # that are logged, if so many come at once
+POST = b"POST /x HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+# What is sent; the status, the reason, and what the log shows of what was received.
+REFUSALS: dict[str, tuple[bytes, int, str, str]] = {
+    "version": (b"GET / HTTP/2.0\r\n\r\n", 505, "a version that is not HTTP/1", "'GET / HTTP/2.0'"),
+    "connect": (b"CONNECT a:1 HTTP/1.1\r\n\r\n", 501, "the method CONNECT", "'CONNECT a:1 HTTP/1.1'"),
+    "host": (
+        b"GET /x HTTP/1.1\r\nA: b\r\nHost: a b\r\n\r\n",
+        400,
+        "a Host that is not host[:port]",
+        "'GET /x HTTP/1.1', 'Host: a b'",
+    ),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400, "HTTP/1.1 without a Host field", "'GET / HTTP/1.1'"),
+    "behind an empty line": (
+        b"\r\nGET / HTTP/1.1\r\n\r\n",
+        400,
+        "HTTP/1.1 without a Host field",
+        "'GET / HTTP/1.1'",
+    ),
+    "not http": (
+        b"\x16\x03\x01\x02\n",
+        400,
+        "a method that is not a token followed by one space",
+        r"'\x16\x03\x01\x02'",
+    ),
+    "expectation": (
+        POST + b"Expect: x\r\n\r\n",
+        417,
+        "an expectation other than 100-continue",
+        "'POST /x HTTP/1.1', 'Expect: x'",
+    ),
+    "coding": (
+        POST + b"Transfer-Encoding: gzip\r\n\r\n",
+        400,
+        "a Transfer-Encoding that does not end with one chunked",
+        "'POST /x HTTP/1.1'",
+    ),
+    "length": (
+        POST + b"Content-Length: 101\r\n\r\n",
+        413,
+        "its body is longer than max_body",
+        "'POST /x HTTP/1.1'",
+    ),
+    "chunk": (CHUNKED + b"x\r\n", 400, "a chunk size that is not hex digits", "'POST /x HTTP/1.1'"),
+    "fold": (
+        b"GET / HTTP/1.1\r\nHost: a\r\n\tb\r\n\r\n",
+        400,
+        "a field line that does not begin with a name and a colon",
+        r"'GET / HTTP/1.1', '\tb'",
+    ),
+    "forgery": (
+        b"GET / HTTP/1.1\r\nHost: a\r\nA: b\x1b[2J\xe9\r\n\r\n",
+        400,
+        "a control character in a field value",
+        r"'GET / HTTP/1.1', 'A: b\x1b[2J\xe9'",
+    ),
+    "cookie": (
+        b"GET / HTTP/1.1\r\nHost: a\r\nCookie: secret\x01\r\n\r\n",
+        400,
+        "a control character in a field value",
+        "'GET / HTTP/1.1', 'Cookie:' ...",
+    ),
+    "authorization": (
+        b"GET / HTTP/1.1\r\nHost: a\r\nAUTHORIZATION: secret\x01\r\n\r\n",
+        400,
+        "a control character in a field value",
+        "'GET / HTTP/1.1', 'AUTHORIZATION:' ...",
+    ),
+    "long": (
+        b"GET /" + b"a" * 8192 + b" HTTP/1.1\r\n\r\n",
+        414,
+        "a request line that is too long",
+        f"'GET /{'a' * 195}' ...",
+    ),
+}
+
+
+@pytest.fixture
+def informed(logged: Logged, caplog: pytest.LogCaptureFixture) -> Iterator[Logged]:
+    """Return what the server logs, what it does as usual included."""
+    with caplog.at_level(logging.INFO, "halfsync"):
+        yield logged
+
+
+def send(address: tuple[str, int], wire: bytes) -> bytes:
+    """Send bytes on a connection of their own, and return all that comes back."""
+    with Connection(address) as connection:
+        connection.send(wire)
+        return connection.cut()
+
+
+def test_the_log_tells_who_was_refused_why_and_what_came(serve: Serve, informed: Logged) -> None:
+    with serve(hello, max_body=MAX_BODY) as server:
+        for wire, status, reason, received in REFUSALS.values():
+            informed.clear()
+            assert send(server.address, wire).startswith(b"HTTP/1.1 %d " % status)
+            line = f"INFO halfsync: refused a request from 127.0.0.1 with {status}: {reason}; received {received}"
+            until(lambda line=line: line in informed.text.splitlines())  # type: ignore[misc]
+            assert "secret" not in informed.text
+        informed.clear()
+        assert fetch(server.address).status == 200
+    assert "refused" not in informed.text
+
+
+def test_a_request_that_comes_too_slowly_is_told(serve: Serve, informed: Logged, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    with serve(hello, head_timeout=0.2, access_log=str(log)) as server:
+        assert send(server.address, b"GET /slow HTTP/1.1\r\nHost").startswith(b"HTTP/1.1 408 ")
+        line = "with 408: it did not come in time; received 'GET /slow HTTP/1.1', 'Host'"
+        until(lambda: line in informed.text)
+        until(lambda: '"GET /slow HTTP/1.1" 408 20 ' in log.read_text())
+
+
+def test_of_many_refusals_some_are_logged_and_the_others_counted(serve: Serve, informed: Logged) -> None:
+    number = 3 * AT_ONCE
+    with serve(hello) as server:
+        for _ in range(number):
+            send(server.address, b"GET / HTTP/2.0\r\n\r\n")
+    lines = [line for line in informed.text.splitlines() if "refused" in line]
+    logged = sum("refused a request from" in line for line in lines)
+    assert AT_ONCE <= logged < number
+    counted = sum(int(count) for line in lines for count in re.findall(r"(\d+) more", line))
+    assert logged + counted == number
+
+
+def test_the_access_log_shows_refused_requests_as_they_came(serve: Serve, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    wires = {
+        b"GET / HTTP/2.0\r\n\r\n": ("GET / HTTP/2.0", 505),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n": ("PRI * HTTP/2.0", 505),
+        b"GET / HTTP/1.1\r\n\r\n": ("GET / HTTP/1.1", 400),
+        b"GET / HTTP/1.7\r\n\r\n": ("GET / HTTP/1.7", 400),
+        b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n": ("GET /a b HTTP/1.1", 400),
+        b"GET /\r\n": ("GET /", 400),
+        b"\r\nGET /x#y HTTP/1.1\r\n\r\n": ("GET /x#y HTTP/1.1", 400),
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n": ("POST / HTTP/1.1", 400),
+        b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n": ("POST / HTTP/1.0", 400),
+        b"CONNECT a:1 HTTP/1.1\r\n\r\n": ("CONNECT a:1 HTTP/1.1", 501),
+        b"\x16\x03\x01\x02\n": (r"\x16\x03\x01\x02", 400),
+        b"HEAD / HTTP/1.1\r\n\r\n": ("HEAD / HTTP/1.1", 400),
+        b"HELP / HTTP/1.1\r\n\r\n": ("HELP / HTTP/1.1", 400),
+        CHUNKED + b"x\r\n": ("POST /x HTTP/1.1", 400),
+    }
+    with serve(hello, access_log=str(log)) as server:
+        for number, (wire, (request, status)) in enumerate(wires.items(), 1):
+            body = send(server.address, wire).partition(b"\r\n\r\n")[2]
+            assert bool(body) == (not request.startswith("HEAD "))
+            until(lambda number=number: log.read_text().count("\n") == number)  # type: ignore[misc]
+            assert f' "{request}" {status} {len(body)} "-" "-" ' in log.read_text().splitlines()[-1]
+        assert fetch(server.address, version="HTTP/1.2").status == 200
+        until(lambda: '"GET / HTTP/1.2" 200 ' in log.read_text())
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-Proto", "x-forwarded-for", "Forwarded", "X-Forwarded-Prefix"])
+def test_fields_of_an_untrusted_proxy_are_worth_one_line(serve: Serve, informed: Logged, name: str) -> None:
+    with serve(hello, forwarded_allow_ips=("192.0.2.1",)) as server:
+        for _ in range(2):
+            with Connection(server.address) as connection:
+                for _ in range(2):
+                    connection.send(build(fields=[(name, "https"), ("X-Forwarded-Host", "a")]))
+                    assert connection.response().status == 200
+    told = [line for line in informed.text.splitlines() if "ignored" in line]
+    assert told == [
+        f"INFO halfsync: ignored {name} from 127.0.0.1: forwarded_allow_ips does not name this peer (docs/proxies.md)"
+    ]
+
+
+def test_fields_of_a_trusted_proxy_are_worth_none(serve: Serve, informed: Logged) -> None:
+    with serve(hello) as server:
+        assert fetch(server.address, fields=[("X-Forwarded-Proto", "https")]).status == 200
+    assert "ignored" not in informed.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (
+            {},
+            r"it does not begin with a PROXY header, which proxy_protocol asks for; received 'GET / HTTP/1.1'",
+        ),
+        ({"proxy_allow_ips": ("192.0.2.1",)}, "proxy_allow_ips does not name it"),
+    ],
+)
+def test_a_connection_without_its_proxy_header_is_told(
+    serve: Serve, informed: Logged, settings: dict[str, Any], reason: str
+) -> None:
+    with serve(hello, proxy_protocol=True, **settings) as server:
+        assert send(server.address, build()) == b""
+        line = f"INFO halfsync: closed a connection from 127.0.0.1: {reason}"
+        until(lambda: line in informed.text.splitlines())
+
+
+def test_a_client_that_proxies_tell_is_the_one_that_is_named(serve: Serve, informed: Logged) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\nContent-Length: 101\r\n\r\n"
+    with serve(hello, max_body=MAX_BODY) as server:
+        assert send(server.address, head).startswith(b"HTTP/1.1 413 ")
+        until(lambda: "refused a request from 192.0.2.7 with 413" in informed.text)
