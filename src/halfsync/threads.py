@@ -22,6 +22,7 @@ _Thread, enumerate_threads = threading.Thread, threading.enumerate
 # Tools replace these to observe a program. A thread can be started without them.
 _OTHERS = ("Thread", "Timer", "excepthook")
 _WHOLE = {name: value for name, value in vars(threading).items() if callable(value) and name not in _OTHERS}
+MOMENT_S = 0.1  # that a thread whose function has returned has to end, beyond any timeout
 _BEGAN_WHOLE = threading.Lock.__module__ == "_thread"
 
 
@@ -44,6 +45,7 @@ class Thread:
         self.name = name
         self._run = run
         self._began, self._ended = Semaphore(0), Semaphore(0)
+        self._has_ended = False  # true before anybody can take `_ended`, which one of two who join may hold
         self._ident = 0
         self._known: threading.Thread | None = None  # the same thread in threading, if that has started it
         self._leave: Semaphore | None = None  # to run, or to end, which a thread of the main thread waits for
@@ -85,6 +87,7 @@ class Thread:
             try:
                 del self._run  # lets go of what it refers to, too
             finally:
+                self._has_ended = True
                 self._ended.release()
 
     @property
@@ -105,14 +108,14 @@ class Thread:
         never ran.
         """
         deadline = None if timeout is None else monotonic() + timeout
-        if self._ident or self._known is None:
+        if (self._ident or self._known is None) and not self._has_ended:
             ended = self._ended.acquire(timeout)
             if not ended:
                 return False
             self._ended.release()  # for the next call
         if self._known is None or not is_whole():
             return bool(self._ident)
-        self._known.join(None if deadline is None else max(0.0, deadline - monotonic()))
+        self._known.join(None if deadline is None else max(MOMENT_S, deadline - monotonic()))
         return not self._known.is_alive()
 
     def is_alive(self) -> bool:

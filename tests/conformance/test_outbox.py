@@ -64,7 +64,10 @@ def test_small_pieces_cost_no_more_memory_than_the_limit(serve: Serve) -> None:
         made.set()
         wait(read)
 
-    with serve(app, spool_memory=64 * 1024) as server, connect_slow(server.address) as client:
+    with (
+        serve(app, spool_memory=64 * 1024, response_ahead=0) as server,
+        connect_slow(server.address) as client,
+    ):
         client.sendall(build())
         wait(made)
         # Of 150000. A segment in memory is counted with what it costs by itself, and neighbours on disk are one.

@@ -5,6 +5,7 @@ import pwd
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -92,9 +93,10 @@ def logs(pids: set[int], name: str) -> list[str]:
     found = []
     for pid in pids:
         for fd in Path(f"/proc/{pid}/fd").iterdir():
-            target = str(fd.readlink())
-            if name in target:
-                found.append(target)
+            with suppress(FileNotFoundError):  # it may be closed meanwhile
+                target = str(fd.readlink())
+                if name in target:
+                    found.append(target)
     return found
 
 
