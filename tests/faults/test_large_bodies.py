@@ -37,6 +37,7 @@ SLOW_BYTES_PER_S = 10_000
 SLOW_S = 15.0 if FULL else 1.0
 SETTLED_S = 0.3  # without a further piece: the application waits
 MAKE_S = 240.0 if FULL else 30.0  # in which the application has made what it can
+AHEAD = ("--response-ahead", "0")  # as far as memory and the disk allow
 TIMEOUT_S = 120.0
 # A sanitizer holds what is freed for a while, and so grows by a quarter of a gigabyte, if it is let.
 GIVES_BACK = {
@@ -234,7 +235,7 @@ def test_a_response_that_is_read_slowly(directory: Path, name: str) -> None:
     """In the proactor the application comes to its end; in other models it waits for its client."""
     is_kept = name.startswith("proactor")
     rest = Rest(directory, SIZE if is_kept else 1)
-    taken = slow_response(directory, f"/made?{SIZE}", rest, *MODELS[name])
+    taken = slow_response(directory, f"/made?{SIZE}", rest, *MODELS[name], *AHEAD)
     if is_kept:
         assert rest.made == SIZE, "its worker was free"
     else:
@@ -246,7 +247,7 @@ def test_a_response_that_is_larger_than_the_disk_may_hold(directory: Path, name:
     """Past the budget the application waits for its client, who is slow, and is not cut off for that."""
     budget = SIZE // 4
     rest = Rest(directory, budget)
-    options = (*MODELS[name], "--spool-disk", str(budget))
+    options = (*MODELS[name], *AHEAD, "--spool-disk", str(budget))
     taken = slow_response(directory, f"/made?{SIZE}", rest, *options)
     assert budget <= rest.made < taken + budget + SPOOL_MEMORY + SOCKETS
 

@@ -256,7 +256,7 @@ def test_a_response_that_has_begun_is_cut(serve: Serve, gate: Sticky, size: int)
     def app(_environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
         start_response("200 OK", [*TEXT])
         try:
-            yield bytes(size)
+            yield bytes(10 if gate.opened.is_set() else size)
             wait(gate.opened)
             yield b"end"
         finally:

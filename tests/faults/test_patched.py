@@ -175,7 +175,7 @@ def test_one_thread_is_chosen_if_no_number_was_given(tmp_path: Path, library: st
     pytest.importorskip(library)
     with Serving(tmp_path, LIBRARIES[library] + ANSWER) as serving:
         assert "one thread runs the application" in serving.wait_line("replaced the locks")
-        assert "1 threads" in serving.wait_line("serves")
+        assert "1 thread)" in serving.wait_line("serves")
         check_served(serving)
 
 

@@ -176,7 +176,8 @@ def move_pidfile(old: PidFile | None, new: PidFile | None) -> PidFile | None:
             new.write()
             logger().info("the pidfile is %s", new.path)
         except UsageError as error:
-            logger().error("the pidfile stays where it was: %s", error)
+            state = "the pidfile is gone, and stays so" if new is old else "the pidfile stays where it was"
+            logger().error("%s: %s", state, error)
             return old
     if old is not None and old is not new:
         old.remove()
