@@ -1,7 +1,7 @@
 # The numbers of descriptors. An application that calls select(2) can only use those below FD_SETSIZE, 1024, and a new
 # descriptor gets the lowest number that is free. So the server leaves most of them to the application: whatever it has
 # for each client (a connection, a temporary file, a static file that is sent) stays where the system put it up to
-# LOW_OURS, and past that it is moved out of the range (decisions/0034).
+# LOW_OURS, and past that it is moved out of the range (decisions/0033).
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
