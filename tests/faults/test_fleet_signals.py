@@ -105,6 +105,16 @@ def test_sigterm_answers_all_that_was_received_or_waits_in_the_backlog(
         )
 
 
+def test_nobody_is_replaced_who_ends_with_the_group(tmp_path: Path, model: tuple[str, ...]) -> None:
+    """The kernel reaches the youngest first, so a process may know before the supervisor that all are to end."""
+    for _ in range(3):
+        with Serving(tmp_path, APP, *LONG, *model, "--workers", "4") as serving:
+            serving.wait_line("all 4 processes serve")
+            to_the_group(serving)
+            assert serving.exit_code() == 0
+            assert not [line for line in serving.lines if "another takes its place" in line], serving.lines
+
+
 @pytest.mark.parametrize(
     "signals",
     [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,), (signal.SIGQUIT,), (signal.SIGTERM, signal.SIGINT)],

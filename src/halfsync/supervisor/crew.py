@@ -68,6 +68,7 @@ class Crew:
         self.finished = self.cut = 0  # requests, since the server was told to end
         self.lost = 0  # connections of processes that died meanwhile
         self.unreaped = False  # there may be more of those who have ended
+        self.told: list[int] = []  # who has said that a signal told it to end, since `replace_told`
         self._members: dict[int, Member] = {}
         self._ended: dict[
             int, int
@@ -196,13 +197,22 @@ class Crew:
                 self._fleet.ready(pid, monotonic())
                 self._serves(member.plan)
             elif what == "told":
-                self._fleet.tire(pid, "was told to end")
+                self.told.append(pid)
             elif what == "outcome":
                 member.outcome = Outcome(*map(int, values))
                 self._note_left(pid)
             elif what == LEFT:
                 self._note_left(pid)
             member.unheard = None
+
+    def replace_told(self) -> None:
+        """Ask for others in the place of those that a signal has told to end.
+
+        To be called when no signal waits here: one to the whole group may have reached them first.
+        """
+        told, self.told = self.told, []
+        for pid in told:
+            self._fleet.tire(pid, "was told to end")
 
     def _note_left(self, pid: int) -> None:
         """Take in that a process takes no new request any more."""

@@ -213,7 +213,7 @@ class Supervisor:
         if number is not None:
             with self._step(NOUNS.get(number, number.name)):
                 self._obey(number)
-        self._take_note()
+        self._take_note(signalled=number is not None)
         self._containment.end_turn()
         return None
 
@@ -247,7 +247,9 @@ class Supervisor:
             due = min(due, math.inf if beat is None else monotonic() + beat)
             if self._crew.is_deaf:
                 due = min(due, monotonic() + AGAIN_S)
-            timeout = 0.0 if self._crew.unreaped else None if due == math.inf else max(0.0, due - monotonic())
+            timeout = None if due == math.inf else max(0.0, due - monotonic())
+            if self._crew.unreaped or self._crew.told:
+                timeout = 0.0
             number = signals.wait(self._watched(), timeout)
         if step.failed:
             readable([], AGAIN_S)
@@ -260,9 +262,11 @@ class Supervisor:
             fds += self._development.fds
         return fds
 
-    def _take_note(self) -> None:
-        """Tell the fleet what has happened, and do what follows from it."""
+    def _take_note(self, *, signalled: bool) -> None:
+        """Tell the fleet what has happened, and do what follows from it. signalled: more signals may wait."""
         with self._step("listening to the processes"):
+            if not signalled:
+                self._crew.replace_told()
             self._crew.listen()
         if self._development is not None:
             with self._step("listening to the watcher of sources"):
