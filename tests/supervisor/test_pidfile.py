@@ -230,7 +230,7 @@ def test_the_command_line_refuses_a_dangling_link(path: Path, command: tuple[str
     (path.parent / "served.py").write_text("def app(environ, start_response): ...\n")
     path.symlink_to("gone")
     done = subprocess.run(
-        [sys.executable, "-m", "halfsync", command[0], "served:app", "--pidfile", path.name, *command[1:]],
+        [sys.executable, "-m", "halfsync", command[0], "served:app", "-b", ":0", "--pidfile", path.name, *command[1:]],
         cwd=path.parent, env=environment(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")

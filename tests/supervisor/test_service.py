@@ -44,6 +44,7 @@ class Crew:
         self.finished = self.cut = self.lost = 0
         self.fds: list[int] = []
         self.is_deaf = self.unreaped = False
+        self.told: list[int] = []
         self.happens: list[Callable[[], None]] = []
         self._fleet = fleet
         self._clock = clock
@@ -57,6 +58,8 @@ class Crew:
 
     def plan(self, pid: int) -> Any:
         return self._plans[pid]
+
+    def replace_told(self) -> None: ...
 
     def listen(self) -> None:
         while self.happens:
