@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ import halfsync
 from halfsync import originals
 from tests.client import Connection, build, fetch
 from tests.leaks import held, leaked
-from tests.wsgi import EVENT_TIMEOUT_S, Environ, hello, until
+from tests.wsgi import EVENT_TIMEOUT_S, Environ, hello, interrupt, until
 
 MODELS = ("proactor", "thread", "pool", "process")
 WRONG_LIMITS = (float("nan"), "1", b"1", True, [1], 1j, object())
@@ -182,28 +181,6 @@ def test_a_limit_without_end_waits_for_the_application(name: str, endless: Any, 
     assert server.close(endless)
 
 
-def interrupt(call: Callable[[], object], when: Callable[[], bool]) -> None:
-    """Call something in the main thread, and let a signal's handler raise KeyboardInterrupt in it."""
-
-    def raise_it(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGUSR1, raise_it)
-
-    def send() -> None:
-        until(when)
-        os.kill(os.getpid(), signal.SIGUSR1)
-
-    sending = threading.Thread(target=send)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            sending.start()
-            call()
-    finally:
-        sending.join()
-        signal.signal(signal.SIGUSR1, before)
-
-
 @pytest.mark.parametrize("name", ["proactor", "thread", "pool"])
 def test_an_interrupted_close_can_be_called_again(name: str, tmp_path: Path) -> None:
     server = make(name, Held(tmp_path / "go"), access_log=str(tmp_path / "log"))
@@ -212,7 +189,7 @@ def test_an_interrupted_close_can_be_called_again(name: str, tmp_path: Path) -> 
         client.send(build())
         until(lambda: server.statistics()["running"] == 1)
         for _ in range(3):
-            interrupt(lambda: server.close(float("inf")), lambda: not server.ready)
+            interrupt(lambda: server.close(float("inf")), lambda: until(lambda: not server.ready))
             assert not server.close(0.05)  # what the application uses is open
             assert server.statistics()["running"] == 1
         (tmp_path / "go").touch()
@@ -229,7 +206,7 @@ def test_an_interrupted_block_ends_its_server(name: str, tmp_path: Path) -> None
                 until(lambda: server.statistics()["running"] == 1)
                 (tmp_path / "in").touch()
 
-        interrupt(leave_block, lambda: (tmp_path / "in").exists() and not server.ready)
+        interrupt(leave_block, lambda: until(lambda: (tmp_path / "in").exists() and not server.ready))
         assert not listens(server)
         (tmp_path / "go").touch()
         assert server.close(EVENT_TIMEOUT_S)

@@ -2,20 +2,18 @@
 
 import gc
 import os
-import signal
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import pytest
 
 from halfsync import ThreadPool, forking
 from tests.pools import Gate, end, named, nothing_left, occupy
-from tests.wsgi import EVENT_TIMEOUT_S
+from tests.wsgi import EVENT_TIMEOUT_S, interrupt
 
 
 @pytest.fixture(autouse=True)
@@ -95,35 +93,13 @@ def until_closed(pool: ThreadPool) -> None:
         pause.wait(0.001)
 
 
-def interrupt(call: Callable[[], object], pool: ThreadPool) -> None:
-    """Call what closes the pool, in the main thread, and let a signal's handler raise KeyboardInterrupt in its wait."""
-
-    def raise_it(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGUSR1, raise_it)
-
-    def send() -> None:
-        until_closed(pool)
-        os.kill(os.getpid(), signal.SIGUSR1)
-
-    sending = threading.Thread(target=send)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            sending.start()
-            call()
-    finally:
-        sending.join()
-        signal.signal(signal.SIGUSR1, before)
-
-
 @pytest.mark.parametrize("endless", [None, float("inf"), 1e6], ids=str)
 def test_an_interrupted_close_can_be_called_again(endless: Any) -> None:
     pool = ThreadPool(3)
     gates = [occupy(pool), occupy(pool)]
     for _ in range(3):
         # The threads wait for their jobs, and are never taken for ended by the interrupted wait.
-        interrupt(lambda: pool.close(endless), pool)
+        interrupt(lambda: pool.close(endless), partial(until_closed, pool))
         assert not pool.close(0.05)
         assert pool.statistics().running == 2
     for gate in gates:
@@ -139,7 +115,7 @@ def test_an_interrupted_block_leaves_a_pool_that_ends() -> None:
         with pool:
             pass
 
-    interrupt(leave_block, pool)
+    interrupt(leave_block, partial(until_closed, pool))
     assert not pool.close(0.05)
     gate.opened.set()
     assert pool.close(EVENT_TIMEOUT_S)

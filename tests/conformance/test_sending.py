@@ -27,11 +27,10 @@ def bodies(size: int) -> Iterator[bytes]:
         yield data[at : at + PIECE]
 
 
-class Maker:
-    """An application that makes a response of the size its path names, and tells, in any process, how far it is."""
+class Counting:
+    """Parts of responses, which are counted in any process."""
 
-    def __init__(self, *, pieces: bool = True) -> None:
-        self.pieces = pieces
+    def __init__(self) -> None:
         self.ended = FORK.Event()
         self._made = FORK.Value("q")
 
@@ -40,23 +39,32 @@ class Maker:
         """How many bytes of the responses were made in pieces so far."""
         return int(self._made.value)
 
+    def iterate(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """Count the parts as they are taken, and tell when there are no more."""
+        try:
+            for part in parts:
+                with self._made:
+                    self._made.value += len(part)
+                yield part
+        finally:
+            self.ended.set()
+
+
+class Maker(Counting):
+    """An application that makes a response of the size its path names, and tells, in any process, how far it is."""
+
+    def __init__(self, *, pieces: bool = True) -> None:
+        super().__init__()
+        self.pieces = pieces
+
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer with the pattern, in pieces or as a whole."""
         size = int(environ["PATH_INFO"][1:])
         if self.pieces:
             start_response("200 OK", [*TEXT])
-            return self.iterate(size)
+            return self.iterate(bodies(size))
         start_response("200 OK", [*TEXT])
         return [pattern(size)]
-
-    def iterate(self, size: int) -> Iterator[bytes]:
-        try:
-            for piece in bodies(size):
-                with self._made:
-                    self._made.value += len(piece)
-                yield piece
-        finally:
-            self.ended.set()
 
 
 @pytest.mark.parametrize("pieces", [False, True], ids=["whole", "pieces"])
@@ -335,17 +343,12 @@ def in_calls(environ: Environ, start_response: StartResponse) -> list[bytes]:
     return []
 
 
-class Metered:
+class Metered(Counting):
     """An application whose parts are counted, in any process, and which tells when it has ended."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        super().__init__()
         self.app = app
-        self.ended = FORK.Event()
-        self._made = FORK.Value("q")
-
-    @property
-    def made(self) -> int:
-        return int(self._made.value)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Call the application."""
@@ -354,15 +357,6 @@ class Metered:
             return [b"other"]
 
         return self.iterate(self.app(environ, start_response))
-
-    def iterate(self, parts: Iterable[bytes]) -> Iterator[bytes]:
-        try:
-            for part in parts:
-                with self._made:
-                    self._made.value += len(part)
-                yield part
-        finally:
-            self.ended.set()
 
     def settled(self) -> int:
         """Return how much was made once nothing more is, since the client takes nothing."""

@@ -1,12 +1,17 @@
 """The types of WSGI for tests, and a few applications and bodies that many of them need."""
 
+import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import synchronize
+from types import FrameType
 from typing import Any
 from wsgiref.types import StartResponse
+
+import pytest
 
 from tests.sharing import FORK, Notes
 
@@ -41,6 +46,31 @@ def until(condition: Callable[[], object], timeout_s: float = EVENT_TIMEOUT_S) -
     while not condition():
         assert time.monotonic() < deadline, "a condition did not come true"
         time.sleep(POLL_S)
+
+
+def interrupt(call: Callable[[], object], wait_for_it: Callable[[], object]) -> None:
+    """Call something in the main thread, and let a signal's handler raise KeyboardInterrupt in it.
+
+    wait_for_it: called in another thread, returns when the call has come to where it waits.
+    """
+
+    def raise_it(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, raise_it)
+
+    def send() -> None:
+        wait_for_it()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    sending = threading.Thread(target=send)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sending.start()
+            call()
+    finally:
+        sending.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 class Gate:

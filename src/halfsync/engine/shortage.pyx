@@ -35,8 +35,6 @@ cdef void relieve_shortage(Engine *engine) noexcept nogil:
     cdef uint32_t index
     cdef int64_t spooled
     cdef bint disk_is_short, workers_are
-    if load_uint(&engine.store.waiters) == 0 and load_uint(&engine.store.held) == 0:
-        return
     disk_is_short = load_uint(&engine.store.waiters) > 0
     workers_are = (
         load_uint(&engine.store.held) > 0 and engine.watch.waits and engine.now - engine.watch.since >= STALLED

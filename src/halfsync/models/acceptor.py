@@ -223,7 +223,7 @@ class Acceptor:
 
     @property
     def has_last(self) -> bool:
-        """Whether some of those who were accepted as the drain began are still to be returned by `next`."""
+        """Whether connections that were accepted as the drain began are still to be returned by `next`."""
         return bool(self._last)
 
     def _unlisten(self) -> None:

@@ -152,7 +152,7 @@ class Parent:
         if self.carrier.stopping or (self._knocked and not has_room):
             return LOOK_S
         if has_room and not self._drained and (self.acceptor.has_last or not self.acceptor.listens):
-            return 0.0  # no descriptor tells of those who were accepted as the drain began, nor of their end
+            return 0.0  # no descriptor tells of connections that were accepted as the drain began
         return self.acceptor.timeout()
 
     def turn(self) -> None:

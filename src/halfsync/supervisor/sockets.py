@@ -40,8 +40,9 @@ class Sockets:
         Raises UsageError or BindError, and leaves nothing open that was not open before.
         """
         new: dict[str, list[Listener]] = {}
+        for_probes = _admin_keys(settings)
         try:
-            for key, bind in (*((bind, bind) for bind in settings.bind), *_admin_keys(settings)):
+            for key, bind in (*zip(settings.bind, settings.bind, strict=True), *for_probes):
                 if key not in self.listeners:
                     opened = self._inherited.get(key) or open_listeners(
                         [bind], settings.backlog, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
@@ -49,7 +50,7 @@ class Sockets:
                     new[key] = [self._known(listener) for listener in opened]
             known = self.listeners | new
             public = [listener for bind in settings.bind for listener in known[bind]]
-            admin = [listener for key, _ in _admin_keys(settings) for listener in known[key]]
+            admin = [listener for key, _ in for_probes for listener in known[key]]
             refuse_shared(public, admin, origin=settings.origins.get("admin_bind", ""))
         except BaseException:
             self._close(new.values(), self._all())
