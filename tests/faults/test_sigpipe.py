@@ -1,5 +1,6 @@
 """An application sets SIGPIPE to its default, which ends a process: nothing that the server writes may raise it."""
 
+import itertools
 import os
 import signal
 import socket
@@ -113,9 +114,14 @@ def test_an_access_log_whose_reader_ends_ends_nothing(tmp_path: Path, model: tup
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
 
+    requests = itertools.count(30, 30)
+
     def losses_are_told() -> bool:
-        """Have lines written while nobody reads, if it takes long enough, and look at what comes once somebody does."""
-        for _ in range(30):
+        """Have lines written while nobody reads, and look at what comes once somebody does.
+
+        The writer collects lines for some milliseconds: each time more requests come, until they take longer than that.
+        """
+        for _ in range(next(requests)):
             fetch(server.address)
         again = os.open(pipe, os.O_RDONLY)
         try:
