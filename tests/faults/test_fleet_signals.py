@@ -167,7 +167,8 @@ def test_sigterm_while_old_processes_leave(tmp_path: Path, model: tuple[str, ...
         serving.signal(signal.SIGHUP)
         serving.wait_line("the reload is complete")
         own = children(serving.process.pid)
-        assert len(own) == 4
+        # An old one goes at once if the other has all connections, or if it can hand its own over.
+        assert len(own) > 2
         serving.signal(signal.SIGTERM)
         serving.wait_line("drains")
         until(lambda: refuses(serving.address))  # all of them do, and count from now on
@@ -235,7 +236,7 @@ def test_sigterm_to_a_serving_process_has_it_replaced(
         serving.wait_line(all_serve(workers))
         received = [connect(stack, serving, f"/{number}") for number in range(RECEIVED)]
         until(lambda: held(serving) == RECEIVED)
-        victim = min(children(serving.process.pid))
+        victim = max(children(serving.process.pid), key=lambda pid: connections(pid, serving.address[1]))
         os.kill(victim, signal.SIGTERM)
         serving.wait_line(f"process {victim} was told to end: another takes its place")
         until(lambda: not listens(victim, serving.address[1]))
