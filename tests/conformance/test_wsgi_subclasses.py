@@ -197,6 +197,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "name": (lambda: answering(headers=[(b"X-A", "b")]), "a header's name must be a str, not bytes: b'X-A'"),
     "value": (lambda: answering(headers=[("X-A", 5)]), "the value of header 'X-A' must be a str, not int: 5"),
+    "value outside latin-1": (
+        lambda: answering(headers=[("X-A", "\u20ac")]),
+        "the value of header 'X-A' has a character outside latin-1: '\u20ac'",
+    ),
     "value of None": (
         lambda: answering(headers=[("X-A", None)]),
         "the value of header 'X-A' must be a str, not NoneType",

@@ -28,6 +28,7 @@ cdef class StreamBridge(Bridge):
             data = exchange.data[:exchange.filled]
             if exchange.kept == NULL:
                 handler = self.factory()
+                leave_copy(self.began)
                 Py_INCREF(handler)
                 exchange.kept = <void *> handler
             else:

@@ -135,6 +135,7 @@ cdef enum:
     COPIED_BYTES = 2048  # a body up to so long is put behind its head
 
 cdef str BODY = "each part of the response's body"
+cdef object END = object()  # of an application's iterable
 
 
 cdef frozenset PERSISTENCE = frozenset(("close", "keep-alive", ""))  # Connection options that an application may give
@@ -259,6 +260,9 @@ cdef class Response:
         Raises ApplicationError for what PEP 3333 or HTTP forbids; nothing of such a head is ever sent. It also raises
         once the whole response was returned, or the application has failed, as in close().
         """
+        # First, since a subclass of the application's runs its code, which may call start_response or write.
+        cdef str line = status if type(status) is str else plain_text(status, "the status")
+        cdef list fields = headers if type(headers) is list and are_plain(<list> headers) else plain_fields(headers)
         check_open(self, "start_response")
         if exc_info is not None:
             try:
@@ -268,12 +272,7 @@ cdef class Response:
                 exc_info = None
         elif self.started:
             raise ApplicationError("start_response was called twice without exc_info")
-        if type(status) is str and type(headers) is list:
-            self.begin(<str> status, <list> headers)
-        elif isinstance(headers, list):
-            self.begin(plain_text(status, "the status"), list(headers))
-        else:
-            raise ApplicationError(f"the headers must be a list, not {type(headers).__name__}")
+        self.begin(line, fields)
         return self.write
 
     def write(self, data):
@@ -341,7 +340,7 @@ cdef class Response:
         return 0
 
     cdef int begin(self, str status, list headers) except -1:
-        """Check and render what the application gives: the status line and its fields."""
+        """Check and render the status line and the fields, all of exact types: none of the application's code runs."""
         cdef const char *text = latin1(status, "the status")
         cdef Py_ssize_t length = PyUnicode_GET_LENGTH(status)
         cdef char *at
@@ -377,13 +376,11 @@ cdef class Response:
         cdef Py_ssize_t name_length, value_length
         cdef char *at
         cdef int meaning
-        if type(item) is not tuple or len(<tuple> item) != 2:
-            return self.begin_field(plain_field(item), code)
         name_, value_ = <tuple> item
-        if type(name_) is not str or type(value_) is not str:
-            return self.begin_field(plain_field(item), code)
         name = latin1(name_, "a header's name")
-        value = latin1(value_, "a header's value")
+        if PyUnicode_KIND(value_) != 1:
+            raise ApplicationError(f"the value of header {name_!r} has a character outside latin-1: {value_!r}")
+        value = <const char *> PyUnicode_DATA(value_)
         name_length = PyUnicode_GET_LENGTH(name_)
         value_length = PyUnicode_GET_LENGTH(value_)
         if not is_token(name, name_length):
@@ -462,8 +459,13 @@ cdef class Response:
             return 0
         if isinstance(result, (bytes, str)):
             raise ApplicationError(f"the response must be an iterable of bytes, not {type(result).__name__} itself")
-        for chunk in result:
+        chunks = iter(result)
+        while True:
             leave_copy(self.bridge.began)
+            chunk = next(chunks, END)
+            leave_copy(self.bridge.began)
+            if chunk is END:
+                break
             if type(chunk) is not bytes:
                 check_bytes(chunk, BODY)
             if PyBytes_GET_SIZE(chunk) > 0:
@@ -497,11 +499,10 @@ cdef class Response:
         """Hand a regular file to the sink, from where it stands to its end. Returns 0 when it must be iterated."""
         cdef int64_t size, offset, length
         cdef int fd, result
-        if self.head_sent or not self.started or self.bodiless:
-            return 0
         place = wrapper.place()
         leave_copy(self.bridge.began)
-        if place is None:
+        # Looked at behind place(), which may run code of the application.
+        if place is None or self.head_sent or not self.started or self.bodiless:
             return 0
         fd, offset = place
         fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)
@@ -653,6 +654,24 @@ cdef str plain_text(object text, str what):
     if not isinstance(text, str):
         raise ApplicationError(f"{what} must be a str, not {type(text).__name__}: {text!r}")
     return PyUnicode_FromObject(text)
+
+
+cdef bint are_plain(list fields) noexcept:
+    """Tell whether all of these are tuples of two str, of the exact types."""
+    for item in fields:
+        if type(item) is not tuple or len(<tuple> item) != 2:
+            return False
+        name, value = <tuple> item
+        if type(name) is not str or type(value) is not str:
+            return False
+    return True
+
+
+cdef list plain_fields(object headers):
+    """Return headers as a list of tuples of two str, of the exact types. Raises ApplicationError if they are none."""
+    if not isinstance(headers, list):
+        raise ApplicationError(f"the headers must be a list, not {type(headers).__name__}")
+    return [plain_field(item) for item in list(headers)]
 
 
 cdef tuple plain_field(object item):
