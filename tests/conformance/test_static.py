@@ -251,7 +251,7 @@ def test_if_range(client: Connection) -> None:
     tag = ask(client, "small.txt").one("ETag") or ""
     for validator, status in (
         (tag, 206),
-        (THEN, 206),
+        (THEN, 200),
         (f"W/{tag}", 200),
         ('"other"', 200),
         (OF_THE_PAST, 200),
@@ -265,29 +265,22 @@ def test_if_range(client: Connection) -> None:
     assert ask(client, "small.txt", ("If-Range", tag)).status == 200
 
 
-def test_if_range_believes_a_date_only_of_a_file_that_did_not_change_twice_in_that_second(
-    client: Connection, public: Path
-) -> None:
-    """RFC 9110 13.1.5: a date must be a strong validator (8.8.2.2), and a tag is one."""
+def test_if_range_believes_no_date(client: Connection, public: Path) -> None:
+    """RFC 9110 13.1.5: a date must be a strong validator (8.8.2.2), and nothing proves that it is one; a tag is."""
     path = public / "changing.txt"
-    now = int(time.time())
-    for modified_ns, status in (
-        (MODIFIED_S * 10**9, 206),
-        (MODIFIED_S * 10**9 + 1, 200),
-        (MODIFIED_S * 10**9 + 10**9 - 1, 200),
-        ((now + 3600) * 10**9, 200),
-    ):
-        path.write_bytes(pattern(SMALL))
-        os.utime(path, ns=(modified_ns, modified_ns))
-        date = formatdate(modified_ns // 10**9, usegmt=True)
-        response = ask(client, "changing.txt", ("Range", "bytes=0-4"), ("If-Range", date))
-        assert (modified_ns, response.status) == (modified_ns, status)
-        assert response.body == (pattern(SMALL)[:5] if status == 206 else pattern(SMALL))
-        tag = response.one("ETag") or ""
-        assert ask(client, "changing.txt", ("Range", "bytes=0-4"), ("If-Range", tag)).status == 206
-        if status == 200:
-            continue
-        assert ask(client, "changing.txt", ("If-Modified-Since", date)).status == 304
+    for second in (0, 1, MODIFIED_S, int(time.time()) - 1, int(time.time()) + 3600):
+        for ns in (0, 1, 10**9 - 1):  # 0: as programs set it that make archives and images
+            path.write_bytes(b"of before " * 100)
+            os.utime(path, ns=(second * 10**9 + ns, second * 10**9 + ns))
+            date = ask(client, "changing.txt").one("Last-Modified") or ""
+            new = path.with_name("new")
+            new.write_bytes(pattern(SMALL))
+            os.utime(new, ns=(second * 10**9 + ns, second * 10**9 + ns))
+            new.replace(path)
+            response = ask(client, "changing.txt", ("Range", "bytes=4-"), ("If-Range", date))
+            assert (response.status, response.body) == (200, pattern(SMALL))
+            tag = response.one("ETag") or ""
+            assert ask(client, "changing.txt", ("Range", "bytes=4-"), ("If-Range", tag)).status == 206
 
 
 # Conditions: RFC 9110 13.

@@ -190,38 +190,27 @@ cdef int precondition(const Task *task) noexcept nogil:
     return 0
 
 
-cdef bint is_strong_date(const FileLook *look) noexcept nogil:
-    """Tell whether a file has certainly not changed twice in the second of its modification (RFC 9110 8.8.2.2).
-
-    Had it changed before in that second, it would have been modified after the second's very beginning.
-    """
-    return look.modified_ns == 0 and look.modified_s < time(NULL)
-
-
 cdef int wanted_range(const Task *task, int64_t *first, int64_t *length) noexcept nogil:
-    """Return which part of the file is wanted: a RangeKind. Only GET has ranges (RFC 9110 14.2)."""
+    """Return which part of the file is wanted: a RangeKind. Only GET has ranges (RFC 9110 14.2).
+
+    Of what If-Range may hold, an entity tag, which is compared strongly and stands alone, has a part sent. A date never
+    has: a file may have changed twice in its second, or been given the time of another, and nothing here could tell
+    (RFC 9110 13.1.5, 8.8.2.2).
+    """
     cdef const Field *field
-    cdef const char *condition
-    cdef int64_t second = 0
+    cdef const Field *condition
     if task.is_head:
         return RANGE_WHOLE
     field = only_field(task, ASKED_RANGE)
     if field == NULL:
         return RANGE_WHOLE
     if task.seen & ASKED_IF_RANGE:
-        if date_of(task, ASKED_IF_RANGE, &second):
-            if second != task.look.modified_s or not is_strong_date(&task.look):
-                return RANGE_WHOLE
-        else:
-            # An entity tag is compared strongly, and stands alone (RFC 9110 13.1.5).
-            condition = NULL
-            if only_field(task, ASKED_IF_RANGE) != NULL:
-                condition = task.exchange.data + only_field(task, ASKED_IF_RANGE).value
-            if (
-                condition == NULL or only_field(task, ASKED_IF_RANGE).value_length != task.tag_length
-                or memcmp(condition, task.tag, task.tag_length) != 0
-            ):
-                return RANGE_WHOLE
+        condition = only_field(task, ASKED_IF_RANGE)
+        if (
+            condition == NULL or condition.value_length != task.tag_length
+            or memcmp(task.exchange.data + condition.value, task.tag, task.tag_length) != 0
+        ):
+            return RANGE_WHOLE
     return range_read(task.exchange.data + field.value, field.value_length, task.look.size, first, length)
 
 
