@@ -54,6 +54,16 @@ class StartError(HalfsyncError):
         return f"{text}; {remedy}" if remedy else text
 
 
+def reason_of(error: OSError) -> str:
+    """Return why a system call failed, in lower case and in English, whatever the application's locale."""
+    from halfsync.native.system import reason_in_english  # noqa: PLC0415 - settings are read without a build, too
+
+    reason = error.strerror or str(error)
+    if error.errno is not None and error.errno > 0:
+        reason = reason_in_english(error.errno, reason)
+    return reason.lower()
+
+
 def _cut(text: str) -> str:
     """Put a part of an error on one line, without its middle if it is longer than any that helps."""
     line = " ".join(text.split())

@@ -9,7 +9,7 @@ from halfsync.activation import take
 from halfsync.amounts import digits
 from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_bind
 from halfsync.endpoints import name_server
-from halfsync.errors import BindError, UsageError
+from halfsync.errors import BindError, UsageError, reason_of
 from halfsync.originals import os, socket
 
 __all__ = [
@@ -182,9 +182,9 @@ def _addresses(spec: str, bind: TcpBind) -> list[tuple[socket.AddressFamily, str
         host = bind.host.encode() if bind.host.isascii() else bind.host
         found = socket.getaddrinfo(host, bind.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a host name"
+        reason = reason_of(error) if isinstance(error, OSError) else "not a host name"
         raise BindError(
-            f"the host {bind.host!r} is unknown ({reason.lower()})",
+            f"the host {bind.host!r} is unknown ({reason})",
             origin=f"bind {spec}",
             remedy="check the name, or give an address such as 127.0.0.1 or 0.0.0.0",
             errno=error.errno if isinstance(error, OSError) else None,
@@ -223,7 +223,7 @@ def _refuse_tcp(spec: str, bind: TcpBind, error: OSError) -> BindError:
         problem = "this machine has no such address"
         remedy = "use one of its own, or 0.0.0.0 for all"
     else:
-        problem, remedy = _reason(error), "choose another address with -b"
+        problem, remedy = reason_of(error), "choose another address with -b"
     return BindError(problem, origin=f"bind {spec}", remedy=remedy, errno=error.errno)
 
 
@@ -331,7 +331,7 @@ def _refuse_unix(spec: str, error: OSError) -> BindError:
     elif error.errno in (errno.ENOENT, errno.ENOTDIR):
         problem, remedy = "the directory does not exist", "make it, or choose another path"
     else:
-        problem, remedy = _reason(error), "choose another path"
+        problem, remedy = reason_of(error), "choose another path"
     return BindError(problem, origin=f"bind {spec}", remedy=remedy, errno=error.errno)
 
 
@@ -394,7 +394,3 @@ def describe_socket(sock: socket.socket) -> Listener:
         shown = "@" + path[1:] if path.startswith("\0") else path
         return Listener(sock, host, port, f"unix:{shown}")
     return Listener(sock, host, port, f"http://{host}:{port}")
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

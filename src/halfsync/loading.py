@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from halfsync.errors import LoadError, UsageError
+from halfsync.errors import LoadError, UsageError, reason_of
 from halfsync.forking import NoCopies
 from halfsync.log import warn
 from halfsync.originals import os
@@ -151,7 +151,7 @@ def change_to(chdir: str | None) -> str:
             os.chdir(chdir)
         return os.getcwd()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error)
         if chdir is not None:
             problem, remedy = f"cannot change to {chdir!r}: {reason}", "name a directory that exists"
         else:

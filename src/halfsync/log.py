@@ -111,8 +111,9 @@ def _make_handler() -> logging.Handler:
                 text = None if self.formatter is None else self.formatter.format(record)
             try:
                 _stream.write(f"{_format_record(record) if text is None else text}\n")
-            except Exception:  # noqa: BLE001 - of the record's values
+            except Exception:  # noqa: BLE001 - of the record, which a filter or a factory of records may have changed
                 _report_record()
+                _write_plainly(record.levelno, str(record.msg), record.exc_info or None)
 
     return Handler()
 
@@ -125,8 +126,10 @@ def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo
             logger = _logger()
             if _takes(logger, level):
                 try:
+                    # The text is finished here: what the application makes of records may not do it as we mean it.
+                    text = message % values if values else message
                     with NoCopies():
-                        logger.log(level, message, *values, exc_info=exc_info, stacklevel=3)
+                        logger.log(level, text, exc_info=exc_info, stacklevel=3)
                 except BaseException as error:  # noqa: BLE001 - a filter may raise anything; the caller must outlive it
                     least = LEVELS["warning"]
                     failure = f" (the application's logging has raised {type(error).__name__})"
@@ -142,13 +145,16 @@ def _takes(logger: logging.Logger, level: int) -> bool:
     """Tell whether `logging` may decide about a line. If not, and the settings ask for it, it is written plainly.
 
     An application that turns `logging` off, for loggers that it does not know or up to a level, means its own lines. So
-    does one that configures no handler of its own for ours: the level for the one that is there is a setting.
+    does one that has no handler of its own for ours: the level of the logger, and of the handler that is there, is a
+    setting.
     """
     if logger.disabled or logger.manager.disable >= level:
         return False
     if not logger.hasHandlers():
         return _level is None  # a program without any has that of last resort
-    return _level is None or logger.isEnabledFor(level) or _has_others(logger)
+    if _level is None or _has_others(logger):
+        return True
+    return logger.isEnabledFor(level) and (_handler is None or level >= _handler.level)
 
 
 def _has_others(logger: logging.Logger) -> bool:
@@ -182,10 +188,10 @@ def _format_traceback(exc_info: Any) -> str:
     return "".join(sys.modules["traceback"].format_exception(*exc_info))
 
 
-def _write_plainly(level: int, message: str, exc_info: ExcInfo | None) -> None:
+def _write_plainly(level: int, message: str, exc_info: Any) -> None:
     """Write a line, and a traceback, straight to standard error. Drop them if they cannot be written."""
     with suppress(BaseException):
-        text = f"{_format(time(), LABELS[level], NAME, message)}\n"
+        text = f"{_format(time(), LABELS.get(level, str(level)), NAME, message)}\n"
         if exc_info is not None and "traceback" in sys.modules:
             with suppress(BaseException):
                 text += _format_traceback(exc_info)
@@ -201,7 +207,10 @@ def _report_record() -> None:
     import traceback  # noqa: PLC0415 - few need it
 
     if logging.raiseExceptions:
-        say(f"halfsync: a record of the log cannot be written:\n{traceback.format_exc().rstrip()}")
+        said = "".join(
+            traceback.format_exception(*sys.exc_info(), chain=False)
+        )  # what it was about is written already
+        say(f"halfsync: a record of the log cannot be written:\n{said.rstrip()}")
 
 
 def warn(message: str, *values: object) -> None:

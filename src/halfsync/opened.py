@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from halfsync.errors import UsageError
+from halfsync.errors import UsageError, reason_of
 from halfsync.observe.logfile import open_log
 from halfsync.originals import os
 
@@ -41,7 +41,7 @@ class Opened:
         except OSError as error:
             opened.close()
             raise UsageError(
-                f"the access log {settings.access_log!r} cannot be opened: {error.strerror}",
+                f"the access log {settings.access_log!r} cannot be opened: {reason_of(error)}",
                 origin=settings.origins.get("access_log", ""),
                 remedy="name a file that can be written to, or - for standard output",
             ) from None

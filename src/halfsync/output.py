@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
-from halfsync.errors import LoadError
+from halfsync.errors import LoadError, reason_of
 from halfsync.native.pipes import Quiet
 from halfsync.native.system import Mutex, get_ident
 from halfsync.native.writing import NO_ROOM, has_room, write_lines
@@ -224,7 +224,7 @@ def settle_output() -> None:
     if (
         standard_output.dropped and standard_output.error != errno.EPIPE
     ):  # EPIPE: the reader has gone, and wants no more
-        why = os.strerror(standard_output.error).lower()
+        why = reason_of(OSError(standard_output.error, os.strerror(standard_output.error)))
         say(
             f"halfsync: standard output did not take {counted(standard_output.dropped, 'line', 'lines')}: {why}"
         )

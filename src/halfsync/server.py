@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from halfsync.amounts import count, seconds
 from halfsync.endpoints import Endpoints
-from halfsync.errors import UsageError
+from halfsync.errors import UsageError, reason_of
 from halfsync.http.trust import TrustedPeers
 from halfsync.listeners import Listener, close_all, open_listeners
 from halfsync.log import warn
@@ -227,7 +227,7 @@ class Server:
             if self._access_log is not None and self._state is not State.CLOSED:
                 self._access_log.reopen()
         except OSError as error:
-            warn("the access log %r cannot be opened again: %s", self.settings.access_log, error.strerror)
+            warn("the access log %r cannot be opened again: %s", self.settings.access_log, reason_of(error))
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until a server that drains or leaves has answered everything. False: not within `timeout` seconds.

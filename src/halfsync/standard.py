@@ -52,6 +52,7 @@ LATER = (
     "traceback",
     "halfsync.board",
     "halfsync.foreground",
+    "halfsync.native.system",
     "halfsync.models.pool",
     "halfsync.models.proactor",
     "halfsync.models.process",

@@ -34,6 +34,20 @@ HANDLERS = (
     '"formatters": {"app": {"format": "APP %%(message)s"}}'
 )
 # What an application may do with `logging` that is not meant for the server.
+# As the logging cookbook has it for messages in another style, for the records of all loggers.
+BRACES = (
+    "logging.setLogRecordFactory(type('Mine', (logging.LogRecord,), "
+    "{'getMessage': lambda self: str(self.msg).format(*self.args)}))"
+)
+RAISING = "logging.setLogRecordFactory(type('Mine', (logging.LogRecord,), {'getMessage': lambda self: self.nothing}))"
+
+
+def filtering(values: str) -> str:
+    """Return what gives the handlers of our logger a filter that changes the values of each record."""
+    filter_ = f"lambda record: setattr(record, 'args', {values}) or True"
+    return f"[handler.addFilter({filter_}) for handler in logging.getLogger('halfsync').handlers]"
+
+
 CONFIGURATIONS = {
     "nothing": "pass",
     "basicConfig": 'logging.basicConfig(format="APP %%(message)s")',
@@ -78,6 +92,15 @@ CONFIGURATIONS = {
         "logging.Logger.manager.loggerDict.clear()"
     ),
     "record factory": "logging.setLogRecordFactory(None)",
+    "records with braces": BRACES,
+    "records with braces, raiseExceptions": f"{BRACES}; logging.raiseExceptions = False",
+    "records that raise": RAISING,
+    "records that raise, raiseExceptions": f"{RAISING}; logging.raiseExceptions = False",
+    "filter that masks": filtering("tuple(map(str, record.args))"),
+    "filter with other values": filtering("(1, 2, 3)"),
+    "filter with other values, raiseExceptions": f"{filtering('(1, 2, 3)')}; logging.raiseExceptions = False",
+    "level of our handler": "for handler in logging.getLogger('halfsync').handlers: handler.setLevel('CRITICAL')",
+    "level of all handlers": "for made in logging._handlerList: made() and made().setLevel('CRITICAL')",
     "no process in records": "logging.logProcesses = logging.logThreads = False",
     "captureWarnings": "logging.captureWarnings(True)",
     "no logging": "logging.Logger.log = logging.Logger.handle = logging.getLogger = None",
@@ -90,6 +113,11 @@ SILENT = (
     "disable",
     "setLevel of root",
     "record factory",
+    "records with braces",
+    "records with braces, raiseExceptions",
+    "records that raise",
+    "records that raise, raiseExceptions",
+    "level of all handlers",
     "no logging",
     "formatter",
 )

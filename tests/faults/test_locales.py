@@ -1,6 +1,8 @@
 """The locale of an application: nothing that the server writes or reads depends on it."""
 
+import errno
 import json
+import os
 import re
 import shutil
 import signal
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Connection, build
+from tests.client import Connection, build, fetch
 from tests.faults.serving import MODELS, Serving
 from tests.sharing import foreign_environment
 
@@ -143,3 +145,31 @@ def test_nothing_depends_on_the_locale(
             entry = json.loads(line)
             assert JSON_TIME.fullmatch(entry["time"])
             assert isinstance(entry["queue_s"], float) and isinstance(entry["total_s"], float)
+
+
+GERMAN = """
+import locale, os
+locale.setlocale(locale.LC_ALL, "de_DE.UTF-8")
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [os.strerror(2).encode()]
+"""
+
+
+@pytest.mark.parametrize("setup", ["proactor", "workers"])
+def test_the_reason_of_a_failed_call_is_english(tmp_path: Path, locales: Path, setup: str) -> None:
+    for name in ("logs", "pids"):
+        (tmp_path / name).mkdir()
+    variables = {"LOCPATH": str(locales), "LC_ALL": "de_DE.UTF-8"}
+    options = ("--workers", "1", "--preload") if setup == "workers" else ()
+    options = (*options, "--access-log", "logs/log", "--pidfile", "pids/pid")
+    with Serving(tmp_path, GERMAN, *options, more=variables) as serving:
+        if fetch(serving.address).body == os.strerror(errno.ENOENT).encode():
+            pytest.skip("the system's texts are here in English only")
+        if setup == "workers":
+            shutil.rmtree(tmp_path / "pids")
+            serving.signal(signal.SIGHUP)
+            serving.wait_line("cannot be written: no such file or directory")
+        shutil.rmtree(tmp_path / "logs")
+        serving.signal(signal.SIGUSR1)
+        serving.wait_line("the access log 'logs/log' cannot be opened again: no such file or directory")

@@ -108,7 +108,7 @@ class Handler(logging.Handler):
 
 class Filter(logging.Filter):
     def filter(self, record):
-        fails = "/fail" in str(record.args)
+        fails = "/fail" in record.getMessage()
         if fails and not forked():
             tell()
         return not fails

@@ -282,7 +282,7 @@ def test_a_reader_that_is_stopped_does_not_hold_up_the_end(
 
 
 def test_a_log_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be opened: No such file or directory"):
+    with pytest.raises(UsageError, match="cannot be opened: no such file or directory"):
         halfsync.Server(hello, bind="127.0.0.1:0", access_log=str(tmp_path / "no" / "log"))
 
 
@@ -306,7 +306,7 @@ def test_a_log_that_cannot_be_opened_again_is_gone_on_with(
         log.mkdir()
         server.reopen_logs()
         assert [record.getMessage() for record in caplog.records] == [
-            f"the access log {str(log)!r} cannot be opened again: Is a directory"
+            f"the access log {str(log)!r} cannot be opened again: is a directory"
         ]
         connection.send(build("/after"))
         assert connection.response().status == 200

@@ -333,7 +333,7 @@ def test_what_cannot_be_removed_is_logged(
     monkeypatch.setattr(os, "unlink", deny)
     file.remove()
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.WARNING, f"{path} cannot be removed: Permission denied")
+        (logging.WARNING, f"{path} cannot be removed: permission denied")
     ]
 
 

@@ -40,6 +40,7 @@ cdef extern from *:
     """
     #include <errno.h>
     #include <semaphore.h>
+    #include <string.h>
     #include <sys/syscall.h>
     #include <time.h>
     #include <unistd.h>
@@ -50,6 +51,13 @@ cdef extern from *:
         pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
         pthread_mutex_init(mutex, &attributes);
         pthread_mutexattr_destroy(&attributes);
+    }
+
+    /* What the system says of an error, in English: strerror(3) follows the locale. It came with glibc 2.32. */
+    extern const char *strerrordesc_np(int number) __attribute__((weak));
+    static const char *hs_reason(int number) {
+        const char *text = strerrordesc_np ? strerrordesc_np(number) : NULL;
+        return text ? text : strerror(number);
     }
 
     static int hs_is_first_thread(void) { return syscall(SYS_gettid) == getpid(); }
@@ -82,6 +90,8 @@ cdef extern from *:
     void init_recursive "hs_init_recursive" (pthread_mutex_t *mutex) nogil
     int sem_trywait(sem_t *semaphore) nogil
     bint is_first_thread "hs_is_first_thread" () nogil
+    const char *english_reason "hs_reason" (int number) nogil
+    const char *strerror(int number) nogil
     int sem_take "hs_sem_take" (sem_t *semaphore, int64_t deadline) nogil
 
 LOW_OURS, LOW_END = C_LOW_OURS, C_LOW_END
@@ -221,6 +231,13 @@ def raise_descriptor_limit(rlim_t wanted):
 def get_ident():
     """Return the number of the calling thread, as threading counts it: not that of a greenlet."""
     return PyThread_get_thread_ident()
+
+
+def reason_in_english(int number, text):
+    """Return what the system says of an error in English, if `text` says it in the locale's language; else `text`."""
+    if text != strerror(number).decode("utf-8", "replace"):
+        return text
+    return english_reason(number).decode("ascii", "replace")
 
 
 def in_main_thread():

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Mapping
 
 from halfsync.activation import Activation, read, take
-from halfsync.errors import UsageError
+from halfsync.errors import UsageError, reason_of
 from halfsync.settings.declaration import BY_NAME, SETTINGS, Given, Settings, nearest
 
 PREFIX = "HALFSYNC_"
@@ -114,7 +114,7 @@ def _read_table(path: str, *, label: str, named: bool) -> dict[str, object] | No
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not named:
             return None
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error)
         remedy = "check the name and the permissions of the file"
         raise UsageError(f"cannot read {path}: {reason}", origin=label, remedy=remedy) from None
     if path.endswith(".py"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 from typing import TYPE_CHECKING
 
-from halfsync.errors import UsageError
+from halfsync.errors import UsageError, reason_of
 from halfsync.originals import os
 from halfsync.static.answer import StaticFiles
 from halfsync.static.files import has_openat2
@@ -95,7 +95,7 @@ def _open(prefix: str, directory: str, settings: Settings) -> int:
         fd = os.open(directory, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(
-            f"{directory!r} cannot be served under {prefix or '/'}: {(error.strerror or str(error)).lower()}",
+            f"{directory!r} cannot be served under {prefix or '/'}: {reason_of(error)}",
             origin=settings.origins.get("static", ""),
             remedy="name a directory that is there, as PREFIX=DIR",
         ) from None

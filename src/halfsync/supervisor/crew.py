@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halfsync.board import Board
+from halfsync.errors import reason_of
 from halfsync.foreground import Outcome, leave_order
 from halfsync.forking import fork, unblock
 from halfsync.originals import monotonic, os, signal, socket
@@ -112,7 +113,7 @@ class Crew:
                 seat.take()
                 pid = fork()
             except OSError as error:
-                self._fleet.not_started(error.strerror or str(error), monotonic())
+                self._fleet.not_started(reason_of(error), monotonic())
                 return None
             undoing.pop_all()
         if pid == 0:

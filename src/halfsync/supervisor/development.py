@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from halfsync.errors import reason_of
 from halfsync.forking import fork, live, unblock
 from halfsync.log import logger
 from halfsync.originals import monotonic, os, signal, socket
@@ -53,14 +54,14 @@ class Development:
         try:
             ours, theirs = Channel.pair()
         except OSError as error:
-            self._give_up(error.strerror or str(error))
+            self._give_up(reason_of(error))
             return
         try:
             pid = fork()
         except OSError as error:
             ours.close()
             theirs.close()
-            self._give_up(error.strerror or str(error))
+            self._give_up(reason_of(error))
             return
         if pid == 0:
             live(lambda: self._watch(ours, theirs, leave_behind))
@@ -79,7 +80,7 @@ class Development:
         try:
             watch(self._root, self._files, self._receiver, theirs)
         except OSError as error:
-            logger().error("sources cannot be watched: %s", error)
+            logger().error("sources cannot be watched: %s", reason_of(error))
             os._exit(1)
 
     def changed(self) -> str:

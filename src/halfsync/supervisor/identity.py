@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halfsync.amounts import digits
-from halfsync.errors import UsageError
+from halfsync.errors import UsageError, reason_of
 from halfsync.standard import import_later
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def become(identity: Identity) -> None:
         if identity.user is not None:
             os.setresuid(identity.user, identity.user, identity.user)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error)
         raise UsageError(
             f"cannot become {identity}: {reason}",
             origin=identity.origin,

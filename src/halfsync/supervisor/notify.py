@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from halfsync.amounts import digits
+from halfsync.errors import reason_of
 from halfsync.log import logger
 from halfsync.originals import monotonic, monotonic_ns, os, socket
 
@@ -136,7 +137,7 @@ class Notifier:
                 sock.setblocking(False)
                 sock.sendto("\n".join(lines).encode("utf-8", "replace"), address)
         except OSError as error:
-            self._complain("the service manager at %s cannot be told: %s", self._address, error)
+            self._complain("the service manager at %s cannot be told: %s", self._address, reason_of(error))
 
     def _complain(self, message: str, *values: object) -> None:
         """Log the first of all failures: those that follow are the same."""

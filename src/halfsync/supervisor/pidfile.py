@@ -8,7 +8,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from halfsync.errors import UsageError
+from halfsync.errors import UsageError, reason_of
 from halfsync.log import logger
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class PidFile:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and exists:
                 return False
-            raise self._refuse(f"cannot be {'read' if exists else 'written'}", _reason(error)) from None
+            raise self._refuse(f"cannot be {'read' if exists else 'written'}", reason_of(error)) from None
         if content == b"":
             return True  # the rest of a crash, of somebody who writes it in place
         if not content.isdigit() or len(content) > _DIGITS_MOST:
@@ -119,7 +119,7 @@ class PidFile:
                 f"another process has just written {self.path}", origin=self._origin, remedy="start only one"
             ) from None
         except OSError as error:
-            raise self._refuse("cannot be written", _reason(error)) from None
+            raise self._refuse("cannot be written", reason_of(error)) from None
         finally:
             with suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108 - as above
@@ -153,7 +153,7 @@ class PidFile:
                 os.unlink(self.path)  # noqa: PTH108 - as above
         except OSError as error:
             # Who has given up root may not write where root could: the next start finds that nobody holds the file.
-            logger().warning("%s cannot be removed: %s", self.path, error.strerror)
+            logger().warning("%s cannot be removed: %s", self.path, reason_of(error))
         self._written = None
 
     def _refuse(self, what: str, reason: str) -> UsageError:
@@ -182,10 +182,6 @@ def move_pidfile(old: PidFile | None, new: PidFile | None) -> PidFile | None:
     if old is not None and old is not new:
         old.remove()
     return new
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _is_alive(process: int) -> bool:

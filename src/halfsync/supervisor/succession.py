@@ -11,7 +11,7 @@ import math
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from halfsync.errors import StartError
+from halfsync.errors import StartError, reason_of
 from halfsync.log import logger
 from halfsync.originals import monotonic, os, signal
 from halfsync.supervisor.fleet import PATIENCE_S, Course
@@ -167,7 +167,7 @@ class Succession:
                 variables=self._notifier.variables_for,
             )
         except OSError as error:
-            logger().error("the upgrade failed: %s", error.strerror or error)
+            logger().error("the upgrade failed: %s", reason_of(error))
             return
         logger().info("upgrading: process %d starts with the same sockets", self._successor.pid)
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from halfsync.directory import StartDirectory
+from halfsync.errors import reason_of
 from halfsync.foreground import LoggingSignals, Outcome, announcement, draining, farewell, say_sizes, urls_of
 from halfsync.forking import freeze, unblock
 from halfsync.log import logger, set_up
@@ -333,7 +334,7 @@ class Supervisor:
             try:
                 give_log(os.path.join(plan.settings.chdir or "", path), owner)
             except OSError as error:
-                logger().warning("the access log %r cannot be made: %s", path, error.strerror)
+                logger().warning("the access log %r cannot be made: %s", path, reason_of(error))
 
     def _left_behind(self) -> set[str]:
         """Return the binds of the processes that do not serve any more."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from halfsync.activation import pass_on
+from halfsync.errors import reason_of
 from halfsync.forking import fork, unblock
 from halfsync.listeners import UnixFile, describe_socket
 from halfsync.native.system import readable
@@ -241,7 +242,7 @@ def _become(
         environ = {**os.environ, **variables(os.getpid()), **activation, VARIABLE: json.dumps(given)}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
     except OSError as error:
-        say(f"halfsync: {sys.executable} cannot be started again: {error.strerror}")
+        say(f"halfsync: {sys.executable} cannot be started again: {reason_of(error)}")
     finally:
         os._exit(1)
 

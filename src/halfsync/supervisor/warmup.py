@@ -12,7 +12,7 @@ from dataclasses import replace
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
-from halfsync.errors import LoadError
+from halfsync.errors import LoadError, reason_of
 from halfsync.handover import put_connection
 from halfsync.originals import socket
 from halfsync.server import Server
@@ -59,7 +59,8 @@ def _ask(settings: Settings, queue: socket.socket) -> int:
             response = client.getresponse()
             response.read()
         except (OSError, HTTPException) as error:
-            raise _refuse(settings, f"was not answered: {error}") from None
+            reason = reason_of(error) if isinstance(error, OSError) else error
+            raise _refuse(settings, f"was not answered: {reason}") from None
     return response.status
 
 
