@@ -241,7 +241,13 @@ def test_no_setting_has_a_variable_that_kubernetes_may_set(tmp_path: Path) -> No
         ("gunicorn.conf.py", 'bind = "0.0.0.0:8000"\nworkers = 4\n', "this is Python"),
         ("empty.py", "", "this is Python"),
         ("settings.conf", "import os\nworkers = os.cpu_count() * 2 + 1\n", "this is Python"),
-        ("settings", "def post_fork(server, worker):\n    pass\n", "this is Python"),
+        (
+            "settings",
+            "def post_fork(server, worker):\n    pass\n",
+            r"this is Python, .* \(.*at line 1, column 5\)",
+        ),
+        ("gunicorn.conf", 'bind = f"{host}:{port}"\n', "this is Python"),
+        ("gunicorn.conf", 'bind = env("BIND")\n', "this is Python"),
         ("settings.ini", "[uwsgi]\nmodule = wsgi:app\n", "not valid TOML"),
         ("settings.yaml", "bind: :8000\n", "not valid TOML"),
         ("python:shop.conf", None, "name a TOML file"),
@@ -256,3 +262,29 @@ def test_a_file_in_the_form_of_another_server(
         (tmp_path / name).write_text(content)
     with pytest.raises(UsageError, match=says):
         settle(tmp_path, {"HALFSYNC_CONFIG": path})
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "threads = 2\nthreads = 3", "factory = True", "workers = None", "proxy_protocol = yes", "threads = 2,",
+        'bind = ["a:1" "b:2"]', "workers: 2", '{"workers": 2}', "pidfile = run/web.pid", "bind = localhost",
+        "keep_alive = 2 * 30", "umask = 0o", "static = {}\nstatic = {}", "threads = [1, 2",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["halfsync.toml", "pyproject.toml", "settings", "settings.conf"])
+def test_a_mistake_in_toml_is_told_with_its_place(tmp_path: Path, name: str, mistake: str) -> None:
+    """Much of it could be read as Python."""
+    write(tmp_path, f"[tool.halfsync]\n{mistake}\n", name)
+    found = {} if name.endswith(".toml") else {"HALFSYNC_CONFIG": str(tmp_path / name)}
+    with pytest.raises(
+        UsageError, match=r"not valid TOML: .*\((at line [23], column [0-9]+|at end of document)\)"
+    ):
+        settle(tmp_path, found)
+
+
+@pytest.mark.parametrize("mistake", ["import os", "threads = os.cpu_count()", "def post_fork(worker): pass"])
+def test_a_file_called_toml_is_toml_whatever_is_in_it(tmp_path: Path, mistake: str) -> None:
+    write(tmp_path, f"{mistake}\n")
+    with pytest.raises(UsageError, match=r"not valid TOML: .*\(at line 1, column [0-9]+\)"):
+        settle(tmp_path)

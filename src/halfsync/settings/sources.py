@@ -118,7 +118,7 @@ def _read_table(path: str, *, label: str, named: bool) -> dict[str, object] | No
         remedy = "check the name and the permissions of the file"
         raise UsageError(f"cannot read {path}: {reason}", origin=label, remedy=remedy) from None
     if path.endswith(".py"):
-        _refuse_python(path, b"")
+        raise _refuse_python(path)
     is_project = path.rpartition("/")[2] == PROJECT_FILE_NAME
     # Most projects have a pyproject.toml, and most say nothing of halfsync: those are not worth a TOML
     # parser.
@@ -129,7 +129,8 @@ def _read_table(path: str, *, label: str, named: bool) -> dict[str, object] | No
     try:
         document: dict[str, object] = tomllib.loads(content.decode())
     except ValueError as error:
-        _refuse_python(path, content)
+        if not path.endswith(".toml") and _is_python(content):
+            raise _refuse_python(path, f" ({error})") from None
         raise UsageError(f"not valid TOML: {error}", origin=path, remedy="correct the file") from None
     except RecursionError:
         raise UsageError(
@@ -146,16 +147,34 @@ def _read_table(path: str, *, label: str, named: bool) -> dict[str, object] | No
     return table
 
 
-def _refuse_python(path: str, content: bytes) -> None:
-    """Refuse the settings of a server that is configured in Python, as gunicorn is; do nothing if it is not Python."""
+def _is_python(content: bytes) -> bool:
+    """Tell whether a file shows what only Python has: an import, a definition or a call.
+
+    Most mistakes in TOML, and most of YAML, JSON and INI, could be read as Python too: `preload = True`, `workers: 2`,
+    `pidfile = run/web.pid`.
+    """
+    import ast  # noqa: PLC0415 - only a mistake needs it
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about its syntax: nothing of it is run
-            compile(content, path, "exec")
+            statements = ast.parse(content).body
+            return any(
+                isinstance(one, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
+                or (
+                    isinstance(one, ast.Assign | ast.Expr)
+                    and any(isinstance(part, ast.Call | ast.JoinedStr) for part in ast.walk(one))
+                )
+                for one in statements
+            )
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return
-    raise UsageError(
-        "this is Python, and settings are written in TOML",
+        return False
+
+
+def _refuse_python(path: str, mistake: str = "") -> UsageError:
+    """Return the refusal of the settings of a server that is configured in Python, as gunicorn is."""
+    return UsageError(
+        f"this is Python, and settings are written in TOML{mistake}",
         origin=path,
         remedy=f'write them as NAME = VALUE, as in {FILE_NAME}: bind = "0.0.0.0:8000"; docs/settings.md has all names',
     )
