@@ -1,8 +1,11 @@
 """What ``--bind`` accepts, and what it says to the rest."""
 
+import itertools
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, overlap, parse_bind
 from halfsync.errors import UsageError
@@ -49,7 +52,42 @@ def test_forms(spec: str, bind: Bind) -> None:
         ("2001:db8::1:443", "write it as [2001:db8::1]:443"),
         ("2001:db8:0:0:0:0:0:1", "write it as [2001:db8:0:0:0:0:0:1]:8000"),
         ("::ffff:10.0.0.1", "write it as [::ffff:10.0.0.1]:8000"),
-        ("a:b:80", "has an IPv6 address without brackets"),
+        ("a:b:80", "'a:b' in 'a:b:80' is not a host; give HOST:PORT"),
+        ("a[b:80", "is not a host; give HOST:PORT"),
+        ("::1]:8000", "write it as [::1]:8000"),
+        ("[::1]8000", "write it as [::1]:8000"),
+        ("::1]", "write it as [::1]:8000"),
+        ("[::1:443", "write it as [::1]:443"),
+        ("fe80::1%eth0", "write it as [fe80::1%eth0]:8000"),
+        ("*", "write it as :8000 for all interfaces"),
+        ("*:http", "give HOST:PORT"),
+        (".", "give HOST:PORT"),
+        ("@", "give HOST:PORT"),
+        ("99999", "give HOST:PORT"),
+        ("localhost:8000/", "write it as localhost:8000"),
+        ("[::1]:8000/shop", "write it as [::1]:8000"),
+        ("0.0.0.0/8000", "write it as 0.0.0.0:8000"),
+        ("localhost/8000", "write it as localhost:8000"),
+        ("[::1]/8000", "write it as [::1]:8000"),
+        ("::1/8000", "write it as [::1]:8000"),
+        ("10.0.0.0/8", "write it as unix:10.0.0.0/8"),
+        ("systemd/web", "write it as unix:systemd/web"),
+        ("tcp:127.0.0.1:80", "write it as 127.0.0.1:80"),
+        ("HTTP:[::1]:80/", "write it as [::1]:80"),
+        ("http://[::1]/", "give HOST:PORT"),
+        ("http://systemd", "give HOST:PORT"),
+        ("//run/x", "write it as unix:/run/x"),
+        ("UNIX:/run/x", "write it as unix:/run/x"),
+        ("Unix:run/x", "write it as unix:run/x"),
+        ("Systemd", "write it as systemd"),
+        ("SYSTEMD:web", "write it as systemd:web"),
+        ("fd:/3", "write it as fd://3"),
+        ("FD://3", "write it as fd://3"),
+        ("[127.0.0.1]:80", "write it as 127.0.0.1:80"),
+        ("[a:b]:80", "brackets around no IPv6 address; give HOST:PORT"),
+        ("[[[a]]]:80", "give HOST:PORT"),
+        ("tcp:" * 5000 + "80", "give HOST:PORT"),
+        ("[" * 5000 + "]" * 5000 + ":80", "give HOST:PORT"),
         ("run/x.sock", "write it as unix:run/x.sock"),
         ("/run/x.sock", "write it as unix:/run/x.sock"),
         ("./x", "write it as unix:./x"),
@@ -84,6 +122,55 @@ def test_mistakes_say_what_would_be_right(spec: str, says: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_bind(spec)
     assert says in str(caught.value)
+
+
+# Advice that names two forms.
+FIXED = {
+    "write it as unix:/run/app.sock or unix:@name": [
+        "write it as unix:/run/app.sock",
+        "write it as unix:@name",
+    ],
+    "write it as systemd:NAME, with the FileDescriptorName= of the socket unit, or systemd for all": [
+        "write it as systemd:NAME",
+        "write it as systemd",
+    ],
+}
+
+
+def check_advice(spec: str) -> None:
+    """Refuse a bind or not, and never advise what is refused."""
+    try:
+        parse_bind(spec)
+    except UsageError as error:
+        for advice in FIXED.get(error.remedy, [error.remedy]):
+            assert advice.startswith(("write it as ", "give ", "choose "))
+            if advice.startswith("write"):
+                assert parse_bind(advice.removeprefix("write it as ").removesuffix(" for all interfaces"))
+
+
+PIECES = (
+    "*", "localhost", "a", "127.0.0.1", "0.0.0.0", "::1", "::", "[::1]", "fe80::1%eth0", "2001:db8::1",
+    "::ffff:10.0.0.1", "8000", "80", "0", "99999", "x.sock", "run", "é", "unix", "UNIX", "systemd", "Systemd", "fd",
+    "FD", "tcp", "http", "NAME",
+    ":", ":", ":", "/", "/", "//", "[", "]", "@", ".", "..", "~", ",", "-", "%", " ", "\0", "\n", "x" * 110,
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
+@example("x" * 108 + "/x.sock")
+def test_no_advice_is_refused_itself(spec: str) -> None:
+    check_advice(spec)
+
+
+def test_no_advice_about_two_pieces_is_refused_itself() -> None:
+    for pieces in itertools.product(dict.fromkeys((*PIECES, "")), repeat=2):
+        check_advice("".join(pieces))
+
+
+def test_a_path_in_the_home_directory_is_a_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/web")
+    with pytest.raises(UsageError, match=r"write it as unix:/home/web/x\.sock"):
+        parse_bind("~/x.sock")
 
 
 def test_the_longest_unix_path_is_accepted() -> None:

@@ -1,6 +1,8 @@
 """Loading an application: what is found, and whose fault it is when nothing is."""
 
+import itertools
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from halfsync.errors import LoadError, UsageError
-from halfsync.loading import load_application
+from halfsync.loading import _split, load_application
 
 WSGI = "def {name}(environ, start_response):\n    return [b'{name}']\n"
 
@@ -256,6 +258,66 @@ def test_files_and_calls_are_put_right() -> None:
     assert refused("src/shop.py:site").remedy == "write shop:site with --chdir src"
     assert refused("shop.py").remedy == "write shop:app"
     assert refused("shop:create()").remedy.endswith("write shop:create --factory")
+    assert refused("src/shop.py:create()").remedy.endswith("write shop:create --factory with --chdir src")
+    assert refused("/shop.py").remedy == "write shop:app with --chdir /"
+
+
+RENAME = ", and rename the file or directory if it is called"
+
+
+@pytest.mark.parametrize(
+    ("target", "remedy"),
+    [
+        ("my-app.py:site", f"write my_app:site{RENAME} my-app"),
+        ("my-app.py", f"write my_app:app{RENAME} my-app"),
+        ("my-app:create()", f"write my_app:create --factory{RENAME} my-app"),
+        ("my-app/my-wsgi.py", f"write my_wsgi:app with --chdir my-app{RENAME} my-wsgi"),
+        ("my-app/wsgi:app", "write wsgi:app with --chdir my-app"),
+        ("a-b.c-d:app", f"write a_b.c_d:app{RENAME} a-b or c-d"),
+        ("my-app:1x", "write it as module:callable"),
+        ("1app.py:app", "write it as module:callable"),
+    ],
+)
+def test_several_mistakes_in_a_target_are_put_right_at_once(target: str, remedy: str) -> None:
+    assert refused(target).remedy.removeprefix("to call a function for the application, ") == remedy
+
+
+PIECES = (
+    "app",
+    "my-app",
+    "-",
+    "1x",
+    ".",
+    "..",
+    ".py",
+    "/",
+    "src/",
+    ":",
+    ":",
+    "()",
+    "(",
+    ")",
+    " ",
+    "class",
+    "é",
+    "",
+)
+
+
+def test_no_advice_about_a_target_is_refused_itself() -> None:
+    for target in {"".join(pieces) for pieces in itertools.product(PIECES, repeat=4)}:
+        try:
+            _split(target)
+        except LoadError as error:
+            advised = re.search(r"\bwrite (?:it as )?([^ ,]+)", error.remedy)
+            assert advised, error
+            assert _split(advised[1])
+
+
+def test_a_target_without_its_name_is_put_right(project: Path) -> None:
+    (project / "bare.py").write_text("")
+    for target in ("bare", "bare:"):
+        assert refused(target).remedy == "name the application, as in bare:callable"
 
 
 def test_a_directory_that_cannot_be_listed_gives_no_suggestion(project: Path) -> None:

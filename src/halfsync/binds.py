@@ -10,7 +10,9 @@ FORMS = (
     "HOST:PORT, [IPV6]:PORT, :PORT for all interfaces, unix:PATH, unix:@NAME, fd://N, systemd or systemd:NAME"
 )
 PORT_MAX = 65535
-LEAST_PORT = 80  # that a number behind an address of IPv6 without brackets is taken for
+LEAST_PORT = 80  # that a number behind an address of IPv6 without brackets, or behind a slash, is taken for
+EXAMPLE_PORT = "8000"
+SCHEMES = ("tcp", "tcp4", "tcp6", "http", "https")  # that other servers have before an address
 _ALL_IPV4, _ALL = bytes(4), bytes(16)  # wildcard addresses; that of IPv6 takes IPv4 too (listeners.py)
 UNIX_PATH_BYTES = 107  # sun_path holds 108 bytes and ends with NUL (unix(7))
 
@@ -47,8 +49,35 @@ class SystemdBind:
 Bind = TcpBind | UnixBind | FdBind | SystemdBind
 
 
+class _Refused(Exception):  # noqa: N818 - it is only a step on the way to a UsageError
+    """A bind that is refused, with another that may be meant. more: what is said behind that."""
+
+    def __init__(self, problem: str, meant: str = "", more: str = "") -> None:
+        super().__init__(problem)
+        self.problem, self.meant, self.more = problem, meant, more
+
+
 def parse_bind(spec: str) -> Bind:
     """Read one bind as the user wrote it; raises UsageError saying what is wrong with it."""
+    try:
+        return _read(spec)
+    except _Refused as error:
+        # What would be refused too is no advice.
+        meant = error.meant and _is_accepted(error.meant)
+        remedy = f"write it as {error.meant}{error.more}" if meant else f"give {FORMS}"
+        raise UsageError(error.problem, remedy=remedy) from None
+
+
+def _is_accepted(spec: str) -> bool:
+    try:
+        _read(spec)
+    except (_Refused, UsageError):
+        return False
+    return True
+
+
+def _read(spec: str) -> Bind:
+    """Read a bind. Raises UsageError, or _Refused."""
     if spec.startswith("unix:"):
         return _parse_unix(spec)
     if spec.startswith("fd://"):
@@ -58,19 +87,44 @@ def parse_bind(spec: str) -> Bind:
         return FdBind(number)
     if spec == "systemd" or spec.startswith("systemd:"):
         return _parse_systemd(spec)
-    if "//" in spec:
-        _, _, rest = spec.partition("//")
-        host = rest.partition("/")[0]
-        remedy = f"write it as {host}" if ":" in host else f"give {FORMS}"
-        raise UsageError(f"{spec!r} is a URL, not an address", remedy=remedy)
-    scheme, _, rest = spec.rpartition(":")
-    if spec.startswith("@") and len(spec) > 1:
-        raise UsageError(f"{spec!r} does not say that it is a unix socket", remedy=f"write it as unix:{spec}")
-    if scheme == "fd" and digits(rest) is not None:
-        raise UsageError(f"{spec!r} does not name a file descriptor", remedy=f"write it as fd://{rest}")
-    if "/" in spec or spec.endswith((".sock", ".socket")):
-        raise UsageError(f"{spec!r} is a path, not an address", remedy=f"write it as unix:{spec}")
+    _refuse_other_forms(spec)
     return _parse_tcp(spec)
+
+
+def _refuse_other_forms(spec: str) -> None:
+    """Refuse what is meant as something else than an address with a port. Raises _Refused."""
+    scheme, _, rest = spec.partition(":")
+    lower = scheme.lower()
+    if spec.startswith("@") and len(spec) > 1:
+        raise _Refused(f"{spec!r} does not say that it is a unix socket", f"unix:{spec}")
+    if lower in ("unix", "systemd") and scheme != lower and digits(rest) is None:
+        raise _Refused(f"{spec!r} does not begin in lower case", f"{lower}:{rest}".rstrip(":"))
+    if lower == "fd" and digits(rest.strip("/")) is not None:
+        raise _Refused(f"{spec!r} does not name a file descriptor", f"fd://{rest.strip('/')}")
+    if spec.startswith(("/", "./", "../", "~/")) or spec.endswith((".sock", ".socket")):
+        path = f"/{spec.lstrip('/')}" if spec.startswith("//") else os.path.expanduser(spec)
+        raise _Refused(f"{spec!r} is a path, not an address", f"unix:{path}")
+    if "//" in spec:
+        host = spec.partition("//")[2].partition("/")[0]
+        raise _Refused(f"{spec!r} is a URL, not an address", host if ":" in host else "")
+    if lower in SCHEMES and ":" in rest:
+        raise _Refused(f"{spec!r} is a URL, not an address", rest.partition("/")[0])
+    if "/" in spec and (address := _find_before_slash(spec)):
+        raise _Refused(f"{spec!r} is an address with a slash", address)
+    if "/" in spec:
+        raise _Refused(f"{spec!r} is a path, not an address", f"unix:{spec}")
+
+
+def _find_before_slash(spec: str) -> str:
+    """Return the address of one that has a slash behind it, or before its port; "": it is rather a path."""
+    host, _, rest = spec.partition("/")
+    if ":" in host and _is_accepted(host):
+        return host
+    bare = host.removeprefix("[").removesuffix("]")
+    is_address = host == "localhost" or _is_address(socket.AF_INET, host) or _is_ipv6(bare)
+    if is_address and LEAST_PORT <= (digits(rest) or 0) <= PORT_MAX:
+        return f"[{bare}]:{rest}" if ":" in bare else f"{host}:{rest}"
+    return ""
 
 
 def _parse_unix(spec: str) -> UnixBind:
@@ -105,51 +159,56 @@ def _parse_systemd(spec: str) -> SystemdBind:
 
 def _parse_tcp(spec: str) -> TcpBind:
     host, colon, port = spec.rpartition(":")
-    if spec.count(":") > 1 and (address := _find_ipv6(spec)):
-        raise UsageError(
-            f"{spec!r} is an IPv6 address without brackets and port", remedy=f"write it as {address}"
-        )
-    if host == "*":
-        raise UsageError(f"{spec!r} has no host", remedy=f"write it as :{port} for all interfaces")
+    if address := _find_ipv6(spec):
+        raise _Refused(f"{spec!r} is an IPv6 address without brackets and port", address)
+    if "*" in (host, spec):
+        raise _Refused(f"{spec!r} has no host", f":{port if colon else EXAMPLE_PORT}", " for all interfaces")
     if not colon:
         alone = digits(spec) is not None
-        remedy = f"write it as 127.0.0.1:{spec}" if alone else f"write it as {spec or 'HOST'}:8000"
-        raise UsageError(f"{spec!r} is not an address with a port", remedy=remedy)
+        meant = f"127.0.0.1:{spec}" if alone else f"{spec or 'HOST'}:{EXAMPLE_PORT}"
+        has_name = any(character.isalnum() for character in spec or "HOST")
+        raise _Refused(f"{spec!r} is not an address with a port", meant if has_name else "")
     number = digits(port)
     if number is None or number > PORT_MAX:
         raise UsageError(f"{port!r} in {spec!r} is not a port", remedy=f"give a number from 0 to {PORT_MAX}")
-    if any(character.isspace() for character in host) or "/" in host or "," in host:
-        raise UsageError(f"{host!r} in {spec!r} is not a host", remedy=f"give {FORMS}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-        if ":" not in host:
-            raise UsageError(f"{spec!r} has brackets around no IPv6 address", remedy=f"give {FORMS}")
-    elif ":" in host:
-        raise UsageError(
-            f"{spec!r} has an IPv6 address without brackets", remedy=f"write it as [{host}]:{port}"
-        )
+        if not _is_ipv6(host):
+            raise _Refused(f"{spec!r} has brackets around no IPv6 address", f"{host}:{port}")
+    elif any(character.isspace() or character in ",:[]" for character in host):
+        raise _Refused(f"{host!r} in {spec!r} is not a host")
     return TcpBind(host, number)
 
 
 def _find_ipv6(spec: str) -> str:
     """Return how an address of IPv6 that lacks its brackets, or its port, is written; "": it is none."""
-    from ipaddress import IPv6Address  # noqa: PLC0415 - only a mistake needs it
+    host, bracket, port = spec.removeprefix("[").partition("]")
+    if bracket:
+        if spec.startswith("[") and port.startswith(":"):
+            return ""
+        port = port.removeprefix(":") or EXAMPLE_PORT
+    else:
+        start, _, end = host.rpartition(":")
+        if _is_ipv6(start) and LEAST_PORT <= (digits(end) or 0) <= PORT_MAX:
+            host, port = start, end  # a port rather than the last piece of an address
+        else:
+            port = EXAMPLE_PORT
+    return f"[{host}]:{port}" if _is_ipv6(host) and digits(port) is not None else ""
 
-    if spec.startswith("[") and "]:" in spec:
-        return ""
 
-    def is_address(text: str) -> bool:
-        try:
-            IPv6Address(text)
-        except ValueError:
-            return False
-        return True
+def _is_ipv6(text: str) -> bool:
+    """Tell whether this is an address of IPv6, with or without the name of an interface."""
+    address, percent, interface = text.partition("%")
+    named = bool(interface) and not any(character.isspace() or character in ":/[]" for character in interface)
+    return _is_address(socket.AF_INET6, address) and (named or not percent)
 
-    bare = spec.removeprefix("[").removesuffix("]")
-    host, _, port = spec.rpartition(":")
-    if is_address(host) and LEAST_PORT <= (digits(port) or 0) <= PORT_MAX:
-        return f"[{host}]:{port}"  # a port rather than the last piece of an address
-    return f"[{bare}]:8000" if is_address(bare) else ""
+
+def _is_address(family: int, text: str) -> bool:
+    try:
+        socket.inet_pton(family, text)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def overlap(one: Bind, other: Bind) -> bool:

@@ -5,6 +5,7 @@ traceback, cut down to the application's frames, because there the fault is in t
 """
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -93,34 +94,55 @@ def _load_hook(target: str, origin: str) -> Callable[[Any], object]:
 
 
 def _split(target: str) -> tuple[str, str]:
+    """Return the module and the name that a target has. Raises LoadError."""
     module_name, _, name = target.partition(":")
-    head, _, arguments = name.partition("(")
-    if arguments:
-        remedy = f"to call a function for the application, write {module_name}:{head} --factory"
-        raise LoadError("a target is a name, not a call", origin=target, remedy=remedy)
-    if "/" in module_name or module_name.endswith(".py"):
-        directory, _, file = module_name.rpartition("/")
-        suggestion = f"{file.removesuffix('.py')}:{name or DEFAULT_NAMES[1]}"
-        remedy = f"write {suggestion}" + (f" with --chdir {directory}" if directory else "")
-        raise LoadError("a target names a module, not a file", origin=target, remedy=remedy)
-    for part in (*module_name.split("."), *(name.split(".") if name else ())):
-        if not part.isidentifier():
-            _refuse_name(part, target, module_name, name)
-    return module_name, name
-
-
-def _refuse_name(part: str, target: str, module_name: str, name: str) -> NoReturn:
-    """Refuse a target for a part of it that Python could not import, or find in a module."""
-    origin = target or "''"
-    fixed = part.replace("-", "_")
-    if not fixed.isidentifier() or part.startswith("-"):
+    called, call, _ = name.partition("(")
+    directory, slash, file = module_name.rpartition("/")
+    module = file.removesuffix(".py")
+    if called and call:
+        problem = "a target is a name, not a call"
+    elif module != module_name:
+        problem = "a target names a module, not a file"
+    elif "-" in target and _is_target(_without_hyphens(module), _without_hyphens(name)):
+        part = next(part for part in (*module.split("."), *name.split(".")) if "-" in part)
+        problem = f"{part!r} has a hyphen, which no name in Python has"
+    elif not _is_target(module, name):
+        parts = (*module.split("."), *(name.split(".") if name else ()))
+        part = next(part for part in parts if not part.isidentifier())
         problem = f"{part!r} is not a name in Python" if part else "this is not a target"
-        raise LoadError(problem, origin=origin, remedy="write it as module:callable")
-    where = f"{module_name.replace('-', '_')}:{name.replace('-', '_')}".removesuffix(":")
-    remedy = f"write {where}"
-    if part in module_name.split("."):
-        remedy += f", and rename the file or directory if it is called {part}"
-    raise LoadError(f"{part!r} has a hyphen, which no name in Python has", origin=origin, remedy=remedy)
+        raise LoadError(problem, origin=target or "''", remedy="write it as module:callable")
+    else:
+        return module, name
+    named = called or ("" if "/" not in module_name and module == module_name else DEFAULT_NAMES[1])
+    remedy = _advise(module, named, directory or slash, is_called=bool(call))
+    raise LoadError(problem, origin=target, remedy=remedy)
+
+
+def _is_target(module_name: str, name: str) -> bool:
+    """Tell whether Python could import such a module, and find such a name in it. name: "" if there is none."""
+    parts = (*module_name.split("."), *(name.split(".") if name else ()))
+    return all(part.isidentifier() for part in parts)
+
+
+def _without_hyphens(name: str) -> str:
+    """Return a name with underscores for the hyphens inside its parts."""
+    return re.sub("(?<=[^.])-", "_", name)
+
+
+def _advise(module: str, name: str, directory: str, *, is_called: bool) -> str:
+    """Say how a target is written that is accepted. name: "" if the default ones are meant."""
+    module_name, name = _without_hyphens(module), _without_hyphens(name)
+    if not _is_target(module_name, name) or module_name.endswith(".py"):
+        return "write it as module:callable"
+    remedy = f"write {module_name}" + (f":{name}" if name else "")
+    if is_called:
+        remedy = f"to call a function for the application, {remedy} --factory"
+    if directory:
+        remedy += f" with --chdir {directory}"
+    hyphened = [part for part in module.split(".") if "-" in part]
+    if hyphened:
+        remedy += f", and rename the file or directory if it is called {' or '.join(hyphened)}"
+    return remedy
 
 
 def enter(chdir: str | None) -> None:
@@ -228,7 +250,7 @@ def _find(module: ModuleType, name: str, target: str) -> tuple[object, str]:
             if hasattr(module, default):
                 return getattr(module, default), default
         tried = " and ".join(repr(default) for default in DEFAULT_NAMES)
-        remedy = f"name the application, as in {target}:callable"
+        remedy = f"name the application, as in {target.removesuffix(':')}:callable"
         raise LoadError(f"tried {tried}, and the module has neither", origin=target, remedy=remedy)
     found: object = module
     walked = module.__name__
