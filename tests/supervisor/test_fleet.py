@@ -526,6 +526,27 @@ def test_number_that_is_wanted_is_told(by: int, line: str) -> None:
     assert [said.text for said in world.said] == [line]
 
 
+@pytest.mark.parametrize("by", [-1, 1])
+def test_number_that_is_wanted_stays_once_all_are_to_end(by: int) -> None:
+    world = running(2, drain_delay=5.0)
+    world.fleet.drain(world.now)
+    world.turn()
+    world.said.clear()
+    world.fleet.resize(by)  # nobody ends yet
+    world.turn()
+    assert world.fleet.wanted == 2 + by and "wanted" in world.said[0].text
+    world.now = world.fleet.due()
+    world.turn()
+    for end in (lambda: None, world.fleet.quit):
+        end()
+        world.said.clear()
+        world.fleet.resize(by)
+        world.turn()
+        (said,) = world.said
+        assert (said.level, world.fleet.wanted) == ("warning", 2 + by)
+        assert said.text.endswith("stays as it is: the server is about to end")
+
+
 def test_leaver_that_does_not_end_is_killed() -> None:
     world = running(1)
     world.fleet.reload()

@@ -216,6 +216,11 @@ class Fleet:
         """Whether the last reload is over: it is complete, or there is none."""
         return self.settled >= self.generation
 
+    @property
+    def _starts(self) -> bool:
+        """Whether a process is started if one is missing."""
+        return self.course in (Course.SERVING, Course.FADING)
+
     def of(self, *phases: Phase) -> list[Child]:
         """Return the processes in these phases, oldest first."""
         return [child for child in self.children.values() if child.phase in phases]
@@ -238,7 +243,7 @@ class Fleet:
         child = self.children.get(pid)
         if child is None:
             return
-        if child.phase is Phase.RECALLED and self.course in (Course.SERVING, Course.FADING):
+        if child.phase is Phase.RECALLED and self._starts:
             self._leave(child, now)
         elif child.phase is Phase.RECALLED:  # it was told how to end
             child.phase = Phase.ENDING
@@ -286,7 +291,7 @@ class Fleet:
         if child is None:
             return
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        replaced = self.course in (Course.SERVING, Course.FADING)
+        replaced = self._starts
         if child.phase in (Phase.KILLED, Phase.RECALLED):
             return
         if child.phase in (Phase.LEAVING, Phase.ENDING):
@@ -353,7 +358,13 @@ class Fleet:
         return self.generation
 
     def resize(self, by: int) -> None:
-        """Ask for more processes, or fewer; one is the least. So it is in a generation that does not count yet, too."""
+        """Ask for more processes, or fewer; one is the least. So it is in a generation that does not count yet, too.
+
+        Nothing changes once no process is started any more.
+        """
+        if not self._starts:
+            self._say("warning", "the number of serving processes stays as it is: the server is about to end")
+            return
         self.wanted = max(1, self.wanted + by)
         self._resized += by
         self._say("info", f"{counted(self.wanted, 'serving process is', 'serving processes are')} wanted")
@@ -391,7 +402,7 @@ class Fleet:
         times = [child.due for child in self.children.values()]
         if self.course in (Course.FADING, Course.QUITTING):
             times.append(self._until)
-        if self.course in (Course.SERVING, Course.FADING) and self._missing():
+        if self._starts and self._missing():
             times.append(self._not_before)
         return min(times, default=math.inf)
 
@@ -404,7 +415,7 @@ class Fleet:
             self._until = math.inf
             self._end_all("quit", now)
         # After those: what is started now would not be told of the end.
-        if self.course in (Course.SERVING, Course.FADING):
+        if self._starts:
             self._replace(now)
         self._lose_patience(now)
         if self.course in (Course.DRAINING, Course.QUITTING) and not self.children:
