@@ -158,6 +158,7 @@ def test_settings_that_a_reload_applies_in_the_supervisor(tmp_path: Path) -> Non
         assert second.read_text() == own  # somebody had removed it
         serving.reload(umask="0027")
         assert not second.exists()
+        serving.wait_line(f"the settings name no pidfile any more; it was {second}")
         assert told(serving)["umask"] == 0o027
         before = os.umask(0o022)
         os.umask(before)

@@ -181,6 +181,8 @@ def move_pidfile(old: PidFile | None, new: PidFile | None) -> PidFile | None:
             return old
     if old is not None and old is not new:
         old.remove()
+        if new is None:
+            logger().info("the settings name no pidfile any more; it was %s", old.path)
     return new
 
 
