@@ -571,6 +571,215 @@ def test_the_file_of_a_socket_that_the_new_program_does_without_is_removed_at_th
         assert not kept.exists()
 
 
+# Processes of a new program wait as they are loaded while there is a file "hang new"; those of the old one do not. If
+# there is a file "let one", one of the new does not either.
+HANGING_NEW = APP.replace(
+    "def app(",
+    """
+def is_new():
+    with open("pid") as file:
+        return int(file.read()) != os.getppid()
+while os.path.exists("hang new") and is_new() and not (os.path.exists("let one") and is_first()):
+    time.sleep(0.005)
+os.close(os.open(f"loaded {os.getpid()}", os.O_CREAT))
+def app(""",
+)
+
+
+class Changing:
+    """A server whose binds, read from a file, are changed while a new program boots. Both have "a" at first.
+
+    binds: whether the second unix socket, "b", is there from the start.
+    """
+
+    def __init__(self, folder: Path, *options: str, binds: str = "a", workers: int = 1) -> None:
+        self.folder, self.workers = folder, workers
+        self.configure(binds)
+        self.serving = Serving(folder, HANGING_NEW, *options, bind="")
+
+    def __enter__(self) -> "Changing":
+        try:
+            self.serving.__enter__()
+            self.serving.wait_line("all 2 processes serve" if self.workers == 2 else "1 process serves")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.serving.__exit__(None, None, None)
+        print("\n".join(self.serving.lines))
+
+    def configure(self, names: str) -> None:
+        """Let the settings name these unix sockets."""
+        binds = ", ".join(['"127.0.0.1:0"', *(f'"unix:{self.folder}/{name}"' for name in names)])
+        (self.folder / "halfsync.toml").write_text(
+            f"workers = {self.workers}\nbind = [{binds}]\n"
+            'threads = 16\npidfile = "pid"\nboot_timeout = "60s"\n'
+        )
+
+    def begin(self, *, hangs: bool = True) -> int:
+        """Start the new program, whose process waits as it is loaded, and return its number."""
+        if hangs:
+            (self.folder / "hang new").touch()
+        self.serving.signal(signal.SIGUSR2)
+        line = self.serving.wait_line("upgrading: process")
+        new = int(re.findall(r"process (\d+) starts", line)[0])
+        until(lambda: children(new))
+        return new
+
+    def reload(self, names: str) -> None:
+        """Let the old program, and no other, serve on these unix sockets."""
+        done = sum("the reload is complete" in line for line in self.serving.lines)
+        self.configure(names)
+        self.serving.signal(signal.SIGHUP)
+        self.serving.wait_lines("the reload is complete", done + 1)
+
+    def go_on(self) -> None:
+        (self.folder / "hang new").unlink()
+
+    def connect(self, name: str) -> Connection:
+        """Send a request to a unix socket."""
+        made = socket.socket(socket.AF_UNIX)
+        made.connect(str(self.folder / name))
+        connection = Connection(made, timeout_s=30)
+        connection.send(build("/small"))
+        return connection
+
+    def check(self, name: str) -> None:
+        with self.connect(name) as connection:
+            assert connection.response().body == b"small"
+
+    def old_processes(self, new: int) -> set[int]:
+        """Return the serving processes of the old program. Its other child is the process between (upgrade.py)."""
+        return {pid for pid in children(self.serving.process.pid) if new not in children(pid)}
+
+
+@pytest.mark.parametrize("ends", ["passing", "failure", "new", "old"])
+def test_the_file_of_a_socket_that_only_the_new_program_serves_on_is_there_as_long_as_it_does(
+    tmp_path: Path, ends: str
+) -> None:
+    """A reload of the old program drops the socket, which the new one was given, while that boots."""
+    with Changing(tmp_path, binds="ab") as changing:
+        new = changing.begin()
+        changing.reload("a")
+        assert (tmp_path / "b").is_socket()
+        if ends == "passing":
+            changing.go_on()
+            assert changing.serving.process.wait(30) == 0
+            changing.check("b")
+            changing.check("a")
+            os.kill(new, signal.SIGTERM)
+            wait_gone({new})
+        elif ends == "old":
+            changing.serving.signal(signal.SIGTERM)
+            assert changing.serving.process.wait(30) == 0
+        else:
+            os.kill(new, signal.SIGKILL if ends == "failure" else signal.SIGTERM)
+            changing.serving.wait_line("this one goes on serving")
+            until(lambda: not (tmp_path / "b").exists())
+            changing.check("a")
+            changing.reload("ab")
+            changing.check("b")
+            changing.serving.signal(signal.SIGTERM)
+            assert changing.serving.process.wait(30) == 0
+        assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
+
+
+def test_a_socket_of_a_reload_that_fails_stays_for_the_new_program_that_was_given_it(tmp_path: Path) -> None:
+    with Changing(tmp_path) as changing:
+        own = children(changing.serving.process.pid)
+        (tmp_path / "hang").touch()
+        changing.configure("ab")
+        changing.serving.signal(signal.SIGHUP)
+        until(lambda: (tmp_path / "b").is_socket() and children(changing.serving.process.pid) - own)
+        (trial,) = children(changing.serving.process.pid) - own
+        new = changing.begin(hangs=False)
+        os.kill(trial, signal.SIGKILL)
+        changing.serving.wait_line("the reload failed")
+        (tmp_path / "hang").unlink()
+        assert changing.serving.process.wait(30) == 0
+        changing.check("b")
+        os.kill(new, signal.SIGTERM)
+        wait_gone({new})
+        assert not (tmp_path / "b").exists()
+
+
+def test_a_socket_that_both_programs_do_without_is_closed_at_once(tmp_path: Path) -> None:
+    with Changing(tmp_path, binds="ab") as changing:
+        changing.configure("a")
+        new = changing.begin()
+        changing.reload("a")
+        until(lambda: not (tmp_path / "b").exists())
+        changing.go_on()
+        assert changing.serving.process.wait(30) == 0
+        os.kill(new, signal.SIGTERM)
+        wait_gone({new})
+
+
+def test_a_socket_that_the_new_program_has_may_be_dropped_and_named_again(tmp_path: Path) -> None:
+    with Changing(tmp_path, binds="ab") as changing:
+        new = changing.begin()
+        before = (tmp_path / "b").stat().st_ino
+        changing.reload("a")
+        changing.reload("ab")
+        changing.check("b")
+        assert (tmp_path / "b").stat().st_ino == before
+        os.kill(new, signal.SIGKILL)
+        changing.serving.wait_line("this one goes on serving")
+        changing.check("b")
+        changing.serving.signal(signal.SIGTERM)
+        assert changing.serving.process.wait(30) == 0
+        assert not (tmp_path / "b").exists()
+
+
+def test_who_waits_on_a_socket_that_only_the_old_program_has_is_answered_at_the_passing(
+    tmp_path: Path, model: tuple[str, ...]
+) -> None:
+    """A reload of the old program adds the socket while the new one boots."""
+    with Changing(tmp_path, *model) as changing, ExitStack() as stack:
+        new = changing.begin()
+        changing.reload("ab")
+        serving = changing.old_processes(new)
+        for pid in serving:
+            stop(pid)
+        waiting = [stack.enter_context(changing.connect(name)) for name in "bbbbaaaa"]
+        changing.go_on()
+        changing.serving.wait_line("this one and its processes leave")
+        until(lambda: not (tmp_path / "b").exists())
+        for pid in serving:
+            os.kill(pid, signal.SIGCONT)
+        for connection in waiting:
+            assert connection.response().body == b"small"
+        assert changing.serving.process.wait(30) == 0
+        os.kill(new, signal.SIGTERM)
+        wait_gone({new})
+
+
+def test_who_waits_on_a_socket_that_only_a_new_program_has_is_answered_if_that_is_called_off(
+    tmp_path: Path, model: tuple[str, ...]
+) -> None:
+    """A reload of the old program has dropped the socket. Of the new one a process serves, and a second one boots."""
+    with Changing(tmp_path, *model, binds="ab", workers=2) as changing, ExitStack() as stack:
+        (tmp_path / "let one").touch()
+        new = changing.begin()
+        until(lambda: len(children(new)) == 2)  # the second one is started once the first serves
+        changing.reload("a")
+        changing.check("b")
+        (serving,) = (pid for pid in children(new) if (tmp_path / f"loaded {pid}").exists())
+        stop(serving)
+        waiting = [stack.enter_context(changing.connect("b")) for _ in range(4)]
+        os.kill(new, signal.SIGTERM)
+        changing.serving.wait_line("the upgrade is called off: this program's processes leave")
+        os.kill(serving, signal.SIGCONT)
+        for connection in waiting:
+            assert connection.response().body == b"small"
+        changing.serving.wait_line("this one goes on serving")
+        changing.check("a")
+        changing.serving.signal(signal.SIGTERM)
+        assert changing.serving.process.wait(30) == 0
+
+
 def test_three_programs_of_which_the_second_is_killed(tmp_path: Path) -> None:
     with Upgrade(tmp_path) as upgrade, Connection(upgrade.serving.address) as running:
         running.send(build("/long"))

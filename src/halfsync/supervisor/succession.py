@@ -111,10 +111,8 @@ class Succession:
 
     def other_accepts(self, listener: socket.socket) -> bool:
         """Tell whether the program that goes on, while this one's processes leave, accepts on a listener."""
-        if self.standing is Standing.HEIR:
-            assert self._legacy is not None
-            return listener.fileno() in self._legacy.given
-        return self._successor is None or listener not in self._successor.dropped
+        other = self._legacy if self.standing is Standing.HEIR else self._successor
+        return other is None or other.accepts(listener)
 
     def attach(self, fleet: Fleet, crew: Crew, drain: Callable[[], None]) -> None:
         """Have the processes of this program. drain: begins to end all of it."""
@@ -169,6 +167,7 @@ class Succession:
         except OSError as error:
             logger().error("the upgrade failed: %s", reason_of(error))
             return
+        self._sockets.share(self._successor.given.values())
         logger().info("upgrading: process %d starts with the same sockets", self._successor.pid)
 
     def settled(self) -> None:
@@ -272,6 +271,7 @@ class Succession:
     def _lead(self, successor: Successor) -> None:
         """Decide about the passing; after it, do what the new program says. Take note of the new program's end."""
         if self.standing is Standing.OWNER and self._fleet.course is Course.SERVING:
+            self._divide(successor)
             if OFF in successor.heard:
                 successor.tell(OFF)
             elif SERVES in successor.heard and not successor.channel.lost:
@@ -280,7 +280,7 @@ class Succession:
                     self.standing, self._passes = Standing.RETIRED, True
         if self._passes and self._fleet.course is Course.SERVING:
             # Its processes are told before the new program: then they leave even if this one is killed in between.
-            self._sockets.own(successor.pid)
+            self._sockets.own(successor.pid, successor.given.values())
             self._fleet.retire(monotonic())
         elif self._passes:
             self._pass(successor)
@@ -292,6 +292,18 @@ class Succession:
                 self._drain_too()
         if successor.is_over:
             self._note_end(successor)
+
+    def _divide(self, successor: Successor) -> None:
+        """Let each of the two programs know on which listeners of both the other one does not accept.
+
+        A reload may drop one that the new program was given, and goes on to serve on.
+        """
+        accepting = {listener.socket for listener in self._sockets}
+        for descriptor, listener in successor.given.items():
+            if listener not in accepting:
+                successor.tell(f"{DROPS} {descriptor}")
+        leaves = OFF in successor.heard
+        self._sockets.share(() if leaves else set(successor.given.values()) - successor.dropped)
 
     def _pass(self, successor: Successor) -> None:
         """Leave everything to the new program, which serves. The processes of this one leave."""
@@ -315,6 +327,7 @@ class Succession:
             log, what = (logger().warning, "is called off") if off else (logger().error, "failed")
             how = "" if code is None else f" with {code}"
             log("the upgrade %s: the new program ended%s; this one goes on serving", what, how)
+        self._sockets.share(())
         successor.close()
         self._successor = None
 

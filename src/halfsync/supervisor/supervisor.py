@@ -350,7 +350,7 @@ class Supervisor:
         wait in the backlog of a socket on which nobody accepts. So it is, too, once all processes are about to end.
         """
         if self._fleet.course not in (Course.SERVING, Course.FADING):
-            self._sockets.keep([])
+            self._sockets.close()
             return
         serving = [self._crew.plan(child.pid) for child in self._fleet.of(Phase.READY)]
         self._plans.keep({self._fleet.generation, self._fleet.base}, serving)
@@ -443,9 +443,7 @@ class Supervisor:
             os.close(descriptor)
         self._crew.leave_behind()
         self._succession.leave_behind()
-        for listener in self._sockets:
-            if listener not in kept:
-                listener.close()
+        self._sockets.leave_behind(kept)
 
     def _may_end(self) -> bool:
         over = False

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from halfsync.listeners import Listener
 
 VARIABLE = "_HALFSYNC_UPGRADE"
-# The new one says it of a listener, by descriptor, on which none of its processes will accept.
+# Either says it of a listener, by its descriptor in the new one, on which its processes do not accept any more.
 DROPS = "drops"
 DESCRIPTORS = 65_536  # if the system has no limit
 LOOK_S = 0.02  # between two looks whether a program that boots has ended
@@ -45,10 +45,14 @@ Queue = tuple[socket.socket, socket.socket]
 
 @dataclass(slots=True, kw_only=True)
 class Other:
-    """Another program of the same service: its number, and what was said between it and this one."""
+    """Another program of the same service: its number, and what was said between it and this one.
+
+    given: the listeners that both have, by their descriptors in the new one.
+    """
 
     pid: int
     channel: Channel
+    given: dict[int, socket.socket]
     told: set[str] = field(default_factory=set)
     heard: set[str] = field(default_factory=set)
 
@@ -64,6 +68,16 @@ class Other:
             self.heard.add(word)
         self.channel.go_on()
 
+    @property
+    def dropped(self) -> set[socket.socket]:
+        """The listeners on which it has said that it does not accept."""
+        words = (word.split() for word in self.heard if word.startswith(DROPS))
+        return {self.given[int(descriptor)] for _, descriptor in words}
+
+    def accepts(self, listener: socket.socket) -> bool:
+        """Tell whether it accepts on a listener: both have it, and it has not said that it does without."""
+        return listener in self.given.values() and listener not in self.dropped
+
 
 @dataclass(slots=True, kw_only=True)
 class Successor(Other):
@@ -71,7 +85,6 @@ class Successor(Other):
 
     between: int
     control: socket.socket  # by which the process between tells the exit code, and ends once it is closed
-    given: dict[int, socket.socket]  # listeners, by their descriptors there
     code: int | None = None  # which it ended with; None: it has not, or nobody knows
     stopped: bool = False  # it was told by a signal to end
 
@@ -116,22 +129,12 @@ class Successor(Other):
         self.channel.close()
         self.control.close()
 
-    @property
-    def dropped(self) -> set[socket.socket]:
-        """The listeners on which it does not accept."""
-        words = (word.split() for word in self.heard if word.startswith(DROPS))
-        return {self.given[int(descriptor)] for _, descriptor in words}
-
 
 @dataclass(slots=True, kw_only=True)
 class Legacy(Other):
-    """What a new program was given by the old one. listeners: by bind. handover: the old one's queue.
-
-    given: the descriptors of all listeners.
-    """
+    """What a new program was given by the old one. listeners: by bind. handover: the old one's queue."""
 
     listeners: dict[str, list[Listener]]
-    given: frozenset[int]
     handover: Queue
 
     @property
@@ -190,8 +193,11 @@ def start_successor(
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         undoing.pop_all()
-    sockets = {one.socket.fileno(): one.socket for some in listeners.values() for one in some}
-    return Successor(pid=pid, channel=ours, between=between, control=near, given=sockets)
+    return Successor(pid=pid, channel=ours, between=between, control=near, given=_by_descriptor(listeners))
+
+
+def _by_descriptor(listeners: Mapping[str, Sequence[Listener]]) -> dict[int, socket.socket]:
+    return {one.socket.fileno(): one.socket for some in listeners.values() for one in some}
 
 
 def _stand_between(old: socket.socket, become: Callable[[], NoReturn]) -> NoReturn:
@@ -271,8 +277,8 @@ def inherit(environ: MutableMapping[str, str] | None = None) -> Legacy | None:
     }
     receiver, sender = (socket.socket(fileno=descriptor) for descriptor in given["handover"])
     channel = Channel(socket.socket(fileno=given["channel"]))
-    passed = frozenset(descriptor for some in given["listeners"].values() for descriptor, _ in some)
-    return Legacy(pid=old, channel=channel, listeners=listeners, given=passed, handover=(receiver, sender))
+    sockets = _by_descriptor(listeners)
+    return Legacy(pid=old, channel=channel, listeners=listeners, given=sockets, handover=(receiver, sender))
 
 
 def _listener(descriptor: int, file: tuple[str, int, int] | None, old: int) -> Listener:
