@@ -226,6 +226,20 @@ def overlap(one: Bind, other: Bind) -> bool:
     return one == other
 
 
+def socket_file(bind: Bind) -> str:
+    """Return the whole path of the file that a bind makes, without the links that lead to it now; "": it makes none.
+
+    A relative path begins in the working directory; if that was removed, the path is returned as it is.
+    """
+    if not isinstance(bind, UnixBind) or bind.path.startswith("@"):
+        return ""
+    directory, name = os.path.split(bind.path)
+    try:
+        return os.path.join(os.path.realpath(directory or "."), name)
+    except FileNotFoundError:
+        return bind.path
+
+
 def has_any_port(bind: Bind) -> bool:
     """Tell whether the system chooses the port, so that two listeners of this bind are not the same."""
     return isinstance(bind, TcpBind) and bind.port == 0

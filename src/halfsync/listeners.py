@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from halfsync.activation import take
 from halfsync.amounts import digits
-from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_bind
+from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_bind, socket_file
 from halfsync.endpoints import name_server
 from halfsync.errors import BindError, UsageError, reason_of
 from halfsync.originals import os, socket
@@ -35,6 +35,7 @@ _NO_ID = 2**32 - 1  # of a user or group: chown(2) takes it for "leave it"
 class UnixFile:
     """A socket file, known by its inode so that nobody else's is ever removed.
 
+    path: the whole one, without links: one that leads to its directory may be switched.
     process: whose it is to remove. It made the file, or has taken the place of the one that did.
     """
 
@@ -65,6 +66,11 @@ class Listener:
     def family(self) -> AddressFamily:
         """The address family of the socket, AF_INET, AF_INET6 or AF_UNIX."""
         return AddressFamily(self.socket.family)
+
+    @property
+    def place(self) -> str:
+        """The ``url``, but with the whole path of a socket file."""
+        return self.url if self.file is None else f"unix:{self.file.path}"
 
     def close(self) -> None:
         """Close the socket; a socket file goes too, if it is still ours, and this process's to remove.
@@ -240,7 +246,7 @@ def _open_unix(
         sock.bind(address)
         if not abstract:
             found = os.lstat(bind.path)
-            path = os.path.abspath(bind.path)
+            path = socket_file(bind)
             file = UnixFile(path, found.st_dev, found.st_ino, os.getpid())
             # Nobody can connect before it listens: so there is no time in which others than these may.
             _give_away(spec, path, mode, owner)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,57 @@ def test_settings_are_found_in_a_directory_that_was_moved(tmp_path: Path) -> Non
         assert answers(serving) == {f"later {moved}"}
         assert (moved / "pid").exists() and (moved / "socket").exists()
         see_it_end(serving)
+        assert not (moved / "socket").exists()
+
+
+@pytest.mark.parametrize("path", ["socket", "absolute"])
+@pytest.mark.parametrize("numbers", [[signal.SIGHUP, signal.SIGUSR2], [signal.SIGUSR2]], ids=["HUP", "USR2"])
+def test_a_socket_file_is_where_the_link_leads(
+    tmp_path: Path, model: tuple[str, ...], path: str, numbers: list[signal.Signals]
+) -> None:
+    """As the pidfile is. Who is connected by the old file notices nothing."""
+    first, second, link = release(tmp_path, "1"), release(tmp_path, "2"), tmp_path / "current"
+    link.symlink_to(first)
+    bind = path if path == "socket" else f"{link}/socket"
+    options = (
+        "--workers",
+        "1",
+        "--threads",
+        "16",
+        "--chdir",
+        "current",
+        "--pidfile",
+        "pid",
+        "-b",
+        f"unix:{bind}",
+    )
+    with started_in(tmp_path, *model, *options) as serving, socket.socket(socket.AF_UNIX) as made:
+        serving.wait_line("1 process serves")
+        made.connect(str(first / "socket"))
+        with Connection(made, timeout_s=30) as kept:
+            switch(link, second)
+            for number in numbers:
+                old = pid_in(link / "pid") or pid_in(first / "pid")
+                os.kill(old, number)
+                serving.wait_line(
+                    "is the server now" if number == signal.SIGUSR2 else "the reload is complete"
+                )
+                if number == signal.SIGHUP:
+                    serving.wait_line(f"bind has changed: it is {serving_url(serving)}, unix:{second}/socket")
+                until(lambda: not (first / "socket").exists() and not (first / "pid").exists())
+                assert (second / "socket").is_socket() and (second / "pid").exists()
+                kept.send(build("/"))
+                assert kept.response().body.decode() == f"2 {second}"
+            assert serving.process.wait(30) == 0
+        shutil.rmtree(first)
+        with socket.socket(socket.AF_UNIX) as later:
+            later.connect(str(link / "socket"))
+        end(pid_in(link / "pid"))
+        assert not (second / "socket").exists() and not (second / "pid").exists()
+
+
+def serving_url(serving: Serving) -> str:
+    return "http://{}:{}".format(*serving.address)
 
 
 @pytest.mark.parametrize("config", [(), ("--config", "halfsync.toml")], ids=["found", "named"])

@@ -21,6 +21,7 @@ from halfsync.supervisor.fleet import Terms
 from halfsync.supervisor.identity import find_identity
 from halfsync.supervisor.pidfile import PidFile
 from halfsync.supervisor.process import Plan
+from halfsync.supervisor.sockets import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -39,9 +40,9 @@ class Plans:
     """The plans by generation. Owned by the supervisor.
 
     first: the settings of the start. load, enter and arrive: as in `Plan`; load may be set to another. reread: returns
-    the settings of now, and is told those that count. closing: returns the binds of processes that leave, which may
-    have to close them yet. umask: that of the start. heir_of: the process whose pidfile this one is to take over.
-    Raises StartError for what cannot be.
+    the settings of now, and is told those that count. closing: returns the names of the listeners of processes that
+    leave, which may have to close them yet. umask: that of the start. heir_of: the process whose pidfile this one is to
+    take over. Raises StartError for what cannot be.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Plans:
             try:
                 return self._plan(settings, before)
             except BindError as error:
-                wanted = {*settings.bind, *settings.admin_bind} - set(self._sockets.listeners)
+                wanted = names_of(settings) - set(self._sockets.listeners)
                 in_use = error.errno == errno.EADDRINUSE
                 if not in_use or not wanted & self._closing() or monotonic() >= deadline:
                     raise
@@ -120,11 +121,12 @@ class Plans:
         identity = find_identity(settings)
         pidfile = self._find_pidfile(settings, before)
         umask = self._umask if settings.umask is None else settings.umask
-        listeners, admin = self._sockets.open(settings)
+        listeners, admin, names = self._sockets.open(settings)
         return Plan(
             settings,
             listeners,
             admin,
+            names,
             identity,
             None if settings.umask == self._first.umask else umask,  # all have that of the supervisor
             pidfile,
@@ -146,7 +148,7 @@ class Plans:
     def keep(self, generations: set[int], serving: Iterable[Plan]) -> None:
         """Forget the plans of all other generations. Close the sockets that no plan names, nor one of who serves."""
         self._plans = {number: plan for number, plan in self._plans.items() if number in generations}
-        self._sockets.keep(plan.settings for plan in (*self._plans.values(), *serving))
+        self._sockets.keep(name for plan in (*self._plans.values(), *serving) for name in plan.names)
 
 
 def terms_of(settings: Settings) -> Terms:

@@ -47,6 +47,7 @@ CUT = 1  # the exit code of a process that cut requests off: they took longer th
 class Plan:
     """What the processes of one generation serve, and where.
 
+    names: what the listeners are known by (sockets.py).
     identity: what each process becomes. umask: None: as it is. pidfile: of the supervisor.
     load: returns the application. enter: enters the application's directory; it is called before load, and before
     anything of the application is imported. Both raise StartError. arrive: closes what only enter needed; it is called
@@ -56,6 +57,7 @@ class Plan:
     settings: Settings
     listeners: list[Listener]
     admin: list[Listener]
+    names: set[str]
     identity: Identity
     umask: int | None
     pidfile: PidFile | None

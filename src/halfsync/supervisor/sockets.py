@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from halfsync.binds import has_any_port, parse_bind
+from halfsync.binds import has_any_port, parse_bind, socket_file
 from halfsync.listeners import open_listeners, refuse_shared, remove_file
 from halfsync.originals import os
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from halfsync.originals import socket
     from halfsync.settings import Settings
 
+UNIX = "unix:"
+
 
 class Sockets:
-    """The sockets that the supervisor owns, by the bind that names them.
+    """The sockets that the supervisor owns, by their names: see `names_of`.
 
     inherited: those of an old program that this one replaces; what no setting names is closed by `drop_inherited`.
 
@@ -38,40 +40,37 @@ class Sockets:
         """Go through all listeners."""
         return (listener for some in self.listeners.values() for listener in some)
 
-    def open(self, settings: Settings) -> tuple[list[Listener], list[Listener]]:
-        """Return listeners for `bind` and for `admin_bind`; those that are open already stay as they are.
+    def open(self, settings: Settings) -> tuple[list[Listener], list[Listener], set[str]]:
+        """Return listeners for `bind` and for `admin_bind`, and the names of all; what is open already stays as it is.
 
         Raises UsageError or BindError, and leaves nothing open that was not open before.
         """
         new: dict[str, list[Listener]] = {}
-        for_probes = _admin_keys(settings)
+        for_all, for_probes = _name_binds(settings)
         try:
-            for key, bind in (*zip(settings.bind, settings.bind, strict=True), *for_probes):
-                if key not in self.listeners:
-                    there = self._inherited.get(key) or self._aside.get(key)
+            for name, bind in (*for_all, *for_probes):
+                if name not in self.listeners:
+                    there = self._inherited.get(name) or self._aside.get(name) or self._find_moved(name)
                     opened = there or open_listeners(
                         [bind], settings.backlog, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
                     )
-                    new[key] = [self._known(listener) for listener in opened]
+                    new[name] = [self._known(listener) for listener in opened]
             known = self.listeners | new
-            public = [listener for bind in settings.bind for listener in known[bind]]
-            admin = [listener for key, _ in for_probes for listener in known[key]]
+            public = [listener for name, _ in for_all for listener in known[name]]
+            admin = [listener for name, _ in for_probes for listener in known[name]]
             refuse_shared(public, admin, origin=settings.origins.get("admin_bind", ""))
         except BaseException:
             self._close(new.values(), self._all())
             raise
         self.listeners = known
-        for key in new:
-            self._aside.pop(key, None)
-        return public, admin
+        for name in new:
+            self._aside.pop(name, None)
+        return public, admin, {name for name, _ in (*for_all, *for_probes)}
 
-    def keep(self, plans: Iterable[Settings]) -> None:
-        """Close the sockets that none of these settings names, or put them aside if they are shared."""
-        named = {
-            key for settings in plans for key in (*settings.bind, *(key for key, _ in _admin_keys(settings)))
-        }
-        dropped = {bind: self.listeners.pop(bind) for bind in set(self.listeners) - named}
-        self._aside |= {bind: some for bind, some in dropped.items() if self._is_shared(some)}
+    def keep(self, names: Iterable[str]) -> None:
+        """Close the sockets that have none of these names, or put them aside if they are shared."""
+        dropped = {name: self.listeners.pop(name) for name in set(self.listeners).difference(names)}
+        self._aside |= {name: some for name, some in dropped.items() if self._is_shared(some)}
         self._close(dropped.values(), self._all())
 
     def drop_inherited(self) -> list[int]:
@@ -89,8 +88,8 @@ class Sockets:
         plan may name it again. What was put aside, and is shared no longer, is closed, and its file is removed.
         """
         self._shared = frozenset(shared)
-        over = [bind for bind, some in self._aside.items() if not self._is_shared(some)]
-        self._close([self._aside.pop(bind) for bind in over], self._all())
+        over = [name for name, some in self._aside.items() if not self._is_shared(some)]
+        self._close([self._aside.pop(name) for name in over], self._all())
 
     def _is_shared(self, listeners: Iterable[Listener]) -> bool:
         return any(listener.socket in self._shared for listener in listeners)
@@ -101,11 +100,9 @@ class Sockets:
         sockets: those that the program has; None: all. Files whose sockets are closed here already are removed at once
         if they are this process's now.
         """
-        for owned in (self.listeners, self._aside):
-            for bind, some in owned.items():
-                owned[bind] = [
-                    _owned(one, process) if sockets is None or one.socket in sockets else one for one in some
-                ]
+        for listener in self._all():
+            if listener.file is not None and (sockets is None or listener.socket in sockets):
+                self._set_file(listener, replace(listener.file, process=process))
         self._left = [replace(file, process=process) for file in self._left]
         if process == os.getpid():
             for file in self._left:
@@ -126,8 +123,32 @@ class Sockets:
 
     def _all(self) -> list[Listener]:
         """Return all listeners, those that are put aside, and those that were inherited and not asked for yet."""
-        groups = (self.listeners, self._aside, self._inherited)
-        return [listener for group in groups for some in group.values() for listener in some]
+        return [listener for group in self._groups for some in group.values() for listener in some]
+
+    @property
+    def _groups(self) -> tuple[dict[str, list[Listener]], ...]:
+        return self.listeners, self._aside, self._inherited
+
+    def _set_file(self, listener: Listener, file: UnixFile) -> Listener:
+        """Return this listener with what is known of its file now, and have that under all of its names."""
+        new = replace(listener, file=file)
+        for group in self._groups:
+            for name, some in group.items():
+                group[name] = [new if one.socket is listener.socket else one for one in some]
+        return new
+
+    def _find_moved(self, name: str) -> list[Listener]:
+        """Return the listener whose socket file has this place now: its directory was moved. Empty: there is none."""
+        path = name.removeprefix(UNIX)
+        try:
+            there = os.lstat(path) if path != name else None
+        except OSError:
+            return []
+        for listener in self._all():
+            file = listener.file
+            if there and file and (file.device, file.inode) == (there.st_dev, there.st_ino):
+                return [self._set_file(listener, replace(file, path=path))]
+        return []
 
     def _known(self, listener: Listener) -> Listener:
         """Return the listener that there is of this descriptor already, under another name; else this one."""
@@ -150,16 +171,27 @@ class Sockets:
                     stack.callback(listener.close)
 
 
-def _admin_keys(settings: Settings) -> list[tuple[str, str]]:
-    """Return what the listeners of each `admin_bind` are known by, and that bind.
+def names_of(settings: Settings) -> set[str]:
+    """Return what the listeners of these settings are known by, in the directory of now.
 
-    The bind itself, unless it stands for any port: `bind` may be the same then, and has another port.
+    That is the bind itself, but for two: of a socket file it is the place, since a relative path, or one by a link, may
+    lead to another directory after a deploy; and of a bind of `admin_bind` for any port it is another one, since `bind`
+    may be the same then, and has another port.
     """
-    return [
-        (f"{bind} for probes" if has_any_port(parse_bind(bind)) else bind, bind)
+    for_all, for_probes = _name_binds(settings)
+    return {name for name, _ in (*for_all, *for_probes)}
+
+
+def _name_binds(settings: Settings) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return the name of the listeners of each bind, and that bind: for `bind` and for `admin_bind`."""
+    for_all = [(_name(bind), bind) for bind in settings.bind]
+    for_probes = [
+        (f"{bind} for probes" if has_any_port(parse_bind(bind)) else _name(bind), bind)
         for bind in settings.admin_bind
     ]
+    return for_all, for_probes
 
 
-def _owned(listener: Listener, process: int) -> Listener:
-    return replace(listener, file=None if listener.file is None else replace(listener.file, process=process))
+def _name(bind: str) -> str:
+    file = socket_file(parse_bind(bind))
+    return UNIX + file if file else bind

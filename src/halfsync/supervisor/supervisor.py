@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from halfsync.directory import StartDirectory
 from halfsync.errors import reason_of
-from halfsync.foreground import LoggingSignals, Outcome, announcement, draining, farewell, say_sizes, urls_of
+from halfsync.foreground import LoggingSignals, Outcome, announcement, draining, farewell, say_sizes
 from halfsync.forking import freeze, unblock
 from halfsync.log import logger, set_up
 from halfsync.native.system import readable
@@ -141,7 +141,7 @@ class Supervisor:
         self._reloads = Reloads(self._fleet, self._plans, self._service, name=name)
         self._development = self._develop(settings) if settings.reload else None
         self._announced = False
-        self._urls: dict[str, str] = {}  # where it listens, by the name of the setting
+        self._places: dict[str, str] = {}  # where it listens, by the name of the setting
         self._changed = ""  # in development, why the application must be loaded again
         self._undone: list[Action] = []  # actions that failed, and are tried again
         self._containment = Containment()
@@ -337,10 +337,10 @@ class Supervisor:
                 logger().warning("the access log %r cannot be made: %s", path, reason_of(error))
 
     def _left_behind(self) -> set[str]:
-        """Return the binds of the processes that do not serve any more."""
+        """Return the names of the listeners of the processes that do not serve any more."""
         serving = self._fleet.of(Phase.READY)
         plans = [self._crew.plan(pid) for pid, child in self._fleet.children.items() if child not in serving]
-        return {bind for plan in plans for bind in (*plan.settings.bind, *plan.settings.admin_bind)}
+        return {name for plan in plans for name in plan.names}
 
     def _forget(self) -> None:
         """Let go of plans that no process shall have any more, and of listeners that no plan names.
@@ -403,10 +403,12 @@ class Supervisor:
             return  # a newer one counts already
         plan = self._reloads.use(generation)
         self._succession.move_pidfile(plan.pidfile)
-        before, self._urls = self._urls, {"bind": urls_of(plan.listeners), "admin_bind": urls_of(plan.admin)}
-        for name, urls in self._urls.items():
-            if urls != before.get(name, urls):
-                logger().info("%s has changed: it is %s", name, urls or "nowhere")
+        before = self._places
+        places = {"bind": plan.listeners, "admin_bind": plan.admin}
+        self._places = {name: ", ".join(one.place for one in some) for name, some in places.items()}
+        for name, place in self._places.items():
+            if place != before.get(name, place):
+                logger().info("%s has changed: it is %s", name, place or "nowhere")
 
     def _settle(self, generation: int) -> None:
         wanted = self._fleet.wanted
