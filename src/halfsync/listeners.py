@@ -4,6 +4,7 @@ import errno
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from halfsync.activation import take
 from halfsync.amounts import digits
@@ -45,6 +46,14 @@ class UnixFile:
     process: int
 
 
+class Made(NamedTuple):
+    """Values of the settings that count for a socket only as it is opened."""
+
+    backlog: int
+    unix_mode: int | None
+    unix_owner: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Listener:
     """An open listening socket, non-blocking and not inherited by programs that the server starts.
@@ -53,7 +62,8 @@ class Listener:
     IPv6 in brackets as RFC 3875 has it. A unix socket has neither host nor port, and PEP 3333 forbids
     empty strings, so they are ``localhost`` and ``80``: applications behind a proxy take both from Host,
     and what an HTTP/1.0 request without Host builds from these is at least a URL. ``url`` is for people.
-    The opener owns it and closes it. It is the same listener whoever has its socket file to remove.
+    The opener owns it and closes it. It is the same listener whoever has its socket file to remove. ``made``: by which
+    settings it was opened, if that is known.
     """
 
     socket: socket.socket
@@ -61,6 +71,7 @@ class Listener:
     server_port: str
     url: str
     file: UnixFile | None = field(default=None, compare=False)
+    made: Made | None = field(default=None, compare=False)
 
     @property
     def family(self) -> AddressFamily:

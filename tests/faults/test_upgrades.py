@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from halfsync.settings.declaration import OPEN_SOCKETS
 from tests.client import Connection, build, fetch
 from tests.faults.load import APP as LOADED
 from tests.faults.load import Load, was_closed
@@ -526,6 +527,37 @@ def test_a_pidfile_of_another_name_follows(tmp_path: Path) -> None:
         os.kill(new, signal.SIGTERM)
         wait_gone({new})
         assert not second.exists()
+
+
+def test_settings_of_sockets_that_are_open_stay_as_they_are_and_are_named(tmp_path: Path) -> None:
+    """As by a reload. One that has changed at a reload before is named as well, and none of a socket that is new."""
+    settings = tmp_path / "halfsync.toml"
+    text = 'workers = 1\npidfile = "pid"\nbind = ["127.0.0.1:0", "unix:s"]\n'
+    settings.write_text(text)
+    with Serving(tmp_path, APP, bind="") as serving:
+        serving.wait_line("1 process serves")
+        settings.write_text(text + 'unix_mode = "0600"\n')
+        serving.signal(signal.SIGHUP)
+        serving.wait_line("the reload is complete")
+        settings.write_text(text + f'unix_mode = "0600"\nunix_owner = "{os.getuid()}"\nbacklog = 100\n')
+        serving.signal(signal.SIGUSR2)
+        assert serving.process.wait(30) == 0
+        new = pid_in(tmp_path / "pid")
+        for name, number in (("backlog", 1), ("unix_owner", 1), ("unix_mode", 2)):
+            line = f"{name} has changed: {OPEN_SOCKETS}"
+            assert sum(line in one for one in serving.lines) == number, serving.lines
+        assert (tmp_path / "s").stat().st_mode & 0o777 == 0o666
+        settings.write_text(
+            text.replace("unix:s", "unix:t") + 'unix_mode = "0600"\n'
+        )  # the backlog is as it was
+        told = sum(OPEN_SOCKETS in line for line in serving.lines)
+        os.kill(new, signal.SIGUSR2)
+        wait_gone({new})
+        assert sum(OPEN_SOCKETS in line for line in serving.lines) == told, serving.lines
+        assert (tmp_path / "t").stat().st_mode & 0o777 == 0o600
+        new = pid_in(tmp_path / "pid")
+        os.kill(new, signal.SIGTERM)
+        wait_gone({new})
 
 
 def test_a_umask_that_the_settings_name_no_longer_is_not_inherited(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ class Plans:
         self._umask = umask
         self._heir_of = heir_of
         self._plans = {1: self._plan(first, None)}
+        for name in sockets.unapplied(first):  # to those of an old program
+            logger().warning("%s has changed: %s", name, OPEN_SOCKETS)
 
     def __getitem__(self, generation: int) -> Plan:
         """Return the plan of a generation that is kept."""
@@ -90,10 +92,14 @@ class Plans:
         settings = pin(settings, before.settings)
         try:
             self._enter(settings)
-            return self._plan_soon(settings, before)
+            plan = self._plan_soon(settings, before)
         except BaseException:
             self.enter(before)
             raise
+        for name in self._sockets.unapplied(settings):
+            if getattr(settings, name) != getattr(before.settings, name):
+                logger().warning("%s has changed: %s", name, OPEN_SOCKETS)
+        return plan
 
     def _plan_soon(self, settings: Settings, before: Plan) -> Plan:
         """Return the plan as `_plan` does. Wait for a process that leaves and has yet to close a listener of this name.
@@ -159,7 +165,7 @@ def terms_of(settings: Settings) -> Terms:
 
 
 def pin(settings: Settings, before: Settings) -> Settings:
-    """Return new settings, but as they were where a reload applies no change. Each change gets a line in the log."""
+    """Return new settings, but as they were where only a restart applies a change, which gets a line in the log."""
     pinned = {}
     for setting in SETTINGS:
         name = setting.name
@@ -168,12 +174,4 @@ def pin(settings: Settings, before: Settings) -> Settings:
         if setting.reload == AT_START or (before.preload and name in OF_PRELOADED):
             pinned[name] = getattr(before, name)
             logger().warning("%s has changed: %s", name, AT_START)
-        elif setting.reload == OPEN_SOCKETS and _stay_open(name, settings, before):
-            logger().warning("%s has changed: %s", name, OPEN_SOCKETS)
     return replace(settings, **pinned)
-
-
-def _stay_open(name: str, settings: Settings, before: Settings) -> bool:
-    """Tell whether there are open sockets that a setting is about, and that the new settings name, too."""
-    kept = {*settings.bind, *settings.admin_bind} & {*before.bind, *before.admin_bind}
-    return any(name == "backlog" or (bind.startswith("unix:") and ":@" not in bind) for bind in kept)

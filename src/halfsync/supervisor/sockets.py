@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from halfsync.binds import has_any_port, parse_bind, socket_file
-from halfsync.listeners import open_listeners, refuse_shared, remove_file
+from halfsync.listeners import Made, open_listeners, refuse_shared, remove_file
 from halfsync.originals import os
 
 if TYPE_CHECKING:
@@ -51,10 +51,9 @@ class Sockets:
             for name, bind in (*for_all, *for_probes):
                 if name not in self.listeners:
                     there = self._inherited.get(name) or self._aside.get(name) or self._find_moved(name)
-                    opened = there or open_listeners(
-                        [bind], settings.backlog, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
-                    )
-                    new[name] = [self._known(listener) for listener in opened]
+                    new[name] = [
+                        self._known(listener) for listener in there or _open(bind, _made_by(settings))
+                    ]
             known = self.listeners | new
             public = [listener for name, _ in for_all for listener in known[name]]
             admin = [listener for name, _ in for_probes for listener in known[name]]
@@ -66,6 +65,15 @@ class Sockets:
         for name in new:
             self._aside.pop(name, None)
         return public, admin, {name for name, _ in (*for_all, *for_probes)}
+
+    def unapplied(self, settings: Settings) -> list[str]:
+        """Return the names of those settings by whose values the sockets that they name were not opened."""
+        wanted, found = _made_by(settings), set()
+        for listener in (one for name in names_of(settings) for one in self.listeners.get(name, ())):
+            counting = ("backlog",) if listener.file is None else Made._fields
+            made = listener.made or wanted
+            found |= {name for name in counting if getattr(made, name) != getattr(wanted, name)}
+        return [name for name in Made._fields if name in found]
 
     def keep(self, names: Iterable[str]) -> None:
         """Close the sockets that have none of these names, or put them aside if they are shared."""
@@ -169,6 +177,15 @@ class Sockets:
                     if listener.file is not None and listener.file.process != os.getpid():
                         self._left.append(listener.file)
                     stack.callback(listener.close)
+
+
+def _made_by(settings: Settings) -> Made:
+    return Made(*(getattr(settings, name) for name in Made._fields))
+
+
+def _open(bind: str, by: Made) -> list[Listener]:
+    opened = open_listeners([bind], by.backlog, unix_mode=by.unix_mode, unix_owner=by.unix_owner)
+    return [replace(listener, made=by) for listener in opened]
 
 
 def names_of(settings: Settings) -> set[str]:

@@ -16,12 +16,12 @@ import json
 import sys
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from halfsync.activation import pass_on
 from halfsync.errors import reason_of
 from halfsync.forking import fork, unblock
-from halfsync.listeners import UnixFile, describe_socket
+from halfsync.listeners import Made, UnixFile, describe_socket
 from halfsync.native.system import readable
 from halfsync.originals import os, signal, socket
 from halfsync.output import STANDARD, say
@@ -168,6 +168,11 @@ def start_successor(
         "listeners": {
             bind: [[one.socket.fileno(), _file(one)] for one in some] for bind, some in listeners.items()
         },
+        "made": {
+            one.socket.fileno(): one.made and one.made._asdict()
+            for some in listeners.values()
+            for one in some
+        },
         "handover": [end.fileno() for end in handover],
         "channel": theirs.fd,
     }
@@ -270,9 +275,9 @@ def inherit(environ: MutableMapping[str, str] | None = None) -> Legacy | None:
     given = json.loads(text)
     for descriptor in _descriptors(given):
         os.set_inheritable(descriptor, False)
-    old = given["pid"]
+    old, made = given["pid"], given.get("made", {})
     listeners = {
-        bind: [_listener(descriptor, file, old) for descriptor, file in some]
+        bind: [_listener(descriptor, file, made.get(str(descriptor)), old) for descriptor, file in some]
         for bind, some in given["listeners"].items()
     }
     receiver, sender = (socket.socket(fileno=descriptor) for descriptor in given["handover"])
@@ -281,7 +286,16 @@ def inherit(environ: MutableMapping[str, str] | None = None) -> Legacy | None:
     return Legacy(pid=old, channel=channel, listeners=listeners, given=sockets, handover=(receiver, sender))
 
 
-def _listener(descriptor: int, file: tuple[str, int, int] | None, old: int) -> Listener:
-    """Describe a listener that was given. file: a socket file that goes with it, which is the old program's."""
-    listener = describe_socket(socket.socket(fileno=descriptor))
-    return listener if file is None else replace(listener, file=UnixFile(*file, old))
+def _listener(
+    descriptor: int, file: tuple[str, int, int] | None, made: Mapping[str, Any] | None, old: int
+) -> Listener:
+    """Describe a listener that was given.
+
+    file: a socket file that goes with it, which is the old program's. made: the settings by which the old one opened
+    it. Another version may have others.
+    """
+    return replace(
+        describe_socket(socket.socket(fileno=descriptor)),
+        file=None if file is None else UnixFile(*file, old),
+        made=Made(**made) if made and set(made) == set(Made._fields) else None,
+    )
