@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from halfsync import originals
+from halfsync.activation import find_sockets
 from halfsync.errors import BindError, UsageError
 from halfsync.listeners import Listener, open_listeners
 
@@ -411,3 +412,20 @@ def test_descriptors_that_cannot_serve_are_refused_and_stay_open() -> None:
         for number in (idle.fileno(), datagram.fileno(), file.fileno()):
             os.fstat(number)
     assert "is not open" in refused("fd://99999").problem
+
+
+def test_a_socket_that_the_program_was_not_started_with_is_refused_and_stays_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        started_with = find_sockets()
+        number = first.fileno()
+        os.dup2(second.fileno(), number, inheritable=False)
+        for passed, problem in ((started_with, "was closed by an earlier reload"), ({}, "was not passed")):
+            with pytest.raises(BindError, match=f"descriptor {number} .*{problem}"):
+                open_listeners([f"fd://{number}"], 8, passed=passed)
+        os.fstat(number)
+        (listener,) = open_listeners([f"fd://{second.fileno()}"], 8, passed=started_with)
+        assert listener.socket.detach() == second.fileno()
+        os.close(number)
+        with pytest.raises(BindError, match="was closed by an earlier reload"):
+            open_listeners([f"fd://{number}"], 8, passed=started_with)
+        first.detach()

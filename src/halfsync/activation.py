@@ -8,6 +8,7 @@ and the descriptors are not inherited by it either.
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from halfsync.amounts import digits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 FIRST_DESCRIPTOR = 3
@@ -27,7 +28,7 @@ UNNAMED = "unknown"  # as sd_listen_fds_with_names(3) calls a socket without a n
 class Passed:
     """A socket that was passed: its descriptor, and the name that its unit gives it (FileDescriptorName=).
 
-    inode: what the descriptor led to when it was taken; 0: nothing.
+    inode: of the socket that the descriptor led to when it was taken; 0: none.
     """
 
     descriptor: int
@@ -60,7 +61,9 @@ def take() -> Activation:
             for passed in found.sockets:
                 with suppress(OSError):  # it is not open: whoever binds it says so
                     os.set_inheritable(passed.descriptor, False)
-            sockets = tuple(replace(passed, inode=_inode(passed.descriptor)) for passed in found.sockets)
+            sockets = tuple(
+                replace(passed, inode=socket_inode(passed.descriptor)) for passed in found.sockets
+            )
             found = replace(found, sockets=sockets)
         if found.sockets or _taken is None or not _taken.sockets:
             _taken = found
@@ -80,14 +83,30 @@ def pass_on(process: int) -> tuple[dict[str, str], list[int]]:
         "LISTEN_PID": str(process),
         "LISTEN_FDNAMES": ":".join(passed.name for passed in sockets),
     }
-    return variables, [one.descriptor for one in sockets if one.inode and _inode(one.descriptor) == one.inode]
+    return variables, [
+        one.descriptor for one in sockets if one.inode and socket_inode(one.descriptor) == one.inode
+    ]
 
 
-def _inode(descriptor: int) -> int:
+def find_sockets() -> dict[int, int]:
+    """Return the inode of each socket that this process has open, by its descriptor.
+
+    At the start of a program these are the sockets that were passed to it. A number may stand for another socket later.
+    """
     try:
-        return os.fstat(descriptor).st_ino
+        numbers: Iterable[int] = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - a string will do
+    except OSError:
+        numbers = range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + MOST)
+    return {number: inode for number in numbers if (inode := socket_inode(number))}
+
+
+def socket_inode(descriptor: int) -> int:
+    """Return the inode of the socket that a descriptor leads to; 0: it leads to none."""
+    try:
+        found = os.fstat(descriptor)
     except OSError:
         return 0
+    return found.st_ino if stat.S_ISSOCK(found.st_mode) else 0
 
 
 def read(environ: Mapping[str, str], process: int) -> Activation:

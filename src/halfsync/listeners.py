@@ -2,11 +2,11 @@
 
 import errno
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from halfsync.activation import take
+from halfsync.activation import socket_inode, take
 from halfsync.amounts import digits
 from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_bind, socket_file
 from halfsync.endpoints import name_server
@@ -129,7 +129,12 @@ def remove_file(file: UnixFile) -> None:
 
 
 def open_listeners(
-    binds: Sequence[str], backlog: int, *, unix_mode: int | None = None, unix_owner: str | None = None
+    binds: Sequence[str],
+    backlog: int,
+    *,
+    unix_mode: int | None = None,
+    unix_owner: str | None = None,
+    passed: Mapping[int, int] | None = None,
 ) -> list[Listener]:
     """Open a listening socket for each bind, or none: when one fails, those before it are closed again.
 
@@ -137,7 +142,8 @@ def open_listeners(
     IPv6 each with a socket of its own, so that applications see plain IPv4 addresses, or ``systemd``, which is
     all that systemd passes. ``backlog`` is the
     kernel's queue of connections per socket. ``unix_mode`` and ``unix_owner`` are for the socket files that
-    are made: permission bits (None: as the umask has it), and "user", "user:group" or ":group". Raises
+    are made: permission bits (None: as the umask has it), and "user", "user:group" or ":group". ``passed``: the
+    inodes of the sockets that the program was started with, by descriptor (None: all that it has are meant). Raises
     UsageError for a bind that cannot be read, BindError for one that cannot be opened.
     """
     owner = _find_owner(unix_owner) if unix_owner is not None else None
@@ -156,10 +162,10 @@ def open_listeners(
                 case UnixBind():
                     opened.append(_open_unix(spec, bind, backlog, unix_mode, owner))
                 case FdBind():
-                    opened.append(_open_fd(spec, bind, opened))
+                    opened.append(_open_fd(spec, bind, opened, passed))
                 case SystemdBind():
                     for descriptor in _passed(spec, bind):
-                        opened.append(_open_fd(spec, FdBind(descriptor), opened))
+                        opened.append(_open_fd(spec, FdBind(descriptor), opened, passed))
     except BaseException:
         close_all(opened)
         raise
@@ -373,7 +379,9 @@ def _passed(spec: str, bind: SystemdBind) -> list[int]:
     return found
 
 
-def _open_fd(spec: str, bind: FdBind, others: Sequence[Listener]) -> Listener:
+def _open_fd(
+    spec: str, bind: FdBind, others: Sequence[Listener], passed: Mapping[int, int] | None
+) -> Listener:
     def refuse(problem: str, number: int | None = None) -> BindError:
         remedy = "pass a listening socket, for example from a systemd socket unit"
         return BindError(problem, origin=f"bind {spec}", remedy=remedy, errno=number)
@@ -382,6 +390,8 @@ def _open_fd(spec: str, bind: FdBind, others: Sequence[Listener]) -> Listener:
         raise BindError(
             f"descriptor {bind.fd} is bound already", origin=f"bind {spec}", remedy="name each socket once"
         )
+    if passed is not None:
+        _refuse_other(spec, bind.fd, passed)
     try:
         sock = socket.socket(fileno=bind.fd)
     except OSError as error:
@@ -401,6 +411,20 @@ def _open_fd(spec: str, bind: FdBind, others: Sequence[Listener]) -> Listener:
     except BaseException:
         sock.detach()  # whoever gave the descriptor still owns it
         raise
+
+
+def _refuse_other(spec: str, descriptor: int, passed: Mapping[int, int]) -> None:
+    """Refuse a socket that this program was not started with, though it has the number of one that it was."""
+    inode = socket_inode(descriptor)
+    if inode == passed.get(descriptor, 0):
+        return
+    if descriptor in passed:
+        problem = f"descriptor {descriptor} was closed by an earlier reload, which did without it"
+        remedy = "restart the server: then it is passed again"
+    else:
+        problem = f"descriptor {descriptor} is a socket of the server's own, and was not passed to it"
+        remedy = "pass a listening socket, for example from a systemd socket unit"
+    raise BindError(problem, origin=f"bind {spec}", remedy=remedy, errno=errno.EBADF)
 
 
 def describe_socket(sock: socket.socket) -> Listener:

@@ -979,6 +979,50 @@ def test_sockets_of_a_service_manager_are_served_by_each_program(
             wait_gone({new})
 
 
+@pytest.mark.parametrize("bind", ["fd://3", "systemd", "systemd:web"])
+def test_another_socket_with_the_number_of_a_passed_one_is_not_taken_for_it(
+    tmp_path: Path, bind: str
+) -> None:
+    """A reload does without the passed socket, and the next one opens another that gets its number."""
+    settings = tmp_path / "halfsync.toml"
+    own = ["127.0.0.1:0", *(f"unix:{tmp_path}/{name}" for name in "abc")]
+
+    def configure(*binds: str) -> None:
+        settings.write_text(f'workers = 1\npidfile = "pid"\nbind = {list(binds)!r}\n')
+
+    def reload(pid: int, line: str) -> str:
+        before = sum(line in one for one in serving.lines)
+        os.kill(pid, signal.SIGHUP)
+        serving.wait_lines(line, before + 1)
+        return [one for one in serving.lines if line in one][-1]
+
+    configure(own[0], bind)
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        address = passed.getsockname()
+        command = (sys.executable, "-c", BECOME, f"web,{passed.fileno()}")
+        with Serving(tmp_path, SHOWING, command=command, passed=[passed.fileno()]) as serving:
+            old = serving.process.pid
+            passed.close()
+            assert fetch(address).status == 200
+            taken = Path(f"/proc/{old}/fd/3").readlink()
+            configure(own[0])
+            reload(old, "the reload is complete")
+            configure(*own)
+            reload(old, "the reload is complete")
+            assert "socket" in str(Path(f"/proc/{old}/fd/3").readlink()) != str(taken)
+            for pid in (old, 0):
+                if not pid:
+                    configure(*own)
+                    os.kill(old, signal.SIGUSR2)
+                    wait_gone({old})
+                new = pid_in(tmp_path / "pid")
+                configure(*own, bind)
+                assert "descriptor 3 was closed by an earlier reload" in reload(new, "the reload failed")
+            assert fetch(serving.address).status == 200
+            os.kill(new, signal.SIGTERM)
+            wait_gone({new})
+
+
 def test_no_descriptor_is_left_by_upgrades(tmp_path: Path) -> None:
     with Upgrade(tmp_path) as upgrade:
         counts = []

@@ -537,8 +537,9 @@ def test_number_that_is_wanted_stays_once_all_are_to_end(by: int) -> None:
     assert world.fleet.wanted == 2 + by and "wanted" in world.said[0].text
     world.now = world.fleet.due()
     world.turn()
-    for end in (lambda: None, world.fleet.quit):
-        end()
+    for quits in (False, True):
+        if quits:
+            world.fleet.quit()
         world.said.clear()
         world.fleet.resize(by)
         world.turn()

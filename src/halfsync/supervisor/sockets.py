@@ -6,12 +6,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from halfsync.activation import find_sockets
 from halfsync.binds import has_any_port, parse_bind, socket_file
 from halfsync.listeners import Made, open_listeners, refuse_shared, remove_file
 from halfsync.originals import os
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from halfsync.listeners import Listener, UnixFile
     from halfsync.originals import socket
@@ -24,12 +25,16 @@ class Sockets:
     """The sockets that the supervisor owns, by their names: see `names_of`.
 
     inherited: those of an old program that this one replaces; what no setting names is closed by `drop_inherited`.
+    passed: the sockets that the first of these programs was started with, by descriptor; None: those of now.
 
     Both programs have the sockets then, but the files of unix sockets belong to one of them: `own` says to which. While
     a new program may go on to serve on a socket (`share`), it is not closed here, and its file stays.
     """
 
-    def __init__(self, inherited: dict[str, list[Listener]] | None = None) -> None:
+    def __init__(
+        self, inherited: dict[str, list[Listener]] | None = None, passed: Mapping[int, int] | None = None
+    ) -> None:
+        self.passed = find_sockets() if passed is None else passed
         self.listeners: dict[str, list[Listener]] = {}
         self._inherited = inherited or {}
         self._shared: frozenset[socket.socket] = frozenset()
@@ -52,7 +57,7 @@ class Sockets:
                 if name not in self.listeners:
                     there = self._inherited.get(name) or self._aside.get(name) or self._find_moved(name)
                     new[name] = [
-                        self._known(listener) for listener in there or _open(bind, _made_by(settings))
+                        self._known(listener) for listener in there or self._open(bind, _made_by(settings))
                     ]
             known = self.listeners | new
             public = [listener for name, _ in for_all for listener in known[name]]
@@ -65,6 +70,12 @@ class Sockets:
         for name in new:
             self._aside.pop(name, None)
         return public, admin, {name for name, _ in (*for_all, *for_probes)}
+
+    def _open(self, bind: str, by: Made) -> list[Listener]:
+        opened = open_listeners(
+            [bind], by.backlog, unix_mode=by.unix_mode, unix_owner=by.unix_owner, passed=self.passed
+        )
+        return [replace(listener, made=by) for listener in opened]
 
     def unapplied(self, settings: Settings) -> list[str]:
         """Return the names of those settings by whose values the sockets that they name were not opened."""
@@ -181,11 +192,6 @@ class Sockets:
 
 def _made_by(settings: Settings) -> Made:
     return Made(*(getattr(settings, name) for name in Made._fields))
-
-
-def _open(bind: str, by: Made) -> list[Listener]:
-    opened = open_listeners([bind], by.backlog, unix_mode=by.unix_mode, unix_owner=by.unix_owner)
-    return [replace(listener, made=by) for listener in opened]
 
 
 def names_of(settings: Settings) -> set[str]:

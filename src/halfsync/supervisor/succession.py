@@ -159,6 +159,7 @@ class Succession:
         try:
             self._successor = start_successor(
                 self._sockets.listeners,
+                self._sockets.passed,
                 self._crew.handover,
                 start=self._start,
                 umask=self._umask,

@@ -113,7 +113,7 @@ class Supervisor:
         name_supervisor(name)
         self._name = name
         legacy = inherit()
-        self._sockets = Sockets(None if legacy is None else legacy.listeners)
+        self._sockets = Sockets() if legacy is None else Sockets(legacy.listeners, legacy.passed)
         self._succession = Succession(
             legacy, notifier=self._notifier, sockets=self._sockets, start=self._start_directory, umask=umask
         )

@@ -132,9 +132,13 @@ class Successor(Other):
 
 @dataclass(slots=True, kw_only=True)
 class Legacy(Other):
-    """What a new program was given by the old one. listeners: by bind. handover: the old one's queue."""
+    """What a new program was given by the old one. listeners: by name. handover: the old one's queue.
+
+    passed: what `Sockets` takes; None: the old one does not tell.
+    """
 
     listeners: dict[str, list[Listener]]
+    passed: dict[int, int] | None
     handover: Queue
 
     @property
@@ -151,6 +155,7 @@ class Legacy(Other):
 
 def start_successor(
     listeners: Mapping[str, Sequence[Listener]],
+    passed: Mapping[int, int],
     handover: Queue,
     *,
     start: StartDirectory,
@@ -159,8 +164,8 @@ def start_successor(
 ) -> Successor:
     """Start this program's command line again, with the same sockets. Raises OSError.
 
-    start: the directory in which this program was started. umask: what it had then. variables: returns what to add to
-    the environment of a process with this number.
+    passed: as `Sockets` has it. start: the directory in which this program was started. umask: what it had then.
+    variables: returns what to add to the environment of a process with this number.
     """
     ours, theirs = Channel.pair()
     given = {
@@ -173,6 +178,7 @@ def start_successor(
             for some in listeners.values()
             for one in some
         },
+        "passed": passed,
         "handover": [end.fileno() for end in handover],
         "channel": theirs.fd,
     }
@@ -282,8 +288,15 @@ def inherit(environ: MutableMapping[str, str] | None = None) -> Legacy | None:
     }
     receiver, sender = (socket.socket(fileno=descriptor) for descriptor in given["handover"])
     channel = Channel(socket.socket(fileno=given["channel"]))
-    sockets = _by_descriptor(listeners)
-    return Legacy(pid=old, channel=channel, listeners=listeners, given=sockets, handover=(receiver, sender))
+    passed = given.get("passed")
+    return Legacy(
+        pid=old,
+        channel=channel,
+        given=_by_descriptor(listeners),
+        listeners=listeners,
+        passed=None if passed is None else {int(number): inode for number, inode in passed.items()},
+        handover=(receiver, sender),
+    )
 
 
 def _listener(
