@@ -22,7 +22,8 @@ rules. Of several, the first of these counts:
 1. the flag on the command line: `--max-body 10m`
 2. the environment: `HALFSYNC_MAX_BODY=10m` (a variable that is empty counts as not set)
 3. the file named with `--config`, or else `halfsync.toml` in the working directory, or else `pyproject.toml`
-   there, whose table is `[tool.halfsync]`: `max_body = "10m"`
+   there, whose table is `[tool.halfsync]`: `max_body = "10m"`. It is a regular file of at most 1 MiB. At a start, the
+   one that is named may also be a pipe, as in `--config <(command)`
 4. what hosting platforms set: `PORT=5000` listens on `0.0.0.0:5000`, `WEB_CONCURRENCY=4` is the workers, and
    sockets that systemd passes (`LISTEN_FDS`) are listened on, before `PORT`
 5. the default

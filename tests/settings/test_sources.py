@@ -1,12 +1,16 @@
 """Where a setting comes from, which source wins, and how a mistake in each is reported."""
 
 import os
+import socket
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from halfsync.errors import UsageError
 from halfsync.settings import SETTINGS, Setting, Settings, resolve
+from halfsync.settings.sources import BYTES_MOST
 
 
 def settle(directory: Path, environ: dict[str, str] | None = None, **flags: object) -> Settings:
@@ -114,6 +118,79 @@ def test_a_file_that_cannot_be_read_is_an_error_only_if_it_is_there(tmp_path: Pa
         settle(tmp_path, config=str(tmp_path / "gone.toml"))
     (tmp_path / "halfsync.toml").mkdir()
     with pytest.raises(UsageError, match=r"cannot read .*halfsync.toml: is a directory"):
+        settle(tmp_path)
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(os.path.relpath(path))  # a path of a socket is short
+
+
+@pytest.mark.parametrize("name", ["halfsync.toml", "pyproject.toml"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        make_pipe,
+        make_socket,
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.symlink_to("/dev/full"),
+        lambda path: path.symlink_to("/dev/tty"),
+    ],
+    ids=["pipe", "socket", "zero", "full", "tty"],
+)
+def test_what_is_no_regular_file_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], name: str
+) -> None:
+    """A read could wait for ever, or never end. What is found, and not named, is not read at the start either."""
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / name)
+    with pytest.raises(UsageError, match=f"{name}: .*{name} is no regular file"):
+        resolve({}, environ={}, directory=tmp_path)
+    with pytest.raises(UsageError, match=f"--config: .*{name} is no regular file"):
+        resolve({"config": str(tmp_path / name)}, environ={}, directory=tmp_path, again=True)
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/full", "/dev/null"])
+def test_a_device_is_no_file_of_settings(tmp_path: Path, device: str) -> None:
+    with pytest.raises(UsageError, match=f"--config: {device} is no regular file"):
+        settle(tmp_path, config=device)
+
+
+def test_a_pipe_that_is_named_is_read_at_the_start(tmp_path: Path) -> None:
+    """It is what a shell gives for `<(command)`, which may take its time."""
+    reading, writing = os.pipe()
+
+    def write_late() -> None:
+        os.write(writing, b"threads = ")
+        written.wait(0.1)
+        os.write(writing, b"9")
+        os.close(writing)
+
+    written = threading.Event()
+    thread = threading.Thread(target=write_late)
+    thread.start()
+    try:
+        assert settle(tmp_path, config=f"/dev/fd/{reading}").threads == 9
+    finally:
+        thread.join()
+        os.close(reading)
+
+
+def test_a_pipe_without_a_writer_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="pipe is a pipe that nobody writes to"):
+        settle(tmp_path, config=str(tmp_path / "pipe"))
+
+
+def test_a_file_of_settings_has_a_greatest_size(tmp_path: Path) -> None:
+    path = write(tmp_path, "threads = 9\n".ljust(BYTES_MOST, "#"))
+    assert settle(tmp_path).threads == 9
+    path.write_text("threads = 9\n".ljust(BYTES_MOST + 1, "#"))
+    with pytest.raises(UsageError, match="has more than 1048576 bytes"):
         settle(tmp_path)
 
 

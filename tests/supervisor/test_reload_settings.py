@@ -92,6 +92,28 @@ def told(serving: Serving) -> dict[str, int]:
     return dict[str, int](json.loads(response.body))
 
 
+@pytest.mark.parametrize("device", ["", "/dev/full", "/dev/zero"])
+def test_a_file_of_settings_that_cannot_be_read_to_its_end_fails_the_reload(
+    tmp_path: Path, device: str
+) -> None:
+    """It is a pipe without a writer, or a device. The supervisor does not wait for it, and hears what comes next."""
+    with Reloading(tmp_path) as serving:
+        serving.wait_line("all 4 processes serve")
+        before = serving.processes()
+        (tmp_path / "halfsync.toml").unlink()
+        if device:
+            (tmp_path / "halfsync.toml").symlink_to(device)
+        else:
+            os.mkfifo(tmp_path / "halfsync.toml")
+        assert serving.hup("halfsync.toml is no regular file").count("the old processes go on serving") == 1
+        assert serving.processes() == before
+        (tmp_path / "halfsync.toml").unlink()
+        serving.reload(threads=2)
+        until(lambda: not serving.processes() & before)
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+
+
 @pytest.mark.parametrize("why", ["raise", "hang", "user", "setting", "bind"])
 def test_failed_reload_changes_nothing(tmp_path: Path, why: str) -> None:
     """Not the number of processes, the pidfile or the sockets; nor does the next reload see anything of it."""

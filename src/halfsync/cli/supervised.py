@@ -54,7 +54,7 @@ class Supervised:
     def _reread(self, before: Settings) -> Settings:
         """Return the settings as they are now. before: those that count so far. Raises StartError."""
         with self._start.entered():
-            settings = resolve(given(self._options))
+            settings = resolve(given(self._options), again=True)
             if settings.config is None and before.config is not None and is_removed():
                 raise UsageError(
                     f"the directory in which it was started is gone, and {before.config} with it",

@@ -8,18 +8,22 @@ a variable.
 Paths are plain strings here: importing pathlib would cost every start 3 ms and 1 MB.
 """
 
-import os
+import errno
 import re
+import stat
 import warnings
 from collections.abc import Mapping
 
 from halfsync.activation import Activation, read, take
 from halfsync.errors import UsageError, reason_of
+from halfsync.originals import os
 from halfsync.settings.declaration import BY_NAME, SETTINGS, Given, Settings, nearest
+from halfsync.standard import genuine
 
 PREFIX = "HALFSYNC_"
 FILE_NAME = "halfsync.toml"
 PROJECT_FILE_NAME = "pyproject.toml"
+BYTES_MOST = 1_048_576  # that a file of settings may have
 # Of a Service halfsync-web: its address and ports, and, as links of Docker had it, each port with the parts of a URL.
 _SERVICE = re.compile(
     r"HALFSYNC(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
@@ -31,10 +35,12 @@ def resolve(
     *,
     environ: Mapping[str, str] | None = None,
     directory: str | os.PathLike[str] = ".",
+    again: bool = False,
 ) -> Settings:
     """Find every setting: ``flags`` by name first, then the environment, a file, conventions and defaults.
 
-    ``directory`` is where a file is looked for when none is named. Raises UsageError for anything
+    ``directory`` is where a file is looked for when none is named. ``again``: a server that runs reads
+    its settings once more, and must not wait for anybody to write them. Raises UsageError for anything
     unknown or wrong.
     """
     activation = take() if environ is None else read(environ, os.getpid())
@@ -43,7 +49,7 @@ def resolve(
     by_flag = {name: Given(value, BY_NAME[name].flag, BY_NAME[name].flag) for name, value in flags.items()}
     by_variable = _from_environment(environ)
     config = by_flag.get("config") or by_variable.get("config")
-    by_file = _from_file(config, os.fspath(directory))
+    by_file = _from_file(config, os.fspath(directory), again=again)
     conventions = {**_from_conventions(environ), **_from_activation(activation)}
     return Settings.from_given({**conventions, **by_file, **by_variable, **by_flag})
 
@@ -86,21 +92,21 @@ def _from_activation(activation: Activation) -> dict[str, Given]:
     return {"bind": Given("systemd", "$LISTEN_FDS", "$LISTEN_FDS")} if activation.sockets else {}
 
 
-def _from_file(config: Given | None, directory: str) -> dict[str, Given]:
+def _from_file(config: Given | None, directory: str, *, again: bool) -> dict[str, Given]:
     """Read the file that was named, or the one that lies in the directory; none is no mistake."""
     if config is not None:
         named = str(BY_NAME["config"].convert(config.value, config.label))
-        table = _read_table(named, label=config.label, named=True)
+        table = _read_table(named, label=config.label, named=True, again=again)
         return _from_table(table or {}, named)
     for name in (FILE_NAME, PROJECT_FILE_NAME):
         path = name if directory == "." else f"{directory}/{name}"
-        table = _read_table(path, label=name, named=False)
+        table = _read_table(path, label=name, named=False, again=again)
         if table is not None:
             return {**_from_table(table, path), "config": Given(path, "found", name)}
     return {}
 
 
-def _read_table(path: str, *, label: str, named: bool) -> dict[str, object] | None:
+def _read_table(path: str, *, label: str, named: bool, again: bool) -> dict[str, object] | None:
     """Return the settings of a TOML file; None if it is not there or says nothing of halfsync."""
     scheme, _, rest = path.partition(":")
     if named and scheme in ("python", "file") and rest:
@@ -109,8 +115,7 @@ def _read_table(path: str, *, label: str, named: bool) -> dict[str, object] | No
             f"{path!r} names no file", origin=label, remedy=f"name a TOML file, as in {FILE_NAME}"
         )
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - see the head of this file
-            content = file.read()
+        content = _read_file(path, label, may_wait=named and not again)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not named:
             return None
@@ -124,7 +129,8 @@ def _read_table(path: str, *, label: str, named: bool) -> dict[str, object] | No
     # parser.
     if is_project and not named and b"halfsync" not in content:
         return None
-    import tomllib  # noqa: PLC0415 - only a file needs it
+    with genuine():
+        import tomllib  # noqa: PLC0415 - only a file needs it
 
     try:
         document: dict[str, object] = tomllib.loads(content.decode())
@@ -145,6 +151,45 @@ def _read_table(path: str, *, label: str, named: bool) -> dict[str, object] | No
     if table is not None and not isinstance(table, dict):
         raise UsageError("tool.halfsync is not a table", origin=path, remedy="write it as [tool.halfsync]")
     return table
+
+
+def _read_file(path: str, label: str, *, may_wait: bool) -> bytes:
+    """Return what a file has. may_wait: it may be a pipe, for whose writer this waits. Raises OSError and UsageError.
+
+    Other than in a regular file, a read may wait for ever, or never come to an end.
+    """
+    _refuse_kind(os.stat(path), path, label, may_wait=may_wait)
+    # A pipe that has taken the file's place since must not hold this up.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        _refuse_kind(status, path, label, may_wait=may_wait)
+        content = b""
+        while len(content) <= BYTES_MOST:
+            try:
+                piece = os.read(descriptor, BYTES_MOST + 1 - len(content))
+            except BlockingIOError:
+                os.set_blocking(descriptor, True)  # somebody will write
+                continue
+            content += piece
+            if not piece:
+                break
+    finally:
+        os.close(descriptor)
+    if len(content) > BYTES_MOST:
+        problem = f"{path} has more than {BYTES_MOST} bytes"
+        raise UsageError(problem, origin=label, remedy="name a file of settings; those are shorter")
+    if stat.S_ISFIFO(status.st_mode) and not content:
+        raise UsageError(f"{path} is a pipe that nobody writes to", origin=label, remedy="name a file")
+    return content
+
+
+def _refuse_kind(status: os.stat_result, path: str, label: str, *, may_wait: bool) -> None:
+    """Refuse what is neither a regular file nor, if this may wait, a pipe. Raises OSError for a directory."""
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode) and not (may_wait and stat.S_ISFIFO(status.st_mode)):
+        raise UsageError(f"{path} is no regular file", origin=label, remedy="name a file that is one")
 
 
 def _is_python(content: bytes) -> bool:
