@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,33 @@ EARLY = {
     "setproctitle": "by genuine()",
     "watchfiles._rust_notify": "by genuine(), in a process without the application",
 }
+
+
+def find_free_imports() -> Iterator[tuple[str, str]]:
+    """Yield what Python sources import inside functions, but not by genuine(), each with where."""
+
+    def visit(node: ast.AST, where: str, *, inside: bool) -> Iterator[tuple[str, str]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.With) and "genuine(" in ast.unparse(child.items[0]):
+                continue
+            if inside and isinstance(child, ast.Import):
+                yield from ((alias.name, f"{where}:{child.lineno}") for alias in child.names)
+            elif inside and isinstance(child, ast.ImportFrom) and child.module:
+                yield child.module, f"{where}:{child.lineno}"
+            yield from visit(child, where, inside=inside or isinstance(child, ast.FunctionDef))
+
+    for path in SOURCES.rglob("*.py"):
+        yield from visit(ast.parse(path.read_text()), path.name, inside=False)
+
+
+def test_a_standard_module_is_imported_late_from_where_it_belongs() -> None:
+    """A request may have put a directory on sys.path before: what every server has loaded is loaded, and no more."""
+    code = "import sys, logging, halfsync.cli.commands, halfsync.foreground; print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(told.stdout.split())
+    for name, where in find_free_imports():
+        is_standard = name.partition(".")[0] in sys.stdlib_module_names
+        assert not is_standard or name in loaded, f"{where} imports {name} late: let genuine() import it"
 
 
 def late_imports() -> Iterator[tuple[str, str]]:
@@ -75,6 +103,85 @@ def test_the_standard_library_is_found_before_a_namesake(
     assert again.__file__ == str(tmp_path / "colorsys.py")
     monkeypatch.delitem(sys.modules, "colorsys")
     monkeypatch.delitem(sys.modules, "halfsync_own")
+
+
+@pytest.mark.parametrize("name", sorted(name for name in standard.LATER if not name.startswith("halfsync.")))
+def test_any_of_them_is_found_though_the_application_has_imported_its_own(tmp_path: Path, name: str) -> None:
+    """In a process of its own. Whoever has imported it first has it still."""
+    top = name.partition(".")[0]
+    (tmp_path / f"{top}.py").write_text("OWN = True\n")
+    code = (
+        "import sys, importlib\nfrom halfsync import standard\n"
+        f"kept = {{name: sys.modules.pop(name) for name in [*sys.modules] if (name + '.').startswith('{top}.')}}\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\nown = __import__('{top}')\nassert own.OWN\n"
+        f"with standard.genuine():\n    found = importlib.import_module({name!r})\n    first = sys.modules['{top}']\n"
+        f"assert not hasattr(first, 'OWN') and found.__spec__\nassert sys.modules['{top}'] is own\n"
+        f"assert {name!r} == '{top}' or {name!r} not in sys.modules\n"
+        f"with standard.genuine():\n    assert importlib.import_module({name!r}) is found\n"
+        "standard.keep_new_apart()\n"
+        f"assert sys.modules['{top}'] is own\n"
+    )
+    if top in sys.builtin_module_names or top in ("encodings", "importlib"):
+        pytest.skip("Python has imported it before")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_the_application_has_imported_is_not_touched_if_nothing_is_to_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each error of the application writes a traceback; other threads import meanwhile."""
+    (tmp_path / "colorsys.py").write_text("whose = 'own'\n")
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    import colorsys
+
+    with standard.genuine(*standard.FOR_TRACEBACKS):
+        import traceback
+
+        assert sys.modules["colorsys"] is colorsys
+        assert traceback.format_exception(ValueError("x"))
+    monkeypatch.delitem(sys.modules, "colorsys")
+
+
+def test_only_the_thread_that_asks_gets_the_standard_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "colorsys.py").write_text("whose = 'own'\n")
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    found: list[object] = []
+    with standard.genuine():
+        thread = threading.Thread(target=lambda: found.append(__import__("colorsys")))
+        thread.start()
+        thread.join()
+    assert getattr(found[0], "whose", None) == "own"
+    monkeypatch.delitem(sys.modules, "colorsys")
+
+
+def test_what_a_package_imports_is_found_where_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, installed = tmp_path / "project", tmp_path / "installed"
+    for directory, whose in ((project, "own"), (installed, "installed")):
+        directory.mkdir()
+        (directory / "halfsync_dependency.py").write_text(f"whose = {whose!r}\n")
+    (installed / "halfsync_package.py").write_text("from halfsync_dependency import whose\n")
+    monkeypatch.syspath_prepend(project)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(installed)])
+    with standard.genuine():
+        import halfsync_package  # type: ignore[import-not-found]
+    assert halfsync_package.whose == "installed"
+    for name in ("halfsync_package", "halfsync_dependency"):
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_a_process_without_the_application_looks_into_its_directories_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = str(Path(os.__file__).parent)
+    monkeypatch.setattr(sys, "path", ["/first", "/second", home, "/last"])
+    standard.put_directories_behind()
+    assert sys.path == [home, "/last", "/first", "/second"]
 
 
 def test_namesakes_are_modules_with_the_names_of_standard_ones(tmp_path: Path) -> None:

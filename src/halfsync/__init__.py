@@ -6,7 +6,7 @@ threads on its own. Each is loaded when it is first used, so that importing the 
 
 import sys
 
-from halfsync.standard import import_all
+from halfsync.standard import genuine, import_all
 from halfsync.version import VERSION
 
 TYPE_CHECKING = False  # stands for typing.TYPE_CHECKING: typing need not be loaded
@@ -45,7 +45,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - only the first use of each name comes here
 
-    value = getattr(import_module(home), name)
+    with genuine():
+        value = getattr(import_module(home), name)
     globals()[name] = value
     return value
 

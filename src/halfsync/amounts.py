@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from operator import index
 
+from halfsync.standard import genuine
+
 DIGITS_MOST = 20  # a number of 64 bits has no more
 LONGEST_S = 1e9  # some thirty years; a wait for longer never ends
 
@@ -14,7 +16,8 @@ def real(value: object) -> float | None:
     Takes what Python calls a number: int, float, Fraction, Decimal, the scalars of numpy.
     """
     if not isinstance(value, int | float):
-        from numbers import Complex, Number, Real  # noqa: PLC0415 - few numbers are of other types
+        with genuine():
+            from numbers import Complex, Number, Real  # noqa: PLC0415 - few numbers are of other types
 
         if not isinstance(value, Real) and (not isinstance(value, Number) or isinstance(value, Complex)):
             return None

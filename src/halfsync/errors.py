@@ -7,6 +7,8 @@ again.
 
 from typing import ClassVar
 
+from halfsync.standard import genuine
+
 PART_MOST = 500  # characters of each part of a line: no path and no name that is meant has more
 
 
@@ -25,7 +27,8 @@ class ProtocolError(HalfsyncError):
         self.reason = reason
 
     def __str__(self) -> str:
-        from http import HTTPStatus  # noqa: PLC0415 - a server starts without it
+        with genuine():
+            from http import HTTPStatus  # noqa: PLC0415 - a server starts without it
 
         return f"{self.status} {HTTPStatus(self.status).phrase}: {self.reason}"
 

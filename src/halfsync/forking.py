@@ -15,6 +15,7 @@ from halfsync.native.forks import count_copies, end_copy, own_fork
 from halfsync.originals import os, signal
 from halfsync.output import flush_output, say
 from halfsync.signals import ALL
+from halfsync.standard import FOR_TRACEBACKS, genuine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,9 +71,11 @@ def end_forked(error: BaseException | None = None) -> NoReturn:
     """End a forked process as `live` does: at once; with exit code 1 and a traceback if something was raised."""
     try:
         if error is not None:
-            import traceback  # noqa: PLC0415 - only a failure needs it
+            with genuine(*FOR_TRACEBACKS):
+                import traceback  # noqa: PLC0415 - only a failure needs it
 
-            say("".join(traceback.format_exception(error)).rstrip("\n"))
+                text = "".join(traceback.format_exception(error))
+            say(text.rstrip("\n"))
         flush_output()
     finally:
         os._exit(0 if error is None else 1)

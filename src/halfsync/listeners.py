@@ -12,6 +12,7 @@ from halfsync.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_b
 from halfsync.endpoints import name_server
 from halfsync.errors import BindError, UsageError, reason_of
 from halfsync.originals import os, socket
+from halfsync.standard import genuine
 
 __all__ = [
     "Bind",
@@ -296,8 +297,9 @@ def _give_away(spec: str, path: str, mode: int | None, owner: tuple[int, int] | 
 
 def _find_owner(text: str) -> tuple[int, int]:
     """Return the ids of "user", "user:group" or ":group", -1 for what stays; raises BindError for unknown names."""
-    import grp  # noqa: PLC0415 - few servers name an owner
-    import pwd  # noqa: PLC0415
+    with genuine():
+        import grp  # noqa: PLC0415 - few servers name an owner
+        import pwd  # noqa: PLC0415
 
     user, _, group = text.partition(":")
 

@@ -15,7 +15,7 @@ from halfsync.errors import LoadError, UsageError, reason_of
 from halfsync.forking import NoCopies
 from halfsync.log import warn
 from halfsync.originals import os
-from halfsync.standard import keep_apart
+from halfsync.standard import FOR_TRACEBACKS, genuine, keep_apart, keep_new_apart
 
 if TYPE_CHECKING:
     from traceback import FrameSummary, TracebackException
@@ -156,14 +156,34 @@ def enter(chdir: str | None) -> None:
         hidden = keep_apart(directory)
         if sys.path[:1] != [_entered]:
             sys.path.insert(0, directory)
-        if hidden:
-            warn(
-                "modules of the standard library are loaded already, and hide those of the same names in %s: %s; "
-                "an application that imports them needs other names",
-                directory,
-                ", ".join(os.path.basename(file) for file in hidden),
-            )
+        _tell_hidden(hidden)
     sys.path[0] = _entered = directory
+
+
+def _tell_hidden(files: list[str]) -> None:
+    """Log which files of the application no import finds, because the server needs the standard modules."""
+    for directory in dict.fromkeys(os.path.dirname(file) for file in files):
+        warn(
+            "modules of the standard library are loaded already, and hide those of the same names in %s: %s; "
+            "an application that imports them needs other names",
+            directory,
+            ", ".join(os.path.basename(file) for file in files if os.path.dirname(file) == directory),
+        )
+
+
+class _Application:
+    """A block that runs the application to load it, which may put directories on sys.path.
+
+    A copy that the application forks ends as it leaves the block (`NoCopies`).
+    """
+
+    def __enter__(self) -> None:
+        self._copies = NoCopies()
+        self._copies.__enter__()
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._copies.__exit__(kind, error, traceback)
+        _tell_hidden(keep_new_apart())
 
 
 def change_to(chdir: str | None) -> str:
@@ -185,7 +205,7 @@ def change_to(chdir: str | None) -> str:
 
 def _import(module_name: str, target: str) -> ModuleType:
     try:
-        with NoCopies():  # here, since sys.exit() becomes another error below
+        with _Application():  # here, since sys.exit() becomes another error below
             return importlib.import_module(module_name)
     except KeyboardInterrupt:
         raise
@@ -280,7 +300,7 @@ def _call_factory(factory: Callable[..., Any], name: str, target: str) -> Applic
         remedy = "give its parameters defaults, or leave --factory out"
         raise LoadError(problem, origin=target, remedy=remedy) from None
     try:
-        with NoCopies():
+        with _Application():
             made = factory()
     except KeyboardInterrupt:
         raise
@@ -353,21 +373,24 @@ def _requires_arguments(function: Callable[..., Any]) -> bool:
 
 
 def _near(name: str, known: Iterable[str]) -> str | None:
-    import difflib  # noqa: PLC0415 - only a mistake needs it
+    with genuine():
+        import difflib  # noqa: PLC0415 - only a mistake needs it
 
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
 def _blame_application(error: BaseException, what: str, target: str) -> NoReturn:
     """Raise LoadError for an exception of the application's own, with its traceback cut to its frames."""
-    import traceback  # noqa: PLC0415 - only a failure needs it
+    with genuine(*FOR_TRACEBACKS):
+        import traceback  # noqa: PLC0415 - only a failure needs it
 
-    report = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
-    _strip(report)
-    summary = " ".join("".join(traceback.format_exception_only(error)).strip().splitlines()[-1].split())
+        report = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
+        _strip(report)
+        summary = " ".join("".join(traceback.format_exception_only(error)).strip().splitlines()[-1].split())
+        text = "".join(report.format())
     problem = f"{what}: {summary}"
     remedy = "the traceback above shows where"
-    raise LoadError(problem, origin=target, remedy=remedy, traceback="".join(report.format())) from error
+    raise LoadError(problem, origin=target, remedy=remedy, traceback=text) from error
 
 
 def _strip(report: "TracebackException") -> None:

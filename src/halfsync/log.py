@@ -15,6 +15,7 @@ from halfsync.forking import NoCopies
 from halfsync.native.pipes import Quiet
 from halfsync.originals import localtime, os, time
 from halfsync.output import say, standard_error
+from halfsync.standard import FOR_TRACEBACKS, genuine
 
 if TYPE_CHECKING:
     import logging
@@ -123,6 +124,8 @@ def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo
     least, failure = LEVELS["error"], ""
     with suppress(BaseException), Quiet():
         try:
+            if exc_info is not None:
+                _prepare_traceback()
             logger = _logger()
             if _takes(logger, level):
                 try:
@@ -185,7 +188,15 @@ def _format(when: float, label: str, name: str, message: str) -> str:
 
 
 def _format_traceback(exc_info: Any) -> str:
-    return "".join(sys.modules["traceback"].format_exception(*exc_info))
+    with genuine(*FOR_TRACEBACKS):
+        return "".join(sys.modules["traceback"].format_exception(*exc_info))
+
+
+def _prepare_traceback() -> None:
+    """Import what handlers of the application will need for a traceback."""
+    with genuine(*FOR_TRACEBACKS):
+        for name in FOR_TRACEBACKS:
+            __import__(name)
 
 
 def _write_plainly(level: int, message: str, exc_info: Any) -> None:

@@ -6,7 +6,9 @@ application must be able to have its own modules, and the server must not get th
 
 So, if a directory that comes before the standard library has a file with such a name, and only then, all that the
 server may import later is imported at once, from the standard library. That costs some milliseconds. Projects without
-such files pay nothing.
+such files pay nothing. An application may put more directories on sys.path while it is loaded: they are looked at once
+it is. If it does so later, in a request, nothing is looked at. So what is imported as late as that is imported by
+`genuine`.
 
 The same is imported before root is given up: the new user may not be allowed to read the modules.
 """
@@ -15,6 +17,7 @@ import os
 import sys
 from _frozen_importlib_external import PathFinder
 from _imp import is_frozen
+from _thread import get_ident
 
 TYPE_CHECKING = False  # stands for typing.TYPE_CHECKING: an import of typing might find a namesake
 if TYPE_CHECKING:
@@ -24,11 +27,20 @@ if TYPE_CHECKING:
 
 _HOME = os.path.dirname(os.__file__)  # noqa: PTH120 - without pathlib
 _STANDARD = (_HOME, *(path for path in sys.path if path.endswith("/lib-dynload")))
+_LIBRARY = tuple(f"{directory}/" for directory in _STANDARD)
+_INSTALLED = (
+    "/site-packages/",
+    "/dist-packages/",
+)  # directories for packages, which may be below the library's
 _OTHERS = (
     "setproctitle",
     "watchfiles",
 )  # packages that are imported once the application's directory is on the path
+_OPEN = ("click", "halfsync")  # packages that a directory on PYTHONPATH may have others of
 _UNNEEDED = ("resource", "test")  # no code of the server imports these, and projects like to have them
+
+_NEEDED = sys.stdlib_module_names.difference(_UNNEEDED)
+FOR_TRACEBACKS = ("ast", "linecache", "tokenize", "traceback")  # what is imported to write a traceback
 
 # What is imported inside functions, once the application may have been loaded: tests/test_standard.py compares it with
 # the sources. Our own modules are listed for the modules that they import.
@@ -75,35 +87,101 @@ LATER = (
 )
 
 
+_looked_at: set[str] = set()  # directories that were searched for namesakes
+_kept: "dict[str, dict[str, ModuleType]]" = {}  # modules of the library whose names the application has for others
+
+
 class genuine:  # noqa: N801 - it reads as what it is: a context manager
-    """Find modules of the standard library, and the packages in _OTHERS, where they belong. For a single thread."""
+    """Import modules of the standard library, and packages that the server needs, from where they belong.
+
+    It concerns the imports of the thread that enters it, whatever a module imports in its turn. names: what may be
+    imported; without any, all that the server imports late. If the application has its own module of such a name, or if
+    something is not loaded yet, the application's modules of standard names are set aside meanwhile, for all threads.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = names or LATER
+        self._aside: dict[str, dict[str, ModuleType]] = {}
 
     def __enter__(self) -> None:
+        self._thread = get_ident()
+        if any(
+            name in sys.modules and not _is_library(sys.modules[name])
+            for name in self._names
+            if name in _NEEDED
+        ):
+            self._aside = _set_aside()
         sys.meta_path.insert(0, self)
 
     def __exit__(self, *_exc_info: object) -> None:
         sys.meta_path.remove(self)
+        _put_back(self._aside)
 
     def find_spec(
         self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
-        """Return where a standard module, or a package in _OTHERS, really is. None: the name is none of these.
+        """Return where a standard module, or an installed package, really is. None: it is to be looked for as usual.
 
         Raises ModuleNotFoundError for a standard module that this system does not have.
         """
-        if path is None and name in sys.stdlib_module_names:
+        if path is not None or name in _OPEN or get_ident() != self._thread:
+            return None
+        if name in sys.stdlib_module_names:
+            self._aside |= _set_aside()
             spec = PathFinder.find_spec(name, _STANDARD, target)
             if spec is None and name not in sys.builtin_module_names and not is_frozen(name):
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
             return spec
-        if path is None and name in _OTHERS:
-            return PathFinder.find_spec(name, sys.path[len(directories_ahead()) :], target)
-        return None
+        return PathFinder.find_spec(name, sys.path[len(directories_ahead()) :], target)
+
+
+def _set_aside() -> "dict[str, dict[str, ModuleType]]":
+    """Take out of sys.modules what the application has under standard names, and return it by these names."""
+    names = [name for name in _NEEDED.intersection(sys.modules) if not _is_library(sys.modules[name])]
+    aside = {name: _take(name) for name in names}
+    for name in names:
+        sys.modules.update(_kept.get(name, {}))
+    return aside
+
+
+def _put_back(aside: "dict[str, dict[str, ModuleType]]") -> None:
+    for name, modules in aside.items():
+        _kept[name] = _take(name)
+        sys.modules.update(modules)
+
+
+def _take(name: str) -> "dict[str, ModuleType]":
+    """Take a module, and the modules below it, out of sys.modules, and return them."""
+    names = [module for module in list(sys.modules) if module == name or module.startswith(f"{name}.")]
+    return {module: sys.modules.pop(module) for module in names}
+
+
+def _is_library(module: object) -> bool:
+    """Tell whether a module is of the standard library. What says nothing of its file is."""
+    file = _file_of(module)
+    return not file or (file.startswith(_LIBRARY) and not any(part in file for part in _INSTALLED))
+
+
+def _is_in(path: str, module: object) -> bool:
+    """Tell whether a module is this file, or this package."""
+    file = _file_of(module)
+    return os.path.abspath(path) in (file, os.path.dirname(file))  # noqa: PTH100, PTH120 - without pathlib
+
+
+def _file_of(module: object) -> str:
+    file = getattr(module, "__dict__", {}).get("__file__")
+    return file if isinstance(file, str) else ""
 
 
 def directories_ahead() -> list[str]:
     """Return the directories of sys.path that come before the standard library."""
     return sys.path[: sys.path.index(_HOME)] if _HOME in sys.path else []
+
+
+def put_directories_behind() -> None:
+    """Let modules be looked for in these directories last, in a process that does not run the application."""
+    ahead = directories_ahead()
+    sys.path[:] = [*sys.path[len(ahead) :], *ahead]
 
 
 def find_namesakes(directories: "Iterable[str]") -> list[str]:
@@ -127,17 +205,20 @@ def find_namesakes(directories: "Iterable[str]") -> list[str]:
 
 def import_all() -> None:
     """Import what the server may need later, from the standard library, if directories before it have namesakes."""
-    if find_namesakes(directories_ahead()):
+    directories = directories_ahead()
+    _looked_at.update(directories)
+    if find_namesakes(directories):
         import_later()
 
 
-def keep_apart(directory: str) -> list[str]:
-    """Import what the server may need later, if this directory has namesakes. Returns the namesakes that stay hidden.
+def keep_apart(*directories: str) -> list[str]:
+    """Import what the server may need later, if these directories have namesakes. Returns those that stay hidden.
 
-    To be called before the directory is put first on sys.path. If only this call has imported a standard module, and
+    To be called before anything is imported from the directories. If only this call has imported a standard module, and
     the server does not import it again, it is taken out of sys.modules. The application can then import its own.
     """
-    namesakes = {_module_of(file): file for file in find_namesakes([directory])}
+    _looked_at.update(directories)
+    namesakes = {_module_of(file): file for file in find_namesakes(directories)}
     if not namesakes:
         return []
     before = set(sys.modules)
@@ -146,7 +227,17 @@ def keep_apart(directory: str) -> list[str]:
         top = module.partition(".")[0]
         if top in namesakes and top not in before and top not in LATER:
             del sys.modules[module]
-    return [file for name, file in namesakes.items() if name in sys.modules]
+    return [
+        file
+        for name, file in namesakes.items()
+        if name in sys.modules and not _is_in(file, sys.modules[name])
+    ]
+
+
+def keep_new_apart() -> list[str]:
+    """Do what `keep_apart` does, for directories that were put on sys.path since the last look. Costs nothing else."""
+    new = [directory for directory in directories_ahead() if directory not in _looked_at]
+    return keep_apart(*new) if new else []
 
 
 def import_later() -> None:

@@ -1,8 +1,10 @@
 """Projects whose modules have the names of those of the standard library: the server never imports them."""
 
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -40,8 +42,35 @@ RUNS = {
     "preload": ("--workers", "1", "--preload"),
     "reload": ("--reload",),
 }
+# An application with a second directory of modules, which is put on sys.path by {0}, {1} or {2}.
+SECOND = """
+import os, sys
+
+def insert():
+    if sys.path[0] != os.path.abspath("apps"):
+        sys.path.insert(0, os.path.abspath("apps"))
+
+{0}
+
+def app():
+    {1}
+    return application
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/raise":
+        {2}
+        raise ValueError(
+            "of the application" + environ["PATH_INFO"] * 0)
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
+    return [b"ok"]
+"""
+WAYS = {
+    "at import": SECOND.format("insert()", "pass", "pass"),
+    "by the factory": SECOND.format("pass", "insert()", "pass"),
+    "by a request": SECOND.format("pass", "pass", "insert()"),
+}
 # The rest of what is imported only if it is asked for, together as far as it goes.
-MORE = {
+MORE: dict[str, tuple[str, ...]] = {
     "everything": (
         "--access-log", "access.log", "--admin-bind", "127.0.0.1:0", "--static", "/files=files", "--pidfile", "pid",
         "--config", "halfsync.toml", "--forwarded-allow-ips", "10.0.0.0/8",
@@ -49,6 +78,10 @@ MORE = {
     "warmup": ("--workers", "1", "--warmup", "/", "--max-requests", "1000"),
     "auto": ("--workers", "auto", "--threads", "auto"),
 }  # fmt: skip
+ROOTS: dict[str, tuple[str, ...]] = {  # what takes root
+    "user": ("--user", "nobody"),
+    "unix_owner": ("--bind", "unix:socket", "--unix-owner", "nobody"),
+}
 
 
 def imported_by_python() -> set[str]:
@@ -58,10 +91,28 @@ def imported_by_python() -> set[str]:
     return set(told.stdout.split())
 
 
+def find_dependencies() -> set[str]:
+    """Return the packages that those import which the server imports on demand, and others that they might."""
+    code = (
+        "import sys; before = {*sys.modules}; import click, setproctitle, watchfiles\n"
+        "print(*{name.partition('.')[0] for name in {*sys.modules} - before})\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {*told.stdout.split(), "exceptiongroup", "idna", "sniffio", "trio", "typing_extensions"}
+
+
+def make_modules(directory: Path, names: Iterable[str]) -> None:
+    """Make modules that say so if they are imported, and end the process."""
+    directory.mkdir(exist_ok=True)
+    for name in names:
+        (directory / f"{name}.py").write_text(
+            f"import os\nos.write(2, b'{name}.py of the project was imported\\n')\nraise SystemExit\n"
+        )
+
+
 def fill(directory: Path) -> None:
     """Make a module of each name that a module of the standard library, or a package of ours, has."""
-    for name in {*sys.stdlib_module_names, "click", "setproctitle", "watchfiles"} - imported_by_python():
-        (directory / f"{name}.py").write_text(f"raise SystemExit('{name}.py of the project was imported')\n")
+    make_modules(directory, {*sys.stdlib_module_names, *find_dependencies()} - imported_by_python())
     (directory / "files").mkdir()
     (directory / "halfsync.toml").write_text("max_body = '1m'\n")
 
@@ -162,6 +213,76 @@ def test_an_application_may_have_a_resource_of_its_own(tmp_path: Path, model: st
     with Serving(tmp_path, OWN, *MODELS[model], *RUNS[run]) as serving:
         assert fetch(serving.address).body == b"ok"
         assert not any("hide" in line for line in serving.lines)
+        end(serving)
+
+
+def serve_second(directory: Path, way: str, *options: str) -> None:
+    """Serve an application that has namesakes in a second directory: it is served, and so are its errors."""
+    make_modules(directory / "apps", {*sys.stdlib_module_names, *find_dependencies()})
+    (directory / "files").mkdir()
+    (directory / "halfsync.toml").write_text("max_body = '1m'\n")
+    with Serving(directory, WAYS[way], "--factory", *options) as serving:
+        assert fetch(serving.address).body == b"ok"
+        for _ in range(2):
+            assert fetch(serving.address, "/raise").status == 500
+        serving.wait_lines("ValueError: of the application", 2)
+        if "--workers" in options:
+            serving.signal(signal.SIGHUP)
+            serving.wait_line("the reload is complete")
+            assert fetch(serving.address).body == b"ok"
+        end(serving)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_second_directory_may_have_them(tmp_path: Path, model: str, run: str, way: str) -> None:
+    serve_second(tmp_path, way, *MODELS[model], *RUNS[run])
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("more", [*MORE, *ROOTS])
+def test_and_a_server_may_be_asked_for_anything(tmp_path: Path, more: str, way: str) -> None:
+    if more in ROOTS and os.geteuid() != 0:
+        pytest.skip("only root may")
+    tmp_path.chmod(0o755)
+    serve_second(tmp_path, way, *(MORE | ROOTS)[more])
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("model", MODELS)
+def test_what_the_application_has_imported_itself_stays_its_own(tmp_path: Path, model: str, run: str) -> None:
+    """It has imported its own modules before the server could: the server still gets those of the library."""
+    names = ("ast", "calendar", "difflib", "grp", "http", "ipaddress", "mimetypes", "numbers", "tomllib")
+    (tmp_path / "apps").mkdir()
+    (tmp_path / "files").mkdir()
+    for name in names:
+        (tmp_path / "apps" / f"{name}.py").write_text("OWN = True\n")
+    application = (
+        f"import os, sys\nsys.path.insert(0, os.path.abspath('apps'))\nimport {', '.join(names)}\n"
+        "def app(environ, start_response):\n"
+        f"    own = [one for one in ({', '.join(names)}) if hasattr(one, 'OWN')]\n"
+        "    import calendar as again\n"
+        "    assert again.OWN\n"
+        "    if environ['PATH_INFO'] == '/raise':\n"
+        "        raise ValueError(\n            'of the application' + environ['PATH_INFO'] * 0)\n"
+        "    start_response('200 OK', [('Content-Length', '2')])\n"
+        "    return [b'ok' if own else b'no']\n"
+    )
+    options = (
+        *MODELS[model],
+        *RUNS[run],
+        "--static",
+        "/files=files",
+        "--bind",
+        "unix:socket",
+        "--unix-owner",
+        ":0",
+    )
+    with Serving(tmp_path, application, *options) as serving:
+        assert fetch(serving.address).body == b"ok"
+        assert fetch(serving.address, "/raise").status == 500
+        serving.wait_line("ValueError: of the application")
         end(serving)
 
 

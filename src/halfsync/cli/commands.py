@@ -76,7 +76,8 @@ def _refuse_misspelt(first: str) -> None:
 
 
 def _near(name: str, known: Iterable[str]) -> str | None:
-    import difflib  # noqa: PLC0415 - only a mistake needs it
+    with genuine():
+        import difflib  # noqa: PLC0415 - only a mistake needs it
 
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 

@@ -35,6 +35,7 @@ from halfsync.settings.kinds import (
     Size,
     Text,
 )
+from halfsync.standard import genuine
 
 T = TypeVar("T")
 
@@ -519,9 +520,10 @@ def nearest(name: str, known: Mapping[str, object]) -> str:
 
     Names are those of settings, or of their variables. Another server's name for a setting is known too.
     """
-    import difflib  # noqa: PLC0415 - only a mistake needs it
+    with genuine():
+        import difflib  # noqa: PLC0415 - only a mistake needs it
 
-    from halfsync.settings.elsewhere import hint  # noqa: PLC0415 - as above
+        from halfsync.settings.elsewhere import hint  # noqa: PLC0415 - as above
 
     is_variable = name.startswith("HALFSYNC_")
     found = hint(name, lambda setting: BY_NAME[setting].variable if is_variable else setting, BY_NAME)

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from halfsync.amounts import digits, real, shown, whole
 from halfsync.binds import parse_bind
 from halfsync.errors import UsageError
+from halfsync.standard import genuine
 
 T = TypeVar("T")
 
@@ -357,7 +358,8 @@ class Addresses(Kind[tuple[str, ...]]):
 
     def _network(self, text: object) -> str:
         """Write a network as few other texts could mean it; a single address without its length."""
-        import ipaddress  # noqa: PLC0415 - the default needs none, and it takes longer than the rest
+        with genuine():
+            import ipaddress  # noqa: PLC0415 - the default needs none, and it takes longer than the rest
 
         if not isinstance(text, str) or "%" in text:
             raise self.refuse(text)

@@ -12,6 +12,7 @@ from halfsync.errors import reason_of
 from halfsync.forking import fork, live, unblock
 from halfsync.log import logger
 from halfsync.originals import monotonic, os, signal, socket
+from halfsync.standard import put_directories_behind
 from halfsync.supervisor.channel import Channel
 from halfsync.supervisor.sources import changed_at
 from halfsync.supervisor.titles import name_watcher
@@ -74,6 +75,7 @@ class Development:
         ours.close()
         self.reports.close()
         leave_behind()
+        put_directories_behind()
         # It may reach the whole group of processes, and is for the supervisor, whose end is heard of.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         name_watcher()

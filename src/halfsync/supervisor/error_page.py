@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError
+from halfsync.standard import FOR_TRACEBACKS, genuine
 from halfsync.stream.handler import EndStream
 
 if TYPE_CHECKING:
@@ -77,9 +78,10 @@ def _details(error: LoadError) -> str:
     """Return the traceback: the application's, or that of what a hook raised."""
     if error.traceback or error.__cause__ is None:
         return error.traceback
-    import traceback  # noqa: PLC0415 - only a failure needs it
+    with genuine(*FOR_TRACEBACKS):
+        import traceback  # noqa: PLC0415 - only a failure needs it
 
-    return "".join(traceback.format_exception(error.__cause__))
+        return "".join(traceback.format_exception(error.__cause__))
 
 
 class _NoHandler:

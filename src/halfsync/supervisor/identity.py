@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from halfsync.amounts import digits
 from halfsync.errors import UsageError, reason_of
-from halfsync.standard import import_later
+from halfsync.standard import genuine, import_later
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,7 +161,8 @@ def _has_capabilities(which: bytes) -> bool:
 
 def _find_user(text: str, origin: str) -> tuple[int, str, int | None]:
     """Return a user's number, name and group; a number needs no entry in the password file."""
-    import pwd  # noqa: PLC0415 - few servers name a user
+    with genuine():
+        import pwd  # noqa: PLC0415 - few servers name a user
 
     number = _number(text)
     try:
@@ -174,7 +175,8 @@ def _find_user(text: str, origin: str) -> tuple[int, str, int | None]:
 
 
 def _find_group(text: str, origin: str) -> int:
-    import grp  # noqa: PLC0415 - as above
+    with genuine():
+        import grp  # noqa: PLC0415 - as above
 
     number = _number(text)
     try:

@@ -86,9 +86,9 @@ def _refuse_no_reload(settings: Settings) -> None:
             origin=settings.origins.get("preload", ""),
             remedy="leave out preload or reload",
         )
-    from importlib.util import find_spec  # noqa: PLC0415 - only development needs it
-
     with genuine():
+        from importlib.util import find_spec  # noqa: PLC0415 - only development needs it
+
         is_there = find_spec("watchfiles") is not None
     if not is_there:
         raise UsageError(
