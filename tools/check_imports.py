@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "output",
         "signals",
         "forking",
+        "handlers",
         "supervisor.capacity",  # which settings ask what `auto` stands for
     ),
     # What a process is to the system: a lone server calls these as a supervisor does.

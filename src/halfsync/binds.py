@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from halfsync.amounts import digits
 from halfsync.errors import UsageError
 from halfsync.originals import os, socket
-from halfsync.standard import genuine
 
 FORMS = (
     "HOST:PORT, [IPV6]:PORT, :PORT for all interfaces, unix:PATH, unix:@NAME, fd://N, systemd or systemd:NAME"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
+from halfsync.handlers import contain_handlers
 from halfsync.listeners import close_all, open_listeners, refuse_shared
 from halfsync.log import logger, set_up
 from halfsync.native.allocator import keep_freed_memory
@@ -224,6 +225,7 @@ def run_until_told(
             default=None,
         )
         heard = [] if orders is None or orders.fd < 0 else [orders.fd]
+        contain_handlers()  # that a hook may have set
         number = signals.wait([model.done_fd, *model.watched, *heard], timeout)
         model.turn()
         wish = _wish(number, orders) or (None if orders is None else orders.next())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from halfsync.amounts import count, seconds
 from halfsync.endpoints import Endpoints
 from halfsync.errors import UsageError, reason_of
+from halfsync.handlers import contain_handlers
 from halfsync.http.trust import TrustedPeers
 from halfsync.listeners import Listener, close_all, open_listeners
 from halfsync.log import warn
@@ -161,6 +162,7 @@ class Server:
         unwanted: called in each child of this process, returns descriptors that it has no use for, beside those of the
         signals.
         """
+        contain_handlers()
         self._start(lambda: self._model.start_in_front(lambda: [*signals.descriptors, *unwanted()]))
 
     def _start(self, start: Callable[[], None]) -> None:

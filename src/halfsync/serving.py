@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from halfsync.errors import UsageError
+from halfsync.handlers import release_handlers
 from halfsync.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def serve(
     The model `process` forks, and `serve` makes this very process the parent of its children; with `workers` it forks
     those: it should have no other threads. Such a process ends with SystemExit. name: what the start-up line calls the
     application. In the main thread SIGTERM drains (a second signal stops), and SIGINT and SIGQUIT stop at once; in any
-    other thread the server runs until the process ends.
+    other thread the server runs until the process ends. What a Python signal handler of the program raises meanwhile is
+    logged, and goes no further; SystemExit and KeyboardInterrupt drain.
     """
     if settings is None:
         settings = Settings.from_options(**options)
@@ -36,7 +38,13 @@ def serve(
             origin=settings.origins.get("reload", ""),
             remedy="leave reload out here, and develop with `halfsync serve module:callable --reload`",
         )
-    name = name or getattr(application, "__name__", "an application")
+    try:
+        _serve(application, settings, name or getattr(application, "__name__", "an application"))
+    finally:
+        release_handlers()
+
+
+def _serve(application: Application | StreamFactory, settings: Settings, name: str) -> None:
     if not settings.workers:
         from halfsync.foreground import serve_alone  # noqa: PLC0415 - only one of the two is needed
 
@@ -44,8 +52,7 @@ def serve(
         return
     from halfsync.supervisor.supervisor import supervise  # noqa: PLC0415
 
-    given = settings
-    code, forked = supervise(lambda _: application, given, reread=lambda _: given, name=name)
+    code, forked = supervise(lambda _: application, settings, reread=lambda _: settings, name=name)
     if code or forked:
         raise SystemExit(code)
 

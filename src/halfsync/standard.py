@@ -159,7 +159,12 @@ def _take(name: str) -> "dict[str, ModuleType]":
 def _is_library(module: object) -> bool:
     """Tell whether a module is of the standard library. What says nothing of its file is."""
     file = _file_of(module)
-    return not file or (file.startswith(_LIBRARY) and not any(part in file for part in _INSTALLED))
+    return not file or is_in_library(file)
+
+
+def is_in_library(file: str) -> bool:
+    """Tell whether a file, as Python names it, is of the standard library. Some modules are frozen."""
+    return file.startswith((*_LIBRARY, "<frozen ")) and not any(part in file for part in _INSTALLED)
 
 
 def _is_in(path: str, module: object) -> bool:

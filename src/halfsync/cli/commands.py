@@ -9,6 +9,7 @@ import click
 from halfsync.cli.applications import load
 from halfsync.cli.options import HELP_WIDTH, Command, Group, SettingsCommand, given, with_settings
 from halfsync.errors import UsageError
+from halfsync.handlers import outlive_handlers
 from halfsync.loading import Application
 from halfsync.log import set_up
 from halfsync.output import standard_output
@@ -129,6 +130,7 @@ def serve(target: str, **options: Any) -> int:
     from halfsync.foreground import serve_alone  # noqa: PLC0415 - check and help do without it
 
     serve_alone(application, settings, target)
+    outlive_handlers()
     return 0
 
 

@@ -9,6 +9,7 @@ from halfsync.cli.applications import load, origins
 from halfsync.cli.options import given
 from halfsync.directory import StartDirectory, is_removed
 from halfsync.errors import UsageError
+from halfsync.handlers import outlive_handlers
 from halfsync.loading import change_to, enter
 from halfsync.originals import signal
 from halfsync.settings import resolve
@@ -40,6 +41,7 @@ class Supervised:
         code, _ = supervise(
             self._load, settings, reread=self._reread, name=self._target, enter=self._enter, start=self._start
         )
+        outlive_handlers()
         # They come too late now.
         outlive_signals(signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
         return code

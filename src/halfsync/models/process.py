@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from halfsync.forking import fork, freeze, live, unblock
+from halfsync.handlers import contain_handlers
 from halfsync.models.acceptor import Acceptor
 from halfsync.models.carrier import Carrier
 from halfsync.native.forks import is_signal_caught
@@ -340,6 +341,7 @@ class Process:
         self.carrier.settle()
         freeze()
         with Signals() as signals:
+            contain_handlers()
             unblock()
             self.parent.unwanted = [*signals.descriptors, self._doing_fd]
             while not self.parent.finished:

@@ -3,6 +3,8 @@
 from libc.stdint cimport int64_t
 from posix.uio cimport iovec
 
+from cpython.exc cimport PyErr_CheckSignals
+
 from halfsync.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.engine.poller cimport reset_on_close
 from halfsync.exchange cimport Exchange, exchange_has_more
@@ -13,6 +15,7 @@ from halfsync.models.refusing cimport linger, log_turn
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
 from halfsync.static.answering cimport ANSWER_BYTES, Answer
+from halfsync.handlers import contain_handlers
 
 cdef extern from "<sys/socket.h>" nogil:
     const int SHUT_WR
@@ -71,7 +74,11 @@ cdef bint turn(CarrierRecord *carrier, ClientRecord *client, Bridge bridge) exce
                 gate_enter(&carrier.resuming)
             gate_leave(&carrier.resuming)
         if end == NOT_A_FILE:
+            if carrier.is_child:  # signals that came meanwhile must not interrupt the application
+                PyErr_CheckSignals()
             end = bridge.run(exchange, &origin, &sink.sink, client.waited_ns * 1e-9)
+            if carrier.is_child:  # whose main thread this is: the application may have set some
+                contain_handlers()
     finally:
         client.waited_ns = 0
         add_llong(&carrier.tally.running, -1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
 from halfsync.foreground import AnsweringProbes, prepare_process, run_until_told
+from halfsync.handlers import outlive_handlers
 from halfsync.log import logger
 from halfsync.opened import Opened
 from halfsync.originals import monotonic, os, signal, socket
@@ -233,6 +234,7 @@ def live(birth: Birth) -> int:
         birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
         if loads:
             call_hook(WORKER_EXIT, settings, worker)
+    outlive_handlers()
     outlive_signals(signal.SIGTERM)  # an order to end would come too late now
     return CUT if outcome.cut else 0
 

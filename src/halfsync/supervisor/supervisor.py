@@ -16,6 +16,7 @@ from halfsync.directory import StartDirectory
 from halfsync.errors import reason_of
 from halfsync.foreground import LoggingSignals, Outcome, announcement, draining, farewell, say_sizes
 from halfsync.forking import freeze, unblock
+from halfsync.handlers import contain_handlers
 from halfsync.log import logger, set_up
 from halfsync.native.system import readable
 from halfsync.observe.logfile import give_log
@@ -159,6 +160,7 @@ class Supervisor:
     def _preload(self, settings: Settings) -> None:
         """Load the application once, for all processes, and tell what each of them will not have, or will share."""
         application = self._plans.load(settings)
+        contain_handlers()
         self._plans.load = lambda _: application
         self._plans[1] = replace(self._plans[1], load=self._plans.load)
         own = [listener.socket.fileno() for listener in self._sockets]
@@ -251,6 +253,7 @@ class Supervisor:
             timeout = None if due == math.inf else max(0.0, due - monotonic())
             if self._crew.unreaped or self._crew.told:
                 timeout = 0.0
+            contain_handlers()
             number = signals.wait(self._watched(), timeout)
         if step.failed:
             readable([], AGAIN_S)

@@ -13,6 +13,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, reason_of
+from halfsync.handlers import contain_handlers
 from halfsync.handover import put_connection
 from halfsync.originals import socket
 from halfsync.server import Server
@@ -33,6 +34,7 @@ def warm_up(application: Application | StreamFactory, settings: Settings, opened
 
     It takes as long as the application does: `boot_timeout` is the limit.
     """
+    contain_handlers()
     plain = replace(settings, access_log=None, proxy_protocol=False, request_timeout=0.0)
     reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with reading, writing:
