@@ -94,11 +94,16 @@ def test_a_process_whose_first_hook_failed_does_not_serve(
     assert len(caplog.records) == 1
 
 
-@pytest.mark.parametrize("name", HOOKS)
-def test_an_interrupt_passes(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_interrupt_of_a_process_that_loads_passes(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(KeyboardInterrupt):
-        call_hook(name, Settings.from_options(**{name: "hooked:interrupt"}), WORKER)
+        call_hook("post_fork", Settings.from_options(post_fork="hooked:interrupt"), WORKER)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["worker_ready", "worker_exit"])
+def test_an_interrupt_does_not_end_a_process_that_serves(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    call_hook(name, Settings.from_options(**{name: "hooked:interrupt"}), WORKER)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
 @pytest.mark.parametrize(

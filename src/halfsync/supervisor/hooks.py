@@ -43,7 +43,8 @@ def call_hook(name: str, settings: Settings, worker: Worker) -> None:
     """Call a hook of the settings, where there is one, in the serving process that it is about.
 
     What it raises is logged with its traceback, and goes no further; but LoadError is raised for a post_fork that
-    failed: its process must not serve, and ends with the code of that error. KeyboardInterrupt passes through.
+    failed: its process must not serve, and ends with the code of that error. KeyboardInterrupt passes through a
+    post_fork, as through all that loads the application.
     """
     target = getattr(settings, name)
     if target is None:
@@ -51,9 +52,9 @@ def call_hook(name: str, settings: Settings, worker: Worker) -> None:
     try:
         with NoCopies():
             load_hook(target, origin=name)(worker)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
+        if name == POST_FORK and isinstance(error, KeyboardInterrupt):
+            raise
         if isinstance(error, LoadError):
             logger().error("%s%s", error.traceback, error)
         else:
