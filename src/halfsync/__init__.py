@@ -43,9 +43,9 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - only the first use of each name comes here
-
     with genuine():
+        from importlib import import_module  # noqa: PLC0415 - only the first use of each name comes here
+
         value = getattr(import_module(home), name)
     globals()[name] = value
     return value

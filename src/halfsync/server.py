@@ -22,6 +22,7 @@ from halfsync.observe.refusals import RefusalLog
 from halfsync.opened import Opened
 from halfsync.originals import os, socket
 from halfsync.settings import Settings
+from halfsync.standard import keep_new_apart
 from halfsync.supervisor.starting import fit_to_locks
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Server:
     ) -> None:
         if settings is not None and options:
             raise UsageError("settings and single options were both given", remedy="give one or the other")
+        keep_new_apart()
         self.settings = Settings.from_options(**options) if settings is None else settings
         _refuse_contradictions(self.settings)
         self.settings = fit_to_locks(self.settings)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from halfsync.errors import UsageError
 from halfsync.handlers import release_handlers
 from halfsync.settings import Settings
+from halfsync.standard import keep_new_apart
 
 if TYPE_CHECKING:
     from halfsync.server import Application
@@ -28,6 +29,7 @@ def serve(
     other thread the server runs until the process ends. What a Python signal handler of the program raises meanwhile is
     logged, and goes no further; SystemExit and KeyboardInterrupt drain.
     """
+    keep_new_apart()
     if settings is None:
         settings = Settings.from_options(**options)
     elif options:

@@ -299,6 +299,22 @@ def test_a_program_may_have_them(tmp_path: Path, options: str) -> None:
         end(serving)
 
 
+@pytest.mark.parametrize("first", ["halfsync", "halfsync.serve"])
+@pytest.mark.parametrize("options", ["", "workers=2", "model='process'", "model='pool'"])
+def test_a_program_may_put_them_on_the_path_later(tmp_path: Path, options: str, first: str) -> None:
+    make_modules(tmp_path / "apps", {*sys.stdlib_module_names, *find_dependencies()})
+    (tmp_path / "files").mkdir()
+    (tmp_path / "program.py").write_text(
+        f"import os, sys, halfsync\n{first}\nsys.path.insert(0, os.path.abspath('apps'))\n{APP}\n"
+        f"halfsync.serve(app, bind='127.0.0.1:0', static='/files=files', {options})\n"
+    )
+    with Serving(tmp_path, "", command=(sys.executable, "program.py")) as serving:
+        assert fetch(serving.address).body == b"ok"
+        assert fetch(serving.address, "/raise").status == 500
+        serving.wait_line("ValueError: of the application")
+        end(serving)
+
+
 def test_a_module_that_is_hidden_is_named(tmp_path: Path) -> None:
     (tmp_path / "traceback.py").touch()
     with Serving(tmp_path, "import traceback\nassert traceback.print_exc\n" + APP) as serving:
