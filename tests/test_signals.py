@@ -1,6 +1,7 @@
 """Signals as a queue: none that matters is lost, whatever comes beside it."""
 
 import ctypes
+import faulthandler
 import os
 import re
 import signal
@@ -10,10 +11,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from halfsync.signals import Signals, drop_signals
+from halfsync.foreground import LoneSignals
+from halfsync.native.forks import release_signal
+from halfsync.signals import HARMLESS, Signals, drop_signals, hold_signals
 from halfsync.supervisor.supervisor import SupervisorSignals
 
 FLOOD = 50_000
@@ -164,6 +168,85 @@ def test_a_handler_from_before_is_the_programs_again() -> None:
         assert found == ["called"]
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize(
+    ("number", "handler"),
+    [
+        (signal.SIGUSR1, signal.SIG_DFL),
+        (signal.SIGHUP, signal.SIG_IGN),
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGINT, signal.SIG_IGN),
+    ],
+    ids=["default", "ignored", "interrupts", "ignored-interrupt"],
+)
+def test_a_native_handler_from_before_is_the_programs_again(
+    tmp_path: Path, number: signal.Signals, handler: Any
+) -> None:
+    """Python's table still has what the program was started with."""
+    before = signal.signal(number, handler)
+    told = tmp_path / "told"
+
+    def count() -> int:
+        return told.read_text().count("most recent call first")
+
+    with told.open("w") as file:
+        faulthandler.register(number, file, all_threads=False)
+        try:
+            with SupervisorSignals() as signals:
+                send(number)
+                assert (drain(signals), count()) == ([number], 0)
+                pid = os.fork()
+                if pid == 0:
+                    send(number)
+                    os._exit(7)
+                assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+                assert count() == 1
+            send(number)
+            assert count() == 2
+            assert signal.getsignal(number) == handler
+        finally:
+            faulthandler.unregister(number)
+            signal.signal(number, before)
+
+
+@pytest.fixture
+def held() -> Iterator[None]:
+    """Hold the signals that end no server."""
+    hold_signals()
+    yield
+    for number in HARMLESS:
+        release_signal(number)
+
+
+@pytest.mark.usefixtures("held")
+def test_signals_that_are_held_wait_for_the_queue_and_do_nothing_after_it() -> None:
+    send(signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTIN)
+    with LoneSignals() as signals:
+        assert drain(signals) == [signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN]
+    send(*HARMLESS)
+    assert all(signal.getsignal(number) == signal.SIG_DFL for number in HARMLESS)
+
+
+@pytest.mark.usefixtures("held")
+def test_a_handler_that_is_set_while_signals_are_held_takes_them() -> None:
+    found: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, _: found.append(number))
+    try:
+        with LoneSignals() as signals:
+            send(signal.SIGUSR2, signal.SIGHUP)
+            assert (drain(signals), found) == ([signal.SIGHUP], [signal.SIGUSR2])
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+@pytest.mark.usefixtures("held")
+def test_what_is_forked_while_signals_are_held_has_the_default() -> None:
+    pid = os.fork()
+    if pid == 0:
+        send(signal.SIGHUP)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGHUP
 
 
 def test_a_queue_within_another_leaves_it_as_it_was(signals: Signals) -> None:

@@ -125,11 +125,11 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
         admin = open_admin(settings)
         failing.callback(close_all, admin)
         refuse_shared(server.listeners, admin, origin=settings.origins.get("admin_bind", ""))
-        with writing_pidfile(settings):
+        with LoneSignals() as signals, writing_pidfile(settings):  # no signal leaves the file behind
             become(identity)
             check_temp_dir(settings)
             failing.pop_all()
-            with LoneSignals() as signals, AnsweringProbes(settings, admin, seat) as probes:
+            with AnsweringProbes(settings, admin, seat) as probes:
                 server.start_in_front(signals, probes.descriptors)
                 if seat is not None:
                     seat.serve()

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING, Any, Self
 
 from halfsync.native.forks import (
     COUNTED,
+    DEFAULT,
     DROPPED,
+    HELD,
     NOTED,
     catch_signal,
     count_copies,
     end_copy,
-    find_sender,
+    is_handler_replaced,
     is_signal_caught,
+    look_at_signal,
+    note_terminal,
     release_signal,
     take_signal,
     tell_signals,
+    tells_of_terminal,
 )
 from halfsync.native.system import in_main_thread, readable
 from halfsync.originals import monotonic, os, signal
@@ -30,10 +34,11 @@ if TYPE_CHECKING:
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # Each one counts. Of others one that waits already says all that a second would.
 COUNTED_ONES = (signal.SIGTTIN, signal.SIGTTOU)
+# Those that an operator sends to a server and that do not end it.
+HARMLESS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 # What any process of a server may be sent: nothing of it must reach a copy that is not ready for it.
-ALL = (*ENDING, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
+ALL = (*ENDING, signal.SIGCHLD, *HARMLESS)
 READ_BYTES = 65_536  # all that the pipe holds
-TERMINAL = "/dev/tty"  # the one that controls this process
 
 
 def forget_signals() -> None:
@@ -60,6 +65,23 @@ def outlive_signals(*numbers: int) -> None:
     for number in numbers:
         signal.signal(number, signal.SIG_IGN)
     drop_signals(*numbers)
+
+
+def hold_signals() -> None:
+    """Let the signals that end no server not end this process either, before and after it serves.
+
+    Until then they wait for `Signals`, and afterwards they do nothing, up to the very end. Those that have a handler,
+    or are ignored, stay as they are. A handler that the program sets later takes the place of ours.
+    """
+    note_terminal()
+    for number in HARMLESS:
+        if has_default(number):
+            catch_signal(number, HELD)
+
+
+def has_default(number: int) -> bool:
+    """Tell whether a signal has its default, or had it before it was caught. Native handlers are in no table."""
+    return bool(signal.getsignal(number) == signal.SIG_DFL and look_at_signal(number) == DEFAULT)
 
 
 def note_signals(fd: int, *numbers: int) -> None:
@@ -96,10 +118,11 @@ class Signals:
         if self._main:
             self._told = tell_signals(self._writer)
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*self.NUMBERS, *self.OPTIONAL))
-            default = [number for number in self.OPTIONAL if signal.getsignal(number) == signal.SIG_DFL]
+            default = [number for number in self.OPTIONAL if has_default(number)]
             self._before = {number: _catch(number) for number in (*self.NUMBERS, *default)}
+            _forget_held(number for number in self.OPTIONAL if number not in default)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            self._session = os.getsid(0) if _has_terminal() else -1
+            note_terminal()
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
@@ -124,7 +147,7 @@ class Signals:
         while True:
             end_copy(self._began)  # a handler that the program set itself may fork, for example
             number = take_signal() if self._main else 0
-            if number == signal.SIGHUP and self._tells_of_terminal():
+            if number == signal.SIGHUP and tells_of_terminal(number):
                 if self._before[signal.SIGHUP][1] == signal.SIG_IGN:
                     continue
                 self.hung_up()
@@ -141,33 +164,16 @@ class Signals:
     def hung_up(self) -> None:
         """Take note that the terminal was closed, for which `wait` returns SIGTERM."""
 
-    def _tells_of_terminal(self) -> bool:
-        """Tell whether the last SIGHUP says that the terminal was closed, and is no order of an operator.
-
-        The kernel sends it for no other reason. Before that a shell, whose terminal it is, may send its jobs the same.
-        """
-        sender = find_sender(signal.SIGHUP)
-        return sender == 0 or (sender == self._session and not _has_terminal())
-
-
-def _has_terminal() -> bool:
-    """Tell whether a terminal controls this process."""
-    try:
-        os.close(os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError as error:
-        return error.errno not in (errno.ENXIO, errno.EIO)
-    return True
-
 
 def _catch(number: int) -> tuple[int, _Handler]:
     """Queue a signal from now on. Returns what it had before: its native kind, and the handler in Python's table.
 
-    A handler that the program has set stays in Python's table: a process that the program forks has it again. A
-    handler from the program's start does not stay (Python's own for SIGINT, or an ignored signal): such a process has
-    the default instead.
+    A handler that the program has set stays, in Python's table or as a native one: a process that the program forks has
+    it again. A handler from the program's start does not stay (Python's own for SIGINT, or an ignored signal): such a
+    process has the default instead.
     """
     handler = signal.getsignal(number)
-    if _is_start(handler):
+    if _is_start(handler) and not is_handler_replaced(number, lambda: signal.signal(number, handler)):
         signal.signal(number, signal.SIG_DFL)
     return catch_signal(number, COUNTED if number in COUNTED_ONES else NOTED), handler
 
@@ -180,8 +186,15 @@ def _restore(number: int, kind: int, handler: _Handler) -> None:
         catch_signal(number, kind)
         return
     release_signal(number)
-    if _is_start(handler):
+    if _is_start(handler) and look_at_signal(number) == DEFAULT:
         signal.signal(number, handler)
+
+
+def _forget_held(numbers: Iterable[int]) -> None:
+    """Keep these signals no more. They were held, and have got a handler of the program's, which may call ours."""
+    for number in numbers:
+        if not is_signal_caught(number):
+            release_signal(number)
 
 
 def _is_start(handler: _Handler) -> bool:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,17 @@ import pytest
 import halfsync
 from halfsync.cli import main
 from halfsync.errors import BindError
+from halfsync.native.forks import release_signal
 from halfsync.settings import SETTINGS, Settings
 from halfsync.settings.kinds import Optional
+from halfsync.signals import HARMLESS
 
 APP = "def application(environ, start_response):\n    return []\ndef create():\n    return application\n"
 Served = list[tuple[Callable[..., Any], Settings, str]]
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working directory with an application, and an environment without settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -32,7 +34,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("PORT", "WEB_CONCURRENCY"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "site_app.py").write_text(APP)
-    return tmp_path
+    yield tmp_path
+    for number in HARMLESS:  # which `serve` holds up to the end of its process
+        release_signal(number)
 
 
 @pytest.fixture

@@ -73,6 +73,110 @@ signal.signal({int(number)}, lambda *_: os.write(2, b"of the application\\n"))
         assert not [line for line in serving.lines if "is ignored" in line]
 
 
+@pytest.mark.parametrize("chain", [False, True], ids=["alone", "chained"])
+def test_a_native_handler_of_the_application_stays(
+    tmp_path: Path, model: tuple[str, str], chain: bool
+) -> None:
+    """Python's table does not know it. If it is chained, it calls what the signal had before."""
+    own = f"""
+import faulthandler
+for number in {[int(number) for number in EXPLAINED]}:
+    faulthandler.register(number, open(f"told {{number}}", "w"), chain={chain})
+"""
+
+    def told(number: signal.Signals) -> str:
+        serving.signal(number)  # again, if another thread was writing
+        return (tmp_path / f"told {number}").read_text()
+
+    with Serving(tmp_path, own + APP, *model) as serving:
+        for number in EXPLAINED:
+            until(lambda number=number: "most recent call first" in told(number))  # type: ignore[misc]
+            assert fetch(serving.address).status == 200
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+        assert not [line for line in serving.lines if "is ignored" in line]
+
+
+# Before the server serves, and after it has.
+
+SLOW = """
+import atexit, os, time
+def pause(line):
+    os.write(2, line)
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+"""
+LOADING = SLOW + 'pause(b"loading\\n")\n' + APP
+EXITING = SLOW + 'atexit.register(pause, b"exiting\\n")\n' + APP
+
+
+def test_signals_while_it_loads_are_explained_when_it_serves(tmp_path: Path, model: tuple[str, str]) -> None:
+    serving = Serving(tmp_path, LOADING, *model)
+    serving.wait_line("loading")
+    for number in (*EXPLAINED, signal.SIGUSR1):
+        serving.signal(number)
+    (tmp_path / "go").touch()
+    with serving:
+        for number in EXPLAINED:
+            serving.wait_line(f"{number.name} is ignored")
+        assert fetch(serving.address).status == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTTIN, signal.SIGUSR1])
+@pytest.mark.parametrize("options", [(), ("--preload",)], ids=["loads", "preloads"])
+def test_signals_while_a_supervisors_application_loads_do_not_end_it(
+    tmp_path: Path, options: tuple[str, ...], number: signal.Signals
+) -> None:
+    serving = Serving(tmp_path, LOADING, "--workers", "1", *options)
+    serving.wait_line("loading")
+    serving.signal(number)
+    (tmp_path / "go").touch()
+    with serving:
+        if number == signal.SIGHUP:
+            serving.wait_line("the reload is complete")
+        if number == signal.SIGTTIN:
+            serving.wait_line("2 serving processes are wanted")
+        assert fetch(serving.address).status == 200
+
+
+def test_signals_after_its_end_do_nothing(tmp_path: Path, model: tuple[str, str]) -> None:
+    with Serving(tmp_path, EXITING, *model) as serving:
+        serving.signal(signal.SIGTERM)
+        serving.wait_line("exiting")
+        for number in (*EXPLAINED, signal.SIGUSR1):
+            serving.signal(number)
+        (tmp_path / "go").touch()
+        assert serving.exit_code() == 0
+        assert serving.lines[-1] == "exiting"
+
+
+AROUND_PIDFILE = """
+import os, signal, sys
+import halfsync
+from halfsync.supervisor.pidfile import PidFile
+write, remove = PidFile.write, PidFile.remove
+
+def write_and_signal(self):
+    write(self)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def signal_and_remove(self):
+    os.kill(os.getpid(), signal.SIGHUP)
+    remove(self)
+
+PidFile.write, PidFile.remove = write_and_signal, signal_and_remove
+halfsync.serve(lambda environ, start_response: [], bind="127.0.0.1:0", pidfile="pid", model=sys.argv[1])
+"""
+
+
+def test_no_signal_leaves_the_pidfile_behind(tmp_path: Path, model: tuple[str, str]) -> None:
+    name = model[1] if model[0] == "--model" else "proactor"
+    subprocess.run(
+        [sys.executable, "-c", AROUND_PIDFILE, name], cwd=tmp_path, env=environment(), check=True, timeout=60
+    )
+    assert not (tmp_path / "pid").exists()
+
+
 def test_a_signal_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path) -> None:
     with Serving(tmp_path, APP, under=("nohup",)) as serving:
         serving.signal(signal.SIGHUP)
@@ -101,8 +205,10 @@ os.execvp(sys.argv[1], sys.argv[1:])
 class Terminal:
     """A terminal with a server in it: as the leader of its session, or as a job of a shell that is."""
 
-    def __init__(self, directory: Path, options: Sequence[str], shell: str = "") -> None:
-        (directory / "served.py").write_text(APP)
+    def __init__(
+        self, directory: Path, options: Sequence[str], shell: str = "", application: str = APP
+    ) -> None:
+        (directory / "served.py").write_text(application)
         self.log = directory / "log"
         self.master, terminal = os.openpty()
         program = [sys.executable, "-m", "halfsync", "serve", "served:app", "-b", "unix:s", *options]
@@ -118,7 +224,7 @@ class Terminal:
                 start_new_session=True,
             )
         os.close(terminal)
-        until(lambda: " serve" in self.text, EXIT_TIMEOUT_S)
+        until(lambda: " serve" in self.text or "loading" in self.text, EXIT_TIMEOUT_S)
 
     @property
     def text(self) -> str:
@@ -147,9 +253,11 @@ def state(pid: int) -> str:
 
 
 @contextmanager
-def in_terminal(directory: Path, options: Sequence[str], shell: str = "") -> Iterator[Terminal]:
+def in_terminal(
+    directory: Path, options: Sequence[str], shell: str = "", application: str = APP
+) -> Iterator[Terminal]:
     """Serve in a terminal. All processes of its session are ended."""
-    terminal = Terminal(directory, options, shell)
+    terminal = Terminal(directory, options, shell, application)
     try:
         yield terminal
     finally:
@@ -173,6 +281,17 @@ def test_a_terminal_that_closes_ends_its_server(tmp_path: Path, options: tuple[s
         assert terminal.text.rstrip().endswith("halfsync stopped")
         assert "Traceback" not in terminal.text
         assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "1", "--preload")], ids=["alone", "preload"])
+@pytest.mark.parametrize("shell", ["", '"$@"; exit 7', '"$@" & wait'], ids=["leader", "job", "background"])
+def test_a_terminal_that_closes_while_its_server_loads_ends_it(
+    tmp_path: Path, options: tuple[str, ...], shell: str
+) -> None:
+    with in_terminal(tmp_path, options, shell, LOADING) as terminal:
+        terminal.close()
+        until(lambda: not terminal.members(), EXIT_TIMEOUT_S)
+        assert "Traceback" not in terminal.text
 
 
 @pytest.mark.parametrize("options", [(), ("--workers", "1")], ids=["alone", "workers"])

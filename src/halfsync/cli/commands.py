@@ -14,6 +14,7 @@ from halfsync.loading import Application
 from halfsync.log import set_up
 from halfsync.output import standard_output
 from halfsync.settings import BY_NAME, SETTINGS, Settings, resolve
+from halfsync.signals import hold_signals
 from halfsync.standard import genuine
 
 CONTEXT = {
@@ -120,6 +121,7 @@ def serve(target: str, **options: Any) -> int:
     `application` and then `app` is taken.
     """
     settings = resolve(given(options))
+    hold_signals()
     if settings.workers:
         with genuine():
             from halfsync.cli.supervised import Supervised  # noqa: PLC0415 - most servers are one process

@@ -4,23 +4,27 @@
    handler that is not in Python's table. So a child that the application forks finds in that table what the application
    left there. A handler that the application has set is recognized by its address: it is not ours. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
 enum { HS_COUNTED_MOST = 4096 };  /* counted signals that wait at one time: a flood loses the oldest */
-enum { HS_FREE, HS_DROPPED, HS_NOTED, HS_COUNTED };  /* what becomes of a signal; FREE: it is not caught */
+enum { HS_FREE, HS_DROPPED, HS_NOTED, HS_COUNTED, HS_HELD };  /* what becomes of a signal; FREE: it is not caught */
+enum { HS_DEFAULT, HS_IGNORED, HS_HANDLED };  /* what a signal has */
 
 static unsigned int hs_copies;             /* forks of the application between the program's start and this process */
 static unsigned int hs_forks;              /* the same, and those of the server */
 static __thread int hs_own_fork;           /* the calling thread is about to fork for the server */
 static __thread sigset_t hs_mask_before;   /* of the calling thread, while it forks */
 static pid_t hs_process;                   /* the one in which the handler takes signals */
+static pid_t hs_session = -1;              /* the one of this process while a terminal controlled it; -1: none did */
 static sigset_t hs_caught;
 static struct sigaction hs_before[NSIG];   /* what each caught signal had: the default, or the application's handler */
+static struct sigaction hs_seen;           /* what a signal had as hs_see looked */
 static atomic_int hs_kinds[NSIG];
-static atomic_uint hs_waiting[NSIG];       /* 1: a signal of the kind NOTED waits */
+static atomic_uint hs_waiting[NSIG];       /* 1: a signal of the kind NOTED or HELD waits */
 static atomic_uint hs_places[NSIG];        /* the order in which those came */
 static atomic_uint hs_place;
 static atomic_int hs_senders[NSIG];        /* the process that has sent the last one; 0: the kernel, -1: not known */
@@ -29,24 +33,47 @@ static atomic_uint hs_counted_end;
 static unsigned int hs_counted_begin;      /* used by the thread that takes them */
 static atomic_int hs_tell_fd = -1;
 
+/* Tell whether a terminal controls this process. Async-signal-safe. */
+static int hs_has_terminal(void) {
+    int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0) return errno != ENXIO && errno != EIO;
+    close(fd);
+    return 1;
+}
+
+/* Note which session this process is in, if a terminal controls it. */
+static void hs_note_session(void) {
+    if (hs_has_terminal()) hs_session = getsid(0);
+}
+
+/* Tell whether a SIGHUP of this sender says that the terminal was closed, and is no order. 0: it is the kernel, which
+   sends it for no other reason. Before that a shell, whose terminal it is, may send its jobs the same.
+   Async-signal-safe. */
+static int hs_tells_of_terminal(pid_t sender) {
+    return sender == 0 || (sender > 0 && sender == hs_session && !hs_has_terminal());
+}
+
 /* Note the signal, and write its number to hs_tell_fd. Async-signal-safe.
 
    SIGTTIN and SIGTTOU of the kernel are for a job in the background that uses its terminal: they stop it, as without a
-   handler. Else the system call that has caused the signal would be tried again, and cause the next. */
+   handler. Else the system call that has caused the signal would be tried again, and cause the next. A SIGHUP that is
+   held, and tells that the terminal was closed, has its default: it may be long until somebody takes it. */
 static void hs_on_signal(int number, siginfo_t *info, void *context) {
     int before = errno;
     int of_kernel = info->si_code > 0;
     int fd = atomic_load(&hs_tell_fd);
     int kind = atomic_load(&hs_kinds[number]);
+    int sender = of_kernel ? 0 : info->si_pid > 0 ? info->si_pid : -1;
     unsigned char byte = (unsigned char)number;
     (void)context;
-    if (getpid() != hs_process) {  /* a copy without atfork handlers, made by vfork(2) or clone(2): it has the default */
+    if (getpid() != hs_process ||  /* a copy without atfork handlers, by vfork(2) or clone(2): it has the default */
+        (number == SIGHUP && kind == HS_HELD && hs_tells_of_terminal(sender))) {
         signal(number, SIG_DFL);
         raise(number);  /* it is delivered once this returns */
     } else if (of_kernel && (number == SIGTTIN || number == SIGTTOU)) {
         raise(SIGSTOP);
-    } else if (kind == HS_NOTED || kind == HS_COUNTED) {
-        atomic_store(&hs_senders[number], of_kernel ? 0 : info->si_pid > 0 ? info->si_pid : -1);
+    } else if (kind == HS_NOTED || kind == HS_COUNTED || kind == HS_HELD) {
+        atomic_store(&hs_senders[number], sender);
         if (kind == HS_COUNTED)
             atomic_store(&hs_counted[atomic_fetch_add(&hs_counted_end, 1) % HS_COUNTED_MOST], byte);
         else if (!atomic_load(&hs_waiting[number])) {
@@ -63,14 +90,34 @@ static int hs_is_caught(int number) {
     return sigaction(number, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == hs_on_signal;
 }
 
-/* Catch a signal from now on, and forget one that waits. Returns the kind that it had before, or -errno. */
+/* Return what a signal has, or, if it is caught, what it had before. */
+static int hs_disposition(int number) {
+    struct sigaction now = hs_before[number];
+    if (!hs_is_caught(number) && sigaction(number, NULL, &now) < 0) return HS_HANDLED;
+    return now.sa_handler == SIG_DFL ? HS_DEFAULT : now.sa_handler == SIG_IGN ? HS_IGNORED : HS_HANDLED;
+}
+
+/* Look at what a signal has, for hs_put_back. */
+static void hs_see(int number) {
+    sigaction(number, NULL, &hs_seen);
+}
+
+/* Give a signal back what hs_see saw, if it has another handler now. Returns whether it had. */
+static int hs_put_back(int number) {
+    struct sigaction now;
+    if (sigaction(number, NULL, &now) < 0 || now.sa_handler == hs_seen.sa_handler) return 0;
+    sigaction(number, &hs_seen, NULL);
+    return 1;
+}
+
+/* Catch a signal from now on, and forget one that waits, unless it was held. Returns the kind before, or -errno. */
 static int hs_catch(int number, int kind) {
     struct sigaction action = {.sa_sigaction = hs_on_signal, .sa_flags = SA_RESTART | SA_ONSTACK | SA_SIGINFO};
     int before = hs_is_caught(number) ? atomic_load(&hs_kinds[number]) : HS_FREE;
     sigemptyset(&action.sa_mask);
     hs_process = getpid();
     atomic_store(&hs_kinds[number], kind);
-    atomic_store(&hs_waiting[number], 0);
+    if (before != HS_HELD) atomic_store(&hs_waiting[number], 0);
     if (before != HS_FREE) return before;
     if (sigaction(number, &action, &hs_before[number]) < 0) return -errno;
     sigaddset(&hs_caught, number);

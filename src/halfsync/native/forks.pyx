@@ -19,8 +19,13 @@ cdef extern from "forks.h" nogil:
     int hs_watch_forks()
     int hs_catch(int number, int kind)
     int hs_is_caught(int number)
+    int hs_disposition(int number)
+    void hs_see(int number)
+    int hs_put_back(int number)
     void hs_release(int number)
     int hs_take()
+    void hs_note_session()
+    int hs_tells_of_terminal(int sender)
 
 cdef extern from *:
     """
@@ -35,8 +40,11 @@ cdef extern from *:
 cdef extern from "<unistd.h>" nogil:
     void c_exit "_exit" (int code)
 
-# What becomes of a signal that is caught: it is dropped; it waits to be taken, once; or as often as it came.
-DROPPED, NOTED, COUNTED = 1, 2, 3
+# What becomes of a signal that is caught: it is dropped; it waits to be taken, once; or as often as it came; or it
+# waits, once, for somebody who will catch it anew.
+DROPPED, NOTED, COUNTED, HELD = 1, 2, 3, 4
+# What a signal has.
+DEFAULT, IGNORED, HANDLED = 0, 1, 2
 
 copies = &hs_copies
 forks = &hs_forks
@@ -100,6 +108,24 @@ def is_signal_caught(int number):
     return bool(hs_is_caught(number))
 
 
+def look_at_signal(int number):
+    """Return what the system has for a signal, or, if it is caught, had before: DEFAULT, IGNORED or HANDLED.
+
+    Python's table does not know the handlers that native code has set.
+    """
+    return hs_disposition(number)
+
+
+def is_handler_replaced(int number, set_again):
+    """Tell whether native code has set another handler in the place of the one that Python's table has.
+
+    set_again: sets the one of the table. The native handler stays. The signal must be blocked.
+    """
+    hs_see(number)
+    set_again()
+    return bool(hs_put_back(number))
+
+
 def release_signal(int number):
     """Give a signal back what it had before it was caught, unless a handler was set for it since."""
     hs_release(number)
@@ -110,9 +136,14 @@ def take_signal():
     return hs_take()
 
 
-def find_sender(int number):
-    """Return the process that has sent the last signal with this number; 0: the kernel, -1: nothing tells."""
-    return hs_sender(number)
+def note_terminal():
+    """Note that a terminal controls this process, if one does, for `tells_of_terminal`."""
+    hs_note_session()
+
+
+def tells_of_terminal(int number):
+    """Tell whether the last signal with this number, a SIGHUP, says that the terminal was closed, and is no order."""
+    return bool(hs_tells_of_terminal(hs_sender(number)))
 
 
 def tell_signals(int fd):
