@@ -216,6 +216,34 @@ def test_sighup_while_it_starts(tmp_path: Path, model: tuple[str, ...]) -> None:
             assert_over(serving, own)
 
 
+@pytest.mark.parametrize("serves", [False, True], ids=["starts", "serves"])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU])
+def test_what_ends_no_server_may_reach_the_whole_group(
+    tmp_path: Path, model: tuple[str, ...], number: signal.Signals, serves: bool
+) -> None:
+    """A service manager sends a signal to all processes, unless it is told otherwise."""
+    with starting(tmp_path, SLOW_IMPORT, *LONG, *model, "--workers", "2") as serving:
+        if serves:
+            (tmp_path / "import").touch()
+            serving.wait_line("all 2 processes serve")
+        else:
+            time.sleep(0.2)  # for its process to load
+        os.killpg(serving.process.pid, number)
+        (tmp_path / "import").touch()
+        with serving:
+            if number in (signal.SIGTTIN, signal.SIGTTOU):
+                serving.wait_line("wanted")
+            wanted = {signal.SIGTTIN: 3, signal.SIGTTOU: 1}.get(number, 2)
+            until(lambda: len(children(serving.process.pid)) == wanted)
+            if number == signal.SIGHUP:
+                serving.wait_line("the reload is complete")
+            for _ in range(8):
+                assert fetch(serving.address, "/now").body == b"/now"
+            own = children(serving.process.pid)
+            serving.signal(signal.SIGTERM)
+            assert_over(serving, own)
+
+
 @pytest.mark.parametrize("tell", [to_the_supervisor, to_the_group])
 def test_sigterm_while_it_starts(tmp_path: Path, tell: Callable[[Serving], None]) -> None:
     with starting(tmp_path, SLOW_IMPORT, *LONG, "--workers", "2") as serving:

@@ -16,7 +16,7 @@ from halfsync.opened import Opened
 from halfsync.originals import monotonic, os, signal, socket
 from halfsync.output import complain
 from halfsync.server import Server
-from halfsync.signals import Signals, outlive_signals
+from halfsync.signals import ENDING, HARMLESS, Signals, outlive_signals
 from halfsync.standard import genuine
 from halfsync.supervisor.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
 from halfsync.supervisor.identity import become
@@ -188,9 +188,9 @@ class ProcessSignals(Signals):
     NUMBERS = (*Signals.NUMBERS, RECALL)
 
 
-# Signals that the supervisor gets too: those of the terminal, and the SIGTERM of a service manager, go to the whole
-# group. A process that loads must not die of them before its supervisor knows why.
-GROUP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+# Signals that the supervisor gets too: those of the terminal, and those that a service manager sends, go to the whole
+# group. A process that loads must not die of them before its supervisor knows why, and none must stop.
+GROUP = (*ENDING, *(number for number in HARMLESS if number != RECALL))
 
 
 def live(birth: Birth) -> int:
