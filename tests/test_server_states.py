@@ -247,7 +247,7 @@ def interrupted_mask() -> Callable[[int, Any], Any]:
 
     def set_mask(how: int, signals: Any) -> Any:
         before = mask(how, signals)
-        if how == signal.SIG_UNBLOCK and os.getpid() == process and not raised:
+        if how == signal.SIG_SETMASK and os.getpid() == process and not raised:
             raised.append(True)
             raise KeyboardInterrupt
         return before

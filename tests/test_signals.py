@@ -127,6 +127,19 @@ def test_handlers_are_as_before_in_the_end() -> None:
             os.fstat(descriptor)
 
 
+def test_signals_that_were_blocked_are_let_through_meanwhile() -> None:
+    mine = {signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, mine)
+    try:
+        with Signals() as signals:
+            send(signal.SIGTERM, signal.SIGCHLD)
+            assert drain(signals) == [signal.SIGTERM, signal.SIGCHLD]
+            assert signal.SIGALRM in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "it is none of a server's"
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before | mine
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def test_handlers_that_are_set_meanwhile_stay() -> None:
     """They are the program's, as those from before are, and what it has set last counts."""
 

@@ -18,27 +18,35 @@ from halfsync.signals import ALL
 from halfsync.standard import FOR_TRACEBACKS, genuine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    Mask = set[int]  # of signals
 
 
-def fork() -> int:
-    """Fork. Signals are blocked in both processes afterwards: a child must not tell its parent's queue of its own.
+def fork(blocked: Iterable[int] = ALL) -> tuple[int, Mask]:
+    """Fork. Return what os.fork does, and which signals the calling thread had blocked.
 
-    What waits to be printed is printed first, or a child would print it again. Raises OSError, with no signal blocked.
+    A server's signals are blocked in both processes afterwards: a child must not tell its parent's queue of its own.
+    blocked: those and more. The parent calls `restore`, since what was blocked before may be the program's. The child
+    calls `unblock`.
+
+    What waits to be printed is printed first, or a child would print it again. Raises OSError, and nothing more is
+    blocked than before.
     """
     flush_output()
-    signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     own_fork(True)
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         pid: int = os.fork()
     except BaseException:
-        unblock()
+        restore(mask)
         raise
     finally:
         own_fork(False)
     if pid == 0:
         _renew_greenlets()
-    return pid
+    return pid, mask
 
 
 def _renew_greenlets() -> None:
@@ -53,8 +61,13 @@ def _renew_greenlets() -> None:
             sys.modules["eventlet.hubs"].use_hub()
 
 
+def restore(mask: Mask) -> None:
+    """Block what was blocked before `fork`, and nothing more. Handlers of signals that came meanwhile run in it."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def unblock() -> None:
-    """Let signals through again, after `fork`."""
+    """Let a server's signals through, in a process that is the server's own."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
 
 

@@ -57,6 +57,12 @@ def drop_signals(*numbers: int) -> None:
         catch_signal(number, DROPPED)
 
 
+def release_signals(*numbers: int) -> None:
+    """Give signals back what they had before `drop_signals`, also in a process that the server has forked since."""
+    for number in numbers:
+        release_signal(number)
+
+
 def outlive_signals(*numbers: int) -> None:
     """Let these signals do nothing up to the very end of this process, which has nothing left to do for them.
 
@@ -101,6 +107,8 @@ class Signals:
     A context manager, owned by the thread that made it; outside the main thread, where Python lets no handler be set,
     it waits for descriptors only. A handler that the program sets while it lasts is left as it is.
 
+    Signals that the program has blocked are let through while it lasts: they would reach nobody else.
+
     SIGHUP of a terminal that closes is taken as SIGTERM, or not at all if SIGHUP was ignored at the start (nohup).
     """
 
@@ -121,7 +129,8 @@ class Signals:
             default = [number for number in self.OPTIONAL if has_default(number)]
             self._before = {number: _catch(number) for number in (*self.NUMBERS, *default)}
             _forget_held(number for number in self.OPTIONAL if number not in default)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            self._blocked = mask.intersection(self._before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask - self._blocked)
             note_terminal()
         return self
 
@@ -130,7 +139,7 @@ class Signals:
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._before)
             for number, before in self._before.items():
                 _restore(number, *before)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask | self._blocked)
             tell_signals(self._told)
         os.close(self._reader)
         os.close(self._writer)

@@ -47,6 +47,28 @@ def test_what_takes_a_supervisor_is_explained(tmp_path: Path, model: tuple[str, 
         assert serving.exit_code() == 0
 
 
+BLOCKED = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=["lone", "supervised"])
+def test_started_by_a_program_that_blocks_signals_it_hears_them(
+    tmp_path: Path, model: tuple[str, str], workers: tuple[str, ...]
+) -> None:
+    few = ("--max-children", "1") if "process" in model else ()
+    with Serving(tmp_path, APP, *model, *few, *workers, under=(sys.executable, "-c", BLOCKED)) as serving:
+        for _ in range(3):  # each child is reaped before the next is forked
+            assert fetch(serving.address, fields=[("Connection", "close")]).status == 200
+        if workers:
+            serving.signal(signal.SIGHUP)
+            serving.wait_line("the reload is complete")
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+
+
 @pytest.mark.parametrize("number", EXPLAINED)
 def test_signals_to_the_whole_group_cost_no_connection(
     tmp_path: Path, model: tuple[str, str], number: signal.Signals

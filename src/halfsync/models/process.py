@@ -15,7 +15,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from halfsync.forking import fork, freeze, live, unblock
+from halfsync.forking import fork, freeze, live, restore, unblock
 from halfsync.handlers import contain_handlers
 from halfsync.models.acceptor import Acceptor
 from halfsync.models.carrier import Carrier
@@ -23,17 +23,24 @@ from halfsync.native.forks import is_signal_caught
 from halfsync.native.pipes import write_byte
 from halfsync.native.system import in_main_thread, readable
 from halfsync.originals import monotonic, os, signal
-from halfsync.signals import ENDING, Signals, drop_signals, note_signals
+from halfsync.signals import ALL, ENDING, Signals, drop_signals, note_signals, release_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from halfsync.forking import Mask
     from halfsync.models.client import Client
     from halfsync.models.model import Parts
 
 LOOK_S = 0.02  # between two looks at children that are told to end
 # What only the parent understands, if it does. A terminal that closes sends SIGHUP to the whole group.
 FOR_PARENT = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+# What a forked parent does not drop: what it waits for, what tells of an error in it, and what nobody can catch.
+KEPT_BY_PARENT = (
+    *Signals.NUMBERS,
+    *(signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV),
+    *(signal.SIGSYS, signal.SIGXCPU, signal.SIGKILL, signal.SIGSTOP),
+)
 
 
 class Children:
@@ -126,6 +133,7 @@ class Parent:
         self.unwanted: list[int] = []  # descriptors that are no business of a child's
         self.unwanted_now: Callable[[], Sequence[int]] = tuple  # more of them, as of the fork
         self.forsake: Callable[[], None] = lambda: None  # see Parts
+        self.dropped: Collection[int] = ()  # signals that do nothing here, and in a child what they did
         self._held: Client | None = None  # a newcomer that was let in, and waits for a place
         self._chosen = -1  # the word of the child that was told to end for it
         self._knocked = False  # a newcomer waits for a place, and has to be looked at again soon
@@ -226,13 +234,13 @@ class Parent:
         """Fork a child for a connection, or answer 503 where the system gives none."""
         word = self.children.next_word()
         try:
-            pid = fork()
+            pid, mask = fork()
         except OSError:
             self.acceptor.shed(client)
             return
         if pid == 0:
             live(lambda: self._converse(client, word))
-        unblock()
+        restore(mask)
         self.children.add(pid, client.place)
         self.carrier.leave_to_child(client)
 
@@ -254,6 +262,7 @@ class Parent:
         os.set_blocking(told, False)
         os.set_blocking(tell, False)
         signal.set_wakeup_fd(-1)
+        release_signals(*self.dropped)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         drop_signals(signal.SIGINT, signal.SIGQUIT, *filter(is_signal_caught, FOR_PARENT))
         note_signals(tell, signal.SIGTERM)
@@ -313,27 +322,34 @@ class Process:
         """Fork the parent. OSError: the system gives no process."""
         self._done_fd, self._doing_fd = os.pipe()
         try:
-            pid = fork()
-        except OSError:
+            pid, mask = fork(signal.valid_signals())
+        except BaseException:
             for fd in (self._done_fd, self._doing_fd):
                 os.close(fd)
             self._done_fd = self._doing_fd = -1
             raise
         if pid == 0:
-            live(self._be_parent)
+            live(lambda: self._be_parent(mask))
         self._started = True
         self._parent_pid = pid
         os.close(self._doing_fd)
         self._doing_fd = -1
         self.acceptor.close()
         try:
-            unblock()  # which runs the handlers of signals that came meanwhile
+            restore(mask)  # which runs the handlers of signals that came meanwhile
         except BaseException:
             self.close(0.0)
             raise
 
-    def _be_parent(self) -> None:
-        """Be the forked parent, until it is told to drain or to stop, or whoever forked it is gone."""
+    def _be_parent(self, mask: Mask) -> None:
+        """Be the forked parent, until it is told to drain or to stop, or whoever forked it is gone.
+
+        mask: the signals that the program has blocked.
+        """
+        # Its handlers are copies of the program's, and it has no application of its own to run them for.
+        self.parent.dropped = signal.valid_signals().difference(KEPT_BY_PARENT)
+        drop_signals(*self.parent.dropped)
+        restore(mask.union(ALL))
         os.setpgid(0, 0)
         self.parent.forsake()
         os.close(self._done_fd)

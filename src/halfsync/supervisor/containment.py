@@ -40,7 +40,7 @@ class Containment:
     def end_turn(self) -> None:
         """End a turn. If a step failed, set the pause before the next one; it doubles with each such turn in a row."""
         if self._failed:
-            unblock()  # a fork that failed half-way may have left signals blocked
+            unblock()  # a fork that failed half-way may have left signals blocked, which the supervisor waits for
             self._turns = min(self._turns + 1, FAILURES_MOST)
             self._failed.clear()
             self.due = monotonic() + pause(self._turns)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from halfsync.board import Board
 from halfsync.errors import reason_of
 from halfsync.foreground import Outcome, leave_order
-from halfsync.forking import fork, unblock
+from halfsync.forking import fork, restore
 from halfsync.originals import monotonic, os, signal, socket
 from halfsync.supervisor.channel import Channel
 from halfsync.supervisor.fleet import Course, Phase
@@ -111,7 +111,7 @@ class Crew:
                 seat = self.board.seat(start.number - 1)
                 undoing.callback(seat.clear)
                 seat.take()
-                pid = fork()
+                pid, mask = fork()
             except OSError as error:
                 self._fleet.not_started(reason_of(error), monotonic())
                 return None
@@ -132,7 +132,7 @@ class Crew:
                 None if self._development is None else self._development.reports,
             )
         try:
-            unblock()
+            restore(mask)
             self._members[pid] = Member(ours, seat, plan, most_requests)
             theirs.close()
             self._fleet.started(pid, start, monotonic())

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from halfsync.errors import reason_of
-from halfsync.forking import fork, live, unblock
+from halfsync.forking import fork, live, restore
 from halfsync.log import logger
 from halfsync.originals import monotonic, os, signal, socket
 from halfsync.standard import put_directories_behind
@@ -58,7 +58,7 @@ class Development:
             self._give_up(reason_of(error))
             return
         try:
-            pid = fork()
+            pid, mask = fork()
         except OSError as error:
             ours.close()
             theirs.close()
@@ -67,7 +67,7 @@ class Development:
         if pid == 0:
             live(lambda: self._watch(ours, theirs, leave_behind))
         self._pid, self._channel, self._began = pid, ours, monotonic()
-        unblock()
+        restore(mask)
         theirs.close()
 
     def _watch(self, ours: Channel, theirs: Channel, leave_behind: Callable[[], None]) -> None:

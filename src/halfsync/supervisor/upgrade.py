@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from halfsync.activation import pass_on
 from halfsync.errors import reason_of
-from halfsync.forking import fork, unblock
+from halfsync.forking import fork, restore, unblock
 from halfsync.listeners import Made, UnixFile, describe_socket
 from halfsync.native.system import readable
 from halfsync.originals import os, signal, socket
@@ -187,19 +187,20 @@ def start_successor(
         undoing.callback(ours.close)
         undoing.callback(near.close)
         try:
-            between = fork()
+            between, mask = fork()
             if between == 0:
                 _stand_between(far, lambda: _become(given, start, umask, variables))
         finally:
             theirs.close()
             far.close()
-        pid = int(near.recv(WORD_BYTES) or -errno.EAGAIN)
+        pid = 0
         try:
-            unblock()
+            pid = int(near.recv(WORD_BYTES) or -errno.EAGAIN)
+            restore(mask)
         except BaseException:
             if pid > 0:
                 os.kill(pid, signal.SIGKILL)  # else it would take this process for dead, and serve
-            unblock()
+            restore(mask)
             raise
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
@@ -219,7 +220,7 @@ def _stand_between(old: socket.socket, become: Callable[[], NoReturn]) -> NoRetu
     try:
         forget_signals()
         try:
-            pid = fork()
+            pid, _ = fork()
         except OSError as error:
             old.send(b"%d" % -(error.errno or errno.EAGAIN), socket.MSG_NOSIGNAL)
             os._exit(1)
