@@ -96,6 +96,16 @@ def test_it_tells_where_it_is_reached_before_and_after_the_start(make: Start) ->
     assert get(server.address) == HELLO
 
 
+@pytest.mark.parametrize("model", ["proactor", "thread", "pool", "process"])
+def test_without_listeners_it_is_reached_nowhere(model: str) -> None:
+    server = halfsync.Server(hello, listeners=[], model=model)
+    assert (server.address, server.url) == (None, "")
+    server.start()
+    assert (server.address, server.url, server.ready) == (None, "", True)
+    assert server.close()
+    assert server.url == ""
+
+
 def test_ipv6(make: Start) -> None:
     server = make(bind="[::1]:0")
     host, port = server.address

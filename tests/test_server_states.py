@@ -130,6 +130,74 @@ def test_a_block_around_any_state(name: str) -> None:
             raise AssertionError("it must not start")
 
 
+def test_a_block_around_a_server_that_runs_changes_nothing(name: str, tmp_path: Path) -> None:
+    with make(name, Held(tmp_path / "go")) as server, Connection(server.address) as client:
+        client.send(build())
+        until(lambda: server.statistics()["running"] == 1)
+        with pytest.raises(RuntimeError, match="only once"), server:
+            raise AssertionError("it must not start")
+        assert server.ready
+        assert listens(server)
+        server.drain()
+        with pytest.raises(RuntimeError, match="only once"), server:
+            raise AssertionError("it must not start")
+        (tmp_path / "go").touch()
+        assert client.response().body == b"hello, you"
+
+
+def test_a_block_whose_start_fails_closes_its_server(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = make(name)
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt), server:
+            raise AssertionError("it must not start")
+    assert not listens(server)
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+BLOCKED = {signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGCHLD}
+
+
+@pytest.fixture
+def blocked() -> Iterator[None]:
+    """Block signals, as a program does that waits for them in another thread."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@pytest.mark.usefixtures("blocked")
+def test_what_the_program_blocks_stays_blocked(name: str) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert before >= BLOCKED
+    with make(name) as server:
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+        for _ in range(2):
+            assert fetch(server.address).body == b"hello, you"
+        until(lambda: server.statistics()["open"] == 0)  # the process that accepts lets signals through
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+@pytest.mark.usefixtures("blocked")
+@pytest.mark.parametrize("error", [OSError(11, "no process"), KeyboardInterrupt()], ids=repr)
+def test_what_the_program_blocks_stays_blocked_if_no_process_can_be_had(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing() -> int:
+        raise error
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    server = make("process")
+    with monkeypatch.context() as patch:
+        patch.setattr(originals.os, "fork", failing)
+        with pytest.raises(type(error)), server:
+            raise AssertionError("it must not start")
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
 @pytest.mark.parametrize("wrong", WRONG_LIMITS, ids=lambda one: type(one).__name__)
 def test_a_wrong_limit_changes_nothing(name: str, wrong: Any) -> None:
     with make(name) as server:

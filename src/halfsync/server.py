@@ -146,13 +146,13 @@ class Server:
 
     @property
     def address(self) -> Any:
-        """The first listener's bound address: (host, port) for TCP, a path for a unix socket."""
+        """The first listener's bound address: (host, port) for TCP, a path for a unix socket; None if there is none."""
         return self._address
 
     @property
     def url(self) -> str:
-        """Where the first listener is reached, as a person writes it."""
-        return self.listeners[0].url
+        """Where the first listener is reached, as a person writes it; "" if there is none."""
+        return self.listeners[0].url if self.listeners else ""
 
     def start(self) -> None:
         """Start to serve, and return. RuntimeError: it was started, drained or closed before, or elsewhere."""
@@ -274,16 +274,23 @@ class Server:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes new requests, and not more of its threads are stuck than may be."""
+        """Whether it takes new requests, and not more of its threads are stuck than may be.
+
+        It takes none, for example, if the process of the model `process` that accepts was killed.
+        """
         if self._state is not State.SERVING or self._fading:
+            return False
+        if not self._is_elsewhere and self.wait(0):
             return False
         return self.statistics().get("stuck", 0) <= self.settings.max_stuck
 
     def __enter__(self) -> Self:
+        tried = self._state is State.MADE and not self._is_elsewhere
         try:
             self.start()
         except BaseException:
-            self.close()
+            if tried:  # else nothing has changed, and whoever has started it goes on with it
+                self.close()
             raise
         return self
 

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from wsgiref.types import StartResponse
 
 import pytest
 
@@ -20,7 +21,8 @@ import halfsync
 from halfsync import originals
 from tests.client import Connection, build, fetch
 from tests.conftest import Serve
-from tests.faults.serving import Serving
+from tests.faults.serving import Serving, children, thread_states
+from tests.sharing import FORK
 from tests.wsgi import EVENT_TIMEOUT_S, Environ, hello, until
 
 SHORT_CONNECTIONS = int(os.environ.get("HALFSYNC_SHORT_CONNECTIONS", "1000"))
@@ -268,6 +270,61 @@ def test_foreign_children_are_left_alone(tmp_path: Path) -> None:
         until(lambda: set(states(serving.process.pid)) == {dead, alive})
         assert states(serving.process.pid)[dead] == "Z", "its owner may still ask for its exit code"
         os.kill(alive, signal.SIGKILL)
+
+
+NO_BUSINESS = [
+    *(signal.SIGHUP, signal.SIGUSR2, signal.SIGALRM, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP),
+    *(signal.SIGUSR1, signal.SIGPIPE, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO, signal.SIGRTMAX),
+]
+
+
+def parent_of(before: set[int]) -> int:
+    """Return the process that an embedded server has forked to be the parent."""
+    [parent] = children(os.getpid()) - before
+    return parent
+
+
+@pytest.mark.parametrize("handled", [False, True], ids=["default", "handled"])
+def test_signals_of_the_program_do_nothing_to_a_forked_parent(serve: Serve, handled: bool) -> None:
+    """It runs nothing of the program. In its children a signal does what the program wants it to."""
+    called = FORK.Value("i")
+
+    def note(*_: object) -> None:
+        called.value += 1
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        os.kill(os.getpid(), signal.SIGALRM)
+        return hello(environ, start_response)
+
+    found = {number: signal.getsignal(number) for number in NO_BUSINESS}
+    before = children(os.getpid())
+    try:
+        if handled:
+            for number in NO_BUSINESS:
+                signal.signal(number, note)
+        with serve(app, model="process") as server:
+            parent = parent_of(before)
+            for number in NO_BUSINESS:
+                os.kill(parent, number)
+            with Connection(server.address) as client:
+                client.send(build(fields=[("Connection", "close")]))
+                assert client.rest().startswith(b"HTTP/1.1 200 ") is handled
+            assert called.value == handled
+            assert server.ready
+            assert set(thread_states(parent)) <= {"S", "R"}
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler)
+
+
+def test_without_its_parent_a_server_is_not_ready(serve: Serve) -> None:
+    before = children(os.getpid())
+    with serve(hello, model="process") as server:
+        assert server.ready
+        os.kill(parent_of(before), signal.SIGKILL)
+        until(lambda: not server.ready)
+        assert server.wait(0)
+    assert not server.ready
 
 
 def test_a_fork_that_fails_is_answered_503_and_the_server_lives(
