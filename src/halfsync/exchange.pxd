@@ -79,7 +79,8 @@ cdef void exchange_follow(Exchange *exchange) noexcept nogil
 cdef int exchange_refuse(Exchange *exchange, int status, bint server_header, char *response,
                          int64_t *sent) noexcept nogil
 
-# Why a request was refused with that status, or a connection without an answer (0): a constant text.
+# Why a request was refused with that status, or a connection without an answer (0), if who refuses knows no better: a
+# constant text.
 cdef const char *exchange_reason(const Exchange *exchange, int status) noexcept nogil
 
 # The line that begins at `at`, as far as it was received: its bytes, without CR and LF.

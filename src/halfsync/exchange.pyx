@@ -397,17 +397,15 @@ cdef const char *exchange_reason(const Exchange *exchange, int status) noexcept 
     """Return why a request was refused: what its parser says, else what the status stands for."""
     if exchange != NULL and exchange.phase == EXCHANGE_PROXY:
         return b"it does not begin with a PROXY header, which proxy_protocol asks for"
-    if exchange != NULL and exchange.head.refused == status:
+    if exchange != NULL and exchange.head.refused > 0 and exchange.head.refused == status:
         return exchange.head.reason
     if exchange != NULL and exchange.head.chunked and exchange.chunked.refused == status:
         return exchange.chunked.reason
-    if status == 0:
-        return b"proxy_allow_ips does not name it"
     if status == 408:
         return b"it did not come in time"
     if status == 413:
         return b"its body is longer than max_body"
-    return b"there is no room for it"
+    return b"there is no room for it in memory, in spool_disk or on the disk"
 
 
 cdef uint32_t exchange_line(const Exchange *exchange, uint32_t at) noexcept nogil:

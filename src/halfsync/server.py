@@ -98,7 +98,7 @@ class Server:
             endpoints = Endpoints([listener.socket.fileno() for listener in self.listeners])
             bridge = _make_bridge(application, self.listeners, self.settings, trusted, endpoints)
             self._access_log = _make_access_log(self.settings, files, trusted)
-            self._refusals = RefusalLog(trusted)
+            self._refusals = RefusalLog(trusted, self.settings.stream)
             self._files = _make_files(self.settings, files)
             parts = Parts(
                 bridge,

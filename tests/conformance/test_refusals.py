@@ -1,21 +1,29 @@
 """What a refusal leaves behind, under every model: its reason in the server's log, the request in the access log."""
 
+import errno
 import logging
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from tests.client import Connection, build, fetch
 from tests.conftest import Serve
+from tests.proxies import line
 from tests.sharing import Logged
-from tests.wsgi import hello, until
+from tests.wsgi import Gate, hello, until
+
+from halfsync import originals
+from halfsync.threads import Thread
 
 MAX_BODY = 100
 AT_ONCE = 20  # that are logged, if so many come at once
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+CLIENT_FULL = "its client has max_connections_per_client connections"
 
 # What is sent; the status, the reason, and what the log shows of what was received.
 REFUSALS: dict[str, tuple[bytes, int, str, str]] = {
@@ -97,6 +105,44 @@ def informed(logged: Logged, caplog: pytest.LogCaptureFixture) -> Iterator[Logge
     """Return what the server logs, what it does as usual included."""
     with caplog.at_level(logging.INFO, "halfsync"):
         yield logged
+
+
+class Echo:
+    """A stream that sends back what it receives."""
+
+    def received(self, data: bytes) -> bytes:
+        """Return it."""
+        return data
+
+    def closed(self) -> None:
+        """Do nothing."""
+
+
+class Waiting(Echo):
+    """A stream that waits behind a gate before it does so."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    @classmethod
+    def behind(cls, gate: Gate) -> Callable[[], Self]:
+        """Return what makes such streams."""
+        return lambda: cls(gate)
+
+    def received(self, data: bytes) -> bytes:
+        """Return it, once the gate is open."""
+        self._gate({"PATH_INFO": "/"}, lambda *_: bytes)
+        return data
+
+
+def closed(reason: str) -> str:
+    """Return the line that tells of a connection that was closed without an answer."""
+    return f"INFO halfsync: closed a connection from 127.0.0.1: {reason}"
+
+
+def told(informed: Logged) -> list[str]:
+    """Return what the log tells of refusals."""
+    return re.findall(r"INFO halfsync: ((?:refused|closed) .*)", informed.text)
 
 
 def send(address: tuple[str, int], wire: bytes) -> bytes:
@@ -198,13 +244,127 @@ def test_fields_of_a_trusted_proxy_are_worth_none(serve: Serve, informed: Logged
         ({"proxy_allow_ips": ("192.0.2.1",)}, "proxy_allow_ips does not name it"),
     ],
 )
+@pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
 def test_a_connection_without_its_proxy_header_is_told(
-    serve: Serve, informed: Logged, settings: dict[str, Any], reason: str
+    serve: Serve, informed: Logged, settings: dict[str, Any], reason: str, stream: bool
 ) -> None:
-    with serve(hello, proxy_protocol=True, **settings) as server:
-        assert send(server.address, build()) == b""
-        line = f"INFO halfsync: closed a connection from 127.0.0.1: {reason}"
-        until(lambda: line in informed.text.splitlines())
+    with serve(Echo if stream else hello, stream=stream, proxy_protocol=True, **settings) as server:
+        with suppress(ConnectionError):
+            assert send(server.address, build()) == b""
+        until(lambda: closed(reason) in informed.text.splitlines())
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
+def test_a_proxy_header_that_comes_too_slowly_is_told(serve: Serve, informed: Logged, stream: bool) -> None:
+    settings: dict[str, Any] = {"stream": stream, "proxy_protocol": True, "head_timeout": 0.2}
+    with serve(Echo if stream else hello, **settings) as server:
+        assert send(server.address, b"PROXY TCP4 192.0.2.") == b""
+        reason = "its PROXY header did not come in time; received 'PROXY TCP4 192.0.2.'"
+        until(lambda: closed(reason) in informed.text.splitlines())
+
+
+@pytest.mark.parametrize("header", [b"", line("192.0.2.7", 1)], ids=["peer", "proxied"])
+def test_a_client_past_its_own_limit_is_told(serve: Serve, informed: Logged, header: bytes) -> None:
+    with (
+        serve(hello, max_connections_per_client=1, proxy_protocol=bool(header)) as server,
+        Connection(server.address) as first,
+    ):
+        first.send(header + build())
+        assert first.response().status == 200
+        with Connection(server.address) as second:
+            second.send(header)
+            assert second.response().status == 503
+        until(lambda: "refused" in informed.text)
+    client = "192.0.2.7" if header else "127.0.0.1"
+    assert told(informed) == [f"refused a request from {client} with 503: {CLIENT_FULL}"]
+
+
+@pytest.mark.parametrize("header", [b"", line("192.0.2.7", 1)], ids=["peer", "proxied"])
+def test_a_client_of_a_stream_past_its_own_limit_is_told(
+    serve: Serve, informed: Logged, header: bytes
+) -> None:
+    with (
+        serve(Echo, stream=True, max_connections_per_client=1, proxy_protocol=bool(header)) as server,
+        Connection(server.address) as first,
+    ):
+        first.send(header + b"x")
+        assert first.socket.recv(1) == b"x"
+        with suppress(ConnectionError):
+            assert send(server.address, header + b"secret") == b""
+        until(lambda: "closed" in informed.text)
+    assert told(informed) == [
+        f"closed a connection from {'192.0.2.7' if header else '127.0.0.1'}: {CLIENT_FULL}"
+    ]
+
+
+@pytest.mark.only_on("proactor", "pool", reason="only these have a queue")
+@pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
+def test_who_finds_the_queue_full_is_told(
+    serve: Serve, informed: Logged, model: dict[str, Any], stream: bool
+) -> None:
+    gate = Gate()
+    application = Waiting.behind(gate) if stream else gate
+    with serve(application, stream=stream, threads=1, queue_size=1) as server, ExitStack() as stack:
+        running = stack.enter_context(Connection(server.address))
+        running.send(build())
+        gate.wait_entered(1)
+        waiting = stack.enter_context(Connection(server.address))
+        waiting.send(build())
+        until(lambda: server.statistics()["queued"] == 1)
+        with suppress(ConnectionError):
+            answer = send(server.address, build())
+            assert answer == b"" if stream else answer.startswith(b"HTTP/1.1 503 ")
+        kind = "connections" if model["model"] == "pool" else "requests"
+        reason = f"queue_size {kind} wait already"
+        until(lambda: (closed(reason) if stream else f"with 503: {reason}") in informed.text)
+        gate.opened.set()
+        assert running.socket.recv(1)
+        assert waiting.socket.recv(1)
+
+
+@pytest.mark.only_on("proactor", reason="only it has queue_timeout")
+@pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
+def test_who_waits_for_too_long_is_told(serve: Serve, informed: Logged, stream: bool) -> None:
+    gate = Gate()
+    application = Waiting.behind(gate) if stream else gate
+    with (
+        serve(application, stream=stream, threads=1, queue_timeout=0.2) as server,
+        Connection(server.address) as running,
+    ):
+        running.send(build())
+        gate.wait_entered(1)
+        with suppress(ConnectionError):
+            answer = send(server.address, build())
+            assert answer == b"" if stream else answer.startswith(b"HTTP/1.1 503 ")
+        reason = "it waited for queue_timeout"
+        until(lambda: (closed(reason) if stream else f"with 503: {reason}; received 'GET /") in informed.text)
+        gate.opened.set()
+        assert running.socket.recv(1)
+
+
+@pytest.mark.only_on("thread", "process", reason="the others need nothing of the system for a connection")
+@pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
+def test_that_the_system_gives_nothing_is_told(
+    serve: Serve, informed: Logged, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    begun: list[bool] = []
+    real = os.fork
+
+    def start(*_: object) -> int:
+        if model["model"] == "process" and not begun:  # the first makes the parent
+            begun.append(True)
+            return real()
+        raise OSError(errno.EAGAIN, "no process") if model["model"] == "process" else RuntimeError
+
+    monkeypatch.setattr(originals.os, "fork", start)
+    with serve(Echo if stream else hello, stream=stream) as server:
+        monkeypatch.setattr(Thread, "start", start)
+        with suppress(ConnectionError):
+            answer = send(server.address, b"" if stream else build())
+            assert answer == b"" if stream else answer.startswith(b"HTTP/1.1 503 ")
+        reason = f"the system gives no {model['model']} for it"
+        until(lambda: (closed(reason) if stream else f"with 503: {reason}") in informed.text)
+        monkeypatch.undo()
 
 
 def test_a_client_that_proxies_tell_is_the_one_that_is_named(serve: Serve, informed: Logged) -> None:

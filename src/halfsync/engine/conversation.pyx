@@ -35,6 +35,7 @@ from halfsync.exchange cimport (
 )
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
+from halfsync.observe.refusals cimport REASON_LATE_PROXY, REASON_REQUESTS
 from halfsync.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_RESET, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
     outbox_abandon, outbox_next, outbox_release, outbox_sent,
@@ -76,7 +77,7 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     cdef int64_t ticket = queue_put(engine.queue, connection, engine.now)
     if ticket < 0:
         engine.counters.requests -= 1
-        return shed(engine, connection)
+        return shed(engine, connection, REASON_REQUESTS)
     connection.ticket = ticket
     engine.put_some = True
     return RECEIVE_HOLD
@@ -98,7 +99,7 @@ cdef int advance(Engine *engine, Connection *connection, int framed) noexcept no
                 return send_answer(engine, connection, &answer, stays)
         return submit(engine, connection)
     if framed < 0:
-        refuse(engine, connection, -framed)
+        refuse(engine, connection, -framed, NULL)
     elif exchange.phase == EXCHANGE_HEAD:
         if connection.phase != PHASE_HEAD:
             enter(engine, connection, PHASE_HEAD)
@@ -142,7 +143,7 @@ cdef int on_proxy_header(Engine *engine, Connection *connection, char *data, siz
     cdef int framed = exchange_received(exchange, &engine.limits, data, length)
     if exchange.phase == EXCHANGE_PROXY:
         if framed < 0:
-            refuse(engine, connection, -framed)
+            refuse(engine, connection, -framed, NULL)
         elif connection.phase == PHASE_SILENT:
             enter(engine, connection, PHASE_HEAD)
         return RECEIVE_MORE
@@ -377,7 +378,7 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     if deadline_of(engine, connection) > engine.now and not is_slow(engine, connection):
         wheel_set(&engine.wheel, &connection.timer, min(again, next_look(engine, connection)))
     elif connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
-        refuse(engine, connection, 408)
+        refuse(engine, connection, 408, REASON_LATE_PROXY if connection.awaits_proxy else NULL)
     elif connection.phase == PHASE_SENDING:
         reset_on_close(connection.handle.fd)
         client_left(engine, connection)

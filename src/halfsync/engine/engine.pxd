@@ -185,9 +185,9 @@ ctypedef struct Engine:
 cdef void engine_log(Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length,
                      int64_t now) noexcept nogil
 
-# Note why a request, or a connection (status 0), is refused. exchange: NULL where nothing was received.
+# Note why a request, or a connection (status 0), is refused. exchange, reason: as for refusals_note.
 cdef void engine_note_refusal(Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length,
-                              int status) noexcept nogil
+                              int status, const char *reason) noexcept nogil
 
 cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil
 cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil

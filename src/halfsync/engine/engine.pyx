@@ -33,10 +33,11 @@ cdef void engine_log(
 
 
 cdef void engine_note_refusal(
-    Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length, int status
+    Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length, int status,
+    const char *reason
 ) noexcept nogil:
     """Note why a request or a connection is refused, for the attendant to log."""
-    if refusals_note(engine.refusals, exchange, address, address_length, status):
+    if refusals_note(engine.refusals, exchange, address, address_length, status, reason):
         sem_post(&engine.attention)
 
 

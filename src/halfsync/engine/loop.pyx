@@ -39,6 +39,7 @@ from halfsync.native.sync cimport (
     cas_uint, init_llong, init_pointer, init_uint, load_llong, load_pointer, load_uint, monotonic_ns, pthread_join,
     sem_destroy, sem_init, sleep_ns, start_thread, store_llong, store_uint, swap_pointer,
 )
+from halfsync.observe.refusals cimport REASON_PEER
 from halfsync.outbox cimport Outbox, outbox_release
 from halfsync.request_queue cimport queue_attend
 from halfsync.seats cimport (
@@ -142,7 +143,7 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
     if engine.proxies != NULL and not trust_has(engine.proxies, <const unsigned char *> address, <int> length):
         engine.counters.accepted += 1
         engine.counters.refused += 1
-        engine_note_refusal(engine, NULL, <const unsigned char *> address, <int> length, 0)
+        engine_note_refusal(engine, NULL, <const unsigned char *> address, <int> length, 0, REASON_PEER)
         close(fd)
         return True
     connection = connection_open(engine, fd)

@@ -10,6 +10,7 @@ from halfsync.engine.poller cimport RECEIVE_GONE, reset_on_close
 from halfsync.engine.replies cimport send_refusal, shed
 from halfsync.exchange cimport Exchange
 from halfsync.native.sync cimport load_uint, sem_post
+from halfsync.observe.refusals cimport REASON_WAIT
 from halfsync.outbox cimport OUTBOX_WAITS_NOT, outbox_waits
 from halfsync.request_queue cimport queue_withdraw
 
@@ -29,7 +30,7 @@ cdef int64_t look_at_queued(Engine *engine, Connection *connection) noexcept nog
         return again
     if deadline > engine.now or not queue_withdraw(engine.queue, connection.ticket):
         return min(again, max(deadline, engine.now + LOOK_AGAIN))
-    if shed(engine, connection) != RECEIVE_GONE:
+    if shed(engine, connection, REASON_WAIT) != RECEIVE_GONE:
         engine.poller.resume(&engine.poller, &connection.handle)
     return 0
 

@@ -58,11 +58,15 @@ cdef bint send_later(Engine *engine, Connection *connection, const char *data, i
     return True
 
 
-cdef void refuse(Engine *engine, Connection *connection, int status) noexcept nogil:
-    """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request."""
+cdef void refuse(Engine *engine, Connection *connection, int status, const char *reason) noexcept nogil:
+    """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request.
+
+    reason: as for refusals_note.
+    """
     cdef Exchange *exchange = connection.exchange
     engine_note_refusal(
-        engine, exchange, connection.address, connection.address_length, 0 if connection.awaits_proxy else status)
+        engine, exchange, connection.address, connection.address_length, 0 if connection.awaits_proxy else status,
+        reason)
     send_refusal(engine, connection, exchange, status)
 
 
@@ -87,16 +91,18 @@ cdef void send_refusal(Engine *engine, Connection *connection, Exchange *exchang
         linger(engine, connection)
 
 
-cdef int shed(Engine *engine, Connection *connection) noexcept nogil:
+cdef int shed(Engine *engine, Connection *connection, const char *reason) noexcept nogil:
     """Answer 503 to a request that no worker has taken. May free the connection. Returns RECEIVE_*."""
     owner_withdraw(&connection.owner)
     engine.counters.shed += 1
     keep(connection, connection.exchange)
     if engine.limits.raw:
+        engine_note_refusal(
+            engine, connection.exchange, connection.address, connection.address_length, 503, reason)
         reset_on_close(connection.handle.fd)
         end_now(engine, connection)
         return RECEIVE_GONE
-    refuse(engine, connection, 503)
+    refuse(engine, connection, 503, reason)
     return RECEIVE_MORE
 
 

@@ -9,6 +9,7 @@ from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from halfsync.models.carrier import CLIENT_FULL, Carrier
 from halfsync.models.client import Client, accept
 from halfsync.native.system import readable
 from halfsync.originals import monotonic, os
@@ -16,7 +17,6 @@ from halfsync.originals import monotonic, os
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from halfsync.models.carrier import Carrier
 
 ADOPT_AGAIN_S = 0.01  # after there was no place for a connection that waits to be adopted
 PAUSE_S = 0.1  # after accept failed for want of descriptors or memory
@@ -112,7 +112,7 @@ class Acceptor:
     def _let_in(self, client: Client) -> bool:
         if self._carrier.admit(client) or client.adopted:  # which nobody is cut for
             return True
-        self.shed(client)
+        self.shed(client, CLIENT_FULL)
         return False
 
     def _accept(self) -> Client | None:
@@ -150,9 +150,12 @@ class Acceptor:
             self._close_adoption()
         return None
 
-    def shed(self, client: Client) -> None:
-        """Answer 503 and let the client leave: closing at once could take the answer from it (RFC 9112 9.6)."""
-        if not self._carrier.shed(client):
+    def shed(self, client: Client, why: int) -> None:
+        """Answer 503 and let the client leave: closing at once could take the answer from it (RFC 9112 9.6).
+
+        why: as for `Carrier.shed`.
+        """
+        if not self._carrier.shed(client, why):
             self._carrier.close(client)
             return
         if len(self._leaving) >= LEAVING_MOST:

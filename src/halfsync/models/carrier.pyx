@@ -39,6 +39,9 @@ from halfsync.native.sync cimport (
     add_llong, cas_uint, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint,
 )
 from halfsync.observe.access cimport AccessLog
+from halfsync.observe.refusals cimport (
+    REASON_CLIENT, REASON_CONNECTIONS, REASON_PEER, REASON_PROCESS, REASON_THREAD,
+)
 from halfsync.request_queue cimport queue_length
 from halfsync.seats cimport Place, alone_of, is_alone, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw
 from halfsync.spool cimport Store
@@ -58,6 +61,11 @@ cdef extern from "<sys/eventfd.h>" nogil:
 cdef enum:
     RESUME_AT_ONCE = 4  # threads with a request that wait for the GIL at one time: one gets it next, some follow
     END_AT_ONCE = 1  # the same for threads whose connection has ended
+
+# Why a newcomer is answered 503, for `shed`.
+CLIENT_FULL, QUEUE_FULL, NO_THREAD, NO_PROCESS = range(4)
+cdef const char *REASONS[4]
+REASONS[:] = [REASON_CLIENT, REASON_CONNECTIONS, REASON_THREAD, REASON_PROCESS]
 
 
 cdef class Carrier:
@@ -373,7 +381,7 @@ cdef class Carrier:
             and not trust_has(self.record.proxies, guest.address, guest.address_length)
         ):
             add_llong(&self.record.tally.refused, 1)
-            note_refusal(&self.record, guest, 0)
+            note_refusal(&self.record, guest, 0, REASON_PEER)
             self._end(client)
             self._tell_refusals()
             return False
@@ -406,7 +414,9 @@ cdef class Carrier:
                     break
         finally:
             if result != PARKED:
-                if result < ENDED and not self.record.limits.raw:
+                if result < ENDED and self.record.limits.raw:
+                    note_refusal(&self.record, guest, -result, guest.reason)
+                elif result < ENDED:
                     with nogil:
                         refuse(&self.record, guest, -result)
                         gate_enter(&self.record.ending)
@@ -415,12 +425,13 @@ cdef class Carrier:
                 self._tell_refusals()
         return result == PARKED
 
-    def shed(self, Client client):
-        """Answer that there is no room, without waiting for anything. Returns False when nothing could be said.
+    def shed(self, Client client, int why):
+        """Answer 503 to a newcomer, without waiting for anything. Returns False when nothing could be said.
 
-        The client is then the caller's to close, once it has had time to read the answer.
+        The client is then the caller's to close, once it has had time to read the answer. why: CLIENT_FULL, QUEUE_FULL,
+        NO_THREAD or NO_PROCESS.
         """
-        cdef bint said = shed(&self.record, &client.record)
+        cdef bint said = shed(&self.record, &client.record, REASONS[why])
         self._tell_refusals()
         return said
 

@@ -70,6 +70,7 @@ ctypedef struct ClientRecord:
     uint32_t place            # among the connections of its client; 0: not counted
     bint adopted              # from a process that has left
     bint greeted              # its PROXY header, where it must begin with one, was read
+    const char *reason        # why it must be refused, as for refusals_note
     int64_t put_ns            # when it was accepted, or put back for others
     int64_t waited_ns         # how long it then waited for a thread; 0 once a request was told
     int64_t idle_ns           # since when nothing was received; 0: in the middle of a request

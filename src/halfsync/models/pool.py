@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from halfsync.models.carrier import QUEUE_FULL
 from halfsync.models.thread import AcceptingThread
 from halfsync.threadpool import ThreadPool
 
@@ -46,7 +47,7 @@ class Pool(AcceptingThread):
             self.carrier.call()
         else:
             self.vacate()
-            self.acceptor.shed(client)
+            self.acceptor.shed(client, QUEUE_FULL)
 
     def _put(self, client: Client) -> bool:
         return self._threads.append(partial(self._converse, client))

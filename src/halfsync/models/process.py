@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from halfsync.forking import fork, freeze, live, restore, unblock
 from halfsync.handlers import contain_handlers
 from halfsync.models.acceptor import Acceptor
-from halfsync.models.carrier import Carrier
+from halfsync.models.carrier import NO_PROCESS, Carrier
 from halfsync.native.forks import is_signal_caught
 from halfsync.native.pipes import write_byte
 from halfsync.native.system import in_main_thread, readable
@@ -236,7 +236,7 @@ class Parent:
         try:
             pid, mask = fork()
         except OSError:
-            self.acceptor.shed(client)
+            self.acceptor.shed(client, NO_PROCESS)
             return
         if pid == 0:
             live(lambda: self._converse(client, word))

@@ -29,6 +29,7 @@ from halfsync.models.waiting cimport (
     WAITED_LATE, WAITED_READY, WAITED_STOPPED, WAITED_TOLD, others_wait, wait, wait_idle,
 )
 from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
+from halfsync.observe.refusals cimport REASON_CLIENT, REASON_LATE_PROXY
 from halfsync.pace cimport Pace, pace_begin, pace_fails
 
 cdef extern from "<poll.h>" nogil:
@@ -151,7 +152,7 @@ cdef int greet(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
             break
     if exchange.phase == EXCHANGE_PROXY:
         add_llong(&carrier.tally.refused, 1)
-        note_refusal(carrier, client, 0)
+        note_refusal(carrier, client, 0, NULL if result < 0 else REASON_LATE_PROXY)
         return ENDED
     rise(carrier, client)
     client.greeted = True
@@ -173,6 +174,7 @@ cdef bint recognize(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
         return True
     add_llong(&carrier.tally.shed, 1)
     add_llong(&carrier.tally.limited, 1)
+    client.reason = REASON_CLIENT
     if carrier.limits.raw:
         reset_on_close(client.fd)
     return False

@@ -29,14 +29,17 @@ cdef enum:
 
 
 cdef void refuse(CarrierRecord *carrier, ClientRecord *client, int status) noexcept nogil:
-    """Answer with an error, and end the conversation: nothing after it is read as a request."""
+    """Answer with an error, and end the conversation: nothing after it is read as a request.
+
+    If the client has a reason, that is told.
+    """
     cdef char response[REFUSAL_BYTES]
     cdef Exchange *exchange = client.exchange
     cdef int64_t body
     cdef int length = exchange_refuse(exchange, status, carrier.server_header, response, &body)
     cdef BlockingSink sink
     add_llong(&carrier.tally.refused, 1)
-    note_refusal(carrier, client, status)
+    note_refusal(carrier, client, status, client.reason)
     blocking_sink(&sink, client.fd, carrier.stop_fd, &carrier.timeouts, NULL)
     sink_bytes(&sink, response, length)
     if exchange != NULL:
@@ -46,9 +49,10 @@ cdef void refuse(CarrierRecord *carrier, ClientRecord *client, int status) noexc
         linger(carrier, client)
 
 
-cdef void note_refusal(CarrierRecord *carrier, ClientRecord *client, int status) noexcept nogil:
-    """Note why a client is refused. status: of the answer; 0: it is closed without one."""
-    refusals_note(carrier.refusals, client.exchange, client.address, client.address_length, status)
+cdef void note_refusal(CarrierRecord *carrier, ClientRecord *client, int status, const char *reason) noexcept nogil:
+    """Note why a client is refused. status: of the answer; 0: it is closed without one. reason: as for refusals_note.
+    """
+    refusals_note(carrier.refusals, client.exchange, client.address, client.address_length, status, reason)
 
 
 cdef void linger(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
@@ -80,8 +84,8 @@ cdef void log_turn(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
         log_exchange(carrier.access, client.exchange, client.address, client.address_length, monotonic_ns())
 
 
-cdef bint shed(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
-    """Answer that there is no room, without waiting for anything. Returns False when nothing could be said.
+cdef bint shed(CarrierRecord *carrier, ClientRecord *client, const char *reason) noexcept nogil:
+    """Answer 503 to a newcomer, without waiting for anything. Returns False when nothing could be said.
 
     The client is then the caller's to close, once it has had time to read the answer.
     """
@@ -90,11 +94,11 @@ cdef bint shed(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     cdef int length
     add_llong(&carrier.tally.shed, 1)
     leave_client(carrier, client)
+    note_refusal(carrier, client, 503, reason)
     if carrier.limits.raw:
         reset_on_close(client.fd)
         return False
     length = exchange_refuse(NULL, 503, carrier.server_header, response, &body)
-    note_refusal(carrier, client, 503)
     c_send(client.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
     shutdown(client.fd, SHUT_WR)
     if carrier.access != NULL:

@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from halfsync.models.acceptor import Acceptor, Newcomer
-from halfsync.models.carrier import Carrier
+from halfsync.models.carrier import NO_THREAD, Carrier
 from halfsync.native.pipes import write_byte
 from halfsync.native.system import Semaphore
 from halfsync.originals import os
@@ -213,7 +213,7 @@ class ThreadPerConnection(AcceptingThread):
             thread.start()
         except RuntimeError:
             self.vacate()
-            self.acceptor.shed(client)
+            self.acceptor.shed(client, NO_THREAD)
             return
         self._threads.add(thread)
         for _ in range(min(len(self._ended), JOINS_MOST)):

@@ -29,11 +29,34 @@ ctypedef struct Refusals:
     uint32_t count
     Allowance *allowance
     const Trust *trust        # of what proxies say of a client
+    bint raw                  # no HTTP: there is no answer
+
+# Reasons that only who refuses knows, and no exchange tells.
+cdef extern from *:
+    """
+    #define HS_REASON_PEER "proxy_allow_ips does not name it"
+    #define HS_REASON_LATE_PROXY "its PROXY header did not come in time"
+    #define HS_REASON_CLIENT "its client has max_connections_per_client connections"
+    #define HS_REASON_REQUESTS "queue_size requests wait already"
+    #define HS_REASON_CONNECTIONS "queue_size connections wait already"
+    #define HS_REASON_WAIT "it waited for queue_timeout"
+    #define HS_REASON_THREAD "the system gives no thread for it"
+    #define HS_REASON_PROCESS "the system gives no process for it"
+    """
+    const char *REASON_PEER "HS_REASON_PEER"
+    const char *REASON_LATE_PROXY "HS_REASON_LATE_PROXY"
+    const char *REASON_CLIENT "HS_REASON_CLIENT"
+    const char *REASON_REQUESTS "HS_REASON_REQUESTS"  # of the proactor
+    const char *REASON_CONNECTIONS "HS_REASON_CONNECTIONS"  # of the pool
+    const char *REASON_WAIT "HS_REASON_WAIT"
+    const char *REASON_THREAD "HS_REASON_THREAD"
+    const char *REASON_PROCESS "HS_REASON_PROCESS"
 
 # Note a refusal, unless there were too many of late. exchange: NULL where nothing was received. status: of the answer,
-# or 0 where there is none. Never blocks. Returns whether there is something to tell.
+# or 0 where there is none. reason: a constant text; NULL: what exchange_reason says. Never blocks. Returns whether
+# there is something to tell.
 cdef bint refusals_note(Refusals *refusals, const Exchange *exchange, const uint8_t *address, int address_length,
-                        int status) noexcept nogil
+                        int status, const char *reason) noexcept nogil
 
 
 cdef class RefusalLog:

@@ -54,7 +54,8 @@ cdef void keep_received(Note *note, const Exchange *exchange) noexcept nogil:
 
 
 cdef bint refusals_note(
-    Refusals *refusals, const Exchange *exchange, const uint8_t *address, int address_length, int status
+    Refusals *refusals, const Exchange *exchange, const uint8_t *address, int address_length, int status,
+    const char *reason
 ) noexcept nogil:
     """Note a refusal. See the .pxd."""
     cdef Told told
@@ -72,10 +73,10 @@ cdef bint refusals_note(
         memset(note, 0, sizeof(Note))
         note.client_length = min(address_length, <int> CLIENT_BYTES)
         memcpy(note.client, address, note.client_length)
-        note.status = status
-        note.reason = exchange_reason(exchange, status)
+        note.status = 0 if refusals.raw else status
+        note.reason = reason if reason != NULL else exchange_reason(exchange, status)
         note.untold = swap_llong(&refusals.allowance.untold, 0)
-        if exchange != NULL:
+        if exchange != NULL and (not refusals.raw or exchange.phase == EXCHANGE_PROXY):
             keep_received(note, exchange)
     pthread_mutex_unlock(&refusals.lock)
     if not noted:
@@ -131,10 +132,11 @@ cdef class RefusalLog:
         if self.refusals.allowance == NULL:
             raise MemoryError
 
-    def __init__(self, TrustedPeers trusted not None):
-        """trusted: the peers whose word about their clients is believed."""
+    def __init__(self, TrustedPeers trusted not None, bint raw=False):
+        """trusted: the peers whose word about their clients is believed. raw: they speak no HTTP, and get no answer."""
         self.kept = trusted
         self.refusals.trust = &trusted.trust
+        self.refusals.raw = raw
 
     def __dealloc__(self):
         pthread_mutex_destroy(&self.refusals.lock)
