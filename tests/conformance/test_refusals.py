@@ -71,7 +71,7 @@ REFUSALS: dict[str, tuple[bytes, int, str, str]] = {
         b"GET / HTTP/1.1\r\nHost: a\r\n\tb\r\n\r\n",
         400,
         "a field line that does not begin with a name and a colon",
-        r"'GET / HTTP/1.1', '\tb'",
+        r"'GET / HTTP/1.1', '\t' ...",
     ),
     "forgery": (
         b"GET / HTTP/1.1\r\nHost: a\r\nA: b\x1b[2J\xe9\r\n\r\n",
@@ -83,13 +83,13 @@ REFUSALS: dict[str, tuple[bytes, int, str, str]] = {
         b"GET / HTTP/1.1\r\nHost: a\r\nCookie: secret\x01\r\n\r\n",
         400,
         "a control character in a field value",
-        "'GET / HTTP/1.1', 'Cookie:' ...",
+        "'GET / HTTP/1.1', 'Cookie' ...",
     ),
     "authorization": (
         b"GET / HTTP/1.1\r\nHost: a\r\nAUTHORIZATION: secret\x01\r\n\r\n",
         400,
         "a control character in a field value",
-        "'GET / HTTP/1.1', 'AUTHORIZATION:' ...",
+        "'GET / HTTP/1.1', 'AUTHORIZATION' ...",
     ),
     "long": (
         b"GET /" + b"a" * 8192 + b" HTTP/1.1\r\n\r\n",
@@ -97,6 +97,31 @@ REFUSALS: dict[str, tuple[bytes, int, str, str]] = {
         "a request line that is too long",
         f"'GET /{'a' * 195}' ...",
     ),
+}
+
+NO_NAME = "a field line that does not begin with a name and a colon"
+CONTROL = "a control character in a field value"
+# Lines that may hold the value of a field that nobody may see; the reason, and what is shown of them.
+SECRETS: dict[bytes, tuple[str, str]] = {
+    b"Cookie: a=b\r\n secret=1": (NO_NAME, "' ' ..."),
+    b"Cookie: a=b\r\n\tsecret: 1": (NO_NAME, r"'\t' ..."),
+    b"Cookie: a=b;\r\nsecret=1": (NO_NAME, "'' ..."),
+    b'Cookie: a=b;\r\n"secret": 1': (NO_NAME, "'' ..."),
+    b"AUTHORIZATION: Digest a=b,\r\nb secret: c": (NO_NAME, "'' ..."),
+    b"Authorization Bearer secret": (NO_NAME, "'Authorization' ..."),
+    b"Authorization\t: Bearer secret": (NO_NAME, "'Authorization' ..."),
+    b"cookie=secret": (NO_NAME, "'cookie' ..."),
+    b'"Authorization": Bearer secret': (NO_NAME, "'\"Authorization' ..."),
+    b"-H Authorization: Bearer secret": (NO_NAME, "'-H Authorization' ..."),
+    b"A: b\rCookie: secret": (CONTROL, r"'A: b\rCookie' ..."),
+    b"A: b\x0bCookie: secret": (CONTROL, r"'A: b\x0bCookie' ..."),
+    b"Set-Cookie: secret\x01": (CONTROL, "'Set-Cookie' ..."),
+    b"Proxy-Authorization: secret\x01": (CONTROL, "'Proxy-Authorization' ..."),
+    b"X-Cookies: secret\x01": (CONTROL, "'X-Cookie' ..."),
+    b"Cookie: " + b"secret" * 2000: ("a field line that is too long", "'Cookie' ..."),
+    # What stands behind such a field, and is a field of its own, is shown.
+    b"Cookie: a=b\r\nHost: a b": ("a Host that is not host[:port]", "'Host: a b'"),
+    b"A: b\r\nc": (NO_NAME, "'c'"),
 }
 
 
@@ -163,6 +188,52 @@ def test_the_log_tells_who_was_refused_why_and_what_came(serve: Serve, informed:
         informed.clear()
         assert fetch(server.address).status == 200
     assert "refused" not in informed.text
+
+
+def test_no_cookie_and_no_authorization_is_ever_shown(serve: Serve, informed: Logged, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    with serve(hello, access_log=str(log)) as server:
+        for number, (lines, (reason, shown)) in enumerate(SECRETS.items(), 1):
+            informed.clear()
+            status = 431 if "long" in reason else 400
+            assert b" %d " % status in send(
+                server.address, b"GET /secrets HTTP/1.1\r\n" + lines + b"\r\n\r\n"
+            )
+            line = f"{status}: {reason}; received 'GET /secrets HTTP/1.1', {shown}"
+            until(lambda line=line: line in informed.text)  # type: ignore[misc]
+            assert "secret" not in informed.text.replace("/secrets", "")
+            until(lambda number=number: log.read_text().count("\n") == number)  # type: ignore[misc]
+        assert "secret" not in log.read_text().replace("/secrets", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (b"Cookie: secret", "Cookie"),
+        (b"Authorization Bearer secret", "Authorization"),
+        (b" secret", " "),
+        (b"GET /cookie b secret HTTP/1.1", "GET /cookie"),
+    ],
+)
+@pytest.mark.parametrize("log_format", ["combined", "json"])
+def test_a_field_in_the_place_of_a_request_line_is_not_shown(
+    serve: Serve, informed: Logged, tmp_path: Path, log_format: str, line: bytes, shown: str
+) -> None:
+    log = tmp_path / "access.log"
+    with serve(hello, access_log=str(log), log_format=log_format) as server:
+        assert b" 400 " in send(server.address, line + b"\r\n\r\n")
+        until(lambda: f"; received {shown!r} ..." in informed.text)
+        until(lambda: f'"{shown} ..."' in log.read_text())
+        assert "secret" not in informed.text + log.read_text()
+
+
+def test_a_cookie_that_comes_too_slowly_is_not_shown(serve: Serve, informed: Logged) -> None:
+    with serve(hello, head_timeout=0.2) as server:
+        for lines in (b"Cookie: secret", b"Cookie: a=b;\r\nsecret"):
+            informed.clear()
+            assert b" 408 " in send(server.address, b"GET / HTTP/1.1\r\n" + lines)
+            until(lambda: "it did not come in time; received 'GET / HTTP/1.1', " in informed.text)
+            assert "secret" not in informed.text
 
 
 def test_a_request_that_comes_too_slowly_is_told(serve: Serve, informed: Logged, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from halfsync.native.sync cimport (
     pthread_mutex_unlock, sleep_ns, start_thread, store_uint, swap_llong,
 )
 from halfsync.native.writing cimport write_within
+from halfsync.observe.secrets cimport shown_bytes
 from halfsync.observe.logfile import STANDARD_OUTPUT, open_log
 from halfsync.output import counted
 
@@ -154,14 +155,19 @@ cdef void add_field(Line *line, const Exchange *exchange, const char *lower, uin
 
 cdef void add_request_line(Line *line, const Exchange *exchange, bint json) noexcept nogil:
     """Append method, target and version, or the line as it came if it was not understood; "-" if nothing was received.
+
+    A line that was not understood may be any field: it is shown as far as it may be.
     """
     cdef const Head *head
-    cdef uint32_t begin, length = 0
+    cdef uint32_t begin, shown, length = 0
     if exchange == NULL or not exchange_knows_target(exchange):
         if exchange != NULL:
             begin = exchange_begin(exchange)
             length = exchange_line(exchange, begin)
-            add_escaped(line, exchange.data + begin, length, json)
+            shown = shown_bytes(exchange.data + begin, length)
+            add_escaped(line, exchange.data + begin, shown, json)
+            if shown < length:
+                add_text(line, b" ...", 4)
         if length == 0:
             add_text(line, b"-", 1)
         return

@@ -16,6 +16,7 @@ ctypedef struct Note:
     const char *reason
     char lines[2][SHOWN_BYTES]     # the request line, and the line that was refused if that is another
     uint32_t lengths[2]       # of those, as they were received; 0: there is none
+    uint32_t shown[2]         # bytes of those that are kept
     int64_t untold            # refusals before this one that were not noted
 
 # How many may still be noted. In memory that all processes share which refuse for one server.

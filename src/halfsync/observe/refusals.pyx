@@ -3,7 +3,8 @@
 Whoever refuses cannot log: the engine never takes the GIL. It leaves a note, and a thread that has the GIL tells it: in
 the proactor the attendant, in the other models the thread of the connection itself. Anybody can send what must be
 refused, so only so many are noted; the next line says how many were not. What was received is shown escaped and cut,
-without the values of fields that hold secrets.
+without what may be the value of a field that holds secrets (`secrets.pxd`). Of a stream nothing is shown but what came
+in place of its PROXY header.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
@@ -11,6 +12,7 @@ from libc.string cimport memcpy, memmove, memset
 
 from halfsync.exchange cimport EXCHANGE_PROXY, exchange_begin, exchange_line, exchange_reason
 from halfsync.http.forwarded cimport Told
+from halfsync.http.grammar cimport BYTE_TOKEN, byte_is
 from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
@@ -18,11 +20,11 @@ from halfsync.native.sync cimport (
     pthread_mutex_unlock, swap_llong,
 )
 from halfsync.observe.access cimport find_client
+from halfsync.observe.secrets cimport is_gap, secret_at, shown_bytes
 
 from halfsync.log import logger
 
 cdef int64_t PACE_NS = 1000000000  # between two notes, once as many as NOTES_MOST came at once
-cdef frozenset SECRETS = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
 
 
 cdef bint is_allowed(Allowance *allowance, int64_t now) noexcept nogil:
@@ -39,18 +41,44 @@ cdef bint is_allowed(Allowance *allowance, int64_t now) noexcept nogil:
 
 
 cdef void keep_line(Note *note, int which, const char *data, uint32_t length) noexcept nogil:
-    """Copy the beginning of a line that was received."""
+    """Copy the beginning of a line that was received, as far as it may be shown."""
     note.lengths[which] = length
-    memcpy(note.lines[which], data, min(length, <uint32_t> SHOWN_BYTES))
+    note.shown[which] = min(shown_bytes(data, length), <uint32_t> SHOWN_BYTES)
+    memcpy(note.lines[which], data, note.shown[which])
+
+
+cdef bint is_named(const char *line, uint32_t length) noexcept nogil:
+    """Tell whether a line begins with a name and a colon."""
+    cdef uint32_t at = 0
+    while at < length and byte_is(line[at], BYTE_TOKEN):
+        at += 1
+    return 0 < at < length and line[at] == c":"
+
+
+cdef bint follows_secret(const Exchange *exchange, uint32_t begin, uint32_t at) noexcept nogil:
+    """Tell whether the line before the one at `at` is a field that holds a secret. begin: of the request line."""
+    cdef uint32_t before = at - 1  # the end of that line
+    while before > begin and exchange.data[before - 1] != c"\n":
+        before -= 1
+    return before > begin and secret_at(exchange.data + before, at - before) > 0
 
 
 cdef void keep_received(Note *note, const Exchange *exchange) noexcept nogil:
     """Copy the request line, and the line at which the head was refused; of a PROXY header what came of it."""
     cdef uint32_t begin = 0 if exchange.phase == EXCHANGE_PROXY else exchange_begin(exchange)
     cdef uint32_t refused = exchange.head.line
+    cdef uint32_t length
+    cdef const char *line
     keep_line(note, 0, exchange.data + begin, exchange_line(exchange, begin))
     if exchange.phase != EXCHANGE_PROXY and exchange.head.length == 0 and refused > begin:
-        keep_line(note, 1, exchange.data + refused, exchange_line(exchange, refused))
+        line = exchange.data + refused
+        length = exchange_line(exchange, refused)
+        keep_line(note, 1, line, length)
+        if (
+            length > 0 and not is_gap(line[0]) and not is_named(line, length)
+            and follows_secret(exchange, begin, refused)
+        ):
+            note.shown[1] = 0  # it may be the rest of that value
 
 
 cdef bint refusals_note(
@@ -97,12 +125,9 @@ cdef str client_text(const Note *note):
 
 
 cdef str line_text(const Note *note, int which):
-    """Return a line that was received, with its controls escaped."""
-    cdef bytes line = note.lines[which][:min(note.lengths[which], <uint32_t> SHOWN_BYTES)]
-    name, colon, _ = line.partition(b":")
-    if colon and name.strip().lower() in SECRETS:
-        return repr(name + colon)[1:] + " ..."
-    return repr(line)[1:] + (" ..." if note.lengths[which] > SHOWN_BYTES else "")
+    """Return what is kept of a line that was received, with its controls escaped."""
+    cdef bytes line = note.lines[which][:note.shown[which]]
+    return repr(line)[1:] + (" ..." if note.lengths[which] > note.shown[which] else "")
 
 
 cdef void log_note(const Note *note) noexcept:
