@@ -283,6 +283,31 @@ def test_nobody_can_connect_before_a_unix_socket_has_its_owner_and_mode(
         client.connect(str(path))
 
 
+@pytest.mark.parametrize("when", ["lstat", "chown"])
+def test_a_link_in_the_place_of_a_socket_gets_neither_its_owner_nor_its_mode(
+    listen: Opener, short_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Who may write to the directory puts it there before the server changes them, or in between."""
+    path, precious = short_path / "x.sock", short_path / "precious"
+    precious.touch(mode=0o600)
+    call = getattr(os, when)
+
+    def called(*arguments: Any, **options: Any) -> Any:
+        result = call(*arguments, **options)
+        if path.is_socket():
+            path.unlink()
+            path.symlink_to(precious)
+        return result
+
+    monkeypatch.setattr(originals.os, when, called)
+    if when == "lstat":
+        with pytest.raises(BindError, match="another process has put something in the socket's place"):
+            listen(f"unix:{path}", mode=0o666)
+    else:
+        listen(f"unix:{path}", mode=0o666, owner=f"{os.getuid()}:{os.getgid()}")
+    assert stat.S_IMODE(precious.stat().st_mode) == 0o600
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file to another user")
 @pytest.mark.parametrize(
     ("owner", "user", "group"),

@@ -280,12 +280,26 @@ def _open_unix(
 
 
 def _give_away(spec: str, path: str, mode: int | None, owner: tuple[int, int] | None) -> None:
-    """Set the owner and the permissions of a socket file; raises BindError where that is not allowed."""
+    """Set the owner and the permissions of a socket file. Raises OSError, or BindError if it is not allowed.
+
+    Who may write to the directory could put a link in its place, or a file: so it is not named again.
+    """
+    if owner is None and mode is None:
+        return
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            raise BindError(
+                "another process has put something in the socket's place",
+                origin=f"bind {spec}",
+                remedy="choose a directory that nobody else may write to",
+            )
+        opened = f"/proc/self/fd/{descriptor}"
+        place = opened if os.path.exists(opened) else path  # without /proc there is only the name
         if owner is not None:
-            os.chown(path, *owner, follow_symlinks=False)
+            os.chown(place, *owner)
         if mode is not None:
-            os.chmod(path, mode)
+            os.chmod(place, mode)
     except PermissionError as error:
         raise BindError(
             "the socket's owner or mode cannot be set: permission denied",
@@ -293,6 +307,8 @@ def _give_away(spec: str, path: str, mode: int | None, owner: tuple[int, int] | 
             remedy="start as root, or name in unix_owner a group that this user is a member of, and no user",
             errno=error.errno,
         ) from None
+    finally:
+        os.close(descriptor)
 
 
 def _find_owner(text: str) -> tuple[int, int]:
