@@ -49,6 +49,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "supervisor.preloading",
         "supervisor.starting",
         "supervisor.titles",
+        "rights",
     ),
     ("http",),
     ("blocks", "seats", "board", "client_counts", "handover", "pace", "spool", "request_queue", "threadpool"),

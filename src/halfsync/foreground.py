@@ -119,7 +119,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
 
         seat = Board(1).seat(0)
     with ExitStack() as failing:
-        with Opened.of(settings, identity.owner) as opened:
+        with Opened.of(settings, identity) as opened:
             server = Server(application, settings=settings, seat=seat, opened=opened)
         failing.callback(server.close)
         admin = open_admin(settings)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from halfsync.settings import Settings
+    from halfsync.supervisor.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +27,28 @@ class Opened:
     directories: tuple[tuple[bytes, int], ...] = ()
 
     @classmethod
-    def of(cls, settings: Settings, owner: tuple[int, int] | None = None) -> Self:
-        """Open what the settings name. owner: who gets a log that is made now. Raises UsageError."""
+    def of(cls, settings: Settings, identity: Identity | None = None) -> Self:
+        """Open what the settings name. identity: whom this process is to become. Raises UsageError."""
         directories: tuple[tuple[bytes, int], ...] = ()
         if settings.static:
             from halfsync.static.mounts import open_directories  # noqa: PLC0415 - only static files need it
 
-            directories = open_directories(settings)
+            directories = open_directories(settings, identity)
         opened = cls(directories=directories)
         if settings.access_log is None:
             return opened
         try:
-            return cls(open_log(settings.access_log, owner), directories)
+            return cls(open_log(settings.access_log, identity), directories)
         except OSError as error:
             opened.close()
             raise UsageError(
                 f"the access log {settings.access_log!r} cannot be opened: {reason_of(error)}",
                 origin=settings.origins.get("access_log", ""),
-                remedy="name a file that can be written to, or - for standard output",
+                remedy=_remedy(identity),
             ) from None
+        except BaseException:
+            opened.close()
+            raise
 
     def close(self) -> None:
         """Close all of it."""
@@ -59,3 +63,12 @@ class Opened:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _remedy(identity: Identity | None) -> str:
+    if identity is None or not identity.changes:
+        return "name a file that can be written to, or - for standard output"
+    return (
+        f"name a file that {identity} may write to, or one that nobody but root can replace (each directory on the way "
+        "to it is root's, and others may not write to it), or - for standard output"
+    )

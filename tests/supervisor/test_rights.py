@@ -160,6 +160,97 @@ def test_a_rotated_log_that_the_user_may_open(folder: Path, model: tuple[str, ..
         ended_well(serving)
 
 
+# The user can put a link in the place of what the server opens: by its directory, or by one above it.
+SWAPS = ("log", "directory")
+
+
+def swap(folder: Path, what: str, target: Path) -> None:
+    """Do what the application could do where its user owns the directory: let a link lead to a file of root's."""
+    assert NOBODY is not None
+    link = folder / "users" / ("logs/log" if what == "log" else "logs")
+    link.rename(link.with_name("old"))
+    link.symlink_to(target if what == "log" else target.parent)
+    os.chown(link, NOBODY.pw_uid, NOBODY.pw_gid, follow_symlinks=False)
+
+
+@pytest.fixture
+def users(folder: Path) -> Path:
+    """A directory of the user's, with one for logs in it."""
+    assert NOBODY is not None
+    for path in (folder / "users", folder / "users" / "logs"):
+        path.mkdir()
+        os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
+    return folder / "users"
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["file", "nothing"])
+@pytest.mark.parametrize("what", SWAPS)
+def test_root_opens_no_log_by_a_link_of_the_users(
+    folder: Path, users: Path, model: tuple[str, ...], what: str, is_there: bool
+) -> None:
+    """Not as a process is started in the place of another, and not as the logs are opened again."""
+    target = folder / "secret" / "log"
+    if is_there:
+        target.write_text("root's")
+    with serve(folder, *model, "--workers", "1", "--access-log", "users/logs/log") as serving:
+        asked(serving, "/first")
+        until(lambda: "/first" in (users / "logs" / "log").read_text())
+        assert (users / "logs" / "log").stat().st_uid == NOBODY.pw_uid if NOBODY else 0
+        swap(folder, what, target)
+        serving.signal(signal.SIGUSR1)
+        serving.wait_line("cannot be opened again: Permission denied")
+        for pid in children(serving.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        serving.wait_line("the access log 'users/logs/log' cannot be opened: Permission denied")
+    assert target.exists() == is_there
+    if is_there:
+        assert target.read_text() == "root's" and target.stat().st_uid == 0
+
+
+def test_a_log_in_a_directory_of_the_users_is_made_and_opened_again_by_the_user(
+    folder: Path, users: Path, model: tuple[str, ...], run: tuple[str, ...]
+) -> None:
+    log = users / "logs" / "log"
+    with serve(folder, *model, *run, "--access-log", "users/logs/log") as serving:
+        wait_for_all(serving, run)
+        asked(serving, "/first")
+        until(lambda: "/first" in log.read_text())
+        assert NOBODY is not None
+        assert (log.stat().st_uid, log.stat().st_gid) == (NOBODY.pw_uid, NOBODY.pw_gid)
+        log.rename(users / "logs" / "rotated")
+        serving.signal(signal.SIGUSR1)
+        until(lambda: set(logs(processes(serving, run), "/logs/")) == {str(log)})
+        asked(serving, "/second")
+        until(lambda: "/second" in log.read_text())
+        ended_well(serving)
+
+
+def test_standard_output_may_be_named_as_a_file(folder: Path, run: tuple[str, ...]) -> None:
+    with serve(folder, *run, "--access-log", "/dev/stderr") as serving:
+        asked(serving, "/first")
+        serving.wait_line('"GET /first')
+        ended_well(serving)
+
+
+def test_root_opens_no_directory_of_static_files_by_a_link_of_the_users(
+    folder: Path, users: Path, model: tuple[str, ...]
+) -> None:
+    """All may read the file of root's, but not search its directory."""
+    (folder / "secret" / "page").write_text("root's")
+    (users / "logs" / "page").write_text("a page")
+    with serve(folder, *model, "--workers", "1", "--static", "/files=users/logs") as serving:
+        assert fetch(serving.address, "/files/page").body == b"a page"
+        swap(folder, "directory", folder / "secret" / "page")
+        before = children(serving.process.pid)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: children(serving.process.pid) - before)
+        assert b"root's" not in fetch(serving.address, "/files/page").body
+        serving.signal(signal.SIGHUP)
+        serving.wait_line("the reload is complete")
+        assert fetch(serving.address, "/files/page").status == 404
+
+
 def test_a_reload_opens_another_log_before_its_process_becomes_the_user(
     folder: Path, model: tuple[str, ...]
 ) -> None:

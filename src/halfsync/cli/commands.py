@@ -149,11 +149,11 @@ def check(target: str, **options: Any) -> None:
     settings, _ = _prepare(target, options)
     from halfsync.supervisor.starting import check_start  # noqa: PLC0415 - so that help does without it
 
-    check_start(settings)
+    identity = check_start(settings)
     if settings.static:
         from halfsync.static.mounts import open_directories  # noqa: PLC0415 - only static files need it
 
-        for _, directory in open_directories(settings):
+        for _, directory in open_directories(settings, identity):
             os.close(directory)
     sized = f"\n{settings.sized}\n" if settings.sized else ""
     standard_output.write(f"{target} loads, with these settings:\n\n{describe(settings)}\n{sized}")

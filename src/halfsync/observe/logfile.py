@@ -1,7 +1,7 @@
 """The file of an access log: how it is opened, and whose it is.
 
-Root opens it before it gives its rights up. A file that is made then belongs to the user that the server becomes, so
-that this user can open it again (decisions/0029).
+Root opens it before it gives its rights up, if nobody but root can replace it; else it is opened with the rights of the
+user that the server becomes. A file that is made then belongs to this user, who can open it again (decisions/0029).
 """
 
 from __future__ import annotations
@@ -9,8 +9,13 @@ from __future__ import annotations
 import errno
 import stat
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from halfsync.originals import os
+from halfsync.rights import find_fixed, opening
+
+if TYPE_CHECKING:
+    from halfsync.supervisor.identity import Identity
 
 STANDARD_OUTPUT = "-"
 _MODE = 0o644
@@ -18,16 +23,22 @@ _MODE = 0o644
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
-def open_log(path: str, owner: tuple[int, int] | None = None) -> int:
-    """Open a file to append to, or standard output for "-", and return the descriptor. Raises OSError.
+def open_log(path: str, identity: Identity | None = None) -> int:
+    """Open a file to append to, or standard output for "-", and return the descriptor. Raises OSError and UsageError.
 
-    owner: the user and the group that get the file if it is made now; -1: that of this process.
+    identity: whom this process is to become, and who gets the file if it is made now; None: nobody.
     """
     if path == STANDARD_OUTPUT:
         return os.dup(1)
-    if owner is not None:
-        with suppress(FileExistsError):
-            return _make(path, owner)
+    owner = None if identity is None else identity.owner
+    with opening(path, identity) as place:
+        if owner is not None:
+            with suppress(FileExistsError):
+                return _make(place, owner)
+        return _open(place)
+
+
+def _open(path: str) -> int:
     try:
         descriptor = os.open(path, _FLAGS | os.O_CREAT, _MODE)
     except OSError as error:
@@ -54,18 +65,17 @@ def _give(descriptor: int, owner: tuple[int, int]) -> None:
 def give_log(path: str, owner: tuple[int, int]) -> None:
     """Let this user open the file again: make it if it is not there, or hand it over if it is root's. Raises OSError.
 
-    For root, after somebody has rotated the log. Only a regular file with one name is handed over, in a directory that
-    is root's alone: in any other one, whoever may write to it could put a file of root's in its place.
+    For root, after somebody has rotated the log. Nothing is done if anybody else can replace the file: root could make
+    one, or hand one over, that lies elsewhere. Only a regular file with one name is handed over.
     """
-    if path == STANDARD_OUTPUT:
+    place = "" if path == STANDARD_OUTPUT else find_fixed(path)
+    if not place:
         return
     with suppress(FileExistsError):
-        os.close(_make(path, owner))
-        return
-    if not _is_roots_alone(os.path.dirname(path) or "."):
+        os.close(_make(place, owner))
         return
     try:
-        descriptor = os.open(path, _FLAGS | os.O_NOFOLLOW)
+        descriptor = os.open(place, _FLAGS | os.O_NOFOLLOW)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, or a pipe
             return
@@ -76,8 +86,3 @@ def give_log(path: str, owner: tuple[int, int]) -> None:
             _give(descriptor, owner)
     finally:
         os.close(descriptor)
-
-
-def _is_roots_alone(directory: str) -> bool:
-    found = os.stat(directory)
-    return found.st_uid == 0 and not found.st_mode & stat.S_IWOTH

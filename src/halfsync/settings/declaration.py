@@ -329,7 +329,8 @@ class Settings:
     access_log: str | None = setting(
         None, Text("-|FILE"), LOGGING,
         doc='Write a line for each request to this file, or to standard output for "-". It is opened before the server '
-            'becomes `user`, who gets the file if it is made then.',
+            'becomes `user`, who gets the file if it is made then; with the rights of `user` if others than root can '
+            'replace it.',
         reason="A proxy in front usually writes one already.")
     log_format: str = setting(
         "combined", Choice("combined", "json"), LOGGING,

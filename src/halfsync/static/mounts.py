@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from halfsync.errors import UsageError, reason_of
 from halfsync.originals import os
+from halfsync.rights import opening
 from halfsync.static.answer import StaticFiles
 from halfsync.static.files import has_openat2
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from halfsync.settings import Settings
+    from halfsync.supervisor.identity import Identity
 
 # What older tables of Python's lack, or have under a name that is obsolete (RFC 9239).
 OWN_TYPES = {
@@ -54,12 +56,16 @@ COMPRESSIBLE = (
 OTHERS = "application/octet-stream"
 
 
-def open_directories(settings: Settings) -> tuple[tuple[bytes, int], ...]:
-    """Open every directory that the settings name; return the prefix and the descriptor of each. Raises UsageError."""
+def open_directories(settings: Settings, identity: Identity | None = None) -> tuple[tuple[bytes, int], ...]:
+    """Open every directory that the settings name; return the prefix and the descriptor of each. Raises UsageError.
+
+    identity: whom this process is to become.
+    """
     opened: list[tuple[bytes, int]] = []
     try:
         for prefix, directory in settings.static:
-            opened.append((prefix.encode("utf-8", "surrogateescape"), _open(prefix, directory, settings)))
+            descriptor = _open(prefix, directory, settings, identity)
+            opened.append((prefix.encode("utf-8", "surrogateescape"), descriptor))
     except BaseException:
         _close(opened)
         raise
@@ -90,16 +96,23 @@ def _close(opened: Iterable[tuple[bytes, int]]) -> None:
         os.close(fd)
 
 
-def _open(prefix: str, directory: str, settings: Settings) -> int:
+def _open(prefix: str, directory: str, settings: Settings, identity: Identity | None) -> int:
     try:
-        fd = os.open(directory, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
+        with opening(directory, identity) as place:
+            fd = os.open(place, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(
             f"{directory!r} cannot be served under {prefix or '/'}: {reason_of(error)}",
             origin=settings.origins.get("static", ""),
-            remedy="name a directory that is there, as PREFIX=DIR",
+            remedy=_remedy(error, identity),
         ) from None
     return fd
+
+
+def _remedy(error: OSError, identity: Identity | None) -> str:
+    if isinstance(error, PermissionError) and identity is not None and identity.changes:
+        return f"let {identity} search each directory on the way to it"
+    return "name a directory that is there, as PREFIX=DIR"
 
 
 def content_types() -> dict[bytes, tuple[bytes, bool]]:

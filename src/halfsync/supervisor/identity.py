@@ -8,6 +8,7 @@ Nothing here needs the user to be in the password file, unless the user is given
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from halfsync.errors import UsageError, reason_of
 from halfsync.standard import genuine, import_later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from halfsync.settings import Settings
 
@@ -95,21 +96,51 @@ def become(identity: Identity) -> None:
     try:
         # In this order: each step takes away what the one before it needs.
         if identity.group is not None:
-            if identity.login:
-                os.initgroups(identity.login, identity.group)
-            elif identity.user is not None:
-                os.setgroups([identity.group])
+            _set_groups(identity)
             os.setresgid(identity.group, identity.group, identity.group)
         if identity.user is not None:
             os.setresuid(identity.user, identity.user, identity.user)
     except OSError as error:
-        reason = reason_of(error)
-        raise UsageError(
-            f"cannot become {identity}: {reason}",
-            origin=identity.origin,
-            remedy="start as root, with the capabilities SETUID and SETGID",
-        ) from None
+        raise _refuse(identity, error) from None
     _check_for_good(identity)
+
+
+@contextmanager
+def acting_as(identity: Identity) -> Iterator[None]:
+    """Have this user's rights in a block, and those of before after it; every thread does. Raises UsageError."""
+    user, group, groups = os.geteuid(), os.getegid(), os.getgroups()
+    try:
+        try:
+            if identity.group is not None:
+                _set_groups(identity)
+                os.setegid(identity.group)
+            if identity.user is not None:
+                os.seteuid(identity.user)
+        except OSError as error:
+            raise _refuse(identity, error) from None
+        yield
+    finally:
+        os.seteuid(user)
+        os.setegid(group)
+        if os.getgroups() != groups:
+            os.setgroups(groups)
+
+
+def _set_groups(identity: Identity) -> None:
+    """Take the other groups of a user, in the place of those of root."""
+    if identity.group is not None and identity.login:
+        os.initgroups(identity.login, identity.group)
+    elif identity.group is not None and identity.user is not None:
+        os.setgroups([identity.group])
+
+
+def _refuse(identity: Identity, error: OSError) -> UsageError:
+    reason = reason_of(error)
+    return UsageError(
+        f"cannot become {identity}: {reason}",
+        origin=identity.origin,
+        remedy="start as root, with the capabilities SETUID and SETGID",
+    )
 
 
 def read_umask() -> int:

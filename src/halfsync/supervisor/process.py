@@ -206,7 +206,7 @@ def live(birth: Birth) -> int:
         if birth.plan.umask is not None:
             os.umask(birth.plan.umask)
         warm_up = None if settings.warmup is None else _import_warm_up()
-        with Opened.of(settings, identity.owner) as opened:
+        with Opened.of(settings, identity) as opened:
             become(identity)
             reporter = None if birth.reports is None else _make_reporter(birth.reports)
             application, loads = _load(birth, worker, reporter, warm_up and partial(warm_up, opened=opened))

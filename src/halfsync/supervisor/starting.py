@@ -16,6 +16,7 @@ from halfsync.threads import find_green_locks
 
 if TYPE_CHECKING:
     from halfsync.settings import Settings
+    from halfsync.supervisor.identity import Identity
 
 # What means nothing to a process that serves by itself.
 NEED_WORKERS = (
@@ -23,19 +24,21 @@ NEED_WORKERS = (
 )  # fmt: skip
 
 
-def check_start(settings: Settings) -> None:
+def check_start(settings: Settings) -> Identity:
     """Refuse what cannot be: who may not be become, a pidfile that another holds, hooks that are not there.
 
+    Returns whom the server becomes.
     Changes nothing but what importing the hooks changes; so it comes after the application was loaded, whose directory
     they are found in. Raises UsageError or LoadError.
     """
     refuse_contradictions(settings)
     fit_to_locks(settings)
-    find_identity(settings)
+    identity = find_identity(settings)
     file = PidFile.of(settings)
     if file is not None:
         file.check()
     check_hooks(settings)
+    return identity
 
 
 def fit_to_locks(settings: Settings) -> Settings:
