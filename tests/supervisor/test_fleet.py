@@ -731,6 +731,18 @@ def test_number_that_was_changed_while_a_reload_starts(proves: bool) -> None:
     assert world.fleet.wanted == len(world.pids(Phase.READY)) == (6 if proves else 3)
 
 
+def test_what_a_signal_could_not_change_does_not_count_against_the_next_number() -> None:
+    world = running(2)
+    new = begin(world, terms(4))
+    for _ in range(5):
+        world.fleet.resize(-1)
+    world.turn()
+    assert world.fleet.wanted == 1
+    world.fleet.ready(new, world.now)
+    world.boot()
+    assert world.fleet.wanted == len(world.pids(Phase.READY)) == 3
+
+
 def test_number_that_settings_do_not_change_stays_as_it_was_made() -> None:
     world = running(2)
     world.fleet.resize(1)

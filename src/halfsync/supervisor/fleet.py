@@ -365,8 +365,8 @@ class Fleet:
         if not self._starts:
             self._say("warning", "the number of serving processes stays as it is: the server is about to end")
             return
-        self.wanted = max(1, self.wanted + by)
-        self._resized += by
+        before, self.wanted = self.wanted, max(1, self.wanted + by)
+        self._resized += self.wanted - before
         self._say("info", f"{counted(self.wanted, 'serving process is', 'serving processes are')} wanted")
 
     def drain(self, now: float) -> None:
