@@ -69,6 +69,39 @@ def test_what_is_told(manager: Manager) -> None:
     assert manager.silent()
 
 
+def test_what_is_held_is_told_by_name(manager: Manager) -> None:
+    notifier = Notifier(manager.variables)
+    notifier.hold()
+    notifier.ready("2 workers")
+    notifier.status("one has died")
+    assert manager.silent()
+    notifier.release()
+    assert manager.told() == ["READY=1", "STATUS=one has died"]
+    assert manager.silent()
+    notifier.hold()
+    notifier.release()
+    assert manager.silent()
+
+
+def test_of_the_states_that_are_held_the_last_is_told(manager: Manager) -> None:
+    notifier = Notifier(manager.variables)
+    notifier.hold()
+    notifier.ready("2 workers")
+    notifier.reloading()
+    notifier.release()
+    status, state, moment = manager.told()
+    assert (status, state) == ("STATUS=2 workers", "RELOADING=1")
+    assert moment.startswith("MONOTONIC_USEC=")
+    for last in (notifier.ready, notifier.stopping):
+        notifier.hold()
+        notifier.reloading("it was told")
+        last()
+        notifier.release(main=True)
+        assert manager.told() == [f"MAINPID={os.getpid()}"]
+        state = "READY=1" if last == notifier.ready else "STOPPING=1"
+        assert manager.told() == ["STATUS=it was told", state]
+
+
 def test_a_reload_tells_when_it_began(manager: Manager) -> None:
     before = time.monotonic_ns() // 1000
     Notifier(manager.variables).reloading("at once")

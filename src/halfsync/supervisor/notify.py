@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
 
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+STATES = frozenset(["READY", "RELOADING", "MONOTONIC_USEC", "STOPPING"])  # of which the last one told counts
 _US_PER_S = 1_000_000
 
 
@@ -39,7 +40,7 @@ class Notifier:
         self._process = os.getpid()
         self._now = now
         self._failed = False
-        self._held: tuple[str, ...] | None = None  # what was told last, by one that is to say nothing yet
+        self._held: list[str] = []  # of each kind what was told last, by one that is to say nothing yet
         self._holds = False
         self.watchdog_interval = self._read_interval()
         self._due = now()
@@ -60,16 +61,15 @@ class Notifier:
         self._holds = True
 
     def release(self, *, main: bool = False) -> None:
-        """Say what was told last, if anything was, and everything from now on: this process is the service.
+        """Say what was told last of state and status, and everything from now on: this process is the service.
 
         main: no other one has told so.
         """
         self._holds = False
         if main:
             self.main_process(self._process)
-        held, self._held = self._held, None
-        if held is not None:
-            self._send(*held)
+        held, self._held = self._held, []
+        self._send(*held)
 
     def pass_on(self, process: int) -> None:
         """Tell that another process is the service from now on, by its number, and say nothing more."""
@@ -126,7 +126,7 @@ class Notifier:
         if not lines or not self._address or os.getpid() != self._process:
             return
         if self._holds:
-            self._held = lines
+            self._hold(lines)
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         if not self._address.startswith(("/", "@")):
@@ -139,11 +139,23 @@ class Notifier:
         except OSError as error:
             self._complain("the service manager at %s cannot be told: %s", self._address, reason_of(error))
 
+    def _hold(self, lines: tuple[str, ...]) -> None:
+        """Keep what is told for `release`, in the place of what was told of the same before: a state, or a status."""
+        names = {_name(line) for line in lines}
+        if names & STATES:
+            names |= STATES
+        self._held = [*(line for line in self._held if _name(line) not in names), *lines]
+
     def _complain(self, message: str, *values: object) -> None:
         """Log the first of all failures: those that follow are the same."""
         if not self._failed:
             self._failed = True
             logger().warning(message, *values)
+
+
+def _name(line: str) -> str:
+    """Return the name of an assignment."""
+    return line.partition("=")[0]
 
 
 def _status(text: str) -> list[str]:
