@@ -207,6 +207,29 @@ def test_a_signal_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path) ->
         assert not [line for line in serving.lines if "SIGHUP" in line]
 
 
+# While it is loaded it blocks every signal, as a program does that waits for some in a thread of its own.
+BLOCKING = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "1"), ("--workers", "1", "--preload")], ids=" ".join)
+def test_signals_that_the_application_has_blocked_are_obeyed(
+    tmp_path: Path, model: tuple[str, str], options: tuple[str, ...]
+) -> None:
+    with Serving(tmp_path, BLOCKING + APP, *model, *options) as serving:
+        for _ in range(2):  # in the model process each request is a child, whose end a signal tells
+            assert fetch(serving.address, fields=[("Connection", "close")]).status == 200
+        if options:
+            serving.wait_line("1 process serves")
+            serving.signal(signal.SIGHUP)
+            serving.wait_line("the reload is complete")
+        serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+        assert not [line for line in serving.lines if "is killed" in line]
+
+
 # A terminal, and what runs in it.
 
 SERVERS: dict[str, tuple[str, ...]] = {
