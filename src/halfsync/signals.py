@@ -36,8 +36,12 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 COUNTED_ONES = (signal.SIGTTIN, signal.SIGTTOU)
 # Those that an operator sends to a server and that do not end it.
 HARMLESS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
+# What an operator, a terminal or a service manager may send to a whole group of processes.
+SENT = (*ENDING, *HARMLESS)
+# By which a supervisor recalls a process that starts: it ends one that still loads. Nobody sends it to a whole group.
+RECALL = signal.SIGRTMAX
 # What any process of a server may be sent: nothing of it must reach a copy that is not ready for it.
-ALL = (*ENDING, signal.SIGCHLD, *HARMLESS)
+ALL = (*SENT, signal.SIGCHLD, RECALL)
 READ_BYTES = 65_536  # all that the pipe holds
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Connection, fetch
+from tests.client import Connection, build, fetch
 from tests.faults.serving import MODELS, Serving, children
 from tests.faults.test_reloads import connections, listens
 from tests.faults.test_signals import APP, QUICK_S, assert_clean, connect, refuses
@@ -216,32 +216,80 @@ def test_sighup_while_it_starts(tmp_path: Path, model: tuple[str, ...]) -> None:
             assert_over(serving, own)
 
 
-@pytest.mark.parametrize("serves", [False, True], ids=["starts", "serves"])
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU])
-def test_what_ends_no_server_may_reach_the_whole_group(
-    tmp_path: Path, model: tuple[str, ...], number: signal.Signals, serves: bool
+# What is no order to end, and what the log says of it. Scripts that rotate logs send USR1 to all of a service.
+ORDERS = {
+    signal.SIGHUP: "reloading",
+    signal.SIGUSR1: "",
+    signal.SIGUSR2: "upgrading",
+    signal.SIGTTIN: "3 serving processes are wanted",
+    signal.SIGTTOU: "1 serving process is wanted",
+}
+
+
+@pytest.mark.parametrize("number", ORDERS)
+def test_an_order_to_the_group_ends_no_process_that_is_the_first(
+    tmp_path: Path, number: signal.Signals
 ) -> None:
-    """A service manager sends a signal to all processes, unless it is told otherwise."""
-    with starting(tmp_path, SLOW_IMPORT, *LONG, *model, "--workers", "2") as serving:
-        if serves:
-            (tmp_path / "import").touch()
-            serving.wait_line("all 2 processes serve")
-        else:
-            time.sleep(0.2)  # for its process to load
+    with starting(tmp_path, SLOW_IMPORT, *LONG, "--workers", "2") as serving:
+        first = children(serving.process.pid)
         os.killpg(serving.process.pid, number)
+        if ORDERS[number]:
+            serving.wait_line(ORDERS[number])
+        else:
+            time.sleep(0.2)  # nothing tells of it
+        assert number == signal.SIGHUP or first <= children(serving.process.pid)
         (tmp_path / "import").touch()
         with serving:
-            if number in (signal.SIGTTIN, signal.SIGTTOU):
-                serving.wait_line("wanted")
-            wanted = {signal.SIGTTIN: 3, signal.SIGTTOU: 1}.get(number, 2)
-            until(lambda: len(children(serving.process.pid)) == wanted)
-            if number == signal.SIGHUP:
+            assert fetch(serving.address, "/now").body == b"/now"
+            assert not [line for line in serving.lines if " ERROR " in line], serving.lines
+
+
+@pytest.mark.parametrize("number", ORDERS)
+def test_an_order_to_the_group_ends_no_process_of_a_reload(tmp_path: Path, number: signal.Signals) -> None:
+    with Serving(tmp_path, APP, *LONG, "--workers", "2") as serving:
+        serving.wait_line("all 2 processes serve")
+        old = children(serving.process.pid)
+        (tmp_path / "served.py").write_text(SLOW_IMPORT)
+        serving.signal(signal.SIGHUP)
+        until(lambda: len(children(serving.process.pid)) == 3)
+        before = sum(ORDERS[number] in line for line in serving.lines)
+        os.killpg(serving.process.pid, number)
+        if ORDERS[number]:
+            serving.wait_lines(ORDERS[number], before + 1)
+        (tmp_path / "import").touch()
+        if number == signal.SIGUSR2:
+            serving.wait_line("this program is the server now")
+        else:
+            serving.wait_line("the reload is complete")
+            until(lambda: not old & children(serving.process.pid))
+        assert fetch(serving.address, "/now").body == b"/now"
+        assert not [line for line in serving.lines if " ERROR " in line], serving.lines
+
+
+@pytest.mark.parametrize("number", ORDERS)
+def test_an_order_to_the_group_costs_no_connection(
+    tmp_path: Path, model: tuple[str, ...], number: signal.Signals
+) -> None:
+    with (
+        Serving(tmp_path, APP, *LONG, *model, "--workers", "2") as serving,
+        Connection(serving.address) as kept,
+    ):
+        serving.wait_line("all 2 processes serve")
+        for _ in range(2):
+            kept.send(build("/now"))
+            assert kept.response().body == b"/now"
+            os.killpg(serving.process.pid, number)
+            if number == signal.SIGUSR2:
+                serving.wait_line("this program is the server now")
+            elif number == signal.SIGHUP:
                 serving.wait_line("the reload is complete")
-            for _ in range(8):
-                assert fetch(serving.address, "/now").body == b"/now"
-            own = children(serving.process.pid)
-            serving.signal(signal.SIGTERM)
-            assert_over(serving, own)
+            elif ORDERS[number]:
+                serving.wait_line(ORDERS[number])
+            else:
+                time.sleep(0.2)
+        kept.send(build("/now"))
+        assert kept.response().body == b"/now"
+        assert not [line for line in serving.lines if " ERROR " in line], serving.lines
 
 
 @pytest.mark.parametrize("tell", [to_the_supervisor, to_the_group])

@@ -16,9 +16,10 @@ from halfsync.errors import reason_of
 from halfsync.foreground import Outcome, leave_order
 from halfsync.forking import fork, restore
 from halfsync.originals import monotonic, os, signal, socket
+from halfsync.signals import RECALL
 from halfsync.supervisor.channel import Channel
 from halfsync.supervisor.fleet import Course, Phase
-from halfsync.supervisor.process import LEFT, READY, RECALL, STANDS_IN, Birth
+from halfsync.supervisor.process import LEFT, READY, STANDS_IN, Birth
 from halfsync.supervisor.weariness import draw_requests, is_limited, why_tired
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from halfsync.opened import Opened
 from halfsync.originals import monotonic, os, signal, socket
 from halfsync.output import complain
 from halfsync.server import Server
-from halfsync.signals import ENDING, HARMLESS, Signals, outlive_signals
+from halfsync.signals import RECALL, Signals, outlive_signals
 from halfsync.standard import genuine
 from halfsync.supervisor.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
 from halfsync.supervisor.identity import become
@@ -179,18 +179,10 @@ class Orders:
             self._channel.tell(LEFT)
 
 
-RECALL = signal.SIGUSR2  # ends a process that still loads; one that serves is told to leave
-
-
 class ProcessSignals(Signals):
     """What a serving process understands, beside what any server does."""
 
-    NUMBERS = (*Signals.NUMBERS, RECALL)
-
-
-# Signals that the supervisor gets too: those of the terminal, and those that a service manager sends, go to the whole
-# group. A process that loads must not die of them before its supervisor knows why, and none must stop.
-GROUP = (*ENDING, *(number for number in HARMLESS if number != RECALL))
+    NUMBERS = (*Signals.NUMBERS, RECALL)  # it is told to leave as well, if it serves
 
 
 def live(birth: Birth) -> int:

@@ -22,7 +22,7 @@ from halfsync.native.system import readable
 from halfsync.observe.logfile import give_log
 from halfsync.originals import monotonic, os, signal
 from halfsync.output import counted, hold_standard_descriptors, settle_output
-from halfsync.signals import ENDING, Signals, drop_signals, forget_signals
+from halfsync.signals import ENDING, SENT, Signals, drop_signals, forget_signals
 from halfsync.standard import import_later
 from halfsync.supervisor.containment import Containment
 from halfsync.supervisor.crew import Crew
@@ -45,7 +45,7 @@ from halfsync.supervisor.identity import find_identity, read_umask, set_umask
 from halfsync.supervisor.notify import Notifier
 from halfsync.supervisor.plans import Plans, terms_of
 from halfsync.supervisor.preloading import find_hindrances
-from halfsync.supervisor.process import GROUP, Birth, live
+from halfsync.supervisor.process import Birth, live
 from halfsync.supervisor.reloading import Reloads
 from halfsync.supervisor.service import Service
 from halfsync.supervisor.sockets import Sockets
@@ -442,7 +442,7 @@ class Supervisor:
     def _leave_behind(self, signals: Signals, kept: Collection[Listener]) -> None:
         """Close what is the supervisor's, in a process that it has forked."""
         forget_signals()
-        drop_signals(*GROUP)
+        drop_signals(*SENT)
         unblock()
         for descriptor in signals.descriptors:
             os.close(descriptor)
