@@ -18,7 +18,7 @@ import pytest
 from halfsync.foreground import LoneSignals
 from halfsync.native.forks import release_signal
 from halfsync.signals import HARMLESS, Signals, drop_signals, hold_signals
-from halfsync.supervisor.supervisor import SupervisorSignals
+from halfsync.supervisor.beginning import SupervisorSignals
 
 FLOOD = 50_000
 
@@ -155,6 +155,49 @@ def test_handlers_that_are_set_meanwhile_stay() -> None:
         signal.signal(signal.SIGUSR1, before)
 
 
+def test_signals_that_the_program_has_blocked_come_all_the_same() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR2])
+    try:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        with Signals() as signals:
+            send(signal.SIGTERM)
+            assert drain(signals) == [signal.SIGTERM]
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+            assert signal.SIGUSR2 in mask and not mask & set(
+                signals.NUMBERS
+            )  # which is no signal of a server's
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == blocked
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_what_an_application_has_changed_while_it_was_loaded_is_queued_again(signals: Signals) -> None:
+    before, mask = signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    send(signal.SIGHUP)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1, signal.SIGTTIN])
+    signals.catch_again()
+    send(signal.SIGTERM, signal.SIGUSR1, signal.SIGTTIN)
+    assert drain(signals) == [signal.SIGTTIN, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1]
+    signals.__exit__()
+    try:
+        assert signal.getsignal(signal.SIGTERM) == before
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+    finally:
+        signals.__enter__()
+
+
+def test_what_was_ignored_when_the_queue_was_made_is_known() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with SupervisorSignals() as signals:
+            assert signals.ignored == [signal.SIGHUP]
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_what_the_program_was_started_with_is_restored() -> None:
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -287,7 +330,7 @@ def test_dropped_signals_do_nothing_here_and_end_a_program_that_is_started() -> 
 # With one thread: without its handlers a fork leaves Python's locks as other threads have them.
 RAW_FORK = """
 import ctypes, os, signal
-from halfsync.supervisor.supervisor import SupervisorSignals
+from halfsync.supervisor.beginning import SupervisorSignals
 
 fork = ctypes.PyDLL(None)._Fork
 with SupervisorSignals() as signals:

@@ -148,6 +148,24 @@ class Signals:
         os.close(self._reader)
         os.close(self._writer)
 
+    def catch_again(self) -> None:
+        """Queue NUMBERS again, if the program has set handlers for some, or blocked some, since the queue was made."""
+        if not self._main:
+            return
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.NUMBERS)
+        for number in self.NUMBERS:
+            if not is_signal_caught(number):
+                handler = self._before[number][1]
+                signal.signal(number, handler if callable(handler) else signal.SIG_DFL)
+                _catch(number)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask - set(self.NUMBERS))
+
+    @property
+    def ignored(self) -> list[int]:
+        """The signals that were ignored when the queue was made."""
+        before = self._before if self._main else {}
+        return [number for number, (_, handler) in before.items() if handler == signal.SIG_IGN]
+
     @property
     def descriptors(self) -> tuple[int, int]:
         """Both ends of the queue, which are no business of a forked child's."""

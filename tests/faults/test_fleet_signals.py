@@ -292,6 +292,76 @@ def test_an_order_to_the_group_costs_no_connection(
         assert not [line for line in serving.lines if " ERROR " in line], serving.lines
 
 
+# Its signals while a supervisor loads the application itself.
+PRELOADED = ("--workers", "1", "--preload", "--pidfile", "pid", "-b", "unix:socket")
+# What an application does as it is loaded: it waits in a system call, or goes on whatever is raised in it.
+PRELOADS = {
+    "sleeps": SLOW_IMPORT,
+    "reads": "os.read(os.pipe()[0], 1)\n" + APP,
+    "goes on": "try:\n    while True: pass\nexcept BaseException: pass\n" + APP,
+}
+LOADING = "import os\nos.write(2, b'loading\\n')\n"
+
+
+@contextmanager
+def preloading(tmp_path: Path, application: str = SLOW_IMPORT) -> Iterator[Serving]:
+    """Start a server that is loading its application for all processes."""
+    serving = Serving(tmp_path, LOADING + application, *PRELOADED)
+    try:
+        serving.wait_line("loading")
+        assert (tmp_path / "pid").exists() and (tmp_path / "socket").exists()
+        yield serving
+    finally:
+        serving.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGQUIT, 130)]
+)
+@pytest.mark.parametrize("application", PRELOADS.values(), ids=PRELOADS)
+def test_what_ends_a_server_while_it_preloads_leaves_nothing(
+    tmp_path: Path, number: signal.Signals, code: int, application: str
+) -> None:
+    with preloading(tmp_path, application) as serving:
+        serving.signal(number)
+        assert serving.exit_code() == code
+        assert not (tmp_path / "pid").exists() and not (tmp_path / "socket").exists()
+        assert_clean(serving)
+
+
+@pytest.mark.parametrize("number", ORDERS)
+def test_an_order_to_a_server_that_preloads_waits(tmp_path: Path, number: signal.Signals) -> None:
+    with preloading(tmp_path) as serving:
+        os.killpg(serving.process.pid, number)
+        (tmp_path / "import").touch()
+        with serving:
+            serving.wait_line("serves served:app")
+            if ORDERS[number]:
+                serving.wait_line(
+                    ORDERS[number].replace("3 serving processes are", "2 serving processes are")
+                )
+            assert fetch(serving.address, "/now").body == b"/now"
+            assert not [line for line in serving.lines if " ERROR " in line], serving.lines
+
+
+FORKING = """
+import os, signal, time
+child = os.fork()
+if child == 0:
+    while True: time.sleep(1)
+os.kill(child, signal.SIGTERM)
+os.write(2, b"the child ended with %d\\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_process_that_a_preloaded_application_forks_has_the_default(tmp_path: Path) -> None:
+    with preloading(tmp_path, FORKING + SLOW_IMPORT) as serving:
+        serving.wait_line(f"the child ended with -{signal.SIGTERM:d}")
+        (tmp_path / "import").touch()
+        with serving:
+            assert fetch(serving.address, "/now").body == b"/now"
+
+
 @pytest.mark.parametrize("tell", [to_the_supervisor, to_the_group])
 def test_sigterm_while_it_starts(tmp_path: Path, tell: Callable[[Serving], None]) -> None:
     with starting(tmp_path, SLOW_IMPORT, *LONG, "--workers", "2") as serving:

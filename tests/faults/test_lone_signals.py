@@ -352,6 +352,22 @@ def test_a_server_that_was_started_with_nohup_outlives_its_terminal(
         assert "the terminal was closed" not in terminal.text
 
 
+def test_an_upgrade_keeps_nohup(tmp_path: Path) -> None:
+    """The kernel sends SIGHUP to the group in the foreground as the shell ends: to the new program, if it is no job."""
+    options = ("--workers", "1", "--pidfile", "pid")
+    with in_terminal(tmp_path, options, 'set +m; trap "" HUP; "$@"; read line') as terminal:
+        until(lambda: "1 process serves" in terminal.text)
+        (old,) = [pid for pid in terminal.members() if parent(pid) == terminal.process.pid]
+        os.kill(old, signal.SIGUSR2)
+        until(lambda: "halfsync stopped" in terminal.text, EXIT_TIMEOUT_S)
+        new = int((tmp_path / "pid").read_text())
+        terminal.close()
+        terminal.process.wait(EXIT_TIMEOUT_S)
+        os.kill(new, signal.SIGHUP)
+        until(lambda: "the reload is complete" in terminal.text)
+        assert "the terminal was closed" not in terminal.text
+
+
 def parent(pid: int) -> int:
     """Return the parent of a process."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -812,6 +812,32 @@ def test_who_waits_on_a_socket_that_only_a_new_program_has_is_answered_if_that_i
         assert changing.serving.process.wait(30) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("whose", ["old", "new"])
+def test_a_new_program_that_is_ended_while_it_preloads_leaves_no_file(
+    tmp_path: Path, number: signal.Signals, whose: str
+) -> None:
+    settings, socket_file = tmp_path / "halfsync.toml", tmp_path / "other"
+    text = 'workers = 1\npreload = true\npidfile = "pid"\ngraceful_timeout = "0s"\nbind = ["127.0.0.1:0"]\n'
+    settings.write_text(text)
+    with Serving(tmp_path, APP, bind="") as serving:
+        serving.wait_line("1 process serves")
+        settings.write_text(text.replace('0"]', '0", "unix:other"]'))
+        (tmp_path / "hang").touch()
+        serving.signal(signal.SIGUSR2)
+        new = int(re.findall(r"process (\d+) starts", serving.wait_line("upgrading: process"))[0])
+        until(socket_file.exists)
+        os.kill(new if whose == "new" else serving.process.pid, number)
+        wait_gone({new})
+        assert not socket_file.exists()
+        if whose == "new":
+            serving.wait_line("this one goes on serving")
+            assert fetch(serving.address, "/small").body == b"small"
+            serving.signal(signal.SIGTERM)
+        assert serving.exit_code() == 0
+        assert not (tmp_path / "pid").exists()
+
+
 def test_three_programs_of_which_the_second_is_killed(tmp_path: Path) -> None:
     with Upgrade(tmp_path) as upgrade, Connection(upgrade.serving.address) as running:
         running.send(build("/long"))

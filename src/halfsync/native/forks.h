@@ -3,6 +3,7 @@
    Included by native/forks.pyx alone, which has the essay. Signals that the server understands are caught by a native
    handler that is not in Python's table. So a child that the application forks finds in that table what the application
    left there. A handler that the application has set is recognized by its address: it is not ours. */
+#include <Python.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -11,7 +12,8 @@
 #include <unistd.h>
 
 enum { HS_COUNTED_MOST = 4096 };  /* counted signals that wait at one time: a flood loses the oldest */
-enum { HS_FREE, HS_DROPPED, HS_NOTED, HS_COUNTED, HS_HELD };  /* what becomes of a signal; FREE: it is not caught */
+/* What becomes of a signal. FREE: it is not caught. RAISED: the handler in Python's table is called. */
+enum { HS_FREE, HS_DROPPED, HS_NOTED, HS_COUNTED, HS_HELD, HS_RAISED };
 enum { HS_DEFAULT, HS_IGNORED, HS_HANDLED };  /* what a signal has */
 
 static unsigned int hs_copies;             /* forks of the application between the program's start and this process */
@@ -72,6 +74,8 @@ static void hs_on_signal(int number, siginfo_t *info, void *context) {
         raise(number);  /* it is delivered once this returns */
     } else if (of_kernel && (number == SIGTTIN || number == SIGTTOU)) {
         raise(SIGSTOP);
+    } else if (kind == HS_RAISED) {
+        PyErr_SetInterruptEx(number);
     } else if (kind == HS_NOTED || kind == HS_COUNTED || kind == HS_HELD) {
         atomic_store(&hs_senders[number], sender);
         if (kind == HS_COUNTED)
@@ -122,6 +126,15 @@ static int hs_catch(int number, int kind) {
     if (sigaction(number, &action, &hs_before[number]) < 0) return -errno;
     sigaddset(&hs_caught, number);
     return HS_FREE;
+}
+
+/* Call the handler that a caught signal has in Python's table, until it is caught again. A copy has what there was before
+   it was caught. A system call that waits is interrupted, as by any handler of Python's. Returns 0 or -errno. */
+static int hs_raise(int number) {
+    struct sigaction action = {.sa_sigaction = hs_on_signal, .sa_flags = SA_ONSTACK | SA_SIGINFO};
+    sigemptyset(&action.sa_mask);
+    atomic_store(&hs_kinds[number], HS_RAISED);
+    return sigaction(number, &action, NULL) < 0 ? -errno : 0;
 }
 
 /* Give a signal back what it had before it was caught, if our handler is still set. */

@@ -18,6 +18,7 @@ cdef extern from "forks.h" nogil:
     int hs_own_fork
     int hs_watch_forks()
     int hs_catch(int number, int kind)
+    int hs_raise(int number)
     int hs_is_caught(int number)
     int hs_disposition(int number)
     void hs_see(int number)
@@ -101,6 +102,16 @@ def catch_signal(int number, int kind):
     if before < 0:
         raise OSError(-before, f"signal {number} cannot be caught")
     return before
+
+
+def raise_signal(int number):
+    """Call the handler in Python's table for a signal that is caught, until it is caught again. Raises OSError.
+
+    To be called after that handler is set. A copy has what there was before the signal was caught, as of any other.
+    """
+    cdef int failed = hs_raise(number)
+    if failed < 0:
+        raise OSError(-failed, f"signal {number} cannot be caught")
 
 
 def is_signal_caught(int number):

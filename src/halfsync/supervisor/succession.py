@@ -20,7 +20,7 @@ from halfsync.supervisor.relay import Relay
 from halfsync.supervisor.upgrade import DROPS, start_successor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from halfsync.directory import StartDirectory
     from halfsync.originals import socket
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 AGAIN_S = 0.05  # before another look, or another try, if nothing tells the time for it
 
 # What the two programs say to each other.
+LISTENS = "listens"  # the new one: it hears words from now on; it has preloaded, if it does
 SERVES = "serves"  # the new one: all its processes do
 OFF = "off"  # the new one: it takes nothing over any more; the old one: so be it
 YOURS = "yours"  # the old one: the passing
@@ -53,9 +54,9 @@ class Standing(Enum):
 class Succession:
     """A program's place between the one before it and the one after it. Owned by the supervisor's thread.
 
-    legacy: what the program before has given; None: there is none. start and umask: the directory and the umask with
-    which this program was started, as the next one is. `attach` comes before everything but `write_pidfile` and
-    `close`. A method that raises is called again, and goes on where it was (see `Containment`).
+    legacy: what the program before has given; None: there is none. start, umask and ignored: the directory, the umask
+    and the ignored signals with which this program was started, as the next one is. `attach` comes before everything
+    but `write_pidfile` and `close`. A method that raises is called again, and goes on where it was (see `Containment`).
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Succession:
         sockets: Sockets,
         start: StartDirectory,
         umask: int,
+        ignored: Collection[int],
     ) -> None:
         self.standing = Standing.OWNER if legacy is None else Standing.HEIR
         self._legacy = legacy
@@ -74,6 +76,7 @@ class Succession:
         self._sockets = sockets
         self._start = start
         self._umask = umask
+        self._ignored = ignored
         self._pidfile: PidFile | None = None
         self._relay: Relay | None = None
         self._takes = False  # the passing has come, and is to be carried out here
@@ -119,6 +122,8 @@ class Succession:
         self._fleet = fleet
         self._crew = crew
         self._drain = drain
+        if self._legacy is not None:
+            self._legacy.tell(LISTENS)
 
     @property
     def descriptors(self) -> list[int]:
@@ -163,6 +168,7 @@ class Succession:
                 self._crew.handover,
                 start=self._start,
                 umask=self._umask,
+                ignored=self._ignored,
                 variables=self._notifier.variables_for,
             )
         except OSError as error:
@@ -349,13 +355,13 @@ class Succession:
             for other in (legacy, successor):
                 if other is not None:
                     other.tell(self._ending)
-            if self._ending == QUIT and successor is not None:
-                self._end_now(successor)
+            if successor is not None and (self._ending == QUIT or LISTENS not in successor.heard):
+                self._end_too(successor)
         elif legacy is not None and (self._drains or self._ending == QUIT):
             # One that has retired is followed by another, unless that has said that it ends too.
             legacy.tell(self._ending if successor is None or QUIT in successor.heard else DRAIN)
 
-    def _end_now(self, successor: Successor) -> None:
+    def _end_too(self, successor: Successor) -> None:
         """End a new program that may not listen yet; one that does has heard a word before."""
         if not successor.stopped:
             successor.stopped = True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from halfsync.directory import StartDirectory
 from halfsync.errors import reason_of
-from halfsync.foreground import LoggingSignals, Outcome, announcement, draining, farewell, say_sizes
+from halfsync.foreground import Outcome, announcement, draining, farewell, say_sizes
 from halfsync.forking import freeze, unblock
 from halfsync.handlers import contain_handlers
 from halfsync.log import logger, set_up
@@ -22,8 +22,9 @@ from halfsync.native.system import readable
 from halfsync.observe.logfile import give_log
 from halfsync.originals import monotonic, os, signal
 from halfsync.output import counted, hold_standard_descriptors, settle_output
-from halfsync.signals import ENDING, SENT, Signals, drop_signals, forget_signals
+from halfsync.signals import ENDING, SENT, drop_signals, forget_signals
 from halfsync.standard import import_later
+from halfsync.supervisor.beginning import SupervisorSignals, ToldToEnd
 from halfsync.supervisor.containment import Containment
 from halfsync.supervisor.crew import Crew
 from halfsync.supervisor.fleet import (
@@ -70,20 +71,14 @@ REPEATED = (Tell, Recall, Kill, Counts, Abandoned, Settled)
 NOUNS = {signal.SIGHUP: "the reload", signal.SIGUSR2: "the upgrade"}  # what each of these signals asks for
 
 
-class SupervisorSignals(LoggingSignals):
-    """What a supervisor understands beside what any server does."""
-
-    NUMBERS = (*Signals.NUMBERS, signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
-
-
 class Supervisor:
     """Serves an application by several processes until it is told to end.
 
     load: returns the application, in the process that shall serve it; raises StartError. reread: returns the settings
     as they are now, for a reload, and is given those that count so far; raises StartError. name: what the application
     is called in the start-up line. enter: enters the directory of the application of these settings; raises StartError.
-    start: the directory in which the command line was given, if it is not this one. Raises StartError for what cannot
-    be opened.
+    start: the directory in which the command line was given, if it is not this one. signals: from now on; None: none
+    come before `run`. Raises StartError for what cannot be opened, and KeyboardInterrupt if a signal ends it.
 
     Once it runs, only a signal or the fleet ends it: an error in a step of its loop does not (containment.py).
     """
@@ -97,8 +92,8 @@ class Supervisor:
         name: str,
         enter: Callable[[Settings], None] | None = None,
         start: StartDirectory | None = None,
+        signals: SupervisorSignals | None = None,
     ) -> None:
-        hold_standard_descriptors()
         set_up(settings.log_level)
         self._start_directory = start or StartDirectory()
         enter = enter or _stay
@@ -116,7 +111,12 @@ class Supervisor:
         legacy = inherit()
         self._sockets = Sockets() if legacy is None else Sockets(legacy.listeners, legacy.passed)
         self._succession = Succession(
-            legacy, notifier=self._notifier, sockets=self._sockets, start=self._start_directory, umask=umask
+            legacy,
+            notifier=self._notifier,
+            sockets=self._sockets,
+            start=self._start_directory,
+            umask=umask,
+            ignored=[] if signals is None else signals.ignored,
         )
         self._development: Development | None = None
         try:
@@ -135,7 +135,11 @@ class Supervisor:
             if settings.preload:
                 self._preload(settings)
             self._succession.drop(self._sockets.drop_inherited())
+            if signals is not None:
+                signals.queue()
         except BaseException:
+            if signals is not None:
+                signals.queue_quietly()
             self._close()
             raise
         self._fleet = Fleet(terms_of(settings), persists=settings.reload)
@@ -176,10 +180,11 @@ class Supervisor:
         files = [os.path.join(self._start_directory.name, name) for name in names]
         return Development(os.getcwd(), files)
 
-    def run(self) -> int | Birth:
-        """Serve until told to end, and return the exit code; in a process that was forked, what it is born with."""
-        signals = SupervisorSignals()
-        signals.__enter__()  # not left in a forked process, which has its own
+    def run(self, signals: SupervisorSignals) -> int | Birth:
+        """Serve until told to end, and return the exit code; in a process that was forked, what it is born with.
+
+        signals: entered; they are left at the end, but not in a forked process, which has its own.
+        """
         outcome: int | Birth | None = None
         while outcome is None:
             with self._step("a turn of the loop") as step:
@@ -188,7 +193,7 @@ class Supervisor:
                 readable([], AGAIN_S)
         return outcome
 
-    def _turn(self, signals: Signals) -> int | Birth | None:
+    def _turn(self, signals: SupervisorSignals) -> int | Birth | None:
         """Do what is to be done now, and wait. Returns None, or, at the end, the result of `run`."""
         if self._development is not None:
             with self._step("starting the watcher of sources"):
@@ -230,7 +235,7 @@ class Supervisor:
         again = [one for one in undone if not isinstance(one, Tell | Recall | Kill) or one.pid in living]
         return [*again, *decided]
 
-    def _start(self, action: Start, signals: Signals) -> Birth | None:
+    def _start(self, action: Start, signals: SupervisorSignals) -> Birth | None:
         """Fork a process, as `Crew.start` does. If it fails, the fleet tries the start again after a pause."""
         birth: Birth | None = None
         with self._step("starting a process") as step:
@@ -241,7 +246,7 @@ class Supervisor:
             self._fleet.not_started("the log above says why", monotonic())
         return birth
 
-    def _wait(self, signals: Signals) -> signal.Signals | None:
+    def _wait(self, signals: SupervisorSignals) -> signal.Signals | None:
         """Wait for a signal, a word of a process, or a time that is due. Returns the signal, if there was one."""
         number = None
         with self._step("waiting") as step:
@@ -432,14 +437,14 @@ class Supervisor:
             line = announcement(plan.settings, plan.listeners, self._name, processes=self._fleet.wanted)
             logger().info("%s", line)
 
-    def _leave_all_behind(self, signals: Signals) -> None:
+    def _leave_all_behind(self, signals: SupervisorSignals) -> None:
         """Close what is the supervisor's and the serving processes', in a process that serves nobody."""
         self._leave_behind(signals, ())
         self._start_directory.close()
         for end in self._crew.handover:
             end.close()
 
-    def _leave_behind(self, signals: Signals, kept: Collection[Listener]) -> None:
+    def _leave_behind(self, signals: SupervisorSignals, kept: Collection[Listener]) -> None:
         """Close what is the supervisor's, in a process that it has forked."""
         forget_signals()
         drop_signals(*SENT)
@@ -456,7 +461,7 @@ class Supervisor:
             over = self._succession.may_end()
         return over  # noqa: RET504 - it is what was said before, if the step failed
 
-    def _end(self, signals: Signals) -> None:
+    def _end(self, signals: SupervisorSignals) -> None:
         """Close what is open, and say what became of the requests."""
         # The signals come last: the default of most would end this process before it has removed its files.
         for close in (self._close, self._crew.close, partial(signals.__exit__, None, None, None)):
@@ -490,9 +495,23 @@ def supervise(
 ) -> tuple[int, bool]:
     """Serve by several processes until told to end. Returns the exit code, and whether this is one of those.
 
-    Takes and raises what `Supervisor` does.
+    Takes and raises what `Supervisor` does, but returns if SIGTERM ends it before it serves.
     """
-    outcome = Supervisor(load, settings, reread=reread, name=name, enter=enter, start=start).run()
+    hold_standard_descriptors()
+    signals = SupervisorSignals()
+    signals.__enter__()
+    try:
+        signals.interrupt()
+        supervisor = Supervisor(
+            load, settings, reread=reread, name=name, enter=enter, start=start, signals=signals
+        )
+    except BaseException as error:
+        signals.queue_quietly()
+        signals.__exit__()
+        if isinstance(error, ToldToEnd):
+            return 0, False
+        raise
+    outcome = supervisor.run(signals)
     if isinstance(outcome, Birth):
         code = live(outcome)
         settle_output()

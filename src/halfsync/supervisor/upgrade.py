@@ -29,7 +29,7 @@ from halfsync.signals import forget_signals
 from halfsync.supervisor.channel import WORD_BYTES, Channel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 
     from halfsync.directory import StartDirectory
     from halfsync.listeners import Listener
@@ -160,15 +160,17 @@ def start_successor(
     *,
     start: StartDirectory,
     umask: int,
+    ignored: Collection[int],
     variables: Callable[[int], Mapping[str, str]],
 ) -> Successor:
     """Start this program's command line again, with the same sockets. Raises OSError.
 
-    passed: as `Sockets` has it. start: the directory in which this program was started. umask: what it had then.
-    variables: returns what to add to the environment of a process with this number.
+    passed: as `Sockets` has it. start: the directory in which this program was started. umask and ignored: its umask,
+    and the signals that it ignored then. variables: returns what to add to the environment of a process with
+    this number.
     """
     ours, theirs = Channel.pair()
-    given = {
+    given: dict[str, object] = {
         "pid": os.getpid(),
         "listeners": {
             bind: [[one.socket.fileno(), _file(one)] for one in some] for bind, some in listeners.items()
@@ -189,7 +191,7 @@ def start_successor(
         try:
             between, mask = fork()
             if between == 0:
-                _stand_between(far, lambda: _become(given, start, umask, variables))
+                _stand_between(far, lambda: _become(given, start, umask, ignored, variables))
         finally:
             theirs.close()
             far.close()
@@ -246,11 +248,17 @@ def _file(listener: Listener) -> list[object] | None:
 
 
 def _become(
-    given: dict[str, object], start: StartDirectory, umask: int, variables: Callable[[int], Mapping[str, str]]
+    given: dict[str, object],
+    start: StartDirectory,
+    umask: int,
+    ignored: Collection[int],
+    variables: Callable[[int], Mapping[str, str]],
 ) -> NoReturn:
     """Be the new program. Ends the process where that cannot be."""
     try:
-        forget_signals()  # what is ignored would stay ignored
+        forget_signals()
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)  # which lasts, also in the new program
         unblock()
         activation, passed = pass_on(os.getpid())
         for descriptor in {*_descriptors(given), *passed}:
