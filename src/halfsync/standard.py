@@ -54,6 +54,7 @@ LATER = (
     "importlib.util",
     "inspect",
     "ipaddress",
+    "json",
     "linecache",
     "locale",  # by gettext, for the texts of click
     "logging",

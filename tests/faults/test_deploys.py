@@ -325,3 +325,48 @@ def test_an_upgrade_that_finds_no_directory_changes_nothing(tmp_path: Path) -> N
             serving.signal(signal.SIGHUP)
             serving.wait_line("the reload failed")
         see_it_end(serving)
+
+
+TABLES = {"halfsync.toml": "", "pyproject.toml": "[tool.halfsync]\n"}
+
+
+@pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
+@pytest.mark.parametrize("name", TABLES)
+def test_a_settings_file_that_is_gone_changes_nothing(tmp_path: Path, name: str, preload: bool) -> None:
+    """A deploy may move it for a moment. Without it all settings would be the defaults, which nobody asked for."""
+    first = release(tmp_path, "1")
+    file, elsewhere, pidfile = first / name, first / "elsewhere", first / "pid"
+    other = first / "pyproject.toml" if name == "halfsync.toml" else None
+    file.write_text(
+        f'{TABLES[name]}workers = 2\npidfile = "pid"\npreload = {str(preload).lower()}\n'
+        'bind = ["127.0.0.1:0", "unix:socket"]\n'
+    )
+    with started_in(first, bind="") as serving:
+        serving.wait_line("all 2 processes serve")
+        old = pid_in(pidfile)
+        own = children(old)
+        file.rename(elsewhere)
+        serving.signal(signal.SIGHUP)
+        assert f"{name}, which gave the settings, is not there any more" in serving.wait_line(
+            "the reload failed"
+        )
+        serving.signal(signal.SIGUSR2)
+        serving.wait_line(f"halfsync: config: {name}, which gave the settings, is not there any more")
+        serving.wait_line("the upgrade failed: the new program ended with 2")
+        if other is not None:  # which is another one's, as far as anybody knows
+            other.write_text("[tool.halfsync]\nthreads = 1\n")
+            serving.signal(signal.SIGHUP)
+            serving.wait_lines("the reload failed", 2)
+            serving.signal(signal.SIGUSR2)
+            serving.wait_lines("the upgrade failed: the new program ended with 2", 2)
+        else:
+            file.write_text("[tool.other]\n")
+            serving.signal(signal.SIGHUP)
+            serving.wait_line(f"the reload failed: config: {name}, which gave the settings, says nothing of")
+        assert children(old) == own and (first / "socket").is_socket() and pid_in(pidfile) == old
+        elsewhere.rename(file)
+        complete_reload(serving)
+        serving.signal(signal.SIGUSR2)
+        assert serving.process.wait(30) == 0
+        assert answers(serving) == {f"1 {first}"}
+        end(pid_in(pidfile))

@@ -220,6 +220,18 @@ def test_settings_that_a_reload_cannot_apply_are_named(tmp_path: Path) -> None:
         assert not [line for line in serving.lines if "the code is what was preloaded" in line]
 
 
+def test_a_number_of_processes_that_is_not_set_any_more_stays_and_is_named(tmp_path: Path) -> None:
+    with Reloading(tmp_path, workers=2) as serving:
+        serving.wait_line("all 2 processes serve")
+        serving.configure(boot_timeout="60s")
+        serving.hup("the reload is complete: all 2 processes serve")
+        assert "workers is not set any more, and stays 2" in serving.hup("workers is not set")
+        serving.wait_lines("the reload is complete", 2)
+        serving.reload(workers=1)
+        assert len(serving.processes()) == 1
+        assert sum("workers is not set" in line for line in serving.lines) == 2
+
+
 def test_every_setting_is_applied_by_a_reload_or_says_what_becomes_of_it() -> None:
     """Whoever adds a setting decides: is it read from the plan of a generation, or is it used at the start only?"""
     assert {one.name for one in SETTINGS if one.reload} == {

@@ -3,13 +3,15 @@
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from halfsync.listeners import open_listeners
 from halfsync.supervisor.channel import Channel
-from halfsync.supervisor.upgrade import VARIABLE, inherit
+from halfsync.supervisor.starting import GIVEN
+from halfsync.supervisor.upgrade import inherit
 from tests.client import Connection, build, fetch
 from tests.faults.load import APP, Load
 from tests.faults.serving import MODELS, Serving
@@ -95,6 +97,50 @@ def test_upgrade_that_cannot_start_changes_nothing(tmp_path: Path) -> None:
         end(pid_in(pidfile))
 
 
+LOADS = (
+    APP
+    + """
+import os
+os.write(2, b"loading\\n")
+"""
+)
+# It serves by several processes, or, if there is a file "alone", by this one.
+PROGRAM = """
+import os, sys
+import halfsync
+from served import app
+halfsync.serve(app, workers=None if os.path.exists("alone") else 1, bind="127.0.0.1:0", pidfile="pid")
+"""
+
+
+@pytest.mark.parametrize("kind", ["command", "program"])
+def test_program_without_a_supervisor_takes_no_supervisors_place(tmp_path: Path, kind: str) -> None:
+    settings = tmp_path / "halfsync.toml"
+    (tmp_path / "program.py").write_text(PROGRAM)
+    settings.write_text('workers = 1\nbind = "127.0.0.1:0"\npidfile = "pid"\n')
+    command = (sys.executable, "program.py") if kind == "program" else ()
+    with Serving(tmp_path, LOADS, bind="", command=command) as serving:
+        serving.wait_line("1 process serves")
+        (tmp_path / "alone").touch()
+        settings.write_text('bind = "127.0.0.1:0"\npidfile = "pid"\n')
+        loaded = serving.lines.count("loading")
+        for number in (1, 2):
+            serving.signal(signal.SIGUSR2)
+            serving.wait_lines(
+                "workers is not set any more, and only a supervisor can take the place", number
+            )
+            serving.wait_lines("the upgrade failed: the new program ended with", number)
+        assert kind == "program" or serving.lines.count("loading") == loaded
+        assert pid_in(tmp_path / "pid") == serving.process.pid
+        assert fetch(serving.address, "/small").body == b"small"
+        (tmp_path / "alone").unlink()
+        settings.write_text('workers = 1\nbind = "127.0.0.1:0"\npidfile = "pid"\n')
+        serving.signal(signal.SIGUSR2)
+        assert serving.process.wait(30) == 0
+        until(lambda: pid_in(tmp_path / "pid") not in (0, serving.process.pid))
+        end(pid_in(tmp_path / "pid"))
+
+
 def test_what_is_inherited_is_taken_once() -> None:
     environ = {"OTHER": "1"}
     assert inherit(environ) is None
@@ -103,7 +149,7 @@ def test_what_is_inherited_is_taken_once() -> None:
     receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours, theirs = Channel.pair()
     kept = [os.dup(one) for one in (listener.socket.fileno(), receiver.fileno(), sender.fileno(), theirs.fd)]
-    environ[VARIABLE] = (
+    environ[GIVEN] = (
         f'{{"pid": 7, "listeners": {{":0": [[{kept[0]}, null]]}}, "handover": [{kept[1]}, {kept[2]}], '
         f'"channel": {kept[3]}}}'
     )

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from halfsync.cli.applications import load, origins
 from halfsync.cli.options import given
-from halfsync.directory import StartDirectory, is_removed
+from halfsync.directory import StartDirectory
 from halfsync.errors import UsageError
 from halfsync.handlers import outlive_handlers
 from halfsync.loading import change_to, enter
 from halfsync.originals import signal
 from halfsync.settings import resolve
 from halfsync.signals import outlive_signals
+from halfsync.supervisor.starting import refuse_lost_file
 from halfsync.supervisor.supervisor import supervise
 
 if TYPE_CHECKING:
@@ -57,12 +58,7 @@ class Supervised:
         """Return the settings as they are now. before: those that count so far. Raises StartError."""
         with self._start.entered():
             settings = resolve(given(self._options), again=True)
-            if settings.config is None and before.config is not None and is_removed():
-                raise UsageError(
-                    f"the directory in which it was started is gone, and {before.config} with it",
-                    origin="config",
-                    remedy="start it in one that stays, or name the file by its whole path with --config",
-                )
+            refuse_lost_file(settings, before.config)
         return self._fix_directory(settings)
 
     def _enter(self, settings: Settings) -> None:

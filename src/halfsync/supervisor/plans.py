@@ -86,8 +86,11 @@ class Plans:
     def again(self, before: Plan) -> Plan:
         """Return a plan by the settings of now. before: the one that counts. Raises StartError, and changes nothing."""
         settings = self._reread(before.settings)
-        if not settings.workers:
-            # The file says nothing of it any more.
+        if not settings.workers and before.settings.workers:
+            logger().warning(
+                "workers is not set any more, and stays %d: only a restart makes a server without a supervisor",
+                before.settings.workers,
+            )
             settings = replace(settings, workers=before.settings.workers)
         settings = pin(settings, before.settings)
         try:

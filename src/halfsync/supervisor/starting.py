@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from halfsync.directory import is_removed
 from halfsync.errors import UsageError
 from halfsync.log import warn
+from halfsync.originals import os
 from halfsync.settings.declaration import BY_NAME, DEFAULT_ORIGIN
 from halfsync.standard import genuine
 from halfsync.supervisor.hooks import HOOKS, check_hooks
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from halfsync.settings import Settings
     from halfsync.supervisor.identity import Identity
 
+# Of an upgrade (SIGUSR2): the variable with what the old program gives to the new one. See upgrade.py.
+GIVEN = "_HALFSYNC_UPGRADE"
 # What means nothing to a process that serves by itself.
 NEED_WORKERS = (
     "preload", "warmup", "max_requests", "max_requests_jitter", "max_lifetime", "max_rss", "boot_timeout", *HOOKS
@@ -67,11 +71,20 @@ def fit_to_locks(settings: Settings) -> Settings:
 
 
 def refuse_contradictions(settings: Settings) -> None:
-    """Refuse what is said about processes that are not there, or what `reload` cannot do. Raises UsageError."""
+    """Refuse what is said about processes that are not there, or what `reload` cannot do. Raises UsageError.
+
+    Also refuse a program without a supervisor in the place of one that has one: it would take nothing over, and the old
+    one would wait for it.
+    """
     if settings.reload:
         _refuse_no_reload(settings)
     if settings.workers is not None:
         return
+    if GIVEN in os.environ:
+        raise UsageError(
+            "workers is not set any more, and only a supervisor can take the place of a supervisor",
+            remedy="set workers, 1 or more; or restart the server, without an upgrade",
+        )
     for name in NEED_WORKERS:
         value, origin = getattr(settings, name), settings.origins.get(name, DEFAULT_ORIGIN)
         if value and (origin != DEFAULT_ORIGIN or value != BY_NAME[name].default):
@@ -80,6 +93,42 @@ def refuse_contradictions(settings: Settings) -> None:
                 origin=origin,
                 remedy=f"give workers too, 1 or more, or leave {name} out",
             )
+
+
+def refuse_lost_file(settings: Settings, before: str | None) -> None:
+    """Refuse settings without the file that gave them until now: they would be defaults, which nobody asked for.
+
+    before: that file; None: there was none. To be called in the directory in which files are found. Raises UsageError.
+    """
+    if (
+        before is None
+        or settings.config == before
+        or (settings.config is not None and os.path.exists(before))
+    ):
+        return
+    if is_removed():
+        raise UsageError(
+            f"the directory in which it was started is gone, and {before} with it",
+            origin="config",
+            remedy="start it in one that stays, or name the file by its whole path with --config",
+        )
+    is_there = os.path.exists(before)
+    raise UsageError(
+        f"{before}, which gave the settings, {'says nothing of halfsync' if is_there else 'is not there'} any more",
+        origin="config",
+        remedy="put it back, or restart the server to have other settings",
+    )
+
+
+def refuse_lost_legacy(settings: Settings) -> None:
+    """In the new program of an upgrade, refuse settings without the file that gave those of the old one.
+
+    As `refuse_lost_file`; does nothing in any other program.
+    """
+    if GIVEN in os.environ:
+        import json  # noqa: PLC0415 - most programs were given nothing
+
+        refuse_lost_file(settings, json.loads(os.environ[GIVEN]).get("config"))
 
 
 def _refuse_no_reload(settings: Settings) -> None:

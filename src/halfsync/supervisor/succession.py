@@ -148,8 +148,11 @@ class Succession:
 
     # What the supervisor tells.
 
-    def begin(self) -> None:
-        """Start this program again, with the same sockets, and go on until that serves."""
+    def begin(self, config: str | None) -> None:
+        """Start this program again, with the same sockets, and go on until that serves.
+
+        config: the file that gave the settings which count; None: there was none.
+        """
         busy = self.standing is not Standing.OWNER or self._takes or self._successor is not None
         if busy or self._fleet.course is not Course.SERVING:
             logger().warning("the upgrade is not begun: another is under way, or the server is about to end")
@@ -169,6 +172,7 @@ class Succession:
                 start=self._start,
                 umask=self._umask,
                 ignored=self._ignored,
+                config=config,
                 variables=self._notifier.variables_for,
             )
         except OSError as error:

@@ -319,7 +319,7 @@ class Supervisor:
             self._give_logs()
             self._crew.tell_all("reopen")
         elif number == signal.SIGUSR2:
-            self._succession.begin()
+            self._succession.begin(self._plans[self._fleet.base].settings.config)
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             self._fleet.resize(1 if number == signal.SIGTTIN else -1)
 

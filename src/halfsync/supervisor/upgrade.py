@@ -27,6 +27,7 @@ from halfsync.originals import os, signal, socket
 from halfsync.output import STANDARD, say
 from halfsync.signals import forget_signals
 from halfsync.supervisor.channel import WORD_BYTES, Channel
+from halfsync.supervisor.starting import GIVEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from halfsync.directory import StartDirectory
     from halfsync.listeners import Listener
 
-VARIABLE = "_HALFSYNC_UPGRADE"
 # Either says it of a listener, by its descriptor in the new one, on which its processes do not accept any more.
 DROPS = "drops"
 DESCRIPTORS = 65_536  # if the system has no limit
@@ -161,17 +161,19 @@ def start_successor(
     start: StartDirectory,
     umask: int,
     ignored: Collection[int],
+    config: str | None,
     variables: Callable[[int], Mapping[str, str]],
 ) -> Successor:
     """Start this program's command line again, with the same sockets. Raises OSError.
 
     passed: as `Sockets` has it. start: the directory in which this program was started. umask and ignored: its umask,
-    and the signals that it ignored then. variables: returns what to add to the environment of a process with
-    this number.
+    and the signals that it ignored then. config: the file that gave the settings. variables: returns what to add to the
+    environment of a process with this number.
     """
     ours, theirs = Channel.pair()
     given: dict[str, object] = {
         "pid": os.getpid(),
+        "config": config,
         "listeners": {
             bind: [[one.socket.fileno(), _file(one)] for one in some] for bind, some in listeners.items()
         },
@@ -265,7 +267,7 @@ def _become(
             os.set_inheritable(descriptor, True)
         start.enter()
         os.umask(umask)
-        environ = {**os.environ, **variables(os.getpid()), **activation, VARIABLE: json.dumps(given)}
+        environ = {**os.environ, **variables(os.getpid()), **activation, GIVEN: json.dumps(given)}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
     except OSError as error:
         say(f"halfsync: {sys.executable} cannot be started again: {reason_of(error)}")
@@ -284,7 +286,7 @@ def _descriptors(given: Mapping[str, object]) -> list[int]:
 def inherit(environ: MutableMapping[str, str] | None = None) -> Legacy | None:
     """Take what an old program gives to this process; None: nothing. The environment is cleared of it."""
     found = os.environ if environ is None else environ
-    text = found.pop(VARIABLE, None)
+    text = found.pop(GIVEN, None)
     if text is None:
         return None
     given = json.loads(text)
