@@ -153,7 +153,7 @@ def enter(chdir: str | None) -> None:
     global _entered  # noqa: PLW0603 - like sys.path, it belongs to the process
     directory = change_to(chdir)
     if sys.path[:1] != [directory]:
-        hidden = keep_apart(directory)
+        hidden = [file for file in keep_apart(directory) if os.path.dirname(file) == directory]
         if sys.path[:1] != [_entered]:
             sys.path.insert(0, directory)
         _tell_hidden(hidden)

@@ -18,6 +18,8 @@ import sys
 from _frozen_importlib_external import PathFinder
 from _imp import is_frozen
 from _thread import get_ident
+from posix import getcwd, listdir, stat  # which the application cannot replace here
+from stat import S_ISREG
 
 TYPE_CHECKING = False  # stands for typing.TYPE_CHECKING: an import of typing might find a namesake
 if TYPE_CHECKING:
@@ -54,7 +56,6 @@ LATER = (
     "importlib.util",
     "inspect",
     "ipaddress",
-    "json",
     "linecache",
     "locale",  # by gettext, for the texts of click
     "logging",
@@ -171,7 +172,8 @@ def is_in_library(file: str) -> bool:
 def _is_in(path: str, module: object) -> bool:
     """Tell whether a module is this file, or this package."""
     file = _file_of(module)
-    return os.path.abspath(path) in (file, os.path.dirname(file))  # noqa: PTH100, PTH120 - without pathlib
+    whole = os.path.normpath(path if path.startswith("/") else f"{getcwd()}/{path}")
+    return whole in (file, os.path.dirname(file))  # noqa: PTH120 - without pathlib
 
 
 def _file_of(module: object) -> str:
@@ -195,18 +197,24 @@ def find_namesakes(directories: "Iterable[str]") -> list[str]:
     found: set[str] = set()
     for directory in directories:
         try:
-            entries = os.listdir(directory or ".")  # noqa: PTH208 - without pathlib
+            entries = listdir(directory or ".")
         except OSError:
             continue  # a file, or not there
         for entry in entries:
             name, dot, _ = entry.partition(".")
             if name in _UNNEEDED or (name not in sys.stdlib_module_names and name not in _OTHERS):
                 continue
-            if (dot and entry.endswith((".py", ".pyc", ".so"))) or os.path.isfile(  # noqa: PTH113
-                f"{directory or '.'}/{entry}/__init__.py"
-            ):
+            is_file = dot and entry.endswith((".py", ".pyc", ".so"))
+            if is_file or _is_file(f"{directory or '.'}/{entry}/__init__.py"):
                 found.add(f"{directory or '.'}/{entry}")
     return sorted(found)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return S_ISREG(stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def import_all() -> None:
@@ -220,9 +228,11 @@ def import_all() -> None:
 def keep_apart(*directories: str) -> list[str]:
     """Import what the server may need later, if these directories have namesakes. Returns those that stay hidden.
 
-    To be called before anything is imported from the directories. If only this call has imported a standard module, and
-    the server does not import it again, it is taken out of sys.modules. The application can then import its own.
+    Directories on sys.path that nobody has looked at count too. To be called before anything is imported from these. If
+    only this call has imported a standard module, and the server does not import it again, it is taken out of
+    sys.modules. The application can then import its own.
     """
+    directories = (*directories, *_find_new())
     _looked_at.update(directories)
     namesakes = {_module_of(file): file for file in find_namesakes(directories)}
     if not namesakes:
@@ -242,8 +252,12 @@ def keep_apart(*directories: str) -> list[str]:
 
 def keep_new_apart() -> list[str]:
     """Do what `keep_apart` does, for directories that were put on sys.path since the last look. Costs nothing else."""
-    new = [directory for directory in directories_ahead() if directory not in _looked_at]
-    return keep_apart(*new) if new else []
+    return keep_apart() if _find_new() else []
+
+
+def _find_new() -> list[str]:
+    """Return the directories before the standard library that nobody has looked at."""
+    return [directory for directory in directories_ahead() if directory not in _looked_at]
 
 
 def import_later() -> None:

@@ -228,7 +228,7 @@ def test_a_number_of_processes_that_is_not_set_any_more_stays_and_is_named(tmp_p
         assert "workers is not set any more, and stays 2" in serving.hup("workers is not set")
         serving.wait_lines("the reload is complete", 2)
         serving.reload(workers=1)
-        assert len(serving.processes()) == 1
+        until(lambda: len(serving.processes()) == 1)
         assert sum("workers is not set" in line for line in serving.lines) == 2
 
 

@@ -123,16 +123,14 @@ def serve(target: str, **options: Any) -> int:
     settings = resolve(given(options))
     hold_signals()
     with genuine():
-        from halfsync.supervisor.starting import refuse_contradictions, refuse_lost_legacy  # noqa: PLC0415
+        from halfsync.supervisor.starting import GIVEN  # noqa: PLC0415 - so that help does without it
 
-    refuse_lost_legacy(settings)
-    if settings.workers:
+    if settings.workers or GIVEN in os.environ:  # without workers that is refused, before anything is loaded
         with genuine():
             from halfsync.cli.supervised import Supervised  # noqa: PLC0415 - most servers are one process
 
         return Supervised(target, settings, options).run()
     set_up(settings.log_level)
-    refuse_contradictions(settings)  # before the application is loaded for nothing
     application = load(target, settings, settings.chdir)
     from halfsync.foreground import serve_alone  # noqa: PLC0415 - check and help do without it
 

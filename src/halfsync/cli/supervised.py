@@ -16,6 +16,7 @@ from halfsync.settings import resolve
 from halfsync.signals import outlive_signals
 from halfsync.supervisor.starting import refuse_lost_file
 from halfsync.supervisor.supervisor import supervise
+from halfsync.supervisor.upgrade import find_given_config
 
 if TYPE_CHECKING:
     from halfsync.loading import Application
@@ -38,6 +39,7 @@ class Supervised:
 
     def run(self) -> int:
         """Serve until told to end, and return the exit code. Raises StartError."""
+        refuse_lost_file(self._settings, find_given_config())
         settings = self._fix_directory(self._settings)
         code, _ = supervise(
             self._load, settings, reread=self._reread, name=self._target, enter=self._enter, start=self._start

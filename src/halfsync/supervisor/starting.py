@@ -120,17 +120,6 @@ def refuse_lost_file(settings: Settings, before: str | None) -> None:
     )
 
 
-def refuse_lost_legacy(settings: Settings) -> None:
-    """In the new program of an upgrade, refuse settings without the file that gave those of the old one.
-
-    As `refuse_lost_file`; does nothing in any other program.
-    """
-    if GIVEN in os.environ:
-        import json  # noqa: PLC0415 - most programs were given nothing
-
-        refuse_lost_file(settings, json.loads(os.environ[GIVEN]).get("config"))
-
-
 def _refuse_no_reload(settings: Settings) -> None:
     if settings.preload:
         raise UsageError(

@@ -283,6 +283,13 @@ def _descriptors(given: Mapping[str, object]) -> list[int]:
     return [*(fd for some in listeners.values() for fd, _ in some), *handover, channel]
 
 
+def find_given_config() -> str | None:
+    """Return the file that gave the settings of an old program, if one has started this program and had one."""
+    text = os.environ.get(GIVEN)
+    config: str | None = None if text is None else json.loads(text).get("config")
+    return config
+
+
 def inherit(environ: MutableMapping[str, str] | None = None) -> Legacy | None:
     """Take what an old program gives to this process; None: nothing. The environment is cleared of it."""
     found = os.environ if environ is None else environ
