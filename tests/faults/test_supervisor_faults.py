@@ -38,7 +38,7 @@ CALLED = {
     "halfsync.supervisor.notify:Notifier": "beat reloading ready",
     "halfsync.supervisor.containment:Containment": "end_turn",
     "halfsync.signals:Signals": "wait",
-    "halfsync.supervisor.crew": "fork unblock draw_requests why_tired",
+    "halfsync.supervisor.crew": "fork restore draw_requests why_tired",
     "halfsync.supervisor.process:Plan": "__init__",
     "halfsync.cli.supervised": "resolve change_to enter",
     "halfsync.directory:StartDirectory": "enter",
@@ -72,7 +72,7 @@ ENDING = {
 # What it calls for another program in its place, up to where that serves.
 UPGRADING = {
     "halfsync.supervisor.succession": "start_successor",
-    "halfsync.supervisor.upgrade": "fork unblock",
+    "halfsync.supervisor.upgrade": "fork restore",
     "halfsync.supervisor.upgrade:Other": "listen tell",
     "halfsync.supervisor.channel:Channel": "pair",
     "halfsync.supervisor.fleet:Fleet": "retire",
