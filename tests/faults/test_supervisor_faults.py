@@ -62,7 +62,7 @@ ENDING = {
     "halfsync.supervisor.supervisor:Supervisor": "_turn _obey _end _close _do _forget",
     "halfsync.supervisor.crew:Crew": "tell close reap _bury",
     "halfsync.supervisor.fleet:Fleet": "drain decide ended",
-    "halfsync.supervisor.sockets:Sockets": "keep close",
+    "halfsync.supervisor.sockets:Sockets": "close",
     "halfsync.supervisor.notify:Notifier": "stopping",
     "halfsync.supervisor.service:Service": "stopping",
     "halfsync.supervisor.pidfile:PidFile": "remove",

@@ -198,10 +198,10 @@ def test_root_opens_no_log_by_a_link_of_the_users(
         assert (users / "logs" / "log").stat().st_uid == NOBODY.pw_uid if NOBODY else 0
         swap(folder, what, target)
         serving.signal(signal.SIGUSR1)
-        serving.wait_line("cannot be opened again: Permission denied")
+        serving.wait_line("cannot be opened again: permission denied")
         for pid in children(serving.process.pid):
             os.kill(pid, signal.SIGKILL)
-        serving.wait_line("the access log 'users/logs/log' cannot be opened: Permission denied")
+        serving.wait_line("the access log 'users/logs/log' cannot be opened: permission denied")
     assert target.exists() == is_there
     if is_there:
         assert target.read_text() == "root's" and target.stat().st_uid == 0

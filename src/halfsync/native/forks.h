@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 enum { HS_COUNTED_MOST = 4096 };  /* counted signals that wait at one time: a flood loses the oldest */
-/* What becomes of a signal. FREE: it is not caught. RAISED: the handler in Python's table is called. */
+/* What becomes of a signal. FREE: it is not caught. RAISED: the handler in Python's table is called, but a SIGHUP that does
+   not tell of a closed terminal waits as those that are NOTED. */
 enum { HS_FREE, HS_DROPPED, HS_NOTED, HS_COUNTED, HS_HELD, HS_RAISED };
 enum { HS_DEFAULT, HS_IGNORED, HS_HANDLED };  /* what a signal has */
 
@@ -74,9 +75,9 @@ static void hs_on_signal(int number, siginfo_t *info, void *context) {
         raise(number);  /* it is delivered once this returns */
     } else if (of_kernel && (number == SIGTTIN || number == SIGTTOU)) {
         raise(SIGSTOP);
-    } else if (kind == HS_RAISED) {
+    } else if (kind == HS_RAISED && (number != SIGHUP || hs_tells_of_terminal(sender))) {
         PyErr_SetInterruptEx(number);
-    } else if (kind == HS_NOTED || kind == HS_COUNTED || kind == HS_HELD) {
+    } else if (kind != HS_FREE && kind != HS_DROPPED) {
         atomic_store(&hs_senders[number], sender);
         if (kind == HS_COUNTED)
             atomic_store(&hs_counted[atomic_fetch_add(&hs_counted_end, 1) % HS_COUNTED_MOST], byte);
@@ -114,14 +115,15 @@ static int hs_put_back(int number) {
     return 1;
 }
 
-/* Catch a signal from now on, and forget one that waits, unless it was held. Returns the kind before, or -errno. */
+/* Catch a signal from now on, and forget one that waits, unless it was held or raised. Returns the kind before, or -errno. */
 static int hs_catch(int number, int kind) {
     struct sigaction action = {.sa_sigaction = hs_on_signal, .sa_flags = SA_RESTART | SA_ONSTACK | SA_SIGINFO};
-    int before = hs_is_caught(number) ? atomic_load(&hs_kinds[number]) : HS_FREE;
+    int last = atomic_load(&hs_kinds[number]);
+    int before = hs_is_caught(number) ? last : HS_FREE;
     sigemptyset(&action.sa_mask);
     hs_process = getpid();
     atomic_store(&hs_kinds[number], kind);
-    if (before != HS_HELD) atomic_store(&hs_waiting[number], 0);
+    if (before != HS_HELD && last != HS_RAISED) atomic_store(&hs_waiting[number], 0);
     if (before != HS_FREE) return before;
     if (sigaction(number, &action, &hs_before[number]) < 0) return -errno;
     sigaddset(&hs_caught, number);

@@ -1,7 +1,7 @@
 """The signals of a supervisor, from its first moment on: before it opens anything, and while it loads an application.
 
 Until it runs, those that end it raise KeyboardInterrupt, so that what it has opened is closed and its files are
-removed. All others wait in the queue until it runs.
+removed; a SIGHUP that tells of a closed terminal is one of them. All others wait in the queue until it runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ToldToEnd(KeyboardInterrupt):
-    """SIGTERM has come before the supervisor ran. As with an interrupt, no application takes it for an error."""
+    """SIGTERM has come before the supervisor ran, or its terminal was closed. No application takes it for an error."""
 
 
 class SupervisorSignals(LoggingSignals):
@@ -35,8 +35,9 @@ class SupervisorSignals(LoggingSignals):
         """Let signals that end a server raise in what the main thread does, until `queue` or `queue_quietly`."""
         self._raises = True
         if self._main:
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-            for number in ENDING:
+            numbers = ENDING if signal.SIGHUP in self.ignored else (*ENDING, signal.SIGHUP)
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+            for number in numbers:
                 signal.signal(number, self._raise)
                 raise_signal(number)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -51,13 +52,13 @@ class SupervisorSignals(LoggingSignals):
         """Let all signals wait in the queue again: what was raised is on its way, or something else is."""
         self._raises = False
         if self._main:
-            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-            for number in ENDING:
+            signal.pthread_sigmask(signal.SIG_BLOCK, (*ENDING, signal.SIGHUP))
+            for number in (*ENDING, signal.SIGHUP):
                 if signal.getsignal(number) == self._raise:
                     signal.signal(number, signal.SIG_DFL)
         self.catch_again()
 
     def _raise(self, number: int, _frame: FrameType | None) -> None:
         if self._raises:
-            self._raised = ToldToEnd if number == signal.SIGTERM else KeyboardInterrupt
+            self._raised = ToldToEnd if number in (signal.SIGTERM, signal.SIGHUP) else KeyboardInterrupt
             raise self._raised

@@ -122,8 +122,6 @@ class Succession:
         self._fleet = fleet
         self._crew = crew
         self._drain = drain
-        if self._legacy is not None:
-            self._legacy.tell(LISTENS)
 
     @property
     def descriptors(self) -> list[int]:
@@ -216,6 +214,7 @@ class Succession:
     def turn(self) -> None:
         """Hear what the other programs say, and do what follows from it."""
         if self._legacy is not None:
+            self._legacy.tell(LISTENS)
             self._legacy.listen()
             self._follow(self._legacy)
         if self._successor is not None:
