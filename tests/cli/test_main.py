@@ -17,7 +17,7 @@ from halfsync.errors import BindError
 from halfsync.native.forks import release_signal
 from halfsync.settings import SETTINGS, Settings
 from halfsync.settings.kinds import Optional
-from halfsync.signals import HARMLESS
+from halfsync.signals import ENDING, HARMLESS
 
 APP = "def application(environ, start_response):\n    return []\ndef create():\n    return application\n"
 Served = list[tuple[Callable[..., Any], Settings, str]]
@@ -34,9 +34,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("PORT", "WEB_CONCURRENCY"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "site_app.py").write_text(APP)
+    before = {number: signal.getsignal(number) for number in (*ENDING, *HARMLESS)}
     yield tmp_path
-    for number in HARMLESS:  # which `serve` holds up to the end of its process
+    # `serve` holds some, and ignores some, up to the end of its process.
+    for number, handler in before.items():
         release_signal(number)
+        signal.signal(number, handler)
 
 
 @pytest.fixture
