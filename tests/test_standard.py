@@ -126,13 +126,19 @@ def test_any_of_them_is_found_though_the_application_has_imported_its_own(tmp_pa
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_the_application_has_imported_is_not_touched_if_nothing_is_to_be_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each error of the application writes a traceback; other threads import meanwhile."""
+@pytest.fixture
+def own_colorsys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a module of the application have the name of a standard one, before which it is found."""
     (tmp_path / "colorsys.py").write_text("whose = 'own'\n")
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
+    yield
+    monkeypatch.delitem(sys.modules, "colorsys")
+
+
+@pytest.mark.usefixtures("own_colorsys")
+def test_what_the_application_has_imported_is_not_touched_if_nothing_is_to_be_imported() -> None:
+    """Each error of the application writes a traceback; other threads import meanwhile."""
     import colorsys
 
     with standard.genuine(*standard.FOR_TRACEBACKS):
@@ -140,22 +146,16 @@ def test_what_the_application_has_imported_is_not_touched_if_nothing_is_to_be_im
 
         assert sys.modules["colorsys"] is colorsys
         assert traceback.format_exception(ValueError("x"))
-    monkeypatch.delitem(sys.modules, "colorsys")
 
 
-def test_only_the_thread_that_asks_gets_the_standard_library(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "colorsys.py").write_text("whose = 'own'\n")
-    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
-    monkeypatch.syspath_prepend(tmp_path)
+@pytest.mark.usefixtures("own_colorsys")
+def test_only_the_thread_that_asks_gets_the_standard_library() -> None:
     found: list[object] = []
     with standard.genuine():
         thread = threading.Thread(target=lambda: found.append(__import__("colorsys")))
         thread.start()
         thread.join()
     assert getattr(found[0], "whose", None) == "own"
-    monkeypatch.delitem(sys.modules, "colorsys")
 
 
 def test_what_a_package_imports_is_found_where_it_is_installed(

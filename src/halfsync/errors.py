@@ -5,6 +5,7 @@ person reads is made from these by ``str()``, at the edge, and nothing in halfsy
 again.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from halfsync.standard import genuine
@@ -65,6 +66,14 @@ def reason_of(error: OSError) -> str:
     if error.errno is not None and error.errno > 0:
         reason = reason_in_english(error.errno, reason)
     return reason.lower()
+
+
+def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the known name that an unknown one was probably meant to be. cutoff: how like it must be, from 0 to 1."""
+    with genuine():
+        import difflib  # noqa: PLC0415 - only a mistake needs it
+
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
 
 
 def _cut(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from halfsync.errors import LoadError, UsageError, reason_of
+from halfsync.errors import LoadError, UsageError, near, reason_of
 from halfsync.forking import NoCopies
 from halfsync.log import warn
 from halfsync.originals import os
@@ -241,7 +241,7 @@ def _refuse_missing(error: ModuleNotFoundError, module_name: str, target: str) -
             ) from None
     else:
         places = [directory]
-    close = _near(last, _modules_in(places))
+    close = near(last, _modules_in(places))
     remedy = (
         f"did you mean {close!r}?" if close else "name the directory it is in with --chdir, or install it"
     )
@@ -280,7 +280,7 @@ def _find(module: ModuleType, name: str, target: str) -> tuple[object, str]:
         except AttributeError as error:
             if _frames(error):
                 _blame_application(error, f"looking up {part!r} failed", target)
-            close = _near(part, [known for known in dir(found) if not known.startswith("__")])
+            close = near(part, [known for known in dir(found) if not known.startswith("__")])
             remedy = f"did you mean {close!r}?" if close else "check the name after the colon"
             raise LoadError(f"{walked} has no attribute {part!r}", origin=target, remedy=remedy) from None
         walked = f"{walked}.{part}"
@@ -370,13 +370,6 @@ def _requires_arguments(function: Callable[..., Any]) -> bool:
     except TypeError:
         return True
     return False
-
-
-def _near(name: str, known: Iterable[str]) -> str | None:
-    with genuine():
-        import difflib  # noqa: PLC0415 - only a mistake needs it
-
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
 def _blame_application(error: BaseException, what: str, target: str) -> NoReturn:

@@ -187,9 +187,9 @@ def _format(when: float, label: str, name: str, message: str) -> str:
     )
 
 
-def _format_traceback(exc_info: Any) -> str:
+def _format_traceback(exc_info: Any, *, chain: bool = True) -> str:
     with genuine(*FOR_TRACEBACKS):
-        return "".join(sys.modules["traceback"].format_exception(*exc_info))
+        return "".join(sys.modules["traceback"].format_exception(*exc_info, chain=chain))
 
 
 def _prepare_traceback() -> None:
@@ -215,12 +215,10 @@ def _write_plainly(level: int, message: str, exc_info: Any) -> None:
 def _report_record() -> None:
     """Report that a record could not be written as a line: its values do not fit its text."""
     import logging  # noqa: PLC0415 - it is there
-    import traceback  # noqa: PLC0415 - few need it
 
     if logging.raiseExceptions:
-        said = "".join(
-            traceback.format_exception(*sys.exc_info(), chain=False)
-        )  # what it was about is written already
+        _prepare_traceback()
+        said = _format_traceback(sys.exc_info(), chain=False)  # without what the record was about
         say(f"halfsync: a record of the log cannot be written:\n{said.rstrip()}")
 
 

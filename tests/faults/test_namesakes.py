@@ -117,6 +117,13 @@ def fill(directory: Path) -> None:
     (directory / "halfsync.toml").write_text("max_body = '1m'\n")
 
 
+def see_served(serving: Serving) -> None:
+    """See that requests are answered, and that an error of the application is logged with its traceback."""
+    assert fetch(serving.address).body == b"ok"
+    assert fetch(serving.address, "/raise").status == 500
+    serving.wait_line("ValueError: of the application")
+
+
 def end(serving: Serving) -> None:
     """End the server, and see that it had none of the modules."""
     serving.signal(signal.SIGTERM)
@@ -129,9 +136,7 @@ def end(serving: Serving) -> None:
 def test_a_project_may_have_modules_of_any_name(tmp_path: Path, model: str, run: str) -> None:
     fill(tmp_path)
     with Serving(tmp_path, APP, *MODELS[model], *RUNS[run]) as serving:
-        assert fetch(serving.address).body == b"ok"
-        assert fetch(serving.address, "/raise").status == 500
-        serving.wait_line("ValueError: of the application")
+        see_served(serving)
         if run in ("workers", "preload"):
             serving.signal(signal.SIGHUP)
             serving.wait_line("the reload is complete")
@@ -280,9 +285,7 @@ def test_what_the_application_has_imported_itself_stays_its_own(tmp_path: Path, 
         ":0",
     )
     with Serving(tmp_path, application, *options) as serving:
-        assert fetch(serving.address).body == b"ok"
-        assert fetch(serving.address, "/raise").status == 500
-        serving.wait_line("ValueError: of the application")
+        see_served(serving)
         end(serving)
 
 
@@ -293,9 +296,7 @@ def test_a_program_may_have_them(tmp_path: Path, options: str) -> None:
         f"import halfsync\n{APP}\nhalfsync.serve(app, bind='127.0.0.1:0', {options})\n"
     )
     with Serving(tmp_path, "", command=(sys.executable, "program.py")) as serving:
-        assert fetch(serving.address).body == b"ok"
-        assert fetch(serving.address, "/raise").status == 500
-        serving.wait_line("ValueError: of the application")
+        see_served(serving)
         end(serving)
 
 
@@ -309,9 +310,7 @@ def test_a_program_may_put_them_on_the_path_later(tmp_path: Path, options: str, 
         f"halfsync.serve(app, bind='127.0.0.1:0', static='/files=files', {options})\n"
     )
     with Serving(tmp_path, "", command=(sys.executable, "program.py")) as serving:
-        assert fetch(serving.address).body == b"ok"
-        assert fetch(serving.address, "/raise").status == 500
-        serving.wait_line("ValueError: of the application")
+        see_served(serving)
         end(serving)
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -66,19 +67,16 @@ def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return MODELS[request.param]
 
 
-class Upgrade:
-    """A server that is upgraded, its files, and the two programs."""
+class Watched:
+    """A server of several processes, of which everything is printed at the end."""
 
-    def __init__(self, tmp_path: Path, *options: str, application: str = APP) -> None:
-        self.folder, self.pidfile, self.path = tmp_path, tmp_path / "pid", tmp_path / "socket"
-        files = ("--pidfile", str(self.pidfile), "-b", f"unix:{self.path}")
-        self.serving = Serving(tmp_path, application, *OPTIONS, *options, *files)
-        self.old, self.new = self.serving.process.pid, 0
+    serving: Serving
+    begins = "all 2 processes serve"  # the log says so once it serves
 
-    def __enter__(self) -> "Upgrade":
+    def __enter__(self) -> Self:
         try:
             self.serving.__enter__()
-            self.serving.wait_line("all 2 processes serve")
+            self.serving.wait_line(self.begins)
         except BaseException:
             self.__exit__()
             raise
@@ -87,6 +85,16 @@ class Upgrade:
     def __exit__(self, *_exc_info: object) -> None:
         self.serving.__exit__(None, None, None)
         print("\n".join(self.serving.lines))
+
+
+class Upgrade(Watched):
+    """A server that is upgraded, its files, and the two programs."""
+
+    def __init__(self, tmp_path: Path, *options: str, application: str = APP) -> None:
+        self.folder, self.pidfile, self.path = tmp_path, tmp_path / "pid", tmp_path / "socket"
+        files = ("--pidfile", str(self.pidfile), "-b", f"unix:{self.path}")
+        self.serving = Serving(tmp_path, application, *OPTIONS, *options, *files)
+        self.old, self.new = self.serving.process.pid, 0
 
     def begin(self) -> None:
         """Start the new program, and wait until its first process loads the application."""
@@ -618,7 +626,7 @@ def app(""",
 )
 
 
-class Changing:
+class Changing(Watched):
     """A server whose binds, read from a file, are changed while a new program boots. Both have "a" at first.
 
     binds: whether the second unix socket, "b", is there from the start.
@@ -626,21 +634,10 @@ class Changing:
 
     def __init__(self, folder: Path, *options: str, binds: str = "a", workers: int = 1) -> None:
         self.folder, self.workers = folder, workers
+        if workers == 1:
+            self.begins = "1 process serves"
         self.configure(binds)
         self.serving = Serving(folder, HANGING_NEW, *options, bind="")
-
-    def __enter__(self) -> "Changing":
-        try:
-            self.serving.__enter__()
-            self.serving.wait_line("all 2 processes serve" if self.workers == 2 else "1 process serves")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_exc_info: object) -> None:
-        self.serving.__exit__(None, None, None)
-        print("\n".join(self.serving.lines))
 
     def configure(self, names: str) -> None:
         """Let the settings name these unix sockets."""

@@ -1,14 +1,14 @@
 """The commands: each resolves the settings, calls what does the work, and prints."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from halfsync.cli.applications import load
 from halfsync.cli.options import HELP_WIDTH, Command, Group, SettingsCommand, given, with_settings
-from halfsync.errors import UsageError
+from halfsync.errors import UsageError, near
 from halfsync.handlers import outlive_handlers
 from halfsync.loading import Application
 from halfsync.log import set_up
@@ -47,7 +47,7 @@ def _in_our_words(error: click.UsageError, command: str) -> UsageError:
 
         remedy = hint(error.option_name, lambda setting: BY_NAME[setting].flag, BY_NAME)
         if not remedy and error.possibilities:
-            close = _near(error.option_name, error.possibilities) or error.possibilities[0]
+            close = near(error.option_name, error.possibilities) or error.possibilities[0]
             remedy = f"did you mean {close}?"
         if remedy:
             return UsageError(f"no such option {error.option_name}", remedy=remedy)
@@ -71,17 +71,10 @@ def _refuse_misspelt(first: str) -> None:
     is_module = ":" in first or os.path.exists(first) or os.path.exists(f"{first}.py")  # noqa: PTH110
     if first.startswith("-") or is_module:
         return
-    close = _near(first, cli.commands)
+    close = near(first, cli.commands)
     if close:
         remedy = f"did you mean {close!r}? An application is named as module:callable"
         raise UsageError(f"no command {first!r}", remedy=remedy)
-
-
-def _near(name: str, known: Iterable[str]) -> str | None:
-    with genuine():
-        import difflib  # noqa: PLC0415 - only a mistake needs it
-
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:

@@ -8,9 +8,9 @@ from libc.stdint cimport int64_t, uint32_t
 
 from halfsync.client_counts cimport ENTER_REFUSED, client_key, counts_enter
 from halfsync.engine.ending cimport end_now
-from halfsync.engine.engine cimport PHASE_LINGER, PLACE_LEAVING, engine_note_refusal
-from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_MORE, reset_on_close
-from halfsync.engine.replies cimport refuse
+from halfsync.engine.engine cimport PHASE_LINGER, PLACE_LEAVING
+from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_MORE
+from halfsync.engine.replies cimport cut_stream, refuse
 from halfsync.observe.refusals cimport REASON_CLIENT
 
 cdef enum:
@@ -31,12 +31,8 @@ cdef int turn_away(Engine *engine, Connection *connection) noexcept nogil:
     engine.counters.shed += 1
     engine.counters.limited += 1
     if engine.limits.raw:
-        engine_note_refusal(
-            engine, connection.exchange, connection.address, connection.address_length, 503, REASON_CLIENT)
-        reset_on_close(connection.handle.fd)
         connection.phase = PHASE_LINGER  # in which closing sends no end before the reset
-        end_now(engine, connection)
-        return RECEIVE_GONE
+        return cut_stream(engine, connection, REASON_CLIENT)
     refuse(engine, connection, 503, REASON_CLIENT)
     if engine.leaving >= LEAVING_MOST or engine.open > engine.open_max:
         end_now(engine, connection)

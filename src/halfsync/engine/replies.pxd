@@ -7,4 +7,5 @@ cdef void start_sending(Engine *engine, Connection *connection) noexcept nogil
 cdef void refuse(Engine *engine, Connection *connection, int status, const char *reason) noexcept nogil
 cdef void send_refusal(Engine *engine, Connection *connection, Exchange *exchange, int status) noexcept nogil
 cdef int shed(Engine *engine, Connection *connection, const char *reason) noexcept nogil
+cdef int cut_stream(Engine *engine, Connection *connection, const char *reason) noexcept nogil
 cdef int send_answer(Engine *engine, Connection *connection, const Answer *answer, bint stays) noexcept nogil

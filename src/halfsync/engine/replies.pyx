@@ -97,13 +97,17 @@ cdef int shed(Engine *engine, Connection *connection, const char *reason) noexce
     engine.counters.shed += 1
     keep(connection, connection.exchange)
     if engine.limits.raw:
-        engine_note_refusal(
-            engine, connection.exchange, connection.address, connection.address_length, 503, reason)
-        reset_on_close(connection.handle.fd)
-        end_now(engine, connection)
-        return RECEIVE_GONE
+        return cut_stream(engine, connection, reason)
     refuse(engine, connection, 503, reason)
     return RECEIVE_MORE
+
+
+cdef int cut_stream(Engine *engine, Connection *connection, const char *reason) noexcept nogil:
+    """Reset the connection of a stream for which there is no room: it knows no answer. Returns RECEIVE_GONE."""
+    engine_note_refusal(engine, connection.exchange, connection.address, connection.address_length, 503, reason)
+    reset_on_close(connection.handle.fd)
+    end_now(engine, connection)
+    return RECEIVE_GONE
 
 
 cdef int send_answer(Engine *engine, Connection *connection, const Answer *answer, bint stays) noexcept nogil:

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 enum { HS_COUNTED_MOST = 4096 };  /* counted signals that wait at one time: a flood loses the oldest */
-/* What becomes of a signal. FREE: it is not caught. RAISED: the handler in Python's table is called, but a SIGHUP that does
-   not tell of a closed terminal waits as those that are NOTED. */
+/* What becomes of a signal. FREE: it is not caught. RAISED: the handler in Python's table is called, but a SIGHUP that
+   does not tell of a closed terminal waits as those that are NOTED. */
 enum { HS_FREE, HS_DROPPED, HS_NOTED, HS_COUNTED, HS_HELD, HS_RAISED };
 enum { HS_DEFAULT, HS_IGNORED, HS_HANDLED };  /* what a signal has */
 
@@ -115,7 +115,8 @@ static int hs_put_back(int number) {
     return 1;
 }
 
-/* Catch a signal from now on, and forget one that waits, unless it was held or raised. Returns the kind before, or -errno. */
+/* Catch a signal from now on, and forget one that waits, unless it was held or raised. Returns the kind before, or
+   -errno. */
 static int hs_catch(int number, int kind) {
     struct sigaction action = {.sa_sigaction = hs_on_signal, .sa_flags = SA_RESTART | SA_ONSTACK | SA_SIGINFO};
     int last = atomic_load(&hs_kinds[number]);

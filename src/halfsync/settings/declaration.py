@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from halfsync.binds import overlap, parse_bind
-from halfsync.errors import UsageError
+from halfsync.errors import UsageError, near
 from halfsync.settings.kinds import (
     AUTO,
     GIB,
@@ -522,16 +522,14 @@ def nearest(name: str, known: Mapping[str, object]) -> str:
     Names are those of settings, or of their variables. Another server's name for a setting is known too.
     """
     with genuine():
-        import difflib  # noqa: PLC0415 - only a mistake needs it
-
-        from halfsync.settings.elsewhere import hint  # noqa: PLC0415 - as above
+        from halfsync.settings.elsewhere import hint  # noqa: PLC0415 - only a mistake needs it
 
     is_variable = name.startswith("HALFSYNC_")
     found = hint(name, lambda setting: BY_NAME[setting].variable if is_variable else setting, BY_NAME)
     if found:
         return found
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else "see `halfsync serve --help` for all settings"
+    close = near(name, known, cutoff=0.5)
+    return f"did you mean {close!r}?" if close else "see `halfsync serve --help` for all settings"
 
 
 SETTINGS: tuple[Setting, ...] = tuple(
