@@ -57,6 +57,45 @@ def test_one_connection_makes_room_however_long_its_thread_takes_to_end() -> Non
         assert server.statistics()["made_room"] == 1
 
 
+class LateRoom(Room):
+    """A place that is given back just after the accepting thread has looked for one in vain."""
+
+    def __init__(self, room: Any, model: Any) -> None:
+        super().__init__(room)
+        self._ended, end = threading.Event(), model.end
+        self.looked = False
+
+        def end_and_tell(client: Any) -> None:
+            end(client)
+            self._ended.set()
+
+        model.end = end_and_tell
+
+    def acquire(self, timeout: float | None = None) -> bool:
+        found = super().acquire(timeout)
+        if not found and timeout == 0 and self.looked and not self.opened.is_set():
+            self.opened.set()
+            wait(self._ended)
+        self.looked = self.looked or (not found and bool(timeout))
+        return found
+
+
+def test_a_place_that_becomes_free_between_two_looks_is_taken() -> None:
+    server = halfsync.Server(hello, bind="127.0.0.1:0", model="thread", max_connections=2)
+    model: Any = server._model
+    with server, ExitStack() as stack:
+        first, second = (stack.enter_context(Connection(server.address)) for _ in range(2))
+        assert [ask(first), ask(second)] == [200, 200]
+        model._room = room = LateRoom(model._room, model)
+        stack.callback(room.opened.set)
+        third = stack.enter_context(Connection(server.address))
+        third.send(build("/"))
+        first.closed()
+        assert third.response().status == 200
+        assert ask(second) == 200, "another connection was closed for the same newcomer"
+        assert server.statistics()["made_room"] == 1
+
+
 class Threads:
     """The threads of a pool, which refuse a job for want of memory once they are told to."""
 

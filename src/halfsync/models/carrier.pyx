@@ -26,7 +26,8 @@ from halfsync.models.carrying cimport (
 )
 from halfsync.models.client cimport Client, close_client, count_open, drop_exchange
 from halfsync.models.resting cimport (
-    CLOSED_NOW, park, rest, rests_any, rests_choose_child, rests_close, rests_free, rests_open, rests_vacated, unpark,
+    CLOSED_NOW, park, rest, rests_any, rests_choose_child, rests_close, rests_closing, rests_free, rests_open,
+    rests_vacated, unpark,
 )
 from halfsync.models.moving cimport adopt, hand_over
 from halfsync.models.receiving cimport advance
@@ -298,6 +299,10 @@ cdef class Carrier:
     def can_make_room(self):
         """Tell whether a connection could be closed for a newcomer: one that idles, or has been silent for long."""
         return rests_any(&self.record)
+
+    def is_making_room(self):
+        """Tell whether a connection was closed for a newcomer, and its thread has not given its place back yet."""
+        return rests_closing(&self.record)
 
     def make_room(self):
         """Close the connection that has idled longest, for a newcomer. Returns True if its place is free at once.

@@ -24,5 +24,6 @@ cdef bint is_told(CarrierRecord *carrier) noexcept nogil
 
 # For the thread that accepts.
 cdef bint rests_any(CarrierRecord *carrier) noexcept nogil
+cdef bint rests_closing(CarrierRecord *carrier) noexcept nogil
 cdef int rests_close(CarrierRecord *carrier, ClientRecord **parked_one) noexcept nogil
 cdef int64_t rests_choose_child(CarrierRecord *carrier) noexcept nogil

@@ -220,6 +220,15 @@ cdef bint rests_any(CarrierRecord *carrier) noexcept nogil:
     return any
 
 
+cdef bint rests_closing(CarrierRecord *carrier) noexcept nogil:
+    """Tell whether a connection that was closed to make room still has its place."""
+    cdef bint closing
+    pthread_mutex_lock(&carrier.rests.lock)
+    closing = carrier.rests.closing > 0
+    pthread_mutex_unlock(&carrier.rests.lock)
+    return closing
+
+
 cdef ClientRecord *first_to_close(RestList *rests, int64_t now) noexcept nogil:
     """Return the connection that has waited longest in a list, and got no bytes just now. NULL: none may be closed."""
     cdef ClientRecord *client = rests.first
@@ -235,7 +244,7 @@ cdef ClientRecord *first_to_close(RestList *rests, int64_t now) noexcept nogil:
 
 
 cdef int rests_close(CarrierRecord *carrier, ClientRecord **parked_one) noexcept nogil:
-    """End the connection that has waited longest, unless another is about to end already. Returns a Closed.
+    """End the connection that has waited longest. Returns a Closed. None that was closed before may have its place yet.
 
     parked_one: set to the connection if no thread has it. The caller must close it before it gives up the GIL, since a
     thread may be about to take it from the queue.
@@ -245,9 +254,7 @@ cdef int rests_close(CarrierRecord *carrier, ClientRecord **parked_one) noexcept
     cdef bint parked
     check(carrier.rests.words == NULL, "a child is closed by a thread of its parent")
     pthread_mutex_lock(&carrier.rests.lock)
-    if carrier.rests.closing > 0:
-        pthread_mutex_unlock(&carrier.rests.lock)
-        return CLOSED_SOON
+    check(carrier.rests.closing == 0, "one connection makes room at a time")
     client = first_to_close(&carrier.rests.idle, now)
     if client == NULL:
         client = first_to_close(&carrier.rests.fresh, now)

@@ -149,18 +149,24 @@ class AcceptingThread:
         """
         if self.carrier.draining:  # connections end, idle ones at once
             return self._room.acquire(timeout=self.acceptor.timeout())
-        if self._held is None:
-            newcomer = self.acceptor.wait_full()
-            if self._room.acquire(0):  # one became free
-                return True
-            if newcomer is Newcomer.NONE:
-                return False
-            if newcomer is Newcomer.ADOPTED or not self.carrier.can_make_room():
-                return self._room.acquire(timeout=FULL_S)
+        if self._held is not None:
+            return self._make_room()
+        newcomer = self.acceptor.wait_full()
+        if self._room.acquire(0):  # one became free
+            return True
+        if newcomer is Newcomer.NONE:
+            return False
+        if newcomer is not Newcomer.ADOPTED and self.carrier.can_make_room():
             self._held = self.acceptor.knocked()
-            if self._held is None:
-                return False
-        return self.carrier.make_room() or self._room.acquire(timeout=FULL_S)
+            return self._held is not None and self._make_room()
+        return self._room.acquire(timeout=FULL_S)
+
+    def _make_room(self) -> bool:
+        """Wait for a place for the newcomer that is held; one connection is closed for it, the longest idle."""
+        if self.carrier.is_making_room():
+            return self._room.acquire(timeout=FULL_S)
+        # Looked at once more, since the one that made room may have given its place back between the two looks.
+        return self._room.acquire(0) or self.carrier.make_room() or self._room.acquire(timeout=FULL_S)
 
     def fade(self) -> None:
         """Let each connection end with its next response."""

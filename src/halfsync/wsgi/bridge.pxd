@@ -38,8 +38,9 @@ cdef class Response:
     cdef int64_t head_capacity
     cdef bint head_allocated
 
-    cdef int begin(self, str status, list headers) except -1
-    cdef int begin_field(self, object item, int code) except -1
+    cdef bint start(self, str status, list headers, object exc_info) except -1
+    cdef bint begin(self, str status, list headers) except -1
+    cdef bint begin_field(self, object item, int code) except -1
     cdef int end_head(self, int64_t whole) except -1
     cdef int put(self, const char *data, int64_t length) except -1
     cdef char *room(self, int64_t length) except NULL

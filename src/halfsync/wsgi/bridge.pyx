@@ -260,20 +260,21 @@ cdef class Response:
         Raises ApplicationError for what PEP 3333 or HTTP forbids; nothing of such a head is ever sent. It also raises
         once the whole response was returned, or the application has failed, as in close().
         """
-        # First, since a subclass of the application's runs its code, which may call start_response or write.
+        # A subclass runs code of the application, which may call start_response or write: so before everything else.
         cdef str line = status if type(status) is str else plain_text(status, "the status")
-        cdef list fields = headers if type(headers) is list and are_plain(<list> headers) else plain_fields(headers)
+        if type(headers) is not list or not self.start(line, <list> headers, exc_info):
+            self.start(line, plain_fields(headers), exc_info)
+        return self.write
+
+    cdef bint start(self, str status, list headers, object exc_info) except -1:
+        """Begin the response if it may begin. Returns False if a header is none of the exact types."""
         check_open(self, "start_response")
         if exc_info is not None:
-            try:
-                if self.head_sent:
-                    raise exc_info[1].with_traceback(exc_info[2])
-            finally:
-                exc_info = None
+            if self.head_sent:
+                raise exc_info[1].with_traceback(exc_info[2])
         elif self.started:
             raise ApplicationError("start_response was called twice without exc_info")
-        self.begin(line, fields)
-        return self.write
+        return self.begin(status, headers)
 
     def write(self, data):
         """Send a piece of the body at once. It is sent without the GIL, so this is for the turn's own thread only.
@@ -339,8 +340,11 @@ cdef class Response:
         self.head_length += length
         return 0
 
-    cdef int begin(self, str status, list headers) except -1:
-        """Check and render the status line and the fields, all of exact types: none of the application's code runs."""
+    cdef bint begin(self, str status, list headers) except -1:
+        """Check and render the status line and the fields; none of the application's code runs.
+
+        Returns False, with nothing begun, if a header is not a tuple of two str, each of the exact type.
+        """
         cdef const char *text = latin1(status, "the status")
         cdef Py_ssize_t length = PyUnicode_GET_LENGTH(status)
         cdef char *at
@@ -363,20 +367,25 @@ cdef class Response:
         at[1] = b"\n"
         self.head_length = at + 2 - self.head
         for item in headers:
-            self.begin_field(item, code)
+            if not self.begin_field(item, code):
+                return False
         self.exchange.status = code
         self.bodiless = code == 204 or code == 304 or exchange_is_head(self.exchange)
         self.started = True
-        return 0
+        return True
 
-    cdef int begin_field(self, object item, int code) except -1:
-        """Check and render one field, and note what it means to the framing."""
+    cdef bint begin_field(self, object item, int code) except -1:
+        """Check and render one field, and note what it means to the framing. Returns False as `begin` does."""
         cdef const char *name
         cdef const char *value
         cdef Py_ssize_t name_length, value_length
         cdef char *at
         cdef int meaning
+        if type(item) is not tuple or len(<tuple> item) != 2:
+            return False
         name_, value_ = <tuple> item
+        if type(name_) is not str or type(value_) is not str:
+            return False
         name = latin1(name_, "a header's name")
         if PyUnicode_KIND(value_) != 1:
             raise ApplicationError(f"the value of header {name_!r} has a character outside latin-1: {value_!r}")
@@ -395,17 +404,17 @@ cdef class Response:
             if self.promised < 0:
                 raise ApplicationError(f"not a Content-Length: {value_!r}")
             if code == 204:
-                return 0  # RFC 9110 8.6: must not be sent
+                return True  # RFC 9110 8.6: must not be sent
         elif meaning == MEANS_DATE:
             self.has_date = True
         elif meaning == MEANS_SERVER:
             self.has_server = True
         elif meaning == MEANS_KEEPING:
-            return 0
+            return True
         elif meaning == MEANS_CONNECTION and PERSISTENCE.issuperset(options := options_of(value_)):
             if "close" in options:
                 self.sink.stays = False
-            return 0
+            return True
         elif meaning >= MEANS_CONNECTION:
             raise ApplicationError(f"the hop-by-hop header {name_!r} is the server's business (PEP 3333)")
         at = self.room(name_length + value_length + 4)
@@ -418,7 +427,7 @@ cdef class Response:
         at[0] = b"\r"
         at[1] = b"\n"
         self.head_length = at + 2 - self.head
-        return 0
+        return True
 
     cdef int end_head(self, int64_t whole) except -1:
         """Choose the framing and render the rest of the head. whole: bytes of the whole body; -1: not known yet.
@@ -654,17 +663,6 @@ cdef str plain_text(object text, str what):
     if not isinstance(text, str):
         raise ApplicationError(f"{what} must be a str, not {type(text).__name__}: {text!r}")
     return PyUnicode_FromObject(text)
-
-
-cdef bint are_plain(list fields) noexcept:
-    """Tell whether all of these are tuples of two str, of the exact types."""
-    for item in fields:
-        if type(item) is not tuple or len(<tuple> item) != 2:
-            return False
-        name, value = <tuple> item
-        if type(name) is not str or type(value) is not str:
-            return False
-    return True
 
 
 cdef list plain_fields(object headers):
