@@ -90,6 +90,26 @@ def test_no_handler_can_be_interrupted_by_the_next(signals: Signals) -> None:
     assert caught() >= set(signals.NUMBERS)
 
 
+def test_however_many_wait_they_are_handled_one_by_one() -> None:
+    """On the small stack of faulthandler, which is the one that handlers have."""
+    code = """if True:
+        import faulthandler, os, signal
+        from halfsync.signals import drop_signals, note_signals
+        faulthandler.enable()
+        told, tell = os.pipe()
+        noted, dropped = range(signal.SIGRTMIN, signal.SIGRTMAX + 1), range(signal.SIGHUP, signal.SIGQUIT + 1)
+        note_signals(tell, *noted)
+        drop_signals(*dropped)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        for number in (*noted, *dropped):
+            os.kill(os.getpid(), number)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        assert sorted(os.read(told, 4096)) == list(noted)
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_signals_that_come_while_others_are_taken_are_not_lost(signals: Signals) -> None:
     """A child sends as fast as it can; its last word is SIGTERM, with none behind it that could wake."""
     pid = os.fork()

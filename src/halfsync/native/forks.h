@@ -90,6 +90,18 @@ static void hs_on_signal(int number, siginfo_t *info, void *context) {
     errno = before;
 }
 
+/* Make what sigaction sets our handler with. While it runs no other signal is delivered. Else all that wait are stacked on
+   each other before the first is handled, for which the alternate stack of Python's faulthandler is too small. But a fault
+   of the processor, and an abort, are never held back. */
+static struct sigaction hs_action(int flags) {
+    static const int faults[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+    struct sigaction action = {.sa_sigaction = hs_on_signal, .sa_flags = flags | SA_ONSTACK | SA_SIGINFO};
+    unsigned int at;
+    sigfillset(&action.sa_mask);
+    for (at = 0; at < sizeof(faults) / sizeof(faults[0]); at++) sigdelset(&action.sa_mask, faults[at]);
+    return action;
+}
+
 static int hs_is_caught(int number) {
     struct sigaction now;
     return sigaction(number, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == hs_on_signal;
@@ -118,10 +130,9 @@ static int hs_put_back(int number) {
 /* Catch a signal from now on, and forget one that waits, unless it was held or raised. Returns the kind before, or
    -errno. */
 static int hs_catch(int number, int kind) {
-    struct sigaction action = {.sa_sigaction = hs_on_signal, .sa_flags = SA_RESTART | SA_ONSTACK | SA_SIGINFO};
+    struct sigaction action = hs_action(SA_RESTART);
     int last = atomic_load(&hs_kinds[number]);
     int before = hs_is_caught(number) ? last : HS_FREE;
-    sigemptyset(&action.sa_mask);
     hs_process = getpid();
     atomic_store(&hs_kinds[number], kind);
     if (before != HS_HELD && last != HS_RAISED) atomic_store(&hs_waiting[number], 0);
@@ -134,8 +145,7 @@ static int hs_catch(int number, int kind) {
 /* Call the handler that a caught signal has in Python's table, until it is caught again. A copy has what there was before
    it was caught. A system call that waits is interrupted, as by any handler of Python's. Returns 0 or -errno. */
 static int hs_raise(int number) {
-    struct sigaction action = {.sa_sigaction = hs_on_signal, .sa_flags = SA_ONSTACK | SA_SIGINFO};
-    sigemptyset(&action.sa_mask);
+    struct sigaction action = hs_action(0);
     atomic_store(&hs_kinds[number], HS_RAISED);
     return sigaction(number, &action, NULL) < 0 ? -errno : 0;
 }
