@@ -20,7 +20,9 @@ T       ?= tests
 # The suite, if no part of it is asked for: most of it on two processors at once, and then, one after another, the tests
 # that watch the clock, load the machine or have it to themselves. Both parts run, whatever becomes of the first. $(1):
 # what runs them.
-ALONE   := tests/faults tests/bench tests/docs
+ALONE   := $(patsubst %,tests/faults/test_%.py,bad_clients crowds deploys full_disk gil haproxy killed large_bodies \
+           leaving_processes overdue processes reload_chaos reloads slowhttptest stress upgrade_chaos upgrades) \
+           tests/bench tests/docs
 suite    = failed=0; \
            $(1) $(PYTEST) -n 2 $(ALONE:%=--ignore=%) tests || failed=1; \
            $(1) $(PYTEST) $(ALONE) || failed=1; \

@@ -1,13 +1,14 @@
 """What an application forks, or starts, has nothing of the server: no handler, no mask, no descriptor."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
 from tests.client import Connection, build, fetch
-from tests.faults.serving import MODELS, Serving
+from tests.faults.serving import EXIT_TIMEOUT_S, MODELS, Serving
 
 # Longer than anything here takes, and shorter than a test may: a child that cannot be ended fails a test.
 NEVER_S = 60
@@ -222,8 +223,13 @@ def test_daemonic_children_do_not_keep_a_server(tmp_path: Path, options: tuple[s
     """Python ends them by SIGTERM as the interpreter ends, and waits."""
     with Serving(tmp_path, DAEMON, *options) as serving:
         pids = {int(fetch(serving.address).body) for _ in range(4)}
+        if "process" in options:  # whose children end without the interpreter's handlers
+            serving.signal(signal.SIGTERM)
+            serving.process.wait(EXIT_TIMEOUT_S)
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
         end(serving)
-        if "process" not in options:  # whose children end without the interpreter's handlers
+        if "process" not in options:
             assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
