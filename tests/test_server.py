@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import halfsync
-from halfsync import originals
 from halfsync.errors import BindError, UsageError
 from halfsync.models.proactor import Proactor
+from halfsync.runtime import originals
 from halfsync.settings import Settings
 from tests.leaks import held, leaked
 from tests.wsgi import EVENT_TIMEOUT_S, Environ, hello, wait

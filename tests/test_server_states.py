@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import halfsync
-from halfsync import originals
+from halfsync.runtime import originals
 from tests.client import Connection, build, fetch
 from tests.leaks import held, leaked
 from tests.wsgi import EVENT_TIMEOUT_S, Environ, hello, interrupt, until

@@ -18,62 +18,23 @@ PACKAGE = "halfsync"
 # From the bottom to the top. A module may import from its own row and from the rows before it. A name
 # stands for the module and all that is below it; of two names that fit a module, the longer counts.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    (
-        "version",
-        "errors",
-        "amounts",
-        "originals",
-        "standard",
-        "threads",
-        "log",
-        "native",
-        "activation",
-        "binds",
-        "directory",
-        "endpoints",
-        "settings",
-        "loading",
-        "listeners",
-        "output",
-        "signals",
-        "forking",
-        "handlers",
-        "supervisor.capacity",  # which settings ask what `auto` stands for
-    ),
-    # What a process is to the system: a lone server calls these as a supervisor does.
-    (
-        "supervisor.hooks",
-        "supervisor.identity",
-        "supervisor.notify",
-        "supervisor.pidfile",
-        "supervisor.preloading",
-        "supervisor.starting",
-        "supervisor.titles",
-        "rights",
-    ),
+    ("version", "errors", "amounts", "native", "runtime"),  # system calls, and Python as a server needs it
+    ("log",),
+    ("listening", "settings", "loading"),
+    ("host",),  # what a process is to the system: a lone server calls it as a supervisor does
     ("http",),
-    ("blocks", "seats", "board", "client_counts", "handover", "pace", "spool", "request_queue", "threadpool"),
-    ("exchange", "outbox"),
+    ("shared", "pool"),
+    ("exchange",),
     ("static",),
     ("observe",),  # what a server tells about itself: told by all above it
-    ("bridging",),
     ("wsgi", "stream"),
     ("engine",),
-    # Faces of the native pieces above, for their tests; in no release.
-    (
-        "native.testing",
-        "native.testing_fuzz",
-        "native.testing_handover",
-        "native.testing_ownership",
-        "native.testing_poller",
-        "native.testing_proxies",
-        "native.testing_static",
-        "native.testing_timers",
-    ),
+    ("workers",),
+    ("blocking",),
     ("models",),
-    ("opened",),  # what the server opens as whoever starts it
-    ("probes",),
-    ("native.testing_clients",),  # likewise, of what models count
+    ("admin",),
+    ("opened",),  # what the server opens as the user who starts it
+    ("testing",),  # faces of native pieces, for their tests; in no release
     ("server",),
     ("foreground",),
     ("supervisor",),
@@ -86,7 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 # What the order of the layers would allow and the design does not: importer, imported.
 FORBIDDEN: tuple[tuple[str, str], ...] = (
-    ("engine", "bridging"),  # the engine never touches Python objects, so it knows no bridge
+    ("engine", "exchange.bridging"),  # the engine never touches Python objects, so it knows no bridge
     ("engine", "wsgi"),
     ("__main__", "lab"),  # only the command line may start the lab
 )
@@ -111,18 +72,16 @@ REPLACEABLE = frozenset(
 )
 # Those that make the copies, and those that only run while a server starts, and wait for nothing.
 MAY_IMPORT_REPLACEABLE = (
-    "originals",
-    "standard",
-    "threads",
     "__main__",
-    "activation",
     "cli",
-    "native.testing_clients",
-    "native.testing_static",
+    "host.identity",
+    "host.pidfile",
+    "listening.activation",
+    "runtime.originals",
+    "runtime.standard",
+    "runtime.threads",
     "settings",
-    "supervisor.capacity",
-    "supervisor.identity",
-    "supervisor.pidfile",
+    "testing",
 )
 
 
@@ -263,7 +222,7 @@ def replaceable(modules: Mapping[str, list[Path]]) -> list[str]:
             read = _python_imports if path.suffix == ".py" else _cython_imports
             faults += [
                 f"{path}:{line}: {module} imports {source}, which an application may have changed: "
-                f"use halfsync.originals, halfsync.threads or halfsync.native.system"
+                f"use halfsync.runtime.originals, halfsync.runtime.threads or halfsync.native.system"
                 for line, level, source, _ in read(text)
                 if level == 0 and source in REPLACEABLE and line not in for_types
             ]

@@ -6,15 +6,15 @@ threads on its own. Each is loaded when it is first used, so that importing the 
 
 import sys
 
-from halfsync.standard import genuine, import_all
+from halfsync.runtime.standard import genuine, import_all
 from halfsync.version import VERSION
 
 TYPE_CHECKING = False  # stands for typing.TYPE_CHECKING: typing need not be loaded
 if TYPE_CHECKING:
+    from halfsync.pool.threadpool import ThreadPool, ThreadPoolStatistics
     from halfsync.server import Server
     from halfsync.serving import serve, serve_stream
     from halfsync.stream.handler import EndStream, StreamHandler
-    from halfsync.threadpool import ThreadPool, ThreadPoolStatistics
 
 __version__ = VERSION
 __all__ = [
@@ -34,8 +34,8 @@ _HOMES = {
     "StreamHandler": "halfsync.stream.handler",
     "serve": "halfsync.serving",
     "serve_stream": "halfsync.serving",
-    "ThreadPool": "halfsync.threadpool",
-    "ThreadPoolStatistics": "halfsync.threadpool",
+    "ThreadPool": "halfsync.pool.threadpool",
+    "ThreadPoolStatistics": "halfsync.pool.threadpool",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import index
 
-from halfsync.standard import genuine
+from halfsync.runtime.standard import genuine
 
 DIGITS_MOST = 20  # a number of 64 bits has no more
 LONGEST_S = 1e9  # some thirty years; a wait for longer never ends

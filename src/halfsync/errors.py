@@ -8,7 +8,7 @@ again.
 from collections.abc import Iterable
 from typing import ClassVar
 
-from halfsync.standard import genuine
+from halfsync.runtime.standard import genuine
 
 PART_MOST = 500  # characters of each part of a line: no path and no name that is meant has more
 

@@ -5,30 +5,30 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
-from halfsync.handlers import contain_handlers
-from halfsync.listeners import close_all, open_listeners, refuse_shared
+from halfsync.host.handlers import contain_handlers
+from halfsync.host.identity import become, find_identity, set_umask
+from halfsync.host.notify import Notifier
+from halfsync.host.pidfile import PidFile
+from halfsync.host.preflight import refuse_contradictions
+from halfsync.listening.listeners import close_all, open_listeners, refuse_shared
 from halfsync.log import logger, set_up
 from halfsync.native.allocator import keep_freed_memory
 from halfsync.opened import Opened
-from halfsync.originals import monotonic, signal
-from halfsync.output import counted, hold_standard_descriptors
+from halfsync.runtime.originals import monotonic, signal
+from halfsync.runtime.output import counted, hold_standard_descriptors
+from halfsync.runtime.signals import Signals
 from halfsync.server import Server, check_temp_dir
-from halfsync.signals import Signals
-from halfsync.supervisor.identity import become, find_identity, set_umask
-from halfsync.supervisor.notify import Notifier
-from halfsync.supervisor.pidfile import PidFile
-from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
-    from halfsync.board import Seat
-    from halfsync.listeners import Listener
-    from halfsync.probes import Probes
+    from halfsync.admin.probes import Probes
+    from halfsync.listening.listeners import Listener
     from halfsync.server import Application
     from halfsync.settings import Settings
+    from halfsync.shared.scoreboard import Seat
     from halfsync.stream.handler import StreamFactory
 
 ADMIN_BACKLOG = 1024
@@ -115,7 +115,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
     set_umask(settings)
     seat = None
     if settings.admin_bind:
-        from halfsync.board import Board  # noqa: PLC0415 - a process alone shares it with its probes only
+        from halfsync.shared.scoreboard import Board  # noqa: PLC0415 - a process alone shares it with its probes only
 
         seat = Board(1).seat(0)
     with ExitStack() as failing:
@@ -167,7 +167,7 @@ class AnsweringProbes:
         self._listeners = listeners
         self._probes: Probes | None = None
         if seat is not None and listeners:
-            from halfsync.probes import Probes  # noqa: PLC0415 - most servers have none
+            from halfsync.admin.probes import Probes  # noqa: PLC0415 - most servers have none
 
             self._probes = Probes(settings, [listener.socket.fileno() for listener in listeners], seat.board)
 

@@ -12,10 +12,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from halfsync.errors import LoadError, UsageError, near, reason_of
-from halfsync.forking import NoCopies
 from halfsync.log import warn
-from halfsync.originals import os
-from halfsync.standard import FOR_TRACEBACKS, genuine, keep_apart, keep_new_apart
+from halfsync.runtime.forking import NoCopies
+from halfsync.runtime.originals import os
+from halfsync.runtime.standard import FOR_TRACEBACKS, genuine, keep_apart, keep_new_apart
 
 if TYPE_CHECKING:
     from traceback import FrameSummary, TracebackException

@@ -11,17 +11,17 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from halfsync.forking import NoCopies
 from halfsync.native.pipes import Quiet
-from halfsync.originals import localtime, os, time
-from halfsync.output import say, standard_error
-from halfsync.standard import FOR_TRACEBACKS, genuine
+from halfsync.runtime.forking import NoCopies
+from halfsync.runtime.originals import localtime, os, time
+from halfsync.runtime.output import say, standard_error
+from halfsync.runtime.standard import FOR_TRACEBACKS, genuine
 
 if TYPE_CHECKING:
     import logging
     from types import TracebackType
 
-    from halfsync.output import Lines, Straight
+    from halfsync.runtime.output import Lines, Straight
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 

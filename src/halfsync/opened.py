@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Self
 
 from halfsync.errors import UsageError, reason_of
 from halfsync.observe.logfile import open_log
-from halfsync.originals import os
+from halfsync.runtime.originals import os
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from halfsync.host.identity import Identity
     from halfsync.settings import Settings
-    from halfsync.supervisor.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from halfsync.amounts import count, seconds
-from halfsync.endpoints import Endpoints
 from halfsync.errors import UsageError, reason_of
-from halfsync.handlers import contain_handlers
+from halfsync.host.handlers import contain_handlers
+from halfsync.host.preflight import fit_to_locks
 from halfsync.http.trust import TrustedPeers
-from halfsync.listeners import Listener, close_all, open_listeners
+from halfsync.listening.endpoints import Endpoints
+from halfsync.listening.listeners import Listener, close_all, open_listeners
 from halfsync.log import warn
 from halfsync.models.model import Parts, make_model
 from halfsync.native.forks import count_forks
@@ -20,18 +21,17 @@ from halfsync.native.system import LOW_END, LOW_OURS, raise_descriptor_limit, re
 from halfsync.observe.access import AccessLog
 from halfsync.observe.refusals import RefusalLog
 from halfsync.opened import Opened
-from halfsync.originals import os, socket
+from halfsync.runtime.originals import os, socket
+from halfsync.runtime.standard import keep_new_apart
 from halfsync.settings import Settings
-from halfsync.standard import keep_new_apart
-from halfsync.supervisor.starting import fit_to_locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
-    from halfsync.board import Seat
-    from halfsync.bridging import Bridge
-    from halfsync.signals import Signals
+    from halfsync.exchange.bridging import Bridge
+    from halfsync.runtime.signals import Signals
+    from halfsync.shared.scoreboard import Seat
     from halfsync.static.answer import StaticFiles
     from halfsync.stream.handler import StreamFactory
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from halfsync.errors import UsageError
-from halfsync.handlers import release_handlers
+from halfsync.host.handlers import release_handlers
+from halfsync.runtime.standard import keep_new_apart
 from halfsync.settings import Settings
-from halfsync.standard import keep_new_apart
 
 if TYPE_CHECKING:
     from halfsync.server import Application

@@ -15,9 +15,9 @@ import halfsync
 from halfsync.cli import main
 from halfsync.errors import BindError
 from halfsync.native.forks import release_signal
+from halfsync.runtime.signals import ENDING, HARMLESS
 from halfsync.settings import SETTINGS, Settings
 from halfsync.settings.kinds import Optional
-from halfsync.signals import ENDING, HARMLESS
 
 APP = "def application(environ, start_response):\n    return []\ndef create():\n    return application\n"
 Served = list[tuple[Callable[..., Any], Settings, str]]

@@ -16,8 +16,8 @@ from tests.proxies import line
 from tests.sharing import Logged
 from tests.wsgi import Gate, hello, until
 
-from halfsync import originals
-from halfsync.threads import Thread
+from halfsync.runtime import originals
+from halfsync.runtime.threads import Thread
 
 MAX_BODY = 100
 AT_ONCE = 20  # that are logged, if so many come at once

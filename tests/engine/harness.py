@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from halfsync.native.testing_poller import CONNECTION, ROOM_BYTES, Handle, Poller
+from halfsync.testing.pollers import CONNECTION, ROOM_BYTES, Handle, Poller
 
 GONE, HOLD, MORE = -1, 0, 1
 LATER = -1000

@@ -1,6 +1,6 @@
 """A model of one connection, its worker and the engine, in which every interleaving can be tried.
 
-The owner word, the lease and the list of returned connections are the compiled ones (`native/testing_ownership`); what
+The owner word, the lease and the list of returned connections are the compiled ones (`testing/ownership`); what
 surrounds them, that is what each thread does between two of their operations, is written here as steps. A step is what
 no other thread can come between. `explore` tries each step that is possible in each state, until no state is new.
 
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from halfsync.native.testing_ownership import (
+from halfsync.testing.ownership import (
     HOLD_TAKEN,
     OWNER_ENGINE,
     OWNER_QUEUE,

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from halfsync.native.testing_poller import LISTENER, ROOM_BYTES, WAKER, Handle
+from halfsync.testing.pollers import LISTENER, ROOM_BYTES, WAKER, Handle
 from tests.engine.harness import HOLD, LATER, MORE, NOW_MS, WAIT_MS, Connect, Engine, drain, ended, fill, text
 from tests.wsgi import pattern
 

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from halfsync.native.testing_poller import CONNECTION, ROOM_BYTES, Handle
+from halfsync.testing.pollers import CONNECTION, ROOM_BYTES, Handle
 from tests.engine.harness import GONE, MORE, NOW_MS, Connect, Engine, Event, drain, fill, text
 
 

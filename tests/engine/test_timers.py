@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from halfsync.native.testing_timers import TICK_NS as TICK
-from halfsync.native.testing_timers import WHEEL_TICKS, Timer, Wheel
+from halfsync.testing.timer_wheel import TICK_NS as TICK
+from halfsync.testing.timer_wheel import WHEEL_TICKS, Timer, Wheel
 
 TURN = WHEEL_TICKS * TICK
 LATE = 2 * TICK  # what the wheel promises

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from halfsync.supervisor.weariness import resident_bytes
+from halfsync.supervisor.recycling import resident_bytes
 from tests.client import Connection, build, fetch
 from tests.disks import small_disk
 from tests.faults.load import APP as LOADED

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import halfsync
-from halfsync.signals import Signals
+from halfsync.runtime.signals import Signals
 from tests.client import Connection
 from tests.conformance.conftest import MODELS
 from tests.conformance.test_leaving import WAIT_S, Load, ask, named

@@ -175,7 +175,7 @@ def test_signals_after_its_end_do_nothing(tmp_path: Path, model: tuple[str, str]
 AROUND_PIDFILE = """
 import os, signal, sys
 import halfsync
-from halfsync.supervisor.pidfile import PidFile
+from halfsync.host.pidfile import PidFile
 write, remove = PidFile.write, PidFile.remove
 
 def write_and_signal(self):

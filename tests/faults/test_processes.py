@@ -18,7 +18,7 @@ from wsgiref.types import StartResponse
 import pytest
 
 import halfsync
-from halfsync import originals
+from halfsync.runtime import originals
 from tests.client import Connection, build, fetch
 from tests.conftest import Serve
 from tests.faults.serving import Serving, children, thread_states

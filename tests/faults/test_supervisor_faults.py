@@ -29,22 +29,24 @@ CALLED = {
     "halfsync.supervisor.reloading:Reloads": "begin _begin _adopt use",
     "halfsync.supervisor.plans:Plans": "__getitem__ __iter__ again _plan _plan_soon keep",
     "halfsync.supervisor.plans": "pin terms_of find_identity",
-    "halfsync.supervisor.pidfile": "move_pidfile",
+    "halfsync.host.pidfile": "move_pidfile",
     "halfsync.supervisor.service:Service": "reloading serves",
-    "halfsync.supervisor.crew:Crew": "start tell_to_leave tell_all listen _hear reap _bury look look_due recall",
+    "halfsync.supervisor.process_table:Crew": (
+        "start tell_to_leave tell_all listen _hear reap _bury look look_due recall"
+    ),
     "halfsync.supervisor.fleet:Fleet": "decide due started ready left ended tire reload resize of",
     "halfsync.supervisor.channel:Channel": "pair tell go_on next close",
     "halfsync.supervisor.sockets:Sockets": "open keep",
-    "halfsync.supervisor.notify:Notifier": "beat reloading ready",
+    "halfsync.host.notify:Notifier": "beat reloading ready",
     "halfsync.supervisor.containment:Containment": "end_turn",
-    "halfsync.signals:Signals": "wait",
-    "halfsync.supervisor.crew": "fork restore draw_requests why_tired",
+    "halfsync.runtime.signals:Signals": "wait",
+    "halfsync.supervisor.process_table": "fork restore draw_requests why_tired",
     "halfsync.supervisor.process:Plan": "__init__",
     "halfsync.cli.supervised": "resolve change_to enter",
-    "halfsync.directory:StartDirectory": "enter",
-    "halfsync.forking": "flush_output",
-    "halfsync.originals:os": "fork waitpid getcwd chdir",
-    "halfsync.originals:signal": "pthread_sigmask",
+    "halfsync.host.directory:StartDirectory": "enter",
+    "halfsync.runtime.forking": "flush_output",
+    "halfsync.runtime.originals:os": "fork waitpid getcwd chdir",
+    "halfsync.runtime.originals:signal": "pthread_sigmask",
     "logging:Logger": "log",
 }
 # What it may have done already as it fails.
@@ -52,7 +54,7 @@ LATE = {
     "halfsync.supervisor.supervisor:Supervisor": "_use _settle _wait",
     "halfsync.supervisor.reloading:Reloads": "_begin _adopt use",
     "halfsync.supervisor.plans:Plans": "again _plan keep",
-    "halfsync.supervisor.crew:Crew": "_hear _bury",
+    "halfsync.supervisor.process_table:Crew": "_hear _bury",
     "halfsync.supervisor.fleet:Fleet": "decide ready ended started",
     "halfsync.supervisor.channel:Channel": "tell close",
 }
@@ -60,13 +62,13 @@ LATE = {
 ENDING = {
     "halfsync.supervisor.supervisor": "farewell draining",
     "halfsync.supervisor.supervisor:Supervisor": "_turn _obey _end _close _do _forget",
-    "halfsync.supervisor.crew:Crew": "tell close reap _bury",
+    "halfsync.supervisor.process_table:Crew": "tell close reap _bury",
     "halfsync.supervisor.fleet:Fleet": "drain decide ended",
     "halfsync.supervisor.sockets:Sockets": "close",
-    "halfsync.supervisor.notify:Notifier": "stopping",
+    "halfsync.host.notify:Notifier": "stopping",
     "halfsync.supervisor.service:Service": "stopping",
-    "halfsync.supervisor.pidfile:PidFile": "remove",
-    "halfsync.signals:Signals": "wait __exit__",
+    "halfsync.host.pidfile:PidFile": "remove",
+    "halfsync.runtime.signals:Signals": "wait __exit__",
     "halfsync.supervisor.succession:Succession": "turn due may_end close takes_term",
 }
 # What it calls for another program in its place, up to where that serves.
@@ -77,15 +79,15 @@ UPGRADING = {
     "halfsync.supervisor.channel:Channel": "pair",
     "halfsync.supervisor.fleet:Fleet": "retire",
     "halfsync.supervisor.sockets:Sockets": "own",
-    "halfsync.supervisor.notify:Notifier": "pass_on",
-    "halfsync.supervisor.pidfile:PidFile": "remove",
+    "halfsync.host.notify:Notifier": "pass_on",
+    "halfsync.host.pidfile:PidFile": "remove",
     "halfsync.supervisor.succession:Succession": "begin turn _lead _pass may_end close",
 }
 # What it calls for `reload`.
 DEVELOPING = {
     "halfsync.supervisor.reloading:Reloads": "renew _adopt",
     "halfsync.supervisor.plans:Plans": "again",
-    "halfsync.supervisor.development:Development": "changed announce left ended _tell",
+    "halfsync.supervisor.development.child:Development": "changed announce left ended _tell",
     "halfsync.supervisor.fleet:Fleet": "reload",
 }
 ERRORS = ("OSError", "MemoryError", "BlockingIOError", "RuntimeError")
@@ -177,7 +179,7 @@ def test_what_a_step_raises_ends_nothing(tmp_path: Path, case: str) -> None:
         assert serving.exit_code() == 0, serving.lines
         assert not [pid for pid in own if Path(f"/proc/{pid}").exists()]
         if not case.startswith(
-            ("logging", "halfsync.originals:os.chdir")
+            ("logging", "halfsync.runtime.originals:os.chdir")
         ):  # which is what tells, and what there is a second way for
             assert [line for line in serving.lines if "raised by a test" in line], serving.lines
 

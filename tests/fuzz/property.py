@@ -19,7 +19,7 @@ from functools import cache
 from itertools import cycle
 from typing import Any
 
-from halfsync.native import testing, testing_fuzz
+from halfsync.testing import fuzz, pieces
 from tests.http.differences import check_accepted
 from tests.http.oracles import read_with_h11
 from tests.wire import read_message
@@ -102,11 +102,11 @@ Outcome = tuple[list[Request], int]
 
 
 @cache
-def store() -> testing.Store:
+def store() -> pieces.Store:
     """Return the one budget of spool files."""
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
-    return testing.Store(os.fsencode(folder.name), PLENTY)
+    return pieces.Store(os.fsencode(folder.name), PLENTY)
 
 
 def check(data: bytes) -> None:
@@ -149,8 +149,8 @@ def read_with_parsers(given: Input, wire: bytes) -> tuple[list[int], Outcome]:
 
 def read_head(given: Input, wire: bytes) -> tuple[int, tuple[Any, ...] | None]:
     """Read one head whole and in pieces. Returns its length or -status, and its parts once it is complete."""
-    whole = testing_fuzz.read_head(wire, [len(wire)], given.limits)
-    assert testing_fuzz.read_head(wire, given.ends(len(wire)), given.limits) == whole
+    whole = fuzz.read_head(wire, [len(wire)], given.limits)
+    assert fuzz.read_head(wire, given.ends(len(wire)), given.limits) == whole
     length, reason, head = whole
     if head is None:
         assert bool(reason) == (length < 0)
@@ -168,16 +168,16 @@ def read_head(given: Input, wire: bytes) -> tuple[int, tuple[Any, ...] | None]:
 
 def read_chunked(given: Input, wire: bytes) -> tuple[int, int, bytes]:
     """Read a chunked body whole and in pieces. Returns 1, 0 or -status, the bytes taken, and the body."""
-    whole = testing_fuzz.read_chunked(wire, [len(wire)] if wire else [], given.max_body)
-    assert testing_fuzz.read_chunked(wire, given.ends(len(wire)), given.max_body) == whole
+    whole = fuzz.read_chunked(wire, [len(wire)] if wire else [], given.max_body)
+    assert fuzz.read_chunked(wire, given.ends(len(wire)), given.max_body) == whole
     status, _, used, body = whole
     return status, used, body
 
 
 def read_with_exchange(given: Input, wire: bytes, whole: bool) -> Outcome:
     """Read as an engine does, pipelined requests one after the other."""
-    blocks = testing.make_blocks(1) if given.options & IN_BLOCK else None
-    exchange = testing.Exchange(
+    blocks = pieces.make_blocks(1) if given.options & IN_BLOCK else None
+    exchange = pieces.Exchange(
         store(),
         max_body=given.max_body,
         body_memory=0 if given.options & ON_DISK else BODY_MEMORY,
@@ -191,7 +191,7 @@ def read_with_exchange(given: Input, wire: bytes, whole: bool) -> Outcome:
         exchange.close()
 
 
-def drive(exchange: testing.Exchange, wire: bytes, ends: list[int], anywhere: bool) -> Outcome:
+def drive(exchange: pieces.Exchange, wire: bytes, ends: list[int], anywhere: bool) -> Outcome:
     """Receive the pieces, as much of each at a time as there is room for."""
     requests: list[Request] = []
     at = result = 0

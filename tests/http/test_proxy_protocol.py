@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halfsync.native.testing_proxies import proxy_header
+from halfsync.testing.proxies import proxy_header
 from tests.proxies import (
     LOCAL,
     PROXY,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from halfsync.native import testing
+from halfsync.testing import pieces
 
 REFUSALS = [400, 408, 413, 414, 417, 431, 500, 501, 503, 505]
 DAYS = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31, 23, 59, 59))
@@ -22,12 +22,12 @@ DAYS = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31, 23, 59, 59))
 def test_a_date_is_written_as_the_standard_library_does(day: datetime) -> None:
     moment = day.replace(microsecond=0, tzinfo=UTC)
     seconds = int((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(seconds=1))
-    assert testing.date_of(seconds) == format_datetime(moment, usegmt=True)
+    assert pieces.date_of(seconds) == format_datetime(moment, usegmt=True)
 
 
 def test_the_date_is_now() -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)  # the coarse clock lags a little
-    date = datetime.strptime(testing.date(), "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    date = datetime.strptime(pieces.date(), "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
     assert before - timedelta(seconds=1) <= date <= datetime.now(UTC)
 
 
@@ -38,7 +38,7 @@ def test_reason_phrases_are_the_registered_ones() -> None:
         414: "URI Too Long",
         416: "Range Not Satisfiable",
     }  # since RFC 9110
-    written = {status: phrase for status in range(1000) if (phrase := testing.reason(status))}
+    written = {status: phrase for status in range(1000) if (phrase := pieces.reason(status))}
     assert written == {status: registered[status] for status in written}
     assert set(REFUSALS) <= set(written)
 
@@ -51,12 +51,12 @@ def test_a_refusal_is_a_whole_response(status: int, with_body: bool, server: boo
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method=method, target="/", headers=[("Host", "h")]))
     connection.send(h11.EndOfMessage())
-    connection.receive_data(testing.refusal(status, with_body, server))
+    connection.receive_data(pieces.refusal(status, with_body, server))
     head = connection.next_event()
     assert isinstance(head, h11.Response)
-    assert (head.status_code, head.reason.decode()) == (status, testing.reason(status))
+    assert (head.status_code, head.reason.decode()) == (status, pieces.reason(status))
     fields = dict(head.headers)
-    text = f"{status} {testing.reason(status)}\n".encode()
+    text = f"{status} {pieces.reason(status)}\n".encode()
     assert fields.pop(b"content-length") == str(len(text)).encode()
     assert fields.pop(b"content-type") == b"text/plain; charset=utf-8"
     assert fields.pop(b"connection") == b"close"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halfsync.http.trust import TrustedPeers
-from halfsync.native.testing_proxies import trusts
+from halfsync.testing.proxies import trusts
 from tests.proxies import sockaddr
 
 

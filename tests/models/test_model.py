@@ -8,8 +8,8 @@ from tests.leaks import held, leaked
 from tests.wsgi import hello
 
 import halfsync
-from halfsync.endpoints import Endpoints
 from halfsync.http.trust import TrustedPeers
+from halfsync.listening.endpoints import Endpoints
 from halfsync.models.model import HOMES, Parts, make_model
 from halfsync.settings import Settings
 from halfsync.stream.streaming import StreamBridge

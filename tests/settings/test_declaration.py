@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from halfsync.errors import UsageError
-from halfsync.settings import BY_NAME, GROUPS, SETTINGS, Setting, Settings
-from halfsync.supervisor import capacity
+from halfsync.settings import BY_NAME, GROUPS, SETTINGS, Setting, Settings, capacity
 
 every_setting = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 

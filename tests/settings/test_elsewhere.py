@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.faults.serving import environment
 
 from halfsync.errors import UsageError
 from halfsync.settings import BY_NAME, SETTINGS, Settings, resolve
 from halfsync.settings.elsewhere import _HINTS, hint
+from tests.faults.serving import environment
 
 SAID = {
     "--timeout": "--request-timeout", "-t": "--request-timeout", "--harakiri": "--request-timeout",

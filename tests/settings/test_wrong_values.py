@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults.serving import environment
 
 from halfsync.errors import PART_MOST, UsageError
 from halfsync.settings import SETTINGS, Setting, Settings, resolve
+from tests.faults.serving import environment
 
 LINE_MOST = 3 * PART_MOST + 10  # characters of the error's line
 EACH = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)

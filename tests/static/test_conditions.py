@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip(
-    "halfsync.native.testing_static", reason="only the checks build has faces of native pieces"
-)
+pytest.importorskip("halfsync.testing.static", reason="only the checks build has faces of native pieces")
 
-from halfsync.native.testing_static import match_tags, read_date, read_range, weigh_codings
+from halfsync.testing.static import match_tags, read_date, read_range, weigh_codings
 
 SECONDS = st.integers(0, 253402300799)  # to the end of the year 9999
 FAR_OFF = 784_111_777  # Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110 5.6.7

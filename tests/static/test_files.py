@@ -12,13 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip(
-    "halfsync.native.testing_static", reason="only the checks build has faces of native pieces"
-)
+pytest.importorskip("halfsync.testing.static", reason="only the checks build has faces of native pieces")
 
-from halfsync.native.testing_static import answer, find, open_path
 from halfsync.static.answer import StaticFiles
 from halfsync.static.files import has_openat2
+from halfsync.testing.static import answer, find, open_path
 from tests.static import files
 
 WAYS = pytest.mark.parametrize("walks", [False, True], ids=["openat2", "walk"])

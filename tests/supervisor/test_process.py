@@ -6,9 +6,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from halfsync.board import Board
 from halfsync.foreground import AnsweringProbes, leave_order, positions_in
 from halfsync.server import Server
+from halfsync.shared.scoreboard import Board
 from halfsync.supervisor.channel import WORD_BYTES, Channel
 from halfsync.supervisor.process import Orders
 

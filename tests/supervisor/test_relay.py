@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from halfsync.native import testing_handover as handover
 from halfsync.supervisor.relay import RECORDS_PER_TURN, Relay
+from halfsync.testing import handoffs as handover
 
 Queue = tuple[socket.socket, socket.socket]
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halfsync.errors import UsageError
-from halfsync.originals import signal
+from halfsync.host.notify import Notifier
+from halfsync.runtime.originals import signal
 from halfsync.settings import Settings
 from halfsync.supervisor import supervisor as module
 from halfsync.supervisor.fleet import Course, Phase
-from halfsync.supervisor.notify import Notifier
 from halfsync.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:

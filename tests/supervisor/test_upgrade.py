@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from halfsync.listeners import open_listeners
+from halfsync.host.preflight import GIVEN
+from halfsync.listening.listeners import open_listeners
 from halfsync.supervisor.channel import Channel
-from halfsync.supervisor.starting import GIVEN
 from halfsync.supervisor.upgrade import inherit
 from tests.client import Connection, build, fetch
 from tests.faults.load import APP, Load

@@ -28,12 +28,12 @@ def test_this_repository_is_clean(capsys: pytest.CaptureFixture[str]) -> None:
 def test_imports_that_go_down_are_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {
         "errors.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import os\n",
-        "originals.py": "import os",
+        "runtime/originals.py": "import os",
         "settings.py": "from halfsync.errors import UsageError",
         "http/parser.pyx": "from halfsync.settings import x\nfrom libc.stdint cimport int64_t\n",
         "http/parser.pxd": 'cdef extern from "native/x.h":\n    pass\n',
         "engine/loop.pyx": "from halfsync.http cimport parser\nfrom ..exchange import y\n",
-        "exchange.pyx": "cimport halfsync.http.parser as p",
+        "exchange/exchange.pyx": "cimport halfsync.http.parser as p",
         "cli/__init__.py": "from halfsync import lab",
         "lab/__init__.py": "import halfsync",
     }
@@ -130,4 +130,4 @@ def test_what_an_application_may_replace_is_named(
 ) -> None:
     (fault,) = faults(tmp_path, {name: text}, capsys)
     assert f"{name}:{line}: " in fault
-    assert "use halfsync.originals" in fault
+    assert "use halfsync.runtime.originals" in fault

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from halfsync.native import testing
 from halfsync.native.checks import counts
+from halfsync.testing import pieces
 from halfsync.wsgi.body import FileWrapper, Input
 from tests.sharing import open_files
 from tests.wsgi import EVENT_TIMEOUT_S, pattern
@@ -29,12 +29,12 @@ class Bodies:
     """Makes inputs over bodies in each place that they can lie in."""
 
     def __init__(self, folder: Path) -> None:
-        self._store = testing.Store(os.fsencode(folder), PLENTY)
-        self._made: list[testing.Exchange] = []
+        self._store = pieces.Store(os.fsencode(folder), PLENTY)
+        self._made: list[pieces.Exchange] = []
 
     def make(self, body: bytes, place: str) -> Input:
-        blocks = testing.make_blocks(1) if place == "block" else None
-        exchange = testing.Exchange(
+        blocks = pieces.make_blocks(1) if place == "block" else None
+        exchange = pieces.Exchange(
             self._store, max_body=PLENTY, body_memory=0 if place == "disk" else PLENTY, blocks=blocks
         )
         self._made.append(exchange)

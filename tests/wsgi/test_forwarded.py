@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from halfsync.http.trust import TrustedPeers
-from halfsync.native import testing
+from halfsync.testing import pieces
 from halfsync.wsgi.body import Input
 from halfsync.wsgi.environ import EnvironFactory
 from tests.proxies import sockaddr
@@ -32,7 +32,7 @@ def factory(*trusted: str, root: str = "") -> EnvironFactory:
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     """Return a function that makes the environ of a request with some fields, from a peer."""
-    exchange = testing.Exchange(testing.Store(os.fsencode(tmp_path), 0), max_body=PLENTY, body_memory=PLENTY)
+    exchange = pieces.Exchange(pieces.Store(os.fsencode(tmp_path), 0), max_body=PLENTY, body_memory=PLENTY)
     usual = factory(*TRUSTED)
 
     def make_one(

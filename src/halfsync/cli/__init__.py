@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from halfsync.errors import StartError
-from halfsync.output import complain, hold_standard_descriptors, settle_output
-from halfsync.standard import genuine
+from halfsync.runtime.output import complain, hold_standard_descriptors, settle_output
+from halfsync.runtime.standard import genuine
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 

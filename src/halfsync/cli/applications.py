@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from halfsync.errors import UsageError
 from halfsync.loading import Application, load_application
-from halfsync.output import flush_output
+from halfsync.runtime.output import flush_output
 from halfsync.settings import Settings
 
 

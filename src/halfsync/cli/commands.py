@@ -9,13 +9,13 @@ import click
 from halfsync.cli.applications import load
 from halfsync.cli.options import HELP_WIDTH, Command, Group, SettingsCommand, given, with_settings
 from halfsync.errors import UsageError, near
-from halfsync.handlers import outlive_handlers
+from halfsync.host.handlers import outlive_handlers
 from halfsync.loading import Application
 from halfsync.log import set_up
-from halfsync.output import standard_output
+from halfsync.runtime.output import standard_output
+from halfsync.runtime.signals import hold_signals
+from halfsync.runtime.standard import genuine
 from halfsync.settings import BY_NAME, SETTINGS, Settings, resolve
-from halfsync.signals import hold_signals
-from halfsync.standard import genuine
 
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
@@ -116,7 +116,7 @@ def serve(target: str, **options: Any) -> int:
     settings = resolve(given(options))
     hold_signals()
     with genuine():
-        from halfsync.supervisor.starting import GIVEN  # noqa: PLC0415 - so that help does without it
+        from halfsync.host.preflight import GIVEN  # noqa: PLC0415 - so that help does without it
 
     if settings.workers or GIVEN in os.environ:  # without workers that is refused, before anything is loaded
         with genuine():
@@ -143,7 +143,7 @@ def check(target: str, **options: Any) -> None:
     cannot be loaded.
     """
     settings, _ = _prepare(target, options)
-    from halfsync.supervisor.starting import check_start  # noqa: PLC0415 - so that help does without it
+    from halfsync.host.preflight import check_start  # noqa: PLC0415 - so that help does without it
 
     identity = check_start(settings)
     if settings.static:

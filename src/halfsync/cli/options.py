@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from halfsync.output import standard_output
+from halfsync.runtime.output import standard_output
 from halfsync.settings import GROUPS, SETTINGS, Setting
 from halfsync.settings.kinds import Binds, Flag, Mounts
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from halfsync.cli.applications import load, origins
 from halfsync.cli.options import given
-from halfsync.directory import StartDirectory
 from halfsync.errors import UsageError
-from halfsync.handlers import outlive_handlers
+from halfsync.host.directory import StartDirectory
+from halfsync.host.handlers import outlive_handlers
+from halfsync.host.preflight import refuse_lost_file
 from halfsync.loading import change_to, enter
-from halfsync.originals import signal
+from halfsync.runtime.originals import signal
+from halfsync.runtime.signals import outlive_signals
 from halfsync.settings import resolve
-from halfsync.signals import outlive_signals
-from halfsync.supervisor.starting import refuse_lost_file
 from halfsync.supervisor.supervisor import supervise
 from halfsync.supervisor.upgrade import find_given_config
 

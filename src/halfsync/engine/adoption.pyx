@@ -9,18 +9,19 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
-from halfsync.endpoints cimport ENDPOINT_UNKNOWN, endpoint_find
-from halfsync.seats cimport seat_listens
+from halfsync.engine.admission cimport let_in
+from halfsync.engine.connection_close cimport end_now, enter
+from halfsync.engine.connection_events cimport on_received
 from halfsync.engine.connections cimport connection_close, connection_open
-from halfsync.engine.conversation cimport on_received
-from halfsync.engine.ending cimport end_now, enter
-from halfsync.engine.engine cimport ADDRESS_BYTES, Connection, PHASE_IDLE, PHASE_SILENT
-from halfsync.engine.newcomers cimport let_in
+from halfsync.engine.engine cimport Connection, PHASE_IDLE, PHASE_SILENT
 from halfsync.engine.poller cimport HANDLE_ADOPTION, Handle
-from halfsync.exchange cimport EXCHANGE_PROXY, pool_get
-from halfsync.handover cimport (
+from halfsync.exchange.exchange cimport EXCHANGE_PROXY, pool_get
+from halfsync.http.trust cimport ADDRESS_BYTES
+from halfsync.listening.endpoints cimport ENDPOINT_UNKNOWN, endpoint_find
+from halfsync.shared.handoff_queue cimport (
     HANDOVER_NONE, HANDOVER_OVER, HANDOVER_SHORT, HANDOVER_TAKEN, Handover, handover_take,
 )
+from halfsync.shared.slots cimport seat_listens
 
 cdef enum:
     ADOPTIONS_PER_VISIT = 8  # before the other processes, and the other connections, have their turn

@@ -5,17 +5,17 @@ Only the engine's thread opens and closes. A record is freed when the engine own
 from libc.stdlib cimport calloc, free, realloc
 from posix.unistd cimport close
 
-from halfsync.seats cimport seat_count
-from halfsync.client_counts cimport PLACE_NONE, counts_leave
 from halfsync.engine.engine cimport (
     PEER_HERE, PHASE_BODY, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_PARTED, PHASE_SILENT, PLACE_LEAVING, SLAB,
 )
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.poller cimport HANDLE_CONNECTION
 from halfsync.engine.timers cimport wheel_clear
-from halfsync.exchange cimport pool_put
+from halfsync.exchange.exchange cimport pool_put
 from halfsync.native.checks cimport COUNT_CONNECTION, check, count
 from halfsync.native.sync cimport init_uint
+from halfsync.shared.client_counts cimport PLACE_NONE, counts_leave
+from halfsync.shared.slots cimport seat_count
 
 cdef extern from "<sys/socket.h>" nogil:
     const int SHUT_RDWR

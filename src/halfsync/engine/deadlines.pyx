@@ -1,12 +1,11 @@
 """When the phase of a connection must have ended or gone on, and how fast its client must be.
 
-Nothing here ends a connection: the timer asks (see on_timer in conversation.pyx), and acts on the answer.
+Nothing here ends a connection: the timer asks (see on_timer in connection_events.pyx), and acts on the answer.
 """
-from halfsync.engine.engine cimport (
-    PHASE_BODY, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, Timeouts,
-)
+from halfsync.engine.engine cimport PHASE_BODY, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT
 from halfsync.engine.poller cimport unsent_bytes
-from halfsync.pace cimport pace_begin, pace_fails
+from halfsync.exchange.rates cimport pace_begin, pace_fails
+from halfsync.exchange.timeouts cimport Timeouts
 
 cdef enum:
     LOOKS = 4  # at what a client takes of a response, within its deadline

@@ -1,27 +1,27 @@
 # The engine's data: one record for the loop, one for each connection. Who may touch what stands beside it.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from halfsync.endpoints cimport EndpointTable
-from halfsync.seats cimport BoardRecord, SeatRecord
-from halfsync.client_counts cimport ClientCounts
 from halfsync.engine.lease cimport Lease
 from halfsync.engine.poller cimport Handle, Poller
 from halfsync.engine.timers cimport Timer, Wheel
-from halfsync.exchange cimport Exchange, ExchangePool, Limits
-from halfsync.http.trust cimport Trust
+from halfsync.exchange.exchange cimport Exchange, ExchangePool, Limits
+from halfsync.exchange.native_handler cimport Answerer
+from halfsync.exchange.outbox cimport Outbox
+from halfsync.exchange.rates cimport Pace
+from halfsync.exchange.spool cimport Store
+from halfsync.exchange.timeouts cimport Timeouts
+from halfsync.http.trust cimport ADDRESS_BYTES, Trust
+from halfsync.listening.endpoints cimport EndpointTable
 from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t, sem_t
 from halfsync.observe.access cimport Log
 from halfsync.observe.refusals cimport Refusals
-from halfsync.outbox cimport Outbox
-from halfsync.pace cimport Pace
-from halfsync.request_queue cimport Queue, Watch
-from halfsync.spool cimport Store
-from halfsync.static.answering cimport Answerer
+from halfsync.pool.request_queue cimport Queue, Watch
+from halfsync.shared.client_counts cimport ClientCounts
+from halfsync.shared.slots cimport BoardRecord, SeatRecord
 
 cdef enum:
     LISTENERS_MAX = 64
     SLAB = 256                # connections allocated together
-    ADDRESS_BYTES = 28        # of a sockaddr_in6, the largest that is kept
     SCRATCH_BYTES = 256 * 1024
     EVICTION_BATCH = 128      # connections found by one scan for those that idle longest
     PLACE_LEAVING = 0xFFFFFFFF  # of a connection that was turned away, and has not been closed yet
@@ -84,21 +84,6 @@ ctypedef struct Eviction:
     int64_t scanned_ns        # when the batch was found
     int64_t scan_ns           # when the next scan may be, at the earliest
     int64_t again_ns          # when one may be closed at the earliest, after none could be
-
-ctypedef struct Timeouts:     # ns
-    int64_t first_byte
-    int64_t head
-    int64_t body              # between two pieces
-    int64_t request           # from its first byte to the last of its body; 0: for ever
-    int64_t queue             # until a worker takes a request; 0: for ever
-    int64_t turn              # of the application; 0: for ever
-    int64_t write
-    int64_t keep_alive
-    int64_t linger
-    int64_t newcomer          # that a server which drains waits for the first byte of a client, from its connecting
-    int64_t window            # over which a client's pace is judged
-    int64_t least_received    # bytes of a body in a window
-    int64_t least_taken       # bytes of a response in a window
 
 cdef enum Command:
     COMMAND_SERVE

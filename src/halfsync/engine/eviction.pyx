@@ -13,14 +13,14 @@ connection whose request has arrived.
 """
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
+from halfsync.engine.connection_close cimport end_now
 from halfsync.engine.connections cimport connection_at
-from halfsync.engine.ending cimport end_now
 from halfsync.engine.engine cimport (
     Candidate, EVICTION_BATCH, Eviction, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT,
     PLACE_LEAVING, SLAB,
 )
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
-from halfsync.pace cimport MAKES_ROOM_NS
+from halfsync.exchange.rates cimport MAKES_ROOM_NS
 
 cdef extern from "<sys/socket.h>" nogil:
     const int MSG_DONTWAIT, MSG_PEEK

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t
 
-from halfsync.seats cimport BoardRecord, SeatRecord
 from halfsync.engine.engine cimport Connection, Engine
+from halfsync.shared.slots cimport BoardRecord, SeatRecord
 
 cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil
 cdef int engine_listen(Engine *engine, int fd) noexcept nogil

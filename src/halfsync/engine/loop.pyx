@@ -10,39 +10,38 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close, write
 
+from halfsync.engine.admission cimport let_in, turn_away
 from halfsync.engine.adoption cimport ADOPTION_INDEX, adopt, adopt_all, adoption_close, adoption_watch
-from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
-from halfsync.engine.conversation cimport (
+from halfsync.engine.connection_close cimport end_now
+from halfsync.engine.connection_events cimport (
     on_announced, on_left, on_received, on_returned, on_room, on_sendable, on_timer,
 )
-from halfsync.engine.ending cimport end_now
+from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.engine cimport (
-    ADDRESS_BYTES, COMMAND_DRAIN, COMMAND_LEAVE, COMMAND_SERVE, COMMAND_STOP, Connection, Listener, LISTENERS_MAX,
-    PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_note_refusal,
-    engine_wake,
+    COMMAND_DRAIN, COMMAND_LEAVE, COMMAND_SERVE, COMMAND_STOP, Connection, Listener, LISTENERS_MAX, PHASE_FREE,
+    PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_note_refusal, engine_wake,
 )
 from halfsync.engine.eviction cimport eviction_choose, eviction_close
-from halfsync.engine.leaving cimport finish_leave, leave_wait, leaving_close
-from halfsync.engine.newcomers cimport let_in, turn_away
+from halfsync.engine.handoff cimport finish_leave, leave_wait, leaving_close
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.poller cimport (
     HANDLE_LISTENER, HANDLE_WAKER, Handle, complete_accept, unsent_bytes,
 )
 from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
-from halfsync.engine.shortage cimport relieve_shortage
+from halfsync.engine.spool_eviction cimport relieve_shortage
 from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next, wheel_set
-from halfsync.exchange cimport pool_destroy, pool_init
-from halfsync.http.trust cimport trust_has
+from halfsync.exchange.exchange cimport pool_destroy, pool_init
+from halfsync.exchange.outbox cimport Outbox, outbox_release
+from halfsync.http.trust cimport ADDRESS_BYTES, trust_has
 from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
     cas_uint, init_llong, init_pointer, init_uint, load_llong, load_pointer, load_uint, monotonic_ns, pthread_join,
     sem_destroy, sem_init, sleep_ns, start_thread, store_llong, store_uint, swap_pointer,
 )
 from halfsync.observe.refusals cimport REASON_PEER
-from halfsync.outbox cimport Outbox, outbox_release
-from halfsync.request_queue cimport queue_attend
-from halfsync.seats cimport (
+from halfsync.pool.request_queue cimport queue_attend
+from halfsync.shared.slots cimport (
     BoardRecord, SeatRecord, is_alone, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw,
 )
 

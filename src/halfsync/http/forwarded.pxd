@@ -2,7 +2,7 @@
 from libc.stdint cimport uint8_t
 
 from halfsync.http.parser cimport Head
-from halfsync.http.trust cimport CLIENT_BYTES, Trust
+from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 
 cdef enum:
     TOLD_HOST_BYTES = 262     # of a host of 255 bytes, the most that a name may have, a colon and a port
@@ -14,7 +14,7 @@ cdef enum Scheme:
 
 # What was said, as far as it is believed.
 ctypedef struct Told:
-    uint8_t address[CLIENT_BYTES]  # sockaddr of the client
+    uint8_t address[ADDRESS_BYTES]  # sockaddr of the client
     uint8_t address_length    # 0: nothing, and the peer is the client
     uint8_t has_port          # the client's port was told; else it is 0 in address
     uint8_t scheme            # Scheme

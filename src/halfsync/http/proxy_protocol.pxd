@@ -1,7 +1,7 @@
 # The header of the PROXY protocol, as native code: no I/O, no allocation, no Python objects.
 from libc.stdint cimport uint8_t, uint32_t
 
-from halfsync.http.trust cimport CLIENT_BYTES
+from halfsync.http.trust cimport ADDRESS_BYTES
 
 cdef enum:
     PROXY_V1_BYTES = 107      # of a header of version 1 with its CRLF, at most (section 2.1)
@@ -9,7 +9,7 @@ cdef enum:
 
 # What a header says of the client.
 ctypedef struct ProxyHeader:
-    uint8_t address[CLIENT_BYTES]   # sockaddr
+    uint8_t address[ADDRESS_BYTES]   # sockaddr
     uint8_t address_length          # 0: nothing, and the peer is the client (LOCAL, UNKNOWN, AF_UNSPEC)
 
 

@@ -12,7 +12,7 @@ cdef extern from "sockaddr.h" nogil:
     bint host_read(const char *text, size_t size, int length, uint8_t *host)
 
 cdef enum:
-    CLIENT_BYTES = 28         # of a sockaddr_in6, the largest address of a client that is kept
+    ADDRESS_BYTES = 28        # of a sockaddr_in6, the largest address of a client that is kept
 
 ctypedef struct Network:
     uint8_t host[16]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from halfsync.board import Seat
-    from halfsync.bridging import Bridge
-    from halfsync.endpoints import Endpoints
+    from halfsync.exchange.bridging import Bridge
+    from halfsync.listening.endpoints import Endpoints
     from halfsync.observe.access import AccessLog
     from halfsync.observe.refusals import RefusalLog
     from halfsync.settings import Settings
+    from halfsync.shared.scoreboard import Seat
     from halfsync.static.answer import StaticFiles
 
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from halfsync.models.carrier import QUEUE_FULL
+from halfsync.blocking.driver import QUEUE_FULL
 from halfsync.models.thread import AcceptingThread
-from halfsync.threadpool import ThreadPool
+from halfsync.pool.threadpool import ThreadPool
 
 if TYPE_CHECKING:
-    from halfsync.models.client import Client
+    from halfsync.blocking.connection import Client
 
 LOOK_S = 0.02  # between two looks whether the server still leaves, or drains by now
 

@@ -1,7 +1,7 @@
-from halfsync.bridging cimport Bridge
 from halfsync.engine.engine cimport Engine
-from halfsync.models.workers cimport RequestWorkers
-from halfsync.spool cimport Store
+from halfsync.exchange.bridging cimport Bridge
+from halfsync.exchange.spool cimport Store
+from halfsync.workers.request_workers cimport RequestWorkers
 
 
 cdef class Proactor:

@@ -3,28 +3,28 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from halfsync.client_counts cimport counts_close, counts_open
-from halfsync.endpoints cimport Endpoints
 from halfsync.engine.adoption cimport adoption_open
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_LEAVE, COMMAND_STOP, Connection
-from halfsync.engine.leaving cimport leaving_open
+from halfsync.engine.handoff cimport leaving_open
 from halfsync.engine.loop cimport (
     engine_close, engine_command, engine_join, engine_listen, engine_open, engine_parted, engine_start, engine_sweep,
     engine_sit, engine_unlisten,
 )
-from halfsync.http.trust cimport TrustedPeers
-from halfsync.models.bounds cimport (
+from halfsync.exchange.native_settings cimport (
     bounds_files, bounds_limits, bounds_place, bounds_proxies, bounds_store, bounds_timeouts,
 )
+from halfsync.http.trust cimport TrustedPeers
+from halfsync.listening.endpoints cimport Endpoints
 from halfsync.native.sync cimport load_llong, load_uint, store_llong, store_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.observe.refusals cimport RefusalLog
-from halfsync.request_queue cimport queue_taken
-from halfsync.seats cimport Place, alone_of
+from halfsync.pool.request_queue cimport queue_taken
+from halfsync.shared.client_counts cimport counts_close, counts_open
+from halfsync.shared.slots cimport Place, alone_of
 from halfsync.wsgi.body cimport BodyBlocks
 
-from halfsync.originals import monotonic, os
+from halfsync.runtime.originals import monotonic, os
 
 SWEEP_S = 0.05
 

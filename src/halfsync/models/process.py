@@ -15,22 +15,22 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from halfsync.forking import fork, freeze, live, restore, unblock
-from halfsync.handlers import contain_handlers
-from halfsync.models.acceptor import Acceptor
-from halfsync.models.carrier import NO_PROCESS, Carrier
+from halfsync.blocking.acceptor import Acceptor
+from halfsync.blocking.driver import NO_PROCESS, Carrier
+from halfsync.host.handlers import contain_handlers
 from halfsync.native.forks import is_signal_caught
 from halfsync.native.pipes import write_byte
 from halfsync.native.system import in_main_thread, readable
-from halfsync.originals import monotonic, os, signal
-from halfsync.signals import ALL, ENDING, Signals, drop_signals, note_signals, release_signals
+from halfsync.runtime.forking import fork, freeze, live, restore, unblock
+from halfsync.runtime.originals import monotonic, os, signal
+from halfsync.runtime.signals import ALL, ENDING, Signals, drop_signals, note_signals, release_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from halfsync.forking import Mask
-    from halfsync.models.client import Client
+    from halfsync.blocking.connection import Client
     from halfsync.models.model import Parts
+    from halfsync.runtime.forking import Mask
 
 LOOK_S = 0.02  # between two looks at children that are told to end
 # What only the parent understands, if it does. A terminal that closes sends SIGHUP to the whole group.
@@ -56,7 +56,7 @@ class Children:
         self.pids: dict[int, int] = {}  # to places
         self.words: dict[
             int, int
-        ] = {}  # by pid: the word that says since when the child waits for a request (resting.pyx)
+        ] = {}  # by pid: the word that says since when the child waits (idle_lists.pyx)
         self.pid_of: dict[int, int] = {}  # by word
         self._free: list[int] = []
         self._words_count = 0

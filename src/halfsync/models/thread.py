@@ -12,17 +12,17 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from halfsync.models.acceptor import Acceptor, Newcomer
-from halfsync.models.carrier import NO_THREAD, Carrier
+from halfsync.blocking.acceptor import Acceptor, Newcomer
+from halfsync.blocking.driver import NO_THREAD, Carrier
 from halfsync.native.pipes import write_byte
 from halfsync.native.system import Semaphore
-from halfsync.originals import os
-from halfsync.threads import Thread
+from halfsync.runtime.originals import os
+from halfsync.runtime.threads import Thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from halfsync.models.client import Client
+    from halfsync.blocking.connection import Client
     from halfsync.models.model import Parts
 
 JOINS_MOST = 8  # ended threads joined for each one started: newcomers wait for that

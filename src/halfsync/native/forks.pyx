@@ -1,7 +1,7 @@
 """Forks of the application: which signal handlers the child has, and how a copy of the server ends.
 
-The server's own forks go through `halfsync.forking.fork`, which marks them (`own_fork`). Every other fork is the
-application's. Its child has a copy of the server's state, and must not act as the server (decisions/0024):
+The server's own forks go through `halfsync.runtime.forking.fork`, which marks them (`own_fork`). Every other fork is
+the application's. Its child has a copy of the server's state, and must not act as the server (decisions/0024):
 
 - Each signal that the server catches has its default in the child from the first moment, or the handler that the
   application has set itself. The child writes nothing to the server's signal pipe.

@@ -1,7 +1,7 @@
 # The access log: a line for each request, written by a thread of its own.
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from halfsync.exchange cimport Exchange
+from halfsync.exchange.exchange cimport Exchange
 from halfsync.http.forwarded cimport Told
 from halfsync.http.trust cimport Trust
 from halfsync.native.sync cimport atomic_llong, atomic_uint, pthread_cond_t, pthread_mutex_t, pthread_t

@@ -15,11 +15,11 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport O_CLOEXEC
 from posix.unistd cimport close
 
-from halfsync.exchange cimport exchange_begin, exchange_knows_target, exchange_line
+from halfsync.exchange.exchange cimport exchange_begin, exchange_knows_target, exchange_line
 from halfsync.http.forwarded cimport forwarded_read
 from halfsync.http.parser cimport Field, Head, name_is
 from halfsync.http.trust cimport TrustedPeers, trust_has
-from halfsync.originals import os
+from halfsync.runtime.originals import os
 from halfsync.log import warn
 from halfsync.native.checks cimport COUNT_BUFFER, count
 from halfsync.native.forks cimport forks, is_forked
@@ -32,7 +32,7 @@ from halfsync.native.sync cimport (
 from halfsync.native.writing cimport write_within
 from halfsync.observe.secrets cimport shown_bytes
 from halfsync.observe.logfile import STANDARD_OUTPUT, open_log
-from halfsync.output import counted
+from halfsync.runtime.output import counted
 
 cdef extern from *:
     """

@@ -11,11 +11,11 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from halfsync.originals import os
-from halfsync.rights import find_fixed, opening
+from halfsync.host.rights import find_fixed, opening
+from halfsync.runtime.originals import os
 
 if TYPE_CHECKING:
-    from halfsync.supervisor.identity import Identity
+    from halfsync.host.identity import Identity
 
 STANDARD_OUTPUT = "-"
 _MODE = 0o644

@@ -1,8 +1,8 @@
 # Why requests were refused: noted by whoever refuses, without the GIL, and logged by a thread that has it.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from halfsync.exchange cimport Exchange
-from halfsync.http.trust cimport CLIENT_BYTES, Trust
+from halfsync.exchange.exchange cimport Exchange
+from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.native.sync cimport atomic_llong, pthread_mutex_t
 
 cdef enum:
@@ -10,7 +10,7 @@ cdef enum:
     SHOWN_BYTES = 200         # of each line that was received
 
 ctypedef struct Note:
-    uint8_t client[CLIENT_BYTES]   # sockaddr
+    uint8_t client[ADDRESS_BYTES]   # sockaddr
     int client_length
     int status                # of the answer; 0: closed without one
     const char *reason

@@ -10,7 +10,7 @@ in place of its PROXY header.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memmove, memset
 
-from halfsync.exchange cimport EXCHANGE_PROXY, exchange_begin, exchange_line, exchange_reason
+from halfsync.exchange.exchange cimport EXCHANGE_PROXY, exchange_begin, exchange_line, exchange_reason
 from halfsync.http.forwarded cimport Told
 from halfsync.http.grammar cimport BYTE_TOKEN, byte_is
 from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text
@@ -99,7 +99,7 @@ cdef bint refusals_note(
         note = &refusals.notes[refusals.count]
         refusals.count += 1
         memset(note, 0, sizeof(Note))
-        note.client_length = min(address_length, <int> CLIENT_BYTES)
+        note.client_length = min(address_length, <int> ADDRESS_BYTES)
         memcpy(note.client, address, note.client_length)
         note.status = 0 if refusals.raw else status
         note.reason = reason if reason != NULL else exchange_reason(exchange, status)

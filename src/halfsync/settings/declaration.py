@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from halfsync.binds import overlap, parse_bind
 from halfsync.errors import UsageError, near
+from halfsync.listening.binds import overlap, parse_bind
+from halfsync.runtime.standard import genuine
 from halfsync.settings.kinds import (
     AUTO,
     GIB,
@@ -35,7 +36,6 @@ from halfsync.settings.kinds import (
     Size,
     Text,
 )
-from halfsync.standard import genuine
 
 T = TypeVar("T")
 
@@ -493,7 +493,7 @@ class Settings:
             origins["workers"] = f"{origins['reload']} (reload)"
         automatic = [name for name in ("workers", "threads") if values.get(name) == AUTO]
         if automatic:
-            from halfsync.supervisor.capacity import choose, read_machine  # noqa: PLC0415 - seldom needed
+            from halfsync.settings.capacity import choose, read_machine  # noqa: PLC0415 - seldom needed
 
             threads = values.get("threads", BY_NAME["threads"].default)
             choice = choose(read_machine(), workers=values.get("workers"), threads=threads)

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from halfsync.amounts import digits, real, shown, whole
-from halfsync.binds import parse_bind
 from halfsync.errors import UsageError
-from halfsync.standard import genuine
+from halfsync.listening.binds import parse_bind
+from halfsync.runtime.standard import genuine
 
 T = TypeVar("T")
 

@@ -14,11 +14,11 @@ import stat
 import warnings
 from collections.abc import Mapping
 
-from halfsync.activation import Activation, read, take
 from halfsync.errors import UsageError, reason_of
-from halfsync.originals import os
+from halfsync.listening.activation import Activation, read, take
+from halfsync.runtime.originals import os
+from halfsync.runtime.standard import genuine
 from halfsync.settings.declaration import BY_NAME, SETTINGS, Given, Settings, nearest
-from halfsync.standard import genuine
 
 PREFIX = "HALFSYNC_"
 FILE_NAME = "halfsync.toml"

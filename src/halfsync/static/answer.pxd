@@ -1,7 +1,7 @@
 # The answer to a request for a file, made in a buffer of whoever asks.
-from halfsync.static.answering cimport Answer, Answerer
+from halfsync.exchange.exchange cimport Exchange
+from halfsync.exchange.native_handler cimport Answer, Answerer
 from halfsync.static.files cimport Files
-from halfsync.exchange cimport Exchange
 
 cdef bint answer_request(
     const Answerer *answerer, Exchange *exchange, bint stays, char *buffer, Answer *answer) noexcept nogil

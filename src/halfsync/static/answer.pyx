@@ -15,12 +15,12 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset, strlen
 from posix.unistd cimport close, pread
 
-from halfsync.exchange cimport exchange_is_head
+from halfsync.exchange.exchange cimport exchange_is_head
+from halfsync.exchange.native_handler cimport ANSWER_BYTES
 from halfsync.http.grammar cimport word_is
 from halfsync.http.parser cimport Field, Head, TARGET_ABSOLUTE, TARGET_ORIGIN
 from halfsync.http.response cimport DATE_BYTES, RETRY_AFTER_S, date_now, reason_phrase
 from halfsync.native.checks cimport COUNT_BUFFER, check, count
-from halfsync.static.answering cimport ANSWER_BYTES
 from halfsync.static.conditions cimport (
     Codings, RANGE_BEYOND, RANGE_PART, RANGE_WHOLE, coding_weight, codings_read, codings_reset, date_read, date_text,
     range_read, tags_match,

@@ -1,7 +1,7 @@
 # Which file a request's path means, and its opening.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
-from halfsync.static.answering cimport Answerer
+from halfsync.exchange.native_handler cimport Answerer
 
 cdef enum:
     PATH_BYTES = 4096         # of a decoded path: as many as the system takes (PATH_MAX)

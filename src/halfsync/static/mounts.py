@@ -6,16 +6,16 @@ import mimetypes
 from typing import TYPE_CHECKING
 
 from halfsync.errors import UsageError, reason_of
-from halfsync.originals import os
-from halfsync.rights import opening
+from halfsync.host.rights import opening
+from halfsync.runtime.originals import os
 from halfsync.static.answer import StaticFiles
 from halfsync.static.files import has_openat2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from halfsync.host.identity import Identity
     from halfsync.settings import Settings
-    from halfsync.supervisor.identity import Identity
 
 # What older tables of Python's lack, or have under a name that is obsolete (RFC 9239).
 OWN_TYPES = {

@@ -1,5 +1,5 @@
-from halfsync.bridging cimport Bridge, Sink
-from halfsync.exchange cimport Exchange
+from halfsync.exchange.bridging cimport Bridge, Sink
+from halfsync.exchange.exchange cimport Exchange
 
 
 cdef class StreamBridge(Bridge):

@@ -1,4 +1,4 @@
-from halfsync.bridging import Bridge
+from halfsync.exchange.bridging import Bridge
 from halfsync.stream.handler import StreamFactory
 
 class StreamBridge(Bridge):

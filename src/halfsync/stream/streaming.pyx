@@ -5,7 +5,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_RESET, send_vectors
+from halfsync.exchange.bridging cimport Origin, TURN_COMPLETE, TURN_RESET, send_vectors
 from halfsync.native.forks cimport leave_copy
 
 from halfsync.log import report_handler_error

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from halfsync.foreground import LoggingSignals
 from halfsync.native.forks import raise_signal
-from halfsync.originals import signal
-from halfsync.signals import ENDING, Signals
+from halfsync.runtime.originals import signal
+from halfsync.runtime.signals import ENDING, Signals
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from halfsync.originals import socket
+from halfsync.runtime.originals import socket
 
 WORD_BYTES = 256
 

@@ -11,9 +11,9 @@ import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from halfsync.forking import end_forked, unblock
 from halfsync.log import logger
-from halfsync.originals import monotonic, os
+from halfsync.runtime.forking import end_forked, unblock
+from halfsync.runtime.originals import monotonic, os
 from halfsync.supervisor.fleet import FAILURES_MOST, pause
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-from halfsync.originals import signal
-from halfsync.output import counted
+from halfsync.runtime.originals import signal
+from halfsync.runtime.output import counted
 
 STABLE_S = 1.0  # a process that dies sooner after it was ready counts as one that did not start
 PAUSE_FIRST_S = 0.1  # before the next start after a failure; doubled with each that follows

@@ -12,14 +12,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from halfsync.errors import BindError, StartError
+from halfsync.host.identity import find_identity
+from halfsync.host.pidfile import PidFile
 from halfsync.log import logger
 from halfsync.native.system import readable
-from halfsync.originals import monotonic
+from halfsync.runtime.originals import monotonic
 from halfsync.settings import SETTINGS
 from halfsync.settings.declaration import AT_START, OPEN_SOCKETS
 from halfsync.supervisor.fleet import Terms
-from halfsync.supervisor.identity import find_identity
-from halfsync.supervisor.pidfile import PidFile
 from halfsync.supervisor.process import Plan
 from halfsync.supervisor.sockets import names_of
 

@@ -10,30 +10,30 @@ from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
 from halfsync.foreground import AnsweringProbes, prepare_process, run_until_told
-from halfsync.handlers import outlive_handlers
+from halfsync.host.handlers import outlive_handlers
+from halfsync.host.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
+from halfsync.host.identity import become
+from halfsync.host.titles import name_worker
 from halfsync.log import logger
 from halfsync.opened import Opened
-from halfsync.originals import monotonic, os, signal, socket
-from halfsync.output import complain
+from halfsync.runtime.originals import monotonic, os, signal, socket
+from halfsync.runtime.output import complain
+from halfsync.runtime.signals import RECALL, Signals, outlive_signals
+from halfsync.runtime.standard import genuine
 from halfsync.server import Server
-from halfsync.signals import RECALL, Signals, outlive_signals
-from halfsync.standard import genuine
-from halfsync.supervisor.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
-from halfsync.supervisor.identity import become
-from halfsync.supervisor.titles import name_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from halfsync.board import Seat
-    from halfsync.listeners import Listener
+    from halfsync.host.identity import Identity
+    from halfsync.host.pidfile import PidFile
+    from halfsync.listening.listeners import Listener
     from halfsync.server import Application
     from halfsync.settings import Settings
+    from halfsync.shared.scoreboard import Seat
     from halfsync.stream.handler import StreamFactory
     from halfsync.supervisor.channel import Channel
-    from halfsync.supervisor.identity import Identity
-    from halfsync.supervisor.pidfile import PidFile
-    from halfsync.supervisor.sources import Reporter
+    from halfsync.supervisor.development.sources import Reporter
 
 READY = "ready"  # what a process says that serves
 STANDS_IN = "stands-in"  # and adds if it shows why the application cannot be loaded, in development
@@ -232,7 +232,7 @@ def live(birth: Birth) -> int:
 
 
 def _make_reporter(reports: socket.socket) -> Reporter:
-    from halfsync.supervisor.sources import Reporter  # noqa: PLC0415 - only development needs it
+    from halfsync.supervisor.development.sources import Reporter  # noqa: PLC0415 - only development needs it
 
     return Reporter(reports)
 
@@ -264,7 +264,7 @@ def _load(
     except LoadError as error:
         if reporter is None:
             raise
-        from halfsync.supervisor.error_page import stand_in  # noqa: PLC0415 - only a failure needs it
+        from halfsync.supervisor.development.error_page import stand_in  # noqa: PLC0415 - only a failure needs it
 
         complain(error)
         application, failure = stand_in(error, stream=birth.plan.settings.stream), error

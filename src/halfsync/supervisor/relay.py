@@ -1,7 +1,7 @@
 """Moving connections from the hand-over queue of one program to that of another.
 
 Each program has a queue of its own, so that neither can end the other's. A record and its descriptor are moved as they
-are: only the processes at both ends know what is in them (`halfsync.handover`).
+are: only the processes at both ends know what is in them (`halfsync.shared.handoff_queue`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import errno
 import sys
 from typing import TYPE_CHECKING
 
-from halfsync.originals import os, socket
+from halfsync.runtime.originals import os, socket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ from halfsync.supervisor.plans import terms_of
 if TYPE_CHECKING:
     from halfsync.server import Application
     from halfsync.settings import Settings
-    from halfsync.supervisor.development import Development
+    from halfsync.supervisor.development.child import Development
     from halfsync.supervisor.fleet import Abandoned, Failed, Fleet
     from halfsync.supervisor.plans import Plans
     from halfsync.supervisor.process import Plan

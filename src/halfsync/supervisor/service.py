@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from halfsync.supervisor.notify import Notifier
+    from halfsync.host.notify import Notifier
 
 
 class State(Enum):

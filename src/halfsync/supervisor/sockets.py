@@ -6,16 +6,16 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from halfsync.activation import find_sockets
-from halfsync.binds import has_any_port, parse_bind, socket_file
-from halfsync.listeners import Made, open_listeners, refuse_shared, remove_file
-from halfsync.originals import os
+from halfsync.listening.activation import find_sockets
+from halfsync.listening.binds import has_any_port, parse_bind, socket_file
+from halfsync.listening.listeners import Made, open_listeners, refuse_shared, remove_file
+from halfsync.runtime.originals import os
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from halfsync.listeners import Listener, UnixFile
-    from halfsync.originals import socket
+    from halfsync.listening.listeners import Listener, UnixFile
+    from halfsync.runtime.originals import socket
     from halfsync.settings import Settings
 
 UNIX = "unix:"

@@ -12,22 +12,22 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from halfsync.errors import StartError, reason_of
+from halfsync.host.pidfile import move_pidfile
 from halfsync.log import logger
-from halfsync.originals import monotonic, os, signal
+from halfsync.runtime.originals import monotonic, os, signal
 from halfsync.supervisor.fleet import PATIENCE_S, Course
-from halfsync.supervisor.pidfile import move_pidfile
 from halfsync.supervisor.relay import Relay
 from halfsync.supervisor.upgrade import DROPS, start_successor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from halfsync.directory import StartDirectory
-    from halfsync.originals import socket
-    from halfsync.supervisor.crew import Crew
+    from halfsync.host.directory import StartDirectory
+    from halfsync.host.notify import Notifier
+    from halfsync.host.pidfile import PidFile
+    from halfsync.runtime.originals import socket
     from halfsync.supervisor.fleet import Fleet
-    from halfsync.supervisor.notify import Notifier
-    from halfsync.supervisor.pidfile import PidFile
+    from halfsync.supervisor.process_table import Crew
     from halfsync.supervisor.sockets import Sockets
     from halfsync.supervisor.upgrade import Legacy, Successor
 

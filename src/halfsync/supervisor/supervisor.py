@@ -12,21 +12,25 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from halfsync.directory import StartDirectory
 from halfsync.errors import reason_of
 from halfsync.foreground import Outcome, announcement, draining, farewell, say_sizes
-from halfsync.forking import freeze, unblock
-from halfsync.handlers import contain_handlers
+from halfsync.host.directory import StartDirectory
+from halfsync.host.handlers import contain_handlers
+from halfsync.host.identity import find_identity, read_umask, set_umask
+from halfsync.host.notify import Notifier
+from halfsync.host.preflight import refuse_contradictions
+from halfsync.host.preloading import find_hindrances
+from halfsync.host.titles import name_supervisor
 from halfsync.log import logger, set_up
 from halfsync.native.system import readable
 from halfsync.observe.logfile import give_log
-from halfsync.originals import monotonic, os, signal
-from halfsync.output import counted, hold_standard_descriptors, settle_output
-from halfsync.signals import ENDING, SENT, drop_signals, forget_signals
-from halfsync.standard import import_later
+from halfsync.runtime.forking import freeze, unblock
+from halfsync.runtime.originals import monotonic, os, signal
+from halfsync.runtime.output import counted, hold_standard_descriptors, settle_output
+from halfsync.runtime.signals import ENDING, SENT, drop_signals, forget_signals
+from halfsync.runtime.standard import import_later
 from halfsync.supervisor.beginning import SupervisorSignals, ToldToEnd
 from halfsync.supervisor.containment import Containment
-from halfsync.supervisor.crew import Crew
 from halfsync.supervisor.fleet import (
     Abandoned,
     Counts,
@@ -42,27 +46,23 @@ from halfsync.supervisor.fleet import (
     Start,
     Tell,
 )
-from halfsync.supervisor.identity import find_identity, read_umask, set_umask
-from halfsync.supervisor.notify import Notifier
 from halfsync.supervisor.plans import Plans, terms_of
-from halfsync.supervisor.preloading import find_hindrances
 from halfsync.supervisor.process import Birth, live
+from halfsync.supervisor.process_table import Crew
 from halfsync.supervisor.reloading import Reloads
 from halfsync.supervisor.service import Service
 from halfsync.supervisor.sockets import Sockets
-from halfsync.supervisor.starting import refuse_contradictions
 from halfsync.supervisor.succession import AGAIN_S, Succession
-from halfsync.supervisor.titles import name_supervisor
 from halfsync.supervisor.upgrade import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from halfsync.listeners import Listener
+    from halfsync.listening.listeners import Listener
     from halfsync.server import Application
     from halfsync.settings import Settings
     from halfsync.stream.handler import StreamFactory
-    from halfsync.supervisor.development import Development
+    from halfsync.supervisor.development.child import Development
     from halfsync.supervisor.fleet import Action
     from halfsync.supervisor.process import Plan
 
@@ -174,7 +174,7 @@ class Supervisor:
 
     def _develop(self, settings: Settings) -> Development:
         """Prepare to watch what the application is made of, and where its settings are read from."""
-        from halfsync.supervisor.development import Development  # noqa: PLC0415 - only development needs it
+        from halfsync.supervisor.development.child import Development  # noqa: PLC0415 - only development needs it
 
         names = ("halfsync.toml", "pyproject.toml", *filter(None, [settings.config]))
         files = [os.path.join(self._start_directory.name, name) for name in names]

@@ -18,22 +18,22 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from halfsync.activation import pass_on
 from halfsync.errors import reason_of
-from halfsync.forking import fork, restore, unblock
-from halfsync.listeners import Made, UnixFile, describe_socket
+from halfsync.host.preflight import GIVEN
+from halfsync.listening.activation import pass_on
+from halfsync.listening.listeners import Made, UnixFile, describe_socket
 from halfsync.native.system import readable
-from halfsync.originals import os, signal, socket
-from halfsync.output import STANDARD, say
-from halfsync.signals import forget_signals
+from halfsync.runtime.forking import fork, restore, unblock
+from halfsync.runtime.originals import os, signal, socket
+from halfsync.runtime.output import STANDARD, say
+from halfsync.runtime.signals import forget_signals
 from halfsync.supervisor.channel import WORD_BYTES, Channel
-from halfsync.supervisor.starting import GIVEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 
-    from halfsync.directory import StartDirectory
-    from halfsync.listeners import Listener
+    from halfsync.host.directory import StartDirectory
+    from halfsync.listening.listeners import Listener
 
 # Either says it of a listener, by its descriptor in the new one, on which its processes do not accept any more.
 DROPS = "drops"

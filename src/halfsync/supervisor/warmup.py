@@ -13,10 +13,10 @@ from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, reason_of
-from halfsync.handlers import contain_handlers
-from halfsync.handover import put_connection
-from halfsync.originals import socket
+from halfsync.host.handlers import contain_handlers
+from halfsync.runtime.originals import socket
 from halfsync.server import Server
+from halfsync.shared.handoff_queue import put_connection
 
 if TYPE_CHECKING:
     from halfsync.opened import Opened

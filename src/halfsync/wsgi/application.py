@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from halfsync.output import standard_error
+from halfsync.runtime.output import standard_error
 from halfsync.version import VERSION
 from halfsync.wsgi.body import FileWrapper, Input
 from halfsync.wsgi.bridge import WsgiBridge
 from halfsync.wsgi.environ import EnvironFactory
 
 if TYPE_CHECKING:
-    from halfsync.endpoints import Endpoints
     from halfsync.http.trust import TrustedPeers
+    from halfsync.listening.endpoints import Endpoints
     from halfsync.settings import Settings
 
 

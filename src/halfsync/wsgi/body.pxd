@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t
 
-from halfsync.blocks cimport BlockPool
-from halfsync.exchange cimport Exchange
+from halfsync.exchange.blocks cimport BlockPool
+from halfsync.exchange.exchange cimport Exchange
 
 
 cdef class BodyBlocks:

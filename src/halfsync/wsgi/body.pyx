@@ -16,10 +16,10 @@ from cpython.exc cimport PyErr_SetFromErrno
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from halfsync.blocks cimport (
+from halfsync.exchange.blocks cimport (
     BLOCK_BYTES, Block, BlockPool, blocks_destroy, blocks_give, blocks_init, blocks_take, blocks_unwant, blocks_want,
 )
-from halfsync.exchange cimport BODY_SLACK
+from halfsync.exchange.exchange cimport BODY_SLACK
 from halfsync.native.checks cimport COUNT_BUFFER, count
 from halfsync.native.forks cimport copies, is_copy
 
@@ -34,7 +34,7 @@ cdef frozenset RAW_ATTRIBUTES = frozenset({"name"})  # what open() sets on a raw
 
 
 cdef class BodyBlocks:
-    """Blocks that are bytes objects in the making, for bodies that an application reads whole (see blocks.pyx).
+    """Blocks that are bytes objects in the making, for bodies that an application reads whole: see exchange/blocks.pyx.
 
     Whoever serves owns it, for longer than any exchange that may hold a block.
     """

@@ -1,8 +1,8 @@
 from libc.stdint cimport int64_t
 from posix.uio cimport iovec
 
-from halfsync.bridging cimport Bridge, Sink
-from halfsync.exchange cimport Exchange
+from halfsync.exchange.bridging cimport Bridge, Sink
+from halfsync.exchange.exchange cimport Exchange
 from halfsync.wsgi.body cimport FileWrapper
 from halfsync.wsgi.environ cimport EnvironFactory
 

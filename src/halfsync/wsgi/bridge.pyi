@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from halfsync.bridging import Bridge
+from halfsync.exchange.bridging import Bridge
 from halfsync.wsgi.environ import EnvironFactory
 
 class ApplicationError(Exception): ...

@@ -15,8 +15,8 @@ from posix.unistd cimport close as close_fd
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_GET_LENGTH
 
-from halfsync.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET, send_vectors
-from halfsync.exchange cimport exchange_is_head, exchange_refuse
+from halfsync.exchange.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET, send_vectors
+from halfsync.exchange.exchange cimport exchange_is_head, exchange_refuse
 from halfsync.http.response cimport DATE_BYTES, REFUSAL_BYTES, date_now
 from halfsync.native.forks cimport leave_copy
 from halfsync.native.gate cimport gate_enter, gate_leave

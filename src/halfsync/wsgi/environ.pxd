@@ -1,9 +1,9 @@
 from libc.stdint cimport int64_t, uint8_t
 
-from halfsync.bridging cimport Origin
-from halfsync.endpoints cimport Endpoints
-from halfsync.exchange cimport Exchange
+from halfsync.exchange.bridging cimport Origin
+from halfsync.exchange.exchange cimport Exchange
 from halfsync.http.trust cimport TrustedPeers
+from halfsync.listening.endpoints cimport Endpoints
 from halfsync.native.sync cimport atomic_llong
 from halfsync.wsgi.body cimport Input
 

@@ -1,5 +1,5 @@
-from halfsync.endpoints import Endpoints
 from halfsync.http.trust import TrustedPeers
+from halfsync.listening.endpoints import Endpoints
 from halfsync.wsgi.body import Input
 
 class EnvironFactory:

@@ -16,12 +16,12 @@ from cpython.dict cimport PyDict_Copy, PyDict_SetItem, PyDict_Size
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 
-from halfsync.client_counts cimport KEY_UNTOLD, client_key
 from halfsync.http.forwarded cimport SCHEME_HTTPS, SCHEME_UNTOLD, Told, forwarded_read
 from halfsync.http.parser cimport Field, Head
 from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text, trust_has
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport cas_llong
+from halfsync.shared.client_counts cimport KEY_UNTOLD, client_key
 from halfsync.wsgi.body cimport INPUT_ENDED, INPUT_OPEN, Input
 
 from halfsync.log import logger

@@ -1,0 +1,172 @@
+"""The answers to an orchestrator's questions: whether the server lives, and whether it is ready for requests.
+
+An engine of its own asks nobody: it has one thread that never takes the GIL, listens on `admin_bind` only, and answers
+from the board. So it answers whatever the application does, in every model, and nothing of it is on the public port.
+
+GET /livez is 200 as long as anybody is there to say so. GET /readyz is 200 while some process serves and the server is
+not about to end, else 503: a process with more stuck threads than `max_stuck` does not count.
+"""
+
+from libc.stdint cimport int64_t, uint32_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, strlen
+
+from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_STOP
+from halfsync.engine.loop cimport engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start
+from halfsync.exchange.exchange cimport Exchange
+from halfsync.exchange.native_handler cimport ANSWER_BYTES, Answer, Answerer
+from halfsync.exchange.native_settings cimport bounds_limits, bounds_store, bounds_timeouts
+from halfsync.exchange.timeouts cimport Timeouts
+from halfsync.http.response cimport date_now, reason_phrase
+from halfsync.native.forks cimport forks, is_forked
+from halfsync.native.sync cimport load_uint
+from halfsync.shared.scoreboard cimport Board
+from halfsync.shared.slots cimport board_serving
+from halfsync.wsgi.body cimport BodyBlocks
+
+from halfsync.runtime.originals import os
+
+cdef enum:
+    OPEN_MOST = 64  # connections at one time; past it the oldest is closed, whatever it does (engine/eviction.pyx)
+    REQUESTS_MOST = 16  # on one connection: it cannot be closed while it has more of them to answer
+
+cdef int64_t LONGEST = 2000000000  # ns; no phase of a connection may last longer
+
+
+cdef bint is_path(const Exchange *exchange, const char *path, uint32_t length) noexcept nogil:
+    return exchange.head.path_length == length and memcmp(exchange.data + exchange.head.path, path, length) == 0
+
+
+cdef bint is_method(const Exchange *exchange, const char *method, uint32_t length) noexcept nogil:
+    return exchange.head.method_length == length and memcmp(exchange.data + exchange.head.method, method, length) == 0
+
+
+cdef int judge(const Oracle *oracle, const Exchange *exchange, const char **text) noexcept nogil:
+    """Return the status of the answer, and its text."""
+    if not is_method(exchange, b"GET", 3) and not is_method(exchange, b"HEAD", 4):
+        text[0] = b"ask with GET\n"
+        return 405
+    if is_path(exchange, b"/livez", 6):
+        text[0] = b"ok\n"
+        return 200
+    if not is_path(exchange, b"/readyz", 7):
+        text[0] = b"there are /livez and /readyz\n"
+        return 404
+    if load_uint(&oracle.board.fading):
+        text[0] = b"the server is about to end\n"
+        return 503
+    if board_serving(oracle.board, oracle.max_stuck) == 0:
+        text[0] = b"no process serves\n"
+        return 503
+    text[0] = b"ok\n"
+    return 200
+
+
+cdef bint answer_probe(
+    const Answerer *answerer, Exchange *exchange, bint stays, char *buffer, Answer *answer
+) noexcept nogil:
+    """Answer any request: nothing here is the application's. See Answerer."""
+    cdef const char *text = NULL
+    cdef int status = judge(<const Oracle *> answerer, exchange, &text)
+    cdef const char *nothing = b""
+    cdef const char *allow = b"Allow: GET, HEAD\r\n"
+    cdef const char *close_field = b"Connection: close\r\n"
+    cdef int length = <int> strlen(text)
+    answer.fd = -1
+    answer.offset = answer.length = exchange.sent = 0
+    exchange.status = status
+    answer.ready = snprintf(
+        buffer, ANSWER_BYTES,
+        b"HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+        b"Cache-Control: no-store\r\n%s%s\r\n%s",
+        status, reason_phrase(status), date_now(), length,
+        allow if status == 405 else nothing, nothing if stays else close_field,
+        nothing if is_method(exchange, b"HEAD", 4) else text)
+    return True
+
+
+cdef void shorten(Timeouts *timeouts) noexcept:
+    """Limit each phase to LONGEST: a probe arrives in one piece, and its answer is short."""
+    timeouts.first_byte = min(timeouts.first_byte, LONGEST)
+    timeouts.head = min(timeouts.head, LONGEST)
+    timeouts.body = min(timeouts.body, LONGEST)
+    timeouts.write = min(timeouts.write, LONGEST)
+    timeouts.keep_alive = min(timeouts.keep_alive, LONGEST)
+
+
+cdef class Probes:
+    """The engine that answers them. Its owner starts it once, and closes it."""
+
+    def __cinit__(self, *_args, **_kwargs):
+        self.read_fd = -1
+        self.engine = <Engine *> calloc(1, sizeof(Engine))
+        self.store = <Store *> calloc(1, sizeof(Store))
+        if self.engine == NULL or self.store == NULL:
+            raise MemoryError
+
+    def __init__(self, settings, listeners, Board board):
+        """Prepare. listeners: descriptors of listening, non-blocking sockets. Raises OSError."""
+        cdef Engine *engine = self.engine
+        cdef BodyBlocks blocks = BodyBlocks()
+        self.kept = (board, blocks)
+        self.oracle.answerer.answer = answer_probe
+        self.oracle.board = board.record
+        self.oracle.max_stuck = settings.max_stuck
+        bounds_store(self.store, settings)
+        bounds_limits(&engine.limits, settings, self.store, False)
+        bounds_timeouts(&engine.timeouts, settings)
+        shorten(&engine.timeouts)
+        engine.eviction.anything = True
+        engine.limits.max_body = 0
+        engine.limits.blocks = &blocks.pool
+        engine.store = self.store
+        engine.files = &self.oracle.answerer
+        engine.open_max = OPEN_MOST
+        engine.requests_max = REQUESTS_MOST
+        self.check(engine_open(engine, settings.poller == "poll"))
+        for fd in listeners:
+            self.check(engine_listen(engine, fd))
+
+    cdef int check(self, int result) except -1:
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+        return 0
+
+    def start(self):
+        """Begin to answer. Raises OSError."""
+        self.read_fd, self.engine.done_fd = os.pipe()
+        self.check(engine_start(self.engine))
+        self.started = True
+        self.forks = forks[0]
+
+    @property
+    def descriptors(self):
+        """Its listening sockets that are open. For a forked child, too, which has no use for them."""
+        cdef int position
+        fds = [self.engine.listeners[position].handle.fd for position in range(self.engine.listeners_count)]
+        return [fd for fd in fds if fd >= 0]
+
+    def leave(self):
+        """Answer who waits, and nobody after that."""
+        if self.started:
+            engine_command(self.engine, COMMAND_DRAIN)
+
+    def close(self):
+        """Stop answering."""
+        if not self.started or is_forked(self.forks):  # where the engine does not run
+            return
+        self.started = False
+        engine_command(self.engine, COMMAND_STOP)
+        with nogil:
+            engine_join(self.engine)
+        os.close(self.read_fd)
+
+    def __dealloc__(self):
+        if self.started:
+            self.close()
+        if self.engine != NULL and not self.started:
+            if self.engine.scratch != NULL:
+                engine_close(self.engine)
+            free(self.engine)
+            free(self.store)

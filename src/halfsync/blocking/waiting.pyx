@@ -1,0 +1,89 @@
+# Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
+"""The one place where a thread that carries a connection blocks: poll(2), until a deadline on the monotonic clock.
+
+It is called without the GIL. Beside the socket it watches the bells (`wakeups.pyx`), and, while the connection idles,
+the call of those who wait for this thread; in a forked child, its signals.
+"""
+from libc.errno cimport EINTR, errno
+from libc.string cimport memset
+from posix.unistd cimport read
+
+from halfsync.blocking.records cimport CARRY_STOP, is_told_to_end
+from halfsync.native.sync cimport add_uint, load_uint, monotonic_ns, sub_uint
+from halfsync.pool.request_queue cimport queue_is_short
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *watched, unsigned long count, int timeout_ms)
+    const short POLLIN
+
+cdef int64_t SLICE_NS = 2000000  # that an idle connection is watched for while others wait for its thread
+
+
+cdef bint others_wait(CarrierRecord *carrier) noexcept nogil:
+    """Tell whether connections wait for a thread to be done with its own: there is no free one for them."""
+    return carrier.waiting != NULL and queue_is_short(carrier.waiting)
+
+
+cdef bint called(CarrierRecord *carrier) noexcept nogil:
+    """Tell whether a call is for this thread: in the pool each is for one, and may be heard too late."""
+    cdef unsigned long long number
+    cdef unsigned char signals[64]
+    if carrier.waiting == NULL:
+        read(carrier.call_fd, signals, sizeof(signals))
+        return is_told_to_end(carrier)
+    return read(carrier.call_fd, &number, sizeof(number)) > 0 and others_wait(carrier)
+
+
+cdef int wait(CarrierRecord *carrier, int fd, short events, int64_t deadline, bint bell, bint call) noexcept nogil:
+    """Wait until the socket is ready, at least once looking at it. Returns a Waited.
+
+    bell: watch the one that is rung to drain or to leave. call: watch for others who wait for this thread.
+    """
+    cdef pollfd watched[4]
+    cdef int count = 4 if bell or call else 2
+    cdef int64_t left
+    cdef int happened
+    memset(watched, 0, sizeof(watched))
+    watched[0].fd = fd
+    watched[0].events = events
+    watched[1].fd = carrier.stop_fd
+    watched[2].fd = carrier.drain_fd if bell else -1
+    watched[3].fd = carrier.call_fd if call else -1
+    watched[1].events = watched[2].events = watched[3].events = POLLIN
+    while True:
+        left = max(<int64_t> 0, deadline - monotonic_ns())
+        happened = poll(watched, count, <int> min((left + 999999) // 1000000, <int64_t> 86400000))
+        if happened < 0:
+            if errno == EINTR:
+                continue
+            return WAITED_STOPPED
+        if watched[0].revents:
+            return WAITED_READY
+        if watched[1].revents:
+            if load_uint(&carrier.tally.command) == CARRY_STOP:
+                return WAITED_STOPPED
+            watched[1].fd = -1  # nobody has told: the parent is dead, and what is under way can still be finished
+        if watched[2].revents:
+            return WAITED_TOLD
+        if watched[3].revents and called(carrier):
+            return WAITED_TOLD
+        if happened == 0 and monotonic_ns() >= deadline:
+            return WAITED_LATE
+
+
+cdef int wait_idle(CarrierRecord *carrier, int fd, int64_t deadline, bint bell) noexcept nogil:
+    """Wait for bytes on an idle connection; for a moment only while others wait for its thread. Returns a Waited.
+
+    It counts as an idler before it looks whether others wait: who comes after that look will call.
+    """
+    cdef int waited
+    add_uint(&carrier.idlers, 1)
+    if others_wait(carrier):
+        deadline = min(deadline, monotonic_ns() + SLICE_NS)
+    waited = wait(carrier, fd, POLLIN, deadline, bell, True)
+    sub_uint(&carrier.idlers, 1)
+    return waited

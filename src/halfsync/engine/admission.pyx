@@ -1,0 +1,42 @@
+"""Newcomers, and how many connections each client has (max_connections_per_client).
+
+A connection is counted once its client is known: when it is accepted, or, behind the PROXY protocol, when its header is
+read. It counts until its socket is closed. One past the limit is answered 503 like a request that finds the queue full,
+and lingers like it; but only so many do at a time, lest a client keep by refusals the room that the limit denies it.
+"""
+from libc.stdint cimport int64_t, uint32_t
+
+from halfsync.engine.connection_close cimport end_now
+from halfsync.engine.engine cimport PHASE_LINGER, PLACE_LEAVING
+from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_MORE
+from halfsync.engine.responses cimport cut_stream, refuse
+from halfsync.observe.refusals cimport REASON_CLIENT
+from halfsync.shared.client_counts cimport ENTER_REFUSED, client_key, counts_enter
+
+cdef enum:
+    LEAVING_MOST = 256  # connections that were turned away and linger; past it, or without room, they are closed
+
+
+cdef bint let_in(Engine *engine, Connection *connection) noexcept nogil:
+    """Count a connection whose client has become known. Returns False when that has all that it may have."""
+    cdef int64_t place = counts_enter(&engine.clients, client_key(connection.address, connection.address_length))
+    if place == ENTER_REFUSED:
+        return False
+    connection.place = <uint32_t> place
+    return True
+
+
+cdef int turn_away(Engine *engine, Connection *connection) noexcept nogil:
+    """Answer 503 to a connection that was not let in. May free it. Returns RECEIVE_*."""
+    engine.counters.shed += 1
+    engine.counters.limited += 1
+    if engine.limits.raw:
+        connection.phase = PHASE_LINGER  # in which closing sends no end before the reset
+        return cut_stream(engine, connection, REASON_CLIENT)
+    refuse(engine, connection, 503, REASON_CLIENT)
+    if engine.leaving >= LEAVING_MOST or engine.open > engine.open_max:
+        end_now(engine, connection)
+        return RECEIVE_GONE
+    engine.leaving += 1
+    connection.place = PLACE_LEAVING
+    return RECEIVE_MORE

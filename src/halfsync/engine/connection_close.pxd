@@ -1,0 +1,10 @@
+# How a phase begins and a connection ends. Every function runs on the engine's thread.
+from halfsync.engine.engine cimport Connection, Engine
+from halfsync.exchange.exchange cimport Exchange
+
+cdef void enter(Engine *engine, Connection *connection, int phase) noexcept nogil
+cdef void end_now(Engine *engine, Connection *connection) noexcept nogil
+cdef void keep(Connection *connection, Exchange *exchange) noexcept nogil
+cdef void part(Engine *engine, Connection *connection) noexcept nogil
+cdef void client_left(Engine *engine, Connection *connection) noexcept nogil
+cdef void linger(Engine *engine, Connection *connection) noexcept nogil

@@ -1,0 +1,100 @@
+"""How a phase of a connection begins, and how a connection ends.
+
+A function that may free the connection says so, and nothing is touched after it.
+"""
+from libc.stdint cimport int64_t
+
+from halfsync.engine.connections cimport connection_free, connection_hang_up
+from halfsync.engine.deadlines cimport next_look
+from halfsync.engine.engine cimport PHASE_LINGER, SCRATCH_BYTES, engine_log
+from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is, owner_submit, owner_withdraw
+from halfsync.engine.timers cimport wheel_set
+from halfsync.exchange.exchange cimport pool_put
+from halfsync.exchange.outbox cimport Outbox, outbox_abandon, outbox_release
+from halfsync.native.checks cimport check
+from halfsync.pool.request_queue cimport queue_put
+
+cdef extern from "<sys/socket.h>" nogil:
+    const int MSG_DONTWAIT, SHUT_WR
+    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
+    int shutdown(int fd, int how)
+
+cdef enum:
+    DISCARDS = 32  # receives before a close: more than a socket's buffer holds
+
+cdef int64_t PART_AGAIN = 100000000  # ns; after the queue had no room for the news that a connection has ended
+
+
+cdef void enter(Engine *engine, Connection *connection, int phase) noexcept nogil:
+    """Begin a phase, or note that it has gone on: its deadline counts from now."""
+    check(owner_is(&connection.owner, OWNER_ENGINE), "a phase is entered on a connection that the engine does not own")
+    connection.phase = phase
+    connection.since = engine.now
+    wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))
+
+
+cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
+    """Drop what was received and not read: closing with it would reset the connection, and lose the response's rest."""
+    cdef int _visits
+    for _visits in range(DISCARDS):
+        if c_recv(connection.handle.fd, engine.scratch, SCRATCH_BYTES, MSG_DONTWAIT) <= 0:
+            return
+
+
+cdef void end_now(Engine *engine, Connection *connection) noexcept nogil:
+    """Close, whatever was under way. Frees the connection. The engine must own it."""
+    cdef Outbox *outbox = connection.outbox
+    cdef Exchange *exchange
+    if connection.phase == PHASE_LINGER:
+        discard(engine, connection)
+    if outbox != NULL:
+        connection.outbox = NULL
+        exchange = outbox_abandon(outbox)  # NULL: its worker is still at it, and will let go of what the bridge keeps
+        if exchange != NULL:
+            engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+            keep(connection, exchange)
+            pool_put(&engine.pool, exchange)
+        outbox_release(outbox)
+    connection_hang_up(engine, connection)
+    part(engine, connection)
+
+
+cdef void keep(Connection *connection, Exchange *exchange) noexcept nogil:
+    """Take back into the connection what its bridge keeps from turn to turn. The caller must own both."""
+    connection.kept = exchange.kept
+    exchange.kept = NULL
+
+
+cdef void part(Engine *engine, Connection *connection) noexcept nogil:
+    """Free the record of a closed connection, once a worker has told the bridge if that keeps something.
+
+    There may be no room in the queue: then it is tried again.
+    """
+    if connection.kept == NULL:
+        connection_free(engine, connection)
+        return
+    owner_submit(&connection.owner, False)
+    if queue_put(engine.queue, connection, engine.now) >= 0:
+        engine.counters.partings += 1
+        engine.put_some = True
+        return
+    owner_withdraw(&connection.owner)
+    wheel_set(&engine.wheel, &connection.timer, engine.now + PART_AGAIN)
+
+
+cdef void client_left(Engine *engine, Connection *connection) noexcept nogil:
+    """Close a connection whose client left in the middle of something. Frees the connection."""
+    engine.counters.left += 1
+    end_now(engine, connection)
+
+
+cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
+    """Say that nothing more will be sent, and wait for the client to close: what it still sends is dropped.
+
+    Closing at once would reset the connection while a response is on its way (RFC 9112 9.6).
+    """
+    if connection.exchange != NULL:
+        pool_put(&engine.pool, connection.exchange)
+        connection.exchange = NULL
+    shutdown(connection.handle.fd, SHUT_WR)
+    enter(engine, connection, PHASE_LINGER)

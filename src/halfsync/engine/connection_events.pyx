@@ -1,0 +1,389 @@
+"""What happens on a connection, from the engine's side: receive, frame, submit, send, end.
+
+Each function is called on the engine's thread, does a bounded amount of work and never blocks. A connection moves
+through the phases of `engine.pxd`; while a worker owns it the engine only notes what happened (OWNER_EVENT) and looks
+at it when it comes back. A function that may free the connection says so, and nothing is touched after it.
+"""
+from libc.errno cimport EAGAIN
+from libc.stdint cimport INT64_MAX, int64_t
+from libc.string cimport memcpy
+from posix.uio cimport iovec
+
+from halfsync.engine.admission cimport let_in, turn_away
+from halfsync.engine.connection_close cimport client_left, end_now, enter, keep, linger, part
+from halfsync.engine.connections cimport connection_free
+from halfsync.engine.deadlines cimport deadline_of, is_slow, next_look, note_reading
+from halfsync.engine.engine cimport (
+    PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING,
+    PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_is_draining, engine_log,
+)
+from halfsync.engine.handoff cimport hand_over
+from halfsync.engine.ownership cimport (
+    OWNER_ENGINE, OWNER_EVENT, OWNER_MASK, OWNER_QUEUE, OWNER_WORKER, owner_is, owner_note_event, owner_submit,
+    owner_take_back,
+)
+from halfsync.engine.poller cimport (
+    POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file, reset_on_close,
+    send_continue,
+)
+from halfsync.engine.request_timeout cimport LOOK_AGAIN, look_at_queued, look_at_response, look_at_turn
+from halfsync.engine.responses cimport refuse, send_answer, shed, start_sending
+from halfsync.engine.timers cimport wheel_set
+from halfsync.exchange.exchange cimport (
+    EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received, exchange_room,
+    pool_get, pool_put,
+)
+from halfsync.exchange.native_handler cimport Answer
+from halfsync.exchange.outbox cimport (
+    OUTBOX_COMPLETE, OUTBOX_RESET, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
+    outbox_abandon, outbox_next, outbox_release, outbox_sent,
+)
+from halfsync.exchange.rates cimport pace_begin
+from halfsync.native.checks cimport check
+from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
+from halfsync.observe.refusals cimport REASON_LATE_PROXY, REASON_REQUESTS
+from halfsync.pool.request_queue cimport queue_hold, queue_put, queue_unhold
+
+cdef extern from "<sys/socket.h>" nogil:
+    const int MSG_DONTWAIT, MSG_PEEK, SHUT_WR
+    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
+    int shutdown(int fd, int how)
+
+cdef enum:
+    SENDS_PER_VISIT = 4  # of one outbox before the others have their turn
+
+cdef int64_t SECOND = 1000000000
+cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered without asking its client
+
+
+cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
+    """Put a complete request into the queue. From here on the connection is not the engine's. Returns RECEIVE_*."""
+    cdef int64_t look = max(engine.timeouts.keep_alive, SECOND)
+    connection.phase = PHASE_TURN
+    connection.exchange.framed_ns = connection.since = engine.now
+    connection.exchange.kept = connection.kept
+    connection.kept = NULL
+    connection.probed = False
+    # The worker may release the connection without a word: its timer must not stand later than it may idle until. Nor
+    # does it say when it takes the request: the deadline of its turn is this at the soonest.
+    if engine.timeouts.turn > 0:
+        look = min(look, engine.timeouts.turn)
+    if engine.timeouts.queue > 0:
+        look = min(look, engine.timeouts.queue)
+    wheel_set(&engine.wheel, &connection.timer, engine.now + look)
+    # What was left in the socket, or the client's end, has had its event: it will not come again.
+    owner_submit(&connection.owner, connection.handle.readable or connection.handle.ended)
+    engine.counters.requests += 1  # before a worker can have answered it
+    cdef int64_t ticket = queue_put(engine.queue, connection, engine.now)
+    if ticket < 0:
+        engine.counters.requests -= 1
+        return shed(engine, connection, REASON_REQUESTS)
+    connection.ticket = ticket
+    engine.put_some = True
+    return RECEIVE_HOLD
+
+
+cdef int advance(Engine *engine, Connection *connection, int framed) noexcept nogil:
+    """Go on as the framing says: submit, wait for more, or refuse. Returns RECEIVE_*."""
+    cdef Exchange *exchange = connection.exchange
+    cdef Answer answer
+    cdef bint stays
+    if framed == 1:
+        if engine.files != NULL:
+            stays = (
+                exchange.head.keep_alive and engine.timeouts.keep_alive > 0
+                and not engine_is_draining(engine)
+                and (engine.requests_max == 0 or connection.requests + 1 < engine.requests_max)
+            )
+            if engine.files.answer(engine.files, exchange, stays, engine.scratch, &answer):
+                return send_answer(engine, connection, &answer, stays)
+        return submit(engine, connection)
+    if framed < 0:
+        refuse(engine, connection, -framed, NULL)
+    elif exchange.phase == EXCHANGE_HEAD:
+        if connection.phase != PHASE_HEAD:
+            enter(engine, connection, PHASE_HEAD)
+    else:
+        if connection.phase != PHASE_BODY:
+            pace_begin(&connection.pace, engine.now)
+        enter(engine, connection, PHASE_BODY)
+        if exchange.want_continue:
+            exchange.want_continue = False
+            send_continue(connection.handle.fd)
+    return RECEIVE_MORE
+
+
+cdef char *on_room(void *engine_, Handle *handle, size_t *room) noexcept nogil:
+    """Tell the poller where to receive to. NULL: a worker owns the connection, or its response goes first."""
+    cdef Engine *engine = <Engine *> engine_
+    cdef Connection *connection = <Connection *> handle
+    cdef char *data = NULL
+    if not owner_note_event(&connection.owner) or connection.phase == PHASE_SENDING:
+        return NULL
+    if connection.phase != PHASE_LINGER:
+        if connection.exchange == NULL:
+            connection.exchange = pool_get(&engine.pool)
+            if connection.exchange == NULL:
+                return NULL  # memory is short: the deadline of the phase ends the connection
+            if connection.awaits_proxy:
+                connection.exchange.phase = EXCHANGE_PROXY
+        data = exchange_room(connection.exchange, &engine.limits, room)
+    if data == NULL:
+        data = engine.scratch
+        room[0] = SCRATCH_BYTES
+    return data
+
+
+cdef int on_proxy_header(Engine *engine, Connection *connection, char *data, size_t length) noexcept nogil:
+    """Take bytes of a PROXY header; at its end, begin as if the client that it tells had connected.
+
+    Returns RECEIVE_*.
+    """
+    cdef Exchange *exchange = connection.exchange
+    cdef int framed = exchange_received(exchange, &engine.limits, data, length)
+    if exchange.phase == EXCHANGE_PROXY:
+        if framed < 0:
+            refuse(engine, connection, -framed, NULL)
+        elif connection.phase == PHASE_SILENT:
+            enter(engine, connection, PHASE_HEAD)
+        return RECEIVE_MORE
+    connection.awaits_proxy = False
+    exchange.started_ns = engine.now
+    if exchange.proxy.address_length > 0:
+        connection.address_length = exchange.proxy.address_length
+        memcpy(connection.address, exchange.proxy.address, connection.address_length)
+        if engine.clients.limit > 0 and not let_in(engine, connection):
+            return turn_away(engine, connection)
+    enter(engine, connection, PHASE_SILENT)
+    if exchange.filled == 0:
+        pool_put(&engine.pool, exchange)
+        connection.exchange = NULL
+        return RECEIVE_MORE
+    return advance(engine, connection, framed)
+
+
+cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) noexcept nogil:
+    """Take what was received. May free the connection, and then returns RECEIVE_GONE."""
+    cdef Engine *engine = <Engine *> engine_
+    cdef Connection *connection = <Connection *> handle
+    cdef int phase = connection.phase
+    if length == -EAGAIN:
+        if (phase == PHASE_SILENT or phase == PHASE_IDLE) and connection.exchange != NULL:
+            pool_put(&engine.pool, connection.exchange)
+            connection.exchange = NULL
+        return RECEIVE_MORE
+    if length <= 0:
+        if phase == PHASE_HEAD or phase == PHASE_BODY:
+            client_left(engine, connection)
+        else:
+            end_now(engine, connection)
+        return RECEIVE_GONE
+    if phase == PHASE_LINGER:
+        return RECEIVE_MORE
+    if connection.awaits_proxy:
+        return on_proxy_header(engine, connection, data, length)
+    if phase == PHASE_BODY:
+        connection.pace.moved += length
+    elif phase != PHASE_HEAD:
+        connection.exchange.started_ns = engine.now
+    return advance(engine, connection, exchange_received(connection.exchange, &engine.limits, data, length))
+
+
+cdef void on_left(void *engine_, Handle *handle, bint broken) noexcept nogil:
+    """Note that the client sends no more, or is gone. May free the connection."""
+    cdef Engine *engine = <Engine *> engine_
+    cdef Connection *connection = <Connection *> handle
+    cdef unsigned int peer = PEER_HERE
+    if broken:
+        store_uint(&connection.peer, PEER_GONE)
+    else:
+        cas_uint(&connection.peer, &peer, PEER_ENDED)  # a worker may just have found it gone
+    if not owner_note_event(&connection.owner):
+        if not broken:
+            wheel_set(&engine.wheel, &connection.timer, engine.now + PROBE_AFTER)
+        return
+    if connection.phase == PHASE_SENDING:
+        if broken:
+            client_left(engine, connection)
+        return  # else half-closed: it still reads
+    if connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
+        client_left(engine, connection)
+    else:
+        end_now(engine, connection)
+
+
+cdef void probe(Engine *engine, Connection *connection) noexcept nogil:
+    """Ask a client that sends no more, and whose request still waits in the queue, whether it still reads.
+
+    A client that closed its socket and one that only closed its sending half look the same until they are sent
+    something: the first answers with a reset, which makes the request one that no worker runs. An interim response is
+    what may be sent at any time (RFC 9110 15.2), though not to HTTP/1.0. The queue is held so that no worker takes the
+    request, and begins its response, meanwhile.
+    """
+    if not queue_hold(engine.queue, connection.ticket):
+        return
+    if connection.exchange.head.minor >= 1 and not connection.probed:
+        connection.probed = True
+        send_continue(connection.handle.fd)
+    queue_unhold(engine.queue)
+
+
+cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
+    """A response is complete and the connection stays: begin with what was received behind it, or wait.
+
+    Here, or in another process if this one leaves.
+    May free the connection.
+    """
+    cdef Exchange *exchange = connection.exchange
+    cdef int result = RECEIVE_MORE
+    enter(engine, connection, PHASE_IDLE)
+    if exchange != NULL:
+        if exchange_has_more(exchange):
+            exchange_follow(exchange)
+        else:
+            pool_put(&engine.pool, exchange)
+            connection.exchange = exchange = NULL
+    if hand_over(engine, connection):
+        return
+    if exchange != NULL:
+        exchange.started_ns = engine.now
+        result = advance(engine, connection, exchange_received(
+            exchange, &engine.limits, exchange.data + exchange.filled, 0))
+    if result == RECEIVE_MORE:
+        engine.poller.resume(&engine.poller, &connection.handle)
+
+
+cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil:
+    """Take a connection back from a worker and do what its phase asks for. May free the connection."""
+    owner_take_back(&connection.owner)
+    if connection.phase == PHASE_PARTED:
+        connection_free(engine, connection)
+    elif load_uint(&connection.peer) == PEER_GONE:
+        end_now(engine, connection)
+    elif connection.phase == PHASE_SENDING:
+        start_sending(engine, connection)
+        send_outbox(engine, connection)
+    elif connection.phase == PHASE_LINGER:
+        linger(engine, connection)
+        engine.poller.resume(&engine.poller, &connection.handle)
+    else:
+        check(connection.phase == PHASE_IDLE, "a worker returned a connection in a phase of the engine's")
+        next_request(engine, connection)
+
+
+cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil:
+    """Go on sending an outbox to which its worker has added. May free its connection."""
+    cdef Connection *connection = <Connection *> outbox.connection
+    swap_uint(&outbox.announced, 0)
+    if connection != NULL and connection.outbox == outbox and owner_is(&connection.owner, OWNER_ENGINE):
+        connection.since = engine.now
+        send_outbox(engine, connection)
+
+
+cdef void on_sendable(void *engine_, Handle *handle) noexcept nogil:
+    """Go on sending: the socket takes more. May free the connection."""
+    cdef Connection *connection = <Connection *> handle
+    if owner_is(&connection.owner, OWNER_ENGINE) and connection.phase == PHASE_SENDING:
+        send_outbox(<Engine *> engine_, connection)
+
+
+cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
+    """Send what the outbox holds, as far as the socket takes it and others may wait. May free the connection."""
+    cdef Outbox *outbox = connection.outbox
+    cdef iovec vectors[VECTORS_MAX]
+    cdef Segment *segment
+    cdef int64_t sent
+    cdef int count, turn
+    cdef int _visits
+    for _visits in range(SENDS_PER_VISIT):
+        turn = outbox_next(outbox, vectors, &count, &segment)
+        if turn == TURN_WAIT:
+            connection.pace.since = 0  # whatever is slow now, it is not the client
+            return
+        if turn == TURN_ENDED:
+            end_response(engine, connection)
+            return
+        if turn == TURN_MEMORY:
+            sent = poller_send(&engine.poller, &connection.handle, vectors, count, segment != NULL)
+        else:
+            sent = poller_send_file(
+                &engine.poller, &connection.handle, segment.fd, segment.offset, vectors[0].iov_len)
+        if sent == POLLER_LATER:
+            return
+        if sent < 0:  # for want of memory or of the file, perhaps: the client is there, and must see a cut
+            reset_on_close(connection.handle.fd)
+            client_left(engine, connection)
+            return
+        if sent == 0:
+            reset_on_close(connection.handle.fd)  # the file has become shorter than was promised
+            end_now(engine, connection)
+            return
+        connection.since = engine.now
+        connection.pace.moved += sent
+        outbox_sent(outbox, sent)
+    engine_announce(engine, outbox)  # the rest in the next turn
+
+
+cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
+    """Everything of a response is sent: let go of its outbox, and go on or end. May free the connection."""
+    cdef Outbox *outbox = connection.outbox
+    cdef int end = outbox.end
+    cdef bint keep_alive = outbox.keep_alive
+    check(connection.exchange == NULL, "a connection has two exchanges")
+    connection.exchange = outbox_abandon(outbox)
+    if connection.exchange != NULL:
+        keep(connection, connection.exchange)
+    engine_log(engine, connection.exchange, connection.address, connection.address_length, engine.now)
+    connection.outbox = NULL
+    outbox_release(outbox)
+    if end != OUTBOX_COMPLETE:
+        if end == OUTBOX_RESET:
+            reset_on_close(connection.handle.fd)
+        else:
+            shutdown(connection.handle.fd, SHUT_WR)
+        end_now(engine, connection)
+    elif keep_alive:
+        next_request(engine, connection)
+    else:
+        linger(engine, connection)
+        engine.poller.resume(&engine.poller, &connection.handle)
+
+
+cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
+    """Look at a connection whose timer's slot has come. May free the connection."""
+    cdef char byte
+    cdef int64_t again = INT64_MAX
+    cdef unsigned int owner = load_uint(&connection.owner)
+    if owner != OWNER_ENGINE:
+        if owner == OWNER_QUEUE + OWNER_EVENT and load_uint(&connection.peer) == PEER_ENDED:
+            probe(engine, connection)
+        owner &= OWNER_MASK
+        if owner == OWNER_QUEUE:
+            again = look_at_queued(engine, connection)
+        elif owner == OWNER_WORKER:
+            again = look_at_turn(engine, connection)
+        else:
+            again = engine.now + LOOK_AGAIN  # it is on its way back
+        if again > 0:
+            wheel_set(&engine.wheel, &connection.timer, again)
+        return
+    if connection.phase == PHASE_PARTED:
+        part(engine, connection)
+        return
+    if connection.phase == PHASE_SENDING:
+        again = look_at_response(engine, connection)
+        if again == 0:
+            return
+        note_reading(engine, connection)
+    if deadline_of(engine, connection) > engine.now and not is_slow(engine, connection):
+        wheel_set(&engine.wheel, &connection.timer, min(again, next_look(engine, connection)))
+    elif connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
+        refuse(engine, connection, 408, REASON_LATE_PROXY if connection.awaits_proxy else NULL)
+    elif connection.phase == PHASE_SENDING:
+        reset_on_close(connection.handle.fd)
+        client_left(engine, connection)
+    elif connection.phase != PHASE_LINGER and c_recv(connection.handle.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0:
+        wheel_set(&engine.wheel, &connection.timer, engine.now + SECOND)  # a request arrived just now
+        engine.poller.resume(&engine.poller, &connection.handle)  # or earlier, when there was no memory for it
+    else:
+        end_now(engine, connection)

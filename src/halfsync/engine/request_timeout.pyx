@@ -1,0 +1,103 @@
+"""Requests that wait too long for a worker, or whose application takes too long (queue_timeout, request_timeout).
+"""
+from libc.stdint cimport INT64_MAX, int64_t
+
+from halfsync.engine.connection_close cimport end_now
+from halfsync.engine.engine cimport PEER_GONE, PHASE_TURN, engine_log
+from halfsync.engine.lease cimport HOLD_BUSY, HOLD_TAKEN, Lease, lease_hold, lease_open, lease_revoke
+from halfsync.engine.ownership cimport owner_seize
+from halfsync.engine.poller cimport RECEIVE_GONE, reset_on_close
+from halfsync.engine.responses cimport send_refusal, shed
+from halfsync.exchange.exchange cimport Exchange
+from halfsync.exchange.outbox cimport OUTBOX_WAITS_NOT, outbox_waits
+from halfsync.native.sync cimport load_uint, sem_post
+from halfsync.observe.refusals cimport REASON_WAIT
+from halfsync.pool.request_queue cimport queue_withdraw
+
+cdef int64_t SECOND = 1000000000
+
+
+cdef int64_t look_at_queued(Engine *engine, Connection *connection) noexcept nogil:
+    """Look at a request that waits for a worker. Returns when to look again; 0: it has waited for too long.
+
+    Then the client has been answered, and the connection may be freed.
+    """
+    cdef int64_t again = engine.now + SECOND
+    cdef int64_t deadline = connection.since + engine.timeouts.queue
+    if engine.timeouts.turn > 0:  # which begins whenever a worker takes it
+        again = min(again, engine.now + max(engine.timeouts.turn // 16, LOOK_AGAIN))
+    if engine.timeouts.queue == 0 or connection.phase != PHASE_TURN:
+        return again
+    if deadline > engine.now or not queue_withdraw(engine.queue, connection.ticket):
+        return min(again, max(deadline, engine.now + LOOK_AGAIN))
+    if shed(engine, connection, REASON_WAIT) != RECEIVE_GONE:
+        engine.poller.resume(&engine.poller, &connection.handle)
+    return 0
+
+
+cdef int64_t look_at_turn(Engine *engine, Connection *connection) noexcept nogil:
+    """Look at a request that is with a worker. Returns when to look again; 0: its turn has met its deadline.
+
+    Then the client has been answered, and the connection may be freed.
+    """
+    cdef int64_t deadline
+    if engine.timeouts.turn == 0 or connection.lease == NULL:
+        return engine.now + SECOND
+    deadline = connection.lease.taken_ns + engine.timeouts.turn
+    if deadline > engine.now:
+        return min(deadline, engine.now + SECOND)
+    if lease_hold(connection.lease, connection.lease_serial) != HOLD_TAKEN:
+        return engine.now + LOOK_AGAIN  # it is just giving the connection back, or sending
+    if not owner_seize(&connection.owner):
+        lease_open(connection.lease)  # it has handed the rest of its response over: look_at_response comes next
+        return engine.now + LOOK_AGAIN
+    end_overdue(engine, connection)
+    return 0
+
+
+cdef void end_overdue(Engine *engine, Connection *connection) noexcept nogil:
+    """End the turn of a worker that is stuck in the application, and answer 504 if that is still possible.
+
+    The engine has seized the connection, and holds the lease of the worker's turn. The exchange stays with the worker,
+    until it returns. May free the connection.
+    """
+    cdef Lease *lease = connection.lease
+    cdef Exchange *exchange = connection.exchange
+    cdef Exchange told
+    connection.exchange = NULL
+    engine.counters.timed_out += 1
+    if engine.limits.raw or lease.begun or load_uint(&connection.peer) == PEER_GONE:
+        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+        reset_on_close(connection.handle.fd)
+        end_now(engine, connection)
+    else:
+        told = exchange[0]  # a copy, since the worker may be writing to it
+        send_refusal(engine, connection, &told, 504)
+        engine.poller.resume(&engine.poller, &connection.handle)
+    lease_revoke(lease)
+    sem_post(&engine.attention)
+
+
+cdef int64_t look_at_response(Engine *engine, Connection *connection) noexcept nogil:
+    """Look at a response that is being sent. Returns when to look again, at the latest; 0: the connection is freed.
+
+    It is freed if the application that makes the response met its deadline: the response was then cut.
+    """
+    cdef Lease *lease = connection.lease
+    cdef int hold
+    if lease == NULL:
+        return INT64_MAX
+    # Looked at first: the worker that goes on has put its deadline off by then.
+    if outbox_waits(connection.outbox) != OUTBOX_WAITS_NOT:
+        return engine.now + SECOND
+    if engine.now < lease.taken_ns + engine.timeouts.turn:
+        return INT64_MAX
+    hold = lease_hold(lease, connection.lease_serial)
+    if hold != HOLD_TAKEN:  # the application has made all of it, unless its worker is just handing it over
+        return engine.now + LOOK_AGAIN if hold == HOLD_BUSY else INT64_MAX
+    engine.counters.timed_out += 1
+    reset_on_close(connection.handle.fd)
+    end_now(engine, connection)
+    lease_revoke(lease)
+    sem_post(&engine.attention)
+    return 0

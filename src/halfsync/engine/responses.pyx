@@ -1,0 +1,189 @@
+"""What the engine answers itself: refusals, and static files.
+
+It sends what the socket takes at once, and leaves the rest to an outbox, as a worker does.
+"""
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t
+from posix.unistd cimport close
+
+from halfsync.engine.connection_close cimport client_left, end_now, enter, keep, linger
+from halfsync.engine.engine cimport (
+    PHASE_IDLE, PHASE_SENDING, engine_announce, engine_defer, engine_log, engine_note_refusal,
+)
+from halfsync.engine.ownership cimport owner_withdraw
+from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file, reset_on_close
+from halfsync.exchange.exchange cimport Exchange, exchange_has_more, exchange_refuse, pool_put
+from halfsync.exchange.native_handler cimport Answer
+from halfsync.exchange.outbox cimport (
+    OUTBOX_COMPLETE, Outbox, outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_open,
+    outbox_release,
+)
+from halfsync.http.response cimport REFUSAL_BYTES
+from halfsync.native.sync cimport monotonic_ns
+from halfsync.observe.access cimport log_unheard
+
+cdef extern from "<sys/socket.h>" nogil:
+    const int MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL
+    ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
+
+cdef enum:
+    JOINED_MOST = 256 * 1024  # of a file whose first bytes share a segment with its head (decisions/0014)
+
+
+cdef void start_sending(Engine *engine, Connection *connection) noexcept nogil:
+    """Begin to send an outbox. The client's pace is judged from the first look on that the timer takes."""
+    connection.pace.since = 0
+    enter(engine, connection, PHASE_SENDING)
+
+
+cdef bint send_later(Engine *engine, Connection *connection, const char *data, int64_t length) noexcept nogil:
+    """Leave the end of the engine's own response to an outbox, and then end the connection. False: memory is short."""
+    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
+    if outbox == NULL:
+        return False
+    if outbox_append(outbox, data, length, False) < 0:
+        outbox_abandon(outbox)
+        outbox_release(outbox)
+        outbox_release(outbox)
+        return False
+    outbox_finish(outbox, OUTBOX_COMPLETE, False, NULL)
+    outbox_release(outbox)  # no worker adds to it
+    if connection.exchange != NULL:
+        pool_put(&engine.pool, connection.exchange)
+        connection.exchange = NULL
+    outbox.connection = connection
+    connection.outbox = outbox
+    start_sending(engine, connection)
+    engine_announce(engine, outbox)  # sending may free the connection, which the caller may still look at
+    return True
+
+
+cdef void refuse(Engine *engine, Connection *connection, int status, const char *reason) noexcept nogil:
+    """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request.
+
+    reason: as for refusals_note.
+    """
+    cdef Exchange *exchange = connection.exchange
+    engine_note_refusal(
+        engine, exchange, connection.address, connection.address_length, 0 if connection.awaits_proxy else status,
+        reason)
+    send_refusal(engine, connection, exchange, status)
+
+
+cdef void send_refusal(Engine *engine, Connection *connection, Exchange *exchange, int status) noexcept nogil:
+    """Send the response of a refusal to the request of an exchange, which may be NULL, and end the connection."""
+    cdef char response[REFUSAL_BYTES]
+    cdef int64_t body
+    cdef int length = exchange_refuse(exchange, status, engine.server_header, response, &body)
+    cdef ssize_t sent
+    engine.counters.refused += 1
+    if connection.awaits_proxy:
+        linger(engine, connection)  # it speaks no HTTP yet, and gets no answer
+        return
+    if exchange != NULL:
+        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+    elif engine.access != NULL:
+        log_unheard(engine.access, connection.address, connection.address_length, status, body)
+    sent = c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
+    if sent < 0:  # the response before it has filled the socket; or the client is gone
+        sent = 0 if errno == EAGAIN or errno == EINTR else length
+    if sent == length or not send_later(engine, connection, response + sent, length - sent):
+        linger(engine, connection)
+
+
+cdef int shed(Engine *engine, Connection *connection, const char *reason) noexcept nogil:
+    """Answer 503 to a request that no worker has taken. May free the connection. Returns RECEIVE_*."""
+    owner_withdraw(&connection.owner)
+    engine.counters.shed += 1
+    keep(connection, connection.exchange)
+    if engine.limits.raw:
+        return cut_stream(engine, connection, reason)
+    refuse(engine, connection, 503, reason)
+    return RECEIVE_MORE
+
+
+cdef int cut_stream(Engine *engine, Connection *connection, const char *reason) noexcept nogil:
+    """Reset the connection of a stream for which there is no room: it knows no answer. Returns RECEIVE_GONE."""
+    engine_note_refusal(engine, connection.exchange, connection.address, connection.address_length, 503, reason)
+    reset_on_close(connection.handle.fd)
+    end_now(engine, connection)
+    return RECEIVE_GONE
+
+
+cdef int send_answer(Engine *engine, Connection *connection, const Answer *answer, bint stays) noexcept nogil:
+    """Send an answer that lies in the scratch and in its file, and log it. An outbox has what the socket does not take.
+
+    Returns RECEIVE_*; may free the connection.
+    """
+    cdef Exchange *exchange = connection.exchange
+    engine.counters.requests += 1  # before the client can have seen it
+    engine.counters.files += 1
+    connection.requests += 1
+    cdef ssize_t sent = c_send(
+        connection.handle.fd, engine.scratch, answer.ready,
+        MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if 0 < answer.length <= JOINED_MOST else 0))
+    cdef bint gone = sent < 0 and errno != EAGAIN and errno != EINTR
+    cdef int64_t moved = 0  # of the file
+    if sent == answer.ready and answer.length > 0:
+        # Why not, if nothing was, the outbox finds out.
+        moved = max(0, poller_send_file(
+            &engine.poller, &connection.handle, answer.fd, answer.offset, answer.length))
+        if moved == answer.length:
+            close(answer.fd)
+    if not gone and (sent < answer.ready or moved < answer.length):
+        return send_rest(engine, connection, answer, max(sent, <ssize_t> 0), moved, stays)
+    if engine.access != NULL:
+        engine_log(engine, exchange, connection.address, connection.address_length, monotonic_ns())
+    if gone:
+        if answer.fd >= 0:
+            close(answer.fd)
+        client_left(engine, connection)
+        return RECEIVE_GONE
+    if not stays:
+        linger(engine, connection)
+        return RECEIVE_MORE
+    if exchange_has_more(exchange):
+        # The next request waits its turn, like those of other connections.
+        connection.phase = PHASE_IDLE
+        engine_defer(engine, connection)
+        return RECEIVE_HOLD
+    enter(engine, connection, PHASE_IDLE)
+    pool_put(&engine.pool, exchange)
+    connection.exchange = NULL
+    return RECEIVE_MORE
+
+
+cdef int send_rest(
+    Engine *engine, Connection *connection, const Answer *answer, int64_t sent, int64_t moved, bint stays
+) noexcept nogil:
+    """Leave an answer, of which `sent` bytes are sent, and `moved` of its file, to an outbox.
+
+    Returns RECEIVE_*; may free the connection.
+    """
+    cdef Exchange *exchange = connection.exchange
+    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
+    cdef bint failed = outbox == NULL
+    if not failed and sent < answer.ready:
+        failed = outbox_append(outbox, engine.scratch + sent, answer.ready - sent, False) < 0
+    if answer.fd >= 0:
+        if failed:
+            close(answer.fd)
+        else:
+            failed = outbox_append_file(outbox, answer.fd, answer.offset + moved, answer.length - moved) < 0
+    if failed:  # memory is short
+        if outbox != NULL:
+            outbox_abandon(outbox)
+            outbox_release(outbox)
+            outbox_release(outbox)
+        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+        reset_on_close(connection.handle.fd)
+        end_now(engine, connection)
+        return RECEIVE_GONE
+    outbox_finish(outbox, OUTBOX_COMPLETE, stays, exchange)
+    outbox_release(outbox)  # no worker adds to it
+    connection.exchange = NULL
+    outbox.connection = connection
+    connection.outbox = outbox
+    start_sending(engine, connection)
+    engine_announce(engine, outbox)  # sending may free the connection, and its end begins with the next request
+    return RECEIVE_HOLD

@@ -1,0 +1,62 @@
+"""Room for those who wait: clients that read nothing must not keep the disk, and so the workers, from all others.
+
+Past the budget of the spool a worker waits for its own client. Should that, and all other clients that hold the disk,
+read nothing, the workers would wait until a write deadline. So while workers wait, and requests wait for workers, the
+engine cuts the client that has taken nothing for longest, one at a time, until there is room. A slow client that takes
+something is not cut, and a client that pauses is not, as long as nobody needs its room.
+
+The same is done where it is not room that is short but workers: if requests wait, no worker has taken one for a second,
+and a worker waits for a client that its response is far ahead of (response_ahead), that client is cut if it takes
+nothing.
+"""
+from libc.stdint cimport int64_t, uint32_t
+
+from halfsync.engine.connection_close cimport client_left
+from halfsync.engine.connections cimport connection_at
+from halfsync.engine.deadlines cimport note_reading
+from halfsync.engine.engine cimport Connection, PHASE_SENDING, SLAB
+from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
+from halfsync.engine.poller cimport reset_on_close
+from halfsync.exchange.outbox cimport OUTBOX_WAITS_FOR_CLIENT, outbox_let_try, outbox_waits
+from halfsync.native.sync cimport load_uint
+
+cdef int64_t STALLED = 1000000000  # ns; a client that has taken nothing for so long may be cut
+cdef int64_t PAUSE = 20000000  # ns; between two looks
+
+
+cdef void relieve_shortage(Engine *engine) noexcept nogil:
+    """Cut one client that takes nothing and holds the disk, or a worker, that is needed. Let those who wait try again.
+
+    Looks at every connection, so it does so only while there is a need, and not more often than every PAUSE. Called
+    each turn; while requests are queued the turns are short.
+    """
+    cdef Connection *connection
+    cdef Connection *longest = NULL
+    cdef uint32_t index
+    cdef int64_t spooled
+    cdef bint disk_is_short, workers_are
+    disk_is_short = load_uint(&engine.store.waiters) > 0
+    workers_are = (
+        load_uint(&engine.store.held) > 0 and engine.watch.waits and engine.now - engine.watch.since >= STALLED
+    )
+    if not (disk_is_short or workers_are) or engine.now < engine.relieve_again:
+        return
+    engine.relieve_again = engine.now + PAUSE
+    for index in range(engine.slabs_count * SLAB):
+        connection = connection_at(engine, index)
+        if connection.phase != PHASE_SENDING or not owner_is(&connection.owner, OWNER_ENGINE):
+            continue
+        spooled = outbox_let_try(connection.outbox)
+        if not engine.watch.waits or engine.now - connection.since < STALLED:
+            continue
+        if not (disk_is_short and spooled > 0) and not (
+            workers_are and outbox_waits(connection.outbox) == OUTBOX_WAITS_FOR_CLIENT
+        ):
+            continue
+        note_reading(engine, connection)
+        if engine.now - connection.since >= STALLED and (longest == NULL or connection.since < longest.since):
+            longest = connection
+    if longest != NULL:
+        engine.counters.evicted += 1
+        reset_on_close(longest.handle.fd)
+        client_left(engine, longest)

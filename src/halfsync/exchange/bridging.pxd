@@ -1,0 +1,63 @@
+# Between a model and the application: who asks for a turn, and where its response goes.
+from libc.stdint cimport int64_t, uint8_t, uint16_t
+from posix.uio cimport iovec
+
+from halfsync.exchange.exchange cimport Exchange
+from halfsync.native.gate cimport Gate, gate_enter, gate_leave
+
+cdef enum:
+    GIL_KEPT_BYTES = 64 * 1024  # sending more than this at once is done without the GIL
+
+# Where a request came from.
+ctypedef struct Origin:
+    const uint8_t *address    # sockaddr of the peer
+    uint8_t address_length
+    uint16_t listener         # index of the listener, in the table of endpoints
+
+# Where a response goes. Each model supplies one for each request; its functions are called by the thread that runs the
+# request, without the GIL unless `gil_held` is set. Those that send return 0, or -1 when the client is gone.
+ctypedef struct Sink:
+    int (*send)(Sink *sink, iovec *vectors, int count) noexcept nogil
+    # Takes the descriptor over, whatever it returns.
+    int (*send_file)(Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset,
+                     int64_t length) noexcept nogil
+    bint (*left)(Sink *sink) noexcept nogil  # tells at once whether the client is gone, as far as is known
+    Gate *gate                # to pass before the GIL is taken again after a call; NULL: none
+    bint waits                # sending may block or take long: the caller had better not hold the GIL
+    bint gil_held             # by the caller of this call: it must not wait for the client with it
+    bint whole                # what is sent from here on is all there, so to wait for the client would save nothing
+    bint stays                # the connection may serve another request; cleared for Connection: close
+
+
+cdef inline int send_vectors(Sink *sink, iovec *vectors, int count, int64_t total) noexcept:
+    """Give `total` bytes to a sink; without the GIL where that may take long. Returns what the sink returns."""
+    cdef int result
+    sink.gil_held = not sink.waits and total <= GIL_KEPT_BYTES
+    if sink.gil_held:
+        return sink.send(sink, vectors, count)
+    with nogil:
+        result = sink.send(sink, vectors, count)
+        gate_enter(sink.gate)
+    gate_leave(sink.gate)
+    return result
+
+
+# How a turn ended.
+cdef enum TurnEnd:
+    TURN_COMPLETE             # the response is whole
+    TURN_CUT                  # it broke off, and its framing shows that
+    TURN_RESET                # it broke off, and only a reset of the connection shows that
+
+
+cdef class Bridge:
+    cdef readonly bint raw    # it speaks no HTTP: whatever was received is a turn
+    cdef unsigned int began   # `copies` of the process that serves
+
+    # For models.
+    cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
+    cdef int refuse(self, Exchange *exchange, Sink *sink, int status) noexcept
+    cdef void forget(self, void *kept) noexcept
+    # A bridge's own.
+    cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
+    cdef void do_forget(self, void *kept) noexcept
+    cdef void leave_copy_with(self, object error) noexcept

@@ -1,0 +1,70 @@
+"""The settings that bound what a client may do, as every model's native half wants them: bytes and nanoseconds."""
+
+from cpython.pycapsule cimport PyCapsule_GetPointer
+
+from halfsync.exchange.spool cimport store_init
+
+from halfsync.runtime.originals import os
+
+cdef double LINGER_S = 2  # what is left for a client to take the last response and close; RFC 9112 9.6
+cdef double NEWCOMER_S = 1  # nobody connects without a request to send, which may be on its way when we drain
+
+
+cdef int bounds_store(Store *store, object settings) except -1:
+    """Say where temporary files go and how much they may hold. Raises ValueError for a path that is too long."""
+    if store_init(store, os.fsencode(settings.temp_dir), settings.spool_disk) < 0:
+        raise ValueError(f"temp_dir is too long: {settings.temp_dir!r}")
+    return 0
+
+
+cdef int bounds_limits(Limits *limits, object settings, Store *store, bint raw) except -1:
+    """Fill in what a request may measure. raw: what is received is no HTTP."""
+    limits.store = store
+    limits.raw = raw
+    limits.max_body = settings.max_body
+    limits.body_memory = settings.body_memory
+    limits.head.request_line = settings.max_request_line
+    limits.head.field = settings.max_field
+    limits.head.fields = settings.max_fields
+    limits.head.head = settings.max_head
+    return 0
+
+
+cdef const Answerer *bounds_files(object files) except? NULL:
+    """Return who answers for a server's static files, NULL for None. The object must live for as long as it is used."""
+    if files is None:
+        return NULL
+    return <const Answerer *> PyCapsule_GetPointer(files.capsule, b"halfsync.static")
+
+
+cdef int bounds_timeouts(Timeouts *timeouts, object settings) except -1:
+    """Fill in how long each phase may last."""
+    timeouts.first_byte = nanoseconds(settings.first_byte_timeout)
+    timeouts.head = nanoseconds(settings.head_timeout)
+    timeouts.body = nanoseconds(settings.body_timeout)
+    timeouts.request = nanoseconds(settings.body_total_timeout)
+    timeouts.queue = nanoseconds(settings.queue_timeout)
+    timeouts.turn = nanoseconds(settings.request_timeout)
+    timeouts.write = nanoseconds(settings.write_timeout)
+    timeouts.keep_alive = nanoseconds(settings.keep_alive)
+    timeouts.linger = nanoseconds(LINGER_S)
+    timeouts.newcomer = nanoseconds(NEWCOMER_S)
+    timeouts.window = nanoseconds(settings.rate_window)
+    timeouts.least_received = <int64_t> (settings.min_body_rate * <double> settings.rate_window)
+    timeouts.least_taken = <int64_t> (settings.min_write_rate * <double> settings.rate_window)
+    return 0
+
+
+cdef TrustedPeers bounds_proxies(object settings):
+    """Return the peers that may connect and must begin with a PROXY header. None: anybody may, without."""
+    return TrustedPeers(settings.proxy_allow_ips) if settings.proxy_protocol else None
+
+
+cdef const Place *bounds_place(object seat) except NULL:
+    """Return a process's seat on the board, and the board. The seat must live for as long as they are used."""
+    return <const Place *> PyCapsule_GetPointer(seat.capsule, b"halfsync.seat")
+
+
+cdef int64_t nanoseconds(double seconds) noexcept:
+    """Return seconds as whole nanoseconds."""
+    return <int64_t> (seconds * 1e9)

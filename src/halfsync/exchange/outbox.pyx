@@ -1,0 +1,366 @@
+"""A response that its socket did not take at once, on its way to the client.
+
+The worker that makes the response appends; the engine sends at the client's speed. Neither waits for the other, except
+that a worker whose client lags waits for room once the response's memory and the server's spool budget are both full,
+and for the client before it makes more of a response that is far ahead of it (outbox_wait). Each piece that the engine
+sends, and the end of the connection, wakes a worker that waits; so the engine's write deadline bounds the wait. Time in
+which a worker waits is not the application's: it puts the deadline of the turn off.
+
+One lock guards the list of segments and is held only to link or unlink one: bytes are copied, written and sent outside
+it. The outbox has two references and is freed with the second.
+"""
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+from posix.unistd cimport close
+
+from halfsync.exchange.spool cimport spool_append, spool_close, spool_init, spool_reserve
+from halfsync.native.checks cimport COUNT_OUTBOX, COUNT_SEGMENT, check, count
+from halfsync.native.sync cimport (
+    add_uint, atomic_uint, init_uint, monotonic_ns, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal,
+    pthread_cond_wait, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, sub_uint,
+)
+
+
+cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexcept nogil:
+    """Make an empty outbox with both its references. Returns NULL when memory is short."""
+    cdef Outbox *outbox = <Outbox *> malloc(sizeof(Outbox))
+    if outbox == NULL:
+        return NULL
+    count(COUNT_OUTBOX, 1)
+    init_uint(&outbox.references, 2)
+    init_uint(&outbox.announced, 0)
+    outbox.next_announced = NULL
+    outbox.engine = engine
+    outbox.connection = NULL
+    outbox.exchange = NULL
+    outbox.memory_limit = memory_limit
+    outbox.store = store
+    outbox.begun_ns = NULL
+    outbox.keep_alive = False
+    pthread_mutex_init(&outbox.lock, NULL)
+    pthread_cond_init(&outbox.room, NULL)
+    outbox.first = outbox.last = NULL
+    outbox.memory = outbox.spooled = outbox.older_left = 0
+    spool_init(&outbox.spool, store)
+    spool_init(&outbox.older, store)
+    outbox.end = OUTBOX_OPEN
+    outbox.waits = OUTBOX_WAITS_NOT
+    outbox.gone = outbox.starved = False
+    return outbox
+
+
+cdef void outbox_release(Outbox *outbox) noexcept nogil:
+    """Give one reference up. The exchange must have been taken out by then."""
+    if sub_uint(&outbox.references, 1) != 1:
+        return
+    check(outbox.exchange == NULL, "an outbox is freed with its exchange")
+    drop_segments(outbox)
+    spool_close(&outbox.spool)
+    spool_close(&outbox.older)
+    pthread_cond_destroy(&outbox.room)
+    pthread_mutex_destroy(&outbox.lock)
+    free(outbox)
+    count(COUNT_OUTBOX, -1)
+
+
+cdef void drop_segment(Segment *segment) noexcept nogil:
+    """Free a segment that is in no list any more."""
+    if segment.kind == SEGMENT_FILE:
+        close(segment.fd)
+    free(segment)
+    count(COUNT_SEGMENT, -1)
+
+
+cdef void drop_segments(Outbox *outbox) noexcept nogil:
+    """Free every segment. The caller holds the lock or the last reference."""
+    cdef Segment *segment
+    while outbox.first != NULL:
+        segment = outbox.first
+        outbox.first = segment.next
+        drop_segment(segment)
+    outbox.last = NULL
+    outbox.memory = outbox.spooled = outbox.older_left = 0
+
+
+cdef Segment *new_segment(int kind, int64_t length, size_t extra) noexcept nogil:
+    """Make a segment, with `extra` bytes behind it. Returns NULL when memory is short."""
+    cdef Segment *segment = <Segment *> malloc(sizeof(Segment) + extra)
+    if segment != NULL:
+        count(COUNT_SEGMENT, 1)
+        segment.next = NULL
+        segment.kind = kind
+        segment.fd = -1
+        segment.offset = 0
+        segment.length = length
+    return segment
+
+
+cdef int link(Outbox *outbox, Segment *segment) noexcept nogil:
+    """Put a segment at the end. The caller holds the lock. Returns 1 when the engine waits for it, else 0."""
+    cdef int starved = outbox.starved
+    if outbox.last == NULL:
+        outbox.first = segment
+    else:
+        outbox.last.next = segment
+    outbox.last = segment
+    outbox.starved = False
+    return starved
+
+
+cdef void wait_for(Outbox *outbox, int what, atomic_uint *waiters) noexcept nogil:
+    """Wait until the engine has sent something, or lets the worker look again, or the client is gone.
+
+    what: an OutboxWait, of which `waiters` are counted. The caller holds the lock.
+    """
+    cdef int64_t since = monotonic_ns()
+    outbox.waits = what
+    add_uint(waiters, 1)
+    pthread_cond_wait(&outbox.room, &outbox.lock)
+    sub_uint(waiters, 1)
+    outbox.waits = OUTBOX_WAITS_NOT
+    if outbox.begun_ns != NULL:
+        outbox.begun_ns[0] += monotonic_ns() - since
+
+
+cdef int outbox_wait(Outbox *outbox, int64_t length, int64_t most) noexcept nogil:
+    """Wait until the response, with `length` bytes more, is at most `most` bytes ahead of its client. Returns 0, or -1.
+
+    A piece that is longer than that waits until all before it is sent. Files that the response sends do not count: they
+    are there anyway.
+    """
+    cdef bint gone
+    pthread_mutex_lock(&outbox.lock)
+    while not outbox.gone and outbox.first != NULL and outbox.memory + outbox.spooled + length > most:
+        wait_for(outbox, OUTBOX_WAITS_FOR_CLIENT, &outbox.store.held)
+    gone = outbox.gone
+    pthread_mutex_unlock(&outbox.lock)
+    return -1 if gone else 0
+
+
+cdef void reclaim_spool(Outbox *outbox) noexcept nogil:
+    """Give back the disk of what was sent. The caller holds the lock.
+
+    A file whose bytes are all sent is closed. A stream that is always a little ahead of its client never lets one
+    become empty; so after SPOOL_TURN_BYTES the next is begun, while the engine sends what is left of the older one.
+    """
+    if outbox.older.end > 0 and outbox.older_left == 0:
+        spool_close(&outbox.older)
+    if outbox.spool.end > 0 and outbox.spooled == outbox.older_left:
+        spool_close(&outbox.spool)
+    elif outbox.spool.end >= SPOOL_TURN_BYTES and outbox.older.end == 0:
+        outbox.older = outbox.spool
+        outbox.older_left = outbox.spooled
+        spool_init(&outbox.spool, outbox.store)
+
+
+cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wait) noexcept nogil:
+    """Append at most PIECE_BYTES: to memory, else to the spool file, else (with `wait`) wait for room.
+
+    An outbox that holds nothing takes a piece whatever its limits: nothing would be sent any more, and so nobody would
+    make room.
+    """
+    cdef Segment *segment
+    cdef Segment *last
+    cdef int64_t cost = length + <int64_t> sizeof(Segment)  # small pieces must not cost memory that is not counted
+    cdef int result
+    cdef bint memory = False
+    check(length <= PIECE_BYTES, "more than a piece is appended at once")
+    pthread_mutex_lock(&outbox.lock)
+    while True:
+        if outbox.gone:
+            pthread_mutex_unlock(&outbox.lock)
+            return -1
+        if outbox.memory + cost <= outbox.memory_limit:
+            memory = True
+            outbox.memory += cost
+            break
+        reclaim_spool(outbox)
+        if spool_reserve(&outbox.spool, length) == 0:
+            break
+        if outbox.first == NULL or not wait:
+            memory = True  # where nothing is there that could be sent, to wait for room would be to wait for ever
+            outbox.memory += cost
+            break
+        wait_for(outbox, OUTBOX_WAITS_FOR_ROOM, &outbox.store.waiters)
+    pthread_mutex_unlock(&outbox.lock)
+
+    if memory:
+        segment = new_segment(SEGMENT_MEMORY, length, length)
+        if segment != NULL:
+            memcpy(segment + 1, data, length)
+    else:
+        segment = new_segment(SEGMENT_SPOOLED, length, 0)
+        if segment != NULL:
+            segment.offset = outbox.spool.end
+            if spool_append(&outbox.spool, data, length) < 0:
+                drop_segment(segment)
+                segment = NULL
+            else:
+                segment.fd = outbox.spool.fd
+    if segment == NULL:
+        return -1  # memory or disk is short: the worker breaks the response off
+
+    pthread_mutex_lock(&outbox.lock)
+    last = outbox.last
+    if not memory:
+        outbox.spooled += length
+    if (
+        not memory and last != NULL and last.kind == SEGMENT_SPOOLED and last.fd == segment.fd
+        and last.offset + last.length == segment.offset
+    ):
+        last.length += length  # the file goes on where the last segment ends: one is enough for both
+        result = 0
+    else:
+        result = link(outbox, segment)
+        segment = NULL
+    pthread_mutex_unlock(&outbox.lock)
+    if segment != NULL:
+        drop_segment(segment)
+    return result
+
+
+cdef int outbox_append_file(Outbox *outbox, int fd, int64_t offset, int64_t length) noexcept nogil:
+    """Append a range of a file; the descriptor becomes the outbox's, whatever is returned."""
+    cdef Segment *segment = new_segment(SEGMENT_FILE, length, 0)
+    cdef int result = -1
+    if segment == NULL:
+        close(fd)
+        return -1
+    segment.fd = fd
+    segment.offset = offset
+    pthread_mutex_lock(&outbox.lock)
+    if not outbox.gone:
+        result = link(outbox, segment)
+    pthread_mutex_unlock(&outbox.lock)
+    if result < 0:
+        drop_segment(segment)
+    return result
+
+
+cdef int outbox_finish(Outbox *outbox, int end, bint keep_alive, Exchange *exchange) noexcept nogil:
+    """Say how the response ended: OUTBOX_COMPLETE or OUTBOX_CUT. Nothing may be appended afterwards.
+
+    The exchange goes to the engine, unless -1 is returned.
+    """
+    cdef int result = -1
+    pthread_mutex_lock(&outbox.lock)
+    outbox.end = end
+    outbox.keep_alive = keep_alive
+    if not outbox.gone:
+        outbox.exchange = exchange
+        result = outbox.starved
+        outbox.starved = False
+    pthread_mutex_unlock(&outbox.lock)
+    return result
+
+
+cdef int outbox_next(Outbox *outbox, iovec *vectors, int *count_, Segment **segment_) noexcept nogil:
+    """Tell what to send next: an OutboxTurn. What is offered stays where it is until outbox_sent.
+
+    With TURN_FILE the first vector's length is that of the range: the worker may make the segment longer meanwhile.
+    """
+    cdef Segment *segment
+    cdef int filled = 0
+    cdef int result = TURN_MEMORY
+    pthread_mutex_lock(&outbox.lock)
+    segment = outbox.first
+    if segment == NULL:
+        if outbox.end == OUTBOX_OPEN:
+            outbox.starved = True
+            result = TURN_WAIT
+        else:
+            result = TURN_ENDED
+    elif segment.kind == SEGMENT_MEMORY:
+        while segment != NULL and segment.kind == SEGMENT_MEMORY and filled < VECTORS_MAX:
+            vectors[filled].iov_base = <char *> (segment + 1) + segment.offset
+            vectors[filled].iov_len = segment.length
+            filled += 1
+            segment = segment.next
+    else:
+        result = TURN_FILE
+        vectors[0].iov_len = segment.length
+    segment_[0] = segment
+    count_[0] = filled
+    pthread_mutex_unlock(&outbox.lock)
+    return result
+
+
+cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil:
+    """Take `length` bytes off the front: the socket has them."""
+    cdef Segment *segment
+    cdef Segment *done = NULL
+    cdef int64_t taken
+    pthread_mutex_lock(&outbox.lock)
+    while length > 0 and outbox.first != NULL:
+        segment = outbox.first
+        taken = min(length, segment.length)
+        segment.offset += taken
+        segment.length -= taken
+        length -= taken
+        if segment.kind == SEGMENT_MEMORY:
+            outbox.memory -= taken
+        elif segment.kind == SEGMENT_SPOOLED:
+            outbox.spooled -= taken
+            outbox.older_left -= min(taken, outbox.older_left)  # which is sent before anything newer
+        if segment.length > 0:
+            break
+        if segment.kind == SEGMENT_MEMORY:
+            outbox.memory -= sizeof(Segment)
+        outbox.first = segment.next
+        if outbox.first == NULL:
+            outbox.last = NULL
+        segment.next = done
+        done = segment
+    check(length == 0, "more was sent than there was")
+    pthread_cond_signal(&outbox.room)
+    pthread_mutex_unlock(&outbox.lock)
+    while done != NULL:
+        segment = done
+        done = done.next
+        drop_segment(segment)
+
+
+cdef int64_t outbox_let_try(Outbox *outbox) noexcept nogil:
+    """Let a worker that waits look again, and return the bytes that lie on disk."""
+    cdef int64_t spooled
+    pthread_mutex_lock(&outbox.lock)
+    spooled = outbox.spooled
+    if outbox.waits != OUTBOX_WAITS_NOT:
+        pthread_cond_signal(&outbox.room)
+    pthread_mutex_unlock(&outbox.lock)
+    return spooled
+
+
+cdef int outbox_waits(Outbox *outbox) noexcept nogil:
+    """Tell what the worker waits for: an OutboxWait."""
+    cdef int waits
+    pthread_mutex_lock(&outbox.lock)
+    waits = outbox.waits
+    pthread_mutex_unlock(&outbox.lock)
+    return waits
+
+
+cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil:
+    """Tell whether the client is gone, and nothing is to be appended any more."""
+    cdef bint gone
+    pthread_mutex_lock(&outbox.lock)
+    gone = outbox.gone
+    pthread_mutex_unlock(&outbox.lock)
+    return gone
+
+
+cdef Exchange *outbox_abandon(Outbox *outbox) noexcept nogil:
+    """Say that the client is gone: the worker's next append says so, one that waits for room is woken.
+
+    Returns the exchange where the worker has given it over already, else NULL.
+    """
+    cdef Exchange *exchange
+    pthread_mutex_lock(&outbox.lock)
+    outbox.gone = True
+    outbox.connection = NULL
+    exchange = outbox.exchange
+    outbox.exchange = NULL
+    drop_segments(outbox)
+    pthread_cond_signal(&outbox.room)
+    pthread_mutex_unlock(&outbox.lock)
+    return exchange

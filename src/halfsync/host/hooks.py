@@ -1,0 +1,71 @@
+"""The application's own functions that are called in the life of a serving process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from halfsync.errors import LoadError
+from halfsync.loading import load_hook
+from halfsync.log import logger
+from halfsync.runtime.forking import NoCopies
+
+if TYPE_CHECKING:
+    from halfsync.settings import Settings
+
+POST_FORK, WORKER_READY, WORKER_EXIT = "post_fork", "worker_ready", "worker_exit"
+HOOKS = (POST_FORK, WORKER_READY, WORKER_EXIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A serving process, as its hooks are told: `number`, its place from 1 to the number of processes, and its pid.
+
+    The process that replaces it has the same place, from its start on: for a time there are two of that number.
+
+    generation: how often the settings and the application were loaded before it; a reload adds one.
+    """
+
+    number: int
+    pid: int
+    generation: int
+
+
+def check_hooks(settings: Settings) -> None:
+    """Import the hooks that the settings name. Raises LoadError for one that is not there or cannot be called."""
+    for name in HOOKS:
+        target = getattr(settings, name)
+        if target is not None:
+            load_hook(target, origin=name)
+
+
+def call_hook(name: str, settings: Settings, worker: Worker) -> None:
+    """Call a hook of the settings, where there is one, in the serving process that it is about.
+
+    What it raises is logged with its traceback, and goes no further; but LoadError is raised for a post_fork that
+    failed: its process must not serve, and ends with the code of that error. KeyboardInterrupt passes through a
+    post_fork, as through all that loads the application.
+    """
+    target = getattr(settings, name)
+    if target is None:
+        return
+    try:
+        with NoCopies():
+            load_hook(target, origin=name)(worker)
+    except BaseException as error:
+        if name == POST_FORK and isinstance(error, KeyboardInterrupt):
+            raise
+        if isinstance(error, LoadError):
+            logger().error("%s%s", error.traceback, error)
+        else:
+            logger().error(
+                "the hook %s failed in worker %d: %s",
+                *(name, worker.number, target),
+                exc_info=(type(error), error, error.__traceback__),
+            )
+        if name == POST_FORK:
+            raise LoadError(
+                f"worker {worker.number} does not serve, since its hook failed",
+                origin=f"{name} {target}",
+                remedy="the log above shows why",
+            ) from error

@@ -1,0 +1,139 @@
+"""What can be found wrong before anything is opened or forked: `halfsync check` asks for it, and so does a start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from halfsync.errors import UsageError
+from halfsync.host.directory import is_removed
+from halfsync.host.hooks import HOOKS, check_hooks
+from halfsync.host.identity import find_identity
+from halfsync.host.pidfile import PidFile
+from halfsync.log import warn
+from halfsync.runtime.originals import os
+from halfsync.runtime.standard import genuine
+from halfsync.runtime.threads import find_green_locks
+from halfsync.settings.declaration import BY_NAME, DEFAULT_ORIGIN
+
+if TYPE_CHECKING:
+    from halfsync.host.identity import Identity
+    from halfsync.settings import Settings
+
+# Of an upgrade (SIGUSR2): the variable with what the old program gives to the new one. See upgrade.py.
+GIVEN = "_HALFSYNC_UPGRADE"
+# What means nothing to a process that serves by itself.
+NEED_WORKERS = (
+    "preload", "warmup", "max_requests", "max_requests_jitter", "max_lifetime", "max_rss", "boot_timeout", *HOOKS
+)  # fmt: skip
+
+
+def check_start(settings: Settings) -> Identity:
+    """Refuse what cannot be: who may not be become, a pidfile that another holds, hooks that are not there.
+
+    Returns whom the server becomes.
+    Changes nothing but what importing the hooks changes; so it comes after the application was loaded, whose directory
+    they are found in. Raises UsageError or LoadError.
+    """
+    refuse_contradictions(settings)
+    fit_to_locks(settings)
+    identity = find_identity(settings)
+    file = PidFile.of(settings)
+    if file is not None:
+        file.check()
+    check_hooks(settings)
+    return identity
+
+
+def fit_to_locks(settings: Settings) -> Settings:
+    """Return settings that fit the locks of threading: if threads cannot share those, one thread runs the application.
+
+    A lock of greenlets is woken by the event loop of one thread. That loop does not run while the thread waits for a
+    request, so another thread would wait for ever. One thread is chosen only if the settings name no number of them.
+    Raises UsageError if they do, or if the model cannot work.
+    """
+    library = find_green_locks()
+    if not library or settings.model == "process" or (settings.model != "thread" and settings.threads == 1):
+        return settings
+    origin = settings.origins.get("threads", DEFAULT_ORIGIN)
+    if settings.model == "thread" or origin != DEFAULT_ORIGIN:
+        raise UsageError(
+            f"{library} has replaced the locks of threading, and those cannot be shared by threads",
+            origin=settings.origins.get("model", "") if settings.model == "thread" else origin,
+            remedy="use the model process; or proactor with threads 1, and more workers; or patch with thread=False",
+        )
+    warn(
+        "%s has replaced the locks of threading, and those cannot be shared by threads: one thread runs the "
+        "application; with more workers, or the model process, more requests run at once",
+        library,
+    )
+    return replace(settings, threads=1)
+
+
+def refuse_contradictions(settings: Settings) -> None:
+    """Refuse what is said about processes that are not there, or what `reload` cannot do. Raises UsageError.
+
+    Also refuse a program without a supervisor in the place of one that has one: it would take nothing over, and the old
+    one would wait for it.
+    """
+    if settings.reload:
+        _refuse_no_reload(settings)
+    if settings.workers is not None:
+        return
+    if GIVEN in os.environ:
+        raise UsageError(
+            "workers is not set any more, and only a supervisor can take the place of a supervisor",
+            remedy="set workers, 1 or more; or restart the server, without an upgrade",
+        )
+    for name in NEED_WORKERS:
+        value, origin = getattr(settings, name), settings.origins.get(name, DEFAULT_ORIGIN)
+        if value and (origin != DEFAULT_ORIGIN or value != BY_NAME[name].default):
+            raise UsageError(
+                f"{name} is about serving processes under a supervisor, and there are none",
+                origin=origin,
+                remedy=f"give workers too, 1 or more, or leave {name} out",
+            )
+
+
+def refuse_lost_file(settings: Settings, before: str | None) -> None:
+    """Refuse settings without the file that gave them until now: they would be defaults, which nobody asked for.
+
+    before: that file; None: there was none. To be called in the directory in which files are found. Raises UsageError.
+    """
+    if (
+        before is None
+        or settings.config == before
+        or (settings.config is not None and os.path.exists(before))
+    ):
+        return
+    if is_removed():
+        raise UsageError(
+            f"the directory in which it was started is gone, and {before} with it",
+            origin="config",
+            remedy="start it in one that stays, or name the file by its whole path with --config",
+        )
+    is_there = os.path.exists(before)
+    raise UsageError(
+        f"{before}, which gave the settings, {'says nothing of halfsync' if is_there else 'is not there'} any more",
+        origin="config",
+        remedy="put it back, or restart the server to have other settings",
+    )
+
+
+def _refuse_no_reload(settings: Settings) -> None:
+    if settings.preload:
+        raise UsageError(
+            "what is preloaded stays as it was loaded, so reload could bring no new code",
+            origin=settings.origins.get("preload", ""),
+            remedy="leave out preload or reload",
+        )
+    with genuine():
+        from importlib.util import find_spec  # noqa: PLC0415 - only development needs it
+
+        is_there = find_spec("watchfiles") is not None
+    if not is_there:
+        raise UsageError(
+            "reload needs the package watchfiles, which is not installed",
+            origin=settings.origins.get("reload", ""),
+            remedy='install it: pip install "halfsync[reload]"',
+        )

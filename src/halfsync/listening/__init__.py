@@ -1,0 +1,1 @@
+"""The sockets that listen: what is asked for, what is inherited, and what is open."""

@@ -1,0 +1,62 @@
+# The bounded queue between the halves: a mutex, a semaphore and a ring.
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from halfsync.native.sync cimport pthread_mutex_t, sem_t
+
+ctypedef struct QueueSlot:
+    void *item                # NULL: it was withdrawn
+    int64_t put_ns            # the monotonic clock when it was put
+    int64_t taken_ns          # and when it was taken
+
+ctypedef struct Queue:
+    pthread_mutex_t lock      # guards everything below but the semaphore
+    sem_t wake                # one permit for each sleeper that was told to wake
+    QueueSlot *slots
+    uint32_t mask             # slots there are, less one: a power of two less one
+    uint32_t limit            # items it holds at most
+    uint32_t first
+    uint32_t length
+    uint32_t sleepers         # workers that wait on the semaphore and have not been told to wake
+    uint32_t waking           # workers told to wake that have not looked yet
+    uint32_t awake            # workers that are in a turn, or look for one
+    int64_t turn_ns           # how long a turn takes: an estimate of the median
+    bint patient              # see pool/request_queue.pyx; a patient queue must be attended to
+    bint closed
+    uint64_t puts
+    uint64_t refused          # since it was full, or closed
+    int64_t waited_ns         # over all items taken
+
+# What the owner of a patient queue remembers of it, zeroed at first.
+ctypedef struct Watch:
+    uint64_t taken            # items that had been taken
+    int64_t since             # ns; when that number was first seen
+    bint waits                # something waited
+
+# One worker's own record of its taking, zeroed before the first. Only that worker touches it.
+ctypedef struct Taker:
+    bint counted              # it counts as awake
+    bint woken                # it has just been told to wake
+    int64_t took_ns           # when its turn began; 0: it is in none
+
+cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil
+cdef void queue_destroy(Queue *queue) noexcept nogil
+cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns) noexcept nogil
+cdef void queue_wake(Queue *queue) noexcept nogil
+cdef int64_t queue_attend(Queue *queue, Watch *watch, int64_t now) noexcept nogil
+cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil
+cdef void queue_sleep(Queue *queue, Taker *taker) noexcept nogil
+cdef void queue_count_out(Queue *queue) noexcept nogil
+cdef void queue_count_in(Queue *queue) noexcept nogil
+cdef void queue_close(Queue *queue) noexcept nogil
+cdef uint32_t queue_length(Queue *queue) noexcept nogil
+cdef bint queue_is_short(Queue *queue) noexcept nogil
+cdef uint64_t queue_taken(Queue *queue, uint32_t *length) noexcept nogil
+cdef bint queue_withdraw(Queue *queue, uint64_t ticket) noexcept nogil
+cdef bint queue_hold(Queue *queue, uint64_t ticket) noexcept nogil
+cdef void queue_unhold(Queue *queue) noexcept nogil
+
+# What queue_try_take says.
+cdef enum Taken:
+    TAKEN_ITEM
+    TAKEN_SLEEP               # nothing there: the caller now counts as a sleeper and must call queue_sleep
+    TAKEN_CLOSED              # nothing there, and nothing will come

@@ -1,0 +1,37 @@
+# Worker threads over one bounded queue. What a turn does is the subclass's business.
+from libc.stdint cimport int64_t, uint64_t
+
+from halfsync.native.sync cimport atomic_uint
+from halfsync.pool.request_queue cimport Queue, QueueSlot
+
+
+cdef class WorkerThreads:
+    cdef Queue queue
+    cdef atomic_uint running          # turns under way
+    cdef readonly int size            # threads made in advance
+    cdef readonly str name
+    cdef list _threads
+    cdef int _started                 # threads so far, for their names
+    cdef unsigned int began           # `copies` of the process that has the threads
+    cdef unsigned int forks           # and its `forks`
+    cdef uint64_t _done               # guarded by the GIL
+    cdef uint64_t _failed             # guarded by the GIL
+    cdef object __weakref__
+
+    cdef int turn(self, QueueSlot *slot) except -1
+    cdef void discard(self, void *item) noexcept
+    cdef void empty(self) noexcept
+    cdef int add_thread(self) except -1
+    cdef int forget_ended(self) except -1
+    cdef bint only_caller_left(self)
+
+
+cdef class JobThreads(WorkerThreads):
+    pass
+
+
+cdef class ThreadPool:
+    cdef JobThreads _workers          # None before __init__
+    cdef object __weakref__
+
+    cdef JobThreads _made(self)

@@ -1,0 +1,267 @@
+"""Threads made in advance that run jobs from a bounded queue.
+
+`WorkerThreads` is the machinery: threads, the queue, and the rule that a worker keeps the GIL while the queue
+has work for it and gives it up only to sleep. `ThreadPool` is the public pool of plain jobs on top of it; the
+proactor model's workers are the other user. Neither knows sockets or models.
+"""
+from contextlib import suppress
+from dataclasses import dataclass
+
+from libc.string cimport memset
+
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+
+from halfsync.native.forks cimport copies, end_process, forks, is_copy, is_forked, leave_copy
+from halfsync.native.sync cimport add_uint, init_uint, load_uint, monotonic_ns, sub_uint
+from halfsync.pool.request_queue cimport (
+    TAKEN_CLOSED, TAKEN_ITEM, Taker, queue_close, queue_destroy, queue_init, queue_length, queue_put, queue_sleep,
+    queue_try_take, queue_wake,
+)
+
+from halfsync.amounts import count, seconds
+from halfsync.runtime.originals import monotonic
+from halfsync.runtime.threads import Thread, report
+
+cdef enum:
+    THREADS_MOST = 1 << 15  # the system has no more numbers for them, by default
+    QUEUE_MOST = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadPoolStatistics:
+    """What a pool has done up to one moment."""
+
+    queued: int  # jobs that wait now
+    running: int  # jobs under way now
+    done: int  # jobs that returned
+    refused: int  # jobs that append did not take, since the queue was full or closed
+    failed: int  # jobs that raised
+    waited: float  # seconds that jobs spent in the queue, summed over all that were taken from it
+
+
+cdef class WorkerThreads:
+    """Threads that take items from one queue, one turn an item. Made and closed by one owner.
+
+    attended: the owner calls queue_attend as it must for a patient queue.
+    """
+
+    def __init__(self, threads, *, queue_size, name, bint attended=False):
+        threads = count(threads, "threads", 1, THREADS_MOST)
+        queue_size = count(queue_size, "queue_size", 1, QUEUE_MOST)
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
+        if self.queue.slots != NULL:
+            raise RuntimeError("these threads were made already")
+        init_uint(&self.running, 0)
+        self.began, self.forks = copies[0], forks[0]
+        self.size = threads
+        self.name = str(name)
+        self._threads = []
+        if queue_init(&self.queue, queue_size, attended) < 0:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self.queue.slots != NULL and not is_forked(self.forks):  # where a missing thread may hold the lock
+            self.empty()
+            queue_destroy(&self.queue)
+
+    cdef int turn(self, QueueSlot *slot) except -1:
+        """Do what one item asks for. What it raises is reported and counted as failed; the thread goes on.
+
+        Returns 0; or 1: another thread has taken this one's place, and it shall end.
+        """
+        raise NotImplementedError
+
+    cdef void discard(self, void *item) noexcept:
+        """Let go of an item that no thread will take. Called while the object is freed, too."""
+
+    cdef void empty(self) noexcept:
+        """Discard what is left in the queue. No thread may be there that could take it."""
+        cdef QueueSlot slot
+        cdef Taker taker
+        memset(&taker, 0, sizeof(taker))
+        queue_close(&self.queue)
+        while queue_try_take(&self.queue, &taker, &slot) == TAKEN_ITEM:
+            self.discard(slot.item)
+
+    def start(self):
+        """Start the threads. Raises RuntimeError when the system refuses one; those started then end."""
+        self.began, self.forks = copies[0], forks[0]
+        try:
+            for _ in range(self.size):
+                self.add_thread()
+        except BaseException:
+            self.close(None)
+            raise
+
+    cdef int add_thread(self) except -1:
+        """Start one thread more. Raises RuntimeError when the system refuses it."""
+        thread = Thread(self._work, f"{self.name}-{self._started + 1}")
+        thread.start()
+        self._started += 1
+        self._threads.append(thread)
+        return 0
+
+    cdef int forget_ended(self) except -1:
+        """Keep no more of the threads that have ended."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        return 0
+
+    def _work(self):
+        """Take and turn until the queue is closed and empty. Runs in each worker thread.
+
+        A copy of the process that a turn has forked ends here: the original takes what waits in the queue.
+        """
+        cdef QueueSlot slot
+        cdef Taker taker
+        cdef int taken
+        memset(&taker, 0, sizeof(taker))
+        while True:
+            leave_copy(self.began)
+            taken = queue_try_take(&self.queue, &taker, &slot)
+            if taken == TAKEN_ITEM:
+                add_uint(&self.running, 1)
+                try:
+                    if self.turn(&slot):
+                        return
+                    self._done += 1
+                except BaseException as error:  # noqa: BLE001 - a job may raise anything; the thread must outlive it
+                    if is_copy(self.began):
+                        end_process(error)
+                    self._failed += 1
+                    with suppress(BaseException):  # memory may be too short for the call
+                        report(error, self.name)
+                finally:
+                    sub_uint(&self.running, 1)
+            elif taken == TAKEN_CLOSED:
+                return
+            else:
+                with nogil:
+                    queue_sleep(&self.queue, &taker)
+
+    cdef bint only_caller_left(self):
+        """Tell whether close waits for nothing but its own caller, which is one of the threads."""
+        return len(self._threads) == 1 and self._threads[0].is_current
+
+    def close(self, timeout=None):
+        """Refuse further items, let the threads finish what is queued, and join them.
+
+        timeout: seconds for all threads together, as `amounts.seconds` returns them; None waits as long as it takes,
+        but one of the threads itself does not wait then: two that close their own pool would wait for each other for
+        ever. Returns True when every thread has ended, False when the time was over first; calling again goes on
+        waiting, also after a signal's handler has raised.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        if is_forked(self.forks):
+            return True  # it has none of the threads
+        queue_close(&self.queue)
+        if deadline is not None or not any(thread.is_current for thread in self._threads):
+            for thread in list(self._threads):  # which another caller of this may renew meanwhile
+                if not thread.is_current:
+                    thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+        self.forget_ended()
+        if not self._threads:
+            self.empty()  # threads that were killed from outside leave items behind
+        return not self._threads
+
+
+cdef class JobThreads(WorkerThreads):
+    """The threads of a `ThreadPool`. They hold this, not the pool, so that a forgotten pool is collected."""
+
+    cdef int turn(self, QueueSlot *slot) except -1:
+        job = <object> <PyObject *> slot.item
+        Py_DECREF(job)
+        job()
+        return 0
+
+    cdef void discard(self, void *item) noexcept:
+        Py_DECREF(<object> <PyObject *> item)
+
+
+cdef class ThreadPool:
+    """A bounded pool of threads for plain jobs: callables without arguments, run first in, first out.
+
+    Any thread may call any method. As a context manager it closes, and waits for what is queued, on exit. A
+    pool that is collected without having been closed ends its threads once they have run what is queued; one
+    that still exists when the interpreter ends does not run it.
+
+    A process that was forked since has none of the threads, whoever forked it. There `append` takes nothing and returns
+    False, `close` has nothing to wait for and returns True, and `statistics` raises RuntimeError.
+    """
+
+    def __init__(self, threads, *, queue_size=1024, name="pool"):
+        """Start `threads` threads (1 to 32768) over a queue for `queue_size` jobs (1 to 16777216).
+
+        name: the threads are called by it and a number. Raises TypeError for sizes that are no integers, ValueError for
+        those out of range, and RuntimeError when the system refuses a thread; then no thread is left.
+        """
+        cdef JobThreads workers
+        if self._workers is not None:
+            raise RuntimeError("this pool was made already")
+        workers = JobThreads(threads, queue_size=queue_size, name=name)
+        workers.start()
+        self._workers = workers
+
+    def __del__(self):
+        if self._workers is not None and not is_forked(self._workers.forks):
+            queue_close(&self._workers.queue)
+
+    @property
+    def size(self):
+        """Threads made in advance."""
+        return self._made().size
+
+    @property
+    def name(self):
+        """What the threads are called by."""
+        return self._made().name
+
+    cdef JobThreads _made(self):
+        if self._workers is None:
+            raise RuntimeError("ThreadPool.__init__ was not called")
+        return self._workers
+
+    def append(self, job):
+        """Put a job at the end of the queue. Returns False at once when it is full or the pool closed.
+
+        job: a callable without arguments; its result is dropped. What it raises goes to threading.excepthook
+        and is counted as failed. Raises TypeError when it cannot be called.
+        """
+        cdef JobThreads threads = self._made()
+        if not callable(job):
+            raise TypeError(f"a job must be callable, not {type(job).__name__}")
+        if is_forked(threads.forks):
+            return False
+        Py_INCREF(job)
+        if queue_put(&threads.queue, <void *> job, monotonic_ns()) < 0:
+            Py_DECREF(job)
+            return False
+        queue_wake(&threads.queue)
+        return True
+
+    def close(self, timeout=None):
+        """Take no more jobs, let the threads run what is queued, and join them.
+
+        timeout: seconds for all threads together, any real number. None, infinity and more than thirty years wait as
+        long as it takes, but a job of this pool does not wait then, for it would wait for itself; a negative number
+        does not wait. Returns True when every thread has ended, False when the time was over first; calling again goes
+        on waiting, also after an exception such as KeyboardInterrupt has ended the wait. Raises TypeError for what is
+        no number and ValueError for NaN, and then nothing has changed.
+        """
+        return self._made().close(seconds(timeout))
+
+    def statistics(self):
+        """Return a frozen `ThreadPoolStatistics`. RuntimeError: another process made the pool."""
+        cdef JobThreads threads = self._made()
+        if is_forked(threads.forks):  # a thread that is missing here may hold the queue's lock
+            raise RuntimeError("this pool belongs to the process that made it, and this one was forked since")
+        return ThreadPoolStatistics(
+            queued=queue_length(&threads.queue), running=load_uint(&threads.running), done=threads._done,
+            refused=threads.queue.refused, failed=threads._failed, waited=threads.queue.waited_ns / 1e9,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exc_info):
+        self.close()

@@ -1,0 +1,1 @@
+"""What processes share: the scoreboard, the queue of handed-over connections, the counts of clients."""

@@ -1,0 +1,188 @@
+"""The record by which a connection changes its process: its wire format, sent and taken.
+
+A record is one message of an AF_UNIX SOCK_SEQPACKET socket pair (unix(7)), so it comes whole or not at all, to one
+process: a fixed header in the machine's own byte order, then the bytes that were received and not framed. The
+connection's descriptor goes with it (SCM_RIGHTS, cmsg(3)). What waits in the kernel's queue is nobody's; its
+descriptors are closed when the last reading end is.
+
+Whoever takes a record must have a descriptor free, since the kernel drops one for which there is no room, and the
+client with it. So one is tried for first; only another thread of the process could take it in between.
+"""
+from libc.errno cimport (
+    EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMEM, errno,
+)
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy, memset
+from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
+from posix.unistd cimport close
+
+from halfsync.listening.endpoints cimport ENDPOINT_BYTES
+from halfsync.native.descriptors cimport leave_low
+
+from halfsync.runtime.originals import os
+
+cdef extern from *:
+    """
+    #include <string.h>
+    #include <sys/socket.h>
+
+    #define HS_HANDOVER_MAGIC 0x4f766148u  /* "HavO" */
+    #define HS_HANDOVER_VERSION 2
+
+    typedef struct {
+        uint32_t magic;
+        uint16_t version;
+        uint8_t awaits_proxy;
+        uint8_t address_length;
+        uint32_t requests;
+        uint32_t length;          /* of what follows */
+        uint8_t address[28];
+        uint8_t endpoint[28];
+    } hs_handover_header;
+
+    typedef union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } hs_handover_rights;
+
+    static ssize_t hs_handover_send(int queue, const void *header, size_t header_length, const void *data,
+                                    size_t length, int fd) {
+        hs_handover_rights rights;
+        struct iovec parts[2] = {{(void *)header, header_length}, {(void *)data, length}};
+        struct msghdr message;
+        memset(&message, 0, sizeof(message));
+        memset(&rights, 0, sizeof(rights));
+        message.msg_iov = parts;
+        message.msg_iovlen = length > 0 ? 2 : 1;
+        message.msg_control = rights.space;
+        message.msg_controllen = CMSG_LEN(sizeof(int));
+        rights.head.cmsg_level = SOL_SOCKET;
+        rights.head.cmsg_type = SCM_RIGHTS;
+        rights.head.cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(&rights.head), &fd, sizeof(int));
+        return sendmsg(queue, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+
+    /* Room for one descriptor is given and no more, so that no second one can be received. *fd: -1 if none came. */
+    static ssize_t hs_handover_take(int queue, void *header, size_t header_length, void *data, size_t room, int *fd,
+                                    int *whole) {
+        hs_handover_rights rights;
+        struct iovec parts[2] = {{header, header_length}, {data, room}};
+        struct msghdr message;
+        struct cmsghdr *right;
+        ssize_t got;
+        memset(&message, 0, sizeof(message));
+        message.msg_iov = parts;
+        message.msg_iovlen = 2;
+        message.msg_control = rights.space;
+        message.msg_controllen = CMSG_LEN(sizeof(int));
+        *fd = -1;
+        got = recvmsg(queue, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (got < 0)
+            return got;
+        *whole = !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+        right = CMSG_FIRSTHDR(&message);
+        if (right && right->cmsg_level == SOL_SOCKET && right->cmsg_type == SCM_RIGHTS
+                && right->cmsg_len == CMSG_LEN(sizeof(int)))
+            memcpy(fd, CMSG_DATA(right), sizeof(int));
+        return got;
+    }
+    """
+    ctypedef struct Header "hs_handover_header":
+        uint32_t magic
+        uint16_t version
+        uint8_t awaits_proxy
+        uint8_t address_length
+        uint32_t requests
+        uint32_t length
+        uint8_t *address
+        uint8_t *endpoint
+    const uint32_t MAGIC "HS_HANDOVER_MAGIC"
+    const uint16_t VERSION "HS_HANDOVER_VERSION"
+    ssize_t send_record "hs_handover_send" (
+        int queue, const void *header, size_t header_length, const void *data, size_t length, int fd) nogil
+    ssize_t take_record "hs_handover_take" (
+        int queue, void *header, size_t header_length, void *data, size_t room, int *fd, int *whole) nogil
+
+cdef extern from "<errno.h>" nogil:
+    const int ETOOMANYREFS
+
+
+cdef int handover_send(int queue, const Handover *handover) noexcept nogil:
+    """Send a connection's record and descriptor. Returns a Sent.
+
+    ETOOMANYREFS: the user has as many descriptors under way as a process may have open; some will arrive.
+    """
+    cdef Header header
+    memset(&header, 0, sizeof(header))
+    header.magic = MAGIC
+    header.version = VERSION
+    header.awaits_proxy = handover.awaits_proxy
+    header.requests = handover.requests
+    header.length = handover.length
+    header.address_length = min(handover.address_length, <uint8_t> ADDRESS_BYTES)
+    memcpy(header.address, handover.address, header.address_length)
+    memcpy(header.endpoint, handover.endpoint.address, ENDPOINT_BYTES)
+    while send_record(queue, &header, sizeof(header), handover.data, handover.length, handover.fd) < 0:
+        if errno == EINTR:
+            continue
+        if errno == EMSGSIZE:
+            return HANDOVER_TOO_LONG
+        if errno in (EAGAIN, ENOBUFS, ENOMEM, ETOOMANYREFS):
+            return HANDOVER_LATER
+        return HANDOVER_DESERTED
+    return HANDOVER_SENT
+
+
+cdef bint is_record(const Header *header, ssize_t got) noexcept nogil:
+    """Tell whether what was received is a whole record of this version."""
+    return (
+        got >= <ssize_t> sizeof(Header) and header.magic == MAGIC and header.version == VERSION
+        and header.address_length <= ADDRESS_BYTES and got == <ssize_t> sizeof(Header) + <ssize_t> header.length
+    )
+
+
+def put_connection(int queue, int fd):
+    """Put a connected socket, on which nothing has come yet, into the queue. The descriptor stays open here.
+
+    queue: its writing end. The server that adopts it treats its client as one at the other end of a unix socket. Raises
+    OSError if the queue is full or has no reader.
+    """
+    cdef Handover handover
+    memset(&handover, 0, sizeof(handover))
+    handover.fd = fd
+    if handover_send(queue, &handover) != HANDOVER_SENT:
+        raise OSError(errno, os.strerror(errno))
+
+
+cdef int handover_take(int queue, Handover *handover, char *buffer) noexcept nogil:
+    """Take the next record and its descriptor, if one waits. Returns a Taken."""
+    cdef Header header
+    cdef ssize_t got
+    cdef int whole = False
+    cdef int free_fd = fcntl(queue, F_DUPFD_CLOEXEC, 3)
+    if free_fd < 0:
+        return HANDOVER_SHORT
+    close(free_fd)
+    while True:
+        got = take_record(queue, &header, sizeof(header), buffer, HANDOVER_BYTES, &handover.fd, &whole)
+        if got >= 0:
+            break
+        if errno == EINTR:
+            continue
+        if errno in (EAGAIN, ENOBUFS, ENOMEM):
+            return HANDOVER_NONE
+        return HANDOVER_OVER
+    if got == 0 and handover.fd < 0:
+        return HANDOVER_OVER
+    if handover.fd < 0 or not whole or not is_record(&header, got):
+        if handover.fd >= 0:
+            close(handover.fd)
+            handover.fd = -1
+        return HANDOVER_REFUSED
+    handover.fd = leave_low(handover.fd)
+    handover.awaits_proxy = header.awaits_proxy
+    handover.requests = header.requests
+    handover.address_length = header.address_length
+    memcpy(handover.address, header.address, header.address_length)
+    memcpy(handover.endpoint.address, header.endpoint, ENDPOINT_BYTES)
+    handover.data = buffer
+    handover.length = header.length
+    return HANDOVER_TAKEN

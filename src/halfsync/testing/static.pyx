@@ -1,0 +1,98 @@
+"""Thin Python faces of what answers for static files, for unit tests. Built with the checks only."""
+import os
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+from posix.unistd cimport close
+
+from halfsync.exchange.exchange cimport (
+    Exchange, ExchangePool, Limits, exchange_received, pool_destroy, pool_get, pool_init, pool_put,
+)
+from halfsync.exchange.native_handler cimport ANSWER_BYTES, Answer
+from halfsync.static.answer cimport StaticFiles, answer_request
+from halfsync.static.conditions cimport (
+    Codings, RANGE_BEYOND, RANGE_WHOLE, coding_weight, codings_read, codings_reset, date_read, range_read, tags_match,
+)
+from halfsync.static.files cimport Place, files_find, files_open
+
+
+def read_date(bytes text not None):
+    """Return the seconds since 1970 that an HTTP-date says, or None."""
+    cdef int64_t second = 0
+    return second if date_read(text, len(text), &second) else None
+
+
+def match_tags(bytes text not None, bytes tag not None, bint weak):
+    return bool(tags_match(text, len(text), tag, len(tag), weak))
+
+
+def read_range(bytes text not None, int64_t size):
+    """Return (first, count), None for the whole, or False where no byte is wanted that is there."""
+    cdef int64_t first = 0, count = 0
+    cdef int kind = range_read(text, len(text), size, &first, &count)
+    if kind == RANGE_WHOLE:
+        return None
+    if kind == RANGE_BEYOND:
+        return False
+    return first, count
+
+
+def weigh_codings(list fields not None):
+    """Return how welcome brotli and gzip are, in thousandths."""
+    cdef Codings codings
+    codings_reset(&codings)
+    for field in fields:
+        codings_read(&codings, field, len(field))
+    return coding_weight(&codings, codings.brotli), coding_weight(&codings, codings.gzip)
+
+
+def find(StaticFiles files not None, bytes path not None):
+    """Return the status and the decoded path below its directory, or None: it lies under no prefix."""
+    cdef Place place
+    if not files_find(&files.files, path, len(path), &place):
+        return None
+    return place.status, place.path[:place.length]
+
+
+def open_path(StaticFiles files not None, bytes path not None):
+    """Return a descriptor of what a path leads to. OSError: it leads to nothing; ValueError: it is refused."""
+    cdef Place place
+    cdef int fd
+    if not files_find(&files.files, path, len(path), &place) or place.status != 0:
+        raise ValueError(path)
+    fd = files_open(&files.files, &place)
+    if fd < 0:
+        raise OSError(-fd, os.strerror(-fd))
+    return fd
+
+
+def answer(StaticFiles files not None, bytes request not None, bint stays=True):
+    """Return the whole response to the bytes of a request, or None: it is the application's."""
+    cdef ExchangePool pool
+    cdef Limits limits
+    cdef Exchange *exchange
+    cdef Answer made
+    cdef char *buffer = <char *> malloc(ANSWER_BYTES)
+    cdef bytes rest
+    memset(&limits, 0, sizeof(limits))
+    limits.head.request_line = limits.head.field = 60000
+    limits.head.fields = 100
+    limits.head.head = 200000
+    pool_init(&pool)
+    exchange = pool_get(&pool)
+    try:
+        result = exchange_received(exchange, &limits, request, len(request))
+        if result != 1:
+            raise ValueError(result)
+        if not answer_request(&files.files.answerer, exchange, stays, buffer, &made):
+            return None
+        rest = b""
+        if made.fd >= 0:
+            rest = os.pread(made.fd, made.length, made.offset)
+            close(made.fd)
+        return buffer[:made.ready] + rest
+    finally:
+        pool_put(&pool, exchange)
+        pool_destroy(&pool)
+        free(buffer)

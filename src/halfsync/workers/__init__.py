@@ -1,0 +1,1 @@
+"""The sync half of the proactor: worker threads that run the application."""

@@ -1,0 +1,516 @@
+"""The sync half: worker threads that run the application, each with a connection to answer on.
+
+A worker is given a connection with a complete request on it. It owns that connection until it gives it back. It sends
+what the socket takes at once; with the first byte that the socket does not take, the connection goes back to the engine
+with an outbox, and from then on the worker fills the outbox and touches the connection no more.
+
+Where turns have a deadline (request_timeout) a worker also holds a lease, which the engine may revoke while the
+application has the thread (engine/lease.pyx). The attendant, a thread of its own, then logs where that thread is, and
+starts another in its place; the old one ends when the application returns. The attendant also logs the refusals of the
+engine, which cannot log them itself (observe/refusals.pyx).
+"""
+import sys
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t, uint8_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+from posix.unistd cimport close
+from posix.uio cimport iovec
+
+from halfsync.engine.engine cimport (
+    COMMAND_STOP, Connection, PEER_ENDED, PEER_GONE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING,
+    engine_announce, engine_is_draining, engine_is_leaving, engine_log, engine_release, engine_return,
+)
+from halfsync.engine.lease cimport lease_begin, lease_claim, lease_end, lease_is_revoked, lease_open
+from halfsync.engine.ownership cimport owner_take
+from halfsync.engine.poller cimport reset_on_close, send_continue
+from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
+from halfsync.exchange.exchange cimport Exchange, exchange_has_more, pool_put
+from halfsync.exchange.outbox cimport (
+    OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, PIECE_BYTES, outbox_append, outbox_append_file, outbox_finish,
+    outbox_is_gone, outbox_open, outbox_release, outbox_wait,
+)
+from halfsync.http.trust cimport ADDRESS_BYTES
+from halfsync.native.sync cimport load_uint, monotonic_ns, sem_post, sem_wait, store_uint
+from halfsync.pool.request_queue cimport queue_count_in, queue_count_out
+
+from halfsync.log import logger, warn
+from halfsync.native.system import Mutex
+from halfsync.runtime.threads import Thread
+
+LOGGING_S = 5.0  # what a handler of the application may take for a line, at the end
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    const int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_RDWR, SHUT_WR
+    ssize_t send(int fd, const void *data, size_t length, int flags)
+    ssize_t sendmsg(int fd, const msghdr *message, int flags)
+    int shutdown(int fd, int how)
+
+cdef extern from *:
+    """
+    static __thread void *hs_own_lease;  /* of the calling worker thread; NULL: it has none yet */
+    static inline void *hs_get_lease(void) { return hs_own_lease; }
+    static inline void hs_set_lease(void *lease) { hs_own_lease = lease; }
+    """
+    void *get_lease "hs_get_lease" () nogil
+    void set_lease "hs_set_lease" (void *lease) nogil
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident()
+
+# The way of one response out. It lives on the worker's stack, for one turn.
+ctypedef struct ProactorSink:
+    Sink sink                 # first: the bridge sees only this
+    Engine *engine
+    Connection *connection    # NULL once it has gone back to the engine
+    Outbox *outbox            # from then on
+    bint gone
+    bint asked                # the client, whether it is still there; or a part of the response was sent
+    Lease *lease              # NULL: the engine lets the connection to the worker for as long as it takes
+    uint8_t address[ADDRESS_BYTES]  # of the peer: the connection may be another's by the time it is logged
+    uint8_t address_length
+
+
+cdef bint touch(ProactorSink *self) noexcept nogil:
+    """Hold the connection, to touch it. Returns False when the engine has taken it: the turn has met its deadline."""
+    if self.lease == NULL or lease_claim(self.lease):
+        return True
+    self.connection = NULL
+    self.gone = True
+    return False
+
+
+cdef void leave(ProactorSink *self) noexcept nogil:
+    """Let the engine have the connection, should the turn meet its deadline."""
+    if self.lease != NULL:
+        lease_open(self.lease)
+
+
+cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nogil:
+    """Send what the socket takes at once, and move the vectors past it. Returns the bytes left, or -1: gone."""
+    cdef msghdr message
+    cdef int64_t left = 0
+    cdef ssize_t sent
+    cdef int position
+    memset(&message, 0, sizeof(message))
+    message.msg_iov = vectors
+    message.msg_iovlen = count
+    while True:
+        if count == 1:
+            sent = send(self.connection.handle.fd, vectors.iov_base, vectors.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
+        else:
+            sent = sendmsg(self.connection.handle.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent >= 0 or errno != EINTR:
+            break
+    if sent < 0:
+        if errno != EAGAIN:
+            return -1
+        sent = 0
+    for position in range(count):
+        if <size_t> sent >= vectors[position].iov_len:
+            sent -= vectors[position].iov_len
+            vectors[position].iov_len = 0
+        else:
+            vectors[position].iov_base = <char *> vectors[position].iov_base + sent
+            vectors[position].iov_len -= sent
+            sent = 0
+            left += vectors[position].iov_len
+    return 1 if left > 0 else 0
+
+
+cdef int hand_over(ProactorSink *self) noexcept nogil:
+    """Give the connection back to the engine with an outbox for the rest of the response. Returns 0, or -1."""
+    cdef Connection *connection = self.connection
+    if load_uint(&self.engine.command) == COMMAND_STOP:
+        return -1  # it has ended, or is about to: nobody would send the rest or make room
+    self.outbox = outbox_open(self.engine, self.engine.spool_memory, self.engine.store)
+    if self.outbox == NULL:
+        return -1
+    if self.lease != NULL:
+        self.outbox.begun_ns = &self.lease.taken_ns
+    self.sink.waits = True
+    self.connection = NULL
+    self.outbox.connection = connection
+    connection.exchange = NULL  # stays with the worker until the response has ended
+    connection.outbox = self.outbox
+    connection.phase = PHASE_SENDING
+    engine_return(self.engine, connection)
+    return 0
+
+
+cdef int append(ProactorSink *self, const char *data, int64_t length) noexcept nogil:
+    """Append to the outbox, and tell the engine of each piece before the next one may wait. Returns 0, or -1: gone."""
+    cdef int64_t piece
+    cdef int result
+    while length > 0:
+        piece = min(length, <int64_t> PIECE_BYTES)
+        result = outbox_append(self.outbox, data, piece, not self.sink.gil_held)
+        if result < 0:
+            self.gone = True
+            return -1
+        if result > 0:
+            engine_announce(self.engine, self.outbox)
+        data += piece
+        length -= piece
+    return 0
+
+
+cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
+    """Send, or hand over and append, the latter not too far ahead of the client. Returns 0, or -1: it is gone."""
+    cdef ProactorSink *self = <ProactorSink *> sink
+    cdef int64_t length = 0
+    cdef int position, result
+    if self.gone:
+        return -1
+    if self.connection != NULL:
+        if not touch(self):
+            return -1
+        self.asked = True
+        if self.lease != NULL:
+            self.lease.begun = True
+        result = send_direct(self, vectors, count)
+        if result > 0 and hand_over(self) < 0:
+            result = -1
+        leave(self)
+        if result <= 0:
+            self.gone = result < 0
+            return result
+    elif self.engine.response_ahead > 0 and not sink.whole:
+        for position in range(count):
+            length += vectors[position].iov_len
+        if outbox_wait(self.outbox, length, self.engine.response_ahead) < 0:
+            self.gone = True
+            return -1
+    for position in range(count):
+        if append(self, <const char *> vectors[position].iov_base, vectors[position].iov_len) < 0:
+            return -1
+    return 0
+
+
+cdef int sink_send_file(
+    Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset, int64_t length
+) noexcept nogil:
+    """Hand over, and let the engine send the head and the file. Returns 0, or -1: the client is gone."""
+    cdef ProactorSink *self = <ProactorSink *> sink
+    cdef int result
+    if self.gone or not touch(self):
+        close(fd)
+        return -1
+    result = hand_over(self)
+    leave(self)
+    if result < 0:
+        close(fd)
+        self.gone = True
+        return -1
+    result = append(self, head, head_length)
+    if result < 0 or length == 0:
+        close(fd)
+        return result
+    result = outbox_append_file(self.outbox, fd, offset, length)
+    if result > 0:
+        engine_announce(self.engine, self.outbox)
+    self.gone = result < 0
+    return -1 if self.gone else 0
+
+
+cdef bint sink_left(Sink *sink) noexcept nogil:
+    """Tell whether the client is gone.
+
+    One that sends no more may have left, or still read: as the engine does while a request is queued (see `probe` in
+    engine/connection_events.pyx), it is asked once, and its system answers with a reset if it has left. That takes a
+    moment.
+    """
+    cdef ProactorSink *self = <ProactorSink *> sink
+    cdef unsigned int peer
+    if self.gone:
+        return True
+    if self.outbox != NULL:
+        return outbox_is_gone(self.outbox)
+    if not touch(self):
+        return True
+    peer = load_uint(&self.connection.peer)
+    if peer == PEER_ENDED and not self.asked:
+        self.asked = True
+        send_continue(self.connection.handle.fd)
+    leave(self)
+    return peer == PEER_GONE
+
+
+cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept nogil:
+    """Give everything back to the engine, as the response ended.
+
+    Returns what the bridge kept if the connection has ended meanwhile, which the bridge must be told of; else NULL.
+    """
+    cdef Connection *connection = self.connection
+    cdef Engine *engine = self.engine
+    cdef int64_t now = monotonic_ns()
+    cdef void *parted = NULL
+    cdef int result
+    if self.lease != NULL and not lease_end(self.lease) and self.outbox == NULL:  # the engine has ended all but this
+        parted = exchange.kept
+        exchange.kept = NULL
+        pool_put(&engine.pool, exchange)
+        return parted
+    if connection == NULL:
+        result = OUTBOX_COMPLETE if end == TURN_COMPLETE else OUTBOX_RESET if end == TURN_RESET else OUTBOX_CUT
+        result = outbox_finish(self.outbox, result, self.sink.stays, exchange)
+        if result < 0:
+            engine_log(engine, exchange, self.address, self.address_length, now)
+            parted = exchange.kept
+            exchange.kept = NULL
+            pool_put(&engine.pool, exchange)
+        elif result > 0:
+            engine_announce(engine, self.outbox)
+        outbox_release(self.outbox)
+        return parted
+    connection.kept = exchange.kept
+    exchange.kept = NULL
+    if load_uint(&engine.command) == COMMAND_STOP:
+        # The engine has ended, or is about to. Whoever closes the server may not wait so long: tell the client here.
+        if end == TURN_RESET:
+            reset_on_close(connection.handle.fd)
+        shutdown(connection.handle.fd, SHUT_WR if end == TURN_COMPLETE else SHUT_RDWR)
+        end = TURN_CUT
+    connection.requests += 1
+    connection.since = now
+    engine_log(engine, exchange, self.address, self.address_length, now)
+    if end == TURN_COMPLETE and self.sink.stays:
+        connection.phase = PHASE_IDLE
+        if exchange_has_more(exchange) or engine_is_leaving(engine):
+            engine_return(engine, connection)
+            return NULL
+        connection.exchange = NULL
+        pool_put(&engine.pool, exchange)
+        engine_release(engine, connection)
+        return NULL
+    if end != TURN_COMPLETE:
+        if end == TURN_RESET:
+            reset_on_close(connection.handle.fd)
+        else:
+            shutdown(connection.handle.fd, SHUT_WR)
+        store_uint(&connection.peer, PEER_GONE)  # the engine closes at once
+    else:
+        shutdown(connection.handle.fd, SHUT_WR)  # the client sees the end without waiting for the engine
+    connection.phase = PHASE_LINGER
+    engine_return(engine, connection)
+    return NULL
+
+
+cdef class RequestWorkers(WorkerThreads):
+    """The sync half: each thread takes a complete request from the queue and runs the application for it."""
+
+    def __init__(self, int threads, *, queue_size, name, bint attended=False):
+        super().__init__(threads, queue_size=queue_size, name=name, attended=attended)
+        self.able = threads
+        self.capacity = Mutex()
+
+    def __dealloc__(self):
+        cdef Lease *lease
+        while self.leases != NULL:
+            lease = self.leases
+            self.leases = lease.next
+            free(lease)
+
+    cdef int turn(self, QueueSlot *slot) except -1:
+        cdef Connection *connection = <Connection *> slot.item
+        cdef Exchange *exchange = connection.exchange
+        cdef ProactorSink sink
+        cdef Origin origin
+        cdef Lease *lease = NULL
+        cdef int64_t now = slot.taken_ns
+        cdef int end = TURN_CUT
+        cdef void *parted
+        cdef bint limited = self.limit_s > 0 and exchange != NULL
+        if limited:
+            lease = self.lease_of_thread()
+            connection.lease = lease
+        if lease != NULL:
+            lease_begin(lease, now, exchange.data + exchange.head.method, exchange.head.target
+                        + exchange.head.target_length - exchange.head.method)
+            connection.lease_serial = lease.serial
+        owner_take(&connection.owner)
+        if connection.phase == PHASE_PARTED:
+            self.bridge.forget(connection.kept)
+            connection.kept = NULL
+            engine_return(self.engine, connection)
+            return 0
+        sink.sink.send = sink_send
+        sink.sink.send_file = sink_send_file
+        sink.sink.left = sink_left
+        sink.sink.gate = NULL  # there are few workers
+        sink.sink.waits = sink.sink.gil_held = sink.sink.whole = False
+        sink.sink.stays = exchange.head.keep_alive and self.keep_alive and not engine_is_draining(self.engine)
+        sink.engine = self.engine
+        sink.connection = connection
+        sink.outbox = NULL
+        sink.lease = lease
+        sink.asked = exchange.head.minor == 0  # which knows no interim responses
+        sink.gone = load_uint(&connection.peer) == PEER_GONE or load_uint(&self.engine.command) == COMMAND_STOP
+        sink.address_length = connection.address_length
+        memcpy(sink.address, connection.address, sizeof(sink.address))
+        origin.address = sink.address
+        origin.address_length = sink.address_length
+        exchange.taken_ns = now
+        origin.listener = connection.listener
+        leave(&sink)
+        if sink.gone:
+            self.dropped += 1
+            end_turn(&sink, exchange, TURN_CUT)
+            return self.return_late(lease) if lease != NULL and lease_is_revoked(lease) else 0
+        if limited and lease == NULL:
+            warn("answering a request with 503: no memory is left to watch over its request_timeout")
+            end_turn(&sink, exchange, self.bridge.refuse(exchange, &sink.sink, 503))
+            return 0
+        try:
+            end = self.bridge.run(exchange, &origin, &sink.sink, (now - slot.put_ns) * 1e-9)
+        finally:
+            parted = end_turn(&sink, exchange, end)
+        if parted != NULL:
+            self.bridge.forget(parted)
+        if lease != NULL and lease_is_revoked(lease):
+            return self.return_late(lease)
+        return 0
+
+    cdef Lease *lease_of_thread(self) noexcept:
+        """Return the lease of the calling thread, which is a worker of this pool. NULL: there is no memory for it."""
+        cdef Lease *lease = <Lease *> get_lease()
+        if lease != NULL:
+            return lease
+        lease = self.spare
+        if lease != NULL:
+            self.spare = lease.next_spare
+        else:
+            lease = <Lease *> calloc(1, sizeof(Lease))
+            if lease == NULL:
+                return NULL
+            lease.next = self.leases
+            self.leases = lease
+        lease.thread = PyThread_get_thread_ident()
+        set_lease(lease)
+        return lease
+
+    def start_attendant(self):
+        """Start the thread that sees to stuck ones and logs refusals. Raises RuntimeError: it is refused."""
+        if self.limit_s > 0 or self.refusals is not None:
+            attendant = Thread(self.attend, "halfsync-attendant")
+            attendant.start()
+            self.attendant = attendant
+
+    def stop_attendant(self):
+        """End that thread. Returns False when it is still in the application's logging after LOGGING_S."""
+        self.closing = True
+        if self.attendant is not None:
+            sem_post(&self.engine.attention)
+            while not self.attendant.join(LOGGING_S):
+                if self.attending:
+                    return False
+            self.attendant = None
+        return True
+
+    def attend(self):
+        """See to each thread whose turn the engine has ended, and to what it has refused, as it happens."""
+        cdef Lease *lease
+        while True:
+            with nogil:
+                while sem_wait(&self.engine.attention) != 0 and errno == EINTR:
+                    pass
+            if self.closing:
+                return
+            self.attending = True
+            lease = self.leases
+            while lease != NULL:
+                if lease_is_revoked(lease) and not lease.noticed:
+                    try:
+                        self.replace(lease)
+                    except BaseException as error:  # noqa: BLE001 - this thread must be there for the next stuck one
+                        warn("a stuck thread could not be replaced or logged: %s", type(error).__name__)
+                lease = lease.next
+            if self.refusals is not None:
+                self.refusals.tell()
+            self.attending = False
+
+    cdef int count_stuck(self, int change) except -1:
+        """Count a thread that is stuck (1) or has returned (-1). The caller has the lock, `capacity`."""
+        self.stuck += change
+        if self.seat is not None:
+            self.seat.stuck = self.stuck
+        return 0
+
+    cdef int missing(self):
+        """Return how many threads are missing, of those that max_stuck allows. The caller has the lock, `capacity`.
+
+        Threads are counted; a stuck one and its replacement are not remembered as a pair. So the order in which threads
+        become stuck, are replaced, and return does not matter.
+        """
+        return self.size - max(0, self.stuck - self.max_stuck) - self.able
+
+    cdef str name_of(self, unsigned long thread):
+        """Return the name of the thread with this number."""
+        return next((one.name for one in self._threads if one.ident == thread), "a thread")
+
+    cdef int replace(self, Lease *lease) except -1:
+        """Count out the thread of a lease, if it is newly stuck. Start another if one is missing, and log its stack."""
+        where = self.name_of(lease.thread), stack_of(lease.thread)
+        with self.capacity:
+            if lease.noticed or not lease_is_revoked(lease):
+                return 0
+            lease.noticed = True
+            queue_count_out(&self.queue)
+            self.count_stuck(1)
+            self.able -= 1
+            request = lease.text[:lease.text_length]
+            fate = "another thread takes its place"
+            if self.missing() <= 0:
+                fate = f"none takes its place, since max_stuck is {self.max_stuck}"
+            else:
+                try:
+                    self.forget_ended()
+                    self.add_thread()
+                    self.able += 1
+                except Exception as error:  # noqa: BLE001 - none may keep it from being counted, and logged
+                    fate = f"none takes its place: {error or type(error).__name__}"
+        report_stuck(request, self.limit_s, where, fate)
+        return 0
+
+    cdef int return_late(self, Lease *lease) except -1:
+        """Come back from a turn that the engine has ended. Returns 1 if this thread must end: there are enough others.
+        """
+        with self.capacity:
+            if lease.noticed:
+                self.count_stuck(-1)
+                if self.missing() > 0:
+                    self.able += 1
+                    queue_count_in(&self.queue)
+                    return 0
+                lease.next_spare = self.spare
+                self.spare = lease
+                set_lease(NULL)
+                return 1
+            lease.noticed = True  # before the attendant could: there is nothing to replace
+            request = lease.text[:lease.text_length]
+        report_stuck(request, self.limit_s, (self.name_of(lease.thread), ""), "it returned before its stack was read")
+        return 0
+
+
+cdef str stack_of(unsigned long thread):
+    """Return the stack of a thread as lines; "": it has none, or memory is short."""
+    try:
+        import traceback  # noqa: PLC0415 - only trouble needs it
+
+        frame = sys._current_frames().get(thread)
+        return "".join(traceback.format_stack(frame)) if frame is not None else ""
+    except BaseException:  # noqa: BLE001 - a thread is replaced all the same
+        return ""
+
+
+cdef report_stuck(bytes request, double limit_s, tuple where, str fate):
+    """Log that a request has met its deadline. where: the name and stack of its thread. fate: of that thread."""
+    name, stack = where
+    logger().error(
+        "%s took longer than request_timeout, %g s, in %s: %s%s",
+        request.decode("latin-1"), limit_s, name, fate, f"; it is here:\n{stack.rstrip()}" if stack else "",
+    )

@@ -1,0 +1,66 @@
+"""What a start is refused for, before anything is opened."""
+
+from pathlib import Path
+
+import pytest
+
+import halfsync
+from halfsync.errors import LoadError, UsageError
+from halfsync.host.preflight import NEED_WORKERS, check_start, refuse_contradictions
+from halfsync.settings import Settings
+
+
+def test_what_can_be_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "x.pid"
+    check_start(Settings.from_options())
+    check_start(Settings.from_options(workers=2, preload=True, post_fork="builtins:print", pidfile=path))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", NEED_WORKERS)
+def test_what_is_about_processes_needs_some(name: str) -> None:
+    numbers = {
+        "max_requests": 9,
+        "max_requests_jitter": 9,
+        "max_lifetime": 9.0,
+        "max_rss": 9,
+        "boot_timeout": 60.0,
+    }
+    value = {"preload": True, **numbers}.get(name, "builtins:print")
+    settings = Settings.from_options(**{name: value})
+    with pytest.raises(UsageError) as caught:
+        refuse_contradictions(settings)
+    assert str(caught.value) == (
+        f"argument: {name} is about serving processes under a supervisor, and there are none; "
+        f"give workers too, 1 or more, or leave {name} out"
+    )
+    refuse_contradictions(Settings.from_options(**{name: value, "workers": 1}))
+
+
+def test_each_part_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no user"):
+        check_start(Settings.from_options(user="nobody-of-that-name"))
+    (tmp_path / "x.pid").write_text("precious")
+    with pytest.raises(UsageError, match="holds no number of a process"):
+        check_start(Settings.from_options(pidfile=tmp_path / "x.pid"))
+    with pytest.raises(LoadError, match="has no attribute 'nothing'"):
+        check_start(Settings.from_options(workers=1, worker_ready="builtins:nothing"))
+
+
+def test_reload_goes_without_preload_and_with_watchfiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_contradictions(Settings.from_options(reload=True))
+    with pytest.raises(UsageError, match="reload could bring no new code; leave out preload or reload"):
+        refuse_contradictions(Settings.from_options(reload=True, preload=True))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError) as caught:
+        refuse_contradictions(Settings.from_options(reload=True))
+    assert str(caught.value) == (
+        "argument: reload needs the package watchfiles, which is not installed; "
+        'install it: pip install "halfsync[reload]"'
+    )
+    refuse_contradictions(Settings.from_options(workers=1))
+
+
+def test_application_that_is_loaded_already_cannot_be_reloaded() -> None:
+    with pytest.raises(UsageError, match="halfsync serve module:callable --reload"):
+        halfsync.serve(lambda environ, start_response: [], reload=True)
