@@ -94,7 +94,7 @@ def test_however_many_wait_they_are_handled_one_by_one() -> None:
     """On the small stack of faulthandler, which is the one that handlers have."""
     code = """if True:
         import faulthandler, os, signal
-        from halfsync.signals import drop_signals, note_signals
+        from halfsync.runtime.signals import drop_signals, note_signals
         faulthandler.enable()
         told, tell = os.pipe()
         noted, dropped = range(signal.SIGRTMIN, signal.SIGRTMAX + 1), range(signal.SIGHUP, signal.SIGQUIT + 1)
