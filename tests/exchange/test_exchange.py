@@ -71,7 +71,7 @@ def chunked(body: bytes, sizes: list[int], *, target: bytes = b"/", trailer: byt
 
 
 def read(
-    exchange: pieces.Exchange, wire: bytes, pieces: Iterator[tuple[int, bool]], how_many: int
+    exchange: pieces.Exchange, wire: bytes, cuts: Iterator[tuple[int, bool]], how_many: int
 ) -> list[tuple[bytes, bytes]]:
     """Feed bytes as an engine does and return each request's target and body."""
     read_so_far: list[tuple[bytes, bytes]] = []
@@ -85,7 +85,7 @@ def read(
                 exchange.renew()
             else:
                 assert exchange.follow() >= 0
-        size, anywhere = next(pieces)
+        size, anywhere = next(cuts)
         assert wire, "all is sent, and a request is not complete"
         taken, result = exchange.receive(wire[:size], anywhere)
         assert result == (1 if exchange.ready else 0)
@@ -110,23 +110,23 @@ PIECES = st.lists(
 )
 
 
-def repeat(pieces: list[tuple[int, bool]]) -> Iterator[tuple[int, bool]]:
-    """Give the pieces over and over, larger after a while, so that single bytes do not take for ever."""
+def repeat(cuts: list[tuple[int, bool]]) -> Iterator[tuple[int, bool]]:
+    """Give the cuts over and over, larger after a while, so that single bytes do not take for ever."""
     for turn in range(1 << 30):
-        for size, anywhere in pieces:
+        for size, anywhere in cuts:
             yield size << (turn // 100), anywhere
 
 
 @settings(max_examples=200)
 @given(
     requests=st.lists(REQUESTS, min_size=1, max_size=5),
-    pieces=PIECES,
+    cuts=PIECES,
     body_memory=st.sampled_from([0, 1, 4096, 65536, PLENTY]),
     blocks=st.integers(0, 1),
 )
 def test_any_requests_in_any_pieces(
     requests: list[Request],
-    pieces: list[tuple[int, bool]],
+    cuts: list[tuple[int, bool]],
     body_memory: int,
     blocks: int,
     tmp_path_factory: pytest.TempPathFactory,
@@ -138,7 +138,7 @@ def test_any_requests_in_any_pieces(
     try:
         wire = b"".join(request.wire for request in requests)
         expected = [(request.target, request.body) for request in requests]
-        assert read(exchange, wire, repeat(pieces), len(requests)) == expected
+        assert read(exchange, wire, repeat(cuts), len(requests)) == expected
     finally:
         exchange.close()
     assert store.used == 0
