@@ -111,7 +111,7 @@ def test_any_of_them_is_found_though_the_application_has_imported_its_own(tmp_pa
     top = name.partition(".")[0]
     (tmp_path / f"{top}.py").write_text("OWN = True\n")
     code = (
-        "import sys, importlib\nfrom halfsync import standard\n"
+        "import sys, importlib\nfrom halfsync.runtime import standard\n"
         f"kept = {{name: sys.modules.pop(name) for name in [*sys.modules] if (name + '.').startswith('{top}.')}}\n"
         f"sys.path.insert(0, {str(tmp_path)!r})\nown = __import__('{top}')\nassert own.OWN\n"
         f"with standard.genuine():\n    found = importlib.import_module({name!r})\n    first = sys.modules['{top}']\n"
@@ -235,7 +235,7 @@ def test_directories_ahead_are_those_before_the_standard_library(monkeypatch: py
 def test_nothing_of_the_server_imports_what_it_is_said_not_to_need() -> None:
     code = (
         "import sys\n"
-        "from halfsync import standard\n"
+        "from halfsync.runtime import standard\n"
         "import halfsync.cli.commands, halfsync.supervisor.warmup, watchfiles, setproctitle\n"
         "for name in standard.LATER: __import__(name)\n"
         "assert not set(standard._UNNEEDED) & set(sys.modules)\n"
