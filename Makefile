@@ -81,6 +81,7 @@ lint: build/checks.stamp
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src  # it looks for pycodestyle on the path
 	$(PY) tools/check_imports.py
+	$(PY) tools/check_sockets.py
 	$(PY) tools/write_settings_page.py --check
 	$(PY) tools/draw_models.py --check
 

@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("listening", "settings", "loading"),
     ("host",),  # what a process is to the system: a lone server calls it as a supervisor does
     ("http",),
+    ("transport",),
     ("shared", "pool"),
     ("exchange",),
     ("static",),

@@ -4,6 +4,7 @@ What a model cannot promise, by its nature, is marked where it is tested, with t
 """
 
 import importlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,15 @@ from wsgiref.validate import validator
 import pytest
 from tests.sharing import Logged
 
+from halfsync.testing import transports
+
 Wrap = Callable[[Any], Any]
 
 GUESTBOOK = Path(__file__).parents[2] / "examples" / "guestbook"
 
+
+# A number: the suite runs over a transport that makes everything difficult, with this seed (testing/transports.pyx).
+DIFFICULT = os.environ.get("HALFSYNC_DIFFICULT_TRANSPORT")
 
 MODELS: dict[str, dict[str, Any]] = {
     "proactor": {"model": "proactor", "poller": "epoll"},
@@ -41,6 +47,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that wraps its application plain on every model, and validated on some."""
     if "wrap" in metafunc.fixturenames:
         metafunc.definition.add_marker(WRAPPED)
+
+
+def pytest_report_header() -> str:
+    """Say which transport the suite runs over."""
+    return f"transport: {f'difficult, seed {DIFFICULT}' if DIFFICULT else 'plain sockets'}"
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _transport() -> Iterator[None]:
+    """Have every server of the suite use the transport that was asked for."""
+    if DIFFICULT:
+        transports.use(int(DIFFICULT))
+    yield
+    transports.use_plain()
 
 
 @pytest.fixture(params=MODELS)

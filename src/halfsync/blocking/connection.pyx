@@ -12,6 +12,7 @@ from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.native.descriptors cimport leave_low
 from halfsync.native.sync cimport add_llong, monotonic_ns
 from halfsync.shared.slots cimport seat_count
+from halfsync.transport.transport cimport transport_close, transport_open
 
 from halfsync.runtime.originals import os
 
@@ -29,16 +30,16 @@ cdef class Client:
     """A connected client. Whoever has it converses with it; only one thread at a time."""
 
     def __cinit__(self):
-        self.record.fd = -1
+        self.record.transport.fd = -1
 
     def __dealloc__(self):
-        if self.record.fd >= 0:
-            close(self.record.fd)
+        if self.record.transport.fd >= 0:
+            transport_close(&self.record.transport)
 
     @property
     def fd(self):
         """Its socket; -1: closed."""
-        return self.record.fd
+        return self.record.transport.fd
 
     @property
     def place(self):
@@ -54,6 +55,14 @@ cdef class Client:
     def adopted(self):
         """Whether it came from a process that has left."""
         return self.record.adopted
+
+
+cdef bint open_client(ClientRecord *client, int fd) noexcept nogil:
+    """Begin with a connected socket. Returns False, and closes it, when memory is short."""
+    if transport_open(&client.transport, fd) < 0:
+        close(fd)
+        return False
+    return True
 
 
 def accept(int listener, int index):
@@ -77,7 +86,8 @@ def accept(int listener, int index):
         if errno not in (EINTR, ECONNABORTED, EPROTO):
             raise OSError(errno, os.strerror(errno))
     client = &made.record
-    client.fd = leave_low(fd)
+    if not open_client(client, leave_low(fd)):
+        raise MemoryError
     client.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)
     memcpy(client.address, &address, client.address_length)
     client.listener = index
@@ -111,8 +121,7 @@ cdef void close_client(CarrierRecord *carrier, ClientRecord *client) noexcept no
     drop_exchange(carrier, client)
     if leave_rests(carrier, client):  # from here on no other thread looks at its descriptor
         add_llong(&carrier.tally.made_room, 1)
-    close(client.fd)
-    client.fd = -1
+    transport_close(&client.transport)
     leave_client(carrier, client)
     if not carrier.is_child:
         count_open(carrier, -1)

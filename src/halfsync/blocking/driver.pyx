@@ -50,12 +50,9 @@ from halfsync.shared.slots cimport (
     Place, alone_of, is_alone, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw,
 )
 from halfsync.wsgi.body cimport BodyBlocks
+from halfsync.transport.transport cimport transport_close, transport_cut
 
 from halfsync.runtime.originals import os
-
-cdef extern from "<sys/socket.h>" nogil:
-    const int SHUT_RDWR
-    int shutdown(int fd, int how)
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int value, int flags)
@@ -347,8 +344,7 @@ cdef class Carrier:
     def leave_to_child(self, Client client):
         """Close a connection here that a child converses with."""
         drop_exchange(&self.record, &client.record)
-        close(client.record.fd)
-        client.record.fd = -1
+        transport_close(&client.record.transport)
 
     def adopt(self, int queue):
         """Take over a connection that another process has handed over. Returns a Client, or None when none waits.
@@ -380,7 +376,7 @@ cdef class Carrier:
         cdef ClientRecord *guest = &client.record
         cdef Gate *gate
         cdef int result = ENDED
-        if guest.fd < 0:  # it was closed while it waited in the queue
+        if guest.transport.fd < 0:  # it was closed while it waited in the queue
             return False
         unpark(&self.record, guest)
         if (
@@ -398,9 +394,9 @@ cdef class Carrier:
                 with nogil:
                     result = advance(&self.record, guest)
                     gate = &self.record.ending if result == ENDED else &self.record.resuming
-                    if result == ENDED and guest.fd >= 0:
+                    if result == ENDED and guest.transport.fd >= 0:
                         # A process that the application forked may hold it too: then a close alone goes unnoticed.
-                        shutdown(guest.fd, SHUT_RDWR)
+                        transport_cut(&guest.transport, True)
                         close_client(&self.record, guest)
                     gate_enter(gate)
                 gate_leave(gate)
@@ -462,7 +458,7 @@ cdef class Carrier:
     cdef void _end(self, Client client) noexcept:
         """Close the connection and let go of everything it holds."""
         cdef void *kept = client.record.kept
-        if client.record.fd >= 0:
+        if client.record.transport.fd >= 0:
             close_client(&self.record, &client.record)
         if kept != NULL:
             client.record.kept = NULL

@@ -6,7 +6,7 @@ from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memcpy
 from posix.unistd cimport close
 
-from halfsync.blocking.connection cimport close_client, count_open
+from halfsync.blocking.connection cimport close_client, count_open, open_client
 from halfsync.blocking.idle_lists cimport rise
 from halfsync.blocking.records cimport CARRY_DRAIN, CARRY_LEAVE
 from halfsync.exchange.exchange cimport Exchange, exchange_room, pool_get
@@ -16,6 +16,7 @@ from halfsync.shared.handoff_queue cimport (
     HANDOVER_BYTES, HANDOVER_DESERTED, HANDOVER_OVER, HANDOVER_REFUSED, HANDOVER_SENT, HANDOVER_SHORT, HANDOVER_TAKEN,
     handover_send, handover_take,
 )
+from halfsync.transport.transport cimport transport_may_move
 
 from halfsync.runtime.originals import os
 
@@ -37,9 +38,9 @@ cdef bint hand_over(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
     if exchange != NULL:
         handover.data = exchange.data + exchange.used
         handover.length = exchange.filled - exchange.used
-    if client.kept != NULL or handover.length > HANDOVER_BYTES:
+    if client.kept != NULL or handover.length > HANDOVER_BYTES or not transport_may_move(&client.transport):
         return False
-    handover.fd = client.fd
+    handover.fd = client.transport.fd
     handover.endpoint = endpoint_at(carrier.endpoints, client.listener)[0]
     handover.awaits_proxy = carrier.proxies != NULL and not client.greeted
     handover.requests = client.requests
@@ -91,7 +92,9 @@ cdef Client begin(CarrierRecord *carrier, const Handover *handover):
     if listener == ENDPOINT_UNKNOWN:  # memory is short
         close(handover.fd)
         return None
-    client.fd = handover.fd
+    if not open_client(client, handover.fd):
+        return None
+    client.shook_hands = True
     client.address_length = handover.address_length
     memcpy(client.address, handover.address, handover.address_length)
     client.listener = <uint16_t> listener

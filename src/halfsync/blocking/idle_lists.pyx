@@ -25,13 +25,9 @@ from halfsync.native.sync cimport (
     atomic_llong, cas_llong, load_llong, monotonic_ns, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_unlock, store_llong,
 )
+from halfsync.transport.transport cimport PEEK_BYTES, transport_cut, transport_peek
 
 from halfsync.runtime.originals import os
-
-cdef extern from "<sys/socket.h>" nogil:
-    const int MSG_DONTWAIT, MSG_PEEK, SHUT_RDWR
-    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
-    int shutdown(int fd, int how)
 
 cdef enum:
     LOOKS = 64  # at connections, in one walk along a list
@@ -232,12 +228,11 @@ cdef bint rests_closing(CarrierRecord *carrier) noexcept nogil:
 cdef ClientRecord *first_to_close(RestList *rests, int64_t now) noexcept nogil:
     """Return the connection that has waited longest in a list, and got no bytes just now. NULL: none may be closed."""
     cdef ClientRecord *client = rests.first
-    cdef char byte
     cdef int _
     for _ in range(LOOKS):
         if client == NULL or not may_close(client, now):
             return NULL
-        if client.waits and c_recv(client.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0:
+        if client.waits and transport_peek(&client.transport) != PEEK_BYTES:
             return client
         client = client.rest_next
     return NULL
@@ -266,7 +261,7 @@ cdef int rests_close(CarrierRecord *carrier, ClientRecord **parked_one) noexcept
     parked = client.parked
     if not parked:
         carrier.rests.closing += 1
-    shutdown(client.fd, SHUT_RDWR)  # its thread notices; it does not close the descriptor without the lock
+    transport_cut(&client.transport, True)  # its thread notices; it does not close the descriptor without the lock
     pthread_mutex_unlock(&carrier.rests.lock)
     if not parked:
         return CLOSED_SOON

@@ -5,7 +5,6 @@
 with a part of a head. Where that cannot be at once it is tried again every few milliseconds, and it is served
 meanwhile.
 """
-from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 
@@ -21,7 +20,6 @@ from halfsync.blocking.refusing cimport note_refusal
 from halfsync.blocking.waiting cimport (
     WAITED_LATE, WAITED_READY, WAITED_STOPPED, WAITED_TOLD, others_wait, wait, wait_idle,
 )
-from halfsync.engine.poller cimport reset_on_close, send_continue
 from halfsync.exchange.exchange cimport (
     EXCHANGE_BODY, EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received,
     exchange_room, pool_get,
@@ -31,13 +29,9 @@ from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
 from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
 from halfsync.observe.refusals cimport REASON_CLIENT, REASON_LATE_PROXY
 from halfsync.shared.client_counts cimport ENTER_REFUSED, client_key
-
-cdef extern from "<poll.h>" nogil:
-    const short POLLIN
-
-cdef extern from "<sys/socket.h>" nogil:
-    const int MSG_DONTWAIT
-    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
+from halfsync.transport.transport cimport (
+    WANT_READ, is_want, transport_abort, transport_receive, transport_send_continue, transport_shakes_hands,
+)
 
 cdef int64_t HAND_OVER_AGAIN_NS = 5000000  # after the queue was full; doubled each time, since each thread tries
 cdef int64_t HAND_OVER_MOST_NS = 80000000
@@ -48,6 +42,8 @@ cdef int advance(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     """Go on until a request is complete (1), must be refused (-status), or the connection is ENDED or PARKED."""
     cdef Exchange *exchange = client.exchange
     cdef int result = 0
+    if not client.shook_hands and not shake_hands(carrier, client):
+        return ENDED
     if exchange == NULL:
         result = idle(carrier, client)
         if result <= 0:
@@ -74,6 +70,20 @@ cdef int advance(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     return receive(carrier, client)
 
 
+cdef bint shake_hands(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+    """Let the transport of a new connection do its handshake, if it has one. Returns False when the connection ends."""
+    cdef int64_t deadline = client.idle_ns + carrier.timeouts.first_byte
+    cdef int result = 0
+    while transport_shakes_hands(&client.transport):
+        result = client.transport.kind.handshake(&client.transport)
+        if result >= 0:
+            break
+        if not is_want(result) or wait_more(carrier, client, result, deadline, False) != WAITED_READY:
+            return False
+    client.shook_hands = True
+    return True
+
+
 cdef int idle(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     """Wait for the first byte of a request. Returns 1 when it is there, else ENDED or PARKED.
 
@@ -96,7 +106,7 @@ cdef int idle(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
                 return ENDED
             leaving = is_leaving(carrier)  # no more where nobody is left who could adopt
         look = min(deadline, monotonic_ns() + pause) if leaving else deadline
-        waited = wait_idle(carrier, client.fd, look, not leaving)  # its bell has rung
+        waited = wait_idle(carrier, &client.transport, WANT_READ, look, not leaving)  # its bell has rung
         if waited == WAITED_READY:
             return 1 if rise(carrier, client) else ENDED
         now = monotonic_ns()
@@ -109,7 +119,7 @@ cdef int idle(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     ends = load_uint(&carrier.tally.command) > CARRY_LEAVE or carrier.waiting == NULL
     if ends and waited == WAITED_TOLD and client.requests == 0:  # its first request may be on its way
         deadline = min(deadline, client.idle_ns + carrier.timeouts.newcomer)
-        waited = wait(carrier, client.fd, POLLIN, deadline, False, False)
+        waited = wait(carrier, &client.transport, WANT_READ, deadline, False, False)
         return 1 if waited == WAITED_READY and rise(carrier, client) else ENDED
     if waited == WAITED_STOPPED or ends or now >= deadline:
         return ENDED
@@ -139,13 +149,13 @@ cdef int greet(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
         if data == NULL:
             data = scratch
             room = sizeof(scratch)
-        length = c_recv(client.fd, data, room, MSG_DONTWAIT)
+        length = transport_receive(&client.transport, data, room)
         if length > 0:
             result = exchange_received(exchange, &carrier.limits, data, length)
-        elif length < 0 and errno == EAGAIN:
-            if wait_more(carrier, client, deadline, False) == WAITED_STOPPED:
+        elif is_want(length):
+            if wait_more(carrier, client, <int> length, deadline, False) == WAITED_STOPPED:
                 return ENDED
-        elif length == 0 or errno != EINTR:
+        else:
             add_llong(&carrier.tally.left, 1)
             return ENDED
         if monotonic_ns() >= deadline:
@@ -176,7 +186,7 @@ cdef bint recognize(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
     add_llong(&carrier.tally.limited, 1)
     client.reason = REASON_CLIENT
     if carrier.limits.raw:
-        reset_on_close(client.fd)
+        transport_abort(&client.transport)
     return False
 
 
@@ -197,13 +207,13 @@ cdef int receive(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     while True:
         if exchange.want_continue:
             exchange.want_continue = False
-            send_continue(client.fd)
+            transport_send_continue(&client.transport)
         room = SCRATCH_BYTES
         data = exchange_room(exchange, &carrier.limits, &room)
         if data == NULL:
             data = scratch
             room = SCRATCH_BYTES
-        length = c_recv(client.fd, data, room, MSG_DONTWAIT)
+        length = transport_receive(&client.transport, data, room)
         if length > 0:
             result = exchange_received(exchange, &carrier.limits, data, length)
             if client.rests != REST_NOT and (result != 0 or exchange.phase != EXCHANGE_HEAD):
@@ -217,14 +227,12 @@ cdef int receive(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
                 else:
                     in_body = True
                     pace_begin(&pace, since)
-        elif length < 0 and errno == EINTR:
-            continue
-        elif length < 0 and errno == EAGAIN:
+        elif is_want(length):
             look = next_look(carrier, exchange, &pace, since)
             if exchange.phase == EXCHANGE_HEAD:
-                result = wait_head(carrier, client, look, &pause)
+                result = wait_head(carrier, client, <int> length, look, &pause)
             else:
-                result = wait(carrier, client.fd, POLLIN, look, False, False)
+                result = wait(carrier, &client.transport, <int> length, look, False, False)
             if result == WAITED_READY:
                 continue
             if result == WAITED_STOPPED:
@@ -237,7 +245,9 @@ cdef int receive(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
             return -408
 
 
-cdef int wait_head(CarrierRecord *carrier, ClientRecord *client, int64_t deadline, int64_t *pause) noexcept nogil:
+cdef int wait_head(
+    CarrierRecord *carrier, ClientRecord *client, int want, int64_t deadline, int64_t *pause
+) noexcept nogil:
     """Wait for more of a head. While the server leaves the connection is handed over, and then has STOPPED here.
 
     pause: ns until that is tried again; 0 once whoever would tell of leaving is dead. Returns a Waited.
@@ -251,21 +261,24 @@ cdef int wait_head(CarrierRecord *carrier, ClientRecord *client, int64_t deadlin
         deadline = min(deadline, monotonic_ns() + max(pause[0], HAND_OVER_AGAIN_NS))
         pause[0] = min(pause[0] * 2, HAND_OVER_MOST_NS)
     bell = pause[0] > 0 and load_uint(&carrier.tally.command) == CARRY_ON
-    waited = wait_more(carrier, client, deadline, bell)
+    waited = wait_more(carrier, client, want, deadline, bell)
     if waited == WAITED_TOLD and is_told_to_end(carrier) == signalled and load_uint(&carrier.tally.command) == CARRY_ON:
         pause[0] = 0
     return waited
 
 
-cdef int wait_more(CarrierRecord *carrier, ClientRecord *client, int64_t deadline, bint bell) noexcept nogil:
-    """Wait for more of a head. During the wait the connection may be closed for a newcomer. Returns a Waited.
+cdef int wait_more(
+    CarrierRecord *carrier, ClientRecord *client, int want, int64_t deadline, bint bell
+) noexcept nogil:
+    """Wait for more of a head, or of a handshake. During the wait the connection may be closed for a newcomer.
 
-    It is WAITED_STOPPED if the connection was closed for a newcomer.
+    Returns a Waited. It is WAITED_STOPPED if the connection was closed for a newcomer.
     """
+    cdef int64_t since = client.idle_ns if client.exchange == NULL else client.exchange.started_ns
     cdef int waited
-    if not rest(carrier, client, REST_FRESH, client.exchange.started_ns):
+    if not rest(carrier, client, REST_FRESH, since):
         return WAITED_STOPPED
-    waited = wait(carrier, client.fd, POLLIN, deadline, bell, carrier.is_child)
+    waited = wait(carrier, &client.transport, want, deadline, bell, carrier.is_child)
     if not stir(carrier, client) or (waited == WAITED_TOLD and is_told(carrier)):
         return WAITED_STOPPED
     return waited

@@ -17,6 +17,7 @@ from halfsync.observe.access cimport Log
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.request_queue cimport Queue
 from halfsync.shared.slots cimport BoardRecord, SeatRecord
+from halfsync.transport.transport cimport Transport
 
 cdef extern from "<signal.h>" nogil:
     const int SIGTERM
@@ -63,12 +64,13 @@ ctypedef struct Tally:
 
 # Whoever has the client converses with it; only one thread at a time.
 ctypedef struct ClientRecord:
-    int fd                    # -1: closed
+    Transport transport       # its descriptor is -1 once it is closed
     uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client that its PROXY header told
     uint8_t address_length
     uint16_t listener         # index of the listener that it came by, in the table of endpoints
     uint32_t place            # among the connections of its client; 0: not counted
     bint adopted              # from a process that has left
+    bint shook_hands          # the handshake of its transport is done, or there is none
     bint greeted              # its PROXY header, where it must begin with one, was read
     const char *reason        # why it must be refused, as for refusals_note
     int64_t put_ns            # when it was accepted, or put back for others

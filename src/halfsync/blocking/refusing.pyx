@@ -4,25 +4,20 @@
 `refuse` and `linger` are for the thread that has the connection, and wait for the client; `shed` and `discard` are for
 the thread that accepts, and never wait.
 """
-from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
 
 from halfsync.blocking.connection cimport drop_exchange, leave_client
 from halfsync.blocking.records cimport SCRATCH_BYTES, is_leaving
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink, sink_bytes
 from halfsync.blocking.waiting cimport WAITED_READY, WAITED_TOLD, wait_idle
-from halfsync.engine.poller cimport reset_on_close
 from halfsync.exchange.exchange cimport Exchange, exchange_refuse
 from halfsync.http.response cimport REFUSAL_BYTES
 from halfsync.native.sync cimport add_llong, monotonic_ns
 from halfsync.observe.access cimport log_exchange, log_unheard
 from halfsync.observe.refusals cimport refusals_note
-
-cdef extern from "<sys/socket.h>" nogil:
-    const int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR
-    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
-    ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
-    int shutdown(int fd, int how)
+from halfsync.transport.transport cimport (
+    is_want, transport_abort, transport_finish, transport_receive, transport_send_whole, transport_shakes_hands,
+)
 
 cdef enum:
     DISCARDS = 128  # receives before a close: more than a socket's buffer holds
@@ -40,7 +35,7 @@ cdef void refuse(CarrierRecord *carrier, ClientRecord *client, int status) noexc
     cdef BlockingSink sink
     add_llong(&carrier.tally.refused, 1)
     note_refusal(carrier, client, status, client.reason)
-    blocking_sink(&sink, client.fd, carrier.stop_fd, &carrier.timeouts, NULL)
+    blocking_sink(&sink, &client.transport, carrier.stop_fd, &carrier.timeouts, NULL)
     sink_bytes(&sink, response, length)
     if exchange != NULL:
         log_turn(carrier, client)
@@ -59,22 +54,26 @@ cdef void linger(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     """Say that nothing more will be sent, and drop what still comes until the client closes (RFC 9112 9.6)."""
     cdef char scratch[SCRATCH_BYTES]
     cdef int64_t deadline = monotonic_ns() + carrier.timeouts.linger
-    cdef ssize_t length
+    cdef ssize_t length = transport_finish(&client.transport)
+    cdef bint finishing = is_want(length)
     cdef int _, waited
     cdef bint bell
-    shutdown(client.fd, SHUT_WR)
     while monotonic_ns() < deadline:
         bell = not is_leaving(carrier)
-        waited = wait_idle(carrier, client.fd, deadline, bell)
+        waited = wait_idle(carrier, &client.transport, <int> length, deadline, bell)
         if waited == WAITED_TOLD and bell and is_leaving(carrier):
             continue
         if waited != WAITED_READY:
             break
-        length = c_recv(client.fd, scratch, SCRATCH_BYTES, MSG_DONTWAIT)
-        if length == 0 or (length < 0 and errno != EINTR and errno != EAGAIN):
+        if finishing:
+            length = transport_finish(&client.transport)
+            finishing = is_want(length)
+            continue
+        length = transport_receive(&client.transport, scratch, SCRATCH_BYTES)
+        if length == 0 or (length < 0 and not is_want(length)):
             return
     for _ in range(DISCARDS):  # closing with unread bytes would reset the connection, and lose the response's rest
-        if c_recv(client.fd, scratch, SCRATCH_BYTES, MSG_DONTWAIT) <= 0:
+        if transport_receive(&client.transport, scratch, SCRATCH_BYTES) <= 0:
             return
 
 
@@ -95,12 +94,12 @@ cdef bint shed(CarrierRecord *carrier, ClientRecord *client, const char *reason)
     add_llong(&carrier.tally.shed, 1)
     leave_client(carrier, client)
     note_refusal(carrier, client, 503, reason)
-    if carrier.limits.raw:
-        reset_on_close(client.fd)
+    if carrier.limits.raw or transport_shakes_hands(&client.transport):  # it can be told nothing, or not yet
+        transport_abort(&client.transport)
         return False
     length = exchange_refuse(NULL, 503, carrier.server_header, response, &body)
-    c_send(client.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
-    shutdown(client.fd, SHUT_WR)
+    transport_send_whole(&client.transport, response, length)
+    transport_finish(&client.transport)
     if carrier.access != NULL:
         log_unheard(carrier.access, client.address, client.address_length, 503, body)
     return True
@@ -112,7 +111,7 @@ cdef bint discard(ClientRecord *client) noexcept nogil:
     cdef ssize_t length
     cdef int _
     for _ in range(DISCARDS):
-        length = c_recv(client.fd, scratch, SCRATCH_BYTES, MSG_DONTWAIT)
+        length = transport_receive(&client.transport, scratch, SCRATCH_BYTES)
         if length <= 0:
-            return length < 0 and (errno == EAGAIN or errno == EINTR)
+            return is_want(length)
     return True

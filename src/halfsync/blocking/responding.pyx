@@ -9,17 +9,13 @@ from halfsync.blocking.connection cimport drop_exchange
 from halfsync.blocking.records cimport CARRY_LEAVE, is_told_to_end
 from halfsync.blocking.refusing cimport linger, log_turn
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink
-from halfsync.engine.poller cimport reset_on_close
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.exchange.exchange cimport Exchange, exchange_has_more
 from halfsync.exchange.native_handler cimport ANSWER_BYTES, Answer
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
+from halfsync.transport.transport cimport transport_abort, transport_cut
 from halfsync.host.handlers import contain_handlers
-
-cdef extern from "<sys/socket.h>" nogil:
-    const int SHUT_WR
-    int shutdown(int fd, int how)
 
 cdef enum:
     NOT_A_FILE = -1           # beside a TurnEnd: the request is the application's
@@ -51,7 +47,7 @@ cdef bint turn(CarrierRecord *carrier, ClientRecord *client, Bridge bridge) exce
     cdef int64_t now = monotonic_ns()
     exchange.taken_ns = now
     exchange.framed_ns = now - client.waited_ns
-    blocking_sink(&sink, client.fd, carrier.stop_fd, &carrier.timeouts, &carrier.resuming)
+    blocking_sink(&sink, &client.transport, carrier.stop_fd, &carrier.timeouts, &carrier.resuming)
     sink.asked = exchange.head.minor == 0  # which knows no interim responses
     sink.sink.stays = (
         exchange.head.keep_alive and carrier.keep_alive and not is_told_to_end(carrier)
@@ -94,9 +90,9 @@ cdef bint turn(CarrierRecord *carrier, ClientRecord *client, Bridge bridge) exce
         add_llong(&carrier.tally.left, 1)
     if end != TURN_COMPLETE or sink.gone:
         if end == TURN_RESET or sink.gone:
-            reset_on_close(client.fd)  # the client must not take what it has for the whole
+            transport_abort(&client.transport)  # the client must not take what it has for the whole
         else:
-            shutdown(client.fd, SHUT_WR)
+            transport_cut(&client.transport, False)
         return False
     if not sink.sink.stays:
         with nogil:

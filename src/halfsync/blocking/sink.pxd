@@ -5,11 +5,12 @@ from halfsync.exchange.bridging cimport Sink
 from halfsync.exchange.rates cimport Pace
 from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.native.gate cimport Gate
+from halfsync.transport.transport cimport Transport
 
 # It lives on the stack of the thread that runs the turn.
 ctypedef struct BlockingSink:
     Sink sink                 # first: the bridge sees only this
-    int fd
+    Transport *transport
     int stop_fd               # readable once the server stops: then nobody waits for a client any more
     const Timeouts *timeouts
     int64_t sent_ns           # when something was last sent
@@ -21,5 +22,5 @@ ctypedef struct BlockingSink:
     bint gone                 # the client is, or took nothing for too long, or the file is shorter than was promised
 
 cdef void blocking_sink(
-    BlockingSink *sink, int fd, int stop_fd, const Timeouts *timeouts, Gate *gate) noexcept nogil
+    BlockingSink *sink, Transport *transport, int stop_fd, const Timeouts *timeouts, Gate *gate) noexcept nogil
 cdef int sink_bytes(BlockingSink *sink, const char *data, size_t length) noexcept nogil

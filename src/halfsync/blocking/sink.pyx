@@ -1,14 +1,16 @@
 """Send a response from the thread that makes it, at the speed of its client, within the write deadline."""
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EINTR, errno
 from libc.string cimport memset
 from posix.uio cimport iovec
 from posix.unistd cimport close
 
-from halfsync.engine.poller cimport send_continue, unsent_bytes
 from halfsync.exchange.rates cimport pace_begin, pace_fails
 from halfsync.native.gate cimport gate_enter, gate_leave
-from halfsync.native.pipes cimport quiet_sendfile
 from halfsync.native.sync cimport monotonic_ns
+from halfsync.transport.transport cimport (
+    PRESENT_GONE, PRESENT_SILENT, WANT_READ, is_want, transport_presence, transport_send, transport_send_continue,
+    transport_send_file, transport_unacknowledged,
+)
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -16,14 +18,7 @@ cdef extern from "<poll.h>" nogil:
         short events
         short revents
     int poll(pollfd *watched, unsigned long count, int timeout_ms)
-    const short POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
-
-cdef extern from "<sys/socket.h>" nogil:
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-    const int MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL
-    ssize_t sendmsg(int fd, const msghdr *message, int flags)
+    const short POLLIN, POLLOUT
 
 cdef extern from "Python.h" nogil:
     ctypedef struct PyThreadState:
@@ -32,12 +27,11 @@ cdef extern from "Python.h" nogil:
     void PyEval_RestoreThread(PyThreadState *state)
 
 cdef enum:
-    SEND_FILE_BYTES = 2 * 1024 * 1024  # of one sendfile call
     LOOKS = 4  # at what the client has acknowledged, within one write deadline
 
 
 cdef void blocking_sink(
-    BlockingSink *sink, int fd, int stop_fd, const Timeouts *timeouts, Gate *gate
+    BlockingSink *sink, Transport *transport, int stop_fd, const Timeouts *timeouts, Gate *gate
 ) noexcept nogil:
     """Make a sink for one turn on a connected socket."""
     memset(sink, 0, sizeof(BlockingSink))
@@ -45,7 +39,7 @@ cdef void blocking_sink(
     sink.sink.send_file = send_file
     sink.sink.left = left
     sink.sink.gate = gate
-    sink.fd = fd
+    sink.transport = transport
     sink.stop_fd = stop_fd
     sink.timeouts = timeouts
     sink.waited = 1
@@ -56,7 +50,7 @@ cdef int64_t look(BlockingSink *sink) noexcept nogil:
 
     A client that reads slowly acknowledges bytes long before its socket has room again: that counts as taking.
     """
-    cdef int64_t taken = sink.sent - unsent_bytes(sink.fd)
+    cdef int64_t taken = sink.sent - transport_unacknowledged(sink.transport)
     cdef int64_t moved = taken - sink.taken
     sink.taken = taken
     if sink.pace.since == 0:
@@ -66,8 +60,8 @@ cdef int64_t look(BlockingSink *sink) noexcept nogil:
     return moved
 
 
-cdef bint wait_for_room(BlockingSink *sink) noexcept nogil:
-    """Wait until the socket takes more. Returns False when the client took too little, or the server stops."""
+cdef bint wait_for_room(BlockingSink *sink, int want) noexcept nogil:
+    """Wait until the transport takes more: for what it wants. Returns False when the client took too little, or the server stops."""
     cdef const Timeouts *timeouts = sink.timeouts
     cdef pollfd watched[2]
     cdef int64_t period = min(timeouts.write, timeouts.window) // LOOKS
@@ -75,8 +69,8 @@ cdef bint wait_for_room(BlockingSink *sink) noexcept nogil:
     cdef int64_t before = since
     cdef int64_t now
     cdef int happened
-    watched[0].fd = sink.fd
-    watched[0].events = POLLOUT
+    watched[0].fd = sink.transport.fd
+    watched[0].events = POLLIN if want == WANT_READ else POLLOUT
     watched[1].fd = sink.stop_fd
     watched[1].events = POLLIN
     look(sink)
@@ -99,38 +93,34 @@ cdef bint wait_for_room(BlockingSink *sink) noexcept nogil:
             return False
 
 
-cdef bint make_room(BlockingSink *sink) noexcept nogil:
+cdef bint make_room(BlockingSink *sink, int want) noexcept nogil:
     """Wait for room without the GIL, whoever holds it; from then on the caller had better not hold it."""
     cdef PyThreadState *state
     cdef bint room
     sink.sink.waits = True
     if not sink.sink.gil_held:
-        return wait_for_room(sink)
+        return wait_for_room(sink, want)
     state = PyEval_SaveThread()
-    room = wait_for_room(sink)
+    room = wait_for_room(sink, want)
     gate_enter(sink.sink.gate)
     PyEval_RestoreThread(state)
     gate_leave(sink.sink.gate)
     return room
 
 
-cdef int send_all(BlockingSink *sink, iovec *vectors, int count, int flags) noexcept nogil:
+cdef int send_all(BlockingSink *sink, iovec *vectors, int count, bint more) noexcept nogil:
     """Send all of the vectors. Returns 0, or -1: the client is gone."""
-    cdef msghdr message
     cdef ssize_t sent
-    memset(&message, 0, sizeof(message))
     while not sink.gone:
         while count > 0 and vectors.iov_len == 0:
             vectors += 1
             count -= 1
         if count == 0:
             return 0
-        message.msg_iov = vectors
-        message.msg_iovlen = count
         sink.sent_ns = monotonic_ns()
-        sent = sendmsg(sink.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | flags)
+        sent = transport_send(sink.transport, vectors, count, more)
         if sent < 0:
-            if errno == EINTR or (errno == EAGAIN and make_room(sink)):
+            if is_want(sent) and make_room(sink, <int> sent):
                 continue
             sink.gone = True
             break
@@ -151,23 +141,18 @@ cdef int send_all(BlockingSink *sink, iovec *vectors, int count, int flags) noex
 cdef bint left(Sink *sink) noexcept nogil:
     """Tell whether the client is gone. One that sends no more is asked once (`sink_left` in request_workers.pyx)."""
     cdef BlockingSink *self = <BlockingSink *> sink
-    cdef pollfd watched
+    cdef int presence
     if self.gone:
         return True
-    watched.fd = self.fd
-    watched.events = POLLRDHUP
-    if poll(&watched, 1, 0) <= 0:
-        return False
-    if watched.revents & (POLLERR | POLLHUP):
-        return True
-    if not self.asked and self.sent == 0:
+    presence = transport_presence(self.transport)
+    if presence == PRESENT_SILENT and not self.asked and self.sent == 0:
         self.asked = True
-        send_continue(self.fd)
-    return False
+        transport_send_continue(self.transport)
+    return presence == PRESENT_GONE
 
 
 cdef int send(Sink *sink, iovec *vectors, int count) noexcept nogil:
-    return send_all(<BlockingSink *> sink, vectors, count, 0)
+    return send_all(<BlockingSink *> sink, vectors, count, False)
 
 
 cdef int sink_bytes(BlockingSink *sink, const char *data, size_t length) noexcept nogil:
@@ -175,7 +160,7 @@ cdef int sink_bytes(BlockingSink *sink, const char *data, size_t length) noexcep
     cdef iovec vector
     vector.iov_base = <void *> data
     vector.iov_len = length
-    return send_all(sink, &vector, 1, 0)
+    return send_all(sink, &vector, 1, False)
 
 
 cdef int send_file(
@@ -184,18 +169,18 @@ cdef int send_file(
     """Send the head and then a range of a file, which is closed. Returns 0, or -1: gone, or the file is shorter."""
     cdef BlockingSink *self = <BlockingSink *> sink
     cdef iovec vector
-    cdef long position = offset
-    cdef ssize_t sent
+    cdef int64_t sent
     vector.iov_base = <void *> head
     vector.iov_len = head_length
-    if send_all(self, &vector, 1, MSG_MORE if length > 0 else 0) == 0:
+    if send_all(self, &vector, 1, length > 0) == 0:
         while length > 0:
             self.sent_ns = monotonic_ns()
-            sent = quiet_sendfile(self.fd, fd, &position, <size_t> min(length, <int64_t> SEND_FILE_BYTES))
+            sent = transport_send_file(self.transport, fd, offset, length)
             if sent > 0:
                 self.sent += sent
+                offset += sent
                 length -= sent
-            elif sent == 0 or (errno != EINTR and not (errno == EAGAIN and make_room(self))):
+            elif not (is_want(sent) and make_room(self, <int> sent)):
                 self.gone = True
                 break
     close(fd)

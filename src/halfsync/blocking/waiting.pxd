@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t
 
 from halfsync.blocking.records cimport CarrierRecord
+from halfsync.transport.transport cimport Transport
 
 # How waiting ended.
 cdef enum Waited:
@@ -11,5 +12,7 @@ cdef enum Waited:
     WAITED_STOPPED            # the server stops
 
 cdef bint others_wait(CarrierRecord *carrier) noexcept nogil
-cdef int wait(CarrierRecord *carrier, int fd, short events, int64_t deadline, bint bell, bint call) noexcept nogil
-cdef int wait_idle(CarrierRecord *carrier, int fd, int64_t deadline, bint bell) noexcept nogil
+cdef int wait(
+    CarrierRecord *carrier, Transport *transport, int want, int64_t deadline, bint bell, bint call) noexcept nogil
+cdef int wait_idle(
+    CarrierRecord *carrier, Transport *transport, int want, int64_t deadline, bint bell) noexcept nogil

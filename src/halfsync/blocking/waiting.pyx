@@ -11,6 +11,7 @@ from posix.unistd cimport read
 from halfsync.blocking.records cimport CARRY_STOP, is_told_to_end
 from halfsync.native.sync cimport add_uint, load_uint, monotonic_ns, sub_uint
 from halfsync.pool.request_queue cimport queue_is_short
+from halfsync.transport.transport cimport WANT_WRITE, transport_pending
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -18,7 +19,7 @@ cdef extern from "<poll.h>" nogil:
         short events
         short revents
     int poll(pollfd *watched, unsigned long count, int timeout_ms)
-    const short POLLIN
+    const short POLLIN, POLLOUT
 
 cdef int64_t SLICE_NS = 2000000  # that an idle connection is watched for while others wait for its thread
 
@@ -38,18 +39,22 @@ cdef bint called(CarrierRecord *carrier) noexcept nogil:
     return read(carrier.call_fd, &number, sizeof(number)) > 0 and others_wait(carrier)
 
 
-cdef int wait(CarrierRecord *carrier, int fd, short events, int64_t deadline, bint bell, bint call) noexcept nogil:
-    """Wait until the socket is ready, at least once looking at it. Returns a Waited.
+cdef int wait(
+    CarrierRecord *carrier, Transport *transport, int want, int64_t deadline, bint bell, bint call
+) noexcept nogil:
+    """Wait until a connection is ready, at least once looking at it. Returns a Waited.
 
-    bell: watch the one that is rung to drain or to leave. call: watch for others who wait for this thread.
+    want: for what, as the transport said: WANT_WRITE, or anything else for bytes to receive. bell: watch the one that is rung to drain or to leave. call: watch for others who wait for this thread.
     """
     cdef pollfd watched[4]
     cdef int count = 4 if bell or call else 2
     cdef int64_t left
     cdef int happened
     memset(watched, 0, sizeof(watched))
-    watched[0].fd = fd
-    watched[0].events = events
+    if want != WANT_WRITE and transport_pending(transport) > 0:
+        return WAITED_READY
+    watched[0].fd = transport.fd
+    watched[0].events = POLLOUT if want == WANT_WRITE else POLLIN
     watched[1].fd = carrier.stop_fd
     watched[2].fd = carrier.drain_fd if bell else -1
     watched[3].fd = carrier.call_fd if call else -1
@@ -75,15 +80,17 @@ cdef int wait(CarrierRecord *carrier, int fd, short events, int64_t deadline, bi
             return WAITED_LATE
 
 
-cdef int wait_idle(CarrierRecord *carrier, int fd, int64_t deadline, bint bell) noexcept nogil:
+cdef int wait_idle(
+    CarrierRecord *carrier, Transport *transport, int want, int64_t deadline, bint bell
+) noexcept nogil:
     """Wait for bytes on an idle connection; for a moment only while others wait for its thread. Returns a Waited.
 
-    It counts as an idler before it looks whether others wait: who comes after that look will call.
+    want: as of `wait`. It counts as an idler before it looks whether others wait: who comes after that look will call.
     """
     cdef int waited
     add_uint(&carrier.idlers, 1)
     if others_wait(carrier):
         deadline = min(deadline, monotonic_ns() + SLICE_NS)
-    waited = wait(carrier, fd, POLLIN, deadline, bell, True)
+    waited = wait(carrier, transport, want, deadline, bell, True)
     sub_uint(&carrier.idlers, 1)
     return waited

@@ -8,3 +8,4 @@ cdef void keep(Connection *connection, Exchange *exchange) noexcept nogil
 cdef void part(Engine *engine, Connection *connection) noexcept nogil
 cdef void client_left(Engine *engine, Connection *connection) noexcept nogil
 cdef void linger(Engine *engine, Connection *connection) noexcept nogil
+cdef void finish_sending(Engine *engine, Connection *connection) noexcept nogil

@@ -13,11 +13,8 @@ from halfsync.exchange.exchange cimport pool_put
 from halfsync.exchange.outbox cimport Outbox, outbox_abandon, outbox_release
 from halfsync.native.checks cimport check
 from halfsync.pool.request_queue cimport queue_put
-
-cdef extern from "<sys/socket.h>" nogil:
-    const int MSG_DONTWAIT, SHUT_WR
-    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
-    int shutdown(int fd, int how)
+from halfsync.engine.poller cimport poller_note_want
+from halfsync.transport.transport cimport is_want, transport_finish, transport_receive
 
 cdef enum:
     DISCARDS = 32  # receives before a close: more than a socket's buffer holds
@@ -37,7 +34,7 @@ cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
     """Drop what was received and not read: closing with it would reset the connection, and lose the response's rest."""
     cdef int _visits
     for _visits in range(DISCARDS):
-        if c_recv(connection.handle.fd, engine.scratch, SCRATCH_BYTES, MSG_DONTWAIT) <= 0:
+        if transport_receive(&connection.transport, engine.scratch, SCRATCH_BYTES) <= 0:
             return
 
 
@@ -96,5 +93,13 @@ cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
     if connection.exchange != NULL:
         pool_put(&engine.pool, connection.exchange)
         connection.exchange = NULL
-    shutdown(connection.handle.fd, SHUT_WR)
+    finish_sending(engine, connection)
     enter(engine, connection, PHASE_LINGER)
+
+
+cdef void finish_sending(Engine *engine, Connection *connection) noexcept nogil:
+    """Let the transport say that nothing more will be sent, now or once it can."""
+    cdef int result = transport_finish(&connection.transport)
+    connection.finishing = is_want(result)
+    if connection.finishing:
+        poller_note_want(&engine.poller, &connection.handle, result)

@@ -10,3 +10,6 @@ cdef void on_sendable(void *engine, Handle *handle) noexcept nogil
 cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil
 cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil
 cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil
+
+# Begin with the handshake of a new connection. Returns True if it is done already.
+cdef bint shake_hands(Engine *engine, Connection *connection) noexcept nogil

@@ -10,11 +10,11 @@ from libc.string cimport memcpy
 from posix.uio cimport iovec
 
 from halfsync.engine.admission cimport let_in, turn_away
-from halfsync.engine.connection_close cimport client_left, end_now, enter, keep, linger, part
+from halfsync.engine.connection_close cimport client_left, end_now, enter, finish_sending, keep, linger, part
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_look, note_reading
 from halfsync.engine.engine cimport (
-    PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING,
+    PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING,
     PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_is_draining, engine_log,
 )
 from halfsync.engine.handoff cimport hand_over
@@ -23,8 +23,7 @@ from halfsync.engine.ownership cimport (
     owner_take_back,
 )
 from halfsync.engine.poller cimport (
-    POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send, poller_send_file, reset_on_close,
-    send_continue,
+    POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_note_want, poller_send, poller_send_file,
 )
 from halfsync.engine.request_timeout cimport LOOK_AGAIN, look_at_queued, look_at_response, look_at_turn
 from halfsync.engine.responses cimport refuse, send_answer, shed, start_sending
@@ -43,11 +42,9 @@ from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
 from halfsync.observe.refusals cimport REASON_LATE_PROXY, REASON_REQUESTS
 from halfsync.pool.request_queue cimport queue_hold, queue_put, queue_unhold
-
-cdef extern from "<sys/socket.h>" nogil:
-    const int MSG_DONTWAIT, MSG_PEEK, SHUT_WR
-    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
-    int shutdown(int fd, int how)
+from halfsync.transport.transport cimport (
+    PEEK_BYTES, WANT_WRITE, is_want, transport_abort, transport_cut, transport_peek, transport_send_continue,
+)
 
 cdef enum:
     SENDS_PER_VISIT = 4  # of one outbox before the others have their turn
@@ -109,8 +106,25 @@ cdef int advance(Engine *engine, Connection *connection, int framed) noexcept no
         enter(engine, connection, PHASE_BODY)
         if exchange.want_continue:
             exchange.want_continue = False
-            send_continue(connection.handle.fd)
+            transport_send_continue(&connection.transport)
     return RECEIVE_MORE
+
+
+cdef bint shake_hands(Engine *engine, Connection *connection) noexcept nogil:
+    """Go on with the handshake of the transport. Returns True once it is done.
+
+    One that fails is ended by the timer at once: the caller may still look at the connection.
+    """
+    cdef int result = connection.transport.kind.handshake(&connection.transport)
+    if is_want(result):
+        poller_note_want(&engine.poller, &connection.handle, result)
+        return False
+    if result < 0:
+        connection.since = 0
+        wheel_set(&engine.wheel, &connection.timer, engine.now)
+        return False
+    enter(engine, connection, PHASE_SILENT)
+    return True
 
 
 cdef char *on_room(void *engine_, Handle *handle, size_t *room) noexcept nogil:
@@ -119,6 +133,8 @@ cdef char *on_room(void *engine_, Handle *handle, size_t *room) noexcept nogil:
     cdef Connection *connection = <Connection *> handle
     cdef char *data = NULL
     if not owner_note_event(&connection.owner) or connection.phase == PHASE_SENDING:
+        return NULL
+    if connection.phase == PHASE_HANDSHAKE and not shake_hands(engine, connection):
         return NULL
     if connection.phase != PHASE_LINGER:
         if connection.exchange == NULL:
@@ -182,6 +198,10 @@ cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) 
         return RECEIVE_MORE
     if connection.awaits_proxy:
         return on_proxy_header(engine, connection, data, length)
+    if connection.uncounted:
+        connection.uncounted = False
+        if not let_in(engine, connection):
+            return turn_away(engine, connection)
     if phase == PHASE_BODY:
         connection.pace.moved += length
     elif phase != PHASE_HEAD:
@@ -224,7 +244,7 @@ cdef void probe(Engine *engine, Connection *connection) noexcept nogil:
         return
     if connection.exchange.head.minor >= 1 and not connection.probed:
         connection.probed = True
-        send_continue(connection.handle.fd)
+        transport_send_continue(&connection.transport)
     queue_unhold(engine.queue)
 
 
@@ -282,9 +302,18 @@ cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil:
 
 cdef void on_sendable(void *engine_, Handle *handle) noexcept nogil:
     """Go on sending: the socket takes more. May free the connection."""
+    cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
-    if owner_is(&connection.owner, OWNER_ENGINE) and connection.phase == PHASE_SENDING:
-        send_outbox(<Engine *> engine_, connection)
+    if not owner_is(&connection.owner, OWNER_ENGINE):
+        return
+    if connection.phase == PHASE_SENDING:
+        send_outbox(engine, connection)
+    elif connection.phase == PHASE_HANDSHAKE:
+        if shake_hands(engine, connection):
+            connection.handle.readable = True  # what came during the handshake has had its event
+            engine.poller.resume(&engine.poller, &connection.handle)
+    elif connection.finishing:
+        finish_sending(engine, connection)
 
 
 cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
@@ -311,11 +340,11 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
         if sent == POLLER_LATER:
             return
         if sent < 0:  # for want of memory or of the file, perhaps: the client is there, and must see a cut
-            reset_on_close(connection.handle.fd)
+            transport_abort(&connection.transport)
             client_left(engine, connection)
             return
         if sent == 0:
-            reset_on_close(connection.handle.fd)  # the file has become shorter than was promised
+            transport_abort(&connection.transport)  # the file has become shorter than was promised
             end_now(engine, connection)
             return
         connection.since = engine.now
@@ -338,9 +367,9 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
     outbox_release(outbox)
     if end != OUTBOX_COMPLETE:
         if end == OUTBOX_RESET:
-            reset_on_close(connection.handle.fd)
+            transport_abort(&connection.transport)
         else:
-            shutdown(connection.handle.fd, SHUT_WR)
+            transport_cut(&connection.transport, False)
         end_now(engine, connection)
     elif keep_alive:
         next_request(engine, connection)
@@ -351,7 +380,6 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
 
 cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     """Look at a connection whose timer's slot has come. May free the connection."""
-    cdef char byte
     cdef int64_t again = INT64_MAX
     cdef unsigned int owner = load_uint(&connection.owner)
     if owner != OWNER_ENGINE:
@@ -380,9 +408,11 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     elif connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
         refuse(engine, connection, 408, REASON_LATE_PROXY if connection.awaits_proxy else NULL)
     elif connection.phase == PHASE_SENDING:
-        reset_on_close(connection.handle.fd)
+        transport_abort(&connection.transport)
         client_left(engine, connection)
-    elif connection.phase != PHASE_LINGER and c_recv(connection.handle.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0:
+    elif (
+        connection.phase not in (PHASE_LINGER, PHASE_HANDSHAKE) and transport_peek(&connection.transport) == PEEK_BYTES
+    ):
         wheel_set(&engine.wheel, &connection.timer, engine.now + SECOND)  # a request arrived just now
         engine.poller.resume(&engine.poller, &connection.handle)  # or earlier, when there was no memory for it
     else:

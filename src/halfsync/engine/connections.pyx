@@ -6,7 +6,8 @@ from libc.stdlib cimport calloc, free, realloc
 from posix.unistd cimport close
 
 from halfsync.engine.engine cimport (
-    PEER_HERE, PHASE_BODY, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_PARTED, PHASE_SILENT, PLACE_LEAVING, SLAB,
+    PEER_HERE, PHASE_BODY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_PARTED, PHASE_SILENT,
+    PLACE_LEAVING, SLAB,
 )
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.poller cimport HANDLE_CONNECTION
@@ -16,11 +17,7 @@ from halfsync.native.checks cimport COUNT_CONNECTION, check, count
 from halfsync.native.sync cimport init_uint
 from halfsync.shared.client_counts cimport PLACE_NONE, counts_leave
 from halfsync.shared.slots cimport seat_count
-
-cdef extern from "<sys/socket.h>" nogil:
-    const int SHUT_RDWR
-    int shutdown(int fd, int how)
-
+from halfsync.transport.transport cimport transport_close, transport_cut, transport_open
 
 cdef Connection *connection_at(Engine *engine, uint32_t index) noexcept nogil:
     """Return the record with this index, free or not. The index must have been given out."""
@@ -51,22 +48,25 @@ cdef int add_slab(Engine *engine) noexcept nogil:
 
 
 cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil:
-    """Return a record for a socket just accepted. NULL: memory is short."""
+    """Return a record for a socket just accepted or adopted. NULL: memory is short; the descriptor stays open."""
     cdef Connection *connection
     if engine.free == NULL and add_slab(engine) < 0:
         return NULL
     connection = engine.free
+    if transport_open(&connection.transport, fd) < 0:
+        return NULL
     engine.free = connection.next
     check(connection.phase == PHASE_FREE, "a connection in use stands in the free list")
     connection.next = NULL
     connection.handle.fd = fd
+    connection.handle.transport = &connection.transport
     connection.handle.kind = HANDLE_CONNECTION
     init_uint(&connection.owner, OWNER_ENGINE)
     init_uint(&connection.peer, PEER_HERE)
     connection.phase = PHASE_SILENT
     connection.place = PLACE_NONE
     connection.requests = 0
-    connection.probed = False
+    connection.probed = connection.finishing = connection.uncounted = False
     connection.since = engine.now
     connection.exchange = NULL
     connection.outbox = NULL
@@ -81,7 +81,7 @@ cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil:
 
 cdef void let_go(Engine *engine, Connection *connection) noexcept nogil:
     """Close the descriptor, and count the connection no more: not in all, not for this process, not for its client."""
-    close(connection.handle.fd)
+    transport_close(&connection.transport)
     if connection.exchange != NULL:
         pool_put(&engine.pool, connection.exchange)
         connection.exchange = NULL
@@ -104,9 +104,9 @@ cdef void connection_hang_up(Engine *engine, Connection *connection) noexcept no
     check(connection.phase != PHASE_FREE and connection.outbox == NULL, "a connection is closed twice or too early")
     engine.poller.remove(&engine.poller, &connection.handle)
     wheel_clear(&engine.wheel, &connection.timer)
-    if connection.phase in (PHASE_SILENT, PHASE_IDLE, PHASE_HEAD, PHASE_BODY):
+    if connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT, PHASE_IDLE, PHASE_HEAD, PHASE_BODY):
         # A child that the application forked may hold the socket open too: without this the client would go on sending.
-        shutdown(connection.handle.fd, SHUT_RDWR)
+        transport_cut(&connection.transport, True)
     let_go(engine, connection)
 
 

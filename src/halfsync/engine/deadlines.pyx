@@ -2,10 +2,12 @@
 
 Nothing here ends a connection: the timer asks (see on_timer in connection_events.pyx), and acts on the answer.
 """
-from halfsync.engine.engine cimport PHASE_BODY, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT
-from halfsync.engine.poller cimport unsent_bytes
+from halfsync.engine.engine cimport (
+    PHASE_BODY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT,
+)
 from halfsync.exchange.rates cimport pace_begin, pace_fails
 from halfsync.exchange.timeouts cimport Timeouts
+from halfsync.transport.transport cimport transport_unacknowledged
 
 cdef enum:
     LOOKS = 4  # at what a client takes of a response, within its deadline
@@ -17,7 +19,7 @@ cdef int64_t deadline_of(Engine *engine, const Connection *connection) noexcept 
     """Return when the connection's phase must have ended, or gone on, in ns."""
     cdef int phase = connection.phase
     cdef int64_t deadline
-    if phase == PHASE_SILENT:
+    if phase == PHASE_SILENT or phase == PHASE_HANDSHAKE:
         return connection.since + engine.timeouts.first_byte
     if phase == PHASE_IDLE:
         return connection.since + engine.timeouts.keep_alive
@@ -42,7 +44,7 @@ cdef void note_reading(Engine *engine, Connection *connection) noexcept nogil:
     not bring about within the write deadline. So its pace, too, is that of what it has acknowledged: what the socket
     took since the last look, and what it holds less than then.
     """
-    cdef int unsent = unsent_bytes(connection.handle.fd)
+    cdef int64_t unsent = transport_unacknowledged(&connection.transport)
     if unsent < connection.unsent:
         connection.since = engine.now
     if connection.pace.since == 0:

@@ -18,6 +18,7 @@ from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.request_queue cimport Queue, Watch
 from halfsync.shared.client_counts cimport ClientCounts
 from halfsync.shared.slots cimport BoardRecord, SeatRecord
+from halfsync.transport.transport cimport Transport
 
 cdef enum:
     LISTENERS_MAX = 64
@@ -28,6 +29,7 @@ cdef enum:
 
 cdef enum Phase:
     PHASE_FREE
+    PHASE_HANDSHAKE           # of the transport, before anything can be received
     PHASE_SILENT              # accepted, and nothing received yet
     PHASE_IDLE                # between two requests
     PHASE_HEAD                # part of a head was received
@@ -44,10 +46,13 @@ cdef enum Peer:
 
 ctypedef struct Connection:
     Handle handle             # engine
+    Transport transport       # owner
     atomic_uint owner         # ownership.pxd has every change of it
     atomic_uint peer          # Peer; written by the engine, read by both
     Timer timer               # engine
     uint8_t phase             # owner
+    uint8_t uncounted         # engine; among those of its client: the handshake comes first
+    uint8_t finishing         # engine; the transport has not yet said that nothing more will be sent
     uint8_t probed            # engine; a client that had ended was asked whether it still listens
     uint16_t listener         # index of the listener that it came by, in the table of endpoints
     uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client that its PROXY header told; aligned as one
@@ -60,7 +65,7 @@ ctypedef struct Connection:
     void *kept                # owner; what the bridge keeps from turn to turn, while no exchange has it
     Connection *next          # engine: free list; worker: in the list of returned connections
     uint64_t ticket           # engine: its place in the request queue
-    int unsent                # engine: bytes that the client had not acknowledged when the timer last looked
+    int64_t unsent            # engine: bytes that the client had not acknowledged when the timer last looked
     uint32_t place            # engine; among the counts of clients, or PLACE_LEAVING
     Pace pace                 # engine: of the body that it sends, or of the response that it takes
     Lease *lease              # worker, before it takes the connection: of its turn; NULL: turns have no deadline

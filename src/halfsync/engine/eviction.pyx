@@ -16,15 +16,12 @@ from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 from halfsync.engine.connection_close cimport end_now
 from halfsync.engine.connections cimport connection_at
 from halfsync.engine.engine cimport (
-    Candidate, EVICTION_BATCH, Eviction, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT,
-    PLACE_LEAVING, SLAB,
+    Candidate, EVICTION_BATCH, Eviction, PHASE_FREE, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER,
+    PHASE_PARTED, PHASE_SILENT, PLACE_LEAVING, SLAB,
 )
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.exchange.rates cimport MAKES_ROOM_NS
-
-cdef extern from "<sys/socket.h>" nogil:
-    const int MSG_DONTWAIT, MSG_PEEK
-    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
+from halfsync.transport.transport cimport PEEK_BYTES, transport_peek
 
 # A rank is the time when the connection began to wait, shifted by its class: first go those that were turned away, then
 # the idle ones, then the rest.
@@ -52,19 +49,18 @@ cdef int64_t rank_of(Engine *engine, Connection *connection) noexcept nogil:
         return connection.since
     if connection.place == PLACE_LEAVING:
         return connection.since - CLASS
-    if phase in (PHASE_SILENT, PHASE_HEAD, PHASE_LINGER) and engine.now - connection.since >= MAKES_ROOM_NS:
+    if phase in (PHASE_HANDSHAKE, PHASE_SILENT, PHASE_HEAD, PHASE_LINGER) and engine.now - connection.since >= MAKES_ROOM_NS:
         return connection.since + CLASS
     return NEVER
 
 
 cdef bint has_arrived(Engine *engine, Connection *connection) noexcept nogil:
     """Tell whether bytes have just arrived on a connection that waits for a request, or for the rest of a head."""
-    cdef char byte
     if connection.phase not in (PHASE_SILENT, PHASE_IDLE) and (
         connection.phase != PHASE_HEAD or engine.eviction.anything
     ):
         return False
-    return c_recv(connection.handle.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0
+    return transport_peek(&connection.transport) == PEEK_BYTES
 
 
 cdef void sift_down(Candidate *heap, uint32_t length, uint32_t position) noexcept nogil:

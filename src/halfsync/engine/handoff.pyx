@@ -15,13 +15,13 @@ from halfsync.engine.engine cimport (
     COMMAND_DRAIN, COMMAND_LEAVE, PEER_HERE, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT, SLAB,
 )
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
-from halfsync.engine.poller cimport unsent_bytes
 from halfsync.listening.endpoints cimport endpoint_at
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint
 from halfsync.shared.handoff_queue cimport (
     HANDOVER_BYTES, HANDOVER_DESERTED, HANDOVER_LATER, HANDOVER_SENT, Handover, handover_send,
 )
+from halfsync.transport.transport cimport transport_may_move, transport_unacknowledged
 
 cdef enum:
     HANDED_PER_TURN = 64  # before requests have their turn
@@ -67,9 +67,9 @@ cdef bint hand_over(Engine *engine, Connection *connection) noexcept nogil:
     if connection.exchange != NULL:
         handover.data = connection.exchange.data
         handover.length = connection.exchange.filled
-    if connection.kept != NULL or handover.length > HANDOVER_BYTES:
+    if connection.kept != NULL or handover.length > HANDOVER_BYTES or not transport_may_move(&connection.transport):
         return False
-    handover.fd = connection.handle.fd
+    handover.fd = connection.transport.fd
     handover.endpoint = endpoint_at(engine.endpoints, connection.listener)[0]
     handover.awaits_proxy = connection.awaits_proxy
     handover.requests = connection.requests
@@ -110,7 +110,7 @@ cdef bint finish_leave(Engine *engine) noexcept nogil:
                 handed += 1
             else:
                 finished = False
-        elif connection.phase != PHASE_LINGER or unsent_bytes(connection.handle.fd) > 0:
+        elif connection.phase != PHASE_LINGER or transport_unacknowledged(&connection.transport) > 0:
             finished = False  # a lingering one is closed with the rest once its client has all of the response
     engine.hands_more = handed == HANDED_PER_TURN
     return finished

@@ -14,18 +14,18 @@ from halfsync.engine.admission cimport let_in, turn_away
 from halfsync.engine.adoption cimport ADOPTION_INDEX, adopt, adopt_all, adoption_close, adoption_watch
 from halfsync.engine.connection_close cimport end_now
 from halfsync.engine.connection_events cimport (
-    on_announced, on_left, on_received, on_returned, on_room, on_sendable, on_timer,
+    on_announced, on_left, on_received, on_returned, on_room, on_sendable, on_timer, shake_hands,
 )
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.engine cimport (
     COMMAND_DRAIN, COMMAND_LEAVE, COMMAND_SERVE, COMMAND_STOP, Connection, Listener, LISTENERS_MAX, PHASE_FREE,
-    PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_note_refusal, engine_wake,
+    PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_note_refusal, engine_wake,
 )
 from halfsync.engine.eviction cimport eviction_choose, eviction_close
 from halfsync.engine.handoff cimport finish_leave, leave_wait, leaving_close
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.poller cimport (
-    HANDLE_LISTENER, HANDLE_WAKER, Handle, complete_accept, unsent_bytes,
+    HANDLE_LISTENER, HANDLE_WAKER, Handle, complete_accept,
 )
 from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
@@ -43,6 +43,9 @@ from halfsync.observe.refusals cimport REASON_PEER
 from halfsync.pool.request_queue cimport queue_attend
 from halfsync.shared.slots cimport (
     BoardRecord, SeatRecord, is_alone, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw,
+)
+from halfsync.transport.transport cimport (
+    PEEK_BYTES, transport_peek, transport_shakes_hands, transport_unacknowledged,
 )
 
 cdef extern from *:
@@ -158,7 +161,12 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
         connection_close(engine, connection)
         return True
     wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.first_byte)
-    if engine.clients.limit > 0 and not connection.awaits_proxy and not let_in(engine, connection):
+    if transport_shakes_hands(&connection.transport):
+        connection.phase = PHASE_HANDSHAKE
+        connection.uncounted = engine.clients.limit > 0 and not connection.awaits_proxy
+        shake_hands(engine, connection)
+        make_room(engine)
+    elif engine.clients.limit > 0 and not connection.awaits_proxy and not let_in(engine, connection):
         turn_away(engine, connection)
     else:
         make_room(engine)
@@ -255,27 +263,21 @@ cdef bint finish_drain(Engine *engine) noexcept nogil:
             continue
         if not owner_is(&connection.owner, OWNER_ENGINE):
             finished = False
-        elif connection.phase == PHASE_SILENT and engine.now < connection.since + engine.timeouts.newcomer:
+        elif connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT) and engine.now < connection.since + engine.timeouts.newcomer:
             finished = False  # its first request may be on its way
-        elif connection.phase in (PHASE_IDLE, PHASE_SILENT):
+        elif connection.phase in (PHASE_HANDSHAKE, PHASE_IDLE, PHASE_SILENT):
             on_drained(engine, connection)
             if connection.phase != PHASE_FREE:
                 finished = False
-        elif connection.phase != PHASE_LINGER or unsent_bytes(connection.handle.fd) > 0:
+        elif connection.phase != PHASE_LINGER or transport_unacknowledged(&connection.transport) > 0:
             finished = False  # a lingering one is closed with the rest once its client has all of the response
     return finished
 
 
 cdef void on_drained(Engine *engine, Connection *connection) noexcept nogil:
     """Close an idle connection of a server that is about to end, unless a request has just arrived on it."""
-    cdef char byte
-    if c_recv(connection.handle.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0:
+    if transport_peek(&connection.transport) != PEEK_BYTES:
         end_now(engine, connection)
-
-
-cdef extern from "<sys/socket.h>" nogil:
-    const int MSG_DONTWAIT, MSG_PEEK
-    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
 
 
 cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:

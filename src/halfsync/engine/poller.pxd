@@ -2,6 +2,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from posix.uio cimport iovec
 
+from halfsync.transport.transport cimport Transport
+
 cdef enum HandleKind:
     HANDLE_LISTENER
     HANDLE_CONNECTION
@@ -28,8 +30,11 @@ ctypedef struct Handle:
     uint8_t readable          # there may be bytes (or an end) that were not received yet
     uint8_t ended             # the peer will send no more
     uint8_t watch_send        # the poller reports when the socket can take more
+    uint8_t receive_wants_write  # the last receive is to be repeated then
+    uint8_t send_wants_read   # the last send is to be repeated when the socket can be read from
     uint8_t in_ready          # it stands in the poller's ready list
     uint32_t slot             # the poller's own
+    Transport *transport      # of a connection; fd is a copy of its descriptor
     Handle *ready_next
     Handle *ready_previous
 
@@ -73,7 +78,9 @@ ctypedef struct Poller:
     # Remove a connection whose socket stays open elsewhere, after its descriptor here is closed.
     void (*give_away)(Poller *poller, Handle *handle) noexcept nogil
     void (*resume)(Poller *poller, Handle *handle) noexcept nogil
+    # Report when the socket can take more; and report again if it can be read from now.
     void (*want_send)(Poller *poller, Handle *handle) noexcept nogil
+    void (*want_receive)(Poller *poller, Handle *handle) noexcept nogil
     int (*turn)(Poller *poller, int timeout_ms) noexcept nogil
 
 # What every poller over readiness shares: the system calls that complete what the kernel said is ready.
@@ -82,8 +89,6 @@ cdef void ready_remove(Poller *poller, Handle *handle) noexcept nogil
 cdef Handle *ready_take(Poller *poller) noexcept nogil
 cdef int complete_receive(Poller *poller, Handle *handle) noexcept nogil
 cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil
-cdef void reset_on_close(int fd) noexcept nogil
-cdef int unsent_bytes(int fd) noexcept nogil
-cdef void send_continue(int fd) noexcept nogil
+cdef void poller_note_want(Poller *poller, Handle *handle, int want) noexcept nogil
 cdef int64_t poller_send(Poller *poller, Handle *handle, iovec *vectors, int count, bint more) noexcept nogil
 cdef int64_t poller_send_file(Poller *poller, Handle *handle, int fd, int64_t offset, int64_t length) noexcept nogil

@@ -6,9 +6,11 @@ All functions run on the engine's thread. A handle may be removed by the engine 
 touched after a callback unless its return value allows it.
 """
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
-from libc.string cimport memset
 
 from halfsync.native.descriptors cimport leave_low
+from halfsync.transport.transport cimport (
+    WANT_READ, WANT_WRITE, is_want, transport_receive, transport_send, transport_send_file,
+)
 
 cdef extern from "<sys/socket.h>" nogil:
     struct sockaddr:
@@ -16,38 +18,12 @@ cdef extern from "<sys/socket.h>" nogil:
     struct sockaddr_storage:
         pass
     ctypedef unsigned int socklen_t
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-    const int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_MORE, SOCK_NONBLOCK, SOCK_CLOEXEC
-    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
-    ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
-    ssize_t sendmsg(int fd, const msghdr *message, int flags)
+    const int SOCK_NONBLOCK, SOCK_CLOEXEC
     int accept4(int fd, sockaddr *address, socklen_t *length, int flags)
-
-cdef extern from "<sys/sendfile.h>" nogil:
-    ssize_t sendfile(int out, int source, long *offset, size_t count)
-
-cdef extern from *:
-    """
-    #include <sys/ioctl.h>
-    #include <termios.h>
-    static int hs_unsent(int fd) {
-        int bytes = 0;
-        return ioctl(fd, TIOCOUTQ, &bytes) < 0 ? 0 : bytes;
-    }
-    static void hs_reset_on_close(int fd) {
-        struct linger now = {1, 0};
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-    }
-    """
-    int c_unsent "hs_unsent" (int fd) nogil
-    void c_reset_on_close "hs_reset_on_close" (int fd) nogil
 
 cdef enum:
     RECEIVES_PER_VISIT = 4  # of one handle before the others have their turn
     ACCEPTS_PER_VISIT = 64
-    SEND_FILE_BYTES = 1024 * 1024 * 2  # of one sendfile call: more than a socket takes at once
 
 
 cdef void ready_add(Poller *poller, Handle *handle) noexcept nogil:
@@ -103,18 +79,18 @@ cdef int complete_receive(Poller *poller, Handle *handle) noexcept nogil:
         data = poller.user.room(poller.user.engine, handle, &room)
         if data == NULL:
             return RECEIVE_HOLD
-        while True:
-            length = c_recv(handle.fd, data, room, MSG_DONTWAIT)
-            if length >= 0 or errno != EINTR:
-                break
+        length = transport_receive(handle.transport, data, room)
         if length < 0:
             handle.readable = False
-            if errno == EAGAIN:
-                return poller.user.received(poller.user.engine, handle, data, -EAGAIN)
-            return poller.user.received(poller.user.engine, handle, data, -errno)
+            if is_want(length):
+                handle.receive_wants_write = length == WANT_WRITE
+                if handle.receive_wants_write:
+                    poller.want_send(poller, handle)
+                length = -EAGAIN
+            return poller.user.received(poller.user.engine, handle, data, length)
         poller.received += length
-        if <size_t> length < room:
-            handle.readable = False  # a stream socket that gave less than was asked for is empty
+        if handle.transport.drained:
+            handle.readable = False
         result = poller.user.received(poller.user.engine, handle, data, length)
         if result != RECEIVE_MORE or not handle.readable or poller.received > TURN_BYTES:
             return result
@@ -141,49 +117,28 @@ cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
             return
 
 
-cdef int64_t sent_or_later(Poller *poller, Handle *handle, ssize_t sent) noexcept nogil:
-    """Turn the result of a send that was not interrupted into bytes, POLLER_LATER or -errno."""
-    if sent >= 0:
-        return sent
-    if errno == EAGAIN:
+cdef void poller_note_want(Poller *poller, Handle *handle, int want) noexcept nogil:
+    """Note what a send waits for, WANT_READ or WANT_WRITE: `sendable` will be told."""
+    handle.send_wants_read = want == WANT_READ
+    if handle.send_wants_read:
+        poller.want_receive(poller, handle)
+    else:
         poller.want_send(poller, handle)
-        return POLLER_LATER
-    return -errno
 
 
-cdef void reset_on_close(int fd) noexcept nogil:
-    """Let the socket's closing be a reset: the client must not take what it has for the whole. Any thread."""
-    c_reset_on_close(fd)
-
-
-cdef int unsent_bytes(int fd) noexcept nogil:
-    """Return how many bytes the socket has taken that its peer has not acknowledged (SIOCOUTQ, tcp(7))."""
-    return c_unsent(fd)
-
-
-cdef void send_continue(int fd) noexcept nogil:
-    """Send a 100 Continue (RFC 9110 15.2.1), if the socket takes it at once. Any thread."""
-    c_send(fd, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_DONTWAIT | MSG_NOSIGNAL)
+cdef int64_t sent_or_later(Poller *poller, Handle *handle, int64_t sent) noexcept nogil:
+    """Turn the result of a send into bytes, POLLER_LATER or -errno."""
+    if not is_want(sent):
+        return sent
+    poller_note_want(poller, handle, <int> sent)
+    return POLLER_LATER
 
 
 cdef int64_t poller_send(Poller *poller, Handle *handle, iovec *vectors, int count, bint more) noexcept nogil:
     """Send from memory. more: further bytes follow at once. Returns bytes sent, POLLER_LATER or -errno."""
-    cdef msghdr message
-    cdef ssize_t sent
-    memset(&message, 0, sizeof(message))
-    message.msg_iov = vectors
-    message.msg_iovlen = count
-    while True:  # nothing would tell that there is room where there was some all along
-        sent = sendmsg(handle.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if more else 0))
-        if sent >= 0 or errno != EINTR:
-            return sent_or_later(poller, handle, sent)
+    return sent_or_later(poller, handle, transport_send(handle.transport, vectors, count, more))
 
 
 cdef int64_t poller_send_file(Poller *poller, Handle *handle, int fd, int64_t offset, int64_t length) noexcept nogil:
     """Send from a file. Returns bytes sent (0: the file is shorter than it was), POLLER_LATER or -errno."""
-    cdef long position = offset
-    cdef ssize_t sent
-    while True:  # as above
-        sent = sendfile(handle.fd, fd, &position, min(length, <int64_t> SEND_FILE_BYTES))
-        if sent >= 0 or errno != EINTR:
-            return sent_or_later(poller, handle, sent)
+    return sent_or_later(poller, handle, transport_send_file(handle.transport, fd, offset, length))

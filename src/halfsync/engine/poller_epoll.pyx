@@ -47,6 +47,7 @@ cdef void epoll_poller(Poller *poller) noexcept nogil:
     poller.give_away = epoll_give_away
     poller.resume = epoll_resume
     poller.want_send = epoll_want_send
+    poller.want_receive = epoll_want_receive
     poller.turn = epoll_turn
 
 
@@ -77,6 +78,7 @@ cdef int control(Poller *poller, int operation, Handle *handle) noexcept nogil:
 
 cdef int epoll_add(Poller *poller, Handle *handle) noexcept nogil:
     handle.readable = handle.ended = handle.watch_send = handle.in_ready = False
+    handle.receive_wants_write = handle.send_wants_read = False
     return control(poller, EPOLL_CTL_ADD, handle)
 
 
@@ -100,9 +102,15 @@ cdef void epoll_resume(Poller *poller, Handle *handle) noexcept nogil:
 
 
 cdef void epoll_want_send(Poller *poller, Handle *handle) noexcept nogil:
-    if not handle.watch_send:
+    """Ask for EPOLLOUT; once more if a plain socket is not what says that it must wait for it."""
+    if not handle.watch_send or handle.transport.kind != NULL:
         handle.watch_send = True
         control(poller, EPOLL_CTL_MOD, handle)
+
+
+cdef void epoll_want_receive(Poller *poller, Handle *handle) noexcept nogil:
+    """Ask for EPOLLIN once more: what came before has had its event."""
+    control(poller, EPOLL_CTL_MOD, handle)
 
 
 cdef void visit(Poller *poller, Handle *handle) noexcept nogil:
@@ -115,7 +123,7 @@ cdef void visit(Poller *poller, Handle *handle) noexcept nogil:
         if result == RECEIVE_MORE and handle.readable:
             ready_add(poller, handle)
             return
-    if handle.ended:
+    if handle.ended and not handle.receive_wants_write:
         poller.user.left(poller.user.engine, handle, False)
 
 
@@ -135,16 +143,18 @@ cdef void dispatch(Poller *poller, epoll_event *event) noexcept nogil:
     if event.events & (EPOLLHUP | EPOLLERR):
         poller.user.left(poller.user.engine, handle, True)
         return
-    if event.events & EPOLLOUT and handle.watch_send:
+    if event.events & EPOLLRDHUP:
+        handle.ended = True
+    if event.events & EPOLLIN or (event.events & EPOLLOUT and handle.receive_wants_write):
+        handle.readable = True
+        handle.receive_wants_write = False
+    if (event.events & EPOLLOUT and handle.watch_send) or (event.events & EPOLLIN and handle.send_wants_read):
+        handle.send_wants_read = False
         poller.user.sendable(poller.user.engine, handle)
         handle = poller.user.find(poller.user.engine, <uint32_t> event.data.u64, generation)
         if handle == NULL:
             return
-    if event.events & EPOLLRDHUP:
-        handle.ended = True
-    if event.events & EPOLLIN:
-        handle.readable = True
-    if event.events & (EPOLLIN | EPOLLRDHUP):
+    if event.events & (EPOLLIN | EPOLLRDHUP) or handle.readable:
         if poller.received <= TURN_BYTES:
             visit(poller, handle)
         else:

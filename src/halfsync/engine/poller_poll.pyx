@@ -11,9 +11,10 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free, realloc
 
 from halfsync.engine.poller cimport (
-    HANDLE_ADOPTION, HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, complete_accept,
-    complete_receive,
+    HANDLE_ADOPTION, HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, TURN_BYTES,
+    complete_accept, complete_receive, ready_add, ready_remove, ready_take,
 )
+from halfsync.transport.transport cimport transport_pending
 
 cdef extern from "<poll.h>" nogil:
     """
@@ -53,6 +54,7 @@ cdef void poll_poller(Poller *poller) noexcept nogil:
     poller.give_away = poll_remove
     poller.resume = poll_resume
     poller.want_send = poll_want_send
+    poller.want_receive = poll_want_receive
     poller.turn = poll_turn
 
 
@@ -88,7 +90,7 @@ cdef int grow(Slots *slots) noexcept nogil:
 cdef short interest(const Handle *handle) noexcept nogil:
     """What to ask for: no bytes while some wait that the engine did not want, no end that it knows already."""
     cdef short events = 0
-    if not handle.readable:
+    if not handle.readable or handle.send_wants_read:
         events |= POLLIN
     if handle.kind == HANDLE_CONNECTION and not handle.ended:
         events |= POLLRDHUP
@@ -106,6 +108,7 @@ cdef int poll_add(Poller *poller, Handle *handle) noexcept nogil:
     if slots.length == slots.capacity and grow(slots) < 0:
         return -ENOMEM
     handle.readable = handle.ended = handle.watch_send = handle.in_ready = False
+    handle.receive_wants_write = handle.send_wants_read = False
     handle.slot = slots.length
     slots.handles[slots.length] = handle
     slots.descriptors[slots.length].fd = handle.fd
@@ -119,6 +122,7 @@ cdef void poll_remove(Poller *poller, Handle *handle) noexcept nogil:
     cdef Slots *slots = <Slots *> poller.own
     if handle.slot >= slots.length or slots.handles[handle.slot] != handle:
         return  # it could not be added
+    ready_remove(poller, handle)
     slots.length -= 1
     slots.handles[handle.slot] = slots.handles[slots.length]
     slots.descriptors[handle.slot] = slots.descriptors[slots.length]
@@ -129,11 +133,22 @@ cdef void poll_resume(Poller *poller, Handle *handle) noexcept nogil:
     """Ask for bytes again. An end that was told before comes again as a receive of nothing."""
     handle.readable = False
     watch(poller, handle)
+    visit_pending(poller, handle)
 
 
 cdef void poll_want_send(Poller *poller, Handle *handle) noexcept nogil:
     handle.watch_send = True
     watch(poller, handle)
+
+
+cdef void poll_want_receive(Poller *poller, Handle *handle) noexcept nogil:
+    watch(poller, handle)
+
+
+cdef void visit_pending(Poller *poller, Handle *handle) noexcept nogil:
+    """Visit a connection in the next turn if it has bytes of which poll(2) will not tell."""
+    if handle.kind == HANDLE_CONNECTION and transport_pending(handle.transport) > 0:
+        ready_add(poller, handle)
 
 
 cdef void visit(Poller *poller, Handle *handle, short happened) noexcept nogil:
@@ -145,8 +160,12 @@ cdef void visit(Poller *poller, Handle *handle, short happened) noexcept nogil:
         (<Slots *> poller.own).descriptors[handle.slot].fd = -1
         poller.user.left(poller.user.engine, handle, True)
         return
-    if happened & POLLOUT:
-        handle.watch_send = False
+    if happened & POLLOUT and handle.receive_wants_write:
+        happened |= POLLIN
+    if happened & POLLOUT or (happened & POLLIN and handle.send_wants_read):
+        if happened & POLLOUT:
+            handle.watch_send = False
+        handle.send_wants_read = False
         watch(poller, handle)
         poller.user.sendable(poller.user.engine, handle)
         handle = poller.user.find(poller.user.engine, index, generation)
@@ -154,15 +173,17 @@ cdef void visit(Poller *poller, Handle *handle, short happened) noexcept nogil:
             return
     if happened & POLLIN:
         handle.readable = True
+        handle.receive_wants_write = False
         result = complete_receive(poller, handle)
         if result == RECEIVE_GONE:
             return
         if result == RECEIVE_MORE:
             handle.readable = False  # what is left is reported again
+            visit_pending(poller, handle)
     if happened & POLLRDHUP:
         handle.ended = True
     watch(poller, handle)
-    if handle.ended and (result != RECEIVE_MORE or not happened & POLLIN):
+    if handle.ended and not handle.receive_wants_write and (result != RECEIVE_MORE or not happened & POLLIN):
         poller.user.left(poller.user.engine, handle, False)
 
 
@@ -173,11 +194,18 @@ cdef int poll_turn(Poller *poller, int timeout_ms) noexcept nogil:
     cdef short events
     cdef uint32_t position
     cdef char drained[8]
-    cdef int happened = c_poll(slots.descriptors, slots.length, timeout_ms)
+    cdef uint32_t left_over = poller.ready_length
+    cdef int happened = c_poll(slots.descriptors, slots.length, 0 if left_over > 0 else timeout_ms)
     poller.user.awake(poller.user.engine)
     if happened < 0:
         return 0 if errno == EINTR else -errno
     poller.received = 0
+    while left_over > 0 and poller.received <= TURN_BYTES:
+        handle = ready_take(poller)
+        if handle == NULL:
+            break
+        visit(poller, handle, POLLIN)
+        left_over -= 1
     position = slots.length
     while position > 0:  # from the end: a slot that is removed is filled from behind, with one already visited
         position -= 1

@@ -6,13 +6,14 @@ from halfsync.engine.connection_close cimport end_now
 from halfsync.engine.engine cimport PEER_GONE, PHASE_TURN, engine_log
 from halfsync.engine.lease cimport HOLD_BUSY, HOLD_TAKEN, Lease, lease_hold, lease_open, lease_revoke
 from halfsync.engine.ownership cimport owner_seize
-from halfsync.engine.poller cimport RECEIVE_GONE, reset_on_close
+from halfsync.engine.poller cimport RECEIVE_GONE
 from halfsync.engine.responses cimport send_refusal, shed
 from halfsync.exchange.exchange cimport Exchange
 from halfsync.exchange.outbox cimport OUTBOX_WAITS_NOT, outbox_waits
 from halfsync.native.sync cimport load_uint, sem_post
 from halfsync.observe.refusals cimport REASON_WAIT
 from halfsync.pool.request_queue cimport queue_withdraw
+from halfsync.transport.transport cimport transport_abort
 
 cdef int64_t SECOND = 1000000000
 
@@ -68,7 +69,7 @@ cdef void end_overdue(Engine *engine, Connection *connection) noexcept nogil:
     engine.counters.timed_out += 1
     if engine.limits.raw or lease.begun or load_uint(&connection.peer) == PEER_GONE:
         engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
-        reset_on_close(connection.handle.fd)
+        transport_abort(&connection.transport)
         end_now(engine, connection)
     else:
         told = exchange[0]  # a copy, since the worker may be writing to it
@@ -96,7 +97,7 @@ cdef int64_t look_at_response(Engine *engine, Connection *connection) noexcept n
     if hold != HOLD_TAKEN:  # the application has made all of it, unless its worker is just handing it over
         return engine.now + LOOK_AGAIN if hold == HOLD_BUSY else INT64_MAX
     engine.counters.timed_out += 1
-    reset_on_close(connection.handle.fd)
+    transport_abort(&connection.transport)
     end_now(engine, connection)
     lease_revoke(lease)
     sem_post(&engine.attention)

@@ -2,7 +2,6 @@
 
 It sends what the socket takes at once, and leaves the rest to an outbox, as a worker does.
 """
-from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
 from posix.unistd cimport close
 
@@ -11,7 +10,7 @@ from halfsync.engine.engine cimport (
     PHASE_IDLE, PHASE_SENDING, engine_announce, engine_defer, engine_log, engine_note_refusal,
 )
 from halfsync.engine.ownership cimport owner_withdraw
-from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file, reset_on_close
+from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file
 from halfsync.exchange.exchange cimport Exchange, exchange_has_more, exchange_refuse, pool_put
 from halfsync.exchange.native_handler cimport Answer
 from halfsync.exchange.outbox cimport (
@@ -21,10 +20,7 @@ from halfsync.exchange.outbox cimport (
 from halfsync.http.response cimport REFUSAL_BYTES
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.observe.access cimport log_unheard
-
-cdef extern from "<sys/socket.h>" nogil:
-    const int MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL
-    ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
+from halfsync.transport.transport cimport is_want, transport_abort, transport_send_bytes
 
 cdef enum:
     JOINED_MOST = 256 * 1024  # of a file whose first bytes share a segment with its head (decisions/0014)
@@ -84,9 +80,9 @@ cdef void send_refusal(Engine *engine, Connection *connection, Exchange *exchang
         engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
     elif engine.access != NULL:
         log_unheard(engine.access, connection.address, connection.address_length, status, body)
-    sent = c_send(connection.handle.fd, response, length, MSG_DONTWAIT | MSG_NOSIGNAL)
+    sent = transport_send_bytes(&connection.transport, response, length, False)
     if sent < 0:  # the response before it has filled the socket; or the client is gone
-        sent = 0 if errno == EAGAIN or errno == EINTR else length
+        sent = 0 if is_want(sent) else length
     if sent == length or not send_later(engine, connection, response + sent, length - sent):
         linger(engine, connection)
 
@@ -105,7 +101,7 @@ cdef int shed(Engine *engine, Connection *connection, const char *reason) noexce
 cdef int cut_stream(Engine *engine, Connection *connection, const char *reason) noexcept nogil:
     """Reset the connection of a stream for which there is no room: it knows no answer. Returns RECEIVE_GONE."""
     engine_note_refusal(engine, connection.exchange, connection.address, connection.address_length, 503, reason)
-    reset_on_close(connection.handle.fd)
+    transport_abort(&connection.transport)
     end_now(engine, connection)
     return RECEIVE_GONE
 
@@ -119,10 +115,9 @@ cdef int send_answer(Engine *engine, Connection *connection, const Answer *answe
     engine.counters.requests += 1  # before the client can have seen it
     engine.counters.files += 1
     connection.requests += 1
-    cdef ssize_t sent = c_send(
-        connection.handle.fd, engine.scratch, answer.ready,
-        MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if 0 < answer.length <= JOINED_MOST else 0))
-    cdef bint gone = sent < 0 and errno != EAGAIN and errno != EINTR
+    cdef ssize_t sent = transport_send_bytes(
+        &connection.transport, engine.scratch, answer.ready, 0 < answer.length <= JOINED_MOST)
+    cdef bint gone = sent < 0 and not is_want(sent)
     cdef int64_t moved = 0  # of the file
     if sent == answer.ready and answer.length > 0:
         # Why not, if nothing was, the outbox finds out.
@@ -176,7 +171,7 @@ cdef int send_rest(
             outbox_release(outbox)
             outbox_release(outbox)
         engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
-        reset_on_close(connection.handle.fd)
+        transport_abort(&connection.transport)
         end_now(engine, connection)
         return RECEIVE_GONE
     outbox_finish(outbox, OUTBOX_COMPLETE, stays, exchange)

@@ -16,9 +16,9 @@ from halfsync.engine.connections cimport connection_at
 from halfsync.engine.deadlines cimport note_reading
 from halfsync.engine.engine cimport Connection, PHASE_SENDING, SLAB
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
-from halfsync.engine.poller cimport reset_on_close
 from halfsync.exchange.outbox cimport OUTBOX_WAITS_FOR_CLIENT, outbox_let_try, outbox_waits
 from halfsync.native.sync cimport load_uint
+from halfsync.transport.transport cimport transport_abort
 
 cdef int64_t STALLED = 1000000000  # ns; a client that has taken nothing for so long may be cut
 cdef int64_t PAUSE = 20000000  # ns; between two looks
@@ -58,5 +58,5 @@ cdef void relieve_shortage(Engine *engine) noexcept nogil:
             longest = connection
     if longest != NULL:
         engine.counters.evicted += 1
-        reset_on_close(longest.handle.fd)
+        transport_abort(&longest.transport)
         client_left(engine, longest)

@@ -12,6 +12,7 @@ from halfsync.engine.poller cimport (
 )
 from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
+from halfsync.transport.transport cimport Transport
 
 LISTENER = <int> HANDLE_LISTENER
 CONNECTION = <int> HANDLE_CONNECTION
@@ -22,10 +23,12 @@ ROOM_BYTES = 64 * 1024
 cdef class Handle:
     """One watched descriptor. The poller keeps it alive from add to remove."""
     cdef NativeHandle native
+    cdef Transport transport
     cdef char *buffer
 
     def __cinit__(self, int fd, uint8_t kind, uint32_t index, uint32_t generation=0):
-        self.native.fd = fd
+        self.native.fd = self.transport.fd = fd
+        self.native.transport = &self.transport
         self.native.kind = kind
         self.native.index = index
         self.native.generation = generation

@@ -11,10 +11,10 @@ engine, which cannot log them itself (observe/refusals.pyx).
 """
 import sys
 
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 from posix.unistd cimport close
 from posix.uio cimport iovec
 
@@ -24,7 +24,6 @@ from halfsync.engine.engine cimport (
 )
 from halfsync.engine.lease cimport lease_begin, lease_claim, lease_end, lease_is_revoked, lease_open
 from halfsync.engine.ownership cimport owner_take
-from halfsync.engine.poller cimport reset_on_close, send_continue
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.exchange.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.exchange.outbox cimport (
@@ -34,21 +33,15 @@ from halfsync.exchange.outbox cimport (
 from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.native.sync cimport load_uint, monotonic_ns, sem_post, sem_wait, store_uint
 from halfsync.pool.request_queue cimport queue_count_in, queue_count_out
+from halfsync.transport.transport cimport (
+    is_want, transport_abort, transport_cut, transport_finish, transport_send, transport_send_continue,
+)
 
 from halfsync.log import logger, warn
 from halfsync.native.system import Mutex
 from halfsync.runtime.threads import Thread
 
 LOGGING_S = 5.0  # what a handler of the application may take for a line, at the end
-
-cdef extern from "<sys/socket.h>" nogil:
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-    const int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_RDWR, SHUT_WR
-    ssize_t send(int fd, const void *data, size_t length, int flags)
-    ssize_t sendmsg(int fd, const msghdr *message, int flags)
-    int shutdown(int fd, int how)
 
 cdef extern from *:
     """
@@ -92,22 +85,11 @@ cdef void leave(ProactorSink *self) noexcept nogil:
 
 cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nogil:
     """Send what the socket takes at once, and move the vectors past it. Returns the bytes left, or -1: gone."""
-    cdef msghdr message
     cdef int64_t left = 0
-    cdef ssize_t sent
     cdef int position
-    memset(&message, 0, sizeof(message))
-    message.msg_iov = vectors
-    message.msg_iovlen = count
-    while True:
-        if count == 1:
-            sent = send(self.connection.handle.fd, vectors.iov_base, vectors.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
-        else:
-            sent = sendmsg(self.connection.handle.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
-        if sent >= 0 or errno != EINTR:
-            break
+    cdef ssize_t sent = transport_send(&self.connection.transport, vectors, count, False)
     if sent < 0:
-        if errno != EAGAIN:
+        if not is_want(sent):
             return -1
         sent = 0
     for position in range(count):
@@ -235,7 +217,7 @@ cdef bint sink_left(Sink *sink) noexcept nogil:
     peer = load_uint(&self.connection.peer)
     if peer == PEER_ENDED and not self.asked:
         self.asked = True
-        send_continue(self.connection.handle.fd)
+        transport_send_continue(&self.connection.transport)
     leave(self)
     return peer == PEER_GONE
 
@@ -272,8 +254,11 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
     if load_uint(&engine.command) == COMMAND_STOP:
         # The engine has ended, or is about to. Whoever closes the server may not wait so long: tell the client here.
         if end == TURN_RESET:
-            reset_on_close(connection.handle.fd)
-        shutdown(connection.handle.fd, SHUT_WR if end == TURN_COMPLETE else SHUT_RDWR)
+            transport_abort(&connection.transport)
+        if end == TURN_COMPLETE:
+            transport_finish(&connection.transport)
+        else:
+            transport_cut(&connection.transport, True)
         end = TURN_CUT
     connection.requests += 1
     connection.since = now
@@ -289,12 +274,12 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
         return NULL
     if end != TURN_COMPLETE:
         if end == TURN_RESET:
-            reset_on_close(connection.handle.fd)
+            transport_abort(&connection.transport)
         else:
-            shutdown(connection.handle.fd, SHUT_WR)
+            transport_cut(&connection.transport, False)
         store_uint(&connection.peer, PEER_GONE)  # the engine closes at once
     else:
-        shutdown(connection.handle.fd, SHUT_WR)  # the client sees the end without waiting for the engine
+        transport_finish(&connection.transport)  # the client sees the end without waiting for the engine
     connection.phase = PHASE_LINGER
     engine_return(engine, connection)
     return NULL

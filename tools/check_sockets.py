@@ -1,0 +1,66 @@
+"""Check that nothing but the transport touches the socket of a client.
+
+Reads every .pyx, .pxd and .h under src/halfsync, and names each place outside transport/ that declares or uses a system
+call which receives from a connected socket, sends to it, or shuts it down. Some modules have sockets that are no
+client's; they are listed. Ends with 1 and a line for each fault.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+CALLS = (
+    *("recv", "recvfrom", "recvmsg", "recvmmsg", "readv"),
+    *("send", "sendto", "sendmsg", "sendmmsg", "writev", "splice"),
+    *("sendfile", "hs_quiet_sendfile", "quiet_sendfile", "shutdown"),
+)
+# Whose sockets are no client's: the queue between processes. And where the wrapper of a call is defined.
+OTHERS = frozenset(["shared/handoff_queue.pyx", "native/pipes.pxd"])
+
+# A call in C, or the name of the C function that a declaration in Cython binds.
+_CALL = re.compile(rf'(?<![\w.>"])(?:{"|".join(CALLS)})\s*\(|"(?:{"|".join(CALLS)})"')
+_OPTION = re.compile(r"\b(?:SO_LINGER|MSG_PEEK|SIOCOUTQ|TIOCOUTQ)\b")
+_COMMENT = re.compile(r"#.*")
+_DOCSTRING = re.compile(
+    r'^\s*"""(?!\s*$).*?"""', re.MULTILINE | re.DOTALL
+)  # C code begins on the line behind its quotes
+# A function of Cython's own that has the name of a call.
+_DEFINED = re.compile(r"\bcdef\b[^(\n]*?(\w+)\(")
+
+
+def main(arguments: list[str]) -> int:
+    """Check the tree named on the command line, or this repository's."""
+    root = Path(arguments[0]) if arguments else Path(__file__).resolve().parent.parent / "src" / "halfsync"
+    faults = [fault for path in sorted(root.rglob("*")) for fault in find_faults(root, path)]
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not faults:
+        print("check_sockets: only the transport touches the sockets of clients")
+    return 1 if faults else 0
+
+
+def find_faults(root: Path, path: Path) -> list[str]:
+    """Name the places in one file."""
+    inner = path.relative_to(root).as_posix()
+    if (
+        path.suffix not in (".pyx", ".pxd", ".h")
+        or inner in OTHERS
+        or inner.startswith(("transport/", "testing/"))
+    ):
+        return []
+    text = path.read_text(encoding="utf-8")
+    text = _DOCSTRING.sub(lambda match: "\n" * match[0].count("\n"), text)
+    defined = set(_DEFINED.findall(text))
+    faults = []
+    for number, line in enumerate(text.splitlines(), 1):
+        code = _COMMENT.sub("", line) if path.suffix != ".h" else line
+        for match in (*_CALL.finditer(code), *_OPTION.finditer(code)):
+            name = match[0].strip('"( ')
+            if name in defined and '"' not in match[0]:
+                continue
+            faults.append(f"{path}:{number}: {name}: only halfsync.transport touches the socket of a client")
+    return faults
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
