@@ -14,7 +14,7 @@ from libc.string cimport memcmp, strlen
 
 from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_STOP
 from halfsync.engine.loop cimport engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start
-from halfsync.exchange.exchange cimport Exchange
+from halfsync.exchange.exchange cimport Exchange, exchange_is_get, exchange_is_head
 from halfsync.exchange.native_handler cimport ANSWER_BYTES, Answer, Answerer
 from halfsync.exchange.native_settings cimport bounds_limits, bounds_store, bounds_timeouts
 from halfsync.exchange.timeouts cimport Timeouts
@@ -38,13 +38,9 @@ cdef bint is_path(const Exchange *exchange, const char *path, uint32_t length) n
     return exchange.head.path_length == length and memcmp(exchange.data + exchange.head.path, path, length) == 0
 
 
-cdef bint is_method(const Exchange *exchange, const char *method, uint32_t length) noexcept nogil:
-    return exchange.head.method_length == length and memcmp(exchange.data + exchange.head.method, method, length) == 0
-
-
 cdef int judge(const Oracle *oracle, const Exchange *exchange, const char **text) noexcept nogil:
     """Return the status of the answer, and its text."""
-    if not is_method(exchange, b"GET", 3) and not is_method(exchange, b"HEAD", 4):
+    if not exchange_is_get(exchange) and not exchange_is_head(exchange):
         text[0] = b"ask with GET\n"
         return 405
     if is_path(exchange, b"/livez", 6):
@@ -82,7 +78,7 @@ cdef bint answer_probe(
         b"Cache-Control: no-store\r\n%s%s\r\n%s",
         status, reason_phrase(status), date_now(), length,
         allow if status == 405 else nothing, nothing if stays else close_field,
-        nothing if is_method(exchange, b"HEAD", 4) else text)
+        nothing if exchange_is_head(exchange) else text)
     return True
 
 

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from halfsync.exchange.blocks cimport Block, BlockPool
 from halfsync.exchange.spool cimport SpoolFile, Store
 from halfsync.http.chunked cimport Chunked
+from halfsync.http.grammar cimport method_is
 from halfsync.http.parser cimport Head, HeadLimits
 from halfsync.http.proxy_protocol cimport ProxyHeader
 from halfsync.http.trust cimport ADDRESS_BYTES
@@ -88,12 +89,13 @@ cdef uint32_t exchange_line(const Exchange *exchange, uint32_t at) noexcept nogi
 
 
 cdef inline bint exchange_is_head(const Exchange *exchange) noexcept nogil:
-    """Tell whether the request's method is HEAD, whose response has no body."""
-    cdef const char *method = exchange.data + exchange.head.method
-    return (
-        exchange.head.method_length == 4 and method[0] == c"H" and method[1] == c"E" and method[2] == c"A"
-        and method[3] == c"D"
-    )
+    """Tell whether the request's method is HEAD, whose response has no body (RFC 9110 9.3.2)."""
+    return method_is(exchange.data + exchange.head.method, exchange.head.method_length, b"HEAD")
+
+
+cdef inline bint exchange_is_get(const Exchange *exchange) noexcept nogil:
+    """Tell whether the request's method is GET."""
+    return method_is(exchange.data + exchange.head.method, exchange.head.method_length, b"GET")
 
 
 cdef inline uint32_t exchange_begin(const Exchange *exchange) noexcept nogil:

@@ -19,9 +19,9 @@ Trailer fields that are not refused are dropped.
 """
 cimport cython
 from libc.stdint cimport int16_t, uint8_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
-from halfsync.http.grammar cimport BYTE_HEX, BYTE_TOKEN, BYTE_VALUE, byte_is, byte_lower, is_blank
+from halfsync.http.grammar cimport BYTE_HEX, BYTE_TOKEN, BYTE_VALUE, byte_is, byte_lower, hex_digit, is_blank, name_is
 
 from halfsync.errors import ProtocolError
 
@@ -110,7 +110,7 @@ cdef inline int take_size(Chunked *chunked, char byte) noexcept nogil:
         # Below 2**59, one digit more still fits in 63 bits.
         if chunked.size_digits == CHUNK_SIZE_DIGITS or chunked.remaining >> 59:
             return refuse(chunked, 400, b"a chunk size that is too large")
-        chunked.remaining = chunked.remaining << 4 | (byte & 15 if byte <= c'9' else (byte & 15) + 9)
+        chunked.remaining = chunked.remaining << 4 | hex_digit(byte)
         chunked.size_digits += 1
     elif chunked.size_digits and byte == c'\r':
         chunked.state = SIZE_LF
@@ -208,9 +208,8 @@ cdef int take_trailer_name(Chunked *chunked, char byte) noexcept nogil:
         return 0
     if byte != c':' or length == 0:
         return refuse(chunked, 400, b"a trailer line that does not begin with a name and a colon")
-    if (length == 4 and memcmp(chunked.name, b"host", 4) == 0) \
-            or (length == 14 and memcmp(chunked.name, b"content-length", 14) == 0) \
-            or (length == 17 and memcmp(chunked.name, b"transfer-encoding", 17) == 0):
+    if name_is(chunked.name, length, b"host") or name_is(chunked.name, length, b"content-length") \
+            or name_is(chunked.name, length, b"transfer-encoding"):
         return refuse(chunked, 400, b"a framing field in the trailer")
     chunked.state = TRAILER_VALUE
     return 0

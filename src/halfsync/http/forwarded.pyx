@@ -16,8 +16,8 @@ semicolons of Forwarded are accepted, since people write them, and empty element
 """
 from libc.string cimport memcpy, memset
 
-from halfsync.http.grammar cimport BYTE_DIGIT, BYTE_TOKEN, authority_is_valid, byte_is, is_blank, word_is
-from halfsync.http.parser cimport Field, name_is
+from halfsync.http.grammar cimport BYTE_DIGIT, BYTE_TOKEN, authority_is_valid, byte_is, is_blank, name_is, port_of
+from halfsync.http.parser cimport Field, field_is
 from halfsync.http.trust cimport address_of, host_read, trust_has
 
 cdef enum:
@@ -46,18 +46,18 @@ cdef void forwarded_read(const Head *head, const char *data, const Trust *trust,
     for position in range(head.fields_count - 1, -1, -1):
         field = &head.fields[position]
         value = data + field.value
-        if name_is(data, field, b"x-forwarded-for", 15):
+        if field_is(data, field, b"x-forwarded-for"):
             has_legacy = True
             walking_for = walking_for and walk(value, value + field.value_length, False, trust, told)
-        elif name_is(data, field, b"x-forwarded-proto", 17):
+        elif field_is(data, field, b"x-forwarded-proto"):
             if not has_proto:
                 has_legacy = has_proto = True
                 tell_last(value, field.value_length, PARAMETER_PROTO, told)
-        elif name_is(data, field, b"x-forwarded-host", 16):
+        elif field_is(data, field, b"x-forwarded-host"):
             if not has_host:
                 has_legacy = has_host = True
                 tell_last(value, field.value_length, PARAMETER_HOST, told)
-        elif name_is(data, field, b"x-forwarded-port", 16):
+        elif field_is(data, field, b"x-forwarded-port"):
             if not has_port:
                 has_legacy = has_port = True
                 told.port = last_port(value, field.value_length)
@@ -65,7 +65,7 @@ cdef void forwarded_read(const Head *head, const char *data, const Trust *trust,
         return
     for position in range(head.fields_count - 1, -1, -1):
         field = &head.fields[position]
-        if walking and name_is(data, field, b"forwarded", 9):
+        if walking and field_is(data, field, b"forwarded"):
             value = data + field.value
             walking = walk(value, value + field.value_length, True, trust, told)
 
@@ -176,7 +176,7 @@ cdef bint port_read(const char *at, const char *end, bint standard, int *port) n
     at += 1
     if standard and end - at >= 2 and at[0] == c'_':
         return obfuscated(at + 1, end)
-    port[0] = number(at, end)
+    port[0] = port_of(at, end - at)
     return port[0] >= 0
 
 
@@ -187,19 +187,6 @@ cdef bint obfuscated(const char *at, const char *end) noexcept nogil:
             return False
         at += 1
     return True
-
-
-cdef int number(const char *at, const char *end) noexcept nogil:
-    """Return the port that the digits tell, or -1."""
-    cdef int value = 0
-    if not 1 <= end - at <= 5:
-        return -1
-    while at < end:
-        if not byte_is(at[0], BYTE_DIGIT):
-            return -1
-        value = value * 10 + (at[0] - c'0')
-        at += 1
-    return value if value <= 65535 else -1
 
 
 cdef void last_word(const char **at, size_t *length) noexcept nogil:
@@ -228,15 +215,15 @@ cdef void tell_last(const char *at, size_t length, int parameter, Told *told) no
 cdef int last_port(const char *at, size_t length) noexcept nogil:
     """Return the port that is the last word of X-Forwarded-Port, or -1."""
     last_word(&at, &length)
-    return number(at, at + length)
+    return port_of(at, length)
 
 
 cdef void tell(const char *at, size_t length, int parameter, Told *told) noexcept nogil:
     """Take a scheme or a host, if it is one."""
     if parameter == PARAMETER_PROTO:
-        if length == 4 and word_is(at, b"http", 4):
+        if name_is(at, length, b"http"):
             told.scheme = SCHEME_HTTP
-        elif length == 5 and word_is(at, b"https", 5):
+        elif name_is(at, length, b"https"):
             told.scheme = SCHEME_HTTPS
     elif length <= TOLD_HOST_BYTES and authority_is_valid(at, at + length):
         memcpy(told.host, at, length)
@@ -300,13 +287,13 @@ cdef const char *take_parameter(
 
 cdef int parameter_of(const char *name, size_t length) noexcept nogil:
     """Return the bit of a parameter that RFC 7239 5 defines; 0 for an extension."""
-    if length == 3 and word_is(name, b"for", 3):
+    if name_is(name, length, b"for"):
         return PARAMETER_FOR
-    if length == 2 and word_is(name, b"by", 2):
+    if name_is(name, length, b"by"):
         return PARAMETER_BY
-    if length == 4 and word_is(name, b"host", 4):
+    if name_is(name, length, b"host"):
         return PARAMETER_HOST
-    if length == 5 and word_is(name, b"proto", 5):
+    if name_is(name, length, b"proto"):
         return PARAMETER_PROTO
     return 0
 

@@ -1,5 +1,7 @@
-# The grammar that the parsers share: what a byte, a word, an authority and a list of transfer codings may be.
-from libc.stdint cimport uint8_t
+# The grammar that parsers and writers share: what a byte, a name, a number, an authority and a list may be. Pure
+# functions over bytes, for any thread. The tables are in native/ascii.h.
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memcmp, memcpy, strlen
 
 
 cdef extern from "ascii.h" nogil:
@@ -14,13 +16,22 @@ cdef extern from "ascii.h" nogil:
     char byte_lower(char byte)
     const char *value_end(const char *at, const char *end)
 
+cdef enum:
+    NUMBER_DIGITS = 18        # of a number that is read: so many always fit in 63 bits, and no body has 10**18 bytes
+    DECIMAL_BYTES = 20        # of a number that is written
+    HEX_BYTES = 16            # likewise, in hexadecimal digits
+    PORT_DIGITS = 5
+
+
+# --- words ---
 
 cdef inline bint is_blank(char byte) noexcept nogil:
+    """Tell whether a byte is white space of a line (OWS, RFC 9110 5.6.3)."""
     return byte == c' ' or byte == c'\t'
 
 
-# True where the bytes are this word, whatever their case; lower must be in lower case.
 cdef inline bint word_is(const char *at, const char *lower, size_t length) noexcept nogil:
+    """Tell whether `length` bytes are this word, whatever their case. lower: in lower case."""
     cdef size_t i
     for i in range(length):
         if byte_lower(at[i]) != lower[i]:
@@ -28,11 +39,143 @@ cdef inline bint word_is(const char *at, const char *lower, size_t length) noexc
     return True
 
 
-# host[:port] of RFC 3986 3.2 without userinfo. Of an IPv6 literal only the characters are checked, and that
-# it has two colons: no route depends on more. A port may be empty, as the RFC allows.
+cdef inline bint name_is(const char *at, size_t length, const char *lower) noexcept nogil:
+    """Tell whether a text is this one, whatever its case, as names of fields are (RFC 9110 5.1). lower: a literal."""
+    return length == strlen(lower) and word_is(at, lower, length)
+
+
+cdef inline bint method_is(const char *at, size_t length, const char *method) noexcept nogil:
+    """Tell whether a method is this one. Its case counts (RFC 9110 9.1). method: a literal."""
+    return length == strlen(method) and memcmp(at, method, length) == 0
+
+
+cdef inline bint is_token(const char *at, size_t length) noexcept nogil:
+    """Tell whether a text is a token (RFC 9110 5.6.2), as methods and names of fields are."""
+    cdef size_t i
+    for i in range(length):
+        if not byte_is(at[i], BYTE_TOKEN):
+            return False
+    return length > 0
+
+
+cdef inline bint is_field_value(const char *at, size_t length) noexcept nogil:
+    """Tell whether a text may be the value of a field (RFC 9110 5.5), or a reason phrase (RFC 9112 4)."""
+    return value_end(at, at + length) == at + length
+
+
+# --- numbers ---
+
+cdef inline const char *digits_end(const char *at, const char *end) noexcept nogil:
+    """Return where the decimal digits end that a text begins with."""
+    while at < end and byte_is(at[0], BYTE_DIGIT):
+        at += 1
+    return at
+
+
+cdef inline int64_t number_of(const char *at, size_t length) noexcept nogil:
+    """Return the number that a text is: 1 to NUMBER_DIGITS decimal digits and nothing else. -1: it is none."""
+    cdef int64_t value = 0
+    cdef size_t i
+    if length == 0 or length > NUMBER_DIGITS:
+        return -1
+    for i in range(length):
+        if not byte_is(at[i], BYTE_DIGIT):
+            return -1
+        value = value * 10 + (at[i] - c'0')
+    return value
+
+
+cdef inline int port_of(const char *at, size_t length) noexcept nogil:
+    """Return the port that a text is: 1 to 5 decimal digits, 65535 at most. -1: it is none."""
+    cdef int64_t port = number_of(at, length) if length <= PORT_DIGITS else -1
+    return <int> port if port <= 65535 else -1
+
+
+cdef inline int hex_digit(char byte) noexcept nogil:
+    """Return the value of a hexadecimal digit, which the byte must be (BYTE_HEX)."""
+    return byte & 15 if byte <= c'9' else (byte & 15) + 9
+
+
+cdef inline int hex_pair(const char *at) noexcept nogil:
+    """Return the value of two hexadecimal digits, as in a percent-encoding (RFC 3986 2.1). -1: they are none."""
+    if not byte_is(at[0], BYTE_HEX) or not byte_is(at[1], BYTE_HEX):
+        return -1
+    return hex_digit(at[0]) << 4 | hex_digit(at[1])
+
+
+cdef inline char *write_decimal(char *out, uint64_t value) noexcept nogil:
+    """Write a number in decimal, in DECIMAL_BYTES at most, and return its end."""
+    cdef char[DECIMAL_BYTES] digits
+    cdef int at = DECIMAL_BYTES
+    while True:
+        at -= 1
+        digits[at] = <char> (c'0' + value % 10)
+        value = value // 10
+        if value == 0:
+            break
+    memcpy(out, digits + at, DECIMAL_BYTES - at)
+    return out + (DECIMAL_BYTES - at)
+
+
+cdef inline char *write_hex(char *out, uint64_t value) noexcept nogil:
+    """Write a number in hexadecimal, in HEX_BYTES at most, and return its end."""
+    cdef int shift = 60
+    cdef int digit
+    while shift > 0 and value >> shift == 0:
+        shift -= 4
+    while shift >= 0:
+        digit = <int> (value >> shift & 15)
+        out[0] = <char> (digit + c'0' if digit < 10 else digit - 10 + c'a')
+        out += 1
+        shift -= 4
+    return out
+
+
+# --- lists and authorities ---
+
+# What the options of Connection fields ask for (RFC 9110 7.6.1).
+cdef enum:
+    CONNECTION_CLOSE = 1
+    CONNECTION_KEEP_ALIVE = 2
+    CONNECTION_UPGRADE = 4
+    CONNECTION_OTHER = 8
+
+
+cdef inline int connection_options(const char *at, size_t length) noexcept nogil:
+    """Return the options of one Connection field, as bits. Empty elements count for nothing (RFC 9110 5.6.1.2)."""
+    cdef const char *end = at + length
+    cdef const char *word
+    cdef const char *last
+    cdef int options = 0
+    while at < end:
+        word = at
+        while at < end and at[0] != c',':
+            at += 1
+        last = at
+        while word < last and is_blank(word[0]):
+            word += 1
+        while word < last and is_blank(last[-1]):
+            last -= 1
+        if name_is(word, last - word, b"close"):
+            options |= CONNECTION_CLOSE
+        elif name_is(word, last - word, b"keep-alive"):
+            options |= CONNECTION_KEEP_ALIVE
+        elif name_is(word, last - word, b"upgrade"):
+            options |= CONNECTION_UPGRADE
+        elif word < last:
+            options |= CONNECTION_OTHER
+        at += 1
+    return options
+
+
 cdef inline bint authority_is_valid(const char *at, const char *end) noexcept nogil:
+    """Tell whether a text is host[:port] of RFC 3986 3.2, without userinfo.
+
+    Of an IPv6 literal only the characters are checked, and that it has two colons: no route depends on more. A port may
+    be empty, as the RFC allows.
+    """
     cdef const char *host = at
-    cdef int colons = 0, port = 0
+    cdef int colons = 0
     if at < end and at[0] == c'[':
         at += 1
         while at < end and (byte_is(at[0], BYTE_HEX) or at[0] == c':' or at[0] == c'.'):
@@ -52,13 +195,7 @@ cdef inline bint authority_is_valid(const char *at, const char *end) noexcept no
             return False
     if at == end:
         return True
-    if at[0] != c':' or end - at > 6:
-        return False
-    at += 1
-    while at < end and byte_is(at[0], BYTE_DIGIT):
-        port = port * 10 + (at[0] - c'0')
-        at += 1
-    return at == end and port <= 65535
+    return at[0] == c':' and (at + 1 == end or port_of(at + 1, end - at - 1) >= 0)
 
 
 # What read_codings has seen.
@@ -67,9 +204,12 @@ cdef enum:
     CODINGS_OTHER = 2         # there is one that is not
 
 
-# Read one Transfer-Encoding field; seen: what those before it said, since all are one list (RFC 9110 5.3). Returns
-# CODINGS_ bits, or -1 for a list that nobody may send: with an empty element, or with something behind chunked.
 cdef inline int read_codings(const char *at, const char *end, int seen) noexcept nogil:
+    """Read one Transfer-Encoding field. seen: what those before it said, since all are one list (RFC 9110 5.3).
+
+    Returns CODINGS_ bits, or -1 for a list that nobody may send: with an empty element, or with something behind
+    chunked.
+    """
     cdef const char *word
     while True:
         while at < end and is_blank(at[0]):
@@ -79,7 +219,7 @@ cdef inline int read_codings(const char *at, const char *end, int seen) noexcept
             at += 1
         if at == word or seen & CODINGS_CHUNKED:
             return -1
-        seen |= CODINGS_CHUNKED if at - word == 7 and word_is(word, b"chunked", 7) else CODINGS_OTHER
+        seen |= CODINGS_CHUNKED if name_is(word, at - word, b"chunked") else CODINGS_OTHER
         while at < end and is_blank(at[0]):
             at += 1
         if at < end and at[0] == c';':
@@ -94,8 +234,8 @@ cdef inline int read_codings(const char *at, const char *end, int seen) noexcept
         at += 1
 
 
-# Where the parameters of a coding end: at a comma that is in no quoted string, or at the end.
 cdef inline const char *codings_parameters_end(const char *at, const char *end) noexcept nogil:
+    """Return where the parameters of a coding end: at a comma that is in no quoted string, or at the end."""
     cdef bint quoted = False
     while at < end and (quoted or at[0] != c','):
         if at[0] == c'"':

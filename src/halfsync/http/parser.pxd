@@ -2,6 +2,8 @@
 # framing is in chunked.pxd.
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 
+from halfsync.http.grammar cimport name_is
+
 
 cdef enum:
     FIELDS_MAX = 100          # fields in one head; more is 431
@@ -11,12 +13,6 @@ cdef enum TargetForm:
     TARGET_ORIGIN             # /path?query
     TARGET_ABSOLUTE           # http://host/path?query
     TARGET_ASTERISK           # *, for OPTIONS only
-
-# What Connection fields asked for.
-cdef enum:
-    CONNECTION_CLOSE = 1
-    CONNECTION_KEEP_ALIVE = 2
-    CONNECTION_UPGRADE = 4
 
 # The same refusal comes of every way to cut the bytes into pieces only if request_line and head are above
 # METHOD_BYTES, and head is at least request_line + 4.
@@ -55,7 +51,7 @@ ctypedef struct Head:
     uint8_t minor             # HTTP/1.minor: 0 or 1; a higher one counts as 1
     uint8_t codings           # what read_codings says of Transfer-Encoding
     uint8_t chunked           # Transfer-Encoding: chunked; known when the head is complete
-    uint8_t connection        # CONNECTION_ bits
+    uint8_t connection        # what connection_options says of its Connection fields
     uint8_t keep_alive        # what version and Connection ask for; known when the head is complete
     uint8_t expect_continue   # Expect: 100-continue was sent (1.1 only)
     uint8_t upgrade           # Connection: upgrade was sent (1.1 only); known when the head is complete
@@ -77,5 +73,7 @@ cdef int head_parse(Head *head, const char *data, uint32_t length, const HeadLim
 cdef bytes part(const char *data, uint32_t at, uint32_t length)
 cdef tuple field_pairs(const Head *head, const char *data)
 
-# True where the field's name is this one; lower must be in lower case.
-cdef bint name_is(const char *data, const Field *field, const char *lower, uint16_t length) noexcept nogil
+
+cdef inline bint field_is(const char *data, const Field *field, const char *lower) noexcept nogil:
+    """Tell whether this is the field's name. lower: a literal, in lower case."""
+    return name_is(data + field.name, field.name_length, lower)

@@ -28,7 +28,8 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memchr, memcmp, memset
 
 from halfsync.http.grammar cimport (
-    BYTE_DIGIT, BYTE_TARGET, BYTE_TOKEN, CODINGS_CHUNKED, CODINGS_OTHER, authority_is_valid, byte_is, is_blank,
+    BYTE_DIGIT, BYTE_TARGET, BYTE_TOKEN, CODINGS_CHUNKED, CODINGS_OTHER, CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE,
+    CONNECTION_UPGRADE, authority_is_valid, byte_is, connection_options, is_blank, method_is, name_is, number_of,
     read_codings, value_end, word_is,
 )
 
@@ -40,8 +41,6 @@ cdef extern from "<assert.h>" nogil:
 
 
 cdef enum:
-    # No body has 10**18 bytes, and 18 digits always fit in 63 bits: so overflow needs no arithmetic.
-    CONTENT_LENGTH_DIGITS = 18
     # Field holds lengths in 16 bits.
     FIELD_BYTES_MAX = 65535
 
@@ -50,10 +49,6 @@ cdef inline int refuse(Head *head, int status, const char *reason) noexcept nogi
     head.refused = <int16_t>status
     head.reason = reason
     return -status
-
-
-cdef bint name_is(const char *data, const Field *field, const char *lower, uint16_t length) noexcept nogil:
-    return field.name_length == length and word_is(data + field.name, lower, length)
 
 
 cdef void head_reset(Head *head) noexcept nogil:
@@ -105,7 +100,7 @@ cdef int read_method(Head *head, const char *data, uint32_t length) noexcept nog
     head.method = begin
     head.method_length = at - begin
     # A tunnel is nothing that an application can make: what follows on the connection would be read as requests.
-    if at - begin == 7 and memcmp(data + begin, b"CONNECT", 7) == 0:
+    if method_is(data + begin, at - begin, b"CONNECT"):
         return refuse(head, 501, b"the method CONNECT")
     return 0
 
@@ -194,7 +189,7 @@ cdef int read_target(Head *head, const char *data) noexcept nogil:
     cdef const char *query
     if target[0] == c'*':
         head.target_form = TARGET_ASTERISK
-        if head.target_length != 1 or head.method_length != 7 or memcmp(method, b"OPTIONS", 7):
+        if head.target_length != 1 or not method_is(method, head.method_length, b"OPTIONS"):
             return refuse(head, 400, b"a target of * whose method is not OPTIONS")
         return 0
     if target[0] == c'/':
@@ -257,14 +252,14 @@ cdef int read_field(Head *head, const char *data, uint32_t end, const HeadLimits
     head.fields_count += 1
     # The names that matter have lengths of their own: most fields are told apart without reading them again.
     if field.name_length == 4:
-        return read_host(head, data, field) if name_is(data, field, b"host", 4) else 0
+        return read_host(head, data, field) if field_is(data, field, b"host") else 0
     if field.name_length == 6:
-        return read_expect(head, data, field) if name_is(data, field, b"expect", 6) else 0
+        return read_expect(head, data, field) if field_is(data, field, b"expect") else 0
     if field.name_length == 10:
-        return read_connection(head, data, field) if name_is(data, field, b"connection", 10) else 0
+        return read_connection(head, data, field) if field_is(data, field, b"connection") else 0
     if field.name_length == 14:
-        return read_content_length(head, data, field) if name_is(data, field, b"content-length", 14) else 0
-    if field.name_length == 17 and name_is(data, field, b"transfer-encoding", 17):
+        return read_content_length(head, data, field) if field_is(data, field, b"content-length") else 0
+    if field.name_length == 17 and field_is(data, field, b"transfer-encoding"):
         return read_coding(head, data, field)
     return 0
 
@@ -283,53 +278,27 @@ cdef int read_host(Head *head, const char *data, const Field *field) noexcept no
 
 
 cdef int read_expect(Head *head, const char *data, const Field *field) noexcept nogil:
-    if field.value_length != 12 or not word_is(data + field.value, b"100-continue", 12):
+    if not name_is(data + field.value, field.value_length, b"100-continue"):
         return refuse(head, 417, b"an expectation other than 100-continue")
     # RFC 9110 10.1.1: on HTTP/1.0 it must be ignored.
     head.expect_continue = head.minor
     return 0
 
 
-# A list of tokens, where empty elements are allowed (RFC 9110 5.6.1.2). What we do not know, we need not
-# understand.
+# What we do not know, we need not understand.
 cdef int read_connection(Head *head, const char *data, const Field *field) noexcept nogil:
-    cdef const char *at = data + field.value
-    cdef const char *end = at + field.value_length
-    cdef const char *word
-    cdef const char *last
-    while at < end:
-        word = at
-        while at < end and at[0] != c',':
-            at += 1
-        last = at
-        while word < last and is_blank(word[0]):
-            word += 1
-        while word < last and is_blank(last[-1]):
-            last -= 1
-        if last - word == 5 and word_is(word, b"close", 5):
-            head.connection |= CONNECTION_CLOSE
-        elif last - word == 10 and word_is(word, b"keep-alive", 10):
-            head.connection |= CONNECTION_KEEP_ALIVE
-        elif last - word == 7 and word_is(word, b"upgrade", 7):
-            head.connection |= CONNECTION_UPGRADE
-        at += 1
+    head.connection |= <uint8_t>connection_options(data + field.value, field.value_length)
     return 0
 
 
 cdef int read_content_length(Head *head, const char *data, const Field *field) noexcept nogil:
-    cdef const char *at = data + field.value
-    cdef int64_t value = 0
-    cdef uint16_t i
+    cdef int64_t value = number_of(data + field.value, field.value_length)
     if head.codings:
         return refuse(head, 400, b"Content-Length beside Transfer-Encoding")
     if head.content_length >= 0:
         return refuse(head, 400, b"more than one Content-Length field")
-    if field.value_length == 0 or field.value_length > CONTENT_LENGTH_DIGITS:
+    if value < 0:
         return refuse(head, 400, b"a Content-Length that is not a number of 1 to 18 digits")
-    for i in range(field.value_length):
-        if not byte_is(at[i], BYTE_DIGIT):
-            return refuse(head, 400, b"a Content-Length that is not a number of 1 to 18 digits")
-        value = value * 10 + (at[i] - c'0')
     head.content_length = value
     return 0
 

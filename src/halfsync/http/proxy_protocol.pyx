@@ -11,6 +11,7 @@ Of the TLVs only that they fit is looked at. In particular the checksum (PP2_TYP
 """
 from libc.string cimport memchr, memcmp
 
+from halfsync.http.grammar cimport digits_end, port_of
 from halfsync.http.trust cimport address_of, address_of_unix, host_read
 
 cdef enum:
@@ -90,14 +91,11 @@ cdef bint take_host(const char **at, const char *end, int family, uint8_t *host)
 cdef bint take_port(const char **at, const char *end, char behind, int *port) noexcept nogil:
     """Read a port and the byte behind it."""
     cdef const char *start = at[0]
-    cdef int value = 0
-    while at[0] < end and c'0' <= at[0][0] <= c'9' and at[0] - start < 5:
-        value = value * 10 + (at[0][0] - c'0')
-        at[0] += 1
-    if at[0] == start or value > 65535 or (start[0] == c'0' and at[0] - start > 1) or at[0][0] != behind:
+    at[0] = digits_end(start, end)
+    port[0] = port_of(start, at[0] - start)
+    if port[0] < 0 or (start[0] == c'0' and at[0] - start > 1) or at[0][0] != behind:
         return False
     at[0] += 1
-    port[0] = value
     return True
 
 

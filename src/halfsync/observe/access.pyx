@@ -17,7 +17,8 @@ from posix.unistd cimport close
 
 from halfsync.exchange.exchange cimport exchange_begin, exchange_knows_target, exchange_line
 from halfsync.http.forwarded cimport forwarded_read
-from halfsync.http.parser cimport Field, Head, name_is
+from halfsync.http.grammar cimport word_is
+from halfsync.http.parser cimport Field, Head
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.runtime.originals import os
 from halfsync.log import warn
@@ -147,7 +148,7 @@ cdef void add_field(Line *line, const Exchange *exchange, const char *lower, uin
     if exchange != NULL:
         for position in range(exchange.head.fields_count):
             field = &exchange.head.fields[position]
-            if name_is(exchange.data, field, lower, length):
+            if field.name_length == length and word_is(exchange.data + field.name, lower, length):
                 add_escaped(line, exchange.data + field.value, field.value_length, json)
                 return
     add_text(line, b"-", 1)

@@ -10,15 +10,15 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.errno cimport (
     EACCES, EAGAIN, EINTR, ELOOP, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, ENXIO, EPERM, EXDEV, errno,
 )
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset, strlen
 from posix.unistd cimport close, pread
 
-from halfsync.exchange.exchange cimport exchange_is_head
+from halfsync.exchange.exchange cimport exchange_is_get, exchange_is_head
 from halfsync.exchange.native_handler cimport ANSWER_BYTES
-from halfsync.http.grammar cimport word_is
-from halfsync.http.parser cimport Field, Head, TARGET_ABSOLUTE, TARGET_ORIGIN
+from halfsync.http.grammar cimport write_decimal, write_hex
+from halfsync.http.parser cimport Field, Head, TARGET_ABSOLUTE, TARGET_ORIGIN, field_is
 from halfsync.http.response cimport DATE_BYTES, RETRY_AFTER_S, date_now, reason_phrase
 from halfsync.native.checks cimport COUNT_BUFFER, check, count
 from halfsync.static.conditions cimport (
@@ -89,38 +89,25 @@ cdef void put_text(Writer *out, const char *text) noexcept nogil:
     put(out, text, strlen(text))
 
 
-cdef void put_number(Writer *out, uint64_t value, unsigned int base) noexcept nogil:
-    """Append a number in decimal or hexadecimal digits."""
-    cdef char digits[24]
-    cdef int at = sizeof(digits)
-    cdef unsigned int digit
-    while True:
-        digit = <unsigned int> (value % base)
-        at -= 1
-        digits[at] = <char> (digit + 48 if digit < 10 else digit + 87)
-        value = value // base
-        if value == 0:
-            break
-    put(out, digits + at, sizeof(digits) - at)
+cdef void put_number(Writer *out, uint64_t value) noexcept nogil:
+    out.at = write_decimal(out.at, value)
 
 
 cdef int asked_by(const char *data, const Field *field) noexcept nogil:
     """Return the bit of a field, 0 for most."""
-    cdef const char *name = data + field.name
-    cdef uint16_t length = field.name_length
-    if length == 5 and word_is(name, b"range", 5):
+    if field_is(data, field, b"range"):
         return ASKED_RANGE
-    if length == 8 and word_is(name, b"if-match", 8):
+    if field_is(data, field, b"if-match"):
         return ASKED_IF_MATCH
-    if length == 8 and word_is(name, b"if-range", 8):
+    if field_is(data, field, b"if-range"):
         return ASKED_IF_RANGE
-    if length == 13 and word_is(name, b"if-none-match", 13):
+    if field_is(data, field, b"if-none-match"):
         return ASKED_IF_NONE_MATCH
-    if length == 15 and word_is(name, b"accept-encoding", 15):
+    if field_is(data, field, b"accept-encoding"):
         return ASKED_ACCEPT_ENCODING
-    if length == 17 and word_is(name, b"if-modified-since", 17):
+    if field_is(data, field, b"if-modified-since"):
         return ASKED_IF_MODIFIED_SINCE
-    if length == 19 and word_is(name, b"if-unmodified-since", 19):
+    if field_is(data, field, b"if-unmodified-since"):
         return ASKED_IF_UNMODIFIED_SINCE
     return 0
 
@@ -226,7 +213,7 @@ cdef void begin_head(Task *task, int status) noexcept nogil:
     cdef Writer *out = &task.out
     task.exchange.status = status
     put(out, b"HTTP/1.1 ", 9)
-    put_number(out, status, 10)
+    put_number(out, status)
     put(out, b" ", 1)
     put_text(out, reason_phrase(status))
     if task.files.server_header:
@@ -270,20 +257,20 @@ cdef void answer_text(Task *task, int status) noexcept nogil:
         put(&task.out, b"Allow: GET, HEAD\r\n", 18)
     elif status == 416:
         put(&task.out, b"Content-Range: bytes */", 23)
-        put_number(&task.out, task.look.size, 10)
+        put_number(&task.out, task.look.size)
         put(&task.out, b"\r\n", 2)
     elif status == 503:
         put(&task.out, b"Retry-After: ", 13)
-        put_number(&task.out, RETRY_AFTER_S, 10)
+        put_number(&task.out, RETRY_AFTER_S)
         put(&task.out, b"\r\n", 2)
     put_text(
         &task.out, b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: ")
-    put_number(&task.out, length, 10)
+    put_number(&task.out, length)
     put(&task.out, b"\r\n", 2)
     end_head(task)
     if task.is_head:
         return
-    put_number(&task.out, status, 10)
+    put_number(&task.out, status)
     put(&task.out, b" ", 1)
     put_text(&task.out, reason)
     put(&task.out, b"\n", 1)
@@ -296,9 +283,9 @@ cdef void make_tag(Task *task) noexcept nogil:
     cdef Writer out
     out.begin = out.at = task.tag
     put(&out, b"\"", 1)
-    put_number(&out, <uint64_t> task.look.size, 16)
+    out.at = write_hex(out.at, task.look.size)
     put(&out, b"-", 1)
-    put_number(&out, <uint64_t> task.look.modified_s * 1000000000 + <uint64_t> task.look.modified_ns, 16)
+    out.at = write_hex(out.at, <uint64_t> task.look.modified_s * 1000000000 + <uint64_t> task.look.modified_ns)
     if task.coding != CODING_NONE:
         put_text(&out, <const char *> b"-br" if task.coding == CODING_BROTLI else <const char *> b"-gzip")
     put(&out, b"\"", 1)
@@ -312,7 +299,7 @@ cdef void put_selection(Task *task) noexcept nogil:
     put(&task.out, b"\r\n", 2)
     if task.files.max_age_s > 0:
         put(&task.out, b"Cache-Control: max-age=", 23)
-        put_number(&task.out, task.files.max_age_s, 10)
+        put_number(&task.out, task.files.max_age_s)
         put(&task.out, b"\r\n", 2)
     if task.type.compresses:
         put(&task.out, b"Vary: Accept-Encoding\r\n", 23)
@@ -324,7 +311,7 @@ cdef void put_content_fields(Task *task, int kind, int64_t first, int64_t length
     cdef int64_t modified = max(<int64_t> 0, min(task.look.modified_s, <int64_t> time(NULL), LATEST_S))
     put(out, task.type.line, task.type.line_length)
     put_text(out, b"X-Content-Type-Options: nosniff\r\nContent-Length: ")
-    put_number(out, length, 10)
+    put_number(out, length)
     put(out, b"\r\nLast-Modified: ", 17)
     put(out, date_text(modified), DATE_BYTES)
     put(out, b"\r\nAccept-Ranges: bytes\r\n", 24)
@@ -333,11 +320,11 @@ cdef void put_content_fields(Task *task, int kind, int64_t first, int64_t length
         put_text(out, <const char *> b"br\r\n" if task.coding == CODING_BROTLI else <const char *> b"gzip\r\n")
     if kind == RANGE_PART:
         put(out, b"Content-Range: bytes ", 21)
-        put_number(out, first, 10)
+        put_number(out, first)
         put(out, b"-", 1)
-        put_number(out, first + length - 1, 10)
+        put_number(out, first + length - 1)
         put(out, b"/", 1)
-        put_number(out, task.look.size, 10)
+        put_number(out, task.look.size)
         put(out, b"\r\n", 2)
     put_selection(task)
 
@@ -477,7 +464,6 @@ cdef bint answer_request(
     A body that came with it was read as it was framed, and means nothing (RFC 9110 9.3.1).
     """
     cdef const Head *head = &exchange.head
-    cdef const char *method = exchange.data + head.method
     cdef Place place
     cdef Task task
     if head.target_form == TARGET_ABSOLUTE and head.path_length == 0:
@@ -496,7 +482,7 @@ cdef bint answer_request(
     task.coding = CODING_NONE
     task.fd = answer.fd = -1
     answer.offset = answer.length = answer.ready = exchange.sent = 0
-    if not task.is_head and (head.method_length != 3 or memcmp(method, <const char *> b"GET", 3) != 0):
+    if not task.is_head and not exchange_is_get(exchange):
         answer_text(&task, 405)
     elif place.status != 0:
         answer_text(&task, place.status)

@@ -6,7 +6,9 @@ as not sent, as those sections ask for.
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp
 
-from halfsync.http.grammar cimport BYTE_DIGIT, BYTE_TOKEN, byte_is, is_blank, word_is
+from halfsync.http.grammar cimport (
+    BYTE_DIGIT, BYTE_TOKEN, byte_is, digits_end, is_blank, name_is, number_of, word_is,
+)
 from halfsync.http.response cimport date_now, write_date
 
 cdef extern from *:
@@ -18,23 +20,13 @@ cdef extern from *:
     char hs_text[80]
 
 cdef enum:
-    DIGITS_MOST = 18  # of a number: they fit in 63 bits, and no file has so many bytes
     PIVOT_YEARS = 50  # a year of two digits that would be further ahead is of the last century (RFC 9110 5.6.7)
+
+cdef int64_t BEYOND = 1000000000000000000  # stands for every number that is larger: no file has so many bytes
 
 cdef const char *MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
 cdef const char *DAYS = b"SunMonTueWedThuFriSat"
 cdef const char *DAY_ENDS = b"day\0\0\0day\0\0\0sday\0\0nesdayrsday\0day\0\0\0urday\0"
-
-
-cdef int64_t digits_at(const char *at, int count) noexcept nogil:
-    """Return the number that exactly so many digits are, or -1."""
-    cdef int64_t value = 0
-    cdef int position
-    for position in range(count):
-        if not byte_is(at[position], BYTE_DIGIT):
-            return -1
-        value = value * 10 + (at[position] - c'0')
-    return value
 
 
 cdef int name_at(const char *at, const char *names, int count) noexcept nogil:
@@ -55,9 +47,9 @@ cdef int64_t days_before(int64_t year, int64_t month, int64_t day) noexcept nogi
 
 cdef bint second_of(int64_t year, int64_t month, int64_t day, const char *time, int64_t *second) noexcept nogil:
     """Find the second of a date and hh:mm:ss. Returns False where there is no such date. month: from 1."""
-    cdef int64_t hour = digits_at(time, 2)
-    cdef int64_t minute = digits_at(time + 3, 2)
-    cdef int64_t of_minute = digits_at(time + 6, 2)
+    cdef int64_t hour = number_of(time, 2)
+    cdef int64_t minute = number_of(time + 3, 2)
+    cdef int64_t of_minute = number_of(time + 6, 2)
     cdef int64_t last = 31
     if time[2] != c':' or time[5] != c':' or year < 0 or month < 1:
         return False
@@ -76,7 +68,7 @@ cdef int64_t full_year(int64_t two_digits) noexcept nogil:
     cdef int64_t this_year, year
     if two_digits < 0:
         return -1
-    this_year = digits_at(date_now() + 12, 4)
+    this_year = number_of(date_now() + 12, 4)
     year = this_year - this_year % 100 + two_digits
     if year > this_year + PIVOT_YEARS:
         year -= 100
@@ -96,14 +88,14 @@ cdef bint date_read(const char *at, size_t length, int64_t *second) noexcept nog
         if at[4] != c' ' or at[7] != c' ' or at[11] != c' ' or at[16] != c' ' or memcmp(at + 25, b" GMT", 4) != 0:
             return False
         return second_of(
-            digits_at(at + 12, 4), name_at(at + 8, MONTHS, 12) + 1, digits_at(at + 5, 2), at + 17, second)
+            number_of(at + 12, 4), name_at(at + 8, MONTHS, 12) + 1, number_of(at + 5, 2), at + 17, second)
     if length == 24 and at[3] == c' ':  # Sun Nov  6 08:49:37 1994
         if at[7] != c' ' or at[10] != c' ' or at[19] != c' ':
             return False
         padded[0] = c'0' if at[8] == c' ' else at[8]
         padded[1] = at[9]
         return second_of(
-            digits_at(at + 20, 4), name_at(at + 4, MONTHS, 12) + 1, digits_at(padded, 2), at + 11, second)
+            number_of(at + 20, 4), name_at(at + 4, MONTHS, 12) + 1, number_of(padded, 2), at + 11, second)
     at += 3  # Sunday, 06-Nov-94 08:49:37 GMT
     while end < 6 and DAY_ENDS[6 * day + end] != 0:
         end += 1
@@ -115,7 +107,7 @@ cdef bint date_read(const char *at, size_t length, int64_t *second) noexcept nog
     if memcmp(at + 20, b" GMT", 4) != 0:
         return False
     return second_of(
-        full_year(digits_at(at + 9, 2)), name_at(at + 5, MONTHS, 12) + 1, digits_at(at + 2, 2), at + 12,
+        full_year(number_of(at + 9, 2)), name_at(at + 5, MONTHS, 12) + 1, number_of(at + 2, 2), at + 12,
         second)
 
 
@@ -160,16 +152,17 @@ cdef bint tags_match(const char *at, size_t length, const char *tag, size_t tag_
 
 
 cdef const char *number_at(const char *at, const char *end, int64_t *value) noexcept nogil:
-    """Read digits: how many they may be. Returns where they end; value: -1 where there are none."""
-    cdef int digits = 0
+    """Read digits: how many they may be. Returns where they end; value: -1 if there are none."""
+    cdef const char *last = digits_end(at, end)
     value[0] = -1
-    while at < end and byte_is(at[0], BYTE_DIGIT):
-        value[0] = max(value[0], <int64_t> 0)
-        if value[0] > 0 or at[0] != c'0':
-            digits += 1
-        value[0] = value[0] * 10 + (at[0] - c'0') if digits <= DIGITS_MOST else 1000000000000000000
+    if at == last:
+        return last
+    while last - at > 1 and at[0] == c'0':
         at += 1
-    return at
+    value[0] = number_of(at, last - at)
+    if value[0] < 0:
+        value[0] = BEYOND
+    return last
 
 
 cdef int range_read(const char *at, size_t length, int64_t size, int64_t *first, int64_t *count) noexcept nogil:
@@ -255,11 +248,11 @@ cdef void codings_read(Codings *codings, const char *at, size_t length) noexcept
         while at < end and at[0] != c',':
             at += 1
         weight = weight_at(item, at)
-        if item - name == 2 and word_is(name, b"br", 2):
+        if name_is(name, item - name, b"br"):
             codings.brotli = weight
-        elif (item - name == 4 and word_is(name, b"gzip", 4)) or (item - name == 6 and word_is(name, b"x-gzip", 6)):
+        elif name_is(name, item - name, b"gzip") or name_is(name, item - name, b"x-gzip"):
             codings.gzip = weight
-        elif item - name == 8 and word_is(name, b"identity", 8):
+        elif name_is(name, item - name, b"identity"):
             codings.identity = weight
         elif item - name == 1 and name[0] == c'*':
             codings.others = weight

@@ -13,7 +13,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset, strchr
 from posix.unistd cimport close
 
-from halfsync.http.grammar cimport BYTE_DIGIT, BYTE_HEX, byte_is, byte_lower
+from halfsync.http.grammar cimport byte_lower, hex_pair
 from halfsync.native.descriptors cimport leave_low
 
 cdef extern from *:
@@ -80,25 +80,22 @@ def has_openat2():
     return True
 
 
-cdef inline int digit_of(char byte) noexcept nogil:
-    """Return the value of a hexadecimal digit."""
-    return byte - c'0' if byte_is(byte, BYTE_DIGIT) else byte_lower(byte) - c'a' + 10
-
-
 cdef int decode(const char *raw, uint32_t length, Place *place) noexcept nogil:
     """Decode a path into the place's text, as much as there is room for. Returns 0, or the status of what is wrong."""
     cdef uint32_t at = 0
     cdef uint32_t end = 0
     cdef int result = 0
+    cdef int escaped
     cdef char byte
     while at < length and end < PATH_BYTES:
         byte = raw[at]
         at += 1
         if byte == c'%':
-            if length - at < 2 or not byte_is(raw[at], BYTE_HEX) or not byte_is(raw[at + 1], BYTE_HEX):
+            escaped = hex_pair(raw + at) if length - at >= 2 else -1
+            if escaped < 0:
                 result = 400
             else:
-                byte = <char> (digit_of(raw[at]) * 16 + digit_of(raw[at + 1]))
+                byte = <char> escaped
                 at += 2
                 if byte == 0:
                     result = 400

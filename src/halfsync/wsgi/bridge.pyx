@@ -6,7 +6,6 @@ up to then is a clean 500. An error after that cuts the connection; it never lea
 No header is sent before all of them are checked. Nothing is sent after the end of a response, even if the application
 calls write() or start_response() in its close() or later.
 """
-from libc.stdio cimport snprintf
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
@@ -17,6 +16,10 @@ from cpython.unicode cimport PyUnicode_GET_LENGTH
 
 from halfsync.exchange.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET, send_vectors
 from halfsync.exchange.exchange cimport exchange_is_head, exchange_refuse
+from halfsync.http.grammar cimport (
+    CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, HEX_BYTES, connection_options, is_field_value, is_token, name_is,
+    number_of, write_decimal, write_hex,
+)
 from halfsync.http.response cimport DATE_BYTES, REFUSAL_BYTES, date_now
 from halfsync.native.forks cimport leave_copy
 from halfsync.native.gate cimport gate_enter, gate_leave
@@ -35,73 +38,6 @@ cdef extern from *:
     #include <sys/stat.h>
     #include <unistd.h>
 
-    /* Characters of a field name: token of RFC 9110 5.6.2. */
-    static const unsigned char hs_token[256] = {
-        ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\\''] = 1, ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,
-        ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
-    };
-    static int hs_is_token(const char *text, long length) {
-        long at;
-        for (at = 0; at < length; at++)
-            if (!hs_token[(unsigned char)text[at]]) return 0;
-        return length > 0;
-    }
-    /* No control character but HTAB: what may stand in a field value or a reason phrase. */
-    static int hs_is_value(const char *text, long length) {
-        long at;
-        for (at = 0; at < length; at++) {
-            unsigned char c = (unsigned char)text[at];
-            if ((c < 32 && c != '\\t') || c == 127) return 0;
-        }
-        return 1;
-    }
-    static int hs_same_name(const char *text, long length, const char *lower, long lower_length) {
-        long at;
-        if (length != lower_length) return 0;
-        for (at = 0; at < length; at++) {
-            unsigned char c = (unsigned char)text[at];
-            if (c >= 'A' && c <= 'Z') c += 32;
-            if (c != (unsigned char)lower[at]) return 0;
-        }
-        return 1;
-    }
-    /* What a field that the application set means to the server: see FieldMeaning. */
-    static int hs_meaning(const char *name, long length) {
-        #define HS_IS(lower) hs_same_name(name, length, lower, sizeof(lower) - 1)
-        switch (length) {
-        case 2: return HS_IS("te") ? 5 : 0;
-        case 4: return HS_IS("date") ? 2 : 0;
-        case 6: return HS_IS("server") ? 3 : 0;
-        case 7: return HS_IS("trailer") || HS_IS("upgrade") ? 5 : 0;
-        case 8: return HS_IS("trailers") ? 5 : 0;
-        case 10: return HS_IS("connection") ? 4 : HS_IS("keep-alive") ? 6 : 0;
-        case 14: return HS_IS("content-length") ? 1 : 0;
-        case 16: return HS_IS("proxy-connection") ? 6 : 0;
-        case 17: return HS_IS("transfer-encoding") ? 5 : 0;
-        case 18: return HS_IS("proxy-authenticate") ? 5 : 0;
-        case 19: return HS_IS("proxy-authorization") ? 5 : 0;
-        default: return 0;
-        }
-    }
-    /* Digits of a Content-Length; -1: it is none. */
-    static int64_t hs_length(const char *text, long length) {
-        int64_t value = 0;
-        long at;
-        if (length < 1 || length > 18) return -1;
-        for (at = 0; at < length; at++) {
-            if (text[at] < '0' || text[at] > '9') return -1;
-            value = value * 10 + (text[at] - '0');
-        }
-        return value;
-    }
-    /* A number in decimal; returns its end. */
-    static char *hs_decimal(char *out, int64_t value) {
-        char digits[20];
-        int count = 0;
-        do { digits[count++] = '0' + value % 10; value /= 10; } while (value);
-        while (count) *out++ = digits[--count];
-        return out;
-    }
     /* The size of a regular file that can be read from this offset to its end; -1 for any other descriptor. Its last
            byte is read as a test, and that none follows: files in /proc and /sys report wrong sizes, and a descriptor
            may be write-only. */
@@ -112,13 +48,9 @@ cdef extern from *:
         return pread(fd, last, 2, status.st_size - 1) == 1 ? status.st_size : -1;
     }
     """
-    bint is_token "hs_is_token" (const char *text, Py_ssize_t length)
-    bint is_value "hs_is_value" (const char *text, Py_ssize_t length)
-    int meaning_of "hs_meaning" (const char *name, Py_ssize_t length)
-    int64_t length_of "hs_length" (const char *text, Py_ssize_t length)
-    char *write_decimal "hs_decimal" (char *out, int64_t value)
     int64_t readable_size "hs_readable_size" (int fd, int64_t offset) nogil
 
+# What a field that the application sets means to the server.
 cdef enum FieldMeaning:
     MEANS_NOTHING
     MEANS_CONTENT_LENGTH
@@ -136,9 +68,6 @@ cdef enum:
 
 cdef str BODY = "each part of the response's body"
 cdef object END = object()  # of an application's iterable
-
-
-cdef frozenset PERSISTENCE = frozenset(("close", "keep-alive", ""))  # Connection options that an application may give
 
 
 class ApplicationError(Exception):
@@ -352,8 +281,8 @@ cdef class Response:
         self.started = self.chunked = self.has_date = self.has_server = False
         self.promised = -1
         self.head_length = 0
-        if length >= 3 and is_value(text, length) and (length == 3 or text[3] == b" "):
-            code = <int> length_of(text, 3)
+        if length >= 3 and is_field_value(text, length) and (length == 3 or text[3] == b" "):
+            code = <int> number_of(text, 3)
         if not 200 <= code <= 999:
             raise ApplicationError(f"the status must be like '200 OK', and final, not {status!r}")
         at = self.room(length + 12)
@@ -380,7 +309,7 @@ cdef class Response:
         cdef const char *value
         cdef Py_ssize_t name_length, value_length
         cdef char *at
-        cdef int meaning
+        cdef int meaning, options
         if type(item) is not tuple or len(<tuple> item) != 2:
             return False
         name_, value_ = <tuple> item
@@ -394,13 +323,13 @@ cdef class Response:
         value_length = PyUnicode_GET_LENGTH(value_)
         if not is_token(name, name_length):
             raise ApplicationError(f"not a header name: {name_!r}")
-        if not is_value(value, value_length):
+        if not is_field_value(value, value_length):
             raise ApplicationError(f"a control character in the value of header {name_!r}: {value_!r}")
         meaning = meaning_of(name, name_length)
         if meaning == MEANS_CONTENT_LENGTH:
             if self.promised >= 0:
                 raise ApplicationError("Content-Length is set twice")
-            self.promised = length_of(value, value_length)
+            self.promised = number_of(value, value_length)
             if self.promised < 0:
                 raise ApplicationError(f"not a Content-Length: {value_!r}")
             if code == 204:
@@ -411,11 +340,13 @@ cdef class Response:
             self.has_server = True
         elif meaning == MEANS_KEEPING:
             return True
-        elif meaning == MEANS_CONNECTION and PERSISTENCE.issuperset(options := options_of(value_)):
-            if "close" in options:
-                self.sink.stays = False
-            return True
-        elif meaning >= MEANS_CONNECTION:
+        elif meaning == MEANS_CONNECTION:
+            options = connection_options(value, value_length)
+            if options & ~(CONNECTION_CLOSE | CONNECTION_KEEP_ALIVE) == 0:
+                if options & CONNECTION_CLOSE:
+                    self.sink.stays = False
+                return True
+        if meaning >= MEANS_CONNECTION:
             raise ApplicationError(f"the hop-by-hop header {name_!r} is the server's business (PEP 3333)")
         at = self.room(name_length + value_length + 4)
         memcpy(at, name, name_length)
@@ -547,7 +478,7 @@ cdef class Response:
         cdef iovec vectors[4]
         cdef int count = 0
         cdef int64_t length = PyBytes_GET_SIZE(data)
-        cdef char line[24]
+        cdef char[HEX_BYTES + 2] line
         cdef bint first = not self.head_sent
         cdef bint too_much
         if self.gone or self.full:
@@ -573,7 +504,7 @@ cdef class Response:
         elif length > 0:
             if self.chunked:
                 vectors[count].iov_base = line
-                vectors[count].iov_len = snprintf(line, sizeof(line), "%llx\r\n", <long long> length)
+                vectors[count].iov_len = write_crlf(write_hex(line, length)) - line
                 vectors[count + 2].iov_base = <char *> b"\r\n"
                 vectors[count + 2].iov_len = 2
                 count += 1
@@ -636,9 +567,33 @@ cdef class Response:
         return TURN_CUT if self.chunked or self.promised >= 0 else TURN_RESET
 
 
-cdef list options_of(str value):
-    """Return the options in a Connection field, in lower case; "" for an empty element (RFC 9110 5.6.1.2, 7.6.1)."""
-    return [option.strip(" \t") for option in value.lower().split(",")]
+cdef inline int meaning_of(const char *name, size_t length) noexcept nogil:
+    """Return what a field of this name means: a FieldMeaning. Those that mean something have few lengths."""
+    if length == 2:
+        return MEANS_HOP_BY_HOP if name_is(name, length, b"te") else MEANS_NOTHING
+    if length == 4:
+        return MEANS_DATE if name_is(name, length, b"date") else MEANS_NOTHING
+    if length == 6:
+        return MEANS_SERVER if name_is(name, length, b"server") else MEANS_NOTHING
+    if length == 7 and (name_is(name, length, b"trailer") or name_is(name, length, b"upgrade")):
+        return MEANS_HOP_BY_HOP
+    if length == 8:
+        return MEANS_HOP_BY_HOP if name_is(name, length, b"trailers") else MEANS_NOTHING
+    if length == 10:
+        if name_is(name, length, b"connection"):
+            return MEANS_CONNECTION
+        return MEANS_KEEPING if name_is(name, length, b"keep-alive") else MEANS_NOTHING
+    if length == 14:
+        return MEANS_CONTENT_LENGTH if name_is(name, length, b"content-length") else MEANS_NOTHING
+    if length == 16:
+        return MEANS_KEEPING if name_is(name, length, b"proxy-connection") else MEANS_NOTHING
+    if length == 17:
+        return MEANS_HOP_BY_HOP if name_is(name, length, b"transfer-encoding") else MEANS_NOTHING
+    if length == 18:
+        return MEANS_HOP_BY_HOP if name_is(name, length, b"proxy-authenticate") else MEANS_NOTHING
+    if length == 19:
+        return MEANS_HOP_BY_HOP if name_is(name, length, b"proxy-authorization") else MEANS_NOTHING
+    return MEANS_NOTHING
 
 
 cdef inline char *write_text(char *at, const char *text, size_t length) noexcept:

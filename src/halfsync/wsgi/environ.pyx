@@ -16,7 +16,9 @@ from cpython.dict cimport PyDict_Copy, PyDict_SetItem, PyDict_Size
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 
+from halfsync.exchange.exchange cimport exchange_is_get
 from halfsync.http.forwarded cimport SCHEME_HTTPS, SCHEME_UNTOLD, Told, forwarded_read
+from halfsync.http.grammar cimport DECIMAL_BYTES, hex_pair, write_decimal
 from halfsync.http.parser cimport Field, Head
 from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text, trust_has
 from halfsync.native.shared cimport map_shared, unmap_shared
@@ -30,23 +32,6 @@ cdef extern from "Python.h":
     Py_ssize_t references "Py_REFCNT" (PyObject *counted)  # an object that is passed on may be counted once more
     str PyUnicode_DecodeLatin1(const char *data, Py_ssize_t length, const char *errors)
     PyObject *PyDict_SetDefault(dict target, object key, object value) except NULL
-
-cdef extern from * nogil:
-    """
-    /* The value of two hexadecimal digits, or -1. */
-    static int hs_hex(const char *at) {
-        int value = 0, i;
-        for (i = 0; i < 2; i++) {
-            int c = (unsigned char)at[i];
-            if (c >= '0' && c <= '9') c -= '0';
-            else if ((c | 32) >= 'a' && (c | 32) <= 'f') c = (c | 32) - 'a' + 10;
-            else return -1;
-            value = value * 16 + c;
-        }
-        return value;
-    }
-    """
-    int hex_value "hs_hex" (const char *at)
 
 cdef enum:
     IGNORED_PEERS = 8
@@ -106,14 +91,8 @@ cdef inline str text_of(const char *data, Py_ssize_t length):
 
 cdef inline str port_text(int port):
     """Return a port number as text."""
-    cdef char digits[5]
-    cdef int at = 5
-    while True:
-        at -= 1
-        digits[at] = <char> (48 + port % 10)
-        port = port // 10
-        if port == 0:
-            return text_of(digits + at, 5 - at)
+    cdef char digits[DECIMAL_BYTES]
+    return text_of(digits, write_decimal(digits, port) - digits)
 
 
 cdef str decoded(const char *data, Py_ssize_t length):
@@ -132,7 +111,7 @@ cdef str decoded(const char *data, Py_ssize_t length):
     memcpy(target, data, at)
     end = at
     while at < length:
-        value = hex_value(data + at + 1) if data[at] == b"%" and at + 2 < length else -1
+        value = hex_pair(data + at + 1) if data[at] == b"%" and at + 2 < length else -1
         if value >= 0:
             target[end] = <char> value
             at += 3
@@ -200,7 +179,7 @@ cdef class EnvironFactory:
             environ = self.of_server(self.endpoints.server(origin.listener))
         # At once: no other thread can have run since the copy was made.
         lent[0] = references(<PyObject *> self.empty) == self.idle_references + 1
-        if head.method_length != 3 or memcmp(data + head.method, <const char *> b"GET", 3) != 0:
+        if not exchange_is_get(exchange):
             method = data[head.method:head.method + head.method_length]
             PyDict_SetItem(environ, REQUEST_METHOD, METHODS.get(method) or method.decode("latin-1"))
         if head.target_length != 1 or data[head.target] != b"/":
