@@ -75,7 +75,8 @@ def test_ready_while_somebody_serves_and_alive_always(asked: tuple[Board, tuple[
     assert answers() == (200, 200)
     board.fading = True
     assert answers() == (200, 503)
-    assert b"about to end" in fetch(address, "/readyz").body
+    ending = fetch(address, "/readyz")
+    assert (b"about to end" in ending.body, ending.one("Retry-After")) == (True, "1")
 
 
 def test_other_questions_are_refused(asked: tuple[Board, tuple[str, int]]) -> None:
@@ -92,6 +93,18 @@ def test_other_questions_are_refused(asked: tuple[Board, tuple[str, int]]) -> No
         assert (response.status, response.body, response.one("Cache-Control")) == (200, b"", "no-store")
         connection.send(build("/livez") * 5)
         assert [connection.response().body for _ in range(5)] == [b"ok\n"] * 5
+
+
+def test_a_client_is_told_that_its_connection_stays(asked: tuple[Board, tuple[str, int]]) -> None:
+    _, address = asked
+    with Connection(address) as connection:
+        for version in ("HTTP/1.0", "HTTP/1.1"):
+            connection.send(build("/livez", version=version, fields=[("Connection", "keep-alive")]))
+            response = connection.response()
+            assert (response.one("Connection"), response.one("Keep-Alive")) == ("keep-alive", "timeout=2")
+        connection.send(build("/livez", version="HTTP/1.0"))
+        assert connection.response().one("Connection") == "close"
+        connection.closed()
 
 
 def half_a_head(sock: socket.socket) -> None:

@@ -74,6 +74,42 @@ def test_a_connection_stays_as_long_as_its_client_says(
             connection.closed()
 
 
+@pytest.mark.parametrize("path", ["/app", "/fails", "/static/file", "/static/none"])
+def test_every_response_says_the_same_of_its_connection(serve: Serve, tmp_path: Path, path: str) -> None:
+    """Whatever answers: the application, the server for it, or a static file (RFC 9112 9.3, C.2.2)."""
+    (tmp_path / "file").write_bytes(b"content")
+    static = (
+        {"/static": tmp_path} if path.startswith("/static") else {}
+    )  # which the log of an error may outlive
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        if environ["PATH_INFO"] == "/fails":
+            raise ZeroDivisionError
+        return hello(environ, start_response)
+
+    with (
+        serve(app, static=static, keep_alive=12) as server,
+        Connection(server.address) as connection,
+    ):
+        for version in ("HTTP/1.1", "HTTP/1.0"):
+            connection.send(build(path, version=version, fields=[("Connection", "keep-alive")]))
+            response = connection.response()
+            assert (response.one("Connection"), response.one("Keep-Alive")) == ("keep-alive", "timeout=12")
+        connection.send(build(path, fields=[("Connection", "close")]))
+        response = connection.response()
+        assert (response.one("Connection"), response.one("Keep-Alive")) == ("close", None)
+        connection.closed()
+
+
+@pytest.mark.parametrize("method", ["HELP", "HEAP", "HEADS", "HEA", "head"])
+def test_a_method_that_looks_like_head_has_a_body(serve: Serve, method: str) -> None:
+    with serve(hello, max_body=10) as server, Connection(server.address) as connection:
+        connection.send(build(method=method))
+        assert connection.response(method).body == b"hello, you"
+        connection.send(build(method=method, body=bytes(11)))
+        assert connection.response(method).body == b"413 Content Too Large\n"
+
+
 def test_without_keep_alive_every_connection_ends_after_its_response(serve: Serve) -> None:
     with serve(hello, keep_alive=0) as server, Connection(server.address) as connection:
         connection.send(build())

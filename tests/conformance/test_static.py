@@ -93,7 +93,7 @@ def test_small_file(client: Connection) -> None:
     assert response.one("Date") is not None
     assert re.fullmatch(r'"[0-9a-f]+-[0-9a-f]+"', response.one("ETag") or "")
     assert response.one("Cache-Control") is None
-    assert response.one("Connection") is None
+    assert (response.one("Connection"), response.one("Keep-Alive")) == ("keep-alive", "timeout=75")
 
 
 def test_large_file_and_then_another(client: Connection) -> None:
@@ -202,6 +202,7 @@ def test_the_connection_closes_where_that_is_asked_for(serve: Serve, public: Pat
                     client.send(build(f"/static/{path}", version=version, fields=fields))
                     response = client.response()
                     assert (response.body, response.one("Connection")) == (pattern(size), "close")
+                    assert response.one("Keep-Alive") is None
                     client.closed()
             with Connection(server.address) as client:
                 for _ in range(2):
@@ -210,6 +211,7 @@ def test_the_connection_closes_where_that_is_asked_for(serve: Serve, public: Pat
                     )
                     response = client.response()
                     assert (response.body, response.one("Connection")) == (pattern(size), "keep-alive")
+                    assert response.one("Keep-Alive") == "timeout=75"
 
 
 # Ranges: RFC 9110 14.

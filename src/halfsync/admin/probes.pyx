@@ -8,17 +8,16 @@ not about to end, else 503: a process with more stuck threads than `max_stuck` d
 """
 
 from libc.stdint cimport int64_t, uint32_t
-from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, strlen
 
 from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_STOP
 from halfsync.engine.loop cimport engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start
 from halfsync.exchange.exchange cimport Exchange, exchange_is_get, exchange_is_head
-from halfsync.exchange.native_handler cimport ANSWER_BYTES, Answer, Answerer
+from halfsync.exchange.native_handler cimport Answer, Answerer
 from halfsync.exchange.native_settings cimport bounds_limits, bounds_store, bounds_timeouts
 from halfsync.exchange.timeouts cimport Timeouts
-from halfsync.http.response cimport date_now, reason_phrase
+from halfsync.http.response_head cimport begin_head, end_with_text, server_fields_init, write_text
 from halfsync.native.forks cimport forks, is_forked
 from halfsync.native.sync cimport load_uint
 from halfsync.shared.scoreboard cimport Board
@@ -63,22 +62,19 @@ cdef bint answer_probe(
     const Answerer *answerer, Exchange *exchange, bint stays, char *buffer, Answer *answer
 ) noexcept nogil:
     """Answer any request: nothing here is the application's. See Answerer."""
+    cdef const Oracle *oracle = <const Oracle *> answerer
     cdef const char *text = NULL
-    cdef int status = judge(<const Oracle *> answerer, exchange, &text)
-    cdef const char *nothing = b""
-    cdef const char *allow = b"Allow: GET, HEAD\r\n"
-    cdef const char *close_field = b"Connection: close\r\n"
-    cdef int length = <int> strlen(text)
-    answer.fd = -1
-    answer.offset = answer.length = exchange.sent = 0
+    cdef int status = judge(oracle, exchange, &text)
+    cdef char *at = begin_head(buffer, &oracle.fields, status)
+    at = write_text(at, b"Cache-Control: no-store\r\n")
+    if status == 405:
+        at = write_text(at, b"Allow: GET, HEAD\r\n")
+    at = end_with_text(
+        at, &oracle.fields, stays, exchange_is_head(exchange), text, strlen(text), &exchange.sent)
     exchange.status = status
-    answer.ready = snprintf(
-        buffer, ANSWER_BYTES,
-        b"HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
-        b"Cache-Control: no-store\r\n%s%s\r\n%s",
-        status, reason_phrase(status), date_now(), length,
-        allow if status == 405 else nothing, nothing if stays else close_field,
-        nothing if exchange_is_head(exchange) else text)
+    answer.ready = at - buffer
+    answer.fd = -1
+    answer.offset = answer.length = 0
     return True
 
 
@@ -113,6 +109,8 @@ cdef class Probes:
         bounds_limits(&engine.limits, settings, self.store, False)
         bounds_timeouts(&engine.timeouts, settings)
         shorten(&engine.timeouts)
+        server_fields_init(&engine.fields, False, engine.timeouts.keep_alive * 1e-9)
+        self.oracle.fields = engine.fields
         engine.eviction.anything = True
         engine.limits.max_body = 0
         engine.limits.blocks = &blocks.pool

@@ -29,7 +29,7 @@ from halfsync.blocking.wakeups cimport Bells
 from halfsync.exchange.bridging cimport Bridge
 from halfsync.exchange.exchange cimport pool_destroy, pool_init
 from halfsync.exchange.native_settings cimport (
-    bounds_files, bounds_limits, bounds_place, bounds_proxies, bounds_store, bounds_timeouts,
+    bounds_fields, bounds_files, bounds_limits, bounds_place, bounds_proxies, bounds_store, bounds_timeouts,
 )
 from halfsync.exchange.spool cimport Store
 from halfsync.http.trust cimport TrustedPeers, trust_has
@@ -119,7 +119,7 @@ cdef class Carrier:
         self.record.limits.blocks = &blocks.pool
         bounds_timeouts(&self.record.timeouts, settings)
         self.record.keep_alive = settings.keep_alive > 0
-        self.record.server_header = settings.server_header
+        bounds_fields(&self.record.fields, settings)
         self.bells = Bells()
         self.record.drain_fd, self.record.stop_fd = self.bells.drain_fd, self.bells.stop_fd
         if parts.leaving_fd >= 0:

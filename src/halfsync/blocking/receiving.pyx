@@ -20,6 +20,7 @@ from halfsync.blocking.refusing cimport note_refusal
 from halfsync.blocking.waiting cimport (
     WAITED_LATE, WAITED_READY, WAITED_STOPPED, WAITED_TOLD, others_wait, wait, wait_idle,
 )
+from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.exchange cimport (
     EXCHANGE_BODY, EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received,
     exchange_room, pool_get,
@@ -30,7 +31,7 @@ from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
 from halfsync.observe.refusals cimport REASON_CLIENT, REASON_LATE_PROXY
 from halfsync.shared.client_counts cimport ENTER_REFUSED, client_key
 from halfsync.transport.transport cimport (
-    WANT_READ, is_want, transport_abort, transport_receive, transport_send_continue, transport_shakes_hands,
+    WANT_READ, is_want, transport_abort, transport_receive, transport_shakes_hands,
 )
 
 cdef int64_t HAND_OVER_AGAIN_NS = 5000000  # after the queue was full; doubled each time, since each thread tries
@@ -207,7 +208,7 @@ cdef int receive(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
     while True:
         if exchange.want_continue:
             exchange.want_continue = False
-            transport_send_continue(&client.transport)
+            send_continue(&client.transport)
         room = SCRATCH_BYTES
         data = exchange_room(exchange, &carrier.limits, &room)
         if data == NULL:

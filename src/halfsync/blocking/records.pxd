@@ -8,6 +8,7 @@ from halfsync.exchange.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.exchange.native_handler cimport Answerer
 from halfsync.exchange.spool cimport Store
 from halfsync.exchange.timeouts cimport Timeouts
+from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.listening.endpoints cimport EndpointTable
 from halfsync.native.forks cimport is_noted
@@ -130,7 +131,7 @@ ctypedef struct CarrierRecord:
     atomic_uint idlers        # threads that watch an idle connection while nothing else waits for them
     bint keep_alive
     bint is_child             # of the process that counts open connections; SIGTERM ends its connection
-    bint server_header
+    ServerFields fields       # of the server's own responses
 
 cdef inline bint is_leaving(CarrierRecord *carrier) noexcept nogil:
     """Tell whether each connection that comes to rest is to be handed over."""

@@ -10,8 +10,8 @@ from halfsync.blocking.connection cimport drop_exchange, leave_client
 from halfsync.blocking.records cimport SCRATCH_BYTES, is_leaving
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink, sink_bytes
 from halfsync.blocking.waiting cimport WAITED_READY, WAITED_TOLD, wait_idle
-from halfsync.exchange.exchange cimport Exchange, exchange_refuse
-from halfsync.http.response cimport REFUSAL_BYTES
+from halfsync.exchange.exchange cimport Exchange, exchange_error
+from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.sync cimport add_llong, monotonic_ns
 from halfsync.observe.access cimport log_exchange, log_unheard
 from halfsync.observe.refusals cimport refusals_note
@@ -28,10 +28,10 @@ cdef void refuse(CarrierRecord *carrier, ClientRecord *client, int status) noexc
 
     If the client has a reason, that is told.
     """
-    cdef char response[REFUSAL_BYTES]
+    cdef char response[ERROR_BYTES]
     cdef Exchange *exchange = client.exchange
     cdef int64_t body
-    cdef int length = exchange_refuse(exchange, status, carrier.server_header, response, &body)
+    cdef int length = exchange_error(exchange, status, &carrier.fields, False, response, &body)
     cdef BlockingSink sink
     add_llong(&carrier.tally.refused, 1)
     note_refusal(carrier, client, status, client.reason)
@@ -88,7 +88,7 @@ cdef bint shed(CarrierRecord *carrier, ClientRecord *client, const char *reason)
 
     The client is then the caller's to close, once it has had time to read the answer.
     """
-    cdef char response[REFUSAL_BYTES]
+    cdef char response[ERROR_BYTES]
     cdef int64_t body
     cdef int length
     add_llong(&carrier.tally.shed, 1)
@@ -97,7 +97,7 @@ cdef bint shed(CarrierRecord *carrier, ClientRecord *client, const char *reason)
     if carrier.limits.raw or transport_shakes_hands(&client.transport):  # it can be told nothing, or not yet
         transport_abort(&client.transport)
         return False
-    length = exchange_refuse(NULL, 503, carrier.server_header, response, &body)
+    length = exchange_error(NULL, 503, &carrier.fields, False, response, &body)
     transport_send_whole(&client.transport, response, length)
     transport_finish(&client.transport)
     if carrier.access != NULL:

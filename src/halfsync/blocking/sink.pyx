@@ -8,7 +8,7 @@ from halfsync.exchange.rates cimport pace_begin, pace_fails
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.transport.transport cimport (
-    PRESENT_GONE, PRESENT_SILENT, WANT_READ, is_want, transport_presence, transport_send, transport_send_continue,
+    PRESENT_GONE, PRESENT_SILENT, WANT_READ, is_want, transport_presence, transport_send,
     transport_send_file, transport_unacknowledged,
 )
 
@@ -147,7 +147,7 @@ cdef bint left(Sink *sink) noexcept nogil:
     presence = transport_presence(self.transport)
     if presence == PRESENT_SILENT and not self.asked and self.sent == 0:
         self.asked = True
-        transport_send_continue(self.transport)
+        send_continue(self.transport)
     return presence == PRESENT_GONE
 
 

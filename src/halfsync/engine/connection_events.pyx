@@ -28,6 +28,7 @@ from halfsync.engine.poller cimport (
 from halfsync.engine.request_timeout cimport LOOK_AGAIN, look_at_queued, look_at_response, look_at_turn
 from halfsync.engine.responses cimport refuse, send_answer, shed, start_sending
 from halfsync.engine.timers cimport wheel_set
+from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.exchange cimport (
     EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received, exchange_room,
     pool_get, pool_put,
@@ -43,7 +44,7 @@ from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
 from halfsync.observe.refusals cimport REASON_LATE_PROXY, REASON_REQUESTS
 from halfsync.pool.request_queue cimport queue_hold, queue_put, queue_unhold
 from halfsync.transport.transport cimport (
-    PEEK_BYTES, WANT_WRITE, is_want, transport_abort, transport_cut, transport_peek, transport_send_continue,
+    PEEK_BYTES, WANT_WRITE, is_want, transport_abort, transport_cut, transport_peek,
 )
 
 cdef enum:
@@ -106,7 +107,7 @@ cdef int advance(Engine *engine, Connection *connection, int framed) noexcept no
         enter(engine, connection, PHASE_BODY)
         if exchange.want_continue:
             exchange.want_continue = False
-            transport_send_continue(&connection.transport)
+            send_continue(&connection.transport)
     return RECEIVE_MORE
 
 
@@ -244,7 +245,7 @@ cdef void probe(Engine *engine, Connection *connection) noexcept nogil:
         return
     if connection.exchange.head.minor >= 1 and not connection.probed:
         connection.probed = True
-        transport_send_continue(&connection.transport)
+        send_continue(&connection.transport)
     queue_unhold(engine.queue)
 
 

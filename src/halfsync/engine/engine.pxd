@@ -10,6 +10,7 @@ from halfsync.exchange.outbox cimport Outbox
 from halfsync.exchange.rates cimport Pace
 from halfsync.exchange.spool cimport Store
 from halfsync.exchange.timeouts cimport Timeouts
+from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.listening.endpoints cimport EndpointTable
 from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t, sem_t
@@ -155,7 +156,7 @@ ctypedef struct Engine:
     int64_t now               # ns; the loop's clock, read once a turn
     Watch watch               # on the request queue
     bint put_some             # requests were put since the queue was last told to wake
-    bint server_header
+    ServerFields fields       # of its own responses
     char *scratch             # SCRATCH_BYTES, for bytes on their way elsewhere
     # Shared with workers.
     atomic_uint sleeping      # the loop is in its wait call, or about to be

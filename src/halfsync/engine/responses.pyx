@@ -11,13 +11,13 @@ from halfsync.engine.engine cimport (
 )
 from halfsync.engine.ownership cimport owner_withdraw
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file
-from halfsync.exchange.exchange cimport Exchange, exchange_has_more, exchange_refuse, pool_put
+from halfsync.exchange.exchange cimport Exchange, exchange_error, exchange_has_more, pool_put
 from halfsync.exchange.native_handler cimport Answer
 from halfsync.exchange.outbox cimport (
     OUTBOX_COMPLETE, Outbox, outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_open,
     outbox_release,
 )
-from halfsync.http.response cimport REFUSAL_BYTES
+from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.observe.access cimport log_unheard
 from halfsync.transport.transport cimport is_want, transport_abort, transport_send_bytes
@@ -68,9 +68,9 @@ cdef void refuse(Engine *engine, Connection *connection, int status, const char 
 
 cdef void send_refusal(Engine *engine, Connection *connection, Exchange *exchange, int status) noexcept nogil:
     """Send the response of a refusal to the request of an exchange, which may be NULL, and end the connection."""
-    cdef char response[REFUSAL_BYTES]
+    cdef char response[ERROR_BYTES]
     cdef int64_t body
-    cdef int length = exchange_refuse(exchange, status, engine.server_header, response, &body)
+    cdef int length = exchange_error(exchange, status, &engine.fields, False, response, &body)
     cdef ssize_t sent
     engine.counters.refused += 1
     if connection.awaits_proxy:

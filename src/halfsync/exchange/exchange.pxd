@@ -7,6 +7,7 @@ from halfsync.http.chunked cimport Chunked
 from halfsync.http.grammar cimport method_is
 from halfsync.http.parser cimport Head, HeadLimits
 from halfsync.http.proxy_protocol cimport ProxyHeader
+from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.native.sync cimport pthread_mutex_t
 
@@ -75,10 +76,11 @@ cdef int exchange_received(Exchange *exchange, const Limits *limits, char *data,
 cdef bint exchange_has_more(const Exchange *exchange) noexcept nogil
 cdef void exchange_follow(Exchange *exchange) noexcept nogil
 
-# Write the response that refuses a request, and note in its exchange (NULL: nothing was received) what is sent. The one
-# place where that is done, whoever refuses. response: REFUSAL_BYTES. sent: bytes of its body. Returns its length.
-cdef int exchange_refuse(Exchange *exchange, int status, bint server_header, char *response,
-                         int64_t *sent) noexcept nogil
+# Write an error page, and note in its exchange (NULL: nothing was received) what is sent. The one place where that is
+# done, whoever refuses. stays: so does the connection. response: ERROR_BYTES. sent: bytes of its body. Returns its
+# length.
+cdef int exchange_error(Exchange *exchange, int status, const ServerFields *fields, bint stays, char *response,
+                        int64_t *sent) noexcept nogil
 
 # Why a request was refused with that status, or a connection without an answer (0), if who refuses knows no better: a
 # constant text.

@@ -16,7 +16,7 @@ from halfsync.exchange.spool cimport spool_append, spool_close, spool_init, spoo
 from halfsync.http.chunked cimport CHUNKED_DATA, CHUNKED_END, chunked_next, chunked_reset
 from halfsync.http.parser cimport head_parse, head_reset
 from halfsync.http.proxy_protocol cimport proxy_parse
-from halfsync.http.response cimport write_refusal
+from halfsync.http.response_head cimport write_error
 from halfsync.native.checks cimport COUNT_BUFFER, COUNT_EXCHANGE, check, count
 from halfsync.native.sync cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
@@ -379,17 +379,15 @@ cdef void exchange_follow(Exchange *exchange) noexcept nogil:
     begin(exchange)
 
 
-cdef int exchange_refuse(
-    Exchange *exchange, int status, bint server_header, char *response, int64_t *sent
+cdef int exchange_error(
+    Exchange *exchange, int status, const ServerFields *fields, bint stays, char *response, int64_t *sent
 ) noexcept nogil:
-    """Write the response that refuses a request. See the .pxd."""
+    """Write an error page. See the .pxd."""
     cdef bint is_head = exchange != NULL and exchange_is_head(exchange)
-    cdef int body_bytes
-    cdef int length = write_refusal(response, status, not is_head, server_header, &body_bytes)
-    sent[0] = body_bytes
+    cdef int length = write_error(response, fields, status, stays, is_head, sent)
     if exchange != NULL:
         exchange.status = status
-        exchange.sent = body_bytes
+        exchange.sent = sent[0]
     return length
 
 

@@ -3,6 +3,7 @@
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
 from halfsync.exchange.spool cimport store_init
+from halfsync.http.response_head cimport server_fields_init
 
 from halfsync.runtime.originals import os
 
@@ -52,6 +53,12 @@ cdef int bounds_timeouts(Timeouts *timeouts, object settings) except -1:
     timeouts.window = nanoseconds(settings.rate_window)
     timeouts.least_received = <int64_t> (settings.min_body_rate * <double> settings.rate_window)
     timeouts.least_taken = <int64_t> (settings.min_write_rate * <double> settings.rate_window)
+    return 0
+
+
+cdef int bounds_fields(ServerFields *fields, object settings) except -1:
+    """Make the fields that the server adds to responses."""
+    server_fields_init(fields, settings.server_header, settings.keep_alive)
     return 0
 
 

@@ -12,7 +12,7 @@ from halfsync.engine.loop cimport (
     engine_sit, engine_unlisten,
 )
 from halfsync.exchange.native_settings cimport (
-    bounds_files, bounds_limits, bounds_place, bounds_proxies, bounds_store, bounds_timeouts,
+    bounds_fields, bounds_files, bounds_limits, bounds_place, bounds_proxies, bounds_store, bounds_timeouts,
 )
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.listening.endpoints cimport Endpoints
@@ -79,7 +79,7 @@ cdef class Proactor:
         result = counts_open(&engine.clients, settings.max_connections_per_client, engine.open_max + 1)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
-        engine.server_header = settings.server_header
+        bounds_fields(&engine.fields, settings)
         result = engine_open(engine, settings.poller == "poll")
         if result < 0:
             raise OSError(-result, os.strerror(-result))

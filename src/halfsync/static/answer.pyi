@@ -10,6 +10,7 @@ class StaticFiles:
         symlinks: bool = False,
         walks: bool = False,
         server_header: bool = True,
+        keep_alive_s: float = 0,
         max_age_s: int = 0,
     ) -> None: ...
     def close(self) -> None: ...

@@ -12,14 +12,17 @@ from libc.errno cimport (
 )
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memset, strlen
+from libc.string cimport memcmp, memcpy, memset
 from posix.unistd cimport close, pread
 
 from halfsync.exchange.exchange cimport exchange_is_get, exchange_is_head
 from halfsync.exchange.native_handler cimport ANSWER_BYTES
 from halfsync.http.grammar cimport write_decimal, write_hex
 from halfsync.http.parser cimport Field, Head, TARGET_ABSOLUTE, TARGET_ORIGIN, field_is
-from halfsync.http.response cimport DATE_BYTES, RETRY_AFTER_S, date_now, reason_phrase
+from halfsync.http.response_head cimport (
+    DATE_BYTES, ERROR_TEXT_BYTES, begin_head, end_head, end_with_text, error_text, server_fields_init, write_bytes,
+    write_content_length, write_crlf, write_text,
+)
 from halfsync.native.checks cimport COUNT_BUFFER, check, count
 from halfsync.static.conditions cimport (
     Codings, RANGE_BEYOND, RANGE_PART, RANGE_WHOLE, coding_weight, codings_read, codings_reset, date_read, date_text,
@@ -58,17 +61,13 @@ cdef enum Coding:
     CODING_BROTLI
     CODING_GZIP
 
-# A head under construction. Every part but a Location is bounded, and there is room for all of them.
-ctypedef struct Writer:
-    char *begin
-    char *at
-
 # A request for a file, and what was found.
 ctypedef struct Task:
     const Files *files
     Exchange *exchange
     Answer *answer
-    Writer out
+    char *begin               # the buffer. Every part of a head but a Location is bounded, and there is room for all
+    char *at                  # the end of what is written
     bint stays
     bint is_head              # the method is HEAD
     int seen                  # ASKED_ bits
@@ -78,19 +77,6 @@ ctypedef struct Task:
     FileLook look
     char tag[TAG_BYTES]
     size_t tag_length
-
-
-cdef inline void put(Writer *out, const char *text, size_t length) noexcept nogil:
-    memcpy(out.at, text, length)
-    out.at += length
-
-
-cdef void put_text(Writer *out, const char *text) noexcept nogil:
-    put(out, text, strlen(text))
-
-
-cdef void put_number(Writer *out, uint64_t value) noexcept nogil:
-    out.at = write_decimal(out.at, value)
 
 
 cdef int asked_by(const char *data, const Field *field) noexcept nogil:
@@ -208,124 +194,83 @@ cdef int status_of(int error) noexcept nogil:
     return 503  # descriptors or memory are short, or the disk fails
 
 
-cdef void begin_head(Task *task, int status) noexcept nogil:
-    """Write the status line, Server and Date."""
-    cdef Writer *out = &task.out
+cdef void start(Task *task, int status) noexcept nogil:
+    """Begin the head."""
     task.exchange.status = status
-    put(out, b"HTTP/1.1 ", 9)
-    put_number(out, status)
-    put(out, b" ", 1)
-    put_text(out, reason_phrase(status))
-    if task.files.server_header:
-        put(out, b"\r\nServer: halfsync", 18)
-    put(out, b"\r\nDate: ", 8)
-    put(out, date_now(), DATE_BYTES)
-    put(out, b"\r\n", 2)
+    task.at = begin_head(task.at, &task.files.fields, status)
 
 
-cdef void end_head(Task *task) noexcept nogil:
-    """Write Connection, where it says something, and the empty line."""
-    if not task.stays:
-        put(&task.out, b"Connection: close\r\n", 19)
-    elif task.exchange.head.minor == 0:
-        put(&task.out, b"Connection: keep-alive\r\n", 24)
-    put(&task.out, b"\r\n", 2)
-    task.answer.ready = task.out.at - task.out.begin
+cdef void finish(Task *task) noexcept nogil:
+    """End the head."""
+    task.at = end_head(task.at, &task.files.fields, task.stays)
+    task.answer.ready = task.at - task.begin
 
 
 cdef void answer_text(Task *task, int status) noexcept nogil:
     """Answer with a status and a line of text. With 301 the path is sent back with a slash at its end."""
     cdef const char *data = task.exchange.data
     cdef const Head *head = &task.exchange.head
-    cdef const char *reason = reason_phrase(status)
-    cdef size_t length = strlen(reason) + 5
+    cdef char[ERROR_TEXT_BYTES] text
+    cdef char *at
     if status == 301 and <int64_t> head.path_length + head.query_length > HEAD_BYTES - FIXED_BYTES:
         status = 414
-        reason = reason_phrase(status)
-        length = strlen(reason) + 5
-    begin_head(task, status)
+    start(task, status)
+    at = task.at
     if status == 301:
         # Below a prefix no path begins with two slashes or has a backslash, so this leads to no other host.
-        put(&task.out, b"Location: ", 10)
-        put(&task.out, data + head.path, head.path_length)
-        put(&task.out, b"/", 1)
+        at = write_bytes(write_text(at, b"Location: "), data + head.path, head.path_length)
+        at = write_text(at, b"/")
         if head.query_length > 0:
-            put(&task.out, b"?", 1)
-            put(&task.out, data + head.query, head.query_length)
-        put(&task.out, b"\r\n", 2)
+            at = write_bytes(write_text(at, b"?"), data + head.query, head.query_length)
+        at = write_crlf(at)
     elif status == 405:
-        put(&task.out, b"Allow: GET, HEAD\r\n", 18)
+        at = write_text(at, b"Allow: GET, HEAD\r\n")
     elif status == 416:
-        put(&task.out, b"Content-Range: bytes */", 23)
-        put_number(&task.out, task.look.size)
-        put(&task.out, b"\r\n", 2)
-    elif status == 503:
-        put(&task.out, b"Retry-After: ", 13)
-        put_number(&task.out, RETRY_AFTER_S)
-        put(&task.out, b"\r\n", 2)
-    put_text(
-        &task.out, b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: ")
-    put_number(&task.out, length)
-    put(&task.out, b"\r\n", 2)
-    end_head(task)
-    if task.is_head:
-        return
-    put_number(&task.out, status)
-    put(&task.out, b" ", 1)
-    put_text(&task.out, reason)
-    put(&task.out, b"\n", 1)
-    task.answer.ready += length
-    task.exchange.sent = length
+        at = write_crlf(write_decimal(write_text(at, b"Content-Range: bytes */"), task.look.size))
+    at = write_text(at, b"X-Content-Type-Options: nosniff\r\n")
+    task.at = end_with_text(
+        at, &task.files.fields, task.stays, task.is_head, text, error_text(status, text), &task.exchange.sent)
+    task.answer.ready = task.at - task.begin
 
 
 cdef void make_tag(Task *task) noexcept nogil:
     """Make the entity tag of what was opened."""
-    cdef Writer out
-    out.begin = out.at = task.tag
-    put(&out, b"\"", 1)
-    out.at = write_hex(out.at, task.look.size)
-    put(&out, b"-", 1)
-    out.at = write_hex(out.at, <uint64_t> task.look.modified_s * 1000000000 + <uint64_t> task.look.modified_ns)
-    if task.coding != CODING_NONE:
-        put_text(&out, <const char *> b"-br" if task.coding == CODING_BROTLI else <const char *> b"-gzip")
-    put(&out, b"\"", 1)
-    task.tag_length = out.at - out.begin
+    cdef char *at = write_text(task.tag, b"\"")
+    at = write_text(write_hex(at, task.look.size), b"-")
+    at = write_hex(at, <uint64_t> task.look.modified_s * 1000000000 + <uint64_t> task.look.modified_ns)
+    if task.coding == CODING_BROTLI:
+        at = write_text(at, b"-br")
+    elif task.coding == CODING_GZIP:
+        at = write_text(at, b"-gzip")
+    task.tag_length = write_text(at, b"\"") - task.tag
 
 
 cdef void put_selection(Task *task) noexcept nogil:
     """Write the fields that a 304 has as well as a 200 (RFC 9110 15.4.5)."""
-    put(&task.out, b"ETag: ", 6)
-    put(&task.out, task.tag, task.tag_length)
-    put(&task.out, b"\r\n", 2)
+    cdef char *at = write_crlf(write_bytes(write_text(task.at, b"ETag: "), task.tag, task.tag_length))
     if task.files.max_age_s > 0:
-        put(&task.out, b"Cache-Control: max-age=", 23)
-        put_number(&task.out, task.files.max_age_s)
-        put(&task.out, b"\r\n", 2)
+        at = write_crlf(write_decimal(write_text(at, b"Cache-Control: max-age="), task.files.max_age_s))
     if task.type.compresses:
-        put(&task.out, b"Vary: Accept-Encoding\r\n", 23)
+        at = write_text(at, b"Vary: Accept-Encoding\r\n")
+    task.at = at
 
 
 cdef void put_content_fields(Task *task, int kind, int64_t first, int64_t length) noexcept nogil:
     """Write the fields of a 200 or a 206."""
-    cdef Writer *out = &task.out
+    cdef char *at = write_bytes(task.at, task.type.line, task.type.line_length)
     cdef int64_t modified = max(<int64_t> 0, min(task.look.modified_s, <int64_t> time(NULL), LATEST_S))
-    put(out, task.type.line, task.type.line_length)
-    put_text(out, b"X-Content-Type-Options: nosniff\r\nContent-Length: ")
-    put_number(out, length)
-    put(out, b"\r\nLast-Modified: ", 17)
-    put(out, date_text(modified), DATE_BYTES)
-    put(out, b"\r\nAccept-Ranges: bytes\r\n", 24)
-    if task.coding != CODING_NONE:
-        put(out, b"Content-Encoding: ", 18)
-        put_text(out, <const char *> b"br\r\n" if task.coding == CODING_BROTLI else <const char *> b"gzip\r\n")
+    at = write_content_length(write_text(at, b"X-Content-Type-Options: nosniff\r\n"), length)
+    at = write_crlf(write_bytes(write_text(at, b"Last-Modified: "), date_text(modified), DATE_BYTES))
+    at = write_text(at, b"Accept-Ranges: bytes\r\n")
+    if task.coding == CODING_BROTLI:
+        at = write_text(at, b"Content-Encoding: br\r\n")
+    elif task.coding == CODING_GZIP:
+        at = write_text(at, b"Content-Encoding: gzip\r\n")
     if kind == RANGE_PART:
-        put(out, b"Content-Range: bytes ", 21)
-        put_number(out, first)
-        put(out, b"-", 1)
-        put_number(out, first + length - 1)
-        put(out, b"/", 1)
-        put_number(out, task.look.size)
-        put(out, b"\r\n", 2)
+        at = write_text(write_decimal(write_text(at, b"Content-Range: bytes "), first), b"-")
+        at = write_text(write_decimal(at, first + length - 1), b"/")
+        at = write_crlf(write_decimal(at, task.look.size))
+    task.at = at
     put_selection(task)
 
 
@@ -341,9 +286,9 @@ cdef bint answer_content(Task *task) noexcept nogil:
     make_tag(task)
     status = precondition(task)
     if status == 304:
-        begin_head(task, 304)
+        start(task, 304)
         put_selection(task)
-        end_head(task)
+        finish(task)
         return True
     if status != 0:
         answer_text(task, status)
@@ -355,14 +300,14 @@ cdef bint answer_content(Task *task) noexcept nogil:
     if kind == RANGE_WHOLE:
         first = 0
         length = task.look.size
-    begin_head(task, 206 if kind == RANGE_PART else 200)
+    start(task, 206 if kind == RANGE_PART else 200)
     put_content_fields(task, kind, first, length)
-    end_head(task)
+    finish(task)
     if task.is_head or length == 0:
         return True
     if length <= SMALL_BYTES:
         while True:
-            got = pread(task.fd, task.out.at, length, first)
+            got = pread(task.fd, task.at, length, first)
             if got >= 0 or errno != EINTR:
                 break
         if got < length:
@@ -442,7 +387,7 @@ cdef void answer_file(Task *task, Place *place) noexcept nogil:
         for _ in range(LOOKS):
             if answer_content(task):
                 break
-            task.out.at = task.out.begin
+            task.at = task.begin
             kind = files_look(task.fd, &task.look)
             if kind < 0:
                 break
@@ -476,7 +421,7 @@ cdef bint answer_request(
     task.files = <const Files *> answerer
     task.exchange = exchange
     task.answer = answer
-    task.out.begin = task.out.at = buffer
+    task.begin = task.at = buffer
     task.stays = stays
     task.is_head = exchange_is_head(exchange)
     task.coding = CODING_NONE
@@ -500,7 +445,8 @@ cdef class StaticFiles:
     """
 
     def __init__(
-        self, mounts, types, *, bint symlinks=False, bint walks=False, bint server_header=True, int64_t max_age_s=0
+        self, mounts, types, *, bint symlinks=False, bint walks=False, bint server_header=True,
+        double keep_alive_s=0, int64_t max_age_s=0
     ):
         """Take over the descriptors. mounts: prefix and directory. types: field line, and whether it compresses.
 
@@ -531,7 +477,7 @@ cdef class StaticFiles:
             self._add_type(extension, line, compresses)
         files.symlinks = symlinks
         files.walks = walks
-        files.server_header = server_header
+        server_fields_init(&files.fields, server_header, keep_alive_s)
         files.max_age_s = max_age_s
         self.capsule = PyCapsule_New(&self.files, b"halfsync.static", NULL)
 

@@ -9,7 +9,7 @@ from libc.string cimport memcmp
 from halfsync.http.grammar cimport (
     BYTE_DIGIT, BYTE_TOKEN, byte_is, digits_end, is_blank, name_is, number_of, word_is,
 )
-from halfsync.http.response cimport date_now, write_date
+from halfsync.http.response_head cimport date_now, write_date
 
 cdef extern from *:
     """

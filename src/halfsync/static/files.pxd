@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 from halfsync.exchange.native_handler cimport Answerer
+from halfsync.http.response_head cimport ServerFields
 
 cdef enum:
     PATH_BYTES = 4096         # of a decoded path: as many as the system takes (PATH_MAX)
@@ -30,7 +31,7 @@ ctypedef struct Files:
     TypeSlot unknown          # for every extension that it has not
     bint symlinks             # symbolic links are followed
     bint walks                # paths are walked segment by segment, since the kernel has no openat2
-    bint server_header
+    ServerFields fields
     int64_t max_age_s         # 0: no Cache-Control is sent
 
 # Where a path leads.

@@ -84,6 +84,7 @@ def serve_directories(directories: Iterable[tuple[bytes, int]], settings: Settin
             symlinks=settings.static_symlinks,
             walks=not has_openat2(),
             server_header=settings.server_header,
+            keep_alive_s=settings.keep_alive,
             max_age_s=int(settings.static_max_age),
         )
     except BaseException:

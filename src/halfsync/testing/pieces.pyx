@@ -25,9 +25,6 @@ from halfsync.exchange.spool cimport (
     spool_append, spool_close, spool_init, spool_reserve, SpoolFile, Store as NativeStore, store_init,
 )
 from halfsync.http.parser cimport HeadLimits
-from halfsync.http.response cimport (
-    DATE_BYTES, REFUSAL_BYTES, date_now, reason_phrase, write_date, write_refusal,
-)
 from halfsync.native.sync cimport load_llong, load_uint, monotonic_ns
 from halfsync.pool.request_queue cimport (
     Queue, QueueSlot, TAKEN_ITEM, Taker, Watch, queue_attend, queue_close, queue_destroy, queue_hold, queue_init,
@@ -434,23 +431,3 @@ cdef class Outbox:
     @property
     def ending(self):
         return self.native.end, bool(self.native.keep_alive)
-
-
-def date():
-    return date_now().decode()
-
-
-def date_of(long second):
-    cdef char out[DATE_BYTES + 1]
-    write_date(second, out, sizeof(out))
-    return out.decode()
-
-
-def reason(int status):
-    return reason_phrase(status).decode()
-
-
-def refusal(int status, bint with_body, bint server):
-    cdef char out[REFUSAL_BYTES]
-    cdef int body_bytes
-    return out[:write_refusal(out, status, with_body, server, &body_bytes)]

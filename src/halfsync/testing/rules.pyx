@@ -1,8 +1,15 @@
 """Thin Python faces of pure functions, for their unit tests. Built with the checks only."""
+from libc.stdint cimport int64_t
+
 from halfsync.http.grammar cimport (
     DECIMAL_BYTES, HEX_BYTES, authority_is_valid as native_authority, connection_options as native_options, hex_pair,
     is_field_value as native_field_value, is_token as native_token, method_is as native_method, name_is as native_name,
     number_of as native_number, port_of as native_port, write_decimal, write_hex,
+)
+from halfsync.http.response_head cimport (
+    CONTINUE_BYTES, DATE_BYTES, ERROR_BYTES, ServerFields, begin_head, date_now, end_head, end_with_text,
+    framing_of as native_framing, has_no_body as native_no_body, meaning_of as native_meaning, reason_phrase,
+    server_fields_init, write_continue, write_date, write_error,
 )
 
 
@@ -62,3 +69,64 @@ def connection_options(bytes text not None):
 def authority_is_valid(bytes text not None):
     cdef const char *start = text
     return bool(native_authority(start, start + len(text)))
+
+
+# --- http/response_head ---
+
+def date():
+    return date_now().decode()
+
+
+def date_of(long second):
+    cdef char[DATE_BYTES + 1] out
+    write_date(second, out, sizeof(out))
+    return out.decode()
+
+
+def reason(int status):
+    return reason_phrase(status).decode()
+
+
+def empty_head(int status, *, bint server, double keep_alive_s, bint stays):
+    """Return the head of a response of the server's own to which nobody adds anything."""
+    cdef char[ERROR_BYTES] out
+    cdef ServerFields fields
+    server_fields_init(&fields, server, keep_alive_s)
+    return out[:end_head(begin_head(out, &fields, status), &fields, stays) - out]
+
+
+def text_response(int status, bytes text not None, *, bint is_head):
+    """Return a response that is this text, and the bytes of its body, as they are noted."""
+    cdef char[ERROR_BYTES] out
+    cdef ServerFields fields
+    cdef int64_t sent = -1
+    server_fields_init(&fields, False, 0)
+    end = end_with_text(begin_head(out, &fields, status), &fields, True, is_head, text, len(text), &sent)
+    return out[:end - out], sent
+
+
+def error_page(int status, *, bint server, double keep_alive_s, bint stays, bint is_head):
+    """Return a response that says no more than its status, and the bytes of its body, as they are noted."""
+    cdef char[ERROR_BYTES] out
+    cdef ServerFields fields
+    cdef int64_t sent = -1
+    server_fields_init(&fields, server, keep_alive_s)
+    length = write_error(out, &fields, status, stays, is_head, &sent)
+    return out[:length], sent
+
+
+def interim():
+    cdef char[CONTINUE_BYTES] out
+    return out[:write_continue(out) - out]
+
+
+def meaning_of(bytes name not None):
+    return native_meaning(name, len(name))
+
+
+def has_no_body(int status, bint is_head):
+    return bool(native_no_body(status, is_head))
+
+
+def framing_of(bint bodiless, bint has_length, int minor):
+    return native_framing(bodiless, has_length, minor)

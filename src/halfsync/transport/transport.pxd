@@ -67,9 +67,6 @@ cdef int64_t transport_send_file(Transport *transport, int fd, int64_t offset, i
 # Send a few bytes, all or none: an interim response. What cannot be sent now is dropped.
 cdef void transport_send_whole(Transport *transport, const char *data, size_t length) noexcept nogil
 
-# Send a 100 Continue (RFC 9110 15.2.1), if the socket takes it at once.
-cdef void transport_send_continue(Transport *transport) noexcept nogil
-
 # Tell whether something can be received, without receiving it. Returns a Peek.
 cdef int transport_peek(Transport *transport) noexcept nogil
 

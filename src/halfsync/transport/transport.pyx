@@ -99,10 +99,6 @@ cdef void transport_send_whole(Transport *transport, const char *data, size_t le
         transport_cut(transport, True)
 
 
-cdef void transport_send_continue(Transport *transport) noexcept nogil:
-    transport_send_whole(transport, b"HTTP/1.1 100 Continue\r\n\r\n", 25)
-
-
 cdef int transport_peek(Transport *transport) noexcept nogil:
     cdef char byte
     cdef ssize_t length

@@ -25,6 +25,7 @@ from halfsync.engine.engine cimport (
 from halfsync.engine.lease cimport lease_begin, lease_claim, lease_end, lease_is_revoked, lease_open
 from halfsync.engine.ownership cimport owner_take
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
+from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.exchange.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, PIECE_BYTES, outbox_append, outbox_append_file, outbox_finish,
@@ -34,7 +35,7 @@ from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.native.sync cimport load_uint, monotonic_ns, sem_post, sem_wait, store_uint
 from halfsync.pool.request_queue cimport queue_count_in, queue_count_out
 from halfsync.transport.transport cimport (
-    is_want, transport_abort, transport_cut, transport_finish, transport_send, transport_send_continue,
+    is_want, transport_abort, transport_cut, transport_finish, transport_send,
 )
 
 from halfsync.log import logger, warn
@@ -217,7 +218,7 @@ cdef bint sink_left(Sink *sink) noexcept nogil:
     peer = load_uint(&self.connection.peer)
     if peer == PEER_ENDED and not self.asked:
         self.asked = True
-        transport_send_continue(&self.connection.transport)
+        send_continue(&self.connection.transport)
     leave(self)
     return peer == PEER_GONE
 

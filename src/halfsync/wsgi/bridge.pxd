@@ -3,6 +3,7 @@ from posix.uio cimport iovec
 
 from halfsync.exchange.bridging cimport Bridge, Sink
 from halfsync.exchange.exchange cimport Exchange
+from halfsync.http.response_head cimport ServerFields
 from halfsync.wsgi.body cimport FileWrapper
 from halfsync.wsgi.environ cimport EnvironFactory
 
@@ -10,10 +11,10 @@ from halfsync.wsgi.environ cimport EnvironFactory
 cdef class WsgiBridge(Bridge):
     cdef object application
     cdef EnvironFactory environs
-    cdef bint server_header
-    cdef bytes keep_alive     # the fields that tell how long a connection may idle
+    cdef ServerFields fields
 
     cdef void report(self, object error, object environ, int status) noexcept
+    cdef int send_error(self, Exchange *exchange, Sink *sink, int status) noexcept
 
 
 cdef class Response:
@@ -41,7 +42,7 @@ cdef class Response:
     cdef bint start(self, str status, list headers, object exc_info) except -1
     cdef bint begin(self, str status, list headers) except -1
     cdef bint begin_field(self, object item, int code) except -1
-    cdef int end_head(self, int64_t whole) except -1
+    cdef int finish_head(self, int64_t whole) except -1
     cdef int put(self, const char *data, int64_t length) except -1
     cdef char *room(self, int64_t length) except NULL
     cdef int answer(self, object result) except -1

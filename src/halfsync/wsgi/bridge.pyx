@@ -15,12 +15,16 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_GET_LENGTH
 
 from halfsync.exchange.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET, send_vectors
-from halfsync.exchange.exchange cimport exchange_is_head, exchange_refuse
+from halfsync.exchange.exchange cimport exchange_error, exchange_is_head
 from halfsync.http.grammar cimport (
-    CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, HEX_BYTES, connection_options, is_field_value, is_token, name_is,
-    number_of, write_decimal, write_hex,
+    CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, HEX_BYTES, connection_options, is_field_value, is_token, number_of,
+    write_hex,
 )
-from halfsync.http.response cimport DATE_BYTES, REFUSAL_BYTES, date_now
+from halfsync.http.response_head cimport (
+    ERROR_BYTES, FRAMING_CHUNKED, FRAMING_CLOSE, MEANS_CONNECTION, MEANS_CONTENT_LENGTH, MEANS_DATE, MEANS_KEEPING,
+    MEANS_SERVER, SERVER_LINES_BYTES, end_head, framing_of, has_no_body, meaning_of, server_fields_init, write_bytes,
+    write_content_length, write_crlf, write_date_line, write_server_line, write_text, write_version,
+)
 from halfsync.native.forks cimport leave_copy
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.wsgi.body cimport FileWrapper, INPUT_ENDED, Input, input_for
@@ -50,20 +54,9 @@ cdef extern from *:
     """
     int64_t readable_size "hs_readable_size" (int fd, int64_t offset) nogil
 
-# What a field that the application sets means to the server.
-cdef enum FieldMeaning:
-    MEANS_NOTHING
-    MEANS_CONTENT_LENGTH
-    MEANS_DATE
-    MEANS_SERVER
-    MEANS_CONNECTION
-    MEANS_HOP_BY_HOP
-    MEANS_KEEPING  # how long the connection is kept, which the server says itself
-
 cdef enum:
     HEAD_BYTES = 1024  # of a response head before its buffer grows
     JOINED_BYTES = 64 * 1024  # a list of chunks up to so long in all is sent as one
-    FRAMING_BYTES = 256  # more than all lines that the server itself adds to a head
     COPIED_BYTES = 2048  # a body up to so long is put behind its head
 
 cdef str BODY = "each part of the response's body"
@@ -78,13 +71,10 @@ cdef class WsgiBridge(Bridge):
     """Runs one application. One a server; its workers share it."""
 
     def __init__(self, application, EnvironFactory environs, bint server_header, double keep_alive_s):
-        self.keep_alive = b"Connection: keep-alive\r\n"
-        if keep_alive_s >= 1:
-            self.keep_alive += b"Keep-Alive: timeout=%d\r\n" % keep_alive_s
+        server_fields_init(&self.fields, server_header, keep_alive_s)
         self.application = application
         self.environs = environs
         environs.renew_empty()
-        self.server_header = server_header
 
     cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
         """Run the application for a complete request and send its response. Keeps nothing between requests.
@@ -160,12 +150,17 @@ cdef class WsgiBridge(Bridge):
             pass
 
     cdef int refuse(self, Exchange *exchange, Sink *sink, int status) noexcept:
-        cdef char refusal[REFUSAL_BYTES]
+        sink.stays = False
+        return self.send_error(exchange, sink, status)
+
+    cdef int send_error(self, Exchange *exchange, Sink *sink, int status) noexcept:
+        """Send an error page as the whole response. Makes no Python object. Returns a TurnEnd."""
+        cdef char[ERROR_BYTES] page
         cdef int64_t body
         cdef iovec vector
-        sink.stays = False
-        vector.iov_base = refusal
-        vector.iov_len = exchange_refuse(exchange, status, self.server_header, refusal, &body)
+        leave_copy(self.began)
+        vector.iov_base = page
+        vector.iov_len = exchange_error(exchange, status, &self.fields, sink.stays, page, &body)
         return TURN_COMPLETE if send_vectors(sink, &vector, 1, vector.iov_len) == 0 else TURN_CUT
 
 
@@ -286,20 +281,15 @@ cdef class Response:
         if not 200 <= code <= 999:
             raise ApplicationError(f"the status must be like '200 OK', and final, not {status!r}")
         at = self.room(length + 12)
-        memcpy(at, <const char *> b"HTTP/1.1 ", 9)
-        memcpy(at + 9, text, length)
-        at += 9 + length
+        at = write_bytes(write_version(at), text, length)
         if length == 3:
-            at[0] = b" "
-            at += 1
-        at[0] = b"\r"
-        at[1] = b"\n"
-        self.head_length = at + 2 - self.head
+            at = write_text(at, b" ")
+        self.head_length = write_crlf(at) - self.head
         for item in headers:
             if not self.begin_field(item, code):
                 return False
         self.exchange.status = code
-        self.bodiless = code == 204 or code == 304 or exchange_is_head(self.exchange)
+        self.bodiless = has_no_body(code, exchange_is_head(self.exchange))
         self.started = True
         return True
 
@@ -349,45 +339,34 @@ cdef class Response:
         if meaning >= MEANS_CONNECTION:
             raise ApplicationError(f"the hop-by-hop header {name_!r} is the server's business (PEP 3333)")
         at = self.room(name_length + value_length + 4)
-        memcpy(at, name, name_length)
-        at += name_length
-        at[0] = b":"
-        at[1] = b" "
-        memcpy(at + 2, value, value_length)
-        at += 2 + value_length
-        at[0] = b"\r"
-        at[1] = b"\n"
-        self.head_length = at + 2 - self.head
+        at = write_text(write_bytes(at, name, name_length), b": ")
+        self.head_length = write_crlf(write_bytes(at, value, value_length)) - self.head
         return True
 
-    cdef int end_head(self, int64_t whole) except -1:
+    cdef int finish_head(self, int64_t whole) except -1:
         """Choose the framing and render the rest of the head. whole: bytes of the whole body; -1: not known yet.
 
-        RFC 9112 6.3: no body to HEAD and with 204 and 304; else the application's Content-Length, else one of ours
-        where the body is whole, else chunked to 1.1; to 1.0 the end of the connection is the end of the body.
+        The application's Content-Length counts, else one of ours if the body is whole.
         """
         cdef char *at
+        cdef int framing
         if not self.started:
             raise ApplicationError("the application sent a body before it called start_response")
-        at = self.room(FRAMING_BYTES)
-        if self.promised < 0 and not self.bodiless:
-            if whole >= 0:
-                self.promised = whole
-                at = write_crlf(write_decimal(write_text(at, b"Content-Length: ", 16), whole))
-            elif self.exchange.head.minor >= 1:
-                self.chunked = True
-                at = write_text(at, b"Transfer-Encoding: chunked\r\n", 28)
-            else:
-                self.sink.stays = False
+        at = self.room(SERVER_LINES_BYTES)
+        if self.promised < 0 and whole >= 0 and not self.bodiless:
+            self.promised = whole
+            at = write_content_length(at, whole)
+        framing = framing_of(self.bodiless, self.promised >= 0, self.exchange.head.minor)
+        if framing == FRAMING_CHUNKED:
+            self.chunked = True
+            at = write_text(at, b"Transfer-Encoding: chunked\r\n")
+        elif framing == FRAMING_CLOSE:
+            self.sink.stays = False
         if not self.has_date:
-            at = write_crlf(write_text(write_text(at, b"Date: ", 6), date_now(), DATE_BYTES))
-        if self.bridge.server_header and not self.has_server:
-            at = write_text(at, b"Server: halfsync\r\n", 18)
-        if not self.sink.stays:
-            at = write_text(at, b"Connection: close\r\n", 19)
-        else:
-            at = write_text(at, PyBytes_AS_STRING(self.bridge.keep_alive), PyBytes_GET_SIZE(self.bridge.keep_alive))
-        self.head_length = write_crlf(at) - self.head
+            at = write_date_line(at)
+        if not self.has_server:
+            at = write_server_line(at, &self.bridge.fields)
+        self.head_length = end_head(at, &self.bridge.fields, self.sink.stays) - self.head
         self.head_sent = True
         return 0
 
@@ -457,7 +436,7 @@ cdef class Response:
         if self.promised >= 0:
             length = min(length, self.promised)
         try:
-            self.end_head(length)
+            self.finish_head(length)
         except BaseException:
             close_fd(fd)
             raise
@@ -484,7 +463,7 @@ cdef class Response:
         if self.gone or self.full:
             return 0
         if first:
-            self.end_head(whole)
+            self.finish_head(whole)
             vectors[0].iov_base = self.head
             vectors[0].iov_len = self.head_length
             count = 1
@@ -535,7 +514,7 @@ cdef class Response:
         if not self.started:
             raise ApplicationError("the application returned without calling start_response")
         if not self.head_sent:
-            self.end_head(0)
+            self.finish_head(0)
             end.iov_base = self.head
             end.iov_len = self.head_length
             self.transmit(&end, 1)
@@ -555,58 +534,10 @@ cdef class Response:
     cdef int fail(self) noexcept:
         """End a response whose application failed: a 500 if nothing was sent, else a cut. Returns a TurnEnd."""
         if not self.head_sent:
-            try:
-                self.begin("500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
-                self.send_body(b"500 Internal Server Error\n", 26)
-                return self.finish()
-            except BaseException:  # noqa: BLE001 - memory is short
-                if not self.head_sent:
-                    return self.bridge.refuse(self.exchange, self.sink, 500)
+            return self.bridge.send_error(self.exchange, self.sink, 500)
         if not self.gone and (self.bodiless or (self.promised >= 0 and self.sent == self.promised)):
             return TURN_COMPLETE
         return TURN_CUT if self.chunked or self.promised >= 0 else TURN_RESET
-
-
-cdef inline int meaning_of(const char *name, size_t length) noexcept nogil:
-    """Return what a field of this name means: a FieldMeaning. Those that mean something have few lengths."""
-    if length == 2:
-        return MEANS_HOP_BY_HOP if name_is(name, length, b"te") else MEANS_NOTHING
-    if length == 4:
-        return MEANS_DATE if name_is(name, length, b"date") else MEANS_NOTHING
-    if length == 6:
-        return MEANS_SERVER if name_is(name, length, b"server") else MEANS_NOTHING
-    if length == 7 and (name_is(name, length, b"trailer") or name_is(name, length, b"upgrade")):
-        return MEANS_HOP_BY_HOP
-    if length == 8:
-        return MEANS_HOP_BY_HOP if name_is(name, length, b"trailers") else MEANS_NOTHING
-    if length == 10:
-        if name_is(name, length, b"connection"):
-            return MEANS_CONNECTION
-        return MEANS_KEEPING if name_is(name, length, b"keep-alive") else MEANS_NOTHING
-    if length == 14:
-        return MEANS_CONTENT_LENGTH if name_is(name, length, b"content-length") else MEANS_NOTHING
-    if length == 16:
-        return MEANS_KEEPING if name_is(name, length, b"proxy-connection") else MEANS_NOTHING
-    if length == 17:
-        return MEANS_HOP_BY_HOP if name_is(name, length, b"transfer-encoding") else MEANS_NOTHING
-    if length == 18:
-        return MEANS_HOP_BY_HOP if name_is(name, length, b"proxy-authenticate") else MEANS_NOTHING
-    if length == 19:
-        return MEANS_HOP_BY_HOP if name_is(name, length, b"proxy-authorization") else MEANS_NOTHING
-    return MEANS_NOTHING
-
-
-cdef inline char *write_text(char *at, const char *text, size_t length) noexcept:
-    """Write bytes and return their end."""
-    memcpy(at, text, length)
-    return at + length
-
-
-cdef inline char *write_crlf(char *at) noexcept:
-    """Write the end of a line and return its end."""
-    at[0] = b"\r"
-    at[1] = b"\n"
-    return at + 2
 
 
 # An application's str, bytes and tuples may be of subclasses, such as the strings of templates that are marked as safe.

@@ -1,10 +1,13 @@
-"""Pieces of a response head that need no application: dates, reason phrases and refusals (RFC 9110 5.6.7, 15)."""
-from libc.stdio cimport snprintf
+"""The parts of response heads that are not inline: dates, reason phrases and error pages (RFC 9110 5.6.7, 15)."""
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport strlen
+
+from halfsync.http.grammar cimport write_decimal
 
 cdef extern from *:
     """
+    #include <stdio.h>
     #include <time.h>
-    #include <string.h>
 
     static _Thread_local time_t hs_date_second = -1;
     static _Thread_local char hs_date[80];
@@ -90,24 +93,46 @@ cdef const char *reason_phrase(int status) noexcept nogil:
     return hs_reason_phrase(status)
 
 
-cdef int write_refusal(char *out, int status, bint with_body, bint server, int *body_bytes) noexcept nogil:
-    """Write a response that refuses a request, says why in a line of text, and closes the connection.
+cdef void server_fields_init(ServerFields *fields, bint server, double keep_alive_s) noexcept nogil:
+    """Make the fields from the settings. See the .pxd."""
+    cdef char *at = write_text(fields.keeps, b"Connection: keep-alive\r\n")
+    if keep_alive_s >= 1:
+        at = write_crlf(write_decimal(write_text(at, b"Keep-Alive: timeout="), <uint64_t> keep_alive_s))
+    fields.keeps_length = <int> (at - fields.keeps)
+    fields.server = server
 
-    out: REFUSAL_BYTES. with_body: False in answer to HEAD. body_bytes: how long the body is. Returns the length of all.
-    """
-    cdef char body[64]
-    cdef char retry[32]
-    cdef int body_length = snprintf(body, sizeof(body), "%d %s\n", status, hs_reason_phrase(status))
-    cdef const char *server_line = b"Server: halfsync\r\n"
-    cdef const char *nothing = b""
-    body_bytes[0] = body_length if with_body else 0
-    retry[0] = 0
-    if status == 503:
-        snprintf(retry, sizeof(retry), "Retry-After: %d\r\n", RETRY_AFTER_S)
-    return snprintf(
-        out, REFUSAL_BYTES,
-        "HTTP/1.1 %d %s\r\n%s%sDate: %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
-        "Connection: close\r\n\r\n%s",
-        status, hs_reason_phrase(status), retry, server_line if server else nothing,
-        hs_date_now(), body_length, <const char *> body if with_body else nothing,
-    )
+
+cdef char *begin_head(char *at, const ServerFields *fields, int status) noexcept nogil:
+    """Begin a response of the server's own. See the .pxd."""
+    cdef const char *phrase = hs_reason_phrase(status)
+    at = write_text(write_decimal(write_version(at), status), b" ")
+    at = write_crlf(write_bytes(at, phrase, strlen(phrase)))
+    at = write_server_line(write_date_line(at), fields)
+    return write_retry_after(at, status)
+
+
+cdef char *end_with_text(
+    char *at, const ServerFields *fields, bint stays, bint is_head, const char *text, size_t length, int64_t *sent
+) noexcept nogil:
+    """End a head whose response is a line of text, and write that. See the .pxd."""
+    at = write_text(at, b"Content-Type: text/plain; charset=utf-8\r\n")
+    at = end_head(write_content_length(at, length), fields, stays)
+    sent[0] = 0 if is_head else length
+    return write_bytes(at, text, sent[0])
+
+
+cdef int write_error(
+    char *out, const ServerFields *fields, int status, bint stays, bint is_head, int64_t *sent
+) noexcept nogil:
+    """Write a whole response that says no more than its status. See the .pxd."""
+    cdef char[ERROR_TEXT_BYTES] text
+    cdef int length = error_text(status, text)
+    cdef char *at = begin_head(out, fields, status)
+    return <int> (end_with_text(at, fields, stays, is_head, text, length, sent) - out)
+
+
+cdef int error_text(int status, char *text) noexcept nogil:
+    """Write the text of an error page, at most ERROR_TEXT_BYTES. Returns its length."""
+    cdef const char *phrase = hs_reason_phrase(status)
+    cdef char *at = write_text(write_decimal(text, status), b" ")
+    return <int> (write_text(write_bytes(at, phrase, strlen(phrase)), b"\n") - text)
