@@ -118,7 +118,6 @@ cdef class Carrier:
         bounds_limits(&self.record.limits, settings, self.record.store, bridge.raw)
         self.record.limits.blocks = &blocks.pool
         bounds_timeouts(&self.record.timeouts, settings)
-        self.record.keep_alive = settings.keep_alive > 0
         bounds_fields(&self.record.fields, settings)
         self.bells = Bells()
         self.record.drain_fd, self.record.stop_fd = self.bells.drain_fd, self.bells.stop_fd

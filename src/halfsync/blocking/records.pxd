@@ -129,7 +129,6 @@ ctypedef struct CarrierRecord:
     int leaving_fd            # the writing end of the queue of connections to adopt; -1: none can be handed over
     int call_fd               # readable when an idle connection should be given up; -1: never
     atomic_uint idlers        # threads that watch an idle connection while nothing else waits for them
-    bint keep_alive
     bint is_child             # of the process that counts open connections; SIGTERM ends its connection
     ServerFields fields       # of the server's own responses
 
@@ -140,3 +139,10 @@ cdef inline bint is_leaving(CarrierRecord *carrier) noexcept nogil:
 cdef inline bint is_told_to_end(CarrierRecord *carrier) noexcept nogil:
     """Tell whether this is a child whose connection must end with its response."""
     return carrier.is_child and is_noted(SIGTERM)
+
+cdef inline bint is_ending(CarrierRecord *carrier) noexcept nogil:
+    """Tell whether each connection must end with its response: the server drains, or ends, or this child is told to."""
+    return (
+        is_told_to_end(carrier) or load_uint(&carrier.tally.command) > CARRY_LEAVE
+        or load_uint(&carrier.tally.fading) != 0
+    )

@@ -6,14 +6,15 @@ from posix.uio cimport iovec
 from cpython.exc cimport PyErr_CheckSignals
 
 from halfsync.blocking.connection cimport drop_exchange
-from halfsync.blocking.records cimport CARRY_LEAVE, is_told_to_end
+from halfsync.blocking.records cimport is_ending
 from halfsync.blocking.refusing cimport linger, log_turn
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.exchange.exchange cimport Exchange, exchange_has_more
 from halfsync.exchange.native_handler cimport ANSWER_BYTES, Answer
+from halfsync.exchange.persistence cimport may_stay
 from halfsync.native.gate cimport gate_enter, gate_leave
-from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
+from halfsync.native.sync cimport add_llong, monotonic_ns
 from halfsync.transport.transport cimport transport_abort, transport_cut
 from halfsync.host.handlers import contain_handlers
 
@@ -49,10 +50,8 @@ cdef bint turn(CarrierRecord *carrier, ClientRecord *client, Bridge bridge) exce
     exchange.framed_ns = now - client.waited_ns
     blocking_sink(&sink, &client.transport, carrier.stop_fd, &carrier.timeouts, &carrier.resuming)
     sink.asked = exchange.head.minor == 0  # which knows no interim responses
-    sink.sink.stays = (
-        exchange.head.keep_alive and carrier.keep_alive and not is_told_to_end(carrier)
-        and load_uint(&carrier.tally.command) <= CARRY_LEAVE and not load_uint(&carrier.tally.fading)
-    )
+    sink.sink.stays = may_stay(
+        exchange.head.keep_alive, carrier.timeouts.keep_alive > 0, is_ending(carrier), client.requests + 1, 0)
     origin.address = client.address
     origin.address_length = client.address_length
     origin.listener = client.listener

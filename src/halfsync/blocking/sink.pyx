@@ -4,6 +4,7 @@ from libc.string cimport memset
 from posix.uio cimport iovec
 from posix.unistd cimport close
 
+from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.rates cimport pace_begin, pace_fails
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport monotonic_ns

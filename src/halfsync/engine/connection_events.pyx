@@ -38,6 +38,7 @@ from halfsync.exchange.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_RESET, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
     outbox_abandon, outbox_next, outbox_release, outbox_sent,
 )
+from halfsync.exchange.persistence cimport may_stay
 from halfsync.exchange.rates cimport pace_begin
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
@@ -88,11 +89,9 @@ cdef int advance(Engine *engine, Connection *connection, int framed) noexcept no
     cdef bint stays
     if framed == 1:
         if engine.files != NULL:
-            stays = (
-                exchange.head.keep_alive and engine.timeouts.keep_alive > 0
-                and not engine_is_draining(engine)
-                and (engine.requests_max == 0 or connection.requests + 1 < engine.requests_max)
-            )
+            stays = may_stay(
+                exchange.head.keep_alive, engine.timeouts.keep_alive > 0, engine_is_draining(engine),
+                connection.requests + 1, engine.requests_max)
             if engine.files.answer(engine.files, exchange, stays, engine.scratch, &answer):
                 return send_answer(engine, connection, &answer, stays)
         return submit(engine, connection)

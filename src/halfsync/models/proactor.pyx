@@ -57,7 +57,6 @@ cdef class Proactor:
         self.workers.engine = engine
         self.workers.bridge = bridge
         self.workers.kept = self.kept
-        self.workers.keep_alive = settings.keep_alive > 0
         self.workers.limit_s = settings.request_timeout
         self.workers.max_stuck = settings.max_stuck
         self.workers.refusals = refusals

@@ -1,6 +1,7 @@
 """Thin Python faces of pure functions, for their unit tests. Built with the checks only."""
 from libc.stdint cimport int64_t
 
+from halfsync.exchange.persistence cimport may_stay as native_may_stay, stays_after as native_stays_after
 from halfsync.http.grammar cimport (
     DECIMAL_BYTES, HEX_BYTES, authority_is_valid as native_authority, connection_options as native_options, hex_pair,
     is_field_value as native_field_value, is_token as native_token, method_is as native_method, name_is as native_name,
@@ -130,3 +131,13 @@ def has_no_body(int status, bint is_head):
 
 def framing_of(bint bodiless, bint has_length, int minor):
     return native_framing(bodiless, has_length, minor)
+
+
+# --- exchange/persistence ---
+
+def may_stay(*, bint asked=True, bint enabled=True, bint ending=False, int answered=1, int answers_max=0):
+    return bool(native_may_stay(asked, enabled, ending, answered, answers_max))
+
+
+def stays_after(*, bint may=True, bint closes=False, bint until_close=False):
+    return bool(native_stays_after(may, closes, until_close))

@@ -9,7 +9,6 @@ from halfsync.pool.threadpool cimport WorkerThreads
 cdef class RequestWorkers(WorkerThreads):
     cdef Engine *engine
     cdef Bridge bridge
-    cdef bint keep_alive
     cdef readonly double limit_s          # that a turn may take; 0: for ever
     cdef readonly int max_stuck           # threads past that which others take the place of
     cdef object capacity                  # a lock, for the two counts below and for `noticed` of each lease

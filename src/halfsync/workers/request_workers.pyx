@@ -31,6 +31,7 @@ from halfsync.exchange.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, PIECE_BYTES, outbox_append, outbox_append_file, outbox_finish,
     outbox_is_gone, outbox_open, outbox_release, outbox_wait,
 )
+from halfsync.exchange.persistence cimport may_stay
 from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.native.sync cimport load_uint, monotonic_ns, sem_post, sem_wait, store_uint
 from halfsync.pool.request_queue cimport queue_count_in, queue_count_out
@@ -329,7 +330,9 @@ cdef class RequestWorkers(WorkerThreads):
         sink.sink.left = sink_left
         sink.sink.gate = NULL  # there are few workers
         sink.sink.waits = sink.sink.gil_held = sink.sink.whole = False
-        sink.sink.stays = exchange.head.keep_alive and self.keep_alive and not engine_is_draining(self.engine)
+        sink.sink.stays = may_stay(
+            exchange.head.keep_alive, self.engine.timeouts.keep_alive > 0, engine_is_draining(self.engine),
+            connection.requests + 1, self.engine.requests_max)
         sink.engine = self.engine
         sink.connection = connection
         sink.outbox = NULL

@@ -30,6 +30,7 @@ cdef class Response:
     cdef bint chunked
     cdef bint has_date        # the application set it
     cdef bint has_server
+    cdef bint closes          # the application has said so
     cdef bint full            # all that Content-Length promised, or a head without a body, was sent: drop the rest
     cdef bint gone            # the client is
     cdef int64_t promised     # bytes of the body as Content-Length said; -1: it was not set

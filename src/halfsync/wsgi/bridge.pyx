@@ -16,6 +16,7 @@ from cpython.unicode cimport PyUnicode_GET_LENGTH
 
 from halfsync.exchange.bridging cimport Origin, TURN_COMPLETE, TURN_CUT, TURN_RESET, send_vectors
 from halfsync.exchange.exchange cimport exchange_error, exchange_is_head
+from halfsync.exchange.persistence cimport stays_after
 from halfsync.http.grammar cimport (
     CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, HEX_BYTES, connection_options, is_field_value, is_token, number_of,
     write_hex,
@@ -334,7 +335,7 @@ cdef class Response:
             options = connection_options(value, value_length)
             if options & ~(CONNECTION_CLOSE | CONNECTION_KEEP_ALIVE) == 0:
                 if options & CONNECTION_CLOSE:
-                    self.sink.stays = False
+                    self.closes = True
                 return True
         if meaning >= MEANS_CONNECTION:
             raise ApplicationError(f"the hop-by-hop header {name_!r} is the server's business (PEP 3333)")
@@ -360,8 +361,7 @@ cdef class Response:
         if framing == FRAMING_CHUNKED:
             self.chunked = True
             at = write_text(at, b"Transfer-Encoding: chunked\r\n")
-        elif framing == FRAMING_CLOSE:
-            self.sink.stays = False
+        self.sink.stays = stays_after(self.sink.stays, self.closes, framing == FRAMING_CLOSE)
         if not self.has_date:
             at = write_date_line(at)
         if not self.has_server:
@@ -534,6 +534,7 @@ cdef class Response:
     cdef int fail(self) noexcept:
         """End a response whose application failed: a 500 if nothing was sent, else a cut. Returns a TurnEnd."""
         if not self.head_sent:
+            self.sink.stays = stays_after(self.sink.stays, self.closes, False)
             return self.bridge.send_error(self.exchange, self.sink, 500)
         if not self.gone and (self.bodiless or (self.promised >= 0 and self.sent == self.promised)):
             return TURN_COMPLETE
