@@ -49,8 +49,8 @@ from halfsync.shared.client_counts cimport ENTER_REFUSED, KEY_UNTOLD, client_key
 from halfsync.shared.slots cimport (
     Place, alone_of, is_alone, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw,
 )
-from halfsync.wsgi.body cimport BodyBlocks
 from halfsync.transport.transport cimport transport_close, transport_cut
+from halfsync.wsgi.body cimport BodyBlocks
 
 from halfsync.runtime.originals import os
 

@@ -20,11 +20,11 @@ from halfsync.blocking.refusing cimport note_refusal
 from halfsync.blocking.waiting cimport (
     WAITED_LATE, WAITED_READY, WAITED_STOPPED, WAITED_TOLD, others_wait, wait, wait_idle,
 )
-from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.exchange cimport (
     EXCHANGE_BODY, EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received,
     exchange_room, pool_get,
 )
+from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.rates cimport Pace, pace_begin, pace_fails
 from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
 from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns

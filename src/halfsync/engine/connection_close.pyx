@@ -8,12 +8,12 @@ from halfsync.engine.connections cimport connection_free, connection_hang_up
 from halfsync.engine.deadlines cimport next_look
 from halfsync.engine.engine cimport PHASE_LINGER, SCRATCH_BYTES, engine_log
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is, owner_submit, owner_withdraw
+from halfsync.engine.poller cimport poller_note_want
 from halfsync.engine.timers cimport wheel_set
 from halfsync.exchange.exchange cimport pool_put
 from halfsync.exchange.outbox cimport Outbox, outbox_abandon, outbox_release
 from halfsync.native.checks cimport check
 from halfsync.pool.request_queue cimport queue_put
-from halfsync.engine.poller cimport poller_note_want
 from halfsync.transport.transport cimport is_want, transport_finish, transport_receive
 
 cdef enum:

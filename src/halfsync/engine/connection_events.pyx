@@ -14,8 +14,8 @@ from halfsync.engine.connection_close cimport client_left, end_now, enter, finis
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_look, note_reading
 from halfsync.engine.engine cimport (
-    PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING,
-    PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_is_draining, engine_log,
+    PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED,
+    PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_is_draining, engine_log,
 )
 from halfsync.engine.handoff cimport hand_over
 from halfsync.engine.ownership cimport (
@@ -28,11 +28,11 @@ from halfsync.engine.poller cimport (
 from halfsync.engine.request_timeout cimport LOOK_AGAIN, look_at_queued, look_at_response, look_at_turn
 from halfsync.engine.responses cimport refuse, send_answer, shed, start_sending
 from halfsync.engine.timers cimport wheel_set
-from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.exchange cimport (
     EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received, exchange_room,
     pool_get, pool_put,
 )
+from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.native_handler cimport Answer
 from halfsync.exchange.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_RESET, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,

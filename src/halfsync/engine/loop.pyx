@@ -19,7 +19,8 @@ from halfsync.engine.connection_events cimport (
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.engine cimport (
     COMMAND_DRAIN, COMMAND_LEAVE, COMMAND_SERVE, COMMAND_STOP, Connection, Listener, LISTENERS_MAX, PHASE_FREE,
-    PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_note_refusal, engine_wake,
+    PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_note_refusal,
+    engine_wake,
 )
 from halfsync.engine.eviction cimport eviction_choose, eviction_close
 from halfsync.engine.handoff cimport finish_leave, leave_wait, leaving_close

@@ -25,8 +25,8 @@ from halfsync.engine.engine cimport (
 from halfsync.engine.lease cimport lease_begin, lease_claim, lease_end, lease_is_revoked, lease_open
 from halfsync.engine.ownership cimport owner_take
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
-from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.exchange cimport Exchange, exchange_has_more, pool_put
+from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, Outbox, PIECE_BYTES, outbox_append, outbox_append_file, outbox_finish,
     outbox_is_gone, outbox_open, outbox_release, outbox_wait,
