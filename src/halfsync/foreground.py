@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from halfsync.listening.listeners import Listener
     from halfsync.server import Application
     from halfsync.settings import Settings
-    from halfsync.shared.scoreboard import Seat
+    from halfsync.shared.scoreboard import Slot
     from halfsync.stream.handler import StreamFactory
 
 ADMIN_BACKLOG = 1024
 
 # What signals ask of a server that has no supervisor.
-WISHES = {
+SIGNAL_ORDERS = {
     signal.SIGTERM: "drain",
     signal.SIGINT: "quit",
     signal.SIGQUIT: "quit",
@@ -63,9 +63,9 @@ class LoneSignals(LoggingSignals):
     OPTIONAL = tuple(NEED_SUPERVISOR)
 
 
-def leave_order(alone: Iterable[int]) -> str:
-    """Return the order to leave. alone: positions of listeners on which no other process accepts."""
-    bits = sum({1 << position for position in alone})
+def handoff_order(exclusive: Iterable[int]) -> str:
+    """Return the order to leave. exclusive: positions of listeners on which no other process accepts."""
+    bits = sum({1 << position for position in exclusive})
     return f"leave {bits:x}" if bits else "leave"
 
 
@@ -75,7 +75,7 @@ def positions_in(listeners: str) -> list[int]:
     return [position for position in range(bits.bit_length()) if bits >> position & 1]
 
 
-class Orders(Protocol):
+class OrderSource(Protocol):
     """Where a process hears from its supervisor. See `halfsync.supervisor.channel`."""
 
     @property
@@ -83,15 +83,15 @@ class Orders(Protocol):
         """A descriptor that becomes readable when there is an order; -1: none will ever come."""
 
     def next(self) -> str | None:
-        """Return the next order, None when there is none. To leave: see `leave_order`."""
+        """Return the next order, None when there is none. To leave: see `handoff_order`."""
 
-    def ask_to_leave(self) -> None:
+    def report_sigterm(self) -> None:
         """Let the supervisor know that this process shall leave: it sees to another one first, and orders it."""
 
     def obeyed(self, order: str) -> None:
         """Note that an order was given to the server."""
 
-    def patience(self) -> float | None:
+    def poll_interval(self) -> float | None:
         """Return for how many seconds nobody need ask for orders, if somebody must."""
 
 
@@ -113,14 +113,14 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
     prepare_process(settings)
     say_sizes(settings)
     set_umask(settings)
-    seat = None
+    slot = None
     if settings.admin_bind:
-        from halfsync.shared.scoreboard import Board  # noqa: PLC0415 - a process alone shares it with its probes only
+        from halfsync.shared.scoreboard import Scoreboard  # noqa: PLC0415 - alone, it shares it with its probes
 
-        seat = Board(1).seat(0)
+        slot = Scoreboard(1).slot(0)
     with ExitStack() as failing:
         with Opened.of(settings, identity) as opened:
-            server = Server(application, settings=settings, seat=seat, opened=opened)
+            server = Server(application, settings=settings, seat=slot, opened=opened)
         failing.callback(server.close)
         admin = open_admin(settings)
         failing.callback(close_all, admin)
@@ -129,10 +129,10 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
             become(identity)
             check_temp_dir(settings)
             failing.pop_all()
-            with AnsweringProbes(settings, admin, seat) as probes:
+            with ProbeServer(settings, admin, slot) as probes:
                 server.start_in_front(signals, probes.descriptors)
-                if seat is not None:
-                    seat.serve()
+                if slot is not None:
+                    slot.serve()
                 line = announcement(server.settings, server.listeners, name)
                 logger().info("%s", line)
                 notifier.ready(line)
@@ -160,16 +160,18 @@ def open_admin(settings: Settings) -> list[Listener]:
     )
 
 
-class AnsweringProbes:
+class ProbeServer:
     """Answers what an orchestrator asks on these listeners, which are closed in the end. As a context manager."""
 
-    def __init__(self, settings: Settings, listeners: Sequence[Listener], seat: Seat | None) -> None:
+    def __init__(self, settings: Settings, listeners: Sequence[Listener], slot: Slot | None) -> None:
         self._listeners = listeners
         self._probes: Probes | None = None
-        if seat is not None and listeners:
+        if slot is not None and listeners:
             from halfsync.admin.probes import Probes  # noqa: PLC0415 - most servers have none
 
-            self._probes = Probes(settings, [listener.socket.fileno() for listener in listeners], seat.board)
+            self._probes = Probes(
+                settings, [listener.socket.fileno() for listener in listeners], slot.scoreboard
+            )
 
     def __enter__(self) -> Self:
         if self._probes is not None:
@@ -179,14 +181,14 @@ class AnsweringProbes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.leave()
+        self.stop_listening()
         if self._probes is not None:
             self._probes.close()
 
-    def leave(self) -> None:
+    def stop_listening(self) -> None:
         """Close the listeners: others answer from now on. Their addresses may be needed before this process ends."""
         if self._probes is not None:
-            self._probes.leave()
+            self._probes.stop_listening()
         close_all(self._listeners)
 
     def descriptors(self) -> list[int]:
@@ -209,7 +211,7 @@ def say_sizes(settings: Settings) -> None:
 
 
 def run_until_told(
-    server: Server, signals: Signals, orders: Orders | None = None, notifier: Notifier | None = None
+    server: Server, signals: Signals, orders: OrderSource | None = None, notifier: Notifier | None = None
 ) -> Outcome:
     """Wait for signals, orders and the server's end, and do what they ask for; let the model do its part in between.
 
@@ -219,29 +221,33 @@ def run_until_told(
     run = _Run(server, notifier, supervised=orders is not None)
     model = server._model
     while not run.over:
-        patience = None if orders is None else orders.patience()
+        poll_interval = None if orders is None else orders.poll_interval()
         timeout = min(
-            (due for due in (model.timeout(), notifier.beat(), run.left(), patience) if due is not None),
+            (
+                due
+                for due in (model.timeout(), notifier.beat(), run.remaining(), poll_interval)
+                if due is not None
+            ),
             default=None,
         )
         heard = [] if orders is None or orders.fd < 0 else [orders.fd]
         contain_handlers()  # that a hook may have set
         number = signals.wait([model.done_fd, *model.watched, *heard], timeout)
         model.turn()
-        wish = _wish(number, orders) or (None if orders is None else orders.next())
-        if wish is not None:
-            run.obey(wish)
+        order = _find_order(number, orders) or (None if orders is None else orders.next())
+        if order is not None:
+            run.obey(order)
             if orders is not None:
-                orders.obeyed(wish)
+                orders.obeyed(order)
         elif server.wait(0):
             break
         elif run.is_late():
-            run.lose_patience()
+            run.on_deadline()
         model.turn()  # there may be nothing to wait for
     return run.end()
 
 
-def _wish(number: int | None, orders: Orders | None) -> str | None:
+def _find_order(number: int | None, orders: OrderSource | None) -> str | None:
     if number is None:
         return None
     if orders is None:
@@ -250,11 +256,11 @@ def _wish(number: int | None, orders: Orders | None) -> str | None:
                 "%s is ignored: %s takes a supervisor; start the server with workers, 1 or more, or restart it",
                 *(signal.Signals(number).name, NEED_SUPERVISOR[signal.Signals(number)]),
             )
-        return WISHES.get(signal.Signals(number))
+        return SIGNAL_ORDERS.get(signal.Signals(number))
     # Those of the terminal, and of a service manager, reach the whole group: the supervisor understands them for all.
     # If each process left by itself, nobody would be there for the backlog.
     if number == signal.SIGTERM:
-        orders.ask_to_leave()
+        orders.report_sigterm()
     return None
 
 
@@ -267,27 +273,27 @@ class _Run:
         self.over = False
         self._supervised = supervised
         self._deadline: float | None = None
-        self._course = ""
+        self._state = ""
         self._before = 0  # requests that were finished before it began to end
 
     def obey(self, order: str) -> None:
         """Do what was asked for."""
-        wish, _, listeners = order.partition(" ")
-        if wish == "quit" or (wish == "drain" and self._course in ("drain", "fade")):
+        order, _, listeners = order.partition(" ")
+        if order == "quit" or (order == "drain" and self._state in ("drain", "fade")):
             self.over = True
-        elif wish == "drain" or (wish == "finish" and self._course not in ("drain", "leave")):
+        elif order == "drain" or (order == "finish" and self._state not in ("drain", "leave")):
             self._drain()  # one that leaves drains when nobody can take its connections, which it finds out by itself
-        elif wish == "leave" and not self._course:
-            self._begin(wish, self._settings.graceful_timeout)
+        elif order == "leave" and not self._state:
+            self._begin(order, self._settings.graceful_timeout)
             self.server.leave(positions_in(listeners))
-        elif wish == "fade":
+        elif order == "fade":
             self.server.fade()
-        elif wish == "reopen":
+        elif order == "reopen":
             self.server.reopen_logs()
 
     def _drain(self) -> None:
         """Begin to end. A server that nobody supervises first lets those know who send it newcomers."""
-        delay = 0.0 if self._supervised or self._course else self._settings.drain_delay
+        delay = 0.0 if self._supervised or self._state else self._settings.drain_delay
         self._say(draining(delay, self._settings.graceful_timeout))
         self._notifier.stopping()
         if delay:
@@ -300,15 +306,15 @@ class _Run:
         self._begin("drain", self._settings.graceful_timeout)
         self.server.drain()
 
-    def _begin(self, course: str, seconds: float) -> None:
-        if not self._course:
+    def _begin(self, state: str, seconds: float) -> None:
+        if not self._state:
             self._before = self.server.statistics()["finished"]
-        self._course = course
+        self._state = state
         self._deadline = monotonic() + seconds
 
-    def lose_patience(self) -> None:
+    def on_deadline(self) -> None:
         """Go on to what comes when the time is over."""
-        if self._course == "fade":
+        if self._state == "fade":
             self._drain_now()
         else:
             self.over = True
@@ -317,7 +323,7 @@ class _Run:
     def _settings(self) -> Settings:
         return self.server.settings
 
-    def left(self) -> float | None:
+    def remaining(self) -> float | None:
         """Return the seconds that are left, if they are counted."""
         return None if self._deadline is None else max(0.0, self._deadline - monotonic())
 
@@ -329,7 +335,7 @@ class _Run:
         """Close the server, and tell what became of its requests."""
         counts = self.server.statistics()
         self.server.close()
-        finished = counts["finished"] - self._before if self._course else 0
+        finished = counts["finished"] - self._before if self._state else 0
         return Outcome(finished, counts["running"] + counts["queued"])
 
     def _say(self, line: str) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from halfsync.exchange.bridging import Bridge
     from halfsync.runtime.signals import Signals
-    from halfsync.shared.scoreboard import Seat
+    from halfsync.shared.scoreboard import Slot
     from halfsync.static.answer import StaticFiles
     from halfsync.stream.handler import StreamFactory
 
@@ -41,7 +41,7 @@ RESERVED_DESCRIPTORS = 64  # of the process's limit: for the application's own f
 QUICK_S = 1.0  # what a quick stop gives the application's threads to return
 
 
-class State(Enum):
+class ServerState(Enum):
     """Where a server is on its way: it goes from one to the next, or past it, and never back."""
 
     MADE = "made"
@@ -65,8 +65,8 @@ class Server:
     children may read.
 
     A process of several that serve together is given open `listeners`, whose copies here it closes in the end, its
-    `seat` on their board, on which it must say that it serves, and `handover`, the reading and the writing end of one
-    AF_UNIX SOCK_SEQPACKET socket pair that all of them have: whoever leaves (`leave`) hands its connections over to
+    `seat` on their scoreboard, on which it must say that it serves, and `handover`, the reading and the writing end of
+    one AF_UNIX SOCK_SEQPACKET socket pair that all of them have: whoever leaves (`leave`) hands its connections off to
     those who serve. The server makes copies; the caller should close its own, since only where no reading end is open
     any more does a server that leaves know that nobody adopts. Without any listener a server serves only what it
     adopts. ``opened`` is what the settings name, opened before the process became another user.
@@ -78,7 +78,7 @@ class Server:
         *,
         settings: Settings | None = None,
         listeners: list[Listener] | None = None,
-        seat: Seat | None = None,
+        seat: Slot | None = None,
         handover: tuple[int, int] | None = None,
         opened: Opened | None = None,
         **options: Any,
@@ -123,10 +123,10 @@ class Server:
                 files.close()
         address = self.listeners[0].socket.getsockname() if self.listeners else None
         self._address = address[:2] if isinstance(address, tuple) else address
-        self._seat = seat
+        self._slot = seat
         self._owner, self._forks = os.getpid(), count_forks()
-        self._state = State.MADE
-        self._fading = False
+        self._state = ServerState.MADE
+        self._shutting_down = False
 
     @property
     def _is_elsewhere(self) -> bool:
@@ -169,15 +169,15 @@ class Server:
 
     def _start(self, start: Callable[[], None]) -> None:
         self._refuse_elsewhere("start")
-        if self._state is not State.MADE:
+        if self._state is not ServerState.MADE:
             raise RuntimeError(
                 "a server can be started only once, before it is drained or closed; make another"
             )
-        self._state = State.SERVING
+        self._state = ServerState.SERVING
         try:
             start()
         except BaseException:
-            self._state = State.ENDING
+            self._state = ServerState.ENDING
             raise
 
     def drain(self) -> None:
@@ -190,45 +190,45 @@ class Server:
         """Begin to end in favour of others, who accept on the same listeners and adopt connections (`handover`).
 
         What waits in the backlog is left to them. alone: positions of `listeners` on which no other process accepts:
-        what waits there is accepted first, and then handed over or answered. A connection is handed over as soon as it
-        is idle; a request that was received, or whose body is under way, is answered first. Without a hand-over, or
+        what waits there is accepted first, and then handed off or answered. A connection is handed off as soon as it
+        is idle; a request that was received, or whose body is under way, is answered first. Without a handoff, or
         with nobody left to adopt, it ends instead, as when draining. `drain` may follow, for those that nobody has
         taken. Raises TypeError or ValueError for what is no position.
         """
         self._refuse_elsewhere("leave")
         positions = [count(one, "a position", 0, len(self.listeners) - 1) for one in alone]
-        self._end(lambda: self._model.leave(positions))
+        self._end(lambda: self._model.hand_off(positions))
         # Socket files stay: others are reached by them.
         self.listeners = [replace(listener, file=None) for listener in self.listeners]
         self._close_listeners()
 
     def _end(self, end: Callable[[], None]) -> None:
         """Let the model begin to end. One that was not started has nothing to answer, and only stops to listen."""
-        if self._state is State.CLOSED:
+        if self._state is ServerState.CLOSED:
             return
-        if self._seat is not None:
-            self._seat.leave()
-        if self._state is State.MADE:
+        if self._slot is not None:
+            self._slot.stop_accepting()
+        if self._state is ServerState.MADE:
             self._model.close(0.0)
         else:
             end()
-        self._state = State.ENDING
+        self._state = ServerState.ENDING
 
     def fade(self) -> None:
         """Let each connection end with its next response, and go on serving all who come; it is not ready any more."""
         self._refuse_elsewhere("fade")
-        if self._state is State.CLOSED:
+        if self._state is ServerState.CLOSED:
             return
-        self._fading = True
-        if self._seat is not None:
-            self._seat.board.fading = True
-        self._model.fade()
+        self._shutting_down = True
+        if self._slot is not None:
+            self._slot.scoreboard.shutting_down = True
+        self._model.close_keepalives()
 
     def reopen_logs(self) -> None:
         """Open the access log again by its name: whoever rotates logs has moved the old file away."""
         self._refuse_elsewhere("reopen_logs")
         try:
-            if self._access_log is not None and self._state is not State.CLOSED:
+            if self._access_log is not None and self._state is not ServerState.CLOSED:
                 self._access_log.reopen()
         except OSError as error:
             warn("the access log %r cannot be opened again: %s", self.settings.access_log, reason_of(error))
@@ -254,7 +254,7 @@ class Server:
         limit = seconds(timeout)
         if self._is_elsewhere:
             return True
-        self._state = State.CLOSED
+        self._state = ServerState.CLOSED
         self._close_listeners()
         ended = self._model.close(limit)
         self._refusals.close()
@@ -278,14 +278,14 @@ class Server:
 
         It takes none, for example, if the process of the model `process` that accepts was killed.
         """
-        if self._state is not State.SERVING or self._fading:
+        if self._state is not ServerState.SERVING or self._shutting_down:
             return False
         if not self._is_elsewhere and self.wait(0):
             return False
         return self.statistics().get("stuck", 0) <= self.settings.max_stuck
 
     def __enter__(self) -> Self:
-        tried = self._state is State.MADE and not self._is_elsewhere
+        tried = self._state is ServerState.MADE and not self._is_elsewhere
         try:
             self.start()
         except BaseException:

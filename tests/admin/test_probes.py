@@ -15,7 +15,7 @@ from halfsync.admin.probes import Probes
 from halfsync.foreground import ADMIN_BACKLOG
 from halfsync.listening.listeners import open_listeners
 from halfsync.settings import Settings
-from halfsync.shared.scoreboard import Board
+from halfsync.shared.scoreboard import Scoreboard
 from tests.client import Connection, CutError, build, fetch
 from tests.faults.serving import MODELS, Serving
 from tests.wsgi import until
@@ -40,46 +40,46 @@ def app(environ, start_response):
 
 
 @pytest.fixture(params=["epoll", "poll"])
-def asked(request: pytest.FixtureRequest) -> Iterator[tuple[Board, tuple[str, int]]]:
-    """Return a board of four seats, and where its probes are answered."""
+def asked(request: pytest.FixtureRequest) -> Iterator[tuple[Scoreboard, tuple[str, int]]]:
+    """Return a scoreboard of four slots, and where its probes are answered."""
     (listener,) = open_listeners(["127.0.0.1:0"], ADMIN_BACKLOG)
-    board = Board(4)
+    scoreboard = Scoreboard(4)
     settings = Settings.from_options(poller=request.param, max_stuck=1)
-    probes = Probes(settings, [listener.socket.fileno()], board)
+    probes = Probes(settings, [listener.socket.fileno()], scoreboard)
     probes.start()
-    yield board, listener.socket.getsockname()
+    yield scoreboard, listener.socket.getsockname()
     probes.close()
     listener.close()
-    board.close()
+    scoreboard.close()
 
 
-def test_ready_while_somebody_serves_and_alive_always(asked: tuple[Board, tuple[str, int]]) -> None:
-    board, address = asked
+def test_ready_while_somebody_serves_and_alive_always(asked: tuple[Scoreboard, tuple[str, int]]) -> None:
+    scoreboard, address = asked
 
     def answers() -> tuple[int, int]:
         return fetch(address, "/livez").status, fetch(address, "/readyz").status
 
     assert answers() == (200, 503)
-    seats = [board.seat(0), board.seat(3)]
-    for seat in seats:
-        seat.take()
+    slots = [scoreboard.slot(0), scoreboard.slot(3)]
+    for slot in slots:
+        slot.take()
         assert answers() == (200, 503)
-    for seat in seats:
-        seat.serve()
+    for slot in slots:
+        slot.serve()
         assert answers() == (200, 200)
-    seats[0].leave()
+    slots[0].stop_accepting()
     assert answers() == (200, 200)
-    seats[1].stuck = 2
+    slots[1].stuck = 2
     assert answers() == (200, 503)
-    seats[1].stuck = 1
+    slots[1].stuck = 1
     assert answers() == (200, 200)
-    board.fading = True
+    scoreboard.shutting_down = True
     assert answers() == (200, 503)
     ending = fetch(address, "/readyz")
     assert (b"about to end" in ending.body, ending.one("Retry-After")) == (True, "1")
 
 
-def test_other_questions_are_refused(asked: tuple[Board, tuple[str, int]]) -> None:
+def test_other_questions_are_refused(asked: tuple[Scoreboard, tuple[str, int]]) -> None:
     _, address = asked
     assert fetch(address, "/").status == 404
     assert fetch(address, "/livez/more").status == 404
@@ -95,7 +95,7 @@ def test_other_questions_are_refused(asked: tuple[Board, tuple[str, int]]) -> No
         assert [connection.response().body for _ in range(5)] == [b"ok\n"] * 5
 
 
-def test_a_client_is_told_that_its_connection_stays(asked: tuple[Board, tuple[str, int]]) -> None:
+def test_a_client_is_told_that_its_connection_stays(asked: tuple[Scoreboard, tuple[str, int]]) -> None:
     _, address = asked
     with Connection(address) as connection:
         for version in ("HTTP/1.0", "HTTP/1.1"):
@@ -141,7 +141,7 @@ NUISANCES = {
 @pytest.mark.parametrize("number", [64, 500])
 @pytest.mark.parametrize("annoy", NUISANCES.values(), ids=NUISANCES)
 def test_nobody_else_keeps_a_probe_from_its_answer(
-    asked: tuple[Board, tuple[str, int]], annoy: Callable[[socket.socket], None], number: int
+    asked: tuple[Scoreboard, tuple[str, int]], annoy: Callable[[socket.socket], None], number: int
 ) -> None:
     _, address = asked
     with ExitStack() as stack:
@@ -170,7 +170,7 @@ def answers(connection: Connection, since: float) -> bool:
 
 
 def test_a_crowd_of_newcomers_does_not_close_one_whose_request_is_on_its_way(
-    asked: tuple[Board, tuple[str, int]],
+    asked: tuple[Scoreboard, tuple[str, int]],
 ) -> None:
     """More of them than there are places, which have come later and said nothing."""
     _, address = asked
@@ -188,7 +188,9 @@ def test_a_crowd_of_newcomers_does_not_close_one_whose_request_is_on_its_way(
             answered += answers(probe, since)
 
 
-def test_drips_and_crowds_do_not_keep_a_probe_from_its_answer(asked: tuple[Board, tuple[str, int]]) -> None:
+def test_drips_and_crowds_do_not_keep_a_probe_from_its_answer(
+    asked: tuple[Scoreboard, tuple[str, int]],
+) -> None:
     _, address = asked
     over = threading.Event()
 
@@ -224,7 +226,7 @@ def test_drips_and_crowds_do_not_keep_a_probe_from_its_answer(asked: tuple[Board
 
 @pytest.mark.parametrize("annoy", [lambda _: None, half_a_head, one_answer], ids=["silent", "head", "idle"])
 def test_no_connection_stays_for_long(
-    asked: tuple[Board, tuple[str, int]], annoy: Callable[[socket.socket], None]
+    asked: tuple[Scoreboard, tuple[str, int]], annoy: Callable[[socket.socket], None]
 ) -> None:
     _, address = asked
     with Connection(address) as connection:

@@ -1,11 +1,13 @@
-"""The bells that wake whoever waits for a client: heard here, in forked children, and after the death of who rings."""
+"""The wakeup pipes that wake whoever waits for a client: heard here, in forked children, and after the death of the
+process that signals.
+"""
 
 import os
 from collections.abc import Iterator
 
 import pytest
 
-from halfsync.blocking.wakeups import Bells
+from halfsync.blocking.wakeups import WakeupPipes
 from halfsync.native.system import readable
 from tests.leaks import held, leaked
 
@@ -13,31 +15,31 @@ HEARD_TIMEOUT_S = 10.0
 
 
 @pytest.fixture
-def bells() -> Iterator[Bells]:
-    """Return two bells; their descriptors are gone at the end."""
+def pipes() -> Iterator[WakeupPipes]:
+    """Return two wakeup pipes; their descriptors are gone at the end."""
     before = held()
-    bells = Bells()
-    yield bells
-    bells.close()
+    pipes = WakeupPipes()
+    yield pipes
+    pipes.close()
     assert not leaked(before)
 
 
-def rung(bells: Bells) -> list[str]:
-    """Name the bells that have been rung."""
-    heard = readable([bells.drain_fd, bells.stop_fd], 0)
-    return [name for name, fd in (("drain", bells.drain_fd), ("stop", bells.stop_fd)) if fd in heard]
+def signalled(pipes: WakeupPipes) -> list[str]:
+    """Name the pipes that have been signalled."""
+    heard = readable([pipes.drain_fd, pipes.stop_fd], 0)
+    return [name for name, fd in (("drain", pipes.drain_fd), ("stop", pipes.stop_fd)) if fd in heard]
 
 
-def test_each_bell_is_heard_for_good_and_the_other_is_not(bells: Bells) -> None:
-    assert rung(bells) == []
-    bells.ring_drain()
-    bells.ring_drain()
-    assert rung(bells) == rung(bells) == ["drain"]
-    bells.ring_stop()
-    assert rung(bells) == ["drain", "stop"]
+def test_each_pipe_stays_readable_and_the_other_is_not_touched(pipes: WakeupPipes) -> None:
+    assert signalled(pipes) == []
+    pipes.signal_drain()
+    pipes.signal_drain()
+    assert signalled(pipes) == signalled(pipes) == ["drain"]
+    pipes.signal_stop()
+    assert signalled(pipes) == ["drain", "stop"]
 
 
-def test_a_bell_is_heard_while_another_process_could_ring_it_too(bells: Bells) -> None:
+def test_a_pipe_is_readable_while_another_process_could_signal_too(pipes: WakeupPipes) -> None:
     began, begin = os.pipe()
     end, over = os.pipe()
     pid = os.fork()
@@ -47,23 +49,23 @@ def test_a_bell_is_heard_while_another_process_could_ring_it_too(bells: Bells) -
         os.read(end, 1)
         os._exit(0)
     os.read(began, 1)
-    bells.ring_stop()
-    heard = rung(bells)
+    pipes.signal_stop()
+    heard = signalled(pipes)
     for fd in (over, end, began, begin):
         os.close(fd)
     os.waitpid(pid, 0)
     assert heard == ["stop"]
 
 
-def test_a_child_hears_of_the_death_of_its_parent(bells: Bells) -> None:
+def test_a_child_hears_of_the_death_of_its_parent(pipes: WakeupPipes) -> None:
     told, tell = os.pipe()
     parent = os.fork()
     if parent == 0:
-        own = Bells()
+        own = WakeupPipes()
         ready, readied = os.pipe()
         if os.fork() == 0:
-            own.leave_to_parent()
-            silent = rung(own) == []
+            own.close_writers()
+            silent = signalled(own) == []
             os.close(ready)
             os.write(readied, b"r")
             heard = readable([own.stop_fd], HEARD_TIMEOUT_S) == [own.stop_fd]
@@ -79,17 +81,17 @@ def test_a_child_hears_of_the_death_of_its_parent(bells: Bells) -> None:
 
 def test_closed_bells_are_silent() -> None:
     before = held()
-    bells = Bells()
-    bells.close()
-    bells.ring_drain()
-    bells.ring_stop()
-    bells.close()
-    assert (bells.drain_fd, bells.stop_fd) == (-1, -1)
+    pipes = WakeupPipes()
+    pipes.close()
+    pipes.signal_drain()
+    pipes.signal_stop()
+    pipes.close()
+    assert (pipes.drain_fd, pipes.stop_fd) == (-1, -1)
     assert not leaked(before)
 
 
 def test_bells_that_are_forgotten_close() -> None:
     before = held()
-    Bells()
-    Bells.__new__(Bells)
+    WakeupPipes()
+    WakeupPipes.__new__(WakeupPipes)
     assert not leaked(before)

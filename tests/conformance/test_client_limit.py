@@ -21,7 +21,7 @@ import halfsync
 
 SEED = 20261126
 MOST = 3
-LEAVING_MOST = 256  # connections that are turned away and linger, in every model
+REJECTED_LINGERING_MAX = 256  # connections that are rejected and linger, in every model
 THREADS = 8  # in the pool no connection of these tests has to wait for another
 LIMIT: dict[str, Any] = {"max_connections_per_client": MOST, "threads": THREADS}
 LONG: dict[str, Any] = {**LIMIT, "head_timeout": 60.0}
@@ -243,10 +243,10 @@ def test_refused_and_leaving_in_any_way_exactly_so_many_fit(serve: Serve) -> Non
 def test_those_who_are_refused_and_stay_do_not_fill_the_server(serve: Serve) -> None:
     with serve(hello, **LONG) as server, ExitStack() as stack:
         here = hold(server, stack)
-        for number in range(LEAVING_MOST + 50):
+        for number in range(REJECTED_LINGERING_MAX + 50):
             stack.enter_context(connect(server))
             until(lambda number=number: server.statistics()["limited"] == number + 1)  # type: ignore[misc]
-        assert server.statistics()["open"] <= MOST + LEAVING_MOST
+        assert server.statistics()["open"] <= MOST + REJECTED_LINGERING_MAX
         until(lambda: server.statistics()["open"] == MOST)
         assert is_served(stack.enter_context(connect(server, OTHER)))
         assert all(is_finished(connection) for connection in here)

@@ -303,7 +303,7 @@ def test_newcomers_wait_in_the_backlog_until_there_is_room(serve: Serve, close: 
         newcomers = [stack.enter_context(Connection(server.address)) for _ in range(2)]
         for newcomer in newcomers:
             newcomer.send(build())
-        # Those that are in are served meanwhile, and nobody else is let in.
+        # Those that are in are served meanwhile, and nobody else is admitted.
         for connection in open_ones:
             connection.send(post[-2:] + post[:-2])
             assert connection.response("POST").status == 200

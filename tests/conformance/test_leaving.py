@@ -1,6 +1,6 @@
-"""Connections that survive the process that served them: handed over by one server, adopted by another.
+"""Connections that survive the process that served them: handed off by one server, adopted by another.
 
-Two servers, in one process, share a listener and the queue of handed-over connections as serving processes do. A test
+Two servers, in one process, share a listener and the queue of handed-off connections as serving processes do. A test
 knows by the answers which of them served: each application answers with its server's name first.
 """
 

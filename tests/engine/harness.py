@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from halfsync.testing.pollers import CONNECTION, ROOM_BYTES, Handle, Poller
+from halfsync.testing.pollers import CONNECTION, ROOM_BYTES, PyHandle, PyPoller
 
 GONE, HOLD, MORE = -1, 0, 1
 LATER = -1000
@@ -25,7 +25,7 @@ class Engine:
         self.accepts = True
         self.turns = 0
         self.before: Callable[[Event], object] = lambda event: None
-        self.poller = Poller(name, self)
+        self.poller = PyPoller(name, self)
         self.accepted_fds: list[int] = []
         self.connections = 0
 
@@ -36,26 +36,26 @@ class Engine:
     def awake(self) -> None:
         self.turns += 1
 
-    def room(self, handle: Handle) -> int:
+    def room(self, handle: PyHandle) -> int:
         return self.room_bytes
 
-    def received(self, handle: Handle, data: bytes | int) -> int:
+    def received(self, handle: PyHandle, data: bytes | int) -> int:
         if data != -errno.EAGAIN:
             self.note("received", handle.index, data)
         return self.answer
 
-    def left(self, handle: Handle, broken: bool) -> None:
+    def hangup(self, handle: PyHandle, broken: bool) -> None:
         self.note("broken" if broken else "left", handle.index)
 
-    def sendable(self, handle: Handle) -> None:
+    def sendable(self, handle: PyHandle) -> None:
         self.note("sendable", handle.index)
 
-    def accepted(self, listener: Handle, fd: int) -> bool:
+    def accepted(self, listener: PyHandle, fd: int) -> bool:
         self.accepted_fds.append(fd)
         self.note("accepted", listener.index)
         return self.accepts
 
-    def accept_failed(self, listener: Handle, error: int) -> None:
+    def accept_failed(self, listener: PyHandle, error: int) -> None:
         self.note("accept failed", listener.index, error)
 
     def turn(self, timeout_ms: int = WAIT_MS) -> list[Event]:
@@ -73,15 +73,15 @@ class Engine:
                 return events
         raise AssertionError(f"it did not come: {events[-20:]}")
 
-    def watch(self, sock: socket.socket, kind: int = CONNECTION) -> Handle:
+    def watch(self, sock: socket.socket, kind: int = CONNECTION) -> PyHandle:
         sock.setblocking(False)
-        handle = Handle(sock.fileno(), kind, self.connections)
+        handle = PyHandle(sock.fileno(), kind, self.connections)
         self.connections += 1
         assert self.poller.add(handle) == 0
         return handle
 
 
-Pair = tuple[Handle, socket.socket]
+Pair = tuple[PyHandle, socket.socket]
 Connect = Callable[[], Pair]
 
 
@@ -97,7 +97,7 @@ def ended(events: list[Event], index: int = 0) -> bool:
     return ("left", index) in events or ("received", index, b"") in events or ("broken", index) in events
 
 
-def fill(engine: Engine, handle: Handle) -> int:
+def fill(engine: Engine, handle: PyHandle) -> int:
     """Send until the socket takes no more; return how much it took."""
     total = 0
     while (sent := engine.poller.send(handle, bytes(65536))) != LATER:

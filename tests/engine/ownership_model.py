@@ -227,14 +227,14 @@ class Model:
         owner = self.native.owner
         demand(owner in (OWNER_WORKER, OWNER_RETURNED), "a connection is seized that no worker has")
         if not self.protocol.seize():
-            return replace(world, engine="open_lease")
+            return replace(world, engine="release_lease")
         demand(world.exchange is Exchange.CONNECTION, "the deadline of a request without its exchange")
         world = replace(world, exchange=Exchange.NONE, worker_has_exchange=True, has_lease=False)
         return replace(self._close(world), engine="revoke")
 
-    def open_lease(self, world: World) -> World:
+    def release_lease(self, world: World) -> World:
         """Leave the turn to its worker."""
-        self.native.open_lease()
+        self.native.release_lease()
         return replace(world, engine="loop")
 
     def hold_response(self, world: World) -> World:
@@ -261,8 +261,8 @@ class Model:
     # The worker.
 
     def _worker_steps(self, world: World) -> list[str]:
-        engine_holds = world.engine in ("seize", "open_lease", "revoke")
-        claims = world.worker.startswith(("claim", "end_turn"))
+        engine_holds = world.engine in ("seize", "release_lease", "revoke")
+        claims = world.worker.startswith(("acquire", "end_turn"))
         if world.worker == "free":
             names = ["begin"] if self.native.owner == OWNER_QUEUE else []
             return names + (["begin_other"] if world.others < OTHERS else [])
@@ -279,7 +279,7 @@ class Model:
     def begin_other(self, world: World) -> World:
         """Begin a turn on another connection, and let the application have the thread."""
         self.native.begin()
-        self.native.open_lease()
+        self.native.release_lease()
         return replace(world, worker="other", others=world.others + 1)
 
     def end_other(self, world: World) -> World:
@@ -300,7 +300,7 @@ class Model:
 
     def open_turn(self, world: World) -> World:
         """Let the application have the thread."""
-        self.native.open_lease()
+        self.native.release_lease()
         return replace(world, worker="application")
 
     def answer_whole(self, world: World) -> World:
@@ -309,16 +309,16 @@ class Model:
 
     def answer_rest_later(self, world: World) -> World:
         """The application has made more than the socket takes."""
-        return replace(world, worker="claim_to_hand_over")
+        return replace(world, worker="acquire_to_switch")
 
-    def claim_to_hand_over(self, world: World) -> World:
+    def acquire_to_switch(self, world: World) -> World:
         """Hold the connection, and give it an outbox."""
-        if not self.native.claim():
+        if not self.native.acquire():
             return replace(world, worker="end_turn")
         self._touch(world)
         return replace(
             world,
-            worker="hand_over",
+            worker="switch_to_outbox",
             worker_has_exchange=True,
             worker_outbox=Outbox.OPEN,
             phase=Phase.SENDING,
@@ -326,7 +326,7 @@ class Model:
             outbox=Outbox.OPEN,
         )
 
-    def hand_over(self, world: World) -> World:
+    def switch_to_outbox(self, world: World) -> World:
         """Give the connection back to the engine."""
         demand(not self.native.is_linked, "a connection is returned twice")
         self.protocol.give_back()

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from halfsync.testing.pollers import LISTENER, ROOM_BYTES, WAKER, Handle
+from halfsync.testing.pollers import LISTENER, ROOM_BYTES, WAKER, PyHandle
 from tests.engine.harness import HOLD, LATER, MORE, NOW_MS, WAIT_MS, Connect, Engine, drain, ended, fill, text
 from tests.wsgi import pattern
 
@@ -256,7 +256,7 @@ def test_want_of_descriptors_is_told(engine: Engine) -> None:
 def test_the_waker_ends_a_wait_each_time(engine: Engine) -> None:
     fd = os.eventfd(0, os.EFD_NONBLOCK)
     try:
-        assert engine.poller.add(Handle(fd, WAKER, 7)) == 0
+        assert engine.poller.add(PyHandle(fd, WAKER, 7)) == 0
         for _ in range(3):
             os.eventfd_write(fd, 1)
             assert engine.poller.turn(WAIT_MS) == 1

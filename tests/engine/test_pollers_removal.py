@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from halfsync.testing.pollers import CONNECTION, ROOM_BYTES, Handle
+from halfsync.testing.pollers import CONNECTION, ROOM_BYTES, PyHandle
 from tests.engine.harness import GONE, MORE, NOW_MS, Connect, Engine, Event, drain, fill, text
 
 
@@ -81,7 +81,7 @@ def test_a_reused_index_never_gets_the_event_of_its_predecessor(engine: Engine) 
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         fresh.extend((ours, theirs))
-        assert engine.poller.add(Handle(ours.fileno(), CONNECTION, which, generation=1)) == 0
+        assert engine.poller.add(PyHandle(ours.fileno(), CONNECTION, which, generation=1)) == 0
 
     engine.before = replace
     events = engine.turn()

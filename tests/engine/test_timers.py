@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from halfsync.testing.timer_wheel import TICK_NS as TICK
-from halfsync.testing.timer_wheel import WHEEL_TICKS, Timer, Wheel
+from halfsync.testing.timer_wheel import WHEEL_TICKS, PyTimer, PyWheel
 
 TURN = WHEEL_TICKS * TICK
 LATE = 2 * TICK  # what the wheel promises
@@ -16,21 +16,21 @@ class Loop:
 
     def __init__(self, now: int) -> None:
         self.now = now
-        self.wheel = Wheel(now)
-        self.deadlines: dict[Timer, int] = {}
+        self.wheel = PyWheel(now)
+        self.deadlines: dict[PyTimer, int] = {}
         self.fired = 0
         self.looks = 0
 
-    def set(self, timer: Timer, after: int) -> None:
+    def set(self, timer: PyTimer, after: int) -> None:
         self.deadlines[timer] = self.now + after
         self.wheel.set(timer, self.now + after)
 
-    def put_off(self, timer: Timer, by: int) -> None:
+    def put_off(self, timer: PyTimer, by: int) -> None:
         """Move a deadline later by a plain store, as every request does."""
         timer.deadline += by
         self.deadlines[timer] += by
 
-    def clear(self, timer: Timer) -> None:
+    def clear(self, timer: PyTimer) -> None:
         self.deadlines.pop(timer, None)
         self.wheel.clear(timer)
 
@@ -84,7 +84,7 @@ def test_deadlines_fire_never_early_and_at_most_two_ticks_late(
     start: int, steps: list[tuple[str, int, int]]
 ) -> None:
     loop = Loop(start)
-    timers = [Timer() for _ in range(10)]
+    timers = [PyTimer() for _ in range(10)]
     for step, which, delay in steps:
         timer = timers[which]
         if step == "set":
@@ -105,7 +105,7 @@ def test_deadlines_fire_never_early_and_at_most_two_ticks_late(
 
 
 def test_an_empty_wheel_says_so() -> None:
-    wheel = Wheel(12345)
+    wheel = PyWheel(12345)
     assert wheel.next(12345) == -1
     assert wheel.due(12345 + 10 * TURN) is None
     assert wheel.next(12345 + 10 * TURN) == -1
@@ -113,7 +113,7 @@ def test_an_empty_wheel_says_so() -> None:
 
 def test_a_timer_set_far_and_then_near_fires_near() -> None:
     loop = Loop(7 * TICK)
-    timer = Timer()
+    timer = PyTimer()
     loop.set(timer, TURN // 2)
     loop.set(timer, TICK)
     loop.run(TICK + LATE)
@@ -123,7 +123,7 @@ def test_a_timer_set_far_and_then_near_fires_near() -> None:
 
 def test_a_deadline_that_is_put_off_costs_no_look_until_its_slot_comes() -> None:
     loop = Loop(0)
-    timer = Timer()
+    timer = PyTimer()
     loop.set(timer, 10 * TICK)
     for _ in range(1000):
         loop.put_off(timer, TICK)
@@ -135,7 +135,7 @@ def test_a_deadline_that_is_put_off_costs_no_look_until_its_slot_comes() -> None
 
 def test_setting_a_later_deadline_leaves_the_timer_where_it_is() -> None:
     loop = Loop(0)
-    timer = Timer()
+    timer = PyTimer()
     loop.set(timer, TICK)
     before = loop.wheel.next(0)
     loop.set(timer, TURN // 2)
@@ -145,15 +145,15 @@ def test_setting_a_later_deadline_leaves_the_timer_where_it_is() -> None:
 
 def test_a_far_deadline_is_looked_at_once_a_turn() -> None:
     loop = Loop(0)
-    loop.set(Timer(), 5 * TURN + TURN // 2)
+    loop.set(PyTimer(), 5 * TURN + TURN // 2)
     loop.run(6 * TURN)
     assert loop.fired == 1
     assert loop.looks == 6
 
 
 def test_clearing_twice_or_what_was_never_set_does_nothing() -> None:
-    wheel = Wheel(0)
-    timer, other = Timer(), Timer()
+    wheel = PyWheel(0)
+    timer, other = PyTimer(), PyTimer()
     wheel.clear(timer)
     wheel.set(timer, TICK)
     wheel.set(other, TICK)
@@ -167,8 +167,8 @@ def test_clearing_twice_or_what_was_never_set_does_nothing() -> None:
 @pytest.mark.parametrize("slot", [0, 1, 62, 63, 64, 65, 127, 128, 1022, 1023])
 @pytest.mark.parametrize("start", [0, 63, 64, 1023])
 def test_the_next_slot_is_found_wherever_it_stands(start: int, slot: int) -> None:
-    wheel = Wheel(start * TICK)
-    wheel.set(Timer(), (start + slot) * TICK)
+    wheel = PyWheel(start * TICK)
+    wheel.set(PyTimer(), (start + slot) * TICK)
     wait = wheel.next(start * TICK)
     assert slot * TICK <= wait <= (slot + 1) * TICK
     assert wheel.due(start * TICK + wait - 1) is None

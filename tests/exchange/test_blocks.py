@@ -20,14 +20,14 @@ def blocks() -> BodyBlocks:
     return pieces.make_blocks(1)
 
 
-def make_exchange(tmp_path: Path, blocks: BodyBlocks | None) -> pieces.Exchange:
-    return pieces.Exchange(
-        pieces.Store(os.fsencode(tmp_path), 1 << 30), max_body=1 << 30, body_memory=MOST, blocks=blocks
+def make_exchange(tmp_path: Path, blocks: BodyBlocks | None) -> pieces.PyExchange:
+    return pieces.PyExchange(
+        pieces.PyStore(os.fsencode(tmp_path), 1 << 30), max_body=1 << 30, body_memory=MOST, blocks=blocks
     )
 
 
 @pytest.fixture
-def exchange(tmp_path: Path, blocks: BodyBlocks) -> Iterator[pieces.Exchange]:
+def exchange(tmp_path: Path, blocks: BodyBlocks) -> Iterator[pieces.PyExchange]:
     """Return an exchange that has one block to use; after the test it must be there again."""
     made = make_exchange(tmp_path, blocks)
     yield made
@@ -36,7 +36,7 @@ def exchange(tmp_path: Path, blocks: BodyBlocks) -> Iterator[pieces.Exchange]:
     made.close()
 
 
-def receive(exchange: pieces.Exchange, body: bytes, *, behind: bytes = b"") -> None:
+def receive(exchange: pieces.PyExchange, body: bytes, *, behind: bytes = b"") -> None:
     """Have the exchange receive a request with this body, and what comes behind it."""
     wire = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body) + body + behind
     while wire:
@@ -48,7 +48,7 @@ def receive(exchange: pieces.Exchange, body: bytes, *, behind: bytes = b"") -> N
 
 @pytest.mark.parametrize("size", [LEAST, LEAST + 1, MOST - 1, MOST])
 def test_a_body_read_whole_leaves_its_block_and_another_is_made(
-    exchange: pieces.Exchange, blocks: BodyBlocks, size: int
+    exchange: pieces.PyExchange, blocks: BodyBlocks, size: int
 ) -> None:
     receive(exchange, pattern(size))
     assert exchange.place == "block"
@@ -62,14 +62,14 @@ def test_a_body_read_whole_leaves_its_block_and_another_is_made(
 
 
 @pytest.mark.parametrize("size", [LEAST - 1, MOST + 1])
-def test_other_sizes_take_no_block(exchange: pieces.Exchange, blocks: BodyBlocks, size: int) -> None:
+def test_other_sizes_take_no_block(exchange: pieces.PyExchange, blocks: BodyBlocks, size: int) -> None:
     receive(exchange, pattern(size))
     assert exchange.place != "block"
     assert pieces.count_blocks(blocks) == (1, 1)
     assert exchange.input().read() == pattern(size)
 
 
-def test_what_the_application_keeps_is_never_received_into_again(exchange: pieces.Exchange) -> None:
+def test_what_the_application_keeps_is_never_received_into_again(exchange: pieces.PyExchange) -> None:
     kept = []
     for turn in range(3 * BLOCKS):
         receive(exchange, pattern(MOST, turn))
@@ -79,7 +79,7 @@ def test_what_the_application_keeps_is_never_received_into_again(exchange: piece
 
 
 def test_a_body_read_in_pieces_is_copied_and_its_block_used_again(
-    exchange: pieces.Exchange, blocks: BodyBlocks
+    exchange: pieces.PyExchange, blocks: BodyBlocks
 ) -> None:
     receive(exchange, pattern(MOST))
     body = exchange.input()
@@ -89,7 +89,7 @@ def test_a_body_read_in_pieces_is_copied_and_its_block_used_again(
     assert pieces.count_blocks(blocks) == (1, 1)
 
 
-def test_a_body_read_by_line_stays_in_its_block(exchange: pieces.Exchange) -> None:
+def test_a_body_read_by_line_stays_in_its_block(exchange: pieces.PyExchange) -> None:
     lines = b"".join(b"%d\n" % number for number in range(8000))
     assert LEAST <= len(lines) <= MOST
     receive(exchange, lines)
@@ -97,13 +97,13 @@ def test_a_body_read_by_line_stays_in_its_block(exchange: pieces.Exchange) -> No
     assert exchange.place == "block"
 
 
-def test_an_unread_body_gives_its_block_back(exchange: pieces.Exchange, blocks: BodyBlocks) -> None:
+def test_an_unread_body_gives_its_block_back(exchange: pieces.PyExchange, blocks: BodyBlocks) -> None:
     receive(exchange, pattern(MOST))
     exchange.renew()
     assert pieces.count_blocks(blocks) == (1, 1)
 
 
-def test_what_follows_the_body_is_the_next_request(exchange: pieces.Exchange) -> None:
+def test_what_follows_the_body_is_the_next_request(exchange: pieces.PyExchange) -> None:
     receive(exchange, pattern(LEAST), behind=b"GET /next HTTP/1.1\r\nHost: h\r\n\r\n")
     assert exchange.input().read() == pattern(LEAST)
     assert exchange.follow() == 1

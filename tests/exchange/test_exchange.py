@@ -18,7 +18,7 @@ PLENTY = 1 << 30
 INLINE = 4096  # bytes of input that need no buffer of their own
 COUNTED = ("exchange", "buffer", "spool file")
 
-Make = Callable[..., pieces.Exchange]
+Make = Callable[..., pieces.PyExchange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,14 @@ class Request:
 def make(tmp_path: Path) -> Iterator[Make]:
     """Return a function that makes an exchange. All that it held is counted back at the end."""
     before = counts()
-    made: list[pieces.Exchange] = []
-    stores: list[pieces.Store] = []
+    made: list[pieces.PyExchange] = []
+    stores: list[pieces.PyStore] = []
 
-    def make_one(*, disk: int = PLENTY, max_body: int = PLENTY, body_memory: int = 65536) -> pieces.Exchange:
-        stores.append(pieces.Store(os.fsencode(tmp_path), disk))
-        made.append(pieces.Exchange(stores[-1], max_body=max_body, body_memory=body_memory))
+    def make_one(
+        *, disk: int = PLENTY, max_body: int = PLENTY, body_memory: int = 65536
+    ) -> pieces.PyExchange:
+        stores.append(pieces.PyStore(os.fsencode(tmp_path), disk))
+        made.append(pieces.PyExchange(stores[-1], max_body=max_body, body_memory=body_memory))
         return made[-1]
 
     yield make_one
@@ -71,7 +73,7 @@ def chunked(body: bytes, sizes: list[int], *, target: bytes = b"/", trailer: byt
 
 
 def read(
-    exchange: pieces.Exchange, wire: bytes, cuts: Iterator[tuple[int, bool]], how_many: int
+    exchange: pieces.PyExchange, wire: bytes, cuts: Iterator[tuple[int, bool]], how_many: int
 ) -> list[tuple[bytes, bytes]]:
     """Feed bytes as an engine does and return each request's target and body."""
     read_so_far: list[tuple[bytes, bytes]] = []
@@ -131,8 +133,8 @@ def test_any_requests_in_any_pieces(
     blocks: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    store = pieces.Store(os.fsencode(tmp_path_factory.getbasetemp()), PLENTY)
-    exchange = pieces.Exchange(
+    store = pieces.PyStore(os.fsencode(tmp_path_factory.getbasetemp()), PLENTY)
+    exchange = pieces.PyExchange(
         store, max_body=PLENTY, body_memory=body_memory, blocks=pieces.make_blocks(blocks)
     )
     try:
@@ -164,7 +166,7 @@ def test_h11_reads_the_same_requests(requests: list[Request]) -> None:
         connection.start_next_cycle()
 
 
-def feed(exchange: pieces.Exchange, wire: bytes, size: int = PLENTY) -> int:
+def feed(exchange: pieces.PyExchange, wire: bytes, size: int = PLENTY) -> int:
     """Feed all of the bytes in pieces; return what the exchange said last."""
     result = 0
     while wire and result == 0:
@@ -244,8 +246,8 @@ def test_a_body_over_the_disk_budget_is_refused(make: Make, disk: int, size: int
 
 
 def test_a_disk_that_cannot_be_written_refuses(tmp_path: Path) -> None:
-    store = pieces.Store(os.fsencode(tmp_path / "missing"), PLENTY)
-    exchange = pieces.Exchange(store, max_body=PLENTY, body_memory=0)
+    store = pieces.PyStore(os.fsencode(tmp_path / "missing"), PLENTY)
+    exchange = pieces.PyExchange(store, max_body=PLENTY, body_memory=0)
     request = counted(pattern(5000))
     assert feed(exchange, request.wire, 200) == -503
     exchange.close()
@@ -253,8 +255,8 @@ def test_a_disk_that_cannot_be_written_refuses(tmp_path: Path) -> None:
 
 
 def test_two_exchanges_share_one_budget(tmp_path: Path) -> None:
-    store = pieces.Store(os.fsencode(tmp_path), 1000)
-    first, second = (pieces.Exchange(store, max_body=PLENTY, body_memory=0) for _ in range(2))
+    store = pieces.PyStore(os.fsencode(tmp_path), 1000)
+    first, second = (pieces.PyExchange(store, max_body=PLENTY, body_memory=0) for _ in range(2))
     wire = chunked(pattern(600), []).wire
     assert feed(first, wire, 100) == 1
     assert feed(second, wire, 100) == -503

@@ -19,17 +19,17 @@ PIECE = 256 * 1024  # what is appended at once
 PLENTY = 1 << 30
 COUNTED = ("outbox", "segment", "spool file")
 
-Make = Callable[[int, int], pieces.Outbox]
+Make = Callable[[int, int], pieces.PyOutbox]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     """Return a function (memory limit, disk limit) that makes an outbox. All is counted back at the end."""
     before = counts()
-    made: list[pieces.Outbox] = []
+    made: list[pieces.PyOutbox] = []
 
-    def make_one(memory: int, disk: int) -> pieces.Outbox:
-        made.append(pieces.Outbox(memory, pieces.Store(os.fsencode(tmp_path), disk)))
+    def make_one(memory: int, disk: int) -> pieces.PyOutbox:
+        made.append(pieces.PyOutbox(memory, pieces.PyStore(os.fsencode(tmp_path), disk)))
         return made[-1]
 
     yield make_one
@@ -40,7 +40,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     assert list(tmp_path.iterdir()) == []
 
 
-def let_go(outbox: pieces.Outbox) -> None:
+def let_go(outbox: pieces.PyOutbox) -> None:
     """End both sides of an outbox."""
     outbox.abandon()
     assert outbox.references == 2
@@ -48,7 +48,7 @@ def let_go(outbox: pieces.Outbox) -> None:
     outbox.release()
 
 
-def offered(outbox: pieces.Outbox) -> bytes:
+def offered(outbox: pieces.PyOutbox) -> bytes:
     """Return what the engine would send next."""
     turn, what = outbox.next()
     if turn == FILE:
@@ -57,7 +57,7 @@ def offered(outbox: pieces.Outbox) -> bytes:
     return what or b""
 
 
-def send_all(outbox: pieces.Outbox) -> bytes:
+def send_all(outbox: pieces.PyOutbox) -> bytes:
     """Send until nothing is left for now."""
     sent = b""
     while data := offered(outbox):
@@ -93,8 +93,8 @@ def test_what_goes_in_comes_out(
     steps: list[tuple[str, int]], limit: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
-    store = pieces.Store(os.fsencode(folder), PLENTY)
-    outbox = pieces.Outbox(limit, store)
+    store = pieces.PyStore(os.fsencode(folder), PLENTY)
+    outbox = pieces.PyOutbox(limit, store)
     source = pattern(1 << 17)
     path = folder / "source"
     path.write_bytes(source)
@@ -161,8 +161,8 @@ def test_what_does_not_fit_in_memory_goes_to_disk_and_comes_back_in_order(make: 
 
 
 def test_the_disk_is_given_back_once_all_of_it_was_sent(tmp_path: Path) -> None:
-    store = pieces.Store(os.fsencode(tmp_path), 1000)
-    outbox = pieces.Outbox(0, store)
+    store = pieces.PyStore(os.fsencode(tmp_path), 1000)
+    outbox = pieces.PyOutbox(0, store)
     for _ in range(5):
         outbox.append(b"x" * 1000)
         assert store.used == 1000
@@ -259,8 +259,8 @@ def test_a_file_is_closed_when_it_is_sent(make: Make) -> None:
 
 
 def test_a_disk_that_cannot_be_written_breaks_the_response_off(tmp_path: Path) -> None:
-    store = pieces.Store(os.fsencode(tmp_path / "missing"), PLENTY)
-    outbox = pieces.Outbox(0, store)
+    store = pieces.PyStore(os.fsencode(tmp_path / "missing"), PLENTY)
+    outbox = pieces.PyOutbox(0, store)
     assert outbox.append(b"data") == -1
     let_go(outbox)
     assert store.used == 0
@@ -268,7 +268,7 @@ def test_a_disk_that_cannot_be_written_breaks_the_response_off(tmp_path: Path) -
 
 def test_each_side_may_let_go_first(tmp_path: Path) -> None:
     before = counts()
-    outbox = pieces.Outbox(PLENTY, pieces.Store(os.fsencode(tmp_path), 0))
+    outbox = pieces.PyOutbox(PLENTY, pieces.PyStore(os.fsencode(tmp_path), 0))
     outbox.append(b"never sent")
     outbox.finish(CUT, False)
     assert outbox.abandon()
@@ -345,8 +345,8 @@ def test_a_file_is_not_ahead_of_anybody(make: Make) -> None:
 
 
 def test_a_stream_that_is_always_a_little_ahead_needs_a_bounded_part_of_the_disk(tmp_path: Path) -> None:
-    store = pieces.Store(os.fsencode(tmp_path), PLENTY)
-    outbox = pieces.Outbox(0, store)
+    store = pieces.PyStore(os.fsencode(tmp_path), PLENTY)
+    outbox = pieces.PyOutbox(0, store)
     piece, ahead = pattern(PIECE), 8
     most = 0
     for number in range(300):  # 75 MiB

@@ -13,8 +13,8 @@ from tests.wsgi import pattern
 
 def test_what_is_appended_lies_in_a_file_without_a_name(tmp_path: Path) -> None:
     before = counts()["spool file"]
-    store = pieces.Store(os.fsencode(tmp_path), 1 << 20)
-    spool = pieces.Spool(store)
+    store = pieces.PyStore(os.fsencode(tmp_path), 1 << 20)
+    spool = pieces.PySpool(store)
     assert (spool.fd, spool.end) == (-1, 0)
     data = pattern(100_000)
     for piece in (data[:1], data[1:70_000], data[70_000:]):
@@ -34,7 +34,7 @@ def test_what_is_appended_lies_in_a_file_without_a_name(tmp_path: Path) -> None:
 
 
 def test_a_closed_spool_begins_anew(tmp_path: Path) -> None:
-    spool = pieces.Spool(pieces.Store(os.fsencode(tmp_path), 100))
+    spool = pieces.PySpool(pieces.PyStore(os.fsencode(tmp_path), 100))
     for data in (b"first", b"again"):
         spool.reserve(5)
         spool.append(data)
@@ -43,8 +43,8 @@ def test_a_closed_spool_begins_anew(tmp_path: Path) -> None:
 
 
 def test_all_spools_share_the_budget(tmp_path: Path) -> None:
-    store = pieces.Store(os.fsencode(tmp_path), 10)
-    first, second = pieces.Spool(store), pieces.Spool(store)
+    store = pieces.PyStore(os.fsencode(tmp_path), 10)
+    first, second = pieces.PySpool(store), pieces.PySpool(store)
     assert first.reserve(10) == 0
     assert second.reserve(1) == -1
     assert second.reserve(0) == 0
@@ -57,8 +57,8 @@ def test_all_spools_share_the_budget(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_not_there_refuses(tmp_path: Path) -> None:
-    store = pieces.Store(os.fsencode(tmp_path / "missing"), 10)
-    spool = pieces.Spool(store)
+    store = pieces.PyStore(os.fsencode(tmp_path / "missing"), 10)
+    spool = pieces.PySpool(store)
     assert spool.reserve(1) == 0
     assert spool.append(b"x") == -1
     spool.close()
@@ -66,6 +66,6 @@ def test_a_directory_that_is_not_there_refuses(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_too_long_is_refused() -> None:
-    pieces.Store(b"/" + b"a" * 4062, 1)
+    pieces.PyStore(b"/" + b"a" * 4062, 1)
     with pytest.raises(ValueError, match="too long"):
-        pieces.Store(b"/" + b"a" * 4063, 1)
+        pieces.PyStore(b"/" + b"a" * 4063, 1)

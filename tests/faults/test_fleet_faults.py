@@ -451,7 +451,7 @@ def test_a_reload_without_a_bind_answers_those_in_its_backlog(tmp_path: Path, mo
         for pid in own:
             os.kill(pid, signal.SIGCONT)
         serving.wait_line("the reload is complete")
-        known = own | children(serving.process.pid)  # an old one may hand a connection over to a new one
+        known = own | children(serving.process.pid)  # an old one may hand a connection off to a new one
         for connection in waiting:
             assert int(connection.response().body) in known
         until(lambda: refuses(gone))

@@ -167,7 +167,7 @@ def test_sigterm_while_old_processes_leave(tmp_path: Path, model: tuple[str, ...
         serving.signal(signal.SIGHUP)
         serving.wait_line("the reload is complete")
         own = children(serving.process.pid)
-        # An old one goes at once if the other has all connections, or if it can hand its own over.
+        # An old one goes at once if the other has all connections, or if it can hand its own off.
         assert len(own) > 2
         serving.signal(signal.SIGTERM)
         serving.wait_line("drains")

@@ -148,10 +148,10 @@ def test_the_parent_starts_no_thread_and_a_child_holds_no_descriptor_without_use
         held = {int(entry.name): str(entry.readlink()) for entry in Path(f"/proc/{child}/fd").iterdir()}
         mine = [link for number, link in held.items() if number > 2]
         sockets = [link for link in mine if link.startswith("socket:")]
-        # Its own connection and no other; where several processes serve, the queue to hand it over through.
+        # Its own connection and no other; where several processes serve, the queue to hand it off through.
         assert len(sockets) == (2 if workers else 1), held
-        # Two bells to hear of the server's end, and both ends of the pipe by which it hears of SIGTERM; where several
-        # processes serve, their board's bell.
+        # Two wakeup pipes to hear of the server's end, and both ends of the pipe by which it hears of SIGTERM; where
+        # several processes serve, their scoreboard's wakeup descriptor.
         assert len(mine) - len(sockets) == (5 if workers else 4), held
 
         def parents() -> set[str]:

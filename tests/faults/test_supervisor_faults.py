@@ -24,23 +24,23 @@ def app(environ, start_response):
 # What the loop calls while it reloads, replaces, reaps and obeys.
 CALLED = {
     "halfsync.supervisor.supervisor:Supervisor": (
-        "_turn _decide _start _do _forget _wait _take_note _obey _use _settle _alone _give_logs"
+        "_turn _decide _start _do _forget _wait _take_note _obey _use _settle _find_exclusive _give_logs"
     ),
     "halfsync.supervisor.reloading:Reloads": "begin _begin _adopt use",
     "halfsync.supervisor.plans:Plans": "__getitem__ __iter__ again _plan _plan_soon keep",
-    "halfsync.supervisor.plans": "pin terms_of find_identity",
+    "halfsync.supervisor.plans": "pin fleet_settings_of find_identity",
     "halfsync.host.pidfile": "move_pidfile",
     "halfsync.supervisor.service:Service": "reloading serves",
-    "halfsync.supervisor.process_table:Crew": (
-        "start tell_to_leave tell_all listen _hear reap _bury look look_due recall"
+    "halfsync.supervisor.process_table:ProcessTable": (
+        "start order_handoff tell_all listen _hear reap _on_exit look look_due recall"
     ),
-    "halfsync.supervisor.fleet:Fleet": "decide due started ready left ended tire reload resize of",
+    "halfsync.supervisor.fleet:Fleet": "decide due started ready quiesced ended recycle reload resize of",
     "halfsync.supervisor.channel:Channel": "pair tell go_on next close",
     "halfsync.supervisor.sockets:Sockets": "open keep",
     "halfsync.host.notify:Notifier": "beat reloading ready",
     "halfsync.supervisor.containment:Containment": "end_turn",
     "halfsync.runtime.signals:Signals": "wait",
-    "halfsync.supervisor.process_table": "fork restore draw_requests why_tired",
+    "halfsync.supervisor.process_table": "fork restore draw_requests recycle_reason",
     "halfsync.supervisor.process:Plan": "__init__",
     "halfsync.cli.supervised": "resolve change_to enter",
     "halfsync.host.directory:StartDirectory": "enter",
@@ -54,7 +54,7 @@ LATE = {
     "halfsync.supervisor.supervisor:Supervisor": "_use _settle _wait",
     "halfsync.supervisor.reloading:Reloads": "_begin _adopt use",
     "halfsync.supervisor.plans:Plans": "again _plan keep",
-    "halfsync.supervisor.process_table:Crew": "_hear _bury",
+    "halfsync.supervisor.process_table:ProcessTable": "_hear _on_exit",
     "halfsync.supervisor.fleet:Fleet": "decide ready ended started",
     "halfsync.supervisor.channel:Channel": "tell close",
 }
@@ -62,32 +62,32 @@ LATE = {
 ENDING = {
     "halfsync.supervisor.supervisor": "farewell draining",
     "halfsync.supervisor.supervisor:Supervisor": "_turn _obey _end _close _do _forget",
-    "halfsync.supervisor.process_table:Crew": "tell close reap _bury",
+    "halfsync.supervisor.process_table:ProcessTable": "tell close reap _on_exit",
     "halfsync.supervisor.fleet:Fleet": "drain decide ended",
     "halfsync.supervisor.sockets:Sockets": "close",
     "halfsync.host.notify:Notifier": "stopping",
     "halfsync.supervisor.service:Service": "stopping",
     "halfsync.host.pidfile:PidFile": "remove",
     "halfsync.runtime.signals:Signals": "wait __exit__",
-    "halfsync.supervisor.succession:Succession": "turn due may_end close takes_term",
+    "halfsync.supervisor.takeover:Takeover": "turn due may_end close takes_term",
 }
 # What it calls for another program in its place, up to where that serves.
 UPGRADING = {
-    "halfsync.supervisor.succession": "start_successor",
+    "halfsync.supervisor.takeover": "start_successor",
     "halfsync.supervisor.upgrade": "fork restore",
-    "halfsync.supervisor.upgrade:Other": "listen tell",
+    "halfsync.supervisor.upgrade:PeerProgram": "listen tell",
     "halfsync.supervisor.channel:Channel": "pair",
     "halfsync.supervisor.fleet:Fleet": "retire",
     "halfsync.supervisor.sockets:Sockets": "own",
     "halfsync.host.notify:Notifier": "pass_on",
     "halfsync.host.pidfile:PidFile": "remove",
-    "halfsync.supervisor.succession:Succession": "begin turn _lead _pass may_end close",
+    "halfsync.supervisor.takeover:Takeover": "begin turn _lead _pass may_end close",
 }
 # What it calls for `reload`.
 DEVELOPING = {
     "halfsync.supervisor.reloading:Reloads": "renew _adopt",
     "halfsync.supervisor.plans:Plans": "again",
-    "halfsync.supervisor.development.child:Development": "changed announce left ended _tell",
+    "halfsync.supervisor.development.child:Development": "changed announce quiesced ended _tell",
     "halfsync.supervisor.fleet:Fleet": "reload",
 }
 ERRORS = ("OSError", "MemoryError", "BlockingIOError", "RuntimeError")

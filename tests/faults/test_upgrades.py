@@ -21,9 +21,9 @@ from tests.faults.load import Load, was_closed
 from tests.faults.serving import MODELS, Serving, children, stop
 from tests.faults.test_fleet_faults import limited
 from tests.faults.test_supervisor_faults import raising
+from tests.listening.test_activation import BECOME
 from tests.sharing import first_free_descriptor
 from tests.supervisor.test_upgrade import pid_in
-from tests.listening.test_activation import BECOME
 from tests.wsgi import until
 
 # As it is loaded it waits for as long as there is a file "hang", or, from the second process on, a file "hang others".

@@ -102,11 +102,11 @@ Outcome = tuple[list[Request], int]
 
 
 @cache
-def store() -> pieces.Store:
+def store() -> pieces.PyStore:
     """Return the one budget of spool files."""
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
-    return pieces.Store(os.fsencode(folder.name), PLENTY)
+    return pieces.PyStore(os.fsencode(folder.name), PLENTY)
 
 
 def check(data: bytes) -> None:
@@ -177,7 +177,7 @@ def read_chunked(given: Input, wire: bytes) -> tuple[int, int, bytes]:
 def read_with_exchange(given: Input, wire: bytes, whole: bool) -> Outcome:
     """Read as an engine does, pipelined requests one after the other."""
     blocks = pieces.make_blocks(1) if given.options & IN_BLOCK else None
-    exchange = pieces.Exchange(
+    exchange = pieces.PyExchange(
         store(),
         max_body=given.max_body,
         body_memory=0 if given.options & ON_DISK else BODY_MEMORY,
@@ -191,7 +191,7 @@ def read_with_exchange(given: Input, wire: bytes, whole: bool) -> Outcome:
         exchange.close()
 
 
-def drive(exchange: pieces.Exchange, wire: bytes, ends: list[int], anywhere: bool) -> Outcome:
+def drive(exchange: pieces.PyExchange, wire: bytes, ends: list[int], anywhere: bool) -> Outcome:
     """Receive the pieces, as much of each at a time as there is room for."""
     requests: list[Request] = []
     at = result = 0

@@ -10,7 +10,7 @@ from tests.wsgi import hello
 import halfsync
 from halfsync.http.trust import TrustedPeers
 from halfsync.listening.endpoints import Endpoints
-from halfsync.models.model import HOMES, Parts, make_model
+from halfsync.models.model import MODEL_CLASSES, Parts, make_model
 from halfsync.settings import Settings
 from halfsync.stream.streaming import StreamBridge
 from halfsync.wsgi.application import make_bridge
@@ -18,41 +18,43 @@ from halfsync.wsgi.application import make_bridge
 QUEUE = (998, 999)  # only named, never used
 
 
-def parts(*, model: str = "thread", stream: bool = False, handover: tuple[int, int] | None = None) -> Parts:
+def parts(
+    *, model: str = "thread", stream: bool = False, handoff_queue: tuple[int, int] | None = None
+) -> Parts:
     """Return the parts of a model without listeners."""
     settings = Settings.from_options(model=model, stream=stream)
     bridge: Any = StreamBridge(halfsync.StreamHandler)
     if not stream:
         bridge = make_bridge(hello, [], settings, TrustedPeers(()))
-    return Parts(bridge, [], Endpoints([]), settings, 10, handover=handover)
+    return Parts(bridge, [], Endpoints([]), settings, 10, handoff_queue=handoff_queue)
 
 
 def test_both_ends_of_the_queue_have_names() -> None:
-    given = parts(handover=QUEUE)
-    assert (given.adoption_fd, given.leaving_fd) == QUEUE
+    given = parts(handoff_queue=QUEUE)
+    assert (given.adoption_fd, given.handoff_fd) == QUEUE
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
 def test_who_has_no_queue_hands_nothing_over(stream: bool) -> None:
     given = parts(stream=stream)
-    assert (given.adoption_fd, given.leaving_fd) == (-1, -1)
+    assert (given.adoption_fd, given.handoff_fd) == (-1, -1)
 
 
 def test_a_stream_hands_nothing_over() -> None:
-    given = replace(parts(stream=True, handover=QUEUE), listeners=[997])
-    assert (given.adoption_fd, given.leaving_fd) == (-1, -1)
+    given = replace(parts(stream=True, handoff_queue=QUEUE), listeners=[997])
+    assert (given.adoption_fd, given.handoff_fd) == (-1, -1)
 
 
 def test_a_stream_without_listeners_adopts_and_hands_nothing_over() -> None:
-    given = parts(stream=True, handover=QUEUE)
-    assert (given.adoption_fd, given.leaving_fd) == (QUEUE[0], -1)
+    given = parts(stream=True, handoff_queue=QUEUE)
+    assert (given.adoption_fd, given.handoff_fd) == (QUEUE[0], -1)
 
 
-@pytest.mark.parametrize("name", HOMES)
+@pytest.mark.parametrize("name", MODEL_CLASSES)
 def test_the_model_is_made_that_the_settings_name(name: str) -> None:
     before = held()
     model = make_model(parts(model=name))
-    assert (type(model).__module__, type(model).__name__) == HOMES[name]
+    assert (type(model).__module__, type(model).__name__) == MODEL_CLASSES[name]
     assert model.close(0)
     del model
     assert not leaked(before)

@@ -14,16 +14,16 @@ from tests.wsgi import EVENT_TIMEOUT_S
 
 ITEM, SLEEP, CLOSED = range(3)
 
-Make = Callable[[int], pieces.RequestQueue]
+Make = Callable[[int], pieces.PyRequestQueue]
 
 
 @pytest.fixture
 def make() -> Iterator[Make]:
     """Return a function that makes a queue; it is closed and emptied afterwards, or it could not be freed."""
-    made: list[pieces.RequestQueue] = []
+    made: list[pieces.PyRequestQueue] = []
 
-    def make_one(limit: int) -> pieces.RequestQueue:
-        made.append(pieces.RequestQueue(limit))
+    def make_one(limit: int) -> pieces.PyRequestQueue:
+        made.append(pieces.PyRequestQueue(limit))
         return made[-1]
 
     yield make_one
@@ -33,7 +33,7 @@ def make() -> Iterator[Make]:
             pass
 
 
-def take(queue: pieces.RequestQueue) -> object:
+def take(queue: pieces.PyRequestQueue) -> object:
     """Take as a worker does. Returns None when the queue is closed and empty."""
     woken = False
     while True:
@@ -57,7 +57,7 @@ def join(*threads: threading.Thread) -> None:
         assert not thread.is_alive(), "a thread sleeps for ever"
 
 
-def sleepers(queue: pieces.RequestQueue, how_many: int) -> list[threading.Thread]:
+def sleepers(queue: pieces.PyRequestQueue, how_many: int) -> list[threading.Thread]:
     """Return threads that sleep in the queue, and take one item each when they are woken."""
     threads = [threading.Thread(target=take, args=(queue,), daemon=True) for _ in range(how_many)]
     start(*threads)
@@ -259,7 +259,7 @@ def test_an_item_that_was_taken_cannot_be_held(make: Make) -> None:
 
 def test_queues_are_freed() -> None:
     before = counts()["queue"]
-    queues = [pieces.RequestQueue(size) for size in (1, 1000)]
+    queues = [pieces.PyRequestQueue(size) for size in (1, 1000)]
     assert counts()["queue"] == before + 2
     queues.clear()
     assert counts()["queue"] == before
@@ -268,19 +268,19 @@ def test_queues_are_freed() -> None:
 SHORT_NS, LONG_NS, MS = 5_000, 1_000_000, 1_000_000
 
 
-def patient(turn_ns: int, sleeping: int = 2) -> tuple[pieces.RequestQueue, pieces.Worker]:
+def patient(turn_ns: int, sleeping: int = 2) -> tuple[pieces.PyRequestQueue, pieces.PyTaker]:
     """Return a patient queue with one worker in a turn, some asleep, and turns of about that length."""
-    queue = pieces.RequestQueue(100, patient=True)
-    worker = pieces.Worker()
+    queue = pieces.PyRequestQueue(100, patient=True)
+    worker = pieces.PyTaker()
     queue.put("under way")
     assert queue.try_take(worker=worker)[0] == ITEM
     for _ in range(sleeping):
-        assert queue.try_take(worker=pieces.Worker())[0] == SLEEP
+        assert queue.try_take(worker=pieces.PyTaker())[0] == SLEEP
     queue.turn_ns = turn_ns
     return queue, worker
 
 
-def finish(queue: pieces.RequestQueue) -> None:
+def finish(queue: pieces.PyRequestQueue) -> None:
     queue.close()
     while queue.try_take()[0] == ITEM:
         pass
@@ -317,16 +317,16 @@ def test_long_turns_wake_a_sleeper() -> None:
 def test_a_stalled_queue_wakes_a_sleeper_though_turns_are_short() -> None:
     queue, worker = patient(SHORT_NS)
     queue.put("next")
-    queue.attend(1 * MS)
+    queue.check(1 * MS)
     assert queue.waking == 0
-    queue.attend(2 * MS - 1)
+    queue.check(2 * MS - 1)
     assert queue.waking == 0  # not yet a millisecond
-    queue.attend(2 * MS)
+    queue.check(2 * MS)
     assert (queue.sleepers, queue.waking) == (1, 1)
-    queue.attend(4 * MS)
+    queue.check(4 * MS)
     assert queue.waking == 1  # one at a time
     assert queue.try_take(worker=worker)[0] == ITEM
-    assert queue.attend(5 * MS) == (0, False)
+    assert queue.check(5 * MS) == (0, False)
     finish(queue)
 
 
@@ -334,21 +334,21 @@ def test_the_engine_rests_while_short_turns_move_the_queue_and_only_then() -> No
     queue, worker = patient(SHORT_NS)
     for number in range(41):
         queue.put(number)
-    assert queue.attend(1 * MS)[0] == 41 * SHORT_NS * 3 // 4  # one was taken since the queue was made
-    assert queue.attend(1 * MS) == (0, True)  # none since then
+    assert queue.check(1 * MS)[0] == 41 * SHORT_NS * 3 // 4  # one was taken since the queue was made
+    assert queue.check(1 * MS) == (0, True)  # none since then
     assert queue.try_take(worker=worker)[0] == ITEM
     queue.turn_ns = SHORT_NS
-    assert queue.attend(1 * MS)[0] == 40 * SHORT_NS * 3 // 4
+    assert queue.check(1 * MS)[0] == 40 * SHORT_NS * 3 // 4
     queue.turn_ns = LONG_NS
-    assert queue.try_take(worker=pieces.Worker())[0] == ITEM
-    assert queue.attend(1 * MS)[0] == 0
+    assert queue.try_take(worker=pieces.PyTaker())[0] == ITEM
+    assert queue.check(1 * MS)[0] == 0
     finish(queue)
 
 
 def test_the_length_of_turns_is_judged_by_their_median() -> None:
     """A few long turns among short ones do not move the estimate; a change of all turns does, within some dozens."""
-    queue = pieces.RequestQueue(100_000, patient=True)
-    worker = pieces.Worker()
+    queue = pieces.PyRequestQueue(100_000, patient=True)
+    worker = pieces.PyTaker()
     for _ in range(200):
         queue.put(None)
         assert queue.try_take(worker=worker)[0] == ITEM  # each turn ends when the next begins: at once

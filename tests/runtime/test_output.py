@@ -53,7 +53,7 @@ class Pipe:
 @pytest.fixture(params=[True, False], ids=["blocking", "non-blocking"])
 def pipe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
     """Return a small pipe, whose writer may block or not."""
-    monkeypatch.setattr(output, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(output, "WRITE_TIMEOUT_S", 0.1)
     made = Pipe(blocking=request.param)
     yield made
     for descriptor in (made.reader, made.writer):
@@ -89,7 +89,7 @@ def test_what_finds_no_room_is_dropped_and_counted_and_told_of_once_there_is_som
 def test_only_the_first_line_waits_for_a_file_that_takes_nothing(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(output, "WRITE_TIMEOUT_S", 0.5)
     pipe.fill()
     began = time.monotonic()
     pipe.lines.write("lost\n")
@@ -102,7 +102,7 @@ def test_only_the_first_line_waits_for_a_file_that_takes_nothing(
 
 
 def test_a_line_waits_for_a_reader_that_is_slow(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(output, "WRITE_TIMEOUT_S", 60.0)
     pipe.fill()
     thread = threading.Thread(target=pipe.lines.write, args=("late\n",))
     thread.start()
@@ -156,7 +156,7 @@ def test_a_terminal_that_hung_up_costs_the_lines() -> None:
 
 
 def test_a_terminal_that_is_stopped_costs_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(output, "WRITE_TIMEOUT_S", 0.1)
     master, terminal = os.openpty()
     lines = Lines(terminal, "no such stream", "the terminal")
     text = "x" * 1000 + "\n"

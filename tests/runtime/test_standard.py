@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from halfsync.models.model import HOMES
+from halfsync.models.model import MODEL_CLASSES
 from halfsync.runtime import standard
 
 SOURCES = Path(__file__).parents[2] / "src" / "halfsync"
@@ -80,7 +80,7 @@ def test_all_that_is_imported_late_is_foreseen() -> None:
     assert {"traceback", "logging", "halfsync.foreground"} <= late.keys()
     for name, where in late.items():
         assert name in standard.LATER or name in EARLY, f"{where} imports {name} late: add it to LATER"
-    for home, _ in HOMES.values():
+    for home, _ in MODEL_CLASSES.values():
         assert home in standard.LATER
 
 

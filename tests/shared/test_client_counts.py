@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halfsync.testing.clients import Counts, client_key
+from halfsync.testing.clients import PyClientCounts, client_key
 from tests.proxies import sockaddr
 
 NONE, REFUSED = 0, -1
@@ -35,9 +35,9 @@ def test_a_client_is_an_ipv4_address_or_the_64_bits_of_an_ipv6_network(
     one: str, other: str, same: bool
 ) -> None:
     assert (client_key(sockaddr(one, 1)) == client_key(sockaddr(other, 2))) == same
-    counts = Counts(1, 10)
-    assert counts.enter(sockaddr(one, 1)) > 0
-    assert (counts.enter(sockaddr(other, 2)) == REFUSED) == same
+    counts = PyClientCounts(1, 10)
+    assert counts.add(sockaddr(one, 1)) > 0
+    assert (counts.add(sockaddr(other, 2)) == REFUSED) == same
 
 
 @given(st.lists(st.ip_addresses(), unique=True, min_size=2, max_size=50))
@@ -57,46 +57,46 @@ def test_other_networks_have_other_keys(hosts: list[object]) -> None:
 
 @pytest.mark.parametrize("address", [sockaddr(""), b"", sockaddr("")[:1], sockaddr("192.0.2.1")[:8]])
 def test_a_peer_without_an_address_is_not_counted(address: bytes) -> None:
-    counts = Counts(1, 10)
+    counts = PyClientCounts(1, 10)
     assert client_key(address) == 0
-    assert [counts.enter(address) for _ in range(5)] == [NONE] * 5
-    counts.leave(NONE)
+    assert [counts.add(address) for _ in range(5)] == [NONE] * 5
+    counts.remove(NONE)
 
 
 def test_clients_have_their_limit_each_and_many_fit() -> None:
     hosts = [sockaddr(host) for host in FOUR + SIX]
-    counts = Counts(3, len(hosts))
-    places = {host: [counts.enter(host) for _ in range(3)] for host in hosts}
+    counts = PyClientCounts(3, len(hosts))
+    places = {host: [counts.add(host) for _ in range(3)] for host in hosts}
     assert len({place for three in places.values() for place in three}) == len(hosts)
     assert all(len(set(three)) == 1 for three in places.values())
-    assert all(counts.enter(host) == REFUSED for host in hosts)
+    assert all(counts.add(host) == REFUSED for host in hosts)
     for host in hosts[::2]:
-        counts.leave(places[host][0])
-    assert [counts.enter(host) > 0 for host in hosts] == [True, False] * 1000
+        counts.remove(places[host][0])
+    assert [counts.add(host) > 0 for host in hosts] == [True, False] * 1000
     for host in hosts:
         for place in places[host]:
-            counts.leave(place)
-    assert all(counts.enter(sockaddr(f"172.16.{n >> 8}.{n & 255}")) > 0 for n in range(len(hosts)))
+            counts.remove(place)
+    assert all(counts.add(sockaddr(f"172.16.{n >> 8}.{n & 255}")) > 0 for n in range(len(hosts)))
 
 
 def test_a_full_table_counts_no_other_client_but_goes_on_counting_those_it_has() -> None:
-    counts = Counts(2, 2)
+    counts = PyClientCounts(2, 2)
     one, other, third = (sockaddr(f"192.0.2.{last}") for last in (1, 2, 3))
-    places = [counts.enter(one), counts.enter(other)]
-    assert [counts.enter(third) for _ in range(3)] == [NONE] * 3
-    assert (counts.enter(one), counts.enter(one)) == (places[0], REFUSED)
-    counts.leave(places[1])
-    assert [counts.enter(third) > 0 for _ in range(3)] == [True, True, False]
+    places = [counts.add(one), counts.add(other)]
+    assert [counts.add(third) for _ in range(3)] == [NONE] * 3
+    assert (counts.add(one), counts.add(one)) == (places[0], REFUSED)
+    counts.remove(places[1])
+    assert [counts.add(third) > 0 for _ in range(3)] == [True, True, False]
 
 
 def test_a_refused_connection_changes_nothing() -> None:
-    counts = Counts(2, 4)
+    counts = PyClientCounts(2, 4)
     host = sockaddr("192.0.2.1")
-    places = [counts.enter(host), counts.enter(host)]
-    assert [counts.enter(host) for _ in range(1000)] == [REFUSED] * 1000
+    places = [counts.add(host), counts.add(host)]
+    assert [counts.add(host) for _ in range(1000)] == [REFUSED] * 1000
     for place in places:
-        counts.leave(place)
-    assert [counts.enter(host) > 0 for _ in range(3)] == [True, True, False]
+        counts.remove(place)
+    assert [counts.add(host) > 0 for _ in range(3)] == [True, True, False]
 
 
 @settings(max_examples=200)
@@ -106,12 +106,12 @@ def test_a_refused_connection_changes_nothing() -> None:
     steps=st.lists(st.tuples(st.booleans(), st.integers(0, 15)), max_size=200),
 )
 def test_it_counts_as_a_dict_does(limit: int, capacity: int, steps: list[tuple[bool, int]]) -> None:
-    counts = Counts(limit, capacity)
+    counts = PyClientCounts(limit, capacity)
     expected: Counter[int] = Counter()
     entered: list[tuple[int, int]] = []
     for enters, which in steps:
         if enters:
-            place = counts.enter(sockaddr(f"2001:db8:{which}::1" if which % 2 else f"192.0.2.{which}"))
+            place = counts.add(sockaddr(f"2001:db8:{which}::1" if which % 2 else f"192.0.2.{which}"))
             if expected[which] == limit:
                 assert place == REFUSED
             elif expected[which] == 0 and len(+expected) == capacity:
@@ -124,4 +124,4 @@ def test_it_counts_as_a_dict_does(limit: int, capacity: int, steps: list[tuple[b
         elif entered:
             client, place = entered.pop(which % len(entered))
             expected[client] -= 1
-            counts.leave(place)
+            counts.remove(place)

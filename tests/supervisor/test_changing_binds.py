@@ -163,7 +163,7 @@ def ask_all(kept: Sequence[Kept]) -> None:
 def test_a_kept_connection_keeps_its_server_though_the_binds_change(
     tmp_path: Path, model: tuple[str, ...]
 ) -> None:
-    """Also one that is handed over twice, by a process that did not have its listener."""
+    """Also one that is handed off twice, by a process that did not have its listener."""
     first, second, unix = free_binds(tmp_path)
     new = free_binds(tmp_path)[0]
     lists = [

@@ -9,24 +9,24 @@ from hypothesis import strategies as st
 
 from halfsync.supervisor.fleet import (
     CROWD,
-    PATIENCE_S,
+    KILL_AFTER_S,
     PAUSE_MOST_S,
     RECALL_S,
     Abandoned,
     Action,
     Counts,
-    Course,
     Exit,
     Failed,
     Fleet,
+    FleetSettings,
+    FleetState,
     Kill,
-    Phase,
+    ProcessPhase,
     Recall,
     Say,
     Settled,
     Start,
     Tell,
-    Terms,
 )
 
 BOOT_S, GRACE_S = 60.0, 30.0
@@ -91,34 +91,38 @@ class World:
         assert start.generation in (fleet.generation, fleet.proven)
         assert start.number not in {child.number for child in fleet.children.values()}
         assert start.place >= 1
-        assert len(fleet.of(Phase.BOOTING, Phase.READY)) <= fleet.wanted, "more than one beside those wanted"
-        if fleet.of(Phase.READY) or len(fleet.of(Phase.BOOTING)) > 1:
+        assert len(fleet.of(ProcessPhase.BOOTING, ProcessPhase.READY)) <= fleet.wanted, (
+            "more than one beside those wanted"
+        )
+        if fleet.of(ProcessPhase.READY) or len(fleet.of(ProcessPhase.BOOTING)) > 1:
             assert len(fleet.children) <= CROWD * fleet.wanted, "a crowd"
 
     def check_dues(self) -> None:
         """See that each process that does not serve is killed some day, and that some process serves, or will."""
         fleet = self.fleet
         for child in fleet.children.values():
-            assert child.phase is Phase.READY or child.due < float("inf"), child
-        if fleet.course in (Course.SERVING, Course.FADING) and not fleet.of(Phase.BOOTING, Phase.READY):
+            assert child.phase is ProcessPhase.READY or child.due < float("inf"), child
+        if fleet.state in (FleetState.SERVING, FleetState.DRAIN_DELAY) and not fleet.of(
+            ProcessPhase.BOOTING, ProcessPhase.READY
+        ):
             assert fleet.due() < float("inf"), "nobody serves, and nobody will"
 
-    def pids(self, *phases: Phase) -> list[int]:
+    def pids(self, *phases: ProcessPhase) -> list[int]:
         return [child.pid for child in self.fleet.of(*phases)]
 
     def boot(self) -> None:
         """Let everything that is started become ready, and everybody who is told to leave end, until nothing moves."""
         for _ in range(10_000):
-            before = len(self.pids(Phase.READY))
+            before = len(self.pids(ProcessPhase.READY))
             moved = bool(self.turn())
-            for pid in self.pids(Phase.BOOTING):
+            for pid in self.pids(ProcessPhase.BOOTING):
                 self.fleet.ready(pid, self.now)
                 moved = True
-            for pid in self.pids(Phase.LEAVING, Phase.RECALLED, Phase.KILLED):
+            for pid in self.pids(ProcessPhase.HANDING_OFF, ProcessPhase.RECALLED, ProcessPhase.KILLED):
                 self.fleet.ended(pid, -9 if pid in self.killed else 0, self.now)
                 moved = True
             if self.keeps:
-                assert len(self.pids(Phase.READY)) >= min(before, self.fleet.wanted)
+                assert len(self.pids(ProcessPhase.READY)) >= min(before, self.fleet.wanted)
             if not moved:
                 if self.fleet.due() in (self.now, float("inf")):
                     return
@@ -127,7 +131,7 @@ class World:
 
 
 def make(wanted: int = 3, drain_delay: float = 0.0, persists: bool = False) -> World:
-    return World(Fleet(Terms(wanted, BOOT_S, GRACE_S, drain_delay), persists=persists))
+    return World(Fleet(FleetSettings(wanted, BOOT_S, GRACE_S, drain_delay), persists=persists))
 
 
 def running(wanted: int = 3, drain_delay: float = 0.0, persists: bool = False) -> World:
@@ -146,12 +150,12 @@ def words(told: Iterable[tuple[int, str]]) -> list[str]:
 def test_first_process_starts_alone_and_the_others_when_it_is_ready() -> None:
     world = make(4)
     world.turn()
-    assert world.pids(Phase.BOOTING) == [1]
+    assert world.pids(ProcessPhase.BOOTING) == [1]
     world.turn()
-    assert world.pids(Phase.BOOTING) == [1]
+    assert world.pids(ProcessPhase.BOOTING) == [1]
     world.fleet.ready(1, world.now)
     world.turn()
-    assert world.pids(Phase.BOOTING) == [2, 3, 4]
+    assert world.pids(ProcessPhase.BOOTING) == [2, 3, 4]
     assert sorted(child.number for child in world.fleet.children.values()) == [1, 2, 3, 4]
 
 
@@ -182,7 +186,7 @@ def reload_twice(world: World, *, at_once: bool = False) -> int:
     """Ask for a reload, and for another once the first has started a process. Returns that one."""
     world.fleet.reload(at_once=at_once)
     world.turn()
-    (begun,) = world.pids(Phase.BOOTING)
+    (begun,) = world.pids(ProcessPhase.BOOTING)
     world.fleet.reload(at_once=at_once)
     world.turn()
     return begun
@@ -193,13 +197,13 @@ def test_reload_replaces_one_after_the_other_and_each_only_by_a_ready_one() -> N
     assert world.fleet.reload() == 2
     for round_ in range(3):
         world.turn()
-        (new,) = world.pids(Phase.BOOTING)
-        assert world.pids(Phase.LEAVING) == [] and len(world.told) == round_
+        (new,) = world.pids(ProcessPhase.BOOTING)
+        assert world.pids(ProcessPhase.HANDING_OFF) == [] and len(world.told) == round_
         world.turn()
-        assert world.pids(Phase.BOOTING) == [new]
+        assert world.pids(ProcessPhase.BOOTING) == [new]
         world.fleet.ready(new, world.now)
         world.turn()
-        (leaving,) = world.pids(Phase.LEAVING)
+        (leaving,) = world.pids(ProcessPhase.HANDING_OFF)
         assert leaving == round_ + 1 and world.told[-1] == (leaving, "leave")
         world.fleet.ended(leaving, 0, world.now)
     world.turn()
@@ -213,29 +217,29 @@ def test_reload_is_complete_when_nobody_takes_requests_who_is_to_be_replaced() -
     world.fleet.reload()
     for old in (1, 2):
         world.turn()
-        world.fleet.ready(world.pids(Phase.BOOTING)[0], world.now)
+        world.fleet.ready(world.pids(ProcessPhase.BOOTING)[0], world.now)
         world.turn()
         assert world.told[-1] == (old, "leave")
-    world.fleet.left(2)
-    world.fleet.left(77)  # which has ended before it was heard
+    world.fleet.quiesced(2)
+    world.fleet.quiesced(77)  # which has ended before it was heard
     world.turn()
     assert world.settled == [1]
-    world.fleet.left(1)
+    world.fleet.quiesced(1)
     world.turn()
-    assert world.settled == [1, 2] and world.pids(Phase.LEAVING) == [1, 2]
+    assert world.settled == [1, 2] and world.pids(ProcessPhase.HANDING_OFF) == [1, 2]
 
 
 @pytest.mark.parametrize("how", ["left", "ended"])
 def test_reload_is_not_complete_while_one_of_another_generation_may_have_begun_to_serve(how: str) -> None:
     world = running(1)
     recalled = reload_twice(world)
-    world.fleet.ready(world.pids(Phase.BOOTING)[0], world.now)
+    world.fleet.ready(world.pids(ProcessPhase.BOOTING)[0], world.now)
     world.turn()
-    world.fleet.left(1)
+    world.fleet.quiesced(1)
     world.turn()
-    assert world.settled == [1] and world.pids(Phase.RECALLED) == [recalled]
+    assert world.settled == [1] and world.pids(ProcessPhase.RECALLED) == [recalled]
     if how == "left":
-        world.fleet.left(recalled)
+        world.fleet.quiesced(recalled)
     else:
         world.fleet.ended(recalled, -12, world.now)
     world.turn()
@@ -246,7 +250,7 @@ def test_reload_whose_first_process_fails_leaves_the_old_ones() -> None:
     world = running(2)
     world.fleet.reload()
     world.turn()
-    (new,) = world.pids(Phase.BOOTING)
+    (new,) = world.pids(ProcessPhase.BOOTING)
     world.fleet.ended(new, 3, world.now)
     world.boot()
     assert "the reload failed" in world.said[-1].text and world.told == []
@@ -276,7 +280,7 @@ def test_reload_at_once_lets_all_leave_before_the_new_ones_are_ready() -> None:
     assert world.fleet.reload(at_once=True) == 2
     world.turn()
     assert world.told == [(1, "leave"), (2, "leave"), (3, "leave")]
-    assert world.pids(Phase.READY) == [] and len(world.pids(Phase.BOOTING)) == 1
+    assert world.pids(ProcessPhase.READY) == [] and len(world.pids(ProcessPhase.BOOTING)) == 1
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {2}
     assert len(world.fleet.children) == 3 and world.settled == [1, 2]
@@ -332,7 +336,7 @@ def test_reload_at_once_that_fails_goes_back_to_the_code_before() -> None:
     world.keeps = False
     world.fleet.reload(at_once=True)
     world.turn()
-    (new,) = world.pids(Phase.BOOTING)
+    (new,) = world.pids(ProcessPhase.BOOTING)
     world.fleet.ended(new, 3, world.now)
     world.told.clear()
     world.boot()
@@ -347,10 +351,10 @@ def test_who_persists_tries_again_what_cannot_start(first: bool) -> None:
     generation = 1 if first else world.fleet.reload(at_once=True)
     for number in range(1, 5):
         world.turn()
-        (new,) = world.pids(Phase.BOOTING)
+        (new,) = world.pids(ProcessPhase.BOOTING)
         world.fleet.ended(new, 9, world.now)
         world.turn()
-        assert world.pids(Phase.BOOTING) == [] and world.exit is None
+        assert world.pids(ProcessPhase.BOOTING) == [] and world.exit is None
         assert world.failed == [Failed(generation, 9, "ended with exit code 9 before it was ready")] * number
         world.now = min(world.fleet.due(), world.now + PAUSE_MOST_S)
     assert world.fleet.reload(at_once=True) == generation + 1
@@ -373,11 +377,11 @@ def test_crash_is_mended_at_once_and_a_tired_process_only_when_another_is_ready(
     world = running(2)
     world.fleet.ended(1, -11, world.now)
     world.turn()
-    assert len(world.pids(Phase.BOOTING)) == 1 and "killed by signal 11" in world.said[-1].text
+    assert len(world.pids(ProcessPhase.BOOTING)) == 1 and "killed by signal 11" in world.said[-1].text
     world.boot()
-    world.fleet.tire(2, "has served enough")
+    world.fleet.recycle(2, "has served enough")
     world.turn()
-    (new,) = world.pids(Phase.BOOTING)
+    (new,) = world.pids(ProcessPhase.BOOTING)
     assert world.told == []
     world.fleet.ready(new, world.now)
     world.turn()
@@ -391,31 +395,31 @@ def test_pauses_grow_while_processes_die_early_and_end_when_one_lives() -> None:
     for _ in range(12):
         world.fleet.ended(pid, -11, world.now)
         world.turn()
-        started = world.pids(Phase.BOOTING)
+        started = world.pids(ProcessPhase.BOOTING)
         pauses.append(0.0 if started else world.fleet.due() - world.now)
         world.now += pauses[-1]
         world.turn()
-        (pid,) = world.pids(Phase.BOOTING)
+        (pid,) = world.pids(ProcessPhase.BOOTING)
         world.fleet.ready(pid, world.now)
     assert pauses[0] == 0.0 and pauses[1] == pytest.approx(0.1)
     assert pauses[1:] == sorted(pauses[1:]) and pauses[-1] == pytest.approx(PAUSE_MOST_S)
     world.now += 5
     world.fleet.ended(pid, -11, world.now)
     world.turn()
-    assert len(world.pids(Phase.BOOTING)) == 1
+    assert len(world.pids(ProcessPhase.BOOTING)) == 1
 
 
 def test_later_starts_that_fail_are_tried_again() -> None:
     world = running(2)
     world.fleet.ended(1, -9, world.now)
     world.turn()
-    (new,) = world.pids(Phase.BOOTING)
+    (new,) = world.pids(ProcessPhase.BOOTING)
     world.fleet.ended(new, 3, world.now)
     world.turn()
-    assert world.exit is None and world.pids(Phase.BOOTING) == []
+    assert world.exit is None and world.pids(ProcessPhase.BOOTING) == []
     assert "next try is in 0.1 s" in world.said[-1].text
     world.boot()
-    assert len(world.pids(Phase.READY)) == 2
+    assert len(world.pids(ProcessPhase.READY)) == 2
 
 
 def test_no_process_to_be_had_is_tried_again() -> None:
@@ -425,18 +429,18 @@ def test_no_process_to_be_had_is_tried_again() -> None:
     world.fleet.not_started("out of memory", world.now)
     assert [type(action) for action in world.fleet.decide(world.now)] == [Say]
     world.boot()
-    assert len(world.pids(Phase.READY)) == 1
+    assert len(world.pids(ProcessPhase.READY)) == 1
 
 
 def test_number_of_processes_follows_what_is_wanted() -> None:
     world = running(2)
     world.fleet.resize(1)
     world.boot()
-    assert len(world.pids(Phase.READY)) == 3
+    assert len(world.pids(ProcessPhase.READY)) == 3
     for _ in range(5):
         world.fleet.resize(-1)
     world.boot()
-    assert world.fleet.wanted == 1 and len(world.pids(Phase.READY)) == 1
+    assert world.fleet.wanted == 1 and len(world.pids(ProcessPhase.READY)) == 1
 
 
 def test_reload_is_complete_while_those_before_still_leave() -> None:
@@ -444,36 +448,36 @@ def test_reload_is_complete_while_those_before_still_leave() -> None:
     world.fleet.wanted = 1
     generation = world.fleet.reload()
     world.turn()
-    (first,) = world.pids(Phase.BOOTING) or [0]
+    (first,) = world.pids(ProcessPhase.BOOTING) or [0]
     world.fleet.ready(first, world.now)
     world.turn()  # nothing happens any more by itself: no leaver ends
-    assert world.pids(Phase.READY) == [first]
-    assert len(world.pids(Phase.LEAVING)) == 4
-    for pid in world.pids(Phase.LEAVING):
-        world.fleet.left(pid)
+    assert world.pids(ProcessPhase.READY) == [first]
+    assert len(world.pids(ProcessPhase.HANDING_OFF)) == 4
+    for pid in world.pids(ProcessPhase.HANDING_OFF):
+        world.fleet.quiesced(pid)
     world.turn()
     assert world.settled[-1] == generation
 
 
 def places(world: World) -> list[int]:
     """Return the places of those that serve."""
-    return sorted(child.place for child in world.fleet.of(Phase.READY))
+    return sorted(child.place for child in world.fleet.of(ProcessPhase.READY))
 
 
 def test_successor_has_the_place_of_the_one_that_it_replaces() -> None:
     world = running(3)
     for event in ("reload", "tired", "killed", "reload"):
-        before = {child.pid: child.place for child in world.fleet.of(Phase.READY)}
+        before = {child.pid: child.place for child in world.fleet.of(ProcessPhase.READY)}
         pid = next(pid for pid, place in before.items() if place == 2)
         if event == "reload":
             world.fleet.reload()
         elif event == "tired":
-            world.fleet.tire(pid, "has served enough")
+            world.fleet.recycle(pid, "has served enough")
         else:
             world.fleet.ended(pid, -9, world.now)
         world.boot()
         world.now += 10
-        after = {child.pid: child.place for child in world.fleet.of(Phase.READY)}
+        after = {child.pid: child.place for child in world.fleet.of(ProcessPhase.READY)}
         assert sorted(after.values()) == [1, 2, 3]
         if event != "reload":
             assert [place for new, place in after.items() if new not in before] == [2]
@@ -482,11 +486,11 @@ def test_successor_has_the_place_of_the_one_that_it_replaces() -> None:
 
 def test_successor_takes_its_place_from_the_first_moment_and_the_one_before_leaves_first() -> None:
     world = running(3)
-    world.fleet.tire(2, "has served enough")
+    world.fleet.recycle(2, "has served enough")
     world.turn()
-    (new,) = world.fleet.of(Phase.BOOTING)
+    (new,) = world.fleet.of(ProcessPhase.BOOTING)
     assert new.place == world.fleet.children[2].place
-    world.fleet.tire(1, "has served enough")
+    world.fleet.recycle(1, "has served enough")
     world.fleet.ready(new.pid, world.now)
     world.turn()
     assert world.told == [(2, "leave")]  # and not the older one, whose place nobody has
@@ -494,7 +498,7 @@ def test_successor_takes_its_place_from_the_first_moment_and_the_one_before_leav
 
 def test_number_of_processes_is_changed_at_its_end() -> None:
     world = running(3)
-    first = next(child.pid for child in world.fleet.of(Phase.READY) if child.place == 1)
+    first = next(child.pid for child in world.fleet.of(ProcessPhase.READY) if child.place == 1)
     world.fleet.ended(first, -9, world.now)
     world.boot()
     world.fleet.resize(-1)
@@ -509,11 +513,11 @@ def test_number_of_processes_is_changed_at_its_end() -> None:
 def test_nothing_takes_the_place_of_a_process_that_is_told_to_end_while_all_end(delay: float) -> None:
     world = running(2, drain_delay=delay)
     world.fleet.drain(world.now)
-    for pid in world.pids(Phase.READY):
-        world.fleet.tire(pid, "was told to end")
+    for pid in world.pids(ProcessPhase.READY):
+        world.fleet.recycle(pid, "was told to end")
     world.turn()
     assert not world.said
-    assert not world.pids(Phase.BOOTING)
+    assert not world.pids(ProcessPhase.BOOTING)
 
 
 @pytest.mark.parametrize(
@@ -567,7 +571,7 @@ def test_drain_fades_first_then_drains_all_and_ends_with_the_last() -> None:
     assert words(world.told) == ["fade", "fade"] and world.fleet.due() == world.now + 5
     world.fleet.ended(1, -9, world.now)
     world.turn()
-    (new,) = world.pids(Phase.BOOTING)
+    (new,) = world.pids(ProcessPhase.BOOTING)
     world.fleet.ready(new, world.now)
     world.turn()
     assert world.told[-1] == (new, "fade")
@@ -602,7 +606,7 @@ def test_second_drain_quits_and_who_does_not_is_killed() -> None:
 def test_nothing_is_started_by_the_turn_that_ends_all(how: str) -> None:
     world = running(2)
     world.fleet.ended(1, -9, world.now)
-    world.fleet.tire(2, "was told to end")
+    world.fleet.recycle(2, "was told to end")
     if how == "drain":
         world.fleet.drain(world.now)
     else:
@@ -631,38 +635,42 @@ def test_reloads_wait_while_too_many_are_leaving() -> None:
         world.fleet.reload()
         for _ in range(6):
             world.turn()
-            for pid in world.pids(Phase.BOOTING):
+            for pid in world.pids(ProcessPhase.BOOTING):
                 world.fleet.ready(pid, world.now)
     assert len(world.fleet.children) <= 2 * 4 + 1
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {21}
 
 
-def terms(workers: int, boot: float = BOOT_S, grace: float = GRACE_S, delay: float = 0.0) -> Terms:
-    return Terms(workers, boot, grace, delay)
+def fleet_settings(
+    workers: int, boot: float = BOOT_S, grace: float = GRACE_S, delay: float = 0.0
+) -> FleetSettings:
+    return FleetSettings(workers, boot, grace, delay)
 
 
-def begin(world: World, wanted: Terms | None = None) -> int:
+def begin(world: World, wanted: FleetSettings | None = None) -> int:
     """Ask for a reload, and return its first process, which starts."""
     world.fleet.reload(wanted)
     world.turn()
     (new,) = [
-        child.pid for child in world.fleet.of(Phase.BOOTING) if child.generation == world.fleet.generation
+        child.pid
+        for child in world.fleet.of(ProcessPhase.BOOTING)
+        if child.generation == world.fleet.generation
     ]
     return new
 
 
-NEW = terms(1, 7.0, 8.0, 9.0)
+NEW = fleet_settings(1, 7.0, 8.0, 9.0)
 
 
 def test_nothing_of_a_new_generation_is_used_before_its_first_process_is_ready() -> None:
     world = running(4)
-    before = world.fleet.terms
+    before = world.fleet.fleet_settings
     new = begin(world, NEW)
-    assert (world.fleet.terms, world.fleet.wanted, world.counted) == (before, 4, [1])
+    assert (world.fleet.fleet_settings, world.fleet.wanted, world.counted) == (before, 4, [1])
     assert world.fleet.children[new].due == world.now + 7.0  # but it is judged by its own
     world.fleet.ready(new, world.now)
-    assert (world.fleet.terms, world.fleet.wanted) == (NEW, 1)
+    assert (world.fleet.fleet_settings, world.fleet.wanted) == (NEW, 1)
     actions = world.turn()
     assert world.counted == [1, 2]
     assert isinstance(actions[0], Counts)  # and only then others are told to leave
@@ -672,7 +680,7 @@ def test_nothing_of_a_new_generation_is_used_before_its_first_process_is_ready()
 @pytest.mark.parametrize("how", ["ended", "hung"])
 def test_failed_reload_changes_nothing(how: str) -> None:
     world = running(4)
-    before = world.fleet.terms
+    before = world.fleet.fleet_settings
     for generation in (2, 3):
         new = begin(world, NEW)
         if how == "ended":
@@ -681,31 +689,31 @@ def test_failed_reload_changes_nothing(how: str) -> None:
             world.now += 7.0
         world.boot()
         assert world.abandoned == list(range(2, generation + 1))
-        assert (world.fleet.terms, world.fleet.wanted, world.fleet.generation) == (before, 4, 1)
-        assert len(world.pids(Phase.READY)) == 4 and world.told == []
+        assert (world.fleet.fleet_settings, world.fleet.wanted, world.fleet.generation) == (before, 4, 1)
+        assert len(world.pids(ProcessPhase.READY)) == 4 and world.told == []
         assert world.fleet.is_settled
     if how == "hung":
         assert "was not ready within 7 s" in world.said[-1].text
     world.fleet.ended(1, -11, world.now)
     world.turn()
-    (replacement,) = world.fleet.of(Phase.BOOTING)
+    (replacement,) = world.fleet.of(ProcessPhase.BOOTING)
     assert (replacement.generation, replacement.due) == (1, world.now + BOOT_S)
     world.boot()
-    begin(world, terms(4))
+    begin(world, fleet_settings(4))
     world.boot()
-    assert world.fleet.wanted == 4 and len(world.pids(Phase.READY)) == 4
+    assert world.fleet.wanted == 4 and len(world.pids(ProcessPhase.READY)) == 4
 
 
 def test_process_has_the_time_that_its_own_settings_give_it() -> None:
     world = running(1)
-    new = begin(world, terms(1, grace=1.0))
+    new = begin(world, fleet_settings(1, grace=1.0))
     world.fleet.ready(new, world.now)
     world.turn()
-    assert world.fleet.children[1].due == world.now + GRACE_S + PATIENCE_S
+    assert world.fleet.children[1].due == world.now + GRACE_S + KILL_AFTER_S
     world.fleet.drain(world.now)
     world.turn()
-    assert world.fleet.children[new].due == world.now + 1.0 + PATIENCE_S
-    assert world.fleet.children[1].due == world.now + GRACE_S + PATIENCE_S
+    assert world.fleet.children[new].due == world.now + 1.0 + KILL_AFTER_S
+    assert world.fleet.children[1].due == world.now + GRACE_S + KILL_AFTER_S
 
 
 def test_drain_delay_is_that_of_the_settings_that_count() -> None:
@@ -719,58 +727,58 @@ def test_drain_delay_is_that_of_the_settings_that_count() -> None:
 @pytest.mark.parametrize("proves", [True, False])
 def test_number_that_was_changed_while_a_reload_starts(proves: bool) -> None:
     world = running(2)
-    new = begin(world, terms(5))
+    new = begin(world, fleet_settings(5))
     world.fleet.resize(1)
     world.turn()
-    assert world.fleet.wanted == 3 and len(world.pids(Phase.BOOTING)) == 2
+    assert world.fleet.wanted == 3 and len(world.pids(ProcessPhase.BOOTING)) == 2
     if proves:
         world.fleet.ready(new, world.now)
     else:
         world.fleet.ended(new, 3, world.now)
     world.boot()
-    assert world.fleet.wanted == len(world.pids(Phase.READY)) == (6 if proves else 3)
+    assert world.fleet.wanted == len(world.pids(ProcessPhase.READY)) == (6 if proves else 3)
 
 
 def test_what_a_signal_could_not_change_does_not_count_against_the_next_number() -> None:
     world = running(2)
-    new = begin(world, terms(4))
+    new = begin(world, fleet_settings(4))
     for _ in range(5):
         world.fleet.resize(-1)
     world.turn()
     assert world.fleet.wanted == 1
     world.fleet.ready(new, world.now)
     world.boot()
-    assert world.fleet.wanted == len(world.pids(Phase.READY)) == 3
+    assert world.fleet.wanted == len(world.pids(ProcessPhase.READY)) == 3
 
 
 def test_number_that_settings_do_not_change_stays_as_it_was_made() -> None:
     world = running(2)
     world.fleet.resize(1)
-    world.fleet.reload(terms(2))
+    world.fleet.reload(fleet_settings(2))
     world.boot()
     assert world.fleet.wanted == 3
-    world.fleet.reload(terms(1))
+    world.fleet.reload(fleet_settings(1))
     world.boot()
     assert world.fleet.wanted == 1
 
 
 def test_process_that_ends_while_a_reload_starts_is_replaced_by_one_of_before() -> None:
     world = running(2)
-    new = begin(world, terms(1))
+    new = begin(world, fleet_settings(1))
     world.fleet.ended(1, -11, world.now)
     world.turn()
-    (deputy,) = [child for child in world.fleet.of(Phase.BOOTING) if child.pid != new]
+    (deputy,) = [child for child in world.fleet.of(ProcessPhase.BOOTING) if child.pid != new]
     assert (deputy.generation, deputy.due) == (1, world.now + BOOT_S)
     world.fleet.ended(deputy.pid, -11, world.now)  # it is tried again, as always
     world.now += PAUSE_MOST_S
     world.turn()
-    (deputy,) = [child for child in world.fleet.of(Phase.BOOTING) if child.pid != new]
+    (deputy,) = [child for child in world.fleet.of(ProcessPhase.BOOTING) if child.pid != new]
     world.fleet.ready(deputy.pid, world.now)
     world.turn()
-    assert world.pids(Phase.READY) == [2, deputy.pid] and world.recalled == []
+    assert world.pids(ProcessPhase.READY) == [2, deputy.pid] and world.recalled == []
     world.fleet.ended(deputy.pid, -11, world.now + 10)
     world.turn()
-    (deputy,) = [child for child in world.fleet.of(Phase.BOOTING) if child.pid != new]
+    (deputy,) = [child for child in world.fleet.of(ProcessPhase.BOOTING) if child.pid != new]
     world.fleet.ready(new, world.now)
     world.turn()
     assert world.recalled == [deputy.pid]
@@ -783,37 +791,37 @@ def test_reload_that_fails_while_it_starts_leaves_the_start() -> None:
     world.turn()
     world.fleet.reload(NEW)
     world.turn()
-    (first, second) = (*world.recalled, *world.pids(Phase.BOOTING))
+    (first, second) = (*world.recalled, *world.pids(ProcessPhase.BOOTING))
     world.fleet.ended(first, -12, world.now)
     world.fleet.ended(second, 3, world.now)
     world.turn()
     assert world.exit is None and world.abandoned == [2]
     world.boot()
-    assert len(world.pids(Phase.READY)) == 2 and {
+    assert len(world.pids(ProcessPhase.READY)) == 2 and {
         child.generation for child in world.fleet.children.values()
     } == {1}
 
 
 def test_word_of_the_first_of_two_reloads_counts_if_it_came_before_the_second_began() -> None:
     world = running(2)
-    new = begin(world, terms(3))
-    world.fleet.reload(terms(2))
+    new = begin(world, fleet_settings(3))
+    world.fleet.reload(fleet_settings(2))
     world.fleet.ready(new, world.now)
     world.turn()
     assert world.counted == [1, 2] and world.fleet.wanted == 3
-    (newer,) = [child.pid for child in world.fleet.of(Phase.BOOTING) if child.generation == 3]
+    (newer,) = [child.pid for child in world.fleet.of(ProcessPhase.BOOTING) if child.generation == 3]
     world.fleet.ended(newer, 3, world.now)
     world.boot()
     assert world.abandoned == [3] and world.fleet.generation == 2
-    assert len(world.pids(Phase.READY)) == 3 and world.settled == [1, 2]
+    assert len(world.pids(ProcessPhase.READY)) == 3 and world.settled == [1, 2]
 
 
 def crowd(world: World, leaving: int) -> None:
     """Have so many processes that leave, and take long for it."""
-    while len(world.pids(Phase.LEAVING)) < leaving:
-        world.fleet.resize(leaving - len(world.pids(Phase.LEAVING)))
+    while len(world.pids(ProcessPhase.HANDING_OFF)) < leaving:
+        world.fleet.resize(leaving - len(world.pids(ProcessPhase.HANDING_OFF)))
         world.turn()
-        for pid in world.pids(Phase.BOOTING):
+        for pid in world.pids(ProcessPhase.BOOTING):
             world.fleet.ready(pid, world.now)
         world.turn()
         while world.fleet.wanted > 1:
@@ -829,22 +837,22 @@ def test_crowd_does_not_keep_the_only_replacement_from_starting(leaving: int, af
     if after:
         world.fleet.reload()
         world.turn()
-        assert world.pids(Phase.BOOTING) == []  # it waits: one serves
-    (serving,) = world.pids(Phase.READY)
+        assert world.pids(ProcessPhase.BOOTING) == []  # it waits: one serves
+    (serving,) = world.pids(ProcessPhase.READY)
     world.now += 1
     world.fleet.ended(serving, -9, world.now)
     world.turn()
-    (new,) = world.fleet.of(Phase.BOOTING)
+    (new,) = world.fleet.of(ProcessPhase.BOOTING)
     assert new.generation == 1  # which is known to be good
     if after == "hung reload":
         world.now = new.due
         world.turn()
         world.now += PAUSE_MOST_S
         world.turn()
-        (new,) = world.fleet.of(Phase.BOOTING)
+        (new,) = world.fleet.of(ProcessPhase.BOOTING)
     world.fleet.ready(new.pid, world.now)
     world.turn()
-    assert world.pids(Phase.READY) == [new.pid] and len(world.pids(Phase.BOOTING)) == 0
+    assert world.pids(ProcessPhase.READY) == [new.pid] and len(world.pids(ProcessPhase.BOOTING)) == 0
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {2 if after else 1}
 
@@ -852,21 +860,21 @@ def test_crowd_does_not_keep_the_only_replacement_from_starting(leaving: int, af
 def test_crowd_lets_a_tired_process_serve_on() -> None:
     world = running(1)
     crowd(world, 8)
-    (serving,) = world.pids(Phase.READY)
-    world.fleet.tire(serving, "has served enough")
+    (serving,) = world.pids(ProcessPhase.READY)
+    world.fleet.recycle(serving, "has served enough")
     world.turn()
-    assert world.pids(Phase.READY) == [serving] and world.pids(Phase.BOOTING) == []
+    assert world.pids(ProcessPhase.READY) == [serving] and world.pids(ProcessPhase.BOOTING) == []
     world.boot()
-    assert serving not in world.fleet.children and len(world.pids(Phase.READY)) == 1
+    assert serving not in world.fleet.children and len(world.pids(ProcessPhase.READY)) == 1
 
 
 @pytest.mark.parametrize("at_once", [False, True])
 def test_hung_boot_is_not_started_again_while_it_dies(at_once: bool) -> None:
     world = running(2)
     world.keeps = False
-    world.fleet.reload(terms(2, boot=5.0), at_once=at_once)
+    world.fleet.reload(fleet_settings(2, boot=5.0), at_once=at_once)
     world.turn()
-    (new,) = world.pids(Phase.BOOTING)
+    (new,) = world.pids(ProcessPhase.BOOTING)
     world.now += 5.0
     world.turn()
     world.turn()
@@ -874,7 +882,7 @@ def test_hung_boot_is_not_started_again_while_it_dies(at_once: bool) -> None:
     assert not [
         child for child in world.fleet.children.values() if child.generation == 2 and child.pid != new
     ]
-    world.now += PATIENCE_S
+    world.now += KILL_AFTER_S
     world.turn()
     assert world.killed == [new, new]  # once more, for what it is worth
     world.fleet.ended(new, -9, world.now)
@@ -886,15 +894,15 @@ def test_hung_replacement_is_tried_again_after_a_pause() -> None:
     world = running(1)
     world.fleet.ended(1, -11, world.now)
     world.turn()
-    (hung,) = world.pids(Phase.BOOTING)
+    (hung,) = world.pids(ProcessPhase.BOOTING)
     world.now += BOOT_S
     world.turn()
     world.turn()
-    assert world.killed == [hung] and world.pids(Phase.BOOTING) == []
+    assert world.killed == [hung] and world.pids(ProcessPhase.BOOTING) == []
     assert "the next try is in 0.1 s" in world.said[-1].text
     world.now += 0.1
     world.turn()  # though the other is not reaped: it may wait for a disk
-    assert len(world.pids(Phase.BOOTING)) == 1
+    assert len(world.pids(ProcessPhase.BOOTING)) == 1
 
 
 @pytest.mark.parametrize("then", ["", "ready", "drain", "quit"])
@@ -906,7 +914,7 @@ def test_recalled_process_has_a_time_to_end_whatever_it_does_with_signals(then: 
     if then == "ready":
         world.fleet.ready(recalled, world.now)
         world.turn()
-        assert child.phase is Phase.LEAVING and child.due == world.now + GRACE_S + PATIENCE_S
+        assert child.phase is ProcessPhase.HANDING_OFF and child.due == world.now + GRACE_S + KILL_AFTER_S
     elif then == "drain":
         world.fleet.drain(world.now)
         world.turn()
@@ -914,7 +922,7 @@ def test_recalled_process_has_a_time_to_end_whatever_it_does_with_signals(then: 
     elif then == "quit":
         world.fleet.quit()
         world.turn()
-        assert child.due == world.now + PATIENCE_S
+        assert child.due == world.now + KILL_AFTER_S
     world.now = child.due
     world.turn()
     assert recalled in world.killed
@@ -928,7 +936,7 @@ def test_recalled_process_that_says_it_serves_as_all_drain_may_finish() -> None:
     world.fleet.ready(recalled, world.now)
     world.turn()
     child = world.fleet.children[recalled]
-    assert child.phase is Phase.ENDING and child.due == world.now + GRACE_S + PATIENCE_S
+    assert child.phase is ProcessPhase.ENDING and child.due == world.now + GRACE_S + KILL_AFTER_S
 
 
 EVENTS = (
@@ -964,13 +972,13 @@ def test_whatever_happens_it_comes_to_rest(
     world = running(wanted, persists=persists)
     world.keeps = not any(event == "renew" for event, _ in events)
     for event, which in events:
-        before = world.fleet.proven, world.fleet.wanted, world.fleet.terms
+        before = world.fleet.proven, world.fleet.wanted, world.fleet.fleet_settings
         happen(world, event, which)
         if event not in ("more", "fewer") and world.fleet.proven == before[0]:
-            assert before[1:] == (world.fleet.wanted, world.fleet.terms), (
+            assert before[1:] == (world.fleet.wanted, world.fleet.fleet_settings), (
                 "something counts that was never ready"
             )
-        ready = len(world.pids(Phase.READY))
+        ready = len(world.pids(ProcessPhase.READY))
         told = len(world.told)
         world.turn()
         if world.keeps and len(world.told) > told:
@@ -979,10 +987,10 @@ def test_whatever_happens_it_comes_to_rest(
         world.boot()
         children = world.fleet.children.values()
         assert len(children) == world.fleet.wanted
-        assert {child.phase for child in children} == {Phase.READY}
+        assert {child.phase for child in children} == {ProcessPhase.READY}
         assert {child.generation for child in children} == {world.fleet.generation}
         assert world.settled[-1] == world.fleet.generation
-        assert not any(child.tired for child in children)
+        assert not any(child.recycle_reason for child in children)
         return
     if end == "drain":
         world.fleet.drain(world.now)
@@ -992,13 +1000,13 @@ def test_whatever_happens_it_comes_to_rest(
     for pid in list(world.fleet.children):
         world.fleet.ended(pid, -9 if pid in world.killed else 0, world.now)
     world.turn()
-    assert world.exit == 0 and world.fleet.course is Course.OVER
+    assert world.exit == 0 and world.fleet.state is FleetState.OVER
 
 
 def happen(world: World, event: str, which: int) -> None:  # noqa: PLR0912 - a table of events
     """Let one thing happen, to one of the processes that it can happen to."""
 
-    def one(*phases: Phase) -> int | None:
+    def one(*phases: ProcessPhase) -> int | None:
         pids = world.pids(*phases)
         return pids[which % len(pids)] if pids else None
 
@@ -1007,9 +1015,9 @@ def happen(world: World, event: str, which: int) -> None:  # noqa: PLR0912 - a t
         case "reload":
             fleet.reload()
         case "change":
-            fleet.reload(terms(which % 3 + 1, boot=2.0**which, grace=which))
+            fleet.reload(fleet_settings(which % 3 + 1, boot=2.0**which, grace=which))
         case "hang":
-            if booting := fleet.of(Phase.BOOTING):
+            if booting := fleet.of(ProcessPhase.BOOTING):
                 world.now = max(world.now, booting[which % len(booting)].due)
         case "renew":
             fleet.reload(at_once=True)
@@ -1022,18 +1030,18 @@ def happen(world: World, event: str, which: int) -> None:  # noqa: PLR0912 - a t
         case "no process":
             world.turn(short=True)
         case "ready":
-            if pid := one(Phase.BOOTING):
+            if pid := one(ProcessPhase.BOOTING):
                 fleet.ready(pid, world.now)
         case "fail":
-            if pid := one(Phase.BOOTING):
+            if pid := one(ProcessPhase.BOOTING):
                 fleet.ended(pid, which, world.now)
         case "tire":
-            if pid := one(Phase.READY):
-                fleet.tire(pid, "is tired")
+            if pid := one(ProcessPhase.READY):
+                fleet.recycle(pid, "is tired")
         case "crash" | "early":
             world.now += 3 if event == "crash" else 0
-            if pid := one(Phase.READY):
+            if pid := one(ProcessPhase.READY):
                 fleet.ended(pid, -11, world.now)
         case "end":
-            if pid := one(Phase.LEAVING, Phase.RECALLED, Phase.KILLED):
+            if pid := one(ProcessPhase.HANDING_OFF, ProcessPhase.RECALLED, ProcessPhase.KILLED):
                 fleet.ended(pid, -9 if pid in world.killed else 0, world.now)

@@ -6,11 +6,11 @@ from unittest.mock import Mock
 
 import pytest
 
-from halfsync.foreground import AnsweringProbes, leave_order, positions_in
+from halfsync.foreground import ProbeServer, handoff_order, positions_in
 from halfsync.server import Server
-from halfsync.shared.scoreboard import Board
+from halfsync.shared.scoreboard import Scoreboard
 from halfsync.supervisor.channel import WORD_BYTES, Channel
-from halfsync.supervisor.process import Orders
+from halfsync.supervisor.process import SupervisorOrders
 
 
 class Situation:
@@ -20,8 +20,8 @@ class Situation:
         self.server = server
         self.theirs, self.ours = Channel.pair()
         self.reading, self.writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.seat = Board(1).seat(0)
-        self.orders = Orders(self.ours, server, self.seat, self.writing)
+        self.slot = Scoreboard(1).slot(0)
+        self.orders = SupervisorOrders(self.ours, server, self.slot, self.writing)
 
 
 @pytest.fixture
@@ -44,21 +44,23 @@ def test_orders_come_one_at_a_time(situation: Situation) -> None:
 
 
 def test_an_order_to_leave_names_the_listeners_on_which_nobody_else_accepts() -> None:
-    for alone in ([], [0], [1, 5], list(range(200))):
-        order, _, listeners = leave_order(alone).partition(" ")
-        assert order == "leave" and len(leave_order(alone)) < WORD_BYTES
-        assert positions_in(listeners) == alone
+    for exclusive in ([], [0], [1, 5], list(range(200))):
+        order, _, listeners = handoff_order(exclusive).partition(" ")
+        assert order == "leave" and len(handoff_order(exclusive)) < WORD_BYTES
+        assert positions_in(listeners) == exclusive
 
 
 def test_probes_leave_with_the_server(situation: Situation) -> None:
-    probes = Mock(spec=AnsweringProbes)
-    orders = Orders(situation.ours, situation.server, situation.seat, situation.writing, probes=probes)
+    probes = Mock(spec=ProbeServer)
+    orders = SupervisorOrders(
+        situation.ours, situation.server, situation.slot, situation.writing, probes=probes
+    )
     orders.obeyed("reopen")
-    assert not probes.leave.called  # they answer until others do
+    assert not probes.stop_listening.called  # they answer until others do
     orders.obeyed("leave 1")
     orders.obeyed("drain")
-    assert probes.leave.call_count == 1
-    situation.seat.left()
+    assert probes.stop_listening.call_count == 1
+    situation.slot.note_closed()
     probes.descriptors.return_value = [7]  # it has not closed them all
     orders.next()
     assert situation.theirs.next() is None
@@ -68,7 +70,7 @@ def test_probes_leave_with_the_server(situation: Situation) -> None:
 
 
 def test_the_supervisor_hears_that_somebody_told_a_process_to_end(situation: Situation) -> None:
-    situation.orders.ask_to_leave()
+    situation.orders.report_sigterm()
     assert situation.theirs.next() == "told"
 
 
@@ -93,15 +95,15 @@ def test_without_a_supervisor_who_leaves_goes_on_to_hand_over(situation: Situati
 
 @pytest.mark.parametrize("order", ["leave", "leave 3", "drain"])
 def test_the_supervisor_hears_once_that_nobody_is_accepted_any_more(situation: Situation, order: str) -> None:
-    assert situation.orders.patience() is None
+    assert situation.orders.poll_interval() is None
     situation.orders.obeyed(order)
-    patience = situation.orders.patience()
-    assert patience is not None and patience < 0.01
+    poll_interval = situation.orders.poll_interval()
+    assert poll_interval is not None and poll_interval < 0.01
     situation.orders.next()
     assert situation.theirs.next() is None  # nobody is connected, but somebody may come
-    situation.seat.left()
+    situation.slot.note_closed()
     situation.orders.next()
     assert situation.theirs.next() == "left"
     situation.orders.obeyed("drain")
     situation.orders.next()
-    assert situation.theirs.next() is None and situation.orders.patience() is None
+    assert situation.theirs.next() is None and situation.orders.poll_interval() is None

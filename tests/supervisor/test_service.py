@@ -15,7 +15,7 @@ from halfsync.host.notify import Notifier
 from halfsync.runtime.originals import signal
 from halfsync.settings import Settings
 from halfsync.supervisor import supervisor as module
-from halfsync.supervisor.fleet import Course, Phase
+from halfsync.supervisor.fleet import FleetState, ProcessPhase
 from halfsync.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -36,15 +36,15 @@ SIGNALS = {
 QUIET = ("ready", "ready", "ready", "fail", "crash", "hang", "left", "end", "upgrade", "turn")
 
 
-class Crew:
+class ProcessTable:
     """Processes that are numbers: they become ready, fail and end when a test says so."""
 
     def __init__(self, fleet: Fleet, clock: Callable[[], float]) -> None:
-        self.board = SimpleNamespace(fading=False)
+        self.scoreboard = SimpleNamespace(shutting_down=False)
         self.finished = self.cut = self.lost = 0
         self.fds: list[int] = []
-        self.is_deaf = self.unreaped = False
-        self.told: list[int] = []
+        self.has_full_channel = self.unreaped = False
+        self.signalled: list[int] = []
         self.happens: list[Callable[[], None]] = []
         self._fleet = fleet
         self._clock = clock
@@ -59,7 +59,7 @@ class Crew:
     def plan(self, pid: int) -> Any:
         return self._plans[pid]
 
-    def replace_told(self) -> None: ...
+    def replace_signalled(self) -> None: ...
 
     def listen(self) -> None:
         while self.happens:
@@ -104,9 +104,9 @@ class World:
             name="a test",
         )
         self.fleet = self.supervisor._fleet
-        self.supervisor._crew.close()
-        self.crew = Crew(self.fleet, lambda: self.now)
-        patch.setattr(self.supervisor, "_crew", self.crew)
+        self.supervisor._processes.close()
+        self.processes = ProcessTable(self.fleet, lambda: self.now)
+        patch.setattr(self.supervisor, "_processes", self.processes)
         self.over = False
 
     def reread(self, before: Settings) -> Settings:
@@ -141,35 +141,41 @@ class World:
     def do(self, event: str, which: int) -> None:
         """Let one thing happen."""
 
-        def one(*phases: Phase) -> int:
+        def one(*phases: ProcessPhase) -> int:
             pids = [child.pid for child in self.fleet.of(*phases)]
             return pids[which % len(pids)] if pids else 0
 
         def upgrade() -> None:  # its passing to another program
-            if self.fleet.course is Course.SERVING and self.fleet.proven:
+            if self.fleet.state is FleetState.SERVING and self.fleet.proven:
                 self.fleet.retire(self.now)
                 self.supervisor._notifier.main_process(7)
 
         self.event = event
         match event:
             case "hang":
-                self.now = max((self.now, *(child.due for child in self.fleet.of(Phase.BOOTING))))
+                self.now = max((self.now, *(child.due for child in self.fleet.of(ProcessPhase.BOOTING))))
             case "upgrade":
-                self.crew.happens.append(upgrade)
+                self.processes.happens.append(upgrade)
             case "ready":
-                self.crew.happens.append(lambda: self.fleet.ready(one(Phase.BOOTING), self.now))
+                self.processes.happens.append(lambda: self.fleet.ready(one(ProcessPhase.BOOTING), self.now))
             case "fail":
-                self.crew.happens.append(lambda: self.fleet.ended(one(Phase.BOOTING), 3, self.now))
+                self.processes.happens.append(
+                    lambda: self.fleet.ended(one(ProcessPhase.BOOTING), 3, self.now)
+                )
             case "crash":
-                self.crew.happens.append(lambda: self.fleet.ended(one(Phase.READY), -11, self.now))
+                self.processes.happens.append(
+                    lambda: self.fleet.ended(one(ProcessPhase.READY), -11, self.now)
+                )
             case "left":
-                self.crew.happens.append(lambda: self.fleet.left(one(Phase.LEAVING)))
+                self.processes.happens.append(lambda: self.fleet.quiesced(one(ProcessPhase.HANDING_OFF)))
             case "end":
-                gone = one(Phase.LEAVING, Phase.RECALLED, Phase.KILLED, Phase.ENDING)
-                self.crew.happens.append(lambda: self.fleet.ended(gone, 0, self.now))
+                gone = one(
+                    ProcessPhase.HANDING_OFF, ProcessPhase.RECALLED, ProcessPhase.KILLED, ProcessPhase.ENDING
+                )
+                self.processes.happens.append(lambda: self.fleet.ended(gone, 0, self.now))
         self.number = SIGNALS.get(event)
         expects = (
-            self.number == signal.SIGHUP and self.fleet.course is Course.SERVING and "READY=1" in self.told
+            self.number == signal.SIGHUP and self.fleet.state is FleetState.SERVING and "READY=1" in self.told
         )
         before = self.told.count("RELOADING=1")
         self.turn()
@@ -180,9 +186,9 @@ class World:
         """Let all that is started become ready, and all that leave end."""
         for _ in range(300):
             for child in list(self.fleet.children.values()):
-                if child.phase is Phase.BOOTING:
+                if child.phase is ProcessPhase.BOOTING:
                     self.fleet.ready(child.pid, self.now)
-                elif child.phase is not Phase.READY:
+                elif child.phase is not ProcessPhase.READY:
                     self.fleet.ended(child.pid, 0, self.now)
             self.turn()
             self.now = max(self.now, min(self.fleet.due(), self.now + 20))
@@ -199,7 +205,7 @@ def test_messages_keep_the_order_of_the_protocol(events: list[tuple[str, int]]) 
                 for event, which in events:
                     world.do(event, which)
                 world.rest()
-                if world.fleet.course is Course.SERVING:
+                if world.fleet.state is FleetState.SERVING:
                     assert world.told[-1] == "READY=1", "it waits for the end of the reload"
                 elif world.fleet.proven:
                     assert world.told[-1:] in (["STOPPING=1"], ["MAINPID=7"])

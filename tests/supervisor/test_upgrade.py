@@ -161,7 +161,7 @@ def test_what_is_inherited_is_taken_once() -> None:
     assert ours.next() == "serves"
     legacy.listeners[":0"][0].socket.close()
     legacy.channel.close()
-    for end_ in (*legacy.handover, receiver, sender, listener.socket):
+    for end_ in (*legacy.handoff_queue, receiver, sender, listener.socket):
         end_.close()
     ours.close()
     theirs.close()

@@ -29,12 +29,12 @@ class Bodies:
     """Makes inputs over bodies in each place that they can lie in."""
 
     def __init__(self, folder: Path) -> None:
-        self._store = pieces.Store(os.fsencode(folder), PLENTY)
-        self._made: list[pieces.Exchange] = []
+        self._store = pieces.PyStore(os.fsencode(folder), PLENTY)
+        self._made: list[pieces.PyExchange] = []
 
     def make(self, body: bytes, place: str) -> Input:
         blocks = pieces.make_blocks(1) if place == "block" else None
-        exchange = pieces.Exchange(
+        exchange = pieces.PyExchange(
             self._store, max_body=PLENTY, body_memory=0 if place == "disk" else PLENTY, blocks=blocks
         )
         self._made.append(exchange)

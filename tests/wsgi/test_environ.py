@@ -38,7 +38,9 @@ def factory(trusted: tuple[str, ...] = ("unix",), root: str = "") -> EnvironFact
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     """Return a function that makes the environ of one request after the other, with one factory."""
-    exchange = pieces.Exchange(pieces.Store(os.fsencode(tmp_path), 0), max_body=PLENTY, body_memory=PLENTY)
+    exchange = pieces.PyExchange(
+        pieces.PyStore(os.fsencode(tmp_path), 0), max_body=PLENTY, body_memory=PLENTY
+    )
     usual = factory()
 
     def make_one(
@@ -202,7 +204,7 @@ def test_a_higher_minor_version_is_the_highest_that_we_have(make: Make, minor: i
     ).map("".join)
 )
 def test_a_path_is_decoded_as_latin_1(path: str) -> None:
-    exchange = pieces.Exchange(pieces.Store(b"/tmp", 0), max_body=0, body_memory=0)
+    exchange = pieces.PyExchange(pieces.PyStore(b"/tmp", 0), max_body=0, body_memory=0)
     try:
         assert exchange.receive(b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % path.encode())[1] == 1
         environ = exchange.environ(factory(), b"", 0, 0.0, None)

@@ -32,7 +32,9 @@ def factory(*trusted: str, root: str = "") -> EnvironFactory:
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     """Return a function that makes the environ of a request with some fields, from a peer."""
-    exchange = pieces.Exchange(pieces.Store(os.fsencode(tmp_path), 0), max_body=PLENTY, body_memory=PLENTY)
+    exchange = pieces.PyExchange(
+        pieces.PyStore(os.fsencode(tmp_path), 0), max_body=PLENTY, body_memory=PLENTY
+    )
     usual = factory(*TRUSTED)
 
     def make_one(

@@ -1,7 +1,8 @@
 """The answers to an orchestrator's questions: whether the server lives, and whether it is ready for requests.
 
 An engine of its own asks nobody: it has one thread that never takes the GIL, listens on `admin_bind` only, and answers
-from the board. So it answers whatever the application does, in every model, and nothing of it is on the public port.
+from the scoreboard. So it answers whatever the application does, in every model, and nothing of it is on the public
+port.
 
 GET /livez is 200 as long as anybody is there to say so. GET /readyz is 200 while some process serves and the server is
 not about to end, else 503: a process with more stuck threads than `max_stuck` does not count.
@@ -14,14 +15,14 @@ from libc.string cimport memcmp, strlen
 from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_STOP
 from halfsync.engine.loop cimport engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start
 from halfsync.exchange.exchange cimport Exchange, exchange_is_get, exchange_is_head
-from halfsync.exchange.native_handler cimport Answer, Answerer
-from halfsync.exchange.native_settings cimport bounds_limits, bounds_store, bounds_timeouts
+from halfsync.exchange.native_handler cimport NativeHandler, NativeResponse
+from halfsync.exchange.native_settings cimport native_limits, native_store, native_timeouts
 from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.http.response_head cimport begin_head, end_with_text, server_fields_init, write_text
 from halfsync.native.forks cimport forks, is_forked
 from halfsync.native.sync cimport load_uint
-from halfsync.shared.scoreboard cimport Board
-from halfsync.shared.slots cimport board_serving
+from halfsync.shared.scoreboard cimport Scoreboard
+from halfsync.shared.slots cimport scoreboard_serving
 from halfsync.wsgi.body cimport BodyBlocks
 
 from halfsync.runtime.originals import os
@@ -37,7 +38,7 @@ cdef bint is_path(const Exchange *exchange, const char *path, uint32_t length) n
     return exchange.head.path_length == length and memcmp(exchange.data + exchange.head.path, path, length) == 0
 
 
-cdef int judge(const Oracle *oracle, const Exchange *exchange, const char **text) noexcept nogil:
+cdef int probe_status(const ProbeHandler *handler, const Exchange *exchange, const char **text) noexcept nogil:
     """Return the status of the answer, and its text."""
     if not exchange_is_get(exchange) and not exchange_is_head(exchange):
         text[0] = b"ask with GET\n"
@@ -48,29 +49,29 @@ cdef int judge(const Oracle *oracle, const Exchange *exchange, const char **text
     if not is_path(exchange, b"/readyz", 7):
         text[0] = b"there are /livez and /readyz\n"
         return 404
-    if load_uint(&oracle.board.fading):
+    if load_uint(&handler.scoreboard.shutting_down):
         text[0] = b"the server is about to end\n"
         return 503
-    if board_serving(oracle.board, oracle.max_stuck) == 0:
+    if scoreboard_serving(handler.scoreboard, handler.max_stuck) == 0:
         text[0] = b"no process serves\n"
         return 503
     text[0] = b"ok\n"
     return 200
 
 
-cdef bint answer_probe(
-    const Answerer *answerer, Exchange *exchange, bint stays, char *buffer, Answer *answer
+cdef bint respond_to_probe(
+    const NativeHandler *native_handler, Exchange *exchange, bint stays, char *buffer, NativeResponse *answer
 ) noexcept nogil:
-    """Answer any request: nothing here is the application's. See Answerer."""
-    cdef const Oracle *oracle = <const Oracle *> answerer
+    """Answer any request: nothing here is the application's. See NativeHandler."""
+    cdef const ProbeHandler *handler = <const ProbeHandler *> native_handler
     cdef const char *text = NULL
-    cdef int status = judge(oracle, exchange, &text)
-    cdef char *at = begin_head(buffer, &oracle.fields, status)
+    cdef int status = probe_status(handler, exchange, &text)
+    cdef char *at = begin_head(buffer, &handler.fields, status)
     at = write_text(at, b"Cache-Control: no-store\r\n")
     if status == 405:
         at = write_text(at, b"Allow: GET, HEAD\r\n")
     at = end_with_text(
-        at, &oracle.fields, stays, exchange_is_head(exchange), text, strlen(text), &exchange.sent)
+        at, &handler.fields, stays, exchange_is_head(exchange), text, strlen(text), &exchange.sent)
     exchange.status = status
     answer.ready = at - buffer
     answer.fd = -1
@@ -97,25 +98,25 @@ cdef class Probes:
         if self.engine == NULL or self.store == NULL:
             raise MemoryError
 
-    def __init__(self, settings, listeners, Board board):
+    def __init__(self, settings, listeners, Scoreboard scoreboard):
         """Prepare. listeners: descriptors of listening, non-blocking sockets. Raises OSError."""
         cdef Engine *engine = self.engine
         cdef BodyBlocks blocks = BodyBlocks()
-        self.kept = (board, blocks)
-        self.oracle.answerer.answer = answer_probe
-        self.oracle.board = board.record
-        self.oracle.max_stuck = settings.max_stuck
-        bounds_store(self.store, settings)
-        bounds_limits(&engine.limits, settings, self.store, False)
-        bounds_timeouts(&engine.timeouts, settings)
+        self.pinned = (scoreboard, blocks)
+        self.handler.native_handler.answer = respond_to_probe
+        self.handler.scoreboard = scoreboard.record
+        self.handler.max_stuck = settings.max_stuck
+        native_store(self.store, settings)
+        native_limits(&engine.limits, settings, self.store, False)
+        native_timeouts(&engine.timeouts, settings)
         shorten(&engine.timeouts)
         server_fields_init(&engine.fields, False, engine.timeouts.keep_alive * 1e-9)
-        self.oracle.fields = engine.fields
+        self.handler.fields = engine.fields
         engine.eviction.anything = True
         engine.limits.max_body = 0
         engine.limits.blocks = &blocks.pool
         engine.store = self.store
-        engine.files = &self.oracle.answerer
+        engine.files = &self.handler.native_handler
         engine.open_max = OPEN_MOST
         engine.requests_max = REQUESTS_MOST
         self.check(engine_open(engine, settings.poller == "poll"))
@@ -141,7 +142,7 @@ cdef class Probes:
         fds = [self.engine.listeners[position].handle.fd for position in range(self.engine.listeners_count)]
         return [fd for fd in fds if fd >= 0]
 
-    def leave(self):
+    def stop_listening(self):
         """Answer who waits, and nobody after that."""
         if self.started:
             engine_command(self.engine, COMMAND_DRAIN)

@@ -1,7 +1,7 @@
-"""Who may stay, by how many connections its client has (max_connections_per_client), for the models with a carrier.
+"""Who may stay, by how many connections its client has (max_connections_per_client), for the blocking models.
 
 Where connections have threads, the counts are a table like the engine's, with a lock: the accepting thread counts
-newcomers, and whoever carries a connection its end, or, behind the PROXY protocol, its client.
+newcomers, and the thread that serves a connection its end, or, behind the PROXY protocol, its client.
 
 Where connections have processes, each child has a slot in memory that all share, with one word: the key of its client.
 A client's connections are the slots with its key, counted by looking at all of them: microseconds, where the fork that
@@ -18,114 +18,115 @@ from halfsync.native.sync cimport (
     load_llong, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, store_llong,
 )
 from halfsync.shared.client_counts cimport (
-    ENTER_REFUSED, KEY_NOBODY, KEY_UNTOLD, PLACE_NONE, counts_close, counts_enter, counts_leave, counts_open,
+    CLIENT_NONE, CLIENT_OVER_LIMIT, KEY_NONE, KEY_UNKNOWN, counts_add, counts_close, counts_open, counts_remove,
 )
 
 from halfsync.runtime.originals import os
 
-cdef long long SLOT_FREE = <long long> KEY_NOBODY
-cdef long long SLOT_TAKEN = <long long> KEY_UNTOLD  # by a child that counts for nobody
+cdef long long CHILD_FREE = <long long> KEY_NONE
+cdef long long CHILD_TAKEN = <long long> KEY_UNKNOWN  # by a child that counts for nobody
 
 
 cdef class ClientLimit:
-    """A limit on the connections of each client. Whoever has a pointer to its `admission` keeps it alive."""
+    """A limit on the connections of each client. Whoever has a pointer to its `record` keeps it alive."""
 
     def __cinit__(self, unsigned int limit, *, unsigned int connections, bint children):
         """connections: that may be open at one time. children: whether each has a process. Raises OSError."""
         cdef int result
-        pthread_mutex_init(&self.admission.lock, NULL)
-        self.admission.limit = limit
+        pthread_mutex_init(&self.record.lock, NULL)
+        self.record.limit = limit
         if children:
-            self.admission.slots = <atomic_llong *> map_shared(connections * sizeof(atomic_llong))
-            if self.admission.slots == NULL:
+            self.record.children_keys = <atomic_llong *> map_shared(connections * sizeof(atomic_llong))
+            if self.record.children_keys == NULL:
                 raise OSError(errno, os.strerror(errno))
-            self.admission.slots_count = connections
+            self.record.children_count = connections
         else:
-            result = counts_open(&self.admission.counts, limit, connections)
+            result = counts_open(&self.record.counts, limit, connections)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
 
     def __dealloc__(self):
-        counts_close(&self.admission.counts)
-        unmap_shared(self.admission.slots, self.admission.slots_count * sizeof(atomic_llong))
-        pthread_mutex_destroy(&self.admission.lock)
+        counts_close(&self.record.counts)
+        unmap_shared(self.record.children_keys, self.record.children_count * sizeof(atomic_llong))
+        pthread_mutex_destroy(&self.record.lock)
 
 
-cdef int64_t admission_enter(Admission *admission, uint64_t key) noexcept nogil:
-    """Count a newcomer, for whoever accepts. Returns its place, or ENTER_REFUSED where its client has all it may have.
+cdef int64_t limit_add(ClientLimitRecord *record, uint64_t key) noexcept nogil:
+    """Count a newcomer, for whoever accepts. Returns its place, or CLIENT_OVER_LIMIT where its client has all it may
+    have.
 
-    key: KEY_UNTOLD where its client is not known yet. PLACE_NONE is the place of who is not counted.
+    key: KEY_UNKNOWN where its client is not known yet. CLIENT_NONE is the place of who is not counted.
     """
-    cdef int64_t place
-    if admission.slots != NULL:
-        return take_slot(admission, key)
-    if key == KEY_UNTOLD:
-        return PLACE_NONE
-    pthread_mutex_lock(&admission.lock)
-    place = counts_enter(&admission.counts, key)
-    pthread_mutex_unlock(&admission.lock)
-    return place
+    cdef int64_t client_index
+    if record.children_keys != NULL:
+        return take_child(record, key)
+    if key == KEY_UNKNOWN:
+        return CLIENT_NONE
+    pthread_mutex_lock(&record.lock)
+    client_index = counts_add(&record.counts, key)
+    pthread_mutex_unlock(&record.lock)
+    return client_index
 
 
-cdef int64_t admission_tell(Admission *admission, uint32_t place, uint64_t key) noexcept nogil:
-    """Count a connection that entered as KEY_UNTOLD for the client that it was told. Returns as admission_enter."""
-    cdef atomic_llong *slot
-    if admission.slots == NULL:
-        return admission_enter(admission, key)
-    if place == PLACE_NONE or key == KEY_NOBODY:
-        return place
-    slot = &admission.slots[place - 1]
-    store_llong(slot, <long long> key)
-    if slots_with(admission, <long long> key) <= admission.limit:
-        return place
-    store_llong(slot, SLOT_TAKEN)
-    return ENTER_REFUSED
+cdef int64_t limit_identify(ClientLimitRecord *record, uint32_t client_index, uint64_t key) noexcept nogil:
+    """Count a connection that entered as KEY_UNKNOWN for the client that it was told. Returns as limit_add."""
+    cdef atomic_llong *child_key
+    if record.children_keys == NULL:
+        return limit_add(record, key)
+    if client_index == CLIENT_NONE or key == KEY_NONE:
+        return client_index
+    child_key = &record.children_keys[client_index - 1]
+    store_llong(child_key, <long long> key)
+    if children_with(record, <long long> key) <= record.limit:
+        return client_index
+    store_llong(child_key, CHILD_TAKEN)
+    return CLIENT_OVER_LIMIT
 
 
-cdef void admission_leave(Admission *admission, uint32_t place, bint in_child) noexcept nogil:
+cdef void limit_remove(ClientLimitRecord *record, uint32_t client_index, bint in_child) noexcept nogil:
     """Count the end of a connection that had this place. in_child: its slot stays taken until the child is reaped."""
-    if place == PLACE_NONE:
+    if client_index == CLIENT_NONE:
         return
-    if admission.slots != NULL:
-        store_llong(&admission.slots[place - 1], SLOT_TAKEN if in_child else SLOT_FREE)
+    if record.children_keys != NULL:
+        store_llong(&record.children_keys[client_index - 1], CHILD_TAKEN if in_child else CHILD_FREE)
         return
-    pthread_mutex_lock(&admission.lock)
-    counts_leave(&admission.counts, place)
-    pthread_mutex_unlock(&admission.lock)
+    pthread_mutex_lock(&record.lock)
+    counts_remove(&record.counts, client_index)
+    pthread_mutex_unlock(&record.lock)
 
 
-cdef uint32_t slots_with(Admission *admission, long long word) noexcept nogil:
+cdef uint32_t children_with(ClientLimitRecord *record, long long word) noexcept nogil:
     """Return how many slots hold this word."""
     cdef uint32_t position
     cdef uint32_t number = 0
-    for position in range(admission.slots_count):
-        if load_llong(&admission.slots[position]) == word:
+    for position in range(record.children_count):
+        if load_llong(&record.children_keys[position]) == word:
             number += 1
     return number
 
 
-cdef int64_t take_slot(Admission *admission, uint64_t key) noexcept nogil:
+cdef int64_t take_child(ClientLimitRecord *record, uint64_t key) noexcept nogil:
     """Take a free slot for a child that will be forked. For the parent, who alone takes and frees them."""
     cdef uint32_t position = 0
-    if key == KEY_NOBODY:
-        key = KEY_UNTOLD
-    elif key != KEY_UNTOLD and slots_with(admission, <long long> key) >= admission.limit:
-        return ENTER_REFUSED
-    while position < admission.slots_count and load_llong(&admission.slots[position]) != SLOT_FREE:
+    if key == KEY_NONE:
+        key = KEY_UNKNOWN
+    elif key != KEY_UNKNOWN and children_with(record, <long long> key) >= record.limit:
+        return CLIENT_OVER_LIMIT
+    while position < record.children_count and load_llong(&record.children_keys[position]) != CHILD_FREE:
         position += 1
-    check(position < admission.slots_count, "there are more children than slots")
-    if position == admission.slots_count:
-        return PLACE_NONE
-    store_llong(&admission.slots[position], <long long> key)
+    check(position < record.children_count, "there are more children than slots")
+    if position == record.children_count:
+        return CLIENT_NONE
+    store_llong(&record.children_keys[position], <long long> key)
     return position + 1
 
 
 cdef ClientLimit client_limit(object settings):
-    """Return the limit on each client's connections, for a model with a carrier. None: there is none."""
+    """Return the limit on each client's connections, for a blocking model. None: there is none."""
     cdef bint children = settings.model == "process"
     if settings.max_connections_per_client == 0:
         return None
     return ClientLimit(
         settings.max_connections_per_client, children=children,
-        # One more than there are places: a newcomer is let in before another connection is closed for it.
+        # One more than there are places: a newcomer is admitted before another connection is closed for it.
         connections=1 + (settings.max_children if children else settings.max_connections))

@@ -1,12 +1,12 @@
 # The record of a connected client: made, counted, and let go.
-from halfsync.blocking.records cimport CarrierRecord, ClientRecord
+from halfsync.blocking.records cimport BlockingConnection, DriverRecord
 
 
-cdef class Client:
-    cdef ClientRecord record
+cdef class ClientConnection:
+    cdef BlockingConnection record
 
-cdef bint open_client(ClientRecord *client, int fd) noexcept nogil
-cdef void count_open(CarrierRecord *carrier, int change) noexcept nogil
-cdef void drop_exchange(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
-cdef void leave_client(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
-cdef void close_client(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
+cdef bint open_client(BlockingConnection *connection, int fd) noexcept nogil
+cdef void count_open(DriverRecord *driver, int change) noexcept nogil
+cdef void drop_exchange(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef void uncount_client(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef void close_connection(DriverRecord *driver, BlockingConnection *connection) noexcept nogil

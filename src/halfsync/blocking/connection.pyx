@@ -5,13 +5,13 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 from posix.unistd cimport close
 
-from halfsync.blocking.client_limit cimport admission_leave
-from halfsync.blocking.idle_lists cimport leave_rests
+from halfsync.blocking.client_limit cimport limit_remove
+from halfsync.blocking.idle_lists cimport idle_remove
 from halfsync.exchange.exchange cimport pool_put
 from halfsync.http.trust cimport ADDRESS_BYTES
-from halfsync.native.descriptors cimport leave_low
+from halfsync.native.descriptors cimport move_out_of_low
 from halfsync.native.sync cimport add_llong, monotonic_ns
-from halfsync.shared.slots cimport seat_count
+from halfsync.shared.slots cimport slot_count
 from halfsync.transport.transport cimport transport_close, transport_open
 
 from halfsync.runtime.originals import os
@@ -26,7 +26,7 @@ cdef extern from "<sys/socket.h>" nogil:
     int accept4(int fd, sockaddr *address, socklen_t *length, int flags)
 
 
-cdef class Client:
+cdef class ClientConnection:
     """A connected client. Whoever has it converses with it; only one thread at a time."""
 
     def __cinit__(self):
@@ -42,14 +42,14 @@ cdef class Client:
         return self.record.transport.fd
 
     @property
-    def place(self):
+    def client_index(self):
         """Its place among the connections of its client; 0: it is not counted."""
-        return self.record.place
+        return self.record.client_index
 
     @property
-    def has_vacated(self):
+    def has_freed_place(self):
         """Whether its place is already free for another: it was closed while no thread had it."""
-        return self.record.closed and self.record.parked
+        return self.record.evicted and self.record.parked
 
     @property
     def adopted(self):
@@ -57,22 +57,23 @@ cdef class Client:
         return self.record.adopted
 
 
-cdef bint open_client(ClientRecord *client, int fd) noexcept nogil:
+cdef bint open_client(BlockingConnection *connection, int fd) noexcept nogil:
     """Begin with a connected socket. Returns False, and closes it, when memory is short."""
-    if transport_open(&client.transport, fd) < 0:
+    if transport_open(&connection.transport, fd) < 0:
         close(fd)
         return False
     return True
 
 
 def accept(int listener, int index):
-    """Accept from a listening, non-blocking socket. Returns a Client, or None when nobody waits.
+    """Accept from a listening, non-blocking socket. Returns a ClientConnection, or None when nobody waits.
 
     index: of the listener, for SERVER_NAME and SERVER_PORT. Raises OSError when descriptors or memory are short, or the
     system forbids it.
     """
-    cdef Client made = Client.__new__(Client)  # before there is a socket, which would be lost if memory were short
-    cdef ClientRecord *client
+    # before there is a socket, which would be lost if memory were short
+    cdef ClientConnection made = ClientConnection.__new__(ClientConnection)
+    cdef BlockingConnection *connection
     cdef sockaddr_storage address
     cdef socklen_t length
     cdef int fd
@@ -85,43 +86,43 @@ def accept(int listener, int index):
             return None
         if errno not in (EINTR, ECONNABORTED, EPROTO):
             raise OSError(errno, os.strerror(errno))
-    client = &made.record
-    if not open_client(client, leave_low(fd)):
+    connection = &made.record
+    if not open_client(connection, move_out_of_low(fd)):
         raise MemoryError
-    client.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)
-    memcpy(client.address, &address, client.address_length)
-    client.listener = index
-    client.put_ns = client.idle_ns = monotonic_ns()
+    connection.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)
+    memcpy(connection.address, &address, connection.address_length)
+    connection.listener = index
+    connection.put_ns = connection.idle_ns = monotonic_ns()
     return made
 
 
-cdef void count_open(CarrierRecord *carrier, int change) noexcept nogil:
+cdef void count_open(DriverRecord *driver, int change) noexcept nogil:
     """Count a connection that is open from now on (1), or no more (-1)."""
-    add_llong(&carrier.tally.open, change)
-    if carrier.seat != NULL:
-        seat_count(carrier.seat, change)
+    add_llong(&driver.shared.open, change)
+    if driver.slot != NULL:
+        slot_count(driver.slot, change)
 
 
-cdef void drop_exchange(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+cdef void drop_exchange(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Give the exchange back, and with it the request's body, wherever that lies."""
-    if client.exchange != NULL:
-        pool_put(&carrier.pool, client.exchange)
-        client.exchange = NULL
+    if connection.exchange != NULL:
+        pool_put(&driver.pool, connection.exchange)
+        connection.exchange = NULL
 
 
-cdef void leave_client(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+cdef void uncount_client(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Count a connection for its client no more."""
-    if carrier.admission != NULL:
-        admission_leave(carrier.admission, client.place, carrier.is_child)
-        client.place = 0
+    if driver.client_limit != NULL:
+        limit_remove(driver.client_limit, connection.client_index, driver.is_child)
+        connection.client_index = 0
 
 
-cdef void close_client(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+cdef void close_connection(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Close the connection here, and count it no more."""
-    drop_exchange(carrier, client)
-    if leave_rests(carrier, client):  # from here on no other thread looks at its descriptor
-        add_llong(&carrier.tally.made_room, 1)
-    transport_close(&client.transport)
-    leave_client(carrier, client)
-    if not carrier.is_child:
-        count_open(carrier, -1)
+    drop_exchange(driver, connection)
+    if idle_remove(driver, connection):  # from here on no other thread looks at its descriptor
+        add_llong(&driver.shared.made_room, 1)
+    transport_close(&connection.transport)
+    uncount_client(driver, connection)
+    if not driver.is_child:
+        count_open(driver, -1)

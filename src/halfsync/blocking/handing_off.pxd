@@ -1,7 +1,7 @@
 # Connections that change process.
-from halfsync.blocking.connection cimport Client
-from halfsync.blocking.records cimport CarrierRecord, ClientRecord
-from halfsync.shared.handoff_queue cimport Handover
+from halfsync.blocking.connection cimport ClientConnection
+from halfsync.blocking.records cimport BlockingConnection, DriverRecord
+from halfsync.shared.handoff_queue cimport HandoffRecord
 
-cdef bint hand_over(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
-cdef Client adopt(CarrierRecord *carrier, int queue)
+cdef bint handoff_connection(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef ClientConnection adopt(DriverRecord *driver, int queue)

@@ -1,122 +1,122 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
-"""Hand a connection over to another process when this one leaves, and adopt those of processes that have left."""
+"""Hand a connection off to another process when this one leaves, and adopt those of processes that have left."""
 
 from libc.errno cimport EMFILE
 from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memcpy
 from posix.unistd cimport close
 
-from halfsync.blocking.connection cimport close_client, count_open, open_client
-from halfsync.blocking.idle_lists cimport rise
-from halfsync.blocking.records cimport CARRY_DRAIN, CARRY_LEAVE
+from halfsync.blocking.connection cimport close_connection, count_open, open_client
+from halfsync.blocking.idle_lists cimport idle_leave
+from halfsync.blocking.records cimport DRIVER_DRAIN, DRIVER_HANDOFF
 from halfsync.exchange.exchange cimport Exchange, exchange_room, pool_get
 from halfsync.listening.endpoints cimport ENDPOINT_UNKNOWN, endpoint_at, endpoint_find
 from halfsync.native.sync cimport add_llong, cas_uint, monotonic_ns
 from halfsync.shared.handoff_queue cimport (
-    HANDOVER_BYTES, HANDOVER_DESERTED, HANDOVER_OVER, HANDOVER_REFUSED, HANDOVER_SENT, HANDOVER_SHORT, HANDOVER_TAKEN,
-    handover_send, handover_take,
+    HANDOFF_BYTES, HANDOFF_INVALID, HANDOFF_NO_DESCRIPTOR, HANDOFF_NO_READER, HANDOFF_NO_WRITER, HANDOFF_SENT,
+    HANDOFF_TAKEN, handoff_send, handoff_take,
 )
 from halfsync.transport.transport cimport transport_may_move
 
 from halfsync.runtime.originals import os
 
 
-cdef bint hand_over(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
-    """Hand a connection at rest over to another process: between two requests, or with a part of a head.
+cdef bint handoff_connection(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
+    """Hand a connection at rest off to another process: between two requests, or with a part of a head.
 
     Returns True once it is closed here. False: the queue is full, or nobody is left who could adopt; then the
     server drains from now on.
     """
-    cdef unsigned int command = CARRY_LEAVE
-    cdef Exchange *exchange = client.exchange
-    cdef Handover handover
+    cdef unsigned int command = DRIVER_HANDOFF
+    cdef Exchange *exchange = connection.exchange
+    cdef HandoffRecord handoff
     cdef int sent
-    if not rise(carrier, client):
+    if not idle_leave(driver, connection):
         return False
-    handover.data = NULL
-    handover.length = 0
+    handoff.data = NULL
+    handoff.length = 0
     if exchange != NULL:
-        handover.data = exchange.data + exchange.used
-        handover.length = exchange.filled - exchange.used
-    if client.kept != NULL or handover.length > HANDOVER_BYTES or not transport_may_move(&client.transport):
+        handoff.data = exchange.data + exchange.used
+        handoff.length = exchange.filled - exchange.used
+    if connection.app_state != NULL or handoff.length > HANDOFF_BYTES or not transport_may_move(&connection.transport):
         return False
-    handover.fd = client.transport.fd
-    handover.endpoint = endpoint_at(carrier.endpoints, client.listener)[0]
-    handover.awaits_proxy = carrier.proxies != NULL and not client.greeted
-    handover.requests = client.requests
-    handover.address_length = client.address_length
-    memcpy(handover.address, client.address, client.address_length)
-    sent = handover_send(carrier.leaving_fd, &handover)
-    if sent == HANDOVER_DESERTED:
-        cas_uint(&carrier.tally.command, &command, CARRY_DRAIN)
-    if sent != HANDOVER_SENT:
+    handoff.fd = connection.transport.fd
+    handoff.endpoint = endpoint_at(driver.endpoints, connection.listener)[0]
+    handoff.awaits_proxy = driver.proxies != NULL and not connection.proxy_header_read
+    handoff.requests = connection.requests
+    handoff.address_length = connection.address_length
+    memcpy(handoff.address, connection.address, connection.address_length)
+    sent = handoff_send(driver.handoff_fd, &handoff)
+    if sent == HANDOFF_NO_READER:
+        cas_uint(&driver.shared.command, &command, DRIVER_DRAIN)
+    if sent != HANDOFF_SENT:
         return False
-    close_client(carrier, client)
-    add_llong(&carrier.tally.handed_over, 1)
+    close_connection(driver, connection)
+    add_llong(&driver.shared.handed_over, 1)
     return True
 
 
-cdef Client adopt(CarrierRecord *carrier, int queue):
-    """Take over a connection that another process has handed over. Returns a Client, or None when none waits.
+cdef ClientConnection adopt(DriverRecord *driver, int queue):
+    """Take over a connection that another process has handed off. Returns a ClientConnection, or None when none waits.
 
-    queue: the reading end. Raises OSError when descriptors or memory are short, and EOFError when nobody can hand over
+    queue: the reading end. Raises OSError when descriptors or memory are short, and EOFError when nobody can hand off
     any more. For the thread that accepts.
     """
-    cdef char buffer[HANDOVER_BYTES]
-    cdef Handover handover
-    cdef int taken = HANDOVER_REFUSED
-    while taken == HANDOVER_REFUSED:
-        taken = handover_take(queue, &handover, buffer)
+    cdef char buffer[HANDOFF_BYTES]
+    cdef HandoffRecord handoff
+    cdef int taken = HANDOFF_INVALID
+    while taken == HANDOFF_INVALID:
+        taken = handoff_take(queue, &handoff, buffer)
         # Whether it begins with a PROXY header was decided where it was accepted; here nobody may read it.
-        if taken == HANDOVER_TAKEN and handover.awaits_proxy and carrier.proxies == NULL:
-            close(handover.fd)
-            taken = HANDOVER_REFUSED
-    if taken == HANDOVER_SHORT:
+        if taken == HANDOFF_TAKEN and handoff.awaits_proxy and driver.proxies == NULL:
+            close(handoff.fd)
+            taken = HANDOFF_INVALID
+    if taken == HANDOFF_NO_DESCRIPTOR:
         raise OSError(EMFILE, os.strerror(EMFILE))
-    if taken == HANDOVER_OVER:
+    if taken == HANDOFF_NO_WRITER:
         raise EOFError
-    if taken != HANDOVER_TAKEN:
+    if taken != HANDOFF_TAKEN:
         return None
-    return begin(carrier, &handover)
+    return begin(driver, &handoff)
 
 
-cdef Client begin(CarrierRecord *carrier, const Handover *handover):
+cdef ClientConnection begin(DriverRecord *driver, const HandoffRecord *handoff):
     """Make a client of a record: as if it had been accepted here, and its bytes been received just now."""
-    cdef Client made = Client.__new__(Client)
-    cdef ClientRecord *client = &made.record
-    cdef const char *data = handover.data
-    cdef uint32_t left = handover.length
-    cdef int listener = endpoint_find(carrier.endpoints, &handover.endpoint)
+    cdef ClientConnection made = ClientConnection.__new__(ClientConnection)
+    cdef BlockingConnection *connection = &made.record
+    cdef const char *data = handoff.data
+    cdef uint32_t left = handoff.length
+    cdef int listener = endpoint_find(driver.endpoints, &handoff.endpoint)
     cdef char *to
     cdef size_t room
     if listener == ENDPOINT_UNKNOWN:  # memory is short
-        close(handover.fd)
+        close(handoff.fd)
         return None
-    if not open_client(client, handover.fd):
+    if not open_client(connection, handoff.fd):
         return None
-    client.shook_hands = True
-    client.address_length = handover.address_length
-    memcpy(client.address, handover.address, handover.address_length)
-    client.listener = <uint16_t> listener
-    client.greeted = not handover.awaits_proxy
-    client.adopted = True
-    client.requests = handover.requests
-    client.put_ns = client.idle_ns = monotonic_ns()
-    add_llong(&carrier.tally.adopted, 1)
-    count_open(carrier, 1)
+    connection.shook_hands = True
+    connection.address_length = handoff.address_length
+    memcpy(connection.address, handoff.address, handoff.address_length)
+    connection.listener = <uint16_t> listener
+    connection.proxy_header_read = not handoff.awaits_proxy
+    connection.adopted = True
+    connection.requests = handoff.requests
+    connection.put_ns = connection.idle_ns = monotonic_ns()
+    add_llong(&driver.shared.adopted, 1)
+    count_open(driver, 1)
     if left > 0:
-        client.exchange = pool_get(&carrier.pool)
-        client.unframed = True
-    while left > 0 and client.exchange != NULL:
-        to = exchange_room(client.exchange, &carrier.limits, &room)
+        connection.exchange = pool_get(&driver.pool)
+        connection.unframed = True
+    while left > 0 and connection.exchange != NULL:
+        to = exchange_room(connection.exchange, &driver.limits, &room)
         if to == NULL:
             break
         room = min(room, <size_t> left)
         memcpy(to, data, room)
-        client.exchange.filled += <uint32_t> room
+        connection.exchange.filled += <uint32_t> room
         data += room
         left -= <uint32_t> room
     if left > 0:  # memory is short
-        close_client(carrier, client)
+        close_connection(driver, connection)
         return None
     return made

@@ -1,29 +1,29 @@
 # Making room for a newcomer when all places are taken: which connections wait for a request, and since when.
 from libc.stdint cimport int64_t, uint32_t
 
-from halfsync.blocking.records cimport CarrierRecord, ClientRecord
+from halfsync.blocking.records cimport BlockingConnection, DriverRecord
 
-# What rests_close did.
-cdef enum Closed:
-    CLOSED_NONE               # none can make room now
-    CLOSED_SOON               # one was told to end, and its thread ends it
-    CLOSED_NOW                # the caller must close one that no thread has: its place is free
+# What idle_evict did.
+cdef enum EvictionResult:
+    EVICTED_NONE              # none can make room now
+    EVICTED_SOON              # one was told to end, and its thread ends it
+    EVICTED_PARKED            # the caller must close one that no thread has: its place is free
 
-cdef int rests_open(CarrierRecord *carrier, uint32_t children) except -1
-cdef void rests_free(CarrierRecord *carrier) noexcept nogil
+cdef int idle_open(DriverRecord *driver, uint32_t children) except -1
+cdef void idle_free(DriverRecord *driver) noexcept nogil
 
 # For the thread, or the child, that has the connection.
-cdef bint rest(CarrierRecord *carrier, ClientRecord *client, int kind, int64_t since) noexcept nogil
-cdef bint stir(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
-cdef bint rise(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
-cdef bint leave_rests(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
-cdef void rests_vacated(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
-cdef bint park(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
-cdef void unpark(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
-cdef bint is_told(CarrierRecord *carrier) noexcept nogil
+cdef bint idle_enter(DriverRecord *driver, BlockingConnection *connection, int kind, int64_t since) noexcept nogil
+cdef bint idle_wake(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef bint idle_leave(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef bint idle_remove(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef void idle_place_freed(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef bint idle_park(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef void idle_unpark(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef bint is_evicted(DriverRecord *driver) noexcept nogil
 
 # For the thread that accepts.
-cdef bint rests_any(CarrierRecord *carrier) noexcept nogil
-cdef bint rests_closing(CarrierRecord *carrier) noexcept nogil
-cdef int rests_close(CarrierRecord *carrier, ClientRecord **parked_one) noexcept nogil
-cdef int64_t rests_choose_child(CarrierRecord *carrier) noexcept nogil
+cdef bint idle_has_candidate(DriverRecord *driver) noexcept nogil
+cdef bint idle_is_evicting(DriverRecord *driver) noexcept nogil
+cdef int idle_evict(DriverRecord *driver, BlockingConnection **parked_one) noexcept nogil
+cdef int64_t idle_choose_child(DriverRecord *driver) noexcept nogil

@@ -10,15 +10,16 @@ as if the client had left. A connection in the queue of the pool has no thread: 
 takes it from the queue finds nothing to do.
 
 If connections have processes, each child has a word in shared memory: since when it has waited, or 0. The parent
-writes WORD_TOLD over it, and sends a signal. A child that is killed leaves its word behind, and the parent clears it.
+writes WORD_EVICTED over it, and sends a signal. A child that is killed leaves its word behind, and the parent clears
+it.
 
 Streams (raw TCP) do not rest: their silence is part of the conversation.
 """
 
 from libc.errno cimport errno
 
-from halfsync.blocking.records cimport REST_FRESH, REST_IDLE, REST_NOT, RestList
-from halfsync.exchange.rates cimport MAKES_ROOM_NS
+from halfsync.blocking.records cimport IDLE_KEEPALIVE, IDLE_NEW, IDLE_NONE, IdleList
+from halfsync.exchange.rates cimport EVICTABLE_AFTER_NS
 from halfsync.native.checks cimport check
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
@@ -33,262 +34,263 @@ cdef enum:
     LOOKS = 64  # at connections, in one walk along a list
 
 cdef long long WORD_BUSY = 0
-cdef long long WORD_TOLD = -1
-cdef long long WORD_FRESH = 1 << 61  # added to the time of a connection that has sent no request yet
+cdef long long WORD_EVICTED = -1
+cdef long long WORD_NEW = 1 << 61  # added to the time of a connection that has sent no request yet
 
 
-cdef int rests_open(CarrierRecord *carrier, uint32_t children) except -1:
+cdef int idle_open(DriverRecord *driver, uint32_t children) except -1:
     """Prepare for this many child processes; 0: for threads. Raises OSError."""
-    pthread_mutex_init(&carrier.rests.lock, NULL)
+    pthread_mutex_init(&driver.idle.lock, NULL)
     if children > 0:
-        carrier.rests.words = <atomic_llong *> map_shared(children * sizeof(atomic_llong))
-        if carrier.rests.words == NULL:
+        driver.idle.words = <atomic_llong *> map_shared(children * sizeof(atomic_llong))
+        if driver.idle.words == NULL:
             raise OSError(errno, os.strerror(errno))
-        carrier.rests.words_count = children
+        driver.idle.words_count = children
     return 0
 
 
-cdef void rests_free(CarrierRecord *carrier) noexcept nogil:
-    """Let go of what rests_open has made."""
-    unmap_shared(carrier.rests.words, carrier.rests.words_count * sizeof(atomic_llong))
-    carrier.rests.words = NULL
-    pthread_mutex_destroy(&carrier.rests.lock)
+cdef void idle_free(DriverRecord *driver) noexcept nogil:
+    """Let go of what idle_open has made."""
+    unmap_shared(driver.idle.words, driver.idle.words_count * sizeof(atomic_llong))
+    driver.idle.words = NULL
+    pthread_mutex_destroy(&driver.idle.lock)
 
 
-cdef void unlink(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+cdef void unlink(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Take a connection out of its list, if it is in one. The caller has the lock."""
-    cdef RestList *rests
-    if client.rests == REST_NOT:
+    cdef IdleList *idle_list
+    if connection.idle_kind == IDLE_NONE:
         return
-    rests = &carrier.rests.idle if client.rests == REST_IDLE else &carrier.rests.fresh
-    if client.rest_previous != NULL:
-        client.rest_previous.rest_next = client.rest_next
+    idle_list = &driver.idle.idle if connection.idle_kind == IDLE_KEEPALIVE else &driver.idle.fresh
+    if connection.idle_previous != NULL:
+        connection.idle_previous.idle_next = connection.idle_next
     else:
-        rests.first = client.rest_next
-    if client.rest_next != NULL:
-        client.rest_next.rest_previous = client.rest_previous
+        idle_list.first = connection.idle_next
+    if connection.idle_next != NULL:
+        connection.idle_next.idle_previous = connection.idle_previous
     else:
-        rests.last = client.rest_previous
-    client.rests = REST_NOT
+        idle_list.last = connection.idle_previous
+    connection.idle_kind = IDLE_NONE
 
 
-cdef void link(CarrierRecord *carrier, ClientRecord *client, int kind, int64_t since) noexcept nogil:
+cdef void link(DriverRecord *driver, BlockingConnection *connection, int kind, int64_t since) noexcept nogil:
     """Put a connection into a list, behind those that have waited longer. The caller has the lock.
 
     That is the end of the list, or near it: a few that began to wait later may have come here earlier.
     """
-    cdef RestList *rests = &carrier.rests.idle if kind == REST_IDLE else &carrier.rests.fresh
-    cdef ClientRecord *before = rests.last
+    cdef IdleList *idle_list = &driver.idle.idle if kind == IDLE_KEEPALIVE else &driver.idle.fresh
+    cdef BlockingConnection *before = idle_list.last
     cdef int _
     for _ in range(LOOKS):
-        if before == NULL or before.rest_ns <= since:
+        if before == NULL or before.listed_ns <= since:
             break
-        before = before.rest_previous
-    client.rests = kind
-    client.rest_ns = since
-    client.rest_previous = before
-    client.rest_next = rests.first if before == NULL else before.rest_next
-    if client.rest_next != NULL:
-        client.rest_next.rest_previous = client
+        before = before.idle_previous
+    connection.idle_kind = kind
+    connection.listed_ns = since
+    connection.idle_previous = before
+    connection.idle_next = idle_list.first if before == NULL else before.idle_next
+    if connection.idle_next != NULL:
+        connection.idle_next.idle_previous = connection
     else:
-        rests.last = client
+        idle_list.last = connection
     if before != NULL:
-        before.rest_next = client
+        before.idle_next = connection
     else:
-        rests.first = client
+        idle_list.first = connection
 
 
-cdef bint rest(CarrierRecord *carrier, ClientRecord *client, int kind, int64_t since) noexcept nogil:
+cdef bint idle_enter(DriverRecord *driver, BlockingConnection *connection, int kind, int64_t since) noexcept nogil:
     """Begin to wait for a request, or go on waiting. Returns False if the connection was closed to make room."""
     cdef atomic_llong *word
     cdef bint stays
-    if carrier.limits.raw:
+    if driver.limits.raw:
         return True
-    if carrier.rests.words != NULL:
-        word = &carrier.rests.words[carrier.rests.own]
-        if not carrier.is_child or load_llong(word) == WORD_TOLD:
-            return not carrier.is_child
-        store_llong(word, since + (WORD_FRESH if kind == REST_FRESH else 0))
-        client.rests = kind
+    if driver.idle.words != NULL:
+        word = &driver.idle.words[driver.idle.child_index]
+        if not driver.is_child or load_llong(word) == WORD_EVICTED:
+            return not driver.is_child
+        store_llong(word, since + (WORD_NEW if kind == IDLE_NEW else 0))
+        connection.idle_kind = kind
         return True
-    pthread_mutex_lock(&carrier.rests.lock)
-    stays = not client.closed
+    pthread_mutex_lock(&driver.idle.lock)
+    stays = not connection.evicted
     if stays:
-        if client.rests != kind:
-            unlink(carrier, client)
-            link(carrier, client, kind, since)
-        client.waits = True
-        client.parked = False
-    pthread_mutex_unlock(&carrier.rests.lock)
+        if connection.idle_kind != kind:
+            unlink(driver, connection)
+            link(driver, connection, kind, since)
+        connection.waits = True
+        connection.parked = False
+    pthread_mutex_unlock(&driver.idle.lock)
     return stays
 
 
-cdef bint stir(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+cdef bint idle_wake(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Note that the thread looks at what has come; the place in the list is kept. Returns as `rest` does."""
     cdef bint stays
-    if carrier.limits.raw or carrier.rests.words != NULL:
+    if driver.limits.raw or driver.idle.words != NULL:
         return True
-    pthread_mutex_lock(&carrier.rests.lock)
-    client.waits = False
-    stays = not client.closed
-    pthread_mutex_unlock(&carrier.rests.lock)
+    pthread_mutex_lock(&driver.idle.lock)
+    connection.waits = False
+    stays = not connection.evicted
+    pthread_mutex_unlock(&driver.idle.lock)
     return stays
 
 
-cdef bint rise(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+cdef bint idle_leave(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Stop waiting: a request has come, or the connection ends. Returns as `rest` does."""
     cdef bint stays
-    if carrier.limits.raw:
+    if driver.limits.raw:
         return True
-    if carrier.rests.words != NULL:
-        if carrier.is_child:
-            store_llong(&carrier.rests.words[carrier.rests.own], WORD_BUSY)
-            client.rests = REST_NOT
+    if driver.idle.words != NULL:
+        if driver.is_child:
+            store_llong(&driver.idle.words[driver.idle.child_index], WORD_BUSY)
+            connection.idle_kind = IDLE_NONE
         return True
-    pthread_mutex_lock(&carrier.rests.lock)
-    unlink(carrier, client)
-    client.waits = False
-    stays = not client.closed
-    pthread_mutex_unlock(&carrier.rests.lock)
+    pthread_mutex_lock(&driver.idle.lock)
+    unlink(driver, connection)
+    connection.waits = False
+    stays = not connection.evicted
+    pthread_mutex_unlock(&driver.idle.lock)
     return stays
 
 
-cdef bint leave_rests(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+cdef bint idle_remove(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Take a connection that ends out of its list. Returns True if it was closed to make room.
 
     A child's word stays as it is: the parent must see that the child it has chosen is about to end.
     """
-    return carrier.rests.words == NULL and not rise(carrier, client)
+    return driver.idle.words == NULL and not idle_leave(driver, connection)
 
 
-cdef void rests_vacated(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+cdef void idle_place_freed(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Note that the place of a connection that has ended is free. If it made room, another may be closed from now on.
 
     Not before: while its thread waits for the GIL, the place is neither free nor lost.
     """
-    if carrier.rests.words == NULL and client.closed and not client.parked:
-        pthread_mutex_lock(&carrier.rests.lock)
-        carrier.rests.closing -= 1
-        pthread_mutex_unlock(&carrier.rests.lock)
+    if driver.idle.words == NULL and connection.evicted and not connection.parked:
+        pthread_mutex_lock(&driver.idle.lock)
+        driver.idle.closing -= 1
+        pthread_mutex_unlock(&driver.idle.lock)
 
 
-cdef bint park(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+cdef bint idle_park(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Note that an idle connection goes into the queue: no thread has it until one takes it. Returns as `rest` does."""
     cdef bint stays
-    pthread_mutex_lock(&carrier.rests.lock)
-    client.parked = client.rests != REST_NOT
-    stays = not client.closed
-    pthread_mutex_unlock(&carrier.rests.lock)
+    pthread_mutex_lock(&driver.idle.lock)
+    connection.parked = connection.idle_kind != IDLE_NONE
+    stays = not connection.evicted
+    pthread_mutex_unlock(&driver.idle.lock)
     return stays
 
 
-cdef void unpark(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+cdef void idle_unpark(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Note that a thread has taken a connection from the queue, which is open.
 
     With the GIL, without which nobody closes one that no thread has: else the thread might find that it is closed while
     its descriptor is not yet.
     """
-    pthread_mutex_lock(&carrier.rests.lock)
-    client.parked = False
-    pthread_mutex_unlock(&carrier.rests.lock)
+    pthread_mutex_lock(&driver.idle.lock)
+    connection.parked = False
+    pthread_mutex_unlock(&driver.idle.lock)
 
 
-cdef bint is_told(CarrierRecord *carrier) noexcept nogil:
+cdef bint is_evicted(DriverRecord *driver) noexcept nogil:
     """Tell whether this child must make room."""
-    return carrier.is_child and load_llong(&carrier.rests.words[carrier.rests.own]) == WORD_TOLD
+    return driver.is_child and load_llong(&driver.idle.words[driver.idle.child_index]) == WORD_EVICTED
 
 
-cdef bint may_close(ClientRecord *client, int64_t now) noexcept nogil:
+cdef bint may_close(BlockingConnection *connection, int64_t now) noexcept nogil:
     """Tell whether a connection has waited for long enough."""
-    return client.rests == REST_IDLE or now - client.rest_ns >= MAKES_ROOM_NS
+    return connection.idle_kind == IDLE_KEEPALIVE or now - connection.listed_ns >= EVICTABLE_AFTER_NS
 
 
-cdef bint rests_any(CarrierRecord *carrier) noexcept nogil:
+cdef bint idle_has_candidate(DriverRecord *driver) noexcept nogil:
     """Tell whether some connection could make room, as far as can be seen at once."""
     cdef int64_t now = monotonic_ns()
     cdef bint any
-    if carrier.rests.words != NULL:
-        return longest(carrier, now) >= 0
-    pthread_mutex_lock(&carrier.rests.lock)
-    any = carrier.rests.idle.first != NULL or (
-        carrier.rests.fresh.first != NULL and may_close(carrier.rests.fresh.first, now))
-    pthread_mutex_unlock(&carrier.rests.lock)
+    if driver.idle.words != NULL:
+        return longest(driver, now) >= 0
+    pthread_mutex_lock(&driver.idle.lock)
+    any = driver.idle.idle.first != NULL or (
+        driver.idle.fresh.first != NULL and may_close(driver.idle.fresh.first, now))
+    pthread_mutex_unlock(&driver.idle.lock)
     return any
 
 
-cdef bint rests_closing(CarrierRecord *carrier) noexcept nogil:
+cdef bint idle_is_evicting(DriverRecord *driver) noexcept nogil:
     """Tell whether a connection that was closed to make room still has its place."""
     cdef bint closing
-    pthread_mutex_lock(&carrier.rests.lock)
-    closing = carrier.rests.closing > 0
-    pthread_mutex_unlock(&carrier.rests.lock)
+    pthread_mutex_lock(&driver.idle.lock)
+    closing = driver.idle.closing > 0
+    pthread_mutex_unlock(&driver.idle.lock)
     return closing
 
 
-cdef ClientRecord *first_to_close(RestList *rests, int64_t now) noexcept nogil:
+cdef BlockingConnection *first_to_close(IdleList *idle_list, int64_t now) noexcept nogil:
     """Return the connection that has waited longest in a list, and got no bytes just now. NULL: none may be closed."""
-    cdef ClientRecord *client = rests.first
+    cdef BlockingConnection *connection = idle_list.first
     cdef int _
     for _ in range(LOOKS):
-        if client == NULL or not may_close(client, now):
+        if connection == NULL or not may_close(connection, now):
             return NULL
-        if client.waits and transport_peek(&client.transport) != PEEK_BYTES:
-            return client
-        client = client.rest_next
+        if connection.waits and transport_peek(&connection.transport) != PEEK_BYTES:
+            return connection
+        connection = connection.idle_next
     return NULL
 
 
-cdef int rests_close(CarrierRecord *carrier, ClientRecord **parked_one) noexcept nogil:
-    """End the connection that has waited longest. Returns a Closed. None that was closed before may have its place yet.
+cdef int idle_evict(DriverRecord *driver, BlockingConnection **parked_one) noexcept nogil:
+    """End the connection that has waited longest. Returns a EvictionResult. None that was closed before may have its
+    place yet.
 
     parked_one: set to the connection if no thread has it. The caller must close it before it gives up the GIL, since a
     thread may be about to take it from the queue.
     """
-    cdef ClientRecord *client
+    cdef BlockingConnection *connection
     cdef int64_t now = monotonic_ns()
     cdef bint parked
-    check(carrier.rests.words == NULL, "a child is closed by a thread of its parent")
-    pthread_mutex_lock(&carrier.rests.lock)
-    check(carrier.rests.closing == 0, "one connection makes room at a time")
-    client = first_to_close(&carrier.rests.idle, now)
-    if client == NULL:
-        client = first_to_close(&carrier.rests.fresh, now)
-    if client == NULL:
-        pthread_mutex_unlock(&carrier.rests.lock)
-        return CLOSED_NONE
-    unlink(carrier, client)
-    client.closed = True
-    parked = client.parked
+    check(driver.idle.words == NULL, "a child is closed by a thread of its parent")
+    pthread_mutex_lock(&driver.idle.lock)
+    check(driver.idle.closing == 0, "one connection makes room at a time")
+    connection = first_to_close(&driver.idle.idle, now)
+    if connection == NULL:
+        connection = first_to_close(&driver.idle.fresh, now)
+    if connection == NULL:
+        pthread_mutex_unlock(&driver.idle.lock)
+        return EVICTED_NONE
+    unlink(driver, connection)
+    connection.evicted = True
+    parked = connection.parked
     if not parked:
-        carrier.rests.closing += 1
-    transport_cut(&client.transport, True)  # its thread notices; it does not close the descriptor without the lock
-    pthread_mutex_unlock(&carrier.rests.lock)
+        driver.idle.closing += 1
+    transport_cut(&connection.transport, True)  # its thread notices; it does not close the descriptor without the lock
+    pthread_mutex_unlock(&driver.idle.lock)
     if not parked:
-        return CLOSED_SOON
-    parked_one[0] = client
-    return CLOSED_NOW
+        return EVICTED_SOON
+    parked_one[0] = connection
+    return EVICTED_PARKED
 
 
-cdef int64_t longest(CarrierRecord *carrier, int64_t now) noexcept nogil:
+cdef int64_t longest(DriverRecord *driver, int64_t now) noexcept nogil:
     """Return the index of the child that has waited longest. -1: none has waited for long enough."""
     cdef int64_t found = -1
-    cdef long long least = WORD_FRESH + now - MAKES_ROOM_NS + 1
+    cdef long long least = WORD_NEW + now - EVICTABLE_AFTER_NS + 1
     cdef long long word
     cdef uint32_t position
-    for position in range(carrier.rests.words_count):
-        word = load_llong(&carrier.rests.words[position])
+    for position in range(driver.idle.words_count):
+        word = load_llong(&driver.idle.words[position])
         if word > WORD_BUSY and word < least:
             least = word
             found = position
     return found
 
 
-cdef int64_t rests_choose_child(CarrierRecord *carrier) noexcept nogil:
+cdef int64_t idle_choose_child(DriverRecord *driver) noexcept nogil:
     """Mark the child that has waited longest as told to make room, and return its index. -1: none can."""
-    cdef int64_t position = longest(carrier, monotonic_ns())
+    cdef int64_t position = longest(driver, monotonic_ns())
     cdef long long word
     if position >= 0:
-        word = load_llong(&carrier.rests.words[position])
-        if word > WORD_BUSY and cas_llong(&carrier.rests.words[position], &word, WORD_TOLD):
+        word = load_llong(&driver.idle.words[position])
+        if word > WORD_BUSY and cas_llong(&driver.idle.words[position], &word, WORD_EVICTED):
             return position
     return -1

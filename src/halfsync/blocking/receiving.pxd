@@ -1,4 +1,4 @@
 # From silence to a complete request.
-from halfsync.blocking.records cimport CarrierRecord, ClientRecord
+from halfsync.blocking.records cimport BlockingConnection, DriverRecord
 
-cdef int advance(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
+cdef int advance(DriverRecord *driver, BlockingConnection *connection) noexcept nogil

@@ -1,9 +1,10 @@
 # How a connection ends with an answer of the server's own, or after the last response.
-from halfsync.blocking.records cimport CarrierRecord, ClientRecord
+from halfsync.blocking.records cimport BlockingConnection, DriverRecord
 
-cdef void refuse(CarrierRecord *carrier, ClientRecord *client, int status) noexcept nogil
-cdef void linger(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
-cdef void note_refusal(CarrierRecord *carrier, ClientRecord *client, int status, const char *reason) noexcept nogil
-cdef void log_turn(CarrierRecord *carrier, ClientRecord *client) noexcept nogil
-cdef bint shed(CarrierRecord *carrier, ClientRecord *client, const char *reason) noexcept nogil
-cdef bint discard(ClientRecord *client) noexcept nogil
+cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int status) noexcept nogil
+cdef void linger(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef void note_refusal(DriverRecord *driver, BlockingConnection *connection, int status,
+                       const char *reason) noexcept nogil
+cdef void log_turn(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char *reason) noexcept nogil
+cdef bint discard(BlockingConnection *connection) noexcept nogil

@@ -6,10 +6,10 @@ the thread that accepts, and never wait.
 """
 from libc.stdint cimport int64_t
 
-from halfsync.blocking.connection cimport drop_exchange, leave_client
-from halfsync.blocking.records cimport SCRATCH_BYTES, is_leaving
+from halfsync.blocking.connection cimport drop_exchange, uncount_client
+from halfsync.blocking.records cimport SCRATCH_BYTES, is_handing_off
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink, sink_bytes
-from halfsync.blocking.waiting cimport WAITED_READY, WAITED_TOLD, wait_idle
+from halfsync.blocking.waiting cimport WAIT_READY, WAIT_WOKEN, wait_idle
 from halfsync.exchange.exchange cimport Exchange, exchange_error
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.sync cimport add_llong, monotonic_ns
@@ -23,67 +23,69 @@ cdef enum:
     DISCARDS = 128  # receives before a close: more than a socket's buffer holds
 
 
-cdef void refuse(CarrierRecord *carrier, ClientRecord *client, int status) noexcept nogil:
+cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int status) noexcept nogil:
     """Answer with an error, and end the conversation: nothing after it is read as a request.
 
     If the client has a reason, that is told.
     """
     cdef char response[ERROR_BYTES]
-    cdef Exchange *exchange = client.exchange
+    cdef Exchange *exchange = connection.exchange
     cdef int64_t body
-    cdef int length = exchange_error(exchange, status, &carrier.fields, False, response, &body)
+    cdef int length = exchange_error(exchange, status, &driver.fields, False, response, &body)
     cdef BlockingSink sink
-    add_llong(&carrier.tally.refused, 1)
-    note_refusal(carrier, client, status, client.reason)
-    blocking_sink(&sink, &client.transport, carrier.stop_fd, &carrier.timeouts, NULL)
+    add_llong(&driver.shared.refused, 1)
+    note_refusal(driver, connection, status, connection.reason)
+    blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, NULL)
     sink_bytes(&sink, response, length)
     if exchange != NULL:
-        log_turn(carrier, client)
-        drop_exchange(carrier, client)
+        log_turn(driver, connection)
+        drop_exchange(driver, connection)
     if not sink.gone:
-        linger(carrier, client)
+        linger(driver, connection)
 
 
-cdef void note_refusal(CarrierRecord *carrier, ClientRecord *client, int status, const char *reason) noexcept nogil:
+cdef void note_refusal(
+    DriverRecord *driver, BlockingConnection *connection, int status, const char *reason
+) noexcept nogil:
     """Note why a client is refused. status: of the answer; 0: it is closed without one. reason: as for refusals_note.
     """
-    refusals_note(carrier.refusals, client.exchange, client.address, client.address_length, status, reason)
+    refusals_note(driver.refusals, connection.exchange, connection.address, connection.address_length, status, reason)
 
 
-cdef void linger(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+cdef void linger(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Say that nothing more will be sent, and drop what still comes until the client closes (RFC 9112 9.6)."""
     cdef char scratch[SCRATCH_BYTES]
-    cdef int64_t deadline = monotonic_ns() + carrier.timeouts.linger
-    cdef ssize_t length = transport_finish(&client.transport)
+    cdef int64_t deadline = monotonic_ns() + driver.timeouts.linger
+    cdef ssize_t length = transport_finish(&connection.transport)
     cdef bint finishing = is_want(length)
     cdef int _, waited
-    cdef bint bell
+    cdef bint watch_drain
     while monotonic_ns() < deadline:
-        bell = not is_leaving(carrier)
-        waited = wait_idle(carrier, &client.transport, <int> length, deadline, bell)
-        if waited == WAITED_TOLD and bell and is_leaving(carrier):
+        watch_drain = not is_handing_off(driver)
+        waited = wait_idle(driver, &connection.transport, <int> length, deadline, watch_drain)
+        if waited == WAIT_WOKEN and watch_drain and is_handing_off(driver):
             continue
-        if waited != WAITED_READY:
+        if waited != WAIT_READY:
             break
         if finishing:
-            length = transport_finish(&client.transport)
+            length = transport_finish(&connection.transport)
             finishing = is_want(length)
             continue
-        length = transport_receive(&client.transport, scratch, SCRATCH_BYTES)
+        length = transport_receive(&connection.transport, scratch, SCRATCH_BYTES)
         if length == 0 or (length < 0 and not is_want(length)):
             return
     for _ in range(DISCARDS):  # closing with unread bytes would reset the connection, and lose the response's rest
-        if transport_receive(&client.transport, scratch, SCRATCH_BYTES) <= 0:
+        if transport_receive(&connection.transport, scratch, SCRATCH_BYTES) <= 0:
             return
 
 
-cdef void log_turn(CarrierRecord *carrier, ClientRecord *client) noexcept nogil:
+cdef void log_turn(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Log a request whose response has ended, or broken off."""
-    if carrier.access != NULL:
-        log_exchange(carrier.access, client.exchange, client.address, client.address_length, monotonic_ns())
+    if driver.access != NULL:
+        log_exchange(driver.access, connection.exchange, connection.address, connection.address_length, monotonic_ns())
 
 
-cdef bint shed(CarrierRecord *carrier, ClientRecord *client, const char *reason) noexcept nogil:
+cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char *reason) noexcept nogil:
     """Answer 503 to a newcomer, without waiting for anything. Returns False when nothing could be said.
 
     The client is then the caller's to close, once it has had time to read the answer.
@@ -91,27 +93,27 @@ cdef bint shed(CarrierRecord *carrier, ClientRecord *client, const char *reason)
     cdef char response[ERROR_BYTES]
     cdef int64_t body
     cdef int length
-    add_llong(&carrier.tally.shed, 1)
-    leave_client(carrier, client)
-    note_refusal(carrier, client, 503, reason)
-    if carrier.limits.raw or transport_shakes_hands(&client.transport):  # it can be told nothing, or not yet
-        transport_abort(&client.transport)
+    add_llong(&driver.shared.shed, 1)
+    uncount_client(driver, connection)
+    note_refusal(driver, connection, 503, reason)
+    if driver.limits.raw or transport_shakes_hands(&connection.transport):  # it can be told nothing, or not yet
+        transport_abort(&connection.transport)
         return False
-    length = exchange_error(NULL, 503, &carrier.fields, False, response, &body)
-    transport_send_whole(&client.transport, response, length)
-    transport_finish(&client.transport)
-    if carrier.access != NULL:
-        log_unheard(carrier.access, client.address, client.address_length, 503, body)
+    length = exchange_error(NULL, 503, &driver.fields, False, response, &body)
+    transport_send_whole(&connection.transport, response, length)
+    transport_finish(&connection.transport)
+    if driver.access != NULL:
+        log_unheard(driver.access, connection.address, connection.address_length, 503, body)
     return True
 
 
-cdef bint discard(ClientRecord *client) noexcept nogil:
+cdef bint discard(BlockingConnection *connection) noexcept nogil:
     """Drop some of what a client still sends that is told to leave. Returns False when it has left. Never waits."""
     cdef char scratch[SCRATCH_BYTES]
     cdef ssize_t length
     cdef int _
     for _ in range(DISCARDS):
-        length = transport_receive(&client.transport, scratch, SCRATCH_BYTES)
+        length = transport_receive(&connection.transport, scratch, SCRATCH_BYTES)
         if length <= 0:
             return is_want(length)
     return True

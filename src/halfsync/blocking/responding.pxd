@@ -1,5 +1,5 @@
 # The answer to a complete request.
-from halfsync.blocking.records cimport CarrierRecord, ClientRecord
+from halfsync.blocking.records cimport BlockingConnection, DriverRecord
 from halfsync.exchange.bridging cimport Bridge
 
-cdef bint turn(CarrierRecord *carrier, ClientRecord *client, Bridge bridge) except -1
+cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge bridge) except -1

@@ -18,7 +18,7 @@ ctypedef struct BlockingSink:
     int64_t taken             # of those, what the client had acknowledged at the last look
     int64_t waited            # ns of waiting for the client: the clock that its pace is judged by
     Pace pace
-    bint asked                # the client, whether it is still there
+    bint probed               # the client, whether it is still there
     bint gone                 # the client is, or took nothing for too long, or the file is shorter than was promised
 
 cdef void blocking_sink(

@@ -28,7 +28,7 @@ cdef extern from "Python.h" nogil:
     void PyEval_RestoreThread(PyThreadState *state)
 
 cdef enum:
-    LOOKS = 4  # at what the client has acknowledged, within one write deadline
+    CHECKS = 4  # at what the client has acknowledged, within one write deadline
 
 
 cdef void blocking_sink(
@@ -38,7 +38,7 @@ cdef void blocking_sink(
     memset(sink, 0, sizeof(BlockingSink))
     sink.sink.send = send
     sink.sink.send_file = send_file
-    sink.sink.left = left
+    sink.sink.is_disconnected = is_disconnected
     sink.sink.gate = gate
     sink.transport = transport
     sink.stop_fd = stop_fd
@@ -46,7 +46,7 @@ cdef void blocking_sink(
     sink.waited = 1
 
 
-cdef int64_t look(BlockingSink *sink) noexcept nogil:
+cdef int64_t note_progress(BlockingSink *sink) noexcept nogil:
     """Count what the client has acknowledged since the last look, and return it.
 
     A client that reads slowly acknowledges bytes long before its socket has room again: that counts as taking.
@@ -61,11 +61,14 @@ cdef int64_t look(BlockingSink *sink) noexcept nogil:
     return moved
 
 
-cdef bint wait_for_room(BlockingSink *sink, int want) noexcept nogil:
-    """Wait until the transport takes more: for what it wants. Returns False when the client took too little, or the server stops."""
+cdef bint wait_writable(BlockingSink *sink, int want) noexcept nogil:
+    """Wait until the transport takes more: for what it wants.
+
+    Returns False when the client took too little, or the server stops.
+    """
     cdef const Timeouts *timeouts = sink.timeouts
     cdef pollfd watched[2]
-    cdef int64_t period = min(timeouts.write, timeouts.window) // LOOKS
+    cdef int64_t period = min(timeouts.write, timeouts.window) // CHECKS
     cdef int64_t since = monotonic_ns()
     cdef int64_t before = since
     cdef int64_t now
@@ -74,7 +77,7 @@ cdef bint wait_for_room(BlockingSink *sink, int want) noexcept nogil:
     watched[0].events = POLLIN if want == WANT_READ else POLLOUT
     watched[1].fd = sink.stop_fd
     watched[1].events = POLLIN
-    look(sink)
+    note_progress(sink)
     while True:
         happened = poll(watched, 2, <int> max(<int64_t> 1, period // 1000000))
         if happened < 0 and errno != EINTR:
@@ -82,7 +85,7 @@ cdef bint wait_for_room(BlockingSink *sink, int want) noexcept nogil:
         now = monotonic_ns()
         sink.waited += now - before
         before = now
-        if look(sink) > 0:
+        if note_progress(sink) > 0:
             since = now
         if happened > 0 and watched[1].revents and not watched[0].revents:
             return False
@@ -94,15 +97,15 @@ cdef bint wait_for_room(BlockingSink *sink, int want) noexcept nogil:
             return False
 
 
-cdef bint make_room(BlockingSink *sink, int want) noexcept nogil:
+cdef bint wait_writable_without_gil(BlockingSink *sink, int want) noexcept nogil:
     """Wait for room without the GIL, whoever holds it; from then on the caller had better not hold it."""
     cdef PyThreadState *state
     cdef bint room
     sink.sink.waits = True
     if not sink.sink.gil_held:
-        return wait_for_room(sink, want)
+        return wait_writable(sink, want)
     state = PyEval_SaveThread()
-    room = wait_for_room(sink, want)
+    room = wait_writable(sink, want)
     gate_enter(sink.sink.gate)
     PyEval_RestoreThread(state)
     gate_leave(sink.sink.gate)
@@ -121,7 +124,7 @@ cdef int send_all(BlockingSink *sink, iovec *vectors, int count, bint more) noex
         sink.sent_ns = monotonic_ns()
         sent = transport_send(sink.transport, vectors, count, more)
         if sent < 0:
-            if is_want(sent) and make_room(sink, <int> sent):
+            if is_want(sent) and wait_writable_without_gil(sink, <int> sent):
                 continue
             sink.gone = True
             break
@@ -139,15 +142,18 @@ cdef int send_all(BlockingSink *sink, iovec *vectors, int count, bint more) noex
     return -1
 
 
-cdef bint left(Sink *sink) noexcept nogil:
-    """Tell whether the client is gone. One that sends no more is asked once (`sink_left` in request_workers.pyx)."""
+cdef bint is_disconnected(Sink *sink) noexcept nogil:
+    """Tell whether the client is gone.
+
+    One that sends no more is asked once (`sink_is_disconnected` in request_workers.pyx).
+    """
     cdef BlockingSink *self = <BlockingSink *> sink
     cdef int presence
     if self.gone:
         return True
     presence = transport_presence(self.transport)
-    if presence == PRESENT_SILENT and not self.asked and self.sent == 0:
-        self.asked = True
+    if presence == PRESENT_SILENT and not self.probed and self.sent == 0:
+        self.probed = True
         send_continue(self.transport)
     return presence == PRESENT_GONE
 
@@ -181,7 +187,7 @@ cdef int send_file(
                 self.sent += sent
                 offset += sent
                 length -= sent
-            elif not (is_want(sent) and make_room(self, <int> sent)):
+            elif not (is_want(sent) and wait_writable_without_gil(self, <int> sent)):
                 self.gone = True
                 break
     close(fd)

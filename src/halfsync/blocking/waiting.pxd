@@ -1,18 +1,19 @@
 # The waits of a thread that has a connection to itself.
 from libc.stdint cimport int64_t
 
-from halfsync.blocking.records cimport CarrierRecord
+from halfsync.blocking.records cimport DriverRecord
 from halfsync.transport.transport cimport Transport
 
 # How waiting ended.
-cdef enum Waited:
-    WAITED_READY
-    WAITED_LATE               # the deadline has passed
-    WAITED_TOLD               # the server drains, or others wait for this thread; told to idle connections only
-    WAITED_STOPPED            # the server stops
+cdef enum WaitResult:
+    WAIT_READY
+    WAIT_TIMEOUT              # the deadline has passed
+    WAIT_WOKEN                # the server drains, or others wait for this thread; told to idle connections only
+    WAIT_STOPPED              # the server stops
 
-cdef bint others_wait(CarrierRecord *carrier) noexcept nogil
+cdef bint others_wait(DriverRecord *driver) noexcept nogil
 cdef int wait(
-    CarrierRecord *carrier, Transport *transport, int want, int64_t deadline, bint bell, bint call) noexcept nogil
+    DriverRecord *driver, Transport *transport, int want, int64_t deadline, bint watch_drain,
+    bint watch_eviction) noexcept nogil
 cdef int wait_idle(
-    CarrierRecord *carrier, Transport *transport, int want, int64_t deadline, bint bell) noexcept nogil
+    DriverRecord *driver, Transport *transport, int want, int64_t deadline, bint watch_drain) noexcept nogil

@@ -1,14 +1,14 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
-"""The one place where a thread that carries a connection blocks: poll(2), until a deadline on the monotonic clock.
+"""The one place where a thread that serves a connection blocks: poll(2), until a deadline on the monotonic clock.
 
-It is called without the GIL. Beside the socket it watches the bells (`wakeups.pyx`), and, while the connection idles,
-the call of those who wait for this thread; in a forked child, its signals.
+It is called without the GIL. Beside the socket it watches the wakeup pipes (`wakeups.pyx`), and, while the connection
+idles, the call of those who wait for this thread; in a forked child, its signals.
 """
 from libc.errno cimport EINTR, errno
 from libc.string cimport memset
 from posix.unistd cimport read
 
-from halfsync.blocking.records cimport CARRY_STOP, is_told_to_end
+from halfsync.blocking.records cimport DRIVER_STOP, has_sigterm
 from halfsync.native.sync cimport add_uint, load_uint, monotonic_ns, sub_uint
 from halfsync.pool.request_queue cimport queue_is_short
 from halfsync.transport.transport cimport WANT_WRITE, transport_pending
@@ -24,40 +24,41 @@ cdef extern from "<poll.h>" nogil:
 cdef int64_t SLICE_NS = 2000000  # that an idle connection is watched for while others wait for its thread
 
 
-cdef bint others_wait(CarrierRecord *carrier) noexcept nogil:
+cdef bint others_wait(DriverRecord *driver) noexcept nogil:
     """Tell whether connections wait for a thread to be done with its own: there is no free one for them."""
-    return carrier.waiting != NULL and queue_is_short(carrier.waiting)
+    return driver.waiting != NULL and queue_is_short(driver.waiting)
 
 
-cdef bint called(CarrierRecord *carrier) noexcept nogil:
+cdef bint eviction_requested(DriverRecord *driver) noexcept nogil:
     """Tell whether a call is for this thread: in the pool each is for one, and may be heard too late."""
     cdef unsigned long long number
     cdef unsigned char signals[64]
-    if carrier.waiting == NULL:
-        read(carrier.call_fd, signals, sizeof(signals))
-        return is_told_to_end(carrier)
-    return read(carrier.call_fd, &number, sizeof(number)) > 0 and others_wait(carrier)
+    if driver.waiting == NULL:
+        read(driver.eviction_fd, signals, sizeof(signals))
+        return has_sigterm(driver)
+    return read(driver.eviction_fd, &number, sizeof(number)) > 0 and others_wait(driver)
 
 
 cdef int wait(
-    CarrierRecord *carrier, Transport *transport, int want, int64_t deadline, bint bell, bint call
+    DriverRecord *driver, Transport *transport, int want, int64_t deadline, bint watch_drain, bint watch_eviction
 ) noexcept nogil:
-    """Wait until a connection is ready, at least once looking at it. Returns a Waited.
+    """Wait until a connection is ready, at least once looking at it. Returns a WaitResult.
 
-    want: for what, as the transport said: WANT_WRITE, or anything else for bytes to receive. bell: watch the one that is rung to drain or to leave. call: watch for others who wait for this thread.
+    want: for what, as the transport said: WANT_WRITE, or anything else for bytes to receive. watch_drain: watch the
+    pipe that tells to drain or to leave. watch_eviction: watch for others who wait for this thread.
     """
     cdef pollfd watched[4]
-    cdef int count = 4 if bell or call else 2
+    cdef int count = 4 if watch_drain or watch_eviction else 2
     cdef int64_t left
     cdef int happened
     memset(watched, 0, sizeof(watched))
     if want != WANT_WRITE and transport_pending(transport) > 0:
-        return WAITED_READY
+        return WAIT_READY
     watched[0].fd = transport.fd
     watched[0].events = POLLOUT if want == WANT_WRITE else POLLIN
-    watched[1].fd = carrier.stop_fd
-    watched[2].fd = carrier.drain_fd if bell else -1
-    watched[3].fd = carrier.call_fd if call else -1
+    watched[1].fd = driver.stop_fd
+    watched[2].fd = driver.drain_fd if watch_drain else -1
+    watched[3].fd = driver.eviction_fd if watch_eviction else -1
     watched[1].events = watched[2].events = watched[3].events = POLLIN
     while True:
         left = max(<int64_t> 0, deadline - monotonic_ns())
@@ -65,32 +66,32 @@ cdef int wait(
         if happened < 0:
             if errno == EINTR:
                 continue
-            return WAITED_STOPPED
+            return WAIT_STOPPED
         if watched[0].revents:
-            return WAITED_READY
+            return WAIT_READY
         if watched[1].revents:
-            if load_uint(&carrier.tally.command) == CARRY_STOP:
-                return WAITED_STOPPED
+            if load_uint(&driver.shared.command) == DRIVER_STOP:
+                return WAIT_STOPPED
             watched[1].fd = -1  # nobody has told: the parent is dead, and what is under way can still be finished
         if watched[2].revents:
-            return WAITED_TOLD
-        if watched[3].revents and called(carrier):
-            return WAITED_TOLD
+            return WAIT_WOKEN
+        if watched[3].revents and eviction_requested(driver):
+            return WAIT_WOKEN
         if happened == 0 and monotonic_ns() >= deadline:
-            return WAITED_LATE
+            return WAIT_TIMEOUT
 
 
 cdef int wait_idle(
-    CarrierRecord *carrier, Transport *transport, int want, int64_t deadline, bint bell
+    DriverRecord *driver, Transport *transport, int want, int64_t deadline, bint watch_drain
 ) noexcept nogil:
-    """Wait for bytes on an idle connection; for a moment only while others wait for its thread. Returns a Waited.
+    """Wait for bytes on an idle connection; for a moment only while others wait for its thread. Returns a WaitResult.
 
     want: as of `wait`. It counts as an idler before it looks whether others wait: who comes after that look will call.
     """
     cdef int waited
-    add_uint(&carrier.idlers, 1)
-    if others_wait(carrier):
+    add_uint(&driver.idle_watchers, 1)
+    if others_wait(driver):
         deadline = min(deadline, monotonic_ns() + SLICE_NS)
-    waited = wait(carrier, transport, want, deadline, bell, True)
-    sub_uint(&carrier.idlers, 1)
+    waited = wait(driver, transport, want, deadline, watch_drain, True)
+    sub_uint(&driver.idle_watchers, 1)
     return waited

@@ -1,5 +1,5 @@
 # Who may stay, by how many connections its client has. Both functions run on the engine's thread.
 from halfsync.engine.engine cimport Connection, Engine
 
-cdef bint let_in(Engine *engine, Connection *connection) noexcept nogil
-cdef int turn_away(Engine *engine, Connection *connection) noexcept nogil
+cdef bint admit(Engine *engine, Connection *connection) noexcept nogil
+cdef int reject(Engine *engine, Connection *connection) noexcept nogil

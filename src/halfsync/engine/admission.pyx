@@ -6,37 +6,37 @@ and lingers like it; but only so many do at a time, lest a client keep by refusa
 """
 from libc.stdint cimport int64_t, uint32_t
 
-from halfsync.engine.connection_close cimport end_now
-from halfsync.engine.engine cimport PHASE_LINGER, PLACE_LEAVING
+from halfsync.engine.connection_close cimport close_now
+from halfsync.engine.engine cimport CLIENT_REJECTED, PHASE_LINGER
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_MORE
 from halfsync.engine.responses cimport cut_stream, refuse
 from halfsync.observe.refusals cimport REASON_CLIENT
-from halfsync.shared.client_counts cimport ENTER_REFUSED, client_key, counts_enter
+from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key, counts_add
 
 cdef enum:
-    LEAVING_MOST = 256  # connections that were turned away and linger; past it, or without room, they are closed
+    REJECTED_LINGERING_MAX = 256  # connections that were rejected and linger; past it, or without room, they are closed
 
 
-cdef bint let_in(Engine *engine, Connection *connection) noexcept nogil:
+cdef bint admit(Engine *engine, Connection *connection) noexcept nogil:
     """Count a connection whose client has become known. Returns False when that has all that it may have."""
-    cdef int64_t place = counts_enter(&engine.clients, client_key(connection.address, connection.address_length))
-    if place == ENTER_REFUSED:
+    cdef int64_t client_index = counts_add(&engine.clients, client_key(connection.address, connection.address_length))
+    if client_index == CLIENT_OVER_LIMIT:
         return False
-    connection.place = <uint32_t> place
+    connection.client_index = <uint32_t> client_index
     return True
 
 
-cdef int turn_away(Engine *engine, Connection *connection) noexcept nogil:
-    """Answer 503 to a connection that was not let in. May free it. Returns RECEIVE_*."""
+cdef int reject(Engine *engine, Connection *connection) noexcept nogil:
+    """Answer 503 to a connection that was not admitted. May free it. Returns RECEIVE_*."""
     engine.counters.shed += 1
     engine.counters.limited += 1
     if engine.limits.raw:
         connection.phase = PHASE_LINGER  # in which closing sends no end before the reset
         return cut_stream(engine, connection, REASON_CLIENT)
     refuse(engine, connection, 503, REASON_CLIENT)
-    if engine.leaving >= LEAVING_MOST or engine.open > engine.open_max:
-        end_now(engine, connection)
+    if engine.rejected_lingering >= REJECTED_LINGERING_MAX or engine.open > engine.open_max:
+        close_now(engine, connection)
         return RECEIVE_GONE
-    engine.leaving += 1
-    connection.place = PLACE_LEAVING
+    engine.rejected_lingering += 1
+    connection.client_index = CLIENT_REJECTED
     return RECEIVE_MORE

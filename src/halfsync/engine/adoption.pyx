@@ -1,4 +1,4 @@
-"""Adopting: connections that a leaving process has handed over, taken from the queue that all serving processes share.
+"""Adopting: connections that a leaving process has handed off, taken from the queue that all serving processes share.
 
 The queue's reading end is watched as a listener is: while there is room for a connection. Every process that has room
 is woken by every record, and each takes a few at a time, so that they share what comes in a burst (decisions/0018).
@@ -9,8 +9,8 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
-from halfsync.engine.admission cimport let_in
-from halfsync.engine.connection_close cimport end_now, enter
+from halfsync.engine.admission cimport admit
+from halfsync.engine.connection_close cimport close_now, enter_phase
 from halfsync.engine.connection_events cimport on_received
 from halfsync.engine.connections cimport connection_close, connection_open
 from halfsync.engine.engine cimport Connection, PHASE_IDLE, PHASE_SILENT
@@ -19,9 +19,9 @@ from halfsync.exchange.exchange cimport EXCHANGE_PROXY, pool_get
 from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.listening.endpoints cimport ENDPOINT_UNKNOWN, endpoint_find
 from halfsync.shared.handoff_queue cimport (
-    HANDOVER_NONE, HANDOVER_OVER, HANDOVER_SHORT, HANDOVER_TAKEN, Handover, handover_take,
+    HANDOFF_NO_DESCRIPTOR, HANDOFF_NO_WRITER, HANDOFF_NONE, HANDOFF_TAKEN, HandoffRecord, handoff_take,
 )
-from halfsync.shared.slots cimport seat_listens
+from halfsync.shared.slots cimport slot_may_accept
 
 cdef enum:
     ADOPTIONS_PER_VISIT = 8  # before the other processes, and the other connections, have their turn
@@ -57,50 +57,50 @@ cdef void adoption_watch(Engine *engine, bint wanted) noexcept nogil:
         engine.adoption_watched = False
 
 
-cdef void begin(Engine *engine, const Handover *handover) noexcept nogil:
+cdef void begin(Engine *engine, const HandoffRecord *handoff) noexcept nogil:
     """Go on with an adopted connection as if it had been accepted here, and its bytes been received just now."""
     cdef Connection *connection = NULL
-    cdef int listener = endpoint_find(engine.endpoints, &handover.endpoint)
+    cdef int listener = endpoint_find(engine.endpoints, &handoff.endpoint)
     # Whether a connection begins with a PROXY header was decided where it was accepted; here nobody may read it.
-    if listener != ENDPOINT_UNKNOWN and (not handover.awaits_proxy or engine.proxies != NULL):
-        connection = connection_open(engine, handover.fd)
+    if listener != ENDPOINT_UNKNOWN and (not handoff.awaits_proxy or engine.proxies != NULL):
+        connection = connection_open(engine, handoff.fd)
     if connection == NULL:
-        close(handover.fd)
+        close(handoff.fd)
         return
-    connection.address_length = min(handover.address_length, <unsigned char> ADDRESS_BYTES)
-    memcpy(connection.address, handover.address, connection.address_length)
+    connection.address_length = min(handoff.address_length, <unsigned char> ADDRESS_BYTES)
+    memcpy(connection.address, handoff.address, connection.address_length)
     connection.listener = <uint16_t> listener
-    connection.awaits_proxy = handover.awaits_proxy
-    connection.requests = handover.requests
+    connection.awaits_proxy = handoff.awaits_proxy
+    connection.requests = handoff.requests
     if engine.poller.add(&engine.poller, &connection.handle) < 0:
         connection_close(engine, connection)
         return
     engine.counters.adopted += 1
     if engine.clients.limit > 0 and not connection.awaits_proxy:
-        let_in(engine, connection)  # one that has more than its share already is not cut for it
-    enter(engine, connection, PHASE_IDLE if handover.requests > 0 else PHASE_SILENT)
-    if handover.length == 0:
+        admit(engine, connection)  # one that has more than its share already is not cut for it
+    enter_phase(engine, connection, PHASE_IDLE if handoff.requests > 0 else PHASE_SILENT)
+    if handoff.length == 0:
         return
     connection.exchange = pool_get(&engine.pool)
     if connection.exchange == NULL:
-        end_now(engine, connection)
+        close_now(engine, connection)
         return
     if connection.awaits_proxy:
         connection.exchange.phase = EXCHANGE_PROXY
-    on_received(engine, &connection.handle, <char *> handover.data, handover.length)
+    on_received(engine, &connection.handle, <char *> handoff.data, handoff.length)
 
 
 cdef bint adopt_one(Engine *engine) noexcept nogil:
     """Take one record from the queue. Returns False when there is none, or none can be taken now."""
-    cdef Handover handover
-    cdef int taken = handover_take(engine.adoption.fd, &handover, engine.scratch)
-    if taken == HANDOVER_TAKEN:
-        begin(engine, &handover)
-    elif taken == HANDOVER_OVER:
+    cdef HandoffRecord handoff
+    cdef int taken = handoff_take(engine.adoption.fd, &handoff, engine.scratch)
+    if taken == HANDOFF_TAKEN:
+        begin(engine, &handoff)
+    elif taken == HANDOFF_NO_WRITER:
         adoption_close(engine)
-    elif taken == HANDOVER_SHORT:
+    elif taken == HANDOFF_NO_DESCRIPTOR:
         engine.accept_again = engine.now + ADOPTION_PAUSE
-    return taken not in (HANDOVER_NONE, HANDOVER_OVER, HANDOVER_SHORT)
+    return taken not in (HANDOFF_NONE, HANDOFF_NO_WRITER, HANDOFF_NO_DESCRIPTOR)
 
 
 cdef void adopt(Engine *engine) noexcept nogil:
@@ -109,7 +109,7 @@ cdef void adopt(Engine *engine) noexcept nogil:
     for _visits in range(ADOPTIONS_PER_VISIT):
         if (
             engine.open >= engine.open_max
-            or (engine.seat != NULL and not seat_listens(engine.board, engine.seat))
+            or (engine.slot != NULL and not slot_may_accept(engine.scoreboard, engine.slot))
             or not adopt_one(engine)
         ):
             return

@@ -2,10 +2,10 @@
 from halfsync.engine.engine cimport Connection, Engine
 from halfsync.exchange.exchange cimport Exchange
 
-cdef void enter(Engine *engine, Connection *connection, int phase) noexcept nogil
-cdef void end_now(Engine *engine, Connection *connection) noexcept nogil
-cdef void keep(Connection *connection, Exchange *exchange) noexcept nogil
-cdef void part(Engine *engine, Connection *connection) noexcept nogil
-cdef void client_left(Engine *engine, Connection *connection) noexcept nogil
+cdef void enter_phase(Engine *engine, Connection *connection, int phase) noexcept nogil
+cdef void close_now(Engine *engine, Connection *connection) noexcept nogil
+cdef void save_app_state(Connection *connection, Exchange *exchange) noexcept nogil
+cdef void notify_closed(Engine *engine, Connection *connection) noexcept nogil
+cdef void client_disconnected(Engine *engine, Connection *connection) noexcept nogil
 cdef void linger(Engine *engine, Connection *connection) noexcept nogil
 cdef void finish_sending(Engine *engine, Connection *connection) noexcept nogil

@@ -4,8 +4,8 @@ A function that may free the connection says so, and nothing is touched after it
 """
 from libc.stdint cimport int64_t
 
-from halfsync.engine.connections cimport connection_free, connection_hang_up
-from halfsync.engine.deadlines cimport next_look
+from halfsync.engine.connections cimport connection_close_socket, connection_free
+from halfsync.engine.deadlines cimport next_check
 from halfsync.engine.engine cimport PHASE_LINGER, SCRATCH_BYTES, engine_log
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is, owner_submit, owner_withdraw
 from halfsync.engine.poller cimport poller_note_want
@@ -19,15 +19,15 @@ from halfsync.transport.transport cimport is_want, transport_finish, transport_r
 cdef enum:
     DISCARDS = 32  # receives before a close: more than a socket's buffer holds
 
-cdef int64_t PART_AGAIN = 100000000  # ns; after the queue had no room for the news that a connection has ended
+cdef int64_t NOTIFY_AGAIN = 100000000  # ns; after the queue had no room for the news that a connection has ended
 
 
-cdef void enter(Engine *engine, Connection *connection, int phase) noexcept nogil:
+cdef void enter_phase(Engine *engine, Connection *connection, int phase) noexcept nogil:
     """Begin a phase, or note that it has gone on: its deadline counts from now."""
     check(owner_is(&connection.owner, OWNER_ENGINE), "a phase is entered on a connection that the engine does not own")
     connection.phase = phase
     connection.since = engine.now
-    wheel_set(&engine.wheel, &connection.timer, next_look(engine, connection))
+    wheel_set(&engine.wheel, &connection.timer, next_check(engine, connection))
 
 
 cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
@@ -38,7 +38,7 @@ cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
             return
 
 
-cdef void end_now(Engine *engine, Connection *connection) noexcept nogil:
+cdef void close_now(Engine *engine, Connection *connection) noexcept nogil:
     """Close, whatever was under way. Frees the connection. The engine must own it."""
     cdef Outbox *outbox = connection.outbox
     cdef Exchange *exchange
@@ -49,25 +49,25 @@ cdef void end_now(Engine *engine, Connection *connection) noexcept nogil:
         exchange = outbox_abandon(outbox)  # NULL: its worker is still at it, and will let go of what the bridge keeps
         if exchange != NULL:
             engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
-            keep(connection, exchange)
+            save_app_state(connection, exchange)
             pool_put(&engine.pool, exchange)
         outbox_release(outbox)
-    connection_hang_up(engine, connection)
-    part(engine, connection)
+    connection_close_socket(engine, connection)
+    notify_closed(engine, connection)
 
 
-cdef void keep(Connection *connection, Exchange *exchange) noexcept nogil:
+cdef void save_app_state(Connection *connection, Exchange *exchange) noexcept nogil:
     """Take back into the connection what its bridge keeps from turn to turn. The caller must own both."""
-    connection.kept = exchange.kept
-    exchange.kept = NULL
+    connection.app_state = exchange.app_state
+    exchange.app_state = NULL
 
 
-cdef void part(Engine *engine, Connection *connection) noexcept nogil:
+cdef void notify_closed(Engine *engine, Connection *connection) noexcept nogil:
     """Free the record of a closed connection, once a worker has told the bridge if that keeps something.
 
     There may be no room in the queue: then it is tried again.
     """
-    if connection.kept == NULL:
+    if connection.app_state == NULL:
         connection_free(engine, connection)
         return
     owner_submit(&connection.owner, False)
@@ -76,13 +76,13 @@ cdef void part(Engine *engine, Connection *connection) noexcept nogil:
         engine.put_some = True
         return
     owner_withdraw(&connection.owner)
-    wheel_set(&engine.wheel, &connection.timer, engine.now + PART_AGAIN)
+    wheel_set(&engine.wheel, &connection.timer, engine.now + NOTIFY_AGAIN)
 
 
-cdef void client_left(Engine *engine, Connection *connection) noexcept nogil:
+cdef void client_disconnected(Engine *engine, Connection *connection) noexcept nogil:
     """Close a connection whose client left in the middle of something. Frees the connection."""
     engine.counters.left += 1
-    end_now(engine, connection)
+    close_now(engine, connection)
 
 
 cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
@@ -94,7 +94,7 @@ cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
         pool_put(&engine.pool, connection.exchange)
         connection.exchange = NULL
     finish_sending(engine, connection)
-    enter(engine, connection, PHASE_LINGER)
+    enter_phase(engine, connection, PHASE_LINGER)
 
 
 cdef void finish_sending(Engine *engine, Connection *connection) noexcept nogil:

@@ -5,7 +5,7 @@ from halfsync.exchange.outbox cimport Outbox
 
 cdef char *on_room(void *engine, Handle *handle, size_t *room) noexcept nogil
 cdef int on_received(void *engine, Handle *handle, char *data, ssize_t length) noexcept nogil
-cdef void on_left(void *engine, Handle *handle, bint broken) noexcept nogil
+cdef void on_hangup(void *engine, Handle *handle, bint broken) noexcept nogil
 cdef void on_sendable(void *engine, Handle *handle) noexcept nogil
 cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil
 cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil

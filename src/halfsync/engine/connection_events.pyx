@@ -9,15 +9,18 @@ from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memcpy
 from posix.uio cimport iovec
 
-from halfsync.engine.admission cimport let_in, turn_away
-from halfsync.engine.connection_close cimport client_left, end_now, enter, finish_sending, keep, linger, part
-from halfsync.engine.connections cimport connection_free
-from halfsync.engine.deadlines cimport deadline_of, is_slow, next_look, note_reading
-from halfsync.engine.engine cimport (
-    PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED,
-    PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_is_draining, engine_log,
+from halfsync.engine.admission cimport admit, reject
+from halfsync.engine.connection_close cimport (
+    client_disconnected, close_now, enter_phase, finish_sending, linger, notify_closed, save_app_state,
 )
-from halfsync.engine.handoff cimport hand_over
+from halfsync.engine.connections cimport connection_free
+from halfsync.engine.deadlines cimport deadline_of, is_slow, next_check, note_progress
+from halfsync.engine.engine cimport (
+    PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_CLOSED_NOTIFY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE,
+    PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_is_closing_keepalives,
+    engine_log,
+)
+from halfsync.engine.handoff cimport handoff_connection
 from halfsync.engine.ownership cimport (
     OWNER_ENGINE, OWNER_EVENT, OWNER_MASK, OWNER_QUEUE, OWNER_WORKER, owner_is, owner_note_event, owner_submit,
     owner_take_back,
@@ -25,18 +28,18 @@ from halfsync.engine.ownership cimport (
 from halfsync.engine.poller cimport (
     POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_note_want, poller_send, poller_send_file,
 )
-from halfsync.engine.request_timeout cimport LOOK_AGAIN, look_at_queued, look_at_response, look_at_turn
-from halfsync.engine.responses cimport refuse, send_answer, shed, start_sending
+from halfsync.engine.request_timeout cimport CHECK_AGAIN, check_queued, check_response, check_turn
+from halfsync.engine.responses cimport refuse, send_native_response, shed, start_sending
 from halfsync.engine.timers cimport wheel_set
 from halfsync.exchange.exchange cimport (
     EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received, exchange_room,
     pool_get, pool_put,
 )
 from halfsync.exchange.interim cimport send_continue
-from halfsync.exchange.native_handler cimport Answer
+from halfsync.exchange.native_handler cimport NativeResponse
 from halfsync.exchange.outbox cimport (
-    OUTBOX_COMPLETE, OUTBOX_RESET, Segment, TURN_ENDED, TURN_MEMORY, TURN_WAIT, VECTORS_MAX,
-    outbox_abandon, outbox_next, outbox_release, outbox_sent,
+    NEXT_ENDED, NEXT_MEMORY, NEXT_WAIT, OUTBOX_COMPLETE, OUTBOX_RESET, VECTORS_MAX, Segment, outbox_abandon,
+    outbox_next, outbox_release, outbox_sent,
 )
 from halfsync.exchange.persistence cimport may_stay
 from halfsync.exchange.rates cimport pace_begin
@@ -60,8 +63,8 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     cdef int64_t look = max(engine.timeouts.keep_alive, SECOND)
     connection.phase = PHASE_TURN
     connection.exchange.framed_ns = connection.since = engine.now
-    connection.exchange.kept = connection.kept
-    connection.kept = NULL
+    connection.exchange.app_state = connection.app_state
+    connection.app_state = NULL
     connection.probed = False
     # The worker may release the connection without a word: its timer must not stand later than it may idle until. Nor
     # does it say when it takes the request: the deadline of its turn is this at the soonest.
@@ -85,25 +88,25 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
 cdef int advance(Engine *engine, Connection *connection, int framed) noexcept nogil:
     """Go on as the framing says: submit, wait for more, or refuse. Returns RECEIVE_*."""
     cdef Exchange *exchange = connection.exchange
-    cdef Answer answer
+    cdef NativeResponse answer
     cdef bint stays
     if framed == 1:
         if engine.files != NULL:
             stays = may_stay(
-                exchange.head.keep_alive, engine.timeouts.keep_alive > 0, engine_is_draining(engine),
+                exchange.head.keep_alive, engine.timeouts.keep_alive > 0, engine_is_closing_keepalives(engine),
                 connection.requests + 1, engine.requests_max)
             if engine.files.answer(engine.files, exchange, stays, engine.scratch, &answer):
-                return send_answer(engine, connection, &answer, stays)
+                return send_native_response(engine, connection, &answer, stays)
         return submit(engine, connection)
     if framed < 0:
         refuse(engine, connection, -framed, NULL)
     elif exchange.phase == EXCHANGE_HEAD:
         if connection.phase != PHASE_HEAD:
-            enter(engine, connection, PHASE_HEAD)
+            enter_phase(engine, connection, PHASE_HEAD)
     else:
         if connection.phase != PHASE_BODY:
             pace_begin(&connection.pace, engine.now)
-        enter(engine, connection, PHASE_BODY)
+        enter_phase(engine, connection, PHASE_BODY)
         if exchange.want_continue:
             exchange.want_continue = False
             send_continue(&connection.transport)
@@ -123,7 +126,7 @@ cdef bint shake_hands(Engine *engine, Connection *connection) noexcept nogil:
         connection.since = 0
         wheel_set(&engine.wheel, &connection.timer, engine.now)
         return False
-    enter(engine, connection, PHASE_SILENT)
+    enter_phase(engine, connection, PHASE_SILENT)
     return True
 
 
@@ -161,16 +164,16 @@ cdef int on_proxy_header(Engine *engine, Connection *connection, char *data, siz
         if framed < 0:
             refuse(engine, connection, -framed, NULL)
         elif connection.phase == PHASE_SILENT:
-            enter(engine, connection, PHASE_HEAD)
+            enter_phase(engine, connection, PHASE_HEAD)
         return RECEIVE_MORE
     connection.awaits_proxy = False
     exchange.started_ns = engine.now
     if exchange.proxy.address_length > 0:
         connection.address_length = exchange.proxy.address_length
         memcpy(connection.address, exchange.proxy.address, connection.address_length)
-        if engine.clients.limit > 0 and not let_in(engine, connection):
-            return turn_away(engine, connection)
-    enter(engine, connection, PHASE_SILENT)
+        if engine.clients.limit > 0 and not admit(engine, connection):
+            return reject(engine, connection)
+    enter_phase(engine, connection, PHASE_SILENT)
     if exchange.filled == 0:
         pool_put(&engine.pool, exchange)
         connection.exchange = NULL
@@ -190,9 +193,9 @@ cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) 
         return RECEIVE_MORE
     if length <= 0:
         if phase == PHASE_HEAD or phase == PHASE_BODY:
-            client_left(engine, connection)
+            client_disconnected(engine, connection)
         else:
-            end_now(engine, connection)
+            close_now(engine, connection)
         return RECEIVE_GONE
     if phase == PHASE_LINGER:
         return RECEIVE_MORE
@@ -200,8 +203,8 @@ cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) 
         return on_proxy_header(engine, connection, data, length)
     if connection.uncounted:
         connection.uncounted = False
-        if not let_in(engine, connection):
-            return turn_away(engine, connection)
+        if not admit(engine, connection):
+            return reject(engine, connection)
     if phase == PHASE_BODY:
         connection.pace.moved += length
     elif phase != PHASE_HEAD:
@@ -209,7 +212,7 @@ cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) 
     return advance(engine, connection, exchange_received(connection.exchange, &engine.limits, data, length))
 
 
-cdef void on_left(void *engine_, Handle *handle, bint broken) noexcept nogil:
+cdef void on_hangup(void *engine_, Handle *handle, bint broken) noexcept nogil:
     """Note that the client sends no more, or is gone. May free the connection."""
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
@@ -224,15 +227,15 @@ cdef void on_left(void *engine_, Handle *handle, bint broken) noexcept nogil:
         return
     if connection.phase == PHASE_SENDING:
         if broken:
-            client_left(engine, connection)
+            client_disconnected(engine, connection)
         return  # else half-closed: it still reads
     if connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
-        client_left(engine, connection)
+        client_disconnected(engine, connection)
     else:
-        end_now(engine, connection)
+        close_now(engine, connection)
 
 
-cdef void probe(Engine *engine, Connection *connection) noexcept nogil:
+cdef void probe_client(Engine *engine, Connection *connection) noexcept nogil:
     """Ask a client that sends no more, and whose request still waits in the queue, whether it still reads.
 
     A client that closed its socket and one that only closed its sending half look the same until they are sent
@@ -256,14 +259,14 @@ cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
     """
     cdef Exchange *exchange = connection.exchange
     cdef int result = RECEIVE_MORE
-    enter(engine, connection, PHASE_IDLE)
+    enter_phase(engine, connection, PHASE_IDLE)
     if exchange != NULL:
         if exchange_has_more(exchange):
             exchange_follow(exchange)
         else:
             pool_put(&engine.pool, exchange)
             connection.exchange = exchange = NULL
-    if hand_over(engine, connection):
+    if handoff_connection(engine, connection):
         return
     if exchange != NULL:
         exchange.started_ns = engine.now
@@ -276,10 +279,10 @@ cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
 cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil:
     """Take a connection back from a worker and do what its phase asks for. May free the connection."""
     owner_take_back(&connection.owner)
-    if connection.phase == PHASE_PARTED:
+    if connection.phase == PHASE_CLOSED_NOTIFY:
         connection_free(engine, connection)
     elif load_uint(&connection.peer) == PEER_GONE:
-        end_now(engine, connection)
+        close_now(engine, connection)
     elif connection.phase == PHASE_SENDING:
         start_sending(engine, connection)
         send_outbox(engine, connection)
@@ -326,13 +329,13 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
     cdef int _visits
     for _visits in range(SENDS_PER_VISIT):
         turn = outbox_next(outbox, vectors, &count, &segment)
-        if turn == TURN_WAIT:
+        if turn == NEXT_WAIT:
             connection.pace.since = 0  # whatever is slow now, it is not the client
             return
-        if turn == TURN_ENDED:
+        if turn == NEXT_ENDED:
             end_response(engine, connection)
             return
-        if turn == TURN_MEMORY:
+        if turn == NEXT_MEMORY:
             sent = poller_send(&engine.poller, &connection.handle, vectors, count, segment != NULL)
         else:
             sent = poller_send_file(
@@ -341,11 +344,11 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
             return
         if sent < 0:  # for want of memory or of the file, perhaps: the client is there, and must see a cut
             transport_abort(&connection.transport)
-            client_left(engine, connection)
+            client_disconnected(engine, connection)
             return
         if sent == 0:
             transport_abort(&connection.transport)  # the file has become shorter than was promised
-            end_now(engine, connection)
+            close_now(engine, connection)
             return
         connection.since = engine.now
         connection.pace.moved += sent
@@ -361,7 +364,7 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
     check(connection.exchange == NULL, "a connection has two exchanges")
     connection.exchange = outbox_abandon(outbox)
     if connection.exchange != NULL:
-        keep(connection, connection.exchange)
+        save_app_state(connection, connection.exchange)
     engine_log(engine, connection.exchange, connection.address, connection.address_length, engine.now)
     connection.outbox = NULL
     outbox_release(outbox)
@@ -370,7 +373,7 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
             transport_abort(&connection.transport)
         else:
             transport_cut(&connection.transport, False)
-        end_now(engine, connection)
+        close_now(engine, connection)
     elif keep_alive:
         next_request(engine, connection)
     else:
@@ -384,36 +387,36 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     cdef unsigned int owner = load_uint(&connection.owner)
     if owner != OWNER_ENGINE:
         if owner == OWNER_QUEUE + OWNER_EVENT and load_uint(&connection.peer) == PEER_ENDED:
-            probe(engine, connection)
+            probe_client(engine, connection)
         owner &= OWNER_MASK
         if owner == OWNER_QUEUE:
-            again = look_at_queued(engine, connection)
+            again = check_queued(engine, connection)
         elif owner == OWNER_WORKER:
-            again = look_at_turn(engine, connection)
+            again = check_turn(engine, connection)
         else:
-            again = engine.now + LOOK_AGAIN  # it is on its way back
+            again = engine.now + CHECK_AGAIN  # it is on its way back
         if again > 0:
             wheel_set(&engine.wheel, &connection.timer, again)
         return
-    if connection.phase == PHASE_PARTED:
-        part(engine, connection)
+    if connection.phase == PHASE_CLOSED_NOTIFY:
+        notify_closed(engine, connection)
         return
     if connection.phase == PHASE_SENDING:
-        again = look_at_response(engine, connection)
+        again = check_response(engine, connection)
         if again == 0:
             return
-        note_reading(engine, connection)
+        note_progress(engine, connection)
     if deadline_of(engine, connection) > engine.now and not is_slow(engine, connection):
-        wheel_set(&engine.wheel, &connection.timer, min(again, next_look(engine, connection)))
+        wheel_set(&engine.wheel, &connection.timer, min(again, next_check(engine, connection)))
     elif connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
         refuse(engine, connection, 408, REASON_LATE_PROXY if connection.awaits_proxy else NULL)
     elif connection.phase == PHASE_SENDING:
         transport_abort(&connection.transport)
-        client_left(engine, connection)
+        client_disconnected(engine, connection)
     elif (
         connection.phase not in (PHASE_LINGER, PHASE_HANDSHAKE) and transport_peek(&connection.transport) == PEEK_BYTES
     ):
         wheel_set(&engine.wheel, &connection.timer, engine.now + SECOND)  # a request arrived just now
         engine.poller.resume(&engine.poller, &connection.handle)  # or earlier, when there was no memory for it
     else:
-        end_now(engine, connection)
+        close_now(engine, connection)

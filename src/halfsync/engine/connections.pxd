@@ -4,8 +4,8 @@ from libc.stdint cimport uint32_t
 from halfsync.engine.engine cimport Connection, Engine
 
 cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil
-cdef void connection_give_away(Engine *engine, Connection *connection) noexcept nogil
-cdef void connection_hang_up(Engine *engine, Connection *connection) noexcept nogil
+cdef void connection_detach(Engine *engine, Connection *connection) noexcept nogil
+cdef void connection_close_socket(Engine *engine, Connection *connection) noexcept nogil
 cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil
 cdef void connection_close(Engine *engine, Connection *connection) noexcept nogil
 cdef Connection *connection_at(Engine *engine, uint32_t index) noexcept nogil

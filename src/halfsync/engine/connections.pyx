@@ -6,8 +6,8 @@ from libc.stdlib cimport calloc, free, realloc
 from posix.unistd cimport close
 
 from halfsync.engine.engine cimport (
-    PEER_HERE, PHASE_BODY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_PARTED, PHASE_SILENT,
-    PLACE_LEAVING, SLAB,
+    CLIENT_REJECTED, PEER_HERE, PHASE_BODY, PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE,
+    PHASE_SILENT, SLAB,
 )
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.poller cimport HANDLE_CONNECTION
@@ -15,8 +15,8 @@ from halfsync.engine.timers cimport wheel_clear
 from halfsync.exchange.exchange cimport pool_put
 from halfsync.native.checks cimport COUNT_CONNECTION, check, count
 from halfsync.native.sync cimport init_uint
-from halfsync.shared.client_counts cimport PLACE_NONE, counts_leave
-from halfsync.shared.slots cimport seat_count
+from halfsync.shared.client_counts cimport CLIENT_NONE, counts_remove
+from halfsync.shared.slots cimport slot_count
 from halfsync.transport.transport cimport transport_close, transport_cut, transport_open
 
 cdef Connection *connection_at(Engine *engine, uint32_t index) noexcept nogil:
@@ -64,22 +64,22 @@ cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil:
     init_uint(&connection.owner, OWNER_ENGINE)
     init_uint(&connection.peer, PEER_HERE)
     connection.phase = PHASE_SILENT
-    connection.place = PLACE_NONE
+    connection.client_index = CLIENT_NONE
     connection.requests = 0
     connection.probed = connection.finishing = connection.uncounted = False
     connection.since = engine.now
     connection.exchange = NULL
     connection.outbox = NULL
-    connection.kept = NULL
+    connection.app_state = NULL
     connection.lease = NULL
     engine.open += 1
-    if engine.seat != NULL:
-        seat_count(engine.seat, 1)
+    if engine.slot != NULL:
+        slot_count(engine.slot, 1)
     count(COUNT_CONNECTION, 1)
     return connection
 
 
-cdef void let_go(Engine *engine, Connection *connection) noexcept nogil:
+cdef void close_descriptor(Engine *engine, Connection *connection) noexcept nogil:
     """Close the descriptor, and count the connection no more: not in all, not for this process, not for its client."""
     transport_close(&connection.transport)
     if connection.exchange != NULL:
@@ -87,19 +87,22 @@ cdef void let_go(Engine *engine, Connection *connection) noexcept nogil:
         connection.exchange = NULL
     connection.handle.fd = -1
     connection.handle.generation += 1
-    connection.phase = PHASE_PARTED
+    connection.phase = PHASE_CLOSED_NOTIFY
     engine.open -= 1
-    if engine.seat != NULL:
-        seat_count(engine.seat, -1)
-    if connection.place == PLACE_LEAVING:
-        engine.leaving -= 1
-    elif connection.place != PLACE_NONE:
-        counts_leave(&engine.clients, connection.place)
-    connection.place = PLACE_NONE
+    if engine.slot != NULL:
+        slot_count(engine.slot, -1)
+    if connection.client_index == CLIENT_REJECTED:
+        engine.rejected_lingering -= 1
+    elif connection.client_index != CLIENT_NONE:
+        counts_remove(&engine.clients, connection.client_index)
+    connection.client_index = CLIENT_NONE
 
 
-cdef void connection_hang_up(Engine *engine, Connection *connection) noexcept nogil:
-    """Close the socket. The record stays, in PHASE_PARTED. The engine must own it, and the outbox must be gone."""
+cdef void connection_close_socket(Engine *engine, Connection *connection) noexcept nogil:
+    """Close the socket. The record stays, in PHASE_CLOSED_NOTIFY.
+
+    The engine must own it, and the outbox must be gone.
+    """
     check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is closed that the engine does not own")
     check(connection.phase != PHASE_FREE and connection.outbox == NULL, "a connection is closed twice or too early")
     engine.poller.remove(&engine.poller, &connection.handle)
@@ -107,23 +110,23 @@ cdef void connection_hang_up(Engine *engine, Connection *connection) noexcept no
     if connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT, PHASE_IDLE, PHASE_HEAD, PHASE_BODY):
         # A child that the application forked may hold the socket open too: without this the client would go on sending.
         transport_cut(&connection.transport, True)
-    let_go(engine, connection)
+    close_descriptor(engine, connection)
 
 
-cdef void connection_give_away(Engine *engine, Connection *connection) noexcept nogil:
+cdef void connection_detach(Engine *engine, Connection *connection) noexcept nogil:
     """Close the descriptor of a socket that another process has got, and free the record. The engine must own it."""
     check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is given away that the engine does not own")
     check(connection.phase in (PHASE_SILENT, PHASE_IDLE, PHASE_HEAD), "a connection is given away that is not at rest")
-    engine.poller.give_away(&engine.poller, &connection.handle)
-    let_go(engine, connection)
+    engine.poller.detach(&engine.poller, &connection.handle)
+    close_descriptor(engine, connection)
     connection_free(engine, connection)
 
 
 cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil:
     """Free the record of a closed connection. The engine must own it, and the bridge have let go of what it kept."""
     check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is freed that the engine does not own")
-    check(connection.phase == PHASE_PARTED, "a connection is freed that is open, or free")
-    check(connection.kept == NULL, "a connection is freed with what its bridge keeps")
+    check(connection.phase == PHASE_CLOSED_NOTIFY, "a connection is freed that is open, or free")
+    check(connection.app_state == NULL, "a connection is freed with what its bridge keeps")
     wheel_clear(&engine.wheel, &connection.timer)
     connection.phase = PHASE_FREE
     connection.next = engine.free
@@ -133,7 +136,7 @@ cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil
 
 cdef void connection_close(Engine *engine, Connection *connection) noexcept nogil:
     """Close the socket and free the record at once. The engine must own it, and the outbox must be gone."""
-    connection_hang_up(engine, connection)
+    connection_close_socket(engine, connection)
     connection_free(engine, connection)
 
 

@@ -10,7 +10,7 @@ from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.transport.transport cimport transport_unacknowledged
 
 cdef enum:
-    LOOKS = 4  # at what a client takes of a response, within its deadline
+    CHECKS = 4  # at what a client takes of a response, within its deadline
 
 cdef int64_t SECOND = 1000000000
 
@@ -37,7 +37,7 @@ cdef int64_t deadline_of(Engine *engine, const Connection *connection) noexcept 
     return connection.since + engine.timeouts.write
 
 
-cdef void note_reading(Engine *engine, Connection *connection) noexcept nogil:
+cdef void note_progress(Engine *engine, Connection *connection) noexcept nogil:
     """Count it as progress when the client has acknowledged more since the timer last looked.
 
     A socket takes more only once a good part of its buffer is free, which a client that reads slowly, but reads, may
@@ -64,14 +64,14 @@ cdef bint is_slow(Engine *engine, Connection *connection) noexcept nogil:
     return False
 
 
-cdef int64_t next_look(Engine *engine, const Connection *connection) noexcept nogil:
+cdef int64_t next_check(Engine *engine, const Connection *connection) noexcept nogil:
     """Return when the timer shall look at a connection: at its deadline, or sooner where its pace is judged."""
     cdef int64_t deadline = deadline_of(engine, connection)
     cdef int64_t turn
     if connection.phase == PHASE_BODY:
         return min(deadline, connection.pace.since + engine.timeouts.window)
     if connection.phase == PHASE_SENDING:
-        deadline = min(deadline, engine.now + min(engine.timeouts.write, engine.timeouts.window) // LOOKS)
+        deadline = min(deadline, engine.now + min(engine.timeouts.write, engine.timeouts.window) // CHECKS)
         if connection.lease != NULL:  # the application may not have made all of it
             turn = connection.lease.taken_ns + engine.timeouts.turn
             if turn > engine.now:

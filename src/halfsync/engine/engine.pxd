@@ -5,7 +5,7 @@ from halfsync.engine.lease cimport Lease
 from halfsync.engine.poller cimport Handle, Poller
 from halfsync.engine.timers cimport Timer, Wheel
 from halfsync.exchange.exchange cimport Exchange, ExchangePool, Limits
-from halfsync.exchange.native_handler cimport Answerer
+from halfsync.exchange.native_handler cimport NativeHandler
 from halfsync.exchange.outbox cimport Outbox
 from halfsync.exchange.rates cimport Pace
 from halfsync.exchange.spool cimport Store
@@ -14,11 +14,11 @@ from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.listening.endpoints cimport EndpointTable
 from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t, sem_t
-from halfsync.observe.access cimport Log
+from halfsync.observe.access cimport AccessLogRecord
 from halfsync.observe.refusals cimport Refusals
-from halfsync.pool.request_queue cimport Queue, Watch
+from halfsync.pool.request_queue cimport Queue, QueueWatch
 from halfsync.shared.client_counts cimport ClientCounts
-from halfsync.shared.slots cimport BoardRecord, SeatRecord
+from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
 from halfsync.transport.transport cimport Transport
 
 cdef enum:
@@ -26,9 +26,9 @@ cdef enum:
     SLAB = 256                # connections allocated together
     SCRATCH_BYTES = 256 * 1024
     EVICTION_BATCH = 128      # connections found by one scan for those that idle longest
-    PLACE_LEAVING = 0xFFFFFFFF  # of a connection that was turned away, and has not been closed yet
+    CLIENT_REJECTED = 0xFFFFFFFF  # of a connection that was rejected, and has not been closed yet
 
-cdef enum Phase:
+cdef enum ConnectionPhase:
     PHASE_FREE
     PHASE_HANDSHAKE           # of the transport, before anything can be received
     PHASE_SILENT              # accepted, and nothing received yet
@@ -38,7 +38,7 @@ cdef enum Phase:
     PHASE_TURN                # the request is complete: in the queue or with a worker
     PHASE_SENDING             # back with the engine, which sends what the outbox holds
     PHASE_LINGER              # the last response is sent; what still comes is dropped until the client closes
-    PHASE_PARTED              # the socket is closed, and a worker shall tell the bridge
+    PHASE_CLOSED_NOTIFY       # the socket is closed, and a worker shall tell the bridge
 
 cdef enum Peer:
     PEER_HERE
@@ -63,18 +63,18 @@ ctypedef struct Connection:
     int64_t since             # owner; ns: when the phase began, or last went on
     Exchange *exchange        # owner; NULL between requests
     Outbox *outbox            # owner
-    void *kept                # owner; what the bridge keeps from turn to turn, while no exchange has it
+    void *app_state           # owner; what the bridge keeps from turn to turn, while no exchange has it
     Connection *next          # engine: free list; worker: in the list of returned connections
     uint64_t ticket           # engine: its place in the request queue
     int64_t unsent            # engine: bytes that the client had not acknowledged when the timer last looked
-    uint32_t place            # engine; among the counts of clients, or PLACE_LEAVING
+    uint32_t client_index     # engine; among the counts of clients, or CLIENT_REJECTED
     Pace pace                 # engine: of the body that it sends, or of the response that it takes
     Lease *lease              # worker, before it takes the connection: of its turn; NULL: turns have no deadline
     uint32_t lease_serial     # likewise
 
-ctypedef struct Listener:
+ctypedef struct EngineListener:
     Handle handle
-    bint watched              # by the poller; its descriptor is the engine's own copy, -1 once it is closed
+    bint is_watched           # by the poller; its descriptor is the engine's own copy, -1 once it is closed
 
 ctypedef struct Candidate:
     Connection *connection
@@ -91,9 +91,9 @@ ctypedef struct Eviction:
     int64_t scan_ns           # when the next scan may be, at the earliest
     int64_t again_ns          # when one may be closed at the earliest, after none could be
 
-cdef enum Command:
+cdef enum EngineCommand:
     COMMAND_SERVE
-    COMMAND_LEAVE             # accept no more; hand over what comes to rest; then end
+    COMMAND_HANDOFF           # accept no more; hand off what comes to rest; then end
     COMMAND_DRAIN             # accept no more; finish what was received; then end
     COMMAND_STOP              # end now
 
@@ -121,10 +121,10 @@ ctypedef struct Engine:
     Limits limits
     Timeouts timeouts
     Store *store
-    Log *access               # NULL: nothing is logged
+    AccessLogRecord *access   # NULL: nothing is logged
     Refusals *refusals        # NULL: no reason of a refusal is
     Queue *queue
-    const Answerer *files     # NULL: every request is the application's
+    const NativeHandler *files  # NULL: every request is the application's
     ExchangePool pool
     const Trust *proxies      # that may connect, and must begin with a PROXY header; NULL: anybody, without
     int64_t spool_memory
@@ -138,37 +138,37 @@ ctypedef struct Engine:
     uint32_t requests_max     # on one connection, if the engine itself answers them; 0: any number
     Eviction eviction
     ClientCounts clients      # of open connections, where they are limited
-    uint32_t leaving          # connections that were turned away, and have not been closed yet
-    Listener listeners[LISTENERS_MAX]
+    uint32_t rejected_lingering  # connections that were rejected, and have not been closed yet
+    EngineListener listeners[LISTENERS_MAX]
     uint16_t listeners_count  # 0 once all are closed
-    EndpointTable *endpoints  # engine adds; NULL: no connection is handed over or adopted
+    EndpointTable *endpoints  # engine adds; NULL: no connection is handed off or adopted
     int64_t accept_again      # ns; accept failed for want of descriptors, and is tried again then
     Handle adoption           # the reading end of the queue of connections to adopt; the engine's own copy, -1: none
     bint adoption_watched
-    int leaving_fd            # its writing end; likewise
-    int64_t hand_over_again   # ns; the queue was full, and is tried again then
-    bint hands_more           # connections at rest are left over from this turn
-    int64_t relieve_again     # ns; not to look for room before
+    int handoff_fd            # its writing end; likewise
+    int64_t handoff_again     # ns; the queue was full, and is tried again then
+    bint handoff_unfinished   # connections at rest are left over from this turn
+    int64_t evict_stalled_again  # ns; not to look for room before
     Handle waker
-    Handle bell               # the board's, at which to look whether to listen; fd -1: this is the only process
-    BoardRecord *board        # NULL: likewise
-    SeatRecord *seat
+    Handle scoreboard_wakeup  # the scoreboard's, at which to look whether to listen; fd -1: this is the only process
+    ScoreboardRecord *scoreboard  # NULL: likewise
+    SlotRecord *slot
     int64_t now               # ns; the loop's clock, read once a turn
-    Watch watch               # on the request queue
+    QueueWatch watch          # on the request queue
     bint put_some             # requests were put since the queue was last told to wake
     ServerFields fields       # of its own responses
     char *scratch             # SCRATCH_BYTES, for bytes on their way elsewhere
     # Shared with workers.
     atomic_uint sleeping      # the loop is in its wait call, or about to be
-    atomic_uint command       # Command
-    atomic_uint draining      # responses say Connection: close
-    atomic_uint others_accept  # on the same listeners, but for those of `alone`: what is in their backlog stays there
-    atomic_llong alone        # Alone of listeners on which nobody else accepts; set before others_accept
+    atomic_uint command       # EngineCommand
+    atomic_uint closing_keepalives  # responses say Connection: close
+    atomic_uint others_accept  # on the same listeners, but for those of `exclusive`: their backlog stays there
+    atomic_llong exclusive    # ListenerMask of listeners on which nobody else accepts; set before others_accept
     atomic_pointer returned   # Connection list: replies that the engine must look at
     atomic_pointer announced  # Outbox list: there is more to send
     EngineCounters counters
     pthread_t thread
-    sem_t attention           # posted for the attendant: a turn has met its deadline, or a refusal was noted
+    sem_t monitor_wakeup      # posted for the monitor: a turn has met its deadline, or a refusal was noted
     int done_fd               # a pipe's writing end; written to and closed when the loop has ended
 
 # The worker's side.
@@ -185,5 +185,5 @@ cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil
 cdef void engine_defer(Engine *engine, Connection *connection) noexcept nogil
 cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil
 cdef void engine_wake(Engine *engine) noexcept nogil
-cdef bint engine_is_draining(Engine *engine) noexcept nogil
-cdef bint engine_is_leaving(Engine *engine) noexcept nogil
+cdef bint engine_is_closing_keepalives(Engine *engine) noexcept nogil
+cdef bint engine_is_handing_off(Engine *engine) noexcept nogil

@@ -7,7 +7,7 @@ for the last time, and the lists are filled *before* a worker looks whether it s
 """
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from halfsync.engine.engine cimport COMMAND_LEAVE
+from halfsync.engine.engine cimport COMMAND_HANDOFF
 from halfsync.engine.ownership cimport owner_defer, owner_release, owner_return
 from halfsync.native.sync cimport add_uint, cas_pointer, load_pointer, load_uint, sem_post, swap_uint
 from halfsync.observe.access cimport log_exchange
@@ -36,19 +36,19 @@ cdef void engine_note_refusal(
     Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length, int status,
     const char *reason
 ) noexcept nogil:
-    """Note why a request or a connection is refused, for the attendant to log."""
+    """Note why a request or a connection is refused, for the monitor to log."""
     if refusals_note(engine.refusals, exchange, address, address_length, status, reason):
-        sem_post(&engine.attention)
+        sem_post(&engine.monitor_wakeup)
 
 
-cdef bint engine_is_draining(Engine *engine) noexcept nogil:
+cdef bint engine_is_closing_keepalives(Engine *engine) noexcept nogil:
     """Tell whether responses should close their connection, since the server is about to end."""
-    return load_uint(&engine.draining) != 0
+    return load_uint(&engine.closing_keepalives) != 0
 
 
-cdef bint engine_is_leaving(Engine *engine) noexcept nogil:
-    """Tell whether the engine wants to look at each connection that comes to rest, to hand it over."""
-    return load_uint(&engine.command) == COMMAND_LEAVE
+cdef bint engine_is_handing_off(Engine *engine) noexcept nogil:
+    """Tell whether the engine wants to look at each connection that comes to rest, to hand it off."""
+    return load_uint(&engine.command) == COMMAND_HANDOFF
 
 
 cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil:

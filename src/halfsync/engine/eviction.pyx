@@ -13,17 +13,17 @@ connection whose request has arrived.
 """
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
-from halfsync.engine.connection_close cimport end_now
+from halfsync.engine.connection_close cimport close_now
 from halfsync.engine.connections cimport connection_at
 from halfsync.engine.engine cimport (
-    Candidate, EVICTION_BATCH, Eviction, PHASE_FREE, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER,
-    PHASE_PARTED, PHASE_SILENT, PLACE_LEAVING, SLAB,
+    CLIENT_REJECTED, EVICTION_BATCH, PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE,
+    PHASE_LINGER, PHASE_SILENT, SLAB, Candidate, Eviction,
 )
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
-from halfsync.exchange.rates cimport MAKES_ROOM_NS
+from halfsync.exchange.rates cimport EVICTABLE_AFTER_NS
 from halfsync.transport.transport cimport PEEK_BYTES, transport_peek
 
-# A rank is the time when the connection began to wait, shifted by its class: first go those that were turned away, then
+# A rank is the time when the connection began to wait, shifted by its class: first go those that were rejected, then
 # the idle ones, then the rest.
 cdef int64_t CLASS = <int64_t> 1 << 61
 cdef int64_t NEVER = INT64_MAX
@@ -41,15 +41,18 @@ cdef int64_t rank_of(Engine *engine, Connection *connection) noexcept nogil:
     if not owner_is(&connection.owner, OWNER_ENGINE):
         return NEVER
     phase = connection.phase
-    if phase == PHASE_FREE or phase == PHASE_PARTED or engine.limits.raw:
+    if phase == PHASE_FREE or phase == PHASE_CLOSED_NOTIFY or engine.limits.raw:
         return NEVER
     if engine.eviction.anything:
         return NEVER if phase == PHASE_SILENT and engine.now - connection.since < NEWCOMER else connection.since
     if phase == PHASE_IDLE:
         return connection.since
-    if connection.place == PLACE_LEAVING:
+    if connection.client_index == CLIENT_REJECTED:
         return connection.since - CLASS
-    if phase in (PHASE_HANDSHAKE, PHASE_SILENT, PHASE_HEAD, PHASE_LINGER) and engine.now - connection.since >= MAKES_ROOM_NS:
+    if (
+        phase in (PHASE_HANDSHAKE, PHASE_SILENT, PHASE_HEAD, PHASE_LINGER)
+        and engine.now - connection.since >= EVICTABLE_AFTER_NS
+    ):
         return connection.since + CLASS
     return NEVER
 
@@ -163,4 +166,4 @@ cdef Connection *eviction_choose(Engine *engine) noexcept nogil:
 cdef void eviction_close(Engine *engine, Connection *connection) noexcept nogil:
     """Close a connection for a newcomer, in the same way as at its idle deadline. Frees it."""
     engine.counters.made_room += 1
-    end_now(engine, connection)
+    close_now(engine, connection)

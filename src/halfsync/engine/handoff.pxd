@@ -3,8 +3,8 @@ from libc.stdint cimport int64_t
 
 from halfsync.engine.engine cimport Connection, Engine
 
-cdef int leaving_open(Engine *engine, int queue) noexcept nogil
-cdef void leaving_close(Engine *engine) noexcept nogil
-cdef bint hand_over(Engine *engine, Connection *connection) noexcept nogil
-cdef bint finish_leave(Engine *engine) noexcept nogil
-cdef int64_t leave_wait(Engine *engine) noexcept nogil
+cdef int handoff_open(Engine *engine, int queue) noexcept nogil
+cdef void handoff_close(Engine *engine) noexcept nogil
+cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept nogil
+cdef bint finish_handoff(Engine *engine) noexcept nogil
+cdef int64_t handoff_wait(Engine *engine) noexcept nogil

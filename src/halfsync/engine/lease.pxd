@@ -11,8 +11,8 @@ ctypedef struct Lease:
     atomic_uint word          # a LeaseState, and above it the turn's serial number
     uint32_t serial           # worker; of its turn
     int64_t taken_ns          # worker, before the turn is open; when the turn began
-    uint8_t begun             # whoever holds the connection; a part of the response was sent
-    uint8_t noticed           # guarded by the workers' lock; the revoked turn was counted or logged
+    uint8_t response_begun    # whoever holds the connection; a part of the response was sent
+    uint8_t reported          # guarded by the workers' lock; the revoked turn was counted or logged
     uint8_t text_length
     unsigned long thread      # worker; as Python identifies it
     Lease *next               # of all that were made
@@ -20,8 +20,8 @@ ctypedef struct Lease:
     char text[LEASE_TEXT]     # worker; method and target, or the beginning of them
 
 cdef void lease_begin(Lease *lease, int64_t now, const char *text, int64_t length) noexcept nogil
-cdef void lease_open(Lease *lease) noexcept nogil
-cdef bint lease_claim(Lease *lease) noexcept nogil
+cdef void lease_release(Lease *lease) noexcept nogil
+cdef bint lease_acquire(Lease *lease) noexcept nogil
 cdef bint lease_end(Lease *lease) noexcept nogil
 cdef bint lease_is_revoked(Lease *lease) noexcept nogil
 

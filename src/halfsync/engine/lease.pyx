@@ -36,19 +36,19 @@ cdef void lease_begin(Lease *lease, int64_t now, const char *text, int64_t lengt
     """Begin a turn, busy. text: what the turn is about, for a person."""
     lease.serial = (lease.serial + 1) & SERIAL_MASK
     lease.taken_ns = now
-    lease.begun = lease.noticed = False
+    lease.response_begun = lease.reported = False
     lease.text_length = <uint8_t> min(length, <int64_t> LEASE_TEXT)
     memcpy(lease.text, text, lease.text_length)
     store_uint(&lease.word, word_of(lease.serial, LEASE_BUSY))
 
 
-cdef void lease_open(Lease *lease) noexcept nogil:
+cdef void lease_release(Lease *lease) noexcept nogil:
     """Leave the connection alone: from here on the engine may revoke the lease."""
     check(load_uint(&lease.word) == word_of(lease.serial, LEASE_BUSY), "a lease is opened that is not held")
     store_uint(&lease.word, word_of(lease.serial, LEASE_RUNNING))
 
 
-cdef bint lease_claim(Lease *lease) noexcept nogil:
+cdef bint lease_acquire(Lease *lease) noexcept nogil:
     """Hold the connection, to touch it. Returns False when the engine has taken it: it must not be touched any more."""
     cdef unsigned int word
     while True:
@@ -62,7 +62,7 @@ cdef bint lease_claim(Lease *lease) noexcept nogil:
 
 cdef bint lease_end(Lease *lease) noexcept nogil:
     """End the turn. Returns False when it was revoked; else the connection is the worker's to give back."""
-    if not lease_claim(lease):
+    if not lease_acquire(lease):
         return False
     store_uint(&lease.word, word_of(lease.serial, LEASE_FREE))
     return True

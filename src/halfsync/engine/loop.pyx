@@ -10,27 +10,27 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close, write
 
-from halfsync.engine.admission cimport let_in, turn_away
+from halfsync.engine.admission cimport admit, reject
 from halfsync.engine.adoption cimport ADOPTION_INDEX, adopt, adopt_all, adoption_close, adoption_watch
-from halfsync.engine.connection_close cimport end_now
+from halfsync.engine.connection_close cimport close_now
 from halfsync.engine.connection_events cimport (
-    on_announced, on_left, on_received, on_returned, on_room, on_sendable, on_timer, shake_hands,
+    on_announced, on_hangup, on_received, on_returned, on_room, on_sendable, on_timer, shake_hands,
 )
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.engine cimport (
-    COMMAND_DRAIN, COMMAND_LEAVE, COMMAND_SERVE, COMMAND_STOP, Connection, Listener, LISTENERS_MAX, PHASE_FREE,
-    PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SILENT, SCRATCH_BYTES, SLAB, engine_note_refusal,
-    engine_wake,
+    COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, LISTENERS_MAX, PHASE_CLOSED_NOTIFY, PHASE_FREE,
+    PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT, SCRATCH_BYTES, SLAB, Connection, EngineListener,
+    engine_note_refusal, engine_wake,
 )
 from halfsync.engine.eviction cimport eviction_choose, eviction_close
-from halfsync.engine.handoff cimport finish_leave, leave_wait, leaving_close
+from halfsync.engine.handoff cimport finish_handoff, handoff_close, handoff_wait
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.poller cimport (
     HANDLE_LISTENER, HANDLE_WAKER, Handle, complete_accept,
 )
 from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
-from halfsync.engine.spool_eviction cimport relieve_shortage
+from halfsync.engine.spool_eviction cimport evict_stalled_client
 from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next, wheel_set
 from halfsync.exchange.exchange cimport pool_destroy, pool_init
 from halfsync.exchange.outbox cimport Outbox, outbox_release
@@ -41,9 +41,10 @@ from halfsync.native.sync cimport (
     sem_destroy, sem_init, sleep_ns, start_thread, store_llong, store_uint, swap_pointer,
 )
 from halfsync.observe.refusals cimport REASON_PEER
-from halfsync.pool.request_queue cimport queue_attend
+from halfsync.pool.request_queue cimport queue_check
 from halfsync.shared.slots cimport (
-    BoardRecord, SeatRecord, is_alone, is_knocked_at, seat_left, seat_listens, seat_must_look, seat_saw,
+    ScoreboardRecord, SlotRecord, has_pending_accept, is_exclusive, slot_may_accept, slot_must_check_backlog,
+    slot_note_backlog, slot_note_closed,
 )
 from halfsync.transport.transport cimport (
     PEEK_BYTES, transport_peek, transport_shakes_hands, transport_unacknowledged,
@@ -71,12 +72,12 @@ cdef enum:
     STACK_BYTES = 512 * 1024  # of the engine's thread
     REST_LEAST_NS = 30000  # less costs more than it gives
     WAKER_INDEX = 0xFFFFFFFF
-    BELL_INDEX = 0xFFFFFFFD
+    SCOREBOARD_INDEX = 0xFFFFFFFD
     LISTENER_INDEX = 0xFFFF0000  # and above: listeners
 
 cdef int64_t LONGEST_WAIT = 1000000000  # ns
 cdef int64_t WATCH_WAIT = 1000000  # ns; the longest wait while something waits in the queue
-cdef int64_t DEAF_WAIT = 20000000  # ns; after which an engine that leaves newcomers to other processes looks again
+cdef int64_t OVER_SHARE_WAIT = 20000000  # ns; an engine that leaves newcomers to other processes looks again
 cdef int64_t DRAIN_WAIT = 10000000  # ns; how often a draining engine looks whether it has finished
 cdef int64_t ACCEPT_PAUSE = 100000000  # ns; after accept failed for want of descriptors or memory
 
@@ -87,8 +88,8 @@ cdef Handle *on_find(void *engine_, uint32_t index, uint32_t generation) noexcep
     cdef Connection *connection
     if index == WAKER_INDEX:
         return &engine.waker
-    if index == BELL_INDEX:
-        return &engine.bell
+    if index == SCOREBOARD_INDEX:
+        return &engine.scoreboard_wakeup
     if index == ADOPTION_INDEX:
         return &engine.adoption
     if index >= LISTENER_INDEX:
@@ -110,13 +111,13 @@ cdef bint may_accept(Engine *engine) noexcept nogil:
     """Tell whether newcomers are to be accepted here, and not left to other processes, who must then accept them."""
     cdef int position
     cdef bint waiting = False
-    if engine.seat == NULL or seat_listens(engine.board, engine.seat):
+    if engine.slot == NULL or slot_may_accept(engine.scoreboard, engine.slot):
         return True
-    if seat_must_look(engine.seat, engine.now):
+    if slot_must_check_backlog(engine.slot, engine.now):
         for position in range(engine.listeners_count):
-            waiting = waiting or is_knocked_at(engine.listeners[position].handle.fd)
-        seat_saw(engine.seat, waiting, engine.now)
-    return engine.seat.neglected != 0
+            waiting = waiting or has_pending_accept(engine.listeners[position].handle.fd)
+        slot_note_backlog(engine.slot, waiting, engine.now)
+    return engine.slot.neglected != 0
 
 
 cdef bint on_acceptable(void *engine_, Handle *listener) noexcept nogil:
@@ -124,11 +125,11 @@ cdef bint on_acceptable(void *engine_, Handle *listener) noexcept nogil:
     cdef Engine *engine = <Engine *> engine_
     if engine.open < engine.open_max or load_uint(&engine.command) != COMMAND_SERVE:
         return True
-    return is_knocked_at(listener.fd) and eviction_choose(engine) != NULL
+    return has_pending_accept(listener.fd) and eviction_choose(engine) != NULL
 
 
-cdef void make_room(Engine *engine) noexcept nogil:
-    """Close a connection if the newcomer just let in is one too many."""
+cdef void evict_for_newcomer(Engine *engine) noexcept nogil:
+    """Close a connection if the newcomer just admitted is one too many."""
     cdef Connection *connection
     if engine.open > engine.open_max and load_uint(&engine.command) == COMMAND_SERVE:
         connection = eviction_choose(engine)
@@ -139,7 +140,7 @@ cdef void make_room(Engine *engine) noexcept nogil:
 cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil:
     """Begin with a new connection. Returns False when there is no room for another.
 
-    Another is closed for it only once it is let in: a client past its own limit costs no other client a connection.
+    Another is closed for it only once it is admitted: a client past its own limit costs no other client a connection.
     """
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection
@@ -166,11 +167,11 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
         connection.phase = PHASE_HANDSHAKE
         connection.uncounted = engine.clients.limit > 0 and not connection.awaits_proxy
         shake_hands(engine, connection)
-        make_room(engine)
-    elif engine.clients.limit > 0 and not connection.awaits_proxy and not let_in(engine, connection):
-        turn_away(engine, connection)
+        evict_for_newcomer(engine)
+    elif engine.clients.limit > 0 and not connection.awaits_proxy and not admit(engine, connection):
+        reject(engine, connection)
     else:
-        make_room(engine)
+        evict_for_newcomer(engine)
     return may_accept(engine) and on_acceptable(engine, listener)
 
 
@@ -187,7 +188,7 @@ cdef void on_adoptable(void *engine_) noexcept nogil:
 cdef void watch_listeners(Engine *engine) noexcept nogil:
     """Watch the listeners only while there is room, or room may be made. Else newcomers stay in the backlog.
 
-    The hand-over queue is watched only while there is room. No connection is closed for one in that queue: another
+    The handoff queue is watched only while there is room. No connection is closed for one in that queue: another
     process may have room for it.
     """
     cdef bint has_room = engine.open < engine.open_max
@@ -197,15 +198,15 @@ cdef void watch_listeners(Engine *engine) noexcept nogil:
         and engine.now >= engine.accept_again
         and may_accept(engine)
     )
-    cdef Listener *listener
+    cdef EngineListener *listener
     cdef int position
     for position in range(engine.listeners_count):
         listener = &engine.listeners[position]
-        if wanted and not listener.watched:
-            listener.watched = engine.poller.add(&engine.poller, &listener.handle) == 0
-        elif listener.watched and not wanted:
+        if wanted and not listener.is_watched:
+            listener.is_watched = engine.poller.add(&engine.poller, &listener.handle) == 0
+        elif listener.is_watched and not wanted:
             engine.poller.remove(&engine.poller, &listener.handle)
-            listener.watched = False
+            listener.is_watched = False
     adoption_watch(engine, wanted and has_room)
 
 
@@ -264,7 +265,10 @@ cdef bint finish_drain(Engine *engine) noexcept nogil:
             continue
         if not owner_is(&connection.owner, OWNER_ENGINE):
             finished = False
-        elif connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT) and engine.now < connection.since + engine.timeouts.newcomer:
+        elif (
+            connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT)
+            and engine.now < connection.since + engine.timeouts.newcomer
+        ):
             finished = False  # its first request may be on its way
         elif connection.phase in (PHASE_HANDSHAKE, PHASE_IDLE, PHASE_SILENT):
             on_drained(engine, connection)
@@ -278,7 +282,7 @@ cdef bint finish_drain(Engine *engine) noexcept nogil:
 cdef void on_drained(Engine *engine, Connection *connection) noexcept nogil:
     """Close an idle connection of a server that is about to end, unless a request has just arrived on it."""
     if transport_peek(&connection.transport) != PEEK_BYTES:
-        end_now(engine, connection)
+        close_now(engine, connection)
 
 
 cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
@@ -295,10 +299,10 @@ cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
         wait = min(wait, engine.eviction.again_ns - engine.now)
     if command == COMMAND_DRAIN:
         wait = min(wait, DRAIN_WAIT)
-    elif command == COMMAND_LEAVE:
-        wait = min(wait, leave_wait(engine))
-    if engine.seat != NULL and load_uint(&engine.seat.deaf):
-        wait = min(wait, DEAF_WAIT)
+    elif command == COMMAND_HANDOFF:
+        wait = min(wait, handoff_wait(engine))
+    if engine.slot != NULL and load_uint(&engine.slot.over_share):
+        wait = min(wait, OVER_SHARE_WAIT)
     if engine.watch.waits:
         wait = min(wait, WATCH_WAIT)
     store_uint(&engine.sleeping, 1)
@@ -310,8 +314,8 @@ cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
     return <int> ((wait + 999999) // 1000000)
 
 
-cdef inline void rest(int64_t ns) noexcept nogil:
-    """Leave the processor to the workers for a moment, while they have enough to do (see queue_attend)."""
+cdef inline void yield_to_workers(int64_t ns) noexcept nogil:
+    """Leave the processor to the workers for a moment, while they have enough to do (see queue_check)."""
     if ns >= REST_LEAST_NS:
         sleep_ns(ns)
 
@@ -325,7 +329,7 @@ cdef void empty_backlog(Engine *engine) noexcept nogil:
     cdef int position
     cdef bint any
     watch_listeners(engine)
-    any = not load_uint(&engine.others_accept) or leave_to_others(engine)
+    any = not load_uint(&engine.others_accept) or close_shared_listeners(engine)
     if any and engine.now < engine.accept_again:
         return
     if not load_uint(&engine.others_accept):
@@ -334,17 +338,17 @@ cdef void empty_backlog(Engine *engine) noexcept nogil:
         if engine.listeners[position].handle.fd >= 0:
             accept_all(engine, &engine.listeners[position].handle)
     if not any or engine.now >= engine.accept_again:
-        engine_unlisten(engine)
+        engine_close_listeners(engine)
 
 
-cdef bint leave_to_others(Engine *engine) noexcept nogil:
+cdef bint close_shared_listeners(Engine *engine) noexcept nogil:
     """Close the listeners on which others accept, and adopt no more. Returns whether one is left."""
-    cdef long long alone = load_llong(&engine.alone)
+    cdef long long exclusive = load_llong(&engine.exclusive)
     cdef int position
     cdef bint any = False
     adoption_close(engine)
     for position in range(engine.listeners_count):
-        if is_alone(alone, position):
+        if is_exclusive(exclusive, position):
             any = True
         else:
             close_listener(&engine.listeners[position])
@@ -359,13 +363,13 @@ cdef void accept_all(Engine *engine, Handle *listener) noexcept nogil:
         complete_accept(&engine.poller, listener)
 
 
-cdef void close_listener(Listener *listener) noexcept nogil:
+cdef void close_listener(EngineListener *listener) noexcept nogil:
     if listener.handle.fd >= 0:
         close(listener.handle.fd)
         listener.handle.fd = -1
 
 
-cdef void engine_unlisten(Engine *engine) noexcept nogil:
+cdef void engine_close_listeners(Engine *engine) noexcept nogil:
     """Close the engine's copies of the listening sockets. For the engine's thread, or while it does not run."""
     cdef int position
     for position in range(engine.listeners_count):
@@ -388,9 +392,9 @@ cdef void *run(void *engine_) noexcept nogil:
         else:
             if engine.listeners_count > 0:
                 empty_backlog(engine)
-                if engine.listeners_count == 0 and engine.seat != NULL:
-                    seat_left(engine.seat)
-            if finish_leave(engine) if command == COMMAND_LEAVE else finish_drain(engine):
+                if engine.listeners_count == 0 and engine.slot != NULL:
+                    slot_note_closed(engine.slot)
+            if finish_handoff(engine) if command == COMMAND_HANDOFF else finish_drain(engine):
                 if engine.listeners_count == 0:
                     break
         engine.poller.turn(&engine.poller, wait_ms(engine, command))
@@ -398,15 +402,15 @@ cdef void *run(void *engine_) noexcept nogil:
         take_returned(engine)
         take_announced(engine)
         fire_timers(engine)
-        relieve_shortage(engine)
-        if engine.seat != NULL:
-            store_llong(&engine.seat.requests, engine.counters.requests)
+        evict_stalled_client(engine)
+        if engine.slot != NULL:
+            store_llong(&engine.slot.requests, engine.counters.requests)
         if engine.put_some or engine.watch.waits:
             engine.put_some = False
-            rest(queue_attend(engine.queue, &engine.watch, engine.now))
-    engine_unlisten(engine)
+            yield_to_workers(queue_check(engine.queue, &engine.watch, engine.now))
+    engine_close_listeners(engine)
     engine_sweep(engine)
-    leaving_close(engine)
+    handoff_close(engine)
     write(engine.done_fd, b"e", 1)  # a byte, since a child of the application's may hold the writing end open too
     close(engine.done_fd)
     return NULL
@@ -420,12 +424,12 @@ cdef void engine_sweep(Engine *engine) noexcept nogil:
     take_announced(engine)
     for index in range(engine.slabs_count * SLAB):
         connection = connection_at(engine, index)
-        if connection.phase not in (PHASE_FREE, PHASE_PARTED) and owner_is(&connection.owner, OWNER_ENGINE):
-            end_now(engine, connection)
+        if connection.phase not in (PHASE_FREE, PHASE_CLOSED_NOTIFY) and owner_is(&connection.owner, OWNER_ENGINE):
+            close_now(engine, connection)
     take_announced(engine)
 
 
-cdef Connection *engine_parted(Engine *engine, uint32_t *index) noexcept nogil:
+cdef Connection *engine_next_closed(Engine *engine, uint32_t *index) noexcept nogil:
     """Return the next closed connection from `index` on of which no worker has told the bridge. NULL: none is left.
 
     For whoever closes the engine, when its thread and the workers have ended.
@@ -434,7 +438,7 @@ cdef Connection *engine_parted(Engine *engine, uint32_t *index) noexcept nogil:
     while index[0] < engine.slabs_count * SLAB:
         connection = connection_at(engine, index[0])
         index[0] += 1
-        if connection.phase == PHASE_PARTED:
+        if connection.phase == PHASE_CLOSED_NOTIFY:
             return connection
     return NULL
 
@@ -450,7 +454,7 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     engine.poller.user.awake = on_awake
     engine.poller.user.room = on_room
     engine.poller.user.received = on_received
-    engine.poller.user.left = on_left
+    engine.poller.user.hangup = on_hangup
     engine.poller.user.sendable = on_sendable
     engine.poller.user.acceptable = on_acceptable
     engine.poller.user.accepted = on_accepted
@@ -462,14 +466,14 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     pool_init(&engine.pool)
     init_uint(&engine.sleeping, 0)
     init_uint(&engine.command, COMMAND_SERVE)
-    init_uint(&engine.draining, 0)
+    init_uint(&engine.closing_keepalives, 0)
     init_uint(&engine.others_accept, 0)
-    init_llong(&engine.alone, 0)
+    init_llong(&engine.exclusive, 0)
     init_pointer(&engine.returned, NULL)
     init_pointer(&engine.announced, NULL)
-    sem_init(&engine.attention, 0, 0)
+    sem_init(&engine.monitor_wakeup, 0, 0)
     count(COUNT_ENGINE, 1)
-    engine.waker.fd = engine.adoption.fd = engine.leaving_fd = -1
+    engine.waker.fd = engine.adoption.fd = engine.handoff_fd = -1
     engine.scratch = <char *> malloc(SCRATCH_BYTES)
     if engine.scratch == NULL:
         return -errno
@@ -486,7 +490,7 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
 
 cdef int engine_listen(Engine *engine, int fd) noexcept nogil:
     """Accept from this listening socket too; the engine keeps a copy. Before the start only. Returns 0 or -errno."""
-    cdef Listener *listener
+    cdef EngineListener *listener
     cdef int copy
     if engine.listeners_count == LISTENERS_MAX:
         return -E2BIG
@@ -494,7 +498,7 @@ cdef int engine_listen(Engine *engine, int fd) noexcept nogil:
     if copy < 0:
         return -errno
     listener = &engine.listeners[engine.listeners_count]
-    memset(listener, 0, sizeof(Listener))
+    memset(listener, 0, sizeof(EngineListener))
     listener.handle.fd = copy
     listener.handle.kind = HANDLE_LISTENER
     listener.handle.index = LISTENER_INDEX + engine.listeners_count
@@ -502,14 +506,14 @@ cdef int engine_listen(Engine *engine, int fd) noexcept nogil:
     return 0
 
 
-cdef int engine_sit(Engine *engine, BoardRecord *board, SeatRecord *seat) noexcept nogil:
-    """Share the listeners with other processes, as the board says. Before the start only. Returns 0 or -errno."""
-    engine.board = board
-    engine.seat = seat
-    engine.bell.fd = board.bell_fd
-    engine.bell.kind = HANDLE_WAKER
-    engine.bell.index = BELL_INDEX
-    return engine.poller.add(&engine.poller, &engine.bell)
+cdef int engine_attach(Engine *engine, ScoreboardRecord *scoreboard, SlotRecord *slot) noexcept nogil:
+    """Share the listeners with other processes, as the scoreboard says. Before the start only. Returns 0 or -errno."""
+    engine.scoreboard = scoreboard
+    engine.slot = slot
+    engine.scoreboard_wakeup.fd = scoreboard.wakeup_fd
+    engine.scoreboard_wakeup.kind = HANDLE_WAKER
+    engine.scoreboard_wakeup.index = SCOREBOARD_INDEX
+    return engine.poller.add(&engine.poller, &engine.scoreboard_wakeup)
 
 
 cdef int engine_start(Engine *engine) noexcept nogil:
@@ -518,17 +522,17 @@ cdef int engine_start(Engine *engine) noexcept nogil:
 
 
 cdef void engine_command(Engine *engine, int command) noexcept nogil:
-    """Tell a running engine to leave, to drain or to stop. One that cannot hand over drains when it shall leave."""
+    """Tell a running engine to leave, to drain or to stop. One that cannot hand off drains when it shall leave."""
     cdef unsigned int expected = COMMAND_SERVE
-    if command == COMMAND_LEAVE:
+    if command == COMMAND_HANDOFF:
         store_uint(&engine.others_accept, 1)
-        if engine.leaving_fd >= 0 and not engine.limits.raw:
-            cas_uint(&engine.command, &expected, COMMAND_LEAVE)
+        if engine.handoff_fd >= 0 and not engine.limits.raw:
+            cas_uint(&engine.command, &expected, COMMAND_HANDOFF)
             engine_wake(engine)
             return
         command = COMMAND_DRAIN
     if command == COMMAND_DRAIN:
-        store_uint(&engine.draining, 1)
+        store_uint(&engine.closing_keepalives, 1)
     store_uint(&engine.command, command)
     engine_wake(engine)
 
@@ -541,13 +545,13 @@ cdef void engine_join(Engine *engine) noexcept nogil:
 cdef void engine_close(Engine *engine) noexcept nogil:
     """Free everything. The engine's thread must have ended, and no worker may use it any more."""
     engine_sweep(engine)
-    engine_unlisten(engine)
-    leaving_close(engine)
+    engine_close_listeners(engine)
+    handoff_close(engine)
     connections_free(engine)
     engine.poller.close(&engine.poller)
     if engine.waker.fd >= 0:
         close(engine.waker.fd)
     pool_destroy(&engine.pool)
-    sem_destroy(&engine.attention)
+    sem_destroy(&engine.monitor_wakeup)
     free(engine.scratch)
     count(COUNT_ENGINE, -1)

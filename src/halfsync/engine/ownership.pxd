@@ -6,7 +6,7 @@ from halfsync.native.sync cimport add_uint, atomic_uint, cas_uint, load_uint, st
 # A connection changes hands through the request queue (engine -> queue -> worker) and the reply (worker -> returned ->
 # engine, or worker -> engine at once). OWNER_EVENT is added by the engine while it is not the owner: something happened
 # that it must look at as soon as it is.
-cdef enum Owner:
+cdef enum ConnectionOwner:
     OWNER_ENGINE = 0
     OWNER_QUEUE = 1
     OWNER_WORKER = 2

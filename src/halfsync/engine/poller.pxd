@@ -8,7 +8,7 @@ cdef enum HandleKind:
     HANDLE_LISTENER
     HANDLE_CONNECTION
     HANDLE_WAKER
-    HANDLE_ADOPTION           # connections that other processes have handed over wait there
+    HANDLE_ADOPTION           # connections that other processes have handed off wait there
 
 cdef enum:
     # Received in one turn before the rest waits for the next: the workers should find in the processor's cache what was
@@ -48,7 +48,7 @@ ctypedef struct PollerUser:
     # length > 0: bytes at data; 0: the peer's end; -EAGAIN: nothing was there; -errno. Returns RECEIVE_*.
     int (*received)(void *engine, Handle *handle, char *data, ssize_t length) noexcept nogil
     # The peer will send no more (broken False), or the connection is dead (True).
-    void (*left)(void *engine, Handle *handle, bint broken) noexcept nogil
+    void (*hangup)(void *engine, Handle *handle, bint broken) noexcept nogil
     void (*sendable)(void *engine, Handle *handle) noexcept nogil
     # A connection waits in the backlog, unless another process takes it. Returns False if it must stay there.
     bint (*acceptable)(void *engine, Handle *listener) noexcept nogil
@@ -76,7 +76,7 @@ ctypedef struct Poller:
     int (*add)(Poller *poller, Handle *handle) noexcept nogil
     void (*remove)(Poller *poller, Handle *handle) noexcept nogil
     # Remove a connection whose socket stays open elsewhere, after its descriptor here is closed.
-    void (*give_away)(Poller *poller, Handle *handle) noexcept nogil
+    void (*detach)(Poller *poller, Handle *handle) noexcept nogil
     void (*resume)(Poller *poller, Handle *handle) noexcept nogil
     # Report when the socket can take more; and report again if it can be read from now.
     void (*want_send)(Poller *poller, Handle *handle) noexcept nogil

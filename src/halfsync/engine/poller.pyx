@@ -7,7 +7,7 @@ touched after a callback unless its return value allows it.
 """
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
 
-from halfsync.native.descriptors cimport leave_low
+from halfsync.native.descriptors cimport move_out_of_low
 from halfsync.transport.transport cimport (
     WANT_READ, WANT_WRITE, is_want, transport_receive, transport_send, transport_send_file,
 )
@@ -113,7 +113,7 @@ cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
             if errno != EAGAIN:  # whatever it is, the listener would be reported again at once
                 poller.user.accept_failed(poller.user.engine, handle, errno)
             return
-        if not poller.user.accepted(poller.user.engine, handle, leave_low(fd), &address, length):
+        if not poller.user.accepted(poller.user.engine, handle, move_out_of_low(fd), &address, length):
             return
 
 

@@ -44,7 +44,7 @@ cdef void epoll_poller(Poller *poller) noexcept nogil:
     poller.close = epoll_close
     poller.add = epoll_add
     poller.remove = epoll_remove
-    poller.give_away = epoll_give_away
+    poller.detach = epoll_detach
     poller.resume = epoll_resume
     poller.want_send = epoll_want_send
     poller.want_receive = epoll_want_receive
@@ -89,7 +89,7 @@ cdef void epoll_remove(Poller *poller, Handle *handle) noexcept nogil:
         control(poller, EPOLL_CTL_DEL, handle)
 
 
-cdef void epoll_give_away(Poller *poller, Handle *handle) noexcept nogil:
+cdef void epoll_detach(Poller *poller, Handle *handle) noexcept nogil:
     """Stop watching a socket that stays open elsewhere: closing its descriptor here does not take it off the set."""
     ready_remove(poller, handle)
     control(poller, EPOLL_CTL_DEL, handle)
@@ -124,7 +124,7 @@ cdef void visit(Poller *poller, Handle *handle) noexcept nogil:
             ready_add(poller, handle)
             return
     if handle.ended and not handle.receive_wants_write:
-        poller.user.left(poller.user.engine, handle, False)
+        poller.user.hangup(poller.user.engine, handle, False)
 
 
 cdef void dispatch(Poller *poller, epoll_event *event) noexcept nogil:
@@ -141,7 +141,7 @@ cdef void dispatch(Poller *poller, epoll_event *event) noexcept nogil:
     if handle.kind != HANDLE_CONNECTION:
         return
     if event.events & (EPOLLHUP | EPOLLERR):
-        poller.user.left(poller.user.engine, handle, True)
+        poller.user.hangup(poller.user.engine, handle, True)
         return
     if event.events & EPOLLRDHUP:
         handle.ended = True

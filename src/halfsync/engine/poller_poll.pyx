@@ -51,7 +51,7 @@ cdef void poll_poller(Poller *poller) noexcept nogil:
     poller.close = poll_close
     poller.add = poll_add
     poller.remove = poll_remove
-    poller.give_away = poll_remove
+    poller.detach = poll_remove
     poller.resume = poll_resume
     poller.want_send = poll_want_send
     poller.want_receive = poll_want_receive
@@ -158,7 +158,7 @@ cdef void visit(Poller *poller, Handle *handle, short happened) noexcept nogil:
     cdef int result = RECEIVE_MORE
     if happened & (POLLHUP | POLLERR | POLLNVAL):
         (<Slots *> poller.own).descriptors[handle.slot].fd = -1
-        poller.user.left(poller.user.engine, handle, True)
+        poller.user.hangup(poller.user.engine, handle, True)
         return
     if happened & POLLOUT and handle.receive_wants_write:
         happened |= POLLIN
@@ -184,7 +184,7 @@ cdef void visit(Poller *poller, Handle *handle, short happened) noexcept nogil:
         handle.ended = True
     watch(poller, handle)
     if handle.ended and not handle.receive_wants_write and (result != RECEIVE_MORE or not happened & POLLIN):
-        poller.user.left(poller.user.engine, handle, False)
+        poller.user.hangup(poller.user.engine, handle, False)
 
 
 cdef int poll_turn(Poller *poller, int timeout_ms) noexcept nogil:

@@ -2,9 +2,9 @@
 """
 from libc.stdint cimport INT64_MAX, int64_t
 
-from halfsync.engine.connection_close cimport end_now
+from halfsync.engine.connection_close cimport close_now
 from halfsync.engine.engine cimport PEER_GONE, PHASE_TURN, engine_log
-from halfsync.engine.lease cimport HOLD_BUSY, HOLD_TAKEN, Lease, lease_hold, lease_open, lease_revoke
+from halfsync.engine.lease cimport HOLD_BUSY, HOLD_TAKEN, Lease, lease_hold, lease_release, lease_revoke
 from halfsync.engine.ownership cimport owner_seize
 from halfsync.engine.poller cimport RECEIVE_GONE
 from halfsync.engine.responses cimport send_refusal, shed
@@ -18,7 +18,7 @@ from halfsync.transport.transport cimport transport_abort
 cdef int64_t SECOND = 1000000000
 
 
-cdef int64_t look_at_queued(Engine *engine, Connection *connection) noexcept nogil:
+cdef int64_t check_queued(Engine *engine, Connection *connection) noexcept nogil:
     """Look at a request that waits for a worker. Returns when to look again; 0: it has waited for too long.
 
     Then the client has been answered, and the connection may be freed.
@@ -26,17 +26,17 @@ cdef int64_t look_at_queued(Engine *engine, Connection *connection) noexcept nog
     cdef int64_t again = engine.now + SECOND
     cdef int64_t deadline = connection.since + engine.timeouts.queue
     if engine.timeouts.turn > 0:  # which begins whenever a worker takes it
-        again = min(again, engine.now + max(engine.timeouts.turn // 16, LOOK_AGAIN))
+        again = min(again, engine.now + max(engine.timeouts.turn // 16, CHECK_AGAIN))
     if engine.timeouts.queue == 0 or connection.phase != PHASE_TURN:
         return again
     if deadline > engine.now or not queue_withdraw(engine.queue, connection.ticket):
-        return min(again, max(deadline, engine.now + LOOK_AGAIN))
+        return min(again, max(deadline, engine.now + CHECK_AGAIN))
     if shed(engine, connection, REASON_WAIT) != RECEIVE_GONE:
         engine.poller.resume(&engine.poller, &connection.handle)
     return 0
 
 
-cdef int64_t look_at_turn(Engine *engine, Connection *connection) noexcept nogil:
+cdef int64_t check_turn(Engine *engine, Connection *connection) noexcept nogil:
     """Look at a request that is with a worker. Returns when to look again; 0: its turn has met its deadline.
 
     Then the client has been answered, and the connection may be freed.
@@ -48,15 +48,15 @@ cdef int64_t look_at_turn(Engine *engine, Connection *connection) noexcept nogil
     if deadline > engine.now:
         return min(deadline, engine.now + SECOND)
     if lease_hold(connection.lease, connection.lease_serial) != HOLD_TAKEN:
-        return engine.now + LOOK_AGAIN  # it is just giving the connection back, or sending
+        return engine.now + CHECK_AGAIN  # it is just giving the connection back, or sending
     if not owner_seize(&connection.owner):
-        lease_open(connection.lease)  # it has handed the rest of its response over: look_at_response comes next
-        return engine.now + LOOK_AGAIN
-    end_overdue(engine, connection)
+        lease_release(connection.lease)  # it has handed the rest of its response over: check_response comes next
+        return engine.now + CHECK_AGAIN
+    expire_turn(engine, connection)
     return 0
 
 
-cdef void end_overdue(Engine *engine, Connection *connection) noexcept nogil:
+cdef void expire_turn(Engine *engine, Connection *connection) noexcept nogil:
     """End the turn of a worker that is stuck in the application, and answer 504 if that is still possible.
 
     The engine has seized the connection, and holds the lease of the worker's turn. The exchange stays with the worker,
@@ -64,22 +64,22 @@ cdef void end_overdue(Engine *engine, Connection *connection) noexcept nogil:
     """
     cdef Lease *lease = connection.lease
     cdef Exchange *exchange = connection.exchange
-    cdef Exchange told
+    cdef Exchange copy
     connection.exchange = NULL
     engine.counters.timed_out += 1
-    if engine.limits.raw or lease.begun or load_uint(&connection.peer) == PEER_GONE:
+    if engine.limits.raw or lease.response_begun or load_uint(&connection.peer) == PEER_GONE:
         engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
         transport_abort(&connection.transport)
-        end_now(engine, connection)
+        close_now(engine, connection)
     else:
-        told = exchange[0]  # a copy, since the worker may be writing to it
-        send_refusal(engine, connection, &told, 504)
+        copy = exchange[0]  # a copy, since the worker may be writing to it
+        send_refusal(engine, connection, &copy, 504)
         engine.poller.resume(&engine.poller, &connection.handle)
     lease_revoke(lease)
-    sem_post(&engine.attention)
+    sem_post(&engine.monitor_wakeup)
 
 
-cdef int64_t look_at_response(Engine *engine, Connection *connection) noexcept nogil:
+cdef int64_t check_response(Engine *engine, Connection *connection) noexcept nogil:
     """Look at a response that is being sent. Returns when to look again, at the latest; 0: the connection is freed.
 
     It is freed if the application that makes the response met its deadline: the response was then cut.
@@ -94,11 +94,11 @@ cdef int64_t look_at_response(Engine *engine, Connection *connection) noexcept n
     if engine.now < lease.taken_ns + engine.timeouts.turn:
         return INT64_MAX
     hold = lease_hold(lease, connection.lease_serial)
-    if hold != HOLD_TAKEN:  # the application has made all of it, unless its worker is just handing it over
-        return engine.now + LOOK_AGAIN if hold == HOLD_BUSY else INT64_MAX
+    if hold != HOLD_TAKEN:  # the application has made all of it, unless its worker is just handing it off
+        return engine.now + CHECK_AGAIN if hold == HOLD_BUSY else INT64_MAX
     engine.counters.timed_out += 1
     transport_abort(&connection.transport)
-    end_now(engine, connection)
+    close_now(engine, connection)
     lease_revoke(lease)
-    sem_post(&engine.attention)
+    sem_post(&engine.monitor_wakeup)
     return 0

@@ -5,14 +5,14 @@ It sends what the socket takes at once, and leaves the rest to an outbox, as a w
 from libc.stdint cimport int64_t
 from posix.unistd cimport close
 
-from halfsync.engine.connection_close cimport client_left, end_now, enter, keep, linger
+from halfsync.engine.connection_close cimport client_disconnected, close_now, enter_phase, linger, save_app_state
 from halfsync.engine.engine cimport (
     PHASE_IDLE, PHASE_SENDING, engine_announce, engine_defer, engine_log, engine_note_refusal,
 )
 from halfsync.engine.ownership cimport owner_withdraw
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file
 from halfsync.exchange.exchange cimport Exchange, exchange_error, exchange_has_more, pool_put
-from halfsync.exchange.native_handler cimport Answer
+from halfsync.exchange.native_handler cimport NativeResponse
 from halfsync.exchange.outbox cimport (
     OUTBOX_COMPLETE, Outbox, outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_open,
     outbox_release,
@@ -29,7 +29,7 @@ cdef enum:
 cdef void start_sending(Engine *engine, Connection *connection) noexcept nogil:
     """Begin to send an outbox. The client's pace is judged from the first look on that the timer takes."""
     connection.pace.since = 0
-    enter(engine, connection, PHASE_SENDING)
+    enter_phase(engine, connection, PHASE_SENDING)
 
 
 cdef bint send_later(Engine *engine, Connection *connection, const char *data, int64_t length) noexcept nogil:
@@ -91,7 +91,7 @@ cdef int shed(Engine *engine, Connection *connection, const char *reason) noexce
     """Answer 503 to a request that no worker has taken. May free the connection. Returns RECEIVE_*."""
     owner_withdraw(&connection.owner)
     engine.counters.shed += 1
-    keep(connection, connection.exchange)
+    save_app_state(connection, connection.exchange)
     if engine.limits.raw:
         return cut_stream(engine, connection, reason)
     refuse(engine, connection, 503, reason)
@@ -102,11 +102,13 @@ cdef int cut_stream(Engine *engine, Connection *connection, const char *reason) 
     """Reset the connection of a stream for which there is no room: it knows no answer. Returns RECEIVE_GONE."""
     engine_note_refusal(engine, connection.exchange, connection.address, connection.address_length, 503, reason)
     transport_abort(&connection.transport)
-    end_now(engine, connection)
+    close_now(engine, connection)
     return RECEIVE_GONE
 
 
-cdef int send_answer(Engine *engine, Connection *connection, const Answer *answer, bint stays) noexcept nogil:
+cdef int send_native_response(
+    Engine *engine, Connection *connection, const NativeResponse *answer, bint stays
+) noexcept nogil:
     """Send an answer that lies in the scratch and in its file, and log it. An outbox has what the socket does not take.
 
     Returns RECEIVE_*; may free the connection.
@@ -132,7 +134,7 @@ cdef int send_answer(Engine *engine, Connection *connection, const Answer *answe
     if gone:
         if answer.fd >= 0:
             close(answer.fd)
-        client_left(engine, connection)
+        client_disconnected(engine, connection)
         return RECEIVE_GONE
     if not stays:
         linger(engine, connection)
@@ -142,14 +144,14 @@ cdef int send_answer(Engine *engine, Connection *connection, const Answer *answe
         connection.phase = PHASE_IDLE
         engine_defer(engine, connection)
         return RECEIVE_HOLD
-    enter(engine, connection, PHASE_IDLE)
+    enter_phase(engine, connection, PHASE_IDLE)
     pool_put(&engine.pool, exchange)
     connection.exchange = NULL
     return RECEIVE_MORE
 
 
 cdef int send_rest(
-    Engine *engine, Connection *connection, const Answer *answer, int64_t sent, int64_t moved, bint stays
+    Engine *engine, Connection *connection, const NativeResponse *answer, int64_t sent, int64_t moved, bint stays
 ) noexcept nogil:
     """Leave an answer, of which `sent` bytes are sent, and `moved` of its file, to an outbox.
 
@@ -172,7 +174,7 @@ cdef int send_rest(
             outbox_release(outbox)
         engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
         transport_abort(&connection.transport)
-        end_now(engine, connection)
+        close_now(engine, connection)
         return RECEIVE_GONE
     outbox_finish(outbox, OUTBOX_COMPLETE, stays, exchange)
     outbox_release(outbox)  # no worker adds to it

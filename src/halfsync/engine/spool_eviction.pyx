@@ -11,12 +11,12 @@ nothing.
 """
 from libc.stdint cimport int64_t, uint32_t
 
-from halfsync.engine.connection_close cimport client_left
+from halfsync.engine.connection_close cimport client_disconnected
 from halfsync.engine.connections cimport connection_at
-from halfsync.engine.deadlines cimport note_reading
+from halfsync.engine.deadlines cimport note_progress
 from halfsync.engine.engine cimport Connection, PHASE_SENDING, SLAB
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
-from halfsync.exchange.outbox cimport OUTBOX_WAITS_FOR_CLIENT, outbox_let_try, outbox_waits
+from halfsync.exchange.outbox cimport OUTBOX_WAITS_FOR_CLIENT, outbox_retry, outbox_waits
 from halfsync.native.sync cimport load_uint
 from halfsync.transport.transport cimport transport_abort
 
@@ -24,7 +24,7 @@ cdef int64_t STALLED = 1000000000  # ns; a client that has taken nothing for so 
 cdef int64_t PAUSE = 20000000  # ns; between two looks
 
 
-cdef void relieve_shortage(Engine *engine) noexcept nogil:
+cdef void evict_stalled_client(Engine *engine) noexcept nogil:
     """Cut one client that takes nothing and holds the disk, or a worker, that is needed. Let those who wait try again.
 
     Looks at every connection, so it does so only while there is a need, and not more often than every PAUSE. Called
@@ -39,24 +39,24 @@ cdef void relieve_shortage(Engine *engine) noexcept nogil:
     workers_are = (
         load_uint(&engine.store.held) > 0 and engine.watch.waits and engine.now - engine.watch.since >= STALLED
     )
-    if not (disk_is_short or workers_are) or engine.now < engine.relieve_again:
+    if not (disk_is_short or workers_are) or engine.now < engine.evict_stalled_again:
         return
-    engine.relieve_again = engine.now + PAUSE
+    engine.evict_stalled_again = engine.now + PAUSE
     for index in range(engine.slabs_count * SLAB):
         connection = connection_at(engine, index)
         if connection.phase != PHASE_SENDING or not owner_is(&connection.owner, OWNER_ENGINE):
             continue
-        spooled = outbox_let_try(connection.outbox)
+        spooled = outbox_retry(connection.outbox)
         if not engine.watch.waits or engine.now - connection.since < STALLED:
             continue
         if not (disk_is_short and spooled > 0) and not (
             workers_are and outbox_waits(connection.outbox) == OUTBOX_WAITS_FOR_CLIENT
         ):
             continue
-        note_reading(engine, connection)
+        note_progress(engine, connection)
         if engine.now - connection.since >= STALLED and (longest == NULL or connection.since < longest.since):
             longest = connection
     if longest != NULL:
         engine.counters.evicted += 1
         transport_abort(&longest.transport)
-        client_left(engine, longest)
+        client_disconnected(engine, longest)

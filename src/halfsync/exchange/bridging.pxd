@@ -21,7 +21,7 @@ ctypedef struct Sink:
     # Takes the descriptor over, whatever it returns.
     int (*send_file)(Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset,
                      int64_t length) noexcept nogil
-    bint (*left)(Sink *sink) noexcept nogil  # tells at once whether the client is gone, as far as is known
+    bint (*is_disconnected)(Sink *sink) noexcept nogil  # tells at once whether the client is gone, as far as is known
     Gate *gate                # to pass before the GIL is taken again after a call; NULL: none
     bint waits                # sending may block or take long: the caller had better not hold the GIL
     bint gil_held             # by the caller of this call: it must not wait for the client with it
@@ -56,8 +56,8 @@ cdef class Bridge:
     # For models.
     cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
     cdef int refuse(self, Exchange *exchange, Sink *sink, int status) noexcept
-    cdef void forget(self, void *kept) noexcept
+    cdef void discard_state(self, void *app_state) noexcept
     # A bridge's own.
     cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
-    cdef void do_forget(self, void *kept) noexcept
-    cdef void leave_copy_with(self, object error) noexcept
+    cdef void do_discard_state(self, void *app_state) noexcept
+    cdef void exit_forked_copy_with(self, object error) noexcept

@@ -50,9 +50,9 @@ ctypedef struct Exchange:
     int64_t taken_ns          # a worker took it
     int64_t sent              # bytes of the response's body, as far as they are on their way
     int status                # of the response; 0: none yet
-    void *kept                # the bridge's, from turn to turn; between them it is with the connection
+    void *app_state           # the bridge's, from turn to turn; between them it is with the connection
     ProxyHeader proxy         # what the connection's PROXY header said, once EXCHANGE_PROXY is over
-    uint8_t told              # what proxies say of the client was looked at
+    uint8_t forwarded_seen    # what proxies say of the client was looked at
     uint8_t client_length     # 0: the client is the peer
     uint8_t client[ADDRESS_BYTES]  # sockaddr of the client, as trusted proxies tell it
     Chunked chunked

@@ -62,7 +62,7 @@ cdef Exchange *pool_get(ExchangePool *pool) noexcept nogil:
     exchange.capacity = INLINE_BYTES
     exchange.filled = 0
     exchange.spool.fd = -1
-    exchange.block.owner = exchange.kept = NULL
+    exchange.block.owner = exchange.app_state = NULL
     exchange.blocks = NULL
     begin(exchange)
     return exchange
@@ -71,7 +71,7 @@ cdef Exchange *pool_get(ExchangePool *pool) noexcept nogil:
 cdef void pool_put(ExchangePool *pool, Exchange *exchange) noexcept nogil:
     """Take back an exchange that its owner has done with, and everything it holds."""
     count(COUNT_EXCHANGE, -1)
-    check(exchange.kept == NULL, "an exchange goes back with what its bridge keeps")
+    check(exchange.app_state == NULL, "an exchange goes back with what its bridge keeps")
     drop_body(exchange)
     drop_data(exchange)
     pthread_mutex_lock(&pool.lock)
@@ -94,7 +94,7 @@ cdef void begin(Exchange *exchange) noexcept nogil:
     exchange.body_length = exchange.body_capacity = exchange.body_left = 0
     exchange.started_ns = exchange.framed_ns = exchange.taken_ns = 0
     exchange.sent = exchange.status = 0
-    exchange.told = exchange.client_length = 0
+    exchange.forwarded_seen = exchange.client_length = 0
     head_reset(&exchange.head)
 
 

@@ -1,18 +1,18 @@
 from libc.stdint cimport int64_t
 
 from halfsync.exchange.exchange cimport Limits
-from halfsync.exchange.native_handler cimport Answerer
+from halfsync.exchange.native_handler cimport NativeHandler
 from halfsync.exchange.spool cimport Store
 from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport TrustedPeers
-from halfsync.shared.slots cimport Place
+from halfsync.shared.slots cimport SlotRef
 
-cdef int bounds_store(Store *store, object settings) except -1
-cdef int bounds_limits(Limits *limits, object settings, Store *store, bint raw) except -1
-cdef const Answerer *bounds_files(object files) except? NULL
-cdef int bounds_timeouts(Timeouts *timeouts, object settings) except -1
+cdef int native_store(Store *store, object settings) except -1
+cdef int native_limits(Limits *limits, object settings, Store *store, bint raw) except -1
+cdef const NativeHandler *native_files(object files) except? NULL
+cdef int native_timeouts(Timeouts *timeouts, object settings) except -1
 cdef int bounds_fields(ServerFields *fields, object settings) except -1
-cdef TrustedPeers bounds_proxies(object settings)
-cdef const Place *bounds_place(object seat) except NULL
+cdef TrustedPeers native_proxies(object settings)
+cdef const SlotRef *native_slot(object slot) except NULL
 cdef int64_t nanoseconds(double seconds) noexcept

@@ -11,14 +11,14 @@ cdef double LINGER_S = 2  # what is left for a client to take the last response 
 cdef double NEWCOMER_S = 1  # nobody connects without a request to send, which may be on its way when we drain
 
 
-cdef int bounds_store(Store *store, object settings) except -1:
+cdef int native_store(Store *store, object settings) except -1:
     """Say where temporary files go and how much they may hold. Raises ValueError for a path that is too long."""
     if store_init(store, os.fsencode(settings.temp_dir), settings.spool_disk) < 0:
         raise ValueError(f"temp_dir is too long: {settings.temp_dir!r}")
     return 0
 
 
-cdef int bounds_limits(Limits *limits, object settings, Store *store, bint raw) except -1:
+cdef int native_limits(Limits *limits, object settings, Store *store, bint raw) except -1:
     """Fill in what a request may measure. raw: what is received is no HTTP."""
     limits.store = store
     limits.raw = raw
@@ -31,14 +31,14 @@ cdef int bounds_limits(Limits *limits, object settings, Store *store, bint raw) 
     return 0
 
 
-cdef const Answerer *bounds_files(object files) except? NULL:
+cdef const NativeHandler *native_files(object files) except? NULL:
     """Return who answers for a server's static files, NULL for None. The object must live for as long as it is used."""
     if files is None:
         return NULL
-    return <const Answerer *> PyCapsule_GetPointer(files.capsule, b"halfsync.static")
+    return <const NativeHandler *> PyCapsule_GetPointer(files.capsule, b"halfsync.static")
 
 
-cdef int bounds_timeouts(Timeouts *timeouts, object settings) except -1:
+cdef int native_timeouts(Timeouts *timeouts, object settings) except -1:
     """Fill in how long each phase may last."""
     timeouts.first_byte = nanoseconds(settings.first_byte_timeout)
     timeouts.head = nanoseconds(settings.head_timeout)
@@ -62,14 +62,17 @@ cdef int bounds_fields(ServerFields *fields, object settings) except -1:
     return 0
 
 
-cdef TrustedPeers bounds_proxies(object settings):
+cdef TrustedPeers native_proxies(object settings):
     """Return the peers that may connect and must begin with a PROXY header. None: anybody may, without."""
     return TrustedPeers(settings.proxy_allow_ips) if settings.proxy_protocol else None
 
 
-cdef const Place *bounds_place(object seat) except NULL:
-    """Return a process's seat on the board, and the board. The seat must live for as long as they are used."""
-    return <const Place *> PyCapsule_GetPointer(seat.capsule, b"halfsync.seat")
+cdef const SlotRef *native_slot(object slot) except NULL:
+    """Return a process's slot on the scoreboard, and the scoreboard.
+
+    The slot must live for as long as they are used.
+    """
+    return <const SlotRef *> PyCapsule_GetPointer(slot.capsule, b"halfsync.slot")
 
 
 cdef int64_t nanoseconds(double seconds) noexcept:

@@ -36,11 +36,11 @@ cdef enum OutboxWait:
     OUTBOX_WAITS_FOR_CLIENT   # to take more, since the response is far ahead of it
 
 # What the engine finds to send.
-cdef enum OutboxTurn:
-    TURN_MEMORY               # vectors of memory
-    TURN_FILE                 # a range of a file
-    TURN_WAIT                 # nothing now: the worker will announce more
-    TURN_ENDED                # nothing, and nothing will come: see end
+cdef enum OutboxNext:
+    NEXT_MEMORY               # vectors of memory
+    NEXT_FILE                 # a range of a file
+    NEXT_WAIT                 # nothing now: the worker will announce more
+    NEXT_ENDED                # nothing, and nothing will come: see end
 
 ctypedef struct Outbox:
     Outbox *next_announced    # in the engine's list of announcements
@@ -81,7 +81,7 @@ cdef int outbox_finish(Outbox *outbox, int end, bint keep_alive, Exchange *excha
 # The engine's side.
 cdef int outbox_next(Outbox *outbox, iovec *vectors, int *count, Segment **segment) noexcept nogil
 cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil
-cdef int64_t outbox_let_try(Outbox *outbox) noexcept nogil
+cdef int64_t outbox_retry(Outbox *outbox) noexcept nogil
 cdef int outbox_waits(Outbox *outbox) noexcept nogil
 cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil
 cdef Exchange *outbox_abandon(Outbox *outbox) noexcept nogil

@@ -255,21 +255,21 @@ cdef int outbox_finish(Outbox *outbox, int end, bint keep_alive, Exchange *excha
 
 
 cdef int outbox_next(Outbox *outbox, iovec *vectors, int *count_, Segment **segment_) noexcept nogil:
-    """Tell what to send next: an OutboxTurn. What is offered stays where it is until outbox_sent.
+    """Tell what to send next: an OutboxNext. What is offered stays where it is until outbox_sent.
 
-    With TURN_FILE the first vector's length is that of the range: the worker may make the segment longer meanwhile.
+    With NEXT_FILE the first vector's length is that of the range: the worker may make the segment longer meanwhile.
     """
     cdef Segment *segment
     cdef int filled = 0
-    cdef int result = TURN_MEMORY
+    cdef int result = NEXT_MEMORY
     pthread_mutex_lock(&outbox.lock)
     segment = outbox.first
     if segment == NULL:
         if outbox.end == OUTBOX_OPEN:
             outbox.starved = True
-            result = TURN_WAIT
+            result = NEXT_WAIT
         else:
-            result = TURN_ENDED
+            result = NEXT_ENDED
     elif segment.kind == SEGMENT_MEMORY:
         while segment != NULL and segment.kind == SEGMENT_MEMORY and filled < VECTORS_MAX:
             vectors[filled].iov_base = <char *> (segment + 1) + segment.offset
@@ -277,7 +277,7 @@ cdef int outbox_next(Outbox *outbox, iovec *vectors, int *count_, Segment **segm
             filled += 1
             segment = segment.next
     else:
-        result = TURN_FILE
+        result = NEXT_FILE
         vectors[0].iov_len = segment.length
     segment_[0] = segment
     count_[0] = filled
@@ -320,7 +320,7 @@ cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil:
         drop_segment(segment)
 
 
-cdef int64_t outbox_let_try(Outbox *outbox) noexcept nogil:
+cdef int64_t outbox_retry(Outbox *outbox) noexcept nogil:
     """Let a worker that waits look again, and return the bytes that lie on disk."""
     cdef int64_t spooled
     pthread_mutex_lock(&outbox.lock)

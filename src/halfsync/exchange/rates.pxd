@@ -3,7 +3,8 @@
 from libc.stdint cimport int64_t
 
 cdef enum:
-    MAKES_ROOM_NS = 1000000000  # of silence, or of a head that is not whole: then a client may be closed for a newcomer
+    # of silence, or of a head that is not whole: then a client may be closed for a newcomer
+    EVICTABLE_AFTER_NS = 1000000000
 
 ctypedef struct Pace:
     int64_t since             # ns: when the window began; 0: none has

@@ -11,7 +11,7 @@ from posix.fcntl cimport O_CLOEXEC, O_RDWR, open
 from posix.unistd cimport close, pwrite, unlink
 
 from halfsync.native.checks cimport COUNT_SPOOL_FILE, count
-from halfsync.native.descriptors cimport leave_low
+from halfsync.native.descriptors cimport move_out_of_low
 from halfsync.native.sync cimport add_llong, init_llong, init_uint
 
 cdef extern from "<fcntl.h>" nogil:
@@ -56,7 +56,7 @@ cdef int open_unnamed(const char *directory) noexcept nogil:
         fd = mkostemp(path, O_CLOEXEC)
         if fd >= 0:
             unlink(path)
-    return leave_low(fd)
+    return move_out_of_low(fd)
 
 
 cdef int spool_reserve(SpoolFile *spool, int64_t length) noexcept nogil:

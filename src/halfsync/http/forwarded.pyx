@@ -31,7 +31,7 @@ cdef enum:
     PARAMETER_PROTO = 8
 
 
-cdef void forwarded_read(const Head *head, const char *data, const Trust *trust, Told *told) noexcept nogil:
+cdef void forwarded_read(const Head *head, const char *data, const Trust *trust, ForwardedInfo *info) noexcept nogil:
     """Read what proxies say. See the declaration."""
     cdef const Field *field
     cdef const char *value
@@ -39,38 +39,40 @@ cdef void forwarded_read(const Head *head, const char *data, const Trust *trust,
     cdef bint has_proto = False, has_host = False, has_port = False
     cdef bint has_legacy = False
     cdef int position
-    told.address_length = told.has_port = 0
-    told.scheme = SCHEME_UNTOLD
-    told.port = -1
-    told.host_length = 0
+    info.address_length = info.has_port = 0
+    info.scheme = SCHEME_UNKNOWN
+    info.port = -1
+    info.host_length = 0
     for position in range(head.fields_count - 1, -1, -1):
         field = &head.fields[position]
         value = data + field.value
         if field_is(data, field, b"x-forwarded-for"):
             has_legacy = True
-            walking_for = walking_for and walk(value, value + field.value_length, False, trust, told)
+            walking_for = walking_for and walk(value, value + field.value_length, False, trust, info)
         elif field_is(data, field, b"x-forwarded-proto"):
             if not has_proto:
                 has_legacy = has_proto = True
-                tell_last(value, field.value_length, PARAMETER_PROTO, told)
+                note_last_word(value, field.value_length, PARAMETER_PROTO, info)
         elif field_is(data, field, b"x-forwarded-host"):
             if not has_host:
                 has_legacy = has_host = True
-                tell_last(value, field.value_length, PARAMETER_HOST, told)
+                note_last_word(value, field.value_length, PARAMETER_HOST, info)
         elif field_is(data, field, b"x-forwarded-port"):
             if not has_port:
                 has_legacy = has_port = True
-                told.port = last_port(value, field.value_length)
+                info.port = last_port(value, field.value_length)
     if has_legacy:
         return
     for position in range(head.fields_count - 1, -1, -1):
         field = &head.fields[position]
         if walking and field_is(data, field, b"forwarded"):
             value = data + field.value
-            walking = walk(value, value + field.value_length, True, trust, told)
+            walking = walk(value, value + field.value_length, True, trust, info)
 
 
-cdef bint walk(const char *start, const char *end, bint standard, const Trust *trust, Told *told) noexcept nogil:
+cdef bint walk(
+    const char *start, const char *end, bint standard, const Trust *trust, ForwardedInfo *info
+) noexcept nogil:
     """Walk through a field's value from its right end. standard: it is Forwarded. False: the walk is over."""
     cdef const char *comma
     cdef const char *at
@@ -82,9 +84,9 @@ cdef bint walk(const char *start, const char *end, bint standard, const Trust *t
         trim(&at, &stop)
         if at < stop:
             if standard:
-                if not take_element(at, stop, trust, told):
+                if not take_element(at, stop, trust, info):
                     return False
-            elif not take_hop(at, stop - at, False, trust, told):
+            elif not take_hop(at, stop - at, False, trust, info):
                 return False
         if comma == NULL:
             return True
@@ -129,16 +131,18 @@ cdef const char *opening_quote(const char *start, const char *closing) noexcept 
     return NULL
 
 
-cdef bint take_hop(const char *at, size_t length, bint standard, const Trust *trust, Told *told) noexcept nogil:
+cdef bint take_hop(
+    const char *at, size_t length, bint standard, const Trust *trust, ForwardedInfo *info
+) noexcept nogil:
     """Take the next hop to the left as the client. False: the walk ends, since it is not trusted or cannot be read."""
     cdef uint8_t host[16]
     cdef int port = -1
     cdef int host_length = node_read(at, length, standard, host, &port)
     if host_length == 0:
         return False
-    told.address_length = <uint8_t> address_of(told.address, host, host_length, max(port, 0))
-    told.has_port = port >= 0
-    return trust_has(trust, told.address, told.address_length)
+    info.address_length = <uint8_t> address_of(info.address, host, host_length, max(port, 0))
+    info.has_port = port >= 0
+    return trust_has(trust, info.address, info.address_length)
 
 
 cdef int node_read(const char *at, size_t length, bint standard, uint8_t *host, int *port) noexcept nogil:
@@ -206,10 +210,10 @@ cdef void last_word(const char **at, size_t *length) noexcept nogil:
         end = comma
 
 
-cdef void tell_last(const char *at, size_t length, int parameter, Told *told) noexcept nogil:
+cdef void note_last_word(const char *at, size_t length, int parameter, ForwardedInfo *info) noexcept nogil:
     """Take the last word of an X-Forwarded- field."""
     last_word(&at, &length)
-    tell(at, length, parameter, told)
+    note_parameter(at, length, parameter, info)
 
 
 cdef int last_port(const char *at, size_t length) noexcept nogil:
@@ -218,25 +222,25 @@ cdef int last_port(const char *at, size_t length) noexcept nogil:
     return port_of(at, length)
 
 
-cdef void tell(const char *at, size_t length, int parameter, Told *told) noexcept nogil:
+cdef void note_parameter(const char *at, size_t length, int parameter, ForwardedInfo *info) noexcept nogil:
     """Take a scheme or a host, if it is one."""
     if parameter == PARAMETER_PROTO:
         if name_is(at, length, b"http"):
-            told.scheme = SCHEME_HTTP
+            info.scheme = SCHEME_HTTP
         elif name_is(at, length, b"https"):
-            told.scheme = SCHEME_HTTPS
-    elif length <= TOLD_HOST_BYTES and authority_is_valid(at, at + length):
-        memcpy(told.host, at, length)
-        told.host_length = <int> length
+            info.scheme = SCHEME_HTTPS
+    elif length <= FORWARDED_HOST_BYTES and authority_is_valid(at, at + length):
+        memcpy(info.host, at, length)
+        info.host_length = <int> length
 
 
-cdef bint take_element(const char *at, const char *end, const Trust *trust, Told *told) noexcept nogil:
+cdef bint take_element(const char *at, const char *end, const Trust *trust, ForwardedInfo *info) noexcept nogil:
     """Take an element of Forwarded (RFC 7239 4). False: the walk ends.
 
     Its host and scheme go with its client, and those of the elements to its right count for nothing any more; but the
     word of an element that was written by a trusted proxy is not lost because its client has no address.
     """
-    cdef Told own
+    cdef ForwardedInfo own
     cdef char node[NODE_BYTES]
     cdef size_t node_length = 0
     cdef int seen = 0
@@ -249,19 +253,19 @@ cdef bint take_element(const char *at, const char *end, const Trust *trust, Told
         at = take_parameter(at, end, &seen, node, &node_length, &own)
         if at == NULL:
             return False
-    told.scheme = own.scheme
-    told.host_length = own.host_length
-    memcpy(told.host, own.host, own.host_length)
-    goes_on = take_hop(node, node_length, True, trust, told)
+    info.scheme = own.scheme
+    info.host_length = own.host_length
+    memcpy(info.host, own.host, own.host_length)
+    goes_on = take_hop(node, node_length, True, trust, info)
     return goes_on
 
 
 cdef const char *take_parameter(
-    const char *at, const char *end, int *seen, char *node, size_t *node_length, Told *own
+    const char *at, const char *end, int *seen, char *node, size_t *node_length, ForwardedInfo *own
 ) noexcept nogil:
     """Take one parameter of an element. Returns where the next begins, or NULL when it is malformed."""
     cdef const char *name = at
-    cdef char value[TOLD_HOST_BYTES]
+    cdef char value[FORWARDED_HOST_BYTES]
     cdef int length
     cdef int parameter
     while at < end and byte_is(at[0], BYTE_TOKEN):
@@ -279,7 +283,7 @@ cdef const char *take_parameter(
         memcpy(node, value, length)
         node_length[0] = length
     elif parameter == PARAMETER_HOST or parameter == PARAMETER_PROTO:
-        tell(value, length, parameter, own)
+        note_parameter(value, length, parameter, own)
     while at < end and is_blank(at[0]):
         at += 1
     return at if at == end or at[0] == c';' else NULL
@@ -299,7 +303,7 @@ cdef int parameter_of(const char *name, size_t length) noexcept nogil:
 
 
 cdef const char *take_value(const char *at, const char *end, char *value, int *length) noexcept nogil:
-    """Read a token or a quoted-string (RFC 9110 5.6.4) of at most TOLD_HOST_BYTES. Returns its end, or NULL."""
+    """Read a token or a quoted-string (RFC 9110 5.6.4) of at most FORWARDED_HOST_BYTES. Returns its end, or NULL."""
     cdef bint quoted = at < end and at[0] == c'"'
     length[0] = 0
     if quoted:
@@ -309,7 +313,7 @@ cdef const char *take_value(const char *at, const char *end, char *value, int *l
             at += 1
             if at == end:
                 return NULL
-        if length[0] == TOLD_HOST_BYTES:
+        if length[0] == FORWARDED_HOST_BYTES:
             return NULL
         value[length[0]] = at[0]
         length[0] += 1

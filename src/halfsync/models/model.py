@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from halfsync.observe.access import AccessLog
     from halfsync.observe.refusals import RefusalLog
     from halfsync.settings import Settings
-    from halfsync.shared.scoreboard import Seat
+    from halfsync.shared.scoreboard import Slot
     from halfsync.static.answer import StaticFiles
 
 
@@ -24,9 +24,10 @@ class Parts:
 
     listeners: descriptors of listening, non-blocking sockets. endpoints: their addresses. room: connections that fit
     into this process. refusals: where to say why something is refused; None: nowhere. files: what is answered without
-    the bridge. seat: on the board of a server of several processes.
-    handover: reading and writing end of the queue through which processes that leave hand over their connections.
-    forsake: closes the server's own listeners; called in a forked process of the model, which has no use for them.
+    the bridge. slot: on the scoreboard of a server of several processes.
+    handoff_queue: reading and writing end of the queue through which processes that leave hand off their connections.
+    close_server_sockets: closes the server's own listeners; called in a forked process of the model, which has no use
+    for them.
     """
 
     bridge: Bridge
@@ -37,9 +38,9 @@ class Parts:
     access_log: AccessLog | None = None
     refusals: RefusalLog | None = None
     files: StaticFiles | None = None
-    seat: Seat | None = None
-    handover: tuple[int, int] | None = None
-    forsake: Callable[[], None] = lambda: None
+    slot: Slot | None = None
+    handoff_queue: tuple[int, int] | None = None
+    close_server_sockets: Callable[[], None] = lambda: None
 
     @property
     def adoption_fd(self) -> int:
@@ -48,12 +49,16 @@ class Parts:
         A server of streams that listens adopts none: handlers cannot be moved. One that listens nowhere adopts
         connections that nobody has served yet.
         """
-        return -1 if self.handover is None or (self.bridge.raw and self.listeners) else self.handover[0]
+        return (
+            -1
+            if self.handoff_queue is None or (self.bridge.raw and self.listeners)
+            else self.handoff_queue[0]
+        )
 
     @property
-    def leaving_fd(self) -> int:
-        """Where connections are handed over to when the server leaves; -1: nowhere. Never those of a stream."""
-        return -1 if self.handover is None or self.bridge.raw else self.handover[1]
+    def handoff_fd(self) -> int:
+        """Where connections are handed off to when the server leaves; -1: nowhere. Never those of a stream."""
+        return -1 if self.handoff_queue is None or self.bridge.raw else self.handoff_queue[1]
 
 
 class Model(Protocol):
@@ -85,17 +90,17 @@ class Model(Protocol):
     def turn(self) -> None:
         """Do what is due, if this model does anything in the main thread."""
 
-    def fade(self) -> None:
+    def close_keepalives(self) -> None:
         """Say Connection: close with each response from now on, and end each connection with it."""
 
     def drain(self) -> None:
         """Accept what waits in the backlog and nothing more, and finish what was received."""
 
-    def leave(self, alone: Iterable[int]) -> None:
-        """Accept no more, since others do on the same listeners, and hand over each connection as it comes to rest.
+    def hand_off(self, exclusive: Iterable[int]) -> None:
+        """Accept no more, since others do on the same listeners, and hand off each connection as it comes to rest.
 
-        alone: positions of listeners on which nobody else accepts: their backlog is accepted first.
-        What cannot be handed over is served to its end here. `drain` may follow.
+        exclusive: positions of listeners on which nobody else accepts: their backlog is accepted first.
+        What cannot be handed off is served to its end here. `drain` may follow.
         """
 
     def stop(self) -> None:
@@ -111,7 +116,7 @@ class Model(Protocol):
         """Return counts so far."""
 
 
-HOMES = {
+MODEL_CLASSES = {
     "process": ("halfsync.models.process", "Process"),
     "thread": ("halfsync.models.thread", "ThreadPerConnection"),
     "pool": ("halfsync.models.pool", "Pool"),
@@ -121,6 +126,6 @@ HOMES = {
 
 def make_model(parts: Parts) -> Model:
     """Make the model that the settings name. Only that one is loaded."""
-    module, name = HOMES[parts.settings.model]
+    module, name = MODEL_CLASSES[parts.settings.model]
     made: Model = getattr(import_module(module), name)(parts)
     return made

@@ -18,7 +18,7 @@ from halfsync.models.thread import AcceptingThread
 from halfsync.pool.threadpool import ThreadPool
 
 if TYPE_CHECKING:
-    from halfsync.blocking.connection import Client
+    from halfsync.blocking.connection import ClientConnection
 
 LOOK_S = 0.02  # between two looks whether the server still leaves, or drains by now
 
@@ -28,12 +28,12 @@ class Pool(AcceptingThread):
 
     def prepare(self) -> None:
         """Make the threads. RuntimeError: the system refuses one."""
-        # Each thread has a place to put the connection back that it carries, whatever waits.
+        # Each thread has a place to put the connection back that it serves, whatever waits.
         threads, queue_size = self.settings.threads, self.settings.queue_size
         self._threads = ThreadPool(threads, queue_size=queue_size + threads, name="halfsync-worker")
-        self.carrier.give_up_for(self._threads)
-        carrier = self.carrier  # not self, which has the acceptor: a circle would live until it is collected
-        self.acceptor.may_adopt = lambda: carrier.waiting_now() < queue_size
+        self.driver.evict_idle_for(self._threads)
+        driver = self.driver  # not self, which has the acceptor: a circle would live until it is collected
+        self.acceptor.may_adopt = lambda: driver.waiting_now() < queue_size
 
     def undo(self) -> None:
         """End the threads, if they were made."""
@@ -41,38 +41,40 @@ class Pool(AcceptingThread):
             self._threads.close()
             del self._threads
 
-    def take(self, client: Client) -> None:
+    def take(self, connection: ClientConnection) -> None:
         """Put the newcomer into the queue, or answer 503 where that is full."""
-        if self.carrier.waiting_now() < self.settings.queue_size and self._put(client):
-            self.carrier.call()
+        if self.driver.waiting_now() < self.settings.queue_size and self._put(connection):
+            self.driver.request_eviction()
         else:
-            self.vacate()
-            self.acceptor.shed(client, QUEUE_FULL)
+            self.release_place()
+            self.acceptor.shed(connection, QUEUE_FULL)
 
-    def _put(self, client: Client) -> bool:
-        return self._threads.append(partial(self._converse, client))
+    def _put(self, connection: ClientConnection) -> bool:
+        return self._threads.append(partial(self._serve, connection))
 
-    def _converse(self, client: Client) -> None:
+    def _serve(self, connection: ClientConnection) -> None:
         parked = False
         try:
-            while not parked and self.carrier.carry(client):
-                parked = self._put(client)  # a queue that is closed takes none: this thread goes on with it
+            while not parked and self.driver.serve_connection(connection):
+                parked = self._put(
+                    connection
+                )  # a queue that is closed takes none: this thread goes on with it
         except BaseException:
-            self.carrier.close(client)  # memory was too short to put it back
+            self.driver.close(connection)  # memory was too short to put it back
             raise
         finally:
             if parked:
-                self.carrier.call()
+                self.driver.request_eviction()
             else:
-                self.end(client)
+                self.end(connection)
 
     def finish(self) -> None:
         """Let the threads take what is queued, and join them.
 
-        Not while connections are handed over: those that nobody takes yet have turns in the queue, which must be open.
+        Not while connections are handed off: those that nobody takes yet have turns in the queue, which must be open.
         """
         vacant = 0
-        while self.carrier.leaving and vacant < self.places:
+        while self.driver.handing_off and vacant < self.places:
             vacant += self._room.acquire(timeout=LOOK_S)
         self._threads.close()
         del self._threads

@@ -5,14 +5,14 @@ from libc.stdlib cimport calloc, free
 
 from halfsync.engine.adoption cimport adoption_open
 from halfsync.engine.connections cimport connection_free
-from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_LEAVE, COMMAND_STOP, Connection
-from halfsync.engine.handoff cimport leaving_open
+from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_STOP, Connection
+from halfsync.engine.handoff cimport handoff_open
 from halfsync.engine.loop cimport (
-    engine_close, engine_command, engine_join, engine_listen, engine_open, engine_parted, engine_start, engine_sweep,
-    engine_sit, engine_unlisten,
+    engine_attach, engine_close, engine_close_listeners, engine_command, engine_join, engine_listen, engine_next_closed,
+    engine_open, engine_start, engine_sweep,
 )
 from halfsync.exchange.native_settings cimport (
-    bounds_fields, bounds_files, bounds_limits, bounds_place, bounds_proxies, bounds_store, bounds_timeouts,
+    bounds_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,
 )
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.listening.endpoints cimport Endpoints
@@ -21,7 +21,7 @@ from halfsync.observe.access cimport AccessLog
 from halfsync.observe.refusals cimport RefusalLog
 from halfsync.pool.request_queue cimport queue_taken
 from halfsync.shared.client_counts cimport counts_close, counts_open
-from halfsync.shared.slots cimport Place, alone_of
+from halfsync.shared.slots cimport SlotRef, listener_mask
 from halfsync.wsgi.body cimport BodyBlocks
 
 from halfsync.runtime.originals import monotonic, os
@@ -48,15 +48,15 @@ cdef class Proactor:
         cdef Endpoints endpoints = parts.endpoints
         cdef object settings = parts.settings
         cdef BodyBlocks blocks = BodyBlocks()
-        cdef TrustedPeers proxies = bounds_proxies(settings)
-        cdef const Place *place
+        cdef TrustedPeers proxies = native_proxies(settings)
+        cdef const SlotRef *slot_ref
         cdef int result
-        self.kept = (blocks, proxies, parts)
+        self.pinned = (blocks, proxies, parts)
         self.workers = RequestWorkers(
-            settings.threads, queue_size=settings.queue_size, name="halfsync-worker", attended=True)
+            settings.threads, queue_size=settings.queue_size, name="halfsync-worker", patient=True)
         self.workers.engine = engine
         self.workers.bridge = bridge
-        self.workers.kept = self.kept
+        self.workers.pinned = self.pinned
         self.workers.limit_s = settings.request_timeout
         self.workers.max_stuck = settings.max_stuck
         self.workers.refusals = refusals
@@ -65,11 +65,11 @@ cdef class Proactor:
             engine.access = &access_log.log
         if refusals is not None:
             engine.refusals = &refusals.refusals
-        bounds_store(self.store, settings)
+        native_store(self.store, settings)
         engine.store = self.store
-        bounds_limits(&engine.limits, settings, self.store, bridge.raw)
-        bounds_timeouts(&engine.timeouts, settings)
-        engine.files = bounds_files(parts.files)
+        native_limits(&engine.limits, settings, self.store, bridge.raw)
+        native_timeouts(&engine.timeouts, settings)
+        engine.files = native_files(parts.files)
         engine.limits.blocks = &blocks.pool
         engine.proxies = &proxies.trust if proxies is not None else NULL
         engine.spool_memory = settings.spool_memory
@@ -82,10 +82,10 @@ cdef class Proactor:
         result = engine_open(engine, settings.poller == "poll")
         if result < 0:
             raise OSError(-result, os.strerror(-result))
-        if parts.seat is not None:
-            self.workers.seat = parts.seat
-            place = bounds_place(parts.seat)
-            result = engine_sit(engine, place.board, place.seat)
+        if parts.slot is not None:
+            self.workers.scoreboard_slot = parts.slot
+            slot_ref = native_slot(parts.slot)
+            result = engine_attach(engine, slot_ref.scoreboard, slot_ref.slot)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
         engine.endpoints = &endpoints.table
@@ -95,8 +95,8 @@ cdef class Proactor:
                 raise OSError(-result, os.strerror(-result))
         if parts.adoption_fd >= 0:
             result = adoption_open(engine, parts.adoption_fd)
-            if result == 0 and parts.leaving_fd >= 0:
-                result = leaving_open(engine, parts.leaving_fd)
+            if result == 0 and parts.handoff_fd >= 0:
+                result = handoff_open(engine, parts.handoff_fd)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
 
@@ -113,15 +113,15 @@ cdef class Proactor:
         """Start the workers and then the engine. Once only, even when it fails."""
         cdef int result
         self.read_fd, self.engine.done_fd = os.pipe()
-        self.workers.bridge.settle()
+        self.workers.bridge.note_process()
         try:
             self.workers.start()
-            self.workers.start_attendant()
+            self.workers.start_monitor()
             result = engine_start(self.engine)
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
         except BaseException:
-            self.workers.stop_attendant()
+            self.workers.stop_monitor()
             self.workers.close()
             os.close(self.read_fd)
             os.close(self.engine.done_fd)
@@ -150,21 +150,21 @@ cdef class Proactor:
         """A descriptor that becomes readable when the engine has ended."""
         return self.read_fd
 
-    def fade(self):
+    def close_keepalives(self):
         """Let each connection end with its next response."""
-        store_uint(&self.engine.draining, 1)
+        store_uint(&self.engine.closing_keepalives, 1)
 
     def drain(self):
         """Accept no more, and let the engine end once everything that was received is answered."""
         engine_command(self.engine, COMMAND_DRAIN)
 
-    def leave(self, alone):
-        """Accept no more, as others do, and let the engine end once every connection is handed over or has ended.
+    def hand_off(self, exclusive):
+        """Accept no more, as others do, and let the engine end once every connection is handed off or has ended.
 
-        alone: positions of listeners on which nobody else accepts: what waits in their backlog is accepted first.
+        exclusive: positions of listeners on which nobody else accepts: what waits in their backlog is accepted first.
         """
-        store_llong(&self.engine.alone, alone_of(alone))
-        engine_command(self.engine, COMMAND_LEAVE)
+        store_llong(&self.engine.exclusive, listener_mask(exclusive))
+        engine_command(self.engine, COMMAND_HANDOFF)
 
     def stop(self):
         """Let the engine end now."""
@@ -176,7 +176,7 @@ cdef class Proactor:
         timeout: None waits as long as it takes.
         """
         if not self.started:
-            engine_unlisten(self.engine)
+            engine_close_listeners(self.engine)
             return True
         if self.joined:
             return True
@@ -186,30 +186,30 @@ cdef class Proactor:
                 engine_join(self.engine)
             os.close(self.read_fd)
             self.read_fd = -1
-        attending = not self.workers.stop_attendant()
+        monitoring = not self.workers.stop_monitor()
         deadline = None if timeout is None else monotonic() + timeout
         while not self.joined:
             self.joined = self.workers.close(
-                SWEEP_S if deadline is None else min(SWEEP_S, max(0.0, deadline - monotonic()))) and not attending
+                SWEEP_S if deadline is None else min(SWEEP_S, max(0.0, deadline - monotonic()))) and not monitoring
             engine_sweep(self.engine)  # a worker may wait for room to be made by an engine that has ended
-            attending = attending and not self.workers.stop_attendant()
-            if (deadline is not None and (attending or monotonic() >= deadline)) or self.workers.only_caller_left():
+            monitoring = monitoring and not self.workers.stop_monitor()
+            if (deadline is not None and (monitoring or monotonic() >= deadline)) or self.workers.only_caller_left():
                 break
         if self.joined:
-            self._tell_parted()
+            self._notify_closed()
         return self.joined
 
-    def _tell_parted(self):
+    def _notify_closed(self):
         """Tell the bridge of connections that ended when no worker was left to do it."""
         cdef uint32_t index = 0
         cdef Connection *connection
         while True:
-            connection = engine_parted(self.engine, &index)
+            connection = engine_next_closed(self.engine, &index)
             if connection == NULL:
                 return
-            if connection.kept != NULL:
-                self.workers.bridge.forget(connection.kept)
-                connection.kept = NULL
+            if connection.app_state != NULL:
+                self.workers.bridge.discard_state(connection.app_state)
+                connection.app_state = NULL
             connection_free(self.engine, connection)
 
     def statistics(self):

@@ -16,19 +16,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from halfsync.blocking.acceptor import Acceptor
-from halfsync.blocking.driver import NO_PROCESS, Carrier
+from halfsync.blocking.driver import NO_PROCESS, BlockingDriver
 from halfsync.host.handlers import contain_handlers
 from halfsync.native.forks import is_signal_caught
 from halfsync.native.pipes import write_byte
 from halfsync.native.system import in_main_thread, readable
-from halfsync.runtime.forking import fork, freeze, live, restore, unblock
+from halfsync.runtime.forking import fork, freeze, restore, run_child, unblock
 from halfsync.runtime.originals import monotonic, os, signal
 from halfsync.runtime.signals import ALL, ENDING, Signals, drop_signals, note_signals, release_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from halfsync.blocking.connection import Client
+    from halfsync.blocking.connection import ClientConnection
     from halfsync.models.model import Parts
     from halfsync.runtime.forking import Mask
 
@@ -46,13 +46,13 @@ KEPT_BY_PARENT = (
 class Children:
     """The children that live, and their reaping. Belongs to the one thread of the parent.
 
-    Each has its connection's place among those of its client (`Client.place`), for when it has ended.
+    Each has its connection's place among those of its client (`ClientConnection.client_index`), for when it has ended.
 
     Only children of its own are waited for: the application may have others, and what becomes of those is its business.
     """
 
-    def __init__(self, carrier: Carrier) -> None:
-        self._carrier = carrier
+    def __init__(self, driver: BlockingDriver) -> None:
+        self._driver = driver
         self.pids: dict[int, int] = {}  # to places
         self.words: dict[
             int, int
@@ -68,22 +68,22 @@ class Children:
         nobody is left. A foreigner who has ended, and whom nobody waits for, hides those behind him; then each child is
         asked by name.
         """
-        places: list[int] = []
+        client_indexes: list[int] = []
         while self.pids:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 for pid in list(self.pids):  # they were reaped elsewhere
-                    places.append(self._bury(pid))
+                    client_indexes.append(self._on_exit(pid))
                 break
             if ended is None:
                 break
             if ended.si_pid not in self.pids:
                 for pid in list(self.pids):
-                    places += self._wait(pid)
+                    client_indexes += self._wait(pid)
                 break
-            places += self._wait(ended.si_pid)
-        return places
+            client_indexes += self._wait(ended.si_pid)
+        return client_indexes
 
     def _wait(self, pid: int) -> list[int]:
         """Reap one child if it has ended, and return its place."""
@@ -91,13 +91,13 @@ class Children:
             ended, _ = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             ended = pid
-        return [self._bury(pid)] if ended == pid else []
+        return [self._on_exit(pid)] if ended == pid else []
 
-    def _bury(self, pid: int) -> int:
+    def _on_exit(self, pid: int) -> int:
         """Forget a child that has ended, and return its place."""
         word = self.words.pop(pid)
         del self.pid_of[word]
-        self._carrier.has_ended(word)
+        self._driver.has_ended(word)
         self._free.append(word)
         return self.pids.pop(pid)
 
@@ -108,14 +108,14 @@ class Children:
             self._words_count += 1
         return self._free[-1]
 
-    def add(self, pid: int, place: int) -> None:
+    def add(self, pid: int, client_index: int) -> None:
         """Note a forked child, which has the next word."""
         word = self._free.pop()
         self.words[pid] = word
         self.pid_of[word] = pid
-        self.pids[pid] = place
+        self.pids[pid] = client_index
 
-    def tell(self, number: int = signal.SIGTERM) -> None:
+    def signal_all(self, number: int = signal.SIGTERM) -> None:
         """Send a signal to those that live."""
         for pid in self.pids:
             with suppress(ProcessLookupError):
@@ -125,21 +125,25 @@ class Children:
 class Parent:
     """Accepts, forks and reaps. Turned by the one thread of its process."""
 
-    def __init__(self, carrier: Carrier, acceptor: Acceptor, max_children: int) -> None:
-        self.carrier = carrier
+    def __init__(self, driver: BlockingDriver, acceptor: Acceptor, max_children: int) -> None:
+        self.driver = driver
         self.acceptor = acceptor
-        self.children = Children(carrier)
+        self.children = Children(driver)
         self.max_children = max_children
         self.unwanted: list[int] = []  # descriptors that are no business of a child's
         self.unwanted_now: Callable[[], Sequence[int]] = tuple  # more of them, as of the fork
-        self.forsake: Callable[[], None] = lambda: None  # see Parts
+        self.close_server_sockets: Callable[[], None] = lambda: None  # see Parts
         self.dropped: Collection[int] = ()  # signals that do nothing here, and in a child what they did
-        self._held: Client | None = None  # a newcomer that was let in, and waits for a place
+        self._held: ClientConnection | None = None  # a newcomer that was admitted, and waits for a place
         self._chosen = -1  # the word of the child that was told to end for it
-        self._knocked = False  # a newcomer waits for a place, and has to be looked at again soon
+        self._has_pending = False  # a newcomer waits for a place, and has to be looked at again soon
         self._drained = False
-        self._heard = False  # the bell has rung: only this process's own ears count, the command may be older
-        self._orphaned = False  # whoever rings the bells has died, and so they ring all the time
+        self._drain_signalled = (
+            False  # the drain pipe is readable: what is seen here counts, the command may be older
+        )
+        self._orphaned = (
+            False  # the process that signals has died, and so the pipes are readable all the time
+        )
 
     @property
     def finished(self) -> bool:
@@ -149,34 +153,34 @@ class Parent:
     @property
     def watched(self) -> list[int]:
         """Descriptors to wait for, beside the signal that a child has ended."""
-        bells = [] if self._heard else [self.carrier.drain_bell]
-        if not self.carrier.stopping and not self._orphaned:
-            bells.append(self.carrier.stop_bell)
+        wakeups = [] if self._drain_signalled else [self.driver.drain_fd]
+        if not self.driver.stopping and not self._orphaned:
+            wakeups.append(self.driver.stop_fd)
         has_room = self._has_room()
-        return [*bells, *self.acceptor.watched(has_room or not self._knocked, adopts=has_room)]
+        return [*wakeups, *self.acceptor.watched(has_room or not self._has_pending, adopts=has_room)]
 
     def timeout(self) -> float | None:
         """Return how many seconds to wait at most."""
         has_room = self._has_room()
-        if self.carrier.stopping or (self._knocked and not has_room):
+        if self.driver.stopping or (self._has_pending and not has_room):
             return LOOK_S
-        if has_room and not self._drained and (self.acceptor.has_last or not self.acceptor.listens):
+        if has_room and not self._drained and (self.acceptor.has_backlog or not self.acceptor.is_listening):
             return 0.0  # no descriptor tells of connections that were accepted as the drain began
         return self.acceptor.timeout()
 
     def turn(self) -> None:
         """Reap those who have ended, and fork for one who has come; once it drains, until the backlog is empty."""
-        self.carrier.turned()
+        self.driver.turned()
         self._reap()
-        self.acceptor.see_off()
-        self._heard = self._heard or bool(readable([self.carrier.drain_bell], 0))
-        if self._heard and not self.carrier.draining:
-            self.carrier.drain()  # whoever would tell is dead
-        self._orphaned = not self.carrier.stopping and bool(readable([self.carrier.stop_bell], 0))
-        if self.carrier.draining:
+        self.acceptor.close_rejected()
+        self._drain_signalled = self._drain_signalled or bool(readable([self.driver.drain_fd], 0))
+        if self._drain_signalled and not self.driver.ending:
+            self.driver.drain()  # whoever would tell is dead
+        self._orphaned = not self.driver.stopping and bool(readable([self.driver.stop_fd], 0))
+        if self.driver.ending:
             self.acceptor.empty_backlog()
-        if self.carrier.stopping:
-            self._leave_off()
+        if self.driver.stopping:
+            self._stop_accepting()
         elif not self._drained:
             self._take_one()
 
@@ -185,88 +189,88 @@ class Parent:
         if not self._has_room():
             self._make_room()
             return
-        client, self._held = self._held or self.acceptor.next(), None
-        if client is not None:
-            self._fork(client)
+        connection, self._held = self._held or self.acceptor.next(), None
+        if connection is not None:
+            self._fork(connection)
             self._reap()
-        elif self.carrier.draining and not self.acceptor.listens:
-            self._leave_off()
+        elif self.driver.ending and not self.acceptor.is_listening:
+            self._stop_accepting()
 
     def _make_room(self) -> None:
         """Tell the child that has idled longest to end, if a newcomer waits for a place.
 
         No child ends for a connection to adopt: another process may have a place for it. And none ends before the
-        newcomer is let in: a client past its own limit costs no other client a connection.
+        newcomer is admitted: a client past its own limit costs no other client a connection.
         """
-        self._knocked = False
-        if self.carrier.draining:
+        self._has_pending = False
+        if self.driver.ending:
             return
         if self._held is None:
-            if not self.acceptor.is_knocked_at():
+            if not self.acceptor.has_pending_accept():
                 return
-            if self.carrier.can_make_room():
-                self._held = self.acceptor.knocked()
+            if self.driver.can_evict():
+                self._held = self.acceptor.next_from_listener()
             else:
-                self._knocked = True
+                self._has_pending = True
         if self._held is None:
             return
-        self._knocked = True  # looked at again soon: the chosen child may just have got a request
-        if self._chosen < 0 or not self.carrier.is_chosen(self._chosen):
-            self._chosen = self.carrier.choose_child()
+        self._has_pending = True  # looked at again soon: the chosen child may just have got a request
+        if self._chosen < 0 or not self.driver.is_chosen(self._chosen):
+            self._chosen = self.driver.choose_victim()
             if self._chosen >= 0:
                 os.kill(self.children.pid_of[self._chosen], signal.SIGTERM)
 
     def _has_room(self) -> bool:
         return len(self.children.pids) < self.max_children
 
-    def _leave_off(self) -> None:
+    def _stop_accepting(self) -> None:
         self._drained = True
         if self._held is not None:
-            self.carrier.close(self._held)
+            self.driver.close(self._held)
             self._held = None
         self.acceptor.close()
 
     def _reap(self) -> None:
-        for place in self.children.reap():
-            self.carrier.gone(place, last=not self.children.pids)
+        for client_index in self.children.reap():
+            self.driver.gone(client_index, last=not self.children.pids)
 
-    def _fork(self, client: Client) -> None:
+    def _fork(self, connection: ClientConnection) -> None:
         """Fork a child for a connection, or answer 503 where the system gives none."""
         word = self.children.next_word()
         try:
             pid, mask = fork()
         except OSError:
-            self.acceptor.shed(client, NO_PROCESS)
+            self.acceptor.shed(connection, NO_PROCESS)
             return
         if pid == 0:
-            live(lambda: self._converse(client, word))
+            run_child(lambda: self._serve(connection, word))
         restore(mask)
-        self.children.add(pid, client.place)
-        self.carrier.leave_to_child(client)
+        self.children.add(pid, connection.client_index)
+        self.driver.close_in_parent(connection)
 
-    def _converse(self, client: Client, word: int) -> None:
+    def _serve(self, connection: ClientConnection, word: int) -> None:
         """Be the child: converse until the connection ends."""
         self._become_child(word)
-        self.carrier.carry(client)
+        self.driver.serve_connection(connection)
 
     def _become_child(self, word: int) -> None:
         """Close what is the parent's, and leave the terminal's signals to it. On SIGTERM an idle connection ends."""
-        self.forsake()
+        self.close_server_sockets()
         for fd in (*self.unwanted, *self.acceptor.held):
             os.close(fd)
         for fd in self.unwanted_now():
             with suppress(OSError):  # another thread of the parent may have been about to close it
                 os.close(fd)
-        self.carrier.close_bells()
-        told, tell = os.pipe()
-        os.set_blocking(told, False)
-        os.set_blocking(tell, False)
+        self.driver.close_wakeup_writers()
+        signal_read, signal_write = os.pipe()
+        os.set_blocking(signal_read, False)
+        os.set_blocking(signal_write, False)
         signal.set_wakeup_fd(-1)
         release_signals(*self.dropped)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         drop_signals(signal.SIGINT, signal.SIGQUIT, *filter(is_signal_caught, FOR_PARENT))
-        note_signals(tell, signal.SIGTERM)
-        self.carrier.be_child(told, word)
+        note_signals(signal_write, signal.SIGTERM)
+        self.driver.become_child(signal_read, word)
         unblock()
 
 
@@ -274,11 +278,11 @@ class Process:
     """A child process for each connection; embedded, with a parent for them that is a child of ours."""
 
     def __init__(self, parts: Parts) -> None:
-        self.carrier = Carrier(parts)
-        self.acceptor = Acceptor(parts.listeners, self.carrier, parts.adoption_fd)
-        self.parent = Parent(self.carrier, self.acceptor, parts.settings.max_children)
-        self.parent.forsake = parts.forsake
-        self._done_fd = self._doing_fd = -1
+        self.driver = BlockingDriver(parts)
+        self.acceptor = Acceptor(parts.listeners, self.driver, parts.adoption_fd)
+        self.parent = Parent(self.driver, self.acceptor, parts.settings.max_children)
+        self.parent.close_server_sockets = parts.close_server_sockets
+        self._done_fd = self._done_writer = -1
         self._parent_pid = 0  # of the forked parent; 0: we are the parent
         self._started = False
 
@@ -290,7 +294,7 @@ class Process:
     @property
     def watched(self) -> list[int]:
         """What a server in the foreground must wait for, and then call `turn`."""
-        return [] if self._parent_pid or self._doing_fd < 0 else self.parent.watched
+        return [] if self._parent_pid or self._done_writer < 0 else self.parent.watched
 
     def timeout(self) -> float | None:
         """Return how many seconds a server in the foreground may wait before the next turn."""
@@ -302,38 +306,38 @@ class Process:
 
     def start_in_front(self, unwanted: Callable[[], Sequence[int]]) -> None:
         """Be the parent: the caller's thread is the only one, and calls `turn`. unwanted: descriptors for no child."""
-        self._done_fd, self._doing_fd = os.pipe()
+        self._done_fd, self._done_writer = os.pipe()
         self._started = True
-        self.parent.unwanted = [self._done_fd, self._doing_fd]
+        self.parent.unwanted = [self._done_fd, self._done_writer]
         self.parent.unwanted_now = unwanted
-        self.carrier.settle()
+        self.driver.note_process()
         freeze()
 
     def turn(self) -> None:
         """Accept, fork and reap what is due. Does nothing where another process is the parent."""
-        if self._parent_pid == 0 and self._doing_fd >= 0:
+        if self._parent_pid == 0 and self._done_writer >= 0:
             self.parent.turn()
             if self.parent.finished:
-                write_byte(self._doing_fd)
-                os.close(self._doing_fd)
-                self._doing_fd = -1
+                write_byte(self._done_writer)
+                os.close(self._done_writer)
+                self._done_writer = -1
 
     def start(self) -> None:
         """Fork the parent. OSError: the system gives no process."""
-        self._done_fd, self._doing_fd = os.pipe()
+        self._done_fd, self._done_writer = os.pipe()
         try:
             pid, mask = fork(signal.valid_signals())
         except BaseException:
-            for fd in (self._done_fd, self._doing_fd):
+            for fd in (self._done_fd, self._done_writer):
                 os.close(fd)
-            self._done_fd = self._doing_fd = -1
+            self._done_fd = self._done_writer = -1
             raise
         if pid == 0:
-            live(lambda: self._be_parent(mask))
+            run_child(lambda: self._be_parent(mask))
         self._started = True
         self._parent_pid = pid
-        os.close(self._doing_fd)
-        self._doing_fd = -1
+        os.close(self._done_writer)
+        self._done_writer = -1
         self.acceptor.close()
         try:
             restore(mask)  # which runs the handlers of signals that came meanwhile
@@ -351,52 +355,52 @@ class Process:
         drop_signals(*self.parent.dropped)
         restore(mask.union(ALL))
         os.setpgid(0, 0)
-        self.parent.forsake()
+        self.parent.close_server_sockets()
         os.close(self._done_fd)
-        self.carrier.close_bells()
-        self.carrier.settle()
+        self.driver.close_wakeup_writers()
+        self.driver.note_process()
         freeze()
         with Signals() as signals:
             contain_handlers()
             unblock()
-            self.parent.unwanted = [*signals.descriptors, self._doing_fd]
+            self.parent.unwanted = [*signals.descriptors, self._done_writer]
             while not self.parent.finished:
                 number = signals.wait(self.parent.watched, self.parent.timeout())
                 if number in ENDING:
-                    self.carrier.drain()
-                    self.parent.children.tell()
+                    self.driver.drain()
+                    self.parent.children.signal_all()
                 self.parent.turn()
-        write_byte(self._doing_fd)  # unless the program that embeds us is gone
+        write_byte(self._done_writer)  # unless the program that embeds us is gone
 
-    def fade(self) -> None:
+    def close_keepalives(self) -> None:
         """Let each connection end with its next response."""
-        self.carrier.fade()
+        self.driver.close_keepalives()
 
     def drain(self) -> None:
         """Let the parent empty the backlog, and the children finish what they received."""
-        self.carrier.drain()
+        self.driver.drain()
 
-    def leave(self, alone: Iterable[int]) -> None:
-        """Let the parent accept no more, and the children hand over their connections as they come to rest."""
-        self.carrier.leave(alone)
+    def hand_off(self, exclusive: Iterable[int]) -> None:
+        """Let the parent accept no more, and the children hand off their connections as they come to rest."""
+        self.driver.hand_off(exclusive)
 
     def stop(self) -> None:
         """Let every child end that waits for its client."""
-        self.carrier.stop()
+        self.driver.stop()
 
     def close(self, timeout: float | None) -> bool:
         """Stop and reap. False: the application still ran after `timeout` seconds, and its process was ended."""
         self.stop()
         if not self._started:
             self.acceptor.close()
-            self.carrier.dismiss()
+            self.driver.release_descriptors()
             return True
         if self._done_fd < 0:
             return True
         ended = self._close_parent(timeout) if self._parent_pid else self._close_children(timeout)
         os.close(self._done_fd)
         self._done_fd = -1
-        self.carrier.dismiss()
+        self.driver.release_descriptors()
         return ended
 
     def _close_parent(self, timeout: float | None) -> bool:
@@ -415,15 +419,15 @@ class Process:
             readable([], LOOK_S)  # as a last resort: there may be no wait for their signals now
             self.turn()
         ended = not self.parent.children.pids
-        self.parent.children.tell(signal.SIGKILL)
+        self.parent.children.signal_all(signal.SIGKILL)
         while self.parent.children.pids:
             readable([], LOOK_S)
             self.turn()
-        if self._doing_fd >= 0:
-            os.close(self._doing_fd)
-            self._doing_fd = -1
+        if self._done_writer >= 0:
+            os.close(self._done_writer)
+            self._done_writer = -1
         return ended
 
     def statistics(self) -> dict[str, int]:
         """Return counts so far, of all children together."""
-        return self.carrier.statistics()
+        return self.driver.statistics()

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from halfsync.blocking.acceptor import Acceptor, Newcomer
-from halfsync.blocking.driver import NO_THREAD, Carrier
+from halfsync.blocking.acceptor import Acceptor, PendingKind
+from halfsync.blocking.driver import NO_THREAD, BlockingDriver
 from halfsync.native.pipes import write_byte
 from halfsync.native.system import Semaphore
 from halfsync.runtime.originals import os
@@ -22,7 +22,7 @@ from halfsync.runtime.threads import Thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from halfsync.blocking.connection import Client
+    from halfsync.blocking.connection import ClientConnection
     from halfsync.models.model import Parts
 
 JOINS_MOST = 8  # ended threads joined for each one started: newcomers wait for that
@@ -36,14 +36,14 @@ class AcceptingThread:
     """
 
     def __init__(self, parts: Parts) -> None:
-        self.carrier = Carrier(parts)
-        self.acceptor = Acceptor(parts.listeners, self.carrier, parts.adoption_fd)
+        self.driver = BlockingDriver(parts)
+        self.acceptor = Acceptor(parts.listeners, self.driver, parts.adoption_fd)
         self.settings = parts.settings
         self.places = parts.room
-        self._held: Client | None = None  # a newcomer that was let in, and waits for a place
+        self._held: ClientConnection | None = None  # a newcomer that was admitted, and waits for a place
         self._room = Semaphore(parts.room)
         self._thread = Thread(self._accept, "halfsync-accept")
-        self._done_fd = self._doing_fd = -1
+        self._done_fd = self._done_writer = -1
         self._started = False
 
     @property
@@ -53,16 +53,16 @@ class AcceptingThread:
 
     def start(self) -> None:
         """Start the accepting thread. RuntimeError: the system gives none."""
-        self._done_fd, self._doing_fd = os.pipe()
-        self.carrier.settle()
+        self._done_fd, self._done_writer = os.pipe()
+        self.driver.note_process()
         try:
             self.prepare()
             self._thread.start()
         except BaseException:
             self.undo()
-            for fd in (self._done_fd, self._doing_fd):
+            for fd in (self._done_fd, self._done_writer):
                 os.close(fd)
-            self._done_fd = self._doing_fd = -1
+            self._done_fd = self._done_writer = -1
             raise
         self._started = True
 
@@ -89,19 +89,19 @@ class AcceptingThread:
     def undo(self) -> None:
         """Undo what `prepare` has made, all of it or a part: the accepting thread does not run."""
 
-    def take(self, client: Client) -> None:
+    def take(self, connection: ClientConnection) -> None:
         """Do with a newcomer, who has a place, what the model does. For the accepting thread, which must not wait."""
         raise NotImplementedError
 
-    def vacate(self) -> None:
+    def release_place(self) -> None:
         """Give a place back."""
         self._room.release()
 
-    def end(self, client: Client) -> None:
+    def end(self, connection: ClientConnection) -> None:
         """Give back the place of a connection that has ended."""
-        if not client.has_vacated:
-            self.vacate()
-            self.carrier.vacated(client)
+        if not connection.has_freed_place:
+            self.release_place()
+            self.driver.place_freed(connection)
 
     def finish(self) -> None:
         """Wait until no connection is left. Called by the accepting thread, once nobody comes any more."""
@@ -114,94 +114,94 @@ class AcceptingThread:
         finally:
             self.finish()
             self.acceptor.close()
-            write_byte(self._doing_fd)
-            os.close(self._doing_fd)
+            write_byte(self._done_writer)
+            os.close(self._done_writer)
 
     def _accept_until_drained(self) -> None:
         has_place = False
         while True:
-            self.acceptor.see_off()
-            if self.carrier.draining:
+            self.acceptor.close_rejected()
+            if self.driver.ending:
                 self.acceptor.empty_backlog()
-            if self.carrier.stopping:
+            if self.driver.stopping:
                 break
-            has_place = has_place or self._room.acquire(0) or self._wait_for_place()
-            client = (self._held or self.acceptor.next()) if has_place else None
-            if client is not None:
+            has_place = has_place or self._room.acquire(0) or self._acquire_place()
+            connection = (self._held or self.acceptor.next()) if has_place else None
+            if connection is not None:
                 has_place = False
                 self._held = None
-                self.take(client)
-            elif has_place and self.carrier.draining and not self.acceptor.listens:
+                self.take(connection)
+            elif has_place and self.driver.ending and not self.acceptor.is_listening:
                 break
             elif has_place:
                 self.acceptor.wait(room=True)
         if has_place:
-            self.vacate()
+            self.release_place()
         if self._held is not None:
-            self.carrier.close(self._held)
+            self.driver.close(self._held)
             self._held = None
 
-    def _wait_for_place(self) -> bool:
+    def _acquire_place(self) -> bool:
         """Wait until there is a place, or something else to do. If a newcomer waits, close the longest idle connection.
 
         None is closed for a connection to adopt: another process may have a place for it. And none is closed before the
-        newcomer is let in: a client past its own limit costs no other client a connection.
+        newcomer is admitted: a client past its own limit costs no other client a connection.
         """
-        if self.carrier.draining:  # connections end, idle ones at once
+        if self.driver.ending:  # connections end, idle ones at once
             return self._room.acquire(timeout=self.acceptor.timeout())
         if self._held is not None:
             return self._make_room()
-        newcomer = self.acceptor.wait_full()
+        newcomer = self.acceptor.wait_for_place()
         if self._room.acquire(0):  # one became free
             return True
-        if newcomer is Newcomer.NONE:
+        if newcomer is PendingKind.NONE:
             return False
-        if newcomer is not Newcomer.ADOPTED and self.carrier.can_make_room():
-            self._held = self.acceptor.knocked()
+        if newcomer is not PendingKind.ADOPTED and self.driver.can_evict():
+            self._held = self.acceptor.next_from_listener()
             return self._held is not None and self._make_room()
         return self._room.acquire(timeout=FULL_S)
 
     def _make_room(self) -> bool:
         """Wait for a place for the newcomer that is held; one connection is closed for it, the longest idle."""
-        if self.carrier.is_making_room():
+        if self.driver.is_evicting():
             return self._room.acquire(timeout=FULL_S)
         # Looked at once more, since the one that made room may have given its place back between the two looks.
-        return self._room.acquire(0) or self.carrier.make_room() or self._room.acquire(timeout=FULL_S)
+        return self._room.acquire(0) or self.driver.evict_idle() or self._room.acquire(timeout=FULL_S)
 
-    def fade(self) -> None:
+    def close_keepalives(self) -> None:
         """Let each connection end with its next response."""
-        self.carrier.fade()
+        self.driver.close_keepalives()
 
     def drain(self) -> None:
         """Let the accepting thread empty the backlog, and idle connections end."""
-        self.carrier.drain()
+        self.driver.drain()
 
-    def leave(self, alone: Iterable[int]) -> None:
-        """Let the accepting thread end, and connections be handed over as they come to rest."""
-        self.carrier.leave(alone)
+    def hand_off(self, exclusive: Iterable[int]) -> None:
+        """Let the accepting thread end, and connections be handed off as they come to rest."""
+        self.driver.hand_off(exclusive)
 
     def stop(self) -> None:
         """Let every thread end that waits for its client."""
-        self.carrier.stop()
+        self.driver.stop()
 
     def close(self, timeout: float | None) -> bool:
         """Stop and join. False: the application was still running in a thread after `timeout` seconds."""
         self.stop()
         if not self._started:
             self.acceptor.close()
-            self.carrier.dismiss()
+            self.driver.release_descriptors()
             return True
         if self._done_fd >= 0:
             if not self._thread.join(timeout):
                 return False
             os.close(self._done_fd)
             self._done_fd = -1
-            self.carrier.dismiss()
+            self.driver.release_descriptors()
         return True
 
     def statistics(self) -> dict[str, int]:
         """Return counts so far."""
-        return self.carrier.statistics()
+        return self.driver.statistics()
 
 
 class ThreadPerConnection(AcceptingThread):
@@ -212,14 +212,14 @@ class ThreadPerConnection(AcceptingThread):
         self._threads: set[Thread] = set()
         self._ended: deque[Thread] = deque()
 
-    def take(self, client: Client) -> None:
+    def take(self, connection: ClientConnection) -> None:
         """Start the newcomer's thread, or answer 503 where the system gives none."""
-        thread = Thread(lambda: self._converse(client, thread), "halfsync-connection")
+        thread = Thread(lambda: self._serve(connection, thread), "halfsync-connection")
         try:
             thread.start()
         except RuntimeError:
-            self.vacate()
-            self.acceptor.shed(client, NO_THREAD)
+            self.release_place()
+            self.acceptor.shed(connection, NO_THREAD)
             return
         self._threads.add(thread)
         for _ in range(min(len(self._ended), JOINS_MOST)):
@@ -227,12 +227,12 @@ class ThreadPerConnection(AcceptingThread):
             ended.join()
             self._threads.discard(ended)
 
-    def _converse(self, client: Client, thread: Thread) -> None:
+    def _serve(self, connection: ClientConnection, thread: Thread) -> None:
         try:
-            self.carrier.carry(client)
+            self.driver.serve_connection(connection)
         finally:
             self._ended.append(thread)
-            self.end(client)
+            self.end(connection)
 
     def finish(self) -> None:
         """Join the threads of all connections."""

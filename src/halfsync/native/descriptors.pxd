@@ -11,7 +11,7 @@ cdef enum:
 
 # Move a descriptor that was just opened, close-on-exec, out of the low numbers. Returns the descriptor to use from now
 # on: the same one if it is not low, if the limit on open files leaves no others, or for an error.
-cdef inline int leave_low(int fd) noexcept nogil:
+cdef inline int move_out_of_low(int fd) noexcept nogil:
     cdef int moved
     if fd < LOW_OURS or fd >= LOW_END:
         return fd

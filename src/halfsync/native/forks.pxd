@@ -4,7 +4,7 @@ cdef unsigned int *copies  # how many of the application's forks led to this pro
 cdef unsigned int *forks  # how many forks of the application and of the server did
 
 # Tell whether this process is a copy of the one in which `copies[0]` was `began`.
-cdef inline bint is_copy(unsigned int began) noexcept nogil:
+cdef inline bint is_forked_copy(unsigned int began) noexcept nogil:
     return copies[0] != began
 
 # Tell whether this process was forked, by whomever, since `forks[0]` was `began`: it has none of the threads from then.
@@ -12,7 +12,7 @@ cdef inline bint is_forked(unsigned int began) noexcept nogil:
     return forks[0] != began
 
 # End this process if it is a copy; else do nothing.
-cdef inline void leave_copy(unsigned int began) noexcept:
+cdef inline void exit_forked_copy(unsigned int began) noexcept:
     if copies[0] != began:
         end_process(None)
 

@@ -14,9 +14,9 @@ def write_lines(int fd, bytes data, double seconds):
     cdef size_t length = len(data)
     cdef size_t done
     cdef int error = 0
-    cdef int64_t patience = <int64_t> (seconds * 1e9)
+    cdef int64_t timeout = <int64_t> (seconds * 1e9)
     with nogil:
-        done = write_within(fd, start, length, patience)
+        done = write_within(fd, start, length, timeout)
         if done < length:
             error = errno
     return done, error
@@ -25,9 +25,9 @@ def write_lines(int fd, bytes data, double seconds):
 def has_room(int fd, double seconds):
     """Tell whether a write will be taken, or refused at once, within this many seconds."""
     cdef bint room
-    cdef int64_t patience = <int64_t> (seconds * 1e9)
+    cdef int64_t timeout = <int64_t> (seconds * 1e9)
     with nogil:
-        room = is_on_disk(fd) or await_room(fd, monotonic_ns() + patience)
+        room = is_on_disk(fd) or await_room(fd, monotonic_ns() + timeout)
     return room
 
 

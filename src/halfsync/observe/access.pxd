@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from halfsync.exchange.exchange cimport Exchange
-from halfsync.http.forwarded cimport Told
+from halfsync.http.forwarded cimport ForwardedInfo
 from halfsync.http.trust cimport Trust
 from halfsync.native.sync cimport atomic_llong, atomic_uint, pthread_cond_t, pthread_mutex_t, pthread_t
 
@@ -13,7 +13,7 @@ ctypedef struct Losses:
     atomic_uint reopenings    # how often its file was opened again
     atomic_uint stalled       # whether it took nothing the last time; used if there is no writer thread
 
-ctypedef struct Log:
+ctypedef struct AccessLogRecord:
     pthread_mutex_t lock      # guards everything below but fd, json and losses
     pthread_cond_t filled     # signalled when the first line comes into an empty buffer, and at the end
     int fd
@@ -40,19 +40,20 @@ ctypedef struct Entry:
     int64_t queue_ns          # how long the request waited for a worker
     int64_t total_ns          # from its first byte to the end of its response
 
-cdef void log_request(Log *log, const Entry *entry) noexcept nogil
-cdef void log_unheard(Log *log, const uint8_t *address, int address_length, int status, int64_t sent) noexcept nogil
-cdef void log_exchange(Log *log, const Exchange *exchange, const uint8_t *address, int address_length,
+cdef void log_request(AccessLogRecord *log, const Entry *entry) noexcept nogil
+cdef void log_unheard(AccessLogRecord *log, const uint8_t *address, int address_length, int status,
+                      int64_t sent) noexcept nogil
+cdef void log_exchange(AccessLogRecord *log, const Exchange *exchange, const uint8_t *address, int address_length,
                        int64_t now) noexcept nogil
-cdef void find_client(const Exchange *exchange, const Trust *trust, Told *told, const uint8_t **address,
+cdef void find_client(const Exchange *exchange, const Trust *trust, ForwardedInfo *info, const uint8_t **address,
                       int *address_length) noexcept nogil
 
 
 cdef class AccessLog:
-    cdef Log log
+    cdef AccessLogRecord log
     cdef bint running
     cdef unsigned int forks           # `forks` of the process that has the writer
     cdef object path          # as bytes; None: standard output
-    cdef object kept          # what the pointers point to
+    cdef object pinned        # what the pointers point to
 
     cdef void end(self) noexcept

@@ -222,7 +222,7 @@ cdef void format_json(Line *line, const Entry *entry, const char *address) noexc
     add_text(line, b"\"}", 2)
 
 
-cdef void log_request(Log *log, const Entry *entry) noexcept nogil:
+cdef void log_request(AccessLogRecord *log, const Entry *entry) noexcept nogil:
     """Append a line for a request. Any thread; never blocks on the file."""
     cdef Line line
     cdef char address[64]
@@ -252,15 +252,15 @@ cdef void log_request(Log *log, const Entry *entry) noexcept nogil:
 
 
 cdef void log_exchange(
-    Log *log, const Exchange *exchange, const uint8_t *address, int address_length, int64_t now
+    AccessLogRecord *log, const Exchange *exchange, const uint8_t *address, int address_length, int64_t now
 ) noexcept nogil:
     """Append a line for an exchange that has ended, or broken off, at `now` ns. As log_request."""
     cdef Entry entry
-    cdef Told told
+    cdef ForwardedInfo info
     entry.exchange = exchange
     entry.address = address
     entry.address_length = address_length
-    find_client(exchange, log.trust, &told, &entry.address, &entry.address_length)
+    find_client(exchange, log.trust, &info, &entry.address, &entry.address_length)
     entry.status = exchange.status
     entry.sent = exchange.sent
     entry.queue_ns = exchange.taken_ns - exchange.framed_ns if exchange.taken_ns > 0 else 0
@@ -268,7 +268,9 @@ cdef void log_exchange(
     log_request(log, &entry)
 
 
-cdef void log_unheard(Log *log, const uint8_t *address, int address_length, int status, int64_t sent) noexcept nogil:
+cdef void log_unheard(
+    AccessLogRecord *log, const uint8_t *address, int address_length, int status, int64_t sent
+) noexcept nogil:
     """Append a line for a peer that was refused before anything of its request was received. As log_request."""
     cdef Entry entry
     memset(&entry, 0, sizeof(entry))
@@ -280,23 +282,23 @@ cdef void log_unheard(Log *log, const uint8_t *address, int address_length, int 
 
 
 cdef void find_client(
-    const Exchange *exchange, const Trust *trust, Told *told, const uint8_t **address, int *address_length
+    const Exchange *exchange, const Trust *trust, ForwardedInfo *info, const uint8_t **address, int *address_length
 ) noexcept nogil:
-    """Let an address, which is the peer's, be that of its client if trusted proxies tell of one. told: room for it."""
+    """Let an address, which is the peer's, be that of its client if trusted proxies tell of one. info: room for it."""
     if exchange.client_length > 0:
         address[0] = exchange.client
         address_length[0] = exchange.client_length
     elif (  # it was refused before anybody looked
-        not exchange.told and exchange.head.length > 0 and trust != NULL
+        not exchange.forwarded_seen and exchange.head.length > 0 and trust != NULL
         and trust_has(trust, address[0], address_length[0])
     ):
-        forwarded_read(&exchange.head, exchange.data, trust, told)
-        if told.address_length > 0:
-            address[0] = told.address
-            address_length[0] = told.address_length
+        forwarded_read(&exchange.head, exchange.data, trust, info)
+        if info.address_length > 0:
+            address[0] = info.address
+            address_length[0] = info.address_length
 
 
-cdef bint is_ended(Log *log) noexcept nogil:
+cdef bint is_ended(AccessLogRecord *log) noexcept nogil:
     cdef bint ended
     pthread_mutex_lock(&log.lock)
     ended = log.ended
@@ -304,7 +306,7 @@ cdef bint is_ended(Log *log) noexcept nogil:
     return ended
 
 
-cdef size_t write_all(Log *log, const char *data, size_t length) noexcept nogil:
+cdef size_t write_all(AccessLogRecord *log, const char *data, size_t length) noexcept nogil:
     """Write to a file that may be slow. Returns how many bytes it took; if not all, it refuses the rest.
 
     If the file takes nothing, the writer thread waits until the log is closed, and LAST_NS longer. Without a writer
@@ -326,7 +328,7 @@ cdef size_t write_all(Log *log, const char *data, size_t length) noexcept nogil:
             return done
 
 
-cdef bint tell_losses(Log *log) noexcept nogil:
+cdef bint tell_losses(AccessLogRecord *log) noexcept nogil:
     """Write how many lines were dropped, if any. Returns False when the file does not take that either."""
     cdef char note[128]
     cdef int length
@@ -349,7 +351,7 @@ cdef bint tell_losses(Log *log) noexcept nogil:
     return False
 
 
-cdef void follow(Log *log) noexcept nogil:
+cdef void follow(AccessLogRecord *log) noexcept nogil:
     """Open the file again if another process that writes to it has done so. If that fails, keep the one that is open.
 
     For processes that were forked with the log, as the model `process` has them.
@@ -365,7 +367,7 @@ cdef void follow(Log *log) noexcept nogil:
         close(fd)
 
 
-cdef void write_lines(Log *log, const char *lines, size_t length) noexcept nogil:
+cdef void write_lines(AccessLogRecord *log, const char *lines, size_t length) noexcept nogil:
     """Write whole lines. Those that the file refuses are counted, and told before the next ones."""
     cdef size_t done = 0
     cdef size_t position
@@ -383,7 +385,7 @@ cdef void write_lines(Log *log, const char *lines, size_t length) noexcept nogil
 
 cdef void *run(void *log_) noexcept nogil:
     """The writer: take what has come together, write it, and wait for more, until the end."""
-    cdef Log *log = <Log *> log_
+    cdef AccessLogRecord *log = <AccessLogRecord *> log_
     cdef char *taken
     cdef size_t length
     cdef uint64_t dropped
@@ -429,7 +431,7 @@ cdef class AccessLog:
         self.log.losses = <Losses *> map_shared(sizeof(Losses))
         if self.log.losses == NULL:
             raise MemoryError
-        self.kept = trusted
+        self.pinned = trusted
         if trusted is not None:
             self.log.trust = &trusted.trust
         self.log.json = json

@@ -62,6 +62,6 @@ cdef bint refusals_note(Refusals *refusals, const Exchange *exchange, const uint
 
 cdef class RefusalLog:
     cdef Refusals refusals
-    cdef object kept          # what the pointers point to
+    cdef object pinned        # what the pointers point to
 
     cpdef void tell(self) noexcept

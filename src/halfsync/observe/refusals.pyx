@@ -1,7 +1,7 @@
 """The reasons of refusals, in the server's log: who was refused, with which status, why, and what was received.
 
 Whoever refuses cannot log: the engine never takes the GIL. It leaves a note, and a thread that has the GIL tells it: in
-the proactor the attendant, in the other models the thread of the connection itself. Anybody can send what must be
+the proactor the monitor, in the other models the thread of the connection itself. Anybody can send what must be
 refused, so only so many are noted; the next line says how many were not. What was received is shown escaped and cut,
 without what may be the value of a field that holds secrets (`secrets.pxd`). Of a stream nothing is shown but what came
 in place of its PROXY header.
@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memmove, memset
 
 from halfsync.exchange.exchange cimport EXCHANGE_PROXY, exchange_begin, exchange_line, exchange_reason
-from halfsync.http.forwarded cimport Told
+from halfsync.http.forwarded cimport ForwardedInfo
 from halfsync.http.grammar cimport BYTE_TOKEN, byte_is
 from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text
 from halfsync.native.shared cimport map_shared, unmap_shared
@@ -86,13 +86,13 @@ cdef bint refusals_note(
     const char *reason
 ) noexcept nogil:
     """Note a refusal. See the .pxd."""
-    cdef Told told
+    cdef ForwardedInfo info
     cdef Note *note
     cdef bint noted
     if refusals == NULL or not is_allowed(refusals.allowance, monotonic_ns()):
         return False
     if exchange != NULL:
-        find_client(exchange, refusals.trust, &told, &address, &address_length)
+        find_client(exchange, refusals.trust, &info, &address, &address_length)
     pthread_mutex_lock(&refusals.lock)
     noted = refusals.count < NOTES_MOST
     if noted:
@@ -159,7 +159,7 @@ cdef class RefusalLog:
 
     def __init__(self, TrustedPeers trusted not None, bint raw=False):
         """trusted: the peers whose word about their clients is believed. raw: they speak no HTTP, and get no answer."""
-        self.kept = trusted
+        self.pinned = trusted
         self.refusals.trust = &trusted.trust
         self.refusals.raw = raw
 

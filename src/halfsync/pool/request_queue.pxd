@@ -27,7 +27,7 @@ ctypedef struct Queue:
     int64_t waited_ns         # over all items taken
 
 # What the owner of a patient queue remembers of it, zeroed at first.
-ctypedef struct Watch:
+ctypedef struct QueueWatch:
     uint64_t taken            # items that had been taken
     int64_t since             # ns; when that number was first seen
     bint waits                # something waited
@@ -42,7 +42,7 @@ cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil
 cdef void queue_destroy(Queue *queue) noexcept nogil
 cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns) noexcept nogil
 cdef void queue_wake(Queue *queue) noexcept nogil
-cdef int64_t queue_attend(Queue *queue, Watch *watch, int64_t now) noexcept nogil
+cdef int64_t queue_check(Queue *queue, QueueWatch *watch, int64_t now) noexcept nogil
 cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil
 cdef void queue_sleep(Queue *queue, Taker *taker) noexcept nogil
 cdef void queue_count_out(Queue *queue) noexcept nogil
@@ -56,7 +56,7 @@ cdef bint queue_hold(Queue *queue, uint64_t ticket) noexcept nogil
 cdef void queue_unhold(Queue *queue) noexcept nogil
 
 # What queue_try_take says.
-cdef enum Taken:
+cdef enum QueueTaken:
     TAKEN_ITEM
     TAKEN_SLEEP               # nothing there: the caller now counts as a sleeper and must call queue_sleep
     TAKEN_CLOSED              # nothing there, and nothing will come

@@ -7,7 +7,7 @@ it pays only if that turn is long, for two workers cannot run Python at the same
 short turn. A patient queue therefore leaves it to one awake worker while turns are short; when they are long, or nobody
 is awake, a sleeper is woken, one at a time: when it finds more than it takes, it tells the next. How long turns are is
 judged by their median, which a few slow ones do not move; so it can be wrong about the turn under way, and the owner of
-a patient queue must attend to it: `queue_attend` wakes a sleeper when something waits and nothing was taken for a
+a patient queue must attend to it: `queue_check` wakes a sleeper when something waits and nothing was taken for a
 moment. A queue that is not patient wakes a sleeper whenever something waits.
 
 The lock is held for a few instructions by either side and never together with the wish for the GIL, so a worker may
@@ -102,7 +102,7 @@ cdef void queue_wake(Queue *queue) noexcept nogil:
         sem_post(&queue.wake)
 
 
-cdef int64_t queue_attend(Queue *queue, Watch *watch, int64_t now) noexcept nogil:
+cdef int64_t queue_check(Queue *queue, QueueWatch *watch, int64_t now) noexcept nogil:
     """Do what the owner of a patient queue must do after each batch of puts, and soon again while `watch.waits`.
 
     Wakes a worker as queue_wake does, or when something waits and nothing was taken for STALL_NS. Returns how long
@@ -141,7 +141,7 @@ cdef inline void skip_withdrawn(Queue *queue) noexcept nogil:
 
 
 cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil:
-    """Take the first item, if there is one; the caller's turn before it is over. Returns a Taken."""
+    """Take the first item, if there is one; the caller's turn before it is over. Returns a QueueTaken."""
     cdef bint post = False
     cdef int result = TAKEN_ITEM
     cdef int64_t now = monotonic_ns()

@@ -22,7 +22,7 @@ cdef class WorkerThreads:
     cdef void discard(self, void *item) noexcept
     cdef void empty(self) noexcept
     cdef int add_thread(self) except -1
-    cdef int forget_ended(self) except -1
+    cdef int drop_ended(self) except -1
     cdef bint only_caller_left(self)
 
 

@@ -11,7 +11,7 @@ from libc.string cimport memset
 
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
-from halfsync.native.forks cimport copies, end_process, forks, is_copy, is_forked, leave_copy
+from halfsync.native.forks cimport copies, end_process, exit_forked_copy, forks, is_forked, is_forked_copy
 from halfsync.native.sync cimport add_uint, init_uint, load_uint, monotonic_ns, sub_uint
 from halfsync.pool.request_queue cimport (
     TAKEN_CLOSED, TAKEN_ITEM, Taker, queue_close, queue_destroy, queue_init, queue_length, queue_put, queue_sleep,
@@ -42,10 +42,10 @@ class ThreadPoolStatistics:
 cdef class WorkerThreads:
     """Threads that take items from one queue, one turn an item. Made and closed by one owner.
 
-    attended: the owner calls queue_attend as it must for a patient queue.
+    patient: the owner calls queue_check as it must for a patient queue.
     """
 
-    def __init__(self, threads, *, queue_size, name, bint attended=False):
+    def __init__(self, threads, *, queue_size, name, bint patient=False):
         threads = count(threads, "threads", 1, THREADS_MOST)
         queue_size = count(queue_size, "queue_size", 1, QUEUE_MOST)
         if not isinstance(name, str):
@@ -57,7 +57,7 @@ cdef class WorkerThreads:
         self.size = threads
         self.name = str(name)
         self._threads = []
-        if queue_init(&self.queue, queue_size, attended) < 0:
+        if queue_init(&self.queue, queue_size, patient) < 0:
             raise MemoryError
 
     def __dealloc__(self):
@@ -102,7 +102,7 @@ cdef class WorkerThreads:
         self._threads.append(thread)
         return 0
 
-    cdef int forget_ended(self) except -1:
+    cdef int drop_ended(self) except -1:
         """Keep no more of the threads that have ended."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         return 0
@@ -117,7 +117,7 @@ cdef class WorkerThreads:
         cdef int taken
         memset(&taker, 0, sizeof(taker))
         while True:
-            leave_copy(self.began)
+            exit_forked_copy(self.began)
             taken = queue_try_take(&self.queue, &taker, &slot)
             if taken == TAKEN_ITEM:
                 add_uint(&self.running, 1)
@@ -126,7 +126,7 @@ cdef class WorkerThreads:
                         return
                     self._done += 1
                 except BaseException as error:  # noqa: BLE001 - a job may raise anything; the thread must outlive it
-                    if is_copy(self.began):
+                    if is_forked_copy(self.began):
                         end_process(error)
                     self._failed += 1
                     with suppress(BaseException):  # memory may be too short for the call
@@ -159,7 +159,7 @@ cdef class WorkerThreads:
             for thread in list(self._threads):  # which another caller of this may renew meanwhile
                 if not thread.is_current:
                     thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
-        self.forget_ended()
+        self.drop_ended()
         if not self._threads:
             self.empty()  # threads that were killed from outside leave items behind
         return not self._threads

@@ -71,7 +71,7 @@ def unblock() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
 
 
-def live(life: Callable[[], None]) -> NoReturn:
+def run_child(life: Callable[[], None]) -> NoReturn:
     """Do what a forked process is for and end it, without the exit handlers of the program that it is a copy of."""
     try:
         life()
@@ -81,7 +81,7 @@ def live(life: Callable[[], None]) -> NoReturn:
 
 
 def end_forked(error: BaseException | None = None) -> NoReturn:
-    """End a forked process as `live` does: at once; with exit code 1 and a traceback if something was raised."""
+    """End a forked process as `run_child` does: at once; with exit code 1 and a traceback if something was raised."""
     try:
         if error is not None:
             with genuine(*FOR_TRACEBACKS):

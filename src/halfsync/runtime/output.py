@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 STANDARD = 3  # descriptors: 0, 1 and 2
-PATIENCE_S = 1.0  # the wait for a file that takes nothing; then no more waits until it takes something
+WRITE_TIMEOUT_S = 1.0  # the wait for a file that takes nothing; then no more waits until it takes something
 
 
 class Lines:
@@ -114,7 +114,7 @@ class Lines:
     def _send(self, text: str, *, counts: bool = False) -> bool:
         """Write as much as is taken. Returns whether that is all. counts: count the lines that were not taken."""
         data = text.encode("utf-8", "backslashreplace")
-        taken, error = write_lines(self._number, data, 0.0 if self._stalled else PATIENCE_S)
+        taken, error = write_lines(self._number, data, 0.0 if self._stalled else WRITE_TIMEOUT_S)
         self._stalled = error == NO_ROOM
         if not error:
             return True
@@ -147,7 +147,7 @@ class Lines:
         """Write what waits in a stream's buffers, if there is room. Returns whether nothing is left in them."""
         try:
             if not stream.closed:
-                if not has_room(self._number, 0.0 if self._stalled else PATIENCE_S):
+                if not has_room(self._number, 0.0 if self._stalled else WRITE_TIMEOUT_S):
                     self._stalled = True
                     return False
                 stream.flush()

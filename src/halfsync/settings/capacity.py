@@ -57,7 +57,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Sizing:
     """How many workers (None: one process that serves by itself) and threads in each; `str()` gives it on one line."""
 
     workers: int | None
@@ -69,7 +69,7 @@ class Choice:
         return f"auto: {workers}{self.threads} thread{'s' if self.threads != 1 else ''} ({self.reason})"
 
 
-def choose(machine: Machine, *, workers: int | None, threads: int) -> Choice:
+def choose(machine: Machine, *, workers: int | None, threads: int) -> Sizing:
     """Size what is AUTO, and leave the rest as it is. workers: None for one process without a supervisor."""
     reason = str(machine)
     if workers == AUTO:
@@ -81,7 +81,7 @@ def choose(machine: Machine, *, workers: int | None, threads: int) -> Choice:
     if threads == AUTO:
         cpus = 1 if machine.gil else math.ceil(machine.cpus / (workers or 1))
         threads = min(THREADS_PER_CPU * cpus, THREADS_MOST)
-    return Choice(workers, threads, reason)
+    return Sizing(workers, threads, reason)
 
 
 def read_machine(root: str = "/") -> Machine:

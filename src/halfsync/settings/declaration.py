@@ -23,13 +23,13 @@ from halfsync.settings.kinds import (
     Choice,
     Count,
     Duration,
+    FileOwner,
     Flag,
     Function,
     Kind,
     Mode,
     Mounts,
     Optional,
-    Owner,
     Path,
     Principal,
     RootPath,
@@ -167,7 +167,7 @@ class Settings:
         doc="Permissions of the unix sockets that are made, in octal; who may write to one may connect.",
         reason="A proxy runs as another user; so any local user may connect, as to a port of 127.0.0.1.")
     unix_owner: str | None = setting(
-        None, Owner(), SOCKETS, reload=OPEN_SOCKETS,
+        None, FileOwner(), SOCKETS, reload=OPEN_SOCKETS,
         doc="User and group that own the unix sockets that are made: user, user:group or :group.",
         reason="They belong to whoever runs the server, which needs no privilege.")
     poller: str = setting(

@@ -424,7 +424,7 @@ class Mode(Kind[int]):
         return f"{value:04o}"
 
 
-class Owner(Kind[str | None]):
+class FileOwner(Kind[str | None]):
     """Who owns a file: ``user``, ``user:group`` or ``:group``, by name or number; or nothing at all."""
 
     metavar = "USER:GROUP"

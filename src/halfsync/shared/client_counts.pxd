@@ -2,21 +2,21 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef enum:
-    PLACE_NONE = 0            # of a connection that counts for nobody
-    ENTER_REFUSED = -1
+    CLIENT_NONE = 0           # of a connection that counts for nobody
+    CLIENT_OVER_LIMIT = -1
 
 # A key is what a client is known by: 64 bits of its network. What is no network of a client's is put among those of
 # multicast (ff00::/8), from where nobody connects (RFC 4291 2.7).
 cdef extern from *:
     """
     #include <stdint.h>
-    #define HS_KEY_NOBODY UINT64_C(0)
-    #define HS_KEY_UNTOLD UINT64_MAX
+    #define HS_KEY_NONE UINT64_C(0)
+    #define HS_KEY_UNKNOWN UINT64_MAX
     #define HS_KEY_IPV4 UINT64_C(0xFFFF000000000000)
     #define HS_KEY_ZEROS UINT64_C(0xFFFF000100000000)
     """
-    const uint64_t KEY_NOBODY "HS_KEY_NOBODY"  # of a peer without an IP address: counts for nobody
-    const uint64_t KEY_UNTOLD "HS_KEY_UNTOLD"  # of a connection whose client is not known yet
+    const uint64_t KEY_NONE "HS_KEY_NONE"  # of a peer without an IP address: counts for nobody
+    const uint64_t KEY_UNKNOWN "HS_KEY_UNKNOWN"  # of a connection whose client is not known yet
     const uint64_t KEY_IPV4 "HS_KEY_IPV4"      # with the address in its lower half
     const uint64_t KEY_ZEROS "HS_KEY_ZEROS"    # ::/64, where ::1 is
 
@@ -40,5 +40,5 @@ ctypedef struct ClientCounts:
 
 cdef int counts_open(ClientCounts *counts, uint32_t limit, uint32_t capacity) noexcept nogil
 cdef void counts_close(ClientCounts *counts) noexcept nogil
-cdef int64_t counts_enter(ClientCounts *counts, uint64_t key) noexcept nogil
-cdef void counts_leave(ClientCounts *counts, uint32_t place) noexcept nogil
+cdef int64_t counts_add(ClientCounts *counts, uint64_t key) noexcept nogil
+cdef void counts_remove(ClientCounts *counts, uint32_t client_index) noexcept nogil

@@ -22,7 +22,7 @@ cdef enum:
 cdef uint64_t client_key(const uint8_t *address, int length) noexcept nogil:
     """Return the key of a peer: of its IPv4 address, also where IPv6 carries it, or of the /64 of its IPv6 address.
 
-    address: a sockaddr. KEY_NOBODY where it is none of an IP address.
+    address: a sockaddr. KEY_NONE where it is none of an IP address.
     """
     cdef const uint8_t *host
     cdef uint64_t key = 0
@@ -80,57 +80,57 @@ cdef inline uint32_t *bucket_of(ClientCounts *counts, uint64_t key) noexcept nog
     return &counts.buckets[(key * counts.factor) >> counts.shift]
 
 
-cdef int64_t counts_enter(ClientCounts *counts, uint64_t key) noexcept nogil:
-    """Count a connection. Returns its place, or ENTER_REFUSED where its client has as many as it may have.
+cdef int64_t counts_add(ClientCounts *counts, uint64_t key) noexcept nogil:
+    """Count a connection. Returns its place, or CLIENT_OVER_LIMIT where its client has as many as it may have.
 
-    PLACE_NONE, and not counted, is who has no address, and a client for whom the table has no room.
+    CLIENT_NONE, and not counted, is who has no address, and a client for whom the table has no room.
     """
     cdef uint32_t *bucket
-    cdef uint32_t place
+    cdef uint32_t client_index
     cdef ClientCount *client
-    if key == KEY_NOBODY:
-        return PLACE_NONE
+    if key == KEY_NONE:
+        return CLIENT_NONE
     bucket = bucket_of(counts, key)
-    place = bucket[0]
-    while place != PLACE_NONE:
-        client = &counts.clients[place]
+    client_index = bucket[0]
+    while client_index != CLIENT_NONE:
+        client = &counts.clients[client_index]
         if client.key == key:
             if client.count >= counts.limit:
-                return ENTER_REFUSED
+                return CLIENT_OVER_LIMIT
             client.count += 1
-            return place
-        place = client.next
-    place = counts.free
-    if place != PLACE_NONE:
-        counts.free = counts.clients[place].next
+            return client_index
+        client_index = client.next
+    client_index = counts.free
+    if client_index != CLIENT_NONE:
+        counts.free = counts.clients[client_index].next
     elif counts.unused <= counts.capacity:
-        place = counts.unused
+        client_index = counts.unused
         counts.unused += 1
     else:
-        return PLACE_NONE
-    client = &counts.clients[place]
+        return CLIENT_NONE
+    client = &counts.clients[client_index]
     client.key = key
     client.count = 1
     client.next = bucket[0]
-    bucket[0] = place
-    return place
+    bucket[0] = client_index
+    return client_index
 
 
-cdef void counts_leave(ClientCounts *counts, uint32_t place) noexcept nogil:
-    """Count the end of a connection that had a place, which may be PLACE_NONE."""
+cdef void counts_remove(ClientCounts *counts, uint32_t client_index) noexcept nogil:
+    """Count the end of a connection that had a place, which may be CLIENT_NONE."""
     cdef ClientCount *client
     cdef uint32_t *link
-    if place == PLACE_NONE:
+    if client_index == CLIENT_NONE:
         return
-    client = &counts.clients[place]
-    check(place < counts.unused and client.count > 0, "a connection leaves a client that has none")
+    client = &counts.clients[client_index]
+    check(client_index < counts.unused and client.count > 0, "a connection leaves a client that has none")
     client.count -= 1
     if client.count > 0:
         return
     link = bucket_of(counts, client.key)
-    while link[0] != place:
-        check(link[0] != PLACE_NONE, "a client is not in its bucket")
+    while link[0] != client_index:
+        check(link[0] != CLIENT_NONE, "a client is not in its bucket")
         link = &counts.clients[link[0]].next
     link[0] = client.next
     client.next = counts.free
-    counts.free = place
+    counts.free = client_index

@@ -7,24 +7,24 @@ from halfsync.listening.endpoints cimport Endpoint
 cdef enum:
     # Received and not framed, at most: a record must fit into the queue's socket, by default 208 KiB, together with
     # some others. A connection with more stays, and serves what it has sent.
-    HANDOVER_BYTES = 64 * 1024
+    HANDOFF_BYTES = 64 * 1024
 
 # What became of a record that was sent.
-cdef enum Sent:
-    HANDOVER_SENT
-    HANDOVER_LATER            # the queue is full, or memory is short
-    HANDOVER_TOO_LONG         # the queue cannot take a record of this length, now or later
-    HANDOVER_DESERTED         # nobody can ever take it
+cdef enum HandoffSent:
+    HANDOFF_SENT
+    HANDOFF_LATER             # the queue is full, or memory is short
+    HANDOFF_TOO_LONG          # the queue cannot take a record of this length, now or later
+    HANDOFF_NO_READER         # nobody can ever take it
 
 # What came of looking into the queue.
-cdef enum Taken:
-    HANDOVER_TAKEN
-    HANDOVER_NONE
-    HANDOVER_SHORT            # no descriptor is free: nothing was taken
-    HANDOVER_REFUSED          # it was no record of this version; its descriptor is closed
-    HANDOVER_OVER             # nobody can put any more
+cdef enum HandoffTaken:
+    HANDOFF_TAKEN
+    HANDOFF_NONE
+    HANDOFF_NO_DESCRIPTOR     # no descriptor is free: nothing was taken
+    HANDOFF_INVALID           # it was no record of this version; its descriptor is closed
+    HANDOFF_NO_WRITER         # nobody can put any more
 
-ctypedef struct Handover:
+ctypedef struct HandoffRecord:
     int fd                    # of the connection
     uint8_t awaits_proxy      # it must begin with a PROXY header, which is not complete yet
     uint8_t address_length
@@ -35,8 +35,8 @@ ctypedef struct Handover:
     uint32_t length
 
 # Send a connection's record through the queue's writing end. The descriptor stays open here. Never waits; any thread.
-cdef int handover_send(int queue, const Handover *handover) noexcept nogil
+cdef int handoff_send(int queue, const HandoffRecord *handoff) noexcept nogil
 
-# Take the next record from the queue's reading end. Its data will lie in buffer, of HANDOVER_BYTES. Never waits; any
+# Take the next record from the queue's reading end. Its data will lie in buffer, of HANDOFF_BYTES. Never waits; any
 # thread.
-cdef int handover_take(int queue, Handover *handover, char *buffer) noexcept nogil
+cdef int handoff_take(int queue, HandoffRecord *handoff, char *buffer) noexcept nogil

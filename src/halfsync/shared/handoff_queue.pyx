@@ -17,7 +17,7 @@ from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
 from halfsync.listening.endpoints cimport ENDPOINT_BYTES
-from halfsync.native.descriptors cimport leave_low
+from halfsync.native.descriptors cimport move_out_of_low
 
 from halfsync.runtime.originals import os
 
@@ -26,8 +26,8 @@ cdef extern from *:
     #include <string.h>
     #include <sys/socket.h>
 
-    #define HS_HANDOVER_MAGIC 0x4f766148u  /* "HavO" */
-    #define HS_HANDOVER_VERSION 2
+    #define HS_HANDOFF_MAGIC 0x4f766148u  /* "HavO" */
+    #define HS_HANDOFF_VERSION 2
 
     typedef struct {
         uint32_t magic;
@@ -38,13 +38,13 @@ cdef extern from *:
         uint32_t length;          /* of what follows */
         uint8_t address[28];
         uint8_t endpoint[28];
-    } hs_handover_header;
+    } hs_handoff_header;
 
-    typedef union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } hs_handover_rights;
+    typedef union { struct cmsghdr head; char space[CMSG_SPACE(sizeof(int))]; } hs_handoff_rights;
 
-    static ssize_t hs_handover_send(int queue, const void *header, size_t header_length, const void *data,
+    static ssize_t hs_handoff_send(int queue, const void *header, size_t header_length, const void *data,
                                     size_t length, int fd) {
-        hs_handover_rights rights;
+        hs_handoff_rights rights;
         struct iovec parts[2] = {{(void *)header, header_length}, {(void *)data, length}};
         struct msghdr message;
         memset(&message, 0, sizeof(message));
@@ -61,9 +61,9 @@ cdef extern from *:
     }
 
     /* Room for one descriptor is given and no more, so that no second one can be received. *fd: -1 if none came. */
-    static ssize_t hs_handover_take(int queue, void *header, size_t header_length, void *data, size_t room, int *fd,
+    static ssize_t hs_handoff_take(int queue, void *header, size_t header_length, void *data, size_t room, int *fd,
                                     int *whole) {
-        hs_handover_rights rights;
+        hs_handoff_rights rights;
         struct iovec parts[2] = {{header, header_length}, {data, room}};
         struct msghdr message;
         struct cmsghdr *right;
@@ -85,7 +85,7 @@ cdef extern from *:
         return got;
     }
     """
-    ctypedef struct Header "hs_handover_header":
+    ctypedef struct Header "hs_handoff_header":
         uint32_t magic
         uint16_t version
         uint8_t awaits_proxy
@@ -94,19 +94,19 @@ cdef extern from *:
         uint32_t length
         uint8_t *address
         uint8_t *endpoint
-    const uint32_t MAGIC "HS_HANDOVER_MAGIC"
-    const uint16_t VERSION "HS_HANDOVER_VERSION"
-    ssize_t send_record "hs_handover_send" (
+    const uint32_t MAGIC "HS_HANDOFF_MAGIC"
+    const uint16_t VERSION "HS_HANDOFF_VERSION"
+    ssize_t send_record "hs_handoff_send" (
         int queue, const void *header, size_t header_length, const void *data, size_t length, int fd) nogil
-    ssize_t take_record "hs_handover_take" (
+    ssize_t take_record "hs_handoff_take" (
         int queue, void *header, size_t header_length, void *data, size_t room, int *fd, int *whole) nogil
 
 cdef extern from "<errno.h>" nogil:
     const int ETOOMANYREFS
 
 
-cdef int handover_send(int queue, const Handover *handover) noexcept nogil:
-    """Send a connection's record and descriptor. Returns a Sent.
+cdef int handoff_send(int queue, const HandoffRecord *handoff) noexcept nogil:
+    """Send a connection's record and descriptor. Returns a HandoffSent.
 
     ETOOMANYREFS: the user has as many descriptors under way as a process may have open; some will arrive.
     """
@@ -114,21 +114,21 @@ cdef int handover_send(int queue, const Handover *handover) noexcept nogil:
     memset(&header, 0, sizeof(header))
     header.magic = MAGIC
     header.version = VERSION
-    header.awaits_proxy = handover.awaits_proxy
-    header.requests = handover.requests
-    header.length = handover.length
-    header.address_length = min(handover.address_length, <uint8_t> ADDRESS_BYTES)
-    memcpy(header.address, handover.address, header.address_length)
-    memcpy(header.endpoint, handover.endpoint.address, ENDPOINT_BYTES)
-    while send_record(queue, &header, sizeof(header), handover.data, handover.length, handover.fd) < 0:
+    header.awaits_proxy = handoff.awaits_proxy
+    header.requests = handoff.requests
+    header.length = handoff.length
+    header.address_length = min(handoff.address_length, <uint8_t> ADDRESS_BYTES)
+    memcpy(header.address, handoff.address, header.address_length)
+    memcpy(header.endpoint, handoff.endpoint.address, ENDPOINT_BYTES)
+    while send_record(queue, &header, sizeof(header), handoff.data, handoff.length, handoff.fd) < 0:
         if errno == EINTR:
             continue
         if errno == EMSGSIZE:
-            return HANDOVER_TOO_LONG
+            return HANDOFF_TOO_LONG
         if errno in (EAGAIN, ENOBUFS, ENOMEM, ETOOMANYREFS):
-            return HANDOVER_LATER
-        return HANDOVER_DESERTED
-    return HANDOVER_SENT
+            return HANDOFF_LATER
+        return HANDOFF_NO_READER
+    return HANDOFF_SENT
 
 
 cdef bint is_record(const Header *header, ssize_t got) noexcept nogil:
@@ -145,44 +145,44 @@ def put_connection(int queue, int fd):
     queue: its writing end. The server that adopts it treats its client as one at the other end of a unix socket. Raises
     OSError if the queue is full or has no reader.
     """
-    cdef Handover handover
-    memset(&handover, 0, sizeof(handover))
-    handover.fd = fd
-    if handover_send(queue, &handover) != HANDOVER_SENT:
+    cdef HandoffRecord handoff
+    memset(&handoff, 0, sizeof(handoff))
+    handoff.fd = fd
+    if handoff_send(queue, &handoff) != HANDOFF_SENT:
         raise OSError(errno, os.strerror(errno))
 
 
-cdef int handover_take(int queue, Handover *handover, char *buffer) noexcept nogil:
-    """Take the next record and its descriptor, if one waits. Returns a Taken."""
+cdef int handoff_take(int queue, HandoffRecord *handoff, char *buffer) noexcept nogil:
+    """Take the next record and its descriptor, if one waits. Returns a HandoffTaken."""
     cdef Header header
     cdef ssize_t got
     cdef int whole = False
     cdef int free_fd = fcntl(queue, F_DUPFD_CLOEXEC, 3)
     if free_fd < 0:
-        return HANDOVER_SHORT
+        return HANDOFF_NO_DESCRIPTOR
     close(free_fd)
     while True:
-        got = take_record(queue, &header, sizeof(header), buffer, HANDOVER_BYTES, &handover.fd, &whole)
+        got = take_record(queue, &header, sizeof(header), buffer, HANDOFF_BYTES, &handoff.fd, &whole)
         if got >= 0:
             break
         if errno == EINTR:
             continue
         if errno in (EAGAIN, ENOBUFS, ENOMEM):
-            return HANDOVER_NONE
-        return HANDOVER_OVER
-    if got == 0 and handover.fd < 0:
-        return HANDOVER_OVER
-    if handover.fd < 0 or not whole or not is_record(&header, got):
-        if handover.fd >= 0:
-            close(handover.fd)
-            handover.fd = -1
-        return HANDOVER_REFUSED
-    handover.fd = leave_low(handover.fd)
-    handover.awaits_proxy = header.awaits_proxy
-    handover.requests = header.requests
-    handover.address_length = header.address_length
-    memcpy(handover.address, header.address, header.address_length)
-    memcpy(handover.endpoint.address, header.endpoint, ENDPOINT_BYTES)
-    handover.data = buffer
-    handover.length = header.length
-    return HANDOVER_TAKEN
+            return HANDOFF_NONE
+        return HANDOFF_NO_WRITER
+    if got == 0 and handoff.fd < 0:
+        return HANDOFF_NO_WRITER
+    if handoff.fd < 0 or not whole or not is_record(&header, got):
+        if handoff.fd >= 0:
+            close(handoff.fd)
+            handoff.fd = -1
+        return HANDOFF_INVALID
+    handoff.fd = move_out_of_low(handoff.fd)
+    handoff.awaits_proxy = header.awaits_proxy
+    handoff.requests = header.requests
+    handoff.address_length = header.address_length
+    memcpy(handoff.address, header.address, header.address_length)
+    memcpy(handoff.endpoint.address, header.endpoint, ENDPOINT_BYTES)
+    handoff.data = buffer
+    handoff.length = header.length
+    return HANDOFF_TAKEN

@@ -1,12 +1,12 @@
-from halfsync.shared.slots cimport BoardRecord, Place, SeatRecord
+from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord, SlotRef
 
-cdef class Board:
-    cdef BoardRecord *record
+cdef class Scoreboard:
+    cdef ScoreboardRecord *record
     cdef readonly int size
 
-cdef class Seat:
-    cdef readonly Board board
-    cdef SeatRecord *record
-    cdef Place place
+cdef class Slot:
+    cdef readonly Scoreboard scoreboard
+    cdef SlotRecord *record
+    cdef SlotRef ref
     cdef readonly int number
-    cdef readonly object capsule   # of the place: what a model takes it by; it lives as long as the seat
+    cdef readonly object capsule   # of `ref`: what a model takes it by; it lives as long as the slot

@@ -1,14 +1,14 @@
-"""The board: a page of memory that the processes of one server share, with a seat for each.
+"""The scoreboard: a page of memory that the processes of one server share, with a slot for each.
 
 It is there so that load is even. All processes accept from the same listening sockets, and the kernel wakes one that
 sleeps, mostly the same one; so a process that has more than its share of the connections leaves newcomers to the others
-(it is deaf), and listens again when it has not. The process with the fewest is never deaf for long: whoever becomes
-deaf rings a bell, at which all look again. No process waits for another, and one that dies holds nothing up: its
-supervisor clears its seat.
+(it is over its share), and listens again when it has not. The process with the fewest is never over its share for long:
+one that goes over it wakes all, which then look again. No process waits for another, and one that dies holds nothing
+up: its supervisor clears its slot.
 
 One that lives and does not accept, since it is stopped or its application keeps the GIL, would have newcomers wait for
-it. So a deaf process looks at its listeners now and then; where somebody has waited at each look for NEGLECT_NS it
-accepts, whatever its share.
+it. So a process over its share looks at its listeners now and then; where somebody has waited at each look for
+NEGLECT_NS it accepts, whatever its share.
 """
 
 from cpython.pycapsule cimport PyCapsule_New
@@ -16,8 +16,8 @@ from cpython.pycapsule cimport PyCapsule_New
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport add_llong, init_llong, init_uint, load_llong, load_uint, store_uint
 from halfsync.shared.slots cimport (
-    SEAT_BOOTING, SEAT_EMPTY, SEAT_SERVING, board_serving, ring_bell, seat_at, seat_count, seat_leave, seat_left,
-    seat_listens,
+    SLOT_BOOTING, SLOT_EMPTY, SLOT_SERVING, scoreboard_serving, slot_at, slot_count, slot_may_accept, slot_note_closed,
+    slot_stop_accepting, wake_all,
 )
 
 from halfsync.runtime.originals import os
@@ -26,99 +26,99 @@ cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int value, int flags)
     const int EFD_CLOEXEC, EFD_NONBLOCK
 
-STATES = ("empty", "booting", "serving", "leaving", "left")
+STATES = ("empty", "booting", "serving", "closing", "closed")
 
 
-cdef class Board:
-    """The seats of one server. Made before its processes are forked, which inherit it. size: seats.
+cdef class Scoreboard:
+    """The slots of one server. Made before its processes are forked, which inherit it. size: slots.
 
     Raises MemoryError or OSError when memory or descriptors are short.
     """
 
     def __init__(self, int size):
         self.size = size
-        self.record = <BoardRecord *> map_shared(sizeof(BoardRecord) + size * sizeof(SeatRecord))
+        self.record = <ScoreboardRecord *> map_shared(sizeof(ScoreboardRecord) + size * sizeof(SlotRecord))
         if self.record == NULL:
             raise MemoryError
-        self.record.bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-        if self.record.bell_fd < 0:
+        self.record.wakeup_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        if self.record.wakeup_fd < 0:
             raise OSError("no descriptor for the bell of the board")
 
-    def seat(self, int number):
-        """Return a seat. number: from 0."""
-        cdef Seat seat
+    def slot(self, int number):
+        """Return a slot. number: from 0."""
+        cdef Slot slot
         if not 0 <= number < self.size:
             raise ValueError(f"the board has no seat {number}")
-        seat = Seat.__new__(Seat)
-        seat.board = self
-        seat.record = seat_at(self.record, number)
-        seat.number = number
-        seat.place.board = self.record
-        seat.place.seat = seat.record
-        seat.capsule = PyCapsule_New(&seat.place, b"halfsync.seat", NULL)
+        slot = Slot.__new__(Slot)
+        slot.scoreboard = self
+        slot.record = slot_at(self.record, number)
+        slot.number = number
+        slot.ref.scoreboard = self.record
+        slot.ref.slot = slot.record
+        slot.capsule = PyCapsule_New(&slot.ref, b"halfsync.slot", NULL)
         if load_uint(&self.record.used) <= <unsigned int> number:
             store_uint(&self.record.used, number + 1)
-        return seat
+        return slot
 
     def __dealloc__(self):
-        unmap_shared(self.record, sizeof(BoardRecord) + self.size * sizeof(SeatRecord))
+        unmap_shared(self.record, sizeof(ScoreboardRecord) + self.size * sizeof(SlotRecord))
 
     @property
-    def fading(self):
+    def shutting_down(self):
         """Whether the server is about to end."""
-        return load_uint(&self.record.fading) != 0
+        return load_uint(&self.record.shutting_down) != 0
 
-    @fading.setter
-    def fading(self, bint fading):
-        store_uint(&self.record.fading, fading)
+    @shutting_down.setter
+    def shutting_down(self, bint shutting_down):
+        store_uint(&self.record.shutting_down, shutting_down)
 
     @property
-    def bell_fd(self):
+    def wakeup_fd(self):
         """A descriptor that becomes readable when all shall look again; nobody has to read from it."""
-        return self.record.bell_fd
+        return self.record.wakeup_fd
 
     @property
     def serving(self):
         """How many processes serve."""
-        return board_serving(self.record, 0xFFFFFFFF)
+        return scoreboard_serving(self.record, 0xFFFFFFFF)
 
     def close(self):
-        """Close the bell."""
-        if self.record.bell_fd >= 0:
-            os.close(self.record.bell_fd)
-            self.record.bell_fd = -1
+        """Close its descriptor."""
+        if self.record.wakeup_fd >= 0:
+            os.close(self.record.wakeup_fd)
+            self.record.wakeup_fd = -1
 
 
-cdef class Seat:
-    """One process's place on the board."""
+cdef class Slot:
+    """One process's slot on the scoreboard."""
 
     def take(self):
-        """Take the seat for a process that is about to start: nothing of one before is left."""
+        """Take the slot for a process that is about to start: nothing of one before is left."""
         self.clear()
-        store_uint(&self.record.state, SEAT_BOOTING)
+        store_uint(&self.record.state, SLOT_BOOTING)
 
     def clear(self):
-        """Give the seat up: who had it has ended, and others may listen in its place."""
-        store_uint(&self.record.state, SEAT_EMPTY)
+        """Give the slot up: who had it has ended, and others may listen in its place."""
+        store_uint(&self.record.state, SLOT_EMPTY)
         init_uint(&self.record.open, 0)
-        init_uint(&self.record.deaf, 0)
+        init_uint(&self.record.over_share, 0)
         init_uint(&self.record.stuck, 0)
         init_llong(&self.record.requests, 0)
-        ring_bell(self.board.record)
+        wake_all(self.scoreboard.record)
 
     def serve(self):
         """Begin to accept."""
-        store_uint(&self.record.state, SEAT_SERVING)
-        ring_bell(self.board.record)
+        store_uint(&self.record.state, SLOT_SERVING)
+        wake_all(self.scoreboard.record)
 
-    def leave(self):
+    def stop_accepting(self):
         """Accept nobody any more."""
-        seat_leave(self.record)
-        ring_bell(self.board.record)
+        slot_stop_accepting(self.record)
+        wake_all(self.scoreboard.record)
 
-    def left(self):
+    def note_closed(self):
         """Say that the listeners are closed: for tests."""
-        seat_left(self.record)
+        slot_note_closed(self.record)
 
     @property
     def state(self):
@@ -146,11 +146,11 @@ cdef class Seat:
 
     def add(self, int change):
         """Count connections that began, or have ended: for tests."""
-        seat_count(self.record, change)
+        slot_count(self.record, change)
 
-    def listens(self):
+    def may_accept(self):
         """Tell whether this process shall accept newcomers now."""
-        return seat_listens(self.board.record, self.record)
+        return slot_may_accept(self.scoreboard.record, self.record)
 
     def count_request(self):
         """Count a request: for tests."""

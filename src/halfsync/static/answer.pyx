@@ -16,7 +16,7 @@ from libc.string cimport memcmp, memcpy, memset
 from posix.unistd cimport close, pread
 
 from halfsync.exchange.exchange cimport exchange_is_get, exchange_is_head
-from halfsync.exchange.native_handler cimport ANSWER_BYTES
+from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES
 from halfsync.http.grammar cimport write_decimal, write_hex
 from halfsync.http.parser cimport Field, Head, TARGET_ABSOLUTE, TARGET_ORIGIN, field_is
 from halfsync.http.response_head cimport (
@@ -29,8 +29,8 @@ from halfsync.static.conditions cimport (
     range_read, tags_match,
 )
 from halfsync.static.files cimport (
-    EXTENSION_BYTES, FILE_DIRECTORY, FILE_REGULAR, FileLook, Mount, Place, TypeSlot, files_find, files_look, files_open,
-    files_type, type_hash,
+    EXTENSION_BYTES, FILE_DIRECTORY, FILE_REGULAR, FileLocation, FileLook, Mount, TypeSlot, files_find, files_look,
+    files_open, files_type, type_hash,
 )
 
 cdef extern from "<time.h>" nogil:
@@ -38,7 +38,7 @@ cdef extern from "<time.h>" nogil:
 
 cdef enum:
     SMALL_BYTES = 32 * 1024  # of a content that is read and sent with its head; above, sendfile costs less
-    HEAD_BYTES = ANSWER_BYTES - SMALL_BYTES
+    HEAD_BYTES = NATIVE_RESPONSE_BYTES - SMALL_BYTES
     FIXED_BYTES = 2048  # enough for all of a head but a Location
     TYPE_LINE_BYTES = 256
     LOOKS = 3  # at a small file that becomes shorter between the look and the reading
@@ -65,7 +65,7 @@ cdef enum Coding:
 ctypedef struct Task:
     const Files *files
     Exchange *exchange
-    Answer *answer
+    NativeResponse *answer
     char *begin               # the buffer. Every part of a head but a Location is bounded, and there is room for all
     char *at                  # the end of what is written
     bint stays
@@ -321,10 +321,10 @@ cdef bint answer_content(Task *task) noexcept nogil:
     return True
 
 
-cdef int open_kind(Task *task, const Place *place) noexcept nogil:
+cdef int open_kind(Task *task, const FileLocation *location) noexcept nogil:
     """Open what a place names, and look at it. Returns a FileKind, with the file open, or -errno."""
     cdef int result
-    task.fd = files_open(task.files, place)
+    task.fd = files_open(task.files, location)
     if task.fd < 0:
         return task.fd
     result = files_look(task.fd, &task.look)
@@ -334,15 +334,15 @@ cdef int open_kind(Task *task, const Place *place) noexcept nogil:
     return result
 
 
-cdef bint open_variant(Task *task, Place *place, int coding) noexcept nogil:
+cdef bint open_variant(Task *task, FileLocation *location, int coding) noexcept nogil:
     """Open the file that lies beside another in compressed form. Returns False where none does."""
     cdef int kind
     if coding == CODING_BROTLI:
-        memcpy(place.path + place.length, <const char *> b".br", 4)
+        memcpy(location.path + location.length, <const char *> b".br", 4)
     else:
-        memcpy(place.path + place.length, <const char *> b".gz", 4)
-    kind = open_kind(task, place)
-    place.path[place.length] = 0
+        memcpy(location.path + location.length, <const char *> b".gz", 4)
+    kind = open_kind(task, location)
+    location.path[location.length] = 0
     if kind == FILE_REGULAR:
         task.coding = coding
         return True
@@ -351,7 +351,7 @@ cdef bint open_variant(Task *task, Place *place, int coding) noexcept nogil:
     return False
 
 
-cdef bint open_best_variant(Task *task, Place *place) noexcept nogil:
+cdef bint open_best_variant(Task *task, FileLocation *location) noexcept nogil:
     """Open the compressed variant that the client likes best. Returns False where there is none that it takes."""
     cdef Codings codings
     cdef uint32_t position = 0
@@ -368,18 +368,18 @@ cdef bint open_best_variant(Task *task, Place *place) noexcept nogil:
     brotli = coding_weight(&codings, codings.brotli)
     gzip = coding_weight(&codings, codings.gzip)
     if brotli >= gzip:
-        return (brotli > 0 and open_variant(task, place, CODING_BROTLI)) or (
-            gzip > 0 and open_variant(task, place, CODING_GZIP))
-    return open_variant(task, place, CODING_GZIP) or (brotli > 0 and open_variant(task, place, CODING_BROTLI))
+        return (brotli > 0 and open_variant(task, location, CODING_BROTLI)) or (
+            gzip > 0 and open_variant(task, location, CODING_GZIP))
+    return open_variant(task, location, CODING_GZIP) or (brotli > 0 and open_variant(task, location, CODING_BROTLI))
 
 
-cdef void answer_file(Task *task, Place *place) noexcept nogil:
+cdef void answer_file(Task *task, FileLocation *location) noexcept nogil:
     """Answer with the file that a place names, in the form that the request asks for."""
     cdef int kind = FILE_REGULAR
     cdef int _
-    task.type = files_type(task.files, place)
-    if not open_best_variant(task, place):
-        kind = open_kind(task, place)
+    task.type = files_type(task.files, location)
+    if not open_best_variant(task, location):
+        kind = open_kind(task, location)
     if kind < 0:
         answer_text(task, status_of(-kind))
         return
@@ -396,29 +396,29 @@ cdef void answer_file(Task *task, Place *place) noexcept nogil:
         if kind < 0:
             answer_text(task, 503)
     else:
-        answer_text(task, 301 if kind == FILE_DIRECTORY and not place.index else 404)
+        answer_text(task, 301 if kind == FILE_DIRECTORY and not location.index else 404)
     if task.answer.fd < 0:
         close(task.fd)
 
 
 cdef bint answer_request(
-    const Answerer *answerer, Exchange *exchange, bint stays, char *buffer, Answer *answer
+    const NativeHandler *native_handler, Exchange *exchange, bint stays, char *buffer, NativeResponse *answer
 ) noexcept nogil:
-    """Answer a complete request whose path lies under a prefix. See Answerer.
+    """Answer a complete request whose path lies under a prefix. See NativeHandler.
 
     A body that came with it was read as it was framed, and means nothing (RFC 9110 9.3.1).
     """
     cdef const Head *head = &exchange.head
-    cdef Place place
+    cdef FileLocation location
     cdef Task task
     if head.target_form == TARGET_ABSOLUTE and head.path_length == 0:
-        if not files_find(<const Files *> answerer, b"/", 1, &place):
+        if not files_find(<const Files *> native_handler, b"/", 1, &location):
             return False
     elif head.target_form != TARGET_ORIGIN and head.target_form != TARGET_ABSOLUTE:
         return False
-    elif not files_find(<const Files *> answerer, exchange.data + head.path, head.path_length, &place):
+    elif not files_find(<const Files *> native_handler, exchange.data + head.path, head.path_length, &location):
         return False
-    task.files = <const Files *> answerer
+    task.files = <const Files *> native_handler
     task.exchange = exchange
     task.answer = answer
     task.begin = task.at = buffer
@@ -429,12 +429,12 @@ cdef bint answer_request(
     answer.offset = answer.length = answer.ready = exchange.sent = 0
     if not task.is_head and not exchange_is_get(exchange):
         answer_text(&task, 405)
-    elif place.status != 0:
-        answer_text(&task, place.status)
+    elif location.status != 0:
+        answer_text(&task, location.status)
     else:
         read_asked(&task)
-        answer_file(&task, &place)
-    check(answer.ready <= ANSWER_BYTES, "an answer is longer than its buffer")
+        answer_file(&task, &location)
+    check(answer.ready <= NATIVE_RESPONSE_BYTES, "an answer is longer than its buffer")
     return True
 
 
@@ -458,7 +458,7 @@ cdef class StaticFiles:
         memset(files, 0, sizeof(Files))
         while slots < 2 * len(types):
             slots *= 2
-        files.answerer.answer = answer_request
+        files.native_handler.answer = answer_request
         files.mounts = <Mount *> calloc(len(mounts), sizeof(Mount))
         files.types = <TypeSlot *> calloc(slots, sizeof(TypeSlot))
         count(COUNT_BUFFER, 2)
@@ -466,14 +466,14 @@ cdef class StaticFiles:
         if files.mounts == NULL or files.types == NULL:
             raise MemoryError
         ordered = sorted(mounts, key=lambda each: -len(each[0]))
-        self.kept = (ordered, dict(types))
+        self.pinned = (ordered, dict(types))
         for prefix, fd in ordered:
             mount = &files.mounts[files.mounts_count]
             mount.prefix = prefix
             mount.prefix_length = len(prefix)
             mount.fd = fd
             files.mounts_count += 1
-        for extension, (line, compresses) in self.kept[1].items():
+        for extension, (line, compresses) in self.pinned[1].items():
             self._add_type(extension, line, compresses)
         files.symlinks = symlinks
         files.walks = walks

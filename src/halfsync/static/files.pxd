@@ -1,7 +1,7 @@
 # Which file a request's path means, and its opening.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
-from halfsync.exchange.native_handler cimport Answerer
+from halfsync.exchange.native_handler cimport NativeHandler
 from halfsync.http.response_head cimport ServerFields
 
 cdef enum:
@@ -23,7 +23,7 @@ ctypedef struct TypeSlot:
     uint8_t compresses        # compressed variants are looked for
 
 ctypedef struct Files:
-    Answerer answerer         # first: the models see only this
+    NativeHandler native_handler  # first: the models see only this
     Mount *mounts             # the longest prefix first
     int mounts_count
     TypeSlot *types           # a hash table
@@ -35,7 +35,7 @@ ctypedef struct Files:
     int64_t max_age_s         # 0: no Cache-Control is sent
 
 # Where a path leads.
-ctypedef struct Place:
+ctypedef struct FileLocation:
     const Mount *mount
     int status                # 0: to a file; 301: a directory without its slash; else what the request is refused with
     bint index                # the path named a directory: its index was added
@@ -54,10 +54,10 @@ ctypedef struct FileLook:
     int64_t modified_ns       # within that second
 
 # False: the path lies under no prefix.
-cdef bint files_find(const Files *files, const char *raw, uint32_t length, Place *place) noexcept nogil
+cdef bint files_find(const Files *files, const char *raw, uint32_t length, FileLocation *location) noexcept nogil
 # Returns a descriptor, which never blocks on a FIFO, or -errno.
-cdef int files_open(const Files *files, const Place *place) noexcept nogil
+cdef int files_open(const Files *files, const FileLocation *location) noexcept nogil
 # Returns a FileKind, or -errno.
 cdef int files_look(int fd, FileLook *look) noexcept nogil
-cdef const TypeSlot *files_type(const Files *files, const Place *place) noexcept nogil
+cdef const TypeSlot *files_type(const Files *files, const FileLocation *location) noexcept nogil
 cdef uint32_t type_hash(const char *extension) noexcept nogil

@@ -14,7 +14,7 @@ from libc.string cimport memchr, memcmp, memcpy, memset, strchr
 from posix.unistd cimport close
 
 from halfsync.http.grammar cimport byte_lower, hex_pair
-from halfsync.native.descriptors cimport leave_low
+from halfsync.native.descriptors cimport move_out_of_low
 
 cdef extern from *:
     """
@@ -80,7 +80,7 @@ def has_openat2():
     return True
 
 
-cdef int decode(const char *raw, uint32_t length, Place *place) noexcept nogil:
+cdef int decode(const char *raw, uint32_t length, FileLocation *location) noexcept nogil:
     """Decode a path into the place's text, as much as there is room for. Returns 0, or the status of what is wrong."""
     cdef uint32_t at = 0
     cdef uint32_t end = 0
@@ -103,9 +103,9 @@ cdef int decode(const char *raw, uint32_t length, Place *place) noexcept nogil:
                     result = 404
         if byte == c'\\' and result == 0:
             result = 404
-        place.text[end] = byte
+        location.text[end] = byte
         end += 1
-    place.length = end
+    location.length = end
     if at < length and result == 0:
         result = 404  # longer than any name
     return result
@@ -127,38 +127,38 @@ cdef int check_segments(const char *at, const char *end) noexcept nogil:
     return 0
 
 
-cdef bint files_find(const Files *files, const char *raw, uint32_t length, Place *place) noexcept nogil:
+cdef bint files_find(const Files *files, const char *raw, uint32_t length, FileLocation *location) noexcept nogil:
     """Find the directory that a path lies in, and its name there. Returns False where there is none.
 
     What is wrong with a path counts only under a prefix: every other path is the application's business.
     """
     cdef const Mount *mount
-    cdef int status = decode(raw, length, place)
+    cdef int status = decode(raw, length, location)
     cdef int position
     for position in range(files.mounts_count):
         mount = &files.mounts[position]
         if (
-            place.length >= mount.prefix_length and memcmp(place.text, mount.prefix, mount.prefix_length) == 0
-            and (place.length == mount.prefix_length or place.text[mount.prefix_length] == c'/')
+            location.length >= mount.prefix_length and memcmp(location.text, mount.prefix, mount.prefix_length) == 0
+            and (location.length == mount.prefix_length or location.text[mount.prefix_length] == c'/')
         ):
             break
     else:
         return False
-    place.mount = mount
-    place.index = False
-    if place.length == mount.prefix_length:
-        place.path = place.text + place.length
-        place.length = 0
-        place.status = status if status != 0 else 301
+    location.mount = mount
+    location.index = False
+    if location.length == mount.prefix_length:
+        location.path = location.text + location.length
+        location.length = 0
+        location.status = status if status != 0 else 301
     else:
-        place.path = place.text + mount.prefix_length + 1
-        place.length -= mount.prefix_length + 1
-        place.status = status if status != 0 else check_segments(place.path, place.path + place.length)
-        if place.length == 0 or place.path[place.length - 1] == c'/':
-            place.index = True
-            memcpy(place.path + place.length, INDEX, 10)
-            place.length += 10
-    place.path[place.length] = 0
+        location.path = location.text + mount.prefix_length + 1
+        location.length -= mount.prefix_length + 1
+        location.status = status if status != 0 else check_segments(location.path, location.path + location.length)
+        if location.length == 0 or location.path[location.length - 1] == c'/':
+            location.index = True
+            memcpy(location.path + location.length, INDEX, 10)
+            location.length += 10
+    location.path[location.length] = 0
     return True
 
 
@@ -186,7 +186,7 @@ cdef int open_by_walk(int directory, char *path, int flags) noexcept nogil:
         path = slash + 1
 
 
-cdef int files_open(const Files *files, const Place *place) noexcept nogil:
+cdef int files_open(const Files *files, const FileLocation *location) noexcept nogil:
     """Open the file that a place names, for reading. Returns its descriptor, or -errno.
 
     Whatever it is that lies there: a FIFO does not block, and a terminal does not become this process's.
@@ -196,20 +196,20 @@ cdef int files_open(const Files *files, const Place *place) noexcept nogil:
     cdef int _
     for _ in range(TRIES):
         if files.walks and not files.symlinks:
-            result = open_by_walk(place.mount.fd, place.path, flags)
+            result = open_by_walk(location.mount.fd, location.path, flags)
         else:
             if files.walks:
-                result = openat(place.mount.fd, place.path, flags)
+                result = openat(location.mount.fd, location.path, flags)
             elif files.symlinks:
-                result = hs_openat2(place.mount.fd, place.path, flags, HS_NO_MAGICLINKS)
+                result = hs_openat2(location.mount.fd, location.path, flags, HS_NO_MAGICLINKS)
             else:
                 result = hs_openat2(
-                    place.mount.fd, place.path, flags, HS_BENEATH | HS_NO_SYMLINKS | HS_NO_MAGICLINKS)
+                    location.mount.fd, location.path, flags, HS_BENEATH | HS_NO_SYMLINKS | HS_NO_MAGICLINKS)
             if result < 0:
                 result = -errno
         if result != -EINTR and result != -EAGAIN:
             break
-    return leave_low(result)
+    return move_out_of_low(result)
 
 
 cdef int files_look(int fd, FileLook *look) noexcept nogil:
@@ -228,22 +228,22 @@ cdef uint32_t type_hash(const char *extension) noexcept nogil:
     return hashed
 
 
-cdef const TypeSlot *files_type(const Files *files, const Place *place) noexcept nogil:
+cdef const TypeSlot *files_type(const Files *files, const FileLocation *location) noexcept nogil:
     """Return the content type of a place, by the extension of its name."""
     cdef char extension[EXTENSION_BYTES]
     cdef const TypeSlot *slot
-    cdef uint32_t at = place.length
+    cdef uint32_t at = location.length
     cdef uint32_t length, position
-    while at > 0 and place.path[at - 1] != c'.':
-        if place.path[at - 1] == c'/':
+    while at > 0 and location.path[at - 1] != c'.':
+        if location.path[at - 1] == c'/':
             return &files.unknown
         at -= 1
-    length = place.length - at
+    length = location.length - at
     if at == 0 or length == 0 or length > EXTENSION_BYTES:
         return &files.unknown
     memset(extension, 0, EXTENSION_BYTES)
     for position in range(length):
-        extension[position] = byte_lower(place.path[at + position])
+        extension[position] = byte_lower(location.path[at + position])
     position = type_hash(extension) & files.types_mask
     while True:
         slot = &files.types[position]

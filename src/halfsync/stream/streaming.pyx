@@ -6,7 +6,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from halfsync.exchange.bridging cimport Origin, TURN_COMPLETE, TURN_RESET, send_vectors
-from halfsync.native.forks cimport leave_copy
+from halfsync.native.forks cimport exit_forked_copy
 
 from halfsync.log import report_handler_error
 from halfsync.stream.handler import EndStream
@@ -26,13 +26,13 @@ cdef class StreamBridge(Bridge):
         cdef bint whole = True
         try:
             data = exchange.data[:exchange.filled]
-            if exchange.kept == NULL:
+            if exchange.app_state == NULL:
                 handler = self.factory()
-                leave_copy(self.began)
+                exit_forked_copy(self.began)
                 Py_INCREF(handler)
-                exchange.kept = <void *> handler
+                exchange.app_state = <void *> handler
             else:
-                handler = <object> <PyObject *> exchange.kept
+                handler = <object> <PyObject *> exchange.app_state
             try:
                 result = handler.received(data)
                 if result is None or isinstance(result, bytes):
@@ -47,7 +47,7 @@ cdef class StreamBridge(Bridge):
                 whole = self.send(end.data, exchange, sink)
             return TURN_COMPLETE if whole else TURN_RESET
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything; its worker must outlive it
-            self.leave_copy_with(error)
+            self.exit_forked_copy_with(error)
             report_handler_error(error)
             return TURN_RESET
 
@@ -57,7 +57,7 @@ cdef class StreamBridge(Bridge):
         Returns 1, or 0 when it could not be sent: the client is gone, or the disk is full.
         """
         cdef iovec vector
-        leave_copy(self.began)
+        exit_forked_copy(self.began)
         if data is None:
             return 1
         if not isinstance(data, bytes):
@@ -69,11 +69,11 @@ cdef class StreamBridge(Bridge):
         exchange.sent += vector.iov_len
         return 1 if send_vectors(sink, &vector, 1, vector.iov_len) == 0 else 0
 
-    cdef void do_forget(self, void *kept) noexcept:
-        cdef object handler = <object> <PyObject *> kept
+    cdef void do_discard_state(self, void *app_state) noexcept:
+        cdef object handler = <object> <PyObject *> app_state
         Py_DECREF(handler)
         try:
             handler.closed()
         except BaseException as error:  # noqa: BLE001 - as in run
-            self.leave_copy_with(error)
+            self.exit_forked_copy_with(error)
             report_handler_error(error)

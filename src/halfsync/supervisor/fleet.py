@@ -3,9 +3,9 @@
 No system call, no clock and no thread: the supervisor tells it what happened and when, asks it to `decide`, and carries
 out what it says. Times are seconds of one monotonic clock.
 
-Every cause for another process (a reload, one that is tired of its requests, its age or its memory, a crash, another
-number) is the same to it: there shall be `wanted` processes of the newest generation that are not tired. A new one is
-started beside the old, and only when it is ready an old one is told to leave, one at a time.
+Every cause for another process (a reload, one that is to be recycled for its requests, its age or its memory, a crash,
+another number) is the same to it: there shall be `wanted` processes of the newest generation that are not to be
+recycled. A new one is started beside the old, and only when it is ready an old one is told to leave, one at a time.
 
 A generation **counts** when its first process is ready. Until then nothing of it is used: those who end are replaced by
 processes of the generation that counts, in its number and with its times. If the first process cannot start, the fleet
@@ -31,36 +31,38 @@ STABLE_S = 1.0  # a process that dies sooner after it was ready counts as one th
 PAUSE_FIRST_S = 0.1  # before the next start after a failure; doubled with each that follows
 PAUSE_MOST_S = 15.0
 FAILURES_MOST = 16  # counted; more would not make the pause longer
-PATIENCE_S = 3.0  # what a process that was told to end has beyond the time it was told
+KILL_AFTER_S = 3.0  # what a process that was told to end has beyond the time it was told
 RECALL_S = 10.0  # in which one that was recalled must end, or say that it serves
 CROWD = 4  # times as many as are wanted: what there may be with those that leave, which may take long
 OWN_CODES = (2, 3, 4)  # of a start that failed for a reason which the process has told (see errors.py)
 LOAD_FAILED = 3
 
 
-class Phase(Enum):
+class ProcessPhase(Enum):
     """What a serving process is doing."""
 
     BOOTING = "starting"
     READY = "serving"
-    LEAVING = "leaving"  # it hands its idle connections over, and finishes what runs
+    HANDING_OFF = "handing off"  # it hands its idle connections off, and finishes what runs
     RECALLED = "recalled"  # it was told to go while it started, and may just have begun to serve
     ENDING = "ending"  # it was told to drain or to quit, as all are
     KILLED = "killed"
 
 
-class Course(Enum):
+class FleetState(Enum):
     """What becomes of the whole."""
 
     SERVING = "serving"
-    FADING = "fading"  # nobody shall send newcomers any more; who comes is served until the delay is over
+    DRAIN_DELAY = (
+        "drain delay"  # nobody shall send newcomers any more; who comes is served until the delay is over
+    )
     DRAINING = "draining"
     QUITTING = "quitting"
     OVER = "over"
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class FleetSettings:
     """What the settings of a generation say to the fleet. See the settings of these names; times are seconds."""
 
     workers: int
@@ -82,12 +84,12 @@ class Child:
     pid: int
     generation: int
     began: float
-    terms: Terms
+    fleet_settings: FleetSettings
     due: float  # when it will have had time enough for what it does
-    phase: Phase = Phase.BOOTING
+    phase: ProcessPhase = ProcessPhase.BOOTING
     ready_at: float = math.inf
-    tired: str = ""  # why it is to be replaced
-    left: bool = False  # it takes no new request any more
+    recycle_reason: str = ""  # why it is to be replaced
+    quiesced: bool = False  # it takes no new request any more
     stands_in: bool = False  # it serves the reason why the application cannot be loaded
 
 
@@ -178,26 +180,26 @@ Action = Start | Tell | Recall | Kill | Say | Counts | Abandoned | Settled | Fai
 class Fleet:
     """The serving processes of one supervisor. wanted: how many shall serve.
 
-    terms: of the first generation. persists: a generation that cannot start is tried again (`Failed`), until `reload`
-    brings another.
+    fleet_settings: of the first generation. persists: a generation that cannot start is tried again (`Failed`), until
+    `reload` brings another.
     """
 
     def __init__(
         self,
-        terms: Terms,
+        fleet_settings: FleetSettings,
         *,
         persists: bool = False,
     ) -> None:
-        self.wanted = terms.workers
+        self.wanted = fleet_settings.workers
         self.generation = 1  # that all shall be of
         self.proven = 0  # the newest generation of which a process has been ready
         self.settled = 0  # the newest generation that was all there was
         self.children: dict[int, Child] = {}
-        self.course = Course.SERVING
+        self.state = FleetState.SERVING
         self.failures = 0
-        self.terms = terms  # of the one that counts
+        self.fleet_settings = fleet_settings  # of the one that counts
         self.persists = persists
-        self._next = self.terms  # of `generation`
+        self._next = self.fleet_settings  # of `generation`
         self._resized = 0  # by how many since the last reload was asked for
         self._newest = 1  # the last generation that was asked for: numbers are not used again
         self._oldest = 1  # who is of an older generation leaves at once
@@ -219,9 +221,9 @@ class Fleet:
     @property
     def _starts(self) -> bool:
         """Whether a process is started if one is missing."""
-        return self.course in (Course.SERVING, Course.FADING)
+        return self.state in (FleetState.SERVING, FleetState.DRAIN_DELAY)
 
-    def of(self, *phases: Phase) -> list[Child]:
+    def of(self, *phases: ProcessPhase) -> list[Child]:
         """Return the processes in these phases, oldest first."""
         return [child for child in self.children.values() if child.phase in phases]
 
@@ -229,9 +231,9 @@ class Fleet:
 
     def started(self, pid: int, start: Start, now: float) -> None:
         """Note that a process was forked."""
-        terms = self._next if start.generation == self.generation else self.terms
-        due = now + terms.boot_timeout
-        self.children[pid] = Child(start.number, start.place, pid, start.generation, now, terms, due)
+        fleet_settings = self._next if start.generation == self.generation else self.fleet_settings
+        due = now + fleet_settings.boot_timeout
+        self.children[pid] = Child(start.number, start.place, pid, start.generation, now, fleet_settings, due)
 
     def not_started(self, reason: str, now: float) -> None:
         """Note that the system gave no process."""
@@ -243,18 +245,18 @@ class Fleet:
         child = self.children.get(pid)
         if child is None:
             return
-        if child.phase is Phase.RECALLED and self._starts:
-            self._leave(child, now)
-        elif child.phase is Phase.RECALLED:  # it was told how to end
-            child.phase = Phase.ENDING
-            if self.course is Course.DRAINING:
-                child.due = now + self._ending(child)
-        if child.phase is not Phase.BOOTING:
+        if child.phase is ProcessPhase.RECALLED and self._starts:
+            self._hand_off(child, now)
+        elif child.phase is ProcessPhase.RECALLED:  # it was told how to end
+            child.phase = ProcessPhase.ENDING
+            if self.state is FleetState.DRAINING:
+                child.due = now + self._grace(child)
+        if child.phase is not ProcessPhase.BOOTING:
             return
-        child.phase, child.due, child.ready_at = Phase.READY, math.inf, now
+        child.phase, child.due, child.ready_at = ProcessPhase.READY, math.inf, now
         if child.generation > self.proven:
             self._count(child)
-        if self.course is Course.FADING:
+        if self.state is FleetState.DRAIN_DELAY:
             self._said.append(Tell(pid, "fade"))
 
     def stand_in(self, pid: int) -> None:
@@ -267,22 +269,22 @@ class Fleet:
 
         Another number in the settings counts; the same number leaves what `resize` has made of it.
         """
-        if child.terms.workers != self.terms.workers:
-            self.wanted = max(1, child.terms.workers + self._resized)
-        self.proven, self.terms = child.generation, child.terms
+        if child.fleet_settings.workers != self.fleet_settings.workers:
+            self.wanted = max(1, child.fleet_settings.workers + self._resized)
+        self.proven, self.fleet_settings = child.generation, child.fleet_settings
         self._said.append(Counts(child.generation))
 
-    def left(self, pid: int) -> None:
+    def quiesced(self, pid: int) -> None:
         """Note that a process takes no new request any more."""
         if pid in self.children:
-            self.children[pid].left = True
+            self.children[pid].quiesced = True
 
-    def tire(self, pid: int, reason: str) -> None:
+    def recycle(self, pid: int, reason: str) -> None:
         """Ask for another process in the place of this one, which serves until that is ready; not if all are to end."""
         child = self.children.get(pid)
-        serves = child is not None and child.phase is Phase.READY and self.course is Course.SERVING
-        if child is not None and serves and not child.tired:
-            child.tired = reason
+        serves = child is not None and child.phase is ProcessPhase.READY and self.state is FleetState.SERVING
+        if child is not None and serves and not child.recycle_reason:
+            child.recycle_reason = reason
             self._say("info", f"process {pid} {reason}: another takes its place")
 
     def ended(self, pid: int, code: int, now: float) -> None:
@@ -292,12 +294,12 @@ class Fleet:
             return
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         replaced = self._starts
-        if child.phase in (Phase.KILLED, Phase.RECALLED):
+        if child.phase in (ProcessPhase.KILLED, ProcessPhase.RECALLED):
             return
-        if child.phase in (Phase.LEAVING, Phase.ENDING):
+        if child.phase in (ProcessPhase.HANDING_OFF, ProcessPhase.ENDING):
             if code != 0:
                 self._say("error", f"process {pid} {how} before it had finished")
-        elif child.phase is Phase.READY:
+        elif child.phase is ProcessPhase.READY:
             self._say("error", f"process {pid} {how}" + (": another takes its place" if replaced else ""))
             self._died(now - child.ready_at, now)
         elif replaced and self._is_needed(child):
@@ -312,7 +314,7 @@ class Fleet:
 
     def _not_ready(self, child: Child, how: str, code: int, now: float) -> None:
         """Deal with a process that will not serve: what it stood for cannot be, or cannot be now."""
-        expected = child.generation <= self.proven or self.course is Course.FADING
+        expected = child.generation <= self.proven or self.state is FleetState.DRAIN_DELAY
         if expected or self.persists:
             self._fail(now)
             self._say("error", f"process {child.pid} {how}; the next try is in {self._pause():g} s")
@@ -331,24 +333,24 @@ class Fleet:
         """Give up a generation that never counted. Nothing of it was used yet."""
         abandoned, self.generation = self.generation, self.base
         self._oldest = min(self._oldest, self.generation)
-        self._next = self.terms
+        self._next = self.fleet_settings
         self._say("error", reason)
         self._said.append(Abandoned(abandoned, reason))
 
     def fail(self, code: int) -> None:
         """End now, with this exit code: nothing can be served."""
         self._code = code
-        self.course, self._until = Course.QUITTING, -math.inf
+        self.state, self._until = FleetState.QUITTING, -math.inf
 
     # What somebody wants.
 
-    def reload(self, terms: Terms | None = None, *, at_once: bool = False) -> int:
+    def reload(self, fleet_settings: FleetSettings | None = None, *, at_once: bool = False) -> int:
         """Ask for new processes in the place of all, and return the number of their generation.
 
-        terms: of that generation; None: as they are. at_once: those that there are leave before the new are ready, so
-        that none serves what is old.
+        fleet_settings: of that generation; None: as they are. at_once: those that there are leave before the new are
+        ready, so that none serves what is old.
         """
-        self._next, self._resized = terms or self.terms, 0
+        self._next, self._resized = fleet_settings or self.fleet_settings, 0
         self._newest += 1
         self.generation = self._newest
         if at_once:
@@ -371,36 +373,38 @@ class Fleet:
 
     def drain(self, now: float) -> None:
         """Begin to end: after `drain_delay` everything that was received is answered. A second time: now."""
-        if self.course is Course.SERVING:
-            self.course, self._until = Course.FADING, now + self.terms.drain_delay
-            if self.terms.drain_delay > 0:
-                for child in self.of(Phase.READY, Phase.LEAVING):
+        if self.state is FleetState.SERVING:
+            self.state, self._until = FleetState.DRAIN_DELAY, now + self.fleet_settings.drain_delay
+            if self.fleet_settings.drain_delay > 0:
+                for child in self.of(ProcessPhase.READY, ProcessPhase.HANDING_OFF):
                     self._said.append(Tell(child.pid, "fade"))
         else:
             self.quit()
 
     def retire(self, now: float) -> None:
-        """End in favour of other processes that have the same sockets: all hand over what they have, and finish."""
-        if self.course is Course.SERVING:
-            self.course = Course.DRAINING
+        """End in favour of other processes that have the same sockets: all hand off what they have, and finish."""
+        if self.state is FleetState.SERVING:
+            self.state = FleetState.DRAINING
             self._end_all("leave", now)
 
     def keep(self) -> None:
-        """Let processes that hand over what they have keep it, and answer it: nobody takes it any more."""
-        if self.course is Course.DRAINING:
-            self._said += [Tell(child.pid, "drain") for child in self.of(Phase.ENDING, Phase.RECALLED)]
+        """Let processes that hand off what they have keep it, and answer it: nobody takes it any more."""
+        if self.state is FleetState.DRAINING:
+            self._said += [
+                Tell(child.pid, "drain") for child in self.of(ProcessPhase.ENDING, ProcessPhase.RECALLED)
+            ]
 
     def quit(self) -> None:
         """End now."""
-        if self.course not in (Course.QUITTING, Course.OVER):
-            self.course, self._until = Course.QUITTING, -math.inf
+        if self.state not in (FleetState.QUITTING, FleetState.OVER):
+            self.state, self._until = FleetState.QUITTING, -math.inf
 
     # What to do.
 
     def due(self) -> float:
         """Return when `decide` must be asked in any case; infinity: not before something happens."""
         times = [child.due for child in self.children.values()]
-        if self.course in (Course.FADING, Course.QUITTING):
+        if self.state in (FleetState.DRAIN_DELAY, FleetState.QUITTING):
             times.append(self._until)
         if self._starts and self._missing():
             times.append(self._not_before)
@@ -408,18 +412,18 @@ class Fleet:
 
     def decide(self, now: float) -> list[Action]:
         """Return what is to be done now, each thing once."""
-        if self.course is Course.FADING and now >= self._until:
-            self.course = Course.DRAINING
+        if self.state is FleetState.DRAIN_DELAY and now >= self._until:
+            self.state = FleetState.DRAINING
             self._end_all("drain", now)
-        if self.course is Course.QUITTING and self._until == -math.inf:
+        if self.state is FleetState.QUITTING and self._until == -math.inf:
             self._until = math.inf
             self._end_all("quit", now)
         # After those: what is started now would not be told of the end.
         if self._starts:
             self._replace(now)
-        self._lose_patience(now)
-        if self.course in (Course.DRAINING, Course.QUITTING) and not self.children:
-            self.course = Course.OVER
+        self._kill_overdue(now)
+        if self.state in (FleetState.DRAINING, FleetState.QUITTING) and not self.children:
+            self.state = FleetState.OVER
             self._said.append(Exit(self._code))
         said, self._said = self._said, []
         # What was to be told to a process that has ended since is told to nobody.
@@ -427,8 +431,8 @@ class Fleet:
 
     def _missing(self) -> list[int]:
         """Return the generation of each process that is to be started, as soon as that may be."""
-        ready = self.of(Phase.READY)
-        booting = [child.generation for child in self.of(Phase.BOOTING)]
+        ready = self.of(ProcessPhase.READY)
+        booting = [child.generation for child in self.of(ProcessPhase.BOOTING)]
         ours, base = booting.count(self.generation), booting.count(self.base)
         if self.proven >= self.generation:
             lacking = self.wanted - ours - sum(map(self._is_good, ready))
@@ -455,19 +459,19 @@ class Fleet:
         return self._has_deputies and child.generation == self.proven
 
     def _is_good(self, child: Child) -> bool:
-        return child.generation == self.generation and not child.tired
+        return child.generation == self.generation and not child.recycle_reason
 
     def _replace(self, now: float) -> None:
-        for child in self.of(Phase.READY):
+        for child in self.of(ProcessPhase.READY):
             if child.generation < self._oldest:
-                self._leave(child, now)
-        deputies = self.wanted - len(self.of(Phase.READY))
-        for child in self.of(Phase.BOOTING):
+                self._hand_off(child, now)
+        deputies = self.wanted - len(self.of(ProcessPhase.READY))
+        for child in self.of(ProcessPhase.BOOTING):
             if self._is_deputy(child) and deputies > 0:
                 deputies -= 1
             elif child.generation != self.generation:
                 # Not killed: it may have taken connections over, and its word that it serves be on the way.
-                child.phase, child.due = Phase.RECALLED, min(child.due, now + RECALL_S)
+                child.phase, child.due = ProcessPhase.RECALLED, min(child.due, now + RECALL_S)
                 self._said.append(Recall(child.pid))
         if now >= self._not_before:
             used = {child.number for child in self.children.values()}
@@ -475,63 +479,65 @@ class Fleet:
             for generation in self._missing():
                 places = held.setdefault(generation, self._held(generation))
                 self._said.append(Start(_take_free(used), _take_free(places), generation))
-        while len(ready := self.of(Phase.READY)) > self.wanted:
+        while len(ready := self.of(ProcessPhase.READY)) > self.wanted:
             # Those that are to be replaced go first, of them those whose place is taken; then those in the last places.
             old = [child for child in ready if not self._is_good(child)]
             places = self._held(self.generation)
             last = max(ready, key=lambda child: child.place)
-            self._leave(min(old, key=lambda child: child.place not in places) if old else last, now)
-        leaving = self.of(Phase.LEAVING, Phase.RECALLED)
+            self._hand_off(min(old, key=lambda child: child.place not in places) if old else last, now)
+        leaving = self.of(ProcessPhase.HANDING_OFF, ProcessPhase.RECALLED)
         complete = len(ready) == self.wanted and all(map(self._is_good, ready))
-        if self.settled < self.generation and complete and all(child.left for child in leaving):
+        if self.settled < self.generation and complete and all(child.quiesced for child in leaving):
             self.settled = self.generation
             self._said.append(Settled(self.generation))
 
     def _held(self, generation: int) -> set[int]:
         """Return the places of a generation that are taken. One that is to be replaced leaves its place to another."""
-        starting_or_serving = self.of(Phase.BOOTING, Phase.READY)
+        starting_or_serving = self.of(ProcessPhase.BOOTING, ProcessPhase.READY)
         return {
-            child.place for child in starting_or_serving if child.generation == generation and not child.tired
+            child.place
+            for child in starting_or_serving
+            if child.generation == generation and not child.recycle_reason
         }
 
-    def _leave(self, child: Child, now: float) -> None:
-        child.phase, child.due = Phase.LEAVING, now + self._ending(child)
+    def _hand_off(self, child: Child, now: float) -> None:
+        child.phase, child.due = ProcessPhase.HANDING_OFF, now + self._grace(child)
         self._said.append(Tell(child.pid, "leave"))
 
-    def _ending(self, child: Child) -> float:
+    def _grace(self, child: Child) -> float:
         """Return for how many seconds a process may finish what it has received: it knows its own settings only."""
-        return child.terms.graceful_timeout + PATIENCE_S
+        return child.fleet_settings.graceful_timeout + KILL_AFTER_S
 
     def _end_all(self, how: str, now: float) -> None:
-        for child in self.of(Phase.READY, Phase.LEAVING, Phase.ENDING):
-            due = now + (PATIENCE_S if how == "quit" else self._ending(child))
-            child.phase, child.due = Phase.ENDING, due
+        for child in self.of(ProcessPhase.READY, ProcessPhase.HANDING_OFF, ProcessPhase.ENDING):
+            due = now + (KILL_AFTER_S if how == "quit" else self._grace(child))
+            child.phase, child.due = ProcessPhase.ENDING, due
             self._said.append(Tell(child.pid, how))
-        for child in self.of(Phase.RECALLED):
-            child.due = min(child.due, now + (PATIENCE_S if how == "quit" else RECALL_S))
+        for child in self.of(ProcessPhase.RECALLED):
+            child.due = min(child.due, now + (KILL_AFTER_S if how == "quit" else RECALL_S))
             self._said.append(Tell(child.pid, how))
-        for child in self.of(Phase.BOOTING):
+        for child in self.of(ProcessPhase.BOOTING):
             if how == "quit":
                 self._kill(child, "", now)
             else:  # its word that it serves may be on the way
-                child.phase, child.due = Phase.RECALLED, min(child.due, now + RECALL_S)
+                child.phase, child.due = ProcessPhase.RECALLED, min(child.due, now + RECALL_S)
                 self._said += [Recall(child.pid), Tell(child.pid, how)]
 
-    def _lose_patience(self, now: float) -> None:
+    def _kill_overdue(self, now: float) -> None:
         for child in list(self.children.values()):
             if child.due > now:
                 continue
-            if child.phase is Phase.BOOTING:
+            if child.phase is ProcessPhase.BOOTING:
                 self._kill(child, "it is not ready", now)
                 # At once, and not when it is reaped: else another would be started that cannot become ready either.
-                how = f"was not ready within {child.terms.boot_timeout:g} s"
+                how = f"was not ready within {child.fleet_settings.boot_timeout:g} s"
                 self._not_ready(child, how, -signal.SIGKILL, now)
             else:
-                again = child.phase is Phase.KILLED
+                again = child.phase is ProcessPhase.KILLED
                 self._kill(child, "" if again else "it has not finished in time", now)
 
     def _kill(self, child: Child, reason: str, now: float) -> None:
-        child.phase, child.due = Phase.KILLED, now + PATIENCE_S  # and then once more
+        child.phase, child.due = ProcessPhase.KILLED, now + KILL_AFTER_S  # and then once more
         self._said.append(Kill(child.pid, reason))
 
     def _fail(self, now: float) -> None:

@@ -19,7 +19,7 @@ from halfsync.native.system import readable
 from halfsync.runtime.originals import monotonic
 from halfsync.settings import SETTINGS
 from halfsync.settings.declaration import AT_START, OPEN_SOCKETS
-from halfsync.supervisor.fleet import Terms
+from halfsync.supervisor.fleet import FleetSettings
 from halfsync.supervisor.process import Plan
 from halfsync.supervisor.sockets import names_of
 
@@ -160,9 +160,9 @@ class Plans:
         self._sockets.keep(name for plan in (*self._plans.values(), *serving) for name in plan.names)
 
 
-def terms_of(settings: Settings) -> Terms:
+def fleet_settings_of(settings: Settings) -> FleetSettings:
     """Return what settings say to the fleet."""
-    return Terms(
+    return FleetSettings(
         settings.workers or 1, settings.boot_timeout, settings.graceful_timeout, settings.drain_delay
     )
 

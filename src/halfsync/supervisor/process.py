@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
-from halfsync.foreground import AnsweringProbes, prepare_process, run_until_told
+from halfsync.foreground import ProbeServer, prepare_process, run_until_told
 from halfsync.host.handlers import outlive_handlers
 from halfsync.host.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
 from halfsync.host.identity import become
@@ -30,16 +30,18 @@ if TYPE_CHECKING:
     from halfsync.listening.listeners import Listener
     from halfsync.server import Application
     from halfsync.settings import Settings
-    from halfsync.shared.scoreboard import Seat
+    from halfsync.shared.scoreboard import Slot
     from halfsync.stream.handler import StreamFactory
     from halfsync.supervisor.channel import Channel
     from halfsync.supervisor.development.sources import Reporter
 
 READY = "ready"  # what a process says that serves
 STANDS_IN = "stands-in"  # and adds if it shows why the application cannot be loaded, in development
-LEFT = "left"  # what a process says that takes no new request any more
-LEFT_S = 1.0  # for connections that cannot be handed over: more than the queue holds, or in the middle of a request
-LEFT_LOOK_S = 0.002
+QUIESCED = "left"  # what a process says that takes no new request any more
+QUIESCE_S = (
+    1.0  # for connections that cannot be handed off: more than the queue holds, or in the middle of a request
+)
+QUIESCE_CHECK_S = 0.002
 REPORT_S = 1.0  # how often a process in development looks for what it has imported since
 CUT = 1  # the exit code of a process that cut requests off: they took longer than graceful_timeout
 
@@ -68,11 +70,12 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
-    """What a process has that was just forked, and that `live` makes a serving one of. channel: to its supervisor.
+class SpawnContext:
+    """What a process has that was just forked, and that `run_process` makes a serving one of. channel: to its
+    supervisor.
 
-    handover: the queue through which processes that leave hand over their connections; `live` closes both ends, or
-    keeps the writing one until the process ends.
+    handoff_queue: the queue through which processes that leave hand off their connections; `run_process` closes both
+    ends, or keeps the writing one until the process ends.
     reports: in development, where it tells which files it has loaded.
     """
 
@@ -80,16 +83,16 @@ class Birth:
     plan: Plan
     number: int
     generation: int
-    seat: Seat
+    slot: Slot
     channel: Channel
-    handover: tuple[socket.socket, socket.socket]
+    handoff_queue: tuple[socket.socket, socket.socket]
     reports: socket.socket | None = None
 
 
-class Orders:
+class SupervisorOrders:
     """The words of the supervisor, as orders. When it has died this process ends as well as it can.
 
-    handover: the writing end of the queue of connections that are handed over.
+    handoff_queue: the writing end of the queue of connections that are handed off.
 
     The supervisor is told when the server has left, which takes no new request any more then. In development the
     reporter looks for what is imported later. probes: leave with the server.
@@ -99,21 +102,21 @@ class Orders:
         self,
         channel: Channel,
         server: Server,
-        seat: Seat,
-        handover: socket.socket,
+        slot: Slot,
+        handoff_queue: socket.socket,
         reporter: Reporter | None = None,
         *,
-        probes: AnsweringProbes | None = None,
+        probes: ProbeServer | None = None,
     ) -> None:
         self._channel = channel
         self._probes = probes
         self._server = server
-        self._seat = seat
-        self._handover = handover
+        self._slot = slot
+        self._handoff_queue = handoff_queue
         self._reporter = reporter
-        self._leaves = False
-        self._leaves_until = math.inf
-        self._told_left = False
+        self._handing_off = False
+        self._quiesce_by = math.inf
+        self._reported_quiesced = False
         self._orphaned = False
 
     @property
@@ -123,60 +126,60 @@ class Orders:
 
     def next(self) -> str | None:
         """Return the next order, None when there is none."""
-        if self._leaves_until < math.inf:
-            self._look_left()
+        if self._quiesce_by < math.inf:
+            self._report_quiesced()
         elif self._reporter is not None:
             self._reporter.look()
         word = self._channel.next()
         if self._channel.lost and not self._orphaned:
             self._orphaned = True
             logger().warning("the supervisor has died: this process finishes what it has received")
-            if not self._leaves:
-                self._end_handover()
+            if not self._handing_off:
+                self._end_handoffs()
             return "finish"
         return word
 
-    def ask_to_leave(self) -> None:
+    def report_sigterm(self) -> None:
         """Let the supervisor know that somebody told this process to end."""
         self._channel.tell("told")
 
     def obeyed(self, order: str) -> None:
         """Note that an order was given to the server."""
         word = order.partition(" ")[0]
-        if word == "leave" and not self._leaves and self._probes is not None:
-            self._probes.leave()
-        self._leaves = self._leaves or word == "leave"
-        if word in ("leave", "drain") and not self._told_left:
-            self._leaves_until = monotonic() + LEFT_S
+        if word == "leave" and not self._handing_off and self._probes is not None:
+            self._probes.stop_listening()
+        self._handing_off = self._handing_off or word == "leave"
+        if word in ("leave", "drain") and not self._reported_quiesced:
+            self._quiesce_by = monotonic() + QUIESCE_S
 
-    def patience(self) -> float | None:
+    def poll_interval(self) -> float | None:
         """Return for how many seconds nobody need ask for orders, if somebody must."""
-        if self._leaves_until < math.inf:
-            return LEFT_LOOK_S
+        if self._quiesce_by < math.inf:
+            return QUIESCE_CHECK_S
         return None if self._reporter is None else REPORT_S
 
-    def _end_handover(self) -> None:
-        """Let nobody hand over any more, as the supervisor does before it lets all drain.
+    def _end_handoffs(self) -> None:
+        """Let nobody hand off any more, as the supervisor does before it lets all drain.
 
         Who serves adopts what is in the queue as it drains, and then no more. Processes that leave, be it because
         another program has the sockets now, are not those who end it.
         """
         with suppress(OSError):
-            self._handover.shutdown(socket.SHUT_WR)
+            self._handoff_queue.shutdown(socket.SHUT_WR)
 
-    def _look_left(self) -> None:
+    def _report_quiesced(self) -> None:
         """Tell the supervisor once nobody is accepted, and every connection that waited for a request is elsewhere.
 
-        The latter for LEFT_S at most.
+        The latter for QUIESCE_S at most.
         """
-        probed = self._leaves and self._probes is not None and self._probes.descriptors()
-        if self._seat.state != "left" or probed:
+        probed = self._handing_off and self._probes is not None and self._probes.descriptors()
+        if self._slot.state != "closed" or probed:
             return
         counts = self._server.statistics()
-        if counts["open"] <= counts["running"] + counts["queued"] or monotonic() >= self._leaves_until:
-            self._leaves_until = math.inf
-            self._told_left = True
-            self._channel.tell(LEFT)
+        if counts["open"] <= counts["running"] + counts["queued"] or monotonic() >= self._quiesce_by:
+            self._quiesce_by = math.inf
+            self._reported_quiesced = True
+            self._channel.tell(QUIESCED)
 
 
 class ProcessSignals(Signals):
@@ -185,45 +188,47 @@ class ProcessSignals(Signals):
     NUMBERS = (*Signals.NUMBERS, RECALL)  # it is told to leave as well, if it serves
 
 
-def live(birth: Birth) -> int:
+def run_process(context: SpawnContext) -> int:
     """Load the application, serve until told to end, and return the exit code. A user's mistake is one line."""
-    settings, seat = birth.plan.settings, birth.seat
-    worker = Worker(birth.number, os.getpid(), birth.generation)
-    name_worker(birth.number, birth.name)
+    settings, slot = context.plan.settings, context.slot
+    worker = Worker(context.number, os.getpid(), context.generation)
+    name_worker(context.number, context.name)
     prepare_process(settings)
     try:
-        birth.plan.enter(settings)
-        birth.plan.arrive()
-        identity = birth.plan.identity
-        if birth.plan.umask is not None:
-            os.umask(birth.plan.umask)
+        context.plan.enter(settings)
+        context.plan.arrive()
+        identity = context.plan.identity
+        if context.plan.umask is not None:
+            os.umask(context.plan.umask)
         warm_up = None if settings.warmup is None else _import_warm_up()
         with Opened.of(settings, identity) as opened:
             become(identity)
-            reporter = None if birth.reports is None else _make_reporter(birth.reports)
-            application, loads = _load(birth, worker, reporter, warm_up and partial(warm_up, opened=opened))
+            reporter = None if context.reports is None else _make_reporter(context.reports)
+            application, loads = _load(context, worker, reporter, warm_up and partial(warm_up, opened=opened))
             server = Server(
                 application,
                 settings=settings,
-                listeners=birth.plan.listeners,
-                seat=seat,
-                handover=(birth.handover[0].fileno(), birth.handover[1].fileno()),
+                listeners=context.plan.listeners,
+                seat=slot,
+                handover=(context.handoff_queue[0].fileno(), context.handoff_queue[1].fileno()),
                 opened=opened,
             )
-        birth.handover[0].close()
+        context.handoff_queue[0].close()
     except StartError as error:
         complain(error)
         return error.exit_code
-    with ProcessSignals() as signals, AnsweringProbes(settings, birth.plan.admin, seat) as probes:
-        own = (birth.channel.fd, birth.handover[1].fileno())
+    with ProcessSignals() as signals, ProbeServer(settings, context.plan.admin, slot) as probes:
+        own = (context.channel.fd, context.handoff_queue[1].fileno())
         server.start_in_front(signals, lambda: [*own, *probes.descriptors()])
-        seat.serve()
-        birth.channel.tell(READY if loads else f"{READY} {STANDS_IN}")
+        slot.serve()
+        context.channel.tell(READY if loads else f"{READY} {STANDS_IN}")
         if loads:
             call_hook(WORKER_READY, settings, worker)
-        orders = Orders(birth.channel, server, seat, birth.handover[1], reporter, probes=probes)
+        orders = SupervisorOrders(
+            context.channel, server, slot, context.handoff_queue[1], reporter, probes=probes
+        )
         outcome = run_until_told(server, signals, orders)
-        birth.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
+        context.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
         if loads:
             call_hook(WORKER_EXIT, settings, worker)
     outlive_handlers()
@@ -249,7 +254,7 @@ def _import_warm_up() -> Callable[..., None]:
 
 
 def _load(
-    birth: Birth, worker: Worker, reporter: Reporter | None, warm_up: Callable[..., None] | None
+    context: SpawnContext, worker: Worker, reporter: Reporter | None, warm_up: Callable[..., None] | None
 ) -> tuple[Application | StreamFactory, bool]:
     """Return the application, and True; in development, where it cannot be loaded, what shows why, and False.
 
@@ -257,17 +262,17 @@ def _load(
     """
     failure = None
     try:
-        call_hook(POST_FORK, birth.plan.settings, worker)
-        application = birth.plan.load(birth.plan.settings)
+        call_hook(POST_FORK, context.plan.settings, worker)
+        application = context.plan.load(context.plan.settings)
         if warm_up is not None:
-            warm_up(application, birth.plan.settings)
+            warm_up(application, context.plan.settings)
     except LoadError as error:
         if reporter is None:
             raise
         from halfsync.supervisor.development.error_page import stand_in  # noqa: PLC0415 - only a failure needs it
 
         complain(error)
-        application, failure = stand_in(error, stream=birth.plan.settings.stream), error
+        application, failure = stand_in(error, stream=context.plan.settings.stream), error
     if reporter is not None:
         reporter.tell(failure)
     return application, failure is None

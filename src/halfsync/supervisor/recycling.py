@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from halfsync.settings import Settings
-    from halfsync.shared.scoreboard import Seat
+    from halfsync.shared.scoreboard import Slot
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -28,17 +28,17 @@ def draw_requests(settings: Settings, chance: random.Random) -> int:
     return settings.max_requests + chance.randint(0, settings.max_requests_jitter)
 
 
-def why_tired(settings: Settings, seat: Seat, pid: int, *, age: float, most_requests: int) -> str:
+def recycle_reason(settings: Settings, slot: Slot, pid: int, *, age: float, most_requests: int) -> str:
     """Return why a process shall be replaced, as the end of a sentence; "": it shall not. age: seconds."""
-    requests = seat.requests
+    requests = slot.requests
     if most_requests and requests >= most_requests:
         return f"has served {requests} requests (max_requests)"
     if settings.max_lifetime and age >= settings.max_lifetime:
         return f"is {age:.0f} s old (max_lifetime)"
     if settings.max_rss and requests and (size := resident_bytes(pid)) > settings.max_rss:
         return f"has {size >> 20} MiB resident (max_rss)"
-    if seat.stuck > settings.max_stuck:
-        return f"has {seat.stuck} stuck threads (max_stuck)"
+    if slot.stuck > settings.max_stuck:
+        return f"has {slot.stuck} stuck threads (max_stuck)"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Moving connections from the hand-over queue of one program to that of another.
+"""Moving connections from the handoff queue of one program to that of another.
 
 Each program has a queue of its own, so that neither can end the other's. A record and its descriptor are moved as they
 are: only the processes at both ends know what is in them (`halfsync.shared.handoff_queue`).

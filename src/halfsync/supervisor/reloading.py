@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
 from halfsync.log import logger, set_up
-from halfsync.supervisor.fleet import LOAD_FAILED, OWN_CODES, Course, Phase
-from halfsync.supervisor.plans import terms_of
+from halfsync.supervisor.fleet import LOAD_FAILED, OWN_CODES, FleetState, ProcessPhase
+from halfsync.supervisor.plans import fleet_settings_of
 
 if TYPE_CHECKING:
     from halfsync.server import Application
@@ -41,7 +41,7 @@ class Reloads:
 
     def begin(self) -> None:
         """Read the settings again, and ask for processes that have them. What cannot be changes nothing."""
-        if self._fleet.course is not Course.SERVING:
+        if self._fleet.state is not FleetState.SERVING:
             logger().warning("there is no reload: the server is about to end")
             return
         self._service.reloading()
@@ -66,7 +66,7 @@ class Reloads:
 
     def renew(self, changed: str, development: Development) -> None:
         """Replace all processes now: what they have loaded has changed. What cannot be is shown."""
-        if self._fleet.course is not Course.SERVING:
+        if self._fleet.state is not FleetState.SERVING:
             return
         self._service.reloading()
         before = self._now
@@ -76,12 +76,12 @@ class Reloads:
             logger().error("the settings cannot be used: %s", error)
             plan = _unloadable(before, LoadError(error.problem, origin=error.origin, remedy=error.remedy))
         self._adopt(plan, at_once=True)
-        living = self._fleet.of(Phase.BOOTING, Phase.READY, Phase.RECALLED)
+        living = self._fleet.of(ProcessPhase.BOOTING, ProcessPhase.READY, ProcessPhase.RECALLED)
         development.announce(changed, [child.pid for child in living])
 
     def _adopt(self, plan: Plan, *, at_once: bool = False) -> None:
         """Ask for processes with this plan. at_once: as for `Fleet.reload`."""
-        self._plans[self._fleet.reload(terms_of(plan.settings), at_once=at_once)] = plan
+        self._plans[self._fleet.reload(fleet_settings_of(plan.settings), at_once=at_once)] = plan
 
     def show_failure(self, failed: Failed) -> None:
         """In development, let the next try show why this one failed. Where settings are wrong from the first, end."""

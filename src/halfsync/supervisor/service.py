@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from halfsync.host.notify import Notifier
 
 
-class State(Enum):
+class ServiceState(Enum):
     """What the service manager takes the server to be doing."""
 
     STARTING = "starting"
@@ -29,41 +29,41 @@ class Service:
 
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier
-        self._state = State.STARTING
+        self._state = ServiceState.STARTING
         self._trouble = ""  # of a reload that failed while another was not over
 
     def reloading(self) -> None:
         """Tell that a reload begins. Until a start is over it is a part of that."""
         self._trouble = ""
-        if self._state in (State.SERVING, State.RELOADING):
-            self._state = State.RELOADING
+        if self._state in (ServiceState.SERVING, ServiceState.RELOADING):
+            self._state = ServiceState.RELOADING
             self._notifier.reloading()
 
     def serves(self, status: str) -> None:
         """Tell that all processes serve: a start or a reload is complete."""
         text = f"{status}; {self._trouble}" if self._trouble else status
-        if self._state in (State.STARTING, State.RELOADING):
-            self._state = State.SERVING
+        if self._state in (ServiceState.STARTING, ServiceState.RELOADING):
+            self._state = ServiceState.SERVING
             self._notifier.ready(text)
-        elif self._state is State.SERVING:
+        elif self._state is ServiceState.SERVING:
             self._notifier.status(text)
 
     def reload_failed(self, reason: str, *, is_over: bool) -> None:
         """Tell that a reload has failed. is_over: no other is under way."""
-        if self._state is State.RELOADING and is_over:
-            self._state = State.SERVING
+        if self._state is ServiceState.RELOADING and is_over:
+            self._state = ServiceState.SERVING
             self._notifier.ready(reason)
-        elif self._state is not State.STOPPING:
+        elif self._state is not ServiceState.STOPPING:
             self._trouble = reason
             self._notifier.status(reason)
 
     def trouble(self, text: str) -> None:
         """Tell of an error, which changes nothing else."""
-        if self._state is not State.STOPPING:
+        if self._state is not ServiceState.STOPPING:
             self._notifier.status(text)
 
     def stopping(self) -> None:
         """Tell that the server ends."""
-        if self._state is not State.STOPPING:
-            self._state = State.STOPPING
+        if self._state is not ServiceState.STOPPING:
+            self._state = ServiceState.STOPPING
             self._notifier.stopping()

@@ -29,30 +29,30 @@ from halfsync.runtime.originals import monotonic, os, signal
 from halfsync.runtime.output import counted, hold_standard_descriptors, settle_output
 from halfsync.runtime.signals import ENDING, SENT, drop_signals, forget_signals
 from halfsync.runtime.standard import import_later
-from halfsync.supervisor.beginning import SupervisorSignals, ToldToEnd
 from halfsync.supervisor.containment import Containment
 from halfsync.supervisor.fleet import (
     Abandoned,
     Counts,
-    Course,
     Exit,
     Failed,
     Fleet,
+    FleetState,
     Kill,
-    Phase,
+    ProcessPhase,
     Recall,
     Say,
     Settled,
     Start,
     Tell,
 )
-from halfsync.supervisor.plans import Plans, terms_of
-from halfsync.supervisor.process import Birth, live
-from halfsync.supervisor.process_table import Crew
+from halfsync.supervisor.plans import Plans, fleet_settings_of
+from halfsync.supervisor.process import SpawnContext, run_process
+from halfsync.supervisor.process_table import ProcessTable
 from halfsync.supervisor.reloading import Reloads
 from halfsync.supervisor.service import Service
 from halfsync.supervisor.sockets import Sockets
-from halfsync.supervisor.succession import AGAIN_S, Succession
+from halfsync.supervisor.startup_signals import EndedBySignal, SupervisorSignals
+from halfsync.supervisor.takeover import AGAIN_S, Takeover
 from halfsync.supervisor.upgrade import inherit
 
 if TYPE_CHECKING:
@@ -108,10 +108,12 @@ class Supervisor:
         set_umask(settings)
         name_supervisor(name)
         self._name = name
-        legacy = inherit()
-        self._sockets = Sockets() if legacy is None else Sockets(legacy.listeners, legacy.passed)
-        self._succession = Succession(
-            legacy,
+        predecessor = inherit()
+        self._sockets = (
+            Sockets() if predecessor is None else Sockets(predecessor.listeners, predecessor.passed)
+        )
+        self._takeover = Takeover(
+            predecessor,
             notifier=self._notifier,
             sockets=self._sockets,
             start=self._start_directory,
@@ -129,12 +131,12 @@ class Supervisor:
                 reread=reread,
                 closing=self._left_behind,
                 umask=umask,
-                heir_of=0 if legacy is None else legacy.pid,
+                heir_of=0 if predecessor is None else predecessor.pid,
             )
-            self._succession.write_pidfile(self._plans[1].pidfile)
+            self._takeover.write_pidfile(self._plans[1].pidfile)
             if settings.preload:
                 self._preload(settings)
-            self._succession.drop(self._sockets.drop_inherited())
+            self._takeover.drop(self._sockets.drop_inherited())
             if signals is not None:
                 signals.queue()
         except BaseException:
@@ -142,7 +144,7 @@ class Supervisor:
                 signals.queue_quietly()
             self._close()
             raise
-        self._fleet = Fleet(terms_of(settings), persists=settings.reload)
+        self._fleet = Fleet(fleet_settings_of(settings), persists=settings.reload)
         self._reloads = Reloads(self._fleet, self._plans, self._service, name=name)
         self._development = self._develop(settings) if settings.reload else None
         self._announced = False
@@ -151,7 +153,7 @@ class Supervisor:
         self._undone: list[Action] = []  # actions that failed, and are tried again
         self._containment = Containment()
         self._step = self._containment.step
-        self._crew = Crew(
+        self._processes = ProcessTable(
             self._fleet,
             name=name,
             development=self._development,
@@ -159,7 +161,7 @@ class Supervisor:
             step=self._step,
         )
         self._exit: Exit | None = None  # all processes have ended
-        self._succession.attach(self._fleet, self._crew, self._drain)
+        self._takeover.attach(self._fleet, self._processes, self._drain)
 
     def _preload(self, settings: Settings) -> None:
         """Load the application once, for all processes, and tell what each of them will not have, or will share."""
@@ -168,7 +170,7 @@ class Supervisor:
         self._plans.load = lambda _: application
         self._plans[1] = replace(self._plans[1], load=self._plans.load)
         own = [listener.socket.fileno() for listener in self._sockets]
-        for hindrance in find_hindrances([*own, *self._succession.descriptors]):
+        for hindrance in find_hindrances([*own, *self._takeover.descriptors]):
             logger().warning("preload: %s", hindrance)
         freeze()
 
@@ -180,12 +182,12 @@ class Supervisor:
         files = [os.path.join(self._start_directory.name, name) for name in names]
         return Development(os.getcwd(), files)
 
-    def run(self, signals: SupervisorSignals) -> int | Birth:
+    def run(self, signals: SupervisorSignals) -> int | SpawnContext:
         """Serve until told to end, and return the exit code; in a process that was forked, what it is born with.
 
         signals: entered; they are left at the end, but not in a forked process, which has its own.
         """
-        outcome: int | Birth | None = None
+        outcome: int | SpawnContext | None = None
         while outcome is None:
             with self._step("a turn of the loop") as step:
                 outcome = self._turn(signals)
@@ -193,7 +195,7 @@ class Supervisor:
                 readable([], AGAIN_S)
         return outcome
 
-    def _turn(self, signals: SupervisorSignals) -> int | Birth | None:
+    def _turn(self, signals: SupervisorSignals) -> int | SpawnContext | None:
         """Do what is to be done now, and wait. Returns None, or, at the end, the result of `run`."""
         if self._development is not None:
             with self._step("starting the watcher of sources"):
@@ -203,9 +205,9 @@ class Supervisor:
             self._forget()
         for action in decided:
             if isinstance(action, Start):
-                birth = self._start(action, signals)
-                if birth is not None:
-                    return birth
+                context = self._start(action, signals)
+                if context is not None:
+                    return context
             elif isinstance(action, Exit):
                 self._exit = action
             else:
@@ -235,28 +237,30 @@ class Supervisor:
         again = [one for one in undone if not isinstance(one, Tell | Recall | Kill) or one.pid in living]
         return [*again, *decided]
 
-    def _start(self, action: Start, signals: SupervisorSignals) -> Birth | None:
-        """Fork a process, as `Crew.start` does. If it fails, the fleet tries the start again after a pause."""
-        birth: Birth | None = None
+    def _start(self, action: Start, signals: SupervisorSignals) -> SpawnContext | None:
+        """Fork a process, as `ProcessTable.start` does. If it fails, the fleet tries the start again after a pause."""
+        context: SpawnContext | None = None
         with self._step("starting a process") as step:
             plan = self._plans[action.generation]
             kept = (*plan.listeners, *plan.admin)
-            birth = self._crew.start(action, plan, partial(self._leave_behind, signals, kept))
+            context = self._processes.start(action, plan, partial(self._leave_behind, signals, kept))
         if step.failed:
             self._fleet.not_started("the log above says why", monotonic())
-        return birth
+        return context
 
     def _wait(self, signals: SupervisorSignals) -> signal.Signals | None:
         """Wait for a signal, a word of a process, or a time that is due. Returns the signal, if there was one."""
         number = None
         with self._step("waiting") as step:
             beat = self._notifier.beat()
-            due = min(self._fleet.due(), self._crew.look_due(), self._containment.due, self._succession.due())
+            due = min(
+                self._fleet.due(), self._processes.look_due(), self._containment.due, self._takeover.due()
+            )
             due = min(due, math.inf if beat is None else monotonic() + beat)
-            if self._crew.is_deaf:
+            if self._processes.has_full_channel:
                 due = min(due, monotonic() + AGAIN_S)
             timeout = None if due == math.inf else max(0.0, due - monotonic())
-            if self._crew.unreaped or self._crew.told:
+            if self._processes.unreaped or self._processes.signalled:
                 timeout = 0.0
             contain_handlers()
             number = signals.wait(self._watched(), timeout)
@@ -266,7 +270,7 @@ class Supervisor:
 
     def _watched(self) -> list[int]:
         """Return the descriptors that become readable when something has happened."""
-        fds = self._crew.fds + self._succession.fds
+        fds = self._processes.fds + self._takeover.fds
         if self._development is not None:
             fds += self._development.fds
         return fds
@@ -275,19 +279,19 @@ class Supervisor:
         """Tell the fleet what has happened, and do what follows from it. signalled: more signals may wait."""
         with self._step("listening to the processes"):
             if not signalled:
-                self._crew.replace_told()
-            self._crew.listen()
+                self._processes.replace_signalled()
+            self._processes.listen()
         if self._development is not None:
             with self._step("listening to the watcher of sources"):
                 self._changed = self._changed or self._development.changed()
         with self._step("reaping"):
-            for pid, code in self._crew.reap():
+            for pid, code in self._processes.reap():
                 with self._step(f"taking note of the end of process {pid}"):
-                    self._succession.reaped(pid)
+                    self._takeover.reaped(pid)
                     if self._development is not None and self._development.reaped(pid, code):
                         self._changed = "a source that was not watched for a moment may have"
         with self._step("the upgrade"):
-            self._succession.turn()
+            self._takeover.turn()
         if self._changed:
             with self._step("the reload") as step:
                 assert self._development is not None
@@ -295,43 +299,43 @@ class Supervisor:
             if not step.failed:
                 self._changed = ""
         with self._step("looking at the processes"):
-            self._crew.look()
+            self._processes.look()
 
     # Signals.
 
     def _obey(self, number: signal.Signals) -> None:
         """Do what a signal asks for: first tell the fleet, then everything else."""
-        if number == signal.SIGTERM and self._succession.takes_term():
+        if number == signal.SIGTERM and self._takeover.takes_term():
             return
         if self._exit is not None and number in ENDING:
-            self._succession.hurry()
+            self._takeover.hurry()
         if number == signal.SIGTERM:
             self._drain()
         elif number in (signal.SIGINT, signal.SIGQUIT):
-            before = self._fleet.course
+            before = self._fleet.state
             self._fleet.quit()
-            self._crew.board.fading = True
-            if before is Course.SERVING:
+            self._processes.scoreboard.shutting_down = True
+            if before is FleetState.SERVING:
                 self._service.stopping()
         elif number == signal.SIGHUP:
             self._reloads.begin()
         elif number == signal.SIGUSR1:
             self._give_logs()
-            self._crew.tell_all("reopen")
+            self._processes.tell_all("reopen")
         elif number == signal.SIGUSR2:
-            self._succession.begin(self._plans[self._fleet.base].settings.config)
+            self._takeover.begin(self._plans[self._fleet.base].settings.config)
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             self._fleet.resize(1 if number == signal.SIGTTIN else -1)
 
     def _drain(self) -> None:
         """Begin to end; a second time: end now."""
-        before = self._fleet.course
+        before = self._fleet.state
         self._fleet.drain(monotonic())
-        self._crew.board.fading = True
-        if before is Course.SERVING:
+        self._processes.scoreboard.shutting_down = True
+        if before is FleetState.SERVING:
             self._service.stopping()
-            terms = self._fleet.terms
-            logger().info("%s", draining(terms.drain_delay, terms.graceful_timeout))
+            fleet_settings = self._fleet.fleet_settings
+            logger().info("%s", draining(fleet_settings.drain_delay, fleet_settings.graceful_timeout))
 
     def _give_logs(self) -> None:
         """Let the user that the processes have become open the access logs again, if that takes root."""
@@ -346,8 +350,10 @@ class Supervisor:
 
     def _left_behind(self) -> set[str]:
         """Return the names of the listeners of the processes that do not serve any more."""
-        serving = self._fleet.of(Phase.READY)
-        plans = [self._crew.plan(pid) for pid, child in self._fleet.children.items() if child not in serving]
+        serving = self._fleet.of(ProcessPhase.READY)
+        plans = [
+            self._processes.plan(pid) for pid, child in self._fleet.children.items() if child not in serving
+        ]
         return {name for plan in plans for name in plan.names}
 
     def _forget(self) -> None:
@@ -357,10 +363,10 @@ class Supervisor:
         name it again. It is closed before the last of those is told to leave, and empties the backlog: a newcomer would
         wait in the backlog of a socket on which nobody accepts. So it is, too, once all processes are about to end.
         """
-        if self._fleet.course not in (Course.SERVING, Course.FADING):
+        if self._fleet.state not in (FleetState.SERVING, FleetState.DRAIN_DELAY):
             self._sockets.close()
             return
-        serving = [self._crew.plan(child.pid) for child in self._fleet.of(Phase.READY)]
+        serving = [self._processes.plan(child.pid) for child in self._fleet.of(ProcessPhase.READY)]
         self._plans.keep({self._fleet.generation, self._fleet.base}, serving)
 
     # Processes.
@@ -368,18 +374,18 @@ class Supervisor:
     def _do(self, action: Action) -> None:
         match action:
             case Tell(pid, "leave"):
-                self._crew.tell_to_leave(pid, self._alone(pid))
+                self._processes.order_handoff(pid, self._find_exclusive(pid))
             case Tell(pid, what):
-                self._crew.tell(pid, what)
+                self._processes.tell(pid, what)
             case Recall(pid):
-                self._crew.recall(pid)
+                self._processes.recall(pid)
             case Kill(pid, reason):
                 if reason:
                     logger().error("process %d is killed: %s", pid, reason)
-                self._crew.kill(pid)
+                self._processes.kill(pid)
             case Say(level, text):
                 getattr(logger(), level)(text)
-                if level == "error" and self._fleet.course in (Course.SERVING, Course.FADING):
+                if level == "error" and self._fleet.state in (FleetState.SERVING, FleetState.DRAIN_DELAY):
                     self._service.trouble(text)
             case Counts(generation):
                 self._use(generation)
@@ -390,16 +396,16 @@ class Supervisor:
             case Failed():
                 self._reloads.show_failure(action)
 
-    def _alone(self, pid: int) -> list[int]:
+    def _find_exclusive(self, pid: int) -> list[int]:
         """Return the positions of the listeners of a process on which nobody else accepts, or is certain to.
 
         What waits in their backlog would wait in vain, so the process accepts it before it leaves.
         """
-        listeners = self._crew.plan(pid).listeners
-        if self._fleet.course is Course.DRAINING:
-            accepts = self._succession.other_accepts
+        listeners = self._processes.plan(pid).listeners
+        if self._fleet.state is FleetState.DRAINING:
+            accepts = self._takeover.other_accepts
             return [position for position, one in enumerate(listeners) if not accepts(one.socket)]
-        plans = [self._crew.plan(child.pid) for child in self._fleet.of(Phase.READY)]
+        plans = [self._processes.plan(child.pid) for child in self._fleet.of(ProcessPhase.READY)]
         if self._fleet.generation <= self._fleet.proven or self._fleet.persists:
             plans.append(self._plans[self._fleet.generation])
         accepted = {listener.socket for plan in plans for listener in plan.listeners}
@@ -410,7 +416,7 @@ class Supervisor:
         if generation != self._fleet.base:
             return  # a newer one counts already
         plan = self._reloads.use(generation)
-        self._succession.move_pidfile(plan.pidfile)
+        self._takeover.move_pidfile(plan.pidfile)
         before = self._places
         places = {"bind": plan.listeners, "admin_bind": plan.admin}
         self._places = {name: ", ".join(one.place for one in some) for name, some in places.items()}
@@ -421,14 +427,14 @@ class Supervisor:
     def _settle(self, generation: int) -> None:
         wanted = self._fleet.wanted
         serving = counted(wanted, "process serves", "processes serve")
-        failed = any(child.stands_in for child in self._fleet.of(Phase.READY))
+        failed = any(child.stands_in for child in self._fleet.of(ProcessPhase.READY))
         if failed:
             serving += ", and answers with the reason why the application cannot be loaded"
         how = "failed" if failed else "is complete"
         line = f"{f'the reload {how}: ' if generation > 1 else ''}{'all ' if wanted > 1 else ''}{serving}"
         (logger().warning if failed else logger().info)("%s", line)
         self._service.serves(serving)
-        self._succession.settled()
+        self._takeover.settled()
 
     def _announce(self, plan: Plan) -> None:
         """Say, once, that the server serves."""
@@ -441,7 +447,7 @@ class Supervisor:
         """Close what is the supervisor's and the serving processes', in a process that serves nobody."""
         self._leave_behind(signals, ())
         self._start_directory.close()
-        for end in self._crew.handover:
+        for end in self._processes.handoff_queue:
             end.close()
 
     def _leave_behind(self, signals: SupervisorSignals, kept: Collection[Listener]) -> None:
@@ -451,30 +457,30 @@ class Supervisor:
         unblock()
         for descriptor in signals.descriptors:
             os.close(descriptor)
-        self._crew.leave_behind()
-        self._succession.leave_behind()
+        self._processes.leave_behind()
+        self._takeover.leave_behind()
         self._sockets.leave_behind(kept)
 
     def _may_end(self) -> bool:
         over = False
         with self._step("the end"):
-            over = self._succession.may_end()
+            over = self._takeover.may_end()
         return over  # noqa: RET504 - it is what was said before, if the step failed
 
     def _end(self, signals: SupervisorSignals) -> None:
         """Close what is open, and say what became of the requests."""
         # The signals come last: the default of most would end this process before it has removed its files.
-        for close in (self._close, self._crew.close, partial(signals.__exit__, None, None, None)):
+        for close in (self._close, self._processes.close, partial(signals.__exit__, None, None, None)):
             with self._step("the end"):
                 close()
         if self._announced:
             with self._step("the end"):
-                outcome = Outcome(self._crew.finished, self._crew.cut)
-                logger().info("%s", farewell(outcome, lost=self._crew.lost))
+                outcome = Outcome(self._processes.finished, self._processes.cut)
+                logger().info("%s", farewell(outcome, lost=self._processes.lost))
 
     def _close(self) -> None:
         with ExitStack() as stack:  # if one close fails, the others are still done
-            stack.callback(self._succession.close)
+            stack.callback(self._takeover.close)
             stack.callback(self._sockets.close)
             if self._development is not None:
                 stack.callback(self._development.close)
@@ -508,12 +514,12 @@ def supervise(
     except BaseException as error:
         signals.queue_quietly()
         signals.__exit__()
-        if isinstance(error, ToldToEnd):
+        if isinstance(error, EndedBySignal):
             return 0, False
         raise
     outcome = supervisor.run(signals)
-    if isinstance(outcome, Birth):
-        code = live(outcome)
+    if isinstance(outcome, SpawnContext):
+        code = run_process(outcome)
         settle_output()
         return code, True
     return outcome, False

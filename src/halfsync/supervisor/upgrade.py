@@ -6,7 +6,7 @@ tells what it ended with; when that has gone, the new program belongs to whoever
 
 What the new program gets is written into one environment variable: descriptors, and what they are. Beside it stand the
 variables of a service manager, as they must be for the new program. What the two say to each other, and who owns what
-until when, is in succession.py.
+until when, is in takeover.py.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Queue = tuple[socket.socket, socket.socket]
 
 
 @dataclass(slots=True, kw_only=True)
-class Other:
+class PeerProgram:
     """Another program of the same service: its number, and what was said between it and this one.
 
     given: the listeners that both have, by their descriptors in the new one.
@@ -80,10 +80,10 @@ class Other:
 
 
 @dataclass(slots=True, kw_only=True)
-class Successor(Other):
-    """A new program that was started, as the old one sees it. between: the process between; 0: it has gone."""
+class Successor(PeerProgram):
+    """A new program that was started, as the old one sees it. intermediary: the process between; 0: it has gone."""
 
-    between: int
+    intermediary: int
     control: socket.socket  # by which the process between tells the exit code, and ends once it is closed
     code: int | None = None  # which it ended with; None: it has not, or nobody knows
     stopped: bool = False  # it was told by a signal to end
@@ -100,7 +100,7 @@ class Successor(Other):
 
     def listen(self) -> None:
         """Take in what it has said, and whether it has ended."""
-        Other.listen(self)
+        PeerProgram.listen(self)
         while self.control.fileno() >= 0:
             try:
                 said = self.control.recv(WORD_BYTES, socket.MSG_DONTWAIT)
@@ -114,9 +114,9 @@ class Successor(Other):
     def release(self) -> None:
         """Let the process between go, while the new program goes on."""
         self.control.close()
-        if self.between:
+        if self.intermediary:
             # It is a child, and was not reaped: the number is its own.
-            os.kill(self.between, signal.SIGKILL)
+            os.kill(self.intermediary, signal.SIGKILL)
 
     def kill(self, number: signal.Signals) -> None:
         """Send a signal to the new program, unless it has ended."""
@@ -131,32 +131,32 @@ class Successor(Other):
 
 
 @dataclass(slots=True, kw_only=True)
-class Legacy(Other):
-    """What a new program was given by the old one. listeners: by name. handover: the old one's queue.
+class Predecessor(PeerProgram):
+    """What a new program was given by the old one. listeners: by name. handoff_queue: the old one's queue.
 
     passed: what `Sockets` takes; None: the old one does not tell.
     """
 
     listeners: dict[str, list[Listener]]
     passed: dict[int, int] | None
-    handover: Queue
+    handoff_queue: Queue
 
     @property
     def descriptors(self) -> list[int]:
         """What is not a listener."""
-        return [*(end.fileno() for end in self.handover), self.channel.fd]
+        return [*(end.fileno() for end in self.handoff_queue), self.channel.fd]
 
     def close(self) -> None:
         """Close what is not a listener."""
         self.channel.close()
-        for end in self.handover:
+        for end in self.handoff_queue:
             end.close()
 
 
 def start_successor(
     listeners: Mapping[str, Sequence[Listener]],
     passed: Mapping[int, int],
-    handover: Queue,
+    handoff_queue: Queue,
     *,
     start: StartDirectory,
     umask: int,
@@ -183,7 +183,7 @@ def start_successor(
             for one in some
         },
         "passed": passed,
-        "handover": [end.fileno() for end in handover],
+        "handover": [end.fileno() for end in handoff_queue],
         "channel": theirs.fd,
     }
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -191,9 +191,9 @@ def start_successor(
         undoing.callback(ours.close)
         undoing.callback(near.close)
         try:
-            between, mask = fork()
-            if between == 0:
-                _stand_between(far, lambda: _become(given, start, umask, ignored, variables))
+            intermediary, mask = fork()
+            if intermediary == 0:
+                _run_intermediary(far, lambda: _become(given, start, umask, ignored, variables))
         finally:
             theirs.close()
             far.close()
@@ -209,14 +209,16 @@ def start_successor(
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         undoing.pop_all()
-    return Successor(pid=pid, channel=ours, between=between, control=near, given=_by_descriptor(listeners))
+    return Successor(
+        pid=pid, channel=ours, intermediary=intermediary, control=near, given=_by_descriptor(listeners)
+    )
 
 
 def _by_descriptor(listeners: Mapping[str, Sequence[Listener]]) -> dict[int, socket.socket]:
     return {one.socket.fileno(): one.socket for some in listeners.values() for one in some}
 
 
-def _stand_between(old: socket.socket, become: Callable[[], NoReturn]) -> NoReturn:
+def _run_intermediary(old: socket.socket, become: Callable[[], NoReturn]) -> NoReturn:
     """Start the new program; tell the old one its number, and what it ended with. Go when the old one does not listen.
 
     This process has nothing open but that, lest others take it for the new program or the old one.
@@ -276,11 +278,11 @@ def _become(
 
 
 def _descriptors(given: Mapping[str, object]) -> list[int]:
-    listeners, handover, channel = given["listeners"], given["handover"], given["channel"]
+    listeners, handoff_queue, channel = given["listeners"], given["handover"], given["channel"]
     assert isinstance(listeners, dict)
-    assert isinstance(handover, list)
+    assert isinstance(handoff_queue, list)
     assert isinstance(channel, int)
-    return [*(fd for some in listeners.values() for fd, _ in some), *handover, channel]
+    return [*(fd for some in listeners.values() for fd, _ in some), *handoff_queue, channel]
 
 
 def find_given_config() -> str | None:
@@ -290,7 +292,7 @@ def find_given_config() -> str | None:
     return config
 
 
-def inherit(environ: MutableMapping[str, str] | None = None) -> Legacy | None:
+def inherit(environ: MutableMapping[str, str] | None = None) -> Predecessor | None:
     """Take what an old program gives to this process; None: nothing. The environment is cleared of it."""
     found = os.environ if environ is None else environ
     text = found.pop(GIVEN, None)
@@ -307,13 +309,13 @@ def inherit(environ: MutableMapping[str, str] | None = None) -> Legacy | None:
     receiver, sender = (socket.socket(fileno=descriptor) for descriptor in given["handover"])
     channel = Channel(socket.socket(fileno=given["channel"]))
     passed = given.get("passed")
-    return Legacy(
+    return Predecessor(
         pid=old,
         channel=channel,
         given=_by_descriptor(listeners),
         listeners=listeners,
         passed=None if passed is None else {int(number): inode for number, inode in passed.items()},
-        handover=(receiver, sender),
+        handoff_queue=(receiver, sender),
     )
 
 

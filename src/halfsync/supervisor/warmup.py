@@ -38,8 +38,8 @@ def warm_up(application: Application | StreamFactory, settings: Settings, opened
     plain = replace(settings, access_log=None, proxy_protocol=False, request_timeout=0.0)
     reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with reading, writing:
-        handover = (reading.fileno(), writing.fileno())
-        with Server(application, settings=plain, listeners=[], handover=handover, opened=opened):
+        handoff_queue = (reading.fileno(), writing.fileno())
+        with Server(application, settings=plain, listeners=[], handover=handoff_queue, opened=opened):
             status = _ask(settings, writing)
     if status >= FAILS_FROM:
         raise _refuse(settings, f"was answered {status}")

@@ -7,10 +7,10 @@ import os
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cimport halfsync.shared.client_counts as native
-from halfsync.blocking.client_limit cimport ClientLimit, admission_enter, admission_leave, admission_tell
+from halfsync.blocking.client_limit cimport ClientLimit, limit_add, limit_identify, limit_remove
 
 
-cdef class Counts:
+cdef class PyClientCounts:
     """The table of counts."""
     cdef native.ClientCounts counts
 
@@ -22,36 +22,36 @@ cdef class Counts:
     def __dealloc__(self):
         native.counts_close(&self.counts)
 
-    def enter(self, bytes address):
-        return native.counts_enter(&self.counts, native.client_key(address, len(address)))
+    def add(self, bytes address):
+        return native.counts_add(&self.counts, native.client_key(address, len(address)))
 
-    def leave(self, uint32_t place):
-        native.counts_leave(&self.counts, place)
+    def remove(self, uint32_t client_index):
+        native.counts_remove(&self.counts, client_index)
 
 
 def client_key(bytes address):
     return native.client_key(address, len(address))
 
 
-cdef class Limit:
-    """The limit as the carriers know it. address: None where the client is not known yet."""
+cdef class PyClientLimit:
+    """The limit as the blocking models know it. address: None where the client is not known yet."""
     cdef ClientLimit limit
 
     def __cinit__(self, uint32_t limit, *, uint32_t connections, bint children):
         self.limit = ClientLimit(limit, connections=connections, children=children)
 
-    def enter(self, bytes address):
-        return admission_enter(
-            &self.limit.admission,
-            native.KEY_UNTOLD if address is None else native.client_key(address, len(address)))
+    def add(self, bytes address):
+        return limit_add(
+            &self.limit.record,
+            native.KEY_UNKNOWN if address is None else native.client_key(address, len(address)))
 
-    def tell(self, uint32_t place, bytes address):
+    def identify(self, uint32_t client_index, bytes address):
         cdef uint64_t key = native.client_key(address, len(address))
         cdef int64_t told
         with nogil:
-            told = admission_tell(&self.limit.admission, place, key)
+            told = limit_identify(&self.limit.record, client_index, key)
         return told
 
-    def leave(self, uint32_t place, *, bint in_child=False):
+    def remove(self, uint32_t client_index, *, bint in_child=False):
         with nogil:
-            admission_leave(&self.limit.admission, place, in_child)
+            limit_remove(&self.limit.record, client_index, in_child)

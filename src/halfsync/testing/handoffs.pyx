@@ -2,37 +2,37 @@
 from libc.string cimport memcpy
 
 from halfsync.listening.endpoints cimport ENDPOINT_BYTES
-from halfsync.shared.handoff_queue cimport HANDOVER_BYTES, HANDOVER_TAKEN, Handover, handover_send, handover_take
+from halfsync.shared.handoff_queue cimport HANDOFF_BYTES, HANDOFF_TAKEN, HandoffRecord, handoff_send, handoff_take
 
 SENT = ("sent", "later", "too long", "deserted")
 TAKEN = ("taken", "none", "short", "refused", "over")
-MOST = <int> HANDOVER_BYTES
+MOST = <int> HANDOFF_BYTES
 
 
 def send(
     int queue, int fd, *, bytes endpoint=bytes(28), awaits_proxy=False, requests=0, bytes address=b"", bytes data=b""
 ):
-    cdef Handover handover
+    cdef HandoffRecord handoff
     cdef const unsigned char *sockaddr = address
     cdef const unsigned char *listener = endpoint
-    handover.fd = fd
-    memcpy(handover.endpoint.address, listener, ENDPOINT_BYTES)
-    handover.awaits_proxy = awaits_proxy
-    handover.requests = requests
-    handover.address_length = len(address)
-    memcpy(handover.address, sockaddr, len(address))
-    handover.data = data
-    handover.length = len(data)
-    return SENT[handover_send(queue, &handover)]
+    handoff.fd = fd
+    memcpy(handoff.endpoint.address, listener, ENDPOINT_BYTES)
+    handoff.awaits_proxy = awaits_proxy
+    handoff.requests = requests
+    handoff.address_length = len(address)
+    memcpy(handoff.address, sockaddr, len(address))
+    handoff.data = data
+    handoff.length = len(data)
+    return SENT[handoff_send(queue, &handoff)]
 
 
 def take(int queue):
-    cdef Handover handover
-    cdef char buffer[HANDOVER_BYTES]
-    cdef int taken = handover_take(queue, &handover, buffer)
-    if taken != HANDOVER_TAKEN:
+    cdef HandoffRecord handoff
+    cdef char buffer[HANDOFF_BYTES]
+    cdef int taken = handoff_take(queue, &handoff, buffer)
+    if taken != HANDOFF_TAKEN:
         return TAKEN[taken]
     return (
-        handover.fd, handover.endpoint.address[:ENDPOINT_BYTES], bool(handover.awaits_proxy), handover.requests,
-        handover.address[:handover.address_length], handover.data[:handover.length],
+        handoff.fd, handoff.endpoint.address[:ENDPOINT_BYTES], bool(handoff.awaits_proxy), handoff.requests,
+        handoff.address[:handoff.address_length], handoff.data[:handoff.length],
     )

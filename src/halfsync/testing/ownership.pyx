@@ -87,8 +87,8 @@ cdef class Turn:
     def seize(self):
         return ownership.owner_seize(&self.connection.owner)
 
-    def open_lease(self):
-        leases.lease_open(self.lease)
+    def release_lease(self):
+        leases.lease_release(self.lease)
 
     def revoke(self):
         leases.lease_revoke(self.lease)
@@ -105,8 +105,8 @@ cdef class Turn:
     def take(self):
         ownership.owner_take(&self.connection.owner)
 
-    def claim(self):
-        return leases.lease_claim(self.lease)
+    def acquire(self):
+        return leases.lease_acquire(self.lease)
 
     def end(self):
         return leases.lease_end(self.lease)

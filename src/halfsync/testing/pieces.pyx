@@ -13,21 +13,19 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
 from halfsync.exchange.bridging cimport Origin
 from halfsync.exchange.exchange cimport (
-    Exchange as NativeExchange, exchange_follow, exchange_has_more, EXCHANGE_READY, exchange_received, exchange_room,
-    ExchangePool, Limits, pool_destroy, pool_get, pool_init, pool_put,
+    EXCHANGE_READY, Exchange, ExchangePool, Limits, exchange_follow, exchange_has_more, exchange_received,
+    exchange_room, pool_destroy, pool_get, pool_init, pool_put,
 )
 from halfsync.exchange.outbox cimport (
-    Outbox as NativeOutbox, outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_next, outbox_open,
-    outbox_release, outbox_sent, outbox_wait, PIECE_BYTES, Segment, SPOOL_TURN_BYTES as TURN_BYTES, TURN_FILE,
-    TURN_MEMORY, VECTORS_MAX,
+    NEXT_FILE, NEXT_MEMORY, PIECE_BYTES, SPOOL_TURN_BYTES as TURN_BYTES, VECTORS_MAX, Outbox, Segment, outbox_abandon,
+    outbox_append, outbox_append_file, outbox_finish, outbox_next, outbox_open, outbox_release, outbox_sent,
+    outbox_wait,
 )
-from halfsync.exchange.spool cimport (
-    spool_append, spool_close, spool_init, spool_reserve, SpoolFile, Store as NativeStore, store_init,
-)
+from halfsync.exchange.spool cimport SpoolFile, Store, spool_append, spool_close, spool_init, spool_reserve, store_init
 from halfsync.http.parser cimport HeadLimits
 from halfsync.native.sync cimport load_llong, load_uint, monotonic_ns
 from halfsync.pool.request_queue cimport (
-    Queue, QueueSlot, TAKEN_ITEM, Taker, Watch, queue_attend, queue_close, queue_destroy, queue_hold, queue_init,
+    TAKEN_ITEM, Queue, QueueSlot, QueueWatch, Taker, queue_check, queue_close, queue_destroy, queue_hold, queue_init,
     queue_put, queue_sleep, queue_try_take, queue_unhold, queue_wake, queue_withdraw,
 )
 from halfsync.wsgi.body cimport BodyBlocks, INPUT_ENDED, Input, grow, input_for
@@ -58,7 +56,7 @@ SEGMENT_BYTES = <int> sizeof(Segment)
 SPOOL_TURN_BYTES = <int> TURN_BYTES
 
 
-cdef class Worker:
+cdef class PyTaker:
     """One worker's record of its taking."""
     cdef Taker taker
 
@@ -66,10 +64,10 @@ cdef class Worker:
         memset(&self.taker, 0, sizeof(self.taker))
 
 
-cdef class RequestQueue:
+cdef class PyRequestQueue:
     """The request queue, holding Python objects."""
     cdef Queue native
-    cdef Watch watch
+    cdef QueueWatch watch
 
     def __cinit__(self, uint32_t limit, bint patient=False):
         if queue_init(&self.native, limit, patient) < 0:
@@ -92,11 +90,11 @@ cdef class RequestQueue:
         with nogil:
             queue_wake(&self.native)
 
-    def try_take(self, bint woken=False, Worker worker=None):
+    def try_take(self, bint woken=False, PyTaker worker=None):
         cdef QueueSlot slot
         cdef int taken
         if worker is None:
-            worker = Worker()
+            worker = PyTaker()
             worker.taker.woken = woken
         with nogil:
             taken = queue_try_take(&self.native, &worker.taker, &slot)
@@ -106,15 +104,15 @@ cdef class RequestQueue:
         Py_DECREF(item)
         return taken, item
 
-    def sleep(self, Worker worker=None):
+    def sleep(self, PyTaker worker=None):
         if worker is None:
-            worker = Worker()
+            worker = PyTaker()
         with nogil:
             queue_sleep(&self.native, &worker.taker)
 
-    def attend(self, int64_t now):
+    def check(self, int64_t now):
         """Return how long the owner may rest, in ns, and whether something waits."""
-        return queue_attend(&self.native, &self.watch, now), bool(self.watch.waits)
+        return queue_check(&self.native, &self.watch, now), bool(self.watch.waits)
 
     def close(self):
         with nogil:
@@ -171,9 +169,9 @@ cdef class RequestQueue:
         return self.native.waited_ns
 
 
-cdef class Store:
+cdef class PyStore:
     """The budget of spool files."""
-    cdef NativeStore native
+    cdef Store native
 
     def __cinit__(self, bytes directory, int64_t limit):
         if store_init(&self.native, directory, limit) < 0:
@@ -184,12 +182,12 @@ cdef class Store:
         return load_llong(&self.native.used)
 
 
-cdef class Spool:
+cdef class PySpool:
     """One spool file."""
     cdef SpoolFile native
-    cdef Store store
+    cdef PyStore store
 
-    def __cinit__(self, Store store):
+    def __cinit__(self, PyStore store):
         self.store = store
         spool_init(&self.native, &store.native)
 
@@ -224,17 +222,17 @@ def make_blocks(int length):
     return blocks
 
 
-cdef class Exchange:
+cdef class PyExchange:
     """One exchange and the pool it came from; its inputs must not be used after the next follow or close."""
     cdef ExchangePool pool
     cdef Limits limits
-    cdef NativeExchange *native
-    cdef Store store
+    cdef Exchange *native
+    cdef PyStore store
     cdef list inputs
     cdef char *scratch
     cdef BodyBlocks blocks
 
-    def __cinit__(self, Store store, *, int64_t max_body, int64_t body_memory, BodyBlocks blocks=None,
+    def __cinit__(self, PyStore store, *, int64_t max_body, int64_t body_memory, BodyBlocks blocks=None,
                   tuple head=(8192, 8192, 100, 32768)):
         self.store = store
         self.limits.store = &store.native
@@ -356,12 +354,12 @@ cdef class Exchange:
         return factory.make(self.native, &origin, waited_s, body, &lent)
 
 
-cdef class Outbox:
+cdef class PyOutbox:
     """One outbox. After two releases it must not be used."""
-    cdef NativeOutbox *native
-    cdef Store store
+    cdef Outbox *native
+    cdef PyStore store
 
-    def __cinit__(self, int64_t memory_limit, Store store):
+    def __cinit__(self, int64_t memory_limit, PyStore store):
         self.store = store
         self.native = outbox_open(NULL, memory_limit, &store.native)
 
@@ -392,7 +390,7 @@ cdef class Outbox:
 
     def finish(self, int end, bint keep_alive):
         """Finish with a stand-in for an exchange, never looked into; abandon tells if it was taken."""
-        return outbox_finish(self.native, end, keep_alive, <NativeExchange *> <void *> self)
+        return outbox_finish(self.native, end, keep_alive, <Exchange *> <void *> self)
 
     def next(self):
         """Return the turn and what it offers: bytes, or (descriptor, offset, length) of a file."""
@@ -400,10 +398,10 @@ cdef class Outbox:
         cdef Segment *segment
         cdef int filled
         cdef int turn = outbox_next(self.native, vectors, &filled, &segment)
-        if turn == TURN_MEMORY:
+        if turn == NEXT_MEMORY:
             pieces = [(<char *> vectors[i].iov_base)[:vectors[i].iov_len] for i in range(filled)]
             return turn, b"".join(pieces)
-        if turn == TURN_FILE:
+        if turn == NEXT_FILE:
             return turn, (segment.fd, segment.offset, segment.length)
         return turn, None
 

@@ -1,14 +1,13 @@
 """A thin Python face of the pollers, for their unit tests. Built with the checks only.
 
-What the engine does in its callbacks, a Python object does here: see `User` in the stub.
+What the engine does in its callbacks, a Python object does here: see `PyPollerUser` in the stub.
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from posix.uio cimport iovec
 
 from halfsync.engine.poller cimport (
-    Handle as NativeHandle, HANDLE_CONNECTION, HANDLE_LISTENER, HANDLE_WAKER, Poller as NativePoller, poller_send,
-    poller_send_file,
+    HANDLE_CONNECTION, HANDLE_LISTENER, HANDLE_WAKER, Handle, Poller, poller_send, poller_send_file,
 )
 from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
@@ -20,9 +19,9 @@ WAKER = <int> HANDLE_WAKER
 ROOM_BYTES = 64 * 1024
 
 
-cdef class Handle:
+cdef class PyHandle:
     """One watched descriptor. The poller keeps it alive from add to remove."""
-    cdef NativeHandle native
+    cdef Handle native
     cdef Transport transport
     cdef char *buffer
 
@@ -50,9 +49,9 @@ cdef class Handle:
         return self.native.generation
 
 
-cdef class Poller:
+cdef class PyPoller:
     """A poller and its handles, by index. One thread uses it."""
-    cdef NativePoller native
+    cdef Poller native
     cdef object user
     cdef dict handles
     cdef object error
@@ -68,7 +67,7 @@ cdef class Poller:
         self.native.user.awake = on_awake
         self.native.user.room = on_room
         self.native.user.received = on_received
-        self.native.user.left = on_left
+        self.native.user.hangup = on_hangup
         self.native.user.sendable = on_sendable
         self.native.user.acceptable = on_acceptable
         self.native.user.accepted = on_accepted
@@ -80,20 +79,20 @@ cdef class Poller:
     def close(self):
         self.native.close(&self.native)
 
-    def add(self, Handle handle):
+    def add(self, PyHandle handle):
         cdef int result = self.native.add(&self.native, &handle.native)
         if result == 0:
             self.handles[handle.native.index] = handle
         return result
 
-    def remove(self, Handle handle):
+    def remove(self, PyHandle handle):
         self.native.remove(&self.native, &handle.native)
         self.handles.pop(handle.native.index)
 
-    def resume(self, Handle handle):
+    def resume(self, PyHandle handle):
         self.native.resume(&self.native, &handle.native)
 
-    def want_send(self, Handle handle):
+    def want_send(self, PyHandle handle):
         self.native.want_send(&self.native, &handle.native)
 
     def turn(self, int timeout_ms):
@@ -105,23 +104,23 @@ cdef class Poller:
             raise error
         return result
 
-    def send(self, Handle handle, bytes data, bint more=False):
+    def send(self, PyHandle handle, bytes data, bint more=False):
         cdef iovec vector
         vector.iov_base = <char *> data
         vector.iov_len = len(data)
         return poller_send(&self.native, &handle.native, &vector, 1, more)
 
-    def send_file(self, Handle handle, int fd, int64_t offset, int64_t length):
+    def send_file(self, PyHandle handle, int fd, int64_t offset, int64_t length):
         return poller_send_file(&self.native, &handle.native, fd, offset, length)
 
 
-cdef Handle face(void *poller, NativeHandle *handle):
-    return (<Poller> poller).handles[handle.index]
+cdef PyHandle face(void *poller, Handle *handle):
+    return (<PyPoller> poller).handles[handle.index]
 
 
 cdef object ask(void *poller, str name, tuple arguments, object otherwise):
     """Call the user's method; an exception waits until the turn is over."""
-    cdef Poller self = <Poller> poller
+    cdef PyPoller self = <PyPoller> poller
     try:
         return getattr(self.user, name)(*arguments)
     except BaseException as error:  # noqa: BLE001 - it is raised by turn
@@ -133,42 +132,42 @@ cdef void on_awake(void *poller) noexcept with gil:
     ask(poller, "awake", (), None)
 
 
-cdef char *on_room(void *poller, NativeHandle *handle, size_t *room) noexcept with gil:
-    cdef Handle known
+cdef char *on_room(void *poller, Handle *handle, size_t *room) noexcept with gil:
+    cdef PyHandle known
     known = face(poller, handle)
     room[0] = ask(poller, "room", (known,), 0)
     return known.buffer if room[0] > 0 else NULL
 
 
-cdef int on_received(void *poller, NativeHandle *handle, char *data, ssize_t length) noexcept with gil:
+cdef int on_received(void *poller, Handle *handle, char *data, ssize_t length) noexcept with gil:
     return ask(poller, "received", (face(poller, handle), data[:length] if length >= 0 else length), 0)
 
 
-cdef void on_left(void *poller, NativeHandle *handle, bint broken) noexcept with gil:
-    ask(poller, "left", (face(poller, handle), bool(broken)), None)
+cdef void on_hangup(void *poller, Handle *handle, bint broken) noexcept with gil:
+    ask(poller, "hangup", (face(poller, handle), bool(broken)), None)
 
 
-cdef void on_sendable(void *poller, NativeHandle *handle) noexcept with gil:
+cdef void on_sendable(void *poller, Handle *handle) noexcept with gil:
     ask(poller, "sendable", (face(poller, handle),), None)
 
 
-cdef bint on_acceptable(void *_poller, NativeHandle *_listener) noexcept nogil:
+cdef bint on_acceptable(void *_poller, Handle *_listener) noexcept nogil:
     return True
 
 
 cdef bint on_accepted(
-    void *poller, NativeHandle *listener, int fd, const void *_address, uint32_t _length
+    void *poller, Handle *listener, int fd, const void *_address, uint32_t _length
 ) noexcept with gil:
     return ask(poller, "accepted", (face(poller, listener), fd), False)
 
 
-cdef void on_accept_failed(void *poller, NativeHandle *listener, int error) noexcept with gil:
+cdef void on_accept_failed(void *poller, Handle *listener, int error) noexcept with gil:
     ask(poller, "accept_failed", (face(poller, listener), error), None)
 
 
-cdef NativeHandle *on_find(void *poller, uint32_t index, uint32_t generation) noexcept with gil:
-    cdef Handle handle
-    handle = (<Poller> poller).handles.get(index)
+cdef Handle *on_find(void *poller, uint32_t index, uint32_t generation) noexcept with gil:
+    cdef PyHandle handle
+    handle = (<PyPoller> poller).handles.get(index)
     if handle is None or handle.native.generation != generation:
         return NULL
     return &handle.native

@@ -3,7 +3,7 @@ from halfsync.http.proxy_protocol cimport ProxyHeader, proxy_parse
 from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text, trust_has
 
 
-cdef tuple told(const unsigned char *address, int address_length):
+cdef tuple text_of(const unsigned char *address, int address_length):
     cdef char text[HOST_TEXT]
     cdef const unsigned char *host
     cdef int port = 0
@@ -21,7 +21,7 @@ def proxy_header(bytes data):
     """(bytes of the header, 0: more are needed, -1: there is none; (host, port), ("", 0) of a unix socket or None)"""
     cdef ProxyHeader header
     cdef int result = proxy_parse(data, len(data), &header)
-    return result, told(header.address, header.address_length)
+    return result, text_of(header.address, header.address_length)
 
 
 def trusts(TrustedPeers peers, bytes address):

@@ -9,12 +9,12 @@ from posix.unistd cimport close
 from halfsync.exchange.exchange cimport (
     Exchange, ExchangePool, Limits, exchange_received, pool_destroy, pool_get, pool_init, pool_put,
 )
-from halfsync.exchange.native_handler cimport ANSWER_BYTES, Answer
+from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES, NativeResponse
 from halfsync.static.answer cimport StaticFiles, answer_request
 from halfsync.static.conditions cimport (
     Codings, RANGE_BEYOND, RANGE_WHOLE, coding_weight, codings_read, codings_reset, date_read, range_read, tags_match,
 )
-from halfsync.static.files cimport Place, files_find, files_open
+from halfsync.static.files cimport FileLocation, files_find, files_open
 
 
 def read_date(bytes text not None):
@@ -49,19 +49,19 @@ def weigh_codings(list fields not None):
 
 def find(StaticFiles files not None, bytes path not None):
     """Return the status and the decoded path below its directory, or None: it lies under no prefix."""
-    cdef Place place
-    if not files_find(&files.files, path, len(path), &place):
+    cdef FileLocation location
+    if not files_find(&files.files, path, len(path), &location):
         return None
-    return place.status, place.path[:place.length]
+    return location.status, location.path[:location.length]
 
 
 def open_path(StaticFiles files not None, bytes path not None):
     """Return a descriptor of what a path leads to. OSError: it leads to nothing; ValueError: it is refused."""
-    cdef Place place
+    cdef FileLocation location
     cdef int fd
-    if not files_find(&files.files, path, len(path), &place) or place.status != 0:
+    if not files_find(&files.files, path, len(path), &location) or location.status != 0:
         raise ValueError(path)
-    fd = files_open(&files.files, &place)
+    fd = files_open(&files.files, &location)
     if fd < 0:
         raise OSError(-fd, os.strerror(-fd))
     return fd
@@ -72,8 +72,8 @@ def answer(StaticFiles files not None, bytes request not None, bint stays=True):
     cdef ExchangePool pool
     cdef Limits limits
     cdef Exchange *exchange
-    cdef Answer made
-    cdef char *buffer = <char *> malloc(ANSWER_BYTES)
+    cdef NativeResponse made
+    cdef char *buffer = <char *> malloc(NATIVE_RESPONSE_BYTES)
     cdef bytes rest
     memset(&limits, 0, sizeof(limits))
     limits.head.request_line = limits.head.field = 60000
@@ -85,7 +85,7 @@ def answer(StaticFiles files not None, bytes request not None, bint stays=True):
         result = exchange_received(exchange, &limits, request, len(request))
         if result != 1:
             raise ValueError(result)
-        if not answer_request(&files.files.answerer, exchange, stays, buffer, &made):
+        if not answer_request(&files.files.native_handler, exchange, stays, buffer, &made):
             return None
         rest = b""
         if made.fd >= 0:

@@ -8,7 +8,7 @@ TICK_NS = 1 << timers.TICK_SHIFT
 WHEEL_TICKS = <int> timers.SLOTS
 
 
-cdef class Timer:
+cdef class PyTimer:
     """One deadline. The wheel keeps it alive."""
     cdef timers.Timer native
 
@@ -21,7 +21,7 @@ cdef class Timer:
         self.native.deadline = deadline
 
 
-cdef class Wheel:
+cdef class PyWheel:
     """The timer wheel."""
     cdef timers.Wheel *native
     cdef dict timers
@@ -34,11 +34,11 @@ cdef class Wheel:
     def __dealloc__(self):
         free(self.native)
 
-    def set(self, Timer timer, int64_t deadline):
+    def set(self, PyTimer timer, int64_t deadline):
         self.timers[<size_t> &timer.native] = timer
         timers.wheel_set(self.native, &timer.native, deadline)
 
-    def clear(self, Timer timer):
+    def clear(self, PyTimer timer):
         timers.wheel_clear(self.native, &timer.native)
 
     def due(self, int64_t now):

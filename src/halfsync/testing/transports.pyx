@@ -1,8 +1,9 @@
 """A transport that makes everything difficult that a transport may: for tests of the code above the seam.
 
-It moves bytes over a plain socket. But it begins with a handshake; it gives and takes fewer bytes than it could; it wants
-to write when it is to read, and the other way round; it keeps bytes back that no event of the socket tells of; it cannot
-send files; its end may have to wait; and like TLS it must be given the same bytes again after a send that had to wait.
+It moves bytes over a plain socket. But it begins with a handshake; it gives and takes fewer bytes than it could; it
+wants to write when it is to read, and the other way round; it keeps bytes back that no event of the socket tells of; it
+cannot send files; its end may have to wait; and like TLS it must be given the same bytes again after a send that had to
+wait.
 It is deterministic for one seed and one order of connections. Built with the checks only.
 """
 from libc.errno cimport EAGAIN, ENOMEM, EINTR, errno

@@ -1,4 +1,5 @@
-# The seam between a connection and its bytes (decisions/0034). A plain socket, TCP or unix, is the first kind of transport.
+# The seam between a connection and its bytes (decisions/0034). A plain socket, TCP or unix, is the first kind of
+# transport.
 #
 # Whoever owns the connection calls these, and nobody else; no call blocks, and none needs the GIL. Three may be called
 # by another thread that keeps the owner from closing the transport: transport_peek, transport_cut and transport_abort.
@@ -83,8 +84,8 @@ cdef void transport_cut(Transport *transport, bint both) noexcept nogil
 # Let closing be a reset: the peer must not take what it has for the whole.
 cdef void transport_abort(Transport *transport) noexcept nogil
 
-# Return how many bytes were sent that the peer has not acknowledged (SIOCOUTQ, tcp(7)), and of those to be sent that the
-# transport holds.
+# Return how many bytes were sent that the peer has not acknowledged (SIOCOUTQ, tcp(7)), with those that the transport
+# itself holds.
 cdef int64_t transport_unacknowledged(Transport *transport) noexcept nogil
 
 

@@ -5,8 +5,8 @@ what the socket takes at once; with the first byte that the socket does not take
 with an outbox, and from then on the worker fills the outbox and touches the connection no more.
 
 Where turns have a deadline (request_timeout) a worker also holds a lease, which the engine may revoke while the
-application has the thread (engine/lease.pyx). The attendant, a thread of its own, then logs where that thread is, and
-starts another in its place; the old one ends when the application returns. The attendant also logs the refusals of the
+application has the thread (engine/lease.pyx). The monitor, a thread of its own, then logs where that thread is, and
+starts another in its place; the old one ends when the application returns. The monitor also logs the refusals of the
 engine, which cannot log them itself (observe/refusals.pyx).
 """
 import sys
@@ -19,10 +19,10 @@ from posix.unistd cimport close
 from posix.uio cimport iovec
 
 from halfsync.engine.engine cimport (
-    COMMAND_STOP, Connection, PEER_ENDED, PEER_GONE, PHASE_IDLE, PHASE_LINGER, PHASE_PARTED, PHASE_SENDING,
-    engine_announce, engine_is_draining, engine_is_leaving, engine_log, engine_release, engine_return,
+    COMMAND_STOP, PEER_ENDED, PEER_GONE, PHASE_CLOSED_NOTIFY, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, Connection,
+    engine_announce, engine_is_closing_keepalives, engine_is_handing_off, engine_log, engine_release, engine_return,
 )
-from halfsync.engine.lease cimport lease_begin, lease_claim, lease_end, lease_is_revoked, lease_open
+from halfsync.engine.lease cimport lease_acquire, lease_begin, lease_end, lease_is_revoked, lease_release
 from halfsync.engine.ownership cimport owner_take
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.exchange.exchange cimport Exchange, exchange_has_more, pool_put
@@ -64,25 +64,25 @@ ctypedef struct ProactorSink:
     Connection *connection    # NULL once it has gone back to the engine
     Outbox *outbox            # from then on
     bint gone
-    bint asked                # the client, whether it is still there; or a part of the response was sent
+    bint probed               # the client, whether it is still there; or a part of the response was sent
     Lease *lease              # NULL: the engine lets the connection to the worker for as long as it takes
     uint8_t address[ADDRESS_BYTES]  # of the peer: the connection may be another's by the time it is logged
     uint8_t address_length
 
 
-cdef bint touch(ProactorSink *self) noexcept nogil:
+cdef bint acquire_lease(ProactorSink *self) noexcept nogil:
     """Hold the connection, to touch it. Returns False when the engine has taken it: the turn has met its deadline."""
-    if self.lease == NULL or lease_claim(self.lease):
+    if self.lease == NULL or lease_acquire(self.lease):
         return True
     self.connection = NULL
     self.gone = True
     return False
 
 
-cdef void leave(ProactorSink *self) noexcept nogil:
+cdef void release_lease(ProactorSink *self) noexcept nogil:
     """Let the engine have the connection, should the turn meet its deadline."""
     if self.lease != NULL:
-        lease_open(self.lease)
+        lease_release(self.lease)
 
 
 cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nogil:
@@ -106,7 +106,7 @@ cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nog
     return 1 if left > 0 else 0
 
 
-cdef int hand_over(ProactorSink *self) noexcept nogil:
+cdef int switch_to_outbox(ProactorSink *self) noexcept nogil:
     """Give the connection back to the engine with an outbox for the rest of the response. Returns 0, or -1."""
     cdef Connection *connection = self.connection
     if load_uint(&self.engine.command) == COMMAND_STOP:
@@ -144,22 +144,25 @@ cdef int append(ProactorSink *self, const char *data, int64_t length) noexcept n
 
 
 cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
-    """Send, or hand over and append, the latter not too far ahead of the client. Returns 0, or -1: it is gone."""
+    """Send, or switch to an outbox and append, the latter not too far ahead of the client.
+
+    Returns 0, or -1: it is gone.
+    """
     cdef ProactorSink *self = <ProactorSink *> sink
     cdef int64_t length = 0
     cdef int position, result
     if self.gone:
         return -1
     if self.connection != NULL:
-        if not touch(self):
+        if not acquire_lease(self):
             return -1
-        self.asked = True
+        self.probed = True
         if self.lease != NULL:
-            self.lease.begun = True
+            self.lease.response_begun = True
         result = send_direct(self, vectors, count)
-        if result > 0 and hand_over(self) < 0:
+        if result > 0 and switch_to_outbox(self) < 0:
             result = -1
-        leave(self)
+        release_lease(self)
         if result <= 0:
             self.gone = result < 0
             return result
@@ -178,14 +181,14 @@ cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
 cdef int sink_send_file(
     Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset, int64_t length
 ) noexcept nogil:
-    """Hand over, and let the engine send the head and the file. Returns 0, or -1: the client is gone."""
+    """Switch to an outbox, and let the engine send the head and the file. Returns 0, or -1: the client is gone."""
     cdef ProactorSink *self = <ProactorSink *> sink
     cdef int result
-    if self.gone or not touch(self):
+    if self.gone or not acquire_lease(self):
         close(fd)
         return -1
-    result = hand_over(self)
-    leave(self)
+    result = switch_to_outbox(self)
+    release_lease(self)
     if result < 0:
         close(fd)
         self.gone = True
@@ -201,12 +204,12 @@ cdef int sink_send_file(
     return -1 if self.gone else 0
 
 
-cdef bint sink_left(Sink *sink) noexcept nogil:
+cdef bint sink_is_disconnected(Sink *sink) noexcept nogil:
     """Tell whether the client is gone.
 
-    One that sends no more may have left, or still read: as the engine does while a request is queued (see `probe` in
-    engine/connection_events.pyx), it is asked once, and its system answers with a reset if it has left. That takes a
-    moment.
+    One that sends no more may have left, or still read: as the engine does while a request is queued (see
+    `probe_client` in engine/connection_events.pyx), it is asked once, and its system answers with a reset if it has
+    left. That takes a moment.
     """
     cdef ProactorSink *self = <ProactorSink *> sink
     cdef unsigned int peer
@@ -214,13 +217,13 @@ cdef bint sink_left(Sink *sink) noexcept nogil:
         return True
     if self.outbox != NULL:
         return outbox_is_gone(self.outbox)
-    if not touch(self):
+    if not acquire_lease(self):
         return True
     peer = load_uint(&self.connection.peer)
-    if peer == PEER_ENDED and not self.asked:
-        self.asked = True
+    if peer == PEER_ENDED and not self.probed:
+        self.probed = True
         send_continue(&self.connection.transport)
-    leave(self)
+    release_lease(self)
     return peer == PEER_GONE
 
 
@@ -232,27 +235,27 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
     cdef Connection *connection = self.connection
     cdef Engine *engine = self.engine
     cdef int64_t now = monotonic_ns()
-    cdef void *parted = NULL
+    cdef void *orphaned_state = NULL
     cdef int result
     if self.lease != NULL and not lease_end(self.lease) and self.outbox == NULL:  # the engine has ended all but this
-        parted = exchange.kept
-        exchange.kept = NULL
+        orphaned_state = exchange.app_state
+        exchange.app_state = NULL
         pool_put(&engine.pool, exchange)
-        return parted
+        return orphaned_state
     if connection == NULL:
         result = OUTBOX_COMPLETE if end == TURN_COMPLETE else OUTBOX_RESET if end == TURN_RESET else OUTBOX_CUT
         result = outbox_finish(self.outbox, result, self.sink.stays, exchange)
         if result < 0:
             engine_log(engine, exchange, self.address, self.address_length, now)
-            parted = exchange.kept
-            exchange.kept = NULL
+            orphaned_state = exchange.app_state
+            exchange.app_state = NULL
             pool_put(&engine.pool, exchange)
         elif result > 0:
             engine_announce(engine, self.outbox)
         outbox_release(self.outbox)
-        return parted
-    connection.kept = exchange.kept
-    exchange.kept = NULL
+        return orphaned_state
+    connection.app_state = exchange.app_state
+    exchange.app_state = NULL
     if load_uint(&engine.command) == COMMAND_STOP:
         # The engine has ended, or is about to. Whoever closes the server may not wait so long: tell the client here.
         if end == TURN_RESET:
@@ -267,7 +270,7 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
     engine_log(engine, exchange, self.address, self.address_length, now)
     if end == TURN_COMPLETE and self.sink.stays:
         connection.phase = PHASE_IDLE
-        if exchange_has_more(exchange) or engine_is_leaving(engine):
+        if exchange_has_more(exchange) or engine_is_handing_off(engine):
             engine_return(engine, connection)
             return NULL
         connection.exchange = NULL
@@ -290,10 +293,10 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
 cdef class RequestWorkers(WorkerThreads):
     """The sync half: each thread takes a complete request from the queue and runs the application for it."""
 
-    def __init__(self, int threads, *, queue_size, name, bint attended=False):
-        super().__init__(threads, queue_size=queue_size, name=name, attended=attended)
-        self.able = threads
-        self.capacity = Mutex()
+    def __init__(self, int threads, *, queue_size, name, bint patient=False):
+        super().__init__(threads, queue_size=queue_size, name=name, patient=patient)
+        self.available = threads
+        self.capacity_lock = Mutex()
 
     def __dealloc__(self):
         cdef Lease *lease
@@ -310,7 +313,7 @@ cdef class RequestWorkers(WorkerThreads):
         cdef Lease *lease = NULL
         cdef int64_t now = slot.taken_ns
         cdef int end = TURN_CUT
-        cdef void *parted
+        cdef void *orphaned_state
         cdef bint limited = self.limit_s > 0 and exchange != NULL
         if limited:
             lease = self.lease_of_thread()
@@ -320,24 +323,24 @@ cdef class RequestWorkers(WorkerThreads):
                         + exchange.head.target_length - exchange.head.method)
             connection.lease_serial = lease.serial
         owner_take(&connection.owner)
-        if connection.phase == PHASE_PARTED:
-            self.bridge.forget(connection.kept)
-            connection.kept = NULL
+        if connection.phase == PHASE_CLOSED_NOTIFY:
+            self.bridge.discard_state(connection.app_state)
+            connection.app_state = NULL
             engine_return(self.engine, connection)
             return 0
         sink.sink.send = sink_send
         sink.sink.send_file = sink_send_file
-        sink.sink.left = sink_left
+        sink.sink.is_disconnected = sink_is_disconnected
         sink.sink.gate = NULL  # there are few workers
         sink.sink.waits = sink.sink.gil_held = sink.sink.whole = False
         sink.sink.stays = may_stay(
-            exchange.head.keep_alive, self.engine.timeouts.keep_alive > 0, engine_is_draining(self.engine),
+            exchange.head.keep_alive, self.engine.timeouts.keep_alive > 0, engine_is_closing_keepalives(self.engine),
             connection.requests + 1, self.engine.requests_max)
         sink.engine = self.engine
         sink.connection = connection
         sink.outbox = NULL
         sink.lease = lease
-        sink.asked = exchange.head.minor == 0  # which knows no interim responses
+        sink.probed = exchange.head.minor == 0  # which knows no interim responses
         sink.gone = load_uint(&connection.peer) == PEER_GONE or load_uint(&self.engine.command) == COMMAND_STOP
         sink.address_length = connection.address_length
         memcpy(sink.address, connection.address, sizeof(sink.address))
@@ -345,7 +348,7 @@ cdef class RequestWorkers(WorkerThreads):
         origin.address_length = sink.address_length
         exchange.taken_ns = now
         origin.listener = connection.listener
-        leave(&sink)
+        release_lease(&sink)
         if sink.gone:
             self.dropped += 1
             end_turn(&sink, exchange, TURN_CUT)
@@ -357,9 +360,9 @@ cdef class RequestWorkers(WorkerThreads):
         try:
             end = self.bridge.run(exchange, &origin, &sink.sink, (now - slot.put_ns) * 1e-9)
         finally:
-            parted = end_turn(&sink, exchange, end)
-        if parted != NULL:
-            self.bridge.forget(parted)
+            orphaned_state = end_turn(&sink, exchange, end)
+        if orphaned_state != NULL:
+            self.bridge.discard_state(orphaned_state)
         if lease != NULL and lease_is_revoked(lease):
             return self.return_late(lease)
         return 0
@@ -382,37 +385,37 @@ cdef class RequestWorkers(WorkerThreads):
         set_lease(lease)
         return lease
 
-    def start_attendant(self):
+    def start_monitor(self):
         """Start the thread that sees to stuck ones and logs refusals. Raises RuntimeError: it is refused."""
         if self.limit_s > 0 or self.refusals is not None:
-            attendant = Thread(self.attend, "halfsync-attendant")
-            attendant.start()
-            self.attendant = attendant
+            monitor_thread = Thread(self.run_monitor, "halfsync-attendant")
+            monitor_thread.start()
+            self.monitor_thread = monitor_thread
 
-    def stop_attendant(self):
+    def stop_monitor(self):
         """End that thread. Returns False when it is still in the application's logging after LOGGING_S."""
         self.closing = True
-        if self.attendant is not None:
-            sem_post(&self.engine.attention)
-            while not self.attendant.join(LOGGING_S):
-                if self.attending:
+        if self.monitor_thread is not None:
+            sem_post(&self.engine.monitor_wakeup)
+            while not self.monitor_thread.join(LOGGING_S):
+                if self.monitoring:
                     return False
-            self.attendant = None
+            self.monitor_thread = None
         return True
 
-    def attend(self):
+    def run_monitor(self):
         """See to each thread whose turn the engine has ended, and to what it has refused, as it happens."""
         cdef Lease *lease
         while True:
             with nogil:
-                while sem_wait(&self.engine.attention) != 0 and errno == EINTR:
+                while sem_wait(&self.engine.monitor_wakeup) != 0 and errno == EINTR:
                     pass
             if self.closing:
                 return
-            self.attending = True
+            self.monitoring = True
             lease = self.leases
             while lease != NULL:
-                if lease_is_revoked(lease) and not lease.noticed:
+                if lease_is_revoked(lease) and not lease.reported:
                     try:
                         self.replace(lease)
                     except BaseException as error:  # noqa: BLE001 - this thread must be there for the next stuck one
@@ -420,22 +423,23 @@ cdef class RequestWorkers(WorkerThreads):
                 lease = lease.next
             if self.refusals is not None:
                 self.refusals.tell()
-            self.attending = False
+            self.monitoring = False
 
     cdef int count_stuck(self, int change) except -1:
-        """Count a thread that is stuck (1) or has returned (-1). The caller has the lock, `capacity`."""
+        """Count a thread that is stuck (1) or has returned (-1). The caller has the lock, `capacity_lock`."""
         self.stuck += change
-        if self.seat is not None:
-            self.seat.stuck = self.stuck
+        if self.scoreboard_slot is not None:
+            self.scoreboard_slot.stuck = self.stuck
         return 0
 
-    cdef int missing(self):
-        """Return how many threads are missing, of those that max_stuck allows. The caller has the lock, `capacity`.
+    cdef int count_missing(self):
+        """Return how many threads are missing, of those that max_stuck allows. The caller has the lock,
+        `capacity_lock`.
 
         Threads are counted; a stuck one and its replacement are not remembered as a pair. So the order in which threads
         become stuck, are replaced, and return does not matter.
         """
-        return self.size - max(0, self.stuck - self.max_stuck) - self.able
+        return self.size - max(0, self.stuck - self.max_stuck) - self.available
 
     cdef str name_of(self, unsigned long thread):
         """Return the name of the thread with this number."""
@@ -444,22 +448,22 @@ cdef class RequestWorkers(WorkerThreads):
     cdef int replace(self, Lease *lease) except -1:
         """Count out the thread of a lease, if it is newly stuck. Start another if one is missing, and log its stack."""
         where = self.name_of(lease.thread), stack_of(lease.thread)
-        with self.capacity:
-            if lease.noticed or not lease_is_revoked(lease):
+        with self.capacity_lock:
+            if lease.reported or not lease_is_revoked(lease):
                 return 0
-            lease.noticed = True
+            lease.reported = True
             queue_count_out(&self.queue)
             self.count_stuck(1)
-            self.able -= 1
+            self.available -= 1
             request = lease.text[:lease.text_length]
             fate = "another thread takes its place"
-            if self.missing() <= 0:
+            if self.count_missing() <= 0:
                 fate = f"none takes its place, since max_stuck is {self.max_stuck}"
             else:
                 try:
-                    self.forget_ended()
+                    self.drop_ended()
                     self.add_thread()
-                    self.able += 1
+                    self.available += 1
                 except Exception as error:  # noqa: BLE001 - none may keep it from being counted, and logged
                     fate = f"none takes its place: {error or type(error).__name__}"
         report_stuck(request, self.limit_s, where, fate)
@@ -468,18 +472,18 @@ cdef class RequestWorkers(WorkerThreads):
     cdef int return_late(self, Lease *lease) except -1:
         """Come back from a turn that the engine has ended. Returns 1 if this thread must end: there are enough others.
         """
-        with self.capacity:
-            if lease.noticed:
+        with self.capacity_lock:
+            if lease.reported:
                 self.count_stuck(-1)
-                if self.missing() > 0:
-                    self.able += 1
+                if self.count_missing() > 0:
+                    self.available += 1
                     queue_count_in(&self.queue)
                     return 0
                 lease.next_spare = self.spare
                 self.spare = lease
                 set_lease(NULL)
                 return 1
-            lease.noticed = True  # before the attendant could: there is nothing to replace
+            lease.reported = True  # before the monitor could: there is nothing to replace
             request = lease.text[:lease.text_length]
         report_stuck(request, self.limit_s, (self.name_of(lease.thread), ""), "it returned before its stack was read")
         return 0

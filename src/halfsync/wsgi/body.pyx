@@ -21,7 +21,7 @@ from halfsync.exchange.blocks cimport (
 )
 from halfsync.exchange.exchange cimport BODY_SLACK
 from halfsync.native.checks cimport COUNT_BUFFER, count
-from halfsync.native.forks cimport copies, is_copy
+from halfsync.native.forks cimport copies, is_forked_copy
 
 cdef extern from "Python.h":
     void Py_SET_SIZE(object sized, Py_ssize_t size)
@@ -198,7 +198,7 @@ cdef class Input:
         if size <= 0:
             return b""
         # In a copy that the application has forked the pool is left alone: a missing thread may hold its lock.
-        whole = size == self.length and self.fd < 0 and not is_copy(self.began)
+        whole = size == self.length and self.fd < 0 and not is_forked_copy(self.began)
         if whole and self.whole is None and self.exchange.block.owner != NULL:
             self.whole = take_whole(self.exchange)
             self.window = PyBytes_AS_STRING(self.whole)

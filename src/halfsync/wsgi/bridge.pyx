@@ -26,7 +26,7 @@ from halfsync.http.response_head cimport (
     MEANS_SERVER, SERVER_LINES_BYTES, end_head, framing_of, has_no_body, meaning_of, server_fields_init, write_bytes,
     write_content_length, write_crlf, write_date_line, write_server_line, write_text, write_version,
 )
-from halfsync.native.forks cimport leave_copy
+from halfsync.native.forks cimport exit_forked_copy
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.wsgi.body cimport FileWrapper, INPUT_ENDED, Input, input_for
 
@@ -107,12 +107,12 @@ cdef class WsgiBridge(Bridge):
                 environ["halfsync.disconnected"] = response  # the object itself costs less than a method of it
                 called = True
                 result = self.application(environ, response.start_response)
-                leave_copy(self.began)
+                exit_forked_copy(self.began)
                 response.answer(result)
                 response.ended = True
                 end = response.finish()
             except BaseException as error:  # noqa: BLE001 - whatever it is, what it closes is the original's
-                self.leave_copy_with(error)
+                self.exit_forked_copy_with(error)
                 raise
             finally:
                 if response is not None:
@@ -122,7 +122,7 @@ cdef class WsgiBridge(Bridge):
                     if close is not None:
                         close()
         except BaseException as error:  # noqa: BLE001 - an application may raise anything; its worker must outlive it
-            self.leave_copy_with(error)
+            self.exit_forked_copy_with(error)
             if called:
                 self.report(error, environ, 0)
                 if not response.finished:
@@ -159,7 +159,7 @@ cdef class WsgiBridge(Bridge):
         cdef char[ERROR_BYTES] page
         cdef int64_t body
         cdef iovec vector
-        leave_copy(self.began)
+        exit_forked_copy(self.began)
         vector.iov_base = page
         vector.iov_len = exchange_error(exchange, status, &self.fields, sink.stays, page, &body)
         return TURN_COMPLETE if send_vectors(sink, &vector, 1, vector.iov_len) == 0 else TURN_CUT
@@ -223,8 +223,8 @@ cdef class Response:
             raise ApplicationError("disconnected was called after the request had ended")
         if self.thread != PyThread_get_thread_ident():
             raise ApplicationError("disconnected was called in another thread than the application")
-        leave_copy(self.bridge.began)  # the next call may touch the socket
-        return self.gone or self.sink.left(self.sink)
+        exit_forked_copy(self.bridge.began)  # the next call may touch the socket
+        return self.gone or self.sink.is_disconnected(self.sink)
 
     cdef void close(self) noexcept:
         """End the turn: the application may have kept this object, but it has nothing to say any more."""
@@ -380,9 +380,9 @@ cdef class Response:
             raise ApplicationError(f"the response must be an iterable of bytes, not {type(result).__name__} itself")
         chunks = iter(result)
         while True:
-            leave_copy(self.bridge.began)
+            exit_forked_copy(self.bridge.began)
             chunk = next(chunks, END)
-            leave_copy(self.bridge.began)
+            exit_forked_copy(self.bridge.began)
             if chunk is END:
                 break
             if type(chunk) is not bytes:
@@ -419,7 +419,7 @@ cdef class Response:
         cdef int64_t size, offset, length
         cdef int fd, result
         place = wrapper.place()
-        leave_copy(self.bridge.began)
+        exit_forked_copy(self.bridge.began)
         # Looked at behind place(), which may run code of the application.
         if place is None or self.head_sent or not self.started or self.bodiless:
             return 0
@@ -502,7 +502,7 @@ cdef class Response:
         """Give bytes to the sink."""
         cdef int64_t total = 0
         cdef int position
-        leave_copy(self.bridge.began)
+        exit_forked_copy(self.bridge.began)
         for position in range(count):
             total += vectors[position].iov_len
         self.gone = send_vectors(self.sink, vectors, count, total) < 0

@@ -17,13 +17,13 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 
 from halfsync.exchange.exchange cimport exchange_is_get
-from halfsync.http.forwarded cimport SCHEME_HTTPS, SCHEME_UNTOLD, Told, forwarded_read
+from halfsync.http.forwarded cimport SCHEME_HTTPS, SCHEME_UNKNOWN, ForwardedInfo, forwarded_read
 from halfsync.http.grammar cimport DECIMAL_BYTES, hex_pair, write_decimal
 from halfsync.http.parser cimport Field, Head
 from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text, trust_has
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport cas_llong
-from halfsync.shared.client_counts cimport KEY_UNTOLD, client_key
+from halfsync.shared.client_counts cimport KEY_UNKNOWN, client_key
 from halfsync.wsgi.body cimport INPUT_ENDED, INPUT_OPEN, Input
 
 from halfsync.log import logger
@@ -206,7 +206,7 @@ cdef class EnvironFactory:
         if body is not None:
             PyDict_SetItem(environ, WSGI_INPUT, body)
         self.add_fields(environ, exchange, origin)
-        exchange.told = True
+        exchange.forwarded_seen = True
         return environ
 
     # To make an input for each request without a body would cost more than all else that the body costs. So one stands
@@ -253,7 +253,7 @@ cdef class EnvironFactory:
         cdef NameSlot *slot
         cdef PyObject *present
         cdef int position, kind
-        cdef int told = 0  # ProxyField bits of the fields that are believed
+        cdef int info = 0  # ProxyField bits of the fields that are believed
         cdef int trusted = -1  # not known yet
         cdef Py_ssize_t size = PyDict_Size(environ)
         cdef object key, value
@@ -279,7 +279,7 @@ cdef class EnvironFactory:
                         self.note_ignored(origin, data[field.name:field.name + field.name_length])
                 if not trusted:
                     continue
-                told |= kind
+                info |= kind
             present = PyDict_SetDefault(environ, key, value)
             if PyDict_Size(environ) == size:
                 joined = "; " if key == HTTP_COOKIE else ", "
@@ -292,8 +292,8 @@ cdef class EnvironFactory:
             PyDict_SetItem(environ, CONTENT_LENGTH, str(exchange.body_length))
         if head.target_form == 1:
             PyDict_SetItem(environ, HTTP_HOST, text_of(data + head.authority, head.authority_length))
-        if told:
-            if told & PROXY_FIELD_X and told & PROXY_FIELD_FORWARDED:
+        if info:
+            if info & PROXY_FIELD_X and info & PROXY_FIELD_FORWARDED:
                 environ.pop(HTTP_FORWARDED)
             self.believe(environ, exchange)
 
@@ -302,7 +302,7 @@ cdef class EnvironFactory:
 
         One line a peer, for the first few: anybody may send such fields.
         """
-        cdef long long key = <long long> (client_key(origin.address, origin.address_length) or KEY_UNTOLD)
+        cdef long long key = <long long> (client_key(origin.address, origin.address_length) or KEY_UNKNOWN)
         cdef long long other
         cdef int port, position
         for position in range(IGNORED_PEERS):
@@ -317,32 +317,32 @@ cdef class EnvironFactory:
 
     cdef object believe(self, dict environ, Exchange *exchange):
         """Put into the environ what trusted proxies say: client, scheme, host and port (docs/proxies.md)."""
-        cdef Told told
+        cdef ForwardedInfo info
         cdef const uint8_t *host
         cdef char address[HOST_TEXT]
         cdef int length, port
-        forwarded_read(&exchange.head, exchange.data, &self.trusted.trust, &told)
-        if told.address_length > 0:
-            length = host_bytes(told.address, told.address_length, &host, &port)
+        forwarded_read(&exchange.head, exchange.data, &self.trusted.trust, &info)
+        if info.address_length > 0:
+            length = host_bytes(info.address, info.address_length, &host, &port)
             host_text(host, length, address)
             PyDict_SetItem(environ, REMOTE_ADDR, address.decode("ascii"))
-            PyDict_SetItem(environ, REMOTE_PORT, port_text(port) if told.has_port else "")
-            memcpy(exchange.client, told.address, told.address_length)
-            exchange.client_length = told.address_length
-        if told.scheme != SCHEME_UNTOLD:
-            PyDict_SetItem(environ, URL_SCHEME, SCHEMES[told.scheme == SCHEME_HTTPS])
-        if told.host_length > 0:
-            text = text_of(told.host, told.host_length)
+            PyDict_SetItem(environ, REMOTE_PORT, port_text(port) if info.has_port else "")
+            memcpy(exchange.client, info.address, info.address_length)
+            exchange.client_length = info.address_length
+        if info.scheme != SCHEME_UNKNOWN:
+            PyDict_SetItem(environ, URL_SCHEME, SCHEMES[info.scheme == SCHEME_HTTPS])
+        if info.host_length > 0:
+            text = text_of(info.host, info.host_length)
             PyDict_SetItem(environ, HTTP_HOST, text)
             name, port_part = split_host(text)
             PyDict_SetItem(environ, SERVER_NAME, name)
         else:
             port_part = ""
-        if told.port >= 0:
-            PyDict_SetItem(environ, SERVER_PORT, port_text(told.port))
+        if info.port >= 0:
+            PyDict_SetItem(environ, SERVER_PORT, port_text(info.port))
         elif port_part:
             PyDict_SetItem(environ, SERVER_PORT, port_part)
-        elif told.scheme != SCHEME_UNTOLD or told.host_length > 0:
+        elif info.scheme != SCHEME_UNKNOWN or info.host_length > 0:
             PyDict_SetItem(environ, SERVER_PORT, DEFAULT_PORTS[environ[URL_SCHEME] == "https"])
 
     cdef NameSlot *slot_of(self, const char *name, int length):

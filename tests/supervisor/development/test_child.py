@@ -32,18 +32,18 @@ def test_change_is_told_of_once_nobody_serves_old_code(
 ) -> None:
     caplog.set_level("INFO")
     development.announce("a.py", [1, 2, 3])
-    development.left(1)
+    development.quiesced(1)
     development.ended(2)
     assert lines(caplog) == []
     development.announce("b.py", [1, 3, 4])  # 1 has left already
-    development.left(3)
+    development.quiesced(3)
     assert lines(caplog) == []
     development.ended(4)
     assert lines(caplog) == ["reloading: a.py changed", "reloading: b.py changed"]
     development.ended(1)
     development.announce("c.py", [1])  # a number that is used again
     assert lines(caplog) == []
-    development.left(1)
+    development.quiesced(1)
     development.announce("d.py", [])
     assert lines(caplog) == ["reloading: c.py changed", "reloading: d.py changed"]
 

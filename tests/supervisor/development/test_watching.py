@@ -10,7 +10,7 @@ import pytest
 
 from halfsync.supervisor.development import watching
 from halfsync.supervisor.development.sources import changed_at, pack
-from halfsync.supervisor.development.watching import NAME_BYTES, Selection, Watch, describe, is_source
+from halfsync.supervisor.development.watching import NAME_BYTES, Selection, SourceWatcher, describe, is_source
 
 WAIT_S = 20.0
 
@@ -92,7 +92,7 @@ class Watched:
     def __init__(self, root: Path, reports: tuple[socket.socket, socket.socket]) -> None:
         self.root = root
         self._reports, self.report = reports
-        self.watch = Watch(Selection(str(root)), self._reports)
+        self.watch = SourceWatcher(Selection(str(root)), self._reports)
 
     def changes(self) -> set[str]:
         """Wait for changes, and return them by their names below the root's parent."""
@@ -185,7 +185,7 @@ def test_change_before_the_watch_begins_is_seen(tmp_path: Path) -> None:
     Path(path).write_text("")
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ends[0], ends[1]:
-        assert Watch(Selection(str(tmp_path), told), ends[0], told).changes() == {path}
+        assert SourceWatcher(Selection(str(tmp_path), told), ends[0], told).changes() == {path}
 
 
 def test_folder_that_is_gone_is_no_fault(watched: Watched) -> None:

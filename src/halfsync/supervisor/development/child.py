@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from halfsync.errors import reason_of
 from halfsync.host.titles import name_watcher
 from halfsync.log import logger
-from halfsync.runtime.forking import fork, live, restore
+from halfsync.runtime.forking import fork, restore, run_child
 from halfsync.runtime.originals import monotonic, os, signal, socket
 from halfsync.runtime.standard import put_directories_behind
 from halfsync.supervisor.channel import Channel
@@ -65,7 +65,7 @@ class Development:
             self._give_up(reason_of(error))
             return
         if pid == 0:
-            live(lambda: self._watch(ours, theirs, leave_behind))
+            run_child(lambda: self._watch(ours, theirs, leave_behind))
         self._pid, self._channel, self._began = pid, ours, monotonic()
         restore(mask)
         theirs.close()
@@ -95,7 +95,7 @@ class Development:
         self._waits_for |= set(pids) - self._gone
         self._tell()
 
-    def left(self, pid: int) -> None:
+    def quiesced(self, pid: int) -> None:
         """Note that a process takes no requests any more."""
         self._gone.add(pid)
         self._waits_for.discard(pid)

@@ -133,7 +133,7 @@ def describe(selection: Selection, paths: Collection[str]) -> str:
     return f"{first}{more}"
 
 
-class Watch:
+class SourceWatcher:
     """The watcher's work: asks the system about folders, and hears of files. Owned by one thread.
 
     reports: where the serving processes tell what they have loaded. told: what is known already, likewise.
@@ -221,7 +221,7 @@ def watch(root: str, files: Mapping[str, int], reports: socket.socket, channel: 
     root and files: what counts from the first, files with the time of their last change, in ns.
     """
     selection = Selection(root, files)
-    work = Watch(selection, reports, files)
+    work = SourceWatcher(selection, reports, files)
     while True:
         changed = work.changes()
         if changed:

@@ -15,7 +15,7 @@ from halfsync.errors import StartError, reason_of
 from halfsync.host.pidfile import move_pidfile
 from halfsync.log import logger
 from halfsync.runtime.originals import monotonic, os, signal
-from halfsync.supervisor.fleet import PATIENCE_S, Course
+from halfsync.supervisor.fleet import KILL_AFTER_S, FleetState
 from halfsync.supervisor.relay import Relay
 from halfsync.supervisor.upgrade import DROPS, start_successor
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from halfsync.host.pidfile import PidFile
     from halfsync.runtime.originals import socket
     from halfsync.supervisor.fleet import Fleet
-    from halfsync.supervisor.process_table import Crew
+    from halfsync.supervisor.process_table import ProcessTable
     from halfsync.supervisor.sockets import Sockets
-    from halfsync.supervisor.upgrade import Legacy, Successor
+    from halfsync.supervisor.upgrade import Predecessor, Successor
 
 AGAIN_S = 0.05  # before another look, or another try, if nothing tells the time for it
 
@@ -43,7 +43,7 @@ ON = "on"  # the new one: it starts a third, which has everything if this one is
 DRAIN, QUIT = "drain", "quit"  # whichever owns: the service ends, and how
 
 
-class Standing(Enum):
+class TakeoverRole(Enum):
     """What this program is to the files, the service manager and the clients that it shares with another one."""
 
     HEIR = "the program before it owns them"
@@ -51,17 +51,18 @@ class Standing(Enum):
     RETIRED = "it has passed them on"
 
 
-class Succession:
+class Takeover:
     """A program's place between the one before it and the one after it. Owned by the supervisor's thread.
 
-    legacy: what the program before has given; None: there is none. start, umask and ignored: the directory, the umask
-    and the ignored signals with which this program was started, as the next one is. `attach` comes before everything
-    but `write_pidfile` and `close`. A method that raises is called again, and goes on where it was (see `Containment`).
+    predecessor: what the program before has given; None: there is none. start, umask and ignored: the directory, the
+    umask and the ignored signals with which this program was started, as the next one is. `attach` comes before
+    everything but `write_pidfile` and `close`. A method that raises is called again, and goes on where it was (see
+    `Containment`).
     """
 
     def __init__(
         self,
-        legacy: Legacy | None,
+        predecessor: Predecessor | None,
         *,
         notifier: Notifier,
         sockets: Sockets,
@@ -69,8 +70,8 @@ class Succession:
         umask: int,
         ignored: Collection[int],
     ) -> None:
-        self.standing = Standing.OWNER if legacy is None else Standing.HEIR
-        self._legacy = legacy
+        self.role = TakeoverRole.OWNER if predecessor is None else TakeoverRole.HEIR
+        self._predecessor = predecessor
         self._successor: Successor | None = None
         self._notifier = notifier
         self._sockets = sockets
@@ -86,7 +87,7 @@ class Succession:
         self._drains = False  # by a word
         self._ending = ""  # how this service ends, if it does
         self._end_by = math.inf
-        if legacy is not None:
+        if predecessor is not None:
             notifier.hold()
 
     def write_pidfile(self, file: PidFile | None) -> None:
@@ -94,53 +95,57 @@ class Succession:
         self._pidfile = file
         if self._pidfile is None:
             return
-        if self.standing is Standing.HEIR:
+        if self.role is TakeoverRole.HEIR:
             self._pidfile.check()
         else:
             self._pidfile.write()
 
     def move_pidfile(self, file: PidFile | None) -> None:
         """Have this pidfile from now on, as new settings name it. An heir writes it at the passing."""
-        if self.standing is Standing.OWNER:
+        if self.role is TakeoverRole.OWNER:
             self._pidfile = move_pidfile(self._pidfile, file)
-        elif self.standing is Standing.HEIR:
+        elif self.role is TakeoverRole.HEIR:
             self._pidfile = file
 
     def drop(self, descriptors: list[int]) -> None:
         """Tell the program before on which of its listeners this one does not accept."""
         for descriptor in descriptors:
-            assert self._legacy is not None
-            self._legacy.tell(f"{DROPS} {descriptor}")
+            assert self._predecessor is not None
+            self._predecessor.tell(f"{DROPS} {descriptor}")
 
     def other_accepts(self, listener: socket.socket) -> bool:
         """Tell whether the program that goes on, while this one's processes leave, accepts on a listener."""
-        other = self._legacy if self.standing is Standing.HEIR else self._successor
+        other = self._predecessor if self.role is TakeoverRole.HEIR else self._successor
         return other is None or other.accepts(listener)
 
-    def attach(self, fleet: Fleet, crew: Crew, drain: Callable[[], None]) -> None:
+    def attach(self, fleet: Fleet, processes: ProcessTable, drain: Callable[[], None]) -> None:
         """Have the processes of this program. drain: begins to end all of it."""
         self._fleet = fleet
-        self._crew = crew
+        self._processes = processes
         self._drain = drain
 
     @property
     def descriptors(self) -> list[int]:
         """The sockets between this program and the one before it."""
-        return [] if self._legacy is None else self._legacy.descriptors
+        return [] if self._predecessor is None else self._predecessor.descriptors
 
     @property
     def fds(self) -> list[int]:
         """Descriptors that become readable when there is something for `turn`."""
-        legacy = [] if self._legacy is None or self._legacy.channel.lost else [self._legacy.channel.fd]
+        predecessor = (
+            []
+            if self._predecessor is None or self._predecessor.channel.lost
+            else [self._predecessor.channel.fd]
+        )
         successor = [] if self._successor is None else self._successor.fds
-        return [*legacy, *successor, *([] if self._relay is None else self._relay.fds)]
+        return [*predecessor, *successor, *([] if self._relay is None else self._relay.fds)]
 
     def due(self) -> float:
         """Return when `turn` must be called in any case; infinity: not before something happens."""
         if self._passes:
             return -math.inf
         waits = self._relay is not None and self._relay.waits
-        for other in (self._legacy, self._successor):
+        for other in (self._predecessor, self._successor):
             waits = waits or (other is not None and other.channel.is_full)
         return min(self._end_by, monotonic() + AGAIN_S) if waits else self._end_by
 
@@ -151,8 +156,8 @@ class Succession:
 
         config: the file that gave the settings which count; None: there was none.
         """
-        busy = self.standing is not Standing.OWNER or self._takes or self._successor is not None
-        if busy or self._fleet.course is not Course.SERVING:
+        busy = self.role is not TakeoverRole.OWNER or self._takes or self._successor is not None
+        if busy or self._fleet.state is not FleetState.SERVING:
             logger().warning("the upgrade is not begun: another is under way, or the server is about to end")
             return
         if os.getpid() == 1:
@@ -160,13 +165,13 @@ class Succession:
                 "the upgrade is not begun: the system ends with process 1; start another one beside it"
             )
             return
-        if self._legacy is not None:
-            self._legacy.tell(ON)
+        if self._predecessor is not None:
+            self._predecessor.tell(ON)
         try:
             self._successor = start_successor(
                 self._sockets.listeners,
                 self._sockets.passed,
-                self._crew.handover,
+                self._processes.handoff_queue,
                 start=self._start,
                 umask=self._umask,
                 ignored=self._ignored,
@@ -181,9 +186,9 @@ class Succession:
 
     def settled(self) -> None:
         """Note that all processes of this program serve."""
-        if self.standing is Standing.HEIR and not self._withdraws and self._fleet.course is Course.SERVING:
-            assert self._legacy is not None
-            self._legacy.tell(SERVES)
+        if self.role is TakeoverRole.HEIR and not self._withdraws and self._fleet.state is FleetState.SERVING:
+            assert self._predecessor is not None
+            self._predecessor.tell(SERVES)
 
     def takes_term(self) -> bool:
         """Take note of a SIGTERM. Returns False if it is for the fleet: the service ends by it.
@@ -192,12 +197,12 @@ class Succession:
         serves or was told to end, changes nothing: a service manager sends it to all.
         """
         first, self._was_told = not self._was_told, True
-        if self.standing is Standing.HEIR and self._fleet.course is Course.SERVING:
+        if self.role is TakeoverRole.HEIR and self._fleet.state is FleetState.SERVING:
             self._withdraws = True
             if not first:
                 self._fleet.quit()
             return True
-        ends_already = self.standing is Standing.RETIRED or self._drains
+        ends_already = self.role is TakeoverRole.RETIRED or self._drains
         if first and ends_already:
             logger().info(
                 "this program ends already, with what it has received; a second SIGTERM ends it now"
@@ -206,96 +211,96 @@ class Succession:
 
     def reaped(self, pid: int) -> None:
         """Note the end of a process that is no serving one."""
-        if self._successor is not None and pid == self._successor.between:
-            self._successor.between = 0
+        if self._successor is not None and pid == self._successor.intermediary:
+            self._successor.intermediary = 0
 
     # What follows.
 
     def turn(self) -> None:
         """Hear what the other programs say, and do what follows from it."""
-        if self._legacy is not None:
-            self._legacy.tell(LISTENS)
-            self._legacy.listen()
-            self._follow(self._legacy)
+        if self._predecessor is not None:
+            self._predecessor.tell(LISTENS)
+            self._predecessor.listen()
+            self._follow(self._predecessor)
         if self._successor is not None:
             self._successor.listen()
             self._lead(self._successor)
         self._tell_ending()
         if self._relay is not None:
             self._relay.move()
-            if self._relay.over and self._legacy is not None and self._legacy.channel.lost:
-                self._forget_legacy()
+            if self._relay.over and self._predecessor is not None and self._predecessor.channel.lost:
+                self._close_predecessor()
 
-    def _follow(self, legacy: Legacy) -> None:
+    def _follow(self, predecessor: Predecessor) -> None:
         """Do what the old program says. If it is lost without a word, it was killed, and all is this one's."""
-        if self.standing is Standing.HEIR:
-            if YOURS in legacy.heard or legacy.channel.lost:
-                self.standing, self._takes = Standing.OWNER, True
-            elif QUIT in legacy.heard:
+        if self.role is TakeoverRole.HEIR:
+            if YOURS in predecessor.heard or predecessor.channel.lost:
+                self.role, self._takes = TakeoverRole.OWNER, True
+            elif QUIT in predecessor.heard:
                 self._fleet.quit()
-            elif DRAIN in legacy.heard and not self._drains:
+            elif DRAIN in predecessor.heard and not self._drains:
                 self._drain_too()
-            elif self._withdraws and self._fleet.course is Course.SERVING:
-                self._withdraw(legacy)
+            elif self._withdraws and self._fleet.state is FleetState.SERVING:
+                self._withdraw(predecessor)
         if self._takes:
-            self._take(legacy)
+            self._take(predecessor)
             self._takes = False
             if self._withdraws:
                 self._drain_too()
 
-    def _withdraw(self, legacy: Legacy) -> None:
+    def _withdraw(self, predecessor: Predecessor) -> None:
         """Call the upgrade off, once the old program has agreed: it may have decided about the passing already."""
-        legacy.tell(OFF)
-        if OFF not in legacy.heard:
+        predecessor.tell(OFF)
+        if OFF not in predecessor.heard:
             return
         logger().info("the upgrade is called off: this program's processes leave")
-        self._relay = Relay(self._crew.handover[0], legacy.handover[1])
+        self._relay = Relay(self._processes.handoff_queue[0], predecessor.handoff_queue[1])
         self._fleet.retire(monotonic())
 
     def _drain_too(self) -> None:
         """Let what this program has be answered: no other one takes it."""
         self._drains = True
-        if self._fleet.course is Course.SERVING:
+        if self._fleet.state is FleetState.SERVING:
             self._drain()
         else:
             self._fleet.keep()
 
-    def _take(self, legacy: Legacy) -> None:
+    def _take(self, predecessor: Predecessor) -> None:
         """Own what was the old program's."""
         self._sockets.own(os.getpid())
-        if self._pidfile is not None and self._fleet.course is Course.SERVING and not self._withdraws:
+        if self._pidfile is not None and self._fleet.state is FleetState.SERVING and not self._withdraws:
             try:
                 self._pidfile.write()
             except StartError as error:
                 logger().error("%s", error)
         if self._relay is not None:
             self._relay.close()
-        self._relay = Relay(legacy.handover[0], self._crew.handover[1])
-        legacy.handover[1].close()  # so that the queue ends with the old program's processes
-        killed = YOURS not in legacy.heard
+        self._relay = Relay(predecessor.handoff_queue[0], self._processes.handoff_queue[1])
+        predecessor.handoff_queue[1].close()  # so that the queue ends with the old program's processes
+        killed = YOURS not in predecessor.heard
         self._notifier.release(main=killed)
-        legacy.tell(TAKEN)
+        predecessor.tell(TAKEN)
         why = "which was killed" if killed else "which leaves"
-        logger().info("this program is the server now, in the place of process %d, %s", legacy.pid, why)
+        logger().info("this program is the server now, in the place of process %d, %s", predecessor.pid, why)
 
     def _lead(self, successor: Successor) -> None:
         """Decide about the passing; after it, do what the new program says. Take note of the new program's end."""
-        if self.standing is Standing.OWNER and self._fleet.course is Course.SERVING:
+        if self.role is TakeoverRole.OWNER and self._fleet.state is FleetState.SERVING:
             self._divide(successor)
             if OFF in successor.heard:
                 successor.tell(OFF)
             elif SERVES in successor.heard and not successor.channel.lost:
                 successor.release()
-                if not successor.between:
-                    self.standing, self._passes = Standing.RETIRED, True
-        if self._passes and self._fleet.course is Course.SERVING:
+                if not successor.intermediary:
+                    self.role, self._passes = TakeoverRole.RETIRED, True
+        if self._passes and self._fleet.state is FleetState.SERVING:
             # Its processes are told before the new program: then they leave even if this one is killed in between.
             self._sockets.own(successor.pid, successor.given.values())
             self._fleet.retire(monotonic())
         elif self._passes:
             self._pass(successor)
             self._passes = False
-        if self.standing is Standing.RETIRED:
+        if self.role is TakeoverRole.RETIRED:
             if QUIT in successor.heard:
                 self._fleet.quit()
             elif DRAIN in successor.heard and not self._drains:
@@ -324,7 +329,7 @@ class Succession:
     def _note_end(self, successor: Successor) -> None:
         """Note that the new program has ended. After the passing this one cannot go on: it finishes what runs."""
         code = successor.code
-        if self.standing is Standing.RETIRED:
+        if self.role is TakeoverRole.RETIRED:
             logger().warning(
                 "process %d, which took this one's place, has ended: this one finishes what it has, and ends",
                 successor.pid,
@@ -332,7 +337,7 @@ class Succession:
             if ON not in successor.heard:
                 self._sockets.own(os.getpid())
             self._drain_too()
-        elif self._fleet.course is Course.SERVING:
+        elif self._fleet.state is FleetState.SERVING:
             off = code == 0 or OFF in successor.heard
             log, what = (logger().warning, "is called off") if off else (logger().error, "failed")
             how = "" if code is None else f" with {code}"
@@ -345,24 +350,24 @@ class Succession:
 
     def _tell_ending(self) -> None:
         """Let the other programs know that the service ends, as long as it is this one's to say so."""
-        course, legacy, successor = self._fleet.course, self._legacy, self._successor
-        if course is not Course.SERVING and self._ending != QUIT:
-            quits = course is Course.QUITTING or (course is Course.OVER and not self._ending)
+        state, predecessor, successor = self._fleet.state, self._predecessor, self._successor
+        if state is not FleetState.SERVING and self._ending != QUIT:
+            quits = state is FleetState.QUITTING or (state is FleetState.OVER and not self._ending)
             self._ending = QUIT if quits else DRAIN
         if not self._ending:
             return
-        if self.standing is Standing.HEIR:
-            if legacy is not None and SERVES in legacy.told:
-                legacy.tell(OFF)
-        elif self.standing is Standing.OWNER:
-            for other in (legacy, successor):
+        if self.role is TakeoverRole.HEIR:
+            if predecessor is not None and SERVES in predecessor.told:
+                predecessor.tell(OFF)
+        elif self.role is TakeoverRole.OWNER:
+            for other in (predecessor, successor):
                 if other is not None:
                     other.tell(self._ending)
             if successor is not None and (self._ending == QUIT or LISTENS not in successor.heard):
                 self._end_too(successor)
-        elif legacy is not None and (self._drains or self._ending == QUIT):
+        elif predecessor is not None and (self._drains or self._ending == QUIT):
             # One that has retired is followed by another, unless that has said that it ends too.
-            legacy.tell(self._ending if successor is None or QUIT in successor.heard else DRAIN)
+            predecessor.tell(self._ending if successor is None or QUIT in successor.heard else DRAIN)
 
     def _end_too(self, successor: Successor) -> None:
         """End a new program that may not listen yet; one that does has heard a word before."""
@@ -375,13 +380,15 @@ class Succession:
         now = monotonic()
         if self._end_by == math.inf:
             self._end_by = (
-                now + PATIENCE_S + (0 if self._ending == QUIT else self._fleet.terms.graceful_timeout)
+                now
+                + KILL_AFTER_S
+                + (0 if self._ending == QUIT else self._fleet.fleet_settings.graceful_timeout)
             )
         if self._ending == QUIT:
-            self._end_by = min(self._end_by, now + PATIENCE_S)
+            self._end_by = min(self._end_by, now + KILL_AFTER_S)
         if self._is_needed() and now < self._end_by:
             return False
-        if self.standing is Standing.OWNER and self._successor is not None:
+        if self.role is TakeoverRole.OWNER and self._successor is not None:
             logger().error("process %d is killed: it has not ended in time", self._successor.pid)
             self._successor.kill(signal.SIGKILL)
         return True
@@ -393,34 +400,34 @@ class Succession:
 
     def _is_needed(self) -> bool:
         """Tell whether the end of this program would harm another one, or leave something undone."""
-        legacy, successor = self._legacy, self._successor
-        if self.standing is Standing.HEIR:
-            assert legacy is not None
-            unanswered = SERVES in legacy.told and not legacy.heard & {OFF, YOURS, DRAIN, QUIT}
-            return not legacy.channel.lost and (
+        predecessor, successor = self._predecessor, self._successor
+        if self.role is TakeoverRole.HEIR:
+            assert predecessor is not None
+            unanswered = SERVES in predecessor.told and not predecessor.heard & {OFF, YOURS, DRAIN, QUIT}
+            return not predecessor.channel.lost and (
                 unanswered or (self._relay is not None and not self._relay.is_empty)
             )
-        if legacy is not None and not legacy.channel.lost:
-            return True  # it ends with the service, or hands over what this one relays
-        if self.standing is Standing.OWNER:
+        if predecessor is not None and not predecessor.channel.lost:
+            return True  # it ends with the service, or hands off what this one relays
+        if self.role is TakeoverRole.OWNER:
             return successor is not None
-        if legacy is not None:
-            return True  # its processes still hand over
+        if predecessor is not None:
+            return True  # its processes still hand off
         return successor is not None and not successor.channel.lost and TAKEN not in successor.heard
 
-    def _forget_legacy(self) -> None:
-        assert self._legacy is not None
+    def _close_predecessor(self) -> None:
+        assert self._predecessor is not None
         if self._relay is not None:
             self._relay.close()
-        self._legacy.close()
-        self._legacy = self._relay = None
+        self._predecessor.close()
+        self._predecessor = self._relay = None
 
     def leave_behind(self) -> None:
         """Close what is the supervisor's, in a process that it has forked."""
         if self._relay is not None:
             self._relay.close()
-        if self._legacy is not None:
-            self._legacy.close()
+        if self._predecessor is not None:
+            self._predecessor.close()
         if self._successor is not None:
             self._successor.close()
 
@@ -428,7 +435,7 @@ class Succession:
         """Remove the pidfile, unless the new program is about to write it."""
         successor = self._successor
         about_to = (
-            self.standing is Standing.RETIRED and successor is not None and TAKEN not in successor.heard
+            self.role is TakeoverRole.RETIRED and successor is not None and TAKEN not in successor.heard
         )
         if self._pidfile is not None and not about_to:
             self._pidfile.remove()

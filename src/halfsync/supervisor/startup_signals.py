@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-class ToldToEnd(KeyboardInterrupt):
+class EndedBySignal(KeyboardInterrupt):
     """SIGTERM has come before the supervisor ran, or its terminal was closed. No application takes it for an error."""
 
 
@@ -60,5 +60,5 @@ class SupervisorSignals(LoggingSignals):
 
     def _raise(self, number: int, _frame: FrameType | None) -> None:
         if self._raises:
-            self._raised = ToldToEnd if number in (signal.SIGTERM, signal.SIGHUP) else KeyboardInterrupt
+            self._raised = EndedBySignal if number in (signal.SIGTERM, signal.SIGHUP) else KeyboardInterrupt
             raise self._raised
