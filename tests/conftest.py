@@ -37,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marks that say which model cannot pass a test of the conformance suite, and why."""
     for name, ran in ("only_on", "on these models and no other"), ("not_on", "on every model but these"):
         config.addinivalue_line("markers", f"{name}(*models, reason): run {ran}; the reason is a sentence")
+    config.addinivalue_line("markers", "plain_transport(*models, reason): run there over plain sockets only")
 
     heed_signals()
 

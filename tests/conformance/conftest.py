@@ -63,6 +63,15 @@ def _transport() -> Iterator[None]:
     transports.use_plain()
 
 
+@pytest.fixture(autouse=True)
+def _obey_plain_transport(request: pytest.FixtureRequest) -> None:
+    """Skip a test that the difficult transport cannot pass by its nature, on the models that its mark names."""
+    for mark in request.node.iter_markers("plain_transport"):
+        settings = MODELS[request.node.callspec.params["model"]]
+        if DIFFICULT and settings["model"] in (mark.args or ("process", "thread", "pool", "proactor")):
+            pytest.skip(f"{settings['model']}: {mark.kwargs['reason']}")
+
+
 @pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Return the settings of each model in turn, and of each poller for the engine's. Obeys `only_on` and `not_on`."""

@@ -183,6 +183,7 @@ def test_a_silent_connection_may_have_sent_a_part_of_its_first_head(stage: Stage
     assert answered(connection, "/first") == "b"
 
 
+@pytest.mark.plain_transport(reason="a connection whose transport holds bytes stays")
 def test_what_runs_is_finished_and_what_was_sent_behind_it_goes_along(stage: Stage) -> None:
     door = Door()
     first = stage.start(named("a", door))
@@ -574,6 +575,7 @@ class Echo:
         """Keep nothing."""
 
 
+@pytest.mark.plain_transport(reason="it takes what comes at one time for a whole")
 def test_a_stream_is_not_handed_over(stage: Stage) -> None:
     first = stage.start(Echo, stream=True)
     connection = stage.connect()
@@ -586,6 +588,7 @@ def test_a_stream_is_not_handed_over(stage: Stage) -> None:
     assert second.statistics()["adopted"] == 0
 
 
+@pytest.mark.plain_transport(reason="it takes what comes at one time for a whole")
 def test_a_stream_that_leaves_accepts_those_for_whom_nobody_else_is_there(stage: Stage) -> None:
     first = stage.start(Echo, stream=True, max_connections=1, max_children=1, threads=1)
     connection = stage.connect()

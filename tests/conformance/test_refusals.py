@@ -177,6 +177,7 @@ def send(address: tuple[str, int], wire: bytes) -> bytes:
         return connection.cut()
 
 
+@pytest.mark.plain_transport(reason="it takes what comes at one time for a whole")
 def test_the_log_tells_who_was_refused_why_and_what_came(serve: Serve, informed: Logged) -> None:
     with serve(hello, max_body=MAX_BODY) as server:
         for wire, status, reason, received in REFUSALS.values():
@@ -206,6 +207,7 @@ def test_no_cookie_and_no_authorization_is_ever_shown(serve: Serve, informed: Lo
         assert "secret" not in log.read_text().replace("/secrets", "")
 
 
+@pytest.mark.plain_transport(reason="it takes what comes at one time for a whole")
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
@@ -257,6 +259,7 @@ def test_of_many_refusals_some_are_logged_and_the_others_counted(serve: Serve, i
     assert logged + counted == number
 
 
+@pytest.mark.plain_transport(reason="it takes what comes at one time for a whole")
 def test_the_access_log_shows_refused_requests_as_they_came(serve: Serve, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     wires = {
@@ -305,6 +308,7 @@ def test_fields_of_a_trusted_proxy_are_worth_none(serve: Serve, informed: Logged
     assert "ignored" not in informed.text
 
 
+@pytest.mark.plain_transport(reason="it takes what comes at one time for a whole")
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
@@ -334,6 +338,12 @@ def test_a_proxy_header_that_comes_too_slowly_is_told(serve: Serve, informed: Lo
         until(lambda: closed(reason) in informed.text.splitlines())
 
 
+@pytest.mark.plain_transport(
+    "process",
+    "thread",
+    "pool",
+    reason="a newcomer for which there is no room gets no answer before the handshake",
+)
 @pytest.mark.parametrize("header", [b"", line("192.0.2.7", 1)], ids=["peer", "proxied"])
 def test_a_client_past_its_own_limit_is_told(serve: Serve, informed: Logged, header: bytes) -> None:
     with (
@@ -368,6 +378,9 @@ def test_a_client_of_a_stream_past_its_own_limit_is_told(
     ]
 
 
+@pytest.mark.plain_transport(
+    "pool", reason="a newcomer for which there is no room gets no answer before the handshake"
+)
 @pytest.mark.only_on("proactor", "pool", reason="only these have a queue")
 @pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
 def test_who_finds_the_queue_full_is_told(
@@ -413,6 +426,12 @@ def test_who_waits_for_too_long_is_told(serve: Serve, informed: Logged, stream: 
         assert running.socket.recv(1)
 
 
+@pytest.mark.plain_transport(
+    "process",
+    "thread",
+    "pool",
+    reason="a newcomer for which there is no room gets no answer before the handshake",
+)
 @pytest.mark.only_on("thread", "process", reason="the others need nothing of the system for a connection")
 @pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
 def test_that_the_system_gives_nothing_is_told(

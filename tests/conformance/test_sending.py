@@ -509,6 +509,7 @@ def test_waiting_for_the_client_is_not_the_applications_time(serve: Serve) -> No
         assert server.statistics()["timed_out"] == 0
 
 
+@pytest.mark.plain_transport(reason="its worker waits for the transport nearly all the time")
 @pytest.mark.only_on("proactor", reason="no other model has a deadline for the application")
 def test_a_stream_that_waits_now_and_then_still_meets_its_deadline(serve: Serve) -> None:
     app = Metered(endless)

@@ -228,6 +228,7 @@ def fails_in_the_middle(_: Any, data: bytes) -> Iterable[bytes]:
     raise LookupError(data)
 
 
+@pytest.mark.plain_transport(reason="it takes what comes at one time for a whole")
 @pytest.mark.parametrize(
     "answer",
     [fails, fails_in_the_middle, lambda _, data: "text", lambda _, data: [1], lambda _, data: 5],
@@ -333,6 +334,7 @@ DISKS: dict[str, Callable[[Path], AbstractContextManager[None]]] = {
 }
 
 
+@pytest.mark.plain_transport(reason="it takes what comes at one time for a whole")
 @pytest.mark.only_on(
     "proactor", reason="a response is sent by the thread that makes it, and is never kept on a disk"
 )

@@ -17,8 +17,8 @@ from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_check, note_progress
 from halfsync.engine.engine cimport (
     PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_CLOSED_NOTIFY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE,
-    PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_is_closing_keepalives,
-    engine_log,
+    PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_defer,
+    engine_is_closing_keepalives, engine_log,
 )
 from halfsync.engine.handoff cimport handoff_connection
 from halfsync.engine.ownership cimport (
@@ -127,6 +127,9 @@ cdef bint shake_hands(Engine *engine, Connection *connection) noexcept nogil:
         wheel_set(&engine.wheel, &connection.timer, engine.now)
         return False
     enter_phase(engine, connection, PHASE_SILENT)
+    if connection.rejected:  # which may free it, and so waits for the end of this turn
+        engine_defer(engine, connection)
+        return False
     return True
 
 
@@ -201,10 +204,6 @@ cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) 
         return RECEIVE_MORE
     if connection.awaits_proxy:
         return on_proxy_header(engine, connection, data, length)
-    if connection.uncounted:
-        connection.uncounted = False
-        if not admit(engine, connection):
-            return reject(engine, connection)
     if phase == PHASE_BODY:
         connection.pace.moved += length
     elif phase != PHASE_HEAD:
@@ -289,6 +288,11 @@ cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil:
     elif connection.phase == PHASE_LINGER:
         linger(engine, connection)
         engine.poller.resume(&engine.poller, &connection.handle)
+    elif connection.rejected:
+        connection.rejected = False
+        connection.handle.readable = True
+        if reject(engine, connection) != RECEIVE_GONE:
+            engine.poller.resume(&engine.poller, &connection.handle)
     else:
         check(connection.phase == PHASE_IDLE, "a worker returned a connection in a phase of the engine's")
         next_request(engine, connection)

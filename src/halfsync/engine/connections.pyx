@@ -66,7 +66,7 @@ cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil:
     connection.phase = PHASE_SILENT
     connection.client_index = CLIENT_NONE
     connection.requests = 0
-    connection.probed = connection.finishing = connection.uncounted = False
+    connection.probed = connection.finishing = connection.rejected = False
     connection.since = engine.now
     connection.exchange = NULL
     connection.outbox = NULL

@@ -52,7 +52,7 @@ ctypedef struct Connection:
     atomic_uint peer          # Peer; written by the engine, read by both
     Timer timer               # engine
     uint8_t phase             # owner
-    uint8_t uncounted         # engine; among those of its client: the handshake comes first
+    uint8_t rejected          # engine; its client has all it may have, and is told so after the handshake
     uint8_t finishing         # engine; the transport has not yet said that nothing more will be sent
     uint8_t probed            # engine; a client that had ended was asked whether it still listens
     uint16_t listener         # index of the listener that it came by, in the table of endpoints

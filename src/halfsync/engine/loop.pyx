@@ -165,7 +165,9 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
     wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.first_byte)
     if transport_shakes_hands(&connection.transport):
         connection.phase = PHASE_HANDSHAKE
-        connection.uncounted = engine.clients.limit > 0 and not connection.awaits_proxy
+        connection.rejected = (
+            engine.clients.limit > 0 and not connection.awaits_proxy and not admit(engine, connection)
+        )
         shake_hands(engine, connection)
         evict_for_newcomer(engine)
     elif engine.clients.limit > 0 and not connection.awaits_proxy and not admit(engine, connection):
