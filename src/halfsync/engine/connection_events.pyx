@@ -47,9 +47,7 @@ from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
 from halfsync.observe.refusals cimport REASON_LATE_PROXY, REASON_REQUESTS
 from halfsync.pool.request_queue cimport queue_hold, queue_put, queue_unhold
-from halfsync.transport.transport cimport (
-    PEEK_BYTES, WANT_WRITE, is_want, transport_abort, transport_cut, transport_peek,
-)
+from halfsync.transport.transport cimport PEEK_BYTES, is_want, transport_abort, transport_cut, transport_peek
 
 cdef enum:
     SENDS_PER_VISIT = 4  # of one outbox before the others have their turn

@@ -3,7 +3,6 @@
 Only the engine's thread opens and closes. A record is freed when the engine owns it, never while a worker does.
 """
 from libc.stdlib cimport calloc, free, realloc
-from posix.unistd cimport close
 
 from halfsync.engine.engine cimport (
     CLIENT_REJECTED, PEER_HERE, PHASE_BODY, PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE,
