@@ -84,6 +84,7 @@ lint: build/checks.stamp
 	$(PY) tools/check_sockets.py
 	$(PY) tools/write_settings_page.py --check
 	$(PY) tools/draw_models.py --check
+	$(PY) tools/draw_states.py --check
 
 bench: build/release.stamp
 	$(PY) -m bench
@@ -91,6 +92,7 @@ bench: build/release.stamp
 docs: build/release.stamp
 	$(PY) tools/write_settings_page.py
 	$(PY) tools/draw_models.py
+	$(PY) tools/draw_states.py
 
 build: build/release.stamp
 

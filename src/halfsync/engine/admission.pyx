@@ -7,7 +7,8 @@ and lingers like it; but only so many do at a time, lest a client keep by refusa
 from libc.stdint cimport int64_t, uint32_t
 
 from halfsync.engine.connection_close cimport close_now
-from halfsync.engine.engine cimport CLIENT_REJECTED, PHASE_LINGER
+from halfsync.engine.engine cimport CLIENT_REJECTED
+from halfsync.engine.phases cimport PHASE_LINGER, change_phase
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_MORE
 from halfsync.engine.responses cimport cut_stream, refuse
 from halfsync.observe.refusals cimport REASON_CLIENT
@@ -31,7 +32,8 @@ cdef int reject(Engine *engine, Connection *connection) noexcept nogil:
     engine.counters.shed += 1
     engine.counters.limited += 1
     if engine.limits.raw:
-        connection.phase = PHASE_LINGER  # in which closing sends no end before the reset
+        # A connection that lingers is closed without an end before the reset.
+        change_phase(&connection.phase, &connection.owner, PHASE_LINGER)
         return cut_stream(engine, connection, REASON_CLIENT)
     refuse(engine, connection, 503, REASON_CLIENT)
     if engine.rejected_lingering >= REJECTED_LINGERING_MAX or engine.open > engine.open_max:

@@ -13,7 +13,8 @@ from halfsync.engine.admission cimport admit
 from halfsync.engine.connection_close cimport close_now, enter_phase
 from halfsync.engine.connection_events cimport on_received
 from halfsync.engine.connections cimport connection_close, connection_open
-from halfsync.engine.engine cimport Connection, PHASE_IDLE, PHASE_SILENT
+from halfsync.engine.engine cimport Connection
+from halfsync.engine.phases cimport PHASE_IDLE, PHASE_SILENT
 from halfsync.engine.poller cimport HANDLE_ADOPTION, Handle
 from halfsync.exchange.exchange cimport EXCHANGE_PROXY, pool_get
 from halfsync.http.trust cimport ADDRESS_BYTES
@@ -63,7 +64,7 @@ cdef void begin(Engine *engine, const HandoffRecord *handoff) noexcept nogil:
     cdef int listener = endpoint_find(engine.endpoints, &handoff.endpoint)
     # Whether a connection begins with a PROXY header was decided where it was accepted; here nobody may read it.
     if listener != ENDPOINT_UNKNOWN and (not handoff.awaits_proxy or engine.proxies != NULL):
-        connection = connection_open(engine, handoff.fd)
+        connection = connection_open(engine, handoff.fd, True)
     if connection == NULL:
         close(handoff.fd)
         return

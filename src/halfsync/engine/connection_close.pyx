@@ -6,7 +6,8 @@ from libc.stdint cimport int64_t
 
 from halfsync.engine.connections cimport connection_close_socket, connection_free
 from halfsync.engine.deadlines cimport next_check
-from halfsync.engine.engine cimport PHASE_LINGER, SCRATCH_BYTES, engine_log
+from halfsync.engine.engine cimport SCRATCH_BYTES, engine_log
+from halfsync.engine.phases cimport PHASE_LINGER, change_phase
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is, owner_submit, owner_withdraw
 from halfsync.engine.poller cimport poller_note_want
 from halfsync.engine.timers cimport wheel_set
@@ -25,7 +26,7 @@ cdef int64_t NOTIFY_AGAIN = 100000000  # ns; after the queue had no room for the
 cdef void enter_phase(Engine *engine, Connection *connection, int phase) noexcept nogil:
     """Begin a phase, or note that it has gone on: its deadline counts from now."""
     check(owner_is(&connection.owner, OWNER_ENGINE), "a phase is entered on a connection that the engine does not own")
-    connection.phase = phase
+    change_phase(&connection.phase, &connection.owner, phase)
     connection.since = engine.now
     wheel_set(&engine.wheel, &connection.timer, next_check(engine, connection))
 

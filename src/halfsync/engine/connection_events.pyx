@@ -16,9 +16,12 @@ from halfsync.engine.connection_close cimport (
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_check, note_progress
 from halfsync.engine.engine cimport (
-    PEER_ENDED, PEER_GONE, PEER_HERE, PHASE_BODY, PHASE_CLOSED_NOTIFY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE,
-    PHASE_LINGER, PHASE_SENDING, PHASE_SILENT, PHASE_TURN, SCRATCH_BYTES, engine_announce, engine_defer,
-    engine_is_closing_keepalives, engine_log,
+    PEER_ENDED, PEER_GONE, PEER_HERE, SCRATCH_BYTES, engine_announce, engine_defer, engine_is_closing_keepalives,
+    engine_log,
+)
+from halfsync.engine.phases cimport (
+    PHASE_BODY, PHASE_CLOSED_NOTIFY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT,
+    PHASE_TURN, change_phase,
 )
 from halfsync.engine.handoff cimport handoff_connection
 from halfsync.engine.ownership cimport (
@@ -59,7 +62,7 @@ cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered w
 cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     """Put a complete request into the queue. From here on the connection is not the engine's. Returns RECEIVE_*."""
     cdef int64_t look = max(engine.timeouts.keep_alive, SECOND)
-    connection.phase = PHASE_TURN
+    change_phase(&connection.phase, &connection.owner, PHASE_TURN)
     connection.exchange.framed_ns = connection.since = engine.now
     connection.exchange.app_state = connection.app_state
     connection.app_state = NULL

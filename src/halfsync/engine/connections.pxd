@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t
 
 from halfsync.engine.engine cimport Connection, Engine
 
-cdef Connection *connection_open(Engine *engine, int fd) noexcept nogil
+cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept nogil
 cdef void connection_detach(Engine *engine, Connection *connection) noexcept nogil
 cdef void connection_close_socket(Engine *engine, Connection *connection) noexcept nogil
 cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil

@@ -2,7 +2,7 @@
 
 Nothing here ends a connection: the timer asks (see on_timer in connection_events.pyx), and acts on the answer.
 """
-from halfsync.engine.engine cimport (
+from halfsync.engine.phases cimport (
     PHASE_BODY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT,
 )
 from halfsync.exchange.rates cimport pace_begin, pace_fails

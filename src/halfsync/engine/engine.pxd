@@ -28,18 +28,6 @@ cdef enum:
     EVICTION_BATCH = 128      # connections found by one scan for those that idle longest
     CLIENT_REJECTED = 0xFFFFFFFF  # of a connection that was rejected, and has not been closed yet
 
-cdef enum ConnectionPhase:
-    PHASE_FREE
-    PHASE_HANDSHAKE           # of the transport, before anything can be received
-    PHASE_SILENT              # accepted, and nothing received yet
-    PHASE_IDLE                # between two requests
-    PHASE_HEAD                # part of a head was received
-    PHASE_BODY                # the head, and not all of the body
-    PHASE_TURN                # the request is complete: in the queue or with a worker
-    PHASE_SENDING             # back with the engine, which sends what the outbox holds
-    PHASE_LINGER              # the last response is sent; what still comes is dropped until the client closes
-    PHASE_CLOSED_NOTIFY       # the socket is closed, and a worker shall tell the bridge
-
 cdef enum Peer:
     PEER_HERE
     PEER_ENDED                # it sends no more; it may still read
@@ -51,7 +39,7 @@ ctypedef struct Connection:
     atomic_uint owner         # ownership.pxd has every change of it
     atomic_uint peer          # Peer; written by the engine, read by both
     Timer timer               # engine
-    uint8_t phase             # owner
+    uint8_t phase             # owner; phases.pxd has every change of it
     uint8_t rejected          # engine; its client has all it may have, and is told so after the handshake
     uint8_t finishing         # engine; the transport has not yet said that nothing more will be sent
     uint8_t probed            # engine; a client that had ended was asked whether it still listens

@@ -11,9 +11,8 @@ from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
 from halfsync.engine.connections cimport connection_at, connection_detach
-from halfsync.engine.engine cimport (
-    COMMAND_DRAIN, COMMAND_HANDOFF, PEER_HERE, PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT, SLAB,
-)
+from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_HANDOFF, PEER_HERE, SLAB
+from halfsync.engine.phases cimport PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.listening.endpoints cimport endpoint_at
 from halfsync.native.checks cimport check

@@ -18,9 +18,11 @@ from halfsync.engine.connection_events cimport (
 )
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.engine cimport (
-    COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, LISTENERS_MAX, PHASE_CLOSED_NOTIFY, PHASE_FREE,
-    PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT, SCRATCH_BYTES, SLAB, Connection, EngineListener,
-    engine_note_refusal, engine_wake,
+    COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, LISTENERS_MAX, SCRATCH_BYTES, SLAB, Connection,
+    EngineListener, engine_note_refusal, engine_wake,
+)
+from halfsync.engine.phases cimport (
+    PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT,
 )
 from halfsync.engine.eviction cimport eviction_choose, eviction_close
 from halfsync.engine.handoff cimport finish_handoff, handoff_close, handoff_wait
@@ -47,7 +49,7 @@ from halfsync.shared.slots cimport (
     slot_note_backlog, slot_note_closed,
 )
 from halfsync.transport.transport cimport (
-    PEEK_BYTES, transport_peek, transport_shakes_hands, transport_unacknowledged,
+    PEEK_BYTES, transport_peek, transport_unacknowledged,
 )
 
 cdef extern from *:
@@ -150,7 +152,7 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
         engine_note_refusal(engine, NULL, <const unsigned char *> address, <int> length, 0, REASON_PEER)
         close(fd)
         return True
-    connection = connection_open(engine, fd)
+    connection = connection_open(engine, fd, False)
     if connection == NULL:
         close(fd)
         return True
@@ -163,8 +165,7 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
         connection_close(engine, connection)
         return True
     wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.first_byte)
-    if transport_shakes_hands(&connection.transport):
-        connection.phase = PHASE_HANDSHAKE
+    if connection.phase == PHASE_HANDSHAKE:
         connection.rejected = (
             engine.clients.limit > 0 and not connection.awaits_proxy and not admit(engine, connection)
         )

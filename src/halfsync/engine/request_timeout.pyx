@@ -3,7 +3,8 @@
 from libc.stdint cimport INT64_MAX, int64_t
 
 from halfsync.engine.connection_close cimport close_now
-from halfsync.engine.engine cimport PEER_GONE, PHASE_TURN, engine_log
+from halfsync.engine.engine cimport PEER_GONE, engine_log
+from halfsync.engine.phases cimport PHASE_TURN
 from halfsync.engine.lease cimport HOLD_BUSY, HOLD_TAKEN, Lease, lease_hold, lease_release, lease_revoke
 from halfsync.engine.ownership cimport owner_seize
 from halfsync.engine.poller cimport RECEIVE_GONE

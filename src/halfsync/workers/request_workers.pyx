@@ -19,9 +19,10 @@ from posix.unistd cimport close
 from posix.uio cimport iovec
 
 from halfsync.engine.engine cimport (
-    COMMAND_STOP, PEER_ENDED, PEER_GONE, PHASE_CLOSED_NOTIFY, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, Connection,
-    engine_announce, engine_is_closing_keepalives, engine_is_handing_off, engine_log, engine_release, engine_return,
+    COMMAND_STOP, PEER_ENDED, PEER_GONE, Connection, engine_announce, engine_is_closing_keepalives,
+    engine_is_handing_off, engine_log, engine_release, engine_return,
 )
+from halfsync.engine.phases cimport PHASE_CLOSED_NOTIFY, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, change_phase
 from halfsync.engine.lease cimport lease_acquire, lease_begin, lease_end, lease_is_revoked, lease_release
 from halfsync.engine.ownership cimport owner_take
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
@@ -121,7 +122,7 @@ cdef int switch_to_outbox(ProactorSink *self) noexcept nogil:
     self.outbox.connection = connection
     connection.exchange = NULL  # stays with the worker until the response has ended
     connection.outbox = self.outbox
-    connection.phase = PHASE_SENDING
+    change_phase(&connection.phase, &connection.owner, PHASE_SENDING)
     engine_return(self.engine, connection)
     return 0
 
@@ -269,7 +270,7 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
     connection.since = now
     engine_log(engine, exchange, self.address, self.address_length, now)
     if end == TURN_COMPLETE and self.sink.stays:
-        connection.phase = PHASE_IDLE
+        change_phase(&connection.phase, &connection.owner, PHASE_IDLE)
         if exchange_has_more(exchange) or engine_is_handing_off(engine):
             engine_return(engine, connection)
             return NULL
@@ -285,7 +286,7 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
         store_uint(&connection.peer, PEER_GONE)  # the engine closes at once
     else:
         transport_finish(&connection.transport)  # the client sees the end without waiting for the engine
-    connection.phase = PHASE_LINGER
+    change_phase(&connection.phase, &connection.owner, PHASE_LINGER)
     engine_return(engine, connection)
     return NULL
 
