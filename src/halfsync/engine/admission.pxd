@@ -1,4 +1,4 @@
-# Who may stay, by how many connections its client has. Both functions run on the engine's thread.
+# Limit the connections of each client. Both functions run on the engine's thread.
 from halfsync.engine.engine cimport Connection, Engine
 
 cdef bint admit(Engine *engine, Connection *connection) noexcept nogil

@@ -1,8 +1,9 @@
-"""Newcomers, and how many connections each client has (max_connections_per_client).
+"""Limit how many connections each client has (max_connections_per_client).
 
-A connection is counted once its client is known: when it is accepted, or, behind the PROXY protocol, when its header is
-read. It counts until its socket is closed. One past the limit is answered 503 like a request that finds the queue full,
-and lingers like it; but only so many do at a time, lest a client keep by refusals the room that the limit denies it.
+A connection is counted once its client is known: when it is accepted or, behind the PROXY protocol, when its header has
+been read. It counts until its socket is closed. A connection past the limit gets a 503, like a request that finds the
+queue full, and lingers. Only REJECTED_LINGERING_MAX connections do so at a time: otherwise a client could use rejected
+connections to hold the room that the limit denies it.
 """
 from libc.stdint cimport int64_t, uint32_t
 
@@ -15,11 +16,11 @@ from halfsync.observe.refusals cimport REASON_CLIENT
 from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key, counts_add
 
 cdef enum:
-    REJECTED_LINGERING_MAX = 256  # connections that were rejected and linger; past it, or without room, they are closed
+    REJECTED_LINGERING_MAX = 256  # rejected connections that may linger; past it, or without room, they are closed
 
 
 cdef bint admit(Engine *engine, Connection *connection) noexcept nogil:
-    """Count a connection whose client has become known. Returns False when that has all that it may have."""
+    """Count a connection whose client has become known. Returns False if the client is at its limit."""
     cdef int64_t client_index = counts_add(&engine.clients, client_key(connection.address, connection.address_length))
     if client_index == CLIENT_OVER_LIMIT:
         return False
@@ -32,7 +33,7 @@ cdef int reject(Engine *engine, Connection *connection) noexcept nogil:
     engine.counters.shed += 1
     engine.counters.limited += 1
     if engine.limits.raw:
-        # A connection that lingers is closed without an end before the reset.
+        # Closing in this phase sends no end before the reset.
         change_phase(&connection.phase, &connection.owner, PHASE_LINGER)
         return cut_stream(engine, connection, REASON_CLIENT)
     refuse(engine, connection, 503, REASON_CLIENT)

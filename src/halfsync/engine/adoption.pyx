@@ -1,7 +1,7 @@
-"""Adopting: connections that a leaving process has handed off, taken from the queue that all serving processes share.
+"""Adopt connections that a leaving process has handed off, from the queue that all serving processes share.
 
-The queue's reading end is watched as a listener is: while there is room for a connection. Every process that has room
-is woken by every record, and each takes a few at a time, so that they share what comes in a burst (decisions/0018).
+The engine watches the queue's reading end as it watches a listener: while there is room for a connection. Every record
+wakes every process that has room, and each takes a few at a time, so that they share a burst (decisions/0018).
 """
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint16_t
@@ -25,7 +25,7 @@ from halfsync.shared.handoff_queue cimport (
 from halfsync.shared.slots cimport slot_may_accept
 
 cdef enum:
-    ADOPTIONS_PER_VISIT = 8  # before the other processes, and the other connections, have their turn
+    ADOPTIONS_PER_VISIT = 8  # before other processes and other connections have their turn
 
 cdef int64_t ADOPTION_PAUSE = 100000000  # ns; after no descriptor was free
 
@@ -41,7 +41,7 @@ cdef int adoption_open(Engine *engine, int queue) noexcept nogil:
 
 
 cdef void adoption_close(Engine *engine) noexcept nogil:
-    """Adopt no more."""
+    """Stop adopting, and close the engine's copy of the queue."""
     adoption_watch(engine, False)
     if engine.adoption.fd >= 0:
         close(engine.adoption.fd)
@@ -49,7 +49,7 @@ cdef void adoption_close(Engine *engine) noexcept nogil:
 
 
 cdef void adoption_watch(Engine *engine, bint wanted) noexcept nogil:
-    """Watch the queue, or do not: what waits there stays there for others."""
+    """Watch the queue if wanted; if not, its records stay there for other processes."""
     wanted = wanted and engine.adoption.fd >= 0
     if wanted and not engine.adoption_watched:
         engine.adoption_watched = engine.poller.add(&engine.poller, &engine.adoption) == 0
@@ -59,10 +59,10 @@ cdef void adoption_watch(Engine *engine, bint wanted) noexcept nogil:
 
 
 cdef void begin(Engine *engine, const HandoffRecord *handoff) noexcept nogil:
-    """Go on with an adopted connection as if it had been accepted here, and its bytes been received just now."""
+    """Continue an adopted connection as if it had been accepted here, and its bytes received just now."""
     cdef Connection *connection = NULL
     cdef int listener = endpoint_find(engine.endpoints, &handoff.endpoint)
-    # Whether a connection begins with a PROXY header was decided where it was accepted; here nobody may read it.
+    # The accepting process decided that a PROXY header must come first; without trusted proxies none is read here.
     if listener != ENDPOINT_UNKNOWN and (not handoff.awaits_proxy or engine.proxies != NULL):
         connection = connection_open(engine, handoff.fd, True)
     if connection == NULL:
@@ -78,7 +78,7 @@ cdef void begin(Engine *engine, const HandoffRecord *handoff) noexcept nogil:
         return
     engine.counters.adopted += 1
     if engine.clients.limit > 0 and not connection.awaits_proxy:
-        admit(engine, connection)  # one that has more than its share already is not cut for it
+        admit(engine, connection)  # one past its client's limit is kept all the same
     enter_phase(engine, connection, PHASE_IDLE if handoff.requests > 0 else PHASE_SILENT)
     if handoff.length == 0:
         return
@@ -92,7 +92,7 @@ cdef void begin(Engine *engine, const HandoffRecord *handoff) noexcept nogil:
 
 
 cdef bint adopt_one(Engine *engine) noexcept nogil:
-    """Take one record from the queue. Returns False when there is none, or none can be taken now."""
+    """Take one record from the queue. Returns False if there is none, or none can be taken now."""
     cdef HandoffRecord handoff
     cdef int taken = handoff_take(engine.adoption.fd, &handoff, engine.scratch)
     if taken == HANDOFF_TAKEN:
@@ -105,7 +105,7 @@ cdef bint adopt_one(Engine *engine) noexcept nogil:
 
 
 cdef void adopt(Engine *engine) noexcept nogil:
-    """Adopt some of the connections that wait in the queue, as far as there is room."""
+    """Adopt a few of the connections in the queue, while there is room."""
     cdef int _visits
     for _visits in range(ADOPTIONS_PER_VISIT):
         if (
@@ -117,6 +117,9 @@ cdef void adopt(Engine *engine) noexcept nogil:
 
 
 cdef void adopt_all(Engine *engine) noexcept nogil:
-    """Adopt all that wait, since nobody else may: this process is about to end and answers what was received."""
+    """Adopt every connection in the queue, since no other process may.
+
+    This process is about to end, and answers what was received.
+    """
     while engine.adoption.fd >= 0 and adopt_one(engine):
         pass

@@ -1,4 +1,4 @@
-# How a phase begins and a connection ends. Every function runs on the engine's thread.
+# Begin a phase, and end a connection. Every function runs on the engine's thread.
 from halfsync.engine.engine cimport Connection, Engine
 from halfsync.exchange.exchange cimport Exchange
 

@@ -1,6 +1,6 @@
-"""How a phase of a connection begins, and how a connection ends.
+"""Begin a phase of a connection, and end a connection.
 
-A function that may free the connection says so, and nothing is touched after it.
+A function that may free the connection says so; nothing may touch the connection after it.
 """
 from libc.stdint cimport int64_t
 
@@ -20,11 +20,11 @@ from halfsync.transport.transport cimport is_want, transport_finish, transport_r
 cdef enum:
     DISCARDS = 32  # receives before a close: more than a socket's buffer holds
 
-cdef int64_t NOTIFY_AGAIN = 100000000  # ns; after the queue had no room for the news that a connection has ended
+cdef int64_t NOTIFY_AGAIN = 100000000  # ns; retry after the queue had no room for a closed connection
 
 
 cdef void enter_phase(Engine *engine, Connection *connection, int phase) noexcept nogil:
-    """Begin a phase, or note that it has gone on: its deadline counts from now."""
+    """Begin a phase, or note progress in it: its deadline counts from now."""
     check(owner_is(&connection.owner, OWNER_ENGINE), "a phase is entered on a connection that the engine does not own")
     change_phase(&connection.phase, &connection.owner, phase)
     connection.since = engine.now
@@ -32,7 +32,10 @@ cdef void enter_phase(Engine *engine, Connection *connection, int phase) noexcep
 
 
 cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
-    """Drop what was received and not read: closing with it would reset the connection, and lose the response's rest."""
+    """Drop what was received and not read, before a close.
+
+    Closing a socket with unread bytes would reset the connection, and the client would lose the rest of the response.
+    """
     cdef int _visits
     for _visits in range(DISCARDS):
         if transport_receive(&connection.transport, engine.scratch, SCRATCH_BYTES) <= 0:
@@ -40,14 +43,14 @@ cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef void close_now(Engine *engine, Connection *connection) noexcept nogil:
-    """Close, whatever was under way. Frees the connection. The engine must own it."""
+    """Close the connection at once, in any phase, and free it. The engine must own it."""
     cdef Outbox *outbox = connection.outbox
     cdef Exchange *exchange
     if connection.phase == PHASE_LINGER:
         discard(engine, connection)
     if outbox != NULL:
         connection.outbox = NULL
-        exchange = outbox_abandon(outbox)  # NULL: its worker is still at it, and will let go of what the bridge keeps
+        exchange = outbox_abandon(outbox)  # NULL: its worker still uses it, and will discard the bridge's state
         if exchange != NULL:
             engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
             save_app_state(connection, exchange)
@@ -58,15 +61,15 @@ cdef void close_now(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef void save_app_state(Connection *connection, Exchange *exchange) noexcept nogil:
-    """Take back into the connection what its bridge keeps from turn to turn. The caller must own both."""
+    """Move what the bridge keeps between turns back into the connection. The caller must own both."""
     connection.app_state = exchange.app_state
     exchange.app_state = NULL
 
 
 cdef void notify_closed(Engine *engine, Connection *connection) noexcept nogil:
-    """Free the record of a closed connection, once a worker has told the bridge if that keeps something.
+    """Free the record of a closed connection. If its bridge keeps something, a worker tells the bridge first.
 
-    There may be no room in the queue: then it is tried again.
+    If the queue has no room for that, try again later.
     """
     if connection.app_state == NULL:
         connection_free(engine, connection)
@@ -81,13 +84,13 @@ cdef void notify_closed(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef void client_disconnected(Engine *engine, Connection *connection) noexcept nogil:
-    """Close a connection whose client left in the middle of something. Frees the connection."""
+    """Close a connection whose client disconnected in the middle of a request or response. Frees the connection."""
     engine.counters.left += 1
     close_now(engine, connection)
 
 
 cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
-    """Say that nothing more will be sent, and wait for the client to close: what it still sends is dropped.
+    """Half-close, and wait for the client to close. What it still sends is dropped.
 
     Closing at once would reset the connection while a response is on its way (RFC 9112 9.6).
     """
@@ -99,7 +102,7 @@ cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef void finish_sending(Engine *engine, Connection *connection) noexcept nogil:
-    """Let the transport say that nothing more will be sent, now or once it can."""
+    """Tell the client that nothing more will be sent, now or once the transport can."""
     cdef int result = transport_finish(&connection.transport)
     connection.finishing = is_want(result)
     if connection.finishing:

@@ -1,4 +1,4 @@
-# What happens on a connection. Every function runs on the engine's thread.
+# React to what happens on a connection. Every function runs on the engine's thread.
 from halfsync.engine.engine cimport Connection, Engine
 from halfsync.engine.poller cimport Handle
 from halfsync.exchange.outbox cimport Outbox
@@ -11,5 +11,5 @@ cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil
 cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil
 cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil
 
-# Begin with the handshake of a new connection. Returns True if it is done already.
+# Begin the handshake of a new connection. Returns True if it is done already.
 cdef bint shake_hands(Engine *engine, Connection *connection) noexcept nogil

@@ -1,8 +1,8 @@
-"""What happens on a connection, from the engine's side: receive, frame, submit, send, end.
+"""React to what happens on a connection, from the engine's side: receive, frame, submit, send, end.
 
-Each function is called on the engine's thread, does a bounded amount of work and never blocks. A connection moves
-through the phases of `engine.pxd`; while a worker owns it the engine only notes what happened (OWNER_EVENT) and looks
-at it when it comes back. A function that may free the connection says so, and nothing is touched after it.
+Each function runs on the engine's thread, does a bounded amount of work and never blocks. A connection moves through
+the phases of `engine.pxd`. While a worker owns it, the engine only notes what happened (OWNER_EVENT), and looks at it
+when it comes back. A function that may free the connection says so; nothing may touch the connection after it.
 """
 from libc.errno cimport EAGAIN
 from libc.stdint cimport INT64_MAX, int64_t
@@ -53,28 +53,28 @@ from halfsync.pool.request_queue cimport queue_hold, queue_put, queue_unhold
 from halfsync.transport.transport cimport PEEK_BYTES, is_want, transport_abort, transport_cut, transport_peek
 
 cdef enum:
-    SENDS_PER_VISIT = 4  # of one outbox before the others have their turn
+    SENDS_PER_VISIT = 4  # of one outbox before others have their turn
 
 cdef int64_t SECOND = 1000000000
-cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered without asking its client
+cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered without a probe of its client
 
 
 cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
-    """Put a complete request into the queue. From here on the connection is not the engine's. Returns RECEIVE_*."""
+    """Put a complete request into the queue, and give up the connection with it. Returns RECEIVE_*."""
     cdef int64_t look = max(engine.timeouts.keep_alive, SECOND)
     change_phase(&connection.phase, &connection.owner, PHASE_TURN)
     connection.exchange.framed_ns = connection.since = engine.now
     connection.exchange.app_state = connection.app_state
     connection.app_state = NULL
     connection.probed = False
-    # The worker may release the connection without a word: its timer must not stand later than it may idle until. Nor
-    # does it say when it takes the request: the deadline of its turn is this at the soonest.
+    # A worker may release the connection unnoticed, so the timer must not be set later than keep_alive allows. It takes
+    # the request unnoticed, too: the deadline of its turn is timeouts.turn from now at the earliest.
     if engine.timeouts.turn > 0:
         look = min(look, engine.timeouts.turn)
     if engine.timeouts.queue > 0:
         look = min(look, engine.timeouts.queue)
     wheel_set(&engine.wheel, &connection.timer, engine.now + look)
-    # What was left in the socket, or the client's end, has had its event: it will not come again.
+    # The event for bytes left in the socket, or for the client's end, has passed and will not come again.
     owner_submit(&connection.owner, connection.handle.readable or connection.handle.ended)
     engine.counters.requests += 1  # before a worker can have answered it
     cdef int64_t ticket = queue_put(engine.queue, connection, engine.now)
@@ -87,7 +87,7 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef int advance(Engine *engine, Connection *connection, int framed) noexcept nogil:
-    """Go on as the framing says: submit, wait for more, or refuse. Returns RECEIVE_*."""
+    """Act on the result of framing: submit, wait for more, or refuse. Returns RECEIVE_*."""
     cdef Exchange *exchange = connection.exchange
     cdef NativeResponse answer
     cdef bint stays
@@ -115,9 +115,9 @@ cdef int advance(Engine *engine, Connection *connection, int framed) noexcept no
 
 
 cdef bint shake_hands(Engine *engine, Connection *connection) noexcept nogil:
-    """Go on with the handshake of the transport. Returns True once it is done.
+    """Continue the handshake of the transport. Returns True once it is done.
 
-    One that fails is ended by the timer at once: the caller may still look at the connection.
+    If it fails, the timer ends the connection at once, so that the caller may still look at it.
     """
     cdef int result = connection.transport.kind.handshake(&connection.transport)
     if is_want(result):
@@ -128,14 +128,14 @@ cdef bint shake_hands(Engine *engine, Connection *connection) noexcept nogil:
         wheel_set(&engine.wheel, &connection.timer, engine.now)
         return False
     enter_phase(engine, connection, PHASE_SILENT)
-    if connection.rejected:  # which may free it, and so waits for the end of this turn
+    if connection.rejected:  # may free it, so it is put off to the next turn
         engine_defer(engine, connection)
         return False
     return True
 
 
 cdef char *on_room(void *engine_, Handle *handle, size_t *room) noexcept nogil:
-    """Tell the poller where to receive to. NULL: a worker owns the connection, or its response goes first."""
+    """Return where the poller receives to. NULL: a worker owns the connection, or its response goes first."""
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
     cdef char *data = NULL
@@ -147,7 +147,7 @@ cdef char *on_room(void *engine_, Handle *handle, size_t *room) noexcept nogil:
         if connection.exchange == NULL:
             connection.exchange = pool_get(&engine.pool)
             if connection.exchange == NULL:
-                return NULL  # memory is short: the deadline of the phase ends the connection
+                return NULL  # memory is short: the phase's deadline ends the connection
             if connection.awaits_proxy:
                 connection.exchange.phase = EXCHANGE_PROXY
         data = exchange_room(connection.exchange, &engine.limits, room)
@@ -158,7 +158,7 @@ cdef char *on_room(void *engine_, Handle *handle, size_t *room) noexcept nogil:
 
 
 cdef int on_proxy_header(Engine *engine, Connection *connection, char *data, size_t length) noexcept nogil:
-    """Take bytes of a PROXY header; at its end, begin as if the client that it tells had connected.
+    """Take bytes of a PROXY header. When it is complete, begin as if its client had connected.
 
     Returns RECEIVE_*.
     """
@@ -186,7 +186,7 @@ cdef int on_proxy_header(Engine *engine, Connection *connection, char *data, siz
 
 
 cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) noexcept nogil:
-    """Take what was received. May free the connection, and then returns RECEIVE_GONE."""
+    """Take received bytes. Returns RECEIVE_*; RECEIVE_GONE: the connection was freed."""
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
     cdef int phase = connection.phase
@@ -220,7 +220,7 @@ cdef void on_hangup(void *engine_, Handle *handle, bint broken) noexcept nogil:
     if broken:
         store_uint(&connection.peer, PEER_GONE)
     else:
-        cas_uint(&connection.peer, &peer, PEER_ENDED)  # a worker may just have found it gone
+        cas_uint(&connection.peer, &peer, PEER_ENDED)  # a worker may have just set PEER_GONE
     if not owner_note_event(&connection.owner):
         if not broken:
             wheel_set(&engine.wheel, &connection.timer, engine.now + PROBE_AFTER)
@@ -228,7 +228,7 @@ cdef void on_hangup(void *engine_, Handle *handle, bint broken) noexcept nogil:
     if connection.phase == PHASE_SENDING:
         if broken:
             client_disconnected(engine, connection)
-        return  # else half-closed: it still reads
+        return  # half-closed: it still reads
     if connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
         client_disconnected(engine, connection)
     else:
@@ -236,12 +236,12 @@ cdef void on_hangup(void *engine_, Handle *handle, bint broken) noexcept nogil:
 
 
 cdef void probe_client(Engine *engine, Connection *connection) noexcept nogil:
-    """Ask a client that sends no more, and whose request still waits in the queue, whether it still reads.
+    """Find out whether a client that sends no more, and whose request waits in the queue, still reads.
 
-    A client that closed its socket and one that only closed its sending half look the same until they are sent
-    something: the first answers with a reset, which makes the request one that no worker runs. An interim response is
-    what may be sent at any time (RFC 9110 15.2), though not to HTTP/1.0. The queue is held so that no worker takes the
-    request, and begins its response, meanwhile.
+    A client that closed its socket looks the same as one that closed only its sending half, until something is sent to
+    it. The closed socket then answers with a reset, and no worker runs the request. An interim response may be sent at
+    any time (RFC 9110 15.2), but not to HTTP/1.0. While it is sent, the queue is held, so that no worker takes the
+    request and begins its response.
     """
     if not queue_hold(engine.queue, connection.ticket):
         return
@@ -252,10 +252,9 @@ cdef void probe_client(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
-    """A response is complete and the connection stays: begin with what was received behind it, or wait.
+    """Continue with the next request once a response is complete and the connection stays, or wait for one.
 
-    Here, or in another process if this one leaves.
-    May free the connection.
+    If this process leaves, try to hand the connection off instead. May free the connection.
     """
     cdef Exchange *exchange = connection.exchange
     cdef int result = RECEIVE_MORE
@@ -277,7 +276,7 @@ cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil:
-    """Take a connection back from a worker and do what its phase asks for. May free the connection."""
+    """Take a connection back from a worker and act on its phase. May free the connection."""
     owner_take_back(&connection.owner)
     if connection.phase == PHASE_CLOSED_NOTIFY:
         connection_free(engine, connection)
@@ -300,7 +299,7 @@ cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil:
-    """Go on sending an outbox to which its worker has added. May free its connection."""
+    """Continue to send an outbox to which its worker has added. May free its connection."""
     cdef Connection *connection = <Connection *> outbox.connection
     swap_uint(&outbox.announced, 0)
     if connection != NULL and connection.outbox == outbox and owner_is(&connection.owner, OWNER_ENGINE):
@@ -309,7 +308,7 @@ cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil:
 
 
 cdef void on_sendable(void *engine_, Handle *handle) noexcept nogil:
-    """Go on sending: the socket takes more. May free the connection."""
+    """Continue to send: the socket takes more. May free the connection."""
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
     if not owner_is(&connection.owner, OWNER_ENGINE):
@@ -318,14 +317,14 @@ cdef void on_sendable(void *engine_, Handle *handle) noexcept nogil:
         send_outbox(engine, connection)
     elif connection.phase == PHASE_HANDSHAKE:
         if shake_hands(engine, connection):
-            connection.handle.readable = True  # what came during the handshake has had its event
+            connection.handle.readable = True  # the event for bytes that came during the handshake has passed
             engine.poller.resume(&engine.poller, &connection.handle)
     elif connection.finishing:
         finish_sending(engine, connection)
 
 
 cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
-    """Send what the outbox holds, as far as the socket takes it and others may wait. May free the connection."""
+    """Send what the outbox holds, while the socket takes it, up to SENDS_PER_VISIT pieces. May free the connection."""
     cdef Outbox *outbox = connection.outbox
     cdef iovec vectors[VECTORS_MAX]
     cdef Segment *segment
@@ -335,7 +334,7 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
     for _visits in range(SENDS_PER_VISIT):
         turn = outbox_next(outbox, vectors, &count, &segment)
         if turn == NEXT_WAIT:
-            connection.pace.since = 0  # whatever is slow now, it is not the client
+            connection.pace.since = 0  # the client is not what is slow now
             return
         if turn == NEXT_ENDED:
             end_response(engine, connection)
@@ -347,12 +346,12 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
                 &engine.poller, &connection.handle, segment.fd, segment.offset, vectors[0].iov_len)
         if sent == POLLER_LATER:
             return
-        if sent < 0:  # for want of memory or of the file, perhaps: the client is there, and must see a cut
+        if sent < 0:  # perhaps memory is short, or the file fails: the client is there, and must see a cut
             transport_abort(&connection.transport)
             client_disconnected(engine, connection)
             return
         if sent == 0:
-            transport_abort(&connection.transport)  # the file has become shorter than was promised
+            transport_abort(&connection.transport)  # the file is now shorter than was promised
             close_now(engine, connection)
             return
         connection.since = engine.now
@@ -362,7 +361,7 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
-    """Everything of a response is sent: let go of its outbox, and go on or end. May free the connection."""
+    """Finish a response that is sent: release its outbox, then continue or end. May free the connection."""
     cdef Outbox *outbox = connection.outbox
     cdef int end = outbox.end
     cdef bint keep_alive = outbox.keep_alive
@@ -387,7 +386,7 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
-    """Look at a connection whose timer's slot has come. May free the connection."""
+    """Check a connection whose timer is due. May free the connection."""
     cdef int64_t again = INT64_MAX
     cdef unsigned int owner = load_uint(&connection.owner)
     if owner != OWNER_ENGINE:

@@ -1,6 +1,7 @@
-"""The table of connections: slabs of records, used again, each with a generation that grows when it is freed.
+"""The table of connections: slabs of records that are used again, each with a generation that grows at each close.
 
-Only the engine's thread opens and closes. A record is freed when the engine owns it, never while a worker does.
+Only the engine's thread opens and closes connections. It frees a record only while it owns it, never while a worker
+does.
 """
 from libc.stdlib cimport calloc, free, realloc
 
@@ -19,13 +20,13 @@ from halfsync.shared.slots cimport slot_count
 from halfsync.transport.transport cimport transport_close, transport_cut, transport_open, transport_shakes_hands
 
 cdef Connection *connection_at(Engine *engine, uint32_t index) noexcept nogil:
-    """Return the record with this index, free or not. The index must have been given out."""
+    """Return the record at this index, free or not. The index must have been given out."""
     check(index < engine.slabs_count * SLAB, "a connection's index is out of the table")
     return &engine.slabs[index // SLAB][index % SLAB]
 
 
 cdef int add_slab(Engine *engine) noexcept nogil:
-    """Make SLAB more records. Returns -1 when memory is short."""
+    """Add SLAB records. Returns -1 if memory is short."""
     cdef Connection **slabs = <Connection **> realloc(
         engine.slabs, (engine.slabs_count + 1) * sizeof(Connection *)
     )
@@ -81,7 +82,7 @@ cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept 
 
 
 cdef void close_descriptor(Engine *engine, Connection *connection) noexcept nogil:
-    """Close the descriptor, and count the connection no more: not in all, not for this process, not for its client."""
+    """Close the descriptor, and remove the connection from the counts of the engine, the process and its client."""
     transport_close(&connection.transport)
     if connection.exchange != NULL:
         pool_put(&engine.pool, connection.exchange)
@@ -109,13 +110,13 @@ cdef void connection_close_socket(Engine *engine, Connection *connection) noexce
     engine.poller.remove(&engine.poller, &connection.handle)
     wheel_clear(&engine.wheel, &connection.timer)
     if connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT, PHASE_IDLE, PHASE_HEAD, PHASE_BODY):
-        # A child that the application forked may hold the socket open too: without this the client would go on sending.
+        # A child that the application forked may hold the socket open too; without this the client would go on sending.
         transport_cut(&connection.transport, True)
     close_descriptor(engine, connection)
 
 
 cdef void connection_detach(Engine *engine, Connection *connection) noexcept nogil:
-    """Close the descriptor of a socket that another process has got, and free the record. The engine must own it."""
+    """Close the descriptor of a socket that another process now has, and free the record. The engine must own it."""
     check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is given away that the engine does not own")
     check(connection.phase in (PHASE_SILENT, PHASE_IDLE, PHASE_HEAD), "a connection is given away that is not at rest")
     engine.poller.detach(&engine.poller, &connection.handle)
@@ -124,7 +125,7 @@ cdef void connection_detach(Engine *engine, Connection *connection) noexcept nog
 
 
 cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil:
-    """Free the record of a closed connection. The engine must own it, and the bridge have let go of what it kept."""
+    """Free the record of a closed connection. The engine must own it, and the bridge must have let go of its state."""
     check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is freed that the engine does not own")
     check(connection.phase == PHASE_CLOSED_NOTIFY, "a connection is freed that is open, or free")
     check(connection.app_state == NULL, "a connection is freed with what its bridge keeps")

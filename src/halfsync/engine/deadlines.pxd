@@ -1,4 +1,4 @@
-# When the phase of a connection must have ended or gone on, and how fast its client must be. For the engine's thread.
+# When a connection's phase must end or make progress, and how fast its client must be. For the engine's thread.
 from libc.stdint cimport int64_t
 
 from halfsync.engine.engine cimport Connection, Engine

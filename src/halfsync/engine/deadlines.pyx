@@ -1,6 +1,6 @@
-"""When the phase of a connection must have ended or gone on, and how fast its client must be.
+"""When a connection's phase must end or make progress, and how fast its client must be.
 
-Nothing here ends a connection: the timer asks (see on_timer in connection_events.pyx), and acts on the answer.
+Nothing here ends a connection: on_timer in connection_events.pyx asks, and acts on the answer.
 """
 from halfsync.engine.phases cimport (
     PHASE_BODY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT,
@@ -10,13 +10,13 @@ from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.transport.transport cimport transport_unacknowledged
 
 cdef enum:
-    CHECKS = 4  # at what a client takes of a response, within its deadline
+    CHECKS = 4  # of how much a client takes of a response, within its write deadline
 
 cdef int64_t SECOND = 1000000000
 
 
 cdef int64_t deadline_of(Engine *engine, const Connection *connection) noexcept nogil:
-    """Return when the connection's phase must have ended, or gone on, in ns."""
+    """Return when the connection's phase must have ended or made progress, in ns."""
     cdef int phase = connection.phase
     cdef int64_t deadline
     if phase == PHASE_SILENT or phase == PHASE_HANDSHAKE:
@@ -33,16 +33,16 @@ cdef int64_t deadline_of(Engine *engine, const Connection *connection) noexcept 
     if phase == PHASE_LINGER:
         return connection.since + engine.timeouts.linger
     if connection.outbox != NULL and connection.outbox.starved:
-        return engine.now + SECOND  # the application makes the response; it is not the client that is late
+        return engine.now + SECOND  # the application makes the response: the client is not late
     return connection.since + engine.timeouts.write
 
 
 cdef void note_progress(Engine *engine, Connection *connection) noexcept nogil:
-    """Count it as progress when the client has acknowledged more since the timer last looked.
+    """Count it as progress if the client has acknowledged more since the timer last looked.
 
-    A socket takes more only once a good part of its buffer is free, which a client that reads slowly, but reads, may
-    not bring about within the write deadline. So its pace, too, is that of what it has acknowledged: what the socket
-    took since the last look, and what it holds less than then.
+    A socket takes more only once a good part of its buffer is free. A client that reads, but slowly, may not reach that
+    point within the write deadline. So its pace, too, counts what it has acknowledged: what the socket took since the
+    last look, plus the decrease in what the socket holds.
     """
     cdef int64_t unsent = transport_unacknowledged(&connection.transport)
     if unsent < connection.unsent:
@@ -55,7 +55,7 @@ cdef void note_progress(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef bint is_slow(Engine *engine, Connection *connection) noexcept nogil:
-    """Tell whether the client has moved less in a whole window than it must."""
+    """Return whether the client has moved less in a whole window than it must."""
     cdef Timeouts *timeouts = &engine.timeouts
     if connection.phase == PHASE_BODY:
         return pace_fails(&connection.pace, engine.now, timeouts.window, timeouts.least_received)
@@ -65,7 +65,7 @@ cdef bint is_slow(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef int64_t next_check(Engine *engine, const Connection *connection) noexcept nogil:
-    """Return when the timer shall look at a connection: at its deadline, or sooner where its pace is judged."""
+    """Return when the timer must check a connection: at its deadline, or sooner if its pace is judged."""
     cdef int64_t deadline = deadline_of(engine, connection)
     cdef int64_t turn
     if connection.phase == PHASE_BODY:

@@ -1,9 +1,10 @@
-"""The worker's side of the engine: how a connection, or more of a response, comes back to it.
+"""Give a connection back to the engine, or announce more of a response: what workers may call.
 
-These functions may be called by any thread, without the GIL. A reply that the engine need not look at (the whole
-response is sent, nothing more was received) is one atomic instruction; others are put into a list that the engine
-takes as a whole, and the engine is woken if it sleeps. The engine says that it sleeps *before* it looks at the lists
-for the last time, and the lists are filled *before* a worker looks whether it sleeps: so no reply is overlooked.
+Any thread may call these functions, without the GIL. If the whole response is sent and nothing more was received, the
+engine need not look at the connection, and giving it back is one atomic instruction. Other connections go into a list
+that the engine takes as a whole, and the engine is woken if it sleeps. The engine notes that it sleeps *before* it
+looks at the lists for the last time; a worker fills a list *before* it checks whether the engine sleeps. So none is
+overlooked.
 """
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
@@ -27,8 +28,8 @@ cdef void engine_wake(Engine *engine) noexcept nogil:
 cdef void engine_log(
     Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length, int64_t now
 ) noexcept nogil:
-    """Log a request whose response has ended, or broken off, if there is a log."""
-    if engine.access != NULL and exchange != NULL:  # no exchange: the end of a refusal, which was logged
+    """Log a request whose response has ended or was broken off, if there is a log."""
+    if engine.access != NULL and exchange != NULL:  # no exchange: the end of a refusal, logged already
         log_exchange(engine.access, exchange, address, address_length, now)
 
 
@@ -42,36 +43,36 @@ cdef void engine_note_refusal(
 
 
 cdef bint engine_is_closing_keepalives(Engine *engine) noexcept nogil:
-    """Tell whether responses should close their connection, since the server is about to end."""
+    """Return whether responses must close their connection, because the server is about to end."""
     return load_uint(&engine.closing_keepalives) != 0
 
 
 cdef bint engine_is_handing_off(Engine *engine) noexcept nogil:
-    """Tell whether the engine wants to look at each connection that comes to rest, to hand it off."""
+    """Return whether the engine must look at each connection that comes to rest, to hand it off."""
     return load_uint(&engine.command) == COMMAND_HANDOFF
 
 
 cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil:
-    """Give a connection back about which nothing needs doing. The caller must not touch it afterwards."""
+    """Give back a connection on which there is nothing to do. The caller must not touch it afterwards."""
     if not owner_release(&connection.owner):
         engine_return(engine, connection)
 
 
 cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil:
-    """Give a connection back that the engine must look at. The caller must not touch it afterwards."""
+    """Give back a connection that the engine must look at. The caller must not touch it afterwards."""
     owner_return(&connection.owner)
     link_returned(engine, connection)
     engine_wake(engine)
 
 
 cdef void engine_defer(Engine *engine, Connection *connection) noexcept nogil:
-    """Put a connection of the engine into the list of returned ones, to go on later. The engine's thread only."""
+    """Put a connection of the engine into the list of returned ones, for its next turn. The engine's thread only."""
     owner_defer(&connection.owner)
     link_returned(engine, connection)
 
 
 cdef inline void link_returned(Engine *engine, Connection *connection) noexcept nogil:
-    """Put a connection into the list from which the engine takes them back."""
+    """Put a connection into the list of returned ones."""
     cdef void *first = load_pointer(&engine.returned)
     while True:
         connection.next = <Connection *> first
@@ -80,7 +81,7 @@ cdef inline void link_returned(Engine *engine, Connection *connection) noexcept 
 
 
 cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil:
-    """Tell that an outbox has more to send, or has ended. The caller holds a reference, and keeps it."""
+    """Announce that an outbox has more to send, or has ended. The caller holds a reference, and keeps it."""
     cdef void *first
     if swap_uint(&outbox.announced, 1):
         return

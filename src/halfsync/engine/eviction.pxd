@@ -1,4 +1,4 @@
-# Making room for a newcomer when all connections are taken. For the engine's thread.
+# Make room for a new connection when all are taken. For the engine's thread.
 from halfsync.engine.engine cimport Connection, Engine
 
 cdef Connection *eviction_choose(Engine *engine) noexcept nogil

@@ -1,15 +1,15 @@
-"""Making room for a newcomer when all connections are taken: the connection that has idled longest is closed.
+"""Make room for a new connection when all are taken: close the connection that has idled longest.
 
-The engine keeps no list in that order: a worker gives an idle connection back by one atomic instruction, and the engine
-does not notice it. So the table is scanned when a newcomer needs room. Each scan finds a batch of the connections that
-have idled longest, in order. The batch stays exact for as long as it lasts: each connection outside it began to idle
-later than all in it, and a connection whose `since` has changed is skipped. So the cost of a scan is shared by many
-evictions, and an engine that is never full never scans (decisions/0022).
+The engine keeps no list in that order: a worker gives back an idle connection by one atomic instruction, and the engine
+does not notice. So it scans the table when a new connection needs room. Each scan finds a batch of the connections that
+have idled longest, in order. The batch stays exact until it is used up: each connection outside it began to idle later
+than all in it, and a connection whose `since` has changed is skipped. So many evictions share the cost of a scan, and
+an engine that is never full never scans (decisions/0022).
 
-Never closed are: a connection in a turn, a connection that receives a body or is sent a response, a connection on which
-bytes have just arrived, and a stream (raw TCP), whose silence is part of the conversation. An engine of probes may
-close anything (`anything`), the oldest first, but for a newcomer that has had no time to send its request, and a
-connection whose request has arrived.
+It never closes a connection in a turn, a connection that receives a body or is sent a response, a connection on which
+bytes have just arrived, or a stream (raw TCP), where silence is normal. An engine of probes may close anything
+(`anything`), the oldest first, except a new connection that has had no time to send its request, and a connection
+whose request has arrived.
 """
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
@@ -23,20 +23,20 @@ from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.exchange.rates cimport EVICTABLE_AFTER_NS
 from halfsync.transport.transport cimport PEEK_BYTES, transport_peek
 
-# A rank is the time when the connection began to wait, shifted by its class: first go those that were rejected, then
-# the idle ones, then the rest.
+# A rank is the time when the connection began to wait, shifted by its class: rejected connections go first, then the
+# idle ones, then the rest.
 cdef int64_t CLASS = <int64_t> 1 << 61
 cdef int64_t NEVER = INT64_MAX
 cdef int64_t PAUSE = 10000000  # ns; until the next attempt, after none could be closed
-# ns that a newcomer has to send something to an engine that may close anything: its request is on its way, and a crowd
-# of others must not make it the one to go.
+# ns that a new connection has to send something to an engine that may close anything. Its request is on its way, and a
+# crowd of others must not cause it to be closed.
 cdef int64_t NEWCOMER = 20000000
-# ns between two scans, for each record of the table past its first slab. So scans take a tenth of the time at most.
+# ns between two scans, for each record of the table past its first slab. So scans take at most a tenth of the time.
 cdef int64_t RECORD_PAUSE = 200
 
 
 cdef int64_t rank_of(Engine *engine, Connection *connection) noexcept nogil:
-    """Return the rank of a connection: the one with the least is closed first. NEVER: it is not closed."""
+    """Return the rank of a connection: the lowest is closed first. NEVER: it is not closed."""
     cdef int phase
     if not owner_is(&connection.owner, OWNER_ENGINE):
         return NEVER
@@ -58,7 +58,7 @@ cdef int64_t rank_of(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef bint has_arrived(Engine *engine, Connection *connection) noexcept nogil:
-    """Tell whether bytes have just arrived on a connection that waits for a request, or for the rest of a head."""
+    """Return whether bytes have just arrived on a connection that waits for a request, or for the rest of a head."""
     if connection.phase not in (PHASE_SILENT, PHASE_IDLE) and (
         connection.phase != PHASE_HEAD or engine.eviction.anything
     ):
@@ -67,7 +67,7 @@ cdef bint has_arrived(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef void sift_down(Candidate *heap, uint32_t length, uint32_t position) noexcept nogil:
-    """Let the candidate at this position sink to its place in a heap that has the greatest rank first."""
+    """Move the candidate at this position down to its place in a heap that has the greatest rank first."""
     cdef Candidate sinking = heap[position]
     cdef uint32_t child = 2 * position + 1
     while child < length:
@@ -82,7 +82,7 @@ cdef void sift_down(Candidate *heap, uint32_t length, uint32_t position) noexcep
 
 
 cdef void scan(Engine *engine) noexcept nogil:
-    """Fill the batch with the connections to close first, the least rank first."""
+    """Fill the batch with the connections to close first, the lowest rank first."""
     cdef Eviction *eviction = &engine.eviction
     cdef Candidate *heap = eviction.batch
     cdef Candidate last
@@ -125,13 +125,13 @@ cdef void make_heap(Candidate *heap, uint32_t length) noexcept nogil:
 
 
 cdef Connection *next_in_batch(Engine *engine) noexcept nogil:
-    """Return the first in the batch that may still be closed, and leave it there. NULL: none is left."""
+    """Return the first in the batch that may still be closed, without removing it. NULL: none is left."""
     cdef Eviction *eviction = &engine.eviction
     cdef Candidate *candidate
     while eviction.next < eviction.length:
         candidate = &eviction.batch[eviction.next]
         if candidate.rank >= CLASS and eviction.scanned_ns != engine.now:
-            return NULL  # a connection that was busy may idle by now, and would go first
+            return NULL  # a connection that was busy may be idle now, and goes first
         if (
             candidate.connection.handle.generation == candidate.generation
             and rank_of(engine, candidate.connection) == candidate.rank
@@ -143,9 +143,9 @@ cdef Connection *next_in_batch(Engine *engine) noexcept nogil:
 
 
 cdef Connection *eviction_choose(Engine *engine) noexcept nogil:
-    """Return the connection to close for a newcomer. NULL: none may be closed now, nor before `again_ns`.
+    """Return the connection to close for a new one. NULL: none may be closed now, nor before `again_ns`.
 
-    Until something else happens in the engine, each call returns the same one.
+    Each call returns the same connection until something else happens in the engine.
     """
     cdef Eviction *eviction = &engine.eviction
     cdef Connection *connection
@@ -164,6 +164,6 @@ cdef Connection *eviction_choose(Engine *engine) noexcept nogil:
 
 
 cdef void eviction_close(Engine *engine, Connection *connection) noexcept nogil:
-    """Close a connection for a newcomer, in the same way as at its idle deadline. Frees it."""
+    """Close a connection to make room, in the same way as at its idle deadline. Frees it."""
     engine.counters.made_room += 1
     close_now(engine, connection)

@@ -1,4 +1,4 @@
-# How connections go to another process. Every function runs on the engine's thread, or while it does not run.
+# Hand connections off to another process. Every function runs on the engine's thread, or while it does not run.
 from libc.stdint cimport int64_t
 
 from halfsync.engine.engine cimport Connection, Engine

@@ -1,8 +1,8 @@
-"""Leaving: the engine hands its connections off to whichever process adopts them, as each comes to rest.
+"""Hand the connections of a leaving process off to any process that adopts them, as each comes to rest.
 
-A connection is at rest between two requests, or while it has sent no more than a part of a head. What cannot be handed
-off just now is served here as ever, and tried again: nobody waits for the handoff. Once nobody can adopt any more
-the engine drains.
+A connection is at rest between two requests, or while at most a part of a head has been received. A connection that
+cannot be handed off now is served here as before, and tried again: nothing waits for the hand-off. Once no process is
+left to adopt, the engine drains.
 """
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t
@@ -25,7 +25,7 @@ from halfsync.transport.transport cimport transport_may_move, transport_unacknow
 cdef enum:
     HANDOFFS_PER_TURN = 64  # before requests have their turn
 
-cdef int64_t HANDOFF_WAIT = 10000000  # ns; how often to look for connections that came to rest without a word
+cdef int64_t HANDOFF_WAIT = 10000000  # ns; how often to look for connections that came to rest unnoticed
 cdef int64_t HANDOFF_RETRY = 5000000  # ns; after the queue was full
 
 
@@ -37,23 +37,23 @@ cdef int handoff_open(Engine *engine, int queue) noexcept nogil:
 
 
 cdef void handoff_close(Engine *engine) noexcept nogil:
-    """Let go of the queue."""
+    """Close the engine's copy of the queue."""
     if engine.handoff_fd >= 0:
         close(engine.handoff_fd)
         engine.handoff_fd = -1
 
 
 cdef void drain_instead(Engine *engine) noexcept nogil:
-    """Begin to drain: nobody is left who could adopt."""
+    """Begin to drain: no process is left that could adopt."""
     cdef unsigned int command = COMMAND_HANDOFF
     if cas_uint(&engine.command, &command, COMMAND_DRAIN):
         store_uint(&engine.closing_keepalives, 1)
 
 
 cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept nogil:
-    """Hand a connection at rest off to another process, if the engine leaves. Returns True once it is freed here.
+    """Hand off a connection at rest to another process, if this process leaves. Returns True once it is freed here.
 
-    Its exchange, if there is one, holds what was received and not framed from data's beginning on.
+    Its exchange, if there is one, holds what was received and not framed, from the beginning of `data`.
     """
     cdef HandoffRecord handoff
     cdef int sent
@@ -87,12 +87,12 @@ cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept no
 
 
 cdef bint is_at_rest(const Connection *connection) noexcept nogil:
-    """Tell whether a connection of the engine's waits for a request, or for the rest of a head."""
+    """Return whether a connection of the engine's waits for a request, or for the rest of a head."""
     return connection.phase in (PHASE_IDLE, PHASE_SILENT, PHASE_HEAD)
 
 
 cdef bint finish_handoff(Engine *engine) noexcept nogil:
-    """Hand off some of those at rest, and tell whether no connection is left that something was received on."""
+    """Hand off some of the connections at rest. Returns True if none is left on which something was received."""
     cdef uint32_t index
     cdef bint finished = True
     cdef int handed = 0
@@ -104,7 +104,7 @@ cdef bint finish_handoff(Engine *engine) noexcept nogil:
         if not owner_is(&connection.owner, OWNER_ENGINE):
             finished = False
         elif is_at_rest(connection):
-            # One whose client sends no more is ended as soon as its end is seen.
+            # If the client sends no more, the connection ends as soon as the engine sees that end.
             if (
                 handed < HANDOFFS_PER_TURN and load_uint(&connection.peer) == PEER_HERE
                 and handoff_connection(engine, connection)
@@ -113,7 +113,7 @@ cdef bint finish_handoff(Engine *engine) noexcept nogil:
             else:
                 finished = False
         elif connection.phase != PHASE_LINGER or transport_unacknowledged(&connection.transport) > 0:
-            finished = False  # a lingering one is closed with the rest once its client has all of the response
+            finished = False  # a lingering one is closed with the rest once its client has the whole response
     engine.handoff_unfinished = handed == HANDOFFS_PER_TURN
     return finished
 

@@ -1,13 +1,14 @@
-"""A worker's hold on the connection of its turn, where the engine may end it.
+"""A worker's hold on the connection of its turn, if the engine may end the turn.
 
-By its owner word a connection is the worker's until the worker gives it back. With a deadline for the application the
-engine must be able to take it from a worker that is stuck in the application, and that worker, when it returns one day,
-must not touch what is another's by then. So the worker holds the connection only while it touches it: its lease is
-*busy* then, and *running* while the application has the thread. The engine may make a running lease busy, do what it
-must, and leave it *revoked*. Both sides change the word by compare-and-swap, with the turn's serial number in it: an
-engine that comes too late, when the worker is in another turn already, changes nothing.
+By the owner word, a connection is the worker's until the worker gives it back. If the application has a deadline, the
+engine must be able to take the connection from a worker that is stuck in the application. When the application returns
+at last, the worker must not touch a connection that it no longer owns. So the worker holds the connection only while it
+touches it: then its lease is *busy*. While the application has the thread, the lease is *running*. The engine may make
+a running lease busy, do its work, and leave the lease *revoked*. Both sides change the word by compare-and-swap, and
+the word contains the turn's serial number: an engine that comes too late, when the worker is already in another turn,
+changes nothing.
 
-Nobody keeps a lease busy for longer than some system calls that do not wait.
+A lease is busy only for the duration of a few system calls that do not wait.
 """
 from libc.string cimport memcpy
 
@@ -23,7 +24,7 @@ cdef enum LeaseState:
     SERIAL_SHIFT = 2
     SERIAL_MASK = 0x3FFFFFFF
 
-cdef int64_t PAUSE_NS = 20000  # between two looks of a worker at an engine that is about to revoke
+cdef int64_t PAUSE_NS = 20000  # a worker's pause before it looks again at a lease that the engine holds
 
 
 cdef inline unsigned int word_of(uint32_t serial, unsigned int state) noexcept nogil:
@@ -33,7 +34,7 @@ cdef inline unsigned int word_of(uint32_t serial, unsigned int state) noexcept n
 # The worker's side.
 
 cdef void lease_begin(Lease *lease, int64_t now, const char *text, int64_t length) noexcept nogil:
-    """Begin a turn, busy. text: what the turn is about, for a person."""
+    """Begin a turn, with the lease busy. text: describes the turn to a person."""
     lease.serial = (lease.serial + 1) & SERIAL_MASK
     lease.taken_ns = now
     lease.response_begun = lease.reported = False
@@ -43,13 +44,13 @@ cdef void lease_begin(Lease *lease, int64_t now, const char *text, int64_t lengt
 
 
 cdef void lease_release(Lease *lease) noexcept nogil:
-    """Leave the connection alone: from here on the engine may revoke the lease."""
+    """Release the connection: from here on the engine may revoke the lease."""
     check(load_uint(&lease.word) == word_of(lease.serial, LEASE_BUSY), "a lease is opened that is not held")
     store_uint(&lease.word, word_of(lease.serial, LEASE_RUNNING))
 
 
 cdef bint lease_acquire(Lease *lease) noexcept nogil:
-    """Hold the connection, to touch it. Returns False when the engine has taken it: it must not be touched any more."""
+    """Hold the connection, to touch it. Returns False if the engine has taken it: then it must not be touched."""
     cdef unsigned int word
     while True:
         word = word_of(lease.serial, LEASE_RUNNING)
@@ -57,11 +58,11 @@ cdef bint lease_acquire(Lease *lease) noexcept nogil:
             return True
         if word & STATE_MASK == LEASE_REVOKED:
             return False
-        sleep_ns(PAUSE_NS)  # the engine is at it, and will be done in a moment
+        sleep_ns(PAUSE_NS)  # the engine holds it, for a moment only
 
 
 cdef bint lease_end(Lease *lease) noexcept nogil:
-    """End the turn. Returns False when it was revoked; else the connection is the worker's to give back."""
+    """End the turn. Returns False if it was revoked; else the worker must give the connection back."""
     if not lease_acquire(lease):
         return False
     store_uint(&lease.word, word_of(lease.serial, LEASE_FREE))
@@ -69,7 +70,7 @@ cdef bint lease_end(Lease *lease) noexcept nogil:
 
 
 cdef bint lease_is_revoked(Lease *lease) noexcept nogil:
-    """Tell whether the engine has ended the turn that the worker is in, or was in last."""
+    """Return whether the engine has ended the worker's current or last turn."""
     return load_uint(&lease.word) & STATE_MASK == LEASE_REVOKED
 
 
@@ -84,5 +85,5 @@ cdef int lease_hold(Lease *lease, uint32_t serial) noexcept nogil:
 
 
 cdef void lease_revoke(Lease *lease) noexcept nogil:
-    """Say that the connection is the worker's no more. The engine holds the lease."""
+    """Mark the connection as no longer the worker's. The engine must hold the lease."""
     store_uint(&lease.word, (load_uint(&lease.word) & ~<unsigned int> STATE_MASK) | LEASE_REVOKED)

@@ -1,7 +1,7 @@
 """The engine's loop: one native thread that owns every socket and never takes the GIL.
 
-A turn: wait; tell each connection what happened to it; take back what workers returned; send what they announced; look
-at the timers that are due; wake a worker if requests were put. Nothing in it blocks but the wait.
+A turn of the loop: wait; handle what happened on each connection; take back what workers returned; send what they
+announced; check the timers that are due; wake a worker if requests were put. Only the wait blocks.
 """
 from libc.errno cimport E2BIG, errno
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
@@ -59,7 +59,7 @@ cdef extern from *:
     #include <sys/prctl.h>
     #endif
 
-    /* Let timers of the calling thread be as exact as the system can: by default they may be 50 us late. */
+    /* Make timers of the calling thread as exact as the system can: by default they may be 50 us late. */
     static void hs_exact_timers(void) {
     #ifdef PR_SET_TIMERSLACK
         prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
@@ -72,20 +72,20 @@ cdef extern from *:
 
 cdef enum:
     STACK_BYTES = 512 * 1024  # of the engine's thread
-    REST_LEAST_NS = 30000  # less costs more than it gives
+    REST_LEAST_NS = 30000  # a shorter rest costs more than it gives
     WAKER_INDEX = 0xFFFFFFFF
     SCOREBOARD_INDEX = 0xFFFFFFFD
-    LISTENER_INDEX = 0xFFFF0000  # and above: listeners
+    LISTENER_INDEX = 0xFFFF0000  # and above: one for each listener
 
 cdef int64_t LONGEST_WAIT = 1000000000  # ns
 cdef int64_t WATCH_WAIT = 1000000  # ns; the longest wait while something waits in the queue
-cdef int64_t OVER_SHARE_WAIT = 20000000  # ns; an engine that leaves newcomers to other processes looks again
-cdef int64_t DRAIN_WAIT = 10000000  # ns; how often a draining engine looks whether it has finished
+cdef int64_t OVER_SHARE_WAIT = 20000000  # ns; when an engine over its share, which does not accept, looks again
+cdef int64_t DRAIN_WAIT = 10000000  # ns; how often a draining engine checks whether it has finished
 cdef int64_t ACCEPT_PAUSE = 100000000  # ns; after accept failed for want of descriptors or memory
 
 
 cdef Handle *on_find(void *engine_, uint32_t index, uint32_t generation) noexcept nogil:
-    """Return what an event is for, or NULL when that has been closed since."""
+    """Return the handle that an event is for, or NULL if it has been closed since."""
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection
     if index == WAKER_INDEX:
@@ -103,14 +103,14 @@ cdef Handle *on_find(void *engine_, uint32_t index, uint32_t generation) noexcep
 
 
 cdef void on_awake(void *engine_) noexcept nogil:
-    """The wait is over: workers need not wake the engine, and its clock goes on."""
+    """Note the end of the wait: workers need not wake the engine, and its clock is read again."""
     cdef Engine *engine = <Engine *> engine_
     store_uint(&engine.sleeping, 0)
     engine.now = monotonic_ns()
 
 
 cdef bint may_accept(Engine *engine) noexcept nogil:
-    """Tell whether newcomers are to be accepted here, and not left to other processes, who must then accept them."""
+    """Return whether to accept new connections here. If not, other processes must accept them."""
     cdef int position
     cdef bint waiting = False
     if engine.slot == NULL or slot_may_accept(engine.scoreboard, engine.slot):
@@ -123,7 +123,7 @@ cdef bint may_accept(Engine *engine) noexcept nogil:
 
 
 cdef bint on_acceptable(void *engine_, Handle *listener) noexcept nogil:
-    """Tell whether there is room for a newcomer, or an open connection can be closed for it."""
+    """Return whether there is room for a new connection, or an open one can be closed for it."""
     cdef Engine *engine = <Engine *> engine_
     if engine.open < engine.open_max or load_uint(&engine.command) != COMMAND_SERVE:
         return True
@@ -131,7 +131,7 @@ cdef bint on_acceptable(void *engine_, Handle *listener) noexcept nogil:
 
 
 cdef void evict_for_newcomer(Engine *engine) noexcept nogil:
-    """Close a connection if the newcomer just admitted is one too many."""
+    """Close a connection if the new one, which was just admitted, is one too many."""
     cdef Connection *connection
     if engine.open > engine.open_max and load_uint(&engine.command) == COMMAND_SERVE:
         connection = eviction_choose(engine)
@@ -140,9 +140,10 @@ cdef void evict_for_newcomer(Engine *engine) noexcept nogil:
 
 
 cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil:
-    """Begin with a new connection. Returns False when there is no room for another.
+    """Begin with a new connection. Returns False if there is no room for another.
 
-    Another is closed for it only once it is admitted: a client past its own limit costs no other client a connection.
+    A connection is closed for it only once it is admitted: a client past its own limit costs no other client a
+    connection.
     """
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection
@@ -179,7 +180,7 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
 
 
 cdef void on_accept_failed(void *engine_, Handle *listener, int error) noexcept nogil:
-    """Leave newcomers in the backlog for a moment: descriptors or memory are short."""
+    """Leave new connections in the backlog for a moment: descriptors or memory are short."""
     cdef Engine *engine = <Engine *> engine_
     engine.accept_again = engine.now + ACCEPT_PAUSE
 
@@ -189,10 +190,10 @@ cdef void on_adoptable(void *engine_) noexcept nogil:
 
 
 cdef void watch_listeners(Engine *engine) noexcept nogil:
-    """Watch the listeners only while there is room, or room may be made. Else newcomers stay in the backlog.
+    """Watch the listeners only while there is room, or room can be made. Otherwise new connections stay in the backlog.
 
-    The handoff queue is watched only while there is room. No connection is closed for one in that queue: another
-    process may have room for it.
+    Watch the hand-off queue only while there is room. No connection is closed for one in that queue: another process
+    may have room for it.
     """
     cdef bint has_room = engine.open < engine.open_max
     cdef bint wanted = (
@@ -214,7 +215,7 @@ cdef void watch_listeners(Engine *engine) noexcept nogil:
 
 
 cdef void take_returned(Engine *engine) noexcept nogil:
-    """Take back the connections that workers returned, in the order in which they did."""
+    """Take back the connections that workers returned, in the order in which they were returned."""
     cdef Connection *connection = <Connection *> swap_pointer(&engine.returned, NULL)
     cdef Connection *reversed = NULL
     cdef Connection *following
@@ -231,7 +232,7 @@ cdef void take_returned(Engine *engine) noexcept nogil:
 
 
 cdef void take_announced(Engine *engine) noexcept nogil:
-    """Go on with the outboxes that were announced since the last turn."""
+    """Continue to send the outboxes that were announced since the last turn."""
     cdef Outbox *outbox = <Outbox *> swap_pointer(&engine.announced, NULL)
     cdef Outbox *following
     while outbox != NULL:
@@ -248,7 +249,7 @@ cdef inline Connection *owner_of(Timer *timer) noexcept nogil:
 
 
 cdef void fire_timers(Engine *engine) noexcept nogil:
-    """Look at every connection whose timer's slot has come."""
+    """Check every connection whose timer is due."""
     cdef Timer *timer
     while True:
         timer = wheel_due(&engine.wheel, engine.now)
@@ -258,7 +259,7 @@ cdef void fire_timers(Engine *engine) noexcept nogil:
 
 
 cdef bint finish_drain(Engine *engine) noexcept nogil:
-    """Close what waits for nothing, and tell whether no connection is left that something was received on."""
+    """Close connections that wait for nothing. Returns True if none is left on which something was received."""
     cdef uint32_t index
     cdef bint finished = True
     cdef Connection *connection
@@ -278,7 +279,7 @@ cdef bint finish_drain(Engine *engine) noexcept nogil:
             if connection.phase != PHASE_FREE:
                 finished = False
         elif connection.phase != PHASE_LINGER or transport_unacknowledged(&connection.transport) > 0:
-            finished = False  # a lingering one is closed with the rest once its client has all of the response
+            finished = False  # a lingering one is closed with the rest once its client has the whole response
     return finished
 
 
@@ -289,9 +290,9 @@ cdef void on_drained(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
-    """Return how long the engine may wait: until a timer's slot comes, or something is announced. In ms.
+    """Return how long the engine may wait, in ms: until a timer is due, or 0 if something was announced.
 
-    command: the one that this turn obeys. What comes after the loop says that it sleeps will wake it.
+    command: the one that this turn obeys. Whatever comes after `sleeping` is set wakes the engine.
     """
     cdef int64_t wait = wheel_next(&engine.wheel, engine.now)
     if wait < 0 or wait > LONGEST_WAIT:
@@ -318,16 +319,16 @@ cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
 
 
 cdef inline void yield_to_workers(int64_t ns) noexcept nogil:
-    """Leave the processor to the workers for a moment, while they have enough to do (see queue_check)."""
+    """Leave the processor to the workers for a moment, if they have enough to do (see queue_check)."""
     if ns >= REST_LEAST_NS:
         sleep_ns(ns)
 
 
 cdef void empty_backlog(Engine *engine) noexcept nogil:
-    """Take what waits in the backlog, then close the listeners: newcomers are refused at once.
+    """Accept what waits in the backlog, then close the listeners, so that new connections are refused at once.
 
-    Where others accept on the same listener it is theirs. Called again while a listener is left: accepting failed, and
-    may not once descriptors are free again.
+    If other processes accept on the same listener, the backlog is left to them. Called again while a listener is left:
+    accepting failed, and may succeed once descriptors are free again.
     """
     cdef int position
     cdef bint any
@@ -345,7 +346,7 @@ cdef void empty_backlog(Engine *engine) noexcept nogil:
 
 
 cdef bint close_shared_listeners(Engine *engine) noexcept nogil:
-    """Close the listeners on which others accept, and adopt no more. Returns whether one is left."""
+    """Close the listeners on which other processes accept, and stop adopting. Returns True if a listener is left."""
     cdef long long exclusive = load_llong(&engine.exclusive)
     cdef int position
     cdef bint any = False
@@ -359,7 +360,7 @@ cdef bint close_shared_listeners(Engine *engine) noexcept nogil:
 
 
 cdef void accept_all(Engine *engine, Handle *listener) noexcept nogil:
-    """Accept all that wait in the backlog of a listener, or as many as can be accepted now."""
+    """Accept everything in the backlog of a listener, or as much as can be accepted now."""
     cdef uint64_t accepted = engine.counters.accepted - 1
     while engine.counters.accepted != accepted:
         accepted = engine.counters.accepted
@@ -382,7 +383,7 @@ cdef void engine_close_listeners(Engine *engine) noexcept nogil:
 
 
 cdef void *run(void *engine_) noexcept nogil:
-    """Turn until told to end."""
+    """Run the loop until a command ends it."""
     cdef Engine *engine = <Engine *> engine_
     cdef unsigned int command
     exact_timers()
@@ -414,13 +415,13 @@ cdef void *run(void *engine_) noexcept nogil:
     engine_close_listeners(engine)
     engine_sweep(engine)
     handoff_close(engine)
-    write(engine.done_fd, b"e", 1)  # a byte, since a child of the application's may hold the writing end open too
+    write(engine.done_fd, b"e", 1)  # a byte, since a child that the application forked may also hold the writing end
     close(engine.done_fd)
     return NULL
 
 
 cdef void engine_sweep(Engine *engine) noexcept nogil:
-    """End every connection that no worker has. Also called by whoever joined the loop, while workers still end."""
+    """Close every connection that no worker has. Also called after the loop is joined, while workers still end."""
     cdef uint32_t index
     cdef Connection *connection
     take_returned(engine)
@@ -433,9 +434,9 @@ cdef void engine_sweep(Engine *engine) noexcept nogil:
 
 
 cdef Connection *engine_next_closed(Engine *engine, uint32_t *index) noexcept nogil:
-    """Return the next closed connection from `index` on of which no worker has told the bridge. NULL: none is left.
+    """Return the next closed connection, from `index` on, that the bridge was not notified of. NULL: none is left.
 
-    For whoever closes the engine, when its thread and the workers have ended.
+    For closing the engine, when its thread and the workers have ended.
     """
     cdef Connection *connection
     while index[0] < engine.slabs_count * SLAB:
@@ -447,7 +448,7 @@ cdef Connection *engine_next_closed(Engine *engine, uint32_t *index) noexcept no
 
 
 cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
-    """Prepare an engine whose settings are filled in, and nothing else. Returns 0 or -errno."""
+    """Prepare an engine whose settings are filled in, without starting it. Returns 0 or -errno."""
     cdef int result
     if use_poll:
         poll_poller(&engine.poller)
@@ -492,7 +493,7 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
 
 
 cdef int engine_listen(Engine *engine, int fd) noexcept nogil:
-    """Accept from this listening socket too; the engine keeps a copy. Before the start only. Returns 0 or -errno."""
+    """Accept from this listening socket too; the engine keeps a copy. Only before the start. Returns 0 or -errno."""
     cdef EngineListener *listener
     cdef int copy
     if engine.listeners_count == LISTENERS_MAX:
@@ -510,7 +511,7 @@ cdef int engine_listen(Engine *engine, int fd) noexcept nogil:
 
 
 cdef int engine_attach(Engine *engine, ScoreboardRecord *scoreboard, SlotRecord *slot) noexcept nogil:
-    """Share the listeners with other processes, as the scoreboard says. Before the start only. Returns 0 or -errno."""
+    """Share the listeners with other processes, as the scoreboard says. Only before the start. Returns 0 or -errno."""
     engine.scoreboard = scoreboard
     engine.slot = slot
     engine.scoreboard_wakeup.fd = scoreboard.wakeup_fd
@@ -525,7 +526,7 @@ cdef int engine_start(Engine *engine) noexcept nogil:
 
 
 cdef void engine_command(Engine *engine, int command) noexcept nogil:
-    """Tell a running engine to leave, to drain or to stop. One that cannot hand off drains when it shall leave."""
+    """Tell a running engine to leave, drain or stop. An engine that cannot hand off drains instead of leaving."""
     cdef unsigned int expected = COMMAND_SERVE
     if command == COMMAND_HANDOFF:
         store_uint(&engine.others_accept, 1)
@@ -541,12 +542,12 @@ cdef void engine_command(Engine *engine, int command) noexcept nogil:
 
 
 cdef void engine_join(Engine *engine) noexcept nogil:
-    """Wait for the engine's thread to end. Once only."""
+    """Wait for the engine's thread to end. Call it once only."""
     pthread_join(engine.thread, NULL)
 
 
 cdef void engine_close(Engine *engine) noexcept nogil:
-    """Free everything. The engine's thread must have ended, and no worker may use it any more."""
+    """Free everything. The engine's thread must have ended, and no worker may use the engine."""
     engine_sweep(engine)
     engine_close_listeners(engine)
     handoff_close(engine)

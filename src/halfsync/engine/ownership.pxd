@@ -1,29 +1,29 @@
 # The owner of a connection: one word, and the functions that change it. Each asserts the old owner. decisions/0012 has
-# the table of what each owner may do, together with the lease of a worker's turn.
+# the table of what each owner may do, also with the lease of a worker's turn.
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport add_uint, atomic_uint, cas_uint, load_uint, store_uint
 
 # A connection changes hands through the request queue (engine -> queue -> worker) and the reply (worker -> returned ->
-# engine, or worker -> engine at once). OWNER_EVENT is added by the engine while it is not the owner: something happened
-# that it must look at as soon as it is.
+# engine, or worker -> engine at once). While the engine is not the owner, it adds OWNER_EVENT if something happened on
+# the connection: it must look at the connection as soon as it owns it.
 cdef enum ConnectionOwner:
     OWNER_ENGINE = 0
     OWNER_QUEUE = 1
     OWNER_WORKER = 2
-    OWNER_RETURNED = 3        # it is in the list of returned connections, and neither side may touch it
+    OWNER_RETURNED = 3        # in the list of returned connections: neither side may touch it
     OWNER_MASK = 3
     OWNER_EVENT = 4
 
 
 cdef inline bint owner_is(atomic_uint *word, unsigned int owner) noexcept nogil:
-    """Tell whether this is the owner, whatever has happened on the socket."""
+    """Return whether this is the owner, with or without OWNER_EVENT."""
     return load_uint(word) & OWNER_MASK == owner
 
 
 # The engine's side.
 
 cdef inline bint owner_note_event(atomic_uint *word) noexcept nogil:
-    """Note that something happened on a connection, unless the engine owns it: then return True."""
+    """Note that something happened on a connection. Returns True, and notes nothing, if the engine owns it."""
     cdef unsigned int owner = load_uint(word)
     while owner != OWNER_ENGINE:
         if cas_uint(word, &owner, owner | OWNER_EVENT):
@@ -32,13 +32,13 @@ cdef inline bint owner_note_event(atomic_uint *word) noexcept nogil:
 
 
 cdef inline void owner_submit(atomic_uint *word, bint event) noexcept nogil:
-    """Engine -> queue: it is about to be put there. event: something happened that the engine must look at later."""
+    """Engine -> queue: before it is put there. event: something happened that the engine must look at later."""
     check(owner_is(word, OWNER_ENGINE), "a connection is queued that the engine does not own")
     store_uint(word, OWNER_QUEUE + OWNER_EVENT if event else OWNER_QUEUE)
 
 
 cdef inline void owner_withdraw(atomic_uint *word) noexcept nogil:
-    """Queue -> engine: the queue has refused it, or has given it back."""
+    """Queue -> engine: the queue refused it, or gave it back."""
     check(owner_is(word, OWNER_QUEUE), "a connection is withdrawn that was not in the queue")
     store_uint(word, OWNER_ENGINE)
 
@@ -50,9 +50,9 @@ cdef inline void owner_take_back(atomic_uint *word) noexcept nogil:
 
 
 cdef inline bint owner_seize(atomic_uint *word) noexcept nogil:
-    """Worker -> engine; the worker takes no part in it. The engine holds the lease of its turn.
+    """Worker -> engine, without the worker. The engine must hold the lease of the worker's turn.
 
-    Returns False if the worker returned the connection before the lease was held: the engine finds it in the list.
+    Returns False if the worker returned the connection before the lease was held: it is then in the list.
     """
     if not owner_is(word, OWNER_WORKER):
         check(owner_is(word, OWNER_RETURNED), "a connection is seized that no worker has")
@@ -70,7 +70,7 @@ cdef inline void owner_take(atomic_uint *word) noexcept nogil:
 
 
 cdef inline bint owner_release(atomic_uint *word) noexcept nogil:
-    """Worker -> engine. Returns False if something happened that the engine must look at: then owner_return is due."""
+    """Worker -> engine. Returns False if something happened that the engine must look at: then call owner_return."""
     cdef unsigned int owner = OWNER_WORKER
     if cas_uint(word, &owner, OWNER_ENGINE):
         return True
@@ -79,12 +79,12 @@ cdef inline bint owner_release(atomic_uint *word) noexcept nogil:
 
 
 cdef inline void owner_return(atomic_uint *word) noexcept nogil:
-    """Worker -> returned: it is about to be put into the list, and belongs to neither side until it is taken back."""
+    """Worker -> returned: before it is put into the list. It belongs to neither side until it is taken back."""
     cdef unsigned int owner = add_uint(word, OWNER_RETURNED - OWNER_WORKER)
     check(owner & OWNER_MASK == OWNER_WORKER, "a connection is returned by a thread that does not own it")
 
 
 cdef inline void owner_defer(atomic_uint *word) noexcept nogil:
-    """Engine -> returned: the engine puts it into the list itself, to go on with it in its next turn."""
+    """Engine -> returned: the engine itself puts it into the list, to continue with it in its next turn."""
     check(owner_is(word, OWNER_ENGINE), "a connection is deferred that the engine does not own")
     store_uint(word, OWNER_RETURNED)

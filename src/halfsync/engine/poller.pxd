@@ -1,4 +1,4 @@
-# What the engine asks of a poller, and what a poller tells the engine.
+# What the engine asks of a poller, and what a poller reports to the engine.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from posix.uio cimport iovec
 
@@ -8,65 +8,65 @@ cdef enum HandleKind:
     HANDLE_LISTENER
     HANDLE_CONNECTION
     HANDLE_WAKER
-    HANDLE_ADOPTION           # connections that other processes have handed off wait there
+    HANDLE_ADOPTION           # where connections wait that other processes have handed off
 
 cdef enum:
-    # Received in one turn before the rest waits for the next: the workers should find in the processor's cache what was
-    # received for them, and no client's upload should hold up the others for long.
+    # Bytes received in one turn before the rest waits for the next. The workers should find what was received for them
+    # in the processor's cache, and the upload of one client must not hold up the others for long.
     TURN_BYTES = 256 * 1024
 
 cdef enum:
-    POLLER_LATER = -1000      # of send: nothing could be sent now; `sendable` will be told
+    POLLER_LATER = -1000      # of send: nothing could be sent now; `sendable` will be called
     RECEIVE_GONE = -1         # of received: the handle was removed during the call
-    RECEIVE_HOLD = 0          # of received: the engine wants no more of this handle until it calls resume
+    RECEIVE_HOLD = 0          # of received: the engine wants nothing more of this handle until it calls resume
     RECEIVE_MORE = 1
 
-# A file descriptor that a poller watches. The engine embeds it in what the descriptor belongs to.
+# A file descriptor that a poller watches. The engine embeds it in the record that the descriptor belongs to.
 ctypedef struct Handle:
     int fd
-    uint32_t index            # where the engine finds it
-    uint32_t generation       # of what lies there now: an event with another one is stale
+    uint32_t index            # the engine's index of it
+    uint32_t generation       # of the record at that index: an event with another one is stale
     uint8_t kind              # HandleKind
     uint8_t readable          # there may be bytes (or an end) that were not received yet
     uint8_t ended             # the peer will send no more
     uint8_t watch_send        # the poller reports when the socket can take more
-    uint8_t receive_wants_write  # the last receive is to be repeated then
-    uint8_t send_wants_read   # the last send is to be repeated when the socket can be read from
-    uint8_t in_ready          # it stands in the poller's ready list
+    uint8_t receive_wants_write  # the last receive must be repeated then
+    uint8_t send_wants_read   # the last send must be repeated when the socket can be read from
+    uint8_t in_ready          # it is in the poller's ready list
     uint32_t slot             # the poller's own
     Transport *transport      # of a connection; fd is a copy of its descriptor
     Handle *ready_next
     Handle *ready_previous
 
-# The engine, as a poller sees it. All are called on the engine's thread.
+# The engine, as a poller sees it. All functions are called on the engine's thread.
 ctypedef struct PollerUser:
     void *engine
-    # The wait is over: what follows happened by now.
+    # The wait is over: everything reported from here on has already happened.
     void (*awake)(void *engine) noexcept nogil
-    # Where to receive to. NULL: not now, and say no more until resume.
+    # Returns where to receive to. NULL: not now; report nothing more until resume.
     char *(*room)(void *engine, Handle *handle, size_t *room) noexcept nogil
-    # length > 0: bytes at data; 0: the peer's end; -EAGAIN: nothing was there; -errno. Returns RECEIVE_*.
+    # length > 0: bytes at data; 0: the peer's end; -EAGAIN: there was nothing; -errno. Returns RECEIVE_*.
     int (*received)(void *engine, Handle *handle, char *data, ssize_t length) noexcept nogil
     # The peer will send no more (broken False), or the connection is dead (True).
     void (*hangup)(void *engine, Handle *handle, bint broken) noexcept nogil
     void (*sendable)(void *engine, Handle *handle) noexcept nogil
     # A connection waits in the backlog, unless another process takes it. Returns False if it must stay there.
     bint (*acceptable)(void *engine, Handle *listener) noexcept nogil
-    # Returns False when the engine wants no more connections in this turn.
+    # Returns False if the engine wants no more connections in this turn.
     bint (*accepted)(void *engine, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil
     # accept failed for want of descriptors or memory.
     void (*accept_failed)(void *engine, Handle *listener, int error) noexcept nogil
     # There may be a connection to adopt.
     void (*adoptable)(void *engine) noexcept nogil
-    # The handle that an event is for, or NULL when the event is stale.
+    # Returns the handle that an event is for, or NULL if the event is stale.
     Handle *(*find)(void *engine, uint32_t index, uint32_t generation) noexcept nogil
 
-# A poller: its functions, and what they share. One engine owns it and only that engine's thread calls it.
+# A poller: its functions and their state. One engine owns it, and only that engine's thread calls it.
 ctypedef struct Poller:
     PollerUser user
     const char *name
-    int fd                    # of the kernel's poller, where there is one
-    Handle *ready             # first of the handles left with something to receive, to be visited in the next turn
+    int fd                    # of the kernel's poller, if there is one
+    Handle *ready             # first of the handles with something left to receive, for the next turn
     Handle *ready_last
     uint32_t ready_length
     int64_t received          # bytes in this turn
@@ -75,15 +75,15 @@ ctypedef struct Poller:
     void (*close)(Poller *poller) noexcept nogil
     int (*add)(Poller *poller, Handle *handle) noexcept nogil
     void (*remove)(Poller *poller, Handle *handle) noexcept nogil
-    # Remove a connection whose socket stays open elsewhere, after its descriptor here is closed.
+    # Remove a connection whose socket stays open elsewhere once its descriptor here is closed.
     void (*detach)(Poller *poller, Handle *handle) noexcept nogil
     void (*resume)(Poller *poller, Handle *handle) noexcept nogil
-    # Report when the socket can take more; and report again if it can be read from now.
+    # Report when the socket can take more, or report again if it can be read from now.
     void (*want_send)(Poller *poller, Handle *handle) noexcept nogil
     void (*want_receive)(Poller *poller, Handle *handle) noexcept nogil
     int (*turn)(Poller *poller, int timeout_ms) noexcept nogil
 
-# What every poller over readiness shares: the system calls that complete what the kernel said is ready.
+# What every poller over readiness shares: the system calls that complete what the kernel reports as ready.
 cdef void ready_add(Poller *poller, Handle *handle) noexcept nogil
 cdef void ready_remove(Poller *poller, Handle *handle) noexcept nogil
 cdef Handle *ready_take(Poller *poller) noexcept nogil

@@ -1,9 +1,9 @@
-"""What pollers share: they tell the engine what has *happened* (bytes received, a connection accepted, room to send),
-not what could be done. A poller over readiness, as epoll and poll(2) are, makes the system call itself; one over
+"""What pollers share: they report to the engine what *happened* (bytes received, a connection accepted, room to send),
+not what could be done. A poller over readiness, such as epoll and poll(2), makes the system call itself. A poller over
 completion would only pass on what the kernel reports, and the engine would not see the difference.
 
-All functions run on the engine's thread. A handle may be removed by the engine during any callback, so nothing of it is
-touched after a callback unless its return value allows it.
+All functions run on the engine's thread. The engine may remove a handle during any callback, so nothing touches a
+handle after a callback unless its return value allows it.
 """
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
 
@@ -27,7 +27,7 @@ cdef enum:
 
 
 cdef void ready_add(Poller *poller, Handle *handle) noexcept nogil:
-    """Visit the handle again in the next turn, without waiting for the kernel to say so."""
+    """Visit the handle again in the next turn, without a report by the kernel."""
     if handle.in_ready:
         return
     handle.in_ready = True
@@ -42,7 +42,7 @@ cdef void ready_add(Poller *poller, Handle *handle) noexcept nogil:
 
 
 cdef void ready_remove(Poller *poller, Handle *handle) noexcept nogil:
-    """Take the handle off the ready list, if it is there."""
+    """Remove the handle from the ready list, if it is there."""
     if not handle.in_ready:
         return
     handle.in_ready = False
@@ -58,7 +58,7 @@ cdef void ready_remove(Poller *poller, Handle *handle) noexcept nogil:
 
 
 cdef Handle *ready_take(Poller *poller) noexcept nogil:
-    """Take the first handle off the ready list. Returns NULL when it is empty."""
+    """Take the first handle off the ready list. Returns NULL if the list is empty."""
     cdef Handle *handle = poller.ready
     if handle != NULL:
         ready_remove(poller, handle)
@@ -66,7 +66,7 @@ cdef Handle *ready_take(Poller *poller) noexcept nogil:
 
 
 cdef int complete_receive(Poller *poller, Handle *handle) noexcept nogil:
-    """Receive what is there and tell the engine. Returns what the engine last said, RECEIVE_*.
+    """Receive what is there and report it to the engine. Returns the engine's last answer, RECEIVE_*.
 
     Afterwards `readable` says whether something may be left.
     """
@@ -98,7 +98,7 @@ cdef int complete_receive(Poller *poller, Handle *handle) noexcept nogil:
 
 
 cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
-    """Accept what waits, up to a bound, and tell the engine."""
+    """Accept what waits, up to a bound, and report it to the engine."""
     cdef sockaddr_storage address
     cdef socklen_t length
     cdef int _visits, fd
@@ -110,7 +110,7 @@ cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
         if fd < 0:
             if errno == EINTR or errno == ECONNABORTED or errno == EPROTO:
                 continue
-            if errno != EAGAIN:  # whatever it is, the listener would be reported again at once
+            if errno != EAGAIN:  # whatever the error, the kernel would report the listener again at once
                 poller.user.accept_failed(poller.user.engine, handle, errno)
             return
         if not poller.user.accepted(poller.user.engine, handle, move_out_of_low(fd), &address, length):
@@ -118,7 +118,7 @@ cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
 
 
 cdef void poller_note_want(Poller *poller, Handle *handle, int want) noexcept nogil:
-    """Note what a send waits for, WANT_READ or WANT_WRITE: `sendable` will be told."""
+    """Note what a send waits for, WANT_READ or WANT_WRITE: `sendable` will be called."""
     handle.send_wants_read = want == WANT_READ
     if handle.send_wants_read:
         poller.want_receive(poller, handle)
@@ -127,7 +127,7 @@ cdef void poller_note_want(Poller *poller, Handle *handle, int want) noexcept no
 
 
 cdef int64_t sent_or_later(Poller *poller, Handle *handle, int64_t sent) noexcept nogil:
-    """Turn the result of a send into bytes, POLLER_LATER or -errno."""
+    """Convert the result of a send to bytes, POLLER_LATER or -errno."""
     if not is_want(sent):
         return sent
     poller_note_want(poller, handle, <int> sent)
@@ -140,5 +140,5 @@ cdef int64_t poller_send(Poller *poller, Handle *handle, iovec *vectors, int cou
 
 
 cdef int64_t poller_send_file(Poller *poller, Handle *handle, int fd, int64_t offset, int64_t length) noexcept nogil:
-    """Send from a file. Returns bytes sent (0: the file is shorter than it was), POLLER_LATER or -errno."""
+    """Send from a file. Returns bytes sent (0: the file is now shorter), POLLER_LATER or -errno."""
     return sent_or_later(poller, handle, transport_send_file(handle.transport, fd, offset, length))

@@ -1,12 +1,12 @@
 """The poller over epoll(7), edge-triggered.
 
 What epoll does, and what follows. With EPOLLET an event comes when something new arrived, not while something is
-there: so the poller remembers (`readable`) what the engine did not want yet, and a connection costs no epoll_ctl call
-between its first byte and its last. New events of one descriptor are merged into the one that waits. Data and the
-peer's end may come as one event: EPOLLRDHUP tells the end, without a receive of nothing. EPOLLOUT is watched only
-from the first send that was refused: before, it would come with the registration of every connection. A closed
-descriptor leaves the set by itself, but events fetched before may still name it: each carries a generation, and the
-engine finds no handle for an old one. Writing to an eventfd makes a new edge each time, so the waker is never read.
+there. So the poller remembers (`readable`) what the engine did not want yet, and a connection needs no call to
+epoll_ctl between its first byte and its last. New events of a descriptor are merged into its pending one. Data and the
+peer's end may come as one event: EPOLLRDHUP reports the end without a receive of nothing. EPOLLOUT is watched only from
+the first send that was refused: before that, an event would come with the registration of every connection. A closed
+descriptor leaves the set by itself, but events fetched before may still name it. Each event carries a generation, and
+the engine finds no handle for an old one. Writing to an eventfd makes a new edge each time, so the waker is never read.
 """
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint32_t, uint64_t
@@ -66,7 +66,7 @@ cdef int control(Poller *poller, int operation, Handle *handle) noexcept nogil:
     cdef epoll_event event
     event.data.u64 = (<uint64_t> handle.generation << 32) | handle.index
     if handle.kind == HANDLE_LISTENER:
-        event.events = EPOLLIN | EPOLLEXCLUSIVE  # of the processes that share it one is woken, not all
+        event.events = EPOLLIN | EPOLLEXCLUSIVE  # wakes one of the processes that share it, not all
     elif handle.kind == HANDLE_ADOPTION:
         event.events = EPOLLIN
     elif handle.kind == HANDLE_CONNECTION:
@@ -83,38 +83,38 @@ cdef int epoll_add(Poller *poller, Handle *handle) noexcept nogil:
 
 
 cdef void epoll_remove(Poller *poller, Handle *handle) noexcept nogil:
-    """Stop watching. A connection's descriptor is about to be closed, which takes it off the set at less cost."""
+    """Stop watching. A connection's descriptor is about to be closed, which removes it from the set at less cost."""
     ready_remove(poller, handle)
     if handle.kind in (HANDLE_LISTENER, HANDLE_ADOPTION):
         control(poller, EPOLL_CTL_DEL, handle)
 
 
 cdef void epoll_detach(Poller *poller, Handle *handle) noexcept nogil:
-    """Stop watching a socket that stays open elsewhere: closing its descriptor here does not take it off the set."""
+    """Stop watching a socket that stays open elsewhere: closing its descriptor here does not remove it from the set."""
     ready_remove(poller, handle)
     control(poller, EPOLL_CTL_DEL, handle)
 
 
 cdef void epoll_resume(Poller *poller, Handle *handle) noexcept nogil:
-    """Go on receiving: what came meanwhile is visited in the next turn."""
+    """Continue to receive: what arrived before is visited in the next turn."""
     if handle.readable or handle.ended:
         ready_add(poller, handle)
 
 
 cdef void epoll_want_send(Poller *poller, Handle *handle) noexcept nogil:
-    """Ask for EPOLLOUT; once more if a plain socket is not what says that it must wait for it."""
+    """Ask for EPOLLOUT. If the transport is not a plain socket, ask again even if it is already watched."""
     if not handle.watch_send or handle.transport.kind != NULL:
         handle.watch_send = True
         control(poller, EPOLL_CTL_MOD, handle)
 
 
 cdef void epoll_want_receive(Poller *poller, Handle *handle) noexcept nogil:
-    """Ask for EPOLLIN once more: what came before has had its event."""
+    """Ask for EPOLLIN again: the event for what came before has passed."""
     control(poller, EPOLL_CTL_MOD, handle)
 
 
 cdef void visit(Poller *poller, Handle *handle) noexcept nogil:
-    """Receive from a handle that may have something, and tell the peer's end once nothing is left before it."""
+    """Receive from a handle that may have something, and report the peer's end once nothing is left before it."""
     cdef int result = RECEIVE_MORE
     if handle.readable:
         result = complete_receive(poller, handle)
@@ -162,7 +162,7 @@ cdef void dispatch(Poller *poller, epoll_event *event) noexcept nogil:
 
 
 cdef int epoll_turn(Poller *poller, int timeout_ms) noexcept nogil:
-    """Wait for something to happen, at most so long, and tell the engine all of it."""
+    """Wait for something to happen, at most timeout_ms, and report everything to the engine."""
     cdef epoll_event events[EVENTS_PER_TURN]
     cdef uint32_t left_over = poller.ready_length
     cdef Handle *handle

@@ -1,10 +1,10 @@
 """The poller over poll(2), for systems without epoll.
 
-What poll does, and what follows. It is level-triggered: a descriptor is reported while something is there, so what
-the engine does not want yet must not be asked for. It is given every descriptor each time, so a turn costs in
-proportion to all connections, idle ones too. It reports POLLHUP and POLLERR unasked: once the engine knows of them,
-the descriptor is hidden (a negative number) until it is removed. POLLRDHUP is Linux's own; without it a peer's end
-shows only when it is received.
+What poll does, and what follows. It is level-triggered: a descriptor is reported while something is there, so the
+poller must not ask for what the engine does not want yet. It is given every descriptor each time, so the cost of a
+turn is proportional to the number of connections, idle ones included. It reports POLLHUP and POLLERR unasked: once the
+engine knows of them, the poller hides the descriptor (as a negative number) until it is removed. POLLRDHUP exists only
+on Linux; without it the peer's end shows only when it is received.
 """
 from libc.errno cimport EINTR, ENOMEM, errno
 from libc.stdint cimport uint32_t
@@ -32,7 +32,7 @@ cdef extern from "<poll.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     ssize_t read(int fd, void *data, size_t length)
 
-# Slot by slot: what poll is given, and which handle it is for. The last slot moves into one that becomes free.
+# For each slot: what poll is given, and the handle that it is for. The last slot moves into one that becomes free.
 ctypedef struct Slots:
     pollfd *descriptors
     Handle **handles
@@ -88,7 +88,7 @@ cdef int grow(Slots *slots) noexcept nogil:
 
 
 cdef short interest(const Handle *handle) noexcept nogil:
-    """What to ask for: no bytes while some wait that the engine did not want, no end that it knows already."""
+    """Return the events to ask for: no bytes while some wait that the engine did not want, no end that it knows of."""
     cdef short events = 0
     if not handle.readable or handle.send_wants_read:
         events |= POLLIN
@@ -130,7 +130,7 @@ cdef void poll_remove(Poller *poller, Handle *handle) noexcept nogil:
 
 
 cdef void poll_resume(Poller *poller, Handle *handle) noexcept nogil:
-    """Ask for bytes again. An end that was told before comes again as a receive of nothing."""
+    """Ask for bytes again. An end that was reported before comes again as a receive of nothing."""
     handle.readable = False
     watch(poller, handle)
     visit_pending(poller, handle)
@@ -146,13 +146,13 @@ cdef void poll_want_receive(Poller *poller, Handle *handle) noexcept nogil:
 
 
 cdef void visit_pending(Poller *poller, Handle *handle) noexcept nogil:
-    """Visit a connection in the next turn if it has bytes of which poll(2) will not tell."""
+    """Visit a connection in the next turn if it has bytes that poll(2) will not report."""
     if handle.kind == HANDLE_CONNECTION and transport_pending(handle.transport) > 0:
         ready_add(poller, handle)
 
 
 cdef void visit(Poller *poller, Handle *handle, short happened) noexcept nogil:
-    """Tell the engine what happened on a connection."""
+    """Report to the engine what happened on a connection."""
     cdef uint32_t index = handle.index
     cdef uint32_t generation = handle.generation
     cdef int result = RECEIVE_MORE
@@ -188,7 +188,7 @@ cdef void visit(Poller *poller, Handle *handle, short happened) noexcept nogil:
 
 
 cdef int poll_turn(Poller *poller, int timeout_ms) noexcept nogil:
-    """Wait for something to happen, at most so long, and tell the engine all of it."""
+    """Wait for something to happen, at most timeout_ms, and report everything to the engine."""
     cdef Slots *slots = <Slots *> poller.own
     cdef Handle *handle
     cdef short events
@@ -207,7 +207,7 @@ cdef int poll_turn(Poller *poller, int timeout_ms) noexcept nogil:
         visit(poller, handle, POLLIN)
         left_over -= 1
     position = slots.length
-    while position > 0:  # from the end: a slot that is removed is filled from behind, with one already visited
+    while position > 0:  # from the end: a free slot is filled by the last one, already visited
         position -= 1
         if position >= slots.length or slots.descriptors[position].revents == 0:
             continue

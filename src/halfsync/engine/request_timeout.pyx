@@ -1,5 +1,4 @@
-"""Requests that wait too long for a worker, or whose application takes too long (queue_timeout, request_timeout).
-"""
+"""Requests that wait too long for a worker, or whose application takes too long (queue_timeout, request_timeout)."""
 from libc.stdint cimport INT64_MAX, int64_t
 
 from halfsync.engine.connection_close cimport close_now
@@ -20,13 +19,13 @@ cdef int64_t SECOND = 1000000000
 
 
 cdef int64_t check_queued(Engine *engine, Connection *connection) noexcept nogil:
-    """Look at a request that waits for a worker. Returns when to look again; 0: it has waited for too long.
+    """Check a request that waits for a worker. Returns when to check again; 0: it has waited for too long.
 
-    Then the client has been answered, and the connection may be freed.
+    In that case the client has been answered, and the connection may be freed.
     """
     cdef int64_t again = engine.now + SECOND
     cdef int64_t deadline = connection.since + engine.timeouts.queue
-    if engine.timeouts.turn > 0:  # which begins whenever a worker takes it
+    if engine.timeouts.turn > 0:  # which begins whenever a worker takes the request
         again = min(again, engine.now + max(engine.timeouts.turn // 16, CHECK_AGAIN))
     if engine.timeouts.queue == 0 or connection.phase != PHASE_TURN:
         return again
@@ -38,9 +37,9 @@ cdef int64_t check_queued(Engine *engine, Connection *connection) noexcept nogil
 
 
 cdef int64_t check_turn(Engine *engine, Connection *connection) noexcept nogil:
-    """Look at a request that is with a worker. Returns when to look again; 0: its turn has met its deadline.
+    """Check a request that is with a worker. Returns when to check again; 0: its turn has passed its deadline.
 
-    Then the client has been answered, and the connection may be freed.
+    In that case the client has been answered, and the connection may be freed.
     """
     cdef int64_t deadline
     if engine.timeouts.turn == 0 or connection.lease == NULL:
@@ -51,7 +50,7 @@ cdef int64_t check_turn(Engine *engine, Connection *connection) noexcept nogil:
     if lease_hold(connection.lease, connection.lease_serial) != HOLD_TAKEN:
         return engine.now + CHECK_AGAIN  # it is just giving the connection back, or sending
     if not owner_seize(&connection.owner):
-        lease_release(connection.lease)  # it has handed the rest of its response over: check_response comes next
+        lease_release(connection.lease)  # it has left the rest of its response to an outbox: check_response is next
         return engine.now + CHECK_AGAIN
     expire_turn(engine, connection)
     return 0
@@ -60,8 +59,8 @@ cdef int64_t check_turn(Engine *engine, Connection *connection) noexcept nogil:
 cdef void expire_turn(Engine *engine, Connection *connection) noexcept nogil:
     """End the turn of a worker that is stuck in the application, and answer 504 if that is still possible.
 
-    The engine has seized the connection, and holds the lease of the worker's turn. The exchange stays with the worker,
-    until it returns. May free the connection.
+    The engine has seized the connection, and holds the lease of the worker's turn. The exchange stays with the worker
+    until the application returns. May free the connection.
     """
     cdef Lease *lease = connection.lease
     cdef Exchange *exchange = connection.exchange
@@ -81,21 +80,21 @@ cdef void expire_turn(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef int64_t check_response(Engine *engine, Connection *connection) noexcept nogil:
-    """Look at a response that is being sent. Returns when to look again, at the latest; 0: the connection is freed.
+    """Check a response that is being sent. Returns when to check again, at the latest; 0: the connection is freed.
 
-    It is freed if the application that makes the response met its deadline: the response was then cut.
+    It is freed if the application that makes the response passed its deadline: the response was then cut.
     """
     cdef Lease *lease = connection.lease
     cdef int hold
     if lease == NULL:
         return INT64_MAX
-    # Looked at first: the worker that goes on has put its deadline off by then.
+    # Check this first: a worker that goes on after it has already put off its deadline.
     if outbox_waits(connection.outbox) != OUTBOX_WAITS_NOT:
         return engine.now + SECOND
     if engine.now < lease.taken_ns + engine.timeouts.turn:
         return INT64_MAX
     hold = lease_hold(lease, connection.lease_serial)
-    if hold != HOLD_TAKEN:  # the application has made all of it, unless its worker is just handing it off
+    if hold != HOLD_TAKEN:  # the application has made all of it, unless its worker is just handing it over
         return engine.now + CHECK_AGAIN if hold == HOLD_BUSY else INT64_MAX
     engine.counters.timed_out += 1
     transport_abort(&connection.transport)

@@ -1,4 +1,4 @@
-# What the engine answers itself. Every function runs on the engine's thread.
+# The engine's own answers. Every function runs on the engine's thread.
 from halfsync.engine.engine cimport Connection, Engine
 from halfsync.exchange.exchange cimport Exchange
 from halfsync.exchange.native_handler cimport NativeResponse

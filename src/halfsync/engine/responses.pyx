@@ -1,6 +1,6 @@
-"""What the engine answers itself: refusals, and static files.
+"""The engine's own answers: refusals, and static files.
 
-It sends what the socket takes at once, and leaves the rest to an outbox, as a worker does.
+The engine sends what the socket takes at once, and leaves the rest to an outbox, as a worker does.
 """
 from libc.stdint cimport int64_t
 from posix.unistd cimport close
@@ -26,13 +26,13 @@ cdef enum:
 
 
 cdef void start_sending(Engine *engine, Connection *connection) noexcept nogil:
-    """Begin to send an outbox. The client's pace is judged from the first look on that the timer takes."""
+    """Begin to send an outbox. The client's pace is judged from the timer's first look on."""
     connection.pace.since = 0
     enter_phase(engine, connection, PHASE_SENDING)
 
 
 cdef bint send_later(Engine *engine, Connection *connection, const char *data, int64_t length) noexcept nogil:
-    """Leave the end of the engine's own response to an outbox, and then end the connection. False: memory is short."""
+    """Leave the end of the engine's own response to an outbox, then end the connection. False: memory is short."""
     cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
     if outbox == NULL:
         return False
@@ -66,21 +66,21 @@ cdef void refuse(Engine *engine, Connection *connection, int status, const char 
 
 
 cdef void send_refusal(Engine *engine, Connection *connection, Exchange *exchange, int status) noexcept nogil:
-    """Send the response of a refusal to the request of an exchange, which may be NULL, and end the connection."""
+    """Send the refusal of the request in an exchange, which may be NULL, and end the connection."""
     cdef char response[ERROR_BYTES]
     cdef int64_t body
     cdef int length = exchange_error(exchange, status, &engine.fields, False, response, &body)
     cdef ssize_t sent
     engine.counters.refused += 1
     if connection.awaits_proxy:
-        linger(engine, connection)  # it speaks no HTTP yet, and gets no answer
+        linger(engine, connection)  # it does not speak HTTP yet, and gets no answer
         return
     if exchange != NULL:
         engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
     elif engine.access != NULL:
         log_unheard(engine.access, connection.address, connection.address_length, status, body)
     sent = transport_send_bytes(&connection.transport, response, length, False)
-    if sent < 0:  # the response before it has filled the socket; or the client is gone
+    if sent < 0:  # the previous response fills the socket, or the client is gone
         sent = 0 if is_want(sent) else length
     if sent == length or not send_later(engine, connection, response + sent, length - sent):
         linger(engine, connection)
@@ -98,7 +98,7 @@ cdef int shed(Engine *engine, Connection *connection, const char *reason) noexce
 
 
 cdef int cut_stream(Engine *engine, Connection *connection, const char *reason) noexcept nogil:
-    """Reset the connection of a stream for which there is no room: it knows no answer. Returns RECEIVE_GONE."""
+    """Reset the connection of a stream for which there is no room: there is no answer to send. Returns RECEIVE_GONE."""
     engine_note_refusal(engine, connection.exchange, connection.address, connection.address_length, 503, reason)
     transport_abort(&connection.transport)
     close_now(engine, connection)
@@ -108,9 +108,9 @@ cdef int cut_stream(Engine *engine, Connection *connection, const char *reason) 
 cdef int send_native_response(
     Engine *engine, Connection *connection, const NativeResponse *answer, bint stays
 ) noexcept nogil:
-    """Send an answer that lies in the scratch and in its file, and log it. An outbox has what the socket does not take.
+    """Send an answer that lies in `scratch` and in its file, and log it.
 
-    Returns RECEIVE_*; may free the connection.
+    What the socket does not take goes to an outbox. Returns RECEIVE_*; may free the connection.
     """
     cdef Exchange *exchange = connection.exchange
     engine.counters.requests += 1  # before the client can have seen it
@@ -121,7 +121,7 @@ cdef int send_native_response(
     cdef bint gone = sent < 0 and not is_want(sent)
     cdef int64_t moved = 0  # of the file
     if sent == answer.ready and answer.length > 0:
-        # Why not, if nothing was, the outbox finds out.
+        # If nothing was sent, the outbox finds out why.
         moved = max(0, poller_send_file(
             &engine.poller, &connection.handle, answer.fd, answer.offset, answer.length))
         if moved == answer.length:
@@ -152,7 +152,7 @@ cdef int send_native_response(
 cdef int send_rest(
     Engine *engine, Connection *connection, const NativeResponse *answer, int64_t sent, int64_t moved, bint stays
 ) noexcept nogil:
-    """Leave an answer, of which `sent` bytes are sent, and `moved` of its file, to an outbox.
+    """Leave the rest of an answer to an outbox, after `sent` bytes of its head and `moved` of its file.
 
     Returns RECEIVE_*; may free the connection.
     """

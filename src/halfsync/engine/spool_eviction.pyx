@@ -1,13 +1,13 @@
-"""Room for those who wait: clients that read nothing must not keep the disk, and so the workers, from all others.
+"""Make room in the spool: a client that reads nothing must not keep the disk, and so the workers, from all others.
 
-Past the budget of the spool a worker waits for its own client. Should that, and all other clients that hold the disk,
-read nothing, the workers would wait until a write deadline. So while workers wait, and requests wait for workers, the
-engine cuts the client that has taken nothing for longest, one at a time, until there is room. A slow client that takes
-something is not cut, and a client that pauses is not, as long as nobody needs its room.
+When the budget of the spool is used up, a worker waits for its own client. If that client, and all other clients that
+hold the disk, read nothing, the workers would wait until a write deadline. So while workers wait, and requests wait for
+workers, the engine cuts the client that has taken nothing for longest, one at a time, until there is room. A slow
+client that takes something is not cut. A client that pauses is not cut while its room is not needed.
 
-The same is done where it is not room that is short but workers: if requests wait, no worker has taken one for a second,
-and a worker waits for a client that its response is far ahead of (response_ahead), that client is cut if it takes
-nothing.
+The engine does the same if workers are short, rather than room: requests wait, no worker has taken one for a second,
+and a worker waits for a client that its response is far ahead of (response_ahead). It cuts that client if the client
+takes nothing.
 """
 from libc.stdint cimport int64_t, uint32_t
 
@@ -21,15 +21,15 @@ from halfsync.exchange.outbox cimport OUTBOX_WAITS_FOR_CLIENT, outbox_retry, out
 from halfsync.native.sync cimport load_uint
 from halfsync.transport.transport cimport transport_abort
 
-cdef int64_t STALLED = 1000000000  # ns; a client that has taken nothing for so long may be cut
+cdef int64_t STALLED = 1000000000  # ns; a client that has taken nothing for this long may be cut
 cdef int64_t PAUSE = 20000000  # ns; between two looks
 
 
 cdef void evict_stalled_client(Engine *engine) noexcept nogil:
-    """Cut one client that takes nothing and holds the disk, or a worker, that is needed. Let those who wait try again.
+    """Cut one client that takes nothing and holds disk space, or a worker, that is needed. Let waiting workers retry.
 
-    Looks at every connection, so it does so only while there is a need, and not more often than every PAUSE. Called
-    each turn; while requests are queued the turns are short.
+    It looks at every connection, so it does so only while there is a need, and at most once every PAUSE. Called each
+    turn; the turns are short while requests are queued.
     """
     cdef Connection *connection
     cdef Connection *longest = NULL

@@ -1,10 +1,10 @@
 """A hashed timer wheel (Varghese and Lauck, 1987, scheme 6), lazy about deadlines that move later.
 
-Every request moves its connection's deadline, nearly always later, and nearly none fires. So a timer stays in the slot
-of an early deadline while its deadline is pushed back with a plain store; when its slot comes round, whoever asks
-`wheel_due` looks at the deadline as it is then and sets the timer again if it has not passed. A deadline further away
-than one turn of the wheel is looked at once a turn. Deadlines fire at most two ticks late, never early. The wheel
-belongs to the engine's thread.
+Every request moves its connection's deadline, nearly always later, and few deadlines fire. So a timer stays in the slot
+of an early deadline while a plain store moves its deadline back. When the slot's time has come, the caller of
+`wheel_due` checks the current deadline, and sets the timer again if it has not passed. A deadline further away than one
+turn of the wheel is checked once a turn. Deadlines fire at most two ticks late, never early. The wheel belongs to the
+engine's thread.
 """
 
 cdef extern from *:
@@ -12,7 +12,7 @@ cdef extern from *:
 
 
 cdef void wheel_init(Wheel *wheel, int64_t now) noexcept nogil:
-    """Make an empty wheel whose time is now."""
+    """Initialize an empty wheel whose time is `now`."""
     cdef int slot
     wheel.tick = <uint64_t> now >> TICK_SHIFT
     for slot in range(WORDS):
@@ -22,7 +22,7 @@ cdef void wheel_init(Wheel *wheel, int64_t now) noexcept nogil:
 
 
 cdef void wheel_set(Wheel *wheel, Timer *timer, int64_t deadline) noexcept nogil:
-    """Set or move a deadline. Costs a store when the timer stands in an earlier slot already."""
+    """Set or move a deadline. Costs only a store if the timer is already in an earlier slot."""
     cdef uint64_t tick = (<uint64_t> deadline >> TICK_SHIFT) + 1
     cdef Timer *head
     timer.deadline = deadline
@@ -41,7 +41,7 @@ cdef void wheel_set(Wheel *wheel, Timer *timer, int64_t deadline) noexcept nogil
 
 
 cdef void wheel_clear(Wheel *wheel, Timer *timer) noexcept nogil:
-    """Take a timer out, if it is in."""
+    """Remove a timer from its slot, if it is in one."""
     cdef uint64_t slot
     if timer.next == NULL:
         return
@@ -54,7 +54,7 @@ cdef void wheel_clear(Wheel *wheel, Timer *timer) noexcept nogil:
 
 
 cdef Timer *wheel_due(Wheel *wheel, int64_t now) noexcept nogil:
-    """Take out the next timer whose slot has come. NULL: none is left up to now. Its deadline may lie later."""
+    """Take out the next timer whose slot's time has come. NULL: none is left up to now. Its deadline may be later."""
     cdef uint64_t target = <uint64_t> now >> TICK_SHIFT
     cdef uint64_t slot
     cdef Timer *timer
@@ -70,7 +70,7 @@ cdef Timer *wheel_due(Wheel *wheel, int64_t now) noexcept nogil:
 
 
 cdef int64_t wheel_next(Wheel *wheel, int64_t now) noexcept nogil:
-    """Return ns from now until the next occupied slot comes; -1: none is occupied."""
+    """Return ns from now until the next occupied slot's time; -1: none is occupied."""
     cdef uint64_t ahead = 0
     cdef uint64_t tick, word
     while ahead < SLOTS:

@@ -1,21 +1,21 @@
-# Memory that request bodies are received into, and that whoever reads one whole may keep.
+# Memory into which request bodies are received. A reader that takes a whole body may keep it.
 from halfsync.native.sync cimport pthread_mutex_t
 
 cdef enum:
     BLOCK_BYTES = 64 * 1024   # the longest body that a block holds
-    BLOCK_LEAST = 32 * 1024   # the shortest: kept by the application, a block wastes no more than it holds
-    BLOCKS_MAX = 16           # that there may be: 1 MiB
+    BLOCK_LEAST = 32 * 1024   # the shortest: if the application keeps the block, at most half of it is wasted
+    BLOCKS_MAX = 16           # number of blocks at most: 1 MiB
 
 ctypedef struct Block:
-    void *owner               # what the memory belongs to; for whoever made the block
-    char *data                # BLOCK_BYTES, and the exchange's BODY_SLACK
+    void *owner               # object that the memory belongs to; for the maker of the block
+    char *data                # BLOCK_BYTES, plus the exchange's BODY_SLACK
 
-# Any thread may take and give.
+# Any thread may take and give blocks.
 ctypedef struct BlockPool:
     pthread_mutex_t lock      # guards the rest
     Block blocks[BLOCKS_MAX]
-    int length                # of those, how many wait to be used
-    int made                  # wait, are lent, or are being made
+    int length                # number of blocks that wait to be used
+    int made                  # number of blocks that wait, are lent, or are being made
 
 cdef void blocks_init(BlockPool *pool) noexcept nogil
 cdef bint blocks_take(BlockPool *pool, Block *block) noexcept nogil

@@ -1,4 +1,4 @@
-# Between a model and the application: who asks for a turn, and where its response goes.
+# Between a model and the application: where a turn comes from, and where its response goes.
 from libc.stdint cimport int64_t, uint8_t, uint16_t
 from posix.uio cimport iovec
 
@@ -6,7 +6,7 @@ from halfsync.exchange.exchange cimport Exchange
 from halfsync.native.gate cimport Gate, gate_enter, gate_leave
 
 cdef enum:
-    GIL_KEPT_BYTES = 64 * 1024  # sending more than this at once is done without the GIL
+    GIL_KEPT_BYTES = 64 * 1024  # more than this at once is sent without the GIL
 
 # Where a request came from.
 ctypedef struct Origin:
@@ -14,23 +14,23 @@ ctypedef struct Origin:
     uint8_t address_length
     uint16_t listener         # index of the listener, in the table of endpoints
 
-# Where a response goes. Each model supplies one for each request; its functions are called by the thread that runs the
-# request, without the GIL unless `gil_held` is set. Those that send return 0, or -1 when the client is gone.
+# Where a response goes. Each model supplies a sink for each request. The thread that runs the request calls its
+# functions, without the GIL unless `gil_held` is set. The functions that send return 0, or -1 if the client is gone.
 ctypedef struct Sink:
     int (*send)(Sink *sink, iovec *vectors, int count) noexcept nogil
-    # Takes the descriptor over, whatever it returns.
+    # Takes over the descriptor, whatever it returns.
     int (*send_file)(Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset,
                      int64_t length) noexcept nogil
-    bint (*is_disconnected)(Sink *sink) noexcept nogil  # tells at once whether the client is gone, as far as is known
-    Gate *gate                # to pass before the GIL is taken again after a call; NULL: none
-    bint waits                # sending may block or take long: the caller had better not hold the GIL
-    bint gil_held             # by the caller of this call: it must not wait for the client with it
-    bint whole                # what is sent from here on is all there, so to wait for the client would save nothing
+    bint (*is_disconnected)(Sink *sink) noexcept nogil  # returns at once whether the client is known to be gone
+    Gate *gate                # passed before the GIL is taken again after a call; NULL: none
+    bint waits                # sending may block or take long: the caller should not hold the GIL
+    bint gil_held             # the caller of this call holds the GIL: the call must not wait for the client
+    bint whole                # the rest of the response already exists, so waiting for the client saves nothing
     bint stays                # the connection may serve another request; cleared for Connection: close
 
 
 cdef inline int send_vectors(Sink *sink, iovec *vectors, int count, int64_t total) noexcept:
-    """Give `total` bytes to a sink; without the GIL where that may take long. Returns what the sink returns."""
+    """Give `total` bytes to a sink, without the GIL if that may take long. Returns what the sink returns."""
     cdef int result
     sink.gil_held = not sink.waits and total <= GIL_KEPT_BYTES
     if sink.gil_held:
@@ -57,7 +57,7 @@ cdef class Bridge:
     cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
     cdef int refuse(self, Exchange *exchange, Sink *sink, int status) noexcept
     cdef void discard_state(self, void *app_state) noexcept
-    # A bridge's own.
+    # For subclasses to implement, and to call.
     cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
     cdef void do_discard_state(self, void *app_state) noexcept
     cdef void exit_forked_copy_with(self, object error) noexcept

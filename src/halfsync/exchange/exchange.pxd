@@ -1,4 +1,4 @@
-# One request on a connection, from its first byte until its response is on its way. No I/O of sockets.
+# One request on a connection, from its first byte until its response is on its way. No socket I/O.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from halfsync.exchange.blocks cimport Block, BlockPool
@@ -12,54 +12,54 @@ from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.native.sync cimport pthread_mutex_t
 
 cdef enum:
-    INLINE_BYTES = 4096       # of input held in the exchange itself: nearly every head, and small bodies behind it
-    BODY_SLACK = 512          # room behind a body, so that a receive that ends inside it shows that the socket is empty
+    INLINE_BYTES = 4096       # of input held in the exchange itself: nearly every head, and small bodies
+    BODY_SLACK = 512          # room behind a body: a receive that ends inside it shows that the socket is empty
 
 cdef enum ExchangePhase:
     EXCHANGE_HEAD
     EXCHANGE_BODY
     EXCHANGE_READY            # the request is complete
-    EXCHANGE_PROXY            # before the head, the PROXY header of its connection is awaited; set by the owner
+    EXCHANGE_PROXY            # the PROXY header of the connection must come before the head; set by the owner
 
 ctypedef struct Limits:
     HeadLimits head
     int64_t max_body
-    int64_t body_memory       # bytes; a body up to this long is held in memory
-    BlockPool *blocks         # for some of those; NULL: none
-    bint raw                  # no HTTP: whatever is received is complete
+    int64_t body_memory       # bytes; a body up to this length is held in memory
+    BlockPool *blocks         # for some of those bodies; NULL: none
+    bint raw                  # no HTTP: whatever is received is a complete request
     Store *store
 
 ctypedef struct Exchange:
-    Exchange *next            # while in a pool
+    Exchange *next            # while it is in a pool
     uint8_t phase
     uint8_t want_continue     # the client waits for 100 Continue before it sends its body
-    uint8_t body_is_data      # the body lies in data; it is not freed by itself
+    uint8_t body_is_data      # the body lies in `data`, and is not freed separately
     char *data                # the head, and what came in the same receives
     uint32_t capacity
     uint32_t filled
-    uint32_t used             # bytes of data that belong to this request; the next request's follow
-    char *body                # NULL: no body, or on disk
+    uint32_t used             # bytes of `data` that belong to this request; those of the next request follow
+    char *body                # NULL: no body, or it is on disk
     int64_t body_length
     int64_t body_capacity
-    Block block               # that body lies in; owner NULL: it lies in memory of its own
-    BlockPool *blocks         # where it came from, or would have, had one been there; NULL: the body is for no block
+    Block block               # holds the body; owner NULL: the body has its own memory
+    BlockPool *blocks         # pool for the block, even if it had none to give; NULL: no block fits the body
     int64_t body_left         # bytes still to come; -1: chunked
     SpoolFile spool
     int64_t started_ns        # the first byte was received
     int64_t framed_ns         # the request was complete
     int64_t taken_ns          # a worker took it
-    int64_t sent              # bytes of the response's body, as far as they are on their way
+    int64_t sent              # bytes of the response's body that are on their way
     int status                # of the response; 0: none yet
-    void *app_state           # the bridge's, from turn to turn; between them it is with the connection
-    ProxyHeader proxy         # what the connection's PROXY header said, once EXCHANGE_PROXY is over
-    uint8_t forwarded_seen    # what proxies say of the client was looked at
+    void *app_state           # the bridge's, during a turn; between turns the connection has it
+    ProxyHeader proxy         # what the connection's PROXY header says, once EXCHANGE_PROXY is over
+    uint8_t forwarded_seen    # the headers in which proxies describe the client were read
     uint8_t client_length     # 0: the client is the peer
-    uint8_t client[ADDRESS_BYTES]  # sockaddr of the client, as trusted proxies tell it
+    uint8_t client[ADDRESS_BYTES]  # sockaddr of the client, according to trusted proxies
     Chunked chunked
     Head head
     char inline_data[INLINE_BYTES]
 
-# Exchanges to use again. Any thread may get and put.
+# Exchanges for reuse. Any thread may get and put.
 ctypedef struct ExchangePool:
     pthread_mutex_t lock
     Exchange *first
@@ -70,33 +70,32 @@ cdef void pool_destroy(ExchangePool *pool) noexcept nogil
 cdef Exchange *pool_get(ExchangePool *pool) noexcept nogil
 cdef void pool_put(ExchangePool *pool, Exchange *exchange) noexcept nogil
 
-# Where the next bytes are best received to; NULL: into any buffer of the caller's.
+# Return where to receive the next bytes. NULL: into any buffer of the caller's.
 cdef char *exchange_room(Exchange *exchange, const Limits *limits, size_t *room) noexcept nogil
 cdef int exchange_received(Exchange *exchange, const Limits *limits, char *data, size_t length) noexcept nogil
 cdef bint exchange_has_more(const Exchange *exchange) noexcept nogil
 cdef void exchange_follow(Exchange *exchange) noexcept nogil
 
-# Write an error page, and note in its exchange (NULL: nothing was received) what is sent. The one place where that is
-# done, whoever refuses. stays: so does the connection. response: ERROR_BYTES. sent: bytes of its body. Returns its
-# length.
+# Write an error page, and note in its exchange (NULL: nothing was received) what is sent. Every refusal goes through
+# this function. stays: the connection stays. response: ERROR_BYTES. sent: bytes of its body. Returns its length.
 cdef int exchange_error(Exchange *exchange, int status, const ServerFields *fields, bint stays, char *response,
                         int64_t *sent) noexcept nogil
 
-# Why a request was refused with that status, or a connection without an answer (0), if who refuses knows no better: a
-# constant text.
+# Return why a request was refused with this status, or a connection without an answer (0), if the caller has no better
+# reason. A constant text.
 cdef const char *exchange_reason(const Exchange *exchange, int status) noexcept nogil
 
-# The line that begins at `at`, as far as it was received: its bytes, without CR and LF.
+# Return the length of the line that begins at `at`, as far as it was received, without CR and LF.
 cdef uint32_t exchange_line(const Exchange *exchange, uint32_t at) noexcept nogil
 
 
 cdef inline bint exchange_is_head(const Exchange *exchange) noexcept nogil:
-    """Tell whether the request's method is HEAD, whose response has no body (RFC 9110 9.3.2)."""
+    """Return whether the request's method is HEAD, whose response has no body (RFC 9110 9.3.2)."""
     return method_is(exchange.data + exchange.head.method, exchange.head.method_length, b"HEAD")
 
 
 cdef inline bint exchange_is_get(const Exchange *exchange) noexcept nogil:
-    """Tell whether the request's method is GET."""
+    """Return whether the request's method is GET."""
     return method_is(exchange.data + exchange.head.method, exchange.head.method_length, b"GET")
 
 
@@ -106,5 +105,5 @@ cdef inline uint32_t exchange_begin(const Exchange *exchange) noexcept nogil:
 
 
 cdef inline bint exchange_knows_target(const Exchange *exchange) noexcept nogil:
-    """Tell whether the request line was understood: method, target and version."""
+    """Return whether the request line was understood: method, target and version."""
     return exchange.head.seen_request_line and exchange.head.line > exchange.head.method

@@ -1,12 +1,12 @@
 """One request on a connection: bytes in, a complete request out. No sockets, no threads, no Python objects.
 
-Whoever owns the connection owns its exchange. The owner asks `exchange_room` where to receive, receives, and tells
-`exchange_received`, which answers 1 (the request is complete), 0 (more is needed) or -status (refuse, and close). A
-body up to `body_memory` bytes stays in memory, a longer one goes to an unlinked temporary file. Bytes behind the
-request are kept, in order, for the next one: `exchange_follow` makes them the beginning of it.
+The owner of a connection owns its exchange. It asks `exchange_room` where to receive, receives, and calls
+`exchange_received`, which returns 1 (the request is complete), 0 (more is needed) or -status (refuse, and close). A
+body up to `body_memory` bytes stays in memory; a longer one goes to an unlinked temporary file. Bytes behind the
+request are kept, in order, for the next one: `exchange_follow` moves them to its beginning.
 
-A connection that must begin with a PROXY header has its first exchange set to the phase EXCHANGE_PROXY by its owner. An
-answer of -1 in that phase says that it does not: close it, and say nothing.
+If a connection must begin with a PROXY header, its owner sets its first exchange to the phase EXCHANGE_PROXY. In that
+phase, -1 means that there is no such header: close the connection without an answer.
 """
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy, memmove
@@ -23,19 +23,19 @@ from halfsync.native.sync cimport (
 )
 
 cdef enum:
-    POOL_LIMIT = 256  # exchanges kept for use again: 1.5 MiB at most
+    POOL_LIMIT = 256  # exchanges kept for reuse: 1.5 MiB at most
     FIRST_BODY_BYTES = 4096  # of memory for a chunked body; doubled as it grows
 
 
 cdef void pool_init(ExchangePool *pool) noexcept nogil:
-    """Make an empty pool."""
+    """Initialize an empty pool."""
     pthread_mutex_init(&pool.lock, NULL)
     pool.first = NULL
     pool.length = 0
 
 
 cdef void pool_destroy(ExchangePool *pool) noexcept nogil:
-    """Free the exchanges in a pool that nobody uses any more."""
+    """Free the exchanges of a pool that is no longer used."""
     cdef Exchange *exchange
     while pool.first != NULL:
         exchange = pool.first
@@ -45,7 +45,7 @@ cdef void pool_destroy(ExchangePool *pool) noexcept nogil:
 
 
 cdef Exchange *pool_get(ExchangePool *pool) noexcept nogil:
-    """Return an exchange that waits for a request's first byte, or NULL when memory is short."""
+    """Return an exchange for a new request, or NULL if memory is short."""
     cdef Exchange *exchange
     pthread_mutex_lock(&pool.lock)
     exchange = pool.first
@@ -69,7 +69,7 @@ cdef Exchange *pool_get(ExchangePool *pool) noexcept nogil:
 
 
 cdef void pool_put(ExchangePool *pool, Exchange *exchange) noexcept nogil:
-    """Take back an exchange that its owner has done with, and everything it holds."""
+    """Take back an exchange from its owner, with everything it holds."""
     count(COUNT_EXCHANGE, -1)
     check(exchange.app_state == NULL, "an exchange goes back with what its bridge keeps")
     drop_body(exchange)
@@ -85,7 +85,7 @@ cdef void pool_put(ExchangePool *pool, Exchange *exchange) noexcept nogil:
 
 
 cdef void begin(Exchange *exchange) noexcept nogil:
-    """Set everything but data and filled for a new request."""
+    """Reset everything except data and filled for a new request."""
     exchange.phase = EXCHANGE_HEAD
     exchange.want_continue = False
     exchange.body_is_data = False
@@ -99,7 +99,7 @@ cdef void begin(Exchange *exchange) noexcept nogil:
 
 
 cdef void drop_data(Exchange *exchange) noexcept nogil:
-    """Free the input buffer where it had outgrown the exchange."""
+    """Free the input buffer if it outgrew the exchange."""
     if exchange.data != exchange.inline_data:
         free(exchange.data)
         count(COUNT_BUFFER, -1)
@@ -108,7 +108,7 @@ cdef void drop_data(Exchange *exchange) noexcept nogil:
 
 
 cdef void drop_body(Exchange *exchange) noexcept nogil:
-    """Free the body, wherever it lies."""
+    """Free the body, in memory, in its block or on disk."""
     cdef bint given
     if exchange.block.owner != NULL:
         given = blocks_give(exchange.blocks, &exchange.block)
@@ -124,7 +124,7 @@ cdef void drop_body(Exchange *exchange) noexcept nogil:
 
 
 cdef int grow_data(Exchange *exchange, uint32_t capacity) noexcept nogil:
-    """Make room for `capacity` bytes of input. Returns -1 when memory is short."""
+    """Make room for `capacity` bytes of input. Returns -1 if memory is short."""
     cdef char *data
     if exchange.data == exchange.inline_data:
         data = <char *> malloc(capacity)
@@ -142,7 +142,7 @@ cdef int grow_data(Exchange *exchange, uint32_t capacity) noexcept nogil:
 
 
 cdef char *exchange_room(Exchange *exchange, const Limits *limits, size_t *room) noexcept nogil:
-    """Tell where to receive to. Returns NULL where any buffer of the caller's will do (or memory is short)."""
+    """Return where to receive to. NULL: any buffer of the caller's will do (or memory is short)."""
     if limits.raw:
         return NULL
     if exchange.phase == EXCHANGE_HEAD or exchange.phase == EXCHANGE_PROXY:
@@ -157,10 +157,10 @@ cdef char *exchange_room(Exchange *exchange, const Limits *limits, size_t *room)
 
 
 cdef int exchange_received(Exchange *exchange, const Limits *limits, char *data, size_t length) noexcept nogil:
-    """Take bytes that were received: to where exchange_room said, or to a buffer of the caller's.
+    """Take received bytes, which lie where exchange_room pointed, or in a buffer of the caller's.
 
-    Returns 1 when the request is complete, 0 when more is needed, -status when it must be refused, and -1 when there is
-    no PROXY header where one must be.
+    Returns 1 if the request is complete, 0 if more is needed, -status if it must be refused, and -1 if a required PROXY
+    header is missing.
     """
     cdef int result
     check(exchange.phase != EXCHANGE_READY, "bytes for a complete request")
@@ -185,7 +185,7 @@ cdef int exchange_received(Exchange *exchange, const Limits *limits, char *data,
 
 
 cdef int proxy_received(Exchange *exchange) noexcept nogil:
-    """Read the PROXY header as far as it has come. Returns 1 at its end, 0 when more is needed, -1 when it is none."""
+    """Read the PROXY header as far as received. Returns 1 at its end, 0 if more is needed, -1 if it is not one."""
     cdef int length = proxy_parse(exchange.data, exchange.filled, &exchange.proxy)
     if length <= 0:
         return length
@@ -196,7 +196,7 @@ cdef int proxy_received(Exchange *exchange) noexcept nogil:
 
 
 cdef int head_received(Exchange *exchange, const Limits *limits) noexcept nogil:
-    """Parse the head as far as it has come, and the body behind it once the head is complete."""
+    """Parse the head as far as received, and the body behind it once the head is complete."""
     cdef Head *head = &exchange.head
     cdef int length = head_parse(head, exchange.data, exchange.filled, &limits.head)
     if length <= 0:
@@ -233,7 +233,7 @@ cdef int head_received(Exchange *exchange, const Limits *limits) noexcept nogil:
 
 
 cdef bint take_block(Exchange *exchange, const Limits *limits, int64_t length) noexcept nogil:
-    """Let the body be received into a block, if there is one that fits."""
+    """Take a block for the body. Returns False if no block fits or none is left."""
     if limits.blocks == NULL or not BLOCK_LEAST <= length <= BLOCK_BYTES:
         return False
     exchange.blocks = limits.blocks
@@ -245,7 +245,7 @@ cdef bint take_block(Exchange *exchange, const Limits *limits, int64_t length) n
 
 
 cdef int reserve_body(Exchange *exchange, int64_t length) noexcept nogil:
-    """Make room for a body of `length` bytes in memory, and slack behind it. Returns -1 when memory is short."""
+    """Make room in memory for a body of `length` bytes, with slack behind it. Returns -1 if memory is short."""
     cdef char *body = <char *> realloc(exchange.body, length + BODY_SLACK)
     if body == NULL:
         return -1
@@ -257,7 +257,7 @@ cdef int reserve_body(Exchange *exchange, int64_t length) noexcept nogil:
 
 
 cdef int body_received(Exchange *exchange, const Limits *limits, char *data, size_t length) noexcept nogil:
-    """Take bytes of the body, and keep what follows it. Returns as exchange_received."""
+    """Take bytes of the body, and keep what follows it. Returns what exchange_received returns."""
     cdef size_t used = 0
     cdef int result
     if exchange.body_left >= 0:
@@ -283,10 +283,10 @@ cdef int body_received(Exchange *exchange, const Limits *limits, char *data, siz
 cdef int decode_chunked(
     Exchange *exchange, const Limits *limits, char *data, size_t length, size_t *used
 ) noexcept nogil:
-    """Decode a piece of a chunked body. Returns 1 at its end, 0 when more is needed, or -status.
+    """Decode a piece of a chunked body. Returns 1 at its end, 0 if more is needed, or -status.
 
-    The chunks' bytes are moved together at the front of data and stored at once: a client that sends chunks of one byte
-    must not make the engine write to its file byte by byte.
+    The bytes of all chunks are moved together at the front of `data` and stored at once: a client that sends chunks of
+    one byte must not make the engine write to its file byte by byte.
     """
     cdef size_t taken, at, piece
     cdef size_t joined = 0
@@ -311,7 +311,7 @@ cdef int decode_chunked(
 
 
 cdef int store_body(Exchange *exchange, const Limits *limits, const char *data, size_t length) noexcept nogil:
-    """Append to the body in memory or, once it is longer than may be, on disk. Returns 0 or -status."""
+    """Append to the body in memory or, once it is too long for that, on disk. Returns 0 or -status."""
     cdef int64_t total = exchange.body_length + <int64_t> length
     cdef int64_t wanted = total
     if exchange.body_left > 0:
@@ -343,7 +343,7 @@ cdef int store_body(Exchange *exchange, const Limits *limits, const char *data, 
 
 
 cdef int spill(Exchange *exchange, const char *data, int64_t length) noexcept nogil:
-    """Append to the body's file within the budget. Returns -1 when budget or disk is full."""
+    """Append to the body's file within the budget. Returns -1 if the budget or the disk is exhausted."""
     if spool_reserve(&exchange.spool, length) < 0 or spool_append(&exchange.spool, data, length) < 0:
         spool_close(&exchange.spool)
         return -1
@@ -351,11 +351,11 @@ cdef int spill(Exchange *exchange, const char *data, int64_t length) noexcept no
 
 
 cdef int keep_leftover(Exchange *exchange, const char *data, size_t length) noexcept nogil:
-    """Keep the bytes behind the request, in data where the next request will look. Returns -1 when memory is short."""
+    """Keep the bytes behind the request in `data`, for the next request. Returns -1 if memory is short."""
     if exchange.data <= data <= exchange.data + exchange.filled and length > 0:
-        exchange.used = <uint32_t> (data - exchange.data)  # they lie there already
+        exchange.used = <uint32_t> (data - exchange.data)  # they are already there
         return 0
-    # What lay behind the head was body and has been stored: the next request's bytes take its place.
+    # What was behind the head was body and has been stored: the next request's bytes take its place.
     exchange.used = exchange.filled = exchange.head.length
     while exchange.capacity - exchange.filled < length:
         if grow_data(exchange, exchange.capacity * 2) < 0:
@@ -366,12 +366,12 @@ cdef int keep_leftover(Exchange *exchange, const char *data, size_t length) noex
 
 
 cdef bint exchange_has_more(const Exchange *exchange) noexcept nogil:
-    """Tell whether bytes of a following request have been received."""
+    """Return whether bytes of a following request have been received."""
     return exchange.filled > exchange.used
 
 
 cdef void exchange_follow(Exchange *exchange) noexcept nogil:
-    """Make the bytes behind a finished request the beginning of the next."""
+    """Move the bytes behind a finished request to the beginning, for the next one."""
     check(exchange.phase == EXCHANGE_READY, "an unfinished request is followed")
     drop_body(exchange)
     exchange.filled -= exchange.used
@@ -392,7 +392,7 @@ cdef int exchange_error(
 
 
 cdef const char *exchange_reason(const Exchange *exchange, int status) noexcept nogil:
-    """Return why a request was refused: what its parser says, else what the status stands for."""
+    """Return why a request was refused: the parser's reason, or else what the status stands for."""
     if exchange != NULL and exchange.phase == EXCHANGE_PROXY:
         return b"it does not begin with a PROXY header, which proxy_protocol asks for"
     if exchange != NULL and exchange.head.refused > 0 and exchange.head.refused == status:
@@ -407,7 +407,7 @@ cdef const char *exchange_reason(const Exchange *exchange, int status) noexcept 
 
 
 cdef uint32_t exchange_line(const Exchange *exchange, uint32_t at) noexcept nogil:
-    """Return the bytes of the line that begins at `at`. See the .pxd."""
+    """Return the length of the line that begins at `at`. See the .pxd."""
     cdef const char *begin = exchange.data + at
     cdef const char *found = <const char *> memchr(begin, c"\n", exchange.filled - at)
     cdef uint32_t length = exchange.filled - at if found == NULL else <uint32_t> (found - begin)

@@ -1,4 +1,4 @@
-# Interim responses, from whoever owns the connection.
+# Interim responses, sent by the owner of the connection.
 from halfsync.http.response_head cimport CONTINUE_BYTES, write_continue
 from halfsync.transport.transport cimport Transport, transport_send_whole
 

@@ -1,4 +1,4 @@
-"""The settings that bound what a client may do, as every model's native half wants them: bytes and nanoseconds."""
+"""The settings that limit what a client may do, converted for the native half of every model: bytes and nanoseconds."""
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
@@ -7,19 +7,19 @@ from halfsync.http.response_head cimport server_fields_init
 
 from halfsync.runtime.originals import os
 
-cdef double LINGER_S = 2  # what is left for a client to take the last response and close; RFC 9112 9.6
-cdef double NEWCOMER_S = 1  # nobody connects without a request to send, which may be on its way when we drain
+cdef double LINGER_S = 2  # time for a client to take the last response and close; RFC 9112 9.6
+cdef double NEWCOMER_S = 1  # a new client has a request to send, which may be on its way when we drain
 
 
 cdef int native_store(Store *store, object settings) except -1:
-    """Say where temporary files go and how much they may hold. Raises ValueError for a path that is too long."""
+    """Set the directory of temporary files, and how much they may hold. Raises ValueError if its path is too long."""
     if store_init(store, os.fsencode(settings.temp_dir), settings.spool_disk) < 0:
         raise ValueError(f"temp_dir is too long: {settings.temp_dir!r}")
     return 0
 
 
 cdef int native_limits(Limits *limits, object settings, Store *store, bint raw) except -1:
-    """Fill in what a request may measure. raw: what is received is no HTTP."""
+    """Set the limits on the size of a request. raw: what is received is not HTTP."""
     limits.store = store
     limits.raw = raw
     limits.max_body = settings.max_body
@@ -32,14 +32,14 @@ cdef int native_limits(Limits *limits, object settings, Store *store, bint raw) 
 
 
 cdef const NativeHandler *native_files(object files) except? NULL:
-    """Return who answers for a server's static files, NULL for None. The object must live for as long as it is used."""
+    """Return the handler of a server's static files; NULL for None. The object must live as long as it is used."""
     if files is None:
         return NULL
     return <const NativeHandler *> PyCapsule_GetPointer(files.capsule, b"halfsync.static")
 
 
 cdef int native_timeouts(Timeouts *timeouts, object settings) except -1:
-    """Fill in how long each phase may last."""
+    """Set how long each phase may last."""
     timeouts.first_byte = nanoseconds(settings.first_byte_timeout)
     timeouts.head = nanoseconds(settings.head_timeout)
     timeouts.body = nanoseconds(settings.body_timeout)
@@ -63,15 +63,12 @@ cdef int bounds_fields(ServerFields *fields, object settings) except -1:
 
 
 cdef TrustedPeers native_proxies(object settings):
-    """Return the peers that may connect and must begin with a PROXY header. None: anybody may, without."""
+    """Return the peers that may connect and must send a PROXY header. None: any peer may connect, without one."""
     return TrustedPeers(settings.proxy_allow_ips) if settings.proxy_protocol else None
 
 
 cdef const SlotRef *native_slot(object slot) except NULL:
-    """Return a process's slot on the scoreboard, and the scoreboard.
-
-    The slot must live for as long as they are used.
-    """
+    """Return a process's slot, with its scoreboard. The slot object must live as long as they are used."""
     return <const SlotRef *> PyCapsule_GetPointer(slot.capsule, b"halfsync.slot")
 
 

@@ -8,18 +8,18 @@ from halfsync.native.sync cimport atomic_uint, pthread_cond_t, pthread_mutex_t
 
 cdef enum:
     VECTORS_MAX = 16          # memory segments that outbox_next offers to one send
-    PIECE_BYTES = 256 * 1024  # appended at most at once: a piece waits for its room on its own
+    PIECE_BYTES = 256 * 1024  # appended at most at once: each piece waits for its own room
     SPOOL_TURN_BYTES = 16 * 1024 * 1024  # of a spool file that is never empty, before the next is begun
 
 cdef enum SegmentKind:
     SEGMENT_MEMORY            # the bytes follow the segment itself
     SEGMENT_SPOOLED           # a range of one of the outbox's spool files
-    SEGMENT_FILE              # a range of a file of the application's; the descriptor is the segment's own
+    SEGMENT_FILE              # a range of the application's file; the segment owns the descriptor
 
 ctypedef struct Segment:
     Segment *next
     uint8_t kind
-    int fd                    # SEGMENT_SPOOLED: its spool file's; SEGMENT_FILE: its own
+    int fd                    # SEGMENT_SPOOLED: of the spool file; SEGMENT_FILE: its own
     int64_t offset            # of the first byte not sent yet
     int64_t length            # bytes not sent yet
 
@@ -27,9 +27,9 @@ cdef enum OutboxEnd:
     OUTBOX_OPEN               # the worker may append
     OUTBOX_COMPLETE           # the response is whole
     OUTBOX_CUT                # the response broke off; its framing shows that
-    OUTBOX_RESET              # it broke off, and only a reset shows that: its end was to be the end of the connection
+    OUTBOX_RESET              # it broke off, and only a reset shows that: it would end with the connection
 
-# What its worker waits for.
+# What the worker waits for.
 cdef enum OutboxWait:
     OUTBOX_WAITS_NOT
     OUTBOX_WAITS_FOR_ROOM     # in memory or on the disk
@@ -40,39 +40,39 @@ cdef enum OutboxNext:
     NEXT_MEMORY               # vectors of memory
     NEXT_FILE                 # a range of a file
     NEXT_WAIT                 # nothing now: the worker will announce more
-    NEXT_ENDED                # nothing, and nothing will come: see end
+    NEXT_ENDED                # nothing, and nothing will come: see `end`
 
 ctypedef struct Outbox:
     Outbox *next_announced    # in the engine's list of announcements
-    atomic_uint references    # two at first: the worker's and the engine's
+    atomic_uint references    # initially two: the worker's and the engine's
     atomic_uint announced     # it is in that list
-    void *engine              # whom to announce to
-    void *connection          # the engine's only; NULL once that has ended
+    void *engine              # the engine to announce to
+    void *connection          # for the engine only; NULL once the connection has ended
     int64_t memory_limit
     Store *store
-    int64_t *begun_ns         # when the worker's turn began, which waiting puts off; NULL: its turn has no deadline
+    int64_t *begun_ns         # when the worker's turn began; waiting adds to it. NULL: its turn has no deadline
     pthread_mutex_t lock      # guards everything below
     pthread_cond_t room       # signalled when the engine has sent something, or the client is gone
     Segment *first
     Segment *last
-    int64_t memory            # bytes held in memory segments, and by them
+    int64_t memory            # bytes in memory segments, including the segments themselves
     int64_t spooled           # bytes in spool files not sent yet
-    int64_t older_left        # of those, in the older one
-    SpoolFile spool           # worker; appended to
-    SpoolFile older           # worker; the one before, until all of it is sent
-    Exchange *exchange        # given over by the worker with the end
+    int64_t older_left        # those of them in the older file
+    SpoolFile spool           # worker; the file it appends to
+    SpoolFile older           # worker; the file before, until all of it is sent
+    Exchange *exchange        # given to the engine by the worker at the end
     uint8_t keep_alive        # after the end
     uint8_t end               # OutboxEnd
-    uint8_t gone              # the client is: nothing will be sent any more
+    uint8_t gone              # the client is gone: nothing more will be sent
     uint8_t waits             # OutboxWait
     uint8_t starved           # the engine has nothing to send and waits for an announcement
 
 cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexcept nogil
 cdef void outbox_release(Outbox *outbox) noexcept nogil
 
-# The worker's side. Each returns 1 when the engine must be told, 0, or -1: gone. The engine must be told before the
-# next call. outbox_wait may wait for the client, and with `wait` outbox_append for room, so the caller must not hold
-# the GIL; without, what fits nowhere else goes to memory.
+# The worker's side. Each function returns 1 if the engine must be informed, 0 if not, or -1: the client is gone. Inform
+# the engine before the next call. outbox_wait may wait for the client, and outbox_append with `wait` may wait for room,
+# so the caller must not hold the GIL. Without `wait`, what fits nowhere else goes to memory.
 cdef int outbox_wait(Outbox *outbox, int64_t length, int64_t most) noexcept nogil
 cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wait) noexcept nogil
 cdef int outbox_append_file(Outbox *outbox, int fd, int64_t offset, int64_t length) noexcept nogil

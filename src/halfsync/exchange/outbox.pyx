@@ -1,12 +1,12 @@
 """A response that its socket did not take at once, on its way to the client.
 
 The worker that makes the response appends; the engine sends at the client's speed. Neither waits for the other, except
-that a worker whose client lags waits for room once the response's memory and the server's spool budget are both full,
-and for the client before it makes more of a response that is far ahead of it (outbox_wait). Each piece that the engine
-sends, and the end of the connection, wakes a worker that waits; so the engine's write deadline bounds the wait. Time in
-which a worker waits is not the application's: it puts the deadline of the turn off.
+that a worker with a slow client waits in two cases: for room, once the response's memory and the server's spool budget
+are both full; and for the client, before it makes more of a response that is far ahead of it (outbox_wait). Each piece
+that the engine sends, and the end of the connection, wakes a waiting worker, so the engine's write deadline bounds the
+wait. The time in which a worker waits is not the application's: it postpones the deadline of the turn.
 
-One lock guards the list of segments and is held only to link or unlink one: bytes are copied, written and sent outside
+One lock guards the list of segments. It is held only to link or unlink one: bytes are copied, written and sent outside
 it. The outbox has two references and is freed with the second.
 """
 from libc.stdlib cimport free, malloc
@@ -22,7 +22,7 @@ from halfsync.native.sync cimport (
 
 
 cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexcept nogil:
-    """Make an empty outbox with both its references. Returns NULL when memory is short."""
+    """Make an empty outbox with both its references. Returns NULL if memory is short."""
     cdef Outbox *outbox = <Outbox *> malloc(sizeof(Outbox))
     if outbox == NULL:
         return NULL
@@ -50,7 +50,7 @@ cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexc
 
 
 cdef void outbox_release(Outbox *outbox) noexcept nogil:
-    """Give one reference up. The exchange must have been taken out by then."""
+    """Release one reference. The exchange must have been taken out before the last one."""
     if sub_uint(&outbox.references, 1) != 1:
         return
     check(outbox.exchange == NULL, "an outbox is freed with its exchange")
@@ -64,7 +64,7 @@ cdef void outbox_release(Outbox *outbox) noexcept nogil:
 
 
 cdef void drop_segment(Segment *segment) noexcept nogil:
-    """Free a segment that is in no list any more."""
+    """Free a segment that is not in a list."""
     if segment.kind == SEGMENT_FILE:
         close(segment.fd)
     free(segment)
@@ -83,7 +83,7 @@ cdef void drop_segments(Outbox *outbox) noexcept nogil:
 
 
 cdef Segment *new_segment(int kind, int64_t length, size_t extra) noexcept nogil:
-    """Make a segment, with `extra` bytes behind it. Returns NULL when memory is short."""
+    """Make a segment, with `extra` bytes behind it. Returns NULL if memory is short."""
     cdef Segment *segment = <Segment *> malloc(sizeof(Segment) + extra)
     if segment != NULL:
         count(COUNT_SEGMENT, 1)
@@ -96,7 +96,7 @@ cdef Segment *new_segment(int kind, int64_t length, size_t extra) noexcept nogil
 
 
 cdef int link(Outbox *outbox, Segment *segment) noexcept nogil:
-    """Put a segment at the end. The caller holds the lock. Returns 1 when the engine waits for it, else 0."""
+    """Append a segment. The caller holds the lock. Returns 1 if the engine waits for it, else 0."""
     cdef int starved = outbox.starved
     if outbox.last == NULL:
         outbox.first = segment
@@ -108,9 +108,9 @@ cdef int link(Outbox *outbox, Segment *segment) noexcept nogil:
 
 
 cdef void wait_for(Outbox *outbox, int what, atomic_uint *waiters) noexcept nogil:
-    """Wait until the engine has sent something, or lets the worker look again, or the client is gone.
+    """Wait until the engine has sent something or lets the worker look again, or the client is gone.
 
-    what: an OutboxWait, of which `waiters` are counted. The caller holds the lock.
+    what: an OutboxWait; `waiters` counts the threads in it. The caller holds the lock.
     """
     cdef int64_t since = monotonic_ns()
     outbox.waits = what
@@ -123,10 +123,10 @@ cdef void wait_for(Outbox *outbox, int what, atomic_uint *waiters) noexcept nogi
 
 
 cdef int outbox_wait(Outbox *outbox, int64_t length, int64_t most) noexcept nogil:
-    """Wait until the response, with `length` bytes more, is at most `most` bytes ahead of its client. Returns 0, or -1.
+    """Wait until the response, with `length` more bytes, is at most `most` bytes ahead of its client. Returns 0, or -1.
 
-    A piece that is longer than that waits until all before it is sent. Files that the response sends do not count: they
-    are there anyway.
+    A longer piece waits until everything before it is sent. Files that the response sends do not count: they exist
+    anyway.
     """
     cdef bint gone
     pthread_mutex_lock(&outbox.lock)
@@ -138,10 +138,10 @@ cdef int outbox_wait(Outbox *outbox, int64_t length, int64_t most) noexcept nogi
 
 
 cdef void reclaim_spool(Outbox *outbox) noexcept nogil:
-    """Give back the disk of what was sent. The caller holds the lock.
+    """Give back the disk space of what was sent. The caller holds the lock.
 
-    A file whose bytes are all sent is closed. A stream that is always a little ahead of its client never lets one
-    become empty; so after SPOOL_TURN_BYTES the next is begun, while the engine sends what is left of the older one.
+    A file is closed once all its bytes are sent. If a stream is always a little ahead of its client, its file never
+    becomes empty. So after SPOOL_TURN_BYTES the next file is begun, while the engine sends the rest of the older one.
     """
     if outbox.older.end > 0 and outbox.older_left == 0:
         spool_close(&outbox.older)
@@ -154,10 +154,9 @@ cdef void reclaim_spool(Outbox *outbox) noexcept nogil:
 
 
 cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wait) noexcept nogil:
-    """Append at most PIECE_BYTES: to memory, else to the spool file, else (with `wait`) wait for room.
+    """Append at most PIECE_BYTES: to memory, else to the spool file, else (with `wait`) after a wait for room.
 
-    An outbox that holds nothing takes a piece whatever its limits: nothing would be sent any more, and so nobody would
-    make room.
+    An empty outbox takes a piece whatever the limits: it would have nothing to send, and so would never get room.
     """
     cdef Segment *segment
     cdef Segment *last
@@ -178,7 +177,7 @@ cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wa
         if spool_reserve(&outbox.spool, length) == 0:
             break
         if outbox.first == NULL or not wait:
-            memory = True  # where nothing is there that could be sent, to wait for room would be to wait for ever
+            memory = True  # with nothing to send, a wait for room would never end
             outbox.memory += cost
             break
         wait_for(outbox, OUTBOX_WAITS_FOR_ROOM, &outbox.store.waiters)
@@ -198,7 +197,7 @@ cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wa
             else:
                 segment.fd = outbox.spool.fd
     if segment == NULL:
-        return -1  # memory or disk is short: the worker breaks the response off
+        return -1  # memory or disk is short: the worker breaks off the response
 
     pthread_mutex_lock(&outbox.lock)
     last = outbox.last
@@ -208,7 +207,7 @@ cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wa
         not memory and last != NULL and last.kind == SEGMENT_SPOOLED and last.fd == segment.fd
         and last.offset + last.length == segment.offset
     ):
-        last.length += length  # the file goes on where the last segment ends: one is enough for both
+        last.length += length  # the file continues where the last segment ends: one segment for both
         result = 0
     else:
         result = link(outbox, segment)
@@ -220,7 +219,7 @@ cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wa
 
 
 cdef int outbox_append_file(Outbox *outbox, int fd, int64_t offset, int64_t length) noexcept nogil:
-    """Append a range of a file; the descriptor becomes the outbox's, whatever is returned."""
+    """Append a range of a file. The outbox takes over the descriptor, whatever it returns."""
     cdef Segment *segment = new_segment(SEGMENT_FILE, length, 0)
     cdef int result = -1
     if segment == NULL:
@@ -238,7 +237,7 @@ cdef int outbox_append_file(Outbox *outbox, int fd, int64_t offset, int64_t leng
 
 
 cdef int outbox_finish(Outbox *outbox, int end, bint keep_alive, Exchange *exchange) noexcept nogil:
-    """Say how the response ended: OUTBOX_COMPLETE or OUTBOX_CUT. Nothing may be appended afterwards.
+    """Note how the response ended, as an OutboxEnd other than OUTBOX_OPEN. Nothing may be appended afterwards.
 
     The exchange goes to the engine, unless -1 is returned.
     """
@@ -255,9 +254,9 @@ cdef int outbox_finish(Outbox *outbox, int end, bint keep_alive, Exchange *excha
 
 
 cdef int outbox_next(Outbox *outbox, iovec *vectors, int *count_, Segment **segment_) noexcept nogil:
-    """Tell what to send next: an OutboxNext. What is offered stays where it is until outbox_sent.
+    """Return what to send next, as an OutboxNext. What is offered stays in place until outbox_sent.
 
-    With NEXT_FILE the first vector's length is that of the range: the worker may make the segment longer meanwhile.
+    With NEXT_FILE the length of the first vector is that of the range: the worker may make the segment longer later.
     """
     cdef Segment *segment
     cdef int filled = 0
@@ -286,7 +285,7 @@ cdef int outbox_next(Outbox *outbox, iovec *vectors, int *count_, Segment **segm
 
 
 cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil:
-    """Take `length` bytes off the front: the socket has them."""
+    """Remove `length` bytes from the front: the socket has them."""
     cdef Segment *segment
     cdef Segment *done = NULL
     cdef int64_t taken
@@ -301,7 +300,7 @@ cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil:
             outbox.memory -= taken
         elif segment.kind == SEGMENT_SPOOLED:
             outbox.spooled -= taken
-            outbox.older_left -= min(taken, outbox.older_left)  # which is sent before anything newer
+            outbox.older_left -= min(taken, outbox.older_left)  # sent before anything newer
         if segment.length > 0:
             break
         if segment.kind == SEGMENT_MEMORY:
@@ -321,7 +320,7 @@ cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil:
 
 
 cdef int64_t outbox_retry(Outbox *outbox) noexcept nogil:
-    """Let a worker that waits look again, and return the bytes that lie on disk."""
+    """Let a waiting worker look again. Returns the bytes that lie on disk."""
     cdef int64_t spooled
     pthread_mutex_lock(&outbox.lock)
     spooled = outbox.spooled
@@ -332,7 +331,7 @@ cdef int64_t outbox_retry(Outbox *outbox) noexcept nogil:
 
 
 cdef int outbox_waits(Outbox *outbox) noexcept nogil:
-    """Tell what the worker waits for: an OutboxWait."""
+    """Return what the worker waits for, as an OutboxWait."""
     cdef int waits
     pthread_mutex_lock(&outbox.lock)
     waits = outbox.waits
@@ -341,7 +340,7 @@ cdef int outbox_waits(Outbox *outbox) noexcept nogil:
 
 
 cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil:
-    """Tell whether the client is gone, and nothing is to be appended any more."""
+    """Return whether the client is gone, so that nothing may be appended."""
     cdef bint gone
     pthread_mutex_lock(&outbox.lock)
     gone = outbox.gone
@@ -350,9 +349,9 @@ cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil:
 
 
 cdef Exchange *outbox_abandon(Outbox *outbox) noexcept nogil:
-    """Say that the client is gone: the worker's next append says so, one that waits for room is woken.
+    """Note that the client is gone: the worker's next append returns -1, and a waiting worker is woken.
 
-    Returns the exchange where the worker has given it over already, else NULL.
+    Returns the exchange if the worker has already handed it over, else NULL.
     """
     cdef Exchange *exchange
     pthread_mutex_lock(&outbox.lock)

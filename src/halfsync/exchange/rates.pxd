@@ -1,13 +1,13 @@
-# How fast a client moves bytes, judged over one window of time after the other: what it moved early buys it no idleness
-# later, and one quiet moment does not condemn it.
+# How fast a client moves bytes, judged over one window of time after another: early speed does not pay for later
+# idleness, and one quiet moment does not condemn a client.
 from libc.stdint cimport int64_t
 
 cdef enum:
-    # of silence, or of a head that is not whole: then a client may be closed for a newcomer
+    # of silence, or of an incomplete head: after that a client may be closed for a new connection
     EVICTABLE_AFTER_NS = 1000000000
 
 ctypedef struct Pace:
-    int64_t since             # ns: when the window began; 0: none has
+    int64_t since             # ns: when the window began; 0: none has begun
     int64_t moved             # bytes since then
 
 cdef inline void pace_begin(Pace *pace, int64_t now) noexcept nogil:
@@ -16,7 +16,7 @@ cdef inline void pace_begin(Pace *pace, int64_t now) noexcept nogil:
     pace.moved = 0
 
 cdef inline bint pace_fails(Pace *pace, int64_t now, int64_t window, int64_t least) noexcept nogil:
-    """Tell whether a window has ended in which less than `least` bytes moved. The next begins with its end."""
+    """Return whether a window has ended in which fewer than `least` bytes moved. If enough moved, begin the next."""
     if now - pace.since < window:
         return False
     if pace.moved < least:

@@ -3,13 +3,13 @@ from libc.stdint cimport int64_t
 
 from halfsync.native.sync cimport atomic_llong, atomic_uint
 
-# Where the spool files of one server live, and how much they may hold together. The server owns it.
+# Where the spool files of one server are, and how much they may hold together. The server owns it.
 ctypedef struct Store:
     char directory[4096]
     int64_t limit             # bytes of all its files together
     atomic_llong used
     atomic_uint waiters       # threads that wait for room
-    atomic_uint held          # threads that wait for their own client to take more, whatever room there is
+    atomic_uint held          # threads that wait for their own client to take more, even if there is room
 
 ctypedef struct SpoolFile:
     int fd                    # -1: none is open

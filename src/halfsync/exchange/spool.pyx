@@ -1,7 +1,7 @@
-"""Spool files: a large request body, or a response that its client reads slowly, waiting on disk.
+"""Spool files: a large request body, or a response that its client reads slowly, on disk.
 
-A spool file has no name: it is opened with O_TMPFILE, or unlinked at once where the file system cannot do that, so
-nothing is left behind however the process ends. All files of a server share one budget. A spool file belongs to one
+A spool file has no name: it is opened with O_TMPFILE or, if the file system does not support that, unlinked at once. So
+nothing is left behind, however the process ends. All files of a server share one budget. A spool file belongs to one
 thread at a time.
 """
 from libc.errno cimport EINTR, errno
@@ -27,7 +27,7 @@ cdef extern from "<stdlib.h>" nogil:
 
 
 cdef int store_init(Store *store, const char *directory, int64_t limit) noexcept nogil:
-    """Set where spool files are made and how many bytes they may hold. Returns -1 when the path is too long."""
+    """Set where spool files are made and how many bytes they may hold. Returns -1 if the path is too long."""
     if strlen(directory) + 32 >= sizeof(store.directory):
         return -1
     snprintf(store.directory, sizeof(store.directory), "%s", directory)
@@ -39,14 +39,14 @@ cdef int store_init(Store *store, const char *directory, int64_t limit) noexcept
 
 
 cdef void spool_init(SpoolFile *spool, Store *store) noexcept nogil:
-    """Begin without a file: it is opened by the first append."""
+    """Initialize without a file: the first append opens it."""
     spool.fd = -1
     spool.end = spool.reserved = 0
     spool.store = store
 
 
 cdef int open_unnamed(const char *directory) noexcept nogil:
-    """Open a temporary file that has no name, or has lost it. Returns its descriptor, or -1 with errno set."""
+    """Open a temporary file without a name. Returns its descriptor, or -1 with errno set."""
     cdef char path[4128]
     cdef int fd = -1
     if O_TMPFILE != 0:
@@ -60,7 +60,7 @@ cdef int open_unnamed(const char *directory) noexcept nogil:
 
 
 cdef int spool_reserve(SpoolFile *spool, int64_t length) noexcept nogil:
-    """Take `length` bytes from the store's budget, to be appended by the caller. Returns -1 when it has not so many."""
+    """Reserve `length` bytes of the store's budget, for the caller to append. Returns -1 if less is left."""
     if add_llong(&spool.store.used, length) + length > spool.store.limit:
         add_llong(&spool.store.used, -length)
         return -1
@@ -69,7 +69,7 @@ cdef int spool_reserve(SpoolFile *spool, int64_t length) noexcept nogil:
 
 
 cdef int spool_append(SpoolFile *spool, const char *data, int64_t length) noexcept nogil:
-    """Write bytes that were reserved to the file's end. Returns 0, or -1 when the disk does not take them."""
+    """Write reserved bytes to the file's end. Returns 0, or -1 if the disk does not take them."""
     cdef ssize_t written
     if spool.fd < 0:
         spool.fd = open_unnamed(spool.store.directory)
@@ -89,7 +89,7 @@ cdef int spool_append(SpoolFile *spool, const char *data, int64_t length) noexce
 
 
 cdef void spool_close(SpoolFile *spool) noexcept nogil:
-    """Close the file, which ends it, and give what was reserved back to the budget."""
+    """Close the file, which deletes it, and return the reserved bytes to the budget."""
     add_llong(&spool.store.used, -spool.reserved)
     spool.reserved = spool.end = 0
     if spool.fd >= 0:

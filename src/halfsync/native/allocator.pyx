@@ -1,4 +1,4 @@
-"""The C library's allocator, told what this process is for."""
+"""Settings of the C library's allocator for a server process."""
 
 cdef extern from *:
     """
@@ -17,15 +17,15 @@ cdef extern from *:
     bint c_keep_freed "hs_keep_freed" (int heap_bytes, int mapped_bytes) nogil
 
 cdef enum:
-    HEAP_KEPT_BYTES = 4 * 1024 * 1024  # free at the end of each heap (one or two a thread) before it is given back
-    MAPPED_BYTES = 1024 * 1024  # and more at once is mapped by itself, and given back when it is freed
+    HEAP_KEPT_BYTES = 4 * 1024 * 1024  # free at the end of each heap (one or two a thread) before it is returned
+    MAPPED_BYTES = 1024 * 1024  # this much or more at once is mapped separately, and returned when it is freed
 
 
 def keep_freed_memory():
-    """Let malloc keep some of what is freed instead of giving it back to the system with each request.
+    """Let malloc keep some of the freed memory instead of returning it to the system with each request.
 
-    By default glibc returns memory once 128 KiB are free at a heap's end, and a body of 64 KiB then costs sixteen page
-    faults, more than all the rest of its request. For a process that is a server, not one that embeds it. Nothing is
-    set where the environment sets it (mallopt(3)). Returns True when it was set.
+    By default glibc returns memory once 128 KiB are free at a heap's end. A body of 64 KiB then costs sixteen page
+    faults, more than all the rest of its request. For a process that is a server, not one that embeds it. Sets nothing
+    if the environment sets it (mallopt(3)). Returns True if it was set.
     """
     return c_keep_freed(HEAP_KEPT_BYTES, MAPPED_BYTES)

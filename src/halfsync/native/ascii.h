@@ -1,4 +1,4 @@
-/* What each byte may be in HTTP, as one table; and the scan of a field value, eight bytes at a time. */
+/* What each byte may be in HTTP, as one table, and the scan of a field value, eight bytes at a time. */
 #ifndef HALFSYNC_ASCII_H
 #define HALFSYNC_ASCII_H
 
@@ -7,7 +7,7 @@
 
 enum {
     BYTE_TOKEN = 1,   /* tchar, RFC 9110 5.6.2: methods and field names */
-    BYTE_TARGET = 2,  /* visible ASCII but "#": a request target has no fragment, RFC 9112 3.2 */
+    BYTE_TARGET = 2,  /* visible ASCII except "#": a request target has no fragment, RFC 9112 3.2 */
     BYTE_VALUE = 4,   /* field-content with HTAB, SP and obs-text, RFC 9110 5.5 */
     BYTE_HOST = 8,    /* reg-name, RFC 3986 3.2.2: unreserved, sub-delims, and the "%" of an escape */
     BYTE_DIGIT = 16,
@@ -48,14 +48,14 @@ static inline char byte_lower(char byte) {
     return byte >= 'A' && byte <= 'Z' ? (char)(byte | 0x20) : byte;
 }
 
-/* The high bit of every byte below 0x20 or equal to 0x7f. A borrow can also mark others beside one, but
- * none in a word without one: so zero means that all eight may stand in a value. (HTAB is marked too.) */
+/* Return the high bit of every byte below 0x20 or equal to 0x7f. A borrow can also mark other bytes next to such
+ * a byte, but none in a word without one: so zero means that all eight may be in a value. (HTAB is marked too.) */
 static inline uint64_t controls_in(uint64_t word) {
     const uint64_t ones = UINT64_MAX / 255, del = word ^ (ones * 0x7f);
     return (((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & (ones * 0x80);
 }
 
-/* The first byte of at..end that may not be in a field value, or end. */
+/* Return the first byte of at..end that may not be in a field value, or end. */
 static inline const char *value_end(const char *at, const char *end) {
     uint64_t word;
     for (;;) {

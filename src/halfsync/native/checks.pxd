@@ -1,4 +1,4 @@
-# The checks build: assertions that abort with their place, and a count of every native object that is alive.
+# The checks build: assertions that abort with their source position, and a count of every native object that is alive.
 # In a release build both compile to nothing.
 
 cdef enum Counted:
@@ -30,7 +30,7 @@ cdef extern from *:
 
 cdef void count_change(int kind, int change) noexcept nogil
 
-# One native object more (change = 1) or fewer (-1).
+# Count one native object more (change = 1) or fewer (-1).
 cdef inline void count(int kind, int change) noexcept nogil:
     if CHECKS:
         count_change(kind, change)

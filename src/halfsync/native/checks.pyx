@@ -1,4 +1,4 @@
-"""The counts of native objects that are alive, for tests: a difference after a server closed is a leak."""
+"""Counts of the native objects that are alive, for tests: a difference after a server has closed is a leak."""
 from halfsync.native.sync cimport add_llong, atomic_llong, load_llong
 
 cdef atomic_llong alive[<int>COUNT_KINDS]
@@ -11,7 +11,7 @@ cdef void count_change(int kind, int change) noexcept nogil:
 
 
 def enabled():
-    """Tell whether this is a checks build, in which objects are counted and invariants asserted."""
+    """Return whether this is a checks build, in which objects are counted and invariants asserted."""
     return bool(CHECKS)
 
 

@@ -1,7 +1,7 @@
-# The numbers of descriptors. An application that calls select(2) can only use those below FD_SETSIZE, 1024, and a new
-# descriptor gets the lowest number that is free. So the server leaves most of them to the application: whatever it has
-# for each client (a connection, a temporary file, a static file that is sent) stays where the system put it up to
-# LOW_OURS, and past that it is moved out of the range (decisions/0033).
+# Where the server keeps its descriptors. An application that calls select(2) can only use descriptors below FD_SETSIZE,
+# 1024, and a new descriptor gets the lowest free number. So the server leaves most of these to the application: what it
+# has for each client (a connection, a temporary file, a static file that is sent) keeps its number below LOW_OURS, and
+# is moved out of the range from there on (decisions/0033).
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
@@ -10,7 +10,7 @@ cdef enum:
     LOW_END = 1024
 
 # Move a descriptor that was just opened, close-on-exec, out of the low numbers. Returns the descriptor to use from now
-# on: the same one if it is not low, if the limit on open files leaves no others, or for an error.
+# on. That is the same one if it is not low, if the limit on open files leaves no others, or if it is an error.
 cdef inline int move_out_of_low(int fd) noexcept nogil:
     cdef int moved
     if fd < LOW_OURS or fd >= LOW_END:

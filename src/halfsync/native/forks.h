@@ -1,7 +1,7 @@
 /* The server's signals across a fork, and how a copy is recognized.
 
-   Included by native/forks.pyx alone, which has the essay. Signals that the server understands are caught by a native
-   handler that is not in Python's table. So a child that the application forks finds in that table what the application
+   Included only by native/forks.pyx, which explains it. A native handler, which is not in Python's table, catches the
+   signals that the server understands. So a child that the application forks finds in that table what the application
    left there. A handler that the application has set is recognized by its address: it is not ours. */
 #include <Python.h>
 #include <errno.h>
@@ -11,32 +11,32 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-enum { HS_COUNTED_MOST = 4096 };  /* counted signals that wait at one time: a flood loses the oldest */
-/* What becomes of a signal. FREE: it is not caught. RAISED: the handler in Python's table is called, but a SIGHUP that
-   does not tell of a closed terminal waits as those that are NOTED. */
+enum { HS_COUNTED_MOST = 4096 };  /* counted signals that wait at the same time: a flood loses the oldest */
+/* What happens to a signal. FREE: it is not caught. RAISED: the handler in Python's table is called, but a SIGHUP that
+   does not report a closed terminal waits like a NOTED one. */
 enum { HS_FREE, HS_DROPPED, HS_NOTED, HS_COUNTED, HS_HELD, HS_RAISED };
-enum { HS_DEFAULT, HS_IGNORED, HS_HANDLED };  /* what a signal has */
+enum { HS_DEFAULT, HS_IGNORED, HS_HANDLED };  /* what the system has for a signal */
 
-static unsigned int hs_copies;             /* forks of the application between the program's start and this process */
-static unsigned int hs_forks;              /* the same, and those of the server */
+static unsigned int hs_copies;             /* forks by the application from the program's start to this process */
+static unsigned int hs_forks;              /* the same, plus forks by the server */
 static __thread int hs_own_fork;           /* the calling thread is about to fork for the server */
 static __thread sigset_t hs_mask_before;   /* of the calling thread, while it forks */
-static pid_t hs_process;                   /* the one in which the handler takes signals */
-static pid_t hs_session = -1;              /* the one of this process while a terminal controlled it; -1: none did */
+static pid_t hs_process;                   /* the process in which the handler takes signals */
+static pid_t hs_session = -1;              /* session of this process while a terminal controlled it; -1: none did */
 static sigset_t hs_caught;
 static struct sigaction hs_before[NSIG];   /* what each caught signal had: the default, or the application's handler */
-static struct sigaction hs_seen;           /* what a signal had as hs_see looked */
+static struct sigaction hs_seen;           /* what a signal had when hs_see looked */
 static atomic_int hs_kinds[NSIG];
 static atomic_uint hs_waiting[NSIG];       /* 1: a signal of the kind NOTED or HELD waits */
-static atomic_uint hs_places[NSIG];        /* the order in which those came */
+static atomic_uint hs_places[NSIG];        /* the order in which those arrived */
 static atomic_uint hs_place;
-static atomic_int hs_senders[NSIG];        /* the process that has sent the last one; 0: the kernel, -1: not known */
-static atomic_uchar hs_counted[HS_COUNTED_MOST];  /* a ring of the COUNTED ones, in order; 0: not there yet */
+static atomic_int hs_senders[NSIG];        /* the process that sent the last one; 0: the kernel, -1: not known */
+static atomic_uchar hs_counted[HS_COUNTED_MOST];  /* a ring of the COUNTED ones, in order; 0: not written yet */
 static atomic_uint hs_counted_end;
 static unsigned int hs_counted_begin;      /* used by the thread that takes them */
 static atomic_int hs_tell_fd = -1;
 
-/* Tell whether a terminal controls this process. Async-signal-safe. */
+/* Return whether a terminal controls this process. Async-signal-safe. */
 static int hs_has_terminal(void) {
     int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (fd < 0) return errno != ENXIO && errno != EIO;
@@ -44,13 +44,13 @@ static int hs_has_terminal(void) {
     return 1;
 }
 
-/* Note which session this process is in, if a terminal controls it. */
+/* Note the session of this process, if a terminal controls it. */
 static void hs_note_session(void) {
     if (hs_has_terminal()) hs_session = getsid(0);
 }
 
-/* Tell whether a SIGHUP of this sender says that the terminal was closed, and is no order. 0: it is the kernel, which
-   sends it for no other reason. Before that a shell, whose terminal it is, may send its jobs the same.
+/* Return whether a SIGHUP from this sender reports that the terminal was closed, and is not an order. Sender 0 is the
+   kernel, which sends it for no other reason. The shell of the terminal may send the same to its jobs before that.
    Async-signal-safe. */
 static int hs_tells_of_terminal(pid_t sender) {
     return sender == 0 || (sender > 0 && sender == hs_session && !hs_has_terminal());
@@ -58,9 +58,9 @@ static int hs_tells_of_terminal(pid_t sender) {
 
 /* Note the signal, and write its number to hs_tell_fd. Async-signal-safe.
 
-   SIGTTIN and SIGTTOU of the kernel are for a job in the background that uses its terminal: they stop it, as without a
-   handler. Else the system call that has caused the signal would be tried again, and cause the next. A SIGHUP that is
-   held, and tells that the terminal was closed, has its default: it may be long until somebody takes it. */
+   SIGTTIN and SIGTTOU from the kernel are for a background job that uses its terminal: they stop it, as without a
+   handler. Otherwise the system call that caused the signal would be tried again, and cause the next one. A SIGHUP that
+   is held, and reports a closed terminal, has its default action: it may be long until it is taken. */
 static void hs_on_signal(int number, siginfo_t *info, void *context) {
     int before = errno;
     int of_kernel = info->si_code > 0;
@@ -69,10 +69,10 @@ static void hs_on_signal(int number, siginfo_t *info, void *context) {
     int sender = of_kernel ? 0 : info->si_pid > 0 ? info->si_pid : -1;
     unsigned char byte = (unsigned char)number;
     (void)context;
-    if (getpid() != hs_process ||  /* a copy without atfork handlers, by vfork(2) or clone(2): it has the default */
+    if (getpid() != hs_process ||  /* a copy without atfork handlers, by vfork(2) or clone(2): default action */
         (number == SIGHUP && kind == HS_HELD && hs_tells_of_terminal(sender))) {
         signal(number, SIG_DFL);
-        raise(number);  /* it is delivered once this returns */
+        raise(number);  /* delivered once this returns */
     } else if (of_kernel && (number == SIGTTIN || number == SIGTTOU)) {
         raise(SIGSTOP);
     } else if (kind == HS_RAISED && (number != SIGHUP || hs_tells_of_terminal(sender))) {
@@ -90,9 +90,9 @@ static void hs_on_signal(int number, siginfo_t *info, void *context) {
     errno = before;
 }
 
-/* Make what sigaction sets our handler with. While it runs no other signal is delivered. Else all that wait are stacked on
-   each other before the first is handled, for which the alternate stack of Python's faulthandler is too small. But a fault
-   of the processor, and an abort, are never held back. */
+/* Return the action that sets our handler. While it runs no other signal is delivered: otherwise all pending signals
+   would be stacked on each other before the first is handled, and the alternate stack of Python's faulthandler is too
+   small for that. Faults of the processor, and an abort, are never held back. */
 static struct sigaction hs_action(int flags) {
     static const int faults[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
     struct sigaction action = {.sa_sigaction = hs_on_signal, .sa_flags = flags | SA_ONSTACK | SA_SIGINFO};
@@ -107,19 +107,19 @@ static int hs_is_caught(int number) {
     return sigaction(number, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == hs_on_signal;
 }
 
-/* Return what a signal has, or, if it is caught, what it had before. */
+/* Return what the system has for a signal or, if it is caught, had before. */
 static int hs_disposition(int number) {
     struct sigaction now = hs_before[number];
     if (!hs_is_caught(number) && sigaction(number, NULL, &now) < 0) return HS_HANDLED;
     return now.sa_handler == SIG_DFL ? HS_DEFAULT : now.sa_handler == SIG_IGN ? HS_IGNORED : HS_HANDLED;
 }
 
-/* Look at what a signal has, for hs_put_back. */
+/* Note what a signal has, for hs_put_back. */
 static void hs_see(int number) {
     sigaction(number, NULL, &hs_seen);
 }
 
-/* Give a signal back what hs_see saw, if it has another handler now. Returns whether it had. */
+/* Restore what hs_see noted, if the signal has another handler now. Returns whether it had. */
 static int hs_put_back(int number) {
     struct sigaction now;
     if (sigaction(number, NULL, &now) < 0 || now.sa_handler == hs_seen.sa_handler) return 0;
@@ -127,7 +127,7 @@ static int hs_put_back(int number) {
     return 1;
 }
 
-/* Catch a signal from now on, and forget one that waits, unless it was held or raised. Returns the kind before, or
+/* Catch a signal from now on, and forget one that waits, unless it was held or raised. Returns the previous kind, or
    -errno. */
 static int hs_catch(int number, int kind) {
     struct sigaction action = hs_action(SA_RESTART);
@@ -142,15 +142,15 @@ static int hs_catch(int number, int kind) {
     return HS_FREE;
 }
 
-/* Call the handler that a caught signal has in Python's table, until it is caught again. A copy has what there was before
-   it was caught. A system call that waits is interrupted, as by any handler of Python's. Returns 0 or -errno. */
+/* Call the handler in Python's table for a caught signal, until it is caught again. A copy has what there was before it
+   was caught. A waiting system call is interrupted, as by any handler of Python's. Returns 0 or -errno. */
 static int hs_raise(int number) {
     struct sigaction action = hs_action(0);
     atomic_store(&hs_kinds[number], HS_RAISED);
     return sigaction(number, &action, NULL) < 0 ? -errno : 0;
 }
 
-/* Give a signal back what it had before it was caught, if our handler is still set. */
+/* Restore what a signal had before it was caught, if our handler is still set. */
 static void hs_release(int number) {
     if (hs_is_caught(number)) sigaction(number, &hs_before[number], NULL);
     sigdelset(&hs_caught, number);
@@ -158,7 +158,7 @@ static void hs_release(int number) {
     atomic_store(&hs_waiting[number], 0);
 }
 
-/* Take a signal that came, and return its number: the counted ones first, then the oldest of the others. 0: none. */
+/* Take a signal that arrived, and return its number: the counted ones first, then the oldest of the others. 0: none. */
 static int hs_take(void) {
     int number, found = 0;
     unsigned int end = atomic_load(&hs_counted_end);

@@ -1,13 +1,13 @@
-# Forks of the application: whether this process is a copy, and how a copy ends. See the .pyx.
+# Forks by the application: whether this process is a copy, and how a copy ends. See the .pyx.
 
-cdef unsigned int *copies  # how many of the application's forks led to this process
-cdef unsigned int *forks  # how many forks of the application and of the server did
+cdef unsigned int *copies  # how many forks by the application led to this process
+cdef unsigned int *forks  # how many forks by the application and by the server did
 
-# Tell whether this process is a copy of the one in which `copies[0]` was `began`.
+# Return whether this process is a copy of the one in which `copies[0]` was `began`.
 cdef inline bint is_forked_copy(unsigned int began) noexcept nogil:
     return copies[0] != began
 
-# Tell whether this process was forked, by whomever, since `forks[0]` was `began`: it has none of the threads from then.
+# Return whether this process was forked since `forks[0]` was `began`, by application or server: its threads are gone.
 cdef inline bint is_forked(unsigned int began) noexcept nogil:
     return forks[0] != began
 

@@ -1,15 +1,15 @@
-"""Forks of the application: which signal handlers the child has, and how a copy of the server ends.
+"""Forks by the application: which signal handlers the child has, and how a copy of the server ends.
 
 The server's own forks go through `halfsync.runtime.forking.fork`, which marks them (`own_fork`). Every other fork is
 the application's. Its child has a copy of the server's state, and must not act as the server (decisions/0024):
 
-- Each signal that the server catches has its default in the child from the first moment, or the handler that the
-  application has set itself. The child writes nothing to the server's signal pipe.
+- From the first moment, each signal that the server catches has its default in the child, or the handler that the
+  application itself has set. The child writes nothing to the server's signal pipe.
 - The child is a *copy*: `copies` counts the application's forks that led to a process. Each place that calls the
-  application compares this number before and after. If it differs, the process is a copy, and ends at once, in silence.
+  application compares this number before and after. If it differs, the process is a copy, and ends at once, silently.
 
-All of it is done by pthread_atfork(3), so it does not matter which library forks. Processes that vfork(2),
-posix_spawn(3) and subprocess make execute another program at once, which resets the signals to their defaults.
+pthread_atfork(3) does all of this, so it does not matter which library forks. A process made by vfork(2),
+posix_spawn(3) or subprocess executes another program at once, which resets the signals to their defaults.
 """
 
 cdef extern from "forks.h" nogil:
@@ -41,10 +41,10 @@ cdef extern from *:
 cdef extern from "<unistd.h>" nogil:
     void c_exit "_exit" (int code)
 
-# What becomes of a signal that is caught: it is dropped; it waits to be taken, once; or as often as it came; or it
-# waits, once, for somebody who will catch it anew.
+# What happens to a caught signal: it is dropped; it waits to be taken, once; or as often as it arrived; or it waits,
+# once, until it is caught anew.
 DROPPED, NOTED, COUNTED, HELD = 1, 2, 3, 4
-# What a signal has.
+# What the system has for a signal.
 DEFAULT, IGNORED, HANDLED = 0, 1, 2
 
 copies = &hs_copies
@@ -54,7 +54,7 @@ if hs_watch_forks() != 0:
 
 
 cdef bint is_noted(int number) noexcept nogil:
-    """Tell whether a signal waits to be taken."""
+    """Return whether a signal waits to be taken."""
     return hs_has_noted(number)
 
 
@@ -69,18 +69,18 @@ cdef void end_process(object error) noexcept:
                     code = 0
                 elif isinstance(error.code, int):
                     code = error.code & 0xFF
-        except BaseException:  # noqa: BLE001 - a class of the application's own may do anything; it ends all the same
+        except BaseException:  # noqa: BLE001 - a class of the application may do anything; the process ends anyway
             pass
     c_exit(code)
 
 
 def count_copies():
-    """Return how many of the application's forks led to this process."""
+    """Return how many forks by the application led to this process."""
     return copies[0]
 
 
 def count_forks():
-    """Return how many forks, of the application and of the server, led to this process."""
+    """Return how many forks, by the application and by the server, led to this process."""
     return forks[0]
 
 
@@ -91,13 +91,13 @@ def end_copy(unsigned int began, error=None):
 
 
 def own_fork(bint own):
-    """Say whether the next forks of this thread are the server's."""
+    """Set whether the next forks of this thread are the server's."""
     global hs_own_fork
     hs_own_fork = own
 
 
 def catch_signal(int number, int kind):
-    """Catch a signal natively from now on. Returns the kind that it had, 0 if it was not caught. Raises OSError."""
+    """Catch a signal natively from now on. Returns its previous kind, 0 if it was not caught. Raises OSError."""
     cdef int before = hs_catch(number, kind)
     if before < 0:
         raise OSError(-before, f"signal {number} cannot be caught")
@@ -107,7 +107,7 @@ def catch_signal(int number, int kind):
 def raise_signal(int number):
     """Call the handler in Python's table for a signal that is caught, until it is caught again. Raises OSError.
 
-    To be called after that handler is set. A copy has what there was before the signal was caught, as of any other.
+    Call this after that handler is set. A copy has what there was before the signal was caught, as with any other.
     """
     cdef int failed = hs_raise(number)
     if failed < 0:
@@ -115,12 +115,12 @@ def raise_signal(int number):
 
 
 def is_signal_caught(int number):
-    """Tell whether a signal is caught, and no handler was set for it since."""
+    """Return whether a signal is caught, and no handler was set for it since."""
     return bool(hs_is_caught(number))
 
 
 def look_at_signal(int number):
-    """Return what the system has for a signal, or, if it is caught, had before: DEFAULT, IGNORED or HANDLED.
+    """Return what the system has for a signal or, if it is caught, had before: DEFAULT, IGNORED or HANDLED.
 
     Python's table does not know the handlers that native code has set.
     """
@@ -128,9 +128,9 @@ def look_at_signal(int number):
 
 
 def is_handler_replaced(int number, set_again):
-    """Tell whether native code has set another handler in the place of the one that Python's table has.
+    """Return whether native code has replaced the handler that Python's table has.
 
-    set_again: sets the one of the table. The native handler stays. The signal must be blocked.
+    set_again: sets the table's handler again. The native handler stays. The signal must be blocked.
     """
     hs_see(number)
     set_again()
@@ -138,12 +138,12 @@ def is_handler_replaced(int number, set_again):
 
 
 def release_signal(int number):
-    """Give a signal back what it had before it was caught, unless a handler was set for it since."""
+    """Restore what a signal had before it was caught, unless a handler was set for it since."""
     hs_release(number)
 
 
 def take_signal():
-    """Take a signal that waits, and return its number; 0: there is none. Counted ones come first, then the oldest."""
+    """Take a signal that waits, and return its number; 0: none waits. Counted ones come first, then the oldest."""
     return hs_take()
 
 
@@ -153,10 +153,10 @@ def note_terminal():
 
 
 def tells_of_terminal(int number):
-    """Tell whether the last signal with this number, a SIGHUP, says that the terminal was closed, and is no order."""
+    """Return whether the last signal with this number, a SIGHUP, reports a closed terminal, and is not an order."""
     return bool(hs_tells_of_terminal(hs_sender(number)))
 
 
 def tell_signals(int fd):
-    """Have the number of each signal written to a non-blocking descriptor; -1: nowhere. Returns the one before."""
+    """Write the number of each signal to this non-blocking descriptor; -1: nowhere. Returns the previous one."""
     return hs_tell(fd)

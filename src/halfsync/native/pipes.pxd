@@ -1,4 +1,4 @@
-# Writing to a pipe or a socket that may have lost its reader, without SIGPIPE: an application may have set that signal
+# Write to a pipe or a socket that may have lost its reader, without SIGPIPE: an application may have set that signal
 # to its default, which ends the process. Only pipes and sendfile need this, since send has MSG_NOSIGNAL.
 #
 # The signal is blocked in the calling thread for one call, and a signal that the call has raised is taken back. It is
@@ -20,8 +20,8 @@ cdef extern from * nogil:
         sigaddset(&pipe, SIGPIPE);
         return pthread_sigmask(SIG_BLOCK, &pipe, &before) == 0 && !sigismember(&before, SIGPIPE);
     }
-    /* Unblock SIGPIPE. raised: it may be pending for this thread, and is taken back first. errno is kept.
-       A short call may have raised it too, at the end of what it could move. */
+    /* Unblock SIGPIPE. raised: it may be pending for this thread, and is taken back first. Keeps errno.
+       A call that moved less than was asked for may have raised it too. */
     static inline void hs_unblock_pipe(int raised) {
         const struct timespec at_once = {0, 0};
         sigset_t pipe;
@@ -47,6 +47,6 @@ cdef extern from * nogil:
     """
     bint block_pipe "hs_block_pipe" ()
     void unblock_pipe "hs_unblock_pipe" (bint raised)
-    # Like write(2) and sendfile(2). If there is no reader they fail with EPIPE, without a signal.
+    # Like write(2) and sendfile(2). Without a reader they fail with EPIPE, and raise no signal.
     ssize_t quiet_write "hs_quiet_write" (int fd, const void *data, size_t length)
     ssize_t quiet_sendfile "hs_quiet_sendfile" (int out, int source, long *offset, size_t count)

@@ -1,9 +1,9 @@
-"""Writing to a pipe that may have lost its reader, from Python, without SIGPIPE. See the .pxd."""
+"""Write, from Python, to a pipe that may have lost its reader, without SIGPIPE. See the .pxd."""
 from libc.errno cimport EINTR, errno
 
 
 cdef class Quiet:
-    """A context that blocks SIGPIPE in the calling thread. Keep it short: programs started in it inherit that."""
+    """A context that blocks SIGPIPE in the calling thread. Keep it short: programs started in it inherit the block."""
     cdef bint blocked
 
     def __enter__(self):

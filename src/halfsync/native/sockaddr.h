@@ -1,4 +1,4 @@
-/* Socket addresses of peers as bytes: taken apart, put together, read from text. IPv4 in IPv6 counts as IPv4. */
+/* Socket addresses of peers as bytes: take apart, put together, read from text. IPv4 in IPv6 counts as IPv4. */
 #ifndef HALFSYNC_SOCKADDR_H
 #define HALFSYNC_SOCKADDR_H
 
@@ -13,8 +13,8 @@
 
 static const uint8_t halfsync_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
-/* What of a socket address is the host: its bytes, how many (4 or 16), and the port. 0: it is no IP address.
-   The address lies anywhere: records keep it as bytes. */
+/* Find the host in a socket address: its bytes, and the port. Returns the number of bytes, 4 or 16; 0: it is not an IP
+   address. The socket address need not be aligned: records keep it as bytes. */
 static inline int host_bytes(const void *address, int length, const uint8_t **host, int *port) {
     const uint8_t *bytes = address;
     struct sockaddr_in four;
@@ -37,12 +37,12 @@ static inline int host_bytes(const void *address, int length, const uint8_t **ho
     return 0;
 }
 
-/* Writes the host (4 or 16 bytes) as text into HALFSYNC_HOST_TEXT bytes. */
+/* Write the host (4 or 16 bytes) as text into HALFSYNC_HOST_TEXT bytes. */
 static inline void host_text(const uint8_t *host, int length, char *text) {
     inet_ntop(length == 4 ? AF_INET : AF_INET6, host, text, HALFSYNC_HOST_TEXT);
 }
 
-/* Makes the socket address of a host (4 or 16 bytes) and a port. Returns its length, at most 28. */
+/* Make the socket address of a host (4 or 16 bytes) and a port. Returns its length, at most 28. */
 static inline int address_of(void *address, const uint8_t *host, int length, int port) {
     struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port)};
     struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
@@ -57,14 +57,14 @@ static inline int address_of(void *address, const uint8_t *host, int length, int
     return sizeof(six);
 }
 
-/* Makes the address of an unnamed unix socket. Returns its length. */
+/* Make the address of an unnamed unix socket. Returns its length. */
 static inline int address_of_unix(void *address) {
     sa_family_t family = AF_UNIX;
     memcpy(address, &family, sizeof(family));
     return sizeof(family);
 }
 
-/* Reads an IPv4 address (length 4) or an IPv6 address (16) from text that need not end with NUL. 0: it is none. */
+/* Read an IPv4 address (length 4) or an IPv6 address (16) from text that need not end with NUL. 0: it is not one. */
 static inline int host_read(const char *text, size_t size, int length, uint8_t *host) {
     char copy[HALFSYNC_HOST_TEXT];
     if (size >= sizeof(copy) || memchr(text, 0, size)) return 0;

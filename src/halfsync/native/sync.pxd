@@ -1,4 +1,4 @@
-# Locks, semaphores, atomics and the clock, named once for every native module.
+# Locks, semaphores, atomics and the clock, declared once for every native module.
 from libc.stdint cimport int64_t, uint32_t
 
 
@@ -30,7 +30,7 @@ cdef extern from "<semaphore.h>" nogil:
     int sem_post(sem_t *semaphore)
     int sem_wait(sem_t *semaphore)
 
-# C11 atomics under the few names that are used. Every operation is sequentially consistent unless its name says more.
+# The C11 atomics that are used. Every operation is sequentially consistent.
 cdef extern from "<stdatomic.h>" nogil:
     ctypedef struct atomic_uint:
         pass
@@ -72,7 +72,7 @@ cdef extern from *:
         struct timespec time = {ns / 1000000000, ns % 1000000000};
         nanosleep(&time, NULL);
     }
-    /* Start a thread with a small stack that no signal is delivered to. Returns 0 or -errno. */
+    /* Start a thread with a small stack that receives no signals. Returns 0 or -errno. */
     static inline int hs_start_thread(
         pthread_t *thread, void *(*run)(void *), void *argument, const char *name, size_t stack_bytes
     ) {

@@ -1,4 +1,4 @@
-"""Threads, and waiting, in C: an application that changes the modules threading and select changes nothing here."""
+"""Threads, and waiting, in C: an application that changes the modules threading and select has no effect here."""
 from libc.errno cimport EAGAIN, EINTR, ETIMEDOUT, errno
 from libc.limits cimport INT_MAX
 from libc.stdint cimport int64_t
@@ -53,7 +53,7 @@ cdef extern from *:
         pthread_mutexattr_destroy(&attributes);
     }
 
-    /* What the system says of an error, in English: strerror(3) follows the locale. It came with glibc 2.32. */
+    /* The system's text for an error, in English: strerror(3) follows the locale. Since glibc 2.32. */
     extern const char *strerrordesc_np(int number) __attribute__((weak));
     static const char *hs_reason(int number) {
         const char *text = strerrordesc_np ? strerrordesc_np(number) : NULL;
@@ -107,8 +107,8 @@ cdef int64_t deadline_after(timeout) except? -2:
 def readable(descriptors, timeout=None):
     """Wait until one of these descriptors can be read, at most `timeout` seconds, and return those that can.
 
-    poll(2), since select(2) cannot name a descriptor above 1023, and an embedding program may have that many. Handlers
-    of signals run in between, and the wait goes on.
+    Uses poll(2): select(2) cannot name a descriptor above 1023, and an embedding program may have that many. Signal
+    handlers run in between, and the wait continues.
     """
     cdef list watched = list(descriptors)
     cdef Py_ssize_t number = len(watched), position
@@ -139,7 +139,7 @@ def readable(descriptors, timeout=None):
 
 
 cdef class Semaphore:
-    """A semaphore between threads of the system. Any thread may call its methods."""
+    """A semaphore for threads of the system. Any thread may call its methods."""
 
     cdef sem_t semaphore
 
@@ -171,7 +171,7 @@ cdef class Semaphore:
 
 
 cdef class Mutex:
-    """A lock between threads of the system, as a context manager. The thread that holds it may take it again."""
+    """A lock for threads of the system, as a context manager. The thread that holds it may take it again."""
 
     cdef pthread_mutex_t mutex
 
@@ -197,16 +197,16 @@ cdef void live(void *argument) noexcept nogil:
 
 
 cdef void call(PyObject *given) noexcept:
-    """Call a function. What it raises is printed, since it has no caller that could handle it."""
+    """Call a function. An exception is printed, since there is no caller to handle it."""
     function = <object> given
     Py_DECREF(function)
     function()
 
 
 def start_thread(function):
-    """Call a function in a new thread, unknown to Python's threading. RuntimeError: the system gives none.
+    """Call a function in a new thread that Python's threading does not know. RuntimeError: the system refuses a thread.
 
-    The interpreter must not end before the thread runs: the caller waits for that.
+    The interpreter must not end before the thread runs: the caller must wait for that.
     """
     Py_INCREF(function)
     if PyThread_start_new_thread(live, <void *> function) == PYTHREAD_INVALID_THREAD_ID:
@@ -217,7 +217,7 @@ def start_thread(function):
 def raise_descriptor_limit(rlim_t wanted):
     """Raise the limit on open descriptors to `wanted`, as far as the system allows it. Returns the limit.
 
-    This is done without Python's module `resource`, since applications like to have a module of that name.
+    Does not use Python's module `resource`, since applications often have a module of that name.
     """
     cdef rlimit limit
     if getrlimit(RLIMIT_NOFILE, &limit) == 0 and limit.rlim_cur < wanted:  # "unlimited" is the largest number
@@ -229,17 +229,17 @@ def raise_descriptor_limit(rlim_t wanted):
 
 
 def get_ident():
-    """Return the number of the calling thread, as threading counts it: not that of a greenlet."""
+    """Return the identifier of the calling thread, as in threading: not that of a greenlet."""
     return PyThread_get_thread_ident()
 
 
 def reason_in_english(int number, text):
-    """Return what the system says of an error in English, if `text` says it in the locale's language; else `text`."""
+    """Return the system's text for an error in English, if `text` is its text in the locale's language; else `text`."""
     if text != strerror(number).decode("utf-8", "replace"):
         return text
     return english_reason(number).decode("ascii", "replace")
 
 
 def in_main_thread():
-    """Tell whether the calling thread is the process's first one, to which Python delivers signals."""
+    """Return whether the calling thread is the process's first one, to which Python delivers signals."""
     return is_first_thread()

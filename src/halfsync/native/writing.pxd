@@ -1,4 +1,4 @@
-# Writing lines for people and log collectors to a file that may take nothing. The wait for it has a limit.
+# Write lines, for people and log collectors, to a file that may take nothing. The wait has a limit.
 from libc.stdint cimport int64_t
 
 from halfsync.native.pipes cimport block_pipe, unblock_pipe
@@ -16,7 +16,7 @@ cdef extern from *:
     #include <time.h>
     #include <unistd.h>
 
-    /* Wait until something can be written, or a write fails at once; at most until a point in time. */
+    /* Wait until something can be written, or a write fails at once, at most until `until_ns` (monotonic). */
     static int hs_await_room(int fd, int64_t until_ns) {
         struct pollfd one = {fd, POLLOUT, 0};
         struct timespec now;
@@ -26,15 +26,15 @@ cdef extern from *:
         return poll(&one, 1, left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left) != 0;
     }
 
-    /* Whether a file is on a disk. poll(2) says nothing about such a file: it takes a write, or refuses it. */
+    /* Return whether a file is on a disk. poll(2) says nothing about such a file: it takes a write, or refuses it. */
     static int hs_is_on_disk(int fd) {
         struct stat found;
         return fstat(fd, &found) == 0 && (S_ISREG(found.st_mode) || S_ISBLK(found.st_mode));
     }
 
-    /* How a file is written to without blocking. For a pipe or a socket one call can ask for that. For a terminal, or
-       with an older kernel, it cannot. The file is then opened once more, so that the flag does not change for others
-       that have it open. */
+    /* How a file is written to without blocking. For a pipe or a socket one call can ask for that; for a terminal, or
+       with an older kernel, it cannot. In that case the file is opened once more, so that the flag does not change for
+       other processes that have it open. */
     struct hs_way {
         int can_ask;
         int other; /* the same file, opened once more so that it does not block; -1: it is not open */
@@ -47,7 +47,7 @@ cdef extern from *:
         way->other = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     }
 
-    /* Write what there is room for now. */
+    /* Write as much as there is room for now. */
     static ssize_t hs_write_now(int fd, const char *data, size_t length, struct hs_way *way) {
         struct iovec one = {(void *)data, length};
         struct pollfd room = {fd, POLLOUT, 0};
@@ -66,8 +66,8 @@ cdef extern from *:
         return write(fd, data, length < PIPE_BUF ? length : PIPE_BUF); /* if a pipe has room, it has this much */
     }
 
-    /* Write, and wait for room at most `patience_ns` in all. Returns how many bytes were taken; if not all, errno says
-       why: EAGAIN, if there was no room in time. */
+    /* Write, and wait for room at most `patience_ns` in all. Returns how many bytes were taken. If not all were, errno
+       has the reason: EAGAIN if there was no room in time. */
     static size_t hs_write_within(int fd, const char *data, size_t length, int64_t patience_ns) {
         struct timespec now;
         int64_t until;
@@ -108,7 +108,7 @@ cdef extern from *:
 
 
 cdef inline size_t write_within(int fd, const char *data, size_t length, int64_t patience_ns) noexcept nogil:
-    """Write, and wait for room at most `patience_ns`. Returns how many bytes were taken; if not all, errno says why."""
+    """Write, and wait for room at most `patience_ns`. Returns how many bytes were taken; errno: why not all were."""
     cdef bint blocked = block_pipe()
     cdef size_t done = write_and_wait(fd, data, length, patience_ns)
     if blocked:

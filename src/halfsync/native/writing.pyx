@@ -1,4 +1,4 @@
-"""Writing, from Python, to a file that may take nothing. The wait for it has a limit."""
+"""Write, from Python, to a file that may take nothing. The wait has a limit."""
 from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport int64_t
 
@@ -23,7 +23,7 @@ def write_lines(int fd, bytes data, double seconds):
 
 
 def has_room(int fd, double seconds):
-    """Tell whether a write will be taken, or refused at once, within this many seconds."""
+    """Return whether a write will be taken, or refused at once, within this many seconds."""
     cdef bint room
     cdef int64_t timeout = <int64_t> (seconds * 1e9)
     with nogil:

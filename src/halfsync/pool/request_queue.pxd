@@ -6,36 +6,36 @@ from halfsync.native.sync cimport pthread_mutex_t, sem_t
 ctypedef struct QueueSlot:
     void *item                # NULL: it was withdrawn
     int64_t put_ns            # the monotonic clock when it was put
-    int64_t taken_ns          # and when it was taken
+    int64_t taken_ns          # the monotonic clock when it was taken
 
 ctypedef struct Queue:
-    pthread_mutex_t lock      # guards everything below but the semaphore
-    sem_t wake                # one permit for each sleeper that was told to wake
+    pthread_mutex_t lock      # guards everything below except the semaphore
+    sem_t wake                # one permit for each sleeper chosen to wake
     QueueSlot *slots
-    uint32_t mask             # slots there are, less one: a power of two less one
-    uint32_t limit            # items it holds at most
+    uint32_t mask             # number of slots, minus one; the number is a power of two
+    uint32_t limit            # most items that it may hold
     uint32_t first
     uint32_t length
-    uint32_t sleepers         # workers that wait on the semaphore and have not been told to wake
-    uint32_t waking           # workers told to wake that have not looked yet
+    uint32_t sleepers         # workers that wait on the semaphore and were not chosen to wake
+    uint32_t waking           # workers chosen to wake that have not looked yet
     uint32_t awake            # workers that are in a turn, or look for one
     int64_t turn_ns           # how long a turn takes: an estimate of the median
-    bint patient              # see pool/request_queue.pyx; a patient queue must be attended to
+    bint patient              # see pool/request_queue.pyx; the owner of a patient queue must call queue_check
     bint closed
     uint64_t puts
-    uint64_t refused          # since it was full, or closed
+    uint64_t refused          # because it was full or closed
     int64_t waited_ns         # over all items taken
 
-# What the owner of a patient queue remembers of it, zeroed at first.
+# What the owner of a patient queue remembers of it. Zeroed at first.
 ctypedef struct QueueWatch:
-    uint64_t taken            # items that had been taken
+    uint64_t taken            # items taken so far
     int64_t since             # ns; when that number was first seen
-    bint waits                # something waited
+    bint waits                # an item waited
 
-# One worker's own record of its taking, zeroed before the first. Only that worker touches it.
+# One worker's own record of its taking. Zeroed before the first take; only that worker touches it.
 ctypedef struct Taker:
-    bint counted              # it counts as awake
-    bint woken                # it has just been told to wake
+    bint counted              # it is counted as awake
+    bint woken                # it has just been woken
     int64_t took_ns           # when its turn began; 0: it is in none
 
 cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil
@@ -55,8 +55,8 @@ cdef bint queue_withdraw(Queue *queue, uint64_t ticket) noexcept nogil
 cdef bint queue_hold(Queue *queue, uint64_t ticket) noexcept nogil
 cdef void queue_unhold(Queue *queue) noexcept nogil
 
-# What queue_try_take says.
+# Results of queue_try_take.
 cdef enum QueueTaken:
     TAKEN_ITEM
-    TAKEN_SLEEP               # nothing there: the caller now counts as a sleeper and must call queue_sleep
+    TAKEN_SLEEP               # nothing there: the caller is counted as a sleeper and must call queue_sleep
     TAKEN_CLOSED              # nothing there, and nothing will come

@@ -1,17 +1,17 @@
 """The bounded queue from which worker threads take what the async half, or a caller, puts into it.
 
-Any thread may put, and the putter calls `queue_wake` once after a batch: putting itself never blocks and never wakes.
+Any thread may put items. It calls `queue_wake` once after a batch: queue_put itself never blocks and never wakes.
 
-Whom to wake is a question of cost. A worker that is awake takes the next item when its turn is over; waking another for
-it pays only if that turn is long, for two workers cannot run Python at the same time and a wake-up costs as much as a
-short turn. A patient queue therefore leaves it to one awake worker while turns are short; when they are long, or nobody
-is awake, a sleeper is woken, one at a time: when it finds more than it takes, it tells the next. How long turns are is
-judged by their median, which a few slow ones do not move; so it can be wrong about the turn under way, and the owner of
-a patient queue must attend to it: `queue_check` wakes a sleeper when something waits and nothing was taken for a
-moment. A queue that is not patient wakes a sleeper whenever something waits.
+Which worker to wake is a question of cost. A worker that is awake takes the next item when its turn is over. Waking
+another one pays only if that turn is long: two workers cannot run Python at the same time, and a wake-up costs as much
+as a short turn. So a patient queue leaves the item to an awake worker while turns are short. If turns are long, or no
+worker is awake, it wakes one sleeper at a time: a sleeper that finds more than it takes wakes the next. The length of
+turns is judged by their median, which a few slow turns do not move. It can therefore be wrong about the current turn,
+so the owner of a patient queue must call `queue_check`, which wakes a sleeper if something waits and nothing was taken
+for a moment. A queue that is not patient wakes a sleeper whenever something waits.
 
-The lock is held for a few instructions by either side and never together with the wish for the GIL, so a worker may
-take it while it holds the GIL.
+Either side holds the lock for a few instructions only, and never waits for the GIL with it. So a worker may take the
+lock while it holds the GIL.
 """
 from libc.errno cimport EINTR, errno
 from libc.stdlib cimport calloc, free
@@ -23,15 +23,15 @@ from halfsync.native.sync cimport (
 )
 
 cdef enum:
-    SHORT_TURN_NS = 100000  # a wake-up, with the GIL's change of hands, costs a good part of this
-    TURN_LEAST_NS = 1000  # the estimate stays between these, so that it follows a change within some forty turns
+    SHORT_TURN_NS = 100000  # a wake-up, with the hand-over of the GIL, costs a good part of this
+    TURN_LEAST_NS = 1000  # bounds of the estimate: it then follows a change within about forty turns
     TURN_MOST_NS = 1000000
-    STALL_NS = 1000000  # without a taking, while something waits: the workers that are awake are in long turns
+    STALL_NS = 1000000  # nothing was taken for so long, while something waits: awake workers are in long turns
     REST_MOST_NS = 4000000
 
 
 cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil:
-    """Make an empty queue for at most `limit` items (1 or more). Returns 0, or -1 when memory is short."""
+    """Make an empty queue for at most `limit` items (1 or more). Returns 0, or -1 if memory is short."""
     cdef uint32_t size = 1
     while size < limit:
         size <<= 1
@@ -53,7 +53,7 @@ cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil:
 
 
 cdef void queue_destroy(Queue *queue) noexcept nogil:
-    """Free an empty queue that nobody uses any more."""
+    """Free an empty queue. No thread may use it afterwards."""
     if queue.slots == NULL:
         return
     check(queue.length == 0 and queue.sleepers == 0, "a queue is destroyed while it is used")
@@ -65,7 +65,7 @@ cdef void queue_destroy(Queue *queue) noexcept nogil:
 
 
 cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns) noexcept nogil:
-    """Put an item at the end. Returns its ticket; -1 when full or closed: the item is still the caller's."""
+    """Put an item at the end. Returns its ticket; -1: full or closed, and the caller still owns the item."""
     cdef QueueSlot *slot
     cdef int64_t result = -1
     pthread_mutex_lock(&queue.lock)
@@ -83,7 +83,7 @@ cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns) noexcept nogil:
 
 
 cdef inline bint tell_one(Queue *queue) noexcept nogil:
-    """Choose a sleeper to be woken, if one should be. The caller holds the lock and posts after it."""
+    """Choose a sleeper to wake, if one should be woken. The caller holds the lock, and posts the semaphore after it."""
     if queue.length == 0 or queue.sleepers == 0 or queue.waking > 0:
         return False
     if queue.patient and queue.awake > 0 and queue.turn_ns < SHORT_TURN_NS:
@@ -103,11 +103,11 @@ cdef void queue_wake(Queue *queue) noexcept nogil:
 
 
 cdef int64_t queue_check(Queue *queue, QueueWatch *watch, int64_t now) noexcept nogil:
-    """Do what the owner of a patient queue must do after each batch of puts, and soon again while `watch.waits`.
+    """Attend to a patient queue: its owner must call this after each batch of puts, and again soon while `watch.waits`.
 
-    Wakes a worker as queue_wake does, or when something waits and nothing was taken for STALL_NS. Returns how long
-    the owner may rest, in ns: three quarters of what the awake workers need for what waits. More of the same would
-    only stand behind that, and each look at the sockets takes the processor from a worker, or at least a wake-up.
+    Wakes a worker as queue_wake does, or if something waits and nothing was taken for STALL_NS. Returns how long the
+    owner may rest, in ns: three quarters of what the awake workers need for the waiting items. More items would only
+    wait behind those, and each look at the sockets takes the processor from a worker, or costs a wake-up at least.
     """
     cdef uint64_t taken
     cdef bint post, moved
@@ -134,14 +134,14 @@ cdef int64_t queue_check(Queue *queue, QueueWatch *watch, int64_t now) noexcept 
 
 
 cdef inline void skip_withdrawn(Queue *queue) noexcept nogil:
-    """Let an item be first that can be taken. The caller holds the lock."""
+    """Remove withdrawn items from the front of the queue. The caller holds the lock."""
     while queue.length > 0 and queue.slots[queue.first].item == NULL:
         queue.first = (queue.first + 1) & queue.mask
         queue.length -= 1
 
 
 cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil:
-    """Take the first item, if there is one; the caller's turn before it is over. Returns a QueueTaken."""
+    """Take the first item, if there is one. Ends the caller's previous turn. Returns a QueueTaken."""
     cdef bint post = False
     cdef int result = TAKEN_ITEM
     cdef int64_t now = monotonic_ns()
@@ -154,7 +154,7 @@ cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept no
         taker.counted = True
         queue.awake += 1
     if taker.took_ns > 0:
-        # Towards the median: up when a turn was longer than the estimate, down when it was shorter.
+        # Move towards the median: up if a turn was longer than the estimate, down if it was not.
         if now - taker.took_ns > queue.turn_ns:
             queue.turn_ns = min(queue.turn_ns + (queue.turn_ns >> 3), <int64_t> TURN_MOST_NS)
         else:
@@ -183,21 +183,21 @@ cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept no
 
 
 cdef void queue_sleep(Queue *queue, Taker *taker) noexcept nogil:
-    """Sleep until told to wake. Call without the GIL, after queue_try_take said TAKEN_SLEEP."""
+    """Sleep until woken. Call without the GIL, after queue_try_take returned TAKEN_SLEEP."""
     while sem_wait(&queue.wake) != 0 and errno == EINTR:
         pass
     taker.woken = True
 
 
 cdef void queue_count_out(Queue *queue) noexcept nogil:
-    """Count a taker out that will not come back from its turn in any time worth waiting for."""
+    """Stop counting a worker as awake: it will not return from its turn soon."""
     pthread_mutex_lock(&queue.lock)
     queue.awake -= 1
     pthread_mutex_unlock(&queue.lock)
 
 
 cdef void queue_count_in(Queue *queue) noexcept nogil:
-    """Count a taker in again that came back after all."""
+    """Count a worker as awake again: it returned after all."""
     pthread_mutex_lock(&queue.lock)
     queue.awake += 1
     pthread_mutex_unlock(&queue.lock)
@@ -227,7 +227,7 @@ cdef uint32_t queue_length(Queue *queue) noexcept nogil:
 
 
 cdef bint queue_is_short(Queue *queue) noexcept nogil:
-    """Tell whether more waits than there are workers who sleep, or were told to wake: it waits for a turn to end."""
+    """Return whether more items wait than workers sleep or are waking: then some must wait for a turn to end."""
     cdef bint short_
     pthread_mutex_lock(&queue.lock)
     short_ = queue.length > queue.waking + queue.sleepers
@@ -236,7 +236,7 @@ cdef bint queue_is_short(Queue *queue) noexcept nogil:
 
 
 cdef uint64_t queue_taken(Queue *queue, uint32_t *length) noexcept nogil:
-    """Return how many items were taken, or withdrawn, so far; and how many wait at that moment."""
+    """Return how many items were taken or withdrawn so far, and how many wait at that moment."""
     cdef uint64_t taken
     pthread_mutex_lock(&queue.lock)
     length[0] = queue.length
@@ -246,9 +246,9 @@ cdef uint64_t queue_taken(Queue *queue, uint32_t *length) noexcept nogil:
 
 
 cdef bint queue_withdraw(Queue *queue, uint64_t ticket) noexcept nogil:
-    """Take the item with this ticket out of the queue, wherever it stands. Returns False when it was taken already.
+    """Take the item with this ticket out of the queue, at any position. Returns False if it was taken already.
 
-    Its place is free once those before it have left; who withdraws what has waited longest frees it at once.
+    Its place becomes free once those before it have left; the place of the oldest item becomes free at once.
     """
     cdef uint64_t taken
     cdef bint waits

@@ -1,4 +1,4 @@
-# Worker threads over one bounded queue. What a turn does is the subclass's business.
+# Worker threads over one bounded queue. The subclass defines what a turn does.
 from libc.stdint cimport int64_t, uint64_t
 
 from halfsync.native.sync cimport atomic_uint
@@ -11,7 +11,7 @@ cdef class WorkerThreads:
     cdef readonly int size            # threads made in advance
     cdef readonly str name
     cdef list _threads
-    cdef int _started                 # threads so far, for their names
+    cdef int _started                 # threads started so far, for their names
     cdef unsigned int began           # `copies` of the process that has the threads
     cdef unsigned int forks           # and its `forks`
     cdef uint64_t _done               # guarded by the GIL

@@ -1,8 +1,8 @@
 """Threads made in advance that run jobs from a bounded queue.
 
 `WorkerThreads` is the machinery: threads, the queue, and the rule that a worker keeps the GIL while the queue
-has work for it and gives it up only to sleep. `ThreadPool` is the public pool of plain jobs on top of it; the
-proactor model's workers are the other user. Neither knows sockets or models.
+has work for it, and gives it up only to sleep. `ThreadPool` is the public pool of plain jobs on top of it; the
+workers of the proactor model are its other user. Neither knows sockets or models.
 """
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from halfsync.runtime.originals import monotonic
 from halfsync.runtime.threads import Thread, report
 
 cdef enum:
-    THREADS_MOST = 1 << 15  # the system has no more numbers for them, by default
+    THREADS_MOST = 1 << 15  # by default the system has no more thread numbers
     QUEUE_MOST = 1 << 24
 
 
@@ -34,15 +34,15 @@ class ThreadPoolStatistics:
     queued: int  # jobs that wait now
     running: int  # jobs under way now
     done: int  # jobs that returned
-    refused: int  # jobs that append did not take, since the queue was full or closed
+    refused: int  # jobs that append did not take, because the queue was full or closed
     failed: int  # jobs that raised
     waited: float  # seconds that jobs spent in the queue, summed over all that were taken from it
 
 
 cdef class WorkerThreads:
-    """Threads that take items from one queue, one turn an item. Made and closed by one owner.
+    """Threads that take items from one queue, one item a turn. One owner makes and closes them.
 
-    patient: the owner calls queue_check as it must for a patient queue.
+    patient: the owner calls queue_check, as a patient queue needs.
     """
 
     def __init__(self, threads, *, queue_size, name, bint patient=False):
@@ -61,22 +61,22 @@ cdef class WorkerThreads:
             raise MemoryError
 
     def __dealloc__(self):
-        if self.queue.slots != NULL and not is_forked(self.forks):  # where a missing thread may hold the lock
+        if self.queue.slots != NULL and not is_forked(self.forks):  # in a fork, a missing thread may hold the lock
             self.empty()
             queue_destroy(&self.queue)
 
     cdef int turn(self, QueueSlot *slot) except -1:
-        """Do what one item asks for. What it raises is reported and counted as failed; the thread goes on.
+        """Do what one item asks for. An exception is reported and counted as failed; the thread continues.
 
-        Returns 0; or 1: another thread has taken this one's place, and it shall end.
+        Returns 0, or 1 if the thread must end because another one has taken its place.
         """
         raise NotImplementedError
 
     cdef void discard(self, void *item) noexcept:
-        """Let go of an item that no thread will take. Called while the object is freed, too."""
+        """Release an item that no thread will take. Also called while the object is freed."""
 
     cdef void empty(self) noexcept:
-        """Discard what is left in the queue. No thread may be there that could take it."""
+        """Discard what is left in the queue. No thread may be left that could take it."""
         cdef QueueSlot slot
         cdef Taker taker
         memset(&taker, 0, sizeof(taker))
@@ -85,7 +85,7 @@ cdef class WorkerThreads:
             self.discard(slot.item)
 
     def start(self):
-        """Start the threads. Raises RuntimeError when the system refuses one; those started then end."""
+        """Start the threads. Raises RuntimeError if the system refuses one; those already started then end."""
         self.began, self.forks = copies[0], forks[0]
         try:
             for _ in range(self.size):
@@ -95,7 +95,7 @@ cdef class WorkerThreads:
             raise
 
     cdef int add_thread(self) except -1:
-        """Start one thread more. Raises RuntimeError when the system refuses it."""
+        """Start another thread. Raises RuntimeError if the system refuses it."""
         thread = Thread(self._work, f"{self.name}-{self._started + 1}")
         thread.start()
         self._started += 1
@@ -103,12 +103,12 @@ cdef class WorkerThreads:
         return 0
 
     cdef int drop_ended(self) except -1:
-        """Keep no more of the threads that have ended."""
+        """Drop the threads that have ended."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         return 0
 
     def _work(self):
-        """Take and turn until the queue is closed and empty. Runs in each worker thread.
+        """Take items and run their turns until the queue is closed and empty. Runs in each worker thread.
 
         A copy of the process that a turn has forked ends here: the original takes what waits in the queue.
         """
@@ -140,23 +140,23 @@ cdef class WorkerThreads:
                     queue_sleep(&self.queue, &taker)
 
     cdef bint only_caller_left(self):
-        """Tell whether close waits for nothing but its own caller, which is one of the threads."""
+        """Return whether close waits only for its own caller, which is one of the threads."""
         return len(self._threads) == 1 and self._threads[0].is_current
 
     def close(self, timeout=None):
         """Refuse further items, let the threads finish what is queued, and join them.
 
-        timeout: seconds for all threads together, as `amounts.seconds` returns them; None waits as long as it takes,
-        but one of the threads itself does not wait then: two that close their own pool would wait for each other for
-        ever. Returns True when every thread has ended, False when the time was over first; calling again goes on
-        waiting, also after a signal's handler has raised.
+        timeout: seconds for all threads together, as `amounts.seconds` returns them. None waits without limit, but
+        not if one of the threads itself calls: two that close their own pool would wait for each other for ever.
+        Returns True if every thread has ended, False if time ran out first. Calling again continues the wait, also
+        after a signal handler has raised.
         """
         deadline = None if timeout is None else monotonic() + timeout
         if is_forked(self.forks):
-            return True  # it has none of the threads
+            return True  # a fork has none of the threads
         queue_close(&self.queue)
         if deadline is not None or not any(thread.is_current for thread in self._threads):
-            for thread in list(self._threads):  # which another caller of this may renew meanwhile
+            for thread in list(self._threads):  # a copy, since another caller may replace the list
                 if not thread.is_current:
                     thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
         self.drop_ended()
@@ -181,19 +181,19 @@ cdef class JobThreads(WorkerThreads):
 cdef class ThreadPool:
     """A bounded pool of threads for plain jobs: callables without arguments, run first in, first out.
 
-    Any thread may call any method. As a context manager it closes, and waits for what is queued, on exit. A
-    pool that is collected without having been closed ends its threads once they have run what is queued; one
-    that still exists when the interpreter ends does not run it.
+    Any thread may call any method. As a context manager it closes on exit, and waits for what is queued. A pool that is
+    collected without having been closed ends its threads once they have run what is queued; one that still exists when
+    the interpreter ends does not run it.
 
-    A process that was forked since has none of the threads, whoever forked it. There `append` takes nothing and returns
-    False, `close` has nothing to wait for and returns True, and `statistics` raises RuntimeError.
+    A process that was forked since has none of the threads, whatever forked it. There `append` takes nothing and
+    returns False, `close` has nothing to wait for and returns True, and `statistics` raises RuntimeError.
     """
 
     def __init__(self, threads, *, queue_size=1024, name="pool"):
         """Start `threads` threads (1 to 32768) over a queue for `queue_size` jobs (1 to 16777216).
 
-        name: the threads are called by it and a number. Raises TypeError for sizes that are no integers, ValueError for
-        those out of range, and RuntimeError when the system refuses a thread; then no thread is left.
+        name: prefix of the threads' names, before a number. Raises TypeError for sizes that are not integers,
+        ValueError for sizes out of range, and RuntimeError if the system refuses a thread; then no thread is left.
         """
         cdef JobThreads workers
         if self._workers is not None:
@@ -213,7 +213,7 @@ cdef class ThreadPool:
 
     @property
     def name(self):
-        """What the threads are called by."""
+        """Prefix of the threads' names."""
         return self._made().name
 
     cdef JobThreads _made(self):
@@ -222,10 +222,10 @@ cdef class ThreadPool:
         return self._workers
 
     def append(self, job):
-        """Put a job at the end of the queue. Returns False at once when it is full or the pool closed.
+        """Put a job at the end of the queue. Returns False at once if the queue is full or the pool is closed.
 
         job: a callable without arguments; its result is dropped. What it raises goes to threading.excepthook
-        and is counted as failed. Raises TypeError when it cannot be called.
+        and is counted as failed. Raises TypeError if it cannot be called.
         """
         cdef JobThreads threads = self._made()
         if not callable(job):
@@ -242,16 +242,16 @@ cdef class ThreadPool:
     def close(self, timeout=None):
         """Take no more jobs, let the threads run what is queued, and join them.
 
-        timeout: seconds for all threads together, any real number. None, infinity and more than thirty years wait as
-        long as it takes, but a job of this pool does not wait then, for it would wait for itself; a negative number
-        does not wait. Returns True when every thread has ended, False when the time was over first; calling again goes
-        on waiting, also after an exception such as KeyboardInterrupt has ended the wait. Raises TypeError for what is
-        no number and ValueError for NaN, and then nothing has changed.
+        timeout: seconds for all threads together, any real number. None, infinity and more than thirty years wait
+        without limit, but not if a job of this pool calls, because it would wait for itself; a negative number does
+        not wait. Returns True if every thread has ended, False if time ran out first. Calling again continues the
+        wait, also after an exception such as KeyboardInterrupt has ended it. Raises TypeError for a timeout that is not
+        a number, and ValueError for NaN; then nothing has changed.
         """
         return self._made().close(seconds(timeout))
 
     def statistics(self):
-        """Return a frozen `ThreadPoolStatistics`. RuntimeError: another process made the pool."""
+        """Return a frozen `ThreadPoolStatistics`. Raises RuntimeError if another process made the pool."""
         cdef JobThreads threads = self._made()
         if is_forked(threads.forks):  # a thread that is missing here may hold the queue's lock
             raise RuntimeError("this pool belongs to the process that made it, and this one was forked since")

@@ -1,1 +1,1 @@
-"""What processes share: the scoreboard, the queue of handed-off connections, the counts of clients."""
+"""What processes share: the scoreboard, the hand-off queue and the counts of clients."""

@@ -1,9 +1,9 @@
-"""How many connections each client has: a hash table from addresses to counts.
+"""Count the connections of each client, in a hash table from addresses to counts.
 
-Whoever owns the table owns its counts: it has no lock. It is as large as there may be connections and allocates nothing
-once it is open. A connection keeps its *place*, which is its client's, and gives it back when it ends: both cost a look
-into one bucket. The hash is multiply-shift with a random factor (Dietzfelbinger et al., 1997): two clients share a
-bucket with a probability of 2 in as many buckets, whichever addresses they have chosen.
+The table has no lock: only its owner uses it. Its size is the largest number of connections, and it allocates nothing
+once it is open. A connection keeps the *index* of its client, and gives it back when it ends: either costs a search
+of one bucket. The hash is multiply-shift with a random factor (Dietzfelbinger et al., 1997): two clients share a
+bucket with a probability of 2 / (number of buckets), whichever addresses they choose.
 """
 from libc.errno cimport ENOMEM, errno
 from libc.stdlib cimport calloc, free
@@ -16,13 +16,13 @@ cdef extern from "<unistd.h>" nogil:
     int getentropy(void *buffer, size_t length)
 
 cdef enum:
-    NETWORK_BYTES = 8  # of an IPv6 address: its /64, which one subscriber has at least (RFC 6177)
+    NETWORK_BYTES = 8  # of an IPv6 address: its /64, the least that a subscriber has (RFC 6177)
 
 
 cdef uint64_t client_key(const uint8_t *address, int length) noexcept nogil:
-    """Return the key of a peer: of its IPv4 address, also where IPv6 carries it, or of the /64 of its IPv6 address.
+    """Return the key of a peer: of its IPv4 address, mapped into IPv6 or not, or of the /64 of its IPv6 address.
 
-    address: a sockaddr. KEY_NONE where it is none of an IP address.
+    address: a sockaddr. If it has no IP address, the key is KEY_NONE.
     """
     cdef const uint8_t *host
     cdef uint64_t key = 0
@@ -40,7 +40,7 @@ cdef uint64_t client_key(const uint8_t *address, int length) noexcept nogil:
 cdef int counts_open(ClientCounts *counts, uint32_t limit, uint32_t capacity) noexcept nogil:
     """Make an empty table. limit: connections of one client; 0: count nothing. capacity: clients.
 
-    Returns 0 or -errno; then there is nothing to close.
+    Returns 0 or -errno; after an error there is nothing to close.
     """
     cdef uint32_t bits = 1
     memset(counts, 0, sizeof(ClientCounts))
@@ -76,14 +76,14 @@ cdef void counts_close(ClientCounts *counts) noexcept nogil:
 
 
 cdef inline uint32_t *bucket_of(ClientCounts *counts, uint64_t key) noexcept nogil:
-    """Return where the places of a key's bucket begin."""
+    """Return the place of the first index in a key's bucket."""
     return &counts.buckets[(key * counts.factor) >> counts.shift]
 
 
 cdef int64_t counts_add(ClientCounts *counts, uint64_t key) noexcept nogil:
-    """Count a connection. Returns its place, or CLIENT_OVER_LIMIT where its client has as many as it may have.
+    """Count a connection. Returns its client's index, or CLIENT_OVER_LIMIT if the client is at its limit.
 
-    CLIENT_NONE, and not counted, is who has no address, and a client for whom the table has no room.
+    Returns CLIENT_NONE, and counts nothing, for a peer without an address, and if the table has no room for a client.
     """
     cdef uint32_t *bucket
     cdef uint32_t client_index
@@ -117,7 +117,7 @@ cdef int64_t counts_add(ClientCounts *counts, uint64_t key) noexcept nogil:
 
 
 cdef void counts_remove(ClientCounts *counts, uint32_t client_index) noexcept nogil:
-    """Count the end of a connection that had a place, which may be CLIENT_NONE."""
+    """Count the end of a connection, by its client's index, which may be CLIENT_NONE."""
     cdef ClientCount *client
     cdef uint32_t *link
     if client_index == CLIENT_NONE:

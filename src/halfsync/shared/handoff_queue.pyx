@@ -1,12 +1,12 @@
-"""The record by which a connection changes its process: its wire format, sent and taken.
+"""The record by which a connection moves to another process: its wire format, and how it is sent and taken.
 
-A record is one message of an AF_UNIX SOCK_SEQPACKET socket pair (unix(7)), so it comes whole or not at all, to one
-process: a fixed header in the machine's own byte order, then the bytes that were received and not framed. The
-connection's descriptor goes with it (SCM_RIGHTS, cmsg(3)). What waits in the kernel's queue is nobody's; its
-descriptors are closed when the last reading end is.
+A record is one message of an AF_UNIX SOCK_SEQPACKET socket pair (unix(7)), so it arrives whole or not at all, at one
+process. It is a fixed header in the machine's own byte order, followed by the bytes that were received and not framed.
+The connection's descriptor goes with it (SCM_RIGHTS, cmsg(3)). While a record waits in the kernel's queue, no process
+owns it; its descriptor is closed with the last reading end.
 
-Whoever takes a record must have a descriptor free, since the kernel drops one for which there is no room, and the
-client with it. So one is tried for first; only another thread of the process could take it in between.
+A process that takes a record must have a free descriptor: otherwise the kernel drops the record's descriptor, and the
+client with it. So handoff_take tries for a free one first; only another thread of the process could take it in between.
 """
 from libc.errno cimport (
     EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMEM, errno,
@@ -35,7 +35,7 @@ cdef extern from *:
         uint8_t awaits_proxy;
         uint8_t address_length;
         uint32_t requests;
-        uint32_t length;          /* of what follows */
+        uint32_t length;          /* of the data behind it */
         uint8_t address[28];
         uint8_t endpoint[28];
     } hs_handoff_header;
@@ -60,7 +60,7 @@ cdef extern from *:
         return sendmsg(queue, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     }
 
-    /* Room for one descriptor is given and no more, so that no second one can be received. *fd: -1 if none came. */
+    /* Gives room for only one descriptor, so that a second one cannot be received. *fd: -1 if none came. */
     static ssize_t hs_handoff_take(int queue, void *header, size_t header_length, void *data, size_t room, int *fd,
                                     int *whole) {
         hs_handoff_rights rights;
@@ -108,7 +108,7 @@ cdef extern from "<errno.h>" nogil:
 cdef int handoff_send(int queue, const HandoffRecord *handoff) noexcept nogil:
     """Send a connection's record and descriptor. Returns a HandoffSent.
 
-    ETOOMANYREFS: the user has as many descriptors under way as a process may have open; some will arrive.
+    ETOOMANYREFS: the user has as many descriptors in transit as a process may have open; some will arrive.
     """
     cdef Header header
     memset(&header, 0, sizeof(header))
@@ -132,7 +132,7 @@ cdef int handoff_send(int queue, const HandoffRecord *handoff) noexcept nogil:
 
 
 cdef bint is_record(const Header *header, ssize_t got) noexcept nogil:
-    """Tell whether what was received is a whole record of this version."""
+    """Return whether the received bytes are a whole record of this version."""
     return (
         got >= <ssize_t> sizeof(Header) and header.magic == MAGIC and header.version == VERSION
         and header.address_length <= ADDRESS_BYTES and got == <ssize_t> sizeof(Header) + <ssize_t> header.length
@@ -140,9 +140,9 @@ cdef bint is_record(const Header *header, ssize_t got) noexcept nogil:
 
 
 def put_connection(int queue, int fd):
-    """Put a connected socket, on which nothing has come yet, into the queue. The descriptor stays open here.
+    """Put a connected socket, on which nothing was received yet, into the queue. The descriptor stays open here.
 
-    queue: its writing end. The server that adopts it treats its client as one at the other end of a unix socket. Raises
+    queue: its writing end. The server that adopts the connection treats its client as one at a unix socket. Raises
     OSError if the queue is full or has no reader.
     """
     cdef HandoffRecord handoff

@@ -9,4 +9,4 @@ cdef class Slot:
     cdef SlotRecord *record
     cdef SlotRef ref
     cdef readonly int number
-    cdef readonly object capsule   # of `ref`: what a model takes it by; it lives as long as the slot
+    cdef readonly object capsule   # of `ref`, for models; lives as long as the slot

@@ -1,14 +1,14 @@
 """The scoreboard: a page of memory that the processes of one server share, with a slot for each.
 
-It is there so that load is even. All processes accept from the same listening sockets, and the kernel wakes one that
-sleeps, mostly the same one; so a process that has more than its share of the connections leaves newcomers to the others
-(it is over its share), and listens again when it has not. The process with the fewest is never over its share for long:
-one that goes over it wakes all, which then look again. No process waits for another, and one that dies holds nothing
-up: its supervisor clears its slot.
+It keeps the load even. All processes accept from the same listening sockets, and the kernel wakes a sleeping process,
+mostly the same one. So a process that has more than its share of the connections (it is over its share) leaves new
+connections to the others, and accepts again when it is not. The process with the fewest connections is never over its
+share for long: one that goes over its share wakes all, which then check again. No process waits for another,
+and one that dies blocks nothing: its supervisor clears its slot.
 
-One that lives and does not accept, since it is stopped or its application keeps the GIL, would have newcomers wait for
-it. So a process over its share looks at its listeners now and then; where somebody has waited at each look for
-NEGLECT_NS it accepts, whatever its share.
+If a process lives but does not accept, because it is stopped or its application keeps the GIL, new connections would
+wait for it. So a process over its share checks its listeners now and then. If connections have waited at each check
+for NEGLECT_NS, it accepts in spite of its share.
 """
 
 from cpython.pycapsule cimport PyCapsule_New
@@ -30,9 +30,9 @@ STATES = ("empty", "booting", "serving", "closing", "closed")
 
 
 cdef class Scoreboard:
-    """The slots of one server. Made before its processes are forked, which inherit it. size: slots.
+    """The slots of one server. Made before its processes are forked, which inherit it. size: the number of slots.
 
-    Raises MemoryError or OSError when memory or descriptors are short.
+    Raises MemoryError or OSError if memory or descriptors are short.
     """
 
     def __init__(self, int size):
@@ -74,12 +74,12 @@ cdef class Scoreboard:
 
     @property
     def wakeup_fd(self):
-        """A descriptor that becomes readable when all shall look again; nobody has to read from it."""
+        """A descriptor that becomes readable when all processes must check again; none needs to read from it."""
         return self.record.wakeup_fd
 
     @property
     def serving(self):
-        """How many processes serve."""
+        """The number of processes that serve."""
         return scoreboard_serving(self.record, 0xFFFFFFFF)
 
     def close(self):
@@ -93,12 +93,12 @@ cdef class Slot:
     """One process's slot on the scoreboard."""
 
     def take(self):
-        """Take the slot for a process that is about to start: nothing of one before is left."""
+        """Take the slot for a process that is about to start, without anything of an earlier process."""
         self.clear()
         store_uint(&self.record.state, SLOT_BOOTING)
 
     def clear(self):
-        """Give the slot up: who had it has ended, and others may listen in its place."""
+        """Clear the slot: its process has ended, and others may accept in its place."""
         store_uint(&self.record.state, SLOT_EMPTY)
         init_uint(&self.record.open, 0)
         init_uint(&self.record.over_share, 0)
@@ -112,12 +112,12 @@ cdef class Slot:
         wake_all(self.scoreboard.record)
 
     def stop_accepting(self):
-        """Accept nobody any more."""
+        """Stop accepting."""
         slot_stop_accepting(self.record)
         wake_all(self.scoreboard.record)
 
     def note_closed(self):
-        """Say that the listeners are closed: for tests."""
+        """Note that the listeners are closed: for tests."""
         slot_note_closed(self.record)
 
     @property
@@ -127,7 +127,7 @@ cdef class Slot:
 
     @property
     def open(self):
-        """Connections now."""
+        """The number of connections now."""
         return load_uint(&self.record.open)
 
     @property
@@ -137,7 +137,7 @@ cdef class Slot:
 
     @property
     def stuck(self):
-        """Threads that met the deadline of their turn and are still in the application."""
+        """The number of threads that passed the deadline of their turn and are still in the application."""
         return load_uint(&self.record.stuck)
 
     @stuck.setter
@@ -145,11 +145,11 @@ cdef class Slot:
         store_uint(&self.record.stuck, stuck)
 
     def add(self, int change):
-        """Count connections that began, or have ended: for tests."""
+        """Count connections that began (positive) or ended (negative): for tests."""
         slot_count(self.record, change)
 
     def may_accept(self):
-        """Tell whether this process shall accept newcomers now."""
+        """Return whether this process may accept new connections now."""
         return slot_may_accept(self.scoreboard.record, self.record)
 
     def count_request(self):

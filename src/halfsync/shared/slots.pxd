@@ -1,6 +1,6 @@
-# What the processes of one server know of each other, in memory that they share, and who of them accepts: see
+# What the processes of one server know about each other, in memory that they share, and which of them accepts: see
 # scoreboard.pyx.
-# All of it is inline, so that no module is loaded where there is one process only.
+# All of it is inline, so that no module is loaded if there is only one process.
 from posix.unistd cimport write
 
 from halfsync.native.sync cimport (
@@ -16,11 +16,11 @@ cdef extern from "<poll.h>" nogil:
     const short POLLIN
 
 cdef enum:
-    SHARE_SLACK = 2           # connections that each process may have beyond a quarter more than its share
-    BACKLOG_CHECK_NS = 20000000  # between two looks of a process over its share at who waits
+    SHARE_SLACK = 2           # connections that a process may have beyond its share plus a quarter
+    BACKLOG_CHECK_NS = 20000000  # between two checks of the backlog by a process over its share
     NEGLECT_NS = 100000000
 
-# Some of the listeners of a process, by their position: a bit each, and one bit for all from LISTENER_BITS - 1 on.
+# Some of a process's listeners, by position: a bit for each, and one bit for all from LISTENER_BITS - 1 on.
 ctypedef long long ListenerMask
 
 cdef enum:
@@ -40,28 +40,28 @@ cdef inline ListenerMask listener_mask(object positions) except -1:
 
 cdef enum SlotState:
     SLOT_EMPTY
-    SLOT_BOOTING              # nobody is accepted yet
+    SLOT_BOOTING              # it does not accept yet
     SLOT_SERVING
-    SLOT_CLOSING              # nobody shall be accepted any more
-    SLOT_CLOSED               # nobody is: the listeners are closed
+    SLOT_CLOSING              # it must not accept, but its listeners may still be open
+    SLOT_CLOSED               # its listeners are closed
 
-# Written by the process that has the slot; its supervisor clears it once that process has ended.
+# Written by the process that has the slot. Its supervisor clears it once that process has ended.
 ctypedef struct SlotRecord:
     atomic_uint state         # SlotState
     atomic_uint open          # connections
-    atomic_uint over_share    # newcomers are left to others, who have fewer connections
-    atomic_uint stuck         # threads that met the deadline of their turn and are still in the application
+    atomic_uint over_share    # it leaves new connections to other processes, which have fewer
+    atomic_uint stuck         # threads that passed the deadline of their turn and are still in the application
     atomic_llong requests     # served
-    # What a process over its share saw when it looked at its listeners; for itself only. Times are in ns, monotonic.
-    long long check_ns        # again
-    long long waiting_since   # somebody has waited at each look; 0: nobody did at the last one
-    unsigned int neglected    # somebody has waited too long: whoever should accept does not
-    char apart[80]            # from the next: two processes should not write to one cache line
+    # What a process over its share found when it checked its listeners; for itself only. Times are in ns, monotonic.
+    long long check_ns        # time of the next check
+    long long waiting_since   # a connection has waited at each check since; 0: none did at the last one
+    unsigned int neglected    # a connection has waited too long: the process that should accept does not
+    char apart[80]            # keeps slots apart: two processes should not write to one cache line
 
-# The slots follow it.
+# The slots follow this record.
 ctypedef struct ScoreboardRecord:
-    atomic_uint used          # slots, from the first on, that may be taken
-    atomic_uint shutting_down  # the server is about to end: it is not ready any more
+    atomic_uint used          # slots, from the first on, that may be in use
+    atomic_uint shutting_down  # the server is about to end, and is no longer ready
     int wakeup_fd             # an eventfd that all processes watch
     char apart[116]
 
@@ -76,7 +76,7 @@ cdef inline SlotRecord *slot_at(ScoreboardRecord *scoreboard, unsigned int index
 
 
 cdef inline bint exceeds_share(ScoreboardRecord *scoreboard, SlotRecord *slot) noexcept nogil:
-    """Tell whether one more connection would be more than this process's share, somewhat generously measured."""
+    """Return whether one more connection would exceed this process's share, which is measured generously."""
     cdef unsigned int used = load_uint(&scoreboard.used)
     cdef unsigned long long serving = 0, total = 0
     cdef unsigned int index
@@ -86,7 +86,7 @@ cdef inline bint exceeds_share(ScoreboardRecord *scoreboard, SlotRecord *slot) n
         if load_uint(&other.state) == SLOT_SERVING:
             serving += 1
             total += load_uint(&other.open)
-    # open + 1 > 5/4 total/serving + SPARE
+    # open + 1 > 5/4 total/serving + SHARE_SLACK
     return (<unsigned long long> load_uint(&slot.open) + 1) * serving * 4 > total * 5 + SHARE_SLACK * serving * 4
 
 
@@ -117,10 +117,10 @@ cdef inline unsigned int scoreboard_serving(ScoreboardRecord *scoreboard, unsign
 
 
 cdef inline bint slot_may_accept(ScoreboardRecord *scoreboard, SlotRecord *slot) noexcept nogil:
-    """Tell whether this process shall accept newcomers now, and note it for the others.
+    """Return whether this process may accept new connections now, and note it for the others.
 
-    One that goes over its share says so before it looks a last time, and those who count a connection do so before they
-    look which is over its share: so of two that look at once, one sees the other.
+    A process notes that it is over its share before it checks a last time. A process that counts a connection does so
+    before it checks which processes are over their share. So if two check at once, one sees the other.
     """
     if load_uint(&slot.state) != SLOT_SERVING:
         return False
@@ -138,13 +138,13 @@ cdef inline bint slot_may_accept(ScoreboardRecord *scoreboard, SlotRecord *slot)
 
 
 cdef inline void slot_stop_accepting(SlotRecord *slot) noexcept nogil:
-    """Say that this process shall accept nobody any more; that it does not remains said."""
+    """Note that this process must not accept. It stays noted if the listeners are already closed."""
     if load_uint(&slot.state) != SLOT_CLOSED:
         store_uint(&slot.state, SLOT_CLOSING)
 
 
 cdef inline void slot_note_closed(SlotRecord *slot) noexcept nogil:
-    """Say that this process has closed its listeners."""
+    """Note that this process has closed its listeners."""
     store_uint(&slot.state, SLOT_CLOSED)
 
 
@@ -153,7 +153,7 @@ cdef inline bint slot_must_check_backlog(SlotRecord *slot, long long now) noexce
 
 
 cdef inline void slot_note_backlog(SlotRecord *slot, bint waiting, long long now) noexcept nogil:
-    """Note whether somebody waits who is left to other processes."""
+    """Note whether a connection waits that is left to other processes."""
     slot.check_ns = now + BACKLOG_CHECK_NS
     if not waiting:
         slot.waiting_since = 0
@@ -163,7 +163,7 @@ cdef inline void slot_note_backlog(SlotRecord *slot, bint waiting, long long now
 
 
 cdef inline bint has_pending_accept(int listener) noexcept nogil:
-    """Tell whether a connection waits in a listener's backlog."""
+    """Return whether a connection waits in a listener's backlog."""
     cdef pollfd watched
     watched.fd = listener
     watched.events = POLLIN

@@ -1,1 +1,1 @@
-"""Faces of native pieces for their unit tests: they hand pointers to whoever asks, so no release holds them."""
+"""Python wrappers of native pieces for their unit tests. They hand out raw pointers, so no release contains them."""

@@ -1,5 +1,5 @@
 def client_key(address: bytes) -> int:
-    """What a peer is counted as: of its socket address. 0: nobody."""
+    """Return the key that a peer is counted under, from its socket address. 0: it is not counted."""
 
 class PyClientCounts:
     def __init__(self, limit: int, capacity: int) -> None: ...

@@ -1,6 +1,6 @@
-"""Thin Python faces of what counts the connections of clients, for unit tests. Built with the checks only.
+"""Thin Python wrappers of the code that counts the connections of clients, for unit tests. Only in checks builds.
 
-Addresses are sockaddrs in bytes. What is entered is a place, 0 for what is not counted, -1 for what is refused.
+Addresses are sockaddrs in bytes. `add` returns an index: 0 if the connection is not counted, -1 if it is refused.
 """
 import os
 
@@ -34,7 +34,7 @@ def client_key(bytes address):
 
 
 cdef class PyClientLimit:
-    """The limit as the blocking models know it. address: None where the client is not known yet."""
+    """The limit in the blocking models. address: None if the client is not known yet."""
     cdef ClientLimit limit
 
     def __cinit__(self, uint32_t limit, *, uint32_t connections, bint children):

@@ -1,6 +1,6 @@
-"""The parsers on pieces that lie in blocks of memory of exactly their size. Built with the checks only.
+"""The parsers on pieces that lie in blocks of memory of exactly their size. Only in checks builds.
 
-`ends` are offsets into the wire that grow: what has been received after each piece. Limits are request_line, field,
+`ends` are increasing offsets into the wire: what has been received after each piece. Limits are request_line, field,
 fields, head, in the units of `halfsync.http.parser.HeadParser`.
 """
 

@@ -1,7 +1,7 @@
-"""The parsers on pieces that lie in blocks of memory of exactly their size, for fuzzing. Built with the checks only.
+"""The parsers on pieces that lie in blocks of memory of exactly their size, for fuzzing. Only in checks builds.
 
-A sanitizer sees a read past such a piece, and a write past the records of the parsers, which have blocks of their own
-too. The exchange has its face in testing/pieces, which fences its buffers off behind what was received.
+A sanitizer sees a read past such a piece, and a write past the records of the parsers, which also have their own
+blocks. The exchange has its wrapper in testing/pieces, which fences off its buffers behind what was received.
 """
 cimport cython
 from libc.stdint cimport int64_t, uint32_t
@@ -39,7 +39,7 @@ cdef tuple describe(const Head *head, const char *data):
 
 
 cdef class Blocks:
-    """Frees what it holds."""
+    """The records of the parsers, each in its own block; freed with this object."""
     cdef Head *head
     cdef Chunked *chunked
 
@@ -57,7 +57,7 @@ cdef class Blocks:
 
 
 def read_head(bytes wire not None, list ends not None, tuple limits not None):
-    """Show the head parser the first ends[0] bytes, then the first ends[1], each time in another block."""
+    """Give the head parser the first ends[0] bytes, then the first ends[1], and so on, each time in another block."""
     cdef HeadLimits native = HeadLimits(limits[0], limits[1], limits[2], limits[3])
     cdef Blocks blocks = Blocks()
     cdef uint32_t end
@@ -108,7 +108,7 @@ cdef class Joined:
 
 
 def read_chunked(bytes wire not None, list ends not None, int64_t max_body):
-    """Show the chunked decoder wire[:ends[0]], then wire[ends[0]:ends[1]], each piece in a block of its own."""
+    """Give the chunked decoder wire[:ends[0]], then wire[ends[0]:ends[1]], and so on, each piece in its own block."""
     cdef Joined joined = Joined(max_body)
     cdef size_t begin = 0, end
     cdef char *copy

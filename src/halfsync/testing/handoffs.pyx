@@ -1,4 +1,4 @@
-"""A thin Python face of the records of connections that change their process. Built with the checks only."""
+"""A thin Python wrapper of the records of connections that move to another process. Only in checks builds."""
 from libc.string cimport memcpy
 
 from halfsync.listening.endpoints cimport ENDPOINT_BYTES

@@ -1,4 +1,4 @@
-"""A thin Python face of one connection's owner word and its worker's lease. Built with the checks only."""
+"""A thin Python wrapper of one connection's owner word and its worker's lease. Only in checks builds."""
 
 from typing import final
 

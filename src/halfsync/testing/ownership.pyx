@@ -1,5 +1,4 @@
-"""A thin Python face of one connection's owner word and its worker's lease, for tests. Built with the checks only.
-"""
+"""A thin Python wrapper of one connection's owner word and its worker's lease, for tests. Only in checks builds."""
 from libc.stdlib cimport calloc, free
 
 cimport halfsync.engine.engine as engines
@@ -17,7 +16,7 @@ HOLD_TAKEN = <int> leases.HOLD_TAKEN
 
 
 cdef class Turn:
-    """One connection, one lease, and an engine. Only its list of returned connections is used."""
+    """One connection, one lease, and an engine, of which only the list of returned connections is used."""
     cdef engines.Engine *engine
     cdef engines.Connection *connection
     cdef leases.Lease *lease
@@ -42,7 +41,7 @@ cdef class Turn:
         )
 
     def restore(self, tuple state):
-        """Go back to what `save` returned."""
+        """Restore a state that `save` returned."""
         store_uint(&self.connection.owner, state[0])
         store_uint(&self.lease.word, state[1])
         self.lease.serial = state[2]
@@ -117,10 +116,10 @@ cdef class Turn:
     def give_back(self):
         engines.engine_return(self.engine, self.connection)
 
-    # For tests of the protocol with one of its rules left out.
+    # For tests of the protocol without one of its rules.
 
     def link(self, owner):
-        """Put the connection into the list, with this owner, whatever it was."""
+        """Put the connection into the list, with this owner, whichever it had before."""
         store_uint(&self.connection.owner, owner)
         swap_pointer(&self.engine.returned, <void *> self.connection)
 

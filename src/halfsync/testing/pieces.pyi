@@ -1,10 +1,10 @@
-"""Thin Python faces of the native pieces, for their unit tests. Built with the checks only."""
+"""Thin Python wrappers of the native pieces, for their unit tests. Only in checks builds."""
 
 from typing import Any, final
 
 from halfsync.wsgi.body import BodyBlocks, Input
 
-SEGMENT_BYTES: int  # that an outbox's segment costs beside its data
+SEGMENT_BYTES: int  # the cost of an outbox's segment, beside its data
 SPOOL_TURN_BYTES: int  # of an outbox's spool file, before the next is begun
 
 @final
@@ -16,7 +16,7 @@ class PyRequestQueue:
     def put(self, item: object) -> int: ...
     def wake(self) -> None: ...
     def try_take(self, woken: bool = False, worker: PyTaker | None = None) -> tuple[int, Any]:
-        """Return what it says (0: an item, 1: sleep now, 2: closed) and the item."""
+        """Return a QueueTaken (0: an item, 1: sleep now, 2: closed) and the item."""
 
     def sleep(self, worker: PyTaker | None = None) -> None: ...
     def check(self, now: int) -> tuple[int, bool]:

@@ -1,7 +1,7 @@
-"""Thin Python faces of the native pieces, for their unit tests. Built with the checks only.
+"""Thin Python wrappers of the native pieces, for their unit tests. Only in checks builds.
 
-Each method is one call of the native function of its name. Whoever uses a face keeps to what the native piece
-asks of its users: these classes check nothing.
+Each method is one call of the native function of its name. The caller must follow the rules of the native piece:
+these classes check nothing.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -31,7 +31,7 @@ from halfsync.pool.request_queue cimport (
 from halfsync.wsgi.body cimport BodyBlocks, INPUT_ENDED, Input, grow, input_for
 from halfsync.wsgi.environ cimport EnvironFactory
 
-# A sanitizer knows the sizes of blocks, not how much of a buffer has been received.
+# A sanitizer knows the sizes of blocks, but not how much of a buffer has been received.
 cdef extern from *:
     """
     #if defined(__has_feature)
@@ -210,12 +210,12 @@ cdef class PySpool:
 
 
 def count_blocks(BodyBlocks blocks):
-    """(blocks that wait to be used, blocks that there are)"""
+    """Return (blocks that wait to be used, blocks that there are)."""
     return blocks.pool.length, blocks.pool.made
 
 
 def make_blocks(int length):
-    """A pool that has so many blocks, as it would have after as many bodies."""
+    """Return a pool that has this many blocks, as after as many bodies."""
     cdef BodyBlocks blocks = BodyBlocks()
     for _ in range(length):
         grow(&blocks.pool)
@@ -223,7 +223,7 @@ def make_blocks(int length):
 
 
 cdef class PyExchange:
-    """One exchange and the pool it came from; its inputs must not be used after the next follow or close."""
+    """One exchange and the pool that it came from. Do not use its inputs after the next follow or close."""
     cdef ExchangePool pool
     cdef Limits limits
     cdef Exchange *native
@@ -261,9 +261,9 @@ cdef class PyExchange:
         self.inputs.clear()
 
     def receive(self, bytes data, bint anywhere=False):
-        """Receive what there is room for, as the engine does; anywhere: to a buffer of our own.
+        """Receive what there is room for, as the engine does. anywhere: into a buffer of our own.
 
-        Under AddressSanitizer, to touch the buffer behind what was received is an error.
+        Under AddressSanitizer, touching the buffer behind what was received is an error.
         """
         cdef size_t room = SCRATCH_BYTES
         cdef char *target = NULL if anywhere else exchange_room(self.native, &self.limits, &room)
@@ -287,7 +287,7 @@ cdef class PyExchange:
         return exchange_received(self.native, &self.limits, self.native.data + self.native.filled, 0)
 
     def renew(self):
-        """Give the exchange back to its pool and take one."""
+        """Give the exchange back to its pool, and take another."""
         self.detach()
         pool_put(&self.pool, self.native)
         self.native = pool_get(&self.pool)
@@ -319,7 +319,7 @@ cdef class PyExchange:
 
     @property
     def place(self):
-        """Where the body lies: "", "data" (behind the head), "memory", "block" or "disk"."""
+        """Where the body is: "", "data" (behind the head), "memory", "block" or "disk"."""
         if self.native.spool.fd >= 0:
             return "disk"
         if self.native.block.owner != NULL:
@@ -355,7 +355,7 @@ cdef class PyExchange:
 
 
 cdef class PyOutbox:
-    """One outbox. After two releases it must not be used."""
+    """One outbox. It must not be used after two releases."""
     cdef Outbox *native
     cdef PyStore store
 
@@ -370,7 +370,7 @@ cdef class PyOutbox:
         cdef int result = 0
         cdef int told = 0
         with nogil:
-            while length > 0 and result >= 0:  # as its users must: a piece at a time
+            while length > 0 and result >= 0:  # one piece at a time, as its users must
                 piece = min(length, <int64_t> PIECE_BYTES)
                 result = outbox_append(self.native, start, piece, True)
                 told |= result
@@ -389,11 +389,11 @@ cdef class PyOutbox:
         return outbox_append_file(self.native, fd, offset, length)
 
     def finish(self, int end, bint keep_alive):
-        """Finish with a stand-in for an exchange, never looked into; abandon tells if it was taken."""
+        """Finish with a stand-in for an exchange, which is never read. `abandon` returns whether it was taken."""
         return outbox_finish(self.native, end, keep_alive, <Exchange *> <void *> self)
 
     def next(self):
-        """Return the turn and what it offers: bytes, or (descriptor, offset, length) of a file."""
+        """Return the OutboxNext and what it offers: bytes, or (descriptor, offset, length) of a file."""
         cdef iovec vectors[VECTORS_MAX]
         cdef Segment *segment
         cdef int filled

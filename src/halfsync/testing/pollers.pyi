@@ -1,4 +1,4 @@
-"""A thin Python face of the pollers, for their unit tests. Built with the checks only."""
+"""A thin Python wrapper of the pollers, for their unit tests. Only in checks builds."""
 
 from typing import Protocol, final
 
@@ -18,7 +18,7 @@ class PyHandle:
     def generation(self) -> int: ...
 
 class PyPollerUser(Protocol):
-    """Stands for the engine: what each callback answers is said in engine/poller.pxd."""
+    """Stands for the engine: engine/poller.pxd says what each callback returns."""
 
     def awake(self) -> None: ...
     def room(self, handle: PyHandle) -> int:

@@ -1,6 +1,6 @@
-"""A thin Python face of the pollers, for their unit tests. Built with the checks only.
+"""A thin Python wrapper of the pollers, for their unit tests. Only in checks builds.
 
-What the engine does in its callbacks, a Python object does here: see `PyPollerUser` in the stub.
+A Python object takes the part of the engine's callbacks: see `PyPollerUser` in the stub.
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
@@ -119,11 +119,11 @@ cdef PyHandle face(void *poller, Handle *handle):
 
 
 cdef object ask(void *poller, str name, tuple arguments, object otherwise):
-    """Call the user's method; an exception waits until the turn is over."""
+    """Call the user's method. An exception is kept until the end of the turn."""
     cdef PyPoller self = <PyPoller> poller
     try:
         return getattr(self.user, name)(*arguments)
-    except BaseException as error:  # noqa: BLE001 - it is raised by turn
+    except BaseException as error:  # noqa: BLE001 - turn raises it
         self.error = error
         return otherwise
 

@@ -1,4 +1,4 @@
-"""Thin Python faces of what reads the words of proxies, for their unit tests. Built with the checks only."""
+"""Thin Python wrappers of the code that reads what proxies send, for unit tests. Only in checks builds."""
 from halfsync.http.proxy_protocol cimport ProxyHeader, proxy_parse
 from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text, trust_has
 
@@ -18,7 +18,7 @@ cdef tuple text_of(const unsigned char *address, int address_length):
 
 
 def proxy_header(bytes data):
-    """(bytes of the header, 0: more are needed, -1: there is none; (host, port), ("", 0) of a unix socket or None)"""
+    """Return (bytes of the header, 0: more needed, -1: none; (host, port), ("", 0) of a unix socket, or None)."""
     cdef ProxyHeader header
     cdef int result = proxy_parse(data, len(data), &header)
     return result, text_of(header.address, header.address_length)

@@ -1,4 +1,4 @@
-"""Thin Python faces of pure functions, for their unit tests. Built with the checks only."""
+"""Thin Python wrappers of pure functions, for their unit tests. Only in checks builds."""
 from libc.stdint cimport int64_t
 
 from halfsync.exchange.persistence cimport may_stay as native_may_stay, stays_after as native_stays_after
@@ -33,19 +33,19 @@ def method_is(bytes text not None, bytes method not None):
 
 
 def number_of(bytes text not None):
-    """Return the number, or None: it is none."""
+    """Return the number, or None if there is none."""
     number = native_number(text, len(text))
     return None if number < 0 else number
 
 
 def port_of(bytes text not None):
-    """Return the port, or None: it is none."""
+    """Return the port, or None if there is none."""
     port = native_port(text, len(text))
     return None if port < 0 else port
 
 
 def hex_byte(bytes text not None):
-    """Return the value of two hexadecimal digits, or None: they are none."""
+    """Return the value of two hexadecimal digits, or None if they are not."""
     if len(text) != 2:
         raise ValueError(text)
     value = hex_pair(text)
@@ -89,7 +89,7 @@ def reason(int status):
 
 
 def empty_head(int status, *, bint server, double keep_alive_s, bint stays):
-    """Return the head of a response of the server's own to which nobody adds anything."""
+    """Return the head of a response of the server's own, without further fields."""
     cdef char[ERROR_BYTES] out
     cdef ServerFields fields
     server_fields_init(&fields, server, keep_alive_s)
@@ -97,7 +97,7 @@ def empty_head(int status, *, bint server, double keep_alive_s, bint stays):
 
 
 def text_response(int status, bytes text not None, *, bint is_head):
-    """Return a response that is this text, and the bytes of its body, as they are noted."""
+    """Return a response with this text, and the number of bytes of its body, as it is noted."""
     cdef char[ERROR_BYTES] out
     cdef ServerFields fields
     cdef int64_t sent = -1
@@ -107,7 +107,7 @@ def text_response(int status, bytes text not None, *, bint is_head):
 
 
 def error_page(int status, *, bint server, double keep_alive_s, bint stays, bint is_head):
-    """Return a response that says no more than its status, and the bytes of its body, as they are noted."""
+    """Return a response with only its status as text, and the number of bytes of its body, as it is noted."""
     cdef char[ERROR_BYTES] out
     cdef ServerFields fields
     cdef int64_t sent = -1

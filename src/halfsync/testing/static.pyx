@@ -1,4 +1,4 @@
-"""Thin Python faces of what answers for static files, for unit tests. Built with the checks only."""
+"""Thin Python wrappers of the handler of static files, for unit tests. Only in checks builds."""
 import os
 
 from libc.stdint cimport int64_t
@@ -18,7 +18,7 @@ from halfsync.static.files cimport FileLocation, files_find, files_open
 
 
 def read_date(bytes text not None):
-    """Return the seconds since 1970 that an HTTP-date says, or None."""
+    """Return the time of an HTTP-date, in seconds since 1970, or None if it is not one."""
     cdef int64_t second = 0
     return second if date_read(text, len(text), &second) else None
 
@@ -28,7 +28,7 @@ def match_tags(bytes text not None, bytes tag not None, bint weak):
 
 
 def read_range(bytes text not None, int64_t size):
-    """Return (first, count), None for the whole, or False where no byte is wanted that is there."""
+    """Return (first, count), None for the whole, or False if none of the bytes that it asks for exist."""
     cdef int64_t first = 0, count = 0
     cdef int kind = range_read(text, len(text), size, &first, &count)
     if kind == RANGE_WHOLE:
@@ -39,7 +39,7 @@ def read_range(bytes text not None, int64_t size):
 
 
 def weigh_codings(list fields not None):
-    """Return how welcome brotli and gzip are, in thousandths."""
+    """Return the weights of brotli and gzip, in thousandths."""
     cdef Codings codings
     codings_reset(&codings)
     for field in fields:
@@ -48,7 +48,7 @@ def weigh_codings(list fields not None):
 
 
 def find(StaticFiles files not None, bytes path not None):
-    """Return the status and the decoded path below its directory, or None: it lies under no prefix."""
+    """Return the status and the decoded path below its directory, or None if it is under no prefix."""
     cdef FileLocation location
     if not files_find(&files.files, path, len(path), &location):
         return None
@@ -56,7 +56,7 @@ def find(StaticFiles files not None, bytes path not None):
 
 
 def open_path(StaticFiles files not None, bytes path not None):
-    """Return a descriptor of what a path leads to. OSError: it leads to nothing; ValueError: it is refused."""
+    """Return a descriptor of the file at a path. OSError: there is none; ValueError: the path is refused."""
     cdef FileLocation location
     cdef int fd
     if not files_find(&files.files, path, len(path), &location) or location.status != 0:
@@ -68,7 +68,7 @@ def open_path(StaticFiles files not None, bytes path not None):
 
 
 def answer(StaticFiles files not None, bytes request not None, bint stays=True):
-    """Return the whole response to the bytes of a request, or None: it is the application's."""
+    """Return the whole response to the bytes of a request, or None if it is for the application."""
     cdef ExchangePool pool
     cdef Limits limits
     cdef Exchange *exchange

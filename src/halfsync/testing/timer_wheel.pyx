@@ -1,4 +1,4 @@
-"""A thin Python face of the timer wheel, for its unit tests. Built with the checks only."""
+"""A thin Python wrapper of the timer wheel, for its unit tests. Only in checks builds."""
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 

@@ -1,10 +1,9 @@
-"""A transport that makes everything difficult that a transport may: for tests of the code above the seam.
+"""A transport that makes difficult everything that a transport may: for tests of the code above the seam.
 
 It moves bytes over a plain socket. But it begins with a handshake; it gives and takes fewer bytes than it could; it
-wants to write when it is to read, and the other way round; it keeps bytes back that no event of the socket tells of; it
-cannot send files; its end may have to wait; and like TLS it must be given the same bytes again after a send that had to
-wait.
-It is deterministic for one seed and one order of connections. Built with the checks only.
+waits to write when it must read, and to read when it must write; it holds back bytes that no event of the socket
+reports; it cannot send files; its end may have to wait; and, like TLS, it must be given the same bytes again after a
+send that had to wait. It is deterministic for one seed and one order of connections. Only in checks builds.
 """
 from libc.errno cimport EAGAIN, ENOMEM, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -41,13 +40,13 @@ cdef enum:
 
 ctypedef struct State:
     uint64_t random
-    char held[HELD_BYTES]     # received, and not given yet
-    uint32_t start            # of what is left of them
-    uint32_t length           # likewise
-    uint8_t steps             # of the handshake, and then of the end, that are left
+    char held[HELD_BYTES]     # received, and not given out yet
+    uint32_t start            # of those that are left
+    uint32_t length           # of those that are left
+    uint8_t steps             # left of the handshake, then of the end
     uint8_t open              # the handshake is done
-    uint8_t waited            # the last call had to wait for nothing: this one does not
-    int repeat                # the first byte of a send that had to wait; -1: none did
+    uint8_t waited            # the last call returned a want that was already fulfilled: this one does not
+    int repeat                # first byte of a send that had to wait; -1: none did
 
 cdef atomic_llong opened
 cdef uint64_t seed = 0
@@ -69,7 +68,7 @@ cdef uint32_t draw(State *state, uint32_t below) noexcept nogil:
 
 
 cdef bint is_ready(NativeTransport *transport, short events) noexcept nogil:
-    """Tell whether the socket is ready now. Nothing is ever waited for that may not come."""
+    """Return whether the socket is ready now. The transport never waits for anything that may not come."""
     cdef pollfd watched
     watched.fd = transport.fd
     watched.events = events
@@ -77,9 +76,9 @@ cdef bint is_ready(NativeTransport *transport, short events) noexcept nogil:
 
 
 cdef int wait_for_nothing(NativeTransport *transport, bint receives) noexcept nogil:
-    """Return a want that is fulfilled already, or 0: this time the call goes on.
+    """Return a want that is already fulfilled, or 0: this time the call continues.
 
-    A receive that wants to read has read all there was: it never wants that in vain.
+    A receive that wants to read has already read everything, so it never gets WANT_READ here.
     """
     cdef State *state = state_of(transport)
     if state.waited:
@@ -124,7 +123,7 @@ cdef ssize_t receive(NativeTransport *transport, void *data, size_t room) noexce
     cdef ssize_t length
     cdef uint32_t given, at
     cdef int want
-    state.open = True  # an adopted one needs no handshake
+    state.open = True  # an adopted connection needs no handshake
     want = wait_for_nothing(transport, True)
     transport.drained = want != 0
     if want != 0:
@@ -235,7 +234,7 @@ kind.close = end
 
 
 def use(uint64_t number):
-    """Have all servers of this process, and of processes that it forks, use the difficult transport from now on."""
+    """Let all servers of this process, and of processes that it forks, use the difficult transport from now on."""
     global seed
     seed = number * 1000003
     transport_choose(&kind)
@@ -247,7 +246,7 @@ def use_plain():
 
 
 cdef class Transport:
-    """A transport of the chosen kind over a connected socket, which it closes. Results are those of the functions."""
+    """A transport of the chosen kind over a connected socket, which it closes. Results are those of its functions."""
     cdef NativeTransport native
 
     def __init__(self, int fd):
@@ -261,7 +260,7 @@ cdef class Transport:
         return self.native.kind.handshake(&self.native) if transport_shakes_hands(&self.native) else 0
 
     def receive(self, size_t room):
-        """Return what was received, or a number."""
+        """Return the received bytes, or a number."""
         cdef bytearray data = bytearray(room)
         cdef ssize_t length = transport_receive(&self.native, <char *> data, room)
         return bytes(data[:length]) if length >= 0 else length

@@ -1,1 +1,1 @@
-"""How the bytes of a connection move: nothing else touches a client's socket."""
+"""Move the bytes of a connection: nothing else touches a client's socket."""

@@ -1,8 +1,8 @@
 # The seam between a connection and its bytes (decisions/0034). A plain socket, TCP or unix, is the first kind of
 # transport.
 #
-# Whoever owns the connection calls these, and nobody else; no call blocks, and none needs the GIL. Three may be called
-# by another thread that keeps the owner from closing the transport: transport_peek, transport_cut and transport_abort.
+# Only the owner of the connection calls these functions; none blocks, and none needs the GIL. Another thread that keeps
+# the owner from closing the transport may call three of them: transport_peek, transport_cut and transport_abort.
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
@@ -17,8 +17,8 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
     ssize_t c_sendmsg "sendmsg" (int fd, const msghdr *message, int flags)
 
-# What a call waits for, in the place of a result: repeat that call once the socket can be read from, or written to. It
-# may be the other direction than the call's own. Both are below every -errno.
+# What a call waits for, in place of a result: repeat that call once the socket can be read from, or written to. It may
+# be the opposite of the call's own direction. Both are below every -errno.
 cdef enum:
     WANT_READ = -10001
     WANT_WRITE = -10002
@@ -37,82 +37,82 @@ ctypedef struct Transport:
     int fd                    # -1: closed
     uint8_t drained           # after a receive: nothing is left to receive before the next event of the socket
     const TransportKind *kind  # NULL: a plain socket
-    void *state               # the kind's own
+    void *state               # state of the kind
 
-# What a kind other than plain sockets does in its own way. Results are as those of the functions below.
+# What a kind other than plain sockets does in its own way. Results are those of the functions below.
 ctypedef struct TransportKind:
     int (*open)(Transport *transport) noexcept nogil
     int (*handshake)(Transport *transport) noexcept nogil  # NULL: there is none
     ssize_t (*receive)(Transport *transport, void *data, size_t room) noexcept nogil
     ssize_t (*send)(Transport *transport, iovec *vectors, int count, bint more) noexcept nogil
-    int64_t (*send_file)(Transport *transport, int fd, int64_t offset, int64_t length) noexcept nogil  # NULL: by send
+    int64_t (*send_file)(Transport *transport, int fd, int64_t offset, int64_t length) noexcept nogil  # NULL: use send
     bint (*send_whole)(Transport *transport, const char *data, size_t length) noexcept nogil
     size_t (*pending)(Transport *transport) noexcept nogil
     int (*finish)(Transport *transport) noexcept nogil
     int64_t (*unacknowledged)(Transport *transport) noexcept nogil
     bint (*may_move)(Transport *transport) noexcept nogil
-    void (*close)(Transport *transport) noexcept nogil  # frees the state; the descriptor is closed after it
+    void (*close)(Transport *transport) noexcept nogil  # frees the state; the descriptor is closed afterwards
 
 # The kind of new connections; NULL: plain sockets. Set before a server starts.
 cdef void transport_choose(const TransportKind *kind) noexcept nogil
 
-# Begin with a connected, non-blocking socket. Returns 0, or -errno: then the descriptor is still the caller's.
+# Begin with a connected, non-blocking socket. Returns 0, or -errno: then the caller still owns the descriptor.
 cdef int transport_open(Transport *transport, int fd) noexcept nogil
 
 # Free the state and close the descriptor.
 cdef void transport_close(Transport *transport) noexcept nogil
 
-# Send a part of a file. Returns bytes sent (0: the file is shorter than that), a WANT, or -errno.
+# Send a part of a file. Returns bytes sent (0: the file is shorter than `length`), a WANT, or -errno.
 cdef int64_t transport_send_file(Transport *transport, int fd, int64_t offset, int64_t length) noexcept nogil
 
-# Send a few bytes, all or none: an interim response. What cannot be sent now is dropped.
+# Send a few bytes, all or none: an interim response. If they cannot be sent now, they are dropped.
 cdef void transport_send_whole(Transport *transport, const char *data, size_t length) noexcept nogil
 
-# Tell whether something can be received, without receiving it. Returns a Peek.
+# Return a Peek: whether something can be received, without receiving it.
 cdef int transport_peek(Transport *transport) noexcept nogil
 
-# Tell whether the peer is there, as its system says. Returns a Presence.
+# Return a Presence: whether the peer is there, as the system reports it.
 cdef int transport_presence(Transport *transport) noexcept nogil
 
-# Say that nothing more will be sent. Returns 0 once that is said, a WANT, or -errno.
+# Announce that nothing more will be sent. Returns 0 once that is done, a WANT, or -errno.
 cdef int transport_finish(Transport *transport) noexcept nogil
 
-# Stop sending, and both: receiving too, without saying that what was sent is all. Copies of the descriptor in other
-# processes are cut likewise.
+# Stop sending, or, with `both`, sending and receiving, without announcing that what was sent is complete. Copies of the
+# descriptor in other processes are cut too.
 cdef void transport_cut(Transport *transport, bint both) noexcept nogil
 
-# Let closing be a reset: the peer must not take what it has for the whole.
+# Make closing a reset: the peer must not take what it has for the whole.
 cdef void transport_abort(Transport *transport) noexcept nogil
 
-# Return how many bytes were sent that the peer has not acknowledged (SIOCOUTQ, tcp(7)), with those that the transport
-# itself holds.
+# Return how many sent bytes the peer has not acknowledged (SIOCOUTQ, tcp(7)), including those that the transport itself
+# holds.
 cdef int64_t transport_unacknowledged(Transport *transport) noexcept nogil
 
 
 cdef inline bint is_want(int64_t result) noexcept nogil:
-    """Tell whether a call is to be repeated once the socket is ready."""
+    """Return whether a call must be repeated once the socket is ready."""
     return result == WANT_READ or result == WANT_WRITE
 
 
 cdef inline bint transport_shakes_hands(const Transport *transport) noexcept nogil:
-    """Tell whether a new connection begins with a handshake."""
+    """Return whether a new connection begins with a handshake."""
     return transport.kind != NULL and transport.kind.handshake != NULL
 
 
 cdef inline bint transport_may_move(Transport *transport) noexcept nogil:
-    """Tell whether another process could go on with the descriptor alone."""
+    """Return whether another process could continue with the descriptor alone."""
     return transport.kind == NULL or transport.kind.may_move(transport)
 
 
 cdef inline size_t transport_pending(Transport *transport) noexcept nogil:
-    """Return how many bytes can be received of which no event of the socket will tell."""
+    """Return how many bytes can be received that no event of the socket will report."""
     return 0 if transport.kind == NULL else transport.kind.pending(transport)
 
 
 cdef inline ssize_t transport_receive(Transport *transport, void *data, size_t room) noexcept nogil:
     """Receive. Returns bytes; 0: the peer's end; a WANT; or -errno. Sets `drained`.
 
-    Fewer bytes than there was room for do not mean that nothing is left: see `drained`.
+    Fewer bytes than `room` do not mean that nothing is left: see `drained`.
     """
     cdef ssize_t length
     if transport.kind != NULL:
@@ -120,7 +120,7 @@ cdef inline ssize_t transport_receive(Transport *transport, void *data, size_t r
     while True:
         length = c_recv(transport.fd, data, room, MSG_DONTWAIT)
         if length >= 0:
-            transport.drained = <size_t> length < room  # a stream socket that gave less than was asked for is empty
+            transport.drained = <size_t> length < room  # a stream socket that gives less than was asked for is empty
             return length
         if errno != EINTR:
             transport.drained = True
@@ -151,7 +151,7 @@ cdef inline ssize_t transport_send(Transport *transport, iovec *vectors, int cou
 cdef inline ssize_t transport_send_bytes(
     Transport *transport, const char *data, size_t length, bint more
 ) noexcept nogil:
-    """Send bytes; as transport_send."""
+    """Send bytes, as transport_send does."""
     cdef iovec vector
     vector.iov_base = <void *> data
     vector.iov_len = length

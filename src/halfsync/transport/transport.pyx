@@ -1,4 +1,4 @@
-"""What plain sockets do that is not on every request's way, and the choice of a kind (see the .pxd)."""
+"""Plain sockets, apart from the calls that every request makes, and the choice of a kind (see the .pxd)."""
 from posix.unistd cimport close, pread
 
 from halfsync.native.checks cimport check
@@ -94,7 +94,7 @@ cdef void transport_send_whole(Transport *transport, const char *data, size_t le
         transport.kind.send_whole(transport, data, length)
         return
     sent = c_send(transport.fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL)
-    if sent > 0 and <size_t> sent < length:  # what follows would be taken for its rest
+    if sent > 0 and <size_t> sent < length:  # the client would take what follows for the rest of it
         transport_abort(transport)
         transport_cut(transport, True)
 

@@ -9,20 +9,20 @@ from halfsync.pool.threadpool cimport WorkerThreads
 cdef class RequestWorkers(WorkerThreads):
     cdef Engine *engine
     cdef Bridge bridge
-    cdef readonly double limit_s          # that a turn may take; 0: for ever
-    cdef readonly int max_stuck           # threads past that which others take the place of
-    cdef object capacity_lock             # a lock, for the two counts below and for `reported` of each lease
+    cdef readonly double limit_s          # longest time that a turn may take; 0: no limit
+    cdef readonly int max_stuck           # stuck threads past this number are not replaced
+    cdef object capacity_lock             # guards the two counts below, and `reported` of each lease
     cdef readonly int stuck               # threads past limit_s now
-    cdef int available                    # threads that are not
-    cdef Lease *leases                    # all that were made; none is freed while a thread may use it. With the GIL
-    cdef Lease *spare                     # of threads that have ended. With the GIL
-    cdef object scoreboard_slot           # on the scoreboard of a server of several processes; None: there is one
-    cdef RefusalLog refusals              # None: none is logged
-    cdef object monitor_thread            # the thread that sees to stuck ones, and logs refusals
-    cdef bint monitoring                  # it does so now, and may be in the application's logging
+    cdef int available                    # threads that are not stuck
+    cdef Lease *leases                    # all leases; none is freed while a thread may use it. With the GIL
+    cdef Lease *spare                     # leases of threads that have ended. With the GIL
+    cdef object scoreboard_slot           # in a server of several processes; None: there is one process
+    cdef RefusalLog refusals              # None: refusals are not logged
+    cdef object monitor_thread            # replaces and logs stuck threads, and logs refusals
+    cdef bint monitoring                  # it is at work now, and may be in the application's logging
     cdef bint closing
-    cdef object pinned        # what the engine's records point to, for as long as a thread may use them
-    cdef readonly unsigned long dropped   # requests not run since their client had left; guarded by the GIL
+    cdef object pinned        # objects that the engine's records point to, for as long as a thread may use them
+    cdef readonly unsigned long dropped   # requests not run because their client had disconnected; guarded by the GIL
 
     cdef int turn(self, QueueSlot *slot) except -1
     cdef Lease *lease_of_thread(self) noexcept

@@ -1,11 +1,11 @@
-"""The sync half: worker threads that run the application, each with a connection to answer on.
+"""The sync half: worker threads that run the application, each with a connection on which to answer.
 
-A worker is given a connection with a complete request on it. It owns that connection until it gives it back. It sends
-what the socket takes at once; with the first byte that the socket does not take, the connection goes back to the engine
-with an outbox, and from then on the worker fills the outbox and touches the connection no more.
+A worker is given a connection that has a complete request, and owns it until it gives it back. It sends what the socket
+takes at once. With the first byte that the socket does not take, the connection goes back to the engine with an outbox.
+From then on the worker fills the outbox and does not touch the connection.
 
-Where turns have a deadline (request_timeout) a worker also holds a lease, which the engine may revoke while the
-application has the thread (engine/lease.pyx). The monitor, a thread of its own, then logs where that thread is, and
+If turns have a deadline (request_timeout), a worker also holds a lease, which the engine may revoke while the
+application has the thread (engine/lease.pyx). The monitor, a separate thread, then logs where that thread is, and
 starts another in its place; the old one ends when the application returns. The monitor also logs the refusals of the
 engine, which cannot log them itself (observe/refusals.pyx).
 """
@@ -44,7 +44,7 @@ from halfsync.log import logger, warn
 from halfsync.native.system import Mutex
 from halfsync.runtime.threads import Thread
 
-LOGGING_S = 5.0  # what a handler of the application may take for a line, at the end
+LOGGING_S = 5.0  # longest time for a log handler of the application to write a line, at the end
 
 cdef extern from *:
     """
@@ -58,21 +58,21 @@ cdef extern from *:
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
 
-# The way of one response out. It lives on the worker's stack, for one turn.
+# The path of one response to its client. It lives on the worker's stack, for one turn.
 ctypedef struct ProactorSink:
     Sink sink                 # first: the bridge sees only this
     Engine *engine
     Connection *connection    # NULL once it has gone back to the engine
-    Outbox *outbox            # from then on
+    Outbox *outbox            # set from then on
     bint gone
-    bint probed               # the client, whether it is still there; or a part of the response was sent
-    Lease *lease              # NULL: the engine lets the connection to the worker for as long as it takes
-    uint8_t address[ADDRESS_BYTES]  # of the peer: the connection may be another's by the time it is logged
+    bint probed               # the client was probed, or a part of the response was sent
+    Lease *lease              # NULL: the worker has the connection without a limit
+    uint8_t address[ADDRESS_BYTES]  # of the peer: another may have the connection by the time it is logged
     uint8_t address_length
 
 
 cdef bint acquire_lease(ProactorSink *self) noexcept nogil:
-    """Hold the connection, to touch it. Returns False when the engine has taken it: the turn has met its deadline."""
+    """Hold the connection, to touch it. Returns False if the engine has taken it: the turn passed its deadline."""
     if self.lease == NULL or lease_acquire(self.lease):
         return True
     self.connection = NULL
@@ -81,13 +81,13 @@ cdef bint acquire_lease(ProactorSink *self) noexcept nogil:
 
 
 cdef void release_lease(ProactorSink *self) noexcept nogil:
-    """Let the engine have the connection, should the turn meet its deadline."""
+    """Let the engine take the connection if the turn passes its deadline."""
     if self.lease != NULL:
         lease_release(self.lease)
 
 
 cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nogil:
-    """Send what the socket takes at once, and move the vectors past it. Returns the bytes left, or -1: gone."""
+    """Send what the socket takes at once, and advance the vectors. Returns 1: bytes are left; 0: none; -1: gone."""
     cdef int64_t left = 0
     cdef int position
     cdef ssize_t sent = transport_send(&self.connection.transport, vectors, count, False)
@@ -111,7 +111,7 @@ cdef int switch_to_outbox(ProactorSink *self) noexcept nogil:
     """Give the connection back to the engine with an outbox for the rest of the response. Returns 0, or -1."""
     cdef Connection *connection = self.connection
     if load_uint(&self.engine.command) == COMMAND_STOP:
-        return -1  # it has ended, or is about to: nobody would send the rest or make room
+        return -1  # the engine has ended or will: the rest would not be sent, and no room made
     self.outbox = outbox_open(self.engine, self.engine.spool_memory, self.engine.store)
     if self.outbox == NULL:
         return -1
@@ -128,7 +128,7 @@ cdef int switch_to_outbox(ProactorSink *self) noexcept nogil:
 
 
 cdef int append(ProactorSink *self, const char *data, int64_t length) noexcept nogil:
-    """Append to the outbox, and tell the engine of each piece before the next one may wait. Returns 0, or -1: gone."""
+    """Append to the outbox, and announce each piece before the next one may wait. Returns 0, or -1: gone."""
     cdef int64_t piece
     cdef int result
     while length > 0:
@@ -145,9 +145,9 @@ cdef int append(ProactorSink *self, const char *data, int64_t length) noexcept n
 
 
 cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
-    """Send, or switch to an outbox and append, the latter not too far ahead of the client.
+    """Send, or switch to an outbox and append, without getting too far ahead of the client.
 
-    Returns 0, or -1: it is gone.
+    Returns 0, or -1: the client is gone.
     """
     cdef ProactorSink *self = <ProactorSink *> sink
     cdef int64_t length = 0
@@ -206,11 +206,11 @@ cdef int sink_send_file(
 
 
 cdef bint sink_is_disconnected(Sink *sink) noexcept nogil:
-    """Tell whether the client is gone.
+    """Return whether the client is gone.
 
-    One that sends no more may have left, or still read: as the engine does while a request is queued (see
-    `probe_client` in engine/connection_events.pyx), it is asked once, and its system answers with a reset if it has
-    left. That takes a moment.
+    A client that sends no more may have left, or may still read. So it is probed once, as the engine does while a
+    request is queued (see `probe_client` in engine/connection_events.pyx): if it has left, its system answers with a
+    reset, after a moment.
     """
     cdef ProactorSink *self = <ProactorSink *> sink
     cdef unsigned int peer
@@ -229,9 +229,9 @@ cdef bint sink_is_disconnected(Sink *sink) noexcept nogil:
 
 
 cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept nogil:
-    """Give everything back to the engine, as the response ended.
+    """Give everything back to the engine, according to how the response ended.
 
-    Returns what the bridge kept if the connection has ended meanwhile, which the bridge must be told of; else NULL.
+    Returns the bridge's state if the connection has already ended: the caller must discard it. Otherwise NULL.
     """
     cdef Connection *connection = self.connection
     cdef Engine *engine = self.engine
@@ -258,7 +258,7 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
     connection.app_state = exchange.app_state
     exchange.app_state = NULL
     if load_uint(&engine.command) == COMMAND_STOP:
-        # The engine has ended, or is about to. Whoever closes the server may not wait so long: tell the client here.
+        # The engine has ended, or will. The thread that closes the server may not wait so long: inform the client here.
         if end == TURN_RESET:
             transport_abort(&connection.transport)
         if end == TURN_COMPLETE:
@@ -283,9 +283,9 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
             transport_abort(&connection.transport)
         else:
             transport_cut(&connection.transport, False)
-        store_uint(&connection.peer, PEER_GONE)  # the engine closes at once
+        store_uint(&connection.peer, PEER_GONE)  # makes the engine close at once
     else:
-        transport_finish(&connection.transport)  # the client sees the end without waiting for the engine
+        transport_finish(&connection.transport)  # so that the client sees the end without waiting for the engine
     change_phase(&connection.phase, &connection.owner, PHASE_LINGER)
     engine_return(engine, connection)
     return NULL
@@ -341,7 +341,7 @@ cdef class RequestWorkers(WorkerThreads):
         sink.connection = connection
         sink.outbox = NULL
         sink.lease = lease
-        sink.probed = exchange.head.minor == 0  # which knows no interim responses
+        sink.probed = exchange.head.minor == 0  # HTTP/1.0 has no interim responses
         sink.gone = load_uint(&connection.peer) == PEER_GONE or load_uint(&self.engine.command) == COMMAND_STOP
         sink.address_length = connection.address_length
         memcpy(sink.address, connection.address, sizeof(sink.address))
@@ -369,7 +369,7 @@ cdef class RequestWorkers(WorkerThreads):
         return 0
 
     cdef Lease *lease_of_thread(self) noexcept:
-        """Return the lease of the calling thread, which is a worker of this pool. NULL: there is no memory for it."""
+        """Return the lease of the calling thread, a worker of this pool. NULL: memory is short."""
         cdef Lease *lease = <Lease *> get_lease()
         if lease != NULL:
             return lease
@@ -387,14 +387,14 @@ cdef class RequestWorkers(WorkerThreads):
         return lease
 
     def start_monitor(self):
-        """Start the thread that sees to stuck ones and logs refusals. Raises RuntimeError: it is refused."""
+        """Start the thread that handles stuck threads and logs refusals. RuntimeError: the system refuses it."""
         if self.limit_s > 0 or self.refusals is not None:
             monitor_thread = Thread(self.run_monitor, "halfsync-attendant")
             monitor_thread.start()
             self.monitor_thread = monitor_thread
 
     def stop_monitor(self):
-        """End that thread. Returns False when it is still in the application's logging after LOGGING_S."""
+        """End the monitor. Returns False if it is still in the application's logging after LOGGING_S."""
         self.closing = True
         if self.monitor_thread is not None:
             sem_post(&self.engine.monitor_wakeup)
@@ -405,7 +405,7 @@ cdef class RequestWorkers(WorkerThreads):
         return True
 
     def run_monitor(self):
-        """See to each thread whose turn the engine has ended, and to what it has refused, as it happens."""
+        """Replace and log each thread whose turn the engine has ended, and log each refusal, as it happens."""
         cdef Lease *lease
         while True:
             with nogil:
@@ -419,7 +419,7 @@ cdef class RequestWorkers(WorkerThreads):
                 if lease_is_revoked(lease) and not lease.reported:
                     try:
                         self.replace(lease)
-                    except BaseException as error:  # noqa: BLE001 - this thread must be there for the next stuck one
+                    except BaseException as error:  # noqa: BLE001 - the monitor must survive, for the next stuck thread
                         warn("a stuck thread could not be replaced or logged: %s", type(error).__name__)
                 lease = lease.next
             if self.refusals is not None:
@@ -427,27 +427,26 @@ cdef class RequestWorkers(WorkerThreads):
             self.monitoring = False
 
     cdef int count_stuck(self, int change) except -1:
-        """Count a thread that is stuck (1) or has returned (-1). The caller has the lock, `capacity_lock`."""
+        """Count a thread that is stuck (1) or has returned (-1). The caller holds `capacity_lock`."""
         self.stuck += change
         if self.scoreboard_slot is not None:
             self.scoreboard_slot.stuck = self.stuck
         return 0
 
     cdef int count_missing(self):
-        """Return how many threads are missing, of those that max_stuck allows. The caller has the lock,
-        `capacity_lock`.
+        """Return how many threads are missing, of those that max_stuck allows. The caller holds `capacity_lock`.
 
-        Threads are counted; a stuck one and its replacement are not remembered as a pair. So the order in which threads
-        become stuck, are replaced, and return does not matter.
+        It counts threads, and does not record which thread replaces which stuck one. So the order in which threads
+        become stuck, are replaced and return does not matter.
         """
         return self.size - max(0, self.stuck - self.max_stuck) - self.available
 
     cdef str name_of(self, unsigned long thread):
-        """Return the name of the thread with this number."""
+        """Return the name of the thread with this identifier."""
         return next((one.name for one in self._threads if one.ident == thread), "a thread")
 
     cdef int replace(self, Lease *lease) except -1:
-        """Count out the thread of a lease, if it is newly stuck. Start another if one is missing, and log its stack."""
+        """Count out a newly stuck thread, log its stack, and start another thread if one is missing."""
         where = self.name_of(lease.thread), stack_of(lease.thread)
         with self.capacity_lock:
             if lease.reported or not lease_is_revoked(lease):
@@ -465,13 +464,13 @@ cdef class RequestWorkers(WorkerThreads):
                     self.drop_ended()
                     self.add_thread()
                     self.available += 1
-                except Exception as error:  # noqa: BLE001 - none may keep it from being counted, and logged
+                except Exception as error:  # noqa: BLE001 - it must be counted and logged in any case
                     fate = f"none takes its place: {error or type(error).__name__}"
         report_stuck(request, self.limit_s, where, fate)
         return 0
 
     cdef int return_late(self, Lease *lease) except -1:
-        """Come back from a turn that the engine has ended. Returns 1 if this thread must end: there are enough others.
+        """Return from a turn that the engine has ended. Returns 1 if this thread must end: there are enough others.
         """
         with self.capacity_lock:
             if lease.reported:
@@ -484,7 +483,7 @@ cdef class RequestWorkers(WorkerThreads):
                 self.spare = lease
                 set_lease(NULL)
                 return 1
-            lease.reported = True  # before the monitor could: there is nothing to replace
+            lease.reported = True  # before the monitor does: there is nothing to replace
             request = lease.text[:lease.text_length]
         report_stuck(request, self.limit_s, (self.name_of(lease.thread), ""), "it returned before its stack was read")
         return 0
@@ -493,16 +492,16 @@ cdef class RequestWorkers(WorkerThreads):
 cdef str stack_of(unsigned long thread):
     """Return the stack of a thread as lines; "": it has none, or memory is short."""
     try:
-        import traceback  # noqa: PLC0415 - only trouble needs it
+        import traceback  # noqa: PLC0415 - needed only in trouble
 
         frame = sys._current_frames().get(thread)
         return "".join(traceback.format_stack(frame)) if frame is not None else ""
-    except BaseException:  # noqa: BLE001 - a thread is replaced all the same
+    except BaseException:  # noqa: BLE001 - the thread is replaced in any case
         return ""
 
 
 cdef report_stuck(bytes request, double limit_s, tuple where, str fate):
-    """Log that a request has met its deadline. where: the name and stack of its thread. fate: of that thread."""
+    """Log that a request passed its deadline. where: name and stack of its thread. fate: what becomes of the thread."""
     name, stack = where
     logger().error(
         "%s took longer than request_timeout, %g s, in %s: %s%s",
