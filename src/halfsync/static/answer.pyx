@@ -44,7 +44,7 @@ cdef enum:
     LOOKS = 3  # at a small file that becomes shorter between look and read
     TAG_BYTES = 64
 
-cdef int64_t LATEST_S = 253402300799  # the last second of the year 9999, and of what a date can express
+cdef int64_t LATEST_S = 253402300799  # the last second of the year 9999, the last that a date can express
 
 # The fields that matter, each with its bit in `seen`.
 cdef enum Asked:

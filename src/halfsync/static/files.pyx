@@ -35,7 +35,7 @@ cdef extern from *:
     #define SYS_openat2 437  /* the same on every architecture */
     #endif
 
-    /* As in <linux/openat2.h>, which older systems have not. */
+    /* As in <linux/openat2.h>, which older systems lack. */
     enum { HS_NO_MAGICLINKS = 2, HS_NO_SYMLINKS = 4, HS_BENEATH = 8 };
 
     static int hs_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve) {
