@@ -1,7 +1,7 @@
 """The limit on the connections of each client (max_connections_per_client) in the blocking models.
 
 If connections have threads, the counts are a table like the engine's, with a lock. The accepting thread counts a new
-connection. The thread that serves the connection counts its end and, behind the PROXY protocol, finds its client.
+connection. The thread that serves the connection counts its end and, with the PROXY protocol, its client.
 
 If connections have processes, each child has a slot in shared memory, with one word: the key of its client. A client's
 connections are the slots with its key. Counting them means reading all slots, which takes microseconds; the fork that

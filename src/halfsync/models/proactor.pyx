@@ -217,8 +217,8 @@ cdef class Proactor:
         """Return the counts so far, as a dict."""
         cdef dict counters = self.engine.counters
         cdef uint32_t queued
-        # A worker takes a request and counts it as running without releasing the GIL, which we hold: none is in
-        # between.
+        # A worker takes a request and counts it as running without releasing the GIL, which this thread holds: none is
+        # in between.
         cdef uint64_t taken = queue_taken(self.engine.queue, &queued)
         cdef unsigned int running = load_uint(&self.workers.running)
         counters["stuck"] = self.workers.stuck

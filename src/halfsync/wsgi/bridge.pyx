@@ -58,7 +58,7 @@ cdef extern from *:
 cdef enum:
     HEAD_BYTES = 1024  # of a response head, before its buffer grows
     JOINED_BYTES = 64 * 1024  # a list of chunks up to this length in all is sent as one
-    COPIED_BYTES = 2048  # a body up to this length is copied behind its head
+    COPIED_BYTES = 2048  # a body up to this length is copied after its head
 
 cdef str BODY = "each part of the response's body"
 cdef object END = object()  # of an application's iterable
