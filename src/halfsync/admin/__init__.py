@@ -1,1 +1,1 @@
-"""What a server answers about itself: the probes."""
+"""The probes: requests about the server itself, and their answers."""

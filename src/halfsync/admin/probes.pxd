@@ -4,7 +4,7 @@ from halfsync.exchange.spool cimport Store
 from halfsync.http.response_head cimport ServerFields
 from halfsync.shared.slots cimport ScoreboardRecord
 
-# What the answers are made from. The first thing in it is all that the engine knows of it.
+# What the answers are made from. The engine knows only its first member.
 ctypedef struct ProbeHandler:
     NativeHandler native_handler
     ServerFields fields

@@ -1,11 +1,10 @@
-"""The answers to an orchestrator's questions: whether the server lives, and whether it is ready for requests.
+"""Answer an orchestrator's probes: whether the server is alive, and whether it is ready for requests.
 
-An engine of its own asks nobody: it has one thread that never takes the GIL, listens on `admin_bind` only, and answers
-from the scoreboard. So it answers whatever the application does, in every model, and nothing of it is on the public
-port.
+A separate engine answers. It has one thread that never takes the GIL, listens on `admin_bind` only, and answers from
+the scoreboard. So it answers in every model, whatever the application does, and nothing of it is on the public port.
 
-GET /livez is 200 as long as anybody is there to say so. GET /readyz is 200 while some process serves and the server is
-not about to end, else 503: a process with more stuck threads than `max_stuck` does not count.
+GET /livez is 200 as long as this engine runs. GET /readyz is 200 while a process serves and the server is not about to
+end, else 503. A process with more stuck threads than `max_stuck` does not count.
 """
 
 from libc.stdint cimport int64_t, uint32_t
@@ -28,8 +27,8 @@ from halfsync.wsgi.body cimport BodyBlocks
 from halfsync.runtime.originals import os
 
 cdef enum:
-    OPEN_MOST = 64  # connections at one time; past it the oldest is closed, whatever it does (engine/eviction.pyx)
-    REQUESTS_MOST = 16  # on one connection: it cannot be closed while it has more of them to answer
+    OPEN_MOST = 64  # connections at once; past it the oldest is closed, whatever it does (engine/eviction.pyx)
+    REQUESTS_MOST = 16  # on one connection: it cannot be closed while it has more requests to answer
 
 cdef int64_t LONGEST = 2000000000  # ns; no phase of a connection may last longer
 
@@ -62,7 +61,7 @@ cdef int probe_status(const ProbeHandler *handler, const Exchange *exchange, con
 cdef bint respond_to_probe(
     const NativeHandler *native_handler, Exchange *exchange, bint stays, char *buffer, NativeResponse *answer
 ) noexcept nogil:
-    """Answer any request: nothing here is the application's. See NativeHandler."""
+    """Answer every request, since there is no application here. See NativeHandler."""
     cdef const ProbeHandler *handler = <const ProbeHandler *> native_handler
     cdef const char *text = NULL
     cdef int status = probe_status(handler, exchange, &text)
@@ -89,7 +88,7 @@ cdef void shorten(Timeouts *timeouts) noexcept:
 
 
 cdef class Probes:
-    """The engine that answers them. Its owner starts it once, and closes it."""
+    """The engine that answers probes. Its owner starts it once, and closes it."""
 
     def __cinit__(self, *_args, **_kwargs):
         self.read_fd = -1
@@ -129,7 +128,7 @@ cdef class Probes:
         return 0
 
     def start(self):
-        """Begin to answer. Raises OSError."""
+        """Start the engine. Raises OSError."""
         self.read_fd, self.engine.done_fd = os.pipe()
         self.check(engine_start(self.engine))
         self.started = True
@@ -137,19 +136,19 @@ cdef class Probes:
 
     @property
     def descriptors(self):
-        """Its listening sockets that are open. For a forked child, too, which has no use for them."""
+        """The open listening sockets. A forked child reads them too, to close them."""
         cdef int position
         fds = [self.engine.listeners[position].handle.fd for position in range(self.engine.listeners_count)]
         return [fd for fd in fds if fd >= 0]
 
     def stop_listening(self):
-        """Answer who waits, and nobody after that."""
+        """Answer the connections that wait, and accept no more."""
         if self.started:
             engine_command(self.engine, COMMAND_DRAIN)
 
     def close(self):
-        """Stop answering."""
-        if not self.started or is_forked(self.forks):  # where the engine does not run
+        """Stop the engine."""
+        if not self.started or is_forked(self.forks):  # in a forked process the engine does not run
             return
         self.started = False
         engine_command(self.engine, COMMAND_STOP)

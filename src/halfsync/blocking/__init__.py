@@ -1,1 +1,1 @@
-"""The driver of the three blocking models: how a thread or a process serves the connection that it has."""
+"""The driver of the three blocking models: how a thread or a process serves its connection."""

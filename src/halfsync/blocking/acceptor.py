@@ -1,6 +1,6 @@
-"""Accepting, for the models in which a connection gets a thread or a process: one loop over all listeners.
+"""Accept connections for the models in which each has a thread or a process: one loop over all listeners.
 
-It never blocks but in its wait, so that a newcomer for whom there is no room is told so at once.
+Only its wait blocks. So a new connection for which there is no room gets its 503 at once.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-ADOPT_AGAIN_S = 0.01  # after there was no place for a connection that waits to be adopted
+ADOPT_AGAIN_S = 0.01  # after there was no place for a connection to adopt
 PAUSE_S = 0.1  # after accept failed for want of descriptors or memory
-OVER_SHARE_S = 0.02  # after which one that leaves newcomers to other processes looks again
-REJECTED_LINGER_S = 2.0  # that a client who was told to go has to do so
-ACCEPTS_MOST = 64  # newcomers who are rejected before something else has its turn
-REJECTED_LINGERING_MAX = 256  # clients that are leaving at one time; past it the first is cut off
+OVER_SHARE_S = 0.02  # between two checks of the share, while other processes should accept
+REJECTED_LINGER_S = 2.0  # for a rejected client to close its connection
+ACCEPTS_MOST = 64  # connections rejected in a row before other work is done
+REJECTED_LINGERING_MAX = 256  # rejected connections kept open; past it the oldest is closed
 
 
 class PendingKind(Enum):
-    """What waits for a place while there is none."""
+    """The kind of connection that waits for a place while there is none."""
 
     NONE = auto()
     ACCEPT = auto()  # in the backlog of a listener
-    ADOPTED = auto()  # from a process that has left; another process may have a place for it
+    ADOPTED = auto()  # handed off; another process may have a place for it
 
 
 class Acceptor:
-    """The listeners, newcomers, and those who were told to go. Owned by the one thread that accepts.
+    """The listeners, new connections, and rejected ones that linger. Owned by the one thread that accepts.
 
     It has copies of the listening sockets, and of the reading end of the queue of connections to adopt (-1: there is
-    none), and closes them when it drains or leaves. may_adopt: whether there is a place for an adopted connection, whom
-    nobody may send away.
+    none). It closes them when the server drains or hands its connections off. may_adopt: whether there is a place for
+    an adopted connection, which must not be rejected.
     """
 
     def __init__(self, listeners: Sequence[int], driver: BlockingDriver, adoption_fd: int = -1) -> None:
@@ -47,16 +47,17 @@ class Acceptor:
         self._adoption = os.dup(adoption_fd) if adoption_fd >= 0 else -1
         self.may_adopt: Callable[[], bool] = lambda: True
         self._listeners = [os.dup(fd) for fd in listeners]
-        self._positions = list(range(len(listeners)))  # of each, among the server's
+        self._positions = list(range(len(listeners)))  # of each one, among the server's listeners
         self._next_listener = 0
         self._paused_until = 0.0
         self._lingering: dict[int, tuple[ClientConnection, float]] = {}
-        self._backlog: deque[ClientConnection] = (
-            deque()
-        )  # those who waited in the backlog when it was emptied
+        self._backlog: deque[ClientConnection] = deque()  # accepted when the drain began
 
     def watched(self, room: bool, *, adopts: bool = True) -> list[int]:
-        """Return the descriptors to wait for. room: there is a place for a newcomer. adopts: and for an adopted one."""
+        """Return the descriptors to wait for.
+
+        room: there is a place for a new connection. adopts: and for an adopted one.
+        """
         may = room and monotonic() >= self._paused_until and self._driver.may_accept(self._listeners)
         listening = self._listeners if may else []
         if adopts and may and self._adoption >= 0 and self.may_adopt():
@@ -64,7 +65,7 @@ class Acceptor:
         return [*listening, *self._lingering]
 
     def timeout(self) -> float | None:
-        """Return how many seconds to wait at most."""
+        """Return the longest time to wait in seconds, or None for no limit."""
         now = monotonic()
         deadlines = [deadline for _, deadline in self._lingering.values()]
         if self._paused_until > now:
@@ -76,7 +77,7 @@ class Acceptor:
         return max(0.0, min(deadlines) - now) if deadlines else None
 
     def wait_for_place(self) -> PendingKind:
-        """Wait for a newcomer, a refused client that leaves, or the drain pipe. Returns what waits for a place."""
+        """Wait for a connection, a rejected client that closes, or the drain pipe. Return what waits for a place."""
         ready = readable([self._driver.drain_fd, *self.watched(room=True)], self.timeout())
         self._driver.turned()
         if any(fd in ready for fd in self._listeners):
@@ -84,12 +85,12 @@ class Acceptor:
         return PendingKind.ADOPTED if self._adoption in ready else PendingKind.NONE
 
     def has_pending_accept(self) -> bool:
-        """Tell whether a newcomer waits in a backlog, and this process may accept it."""
+        """Tell whether a connection waits in a backlog and this process may accept it."""
         may = monotonic() >= self._paused_until and self._driver.may_accept(self._listeners)
         return may and bool(readable(self._listeners, 0))
 
     def next_from_listener(self) -> ClientConnection | None:
-        """Return a newcomer from a listener, as `next` does, but never a connection that waits to be adopted."""
+        """Return a new connection from a listener, as `next` does, but never one to adopt."""
         for _ in range(ACCEPTS_MOST):
             newcomer = self._accept_new()
             if newcomer is None or self._admit(newcomer):
@@ -97,9 +98,9 @@ class Acceptor:
         return None
 
     def next(self) -> ClientConnection | None:
-        """Return a newcomer from any listener, and reject those whose clients have all that they may have.
+        """Return a new connection, from a listener or adopted, and reject those whose clients have reached their limit.
 
-        None: nobody waits, or it cannot be now, or many were rejected.
+        None: none waits, none can be accepted now, or many in a row were rejected.
         """
         while self._backlog:
             connection = self._backlog.popleft()
@@ -112,13 +113,13 @@ class Acceptor:
         return None
 
     def _admit(self, connection: ClientConnection) -> bool:
-        if self._driver.admit(connection) or connection.adopted:  # which nobody is cut for
+        if self._driver.admit(connection) or connection.adopted:  # never rejected
             return True
         self.shed(connection, CLIENT_FULL)
         return False
 
     def _accept(self) -> ClientConnection | None:
-        """Adopt or accept one connection that waits. None: nobody waits, it cannot be now, or it is others' turn."""
+        """Adopt or accept one connection. None: none waits, it is not possible now, or others should accept."""
         if monotonic() < self._paused_until or not (
             self._driver.ending or self._driver.may_accept(self._listeners)
         ):
@@ -129,9 +130,7 @@ class Acceptor:
     def _accept_new(self) -> ClientConnection | None:
         """Accept one connection from any listener. None: none waits, or none can be accepted now."""
         for _ in self._listeners:
-            self._next_listener = (self._next_listener + 1) % len(
-                self._listeners
-            )  # each listener has its turn
+            self._next_listener = (self._next_listener + 1) % len(self._listeners)  # take them in turn
             try:
                 connection = accept(
                     self._listeners[self._next_listener], self._positions[self._next_listener]
@@ -145,7 +144,7 @@ class Acceptor:
         return None
 
     def _adopt(self) -> ClientConnection | None:
-        """Take over one connection from a process that has left, if one waits and there is a place for it."""
+        """Adopt one connection that another process has handed off, if one waits and there is a place for it."""
         if self._adoption < 0 or self._driver.others_accept or not self.may_adopt():
             return None
         try:
@@ -157,7 +156,7 @@ class Acceptor:
         return None
 
     def shed(self, connection: ClientConnection, why: int) -> None:
-        """Answer 503 and let the client leave: closing at once could take the answer from it (RFC 9112 9.6).
+        """Answer 503 and let the client close: closing here at once could destroy the answer (RFC 9112 9.6).
 
         why: as for `BlockingDriver.shed`.
         """
@@ -169,7 +168,7 @@ class Acceptor:
         self._lingering[connection.fd] = (connection, monotonic() + REJECTED_LINGER_S)
 
     def close_rejected(self) -> None:
-        """Close the connections of those who have left, or took too long to."""
+        """Close each rejected connection whose client has closed it or taken too long."""
         if not self._lingering:
             return
         for fd in readable(list(self._lingering), 0):
@@ -185,7 +184,7 @@ class Acceptor:
 
     @property
     def held(self) -> list[int]:
-        """Return every descriptor that a forked child has no use for."""
+        """Return every descriptor that a forked child must close."""
         adoption = [self._adoption] if self._adoption >= 0 else []
         return [
             *self._listeners,
@@ -195,18 +194,18 @@ class Acceptor:
         ]
 
     def wait(self, room: bool) -> None:
-        """Wait for somebody to come or leave, or for the drain pipe."""
-        if self._driver.ending:  # the drain pipe is readable; only a pause is waited for
+        """Wait for a connection, a rejected client that closes, or the drain pipe."""
+        if self._driver.ending:  # the drain pipe is readable already: wait only for a pause to end
             readable(self.watched(room), self.timeout() or 0.0)
         else:
             readable([self._driver.drain_fd, *self.watched(room)], self.timeout())
         self._driver.turned()
 
     def empty_backlog(self) -> None:
-        """Accept all who wait, for `next` to look at, and then refuse newcomers.
+        """Accept all connections in the backlog for `next` to return, then close the listeners.
 
-        At once, since to begin with a connection may take longer than another needs to come. Where others accept on the
-        same listener, those who wait are theirs.
+        All are accepted at once, since to start serving one may take longer than another needs to arrive. If other
+        processes accept on the same listener, its backlog is left to them.
         """
         if self._driver.others_accept and not self._close_shared_listeners():
             self._close_listeners()
@@ -215,11 +214,11 @@ class Acceptor:
         while self._listeners and (connection := self._accept()) is not None:
             last.append(connection)
         self._backlog.extend(last)
-        if monotonic() >= self._paused_until:  # else there may be more, once descriptors are there for them
+        if monotonic() >= self._paused_until:  # else accept more once descriptors are free
             self._close_listeners()
 
     def _close_shared_listeners(self) -> bool:
-        """Close the listeners on which others accept, and adopt no more. Returns whether one is left."""
+        """Close the listeners on which other processes accept, and stop adopting. Return whether a listener is left."""
         self._close_adoption()
         pairs = list(zip(self._listeners, self._positions, strict=True))
         for fd, position in pairs:
@@ -232,16 +231,16 @@ class Acceptor:
 
     @property
     def is_listening(self) -> bool:
-        """Whether newcomers may still come."""
+        """Whether a listener is open."""
         return bool(self._listeners)
 
     @property
     def has_backlog(self) -> bool:
-        """Whether connections that were accepted as the drain began are still to be returned by `next`."""
+        """Whether `next` has still to return connections that were accepted when the drain began."""
         return bool(self._backlog)
 
     def _close_listeners(self) -> None:
-        """Close the listeners: newcomers are refused by the system."""
+        """Close the listeners: from now on the system refuses new connections."""
         for fd in self._listeners:
             os.close(fd)
         self._listeners = []
@@ -250,13 +249,13 @@ class Acceptor:
         self._driver.listeners_closed()
 
     def _close_adoption(self) -> None:
-        """Adopt no more."""
+        """Stop adopting."""
         if self._adoption >= 0:
             os.close(self._adoption)
             self._adoption = -1
 
     def close(self) -> None:
-        """Close everything."""
+        """Close the listeners and all connections that are held here."""
         self._close_listeners()
         for fd in list(self._lingering):
             self._end(fd)

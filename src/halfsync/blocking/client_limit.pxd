@@ -1,4 +1,4 @@
-# Who may stay, by how many connections its client has, where connections have threads or processes of their own.
+# The limit on the connections of each client, if each connection has a thread or a process.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from halfsync.native.sync cimport atomic_llong, pthread_mutex_t
@@ -7,8 +7,8 @@ from halfsync.shared.client_counts cimport ClientCounts
 ctypedef struct ClientLimitRecord:
     uint32_t limit            # connections of one client
     pthread_mutex_t lock      # guards counts
-    ClientCounts counts       # where threads have the connections
-    atomic_llong *children_keys  # where children have them, in shared memory: the key of each one's client; or NULL
+    ClientCounts counts       # if connections have threads
+    atomic_llong *children_keys  # in shared memory: the key of each child's client; NULL: threads
     uint32_t children_count
 
 cdef int64_t limit_add(ClientLimitRecord *record, uint64_t key) noexcept nogil

@@ -1,13 +1,13 @@
-"""Who may stay, by how many connections its client has (max_connections_per_client), for the blocking models.
+"""The limit on the connections of each client (max_connections_per_client) in the blocking models.
 
-Where connections have threads, the counts are a table like the engine's, with a lock: the accepting thread counts
-newcomers, and the thread that serves a connection its end, or, behind the PROXY protocol, its client.
+If connections have threads, the counts are a table like the engine's, with a lock. The accepting thread counts a new
+connection. The thread that serves the connection counts its end and, with the PROXY protocol, its client.
 
-Where connections have processes, each child has a slot in memory that all share, with one word: the key of its client.
-A client's connections are the slots with its key, counted by looking at all of them: microseconds, where the fork that
-follows takes a millisecond. No process can leave a lock locked or a count wrong by dying: the parent empties the slot
-of a child that it has reaped. Two children that are told of the same client at the same instant both write before they
-look, so that they cannot both have its last place; they may both be refused it.
+If connections have processes, each child has a slot in shared memory, with one word: the key of its client. A client's
+connections are the slots with its key. Counting them means reading all slots, which takes microseconds; the fork that
+follows takes a millisecond. A process that dies can leave neither a held lock nor a wrong count: the parent empties the
+slot of a child that it has reaped. If two children learn of the same client at the same instant, both write before they
+look. So they cannot both get its last place, but both may be refused.
 """
 
 from libc.errno cimport errno
@@ -24,14 +24,14 @@ from halfsync.shared.client_counts cimport (
 from halfsync.runtime.originals import os
 
 cdef long long CHILD_FREE = <long long> KEY_NONE
-cdef long long CHILD_TAKEN = <long long> KEY_UNKNOWN  # by a child that counts for nobody
+cdef long long CHILD_TAKEN = <long long> KEY_UNKNOWN  # by a child that counts for no client
 
 
 cdef class ClientLimit:
-    """A limit on the connections of each client. Whoever has a pointer to its `record` keeps it alive."""
+    """A limit on the connections of each client. The holder of a pointer to its `record` must keep it alive."""
 
     def __cinit__(self, unsigned int limit, *, unsigned int connections, bint children):
-        """connections: that may be open at one time. children: whether each has a process. Raises OSError."""
+        """connections: the most that are open at once. children: whether each has a process. Raises OSError."""
         cdef int result
         pthread_mutex_init(&self.record.lock, NULL)
         self.record.limit = limit
@@ -52,10 +52,10 @@ cdef class ClientLimit:
 
 
 cdef int64_t limit_add(ClientLimitRecord *record, uint64_t key) noexcept nogil:
-    """Count a newcomer, for whoever accepts. Returns its place, or CLIENT_OVER_LIMIT where its client has all it may
-    have.
+    """Count a new connection, and return its place, or CLIENT_OVER_LIMIT if its client has reached the limit.
 
-    key: KEY_UNKNOWN where its client is not known yet. CLIENT_NONE is the place of who is not counted.
+    Called by the thread that accepts. key: KEY_UNKNOWN if the client is not known yet. A connection that is not counted
+    gets CLIENT_NONE.
     """
     cdef int64_t client_index
     if record.children_keys != NULL:
@@ -69,7 +69,7 @@ cdef int64_t limit_add(ClientLimitRecord *record, uint64_t key) noexcept nogil:
 
 
 cdef int64_t limit_identify(ClientLimitRecord *record, uint32_t client_index, uint64_t key) noexcept nogil:
-    """Count a connection that entered as KEY_UNKNOWN for the client that it was told. Returns as limit_add."""
+    """Count a connection that was added as KEY_UNKNOWN for its client, now known. Returns as limit_add."""
     cdef atomic_llong *child_key
     if record.children_keys == NULL:
         return limit_add(record, key)
@@ -84,7 +84,7 @@ cdef int64_t limit_identify(ClientLimitRecord *record, uint32_t client_index, ui
 
 
 cdef void limit_remove(ClientLimitRecord *record, uint32_t client_index, bint in_child) noexcept nogil:
-    """Count the end of a connection that had this place. in_child: its slot stays taken until the child is reaped."""
+    """Count the end of the connection with this place. in_child: its slot stays taken until the child is reaped."""
     if client_index == CLIENT_NONE:
         return
     if record.children_keys != NULL:
@@ -96,7 +96,7 @@ cdef void limit_remove(ClientLimitRecord *record, uint32_t client_index, bint in
 
 
 cdef uint32_t children_with(ClientLimitRecord *record, long long word) noexcept nogil:
-    """Return how many slots hold this word."""
+    """Return the number of slots that hold this word."""
     cdef uint32_t position
     cdef uint32_t number = 0
     for position in range(record.children_count):
@@ -106,7 +106,7 @@ cdef uint32_t children_with(ClientLimitRecord *record, long long word) noexcept 
 
 
 cdef int64_t take_child(ClientLimitRecord *record, uint64_t key) noexcept nogil:
-    """Take a free slot for a child that will be forked. For the parent, who alone takes and frees them."""
+    """Take a free slot for a child about to be forked. For the parent, which alone takes and frees slots."""
     cdef uint32_t position = 0
     if key == KEY_NONE:
         key = KEY_UNKNOWN
@@ -122,11 +122,11 @@ cdef int64_t take_child(ClientLimitRecord *record, uint64_t key) noexcept nogil:
 
 
 cdef ClientLimit client_limit(object settings):
-    """Return the limit on each client's connections, for a blocking model. None: there is none."""
+    """Return the limit on each client's connections for a blocking model, or None."""
     cdef bint children = settings.model == "process"
     if settings.max_connections_per_client == 0:
         return None
     return ClientLimit(
         settings.max_connections_per_client, children=children,
-        # One more than there are places: a newcomer is admitted before another connection is closed for it.
+        # One more than there are places: a new connection is admitted before another is closed for it.
         connections=1 + (settings.max_children if children else settings.max_connections))

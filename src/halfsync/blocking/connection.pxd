@@ -1,4 +1,4 @@
-# The record of a connected client: made, counted, and let go.
+# A client's connection: make its record, count it, close it.
 from halfsync.blocking.records cimport BlockingConnection, DriverRecord
 
 

@@ -1,4 +1,4 @@
-"""A connected client, from its acceptance to its end: its record, and what counts it."""
+"""A client's connection from accept to close: its record, and the counts that include it."""
 
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
 from libc.stdint cimport uint8_t
@@ -27,7 +27,7 @@ cdef extern from "<sys/socket.h>" nogil:
 
 
 cdef class ClientConnection:
-    """A connected client. Whoever has it converses with it; only one thread at a time."""
+    """A client's connection. The one thread that has it serves it."""
 
     def __cinit__(self):
         self.record.transport.fd = -1
@@ -38,27 +38,27 @@ cdef class ClientConnection:
 
     @property
     def fd(self):
-        """Its socket; -1: closed."""
+        """The descriptor of its socket; -1: closed."""
         return self.record.transport.fd
 
     @property
     def client_index(self):
-        """Its place among the connections of its client; 0: it is not counted."""
+        """The place of its client in the counts; 0: it is not counted."""
         return self.record.client_index
 
     @property
     def has_freed_place(self):
-        """Whether its place is already free for another: it was closed while no thread had it."""
+        """Whether its place is already free for another connection, since it was closed while no thread had it."""
         return self.record.evicted and self.record.parked
 
     @property
     def adopted(self):
-        """Whether it came from a process that has left."""
+        """Whether another process has handed it off to this one."""
         return self.record.adopted
 
 
 cdef bint open_client(BlockingConnection *connection, int fd) noexcept nogil:
-    """Begin with a connected socket. Returns False, and closes it, when memory is short."""
+    """Open the transport of a connected socket. If memory is short, close the socket and return False."""
     if transport_open(&connection.transport, fd) < 0:
         close(fd)
         return False
@@ -66,12 +66,12 @@ cdef bint open_client(BlockingConnection *connection, int fd) noexcept nogil:
 
 
 def accept(int listener, int index):
-    """Accept from a listening, non-blocking socket. Returns a ClientConnection, or None when nobody waits.
+    """Return a ClientConnection from a listening, non-blocking socket, or None if none waits.
 
-    index: of the listener, for SERVER_NAME and SERVER_PORT. Raises OSError when descriptors or memory are short, or the
-    system forbids it.
+    index: of the listener, for SERVER_NAME and SERVER_PORT. Raises OSError if descriptors or memory are short, or if
+    the system forbids it.
     """
-    # before there is a socket, which would be lost if memory were short
+    # made before there is a socket, which would be lost if memory were short
     cdef ClientConnection made = ClientConnection.__new__(ClientConnection)
     cdef BlockingConnection *connection
     cdef sockaddr_storage address
@@ -97,28 +97,28 @@ def accept(int listener, int index):
 
 
 cdef void count_open(DriverRecord *driver, int change) noexcept nogil:
-    """Count a connection that is open from now on (1), or no more (-1)."""
+    """Count a connection that opens (1) or closes (-1)."""
     add_llong(&driver.shared.open, change)
     if driver.slot != NULL:
         slot_count(driver.slot, change)
 
 
 cdef void drop_exchange(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Give the exchange back, and with it the request's body, wherever that lies."""
+    """Return the exchange to the pool, and free the request's body with it, in memory or on disk."""
     if connection.exchange != NULL:
         pool_put(&driver.pool, connection.exchange)
         connection.exchange = NULL
 
 
 cdef void uncount_client(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Count a connection for its client no more."""
+    """Stop counting the connection for its client."""
     if driver.client_limit != NULL:
         limit_remove(driver.client_limit, connection.client_index, driver.is_child)
         connection.client_index = 0
 
 
 cdef void close_connection(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Close the connection here, and count it no more."""
+    """Close the connection in this process, and stop counting it."""
     drop_exchange(driver, connection)
     if idle_remove(driver, connection):  # from here on no other thread looks at its descriptor
         add_llong(&driver.shared.made_room, 1)

@@ -1,4 +1,4 @@
-# The blocking driver as its server has it: its record, and the Python objects that the record points into.
+# The blocking driver: its record, and the Python objects that the record points into.
 from halfsync.blocking.connection cimport ClientConnection
 from halfsync.blocking.records cimport DriverRecord
 from halfsync.blocking.wakeups cimport WakeupPipes
@@ -11,8 +11,8 @@ cdef class BlockingDriver:
     cdef DriverRecord record
     cdef Bridge bridge
     cdef WakeupPipes wakeups
-    cdef RefusalLog refusals      # None: none is logged
-    cdef JobThreads pool_threads  # that record.waiting is the queue of
+    cdef RefusalLog refusals      # None: refusals are not logged
+    cdef JobThreads pool_threads  # whose queue is record.waiting
     cdef object pinned        # what the record's pointers point to
 
     cdef void _close_others(self) noexcept

@@ -1,11 +1,11 @@
-"""The way of one connection through a thread that it has to itself: receive, run, send, and again.
+"""Serve one connection in a thread of its own: receive, run, send, repeat.
 
-The models `process`, `thread` and `pool` differ in where that thread comes from; what it does is here. It blocks, in
-one place (`waiting.pyx`), always until a deadline on the monotonic clock, and never with the GIL. Before it takes the
-GIL again it passes a gate (`native/gate.pxd`). While a connection idles it also watches two wakeup pipes
-(`wakeups.pyx`): one is signalled when the server drains or leaves, one when it stops. A server that leaves hands its
-connections off as each comes to rest (`handing_off.pyx`); a connection that cannot be handed off at once is served
-until it can.
+The models `process`, `thread` and `pool` differ in where that thread comes from; what it does is here. It blocks in one
+place (`waiting.pyx`), never with the GIL, and always with a deadline on the monotonic clock. Before it takes the GIL
+again it passes a gate (`native/gate.pxd`). While a connection idles, the thread also watches two wakeup pipes
+(`wakeups.pyx`): one is signalled when the server drains or hands off, one when it stops. A server that hands off does
+so with each connection as it becomes idle (`handing_off.pyx`). If a connection cannot be handed off at once, it is
+served until it can.
 """
 
 from libc.errno cimport errno
@@ -62,20 +62,20 @@ cdef extern from "<sys/eventfd.h>" nogil:
     const int EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE
 
 cdef enum:
-    RESUME_AT_ONCE = 4  # threads with a request that wait for the GIL at one time: one gets it next, some follow
-    END_AT_ONCE = 1  # the same for threads whose connection has ended
+    RESUME_AT_ONCE = 4  # threads with a request that may wait for the GIL at once: one gets it next, the others follow
+    END_AT_ONCE = 1  # the same, for threads whose connection has ended
 
-# Why a newcomer is answered 503, for `shed`.
+# Why a new connection is answered 503, for `shed`.
 CLIENT_FULL, QUEUE_FULL, NO_THREAD, NO_PROCESS = range(4)
 cdef const char *REASONS[4]
 REASONS[:] = [REASON_CLIENT, REASON_CONNECTIONS, REASON_THREAD, REASON_PROCESS]
 
 
 cdef class BlockingDriver:
-    """What all connections of a server share that has a thread for each: bounds, deadlines, wakeup pipes and counts.
+    """What all connections of a server with blocking threads share: limits, deadlines, wakeup pipes and counts.
 
-    One a server. `serve_connection` is for the thread that has the connection, any number of them at once; the rest is
-    for the server's own.
+    A server has one. `serve_connection` is called by the thread that has the connection, by any number of them at once;
+    all other methods are for the server's own threads.
     """
 
     def __cinit__(self, *_args, **_kwargs):
@@ -86,7 +86,7 @@ cdef class BlockingDriver:
         init_uint(&self.record.idle_watchers, 0)
 
     def __init__(self, parts):
-        """Prepare with a model's `Parts`. Raises OSError where descriptors or memory are short."""
+        """Prepare with a model's `Parts`. Raises OSError or MemoryError if descriptors or memory are short."""
         cdef Bridge bridge = parts.bridge
         cdef AccessLog access_log = parts.access_log
         cdef object slot = parts.slot
@@ -136,7 +136,7 @@ cdef class BlockingDriver:
         unmap_shared(self.record.shared, sizeof(SharedState))
 
     def release_descriptors(self):
-        """Close the wakeup pipes, once nobody listens to them any more. Only the counts are left."""
+        """Close the wakeup pipes and the other descriptors, once no thread watches them. Only the counts are left."""
         self.wakeups.close()
         self._close_others()
         self.record.drain_fd = self.record.stop_fd = -1
@@ -144,7 +144,7 @@ cdef class BlockingDriver:
         self.pool_threads = None
 
     cdef void _close_others(self) noexcept:
-        """Close what is its own beside the wakeup pipes."""
+        """Close its descriptors, except the wakeup pipes."""
         if self.record.eviction_fd >= 0:
             close(self.record.eviction_fd)
         if self.record.handoff_fd >= 0:
@@ -152,7 +152,7 @@ cdef class BlockingDriver:
         self.record.eviction_fd = self.record.handoff_fd = -1
 
     def evict_idle_for(self, ThreadPool threads):
-        """Let idle connections make way for those that wait for a thread of this pool. Raises OSError."""
+        """Let idle connections give up their threads to those that wait for a thread of this pool. Raises OSError."""
         self.record.eviction_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)
         if self.record.eviction_fd < 0:
             raise OSError(errno, os.strerror(errno))
@@ -160,8 +160,9 @@ cdef class BlockingDriver:
         self.record.waiting = &self.pool_threads.queue
 
     def close_wakeup_writers(self):
-        """Close the wakeup pipes' writing ends in a forked child: they are for the parent to signal, or to close as it
-        dies.
+        """Close the wakeup pipes' writing ends in a forked child.
+
+        Only the parent may signal them; its death closes them.
         """
         self.wakeups.close_writers()
 
@@ -169,8 +170,8 @@ cdef class BlockingDriver:
         """Serve one connection, in a child of the process that counts them.
 
         signal_fd: the non-blocking pipe to which the numbers of its signals are written. SIGTERM ends an idle
-        connection at once, and another one with its response. It is closed with the driver. child_index: the index of
-        this child's word, which says since when its connection has waited.
+        connection at once, and any other with its response. The pipe is closed with the driver. child_index: the index
+        of this child's word, which says since when its connection has waited.
         """
         self.record.is_child = True
         self.record.idle.child_index = child_index
@@ -178,11 +179,11 @@ cdef class BlockingDriver:
         self.note_process()
 
     def note_process(self):
-        """Say that this process serves: a copy that the application makes of it by fork does not."""
+        """Record that this process serves: a copy of it that the application forks does not."""
         self.bridge.note_process()
 
     def request_eviction(self):
-        """Tell one idle connection that another waits for its thread."""
+        """Wake one thread with an idle connection: another connection waits for a thread."""
         cdef unsigned long long one = 1
         if load_uint(&self.record.idle_watchers) > 0 and others_wait(&self.record):
             write(self.record.eviction_fd, &one, sizeof(one))
@@ -192,16 +193,16 @@ cdef class BlockingDriver:
         store_uint(&self.record.shared.closing_keepalives, 1)
 
     def drain(self):
-        """Wake idle connections, and let the others end with their response."""
+        """Wake idle connections to end, and let the others end with their response."""
         if load_uint(&self.record.shared.command) < DRIVER_DRAIN:
             store_uint(&self.record.shared.command, DRIVER_DRAIN)
         self.wakeups.signal_drain()
 
     def hand_off(self, exclusive):
-        """Wake idle connections, to be handed off, and let the others be so after their response.
+        """Wake idle connections to be handed off, and hand off the others after their response.
 
-        Newcomers are others' from now on, but for those of the listeners in the positions `exclusive`. Drains where
-        connections cannot be handed off.
+        From now on other processes accept, except on the listeners in the positions `exclusive`. If connections cannot
+        be handed off, drain.
         """
         cdef unsigned int expected = DRIVER_SERVE
         store_llong(&self.record.shared.exclusive, listener_mask(exclusive))
@@ -213,51 +214,51 @@ cdef class BlockingDriver:
         self.wakeups.signal_drain()
 
     def stop(self):
-        """Wake all that wait: nobody waits for a client any more."""
+        """Wake all threads that wait for a client, and let no thread wait for one again."""
         store_uint(&self.record.shared.command, DRIVER_STOP)
         self.wakeups.signal_drain()
         self.wakeups.signal_stop()
 
     @property
     def ending(self):
-        """Whether it was told to leave, to drain or to stop."""
+        """Whether the server hands off, drains or stops."""
         return load_uint(&self.record.shared.command) != DRIVER_SERVE
 
     @property
     def handing_off(self):
-        """Whether it hands connections off; no more once it drains."""
+        """Whether the server hands connections off. False once it drains."""
         return is_handing_off(&self.record)
 
     @property
     def others_accept(self):
-        """Whether what waits to be adopted is others', and what waits in the backlog of a listener may be."""
+        """Whether connections to adopt are left to other processes; those in a listener's backlog may be."""
         return load_uint(&self.record.shared.others_accept) != 0
 
     def is_exclusive(self, int position):
-        """Tell whether nobody else accepts on the listener in this position, once others_accept."""
+        """Tell whether no other process accepts on the listener in this position, once others_accept is set."""
         return is_exclusive(load_llong(&self.record.shared.exclusive), position)
 
     @property
     def stopping(self):
-        """Whether it was told to stop."""
+        """Whether the server stops."""
         return load_uint(&self.record.shared.command) == DRIVER_STOP
 
     @property
     def drain_fd(self):
-        """A descriptor that becomes readable when it is told to leave, to drain, or to stop."""
+        """A descriptor that becomes readable when the server hands off, drains or stops."""
         return self.record.drain_fd
 
     @property
     def stop_fd(self):
-        """A descriptor that becomes readable when it is told to stop."""
+        """A descriptor that becomes readable when the server stops."""
         return self.record.stop_fd
 
     def turned(self):
-        """Count a turn of the loop that accepts."""
+        """Count one turn of the accepting loop."""
         add_llong(&self.record.shared.turns, 1)
 
     def may_accept(self, listeners):
-        """Tell whether newcomers shall be accepted here, or left to other processes, as long as those accept them."""
+        """Tell whether to accept here. False: other processes should, and do."""
         cdef int64_t now
         if self.record.slot == NULL or slot_may_accept(self.record.scoreboard, self.record.slot):
             return True
@@ -268,23 +269,23 @@ cdef class BlockingDriver:
 
     @property
     def over_share(self):
-        """Whether this process has its share of the connections, and shall look again soon."""
+        """Whether this process is over its share of the connections, and must check again soon."""
         return self.record.slot != NULL and load_uint(&self.record.slot.over_share) != 0
 
     def listeners_closed(self):
-        """Note that the listeners are closed."""
+        """Record that the listeners are closed."""
         if self.record.slot != NULL:
             slot_note_closed(self.record.slot)
 
     def accepted(self):
-        """Count a connection that begins."""
+        """Count a connection that was accepted."""
         add_llong(&self.record.shared.accepted, 1)
         count_open(&self.record, 1)
 
     def admit(self, ClientConnection connection):
-        """Count a newcomer for its client. Returns False when that has as many connections as it may have.
+        """Count a new connection for its client. Return False if the client has reached its limit.
 
-        Who must begin with a PROXY header is counted when that has told its client.
+        A connection that must begin with a PROXY header is counted once the header has named its client.
         """
         cdef int64_t client_index
         cdef uint64_t key = KEY_UNKNOWN
@@ -300,17 +301,17 @@ cdef class BlockingDriver:
         return True
 
     def can_evict(self):
-        """Tell whether a connection could be closed for a newcomer: one that idles, or has been silent for long."""
+        """Tell whether a connection could be closed for a new one: it idles, or has long been silent."""
         return idle_has_candidate(&self.record)
 
     def is_evicting(self):
-        """Tell whether a connection was closed for a newcomer, and its thread has not given its place back yet."""
+        """Tell whether a connection was closed for a new one, and its thread still has its place."""
         return idle_is_evicting(&self.record)
 
     def evict_idle(self):
-        """Close the connection that has idled longest, for a newcomer. Returns True if its place is free at once.
+        """Close the connection that has idled longest, for a new one. Return True if its place is free at once.
 
-        False: the thread of that connection is about to end, or no connection may be closed.
+        False: the thread of that connection has yet to give up its place, or no connection may be closed.
         """
         cdef BlockingConnection *parked = NULL
         if idle_evict(&self.record, &parked) != EVICTED_PARKED:
@@ -319,48 +320,47 @@ cdef class BlockingDriver:
         return True
 
     def place_freed(self, ClientConnection connection):
-        """Note that the place of a connection that has ended is free."""
+        """Record that the place of a connection that has ended is free."""
         idle_place_freed(&self.record, &connection.record)
 
     def choose_victim(self):
-        """Choose the child that must make room, and return the index of its word. The caller signals it. -1: none."""
+        """Choose the child that must make room, and return the index of its word, or -1. The caller signals it."""
         cdef int64_t chosen = idle_choose_child(&self.record)
         if chosen >= 0:
             add_llong(&self.record.shared.made_room, 1)
         return chosen
 
     def is_chosen(self, uint32_t child_index):
-        """Tell whether the chosen child still has to make room: it has not begun a request since."""
+        """Tell whether the chosen child must still make room: it has not begun a request since."""
         return load_llong(&self.record.idle.words[child_index]) == -1
 
     def has_ended(self, uint32_t child_index):
-        """Note that the child with this word has ended."""
+        """Record that the child with this word has ended."""
         store_llong(&self.record.idle.words[child_index], 0)
 
     def gone(self, uint32_t client_index, bint last):
-        """Count the end of a connection that was handed off. last: none is left, and so no turn is under way."""
+        """Count the end of a child's connection. last: no child is left, so no turn is under way."""
         count_open(&self.record, -1)
         if self.record.client_limit != NULL:
             limit_remove(self.record.client_limit, client_index, False)
         if last:
-            init_llong(&self.record.shared.running, 0)  # a child that was killed in a turn did not count its end
+            init_llong(&self.record.shared.running, 0)  # a child killed in a turn did not count its end
 
     def close_in_parent(self, ClientConnection connection):
-        """Close a connection here that a child converses with."""
+        """Close the parent's copy of a connection that a child serves."""
         drop_exchange(&self.record, &connection.record)
         transport_close(&connection.record.transport)
 
     def adopt(self, int queue):
-        """Take over a connection that another process has handed off. Returns a ClientConnection, or None when none
-        waits.
+        """Return a ClientConnection that another process has handed off, or None if none waits.
 
-        queue: the reading end. Raises OSError when descriptors or memory are short, and EOFError when nobody can hand
-        off any more. For the thread that accepts.
+        queue: the reading end. Raises OSError if descriptors or memory are short, and EOFError if no process is left
+        that could hand off. For the thread that accepts.
         """
         return adopt(&self.record, queue)
 
     def statistics(self):
-        """Return counts so far, as a dict."""
+        """Return the counts so far, as a dict."""
         cdef SharedState *shared = self.record.shared
         return {
             "accepted": load_llong(&shared.accepted), "adopted": load_llong(&shared.adopted),
@@ -374,14 +374,14 @@ cdef class BlockingDriver:
         }
 
     def serve_connection(self, ClientConnection connection):
-        """Converse with a client until its connection ends. Returns True when it has not, but others wait: put it back.
+        """Serve a connection until it ends. Return True if the caller must queue it again, since others wait.
 
-        Raises nothing that the application or the client does.
+        No error of the application or the client is raised.
         """
         cdef BlockingConnection *record = &connection.record
         cdef Gate *gate
         cdef int result = ENDED
-        if record.transport.fd < 0:  # it was closed while it waited in the queue
+        if record.transport.fd < 0:  # closed while it waited in the queue
             return False
         idle_unpark(&self.record, record)
         if (
@@ -400,7 +400,7 @@ cdef class BlockingDriver:
                     result = advance(&self.record, record)
                     gate = &self.record.closing_gate if result == ENDED else &self.record.resuming_gate
                     if result == ENDED and record.transport.fd >= 0:
-                        # A process that the application forked may hold it too: then a close alone goes unnoticed.
+                        # A process that the application forked may have a copy: then a close alone goes unnoticed.
                         transport_cut(&record.transport, True)
                         close_connection(&self.record, record)
                     gate_enter(gate)
@@ -435,34 +435,34 @@ cdef class BlockingDriver:
         return result == PARKED
 
     def shed(self, ClientConnection connection, int why):
-        """Answer 503 to a newcomer, without waiting for anything. Returns False when nothing could be said.
+        """Answer 503 to a new connection without waiting. Return False if no answer could be sent.
 
-        The client is then the caller's to close, once it has had time to read the answer. why: CLIENT_FULL, QUEUE_FULL,
-        NO_THREAD or NO_PROCESS.
+        The caller must close the connection, once the client has had time to read the answer. why: CLIENT_FULL,
+        QUEUE_FULL, NO_THREAD or NO_PROCESS.
         """
         cdef bint said = shed(&self.record, &connection.record, REASONS[why])
         self._tell_refusals()
         return said
 
     def discard(self, ClientConnection connection):
-        """Drop some of what a client still sends that is told to leave. Returns False when it has left. Never waits."""
+        """Drop some of what a rejected client still sends. Return False once the client has closed. Never waits."""
         return discard(&connection.record)
 
     def close(self, ClientConnection connection):
-        """End a connection that nobody converses with."""
+        """Close a connection that no thread serves."""
         self._end(connection)
 
     def waiting_now(self):
-        """Return how many connections wait for a thread."""
+        """Return the number of connections that wait for a thread."""
         return queue_length(self.record.waiting)
 
     cdef void _tell_refusals(self) noexcept:
-        """Log what was refused: the thread of a connection does that itself, once the client has its answer."""
+        """Log what was refused. The thread of the connection does this itself, once the client has its answer."""
         if self.refusals is not None:
             self.refusals.tell()
 
     cdef void _end(self, ClientConnection connection) noexcept:
-        """Close the connection and let go of everything it holds."""
+        """Close the connection and free everything that it holds."""
         cdef void *app_state = connection.record.app_state
         if connection.record.transport.fd >= 0:
             close_connection(&self.record, &connection.record)

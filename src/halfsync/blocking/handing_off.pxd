@@ -1,4 +1,4 @@
-# Connections that change process.
+# Connections that move from one process to another.
 from halfsync.blocking.connection cimport ClientConnection
 from halfsync.blocking.records cimport BlockingConnection, DriverRecord
 from halfsync.shared.handoff_queue cimport HandoffRecord

@@ -1,5 +1,5 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
-"""Hand a connection off to another process when this one leaves, and adopt those of processes that have left."""
+"""Hand a connection off to another process, and adopt those that other processes hand off."""
 
 from libc.errno cimport EMFILE
 from libc.stdint cimport uint16_t, uint32_t
@@ -22,10 +22,10 @@ from halfsync.runtime.originals import os
 
 
 cdef bint handoff_connection(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Hand a connection at rest off to another process: between two requests, or with a part of a head.
+    """Hand an idle connection off to another process: between two requests, or with a part of a head.
 
-    Returns True once it is closed here. False: the queue is full, or nobody is left who could adopt; then the
-    server drains from now on.
+    Return True once it is closed here. False: it must stay, or the queue is full, or no process is left that could
+    adopt it; in that last case the server drains from now on.
     """
     cdef unsigned int command = DRIVER_HANDOFF
     cdef Exchange *exchange = connection.exchange
@@ -57,17 +57,17 @@ cdef bint handoff_connection(DriverRecord *driver, BlockingConnection *connectio
 
 
 cdef ClientConnection adopt(DriverRecord *driver, int queue):
-    """Take over a connection that another process has handed off. Returns a ClientConnection, or None when none waits.
+    """Return a ClientConnection that another process has handed off, or None if none waits.
 
-    queue: the reading end. Raises OSError when descriptors or memory are short, and EOFError when nobody can hand off
-    any more. For the thread that accepts.
+    queue: the reading end. Raises OSError if descriptors or memory are short, and EOFError if no process is left that
+    could hand off. For the thread that accepts.
     """
     cdef char buffer[HANDOFF_BYTES]
     cdef HandoffRecord handoff
     cdef int taken = HANDOFF_INVALID
     while taken == HANDOFF_INVALID:
         taken = handoff_take(queue, &handoff, buffer)
-        # Whether it begins with a PROXY header was decided where it was accepted; here nobody may read it.
+        # The process that accepted it expects a PROXY header; this one must not read any.
         if taken == HANDOFF_TAKEN and handoff.awaits_proxy and driver.proxies == NULL:
             close(handoff.fd)
             taken = HANDOFF_INVALID
@@ -81,7 +81,7 @@ cdef ClientConnection adopt(DriverRecord *driver, int queue):
 
 
 cdef ClientConnection begin(DriverRecord *driver, const HandoffRecord *handoff):
-    """Make a client of a record: as if it had been accepted here, and its bytes been received just now."""
+    """Return a ClientConnection made of a record, as if accepted here, its bytes just received; or None."""
     cdef ClientConnection made = ClientConnection.__new__(ClientConnection)
     cdef BlockingConnection *connection = &made.record
     cdef const char *data = handoff.data

@@ -1,4 +1,4 @@
-# Making room for a newcomer when all places are taken: which connections wait for a request, and since when.
+# Make room for a new connection if all places are taken: which connections wait for a request, and since when.
 from libc.stdint cimport int64_t, uint32_t
 
 from halfsync.blocking.records cimport BlockingConnection, DriverRecord
@@ -6,7 +6,7 @@ from halfsync.blocking.records cimport BlockingConnection, DriverRecord
 # What idle_evict did.
 cdef enum EvictionResult:
     EVICTED_NONE              # none can make room now
-    EVICTED_SOON              # one was told to end, and its thread ends it
+    EVICTED_SOON              # one was cut, and its thread ends it
     EVICTED_PARKED            # the caller must close one that no thread has: its place is free
 
 cdef int idle_open(DriverRecord *driver, uint32_t children) except -1

@@ -1,19 +1,19 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
-"""Making room for a newcomer when all places are taken: the connection that has idled longest is closed for it.
+"""Make room for a new connection if all places are taken: close the connection that has idled longest.
 
-If connections have threads, those that wait for a request stand in two lists, the longest first. One list has the idle
-connections. The other has those that have sent no request yet, or only a part of a head: they make room after the idle
-ones, and only once they have waited for a second. A thread puts its connection into a list when it begins to wait, and
-takes it out when a request has come. One lock guards both lists, and the connection to close is chosen under it. So a
-connection is either closed, or its request is served. If a connection is closed, its thread sees the end of the socket,
-as if the client had left. A connection in the queue of the pool has no thread: it is closed at once, and a thread that
-takes it from the queue finds nothing to do.
+If connections have threads, those that wait for a request are in two lists, each with the longest wait first. One list
+has the idle connections. The other has those that have sent no request yet, or only a part of a head: they make room
+after the idle ones, and only once they have waited for a second. A thread puts its connection into a list when it
+begins to wait, and takes it out when a request has come. One lock guards both lists, and the connection to close is
+chosen under it. So either the connection is closed, or its request is served. If it is closed, its thread sees the end
+of the socket, as if the client had disconnected. A connection in the queue of the pool has no thread: it is closed at
+once, and a thread that takes it from the queue finds nothing to do.
 
-If connections have processes, each child has a word in shared memory: since when it has waited, or 0. The parent
-writes WORD_EVICTED over it, and sends a signal. A child that is killed leaves its word behind, and the parent clears
-it.
+If connections have processes, each child has a word in shared memory: the time since which it has waited, or 0. The
+parent writes WORD_EVICTED over it, and sends a signal. A child that is killed leaves its word behind, and the parent
+clears it.
 
-Streams (raw TCP) do not rest: their silence is part of the conversation.
+Streams (raw TCP) never count as idle: silence is part of their protocol.
 """
 
 from libc.errno cimport errno
@@ -31,7 +31,7 @@ from halfsync.transport.transport cimport PEEK_BYTES, transport_cut, transport_p
 from halfsync.runtime.originals import os
 
 cdef enum:
-    LOOKS = 64  # at connections, in one walk along a list
+    LOOKS = 64  # most connections visited in one walk along a list
 
 cdef long long WORD_BUSY = 0
 cdef long long WORD_EVICTED = -1
@@ -50,14 +50,14 @@ cdef int idle_open(DriverRecord *driver, uint32_t children) except -1:
 
 
 cdef void idle_free(DriverRecord *driver) noexcept nogil:
-    """Let go of what idle_open has made."""
+    """Free what idle_open has made."""
     unmap_shared(driver.idle.words, driver.idle.words_count * sizeof(atomic_llong))
     driver.idle.words = NULL
     pthread_mutex_destroy(&driver.idle.lock)
 
 
 cdef void unlink(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Take a connection out of its list, if it is in one. The caller has the lock."""
+    """Take a connection out of its list, if it is in one. The caller holds the lock."""
     cdef IdleList *idle_list
     if connection.idle_kind == IDLE_NONE:
         return
@@ -74,9 +74,9 @@ cdef void unlink(DriverRecord *driver, BlockingConnection *connection) noexcept 
 
 
 cdef void link(DriverRecord *driver, BlockingConnection *connection, int kind, int64_t since) noexcept nogil:
-    """Put a connection into a list, behind those that have waited longer. The caller has the lock.
+    """Put a connection into a list, behind those that have waited longer. The caller holds the lock.
 
-    That is the end of the list, or near it: a few that began to wait later may have come here earlier.
+    The place is at or near the end of the list: a few that began to wait later may have been put there earlier.
     """
     cdef IdleList *idle_list = &driver.idle.idle if kind == IDLE_KEEPALIVE else &driver.idle.fresh
     cdef BlockingConnection *before = idle_list.last
@@ -100,7 +100,7 @@ cdef void link(DriverRecord *driver, BlockingConnection *connection, int kind, i
 
 
 cdef bint idle_enter(DriverRecord *driver, BlockingConnection *connection, int kind, int64_t since) noexcept nogil:
-    """Begin to wait for a request, or go on waiting. Returns False if the connection was closed to make room."""
+    """Begin to wait for a request, or continue. Return False if the connection was closed to make room."""
     cdef atomic_llong *word
     cdef bint stays
     if driver.limits.raw:
@@ -125,7 +125,7 @@ cdef bint idle_enter(DriverRecord *driver, BlockingConnection *connection, int k
 
 
 cdef bint idle_wake(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Note that the thread looks at what has come; the place in the list is kept. Returns as `rest` does."""
+    """Record that the thread looks at what has come. The place in the list is kept. Returns as `idle_enter` does."""
     cdef bint stays
     if driver.limits.raw or driver.idle.words != NULL:
         return True
@@ -137,7 +137,7 @@ cdef bint idle_wake(DriverRecord *driver, BlockingConnection *connection) noexce
 
 
 cdef bint idle_leave(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Stop waiting: a request has come, or the connection ends. Returns as `rest` does."""
+    """Stop waiting: a request has come, or the connection ends. Returns as `idle_enter` does."""
     cdef bint stays
     if driver.limits.raw:
         return True
@@ -155,7 +155,7 @@ cdef bint idle_leave(DriverRecord *driver, BlockingConnection *connection) noexc
 
 
 cdef bint idle_remove(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Take a connection that ends out of its list. Returns True if it was closed to make room.
+    """Take a connection that ends out of its list. Return True if it was closed to make room.
 
     A child's word stays as it is: the parent must see that the child it has chosen is about to end.
     """
@@ -163,9 +163,9 @@ cdef bint idle_remove(DriverRecord *driver, BlockingConnection *connection) noex
 
 
 cdef void idle_place_freed(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Note that the place of a connection that has ended is free. If it made room, another may be closed from now on.
+    """Record that the place of a connection that has ended is free. If it made room, another may now be closed.
 
-    Not before: while its thread waits for the GIL, the place is neither free nor lost.
+    Not earlier: until its thread has taken the GIL, the place is neither free nor lost.
     """
     if driver.idle.words == NULL and connection.evicted and not connection.parked:
         pthread_mutex_lock(&driver.idle.lock)
@@ -174,7 +174,7 @@ cdef void idle_place_freed(DriverRecord *driver, BlockingConnection *connection)
 
 
 cdef bint idle_park(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Note that an idle connection goes into the queue: no thread has it until one takes it. Returns as `rest` does."""
+    """Record that an idle connection goes into the queue, where no thread has it. Returns as `idle_enter` does."""
     cdef bint stays
     pthread_mutex_lock(&driver.idle.lock)
     connection.parked = connection.idle_kind != IDLE_NONE
@@ -184,10 +184,10 @@ cdef bint idle_park(DriverRecord *driver, BlockingConnection *connection) noexce
 
 
 cdef void idle_unpark(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Note that a thread has taken a connection from the queue, which is open.
+    """Record that a thread has taken a connection, still open, from the queue.
 
-    With the GIL, without which nobody closes one that no thread has: else the thread might find that it is closed while
-    its descriptor is not yet.
+    The caller holds the GIL, as does every thread that closes a parked connection. Otherwise this thread might take one
+    that is already cut, but whose descriptor is not closed yet.
     """
     pthread_mutex_lock(&driver.idle.lock)
     connection.parked = False
@@ -200,12 +200,12 @@ cdef bint is_evicted(DriverRecord *driver) noexcept nogil:
 
 
 cdef bint may_close(BlockingConnection *connection, int64_t now) noexcept nogil:
-    """Tell whether a connection has waited for long enough."""
+    """Tell whether a connection has waited long enough to be closed."""
     return connection.idle_kind == IDLE_KEEPALIVE or now - connection.listed_ns >= EVICTABLE_AFTER_NS
 
 
 cdef bint idle_has_candidate(DriverRecord *driver) noexcept nogil:
-    """Tell whether some connection could make room, as far as can be seen at once."""
+    """Tell whether a connection could make room, as far as a quick look shows."""
     cdef int64_t now = monotonic_ns()
     cdef bint any
     if driver.idle.words != NULL:
@@ -227,7 +227,7 @@ cdef bint idle_is_evicting(DriverRecord *driver) noexcept nogil:
 
 
 cdef BlockingConnection *first_to_close(IdleList *idle_list, int64_t now) noexcept nogil:
-    """Return the connection that has waited longest in a list, and got no bytes just now. NULL: none may be closed."""
+    """Return the connection that has waited longest in a list and has no bytes to receive, or NULL."""
     cdef BlockingConnection *connection = idle_list.first
     cdef int _
     for _ in range(LOOKS):
@@ -240,8 +240,9 @@ cdef BlockingConnection *first_to_close(IdleList *idle_list, int64_t now) noexce
 
 
 cdef int idle_evict(DriverRecord *driver, BlockingConnection **parked_one) noexcept nogil:
-    """End the connection that has waited longest. Returns a EvictionResult. None that was closed before may have its
-    place yet.
+    """Cut the connection that has waited longest. Returns an EvictionResult.
+
+    Every connection that was closed before must have given its place back.
 
     parked_one: set to the connection if no thread has it. The caller must close it before it gives up the GIL, since a
     thread may be about to take it from the queue.
@@ -263,7 +264,7 @@ cdef int idle_evict(DriverRecord *driver, BlockingConnection **parked_one) noexc
     parked = connection.parked
     if not parked:
         driver.idle.closing += 1
-    transport_cut(&connection.transport, True)  # its thread notices; it does not close the descriptor without the lock
+    transport_cut(&connection.transport, True)  # its thread notices, and needs the lock to close the descriptor
     pthread_mutex_unlock(&driver.idle.lock)
     if not parked:
         return EVICTED_SOON
@@ -272,7 +273,7 @@ cdef int idle_evict(DriverRecord *driver, BlockingConnection **parked_one) noexc
 
 
 cdef int64_t longest(DriverRecord *driver, int64_t now) noexcept nogil:
-    """Return the index of the child that has waited longest. -1: none has waited for long enough."""
+    """Return the index of the child that has waited longest, or -1 if none has waited long enough."""
     cdef int64_t found = -1
     cdef long long least = WORD_NEW + now - EVICTABLE_AFTER_NS + 1
     cdef long long word
@@ -286,7 +287,7 @@ cdef int64_t longest(DriverRecord *driver, int64_t now) noexcept nogil:
 
 
 cdef int64_t idle_choose_child(DriverRecord *driver) noexcept nogil:
-    """Mark the child that has waited longest as told to make room, and return its index. -1: none can."""
+    """Mark the child that has waited longest as evicted, and return its index, or -1 if none can make room."""
     cdef int64_t position = longest(driver, monotonic_ns())
     cdef long long word
     if position >= 0:

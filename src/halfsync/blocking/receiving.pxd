@@ -1,4 +1,4 @@
-# From silence to a complete request.
+# Receive a complete request on an idle or a new connection.
 from halfsync.blocking.records cimport BlockingConnection, DriverRecord
 
 cdef int advance(DriverRecord *driver, BlockingConnection *connection) noexcept nogil

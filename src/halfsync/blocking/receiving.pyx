@@ -1,9 +1,9 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
-"""From silence to a complete request: idle, read the PROXY header where there must be one, receive head and body.
+"""Receive a complete request: idle, read the PROXY header if there must be one, receive head and body.
 
-`advance` is the way in. While the server leaves, a connection that is at rest is handed off: between two requests, or
-with a part of a head. Where that cannot be at once it is tried again every few milliseconds, and it is served
-meanwhile.
+`advance` is the entry point. While the server hands off, a connection is handed off if it is between two requests or
+has received only a part of a head. If that is not possible at once, it is tried again every few milliseconds, and the
+connection is served until then.
 """
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
@@ -32,13 +32,13 @@ from halfsync.transport.transport cimport (
     WANT_READ, is_want, transport_abort, transport_receive, transport_shakes_hands,
 )
 
-cdef int64_t HANDOFF_RETRY_NS = 5000000  # after the queue was full; doubled each time, since each thread tries
+cdef int64_t HANDOFF_RETRY_NS = 5000000  # pause after the queue was full; doubled each time, since every thread tries
 cdef int64_t HANDOFF_RETRY_MAX_NS = 80000000
-cdef int64_t IDLE_NS = 1000000000  # after which it is closed for those who wait for its thread
+cdef int64_t IDLE_NS = 1000000000  # after which a connection is closed if others wait for its thread
 
 
 cdef int advance(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Go on until a request is complete (1), must be refused (-status), or the connection is ENDED or PARKED."""
+    """Continue until a request is complete (1) or must be refused (-status), or the connection is ENDED or PARKED."""
     cdef Exchange *exchange = connection.exchange
     cdef int result = 0
     if not connection.shook_hands and not shake_hands(driver, connection):
@@ -50,7 +50,7 @@ cdef int advance(DriverRecord *driver, BlockingConnection *connection) noexcept 
         exchange = connection.exchange = pool_get(&driver.pool)
         if exchange == NULL:
             return ENDED
-    elif not connection.unframed and exchange_has_more(exchange):  # what was received behind the last request
+    elif not connection.unframed and exchange_has_more(exchange):  # received after the last request
         exchange_follow(exchange)
     connection.unframed = False
     exchange.started_ns = monotonic_ns()
@@ -70,7 +70,7 @@ cdef int advance(DriverRecord *driver, BlockingConnection *connection) noexcept 
 
 
 cdef bint shake_hands(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Let the transport of a new connection do its handshake, if it has one. Returns False when the connection ends."""
+    """Let a new connection's transport do its handshake, if it has one. Return False if the connection must end."""
     cdef int64_t deadline = connection.idle_ns + driver.timeouts.first_byte
     cdef int result = 0
     while transport_shakes_hands(&connection.transport):
@@ -84,9 +84,9 @@ cdef bint shake_hands(DriverRecord *driver, BlockingConnection *connection) noex
 
 
 cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Wait for the first byte of a request. Returns 1 when it is there, else ENDED or PARKED.
+    """Wait for the first byte of a request. Return 1 once it is there, else ENDED or PARKED.
 
-    While the server leaves the connection is handed off, and then has ended here.
+    While the server hands off, the connection is handed off, and then has ENDED here.
     """
     cdef int64_t allowed = driver.timeouts.keep_alive if connection.requests > 0 else driver.timeouts.first_byte
     cdef int64_t deadline = connection.idle_ns + allowed
@@ -103,9 +103,9 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
         if handing_off:
             if handoff_connection(driver, connection):
                 return ENDED
-            handing_off = is_handing_off(driver)  # no more where nobody is left who could adopt
+            handing_off = is_handing_off(driver)  # False if no process is left that could adopt
         look = min(deadline, monotonic_ns() + pause) if handing_off else deadline
-        # the drain pipe is readable
+        # not the drain pipe while handing off: it is readable already
         waited = wait_idle(driver, &connection.transport, WANT_READ, look, not handing_off)
         if waited == WAIT_READY:
             return 1 if idle_leave(driver, connection) else ENDED
@@ -117,7 +117,7 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
         if handing_off or waited != WAIT_WOKEN or not is_handing_off(driver):
             break
     ends = load_uint(&driver.shared.command) > DRIVER_HANDOFF or driver.waiting == NULL
-    if ends and waited == WAIT_WOKEN and connection.requests == 0:  # its first request may be on its way
+    if ends and waited == WAIT_WOKEN and connection.requests == 0:  # its first request may be under way
         deadline = min(deadline, connection.idle_ns + driver.timeouts.newcomer)
         waited = wait(driver, &connection.transport, WANT_READ, deadline, False, False)
         return 1 if waited == WAIT_READY and idle_leave(driver, connection) else ENDED
@@ -130,9 +130,9 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
 
 
 cdef int read_proxy_header(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Receive the PROXY header that a connection begins with; then the client is who that tells.
+    """Receive the PROXY header that a connection begins with, and take the client's address from it.
 
-    Returns what exchange_received says of the bytes behind it, or ENDED.
+    Returns what exchange_received returns for the bytes after it, or ENDED.
     """
     cdef char scratch[PROXY_V2_BYTES]
     cdef Exchange *exchange = connection.exchange
@@ -141,7 +141,7 @@ cdef int read_proxy_header(DriverRecord *driver, BlockingConnection *connection)
     cdef size_t room
     cdef ssize_t length
     cdef int result = 0
-    if exchange.filled > 0:  # it was adopted with a part of it
+    if exchange.filled > 0:  # adopted with a part of it
         result = exchange_received(exchange, &driver.limits, exchange.data + exchange.filled, 0)
     while exchange.phase == EXCHANGE_PROXY and result >= 0:
         room = sizeof(scratch)
@@ -176,7 +176,7 @@ cdef int read_proxy_header(DriverRecord *driver, BlockingConnection *connection)
 
 
 cdef bint count_proxied_client(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Count a connection for the client that its PROXY header tells. Returns False when that has its limit."""
+    """Count a connection for the client that its PROXY header names. Return False if it has reached its limit."""
     cdef int64_t client_index = limit_identify(
         driver.client_limit, connection.client_index, client_key(connection.address, connection.address_length))
     if client_index != CLIENT_OVER_LIMIT:
@@ -196,7 +196,7 @@ cdef int receive(DriverRecord *driver, BlockingConnection *connection) noexcept 
     cdef Exchange *exchange = connection.exchange
     cdef Pace pace  # of the body
     cdef bint in_body = exchange.phase == EXCHANGE_BODY
-    cdef int64_t since = monotonic_ns()  # when the body last went on
+    cdef int64_t since = monotonic_ns()  # when bytes of the body last came
     cdef int64_t look
     cdef int64_t pause = HANDOFF_RETRY_NS
     cdef char *data
@@ -248,9 +248,10 @@ cdef int receive(DriverRecord *driver, BlockingConnection *connection) noexcept 
 cdef int wait_head(
     DriverRecord *driver, BlockingConnection *connection, int want, int64_t deadline, int64_t *pause
 ) noexcept nogil:
-    """Wait for more of a head. While the server leaves the connection is handed off, and then has STOPPED here.
+    """Wait for more of a head. While the server hands off, the connection is handed off, and then has STOPPED here.
 
-    pause: ns until that is tried again; 0 once whoever would tell of leaving is dead. Returns a WaitResult.
+    pause: ns until the next attempt to hand off; 0 once the parent, which would signal a hand-off, is dead. Returns a
+    WaitResult.
     """
     cdef bint watch_drain
     cdef bint signalled = has_sigterm(driver)
@@ -270,9 +271,9 @@ cdef int wait_head(
 cdef int wait_more(
     DriverRecord *driver, BlockingConnection *connection, int want, int64_t deadline, bint watch_drain
 ) noexcept nogil:
-    """Wait for more of a head, or of a handshake. During the wait the connection may be closed for a newcomer.
+    """Wait for more of a head, or of a handshake. Returns a WaitResult.
 
-    Returns a WaitResult. It is WAIT_STOPPED if the connection was closed for a newcomer.
+    During the wait the connection may be closed for a new one: then WAIT_STOPPED.
     """
     cdef int64_t since = connection.idle_ns if connection.exchange == NULL else connection.exchange.started_ns
     cdef int waited
@@ -287,7 +288,7 @@ cdef int wait_more(
 cdef int64_t next_check(
     const DriverRecord *driver, const Exchange *exchange, const Pace *pace, int64_t since
 ) noexcept nogil:
-    """Return when a request must be complete, or have gone on since `since`, or have its pace judged."""
+    """Return when to check a request: it must be complete, or have progressed since `since`, or its pace is due."""
     cdef int64_t deadline
     if exchange.phase != EXCHANGE_BODY:
         return exchange.started_ns + driver.timeouts.head
@@ -298,7 +299,7 @@ cdef int64_t next_check(
 
 
 cdef bint is_late(const DriverRecord *driver, const Exchange *exchange, Pace *pace, int64_t since) noexcept nogil:
-    """Tell whether a request has not come as fast as it must."""
+    """Tell whether a request has come more slowly than it must."""
     cdef int64_t now = monotonic_ns()
     if exchange.phase == EXCHANGE_BODY and pace_fails(
         pace, now, driver.timeouts.window, driver.timeouts.least_received

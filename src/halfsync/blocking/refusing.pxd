@@ -1,4 +1,4 @@
-# How a connection ends with an answer of the server's own, or after the last response.
+# End a connection with an answer of the server's own, or after its last response.
 from halfsync.blocking.records cimport BlockingConnection, DriverRecord
 
 cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int status) noexcept nogil

@@ -1,5 +1,5 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
-"""What the server answers itself, and how it lets a client take its last response before it closes (RFC 9112 9.6).
+"""Send the server's own answers, and let a client read its last response before the close (RFC 9112 9.6).
 
 `refuse` and `linger` are for the thread that has the connection, and wait for the client; `shed` and `discard` are for
 the thread that accepts, and never wait.
@@ -20,13 +20,13 @@ from halfsync.transport.transport cimport (
 )
 
 cdef enum:
-    DISCARDS = 128  # receives before a close: more than a socket's buffer holds
+    DISCARDS = 128  # receives before a close: they empty more than a socket's buffer
 
 
 cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int status) noexcept nogil:
-    """Answer with an error, and end the conversation: nothing after it is read as a request.
+    """Answer with an error and end the connection: nothing after it is read as a request.
 
-    If the client has a reason, that is told.
+    If the connection has a reason, that is noted with the refusal.
     """
     cdef char response[ERROR_BYTES]
     cdef Exchange *exchange = connection.exchange
@@ -47,13 +47,12 @@ cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int statu
 cdef void note_refusal(
     DriverRecord *driver, BlockingConnection *connection, int status, const char *reason
 ) noexcept nogil:
-    """Note why a client is refused. status: of the answer; 0: it is closed without one. reason: as for refusals_note.
-    """
+    """Record why a client is refused. status: of the answer; 0: closed without one. reason: as for refusals_note."""
     refusals_note(driver.refusals, connection.exchange, connection.address, connection.address_length, status, reason)
 
 
 cdef void linger(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Say that nothing more will be sent, and drop what still comes until the client closes (RFC 9112 9.6)."""
+    """Shut down sending, and discard what still comes until the client closes (RFC 9112 9.6)."""
     cdef char scratch[SCRATCH_BYTES]
     cdef int64_t deadline = monotonic_ns() + driver.timeouts.linger
     cdef ssize_t length = transport_finish(&connection.transport)
@@ -74,21 +73,21 @@ cdef void linger(DriverRecord *driver, BlockingConnection *connection) noexcept 
         length = transport_receive(&connection.transport, scratch, SCRATCH_BYTES)
         if length == 0 or (length < 0 and not is_want(length)):
             return
-    for _ in range(DISCARDS):  # closing with unread bytes would reset the connection, and lose the response's rest
+    for _ in range(DISCARDS):  # to close with unread bytes would reset the connection and lose the response's rest
         if transport_receive(&connection.transport, scratch, SCRATCH_BYTES) <= 0:
             return
 
 
 cdef void log_turn(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Log a request whose response has ended, or broken off."""
+    """Log a request whose response is complete or was cut."""
     if driver.access != NULL:
         log_exchange(driver.access, connection.exchange, connection.address, connection.address_length, monotonic_ns())
 
 
 cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char *reason) noexcept nogil:
-    """Answer 503 to a newcomer, without waiting for anything. Returns False when nothing could be said.
+    """Answer 503 to a new connection without waiting. Return False if no answer could be sent.
 
-    The client is then the caller's to close, once it has had time to read the answer.
+    The caller must close the connection, once the client has had time to read the answer.
     """
     cdef char response[ERROR_BYTES]
     cdef int64_t body
@@ -96,7 +95,7 @@ cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char 
     add_llong(&driver.shared.shed, 1)
     uncount_client(driver, connection)
     note_refusal(driver, connection, 503, reason)
-    if driver.limits.raw or transport_shakes_hands(&connection.transport):  # it can be told nothing, or not yet
+    if driver.limits.raw or transport_shakes_hands(&connection.transport):  # no answer is possible, or not yet
         transport_abort(&connection.transport)
         return False
     length = exchange_error(NULL, 503, &driver.fields, False, response, &body)
@@ -108,7 +107,7 @@ cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char 
 
 
 cdef bint discard(BlockingConnection *connection) noexcept nogil:
-    """Drop some of what a client still sends that is told to leave. Returns False when it has left. Never waits."""
+    """Drop some of what a rejected client still sends. Return False once the client has closed. Never waits."""
     cdef char scratch[SCRATCH_BYTES]
     cdef ssize_t length
     cdef int _

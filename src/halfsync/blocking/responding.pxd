@@ -1,4 +1,4 @@
-# The answer to a complete request.
+# Answer a complete request.
 from halfsync.blocking.records cimport BlockingConnection, DriverRecord
 from halfsync.exchange.bridging cimport Bridge
 

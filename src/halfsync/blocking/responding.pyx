@@ -1,5 +1,5 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
-"""Answer a complete request: by a static file, without the GIL, or by a turn of the application."""
+"""Answer a complete request: with a static file, without the GIL, or by a call of the application."""
 from libc.stdint cimport int64_t
 from posix.uio cimport iovec
 
@@ -19,11 +19,11 @@ from halfsync.transport.transport cimport transport_abort, transport_cut
 from halfsync.host.handlers import contain_handlers
 
 cdef enum:
-    NOT_A_FILE = -1           # beside a TurnEnd: the request is the application's
+    NOT_A_FILE = -1           # in the place of a TurnEnd: the request is the application's
 
 
 cdef int answer_file(DriverRecord *driver, Exchange *exchange, Sink *sink) noexcept nogil:
-    """Answer a request with a static file, if it is for one. Returns a TurnEnd, or NOT_A_FILE."""
+    """Answer a request for a static file. Returns a TurnEnd, or NOT_A_FILE if it is for none."""
     cdef char buffer[NATIVE_RESPONSE_BYTES]
     cdef NativeResponse answer
     cdef iovec vector
@@ -40,7 +40,7 @@ cdef int answer_file(DriverRecord *driver, Exchange *exchange, Sink *sink) noexc
 
 
 cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge bridge) except -1:
-    """Answer a complete request: a file, or the application. Returns False when the connection shall not go on."""
+    """Answer a complete request with a file, or by the application. Return False if the connection must end."""
     cdef Exchange *exchange = connection.exchange
     cdef BlockingSink sink
     cdef Origin origin
@@ -49,7 +49,7 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
     exchange.taken_ns = now
     exchange.framed_ns = now - connection.waited_ns
     blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, &driver.resuming_gate)
-    sink.probed = exchange.head.minor == 0  # which knows no interim responses
+    sink.probed = exchange.head.minor == 0  # HTTP/1.0 has no interim responses
     sink.sink.stays = may_stay(
         exchange.head.keep_alive, driver.timeouts.keep_alive > 0, is_ending(driver), connection.requests + 1, 0)
     origin.address = connection.address
@@ -69,13 +69,13 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
                 gate_enter(&driver.resuming_gate)
             gate_leave(&driver.resuming_gate)
         if end == NOT_A_FILE:
-            if driver.is_child:  # signals that came meanwhile must not interrupt the application
+            if driver.is_child:  # signals that came earlier must not interrupt the application
                 PyErr_CheckSignals()
             end = bridge.run(exchange, &origin, &sink.sink, connection.waited_ns * 1e-9)
-            if driver.is_child:  # whose main thread this is: the application may have set some
+            if driver.is_child:  # in its main thread: the application may have set handlers
                 try:
                     contain_handlers()
-                except BaseException:  # noqa: BLE001 - memory is short: the response was sent all the same
+                except BaseException:  # noqa: BLE001 - memory is short; the response was sent
                     pass
     finally:
         connection.waited_ns = 0
@@ -89,7 +89,7 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
         add_llong(&driver.shared.left, 1)
     if end != TURN_COMPLETE or sink.gone:
         if end == TURN_RESET or sink.gone:
-            transport_abort(&connection.transport)  # the client must not take what it has for the whole
+            transport_abort(&connection.transport)  # the client must not take a part for the whole
         else:
             transport_cut(&connection.transport, False)
         return False

@@ -1,4 +1,4 @@
-# The way of a response out of a thread that may block for its client.
+# Send a response from a thread that may block for its client.
 from libc.stdint cimport int64_t
 
 from halfsync.exchange.bridging cimport Sink
@@ -7,19 +7,19 @@ from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.native.gate cimport Gate
 from halfsync.transport.transport cimport Transport
 
-# It lives on the stack of the thread that runs the turn.
+# It is on the stack of the thread that answers the request.
 ctypedef struct BlockingSink:
     Sink sink                 # first: the bridge sees only this
     Transport *transport
-    int stop_fd               # readable once the server stops: then nobody waits for a client any more
+    int stop_fd               # readable once the server stops: then no thread may wait for a client
     const Timeouts *timeouts
     int64_t sent_ns           # when something was last sent
     int64_t sent              # bytes that the socket took
-    int64_t taken             # of those, what the client had acknowledged at the last look
-    int64_t waited            # ns of waiting for the client: the clock that its pace is judged by
+    int64_t taken             # those of them that the client had acknowledged at the last check
+    int64_t waited            # ns of waiting for the client: the clock of its pace
     Pace pace
-    bint probed               # the client, whether it is still there
-    bint gone                 # the client is, or took nothing for too long, or the file is shorter than was promised
+    bint probed               # whether the client is still there was probed
+    bint gone                 # the client is gone or too slow, or the file is shorter than promised
 
 cdef void blocking_sink(
     BlockingSink *sink, Transport *transport, int stop_fd, const Timeouts *timeouts, Gate *gate) noexcept nogil

@@ -1,4 +1,4 @@
-"""Send a response from the thread that makes it, at the speed of its client, within the write deadline."""
+"""Send a response from the thread that makes it, at its client's speed, within the write deadline."""
 from libc.errno cimport EINTR, errno
 from libc.string cimport memset
 from posix.uio cimport iovec
@@ -28,13 +28,13 @@ cdef extern from "Python.h" nogil:
     void PyEval_RestoreThread(PyThreadState *state)
 
 cdef enum:
-    CHECKS = 4  # at what the client has acknowledged, within one write deadline
+    CHECKS = 4  # of what the client has acknowledged, within one write deadline
 
 
 cdef void blocking_sink(
     BlockingSink *sink, Transport *transport, int stop_fd, const Timeouts *timeouts, Gate *gate
 ) noexcept nogil:
-    """Make a sink for one turn on a connected socket."""
+    """Set up a sink for one request on a connected socket."""
     memset(sink, 0, sizeof(BlockingSink))
     sink.sink.send = send
     sink.sink.send_file = send_file
@@ -47,9 +47,9 @@ cdef void blocking_sink(
 
 
 cdef int64_t note_progress(BlockingSink *sink) noexcept nogil:
-    """Count what the client has acknowledged since the last look, and return it.
+    """Count the bytes that the client has acknowledged since the last check, and return their number.
 
-    A client that reads slowly acknowledges bytes long before its socket has room again: that counts as taking.
+    A slow client acknowledges bytes long before its socket has room again: they count as progress.
     """
     cdef int64_t taken = sink.sent - transport_unacknowledged(sink.transport)
     cdef int64_t moved = taken - sink.taken
@@ -62,9 +62,9 @@ cdef int64_t note_progress(BlockingSink *sink) noexcept nogil:
 
 
 cdef bint wait_writable(BlockingSink *sink, int want) noexcept nogil:
-    """Wait until the transport takes more: for what it wants.
+    """Wait until the socket is ready for what the transport wants.
 
-    Returns False when the client took too little, or the server stops.
+    Return False if the client took too little, or the server stops.
     """
     cdef const Timeouts *timeouts = sink.timeouts
     cdef pollfd watched[2]
@@ -98,7 +98,7 @@ cdef bint wait_writable(BlockingSink *sink, int want) noexcept nogil:
 
 
 cdef bint wait_writable_without_gil(BlockingSink *sink, int want) noexcept nogil:
-    """Wait for room without the GIL, whoever holds it; from then on the caller had better not hold it."""
+    """Wait for room without the GIL. Sets `waits`: from now on the caller should send without it."""
     cdef PyThreadState *state
     cdef bint room
     sink.sink.waits = True
@@ -113,7 +113,7 @@ cdef bint wait_writable_without_gil(BlockingSink *sink, int want) noexcept nogil
 
 
 cdef int send_all(BlockingSink *sink, iovec *vectors, int count, bint more) noexcept nogil:
-    """Send all of the vectors. Returns 0, or -1: the client is gone."""
+    """Send all of the vectors. Returns 0, or -1 if the client is gone."""
     cdef ssize_t sent
     while not sink.gone:
         while count > 0 and vectors.iov_len == 0:
@@ -145,7 +145,7 @@ cdef int send_all(BlockingSink *sink, iovec *vectors, int count, bint more) noex
 cdef bint is_disconnected(Sink *sink) noexcept nogil:
     """Tell whether the client is gone.
 
-    One that sends no more is asked once (`sink_is_disconnected` in request_workers.pyx).
+    A client that has shut down sending is probed once (see `sink_is_disconnected` in request_workers.pyx).
     """
     cdef BlockingSink *self = <BlockingSink *> sink
     cdef int presence
@@ -163,7 +163,7 @@ cdef int send(Sink *sink, iovec *vectors, int count) noexcept nogil:
 
 
 cdef int sink_bytes(BlockingSink *sink, const char *data, size_t length) noexcept nogil:
-    """Send bytes. Returns 0, or -1: the client is gone."""
+    """Send bytes. Returns 0, or -1 if the client is gone."""
     cdef iovec vector
     vector.iov_base = <void *> data
     vector.iov_len = length
@@ -173,7 +173,7 @@ cdef int sink_bytes(BlockingSink *sink, const char *data, size_t length) noexcep
 cdef int send_file(
     Sink *sink, const char *head, int64_t head_length, int fd, int64_t offset, int64_t length
 ) noexcept nogil:
-    """Send the head and then a range of a file, which is closed. Returns 0, or -1: gone, or the file is shorter."""
+    """Send the head and a range of a file, and close the file. Returns 0, or -1 if gone or the file is shorter."""
     cdef BlockingSink *self = <BlockingSink *> sink
     cdef iovec vector
     cdef int64_t sent

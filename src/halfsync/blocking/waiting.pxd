@@ -1,4 +1,4 @@
-# The waits of a thread that has a connection to itself.
+# The waits of a thread that serves one connection.
 from libc.stdint cimport int64_t
 
 from halfsync.blocking.records cimport DriverRecord
@@ -8,7 +8,7 @@ from halfsync.transport.transport cimport Transport
 cdef enum WaitResult:
     WAIT_READY
     WAIT_TIMEOUT              # the deadline has passed
-    WAIT_WOKEN                # the server drains, or others wait for this thread; told to idle connections only
+    WAIT_WOKEN                # the server drains or hands off, or others wait for this thread; for idle ones
     WAIT_STOPPED              # the server stops
 
 cdef bint others_wait(DriverRecord *driver) noexcept nogil

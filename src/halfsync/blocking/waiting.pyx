@@ -1,8 +1,9 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
-"""The one place where a thread that serves a connection blocks: poll(2), until a deadline on the monotonic clock.
+"""The one place where a thread that serves a connection blocks: in poll(2), until a monotonic deadline.
 
-It is called without the GIL. Beside the socket it watches the wakeup pipes (`wakeups.pyx`), and, while the connection
-idles, the call of those who wait for this thread; in a forked child, its signals.
+It is called without the GIL. Besides the socket it watches the wakeup pipes (`wakeups.pyx`), and, while the connection
+idles, the eviction descriptor: in the pool it says that other connections wait for this thread, and in a forked child
+it carries its signals.
 """
 from libc.errno cimport EINTR, errno
 from libc.string cimport memset
@@ -21,16 +22,16 @@ cdef extern from "<poll.h>" nogil:
     int poll(pollfd *watched, unsigned long count, int timeout_ms)
     const short POLLIN, POLLOUT
 
-cdef int64_t SLICE_NS = 2000000  # that an idle connection is watched for while others wait for its thread
+cdef int64_t SLICE_NS = 2000000  # the longest wait on an idle connection while others wait for its thread
 
 
 cdef bint others_wait(DriverRecord *driver) noexcept nogil:
-    """Tell whether connections wait for a thread to be done with its own: there is no free one for them."""
+    """Tell whether connections wait for a thread and none is free."""
     return driver.waiting != NULL and queue_is_short(driver.waiting)
 
 
 cdef bint eviction_requested(DriverRecord *driver) noexcept nogil:
-    """Tell whether a call is for this thread: in the pool each is for one, and may be heard too late."""
+    """Tell whether to give up the idle connection. In the pool a request is for one thread, and may come late."""
     cdef unsigned long long number
     cdef unsigned char signals[64]
     if driver.waiting == NULL:
@@ -42,10 +43,10 @@ cdef bint eviction_requested(DriverRecord *driver) noexcept nogil:
 cdef int wait(
     DriverRecord *driver, Transport *transport, int want, int64_t deadline, bint watch_drain, bint watch_eviction
 ) noexcept nogil:
-    """Wait until a connection is ready, at least once looking at it. Returns a WaitResult.
+    """Wait until a connection is ready, and check it at least once. Returns a WaitResult.
 
-    want: for what, as the transport said: WANT_WRITE, or anything else for bytes to receive. watch_drain: watch the
-    pipe that tells to drain or to leave. watch_eviction: watch for others who wait for this thread.
+    want: what the transport waits for: WANT_WRITE, or anything else for bytes to receive. watch_drain: watch the pipe
+    that signals a drain or a hand-off. watch_eviction: watch for others that wait for this thread.
     """
     cdef pollfd watched[4]
     cdef int count = 4 if watch_drain or watch_eviction else 2
@@ -72,7 +73,7 @@ cdef int wait(
         if watched[1].revents:
             if load_uint(&driver.shared.command) == DRIVER_STOP:
                 return WAIT_STOPPED
-            watched[1].fd = -1  # nobody has told: the parent is dead, and what is under way can still be finished
+            watched[1].fd = -1  # no command: the parent is dead, and requests under way can be finished
         if watched[2].revents:
             return WAIT_WOKEN
         if watched[3].revents and eviction_requested(driver):
@@ -84,9 +85,10 @@ cdef int wait(
 cdef int wait_idle(
     DriverRecord *driver, Transport *transport, int want, int64_t deadline, bint watch_drain
 ) noexcept nogil:
-    """Wait for bytes on an idle connection; for a moment only while others wait for its thread. Returns a WaitResult.
+    """Wait for bytes on an idle connection, only briefly if others wait for its thread. Returns a WaitResult.
 
-    want: as of `wait`. It counts as an idler before it looks whether others wait: who comes after that look will call.
+    want: as for `wait`. It counts itself as a watcher before it checks whether others wait: one that comes after that
+    check finds it counted, and requests an eviction.
     """
     cdef int waited
     add_uint(&driver.idle_watchers, 1)

@@ -1,7 +1,7 @@
-"""Two wakeup pipes, one for when the server drains or leaves, one for when it stops: they become readable for good.
+"""Two wakeup pipes: one is signalled when the server drains or hands off, one when it stops.
 
-A forked child inherits the reading ends, so that it hears of the death of its parent as well: a pipe is readable too
-when nobody has its writing end open any more.
+Once signalled, a pipe stays readable. A forked child inherits the reading ends. So it notices the death of its parent
+too: a pipe is also readable when no process has its writing end open.
 """
 
 from posix.unistd cimport close
@@ -18,7 +18,7 @@ cdef class WakeupPipes:
         self.drain_fd = self.stop_fd = self.drain_end = self.stop_end = -1
 
     def __init__(self):
-        """Make the pipes. Raises OSError where descriptors are short."""
+        """Make the pipes. Raises OSError if descriptors are short."""
         self.drain_fd, self.drain_end = os.pipe()
         self.stop_fd, self.stop_end = os.pipe()
 
@@ -29,28 +29,27 @@ cdef class WakeupPipes:
         close_end(&self.stop_fd)
 
     def signal_drain(self):
-        """Tell those who idle to look at what they are told."""
+        """Wake the threads of idle connections, to look at the command."""
         signal_pipe(&self.drain_end)
 
     def signal_stop(self):
-        """Tell everybody who waits that nobody waits for a client any more."""
+        """Wake every thread that waits for a client: none may wait for one from now on."""
         signal_pipe(&self.stop_end)
 
     def close_writers(self):
-        """Close the writing ends in a forked child: they are for the parent to signal, or to close as it dies."""
+        """Close the writing ends in a forked child: only the parent may signal them; its death closes them."""
         close_end(&self.drain_end)
         close_end(&self.stop_end)
 
     def close(self):
-        """Close everything, once nobody listens any more."""
+        """Close all ends, once no thread watches them."""
         self.close_writers()
         close_end(&self.drain_fd)
         close_end(&self.stop_fd)
 
 
 cdef void signal_pipe(int *end) noexcept nogil:
-    """Make a pipe readable for good: by a byte that nobody takes, since others may hold the writing end open as well.
-    """
+    """Make a pipe readable for good, by a byte that stays in it: others may have the writing end open too."""
     if end[0] >= 0:
         quiet_write(end[0], b"!", 1)
         close_end(end)

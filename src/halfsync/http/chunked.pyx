@@ -1,18 +1,18 @@
 # cython: language_level=3
 """The chunked transfer coding: bytes in, pieces of body out (RFC 9112 7.1).
 
-A state machine over single bytes, but for the chunks' data, which is skipped by length: what it says can
-therefore not depend on how the bytes were cut into pieces. It keeps nothing of what it has read but a trailer
-field's name.
+A state machine over single bytes; only the chunks' data is skipped by length. So the result cannot depend on how the
+bytes were divided into pieces. Of what it has read, it keeps only a trailer field's name.
 
-What is refused, and with which status:
+It refuses, with these statuses:
 
 400  a chunk size that is not 1 to 16 hex digits, does not fit in 63 bits, or has white space around it
-400  chunk extensions of more than 4096 bytes over the whole body, or that are not what RFC 9112 7.1.1 says; white
-     space before the first ";" is refused, too
+400  chunk extensions of more than 4096 bytes over the whole body, or that do not follow RFC 9112 7.1.1; white
+     space before the first ";" is refused too
 400  a bare CR or LF anywhere; data that is not followed by CRLF
 400  a trailer field that would be refused in a head, or that is Content-Length, Transfer-Encoding or Host:
-     these may not be in a trailer (RFC 9110 6.5.1), and who sends them hopes to see them merged into the head
+     these must not be in a trailer (RFC 9110 6.5.1); a client that sends them hopes that they are merged into the
+     head
 431  more than 100 trailer fields, a trailer line above 8 KiB, or a trailer section above 16 KiB
 
 Trailer fields that are not refused are dropped.
@@ -26,18 +26,18 @@ from halfsync.http.grammar cimport BYTE_HEX, BYTE_TOKEN, BYTE_VALUE, byte_is, by
 from halfsync.errors import ProtocolError
 
 
-# What the next byte belongs to. The order counts: from TRAILER_START on, bytes are of the trailer section.
+# What the next byte belongs to. The order matters: from TRAILER_START on, bytes belong to the trailer section.
 cdef enum:
     SIZE = 0
-    EXTENSION                 # behind ";": its name is still to come
+    EXTENSION                 # after ";", before its name
     EXTENSION_NAME
-    EXTENSION_NAMED           # behind its name and white space
-    EXTENSION_EQUALS          # behind "=": its value is still to come
+    EXTENSION_NAMED           # after its name and white space
+    EXTENSION_EQUALS          # after "=", before its value
     EXTENSION_VALUE
     EXTENSION_QUOTED
-    EXTENSION_ESCAPE          # in quotes, behind a backslash
-    EXTENSION_CLOSED          # behind the closing quote
-    EXTENSION_OVER            # behind its value and white space
+    EXTENSION_ESCAPE          # in quotes, after a backslash
+    EXTENSION_CLOSED          # after the closing quote
+    EXTENSION_OVER            # after its value and white space
     SIZE_LF
     DATA
     DATA_CR
@@ -107,7 +107,7 @@ cdef inline int take_framing(Chunked *chunked, char byte) noexcept nogil:
 
 cdef inline int take_size(Chunked *chunked, char byte) noexcept nogil:
     if byte_is(byte, BYTE_HEX):
-        # Below 2**59, one digit more still fits in 63 bits.
+        # Below 2**59, one more digit still fits in 63 bits.
         if chunked.size_digits == CHUNK_SIZE_DIGITS or chunked.remaining >> 59:
             return refuse(chunked, 400, b"a chunk size that is too large")
         chunked.remaining = chunked.remaining << 4 | hex_digit(byte)
@@ -129,7 +129,7 @@ cdef inline int count_extension(Chunked *chunked) noexcept nogil:
     return 0
 
 
-# Nobody reads an extension; but who reads its quotes otherwise than we do may see another end of the line.
+# No code reads an extension. But a proxy that reads its quotes in another way may see another end of the line.
 cdef int take_extension(Chunked *chunked, char byte) noexcept nogil:
     cdef int state = extension_next(chunked.state, byte)
     if state == SIZE:
@@ -138,8 +138,8 @@ cdef int take_extension(Chunked *chunked, char byte) noexcept nogil:
     return 0 if state == SIZE_LF else count_extension(chunked)
 
 
-# RFC 9112 7.1.1: *( BWS ";" BWS token [ BWS "=" BWS ( token / quoted-string ) ] ), with the first ";" behind us.
-# SIZE: the byte may not stand there.
+# RFC 9112 7.1.1: *( BWS ";" BWS token [ BWS "=" BWS ( token / quoted-string ) ] ), after the first ";". Returns SIZE if
+# the byte is not allowed there.
 cdef int extension_next(int state, char byte) noexcept nogil:
     if state == EXTENSION_QUOTED and (byte == c'"' or byte == c'\\'):
         return EXTENSION_CLOSED if byte == c'"' else EXTENSION_ESCAPE
@@ -155,7 +155,7 @@ cdef int extension_next(int state, char byte) noexcept nogil:
             return EXTENSION_QUOTED
     if state == EXTENSION or state == EXTENSION_EQUALS:
         return state if is_blank(byte) else SIZE
-    # A name, or a value, is over.
+    # A name or a value has ended.
     if byte == c';':
         return EXTENSION
     if byte == c'=' and state <= EXTENSION_NAMED:
@@ -226,10 +226,10 @@ cdef class ChunkedParser:
         chunked_reset(&self.chunked)
 
     def feed(self, bytes data not None):
-        """Take more bytes; return the pieces of body in them, without the empty ones.
+        """Take more bytes, and return the pieces of the body in them, without empty ones.
 
-        ProtocolError: the body must be refused; every later call raises the same again. ValueError: the body
-        was over already.
+        ProtocolError: the body must be refused; every later call raises the same again. ValueError: the body had
+        already ended.
         """
         cdef const char *start = data
         cdef size_t at = 0, used = 0, piece_at = 0, piece_length = 0, length = len(data)
@@ -249,10 +249,10 @@ cdef class ChunkedParser:
 
     @property
     def finished(self):
-        """True once the last chunk and the trailer section are over."""
+        """True once the last chunk and the trailer section have ended."""
         return self.chunked.state == END
 
     @property
     def leftover(self):
-        """The bytes that came after the body. Empty while the body is not over."""
+        """The bytes that came after the body. Empty until the body has ended."""
         return self.rest

@@ -1,18 +1,19 @@
-"""What trusted proxies say of a request's client: Forwarded (RFC 7239) and the X-Forwarded- fields.
+"""Read what trusted proxies report about a request's client: Forwarded (RFC 7239) and the X-Forwarded- fields.
 
-A proxy adds at the right, and what stands left of the trusted ones' words may come from anybody. So every list is read
-from its right end, and repeated fields from the last one on: no quote or comma that a client sends can change how the
-words of the proxies to its right are read. The walk goes on to the left while the hops that it meets are trusted, and
-the first that is not is the client. It ends early, with the last hop that it could read, at an identifier that is no
-address: "unknown", an obfuscated one (RFC 7239 6.2, 6.3), or one that is malformed.
+A proxy appends at the right, and anything to the left of what the trusted proxies wrote may be forged. So every list is
+read from its right end, and repeated fields from the last one back: no quote or comma that a client sends can change
+how the elements to its right are read. The walk continues to the left while the hops are trusted; the first one that is
+not trusted is the client. At an identifier that is no address, the walk ends early, and the last hop that it could read
+is the client. Such identifiers are "unknown", obfuscated ones (RFC 7239 6.2, 6.3) and malformed ones.
 
-If one of X-Forwarded-For, -Proto, -Host and -Port is there, Forwarded counts for nothing (docs/proxies.md has the
-reasons). Of the X-Forwarded- fields but -For the right-most word counts, whichever proxy wrote it; of Forwarded the
-element with which the walk ended.
+If one of X-Forwarded-For, -Proto, -Host and -Port is there, Forwarded is ignored (docs/proxies.md has the reasons). Of
+each X-Forwarded- field except -For, the right-most word counts, whichever proxy wrote it. Of Forwarded, the element at
+which the walk ended counts.
 
-Malformed are brackets around anything but IPv6, ports that are not 1 to 5 digits up to 65535, and in Forwarded a value
-that is neither token nor quoted-string, a parameter that stands twice, and IPv6 without brackets. Blanks around the
-semicolons of Forwarded are accepted, since people write them, and empty elements, as RFC 9110 5.6.1 asks.
+These are malformed: brackets around anything but IPv6; a port that is not 1 to 5 digits or is above 65535; and in
+Forwarded a value that is neither a token nor a quoted-string, a repeated parameter, and IPv6 without brackets. Blanks
+around the semicolons of Forwarded are accepted, since people write them, and so are empty elements, as RFC 9110 5.6.1
+requires.
 """
 from libc.string cimport memcpy, memset
 
@@ -21,7 +22,7 @@ from halfsync.http.parser cimport Field, field_is
 from halfsync.http.trust cimport address_of, host_read, trust_has
 
 cdef enum:
-    NODE_BYTES = 128          # of a node identifier (RFC 7239 6) that is read
+    NODE_BYTES = 128          # the longest node identifier (RFC 7239 6) that is read
 
 # The parameters of an element of Forwarded, each with a bit.
 cdef enum:
@@ -32,7 +33,7 @@ cdef enum:
 
 
 cdef void forwarded_read(const Head *head, const char *data, const Trust *trust, ForwardedInfo *info) noexcept nogil:
-    """Read what proxies say. See the declaration."""
+    """Read what proxies report. See the declaration."""
     cdef const Field *field
     cdef const char *value
     cdef bint walking_for = True, walking = True
@@ -73,7 +74,7 @@ cdef void forwarded_read(const Head *head, const char *data, const Trust *trust,
 cdef bint walk(
     const char *start, const char *end, bint standard, const Trust *trust, ForwardedInfo *info
 ) noexcept nogil:
-    """Walk through a field's value from its right end. standard: it is Forwarded. False: the walk is over."""
+    """Walk through a field's value from its right end. standard: it is Forwarded. Return False if the walk ends."""
     cdef const char *comma
     cdef const char *at
     cdef const char *stop
@@ -94,7 +95,7 @@ cdef bint walk(
 
 
 cdef inline void trim(const char **at, const char **stop) noexcept nogil:
-    """Leave out the blanks at both ends."""
+    """Remove the blanks at both ends."""
     while at[0] < stop[0] and is_blank(at[0][0]):
         at[0] += 1
     while at[0] < stop[0] and is_blank(stop[0][-1]):
@@ -102,7 +103,7 @@ cdef inline void trim(const char **at, const char **stop) noexcept nogil:
 
 
 cdef const char *comma_before(const char *start, const char *end, bint quotes) noexcept nogil:
-    """Return the last comma of start..end, outside of quoted strings where there may be some. NULL: there is none."""
+    """Return the last comma of start..end, or NULL. quotes: skip quoted strings."""
     cdef const char *at = end
     while at > start:
         at -= 1
@@ -116,7 +117,7 @@ cdef const char *comma_before(const char *start, const char *end, bint quotes) n
 
 
 cdef const char *opening_quote(const char *start, const char *closing) noexcept nogil:
-    """Return the quote that the string ending with `closing` begins with: the next without a backslash. NULL: none."""
+    """Return the opening quote of the string that ends at `closing`: the next without a backslash. NULL: none."""
     cdef const char *at = closing
     cdef const char *slash
     while at > start:
@@ -134,7 +135,7 @@ cdef const char *opening_quote(const char *start, const char *closing) noexcept 
 cdef bint take_hop(
     const char *at, size_t length, bint standard, const Trust *trust, ForwardedInfo *info
 ) noexcept nogil:
-    """Take the next hop to the left as the client. False: the walk ends, since it is not trusted or cannot be read."""
+    """Take the next hop to the left as the client. Return False if it is not trusted, or no address: the walk ends."""
     cdef uint8_t host[16]
     cdef int port = -1
     cdef int host_length = node_read(at, length, standard, host, &port)
@@ -146,9 +147,9 @@ cdef bint take_hop(
 
 
 cdef int node_read(const char *at, size_t length, bint standard, uint8_t *host, int *port) noexcept nogil:
-    """Read a node identifier. Returns the bytes of its address (4 or 16), or 0 when it is none.
+    """Read a node identifier. Returns the bytes of its address (4 or 16), or 0 if it is no address.
 
-    In X-Forwarded-For IPv6 commonly stands without brackets.
+    In X-Forwarded-For, IPv6 commonly has no brackets.
     """
     cdef const char *end = at + length
     cdef const char *stop = at
@@ -172,7 +173,7 @@ cdef int node_read(const char *at, size_t length, bint standard, uint8_t *host, 
 
 
 cdef bint port_read(const char *at, const char *end, bint standard, int *port) noexcept nogil:
-    """Read what follows an address: nothing, or a colon and a port, which Forwarded may obfuscate (RFC 7239 6)."""
+    """Read what follows an address: nothing, or a colon and a port, obfuscated or not in Forwarded (RFC 7239 6)."""
     if at == end:
         return True
     if at[0] != c':':
@@ -185,7 +186,7 @@ cdef bint port_read(const char *at, const char *end, bint standard, int *port) n
 
 
 cdef bint obfuscated(const char *at, const char *end) noexcept nogil:
-    """Tell whether all of it may stand behind the underscore of an obfuscated identifier (RFC 7239 6.3)."""
+    """Tell whether a text may follow the underscore of an obfuscated identifier (RFC 7239 6.3)."""
     while at < end:
         if not byte_is(at[0], BYTE_DIGIT) and not c'a' <= (at[0] | 32) <= c'z' and at[0] not in (c'.', c'_', c'-'):
             return False
@@ -194,7 +195,7 @@ cdef bint obfuscated(const char *at, const char *end) noexcept nogil:
 
 
 cdef void last_word(const char **at, size_t *length) noexcept nogil:
-    """Leave only the last word of a list that is not empty."""
+    """Move to the last word of a list that is not empty."""
     cdef const char *start = at[0]
     cdef const char *end = start + length[0]
     cdef const char *comma
@@ -211,7 +212,7 @@ cdef void last_word(const char **at, size_t *length) noexcept nogil:
 
 
 cdef void note_last_word(const char *at, size_t length, int parameter, ForwardedInfo *info) noexcept nogil:
-    """Take the last word of an X-Forwarded- field."""
+    """Take the scheme or the host from the last word of an X-Forwarded- field."""
     last_word(&at, &length)
     note_parameter(at, length, parameter, info)
 
@@ -223,7 +224,7 @@ cdef int last_port(const char *at, size_t length) noexcept nogil:
 
 
 cdef void note_parameter(const char *at, size_t length, int parameter, ForwardedInfo *info) noexcept nogil:
-    """Take a scheme or a host, if it is one."""
+    """Take a scheme or a host, if it is valid."""
     if parameter == PARAMETER_PROTO:
         if name_is(at, length, b"http"):
             info.scheme = SCHEME_HTTP
@@ -235,10 +236,10 @@ cdef void note_parameter(const char *at, size_t length, int parameter, Forwarded
 
 
 cdef bint take_element(const char *at, const char *end, const Trust *trust, ForwardedInfo *info) noexcept nogil:
-    """Take an element of Forwarded (RFC 7239 4). False: the walk ends.
+    """Take an element of Forwarded (RFC 7239 4). Return False if the walk ends.
 
-    Its host and scheme go with its client, and those of the elements to its right count for nothing any more; but the
-    word of an element that was written by a trusted proxy is not lost because its client has no address.
+    Its host and scheme belong to its client, and replace those of the elements to its right. An element that a trusted
+    proxy wrote keeps its host and scheme even if its client has no address.
     """
     cdef ForwardedInfo own
     cdef char node[NODE_BYTES]
@@ -263,7 +264,7 @@ cdef bint take_element(const char *at, const char *end, const Trust *trust, Forw
 cdef const char *take_parameter(
     const char *at, const char *end, int *seen, char *node, size_t *node_length, ForwardedInfo *own
 ) noexcept nogil:
-    """Take one parameter of an element. Returns where the next begins, or NULL when it is malformed."""
+    """Take one parameter of an element. Returns where the next begins, or NULL if it is malformed."""
     cdef const char *name = at
     cdef char value[FORWARDED_HOST_BYTES]
     cdef int length
@@ -290,7 +291,7 @@ cdef const char *take_parameter(
 
 
 cdef int parameter_of(const char *name, size_t length) noexcept nogil:
-    """Return the bit of a parameter that RFC 7239 5 defines; 0 for an extension."""
+    """Return the bit of a parameter that RFC 7239 5 defines, or 0 for an extension."""
     if name_is(name, length, b"for"):
         return PARAMETER_FOR
     if name_is(name, length, b"by"):

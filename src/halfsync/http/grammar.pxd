@@ -1,5 +1,5 @@
-# The grammar that parsers and writers share: what a byte, a name, a number, an authority and a list may be. Pure
-# functions over bytes, for any thread. The tables are in native/ascii.h.
+# The grammar that parsers and writers share: bytes, names, numbers, authorities and lists. Pure functions over bytes,
+# for any thread. The tables are in native/ascii.h.
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, strlen
 
@@ -17,9 +17,9 @@ cdef extern from "ascii.h" nogil:
     const char *value_end(const char *at, const char *end)
 
 cdef enum:
-    NUMBER_DIGITS = 18        # of a number that is read: so many always fit in 63 bits, and no body has 10**18 bytes
+    NUMBER_DIGITS = 18        # of a number that is read: 18 always fit in 63 bits, and no body has 10**18 bytes
     DECIMAL_BYTES = 20        # of a number that is written
-    HEX_BYTES = 16            # likewise, in hexadecimal digits
+    HEX_BYTES = 16            # of one that is written in hexadecimal
     PORT_DIGITS = 5
 
 
@@ -31,7 +31,7 @@ cdef inline bint is_blank(char byte) noexcept nogil:
 
 
 cdef inline bint word_is(const char *at, const char *lower, size_t length) noexcept nogil:
-    """Tell whether `length` bytes are this word, whatever their case. lower: in lower case."""
+    """Tell whether `length` bytes are this word, in any case. lower: in lower case."""
     cdef size_t i
     for i in range(length):
         if byte_lower(at[i]) != lower[i]:
@@ -40,17 +40,17 @@ cdef inline bint word_is(const char *at, const char *lower, size_t length) noexc
 
 
 cdef inline bint name_is(const char *at, size_t length, const char *lower) noexcept nogil:
-    """Tell whether a text is this one, whatever its case, as names of fields are (RFC 9110 5.1). lower: a literal."""
+    """Tell whether a text is this name, in any case, as for field names (RFC 9110 5.1). lower: a literal."""
     return length == strlen(lower) and word_is(at, lower, length)
 
 
 cdef inline bint method_is(const char *at, size_t length, const char *method) noexcept nogil:
-    """Tell whether a method is this one. Its case counts (RFC 9110 9.1). method: a literal."""
+    """Tell whether a method is this one. Case matters (RFC 9110 9.1). method: a literal."""
     return length == strlen(method) and memcmp(at, method, length) == 0
 
 
 cdef inline bint is_token(const char *at, size_t length) noexcept nogil:
-    """Tell whether a text is a token (RFC 9110 5.6.2), as methods and names of fields are."""
+    """Tell whether a text is a token (RFC 9110 5.6.2), as methods and field names are."""
     cdef size_t i
     for i in range(length):
         if not byte_is(at[i], BYTE_TOKEN):
@@ -66,14 +66,14 @@ cdef inline bint is_field_value(const char *at, size_t length) noexcept nogil:
 # --- numbers ---
 
 cdef inline const char *digits_end(const char *at, const char *end) noexcept nogil:
-    """Return where the decimal digits end that a text begins with."""
+    """Return where the decimal digits at the beginning of a text end."""
     while at < end and byte_is(at[0], BYTE_DIGIT):
         at += 1
     return at
 
 
 cdef inline int64_t number_of(const char *at, size_t length) noexcept nogil:
-    """Return the number that a text is: 1 to NUMBER_DIGITS decimal digits and nothing else. -1: it is none."""
+    """Return the value of a text of 1 to NUMBER_DIGITS decimal digits and nothing else, or -1."""
     cdef int64_t value = 0
     cdef size_t i
     if length == 0 or length > NUMBER_DIGITS:
@@ -86,7 +86,7 @@ cdef inline int64_t number_of(const char *at, size_t length) noexcept nogil:
 
 
 cdef inline int port_of(const char *at, size_t length) noexcept nogil:
-    """Return the port that a text is: 1 to 5 decimal digits, 65535 at most. -1: it is none."""
+    """Return the port of a text of 1 to 5 decimal digits, 65535 at most, or -1."""
     cdef int64_t port = number_of(at, length) if length <= PORT_DIGITS else -1
     return <int> port if port <= 65535 else -1
 
@@ -97,7 +97,7 @@ cdef inline int hex_digit(char byte) noexcept nogil:
 
 
 cdef inline int hex_pair(const char *at) noexcept nogil:
-    """Return the value of two hexadecimal digits, as in a percent-encoding (RFC 3986 2.1). -1: they are none."""
+    """Return the value of two hexadecimal digits, as in a percent-encoding (RFC 3986 2.1), or -1."""
     if not byte_is(at[0], BYTE_HEX) or not byte_is(at[1], BYTE_HEX):
         return -1
     return hex_digit(at[0]) << 4 | hex_digit(at[1])
@@ -133,7 +133,7 @@ cdef inline char *write_hex(char *out, uint64_t value) noexcept nogil:
 
 # --- lists and authorities ---
 
-# What the options of Connection fields ask for (RFC 9110 7.6.1).
+# The options of Connection fields (RFC 9110 7.6.1).
 cdef enum:
     CONNECTION_CLOSE = 1
     CONNECTION_KEEP_ALIVE = 2
@@ -142,7 +142,7 @@ cdef enum:
 
 
 cdef inline int connection_options(const char *at, size_t length) noexcept nogil:
-    """Return the options of one Connection field, as bits. Empty elements count for nothing (RFC 9110 5.6.1.2)."""
+    """Return the options of one Connection field, as bits. Empty elements are ignored (RFC 9110 5.6.1.2)."""
     cdef const char *end = at + length
     cdef const char *word
     cdef const char *last
@@ -171,7 +171,7 @@ cdef inline int connection_options(const char *at, size_t length) noexcept nogil
 cdef inline bint authority_is_valid(const char *at, const char *end) noexcept nogil:
     """Tell whether a text is host[:port] of RFC 3986 3.2, without userinfo.
 
-    Of an IPv6 literal only the characters are checked, and that it has two colons: no route depends on more. A port may
+    An IPv6 literal is checked only for its characters and for two colons, since no routing depends on more. A port may
     be empty, as the RFC allows.
     """
     cdef const char *host = at
@@ -198,17 +198,16 @@ cdef inline bint authority_is_valid(const char *at, const char *end) noexcept no
     return at[0] == c':' and (at + 1 == end or port_of(at + 1, end - at - 1) >= 0)
 
 
-# What read_codings has seen.
+# The bits that read_codings returns.
 cdef enum:
     CODINGS_CHUNKED = 1       # the last coding is chunked
-    CODINGS_OTHER = 2         # there is one that is not
+    CODINGS_OTHER = 2         # there is a coding other than chunked
 
 
 cdef inline int read_codings(const char *at, const char *end, int seen) noexcept nogil:
-    """Read one Transfer-Encoding field. seen: what those before it said, since all are one list (RFC 9110 5.3).
+    """Read one Transfer-Encoding field. seen: the bits of those before it, since all are one list (RFC 9110 5.3).
 
-    Returns CODINGS_ bits, or -1 for a list that nobody may send: with an empty element, or with something behind
-    chunked.
+    Returns CODINGS_ bits, or -1 for a list that is not allowed: with an empty element, or with anything after chunked.
     """
     cdef const char *word
     while True:
@@ -223,7 +222,7 @@ cdef inline int read_codings(const char *at, const char *end, int seen) noexcept
         while at < end and is_blank(at[0]):
             at += 1
         if at < end and at[0] == c';':
-            # RFC 9112 7.1: parameters of chunked are an error. Those of other codings are not read.
+            # RFC 9112 7.1: parameters of chunked are an error. Those of other codings are skipped.
             if seen & CODINGS_CHUNKED:
                 return -1
             at = codings_parameters_end(at, end)
@@ -235,7 +234,7 @@ cdef inline int read_codings(const char *at, const char *end, int seen) noexcept
 
 
 cdef inline const char *codings_parameters_end(const char *at, const char *end) noexcept nogil:
-    """Return where the parameters of a coding end: at a comma that is in no quoted string, or at the end."""
+    """Return where the parameters of a coding end: at a comma outside of quoted strings, or at the end."""
     cdef bint quoted = False
     while at < end and (quoted or at[0] != c','):
         if at[0] == c'"':

@@ -1,12 +1,12 @@
 # cython: language_level=3
 """The request head: bytes in, a checked head out (RFC 9110, RFC 9112).
 
-Everything is parsed by line: a line is looked at once, when its LF is there, so the cost is linear however
-the bytes arrive. Only two things are told before a line's end: a byte that cannot be in a method, and a limit
-that was passed. A line is known to end with CR before it is parsed, and CR is in no table of permitted bytes:
-that is what stops every loop below that has no bound of its own.
+Everything is parsed by line. A line is parsed once, when its LF is there, so the cost is linear however the bytes
+arrive. Only two things are refused before a line's end: a byte that cannot be in a method, and a line or head past its
+limit. A line is known to end with CR before it is parsed, and CR is in no table of permitted bytes: so it stops every
+loop below that has no bound of its own.
 
-What is refused, and with which status:
+It refuses, with these statuses:
 
 400  any syntax error: bare CR or LF, NUL and other controls, obs-fold, white space before a colon or a field,
      a name that is no token, more than one empty line before the request line, no HTTP version, a fragment
@@ -20,7 +20,7 @@ What is refused, and with which status:
 501  the method CONNECT, whatever follows it; a method of more than 32 bytes; a transfer coding before "chunked"
 505  a well-formed HTTP version whose major version is not 1
 
-Percent-encoding in a path is not looked at: whoever decodes the path must refuse what does not decode.
+Percent-encoding in a path is not checked: the code that decodes the path must refuse what does not decode.
 """
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING
@@ -41,7 +41,7 @@ cdef extern from "<assert.h>" nogil:
 
 
 cdef enum:
-    # Field holds lengths in 16 bits.
+    # A Field has lengths of 16 bits.
     FIELD_BYTES_MAX = 65535
 
 
@@ -52,7 +52,7 @@ cdef inline int refuse(Head *head, int status, const char *reason) noexcept nogi
 
 
 cdef void head_reset(Head *head) noexcept nogil:
-    # The fields are written before they are counted, so what they held needs no clearing.
+    # A field is written before it is counted, so the array needs no clearing.
     memset(head, 0, <char *>&head.fields[0] - <char *>head)
     head.content_length = -1
 
@@ -84,7 +84,7 @@ cdef int head_parse(Head *head, const char *data, uint32_t length, const HeadLim
 cdef int read_method(Head *head, const char *data, uint32_t length) noexcept nogil:
     cdef uint32_t begin = head.line, at = head.line
     cdef uint32_t stop = length if length - begin <= METHOD_BYTES else begin + METHOD_BYTES + 1
-    # One empty line before the request line is let through (RFC 9112 2.2): old clients end a body with it.
+    # One empty line before the request line is accepted (RFC 9112 2.2): old clients end a body with it.
     if begin == 0 and length and data[0] == c'\r':
         if length > 1 and data[1] != c'\n':
             return refuse(head, 400, b"a bare CR before the request line")
@@ -99,14 +99,14 @@ cdef int read_method(Head *head, const char *data, uint32_t length) noexcept nog
         return refuse(head, 400, b"a method that is not a token followed by one space")
     head.method = begin
     head.method_length = at - begin
-    # A tunnel is nothing that an application can make: what follows on the connection would be read as requests.
+    # An application cannot make a tunnel: its bytes would be read as requests.
     if method_is(data + begin, at - begin, b"CONNECT"):
         return refuse(head, 501, b"the method CONNECT")
     return 0
 
 
-# end: where the line's LF is, or the end of what has arrived. A final CR is no part of the line's length: the
-# limits must not depend on whether its LF came with it.
+# end: where the line's LF is, or the end of what has arrived. A final CR does not count as part of the line: the limits
+# must not depend on whether its LF came with it.
 cdef inline int check_limits(Head *head, const char *data, uint32_t end, bint complete,
                              const HeadLimits *limits) noexcept nogil:
     cdef uint32_t line = end - head.line
@@ -122,8 +122,8 @@ cdef inline int check_limits(Head *head, const char *data, uint32_t end, bint co
     return 0
 
 
-# Of two limits the one is told that was passed first, since pieces may end between them. A CR as the first byte too
-# many may still end the line.
+# Report the limit that was passed first, since a piece may end between the two. If the first byte past the limit is a
+# CR, it may still end the line.
 cdef int refuse_long_field(Head *head, const char *data, const HeadLimits *limits) noexcept nogil:
     cdef uint32_t first = head.line + min(limits.field, <uint32_t>FIELD_BYTES_MAX)
     if first + (data[first] == c'\r') > limits.head:
@@ -137,7 +137,7 @@ cdef inline int read_line(Head *head, const char *data, uint32_t end,
     if head.seen_request_line:
         return end_head(head, end) if end == head.line else read_field(head, data, end, limits)
     if end == head.line:
-        # Only the first line gets here: read_method refuses a second empty one.
+        # This can only be the first line: read_method refuses a second empty one.
         return 0
     head.seen_request_line = True
     return read_request_line(head, data, end)
@@ -148,7 +148,7 @@ cdef int end_head(Head *head, uint32_t end) noexcept nogil:
     if head.minor and not head.seen_host:
         return refuse(head, 400, b"HTTP/1.1 without a Host field")
     if head.codings:
-        # RFC 9112 6.3: without chunked at its end a body's length is not known, whatever else we understood.
+        # RFC 9112 6.3: without chunked at the end the body's length is not known, whatever the other codings are.
         if not head.codings & CODINGS_CHUNKED:
             return refuse(head, 400, b"a Transfer-Encoding that does not end with one chunked")
         if head.codings & CODINGS_OTHER:
@@ -176,12 +176,12 @@ cdef int read_request_line(Head *head, const char *data, uint32_t end) noexcept 
         return refuse(head, 400, b"a version that is not HTTP/digit.digit")
     if version[5] != c'1':
         return refuse(head, 505, b"a version that is not HTTP/1")
-    # RFC 9110 6.2: a minor version above ours is read as the highest that we have.
+    # RFC 9110 6.2: a higher minor version is read as the highest that is supported.
     head.minor = version[7] != c'0'
     return read_target(head, data)
 
 
-# RFC 9112 3.2: which of the forms, and its parts. The fourth, host:port, is for CONNECT.
+# Find the target's form and its parts (RFC 9112 3.2). The fourth form, host:port, is for CONNECT.
 cdef int read_target(Head *head, const char *data) noexcept nogil:
     cdef const char *method = data + head.method
     cdef const char *target = data + head.target
@@ -208,8 +208,7 @@ cdef int read_target(Head *head, const char *data) noexcept nogil:
     return 0
 
 
-# Where the path of an absolute-form target begins; NULL where its scheme or its authority is not one that we
-# serve.
+# Return where the path of an absolute-form target begins, or NULL if its scheme or its authority is not served.
 cdef const char *read_target_authority(Head *head, const char *data) noexcept nogil:
     cdef const char *at = data + head.target
     cdef const char *end = at + head.target_length
@@ -250,7 +249,7 @@ cdef int read_field(Head *head, const char *data, uint32_t end, const HeadLimits
     field.value = at
     field.value_length = <uint16_t>(last - at)
     head.fields_count += 1
-    # The names that matter have lengths of their own: most fields are told apart without reading them again.
+    # The names that matter have different lengths, so most fields need no further comparison.
     if field.name_length == 4:
         return read_host(head, data, field) if field_is(data, field, b"host") else 0
     if field.name_length == 6:
@@ -271,7 +270,7 @@ cdef int read_host(Head *head, const char *data, const Field *field) noexcept no
     head.seen_host = True
     if field.value_length and not authority_is_valid(at, at + field.value_length):
         return refuse(head, 400, b"a Host that is not host[:port]")
-    if head.target_form != TARGET_ABSOLUTE:  # RFC 9112 3.2.2: that names the host itself
+    if head.target_form != TARGET_ABSOLUTE:  # RFC 9112 3.2.2: an absolute form has the host itself
         head.authority = field.value
         head.authority_length = field.value_length
     return 0
@@ -280,12 +279,12 @@ cdef int read_host(Head *head, const char *data, const Field *field) noexcept no
 cdef int read_expect(Head *head, const char *data, const Field *field) noexcept nogil:
     if not name_is(data + field.value, field.value_length, b"100-continue"):
         return refuse(head, 417, b"an expectation other than 100-continue")
-    # RFC 9110 10.1.1: on HTTP/1.0 it must be ignored.
+    # RFC 9110 10.1.1: ignore it on HTTP/1.0.
     head.expect_continue = head.minor
     return 0
 
 
-# What we do not know, we need not understand.
+# Unknown options are ignored.
 cdef int read_connection(Head *head, const char *data, const Field *field) noexcept nogil:
     head.connection |= <uint8_t>connection_options(data + field.value, field.value_length)
     return 0
@@ -356,8 +355,8 @@ cdef object request_head(const Head *head, const char *data):
 cdef class HeadParser:
     """Read one request head from bytes that arrive in pieces. It belongs to one thread.
 
-    The limits are bytes without the line's CRLF (request_line, field), a number of field lines (fields) and
-    bytes with the empty line at the end (head). ValueError: a limit that the parser cannot keep.
+    Limits: request_line and field are bytes without the line's CRLF, fields is a number of field lines, and head is
+    bytes with the empty line at the end. ValueError: a limit that the parser cannot keep.
     """
     cdef Head head
     cdef HeadLimits limits
@@ -374,16 +373,16 @@ cdef class HeadParser:
         head_reset(&self.head)
 
     def feed(self, bytes data not None):
-        """Take more bytes; return the RequestHead once it is complete, None before.
+        """Take more bytes, and return the RequestHead once it is complete, None before.
 
-        ProtocolError: the head must be refused; every later call raises the same again. ValueError: the head
-        was complete already.
+        ProtocolError: the head must be refused; every later call raises the same again. ValueError: the head was
+        already complete.
         """
         if self.head.length:
             raise ValueError("this parser has read its head: feed what is left over to another")
         if not self.head.refused:
             self.received += data
-        # A head is refused at the first byte past its limit, so more need not be shown: the length fits in 32
+        # A head is refused at the first byte past its limit, so more bytes are not needed, and the length fits in 32
         # bits.
         cdef size_t length = min(<size_t>len(self.received), <size_t>self.limits.head + 1)
         cdef const char *at = PyByteArray_AS_STRING(self.received)
@@ -395,5 +394,5 @@ cdef class HeadParser:
 
     @property
     def leftover(self):
-        """What came after the head: its body, or the next request. Empty while the head is not complete."""
+        """The bytes after the head: its body, or the next request. Empty until the head is complete."""
         return bytes(self.received[self.head.length:]) if self.head.length else b""

@@ -1,13 +1,16 @@
-"""The PROXY protocol, versions 1 and 2: what a proxy says of its client before anything else (haproxy.org,
-proxy-protocol.txt, whose sections are cited).
+"""The PROXY protocol, versions 1 and 2: a proxy sends its client's address before anything else.
 
-A header is read as strictly as it is defined: who is let in to say where a client comes from must not be misread.
-Refused are: anything before the signature; a version or command that there is not; in version 1 a line above 107 bytes,
-white space but one blank between two words, addresses that are not of the family that was named, ports that are not
-decimal numbers from 0 to 65535 without leading zeros; in version 2 a family that is neither unspecified nor a stream of
-IPv4, IPv6 or unix, a header above 4096 bytes, one too short for its addresses, or with a TLV that does not end in it.
+Defined in haproxy.org's proxy-protocol.txt, whose sections are cited.
 
-Of the TLVs only that they fit is looked at. In particular the checksum (PP2_TYPE_CRC32C) is not verified: TCP has one.
+A header is read as strictly as it is defined: a statement about where a client comes from must not be misread. The
+parser refuses anything before the signature, and an unknown version or command. In version 1 it refuses a line above
+107 bytes, white space other than one blank between two words, addresses that are not of the named family, and ports
+that are not decimal numbers from 0 to 65535 without leading zeros. In version 2 it refuses a family that is neither
+unspecified nor a stream of IPv4, IPv6 or unix, a header above 4096 bytes, one too short for its addresses, and a TLV
+that does not end within the header.
+
+The TLVs are checked only for whether they fit. In particular the checksum (PP2_TYPE_CRC32C) is not verified, since TCP
+has one.
 """
 from libc.string cimport memchr, memcmp
 
@@ -61,7 +64,7 @@ cdef int parse_line(const char *data, uint32_t length, ProxyHeader *header) noex
         return -1
     end -= 1
     if end - at >= 7 and memcmp(at, <const char *> b"UNKNOWN", 7) == 0 and (end - at == 7 or at[7] == c' '):
-        return <int> (end - data) + 2  # what follows the word must be ignored
+        return <int> (end - data) + 2  # the rest of the line must be ignored
     if end - at < 5 or memcmp(at, <const char *> b"TCP", 3) != 0 or at[4] != c' ':
         return -1
     family = 4 if at[3] == c'4' else 16 if at[3] == c'6' else 0
@@ -79,7 +82,7 @@ cdef int parse_line(const char *data, uint32_t length, ProxyHeader *header) noex
 
 
 cdef bint take_host(const char **at, const char *end, int family, uint8_t *host) noexcept nogil:
-    """Read an address and the blank behind it."""
+    """Read an address and the blank after it."""
     cdef const char *start = at[0]
     cdef const char *blank = <const char *> memchr(start, c' ', end - start)
     if blank == NULL or not host_read(start, blank - start, family, host):
@@ -89,7 +92,7 @@ cdef bint take_host(const char **at, const char *end, int family, uint8_t *host)
 
 
 cdef bint take_port(const char **at, const char *end, char behind, int *port) noexcept nogil:
-    """Read a port and the byte behind it."""
+    """Read a port and the byte after it."""
     cdef const char *start = at[0]
     at[0] = digits_end(start, end)
     port[0] = port_of(start, at[0] - start)

@@ -1,6 +1,6 @@
 # The one writer of response heads: what the server says about a response and its connection (RFC 9110, RFC 9112), for
-# applications' responses, static files, probes and errors. Pure functions, for any thread. Each writes where it is told
-# to, in room that its caller has made, and returns the end.
+# applications' responses, static files, probes and errors. Pure functions, for any thread. Each writes at a position
+# where its caller has made room, and returns the end.
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, strlen
 
@@ -9,13 +9,13 @@ from halfsync.http.grammar cimport name_is, write_decimal
 cdef enum:
     DATE_BYTES = 29           # Sun, 06 Nov 1994 08:49:37 GMT
     KEEPS_BYTES = 72          # of the fields that say that a connection stays, and for how long
-    SERVER_LINES_BYTES = 256  # more than all lines that the server adds to the head of an application's response
+    SERVER_LINES_BYTES = 256  # more than the server adds to the head of an application's response
     ERROR_BYTES = 512         # enough for any error page with its head
     ERROR_TEXT_BYTES = 64     # and for its text
     CONTINUE_BYTES = 32       # and for a 100 Continue
-    RETRY_AFTER_S = 1         # told with every 503: a queue is full, memory or descriptors are short, no process serves
+    RETRY_AFTER_S = 1         # with every 503: a queue is full, memory or descriptors are short, no process serves
 
-# The fields that the server itself adds to a response, as the settings have them. Read only, once made.
+# The fields that the server itself adds to a response, from the settings. Read-only once made.
 ctypedef struct ServerFields:
     bint server               # Server
     int keeps_length
@@ -24,29 +24,30 @@ ctypedef struct ServerFields:
 # keep_alive_s: how long a connection may idle between two requests.
 cdef void server_fields_init(ServerFields *fields, bint server, double keep_alive_s) noexcept nogil
 
-# The Date field's value, for now, in DATE_BYTES of the calling thread's own; good until its next call (RFC 9110 5.6.7).
+# Return the Date field's value now: DATE_BYTES, owned by the calling thread and valid until its next call (RFC 9110
+# 5.6.7).
 cdef const char *date_now() noexcept nogil
 
-# The same for any second since 1970, terminated, into `size` bytes: more than DATE_BYTES.
+# Write the date of a second since 1970, terminated, into `size` bytes: more than DATE_BYTES.
 cdef void write_date(long second, char *out, size_t size) noexcept nogil
 
-# The reason phrase registered for a status, or "".
+# Return the reason phrase registered for a status, or "".
 cdef const char *reason_phrase(int status) noexcept nogil
 
-# Begin a response of the server's own: status line, Date, Server, and Retry-After if it is due. Fields may follow, and
-# end_head, or end_with_text.
+# Begin a response of the server's own: status line, Date, Server, and Retry-After if it is due. Then come further
+# fields, if any, and end_head or end_with_text.
 cdef char *begin_head(char *at, const ServerFields *fields, int status) noexcept nogil
 
-# End a head whose response is a line of text, and write that, unless the method was HEAD. sent: its bytes then, else
-# 0.
+# End a head whose response is a line of text, and write the text, unless the method was HEAD. sent: set to the text's
+# bytes that were written.
 cdef char *end_with_text(char *at, const ServerFields *fields, bint stays, bint is_head, const char *text,
                          size_t length, int64_t *sent) noexcept nogil
 
-# The text of an error page, at most ERROR_TEXT_BYTES. Returns its length.
+# Write the text of an error page, at most ERROR_TEXT_BYTES. Returns its length.
 cdef int error_text(int status, char *text) noexcept nogil
 
-# Write a whole response to out, of ERROR_BYTES: a status, and a text that repeats it. Returns its bytes. The rest is as
-# in end_with_text.
+# Write a whole response to out, which has ERROR_BYTES: a status, and a text that repeats it. Returns its length. The
+# other arguments are as in end_with_text.
 cdef int write_error(char *out, const ServerFields *fields, int status, bint stays, bint is_head,
                      int64_t *sent) noexcept nogil
 
@@ -60,19 +61,19 @@ cdef enum FieldMeaning:
     MEANS_DATE
     MEANS_SERVER
     MEANS_CONNECTION
-    MEANS_HOP_BY_HOP          # it is about the connection, which is the server's (RFC 9110 7.6.1, PEP 3333)
-    MEANS_KEEPING             # so is this: how long it is kept, which the server says itself
+    MEANS_HOP_BY_HOP          # about the connection, which the server owns (RFC 9110 7.6.1, PEP 3333)
+    MEANS_KEEPING             # how long the connection is kept, which the server sends itself
 
-# How the end of a body is known (RFC 9112 6.3).
+# What marks the end of a body (RFC 9112 6.3).
 cdef enum Framing:
     FRAMING_NONE              # there is no body
-    FRAMING_LENGTH            # by its Content-Length
-    FRAMING_CHUNKED           # by its last chunk
-    FRAMING_CLOSE             # by the end of the connection
+    FRAMING_LENGTH            # its Content-Length
+    FRAMING_CHUNKED           # its last chunk
+    FRAMING_CLOSE             # the end of the connection
 
 
 cdef inline int meaning_of(const char *name, size_t length) noexcept nogil:
-    """Return what a field of this name means: a FieldMeaning. By its length first, since few mean anything."""
+    """Return the FieldMeaning of a name. The length is compared first, since few names have a meaning."""
     if length == 2:
         return MEANS_HOP_BY_HOP if name_is(name, length, b"te") else MEANS_NOTHING
     if length == 4:
@@ -108,7 +109,7 @@ cdef inline bint has_no_body(int status, bint is_head) noexcept nogil:
 
 
 cdef inline int framing_of(bint bodiless, bint has_length, int minor) noexcept nogil:
-    """Return how the end of a response's body is shown to a client of HTTP/1.minor: a Framing (RFC 9112 6.1, 6.3)."""
+    """Return the Framing that marks the end of a body for a client of HTTP/1.minor (RFC 9112 6.1, 6.3)."""
     if bodiless:
         return FRAMING_NONE
     if has_length:
@@ -124,7 +125,7 @@ cdef inline char *write_bytes(char *at, const char *data, size_t length) noexcep
 
 
 cdef inline char *write_text(char *at, const char *text) noexcept nogil:
-    """Write a literal: its length is then known to the compiler."""
+    """Write a literal, whose length the compiler knows."""
     return write_bytes(at, text, strlen(text))
 
 
@@ -135,12 +136,12 @@ cdef inline char *write_crlf(char *at) noexcept nogil:
 
 
 cdef inline char *write_version(char *at) noexcept nogil:
-    """Write what a status line begins with (RFC 9112 4)."""
+    """Write the beginning of a status line (RFC 9112 4)."""
     return write_text(at, b"HTTP/1.1 ")
 
 
 cdef inline char *write_continue(char *at) noexcept nogil:
-    """Write an interim response that says nothing but that it is not the last (RFC 9110 15.2.1)."""
+    """Write an interim response without fields (RFC 9110 15.2.1)."""
     return write_text(write_version(at), b"100 Continue\r\n\r\n")
 
 
@@ -154,7 +155,7 @@ cdef inline char *write_date_line(char *at) noexcept nogil:
 
 
 cdef inline char *write_server_line(char *at, const ServerFields *fields) noexcept nogil:
-    """Write Server (RFC 9110 10.2.4), unless the settings leave it out."""
+    """Write Server (RFC 9110 10.2.4), unless the settings turn it off."""
     return write_text(at, b"Server: halfsync\r\n") if fields.server else at
 
 
@@ -166,10 +167,10 @@ cdef inline char *write_retry_after(char *at, int status) noexcept nogil:
 
 
 cdef inline char *end_head(char *at, const ServerFields *fields, bint stays) noexcept nogil:
-    """Write what becomes of the connection, and the empty line.
+    """Write whether the connection stays, and the empty line.
 
-    Close is said whenever it will be closed (RFC 9112 9.6). That it stays is said to all, and for how long it may idle:
-    HTTP/1.0 clients expect to be told (RFC 9112 C.2.2), and others may then leave in time.
+    Close is sent whenever the connection will be closed (RFC 9112 9.6). Otherwise keep-alive and the idle time are sent
+    to every client: HTTP/1.0 clients expect it (RFC 9112 C.2.2), and others can then close in time.
     """
     if stays:
         at = write_bytes(at, fields.keeps, fields.keeps_length)

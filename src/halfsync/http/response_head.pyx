@@ -22,7 +22,7 @@ cdef extern from *:
             utc.tm_hour, utc.tm_min, utc.tm_sec);
     }
 
-    /* The date changes once a second: each thread writes it then, and reads its own copy until the next. */
+    /* The date changes once a second: each thread then writes its own copy, and reads that until the next change. */
     static const char *hs_date_now(void) {
         struct timespec now;
         clock_gettime(CLOCK_REALTIME_COARSE, &now);
@@ -94,7 +94,7 @@ cdef const char *reason_phrase(int status) noexcept nogil:
 
 
 cdef void server_fields_init(ServerFields *fields, bint server, double keep_alive_s) noexcept nogil:
-    """Make the fields from the settings. See the .pxd."""
+    """Set the fields from the settings. See the .pxd."""
     cdef char *at = write_text(fields.keeps, b"Connection: keep-alive\r\n")
     if keep_alive_s >= 1:
         at = write_crlf(write_decimal(write_text(at, b"Keep-Alive: timeout="), <uint64_t> keep_alive_s))
@@ -114,7 +114,7 @@ cdef char *begin_head(char *at, const ServerFields *fields, int status) noexcept
 cdef char *end_with_text(
     char *at, const ServerFields *fields, bint stays, bint is_head, const char *text, size_t length, int64_t *sent
 ) noexcept nogil:
-    """End a head whose response is a line of text, and write that. See the .pxd."""
+    """End a head whose response is a line of text, and write the text. See the .pxd."""
     at = write_text(at, b"Content-Type: text/plain; charset=utf-8\r\n")
     at = end_head(write_content_length(at, length), fields, stays)
     sent[0] = 0 if is_head else length
@@ -124,7 +124,7 @@ cdef char *end_with_text(
 cdef int write_error(
     char *out, const ServerFields *fields, int status, bint stays, bint is_head, int64_t *sent
 ) noexcept nogil:
-    """Write a whole response that says no more than its status. See the .pxd."""
+    """Write a whole response that has only its status. See the .pxd."""
     cdef char[ERROR_TEXT_BYTES] text
     cdef int length = error_text(status, text)
     cdef char *at = begin_head(out, fields, status)

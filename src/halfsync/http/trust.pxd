@@ -1,4 +1,4 @@
-# Whose word about a client is believed: a list of networks, compared with a peer's address.
+# The peers whose reports about a client are believed: a list of networks, compared with a peer's address.
 from libc.stdint cimport uint8_t
 
 
@@ -12,7 +12,7 @@ cdef extern from "sockaddr.h" nogil:
     bint host_read(const char *text, size_t size, int length, uint8_t *host)
 
 cdef enum:
-    ADDRESS_BYTES = 28        # of a sockaddr_in6, the largest address of a client that is kept
+    ADDRESS_BYTES = 28        # of a sockaddr_in6, the largest address that is kept of a client
 
 ctypedef struct Network:
     uint8_t host[16]
@@ -23,7 +23,7 @@ ctypedef struct Trust:
     Network *networks
     int count
     bint everybody
-    bint unix_sockets         # whoever is connected by one
+    bint unix_sockets         # every peer that connects by one
 
 
 cdef bint trust_has(const Trust *trust, const uint8_t *address, int address_length) noexcept nogil

@@ -1,6 +1,6 @@
-"""Whose word about a client is believed: a list of networks, compared with a peer's address.
+"""The peers whose reports about a client are believed: a list of networks, compared with a peer's address.
 
-Immutable once made, so any thread may ask, without the GIL.
+Immutable once made, so any thread may use it, without the GIL.
 """
 cimport cython
 
@@ -10,10 +10,10 @@ from libc.string cimport memcmp
 
 @cython.final
 cdef class TrustedPeers:
-    """The peers that a setting names. Whoever has a pointer to its `trust` keeps it alive."""
+    """The peers that a setting names. The holder of a pointer to its `trust` must keep it alive."""
 
     def __init__(self, networks):
-        """networks: as the settings' kind `Addresses` writes them: CIDR blocks, addresses, "unix" and "*".
+        """networks: in the form of the settings' kind `Addresses`: CIDR blocks, addresses, "unix" and "*".
 
         Raises ValueError for any other text.
         """
@@ -44,7 +44,7 @@ cdef class TrustedPeers:
 
 
 cdef bint trust_has(const Trust *trust, const uint8_t *address, int address_length) noexcept nogil:
-    """Tell whether a peer is trusted. address: its sockaddr; what is no IP address came by a unix socket."""
+    """Tell whether a peer is trusted. address: its sockaddr; a peer without an IP address uses a unix socket."""
     cdef const uint8_t *host
     cdef int port
     cdef int length

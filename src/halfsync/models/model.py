@@ -1,4 +1,4 @@
-"""What a model is to its server: one small interface over all four, and what each is made of."""
+"""The interface that all four models have for their server, and the parts that each is made of."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a server puts together for its model. Descriptors stay the server's: the model makes copies.
+    """What a server gives its model. The server keeps its descriptors: the model makes copies.
 
     listeners: descriptors of listening, non-blocking sockets. endpoints: their addresses. room: connections that fit
-    into this process. refusals: where to say why something is refused; None: nowhere. files: what is answered without
-    the bridge. slot: on the scoreboard of a server of several processes.
-    handoff_queue: reading and writing end of the queue through which processes that leave hand off their connections.
-    close_server_sockets: closes the server's own listeners; called in a forked process of the model, which has no use
-    for them.
+    into this process. refusals: the log of refusals; None: they are not logged. files: the files that are answered
+    without the bridge. slot: this process's slot on the scoreboard, if the server has several processes. handoff_queue:
+    reading and writing end of the queue through which processes hand off their connections. close_server_sockets:
+    closes the server's own listeners; called in a forked process of the model, which does not need them.
     """
 
     bridge: Bridge
@@ -44,10 +43,10 @@ class Parts:
 
     @property
     def adoption_fd(self) -> int:
-        """Where connections to adopt come from; -1: none do.
+        """The descriptor from which connections to adopt come; -1: none do.
 
-        A server of streams that listens adopts none: handlers cannot be moved. One that listens nowhere adopts
-        connections that nobody has served yet.
+        A server of streams that listens adopts none, since handlers cannot be moved. One that does not listen adopts
+        connections that no process has served yet.
         """
         return (
             -1
@@ -57,63 +56,63 @@ class Parts:
 
     @property
     def handoff_fd(self) -> int:
-        """Where connections are handed off to when the server leaves; -1: nowhere. Never those of a stream."""
+        """The descriptor through which connections are handed off; -1: they are not. Those of a stream never are."""
         return -1 if self.handoff_queue is None or self.bridge.raw else self.handoff_queue[1]
 
 
 class Model(Protocol):
-    """Moves bytes and runs turns, from listening sockets to a bridge; knows neither HTTP nor WSGI.
+    """Moves bytes between listening sockets and a bridge, and runs its turns; knows neither HTTP nor WSGI.
 
     The server owns it, and calls its methods from one thread at a time.
     """
 
     @property
     def done_fd(self) -> int:
-        """A descriptor that becomes readable when everything accepted before `drain` has been answered; -1: closed."""
+        """A descriptor that becomes readable once everything accepted before `drain` is answered; -1: closed."""
 
     def start(self) -> None:
-        """Begin to serve, once only, and return. Undoes what it began where it raises."""
+        """Begin to serve, and return. Called once only. If it raises, it has undone what it began."""
 
     def start_in_front(self, unwanted: Callable[[], Sequence[int]]) -> None:
-        """As `start`, in a process that only serves and whose main thread calls `turn` when it is due.
+        """Do as `start`, in a process that only serves and whose main thread calls `turn` when it is due.
 
-        unwanted: called in a forked child, returns descriptors that it has no use for.
+        unwanted: called in a forked child, returns descriptors that the child must close.
         """
 
     @property
     def watched(self) -> list[int]:
-        """Descriptors that make a `turn` due when they become readable, beside the end of a child."""
+        """Descriptors that make a `turn` due when they become readable. The end of a child does too."""
 
     def timeout(self) -> float | None:
-        """Return after how many seconds a `turn` is due in any case; None: never."""
+        """Return the seconds after which a `turn` is due in any case, or None."""
 
     def turn(self) -> None:
-        """Do what is due, if this model does anything in the main thread."""
+        """Do what is due in the main thread, if this model does anything there."""
 
     def close_keepalives(self) -> None:
-        """Say Connection: close with each response from now on, and end each connection with it."""
+        """Send Connection: close with each response from now on, and end the connection with it."""
 
     def drain(self) -> None:
-        """Accept what waits in the backlog and nothing more, and finish what was received."""
+        """Accept what waits in the backlog, then stop accepting, and finish what was received."""
 
     def hand_off(self, exclusive: Iterable[int]) -> None:
-        """Accept no more, since others do on the same listeners, and hand off each connection as it comes to rest.
+        """Stop accepting, and hand off connections as they become idle. Others accept on the same listeners.
 
-        exclusive: positions of listeners on which nobody else accepts: their backlog is accepted first.
-        What cannot be handed off is served to its end here. `drain` may follow.
+        exclusive: positions of listeners on which no other process accepts: their backlog is accepted first. A
+        connection that cannot be handed off is served here to its end. `drain` may follow.
         """
 
     def stop(self) -> None:
-        """Let everything end that waits for a client."""
+        """End everything that waits for a client."""
 
     def close(self, timeout: float | None) -> bool:
         """Stop, and end all threads or processes. False: the application was still running after `timeout` seconds.
 
-        None: wait as long as it takes. Called again it goes on, also after a signal's handler has raised in it.
+        timeout: None waits without limit. A further call continues, even if a signal handler has raised in the first.
         """
 
     def statistics(self) -> dict[str, int]:
-        """Return counts so far."""
+        """Return the counts so far."""
 
 
 MODEL_CLASSES = {
@@ -125,7 +124,7 @@ MODEL_CLASSES = {
 
 
 def make_model(parts: Parts) -> Model:
-    """Make the model that the settings name. Only that one is loaded."""
+    """Return the model that the settings name. Only its module is loaded."""
     module, name = MODEL_CLASSES[parts.settings.model]
     made: Model = getattr(import_module(module), name)(parts)
     return made

@@ -8,7 +8,7 @@ cdef class Proactor:
     cdef Engine *engine
     cdef Store *store
     cdef RequestWorkers workers
-    cdef object pinned        # what the engine's records point to, for as long as it may use them
+    cdef object pinned        # what the engine's records point to, kept alive while it may use it
     cdef int read_fd          # a pipe's reading end: readable when the engine has ended
     cdef bint started
     cdef bint joined

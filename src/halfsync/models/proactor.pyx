@@ -1,4 +1,4 @@
-"""The half-sync/half-reactive model: the engine owns every socket, worker threads run the application."""
+"""The half-sync/half-reactive model: the engine owns every socket, and worker threads run the application."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -40,7 +40,7 @@ cdef class Proactor:
             raise MemoryError
 
     def __init__(self, parts):
-        """Prepare with a model's `Parts`. Raises OSError where descriptors or memory are short."""
+        """Prepare with a model's `Parts`. Raises OSError if descriptors or memory are short."""
         cdef Engine *engine = self.engine
         cdef Bridge bridge = parts.bridge
         cdef AccessLog access_log = parts.access_log
@@ -104,13 +104,13 @@ cdef class Proactor:
         if self.engine != NULL and (self.joined or not self.started):
             if self.engine.scratch != NULL:
                 engine_close(self.engine)
-            counts_close(&self.engine.clients)  # which may be all that was opened
+            counts_close(&self.engine.clients)  # they may be all that was opened
             free(self.engine)
             free(self.store)
-        # else workers may still use it: it is left to the end of the process
+        # else workers may still use the engine: it stays until the process ends
 
     def start(self):
-        """Start the workers and then the engine. Once only, even when it fails."""
+        """Start the workers and then the engine. Once only, even if it fails."""
         cdef int result
         self.read_fd, self.engine.done_fd = os.pipe()
         self.workers.bridge.note_process()
@@ -130,7 +130,7 @@ cdef class Proactor:
         self.started = True
 
     def start_in_front(self, unwanted):
-        """Start: nothing is done in the main thread."""
+        """Start. Nothing is done in the main thread."""
         self.start()
 
     @property
@@ -155,13 +155,14 @@ cdef class Proactor:
         store_uint(&self.engine.closing_keepalives, 1)
 
     def drain(self):
-        """Accept no more, and let the engine end once everything that was received is answered."""
+        """Stop accepting, and let the engine end once everything that was received is answered."""
         engine_command(self.engine, COMMAND_DRAIN)
 
     def hand_off(self, exclusive):
-        """Accept no more, as others do, and let the engine end once every connection is handed off or has ended.
+        """Stop accepting, and let the engine end once every connection is handed off or has ended.
 
-        exclusive: positions of listeners on which nobody else accepts: what waits in their backlog is accepted first.
+        Other processes accept from now on. exclusive: positions of listeners on which none does: what waits in their
+        backlog is accepted first.
         """
         store_llong(&self.engine.exclusive, listener_mask(exclusive))
         engine_command(self.engine, COMMAND_HANDOFF)
@@ -171,9 +172,9 @@ cdef class Proactor:
         engine_command(self.engine, COMMAND_STOP)
 
     def close(self, timeout):
-        """Stop, and end all threads. Returns False when workers are still in the application after `timeout` s.
+        """Stop, and end all threads. Return False if workers are still in the application after `timeout` s.
 
-        timeout: None waits as long as it takes.
+        timeout: None waits without limit.
         """
         if not self.started:
             engine_close_listeners(self.engine)
@@ -191,7 +192,7 @@ cdef class Proactor:
         while not self.joined:
             self.joined = self.workers.close(
                 SWEEP_S if deadline is None else min(SWEEP_S, max(0.0, deadline - monotonic()))) and not monitoring
-            engine_sweep(self.engine)  # a worker may wait for room to be made by an engine that has ended
+            engine_sweep(self.engine)  # a worker may wait for room that the ended engine cannot make
             monitoring = monitoring and not self.workers.stop_monitor()
             if (deadline is not None and (monitoring or monotonic() >= deadline)) or self.workers.only_caller_left():
                 break
@@ -200,7 +201,7 @@ cdef class Proactor:
         return self.joined
 
     def _notify_closed(self):
-        """Tell the bridge of connections that ended when no worker was left to do it."""
+        """Tell the bridge which connections have ended since the last worker ended."""
         cdef uint32_t index = 0
         cdef Connection *connection
         while True:
@@ -213,10 +214,11 @@ cdef class Proactor:
             connection_free(self.engine, connection)
 
     def statistics(self):
-        """Return counts so far, as a dict."""
+        """Return the counts so far, as a dict."""
         cdef dict counters = self.engine.counters
         cdef uint32_t queued
-        # A worker takes and says that it runs without letting go of the GIL, which we have: no request is in between.
+        # A worker takes a request and counts it as running without releasing the GIL, which this thread holds: none is
+        # in between.
         cdef uint64_t taken = queue_taken(self.engine.queue, &queued)
         cdef unsigned int running = load_uint(&self.workers.running)
         counters["stuck"] = self.workers.stuck

@@ -1,13 +1,13 @@
 """The model `process`: a child process for each connection.
 
-The parent listens. `accept` returns a connected socket, `fork` makes a child for it, and both look at what fork
-returned: the child closes the listening sockets and converses until the connection ends, the parent closes the
+The parent listens. `accept` returns a connected socket, and `fork` makes a child for it. Both processes look at what
+fork returned: the child closes the listening sockets and serves the connection to its end; the parent closes the
 connected socket and goes on accepting. Children are copies: what the application changes in one, no other sees.
-`max_children` bounds them, and past it newcomers stay in the kernel's backlog. When the system gives no process the
-newcomer is answered 503.
+`max_children` bounds their number; past it, new connections stay in the kernel's backlog. If the system cannot make a
+process, the new connection is answered 503.
 
-The parent starts no thread. In the foreground it is the process that was started; an embedded server, whose process may
-have threads, forks one process first to be the parent.
+The parent starts no thread. In the foreground it is the process that was started. The process of an embedded server may
+have threads, so it first forks one process to be the parent.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from halfsync.models.model import Parts
     from halfsync.runtime.forking import Mask
 
-LOOK_S = 0.02  # between two looks at children that are told to end
-# What only the parent understands, if it does. A terminal that closes sends SIGHUP to the whole group.
+LOOK_S = 0.02  # between two checks of children that must end
+# Signals that only the parent may act on. A terminal that closes sends SIGHUP to the whole group.
 FOR_PARENT = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
-# What a forked parent does not drop: what it waits for, what tells of an error in it, and what nobody can catch.
+# Signals that a forked parent keeps: those that it waits for, those of errors in it, and those that cannot be caught.
 KEPT_BY_PARENT = (
     *Signals.NUMBERS,
     *(signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV),
@@ -44,19 +44,18 @@ KEPT_BY_PARENT = (
 
 
 class Children:
-    """The children that live, and their reaping. Belongs to the one thread of the parent.
+    """The children that run, and their reaping. Owned by the one thread of the parent.
 
-    Each has its connection's place among those of its client (`ClientConnection.client_index`), for when it has ended.
+    Each child has its connection's place in the counts of its client (`ClientConnection.client_index`), which is given
+    back when the child has ended.
 
-    Only children of its own are waited for: the application may have others, and what becomes of those is its business.
+    Only these children are waited for: the application may have others, and it alone reaps those.
     """
 
     def __init__(self, driver: BlockingDriver) -> None:
         self._driver = driver
-        self.pids: dict[int, int] = {}  # to places
-        self.words: dict[
-            int, int
-        ] = {}  # by pid: the word that says since when the child waits (idle_lists.pyx)
+        self.pids: dict[int, int] = {}  # to their places
+        self.words: dict[int, int] = {}  # by pid: each child's word (idle_lists.pyx)
         self.pid_of: dict[int, int] = {}  # by word
         self._free: list[int] = []
         self._words_count = 0
@@ -64,16 +63,15 @@ class Children:
     def reap(self) -> list[int]:
         """Reap every child that has ended, and return their places.
 
-        SIGCHLD tells of several ends with one signal, so one wait for each signal would leave some: it is a loop, until
-        nobody is left. A foreigner who has ended, and whom nobody waits for, hides those behind him; then each child is
-        asked by name.
+        One SIGCHLD may stand for several ends, so this loops until none is left. A process that is not one of these
+        children, and has ended unreaped, hides those behind it; then each child is waited for by its pid.
         """
         client_indexes: list[int] = []
         while self.pids:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
-                for pid in list(self.pids):  # they were reaped elsewhere
+                for pid in list(self.pids):  # reaped elsewhere
                     client_indexes.append(self._on_exit(pid))
                 break
             if ended is None:
@@ -94,7 +92,7 @@ class Children:
         return [self._on_exit(pid)] if ended == pid else []
 
     def _on_exit(self, pid: int) -> int:
-        """Forget a child that has ended, and return its place."""
+        """Remove a child that has ended, and return its place."""
         word = self.words.pop(pid)
         del self.pid_of[word]
         self._driver.has_ended(word)
@@ -109,50 +107,46 @@ class Children:
         return self._free[-1]
 
     def add(self, pid: int, client_index: int) -> None:
-        """Note a forked child, which has the next word."""
+        """Add a forked child, which has the next word."""
         word = self._free.pop()
         self.words[pid] = word
         self.pid_of[word] = pid
         self.pids[pid] = client_index
 
     def signal_all(self, number: int = signal.SIGTERM) -> None:
-        """Send a signal to those that live."""
+        """Send a signal to all children."""
         for pid in self.pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
 
 class Parent:
-    """Accepts, forks and reaps. Turned by the one thread of its process."""
+    """Accepts, forks and reaps. Called by the one thread of its process."""
 
     def __init__(self, driver: BlockingDriver, acceptor: Acceptor, max_children: int) -> None:
         self.driver = driver
         self.acceptor = acceptor
         self.children = Children(driver)
         self.max_children = max_children
-        self.unwanted: list[int] = []  # descriptors that are no business of a child's
-        self.unwanted_now: Callable[[], Sequence[int]] = tuple  # more of them, as of the fork
+        self.unwanted: list[int] = []  # descriptors that a child must close
+        self.unwanted_now: Callable[[], Sequence[int]] = tuple  # more of them, at the time of the fork
         self.close_server_sockets: Callable[[], None] = lambda: None  # see Parts
-        self.dropped: Collection[int] = ()  # signals that do nothing here, and in a child what they did
-        self._held: ClientConnection | None = None  # a newcomer that was admitted, and waits for a place
-        self._chosen = -1  # the word of the child that was told to end for it
-        self._has_pending = False  # a newcomer waits for a place, and has to be looked at again soon
+        self.dropped: Collection[int] = ()  # signals that do nothing here, but act in a child
+        self._held: ClientConnection | None = None  # a connection that was admitted, and waits for a place
+        self._chosen = -1  # the word of the child that must end for it
+        self._has_pending = False  # a connection waits for a place: check again soon
         self._drained = False
-        self._drain_signalled = (
-            False  # the drain pipe is readable: what is seen here counts, the command may be older
-        )
-        self._orphaned = (
-            False  # the process that signals has died, and so the pipes are readable all the time
-        )
+        self._drain_signalled = False  # the drain pipe was readable, whatever the command says
+        self._orphaned = False  # the process that signals is dead: the pipes stay readable
 
     @property
     def finished(self) -> bool:
-        """Whether nobody comes any more and no child is left."""
+        """True once the listeners are closed and all children are reaped."""
         return self._drained and not self.children.pids
 
     @property
     def watched(self) -> list[int]:
-        """Descriptors to wait for, beside the signal that a child has ended."""
+        """Descriptors to wait for, besides SIGCHLD."""
         wakeups = [] if self._drain_signalled else [self.driver.drain_fd]
         if not self.driver.stopping and not self._orphaned:
             wakeups.append(self.driver.stop_fd)
@@ -160,22 +154,22 @@ class Parent:
         return [*wakeups, *self.acceptor.watched(has_room or not self._has_pending, adopts=has_room)]
 
     def timeout(self) -> float | None:
-        """Return how many seconds to wait at most."""
+        """Return the longest time to wait in seconds, or None for no limit."""
         has_room = self._has_room()
         if self.driver.stopping or (self._has_pending and not has_room):
             return LOOK_S
         if has_room and not self._drained and (self.acceptor.has_backlog or not self.acceptor.is_listening):
-            return 0.0  # no descriptor tells of connections that were accepted as the drain began
+            return 0.0  # connections accepted when the drain began have no descriptor to wait for
         return self.acceptor.timeout()
 
     def turn(self) -> None:
-        """Reap those who have ended, and fork for one who has come; once it drains, until the backlog is empty."""
+        """Reap children that have ended, and fork for one connection; while draining, until the backlog is empty."""
         self.driver.turned()
         self._reap()
         self.acceptor.close_rejected()
         self._drain_signalled = self._drain_signalled or bool(readable([self.driver.drain_fd], 0))
         if self._drain_signalled and not self.driver.ending:
-            self.driver.drain()  # whoever would tell is dead
+            self.driver.drain()  # the process that would send the command is dead
         self._orphaned = not self.driver.stopping and bool(readable([self.driver.stop_fd], 0))
         if self.driver.ending:
             self.acceptor.empty_backlog()
@@ -185,7 +179,7 @@ class Parent:
             self._take_one()
 
     def _take_one(self) -> None:
-        """Fork for one who has come, or make room. One for each turn: an order to drain waits for no second fork."""
+        """Fork for one connection, or make room. Only one a turn: a command to drain waits for no second fork."""
         if not self._has_room():
             self._make_room()
             return
@@ -197,10 +191,10 @@ class Parent:
             self._stop_accepting()
 
     def _make_room(self) -> None:
-        """Tell the child that has idled longest to end, if a newcomer waits for a place.
+        """Signal the child that has idled longest to end, if a new connection waits for a place.
 
-        No child ends for a connection to adopt: another process may have a place for it. And none ends before the
-        newcomer is admitted: a client past its own limit costs no other client a connection.
+        No child ends for a connection to adopt: another process may have a place for it. And none ends before the new
+        connection is admitted: a client past its own limit costs no other client a connection.
         """
         self._has_pending = False
         if self.driver.ending:
@@ -214,7 +208,7 @@ class Parent:
                 self._has_pending = True
         if self._held is None:
             return
-        self._has_pending = True  # looked at again soon: the chosen child may just have got a request
+        self._has_pending = True  # check again soon: the chosen child may just have got a request
         if self._chosen < 0 or not self.driver.is_chosen(self._chosen):
             self._chosen = self.driver.choose_victim()
             if self._chosen >= 0:
@@ -235,7 +229,7 @@ class Parent:
             self.driver.gone(client_index, last=not self.children.pids)
 
     def _fork(self, connection: ClientConnection) -> None:
-        """Fork a child for a connection, or answer 503 where the system gives none."""
+        """Fork a child for a connection, or answer 503 if the system cannot."""
         word = self.children.next_word()
         try:
             pid, mask = fork()
@@ -249,17 +243,17 @@ class Parent:
         self.driver.close_in_parent(connection)
 
     def _serve(self, connection: ClientConnection, word: int) -> None:
-        """Be the child: converse until the connection ends."""
+        """Run the child: serve the connection to its end."""
         self._become_child(word)
         self.driver.serve_connection(connection)
 
     def _become_child(self, word: int) -> None:
-        """Close what is the parent's, and leave the terminal's signals to it. On SIGTERM an idle connection ends."""
+        """Close the parent's descriptors, and leave the terminal's signals to it. SIGTERM ends an idle connection."""
         self.close_server_sockets()
         for fd in (*self.unwanted, *self.acceptor.held):
             os.close(fd)
         for fd in self.unwanted_now():
-            with suppress(OSError):  # another thread of the parent may have been about to close it
+            with suppress(OSError):  # another thread of the parent may have closed it
                 os.close(fd)
         self.driver.close_wakeup_writers()
         signal_read, signal_write = os.pipe()
@@ -275,7 +269,7 @@ class Parent:
 
 
 class Process:
-    """A child process for each connection; embedded, with a parent for them that is a child of ours."""
+    """A child process for each connection. An embedded server forks a parent for them."""
 
     def __init__(self, parts: Parts) -> None:
         self.driver = BlockingDriver(parts)
@@ -283,7 +277,7 @@ class Process:
         self.parent = Parent(self.driver, self.acceptor, parts.settings.max_children)
         self.parent.close_server_sockets = parts.close_server_sockets
         self._done_fd = self._done_writer = -1
-        self._parent_pid = 0  # of the forked parent; 0: we are the parent
+        self._parent_pid = 0  # of the forked parent; 0: this process is the parent
         self._started = False
 
     @property
@@ -293,19 +287,19 @@ class Process:
 
     @property
     def watched(self) -> list[int]:
-        """What a server in the foreground must wait for, and then call `turn`."""
+        """The descriptors that make a `turn` due in a server in the foreground."""
         return [] if self._parent_pid or self._done_writer < 0 else self.parent.watched
 
     def timeout(self) -> float | None:
-        """Return how many seconds a server in the foreground may wait before the next turn."""
+        """Return the seconds that a server in the foreground may wait before the next turn, or None."""
         if self._parent_pid:
             return None
         if self.parent.children.pids and not in_main_thread():
-            return LOOK_S  # no signal tells of their ends here
+            return LOOK_S  # no SIGCHLD here when they end
         return self.parent.timeout()
 
     def start_in_front(self, unwanted: Callable[[], Sequence[int]]) -> None:
-        """Be the parent: the caller's thread is the only one, and calls `turn`. unwanted: descriptors for no child."""
+        """Become the parent, in the caller's only thread. unwanted: returns descriptors that a child must close."""
         self._done_fd, self._done_writer = os.pipe()
         self._started = True
         self.parent.unwanted = [self._done_fd, self._done_writer]
@@ -314,7 +308,7 @@ class Process:
         freeze()
 
     def turn(self) -> None:
-        """Accept, fork and reap what is due. Does nothing where another process is the parent."""
+        """Accept, fork and reap what is due. Do nothing if another process is the parent."""
         if self._parent_pid == 0 and self._done_writer >= 0:
             self.parent.turn()
             if self.parent.finished:
@@ -323,7 +317,7 @@ class Process:
                 self._done_writer = -1
 
     def start(self) -> None:
-        """Fork the parent. OSError: the system gives no process."""
+        """Fork the parent. OSError: the system cannot make a process."""
         self._done_fd, self._done_writer = os.pipe()
         try:
             pid, mask = fork(signal.valid_signals())
@@ -340,17 +334,17 @@ class Process:
         self._done_writer = -1
         self.acceptor.close()
         try:
-            restore(mask)  # which runs the handlers of signals that came meanwhile
+            restore(mask)  # this runs the handlers of signals that came since the fork
         except BaseException:
             self.close(0.0)
             raise
 
     def _be_parent(self, mask: Mask) -> None:
-        """Be the forked parent, until it is told to drain or to stop, or whoever forked it is gone.
+        """Run the forked parent, until it drains or stops, or the process that forked it is gone.
 
         mask: the signals that the program has blocked.
         """
-        # Its handlers are copies of the program's, and it has no application of its own to run them for.
+        # Its handlers are copies of the program's, and no application runs here that they could serve.
         self.parent.dropped = signal.valid_signals().difference(KEPT_BY_PARENT)
         drop_signals(*self.parent.dropped)
         restore(mask.union(ALL))
@@ -370,7 +364,7 @@ class Process:
                     self.driver.drain()
                     self.parent.children.signal_all()
                 self.parent.turn()
-        write_byte(self._done_writer)  # unless the program that embeds us is gone
+        write_byte(self._done_writer)  # not read if the embedding program is gone
 
     def close_keepalives(self) -> None:
         """Let each connection end with its next response."""
@@ -381,15 +375,15 @@ class Process:
         self.driver.drain()
 
     def hand_off(self, exclusive: Iterable[int]) -> None:
-        """Let the parent accept no more, and the children hand off their connections as they come to rest."""
+        """Let the parent stop accepting, and the children hand off their connections as these become idle."""
         self.driver.hand_off(exclusive)
 
     def stop(self) -> None:
-        """Let every child end that waits for its client."""
+        """End every child that waits for its client."""
         self.driver.stop()
 
     def close(self, timeout: float | None) -> bool:
-        """Stop and reap. False: the application still ran after `timeout` seconds, and its process was ended."""
+        """Stop and reap. False: the application still ran after `timeout` seconds, and its process was killed."""
         self.stop()
         if not self._started:
             self.acceptor.close()
@@ -416,7 +410,7 @@ class Process:
         deadline = None if timeout is None else monotonic() + timeout
         self.turn()
         while self.parent.children.pids and (deadline is None or monotonic() < deadline):
-            readable([], LOOK_S)  # as a last resort: there may be no wait for their signals now
+            readable([], LOOK_S)  # polls: SIGCHLD may not be received here now
             self.turn()
         ended = not self.parent.children.pids
         self.parent.children.signal_all(signal.SIGKILL)
@@ -429,5 +423,5 @@ class Process:
         return ended
 
     def statistics(self) -> dict[str, int]:
-        """Return counts so far, of all children together."""
+        """Return the counts so far, over all children."""
         return self.driver.statistics()

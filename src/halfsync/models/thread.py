@@ -1,10 +1,10 @@
 """The model `thread`: a thread for each connection.
 
-An accepting thread takes connections from the listeners and gives each its own thread, which converses with the client
-until the connection ends: it waits for the client, runs the application, and sends the response at the client's speed.
-Nothing waits in a queue. A slow or silent client costs a thread until a deadline ends it, and nobody else notices;
-`max_connections` bounds the threads, and past it newcomers stay in the kernel's backlog. When the system gives no
-thread the newcomer is answered 503.
+An accepting thread takes connections from the listeners. It gives each its own thread, which serves the connection to
+its end: it waits for the client, runs the application, and sends the response at the client's speed. Nothing waits in a
+queue. A slow or silent client costs a thread until a deadline ends it, and affects no other client. `max_connections`
+bounds the threads; past it, new connections stay in the kernel's backlog. If the system cannot make a thread, the new
+connection is answered 503.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from halfsync.blocking.connection import ClientConnection
     from halfsync.models.model import Parts
 
-JOINS_MOST = 8  # ended threads joined for each one started: newcomers wait for that
-FULL_S = 0.01  # between two looks for a place, while a newcomer waits for one
+JOINS_MOST = 8  # ended threads joined for each one started: accepting waits for that
+FULL_S = 0.01  # between two checks for a place, while a connection waits for one
 
 
 class AcceptingThread:
-    """What the models `thread` and `pool` have in common: one thread accepts, and others converse.
+    """What the models `thread` and `pool` have in common: one thread accepts, and others serve.
 
-    A subclass says what becomes of a newcomer (`take`, in the accepting thread), and how the rest ends.
+    A subclass says what becomes of a new connection (`take`, in the accepting thread), and how the rest ends.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -40,7 +40,7 @@ class AcceptingThread:
         self.acceptor = Acceptor(parts.listeners, self.driver, parts.adoption_fd)
         self.settings = parts.settings
         self.places = parts.room
-        self._held: ClientConnection | None = None  # a newcomer that was admitted, and waits for a place
+        self._held: ClientConnection | None = None  # a connection that was admitted, and waits for a place
         self._room = Semaphore(parts.room)
         self._thread = Thread(self._accept, "halfsync-accept")
         self._done_fd = self._done_writer = -1
@@ -52,7 +52,7 @@ class AcceptingThread:
         return self._done_fd
 
     def start(self) -> None:
-        """Start the accepting thread. RuntimeError: the system gives none."""
+        """Start the accepting thread. RuntimeError: the system cannot make one."""
         self._done_fd, self._done_writer = os.pipe()
         self.driver.note_process()
         try:
@@ -67,7 +67,7 @@ class AcceptingThread:
         self._started = True
 
     def start_in_front(self, unwanted: Callable[[], Sequence[int]]) -> None:
-        """Start: nothing is done in the main thread."""
+        """Start. Nothing is done in the main thread."""
         del unwanted
         self.start()
 
@@ -84,31 +84,31 @@ class AcceptingThread:
         """Do nothing: see start_in_front."""
 
     def prepare(self) -> None:
-        """Make what must be there before the first newcomer."""
+        """Make what must be there before the first connection."""
 
     def undo(self) -> None:
-        """Undo what `prepare` has made, all of it or a part: the accepting thread does not run."""
+        """Undo what `prepare` has made, in whole or in part. The accepting thread does not run."""
 
     def take(self, connection: ClientConnection) -> None:
-        """Do with a newcomer, who has a place, what the model does. For the accepting thread, which must not wait."""
+        """Serve a new connection, which has a place, as the model does. For the accepting thread; must not wait."""
         raise NotImplementedError
 
     def release_place(self) -> None:
-        """Give a place back."""
+        """Free a place."""
         self._room.release()
 
     def end(self, connection: ClientConnection) -> None:
-        """Give back the place of a connection that has ended."""
+        """Free the place of a connection that has ended."""
         if not connection.has_freed_place:
             self.release_place()
             self.driver.place_freed(connection)
 
     def finish(self) -> None:
-        """Wait until no connection is left. Called by the accepting thread, once nobody comes any more."""
+        """Wait until no connection is left. Called by the accepting thread, once it accepts no more."""
         raise NotImplementedError
 
     def _accept(self) -> None:
-        """Accept until told to end, and then those who are still to be; in the end, tell that all is over."""
+        """Accept until drained, empty the backlog, then signal completion."""
         try:
             self._accept_until_drained()
         finally:
@@ -142,17 +142,18 @@ class AcceptingThread:
             self._held = None
 
     def _acquire_place(self) -> bool:
-        """Wait until there is a place, or something else to do. If a newcomer waits, close the longest idle connection.
+        """Wait for a place, or for something else to do. If a new connection waits, close the one that has idled
+        longest.
 
         None is closed for a connection to adopt: another process may have a place for it. And none is closed before the
-        newcomer is admitted: a client past its own limit costs no other client a connection.
+        new one is admitted: a client past its own limit costs no other client a connection.
         """
-        if self.driver.ending:  # connections end, idle ones at once
+        if self.driver.ending:  # idle connections end at once, others later
             return self._room.acquire(timeout=self.acceptor.timeout())
         if self._held is not None:
             return self._make_room()
         newcomer = self.acceptor.wait_for_place()
-        if self._room.acquire(0):  # one became free
+        if self._room.acquire(0):  # a place became free
             return True
         if newcomer is PendingKind.NONE:
             return False
@@ -162,10 +163,10 @@ class AcceptingThread:
         return self._room.acquire(timeout=FULL_S)
 
     def _make_room(self) -> bool:
-        """Wait for a place for the newcomer that is held; one connection is closed for it, the longest idle."""
+        """Wait for a place for the held connection, and close the one that has idled longest for it."""
         if self.driver.is_evicting():
             return self._room.acquire(timeout=FULL_S)
-        # Looked at once more, since the one that made room may have given its place back between the two looks.
+        # Check again: the connection that made room may have freed its place since the last check.
         return self._room.acquire(0) or self.driver.evict_idle() or self._room.acquire(timeout=FULL_S)
 
     def close_keepalives(self) -> None:
@@ -177,11 +178,11 @@ class AcceptingThread:
         self.driver.drain()
 
     def hand_off(self, exclusive: Iterable[int]) -> None:
-        """Let the accepting thread end, and connections be handed off as they come to rest."""
+        """Let the accepting thread end, and hand off connections as they become idle."""
         self.driver.hand_off(exclusive)
 
     def stop(self) -> None:
-        """Let every thread end that waits for its client."""
+        """End every thread that waits for its client."""
         self.driver.stop()
 
     def close(self, timeout: float | None) -> bool:
@@ -200,20 +201,20 @@ class AcceptingThread:
         return True
 
     def statistics(self) -> dict[str, int]:
-        """Return counts so far."""
+        """Return the counts so far."""
         return self.driver.statistics()
 
 
 class ThreadPerConnection(AcceptingThread):
-    """A thread for each connection, made when the connection comes."""
+    """A thread for each connection, made when the connection is accepted."""
 
     def prepare(self) -> None:
-        """Have a place to note the threads."""
+        """Make the collections of threads."""
         self._threads: set[Thread] = set()
         self._ended: deque[Thread] = deque()
 
     def take(self, connection: ClientConnection) -> None:
-        """Start the newcomer's thread, or answer 503 where the system gives none."""
+        """Start the connection's thread, or answer 503 if the system cannot make one."""
         thread = Thread(lambda: self._serve(connection, thread), "halfsync-connection")
         try:
             thread.start()

@@ -1,1 +1,1 @@
-"""What a server tells about itself: so far the access log."""
+"""The logs of a server about its requests: the access log, and the reasons of refusals."""

@@ -6,33 +6,33 @@ from halfsync.http.forwarded cimport ForwardedInfo
 from halfsync.http.trust cimport Trust
 from halfsync.native.sync cimport atomic_llong, atomic_uint, pthread_cond_t, pthread_mutex_t, pthread_t
 
-# What of a log is missing in its file. In memory that all processes share which write to it.
+# The lines that are missing in a log's file. In memory shared by all processes that write to it.
 ctypedef struct Losses:
-    atomic_llong lines        # that were dropped since the last line that said so
+    atomic_llong lines        # lines dropped since the last note of losses
     atomic_uint torn          # whether the file ends in the middle of a line
-    atomic_uint reopenings    # how often its file was opened again
-    atomic_uint stalled       # whether it took nothing the last time; used if there is no writer thread
+    atomic_uint reopenings    # how often the file was reopened
+    atomic_uint stalled       # whether the file took nothing the last time; used without a writer thread
 
 ctypedef struct AccessLogRecord:
     pthread_mutex_t lock      # guards everything below but fd, json and losses
-    pthread_cond_t filled     # signalled when the first line comes into an empty buffer, and at the end
+    pthread_cond_t filled     # signalled when an empty buffer gets its first line, and at the end
     int fd
     const char *path          # NULL: standard output
-    unsigned int reopenings   # those that fd has seen
+    unsigned int reopenings   # the count of Losses when fd was opened
     bint json
-    bint direct               # lines are written by whoever logs: there is no writer
-    char *lines               # what the writer has not taken yet
-    char *writing             # what it writes; swapped with lines
+    bint direct               # each thread writes its own lines: there is no writer thread
+    char *lines               # lines that the writer has not taken yet
+    char *writing             # lines that it writes; swapped with `lines`
     size_t length             # bytes in lines
     Losses *losses
-    const Trust *trust        # of what proxies say of a client; NULL: of nothing
+    const Trust *trust        # the peers whose forwarded fields are believed; NULL: none
     uint64_t dropped          # lines that found no room since the writer last took some
     bint ended
     pthread_t thread
 
-# What is logged of one request.
+# What is logged about one request.
 ctypedef struct Entry:
-    const Exchange *exchange  # with whatever was received; NULL: nothing was
+    const Exchange *exchange  # with the bytes received; NULL: none were
     const uint8_t *address    # sockaddr of the peer
     int address_length
     int status

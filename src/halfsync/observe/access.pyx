@@ -1,10 +1,10 @@
 """The access log: one line for each request, in the combined format or as JSON.
 
-The engine and the workers format a line and append it to a buffer in memory; a thread of its own writes the buffer to
-the file. So a slow disk, or a pipe that nobody reads, holds up neither: lines that find no room, or that a full disk
-refuses, are dropped, and the log says how many as soon as its file takes something again. Bytes from the client that
-are no printable ASCII are escaped, so that no request can forge a line. The length of each text is limited, escapes
-included, so that every line is whole. No text depends on the locale that an application has set.
+The engine and the workers format a line and append it to a buffer in memory; a separate thread writes the buffer to the
+file. So neither waits for a slow disk or for a pipe without a reader. Lines that find no room in the buffer, or that a
+full disk refuses, are dropped; the log says how many as soon as its file takes data again. Bytes from the client that
+are not printable ASCII are escaped, so no request can forge a line. The length of each text, with its escapes, is
+limited, so every line is complete. No text depends on the locale that an application has set.
 """
 
 from libc.errno cimport EAGAIN, errno
@@ -46,7 +46,7 @@ cdef extern from *:
     #include <time.h>
     #include <unistd.h>
 
-    /* Open a file to append to that another process has made already. Never waits for the reader of a pipe. */
+    /* Open a file to append, which another process has made. Never waits for the reader of a pipe. */
     static int hs_log_open_again(const char *path) {
         int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (fd >= 0)
@@ -56,7 +56,7 @@ cdef extern from *:
 
     static void hs_log_address(const void *address, int length, char *text, size_t room) {
         struct sockaddr_in four = {0};
-        struct sockaddr_in6 six = {0};  /* copies: in a record the address lies anywhere */
+        struct sockaddr_in6 six = {0};  /* copies: in a record the address may be unaligned */
         memcpy(&four, address, (size_t)length < sizeof(four) ? (size_t)length : sizeof(four));
         memcpy(&six, address, (size_t)length < sizeof(six) ? (size_t)length : sizeof(six));
         text[0] = '-';
@@ -73,7 +73,7 @@ cdef extern from *:
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     };
 
-    /* Now, as [23/Nov/2026:14:00:00 +0000] or 2026-11-23T14:00:00+0000. */
+    /* Return the time now, as [23/Nov/2026:14:00:00 +0000] or 2026-11-23T14:00:00+0000. */
     static const char *hs_log_time(int json) {
         struct timespec now;
         struct tm local;
@@ -96,30 +96,30 @@ cdef extern from *:
 
 cdef enum:
     STACK_BYTES = 128 * 1024  # of the writer's thread
-    PAUSE_NS = 10000000  # between the first line in an empty buffer and its writing
+    PAUSE_NS = 10000000  # between the first line in an empty buffer and the write
     LOOK_NS = 100000000  # between two checks whether the log is closed, while the file takes nothing
-    LAST_NS = 1000000000  # the wait for a file that takes nothing, at the end or without a writer thread
-    BUFFER_BYTES = 1024 * 1024  # of lines that wait: some 8,000
-    VERSION_BYTES = 9  # of a space and HTTP/1.1, as a request line that was understood ends
-    LINE_BYTES = 16 * 1024  # of one line: four texts, and the bytes between them
-    TEXT_MOST = 2048  # bytes of one text from the client that are shown
-    ESCAPED_MOST = 3800  # that such a text may take in the line, with its escapes
+    LAST_NS = 1000000000  # longest wait for a file that takes nothing, at the end or without a writer thread
+    BUFFER_BYTES = 1024 * 1024  # of lines that wait: about 8,000
+    VERSION_BYTES = 9  # of a space and HTTP/1.1, the end of a valid request line
+    LINE_BYTES = 16 * 1024  # of one line: four texts and the bytes between them
+    TEXT_MOST = 2048  # bytes of one text from the client that are logged
+    ESCAPED_MOST = 3800  # of such a text in the line, with its escapes
 
-# A line under construction: never written past its room.
+# A line being built. Bytes past its room are dropped.
 ctypedef struct Line:
     char text[LINE_BYTES]
     size_t length
 
 
 cdef void add_text(Line *line, const char *text, size_t length) noexcept nogil:
-    """Append as it is."""
+    """Append a text unchanged."""
     length = min(length, LINE_BYTES - line.length)
     memcpy(line.text + line.length, text, length)
     line.length += length
 
 
 cdef void add_escaped(Line *line, const char *text, size_t length, bint json) noexcept nogil:
-    """Append a client's text. The quote, the backslash and what is not printable ASCII become hexadecimal.
+    """Append a client's text, with the quote, the backslash and all but printable ASCII escaped in hexadecimal.
 
     A text that is too long is cut, but never in the middle of an escape.
     """
@@ -142,7 +142,7 @@ cdef void add_escaped(Line *line, const char *text, size_t length, bint json) no
 
 
 cdef void add_field(Line *line, const Exchange *exchange, const char *lower, uint32_t length, bint json) noexcept nogil:
-    """Append the value of the request's first field with this name; "-" where there is none."""
+    """Append the value of the request's first field with this name, or "-"."""
     cdef uint32_t position
     cdef const Field *field
     if exchange != NULL:
@@ -155,9 +155,9 @@ cdef void add_field(Line *line, const Exchange *exchange, const char *lower, uin
 
 
 cdef void add_request_line(Line *line, const Exchange *exchange, bint json) noexcept nogil:
-    """Append method, target and version, or the line as it came if it was not understood; "-" if nothing was received.
+    """Append method, target and version, or an invalid request line as received, or "-" if nothing was received.
 
-    A line that was not understood may be any field: it is shown as far as it may be.
+    An invalid line may be any field, so only the part that `shown_bytes` allows is logged.
     """
     cdef const Head *head
     cdef uint32_t begin, shown, length = 0
@@ -180,13 +180,13 @@ cdef void add_request_line(Line *line, const Exchange *exchange, bint json) noex
 
 
 cdef int write_seconds(char *out, size_t room, int64_t ns) noexcept nogil:
-    """Write a duration in seconds with a decimal point, whatever the locale. Returns its length."""
+    """Write a duration in seconds, with a decimal point in every locale. Returns its length."""
     cdef long long microseconds = max(ns, <int64_t> 0) // 1000
     return snprintf(out, room, b"%lld.%06lld", microseconds // 1000000, microseconds % 1000000)
 
 
 cdef void format_combined(Line *line, const Entry *entry, const char *address) noexcept nogil:
-    """The combined format of Apache httpd, and behind it the seconds in the queue and in all."""
+    """Format a line as Apache httpd's combined format, then the seconds in the queue and in all."""
     cdef char numbers[96]
     cdef char queue_s[32]
     cdef char total_s[32]
@@ -203,7 +203,7 @@ cdef void format_combined(Line *line, const Entry *entry, const char *address) n
 
 
 cdef void format_json(Line *line, const Entry *entry, const char *address) noexcept nogil:
-    """One JSON object; texts from the client are latin-1."""
+    """Format a line as one JSON object. Texts from the client are latin-1."""
     cdef char numbers[192]
     cdef char queue_s[32]
     cdef char total_s[32]
@@ -223,7 +223,7 @@ cdef void format_json(Line *line, const Entry *entry, const char *address) noexc
 
 
 cdef void log_request(AccessLogRecord *log, const Entry *entry) noexcept nogil:
-    """Append a line for a request. Any thread; never blocks on the file."""
+    """Append a line for a request. For any thread. Never blocks on the file, if there is a writer thread."""
     cdef Line line
     cdef char address[64]
     cdef bint first
@@ -254,7 +254,7 @@ cdef void log_request(AccessLogRecord *log, const Entry *entry) noexcept nogil:
 cdef void log_exchange(
     AccessLogRecord *log, const Exchange *exchange, const uint8_t *address, int address_length, int64_t now
 ) noexcept nogil:
-    """Append a line for an exchange that has ended, or broken off, at `now` ns. As log_request."""
+    """Append a line for an exchange that was completed or cut at `now` ns. As log_request."""
     cdef Entry entry
     cdef ForwardedInfo info
     entry.exchange = exchange
@@ -271,7 +271,7 @@ cdef void log_exchange(
 cdef void log_unheard(
     AccessLogRecord *log, const uint8_t *address, int address_length, int status, int64_t sent
 ) noexcept nogil:
-    """Append a line for a peer that was refused before anything of its request was received. As log_request."""
+    """Append a line for a peer that was refused before any byte of its request was received. As log_request."""
     cdef Entry entry
     memset(&entry, 0, sizeof(entry))
     entry.address = address
@@ -284,11 +284,11 @@ cdef void log_unheard(
 cdef void find_client(
     const Exchange *exchange, const Trust *trust, ForwardedInfo *info, const uint8_t **address, int *address_length
 ) noexcept nogil:
-    """Let an address, which is the peer's, be that of its client if trusted proxies tell of one. info: room for it."""
+    """Replace the peer's address by its client's, if trusted proxies report one. info: memory for that address."""
     if exchange.client_length > 0:
         address[0] = exchange.client
         address_length[0] = exchange.client_length
-    elif (  # it was refused before anybody looked
+    elif (  # it was refused before its fields were read
         not exchange.forwarded_seen and exchange.head.length > 0 and trust != NULL
         and trust_has(trust, address[0], address_length[0])
     ):
@@ -307,10 +307,10 @@ cdef bint is_ended(AccessLogRecord *log) noexcept nogil:
 
 
 cdef size_t write_all(AccessLogRecord *log, const char *data, size_t length) noexcept nogil:
-    """Write to a file that may be slow. Returns how many bytes it took; if not all, it refuses the rest.
+    """Write to a file that may be slow. Returns the number of bytes that it took; if not all, it refuses the rest.
 
     If the file takes nothing, the writer thread waits until the log is closed, and LAST_NS longer. Without a writer
-    thread, the caller waits LAST_NS once, and not again until the file has taken something.
+    thread, the caller waits LAST_NS once, and not again until the file has taken data.
     """
     cdef size_t done = 0
     cdef int64_t until = 0
@@ -329,7 +329,7 @@ cdef size_t write_all(AccessLogRecord *log, const char *data, size_t length) noe
 
 
 cdef bint tell_losses(AccessLogRecord *log) noexcept nogil:
-    """Write how many lines were dropped, if any. Returns False when the file does not take that either."""
+    """Write how many lines were dropped, if any. Return False if the file does not take that note either."""
     cdef char note[128]
     cdef int length
     cdef size_t done
@@ -352,9 +352,9 @@ cdef bint tell_losses(AccessLogRecord *log) noexcept nogil:
 
 
 cdef void follow(AccessLogRecord *log) noexcept nogil:
-    """Open the file again if another process that writes to it has done so. If that fails, keep the one that is open.
+    """Reopen the file if another process that writes to it has done so. If that fails, keep the open one.
 
-    For processes that were forked with the log, as the model `process` has them.
+    For processes that were forked with the log, as in the model `process`.
     """
     cdef unsigned int seen = load_uint(&log.losses.reopenings)
     cdef int fd
@@ -368,7 +368,7 @@ cdef void follow(AccessLogRecord *log) noexcept nogil:
 
 
 cdef void write_lines(AccessLogRecord *log, const char *lines, size_t length) noexcept nogil:
-    """Write whole lines. Those that the file refuses are counted, and told before the next ones."""
+    """Write whole lines. Lines that the file refuses are counted, and reported before the next ones."""
     cdef size_t done = 0
     cdef size_t position
     cdef long long lost = 0
@@ -384,7 +384,7 @@ cdef void write_lines(AccessLogRecord *log, const char *lines, size_t length) no
 
 
 cdef void *run(void *log_) noexcept nogil:
-    """The writer: take what has come together, write it, and wait for more, until the end."""
+    """Run the writer thread: take the lines in the buffer, write them, and wait for more, until the end."""
     cdef AccessLogRecord *log = <AccessLogRecord *> log_
     cdef char *taken
     cdef size_t length
@@ -397,7 +397,7 @@ cdef void *run(void *log_) noexcept nogil:
         ended = log.ended
         if not ended:
             pthread_mutex_unlock(&log.lock)
-            sleep_ns(PAUSE_NS)  # a few lines more, for one write
+            sleep_ns(PAUSE_NS)  # collects a few more lines for one write
             pthread_mutex_lock(&log.lock)
             ended = log.ended
         taken = log.lines
@@ -415,18 +415,17 @@ cdef void *run(void *log_) noexcept nogil:
 
 
 cdef class AccessLog:
-    """An access log to a file, or to standard output for "-". Closed by its owner when nobody logs any more."""
+    """An access log to a file, or to standard output for "-". Its owner closes it once no thread logs."""
 
     def __cinit__(self, *_args, **_kwargs):
         memset(&self.log, 0, sizeof(self.log))
         self.log.fd = -1
 
     def __init__(self, path, int fd, bint json, bint direct=False, TrustedPeers trusted=None):
-        """Write to a copy of this descriptor, by a thread that is started now. Raises OSError if descriptors are short.
+        """Write to a copy of this descriptor, in a thread that is started now. Raises OSError if descriptors are short.
 
-        path: of its file, to open it again.
-        direct: there is no writer, each line is written when it is logged; for processes that must start no thread.
-        trusted: the peers whose word about their clients is believed.
+        path: of the file, to reopen it. direct: there is no writer thread, and each line is written when it is logged;
+        for processes that must start no thread. trusted: the peers whose forwarded fields are believed.
         """
         self.log.losses = <Losses *> map_shared(sizeof(Losses))
         if self.log.losses == NULL:
@@ -455,9 +454,9 @@ cdef class AccessLog:
         self.forks = forks[0]
 
     def reopen(self):
-        """Open the file again by its name, in the place of the one that is open. Raises OSError, and keeps that one.
+        """Reopen the file by its name, and replace the open one. If it raises OSError, the open one is kept.
 
-        Forked processes that write to it do the same with their next line.
+        Forked processes that write to the file do the same with their next line.
         """
         cdef int fd
         if self.path is None:
@@ -468,7 +467,7 @@ cdef class AccessLog:
         self.log.reopenings = 1 + add_uint(&self.log.losses.reopenings, 1)
 
     def close(self):
-        """Write what is left, and end. What could be told nowhere before is told in the server's log."""
+        """Write what is left, and end. Losses that the file could not report go to the server's log."""
         cdef long long lost
         self.end()
         if self.log.losses != NULL:
@@ -478,8 +477,8 @@ cdef class AccessLog:
                 warn("of the access log %s dropped at the end: its file refused them", lines)
 
     cdef void end(self) noexcept:
-        """Let the writer write what is left, and wait for its end."""
-        if not self.running or is_forked(self.forks):  # where its thread is not
+        """Let the writer thread write what is left, and wait for its end."""
+        if not self.running or is_forked(self.forks):  # a forked process does not have the thread
             return
         self.running = False
         pthread_mutex_lock(&self.log.lock)

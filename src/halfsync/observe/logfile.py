@@ -1,7 +1,7 @@
-"""The file of an access log: how it is opened, and whose it is.
+"""Open the file of an access log, and set its owner.
 
-Root opens it before it gives its rights up, if nobody but root can replace it; else it is opened with the rights of the
-user that the server becomes. A file that is made then belongs to this user, who can open it again (decisions/0029).
+If only root can replace the file, root opens it before it drops its rights. Otherwise it is opened with the rights of
+the user that the server becomes. A file that is made then belongs to this user, who can reopen it (decisions/0029).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 STANDARD_OUTPUT = "-"
 _MODE = 0o644
-# Without waiting for a reader, if it is a named pipe.
+# O_NONBLOCK: do not wait for a reader of a named pipe.
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
 def open_log(path: str, identity: Identity | None = None) -> int:
-    """Open a file to append to, or standard output for "-", and return the descriptor. Raises OSError and UsageError.
+    """Return the descriptor of a file opened to append, or of standard output for "-". Raises OSError and UsageError.
 
-    identity: whom this process is to become, and who gets the file if it is made now; None: nobody.
+    identity: the user and group that this process will have, which own the file if it is made now; None: no change.
     """
     if path == STANDARD_OUTPUT:
         return os.dup(1)
@@ -50,7 +50,7 @@ def _open(path: str) -> int:
 
 
 def _make(path: str, owner: tuple[int, int]) -> int:
-    """Make a file that is not there. Raises FileExistsError if it is, even as a link that leads nowhere."""
+    """Return the descriptor of a new file. Raises FileExistsError if it is there, even as a dangling link."""
     descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
     os.set_blocking(descriptor, True)
     _give(descriptor, owner)
@@ -58,15 +58,15 @@ def _make(path: str, owner: tuple[int, int]) -> int:
 
 
 def _give(descriptor: int, owner: tuple[int, int]) -> None:
-    with suppress(OSError):  # some file systems know no owners, and root may be without this right
+    with suppress(OSError):  # some file systems have no owners, and root may lack this right
         os.fchown(descriptor, *owner)
 
 
 def give_log(path: str, owner: tuple[int, int]) -> None:
-    """Let this user open the file again: make it if it is not there, or hand it over if it is root's. Raises OSError.
+    """Let this user reopen the file: make it if it is not there, or change its owner if that is root. Raises OSError.
 
-    For root, after somebody has rotated the log. Nothing is done if anybody else can replace the file: root could make
-    one, or hand one over, that lies elsewhere. Only a regular file with one name is handed over.
+    For root, after a rotation of the log. Does nothing if any other user can replace the file, since root could then
+    make a file in another place, or change its owner. Only a regular file with one name gets a new owner.
     """
     place = "" if path == STANDARD_OUTPUT else find_fixed(path)
     if not place:

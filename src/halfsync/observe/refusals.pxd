@@ -1,4 +1,4 @@
-# Why requests were refused: noted by whoever refuses, without the GIL, and logged by a thread that has it.
+# Why requests were refused: noted by the thread that refuses, without the GIL, and logged by a thread that has it.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from halfsync.exchange.exchange cimport Exchange
@@ -6,7 +6,7 @@ from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.native.sync cimport atomic_llong, pthread_mutex_t
 
 cdef enum:
-    NOTES_MOST = 20           # that wait to be logged; and what may be logged at once
+    NOTES_MOST = 20           # the most notes that wait to be logged, and that may be logged at once
     SHOWN_BYTES = 200         # of each line that was received
 
 ctypedef struct Note:
@@ -14,25 +14,25 @@ ctypedef struct Note:
     int client_length
     int status                # of the answer; 0: closed without one
     const char *reason
-    char lines[2][SHOWN_BYTES]     # the request line, and the line that was refused if that is another
-    uint32_t lengths[2]       # of those, as they were received; 0: there is none
-    uint32_t shown[2]         # bytes of those that are kept
+    char lines[2][SHOWN_BYTES]     # the request line, and the line that was refused if it is another one
+    uint32_t lengths[2]       # their lengths as received; 0: there is none
+    uint32_t shown[2]         # their bytes that are kept
     int64_t untold            # refusals before this one that were not noted
 
-# How many may still be noted. In memory that all processes share which refuse for one server.
+# How many refusals may still be noted. In memory shared by all processes of one server.
 ctypedef struct Allowance:
-    atomic_llong next_ns      # when the next one could be noted if they came at an even pace
-    atomic_llong untold       # that were not noted since the last one that was
+    atomic_llong next_ns      # when the next one could be noted if they came evenly
+    atomic_llong untold       # refusals not noted since the last noted one
 
 ctypedef struct Refusals:
     pthread_mutex_t lock      # guards notes and count
     Note notes[NOTES_MOST]
     uint32_t count
     Allowance *allowance
-    const Trust *trust        # of what proxies say of a client
-    bint raw                  # no HTTP: there is no answer
+    const Trust *trust        # the peers whose forwarded fields are believed
+    bint raw                  # no HTTP, so there is no answer
 
-# Reasons that only who refuses knows, and no exchange tells.
+# Reasons that the refusing code knows, but no exchange has.
 cdef extern from *:
     """
     #define HS_REASON_PEER "proxy_allow_ips does not name it"
@@ -53,9 +53,9 @@ cdef extern from *:
     const char *REASON_THREAD "HS_REASON_THREAD"
     const char *REASON_PROCESS "HS_REASON_PROCESS"
 
-# Note a refusal, unless there were too many of late. exchange: NULL where nothing was received. status: of the answer,
-# or 0 where there is none. reason: a constant text; NULL: what exchange_reason says. Never blocks. Returns whether
-# there is something to tell.
+# Note a refusal, unless there were too many recently. exchange: NULL if nothing was received. status: of the answer, or
+# 0 if there is none. reason: a constant text; NULL: that of exchange_reason. Never blocks. Returns whether there is a
+# note to log.
 cdef bint refusals_note(Refusals *refusals, const Exchange *exchange, const uint8_t *address, int address_length,
                         int status, const char *reason) noexcept nogil
 

@@ -1,10 +1,10 @@
-"""The reasons of refusals, in the server's log: who was refused, with which status, why, and what was received.
+"""Log the reasons of refusals in the server's log: the client, the status, the reason, and what was received.
 
-Whoever refuses cannot log: the engine never takes the GIL. It leaves a note, and a thread that has the GIL tells it: in
-the proactor the monitor, in the other models the thread of the connection itself. Anybody can send what must be
-refused, so only so many are noted; the next line says how many were not. What was received is shown escaped and cut,
-without what may be the value of a field that holds secrets (`secrets.pxd`). Of a stream nothing is shown but what came
-in place of its PROXY header.
+The code that refuses cannot log: the engine never takes the GIL. It makes a note, and a thread that has the GIL logs
+it: in the proactor the monitor, in the other models the thread of the connection itself. Any client can send what must
+be refused, so the number of notes is limited; the next line says how many refusals were not noted. What was received is
+logged escaped and cut, without anything that may be the value of a field with secrets (`secrets.pxd`). Of a stream,
+only the bytes in place of its PROXY header are logged.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
@@ -24,11 +24,11 @@ from halfsync.observe.secrets cimport is_gap, secret_at, shown_bytes
 
 from halfsync.log import logger
 
-cdef int64_t PACE_NS = 1000000000  # between two notes, once as many as NOTES_MOST came at once
+cdef int64_t PACE_NS = 1000000000  # between two notes, once NOTES_MOST came at once
 
 
 cdef bint is_allowed(Allowance *allowance, int64_t now) noexcept nogil:
-    """Take one of the notes that may be made, or count one that may not: NOTES_MOST at once, and one each PACE_NS."""
+    """Take one allowed note, or count a refusal that is not noted. Allowed: NOTES_MOST at once, one each PACE_NS."""
     cdef long long due = load_llong(&allowance.next_ns)
     cdef long long taken
     while True:
@@ -41,7 +41,7 @@ cdef bint is_allowed(Allowance *allowance, int64_t now) noexcept nogil:
 
 
 cdef void keep_line(Note *note, int which, const char *data, uint32_t length) noexcept nogil:
-    """Copy the beginning of a line that was received, as far as it may be shown."""
+    """Copy the beginning of a received line, as far as it may be logged."""
     note.lengths[which] = length
     note.shown[which] = min(shown_bytes(data, length), <uint32_t> SHOWN_BYTES)
     memcpy(note.lines[which], data, note.shown[which])
@@ -56,7 +56,7 @@ cdef bint is_named(const char *line, uint32_t length) noexcept nogil:
 
 
 cdef bint follows_secret(const Exchange *exchange, uint32_t begin, uint32_t at) noexcept nogil:
-    """Tell whether the line before the one at `at` is a field that holds a secret. begin: of the request line."""
+    """Tell whether the line before the one at `at` is a field with a secret. begin: of the request line."""
     cdef uint32_t before = at - 1  # the end of that line
     while before > begin and exchange.data[before - 1] != c"\n":
         before -= 1
@@ -64,7 +64,7 @@ cdef bint follows_secret(const Exchange *exchange, uint32_t begin, uint32_t at) 
 
 
 cdef void keep_received(Note *note, const Exchange *exchange) noexcept nogil:
-    """Copy the request line, and the line at which the head was refused; of a PROXY header what came of it."""
+    """Copy the request line, and the line at which the head was refused; or what was received as a PROXY header."""
     cdef uint32_t begin = 0 if exchange.phase == EXCHANGE_PROXY else exchange_begin(exchange)
     cdef uint32_t refused = exchange.head.line
     cdef uint32_t length
@@ -78,7 +78,7 @@ cdef void keep_received(Note *note, const Exchange *exchange) noexcept nogil:
             length > 0 and not is_gap(line[0]) and not is_named(line, length)
             and follows_secret(exchange, begin, refused)
         ):
-            note.shown[1] = 0  # it may be the rest of that value
+            note.shown[1] = 0  # it may continue that value
 
 
 cdef bint refusals_note(
@@ -125,7 +125,7 @@ cdef str client_text(const Note *note):
 
 
 cdef str line_text(const Note *note, int which):
-    """Return what is kept of a line that was received, with its controls escaped."""
+    """Return the kept part of a received line, with its controls escaped."""
     cdef bytes line = note.lines[which][:note.shown[which]]
     return repr(line)[1:] + (" ..." if note.lengths[which] > note.shown[which] else "")
 
@@ -143,12 +143,12 @@ cdef void log_note(const Note *note) noexcept:
             logger().info("closed a connection from %s: %s", client_text(note), text)
         else:
             logger().info("refused a request from %s with %d: %s", client_text(note), note.status, text)
-    except BaseException:  # noqa: BLE001 - memory may be short; no refusal ends a thread
+    except BaseException:  # noqa: BLE001 - memory may be short; a refusal must not end a thread
         pass
 
 
 cdef class RefusalLog:
-    """Notes of refusals that wait to be logged. One a server; its models note and tell."""
+    """Notes of refusals that wait to be logged. A server has one; its model notes and logs."""
 
     def __cinit__(self, *_args, **_kwargs):
         memset(&self.refusals, 0, sizeof(Refusals))
@@ -158,7 +158,7 @@ cdef class RefusalLog:
             raise MemoryError
 
     def __init__(self, TrustedPeers trusted not None, bint raw=False):
-        """trusted: the peers whose word about their clients is believed. raw: they speak no HTTP, and get no answer."""
+        """trusted: the peers whose forwarded fields are believed. raw: no HTTP is spoken, so there is no answer."""
         self.pinned = trusted
         self.refusals.trust = &trusted.trust
         self.refusals.raw = raw
@@ -168,7 +168,7 @@ cdef class RefusalLog:
         unmap_shared(self.refusals.allowance, sizeof(Allowance))
 
     cpdef void tell(self) noexcept:
-        """Log what was noted, at the level info. Any thread; none waits for another."""
+        """Log the notes, at the level info. For any thread; none waits for another."""
         cdef Note note
         cdef bint found = True
         while found:
@@ -183,7 +183,7 @@ cdef class RefusalLog:
                 log_note(&note)
 
     def close(self):
-        """Log what is left, and how many were not noted."""
+        """Log the notes that are left, and how many refusals were not noted."""
         self.tell()
         untold = swap_llong(&self.refusals.allowance.untold, 0)
         if untold > 0:

@@ -1,1 +1,1 @@
-"""Static files: found, opened and answered by whoever has the connection, without the GIL and without a worker."""
+"""Static files: the thread that has the connection finds, opens and answers them, without the GIL or a worker."""

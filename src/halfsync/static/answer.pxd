@@ -1,4 +1,4 @@
-# The answer to a request for a file, made in a buffer of whoever asks.
+# Answer a request for a file, in a buffer of the caller.
 from halfsync.exchange.exchange cimport Exchange
 from halfsync.exchange.native_handler cimport NativeHandler, NativeResponse
 from halfsync.static.files cimport Files
@@ -10,5 +10,5 @@ cdef bint answer_request(
 
 cdef class StaticFiles:
     cdef Files files
-    cdef readonly object capsule   # of the NativeHandler: what a model takes it by, and keeps it alive by
+    cdef readonly object capsule   # of the NativeHandler: gives it to a model, and keeps it alive
     cdef object pinned             # what the pointers point to

@@ -1,10 +1,10 @@
-"""The answer to a request for a file: its head, and its content or where that lies (RFC 9110 8, 12.5.3, 13 and 14).
+"""Answer a request for a file: its head, and its content or where that is (RFC 9110 8, 12.5.3, 13 and 14).
 
-A small content is read into the buffer behind the head, so that both go with one send; a large one is left to sendfile.
-Nothing of the answer is kept, and no file stays open: what is on the disk now is what is served.
+A small content is read into the buffer after the head, so that one send takes both; a large one is left to sendfile.
+Nothing of the answer is cached, and no file stays open: the server sends what is on the disk now.
 
-A file's entity tag is made of its size and its time of modification to the nanosecond, and of its coding. It is strong:
-only a file that is changed within one tick of the system's clock, and keeps its size, would keep its tag too.
+A file's entity tag is made of its size, its time of modification in nanoseconds, and its coding. It is strong: a file
+keeps its tag only if it is changed within one tick of the system's clock and keeps its size.
 """
 from cpython.pycapsule cimport PyCapsule_New
 from libc.errno cimport (
@@ -37,16 +37,16 @@ cdef extern from "<time.h>" nogil:
     long time(long *out)
 
 cdef enum:
-    SMALL_BYTES = 32 * 1024  # of a content that is read and sent with its head; above, sendfile costs less
+    SMALL_BYTES = 32 * 1024  # of content that is sent with its head; above this, sendfile costs less
     HEAD_BYTES = NATIVE_RESPONSE_BYTES - SMALL_BYTES
-    FIXED_BYTES = 2048  # enough for all of a head but a Location
+    FIXED_BYTES = 2048  # enough for a whole head without a Location
     TYPE_LINE_BYTES = 256
-    LOOKS = 3  # at a small file that becomes shorter between the look and the reading
+    LOOKS = 3  # at a small file that becomes shorter between look and read
     TAG_BYTES = 64
 
-cdef int64_t LATEST_S = 253402300799  # the last second of the year 9999, which a date can still say
+cdef int64_t LATEST_S = 253402300799  # the last second of the year 9999, the last that a date can express
 
-# The fields that matter, and the bit of each in what was seen of a request.
+# The fields that matter, each with its bit in `seen`.
 cdef enum Asked:
     ASKED_RANGE = 1
     ASKED_IF_MATCH = 2
@@ -61,12 +61,12 @@ cdef enum Coding:
     CODING_BROTLI
     CODING_GZIP
 
-# A request for a file, and what was found.
+# A request for a file, and the file that was found.
 ctypedef struct Task:
     const Files *files
     Exchange *exchange
     NativeResponse *answer
-    char *begin               # the buffer. Every part of a head but a Location is bounded, and there is room for all
+    char *begin               # the buffer, with room for a whole head: each part but a Location is bounded
     char *at                  # the end of what is written
     bint stays
     bint is_head              # the method is HEAD
@@ -80,7 +80,7 @@ ctypedef struct Task:
 
 
 cdef int asked_by(const char *data, const Field *field) noexcept nogil:
-    """Return the bit of a field, 0 for most."""
+    """Return the bit of a field, or 0 if it does not matter."""
     if field_is(data, field, b"range"):
         return ASKED_RANGE
     if field_is(data, field, b"if-match"):
@@ -99,7 +99,7 @@ cdef int asked_by(const char *data, const Field *field) noexcept nogil:
 
 
 cdef void read_asked(Task *task) noexcept nogil:
-    """Note which of the fields that matter were sent."""
+    """Set the bits of the fields that were sent."""
     cdef const Head *head = &task.exchange.head
     cdef uint32_t position
     task.seen = 0
@@ -108,7 +108,7 @@ cdef void read_asked(Task *task) noexcept nogil:
 
 
 cdef const Field *next_field(const Task *task, int asked, uint32_t *position) noexcept nogil:
-    """Return the next field of a kind from a position on, which is moved behind it; NULL: there is none."""
+    """Return the next field of a kind from a position on, or NULL. Moves the position past it."""
     cdef const Head *head = &task.exchange.head
     cdef const Field *field
     while position[0] < head.fields_count:
@@ -120,7 +120,7 @@ cdef const Field *next_field(const Task *task, int asked, uint32_t *position) no
 
 
 cdef const Field *only_field(const Task *task, int asked) noexcept nogil:
-    """Return the field of a kind that may be sent once. NULL: it was not sent, or twice, and means nothing."""
+    """Return the field of a kind that may be sent once, or NULL if it was not sent, or was sent more than once."""
     cdef uint32_t position = 0
     cdef const Field *field
     if not task.seen & asked:
@@ -130,7 +130,7 @@ cdef const Field *only_field(const Task *task, int asked) noexcept nogil:
 
 
 cdef bint any_tag_matches(const Task *task, int asked, bint weak) noexcept nogil:
-    """Tell whether the file's entity tag is in any list of a kind."""
+    """Tell whether the file's entity tag is in a list of any field of a kind."""
     cdef uint32_t position = 0
     cdef const Field *field
     while True:
@@ -142,13 +142,13 @@ cdef bint any_tag_matches(const Task *task, int asked, bint weak) noexcept nogil
 
 
 cdef bint date_of(const Task *task, int asked, int64_t *second) noexcept nogil:
-    """Read the date of a field. Returns False where none was sent, or something else."""
+    """Read the date of a field. Return False if none was sent, or it is not a date."""
     cdef const Field *field = only_field(task, asked)
     return field != NULL and date_read(task.exchange.data + field.value, field.value_length, second)
 
 
 cdef int precondition(const Task *task) noexcept nogil:
-    """Return 0 to go on, 304, or 412: the order of RFC 9110 13.2.2."""
+    """Return 0 to continue, 304, or 412, in the order of RFC 9110 13.2.2."""
     cdef int64_t second = 0
     if task.seen & ASKED_IF_MATCH:
         if not any_tag_matches(task, ASKED_IF_MATCH, False):
@@ -166,9 +166,9 @@ cdef int precondition(const Task *task) noexcept nogil:
 cdef int wanted_range(const Task *task, int64_t *first, int64_t *length) noexcept nogil:
     """Return which part of the file is wanted: a RangeKind. Only GET has ranges (RFC 9110 14.2).
 
-    Of what If-Range may hold, an entity tag, which is compared strongly and stands alone, has a part sent. A date never
-    has: a file may have changed twice in its second, or been given the time of another, and nothing here could tell
-    (RFC 9110 13.1.5, 8.8.2.2).
+    With If-Range, a part is sent only if the field has a single entity tag that matches in a strong comparison. A date
+    never matches: a file may have changed twice in that second, or have been given another file's time, and this server
+    cannot detect that (RFC 9110 13.1.5, 8.8.2.2).
     """
     cdef const Field *field
     cdef const Field *condition
@@ -188,7 +188,7 @@ cdef int wanted_range(const Task *task, int64_t *first, int64_t *length) noexcep
 
 
 cdef int status_of(int error) noexcept nogil:
-    """Return what an error of opening is answered with: what must not be read is not there."""
+    """Return the status for an error of opening. A file that must not be read counts as not there."""
     if error in (ENOENT, ENOTDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG, EXDEV, ENXIO, ENODEV):
         return 404
     return 503  # descriptors or memory are short, or the disk fails
@@ -207,7 +207,7 @@ cdef void finish(Task *task) noexcept nogil:
 
 
 cdef void answer_text(Task *task, int status) noexcept nogil:
-    """Answer with a status and a line of text. With 301 the path is sent back with a slash at its end."""
+    """Answer with a status and a line of text. A 301 redirects to the path with a slash at its end."""
     cdef const char *data = task.exchange.data
     cdef const Head *head = &task.exchange.head
     cdef char[ERROR_TEXT_BYTES] text
@@ -217,7 +217,7 @@ cdef void answer_text(Task *task, int status) noexcept nogil:
     start(task, status)
     at = task.at
     if status == 301:
-        # Below a prefix no path begins with two slashes or has a backslash, so this leads to no other host.
+        # Below a prefix no path begins with two slashes or has a backslash, so this cannot lead to another host.
         at = write_bytes(write_text(at, b"Location: "), data + head.path, head.path_length)
         at = write_text(at, b"/")
         if head.query_length > 0:
@@ -234,7 +234,7 @@ cdef void answer_text(Task *task, int status) noexcept nogil:
 
 
 cdef void make_tag(Task *task) noexcept nogil:
-    """Make the entity tag of what was opened."""
+    """Make the entity tag of the open file."""
     cdef char *at = write_text(task.tag, b"\"")
     at = write_text(write_hex(at, task.look.size), b"-")
     at = write_hex(at, <uint64_t> task.look.modified_s * 1000000000 + <uint64_t> task.look.modified_ns)
@@ -246,7 +246,7 @@ cdef void make_tag(Task *task) noexcept nogil:
 
 
 cdef void put_selection(Task *task) noexcept nogil:
-    """Write the fields that a 304 has as well as a 200 (RFC 9110 15.4.5)."""
+    """Write the fields that both a 304 and a 200 have (RFC 9110 15.4.5)."""
     cdef char *at = write_crlf(write_bytes(write_text(task.at, b"ETag: "), task.tag, task.tag_length))
     if task.files.max_age_s > 0:
         at = write_crlf(write_decimal(write_text(at, b"Cache-Control: max-age="), task.files.max_age_s))
@@ -275,9 +275,9 @@ cdef void put_content_fields(Task *task, int kind, int64_t first, int64_t length
 
 
 cdef bint answer_content(Task *task) noexcept nogil:
-    """Answer with what was opened, or what the request's conditions ask for instead.
+    """Answer with the open file, or with what the request's conditions ask for instead.
 
-    Returns False when the file has become shorter since the look at it: nothing is answered then.
+    Return False, with nothing answered, if the file has become shorter since the look at it.
     """
     cdef int64_t first = 0
     cdef int64_t length = task.look.size
@@ -322,7 +322,7 @@ cdef bint answer_content(Task *task) noexcept nogil:
 
 
 cdef int open_kind(Task *task, const FileLocation *location) noexcept nogil:
-    """Open what a place names, and look at it. Returns a FileKind, with the file open, or -errno."""
+    """Open what a location names, and look at it. Returns a FileKind, with the file open, or -errno."""
     cdef int result
     task.fd = files_open(task.files, location)
     if task.fd < 0:
@@ -335,7 +335,7 @@ cdef int open_kind(Task *task, const FileLocation *location) noexcept nogil:
 
 
 cdef bint open_variant(Task *task, FileLocation *location, int coding) noexcept nogil:
-    """Open the file that lies beside another in compressed form. Returns False where none does."""
+    """Open the compressed variant that is beside a file. Return False if there is none."""
     cdef int kind
     if coding == CODING_BROTLI:
         memcpy(location.path + location.length, <const char *> b".br", 4)
@@ -352,7 +352,7 @@ cdef bint open_variant(Task *task, FileLocation *location, int coding) noexcept 
 
 
 cdef bint open_best_variant(Task *task, FileLocation *location) noexcept nogil:
-    """Open the compressed variant that the client likes best. Returns False where there is none that it takes."""
+    """Open the compressed variant that the client prefers. Return False if there is none that it accepts."""
     cdef Codings codings
     cdef uint32_t position = 0
     cdef const Field *field
@@ -374,7 +374,7 @@ cdef bint open_best_variant(Task *task, FileLocation *location) noexcept nogil:
 
 
 cdef void answer_file(Task *task, FileLocation *location) noexcept nogil:
-    """Answer with the file that a place names, in the form that the request asks for."""
+    """Answer with the file that a location names, in the form that the request asks for."""
     cdef int kind = FILE_REGULAR
     cdef int _
     task.type = files_type(task.files, location)
@@ -404,9 +404,9 @@ cdef void answer_file(Task *task, FileLocation *location) noexcept nogil:
 cdef bint answer_request(
     const NativeHandler *native_handler, Exchange *exchange, bint stays, char *buffer, NativeResponse *answer
 ) noexcept nogil:
-    """Answer a complete request whose path lies under a prefix. See NativeHandler.
+    """Answer a complete request whose path is under a prefix. See NativeHandler.
 
-    A body that came with it was read as it was framed, and means nothing (RFC 9110 9.3.1).
+    A body that came with it was read as it was framed, and is ignored (RFC 9110 9.3.1).
     """
     cdef const Head *head = &exchange.head
     cdef FileLocation location
@@ -439,18 +439,19 @@ cdef bint answer_request(
 
 
 cdef class StaticFiles:
-    """The directories that a server serves as they are. Read only once made, so any thread may answer from it.
+    """The directories that a server serves. Read-only once made, so any thread may answer from it.
 
-    Owned by its server, which closes it when no thread of a model uses it any more.
+    Owned by its server, which closes it once no thread of a model uses it.
     """
 
     def __init__(
         self, mounts, types, *, bint symlinks=False, bint walks=False, bint server_header=True,
         double keep_alive_s=0, int64_t max_age_s=0
     ):
-        """Take over the descriptors. mounts: prefix and directory. types: field line, and whether it compresses.
+        """Take over the descriptors. mounts: the prefix and directory of each.
 
-        types: by extension, in lower case; the one of b"" is for all others.
+        types: by extension, in lower case: the field line, and whether such files compress. b"" is for all other
+        extensions.
         """
         cdef Files *files = &self.files
         cdef Mount *mount
@@ -485,7 +486,7 @@ cdef class StaticFiles:
         cdef TypeSlot slot
         cdef uint32_t position
         if len(extension) > EXTENSION_BYTES or len(line) > TYPE_LINE_BYTES:
-            return  # it stays unknown
+            return  # it counts as unknown
         memset(&slot, 0, sizeof(slot))
         memcpy(slot.extension, <const char *> extension, len(extension))
         slot.line = line
@@ -500,7 +501,7 @@ cdef class StaticFiles:
         self.files.types[position] = slot
 
     def close(self):
-        """Close the directories. No model may answer from it any more."""
+        """Close the directories. No model may answer from them after this."""
         cdef int position
         for position in range(self.files.mounts_count):
             close(self.files.mounts[position].fd)

@@ -1,7 +1,7 @@
-"""Conditions, ranges and codings of a request for a file: the texts of its fields read, without a verdict on anything.
+"""Read the conditions, ranges and codings of a request for a file. The caller decides what follows from them.
 
-HTTP-dates are RFC 9110 5.6.7, entity tags 8.8.3, byte ranges 14.1.2, Accept-Encoding 12.5.3. What is malformed counts
-as not sent, as those sections ask for.
+HTTP-dates are RFC 9110 5.6.7, entity tags 8.8.3, byte ranges 14.1.2, Accept-Encoding 12.5.3. A malformed field counts
+as not sent, as those sections require.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp
@@ -20,9 +20,9 @@ cdef extern from *:
     char hs_text[80]
 
 cdef enum:
-    PIVOT_YEARS = 50  # a year of two digits that would be further ahead is of the last century (RFC 9110 5.6.7)
+    PIVOT_YEARS = 50  # a year of two digits further ahead is of the last century (RFC 9110 5.6.7)
 
-cdef int64_t BEYOND = 1000000000000000000  # stands for every number that is larger: no file has so many bytes
+cdef int64_t BEYOND = 1000000000000000000  # stands for every larger number: no file has so many bytes
 
 cdef const char *MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
 cdef const char *DAYS = b"SunMonTueWedThuFriSat"
@@ -30,7 +30,7 @@ cdef const char *DAY_ENDS = b"day\0\0\0day\0\0\0sday\0\0nesdayrsday\0day\0\0\0ur
 
 
 cdef int name_at(const char *at, const char *names, int count) noexcept nogil:
-    """Return which of `count` names of three letters this is, or -1."""
+    """Return the position of this name among `count` names of three letters, or -1."""
     cdef int position
     for position in range(count):
         if memcmp(at, names + 3 * position, 3) == 0:
@@ -39,14 +39,14 @@ cdef int name_at(const char *at, const char *names, int count) noexcept nogil:
 
 
 cdef int64_t days_before(int64_t year, int64_t month, int64_t day) noexcept nogil:
-    """Return the days from 1970-01-01 to a date. The year begins in March, so that its odd day is its last."""
+    """Return the days from 1970-01-01 to a date. The year begins in March, so that a leap day is its last."""
     cdef int64_t shifted = year if month > 2 else year - 1
     cdef int64_t of_year = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1
     return 365 * shifted + shifted // 4 - shifted // 100 + shifted // 400 + of_year - 719468
 
 
 cdef bint second_of(int64_t year, int64_t month, int64_t day, const char *time, int64_t *second) noexcept nogil:
-    """Find the second of a date and hh:mm:ss. Returns False where there is no such date. month: from 1."""
+    """Set the second of a date and hh:mm:ss. Return False if there is no such date. month: from 1."""
     cdef int64_t hour = number_of(time, 2)
     cdef int64_t minute = number_of(time + 3, 2)
     cdef int64_t of_minute = number_of(time + 6, 2)
@@ -78,7 +78,7 @@ cdef int64_t full_year(int64_t two_digits) noexcept nogil:
 
 
 cdef bint date_read(const char *at, size_t length, int64_t *second) noexcept nogil:
-    """Read an HTTP-date in any of its three forms, as seconds since 1970. Returns False for anything else."""
+    """Read an HTTP-date in any of its three forms, as seconds since 1970. Return False if it is none."""
     cdef int day = name_at(at, DAYS, 7) if length >= 24 else -1
     cdef int end = 0
     cdef char[3] padded
@@ -112,7 +112,7 @@ cdef bint date_read(const char *at, size_t length, int64_t *second) noexcept nog
 
 
 cdef const char *date_text(int64_t second) noexcept nogil:
-    """Return the text of a date. Each thread keeps its last: a file is often asked for again."""
+    """Return the text of a date. Each thread caches its last: a file is often requested again."""
     global hs_text_second
     if second != hs_text_second:
         write_date(second, hs_text, sizeof(hs_text))
@@ -121,7 +121,7 @@ cdef const char *date_text(int64_t second) noexcept nogil:
 
 
 cdef bint tags_match(const char *at, size_t length, const char *tag, size_t tag_length, bint weak) noexcept nogil:
-    """Tell whether a list of entity tags, or "*", has this one, which is strong. weak: W/ makes no difference.
+    """Tell whether a list of entity tags, or "*", has this strong one. weak: compare weakly: W/ is ignored.
 
     tag: with its quotation marks.
     """
@@ -152,7 +152,7 @@ cdef bint tags_match(const char *at, size_t length, const char *tag, size_t tag_
 
 
 cdef const char *number_at(const char *at, const char *end, int64_t *value) noexcept nogil:
-    """Read digits: how many they may be. Returns where they end; value: -1 if there are none."""
+    """Read any number of digits, and return where they end. value: -1 if there are none."""
     cdef const char *last = digits_end(at, end)
     value[0] = -1
     if at == last:
@@ -166,9 +166,10 @@ cdef const char *number_at(const char *at, const char *end, int64_t *value) noex
 
 
 cdef int range_read(const char *at, size_t length, int64_t size, int64_t *first, int64_t *count) noexcept nogil:
-    """Read a Range field for a file of `size` bytes. Returns a RangeKind; with RANGE_PART it tells where.
+    """Read a Range field for a file of `size` bytes. Returns a RangeKind; with RANGE_PART sets first and count.
 
-    Several ranges are the whole, as RFC 9110 14.2 permits; so is what is malformed, or in another unit than bytes.
+    Several ranges mean the whole, as RFC 9110 14.2 permits. So does a range that is malformed or in a unit other than
+    bytes.
     """
     cdef const char *end = at + length
     cdef int64_t last
@@ -189,7 +190,7 @@ cdef int range_read(const char *at, size_t length, int64_t size, int64_t *first,
         if last == 0:
             return RANGE_BEYOND
         if size == 0:
-            return RANGE_WHOLE  # all of nothing, which no Content-Range can say
+            return RANGE_WHOLE  # all of an empty file, which no Content-Range can express
         count[0] = min(last, size)
         first[0] = size - count[0]
         return RANGE_PART
@@ -200,12 +201,12 @@ cdef int range_read(const char *at, size_t length, int64_t size, int64_t *first,
 
 
 cdef void codings_reset(Codings *codings) noexcept nogil:
-    """Begin: nothing is named."""
+    """Begin with no coding named."""
     codings.brotli = codings.gzip = codings.identity = codings.others = -1
 
 
 cdef int weight_at(const char *at, const char *end) noexcept nogil:
-    """Read a weight (RFC 9110 12.4.2) in thousandths: 1000 where there is none, 0 where it is malformed."""
+    """Return a weight (RFC 9110 12.4.2) in thousandths: 1000 if there is none, 0 if it is malformed."""
     cdef int value, digit
     while at < end and is_blank(at[0]):
         at += 1
@@ -233,7 +234,7 @@ cdef int weight_at(const char *at, const char *end) noexcept nogil:
 
 
 cdef void codings_read(Codings *codings, const char *at, size_t length) noexcept nogil:
-    """Read one Accept-Encoding field into what the fields before it said."""
+    """Add one Accept-Encoding field to what was read from the fields before it."""
     cdef const char *end = at + length
     cdef const char *name
     cdef const char *item
@@ -259,6 +260,6 @@ cdef void codings_read(Codings *codings, const char *at, size_t length) noexcept
 
 
 cdef int coding_weight(const Codings *codings, int named) noexcept nogil:
-    """Return how welcome a coding is, given what was said of it by name: 0 where it is not, or less than no coding."""
+    """Return the weight of a coding, or 0 if the client prefers no coding. named: its weight by name, or -1."""
     cdef int weight = named if named >= 0 else codings.others
     return 0 if weight < codings.identity else max(weight, 0)

@@ -1,12 +1,12 @@
-"""Which file a request's path means, and its opening, so that no path leads out of its directory.
+"""Find and open the file that a request's path names, so that no path leads out of its directory.
 
-A path is decoded once, and then taken literally: what is not plainly the name of a file below the directory is
+A path is decoded once, and then taken literally: a path that is not plainly the name of a file below the directory is
 refused, not repaired. 400: a percent sign without two hexadecimal digits, and NUL. 404: a segment that is empty or that
-begins with a dot (so "." and ".." too; `.well-known` of RFC 8615 is the exception), an encoded slash, a backslash.
-Below that the kernel keeps watch (openat2(2), RESOLVE_BENEATH); an older one is asked for one segment after the other,
-none of which may be a symbolic link.
+begins with a dot (so "." and ".." too; `.well-known` of RFC 8615 is the exception), an encoded slash, a backslash. The
+kernel checks the rest (openat2(2), RESOLVE_BENEATH). With an older kernel the path is opened segment by segment, none
+of which may be a symbolic link.
 
-Functions of this module are called by any thread, and wait for nothing but the disk.
+Any thread may call the functions of this module. They wait for the disk only.
 """
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint64_t
@@ -35,7 +35,7 @@ cdef extern from *:
     #define SYS_openat2 437  /* the same on every architecture */
     #endif
 
-    /* As in <linux/openat2.h>, which older systems have not. */
+    /* As in <linux/openat2.h>, which older systems lack. */
     enum { HS_NO_MAGICLINKS = 2, HS_NO_SYMLINKS = 4, HS_BENEATH = 8 };
 
     static int hs_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve) {
@@ -72,7 +72,7 @@ cdef const char *WELL_KNOWN = b".well-known"
 
 
 def has_openat2():
-    """Tell whether this kernel, and whatever filters its calls, has openat2(2): Linux 5.6 and later."""
+    """Return whether openat2(2) works here: it needs Linux 5.6, and no filter of system calls may forbid it."""
     cdef int fd = hs_openat2(AT_FDCWD, b"/", O_PATH | O_CLOEXEC, HS_NO_MAGICLINKS)
     if fd < 0:
         return False
@@ -81,7 +81,7 @@ def has_openat2():
 
 
 cdef int decode(const char *raw, uint32_t length, FileLocation *location) noexcept nogil:
-    """Decode a path into the place's text, as much as there is room for. Returns 0, or the status of what is wrong."""
+    """Decode a path into the location's text, as far as there is room. Returns 0, or the status of an error."""
     cdef uint32_t at = 0
     cdef uint32_t end = 0
     cdef int result = 0
@@ -107,12 +107,12 @@ cdef int decode(const char *raw, uint32_t length, FileLocation *location) noexce
         end += 1
     location.length = end
     if at < length and result == 0:
-        result = 404  # longer than any name
+        result = 404  # longer than any file's path
     return result
 
 
 cdef int check_segments(const char *at, const char *end) noexcept nogil:
-    """Return 0 where every segment may be the name of a file or a directory, else 404."""
+    """Return 0 if every segment may be the name of a file or a directory, else 404."""
     cdef const char *segment
     while at < end:
         segment = at
@@ -128,9 +128,9 @@ cdef int check_segments(const char *at, const char *end) noexcept nogil:
 
 
 cdef bint files_find(const Files *files, const char *raw, uint32_t length, FileLocation *location) noexcept nogil:
-    """Find the directory that a path lies in, and its name there. Returns False where there is none.
+    """Find the directory that a path is in, and its name there. Return False if there is none.
 
-    What is wrong with a path counts only under a prefix: every other path is the application's business.
+    An error in a path counts only under a prefix: the application handles every other path.
     """
     cdef const Mount *mount
     cdef int status = decode(raw, length, location)
@@ -163,7 +163,7 @@ cdef bint files_find(const Files *files, const char *raw, uint32_t length, FileL
 
 
 cdef int open_by_walk(int directory, char *path, int flags) noexcept nogil:
-    """Open without following a symbolic link anywhere in the path, which is cut meanwhile. Returns as files_open."""
+    """Open without following a symbolic link anywhere in the path, which is cut for a moment. Returns as files_open."""
     cdef int at = directory
     cdef int found, error
     cdef char *slash
@@ -187,9 +187,9 @@ cdef int open_by_walk(int directory, char *path, int flags) noexcept nogil:
 
 
 cdef int files_open(const Files *files, const FileLocation *location) noexcept nogil:
-    """Open the file that a place names, for reading. Returns its descriptor, or -errno.
+    """Open the file that a location names, for reading. Returns its descriptor, or -errno.
 
-    Whatever it is that lies there: a FIFO does not block, and a terminal does not become this process's.
+    It may be of any kind: a FIFO does not block, and a terminal does not become this process's controlling terminal.
     """
     cdef int flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | O_LARGEFILE
     cdef int result = -EAGAIN
@@ -213,12 +213,12 @@ cdef int files_open(const Files *files, const FileLocation *location) noexcept n
 
 
 cdef int files_look(int fd, FileLook *look) noexcept nogil:
-    """Tell what an open file is, how large, and when it was last modified. Returns a FileKind, or -errno."""
+    """Get an open file's size and its time of modification. Returns its FileKind, or -errno."""
     return hs_look(fd, &look.size, &look.modified_s, &look.modified_ns)
 
 
 cdef uint32_t type_hash(const char *extension) noexcept nogil:
-    """Return the hash of an extension: EXTENSION_BYTES in lower case, filled up with zeros."""
+    """Return the hash of an extension: EXTENSION_BYTES in lower case, padded with zeros."""
     cdef uint32_t hashed = 0
     cdef int position
     for position in range(EXTENSION_BYTES):
@@ -229,7 +229,7 @@ cdef uint32_t type_hash(const char *extension) noexcept nogil:
 
 
 cdef const TypeSlot *files_type(const Files *files, const FileLocation *location) noexcept nogil:
-    """Return the content type of a place, by the extension of its name."""
+    """Return the content type of a location, by the extension of its name."""
     cdef char extension[EXTENSION_BYTES]
     cdef const TypeSlot *slot
     cdef uint32_t at = location.length

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from halfsync.host.identity import Identity
     from halfsync.settings import Settings
 
-# What older tables of Python's lack, or have under a name that is obsolete (RFC 9239).
+# Types that older tables of Python lack, or have under an obsolete name (RFC 9239).
 OWN_TYPES = {
     ".avif": "image/avif",
     ".js": "text/javascript",
@@ -31,7 +31,7 @@ OWN_TYPES = {
     ".woff2": "font/woff2",
     ".zst": "application/zstd",
 }
-# What a file is that is offered in compressed form, for whoever takes it to keep it so: by the name of its coding.
+# The types of files that are compressed themselves, and stay so at the client: by the name of their coding.
 COMPRESSED = {
     "br": "application/x-brotli",
     "bzip2": "application/x-bzip2",
@@ -39,8 +39,8 @@ COMPRESSED = {
     "gzip": "application/gzip",
     "xz": "application/x-xz",
 }
-CONTENT_CODINGS = ("br", "compress", "gzip")  # those of them that clients undo (RFC 9110 8.4.1)
-# Besides text: what is worth compressing, and so has compressed variants. Other files are not looked for twice.
+CONTENT_CODINGS = ("br", "compress", "gzip")  # those of them that clients decode (RFC 9110 8.4.1)
+# Types besides text that are worth compressing. Only files of such types are searched for compressed variants.
 COMPRESSIBLE = (
     "application/javascript",
     "application/json",
@@ -57,9 +57,9 @@ OTHERS = "application/octet-stream"
 
 
 def open_directories(settings: Settings, identity: Identity | None = None) -> tuple[tuple[bytes, int], ...]:
-    """Open every directory that the settings name; return the prefix and the descriptor of each. Raises UsageError.
+    """Return the prefix and the open descriptor of every directory that the settings name. Raises UsageError.
 
-    identity: whom this process is to become.
+    identity: the user and group that this process will have.
     """
     opened: list[tuple[bytes, int]] = []
     try:
@@ -73,7 +73,7 @@ def open_directories(settings: Settings, identity: Identity | None = None) -> tu
 
 
 def serve_directories(directories: Iterable[tuple[bytes, int]], settings: Settings) -> StaticFiles:
-    """Return what answers for open directories, of which it has copies. Raises OSError if descriptors are short."""
+    """Return the StaticFiles of open directories, of which it has copies. Raises OSError if descriptors are short."""
     copies: list[tuple[bytes, int]] = []
     try:
         for prefix, fd in directories:
@@ -117,11 +117,12 @@ def _remedy(error: OSError, identity: Identity | None) -> str:
 
 
 def content_types() -> dict[bytes, tuple[bytes, bool]]:
-    """Return the field lines of each extension, and whether such files compress; of b"" they are those of all others.
+    """Return the field lines of each extension, and whether such files compress. b"" is for all other extensions.
 
-    They are Python's `mimetypes`, which also reads the system's table and knows what the application added to it. A
-    file that is compressed is what its compression is. Only one whose extension is another name for the compressed form
-    of something that clients show (svgz for svg.gz) is that, in a content coding; a tgz stays an archive.
+    The types are those of Python's `mimetypes`, which also reads the system's table and has what the application has
+    added. A compressed file has the type of its compression, except if its extension is another name for the compressed
+    form of a type that clients show (svgz for svg.gz): then it has that type, in a content coding. A tgz stays an
+    archive.
     """
     if not mimetypes.inited:
         mimetypes.init()

@@ -1,4 +1,4 @@
-"""One turn of a stream's handler: what was received goes in, what it returns is sent (see handler.py)."""
+"""One turn of a stream's handler: give it what was received, and send what it returns (see handler.py)."""
 from posix.uio cimport iovec
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -13,10 +13,10 @@ from halfsync.stream.handler import EndStream
 
 
 cdef class StreamBridge(Bridge):
-    """Runs the handlers that one factory makes, one for each connection. What it keeps between turns is the handler."""
+    """Runs the handlers that one factory makes, one for each connection. It keeps the handler between turns."""
 
     def __init__(self, factory):
-        """factory: called without arguments for each connection; see StreamHandler for what it returns."""
+        """factory: called without arguments for each connection, returns a StreamHandler."""
         self.factory = factory
         self.raw = True
 
@@ -46,15 +46,15 @@ cdef class StreamBridge(Bridge):
                 sink.stays = False
                 whole = self.send(end.data, exchange, sink)
             return TURN_COMPLETE if whole else TURN_RESET
-        except BaseException as error:  # noqa: BLE001 - a handler may raise anything; its worker must outlive it
+        except BaseException as error:  # noqa: BLE001 - a handler may raise anything; its worker must survive
             self.exit_forked_copy_with(error)
             report_handler_error(error)
             return TURN_RESET
 
     cdef int send(self, object data, Exchange *exchange, Sink *sink) except -1:
-        """Send a piece of what the handler said.
+        """Send a piece of what the handler returned.
 
-        Returns 1, or 0 when it could not be sent: the client is gone, or the disk is full.
+        Returns 1, or 0 if it could not be sent: the client is gone, or the disk is full.
         """
         cdef iovec vector
         exit_forked_copy(self.began)

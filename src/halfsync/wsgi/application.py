@@ -1,4 +1,4 @@
-"""What every environ has in common, and the bridge made from it."""
+"""Make the bridge to an application, and the environ keys that all requests have in common."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_bridge(
 ) -> WsgiBridge:
     """Return the bridge to an application. servers: SERVER_NAME and SERVER_PORT of each listener, in order.
 
-    trusted: the peers whose word about their clients is believed. endpoints: as for `EnvironFactory`.
+    trusted: the peers whose forwarded fields are believed. endpoints: as for `EnvironFactory`.
     """
     constants = {
         "SERVER_SOFTWARE": f"halfsync/{VERSION}",

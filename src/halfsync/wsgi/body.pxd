@@ -15,15 +15,15 @@ cdef enum InputState:
 
 
 cdef class Input:
-    cdef Exchange *exchange   # NULL: it is closed
-    cdef int fd               # of a body on disk, its own, since another thread may read past the turn; or -1
+    cdef Exchange *exchange   # NULL: the body is closed
+    cdef int fd               # a copy for a body on disk, since another thread may read past the turn; or -1
     cdef int64_t position     # of the next byte to read
     cdef int64_t length
-    cdef char *window         # bytes of the body in memory: all of it, or a piece of the file (then it is its own)
+    cdef char *window         # bytes of the body: all of it, in memory, or a piece of the file, allocated here
     cdef int64_t window_at    # where the window begins
     cdef int64_t window_length
     cdef unsigned int began   # `copies` of the process that has the request
-    cdef bytes whole          # what the application was given, where that is the memory in which the body lies; or None
+    cdef bytes whole          # the bytes object given to the application, if the body is in its memory; or None
     cdef int state            # InputState
     cdef int reading          # threads that read the file without the GIL
 

@@ -27,16 +27,16 @@ cdef extern from "Python.h":
     void Py_SET_SIZE(object sized, Py_ssize_t size)
 
 cdef enum:
-    WINDOW_BYTES = 64 * 1024  # of a body on disk, held in memory while it is read by line
+    WINDOW_BYTES = 64 * 1024  # of a body on disk, held in memory to read it by line
 
-cdef tuple PLAIN_FILES = (FileIO, BufferedReader, BufferedRandom)  # types that read what their descriptor has
-cdef frozenset RAW_ATTRIBUTES = frozenset({"name"})  # what open() sets on a raw file; any other may be a changed method
+cdef tuple PLAIN_FILES = (FileIO, BufferedReader, BufferedRandom)  # types that return the bytes of their descriptor
+cdef frozenset RAW_ATTRIBUTES = frozenset({"name"})  # set on a raw file by open(); any other may be a changed method
 
 
 cdef class BodyBlocks:
-    """Blocks that are bytes objects in the making, for bodies that an application reads whole: see exchange/blocks.pyx.
+    """Blocks that will become bytes objects, for bodies that an application reads whole: see exchange/blocks.pyx.
 
-    Whoever serves owns it, for longer than any exchange that may hold a block.
+    The model owns it, and keeps it longer than any exchange that may hold a block.
     """
 
     def __cinit__(self):
@@ -52,7 +52,7 @@ cdef class BodyBlocks:
 
 
 cdef int add_block(BlockPool *pool) except -1:
-    """Make a block that is counted already."""
+    """Add a block that is counted already."""
     cdef Block block
     cdef bytes memory = PyBytes_FromStringAndSize(NULL, BLOCK_BYTES + BODY_SLACK)
     block.owner = <void *> memory
@@ -63,7 +63,7 @@ cdef int add_block(BlockPool *pool) except -1:
 
 
 cdef int grow(BlockPool *pool) except -1:
-    """Make one block more, if the pool may have it."""
+    """Add one block, if the pool may have it."""
     if blocks_want(pool):
         try:
             add_block(pool)
@@ -74,12 +74,12 @@ cdef int grow(BlockPool *pool) except -1:
 
 
 cdef bytes take_whole(Exchange *exchange):
-    """Return the body as the bytes object that it was received into, and leave the exchange without.
+    """Return the body as the bytes object that it was received into, and remove it from the exchange.
 
-    Until now the object was nobody's but its block's, so its size can still be set.
+    Until now only its block refers to the object, so its size can still be set.
     """
     cdef bytes data = <bytes> <PyObject *> exchange.block.owner
-    add_block(exchange.blocks)  # where memory is short, nothing has changed
+    add_block(exchange.blocks)  # if memory is short, nothing has changed
     Py_DECREF(data)  # the block's reference
     exchange.block.owner = NULL
     exchange.body = NULL
@@ -91,11 +91,11 @@ cdef bytes take_whole(Exchange *exchange):
 
 @cython.freelist(16)
 cdef class Input:
-    """A request's whole body, in memory or in its file. What io.BufferedIOBase promises, for one thread at a time.
+    """A request's whole body, in memory or in its file: an io.BufferedIOBase for one thread at a time.
 
-    Reads never block on the client, and return b"" at the body's end (`wsgi.input_terminated` is true). With the end of
-    its request the body is closed. An application may leave a thread reading by then: whatever is used without the GIL
-    belongs to this object, and is let go by the last that uses it.
+    Reads never block on the client, and return b"" at the body's end (`wsgi.input_terminated` is true). The body is
+    closed when its request ends. A thread of the application may still be reading then: everything that is used without
+    the GIL belongs to this object, and its last user frees it.
     """
 
     def __cinit__(self):
@@ -119,7 +119,7 @@ cdef class Input:
             self.let_go()
 
     cdef void let_go(self) noexcept:
-        """Close the file of a body on disk, which nobody reads any more, and free the window on it."""
+        """Close the file of a body on disk, which no thread reads, and free its window."""
         if self.fd >= 0:
             close_fd(self.fd)
             self.fd = -1
@@ -136,9 +136,9 @@ cdef class Input:
         return 0
 
     cdef int64_t read_disk(self, char *target, int64_t size, bint whole) except -1:
-        """Read at the position, without the GIL, and return how many bytes. whole: all of them, or it is an OSError.
+        """Read at the position without the GIL, and return the number of bytes. whole: fewer than `size` is an OSError.
 
-        The body may be closed meanwhile.
+        The body may be closed during the read.
         """
         cdef int64_t position = self.position
         cdef int64_t done = 0
@@ -161,7 +161,7 @@ cdef class Input:
         return done
 
     cdef int look(self) except -1:
-        """Make the window hold the byte at the position, which must not be the end."""
+        """Move the window to hold the byte at the position, which must not be the end."""
         cdef int64_t position = self.position
         cdef int64_t got
         if self.window_at <= position < self.window_at + self.window_length:
@@ -178,7 +178,7 @@ cdef class Input:
         return 0
 
     cdef int fill(self, char *target, int64_t size) except -1:
-        """Copy the next `size` bytes, which must be there, and move the position behind them."""
+        """Copy the next `size` bytes, which must be there, and move the position after them."""
         cdef int64_t position = self.position
         if self.fd < 0:
             memcpy(target, self.window + position, size)
@@ -188,7 +188,7 @@ cdef class Input:
         return 0
 
     cdef bytes take(self, int64_t size):
-        """Return the next `size` bytes, or what is left. A negative size: all that is left."""
+        """Return the next `size` bytes, or what is left. size: negative: all that is left."""
         cdef int64_t left = self.length - self.position
         cdef bytes data
         cdef bint whole
@@ -197,7 +197,7 @@ cdef class Input:
             size = left
         if size <= 0:
             return b""
-        # In a copy that the application has forked the pool is left alone: a missing thread may hold its lock.
+        # A copy that the application has forked must not touch the pool: a thread that is not there may hold its lock.
         whole = size == self.length and self.fd < 0 and not is_forked_copy(self.began)
         if whole and self.whole is None and self.exchange.block.owner != NULL:
             self.whole = take_whole(self.exchange)
@@ -212,7 +212,7 @@ cdef class Input:
         return data
 
     cdef bytes take_line(self, int64_t size):
-        """Return the next line with its end, cut at `size` bytes unless that is negative."""
+        """Return the next line with its end, cut at `size` bytes unless `size` is negative."""
         cdef int64_t left, available
         cdef const char *start
         cdef const char *end
@@ -243,17 +243,17 @@ cdef class Input:
         return b"".join(pieces)
 
     def read(self, size=-1, /):
-        """Return up to `size` bytes; all that is left when size is negative or None."""
-        cdef Py_ssize_t most = -1 if size is None else size  # this type is one that floats are not taken for
+        """Return up to `size` bytes, or all that is left if size is negative or None."""
+        cdef Py_ssize_t most = -1 if size is None else size  # this type rejects floats
         return self.take(most)
 
     def read1(self, size=-1, /):
-        """Return up to `size` bytes, or a piece of what is left when size is negative or None."""
+        """Return up to `size` bytes, or a piece of what is left if size is negative or None."""
         cdef Py_ssize_t most = -1 if size is None else size
         return self.take(most if most >= 0 else WINDOW_BYTES)
 
     def readinto(self, buffer, /):
-        """Fill a buffer as far as there are bytes left, and return how many there were."""
+        """Fill a buffer with the bytes that are left, and return their number."""
         cdef Py_buffer view
         cdef int64_t size
         self.check_open()
@@ -270,16 +270,16 @@ cdef class Input:
         return size
 
     def readinto1(self, buffer, /):
-        """Do the same as readinto: all of the body is there."""
+        """Do the same as readinto, since all of the body is there."""
         return self.readinto(buffer)
 
     def readline(self, size=-1, /):
-        """Return the next line, with its end where it has one; at most `size` bytes of it."""
+        """Return the next line, with its end if it has one; at most `size` bytes of it."""
         cdef Py_ssize_t most = -1 if size is None else size
         return self.take_line(most)
 
     def readlines(self, hint=-1, /):
-        """Return the lines that are left; with a hint above 0, whole lines until that many bytes are reached."""
+        """Return the lines that are left; with a hint above 0, only until they have that many bytes."""
         cdef Py_ssize_t most = -1 if hint is None else hint
         cdef int64_t total = 0
         cdef list lines = []
@@ -302,9 +302,10 @@ cdef class Input:
         return line
 
     def seek(self, offset, whence=0, /):
-        """Move the position, from the start (0), from where it is (1) or from the end (2), and return it.
+        """Set the position, from the start (0), the current position (1) or the end (2), and return it.
 
-        It may lie past the end; before the start it is the start, but a negative offset from the start is a ValueError.
+        It may be past the end. A position before the start becomes the start, but a negative offset from the start is a
+        ValueError.
         """
         cdef Py_ssize_t by = offset
         cdef int origin = whence
@@ -334,7 +335,7 @@ cdef class Input:
         return True
 
     def seekable(self):
-        """Return True: the whole body is there."""
+        """Return True, since the whole body is there."""
         self.check_open()
         return True
 
@@ -349,7 +350,7 @@ cdef class Input:
         return False
 
     def flush(self):
-        """Do nothing: nothing is written."""
+        """Do nothing, since nothing is written."""
         self.check_open()
 
     def fileno(self):
@@ -378,7 +379,7 @@ cdef class Input:
         return self.state != INPUT_OPEN
 
     def close(self):
-        """Let go of the body: whatever is asked of it from now on raises ValueError."""
+        """Close the body. Later calls of its methods raise ValueError."""
         self.shut(INPUT_CLOSED)
 
     def __enter__(self):
@@ -393,7 +394,7 @@ BufferedIOBase.register(Input)
 
 
 cdef Input input_for(Exchange *exchange):
-    """Return the input for a complete request. Raises OSError when descriptors are short."""
+    """Return the input for a complete request. Raises OSError if descriptors are short."""
     cdef Input body = Input.__new__(Input)
     if exchange.body == NULL and exchange.body_length > 0:
         body.fd = fcntl(exchange.spool.fd, F_DUPFD_CLOEXEC, 3)
@@ -408,9 +409,9 @@ cdef Input input_for(Exchange *exchange):
 
 
 cdef class FileWrapper:
-    """`wsgi.file_wrapper`: returned as the response, a regular file is sent by the engine; else it is an iterable.
+    """`wsgi.file_wrapper`. If an application returns it, the server sends a regular file itself, and iterates others.
 
-    filelike: has `read`, and may have `close`. block_size: bytes read at a time when iterated.
+    filelike: has `read`, and may have `close`. block_size: bytes of each read when iterated.
     """
 
     def __init__(self, filelike, Py_ssize_t block_size=65536):
@@ -432,10 +433,10 @@ cdef class FileWrapper:
         if close is not None:
             close()
 
-    # A middleware that sends a part of the file asks for these, so that it need not read what comes before (werkzeug).
+    # A middleware that sends a part of the file (werkzeug) calls these to skip what comes before it.
 
     def seekable(self):
-        """Tell whether the position in the file can be set."""
+        """Return whether the position in the file can be set."""
         seekable = getattr(self.filelike, "seekable", None)
         return seekable() if seekable is not None else hasattr(self.filelike, "seek")
 
@@ -454,7 +455,7 @@ cdef class FileWrapper:
         return method
 
     cdef tuple place(self):
-        """Return the descriptor whose bytes read() returns, and the position in it; None: read() must be called.
+        """Return the descriptor whose bytes read() returns, and its position, or None if read() must be called.
 
         The response must be what read() would return (PEP 3333). An application's fileno() or tell() does not prove
         that: a file that decompresses has the descriptor of the compressed one. So only the standard library's own
@@ -472,16 +473,15 @@ cdef class FileWrapper:
             if type(raw) is not FileIO or not vars(raw).keys() <= RAW_ATTRIBUTES:
                 return None
             if kind is BufferedRandom:
-                BufferedRandom.flush(file)  # what was written must be read, too
-            # If something else has moved the descriptor, what was read ahead is not what lies before its position.
+                BufferedRandom.flush(file)  # what was written must be sent too
+            # If other code has moved the descriptor, the bytes read ahead are not those before its position.
             position = kind.seek(file, 0, SEEK_CUR)
             return (FileIO.fileno(raw), position) if kind.tell(file) == position else None
-        except Exception:  # noqa: BLE001 - then read() is called, which raises it again or works
+        except Exception:  # noqa: BLE001 - then read() is called, which raises it again or succeeds
             return None
 
 
 cdef object own_file(object filelike):
-    """Return the file that a tempfile.NamedTemporaryFile reads, if it is one whose `read` was not set; else `filelike`.
-    """
+    """Return the file of a tempfile.NamedTemporaryFile whose `read` was not replaced, or else `filelike`."""
     wrapper = getattr(sys.modules.get("tempfile"), "_TemporaryFileWrapper", None)
     return filelike.file if type(filelike) is wrapper and "read" not in vars(filelike) else filelike

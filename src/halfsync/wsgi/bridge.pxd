@@ -21,21 +21,21 @@ cdef class Response:
     cdef WsgiBridge bridge
     cdef Exchange *exchange   # NULL: the request is over
     cdef Sink *sink
-    cdef unsigned long thread  # that runs the turn
+    cdef unsigned long thread  # the thread that runs the turn
     cdef bint started         # start_response was called
     cdef bint head_sent
-    cdef bint ended           # the application has returned all of it, or failed: its calls send nothing now
+    cdef bint ended           # the application has returned all of it or failed: its calls now send nothing
     cdef bint finished        # the end is sent
     cdef bint bodiless        # to HEAD, or with 204 or 304
     cdef bint chunked
     cdef bint has_date        # the application set it
     cdef bint has_server
-    cdef bint closes          # the application has said so
-    cdef bint full            # all that Content-Length promised, or a head without a body, was sent: drop the rest
-    cdef bint gone            # the client is
-    cdef int64_t promised     # bytes of the body as Content-Length said; -1: it was not set
-    cdef int64_t sent         # bytes of the body
-    cdef char *head           # the rendered head; in the exchange's free room, or allocated
+    cdef bint closes          # the application has sent Connection: close
+    cdef bint full            # all of Content-Length, or a head without a body, was sent: drop the rest
+    cdef bint gone            # the client is gone
+    cdef int64_t promised     # the body's bytes by Content-Length; -1: it was not set
+    cdef int64_t sent         # bytes of the body sent
+    cdef char *head           # the rendered head, in the exchange's free room or allocated
     cdef int64_t head_length
     cdef int64_t head_capacity
     cdef bint head_allocated

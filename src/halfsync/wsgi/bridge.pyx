@@ -1,10 +1,10 @@
-"""One turn of a WSGI application: call it, and turn what it returns into a response (PEP 3333, RFC 9112).
+"""One turn of a WSGI application: call it, and make a response of what it returns (PEP 3333, RFC 9112).
 
 A model gives a complete request and a sink; the bridge makes the environ, calls the application, frames its output and
-sends it. It keeps to four rules. Nothing is sent before the first byte of body (or its end) is known, so that an error
-up to then is a clean 500. An error after that cuts the connection; it never leaves a response that looks complete.
-No header is sent before all of them are checked. Nothing is sent after the end of a response, even if the application
-calls write() or start_response() in its close() or later.
+sends it. It follows four rules. Nothing is sent before the first byte of body (or its end) is known, so that an earlier
+error gives a clean 500. A later error cuts the connection; it never leaves a response that looks complete. No header is
+sent before all of them are checked. Nothing is sent after the end of a response, even if the application calls write()
+or start_response() in its close() or later.
 """
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
@@ -43,9 +43,9 @@ cdef extern from *:
     #include <sys/stat.h>
     #include <unistd.h>
 
-    /* The size of a regular file that can be read from this offset to its end; -1 for any other descriptor. Its last
-           byte is read as a test, and that none follows: files in /proc and /sys report wrong sizes, and a descriptor
-           may be write-only. */
+    /* Return the size of a regular file that can be read from this offset to its end; -1 for any other descriptor. As
+           a test, its last byte is read, and none may follow: files in /proc and /sys report wrong sizes, and a
+           descriptor may be write-only. */
     static int64_t hs_readable_size(int fd, int64_t offset) {
         struct stat status;
         char last[2];
@@ -56,20 +56,20 @@ cdef extern from *:
     int64_t readable_size "hs_readable_size" (int fd, int64_t offset) nogil
 
 cdef enum:
-    HEAD_BYTES = 1024  # of a response head before its buffer grows
-    JOINED_BYTES = 64 * 1024  # a list of chunks up to so long in all is sent as one
-    COPIED_BYTES = 2048  # a body up to so long is put behind its head
+    HEAD_BYTES = 1024  # of a response head, before its buffer grows
+    JOINED_BYTES = 64 * 1024  # a list of chunks up to this length in all is sent as one
+    COPIED_BYTES = 2048  # a body up to this length is copied after its head
 
 cdef str BODY = "each part of the response's body"
 cdef object END = object()  # of an application's iterable
 
 
 class ApplicationError(Exception):
-    """The application broke a rule of PEP 3333; the message says which."""
+    """The application has broken a rule of PEP 3333; the message says which."""
 
 
 cdef class WsgiBridge(Bridge):
-    """Runs one application. One a server; its workers share it."""
+    """Runs one application. A server has one, which its workers share."""
 
     def __init__(self, application, EnvironFactory environs, bint server_header, double keep_alive_s):
         server_fields_init(&self.fields, server_header, keep_alive_s)
@@ -80,7 +80,7 @@ cdef class WsgiBridge(Bridge):
     cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1:
         """Run the application for a complete request and send its response. Keeps nothing between requests.
 
-        Whatever the application raises is reported here and ends in a 500 or a cut. `close()` of what it returned is
+        Every exception of the application is reported here and ends in a 500 or a cut. `close()` of what it returned is
         called exactly once.
         """
         cdef Response response = None
@@ -104,24 +104,24 @@ cdef class WsgiBridge(Bridge):
                 environ = self.environs.make(exchange, origin, waited_s, body, &lent)
                 if body is None and not lent:
                     body = environ["wsgi.input"] = input_for(exchange)
-                environ["halfsync.disconnected"] = response  # the object itself costs less than a method of it
+                environ["halfsync.disconnected"] = response  # the object itself costs less than a bound method
                 called = True
                 result = self.application(environ, response.start_response)
                 exit_forked_copy(self.began)
                 response.answer(result)
                 response.ended = True
                 end = response.finish()
-            except BaseException as error:  # noqa: BLE001 - whatever it is, what it closes is the original's
+            except BaseException as error:  # noqa: BLE001 - in a forked copy, close() must not run
                 self.exit_forked_copy_with(error)
                 raise
             finally:
                 if response is not None:
-                    response.ended = True  # whatever close() calls
+                    response.ended = True  # close() may call write or start_response
                 if result is not None and type(result) is not list:
                     close = getattr(result, "close", None)
                     if close is not None:
                         close()
-        except BaseException as error:  # noqa: BLE001 - an application may raise anything; its worker must outlive it
+        except BaseException as error:  # noqa: BLE001 - an application may raise anything; its worker must survive
             self.exit_forked_copy_with(error)
             if called:
                 self.report(error, environ, 0)
@@ -141,7 +141,7 @@ cdef class WsgiBridge(Bridge):
         return end
 
     cdef void report(self, object error, object environ, int status) noexcept:
-        """Log what the application raised, if status is 0; else what kept it from being called."""
+        """Log what the application raised, if status is 0; else why it could not be called."""
         try:
             if status == 0:
                 report_application_error(error, environ)
@@ -155,7 +155,7 @@ cdef class WsgiBridge(Bridge):
         return self.send_error(exchange, sink, status)
 
     cdef int send_error(self, Exchange *exchange, Sink *sink, int status) noexcept:
-        """Send an error page as the whole response. Makes no Python object. Returns a TurnEnd."""
+        """Send an error page as the whole response, without making a Python object. Returns a TurnEnd."""
         cdef char[ERROR_BYTES] page
         cdef int64_t body
         cdef iovec vector
@@ -166,7 +166,7 @@ cdef class WsgiBridge(Bridge):
 
 
 cdef inline int check_open(Response response, str call) except -1:
-    """Raise ApplicationError for a call that would send something after the end of the response."""
+    """Raise ApplicationError if the response has ended, so that `call` sends nothing after it."""
     if response.ended or response.exchange == NULL:
         ended = "request" if response.exchange == NULL else "response"
         raise ApplicationError(f"{call} was called after the {ended} had ended")
@@ -174,25 +174,25 @@ cdef inline int check_open(Response response, str call) except -1:
 
 
 cdef class Response:
-    """One response under way. `start_response` and `write` are the application's; they end with its turn.
+    """One response under way. The application calls `start_response` and `write`, until its turn ends.
 
-    So does the object itself: as `halfsync.disconnected` it is called to know whether the client is gone.
+    It may also call the object itself, as `halfsync.disconnected`, which returns whether the client is gone.
     """
 
     def start_response(self, status, headers, exc_info=None):
-        """Begin the response, or replace one of which nothing was sent (PEP 3333, "The start_response() Callable").
+        """Begin the response, or replace one that is not sent yet (PEP 3333, "The start_response() Callable").
 
         Raises ApplicationError for what PEP 3333 or HTTP forbids; nothing of such a head is ever sent. It also raises
-        once the whole response was returned, or the application has failed, as in close().
+        it once the application has returned the whole response or has failed, for example in close().
         """
-        # A subclass runs code of the application, which may call start_response or write: so before everything else.
+        # A subclass runs code of the application, which may call start_response or write. So this comes first.
         cdef str line = status if type(status) is str else plain_text(status, "the status")
         if type(headers) is not list or not self.start(line, <list> headers, exc_info):
             self.start(line, plain_fields(headers), exc_info)
         return self.write
 
     cdef bint start(self, str status, list headers, object exc_info) except -1:
-        """Begin the response if it may begin. Returns False if a header is none of the exact types."""
+        """Begin the response if it may begin. Return False if a header is not of the exact types."""
         check_open(self, "start_response")
         if exc_info is not None:
             if self.head_sent:
@@ -202,7 +202,7 @@ cdef class Response:
         return self.begin(status, headers)
 
     def write(self, data):
-        """Send a piece of the body at once. It is sent without the GIL, so this is for the turn's own thread only.
+        """Send a piece of the body at once. It may be sent without the GIL, so only the turn's thread may call it.
 
         Raises ApplicationError, and sends nothing, once the response has ended.
         """
@@ -214,10 +214,10 @@ cdef class Response:
         self.send_body(<bytes> data, -1)
 
     def __call__(self):
-        """Tell whether the client is gone, so that the rest of the turn is for nobody (`halfsync.disconnected`).
+        """Return whether the client is gone, so that the rest of the turn is useless (`halfsync.disconnected`).
 
-        Costs a microsecond or less, and never waits. A client that has closed is asked by a 100 Continue: the first
-        call may say False, one a round trip later says True. For the turn's own thread.
+        Takes a microsecond or less, and never waits. If the client has shut down sending, a 100 Continue probes it: the
+        first call may return False, and one a round trip later True. For the turn's own thread.
         """
         if self.exchange == NULL:
             raise ApplicationError("disconnected was called after the request had ended")
@@ -227,7 +227,7 @@ cdef class Response:
         return self.gone or self.sink.is_disconnected(self.sink)
 
     cdef void close(self) noexcept:
-        """End the turn: the application may have kept this object, but it has nothing to say any more."""
+        """End the turn: the application may keep this object, but can send nothing more with it."""
         if self.head_allocated:
             free(self.head)
             self.head_allocated = False
@@ -236,7 +236,7 @@ cdef class Response:
         self.sink = NULL
 
     cdef char *room(self, int64_t length) except NULL:
-        """Return the head's end, with room for `length` bytes behind it.
+        """Return the head's end, with room for `length` bytes after it.
 
         The head begins in the exchange's free room and moves when it outgrows that.
         """
@@ -266,9 +266,9 @@ cdef class Response:
         return 0
 
     cdef bint begin(self, str status, list headers) except -1:
-        """Check and render the status line and the fields; none of the application's code runs.
+        """Check and render the status line and the fields. No code of the application runs.
 
-        Returns False, with nothing begun, if a header is not a tuple of two str, each of the exact type.
+        Return False, with nothing begun, if a header is not a tuple of two str, each of the exact type.
         """
         cdef const char *text = latin1(status, "the status")
         cdef Py_ssize_t length = PyUnicode_GET_LENGTH(status)
@@ -295,7 +295,7 @@ cdef class Response:
         return True
 
     cdef bint begin_field(self, object item, int code) except -1:
-        """Check and render one field, and note what it means to the framing. Returns False as `begin` does."""
+        """Check and render one field, and record what it means for the framing. Return False as `begin` does."""
         cdef const char *name
         cdef const char *value
         cdef Py_ssize_t name_length, value_length
@@ -347,7 +347,7 @@ cdef class Response:
     cdef int finish_head(self, int64_t whole) except -1:
         """Choose the framing and render the rest of the head. whole: bytes of the whole body; -1: not known yet.
 
-        The application's Content-Length counts, else one of ours if the body is whole.
+        The application's Content-Length counts; without one, the server sets it if the body is whole.
         """
         cdef char *at
         cdef int framing
@@ -394,7 +394,7 @@ cdef class Response:
         return 0
 
     cdef int answer_list(self, object chunks) except -1:
-        """Send chunks that are all there: their length is known, and a few small ones become one."""
+        """Send a list or tuple of chunks: their length is known, and small ones are joined."""
         cdef int64_t total = 0
         self.sink.whole = True
         for chunk in chunks:
@@ -402,7 +402,7 @@ cdef class Response:
                 check_bytes(chunk, BODY)
             total += PyBytes_GET_SIZE(chunk)
         if self.head_sent:
-            total = -1  # write() came first
+            total = -1  # write() was called first
         elif len(chunks) > 1 and total <= JOINED_BYTES:
             return self.send_body(b"".join(chunks), total)
         for chunk in chunks:
@@ -415,12 +415,12 @@ cdef class Response:
         return 0
 
     cdef int answer_file(self, FileWrapper wrapper) except -1:
-        """Hand a regular file to the sink, from where it stands to its end. Returns 0 when it must be iterated."""
+        """Give a regular file to the sink, from its position to its end. Returns 0 if it must be iterated."""
         cdef int64_t size, offset, length
         cdef int fd, result
         place = wrapper.place()
         exit_forked_copy(self.bridge.began)
-        # Looked at behind place(), which may run code of the application.
+        # Checked after place(), which may run code of the application.
         if place is None or self.head_sent or not self.started or self.bodiless:
             return 0
         fd, offset = place
@@ -452,7 +452,7 @@ cdef class Response:
     cdef int send_body(self, bytes data, int64_t whole) except -1:
         """Send a piece of the body, and the head before the first. whole: bytes of the whole body; -1: unknown.
 
-        data: may be of a subclass, so only the PyBytes functions are for it.
+        data: may be of a subclass, so use only the PyBytes functions on it.
         """
         cdef iovec vectors[4]
         cdef int count = 0
@@ -477,7 +477,7 @@ cdef class Response:
         else:
             self.exchange.sent = self.sent
         if first and length <= COPIED_BYTES and not self.chunked:
-            self.put(PyBytes_AS_STRING(data), length)  # copying it costs less than a second piece in the send
+            self.put(PyBytes_AS_STRING(data), length)  # a copy costs less than a second vector
             vectors[0].iov_base = self.head
             vectors[0].iov_len = self.head_length
         elif length > 0:
@@ -493,7 +493,7 @@ cdef class Response:
         if count > 0:
             self.transmit(vectors, count)
         if self.bodiless:
-            self.full = True  # nothing more will be sent, so a body without end must not be asked for more
+            self.full = True  # nothing more will be sent: do not iterate an endless body
         if too_much:  # logged last: a handler of the application may call write
             warn("the application sends more than its Content-Length of %d bytes: the rest is dropped", self.promised)
         return 0
@@ -524,7 +524,7 @@ cdef class Response:
             end.iov_len = 5
             self.transmit(&end, 1)
         self.finished = True
-        if self.gone:  # or the disk did not take the rest: then the client is there, and must see that it is cut
+        if self.gone:  # or the disk is full: then the client is there, and must see the cut
             return TURN_CUT if self.chunked or self.promised >= 0 or self.bodiless else TURN_RESET
         if self.promised > self.sent and not self.bodiless:
             warn("the application sent %d bytes, and its Content-Length is %d: cut", self.sent, self.promised)
@@ -541,26 +541,26 @@ cdef class Response:
         return TURN_CUT if self.chunked or self.promised >= 0 else TURN_RESET
 
 
-# An application's str, bytes and tuples may be of subclasses, such as the strings of templates that are marked as safe.
-# What counts is the text or the bytes that they hold, whatever their methods say. Only what is not of the exact type
-# comes here.
+# An application's str, bytes and tuples may be of subclasses, such as a template's strings that are marked as safe.
+# What counts is the text or the bytes that they hold, not what their methods return. Only objects that are not of the
+# exact type come here.
 
 cdef str plain_text(object text, str what):
-    """Return a str as one of the exact type. Raises ApplicationError, with `what` it should be, for anything else."""
+    """Return a str of the exact type. Raises ApplicationError, which names `what` it is for, if it is no str."""
     if not isinstance(text, str):
         raise ApplicationError(f"{what} must be a str, not {type(text).__name__}: {text!r}")
     return PyUnicode_FromObject(text)
 
 
 cdef list plain_fields(object headers):
-    """Return headers as a list of tuples of two str, of the exact types. Raises ApplicationError if they are none."""
+    """Return headers as a list of tuples of two str, of the exact types. Raises ApplicationError for others."""
     if not isinstance(headers, list):
         raise ApplicationError(f"the headers must be a list, not {type(headers).__name__}")
     return [plain_field(item) for item in list(headers)]
 
 
 cdef tuple plain_field(object item):
-    """Return a header as a tuple of two str of the exact types. Raises ApplicationError if it is none."""
+    """Return a header as a tuple of two str of the exact types. Raises ApplicationError for others."""
     if not isinstance(item, tuple):
         raise ApplicationError(f"a header must be a tuple (name, value), not {type(item).__name__}: {item!r}")
     if len(tuple(item)) != 2:
@@ -571,14 +571,14 @@ cdef tuple plain_field(object item):
 
 
 cdef int check_bytes(object data, str what) except -1:
-    """Raise ApplicationError, with `what` it should be, unless these are bytes, for the PyBytes functions at least."""
+    """Raise ApplicationError, which names `what` data is for, unless the PyBytes functions can read it."""
     if not isinstance(data, bytes):
         raise ApplicationError(f"{what} must be bytes, not {type(data).__name__}")
     return 0
 
 
 cdef const char *latin1(str text, str what) except NULL:
-    """Return the bytes of a str whose characters are all latin-1; they live as long as the str."""
+    """Return the bytes of a str, valid as long as the str. Raises ApplicationError if it is not all latin-1."""
     if PyUnicode_KIND(text) != 1:
         raise ApplicationError(f"{what} has a character outside latin-1: {text!r}")
     return <const char *> PyUnicode_DATA(text)

@@ -1,13 +1,13 @@
-"""The WSGI environ of a request (PEP 3333, "environ Variables"), made fast.
+"""Make the WSGI environ of a request (PEP 3333, "environ Variables"), fast.
 
-What never changes stands in a template that is copied. Field names are looked up in a small table of names seen
-before, so their environ keys are made once; a few fields whose values repeat from request to request and are no secrets
-(Host, User-Agent, Accept ...) keep the last value's string as well. The table is bounded: a client cannot make it grow.
-All of it is used under the GIL.
+What never changes is in a template that is copied. Field names are looked up in a small table of names seen before, so
+their environ keys are made once. The values of a few fields (Host, User-Agent, Accept ...) repeat from request to
+request and are no secrets: for these the table also keeps the last value's string. The table is bounded: a client
+cannot make it grow. All of it is used under the GIL.
 
-What proxies say of their client (Forwarded and the X-Forwarded- fields) is believed of trusted peers. From any other
-peer these fields are left out, so that no application believes a client. The table marks their names, so that a request
-without any of them is not looked at.
+The fields in which proxies describe their client (Forwarded and the X-Forwarded- fields) are believed only from trusted
+peers. From any other peer they are left out, so that no application believes a client. The table marks their names, so
+that a request without them costs no check.
 """
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
@@ -29,7 +29,7 @@ from halfsync.wsgi.body cimport INPUT_ENDED, INPUT_OPEN, Input
 from halfsync.log import logger
 
 cdef extern from "Python.h":
-    Py_ssize_t references "Py_REFCNT" (PyObject *counted)  # an object that is passed on may be counted once more
+    Py_ssize_t references "Py_REFCNT" (PyObject *counted)  # of a pointer: an object passed on may count once more
     str PyUnicode_DecodeLatin1(const char *data, Py_ssize_t length, const char *errors)
     PyObject *PyDict_SetDefault(dict target, object key, object value) except NULL
 
@@ -43,7 +43,7 @@ cdef tuple SHARED = (
     "HTTP_SEC_CH_UA_MOBILE", "HTTP_SEC_CH_UA_PLATFORM", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST",
     "HTTP_X_FORWARDED_PORT", "CONTENT_TYPE",
 )
-# Keys that applications look up, as the interned strings that their code uses too. No other key is interned: a client
+# Keys that applications look up, as interned strings, which their code uses too. No other key is interned: a client
 # chooses it, and from Python 3.12 on an interned string is never freed.
 cdef dict KNOWN = {
     key: key for key in (
@@ -96,7 +96,7 @@ cdef inline str port_text(int port):
 
 
 cdef str decoded(const char *data, Py_ssize_t length):
-    """Return a path with its percent-encoding undone, as latin-1 (PEP 3333). What is no encoding stays as it is."""
+    """Return a path with its percent-encoding decoded, as latin-1 (PEP 3333). Invalid encodings stay as they are."""
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t end = 0
     cdef int value
@@ -123,7 +123,7 @@ cdef str decoded(const char *data, Py_ssize_t length):
 
 
 cdef class EnvironFactory:
-    """Makes environs. One a server; used by its workers under the GIL."""
+    """Makes environs. A server has one, which its workers use under the GIL."""
 
     def __cinit__(self, *_args):
         self.names = <NameSlot *> calloc(NAME_SLOTS, sizeof(NameSlot))
@@ -145,11 +145,11 @@ cdef class EnvironFactory:
         self, list servers, dict constants, no_body, TrustedPeers trusted not None, str root="",
         Endpoints endpoints=None,
     ):
-        """servers: a (SERVER_NAME, SERVER_PORT) pair a listener. constants: keys that every environ has.
+        """servers: a (SERVER_NAME, SERVER_PORT) pair for each listener. constants: keys that every environ has.
 
-        no_body: the wsgi.input of requests without one. trusted: the peers whose word about their clients is believed.
-        root: SCRIPT_NAME as the settings have it, which is taken off the paths that begin with it. endpoints: those of
-        the listeners, and of the listeners of other processes that connections were adopted from.
+        no_body: the wsgi.input of requests without a body. trusted: the peers whose forwarded fields are believed.
+        root: SCRIPT_NAME from the settings, which is removed from the paths that begin with it. endpoints: those of the
+        listeners, and of other processes' listeners whose connections were adopted.
         """
         self.empty = no_body
         self.trusted = trusted
@@ -166,7 +166,7 @@ cdef class EnvironFactory:
     cdef dict make(self, Exchange *exchange, const Origin *origin, double waited_s, object body, bint *lent):
         """Return the environ of a complete request. body: its wsgi.input, or None for the empty one.
 
-        lent: is set to whether it is the only environ that has the empty one. Then take_empty_back is to be called.
+        lent: set to whether no other environ has the empty one. If so, the caller must call take_empty_back.
         """
         cdef Head *head = &exchange.head
         cdef const char *data = exchange.data
@@ -177,7 +177,7 @@ cdef class EnvironFactory:
             environ = PyDict_Copy(self.templates[origin.listener])
         else:
             environ = self.of_server(self.endpoints.server(origin.listener))
-        # At once: no other thread can have run since the copy was made.
+        # Checked at once: no other thread can have run since the copy was made.
         lent[0] = references(<PyObject *> self.empty) == self.idle_references + 1
         if not exchange_is_get(exchange):
             method = data[head.method:head.method + head.method_length]
@@ -209,12 +209,12 @@ cdef class EnvironFactory:
         exchange.forwarded_seen = True
         return environ
 
-    # To make an input for each request without a body would cost more than all else that the body costs. So one stands
-    # in the templates, and is lent to one request at a time. The references to it tell whether it is lent, and whether
-    # the application has kept it: it, or the environ, is then not let go with the turn.
+    # To make an input for each request without a body would cost more than everything else about the body. So one input
+    # is in the templates, and is lent to one request at a time. The number of references to it shows whether it is
+    # lent, and whether the application has kept it or the environ after its turn.
 
     cdef int renew_empty(self) except -1:
-        """Begin with a new empty input."""
+        """Replace the empty input by a new one."""
         self.empty = Input.__new__(Input)
         self.template[WSGI_INPUT] = self.empty
         for environ in self.templates:
@@ -225,7 +225,7 @@ cdef class EnvironFactory:
     cdef void take_empty_back(self, dict environ) noexcept:
         """Take the empty input back from an environ whose turn has ended; if it was used or kept, close it for good.
 
-        The caller has the only reference to the environ that is not the application's.
+        All references to the environ but the caller's one are the application's.
         """
         cdef Input lent = self.empty
         if (
@@ -236,17 +236,17 @@ cdef class EnvironFactory:
         try:
             self.renew_empty()
         except MemoryError:
-            self.idle_references = 0  # it is lent no more
+            self.idle_references = 0  # it is never lent again
         lent.shut(INPUT_ENDED)
 
     cdef dict of_server(self, tuple server):
-        """Return the beginning of an environ for a connection that came by a listener with these names."""
+        """Return a new environ with the template's keys and the names of this server."""
         cdef dict environ = PyDict_Copy(self.template)
         environ[SERVER_NAME], environ[SERVER_PORT] = server
         return environ
 
     cdef object add_fields(self, dict environ, Exchange *exchange, const Origin *origin):
-        """Add the head's fields: repeated ones joined, names with underscores left out, proxies' words if believed."""
+        """Add the head's fields: repeated ones joined, those with underscores left out, forwarded ones if trusted."""
         cdef Head *head = &exchange.head
         cdef const char *data = exchange.data
         cdef const Field *field
@@ -287,7 +287,7 @@ cdef class EnvironFactory:
             else:
                 size += 1
         if head.chunked:
-            # The body was decoded: to the application it is one of known length.
+            # The body was decoded: for the application its length is known.
             environ.pop(HTTP_TRANSFER_ENCODING, None)
             PyDict_SetItem(environ, CONTENT_LENGTH, str(exchange.body_length))
         if head.target_form == 1:
@@ -298,9 +298,9 @@ cdef class EnvironFactory:
             self.believe(environ, exchange)
 
     cdef object note_ignored(self, const Origin *origin, bytes name):
-        """Log that a peer is not believed: without that, a proxy that is not named is hard to find.
+        """Log that a peer is not trusted: otherwise a proxy that is missing in the settings is hard to find.
 
-        One line a peer, for the first few: anybody may send such fields.
+        One line for each of the first few peers, since any client may send such fields.
         """
         cdef long long key = <long long> (client_key(origin.address, origin.address_length) or KEY_UNKNOWN)
         cdef long long other
@@ -316,7 +316,7 @@ cdef class EnvironFactory:
                 return
 
     cdef object believe(self, dict environ, Exchange *exchange):
-        """Put into the environ what trusted proxies say: client, scheme, host and port (docs/proxies.md)."""
+        """Put into the environ what trusted proxies report: client, scheme, host and port (docs/proxies.md)."""
         cdef ForwardedInfo info
         cdef const uint8_t *host
         cdef char address[HOST_TEXT]
@@ -346,7 +346,7 @@ cdef class EnvironFactory:
             PyDict_SetItem(environ, SERVER_PORT, DEFAULT_PORTS[environ[URL_SCHEME] == "https"])
 
     cdef NameSlot *slot_of(self, const char *name, int length):
-        """Return the slot of a field name, which is filled now if it is new. NULL: it is not remembered."""
+        """Return the slot of a field name, filled now if the name is new. NULL: the name is not remembered."""
         cdef unsigned int hashed = length
         cdef int at
         cdef NameSlot *slot
@@ -375,7 +375,7 @@ cdef class EnvironFactory:
         return slot
 
     cdef object value_of(self, NameSlot *slot, const char *data, int length):
-        """Return a field's value as str: the one made last time, if it is the same."""
+        """Return a field's value as str, the last one again if it is the same."""
         cdef str value
         if not slot.shares or length == 0 or length > VALUE_BYTES:
             return text_of(data, length)
@@ -390,7 +390,7 @@ cdef class EnvironFactory:
         return value
 
     cdef str address_text(self, const Origin *origin, int *port):
-        """Return the peer's address as text and its port; None for a socket that has no addresses."""
+        """Return the peer's address as text, and set its port. None: the socket has no addresses."""
         cdef const uint8_t *host
         cdef char text[HOST_TEXT]
         cdef int length = host_bytes(origin.address, origin.address_length, &host, port)
@@ -405,7 +405,7 @@ cdef class EnvironFactory:
 
 
 cdef object key_of(const char *name, int length):
-    """Return a field name's environ key. None: the name has an underscore, and could pass for another's."""
+    """Return a field name's environ key. None: it has an underscore, so it could pass for another field."""
     text = name[:length].decode("latin-1").upper()
     if "_" in text:
         return None
@@ -416,7 +416,7 @@ cdef object key_of(const char *name, int length):
 
 
 cdef uint8_t proxy_field_of(object key):
-    """Return what a field says as one of a proxy's: a ProxyField bit, or 0."""
+    """Return the ProxyField of an environ key, or 0 if proxies do not use it."""
     if key == HTTP_FORWARDED:
         return PROXY_FIELD_FORWARDED
     if key in FORWARDED_KEYS:
@@ -425,7 +425,7 @@ cdef uint8_t proxy_field_of(object key):
 
 
 cdef tuple split_host(str text):
-    """Return the name and the port, "" where there is none, of host[:port]; IPv6 keeps its brackets."""
+    """Return the name and the port of host[:port], "" if it has no port. An IPv6 address keeps its brackets."""
     name, colon, port = text.rpartition(":")
     if not colon or port.endswith("]"):
         return text, ""
