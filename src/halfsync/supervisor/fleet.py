@@ -308,7 +308,7 @@ class Fleet:
             self._not_ready(child, f"{how} before it was ready", code, now)
 
     def _died(self, age: float, now: float) -> None:
-        """Let another start at once, or after a pause if processes die as soon as they serve. age: seconds it served."""
+        """Let another start at once, or after a pause if they die as soon as they serve. age: seconds of serving."""
         if age < STABLE_S:
             self._fail(now)
         else:
