@@ -33,7 +33,7 @@ _asked: set[int] = set()  # signals whose handlers have asked the server to end
 
 
 class Contained:
-    """A handler of the application in Python's table of handlers. Its exceptions pass only in the application's code."""
+    """A handler of the application, in Python's table of handlers. It may raise only in the application's code."""
 
     def __init__(self, handler: Callable[[int, FrameType | None], object]) -> None:
         self.handler = handler

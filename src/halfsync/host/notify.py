@@ -112,7 +112,7 @@ class Notifier:
         self._send(f"MAINPID={process}")
 
     def beat(self) -> float | None:
-        """Notify that the process is alive, if that is due. Return the seconds until it is due again; None: no watchdog.
+        """Notify that this process is alive, if that is due. Return the seconds until the next time; None: no watchdog.
 
         A loop calls this at each turn, and waits no longer than that.
         """

@@ -119,7 +119,7 @@ def _refuse_other_forms(spec: str) -> None:
 
 
 def _find_before_slash(spec: str) -> str:
-    """Return the address in a text with a slash behind the address, or before its port; "": it is more likely a path."""
+    """Return the address in a text with a slash after the address, or before its port; "": it is probably a path."""
     host, _, rest = spec.partition("/")
     if ":" in host and _is_accepted(host):
         return host

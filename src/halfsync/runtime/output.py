@@ -45,7 +45,7 @@ class Lines:
         os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        """Set the state, again in a forked process: a thread may have held the lock, and the parent reports the count."""
+        """Reset the state, also in a forked process: a thread may have held the lock; the parent reports the count."""
         self._lock = Mutex()  # reentrant: a finalizer may log in the middle of a write
         self.dropped = 0  # lines, since the last note about them
         self.error = 0  # errno of the last of them
@@ -113,7 +113,7 @@ class Lines:
         self._send(text, counts=True)
 
     def _send(self, text: str, *, counts: bool = False) -> bool:
-        """Write as much as the stream takes. Return whether that is all. counts: count the lines that it does not take."""
+        """Write as much as the stream takes. Return whether that is all. counts: count the lines not taken."""
         data = text.encode("utf-8", "backslashreplace")
         taken, error = write_lines(self._number, data, 0.0 if self._stalled else WRITE_TIMEOUT_S)
         self._stalled = error == NO_ROOM

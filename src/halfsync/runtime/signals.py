@@ -90,7 +90,10 @@ def hold_signals() -> None:
 
 
 def has_default(number: int) -> bool:
-    """Return whether a signal has its default, or had it before it was caught. No table has native handlers."""
+    """Return whether a signal has its default, or had it before it was caught.
+
+    Python's table does not show native handlers.
+    """
     return bool(signal.getsignal(number) == signal.SIG_DFL and look_at_signal(number) == DEFAULT)
 
 
@@ -150,7 +153,7 @@ class Signals:
         os.close(self._writer)
 
     def catch_again(self) -> None:
-        """Queue NUMBERS again, if the program has set handlers for some, or blocked some, since the start of the queue."""
+        """Queue NUMBERS again, if the program has set handlers for some, or blocked some, inside the block."""
         if not self._main:
             return
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.NUMBERS)

@@ -344,7 +344,7 @@ class Fleet:
         self._code = code
         self.state, self._until = FleetState.QUITTING, -math.inf
 
-    # Requests.
+    # What the supervisor asks for.
 
     def reload(self, fleet_settings: FleetSettings | None = None, *, at_once: bool = False) -> int:
         """Ask for new processes to replace all, and return the number of their generation.

@@ -362,8 +362,8 @@ class Supervisor:
 
         A listener is kept while a process accepts on it, even a process that is about to be replaced: the next reload
         may name it again. It is closed before the last such process is ordered to leave, and that process empties the
-        backlog: in an open socket's backlog, on which no process accepts, a client would wait in vain. For the same
-        reason all listeners are closed once all processes are about to end.
+        backlog. If the socket stayed open, clients would wait in its backlog in vain. For the same reason all listeners
+        are closed once all processes are about to end.
         """
         if self._fleet.state not in (FleetState.SERVING, FleetState.DRAIN_DELAY):
             self._sockets.close()

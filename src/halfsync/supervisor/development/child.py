@@ -76,7 +76,7 @@ class Development:
         self.reports.close()
         leave_behind()
         put_directories_behind()
-        # SIGTERM may reach the whole process group, but is for the supervisor. The watcher notices that one's end.
+        # SIGTERM may reach the whole process group, but is for the supervisor. The watcher ends when that does.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         name_watcher()
         try:
