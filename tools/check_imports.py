@@ -1,9 +1,10 @@
-"""Check that imports run one way: no module imports from a layer above its own, and none in a circle.
+"""Check that imports run one way: no module imports from a layer above its own, and there are no cycles.
 
-Also that what an application may replace in the standard library, as gevent and eventlet do, is not taken from there.
+Also check that what an application may replace in the standard library, as gevent and eventlet do, is not imported from
+there.
 
-Reads every .py, .pyx and .pxd under src/halfsync, imports and cimports alike, inside functions and under
-TYPE_CHECKING too: a dependency is one wherever it stands. Ends with 1 and a line for each fault.
+Reads imports and cimports of every .py, .pyx and .pxd under src/halfsync, also inside functions and under
+TYPE_CHECKING: they are dependencies too. Ends with 1 and a line for each fault.
 """
 
 import ast
@@ -15,19 +16,19 @@ from pathlib import Path
 
 PACKAGE = "halfsync"
 
-# From the bottom to the top. A module may import from its own row and from the rows before it. A name
-# stands for the module and all that is below it; of two names that fit a module, the longer counts.
+# From the bottom to the top. A module may import from its own row and from the rows before it. A name means the module
+# and everything in it; if two names fit a module, the longer one counts.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "errors", "amounts", "native", "runtime"),  # system calls, and Python as a server needs it
     ("log",),
     ("listening", "settings", "loading"),
-    ("host",),  # what a process is to the system: a lone server calls it as a supervisor does
+    ("host",),  # a process as its system sees it; called by a lone server and by a supervisor
     ("http",),
     ("transport",),
     ("shared", "pool"),
     ("exchange",),
     ("static",),
-    ("observe",),  # what a server tells about itself: told by all above it
+    ("observe",),  # what a server reports about itself; used by all layers above
     ("wsgi", "stream"),
     ("engine",),
     ("workers",),
@@ -35,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("models",),
     ("admin",),
     ("opened",),  # what the server opens as the user who starts it
-    ("testing",),  # faces of native pieces, for their tests; in no release
+    ("testing",),  # Python interfaces to native code, for tests; in no release
     ("server",),
     ("foreground",),
     ("supervisor",),
@@ -46,15 +47,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
 )
 
-# What the order of the layers would allow and the design does not: importer, imported.
+# What the order of the layers allows, but the design does not: importer, imported.
 FORBIDDEN: tuple[tuple[str, str], ...] = (
     ("engine", "exchange.bridging"),  # the engine never touches Python objects, so it knows no bridge
     ("engine", "wsgi"),
     ("__main__", "lab"),  # only the command line may start the lab
 )
 
-# Modules of the standard library whose functions wait, or start what waits: halfsync has copies of them, made before
-# an application could replace anything (originals.py), and calls the rest in C (native/system.pyx).
+# Modules of the standard library whose functions wait, or start something that waits. halfsync has copies of some, made
+# before an application could replace anything (originals.py), and calls the others in C (native/system.pyx).
 REPLACEABLE = frozenset(
     [
         "_socket",
@@ -71,7 +72,7 @@ REPLACEABLE = frozenset(
         "time",
     ]
 )
-# Those that make the copies, and those that only run while a server starts, and wait for nothing.
+# Modules that make the copies, and modules that only run while a server starts, and wait for nothing.
 MAY_IMPORT_REPLACEABLE = (
     "__main__",
     "cli",
@@ -88,7 +89,7 @@ MAY_IMPORT_REPLACEABLE = (
 
 @dataclass(frozen=True, slots=True, order=True)
 class Import:
-    """One import: full module names, and where it stands."""
+    """One import: the full names of both modules, and where it is."""
 
     importer: str
     imported: str
@@ -97,7 +98,7 @@ class Import:
 
 
 def main(arguments: list[str]) -> int:
-    """Check the tree named on the command line, or this repository's."""
+    """Check the tree named on the command line, or this repository's. Return the exit code."""
     root = Path(arguments[0]) if arguments else Path(__file__).resolve().parent.parent / "src"
     modules = find_modules(root)
     imports = [one for module, files in modules.items() for one in find_imports(module, files, modules)]
@@ -110,7 +111,7 @@ def main(arguments: list[str]) -> int:
 
 
 def find_modules(root: Path) -> dict[str, list[Path]]:
-    """Map each module's full name to its files: a .pyx and its .pxd are one module."""
+    """Return the files of each module by its full name. A .pyx and its .pxd are one module."""
     modules: dict[str, list[Path]] = {}
     for path in sorted((root / PACKAGE).rglob("*")):
         if path.suffix in (".py", ".pyx", ".pxd"):
@@ -121,7 +122,7 @@ def find_modules(root: Path) -> dict[str, list[Path]]:
 
 
 def find_imports(module: str, files: Iterable[Path], modules: Mapping[str, object]) -> Iterator[Import]:
-    """Yield what a module imports of the package, each as the deepest module that the statement names."""
+    """Yield a module's imports from the package, each with the deepest module that the statement names."""
     for path in files:
         package = module if path.stem == "__init__" else module.rpartition(".")[0]
         read = _python_imports if path.suffix == ".py" else _cython_imports
@@ -149,7 +150,7 @@ def _python_imports(text: str) -> Iterator[Statement]:
             yield node.lineno, node.level, node.module or "", tuple(alias.name for alias in node.names)
 
 
-# Strings come first, so that a "#" in one starts no comment and an import in a docstring is none.
+# Strings come first, so that a "#" in a string does not start a comment, and an import in a docstring does not count.
 _NOISE = re.compile(
     r'"""(?:\\.|[^\\])*?"""|\'\'\'(?:\\.|[^\\])*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*',
     re.DOTALL,
@@ -159,8 +160,8 @@ _IMPORT = re.compile(r"^[ \t]*c?import[ \t]+([^\n;]+)", re.MULTILINE)
 
 
 def _cython_imports(text: str) -> Iterator[Statement]:
-    """Read Cython by its lines: there is no parser for it that is light enough, and imports are simple."""
-    # Blanked and not removed, so that a place in the code is the same place in the text.
+    """Yield the imports in Cython code, found by patterns: a parser would be heavy, and imports are simple."""
+    # Blanked and not removed, so that positions in the code are positions in the text.
     code = _NOISE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text).replace("\\\n", "  ")
     for match in _FROM.finditer(code):
         names = tuple(part.split()[0] for part in match[3].strip("() \t\n").split(",") if part.split())
@@ -172,7 +173,7 @@ def _cython_imports(text: str) -> Iterator[Statement]:
 
 
 def layer_of(module: str) -> int | None:
-    """Find a module's row by the longest name that fits it; None when no row has it."""
+    """Return a module's row, by the longest name that fits it; None: no row has it."""
     inner = module.removeprefix(PACKAGE).removeprefix(".")
     found: tuple[int, int] | None = None
     for row, names in enumerate(LAYERS):
@@ -187,7 +188,7 @@ def _within(inner: str, name: str) -> bool:
 
 
 def unplaced(modules: Iterable[str]) -> list[str]:
-    """Name the modules that no row has."""
+    """Return a fault for each module that no row has."""
     return [
         f"{module} is in no layer: add it to LAYERS in tools/check_imports.py"
         for module in modules
@@ -196,7 +197,7 @@ def unplaced(modules: Iterable[str]) -> list[str]:
 
 
 def upward(imports: Iterable[Import]) -> list[str]:
-    """Name the imports that go up, or that are forbidden by themselves."""
+    """Return a fault for each import that goes up, or that is in FORBIDDEN."""
     faults: list[str] = []
     for one in sorted(imports):
         low, high = layer_of(one.importer), layer_of(one.imported)
@@ -211,7 +212,7 @@ def upward(imports: Iterable[Import]) -> list[str]:
 
 
 def replaceable(modules: Mapping[str, list[Path]]) -> list[str]:
-    """Name the imports of modules that an application may have changed, those for types aside."""
+    """Return a fault for each import of a module that an application may have changed, except those for types."""
     faults: list[str] = []
     for module, files in modules.items():
         inner = module.removeprefix(PACKAGE).removeprefix(".")
@@ -231,7 +232,7 @@ def replaceable(modules: Mapping[str, list[Path]]) -> list[str]:
 
 
 def _lines_for_types(text: str) -> set[int]:
-    """Return the lines that stand under ``if TYPE_CHECKING``."""
+    """Return the lines under ``if TYPE_CHECKING``."""
     lines: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
@@ -240,7 +241,7 @@ def _lines_for_types(text: str) -> set[int]:
 
 
 def cycles(imports: Iterable[Import]) -> list[str]:
-    """Name each circle of imports once, starting at its first module in the alphabet."""
+    """Return a fault for each cycle of imports, once, beginning with its alphabetically first module."""
     graph: dict[str, set[str]] = {}
     for one in imports:
         graph.setdefault(one.importer, set()).add(one.imported)

@@ -1,8 +1,8 @@
-"""Check that nothing but the transport touches the socket of a client.
+"""Check that only the transport touches the socket of a client.
 
-Reads every .pyx, .pxd and .h under src/halfsync, and names each place outside transport/ that declares or uses a system
-call which receives from a connected socket, sends to it, or shuts it down. Some modules have sockets that are no
-client's; they are listed. Ends with 1 and a line for each fault.
+Reads every .pyx, .pxd and .h under src/halfsync, and reports each place outside transport/ that declares or uses a
+system call that receives from a connected socket, sends to it, or shuts it down. Modules with sockets that are not a
+client's are listed as exceptions. Ends with 1 and a line for each fault.
 """
 
 import re
@@ -14,22 +14,22 @@ CALLS = (
     *("send", "sendto", "sendmsg", "sendmmsg", "writev", "splice"),
     *("sendfile", "hs_quiet_sendfile", "quiet_sendfile", "shutdown"),
 )
-# Whose sockets are no client's: the queue between processes. And where the wrapper of a call is defined.
+# The queue between processes, whose sockets are not a client's; and the file that defines the wrapper of a call.
 OTHERS = frozenset(["shared/handoff_queue.pyx", "native/pipes.pxd"])
 
-# A call in C, or the name of the C function that a declaration in Cython binds.
+# A call in C, or the name of the C function in a Cython declaration.
 _CALL = re.compile(rf'(?<![\w.>"])(?:{"|".join(CALLS)})\s*\(|"(?:{"|".join(CALLS)})"')
 _OPTION = re.compile(r"\b(?:SO_LINGER|MSG_PEEK|SIOCOUTQ|TIOCOUTQ)\b")
 _COMMENT = re.compile(r"#.*")
 _DOCSTRING = re.compile(
     r'^\s*"""(?!\s*$).*?"""', re.MULTILINE | re.DOTALL
-)  # C code begins on the line behind its quotes
-# A function of Cython's own that has the name of a call.
+)  # not C code, which begins on the line after its quotes
+# A Cython function with the name of a call.
 _DEFINED = re.compile(r"\bcdef\b[^(\n]*?(\w+)\(")
 
 
 def main(arguments: list[str]) -> int:
-    """Check the tree named on the command line, or this repository's."""
+    """Check the tree named on the command line, or this repository's. Return the exit code."""
     root = Path(arguments[0]) if arguments else Path(__file__).resolve().parent.parent / "src" / "halfsync"
     faults = [fault for path in sorted(root.rglob("*")) for fault in find_faults(root, path)]
     for fault in faults:
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
 
 
 def find_faults(root: Path, path: Path) -> list[str]:
-    """Name the places in one file."""
+    """Return the faults in one file."""
     inner = path.relative_to(root).as_posix()
     if (
         path.suffix not in (".pyx", ".pxd", ".h")

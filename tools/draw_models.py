@@ -1,8 +1,8 @@
 """Draw the four diagrams of docs/models.md as docs/models/NAME.svg; with --check, fail if one is stale.
 
-Each is 800 wide and stands for itself: no fonts, scripts or pictures from elsewhere, and colours for light and dark.
-The same thing has the same shape in all of them: a process is a rounded box, a thread a wavy line, a queue a row of
-cells, a socket a circle. A solid arrow is bytes that move, a dashed one something that is handed over.
+Each is 800 wide and self-contained: it has no fonts, scripts or pictures from elsewhere, and has colours for light and
+dark. The same thing has the same shape in all diagrams: a process is a rounded box, a thread a wavy line, a queue a row
+of cells, a socket a circle. A solid arrow is bytes that move; a dashed one is something that is handed over.
 """
 
 import sys
@@ -80,13 +80,13 @@ class Drawing:
         self._legend()
 
     def text(self, at: Point, *lines: str, kind: str = "") -> None:
-        """Write lines, one below the other."""
+        """Write lines of text, one below the other."""
         for number, line in enumerate(lines):
             x, y = at[0], at[1] + number * LINE
             self._parts.append(f'<text class="{kind}" x="{x:g}" y="{y:g}">{escape(line)}</text>')
 
     def said(self, at: Point, name: str, *lines: str) -> None:
-        """Write a name, and what it does below it."""
+        """Write a name, and below it what it does."""
         self.text(at, name, kind="name")
         self.text((at[0], at[1] + LINE), *lines)
 
@@ -114,11 +114,11 @@ class Drawing:
         self._parts.append(f'<path class="thread" d="M {x:g} {top:g}{bends}"/>')
 
     def socket(self, at: Point, kind: str = "connected", radius: float = 6) -> None:
-        """Draw a socket: filled when it is connected, a ring when it listens."""
+        """Draw a socket: filled if it is connected, a ring if it listens."""
         self._parts.append(f'<circle class="{kind}" cx="{at[0]:g}" cy="{at[1]:g}" r="{radius:g}"/>')
 
     def queue(self, at: Point, cells: int, filled: Sequence[int], of_bytes: bool = False) -> None:
-        """Draw a row of cells from its upper left corner; those that are filled hold a connected socket, or bytes."""
+        """Draw a row of cells from its upper left corner. Filled cells hold a connected socket, or bytes."""
         for number in range(cells):
             self.box("cell", (at[0] + number * CELL, at[1]), CELL, CELL, radius=2)
             if number in filled and of_bytes:
@@ -127,7 +127,7 @@ class Drawing:
                 self.socket((at[0] + (number + 0.5) * CELL, at[1] + CELL / 2), radius=4.5)
 
     def arrow(self, kind: str, *points: Point, both: bool = False) -> None:
-        """Draw an arrow along the points: `bytes` or `given`. both: it has a head at either end."""
+        """Draw an arrow along the points. kind: `bytes` or `given`. both: it has a head at each end."""
         path = " ".join(f"{'L' if number else 'M'} {x:g} {y:g}" for number, (x, y) in enumerate(points))
         start = f' marker-start="url(#{kind}-head)"' if both else ""
         self._parts.append(f'<path class="{kind}" d="{path}"{start} marker-end="url(#{kind}-head)"/>')
@@ -135,19 +135,19 @@ class Drawing:
     def talk(self, y: float, name: str, one_way: bool = False) -> None:
         """Draw a connected client, its socket at the edge of a process, and the bytes between them.
 
-        one_way: they only go to the client.
+        one_way: bytes only go to the client.
         """
         self.client(y, name)
         self.arrow("bytes", (PROCESS_X - 9, y), (CLIENT_X + CLIENT_WIDTH + 3, y), both=not one_way)
         self.socket((PROCESS_X, y))
 
     def process(self, height: float) -> None:
-        """Draw the one process that has everything."""
+        """Draw the one process that contains everything."""
         self.box("process", (PROCESS_X, 56), PROCESS_END - PROCESS_X, height)
         self.text((PROCESS_END - 14, 56 + height - 10), "one process", kind="end")
 
     def arrival(self, y: float) -> None:
-        """Draw how a newcomer comes: through the kernel's backlog to a listening socket at a process's edge."""
+        """Draw the way of a new client: through the kernel's backlog to a listening socket at a process's edge."""
         self.client(y, "newcomer")
         self.box("kernel", (KERNEL_X, y - KERNEL_HEIGHT / 2), KERNEL_WIDTH, KERNEL_HEIGHT)
         self.text((KERNEL_X + KERNEL_WIDTH / 2, y - 13), "kernel: backlog", kind="middle")
@@ -347,7 +347,7 @@ DIAGRAMS: dict[str, Callable[[], Drawing]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Write the diagrams, or compare them with what is there."""
+    """Write the diagrams, or compare them with the files. Return the exit code."""
     stale = []
     for name, draw in DIAGRAMS.items():
         page, text = FOLDER / f"{name}.svg", draw().render()

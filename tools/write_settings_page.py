@@ -40,7 +40,7 @@ file or as a `HALFSYNC_` variable, is an error that names the nearest one that d
 
 
 def find_sources() -> None:
-    """Let halfsync be imported from the sources, so that the page needs no build and no installed version."""
+    """Make halfsync importable from the sources, so that the page needs no build and no installed version."""
     package = ModuleType("halfsync")
     package.__path__ = [str(ROOT / "src" / "halfsync")]
     # The package's own __init__ may import compiled modules; the settings need none of them.
@@ -49,7 +49,7 @@ def find_sources() -> None:
 
 def render() -> str:
     """Return the page's text."""
-    from halfsync.settings import GROUPS, SETTINGS  # noqa: PLC0415 - found only after find_sources
+    from halfsync.settings import GROUPS, SETTINGS  # noqa: PLC0415 - importable only after find_sources
 
     parts = [HEAD]
     for group in GROUPS:
@@ -78,7 +78,7 @@ def entry(setting: "Setting") -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or compare it with what it should be."""
+    """Write the page, or compare it with what it should be. Return the exit code."""
     find_sources()
     text = render()
     if "--check" in arguments:

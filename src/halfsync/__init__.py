@@ -1,7 +1,7 @@
-"""halfsync: a Python application server. Async where the network is, sync where your code is.
+"""halfsync: a Python application server. The network side is async, your code is sync.
 
-`serve` and `Server` serve a WSGI application, `serve_stream` a protocol of your own; `ThreadPool` is the pool of
-threads on its own. Each is loaded when it is first used, so that importing the package costs next to nothing.
+`serve` and `Server` serve a WSGI application, and `serve_stream` serves a protocol of your own. `ThreadPool` is the
+thread pool alone. Each is loaded when it is first used, so that importing the package costs next to nothing.
 """
 
 import sys
@@ -44,7 +44,7 @@ def __getattr__(name: str) -> object:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with genuine():
-        from importlib import import_module  # noqa: PLC0415 - only the first use of each name comes here
+        from importlib import import_module  # noqa: PLC0415 - reached only at the first use of each name
 
         value = getattr(import_module(home), name)
     globals()[name] = value

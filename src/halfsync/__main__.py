@@ -3,8 +3,8 @@
 import os
 import sys
 
-# Python has put the working directory first on sys.path. Take it off, so that nothing we import is found in it. The
-# application's directory is put there when the application is loaded.
+# Python has put the working directory first on sys.path. Remove it, so that none of our imports is found in it. Loading
+# the application puts the application's directory there.
 try:
     _here = ["", os.getcwd()]  # noqa: PTH109 - pathlib is slow to import
 except OSError:

@@ -1,4 +1,4 @@
-"""Numbers that callers give: durations and counts, of whatever numeric type, read before anything is done with them."""
+"""Read durations and counts that callers give, of any numeric type, before they are used."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from operator import index
 
 from halfsync.runtime.standard import genuine
 
-DIGITS_MOST = 20  # a number of 64 bits has no more
-LONGEST_S = 1e9  # some thirty years; a wait for longer never ends
+DIGITS_MOST = 20  # enough for any 64-bit number
+LONGEST_S = 1e9  # about thirty years; a longer wait counts as endless
 
 
 def real(value: object) -> float | None:
-    """Return a real number as a float, infinite if it is too large for one. None: it is no real number, or a bool.
+    """Return a real number as a float, infinite if it is too large for one. None: not a real number, or a bool.
 
-    Takes what Python calls a number: int, float, Fraction, Decimal, the scalars of numpy.
+    Accepts int, float, Fraction, Decimal and numpy scalars.
     """
     if not isinstance(value, int | float):
         with genuine():
@@ -24,7 +24,7 @@ def real(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     try:
-        return float(value)  # type: ignore[arg-type] # a Number, as Decimal is, is not declared to have it
+        return float(value)  # type: ignore[arg-type] # Number, the type of Decimal, does not declare __float__
     except OverflowError:
         return float("inf") if value > 0 else -float("inf")  # type: ignore[operator] # as above
     except Exception:  # noqa: BLE001 - a signaling NaN of Decimal, or a broken __float__
@@ -32,28 +32,28 @@ def real(value: object) -> float | None:
 
 
 def whole(value: object) -> int | None:
-    """Return an integer of any type as an int. None: it is no integer, or a bool."""
+    """Return an integer of any type as an int. None: not an integer, or a bool."""
     if isinstance(value, bool):
         return None
     try:
-        return index(value)  # type: ignore[arg-type] # whether it has __index__ is the question
-    except Exception:  # noqa: BLE001 - it has no __index__, or a broken one
+        return index(value)  # type: ignore[arg-type] # this finds out whether it has __index__
+    except Exception:  # noqa: BLE001 - no __index__, or a broken one
         return None
 
 
 def digits(text: str) -> int | None:
-    """Return the number that decimal digits stand for. None: these are none, or more than any number here may have.
+    """Return the number that decimal digits stand for. None: not decimal digits, or more than `DIGITS_MOST`.
 
-    int() takes the digits of all alphabets, and raises an error of its own for thousands of them.
+    int() alone would accept the digits of all alphabets, and raises its own error for thousands of digits.
     """
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= DIGITS_MOST else None
 
 
 def seconds(value: object, name: str = "timeout") -> float | None:
-    """Return a duration that an argument gives, in seconds, not negative. None: it never ends (None, inf, years).
+    """Return a duration argument in seconds, 0 or more. None: it never ends (None, inf, more than `LONGEST_S`).
 
-    A negative one is over already, and becomes 0. Raises TypeError for what is no number (bool, text), ValueError for
-    NaN.
+    A negative duration is over already, and becomes 0. Raises TypeError for a value that is not a number (bool, text),
+    and ValueError for NaN.
     """
     if value is None:
         return None
@@ -70,7 +70,7 @@ def seconds(value: object, name: str = "timeout") -> float | None:
 
 
 def count(value: object, name: str, least: int, most: int) -> int:
-    """Return a count that an argument gives. Raises TypeError for no integer, ValueError for one out of range."""
+    """Return a count argument. Raises TypeError if it is not an integer, ValueError if it is out of range."""
     number = whole(value)
     if number is None:
         raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
@@ -80,9 +80,9 @@ def count(value: object, name: str, least: int, most: int) -> int:
 
 
 def shown(value: object) -> str:
-    """Write any value for an error: short and on one line, though it be huge or refuse to be written."""
+    """Return any value as text for an error: short, on one line, even if it is huge or its repr raises."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # noqa: BLE001 - thousands of digits, a thousand levels, or a repr of the application's own
+    except Exception:  # noqa: BLE001 - thousands of digits, deep nesting, or the application's own repr
         return f"a value of type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:76]}...{text[-1]}"

@@ -1,8 +1,7 @@
-"""Every error of halfsync, as one tree.
+"""All errors of halfsync, in one class tree.
 
-An error holds data: what was wrong, where the fault came from, and what to do about it. The line that a
-person reads is made from these by ``str()``, at the edge, and nothing in halfsync ever parses that line
-again.
+An error holds data: what was wrong, where the fault came from, and what to do about it. ``str()`` makes the line that
+a person reads from them, at the edge. Nothing in halfsync parses that line.
 """
 
 from collections.abc import Iterable
@@ -10,17 +9,17 @@ from typing import ClassVar
 
 from halfsync.runtime.standard import genuine
 
-PART_MOST = 500  # characters of each part of a line: no path and no name that is meant has more
+PART_MOST = 500  # characters of each part of a line: no real path or name is longer
 
 
 class HalfsyncError(Exception):
-    """Anything that halfsync itself finds wrong; catch this to catch all of it."""
+    """The base of all errors that halfsync raises itself."""
 
     exit_code: ClassVar[int] = 1
 
 
 class ProtocolError(HalfsyncError):
-    """The peer broke HTTP or passed a limit: answer with `status`, close, and parse nothing more of it."""
+    """The peer broke HTTP or exceeded a limit: answer with `status`, close, and parse nothing more from it."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(status, reason)
@@ -29,17 +28,16 @@ class ProtocolError(HalfsyncError):
 
     def __str__(self) -> str:
         with genuine():
-            from http import HTTPStatus  # noqa: PLC0415 - a server starts without it
+            from http import HTTPStatus  # noqa: PLC0415 - not needed at start-up
 
         return f"{self.status} {HTTPStatus(self.status).phrase}: {self.reason}"
 
 
 class StartError(HalfsyncError):
-    """What keeps a server from starting: its settings, its application or its sockets.
+    """The server cannot start, because of its settings, its application or its sockets.
 
-    ``problem`` says what is wrong, ``origin`` where it came from (a flag, a variable, a file, a target;
-    may be empty), ``remedy`` what to do about it (may be empty). ``str()`` gives ``origin: problem;
-    remedy`` on one line.
+    ``problem`` says what is wrong; ``origin`` where it came from (a flag, a variable, a file, a target; may be empty);
+    ``remedy`` what to do about it (may be empty). ``str()`` gives ``origin: problem; remedy`` on one line.
     """
 
     problem: str
@@ -59,8 +57,8 @@ class StartError(HalfsyncError):
 
 
 def reason_of(error: OSError) -> str:
-    """Return why a system call failed, in lower case and in English, whatever the application's locale."""
-    from halfsync.native.system import reason_in_english  # noqa: PLC0415 - settings are read without a build, too
+    """Return why a system call failed, in lower case and in English, whatever the application's locale is."""
+    from halfsync.native.system import reason_in_english  # noqa: PLC0415 - settings must be readable without a build
 
     reason = error.strerror or str(error)
     if error.errno is not None and error.errno > 0:
@@ -69,7 +67,7 @@ def reason_of(error: OSError) -> str:
 
 
 def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Return the known name that an unknown one was probably meant to be. cutoff: how like it must be, from 0 to 1."""
+    """Return the known name most similar to an unknown one, or None. cutoff: the least similarity, from 0 to 1."""
     with genuine():
         import difflib  # noqa: PLC0415 - only a mistake needs it
 
@@ -77,13 +75,13 @@ def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
 
 
 def _cut(text: str) -> str:
-    """Put a part of an error on one line, without its middle if it is longer than any that helps."""
+    """Return a part of an error on one line, with its middle cut out if it is longer than `PART_MOST`."""
     line = " ".join(text.split())
     return line if len(line) <= PART_MOST else f"{line[: PART_MOST - 103]}...{line[-100:]}"
 
 
 class UsageError(StartError):
-    """A setting or an argument is not one that halfsync can use."""
+    """A setting or an argument is invalid."""
 
     exit_code: ClassVar[int] = 2
 
@@ -91,8 +89,8 @@ class UsageError(StartError):
 class LoadError(StartError):
     """The application could not be loaded.
 
-    ``traceback`` is the formatted traceback of the application's own exception, without the frames of
-    the loader and of the import system; empty when no code of the application was at fault.
+    ``traceback`` is the formatted traceback of the application's own exception, without the frames of the loader and
+    the import system. It is empty if no code of the application was at fault.
     """
 
     exit_code: ClassVar[int] = 3
@@ -104,7 +102,7 @@ class LoadError(StartError):
 
 
 class BindError(StartError):
-    """A listening socket could not be opened; ``errno`` is the system's reason, where it gave one."""
+    """A listening socket could not be opened. ``errno`` is the system's reason, if it gave one."""
 
     exit_code: ClassVar[int] = 4
     errno: int | None

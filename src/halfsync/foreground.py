@@ -1,4 +1,4 @@
-"""Serving in the foreground: a server in a process of its own, which obeys signals, or the orders of a supervisor."""
+"""Serving in the foreground: a server in its own process, which obeys signals, or the orders of a supervisor."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 ADMIN_BACKLOG = 1024
 
-# What signals ask of a server that has no supervisor.
+# What signals mean to a server without a supervisor.
 SIGNAL_ORDERS = {
     signal.SIGTERM: "drain",
     signal.SIGINT: "quit",
     signal.SIGQUIT: "quit",
     signal.SIGUSR1: "reopen",
 }
-# What others ask of a supervisor.
+# What these signals need a supervisor for.
 NEED_SUPERVISOR = {
     signal.SIGHUP: "a reload",
     signal.SIGUSR2: "an upgrade",
@@ -50,7 +50,7 @@ NEED_SUPERVISOR = {
 
 
 class LoggingSignals(Signals):
-    """Signals, of which those that were not sent are explained in the log."""
+    """Signals, with a log line that explains a SIGTERM that nothing has sent: the terminal was closed."""
 
     def hung_up(self) -> None:
         """Log that the terminal was closed."""
@@ -58,45 +58,45 @@ class LoggingSignals(Signals):
 
 
 class LoneSignals(LoggingSignals):
-    """What a server without a supervisor understands, and what it explains unless the program has a use for it."""
+    """What a server without a supervisor obeys, and what it only explains, unless the program has a use for it."""
 
     OPTIONAL = tuple(NEED_SUPERVISOR)
 
 
 def handoff_order(exclusive: Iterable[int]) -> str:
-    """Return the order to leave. exclusive: positions of listeners on which no other process accepts."""
+    """Return the order to hand off and end. exclusive: positions of listeners on which no other process accepts."""
     bits = sum({1 << position for position in exclusive})
     return f"leave {bits:x}" if bits else "leave"
 
 
 def positions_in(listeners: str) -> list[int]:
-    """Return the positions that an order to leave names."""
+    """Return the positions that an order to hand off names."""
     bits = int(listeners or "0", 16)
     return [position for position in range(bits.bit_length()) if bits >> position & 1]
 
 
 class OrderSource(Protocol):
-    """Where a process hears from its supervisor. See `halfsync.supervisor.channel`."""
+    """The orders of a process's supervisor. See `halfsync.supervisor.channel`."""
 
     @property
     def fd(self) -> int:
-        """A descriptor that becomes readable when there is an order; -1: none will ever come."""
+        """A descriptor that becomes readable when there is an order; -1: no order will ever come."""
 
     def next(self) -> str | None:
-        """Return the next order, None when there is none. To leave: see `handoff_order`."""
+        """Return the next order; None: there is none. The order "leave" has arguments, see `handoff_order`."""
 
     def report_sigterm(self) -> None:
-        """Let the supervisor know that this process shall leave: it sees to another one first, and orders it."""
+        """Report SIGTERM to the supervisor, which starts another process first, and then orders this one to leave."""
 
     def obeyed(self, order: str) -> None:
-        """Note that an order was given to the server."""
+        """Note that the server has got an order."""
 
     def poll_interval(self) -> float | None:
-        """Return for how many seconds nobody need ask for orders, if somebody must."""
+        """Return the interval in seconds at which orders must be polled; None: polling is not needed."""
 
 
 class Outcome(NamedTuple):
-    """How a server ended: requests that it had received and finished, and those that were cut off."""
+    """The requests of a server that ended: those that it has finished, and those that were cut off."""
 
     finished: int
     cut: int
@@ -105,7 +105,7 @@ class Outcome(NamedTuple):
 def serve_alone(application: Application | StreamFactory, settings: Settings, name: str) -> None:
     """Serve in this process until a signal ends it. name: what the start-up line calls the application.
 
-    Raises UsageError or BindError for what cannot be.
+    Raises UsageError or BindError for settings that cannot work.
     """
     refuse_contradictions(settings)
     identity = find_identity(settings)
@@ -115,7 +115,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
     set_umask(settings)
     slot = None
     if settings.admin_bind:
-        from halfsync.shared.scoreboard import Scoreboard  # noqa: PLC0415 - alone, it shares it with its probes
+        from halfsync.shared.scoreboard import Scoreboard  # noqa: PLC0415 - only the probes need it here
 
         slot = Scoreboard(1).slot(0)
     with ExitStack() as failing:
@@ -125,7 +125,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
         admin = open_admin(settings)
         failing.callback(close_all, admin)
         refuse_shared(server.listeners, admin, origin=settings.origins.get("admin_bind", ""))
-        with LoneSignals() as signals, writing_pidfile(settings):  # no signal leaves the file behind
+        with LoneSignals() as signals, writing_pidfile(settings):  # so no signal leaves the file behind
             become(identity)
             check_temp_dir(settings)
             failing.pop_all()
@@ -141,7 +141,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
 
 @contextmanager
 def writing_pidfile(settings: Settings) -> Iterator[None]:
-    """Have this process's number in the file that the settings name, if they do. Raises UsageError."""
+    """Keep this process's pid in the pidfile during the block, if the settings name one. Raises UsageError."""
     file = PidFile.of(settings)
     if file is None:
         yield
@@ -161,7 +161,7 @@ def open_admin(settings: Settings) -> list[Listener]:
 
 
 class ProbeServer:
-    """Answers what an orchestrator asks on these listeners, which are closed in the end. As a context manager."""
+    """Answers an orchestrator's probes on these listeners, and closes them at the end. A context manager."""
 
     def __init__(self, settings: Settings, listeners: Sequence[Listener], slot: Slot | None) -> None:
         self._listeners = listeners
@@ -186,26 +186,26 @@ class ProbeServer:
             self._probes.close()
 
     def stop_listening(self) -> None:
-        """Close the listeners: others answer from now on. Their addresses may be needed before this process ends."""
+        """Close the listeners: others answer from now on, and may need the addresses before this process ends."""
         if self._probes is not None:
             self._probes.stop_listening()
         close_all(self._listeners)
 
     def descriptors(self) -> list[int]:
-        """Return those that are open, for a forked child to close: else it would keep the addresses in use."""
+        """Return the open descriptors, which a forked child must close: it would keep the addresses in use."""
         own = [listener.socket.fileno() for listener in self._listeners]
         return [fd for fd in own if fd >= 0] + ([] if self._probes is None else self._probes.descriptors)
 
 
 def prepare_process(settings: Settings) -> None:
-    """Make this process one that serves: its standard descriptors, its log, its allocator."""
+    """Prepare this process for serving: its standard descriptors, its log, its allocator."""
     hold_standard_descriptors()
     set_up(settings.log_level)
     keep_freed_memory()
 
 
 def say_sizes(settings: Settings) -> None:
-    """Tell, once a server, what the machine made of those settings that were "auto", if any were."""
+    """Log the values that were chosen for settings that are "auto", if there are any. Call it once for each server."""
     if settings.sized:
         logger().info("halfsync %s", settings.sized)
 
@@ -213,9 +213,9 @@ def say_sizes(settings: Settings) -> None:
 def run_until_told(
     server: Server, signals: Signals, orders: OrderSource | None = None, notifier: Notifier | None = None
 ) -> Outcome:
-    """Wait for signals, orders and the server's end, and do what they ask for; let the model do its part in between.
+    """Obey signals and orders until the server has ended, and run the model's turns in between.
 
-    notifier: of the service manager, where this process is the service.
+    notifier: tells the service manager, if this process is the service.
     """
     notifier = notifier or Notifier()
     run = _Run(server, notifier, supervised=orders is not None)
@@ -231,7 +231,7 @@ def run_until_told(
             default=None,
         )
         heard = [] if orders is None or orders.fd < 0 else [orders.fd]
-        contain_handlers()  # that a hook may have set
+        contain_handlers()  # a hook may have set some
         number = signals.wait([model.done_fd, *model.watched, *heard], timeout)
         model.turn()
         order = _find_order(number, orders) or (None if orders is None else orders.next())
@@ -243,7 +243,7 @@ def run_until_told(
             break
         elif run.is_late():
             run.on_deadline()
-        model.turn()  # there may be nothing to wait for
+        model.turn()  # no event may follow that makes another one due
     return run.end()
 
 
@@ -257,15 +257,15 @@ def _find_order(number: int | None, orders: OrderSource | None) -> str | None:
                 *(signal.Signals(number).name, NEED_SUPERVISOR[signal.Signals(number)]),
             )
         return SIGNAL_ORDERS.get(signal.Signals(number))
-    # Those of the terminal, and of a service manager, reach the whole group: the supervisor understands them for all.
-    # If each process left by itself, nobody would be there for the backlog.
+    # A terminal or a service manager signals the whole group, and the supervisor acts for all processes. If each
+    # process left on its own, none would accept what is in the backlog.
     if number == signal.SIGTERM:
         orders.report_sigterm()
     return None
 
 
 class _Run:
-    """One server's way to its end."""
+    """The state of one server, from serving to its end."""
 
     def __init__(self, server: Server, notifier: Notifier, *, supervised: bool) -> None:
         self.server = server
@@ -277,12 +277,12 @@ class _Run:
         self._before = 0  # requests that were finished before it began to end
 
     def obey(self, order: str) -> None:
-        """Do what was asked for."""
+        """Obey an order."""
         order, _, listeners = order.partition(" ")
         if order == "quit" or (order == "drain" and self._state in ("drain", "fade")):
             self.over = True
         elif order == "drain" or (order == "finish" and self._state not in ("drain", "leave")):
-            self._drain()  # one that leaves drains when nobody can take its connections, which it finds out by itself
+            self._drain()  # not one that hands off: it drains by itself once no process can adopt
         elif order == "leave" and not self._state:
             self._begin(order, self._settings.graceful_timeout)
             self.server.leave(positions_in(listeners))
@@ -292,7 +292,7 @@ class _Run:
             self.server.reopen_logs()
 
     def _drain(self) -> None:
-        """Begin to end. A server that nobody supervises first lets those know who send it newcomers."""
+        """Begin to end. Without a supervisor, fade first, so that load balancers can notice."""
         delay = 0.0 if self._supervised or self._state else self._settings.drain_delay
         self._say(draining(delay, self._settings.graceful_timeout))
         self._notifier.stopping()
@@ -313,7 +313,7 @@ class _Run:
         self._deadline = monotonic() + seconds
 
     def on_deadline(self) -> None:
-        """Go on to what comes when the time is over."""
+        """Go on to the next state: the time for this one is over."""
         if self._state == "fade":
             self._drain_now()
         else:
@@ -324,15 +324,15 @@ class _Run:
         return self.server.settings
 
     def remaining(self) -> float | None:
-        """Return the seconds that are left, if they are counted."""
+        """Return the seconds that are left; None: there is no deadline."""
         return None if self._deadline is None else max(0.0, self._deadline - monotonic())
 
     def is_late(self) -> bool:
-        """Tell whether the time to end is over."""
+        """Return whether the deadline has passed."""
         return self._deadline is not None and monotonic() >= self._deadline
 
     def end(self) -> Outcome:
-        """Close the server, and tell what became of its requests."""
+        """Close the server, and return how its requests ended."""
         counts = self.server.statistics()
         self.server.close()
         finished = counts["finished"] - self._before if self._state else 0
@@ -344,7 +344,7 @@ class _Run:
 
 
 def announcement(settings: Settings, listeners: Sequence[Listener], name: str, *, processes: int = 0) -> str:
-    """Return the line that tells that the server serves, and where."""
+    """Return the log line that says that the server serves, and where."""
     urls = urls_of(listeners)
     where = urls.replace("http://", "tcp://") if settings.stream else urls
     how = f"{counted(processes, 'process', 'processes')}, " if processes else ""
@@ -352,12 +352,12 @@ def announcement(settings: Settings, listeners: Sequence[Listener], name: str, *
 
 
 def urls_of(listeners: Iterable[Listener]) -> str:
-    """Return where these listeners are reached."""
+    """Return the URLs of these listeners."""
     return ", ".join(listener.url for listener in listeners)
 
 
 def describe_model(settings: Settings) -> str:
-    """Say which model serves, and how much of it."""
+    """Return which model serves, and with how many threads or children."""
     bounds = {
         "process": f"at most {counted(settings.max_children, 'child', 'children')}",
         "thread": "a thread for each connection",
@@ -366,15 +366,15 @@ def describe_model(settings: Settings) -> str:
 
 
 def draining(delay: float, grace: float) -> str:
-    """Return the line that tells that the server was asked to end."""
+    """Return the log line that says that the server was asked to end. delay and grace: in seconds."""
     first = f"goes on for {delay:g} s and then drains" if delay else "drains"
     return f"halfsync {first}: what it has received is answered within {grace:g} s"
 
 
 def farewell(outcome: Outcome, lost: int = 0) -> str:
-    """Return the last line: what was finished since the server was told to end, and what was cut off.
+    """Return the last log line: the requests finished since the order to end, and those cut off.
 
-    lost: connections of processes that did not live to tell.
+    lost: connections of processes that died before they could report.
     """
     if not any(outcome) and not lost:
         return "halfsync stopped"

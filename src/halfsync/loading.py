@@ -1,7 +1,7 @@
-"""Loading the application that ``module:callable`` names, and the hooks beside it.
+"""Loading the application that ``module:callable`` names, and the hooks.
 
-A mistake in the target gets one line that says what was tried. An exception of the application's own gets its
-traceback, cut down to the application's frames, because there the fault is in the user's code.
+For a mistake in the target, one line says what was tried. For an exception in the application, the fault is in the
+user's code, so the traceback is shown, cut down to the application's frames.
 """
 
 import importlib
@@ -24,22 +24,20 @@ Application = Callable[..., Any]
 
 DEFAULT_NAMES = ("application", "app")
 
-_entered = ""  # the directory that `enter` has put first in sys.path
+_entered = ""  # the directory that `enter` has put first on sys.path
 
 
 def load_application(
     target: str, *, factory: bool = False, chdir: str | None = None, stream: bool = False
 ) -> Application:
-    """Import what ``target`` names and return the WSGI callable; with ``stream``, what makes a stream's handlers.
+    """Import what ``target`` names and return the WSGI callable, or, with ``stream``, the maker of a stream's handlers.
 
-    ``target`` is ``module``, ``module:callable`` or ``module:object.attribute``; without a name,
-    ``application`` and then ``app`` is taken. With ``factory`` the callable is called without arguments
-    and its result is the application. ``chdir`` becomes the working directory, which is put first in
-    ``sys.path``.
+    ``target`` is ``module``, ``module:callable`` or ``module:object.attribute``. Without a name, ``application`` is
+    tried, then ``app``. With ``factory``, the callable is called without arguments, and its result is the application.
+    ``chdir`` becomes the working directory, which is put first on ``sys.path``.
 
-    Raises LoadError for whatever the target or the application does wrong (its ``traceback`` is set when
-    it was the application), and UsageError when ``chdir`` cannot be entered. KeyboardInterrupt passes
-    through.
+    Raises LoadError if the target or the application is at fault (``traceback`` is set if it is the application), and
+    UsageError if ``chdir`` cannot be entered. KeyboardInterrupt passes through.
     """
     with NoCopies():
         return _load(target, factory, chdir, stream)
@@ -64,9 +62,9 @@ def _load(target: str, factory: bool, chdir: str | None, stream: bool) -> Applic
 
 
 def load_hook(target: str, *, origin: str) -> Callable[[Any], object]:
-    """Import what ``module:function`` names, which must take one argument; ``origin`` says in errors who names it.
+    """Import and return what ``module:function`` names, which must take one argument. ``origin``: what errors name.
 
-    Raises LoadError, whose ``traceback`` is set when importing the module failed.
+    Raises LoadError, whose ``traceback`` is set if the import of the module failed.
     """
     with NoCopies():
         return _load_hook(target, origin)
@@ -86,7 +84,7 @@ def _load_hook(target: str, origin: str) -> Callable[[Any], object]:
     try:
         inspect.signature(found, follow_wrapped=False).bind(None)
     except ValueError:
-        pass  # some compiled callables have no signature: the call tells
+        pass  # some compiled callables have no signature: a mistake shows at the call
     except TypeError as error:
         problem = f"{name!r} cannot be called with one argument: {error}"
         raise LoadError(problem, origin=where, remedy="let it take the worker, and nothing more") from None
@@ -94,7 +92,7 @@ def _load_hook(target: str, origin: str) -> Callable[[Any], object]:
 
 
 def _split(target: str) -> tuple[str, str]:
-    """Return the module and the name that a target has. Raises LoadError."""
+    """Return the module and the name of a target. Raises LoadError."""
     module_name, _, name = target.partition(":")
     called, call, _ = name.partition("(")
     directory, slash, file = module_name.rpartition("/")
@@ -119,7 +117,7 @@ def _split(target: str) -> tuple[str, str]:
 
 
 def _is_target(module_name: str, name: str) -> bool:
-    """Tell whether Python could import such a module, and find such a name in it. name: "" if there is none."""
+    """Return whether the module and the name are valid in Python. name: "" if there is none."""
     parts = (*module_name.split("."), *(name.split(".") if name else ()))
     return all(part.isidentifier() for part in parts)
 
@@ -130,7 +128,7 @@ def _without_hyphens(name: str) -> str:
 
 
 def _advise(module: str, name: str, directory: str, *, is_called: bool) -> str:
-    """Say how a target is written that is accepted. name: "" if the default ones are meant."""
+    """Return advice on how to write the target. name: "" if the default names are meant."""
     module_name, name = _without_hyphens(module), _without_hyphens(name)
     if not _is_target(module_name, name) or module_name.endswith(".py"):
         return "write it as module:callable"
@@ -146,9 +144,9 @@ def _advise(module: str, name: str, directory: str, *, is_called: bool) -> str:
 
 
 def enter(chdir: str | None) -> None:
-    """Change to the directory, and let modules in it be found before any other.
+    """Change to the directory, and put it first on sys.path, in the place of one that was entered before.
 
-    It takes the place of the directory that was entered before. Raises UsageError if it cannot be entered.
+    Raises UsageError if it cannot be entered.
     """
     global _entered  # noqa: PLW0603 - like sys.path, it belongs to the process
     directory = change_to(chdir)
@@ -161,7 +159,7 @@ def enter(chdir: str | None) -> None:
 
 
 def _tell_hidden(files: list[str]) -> None:
-    """Log which files of the application no import finds, because the server needs the standard modules."""
+    """Log which files of the application cannot be imported, because the server needs the standard modules."""
     for directory in dict.fromkeys(os.path.dirname(file) for file in files):
         warn(
             "modules of the standard library are loaded already, and hide those of the same names in %s: %s; "
@@ -172,9 +170,9 @@ def _tell_hidden(files: list[str]) -> None:
 
 
 class _Application:
-    """A block that runs the application to load it, which may put directories on sys.path.
+    """A block that runs the application to load it. The application may put directories on sys.path.
 
-    A copy that the application forks ends as it leaves the block (`NoCopies`).
+    If it forks, the copy ends as it leaves the block (`NoCopies`).
     """
 
     def __enter__(self) -> None:
@@ -205,7 +203,7 @@ def change_to(chdir: str | None) -> str:
 
 def _import(module_name: str, target: str) -> ModuleType:
     try:
-        with _Application():  # here, since sys.exit() becomes another error below
+        with _Application():  # inside the try, which turns sys.exit() into another error
             return importlib.import_module(module_name)
     except KeyboardInterrupt:
         raise
@@ -217,10 +215,10 @@ def _import(module_name: str, target: str) -> ModuleType:
 
 
 def _is_missing(error: BaseException, module_name: str) -> bool:
-    """Tell that the target itself is not there from an import inside it that fails.
+    """Return whether the target itself is missing, and not a module that it imports.
 
-    The latter has frames of the application in its traceback; the former has none. The name alone would
-    not do: a package may well import a part of itself that is not there.
+    In the second case the traceback has frames of the application. The name alone does not show it: a package may
+    import a missing part of itself.
     """
     if not isinstance(error, ModuleNotFoundError) or error.name is None:
         return False
@@ -264,7 +262,7 @@ def _modules_in(places: Iterable[str]) -> list[str]:
 
 
 def _find(module: ModuleType, name: str, target: str) -> tuple[object, str]:
-    """Walk the dotted name from the module, or try the default names; returns the object and its name."""
+    """Return the object that a dotted name in the module leads to, and its name; without one, try the default names."""
     if not name:
         for default in DEFAULT_NAMES:
             if hasattr(module, default):
@@ -291,10 +289,10 @@ def _call_factory(factory: Callable[..., Any], name: str, target: str) -> Applic
     import inspect  # noqa: PLC0415 - only a factory needs it
 
     try:
-        # Wrappers are not looked through: what counts is what the outermost callable takes.
+        # Do not look through wrappers: only the arguments of the outermost callable matter.
         inspect.signature(factory, follow_wrapped=False).bind()
     except ValueError:
-        pass  # some compiled callables have no signature: calling them tells
+        pass  # some compiled callables have no signature: a mistake shows at the call
     except TypeError as error:
         problem = f"the factory {name!r} cannot be called without arguments: {error}"
         remedy = "give its parameters defaults, or leave --factory out"
@@ -317,7 +315,7 @@ def _call_factory(factory: Callable[..., Any], name: str, target: str) -> Applic
 
 
 def _check_makes_handlers(maker: Callable[..., Any], name: str, target: str) -> None:
-    """Refuse now what would fail at every connection: what takes arguments, or is a class without the two methods."""
+    """Reject what would fail at every connection: a maker that takes arguments, or a class without the two methods."""
     import inspect  # noqa: PLC0415 - as in _check_arguments
 
     remedy = (
@@ -330,7 +328,7 @@ def _check_makes_handlers(maker: Callable[..., Any], name: str, target: str) -> 
     try:
         inspect.signature(maker, follow_wrapped=False).bind()
     except ValueError:
-        pass  # some compiled callables have no signature: the first connection tells
+        pass  # some compiled callables have no signature: a mistake shows at the first connection
     except TypeError as error:
         raise LoadError(
             f"{name!r} cannot be called without arguments: {error}", origin=target, remedy=remedy
@@ -338,8 +336,8 @@ def _check_makes_handlers(maker: Callable[..., Any], name: str, target: str) -> 
 
 
 def _check_arguments(application: Callable[..., Any], name: str, target: str) -> None:
-    """Refuse now what would fail at every request: an ASGI application, or a factory that nobody calls."""
-    import inspect  # noqa: PLC0415 - settings have loaded it already; loading alone need not
+    """Reject what would fail at every request: an ASGI application, or a factory without --factory."""
+    import inspect  # noqa: PLC0415 - settings have loaded it already; loading alone may not need it
 
     call = application if inspect.isroutine(application) else type(application).__call__
     if inspect.iscoroutinefunction(call):
@@ -350,7 +348,7 @@ def _check_arguments(application: Callable[..., Any], name: str, target: str) ->
     try:
         signature = inspect.signature(application, follow_wrapped=False)
     except (TypeError, ValueError):
-        return  # some compiled callables have no signature: the first request tells
+        return  # some compiled callables have no signature: a mistake shows at the first request
     try:
         signature.bind({}, None)
     except TypeError:
@@ -373,7 +371,7 @@ def _requires_arguments(function: Callable[..., Any]) -> bool:
 
 
 def _blame_application(error: BaseException, what: str, target: str) -> NoReturn:
-    """Raise LoadError for an exception of the application's own, with its traceback cut to its frames."""
+    """Raise LoadError for an exception in the application, with its traceback cut down to the application's frames."""
     with genuine(*FOR_TRACEBACKS):
         import traceback  # noqa: PLC0415 - only a failure needs it
 
@@ -396,7 +394,7 @@ def _strip(report: "TracebackException") -> None:
 
 
 def _frames(error: BaseException) -> "list[FrameSummary]":
-    """List the frames of an exception that are neither this loader's nor the import system's."""
+    """Return the frames of an exception that are neither this loader's nor the import system's."""
     import traceback  # noqa: PLC0415 - only a failure needs it
 
     return [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame)]

@@ -1,8 +1,9 @@
 """The server's log: the logger "halfsync". Its lines are written whatever the application does with `logging`.
 
 A server in the foreground calls `set_up`: this logger, and no other, gets a handler that writes to standard error, and
-its records go no further. An application takes the lines over by giving the logger handlers, or by letting its records
-propagate to some (docs/logging.md). A `Server` in a program sets nothing up: the program has the records as it wishes.
+its records do not propagate. An application takes the lines over by giving the logger handlers, or by letting its
+records propagate to some (docs/logging.md). A `Server` in a program sets nothing up: the program decides what becomes
+of the records.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ LABELS = {number: name.upper() for name, number in LEVELS.items()}
 
 
 class Log:
-    """The server's log, for the server's own code. No call raises, whatever becomes of the line.
+    """The server's log, for the server's own code. No call raises, even if the line cannot be written.
 
-    A filter or a handler of the application may raise, in a thread of ours. Then the line is written straight to
-    standard error, with a note about that. A copy of the process that one of them forks ends there.
+    A filter or a handler of the application may raise in one of our threads. The line is then written straight to
+    standard error, with a note about that. If a filter or a handler forks, the copy of the process ends there.
     """
 
     def info(self, message: str, *values: object) -> None:
@@ -42,27 +43,27 @@ class Log:
         _log(LEVELS["info"], message, values)
 
     def warning(self, message: str, *values: object) -> None:
-        """Log what may need an action."""
+        """Log something that may need action."""
         _log(LEVELS["warning"], message, values)
 
     def error(self, message: str, *values: object, exc_info: ExcInfo | None = None) -> None:
-        """Log what went wrong, with a traceback if there is one."""
+        """Log a failure, with a traceback if there is one."""
         _log(LEVELS["error"], message, values, exc_info)
 
 
 _LOG = Log()
-_level: int | None = None  # the least that is written, once the log was set up
-_handler: logging.Handler | None = None  # that the logger was given then, unless it had some
+_level: int | None = None  # the lowest level that is written; None before `set_up`
+_handler: logging.Handler | None = None  # that `set_up` gave to the logger, unless it had some
 _stream: Lines | Straight = standard_error  # that the handler writes to
 
 
 def set_up(level: str) -> None:
-    """Send the server's log to standard error from this level on. To be called before the application is loaded.
+    """Write the server's log to standard error, from this level on. Call this before the application is loaded.
 
-    Called again, as by a forked process or a reload, it changes the level if that is another. What the application has
-    made of the logger stays. A logger that has handlers at the first call is the program's, and is left alone.
+    A later call, by a forked process or a reload, changes the level if it differs, and keeps what the application has
+    done to the logger. A logger that has handlers at the first call belongs to the program, and is left alone.
     """
-    global _level, _handler, _stream  # noqa: PLW0603 - logging itself is a fact about the process
+    global _level, _handler, _stream  # noqa: PLW0603 - logging itself belongs to the process
     before, _level = _level, LEVELS[level]
     if before == _level:
         return
@@ -90,14 +91,14 @@ def _logger() -> logging.Logger:
 
 
 def _make_handler() -> logging.Handler:
-    """Return a handler that writes each record as a line of the server's, unless it was given a formatter that works.
+    """Return a handler that writes each record in the server's own format, unless it has a formatter that works.
 
-    It has no lock: the line is one write, and a library of greenlets would replace the lock by its own.
+    It has no lock: each line is a single write, and a greenlet library would replace the lock with its own.
     """
-    import logging  # noqa: PLC0415 - it is there
+    import logging  # noqa: PLC0415 - loaded already
 
     class Handler(logging.Handler):
-        def createLock(self) -> None:  # noqa: N802 - as the base class has it
+        def createLock(self) -> None:  # noqa: N802 - the base class's name
             self.lock = None
 
         def handle(self, record: logging.LogRecord) -> bool:
@@ -112,7 +113,7 @@ def _make_handler() -> logging.Handler:
                 text = None if self.formatter is None else self.formatter.format(record)
             try:
                 _stream.write(f"{_format_record(record) if text is None else text}\n")
-            except Exception:  # noqa: BLE001 - of the record, which a filter or a factory of records may have changed
+            except Exception:  # noqa: BLE001 - a filter or a record factory may have changed the record
                 _report_record()
                 _write_plainly(record.levelno, str(record.msg), record.exc_info or None)
 
@@ -120,7 +121,7 @@ def _make_handler() -> logging.Handler:
 
 
 def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo | None = None) -> None:
-    """Log a line for a method of `Log`. What `logging` does not take, though it should, is written all the same."""
+    """Log a line for a method of `Log`. Write it straight to standard error if `logging` does not take it."""
     least, failure = LEVELS["error"], ""
     with suppress(BaseException), Quiet():
         try:
@@ -129,7 +130,7 @@ def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo
             logger = _logger()
             if _takes(logger, level):
                 try:
-                    # The text is finished here: what the application makes of records may not do it as we mean it.
+                    # Format the text here: the application's record classes may format it differently.
                     text = message % values if values else message
                     with NoCopies():
                         logger.log(level, text, exc_info=exc_info, stacklevel=3)
@@ -145,23 +146,23 @@ def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo
 
 
 def _takes(logger: logging.Logger, level: int) -> bool:
-    """Tell whether `logging` may decide about a line. If not, and the settings ask for it, it is written plainly.
+    """Return whether `logging` may decide about a line. If not, the line is written plainly if the settings ask for it.
 
-    An application that turns `logging` off, for loggers that it does not know or up to a level, means its own lines. So
-    does one that has no handler of its own for ours: the level of the logger, and of the handler that is there, is a
-    setting.
+    An application that turns `logging` off, for loggers that it does not know or up to a level, means its own lines.
+    The same holds for an application that has no handler of its own for our logger: the level of that logger, and of
+    the handler that it was given here, is a matter of the settings.
     """
     if logger.disabled or logger.manager.disable >= level:
         return False
     if not logger.hasHandlers():
-        return _level is None  # a program without any has that of last resort
+        return _level is None  # in a program without handlers, logging has one of last resort
     if _level is None or _has_others(logger):
         return True
     return logger.isEnabledFor(level) and (_handler is None or level >= _handler.level)
 
 
 def _has_others(logger: logging.Logger) -> bool:
-    """Tell whether a record of the logger reaches handlers beside the one that it was given here."""
+    """Return whether a record of the logger reaches handlers other than the one that it was given here."""
     each: logging.Logger | None = logger
     while each is not None:
         if any(handler is not _handler for handler in each.handlers):
@@ -171,7 +172,7 @@ def _has_others(logger: logging.Logger) -> bool:
 
 
 def _format_record(record: logging.LogRecord) -> str:
-    """Write a record as a line, with its traceback below it. It depends on nothing that an application can set."""
+    """Return a record as a line, with its traceback below it. This uses nothing that an application can set."""
     text = _format(record.created, record.levelname, record.name, record.getMessage())
     if record.exc_info and record.exc_info[0]:
         text += f"\n{_format_traceback(record.exc_info).rstrip()}"
@@ -179,7 +180,7 @@ def _format_record(record: logging.LogRecord) -> str:
 
 
 def _format(when: float, label: str, name: str, message: str) -> str:
-    """Write a line of the log: time, process, level, and who says what."""
+    """Return a line of the log: time, process, level, logger and message."""
     year, month, day, hour, minute, second, *_ = localtime(when)
     return (
         f"{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02},{int(when * 1000) % 1000:03} "
@@ -193,7 +194,7 @@ def _format_traceback(exc_info: Any, *, chain: bool = True) -> str:
 
 
 def _prepare_traceback() -> None:
-    """Import what handlers of the application will need for a traceback."""
+    """Import the modules that the application's handlers need for a traceback."""
     with genuine(*FOR_TRACEBACKS):
         for name in FOR_TRACEBACKS:
             __import__(name)
@@ -207,28 +208,28 @@ def _write_plainly(level: int, message: str, exc_info: Any) -> None:
             with suppress(BaseException):
                 text += _format_traceback(exc_info)
                 exc_info = None
-        _stream.write(text)  # in one piece: other threads write there, too
+        _stream.write(text)  # in one piece: other threads write there too
         if exc_info is not None and not standard_error.dropped:
-            sys.__excepthook__(*exc_info)  # it needs no module, and no descriptor
+            sys.__excepthook__(*exc_info)  # needs no module and no descriptor
 
 
 def _report_record() -> None:
-    """Report that a record could not be written as a line: its values do not fit its text."""
-    import logging  # noqa: PLC0415 - it is there
+    """Report that a record could not be formatted: its values do not fit its text."""
+    import logging  # noqa: PLC0415 - loaded already
 
     if logging.raiseExceptions:
         _prepare_traceback()
-        said = _format_traceback(sys.exc_info(), chain=False)  # without what the record was about
+        said = _format_traceback(sys.exc_info(), chain=False)  # without the error that the record reports
         say(f"halfsync: a record of the log cannot be written:\n{said.rstrip()}")
 
 
 def warn(message: str, *values: object) -> None:
-    """Log a warning about what an application does."""
+    """Log a warning about something that an application does."""
     _log(LEVELS["warning"], message, values)
 
 
 def report_application_error(error: BaseException, environ: dict[str, Any] | None) -> None:
-    """Log what an application raised, with its traceback and the request it was for."""
+    """Log what an application raised, with its traceback and the request."""
     request = "a request"
     if environ is not None:
         with suppress(BaseException):  # the application may have put anything into it
@@ -237,7 +238,7 @@ def report_application_error(error: BaseException, environ: dict[str, Any] | Non
 
 
 def report_unprepared(error: BaseException, status: int) -> None:
-    """Log the error that kept the application from being called for a request, and the status of the answer."""
+    """Log the error that prevented a call of the application for a request, and the status of the answer."""
     _log(
         LEVELS["error"], "answering a request with %d: it cannot be given to the application", (status,),
         _exc_info_of(error),
@@ -250,5 +251,5 @@ def report_handler_error(error: BaseException) -> None:
 
 
 def _exc_info_of(error: BaseException) -> ExcInfo:
-    """Return an exception as `logging` wants it, without running any code of it: its class is the application's."""
+    """Return an exception as `logging` expects it, without running code of its class, which is the application's."""
     return type(error), error, BaseException.__dict__["__traceback__"].__get__(error)

@@ -1,4 +1,4 @@
-"""What a server opens with the rights of whoever starts it, before it becomes another user: its log and directories."""
+"""What a server opens with the rights of the user that starts it, before it switches to another: log, directories."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Descriptors that belong to whoever made this, and are closed by `close`. Servers make copies.
+    """Descriptors that belong to the code that made this, and that `close` closes. Servers make copies.
 
-    access_log: of the access log; -1: there is none. directories: of static files, each with its prefix.
+    access_log: the access log's; -1: there is none. directories: those of static files, each with its prefix.
     """
 
     access_log: int = -1
@@ -28,7 +28,7 @@ class Opened:
 
     @classmethod
     def of(cls, settings: Settings, identity: Identity | None = None) -> Self:
-        """Open what the settings name. identity: whom this process is to become. Raises UsageError."""
+        """Open what the settings name. identity: the user that this process will become. Raises UsageError."""
         directories: tuple[tuple[bytes, int], ...] = ()
         if settings.static:
             from halfsync.static.mounts import open_directories  # noqa: PLC0415 - only static files need it
@@ -51,7 +51,7 @@ class Opened:
             raise
 
     def close(self) -> None:
-        """Close all of it."""
+        """Close all descriptors."""
         for descriptor in (self.access_log, *(each for _, each in self.directories)):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The server: listeners, a model and an application, put together; started, drained and stopped."""
+"""The server: it puts listeners, a model and an application together; it is started, drained and stopped."""
 
 from __future__ import annotations
 
@@ -37,39 +37,40 @@ if TYPE_CHECKING:
 
     Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
-RESERVED_DESCRIPTORS = 64  # of the process's limit: for the application's own files, and the server's
-QUICK_S = 1.0  # what a quick stop gives the application's threads to return
+RESERVED_DESCRIPTORS = 64  # of the process's limit, for files of the application and of the server
+QUICK_S = 1.0  # the time that a quick stop gives the application's threads to return
 
 
 class ServerState(Enum):
-    """Where a server is on its way: it goes from one to the next, or past it, and never back."""
+    """A server's state: it goes on to the next, or to one after that, and never back."""
 
     MADE = "made"
     SERVING = "serving"
-    ENDING = "ending"  # told to drain or to leave; or its start failed
+    ENDING = "ending"  # drain or leave was called, or the start failed
     CLOSED = "closed"
 
 
 class Server:
-    """Serves one WSGI application, or one protocol of raw TCP (`stream=True`), until it is closed.
+    """Serves one WSGI application, or one protocol over raw TCP (`stream=True`), until it is closed.
 
     As a context manager it starts on entry; on exit it drains for at most `graceful_timeout` and stops. Settings are
-    given as one `Settings`, or as keyword arguments in its terms (`bind`, `threads`, `max_body` ...), not as both.
-    Raises UsageError for a setting that cannot be, and BindError for a listener that cannot be opened. All methods may
-    be called by any thread, one at a time, and in any order. A server that was told to drain, to leave or to close is
-    not started any more; what would come before what was done already does nothing.
+    given as one `Settings`, or as keyword arguments with the same names (`bind`, `threads`, `max_body` ...), not both.
+    Raises UsageError for a setting that cannot work, and BindError for a listener that cannot be opened. Any thread may
+    call the methods, one call at a time, in any order. After `drain`, `leave` or `close` a server cannot be started,
+    and a call that belongs to an earlier state does nothing.
 
-    The process that makes a server owns it. In one that was forked since, by the program or by the model `process`,
-    `wait`, `close` and the end of the with-block do nothing, and `wait` and `close` return True; `address` and `url`
-    are what they were. All other methods raise RuntimeError there, but for the counts of the model `process`, which its
-    children may read.
+    The process that makes a server owns it. In a process that the program or the model `process` forks later, `wait`,
+    `close` and the end of the with-block do nothing, `wait` and `close` return True, and `address` and `url` keep their
+    values. All other methods raise RuntimeError there, except `statistics` with the model `process`, whose children may
+    read the counts.
 
-    A process of several that serve together is given open `listeners`, whose copies here it closes in the end, its
-    `seat` on their scoreboard, on which it must say that it serves, and `handover`, the reading and the writing end of
-    one AF_UNIX SOCK_SEQPACKET socket pair that all of them have: whoever leaves (`leave`) hands its connections off to
-    those who serve. The server makes copies; the caller should close its own, since only where no reading end is open
-    any more does a server that leaves know that nobody adopts. Without any listener a server serves only what it
-    adopts. ``opened`` is what the settings name, opened before the process became another user.
+    If several processes serve together, each gets three arguments. `listeners`: open listeners, of which the process
+    closes its copies in the end. `seat`: its slot on their scoreboard, in which it must say that it serves. `handover`:
+    the reading and the writing end of one AF_UNIX SOCK_SEQPACKET socket pair that all of them share, by which a process
+    that leaves (`leave`) hands its connections off to those that serve. The server makes copies of both ends, and the
+    caller should close its own: a server that leaves knows that no process adopts only once no reading end is open.
+    Without listeners a server serves only what it adopts. ``opened``: what the settings name, opened before the process
+    switched to another user.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Server:
                 self._files,
                 seat,
                 handover,
-                # Not a method, which would make a circle of server and model.
+                # Not a method: that would make a reference cycle of server and model.
                 partial(_close_sockets, [listener.socket for listener in self.listeners]),
             )
             self._model = make_model(parts)
@@ -132,8 +133,8 @@ class Server:
     def _is_elsewhere(self) -> bool:
         """Whether this process was forked since the server was made.
 
-        It shares memory and pipes of the server with the owner, so that an order given here would reach that, and
-        descriptors that the server has closed may have become others' here.
+        Such a process shares the server's memory and pipes with the owner, so an order given here would reach the
+        owner. Descriptors that the server has closed may belong to something else here.
         """
         return count_forks() != self._forks or os.getpid() != self._owner
 
@@ -151,18 +152,18 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where the first listener is reached, as a person writes it; "" if there is none."""
+        """The URL of the first listener, as a person writes it; "" if there is none."""
         return self.listeners[0].url if self.listeners else ""
 
     def start(self) -> None:
-        """Start to serve, and return. RuntimeError: it was started, drained or closed before, or elsewhere."""
+        """Start to serve, and return. RuntimeError: it was started, drained or closed before, or made elsewhere."""
         self._start(self._model.start)
 
     def start_in_front(self, signals: Signals, unwanted: Callable[[], Sequence[int]] = tuple) -> None:
         """Start to serve in the foreground: the caller then waits in `run_until_told`.
 
-        unwanted: called in each child of this process, returns descriptors that it has no use for, beside those of the
-        signals.
+        unwanted: called in each child of this process; returns descriptors that the child does not need, besides those
+        of the signals.
         """
         contain_handlers()
         self._start(lambda: self._model.start_in_front(lambda: [*signals.descriptors, *unwanted()]))
@@ -181,29 +182,29 @@ class Server:
             raise
 
     def drain(self) -> None:
-        """Refuse newcomers and begin to end: what was received is answered, idle connections are closed."""
+        """Close the listeners and begin to end: answer what was received, and close idle connections."""
         self._refuse_elsewhere("drain")
         self._end(self._model.drain)
         self._close_listeners()
 
     def leave(self, alone: Iterable[int] = ()) -> None:
-        """Begin to end in favour of others, who accept on the same listeners and adopt connections (`handover`).
+        """Begin to end, and hand connections off to processes that accept on the same listeners (`handover`).
 
-        What waits in the backlog is left to them. alone: positions of `listeners` on which no other process accepts:
-        what waits there is accepted first, and then handed off or answered. A connection is handed off as soon as it
-        is idle; a request that was received, or whose body is under way, is answered first. Without a handoff, or
-        with nobody left to adopt, it ends instead, as when draining. `drain` may follow, for those that nobody has
-        taken. Raises TypeError or ValueError for what is no position.
+        The backlog is left to them. alone: positions of `listeners` on which no other process accepts: their backlog is
+        accepted first, and then handed off or answered. A connection is handed off as soon as it is idle; a request
+        that was received, or whose body is being received, is answered first. Without a hand-off queue, or if no
+        process is left to adopt, connections end instead, as in `drain`. `drain` may follow, for those that no process
+        has adopted. Raises TypeError or ValueError for an invalid position.
         """
         self._refuse_elsewhere("leave")
         positions = [count(one, "a position", 0, len(self.listeners) - 1) for one in alone]
         self._end(lambda: self._model.hand_off(positions))
-        # Socket files stay: others are reached by them.
+        # Socket files stay: clients reach the other processes by them.
         self.listeners = [replace(listener, file=None) for listener in self.listeners]
         self._close_listeners()
 
     def _end(self, end: Callable[[], None]) -> None:
-        """Let the model begin to end. One that was not started has nothing to answer, and only stops to listen."""
+        """Let the model begin to end. One that was not started has nothing to answer, and only stops listening."""
         if self._state is ServerState.CLOSED:
             return
         if self._slot is not None:
@@ -215,7 +216,7 @@ class Server:
         self._state = ServerState.ENDING
 
     def fade(self) -> None:
-        """Let each connection end with its next response, and go on serving all who come; it is not ready any more."""
+        """Close each connection after its next response, and go on accepting. The server is no longer ready."""
         self._refuse_elsewhere("fade")
         if self._state is ServerState.CLOSED:
             return
@@ -225,7 +226,7 @@ class Server:
         self._model.close_keepalives()
 
     def reopen_logs(self) -> None:
-        """Open the access log again by its name: whoever rotates logs has moved the old file away."""
+        """Reopen the access log by its name, after log rotation has moved the old file away."""
         self._refuse_elsewhere("reopen_logs")
         try:
             if self._access_log is not None and self._state is not ServerState.CLOSED:
@@ -236,20 +237,20 @@ class Server:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until a server that drains or leaves has answered everything. False: not within `timeout` seconds.
 
-        timeout: any real number; None, infinity and more than thirty years: as long as it takes. Raises TypeError for
-        what is no number, ValueError for NaN.
+        timeout: any real number; None, infinity and more than thirty years: as long as it takes. Raises TypeError if it
+        is not a number, ValueError for NaN.
         """
         limit = seconds(timeout)
         descriptor = self._model.done_fd
         return self._is_elsewhere or descriptor < 0 or bool(readable([descriptor], limit))
 
     def close(self, timeout: float | None = QUICK_S) -> bool:
-        """Stop now: connections are closed, requests that wait are dropped, those under way have `timeout` seconds.
+        """Stop now: close connections, drop waiting requests, and give running requests `timeout` seconds.
 
-        timeout: as for `wait`, and nothing has changed if it raises. With no limit, the application itself must not
-        close its server: it would wait for itself. Returns False when threads are still in the application after that;
-        they end when it returns. Call it again to go on waiting, also after KeyboardInterrupt or another exception has
-        ended the wait.
+        timeout: as for `wait`; if it is invalid, nothing changes. Without a limit the application must not close its
+        own server: it would wait for itself. Returns False if threads are still in the application after that; they end
+        when it returns. Call it again to go on waiting, also after KeyboardInterrupt or another exception has ended the
+        wait.
         """
         limit = seconds(timeout)
         if self._is_elsewhere:
@@ -265,18 +266,18 @@ class Server:
         return ended
 
     def statistics(self) -> dict[str, int]:
-        """Return what the server counted so far."""
+        """Return the server's counts so far."""
         if (
             self.settings.model != "process"
-        ):  # whose counts are in memory that its children share, without a lock
+        ):  # its counts are in memory shared with its children, without a lock
             self._refuse_elsewhere("statistics")
         return self._model.statistics()
 
     @property
     def ready(self) -> bool:
-        """Whether it takes new requests, and not more of its threads are stuck than may be.
+        """Whether the server takes new requests, and no more than `max_stuck` threads are stuck.
 
-        It takes none, for example, if the process of the model `process` that accepts was killed.
+        It takes none, for example, if the accepting process of the model `process` was killed.
         """
         if self._state is not ServerState.SERVING or self._shutting_down:
             return False
@@ -289,7 +290,7 @@ class Server:
         try:
             self.start()
         except BaseException:
-            if tried:  # else nothing has changed, and whoever has started it goes on with it
+            if tried:  # else nothing has changed, and the code that has started it goes on with it
                 self.close()
             raise
         return self
@@ -322,7 +323,7 @@ def open_for(settings: Settings) -> list[Listener]:
 
 
 def check_temp_dir(settings: Settings) -> None:
-    """Refuse a directory in which this process, as the user that it is now, can make no files. Raises UsageError."""
+    """Reject a directory in which this process, as the user that it is now, cannot make files. Raises UsageError."""
     if not os.access(settings.temp_dir, os.W_OK | os.X_OK):
         raise UsageError(
             f"temporary files cannot be made in {settings.temp_dir!r}",
@@ -332,7 +333,7 @@ def check_temp_dir(settings: Settings) -> None:
 
 
 def _refuse_contradictions(settings: Settings) -> None:
-    """Refuse settings that mean nothing together."""
+    """Reject settings that make no sense together. Raises UsageError."""
     if settings.stream and settings.access_log is not None:
         raise UsageError(
             "a stream has no requests to log",
@@ -367,7 +368,7 @@ def _make_bridge(
     trusted: TrustedPeers,
     endpoints: Endpoints,
 ) -> Bridge:
-    """Return the bridge to a WSGI application or to a stream's handlers; only that one is loaded."""
+    """Return the bridge to a WSGI application or to a stream's handlers. Only that one is loaded."""
     if settings.stream:
         from halfsync.stream.streaming import StreamBridge  # noqa: PLC0415
 
@@ -379,7 +380,7 @@ def _make_bridge(
 
 
 def _make_files(settings: Settings, opened: Opened) -> StaticFiles | None:
-    """Return what serves the directories of static files; it is loaded only where there are some."""
+    """Return the handler of static files; None: there are no directories, and nothing is loaded."""
     if not opened.directories:
         return None
     from halfsync.static.mounts import serve_directories  # noqa: PLC0415
@@ -390,16 +391,16 @@ def _make_files(settings: Settings, opened: Opened) -> StaticFiles | None:
 def _make_access_log(settings: Settings, opened: Opened, trusted: TrustedPeers) -> AccessLog | None:
     if settings.access_log is None:
         return None
-    # The model `process` starts no thread, and so no writer for the log.
+    # The model `process` starts no thread, so it has no writer thread for the log.
     direct = settings.model == "process"
     return AccessLog(settings.access_log, opened.access_log, settings.log_format == "json", direct, trusted)
 
 
 def _room_for_connections(settings: Settings) -> int:
-    """Raise the limit on open files as far as the system lets us, and return how many connections fit."""
+    """Raise the limit on open files as far as the system allows, and return how many connections fit."""
     wanted = settings.max_connections + RESERVED_DESCRIPTORS
     left = LOW_END - LOW_OURS if wanted > LOW_OURS else 0
     limit = raise_descriptor_limit(wanted + left)
-    # With a limit that is too low for that, connections may have the low numbers too, but for the reserve.
+    # If the limit is too low for that, connections may use the low numbers too, except for the reserve.
     room = max(min(limit, LOW_END), limit - left) - RESERVED_DESCRIPTORS
     return max(1, min(settings.max_connections, room))

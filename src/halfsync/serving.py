@@ -1,4 +1,4 @@
-"""`serve`: the way in for programs. By this process alone, or by several under a supervisor, as the settings say."""
+"""`serve`: the entry point for programs. The settings decide whether one process serves, or several do."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def serve(
 ) -> None:
     """Serve an application in the foreground until a signal ends it. Takes and raises what `Server` does.
 
-    The model `process` forks, and `serve` makes this very process the parent of its children; with `workers` it forks
-    those: it should have no other threads. Such a process ends with SystemExit. name: what the start-up line calls the
-    application. In the main thread SIGTERM drains (a second signal stops), and SIGINT and SIGQUIT stop at once; in any
-    other thread the server runs until the process ends. What a Python signal handler of the program raises meanwhile is
-    logged, and goes no further; SystemExit and KeyboardInterrupt drain.
+    With the model `process`, this process forks its children; with `workers`, it forks the serving processes. In both
+    cases it should have no other threads. A forked process ends with SystemExit. name: what the start-up line calls the
+    application. In the main thread SIGTERM drains (a second one stops), and SIGINT and SIGQUIT stop at once; in any
+    other thread the server runs until the process ends. If a Python signal handler of the program raises while the
+    server runs, the exception is logged and goes no further; SystemExit and KeyboardInterrupt drain.
     """
     keep_new_apart()
     if settings is None:
@@ -60,11 +60,11 @@ def _serve(application: Application | StreamFactory, settings: Settings, name: s
 
 
 def serve_stream(handler: StreamFactory, *, settings: Settings | None = None, **options: Any) -> None:
-    """Serve a protocol that is not HTTP in the foreground until a signal ends it. Takes and raises what `serve` does.
+    """Serve a protocol other than HTTP in the foreground until a signal ends it. Takes and raises what `serve` does.
 
     handler: called without arguments for each connection, when its first bytes have come; returns a `StreamHandler`.
-    The deadlines that apply are `first_byte_timeout`, `keep_alive` (between two turns) and `write_timeout`. A turn that
-    finds the queue full resets its connection.
+    The deadlines that apply are `first_byte_timeout`, `keep_alive` (between two turns) and `write_timeout`. If a turn
+    finds the queue full, its connection is reset.
     """
     if settings is None:
         settings, options = Settings.from_options(**(options | {"stream": True})), {}

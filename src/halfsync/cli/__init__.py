@@ -1,7 +1,7 @@
 """The command line: parse, call, print, and turn every outcome into an exit code.
 
-0: a clean end; 2: a mistake in the usage; 3: the application could not be loaded; 4: a listener could not be
-bound; 130: interrupted before serving.
+0: a clean end; 2: a usage error; 3: the application could not be loaded; 4: a listener could not be bound; 130:
+interrupted before serving.
 """
 
 import sys
@@ -15,7 +15,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; a user's mistake is one line on standard error."""
+    """Run the command line and return its exit code. A user's mistake gets one line on standard error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     hold_standard_descriptors()
     try:

@@ -15,13 +15,13 @@ def load(target: str, settings: Settings, chdir: str | None) -> Application:
         with origins(settings):
             return load_application(target, factory=settings.factory, chdir=chdir, stream=settings.stream)
     finally:
-        # What the application printed while it was loaded comes before anything that the server prints.
+        # What the application has printed while it was loaded must come before anything that the server prints.
         flush_output()
 
 
 @contextmanager
 def origins(settings: Settings) -> Iterator[None]:
-    """Add to an error where the setting's value came from: the loader knows only the setting's name."""
+    """Add the origin of the setting's value to an error in the block: the loader knows only the setting's name."""
     try:
         yield
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""The commands: each resolves the settings, calls what does the work, and prints."""
+"""The commands: each resolves the settings, calls the code that does the work, and prints."""
 
 import os
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ SOURCES = (
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; raises StartError and KeyboardInterrupt."""
+    """Run one command line and return its exit code. Raises StartError and KeyboardInterrupt."""
     completed = _with_command(arguments)
     try:
         result = cli.main(completed, prog_name="halfsync", standalone_mode=False)
     except click.Abort:
-        raise KeyboardInterrupt from None  # which it was, before click renamed it
+        raise KeyboardInterrupt from None  # click has made an Abort of it
     except click.UsageError as error:
         raise _in_our_words(error, completed[0]) from None
     return result if isinstance(result, int) else 0
@@ -57,7 +57,7 @@ def _in_our_words(error: click.UsageError, command: str) -> UsageError:
 
 
 def _with_command(arguments: Sequence[str]) -> list[str]:
-    """Put in the ``serve`` that ``halfsync module:callable`` leaves out."""
+    """Return the arguments, with the ``serve`` that ``halfsync module:callable`` leaves out."""
     first = arguments[0] if arguments else "--help"
     own_options = ("-h", "--help", "--version")
     if first in cli.commands or first in own_options:
@@ -67,7 +67,7 @@ def _with_command(arguments: Sequence[str]) -> list[str]:
 
 
 def _refuse_misspelt(first: str) -> None:
-    """Catch a misspelt command before it is looked for as a module."""
+    """Raise UsageError for a misspelt command, before it is taken for a module."""
     is_module = ":" in first or os.path.exists(first) or os.path.exists(f"{first}.py")  # noqa: PTH110
     if first.startswith("-") or is_module:
         return
@@ -81,7 +81,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
     if not wanted or ctx.resilient_parsing:
         return
     with genuine():
-        from importlib import metadata  # noqa: PLC0415 - it costs more than the rest of the command line
+        from importlib import metadata  # noqa: PLC0415 - it takes longer than the rest of the command line
 
     try:
         version = metadata.version("halfsync")
@@ -116,16 +116,16 @@ def serve(target: str, **options: Any) -> int:
     settings = resolve(given(options))
     hold_signals()
     with genuine():
-        from halfsync.host.preflight import GIVEN  # noqa: PLC0415 - so that help does without it
+        from halfsync.host.preflight import GIVEN  # noqa: PLC0415 - help does not need it
 
-    if settings.workers or GIVEN in os.environ:  # without workers that is refused, before anything is loaded
+    if settings.workers or GIVEN in os.environ:  # GIVEN without workers: rejected before anything is loaded
         with genuine():
             from halfsync.cli.supervised import Supervised  # noqa: PLC0415 - most servers are one process
 
         return Supervised(target, settings, options).run()
     set_up(settings.log_level)
     application = load(target, settings, settings.chdir)
-    from halfsync.foreground import serve_alone  # noqa: PLC0415 - check and help do without it
+    from halfsync.foreground import serve_alone  # noqa: PLC0415 - check and help do not need it
 
     serve_alone(application, settings, target)
     outlive_handlers()
@@ -143,7 +143,7 @@ def check(target: str, **options: Any) -> None:
     cannot be loaded.
     """
     settings, _ = _prepare(target, options)
-    from halfsync.host.preflight import check_start  # noqa: PLC0415 - so that help does without it
+    from halfsync.host.preflight import check_start  # noqa: PLC0415 - help does not need it
 
     identity = check_start(settings)
     if settings.static:
@@ -172,7 +172,7 @@ def compare(arguments: tuple[str, ...]) -> None:
 
 
 def describe(settings: Settings) -> str:
-    """Write the settings as an aligned table of name, value and origin."""
+    """Return the settings as an aligned table of name, value and origin."""
     rows = [("setting", "value", "from")]
     for setting in SETTINGS:
         shown = setting.kind.show(getattr(settings, setting.name))

@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 HELP_WIDTH = 80
-NAMES_WIDTH = 26  # the names of an option and its value fit, so that all sections line up
+NAMES_WIDTH = 26  # fits the names of an option and its value, so that all sections line up
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class SettingOption(click.Option):
-    """One setting as an option; its value stays the text that was typed: settings validate it."""
+    """One setting as an option. Its value stays the text that was typed; the settings validate it."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         names = [setting.flag]
         extra: dict[str, Any] = {"metavar": _metavar(setting)}
         if isinstance(setting.kind, Flag):
-            # The negative form is for what a file or a variable has turned on.
+            # The negative form turns off what a file or a variable has turned on.
             names = [f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"]
             extra = {"is_flag": True}
         if setting.short:
@@ -37,7 +37,7 @@ class SettingOption(click.Option):
         super().__init__([setting.name, *names], default=None, help=_help(setting), **extra)
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Write the option's line of help, a flag without the form that changes nothing by itself."""
+        """Return the option's line of help. A flag's line has only the form that changes the default."""
         record = super().get_help_record(ctx)
         if record is None or not self.is_flag:
             return record
@@ -45,7 +45,7 @@ class SettingOption(click.Option):
 
 
 class Command(click.Command):
-    """A command whose help is dropped if it cannot be written, like all other output."""
+    """A command whose help is dropped if it cannot be written, as all output is."""
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         """Return the option that prints the help."""
@@ -56,33 +56,33 @@ class Command(click.Command):
 
 
 class Group(Command, click.Group):
-    """A command with subcommands; its help is dropped likewise."""
+    """A command with subcommands. Its help is dropped too if it cannot be written."""
 
 
 class SettingsCommand(Command):
-    """A command whose options are all settings; its help shows them in their groups."""
+    """A command whose options are all settings. Its help shows them in their groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a section for each group, and the options that are no settings last."""
+        """Write a section for each group, and the options that are not settings last."""
         formatter.width = HELP_WIDTH
         for group in GROUPS:
             with formatter.section(group):
                 formatter.write_dl(_rows(self.get_params(ctx), ctx, group))
         with formatter.section("Other"):
             formatter.write_dl(_rows(self.get_params(ctx), ctx, None))
-        # They have kept a default on one line; now that the lines are made, plain spaces copy better.
+        # The no-break spaces kept each default on one line. The lines are made now, and plain spaces copy better.
         formatter.buffer[:] = [text.replace(NO_BREAK, " ") for text in formatter.buffer]
 
 
 def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add every setting to a command as an option."""
+    """Add every setting to a command as an option, and return the command."""
     params: list[click.Parameter] = function.__dict__.setdefault("__click_params__", [])
     params.extend(SettingOption(setting) for setting in reversed(SETTINGS))
     return function
 
 
 def given(options: dict[str, Any]) -> dict[str, object]:
-    """Keep the options that were on the command line: the others are for other sources to give."""
+    """Return the options that were on the command line. Other sources may give the others."""
     return {name: value for name, value in options.items() if value not in (None, ())}
 
 
@@ -108,7 +108,7 @@ def _help(setting: Setting) -> str:
 
 
 def _metavar(setting: Setting) -> str:
-    """Name the value: the choices themselves where they are short enough for their column."""
+    """Return the name of the value: the choices themselves, if they fit into the column."""
     fits = len(f"{setting.flag} {setting.kind.metavar}") <= NAMES_WIDTH
     return setting.kind.metavar if fits or not setting.kind.choices else "NAME"
 

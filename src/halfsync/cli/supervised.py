@@ -1,4 +1,4 @@
-"""`serve` by several processes: what a reload reads again, and the directory that each generation is in."""
+"""`serve` with several processes: what a reload reads again, and the directory of each generation."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 class Supervised:
     """A command line that is read again at each reload, in the directory in which it was given.
 
-    In the settings that it makes, `chdir` is the real path of the directory. So all processes of a generation are in
-    the same directory, even if a deploy switches the link that led there.
+    In its settings, `chdir` is the real path of the directory. So all processes of a generation are in the same
+    directory, even if a deploy switches the link that led there.
     """
 
     def __init__(self, target: str, settings: Settings, options: dict[str, Any]) -> None:
         self._target = target
         self._options = options
         self._start = StartDirectory()
-        self._named: dict[str | None, str | None] = {}  # `chdir` as it was given, by the path that it led to
+        self._named: dict[str | None, str | None] = {}  # `chdir` as given, by the path that it led to
         self._settings = settings
 
     def run(self) -> int:
@@ -45,7 +45,7 @@ class Supervised:
             self._load, settings, reread=self._reread, name=self._target, enter=self._enter, start=self._start
         )
         outlive_handlers()
-        # They come too late now.
+        # These signals would come too late now.
         outlive_signals(signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
         return code
 
@@ -57,14 +57,14 @@ class Supervised:
         return replace(settings, chdir=directory)
 
     def _reread(self, before: Settings) -> Settings:
-        """Return the settings as they are now. before: those that count so far. Raises StartError."""
+        """Return the current settings. before: those that count so far. Raises StartError."""
         with self._start.entered():
             settings = resolve(given(self._options), again=True)
             refuse_lost_file(settings, before.config)
         return self._fix_directory(settings)
 
     def _enter(self, settings: Settings) -> None:
-        """Enter the directory of these settings, or, if it is gone, the one that has its name now."""
+        """Change to the directory of these settings, or, if it is gone, to the one that has its name now."""
         try:
             enter(settings.chdir)
         except UsageError:

@@ -1,1 +1,1 @@
-"""What a process is to the system it runs on: its user, pidfile, title, working directory and service manager."""
+"""A process as its system sees it: its user, pidfile, title, working directory and service manager."""

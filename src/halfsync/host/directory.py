@@ -1,4 +1,4 @@
-"""The directory of the start. Relative paths begin there: at the start, at a reload and after an upgrade."""
+"""The directory in which the server was started. Relative paths begin there, also at a reload and after an upgrade."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ if TYPE_CHECKING:
 
 
 class StartDirectory:
-    """The working directory at the time when this object is made, under the name that the shell has for it.
+    """The working directory at the time when this object is made, under the shell's name for it.
 
     A deploy often switches a link to the new release. The kernel knows only which directory the link led to; `$PWD`
-    still has the link's name. If both are the same directory now, that name is kept, and leads to the new release
-    later. ``name`` is "" if there is none: the directory has been removed.
+    still has the link's name. If both are the same directory at the start, the link's name is kept, and leads to the
+    new release later. ``name`` is "" if the directory has been removed.
     """
 
     def __init__(self) -> None:
         self.name = _find_name()
-        self._descriptor = _open_here()  # -1: it cannot be opened, and only the name is left
+        self._descriptor = _open_here()  # -1: it cannot be opened, so there is only the name
 
     def enter(self) -> None:
-        """Enter the directory that the name leads to now; if there is none, that of the start, even if it was moved.
+        """Change to the directory that the name leads to now. If there is none, change to the original directory.
 
-        If that was removed, no relative path can be found in it. Raises OSError if neither can be entered.
+        The original one may have been moved. If it was removed, no relative path can be found in it. Raises OSError if
+        neither can be entered.
         """
         try:
             os.chdir(self.name)
@@ -36,14 +37,14 @@ class StartDirectory:
             os.chdir(self._descriptor)
 
     def close(self) -> None:
-        """Close what it has open: in a forked process that goes there no more."""
+        """Close the descriptor, in a forked process that will not enter the directory again."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Enter the directory for a block, and go back to the one before, even if that was moved or removed."""
+        """Change to the directory for a block, and then back to the one before, even if that was moved or removed."""
         before = _open_here()
         try:
             self.enter()
@@ -57,7 +58,7 @@ class StartDirectory:
 
 
 def _open_here() -> int:
-    """Return a descriptor of the working directory, to come back to it; -1: it cannot be opened."""
+    """Return a descriptor of the working directory, for changing back to it; -1: it cannot be opened."""
     try:
         return os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -65,7 +66,7 @@ def _open_here() -> int:
 
 
 def is_removed() -> bool:
-    """Tell whether the working directory has been removed: nothing can be found in it, or made."""
+    """Return whether the working directory has been removed: nothing can be found or made in it."""
     try:
         os.getcwd()
     except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""Signal handlers of the application, in Python: what they raise does not end the server.
+"""The application's signal handlers in Python: an exception in one does not end the server.
 
-Python runs a handler in the main thread, between any two steps of what that does. If the handler raises, so does that
-step. In a process that serves in the foreground the main thread is the server's, whose work would end there. So each
-handler is called through `Contained`. If it has interrupted the server's code, what it raises is logged. An exit
-(SystemExit or KeyboardInterrupt) is taken for SIGTERM, which drains.
+Python runs a handler in the main thread, between any two steps of the code there. If the handler raises, that code
+raises. In a process that serves in the foreground, the main thread is the server's, and the exception would end the
+server's work. So each handler is called through `Contained`. If it has interrupted the server's code, its exception is
+logged. An exit (SystemExit or KeyboardInterrupt) counts as SIGTERM, which drains.
 
-If it has interrupted the application's own code, for example a hook or, under the model `process`, a request, it may
-raise there. A `Server` in a program contains nothing: there the main thread is the program's. A process that the
-application forks has its handlers as it has set them (decisions/0024).
+If it has interrupted the application's own code, for example a hook or, under the model `process`, a request, the
+exception passes. A `Server` in a program contains nothing, since the main thread is the program's. A process that the
+application forks has the handlers as the application has set them (decisions/0024).
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 _NUMBERS = sorted(signal.valid_signals())
 _BEGAN = count_copies()
-_told: set[tuple[int, type[BaseException]]] = set()  # what was logged, which is done once
-_asked: set[int] = set()  # signals whose handlers have ended the server
+_told: set[tuple[int, type[BaseException]]] = set()  # what was logged: each is logged once
+_asked: set[int] = set()  # signals whose handlers have asked the server to end
 
 
 class Contained:
-    """A handler of the application, in Python's table of handlers, that may raise in the application's code only."""
+    """A handler of the application, in Python's table of handlers. It may raise only in the application's code."""
 
     def __init__(self, handler: Callable[[int, FrameType | None], object]) -> None:
         self.handler = handler
         self._began = count_copies()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Call the handler. frame: what it has interrupted."""
+        """Call the handler. frame: the frame that it has interrupted."""
         if count_copies() != self._began or not _is_servers(frame):
             self.handler(number, frame)
             return
@@ -51,11 +51,11 @@ class Contained:
             _contain(number, error)
         else:
             end_copy(self._began)
-        contain_handlers()  # it may have set others
+        contain_handlers()  # the handler may have set others
 
 
 def contain_handlers() -> None:
-    """Let all handlers that the application has set by now go through `Contained`. In the main thread only."""
+    """Wrap all handlers that the application has set so far in `Contained`. No effect outside the main thread."""
     if not in_main_thread():
         return
     for number in _NUMBERS:
@@ -65,7 +65,7 @@ def contain_handlers() -> None:
 
 
 def release_handlers() -> None:
-    """Let all handlers raise again: the main thread is the program's again."""
+    """Unwrap all handlers, so that they can raise: the main thread is the program's again."""
     if not in_main_thread():
         return
     for number in _NUMBERS:
@@ -77,16 +77,16 @@ def release_handlers() -> None:
 
 
 def outlive_handlers() -> None:
-    """Let the signals with handlers of the application do nothing up to the very end of this process.
+    """Make signals that have handlers of the application do nothing up to the very end of this process.
 
-    At its end the interpreter gives them their defaults, and a timer that still runs would end it with another code.
+    At its end the interpreter resets them to their defaults, and a timer that still runs would change the exit code.
     """
     if in_main_thread():
         outlive_signals(*(one for one in _NUMBERS if isinstance(signal.getsignal(one), Contained)))
 
 
 def _forked() -> None:
-    """Let all handlers be as the application has set them, in a process that it has forked."""
+    """Unwrap all handlers in a process that the application has forked."""
     if count_copies() != _BEGAN:
         release_handlers()
 
@@ -95,9 +95,9 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def _is_applications(number: int, handler: object) -> bool:
-    """Tell whether a handler in Python's table is the application's, and is called."""
+    """Return whether a handler in Python's table is the application's, and in use."""
     if is_signal_caught(number):
-        return False  # natively: the one in the table waits for a process that the application forks
+        return False  # caught natively: the handler in the table is for processes that the application forks
     if (
         number == signal.SIGINT
         and handler is signal.default_int_handler
@@ -108,7 +108,7 @@ def _is_applications(number: int, handler: object) -> bool:
 
 
 def _is_servers(frame: FrameType | None) -> bool:
-    """Tell whether the server's own code was interrupted, or the standard library at work for it."""
+    """Return whether the interrupted code is the server's own, or of the standard library and called by the server."""
     while frame is not None:
         name = frame.f_globals.get("__name__")
         top = name.partition(".")[0] if isinstance(name, str) else ""
@@ -129,7 +129,7 @@ def _name(number: int) -> str:
 
 
 def _contain(number: int, error: BaseException) -> None:
-    """Log what a handler has raised in the server's code, once. If it is an exit, take it for SIGTERM, once too."""
+    """Log, once, what a handler has raised in the server's code. If it is an exit, send SIGTERM, once too."""
     kind = type(error)
     ends = issubclass(kind, SystemExit | KeyboardInterrupt)
     if (number, kind) not in _told:
@@ -148,5 +148,5 @@ def _contain(number: int, error: BaseException) -> None:
     if ends and number not in _asked:
         _asked.add(number)
         if callable(signal.getsignal(signal.SIGTERM)) and not is_signal_caught(signal.SIGTERM):
-            catch_signal(signal.SIGTERM, NOTED)  # its handler is the application's, who has asked for the end
+            catch_signal(signal.SIGTERM, NOTED)  # not the application's handler, which asked for the end
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The application's own functions that are called in the life of a serving process."""
+"""Functions of the application that are called at certain points in the life of a serving process."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ HOOKS = (POST_FORK, WORKER_READY, WORKER_EXIT)
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A serving process, as its hooks are told: `number`, its place from 1 to the number of processes, and its pid.
+    """A serving process, as its hooks get it. number: its place, from 1 to the number of processes. pid: its pid.
 
-    The process that replaces it has the same place, from its start on: for a time there are two of that number.
+    The process that replaces it has the same place from its start, so for a time two processes have that number.
 
     generation: how often the settings and the application were loaded before it; a reload adds one.
     """
@@ -32,7 +32,7 @@ class Worker:
 
 
 def check_hooks(settings: Settings) -> None:
-    """Import the hooks that the settings name. Raises LoadError for one that is not there or cannot be called."""
+    """Import the hooks that the settings name. Raises LoadError for one that is missing or cannot be called."""
     for name in HOOKS:
         target = getattr(settings, name)
         if target is not None:
@@ -40,11 +40,11 @@ def check_hooks(settings: Settings) -> None:
 
 
 def call_hook(name: str, settings: Settings, worker: Worker) -> None:
-    """Call a hook of the settings, where there is one, in the serving process that it is about.
+    """Call a hook, if the settings name it, in the serving process that it is about.
 
-    What it raises is logged with its traceback, and goes no further; but LoadError is raised for a post_fork that
-    failed: its process must not serve, and ends with the code of that error. KeyboardInterrupt passes through a
-    post_fork, as through all that loads the application.
+    An exception in it is logged with its traceback, and goes no further. But if post_fork fails, LoadError is raised:
+    the process must not serve, and ends with that error's exit code. KeyboardInterrupt passes through post_fork, as
+    through everything that loads the application.
     """
     target = getattr(settings, name)
     if target is None:

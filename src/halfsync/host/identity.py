@@ -1,8 +1,8 @@
-"""Who a server is to the system: its user, its group, and the permissions that its files do not get.
+"""The user and the group of a server, and its umask.
 
-`find_identity` looks the names up, and refuses what cannot be, before anything is opened. `become` gives root up; what
-needs root comes before it: listeners below port 1024, the access log, the pidfile, a higher limit on open files.
-Nothing here needs the user to be in the password file, unless the user is given by name.
+`find_identity` looks the names up, and rejects an impossible user or group before anything is opened. `become` gives up
+root. What needs root comes before it: listeners below port 1024, the access log, the pidfile, a higher limit on open
+files. The user must be in the password file only if it is given by name.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
     from halfsync.settings import Settings
 
-_ID_MOST = 2**32 - 2  # the next number stands for "leave it" (setresuid(2))
+_ID_MOST = 2**32 - 2  # the next number means "unchanged" (setresuid(2))
 _CAP_SETGID, _CAP_SETUID = 6, 7  # capabilities(7)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom to become: a user and a group by number (None: as it is).
+    """The user and the group to switch to, by number (None: unchanged).
 
-    login: the user's name, whose other groups are taken too; "" for a user that has none.
+    login: the user's name, whose supplementary groups are set too; "" for a user without a name.
     """
 
     user: int | None = None
@@ -39,13 +39,13 @@ class Identity:
 
     @property
     def changes(self) -> bool:
-        """Whether this process is somebody else so far."""
+        """Whether this process still has another user or group."""
         user = self.user is not None and os.getresuid() != (self.user,) * 3
         return user or (self.group is not None and os.getresgid() != (self.group,) * 3)
 
     @property
     def owner(self) -> tuple[int, int] | None:
-        """Who gets the files that root makes for this user, as fchown(2) wants it; None: nobody else."""
+        """The owner for files that root makes for this user, as for fchown(2); None: the owner need not change."""
         if not self.changes:
             return None
         return -1 if self.user is None else self.user, -1 if self.group is None else self.group
@@ -56,7 +56,7 @@ class Identity:
 
 
 def find_identity(settings: Settings) -> Identity:
-    """Return whom the settings user and group name. Raises UsageError for who is unknown, or may not be become."""
+    """Return the user and group that the settings name. Raises UsageError for one unknown, or that we cannot become."""
     if settings.user is None and settings.group is None:
         return Identity()
     origins = settings.origins
@@ -84,11 +84,11 @@ def find_identity(settings: Settings) -> Identity:
 
 
 def become(identity: Identity) -> None:
-    """Give up being who started the process, for good; every thread of it does. Raises UsageError where it cannot.
+    """Switch to another user and group permanently, in every thread. Raises UsageError if that fails.
 
-    What the server may import later is imported before, since the new user may not be allowed to read the modules.
-    Processes that it has forked before stay who they are: so it comes before a server starts to serve. A process that
-    is sent a signal at its parent's death (PR_SET_PDEATHSIG) must ask for that after this.
+    What the server may import later is imported first, since the new user may not be allowed to read the modules.
+    Processes that were forked before keep their user, so call this before a server starts to serve. A process that
+    wants a signal at its parent's death (PR_SET_PDEATHSIG) must ask for it after this.
     """
     if not identity.changes:
         return
@@ -107,7 +107,7 @@ def become(identity: Identity) -> None:
 
 @contextmanager
 def acting_as(identity: Identity) -> Iterator[None]:
-    """Have this user's rights in a block, and those of before after it; every thread does. Raises UsageError."""
+    """Have this user's rights in a block, in every thread, and the previous rights after it. Raises UsageError."""
     user, group, groups = os.geteuid(), os.getegid(), os.getgroups()
     try:
         try:
@@ -127,7 +127,7 @@ def acting_as(identity: Identity) -> Iterator[None]:
 
 
 def _set_groups(identity: Identity) -> None:
-    """Take the other groups of a user, in the place of those of root."""
+    """Set the supplementary groups of a user, in the place of root's."""
     if identity.group is not None and identity.login:
         os.initgroups(identity.login, identity.group)
     elif identity.group is not None and identity.user is not None:
@@ -151,13 +151,13 @@ def read_umask() -> int:
 
 
 def set_umask(settings: Settings) -> None:
-    """Set the permissions that new files do not get, where that was asked for."""
+    """Set the umask, if the settings give one."""
     if settings.umask is not None:
         os.umask(settings.umask)
 
 
 def _check_for_good(identity: Identity) -> None:
-    """Refuse to serve where a step back is possible, as it is for who keeps the capabilities of root."""
+    """Raise UsageError if this process could become root again, as it can if it keeps root's capabilities."""
     if not identity.user:
         return
     steps: list[Callable[[int], None]] = [os.seteuid]
@@ -179,9 +179,9 @@ def _check_for_good(identity: Identity) -> None:
 
 
 def _has_capabilities(which: bytes) -> bool:
-    """Tell whether this process may change its user and groups (CapEff), or may make itself able to (CapPrm)."""
+    """Return whether this process may change its user and groups (CapEff), or could allow itself to (CapPrm)."""
     try:
-        # As bytes: whoever root has become may not be allowed to read the codec of a text.
+        # As bytes: the user that root has switched to may not be allowed to read a text codec.
         with open("/proc/self/status", "rb") as file:  # noqa: PTH123 - pathlib is not needed for a string
             found = [line.split()[1] for line in file if line.startswith(which)]
         bits = int(found[0], 16)
@@ -191,7 +191,7 @@ def _has_capabilities(which: bytes) -> bool:
 
 
 def _find_user(text: str, origin: str) -> tuple[int, str, int | None]:
-    """Return a user's number, name and group; a number needs no entry in the password file."""
+    """Return a user's number, name and group. A user given by number needs no entry in the password file."""
     with genuine():
         import pwd  # noqa: PLC0415 - few servers name a user
 

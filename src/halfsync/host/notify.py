@@ -1,8 +1,8 @@
-"""What the service manager is told (sd_notify(3)): ready, reloading, stopping, alive.
+"""Notifications to the service manager (sd_notify(3)): ready, reloading, stopping, alive.
 
-A datagram of lines NAME=VALUE to the unix socket that NOTIFY_SOCKET names. Without that variable nothing is sent. A
-service manager that cannot be reached is logged once, and is never a reason to stop. Nothing is kept open, so that a
-forked process holds nothing of it.
+Each is a datagram of lines NAME=VALUE to the unix socket that NOTIFY_SOCKET names. Without that variable nothing is
+sent. If the service manager cannot be reached, that is logged once, and the server goes on. Nothing is kept open, so
+that forked processes inherit nothing.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
 
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-STATES = frozenset(["READY", "RELOADING", "MONOTONIC_USEC", "STOPPING"])  # of which the last one told counts
+STATES = frozenset(["READY", "RELOADING", "MONOTONIC_USEC", "STOPPING"])  # the last one sent counts
 _US_PER_S = 1_000_000
 
 
 class Notifier:
-    """Tells the service manager about the process that made it; in a forked child it says nothing.
+    """Notifies the service manager about the process that made it. In a forked child it sends nothing.
 
-    `from_environment` makes the one of this process. Any thread may call it; no method blocks or raises. A program
-    that takes the place of another one says nothing until it is the service (`hold`, `release`).
-    ``watchdog_interval`` is how often `beat` must be called, in seconds; None where nobody watches. ``variables`` are
-    those that it was given.
+    `from_environment` makes this process's notifier. Any thread may call it; no method blocks or raises. A program that
+    takes the place of another one sends nothing until it is the service (`hold`, `release`). ``watchdog_interval``: how
+    often `beat` must be called, in seconds; None: there is no watchdog. ``variables``: those that it was given.
     """
 
     def __init__(
@@ -40,30 +39,30 @@ class Notifier:
         self._process = os.getpid()
         self._now = now
         self._failed = False
-        self._held: list[str] = []  # of each kind what was told last, by one that is to say nothing yet
+        self._held: list[str] = []  # the last of each kind, to be sent at `release`
         self._holds = False
         self.watchdog_interval = self._read_interval()
         self._due = now()
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str] | None = None) -> Self:
-        """Read the variables and take them away: what the application starts must not speak for the service."""
+        """Make a notifier of the variables, and remove them: programs that the application starts must not notify."""
         found = os.environ if environ is None else environ
         return cls({name: found.pop(name) for name in VARIABLES if name in found})
 
     def variables_for(self, process: int) -> dict[str, str]:
-        """Return what another process needs in its environment that takes the place of this one."""
+        """Return the variables for the environment of a process that takes the place of this one."""
         mine = {} if self.watchdog_interval is None else {"WATCHDOG_PID": str(process)}
         return {**self.variables, **mine}
 
     def hold(self) -> None:
-        """Say nothing until `release`: another process is the service still."""
+        """Send nothing until `release`: another process is still the service."""
         self._holds = True
 
     def release(self, *, main: bool = False) -> None:
-        """Say what was told last of state and status, and everything from now on: this process is the service.
+        """Send the last state and status, and everything from now on: this process is the service.
 
-        main: no other one has told so.
+        main: also say that this is the main process, since the other one has not.
         """
         self._holds = False
         if main:
@@ -72,12 +71,15 @@ class Notifier:
         self._send(*held)
 
     def pass_on(self, process: int) -> None:
-        """Tell that another process is the service from now on, by its number, and say nothing more."""
+        """Notify that another process, given by pid, is the service from now on, and send nothing more."""
         self.main_process(process)
         self.hold()
 
     def _read_interval(self) -> float | None:
-        """Return half of the time after which systemd takes a silent process for dead (sd_watchdog_enabled(3))."""
+        """Return half the time after which systemd considers a silent process dead (sd_watchdog_enabled(3)).
+
+        In seconds; None: there is no watchdog.
+        """
         text = self.variables.get("WATCHDOG_USEC", "")
         owner = self.variables.get("WATCHDOG_PID", str(self._process))
         if not self._address or not text or owner != str(self._process):
@@ -89,30 +91,30 @@ class Notifier:
         return interval / 2 / _US_PER_S
 
     def ready(self, status: str = "") -> None:
-        """Tell that the server serves, at its start or after a reload."""
+        """Notify that the server serves, at its start or after a reload."""
         self._send("READY=1", *_status(status))
 
     def reloading(self, status: str = "") -> None:
-        """Tell that it takes new settings; `ready` ends that (Type=notify-reload)."""
+        """Notify that a reload begins; `ready` ends it (Type=notify-reload)."""
         moment = monotonic_ns() // 1000
         self._send("RELOADING=1", f"MONOTONIC_USEC={moment}", *_status(status))
 
     def stopping(self, status: str = "") -> None:
-        """Tell that it drains and ends."""
+        """Notify that the server drains and ends."""
         self._send("STOPPING=1", *_status(status))
 
     def status(self, text: str) -> None:
-        """Tell in words what it does, for `systemctl status`."""
+        """Send a description of what the server is doing, for `systemctl status`."""
         self._send(*_status(text))
 
     def main_process(self, process: int) -> None:
-        """Tell that another process is the service from now on, by its number."""
+        """Notify that a process, given by pid, is the service from now on."""
         self._send(f"MAINPID={process}")
 
     def beat(self) -> float | None:
-        """Tell that it is alive, if that is due; returns the seconds until it is due again, None where nobody watches.
+        """Notify that this process is alive, if that is due. Return the seconds until the next time; None: no watchdog.
 
-        For a loop, which calls it at each turn and waits no longer than that.
+        A loop calls this at each turn, and waits no longer than that.
         """
         if self.watchdog_interval is None or self._holds:
             return None
@@ -140,14 +142,14 @@ class Notifier:
             self._complain("the service manager at %s cannot be told: %s", self._address, reason_of(error))
 
     def _hold(self, lines: tuple[str, ...]) -> None:
-        """Keep what is told for `release`, in the place of what was told of the same before: a state, or a status."""
+        """Keep lines for `release`. They replace earlier lines of the same kind: a state, or a status."""
         names = {_name(line) for line in lines}
         if names & STATES:
             names |= STATES
         self._held = [*(line for line in self._held if _name(line) not in names), *lines]
 
     def _complain(self, message: str, *values: object) -> None:
-        """Log the first of all failures: those that follow are the same."""
+        """Log the first failure only: those that follow have the same reason."""
         if not self._failed:
             self._failed = True
             logger().warning(message, *values)
@@ -159,5 +161,5 @@ def _name(line: str) -> str:
 
 
 def _status(text: str) -> list[str]:
-    """Make a line of a status, if there is one; a line break would begin another assignment."""
+    """Return the line of a status, if there is one, without line breaks, which would begin another assignment."""
     return [f"STATUS={' '.join(text.split())}"] if text else []

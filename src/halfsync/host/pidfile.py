@@ -1,4 +1,4 @@
-"""The file that holds the number of the process that takes signals."""
+"""The file with the pid of the process to which signals are sent."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from halfsync.settings import Settings
 
 _DIGITS_MOST = 10
-_READ_BYTES = 64  # more than any number has; a file that has so many is something else
+_READ_BYTES = 64  # more than any pid has; a file that is so long is not a pidfile
 _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class PidFile:
-    """A file with this process's number, written whole, and removed only by the process that wrote it.
+    """A file with this process's pid, written as a whole, and removed only by the process that wrote it.
 
-    One process owns it; a forked child that calls `remove` removes nothing. Numbers are used again, so that after a
-    crash another process may seem to hold the file: then a person has to remove it. ``origin`` says in errors where
-    the path came from. heir_of: a process whose place this one takes, and which may hold the file until then; 0: none.
+    One process owns it. A forked child that calls `remove` removes nothing. Pids are reused, so after a crash another
+    process may seem to hold the file; a person must remove it then. origin: where the path came from, for errors.
+    heir_of: the pid of a process whose place this one takes, and which may hold the file until then; 0: none.
     """
 
     def __init__(self, path: str, *, origin: str = "", heir_of: int = 0) -> None:
         self.path = os.path.abspath(path)  # noqa: PTH100 - pathlib is not needed for a string
         self._origin = origin
         self._heir_of = heir_of
-        self._written: tuple[int, int, int] | None = None  # by which process; device and inode
+        self._written: tuple[int, int, int] | None = None  # the writer's pid; device and inode
 
     @classmethod
     def of(cls, settings: Settings, *, heir_of: int = 0) -> Self | None:
@@ -42,7 +42,7 @@ class PidFile:
         return cls(settings.pidfile, origin=settings.origins.get("pidfile", ""), heir_of=heir_of)
 
     def check(self) -> bool:
-        """Raise UsageError where the file is another live process's, or cannot be; returns whether it is there."""
+        """Return whether the file exists. Raises UsageError if a live process holds it, or it cannot be written."""
         folder = os.path.dirname(self.path)  # noqa: PTH120 - as above
         exists = os.path.isdir(folder)  # noqa: PTH112 - as above
         if exists and not os.access(folder, os.W_OK | os.X_OK):
@@ -54,7 +54,7 @@ class PidFile:
                 return False
             raise self._refuse(f"cannot be {'read' if exists else 'written'}", reason_of(error)) from None
         if content == b"":
-            return True  # the rest of a crash, of somebody who writes it in place
+            return True  # left by the crash of a program that writes in place
         if not content.isdigit() or len(content) > _DIGITS_MOST:
             raise UsageError(
                 f"{self.path} is there, and holds no number of a process",
@@ -62,7 +62,7 @@ class PidFile:
                 remedy="choose another path, or remove it",
             )
         holder = int(content)
-        # In a container the server of before often had the number that this process has.
+        # In a container, the previous server often had the same pid as this process.
         if holder not in (os.getpid(), self._heir_of) and _is_alive(holder):
             raise UsageError(
                 f"process {holder} holds {self.path}, and is alive",
@@ -72,10 +72,10 @@ class PidFile:
         return True
 
     def _read(self) -> bytes:
-        """Return what the file holds, without white space around it. Raises UsageError if it is no regular file.
+        """Return the file's content, without white space around it. Raises UsageError if it is not a regular file.
 
-        Nothing else is opened: a pipe could block, and a device could do anything. A link is not followed: whoever may
-        make one in the directory would choose the file that root replaces.
+        Nothing else is opened: a pipe could block, and a device could do anything. A link is not followed: else a user
+        who may make a link in the directory could choose the file that root replaces.
         """
         kind = os.lstat(self.path).st_mode
         if not stat.S_ISREG(kind):
@@ -101,7 +101,7 @@ class PidFile:
         )
 
     def write(self) -> None:
-        """Write this process's number. Raises UsageError where another live process holds the file, or none can."""
+        """Write this process's pid. Raises UsageError if a live process holds the file, or it cannot be written."""
         temporary = f"{self.path}.{os.getpid()}"
         stale = self.check()
         try:
@@ -126,7 +126,7 @@ class PidFile:
         self._written = (os.getpid(), found.st_dev, found.st_ino)
 
     def _put(self, temporary: str, *, replace: bool) -> None:
-        """Give the file its name: of two processes that start at the same time, one finds that it is taken."""
+        """Give the file its name. Of two processes that start at the same time, one finds that the name is taken."""
         if not replace:
             try:
                 os.link(temporary, self.path)
@@ -137,7 +137,7 @@ class PidFile:
         os.replace(temporary, self.path)  # noqa: PTH105 - as above
 
     def is_there(self) -> bool:
-        """Tell whether the file is still the one that this object has written. Raises OSError."""
+        """Return whether the file is still the one that this object has written. Raises OSError if it cannot tell."""
         try:
             found = os.lstat(self.path)
         except FileNotFoundError:
@@ -145,14 +145,14 @@ class PidFile:
         return self._written is not None and self._written[1:] == (found.st_dev, found.st_ino)
 
     def remove(self) -> None:
-        """Remove the file, if it is still the one that this very process wrote. Never raises."""
+        """Remove the file, if it is still the one that this process wrote. Never raises."""
         if self._written is None or self._written[0] != os.getpid():
             return
         try:
             if self.is_there():
                 os.unlink(self.path)  # noqa: PTH108 - as above
         except OSError as error:
-            # Who has given up root may not write where root could: the next start finds that nobody holds the file.
+            # A process that has given up root may not be allowed to. The next start finds that no process holds it.
             logger().warning("%s cannot be removed: %s", self.path, reason_of(error))
         self._written = None
 
@@ -165,9 +165,9 @@ class PidFile:
 
 
 def move_pidfile(old: PidFile | None, new: PidFile | None) -> PidFile | None:
-    """Write the new pidfile, and then remove the old one. Returns the one that there is afterwards.
+    """Write the new pidfile, then remove the old one. Return the one that is in use afterwards.
 
-    One that stays the same is written again if its file is gone.
+    If both are the same, it is written again if the file is gone.
     """
     if new is old and (old is None or old.is_there()):
         return old
@@ -192,12 +192,12 @@ def _is_alive(process: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        pass  # it is there, and another user's
+        pass  # it exists, and is another user's
     return process > 0 and not _is_over(process)
 
 
 def _is_over(process: int) -> bool:
-    """Tell whether a process has ended, and only waits for a parent that may never ask for its exit code."""
+    """Return whether a process is a zombie: it has ended, and its parent may never ask for its exit code."""
     try:
         with open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123 - as above
             return file.read().rpartition(b")")[2].split()[:1] == [b"Z"]

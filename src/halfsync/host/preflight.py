@@ -1,4 +1,4 @@
-"""What can be found wrong before anything is opened or forked: `halfsync check` asks for it, and so does a start."""
+"""Checks before anything is opened or forked, for `halfsync check` and for each start."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ if TYPE_CHECKING:
     from halfsync.host.identity import Identity
     from halfsync.settings import Settings
 
-# Of an upgrade (SIGUSR2): the variable with what the old program gives to the new one. See upgrade.py.
+# In an upgrade (SIGUSR2), the variable with what the old program gives to the new one. See upgrade.py.
 GIVEN = "_HALFSYNC_UPGRADE"
-# What means nothing to a process that serves by itself.
+# Settings that make no sense without a supervisor.
 NEED_WORKERS = (
     "preload", "warmup", "max_requests", "max_requests_jitter", "max_lifetime", "max_rss", "boot_timeout", *HOOKS
 )  # fmt: skip
 
 
 def check_start(settings: Settings) -> Identity:
-    """Refuse what cannot be: who may not be become, a pidfile that another holds, hooks that are not there.
+    """Reject settings that cannot work: a user we cannot switch to, a held pidfile, missing hooks.
 
-    Returns whom the server becomes.
-    Changes nothing but what importing the hooks changes; so it comes after the application was loaded, whose directory
-    they are found in. Raises UsageError or LoadError.
+    Returns the user and the group that the server switches to. It changes nothing except by importing the hooks, so
+    call it after the application was loaded, in whose directory they are found. Raises UsageError or LoadError.
     """
     refuse_contradictions(settings)
     fit_to_locks(settings)
@@ -48,8 +47,8 @@ def check_start(settings: Settings) -> Identity:
 def fit_to_locks(settings: Settings) -> Settings:
     """Return settings that fit the locks of threading: if threads cannot share those, one thread runs the application.
 
-    A lock of greenlets is woken by the event loop of one thread. That loop does not run while the thread waits for a
-    request, so another thread would wait for ever. One thread is chosen only if the settings name no number of them.
+    A lock of greenlets is woken by the event loop of one thread. That loop does not run while its thread waits for a
+    request, so another thread would wait for ever. One thread is chosen only if the settings give no number of threads.
     Raises UsageError if they do, or if the model cannot work.
     """
     library = find_green_locks()
@@ -71,10 +70,10 @@ def fit_to_locks(settings: Settings) -> Settings:
 
 
 def refuse_contradictions(settings: Settings) -> None:
-    """Refuse what is said about processes that are not there, or what `reload` cannot do. Raises UsageError.
+    """Reject settings of serving processes without `workers`, and what `reload` cannot do. Raises UsageError.
 
-    Also refuse a program without a supervisor in the place of one that has one: it would take nothing over, and the old
-    one would wait for it.
+    Also reject an upgrade to a program without a supervisor: it would take nothing over, and the old program would wait
+    for it.
     """
     if settings.reload:
         _refuse_no_reload(settings)
@@ -96,9 +95,9 @@ def refuse_contradictions(settings: Settings) -> None:
 
 
 def refuse_lost_file(settings: Settings, before: str | None) -> None:
-    """Refuse settings without the file that gave them until now: they would be defaults, which nobody asked for.
+    """Reject settings without the file that gave them until now: they would be defaults, which the user did not choose.
 
-    before: that file; None: there was none. To be called in the directory in which files are found. Raises UsageError.
+    before: that file; None: there was none. Call this in the directory in which files are found. Raises UsageError.
     """
     if (
         before is None

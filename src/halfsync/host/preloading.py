@@ -1,8 +1,8 @@
-"""What the parent of serving processes looks at before it forks them from an application that it has loaded.
+"""What the parent of serving processes checks before it forks them from a preloaded application.
 
-Of threads, fork(2) copies the one that calls it and no other: a lock that another one holds stays locked for good in
-the child, and what that thread did is done no more. Sockets are shared: two processes that talk on one connection to a
-database get each other's answers. So both are told, by name, before the first fork.
+fork(2) copies only the thread that calls it. In the child, a lock that another thread holds stays locked for ever, and
+that thread's work is not done. Sockets are shared: two processes that use one connection to a database get each other's
+answers. So threads and sockets are reported by name before the first fork.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _FAMILIES = {socket.AF_NETLINK: "netlink", socket.AF_PACKET: "packet"}
 
 
 def find_hindrances(known: Collection[int] = ()) -> list[str]:
-    """Return what must not be there at a fork, each as a sentence; empty: nothing.
+    """Return a sentence for each thread and socket that must not exist at a fork; empty: there is none.
 
-    known: descriptors of sockets that are the server's own. The thread that calls this is the one that forks.
+    known: descriptors of the server's own sockets. The thread that forks must call this.
     """
     return [*_threads(), *_sockets(frozenset(known))]
 
 
 def _threads() -> Iterator[str]:
-    """Tell of threads: those that Python knows by their names, others by what the kernel calls them."""
+    """Yield a sentence for each of Python's threads, by its name, and one for all others, by the kernel's names."""
     tasks = _settled_tasks()
     named = {thread.ident: thread for thread in enumerate_threads()}
     running = set(sys._current_frames()) - {get_ident()}
     for ident in sorted(running, key=lambda one: named[one].name if one in named else ""):
         thread = named.get(ident)
-        # threading invents a name for a thread that it did not start, once that has asked for it.
+        # threading makes up a name for a thread that it did not start, once that thread uses threading.
         if thread is None or thread.name.startswith("Dummy-"):
             yield "a thread that was started with _thread runs: forked processes will be without it"
         else:
@@ -52,9 +52,9 @@ def _threads() -> Iterator[str]:
 
 
 def _settled_tasks() -> list[int]:
-    """Return the kernel's threads of this process, once those that Python is just beginning or has just ended are over.
+    """Return the kernel's threads of this process, after a wait for those that Python is just starting or ending.
 
-    So this takes a moment where there are threads that Python knows nothing of. Without /proc there is nothing to tell.
+    So this takes a moment if there are threads that Python does not know. Empty if there is no /proc.
     """
     tasks: list[int] = []
     for _ in range(SETTLING_TRIES):
@@ -88,11 +88,11 @@ def _sockets(known: frozenset[int]) -> Iterator[str]:
                     what = _describe(sock)
                 yield f"{what} is open (descriptor {descriptor}): forked processes would share it"
         except OSError:
-            continue  # it was the list's own, or was closed meanwhile
+            continue  # it was the directory's own, or has been closed since
 
 
 def _describe(sock: socket.socket) -> str:
-    """Say what a socket is, and whom it leads to."""
+    """Return what kind of socket this is, and its addresses."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
         return f"a {_FAMILIES.get(sock.family, 'special')} socket"
     local = _address(sock.getsockname())

@@ -1,7 +1,7 @@
-"""With whose rights a path is opened by a server that is root, and is to become another user (decisions/0029).
+"""With whose rights a path is opened by a server that is root, and will switch to another user (decisions/0029).
 
-Root opens only what nobody else can put something in the place of. Everything else is opened with the rights of the
-user: an application could put a link to a file of root's where its own log was.
+Root opens only what no other user can replace. Everything else is opened with the rights of the new user: otherwise an
+application could put a link to a file of root's in the place of its own log.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ LINKS_MOST = 40  # as many as the kernel follows
 
 @contextmanager
 def opening(path: str, identity: Identity | None) -> Iterator[str]:
-    """Have the rights to open a path, in a block that is given the path to use.
+    """Run a block with the rights to open a path, and give it the path to use.
 
-    identity: whom this process is to become; None: nobody. Raises UsageError if the user's rights cannot be had.
+    identity: the user that this process will switch to; None: no other. Raises UsageError if the process cannot get the
+    user's rights.
     """
     if identity is None or not identity.changes:
         yield path
@@ -37,14 +38,14 @@ def opening(path: str, identity: Identity | None) -> Iterator[str]:
 
 
 def find_fixed(path: str) -> str:
-    """Return a path without links, if nobody but root can change what it leads to; else "".
+    """Return a path without links, if only root can change what it leads to; else "".
 
-    Its last part may be missing. A descriptor of this process, as `/dev/stdout` leads to one, is returned as it is.
+    The last part may be missing. A descriptor of this process, to which `/dev/stdout` leads, is returned as it is.
     """
     try:
         return _walk(os.path.join(os.getcwd(), path))
     except OSError:
-        return ""  # whoever opens it says why it cannot be
+        return ""  # the caller's attempt to open it will show the reason
 
 
 def _walk(path: str) -> str:
@@ -78,10 +79,10 @@ def _walk(path: str) -> str:
 
 
 def _only_root_replaces(directory: os.stat_result, entry: os.stat_result | None) -> bool:
-    """Tell whether only root can replace an entry of a directory, or make it (None: it is not there).
+    """Return whether only root can replace an entry of a directory, or make it (None: it does not exist).
 
-    Where all may write, but remove only what is their own (the sticky bit), a directory of root's stays what it is. A
-    file of root's may be another name, by somebody else, of one that lies elsewhere.
+    In a directory with the sticky bit, all users may write, but remove only what is their own. There a directory of
+    root's cannot be replaced. A file of root's may be a hard link that another user made to a file elsewhere.
     """
     if directory.st_uid != 0:
         return False

@@ -1,1 +1,1 @@
-"""The sockets that listen: what is asked for, what is inherited, and what is open."""
+"""Listening sockets: those that are asked for, those that are inherited, and those that are open."""

@@ -1,8 +1,8 @@
-"""Sockets that systemd has opened and passes on (sd_listen_fds(3)): read once, and taken out of the environment.
+"""Sockets that systemd has opened and passes on (sd_listen_fds(3)): read once, and removed from the environment.
 
-LISTEN_FDS says how many, from descriptor 3; LISTEN_PID for which process; LISTEN_FDNAMES their names, between colons. A
-program that the application starts would take them for its own if it saw them, so they go as soon as they are read,
-and the descriptors are not inherited by it either.
+LISTEN_FDS says how many there are, from descriptor 3; LISTEN_PID says for which process; LISTEN_FDNAMES has their
+names, separated by colons. A program that the application starts would take the variables for its own, so they are
+removed as soon as they are read, and the program does not inherit the descriptors either.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 FIRST_DESCRIPTOR = 3
 MOST = 1024
-UNNAMED = "unknown"  # as sd_listen_fds_with_names(3) calls a socket without a name
+UNNAMED = "unknown"  # the name of a socket without one, in sd_listen_fds_with_names(3)
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A socket that was passed: its descriptor, and the name that its unit gives it (FileDescriptorName=).
+    """A socket that was passed: its descriptor, and its name in the socket unit (FileDescriptorName=).
 
     inode: of the socket that the descriptor led to when it was taken; 0: none.
     """
@@ -38,7 +38,7 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """What was passed to this process; ``problem`` says why nothing was, for who counts on it."""
+    """The sockets that were passed to this process. ``problem``: why there are none, for a bind that needs them."""
 
     sockets: tuple[Passed, ...] = ()
     problem: str = "LISTEN_FDS is not set"
@@ -48,18 +48,18 @@ _taken: Activation | None = None
 
 
 def take() -> Activation:
-    """Return what was passed to this process. The first call reads the environment, and clears it of these variables.
+    """Return what was passed to this process. The first call reads these variables and removes them.
 
-    Those that are for another process are left to it.
+    Variables for another process stay.
     """
-    global _taken  # noqa: PLW0603 - what a process was given is a fact about the process
+    global _taken  # noqa: PLW0603 - what a process was given belongs to the process
     if _taken is None or "LISTEN_FDS" in os.environ:
         found = read(os.environ, os.getpid())
         if found.sockets:
             for variable in VARIABLES:
                 os.environ.pop(variable, None)
             for passed in found.sockets:
-                with suppress(OSError):  # it is not open: whoever binds it says so
+                with suppress(OSError):  # it is not open: binding it will report that
                     os.set_inheritable(passed.descriptor, False)
             sockets = tuple(
                 replace(passed, inode=socket_inode(passed.descriptor)) for passed in found.sockets
@@ -71,9 +71,9 @@ def take() -> Activation:
 
 
 def pass_on(process: int) -> tuple[dict[str, str], list[int]]:
-    """Return the variables and the descriptors by which another program gets the same: it will be this process.
+    """Return the variables and the descriptors that pass the same sockets on to another program. process: its pid.
 
-    A socket that was closed here, by a reload that does without it, cannot be passed; the others keep their places.
+    A socket that was closed here, by a reload that does not name it, cannot be passed; the others keep their places.
     """
     sockets = () if _taken is None else _taken.sockets
     if not sockets:
@@ -91,7 +91,7 @@ def pass_on(process: int) -> tuple[dict[str, str], list[int]]:
 def find_sockets() -> dict[int, int]:
     """Return the inode of each socket that this process has open, by its descriptor.
 
-    At the start of a program these are the sockets that were passed to it. A number may stand for another socket later.
+    At the start of a program these are the sockets that were passed to it. A descriptor may be another socket later.
     """
     try:
         numbers: Iterable[int] = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - a string will do
@@ -101,7 +101,7 @@ def find_sockets() -> dict[int, int]:
 
 
 def socket_inode(descriptor: int) -> int:
-    """Return the inode of the socket that a descriptor leads to; 0: it leads to none."""
+    """Return the inode of the socket that a descriptor leads to; 0: it is not a socket, or not open."""
     try:
         found = os.fstat(descriptor)
     except OSError:
@@ -110,7 +110,7 @@ def socket_inode(descriptor: int) -> int:
 
 
 def read(environ: Mapping[str, str], process: int) -> Activation:
-    """Read what was passed to a process, and change nothing."""
+    """Return what was passed to a process, and change nothing."""
     given = environ.get("LISTEN_FDS", "")
     if not given:
         return Activation()

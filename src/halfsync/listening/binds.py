@@ -1,4 +1,4 @@
-"""What ``--bind`` accepts, as records: read without a socket, so that settings can be checked alone."""
+"""What ``--bind`` accepts, as records. No socket is needed to read them, so settings can be checked alone."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,19 @@ FORMS = (
     "HOST:PORT, [IPV6]:PORT, :PORT for all interfaces, unix:PATH, unix:@NAME, fd://N, systemd or systemd:NAME"
 )
 PORT_MAX = 65535
-LEAST_PORT = 80  # that a number behind an address of IPv6 without brackets, or behind a slash, is taken for
+LEAST_PORT = 80  # for a number after a slash, or after an IPv6 address without brackets, to be a port
 EXAMPLE_PORT = "8000"
-SCHEMES = ("tcp", "tcp4", "tcp6", "http", "https")  # that other servers have before an address
+SCHEMES = ("tcp", "tcp4", "tcp6", "http", "https")  # that other servers accept before an address
 _ALL_IPV4, _ALL = (
     bytes(4),
     bytes(16),
-)  # wildcard addresses; that of IPv6 takes IPv4 too (listening/listeners.py)
-UNIX_PATH_BYTES = 107  # sun_path holds 108 bytes and ends with NUL (unix(7))
+)  # wildcard addresses; the IPv6 one accepts IPv4 too (listening/listeners.py)
+UNIX_PATH_BYTES = 107  # sun_path has 108 bytes, and ends with NUL (unix(7))
 
 
 @dataclass(frozen=True, slots=True)
 class TcpBind:
-    """A TCP address: ``host`` is a name or an address without brackets, or "" for all interfaces."""
+    """A TCP address. ``host``: a name, or an address without brackets, or "" for all interfaces."""
 
     host: str
     port: int
@@ -30,14 +30,14 @@ class TcpBind:
 
 @dataclass(frozen=True, slots=True)
 class UnixBind:
-    """A unix socket: ``path`` in the file system, or a name starting with "@" in the abstract namespace."""
+    """A unix socket. ``path``: in the file system, or a name beginning with "@" in the abstract namespace."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class FdBind:
-    """A listening socket inherited from whoever started the server, by its descriptor."""
+    """A listening socket that the server's parent process has passed, by its descriptor."""
 
     fd: int
 
@@ -52,8 +52,8 @@ class SystemdBind:
 Bind = TcpBind | UnixBind | FdBind | SystemdBind
 
 
-class _Refused(Exception):  # noqa: N818 - it is only a step on the way to a UsageError
-    """A bind that is refused, with another that may be meant. more: what is said behind that."""
+class _Refused(Exception):  # noqa: N818 - it becomes a UsageError
+    """A bind is rejected. meant: another bind that may be meant; more: text to follow that in the remedy."""
 
     def __init__(self, problem: str, meant: str = "", more: str = "") -> None:
         super().__init__(problem)
@@ -61,11 +61,11 @@ class _Refused(Exception):  # noqa: N818 - it is only a step on the way to a Usa
 
 
 def parse_bind(spec: str) -> Bind:
-    """Read one bind as the user wrote it; raises UsageError saying what is wrong with it."""
+    """Return the bind that a user's text means. Raises UsageError that says what is wrong with it."""
     try:
         return _read(spec)
     except _Refused as error:
-        # What would be refused too is no advice.
+        # Do not advise what would be rejected too.
         meant = error.meant and _is_accepted(error.meant)
         remedy = f"write it as {error.meant}{error.more}" if meant else f"give {FORMS}"
         raise UsageError(error.problem, remedy=remedy) from None
@@ -80,7 +80,7 @@ def _is_accepted(spec: str) -> bool:
 
 
 def _read(spec: str) -> Bind:
-    """Read a bind. Raises UsageError, or _Refused."""
+    """Return the bind that a text means. Raises UsageError, or _Refused."""
     if spec.startswith("unix:"):
         return _parse_unix(spec)
     if spec.startswith("fd://"):
@@ -95,7 +95,7 @@ def _read(spec: str) -> Bind:
 
 
 def _refuse_other_forms(spec: str) -> None:
-    """Refuse what is meant as something else than an address with a port. Raises _Refused."""
+    """Raise _Refused for a text that means something other than an address with a port."""
     scheme, _, rest = spec.partition(":")
     lower = scheme.lower()
     if spec.startswith("@") and len(spec) > 1:
@@ -119,7 +119,7 @@ def _refuse_other_forms(spec: str) -> None:
 
 
 def _find_before_slash(spec: str) -> str:
-    """Return the address of one that has a slash behind it, or before its port; "": it is rather a path."""
+    """Return the address in a text with a slash after the address, or before its port; "": it is probably a path."""
     host, _, rest = spec.partition("/")
     if ":" in host and _is_accepted(host):
         return host
@@ -133,7 +133,7 @@ def _find_before_slash(spec: str) -> str:
 def _parse_unix(spec: str) -> UnixBind:
     path = spec.removeprefix("unix:")
     if path.startswith("//"):
-        # unix:///run/x.sock is how URLs spell it: the same absolute path.
+        # unix:///run/x.sock, the form of a URL, means the same absolute path.
         path = path.removeprefix("//")
     if path in ("", "@") or "\0" in path:
         raise UsageError(f"{spec!r} names no path", remedy="write it as unix:/run/app.sock or unix:@name")
@@ -184,7 +184,7 @@ def _parse_tcp(spec: str) -> TcpBind:
 
 
 def _find_ipv6(spec: str) -> str:
-    """Return how an address of IPv6 that lacks its brackets, or its port, is written; "": it is none."""
+    """Return the right form of an IPv6 address without brackets or port; "": it is not such an address."""
     host, bracket, port = spec.removeprefix("[").partition("]")
     if bracket:
         if spec.startswith("[") and port.startswith(":"):
@@ -193,14 +193,14 @@ def _find_ipv6(spec: str) -> str:
     else:
         start, _, end = host.rpartition(":")
         if _is_ipv6(start) and LEAST_PORT <= (digits(end) or 0) <= PORT_MAX:
-            host, port = start, end  # a port rather than the last piece of an address
+            host, port = start, end  # more likely a port than the last part of an address
         else:
             port = EXAMPLE_PORT
     return f"[{host}]:{port}" if _is_ipv6(host) and digits(port) is not None else ""
 
 
 def _is_ipv6(text: str) -> bool:
-    """Tell whether this is an address of IPv6, with or without the name of an interface."""
+    """Return whether this is an IPv6 address, with or without the name of an interface."""
     address, percent, interface = text.partition("%")
     named = bool(interface) and not any(character.isspace() or character in ":/[]" for character in interface)
     return _is_address(socket.AF_INET6, address) and (named or not percent)
@@ -215,9 +215,9 @@ def _is_address(family: int, text: str) -> bool:
 
 
 def overlap(one: Bind, other: Bind) -> bool:
-    """Tell whether two binds name the same listener, or addresses of which one includes the other.
+    """Return whether two binds name the same listener, or addresses of which one includes the other.
 
-    False: they do not, or it shows only as they are opened: names are not resolved here. Port 0 is another each time.
+    False: they do not, or only opening them would show it, as names are not resolved here. Port 0 differs each time.
     """
     match one, other:
         case TcpBind(), TcpBind():
@@ -230,9 +230,9 @@ def overlap(one: Bind, other: Bind) -> bool:
 
 
 def socket_file(bind: Bind) -> str:
-    """Return the whole path of the file that a bind makes, without the links that lead to it now; "": it makes none.
+    """Return the full path, without links, of the file that a bind makes; "": it makes none.
 
-    A relative path begins in the working directory; if that was removed, the path is returned as it is.
+    A relative path begins in the working directory; if that was removed, the path is returned unchanged.
     """
     if not isinstance(bind, UnixBind) or bind.path.startswith("@"):
         return ""
@@ -244,7 +244,7 @@ def socket_file(bind: Bind) -> str:
 
 
 def has_any_port(bind: Bind) -> bool:
-    """Tell whether the system chooses the port, so that two listeners of this bind are not the same."""
+    """Return whether the system chooses the port, so that two listeners of this bind differ."""
     return isinstance(bind, TcpBind) and bind.port == 0
 
 
@@ -259,7 +259,7 @@ def _overlap_hosts(one: str, other: str) -> bool:
 
 
 def _numeric(host: str) -> bytes | None:
-    """Return the bytes of an address, however it is spelled; None: it is a name."""
+    """Return the bytes of an address in any notation; None: it is a name."""
     try:
         return socket.inet_pton(socket.AF_INET6, host) if ":" in host else socket.inet_aton(host)
     except (OSError, UnicodeError):

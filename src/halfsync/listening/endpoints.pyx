@@ -1,8 +1,9 @@
 """The addresses of listening sockets, and what the application sees of each: SERVER_NAME and SERVER_PORT.
 
 A connection has the index of the listener that it came by. The index means nothing to another process: a reload may
-have changed the order of the listeners, or dropped some. So a connection that is handed over takes the address of its
-listener along (shared/handoff_queue.pyx), and whoever adopts it looks for that address here (decisions/0028).
+have changed the order of the listeners, or dropped some. So the record of a connection that is handed off has the
+address of its listener (shared/handoff_queue.pyx), and the process that adopts it looks that address up here
+(decisions/0028).
 """
 from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint32_t
@@ -74,7 +75,7 @@ cdef tuple UNIX_SERVER = ("localhost", "80")
 
 
 cdef tuple server_of(const Endpoint *endpoint):
-    """Return SERVER_NAME and SERVER_PORT; an IPv6 address is in brackets, as RFC 3875 has it."""
+    """Return SERVER_NAME and SERVER_PORT; an IPv6 address is in brackets, as in RFC 3875."""
     cdef char host[HOST_BYTES]
     cdef int port = 0
     if endpoint_read(endpoint.address, host, &port) in (AF_INET, AF_INET6):
@@ -97,7 +98,7 @@ def name_server(int fd):
 
 
 cdef int add(EndpointTable *table, const Endpoint *endpoint) noexcept nogil:
-    """Add an endpoint, and return its index."""
+    """Add an endpoint, and return its index, or ENDPOINT_UNKNOWN."""
     cdef uint32_t chunk = table.count // ENDPOINTS_CHUNK
     if chunk == ENDPOINT_CHUNKS:
         return ENDPOINT_UNKNOWN
@@ -111,7 +112,7 @@ cdef int add(EndpointTable *table, const Endpoint *endpoint) noexcept nogil:
 
 
 cdef int endpoint_find(EndpointTable *table, const Endpoint *endpoint) noexcept nogil:
-    """Return the index of an endpoint, which is added if it is new; or ENDPOINT_UNKNOWN."""
+    """Return the index of an endpoint, and add it if it is new; or return ENDPOINT_UNKNOWN."""
     cdef uint32_t index
     for index in range(table.count):
         if memcmp(endpoint_at(table, index), endpoint, sizeof(Endpoint)) == 0:
@@ -120,7 +121,7 @@ cdef int endpoint_find(EndpointTable *table, const Endpoint *endpoint) noexcept 
 
 
 cdef class Endpoints:
-    """The table of one server. Whoever has a pointer to its `table` keeps it alive."""
+    """The table of one server. Code that has a pointer to its `table` must keep it alive."""
 
     def __init__(self, listeners):
         """listeners: descriptors of the server's own listening sockets, in their order. Raises OSError, MemoryError."""

@@ -1,4 +1,4 @@
-"""Listening sockets: opened all together or not at all, and described as the application will see them."""
+"""Listening sockets: opened all together or not at all, and described as the application sees them."""
 
 import errno
 import stat
@@ -27,18 +27,18 @@ __all__ = [
 
 AddressFamily = socket.AddressFamily
 
-# One address of several may be missing without harm: a machine without IPv6 still has a localhost.
+# One of several addresses may be missing without harm: a machine without IPv6 still has a localhost.
 _ADDRESS_MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 _PRIVILEGED_PORTS = 1024
-_NO_ID = 2**32 - 1  # of a user or group: chown(2) takes it for "leave it"
+_NO_ID = 2**32 - 1  # of a user or group: for chown(2) it means "unchanged"
 
 
 @dataclass(frozen=True, slots=True)
 class UnixFile:
-    """A socket file, known by its inode so that nobody else's is ever removed.
+    """A socket file, identified by its inode, so that another's file is never removed.
 
-    path: the whole one, without links: one that leads to its directory may be switched.
-    process: whose it is to remove. It made the file, or has taken the place of the one that did.
+    path: the full path without links, since a link to its directory may be switched. process: the pid of the process
+    that must remove the file: it made the file, or has taken the place of the process that did.
     """
 
     path: str
@@ -48,7 +48,7 @@ class UnixFile:
 
 
 class Made(NamedTuple):
-    """Values of the settings that count for a socket only as it is opened."""
+    """Values of the settings that affect a socket only when it is opened."""
 
     backlog: int
     unix_mode: int | None
@@ -59,12 +59,12 @@ class Made(NamedTuple):
 class Listener:
     """An open listening socket, non-blocking and not inherited by programs that the server starts.
 
-    ``server_name`` and ``server_port`` go into the environ. For TCP they are the socket's own address,
-    IPv6 in brackets as RFC 3875 has it. A unix socket has neither host nor port, and PEP 3333 forbids
-    empty strings, so they are ``localhost`` and ``80``: applications behind a proxy take both from Host,
-    and what an HTTP/1.0 request without Host builds from these is at least a URL. ``url`` is for people.
-    The opener owns it and closes it. It is the same listener whoever has its socket file to remove. ``made``: by which
-    settings it was opened, if that is known.
+    ``server_name`` and ``server_port`` go into the environ. For TCP they are the socket's own address, with IPv6 in
+    brackets as in RFC 3875. A unix socket has no host and no port, and PEP 3333 forbids empty strings, so they are
+    ``localhost`` and ``80``: applications behind a proxy take both from Host, and for an HTTP/1.0 request without Host
+    these values give at least a valid URL. ``url`` is for people. The opener owns the listener and closes it. Two
+    listeners are equal even if different processes must remove the socket file. ``made``: the settings with which it
+    was opened, if they are known.
     """
 
     socket: socket.socket
@@ -76,18 +76,18 @@ class Listener:
 
     @property
     def family(self) -> AddressFamily:
-        """The address family of the socket, AF_INET, AF_INET6 or AF_UNIX."""
+        """The address family of the socket: AF_INET, AF_INET6 or AF_UNIX."""
         return AddressFamily(self.socket.family)
 
     @property
     def place(self) -> str:
-        """The ``url``, but with the whole path of a socket file."""
+        """The ``url``, but with the full path of a socket file."""
         return self.url if self.file is None else f"unix:{self.file.path}"
 
     def close(self) -> None:
-        """Close the socket; a socket file goes too, if it is still ours, and this process's to remove.
+        """Close the socket, and remove its file if that is still ours, and this process must remove it.
 
-        Once only: the file of another server may have the same place in the file system later.
+        Only the first call removes the file: another server's file may have the same inode later.
         """
         is_open = self.socket.fileno() >= 0
         self.socket.close()
@@ -102,7 +102,7 @@ def close_all(listeners: Iterable[Listener]) -> None:
 
 
 def refuse_shared(listeners: Iterable[Listener], admin: Iterable[Listener], *, origin: str) -> None:
-    """Refuse probes on a socket that is also the application's, under whatever names it was passed.
+    """Reject probes on a socket that is also the application's, even if it was passed under two names.
 
     Raises UsageError. origin: of `admin_bind`.
     """
@@ -117,8 +117,8 @@ def refuse_shared(listeners: Iterable[Listener], admin: Iterable[Listener], *, o
 
 
 def remove_file(file: UnixFile) -> None:
-    """Remove a socket file, if it is still the one that was made, and this process's to remove."""
-    # A forked child that closes its copy must not take the file away from its parent.
+    """Remove a socket file, if it is still the one that was made, and this process must remove it."""
+    # A forked child that closes its copy must not remove its parent's file.
     if file.process != os.getpid():
         return
     try:
@@ -126,7 +126,7 @@ def remove_file(file: UnixFile) -> None:
         if (found.st_dev, found.st_ino) == (file.device, file.inode):
             os.unlink(file.path)
     except OSError:
-        pass  # it is gone already, or its directory is: nothing is left to clean
+        pass  # it is gone already, or its directory is: there is nothing to remove
 
 
 def open_listeners(
@@ -137,15 +137,14 @@ def open_listeners(
     unix_owner: str | None = None,
     passed: Mapping[int, int] | None = None,
 ) -> list[Listener]:
-    """Open a listening socket for each bind, or none: when one fails, those before it are closed again.
+    """Open a listening socket for each bind, or none: if one fails, those before it are closed again.
 
-    A bind may give several listeners: a name with several addresses, or ``:PORT``, which is IPv4 and
-    IPv6 each with a socket of its own, so that applications see plain IPv4 addresses, or ``systemd``, which is
-    all that systemd passes. ``backlog`` is the
-    kernel's queue of connections per socket. ``unix_mode`` and ``unix_owner`` are for the socket files that
-    are made: permission bits (None: as the umask has it), and "user", "user:group" or ":group". ``passed``: the
-    inodes of the sockets that the program was started with, by descriptor (None: all that it has are meant). Raises
-    UsageError for a bind that cannot be read, BindError for one that cannot be opened.
+    A bind may give several listeners: a name with several addresses; ``:PORT``, which has separate sockets for IPv4 and
+    IPv6, so that applications see plain IPv4 addresses; or ``systemd``, which is all that systemd passes. ``backlog``
+    is the length of the kernel's queue of connections for each socket. ``unix_mode`` and ``unix_owner`` are for the
+    socket files that are made: permission bits (None: by the umask), and "user", "user:group" or ":group". ``passed``:
+    the inodes of the sockets that the program was started with, by descriptor (None: every open one is accepted).
+    Raises UsageError for a bind that cannot be read, BindError for one that cannot be opened.
     """
     owner = _find_owner(unix_owner) if unix_owner is not None else None
     parsed: list[tuple[str, Bind]] = []
@@ -187,7 +186,7 @@ def _open_tcp(spec: str, bind: TcpBind, backlog: int) -> list[Listener]:
                 missing = error
             else:
                 opened.append(listener)
-                # With port 0 the kernel picks one for the first address, and the others follow.
+                # For port 0 the kernel chooses a port for the first address, and the others get the same.
                 port = int(listener.server_port)
         if missing is not None and not opened:
             raise missing
@@ -198,11 +197,11 @@ def _open_tcp(spec: str, bind: TcpBind, backlog: int) -> list[Listener]:
 
 
 def _addresses(spec: str, bind: TcpBind) -> list[tuple[socket.AddressFamily, str]]:
-    """Resolve a host to its addresses, in the resolver's order and each once."""
+    """Return the addresses of a host, in the resolver's order, each once."""
     if bind.host == "":
         return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
     try:
-        # As bytes it is looked up as it is: the codec for names in other alphabets is large, and seldom needed.
+        # Bytes are looked up unchanged: the codec for names in other alphabets is large, and rarely needed.
         host = bind.host.encode() if bind.host.isascii() else bind.host
         found = socket.getaddrinfo(host, bind.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -217,11 +216,11 @@ def _addresses(spec: str, bind: TcpBind) -> list[tuple[socket.AddressFamily, str
 
 
 def _listen_tcp(family: socket.AddressFamily, host: str, port: int, backlog: int, *, alone: bool) -> Listener:
-    """Open one address; an IPv6 wildcard that stands ``alone`` takes IPv4 too, as people expect of [::]."""
+    """Open one address. An IPv6 wildcard that is ``alone`` accepts IPv4 too, as people expect of [::]."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it on Linux, which saves a system call for each connection.
+        # On Linux accepted sockets inherit this option, which saves a system call for each connection.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if alone else 1)
@@ -266,12 +265,12 @@ def _open_unix(
             found = os.lstat(bind.path)
             path = socket_file(bind)
             file = UnixFile(path, found.st_dev, found.st_ino, os.getpid())
-            # Nobody can connect before it listens: so there is no time in which others than these may.
+            # No client can connect before the socket listens, so only clients that the mode allows ever can.
             _give_away(spec, path, mode, owner)
         sock.listen(backlog)
         sock.setblocking(False)
     except BaseException as error:
-        # Closed as a listener, which takes its file with it.
+        # Close it as a listener, which removes its file too.
         Listener(sock, "", "", "", file).close()
         if isinstance(error, OSError):
             raise _refuse_unix(spec, error) from None
@@ -280,9 +279,10 @@ def _open_unix(
 
 
 def _give_away(spec: str, path: str, mode: int | None, owner: tuple[int, int] | None) -> None:
-    """Set the owner and the permissions of a socket file. Raises OSError, or BindError if it is not allowed.
+    """Set the owner and the permissions of a socket file. Raises OSError, or BindError if that is not allowed.
 
-    Who may write to the directory could put a link in its place, or a file: so it is not named again.
+    The file is opened first, and then used by its descriptor and not by its name: a user who may write to the directory
+    could put a link or another file in its place.
     """
     if owner is None and mode is None:
         return
@@ -295,7 +295,7 @@ def _give_away(spec: str, path: str, mode: int | None, owner: tuple[int, int] | 
                 remedy="choose a directory that nobody else may write to",
             )
         opened = f"/proc/self/fd/{descriptor}"
-        place = opened if os.path.exists(opened) else path  # without /proc there is only the name
+        place = opened if os.path.exists(opened) else path  # without /proc, by its name after all
         if owner is not None:
             os.chown(place, *owner)
         if mode is not None:
@@ -312,7 +312,7 @@ def _give_away(spec: str, path: str, mode: int | None, owner: tuple[int, int] | 
 
 
 def _find_owner(text: str) -> tuple[int, int]:
-    """Return the ids of "user", "user:group" or ":group", -1 for what stays; raises BindError for unknown names."""
+    """Return the ids of "user", "user:group" or ":group"; -1: unchanged. Raises BindError for unknown names."""
     with genuine():
         import grp  # noqa: PLC0415 - few servers name an owner
         import pwd  # noqa: PLC0415
@@ -339,7 +339,7 @@ def _find_owner(text: str) -> tuple[int, int]:
 
 
 def _remove_stale(spec: str, path: str) -> None:
-    """Remove the socket file of a server that has died; refuse whatever else is in the way."""
+    """Remove the socket file of a server that has died. Raises BindError for anything else at the path."""
     origin = f"bind {spec}"
     try:
         found = os.lstat(path)
@@ -351,7 +351,7 @@ def _remove_stale(spec: str, path: str) -> None:
             "the path exists and is not a socket", origin=origin, remedy=remedy, errno=errno.EEXIST
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        # A server whose backlog is full must not hold us up: it answers EAGAIN, and is alive.
+        # A server with a full backlog must not block us: the call fails with EAGAIN, so the server is alive.
         probe.setblocking(False)
         refused = probe.connect_ex(path)
     if refused == errno.ECONNREFUSED:
@@ -377,7 +377,7 @@ def _refuse_unix(spec: str, error: OSError) -> BindError:
 
 
 def _passed(spec: str, bind: SystemdBind) -> list[int]:
-    """Return the descriptors that systemd passes under a name, or all; raises BindError where there are none."""
+    """Return the descriptors that systemd passes under a name, or all. Raises BindError if there are none."""
     origin = f"bind {spec}"
     activation = take()
     if not activation.sockets:
@@ -427,12 +427,12 @@ def _open_fd(
         sock.setblocking(False)
         return describe_socket(sock)
     except BaseException:
-        sock.detach()  # whoever gave the descriptor still owns it
+        sock.detach()  # the program that passed the descriptor still owns it
         raise
 
 
 def _refuse_other(spec: str, descriptor: int, passed: Mapping[int, int]) -> None:
-    """Refuse a socket that this program was not started with, though it has the number of one that it was."""
+    """Raise BindError for a socket that this program was not started with, even if its number was passed."""
     inode = socket_inode(descriptor)
     if inode == passed.get(descriptor, 0):
         return
@@ -446,7 +446,7 @@ def _refuse_other(spec: str, descriptor: int, passed: Mapping[int, int]) -> None
 
 
 def describe_socket(sock: socket.socket) -> Listener:
-    """Name a socket by the address it really has."""
+    """Return the listener of a socket, named by the socket's real address."""
     host, port = name_server(sock.fileno())
     if sock.family == socket.AF_UNIX:
         path = os.fsdecode(sock.getsockname())

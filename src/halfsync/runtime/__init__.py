@@ -1,1 +1,1 @@
-"""Python as a server needs it: copies of what an application may replace, threads, forks, signals, output."""
+"""Python, adapted for a server: copies of what an application may replace, threads, forks, signals, output."""

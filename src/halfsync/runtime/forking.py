@@ -1,4 +1,4 @@
-"""Forking the server's own processes and ending them, and ending the copies that an application forks.
+"""Forking and ending the server's own processes, and ending the copies that an application forks.
 
 All forks of the server are made here. Every other fork is the application's: `halfsync.native.forks` has the rules
 for its child.
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def fork(blocked: Iterable[int] = ALL) -> tuple[int, Mask]:
-    """Fork. Return what os.fork does, and which signals the calling thread had blocked.
+    """Fork. Return what os.fork returns, and the signals that the calling thread had blocked.
 
-    A server's signals are blocked in both processes afterwards: a child must not tell its parent's queue of its own.
-    blocked: those and more. The parent calls `restore`, since what was blocked before may be the program's. The child
-    calls `unblock`.
+    Afterwards a server's signals are blocked in both processes: a child must not put its own into its parent's queue.
+    blocked: these signals, and possibly more. The parent calls `restore`, since the program may have blocked some
+    before. The child calls `unblock`.
 
-    What waits to be printed is printed first, or a child would print it again. Raises OSError, and nothing more is
+    Buffered output is written first; otherwise a child would write it again. If it raises OSError, no more signals are
     blocked than before.
     """
     flush_output()
@@ -50,7 +50,7 @@ def fork(blocked: Iterable[int] = ALL) -> tuple[int, Mask]:
 
 
 def _renew_greenlets() -> None:
-    """Give the greenlets of this process an event loop of its own instead of its parent's, if there are any.
+    """Give the greenlets of this process, if there are any, a new event loop in the place of its parent's.
 
     gevent and eventlet do the same in their replacement of Python's fork.
     """
@@ -62,7 +62,7 @@ def _renew_greenlets() -> None:
 
 
 def restore(mask: Mask) -> None:
-    """Block what was blocked before `fork`, and nothing more. Handlers of signals that came meanwhile run in it."""
+    """Block only what was blocked before `fork`. Handlers of signals that have come since then run in this call."""
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
@@ -72,16 +72,16 @@ def unblock() -> None:
 
 
 def run_child(life: Callable[[], None]) -> NoReturn:
-    """Do what a forked process is for and end it, without the exit handlers of the program that it is a copy of."""
+    """Run a function in a forked process and end the process, without the exit handlers of the original program."""
     try:
         life()
-    except BaseException as error:  # noqa: BLE001 - whatever it was, this process must not go on as a second original
+    except BaseException as error:  # noqa: BLE001 - in any case, this process must not go on as a second original
         end_forked(error)
     end_forked()
 
 
 def end_forked(error: BaseException | None = None) -> NoReturn:
-    """End a forked process as `run_child` does: at once; with exit code 1 and a traceback if something was raised."""
+    """End a forked process at once; if there is an error, with exit code 1 and its traceback, else with 0."""
     try:
         if error is not None:
             with genuine(*FOR_TRACEBACKS):
@@ -97,7 +97,7 @@ def end_forked(error: BaseException | None = None) -> NoReturn:
 class NoCopies:
     """A block that calls the application. A copy that the application forks in it ends as it leaves the block.
 
-    Its exit code is 0 if it returns; if it raises, the code that Python would end with. This process goes on.
+    The copy's exit code is 0 if it returns; if it raises, the code that Python would end with. This process goes on.
     """
 
     __slots__ = ("_began",)
@@ -110,6 +110,6 @@ class NoCopies:
 
 
 def freeze() -> None:
-    """Leave what exists out of garbage collection: a child that marks it would copy its pages."""
+    """Exclude all existing objects from garbage collection: a child that marked them would copy their pages."""
     gc.collect()
     gc.freeze()

@@ -1,17 +1,17 @@
-"""Copies of Python's modules for the system, made before an application can replace functions in them.
+"""Copies of Python's system modules, made before an application can replace functions in them.
 
-gevent and eventlet put functions of their own into the modules of the standard library, for the whole process, and any
+gevent and eventlet put their own functions into the modules of the standard library, for the whole process, and any
 application may do the same. A loop of the server that called those would wait for a scheduler that does not run, or
 would spin. So halfsync imports the names below from here and not from the modules themselves; `make lint` checks it.
 
-A program may have replaced functions before it imports halfsync. So each copy takes its functions from the module in C
-below, if there is one: that is not replaced. Threads, and waiting for descriptors, are always in C
-(native/system.pyx).
+A program may have replaced functions before it imports halfsync. So each copy takes its functions from the underlying
+C module, if there is one: programs do not replace functions there. Threads, and waiting for descriptors, are always in
+C (native/system.pyx).
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found] # it has no stub: it is the module in C below signal
+import _signal  # type: ignore[import-not-found] # the C module below signal has no stub
 import _socket
 import os as _os
 import posix
@@ -30,19 +30,19 @@ __all__ = ["localtime", "monotonic", "monotonic_ns", "os", "signal", "socket", "
 
 
 def _copy(module: ModuleType, **genuine: Any) -> Any:
-    """Return a copy of a module as it is now, with these values instead of its own."""
+    """Return a copy of a module as it is now, with these values replaced."""
     copy = ModuleType(module.__name__, module.__doc__)
     copy.__dict__.update(vars(module) | genuine)
     return copy
 
 
 def _functions(below: ModuleType, module: ModuleType) -> dict[str, Any]:
-    """Return the functions that a module takes from the module in C below it."""
+    """Return the functions that a module takes from the C module below it."""
     return {name: value for name, value in vars(below).items() if callable(value) and hasattr(module, name)}
 
 
 def _socket_class() -> type[_socket_module.socket]:
-    """Return the original class of sockets: its module may have another one under that name now."""
+    """Return the original socket class: the module may have another class under that name now."""
     classes: list[Any] = _socket.socket.__subclasses__()
     found: type[_socket_module.socket] = next(
         one for one in classes if (one.__module__, one.__qualname__) == ("socket", "socket")
@@ -51,7 +51,7 @@ def _socket_class() -> type[_socket_module.socket]:
 
 
 def _socketpair(family: int, kind: int) -> tuple[_socket_module.socket, _socket_module.socket]:
-    """Return two connected sockets of the original class. The standard function uses the class that is there now."""
+    """Return two connected sockets of the original class. The standard function uses the module's present class."""
     first, second = (_class(fileno=end.detach()) for end in _socket.socketpair(family, kind))
     return first, second
 
@@ -60,7 +60,7 @@ _class = _socket_class()
 
 if not TYPE_CHECKING:
     os = _copy(_os, **_functions(posix, _os))
-    # The functions in C know these two numbers by their type.
+    # The C functions accept only the C module's own objects for these two.
     signal = _copy(
         _signal_module,
         **_functions(_signal, _signal_module),

@@ -1,8 +1,9 @@
 """Standard output and error: lines for the person at the terminal, or for a log collector.
 
 A stream may be closed or full. It may be a pipe that is not read, or whose reader has gone; a terminal that hung up; or
-an object of the application that raises. No such line ends anything, or holds it up for more than PATIENCE_S. Lines
-that are not taken are dropped and counted. A note gives the number once something is taken again.
+an object of the application that raises. A line that cannot be written ends nothing, and delays nothing for more than
+WRITE_TIMEOUT_S. Lines that the stream does not take are dropped and counted. A note gives their number once the stream
+takes something again.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 
 
 STANDARD = 3  # descriptors: 0, 1 and 2
-WRITE_TIMEOUT_S = 1.0  # the wait for a file that takes nothing; then no more waits until it takes something
+WRITE_TIMEOUT_S = 1.0  # wait for a file that takes nothing; then do not wait again until it takes something
 
 
 class Lines:
     """Whole lines to standard output or error. Any thread may write; nothing raises.
 
-    A text goes out in one write, as far as the system allows it, so that lines of several processes do not mix. The
-    object is a stream as `logging` and PEP 3333 need it. If the program has replaced the stream in `sys`, lines go to
-    the replacement, and to the descriptor only if the replacement raises.
+    A text goes out in one write, if the system allows it, so that lines of several processes do not mix. The object is
+    a stream for `logging` and PEP 3333. If the program has replaced the stream in `sys`, lines go to the replacement,
+    and to the descriptor only if the replacement raises.
     """
 
     def __init__(self, number: int, stream: str, name: str) -> None:
@@ -44,18 +45,18 @@ class Lines:
         os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        """Set the state, also in a forked process: a thread may have held the lock, and the parent tells the count."""
-        self._lock = Mutex()  # one that can be taken again: a finalizer may log in the middle of a write
+        """Reset the state, also in a forked process: a thread may have held the lock; the parent reports the count."""
+        self._lock = Mutex()  # reentrant: a finalizer may log in the middle of a write
         self.dropped = 0  # lines, since the last note about them
-        self.error = 0  # the error number of the last of them
+        self.error = 0  # errno of the last of them
         self._handing_on: set[int] = set()  # threads that are writing to a stream of the program
-        self._torn = False  # what was taken last ends in the middle of a line
+        self._torn = False  # the last text was cut in the middle of a line
         self._stalled = False
 
     def write(self, text: str) -> int:
         """Write whole lines, or drop them. Returns their length, as any stream does."""
         with suppress(Exception), Quiet():
-            # A stream of the program may write here in turn, for example to log. That goes straight to the descriptor.
+            # A stream of the program may itself write here, for example to log. That goes straight to the descriptor.
             replaced = None if get_ident() in self._handing_on else self._replaced()
             if replaced is None or not self._hand_on(replaced, text):
                 with self._lock:
@@ -63,13 +64,13 @@ class Lines:
         return len(text)
 
     def write_straight(self, text: str) -> int:
-        """Write as `write` does, to the descriptor in any case."""
+        """Write as `write` does, but always to the descriptor."""
         with self._lock, suppress(Exception):
             self._put(text)
         return len(text)
 
     def as_it_is(self) -> Lines | Straight:
-        """Return a stream that writes as this one does now, even if the program replaces the stream in `sys` later."""
+        """Return a stream that goes on writing as this one does now, even if the program replaces the one in `sys`."""
         return Straight(self) if self._replaced() is None else self
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -81,14 +82,14 @@ class Lines:
         """Do nothing: nothing waits to be written."""
 
     def _replaced(self) -> TextIO | None:
-        """Return the stream with which the program has replaced the original one; None: it has not."""
+        """Return the stream with which the program has replaced the original; None: it has not."""
         stream: TextIO | None = getattr(sys, self._stream, None)
         return None if stream is getattr(sys, f"__{self._stream}__", None) else stream
 
     def _hand_on(self, stream: TextIO, text: str) -> bool:
-        """Write to a stream of the program. Returns whether it took the text.
+        """Write to a stream of the program. Return whether it took the text.
 
-        Without the lock: the stream may take others, as that of the log, whose holder may be about to write here.
+        The lock is not held: the stream may take others, such as the log's, whose holder may be about to write here.
         """
         self._handing_on.add(get_ident())
         try:
@@ -112,7 +113,7 @@ class Lines:
         self._send(text, counts=True)
 
     def _send(self, text: str, *, counts: bool = False) -> bool:
-        """Write as much as is taken. Returns whether that is all. counts: count the lines that were not taken."""
+        """Write as much as the stream takes. Return whether that is all. counts: count the lines not taken."""
         data = text.encode("utf-8", "backslashreplace")
         taken, error = write_lines(self._number, data, 0.0 if self._stalled else WRITE_TIMEOUT_S)
         self._stalled = error == NO_ROOM
@@ -144,19 +145,19 @@ class Lines:
             stream.flush()
 
     def _flush(self, stream: TextIO) -> bool:
-        """Write what waits in a stream's buffers, if there is room. Returns whether nothing is left in them."""
+        """Write what waits in a stream's buffers, if there is room. Return whether they are empty now."""
         try:
             if not stream.closed:
                 if not has_room(self._number, 0.0 if self._stalled else WRITE_TIMEOUT_S):
                     self._stalled = True
                     return False
                 stream.flush()
-        except Exception:  # noqa: BLE001 - a closed or a full file raises one thing or another
+        except Exception:  # noqa: BLE001 - closed and full files raise various exceptions
             return False
         return True
 
     def flush_stream(self) -> None:
-        """Write what waits to be printed. What cannot be written is left."""
+        """Write what waits in the stream's buffers. What cannot be written is left there."""
         replaced = self._replaced()
         stream: TextIO | None = getattr(sys, self._stream, None)
         if replaced is not None:
@@ -185,24 +186,24 @@ standard_error = Lines(2, "stderr", "standard error")
 
 
 def counted(number: int, one: str, many: str) -> str:
-    """Return a number with what it counts, in the singular for 1."""
+    """Return a number with its noun, in the singular for 1."""
     return f"{number} {one if number == 1 else many}"
 
 
 def say(line: str) -> None:
-    """Tell the person at the terminal."""
+    """Write a line to the person at the terminal, on standard error."""
     standard_error.write(f"{line}\n")
 
 
 def complain(error: StartError) -> None:
-    """Tell the person at the terminal why something could not start."""
+    """Tell the person at the terminal why something could not start, with a traceback if there is one."""
     standard_error.write(f"{error.traceback if isinstance(error, LoadError) else ''}halfsync: {error}\n")
 
 
 def hold_standard_descriptors() -> None:
-    """Open the null device where a standard descriptor is closed, before anything else is opened.
+    """Open the null device for each standard descriptor that is closed, before anything else is opened.
 
-    Else a socket would take its number, and what the application prints would go to a client.
+    Otherwise a socket would get its number, and what the application prints would go to a client.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) < STANDARD:
         os.set_inheritable(descriptor, True)
@@ -210,7 +211,7 @@ def hold_standard_descriptors() -> None:
 
 
 def flush_output() -> None:
-    """Write what waits to be printed. What cannot be written is left: it is not worth a server."""
+    """Write what waits in the buffers of both streams. What cannot be written is left: the server must go on."""
     with Quiet():
         for lines in (standard_output, standard_error):
             lines.flush_stream()
@@ -223,7 +224,7 @@ def settle_output() -> None:
     """
     if (
         standard_output.dropped and standard_output.error != errno.EPIPE
-    ):  # EPIPE: the reader has gone, and wants no more
+    ):  # EPIPE: the reader has gone, and does not want it
         why = reason_of(OSError(standard_output.error, os.strerror(standard_output.error)))
         say(
             f"halfsync: standard output did not take {counted(standard_output.dropped, 'line', 'lines')}: {why}"

@@ -1,4 +1,4 @@
-"""Signals as a queue, and waiting for descriptors: what a process that serves in the foreground stands on."""
+"""Signals as a queue, and waiting for descriptors: the basis of a process that serves in the foreground."""
 
 from __future__ import annotations
 
@@ -32,45 +32,45 @@ if TYPE_CHECKING:
     _Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# Each one counts. Of others one that waits already says all that a second would.
+# Each of these counts. Of any other signal, a second one adds nothing while the first still waits.
 COUNTED_ONES = (signal.SIGTTIN, signal.SIGTTOU)
 # Those that an operator sends to a server and that do not end it.
 HARMLESS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
-# What an operator, a terminal or a service manager may send to a whole group of processes.
+# Those that an operator, a terminal or a service manager may send to a whole process group.
 SENT = (*ENDING, *HARMLESS)
-# By which a supervisor recalls a process that starts: it ends one that still loads. Nobody sends it to a whole group.
+# A supervisor recalls a starting process with it: a process that still loads ends. It is never sent to a whole group.
 RECALL = signal.SIGRTMAX
-# What any process of a server may be sent: nothing of it must reach a copy that is not ready for it.
+# All signals that a process of a server may get: none of them must reach a copy that is not ready for it.
 ALL = (*SENT, signal.SIGCHLD, RECALL)
-READ_BYTES = 65_536  # all that the pipe holds
+READ_BYTES = 65_536  # the capacity of the pipe
 
 
 def forget_signals() -> None:
-    """Give every signal that a server understands its default again, in a forked process that is not a server."""
+    """Reset every signal of a server to its default, in a forked process that is not a server."""
     signal.set_wakeup_fd(-1)
     for number in ALL:
         signal.signal(number, signal.SIG_DFL)
 
 
 def drop_signals(*numbers: int) -> None:
-    """Let these signals do nothing in this process. In programs that it starts and in copies of it they have defaults.
+    """Make these signals do nothing in this process. In its copies, and in programs that it starts, they have defaults.
 
-    If they were ignored here, they would be ignored there too.
+    If they were ignored here instead, they would be ignored there too.
     """
     for number in numbers:
         catch_signal(number, DROPPED)
 
 
 def release_signals(*numbers: int) -> None:
-    """Give signals back what they had before `drop_signals`, also in a process that the server has forked since."""
+    """Restore what signals had before `drop_signals`. This also works in a process that the server has forked since."""
     for number in numbers:
         release_signal(number)
 
 
 def outlive_signals(*numbers: int) -> None:
-    """Let these signals do nothing up to the very end of this process, which has nothing left to do for them.
+    """Make these signals do nothing up to the very end of this process, which has nothing left to do for them.
 
-    Both calls are needed: at its end the interpreter restores the handlers that it knows of.
+    Both calls are needed: at its end the interpreter restores the handlers that it knows.
     """
     for number in numbers:
         signal.signal(number, signal.SIG_IGN)
@@ -78,10 +78,10 @@ def outlive_signals(*numbers: int) -> None:
 
 
 def hold_signals() -> None:
-    """Let the signals that end no server not end this process either, before and after it serves.
+    """Keep the signals that do not end a server from ending this process before and after it serves.
 
-    Until then they wait for `Signals`, and afterwards they do nothing, up to the very end. Those that have a handler,
-    or are ignored, stay as they are. A handler that the program sets later takes the place of ours.
+    Before, they wait for `Signals`; afterwards they do nothing, up to the very end. Signals that have a handler, or are
+    ignored, stay as they are. A handler that the program sets later replaces ours.
     """
     note_terminal()
     for number in HARMLESS:
@@ -90,12 +90,15 @@ def hold_signals() -> None:
 
 
 def has_default(number: int) -> bool:
-    """Tell whether a signal has its default, or had it before it was caught. Native handlers are in no table."""
+    """Return whether a signal has its default, or had it before it was caught.
+
+    Python's table does not show native handlers.
+    """
     return bool(signal.getsignal(number) == signal.SIG_DFL and look_at_signal(number) == DEFAULT)
 
 
 def note_signals(fd: int, *numbers: int) -> None:
-    """Note these signals, and write their numbers to a non-blocking descriptor. This process learns of them so only."""
+    """Note these signals, and write their numbers to a non-blocking descriptor. They have no other effect here."""
     tell_signals(fd)
     for number in numbers:
         catch_signal(number, NOTED)
@@ -105,19 +108,20 @@ class Signals:
     """Signals as a queue: handlers only note them, and a byte in a pipe for each signal ends the wait.
 
     The handlers are native, and not in Python's table. So they cannot nest, and a process that the application forks
-    has none of them (`halfsync.native.forks`). A flood fills the pipe, which still wakes the reader. No signal that
-    matters is lost: of most kinds one that waits says all that a second would, and of the others thousands are kept.
+    has none of them (`halfsync.native.forks`). A flood of signals fills the pipe, which still wakes the reader. No
+    signal that matters is lost: of most kinds a second one adds nothing while the first waits, and of the others
+    thousands are kept.
 
-    A context manager, owned by the thread that made it; outside the main thread, where Python lets no handler be set,
-    it waits for descriptors only. A handler that the program sets while it lasts is left as it is.
+    A context manager, owned by the thread that made it. Outside the main thread, where Python allows no handlers, it
+    waits for descriptors only. A handler that the program sets inside the block is left as it is.
 
-    Signals that the program has blocked are let through while it lasts: they would reach nobody else.
+    Signals that the program has blocked are let through inside the block: nothing else would receive them.
 
-    SIGHUP of a terminal that closes is taken as SIGTERM, or not at all if SIGHUP was ignored at the start (nohup).
+    SIGHUP of a terminal that closes counts as SIGTERM, or is dropped if SIGHUP was ignored at the start (nohup).
     """
 
     NUMBERS: tuple[signal.Signals, ...] = (*ENDING, signal.SIGCHLD, signal.SIGUSR1)
-    OPTIONAL: tuple[signal.Signals, ...] = ()  # that are queued only if they have their default
+    OPTIONAL: tuple[signal.Signals, ...] = ()  # queued only if they have their default
 
     def __init__(self) -> None:
         self._main = in_main_thread()
@@ -149,7 +153,7 @@ class Signals:
         os.close(self._writer)
 
     def catch_again(self) -> None:
-        """Queue NUMBERS again, if the program has set handlers for some, or blocked some, since the queue was made."""
+        """Queue NUMBERS again, if the program has set handlers for some, or blocked some, inside the block."""
         if not self._main:
             return
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, self.NUMBERS)
@@ -168,15 +172,15 @@ class Signals:
 
     @property
     def descriptors(self) -> tuple[int, int]:
-        """Both ends of the queue, which are no business of a forked child's."""
+        """Both ends of the queue, which a forked child must not use."""
         return self._reader, self._writer
 
     def wait(self, descriptors: Iterable[int], timeout: float | None) -> int | None:
-        """Return the next signal's number; None when a descriptor became readable or `timeout` seconds were over."""
+        """Return the next signal's number; None: a descriptor is readable, or `timeout` seconds are over."""
         deadline = None if timeout is None else monotonic() + timeout
         watched = [self._reader, *descriptors]
         while True:
-            end_copy(self._began)  # a handler that the program set itself may fork, for example
+            end_copy(self._began)  # a handler of the program may fork, for example
             number = take_signal() if self._main else 0
             if number == signal.SIGHUP and tells_of_terminal(number):
                 if self._before[signal.SIGHUP][1] == signal.SIG_IGN:
@@ -193,15 +197,15 @@ class Signals:
                 return None
 
     def hung_up(self) -> None:
-        """Take note that the terminal was closed, for which `wait` returns SIGTERM."""
+        """React to a closed terminal, for which `wait` returns SIGTERM. Does nothing here."""
 
 
 def _catch(number: int) -> tuple[int, _Handler]:
-    """Queue a signal from now on. Returns what it had before: its native kind, and the handler in Python's table.
+    """Queue a signal from now on. Return what it had before: its native kind, and the handler in Python's table.
 
-    A handler that the program has set stays, in Python's table or as a native one: a process that the program forks has
-    it again. A handler from the program's start does not stay (Python's own for SIGINT, or an ignored signal): such a
-    process has the default instead.
+    A handler that the program has set is kept, in Python's table or as a native one, for processes that the program
+    forks. A handler from the program's start is not kept (Python's own for SIGINT, or an ignored signal): forked
+    processes have the default instead.
     """
     handler = signal.getsignal(number)
     if _is_start(handler) and not is_handler_replaced(number, lambda: signal.signal(number, handler)):
@@ -210,7 +214,7 @@ def _catch(number: int) -> tuple[int, _Handler]:
 
 
 def _restore(number: int, kind: int, handler: _Handler) -> None:
-    """Give a signal back what it had before `_catch`, unless the program has set a handler since."""
+    """Restore what a signal had before `_catch`, unless the program has set a handler since."""
     if not is_signal_caught(number):
         return
     if kind:
@@ -222,12 +226,12 @@ def _restore(number: int, kind: int, handler: _Handler) -> None:
 
 
 def _forget_held(numbers: Iterable[int]) -> None:
-    """Keep these signals no more. They were held, and have got a handler of the program's, which may call ours."""
+    """Stop holding these signals. The program has set handlers for them since, which may call ours."""
     for number in numbers:
         if not is_signal_caught(number):
             release_signal(number)
 
 
 def _is_start(handler: _Handler) -> bool:
-    """Tell whether a program can have this handler from its start, other than the default."""
+    """Return whether a program may have this handler from its start. The default does not count."""
     return handler in (signal.SIG_IGN, signal.default_int_handler)

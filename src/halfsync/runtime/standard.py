@@ -4,13 +4,13 @@ Python looks for a module in the application's directory first. If there is a `r
 every import of `resource` gets that file, in our code and in the modules of the standard library that we import. An
 application must be able to have its own modules, and the server must not get them (decisions/0023).
 
-So, if a directory that comes before the standard library has a file with such a name, and only then, all that the
-server may import later is imported at once, from the standard library. That costs some milliseconds. Projects without
-such files pay nothing. An application may put more directories on sys.path while it is loaded: they are looked at once
-it is. If it does so later, in a request, nothing is looked at. So what is imported as late as that is imported by
+So, if a directory before the standard library has a file with such a name, and only then, everything that the server
+may import later is imported at once, from the standard library. That costs some milliseconds; projects without such
+files pay nothing. An application may put more directories on sys.path while it is loaded; they are searched once it is
+loaded. Directories that it adds later, in a request, are not searched. So what is imported so late is imported by
 `genuine`.
 
-The same is imported before root is given up: the new user may not be allowed to read the modules.
+The same modules are imported before root is given up: the new user may not be allowed to read them.
 """
 
 import os
@@ -33,19 +33,19 @@ _LIBRARY = tuple(f"{directory}/" for directory in _STANDARD)
 _INSTALLED = (
     "/site-packages/",
     "/dist-packages/",
-)  # directories for packages, which may be below the library's
+)  # directories of packages, possibly below the library's
 _OTHERS = (
     "setproctitle",
     "watchfiles",
-)  # packages that are imported once the application's directory is on the path
-_OPEN = ("click", "halfsync")  # packages that a directory on PYTHONPATH may have others of
-_UNNEEDED = ("resource", "test")  # no code of the server imports these, and projects like to have them
+)  # packages that are imported when the application's directory is on the path already
+_OPEN = ("click", "halfsync")  # packages that a directory on PYTHONPATH may replace
+_UNNEEDED = ("resource", "test")  # no code of the server imports these, and projects often have them
 
 _NEEDED = sys.stdlib_module_names.difference(_UNNEEDED)
-FOR_TRACEBACKS = ("ast", "linecache", "tokenize", "traceback")  # what is imported to write a traceback
+FOR_TRACEBACKS = ("ast", "linecache", "tokenize", "traceback")  # modules needed to write a traceback
 
-# What is imported inside functions, once the application may have been loaded: tests/runtime/test_standard.py compares
-# it with the sources. Our own modules are listed for the modules that they import.
+# Modules that are imported inside functions, when the application may be loaded already. Our own are listed for the
+# modules that they import. tests/runtime/test_standard.py compares the list with the sources.
 LATER = (
     "ast",  # by traceback, to underline
     "difflib",
@@ -90,15 +90,16 @@ LATER = (
 
 
 _looked_at: set[str] = set()  # directories that were searched for namesakes
-_kept: "dict[str, dict[str, ModuleType]]" = {}  # modules of the library whose names the application has for others
+_kept: "dict[str, dict[str, ModuleType]]" = {}  # library modules whose names the application uses for its own
 
 
 class genuine:  # noqa: N801 - it reads as what it is: a context manager
-    """Import modules of the standard library, and packages that the server needs, from where they belong.
+    """A block that imports modules of the standard library, and packages that the server needs, from where they belong.
 
-    It concerns the imports of the thread that enters it, whatever a module imports in its turn. names: what may be
-    imported; without any, all that the server imports late. If the application has its own module of such a name, or if
-    something is not loaded yet, the application's modules of standard names are set aside meanwhile, for all threads.
+    It affects the imports of the thread that enters it, including those inside an imported module. names: what may be
+    imported; without any, everything that the server imports late. If the application has its own module of such a
+    name, or if a module is not loaded yet, the application's modules with standard names are set aside in the block,
+    for all threads.
     """
 
     def __init__(self, *names: str) -> None:
@@ -122,7 +123,7 @@ class genuine:  # noqa: N801 - it reads as what it is: a context manager
     def find_spec(
         self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
-        """Return where a standard module, or an installed package, really is. None: it is to be looked for as usual.
+        """Return where a standard module, or an installed package, really is. None: look for it as usual.
 
         Raises ModuleNotFoundError for a standard module that this system does not have.
         """
@@ -138,7 +139,7 @@ class genuine:  # noqa: N801 - it reads as what it is: a context manager
 
 
 def _set_aside() -> "dict[str, dict[str, ModuleType]]":
-    """Take out of sys.modules what the application has under standard names, and return it by these names."""
+    """Remove the application's modules with standard names from sys.modules, and return them by these names."""
     names = [name for name in _NEEDED.intersection(sys.modules) if not _is_library(sys.modules[name])]
     aside = {name: _take(name) for name in names}
     for name in names:
@@ -153,24 +154,24 @@ def _put_back(aside: "dict[str, dict[str, ModuleType]]") -> None:
 
 
 def _take(name: str) -> "dict[str, ModuleType]":
-    """Take a module, and the modules below it, out of sys.modules, and return them."""
+    """Remove a module, and the modules below it, from sys.modules, and return them."""
     names = [module for module in list(sys.modules) if module == name or module.startswith(f"{name}.")]
     return {module: sys.modules.pop(module) for module in names}
 
 
 def _is_library(module: object) -> bool:
-    """Tell whether a module is of the standard library. What says nothing of its file is."""
+    """Return whether a module is of the standard library. A module without a file counts as such."""
     file = _file_of(module)
     return not file or is_in_library(file)
 
 
 def is_in_library(file: str) -> bool:
-    """Tell whether a file, as Python names it, is of the standard library. Some modules are frozen."""
+    """Return whether a file, by Python's name for it, is of the standard library. Some modules are frozen."""
     return file.startswith((*_LIBRARY, "<frozen ")) and not any(part in file for part in _INSTALLED)
 
 
 def _is_in(path: str, module: object) -> bool:
-    """Tell whether a module is this file, or this package."""
+    """Return whether a module is this file, or this package."""
     file = _file_of(module)
     whole = os.path.normpath(path if path.startswith("/") else f"{getcwd()}/{path}")
     return whole in (file, os.path.dirname(file))  # noqa: PTH120 - without pathlib
@@ -187,19 +188,19 @@ def directories_ahead() -> list[str]:
 
 
 def put_directories_behind() -> None:
-    """Let modules be looked for in these directories last, in a process that does not run the application."""
+    """Move the directories before the standard library to the end, in a process that does not run the application."""
     ahead = directories_ahead()
     sys.path[:] = [*sys.path[len(ahead) :], *ahead]
 
 
 def find_namesakes(directories: "Iterable[str]") -> list[str]:
-    """Return the files in these directories that have the name of a module which the server needs, in order."""
+    """Return the files in these directories, sorted, that have the name of a module that the server needs."""
     found: set[str] = set()
     for directory in directories:
         try:
             entries = listdir(directory or ".")
         except OSError:
-            continue  # a file, or not there
+            continue  # a file, or missing
         for entry in entries:
             name, dot, _ = entry.partition(".")
             if name in _UNNEEDED or (name not in sys.stdlib_module_names and name not in _OTHERS):
@@ -226,11 +227,11 @@ def import_all() -> None:
 
 
 def keep_apart(*directories: str) -> list[str]:
-    """Import what the server may need later, if these directories have namesakes. Returns those that stay hidden.
+    """Import what the server may need later, if these directories have namesakes. Return those that stay hidden.
 
-    Directories on sys.path that nobody has looked at count too. To be called before anything is imported from these. If
-    only this call has imported a standard module, and the server does not import it again, it is taken out of
-    sys.modules. The application can then import its own.
+    Directories on sys.path that were not searched before count too. Call this before anything is imported from them. A
+    standard module that only this call has imported, and that the server does not import again, is removed from
+    sys.modules, so that the application can import its own.
     """
     directories = (*directories, *_find_new())
     _looked_at.update(directories)
@@ -251,12 +252,12 @@ def keep_apart(*directories: str) -> list[str]:
 
 
 def keep_new_apart() -> list[str]:
-    """Do what `keep_apart` does, for directories that were put on sys.path since the last look. Costs nothing else."""
+    """Do what `keep_apart` does, for directories that were put on sys.path since the last search. Cheap without any."""
     return keep_apart() if _find_new() else []
 
 
 def _find_new() -> list[str]:
-    """Return the directories before the standard library that nobody has looked at."""
+    """Return the directories before the standard library that were not searched yet."""
     return [directory for directory in directories_ahead() if directory not in _looked_at]
 
 

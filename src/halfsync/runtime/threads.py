@@ -1,8 +1,8 @@
 """Threads of the server: made by Python's threading if that is unchanged, else by the system.
 
 An application may have changed threading (gevent, eventlet). It then has greenlets instead of threads, which run only
-when nothing else does, and locks that other threads cannot wait for. The server starts and joins its threads without
-any of that. As long as threading is unchanged, though, the application finds each thread there by its name.
+when nothing else runs, and locks that other threads cannot wait for. The server starts and joins its threads without
+any of that. But as long as threading is unchanged, the application finds each thread there by its name.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _Thread, enumerate_threads = threading.Thread, threading.enumerate
-# Tools replace these to observe a program. A thread can be started without them.
+# Tools replace these to observe a program. Threads can be started without them.
 _OTHERS = ("Thread", "Timer", "excepthook")
 _WHOLE = {name: value for name, value in vars(threading).items() if callable(value) and name not in _OTHERS}
-MOMENT_S = 0.1  # that a thread whose function has returned has to end, beyond any timeout
+MOMENT_S = 0.1  # time for a thread to end once its function has returned, beyond any timeout
 _BEGAN_WHOLE = threading.Lock.__module__ == "_thread"
 
 
 def is_whole() -> bool:
-    """Tell whether threading is as Python made it."""
+    """Return whether threading is as Python made it."""
     now = vars(threading)
     return _BEGAN_WHOLE and all(now.get(name) is value for name, value in _WHOLE.items())
 
 
 def find_green_locks() -> str:
-    """Return the library that has replaced the locks of threading by ones that threads cannot share; "": none."""
+    """Return the library that has replaced the locks of threading with ones that threads cannot share; "": none."""
     library = str(getattr(threading.Lock, "__module__", "")).partition(".")[0]
     return library if library in ("gevent", "eventlet") else ""
 
@@ -45,18 +45,18 @@ class Thread:
         self.name = name
         self._run = run
         self._began, self._ended = Semaphore(0), Semaphore(0)
-        self._has_ended = False  # true before anybody can take `_ended`, which one of two who join may hold
+        self._has_ended = False  # set before `_ended`, which one of two joining threads may hold
         self._ident = 0
         self._known: threading.Thread | None = None  # the same thread in threading, if that has started it
-        self._leave: Semaphore | None = None  # to run, or to end, which a thread of the main thread waits for
+        self._leave: Semaphore | None = None  # permission to go on, for a thread that the main thread starts
         self._may_run = True
 
     def start(self) -> None:
-        """Start the thread, once, and return when it runs. RuntimeError: the system gives no thread.
+        """Start the thread, once, and return when it runs. RuntimeError: the system cannot create a thread.
 
-        If a signal's handler raises in between, so does this, and the thread does not run its function.
+        If a signal handler raises in between, so does this, and the thread does not run its function.
         """
-        if not in_main_thread():  # where those handlers run
+        if not in_main_thread():  # signal handlers run only there
             self._start()
             return
         self._leave, self._may_run = Semaphore(0), False
@@ -85,7 +85,7 @@ class Thread:
                 self._run()
         finally:
             try:
-                del self._run  # lets go of what it refers to, too
+                del self._run  # releases what it refers to, too
             finally:
                 self._has_ended = True
                 self._ended.release()
@@ -103,9 +103,8 @@ class Thread:
     def join(self, timeout: float | None = None) -> bool:
         """Wait until the thread has ended, at most `timeout` seconds. False: it has not.
 
-        What a signal's handler raises ends the wait, and changes nothing. An interrupted join of threading may take a
-        thread that runs for one that has ended, so that is asked only about a thread whose function has returned, or
-        never ran.
+        An exception in a signal handler ends the wait, and changes nothing else. An interrupted join of threading may
+        consider a running thread ended, so threading joins only a thread whose function has returned, or never ran.
         """
         deadline = None if timeout is None else monotonic() + timeout
         if (self._ident or self._known is None) and not self._has_ended:
@@ -119,12 +118,12 @@ class Thread:
         return not self._known.is_alive()
 
     def is_alive(self) -> bool:
-        """Tell whether the thread has not ended yet."""
+        """Return whether the thread has not ended yet."""
         return not self.join(0)
 
 
 def report(error: BaseException, where: str) -> None:
-    """Pass what a thread's function has raised to threading.excepthook, which prints it unless it was replaced.
+    """Pass the exception of a thread's function to threading.excepthook, which prints it unless it was replaced.
 
     where: the name of the thread, printed if the hook fails.
     """
@@ -132,7 +131,7 @@ def report(error: BaseException, where: str) -> None:
         arguments = (type(error), error, error.__traceback__, threading.current_thread())
         threading.excepthook(threading.ExceptHookArgs(arguments))
     except BaseException:  # noqa: BLE001 - a broken hook must not end the thread either
-        # The error's own text is left out: to ask for it runs the application's code, and that may be what is broken.
+        # The error's text is left out: getting it would run the application's code, which may be what is broken.
         with suppress(BaseException):
             name = type(error).__name__
             say(f"{where}: the thread exception hook failed while reporting a {name}")

@@ -1,4 +1,4 @@
-"""Every setting of the server: declared once, read from flags, environment, file and defaults."""
+"""Every setting of the server: declared once, and read from flags, the environment, a file and defaults."""
 
 from halfsync.settings.declaration import BY_NAME, GROUPS, SETTINGS, Given, Setting, Settings
 from halfsync.settings.sources import resolve

@@ -1,13 +1,13 @@
-"""How many processes and threads a machine has room for: what `auto` stands for.
+"""How many processes and threads a machine has room for: the meaning of `auto`.
 
-A container sees every processor of its host; what it may use stands in its control groups. Of all the limits on the way
-from this process's group to the root the least counts, as it does for the kernel (cgroups(7), the kernel's
-Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/). Files that are missing or unreadable set no limit.
+A container sees every processor of its host; its control groups say what it may use. The lowest of all limits between
+this process's group and the root counts, as it does for the kernel (cgroups(7), the kernel's
+Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/). Missing or unreadable files set no limit.
 
-The rule. Usable processors are those of the affinity mask, or the quota of processor time, rounded up, where that is
-less. With the GIL one process keeps one processor busy: one worker for each, as far as memory reaches at
-PROCESS_BYTES each. Without the GIL one process uses them all, and shares what it has loaded. Threads are for the time
-in which requests wait: THREADS_PER_CPU for each processor that the process can use.
+The rule: usable processors are those of the affinity mask, or the quota of processor time, rounded up, if that is less.
+With the GIL, one process keeps one processor busy, so there is one worker for each, as far as memory suffices at
+PROCESS_BYTES each. Without the GIL, one process uses all processors, and shares what it has loaded. Threads use the
+time in which requests wait: there are THREADS_PER_CPU for each processor that the process can use.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from dataclasses import dataclass
 from halfsync.amounts import digits
 from halfsync.settings.kinds import AUTO
 
-# What a process of a middling Django or Flask application takes once it has served for a while. The limit holds for the
-# sum: more processes than fit are killed one after the other.
+# The memory of a process with a medium-sized Django or Flask application that has served for a while. The limit applies
+# to the sum: if there are more processes than fit, they are killed one after the other.
 PROCESS_BYTES = 128 * 1024 * 1024
-# A request that waits for a database for seven eighths of its time leaves a processor to seven others.
+# A request that waits for a database for seven eighths of its time leaves the processor to seven others.
 THREADS_PER_CPU = 8
-WORKERS_MOST = THREADS_MOST = 1024  # as the settings have it
+WORKERS_MOST = THREADS_MOST = 1024  # the limits of the settings
 _UNLIMITED = 2**62  # v1 writes the largest number of whole pages for "no limit"
 _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What this process may use: processors, processor time in processors, bytes of memory (None: not limited)."""
+    """What this process may use: processors, processor time in processors, bytes of memory (None: unlimited)."""
 
     affinity: int
     quota: float | None
@@ -42,7 +42,7 @@ class Machine:
 
     @property
     def cpus(self) -> int:
-        """How many processors can be kept busy, at least one."""
+        """How many processors the process can keep busy, at least one."""
         quota = self.affinity if self.quota is None else math.ceil(self.quota)
         return max(1, min(self.affinity, quota))
 
@@ -58,7 +58,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """How many workers (None: one process that serves by itself) and threads in each; `str()` gives it on one line."""
+    """The number of workers (None: one process without a supervisor), and threads in each. `str()` gives one line."""
 
     workers: int | None
     threads: int
@@ -70,7 +70,7 @@ class Sizing:
 
 
 def choose(machine: Machine, *, workers: int | None, threads: int) -> Sizing:
-    """Size what is AUTO, and leave the rest as it is. workers: None for one process without a supervisor."""
+    """Return a sizing in which what is AUTO is chosen, and the rest unchanged. workers: None: no supervisor."""
     reason = str(machine)
     if workers == AUTO:
         fit = max(1, machine.memory // PROCESS_BYTES) if machine.memory is not None else WORKERS_MOST
@@ -85,7 +85,7 @@ def choose(machine: Machine, *, workers: int | None, threads: int) -> Sizing:
 
 
 def read_machine(root: str = "/") -> Machine:
-    """Read what this process may use; root: where `proc` and `sys` are found."""
+    """Return what this process may use. root: the directory of `proc` and `sys`."""
     groups = _read_groups(root)
     return Machine(
         affinity=len(os.sched_getaffinity(0)),
@@ -96,11 +96,11 @@ def read_machine(root: str = "/") -> Machine:
 
 
 def _read_groups(root: str) -> dict[str, list[str]]:
-    """Return, for each controller of v1 and "" for the one hierarchy of v2, the folders of this process's group and of
-    all above it.
+    """Return the folders of this process's group, and of all groups above it, for each hierarchy.
 
-    Where a hierarchy is mounted is by convention: below its controllers' names. The mount itself always counts: a
-    container may see its own group there, under a path that means nothing inside.
+    The keys are the controllers of v1, and "" for the one hierarchy of v2. By convention a hierarchy is mounted below
+    its controllers' names. The mount itself always counts: a container may see its own group there, under a path that
+    means nothing inside.
     """
     groups: dict[str, list[str]] = {}
     for line in _read(root, "proc/self/cgroup").splitlines():
@@ -154,12 +154,12 @@ def _memory_of_machine(root: str) -> Iterator[int]:
 
 
 def _number(text: str) -> int | None:
-    """Read a whole number; None for `max`, for -1 and for whatever is none."""
+    """Return a whole number; None: it is `max`, -1 or something else."""
     return digits(text.strip())
 
 
 def _read(root: str, name: str) -> str:
-    """Return a file's text; "" where it cannot be read."""
+    """Return a file's text; "": it cannot be read."""
     try:
         with open(f"{root.rstrip('/')}/{name}", "rb") as file:  # noqa: PTH123 - pathlib is not needed for a string
             return file.read().decode("utf-8", "replace")

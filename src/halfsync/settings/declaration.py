@@ -1,8 +1,7 @@
-"""The declaration of every setting, the only place where one is spelled.
+"""The declarations of all settings. A setting is spelled only here.
 
-Flag, environment variable, TOML key, validation, help text, the output of ``halfsync check`` and
-docs/settings.md are all made from a field of ``Settings`` and what ``setting()`` says about it. To add a
-setting, add a field.
+Flag, environment variable, TOML key, validation, help text, the output of ``halfsync check`` and docs/settings.md are
+all made from a field of ``Settings`` and what ``setting()`` says about it. To add a setting, add a field.
 """
 
 from collections.abc import Mapping
@@ -54,19 +53,19 @@ GROUPS = (SOCKETS, PROXIES, CONCURRENCY, PROCESSES, APPLICATION, FILES, LOGGING,
 
 DEFAULT_ORIGIN = "default"
 ARGUMENT_ORIGIN = "argument"
-# What becomes of a change at a reload, if that does not apply it.
+# How a change takes effect, if not by a reload.
 OPEN_SOCKETS = "the sockets that are open keep what they have until a restart"
 AT_START = "only a restart or SIGUSR2 applies it"
-EXA = 2**60  # a bound where only a number too large for the engine's 64-bit counters is wrong
+EXA = 2**60  # a bound for values that only must fit the engine's 64-bit counters
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is known of one setting.
+    """The declaration of one setting.
 
-    ``convention`` is a variable that hosting platforms set, with the value it stands for; it counts only
-    where nothing else gives the setting. ``reload`` says what becomes of a change at a reload (SIGHUP), if that does
-    not apply it; "": it does.
+    ``convention`` is a variable that hosting platforms set, and a template of the value that it means; it counts only
+    if nothing else gives the setting. ``reload`` says how a change takes effect if a reload (SIGHUP) does not apply it;
+    "": a reload applies it.
     """
 
     name: str
@@ -90,12 +89,12 @@ class Setting:
         return "HALFSYNC_" + self.name.upper()
 
     def convert(self, raw: object, label: str) -> Any:
-        """Read and validate a value; ``label`` says in the error where it came from. Raises UsageError only."""
+        """Return a valid value. ``label``: where it came from, for the error. Raises UsageError only."""
         try:
             return self.kind.convert(raw)
         except UsageError as error:
             problem, remedy = error.problem, error.remedy
-        except Exception:  # noqa: BLE001 - an object of the caller's may raise anything when it is looked at
+        except Exception:  # noqa: BLE001 - the caller's object may raise anything
             refusal = self.kind.refuse(raw)
             problem, remedy = refusal.problem, refusal.remedy
         raise UsageError(problem, origin=label, remedy=remedy)
@@ -112,7 +111,7 @@ def setting(
     convention: tuple[str, str] | None = None,
     reload: str = "",
 ) -> T:
-    """Declare one setting: a dataclass field whose metadata is all that is said of it (see Setting)."""
+    """Declare one setting: return a dataclass field whose metadata has the rest of the declaration (see Setting)."""
     said = {
         "kind": kind, "group": group, "doc": doc, "reason": reason, "short": short,
         "convention": convention, "reload": reload,
@@ -122,21 +121,21 @@ def setting(
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value as somebody gave it: ``origin`` is for ``check``, ``label`` is what an error starts with."""
+    """A value as it was given. ``origin``: where it came from, for ``check``. ``label``: the start of an error."""
 
     value: object
     origin: str
     label: str
 
 
-# Without the methods that dataclass would write: for so many fields, compiling them takes a megabyte and milliseconds.
+# Without the methods that dataclass would write: compiling them for so many fields takes a megabyte and milliseconds.
 @dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)
 class Settings:
-    """Every setting of one server, in native values: seconds, bytes, counts.
+    """Every setting of one server, as native values: seconds, bytes, counts.
 
-    Make one with ``from_options`` or ``halfsync.settings.resolve``, which validate; the constructor
-    itself takes native values as they are. ``origins`` tells where each came from, ``sized`` on one line what the
-    machine made of those that were "auto" (empty: none were). Immutable, so any thread may read it.
+    Make one with ``from_options`` or ``halfsync.settings.resolve``, which validate. The constructor itself takes native
+    values unchecked. ``origins``: where each value came from. ``sized``: one line about the values chosen for settings
+    that were "auto" (empty: none were). Immutable, so any thread may read it.
     """
 
     # fmt: off
@@ -461,7 +460,7 @@ class Settings:
         return hash(tuple(getattr(self, one.name) for one in SETTINGS))
 
     def __repr__(self) -> str:
-        """Show what differs from the defaults."""
+        """Return a text with the settings that differ from the defaults."""
         values = (
             (one.name, getattr(self, one.name)) for one in SETTINGS if getattr(self, one.name) != one.default
         )
@@ -469,7 +468,7 @@ class Settings:
 
     @classmethod
     def from_options(cls, **overrides: object) -> "Settings":
-        """Make settings from the defaults and these, native (``keep_alive=75.0``) or textual (``"75s"``).
+        """Return settings from the defaults and these options, native (``keep_alive=75.0``) or as text (``"75s"``).
 
         Neither the environment nor a file is read. Raises UsageError for an unknown name or a wrong value.
         """
@@ -479,7 +478,7 @@ class Settings:
 
     @classmethod
     def from_given(cls, given: Mapping[str, Given]) -> "Settings":
-        """Validate values that came from anywhere, and keep where each came from. Raises UsageError."""
+        """Return settings from values of any origin, after validation. Raises UsageError."""
         values: dict[str, Any] = {}
         for name, one in given.items():
             if name not in BY_NAME:
@@ -489,11 +488,11 @@ class Settings:
         _refuse_shared(values, given)
         sized = ""
         if values.get("reload") and values.get("workers") is None:
-            values["workers"] = 1  # a supervisor, which outlives the code
+            values["workers"] = 1  # with a supervisor, which outlives the code
             origins["workers"] = f"{origins['reload']} (reload)"
         automatic = [name for name in ("workers", "threads") if values.get(name) == AUTO]
         if automatic:
-            from halfsync.settings.capacity import choose, read_machine  # noqa: PLC0415 - seldom needed
+            from halfsync.settings.capacity import choose, read_machine  # noqa: PLC0415 - rarely needed
 
             threads = values.get("threads", BY_NAME["threads"].default)
             choice = choose(read_machine(), workers=values.get("workers"), threads=threads)
@@ -504,7 +503,7 @@ class Settings:
 
 
 def _refuse_shared(values: Mapping[str, Any], given: Mapping[str, Given]) -> None:
-    """Refuse an `admin_bind` that names the address of a `bind`: applications and probes would share a listener."""
+    """Reject an `admin_bind` that names the address of a `bind`: application and probes would share a listener."""
     for admin in values.get("admin_bind", ()):
         for bind in values.get("bind", BY_NAME["bind"].default):
             if overlap(parse_bind(bind), parse_bind(admin)):
@@ -517,9 +516,9 @@ def _refuse_shared(values: Mapping[str, Any], given: Mapping[str, Given]) -> Non
 
 
 def nearest(name: str, known: Mapping[str, object]) -> str:
-    """Say which known name an unknown one was meant to be, or where to read them all.
+    """Return advice on which known name an unknown one may mean, or where to read about all names.
 
-    Names are those of settings, or of their variables. Another server's name for a setting is known too.
+    Names are those of settings, or of their variables. Other servers' names for settings are known too.
     """
     with genuine():
         from halfsync.settings.elsewhere import hint  # noqa: PLC0415 - only a mistake needs it

@@ -1,7 +1,7 @@
-"""What other servers call their settings, and what halfsync has in their place. Loaded only for a mistake.
+"""Other servers' names for settings, and what halfsync has in their place. Loaded only after a mistake.
 
-gunicorn, uWSGI, waitress, uvicorn, hypercorn and granian. A name in braces is a setting of ours, and is written like
-the name that was not understood: as an option, a variable or a key.
+The servers are gunicorn, uWSGI, waitress, uvicorn, hypercorn and granian. A name in braces is a setting of ours, and is
+written in the same form as the unknown name: as an option, a variable or a key.
 """
 
 from collections.abc import Callable, Mapping
@@ -117,13 +117,13 @@ _HINTS: tuple[tuple[str, str], ...] = (
 
 
 def hint(name: str, spell: Callable[[str], str], settings: Mapping[str, object]) -> str:
-    """Say what stands for another server's setting of this name; "": no server that is known has such a one.
+    """Return what to use in place of another server's setting; "": no known server has a setting with this name.
 
-    name: as it was given, as an option, a variable or a key. spell: writes the name of one of our settings likewise.
+    name: as it was given: an option, a variable or a key. spell: writes the name of one of our settings in this form.
     """
     key = name.lstrip("-$").replace("-", "_").removeprefix("HALFSYNC_")
     for text, names in _HINTS:
-        # The case counts for options of one letter only: -p and -P are two.
+        # Case counts only for one-letter options: -p and -P differ.
         if (key if len(key) == 1 else key.lower()) in names.split():
             return text.format_map({one: spell(one) for one in settings})
     return ""

@@ -1,8 +1,8 @@
-"""The kinds of value a setting can have: each reads what people write, and writes it back.
+"""The kinds of values that a setting can have: each kind reads what people write, and writes it back.
 
-A value comes from a flag or the environment as text, from TOML or Python as text or as a native value;
-every kind accepts both, and refuses the rest with a UsageError that says what is wrong and what would be
-right. The caller adds where the value came from.
+A flag or the environment gives a value as text; TOML or Python gives it as text or as a native value. Every kind
+accepts both, and rejects anything else with a UsageError that says what is wrong and what would be right. The caller
+adds where the value came from.
 """
 
 import os
@@ -24,37 +24,37 @@ GIB = 1024 * MIB
 DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 SIZE_UNITS = {"": 1, "k": KIB, "m": MIB, "g": GIB}
 NOTHING = "none"
-AUTO = 0  # in place of a count: the machine is to size it; no Count that may be AUTO can be 0 otherwise
+AUTO = 0  # a count that the server chooses by the machine; no Count that may be AUTO can be 0 otherwise
 PREFIX_MOST = 1024
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class Kind(Generic[T]):
-    """One kind of value; ``metavar`` stands for it in help texts, ``accepts`` says in words what it takes."""
+    """One kind of value. ``metavar``: its name in help texts. ``accepts``: what it accepts, in words."""
 
     metavar: str
     accepts: str
     choices: tuple[str, ...] = ()
 
     def convert(self, raw: object) -> T:
-        """Read a textual or native value; raises UsageError, without an origin, for any other."""
+        """Return the native value of a text or a native value. Raises UsageError, without an origin, for any other."""
         raise NotImplementedError
 
     def show(self, value: T) -> str:
-        """Write a value as people would: ``convert(show(value)) == value``."""
+        """Return a value as people write it: ``convert(show(value)) == value``."""
         return str(value)
 
     def refuse(self, raw: object) -> UsageError:
-        """Make the error for a value that is not of this kind."""
+        """Return the error for a value that is not of this kind."""
         return UsageError(f"{shown(raw)} is not {self.accepts}", remedy=self.remedy())
 
     def remedy(self) -> str:
-        """Say what to write instead, where ``accepts`` does not say it already."""
+        """Return what to write instead, if ``accepts`` does not say it already."""
         return ""
 
 
 class Count(Kind[int]):
-    """A whole number between two bounds, both included; with ``auto`` also "auto", which is read as AUTO."""
+    """A whole number between two bounds, both included; with ``auto`` also "auto", which gives AUTO."""
 
     def __init__(self, minimum: int, maximum: int, *, auto: bool = False) -> None:
         self.minimum, self.maximum, self.auto = minimum, maximum, auto
@@ -74,7 +74,7 @@ class Count(Kind[int]):
 
 
 class Duration(Kind[float]):
-    """A span of time in seconds: ``500ms``, ``30s``, ``2m``, ``1h``, or a plain number of seconds."""
+    """A duration in seconds: ``500ms``, ``30s``, ``2m``, ``1h``, or a plain number of seconds."""
 
     def __init__(self, *, zero: bool = False, longest_s: float = DAY_S) -> None:
         self.zero, self.longest_s = zero, longest_s
@@ -204,7 +204,7 @@ class Text(Optional[str]):
 
 
 class Principal(Kind[str]):
-    """A user or a group, by name or number; whether there is one is looked up when the server starts."""
+    """A user or a group, by name or number. It is looked up when the server starts."""
 
     def __init__(self, metavar: str) -> None:
         self.metavar = metavar
@@ -242,7 +242,7 @@ class Function(Kind[str]):
 
 
 class Binds(Kind[tuple[str, ...]]):
-    """One or more addresses to listen on, or none if ``optional``; as one text they are separated by commas."""
+    """One or more addresses to listen on, or none if ``optional``; in one text they are separated by commas."""
 
     metavar = "ADDR"
     accepts = "an address or a list of addresses"
@@ -275,10 +275,10 @@ class Binds(Kind[tuple[str, ...]]):
 
 
 class Mounts(Kind[tuple[tuple[str, str], ...]]):
-    """Directories by the path that they are served under: ``PREFIX=DIR``; as one text separated by commas.
+    """Directories by the path under which they are served: ``PREFIX=DIR``; in one text separated by commas.
 
-    A prefix begins with a slash; one at its end makes no difference, and "/" is kept as "". The text "none" stands
-    for no directory, so that a flag can take back what a file says.
+    A prefix begins with a slash; a slash at its end makes no difference, and "/" is kept as "". The text "none" means
+    no directory, so that a flag can override a file.
     """
 
     metavar = "PREFIX=DIR"
@@ -318,7 +318,7 @@ class Mounts(Kind[tuple[tuple[str, str], ...]]):
         return self._prefix(prefix), directory
 
     def _prefix(self, prefix: str) -> str:
-        """Return a prefix without its last slash. Raises UsageError where no request's path can begin with it."""
+        """Return a prefix without its last slash. Raises UsageError if no request's path can begin with it."""
         bare = prefix.removesuffix("/")
         segments = bare.split("/")
         if (
@@ -357,9 +357,9 @@ class Addresses(Kind[tuple[str, ...]]):
         return tuple(dict.fromkeys(text if text in ("*", "unix") else self._network(text) for text in texts))
 
     def _network(self, text: object) -> str:
-        """Write a network as few other texts could mean it; a single address without its length."""
+        """Return the canonical text of a network; that of a single address has no length."""
         with genuine():
-            import ipaddress  # noqa: PLC0415 - the default needs none, and it takes longer than the rest
+            import ipaddress  # noqa: PLC0415 - the default does not need it, and it is slow to import
 
         if not isinstance(text, str) or "%" in text:
             raise self.refuse(text)
@@ -381,7 +381,7 @@ class Addresses(Kind[tuple[str, ...]]):
 
 
 class RootPath(Kind[str]):
-    """The path that an application is mounted at, without a slash at its end; empty for the root."""
+    """The path at which an application is mounted, without a slash at its end; empty for the root."""
 
     metavar = "PATH"
     accepts = "a path that begins with a slash"
@@ -425,7 +425,7 @@ class Mode(Kind[int]):
 
 
 class FileOwner(Kind[str | None]):
-    """Who owns a file: ``user``, ``user:group`` or ``:group``, by name or number; or nothing at all."""
+    """The owner of a file: ``user``, ``user:group`` or ``:group``, by name or number; or nothing at all."""
 
     metavar = "USER:GROUP"
     accepts = "a user, a user and a group, or a group behind a colon"
@@ -447,7 +447,7 @@ class FileOwner(Kind[str | None]):
 
 
 def _whole(raw: object) -> int | None:
-    """Read a whole number that is not negative; bool is not a number here, although Python says it is."""
+    """Return a whole number; None: it is none. A bool is not a number here, although it is one in Python."""
     if isinstance(raw, str):
         return digits(raw.strip())
     return whole(raw)
@@ -457,7 +457,7 @@ def _seconds(raw: object) -> float | None:
     if not isinstance(raw, str):
         return real(raw)
     text = raw.strip().lower()
-    # Stripping every letter leaves nothing of "nan" and "inf", which float() would accept.
+    # Stripping all letters leaves nothing of "nan" and "inf", which float() would accept.
     number = text.rstrip(_LETTERS)
     unit = text[len(number) :] or "s"
     number = number.strip()

@@ -1,9 +1,9 @@
 """Where settings come from: flags, then the environment, then a file, then what hosting platforms set.
 
-This is the only module that reads the environment, and it does so once; what systemd passes is read by
-``activation`` and ``supervisor.notify``, and what a shell calls the working directory by ``directory``. Of two
-sources that give the same setting the stronger is used and the weaker is not even validated, so that a flag can correct
-a variable.
+This is the only module that reads settings from the environment, and it does so once. ``listening.activation`` and
+``host.notify`` read what systemd passes, and ``host.directory`` reads the shell's name for the working directory. If
+two sources give the same setting, the stronger one is used, and the weaker one is not even validated, so that a flag
+can correct a variable.
 
 Paths are plain strings here: importing pathlib would cost every start 3 ms and 1 MB.
 """
@@ -23,8 +23,8 @@ from halfsync.settings.declaration import BY_NAME, SETTINGS, Given, Settings, ne
 PREFIX = "HALFSYNC_"
 FILE_NAME = "halfsync.toml"
 PROJECT_FILE_NAME = "pyproject.toml"
-BYTES_MOST = 1_048_576  # that a file of settings may have
-# Of a Service halfsync-web: its address and ports, and, as links of Docker had it, each port with the parts of a URL.
+BYTES_MOST = 1_048_576  # the longest settings file
+# The variables of a Service halfsync-web: its address and ports, and, as for Docker links, each port as parts of a URL.
 _SERVICE = re.compile(
     r"HALFSYNC(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
 )
@@ -37,11 +37,10 @@ def resolve(
     directory: str | os.PathLike[str] = ".",
     again: bool = False,
 ) -> Settings:
-    """Find every setting: ``flags`` by name first, then the environment, a file, conventions and defaults.
+    """Return all settings: from ``flags`` by name first, then the environment, a file, conventions and defaults.
 
-    ``directory`` is where a file is looked for when none is named. ``again``: a server that runs reads
-    its settings once more, and must not wait for anybody to write them. Raises UsageError for anything
-    unknown or wrong.
+    ``directory``: where a file is looked for if none is named. ``again``: a running server reads its settings once
+    more, and must not wait for a program that writes them. Raises UsageError for anything unknown or wrong.
     """
     activation = take() if environ is None else read(environ, os.getpid())
     if environ is None:
@@ -55,7 +54,7 @@ def resolve(
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
-    """Read HALFSYNC_*; an empty variable counts as not set, because platforms tend to leave some empty."""
+    """Return the settings in HALFSYNC_*. An empty variable counts as not set: platforms often leave some empty."""
     known = {setting.variable: setting.name for setting in SETTINGS}
     given: dict[str, Given] = {}
     for variable, value in environ.items():
@@ -70,9 +69,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
 
 
 def _is_kubernetes(variable: str, value: str) -> bool:
-    """Recognise what Kubernetes sets in each pod for a Service whose name begins with "halfsync": nobody's mistake."""
+    """Return whether Kubernetes has set a variable in the pod, for a Service whose name begins with "halfsync"."""
     if variable.endswith("_PORT") and value.startswith(("tcp://", "udp://", "sctp://")):
-        return True  # a number there is a mistake of somebody's who wants to be reached by it
+        return True  # a plain number is a mistake of a user who wants to set the port
     return _SERVICE.fullmatch(variable) is not None
 
 
@@ -88,12 +87,12 @@ def _from_conventions(environ: Mapping[str, str]) -> dict[str, Given]:
 
 
 def _from_activation(activation: Activation) -> dict[str, Given]:
-    """Listen on the sockets that systemd passes to this process, where nothing says otherwise."""
+    """Return the bind to the sockets that systemd passes to this process, if there are any."""
     return {"bind": Given("systemd", "$LISTEN_FDS", "$LISTEN_FDS")} if activation.sockets else {}
 
 
 def _from_file(config: Given | None, directory: str, *, again: bool) -> dict[str, Given]:
-    """Read the file that was named, or the one that lies in the directory; none is no mistake."""
+    """Return the settings in the file that was named, or in the one in the directory, which may be missing."""
     if config is not None:
         named = str(BY_NAME["config"].convert(config.value, config.label))
         table = _read_table(named, label=config.label, named=True, again=again)
@@ -107,10 +106,10 @@ def _from_file(config: Given | None, directory: str, *, again: bool) -> dict[str
 
 
 def _read_table(path: str, *, label: str, named: bool, again: bool) -> dict[str, object] | None:
-    """Return the settings of a TOML file; None if it is not there or says nothing of halfsync."""
+    """Return the settings in a TOML file; None: it is missing, or has none for halfsync."""
     scheme, _, rest = path.partition(":")
     if named and scheme in ("python", "file") and rest:
-        # gunicorn names a module, or a file, of Python so.
+        # gunicorn's form of naming a Python module or file.
         raise UsageError(
             f"{path!r} names no file", origin=label, remedy=f"name a TOML file, as in {FILE_NAME}"
         )
@@ -125,8 +124,7 @@ def _read_table(path: str, *, label: str, named: bool, again: bool) -> dict[str,
     if path.endswith(".py"):
         raise _refuse_python(path)
     is_project = path.rpartition("/")[2] == PROJECT_FILE_NAME
-    # Most projects have a pyproject.toml, and most say nothing of halfsync: those are not worth a TOML
-    # parser.
+    # Most projects have a pyproject.toml that does not mention halfsync: do not load a TOML parser for that.
     if is_project and not named and b"halfsync" not in content:
         return None
     with genuine():
@@ -154,12 +152,12 @@ def _read_table(path: str, *, label: str, named: bool, again: bool) -> dict[str,
 
 
 def _read_file(path: str, label: str, *, may_wait: bool) -> bytes:
-    """Return what a file has. may_wait: it may be a pipe, for whose writer this waits. Raises OSError and UsageError.
+    """Return a file's content. may_wait: it may be a pipe, whose writer is waited for. Raises OSError and UsageError.
 
-    Other than in a regular file, a read may wait for ever, or never come to an end.
+    A read of anything other than a regular file may wait for ever, or never end.
     """
     _refuse_kind(os.stat(path), path, label, may_wait=may_wait)
-    # A pipe that has taken the file's place since must not hold this up.
+    # A pipe that has taken the file's place since then must not block this.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
@@ -169,7 +167,7 @@ def _read_file(path: str, label: str, *, may_wait: bool) -> bytes:
             try:
                 piece = os.read(descriptor, BYTES_MOST + 1 - len(content))
             except BlockingIOError:
-                os.set_blocking(descriptor, True)  # somebody will write
+                os.set_blocking(descriptor, True)  # there is a writer
                 continue
             content += piece
             if not piece:
@@ -185,7 +183,7 @@ def _read_file(path: str, label: str, *, may_wait: bool) -> bytes:
 
 
 def _refuse_kind(status: os.stat_result, path: str, label: str, *, may_wait: bool) -> None:
-    """Refuse what is neither a regular file nor, if this may wait, a pipe. Raises OSError for a directory."""
+    """Raise UsageError for what is neither a regular file nor, if this may wait, a pipe. OSError: it is a directory."""
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode) and not (may_wait and stat.S_ISFIFO(status.st_mode)):
@@ -193,16 +191,16 @@ def _refuse_kind(status: os.stat_result, path: str, label: str, *, may_wait: boo
 
 
 def _is_python(content: bytes) -> bool:
-    """Tell whether a file shows what only Python has: an import, a definition or a call.
+    """Return whether a file has something that only Python has: an import, a definition or a call.
 
-    Most mistakes in TOML, and most of YAML, JSON and INI, could be read as Python too: `preload = True`, `workers: 2`,
+    Most mistakes in TOML, and most YAML, JSON and INI, are valid Python too: `preload = True`, `workers: 2`,
     `pidfile = run/web.pid`.
     """
     import ast  # noqa: PLC0415 - only a mistake needs it
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about its syntax: nothing of it is run
+            warnings.simplefilter("ignore")  # about its syntax, since it is not run
             statements = ast.parse(content).body
             return any(
                 isinstance(one, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
@@ -217,7 +215,7 @@ def _is_python(content: bytes) -> bool:
 
 
 def _refuse_python(path: str, mistake: str = "") -> UsageError:
-    """Return the refusal of the settings of a server that is configured in Python, as gunicorn is."""
+    """Return the error for settings in Python, which gunicorn uses."""
     return UsageError(
         f"this is Python, and settings are written in TOML{mistake}",
         origin=path,

@@ -1,1 +1,1 @@
-"""Several serving processes under one that watches them: starts, replaces, reaps and ends them."""
+"""Several serving processes, and the one that starts, watches, replaces, reaps and ends them."""

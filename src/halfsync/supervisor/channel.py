@@ -1,6 +1,6 @@
-"""What a supervisor and one of its processes say to each other: whole words, over a pair of connected sockets.
+"""Messages between a supervisor and one of its processes: whole words, over a pair of connected sockets.
 
-Each hears by it of the other's death, whatever ended it: the socket then reads as ended.
+The channel also tells each side when the other has died, for any reason: the socket then reads as ended.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ WORD_BYTES = 256
 
 
 class Channel:
-    """One end. Owned by the process that it is for; the other's end must be closed there."""
+    """One end of a channel. Owned by the process that uses it, which must close its copy of the other end."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
         self._socket = end
         self._unsaid: list[str] = []  # words for which there was no room yet
-        self.lost = False  # the other has ended
+        self.lost = False  # the other side has ended
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -29,32 +29,32 @@ class Channel:
 
     @property
     def fd(self) -> int:
-        """A descriptor that becomes readable when there is a word, or the other has ended; -1 after that."""
+        """A descriptor that becomes readable when there is a word, or the other side has ended; -1 after that."""
         return -1 if self.lost else self._socket.fileno()
 
     def tell(self, word: str) -> None:
-        """Say a word; once, where it could not be said before. Lost if the other has ended.
+        """Send a word, or queue it once for `go_on` if the other side is too busy to read and there is no room.
 
-        The other may be too busy to listen: what finds no room waits for `go_on`.
+        The word is lost if the other side has ended.
         """
         if word not in self._unsaid:
             self._unsaid.append(word)
         self.go_on()
 
     def go_on(self) -> None:
-        """Say what could not be said before, as far as there is room now."""
-        with suppress(OSError):  # no room; or it has ended, which is heard of by reading
+        """Send queued words, as far as there is room now."""
+        with suppress(OSError):  # no room; or the other side has ended, which reading will show
             while self._unsaid:
                 self._socket.send(self._unsaid[0].encode(), socket.MSG_NOSIGNAL)
                 del self._unsaid[0]
 
     @property
     def is_full(self) -> bool:
-        """Whether there is something for `go_on`, which nothing tells the time for."""
+        """Whether words wait for `go_on`. No event tells when there is room."""
         return bool(self._unsaid) and not self.lost
 
     def next(self) -> str | None:
-        """Return the next word; None when there is none. After the last, `lost` tells that the other has ended."""
+        """Return the next word; None: there is none. `lost` is set after the last word of a side that has ended."""
         if self.lost:
             return None
         try:

@@ -1,7 +1,7 @@
 """The one place that catches unexpected errors in the supervisor's loop: they must not end a fleet that serves.
 
-Expected errors are handled where they occur. This is for the rest: a file system that goes away, memory that is short,
-a mistake of ours. The error is logged with its traceback, and the loop goes on with the next step. What was not done is
+Expected errors are handled where they occur. This is for the rest: a file system that goes away, a shortage of memory,
+a bug of ours. The error is logged with its traceback, and the loop goes on with the next step. What was not done is
 tried again after a pause.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Containment:
-    """The steps of one loop. ``due`` is when the next turn must begin, if a step of this or the last one failed."""
+    """The steps of one loop. ``due``: when the next turn must begin, if a step of this or the last turn failed."""
 
     def __init__(self) -> None:
         self.due = math.inf
@@ -31,16 +31,16 @@ class Containment:
         self._logged: set[tuple[str, type[BaseException]]] = set()  # in this row of turns
 
     def step(self, what: str) -> Step:
-        """Return a context manager for a step: it logs an `Exception`, and stops it.
+        """Return a context manager for a step, which logs and suppresses an `Exception`.
 
-        what: a noun, which begins the line of the log. A process that is forked in a step, and raises in it, ends.
+        what: a noun that begins the log line. If a process that was forked in the step raises in it, that process ends.
         """
         return Step(self, what)
 
     def end_turn(self) -> None:
         """End a turn. If a step failed, set the pause before the next one; it doubles with each such turn in a row."""
         if self._failed:
-            unblock()  # a fork that failed half-way may have left signals blocked, which the supervisor waits for
+            unblock()  # a fork that failed half-way may have left the supervisor's signals blocked
             self._turns = min(self._turns + 1, FAILURES_MOST)
             self._failed.clear()
             self.due = monotonic() + pause(self._turns)
@@ -56,7 +56,7 @@ class Containment:
             return False
         kind = what, type(error)
         self._failed.add(kind)
-        self.due = min(self.due, monotonic() + pause(self._turns + 1))  # this turn may wait after it, too
+        self.due = min(self.due, monotonic() + pause(self._turns + 1))  # the rest of this turn may wait, too
         if kind in self._logged:
             return True
         self._logged.add(kind)
@@ -71,7 +71,7 @@ class Containment:
 
 
 class Step:
-    """One step, as a context manager. ``failed`` tells afterwards whether it raised something."""
+    """One step, as a context manager. ``failed``: whether it raised an error."""
 
     def __init__(self, containment: Containment, what: str) -> None:
         self._containment = containment

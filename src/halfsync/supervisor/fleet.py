@@ -1,21 +1,22 @@
 """The state machine of serving processes: which there are, which there should be, and what to do about it.
 
-No system call, no clock and no thread: the supervisor tells it what happened and when, asks it to `decide`, and carries
-out what it says. Times are seconds of one monotonic clock.
+It makes no system call, and has no clock and no thread. The supervisor tells it what happened and when, asks it to
+`decide`, and carries out the actions. Times are seconds of one monotonic clock.
 
-Every cause for another process (a reload, one that is to be recycled for its requests, its age or its memory, a crash,
-another number) is the same to it: there shall be `wanted` processes of the newest generation that are not to be
-recycled. A new one is started beside the old, and only when it is ready an old one is told to leave, one at a time.
+It treats every cause for another process alike (a reload, a crash, a new number, a process to recycle for its requests,
+its age or its memory): there must be `wanted` processes of the newest generation that are not to be recycled. A new
+process is started beside an old one, and the old one is ordered to leave only when the new one is ready, one at a time.
 
-A generation **counts** when its first process is ready. Until then nothing of it is used: those who end are replaced by
-processes of the generation that counts, in its number and with its times. If the first process cannot start, the fleet
-goes back to the generation that counts, and all is as it was.
+A generation **counts** when its first process is ready. Until then nothing of it is used: a process that ends is
+replaced by one of the generation that counts, in the number and with the times of that generation. If the first process
+cannot start, the fleet goes back to the generation that counts, and everything is as before.
 
-Every process that does not serve has a time by which it must have done what it does; then it is killed, which no
-application can prevent.
+Every process that does not serve has a deadline for what it is doing. When that has passed, the process is killed,
+which no application can prevent.
 
-Development turns that round: after `reload(at_once=True)` the old ones leave first, and requests wait for the new; and
-a fleet that `persists` tries a generation that cannot start again, and neither ends for it nor goes back to an older.
+In development the order is reversed: after `reload(at_once=True)` the old processes leave first, and requests wait for
+the new ones. A fleet that `persists` retries a generation that cannot start; it neither ends nor goes back to an older
+generation because of it.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from halfsync.runtime.originals import signal
 from halfsync.runtime.output import counted
 
 STABLE_S = 1.0  # a process that dies sooner after it was ready counts as one that did not start
-PAUSE_FIRST_S = 0.1  # before the next start after a failure; doubled with each that follows
+PAUSE_FIRST_S = 0.1  # before the next start after a failure; doubled with each further failure
 PAUSE_MOST_S = 15.0
 FAILURES_MOST = 16  # counted; more would not make the pause longer
-KILL_AFTER_S = 3.0  # what a process that was told to end has beyond the time it was told
-RECALL_S = 10.0  # in which one that was recalled must end, or say that it serves
-CROWD = 4  # times as many as are wanted: what there may be with those that leave, which may take long
-OWN_CODES = (2, 3, 4)  # of a start that failed for a reason which the process has told (see errors.py)
+KILL_AFTER_S = 3.0  # extra time for a process to end, beyond the time that it was given
+RECALL_S = 10.0  # in which a recalled process must end, or say that it serves
+CROWD = 4  # most processes for each one wanted, with those that leave, which may take long
+OWN_CODES = (2, 3, 4)  # of a failed start whose reason the process has reported (errors.py)
 LOAD_FAILED = 3
 
 
@@ -44,17 +45,17 @@ class ProcessPhase(Enum):
     BOOTING = "starting"
     READY = "serving"
     HANDING_OFF = "handing off"  # it hands its idle connections off, and finishes what runs
-    RECALLED = "recalled"  # it was told to go while it started, and may just have begun to serve
-    ENDING = "ending"  # it was told to drain or to quit, as all are
+    RECALLED = "recalled"  # it was ordered to end while it started, and may just have begun to serve
+    ENDING = "ending"  # it ends together with all others
     KILLED = "killed"
 
 
 class FleetState(Enum):
-    """What becomes of the whole."""
+    """What the whole fleet is doing."""
 
     SERVING = "serving"
     DRAIN_DELAY = (
-        "drain delay"  # nobody shall send newcomers any more; who comes is served until the delay is over
+        "drain delay"  # load balancers should stop sending clients; those that come are still served
     )
     DRAINING = "draining"
     QUITTING = "quitting"
@@ -63,7 +64,7 @@ class FleetState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FleetSettings:
-    """What the settings of a generation say to the fleet. See the settings of these names; times are seconds."""
+    """The settings of a generation that the fleet needs, by the names of the settings. Times are seconds."""
 
     workers: int
     boot_timeout: float
@@ -73,10 +74,10 @@ class FleetSettings:
 
 @dataclass(slots=True)
 class Child:
-    """A serving process, with the terms of its generation.
+    """A serving process, with the settings of its generation.
 
-    number: from 1, its own among those that live. place: from 1 to the number that is wanted; its successor has the
-    same, so that for a time there are two of that place.
+    number: from 1, unique among living processes. place: from 1 to the wanted number. The process that replaces it has
+    the same place, so that for a time two processes have that place.
     """
 
     number: int
@@ -85,17 +86,17 @@ class Child:
     generation: int
     began: float
     fleet_settings: FleetSettings
-    due: float  # when it will have had time enough for what it does
+    due: float  # deadline for what it is doing
     phase: ProcessPhase = ProcessPhase.BOOTING
     ready_at: float = math.inf
-    recycle_reason: str = ""  # why it is to be replaced
-    quiesced: bool = False  # it takes no new request any more
+    recycle_reason: str = ""  # why it must be replaced
+    quiesced: bool = False  # it takes no more new requests
     stands_in: bool = False  # it serves the reason why the application cannot be loaded
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Fork a process; `started` or `not_started` is told what came of it. number and place: as of `Child`."""
+    """Fork a process, then call `started` or `not_started`. number and place: as of `Child`."""
 
     number: int
     place: int
@@ -104,7 +105,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Tell a process: "leave", "fade", "drain" or "quit"."""
+    """Send an order to a process: "leave", "fade", "drain" or "quit"."""
 
     pid: int
     what: str
@@ -112,14 +113,14 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Recall a process that starts: one that still loads ends by it, one that already serves is told to leave."""
+    """Recall a process that starts: one that still loads ends; one that already serves is ordered to leave."""
 
     pid: int
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Kill a process, and log why."""
+    """Kill a process, and log why. reason: "": nothing is logged."""
 
     pid: int
     reason: str
@@ -142,7 +143,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """This generation cannot start, and never counted: all is as it was before. reason: a sentence about it."""
+    """This generation cannot start, and never counted: everything is as before. reason: a sentence about it."""
 
     generation: int
     reason: str
@@ -150,14 +151,14 @@ class Abandoned:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """All processes that take new requests are of this generation now."""
+    """All processes that take new requests now belong to this generation."""
 
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A process of this generation ended before it was ready, which is not yet proven; another will be started.
+    """A process of this generation, which does not count yet, ended before it was ready. Another will be started.
 
     code: its exit code, or minus the signal that killed it. how: the end of a sentence about it.
     """
@@ -169,7 +170,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """Nobody is left: end with this code."""
+    """No process is left: end with this exit code."""
 
     code: int
 
@@ -178,10 +179,10 @@ Action = Start | Tell | Recall | Kill | Say | Counts | Abandoned | Settled | Fai
 
 
 class Fleet:
-    """The serving processes of one supervisor. wanted: how many shall serve.
+    """The serving processes of one supervisor. wanted: how many should serve.
 
     fleet_settings: of the first generation. persists: a generation that cannot start is tried again (`Failed`), until
-    `reload` brings another.
+    `reload` begins another.
     """
 
     def __init__(
@@ -191,26 +192,26 @@ class Fleet:
         persists: bool = False,
     ) -> None:
         self.wanted = fleet_settings.workers
-        self.generation = 1  # that all shall be of
+        self.generation = 1  # the one that all processes should belong to
         self.proven = 0  # the newest generation of which a process has been ready
-        self.settled = 0  # the newest generation that was all there was
+        self.settled = 0  # the newest generation that has been complete
         self.children: dict[int, Child] = {}
         self.state = FleetState.SERVING
         self.failures = 0
-        self.fleet_settings = fleet_settings  # of the one that counts
+        self.fleet_settings = fleet_settings  # of the generation that counts
         self.persists = persists
         self._next = self.fleet_settings  # of `generation`
-        self._resized = 0  # by how many since the last reload was asked for
-        self._newest = 1  # the last generation that was asked for: numbers are not used again
-        self._oldest = 1  # who is of an older generation leaves at once
-        self._not_before = -math.inf  # no start before
-        self._until = math.inf  # when this course ends
+        self._resized = 0  # sum of the changes by `resize` since the last reload was asked for
+        self._newest = 1  # the last generation that was asked for: numbers are not reused
+        self._oldest = 1  # processes of older generations leave at once
+        self._not_before = -math.inf  # no process is started before this time
+        self._until = math.inf  # when this state ends
         self._code = 0
         self._said: list[Action] = []
 
     @property
     def base(self) -> int:
-        """The generation that counts; before any does, the first."""
+        """The generation that counts; the first, if none counts yet."""
         return self.proven or 1
 
     @property
@@ -220,7 +221,7 @@ class Fleet:
 
     @property
     def _starts(self) -> bool:
-        """Whether a process is started if one is missing."""
+        """Whether a missing process is started."""
         return self.state in (FleetState.SERVING, FleetState.DRAIN_DELAY)
 
     def of(self, *phases: ProcessPhase) -> list[Child]:
@@ -236,7 +237,7 @@ class Fleet:
         self.children[pid] = Child(start.number, start.place, pid, start.generation, now, fleet_settings, due)
 
     def not_started(self, reason: str, now: float) -> None:
-        """Note that the system gave no process."""
+        """Note that the system could not create a process."""
         self._fail(now)
         self._say("error", f"no serving process could be started: {reason}")
 
@@ -247,7 +248,7 @@ class Fleet:
             return
         if child.phase is ProcessPhase.RECALLED and self._starts:
             self._hand_off(child, now)
-        elif child.phase is ProcessPhase.RECALLED:  # it was told how to end
+        elif child.phase is ProcessPhase.RECALLED:  # it has got its order to end
             child.phase = ProcessPhase.ENDING
             if self.state is FleetState.DRAINING:
                 child.due = now + self._grace(child)
@@ -265,9 +266,10 @@ class Fleet:
             self.children[pid].stands_in = True
 
     def _count(self, child: Child) -> None:
-        """Use the terms of a generation from now on: its first process is ready.
+        """Use the settings of a generation from now on: its first process is ready.
 
-        Another number in the settings counts; the same number leaves what `resize` has made of it.
+        A changed number of workers applies, plus what `resize` has changed since the reload was asked for. If the
+        number is unchanged, what `resize` has made of it stays.
         """
         if child.fleet_settings.workers != self.fleet_settings.workers:
             self.wanted = max(1, child.fleet_settings.workers + self._resized)
@@ -275,12 +277,12 @@ class Fleet:
         self._said.append(Counts(child.generation))
 
     def quiesced(self, pid: int) -> None:
-        """Note that a process takes no new request any more."""
+        """Note that a process takes no more new requests."""
         if pid in self.children:
             self.children[pid].quiesced = True
 
     def recycle(self, pid: int, reason: str) -> None:
-        """Ask for another process in the place of this one, which serves until that is ready; not if all are to end."""
+        """Ask for a process to replace this one, which serves until that is ready. No effect if all are to end."""
         child = self.children.get(pid)
         serves = child is not None and child.phase is ProcessPhase.READY and self.state is FleetState.SERVING
         if child is not None and serves and not child.recycle_reason:
@@ -306,14 +308,14 @@ class Fleet:
             self._not_ready(child, f"{how} before it was ready", code, now)
 
     def _died(self, age: float, now: float) -> None:
-        """Start another at once, or after a pause where they die as soon as they serve."""
+        """Let another start at once, or after a pause if they die as soon as they serve. age: seconds of serving."""
         if age < STABLE_S:
             self._fail(now)
         else:
             self.failures, self._not_before = 0, -math.inf
 
     def _not_ready(self, child: Child, how: str, code: int, now: float) -> None:
-        """Deal with a process that will not serve: what it stood for cannot be, or cannot be now."""
+        """Handle a process that will not serve: its generation cannot start, or cannot start now."""
         expected = child.generation <= self.proven or self.state is FleetState.DRAIN_DELAY
         if expected or self.persists:
             self._fail(now)
@@ -330,7 +332,7 @@ class Fleet:
             self.fail(code if code in OWN_CODES else LOAD_FAILED)
 
     def _go_back(self, reason: str) -> None:
-        """Give up a generation that never counted. Nothing of it was used yet."""
+        """Give up a generation that never counted. Nothing of it was used."""
         abandoned, self.generation = self.generation, self.base
         self._oldest = min(self._oldest, self.generation)
         self._next = self.fleet_settings
@@ -342,13 +344,13 @@ class Fleet:
         self._code = code
         self.state, self._until = FleetState.QUITTING, -math.inf
 
-    # What somebody wants.
+    # What the supervisor asks for.
 
     def reload(self, fleet_settings: FleetSettings | None = None, *, at_once: bool = False) -> int:
-        """Ask for new processes in the place of all, and return the number of their generation.
+        """Ask for new processes to replace all, and return the number of their generation.
 
-        fleet_settings: of that generation; None: as they are. at_once: those that there are leave before the new are
-        ready, so that none serves what is old.
+        fleet_settings: of that generation; None: unchanged. at_once: the present processes leave before the new ones
+        are ready, so that none serves old code.
         """
         self._next, self._resized = fleet_settings or self.fleet_settings, 0
         self._newest += 1
@@ -360,9 +362,9 @@ class Fleet:
         return self.generation
 
     def resize(self, by: int) -> None:
-        """Ask for more processes, or fewer; one is the least. So it is in a generation that does not count yet, too.
+        """Ask for more processes or fewer, at least one. It also applies to a generation that does not count yet.
 
-        Nothing changes once no process is started any more.
+        Nothing changes once no more processes are started.
         """
         if not self._starts:
             self._say("warning", "the number of serving processes stays as it is: the server is about to end")
@@ -372,7 +374,7 @@ class Fleet:
         self._say("info", f"{counted(self.wanted, 'serving process is', 'serving processes are')} wanted")
 
     def drain(self, now: float) -> None:
-        """Begin to end: after `drain_delay` everything that was received is answered. A second time: now."""
+        """Begin to end: after `drain_delay`, answer everything that was received. The second call ends now."""
         if self.state is FleetState.SERVING:
             self.state, self._until = FleetState.DRAIN_DELAY, now + self.fleet_settings.drain_delay
             if self.fleet_settings.drain_delay > 0:
@@ -382,13 +384,13 @@ class Fleet:
             self.quit()
 
     def retire(self, now: float) -> None:
-        """End in favour of other processes that have the same sockets: all hand off what they have, and finish."""
+        """End, since other processes have the same sockets: all processes hand their connections off, and finish."""
         if self.state is FleetState.SERVING:
             self.state = FleetState.DRAINING
             self._end_all("leave", now)
 
     def keep(self) -> None:
-        """Let processes that hand off what they have keep it, and answer it: nobody takes it any more."""
+        """Let processes that hand off keep their connections and answer them: no process adopts them any longer."""
         if self.state is FleetState.DRAINING:
             self._said += [
                 Tell(child.pid, "drain") for child in self.of(ProcessPhase.ENDING, ProcessPhase.RECALLED)
@@ -402,7 +404,7 @@ class Fleet:
     # What to do.
 
     def due(self) -> float:
-        """Return when `decide` must be asked in any case; infinity: not before something happens."""
+        """Return when `decide` must be called at the latest; infinity: not before something happens."""
         times = [child.due for child in self.children.values()]
         if self.state in (FleetState.DRAIN_DELAY, FleetState.QUITTING):
             times.append(self._until)
@@ -411,14 +413,14 @@ class Fleet:
         return min(times, default=math.inf)
 
     def decide(self, now: float) -> list[Action]:
-        """Return what is to be done now, each thing once."""
+        """Return the actions to do now. Each action is returned once."""
         if self.state is FleetState.DRAIN_DELAY and now >= self._until:
             self.state = FleetState.DRAINING
             self._end_all("drain", now)
         if self.state is FleetState.QUITTING and self._until == -math.inf:
             self._until = math.inf
             self._end_all("quit", now)
-        # After those: what is started now would not be told of the end.
+        # After those: a process that is started now would not get the order to end.
         if self._starts:
             self._replace(now)
         self._kill_overdue(now)
@@ -426,11 +428,11 @@ class Fleet:
             self.state = FleetState.OVER
             self._said.append(Exit(self._code))
         said, self._said = self._said, []
-        # What was to be told to a process that has ended since is told to nobody.
+        # Drop orders to processes that have ended since.
         return [one for one in said if not isinstance(one, Tell) or one.pid in self.children]
 
     def _missing(self) -> list[int]:
-        """Return the generation of each process that is to be started, as soon as that may be."""
+        """Return the generation of each process to start, as soon as a start is allowed."""
         ready = self.of(ProcessPhase.READY)
         booting = [child.generation for child in self.of(ProcessPhase.BOOTING)]
         ours, base = booting.count(self.generation), booting.count(self.base)
@@ -439,12 +441,12 @@ class Fleet:
             serving = len(ready) + ours
             beside = 1 if serving >= self.wanted and not ours else self.wanted - serving
             missing = [self.generation] * max(0, min(lacking, beside))
-        else:  # the first one shows whether there can be others
+        else:  # the first process shows whether the generation can start
             serving = len(ready) + (base if self._has_deputies else ours)
             deputies = max(0, self.wanted - serving) if self._has_deputies else 0
             missing = [self.base] * deputies + [self.generation] * (not ours)
         room = CROWD * self.wanted + 1 - len(self.children)
-        return missing[: max(room, int(not serving))]  # one that is to serve may always start
+        return missing[: max(room, int(not serving))]  # if none serves or will, one may always start
 
     @property
     def _has_deputies(self) -> bool:
@@ -452,7 +454,7 @@ class Fleet:
         return self._oldest <= self.proven < self.generation
 
     def _is_needed(self, child: Child) -> bool:
-        """Tell whether a process that starts is one of those that shall serve."""
+        """Return whether a process that starts is one of those that should serve."""
         return child.generation == self.generation or self._is_deputy(child)
 
     def _is_deputy(self, child: Child) -> bool:
@@ -470,7 +472,7 @@ class Fleet:
             if self._is_deputy(child) and deputies > 0:
                 deputies -= 1
             elif child.generation != self.generation:
-                # Not killed: it may have taken connections over, and its word that it serves be on the way.
+                # Not killed: it may have adopted connections, and its word that it serves may be on the way.
                 child.phase, child.due = ProcessPhase.RECALLED, min(child.due, now + RECALL_S)
                 self._said.append(Recall(child.pid))
         if now >= self._not_before:
@@ -480,7 +482,7 @@ class Fleet:
                 places = held.setdefault(generation, self._held(generation))
                 self._said.append(Start(_take_free(used), _take_free(places), generation))
         while len(ready := self.of(ProcessPhase.READY)) > self.wanted:
-            # Those that are to be replaced go first, of them those whose place is taken; then those in the last places.
+            # Processes that must be replaced go first, preferably one whose place is taken; then the last places.
             old = [child for child in ready if not self._is_good(child)]
             places = self._held(self.generation)
             last = max(ready, key=lambda child: child.place)
@@ -492,7 +494,7 @@ class Fleet:
             self._said.append(Settled(self.generation))
 
     def _held(self, generation: int) -> set[int]:
-        """Return the places of a generation that are taken. One that is to be replaced leaves its place to another."""
+        """Return the places of a generation that are taken. A process to be recycled leaves its place to another."""
         starting_or_serving = self.of(ProcessPhase.BOOTING, ProcessPhase.READY)
         return {
             child.place
@@ -505,7 +507,7 @@ class Fleet:
         self._said.append(Tell(child.pid, "leave"))
 
     def _grace(self, child: Child) -> float:
-        """Return for how many seconds a process may finish what it has received: it knows its own settings only."""
+        """Return how many seconds a process has to finish what it received. It knows only its own settings."""
         return child.fleet_settings.graceful_timeout + KILL_AFTER_S
 
     def _end_all(self, how: str, now: float) -> None:
@@ -519,7 +521,7 @@ class Fleet:
         for child in self.of(ProcessPhase.BOOTING):
             if how == "quit":
                 self._kill(child, "", now)
-            else:  # its word that it serves may be on the way
+            else:  # its word that it serves may already be on the way
                 child.phase, child.due = ProcessPhase.RECALLED, min(child.due, now + RECALL_S)
                 self._said += [Recall(child.pid), Tell(child.pid, how)]
 
@@ -529,7 +531,7 @@ class Fleet:
                 continue
             if child.phase is ProcessPhase.BOOTING:
                 self._kill(child, "it is not ready", now)
-                # At once, and not when it is reaped: else another would be started that cannot become ready either.
+                # Now, not when it is reaped: else another would be started, which cannot become ready either.
                 how = f"was not ready within {child.fleet_settings.boot_timeout:g} s"
                 self._not_ready(child, how, -signal.SIGKILL, now)
             else:
@@ -537,7 +539,7 @@ class Fleet:
                 self._kill(child, "" if again else "it has not finished in time", now)
 
     def _kill(self, child: Child, reason: str, now: float) -> None:
-        child.phase, child.due = ProcessPhase.KILLED, now + KILL_AFTER_S  # and then once more
+        child.phase, child.due = ProcessPhase.KILLED, now + KILL_AFTER_S  # then it is killed again
         self._said.append(Kill(child.pid, reason))
 
     def _fail(self, now: float) -> None:

@@ -1,7 +1,7 @@
-"""What the processes of each generation serve, and as what: made from the settings, at the start and at each reload.
+"""What the processes of each generation serve, and as which user: made from the settings, at start and at each reload.
 
-Nothing here is used before the first process of a generation is ready (fleet.py). So all that can be refused is refused
-as a plan is made, and a plan that was made for nothing leaves nothing behind: its sockets are closed by `keep`.
+Nothing of a plan is used before the first process of its generation is ready (fleet.py). So everything that can be
+rejected is rejected while the plan is made, and an unused plan leaves nothing behind: `keep` closes its sockets.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from halfsync.stream.handler import StreamFactory
     from halfsync.supervisor.sockets import Sockets
 
-CLOSING_S = 5.0  # that a process which leaves has to close a listener, if a reload names its address again
+CLOSING_S = 5.0  # wait for a process that leaves to close a listener whose address a reload names again
 LOOK_S = 0.05  # between two tries
-OF_PRELOADED = ("chdir", "factory", "stream")  # what an application that is loaded already was loaded with
+OF_PRELOADED = ("chdir", "factory", "stream")  # settings with which a preloaded application was loaded
 
 
 class Plans:
     """The plans by generation. Owned by the supervisor.
 
-    first: the settings of the start. load, enter and arrive: as in `Plan`; load may be set to another. reread: returns
-    the settings of now, and is told those that count. closing: returns the names of the listeners of processes that
-    leave, which may have to close them yet. umask: that of the start. heir_of: the process whose pidfile this one is to
-    take over. Raises StartError for what cannot be.
+    first: the settings at the start. load, enter and arrive: as in `Plan`; load may be replaced. reread: returns the
+    current settings; its argument is those that count. closing: returns the names of the listeners of processes that
+    leave, which may not have closed them yet. umask: that at the start. heir_of: the process whose pidfile this one
+    will take over. Raises StartError for settings that cannot work.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Plans:
         self._umask = umask
         self._heir_of = heir_of
         self._plans = {1: self._plan(first, None)}
-        for name in sockets.unapplied(first):  # to those of an old program
+        for name in sockets.unapplied(first):  # to sockets of an old program
             logger().warning("%s has changed: %s", name, OPEN_SOCKETS)
 
     def __getitem__(self, generation: int) -> Plan:
@@ -76,15 +76,15 @@ class Plans:
         return self._plans[generation]
 
     def __iter__(self) -> Iterator[Plan]:
-        """Go through all plans that are kept."""
+        """Iterate over all plans that are kept."""
         return iter(self._plans.values())
 
     def __setitem__(self, generation: int, plan: Plan) -> None:
-        """Let a generation have this plan."""
+        """Set the plan of a generation."""
         self._plans[generation] = plan
 
     def again(self, before: Plan) -> Plan:
-        """Return a plan by the settings of now. before: the one that counts. Raises StartError, and changes nothing."""
+        """Return a plan from the current settings. before: the plan that counts. Raises StartError: nothing changed."""
         settings = self._reread(before.settings)
         if not settings.workers and before.settings.workers:
             logger().warning(
@@ -105,9 +105,9 @@ class Plans:
         return plan
 
     def _plan_soon(self, settings: Settings, before: Plan) -> Plan:
-        """Return the plan as `_plan` does. Wait for a process that leaves and has yet to close a listener of this name.
+        """Return the plan as `_plan` does. Wait if a process that leaves has not closed a listener of this name yet.
 
-        That is a matter of a moment, unless the process is stopped or its application keeps the GIL.
+        That takes a moment, unless the process is stopped or its application keeps the GIL.
         """
         deadline = monotonic() + CLOSING_S
         while True:
@@ -121,12 +121,12 @@ class Plans:
             readable([], LOOK_S)
 
     def enter(self, plan: Plan) -> None:
-        """Go back to the directory of a plan; it may be gone."""
+        """Change back to the directory of a plan, if it still exists."""
         with suppress(StartError):
             self._enter(plan.settings)
 
     def _plan(self, settings: Settings, before: Plan | None) -> Plan:
-        """Return what a generation with these settings shall serve. Raises StartError."""
+        """Return the plan of a generation with these settings. Raises StartError."""
         identity = find_identity(settings)
         pidfile = self._find_pidfile(settings, before)
         umask = self._umask if settings.umask is None else settings.umask
@@ -137,7 +137,7 @@ class Plans:
             admin,
             names,
             identity,
-            None if settings.umask == self._first.umask else umask,  # all have that of the supervisor
+            None if settings.umask == self._first.umask else umask,  # None: the supervisor's, which all have
             pidfile,
             self.load,
             self._enter,
@@ -145,7 +145,7 @@ class Plans:
         )
 
     def _find_pidfile(self, settings: Settings, before: Plan | None) -> PidFile | None:
-        """Return the pidfile that the settings name: the one that there is, or another that can be written."""
+        """Return the pidfile that the settings name: the present one, or another, checked to be writable."""
         file = PidFile.of(settings, heir_of=self._heir_of)
         if before is None or file is None:
             return file
@@ -155,20 +155,20 @@ class Plans:
         return file
 
     def keep(self, generations: set[int], serving: Iterable[Plan]) -> None:
-        """Forget the plans of all other generations. Close the sockets that no plan names, nor one of who serves."""
+        """Forget the plans of all other generations. Close the sockets that no plan names, kept or serving."""
         self._plans = {number: plan for number, plan in self._plans.items() if number in generations}
         self._sockets.keep(name for plan in (*self._plans.values(), *serving) for name in plan.names)
 
 
 def fleet_settings_of(settings: Settings) -> FleetSettings:
-    """Return what settings say to the fleet."""
+    """Return the settings that the fleet needs."""
     return FleetSettings(
         settings.workers or 1, settings.boot_timeout, settings.graceful_timeout, settings.drain_delay
     )
 
 
 def pin(settings: Settings, before: Settings) -> Settings:
-    """Return new settings, but as they were where only a restart applies a change, which gets a line in the log."""
+    """Return new settings, but keep old values that only a restart can change, and log a line for each of those."""
     pinned = {}
     for setting in SETTINGS:
         name = setting.name

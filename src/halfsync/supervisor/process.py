@@ -35,26 +35,25 @@ if TYPE_CHECKING:
     from halfsync.supervisor.channel import Channel
     from halfsync.supervisor.development.sources import Reporter
 
-READY = "ready"  # what a process says that serves
-STANDS_IN = "stands-in"  # and adds if it shows why the application cannot be loaded, in development
-QUIESCED = "left"  # what a process says that takes no new request any more
+READY = "ready"  # a process says that it serves
+STANDS_IN = "stands-in"  # added to READY if, in development, it shows why the application cannot be loaded
+QUIESCED = "left"  # a process says that it takes no more new requests
 QUIESCE_S = (
     1.0  # for connections that cannot be handed off: more than the queue holds, or in the middle of a request
 )
 QUIESCE_CHECK_S = 0.002
-REPORT_S = 1.0  # how often a process in development looks for what it has imported since
-CUT = 1  # the exit code of a process that cut requests off: they took longer than graceful_timeout
+REPORT_S = 1.0  # how often a process in development looks for new imports
+CUT = 1  # the exit code of a process that cut off requests that took longer than graceful_timeout
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What the processes of one generation serve, and where.
 
-    names: what the listeners are known by (sockets.py).
-    identity: what each process becomes. umask: None: as it is. pidfile: of the supervisor.
-    load: returns the application. enter: enters the application's directory; it is called before load, and before
-    anything of the application is imported. Both raise StartError. arrive: closes what only enter needed; it is called
-    in each process, after enter.
+    names: the names of the listeners (sockets.py). identity: the user that each process switches to. umask: None:
+    unchanged. pidfile: the supervisor's. load: returns the application. enter: changes to the application's directory;
+    it is called before load, and before anything of the application is imported. Both raise StartError. arrive: closes
+    what only enter needed; it is called in each process, after enter.
     """
 
     settings: Settings
@@ -71,12 +70,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class SpawnContext:
-    """What a process has that was just forked, and that `run_process` makes a serving one of. channel: to its
-    supervisor.
+    """What `run_process` needs to make a serving process of one that was just forked.
 
-    handoff_queue: the queue through which processes that leave hand off their connections; `run_process` closes both
-    ends, or keeps the writing one until the process ends.
-    reports: in development, where it tells which files it has loaded.
+    channel: to the supervisor. handoff_queue: the queue through which processes that leave hand off their connections;
+    `run_process` closes both ends, or keeps the writing end until the process ends. reports: in development, where the
+    process tells which files it has loaded.
     """
 
     name: str
@@ -90,12 +88,10 @@ class SpawnContext:
 
 
 class SupervisorOrders:
-    """The words of the supervisor, as orders. When it has died this process ends as well as it can.
+    """The supervisor's words as orders. If the supervisor has died, the order is to finish.
 
-    handoff_queue: the writing end of the queue of connections that are handed off.
-
-    The supervisor is told when the server has left, which takes no new request any more then. In development the
-    reporter looks for what is imported later. probes: leave with the server.
+    It also reports to the supervisor when the server takes no more new requests. handoff_queue: the writing end of the
+    hand-off queue. reporter: in development, looks for later imports. probes: stop listening when the server leaves.
     """
 
     def __init__(
@@ -121,11 +117,11 @@ class SupervisorOrders:
 
     @property
     def fd(self) -> int:
-        """A descriptor that becomes readable when there is an order; -1: none will ever come."""
+        """A descriptor that becomes readable when there is an order; -1: no order will ever come."""
         return self._channel.fd
 
     def next(self) -> str | None:
-        """Return the next order, None when there is none."""
+        """Return the next order; None: there is none."""
         if self._quiesce_by < math.inf:
             self._report_quiesced()
         elif self._reporter is not None:
@@ -140,11 +136,11 @@ class SupervisorOrders:
         return word
 
     def report_sigterm(self) -> None:
-        """Let the supervisor know that somebody told this process to end."""
+        """Report to the supervisor that this process got SIGTERM."""
         self._channel.tell("told")
 
     def obeyed(self, order: str) -> None:
-        """Note that an order was given to the server."""
+        """Note that the server has got an order."""
         word = order.partition(" ")[0]
         if word == "leave" and not self._handing_off and self._probes is not None:
             self._probes.stop_listening()
@@ -153,24 +149,24 @@ class SupervisorOrders:
             self._quiesce_by = monotonic() + QUIESCE_S
 
     def poll_interval(self) -> float | None:
-        """Return for how many seconds nobody need ask for orders, if somebody must."""
+        """Return the interval in seconds at which orders must be polled; None: polling is not needed."""
         if self._quiesce_by < math.inf:
             return QUIESCE_CHECK_S
         return None if self._reporter is None else REPORT_S
 
     def _end_handoffs(self) -> None:
-        """Let nobody hand off any more, as the supervisor does before it lets all drain.
+        """Let no process hand off from now on, as the supervisor does before it lets all processes drain.
 
-        Who serves adopts what is in the queue as it drains, and then no more. Processes that leave, be it because
-        another program has the sockets now, are not those who end it.
+        A serving process adopts what is in the queue as it drains, and then no more. A process that itself leaves, for
+        example because another program has the sockets now, does not end hand-offs.
         """
         with suppress(OSError):
             self._handoff_queue.shutdown(socket.SHUT_WR)
 
     def _report_quiesced(self) -> None:
-        """Tell the supervisor once nobody is accepted, and every connection that waited for a request is elsewhere.
+        """Report to the supervisor once no connection is accepted, and none is left that waits for a request.
 
-        The latter for QUIESCE_S at most.
+        Wait for the latter at most QUIESCE_S.
         """
         probed = self._handing_off and self._probes is not None and self._probes.descriptors()
         if self._slot.state != "closed" or probed:
@@ -183,13 +179,13 @@ class SupervisorOrders:
 
 
 class ProcessSignals(Signals):
-    """What a serving process understands, beside what any server does."""
+    """The signals of any server, and RECALL."""
 
-    NUMBERS = (*Signals.NUMBERS, RECALL)  # it is told to leave as well, if it serves
+    NUMBERS = (*Signals.NUMBERS, RECALL)  # no effect if it serves: the order to leave comes as well
 
 
 def run_process(context: SpawnContext) -> int:
-    """Load the application, serve until told to end, and return the exit code. A user's mistake is one line."""
+    """Load the application, serve until ordered to end, and return the exit code. A user's mistake gets one line."""
     settings, slot = context.plan.settings, context.slot
     worker = Worker(context.number, os.getpid(), context.generation)
     name_worker(context.number, context.name)
@@ -232,7 +228,7 @@ def run_process(context: SpawnContext) -> int:
         if loads:
             call_hook(WORKER_EXIT, settings, worker)
     outlive_handlers()
-    outlive_signals(signal.SIGTERM)  # an order to end would come too late now
+    outlive_signals(signal.SIGTERM)  # it would come too late now
     return CUT if outcome.cut else 0
 
 
@@ -243,12 +239,13 @@ def _make_reporter(reports: socket.socket) -> Reporter:
 
 
 def _import_warm_up() -> Callable[..., None]:
-    """Return what asks for `warmup`, before the application is loaded and before root is given up.
+    """Return the function that requests `warmup`. Call it before the application is loaded and root is given up.
 
-    The application may have modules with the names of those that this needs, and the new user may not read any.
+    The application may have modules with the same names as those that it needs, and the new user may not be allowed to
+    read them.
     """
     with genuine():
-        from halfsync.supervisor.warmup import warm_up  # noqa: PLC0415 - few ask for it
+        from halfsync.supervisor.warmup import warm_up  # noqa: PLC0415 - rarely used
 
     return warm_up
 
@@ -256,7 +253,7 @@ def _import_warm_up() -> Callable[..., None]:
 def _load(
     context: SpawnContext, worker: Worker, reporter: Reporter | None, warm_up: Callable[..., None] | None
 ) -> tuple[Application | StreamFactory, bool]:
-    """Return the application, and True; in development, where it cannot be loaded, what shows why, and False.
+    """Return the application, and True. In development, if it cannot be loaded, return what shows why, and False.
 
     Raises StartError.
     """

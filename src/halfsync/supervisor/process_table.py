@@ -1,7 +1,7 @@
-"""The serving processes that a supervisor has: forked, spoken to, watched for when to recycle them, and reaped.
+"""The serving processes of a supervisor: forks them, talks to them, finds those to recycle, and reaps them.
 
-What shall become of each is the fleet's to say (fleet.py). Here it is told to them, and what they say, and how they
-end, is told to the fleet.
+The fleet decides about each process (fleet.py). The process table passes its orders on, and tells the fleet what the
+processes say, and how they end.
 """
 
 from __future__ import annotations
@@ -31,29 +31,28 @@ if TYPE_CHECKING:
     from halfsync.supervisor.fleet import Child, Fleet, Start
     from halfsync.supervisor.process import Plan
 
-LOOK_S = 0.25  # between two looks at what the processes have served, and how large they are
-STRANGERS = 256  # reaped in one turn, at most: somebody else's children, if this is process 1
-SCOREBOARD_SLOTS = 8192  # on the scoreboard; only those that were used cost memory
+LOOK_S = 0.25  # between two checks of what the processes have served, and how large they are
+STRANGERS = 256  # most children of other programs reaped in one turn, if this is process 1
+SCOREBOARD_SLOTS = 8192  # only slots that were used cost memory
 
 
 @dataclass(slots=True)
 class ProcessHandle:
-    """What there is of a process, beside its part in the fleet."""
+    """What the supervisor keeps of a process, besides its record in the fleet."""
 
     channel: Channel
     slot: Slot
     plan: Plan
     most_requests: int  # 0: any number
-    outcome: Outcome | None = None  # what it told as it ended
-    unheard: str | None = None  # a word that could not be handled
+    outcome: Outcome | None = None  # what it reported as it ended
+    unheard: str | None = None  # a word whose handling failed
 
 
 class ProcessTable:
-    """The handles by their pid; the scoreboard; and the queue through which those that leave hand connections off.
+    """The process handles by pid, the scoreboard, and the queue by which processes that leave hand connections off.
 
-    name: of the application.
-    serves: called with the plan of each process that becomes ready. step: makes a step of the supervisor's loop. Work
-    for one process is a step of its own, so that an error in it does not keep the loop from the others.
+    name: of the application. serves: called with the plan of each process that becomes ready. step: makes a step of the
+    supervisor's loop. Work for one process is its own step, so that an error in it does not stop work for the others.
     """
 
     def __init__(
@@ -68,13 +67,11 @@ class ProcessTable:
         self.scoreboard = Scoreboard(SCOREBOARD_SLOTS)
         self.handoff_queue = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.finished = self.cut = 0  # requests, since the server was told to end
-        self.lost = 0  # connections of processes that died meanwhile
-        self.unreaped = False  # there may be more of those who have ended
-        self.signalled: list[int] = []  # who has said that a signal told it to end, since `replace_signalled`
+        self.lost = 0  # connections of processes that died since then
+        self.unreaped = False  # more ended processes may wait to be reaped
+        self.signalled: list[int] = []  # pids that have reported SIGTERM since `replace_signalled`
         self._handles: dict[int, ProcessHandle] = {}
-        self._ended: dict[
-            int, int
-        ] = {}  # exit codes of processes that the system has forgotten, until they are noted
+        self._ended: dict[int, int] = {}  # exit codes of reaped processes, until they are noted
         self._fleet = fleet
         self._name = name
         self._development = development
@@ -90,7 +87,7 @@ class ProcessTable:
 
     @property
     def has_full_channel(self) -> bool:
-        """Whether one is too busy to listen, which `listen` must find out again."""
+        """Whether a process is too busy to read its words, so that `listen` must try again."""
         return any(handle.channel.is_full for handle in self._handles.values())
 
     def plan(self, pid: int) -> Plan:
@@ -98,10 +95,10 @@ class ProcessTable:
         return self._handles[pid].plan
 
     def start(self, start: Start, plan: Plan, leave_behind: Callable[[], None]) -> SpawnContext | None:
-        """Fork a process. Returns in both: here None, there what it is born with.
+        """Fork a process. Return None in the supervisor, and the context of the new process in that process.
 
-        leave_behind: called there, closes what is the supervisor's. If the system gives no process, the fleet is told.
-        If anything else is raised, no process is left behind.
+        leave_behind: called in the new process; closes what is the supervisor's. If the system cannot create a process,
+        the fleet is told. If anything else is raised, no process is left behind.
         """
         most_requests = draw_requests(plan.settings, self._random)
         with ExitStack() as undoing:
@@ -147,23 +144,23 @@ class ProcessTable:
         for handle in self._handles.values():
             handle.channel.close()
 
-    # What they are told.
+    # Orders.
 
     def tell(self, pid: int, what: str) -> None:
-        """Tell a process what it shall do."""
+        """Send an order to a process."""
         if what == "drain":
-            # What is in the queue is adopted still. More would be lost: each process is about to close its end.
+            # What is in the queue is still adopted. More would be lost: each process is about to close its end.
             with suppress(OSError):
                 self.handoff_queue[0].shutdown(socket.SHUT_RD)
         self._handles[pid].channel.tell(what)
 
     def order_handoff(self, pid: int, exclusive: Iterable[int]) -> None:
-        """Tell a process to leave. exclusive: positions of its listeners on which nobody else accepts."""
+        """Order a process to leave. exclusive: positions of its listeners on which no other process accepts."""
         self._handles[pid].slot.stop_accepting()
         self._handles[pid].channel.tell(handoff_order(exclusive))
 
     def tell_all(self, what: str) -> None:
-        """Tell every process what it shall do."""
+        """Send an order to every process."""
         for pid, handle in self._handles.items():
             with self._step(f"telling process {pid} to {what}"):
                 handle.channel.tell(what)
@@ -178,17 +175,17 @@ class ProcessTable:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
-    # What becomes of them.
+    # Words and exits.
 
     def listen(self) -> None:
-        """Take in what they say, and say what some could not be told before."""
+        """Handle the processes' words, and send words for which there was no room before."""
         for pid, handle in list(self._handles.items()):
             with self._step(f"listening to process {pid}"):
                 self._hear(pid, handle)
                 handle.channel.go_on()
 
     def _hear(self, pid: int, handle: ProcessHandle) -> None:
-        # A word that fails is tried again, but only once, so that it does not hold up the next one.
+        # A word whose handling fails is tried again once only, so that it does not hold up the next one.
         again, handle.unheard = handle.unheard, None
         while (word := again or handle.channel.next()) is not None:
             again, handle.unheard = None, None if again else word
@@ -208,24 +205,24 @@ class ProcessTable:
             handle.unheard = None
 
     def replace_signalled(self) -> None:
-        """Ask for others in the place of those that a signal has told to end.
+        """Replace the processes that have reported SIGTERM.
 
-        To be called when no signal waits here: one to the whole group may have reached them first.
+        Call this when no signal waits here: a signal to the whole group may have reached the processes first.
         """
         told, self.signalled = self.signalled, []
         for pid in told:
             self._fleet.recycle(pid, "was told to end")
 
     def _note_quiesced(self, pid: int) -> None:
-        """Take in that a process takes no new request any more."""
+        """Note that a process takes no more new requests."""
         self._fleet.quiesced(pid)
         if self._development is not None:
             self._development.quiesced(pid)
 
     def reap(self) -> Iterator[tuple[int, int]]:
-        """Reap every process that has ended: ours by name, then whoever else is a child of this one.
+        """Reap every process that has ended: first our own by pid, then any other child of this process.
 
-        Yields the pid of each of those, and its exit code or minus its signal.
+        Yields the pid of each of the others, and its exit code or minus its signal.
         """
         for pid in [pid for pid in self._handles if pid not in self._ended]:
             with suppress(ChildProcessError):
@@ -255,7 +252,7 @@ class ProcessTable:
                 self._on_exit(pid, code)
 
     def _on_exit(self, pid: int, code: int) -> None:
-        """Take note of the end of a process. If this fails it is done again: so its handle is deleted last."""
+        """Note that a process has ended. If this fails it is done again, so the handle is deleted last."""
         handle = self._handles[pid]
         self._hear(pid, handle)
         handle.channel.close()
@@ -271,15 +268,15 @@ class ProcessTable:
             self.finished += handle.outcome.finished
             self.cut += handle.outcome.cut
 
-    # What they have served, and how large they are.
+    # Recycling.
 
     def look_due(self) -> float:
-        """Return when to look next; infinity where nothing would come of it."""
+        """Return when to call `look` next; infinity: no process has a limit."""
         limited = is_limited(handle.plan.settings for handle in self._handles.values())
         return self._look_next if limited else float("inf")
 
     def look(self) -> None:
-        """Find the processes that shall be replaced, if it is time to look."""
+        """Recycle the processes that have reached a limit, if it is time to look."""
         now = monotonic()
         if now < self._look_next:
             return
@@ -302,7 +299,7 @@ class ProcessTable:
             self._fleet.recycle(child.pid, why)
 
     def close(self) -> None:
-        """Close the scoreboard and the queue, once nobody is left."""
+        """Close the scoreboard and the queue, once no process is left."""
         self.scoreboard.close()
         for end in self.handoff_queue:
             end.close()

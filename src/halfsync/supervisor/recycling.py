@@ -1,4 +1,4 @@
-"""When a serving process has had enough: its requests, its age, its memory, its stuck threads."""
+"""When a serving process must be recycled: its requests, its age, its memory, its stuck threads."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def is_limited(plans: Iterable[Settings]) -> bool:
-    """Tell whether processes with any of these settings may ever have enough."""
+    """Return whether any of these settings may require a process to be recycled."""
     return any(one.max_requests or one.max_lifetime or one.max_rss or one.request_timeout for one in plans)
 
 
 def draw_requests(settings: Settings, chance: random.Random) -> int:
-    """Return after how many requests a new process shall be replaced; 0: never."""
+    """Return after how many requests a new process must be replaced; 0: never."""
     if not settings.max_requests:
         return 0
     return settings.max_requests + chance.randint(0, settings.max_requests_jitter)
 
 
 def recycle_reason(settings: Settings, slot: Slot, pid: int, *, age: float, most_requests: int) -> str:
-    """Return why a process shall be replaced, as the end of a sentence; "": it shall not. age: seconds."""
+    """Return why a process must be replaced, as the end of a sentence; "": it need not. age: seconds."""
     requests = slot.requests
     if most_requests and requests >= most_requests:
         return f"has served {requests} requests (max_requests)"
@@ -43,7 +43,7 @@ def recycle_reason(settings: Settings, slot: Slot, pid: int, *, age: float, most
 
 
 def resident_bytes(pid: int) -> int:
-    """Return how much of a process is in memory; 0 if it has ended."""
+    """Return the resident memory of a process, in bytes; 0 if it has ended."""
     try:
         with open(f"/proc/{pid}/statm") as file:  # noqa: PTH123 - without pathlib
             return int(file.read().split()[1]) * PAGE_BYTES

@@ -1,7 +1,7 @@
-"""Moving connections from the handoff queue of one program to that of another.
+"""Moving connections from the hand-off queue of one program to that of another.
 
-Each program has a queue of its own, so that neither can end the other's. A record and its descriptor are moved as they
-are: only the processes at both ends know what is in them (`halfsync.shared.handoff_queue`).
+Each program has its own queue, so that neither can end the other's. A record and its descriptor are moved unchanged:
+only the processes at both ends know what a record contains (`halfsync.shared.handoff_queue`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RECORDS_PER_TURN = 64  # before the supervisor does anything else
-RECORD_BYTES = 128 * 1024  # more than any record has
+RECORD_BYTES = 128 * 1024  # more than the longest record
 _LATER = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS, errno.EINTR)
 
 
 class Relay:
-    """Takes records out of a source, and puts them into a target. Owned by a supervisor, which owns both ends.
+    """Takes records from a source, and puts them into a target. Owned by a supervisor, which owns both ends.
 
-    ``over``: nobody can put anything into the source any more, and all that was in it has been moved.
+    ``over``: no process can put anything into the source any longer, and everything in it has been moved.
     """
 
     def __init__(self, source: socket.socket, target: socket.socket) -> None:
@@ -35,17 +35,17 @@ class Relay:
 
     @property
     def fds(self) -> list[int]:
-        """What becomes readable when there is something to move; nothing, while something waits for room."""
+        """Descriptors that become readable when there is something to move; none while a record waits for room."""
         return [] if self.over or self._waits else [self._source.fileno()]
 
     @property
     def waits(self) -> bool:
-        """Whether something waits that nothing tells the time for: room in the target, or a free descriptor."""
+        """Whether it waits for room in the target or for a free descriptor, for which there is no event."""
         return self._waits
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was left to move when it was looked at last."""
+        """Whether nothing was left to move at the last look."""
         return self._held is None and not self._waits
 
     def move(self) -> None:
@@ -58,7 +58,7 @@ class Relay:
                 return
 
     def _take(self) -> None:
-        """Take a record, if there is one. If no descriptor is free the kernel would drop that of the record."""
+        """Take a record, if there is one. A descriptor must be free: without one, the kernel drops the record's."""
         try:
             os.close(os.dup(self._source.fileno()))
             data, rights, _, _ = self._source.recvmsg(
@@ -75,7 +75,7 @@ class Relay:
             self.over = True
 
     def _put(self, data: bytes, rights: Sequence[tuple[int, int, bytes]]) -> bool:
-        """Put a record. Returns whether that is done with; if nobody can take it any more, its connection is closed."""
+        """Put a record. Return whether it is done with. If no process can take it any longer, close its connection."""
         try:
             self._target.sendmsg([data], rights, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except OSError as error:

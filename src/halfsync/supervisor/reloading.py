@@ -1,8 +1,8 @@
-"""Reloads: new settings, and new processes that have them, in the place of all.
+"""Reloads: new settings, and new processes with these settings in the place of all others.
 
 A reload begins with a plan (plans.py) and a generation of the fleet (fleet.py). It counts when the first process of
-that generation is ready; the supervisor then uses its settings, too. It is complete when no process takes requests that
-is to be replaced. If it fails before it counts, at whatever, everything is as it was.
+that generation is ready; the supervisor then uses its settings, too. It is complete when none of the processes that it
+replaces takes requests. If it fails before it counts, for any reason, everything is as before.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Reloads:
-    """Begins reloads, and ends those that fail. Owned by the supervisor. name: of the application."""
+    """Begins reloads, and ends those that fail. Owned by the supervisor. name: the application's."""
 
     def __init__(self, fleet: Fleet, plans: Plans, service: Service, *, name: str) -> None:
         self._fleet = fleet
@@ -40,7 +40,7 @@ class Reloads:
         return self._plans[self._fleet.base]
 
     def begin(self) -> None:
-        """Read the settings again, and ask for processes that have them. What cannot be changes nothing."""
+        """Read the settings again, and ask for processes that have them. Settings that cannot work change nothing."""
         if self._fleet.state is not FleetState.SERVING:
             logger().warning("there is no reload: the server is about to end")
             return
@@ -65,7 +65,7 @@ class Reloads:
         self._adopt(plan)
 
     def renew(self, changed: str, development: Development) -> None:
-        """Replace all processes now: what they have loaded has changed. What cannot be is shown."""
+        """Replace all processes now: a file that they loaded has changed. If the settings cannot work, show why."""
         if self._fleet.state is not FleetState.SERVING:
             return
         self._service.reloading()
@@ -84,7 +84,7 @@ class Reloads:
         self._plans[self._fleet.reload(fleet_settings_of(plan.settings), at_once=at_once)] = plan
 
     def show_failure(self, failed: Failed) -> None:
-        """In development, let the next try show why this one failed. Where settings are wrong from the first, end."""
+        """In development, let the next try show why this one failed. If the settings were wrong from the start, end."""
         if not self._fleet.proven and failed.code in OWN_CODES and failed.code != LOAD_FAILED:
             self._fleet.fail(failed.code)
             return
@@ -105,7 +105,7 @@ class Reloads:
 
 
 def _unloadable(plan: Plan, error: LoadError) -> Plan:
-    """Return the same plan for an application that cannot be loaded, for this reason."""
+    """Return the same plan, but for an application whose loading raises this error."""
 
     def load(_: Settings) -> Application:
         raise error

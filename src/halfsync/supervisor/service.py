@@ -1,9 +1,9 @@
-"""What the service manager is told of several processes, in the order that it expects.
+"""Notifications to the service manager about several processes, in the order that it expects.
 
     starting --READY--> serving --RELOADING--> reloading --READY--> serving;   any of them --STOPPING--> stopping
 
-READY is told when a start, or a reload, is over: complete, or given up. Nothing but a status comes after STOPPING.
-See sd_notify(3), and Type=notify-reload in systemd.service(5).
+READY is sent when a start or a reload is over: complete, or given up. Only a status may follow STOPPING. See
+sd_notify(3), and Type=notify-reload in systemd.service(5).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ServiceState(Enum):
-    """What the service manager takes the server to be doing."""
+    """What the server is doing, for the service manager."""
 
     STARTING = "starting"
     SERVING = "serving"
@@ -25,7 +25,7 @@ class ServiceState(Enum):
 
 
 class Service:
-    """The server as its service manager has it. Owned by the supervisor's thread; no method raises."""
+    """Notifies the service manager of the server's state. Owned by the supervisor's thread; no method raises."""
 
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier
@@ -33,14 +33,14 @@ class Service:
         self._trouble = ""  # of a reload that failed while another was not over
 
     def reloading(self) -> None:
-        """Tell that a reload begins. Until a start is over it is a part of that."""
+        """Notify that a reload begins. While the start is not over, the reload is part of it."""
         self._trouble = ""
         if self._state in (ServiceState.SERVING, ServiceState.RELOADING):
             self._state = ServiceState.RELOADING
             self._notifier.reloading()
 
     def serves(self, status: str) -> None:
-        """Tell that all processes serve: a start or a reload is complete."""
+        """Notify that all processes serve: a start or a reload is complete."""
         text = f"{status}; {self._trouble}" if self._trouble else status
         if self._state in (ServiceState.STARTING, ServiceState.RELOADING):
             self._state = ServiceState.SERVING
@@ -49,7 +49,7 @@ class Service:
             self._notifier.status(text)
 
     def reload_failed(self, reason: str, *, is_over: bool) -> None:
-        """Tell that a reload has failed. is_over: no other is under way."""
+        """Notify that a reload has failed. is_over: no other is under way."""
         if self._state is ServiceState.RELOADING and is_over:
             self._state = ServiceState.SERVING
             self._notifier.ready(reason)
@@ -58,12 +58,12 @@ class Service:
             self._notifier.status(reason)
 
     def trouble(self, text: str) -> None:
-        """Tell of an error, which changes nothing else."""
+        """Send an error as a status. The state stays."""
         if self._state is not ServiceState.STOPPING:
             self._notifier.status(text)
 
     def stopping(self) -> None:
-        """Tell that the server ends."""
+        """Notify that the server ends."""
         if self._state is not ServiceState.STOPPING:
             self._state = ServiceState.STOPPING
             self._notifier.stopping()

@@ -1,4 +1,4 @@
-"""The listening sockets of a server of several processes: opened once, and kept for as long as a plan names them."""
+"""The listening sockets of a server with several processes: opened once, and kept for as long as a plan names them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ UNIX = "unix:"
 
 
 class Sockets:
-    """The sockets that the supervisor owns, by their names: see `names_of`.
+    """The sockets that the supervisor owns, by name: see `names_of`.
 
-    inherited: those of an old program that this one replaces; what no setting names is closed by `drop_inherited`.
-    passed: the sockets that the first of these programs was started with, by descriptor; None: those of now.
+    inherited: those of an old program that this one replaces; `drop_inherited` closes those that no setting names.
+    passed: the sockets that the first of these programs was started with, by descriptor; None: those of this program.
 
-    Both programs have the sockets then, but the files of unix sockets belong to one of them: `own` says to which. While
-    a new program may go on to serve on a socket (`share`), it is not closed here, and its file stays.
+    Both programs have the inherited sockets, but the files of unix sockets belong to one program: `own` says to which.
+    While a new program may go on serving on a socket (`share`), the socket is not closed here, and its file stays.
     """
 
     def __init__(
@@ -38,17 +38,17 @@ class Sockets:
         self.listeners: dict[str, list[Listener]] = {}
         self._inherited = inherited or {}
         self._shared: frozenset[socket.socket] = frozenset()
-        self._aside: dict[str, list[Listener]] = {}  # what no plan names, and another program has too
+        self._aside: dict[str, list[Listener]] = {}  # that no plan names, but another program has too
         self._left: list[UnixFile] = []  # of sockets that were closed here, and are another program's
 
     def __iter__(self) -> Iterator[Listener]:
-        """Go through all listeners."""
+        """Iterate over all listeners."""
         return (listener for some in self.listeners.values() for listener in some)
 
     def open(self, settings: Settings) -> tuple[list[Listener], list[Listener], set[str]]:
-        """Return listeners for `bind` and for `admin_bind`, and the names of all; what is open already stays as it is.
+        """Return the listeners for `bind` and for `admin_bind`, and the names of all. Open ones are used unchanged.
 
-        Raises UsageError or BindError, and leaves nothing open that was not open before.
+        Raises UsageError or BindError, and then leaves nothing open that was not open before.
         """
         new: dict[str, list[Listener]] = {}
         for_all, for_probes = _name_binds(settings)
@@ -78,7 +78,7 @@ class Sockets:
         return [replace(listener, made=by) for listener in opened]
 
     def unapplied(self, settings: Settings) -> list[str]:
-        """Return the names of those settings by whose values the sockets that they name were not opened."""
+        """Return the names of the settings whose values do not apply to the open sockets."""
         wanted, found = _made_by(settings), set()
         for listener in (one for name in names_of(settings) for one in self.listeners.get(name, ())):
             counting = ("backlog",) if listener.file is None else Made._fields
@@ -93,7 +93,7 @@ class Sockets:
         self._close(dropped.values(), self._all())
 
     def drop_inherited(self) -> list[int]:
-        """Close what was inherited and never asked for. Returns the descriptors."""
+        """Close inherited listeners that no setting names, and return their descriptors."""
         kept = {listener.socket.fileno() for listener in self}
         inherited = [listener.socket.fileno() for some in self._inherited.values() for listener in some]
         self._close(self._inherited.values(), self)
@@ -101,10 +101,11 @@ class Sockets:
         return [descriptor for descriptor in inherited if descriptor not in kept and descriptor >= 0]
 
     def share(self, shared: Iterable[socket.socket]) -> None:
-        """Let another program have these, which may go on to serve on them, and no others.
+        """Set which sockets another program has, and may go on serving on.
 
-        If no plan names one of them any more, it is put aside: open, for the other program's sake its file too, and a
-        plan may name it again. What was put aside, and is shared no longer, is closed, and its file is removed.
+        When no plan names one of them any longer, it is put aside: it stays open, its file stays for the other program,
+        and a plan may name it again. A socket that was put aside, and is no longer shared, is closed, and its file is
+        removed.
         """
         self._shared = frozenset(shared)
         over = [name for name, some in self._aside.items() if not self._is_shared(some)]
@@ -114,10 +115,10 @@ class Sockets:
         return any(listener.socket in self._shared for listener in listeners)
 
     def own(self, process: int, sockets: Collection[socket.socket] | None = None) -> None:
-        """Let this process be the one that removes the files of unix sockets: this one, or a program that has them too.
+        """Set which process removes the files of unix sockets: this one, or that of a program that has them too.
 
-        sockets: those that the program has; None: all. Files whose sockets are closed here already are removed at once
-        if they are this process's now.
+        sockets: those that the program has; None: all. If this process is the one, files whose sockets are closed here
+        already are removed at once.
         """
         for listener in self._all():
             if listener.file is not None and (sockets is None or listener.socket in sockets):
@@ -135,13 +136,13 @@ class Sockets:
         self._close(everything)
 
     def leave_behind(self, kept: Collection[Listener]) -> None:
-        """Close all but those that are kept, in a process that was forked."""
+        """Close all listeners except those that are kept, in a forked process."""
         for listener in self._all():
             if listener not in kept:
                 listener.close()
 
     def _all(self) -> list[Listener]:
-        """Return all listeners, those that are put aside, and those that were inherited and not asked for yet."""
+        """Return all listeners, including those put aside, and those inherited that no setting has named yet."""
         return [listener for group in self._groups for some in group.values() for listener in some]
 
     @property
@@ -149,7 +150,7 @@ class Sockets:
         return self.listeners, self._aside, self._inherited
 
     def _set_file(self, listener: Listener, file: UnixFile) -> Listener:
-        """Return this listener with what is known of its file now, and have that under all of its names."""
+        """Set what is known of a listener's file, under all of the listener's names, and return the new listener."""
         new = replace(listener, file=file)
         for group in self._groups:
             for name, some in group.items():
@@ -157,7 +158,7 @@ class Sockets:
         return new
 
     def _find_moved(self, name: str) -> list[Listener]:
-        """Return the listener whose socket file has this place now: its directory was moved. Empty: there is none."""
+        """Return the listener whose socket file is at this place now: its directory was moved. Empty: there is none."""
         path = name.removeprefix(UNIX)
         try:
             there = os.lstat(path) if path != name else None
@@ -170,7 +171,7 @@ class Sockets:
         return []
 
     def _known(self, listener: Listener) -> Listener:
-        """Return the listener that there is of this descriptor already, under another name; else this one."""
+        """Return the listener that has this descriptor under another name already; else this one."""
         for other in self._all():
             if other.socket is not listener.socket and other.socket.fileno() == listener.socket.fileno():
                 listener.socket.detach()
@@ -178,7 +179,7 @@ class Sockets:
         return listener
 
     def _close(self, listeners: Iterable[list[Listener]], kept: Iterable[Listener] = ()) -> None:
-        """Close listeners, but for those that are kept under another name."""
+        """Close listeners, except those that are kept under another name."""
         stay = list(kept)
         with ExitStack() as stack:  # if one close fails, the others are still done
             for some in listeners:
@@ -195,18 +196,18 @@ def _made_by(settings: Settings) -> Made:
 
 
 def names_of(settings: Settings) -> set[str]:
-    """Return what the listeners of these settings are known by, in the directory of now.
+    """Return the names of the listeners of these settings, in the current directory.
 
-    That is the bind itself, but for two: of a socket file it is the place, since a relative path, or one by a link, may
-    lead to another directory after a deploy; and of a bind of `admin_bind` for any port it is another one, since `bind`
-    may be the same then, and has another port.
+    The name is the bind itself, with two exceptions. For a socket file it is the file's real place, since a relative
+    path, or a path through a link, may lead to another directory after a deploy. For a bind of `admin_bind` to any port
+    it is a different name, since `bind` may have the same bind, and gets another port.
     """
     for_all, for_probes = _name_binds(settings)
     return {name for name, _ in (*for_all, *for_probes)}
 
 
 def _name_binds(settings: Settings) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return the name of the listeners of each bind, and that bind: for `bind` and for `admin_bind`."""
+    """Return pairs of a name and a bind, for `bind` and for `admin_bind`."""
     for_all = [(_name(bind), bind) for bind in settings.bind]
     for_probes = [
         (f"{bind} for probes" if has_any_port(parse_bind(bind)) else _name(bind), bind)

@@ -1,7 +1,7 @@
-"""The signals of a supervisor, from its first moment on: before it opens anything, and while it loads an application.
+"""A supervisor's signals from its first moment on: before it opens anything, and while it loads an application.
 
-Until it runs, those that end it raise KeyboardInterrupt, so that what it has opened is closed and its files are
-removed; a SIGHUP that tells of a closed terminal is one of them. All others wait in the queue until it runs.
+Until it runs, the signals that end it raise KeyboardInterrupt, so that what it has opened is closed and its files are
+removed. A SIGHUP for a closed terminal is one of them. All other signals wait in the queue until it runs.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class EndedBySignal(KeyboardInterrupt):
-    """SIGTERM has come before the supervisor ran, or its terminal was closed. No application takes it for an error."""
+    """SIGTERM came, or the terminal was closed, before the supervisor ran. Applications do not take it for an error."""
 
 
 class SupervisorSignals(LoggingSignals):
-    """What a supervisor understands beside what any server does."""
+    """The signals of any server, and those that only a supervisor obeys."""
 
     NUMBERS = (*Signals.NUMBERS, signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 
@@ -32,7 +32,7 @@ class SupervisorSignals(LoggingSignals):
         self._raised: type[KeyboardInterrupt] | None = None
 
     def interrupt(self) -> None:
-        """Let signals that end a server raise in what the main thread does, until `queue` or `queue_quietly`."""
+        """Let signals that end a server raise in the main thread, until `queue` or `queue_quietly`."""
         self._raises = True
         if self._main:
             numbers = ENDING if signal.SIGHUP in self.ignored else (*ENDING, signal.SIGHUP)
@@ -43,13 +43,13 @@ class SupervisorSignals(LoggingSignals):
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def queue(self) -> None:
-        """Let all signals wait in the queue again. Raises what was raised before, if the application has stopped it."""
+        """Let all signals wait in the queue again. Raises what was raised before, if the application has caught it."""
         self.queue_quietly()
         if self._raised is not None:
             raise self._raised
 
     def queue_quietly(self) -> None:
-        """Let all signals wait in the queue again: what was raised is on its way, or something else is."""
+        """Let all signals wait in the queue again, and raise nothing: an exception is on its way already."""
         self._raises = False
         if self._main:
             signal.pthread_sigmask(signal.SIG_BLOCK, (*ENDING, signal.SIGHUP))

@@ -1,7 +1,7 @@
-"""The supervisor: the process that was started, which forks those that serve, watches, replaces and reaps them.
+"""The supervisor: the process that was started. It forks the serving processes, watches, replaces and reaps them.
 
-It has one thread, owns the listening sockets for as long as the server lives, and, unless it preloads, never loads the
-application. What is to be done is the state machine's to say (fleet.py); here it is done. Signals only wake it.
+It has one thread, owns the listening sockets for as long as the server lives, and never loads the application unless it
+preloads. The state machine decides what to do (fleet.py), and the supervisor does it. Signals only wake it.
 """
 
 from __future__ import annotations
@@ -66,21 +66,22 @@ if TYPE_CHECKING:
     from halfsync.supervisor.fleet import Action
     from halfsync.supervisor.process import Plan
 
-# Actions that are done again if they fail: else they would be lost.
+# Actions that are repeated if they fail. They would be lost otherwise.
 REPEATED = (Tell, Recall, Kill, Counts, Abandoned, Settled)
 NOUNS = {signal.SIGHUP: "the reload", signal.SIGUSR2: "the upgrade"}  # what each of these signals asks for
 
 
 class Supervisor:
-    """Serves an application by several processes until it is told to end.
+    """Serves an application with several processes until it is told to end.
 
-    load: returns the application, in the process that shall serve it; raises StartError. reread: returns the settings
-    as they are now, for a reload, and is given those that count so far; raises StartError. name: what the application
-    is called in the start-up line. enter: enters the directory of the application of these settings; raises StartError.
-    start: the directory in which the command line was given, if it is not this one. signals: from now on; None: none
-    come before `run`. Raises StartError for what cannot be opened, and KeyboardInterrupt if a signal ends it.
+    load: called in the process that will serve the application; returns it; raises StartError. reread: returns the
+    current settings for a reload; its argument is the settings that count so far; raises StartError. name: what the
+    start-up line calls the application. enter: changes to the application's directory in these settings; raises
+    StartError. start: the directory in which the command line was given, if it is another one. signals: those that come
+    from now on; None: none come before `run`. Raises StartError for what cannot be opened, and KeyboardInterrupt if a
+    signal ends it.
 
-    Once it runs, only a signal or the fleet ends it: an error in a step of its loop does not (containment.py).
+    Once it runs, only a signal or the fleet ends it. An error in a step of its loop does not (containment.py).
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Supervisor:
         enter = enter or _stay
         enter(settings)  # the supervisor's own paths are relative to it
         refuse_contradictions(settings)
-        if find_identity(settings).changes:  # who cannot be is refused before anything else is done
+        if find_identity(settings).changes:  # rejects an impossible user before anything else is done
             import_later()  # once, for all processes
         self._notifier = Notifier.from_environment()
         self._service = Service(self._notifier)
@@ -148,7 +149,7 @@ class Supervisor:
         self._reloads = Reloads(self._fleet, self._plans, self._service, name=name)
         self._development = self._develop(settings) if settings.reload else None
         self._announced = False
-        self._places: dict[str, str] = {}  # where it listens, by the name of the setting
+        self._places: dict[str, str] = {}  # where it listens, by setting
         self._changed = ""  # in development, why the application must be loaded again
         self._undone: list[Action] = []  # actions that failed, and are tried again
         self._containment = Containment()
@@ -164,7 +165,7 @@ class Supervisor:
         self._takeover.attach(self._fleet, self._processes, self._drain)
 
     def _preload(self, settings: Settings) -> None:
-        """Load the application once, for all processes, and tell what each of them will not have, or will share."""
+        """Load the application once, for all processes. Log what the processes will not have, or will share."""
         application = self._plans.load(settings)
         contain_handlers()
         self._plans.load = lambda _: application
@@ -175,7 +176,7 @@ class Supervisor:
         freeze()
 
     def _develop(self, settings: Settings) -> Development:
-        """Prepare to watch what the application is made of, and where its settings are read from."""
+        """Prepare to watch the application's sources and the files of its settings."""
         from halfsync.supervisor.development.child import Development  # noqa: PLC0415 - only development needs it
 
         names = ("halfsync.toml", "pyproject.toml", *filter(None, [settings.config]))
@@ -183,9 +184,9 @@ class Supervisor:
         return Development(os.getcwd(), files)
 
     def run(self, signals: SupervisorSignals) -> int | SpawnContext:
-        """Serve until told to end, and return the exit code; in a process that was forked, what it is born with.
+        """Serve until told to end, and return the exit code; in a forked process, return its context at once.
 
-        signals: entered; they are left at the end, but not in a forked process, which has its own.
+        signals: entered already. They are exited at the end, but not in a forked process, which has its own.
         """
         outcome: int | SpawnContext | None = None
         while outcome is None:
@@ -196,7 +197,7 @@ class Supervisor:
         return outcome
 
     def _turn(self, signals: SupervisorSignals) -> int | SpawnContext | None:
-        """Do what is to be done now, and wait. Returns None, or, at the end, the result of `run`."""
+        """Do what is due now, and wait. Return None, or, at the end, the result of `run`."""
         if self._development is not None:
             with self._step("starting the watcher of sources"):
                 self._development.keep_watching(lambda: self._leave_all_behind(signals))
@@ -228,7 +229,7 @@ class Supervisor:
         return None
 
     def _decide(self) -> list[Action]:
-        """Return the actions to do now. Those that failed before come first, if their process still lives."""
+        """Return the actions to do now. Actions that failed before come first, if their process still lives."""
         decided: list[Action] = []
         with self._step("deciding what is to be done"):
             decided = self._fleet.decide(monotonic())
@@ -249,7 +250,7 @@ class Supervisor:
         return context
 
     def _wait(self, signals: SupervisorSignals) -> signal.Signals | None:
-        """Wait for a signal, a word of a process, or a time that is due. Returns the signal, if there was one."""
+        """Wait for a signal, a word of a process, or a time that is due. Return the signal, if there was one."""
         number = None
         with self._step("waiting") as step:
             beat = self._notifier.beat()
@@ -276,7 +277,7 @@ class Supervisor:
         return fds
 
     def _take_note(self, *, signalled: bool) -> None:
-        """Tell the fleet what has happened, and do what follows from it. signalled: more signals may wait."""
+        """Tell the fleet what has happened, and act on it. signalled: more signals may wait."""
         with self._step("listening to the processes"):
             if not signalled:
                 self._processes.replace_signalled()
@@ -304,7 +305,7 @@ class Supervisor:
     # Signals.
 
     def _obey(self, number: signal.Signals) -> None:
-        """Do what a signal asks for: first tell the fleet, then everything else."""
+        """Do what a signal asks for: first tell the fleet, then do everything else."""
         if number == signal.SIGTERM and self._takeover.takes_term():
             return
         if self._exit is not None and number in ENDING:
@@ -328,7 +329,7 @@ class Supervisor:
             self._fleet.resize(1 if number == signal.SIGTTIN else -1)
 
     def _drain(self) -> None:
-        """Begin to end; a second time: end now."""
+        """Begin to end. The second call ends now."""
         before = self._fleet.state
         self._fleet.drain(monotonic())
         self._processes.scoreboard.shutting_down = True
@@ -338,7 +339,7 @@ class Supervisor:
             logger().info("%s", draining(fleet_settings.drain_delay, fleet_settings.graceful_timeout))
 
     def _give_logs(self) -> None:
-        """Let the user that the processes have become open the access logs again, if that takes root."""
+        """Let the user of the processes reopen the access logs, if that takes root's rights."""
         for plan in self._plans:
             owner, path = plan.identity.owner, plan.settings.access_log
             if owner is None or path is None:
@@ -349,7 +350,7 @@ class Supervisor:
                 logger().warning("the access log %r cannot be made: %s", path, reason_of(error))
 
     def _left_behind(self) -> set[str]:
-        """Return the names of the listeners of the processes that do not serve any more."""
+        """Return the names of the listeners of the processes that do not serve."""
         serving = self._fleet.of(ProcessPhase.READY)
         plans = [
             self._processes.plan(pid) for pid, child in self._fleet.children.items() if child not in serving
@@ -357,11 +358,12 @@ class Supervisor:
         return {name for plan in plans for name in plan.names}
 
     def _forget(self) -> None:
-        """Let go of plans that no process shall have any more, and of listeners that no plan names.
+        """Drop plans that no process will use, and close listeners that no plan names.
 
-        A listener is kept while a process accepts on it, even one that is about to be replaced: the next reload may
-        name it again. It is closed before the last of those is told to leave, and empties the backlog: a newcomer would
-        wait in the backlog of a socket on which nobody accepts. So it is, too, once all processes are about to end.
+        A listener is kept while a process accepts on it, even a process that is about to be replaced: the next reload
+        may name it again. It is closed before the last such process is ordered to leave, and that process empties the
+        backlog. If the socket stayed open, clients would wait in its backlog in vain. For the same reason all listeners
+        are closed once all processes are about to end.
         """
         if self._fleet.state not in (FleetState.SERVING, FleetState.DRAIN_DELAY):
             self._sockets.close()
@@ -397,9 +399,9 @@ class Supervisor:
                 self._reloads.show_failure(action)
 
     def _find_exclusive(self, pid: int) -> list[int]:
-        """Return the positions of the listeners of a process on which nobody else accepts, or is certain to.
+        """Return the positions of a process's listeners on which no other process accepts, or is certain to accept.
 
-        What waits in their backlog would wait in vain, so the process accepts it before it leaves.
+        Clients in their backlogs would wait in vain, so the process accepts them before it leaves.
         """
         listeners = self._processes.plan(pid).listeners
         if self._fleet.state is FleetState.DRAINING:
@@ -414,7 +416,7 @@ class Supervisor:
     def _use(self, generation: int) -> None:
         """Use the settings of a generation from now on: its first process serves."""
         if generation != self._fleet.base:
-            return  # a newer one counts already
+            return  # a newer generation counts already
         plan = self._reloads.use(generation)
         self._takeover.move_pidfile(plan.pidfile)
         before = self._places
@@ -437,14 +439,14 @@ class Supervisor:
         self._takeover.settled()
 
     def _announce(self, plan: Plan) -> None:
-        """Say, once, that the server serves."""
+        """Log once that the server serves."""
         if not self._announced:
             self._announced = True
             line = announcement(plan.settings, plan.listeners, self._name, processes=self._fleet.wanted)
             logger().info("%s", line)
 
     def _leave_all_behind(self, signals: SupervisorSignals) -> None:
-        """Close what is the supervisor's and the serving processes', in a process that serves nobody."""
+        """Close what is the supervisor's and the serving processes', in a forked process that does not serve."""
         self._leave_behind(signals, ())
         self._start_directory.close()
         for end in self._processes.handoff_queue:
@@ -465,11 +467,11 @@ class Supervisor:
         over = False
         with self._step("the end"):
             over = self._takeover.may_end()
-        return over  # noqa: RET504 - it is what was said before, if the step failed
+        return over  # noqa: RET504 - False, if the step failed
 
     def _end(self, signals: SupervisorSignals) -> None:
-        """Close what is open, and say what became of the requests."""
-        # The signals come last: the default of most would end this process before it has removed its files.
+        """Close what is open, and log how the requests ended."""
+        # The signals come last: the default action of most would end this process before it has removed its files.
         for close in (self._close, self._processes.close, partial(signals.__exit__, None, None, None)):
             with self._step("the end"):
                 close()
@@ -487,7 +489,7 @@ class Supervisor:
 
 
 def _stay(_: Settings) -> None:
-    """Stay in the directory: an application that is loaded already needs no other."""
+    """Stay in the current directory: an application that is loaded already needs no other."""
 
 
 def supervise(
@@ -499,9 +501,9 @@ def supervise(
     enter: Callable[[Settings], None] | None = None,
     start: StartDirectory | None = None,
 ) -> tuple[int, bool]:
-    """Serve by several processes until told to end. Returns the exit code, and whether this is one of those.
+    """Serve with several processes until told to end. Return the exit code, and whether this is a serving process.
 
-    Takes and raises what `Supervisor` does, but returns if SIGTERM ends it before it serves.
+    Takes and raises what `Supervisor` does, but returns if SIGTERM, or a closed terminal, ends it before it serves.
     """
     hold_standard_descriptors()
     signals = SupervisorSignals()

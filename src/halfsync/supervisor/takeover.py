@@ -1,8 +1,9 @@
-"""Who owns what while one program takes the place of another (SIGUSR2): decisions/0026 has it as a table.
+"""Which program owns what while one takes the place of another (SIGUSR2): decisions/0026 has a table.
 
-The old program owns everything until *the passing*, one moment that it decides: when the new one has said that it
-serves, and the old one has not been told to end. Until then the new one removes, writes and tells nothing of the old
-one's. A program may be the new one and the old one at once: what it was given, and what it gives, are apart here.
+The old program owns everything until *the passing*. It decides on that moment: the new program has said that it serves,
+and the old one has not been told to end. Until then the new program does not remove or write files of the old one, nor
+notify the service manager. A program may be the new one and the old one at once, so what it was given and what it gives
+are separate here.
 """
 
 from __future__ import annotations
@@ -31,20 +32,20 @@ if TYPE_CHECKING:
     from halfsync.supervisor.sockets import Sockets
     from halfsync.supervisor.upgrade import Predecessor, Successor
 
-AGAIN_S = 0.05  # before another look, or another try, if nothing tells the time for it
+AGAIN_S = 0.05  # pause before another look or try, if no event tells when
 
-# What the two programs say to each other.
-LISTENS = "listens"  # the new one: it hears words from now on; it has preloaded, if it does
-SERVES = "serves"  # the new one: all its processes do
-OFF = "off"  # the new one: it takes nothing over any more; the old one: so be it
-YOURS = "yours"  # the old one: the passing
-TAKEN = "taken"  # the new one: it has written its pidfile
-ON = "on"  # the new one: it starts a third, which has everything if this one is killed
-DRAIN, QUIT = "drain", "quit"  # whichever owns: the service ends, and how
+# The words of the two programs.
+LISTENS = "listens"  # from the new one: it reads words from now on, and has preloaded if it preloads
+SERVES = "serves"  # from the new one: all its processes serve
+OFF = "off"  # from the new one: it will take nothing over; from the old one: agreed
+YOURS = "yours"  # from the old one: the passing
+TAKEN = "taken"  # from the new one: it has written its pidfile
+ON = "on"  # from the new one: it starts a third, which owns everything if the new one is killed
+DRAIN, QUIT = "drain", "quit"  # from the owner: the service ends, and how
 
 
 class TakeoverRole(Enum):
-    """What this program is to the files, the service manager and the clients that it shares with another one."""
+    """Whether this program owns the files, the service manager and the clients that it shares with another one."""
 
     HEIR = "the program before it owns them"
     OWNER = "it owns them"
@@ -52,12 +53,12 @@ class TakeoverRole(Enum):
 
 
 class Takeover:
-    """A program's place between the one before it and the one after it. Owned by the supervisor's thread.
+    """A program's state between its predecessor and its successor. Owned by the supervisor's thread.
 
-    predecessor: what the program before has given; None: there is none. start, umask and ignored: the directory, the
-    umask and the ignored signals with which this program was started, as the next one is. `attach` comes before
-    everything but `write_pidfile` and `close`. A method that raises is called again, and goes on where it was (see
-    `Containment`).
+    predecessor: what the program before this one has given; None: there is none. start, umask and ignored: the
+    directory, the umask and the ignored signals with which this program was started, and with which the next one is
+    started. Call `attach` before everything except `write_pidfile` and `close`. A method that raises is called again,
+    and goes on where it was (see `Containment`).
     """
 
     def __init__(
@@ -80,18 +81,18 @@ class Takeover:
         self._ignored = ignored
         self._pidfile: PidFile | None = None
         self._relay: Relay | None = None
-        self._takes = False  # the passing has come, and is to be carried out here
+        self._takes = False  # the passing has come, and this program must carry it out
         self._passes = False
         self._withdraws = False  # it was told to end before it owned anything
-        self._was_told = False  # by a SIGTERM of its own
-        self._drains = False  # by a word
+        self._was_told = False  # it got SIGTERM itself
+        self._drains = False  # because of another program
         self._ending = ""  # how this service ends, if it does
         self._end_by = math.inf
         if predecessor is not None:
             notifier.hold()
 
     def write_pidfile(self, file: PidFile | None) -> None:
-        """Write the pidfile that the settings name; an heir only sees whether it may. Raises UsageError."""
+        """Write the pidfile that the settings name; an heir only checks that it can. Raises UsageError."""
         self._pidfile = file
         if self._pidfile is None:
             return
@@ -101,32 +102,32 @@ class Takeover:
             self._pidfile.write()
 
     def move_pidfile(self, file: PidFile | None) -> None:
-        """Have this pidfile from now on, as new settings name it. An heir writes it at the passing."""
+        """Use this pidfile, which new settings name, from now on. An heir writes it at the passing."""
         if self.role is TakeoverRole.OWNER:
             self._pidfile = move_pidfile(self._pidfile, file)
         elif self.role is TakeoverRole.HEIR:
             self._pidfile = file
 
     def drop(self, descriptors: list[int]) -> None:
-        """Tell the program before on which of its listeners this one does not accept."""
+        """Tell the predecessor on which of its listeners this program does not accept."""
         for descriptor in descriptors:
             assert self._predecessor is not None
             self._predecessor.tell(f"{DROPS} {descriptor}")
 
     def other_accepts(self, listener: socket.socket) -> bool:
-        """Tell whether the program that goes on, while this one's processes leave, accepts on a listener."""
+        """Return whether the program that goes on serving, while this one's processes leave, accepts on a listener."""
         other = self._predecessor if self.role is TakeoverRole.HEIR else self._successor
         return other is None or other.accepts(listener)
 
     def attach(self, fleet: Fleet, processes: ProcessTable, drain: Callable[[], None]) -> None:
-        """Have the processes of this program. drain: begins to end all of it."""
+        """Set the processes of this program. drain: begins to end the whole program."""
         self._fleet = fleet
         self._processes = processes
         self._drain = drain
 
     @property
     def descriptors(self) -> list[int]:
-        """The sockets between this program and the one before it."""
+        """The sockets between this program and its predecessor."""
         return [] if self._predecessor is None else self._predecessor.descriptors
 
     @property
@@ -141,7 +142,7 @@ class Takeover:
         return [*predecessor, *successor, *([] if self._relay is None else self._relay.fds)]
 
     def due(self) -> float:
-        """Return when `turn` must be called in any case; infinity: not before something happens."""
+        """Return when `turn` must be called at the latest; infinity: not before something happens."""
         if self._passes:
             return -math.inf
         waits = self._relay is not None and self._relay.waits
@@ -149,12 +150,12 @@ class Takeover:
             waits = waits or (other is not None and other.channel.is_full)
         return min(self._end_by, monotonic() + AGAIN_S) if waits else self._end_by
 
-    # What the supervisor tells.
+    # Called by the supervisor.
 
     def begin(self, config: str | None) -> None:
-        """Start this program again, with the same sockets, and go on until that serves.
+        """Start this program again with the same sockets, and go on until the new one serves.
 
-        config: the file that gave the settings which count; None: there was none.
+        config: the file of the settings that count; None: there was none.
         """
         busy = self.role is not TakeoverRole.OWNER or self._takes or self._successor is not None
         if busy or self._fleet.state is not FleetState.SERVING:
@@ -191,10 +192,10 @@ class Takeover:
             self._predecessor.tell(SERVES)
 
     def takes_term(self) -> bool:
-        """Take note of a SIGTERM. Returns False if it is for the fleet: the service ends by it.
+        """Handle a SIGTERM. Return False if it is for the fleet, and ends the service.
 
-        The first one to an heir calls the upgrade off. The first one to a program that ends already, since another one
-        serves or was told to end, changes nothing: a service manager sends it to all.
+        The first SIGTERM to an heir calls the upgrade off. The first one to a program that ends already, because
+        another one serves or was told to end, changes nothing: a service manager sends it to all.
         """
         first, self._was_told = not self._was_told, True
         if self.role is TakeoverRole.HEIR and self._fleet.state is FleetState.SERVING:
@@ -210,14 +211,14 @@ class Takeover:
         return first and ends_already
 
     def reaped(self, pid: int) -> None:
-        """Note the end of a process that is no serving one."""
+        """Note that a child that is not a serving process has ended."""
         if self._successor is not None and pid == self._successor.intermediary:
             self._successor.intermediary = 0
 
-    # What follows.
+    # A turn of the supervisor's loop.
 
     def turn(self) -> None:
-        """Hear what the other programs say, and do what follows from it."""
+        """Read what the other programs say, and act on it."""
         if self._predecessor is not None:
             self._predecessor.tell(LISTENS)
             self._predecessor.listen()
@@ -232,7 +233,7 @@ class Takeover:
                 self._close_predecessor()
 
     def _follow(self, predecessor: Predecessor) -> None:
-        """Do what the old program says. If it is lost without a word, it was killed, and all is this one's."""
+        """Do what the old program says. If it is lost without a word, it was killed, and this one owns everything."""
         if self.role is TakeoverRole.HEIR:
             if YOURS in predecessor.heard or predecessor.channel.lost:
                 self.role, self._takes = TakeoverRole.OWNER, True
@@ -249,7 +250,7 @@ class Takeover:
                 self._drain_too()
 
     def _withdraw(self, predecessor: Predecessor) -> None:
-        """Call the upgrade off, once the old program has agreed: it may have decided about the passing already."""
+        """Call the upgrade off once the old program has agreed: it may have decided on the passing already."""
         predecessor.tell(OFF)
         if OFF not in predecessor.heard:
             return
@@ -258,7 +259,7 @@ class Takeover:
         self._fleet.retire(monotonic())
 
     def _drain_too(self) -> None:
-        """Let what this program has be answered: no other one takes it."""
+        """Drain: no other program takes this one's connections."""
         self._drains = True
         if self._fleet.state is FleetState.SERVING:
             self._drain()
@@ -266,7 +267,7 @@ class Takeover:
             self._fleet.keep()
 
     def _take(self, predecessor: Predecessor) -> None:
-        """Own what was the old program's."""
+        """Take over what the old program owned."""
         self._sockets.own(os.getpid())
         if self._pidfile is not None and self._fleet.state is FleetState.SERVING and not self._withdraws:
             try:
@@ -284,7 +285,7 @@ class Takeover:
         logger().info("this program is the server now, in the place of process %d, %s", predecessor.pid, why)
 
     def _lead(self, successor: Successor) -> None:
-        """Decide about the passing; after it, do what the new program says. Take note of the new program's end."""
+        """Decide on the passing; after it, do what the new program says. Note the end of the new program."""
         if self.role is TakeoverRole.OWNER and self._fleet.state is FleetState.SERVING:
             self._divide(successor)
             if OFF in successor.heard:
@@ -294,7 +295,7 @@ class Takeover:
                 if not successor.intermediary:
                     self.role, self._passes = TakeoverRole.RETIRED, True
         if self._passes and self._fleet.state is FleetState.SERVING:
-            # Its processes are told before the new program: then they leave even if this one is killed in between.
+            # First this program's processes, then the new program: they leave even if this one is killed in between.
             self._sockets.own(successor.pid, successor.given.values())
             self._fleet.retire(monotonic())
         elif self._passes:
@@ -309,9 +310,9 @@ class Takeover:
             self._note_end(successor)
 
     def _divide(self, successor: Successor) -> None:
-        """Let each of the two programs know on which listeners of both the other one does not accept.
+        """Tell the new program on which shared listeners this one does not accept, and note on which the new one does.
 
-        A reload may drop one that the new program was given, and goes on to serve on.
+        A reload here may drop a listener that the new program was given, and goes on serving on.
         """
         accepting = {listener.socket for listener in self._sockets}
         for descriptor, listener in successor.given.items():
@@ -321,13 +322,13 @@ class Takeover:
         self._sockets.share(() if leaves else set(successor.given.values()) - successor.dropped)
 
     def _pass(self, successor: Successor) -> None:
-        """Leave everything to the new program, which serves. The processes of this one leave."""
+        """Pass everything on to the new program, which serves. The processes of this one leave."""
         self._notifier.pass_on(successor.pid)
         successor.tell(YOURS)
         logger().info("process %d serves: this one and its processes leave", successor.pid)
 
     def _note_end(self, successor: Successor) -> None:
-        """Note that the new program has ended. After the passing this one cannot go on: it finishes what runs."""
+        """Note that the new program has ended. After the passing this one cannot go on: it finishes what it has."""
         code = successor.code
         if self.role is TakeoverRole.RETIRED:
             logger().warning(
@@ -349,7 +350,7 @@ class Takeover:
     # The end.
 
     def _tell_ending(self) -> None:
-        """Let the other programs know that the service ends, as long as it is this one's to say so."""
+        """Tell the other programs that the service ends, if this program may decide that."""
         state, predecessor, successor = self._fleet.state, self._predecessor, self._successor
         if state is not FleetState.SERVING and self._ending != QUIT:
             quits = state is FleetState.QUITTING or (state is FleetState.OVER and not self._ending)
@@ -366,17 +367,17 @@ class Takeover:
             if successor is not None and (self._ending == QUIT or LISTENS not in successor.heard):
                 self._end_too(successor)
         elif predecessor is not None and (self._drains or self._ending == QUIT):
-            # One that has retired is followed by another, unless that has said that it ends too.
+            # The service goes on with the successor of a retired program, unless that has said that it quits.
             predecessor.tell(self._ending if successor is None or QUIT in successor.heard else DRAIN)
 
     def _end_too(self, successor: Successor) -> None:
-        """End a new program that may not listen yet; one that does has heard a word before."""
+        """End a new program that may not listen yet. One that listens has got a word instead."""
         if not successor.stopped:
             successor.stopped = True
             successor.kill(signal.SIGTERM)
 
     def may_end(self) -> bool:
-        """Tell whether this program may end, whose processes have ended: not while others depend on it, for a time."""
+        """Return whether this program may end, once its processes have. It waits, a limited time, if others need it."""
         now = monotonic()
         if self._end_by == math.inf:
             self._end_by = (
@@ -394,12 +395,12 @@ class Takeover:
         return True
 
     def hurry(self) -> None:
-        """Do not wait for the other programs any more: what they run is cut."""
+        """Stop waiting for the other programs: their requests are cut off."""
         self._ending = QUIT
         self._end_by = monotonic() + AGAIN_S
 
     def _is_needed(self) -> bool:
-        """Tell whether the end of this program would harm another one, or leave something undone."""
+        """Return whether the end of this program would harm another one, or leave something undone."""
         predecessor, successor = self._predecessor, self._successor
         if self.role is TakeoverRole.HEIR:
             assert predecessor is not None
@@ -408,7 +409,7 @@ class Takeover:
                 unanswered or (self._relay is not None and not self._relay.is_empty)
             )
         if predecessor is not None and not predecessor.channel.lost:
-            return True  # it ends with the service, or hands off what this one relays
+            return True  # it ends with the service, or hands off connections that this one relays
         if self.role is TakeoverRole.OWNER:
             return successor is not None
         if predecessor is not None:
@@ -423,7 +424,7 @@ class Takeover:
         self._predecessor = self._relay = None
 
     def leave_behind(self) -> None:
-        """Close what is the supervisor's, in a process that it has forked."""
+        """Close what is the supervisor's, in a forked process."""
         if self._relay is not None:
             self._relay.close()
         if self._predecessor is not None:

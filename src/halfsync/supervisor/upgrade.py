@@ -1,12 +1,12 @@
-"""Starting this program again beside itself (SIGUSR2), with its sockets and its queue of connections.
+"""Starting this program again beside itself (SIGUSR2), with its sockets and its hand-off queue.
 
-A service manager waits at a stop for a main process that was its own child when it became that (systemd), and for no
-other. So the new program is not left a child of the old one. A process between starts it, waits while it boots, and
-tells what it ended with; when that has gone, the new program belongs to whoever adopts it.
+At a stop, a service manager (systemd) waits for a main process only if that was its own child when it became the main
+process. So the new program must not remain a child of the old one. An intermediary process starts it, waits while it
+boots, and reports its exit code. Once the intermediary has ended, the new program is a child of the process that adopts
+orphans.
 
-What the new program gets is written into one environment variable: descriptors, and what they are. Beside it stand the
-variables of a service manager, as they must be for the new program. What the two say to each other, and who owns what
-until when, is in takeover.py.
+One environment variable has what the new program gets: descriptors, and what they are. The service manager's variables
+are set for the new program too. takeover.py has the words of the two programs, and which of them owns what until when.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
     from halfsync.host.directory import StartDirectory
     from halfsync.listening.listeners import Listener
 
-# Either says it of a listener, by its descriptor in the new one, on which its processes do not accept any more.
+# Either program names a listener on which its processes no longer accept, by its descriptor in the new program.
 DROPS = "drops"
 DESCRIPTORS = 65_536  # if the system has no limit
-LOOK_S = 0.02  # between two looks whether a program that boots has ended
+LOOK_S = 0.02  # between two checks whether a booting program has ended
 
 Queue = tuple[socket.socket, socket.socket]
 
 
 @dataclass(slots=True, kw_only=True)
 class PeerProgram:
-    """Another program of the same service: its number, and what was said between it and this one.
+    """Another program of the same service: its pid, and the words between it and this one.
 
-    given: the listeners that both have, by their descriptors in the new one.
+    given: the listeners that both have, by their descriptors in the new program.
     """
 
     pid: int
@@ -57,13 +57,13 @@ class PeerProgram:
     heard: set[str] = field(default_factory=set)
 
     def tell(self, word: str) -> None:
-        """Say a word, once and for all."""
+        """Send a word, unless it was sent before."""
         if word not in self.told:
             self.channel.tell(word)
             self.told.add(word)
 
     def listen(self) -> None:
-        """Take in what it has said, and say what could not be said before."""
+        """Read its words, and send words for which there was no room before."""
         while (word := self.channel.next()) is not None:
             self.heard.add(word)
         self.channel.go_on()
@@ -75,31 +75,31 @@ class PeerProgram:
         return {self.given[int(descriptor)] for _, descriptor in words}
 
     def accepts(self, listener: socket.socket) -> bool:
-        """Tell whether it accepts on a listener: both have it, and it has not said that it does without."""
+        """Return whether it accepts on a listener: both programs have that, and it has not said that it does not."""
         return listener in self.given.values() and listener not in self.dropped
 
 
 @dataclass(slots=True, kw_only=True)
 class Successor(PeerProgram):
-    """A new program that was started, as the old one sees it. intermediary: the process between; 0: it has gone."""
+    """A new program, as the old one sees it. intermediary: the pid of the process between them; 0: it has ended."""
 
     intermediary: int
-    control: socket.socket  # by which the process between tells the exit code, and ends once it is closed
-    code: int | None = None  # which it ended with; None: it has not, or nobody knows
-    stopped: bool = False  # it was told by a signal to end
+    control: socket.socket  # the intermediary reports the exit code by it, and ends once it is closed
+    code: int | None = None  # the exit code; None: it has not ended, or the code is unknown
+    stopped: bool = False  # it was sent a signal to end
 
     @property
     def fds(self) -> list[int]:
-        """What becomes readable when there is something for `listen`."""
+        """Descriptors that become readable when there is something for `listen`."""
         return [fd for fd in (self.channel.fd, self.control.fileno()) if fd >= 0]
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, and its exit code is known if anybody knows it."""
+        """Whether it has ended, and its exit code is known if it will ever be."""
         return self.channel.lost and self.control.fileno() < 0
 
     def listen(self) -> None:
-        """Take in what it has said, and whether it has ended."""
+        """Read its words, and its exit code if it has ended."""
         PeerProgram.listen(self)
         while self.control.fileno() >= 0:
             try:
@@ -112,10 +112,10 @@ class Successor(PeerProgram):
                 self.control.close()
 
     def release(self) -> None:
-        """Let the process between go, while the new program goes on."""
+        """End the intermediary, while the new program goes on."""
         self.control.close()
         if self.intermediary:
-            # It is a child, and was not reaped: the number is its own.
+            # It is a child, and was not reaped, so the pid is still its own.
             os.kill(self.intermediary, signal.SIGKILL)
 
     def kill(self, number: signal.Signals) -> None:
@@ -125,16 +125,16 @@ class Successor(PeerProgram):
                 os.kill(self.pid, number)
 
     def close(self) -> None:
-        """Close what leads to it."""
+        """Close the sockets to it."""
         self.channel.close()
         self.control.close()
 
 
 @dataclass(slots=True, kw_only=True)
 class Predecessor(PeerProgram):
-    """What a new program was given by the old one. listeners: by name. handoff_queue: the old one's queue.
+    """What the old program has given to a new one. listeners: by name. handoff_queue: the old program's.
 
-    passed: what `Sockets` takes; None: the old one does not tell.
+    passed: as for `Sockets`; None: the old program did not say.
     """
 
     listeners: dict[str, list[Listener]]
@@ -143,11 +143,11 @@ class Predecessor(PeerProgram):
 
     @property
     def descriptors(self) -> list[int]:
-        """What is not a listener."""
+        """The descriptors other than listeners."""
         return [*(end.fileno() for end in self.handoff_queue), self.channel.fd]
 
     def close(self) -> None:
-        """Close what is not a listener."""
+        """Close everything except the listeners."""
         self.channel.close()
         for end in self.handoff_queue:
             end.close()
@@ -164,11 +164,11 @@ def start_successor(
     config: str | None,
     variables: Callable[[int], Mapping[str, str]],
 ) -> Successor:
-    """Start this program's command line again, with the same sockets. Raises OSError.
+    """Run this program's command line again, with the same sockets. Raises OSError.
 
-    passed: as `Sockets` has it. start: the directory in which this program was started. umask and ignored: its umask,
-    and the signals that it ignored then. config: the file that gave the settings. variables: returns what to add to the
-    environment of a process with this number.
+    passed: as for `Sockets`. start: the directory in which this program was started. umask and ignored: its umask then,
+    and the signals that it ignored then. config: the file of the settings. variables: returns what to add to the
+    environment of a process with this pid.
     """
     ours, theirs = Channel.pair()
     given: dict[str, object] = {
@@ -203,7 +203,7 @@ def start_successor(
             restore(mask)
         except BaseException:
             if pid > 0:
-                os.kill(pid, signal.SIGKILL)  # else it would take this process for dead, and serve
+                os.kill(pid, signal.SIGKILL)  # else it would assume that this process is dead, and serve
             restore(mask)
             raise
         if pid < 0:
@@ -219,9 +219,9 @@ def _by_descriptor(listeners: Mapping[str, Sequence[Listener]]) -> dict[int, soc
 
 
 def _run_intermediary(old: socket.socket, become: Callable[[], NoReturn]) -> NoReturn:
-    """Start the new program; tell the old one its number, and what it ended with. Go when the old one does not listen.
+    """Start the new program, tell the old one its pid and its exit code, and end when the old one stops listening.
 
-    This process has nothing open but that, lest others take it for the new program or the old one.
+    This process keeps nothing else open, so that no other process takes it for the new program or the old one.
     """
     try:
         forget_signals()
@@ -258,11 +258,11 @@ def _become(
     ignored: Collection[int],
     variables: Callable[[int], Mapping[str, str]],
 ) -> NoReturn:
-    """Be the new program. Ends the process where that cannot be."""
+    """Become the new program. If that fails, end the process."""
     try:
         forget_signals()
         for number in ignored:
-            signal.signal(number, signal.SIG_IGN)  # which lasts, also in the new program
+            signal.signal(number, signal.SIG_IGN)  # which stays so in the new program
         unblock()
         activation, passed = pass_on(os.getpid())
         for descriptor in {*_descriptors(given), *passed}:
@@ -286,14 +286,14 @@ def _descriptors(given: Mapping[str, object]) -> list[int]:
 
 
 def find_given_config() -> str | None:
-    """Return the file that gave the settings of an old program, if one has started this program and had one."""
+    """Return the settings file of the old program that has started this one; None: no such program, or no file."""
     text = os.environ.get(GIVEN)
     config: str | None = None if text is None else json.loads(text).get("config")
     return config
 
 
 def inherit(environ: MutableMapping[str, str] | None = None) -> Predecessor | None:
-    """Take what an old program gives to this process; None: nothing. The environment is cleared of it."""
+    """Return what an old program gives to this process, and remove it from the environment. None: nothing."""
     found = os.environ if environ is None else environ
     text = found.pop(GIVEN, None)
     if text is None:
@@ -322,10 +322,10 @@ def inherit(environ: MutableMapping[str, str] | None = None) -> Predecessor | No
 def _listener(
     descriptor: int, file: tuple[str, int, int] | None, made: Mapping[str, Any] | None, old: int
 ) -> Listener:
-    """Describe a listener that was given.
+    """Return a listener that was given.
 
-    file: a socket file that goes with it, which is the old program's. made: the settings by which the old one opened
-    it. Another version may have others.
+    file: its socket file, which is the old program's. made: the settings with which the old program opened it. Another
+    version may have other settings.
     """
     return replace(
         describe_socket(socket.socket(fileno=descriptor)),

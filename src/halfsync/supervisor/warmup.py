@@ -1,8 +1,8 @@
-"""Asking a new process for something before it counts as ready: what is loaded late is loaded then.
+"""A request to a new process before it counts as ready, so that what is loaded late is loaded then.
 
-The request is a real one, by a server of the same settings that listens nowhere. It adopts one connection, an end of a
-socket pair whose other end is here: no other process can reach it, and so none can send it a request, or be believed as
-a proxy. It ends before the process begins to serve.
+The request is real. A server with the same settings, which listens nowhere, adopts one connection: an end of a socket
+pair whose other end is here. No other process can reach that server, send it a request, or be trusted as a proxy. The
+server ends before the process begins to serve.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ FAILS_FROM = 400
 
 
 def warm_up(application: Application | StreamFactory, settings: Settings, opened: Opened) -> None:
-    """Ask for `warmup`, and read the whole answer. LoadError: it is an error, or there is none.
+    """Request `warmup`, and read the whole answer. LoadError: the answer is an error, or there is none.
 
-    opened: what the settings name, opened before the process became another user.
-
-    It takes as long as the application does: `boot_timeout` is the limit.
+    opened: what the settings name, opened before the process switched to another user. The request takes as long as the
+    application does; `boot_timeout` is the limit.
     """
     contain_handlers()
     plain = replace(settings, access_log=None, proxy_protocol=False, request_timeout=0.0)

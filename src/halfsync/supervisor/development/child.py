@@ -1,6 +1,6 @@
-"""What `reload` adds to a supervisor: a process that watches the sources, and the word that a change was seen.
+"""What `reload` adds to a supervisor: a process that watches the sources, and the report of a change.
 
-The watcher is a child like the serving processes, and ends when its supervisor does, whatever ends that.
+The watcher is a child like the serving processes. It ends when its supervisor does, for whatever reason.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from halfsync.supervisor.development.watching import watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-STABLE_S = 5.0  # a watcher that ends sooner is not started again: it would only end again
+STABLE_S = 5.0  # a watcher that ends sooner is not restarted: it would only end again
 
 
 class Development:
-    """The watcher as its supervisor has it, and those who still have to stop serving old code.
+    """The watcher, for its supervisor, and the processes that still serve old code.
 
-    root: the working directory of the application. files: others that count beside what is loaded, as they are now.
+    root: the working directory of the application. files: those that count besides what is loaded, as they are now.
     """
 
     def __init__(self, root: str, files: Sequence[str]) -> None:
@@ -41,15 +41,15 @@ class Development:
         self._wanted = True
         self._news: list[str] = []
         self._waits_for: set[int] = set()
-        self._gone: set[int] = set()  # processes that take no requests any more, and have not ended
+        self._gone: set[int] = set()  # processes that take no more requests, and have not ended
 
     @property
     def fds(self) -> list[int]:
-        """Descriptors that become readable when there is something to hear."""
+        """Descriptors that become readable when the watcher says something, or has ended."""
         return [] if self._channel is None or self._channel.lost else [self._channel.fd]
 
     def keep_watching(self, leave_behind: Callable[[], None]) -> None:
-        """Start the watcher where there is none and should be. leave_behind: called in it, closes what is not its."""
+        """Start the watcher if it is missing and wanted. leave_behind: called in it; closes what it does not need."""
         if self._pid or not self._wanted:
             return
         try:
@@ -71,12 +71,12 @@ class Development:
         theirs.close()
 
     def _watch(self, ours: Channel, theirs: Channel, leave_behind: Callable[[], None]) -> None:
-        """Be the watcher."""
+        """Run the watcher, in its process."""
         ours.close()
         self.reports.close()
         leave_behind()
         put_directories_behind()
-        # It may reach the whole group of processes, and is for the supervisor, whose end is heard of.
+        # SIGTERM may reach the whole process group, but is for the supervisor. The watcher ends when that does.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         name_watcher()
         try:
@@ -86,17 +86,17 @@ class Development:
             os._exit(1)
 
     def changed(self) -> str:
-        """Return which files have changed, as a person is told; "": none."""
+        """Return which files have changed, as text for a person; "": none."""
         return (self._channel.next() or "") if self._channel is not None else ""
 
     def announce(self, what: str, pids: Collection[int]) -> None:
-        """Say that a change was seen, as soon as none of these processes takes requests any more."""
+        """Log that a change was seen, as soon as none of these processes takes requests."""
         self._news.append(what)
         self._waits_for |= set(pids) - self._gone
         self._tell()
 
     def quiesced(self, pid: int) -> None:
-        """Note that a process takes no requests any more."""
+        """Note that a process takes no more requests."""
         self._gone.add(pid)
         self._waits_for.discard(pid)
         self._tell()
@@ -114,7 +114,7 @@ class Development:
             self._news.clear()
 
     def reaped(self, pid: int, code: int) -> bool:
-        """Take in that a child has ended. Returns True if that was the watcher, and another shall be started."""
+        """Note that a child has ended. Return True if that was the watcher, and another must be started."""
         if pid != self._pid:
             return False
         assert self._channel is not None
@@ -128,11 +128,11 @@ class Development:
 
     def _give_up(self, why: str) -> None:
         self._wanted = False
-        self._receiver.close()  # so that nobody waits to be heard
+        self._receiver.close()  # so that no process waits for a reader
         logger().error("changes are not seen any more: %s; SIGHUP still reloads", why)
 
     def leave_behind(self) -> None:
-        """Close what is the supervisor's, in a serving process, which keeps `reports`."""
+        """Close what is the supervisor's, in a serving process. It keeps `reports`."""
         self._receiver.close()
         if self._channel is not None:
             self._channel.close()

@@ -1,4 +1,4 @@
-"""What is served in development in the place of an application that cannot be loaded: why, on every path."""
+"""What is served in development in the place of an application that cannot be loaded: the reason, on every path."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ pre {{ font: 14px/1.5 ui-monospace, monospace; background: var(--soft); padding:
 
 
 def make_page(error: LoadError) -> Application:
-    """Return a WSGI application that answers every request with 500 and this error: as HTML to those who accept it.
+    """Return a WSGI application that answers every request with 500 and this error, as HTML to clients that accept it.
 
-    It tells strangers about the code: for development only.
+    It shows the code to strangers, so it is for development only.
     """
     details = _details(error).rstrip("\n")
-    # The remedy is to read the traceback, which stands here: so it is told only where there is none.
+    # The remedy is to read the traceback, which is on the page. So it is shown only if there is no traceback.
     summary = str(LoadError(error.problem, origin=error.origin) if details else error)
     pre = f"<pre>{escape(details)}</pre>\n" if details else ""
     html = _PAGE.format(heading=HEADING, summary=escape(summary), details=pre, advice=ADVICE)
     plain = "\n\n".join(part for part in (f"{HEADING}.", summary, details, ADVICE) if part) + "\n"
-    # A name that is no UTF-8, of a file for example, has surrogates, which no encoding takes as they are.
+    # A name that is not UTF-8, such as a file's, has surrogates, which no encoding accepts.
     pages = {
         "text/html": html.encode("utf-8", "backslashreplace"),
         "text/plain": plain.encode("utf-8", "backslashreplace"),
@@ -75,7 +75,7 @@ def make_page(error: LoadError) -> Application:
 
 
 def _details(error: LoadError) -> str:
-    """Return the traceback: the application's, or that of what a hook raised."""
+    """Return the traceback: the application's, or that of an exception in a hook."""
     if error.traceback or error.__cause__ is None:
         return error.traceback
     with genuine(*FOR_TRACEBACKS):
@@ -85,7 +85,7 @@ def _details(error: LoadError) -> str:
 
 
 class _NoHandler:
-    """The handler of a stream that cannot be loaded: it has nothing to say that a client would understand."""
+    """The handler of a stream that cannot be loaded. It can send nothing that a client would understand."""
 
     def received(self, data: bytes) -> NoReturn:
         """End the connection."""
@@ -96,5 +96,5 @@ class _NoHandler:
 
 
 def stand_in(error: LoadError, *, stream: bool) -> Application | StreamFactory:
-    """Return what is served in the place of what could not be loaded: the page, or for a stream an early end."""
+    """Return what replaces an application that could not be loaded: the page; for a stream, a handler that ends it."""
     return _NoHandler if stream else make_page(error)

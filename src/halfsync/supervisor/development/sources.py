@@ -1,4 +1,4 @@
-"""Which files of the application a process has loaded, and how it tells of them: so that they can be watched."""
+"""Which files of the application a process has loaded, and how it reports them, so that they can be watched."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 PACKET_BYTES = 32 * 1024  # of one record; a longer list takes several
-TELL_S = 1.0  # a watcher that does not listen for so long is not waited for
+TELL_S = 1.0  # the longest wait for a watcher that does not listen
 _INSTALLED = ("site-packages", "dist-packages")
 _LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
 
 
 def find_loaded(error: BaseException | None = None) -> dict[str, int]:
-    """Return the Python files that this process has loaded, without the standard library's and installed ones.
+    """Return the Python files that this process has loaded, except the standard library and installed packages.
 
-    Each with the time of its last change, in ns, 0 if it is not there. error: what kept the application from being
-    loaded; the files that it came through count too, though their modules are forgotten.
+    Each has the time of its last change, in ns; 0: it is not there. error: the reason why the application could not be
+    loaded. The files in its traceback count too, though their modules are forgotten.
     """
     found = [*map(_file_of, list(sys.modules.values())), *_files_of(error, set())]
     paths = {os.path.abspath(path) for path in found if isinstance(path, str) and path.endswith(".py")}
@@ -31,16 +31,16 @@ def find_loaded(error: BaseException | None = None) -> dict[str, int]:
 
 
 def _file_of(module: object) -> object:
-    """Return a module's file; not by asking the module, which may load itself only when it is asked."""
+    """Return a module's file, without an attribute lookup in the module: a lazy module might load itself by that."""
     try:
         names = object.__getattribute__(module, "__dict__")
     except AttributeError:
-        return None  # anything may stand in sys.modules
+        return None  # sys.modules may contain anything
     return names.get("__file__") if isinstance(names, dict) else None
 
 
 def _files_of(error: BaseException | None, seen: set[int]) -> Iterator[str]:
-    """Yield the files of an exception's frames, and of the line that is no Python, its causes included."""
+    """Yield the files of the frames of an exception and its causes, and of a syntax error."""
     if error is None or id(error) in seen:
         return
     seen.add(id(error))
@@ -55,7 +55,7 @@ def _files_of(error: BaseException | None, seen: set[int]) -> Iterator[str]:
 
 
 def _libraries() -> tuple[str, ...]:
-    """Return the folders of what is not the application's: the standard library, and this package."""
+    """Return the folders that are not the application's: the standard library, and this package."""
     paths = {sysconfig.get_path(name) for name in _LIBRARIES}
     ours = os.path.dirname(sys.modules["halfsync"].__file__ or "")
     return tuple(path.rstrip("/") + "/" for path in {*paths, ours} if path)
@@ -66,7 +66,7 @@ def _is_own(path: str, libraries: tuple[str, ...]) -> bool:
 
 
 def changed_at(path: str) -> int:
-    """Return when a file was changed last, in ns; 0: it is not there."""
+    """Return the time of a file's last change, in ns; 0: it is not there."""
     try:
         return os.stat(path).st_mtime_ns
     except OSError:
@@ -76,7 +76,7 @@ def changed_at(path: str) -> int:
 class Reporter:
     """Tells the watcher which files this process has loaded, each once. Owned by the main thread.
 
-    What the watcher does not take is lost: then nobody watches, and it is known.
+    What the watcher does not read is lost: then it does not watch, and the log says so.
     """
 
     def __init__(self, reports: socket.socket) -> None:
@@ -86,7 +86,7 @@ class Reporter:
         self._modules = 0
 
     def tell(self, error: BaseException | None = None) -> None:
-        """Tell of what was loaded since the last time. error: as for `find_loaded`."""
+        """Report what was loaded since the last time. error: as for `find_loaded`."""
         self._modules = len(sys.modules)
         files = {path: time for path, time in find_loaded(error).items() if path not in self._told}
         self._told |= files.keys()
@@ -95,13 +95,13 @@ class Reporter:
                 self._reports.send(packet, socket.MSG_NOSIGNAL)
 
     def look(self) -> None:
-        """Tell of what was imported while requests were answered, if anything was."""
+        """Report what was imported while requests were answered, if anything was."""
         if len(sys.modules) != self._modules:
             self.tell()
 
 
 def pack(files: Mapping[str, int]) -> Iterator[bytes]:
-    """Write a list of files as packets of PACKET_BYTES at most, one of a very long name excepted."""
+    """Yield a list of files as packets of at most PACKET_BYTES, except a packet with a very long name."""
     packet: list[bytes] = []
     size = 0
     for path, time in files.items():
@@ -116,7 +116,7 @@ def pack(files: Mapping[str, int]) -> Iterator[bytes]:
 
 
 def unpack(packets: Iterable[bytes]) -> dict[str, int]:
-    """Read what `pack` has written."""
+    """Return the files that `pack` has written into packets."""
     files: dict[str, int] = {}
     for packet in packets:
         for record in packet.split(b"\0"):

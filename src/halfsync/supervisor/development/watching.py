@@ -1,10 +1,10 @@
-"""Watching source files, in a process of its own: what counts as a change, and the life of the watcher.
+"""Watching source files, in a separate process: what counts as a change, and the work of the watcher.
 
-What counts are the Python files below one folder, and single files elsewhere that the serving processes tell of. The
-system (inotify) is asked about each folder by itself, since it cannot be told to leave out those below that hold
-thousands of files of others.
+The Python files below one folder count, and single files elsewhere that the serving processes report. The system
+(inotify) is asked to watch each folder separately, since it cannot leave out subfolders with thousands of files of
+others.
 
-Nothing is missed between loading a file and watching it: whoever loads it says when it had been changed last.
+No change is missed between loading a file and watching it: the process that loads it reports its last change.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ if TYPE_CHECKING:
     from halfsync.supervisor.channel import Channel
 
 QUIET_MS = 50  # without a change, after the first: an editor writes a file in several steps
-QUIET_MOST_MS = 400  # changes that go on are told in between
-LISTEN_MS = 200  # how often the watcher looks whether it is told something, or nobody is there any more
+QUIET_MOST_MS = 400  # if changes go on, they are reported after this time
+LISTEN_MS = 200  # how often the watcher looks for reports, and whether the supervisor is still there
 FOLDERS_MOST = 4096  # below the working directory; the nearest count
 SCANS = 5  # tries, while folders come and go
-NAME_BYTES = 200  # of a name that is told
-ADDED = 1  # as watchfiles has it
+NAME_BYTES = 200  # of a name that is reported
+ADDED = 1  # watchfiles' value
 _SKIPPED = ("node_modules", "__pycache__", "site-packages")
-_TEMPORARY = (".", "#", "flycheck_", "flymake_")  # how the names of editors' own files begin
+_TEMPORARY = (".", "#", "flycheck_", "flymake_")  # prefixes of editors' temporary files
 
 
 class Selection:
-    """What is watched. root: the folder whose sources count; files: others that do, whether or not they are there."""
+    """What is watched. root: the folder whose sources count; files: others that count, even if they do not exist."""
 
     def __init__(self, root: str, files: Iterable[str] = ()) -> None:
         self.root = os.path.realpath(root)
         self.tree: set[str] = set()  # the root and the folders below it, as of the last `scan`
         self.cropped = False  # there are more than FOLDERS_MOST
-        self._files: dict[str, str] = {}  # as the system names each: as it was named to us
+        self._files: dict[str, str] = {}  # the system's name of each: the name that was given
         for path in files:
             self.add(path)
         self.scan()
 
     def add(self, path: str) -> None:
-        """Let this file count. Where it is a link, what it leads to counts too."""
+        """Let this file count. If it is a link, its target counts too."""
         folder, name = os.path.split(path)
         self._files[os.path.join(os.path.realpath(folder), name)] = path
         self._files[os.path.realpath(path)] = path
 
     def scan(self) -> list[str]:
-        """Look for folders below the root, and return the sources in those that were not there before."""
+        """Look for folders below the root, and return the sources in new folders."""
         before, self.tree, self.cropped = self.tree, {self.root}, False
         new: list[str] = []
         waiting = [self.root]
-        for folder in waiting:  # grows: the nearest come first
+        for folder in waiting:  # grows in the loop: the nearest come first
             folders, sources = _list(folder)
             if folder not in before:
                 new += sources
@@ -73,36 +73,36 @@ class Selection:
 
     @property
     def folders(self) -> set[str]:
-        """The folders to watch, each without those below it."""
+        """The folders to watch, each without its subfolders."""
         elsewhere = {os.path.dirname(path) for path in self._files}
         return self.tree | {folder for folder in elsewhere if os.path.isdir(folder)}
 
     def counts(self, path: str) -> bool:
-        """Tell whether a change of this file is one of the application's code."""
+        """Return whether a change of this file is a change of the application's code."""
         folder, name = os.path.split(path)
         return path in self._files or (folder in self.tree and is_source(name))
 
     def is_new_folder(self, path: str) -> bool:
-        """Tell whether this is a folder below the root that has just been made, or has come back."""
+        """Return whether this is a folder below the root that has just been created, or has come back."""
         folder, name = os.path.split(path)
         return folder in self.tree and not _is_skipped(name, path) and os.path.isdir(path)
 
     def forget(self, folder: str) -> None:
-        """Take this folder, and those below it, for new at the next `scan`."""
+        """Treat this folder, and those below it, as new at the next `scan`."""
         self.tree = {one for one in self.tree if one != folder and not one.startswith(folder + "/")}
 
     def name(self, path: str) -> str:
-        """Say which file this is, as seen from the root."""
+        """Return the path of a file relative to the root."""
         return path.removeprefix(self.root.rstrip("/") + "/")
 
 
 def is_source(name: str) -> bool:
-    """Tell whether a name is that of a Python file, and of no editor's temporary one."""
+    """Return whether a name is that of a Python file, and not that of an editor's temporary file."""
     return name.endswith(".py") and not name.startswith(_TEMPORARY)
 
 
 def _list(folder: str) -> tuple[list[str], list[str]]:
-    """Return the folders in a folder that are looked into, and the sources. Links are not followed."""
+    """Return the subfolders of a folder that count, and its sources. Links are not followed."""
     folders, sources = [], []
     try:
         with os.scandir(folder) as entries:
@@ -114,17 +114,17 @@ def _list(folder: str) -> tuple[list[str], list[str]]:
                     elif is_source(entry.name):
                         sources.append(entry.path)
     except OSError:
-        pass  # it has just gone, or is none of ours to read
+        pass  # it has just gone, or may not be read
     return sorted(folders), sorted(sources)
 
 
 def _is_skipped(name: str, path: str) -> bool:
-    """Tell whether a folder holds no code of the application's: hidden ones, virtual environments, caches."""
+    """Return whether a folder is hidden, a virtual environment or a cache, so has no code of the application."""
     return name.startswith(".") or name in _SKIPPED or os.path.exists(f"{path}/pyvenv.cfg")
 
 
 def describe(selection: Selection, paths: Collection[str]) -> str:
-    """Say which files have changed, in NAME_BYTES or so."""
+    """Return which files have changed, in about NAME_BYTES."""
     first = os.fsencode(selection.name(min(paths))).decode("utf-8", "replace")
     if len(first.encode()) > NAME_BYTES:
         first = "..." + first.encode()[-NAME_BYTES:].decode("utf-8", "ignore")
@@ -134,9 +134,9 @@ def describe(selection: Selection, paths: Collection[str]) -> str:
 
 
 class SourceWatcher:
-    """The watcher's work: asks the system about folders, and hears of files. Owned by one thread.
+    """The watcher's work: it watches folders, and reads reports of files. Owned by one thread.
 
-    reports: where the serving processes tell what they have loaded. told: what is known already, likewise.
+    reports: the socket on which the serving processes report what they have loaded. told: what is known already.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class SourceWatcher:
         self._begin()
 
     def changes(self) -> set[str]:
-        """Wait, LISTEN_MS or a little more, and return the files of the application that have changed."""
+        """Wait LISTEN_MS or a little longer, and return the files of the application that have changed."""
         assert self._notify is not None
         changed = self._sort(self._notify.watch(QUIET_MOST_MS, QUIET_MS, LISTEN_MS, None))
         told = self._told | unpack(self._packets())
@@ -160,11 +160,11 @@ class SourceWatcher:
             self._selection.add(path)
         if not self._selection.folders <= self._watched:
             changed |= self._begin()
-        # A file that was changed between being loaded and being watched is seen here.
+        # This finds a file that was changed after it was loaded and before it was watched.
         return changed | {path for path, time in told.items() if changed_at(path) != time}
 
     def _sort(self, events: object) -> set[str]:
-        """Take in what the system tells: files that count are returned, new folders are watched."""
+        """Return the changed files that count in the system's events, and watch new folders."""
         if not isinstance(events, set):
             return set()
         changed = {path for _, path in events if self._selection.counts(path)}
@@ -176,7 +176,7 @@ class SourceWatcher:
         return changed
 
     def _begin(self) -> set[str]:
-        """Watch all folders that there are now, and return what has changed meanwhile. Raises OSError."""
+        """Watch all folders that exist now, and return what has changed since the last scan. Raises OSError."""
         first = self._notify is None
         found: set[str] = set()
         for tries in range(SCANS, 0, -1):
@@ -184,7 +184,7 @@ class SourceWatcher:
             try:
                 new = self._open(self._selection.folders)
                 break
-            except FileNotFoundError:  # a folder has gone since
+            except FileNotFoundError:  # a folder has gone since the scan
                 if tries == 1:
                     raise
         old, self._notify = self._notify, new
@@ -192,7 +192,7 @@ class SourceWatcher:
         if self._selection.cropped:
             logger().warning("of %s only %d folders are watched", self._selection.root, FOLDERS_MOST)
         if old is not None:
-            late = old.watch(1, 1, 1, None)  # what the old one had not told yet
+            late = old.watch(1, 1, 1, None)  # what the old one has not reported yet
             old.close()
             if isinstance(late, set):
                 found |= {path for _, path in late if self._selection.counts(path)}
@@ -216,9 +216,9 @@ class SourceWatcher:
 
 
 def watch(root: str, files: Mapping[str, int], reports: socket.socket, channel: Channel) -> None:
-    """Tell of changes until nobody listens any more. channel: to the supervisor. Raises OSError.
+    """Report changes until the supervisor has ended. channel: to the supervisor. Raises OSError.
 
-    root and files: what counts from the first, files with the time of their last change, in ns.
+    root and files: what counts from the start, files with the time of their last change, in ns.
     """
     selection = Selection(root, files)
     work = SourceWatcher(selection, reports, files)
