@@ -19,7 +19,7 @@ cdef extern from *:
     #include <string.h>
     #include <sys/socket.h>
 
-    /* Write what names a socket's own address into 28 zero bytes. Returns -1, with errno, if it has none. */
+    /* Write a socket's own address into 28 zero bytes. Returns -1, with errno, if it has none. */
     static int hs_endpoint_of(int fd, unsigned char *to) {
         struct sockaddr_storage found;
         struct sockaddr_in four = {.sin_family = AF_INET};
@@ -41,7 +41,7 @@ cdef extern from *:
         return 0;
     }
 
-    /* The family of an endpoint; its host as text, in brackets if it is IPv6, and its port. */
+    /* Return the family of an endpoint. Write its host as text, in brackets if it is IPv6, and its port. */
     static int hs_endpoint_read(const unsigned char *from, char *host, int *port) {
         struct sockaddr_in four;
         struct sockaddr_in6 six;
@@ -69,8 +69,8 @@ cdef extern from *:
 cdef enum:
     HOST_BYTES = 64  # room for an IPv6 address in brackets
 
-# A unix socket has neither host nor port, and PEP 3333 forbids empty strings. Applications behind a proxy take both
-# from Host, and what an HTTP/1.0 request without Host builds from these is at least a URL.
+# A unix socket has no host and no port, and PEP 3333 forbids empty strings. Applications behind a proxy take both from
+# Host. For an HTTP/1.0 request without Host, these values give at least a valid URL.
 cdef tuple UNIX_SERVER = ("localhost", "80")
 
 
@@ -129,7 +129,7 @@ cdef class Endpoints:
         self._free()
         for fd in listeners:
             read_endpoint(fd, &endpoint)
-            if add(&self.table, &endpoint) < 0:  # each has its place, even two of one address
+            if add(&self.table, &endpoint) < 0:  # each has its own index, even two with one address
                 raise MemoryError
 
     def __dealloc__(self):
