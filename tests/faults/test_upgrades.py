@@ -679,9 +679,17 @@ class Changing(Watched):
         with self.connect(name) as connection:
             assert connection.response().body == b"small"
 
-    def old_processes(self, new: int) -> set[int]:
-        """Return the serving processes of the old program. Its other child is the process between (upgrade.py)."""
-        return {pid for pid in children(self.serving.process.pid) if new not in children(pid)}
+    def old_process(self, new: int) -> int:
+        """Return the serving process of the old program, once those that a reload has replaced have ended.
+
+        The other child of the old program is the process between (upgrade.py).
+        """
+
+        def serving() -> list[int]:
+            return [pid for pid in children(self.serving.process.pid) if new not in children(pid)]
+
+        until(lambda: len(serving()) == 1)
+        return serving()[0]
 
 
 @pytest.mark.parametrize("ends", ["passing", "failure", "new", "old"])
@@ -769,15 +777,13 @@ def test_who_waits_on_a_socket_that_only_the_old_program_has_is_answered_at_the_
     with Changing(tmp_path, *model) as changing, ExitStack() as stack:
         new = changing.begin()
         changing.reload("ab")
-        serving = changing.old_processes(new)
-        for pid in serving:
-            stop(pid)
+        serving = changing.old_process(new)
+        stop(serving)
         waiting = [stack.enter_context(changing.connect(name)) for name in "bbbbaaaa"]
         changing.go_on()
         changing.serving.wait_line("this one and its processes leave")
         until(lambda: not (tmp_path / "b").exists())
-        for pid in serving:
-            os.kill(pid, signal.SIGCONT)
+        os.kill(serving, signal.SIGCONT)
         for connection in waiting:
             assert connection.response().body == b"small"
         assert changing.serving.process.wait(30) == 0
