@@ -390,6 +390,7 @@ class Echo(halfsync.StreamHandler):
         yield data
 
 
+@pytest.mark.plain_transport(reason="it takes what comes at one time for a whole")
 @pytest.mark.parametrize("header", [b"", line("203.0.113.7", 1)], ids=["peers", "proxied"])
 def test_a_stream_past_the_limit_is_reset(serve: Serve, header: bytes) -> None:
     with serve(Echo, **LIMIT, stream=True, proxy_protocol=bool(header)) as server, ExitStack() as stack:

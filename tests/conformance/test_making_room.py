@@ -301,6 +301,7 @@ def test_those_turned_away_make_room_first(serve: Serve) -> None:
         assert is_open(other)
 
 
+@pytest.mark.plain_transport(reason="600 handshakes take longer than a client may wait")
 @pytest.mark.not_on("pool", "process", reason="so many at a time are not what it is for")
 def test_hundreds_make_room_in_their_order(serve: Serve) -> None:
     number = 600  # more than the engine finds in one look

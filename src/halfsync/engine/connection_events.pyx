@@ -229,6 +229,8 @@ cdef void on_hangup(void *engine_, Handle *handle, bint broken) noexcept nogil:
         if broken:
             client_disconnected(engine, connection)
         return  # half-closed: it still reads
+    if connection.phase == PHASE_HANDSHAKE and not broken:
+        return  # the transport finds out whether it can go on
     if connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
         client_disconnected(engine, connection)
     else:

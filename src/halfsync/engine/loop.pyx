@@ -139,6 +139,15 @@ cdef void evict_for_newcomer(Engine *engine) noexcept nogil:
             eviction_close(engine, connection)
 
 
+cdef void begin_handshake(Engine *engine, Connection *connection, bint admitted) noexcept nogil:
+    """Begin the handshake of a connection. If it is not admitted, it is rejected after that, or closed at once."""
+    if admitted or engine.open <= engine.open_max:
+        connection.rejected = not admitted
+        shake_hands(engine, connection)
+    else:
+        close_now(engine, connection)
+
+
 cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil:
     """Begin with a new connection. Returns False if there is no room for another.
 
@@ -147,6 +156,7 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
     """
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection
+    cdef bint admitted
     if engine.proxies != NULL and not trust_has(engine.proxies, <const unsigned char *> address, <int> length):
         engine.counters.accepted += 1
         engine.counters.refused += 1
@@ -166,15 +176,12 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
         connection_close(engine, connection)
         return True
     wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.first_byte)
+    admitted = engine.clients.limit == 0 or connection.awaits_proxy or admit(engine, connection)
     if connection.phase == PHASE_HANDSHAKE:
-        connection.rejected = (
-            engine.clients.limit > 0 and not connection.awaits_proxy and not admit(engine, connection)
-        )
-        shake_hands(engine, connection)
-        evict_for_newcomer(engine)
-    elif engine.clients.limit > 0 and not connection.awaits_proxy and not admit(engine, connection):
+        begin_handshake(engine, connection, admitted)
+    elif not admitted:
         reject(engine, connection)
-    else:
+    if admitted:
         evict_for_newcomer(engine)
     return may_accept(engine) and on_acceptable(engine, listener)
 
