@@ -18,14 +18,17 @@ PYTEST  := $(PY) -m pytest
 T       ?= tests
 
 # The suite, if no part of it is asked for: most of it on two processors at once, and then, one after another, the tests
-# that watch the clock, load the machine or have it to themselves. Both parts run, whatever becomes of the first. $(1):
-# what runs them.
+# that watch the clock, load the machine or have it to themselves. Last, a part of the conformance suite over the difficult
+# transport (testing/transports.pyx); HALFSYNC_DIFFICULT_TRANSPORT=seed make test T=tests/conformance runs all of it. Each
+# part runs, whatever becomes of those before. $(1): what runs them.
 ALONE   := $(patsubst %,tests/faults/test_%.py,bad_clients crowds deploys full_disk gil haproxy killed large_bodies \
            leaving_processes overdue processes reload_chaos reloads slowhttptest stress upgrade_chaos upgrades) \
            tests/bench tests/docs
+DIFFICULT := $(patsubst %,tests/conformance/test_%.py,framing connections sending wsgi_input)
 suite    = failed=0; \
            $(1) $(PYTEST) -n 2 $(ALONE:%=--ignore=%) tests || failed=1; \
            $(1) $(PYTEST) $(ALONE) || failed=1; \
+           HALFSYNC_DIFFICULT_TRANSPORT=1 $(1) $(PYTEST) -n 2 $(DIFFICULT) || failed=1; \
            exit $$failed
 
 .PHONY: serve test stress test-asan stress-asan fuzz fuzz-corpus lint bench build docs clean
