@@ -1,6 +1,6 @@
 """A client's connection from accept to close: its record, and the counts that include it."""
 
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, ENOMEM, EPROTO, errno
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 from posix.unistd cimport close
@@ -88,7 +88,7 @@ def accept(int listener, int index):
             raise OSError(errno, os.strerror(errno))
     connection = &made.record
     if not open_client(connection, move_out_of_low(fd)):
-        raise MemoryError
+        raise OSError(ENOMEM, os.strerror(ENOMEM))
     connection.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)
     memcpy(connection.address, &address, connection.address_length)
     connection.listener = index

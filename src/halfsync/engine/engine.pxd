@@ -40,13 +40,13 @@ ctypedef struct Connection:
     atomic_uint peer          # Peer; written by the engine, read by both
     Timer timer               # engine
     uint8_t phase             # owner; phases.pxd has every change of it
-    uint8_t rejected          # engine; its client has too many connections: reject it after the handshake
-    uint8_t finishing         # engine; the transport has not yet said that nothing more will be sent
     uint8_t probed            # engine; the client had sent its end, and was probed (probe_client)
     uint16_t listener         # index of the listener that accepted it, in the table of endpoints
     uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client in its PROXY header; aligned as one
     uint8_t address_length
     uint8_t awaits_proxy      # engine; a PROXY header must come first, and is not complete yet
+    uint8_t rejected          # engine; its client has too many connections: reject it after the handshake
+    uint8_t finishing         # engine; the transport has not yet said that nothing more will be sent
     uint32_t requests         # owner; served so far
     int64_t since             # owner; ns: when the phase began, or last made progress
     Exchange *exchange        # owner; NULL between requests
