@@ -261,10 +261,7 @@ def test_one_that_has_just_come_does_not_make_room(serve: Serve) -> None:
 
 
 @pytest.mark.plain_transport(
-    "process",
-    "thread",
-    "pool",
-    reason="a newcomer for which there is no room gets no answer before the handshake",
+    reason="a newcomer for which there is no room gets no answer before the handshake"
 )
 def test_a_client_with_all_its_connections_costs_no_other_one(serve: Serve) -> None:
     with serve(hello, **FULL, max_connections_per_client=PLACES // 2) as server, ExitStack() as stack:
@@ -283,10 +280,7 @@ def test_a_client_with_all_its_connections_costs_no_other_one(serve: Serve) -> N
 
 
 @pytest.mark.plain_transport(
-    "process",
-    "thread",
-    "pool",
-    reason="a newcomer for which there is no room gets no answer before the handshake",
+    reason="a newcomer for which there is no room gets no answer before the handshake"
 )
 def test_those_turned_away_make_room_first(serve: Serve) -> None:
     with serve(hello, **FULL, max_connections_per_client=1) as server, ExitStack() as stack:
