@@ -63,24 +63,25 @@ def _transport() -> Iterator[None]:
     transports.use_plain()
 
 
-@pytest.fixture(autouse=True)
-def _obey_plain_transport(request: pytest.FixtureRequest) -> None:
-    """Skip a test that the difficult transport cannot pass by its nature, on the models that its mark names."""
-    for mark in request.node.iter_markers("plain_transport"):
-        settings = MODELS[request.node.callspec.params["model"]]
-        if DIFFICULT and settings["model"] in (mark.args or ("process", "thread", "pool", "proactor")):
-            pytest.skip(f"{settings['model']}: {mark.kwargs['reason']}")
-
-
 @pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Return the settings of each model in turn, and of each poller for the engine's. Obeys `only_on` and `not_on`."""
+    """Return the settings of each model in turn, and of each poller for the engine's.
+
+    Obeys `only_on` and `not_on`, and `plain_transport` over the difficult one.
+    """
     settings = MODELS[request.param]
     for mark in request.node.iter_markers():
-        if mark.name in ("only_on", "not_on"):
-            assert set(mark.args) <= {each["model"] for each in MODELS.values()}, mark
-            if (settings["model"] in mark.args) == (mark.name == "not_on"):
-                pytest.skip(f"{settings['model']}: {mark.kwargs['reason']}")
+        if mark.name not in ("only_on", "not_on", "plain_transport"):
+            continue
+        assert set(mark.args) <= {each["model"] for each in MODELS.values()}, mark
+        named = settings["model"] in mark.args
+        excludes = {
+            "only_on": not named,
+            "not_on": named,
+            "plain_transport": bool(DIFFICULT) and (named or not mark.args),
+        }
+        if excludes[mark.name]:
+            pytest.skip(f"{settings['model']}: {mark.kwargs['reason']}")
     return settings
 
 
