@@ -9,7 +9,7 @@ from halfsync.exchange.rates cimport pace_begin, pace_fails
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.transport.transport cimport (
-    PRESENT_GONE, PRESENT_SILENT, WANT_READ, is_want, transport_presence, transport_send,
+    PEER_GONE, PEER_ENDED, WANT_READ, is_want, pass_sent, transport_presence, transport_send,
     transport_send_file, transport_unacknowledged,
 )
 
@@ -129,16 +129,7 @@ cdef int send_all(BlockingSink *sink, iovec *vectors, int count, bint more) noex
             sink.gone = True
             break
         sink.sent += sent
-        while sent > 0:
-            if <size_t> sent >= vectors.iov_len:
-                sent -= vectors.iov_len
-                vectors.iov_len = 0
-                vectors += 1
-                count -= 1
-            else:
-                vectors.iov_base = <char *> vectors.iov_base + sent
-                vectors.iov_len -= sent
-                sent = 0
+        pass_sent(vectors, count, sent)
     return -1
 
 
@@ -152,10 +143,10 @@ cdef bint is_disconnected(Sink *sink) noexcept nogil:
     if self.gone:
         return True
     presence = transport_presence(self.transport)
-    if presence == PRESENT_SILENT and not self.probed and self.sent == 0:
+    if presence == PEER_ENDED and not self.probed and self.sent == 0:
         self.probed = True
         send_continue(self.transport)
-    return presence == PRESENT_GONE
+    return presence == PEER_GONE
 
 
 cdef int send(Sink *sink, iovec *vectors, int count) noexcept nogil:

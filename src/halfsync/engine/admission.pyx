@@ -34,7 +34,7 @@ cdef int reject(Engine *engine, Connection *connection) noexcept nogil:
     engine.counters.limited += 1
     if engine.limits.raw:
         # Closing in this phase sends no end before the reset.
-        change_phase(&connection.phase, &connection.owner, PHASE_LINGER)
+        change_phase(connection, PHASE_LINGER)
         return cut_stream(engine, connection, REASON_CLIENT)
     refuse(engine, connection, 503, REASON_CLIENT)
     if engine.rejected_lingering >= REJECTED_LINGERING_MAX or engine.open > engine.open_max:

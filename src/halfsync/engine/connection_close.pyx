@@ -7,8 +7,8 @@ from libc.stdint cimport int64_t
 from halfsync.engine.connections cimport connection_close_socket, connection_free
 from halfsync.engine.deadlines cimport next_check
 from halfsync.engine.engine cimport SCRATCH_BYTES, engine_log
-from halfsync.engine.phases cimport PHASE_LINGER, change_phase
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is, owner_submit, owner_withdraw
+from halfsync.engine.phases cimport PHASE_LINGER, change_phase
 from halfsync.engine.poller cimport poller_note_want
 from halfsync.engine.timers cimport wheel_set
 from halfsync.exchange.exchange cimport pool_put
@@ -26,7 +26,7 @@ cdef int64_t NOTIFY_AGAIN = 100000000  # ns; retry after the queue had no room f
 cdef void enter_phase(Engine *engine, Connection *connection, int phase) noexcept nogil:
     """Begin a phase, or note progress in it: its deadline counts from now."""
     check(owner_is(&connection.owner, OWNER_ENGINE), "a phase is entered on a connection that the engine does not own")
-    change_phase(&connection.phase, &connection.owner, phase)
+    change_phase(connection, phase)
     connection.since = engine.now
     wheel_set(&engine.wheel, &connection.timer, next_check(engine, connection))
 

@@ -16,17 +16,16 @@ from halfsync.engine.connection_close cimport (
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_check, note_progress
 from halfsync.engine.engine cimport (
-    PEER_ENDED, PEER_GONE, PEER_HERE, SCRATCH_BYTES, engine_announce, engine_defer, engine_is_closing_keepalives,
-    engine_log,
-)
-from halfsync.engine.phases cimport (
-    PHASE_BODY, PHASE_CLOSED_NOTIFY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT,
-    PHASE_TURN, change_phase,
+    SCRATCH_BYTES, engine_announce, engine_defer, engine_is_closing_keepalives, engine_log,
 )
 from halfsync.engine.handoff cimport handoff_connection
 from halfsync.engine.ownership cimport (
     OWNER_ENGINE, OWNER_EVENT, OWNER_MASK, OWNER_QUEUE, OWNER_WORKER, owner_is, owner_note_event, owner_submit,
     owner_take_back,
+)
+from halfsync.engine.phases cimport (
+    PHASE_BODY, PHASE_CLOSED_NOTIFY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT,
+    PHASE_TURN, change_phase,
 )
 from halfsync.engine.poller cimport (
     POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_note_want, poller_send, poller_send_file,
@@ -50,7 +49,9 @@ from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
 from halfsync.observe.refusals cimport REASON_LATE_PROXY, REASON_REQUESTS
 from halfsync.pool.request_queue cimport queue_hold, queue_put, queue_unhold
-from halfsync.transport.transport cimport PEEK_BYTES, is_want, transport_abort, transport_cut, transport_peek
+from halfsync.transport.transport cimport (
+    PEER_ENDED, PEER_GONE, PEER_HERE, PEEK_BYTES, is_want, transport_abort, transport_cut, transport_peek,
+)
 
 cdef enum:
     SENDS_PER_VISIT = 4  # of one outbox before others have their turn
@@ -62,7 +63,7 @@ cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered w
 cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
     """Put a complete request into the queue, and give up the connection with it. Returns RECEIVE_*."""
     cdef int64_t look = max(engine.timeouts.keep_alive, SECOND)
-    change_phase(&connection.phase, &connection.owner, PHASE_TURN)
+    change_phase(connection, PHASE_TURN)
     connection.exchange.framed_ns = connection.since = engine.now
     connection.exchange.app_state = connection.app_state
     connection.app_state = NULL

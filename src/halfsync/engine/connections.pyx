@@ -5,11 +5,11 @@ does.
 """
 from libc.stdlib cimport calloc, free, realloc
 
-from halfsync.engine.engine cimport CLIENT_REJECTED, PEER_HERE, SLAB
+from halfsync.engine.engine cimport CLIENT_REJECTED, SLAB
+from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.phases cimport (
     PHASE_BODY, PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_SILENT, change_phase,
 )
-from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.poller cimport HANDLE_CONNECTION
 from halfsync.engine.timers cimport wheel_clear
 from halfsync.exchange.exchange cimport pool_put
@@ -17,7 +17,9 @@ from halfsync.native.checks cimport COUNT_CONNECTION, check, count
 from halfsync.native.sync cimport init_uint
 from halfsync.shared.client_counts cimport CLIENT_NONE, counts_remove
 from halfsync.shared.slots cimport slot_count
-from halfsync.transport.transport cimport transport_close, transport_cut, transport_open, transport_shakes_hands
+from halfsync.transport.transport cimport (
+    PEER_HERE, transport_close, transport_cut, transport_open, transport_shakes_hands,
+)
 
 cdef Connection *connection_at(Engine *engine, uint32_t index) noexcept nogil:
     """Return the record at this index, free or not. The index must have been given out."""
@@ -65,7 +67,7 @@ cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept 
     init_uint(&connection.owner, OWNER_ENGINE)
     init_uint(&connection.peer, PEER_HERE)
     begins = not adopted and transport_shakes_hands(&connection.transport)
-    change_phase(&connection.phase, &connection.owner, PHASE_HANDSHAKE if begins else PHASE_SILENT)
+    change_phase(connection, PHASE_HANDSHAKE if begins else PHASE_SILENT)
     connection.client_index = CLIENT_NONE
     connection.requests = 0
     connection.probed = connection.finishing = connection.rejected = False
@@ -89,7 +91,7 @@ cdef void close_descriptor(Engine *engine, Connection *connection) noexcept nogi
         connection.exchange = NULL
     connection.handle.fd = -1
     connection.handle.generation += 1
-    change_phase(&connection.phase, &connection.owner, PHASE_CLOSED_NOTIFY)
+    change_phase(connection, PHASE_CLOSED_NOTIFY)
     engine.open -= 1
     if engine.slot != NULL:
         slot_count(engine.slot, -1)
@@ -130,7 +132,7 @@ cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil
     check(connection.phase == PHASE_CLOSED_NOTIFY, "a connection is freed that is open, or free")
     check(connection.app_state == NULL, "a connection is freed with what its bridge keeps")
     wheel_clear(&engine.wheel, &connection.timer)
-    change_phase(&connection.phase, &connection.owner, PHASE_FREE)
+    change_phase(connection, PHASE_FREE)
     connection.next = engine.free
     engine.free = connection
     count(COUNT_CONNECTION, -1)

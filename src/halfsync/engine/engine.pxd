@@ -28,11 +28,6 @@ cdef enum:
     EVICTION_BATCH = 128      # connections found by one scan for those that idle longest
     CLIENT_REJECTED = 0xFFFFFFFF  # marks a connection that was rejected and is not closed yet
 
-cdef enum Peer:
-    PEER_HERE
-    PEER_ENDED                # it sends no more; it may still read
-    PEER_GONE                 # the connection is dead
-
 ctypedef struct Connection:
     Handle handle             # engine
     Transport transport       # owner

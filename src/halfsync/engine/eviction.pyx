@@ -16,10 +16,10 @@ from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 from halfsync.engine.connection_close cimport close_now
 from halfsync.engine.connections cimport connection_at
 from halfsync.engine.engine cimport CLIENT_REJECTED, EVICTION_BATCH, SLAB, Candidate, Eviction
+from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.phases cimport (
     PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT,
 )
-from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.exchange.rates cimport EVICTABLE_AFTER_NS
 from halfsync.transport.transport cimport PEEK_BYTES, transport_peek
 

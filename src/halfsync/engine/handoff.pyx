@@ -11,16 +11,16 @@ from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
 from halfsync.engine.connections cimport connection_at, connection_detach
-from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_HANDOFF, PEER_HERE, SLAB
-from halfsync.engine.phases cimport PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT
+from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_HANDOFF, SLAB
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
+from halfsync.engine.phases cimport PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT
 from halfsync.listening.endpoints cimport endpoint_at
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint
 from halfsync.shared.handoff_queue cimport (
     HANDOFF_BYTES, HANDOFF_LATER, HANDOFF_NO_READER, HANDOFF_SENT, HandoffRecord, handoff_send,
 )
-from halfsync.transport.transport cimport transport_may_move, transport_unacknowledged
+from halfsync.transport.transport cimport PEER_HERE, transport_may_move, transport_unacknowledged
 
 cdef enum:
     HANDOFFS_PER_TURN = 64  # before requests have their turn

@@ -21,12 +21,12 @@ from halfsync.engine.engine cimport (
     COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, LISTENERS_MAX, SCRATCH_BYTES, SLAB, Connection,
     EngineListener, engine_note_refusal, engine_wake,
 )
-from halfsync.engine.phases cimport (
-    PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT,
-)
 from halfsync.engine.eviction cimport eviction_choose, eviction_close
 from halfsync.engine.handoff cimport finish_handoff, handoff_close, handoff_wait
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
+from halfsync.engine.phases cimport (
+    PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT,
+)
 from halfsync.engine.poller cimport (
     HANDLE_LISTENER, HANDLE_WAKER, Handle, complete_accept,
 )

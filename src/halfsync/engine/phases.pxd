@@ -2,9 +2,9 @@
 # ARCHITECTURE.md, with the changes of owner (ownership.pxd).
 from libc.stdint cimport uint8_t
 
+from halfsync.engine.engine cimport Connection
 from halfsync.engine.ownership cimport OWNER_ENGINE, OWNER_WORKER, owner_is
 from halfsync.native.checks cimport CHECKS, check
-from halfsync.native.sync cimport atomic_uint
 
 cdef extern from * nogil:
     """
@@ -67,11 +67,11 @@ cdef extern from * nogil:
     bint may_follow "hs_may_follow" (int before, int after, int by)
 
 
-cdef inline void change_phase(uint8_t *phase, atomic_uint *owner, int after) noexcept nogil:
+cdef inline void change_phase(Connection *connection, int after) noexcept nogil:
     """Make a transition. The calling thread must own the connection."""
     if CHECKS:
         check(
-            (owner_is(owner, OWNER_ENGINE) and may_follow(phase[0], after, c"E"))
-            or (owner_is(owner, OWNER_WORKER) and may_follow(phase[0], after, c"W")),
+            (owner_is(&connection.owner, OWNER_ENGINE) and may_follow(connection.phase, after, c"E"))
+            or (owner_is(&connection.owner, OWNER_WORKER) and may_follow(connection.phase, after, c"W")),
             "a connection changes to a phase that cannot follow, or that its owner does not begin")
-    phase[0] = <uint8_t> after
+    connection.phase = <uint8_t> after

@@ -2,10 +2,10 @@
 from libc.stdint cimport INT64_MAX, int64_t
 
 from halfsync.engine.connection_close cimport close_now
-from halfsync.engine.engine cimport PEER_GONE, engine_log
-from halfsync.engine.phases cimport PHASE_TURN
+from halfsync.engine.engine cimport engine_log
 from halfsync.engine.lease cimport HOLD_BUSY, HOLD_TAKEN, Lease, lease_hold, lease_release, lease_revoke
 from halfsync.engine.ownership cimport owner_seize
+from halfsync.engine.phases cimport PHASE_TURN
 from halfsync.engine.poller cimport RECEIVE_GONE
 from halfsync.engine.responses cimport send_refusal, shed
 from halfsync.exchange.exchange cimport Exchange
@@ -13,7 +13,7 @@ from halfsync.exchange.outbox cimport OUTBOX_WAITS_NOT, outbox_waits
 from halfsync.native.sync cimport load_uint, sem_post
 from halfsync.observe.refusals cimport REASON_WAIT
 from halfsync.pool.request_queue cimport queue_withdraw
-from halfsync.transport.transport cimport transport_abort
+from halfsync.transport.transport cimport PEER_GONE, transport_abort
 
 cdef int64_t SECOND = 1000000000
 

@@ -7,8 +7,8 @@ from posix.unistd cimport close
 
 from halfsync.engine.connection_close cimport client_disconnected, close_now, enter_phase, linger, save_app_state
 from halfsync.engine.engine cimport engine_announce, engine_defer, engine_log, engine_note_refusal
-from halfsync.engine.phases cimport PHASE_IDLE, PHASE_SENDING, change_phase
 from halfsync.engine.ownership cimport owner_withdraw
+from halfsync.engine.phases cimport PHASE_IDLE, PHASE_SENDING, change_phase
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file
 from halfsync.exchange.exchange cimport Exchange, exchange_error, exchange_has_more, pool_put
 from halfsync.exchange.native_handler cimport NativeResponse
@@ -140,7 +140,7 @@ cdef int send_native_response(
         return RECEIVE_MORE
     if exchange_has_more(exchange):
         # The next request waits its turn, like those of other connections.
-        change_phase(&connection.phase, &connection.owner, PHASE_IDLE)
+        change_phase(connection, PHASE_IDLE)
         engine_defer(engine, connection)
         return RECEIVE_HOLD
     enter_phase(engine, connection, PHASE_IDLE)

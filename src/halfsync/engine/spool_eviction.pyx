@@ -15,8 +15,8 @@ from halfsync.engine.connection_close cimport client_disconnected
 from halfsync.engine.connections cimport connection_at
 from halfsync.engine.deadlines cimport note_progress
 from halfsync.engine.engine cimport Connection, SLAB
-from halfsync.engine.phases cimport PHASE_SENDING
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
+from halfsync.engine.phases cimport PHASE_SENDING
 from halfsync.exchange.outbox cimport OUTBOX_WAITS_FOR_CLIENT, outbox_retry, outbox_waits
 from halfsync.native.sync cimport load_uint
 from halfsync.transport.transport cimport transport_abort

@@ -13,7 +13,7 @@ from posix.uio cimport iovec
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport add_llong, atomic_llong
 from halfsync.transport.transport cimport (
-    PEEK_BYTES, PEEK_ENDED, PEEK_NOTHING, PRESENT, PRESENT_GONE, PRESENT_SILENT, Transport as NativeTransport,
+    PEEK_BYTES, PEEK_ENDED, PEEK_NOTHING, PEER_HERE, PEER_GONE, PEER_ENDED, Transport as NativeTransport,
     TransportKind, WANT_READ, WANT_WRITE, transport_abort, transport_choose, transport_close, transport_cut,
     transport_finish, transport_may_move, transport_open, transport_peek, transport_pending, transport_presence,
     transport_receive, transport_send_bytes, transport_send_file, transport_send_whole, transport_shakes_hands,
@@ -310,4 +310,4 @@ cdef class Transport:
 
 READ, WRITE = WANT_READ, WANT_WRITE
 NOTHING, BYTES, ENDED = PEEK_NOTHING, PEEK_BYTES, PEEK_ENDED
-HERE, SILENT, GONE = PRESENT, PRESENT_SILENT, PRESENT_GONE
+HERE, SILENT, GONE = PEER_HERE, PEER_ENDED, PEER_GONE

@@ -28,10 +28,10 @@ cdef enum Peek:
     PEEK_BYTES                # something can be received
     PEEK_ENDED                # the peer will send no more, or is gone
 
-cdef enum Presence:
-    PRESENT
-    PRESENT_SILENT            # it will send no more; it may still read
-    PRESENT_GONE              # the connection is dead
+cdef enum Peer:
+    PEER_HERE
+    PEER_ENDED                # it will send no more; it may still read
+    PEER_GONE                 # the connection is dead
 
 ctypedef struct Transport:
     int fd                    # -1: closed
@@ -71,7 +71,7 @@ cdef void transport_send_whole(Transport *transport, const char *data, size_t le
 # Return a Peek: whether something can be received, without receiving it.
 cdef int transport_peek(Transport *transport) noexcept nogil
 
-# Return a Presence: whether the peer is there, as the system reports it.
+# Return a Peer: whether it is there, as the system reports it.
 cdef int transport_presence(Transport *transport) noexcept nogil
 
 # Announce that nothing more will be sent. Returns 0 once that is done, a WANT, or -errno.
@@ -156,3 +156,17 @@ cdef inline ssize_t transport_send_bytes(
     vector.iov_base = <void *> data
     vector.iov_len = length
     return transport_send(transport, &vector, 1, more)
+
+
+cdef inline bint pass_sent(iovec *vectors, int count, size_t sent) noexcept nogil:
+    """Move vectors past bytes that were sent. Returns whether any are left."""
+    cdef int position
+    cdef bint left = False
+    cdef size_t passed
+    for position in range(count):
+        passed = min(sent, vectors[position].iov_len)
+        vectors[position].iov_base = <char *> vectors[position].iov_base + passed
+        vectors[position].iov_len -= passed
+        sent -= passed
+        left = left or vectors[position].iov_len > 0
+    return left

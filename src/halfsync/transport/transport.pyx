@@ -115,8 +115,8 @@ cdef int transport_presence(Transport *transport) noexcept nogil:
     watched.fd = transport.fd
     watched.events = POLLRDHUP
     if poll(&watched, 1, 0) <= 0:
-        return PRESENT
-    return PRESENT_GONE if watched.revents & (POLLERR | POLLHUP) else PRESENT_SILENT
+        return PEER_HERE
+    return PEER_GONE if watched.revents & (POLLERR | POLLHUP) else PEER_ENDED
 
 
 cdef int transport_finish(Transport *transport) noexcept nogil:

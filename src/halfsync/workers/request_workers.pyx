@@ -19,12 +19,12 @@ from posix.unistd cimport close
 from posix.uio cimport iovec
 
 from halfsync.engine.engine cimport (
-    COMMAND_STOP, PEER_ENDED, PEER_GONE, Connection, engine_announce, engine_is_closing_keepalives,
-    engine_is_handing_off, engine_log, engine_release, engine_return,
+    COMMAND_STOP, Connection, engine_announce, engine_is_closing_keepalives, engine_is_handing_off, engine_log,
+    engine_release, engine_return,
 )
-from halfsync.engine.phases cimport PHASE_CLOSED_NOTIFY, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, change_phase
 from halfsync.engine.lease cimport lease_acquire, lease_begin, lease_end, lease_is_revoked, lease_release
 from halfsync.engine.ownership cimport owner_take
+from halfsync.engine.phases cimport PHASE_CLOSED_NOTIFY, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, change_phase
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.exchange.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.exchange.interim cimport send_continue
@@ -37,7 +37,7 @@ from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.native.sync cimport load_uint, monotonic_ns, sem_post, sem_wait, store_uint
 from halfsync.pool.request_queue cimport queue_count_in, queue_count_out
 from halfsync.transport.transport cimport (
-    is_want, transport_abort, transport_cut, transport_finish, transport_send,
+    PEER_ENDED, PEER_GONE, is_want, pass_sent, transport_abort, transport_cut, transport_finish, transport_send,
 )
 
 from halfsync.log import logger, warn
@@ -88,23 +88,10 @@ cdef void release_lease(ProactorSink *self) noexcept nogil:
 
 cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nogil:
     """Send what the socket takes at once, and advance the vectors. Returns 1: bytes are left; 0: none; -1: gone."""
-    cdef int64_t left = 0
-    cdef int position
     cdef ssize_t sent = transport_send(&self.connection.transport, vectors, count, False)
-    if sent < 0:
-        if not is_want(sent):
-            return -1
-        sent = 0
-    for position in range(count):
-        if <size_t> sent >= vectors[position].iov_len:
-            sent -= vectors[position].iov_len
-            vectors[position].iov_len = 0
-        else:
-            vectors[position].iov_base = <char *> vectors[position].iov_base + sent
-            vectors[position].iov_len -= sent
-            sent = 0
-            left += vectors[position].iov_len
-    return 1 if left > 0 else 0
+    if sent < 0 and not is_want(sent):
+        return -1
+    return pass_sent(vectors, count, max(sent, <ssize_t> 0))
 
 
 cdef int switch_to_outbox(ProactorSink *self) noexcept nogil:
@@ -122,7 +109,7 @@ cdef int switch_to_outbox(ProactorSink *self) noexcept nogil:
     self.outbox.connection = connection
     connection.exchange = NULL  # stays with the worker until the response has ended
     connection.outbox = self.outbox
-    change_phase(&connection.phase, &connection.owner, PHASE_SENDING)
+    change_phase(connection, PHASE_SENDING)
     engine_return(self.engine, connection)
     return 0
 
@@ -270,7 +257,7 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
     connection.since = now
     engine_log(engine, exchange, self.address, self.address_length, now)
     if end == TURN_COMPLETE and self.sink.stays:
-        change_phase(&connection.phase, &connection.owner, PHASE_IDLE)
+        change_phase(connection, PHASE_IDLE)
         if exchange_has_more(exchange) or engine_is_handing_off(engine):
             engine_return(engine, connection)
             return NULL
@@ -286,7 +273,7 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
         store_uint(&connection.peer, PEER_GONE)  # makes the engine close at once
     else:
         transport_finish(&connection.transport)  # so that the client sees the end without waiting for the engine
-    change_phase(&connection.phase, &connection.owner, PHASE_LINGER)
+    change_phase(connection, PHASE_LINGER)
     engine_return(engine, connection)
     return NULL
 
