@@ -151,7 +151,7 @@ def test_an_idle_connection_goes_on_elsewhere(stage: Stage) -> None:
     assert [ask(used) for _ in range(3)] == ["b"] * 3
     assert [ask(silent) for _ in range(3)] == ["b"] * 3
     assert ask(stage.connect()) == "b"
-    assert first.statistics()["handed_over"] == 2
+    assert first.statistics()["handed_off"] == 2
     assert (second.statistics()["adopted"], second.statistics()["accepted"]) == (2, 1)
     assert second.statistics()["open"] == 3
 
@@ -269,10 +269,10 @@ def test_who_said_close_is_closed(stage: Stage) -> None:
     assert (response.status, response.one("Connection")) == (200, "close")
     connection.closed()
     gone(first)
-    assert first.statistics()["handed_over"] == 0
+    assert first.statistics()["handed_off"] == 0
 
 
-def test_who_was_refused_is_not_handed_over(stage: Stage) -> None:
+def test_who_was_refused_is_not_handed_off(stage: Stage) -> None:
     first = stage.start(named("a"))
     connection = stage.connect()
     connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + build("/never"))
@@ -281,7 +281,7 @@ def test_who_was_refused_is_not_handed_over(stage: Stage) -> None:
     first.leave()
     connection.closed()
     gone(first)
-    assert first.statistics()["handed_over"] == 0
+    assert first.statistics()["handed_off"] == 0
 
 
 def test_a_static_file_is_answered_by_both(stage: Stage, tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_a_crowd_of_idle_connections_moves_at_once(stage: Stage) -> None:
     gone(first)
     for connection in crowd:
         assert ask(connection) == "b"
-    assert (first.statistics()["handed_over"], second.statistics()["adopted"]) == (CROWD, CROWD)
+    assert (first.statistics()["handed_off"], second.statistics()["adopted"]) == (CROWD, CROWD)
 
 
 def ask_all(connections: list[Connection]) -> dict[Connection, str]:
@@ -367,7 +367,7 @@ def test_what_the_queue_does_not_take_is_served_on(stage: Stage) -> None:
     for connection in crowd:
         assert ask(connection) == "a"
     first.leave()
-    until(lambda: first.statistics()["handed_over"] > 0)
+    until(lambda: first.statistics()["handed_off"] > 0)
     names = ask_all(crowd)
     assert 0 < len(names) < len(crowd)
     assert set(names.values()) == {"a"}
@@ -394,7 +394,7 @@ def test_a_server_that_leaves_may_drain(stage: Stage) -> None:
     running.send(build("/door"))
     door.wait_reached()
     first.leave()
-    until(lambda: first.statistics()["handed_over"] > 0)
+    until(lambda: first.statistics()["handed_off"] > 0)
     assert not first.wait(0)
     first.drain()
     door.open()
@@ -404,7 +404,7 @@ def test_a_server_that_leaves_may_drain(stage: Stage) -> None:
     stage.start(named("b"))
     running.closed()
     adopted = [connection for connection in crowd if ends_or_answers(connection)]
-    assert len(adopted) == first.statistics()["handed_over"] < len(crowd)
+    assert len(adopted) == first.statistics()["handed_off"] < len(crowd)
 
 
 def ends_or_answers(connection: Connection) -> bool:
@@ -459,7 +459,7 @@ def test_with_nobody_to_adopt_it_drains(model: dict[str, Any]) -> None:
         running.closed()
         gone(server)
         # Whoever is quicker than the one who closes the last reading end is lost with it, as any idle one.
-        assert server.statistics()["handed_over"] <= 1
+        assert server.statistics()["handed_off"] <= 1
 
 
 def test_without_a_queue_leaving_is_draining(serve: Serve) -> None:
@@ -576,7 +576,7 @@ class Echo:
 
 
 @pytest.mark.plain_transport(reason="it takes what comes at one time for a whole")
-def test_a_stream_is_not_handed_over(stage: Stage) -> None:
+def test_a_stream_is_not_handed_off(stage: Stage) -> None:
     first = stage.start(Echo, stream=True)
     connection = stage.connect()
     connection.send(b"hello")
@@ -655,21 +655,21 @@ class Load:
 def test_servers_take_turns_under_load_and_no_request_fails(stage: Stage) -> None:
     current = stage.start(named("0"))
     load = Load(stage.address, keeping=6, renewing=2)
-    handed_over = 0
+    handed_off = 0
     try:
         for turn in range(ROUNDS):
             load.moves_on(2)
             following = stage.start(named(str(turn + 1)))
             current.leave()
             gone(current)
-            handed_over += current.statistics()["handed_over"]
+            handed_off += current.statistics()["handed_off"]
             current = following
             assert not load.failures, load.failures
         load.moves_on(2)
     finally:
         load.stop()
     assert not load.failures, load.failures
-    assert handed_over >= ROUNDS
+    assert handed_off >= ROUNDS
 
 
 def listening(stack: ExitStack, number: int) -> list[socket.socket]:

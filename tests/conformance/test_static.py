@@ -591,7 +591,7 @@ def test_a_client_that_takes_nothing_is_cut_off(serve: Serve, public: Path) -> N
         Connection(server.address) as client,
     ):
         client.send(build("/static/huge.bin"))
-        until(lambda: server.statistics()["left"] == 1)
+        until(lambda: server.statistics()["disconnected"] == 1)
         assert len(client.cut()) < 64 * MIB
 
 

@@ -77,7 +77,7 @@ def test_a_healthy_request_gets_through(serve: Serve, bad: Bad) -> None:
         assert statistics["open"] + statistics["evicted"] >= BAD_CLIENTS, (
             "the bad clients are all still there"
         )
-        assert statistics["left"] == statistics["evicted"]
+        assert statistics["disconnected"] == statistics["evicted"]
         assert statistics["refused"] == 0
         assert statistics["evicted"] == 0 or BAD_CLIENTS > FEW, "they fit into the spool"
         assert seconds < BOUND_S

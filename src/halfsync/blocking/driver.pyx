@@ -364,10 +364,10 @@ cdef class BlockingDriver:
         cdef SharedState *shared = self.record.shared
         return {
             "accepted": load_llong(&shared.accepted), "adopted": load_llong(&shared.adopted),
-            "handed_over": load_llong(&shared.handed_over), "open": load_llong(&shared.open),
+            "handed_off": load_llong(&shared.handed_off), "open": load_llong(&shared.open),
             "requests": load_llong(&shared.requests), "refused": load_llong(&shared.refused),
             "shed": load_llong(&shared.shed), "limited": load_llong(&shared.limited),
-            "made_room": load_llong(&shared.made_room), "left": load_llong(&shared.left),
+            "made_room": load_llong(&shared.made_room), "disconnected": load_llong(&shared.disconnected),
             "running": load_llong(&shared.running), "finished": load_llong(&shared.finished), "dropped": 0,
             "queued": queue_length(self.record.waiting) if self.record.waiting != NULL else 0,
             "spooled": load_llong(&self.record.store.used), "turns": load_llong(&shared.turns),

@@ -52,7 +52,7 @@ cdef bint handoff_connection(DriverRecord *driver, BlockingConnection *connectio
     if sent != HANDOFF_SENT:
         return False
     close_connection(driver, connection)
-    add_llong(&driver.shared.handed_over, 1)
+    add_llong(&driver.shared.handed_off, 1)
     return True
 
 

@@ -156,7 +156,7 @@ cdef int read_proxy_header(DriverRecord *driver, BlockingConnection *connection)
             if wait_more(driver, connection, <int> length, deadline, False) == WAIT_STOPPED:
                 return ENDED
         else:
-            add_llong(&driver.shared.left, 1)
+            add_llong(&driver.shared.disconnected, 1)
             return ENDED
         if monotonic_ns() >= deadline:
             break
@@ -239,7 +239,7 @@ cdef int receive(DriverRecord *driver, BlockingConnection *connection) noexcept 
                 return ENDED
         else:
             if exchange.filled > 0:
-                add_llong(&driver.shared.left, 1)
+                add_llong(&driver.shared.disconnected, 1)
             return ENDED
         if is_late(driver, exchange, &pace, since):
             return -408

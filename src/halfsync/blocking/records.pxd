@@ -51,13 +51,13 @@ ctypedef struct SharedState:
     atomic_llong exclusive    # ListenerMask of listeners on which no other process accepts; set before others_accept
     atomic_llong accepted
     atomic_llong adopted      # handed off by other processes
-    atomic_llong handed_over  # to other processes
+    atomic_llong handed_off   # to other processes
     atomic_llong open
     atomic_llong requests
     atomic_llong refused      # malformed, too large, too late
     atomic_llong shed         # answered 503: no room, no thread, or their client had reached its limit
     atomic_llong limited      # those of them over max_connections_per_client
-    atomic_llong left         # the client disconnected before its response was complete
+    atomic_llong disconnected  # the client disconnected before its response was complete
     atomic_llong running      # requests that are being answered
     atomic_llong finished     # requests whose turn has ended, whatever the outcome
     atomic_llong made_room    # closed to make room for a new one

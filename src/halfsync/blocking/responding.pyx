@@ -86,7 +86,7 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
         log_turn(driver, connection)
     connection.requests += 1
     if sink.gone:
-        add_llong(&driver.shared.left, 1)
+        add_llong(&driver.shared.disconnected, 1)
     if end != TURN_COMPLETE or sink.gone:
         if end == TURN_RESET or sink.gone:
             transport_abort(&connection.transport)  # the client must not take a part for the whole

@@ -76,7 +76,7 @@ cdef void notify_closed(Engine *engine, Connection *connection) noexcept nogil:
         return
     owner_submit(&connection.owner, False)
     if queue_put(engine.queue, connection, engine.now) >= 0:
-        engine.counters.partings += 1
+        engine.counters.close_notices += 1
         engine.put_some = True
         return
     owner_withdraw(&connection.owner)
@@ -85,7 +85,7 @@ cdef void notify_closed(Engine *engine, Connection *connection) noexcept nogil:
 
 cdef void client_disconnected(Engine *engine, Connection *connection) noexcept nogil:
     """Close a connection whose client disconnected in the middle of a request or response. Frees the connection."""
-    engine.counters.left += 1
+    engine.counters.disconnected += 1
     close_now(engine, connection)
 
 

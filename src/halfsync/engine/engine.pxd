@@ -84,17 +84,17 @@ cdef enum EngineCommand:
 ctypedef struct EngineCounters:
     uint64_t accepted
     uint64_t adopted          # from processes that leave
-    uint64_t handed_over      # to other processes
+    uint64_t handed_off       # to other processes
     uint64_t requests
     uint64_t files            # those answered by the engine with a static file
-    uint64_t partings         # closed connections put into the queue, so that a worker tells the bridge
+    uint64_t close_notices    # closed connections put into the queue, so that a worker tells the bridge
     uint64_t refused          # malformed, too large, too late
     uint64_t shed             # answered 503: no worker took the request, or the client had too many connections
     uint64_t limited          # those shed because of max_connections_per_client
     uint64_t timed_out        # turns of the application that passed their deadline
     uint64_t made_room        # closed to make room for a new connection
     uint64_t evicted          # cut to free the disk, or a worker, for others (spool_eviction.pyx)
-    uint64_t left             # clients that disconnected before their response was complete
+    uint64_t disconnected     # clients that disconnected before their response was complete
     uint64_t dropped          # queued requests that were not run, since their client had disconnected
     uint64_t turns            # of the loop
 

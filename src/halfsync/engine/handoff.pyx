@@ -76,7 +76,7 @@ cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept no
     memcpy(handoff.address, connection.address, connection.address_length)
     sent = handoff_send(engine.handoff_fd, &handoff)
     if sent == HANDOFF_SENT:
-        engine.counters.handed_over += 1
+        engine.counters.handed_off += 1
         connection_detach(engine, connection)
         return True
     if sent == HANDOFF_LATER:

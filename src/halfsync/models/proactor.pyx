@@ -225,7 +225,7 @@ cdef class Proactor:
         counters["dropped"] = self.workers.dropped
         counters["queued"] = queued
         counters["running"] = running
-        counters["finished"] = taken - running - counters["partings"] + counters["files"]
+        counters["finished"] = taken - running - counters["close_notices"] + counters["files"]
         counters["open"] = self.engine.open
         counters["spooled"] = load_llong(&self.store.used)
         return counters
