@@ -135,9 +135,9 @@ def test_response_that_comes_after_the_end_ends_its_connection(size: int) -> Non
     assert server.close(10)
 
 
-def test_a_start_that_gets_no_attendant_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_without_a_monitor_thread_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(thread: threading.Thread) -> None:
-        if thread.name == "halfsync-attendant":
+        if thread.name == "halfsync-monitor":
             raise RuntimeError("can't start new thread")
         real_start(thread)
 

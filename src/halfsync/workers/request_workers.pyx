@@ -376,7 +376,7 @@ cdef class RequestWorkers(WorkerThreads):
     def start_monitor(self):
         """Start the thread that handles stuck threads and logs refusals. RuntimeError: the system refuses it."""
         if self.limit_s > 0 or self.refusals is not None:
-            monitor_thread = Thread(self.run_monitor, "halfsync-attendant")
+            monitor_thread = Thread(self.run_monitor, "halfsync-monitor")
             monitor_thread.start()
             self.monitor_thread = monitor_thread
 
