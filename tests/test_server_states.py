@@ -54,7 +54,7 @@ class Oracle:
     """What a server shall do, in a few lines."""
 
     def __init__(self) -> None:
-        self.state, self.fading, self.started = "made", False, False
+        self.state, self.closing_keepalives, self.started = "made", False, False
 
     def start(self, server: halfsync.Server) -> None:
         if self.state == "made":
@@ -68,13 +68,13 @@ class Oracle:
         server.drain()
         self.state = "closed" if self.state == "closed" else "ending"
 
-    def leave(self, server: halfsync.Server) -> None:
-        server.leave()
+    def hand_off(self, server: halfsync.Server) -> None:
+        server.hand_off()
         self.state = "closed" if self.state == "closed" else "ending"
 
-    def fade(self, server: halfsync.Server) -> None:
-        server.fade()
-        self.fading = True
+    def close_keepalives(self, server: halfsync.Server) -> None:
+        server.close_keepalives()
+        self.closing_keepalives = True
 
     def wait(self, server: halfsync.Server) -> None:
         limit = EVENT_TIMEOUT_S if self.state == "ending" else 0
@@ -86,7 +86,7 @@ class Oracle:
 
     def look(self, server: halfsync.Server) -> None:
         """See that the server is what it shall be."""
-        assert server.ready is (self.state == "serving" and not self.fading)
+        assert server.ready is (self.state == "serving" and not self.closing_keepalives)
         assert server.statistics()["open"] == 0
         assert server.url.endswith(f":{server.address[1]}")
         if self.state == "serving":
@@ -98,7 +98,7 @@ class Oracle:
             assert not listens(server)
 
 
-ORDERS = [Oracle.start, Oracle.drain, Oracle.leave, Oracle.fade, Oracle.wait, Oracle.close]
+ORDERS = [Oracle.start, Oracle.drain, Oracle.hand_off, Oracle.close_keepalives, Oracle.wait, Oracle.close]
 
 
 @pytest.mark.parametrize("first", ORDERS, ids=lambda order: order.__name__)
@@ -120,7 +120,7 @@ def test_every_order_of_calls(name: str, first: Callable[[Oracle, halfsync.Serve
 
 
 def test_a_block_around_any_state(name: str) -> None:
-    for order in (halfsync.Server.drain, halfsync.Server.leave, halfsync.Server.close):
+    for order in (halfsync.Server.drain, halfsync.Server.hand_off, halfsync.Server.close):
         with make(name) as server:
             order(server)
         assert not listens(server)
@@ -215,7 +215,7 @@ def test_a_wrong_limit_changes_nothing(name: str, wrong: Any) -> None:
 def test_a_wrong_position_changes_nothing(name: str, wrong: Any) -> None:
     with make(name) as server:
         with pytest.raises((TypeError, ValueError)):
-            server.leave(wrong)
+            server.hand_off(wrong)
         assert server.ready
         assert fetch(server.address).status == 200
 
@@ -340,6 +340,6 @@ def test_drained_before_the_start_it_lets_go_of_its_address(name: str, tmp_path:
     with make(name, bind=f"unix:{tmp_path / 'socket'}") as other:
         assert other.ready
         server.drain()
-        server.leave()
+        server.hand_off()
         assert server.close()
         assert (tmp_path / "socket").exists()

@@ -66,7 +66,7 @@ class LoneSignals(LoggingSignals):
 def handoff_order(exclusive: Iterable[int]) -> str:
     """Return the order to hand off and end. exclusive: positions of listeners on which no other process accepts."""
     bits = sum({1 << position for position in exclusive})
-    return f"leave {bits:x}" if bits else "leave"
+    return f"hand_off {bits:x}" if bits else "hand_off"
 
 
 def positions_in(listeners: str) -> list[int]:
@@ -83,7 +83,7 @@ class OrderSource(Protocol):
         """A descriptor that becomes readable when there is an order; -1: no order will ever come."""
 
     def next(self) -> str | None:
-        """Return the next order; None: there is none. The order "leave" has arguments, see `handoff_order`."""
+        """Return the next order; None: there is none. The order "hand_off" has arguments, see `handoff_order`."""
 
     def report_sigterm(self) -> None:
         """Report SIGTERM to the supervisor, which starts another process first, and then orders this one to leave."""
@@ -279,26 +279,26 @@ class _Run:
     def obey(self, order: str) -> None:
         """Obey an order."""
         order, _, listeners = order.partition(" ")
-        if order == "quit" or (order == "drain" and self._state in ("drain", "fade")):
+        if order == "quit" or (order == "drain" and self._state in ("drain", "close_keepalives")):
             self.over = True
-        elif order == "drain" or (order == "finish" and self._state not in ("drain", "leave")):
+        elif order == "drain" or (order == "finish" and self._state not in ("drain", "hand_off")):
             self._drain()  # not one that hands off: it drains by itself once no process can adopt
-        elif order == "leave" and not self._state:
+        elif order == "hand_off" and not self._state:
             self._begin(order, self._settings.graceful_timeout)
-            self.server.leave(positions_in(listeners))
-        elif order == "fade":
-            self.server.fade()
+            self.server.hand_off(positions_in(listeners))
+        elif order == "close_keepalives":
+            self.server.close_keepalives()
         elif order == "reopen":
             self.server.reopen_logs()
 
     def _drain(self) -> None:
-        """Begin to end. Without a supervisor, fade first, so that load balancers can notice."""
+        """Begin to end. Without a supervisor, first close keep-alives, so that load balancers notice."""
         delay = 0.0 if self._supervised or self._state else self._settings.drain_delay
         self._say(draining(delay, self._settings.graceful_timeout))
         self._notifier.stopping()
         if delay:
-            self._begin("fade", delay)
-            self.server.fade()
+            self._begin("close_keepalives", delay)
+            self.server.close_keepalives()
         else:
             self._drain_now()
 
@@ -314,7 +314,7 @@ class _Run:
 
     def on_deadline(self) -> None:
         """Go on to the next state: the time for this one is over."""
-        if self._state == "fade":
+        if self._state == "close_keepalives":
             self._drain_now()
         else:
             self.over = True

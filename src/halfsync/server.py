@@ -187,17 +187,17 @@ class Server:
         self._end(self._model.drain)
         self._close_listeners()
 
-    def leave(self, alone: Iterable[int] = ()) -> None:
+    def hand_off(self, exclusive: Iterable[int] = ()) -> None:
         """Begin to end, and hand connections off to processes that accept on the same listeners (`handover`).
 
-        The backlog is left to them. alone: positions of `listeners` on which no other process accepts: their backlog is
-        accepted first, and then handed off or answered. A connection is handed off as soon as it is idle; a request
-        that was received, or whose body is being received, is answered first. Without a hand-off queue, or if no
-        process is left to adopt, connections end instead, as in `drain`. `drain` may follow, for those that no process
-        has adopted. Raises TypeError or ValueError for an invalid position.
+        The backlog is left to them. exclusive: positions of `listeners` on which no other process accepts: their
+        backlog is accepted first, and then handed off or answered. A connection is handed off as soon as it is idle; a
+        request that was received, or whose body is being received, is answered first. Without a hand-off queue, or if
+        no process is left to adopt, connections end instead, as in `drain`. `drain` may follow, for those that no
+        process has adopted. Raises TypeError or ValueError for an invalid position.
         """
-        self._refuse_elsewhere("leave")
-        positions = [count(one, "a position", 0, len(self.listeners) - 1) for one in alone]
+        self._refuse_elsewhere("hand_off")
+        positions = [count(one, "a position", 0, len(self.listeners) - 1) for one in exclusive]
         self._end(lambda: self._model.hand_off(positions))
         # Socket files stay: clients reach the other processes by them.
         self.listeners = [replace(listener, file=None) for listener in self.listeners]
@@ -215,9 +215,9 @@ class Server:
             end()
         self._state = ServerState.ENDING
 
-    def fade(self) -> None:
+    def close_keepalives(self) -> None:
         """Close each connection after its next response, and go on accepting. The server is no longer ready."""
-        self._refuse_elsewhere("fade")
+        self._refuse_elsewhere("close_keepalives")
         if self._state is ServerState.CLOSED:
             return
         self._shutting_down = True
@@ -235,7 +235,7 @@ class Server:
             warn("the access log %r cannot be opened again: %s", self.settings.access_log, reason_of(error))
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until a server that drains or leaves has answered everything. False: not within `timeout` seconds.
+        """Wait until a server that drains or hands off has answered everything. False: not within `timeout` seconds.
 
         timeout: any real number; None, infinity and more than thirty years: as long as it takes. Raises TypeError if it
         is not a number, ValueError for NaN.

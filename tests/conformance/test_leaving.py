@@ -145,7 +145,7 @@ def test_an_idle_connection_goes_on_elsewhere(stage: Stage) -> None:
     assert [ask(used) for _ in range(3)] == ["a"] * 3
     until(lambda: first.statistics()["accepted"] == 2)
     second = stage.start(named("b"))
-    first.leave()
+    first.hand_off()
     assert not first.ready
     gone(first)
     assert [ask(used) for _ in range(3)] == ["b"] * 3
@@ -164,7 +164,7 @@ def test_a_head_may_be_split_between_two_servers(stage: Stage, split: int) -> No
     connection.send(build("/first") + head[:split])
     assert answered(connection, "/first") == "a"
     stage.start(named("b"))
-    first.leave()
+    first.hand_off()
     gone(first)
     connection.send(head[split:])
     assert answered(connection, "/second") == "b"
@@ -177,7 +177,7 @@ def test_a_silent_connection_may_have_sent_a_part_of_its_first_head(stage: Stage
     connection.send(b"GET /first HT")
     until(lambda: first.statistics()["accepted"] == 1)
     stage.start(named("b"))
-    first.leave()
+    first.hand_off()
     gone(first)
     connection.send(b"TP/1.1\r\nHost: example.com\r\n\r\n")
     assert answered(connection, "/first") == "b"
@@ -193,7 +193,7 @@ def test_what_runs_is_finished_and_what_was_sent_behind_it_goes_along(stage: Sta
     )
     door.wait_reached()
     stage.start(named("b"))
-    first.leave()
+    first.hand_off()
     assert not first.wait(0)
     door.open()
     assert answered(connection, "/door") == "a"
@@ -210,7 +210,7 @@ def test_a_pipeline_is_answered_in_order_by_both(stage: Stage) -> None:
     connection.send(b"".join(build(f"/{number}") for number in range(300)))
     assert answered(connection, "/0") == "a"
     stage.start(named("b"))
-    first.leave()
+    first.hand_off()
     names = [answered(connection, f"/{number}") for number in range(1, 300)]
     gone(first)
     assert names == sorted(names)
@@ -225,7 +225,7 @@ def test_more_than_a_record_holds_is_served_before_the_connection_goes(stage: St
     connection.send(build("/first") + head[: 150 << 10])
     assert answered(connection, "/first") == "a"
     stage.start(named("b"), **limits)
-    first.leave()
+    first.hand_off()
     connection.send(head[150 << 10 :])
     assert answered(connection, "/long") in (
         "a",
@@ -247,7 +247,7 @@ def test_a_body_under_way_is_finished(stage: Stage, expect: bool) -> None:
         connection.send(build("/first") + head + b"\r\n12345")
         assert answered(connection, "/first") == "a"
     stage.start(named("b"))
-    first.leave()
+    first.hand_off()
     assert not expect or not first.wait(0)
     connection.send(b"0123456789" if expect else b"67890")
     server = answered(connection, "/body", 10)
@@ -263,7 +263,7 @@ def test_who_said_close_is_closed(stage: Stage) -> None:
     connection.send(build("/door", fields=[("Connection", "close")]))
     door.wait_reached()
     stage.start(named("b"))
-    first.leave()
+    first.hand_off()
     door.open()
     response = connection.response()
     assert (response.status, response.one("Connection")) == (200, "close")
@@ -278,7 +278,7 @@ def test_who_was_refused_is_not_handed_off(stage: Stage) -> None:
     connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + build("/never"))
     assert connection.response().status == 400
     stage.start(named("b"))
-    first.leave()
+    first.hand_off()
     connection.closed()
     gone(first)
     assert first.statistics()["handed_off"] == 0
@@ -291,7 +291,7 @@ def test_a_static_file_is_answered_by_both(stage: Stage, tmp_path: Path) -> None
     connection = stage.connect()
     connection.send(build("/static/file") * 30)
     stage.start(named("b"), **settings)
-    first.leave()
+    first.hand_off()
     for _ in range(30):
         response = connection.response()
         assert (response.status, len(response.body)) == (200, 100_000)
@@ -317,7 +317,7 @@ def test_what_a_proxy_header_said_goes_along(stage: Stage) -> None:
     split.send(proxied[:20])
     until(lambda: first.statistics()["accepted"] == 4)
     second = stage.start(named("b"), **settings)
-    first.leave()
+    first.hand_off()
     used.send(build())
     assert told(used.response())[1] == "192.0.2.7:4711"
     greeted.send(build())
@@ -340,7 +340,7 @@ def test_a_crowd_of_idle_connections_moves_at_once(stage: Stage) -> None:
     for connection in crowd:
         assert ask(connection) == "a"
     second = stage.start(named("b"))
-    first.leave()
+    first.hand_off()
     gone(first)
     for connection in crowd:
         assert ask(connection) == "b"
@@ -366,7 +366,7 @@ def test_what_the_queue_does_not_take_is_served_on(stage: Stage) -> None:
     crowd = [stage.connect() for _ in range(20)]
     for connection in crowd:
         assert ask(connection) == "a"
-    first.leave()
+    first.hand_off()
     until(lambda: first.statistics()["handed_off"] > 0)
     names = ask_all(crowd)
     assert 0 < len(names) < len(crowd)
@@ -393,7 +393,7 @@ def test_a_server_that_leaves_may_drain(stage: Stage) -> None:
     running = stage.connect()
     running.send(build("/door"))
     door.wait_reached()
-    first.leave()
+    first.hand_off()
     until(lambda: first.statistics()["handed_off"] > 0)
     assert not first.wait(0)
     first.drain()
@@ -422,7 +422,7 @@ def test_nobody_is_adopted_for_whom_there_is_no_room(stage: Stage) -> None:
     crowd = [stage.connect() for _ in range(5)]
     for connection in crowd:
         assert ask(connection) == "a"
-    first.leave()
+    first.hand_off()
     gone(first)  # they wait in the queue
     second = stage.start(named("b"), max_connections=2, max_children=2, threads=2)
     waiting = {connection.socket: connection for connection in crowd}
@@ -451,7 +451,7 @@ def test_with_nobody_to_adopt_it_drains(model: dict[str, Any]) -> None:
         assert ask(idle) == "a"
         running.send(build("/door"))
         door.wait_reached()
-        server.leave()
+        server.hand_off()
         idle.closed()
         assert not server.wait(0)
         door.open()
@@ -465,14 +465,14 @@ def test_with_nobody_to_adopt_it_drains(model: dict[str, Any]) -> None:
 def test_without_a_queue_leaving_is_draining(serve: Serve) -> None:
     with serve(named("a")) as server, Connection(server.address) as idle:
         assert ask(idle) == "a"
-        server.leave()
+        server.hand_off()
         idle.closed()
         gone(server)
 
 
 def test_who_leaves_accepts_no_more_and_leaves_the_backlog(stage: Stage) -> None:
     first = stage.start(named("a"))
-    first.leave()
+    first.hand_off()
     gone(first)
     late = stage.connect()
     late.send(build())
@@ -487,7 +487,7 @@ def test_a_client_that_leaves_meanwhile_is_missed_by_nobody(stage: Stage) -> Non
         assert ask(connection) == "a"
     for connection in crowd[:3]:
         connection.socket.shutdown(socket.SHUT_WR)
-    first.leave()
+    first.hand_off()
     gone(first)
     for connection in crowd[3:6]:
         connection.reset()
@@ -502,7 +502,7 @@ def test_who_drains_answers_those_who_wait_to_be_adopted(stage: Stage) -> None:
     asking, idle = [stage.connect() for _ in range(3)], stage.connect()
     for connection in [*asking, idle]:
         assert ask(connection) == "a"
-    first.leave()
+    first.hand_off()
     gone(first)
     for connection in asking:
         connection.send(build())
@@ -526,7 +526,7 @@ def test_what_is_no_record_is_dropped_and_the_next_is_adopted(stage: Stage) -> N
         socket.send_fds(stage.writer, [b"no record"], [stray.fileno()])
         stray.close()
         second = stage.start(named("b"))
-        first.leave()
+        first.hand_off()
         gone(first)
         assert ask(connection) == "b"
         client.settimeout(WAIT_S)
@@ -540,7 +540,7 @@ def test_who_reads_no_proxy_headers_adopts_nobody_who_has_yet_to_send_one(stage:
     greeted.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n" + build())
     assert told(greeted.response()) == ("a", "192.0.2.7:4711")
     until(lambda: first.statistics()["accepted"] == 2)
-    first.leave()
+    first.hand_off()
     gone(first)
     stage.start(named("b"))
     greeted.send(build())
@@ -557,7 +557,7 @@ def test_any_model_adopts_from_any(stage: Stage, leaver: str, adopter: str) -> N
     partial.send(build("/first") + b"GET /par")
     assert answered(partial, "/first") == "a"
     stage.start(named("b"), **MODELS[adopter])
-    first.leave()
+    first.hand_off()
     gone(first)
     assert ask(used) == "b"
     partial.send(b"tial HTTP/1.1\r\nHost: example.com\r\n\r\n")
@@ -582,7 +582,7 @@ def test_a_stream_is_not_handed_off(stage: Stage) -> None:
     connection.send(b"hello")
     assert connection.socket.recv(5) == b"hello"
     second = stage.start(Echo, stream=True)
-    first.leave()
+    first.hand_off()
     connection.closed()
     gone(first)
     assert second.statistics()["adopted"] == 0
@@ -596,7 +596,7 @@ def test_a_stream_that_leaves_accepts_those_for_whom_nobody_else_is_there(stage:
     assert connection.some(5) == b"hello"
     late = stage.connect()  # it stays in the backlog: no stream makes room
     late.send(b"later")
-    first.leave([0])
+    first.hand_off([0])
     connection.closed()
     assert late.some(5) == b"later"
     gone(first)
@@ -660,7 +660,7 @@ def test_servers_take_turns_under_load_and_no_request_fails(stage: Stage) -> Non
         for turn in range(ROUNDS):
             load.moves_on(2)
             following = stage.start(named(str(turn + 1)))
-            current.leave()
+            current.hand_off()
             gone(current)
             handed_off += current.statistics()["handed_off"]
             current = following
@@ -707,7 +707,7 @@ def test_a_connection_keeps_its_port_where_the_listeners_are_others(stage: Stage
         current = first
         for others in ((two, new, one), (new, two), (one, two)):
             following = stage.start(port_of, bind=binds(*others))
-            current.leave()
+            current.hand_off()
             gone(current)
             for connection, port in kept:
                 assert ask_port(connection) == port
@@ -742,7 +742,7 @@ def test_who_leaves_accepts_those_for_whom_nobody_else_is_there(stage: Stage, al
             connection.send(build())
         shared = [sock for position, sock in enumerate(listeners) if position not in alone]
         second = stage.start(port_of, bind=binds(*shared or [stage.listener]))
-        first.leave(alone)
+        first.hand_off(alone)
         door.open()
         for connection, port in late:
             assert int(connection.response().body) == port

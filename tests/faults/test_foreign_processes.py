@@ -77,8 +77,8 @@ os.unlink(log)
 ENDINGS = {
     "close": "assert server.close() is server.close(0) is server.wait(0) is server.wait() is True",
     "drain": "assert refused(server.drain) is True",
-    "leave": "assert refused(server.leave) is True",
-    "fade": "assert refused(server.fade) is True",
+    "hand_off": "assert refused(server.hand_off) is True",
+    "close_keepalives": "assert refused(server.close_keepalives) is True",
     "start": "assert refused(server.start) is True",
     "reopen_logs": "assert refused(server.reopen_logs) is True",
     "statistics": "assert name == 'process' or refused(server.statistics) is True",
@@ -118,7 +118,8 @@ import halfsync
 def calls(environ, start_response):
     opened = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)]
     said = []
-    for method in (server.close, server.wait, server.drain, server.leave, server.fade, server.reopen_logs):
+    for method in (server.close, server.wait, server.drain, server.hand_off, server.close_keepalives,
+                   server.reopen_logs):
         try:
             said.append(str(method()))
         except RuntimeError as error:

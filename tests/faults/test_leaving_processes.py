@@ -38,7 +38,7 @@ def live(name: str, settings: dict[str, Any], ends: Ends, ready: Any) -> None:
         while not server.wait(0):
             number = signals.wait([model.done_fd, *model.watched], model.timeout())
             if number == signal.SIGTERM:
-                server.leave()
+                server.hand_off()
             model.turn()
     assert server.close(EVENT_TIMEOUT_S)
 

@@ -94,13 +94,13 @@ def test_a_server_may_adopt_from_any_number_of_listeners_that_it_has_not(
                     address = listener.socket.getsockname()
                     kept.append((stack.enter_context(Connection(address)), f"{address[0]} {address[1]}"))
                     assert ask(kept[-1][0]) == kept[-1][1]
-                first.leave()
+                first.hand_off()
                 assert first.wait(15)
             until(lambda: last.statistics()["adopted"] == len(kept))
         for one, sees in kept:
             assert ask(one) == sees
         following = stack.enter_context(serve(seen, handover=handover, **model))
-        last.leave()
+        last.hand_off()
         assert last.wait(30)
         for one, sees in kept:
             assert ask(one) == sees

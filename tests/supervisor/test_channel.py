@@ -23,7 +23,7 @@ def test_end_of_the_other_is_heard_after_its_last_word() -> None:
     assert other.next() == "ready" and not other.lost
     assert other.next() is None and other.lost and other.fd == -1
     assert other.next() is None
-    other.tell("leave")  # to nobody
+    other.tell("hand_off")  # to nobody
     other.close()
 
 

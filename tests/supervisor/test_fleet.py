@@ -204,7 +204,7 @@ def test_reload_replaces_one_after_the_other_and_each_only_by_a_ready_one() -> N
         world.fleet.ready(new, world.now)
         world.turn()
         (leaving,) = world.pids(ProcessPhase.HANDING_OFF)
-        assert leaving == round_ + 1 and world.told[-1] == (leaving, "leave")
+        assert leaving == round_ + 1 and world.told[-1] == (leaving, "hand_off")
         world.fleet.ended(leaving, 0, world.now)
     world.turn()
     assert world.settled == [1, 2]
@@ -219,7 +219,7 @@ def test_reload_is_complete_when_nobody_takes_requests_who_is_to_be_replaced() -
         world.turn()
         world.fleet.ready(world.pids(ProcessPhase.BOOTING)[0], world.now)
         world.turn()
-        assert world.told[-1] == (old, "leave")
+        assert world.told[-1] == (old, "hand_off")
     world.fleet.quiesced(2)
     world.fleet.quiesced(77)  # which has ended before it was heard
     world.turn()
@@ -229,7 +229,7 @@ def test_reload_is_complete_when_nobody_takes_requests_who_is_to_be_replaced() -
     assert world.settled == [1, 2] and world.pids(ProcessPhase.HANDING_OFF) == [1, 2]
 
 
-@pytest.mark.parametrize("how", ["left", "ended"])
+@pytest.mark.parametrize("how", ["quiesced", "ended"])
 def test_reload_is_not_complete_while_one_of_another_generation_may_have_begun_to_serve(how: str) -> None:
     world = running(1)
     recalled = reload_twice(world)
@@ -238,7 +238,7 @@ def test_reload_is_not_complete_while_one_of_another_generation_may_have_begun_t
     world.fleet.quiesced(1)
     world.turn()
     assert world.settled == [1] and world.pids(ProcessPhase.RECALLED) == [recalled]
-    if how == "left":
+    if how == "quiesced":
         world.fleet.quiesced(recalled)
     else:
         world.fleet.ended(recalled, -12, world.now)
@@ -266,7 +266,7 @@ def test_second_reload_recalls_what_the_first_has_started() -> None:
     assert world.recalled == [new] and world.killed == []
     world.fleet.ready(new, world.now)  # its word was on the way
     world.turn()
-    assert world.told == [(new, "leave")]
+    assert world.told == [(new, "hand_off")]
     world.fleet.ready(new, world.now)
     world.fleet.ended(new, 0, world.now)
     world.boot()
@@ -279,7 +279,7 @@ def test_reload_at_once_lets_all_leave_before_the_new_ones_are_ready() -> None:
     world.keeps = False
     assert world.fleet.reload(at_once=True) == 2
     world.turn()
-    assert world.told == [(1, "leave"), (2, "leave"), (3, "leave")]
+    assert world.told == [(1, "hand_off"), (2, "hand_off"), (3, "hand_off")]
     assert world.pids(ProcessPhase.READY) == [] and len(world.pids(ProcessPhase.BOOTING)) == 1
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {2}
@@ -290,7 +290,7 @@ def test_second_reload_at_once_recalls_what_the_first_has_started() -> None:
     world = running(2)
     world.keeps = False
     new = reload_twice(world, at_once=True)
-    assert world.recalled == [new] and words(world.told) == ["leave", "leave"]
+    assert world.recalled == [new] and words(world.told) == ["hand_off", "hand_off"]
     world.fleet.ended(new, -15, world.now)
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {3}
@@ -385,7 +385,7 @@ def test_crash_is_mended_at_once_and_a_tired_process_only_when_another_is_ready(
     assert world.told == []
     world.fleet.ready(new, world.now)
     world.turn()
-    assert world.told == [(2, "leave")]
+    assert world.told == [(2, "hand_off")]
 
 
 def test_pauses_grow_while_processes_die_early_and_end_when_one_lives() -> None:
@@ -493,7 +493,7 @@ def test_successor_takes_its_place_from_the_first_moment_and_the_one_before_leav
     world.fleet.recycle(1, "has served enough")
     world.fleet.ready(new.pid, world.now)
     world.turn()
-    assert world.told == [(2, "leave")]  # and not the older one, whose place nobody has
+    assert world.told == [(2, "hand_off")]  # and not the older one, whose place nobody has
 
 
 def test_number_of_processes_is_changed_at_its_end() -> None:
@@ -568,13 +568,15 @@ def test_drain_fades_first_then_drains_all_and_ends_with_the_last() -> None:
     world = running(2, drain_delay=5.0)
     world.fleet.drain(world.now)
     world.turn()
-    assert words(world.told) == ["fade", "fade"] and world.fleet.due() == world.now + 5
+    assert (
+        words(world.told) == ["close_keepalives", "close_keepalives"] and world.fleet.due() == world.now + 5
+    )
     world.fleet.ended(1, -9, world.now)
     world.turn()
     (new,) = world.pids(ProcessPhase.BOOTING)
     world.fleet.ready(new, world.now)
     world.turn()
-    assert world.told[-1] == (new, "fade")
+    assert world.told[-1] == (new, "close_keepalives")
     world.now += 5
     world.turn()
     assert words(world.told[-2:]) == ["drain", "drain"]
@@ -674,7 +676,7 @@ def test_nothing_of_a_new_generation_is_used_before_its_first_process_is_ready()
     actions = world.turn()
     assert world.counted == [1, 2]
     assert isinstance(actions[0], Counts)  # and only then others are told to leave
-    assert words(world.told) == ["leave"] * 4
+    assert words(world.told) == ["hand_off"] * 4
 
 
 @pytest.mark.parametrize("how", ["ended", "hung"])

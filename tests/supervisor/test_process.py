@@ -34,10 +34,10 @@ def situation() -> Iterator[Situation]:
 
 
 def test_orders_come_one_at_a_time(situation: Situation) -> None:
-    situation.theirs.tell("leave")
+    situation.theirs.tell("hand_off")
     situation.theirs.tell("drain")
     assert [situation.orders.next(), situation.orders.next(), situation.orders.next()] == [
-        "leave",
+        "hand_off",
         "drain",
         None,
     ]
@@ -46,7 +46,7 @@ def test_orders_come_one_at_a_time(situation: Situation) -> None:
 def test_an_order_to_leave_names_the_listeners_on_which_nobody_else_accepts() -> None:
     for exclusive in ([], [0], [1, 5], list(range(200))):
         order, _, listeners = handoff_order(exclusive).partition(" ")
-        assert order == "leave" and len(handoff_order(exclusive)) < WORD_BYTES
+        assert order == "hand_off" and len(handoff_order(exclusive)) < WORD_BYTES
         assert positions_in(listeners) == exclusive
 
 
@@ -57,7 +57,7 @@ def test_probes_leave_with_the_server(situation: Situation) -> None:
     )
     orders.obeyed("reopen")
     assert not probes.stop_listening.called  # they answer until others do
-    orders.obeyed("leave 1")
+    orders.obeyed("hand_off 1")
     orders.obeyed("drain")
     assert probes.stop_listening.call_count == 1
     situation.slot.note_closed()
@@ -66,7 +66,7 @@ def test_probes_leave_with_the_server(situation: Situation) -> None:
     assert situation.theirs.next() is None
     probes.descriptors.return_value = []
     orders.next()
-    assert situation.theirs.next() == "left"
+    assert situation.theirs.next() == "quiesced"
 
 
 def test_the_supervisor_hears_that_somebody_told_a_process_to_end(situation: Situation) -> None:
@@ -87,13 +87,13 @@ def test_without_a_supervisor_who_serves_finishes_and_lets_nobody_hand_over_any_
 
 
 def test_without_a_supervisor_who_leaves_goes_on_to_hand_over(situation: Situation) -> None:
-    situation.orders.obeyed("leave")
+    situation.orders.obeyed("hand_off")
     situation.theirs.close()
     assert situation.orders.next() == "finish"
     situation.writing.send(b"a connection")
 
 
-@pytest.mark.parametrize("order", ["leave", "leave 3", "drain"])
+@pytest.mark.parametrize("order", ["hand_off", "hand_off 3", "drain"])
 def test_the_supervisor_hears_once_that_nobody_is_accepted_any_more(situation: Situation, order: str) -> None:
     assert situation.orders.poll_interval() is None
     situation.orders.obeyed(order)
@@ -103,7 +103,7 @@ def test_the_supervisor_hears_once_that_nobody_is_accepted_any_more(situation: S
     assert situation.theirs.next() is None  # nobody is connected, but somebody may come
     situation.slot.note_closed()
     situation.orders.next()
-    assert situation.theirs.next() == "left"
+    assert situation.theirs.next() == "quiesced"
     situation.orders.obeyed("drain")
     situation.orders.next()
     assert situation.theirs.next() is None and situation.orders.poll_interval() is None

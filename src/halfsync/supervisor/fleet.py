@@ -105,7 +105,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Send an order to a process: "leave", "fade", "drain" or "quit"."""
+    """Send an order to a process: "hand_off", "close_keepalives", "drain" or "quit"."""
 
     pid: int
     what: str
@@ -258,7 +258,7 @@ class Fleet:
         if child.generation > self.proven:
             self._count(child)
         if self.state is FleetState.DRAIN_DELAY:
-            self._said.append(Tell(pid, "fade"))
+            self._said.append(Tell(pid, "close_keepalives"))
 
     def stand_in(self, pid: int) -> None:
         """Note that a process is about to serve in the place of an application that cannot be loaded."""
@@ -379,7 +379,7 @@ class Fleet:
             self.state, self._until = FleetState.DRAIN_DELAY, now + self.fleet_settings.drain_delay
             if self.fleet_settings.drain_delay > 0:
                 for child in self.of(ProcessPhase.READY, ProcessPhase.HANDING_OFF):
-                    self._said.append(Tell(child.pid, "fade"))
+                    self._said.append(Tell(child.pid, "close_keepalives"))
         else:
             self.quit()
 
@@ -387,7 +387,7 @@ class Fleet:
         """End, since other processes have the same sockets: all processes hand their connections off, and finish."""
         if self.state is FleetState.SERVING:
             self.state = FleetState.DRAINING
-            self._end_all("leave", now)
+            self._end_all("hand_off", now)
 
     def keep(self) -> None:
         """Let processes that hand off keep their connections and answer them: no process adopts them any longer."""
@@ -504,7 +504,7 @@ class Fleet:
 
     def _hand_off(self, child: Child, now: float) -> None:
         child.phase, child.due = ProcessPhase.HANDING_OFF, now + self._grace(child)
-        self._said.append(Tell(child.pid, "leave"))
+        self._said.append(Tell(child.pid, "hand_off"))
 
     def _grace(self, child: Child) -> float:
         """Return how many seconds a process has to finish what it received. It knows only its own settings."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 READY = "ready"  # a process says that it serves
 STANDS_IN = "stands-in"  # added to READY if, in development, it shows why the application cannot be loaded
-QUIESCED = "left"  # a process says that it takes no more new requests
+QUIESCED = "quiesced"  # a process says that it takes no more new requests
 QUIESCE_S = (
     1.0  # for connections that cannot be handed off: more than the queue holds, or in the middle of a request
 )
@@ -142,10 +142,10 @@ class SupervisorOrders:
     def obeyed(self, order: str) -> None:
         """Note that the server has got an order."""
         word = order.partition(" ")[0]
-        if word == "leave" and not self._handing_off and self._probes is not None:
+        if word == "hand_off" and not self._handing_off and self._probes is not None:
             self._probes.stop_listening()
-        self._handing_off = self._handing_off or word == "leave"
-        if word in ("leave", "drain") and not self._reported_quiesced:
+        self._handing_off = self._handing_off or word == "hand_off"
+        if word in ("hand_off", "drain") and not self._reported_quiesced:
             self._quiesce_by = monotonic() + QUIESCE_S
 
     def poll_interval(self) -> float | None:

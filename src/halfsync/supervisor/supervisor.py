@@ -375,7 +375,7 @@ class Supervisor:
 
     def _do(self, action: Action) -> None:
         match action:
-            case Tell(pid, "leave"):
+            case Tell(pid, "hand_off"):
                 self._processes.order_handoff(pid, self._find_exclusive(pid))
             case Tell(pid, what):
                 self._processes.tell(pid, what)
