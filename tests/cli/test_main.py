@@ -253,11 +253,11 @@ def test_what_is_auto_is_told_with_its_reasons(served: Served, capsys: pytest.Ca
             "--admin-bind: [::1]:8000 listens where bind :8000 does",
         ),
         (["site_app", "-w", "0"], 2, "--workers: '0' is not a whole number from 1 to 1024 or auto"),
-        (["site_app", "--reload", "--preload"], 2, "--preload: what is preloaded stays as it was loaded"),
+        (["site_app", "--reload", "--preload"], 2, "--preload: preloaded code stays as it was loaded"),
         (
             ["check", "site_app", "--reload", "--preload"],
             2,
-            "--preload: what is preloaded stays as it was loaded",
+            "--preload: preloaded code stays as it was loaded",
         ),
         (
             ["site_app:application", "--stream"],
@@ -286,8 +286,8 @@ def test_what_is_auto_is_told_with_its_reasons(served: Served, capsys: pytest.Ca
         ),
         (["site_app:aplication"], 3, "site_app:aplication: site_app has no attribute 'aplication'; "),
         (["check", "sight_app"], 3, "sight_app: no module named 'sight_app' in "),
-        (["status"], 2, "`halfsync status` is not there yet"),
-        (["compare", "--load", "x"], 2, "`halfsync compare` is not there yet"),
+        (["status"], 2, "`halfsync status` does not exist yet"),
+        (["compare", "--load", "x"], 2, "`halfsync compare` does not exist yet"),
     ],
 )
 def test_mistakes_are_one_line_and_a_code(arguments: list[str], code: int, line: str) -> None:

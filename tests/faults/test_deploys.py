@@ -347,11 +347,9 @@ def test_a_settings_file_that_is_gone_changes_nothing(tmp_path: Path, name: str,
         own = children(old)
         file.rename(elsewhere)
         serving.signal(signal.SIGHUP)
-        assert f"{name}, which gave the settings, is not there any more" in serving.wait_line(
-            "the reload failed"
-        )
+        assert f"{name}, which gave the settings, no longer exists" in serving.wait_line("the reload failed")
         serving.signal(signal.SIGUSR2)
-        serving.wait_line(f"halfsync: config: {name}, which gave the settings, is not there any more")
+        serving.wait_line(f"halfsync: config: {name}, which gave the settings, no longer exists")
         serving.wait_line("the upgrade failed: the new program ended with 2")
         if other is not None:  # which is another one's, as far as anybody knows
             other.write_text("[tool.halfsync]\nthreads = 1\n")
@@ -362,7 +360,9 @@ def test_a_settings_file_that_is_gone_changes_nothing(tmp_path: Path, name: str,
         else:
             file.write_text("[tool.other]\n")
             serving.signal(signal.SIGHUP)
-            serving.wait_line(f"the reload failed: config: {name}, which gave the settings, says nothing of")
+            serving.wait_line(
+                f"the reload failed: config: {name}, which gave the settings, no longer has any"
+            )
         until(lambda: children(old) == own)  # what has started the new program ends a moment after it
         assert (first / "socket").is_socket() and pid_in(pidfile) == old
         elsewhere.rename(file)

@@ -385,7 +385,7 @@ def test_a_pidfile_whose_directory_is_gone(tmp_path: Path) -> None:
         serving.signal(signal.SIGTERM)
         assert serving.exit_code() == 0
         (line,) = errors(serving)
-        assert f"the pidfile is gone, and stays so: --pidfile: {folder / 'pid'} cannot be written" in line
+        assert f"the pidfile is gone: --pidfile: {folder / 'pid'} cannot be written" in line
 
 
 def settings_file(tmp_path: Path, *binds: tuple[str, int]) -> None:

@@ -136,7 +136,7 @@ def test_a_refused_replacement_is_made_up_for_by_the_thread_that_returns(
     with serve(gate, threads=2, request_timeout=LIMIT_S) as server:
         monkeypatch.setattr(threading.Thread, "start", refuse)
         assert fetch(server.address, "/stuck").status == 504
-        until(lambda: "none takes its place: no more threads" in caplog.text)
+        until(lambda: "no thread takes its place: no more threads" in caplog.text)
         assert fetch(server.address, "/quick").body == b"/quick"
         gate.opened.set()
         until(lambda: server.statistics()["stuck"] == 0)

@@ -246,7 +246,7 @@ def test_what_was_dropped_is_told_of_once_there_is_room(tmp_path: Path, setup: s
             with suppress(BlockingIOError):
                 read.extend(os.read(reader, 1 << 16))
             assert ask(tmp_path, "/raises") == 500
-            return b" dropped: standard error did not take" in read
+            return b" dropped: standard error did not accept" in read
 
         if setup == "process":  # each of its children tells of its own; the parent of those that it dropped
             os.set_blocking(reader, True)
@@ -254,7 +254,7 @@ def test_what_was_dropped_is_told_of_once_there_is_room(tmp_path: Path, setup: s
             process.send_signal(signal.SIGTERM)
             while data := os.read(reader, 1 << 16):
                 read.extend(data)
-            assert b"line was dropped: standard error did not take it" in read
+            assert b"line was dropped: standard error did not accept it" in read
         else:
             until(is_told)
             process.send_signal(signal.SIGTERM)
@@ -297,5 +297,5 @@ def test_what_standard_output_does_not_take_is_told_of(tmp_path: Path) -> None:
             check=False,
         )
     assert run.returncode == 0
-    assert run.stderr.startswith("halfsync: standard output did not take ")
+    assert run.stderr.startswith("halfsync: standard output did not accept ")
     assert run.stderr.endswith(" lines: no space left on device\n")

@@ -142,7 +142,7 @@ def test_who_is_unknown() -> None:
     assert "there is no group 'nobody-of-that-name'" in refused(group="nobody-of-that-name")
     assert "there is no user '4294967295'" in refused(user=str(2**32 - 1))
     assert refused(user=UNKNOWN_ID) == (
-        f"argument: user {UNKNOWN_ID} is not in the password file, so that nothing tells its group; give group too"
+        f"argument: user {UNKNOWN_ID} is not in the password file, so its group is unknown; give group too"
     )
 
 
@@ -151,7 +151,7 @@ def test_who_may_not_change() -> None:
     own, other = os.getuid(), os.getuid() + 1
     assert refused(user=other, group=os.getgid()) == (
         f"argument: only root may serve as user {other} and group {os.getgid()}, and this is user {own}; "
-        "start as root, or as that user and leave it out"
+        "start as root, or as that user without this setting"
     )
     assert f"only root may serve as group {os.getgid() + 1}, and" in refused(group=os.getgid() + 1)
 

@@ -66,8 +66,8 @@ def test_it_is_written_and_removed(path: Path) -> None:
 
 def test_a_live_process_keeps_it(path: Path, other: int) -> None:
     path.write_text(f"{other}\n")
-    assert refused(path) == f"process {other} holds {path}, and is alive"
-    with pytest.raises(UsageError, match="and is alive; stop it; or remove the file"):
+    assert refused(path) == f"process {other} is alive and holds {path}"
+    with pytest.raises(UsageError, match="; stop it; or remove the file"):
         PidFile(str(path)).check()
 
 
@@ -77,7 +77,7 @@ def test_another_users_process_is_alive_too(path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "kill", kill)
     path.write_text("4711")
-    assert "process 4711 holds" in refused(path)
+    assert "process 4711 is alive and holds" in refused(path)
 
 
 @pytest.mark.parametrize("content", ["", "\n", "0", "9999999999", "{dead}", "{own}\n"])
@@ -105,7 +105,7 @@ def test_a_stale_one_is_replaced(path: Path, content: str) -> None:
 )
 def test_a_file_that_is_something_else_is_left_alone(path: Path, content: str) -> None:
     path.write_text(content)
-    assert refused(path) == f"{path} is there, and holds no number of a process"
+    assert refused(path) == f"{path} exists, and does not contain a process ID"
 
 
 def test_what_cannot_be_written(path: Path) -> None:
@@ -144,10 +144,10 @@ def test_a_link_is_refused_and_stays_as_it_is(path: Path, kind: str) -> None:
         with pytest.raises(UsageError) as caught:
             PidFile(str(path), origin="--pidfile").write()
         assert str(caught.value) == (
-            f"--pidfile: {path} is a link, to {LINKS[kind]!r}, and no link is followed; "
+            f"--pidfile: {path} is a link to {LINKS[kind]!r}, and links are not followed; "
             "name the file itself, or remove the link"
         )
-        with pytest.raises(UsageError, match="is a link, to"):
+        with pytest.raises(UsageError, match="is a link to"):
             PidFile(str(path)).check()
     assert path.readlink() == Path(LINKS[kind])
     path.unlink()
@@ -168,15 +168,15 @@ def test_links_on_the_way_are_followed(path: Path) -> None:
 
 def test_what_is_no_regular_file_is_refused_without_being_opened(path: Path) -> None:
     path.mkdir()
-    assert refused(path) == f"{path} is there, and is a directory"
+    assert refused(path) == f"{path} exists, and is a directory"
     path.rmdir()
     os.mkfifo(path)  # nobody writes to it: to open it would block
-    assert refused(path) == f"{path} is there, and is a named pipe"
+    assert refused(path) == f"{path} exists, and is a named pipe"
     path.unlink()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
-        assert refused(path) == f"{path} is there, and is a socket"
-    assert refused(Path("/dev/null")) == "/dev/null is there, and is a device"
+        assert refused(path) == f"{path} exists, and is a socket"
+    assert refused(Path("/dev/null")) == "/dev/null exists, and is a device"
 
 
 def test_one_that_cannot_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,7 @@ def test_a_link_that_is_made_at_the_last_moment_is_not_followed(
         patch.setattr(os, "link", link_late)
         with pytest.raises(UsageError, match="another process has just written"):
             PidFile(str(path)).write()
-    with pytest.raises(UsageError, match="is a link, to"):
+    with pytest.raises(UsageError, match="is a link to"):
         PidFile(str(path)).write()
     assert target.read_text() == ""
 
@@ -234,13 +234,13 @@ def test_the_command_line_refuses_a_dangling_link(path: Path, command: tuple[str
         cwd=path.parent, env=environment(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"--pidfile: {path} is a link, to 'gone', and no link is followed" in done.stderr
+    assert f"--pidfile: {path} is a link to 'gone', and links are not followed" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_directory_that_cannot_be_written_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert "cannot be written: nothing may be written in its directory" in refused(path)
+    assert "cannot be written: its directory is not writable" in refused(path)
     with pytest.raises(UsageError, match="name a file in a directory that can be written to"):
         PidFile(str(path)).check()
 

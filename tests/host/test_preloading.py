@@ -47,8 +47,8 @@ for name in ("metrics", "flush"):
     threading.Thread(target=threading.Event().wait, name=name, daemon=True).start()
 """
     assert told(code) == [
-        "the thread 'flush' runs: forked processes will be without it",
-        "the thread 'metrics' runs: forked processes will be without it",
+        "the thread 'flush' runs: forked processes will not have it",
+        "the thread 'metrics' runs: forked processes will not have it",
     ]
 
 
@@ -64,13 +64,13 @@ def run():
 _thread.start_new_thread(run, ())
 began.wait()
 """
-    assert told(code) == ["a thread that was started with _thread runs: forked processes will be without it"]
+    assert told(code) == ["a thread that was started with _thread runs: forked processes will not have it"]
 
 
 def test_a_thread_that_has_just_been_started_is_known() -> None:
     code = "import _thread; [_thread.start_new_thread(threading.Event().wait, ()) for _ in range(3)]"
     assert (
-        told(code) == ["a thread that was started with _thread runs: forked processes will be without it"] * 3
+        told(code) == ["a thread that was started with _thread runs: forked processes will not have it"] * 3
     )
 
 
@@ -96,12 +96,12 @@ for _ in range({number}):
 
 def test_native_threads_are_counted_and_named() -> None:
     assert told(NATIVE.format(number=1)) == [
-        "a native thread runs that Python knows nothing of (blas): forked processes will be without"
+        "a native thread runs that Python does not know (blas): forked processes will not have it"
     ]
     both = NATIVE.format(number=3) + "threading.Thread(target=libc.pause, name='mine', daemon=True).start()"
     assert told(both) == [
-        "the thread 'mine' runs: forked processes will be without it",
-        "3 native threads run that Python knows nothing of (blas): forked processes will be without",
+        "the thread 'mine' runs: forked processes will not have it",
+        "3 native threads run that Python does not know (blas): forked processes will not have them",
     ]
 
 

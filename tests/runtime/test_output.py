@@ -81,7 +81,7 @@ def test_what_finds_no_room_is_dropped_and_counted_and_told_of_once_there_is_som
     assert pipe.lines.dropped == 5
     pipe.read()
     pipe.lines.write("next\n")
-    assert pipe.read() == "halfsync: 5 lines were dropped: the pipe did not take them\nnext\n"
+    assert pipe.read() == "halfsync: 5 lines were dropped: the pipe did not accept them\nnext\n"
     pipe.lines.write("last\n")
     assert pipe.read() == "last\n"
 
@@ -120,7 +120,7 @@ def test_a_line_that_is_taken_in_part_is_told_of_on_a_line_of_its_own(pipe: Pipe
     assert pipe.lines.dropped == 1
     assert set(pipe.read()) == {"x"}
     pipe.lines.write("next\n")
-    assert pipe.read() == "\nhalfsync: 1 line was dropped: the pipe did not take it\nnext\n"
+    assert pipe.read() == "\nhalfsync: 1 line was dropped: the pipe did not accept it\nnext\n"
 
 
 def test_a_reader_that_has_gone_costs_the_lines(pipe: Pipe) -> None:
@@ -174,7 +174,7 @@ def test_a_terminal_that_is_stopped_costs_the_lines(monkeypatch: pytest.MonkeyPa
         return read.endswith(b"next\r\n")
 
     until(shown)
-    assert b"dropped: the terminal did not take it\r\n" in read
+    assert b"dropped: the terminal did not accept it\r\n" in read
     for descriptor in (master, terminal):
         os.close(descriptor)
 
@@ -288,7 +288,7 @@ def test_a_forked_process_counts_for_itself(pipe: Pipe) -> None:
     release.set()
     thread.join()
     pipe.lines.write("parent\n")
-    assert pipe.read() == "halfsync: 1 line was dropped: the pipe did not take it\nparent\n"
+    assert pipe.read() == "halfsync: 1 line was dropped: the pipe did not accept it\nparent\n"
 
 
 @pytest.mark.parametrize("text", ["lone \udc80 surrogate\n", "\u2713\n"])

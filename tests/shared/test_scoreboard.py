@@ -113,6 +113,6 @@ def test_seat_is_counted_for_all_who_see_it_and_cleared_for_the_next() -> None:
 
 def test_board_has_only_the_seats_that_it_was_made_with() -> None:
     scoreboard = Scoreboard(2)
-    with pytest.raises(ValueError, match="no seat 2"):
+    with pytest.raises(ValueError, match="no slot 2"):
         scoreboard.slot(2)
     scoreboard.close()

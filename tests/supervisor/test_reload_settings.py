@@ -180,7 +180,7 @@ def test_settings_that_a_reload_applies_in_the_supervisor(tmp_path: Path) -> Non
         assert second.read_text() == own  # somebody had removed it
         serving.reload(umask="0027")
         assert not second.exists()
-        serving.wait_line(f"the settings name no pidfile any more; it was {second}")
+        serving.wait_line(f"the settings no longer name a pidfile; it was {second}")
         assert told(serving)["umask"] == 0o027
         before = os.umask(0o022)
         os.umask(before)
@@ -188,7 +188,7 @@ def test_settings_that_a_reload_applies_in_the_supervisor(tmp_path: Path) -> Non
         assert told(serving)["umask"] == before
         (tmp_path / "taken").write_text("1\n")
         serving.configure(**OLD | {"pidfile": str(tmp_path / "taken")})
-        assert "process 1 holds" in serving.hup("the reload failed")
+        assert "process 1 is alive and holds" in serving.hup("the reload failed")
 
 
 @as_root
@@ -201,7 +201,7 @@ def test_user_and_group_are_those_of_the_settings(public_path: Path) -> None:
         serving.reload(workers=2, user="nobody")
         assert told(serving)["user"] == pwd.getpwnam("nobody").pw_uid
         serving.configure(**OLD | {"user": "54321"})
-        assert "nothing tells its group" in serving.hup("the reload failed")
+        assert "its group is unknown" in serving.hup("the reload failed")
         assert told(serving)["user"] == pwd.getpwnam("nobody").pw_uid
 
 

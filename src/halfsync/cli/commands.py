@@ -108,10 +108,10 @@ def cli() -> None:
 @click.argument("target", metavar="MODULE:CALLABLE")
 @with_settings
 def serve(target: str, **options: Any) -> int:
-    """Serve an application until it is told to stop.
+    """Serve an application until it is stopped.
 
-    MODULE:CALLABLE is what to import: `shop.wsgi:application`. Without a name,
-    `application` and then `app` is taken.
+    MODULE:CALLABLE names it: `shop.wsgi:application`. Without CALLABLE, the
+    name is `application`, else `app`.
     """
     settings = resolve(given(options))
     hold_signals()
@@ -136,7 +136,7 @@ def serve(target: str, **options: Any) -> int:
 @click.argument("target", metavar="MODULE:CALLABLE")
 @with_settings
 def check(target: str, **options: Any) -> None:
-    """Load the application, and print every setting and where it came from.
+    """Load the application, and print every setting and its source.
 
     Nothing is served and no socket is opened. The exit code is the one that
     `serve` would end with: 0, 2 for a wrong setting, 3 for an application that
@@ -158,17 +158,15 @@ def check(target: str, **options: Any) -> None:
 @cli.command(cls=Command, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def status(arguments: tuple[str, ...]) -> None:
-    """Tell what a running server does (not there yet)."""
-    raise UsageError(
-        "`halfsync status` is not there yet", remedy="the access log (--access-log -) tells most"
-    )
+    """Show what a running server does (does not exist yet)."""
+    raise UsageError("`halfsync status` does not exist yet", remedy="see the access log (--access-log -)")
 
 
 @cli.command(cls=Command, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def compare(arguments: tuple[str, ...]) -> None:
-    """Compare the models under load (not there yet)."""
-    raise UsageError("`halfsync compare` is not there yet", remedy="`make bench` compares the models so far")
+    """Compare the models under load (does not exist yet)."""
+    raise UsageError("`halfsync compare` does not exist yet", remedy="use `make bench`")
 
 
 def describe(settings: Settings) -> str:

@@ -59,7 +59,7 @@ cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept 
     if transport_open(&connection.transport, fd) < 0:
         return NULL
     engine.free = connection.next
-    check(connection.phase == PHASE_FREE, "a connection in use stands in the free list")
+    check(connection.phase == PHASE_FREE, "a connection in use is in the free list")
     connection.next = NULL
     connection.handle.fd = fd
     connection.handle.transport = &connection.transport
@@ -130,7 +130,7 @@ cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil
     """Free the record of a closed connection. The engine must own it, and the bridge must have let go of its state."""
     check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is freed that the engine does not own")
     check(connection.phase == PHASE_CLOSED_NOTIFY, "a connection is freed that is open, or free")
-    check(connection.app_state == NULL, "a connection is freed with what its bridge keeps")
+    check(connection.app_state == NULL, "a connection is freed while its bridge keeps something")
     wheel_clear(&engine.wheel, &connection.timer)
     change_phase(connection, PHASE_FREE)
     connection.next = engine.free

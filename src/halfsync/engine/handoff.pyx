@@ -59,8 +59,8 @@ cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept no
     cdef int sent
     if load_uint(&engine.command) != COMMAND_HANDOFF or engine.now < engine.handoff_again:
         return False
-    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is handed over that the engine does not own")
-    check(connection.outbox == NULL, "a connection is handed over in the middle of a response")
+    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is handed off that the engine does not own")
+    check(connection.outbox == NULL, "a connection is handed off in the middle of a response")
     handoff.length = 0
     handoff.data = NULL
     if connection.exchange != NULL:

@@ -46,7 +46,7 @@ class PidFile:
         folder = os.path.dirname(self.path)  # noqa: PTH120 - as above
         exists = os.path.isdir(folder)  # noqa: PTH112 - as above
         if exists and not os.access(folder, os.W_OK | os.X_OK):
-            raise self._refuse("cannot be written", "nothing may be written in its directory")
+            raise self._refuse("cannot be written", "its directory is not writable")
         try:
             content = self._read()
         except OSError as error:
@@ -57,7 +57,7 @@ class PidFile:
             return True  # left by the crash of a program that writes in place
         if not content.isdigit() or len(content) > _DIGITS_MOST:
             raise UsageError(
-                f"{self.path} is there, and holds no number of a process",
+                f"{self.path} exists, and does not contain a process ID",
                 origin=self._origin,
                 remedy="choose another path, or remove it",
             )
@@ -65,9 +65,9 @@ class PidFile:
         # In a container, the previous server often had the same pid as this process.
         if holder not in (os.getpid(), self._heir_of) and _is_alive(holder):
             raise UsageError(
-                f"process {holder} holds {self.path}, and is alive",
+                f"process {holder} is alive and holds {self.path}",
                 origin=self._origin,
-                remedy="stop it; or remove the file, if that is no halfsync",
+                remedy="stop it; or remove the file, if that process is not halfsync",
             )
         return True
 
@@ -90,12 +90,12 @@ class PidFile:
     def _refuse_kind(self, kind: int) -> UsageError:
         if stat.S_ISLNK(kind):
             return UsageError(
-                f"{self.path} is a link, to {os.readlink(self.path)!r}, and no link is followed",  # noqa: PTH115
+                f"{self.path} is a link to {os.readlink(self.path)!r}, and links are not followed",  # noqa: PTH115
                 origin=self._origin,
                 remedy="name the file itself, or remove the link",
             )
         return UsageError(
-            f"{self.path} is there, and is {_KINDS.get(stat.S_IFMT(kind), 'a device')}",
+            f"{self.path} exists, and is {_KINDS.get(stat.S_IFMT(kind), 'a device')}",
             origin=self._origin,
             remedy="choose another path, or remove it",
         )
@@ -176,13 +176,13 @@ def move_pidfile(old: PidFile | None, new: PidFile | None) -> PidFile | None:
             new.write()
             logger().info("the pidfile is %s", new.path)
         except UsageError as error:
-            state = "the pidfile is gone, and stays so" if new is old else "the pidfile stays where it was"
+            state = "the pidfile is gone" if new is old else "the pidfile stays in its old place"
             logger().error("%s: %s", state, error)
             return old
     if old is not None and old is not new:
         old.remove()
         if new is None:
-            logger().info("the settings name no pidfile any more; it was %s", old.path)
+            logger().info("the settings no longer name a pidfile; it was %s", old.path)
     return new
 
 

@@ -57,12 +57,12 @@ def fit_to_locks(settings: Settings) -> Settings:
     origin = settings.origins.get("threads", DEFAULT_ORIGIN)
     if settings.model == "thread" or origin != DEFAULT_ORIGIN:
         raise UsageError(
-            f"{library} has replaced the locks of threading, and those cannot be shared by threads",
+            f"{library} has replaced the locks of threading with ones that threads cannot share",
             origin=settings.origins.get("model", "") if settings.model == "thread" else origin,
             remedy="use the model process; or proactor with threads 1, and more workers; or patch with thread=False",
         )
     warn(
-        "%s has replaced the locks of threading, and those cannot be shared by threads: one thread runs the "
+        "%s has replaced the locks of threading with ones that threads cannot share: one thread runs the "
         "application; with more workers, or the model process, more requests run at once",
         library,
     )
@@ -81,16 +81,16 @@ def refuse_contradictions(settings: Settings) -> None:
         return
     if GIVEN in os.environ:
         raise UsageError(
-            "workers is not set any more, and only a supervisor can take the place of a supervisor",
+            "workers is no longer set, and only a supervisor can replace a supervisor",
             remedy="set workers, 1 or more; or restart the server, without an upgrade",
         )
     for name in NEED_WORKERS:
         value, origin = getattr(settings, name), settings.origins.get(name, DEFAULT_ORIGIN)
         if value and (origin != DEFAULT_ORIGIN or value != BY_NAME[name].default):
             raise UsageError(
-                f"{name} is about serving processes under a supervisor, and there are none",
+                f"{name} is about serving processes under a supervisor, but workers is not set",
                 origin=origin,
-                remedy=f"give workers too, 1 or more, or leave {name} out",
+                remedy=f"set workers, 1 or more, or leave {name} out",
             )
 
 
@@ -109,11 +109,11 @@ def refuse_lost_file(settings: Settings, before: str | None) -> None:
         raise UsageError(
             f"the directory in which it was started is gone, and {before} with it",
             origin="config",
-            remedy="start it in one that stays, or name the file by its whole path with --config",
+            remedy="start it in a directory that stays, or name the file by its absolute path with --config",
         )
     is_there = os.path.exists(before)
     raise UsageError(
-        f"{before}, which gave the settings, {'says nothing of halfsync' if is_there else 'is not there'} any more",
+        f"{before}, which gave the settings, {'no longer has any' if is_there else 'no longer exists'}",
         origin="config",
         remedy="put it back, or restart the server to have other settings",
     )
@@ -122,7 +122,7 @@ def refuse_lost_file(settings: Settings, before: str | None) -> None:
 def _refuse_no_reload(settings: Settings) -> None:
     if settings.preload:
         raise UsageError(
-            "what is preloaded stays as it was loaded, so reload could bring no new code",
+            "preloaded code stays as it was loaded, so reload could not load new code",
             origin=settings.origins.get("preload", ""),
             remedy="leave out preload or reload",
         )

@@ -40,15 +40,17 @@ def _threads() -> Iterator[str]:
         thread = named.get(ident)
         # threading makes up a name for a thread that it did not start, once that thread uses threading.
         if thread is None or thread.name.startswith("Dummy-"):
-            yield "a thread that was started with _thread runs: forked processes will be without it"
+            yield "a thread that was started with _thread runs: forked processes will not have it"
         else:
-            yield f"the thread {thread.name!r} runs: forked processes will be without it"
+            yield f"the thread {thread.name!r} runs: forked processes will not have it"
     number = len(tasks) - len(running) - 1
     if number > 0:
         known = {thread.native_id for thread in named.values()}
         names = sorted({_task_name(task) for task in [task for task in tasks if task not in known][-number:]})
-        many = f"{number} native threads run" if number > 1 else "a native thread runs"
-        yield f"{many} that Python knows nothing of ({', '.join(names)}): forked processes will be without"
+        many, pronoun = (
+            (f"{number} native threads run", "them") if number > 1 else ("a native thread runs", "it")
+        )
+        yield f"{many} that Python does not know ({', '.join(names)}): forked processes will not have {pronoun}"
 
 
 def _settled_tasks() -> list[int]:

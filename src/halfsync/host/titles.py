@@ -17,7 +17,7 @@ def name_worker(number: int, application: str) -> None:
 
 def name_watcher() -> None:
     """Title this process the watcher of sources."""
-    _name("halfsync: watcher of sources")
+    _name("halfsync: source watcher")
 
 
 def _name(title: str) -> None:

@@ -154,7 +154,7 @@ def _parse_systemd(spec: str) -> SystemdBind:
         or not name.replace(" ", "x").isprintable()
     ):
         raise UsageError(
-            f"{spec!r} does not name a socket of systemd's",
+            f"{spec!r} does not name a socket of systemd",
             remedy="write it as systemd:NAME, with the FileDescriptorName= of the socket unit, or systemd for all",
         )
     return SystemdBind(name)

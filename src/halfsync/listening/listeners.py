@@ -290,9 +290,9 @@ def _give_away(spec: str, path: str, mode: int | None, owner: tuple[int, int] | 
     try:
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             raise BindError(
-                "another process has put something in the socket's place",
+                "another process has replaced the socket's file",
                 origin=f"bind {spec}",
-                remedy="choose a directory that nobody else may write to",
+                remedy="choose a directory that no other user may write to",
             )
         opened = f"/proc/self/fd/{descriptor}"
         place = opened if os.path.exists(opened) else path  # without /proc, by its name after all
@@ -384,7 +384,7 @@ def _passed(spec: str, bind: SystemdBind) -> list[int]:
         raise BindError(
             f"systemd has passed no socket: {activation.problem}",
             origin=origin,
-            remedy="start it by a service with a socket unit; a script in between must end in exec",
+            remedy="start the server by a service with a socket unit; a script in between must end in exec",
         )
     found = [passed.descriptor for passed in activation.sockets if bind.name in ("", passed.name)]
     if not found:
@@ -437,10 +437,10 @@ def _refuse_other(spec: str, descriptor: int, passed: Mapping[int, int]) -> None
     if inode == passed.get(descriptor, 0):
         return
     if descriptor in passed:
-        problem = f"descriptor {descriptor} was closed by an earlier reload, which did without it"
-        remedy = "restart the server: then it is passed again"
+        problem = f"descriptor {descriptor} was closed by an earlier reload that did not name it"
+        remedy = "restart the server, so that it is passed again"
     else:
-        problem = f"descriptor {descriptor} is a socket of the server's own, and was not passed to it"
+        problem = f"descriptor {descriptor} is the server's own socket, and was not passed to it"
         remedy = "pass a listening socket, for example from a systemd socket unit"
     raise BindError(problem, origin=f"bind {spec}", remedy=remedy, errno=errno.EBADF)
 

@@ -254,7 +254,7 @@ cdef class ThreadPool:
         """Return a frozen `ThreadPoolStatistics`. Raises RuntimeError if another process made the pool."""
         cdef JobThreads threads = self._made()
         if is_forked(threads.forks):  # a thread that is missing here may hold the queue's lock
-            raise RuntimeError("this pool belongs to the process that made it, and this one was forked since")
+            raise RuntimeError("this pool belongs to the process that made it, from which this one was forked")
         return ThreadPoolStatistics(
             queued=queue_length(&threads.queue), running=load_uint(&threads.running), done=threads._done,
             refused=threads.queue.refused, failed=threads._failed, waited=threads.queue.waited_ns / 1e9,

@@ -105,7 +105,7 @@ class Lines:
         """Write a note about the lines that were dropped, if there are any, and then the text."""
         if self.dropped:
             lines = counted(self.dropped, "line was", "lines were")
-            note = f"halfsync: {lines} dropped: {self._name} did not take {'it' if self.dropped == 1 else 'them'}\n"
+            note = f"halfsync: {lines} dropped: {self._name} did not accept {'it' if self.dropped == 1 else 'them'}\n"
             if not self._send(f"\n{note}" if self._torn else note):
                 self.dropped += text.count("\n")
                 return
@@ -227,7 +227,7 @@ def settle_output() -> None:
     ):  # EPIPE: the reader has gone, and does not want it
         why = reason_of(OSError(standard_output.error, os.strerror(standard_output.error)))
         say(
-            f"halfsync: standard output did not take {counted(standard_output.dropped, 'line', 'lines')}: {why}"
+            f"halfsync: standard output did not accept {counted(standard_output.dropped, 'line', 'lines')}: {why}"
         )
     with Quiet():
         for lines in (standard_output, standard_error):

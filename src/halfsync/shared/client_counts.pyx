@@ -123,7 +123,7 @@ cdef void counts_remove(ClientCounts *counts, uint32_t client_index) noexcept no
     if client_index == CLIENT_NONE:
         return
     client = &counts.clients[client_index]
-    check(client_index < counts.unused and client.count > 0, "a connection leaves a client that has none")
+    check(client_index < counts.unused and client.count > 0, "a connection of a client ends that has none")
     client.count -= 1
     if client.count > 0:
         return

@@ -42,13 +42,13 @@ cdef class Scoreboard:
             raise MemoryError
         self.record.wakeup_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         if self.record.wakeup_fd < 0:
-            raise OSError("no descriptor for the bell of the board")
+            raise OSError("no descriptor to wake other processes")
 
     def slot(self, int number):
         """Return a slot. number: from 0."""
         cdef Slot slot
         if not 0 <= number < self.size:
-            raise ValueError(f"the board has no seat {number}")
+            raise ValueError(f"the scoreboard has no slot {number}")
         slot = Slot.__new__(Slot)
         slot.scoreboard = self
         slot.record = slot_at(self.record, number)

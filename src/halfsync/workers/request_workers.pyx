@@ -342,7 +342,7 @@ cdef class RequestWorkers(WorkerThreads):
             end_turn(&sink, exchange, TURN_CUT)
             return self.return_late(lease) if lease != NULL and lease_is_revoked(lease) else 0
         if limited and lease == NULL:
-            warn("answering a request with 503: no memory is left to watch over its request_timeout")
+            warn("answering a request with 503: no memory for its request_timeout")
             end_turn(&sink, exchange, self.bridge.refuse(exchange, &sink.sink, 503))
             return 0
         try:
@@ -445,14 +445,14 @@ cdef class RequestWorkers(WorkerThreads):
             request = lease.text[:lease.text_length]
             fate = "another thread takes its place"
             if self.count_missing() <= 0:
-                fate = f"none takes its place, since max_stuck is {self.max_stuck}"
+                fate = f"no thread takes its place, since max_stuck is {self.max_stuck}"
             else:
                 try:
                     self.drop_ended()
                     self.add_thread()
                     self.available += 1
                 except Exception as error:  # noqa: BLE001 - it must be counted and logged in any case
-                    fate = f"none takes its place: {error or type(error).__name__}"
+                    fate = f"no thread takes its place: {error or type(error).__name__}"
         report_stuck(request, self.limit_s, where, fate)
         return 0
 
