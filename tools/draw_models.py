@@ -161,7 +161,7 @@ class Drawing:
         self.arrow("bytes", (20, y), (54, y))
         self.text((61, y + 4), "bytes", kind="small")
         self.arrow("given", (112, y), (146, y))
-        self.text((153, y + 4), "made or handed over", kind="small")
+        self.text((153, y + 4), "made, or passed on", kind="small")
         self.thread(310, y - 11, y + 11)
         self.text((322, y + 4), "thread", kind="small")
         self.socket((388, y))
@@ -189,7 +189,7 @@ def process() -> Drawing:
     """Draw the model `process`."""
     drawing = Drawing(
         "process: a child process for each connection",
-        "A newcomer waits in the kernel's backlog. The parent process accepts it and forks a child, which exchanges "
+        "A new client waits in the kernel's backlog. The parent process accepts it and forks a child, which exchanges "
         "bytes with this one client and runs its own copy of the application.",
         height=450,
     )
@@ -200,7 +200,7 @@ def process() -> Drawing:
         (362, 82), "parent process",
         "accept() returns a connected socket",
         "fork() returns the child's pid: close the connected socket",
-        "a child has ended: reap, until none is left that has",
+        "a child has ended: reap all that have ended",
         "SIGTERM: empty the backlog, wait for the children",
     )  # fmt: skip
     for number, y in enumerate((246, 346), start=1):
@@ -224,7 +224,7 @@ def thread() -> Drawing:
     """Draw the model `thread`."""
     drawing = Drawing(
         "thread: a thread for each connection",
-        "A newcomer waits in the kernel's backlog. One thread accepts it and starts a thread for it, which exchanges "
+        "A new client waits in the kernel's backlog. One thread accepts it and starts a thread for it, which exchanges "
         "bytes with this one client and runs the application, whose memory all threads share.",
         height=462,
     )
@@ -257,7 +257,7 @@ def pool() -> Drawing:
     """Draw the model `pool`."""
     drawing = Drawing(
         "pool: threads made in advance, over a queue of connected sockets",
-        "A newcomer waits in the kernel's backlog. One thread accepts it and puts its socket into a bounded queue. "
+        "A new client waits in the kernel's backlog. One thread accepts it and puts its socket into a bounded queue. "
         "Each of N threads takes a socket from the queue, exchanges bytes with its client and runs the application; "
         "while others wait, the socket goes back to the end of the queue.",
         height=546,
@@ -282,7 +282,7 @@ def pool() -> Drawing:
         drawing.said(
             (362, y - 14), f"thread {number} of N",
             "receive, run, send; keep the",
-            "connection while nobody waits",
+            "connection while none waits",
         )  # fmt: skip
     drawing.arrow("given", (574, 306), (602, 306), (602, 208), (595, 208))
     drawing.text((610, 226), "back to the end,", "while others wait")

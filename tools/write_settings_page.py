@@ -21,14 +21,14 @@ rules. Of several, the first of these counts:
 
 1. the flag on the command line: `--max-body 10m`
 2. the environment: `HALFSYNC_MAX_BODY=10m` (a variable that is empty counts as not set)
-3. the file named with `--config`, or else `halfsync.toml` in the working directory, or else `pyproject.toml`
-   there, whose table is `[tool.halfsync]`: `max_body = "10m"`. It is a regular file of at most 1 MiB. At a start, the
-   one that is named may also be a pipe, as in `--config <(command)`
-4. what hosting platforms set: `PORT=5000` listens on `0.0.0.0:5000`, `WEB_CONCURRENCY=4` is the workers, and
-   sockets that systemd passes (`LISTEN_FDS`) are listened on, before `PORT`
+3. the file that `--config` names, else `halfsync.toml` in the working directory, else the table `[tool.halfsync]`
+   of `pyproject.toml` there: `max_body = "10m"`. It is a regular file of at most 1 MiB. At a start, the file that
+   `--config` names may also be a pipe, as in `--config <(command)`
+4. variables of hosting platforms: `PORT=5000` means bind `0.0.0.0:5000`, `WEB_CONCURRENCY=4` means 4 workers. Sockets
+   that systemd passes (`LISTEN_FDS`) come before `PORT`
 5. the default
 
-`halfsync check module:callable` prints what came of it, and from where. A setting that does not exist, in the
+`halfsync check module:callable` prints each setting, its value and its source. A setting that does not exist, in the
 file or as a `HALFSYNC_` variable, is an error that names the nearest one that does.
 
 - A **time** is a number with `ms`, `s`, `m` or `h`, as in `500ms`; a plain number is seconds.
