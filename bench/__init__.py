@@ -1,1 +1,1 @@
-"""The benchmark: halfsync beside its peers and beside the floor under all of them (`make bench`)."""
+"""The benchmark: halfsync, its peers, and a lower limit for all of them (`make bench`)."""

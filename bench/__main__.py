@@ -32,7 +32,7 @@ INTERRUPTED = 130
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure halfsync beside its peers.")
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Compare halfsync with its peers.")
     parser.add_argument(
         "--only", default="", metavar="LIST", help="workloads, by name or family: hello-64,post"
     )
@@ -76,7 +76,7 @@ def prepared(arms: Sequence[Arm], bench: Bench, problems: dict[str, str]) -> dic
     reasons = {arm.name: prepare.missing_for(arm, problems) for arm in arms}
     ours = next(arm for arm in ARMS if arm.role is Role.OURS)
     if (Role.OURS in roles or Role.FLOOR in roles) and (problem := learn_replies(bench, ours)):
-        say(f"halfsync cannot be run, and the floor answers with a stand-in of its replies: {problem}")
+        say(f"halfsync does not run, so the floor answers with replies of its own: {problem}")
         reasons |= {arm.name: problem for arm in arms if arm.role is Role.OURS}
     return {name: without_folders(reason) for name, reason in reasons.items() if reason}
 
@@ -152,7 +152,7 @@ def save(run: report.Run, results: Results, text: str) -> None:
 
 
 def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """SIGTERM leaves as Ctrl-C does, through every `finally`, so that no server is left behind."""
+    """SIGTERM ends the run as Ctrl-C does, through every `finally`, so that no server is left running."""
     raise KeyboardInterrupt
 
 

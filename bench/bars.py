@@ -1,4 +1,4 @@
-"""The bars halfsync means to clear, each with what was measured. They report; they never fail a run."""
+"""The targets of halfsync, each with the measured value. They report; they never fail a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Measured:
 class Bar:
     """A target, and how its figure is taken from the results.
 
-    Where no model is named it is for the proactor, whose two rows count together.
+    If no model is named, it is about the proactor, whose two rows count together.
     """
 
     target: str
@@ -88,7 +88,7 @@ def ahead_in_post(results: Results) -> Measured:
     return (
         measured
         if measured is UNKNOWN
-        else Measured(f"{measured.text}, {best} being the nearest", measured.cleared)
+        else Measured(f"{measured.text}, against {best}, the nearest", measured.cleared)
     )
 
 

@@ -12,7 +12,7 @@ from bench.proc import Cpu, Memory
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """What a herd of idle connections cost, and what a new request waited beside it.
+    """The cost of many idle connections, and the time of a new request beside them.
 
     `counted` are those open when memory was read, `held` those still open at the end.
     """
@@ -28,9 +28,9 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One server, one workload, one round. A part is None where it was not measured.
+    """One server, one workload, one round. A part that was not measured is None.
 
-    `failure` says why; `skipped` does where the row is not meant to have figures for that workload.
+    `failure` says why; `skipped` does if the row has no figures for that workload by design.
     """
 
     server: str
@@ -49,7 +49,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median of the rounds, and the least and the greatest."""
+    """The median of the rounds, and the lowest and the highest."""
 
     mid: float
     low: float
@@ -155,7 +155,7 @@ class Results:
         return Spread.of(value for value in values if value is not None)
 
     def mid(self, metric: Metric, workload: str, *servers: str) -> float | None:
-        """The median of a metric, or None where nothing was measured."""
+        """The median of a metric, or None if nothing was measured."""
         spread = self.spread(metric, workload, *servers)
         return spread.mid if spread else None
 
@@ -170,5 +170,5 @@ class Results:
 
 
 def ratio(value: float | None, base: float | None) -> float | None:
-    """value / base, where there are both."""
+    """value / base, if there are both."""
     return value / base if value is not None and base else None

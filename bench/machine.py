@@ -30,13 +30,13 @@ def facts() -> dict[str, str]:
 
 
 def _shared_cores() -> bool:
-    """Whether the kernel knows of two processors on one core, where a load on one slows the other."""
+    """Whether the kernel knows of two processors on one core, so that a load on one slows the other."""
     siblings = Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
     return siblings.exists() and siblings.read_text().strip() != "0"
 
 
 def processors() -> tuple[int, int]:
-    """The processor for the servers and the one for the load; the same one where there is no second."""
+    """The processor for the servers and the one for the load; the same one if there is no second."""
     allowed = sorted(os.sched_getaffinity(0))
     # The first processor takes most interrupts: the load has it, and the servers have the last.
     return allowed[-1], allowed[0]

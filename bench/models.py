@@ -1,4 +1,4 @@
-"""The four models of halfsync side by side: one table, of the figures that tell them apart."""
+"""The four models of halfsync compared: one table of the figures in which they differ."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def attempt(args: list[str], timeout_s: float) -> str:
 
 
 def system_programs() -> dict[str, str]:
-    """Install the system's programs where that is allowed; return those still missing, with what to do."""
+    """Install the system's programs if that is allowed; return those still missing, with what to do."""
     missing = [program for program in SYSTEM_PROGRAMS if shutil.which(program) is None]
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         say(f"installing {' '.join(missing)}")

@@ -11,7 +11,7 @@ Children that have ended and were waited for are found only in their parent's `c
 child that is alive in one snapshot and reaped in the next moves from its own clock into that figure, so that
 the difference of two snapshots is right either way. So does one that has ended and waits to be reaped: until then
 its own clock can be read. The kernel adds up what it reaps in nanoseconds and only shows it in ticks, so that
-thousands of children who each lived for less than a tick are counted to within two ticks. A child that ends while
+thousands of children that each lived for less than a tick are counted to within two ticks. A child that ends while
 a snapshot is taken may be missed: `settle` first. (A parent that ignores SIGCHLD loses its children's time; no
 server here does.)
 """
@@ -128,7 +128,7 @@ def session_memory(session: int) -> Memory:
         try:
             text = (PROC / str(pid) / "smaps_rollup").read_text()
         except OSError:
-            continue  # ended meanwhile, or a zombie: no memory
+            continue  # has ended, or is a zombie: no memory
         for line in text.splitlines():
             if line.startswith("Rss:"):
                 rss += int(line.split()[1])

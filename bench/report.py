@@ -11,17 +11,17 @@ from bench.cells import Cell, Metric, Results, Spread, ratio
 from bench.workloads import Kind, Workload
 
 METHOD = """\
-Each server runs on one processor, as one process but for those that fork one for each connection, wrk with one
-thread on another. Round r of a workload starts every server once, in an order that rotates with r; each is
-checked, warmed up for a second, then measured. Figures are medians over the rounds, with the least and the
-greatest in brackets. halfsync stands twice in every round: where its rows differ that is noise, and a like
-difference between others means nothing.
+Each server runs on one processor, as one process, except those that fork one for each connection. wrk runs
+with one thread on another processor. Round r of a workload starts every server once, in an order that rotates
+with r; each is checked, warmed up for a second, then measured. Figures are medians over the rounds, with the
+lowest and the highest in brackets. halfsync is in every round twice: the difference between its two rows is
+noise, and an equal difference between others means nothing.
 
-CPU is what the kernel's process clocks (in nanoseconds) count for all of a server's processes over the load,
-opening and closing the connections included, divided by the requests that wrk saw completed. It is steadier
-than requests per second, which also depend on how fast wrk is and on what else the machine does. Latencies hold
-wrk's own time too: at a fixed number of connections they say mostly how long the queue is. A row marked (!) had
-failed answers or connections. The mixins know no keep-alive: everywhere each of their requests is a connection.
+CPU is the time of the kernel's process clocks (in nanoseconds) for all of a server's processes over the load,
+including opening and closing the connections, divided by the completed requests that wrk has counted. It varies
+less than requests per second, which also depend on the speed of wrk and on other programs. Latencies include
+wrk's own time: at a fixed number of connections they mostly show the length of the queue. A row marked (!) had
+failed answers or connections. The mixins have no keep-alive: each of their requests is a connection.
 """
 
 
@@ -144,7 +144,7 @@ def notes(results: Results, workload: str, server: str) -> str:
         parts.append(f"{sockets:,} socket errors")
     foreign = max((cell.foreign or 0 for cell in results.of(workload, server)), default=0)
     if foreign > DISTURBED:
-        parts.append(f"{foreign:.0%} of the processor went to others")
+        parts.append(f"{foreign:.0%} of the processor used by other programs")
     return "; ".join(parts)
 
 
@@ -196,8 +196,7 @@ def quality(results: Results) -> str:
         )
     if foreign:
         lines.append(
-            "- The servers' processor spent "
-            f"{foreign.mid:.0%} of its time on others, {foreign.high:.0%} at worst."
+            f"- Other programs used {foreign.mid:.0%} of the servers' processor, {foreign.high:.0%} at most."
         )
     for name in dict.fromkeys(cell.workload for cell in results.cells):
         pair = [results.mid(cells.cpu_us, name, server) for server in bars.OURS]
@@ -212,13 +211,13 @@ def _list(items: dict[str, str]) -> str:
 
 def render(run: Run, workloads: Iterable[Workload], results: Results) -> str:
     """The whole report."""
-    parts = [f"# halfsync beside its peers, {run.date}", "## Bars"]
+    parts = [f"# halfsync and its peers, {run.date}", "## Bars"]
     parts.append(markdown_table(["target", "measured", "verdict"], bars.table(results)))
     if reservations := bars.reservations(results):
         parts.append(reservations)
     if rows := models.table(results):
         headings = ["halfsync", *models.MODELS]
-        parts += ["## The models side by side", markdown_table(headings, rows, remarks=False)]
+        parts += ["## The models compared", markdown_table(headings, rows, remarks=False)]
     for workload in workloads:
         if measured(results, workload):
             parts += [f"## {workload.name}: {workload.title}", workload_table(results, workload)]

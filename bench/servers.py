@@ -1,9 +1,9 @@
-"""The servers that are compared: one table, with how each is run and why so.
+"""The servers that are compared: one table, with the command and the settings of each, and the reasons.
 
-Every Python server gets one process, four threads of application code where it has threads, no access log,
-and limits lifted where its default would refuse the workload (1,000 connections, 15,000 idle ones). Where it
-has more settings, it gets those that were measured to cost it the least CPU per request. Those that make a
-process or a thread for each connection make as many as there are connections.
+Every Python server gets one process, four threads of application code if it has threads, no access log,
+and raised limits if its defaults would refuse the workload (1,000 connections, 15,000 idle ones). If it has more
+settings, it gets those with the least CPU per request in measurements. Servers that make a process or a thread for
+each connection make as many as there are connections.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MANY = 20_000
 """A connection limit beyond any workload."""
 IDLE_MANY = 15_000
 IDLE_FEW = 1_000
-"""For servers with a thread pool in front, which take long to open more, and where each is a process."""
+"""For servers with a thread pool in front, which take long to open more, and with a process for each connection."""
 IDLE_THREADS = 5_000
-"""Where each is a thread."""
+"""For servers with a thread for each connection."""
 IDLE_POOL = 40
-"""About as many as a pool of four threads holds: while others wait, it closes those who were silent for a second."""
+"""About as many as a pool of four threads holds: while others wait, it closes those that are silent for a second."""
 CHILDREN = 1_100
 """Processes, one for each connection: a thousand, and those beside them."""
 LEFT_OUT = "left out to keep a run short"
@@ -32,7 +32,7 @@ NO_KEEP_ALIVE = "no keep-alive, and so no idle connection"
 
 
 class Role(Enum):
-    """What a row is there for."""
+    """The purpose of a row."""
 
     OURS = "halfsync"
     MODEL = "halfsync, with another model"
@@ -112,7 +112,7 @@ def application(workload: Workload) -> str:
 
 
 def processes(workload: Workload) -> str:
-    """How many processes shall serve a workload: its name ends with it where that is not one."""
+    """How many processes serve a workload: its name ends with the number, unless that is one."""
     return workload.name.rpartition("-")[2] if workload.kind is Kind.PRELOAD else "1"
 
 
@@ -142,7 +142,7 @@ def fastwsgi(kit: Kit, port: int, _: Workload) -> list[str]:
 
 def granian(kit: Kit, port: int, _: Workload) -> list[str]:
     # Four blocking threads on the multi-threaded runtime, kept to its one thread, cost it least: 13 µs of CPU
-    # per hello, where one blocking thread on the single-threaded runtime costs 15. --backpressure counts
+    # per hello; one blocking thread on the single-threaded runtime costs 15. --backpressure counts
     # connections.
     threads = ["--workers", "1", "--blocking-threads", "4", "--runtime-mode", "mt", "--runtime-threads", "1"]
     limits = ["--backlog", "4096", "--backpressure", str(MANY)]
@@ -225,8 +225,8 @@ def skipping(reason: str, *workloads: str) -> dict[str, str]:
 
 
 NOT_CLOSE = skipping(LEFT_OUT, "close")
-NO_STATIC = skipping("nginx is what static files are measured beside", "static-1k", "static-1m")
-NO_PRELOAD = skipping("gunicorn is what preloading is measured beside", "preload-1", "preload-4")
+NO_STATIC = skipping("static files are compared with nginx only", "static-1k", "static-1m")
+NO_PRELOAD = skipping("preloading is compared with gunicorn only", "preload-1", "preload-4")
 MODEL_SKIPS = skipping(LEFT_OUT, "file", "static-1k", "static-1m") | NO_PRELOAD
 PEER_SKIPS = NOT_CLOSE | NO_STATIC | NO_PRELOAD
 MIXIN_SKIPS = (

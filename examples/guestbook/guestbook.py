@@ -1,4 +1,4 @@
-"""A guestbook in Flask on SQLite, with the things a server is asked for: forms, uploads, streams, waiting.
+"""A guestbook in Flask on SQLite, with all that a server is used for: forms, uploads, streams, waiting.
 
     halfsync serve --chdir examples/guestbook guestbook:app
 
@@ -113,7 +113,7 @@ def write(book: NoteBook, shelf: PictureShelf) -> AnyResponse:
 
 
 def server_facts() -> dict[str, str]:
-    """Return what the server told about itself and about this request."""
+    """Return what the environ says about the server and this request."""
     environ = request.environ
     facts = {
         "Server": environ.get("SERVER_SOFTWARE", "not told"),
@@ -128,7 +128,7 @@ def server_facts() -> dict[str, str]:
 
 
 def failed(error: HTTPException) -> Response:
-    """Return a page that tells what went wrong."""
+    """Return a page that says what went wrong."""
     text = error.description
     if isinstance(error, RequestEntityTooLarge):
         text = f"A picture may have at most {PICTURE_MEGABYTES} MB."
@@ -139,7 +139,7 @@ def failed(error: HTTPException) -> Response:
 
 
 def protect(response: Response) -> Response:
-    """Add the header fields that keep a browser from running or guessing what is not ours."""
+    """Add the header fields that keep a browser from running foreign scripts and from guessing types."""
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"

@@ -68,7 +68,7 @@ class NoteBook:
             yield database
 
     def _create(self) -> None:
-        """Make the file under another name and link it into place, so that nobody ever sees half of it.
+        """Make the file under another name and link it into place, so that no process ever sees half of it.
 
         Several threads and processes may do so at once; the first link wins. (Making it in place would fail
         now and then: SQLite does not wait for the lock when it changes the journal mode.)

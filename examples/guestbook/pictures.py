@@ -15,7 +15,7 @@ class PictureError(ValueError):
 
 
 def kind_of(head: bytes) -> str | None:
-    """Return the file extension for the first bytes of a picture, or None when we show no such thing.
+    """Return the file extension for the first bytes of a picture, or None if it is no picture that we show.
 
     SVG is not among them: it can carry scripts.
     """
@@ -37,7 +37,7 @@ class PictureShelf:
         self.folder = folder
 
     def add(self, upload: IO[bytes]) -> str:
-        """Keep a picture and return the name to fetch it by. Raises PictureError when it cannot be kept."""
+        """Save a picture and return the name to fetch it by. Raises PictureError if it cannot be saved."""
         content = upload.read(PICTURE_BYTES + 1)
         if len(content) > PICTURE_BYTES:
             raise PictureError(f"A picture may have at most {PICTURE_BYTES // 1024**2} MB.")
@@ -52,11 +52,11 @@ class PictureShelf:
         return name
 
     def remove(self, name: str) -> None:
-        """Forget a picture whose note could not be written."""
+        """Remove a picture whose note could not be written."""
         (self.folder / name).unlink(missing_ok=True)
 
     def path(self, name: str) -> Path | None:
-        """Return where a picture is, or None for every name that `add` cannot have given."""
+        """Return the path of a picture, or None for every name that `add` cannot have given."""
         if NAME.fullmatch(name) is None:
             return None
         path = self.folder / name

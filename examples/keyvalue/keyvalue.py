@@ -6,7 +6,7 @@
 `RequestParser` makes requests of bytes, `Store` keeps the values, `KeyValue` is one connection. None knows of a socket.
 
 Under the models thread, pool and proactor all connections are in one process and share `STORE`. Under the model
-process each has a child process, and in it a copy of `STORE` that nobody else sees and that ends with the connection:
+process each has a child process, and in it a copy of `STORE` that no other connection sees and that ends with its own:
 processes share no memory, so what one client sets no other one finds.
 
 A request, in RESP2 (https://redis.io/docs/latest/develop/reference/protocol-spec/), is an array of bulk strings, as in
@@ -46,7 +46,7 @@ class RequestError(Exception):
 
 
 class ProtocolError(Exception):
-    """The connection must end: nobody can tell where the next request begins."""
+    """The connection must end: it is unknown where the next request begins."""
 
 
 class RequestParser:
@@ -103,7 +103,7 @@ class RequestParser:
         self._rest = bytearray(data[position:])
 
     def _may_go_on(self, data: bytes) -> bool:
-        """Tell whether the rest, which ends in `data`, is a whole line or bulk string now, or too long."""
+        """Return whether the rest, which ends in `data`, is now a whole line or bulk string, or too long."""
         if self._awaited:
             return len(self._rest) >= self._awaited
         return b"\n" in data or len(self._rest) > LINE_BYTES
@@ -136,7 +136,7 @@ def split(line: bytes) -> list[bytes]:
 class Store:
     """Values by key, in this process's memory and nowhere else. Any thread may call any method.
 
-    One lock makes each method one step for everybody else. RequestError: nothing is changed, for want of room or sense.
+    One lock makes each method atomic. RequestError: nothing is changed: there is no room, or the value is no integer.
     """
 
     def __init__(self, limit_bytes: int = STORE_BYTES) -> None:
@@ -151,7 +151,7 @@ class Store:
             return self._values.get(key)
 
     def set(self, key: bytes, value: bytes) -> None:
-        """Give a key its value, in place of the one it had."""
+        """Set the value of a key."""
         with self._lock:
             self._put(key, value)
 
@@ -168,7 +168,7 @@ class Store:
             return total
 
     def delete(self, keys: Words) -> int:
-        """Take the keys and their values away, and return how many there were."""
+        """Remove the keys and their values, and return how many there were."""
         with self._lock:
             gone = [(key, self._values.pop(key)) for key in keys if key in self._values]
             self._used_bytes -= sum(ENTRY_BYTES + len(key) + len(value) for key, value in gone)
@@ -225,7 +225,7 @@ class KeyValue:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """How many words a command's request has, its name being one, and what answers it."""
+    """How many words a command's request has, including its name, and the function that answers it."""
 
     least: int
     most: int
@@ -256,7 +256,7 @@ def failure(text: str) -> bytes:
 
 
 def shown(name: bytes) -> str:
-    """Return a name as an error repeats it: its beginning, which becomes the same bytes again."""
+    """Return a name as an error repeats it: its beginning, which encodes to the same bytes."""
     return name[:NAME_BYTES].decode("latin-1")
 
 
@@ -268,7 +268,7 @@ def run_set(store: Store, words: Words) -> bytes:
 
 
 def run_config(_: Store, words: Words) -> bytes:
-    """Tell the two settings that redis-benchmark asks for, as is true: nothing is ever written to disk."""
+    """Return the two settings that redis-benchmark requests: nothing is ever written to disk."""
     if words[1].upper() != b"GET":
         raise RequestError(f"ERR unknown subcommand '{shown(words[1])}'")
     if len(words) < 3:

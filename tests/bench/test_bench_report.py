@@ -89,7 +89,7 @@ def test_idle_connections_must_be_held_in_every_round() -> None:
     assert verdicts(Results([idle(0, 15_000, 2.0), idle(1, 15_000, 12.0)]))[name][1] == "missed"
 
 
-def test_the_bars_of_the_proactor_leave_the_other_models_out() -> None:
+def test_the_bars_of_the_proactor_do_not_include_the_other_models() -> None:
     cells = [loaded("halfsync", "hello-64", 6.0), loaded("floor", "hello-64", 6.0)]
     cells += [loaded(row, "hello-64", 600.0) for row in ("halfsync-process", "halfsync-thread")]
     assert bars.table(Results(cells))[1][1:] == ["1.00 x (6 against 6 µs)", "cleared"]
@@ -152,7 +152,7 @@ def test_the_models_stand_side_by_side() -> None:
         ["idle: bytes/connection", "-", "-", "1,200", "-"],
         ["idle: connections open then", "-", "-", "40", "-"],
     ]
-    assert "## The models side by side" in report.render(RUN, WORKLOADS, results)
+    assert "## The models compared" in report.render(RUN, WORKLOADS, results)
     assert "side by side" not in report.render(RUN, WORKLOADS, Results([loaded("floor", "post", 5.0)]))
 
 
