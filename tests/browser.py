@@ -41,7 +41,7 @@ Message = dict[str, Any]
 
 
 def find_chromium() -> str | None:
-    """Return the path of a Chromium, or None where there is none."""
+    """Return the path of a Chromium, or None if there is none."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -106,7 +106,7 @@ class Browser:
             os.waitpid(self._pid, 0)
 
     def _call(self, method: str, params: Message | None = None) -> Message:
-        """Send a command and return its result; events that come meanwhile are kept for `wait_for`."""
+        """Send a command and return its result; events that come before it are kept for `wait_for`."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": params or {}}
         if self._session:

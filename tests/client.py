@@ -1,4 +1,4 @@
-"""A raw HTTP/1.1 client for tests: what is sent is given in bytes, what comes back is framed to the letter.
+"""A raw HTTP/1.1 client for tests: it sends given bytes, and frames responses strictly.
 
 Nothing is forgiven: a response must end exactly where its framing says (RFC 9112 section 6.3), and what
 follows it stays in the connection, where the next `response` or `closed` finds it.
@@ -45,7 +45,7 @@ class Response:
         return [value for key, value in self.fields if key.lower() == name.lower()]
 
     def one(self, name: str) -> str | None:
-        """Return the value of a field that stands at most once, or None."""
+        """Return the value of a field that occurs at most once, or None."""
         values = self.all(name)
         assert len(values) <= 1, f"{name} stands {len(values)} times"
         return values[0] if values else None
@@ -209,7 +209,7 @@ class Connection:
 
 
 def slow_reader(address: tuple[str, int]) -> Connection:
-    """Connect with so small a window that a reader who does not read is soon felt."""
+    """Connect with a small window, so that the server soon notices a client that does not read."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
     sock.connect(address)

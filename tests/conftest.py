@@ -1,4 +1,4 @@
-"""What every test may use: a server, started for a test and drained after it, that leaves nothing behind."""
+"""Fixtures for every test: a server that is started for a test and drained after it, and leaks nothing."""
 
 import gc
 import signal
@@ -89,7 +89,7 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def model() -> dict[str, Any]:
-    """Return the settings of the model that shall serve. Suites that every model must pass override this."""
+    """Return the settings of the model that serves. Suites that every model must pass override this."""
     return PROACTORS["epoll"]
 
 

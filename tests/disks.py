@@ -14,7 +14,7 @@ from tests.sharing import foreign_environment, processes
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """Have a folder on a disk of its own that takes so many bytes and no more. Skips the test where none is mounted."""
+    """Make a folder on a disk of its own with room for so many bytes. Skip the test if none can be mounted."""
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     environ = foreign_environment()
     if (

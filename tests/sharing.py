@@ -20,7 +20,7 @@ from typing import Any
 FORK = multiprocessing.get_context("fork")  # its events, semaphores, barriers and values are shared
 ARENA = FORK.Value("i")  # kept, or the first test with a value would be blamed for the file that it lies in
 
-NOTES_BYTES = 1 << 20  # of memory, which is taken only where something is written
+NOTES_BYTES = 1 << 20  # of memory, which is used only as it is written
 
 
 def foreign_environment() -> dict[str, str]:
@@ -29,7 +29,7 @@ def foreign_environment() -> dict[str, str]:
 
 
 def own_environment() -> dict[str, str]:
-    """Return what a halfsync needs that is started by somebody who hands no environment down: see tools/asan.sh."""
+    """Return the environment that a halfsync needs if its parent passes none on: see tools/asan.sh."""
     names = ("PYTHONMALLOC", "LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS")
     return {name: os.environ[name] for name in names if name in os.environ}
 
@@ -96,7 +96,7 @@ def processes(pid: int | None = None) -> Iterator[int]:
     """Yield the ids of a process, of this one by default, and of all that descend from it."""
     pid = os.getpid() if pid is None else pid
     yield pid
-    with suppress(OSError):  # one that ends meanwhile is none any more
+    with suppress(OSError):  # one that has ended is none
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
                 yield from processes(int(child))

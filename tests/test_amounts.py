@@ -1,4 +1,4 @@
-"""Numbers that callers give, of every type that Python has, and of some that it has not."""
+"""Numbers that callers give, of every type that Python has, and of others."""
 
 from decimal import Decimal
 from enum import IntEnum

@@ -13,7 +13,7 @@ from tests.wsgi import EVENT_TIMEOUT_S, hello
 SHORT_S = 0.05
 
 
-def test_nothing_is_leaked_where_nothing_was_done() -> None:
+def test_doing_nothing_leaks_nothing() -> None:
     assert not leaked(held(), SHORT_S)
 
 
@@ -38,7 +38,7 @@ def test_a_thread_is_named() -> None:
 
 
 @pytest.mark.skipif(not checks.enabled(), reason="native objects are counted in the checks build only")
-def test_a_server_that_is_not_closed_is_found_out_in_every_respect() -> None:
+def test_a_server_that_is_not_closed_is_reported_in_every_respect() -> None:
     before = held()
     server = halfsync.Server(hello, bind="127.0.0.1:0", threads=3)
     server.start()

@@ -1,4 +1,4 @@
-"""Loading an application: what is found, and whose fault it is when nothing is."""
+"""Loading an application: what is found, and the error if nothing is."""
 
 import itertools
 import os
@@ -215,7 +215,7 @@ def test_what_cannot_be_an_application(project: Path, target: str, factory: bool
     assert ("in fails" in error.traceback) == (target == "m:fails")
 
 
-def test_wrappers_are_taken_by_what_they_are_themselves(project: Path) -> None:
+def test_wrappers_are_treated_by_their_own_type(project: Path) -> None:
     write(
         project,
         "wrapped.py",
@@ -314,7 +314,7 @@ def test_no_advice_about_a_target_is_refused_itself() -> None:
             assert _split(advised[1])
 
 
-def test_a_target_without_its_name_is_put_right(project: Path) -> None:
+def test_a_target_without_its_name_gets_a_hint(project: Path) -> None:
     (project / "bare.py").write_text("")
     for target in ("bare", "bare:"):
         assert refused(target).remedy == "name the application, as in bare:callable"

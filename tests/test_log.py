@@ -1,4 +1,4 @@
-"""The server's log: what it says, to whom, and that it costs nothing until then."""
+"""The server's log: its lines, their handlers, and that it costs nothing before the first line."""
 
 import io
 import logging
@@ -98,7 +98,7 @@ def test_a_line_that_the_logging_of_the_application_fails_on_is_written_plainly(
 
 
 @pytest.mark.parametrize("stream", [None, object(), io.TextIOWrapper(io.BytesIO(), "ascii")])
-def test_nothing_is_raised_though_standard_error_takes_nothing_either(
+def test_nothing_is_raised_even_if_standard_error_fails_too(
     stream: Any, raising: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raising(ValueError("no"))
@@ -134,7 +134,7 @@ class EvilError(Exception):
     __repr__ = __str__
 
 
-def test_what_an_application_leaves_to_log_may_raise_itself() -> None:
+def test_objects_of_the_application_may_raise_when_they_are_logged() -> None:
     log.report_application_error(raised(EvilError()), {"REQUEST_METHOD": Evil(), "REQUEST_URI": Evil()})
     log.report_handler_error(raised(EvilError()))
     log.warn("%s", Evil())
@@ -183,7 +183,7 @@ def test_logging_is_not_loaded_before_there_is_something_to_say() -> None:
     assert (run.stdout, run.stderr) == ("False\n", "said\n")
 
 
-def test_what_cannot_be_logged_for_want_of_descriptors_is_written_plainly() -> None:
+def test_lines_that_cannot_be_logged_without_descriptors_are_written_plainly() -> None:
     code = """
 import resource, sys
 from halfsync import log

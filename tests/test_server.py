@@ -1,4 +1,4 @@
-"""The server as an object: where it is reached, how it starts, drains and closes, several at once."""
+"""The server as an object: its address, how it starts, drains and closes, several at once."""
 
 import http.client
 import os
@@ -87,7 +87,7 @@ def in_thread(target: Callable[[], object]) -> tuple[threading.Thread, list[obje
     return thread, results
 
 
-def test_it_tells_where_it_is_reached_before_and_after_the_start(make: Start) -> None:
+def test_its_address_is_known_before_and_after_the_start(make: Start) -> None:
     server = make()
     host, port = server.address
     assert (host, server.url) == ("127.0.0.1", f"http://127.0.0.1:{port}")
@@ -170,7 +170,7 @@ def test_statistics(make: Start) -> None:
     after = server.statistics()
     assert (after["running"], after["queued"], after["refused"], after["shed"], after["spooled"]) == (0,) * 5
     server.close()
-    assert server.statistics()["requests"] == 2  # what was counted is told after the end, too
+    assert server.statistics()["requests"] == 2  # the counts are available after the end, too
 
 
 def test_use_in_a_thread_of_its_own() -> None:
@@ -221,7 +221,7 @@ def test_a_draining_server_answers_what_it_has_and_takes_no_more(make: Start) ->
     assert server.close(EVENT_TIMEOUT_S)
 
 
-def test_closing_leaves_a_running_request_to_its_end_and_says_so(make: Start) -> None:
+def test_closing_lets_a_running_request_end_and_returns_false(make: Start) -> None:
     slow = Slow()
     server = make(slow)
     server.start()
@@ -278,7 +278,7 @@ def test_a_server_starts_once(make: Start, closed: bool) -> None:
 
 
 @pytest.mark.parametrize("allowed", [0, 1])
-def test_a_start_that_fails_leaves_nothing(
+def test_a_start_that_fails_leaves_nothing_behind(
     make: Start, allowed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = threading.Thread.start

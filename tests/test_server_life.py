@@ -39,7 +39,7 @@ def child() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("started", [False, True])
-def test_closed_server_listens_no_more(started: bool) -> None:
+def test_closed_server_does_not_listen(started: bool) -> None:
     server = halfsync.Server(hello, bind=LOOPBACK)
     address = server.listeners[0].socket.getsockname()
     if started:
@@ -89,7 +89,7 @@ def test_failed_start_leaves_no_thread_and_no_descriptor(monkeypatch: pytest.Mon
     server.close()
 
 
-def test_wait_ends_though_a_child_holds_the_descriptors() -> None:
+def test_wait_ends_even_if_a_child_holds_the_descriptors() -> None:
     with halfsync.Server(hello, bind=LOOPBACK) as server, child():
         server.drain()
         assert server.wait(10)
@@ -112,7 +112,7 @@ def test_wait_with_descriptors_above_1023() -> None:
 
 
 @pytest.mark.parametrize("size", [5, 32 << 20], ids=["small", "large"])
-def test_response_that_comes_after_the_end_ends_its_connection(size: int) -> None:
+def test_response_after_the_end_closes_its_connection(size: int) -> None:
     entered, go_on = threading.Event(), threading.Event()
 
     def app(environ: Environ, start_response: StartResponse) -> list[bytes]:

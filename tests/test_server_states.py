@@ -51,7 +51,7 @@ def listens(server: halfsync.Server) -> bool:
 
 
 class Oracle:
-    """What a server shall do, in a few lines."""
+    """A model of the server's states, in a few lines."""
 
     def __init__(self) -> None:
         self.state, self.closing_keepalives, self.started = "made", False, False
@@ -85,7 +85,7 @@ class Oracle:
         self.state = "closed"
 
     def look(self, server: halfsync.Server) -> None:
-        """See that the server is what it shall be."""
+        """Check that the server is in the state of the model."""
         assert server.ready is (self.state == "serving" and not self.closing_keepalives)
         assert server.statistics()["open"] == 0
         assert server.url.endswith(f":{server.address[1]}")
@@ -280,8 +280,8 @@ def test_an_interrupted_block_ends_its_server(name: str, tmp_path: Path) -> None
         assert server.close(EVENT_TIMEOUT_S)
 
 
-def test_an_interrupted_start_leaves_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At each of the places where a start may wait for a thread, or forks."""
+def test_an_interrupted_start_leaves_nothing_behind(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each place in which a start may wait for a thread, or fork."""
     real = threading.Thread.start
     for turn in range(2 if name in ("proactor", "pool") else 1):
         begun: list[threading.Thread] = []
@@ -332,7 +332,7 @@ def test_the_log_stays_closed(name: str, tmp_path: Path) -> None:
     assert not (tmp_path / "log").exists()
 
 
-def test_drained_before_the_start_it_lets_go_of_its_address(name: str, tmp_path: Path) -> None:
+def test_drained_before_the_start_it_releases_its_address(name: str, tmp_path: Path) -> None:
     server = make(name, bind=f"unix:{tmp_path / 'socket'}")
     server.drain()
     assert not (tmp_path / "socket").exists()

@@ -77,7 +77,7 @@ def by_byte(wire: bytes) -> list[bytes]:
 
 
 def at_random(wire: bytes, seed: int) -> list[bytes]:
-    """Cut at up to eight places that the seed tells. Pieces may be empty: a parser must bear those."""
+    """Cut at up to eight places that the seed determines. Pieces may be empty: a parser must accept those."""
     chance = random.Random(seed)
     cuts = sorted(chance.randint(0, len(wire)) for _ in range(chance.randint(0, 8)))
     return [wire[a:b] for a, b in zip([0, *cuts], [*cuts, len(wire)], strict=True)]

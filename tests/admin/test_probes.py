@@ -1,4 +1,4 @@
-"""What an orchestrator asks: answered whatever the application does, by every model, alone and under a supervisor."""
+"""Probes of an orchestrator: answered whatever the application does, in every model, with and without a supervisor."""
 
 import signal
 import socket
@@ -41,7 +41,7 @@ def app(environ, start_response):
 
 @pytest.fixture(params=["epoll", "poll"])
 def asked(request: pytest.FixtureRequest) -> Iterator[tuple[Scoreboard, tuple[str, int]]]:
-    """Return a scoreboard of four slots, and where its probes are answered."""
+    """Return a scoreboard of four slots, and the address of its probes."""
     (listener,) = open_listeners(["127.0.0.1:0"], ADMIN_BACKLOG)
     scoreboard = Scoreboard(4)
     settings = Settings.from_options(poller=request.param, max_stuck=1)
@@ -53,7 +53,7 @@ def asked(request: pytest.FixtureRequest) -> Iterator[tuple[Scoreboard, tuple[st
     scoreboard.close()
 
 
-def test_ready_while_somebody_serves_and_alive_always(asked: tuple[Scoreboard, tuple[str, int]]) -> None:
+def test_ready_while_a_process_serves_and_alive_always(asked: tuple[Scoreboard, tuple[str, int]]) -> None:
     scoreboard, address = asked
 
     def answers() -> tuple[int, int]:
@@ -95,7 +95,7 @@ def test_other_questions_are_refused(asked: tuple[Scoreboard, tuple[str, int]]) 
         assert [connection.response().body for _ in range(5)] == [b"ok\n"] * 5
 
 
-def test_a_client_is_told_that_its_connection_stays(asked: tuple[Scoreboard, tuple[str, int]]) -> None:
+def test_the_response_says_that_the_connection_stays(asked: tuple[Scoreboard, tuple[str, int]]) -> None:
     _, address = asked
     with Connection(address) as connection:
         for version in ("HTTP/1.0", "HTTP/1.1"):
@@ -140,7 +140,7 @@ NUISANCES = {
 
 @pytest.mark.parametrize("number", [64, 500])
 @pytest.mark.parametrize("annoy", NUISANCES.values(), ids=NUISANCES)
-def test_nobody_else_keeps_a_probe_from_its_answer(
+def test_other_connections_do_not_block_a_probe(
     asked: tuple[Scoreboard, tuple[str, int]], annoy: Callable[[socket.socket], None], number: int
 ) -> None:
     _, address = asked
@@ -157,7 +157,7 @@ def test_nobody_else_keeps_a_probe_from_its_answer(
 
 
 def answers(connection: Connection, since: float) -> bool:
-    """Send a question, and tell whether the answer came. It must, if the request comes soon after the connection."""
+    """Send a request, and return whether the answer came. It must, if the request comes soon after the connection."""
     in_time = False
     try:
         connection.send(build("/livez"))
@@ -169,7 +169,7 @@ def answers(connection: Connection, since: float) -> bool:
     return in_time
 
 
-def test_a_crowd_of_newcomers_does_not_close_one_whose_request_is_on_its_way(
+def test_many_new_connections_do_not_close_one_whose_request_is_on_its_way(
     asked: tuple[Scoreboard, tuple[str, int]],
 ) -> None:
     """More of them than there are places, which have come later and said nothing."""
@@ -249,7 +249,7 @@ def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 
 def is_served_and_closed(serving: Serving) -> bool:
-    """Ask once more, and tell whether the connection ends with the response, as it says."""
+    """Send one more request, and return whether the connection ends with the response, as it says."""
     with Connection(serving.address, timeout_s=60) as late:
         late.send(build("/"))
         response = late.response()
@@ -283,7 +283,7 @@ def test_answers_while_the_application_spins_and_until_the_end(
         assert busy.response().body == b"ok"
         until(
             lambda: is_served_and_closed(serving)
-        )  # each process hears a moment later of what readiness tells
+        )  # each process learns of the change of readiness a moment later
         serving.signal(signal.SIGTERM)
         assert serving.exit_code() == 0
 
@@ -298,7 +298,9 @@ def test_drain_follows_the_delay(tmp_path: Path, model: tuple[str, ...]) -> None
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "supervised"])
 @pytest.mark.parametrize("upgrades", [False, True], ids=["at the start", "after an upgrade"])
-def test_any_port_is_another_one_for_probes(tmp_path: Path, workers: tuple[str, ...], upgrades: bool) -> None:
+def test_port_0_is_a_separate_port_for_probes(
+    tmp_path: Path, workers: tuple[str, ...], upgrades: bool
+) -> None:
     """Neither application nor probes answer what is meant for the other."""
     if upgrades and not workers:
         pytest.skip("an upgrade takes a supervisor")

@@ -1,4 +1,4 @@
-"""What the applications of all frameworks have in common: the facts they tell and the data they send."""
+"""What the applications of all frameworks have in common: the facts that they report and the data that they send."""
 
 import hashlib
 import tempfile

@@ -65,7 +65,7 @@ def test_a_models_own_options_come_after_those_of_the_run(row: str, options: lis
     assert arm.command(kit, 8000, WORKLOADS[0])[-2 - len(options) :] == ["--model", "proactor", *options]
 
 
-def test_the_floor_closes_where_the_workload_does() -> None:
+def test_the_floor_closes_if_the_workload_does() -> None:
     kit = Kit("python", (), Path("peers"), Path("build"))
     (floor,) = selected(ARMS, "floor", "name")
     replies = {workload.name: kit.reply(workload).name for workload in WORKLOADS if floor.takes(workload)}

@@ -1,4 +1,4 @@
-"""What the preparation does when something cannot be had."""
+"""What the preparation does if something cannot be installed or made."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,9 @@ def test_a_failed_attempt_is_its_last_complaint() -> None:
     assert "timed out" in prepare.attempt([sys.executable, "-c", "import time; time.sleep(60)"], 0.01)
 
 
-def test_a_peer_that_cannot_be_had_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_that_cannot_be_installed_does_not_affect_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def attempt(args: list[str], timeout_s: float) -> str:
         return "no wheel" if "fastwsgi" in args else ""
 
@@ -37,7 +39,7 @@ def test_without_an_environment_every_peer_says_why(tmp_path: Path, monkeypatch:
     assert all("no ensurepip" in prepare.missing_for(arm, problems) for arm in ARMS if arm.packages)
 
 
-def test_the_stand_in_of_a_reply_says_whether_it_is_the_last(tmp_path: Path) -> None:
+def test_the_stand_in_of_a_reply_announces_a_close(tmp_path: Path) -> None:
     prepare.default_replies(Kit("python", (), tmp_path, tmp_path))
     replies = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(replies) == {"reply-hello.bin", "reply-hello-close.bin", "reply-10k.bin", "reply-echo.bin"}

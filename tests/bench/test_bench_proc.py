@@ -96,14 +96,14 @@ def test_the_time_that_a_session_burns_is_counted_once(script: str, burned_s: fl
     assert cpu.ticks_s == pytest.approx(cpu.clock_s, abs=0.06)
 
 
-def test_children_who_live_for_less_than_a_tick_are_counted() -> None:
+def test_children_that_live_for_less_than_a_tick_are_counted() -> None:
     with burner(IN_MANY_CHILDREN) as (session, before):
         cpu = proc.session_cpu(session) - before
     # Each burns 3 ms; to fork and to end come on top, and depend on the machine.
     assert BURNED_S - 0.03 < cpu.clock_s < BURNED_S + 1
 
 
-def test_a_session_that_does_nothing_has_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_session_has_settled(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = [([1, 2], 0.0), ([1], 0.3), ([1], 0.35), ([1], 0.351), ([1], 9.0)]
     seen: list[tuple[list[int], float]] = []
 
@@ -118,7 +118,7 @@ def test_a_session_that_does_nothing_has_settled(monkeypatch: pytest.MonkeyPatch
     assert seen == looks[:4]  # first a child ended, then one was busy
 
 
-def test_a_session_that_never_settles_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_session_that_never_settles_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     used = iter(range(10**6))
     monkeypatch.setattr(proc, "session_pids", lambda session: [1])
     monkeypatch.setattr(proc, "session_cpu", lambda session: proc.Cpu(next(used), 0.0))

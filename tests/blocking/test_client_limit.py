@@ -1,4 +1,4 @@
-"""The limit on a client's connections as the models know it whose connections have threads or processes."""
+"""The limit on a client's connections in the models with a thread or process for each connection."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def test_each_client_has_its_limit(children: bool) -> None:
 
 
 @every_kind
-def test_who_has_no_address_is_not_counted(children: bool) -> None:
+def test_a_client_without_an_address_is_not_counted(children: bool) -> None:
     limit = PyClientLimit(1, connections=100, children=children)
     places = [limit.add(NOBODY) for _ in range(50)]
     assert REFUSED not in places
@@ -41,7 +41,7 @@ def test_who_has_no_address_is_not_counted(children: bool) -> None:
 
 
 @every_kind
-def test_a_connection_counts_for_its_client_once_that_is_told(children: bool) -> None:
+def test_a_connection_counts_for_its_client_once_that_is_known(children: bool) -> None:
     limit = PyClientLimit(2, connections=100, children=children)
     places = [limit.add(UNTOLD) for _ in range(5)]
     assert REFUSED not in places
@@ -50,11 +50,11 @@ def test_a_connection_counts_for_its_client_once_that_is_told(children: bool) ->
     assert limit.identify(places[3], NOBODY) != REFUSED
     assert limit.identify(places[4], OTHER) > 0
     limit.remove(told[0])
-    limit.remove(places[2])  # who was refused leaves too
+    limit.remove(places[2])  # a refused connection is removed too
     assert [limit.identify(limit.add(UNTOLD), ONE) > 0 for _ in range(2)] == [True, False]
 
 
-def test_a_slot_is_free_once_its_child_was_reaped_and_counts_no_more_once_it_has_ended() -> None:
+def test_a_slot_is_free_once_its_child_was_reaped_and_not_counted_once_it_has_ended() -> None:
     limit = PyClientLimit(1, connections=2, children=True)
     first = limit.add(ONE)
     assert limit.add(ONE) == REFUSED
@@ -66,7 +66,7 @@ def test_a_slot_is_free_once_its_child_was_reaped_and_counts_no_more_once_it_has
     assert limit.add(OTHER) == first
 
 
-def test_the_word_of_a_child_that_was_killed_goes_with_its_slot() -> None:
+def test_the_word_of_a_killed_child_is_cleared_with_its_slot() -> None:
     limit = PyClientLimit(1, connections=4, children=True)
     place = limit.add(UNTOLD)
     ready, told = os.pipe()
@@ -86,7 +86,7 @@ def test_the_word_of_a_child_that_was_killed_goes_with_its_slot() -> None:
 
 
 @every_kind
-def test_however_many_come_at_one_time_no_more_than_the_limit_stay(children: bool) -> None:
+def test_no_more_connections_than_the_limit_stay(children: bool) -> None:
     threads, rounds, most = 8, 2000, 3
     limit = PyClientLimit(most, connections=100, children=children)
     # Only one thread enters children.

@@ -1,4 +1,4 @@
-"""The place of a connection in the models that have threads for connections: who gives it back, and when."""
+"""The place of a connection in the models with threads for connections: which thread gives it back, and when."""
 
 import threading
 from collections.abc import Callable
@@ -20,11 +20,11 @@ def ask(connection: Connection) -> int:
 
 
 class Room:
-    """The free places, with a door: while it is closed nobody can give one back."""
+    """The free places, with a door: while it is closed no thread can give one back."""
 
     def __init__(self, room: Any) -> None:
         self._room = room
-        self.looks = threading.Semaphore(0)  # released whenever somebody has looked for a place in vain
+        self.looks = threading.Semaphore(0)  # released whenever a thread has found no free place
         self.opened = threading.Event()
 
     def acquire(self, timeout: float | None = None) -> bool:
@@ -97,7 +97,7 @@ def test_a_place_that_becomes_free_between_two_looks_is_taken() -> None:
 
 
 class Threads:
-    """The threads of a pool, which refuse a job for want of memory once they are told to."""
+    """The threads of a pool, which refuse a job for lack of memory once they are set to."""
 
     def __init__(self, threads: Any) -> None:
         self._threads = threads

@@ -1,4 +1,4 @@
-"""The wakeup pipes that wake whoever waits for a client: heard here, in forked children, and after the death of the
+"""The wakeup pipes of threads that wait for a client: noticed here, in forked children, and after the death of the
 process that signals.
 """
 
@@ -57,7 +57,7 @@ def test_a_pipe_is_readable_while_another_process_could_signal_too(pipes: Wakeup
     assert heard == ["stop"]
 
 
-def test_a_child_hears_of_the_death_of_its_parent(pipes: WakeupPipes) -> None:
+def test_a_child_notices_the_death_of_its_parent(pipes: WakeupPipes) -> None:
     told, tell = os.pipe()
     parent = os.fork()
     if parent == 0:
@@ -79,7 +79,7 @@ def test_a_child_hears_of_the_death_of_its_parent(pipes: WakeupPipes) -> None:
         assert answer.read() == b"heard"
 
 
-def test_closed_bells_are_silent() -> None:
+def test_closed_pipes_do_not_wake() -> None:
     before = held()
     pipes = WakeupPipes()
     pipes.close()
@@ -90,7 +90,7 @@ def test_closed_bells_are_silent() -> None:
     assert not leaked(before)
 
 
-def test_bells_that_are_forgotten_close() -> None:
+def test_pipes_without_a_reference_are_closed() -> None:
     before = held()
     WakeupPipes()
     WakeupPipes.__new__(WakeupPipes)

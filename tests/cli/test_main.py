@@ -164,7 +164,7 @@ def test_an_interrupt_while_loading_is_quiet(project: Path, capsys: pytest.Captu
 
 
 def test_a_real_interrupt_while_loading_is_quiet(project: Path) -> None:
-    # The application tells when it is being loaded, so that the signal can come at no other time.
+    # The application reports that it is being loaded, so that the signal comes at no other time.
     (project / "waits.py").write_text(
         "import time\nprint('loading', flush=True)\nwhile True:\n    time.sleep(0.01)\n"
     )
@@ -198,7 +198,7 @@ def test_check_prints_every_setting_and_its_origin() -> None:
     assert all(line[column - 1] == " " and line[column] != " " for line in lines)
 
 
-def test_what_is_auto_is_told_with_its_reasons(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+def test_auto_is_logged_with_its_reasons(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "site_app", "--threads", "auto", "-w", "auto"]) == 0
     *rows, empty, sized = capsys.readouterr().out.splitlines()
     workers, threads = (

@@ -1,4 +1,4 @@
-"""The conformance suites run on every implementation: one fixture says which there are.
+"""The conformance suites run on every implementation, through one fixture.
 
 What a model cannot promise, by its nature, is marked where it is tested, with the reason, which `-ra` prints.
 """
@@ -32,7 +32,7 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-# The validator looks at what bridge and application tell each other. There is one bridge, and two kinds of threads that
+# The validator checks calls between bridge and application. There is one bridge, and two kinds of threads that
 # run it: the engine's workers, and those that have a connection to themselves.
 VALIDATED_ON = ("proactor", "thread")
 WRAPPED = pytest.mark.parametrize(

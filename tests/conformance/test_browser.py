@@ -25,7 +25,7 @@ def model() -> dict[str, Any]:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
-    """Return a browser with a fresh profile; skip where there is none, but fail where CI is set."""
+    """Return a browser with a fresh profile; skip if there is none, but fail if CI is set."""
     program = find_chromium()
     if program is None:
         reason = "no Chromium found: install it with `make test` as root, or from your distribution"

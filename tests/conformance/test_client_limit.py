@@ -1,4 +1,4 @@
-"""How many connections each client may have, on every model: who counts, who is refused, and who fits again."""
+"""How many connections each client may have, on every model: which ones count, are refused, and fit again."""
 
 import random
 import socket
@@ -42,7 +42,7 @@ def connect(server: halfsync.Server, host: str = CLIENT) -> Connection:
 
 
 def is_served(connection: Connection) -> bool:
-    """Make a request, and tell whether it was answered, or the connection refused as it must be."""
+    """Make a request, and return whether it was answered, or the connection refused as it must be."""
     with suppress(ConnectionError):  # it may have been closed before the request was sent
         connection.send(build())
     return was_served(connection, connection.response())
@@ -97,7 +97,7 @@ def hold(server: halfsync.Server, stack: ExitStack, number: int = MOST) -> list[
 
 
 def is_finished(connection: Connection) -> bool:
-    """Send the other half, and tell whether it was answered."""
+    """Send the other half, and return whether it was answered."""
     connection.send(REQUEST[HALF:])
     return was_served(connection, connection.response())
 
@@ -109,14 +109,14 @@ def test_one_more_than_the_limit_is_refused_and_others_are_not(serve: Serve) -> 
         here = fill(server, stack)
         for _ in range(3):
             with connect(server) as newcomer:
-                assert newcomer.response().status == 503  # before it has said a word
+                assert newcomer.response().status == 503  # before it has sent anything
         assert is_served(other)
         assert all(is_served(connection) for connection in here)
         counts = server.statistics()
         assert (counts["limited"], counts["shed"], counts["requests"]) == (3, 3, 2 * MOST + 2)
 
 
-def test_when_one_leaves_another_fits(serve: Serve) -> None:
+def test_a_closed_connection_makes_room_for_another(serve: Serve) -> None:
     with serve(hello, **LONG) as server, ExitStack() as stack:
         here = hold(server, stack)
         for _ in range(5):
@@ -129,7 +129,7 @@ def test_when_one_leaves_another_fits(serve: Serve) -> None:
         assert server.statistics()["limited"] == 5
 
 
-def test_who_has_said_nothing_counts(serve: Serve) -> None:
+def test_a_silent_connection_counts(serve: Serve) -> None:
     with serve(hello, **LIMIT) as server, ExitStack() as stack:
         silent = [stack.enter_context(connect(server)) for _ in range(MOST)]
         until(lambda: server.statistics()["accepted"] == MOST)
@@ -138,7 +138,7 @@ def test_who_has_said_nothing_counts(serve: Serve) -> None:
         assert all(is_served(connection) for connection in silent)
 
 
-def test_who_is_answered_counts(serve: Serve) -> None:
+def test_a_connection_with_a_running_request_counts(serve: Serve) -> None:
     gate = Gate()
     with serve(gate, **LIMIT) as server, ExitStack() as stack:
         waiting = [stack.enter_context(connect(server)) for _ in range(MOST)]
@@ -151,7 +151,7 @@ def test_who_is_answered_counts(serve: Serve) -> None:
         assert [connection.response().body for connection in waiting] == [b"/slow"] * MOST
 
 
-def test_without_the_setting_nobody_is_counted(serve: Serve) -> None:
+def test_without_the_setting_no_connection_is_counted(serve: Serve) -> None:
     with serve(hello, threads=THREADS) as server, ExitStack() as stack:
         fill(server, stack, THREADS)
         assert server.statistics()["limited"] == 0
@@ -205,7 +205,7 @@ def test_a_refusal_is_logged(serve: Serve, tmp_path: Path) -> None:
     assert [entry.split()[0] for entry in refused] == [CLIENT]
 
 
-def test_refused_and_leaving_in_any_way_exactly_so_many_fit(serve: Serve) -> None:
+def test_refused_or_closed_in_any_way_exactly_the_limit_fits(serve: Serve) -> None:
     chance = random.Random(SEED)
     print("seed", SEED)
     with serve(hello, **LONG) as server, ExitStack() as stack:
@@ -230,7 +230,7 @@ def test_refused_and_leaving_in_any_way_exactly_so_many_fit(serve: Serve) -> Non
                     newcomer.socket.close()
                     left = here.pop(chance.randrange(len(here)))
                     left.reset() if chance.random() < 0.5 else left.socket.close()
-                    # Who has left, but waits in the backlog, would still take the place for a moment.
+                    # A closed connection in the backlog would still take the place for a moment.
                     until(lambda: server.statistics()["accepted"] == opened)  # noqa: B023 - it is called at once
                     until(lambda: server.statistics()["open"] < MOST)
                     here += hold(server, stack, 1)
@@ -247,7 +247,7 @@ def test_refused_and_leaving_in_any_way_exactly_so_many_fit(serve: Serve) -> Non
             assert not is_served(newcomer)
 
 
-def test_those_who_are_refused_and_stay_do_not_fill_the_server(serve: Serve) -> None:
+def test_refused_connections_that_stay_do_not_fill_the_server(serve: Serve) -> None:
     with serve(hello, **LONG) as server, ExitStack() as stack:
         here = hold(server, stack)
         for number in range(REJECTED_LINGERING_MAX + 50):
@@ -286,7 +286,7 @@ def hold_for(server: halfsync.Server, stack: ExitStack, headers: list[bytes]) ->
     ],
     ids=["v4", "v6"],
 )
-def test_who_the_proxy_tells_counts_and_not_the_proxy(
+def test_the_client_that_the_proxy_names_counts_and_not_the_proxy(
     serve: Serve, clients: list[bytes], others: str
 ) -> None:
     with serve(hello, **PROXIED) as server, ExitStack() as stack:
@@ -308,13 +308,13 @@ def test_who_the_proxy_tells_counts_and_not_the_proxy(
 @pytest.mark.parametrize(
     "header", [b"PROXY UNKNOWN\r\n", binary("203.0.113.7", 1, command=LOCAL), binary()], ids=repr
 )
-def test_whom_the_proxy_does_not_tell_is_not_counted(serve: Serve, header: bytes) -> None:
+def test_a_client_that_the_proxy_does_not_name_is_not_counted(serve: Serve, header: bytes) -> None:
     with serve(hello, **PROXIED) as server, ExitStack() as stack:
         here = [stack.enter_context(connect(server)) for _ in range(THREADS)]
         assert all(is_served_for(connection, header) for connection in here)
 
 
-def test_whose_header_has_not_come_is_not_counted(serve: Serve) -> None:
+def test_a_connection_is_not_counted_before_its_header(serve: Serve) -> None:
     with serve(hello, **PROXIED) as server, ExitStack() as stack:
         late = [stack.enter_context(connect(server)) for _ in range(THREADS)]
         until(lambda: server.statistics()["accepted"] == THREADS)
@@ -324,7 +324,7 @@ def test_whose_header_has_not_come_is_not_counted(serve: Serve) -> None:
         )
 
 
-def test_refused_behind_a_proxy_and_leaving_exactly_so_many_fit(serve: Serve) -> None:
+def test_refused_or_closed_behind_a_proxy_exactly_the_limit_fits(serve: Serve) -> None:
     chance = random.Random(SEED)
     print("seed", SEED)
     header = line("203.0.113.7", 1)
@@ -346,7 +346,7 @@ def test_refused_behind_a_proxy_and_leaving_exactly_so_many_fit(serve: Serve) ->
 
 
 @pytest.mark.parametrize("header", [b"", line("203.0.113.7", 1)], ids=["peers", "proxied"])
-def test_of_a_crowd_no_more_than_the_limit_are_served_at_one_time(serve: Serve, header: bytes) -> None:
+def test_no_more_than_the_limit_are_served_at_one_time(serve: Serve, header: bytes) -> None:
     crowd, each = 12, 20
     busy = Busy()
     wrong: list[str] = []

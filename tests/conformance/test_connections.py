@@ -136,9 +136,7 @@ def test_a_client_that_sends_no_more_is_still_answered(serve: Serve, version: st
 
 @pytest.mark.only_on("proactor", "pool", reason="nothing waits in a queue")
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
-def test_a_client_that_sends_no_more_is_answered_though_it_waits_in_the_queue(
-    serve: Serve, version: str
-) -> None:
+def test_a_client_that_sends_no_more_is_answered_even_from_the_queue(serve: Serve, version: str) -> None:
     gate = Gate()
     with serve(gate, threads=1) as server, Connection(server.address) as first:
         first.send(build("/first"))
@@ -156,7 +154,7 @@ def test_a_client_that_sends_no_more_is_answered_though_it_waits_in_the_queue(
     "proactor", reason="a blocking model does not look at a connection before it has a thread"
 )
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
-def test_a_client_that_sends_no_more_is_asked_in_the_queue_whether_it_listens(
+def test_a_client_that_sends_no_more_is_probed_while_its_request_is_queued(
     serve: Serve, version: str
 ) -> None:
     gate = Gate()
@@ -258,7 +256,7 @@ def test_nothing_behind_a_request_that_closes_is_run(serve: Serve) -> None:
 
 
 @pytest.mark.only_on("proactor", "pool", reason="nothing waits in a queue")
-def test_what_is_pipelined_on_a_connection_in_the_queue_is_answered_though_the_server_drains(
+def test_what_is_pipelined_on_a_queued_connection_is_answered_during_a_drain(
     serve: Serve,
 ) -> None:
     gates = {"/first": Gate(), "/other": Gate()}
@@ -304,7 +302,7 @@ def test_two_large_responses_pipelined(serve: Serve) -> None:
             assert connection.response().body == body
 
 
-def test_a_refusal_comes_whole_behind_a_response_that_filled_the_socket(serve: Serve, tmp_path: Path) -> None:
+def test_a_refusal_after_a_response_that_filled_the_socket_is_complete(serve: Serve, tmp_path: Path) -> None:
     def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
         start_response("200 OK", [*TEXT])
         return [pattern(int(environ["PATH_INFO"][1:]))]
@@ -422,7 +420,7 @@ def test_a_chunked_body_is_refused_as_soon_as_it_is_too_long(serve: Serve, max_b
     assert len(gate.runs) == 1
 
 
-def test_a_refusal_can_be_read_after_sending_all_of_a_body_that_nobody_wants(serve: Serve) -> None:
+def test_a_refusal_can_be_read_after_sending_all_of_a_refused_body(serve: Serve) -> None:
     body = bytes(3 * MIB)
     with serve(hello, max_body=1000) as server, Connection(server.address) as connection:
         connection.send(build(method="POST", body=body))
@@ -432,7 +430,9 @@ def test_a_refusal_can_be_read_after_sending_all_of_a_body_that_nobody_wants(ser
 
 
 @pytest.mark.skipif(not checks.enabled(), reason="only the checks build counts exchanges")
-@pytest.mark.not_on("process", reason="native objects are counted in each process, and children tell nobody")
+@pytest.mark.not_on(
+    "process", reason="native objects are counted in each process, and children do not report theirs"
+)
 def test_an_idle_connection_holds_no_buffer(serve: Serve) -> None:
     before = checks.counts()["exchange"]
     number = 50

@@ -1,4 +1,4 @@
-"""Deadlines of every phase, and what is answered when a limit on connections or requests is reached."""
+"""Deadlines of every phase, and the answers past a limit on connections or requests."""
 
 import os
 import resource
@@ -295,8 +295,8 @@ Close = Callable[[Connection], None]
 
 
 @pytest.mark.parametrize("close", [lambda c: c.socket.close(), lambda c: c.reset()], ids=["close", "reset"])
-def test_newcomers_wait_in_the_backlog_until_there_is_room(serve: Serve, close: Close) -> None:
-    # Half a body, that nobody is closed with: see test_making_room.py for those who make room.
+def test_new_connections_wait_in_the_backlog_until_there_is_room(serve: Serve, close: Close) -> None:
+    # Half a body, with which no connection is closed: see test_making_room.py for those that make room.
     post = build(method="POST", body=b"half")
     with serve(hello, max_connections=3, max_children=3, body_timeout=60.0) as server, ExitStack() as stack:
         open_ones = [stack.enter_context(Connection(server.address)) for _ in range(3)]
@@ -306,7 +306,7 @@ def test_newcomers_wait_in_the_backlog_until_there_is_room(serve: Serve, close: 
         newcomers = [stack.enter_context(Connection(server.address)) for _ in range(2)]
         for newcomer in newcomers:
             newcomer.send(build())
-        # Those that are in are served meanwhile, and nobody else is admitted.
+        # The admitted ones are served, and no other is admitted.
         for connection in open_ones:
             connection.send(post[-2:] + post[:-2])
             assert connection.response("POST").status == 200
@@ -324,7 +324,7 @@ def tell_who_accepts(environ: Environ, start_response: StartResponse) -> list[by
     return [b"%d" % (os.getppid() if environ["wsgi.multiprocess"] else os.getpid())]
 
 
-def test_newcomers_wait_while_descriptors_are_short(serve: Serve) -> None:
+def test_new_connections_wait_while_descriptors_are_short(serve: Serve) -> None:
     with serve(tell_who_accepts) as server, ExitStack() as stack:
         first, *open_ones = [stack.enter_context(Connection(server.address)) for _ in range(4)]
         for connection in (first, *open_ones):
@@ -349,7 +349,7 @@ def test_newcomers_wait_while_descriptors_are_short(serve: Serve) -> None:
                     assert connection.response().status == 200
                 time.sleep(0.01)
             assert server.statistics()["accepted"] == 4
-            assert server.statistics()["turns"] - turns < 1000, "it does not spin meanwhile"
+            assert server.statistics()["turns"] - turns < 1000, "it spins"
         finally:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
         assert int(newcomer.response().body) == pid

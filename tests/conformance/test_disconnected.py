@@ -1,4 +1,4 @@
-"""`halfsync.disconnected`: a running application can know that its client has left."""
+"""`halfsync.disconnected`: a running application can check whether its client has disconnected."""
 
 import socket
 import threading
@@ -42,7 +42,7 @@ class Asking:
 
 
 def told_at_the_end(serve: Serve, app: Asking, way: str) -> bool:
-    """Let a client ask and leave while the application runs; return what that was told at last."""
+    """Let a client send a request and disconnect while the application runs; return what the application saw last."""
     with serve(app) as server:
         connection = Connection(server.address)
         connection.send(build())
@@ -56,7 +56,7 @@ def told_at_the_end(serve: Serve, app: Asking, way: str) -> bool:
 
 
 @pytest.mark.parametrize(("first", "way"), [(b"", "close"), (b"", "reset"), (b"begun", "reset")])
-def test_a_client_that_leaves_is_noticed(serve: Serve, first: bytes, way: str) -> None:
+def test_a_client_that_disconnects_is_noticed(serve: Serve, first: bytes, way: str) -> None:
     assert told_at_the_end(serve, Asking(first), way) is True
 
 
@@ -68,7 +68,7 @@ def test_it_is_noticed_while_the_engine_sends(serve: Serve, way: str) -> None:
     assert told_at_the_end(serve, Asking(pattern(8 * MIB)), way) is True
 
 
-def test_a_client_that_stays_is_not_taken_for_gone(serve: Serve) -> None:
+def test_a_client_that_stays_is_not_reported_as_disconnected(serve: Serve) -> None:
     app = Asking()
     with serve(app) as server, Connection(server.address) as connection:
         connection.send(build())
@@ -111,7 +111,7 @@ def test_it_is_for_the_turn_and_its_own_thread(serve: Serve) -> None:
         def ask() -> None:
             try:
                 asked()
-            except Exception as error:  # noqa: BLE001 - told to the test
+            except Exception as error:  # noqa: BLE001 - reported to the test
                 errors.append(str(error))
 
         if kept:

@@ -1,4 +1,4 @@
-"""Flask, Django and Falcon on halfsync, asked by three real clients, checked byte for byte."""
+"""Flask, Django and Falcon on halfsync, with three real clients, checked byte for byte."""
 
 import hashlib
 import importlib
@@ -293,7 +293,7 @@ def test_curl_uses_one_connection_for_two_requests(serve: Serve, app: Any) -> No
 
 
 @needs_curl
-def test_curl_is_told_to_continue(serve: Serve, app: Any, tmp_path: Path) -> None:
+def test_curl_gets_100_continue(serve: Serve, app: Any, tmp_path: Path) -> None:
     data = pattern(200_000)
     (tmp_path / "sent").write_bytes(data)
     with serve(app) as server:

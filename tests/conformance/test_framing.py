@@ -34,9 +34,7 @@ def chunked(body: bytes, sizes: list[int]) -> bytes:
 
 @pytest.mark.parametrize("memory", [0, 1, 5000, 65_536, 1 << 20])
 @pytest.mark.parametrize("sizes", [[1], [1, 4096, 7], [70_000], [65_535, 1, 1]], ids=str)
-def test_chunked_body_comes_out_as_it_was_however_it_is_cut(
-    serve: Serve, memory: int, sizes: list[int]
-) -> None:
+def test_chunked_body_is_decoded_however_it_is_cut(serve: Serve, memory: int, sizes: list[int]) -> None:
     body = pattern(150_001)
     expected = hashlib.sha256(body).hexdigest().encode()
     wire = (HEAD + chunked(body, sizes)) * 3  # each behind the one before

@@ -46,7 +46,7 @@ def test_note_is_written_once_and_the_visitor_redirected(serve: Serve, guestbook
         ),
     ],
 )
-def test_what_cannot_be_written_is_told(
+def test_a_note_that_cannot_be_written_is_an_error_page(
     serve: Serve, guestbook: Any, tmp_path: Path, fields: dict[str, Any], status: int, said: bytes
 ) -> None:
     with serve(guestbook) as server:

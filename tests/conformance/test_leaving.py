@@ -51,7 +51,7 @@ class Door:
         assert self._reached.acquire(timeout=WAIT_S), "a request did not reach the door"
 
     def open(self) -> None:
-        """Let go on who is here."""
+        """Let the requests that have arrived go on."""
         self._opened.set()
 
 
@@ -99,7 +99,7 @@ class Stage:
         return self._stack.enter_context(self._serve(app, **settings))
 
     def connect(self) -> Connection:
-        """Connect a client, who leaves with the test."""
+        """Connect a client, which is closed at the end of the test."""
         return self._stack.enter_context(Connection(self.address))
 
     def connect_to(self, listener: socket.socket) -> Connection:
@@ -139,7 +139,7 @@ def gone(server: halfsync.Server) -> None:
     assert server.close(EVENT_TIMEOUT_S)
 
 
-def test_an_idle_connection_goes_on_elsewhere(stage: Stage) -> None:
+def test_an_idle_connection_continues_in_another_process(stage: Stage) -> None:
     first = stage.start(named("a"))
     used, silent = stage.connect(), stage.connect()
     assert [ask(used) for _ in range(3)] == ["a"] * 3
@@ -184,7 +184,7 @@ def test_a_silent_connection_may_have_sent_a_part_of_its_first_head(stage: Stage
 
 
 @pytest.mark.plain_transport(reason="a connection whose transport holds bytes stays")
-def test_what_runs_is_finished_and_what_was_sent_behind_it_goes_along(stage: Stage) -> None:
+def test_running_requests_finish_and_pipelined_ones_are_handed_off(stage: Stage) -> None:
     door = Door()
     first = stage.start(named("a", door))
     connection = stage.connect()
@@ -217,7 +217,7 @@ def test_a_pipeline_is_answered_in_order_by_both(stage: Stage) -> None:
     assert ask(connection) == "b"
 
 
-def test_more_than_a_record_holds_is_served_before_the_connection_goes(stage: Stage) -> None:
+def test_more_than_a_record_holds_is_served_before_the_hand_off(stage: Stage) -> None:
     limits = {"max_head": 256 << 10, "max_field": 60 << 10}
     first = stage.start(named("a"), **limits)
     connection = stage.connect()
@@ -251,12 +251,12 @@ def test_a_body_under_way_is_finished(stage: Stage, expect: bool) -> None:
     assert not expect or not first.wait(0)
     connection.send(b"0123456789" if expect else b"67890")
     server = answered(connection, "/body", 10)
-    assert server == "a" or not expect  # else it may not have been looked at when it came to leaving
+    assert server == "a" or not expect  # otherwise it may not have been examined before the hand-off
     gone(first)
     assert ask(connection) == "b"
 
 
-def test_who_said_close_is_closed(stage: Stage) -> None:
+def test_a_connection_with_close_is_closed(stage: Stage) -> None:
     door = Door()
     first = stage.start(named("a", door))
     connection = stage.connect()
@@ -272,7 +272,7 @@ def test_who_said_close_is_closed(stage: Stage) -> None:
     assert first.statistics()["handed_off"] == 0
 
 
-def test_who_was_refused_is_not_handed_off(stage: Stage) -> None:
+def test_a_refused_connection_is_not_handed_off(stage: Stage) -> None:
     first = stage.start(named("a"))
     connection = stage.connect()
     connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + build("/never"))
@@ -301,12 +301,12 @@ def test_a_static_file_is_answered_by_both(stage: Stage, tmp_path: Path) -> None
 
 
 def told(response: Response) -> tuple[str, str]:
-    """Return the server and the client that a response tells."""
+    """Return the server and the client that a response names."""
     name, _, client, _ = response.body.decode().split()
     return name, client
 
 
-def test_what_a_proxy_header_said_goes_along(stage: Stage) -> None:
+def test_the_client_of_a_proxy_header_is_handed_off(stage: Stage) -> None:
     settings = {"proxy_protocol": True, "proxy_allow_ips": "127.0.0.1"}
     proxied = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n"
     first = stage.start(named("a"), **settings)
@@ -348,7 +348,7 @@ def test_a_crowd_of_idle_connections_moves_at_once(stage: Stage) -> None:
 
 
 def ask_all(connections: list[Connection]) -> dict[Connection, str]:
-    """Let all ask at once; return who answered, once nobody has answered for a while that is long beside a request."""
+    """Let all send a request at once; return the answers, once none has come for much longer than a request takes."""
     by_socket = {connection.socket: connection for connection in connections}
     for connection in connections:
         connection.send(build())
@@ -383,7 +383,7 @@ def test_what_the_queue_does_not_take_is_served_on(stage: Stage) -> None:
     assert second.statistics()["adopted"] == len(crowd)
 
 
-def test_a_server_that_leaves_may_drain(stage: Stage) -> None:
+def test_a_server_that_hands_off_may_drain(stage: Stage) -> None:
     stage.writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     door = Door()
     first = stage.start(named("a", door), threads=4)
@@ -417,7 +417,7 @@ def ends_or_answers(connection: Connection) -> bool:
         return False
 
 
-def test_nobody_is_adopted_for_whom_there_is_no_room(stage: Stage) -> None:
+def test_no_connection_is_adopted_without_room_for_it(stage: Stage) -> None:
     first = stage.start(named("a"))
     crowd = [stage.connect() for _ in range(5)]
     for connection in crowd:
@@ -430,7 +430,7 @@ def test_nobody_is_adopted_for_whom_there_is_no_room(stage: Stage) -> None:
         connection.send(build())
     while waiting:
         ready, _, _ = select.select(list(waiting), [], [], WAIT_S)
-        assert ready, "nobody is answered any more"
+        assert ready, "no client is answered"
         for one in ready:
             connection = waiting.pop(one)
             assert answered(connection) == "b"
@@ -439,7 +439,7 @@ def test_nobody_is_adopted_for_whom_there_is_no_room(stage: Stage) -> None:
 
 
 @pytest.mark.usefixtures("serve")  # whose tests must leave nothing behind
-def test_with_nobody_to_adopt_it_drains(model: dict[str, Any]) -> None:
+def test_without_a_process_to_adopt_it_drains(model: dict[str, Any]) -> None:
     door = Door()
     reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     server = halfsync.Server(
@@ -458,11 +458,11 @@ def test_with_nobody_to_adopt_it_drains(model: dict[str, Any]) -> None:
         assert answered(running, "/door") == "a"
         running.closed()
         gone(server)
-        # Whoever is quicker than the one who closes the last reading end is lost with it, as any idle one.
+        # A connection that is sent before the last reading end is closed is lost with it, as any idle one.
         assert server.statistics()["handed_off"] <= 1
 
 
-def test_without_a_queue_leaving_is_draining(serve: Serve) -> None:
+def test_without_a_queue_handing_off_is_draining(serve: Serve) -> None:
     with serve(named("a")) as server, Connection(server.address) as idle:
         assert ask(idle) == "a"
         server.hand_off()
@@ -470,7 +470,7 @@ def test_without_a_queue_leaving_is_draining(serve: Serve) -> None:
         gone(server)
 
 
-def test_who_leaves_accepts_no_more_and_leaves_the_backlog(stage: Stage) -> None:
+def test_a_server_that_hands_off_accepts_no_more_and_leaves_the_backlog_to_others(stage: Stage) -> None:
     first = stage.start(named("a"))
     first.hand_off()
     gone(first)
@@ -480,7 +480,7 @@ def test_who_leaves_accepts_no_more_and_leaves_the_backlog(stage: Stage) -> None
     assert answered(late) == "b"
 
 
-def test_a_client_that_leaves_meanwhile_is_missed_by_nobody(stage: Stage) -> None:
+def test_a_client_that_disconnects_during_a_hand_off_has_no_effect(stage: Stage) -> None:
     first = stage.start(named("a"))
     crowd = [stage.connect() for _ in range(9)]
     for connection in crowd:
@@ -497,7 +497,7 @@ def test_a_client_that_leaves_meanwhile_is_missed_by_nobody(stage: Stage) -> Non
     until(lambda: second.statistics()["open"] == 3)
 
 
-def test_who_drains_answers_those_who_wait_to_be_adopted(stage: Stage) -> None:
+def test_a_draining_server_answers_connections_that_wait_to_be_adopted(stage: Stage) -> None:
     first = stage.start(named("a"))
     asking, idle = [stage.connect() for _ in range(3)], stage.connect()
     for connection in [*asking, idle]:
@@ -534,7 +534,7 @@ def test_what_is_no_record_is_dropped_and_the_next_is_adopted(stage: Stage) -> N
     assert second.statistics()["adopted"] == 1
 
 
-def test_who_reads_no_proxy_headers_adopts_nobody_who_has_yet_to_send_one(stage: Stage) -> None:
+def test_without_proxy_protocol_a_connection_that_must_send_a_header_is_not_adopted(stage: Stage) -> None:
     first = stage.start(named("a"), proxy_protocol=True, proxy_allow_ips="127.0.0.1")
     greeted, late = stage.connect(), stage.connect()
     greeted.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n" + build())
@@ -589,7 +589,7 @@ def test_a_stream_is_not_handed_off(stage: Stage) -> None:
 
 
 @pytest.mark.plain_transport(reason="it takes what comes at one time for a whole")
-def test_a_stream_that_leaves_accepts_those_for_whom_nobody_else_is_there(stage: Stage) -> None:
+def test_a_stream_server_that_hands_off_accepts_the_backlog_that_no_other_process_has(stage: Stage) -> None:
     first = stage.start(Echo, stream=True, max_connections=1, max_children=1, threads=1)
     connection = stage.connect()
     connection.send(b"hello")
@@ -603,7 +603,7 @@ def test_a_stream_that_leaves_accepts_those_for_whom_nobody_else_is_there(stage:
 
 
 class Load:
-    """Clients that ask all the time, on connections that stay or on new ones, until they are told to stop."""
+    """Clients that send requests all the time, on connections that stay or on new ones, until they are stopped."""
 
     def __init__(self, address: tuple[str, int], keeping: int, renewing: int) -> None:
         self.failures: list[str] = []
@@ -696,7 +696,7 @@ def ask_port(connection: Connection) -> int:
     return int(response.body)
 
 
-def test_a_connection_keeps_its_port_where_the_listeners_are_others(stage: Stage) -> None:
+def test_a_connection_keeps_its_port_if_the_listeners_differ(stage: Stage) -> None:
     """By two servers: the first has another order, the second lacks one of them."""
     with ExitStack() as stack:
         one, two, new = listening(stack, 3)
@@ -715,7 +715,9 @@ def test_a_connection_keeps_its_port_where_the_listeners_are_others(stage: Stage
 
 
 @pytest.mark.parametrize("alone", [[0], [1], [0, 1]])
-def test_who_leaves_accepts_those_for_whom_nobody_else_is_there(stage: Stage, alone: list[int]) -> None:
+def test_a_server_that_hands_off_accepts_the_backlog_that_no_other_process_has(
+    stage: Stage, alone: list[int]
+) -> None:
     """The backlog of every other listener is left to others."""
     door = Door()
 

@@ -1,4 +1,4 @@
-"""All connections taken: the one that has idled longest makes room for a newcomer; one with a request never does."""
+"""All connections taken: the one that has idled longest makes room for a new one; one with a request never does."""
 
 import random
 import signal
@@ -21,7 +21,7 @@ from tests.wsgi import Environ, hello, until, wait
 import halfsync
 
 SEED = 20261129
-PROMPT_S = 1.0  # that a newcomer may wait, on a machine that does other things too
+PROMPT_S = 1.0  # that a new connection may wait, on a busy machine
 PLACES = 4
 FULL: dict[str, Any] = {
     "max_connections": PLACES,
@@ -87,7 +87,7 @@ def test_the_longest_idle_makes_room(serve: Serve) -> None:
         until(lambda: server.statistics()["open"] == PLACES)
 
 
-def test_many_newcomers_at_once(serve: Serve) -> None:
+def test_many_new_connections_at_once(serve: Serve) -> None:
     with serve(hello, **FULL) as server, ExitStack() as stack:
         old = idlers(server, stack)
         late = [stack.enter_context(connect(server)) for _ in range(PLACES)]
@@ -101,7 +101,7 @@ def test_many_newcomers_at_once(serve: Serve) -> None:
             connection.closed()
 
 
-def test_nobody_is_closed_for_nobody(serve: Serve) -> None:
+def test_no_connection_is_closed_without_a_new_one(serve: Serve) -> None:
     with serve(hello, **FULL) as server, ExitStack() as stack:
         old = idlers(server, stack)
         for _ in range(3):
@@ -167,7 +167,7 @@ def test_those_with_a_request_never_make_room(serve: Serve) -> None:
         late = [newcomer(server, stack) for _ in range(2 * PLACES)]
         for connection in (*idle, *late[: -len(idle)]):
             connection.closed()
-        # Now nobody is left who could make room, until a response is complete.
+        # Now no connection can make room, until a response is complete.
         busy = late[-len(idle) :]
         for connection in busy:
             connection.send(build("/wait"))
@@ -246,7 +246,7 @@ def test_the_silent_make_room_after_the_idle(serve: Serve) -> None:
             assert connection.response().status == 200
 
 
-def test_one_that_has_just_come_does_not_make_room(serve: Serve) -> None:
+def test_a_new_connection_does_not_make_room(serve: Serve) -> None:
     with serve(hello, **FULL) as server, ExitStack() as stack:
         since = time.monotonic()
         silent: list[Connection] = []
@@ -286,7 +286,7 @@ def test_those_turned_away_make_room_first(serve: Serve) -> None:
     with serve(hello, **FULL, max_connections_per_client=1) as server, ExitStack() as stack:
         own = newcomer(server, stack)
         other = newcomer(server, stack, "127.0.0.2")
-        for _ in range(PLACES):  # they are told, and stay
+        for _ in range(PLACES):  # they get their refusal, and stay
             told = stack.enter_context(connect(server))
             assert told.response().status == 503
         newcomer(server, stack, "127.0.0.3")
@@ -343,7 +343,7 @@ def test_every_request_that_ran_is_answered(serve: Serve) -> None:
 
 
 def test_a_request_that_has_arrived_keeps_its_connection(tmp_path: Path, model: dict[str, Any]) -> None:
-    """It and a newcomer are there when the server next looks."""
+    """It and a new connection are there at the server's next turn."""
     options = [
         text for name, value in (model | FULL).items() for text in (f"--{name.replace('_', '-')}", str(value))
     ]
@@ -358,7 +358,7 @@ def test_a_request_that_has_arrived_keeps_its_connection(tmp_path: Path, model: 
         serving.signal(signal.SIGCONT)
         assert idle[0].response().status == 200
         assert late.response().status == 200
-        # A child that is told as its request comes ends with the response.
+        # A child that gets the order as its request comes ends with the response.
         if model["model"] != "process":
             idle.pop(1).closed()
             assert all(ask(connection) == 200 for connection in (*idle, late))

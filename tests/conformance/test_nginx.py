@@ -34,7 +34,7 @@ def snippets(language: str) -> list[str]:
 
 
 def stream_module() -> Path | None:
-    """Return where nginx's dynamic stream module is, or None."""
+    """Return the path of nginx's dynamic stream module, or None."""
     assert NGINX
     said = subprocess.run([NGINX, "-V"], capture_output=True, text=True, check=True).stderr
     folder = re.search(r"--modules-path=(\S+)", said)
@@ -79,7 +79,7 @@ def nginx(
 
 @needs_nginx
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_nginx_tells_the_client_by_fields(serve: Serve, tmp_path: Path, kind: str) -> None:
+def test_nginx_names_the_client_by_fields(serve: Serve, tmp_path: Path, kind: str) -> None:
     bind = f"unix:{tmp_path}/x.sock" if kind == "unix" else "127.0.0.1:0"
     with serve(tell, bind=bind) as server:
         backend = bind if kind == "unix" else "{}:{}".format(*server.address)
@@ -111,7 +111,7 @@ def test_a_client_of_nginx_cannot_take_another_address(serve: Serve, tmp_path: P
 
 
 @needs_nginx
-def test_nginx_tells_the_client_by_the_proxy_protocol(serve: Serve, tmp_path: Path) -> None:
+def test_nginx_names_the_client_by_the_proxy_protocol(serve: Serve, tmp_path: Path) -> None:
     module = stream_module()
     if module is None:
         pytest.skip("nginx's stream module (Debian: libnginx-mod-stream) is not installed")

@@ -1,4 +1,4 @@
-"""A response that its socket does not take at once: no lost wake-up, and no memory that is not counted."""
+"""A response that its socket does not take at once: no lost wake-up, and all memory is counted."""
 
 import socket
 import threading
@@ -22,7 +22,7 @@ def whole(environ: Environ, start_response: StartResponse) -> list[bytes]:
     return [BODY]
 
 
-def test_engine_is_told_of_a_piece_before_the_next_waits_for_room(serve: Serve) -> None:
+def test_engine_is_notified_of_a_piece_before_the_next_waits_for_room(serve: Serve) -> None:
     with serve(whole, spool_disk=0, write_timeout=5.0) as server:
         for _ in range(5):
             with Connection(server.address) as client:

@@ -1,4 +1,4 @@
-"""Behind proxies, on every model: who the client is, how it reached us, and who may not say so."""
+"""Behind proxies, on every model: which peers may name the client, and what the application sees."""
 
 import random
 import socket
@@ -49,7 +49,7 @@ def logged_by(log: Path, number: int = 1) -> list[str]:
 # --- Forwarded and X-Forwarded-* ------------------------------------------------------------------
 
 
-def test_a_trusted_proxy_tells_the_client(serve: Serve, wrap: Wrap, tmp_path: Path) -> None:
+def test_a_trusted_proxy_names_the_client(serve: Serve, wrap: Wrap, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     trusted = "127.0.0.1,10.0.0.0/8"
     with (
@@ -73,7 +73,7 @@ def test_a_trusted_proxy_tells_the_client(serve: Serve, wrap: Wrap, tmp_path: Pa
         assert logged_by(log, 3) == ["203.0.113.7", "127.0.0.1", "2001:db8::7"]
 
 
-def test_another_peer_tells_nothing(serve: Serve, wrap: Wrap, tmp_path: Path) -> None:
+def test_fields_of_another_peer_are_ignored(serve: Serve, wrap: Wrap, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     with serve(wrap(tell), access_log=str(log), forwarded_allow_ips="10.0.0.0/8,unix") as server:
         told = told_by(fetch(server.address, fields=FORGED))
@@ -106,7 +106,7 @@ def test_a_refusal_is_logged_for_the_client_too(serve: Serve, tmp_path: Path) ->
         assert logged_by(log) == ["203.0.113.7"]
 
 
-def test_what_a_client_says_is_not_believed_in_a_refusal(serve: Serve, tmp_path: Path) -> None:
+def test_fields_of_a_client_are_ignored_in_a_refusal(serve: Serve, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     with serve(hello, access_log=str(log), max_body=10, forwarded_allow_ips="none") as server:
         assert fetch(server.address, method="POST", body=bytes(11), fields=FORGED).status == 413
@@ -133,7 +133,7 @@ every_header = pytest.mark.parametrize(("header", "client"), HEADERS.values(), i
 
 
 @every_header
-def test_a_proxy_header_tells_the_client_of_a_whole_connection(
+def test_a_proxy_header_names_the_client_of_a_whole_connection(
     serve: Serve, wrap: Wrap, tmp_path: Path, header: bytes, client: tuple[str, str]
 ) -> None:
     log = tmp_path / "access.log"
@@ -151,7 +151,7 @@ def test_a_proxy_header_tells_the_client_of_a_whole_connection(
     "header",
     [b"PROXY UNKNOWN\r\n", binary("203.0.113.7", 1234, command=LOCAL), raw(LOCAL, UNSPECIFIED, b"")],
 )
-def test_a_header_that_tells_no_client_leaves_the_peer(serve: Serve, header: bytes) -> None:
+def test_without_a_client_in_the_header_the_peer_counts(serve: Serve, header: bytes) -> None:
     with serve(tell, proxy_protocol=True) as server, Connection(server.address) as connection:
         connection.send(header + build())
         host, port = connection.socket.getsockname()
@@ -238,7 +238,7 @@ def test_a_header_must_come_in_time(serve: Serve, start: bytes) -> None:
     ],
     ids=["request", "crlf", "family", "port", "short", "long", "tls"],
 )
-def test_a_connection_without_a_header_is_closed_without_a_word(serve: Serve, wire: bytes) -> None:
+def test_a_connection_without_a_header_is_closed_without_an_answer(serve: Serve, wire: bytes) -> None:
     with serve(tell, **LONG, proxy_protocol=True) as server:
         with Connection(server.address) as connection:
             connection.send(wire)
@@ -258,7 +258,7 @@ def test_a_header_is_read_once(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("allowed", ["none", "10.0.0.0/8,unix", "127.0.0.2"])
-def test_a_peer_that_may_not_speak_it_is_closed(serve: Serve, allowed: str) -> None:
+def test_a_peer_that_may_not_send_a_header_is_closed(serve: Serve, allowed: str) -> None:
     with serve(tell, **LONG, proxy_protocol=True, proxy_allow_ips=allowed) as server:
         for number in (1, 2):
             with suppress(ConnectionError), Connection(server.address) as connection:
@@ -336,7 +336,7 @@ def test_a_stream_begins_behind_the_header(serve: Serve, header: bytes, client: 
 
 
 @pytest.mark.parametrize("wire", [b"no header", b"PROXY TCP4 1 2 3 4\r\n", b"PROX"])
-def test_a_stream_without_a_header_is_closed_without_a_word(serve: Serve, wire: bytes) -> None:
+def test_a_stream_without_a_header_is_closed_without_an_answer(serve: Serve, wire: bytes) -> None:
     settings: dict[str, Any] = {**LONG, "stream": True, "proxy_protocol": True, "head_timeout": SHORT_S}
     with serve(Echo, **settings) as server:
         with Connection(server.address) as connection:
@@ -356,7 +356,7 @@ def test_a_stream_is_refused_to_other_peers(serve: Serve) -> None:
 # --- unix sockets ---------------------------------------------------------------------------------
 
 
-def test_a_unix_socket_is_made_as_the_settings_say(serve: Serve, tmp_path: Path) -> None:
+def test_a_unix_socket_is_made_with_the_mode_and_owner_of_the_settings(serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "x.sock"
     for settings, mode in (({}, 0o666), ({"unix_mode": "0600"}, 0o600), ({"unix_mode": 0o660}, 0o660)):
         with serve(hello, bind=f"unix:{path}", **settings):

@@ -1,4 +1,4 @@
-"""What a refusal leaves behind, under every model: its reason in the server's log, the request in the access log."""
+"""What a refusal logs, in every model: its reason in the server's log, the request in the access log."""
 
 import errno
 import logging
@@ -101,7 +101,7 @@ REFUSALS: dict[str, tuple[bytes, int, str, str]] = {
 
 NO_NAME = "a field line that does not begin with a name and a colon"
 CONTROL = "a control character in a field value"
-# Lines that may hold the value of a field that nobody may see; the reason, and what is shown of them.
+# Lines that may have the value of a secret field; the reason, and what is shown of them.
 SECRETS: dict[bytes, tuple[str, str]] = {
     b"Cookie: a=b\r\n secret=1": (NO_NAME, "' ' ..."),
     b"Cookie: a=b\r\n\tsecret: 1": (NO_NAME, r"'\t' ..."),
@@ -119,7 +119,7 @@ SECRETS: dict[bytes, tuple[str, str]] = {
     b"Proxy-Authorization: secret\x01": (CONTROL, "'Proxy-Authorization' ..."),
     b"X-Cookies: secret\x01": (CONTROL, "'X-Cookie' ..."),
     b"Cookie: " + b"secret" * 2000: ("a field line that is too long", "'Cookie' ..."),
-    # What stands behind such a field, and is a field of its own, is shown.
+    # Another field after such a field is shown.
     b"Cookie: a=b\r\nHost: a b": ("a Host that is not host[:port]", "'Host: a b'"),
     b"A: b\r\nc": (NO_NAME, "'c'"),
 }
@@ -161,12 +161,12 @@ class Waiting(Echo):
 
 
 def closed(reason: str) -> str:
-    """Return the line that tells of a connection that was closed without an answer."""
+    """Return the log line of a connection that was closed without an answer."""
     return f"INFO halfsync: closed a connection from 127.0.0.1: {reason}"
 
 
 def told(informed: Logged) -> list[str]:
-    """Return what the log tells of refusals."""
+    """Return the log lines of refusals."""
     return re.findall(r"INFO halfsync: ((?:refused|closed) .*)", informed.text)
 
 
@@ -178,7 +178,7 @@ def send(address: tuple[str, int], wire: bytes) -> bytes:
 
 
 @pytest.mark.plain_transport(reason="it takes what comes at one time for a whole")
-def test_the_log_tells_who_was_refused_why_and_what_came(serve: Serve, informed: Logged) -> None:
+def test_the_log_has_the_client_the_reason_and_the_bytes(serve: Serve, informed: Logged) -> None:
     with serve(hello, max_body=MAX_BODY) as server:
         for wire, status, reason, received in REFUSALS.values():
             informed.clear()
@@ -238,7 +238,7 @@ def test_a_cookie_that_comes_too_slowly_is_not_shown(serve: Serve, informed: Log
             assert "secret" not in informed.text
 
 
-def test_a_request_that_comes_too_slowly_is_told(serve: Serve, informed: Logged, tmp_path: Path) -> None:
+def test_a_request_that_comes_too_slowly_is_logged(serve: Serve, informed: Logged, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     with serve(hello, head_timeout=0.2, access_log=str(log)) as server:
         assert send(server.address, b"GET /slow HTTP/1.1\r\nHost").startswith(b"HTTP/1.1 408 ")
@@ -302,7 +302,7 @@ def test_fields_of_an_untrusted_proxy_are_worth_one_line(serve: Serve, informed:
     ]
 
 
-def test_fields_of_a_trusted_proxy_are_worth_none(serve: Serve, informed: Logged) -> None:
+def test_fields_of_a_trusted_proxy_are_not_logged(serve: Serve, informed: Logged) -> None:
     with serve(hello) as server:
         assert fetch(server.address, fields=[("X-Forwarded-Proto", "https")]).status == 200
     assert "ignored" not in informed.text
@@ -320,7 +320,7 @@ def test_fields_of_a_trusted_proxy_are_worth_none(serve: Serve, informed: Logged
     ],
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
-def test_a_connection_without_its_proxy_header_is_told(
+def test_a_connection_without_its_proxy_header_is_logged(
     serve: Serve, informed: Logged, settings: dict[str, Any], reason: str, stream: bool
 ) -> None:
     with serve(Echo if stream else hello, stream=stream, proxy_protocol=True, **settings) as server:
@@ -330,7 +330,7 @@ def test_a_connection_without_its_proxy_header_is_told(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
-def test_a_proxy_header_that_comes_too_slowly_is_told(serve: Serve, informed: Logged, stream: bool) -> None:
+def test_a_proxy_header_that_comes_too_slowly_is_logged(serve: Serve, informed: Logged, stream: bool) -> None:
     settings: dict[str, Any] = {"stream": stream, "proxy_protocol": True, "head_timeout": 0.2}
     with serve(Echo if stream else hello, **settings) as server:
         assert send(server.address, b"PROXY TCP4 192.0.2.") == b""
@@ -345,7 +345,7 @@ def test_a_proxy_header_that_comes_too_slowly_is_told(serve: Serve, informed: Lo
     reason="a newcomer for which there is no room gets no answer before the handshake",
 )
 @pytest.mark.parametrize("header", [b"", line("192.0.2.7", 1)], ids=["peer", "proxied"])
-def test_a_client_past_its_own_limit_is_told(serve: Serve, informed: Logged, header: bytes) -> None:
+def test_a_client_past_its_own_limit_is_logged(serve: Serve, informed: Logged, header: bytes) -> None:
     with (
         serve(hello, max_connections_per_client=1, proxy_protocol=bool(header)) as server,
         Connection(server.address) as first,
@@ -361,7 +361,7 @@ def test_a_client_past_its_own_limit_is_told(serve: Serve, informed: Logged, hea
 
 
 @pytest.mark.parametrize("header", [b"", line("192.0.2.7", 1)], ids=["peer", "proxied"])
-def test_a_client_of_a_stream_past_its_own_limit_is_told(
+def test_a_client_of_a_stream_past_its_own_limit_is_logged(
     serve: Serve, informed: Logged, header: bytes
 ) -> None:
     with (
@@ -383,7 +383,7 @@ def test_a_client_of_a_stream_past_its_own_limit_is_told(
 )
 @pytest.mark.only_on("proactor", "pool", reason="only these have a queue")
 @pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
-def test_who_finds_the_queue_full_is_told(
+def test_a_request_that_finds_the_queue_full_is_logged(
     serve: Serve, informed: Logged, model: dict[str, Any], stream: bool
 ) -> None:
     gate = Gate()
@@ -408,7 +408,7 @@ def test_who_finds_the_queue_full_is_told(
 
 @pytest.mark.only_on("proactor", reason="only it has queue_timeout")
 @pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
-def test_who_waits_for_too_long_is_told(serve: Serve, informed: Logged, stream: bool) -> None:
+def test_a_request_that_waits_for_too_long_is_logged(serve: Serve, informed: Logged, stream: bool) -> None:
     gate = Gate()
     application = Waiting.behind(gate) if stream else gate
     with (
@@ -434,7 +434,7 @@ def test_who_waits_for_too_long_is_told(serve: Serve, informed: Logged, stream: 
 )
 @pytest.mark.only_on("thread", "process", reason="the others need nothing of the system for a connection")
 @pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
-def test_that_the_system_gives_nothing_is_told(
+def test_a_refusal_without_a_thread_or_process_is_logged(
     serve: Serve, informed: Logged, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     begun: list[bool] = []
@@ -457,7 +457,7 @@ def test_that_the_system_gives_nothing_is_told(
         monkeypatch.undo()
 
 
-def test_a_client_that_proxies_tell_is_the_one_that_is_named(serve: Serve, informed: Logged) -> None:
+def test_the_log_names_the_client_that_a_proxy_names(serve: Serve, informed: Logged) -> None:
     head = b"POST / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\nContent-Length: 101\r\n\r\n"
     with serve(hello, max_body=MAX_BODY) as server:
         assert send(server.address, head).startswith(b"HTTP/1.1 413 ")

@@ -40,7 +40,7 @@ class Counting:
         return int(self._made.value)
 
     def iterate(self, parts: Iterable[bytes]) -> Iterator[bytes]:
-        """Count the parts as they are taken, and tell when there are no more."""
+        """Count the parts as they are taken, and report the end."""
         try:
             for part in parts:
                 with self._made:
@@ -51,7 +51,7 @@ class Counting:
 
 
 class Maker(Counting):
-    """An application that makes a response of the size its path names, and tells, in any process, how far it is."""
+    """An application that makes a response of the size in its path, and reports its progress, in any process."""
 
     def __init__(self, *, pieces: bool = True) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ def test_waiting_for_room_does_not_hold_the_gil(serve: Serve) -> None:
         assert total == 400 * 60 * KIB
 
 
-def test_a_client_that_goes_away_frees_the_worker_that_waits_for_it(serve: Serve) -> None:
+def test_a_client_that_disconnects_frees_the_worker_that_waits_for_it(serve: Serve) -> None:
     app = Maker()
     with serve(app, threads=1, spool_memory=MIB, spool_disk=MIB) as server:
         with slow_reader(server.address) as slow:
@@ -244,7 +244,7 @@ def test_a_client_that_takes_less_than_the_least_rate_is_cut_off(serve: Serve) -
 
 
 @pytest.mark.only_on("proactor", reason=HOLDS)
-def test_those_who_take_nothing_make_room_for_those_who_wait(serve: Serve) -> None:
+def test_clients_that_take_nothing_make_room_for_requests_that_wait(serve: Serve) -> None:
     """No deadline frees the worker here: clients that fill the disk and read nothing are cut, one after the other."""
     app = Maker()
     with (
@@ -268,7 +268,7 @@ def test_those_who_take_nothing_make_room_for_those_who_wait(serve: Serve) -> No
 
 
 @pytest.mark.only_on("proactor", reason=HOLDS)
-def test_nobody_is_cut_whose_room_nobody_needs(serve: Serve) -> None:
+def test_no_client_is_cut_if_no_request_needs_its_room(serve: Serve) -> None:
     app = Maker()
     size = 20 * MIB
     with (
@@ -344,7 +344,7 @@ def in_calls(environ: Environ, start_response: StartResponse) -> list[bytes]:
 
 
 class Metered(Counting):
-    """An application whose parts are counted, in any process, and which tells when it has ended."""
+    """An application whose parts are counted, in any process, and which reports its end."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         super().__init__()
@@ -415,7 +415,7 @@ def test_by_default_a_stream_is_a_few_mib_ahead(serve: Serve) -> None:
 
 
 @pytest.mark.only_on("proactor", reason=HOLDS)
-def test_a_response_that_is_all_there_holds_no_worker(serve: Serve) -> None:
+def test_a_response_that_exists_already_holds_no_worker(serve: Serve) -> None:
     parts = [pattern(20 * MIB), *[bytes(MIB)] * 5]
 
     def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
@@ -476,7 +476,7 @@ def test_a_drain_waits_for_a_response_whose_worker_waits(serve: Serve) -> None:
 
 
 @pytest.mark.only_on("proactor", reason=HOLDS)
-def test_who_takes_nothing_gives_up_the_worker_that_others_need(serve: Serve) -> None:
+def test_a_client_that_takes_nothing_is_cut_if_others_need_its_worker(serve: Serve) -> None:
     app = Metered(endless)
     with (
         serve(app, threads=2, response_ahead=AHEAD, write_timeout=600, rate_window=600) as server,
@@ -486,7 +486,7 @@ def test_who_takes_nothing_gives_up_the_worker_that_others_need(serve: Serve) ->
         for client in (one, other):
             client.send(build())
         app.settled()
-        assert server.statistics()["evicted"] == 0, "nobody needs their workers"
+        assert server.statistics()["evicted"] == 0, "no request needs their workers"
         assert fetch(server.address, "/other").body == b"other"
         assert server.statistics()["evicted"] >= 1
 

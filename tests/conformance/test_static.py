@@ -194,7 +194,7 @@ def test_many_pipelined_requests(client: Connection) -> None:
     sender.join()
 
 
-def test_the_connection_closes_where_that_is_asked_for(serve: Serve, public: Path) -> None:
+def test_the_connection_closes_if_the_request_asks_for_it(serve: Serve, public: Path) -> None:
     with serve(never, static={"/static": public}) as server:
         for path, size in (("small.txt", SMALL), ("large.bin", LARGE)):
             for version, fields in (("HTTP/1.1", [("Connection", "close")]), ("HTTP/1.0", [])):
@@ -396,7 +396,7 @@ def test_compressed_variants(
     assert (again.status, again.one("Vary")) == (304, "Accept-Encoding")
 
 
-def test_variants_of_what_does_not_compress_are_not_looked_for(client: Connection, public: Path) -> None:
+def test_no_variants_of_incompressible_types_are_looked_for(client: Connection, public: Path) -> None:
     (public / "large.bin.gz").write_bytes(b"never")
     response = ask(client, "large.bin", ("Accept-Encoding", "gzip"))
     assert (response.body, response.one("Vary")) == (pattern(LARGE), None)
@@ -557,7 +557,7 @@ def test_a_file_at_a_prefix_with_its_own_name(serve: Serve, public: Path) -> Non
         assert fetch(server.address, "http://test.example").body == b"<p>home"
 
 
-def test_a_directory_that_is_renamed_is_still_the_one(serve: Serve, public: Path) -> None:
+def test_a_renamed_directory_is_still_served(serve: Serve, public: Path) -> None:
     with serve(never, static={"/static": public}) as server:
         public.rename(public.parent / "moved")
         assert fetch(server.address, "/static/small.txt").status == 200
@@ -608,7 +608,7 @@ def test_a_slow_client_gets_all_of_small_files_too(serve: Serve, public: Path) -
         sender.join()
 
 
-def test_clients_that_leave_cost_nothing(serve: Serve, public: Path) -> None:
+def test_clients_that_disconnect_cost_nothing(serve: Serve, public: Path) -> None:
     with serve(never, static={"/static": public}) as server:
         for path in ("large.bin", "small.txt") * 10:
             with Connection(server.address) as client:
@@ -726,7 +726,7 @@ def test_requests_are_counted(serve: Serve, public: Path) -> None:
 
 
 @pytest.mark.parametrize("directory", ["missing", "public/small.txt"])
-def test_a_directory_that_is_not_there(public: Path, model: dict[str, Any], directory: str) -> None:
+def test_a_missing_directory(public: Path, model: dict[str, Any], directory: str) -> None:
     path = str(public.parent / directory)
     with pytest.raises(UsageError) as caught:
         halfsync.Server(never, bind="127.0.0.1:0", static={"/ok": public, "/static": path}, **model)

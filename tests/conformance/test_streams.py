@@ -1,4 +1,4 @@
-"""Raw TCP on every model: the same handler, byte for byte, in order, and told of its end exactly once."""
+"""Raw TCP on every model: the same handler, byte for byte, in order, and notified of its end exactly once."""
 
 import importlib
 import random
@@ -39,7 +39,7 @@ class Shared:
         self.overlaps = FORK.Value("i", 0)
 
     def wait_ended(self, number: int) -> None:
-        """Wait until so many more handlers have been told of their end, and see that no more are."""
+        """Wait until so many more handlers have been notified of their end, and check that no more are."""
         for _ in range(number):
             assert self.ended.acquire(timeout=TIMEOUT_S), "a handler was not told of its end"
         assert not self.ended.acquire(block=False), "a handler was told of its end twice"
@@ -207,7 +207,7 @@ def test_end_stream_sends_and_closes(
         shared.wait_ended(1)
 
 
-def test_what_comes_behind_the_end_takes_nothing_from_the_answer(serve: Serve, shared: Shared) -> None:
+def test_bytes_after_the_end_do_not_change_the_answer(serve: Serve, shared: Shared) -> None:
     def received(_: Any, data: bytes) -> bytes:
         raise halfsync.EndStream(pattern(50_000))
 
@@ -266,7 +266,7 @@ def test_a_client_that_resets_ends_its_handler(serve: Serve, shared: Shared) -> 
         shared.wait_ended(1)
 
 
-def test_a_client_that_leaves_a_long_answer_unread_ends_its_handler(serve: Serve, shared: Shared) -> None:
+def test_the_handler_of_a_client_that_does_not_read_a_long_answer_ends(serve: Serve, shared: Shared) -> None:
     def received(_: Any, data: bytes) -> Iterator[bytes]:
         for _number in range(400):
             yield bytes(100_000)

@@ -51,7 +51,7 @@ def whole(wire: bytes) -> list[bytes]:
 
 
 def by_byte(wire: bytes) -> list[bytes]:
-    """Cut into bytes at both ends, where lines, lengths and chunks are, and into pieces between them."""
+    """Cut into bytes at both ends, which have the lines, lengths and chunks, and into pieces between them."""
     first, last = wire[:BYTES_ONE_BY_ONE], wire[max(BYTES_ONE_BY_ONE, len(wire) - BYTES_ONE_BY_ONE) :]
     middle = wire[len(first) : len(wire) - len(last)]
     pieces = [middle[at : at + MIDDLE_BYTES] for at in range(0, len(middle), MIDDLE_BYTES)]
@@ -96,7 +96,7 @@ def final_response(connection: Connection, method: str = "GET") -> Response:
 
 
 def expected(case: corpus.Case, told: dict[str, str]) -> Iterator[tuple[object, object]]:
-    """Give pairs of what the case tells and what the application saw of it."""
+    """Yield pairs of what the case expects and what the application saw."""
     for name, value in case.properties:
         if name == "method":
             yield value, told["REQUEST_METHOD"].encode("latin-1")
@@ -162,7 +162,7 @@ def check_refused(case: corpus.Case, connection: Connection) -> None:
 
 
 def check_incomplete(connection: Connection) -> None:
-    """The server must have been waiting for more: told that there is no more, it has nothing to say."""
+    """The server must have been waiting for more: at the end of the input it sends nothing."""
     connection.socket.shutdown(socket.SHUT_WR)
     rest = connection.rest()
     assert rest in (b"", b"HTTP/1.1 100 Continue\r\n\r\n")

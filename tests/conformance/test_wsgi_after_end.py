@@ -1,4 +1,4 @@
-"""PEP 3333: once the application has returned its whole response nothing of it is sent, whatever it still calls."""
+"""PEP 3333: once the application has returned its whole response, none of its later calls sends anything."""
 
 import io
 import sys
@@ -163,7 +163,7 @@ def test_a_failed_response_cannot_be_completed_by_close(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("where", ["same thread", "other thread", "finalizer"])
-def test_what_was_kept_of_an_earlier_request_can_send_nothing(serve: Serve, where: str) -> None:
+def test_objects_of_an_earlier_request_can_send_nothing(serve: Serve, where: str) -> None:
     sent = Notes()
     kept: list[Any] = []
 
@@ -203,7 +203,7 @@ def test_what_was_kept_of_an_earlier_request_can_send_nothing(serve: Serve, wher
     assert sent.read() == []
 
 
-def test_a_thread_left_behind_can_send_nothing(serve: Serve) -> None:
+def test_a_thread_that_outlives_the_response_can_send_nothing(serve: Serve) -> None:
     ended = FORK.Event()
     over = FORK.Event()
     sent = Notes()

@@ -1,4 +1,4 @@
-"""PEP 3333, what applications do wrong: a 500 and a log entry, and nothing of theirs on the wire."""
+"""PEP 3333, errors of applications: a 500 and a log entry, and none of their bytes on the wire."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from tests.conftest import Serve
 from tests.sharing import FORK, Logged, Notes
 from tests.wsgi import TEXT, Body, Environ, hello, wait
 
-SECRET = "x-injected"  # stands in whatever must never leave the server
+SECRET = "x-injected"  # is in everything that the server must never send
 
 
 def answering(status: Any = "200 OK", headers: Any = None, body: Any = (b"hello",)) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""PEP 3333, wsgi.file_wrapper: real files, from where they stand, and whatever else has read()."""
+"""PEP 3333, wsgi.file_wrapper: real files, from their position, and any other object with read()."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ FILE_BYTES = 200_000
 
 
 class Opened(io.BufferedReader):
-    """A real file, open at its start, that tells when it was closed in whatever process."""
+    """A real file, open at its start, that reports when it is closed, in any process."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
@@ -29,7 +29,7 @@ class Opened(io.BufferedReader):
 
 
 class InMemory(io.BytesIO):
-    """What reads as a file does and has no descriptor; tells when it was closed in whatever process."""
+    """An object that reads like a file and has no descriptor; it reports when it is closed, in any process."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -81,7 +81,7 @@ def test_file_is_sent_from_its_position(
     assert file.ended.is_set()
 
 
-def test_file_read_before_is_sent_from_where_its_reader_stands(serve: Serve, file: Opened) -> None:
+def test_file_that_was_read_is_sent_from_the_readers_position(serve: Serve, file: Opened) -> None:
     # A buffered file has read ahead of what was taken from it: its position counts, not the descriptor's.
     assert file.read(10) == pattern(FILE_BYTES)[:10]
     with serve(sending(file)) as server:

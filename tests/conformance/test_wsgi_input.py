@@ -1,4 +1,4 @@
-"""wsgi.input as a stream of the standard library: whoever reads one reads the body, in memory or on disk."""
+"""wsgi.input as a stream of the standard library: its readers get the body, in memory or on disk."""
 
 import csv
 import gzip
@@ -19,7 +19,7 @@ from tests.conftest import Serve
 from tests.sharing import Notes, open_files
 from tests.wsgi import TEXT, Environ, hello, pattern, until
 
-MEMORY, BLOCK, DISK = 1000, 50_000, 400_000  # bytes of a body, by where it lies
+MEMORY, BLOCK, DISK = 1000, 50_000, 400_000  # bytes of a body that is stored there
 ROWS = [["one", "2", "drei, \xe4"], ["\u20ac", "", "x"]]
 
 

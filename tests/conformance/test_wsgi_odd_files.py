@@ -1,4 +1,4 @@
-"""wsgi.file_wrapper over files that are not what they say: what is sent is what read() returns (PEP 3333)."""
+"""wsgi.file_wrapper over misleading files: what read() returns is sent (PEP 3333)."""
 
 import bz2
 import codecs
@@ -36,7 +36,7 @@ def sending(make: Callable[[], Any], headers: Iterable[tuple[str, str]] = ()) ->
 
 
 class Told:
-    """A file that reads as it should, and tells of itself what it is given; an exception is raised."""
+    """A file that reads correctly, but whose attributes are the given ones; an exception is raised."""
 
     def __init__(self, path: Path, **told: Any) -> None:
         self._file = path.open("rb")
@@ -157,7 +157,7 @@ def connected(path: Path) -> Any:
 
 
 def written(file: Any, path: Path, at: int = 0) -> Any:
-    """Write a file's content through the file object that shall be read, and return that."""
+    """Write a file's content through the file object that is read later, and return that."""
     file.write(path.read_bytes())
     file.seek(at)
     return file
@@ -280,7 +280,7 @@ class Unreadable(Told):
     ],
     ids=["write-only", "write-only and unbuffered", "text", "read() raises", "no file at all"],
 )
-def test_what_cannot_be_read_is_no_promise(
+def test_an_unreadable_file_is_answered_500(
     serve: Serve, tmp_path: Path, make: Any, length: int | None
 ) -> None:
     path = tmp_path / "file"

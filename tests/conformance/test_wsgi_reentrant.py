@@ -1,4 +1,4 @@
-"""Code of the application that runs while the server looks at what it was given, and calls the server back from there.
+"""Code of the application that runs while the server examines its objects, and calls the server from there.
 
 Such code is a property, or an `__iter__` of a subclass. Whatever it calls, a response has one head, and its framing
 holds.
@@ -119,7 +119,7 @@ BODIES: dict[Call, bytes] = {
 
 
 @pytest.mark.parametrize("call", BODIES, ids=lambda call: call.__name__)
-def test_a_response_has_one_head_whatever_is_called_meanwhile(
+def test_a_response_has_one_head_whatever_is_called_while_it_is_sent(
     serve: Serve, tmp_path: Path, call: Call
 ) -> None:
     path = tmp_path / "file"

@@ -110,7 +110,7 @@ def test_environ_is_new_for_every_request(serve: Serve, wrap: Wrap) -> None:
         ("http://test.example/x?y", "/x", "y"),
     ],
 )
-def test_path_is_decoded_to_latin_1_and_query_is_left_alone(
+def test_path_is_decoded_to_latin_1_and_query_is_unchanged(
     serve: Serve, wrap: Wrap, target: str, path: str, query: str
 ) -> None:
     with serve(wrap(tell)) as server:
@@ -135,7 +135,7 @@ def test_repeated_fields_are_joined(serve: Serve, wrap: Wrap) -> None:
 
 
 def test_names_with_underscores_are_dropped(serve: Serve, wrap: Wrap) -> None:
-    # Otherwise a client could set what a proxy in front believes to have set alone.
+    # Otherwise a client could set a field that only a proxy in front may set.
     fields = [
         ("X_Real_Ip", "6.6.6.6"),
         ("X-Real-Ip", "10.0.0.1"),
@@ -256,7 +256,7 @@ def lines_of(size: int) -> bytes:
 
 
 def digest(pieces: list[bytes]) -> str:
-    """Return a digest that tells the pieces' borders too."""
+    """Return a digest that depends on the pieces' borders too."""
     assert all(type(piece) is bytes for piece in pieces)
     return hashlib.sha256(repr(pieces).encode()).hexdigest()
 
@@ -317,8 +317,8 @@ def test_input_that_is_not_read_does_not_become_the_next_request(serve: Serve, w
             assert told_by(connection.response())["PATH_INFO"] == "/second"
 
 
-def test_chunked_body_is_decoded_and_its_length_told(serve: Serve, wrap: Wrap) -> None:
-    """The body is complete before the application runs, so its length is known and can be told.
+def test_chunked_body_is_decoded_and_has_its_length_in_the_environ(serve: Serve, wrap: Wrap) -> None:
+    """The body is complete before the application runs, so its length is known.
 
     Some frameworks read no more than CONTENT_LENGTH, and nothing without it.
     """

@@ -47,7 +47,7 @@ EMPTY_BODIES: dict[str, Any] = {
 @pytest.mark.parametrize("name", BODIES)
 def test_body_without_a_length_is_framed(serve: Serve, wrap: Wrap, name: str) -> None:
     with serve(wrap(answering(BODIES[name]))) as server, Connection(server.address) as connection:
-        for _ in range(2):  # the second proves that the first ended where it said
+        for _ in range(2):  # the second proves that the first ended as announced
             connection.send(build())
             response = connection.response()
             assert (response.status, response.body) == (200, b"hello")
@@ -352,7 +352,9 @@ def test_close_is_called_once_when_the_iteration_fails(serve: Serve, wrap: Wrap)
     assert body.closes == 1
 
 
-def test_close_that_fails_is_logged_and_harms_nobody(serve: Serve, wrap: Wrap, logged: Logged) -> None:
+def test_close_that_fails_is_logged_and_affects_no_other_request(
+    serve: Serve, wrap: Wrap, logged: Logged
+) -> None:
     class Failing(Body):
         def close(self) -> None:
             super().close()
@@ -371,7 +373,7 @@ def test_close_that_fails_is_logged_and_harms_nobody(serve: Serve, wrap: Wrap, l
     assert "ZeroDivisionError" in logged.text
 
 
-def test_close_is_called_once_when_the_client_leaves(serve: Serve, wrap: Wrap) -> None:
+def test_close_is_called_once_if_the_client_disconnects(serve: Serve, wrap: Wrap) -> None:
     def endless() -> Iterator[bytes]:
         while True:
             yield bytes(65_536)

@@ -1,4 +1,4 @@
-"""Subclasses of the types that PEP 3333 names: accepted for what they hold; all else is refused."""
+"""Subclasses of the types that PEP 3333 names: accepted for their content; other types are rejected."""
 
 import enum
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from tests.wsgi import TEXT, Environ, pattern
 
 
 class Safe(str):
-    """Text of a template that is marked as safe; as those do, it is another thing where it is changed or shown."""
+    """Text of a template that is marked as safe; like those, it differs if it is changed or shown."""
 
     def __str__(self) -> str:
         return "shown"
@@ -29,7 +29,7 @@ class Safe(str):
 
 
 class Fixed(bytes):
-    """Bytes of fixed size, as numpy has them; its methods tell something else."""
+    """Bytes of fixed size, as numpy has them; its methods return something else."""
 
     def __len__(self) -> int:
         return 3

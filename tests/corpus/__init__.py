@@ -1,4 +1,4 @@
-r"""Wire cases as files: what is sent, byte for byte, and what a server must make of it.
+r"""Wire cases as files: what is sent, byte for byte, and what a server must do with it.
 
 A `.http` file holds cases one after the other::
 
@@ -51,7 +51,7 @@ class Case:
 
 
 def unescape(text: str) -> bytes:
-    """Give the bytes that a line of a file stands for. ValueError: a backslash that begins no escape."""
+    """Return the bytes that a line of a file means. ValueError: a backslash that begins no escape."""
 
     def replace(match: re.Match[bytes]) -> bytes:
         simple, code, times, unit = match.groups()
@@ -78,7 +78,7 @@ def _yes(text: str) -> bool:
     return {"yes": True, "no": False}[text]
 
 
-# What a case may tell about an accepted request, and how it is read.
+# What a case may state about an accepted request, and how it is read.
 PROPERTIES: dict[str, Callable[[str], Property]] = {
     "method": unescape,
     "target": unescape,

@@ -31,7 +31,7 @@ IMAGE = "localhost/shop:1"
 WHEELS = "opt/wheels"
 RUN = re.search(r"^ +docker run (.+) -p 8000:8000 shop:1$", PAGE.read_text("utf-8"), re.MULTILINE)
 OPTIONS = RUN[1].split() if RUN else []
-MOST = 4096  # descriptors and processes that a container is let have, where as many are granted
+MOST = 4096  # descriptors and processes that a container may have, if the system allows as many
 UPLOAD = b"a large body" * 300_000  # which is spooled
 APPLICATION = """
 import os
@@ -199,7 +199,7 @@ class Container:
         return self._state("Running") == "true"
 
     def ask(self, body: bytes = b"") -> list[int]:
-        """Return the supervisor's pid, user and group of who answers, and how long the body was."""
+        """Return the supervisor's pid, user and group of the process that answers, and the length of the body."""
         response = fetch(self.address, "/", method="POST", body=body)
         assert response.status == 200
         return list(map(int, response.body.split()))

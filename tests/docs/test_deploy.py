@@ -1,4 +1,4 @@
-"""The files of docs/deploy: each is checked by the program that it is for, and run where that can be done."""
+"""The files of docs/deploy: each is checked by the program that it is for, and run if possible."""
 
 import json
 import os
@@ -71,7 +71,7 @@ FORGED = [("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "evil.example"), 
 
 
 def check_told(told: dict[str, Any], address: tuple[str, int]) -> None:
-    """Check what reaches an application whose client tried to tell it something else."""
+    """Check what reaches the application if a client sends forged fields."""
     assert (told["REMOTE_ADDR"], told["REQUEST_METHOD"]) == ("127.0.0.1", "GET")
     assert (told["wsgi.url_scheme"], told["HTTP_HOST"]) == ("http", "test.example")
     assert (told["SERVER_NAME"], told["SERVER_PORT"]) == ("test.example", str(address[1]))

@@ -30,7 +30,7 @@ LISTENING = "00010000"  # a flag, as the kernel writes it
 BETWEEN = 20  # requests that are answered between two events, at least
 WATCHDOG_S = 2
 
-# Where the units look for things. What is in the real /tmp and /home they shall not see.
+# The directories that the units use. They must not see the real /tmp and /home.
 PREPARE = """
 set -e
 mount --make-rprivate /
@@ -125,7 +125,7 @@ class System:
         return pid
 
     def _path(self, name: str) -> Path:
-        """Return where a file of its /run is found from here; while there is no process 1, nowhere."""
+        """Return the path of a file of its /run from here; while there is no process 1, a path that does not exist."""
         first = children(self._process.pid)
         return Path(f"/proc/{min(first, default=0)}/root/run/{name}")
 
@@ -171,7 +171,7 @@ class System:
 
 def descriptors(pid: int) -> Iterator[str]:
     """Tell what each descriptor of a process leads to."""
-    with suppress(OSError):  # it closes some meanwhile
+    with suppress(OSError):  # it may close some
         for entry in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
                 yield str(entry.readlink())
@@ -225,7 +225,7 @@ def test_reload_and_restart_cost_no_request(system: System) -> None:
 
 
 def wait_fed(system: System, seconds: float) -> None:
-    """Wait until systemd hears that the service is alive, and again after so long."""
+    """Wait until systemd gets a watchdog message, and another one after this time."""
 
     def heard_at() -> float:
         return int(system.show("WatchdogTimestampMonotonic")) / 1e6
@@ -262,7 +262,7 @@ def test_upgrades_cost_no_request_and_keep_the_watchdog(system: System) -> None:
     assert (system.show("Result"), system.show("ExecMainStatus")) == ("success", "0")
 
 
-def test_stop_waits_for_what_runs_in_an_old_program(system: System) -> None:
+def test_stop_waits_for_requests_in_an_old_program(system: System) -> None:
     assert answered(system)
     until(lambda: system.show("ActiveState") == "active")
     with Connection(system.connect()) as connection:
@@ -290,7 +290,7 @@ def test_a_service_that_dies_or_stands_still_is_started_again(system: System, nu
     assert system.main_pid() != before
 
 
-def test_stop_waits_for_what_is_under_way(system: System) -> None:
+def test_stop_waits_for_running_requests(system: System) -> None:
     with Connection(system.connect()) as connection:
         connection.send(build("/long"))
         system.wait_log("begun")

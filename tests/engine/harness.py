@@ -1,4 +1,4 @@
-"""Stands for the engine in the pollers' tests: notes what it is told, and answers what the test wants."""
+"""A fake engine for the pollers' tests: it notes what is reported, and answers what the test wants."""
 
 import errno
 import socket
@@ -16,7 +16,7 @@ Event = tuple[Any, ...]
 
 
 class Engine:
-    """Stands for the engine: notes what it is told, answers what the test wants."""
+    """A fake engine: it notes what is reported, and answers what the test wants."""
 
     def __init__(self, name: str) -> None:
         self.events: list[Event] = []
@@ -93,7 +93,7 @@ def text(events: list[Event], index: int = 0) -> bytes:
 
 
 def ended(events: list[Event], index: int = 0) -> bool:
-    """Tell whether the peer's end was told: by a word of its own, or as a receive of nothing."""
+    """Return whether the peer's end was reported: by its own call, or as a receive of nothing."""
     return ("left", index) in events or ("received", index, b"") in events or ("broken", index) in events
 
 

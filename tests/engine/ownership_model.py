@@ -59,7 +59,7 @@ class Outbox(Enum):
     NONE = "none"
     OPEN = "open"  # the worker adds to it
     FINISHED = "finished"
-    ABANDONED = "abandoned"  # the record has let go of it, and the worker has not
+    ABANDONED = "abandoned"  # the record has given it up, and the worker has not
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class ReturnedIsStillTheWorkers(Protocol):
 
 
 class SeizedWithoutALook(Protocol):
-    """The engine believes what the owner word said before it held the lease."""
+    """The engine relies on the owner word as it was before it held the lease."""
 
     def seize(self) -> bool:
         self.native.force(OWNER_ENGINE)

@@ -37,7 +37,7 @@ def test_idle_time_begins_with_the_end_of_the_response(serve: Serve) -> None:
         assert 1.9 < time.monotonic() - begun < 5.0
 
 
-def test_last_response_arrives_whole_though_the_client_sent_more_than_was_read(serve: Serve) -> None:
+def test_last_response_arrives_whole_if_the_client_sent_more_than_was_read(serve: Serve) -> None:
     entered, go_on = threading.Event(), threading.Event()
     body = bytes(3 * MIB)
 
@@ -63,7 +63,7 @@ def test_last_response_arrives_whole_though_the_client_sent_more_than_was_read(s
         assert received.endswith(body)
 
 
-def test_client_sees_the_end_though_a_child_holds_the_socket(serve: Serve) -> None:
+def test_client_sees_the_end_even_if_a_child_holds_the_socket(serve: Serve) -> None:
     with serve(hello, keep_alive=0.5) as server, Connection(server.address) as client:
         client.send(build())
         client.response()
@@ -81,7 +81,7 @@ def test_client_sees_the_end_though_a_child_holds_the_socket(serve: Serve) -> No
             os.waitpid(process, 0)
 
 
-def test_drain_leaves_no_response_half_way_to_a_client_that_goes_on_sending(serve: Serve) -> None:
+def test_drain_cuts_no_response_to_a_client_that_goes_on_sending(serve: Serve) -> None:
     entered, go_on = threading.Event(), threading.Event()
     body = bytes(3 * MIB)
 

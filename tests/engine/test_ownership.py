@@ -1,4 +1,4 @@
-"""Who may touch a connection: every interleaving of a worker, its lease and the engine (decisions/0012)."""
+"""Ownership of a connection: every interleaving of a worker, its lease and the engine (decisions/0012)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What every poller must do, on each of them: tell the engine all that happened, once, and nothing stale."""
+"""What every poller must do, on each of them: report to the engine all that happened, once, and nothing stale."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ def test_nothing_happens_on_a_silent_connection(engine: Engine, connect: Connect
     assert engine.turns == 1
 
 
-def test_what_arrives_is_told_once(engine: Engine, connect: Connect) -> None:
+def test_received_bytes_are_reported_once(engine: Engine, connect: Connect) -> None:
     _, client = connect()
     for data in (b"first", b"second"):
         client.sendall(data)
@@ -28,7 +28,7 @@ def test_what_arrives_is_told_once(engine: Engine, connect: Connect) -> None:
         assert engine.turn(NOW_MS) == []
 
 
-def test_what_was_there_before_the_poller_is_told_too(engine: Engine) -> None:
+def test_bytes_from_before_the_registration_are_reported_too(engine: Engine) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"early")
@@ -67,7 +67,7 @@ def test_one_talkative_connection_does_not_keep_others_waiting(engine: Engine, c
     assert len(text(events, 0)) < 1000
 
 
-def test_a_connection_that_is_held_says_nothing_until_it_is_resumed(engine: Engine, connect: Connect) -> None:
+def test_a_held_connection_reports_nothing_until_it_is_resumed(engine: Engine, connect: Connect) -> None:
     handle, client = connect()
     engine.answer = HOLD
     client.sendall(b"first")
@@ -83,7 +83,7 @@ def test_a_connection_that_is_held_says_nothing_until_it_is_resumed(engine: Engi
     assert engine.turn() == [("received", 0, b"third")]
 
 
-def test_resuming_when_nothing_came_tells_nothing(engine: Engine, connect: Connect) -> None:
+def test_resuming_without_new_bytes_reports_nothing(engine: Engine, connect: Connect) -> None:
     handle, client = connect()
     engine.answer = HOLD
     client.sendall(b"first")
@@ -96,7 +96,9 @@ def test_resuming_when_nothing_came_tells_nothing(engine: Engine, connect: Conne
 
 
 @pytest.mark.parametrize("data", [b"", b"last words"])
-def test_a_peer_that_sends_no_more_has_left(engine: Engine, connect: Connect, data: bytes) -> None:
+def test_a_peer_that_sends_no_more_is_reported_as_ended(
+    engine: Engine, connect: Connect, data: bytes
+) -> None:
     _, client = connect()
     client.sendall(data)
     client.shutdown(socket.SHUT_WR)
@@ -116,7 +118,7 @@ def test_all_that_came_before_the_end_is_received_first(engine: Engine, connect:
     assert not ended(events[:-1])
 
 
-def test_an_end_is_told_while_the_connection_is_held(engine: Engine, connect: Connect) -> None:
+def test_an_end_is_reported_while_the_connection_is_held(engine: Engine, connect: Connect) -> None:
     handle, client = connect()
     client.sendall(b"request")
     engine.answer = HOLD
@@ -130,7 +132,9 @@ def test_an_end_is_told_while_the_connection_is_held(engine: Engine, connect: Co
     assert ended(engine.turn())
 
 
-def test_bytes_and_an_end_that_came_while_held_are_told_in_order(engine: Engine, connect: Connect) -> None:
+def test_bytes_and_an_end_that_came_while_held_are_reported_in_order(
+    engine: Engine, connect: Connect
+) -> None:
     handle, client = connect()
     engine.room_bytes = 0
     client.sendall(b"request")
@@ -144,7 +148,7 @@ def test_bytes_and_an_end_that_came_while_held_are_told_in_order(engine: Engine,
     assert events[0][0] == "received"
 
 
-def test_a_reset_is_told_as_broken_and_once(engine: Engine) -> None:
+def test_a_reset_is_reported_as_broken_and_once(engine: Engine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         ours = listener.accept()[0]
@@ -156,7 +160,7 @@ def test_a_reset_is_told_as_broken_and_once(engine: Engine) -> None:
         assert engine.turn(NOW_MS) == []
 
 
-def test_a_reset_of_a_held_connection_is_told(engine: Engine) -> None:
+def test_a_reset_of_a_held_connection_is_reported(engine: Engine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         ours = listener.accept()[0]
@@ -195,16 +199,16 @@ def test_bytes_and_room_may_come_together(engine: Engine, connect: Connect) -> N
     assert text(events) == b"impatient"
 
 
-def test_sending_to_one_who_is_gone_fails(engine: Engine, connect: Connect) -> None:
+def test_sending_to_a_disconnected_peer_fails(engine: Engine, connect: Connect) -> None:
     handle, client = connect()
     client.close()
     errors = {-errno.EPIPE, -errno.ECONNRESET}
     assert any(
         engine.poller.send(handle, b"anyone?") in errors for _ in range(3)
-    )  # TCP tells with the second
+    )  # TCP reports it with the second
 
 
-def test_a_file_is_sent_from_where_it_is_asked_for(engine: Engine, connect: Connect) -> None:
+def test_a_file_is_sent_from_the_given_offset(engine: Engine, connect: Connect) -> None:
     handle, client = connect()
     fd = os.memfd_create("file")
     try:
@@ -238,7 +242,7 @@ def test_connections_are_accepted_up_to_what_the_engine_wants(engine: Engine) ->
             client.close()
 
 
-def test_want_of_descriptors_is_told(engine: Engine) -> None:
+def test_a_lack_of_descriptors_is_reported(engine: Engine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         engine.watch(listener, LISTENER)
         with socket.create_connection(listener.getsockname()):

@@ -1,4 +1,4 @@
-"""What is removed from a poller while it tells what happened is told nothing more."""
+"""A handle that is removed while a poller reports events gets no more events."""
 
 import socket
 
@@ -44,7 +44,7 @@ def test_a_connection_may_be_removed_in_any_callback(engine: Engine, connect: Co
 
 
 def test_a_connection_may_be_removed_by_another_and_its_event_is_stale(engine: Engine) -> None:
-    """Both have an event in one turn; whichever is told first removes both, as a deadline or a drain does."""
+    """Both have an event in one turn; whichever is reported first removes both, as a deadline or a drain does."""
     pairs = [socket.socketpair() for _ in range(2)]
     handles = [engine.watch(ours) for ours, _ in pairs]
     for _, theirs in pairs:
@@ -66,7 +66,7 @@ def test_a_connection_may_be_removed_by_another_and_its_event_is_stale(engine: E
 
 
 def test_a_reused_index_never_gets_the_event_of_its_predecessor(engine: Engine) -> None:
-    """While one is told, the other is closed and its index and descriptor go to a new connection."""
+    """While one is reported, the other is closed and its index and descriptor go to a new connection."""
     pairs = [socket.socketpair() for _ in range(2)]
     handles = [engine.watch(ours) for ours, _ in pairs]
     for _, theirs in pairs:

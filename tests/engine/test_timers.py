@@ -121,7 +121,7 @@ def test_a_timer_set_far_and_then_near_fires_near() -> None:
     assert loop.wheel.next(loop.now) == -1
 
 
-def test_a_deadline_that_is_put_off_costs_no_look_until_its_slot_comes() -> None:
+def test_a_postponed_deadline_costs_nothing_until_its_slot_is_due() -> None:
     loop = Loop(0)
     timer = PyTimer()
     loop.set(timer, 10 * TICK)
@@ -133,7 +133,7 @@ def test_a_deadline_that_is_put_off_costs_no_look_until_its_slot_comes() -> None
     assert (loop.fired, loop.looks) == (1, 2)
 
 
-def test_setting_a_later_deadline_leaves_the_timer_where_it_is() -> None:
+def test_setting_a_later_deadline_does_not_move_the_timer() -> None:
     loop = Loop(0)
     timer = PyTimer()
     loop.set(timer, TICK)

@@ -192,7 +192,7 @@ def test_incr_adds_one_within_64_bits(value: bytes, expected: bytes) -> None:
     assert store.get(b"a") == after
 
 
-# Whole requests of every kind, then what ends a connection, and what must not be seen any more.
+# Whole requests of every kind, then one that ends a connection, and bytes that must not be read.
 LONG = b"".join(
     [
         *[array(*request.split()) for requests, _ in CONVERSATIONS for request in requests],
@@ -213,7 +213,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize("end", ENDS, ids=repr)
-def test_where_the_bytes_are_cut_does_not_matter(end: bytes) -> None:
+def test_the_bytes_may_be_cut_anywhere(end: bytes) -> None:
     wire = LONG + end
     whole = talk([wire])
     assert len(whole[0]) > 2000
@@ -268,7 +268,7 @@ def test_half_a_request_is_not_answered_yet() -> None:
     ],
     ids=lambda part: repr(part[:30]),
 )
-def test_a_protocol_error_is_told_after_the_answers_before_it_and_ends(wire: bytes, said: bytes) -> None:
+def test_a_protocol_error_is_sent_after_the_answers_before_it_and_ends(wire: bytes, said: bytes) -> None:
     store = Store()
     expected = b"+OK\r\n" + protocol_error(said)
     assert last_words(b"SET a 1\r\n" + wire + b"SET a 2\r\n", store) == expected
@@ -320,7 +320,7 @@ def test_the_words_of_an_array_are_bounded() -> None:
     assert last_words(b"*%d\r\n" % (WORD_COUNT + 1)) == protocol_error(b"invalid multibulk length")
 
 
-def test_a_word_is_bounded_before_it_comes() -> None:
+def test_a_word_is_bounded_before_it_arrives() -> None:
     value = bytes(VALUE_BYTES)
     assert ask(array(b"ECHO", value)) == bulk(value)
     head = b"*2\r\n$4\r\nECHO\r\n"
@@ -454,7 +454,7 @@ PIECES = [b"*", b"$", b"0", b"1", b"2", b"3", b"-1", b"\r\n", b"\n", b"\r", b" "
 
 @fuzzed
 @given(wire=st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join))
-def test_no_bytes_are_answered_otherwise_than_by_byte_and_none_break_it(wire: bytes) -> None:
+def test_any_bytes_get_the_same_answers_as_byte_by_byte(wire: bytes) -> None:
     assert talk(by_byte(wire)) == talk([wire])
 
 

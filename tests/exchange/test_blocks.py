@@ -1,4 +1,4 @@
-"""Blocks: a body that is read whole is the object that it was received into; nobody sees another's bytes."""
+"""Blocks: a body that is read whole is the object that it was received into; no request sees another's bytes."""
 
 import os
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def receive(exchange: pieces.PyExchange, body: bytes, *, behind: bytes = b"") ->
 
 
 @pytest.mark.parametrize("size", [LEAST, LEAST + 1, MOST - 1, MOST])
-def test_a_body_read_whole_leaves_its_block_and_another_is_made(
+def test_a_body_read_whole_takes_its_block_and_another_is_made(
     exchange: pieces.PyExchange, blocks: BodyBlocks, size: int
 ) -> None:
     receive(exchange, pattern(size))

@@ -1,4 +1,4 @@
-"""The exchange: any requests, cut into any pieces, come out as they were made."""
+"""The exchange: any requests, cut into any pieces, are read correctly."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -189,7 +189,7 @@ def feed(exchange: pieces.PyExchange, wire: bytes, size: int = PLENTY) -> int:
 @pytest.mark.parametrize(
     "framing", [counted, lambda body: chunked(body, [3, 4000])], ids=["counted", "chunked"]
 )
-def test_where_a_body_lies(
+def test_a_body_is_in_memory_a_block_or_a_file(
     make: Make, framing: Callable[[bytes], Request], length: int, body_memory: int, place: str, size: int
 ) -> None:
     exchange = make(body_memory=body_memory)
@@ -200,7 +200,7 @@ def test_where_a_body_lies(
     assert (exchange.place, exchange.body) == (place, request.body)
 
 
-def test_a_body_received_with_its_head_stays_where_it_is(make: Make) -> None:
+def test_a_body_received_with_its_head_is_not_moved(make: Make) -> None:
     exchange = make(body_memory=0)
     assert feed(exchange, counted(b"small").wire) == 1
     assert (exchange.place, exchange.body) == ("data", b"small")

@@ -124,7 +124,7 @@ def test_what_goes_in_comes_out(
     assert store.used == 0
 
 
-def test_the_engine_is_told_once_when_it_waits(make: Make) -> None:
+def test_the_engine_is_notified_once_if_it_waits(make: Make) -> None:
     outbox = make(PLENTY, 0)
     assert outbox.append(b"early") == 0  # the engine has not looked yet
     assert send_all(outbox) == b"early"
@@ -139,7 +139,7 @@ def test_the_engine_is_told_once_when_it_waits(make: Make) -> None:
 
 @pytest.mark.parametrize("end", [COMPLETE, CUT, RESET])
 @pytest.mark.parametrize("keep_alive", [True, False])
-def test_the_end_is_told_after_everything_is_sent(make: Make, end: int, keep_alive: bool) -> None:
+def test_the_end_is_reported_after_everything_is_sent(make: Make, end: int, keep_alive: bool) -> None:
     outbox = make(PLENTY, 0)
     outbox.append(b"last")
     assert outbox.finish(end, keep_alive) == 0
@@ -202,7 +202,7 @@ def test_a_worker_waits_for_room_and_goes_on_when_some_is_sent(make: Make) -> No
 
 
 @pytest.mark.parametrize("waits", [False, True])
-def test_a_worker_that_waits_for_room_is_woken_when_the_client_is_gone(make: Make, waits: bool) -> None:
+def test_a_worker_that_waits_for_room_is_woken_if_the_client_disconnects(make: Make, waits: bool) -> None:
     outbox = make(1000, 0)
     outbox.append(b"a" * 900)
     said: list[int] = []
@@ -233,7 +233,7 @@ def test_a_piece_larger_than_all_bounds_waits_only_for_what_is_before_it(
     assert sent == data
 
 
-def test_after_the_client_is_gone_nothing_is_taken(make: Make, tmp_path: Path) -> None:
+def test_after_the_client_has_disconnected_no_more_is_taken(make: Make, tmp_path: Path) -> None:
     outbox = make(PLENTY, 0)
     outbox.append(b"lost")
     assert not outbox.abandon()
@@ -326,7 +326,7 @@ def test_a_piece_larger_than_what_a_response_may_be_ahead_waits_for_what_is_befo
 
 
 @pytest.mark.parametrize("waits", [False, True])
-def test_a_worker_that_is_too_far_ahead_is_woken_when_the_client_is_gone(make: Make, waits: bool) -> None:
+def test_a_worker_that_is_too_far_ahead_is_woken_if_the_client_disconnects(make: Make, waits: bool) -> None:
     outbox = make(PLENTY, 0)
     outbox.append(b"a" * 900)
     said: list[int] = []
@@ -338,7 +338,7 @@ def test_a_worker_that_is_too_far_ahead_is_woken_when_the_client_is_gone(make: M
     assert said == [-1]
 
 
-def test_a_file_is_not_ahead_of_anybody(make: Make) -> None:
+def test_a_file_does_not_count_as_ahead(make: Make) -> None:
     outbox = make(PLENTY, 0)
     outbox.append_file(os.open(__file__, os.O_RDONLY), 0, 1000)
     assert outbox.wait(1000, 1000) == 0

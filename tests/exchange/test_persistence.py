@@ -7,7 +7,7 @@ import pytest
 from halfsync.testing import rules
 
 
-def test_a_connection_may_stay_if_nothing_speaks_against_it() -> None:
+def test_a_connection_stays_only_if_asked_enabled_and_not_ending() -> None:
     for asked, enabled, ending in product((True, False), repeat=3):
         stays = rules.may_stay(asked=asked, enabled=enabled, ending=ending)
         assert stays == (asked and enabled and not ending)

@@ -56,7 +56,7 @@ def test_all_spools_share_the_budget(tmp_path: Path) -> None:
     assert store.used == 0
 
 
-def test_a_directory_that_is_not_there_refuses(tmp_path: Path) -> None:
+def test_a_missing_directory_is_rejected(tmp_path: Path) -> None:
     store = pieces.PyStore(os.fsencode(tmp_path / "missing"), 10)
     spool = pieces.PySpool(store)
     assert spool.reserve(1) == 0

@@ -3,7 +3,7 @@
     python gil_client.py PORT
 
 It asks for /hold, which holds the GIL for some seconds from the first byte of its response, does what must go
-on meanwhile, and prints when each thing happened, in seconds since the hold began, as one JSON object. Only
+on during the hold, and prints when each thing happened, in seconds since the hold began, as one JSON object. Only
 the standard library is used, and nothing of the server's.
 """
 

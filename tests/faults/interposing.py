@@ -35,7 +35,7 @@ def short(length: int) -> int:
 
 
 class Faults:
-    """A plan of faults for one server and its children. `send` stands for sendmsg too, `open` for files without names.
+    """A plan of faults for one server and its children. `send` includes sendmsg, `open` files without names.
 
     Made before the server, whose environment must have `environment`.
     """

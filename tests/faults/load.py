@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 TIMEOUT_S = 60.0
-PAUSE_S = 0.005  # after a failure: where nobody serves, each try fails at once
+PAUSE_S = 0.005  # after a failure: if no server listens, each try fails at once
 
 # It answers with what it was sent, or with as many bytes as it is asked for.
 APP = """
@@ -78,7 +78,7 @@ class Tally:
 
 
 class Load:
-    """The load, as a context manager; until its end. address: asked before each connection, for where or what it is.
+    """The load, as a context manager. address: called before each connection; returns an address or a connection.
 
     large: whether there are bodies that need a disk where there is little memory for them.
     """

@@ -43,7 +43,7 @@ def children(pid: int) -> set[int]:
 
 
 def stop(pid: int) -> None:
-    """Stop a process, and wait until none of its threads runs any more: each finishes the system call that it is in."""
+    """Stop a process, and wait until all of its threads have stopped: each finishes the system call that it is in."""
     os.kill(pid, signal.SIGSTOP)
     until(lambda: set(thread_states(pid)) <= {"T"})
 

@@ -78,7 +78,7 @@ class Client:
             self.waiting, self.sizes = [chance.choice(MALFORMED)], []
         elif self.plan in ("partial", "body_cut"):
             self.waiting = [self.waiting[0][: chance.randint(1, max(1, len(self.waiting[0]) - 1))]]
-        self.leaves_unread = chance.random() < 0.5  # where the plan is to leave; else with the first bytes
+        self.leaves_unread = chance.random() < 0.5  # if the plan is to disconnect; else with the first bytes
         self.read_bytes = 700 if self.plan == "slow_read" else 65_536
         self.out = self.waiting.pop(0)
         self.received = bytearray()
@@ -105,7 +105,7 @@ class Client:
         except BlockingIOError:
             pass
         except (ConnectionError, TimeoutError) as error:
-            # Only who was not answered to the end may complain; the others provoked it.
+            # Only a client that did not get its whole answer may fail; the others provoked it.
             assert self.may_be_late or self.plan not in ("polite", "pipeline", "half_close", "slow_read"), (
                 f"{self.plan}: {error!r}"
             )
@@ -172,7 +172,7 @@ class Client:
         return True
 
     def chunked(self, at: int) -> tuple[bytearray, int] | None:
-        """Return the body that begins there and where it ends, or None when it is not whole yet."""
+        """Return the body that begins there and its end, or None if it is not complete yet."""
         body = bytearray()
         while (line_end := self.received.find(b"\r\n", at)) >= 0:
             size = int(bytes(self.received[at:line_end]), 16)

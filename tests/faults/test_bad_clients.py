@@ -84,7 +84,7 @@ def test_a_healthy_request_gets_through(serve: Serve, bad: Bad) -> None:
 
 
 @pytest.mark.parametrize("leave", ["close", "reset"])
-def test_requests_whose_clients_left_are_never_run(serve: Serve, leave: str) -> None:
+def test_requests_whose_clients_disconnected_are_never_run(serve: Serve, leave: str) -> None:
     gate, left = Gate(), 20
     with serve(gate, threads=THREADS) as server, ExitStack() as stack:
         busy = [stack.enter_context(Connection(server.address)) for _ in range(THREADS)]
@@ -106,7 +106,7 @@ def test_requests_whose_clients_left_are_never_run(serve: Serve, leave: str) -> 
         # The engine asks a client 20 ms after its end whether it still listens; the answer kills the socket.
         port = server.address[1]
         until(lambda: established(port) == THREADS + 1)
-        # What the engine answers itself comes after whatever the kernel had told it before.
+        # The engine's own answer comes after all events that the kernel had reported before.
         with Connection(server.address) as malformed:
             malformed.send(b"?\r\n\r\n")
             assert malformed.response().status == 400

@@ -147,7 +147,7 @@ def test_an_allocation_that_fails_before_the_application_is_answered(
 
 
 @pytest.mark.parametrize("start", [0, 1, 3, 5, 8])
-def test_a_request_is_answered_though_no_memory_is_left_to_log_it(
+def test_a_request_is_answered_without_memory_to_log_it(
     tmp_path: Path, model: tuple[str, str], start: int
 ) -> None:
     pytest.importorskip("_testcapi")

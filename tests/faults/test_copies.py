@@ -1,4 +1,4 @@
-"""An application that forks in a request: its copy ends, answers nobody, and is no second server."""
+"""An application that forks in a request: its copy ends, sends no answer, and is no second server."""
 
 import signal
 import socket
@@ -71,7 +71,7 @@ def model(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 def end(serving: Serving) -> None:
-    """Drain, and see that it ends as if nobody had forked."""
+    """Drain, and check that it ends as if there had been no fork."""
     serving.signal(signal.SIGTERM)
     assert serving.exit_code() == 0
     assert serving.lines[-1].endswith(
@@ -89,7 +89,7 @@ def end(serving: Serving) -> None:
         ("/close", b"a piece and 3"),
     ],
 )
-def test_a_copy_that_exits_answers_nobody(
+def test_a_copy_that_exits_sends_no_answer(
     tmp_path: Path, model: tuple[str, str], path: str, body: bytes
 ) -> None:
     with Serving(tmp_path, APP, *model) as serving:
@@ -105,7 +105,7 @@ def test_a_copy_that_exits_answers_nobody(
 
 
 @pytest.mark.parametrize(("data", "answer"), [(b"fork", b"3"), (b"iterate", b"a piece and 3")])
-def test_a_copy_of_a_stream_that_exits_answers_nobody(
+def test_a_copy_of_a_stream_that_exits_sends_no_answer(
     tmp_path: Path, model: tuple[str, str], data: bytes, answer: bytes
 ) -> None:
     with Serving(tmp_path, STREAM, *model, "--stream") as serving:

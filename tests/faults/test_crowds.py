@@ -164,7 +164,7 @@ def crowd(address: tuple[str, int], number: int) -> Iterator[list[socket.socket]
 
 @pytest.mark.timeout(300 if FULL else 120)
 @pytest.mark.parametrize("target", ["/", "/compute"], ids=["idle", "busy"])
-def test_a_crowd_that_leaves_at_once_keeps_nobody_waiting(tmp_path: Path, target: str) -> None:
+def test_many_clients_that_disconnect_at_once_delay_no_other(tmp_path: Path, target: str) -> None:
     """Each of its threads needs the GIL to end. See native/gate.pxd for why they do not all ask for it at once."""
     with (
         descriptors(LEAVERS + 200),
@@ -214,7 +214,7 @@ def test_silent_clients_do_not_hold_the_threads_of_a_pool(serve: Serve) -> None:
         for _ in range(5):
             assert fetch(server.address).status == 200
         assert time.monotonic() - since < 1.0
-        until(lambda: server.statistics()["open"] <= 2)  # those who said nothing for a second made way
+        until(lambda: server.statistics()["open"] <= 2)  # those that were silent for a second made room
 
 
 def test_a_full_queue_of_a_pool_is_answered_503_at_once(serve: Serve) -> None:
@@ -233,7 +233,7 @@ def test_a_full_queue_of_a_pool_is_answered_503_at_once(serve: Serve) -> None:
             if number < 2:
                 assert entered.acquire(timeout=15)
         until(lambda: server.statistics()["queued"] == 3)
-        for _ in range(300):  # more than the accepting thread remembers of those who are leaving
+        for _ in range(300):  # more than the accepting thread keeps of those that linger
             since = time.monotonic()
             refused = fetch(server.address)
             assert refused.status == 503
@@ -275,7 +275,7 @@ def test_a_thread_that_cannot_be_started_is_answered_503(
 
 
 @pytest.mark.parametrize("name", ["thread", "pool"])
-def test_a_model_that_cannot_start_leaves_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_start_leaves_nothing_behind(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -288,9 +288,11 @@ def test_a_model_that_cannot_start_leaves_nothing(name: str, monkeypatch: pytest
     assert server.close(EVENT_TIMEOUT_S)
 
 
-def test_newcomers_past_max_connections_wait_in_the_backlog(serve: Serve) -> None:
+def test_connections_past_max_connections_wait_in_the_backlog(serve: Serve) -> None:
     with serve(echo, model="thread", max_connections=2) as server, ExitStack() as stack:
-        half = build(method="POST", body=b"half")[:-2]  # nobody is closed with that, as an idle one would be
+        half = build(method="POST", body=b"half")[
+            :-2
+        ]  # a connection with that is not closed, as an idle one would be
         first = [stack.enter_context(Connection(server.address)) for _ in range(2)]
         for client in first:
             client.send(build() + half)
@@ -305,7 +307,7 @@ def test_newcomers_past_max_connections_wait_in_the_backlog(serve: Serve) -> Non
         assert late.response().body == b"/late 0"
 
 
-def test_a_full_pool_goes_on_beside_silent_clients(serve: Serve) -> None:
+def test_a_full_pool_serves_others_beside_silent_clients(serve: Serve) -> None:
     with serve(echo, model="pool", threads=1, queue_size=2) as server, ExitStack() as stack:
         silent = stack.enter_context(socket.create_connection(server.address, timeout=15))
         until(lambda: server.statistics()["accepted"] == 1)
@@ -318,7 +320,7 @@ def test_a_full_pool_goes_on_beside_silent_clients(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("name", ["thread", "pool", "process"])
-def test_a_drain_is_heard_though_a_child_of_the_programs_lives(name: str) -> None:
+def test_a_drain_works_while_a_child_of_the_program_lives(name: str) -> None:
     server = halfsync.Server(echo, bind="127.0.0.1:0", model=name)
     server.start()
     reader, writer = os.pipe()

@@ -31,7 +31,7 @@ def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 
 def release(folder: Path, name: str) -> Path:
-    """Make a release of the application that answers with its name, and with where it is."""
+    """Make a release of the application that answers with its name and its path."""
     made = folder / "releases" / name
     made.mkdir(parents=True)
     (made / "served.py").write_text(APP)
@@ -90,7 +90,7 @@ def test_reload_after_the_start_directory_was_removed(tmp_path: Path, model: tup
 
 
 @pytest.mark.parametrize("chdir", [(), ("--chdir", ".")], ids=" ".join)
-def test_reload_serves_what_the_link_leads_to_that_it_was_started_in(
+def test_reload_serves_the_target_of_the_link_in_which_it_was_started(
     tmp_path: Path, chdir: tuple[str, ...]
 ) -> None:
     first, second, link = release(tmp_path, "1"), release(tmp_path, "2"), tmp_path / "current"
@@ -108,7 +108,7 @@ def test_reload_serves_what_the_link_leads_to_that_it_was_started_in(
         see_it_end(serving)
 
 
-def test_process_that_is_replaced_without_its_release_takes_the_one_that_there_is(tmp_path: Path) -> None:
+def test_replaced_process_without_its_release_uses_the_present_one(tmp_path: Path) -> None:
     first, second, link = release(tmp_path, "1"), release(tmp_path, "2"), tmp_path / "current"
     link.symlink_to(first)
     with started_in(link, "--workers", "1", meant=link) as serving:
@@ -151,7 +151,7 @@ def test_modules_that_only_the_old_release_has_are_not_found(tmp_path: Path) -> 
         assert answer(serving) == f"1 {first}"
 
 
-def test_a_release_that_cannot_be_loaded_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_release_that_cannot_be_loaded_does_not_replace_the_old_one(tmp_path: Path) -> None:
     first, second, link = release(tmp_path, "1"), release(tmp_path, "2"), tmp_path / "current"
     link.symlink_to(first)
     with started_in(link, "--workers", "2", meant=link) as serving:
@@ -213,10 +213,10 @@ def test_settings_are_found_in_a_directory_that_was_moved(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("path", ["socket", "absolute"])
 @pytest.mark.parametrize("numbers", [[signal.SIGHUP, signal.SIGUSR2], [signal.SIGUSR2]], ids=["HUP", "USR2"])
-def test_a_socket_file_is_where_the_link_leads(
+def test_a_socket_file_is_made_in_the_target_of_the_link(
     tmp_path: Path, model: tuple[str, ...], path: str, numbers: list[signal.Signals]
 ) -> None:
-    """As the pidfile is. Who is connected by the old file notices nothing."""
+    """As the pidfile is. Clients that connected by the old file notice nothing."""
     first, second, link = release(tmp_path, "1"), release(tmp_path, "2"), tmp_path / "current"
     link.symlink_to(first)
     bind = path if path == "socket" else f"{link}/socket"
@@ -265,7 +265,7 @@ def serving_url(serving: Serving) -> str:
 def test_a_reload_without_the_settings_file_of_a_removed_directory_fails(
     tmp_path: Path, config: tuple[str, ...]
 ) -> None:
-    """Without the file all settings would be the defaults, which nobody asked for."""
+    """Without the file all settings would be the defaults."""
     first, second = release(tmp_path, "1"), release(tmp_path, "2")
     text = f'workers = 2\nchdir = "{second}"\nbind = "127.0.0.1:0"\n'
     (first / "halfsync.toml").write_text(text)
@@ -287,7 +287,7 @@ def test_a_reload_without_the_settings_file_of_a_removed_directory_fails(
 
 
 @pytest.mark.parametrize("removed", [False, True], ids=["switched", "removed"])
-def test_upgrade_begins_where_the_link_leads(tmp_path: Path, removed: bool) -> None:
+def test_upgrade_begins_in_the_target_of_the_link(tmp_path: Path, removed: bool) -> None:
     first, second, link = release(tmp_path, "1"), release(tmp_path, "2"), tmp_path / "current"
     link.symlink_to(first)
     pidfile = tmp_path / "pid"
@@ -333,7 +333,7 @@ TABLES = {"halfsync.toml": "", "pyproject.toml": "[tool.halfsync]\n"}
 @pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
 @pytest.mark.parametrize("name", TABLES)
 def test_a_settings_file_that_is_gone_changes_nothing(tmp_path: Path, name: str, preload: bool) -> None:
-    """A deploy may move it for a moment. Without it all settings would be the defaults, which nobody asked for."""
+    """A deploy may move it for a moment. Without it all settings would be the defaults."""
     first = release(tmp_path, "1")
     file, elsewhere, pidfile = first / name, first / "elsewhere", first / "pid"
     other = first / "pyproject.toml" if name == "halfsync.toml" else None
@@ -351,7 +351,7 @@ def test_a_settings_file_that_is_gone_changes_nothing(tmp_path: Path, name: str,
         serving.signal(signal.SIGUSR2)
         serving.wait_line(f"halfsync: config: {name}, which gave the settings, no longer exists")
         serving.wait_line("the upgrade failed: the new program ended with 2")
-        if other is not None:  # which is another one's, as far as anybody knows
+        if other is not None:  # which may belong to another program
             other.write_text("[tool.halfsync]\nthreads = 1\n")
             serving.signal(signal.SIGHUP)
             serving.wait_lines("the reload failed", 2)

@@ -1,4 +1,4 @@
-"""No descriptor left: newcomers wait and cost nothing, who is there is served, and only what needs one is refused."""
+"""No free descriptor: new connections wait, open ones are served, and only requests that need one are refused."""
 
 import resource
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.faults.watching import descriptors, processor_s
 from tests.sharing import first_free_descriptor, processes
 from tests.wsgi import pattern, until
 
-WATCHED_S = 1.0  # that newcomers wait while the processor time is watched: ten pauses of accepting
+WATCHED_S = 1.0  # that new connections wait while the processor time is measured: ten pauses of accepting
 PROCESSOR_MOST_S = 0.2  # in that time; a server that spins takes all of it
 RESIDENTS = 3
 FILE = 300_000
@@ -84,20 +84,20 @@ def ask(connection: Connection, target: str = "/", body: bytes | None = None) ->
 
 
 def residents(serving: Serving, stack: ExitStack) -> list[Connection]:
-    """Connect clients who are there, and served, before descriptors are short."""
+    """Connect clients, and let them be served, before descriptors are short."""
     made = [stack.enter_context(Connection(serving.address)) for _ in range(RESIDENTS)]
     for connection in made:
         assert ask(connection) == (200, b"0 bytes")
     held, living = descriptors(serving.process.pid), len(list(processes(serving.process.pid)))
-    # Somebody who comes and goes: once he is gone, no descriptor is held for a moment only. In the model `process` a
-    # parent that has reaped his child is done with those of earlier ones, which it closes after it has forked.
+    # A client connects and disconnects: afterwards no descriptor is held for a moment only. In the model `process` a
+    # parent that has reaped this child has closed the descriptors of earlier ones, as it does after it has forked.
     assert fetch(serving.address).status == 200
     until(lambda: descriptors(serving.process.pid) <= held)
     until(lambda: len(list(processes(serving.process.pid))) == living)
     return made
 
 
-def test_newcomers_wait_and_cost_no_processor_time(serving: Serving, name: str) -> None:
+def test_new_connections_wait_and_cost_no_processor_time(serving: Serving, name: str) -> None:
     pid = serving.process.pid
     with ExitStack() as stack:
         there = residents(serving, stack)
@@ -143,7 +143,7 @@ def test_only_what_needs_one_is_refused(serving: Serving, name: str) -> None:
             assert ask(one) == ask(other) == (200, b"0 bytes")
         uploads.socket.close()  # a refusal ends its connection
         until(lambda: descriptors(pid) < before)
-        if name.startswith("proactor"):  # where the rest of a response waits on disk, if it is not read
+        if name.startswith("proactor"):  # there the rest of an unread response waits on disk
             with no_descriptor_left(pid):
                 other.send(build("/large"))
                 serving.wait_line("made, or given up")  # and nothing is read before

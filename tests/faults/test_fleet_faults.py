@@ -1,4 +1,4 @@
-"""Serving processes that crash, hang, leak, are stopped or are lost: what it costs, and who takes their place."""
+"""Serving processes that crash, hang, leak, are stopped or are lost: what is lost, and how they are replaced."""
 
 import os
 import resource
@@ -76,7 +76,7 @@ def answered_by(address: tuple[str, int]) -> int:
 
 @contextmanager
 def limited(pid: int, kind: int, most: int, user: int | None = None) -> Iterator[None]:
-    """Let a process, and those that it forks meanwhile, have no more of something. user: whose it is, if not ours."""
+    """Limit a resource of a process and of those that it forks. user: that of the process, if not ours."""
     name = {resource.RLIMIT_NPROC: "nproc", resource.RLIMIT_NOFILE: "nofile"}[kind]
     soft, _ = resource.prlimit(0 if user else pid, kind)  # another user's is what it had from here
 
@@ -149,7 +149,7 @@ def test_a_leak_is_bounded_and_costs_no_request(tmp_path: Path, model: tuple[str
         assert not errors(serving)
 
 
-def test_a_full_disk_costs_those_who_need_it(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_a_full_disk_costs_only_the_requests_that_need_it(tmp_path: Path, model: tuple[str, ...]) -> None:
     folder = tmp_path / "disk"
     folder.mkdir()
     with small_disk(folder, MIB):
@@ -230,7 +230,7 @@ def test_a_process_with_stuck_threads_is_replaced(tmp_path: Path, poller: str) -
         assert text.count("Traceback") == 0
 
 
-def test_a_process_whose_application_keeps_the_gil_is_left_alone(
+def test_a_process_whose_application_keeps_the_gil_is_not_killed(
     tmp_path: Path, model: tuple[str, ...]
 ) -> None:
     with served(tmp_path, model, "--boot-timeout", "1s", "--graceful-timeout", "1s") as serving:
@@ -289,7 +289,7 @@ def test_a_stopped_process_is_killed_once_its_time_is_over(tmp_path: Path, model
         assert answered_by(serving.address)
 
 
-def test_what_dies_with_a_process_is_told_at_the_end(tmp_path: Path) -> None:
+def test_requests_lost_with_a_process_are_logged_at_the_end(tmp_path: Path) -> None:
     options = ("--graceful-timeout", "500ms", "--workers", "1")
     with Serving(tmp_path, APP + "PROCESS = False\n", *options) as serving, ExitStack() as stack:
         serving.wait_line("1 process serves")
@@ -304,9 +304,7 @@ def test_what_dies_with_a_process_is_told_at_the_end(tmp_path: Path) -> None:
         assert serving.lines[-1].endswith("none cut off; with processes that died 3 connections ended")
 
 
-def test_a_stopped_process_does_not_keep_others_from_newcomers(
-    tmp_path: Path, model: tuple[str, ...]
-) -> None:
+def test_others_accept_while_a_process_is_stopped(tmp_path: Path, model: tuple[str, ...]) -> None:
     """Load is shared by number of connections: one that takes none must not be waited for."""
     with served(tmp_path, model) as serving, ExitStack() as stack:
         serving.wait_line("all 2 processes serve")
@@ -319,7 +317,7 @@ def test_a_stopped_process_does_not_keep_others_from_newcomers(
         os.kill(victim, signal.SIGCONT)
 
 
-def test_words_for_a_process_that_does_not_listen_are_kept(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_words_for_a_process_that_does_not_read_are_kept(tmp_path: Path, model: tuple[str, ...]) -> None:
     """So many that they do not fit between two processes; the last is the one that counts."""
     with served(tmp_path, model, workers=1) as serving, Connection(serving.address) as connection:
         serving.wait_line("1 process serves")
@@ -401,7 +399,7 @@ def free_address() -> tuple[str, int]:
 
 @contextmanager
 def serving_on(tmp_path: Path, model: tuple[str, ...], *binds: tuple[str, int]) -> Iterator[Serving]:
-    """Serve where a file says, which a reload reads again."""
+    """Serve on the bind that a file names; a reload reads it again."""
     settings_file(tmp_path, *binds)
     text = APP + f"PROCESS = {'process' in model}\nSPIN_US = 0\n"
     with Serving(tmp_path, text, *model, bind="") as serving:
@@ -436,7 +434,7 @@ def test_a_reload_that_fails_leaves_no_new_bind_behind(tmp_path: Path) -> None:
         assert answered_by(new) in children(serving.process.pid)
 
 
-def test_a_reload_without_a_bind_answers_those_in_its_backlog(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_a_reload_without_a_bind_answers_its_backlog(tmp_path: Path, model: tuple[str, ...]) -> None:
     kept, gone = free_address(), free_address()
     with serving_on(tmp_path, model, kept, gone) as serving, ExitStack() as stack:
         own = children(serving.process.pid)

@@ -16,7 +16,7 @@ from tests.faults.test_signals import APP, QUICK_S, assert_clean, connect, refus
 from tests.sharing import processes
 from tests.wsgi import until
 
-RECEIVED = 12  # of which each process runs four, where four threads do
+RECEIVED = 12  # of which each process runs four, if it has four threads
 WAITING = 20  # in the backlog
 LONG = ("--graceful-timeout", "60s", "--threads", "4")
 SLOW_IMPORT = APP + "while not os.path.exists('import'): time.sleep(0.005)\n"
@@ -66,7 +66,7 @@ def assert_answered(received: list[Connection]) -> None:
 
 
 def assert_over(serving: Serving, own: set[int]) -> None:
-    """Wait for the end, which leaves nobody behind, and nothing in the log but what is meant for it."""
+    """Wait for the end. No process stays, and the log has only the expected lines."""
     assert serving.exit_code() == 0
     assert not [pid for pid in own if Path(f"/proc/{pid}").exists()]
     assert_clean(serving)
@@ -105,7 +105,7 @@ def test_sigterm_answers_all_that_was_received_or_waits_in_the_backlog(
         )
 
 
-def test_nobody_is_replaced_who_ends_with_the_group(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_a_process_that_ends_with_the_group_is_not_replaced(tmp_path: Path, model: tuple[str, ...]) -> None:
     """The kernel reaches the youngest first, so a process may know before the supervisor that all are to end."""
     for _ in range(3):
         with Serving(tmp_path, APP, *LONG, *model, "--workers", "4") as serving:
@@ -159,7 +159,7 @@ def test_sigterm_while_new_processes_load(tmp_path: Path, model: tuple[str, ...]
         assert_over(serving, own)
 
 
-def test_sigterm_while_old_processes_leave(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_sigterm_while_old_processes_hand_off(tmp_path: Path, model: tuple[str, ...]) -> None:
     with Serving(tmp_path, APP, *LONG, *model, "--workers", "2") as serving, ExitStack() as stack:
         serving.wait_line("all 2 processes serve")
         received = [connect(stack, serving, f"/{number}") for number in range(RECEIVED)]
@@ -236,7 +236,7 @@ def test_an_order_to_the_group_ends_no_process_that_is_the_first(
         if ORDERS[number]:
             serving.wait_line(ORDERS[number])
         else:
-            time.sleep(0.2)  # nothing tells of it
+            time.sleep(0.2)  # no event shows it
         assert number == signal.SIGHUP or first <= children(serving.process.pid)
         (tmp_path / "import").touch()
         with serving:
@@ -319,7 +319,7 @@ def preloading(tmp_path: Path, application: str = SLOW_IMPORT) -> Iterator[Servi
     ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGQUIT, 130)]
 )
 @pytest.mark.parametrize("application", PRELOADS.values(), ids=PRELOADS)
-def test_what_ends_a_server_while_it_preloads_leaves_nothing(
+def test_a_signal_that_ends_a_server_while_it_preloads_leaves_no_file(
     tmp_path: Path, number: signal.Signals, code: int, application: str
 ) -> None:
     with preloading(tmp_path, application) as serving:
@@ -376,7 +376,7 @@ def test_sigterm_while_it_starts(tmp_path: Path, tell: Callable[[Serving], None]
 def test_sigterm_to_a_serving_process_has_it_replaced(
     tmp_path: Path, model: tuple[str, ...], workers: int
 ) -> None:
-    # With a thread for each: a newcomer may come to the process that stays, and must not wait there for the others.
+    # With a thread for each: a new connection may reach the process that stays, and must not wait there for the others.
     options = (*LONG, *model, "--workers", str(workers), "--threads", str(2 * RECEIVED))
     with Serving(tmp_path, APP, *options) as serving, ExitStack() as stack:
         serving.wait_line(all_serve(workers))
@@ -387,7 +387,7 @@ def test_sigterm_to_a_serving_process_has_it_replaced(
         serving.wait_line(f"process {victim} was told to end: another takes its place")
         until(lambda: not listens(victim, serving.address[1]))
         assert len(children(serving.process.pid)) == workers + 1
-        for _ in range(20):  # newcomers find somebody, however long the old one takes
+        for _ in range(20):  # new connections are served, however long the old process takes
             assert fetch(serving.address, "/now").status == 200
         (tmp_path / "go").touch()
         assert_answered(received)
@@ -398,7 +398,7 @@ def test_sigterm_to_a_serving_process_has_it_replaced(
 
 
 def test_a_flood_of_signals_hides_none_that_matters(tmp_path: Path) -> None:
-    """Children that end tell of it by the thousand, and so may somebody else: SIGTERM is not lost among them."""
+    """SIGTERM is not lost among thousands of signals of children that end, or of another sender."""
     with Serving(tmp_path, APP, *LONG, "--workers", "2") as serving:
         serving.wait_line("all 2 processes serve")
         own = children(serving.process.pid)

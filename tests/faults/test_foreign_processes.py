@@ -1,4 +1,4 @@
-"""A server, or a pool, in a process that does not own it: nothing that is called there reaches the owner's."""
+"""A server, or a pool, in a process that does not own it: no call there affects the owner's."""
 
 import signal
 import subprocess
@@ -10,8 +10,8 @@ import pytest
 from tests.client import Connection, build, fetch
 from tests.faults.serving import EXIT_TIMEOUT_S, MODELS, Serving, environment
 
-# A program that embeds a server, has children do something with it, one after another, and tells after each whether the
-# server still serves: newcomers, and a connection that has idled meanwhile.
+# A program that embeds a server, has children do something with it, one after another, and prints after each if the
+# server still serves: new connections, and one that has idled since.
 EMBEDDED = """
 import atexit, contextlib, gc, http.client, multiprocessing, os, sys, tempfile, threading
 import halfsync
@@ -186,7 +186,7 @@ def app(environ, start_response):
 
 
 def test_a_pool_of_the_application_in_a_child_of_the_model(tmp_path: Path) -> None:
-    """Its threads are not there: it refuses at once, and nobody waits for ever for a job that no thread runs."""
+    """Its threads do not exist: it refuses at once, and no caller waits for ever for a job that no thread runs."""
     with Serving(tmp_path, IN_A_POOL, *MODELS["process"]) as serving:
         for _ in range(2):
             assert fetch(serving.address).body == b"(False, True, 'refused')"

@@ -1,4 +1,4 @@
-"""What an application forks, or starts, has nothing of the server: no handler, no mask, no descriptor."""
+"""A process that an application forks or starts has no handler, signal mask or descriptor of the server."""
 
 import json
 import os
@@ -269,7 +269,7 @@ def app(environ, start_response):
 def test_handlers_of_the_application_stay(
     tmp_path: Path, model: tuple[str, ...], more: tuple[str, ...]
 ) -> None:
-    """It sets some as it is loaded, where it forks and starts programs too.
+    """It sets some while it is loaded, and forks and starts programs there too.
 
     A serving process begins with the defaults of what the server understands, whatever was set in the supervisor.
     """

@@ -1,4 +1,4 @@
-"""Full disks: what needs them is refused or cut off, what the access log loses is counted, all else goes on."""
+"""Full disks: requests that need them are refused or cut, lost access-log lines are counted, all else works."""
 
 import re
 import signal
@@ -48,7 +48,7 @@ def model(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return the folder that is, or stands for, the disk."""
+    """Return the folder that is the disk, or replaces it."""
     made = tmp_path / "disk"
     made.mkdir()
     return made
@@ -138,8 +138,8 @@ def test_lines_of_the_access_log_that_it_does_not_take_are_counted(
                 for number in range(1, REQUESTS):
                     ask(connection, number)
                 until(lambda: log.stat().st_size > LEFT - 2 * KIB)
-            ask(connection, REQUESTS)  # and nobody noticed
-        # What was lost is told where it is missing, before the first line that is taken again.
+            ask(connection, REQUESTS)  # and no client noticed
+        # The number of lost lines is written in their place, before the next line.
         until(lambda: log.read_text().endswith("\n") and f"GET /{REQUESTS} " in log.read_text())
         lines = log.read_text().splitlines()
         told = [int(found[1]) for line in lines if (found := NOTE.fullmatch(line))]
@@ -152,9 +152,7 @@ def test_lines_of_the_access_log_that_it_does_not_take_are_counted(
         assert not [line for line in serving.lines if "dropped" in line or "Traceback" in line]
 
 
-def test_lines_that_are_lost_to_the_end_are_told_in_the_servers_log(
-    tmp_path: Path, model: tuple[str, str]
-) -> None:
+def test_lines_that_stay_lost_are_counted_in_the_servers_log(tmp_path: Path, model: tuple[str, str]) -> None:
     with Serving(tmp_path, APP, *model, "--access-log", "/dev/full") as serving:
         with Connection(serving.address) as connection:
             for number in range(10):

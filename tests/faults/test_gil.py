@@ -1,4 +1,4 @@
-"""While the application holds the GIL the engine goes on: it accepts, refuses, and keeps every deadline."""
+"""While the application holds the GIL, the engine works: it accepts, refuses, and keeps every deadline."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ HOLD_S = 5.0
 HEAD_TIMEOUT_S = 0.5
 BOUND_S = 4.0  # for all that goes on during the hold, two deadlines of half a second included
 
-# The hold begins with the second piece of a response whose first piece tells the client so.
+# The hold begins with the second piece of a response whose first piece announces it.
 APP = """
 import ctypes, time
 usleep = ctypes.PyDLL(None).usleep  # a C call through PyDLL keeps the GIL
@@ -38,7 +38,7 @@ def app(environ, start_response):
 
 @pytest.mark.parametrize("poller", ["epoll", "poll"])
 @pytest.mark.parametrize("hold", ["call", "spin"])
-def test_the_engine_goes_on_while_the_gil_is_held(tmp_path: Path, hold: str, poller: str) -> None:
+def test_the_engine_works_while_the_gil_is_held(tmp_path: Path, hold: str, poller: str) -> None:
     app = APP.format(hold=hold, hold_s=int(HOLD_S))
     options = ("--head-timeout", f"{HEAD_TIMEOUT_S}s", "--poller", poller)
     with Serving(tmp_path, app, *options) as serving:
@@ -59,5 +59,5 @@ def test_the_engine_goes_on_while_the_gil_is_held(tmp_path: Path, hold: str, pol
     assert told["late_s"] < BOUND_S
     assert told["waits"] == 200
     if hold == "call":
-        # It could not have been answered before: so the GIL was held, and all of the above came meanwhile.
+        # It could not have been answered before: so the GIL was held, and all of the above came during the hold.
         assert told["waits_s"] > HOLD_S - 0.5

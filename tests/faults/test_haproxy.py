@@ -1,4 +1,4 @@
-"""Behind HAProxy, which asks each server whether it is ready: restarts in turn, and reloads, cost no request."""
+"""Behind HAProxy, which checks the readiness of each server: restarts in turn, and reloads, lose no request."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Bodies far larger than memory may grow by: uploads that dribble in, responses that are read slowly.
+"""Bodies far larger than memory may grow by: slow uploads, and responses that are read slowly.
 
 In the suite they are small, though larger than all that is allowed. HALFSYNC_LARGE_BYTES gives another size (`make
 stress`: two gigabytes). At most so many bytes lie on the disk at one time.
@@ -157,7 +157,7 @@ def test_an_upload_that_dribbles_in(directory: Path, name: str, chunked: bool) -
 
 
 class SlowReader:
-    """A client that reads ten kilobytes a second until it is told that it may go on at full speed."""
+    """A client that reads ten kilobytes a second until the test lets it go on at full speed."""
 
     def __init__(self, connection: Connection, target: str) -> None:
         self._connection = connection
@@ -210,7 +210,7 @@ class Rest:
 def slow_response(directory: Path, target: str, rest: Callable[[], bool], *options: str) -> int:
     """Read a response slowly, and then the rest; return how much of it the client had taken by then.
 
-    The server's memory may not have grown, whoever waited for whom, and others are served meanwhile.
+    The server's memory must not grow, whichever side waits, and others are served.
     """
     with (
         Serving(directory, APP, "--temp-dir", str(directory), *options, more=GIVES_BACK) as serving,
@@ -243,8 +243,8 @@ def test_a_response_that_is_read_slowly(directory: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["proactor", "proactor-poll"])
-def test_a_response_that_is_larger_than_the_disk_may_hold(directory: Path, name: str) -> None:
-    """Past the budget the application waits for its client, who is slow, and is not cut off for that."""
+def test_a_response_larger_than_the_disk_budget(directory: Path, name: str) -> None:
+    """Past the budget the application waits for its slow client, which is not cut."""
     budget = SIZE // 4
     rest = Rest(directory, budget)
     options = (*MODELS[name], *AHEAD, "--spool-disk", str(budget))

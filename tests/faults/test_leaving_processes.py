@@ -1,4 +1,4 @@
-"""Serving processes that take turns, as a supervisor has them do: each serves in front, is told to leave, and ends."""
+"""Serving processes that replace each other, as under a supervisor: each serves, is ordered to hand off, and ends."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Signals that are meant for a supervisor, in a server that has none; and the terminal of a server, as it closes."""
+"""Signals for a supervisor, in a server without one; and a server whose terminal closes."""
 
 import os
 import signal
@@ -55,7 +55,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=["lone", "supervised"])
-def test_started_by_a_program_that_blocks_signals_it_hears_them(
+def test_signals_that_the_parent_program_blocks_reach_the_server(
     tmp_path: Path, model: tuple[str, str], workers: tuple[str, ...]
 ) -> None:
     few = ("--max-children", "1") if "process" in model else ()
@@ -220,7 +220,7 @@ def test_signals_that_the_application_has_blocked_are_obeyed(
     tmp_path: Path, model: tuple[str, str], options: tuple[str, ...]
 ) -> None:
     with Serving(tmp_path, BLOCKING + APP, *model, *options) as serving:
-        for _ in range(2):  # in the model process each request is a child, whose end a signal tells
+        for _ in range(2):  # in the model process each request is a child, and its end is a signal
             assert fetch(serving.address, fields=[("Connection", "close")]).status == 200
         if options:
             serving.wait_line("1 process serves")
@@ -380,10 +380,8 @@ def has_terminal(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["there", "gone"])
-def test_sighup_of_an_operator_is_an_order_whether_there_is_a_terminal_or_not(
-    tmp_path: Path, gone: bool
-) -> None:
-    """A job in the background outlives its shell; nobody sends it anything then."""
+def test_sighup_of_an_operator_is_an_order_with_and_without_a_terminal(tmp_path: Path, gone: bool) -> None:
+    """A job in the background outlives its shell, and gets no signal then."""
     shell = '"$@" & disown -a; read line' if gone else ""
     with in_terminal(tmp_path, ("--workers", "1"), shell) as terminal:
         server = terminal.process.pid

@@ -60,7 +60,7 @@ def numbers(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["proactor", "proactor-poll", "thread", "pool"])
-def test_idle_connections_leave_low_numbers(tmp_path: Path, name: str) -> None:
+def test_idle_connections_do_not_take_low_numbers(tmp_path: Path, name: str) -> None:
     with Serving(tmp_path, APP, *MODELS[name]) as serving, ExitStack() as stack:
         half = build(method="POST", body=b"half")[:-2] if name != "pool" else b""
         for _ in range(CROWD):
@@ -81,7 +81,7 @@ def test_children_have_low_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["proactor", "thread"])
-def test_temporary_files_leave_low_numbers(tmp_path: Path, name: str) -> None:
+def test_temporary_files_do_not_take_low_numbers(tmp_path: Path, name: str) -> None:
     options = (*MODELS[name], "--body-memory", "1k", "--temp-dir", str(tmp_path))
     with Serving(tmp_path, APP, *options) as serving, ExitStack() as stack:
         upload = build(method="POST", body=pattern(20_000))
@@ -94,7 +94,7 @@ def test_temporary_files_leave_low_numbers(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["proactor", "thread"])
-def test_static_files_leave_low_numbers(tmp_path: Path, name: str) -> None:
+def test_static_files_do_not_take_low_numbers(tmp_path: Path, name: str) -> None:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "large").write_bytes(pattern(8_000_000))
     with (
@@ -108,7 +108,7 @@ def test_static_files_leave_low_numbers(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["proactor", "thread"])
-def test_adopted_connections_leave_low_numbers(tmp_path: Path, name: str) -> None:
+def test_adopted_connections_do_not_take_low_numbers(tmp_path: Path, name: str) -> None:
     with Serving(tmp_path, APP, *MODELS[name], "--workers", "1") as serving, ExitStack() as stack:
         before = children(serving.process.pid)
         clients = [come(stack, serving, build()) for _ in range(CROWD)]
@@ -128,9 +128,7 @@ def test_adopted_connections_leave_low_numbers(tmp_path: Path, name: str) -> Non
     ("limit", "crowd"),
     [(300, 200), (1000, 900), (1024, 950), (1025, 950), (1100, 950), (1800, 950), (2000, 1150)],
 )
-def test_whatever_the_limit_is_some_low_numbers_are_left(
-    tmp_path: Path, name: str, limit: int, crowd: int
-) -> None:
+def test_some_low_numbers_stay_free_with_any_limit(tmp_path: Path, name: str, limit: int, crowd: int) -> None:
     """A limit that leaves no numbers above lets connections have the low ones, but for the reserve."""
     under = ("bash", "-c", f'ulimit -n {limit}; exec "$@"', "bash")
     with Serving(tmp_path, APP, *MODELS[name], under=under) as serving, ExitStack() as stack:

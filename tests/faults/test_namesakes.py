@@ -158,7 +158,7 @@ def test_and_serve_a_stream(tmp_path: Path) -> None:
         end(serving)
 
 
-def test_and_see_its_mistakes_in_development(tmp_path: Path) -> None:
+def test_mistakes_are_shown_in_development(tmp_path: Path) -> None:
     fill(tmp_path)
     with Serving(tmp_path, "raise ValueError('a mistake')", "--reload") as serving:
         assert b"a mistake" in fetch(serving.address).body

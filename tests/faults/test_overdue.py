@@ -41,7 +41,7 @@ class Sticky(Gate):
 
 @pytest.fixture
 def gate() -> Iterator[Sticky]:
-    """Return an application whose stuck requests are let go at the end, whatever happens."""
+    """Return an application whose stuck requests are released at the end, whatever happens."""
     made = Sticky()
     yield made
     made.opened.set()
@@ -97,7 +97,7 @@ def test_capacity_is_kept_and_the_thread_ends_when_its_call_returns(serve: Serve
 def test_a_thread_that_returns_while_another_is_started_in_its_place_ends(
     serve: Serve, gate: Sticky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one who starts it lets others run; what has been decided by then holds."""
+    """Starting it lets other threads run; earlier decisions hold."""
     start = threading.Thread.start
 
     def start_late(thread: threading.Thread) -> None:
@@ -123,7 +123,7 @@ def workers_now() -> int:
     return sum(thread.name.startswith("halfsync-worker-") for thread in threading.enumerate())
 
 
-def test_a_refused_replacement_is_made_up_for_by_the_thread_that_returns(
+def test_a_returning_thread_replaces_a_refused_replacement(
     serve: Serve, gate: Sticky, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     start = threading.Thread.start
@@ -199,7 +199,7 @@ def test_the_stack_is_logged_with_the_request(
     assert "in wait" in text, "the innermost function of the application"
 
 
-def test_a_stack_that_cannot_be_told_keeps_no_thread_from_being_replaced(
+def test_a_thread_is_replaced_even_if_its_stack_cannot_be_read(
     serve: Serve, gate: Sticky, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
@@ -217,7 +217,7 @@ def test_a_stack_that_cannot_be_told_keeps_no_thread_from_being_replaced(
         gate.opened.set()
 
 
-def test_a_late_response_goes_nowhere(serve: Serve) -> None:
+def test_a_late_response_is_dropped(serve: Serve) -> None:
     """The thread comes back with a response when its connection's record and descriptor are others' long since."""
     opened, entered, body = threading.Event(), threading.Event(), Body([b"late " * 100])
 
@@ -377,7 +377,9 @@ def test_turns_that_end_just_at_the_deadline(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "large"])
-def test_responses_that_are_handed_over_just_at_the_deadline(serve: Serve, tmp_path: Path, kind: str) -> None:
+def test_responses_that_go_back_to_the_engine_just_at_the_deadline(
+    serve: Serve, tmp_path: Path, kind: str
+) -> None:
     """Each ends up with the engine, by the worker's hand or by the deadline's, and with one of them only."""
     limit, clients, rounds = 0.05, 32, 25
     size = 3 * MIB  # more than a socket takes at once

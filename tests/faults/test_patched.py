@@ -1,4 +1,4 @@
-"""Applications that replace what Python has of the system: gevent, eventlet, and those that do it themselves.
+"""Applications that replace Python's system functions: by gevent, by eventlet, and by themselves.
 
 Each is served, or refused in one line; either way SIGTERM ends the server, and nothing of it spins or stays.
 """
@@ -105,7 +105,7 @@ def cpu_s(pids: set[int]) -> float:
 def check_served(serving: Serving, *, together: int = 4) -> None:
     """See that requests are answered, that the server then rests, and that SIGTERM ends it with nothing left."""
     if "processes" in serving.wait_line("serves"):
-        serving.wait_line("all 2 processes serve")  # none is loading any more
+        serving.wait_line("all 2 processes serve")  # none is still loading
     with ThreadPoolExecutor(together) as pool:
         for response in pool.map(lambda _: fetch(serving.address), range(2 * together)):
             assert (response.status, response.body) == (200, b"ok"), serving.lines

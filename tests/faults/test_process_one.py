@@ -1,4 +1,4 @@
-"""halfsync as process 1, as in a container: it adopts whoever is left alone, and only its own matter to it."""
+"""halfsync as process 1, as in a container: it adopts orphans, and only its own processes affect it."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from tests.wsgi import until
 ORPHANS = 1000
 ALONE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
-# It leaves children behind that wait until somebody opens the pipe to write, and end in every way.
+# It leaves orphans that wait until a process opens the pipe to write, and then end in every way.
 LEAVES_ORPHANS = f"""
 import os, signal
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
@@ -46,7 +46,7 @@ def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 @pytest.fixture(autouse=True)
 def namespaces() -> None:
-    """Skip where no process can be the first of its own namespace."""
+    """Skip if no process can be the first of its own namespace."""
     if os.getuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("only root, with unshare, makes a namespace of processes")
     done = subprocess.run([*ALONE, "true"], capture_output=True, text=True, check=False)
@@ -73,7 +73,7 @@ def test_it_reaps_whoever_it_adopts(tmp_path: Path, model: tuple[str, ...]) -> N
         said = len(serving.lines)
         assert fetch(serving.address, "/orphans").body == b"0"
         until(lambda: len(children(first)) == 2 + ORPHANS)
-        os.kill(first, signal.SIGSTOP)  # so that one signal tells of many ends
+        os.kill(first, signal.SIGSTOP)  # so that there is one signal for many ends
         with (tmp_path / "pipe").open("wb"):  # for those, too, that come to it late
             until(lambda: list(states(first).values()).count("Z") == ORPHANS)
         os.kill(first, signal.SIGCONT)
@@ -96,7 +96,7 @@ def test_it_cannot_be_upgraded(tmp_path: Path) -> None:
         assert fetch(serving.address, "/seven").body == b"7"
 
 
-def test_without_a_supervisor_what_an_application_waits_for_is_left_to_it(
+def test_without_a_supervisor_the_application_reaps_its_own_children(
     tmp_path: Path, model: tuple[str, ...]
 ) -> None:
     """The children of a lone server are the application's, as well as those that it adopts: it reaps neither."""

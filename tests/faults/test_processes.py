@@ -1,4 +1,4 @@
-"""The model `process`: children come and go, and nothing of them is left; what fails costs one connection."""
+"""The model `process`: children leave nothing behind, and an error costs one connection."""
 
 import errno
 import os
@@ -61,7 +61,7 @@ def states(parent: int) -> dict[int, str]:
 
 
 def zombies(parent: int) -> int:
-    """Count the children that nobody has reaped."""
+    """Count the children that have not been reaped."""
     return Counter(states(parent).values())["Z"]
 
 
@@ -148,9 +148,9 @@ def test_the_parent_starts_no_thread_and_a_child_holds_no_descriptor_without_use
         held = {int(entry.name): str(entry.readlink()) for entry in Path(f"/proc/{child}/fd").iterdir()}
         mine = [link for number, link in held.items() if number > 2]
         sockets = [link for link in mine if link.startswith("socket:")]
-        # Its own connection and no other; where several processes serve, the queue to hand it off through.
+        # Its own connection and no other; if several processes serve, the queue to hand it off through.
         assert len(sockets) == (2 if workers else 1), held
-        # Two wakeup pipes to hear of the server's end, and both ends of the pipe by which it hears of SIGTERM; where
+        # Two wakeup pipes for the server's end, and both ends of the pipe for its own SIGTERM; if
         # several processes serve, their scoreboard's wakeup descriptor.
         assert len(mine) - len(sockets) == (5 if workers else 4), held
 
@@ -165,7 +165,7 @@ def test_the_parent_starts_no_thread_and_a_child_holds_no_descriptor_without_use
         until(lambda: len(parents() & set(sockets)) == len(sockets) - 1)
 
 
-def test_a_child_leaves_exit_handlers_alone_and_its_output_arrives_once(tmp_path: Path) -> None:
+def test_a_child_runs_no_exit_handlers_and_its_output_arrives_once(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with (tmp_path / "out").open("r+b") as out:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HALFSYNC_")}
@@ -232,9 +232,11 @@ def test_children_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         until(lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text())
 
 
-def test_newcomers_past_max_children_wait_in_the_backlog(tmp_path: Path) -> None:
+def test_connections_past_max_children_wait_in_the_backlog(tmp_path: Path) -> None:
     with Serving(tmp_path, APP, *OPTIONS, "--max-children", "3") as serving, ExitStack() as stack:
-        half = build(method="POST", body=b"half")[:-2]  # nobody is closed with that, as an idle one would be
+        half = build(method="POST", body=b"half")[
+            :-2
+        ]  # a connection with that is not closed, as an idle one would be
         first = [stack.enter_context(Connection(serving.address)) for _ in range(3)]
         for client in first:
             client.send(build() + half)
@@ -263,7 +265,7 @@ def app(environ, start_response):
 """
 
 
-def test_foreign_children_are_left_alone(tmp_path: Path) -> None:
+def test_foreign_children_are_not_reaped(tmp_path: Path) -> None:
     with Serving(tmp_path, FOREIGN, *OPTIONS) as serving:
         for _ in range(30):
             dead, alive = map(int, fetch(serving.address, fields=[("Connection", "close")]).body.split())
@@ -355,12 +357,12 @@ def test_a_fork_that_fails_is_answered_503_and_the_server_lives(
 @pytest.mark.parametrize(
     "header", [b"", b"PROXY TCP4 203.0.113.7 192.0.2.1 1 80\r\n"], ids=["peer", "proxied"]
 )
-def test_a_child_that_was_killed_counts_for_its_client_no_more(tmp_path: Path, header: bytes) -> None:
+def test_a_killed_child_no_longer_counts_for_its_client(tmp_path: Path, header: bytes) -> None:
     options = [*OPTIONS, "--max-connections-per-client", "2", *(["--proxy-protocol"] if header else [])]
     with Serving(tmp_path, APP, *options) as serving, ExitStack() as stack:
 
         def come() -> int:
-            """Return the child that serves another connection, or 0 where it was refused."""
+            """Return the child that serves another connection, or 0 if it was refused."""
             connection = stack.enter_context(Connection(serving.address))
             connection.send(header + build())
             response = connection.response()

@@ -163,7 +163,7 @@ def test_a_handler_that_a_request_has_set_raises_in_the_child_between_requests(
         with Connection(serving.address) as connection:
             connection.send(build("/alarm"))
             assert connection.response().body == b"ok"
-            time.sleep(0.4)  # the alarm comes while the child waits; nothing tells when
+            time.sleep(0.4)  # the alarm comes while the child waits; no event shows when
             connection.send(build("/"))
             assert connection.response().body == b"ok"
         serving.wait_line("handler of SIGALRM")

@@ -1,4 +1,4 @@
-"""An application whose logging raises: no client gets anything else for it, and no thread of the server ends."""
+"""An application whose logging raises: no client gets another answer, and no thread of the server ends."""
 
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def model(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("error", RAISED)
-def test_clients_get_what_they_would_get(
+def test_clients_get_the_same_responses(
     tmp_path: Path, model: tuple[str, str], place: str, error: str
 ) -> None:
     with Serving(tmp_path, application(place, error), *model, "--threads", "1") as server:

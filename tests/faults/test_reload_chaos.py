@@ -80,7 +80,7 @@ def toml(value: object) -> str:
 
 @dataclass
 class Manager:
-    """A service manager that hears everything; its rules are checked as it does."""
+    """A service manager that keeps all messages, and checks its rules as they arrive."""
 
     path: Path
     told: list[str] = field(default_factory=list)
@@ -106,7 +106,7 @@ class Manager:
                 self._heard.notify_all()
 
     def wait(self, kind: str, since: int) -> int:
-        """Wait for the first message of a kind, from a place in what was told. Returns its place."""
+        """Wait for the first message of a kind, from an index on. Returns its index."""
 
         def found() -> list[int]:
             places = range(since, len(self.told))
@@ -117,7 +117,7 @@ class Manager:
             return found()[0]
 
     def wait_reload(self, since: int) -> str:
-        """Wait for the beginning and the end of a reload, and return what was told at its end."""
+        """Wait for the beginning and the end of a reload, and return the message at its end."""
         return self.told[self.wait("READY=1", self.wait("RELOADING=1", since))]
 
 
@@ -193,7 +193,9 @@ class Chaos:
 
     def spoil(self, state: State) -> State:
         """Return a configuration that cannot be used, whatever else it changes."""
-        state = replace(state, code=self.state.code)  # who replaces a tired process loads what is there now
+        state = replace(
+            state, code=self.state.code
+        )  # a process that replaces a recycled one loads the present code
         settings = state.settings
         binds = {*settings["bind"], *self.state.settings["bind"]}
         unused = [bind for bind in self.more if bind not in binds]
@@ -294,7 +296,7 @@ def see_bind(chaos: Chaos, bind: str, state: State, mask: int | None) -> None:
 
 
 def hup(serving: Serving, manager: Manager) -> str:
-    """Reload, and return what the service manager hears at its end."""
+    """Reload, and return the service manager's message at its end."""
     since = len(manager.told)
     serving.signal(signal.SIGHUP)
     return manager.wait_reload(since)

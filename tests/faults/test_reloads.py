@@ -1,4 +1,4 @@
-"""Reloads, crashes and restarts under load: how many requests they cost, seen from the clients. The measure is none."""
+"""Reloads, crashes and restarts under load: the number of lost requests, as clients see it, must be 0."""
 
 import os
 import random
@@ -79,7 +79,7 @@ def listens(pid: int, port: int) -> bool:
 def sockets(pid: int, port: int) -> list[str]:
     """Return the states of the sockets of a port that a process holds, as the kernel writes them."""
     inodes = set()
-    with suppress(OSError):  # it has ended, or closes some meanwhile
+    with suppress(OSError):  # it has ended, or has closed some
         for entry in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
                 inodes.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
@@ -88,7 +88,7 @@ def sockets(pid: int, port: int) -> list[str]:
 
 
 def test_idle_connections_live_through_a_reload(tmp_path: Path, model: tuple[str, ...]) -> None:
-    threads = ("--threads", "32")  # in a pool idle connections give way where others wait for their thread
+    threads = ("--threads", "32")  # in a pool idle connections end if others wait for their thread
     with Serving(tmp_path, APP, *model, *WORKERS, *threads) as serving:
         serving.wait_line("all 4 processes serve")
         kept = [Connection(serving.address) for _ in range(32)]

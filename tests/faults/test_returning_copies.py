@@ -1,4 +1,4 @@
-"""An application that forks and lets both processes come back: the copy ends there, and answers and takes nothing."""
+"""An application that forks and lets both processes return: the copy ends there, and answers and takes nothing."""
 
 import signal
 import socket
@@ -228,7 +228,7 @@ def fate(connection: Connection) -> bytes:
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=["alone", "supervised"])
-def test_a_copy_that_comes_back_ends(
+def test_a_copy_that_returns_ends(
     tmp_path: Path, model: tuple[str, ...], workers: tuple[str, ...], place: str
 ) -> None:
     with Serving(tmp_path, APP, *model, *workers, "--threads", "2") as serving:
@@ -244,10 +244,10 @@ def test_a_copy_that_comes_back_ends(
 
 
 @pytest.mark.parametrize(("place", "code"), [("exc_info", "1"), ("fail", "0")])
-def test_a_copy_ends_where_its_original_fails(
+def test_a_copy_ends_if_its_original_fails(
     tmp_path: Path, model: tuple[str, ...], place: str, code: str
 ) -> None:
-    """The original tells what became of it as soon as it knows: its connection, and with it its process, may end."""
+    """The original logs the copy's outcome at once, since its connection, and with it its process, may end."""
     with Serving(tmp_path, APP, *model) as serving:
         with Connection(serving.address) as connection:
             connection.send(build(f"/{place}", fields=[("Connection", "close")]))
@@ -290,7 +290,7 @@ def test_no_request_of_another_is_run_again(tmp_path: Path, model: tuple[str, ..
 
 
 @pytest.mark.parametrize("data", [b"return", b"iterate"])
-def test_a_copy_of_a_stream_that_comes_back_ends(tmp_path: Path, model: tuple[str, ...], data: bytes) -> None:
+def test_a_copy_of_a_stream_that_returns_ends(tmp_path: Path, model: tuple[str, ...], data: bytes) -> None:
     with Serving(tmp_path, STREAM, *model, "--stream") as serving:
         with socket.create_connection(serving.address, timeout=15) as client:
             client.sendall(data)
@@ -301,7 +301,7 @@ def test_a_copy_of_a_stream_that_comes_back_ends(tmp_path: Path, model: tuple[st
         end(serving)
 
 
-def test_a_copy_that_comes_back_when_a_stream_has_ended_ends(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_a_copy_that_returns_after_a_stream_has_ended_ends(tmp_path: Path, model: tuple[str, ...]) -> None:
     app = STREAM.replace("        if self.where:\n            forked()", CLOSED)
     with Serving(tmp_path, app, *model, "--stream") as serving:
         with socket.create_connection(serving.address, timeout=15) as client:
@@ -349,7 +349,7 @@ TOLD = 'forked() or os.write(2, b"the copy ended with " + fate() + b"\\n")'
     ],
     ids=["module", "factory", "supervised", "preloaded", "post-fork", "worker-ready", "worker-exit"],
 )
-def test_a_copy_that_comes_back_from_loading_or_a_hook_ends(
+def test_a_copy_that_returns_from_loading_or_a_hook_ends(
     tmp_path: Path, place: str, options: tuple[str, ...]
 ) -> None:
     parts = {name: TOLD if name == place else "pass" for name in ("module", "factory", "hook")}
@@ -397,7 +397,7 @@ print(b" ".join(results).decode(), pool.statistics().failed)
         ("return os.write(2, b'%d %d;' % (pool.append(print), pool.close()))", 0),
     ],
 )
-def test_a_job_that_forks_leaves_no_second_pool(copy: str, code: int) -> None:
+def test_a_job_that_forks_makes_no_second_pool(copy: str, code: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", POOL.format(copy=copy)],
         env=environment(), capture_output=True, text=True, timeout=EXIT_TIMEOUT_S, check=True,

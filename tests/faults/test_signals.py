@@ -1,4 +1,4 @@
-"""Signals to a serving process: what was received is answered, and every way out ends in order."""
+"""Signals to a serving process: what was received is answered, and the process ends in order."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from tests.wsgi import until
 RUNNING, QUEUED = 4, 8
 PIPELINED = 5
 MANY = 80  # connections at once, more than are looked at in one turn
-QUICK_S = 15.0  # of an exit that waits for nothing; it takes a second at most where nothing else runs
+QUICK_S = 15.0  # of an exit that waits for nothing; it takes a second at most if nothing else runs
 NEWCOMER_S = 1.0  # from its connecting on, in which a draining server waits for a first request
 LONG = ("--graceful-timeout", "60s")
 
@@ -95,7 +95,7 @@ os.register_at_fork(before=lambda: time.sleep(0.05))
 )
 
 
-def test_a_process_each_is_forked_for_all_who_wait_as_it_drains(tmp_path: Path) -> None:
+def test_a_draining_server_forks_a_process_for_each_waiting_connection(tmp_path: Path) -> None:
     """However many they are, and though none of them ends."""
     with Serving(tmp_path, APP, *LONG, *MODELS["process"]) as serving, ExitStack() as stack:
         serving.signal(signal.SIGSTOP)
@@ -188,7 +188,7 @@ def test_the_graceful_timeout_bounds_a_drain(tmp_path: Path, model: tuple[str, s
         assert_clean(serving)
 
 
-def test_a_server_that_is_idle_drains_at_once(tmp_path: Path, model: tuple[str, str]) -> None:
+def test_an_idle_server_drains_at_once(tmp_path: Path, model: tuple[str, str]) -> None:
     with Serving(tmp_path, APP, *LONG, *model) as serving, ExitStack() as stack:
         idle = [connect(stack, serving, "/now") for _ in range(20)]
         for connection in idle:
@@ -210,7 +210,7 @@ def test_a_server_without_connections_drains_at_once(
         for _ in range(before):
             assert fetch(serving.address, "/now", fields=[("Connection", "close")]).status == 200
             until(lambda: len(list(processes(serving.process.pid))) == 1)  # a child has been reaped
-        serving.signal(signal.SIGTERM)  # and nobody knocks, whom it would have to look at
+        serving.signal(signal.SIGTERM)  # and no connection arrives that would wake it
         assert serving.exit_code() == 0
         assert_clean(serving)
 
@@ -236,7 +236,7 @@ def test_sigterm_answers_what_was_pipelined_up_to_the_response_that_closes(
     with Serving(tmp_path, APP, *LONG, *model) as serving, Connection(serving.address) as connection:
         connection.send(wires[0] if behind else b"".join(wires))
         serving.wait_line("begun")
-        if behind:  # nobody reads it before the first is answered
+        if behind:  # it is not read before the first is answered
             connection.send(b"".join(wires[1:]))
         serving.signal(signal.SIGTERM)
         until(lambda: refuses(serving.address))
@@ -291,11 +291,11 @@ def test_sigterm_while_a_child_is_forked_ends_it_in_order(tmp_path: Path, when: 
         serving.signal(signal.SIGSTOP)
         os.waitid(os.P_PID, server, os.WSTOPPED)
         connection = stack.enter_context(Connection(serving.address))
-        connection.send(request[:-1])  # it is there before anybody is told to drain
+        connection.send(request[:-1])  # it is there before the order to drain
         serving.signal(signal.SIGCONT)
         serving.wait_line("drains")
         if begun:
-            # A signal that is heard twice, or by the wrong process, would cut it off.
+            # A signal that is handled twice, or by the wrong process, would cut it off.
             connection.socket.settimeout(0.3)
             with pytest.raises(TimeoutError):
                 connection.response()
@@ -306,5 +306,5 @@ def test_sigterm_while_a_child_is_forked_ends_it_in_order(tmp_path: Path, when: 
         assert connection.rest() == b""
         assert serving.exit_code() == 0
         with pytest.raises(ProcessLookupError):
-            os.killpg(server, 0)  # nobody is left
+            os.killpg(server, 0)  # no process is left
         assert_clean(serving)

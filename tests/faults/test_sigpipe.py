@@ -85,7 +85,7 @@ def files(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_clients_that_leave_end_nothing(
+def test_clients_that_disconnect_do_not_end_the_server(
     tmp_path: Path, files: Path, model: tuple[str, str], path: str
 ) -> None:
     log = tmp_path / "access.log"
@@ -109,7 +109,9 @@ def test_clients_that_leave_end_nothing(
         assert server.exit_code() == 0
 
 
-def test_an_access_log_whose_reader_ends_ends_nothing(tmp_path: Path, model: tuple[str, str]) -> None:
+def test_an_access_log_whose_reader_ends_does_not_end_the_server(
+    tmp_path: Path, model: tuple[str, str]
+) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -117,7 +119,7 @@ def test_an_access_log_whose_reader_ends_ends_nothing(tmp_path: Path, model: tup
     requests = itertools.count(30, 30)
 
     def losses_are_told() -> bool:
-        """Have lines written while nobody reads, and look at what comes once somebody does.
+        """Have lines written without a reader, and check what a later reader gets.
 
         The writer collects lines for some milliseconds: each time more requests come, until they take longer than that.
         """
@@ -147,7 +149,7 @@ def test_an_access_log_whose_reader_ends_ends_nothing(tmp_path: Path, model: tup
         assert server.exit_code() == 0
 
 
-def test_lines_in_the_log_that_nobody_reads_end_nothing(tmp_path: Path, model: tuple[str, str]) -> None:
+def test_a_log_without_a_reader_does_not_end_the_server(tmp_path: Path, model: tuple[str, str]) -> None:
     (tmp_path / "served.py").write_text(APP)
     process = subprocess.Popen(
         [sys.executable, "-m", "halfsync", "serve", "served:app", "-b", "unix:s", *model],

@@ -1,4 +1,4 @@
-"""slowhttptest, a tool made to hold servers up, against the defaults: a healthy client notices nothing.
+"""slowhttptest, a tool that tries to block servers, against the defaults: a healthy client notices nothing.
 
 In the suite its attacks are short and small. HALFSYNC_SLOW=1 (`make stress`) has them as long and large as its manual.
 """

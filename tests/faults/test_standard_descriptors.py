@@ -1,4 +1,4 @@
-"""Standard input, output and error may be closed: what is written to their numbers reaches no connection."""
+"""Standard input, output and error may be closed: text written to their numbers reaches no connection."""
 
 import os
 import signal
@@ -81,7 +81,7 @@ def opened(process: int, numbers: tuple[int, ...]) -> set[str]:
 
 
 @pytest.mark.parametrize("closed", [(1,), (0, 1, 2)], ids=["output", "all"])
-def test_it_serves_though_its_standard_descriptors_are_closed(
+def test_it_serves_with_closed_standard_descriptors(
     tmp_path: Path, model: tuple[str, str], closed: tuple[int, ...]
 ) -> None:
     with serving(tmp_path, closed, *model) as process:

@@ -1,4 +1,4 @@
-"""Whatever a step of the supervisor's loop raises: the fleet serves on, and obeys the signals that follow."""
+"""Whatever a step of the supervisor's loop raises, the processes go on serving, and later signals work."""
 
 import os
 import signal
@@ -71,7 +71,7 @@ ENDING = {
     "halfsync.runtime.signals:Signals": "wait __exit__",
     "halfsync.supervisor.takeover:Takeover": "turn due may_end close takes_term",
 }
-# What it calls for another program in its place, up to where that serves.
+# What it calls to start another program, until that serves.
 UPGRADING = {
     "halfsync.supervisor.takeover": "start_successor",
     "halfsync.supervisor.upgrade": "fork restore",
@@ -94,7 +94,7 @@ ERRORS = ("OSError", "MemoryError", "BlockingIOError", "RuntimeError")
 
 
 def cases(called: dict[str, str], when: str = "") -> list[str]:
-    """Return each of these functions, with what it shall raise."""
+    """Return each of these functions, with what it raises."""
     errors = cycle(ERRORS)
     places = [(holder, name) for holder, names in called.items() for name in names.split()]
     return [f"{when}{holder}{'.' if ':' in holder else ':'}{name} {next(errors)}" for holder, name in places]

@@ -1,4 +1,4 @@
-"""System calls that fail in the middle of things: whom it concerns sees that, and nobody else notices.
+"""System calls that fail in the middle of things: only the connection concerned is affected.
 
 The calls are made to fail in a real server by what is preloaded into it (interposing.py).
 """
@@ -56,7 +56,7 @@ def model(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 class Faulty:
-    """A server whose system calls can be made to fail, and somebody who was there before and is served all along."""
+    """A server whose system calls can be made to fail, and a client that connected before and is served throughout."""
 
     def __init__(self, serving: Serving, faults: Faults, resident: Connection) -> None:
         self.address, self.faults = serving.address, faults
@@ -70,11 +70,11 @@ class Faulty:
         assert self._resident.response().body == BODIES["/small"]
 
     def see_nothing_left(self) -> None:
-        """Wait until no descriptor is left open of those who have gone."""
+        """Wait until no descriptor of a closed connection is open."""
         until(lambda: descriptors(self.pid) <= self._descriptors)
 
     def see_all_well(self) -> None:
-        """See that who was there and who comes are served."""
+        """Check that old and new connections are served."""
         self._ask_resident()
         assert fetch(self.address, "/small").body == BODIES["/small"]
 
@@ -132,8 +132,8 @@ def test_sendfile_that_fails_midway_cuts_its_response(faulty: Faulty) -> None:
             faulty.see_whole(path)
 
 
-def test_sendfile_that_is_interrupted_or_short_goes_on(faulty: Faulty) -> None:
-    # Once it tells that there is no room, the server waits for some; interrupted later, it must not wait again.
+def test_an_interrupted_or_short_sendfile_is_continued(faulty: Faulty) -> None:
+    # Once the call reports that there is no room, the server waits for some; interrupted later, it must not wait again.
     steps = [errno.EAGAIN, *[errno.EINTR] * 3, short(1), errno.EINTR, *[short(70_000)] * 20, errno.EINTR]
     for path in FILES:
         faulty.arm("sendfile", steps)
@@ -158,7 +158,7 @@ def test_a_send_that_fails_cuts_its_response(faulty: Faulty) -> None:
             faulty.see_whole("/large", version)
 
 
-def test_a_send_that_is_interrupted_or_short_goes_on(faulty: Faulty) -> None:
+def test_an_interrupted_or_short_send_is_continued(faulty: Faulty) -> None:
     for version in VERSIONS:
         for path, steps in (
             ("/small", [errno.EINTR, short(1), errno.EINTR, short(30), errno.EINTR]),
@@ -189,7 +189,7 @@ def test_a_receive_that_fails_ends_its_connection(faulty: Faulty) -> None:
             faulty.see_whole("/small", body=body)
 
 
-def test_a_receive_that_is_interrupted_goes_on(faulty: Faulty) -> None:
+def test_an_interrupted_receive_is_repeated(faulty: Faulty) -> None:
     for body in (None, bytes(1000), bytes(UPLOAD)):
         steps = [errno.EINTR, errno.EINTR, PASS, errno.EINTR]
         faulty.arm("recv", steps)
@@ -228,7 +228,7 @@ def test_a_disk_that_fails_under_a_response_cuts_it(tmp_path: Path, name: str) -
                 faulty.see_whole("/large", version)
 
 
-def test_accepting_goes_on_after_every_error(faulty: Faulty) -> None:
+def test_accepting_continues_after_every_error(faulty: Faulty) -> None:
     errors = [
         errno.EINTR, errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EPERM,
         errno.ENOBUFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE,
@@ -256,7 +256,7 @@ def test_accepting_pauses_while_it_fails(faulty: Faulty) -> None:
             assert newcomer.response().body == BODIES["/small"]
 
 
-def test_who_waits_in_the_backlog_is_answered_though_accepting_fails_when_it_drains(
+def test_a_draining_server_answers_the_backlog_even_if_accepting_fails(
     tmp_path: Path, model: tuple[str, str]
 ) -> None:
     faults = Faults(tmp_path)
@@ -275,7 +275,7 @@ def test_who_waits_in_the_backlog_is_answered_though_accepting_fails_when_it_dra
         assert serving.exit_code() == 0
 
 
-def test_waiting_goes_on_after_an_interruption(faulty: Faulty, model: tuple[str, str]) -> None:
+def test_waiting_continues_after_an_interruption(faulty: Faulty, model: tuple[str, str]) -> None:
     call = "epoll_wait" if "epoll" in model else "poll"
     for _ in range(5):
         faulty.arm(call, [errno.EINTR] * 4)

@@ -1,4 +1,4 @@
-"""Standard output and error that take nothing: a server starts, answers, logs, drains and ends as if they did."""
+"""Standard output and error that accept nothing: a server starts, answers, logs, drains and ends as usual."""
 
 import fcntl
 import os
@@ -65,7 +65,7 @@ def full_pipe(*, blocking: bool) -> tuple[int, int]:
 
 
 def reader_gone() -> tuple[int, int]:
-    """Return a pipe that nobody reads any more."""
+    """Return a pipe without a reader."""
     reader, writer = os.pipe()
     os.close(reader)
     return writer, -1
@@ -78,7 +78,7 @@ def hung_up() -> tuple[int, int]:
     return terminal, -1
 
 
-# What is written to, and what must stay open for it meanwhile.
+# The descriptor that is written to, and the one that must stay open for it.
 KINDS: dict[str, Callable[[], tuple[int, int]]] = {
     "gone": reader_gone,
     "full-device": lambda: (os.open("/dev/full", os.O_WRONLY), -1),
@@ -198,7 +198,7 @@ def test_reloads_replace_and_end_all_the_same(tmp_path: Path, kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_development_goes_on_all_the_same(tmp_path: Path, kind: str) -> None:
+def test_development_goes_on_anyway(tmp_path: Path, kind: str) -> None:
     pytest.importorskip("watchfiles")
     with opened(kind) as descriptor, serving(tmp_path, descriptor, "--reload") as process:
         assert ask(tmp_path) == 200
@@ -222,7 +222,7 @@ def test_an_application_may_replace_the_streams(tmp_path: Path, setup: str, targ
 
 
 @pytest.mark.parametrize("setup", SETUPS)
-def test_a_reader_that_leaves_after_a_line_costs_nothing(tmp_path: Path, setup: str) -> None:
+def test_a_reader_that_ends_after_a_line_has_no_effect(tmp_path: Path, setup: str) -> None:
     reader, writer = os.pipe()
     with serving(tmp_path, writer, *SETUPS[setup]) as process:
         os.close(writer)
@@ -233,7 +233,7 @@ def test_a_reader_that_leaves_after_a_line_costs_nothing(tmp_path: Path, setup: 
 
 
 @pytest.mark.parametrize("setup", ["proactor", "process", "proactor-workers"])
-def test_what_was_dropped_is_told_of_once_there_is_room(tmp_path: Path, setup: str) -> None:
+def test_dropped_lines_are_reported_once_there_is_room(tmp_path: Path, setup: str) -> None:
     writer, reader = full_pipe(blocking=True)
     with serving(tmp_path, writer, *SETUPS[setup]) as process:
         os.close(writer)
@@ -248,7 +248,7 @@ def test_what_was_dropped_is_told_of_once_there_is_room(tmp_path: Path, setup: s
             assert ask(tmp_path, "/raises") == 500
             return b" dropped: standard error did not accept" in read
 
-        if setup == "process":  # each of its children tells of its own; the parent of those that it dropped
+        if setup == "process":  # each child reports its own dropped lines, and so does the parent
             os.set_blocking(reader, True)
             read.extend(os.read(reader, 1 << 20))  # there is room before it says more
             process.send_signal(signal.SIGTERM)
@@ -284,7 +284,7 @@ def test_exit_codes_are_what_they_are(tmp_path: Path, arguments: Sequence[str], 
         print(f"{time.monotonic() - began:.1f} s")
 
 
-def test_what_standard_output_does_not_take_is_told_of(tmp_path: Path) -> None:
+def test_what_standard_output_does_not_accept_is_reported(tmp_path: Path) -> None:
     (tmp_path / "served.py").write_text(APP)
     with open("/dev/full", "w") as full:  # noqa: PTH123
         run = subprocess.run(

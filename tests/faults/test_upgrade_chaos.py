@@ -1,4 +1,4 @@
-"""Upgrades under load, with any signal to either program at any moment: nothing that was promised is lost.
+"""Upgrades under load, with any signal to either program at any moment: nothing is lost.
 
 After each one the programs are let come to rest. Then either one is left, which has all that there is (both sockets,
 the pidfile, the watchdog, a queue by which a reload moves idle connections), or the signal has ended the service, in
@@ -59,11 +59,11 @@ def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 
 class Manager:
-    """A service manager, which notes who has fed its watchdog, and when last."""
+    """A service manager, which notes the process that fed its watchdog last, and when."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.main = 0  # who is the service, by what was said
+        self.main = 0  # the main process, by the last message
         self.fed: dict[int, float] = {}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -117,7 +117,7 @@ class Service:
         return self.serving.lines
 
     def connect(self) -> tuple[str, int] | socket.socket:
-        """Return where to connect to, or a connection: by either of its sockets."""
+        """Return an address to connect to, or a connection: by either of its sockets."""
         if random.random() < 0.5:
             return "127.0.0.1", self._port
         made = socket.socket(socket.AF_UNIX)
@@ -137,7 +137,7 @@ class Service:
         return [pid for pid in self._programs if is_program(pid)]
 
     def rest(self) -> int:
-        """Wait until nothing changes any more. Returns the program that is left; 0: none."""
+        """Wait until nothing changes. Returns the program that is left; 0: none."""
         deadline, since, before = time.monotonic() + 90, time.monotonic(), None
         while time.monotonic() < deadline:
             live = self.programs()
@@ -152,7 +152,7 @@ class Service:
         raise AssertionError(f"no rest: {self.programs()}")
 
     def _answers(self) -> bool:
-        """Tell whether somebody accepts: one that only finishes what it has does not."""
+        """Return whether a process accepts: one that only finishes what it has does not."""
         with suppress(OSError, AssertionError), Connection(("127.0.0.1", self._port)) as connection:
             ask(connection)
             return True
@@ -203,7 +203,7 @@ def is_program(pid: int) -> bool:
 def is_allowed(
     failure: Failure, number: signal.Signals | None, sent: float, over: float, ended: bool
 ) -> bool:
-    """Tell whether a request may be lost by a signal, which was sent then, and whose effects were over then.
+    """Return whether a signal that was sent and handled at these times may have lost a request.
 
     ended: the service ended by it. What it had received before a SIGTERM is answered even so.
     """
@@ -246,7 +246,7 @@ def upgrade(
     lost: Counter[str],
     outcomes: Counter[str],
 ) -> None:
-    """Upgrade once, send a signal to somebody, and see what becomes of it."""
+    """Upgrade once, send a signal to a process, and check the outcome."""
     load.tally.failures.clear()
     (old,) = service.programs()
     said = len(service.lines)
@@ -255,7 +255,7 @@ def upgrade(
     delay = chance.random() * (LATEST_S if moment is None else 0.02)
     if moment is not None:
         until(lambda: any(re.search(moment, line) for line in service.lines[said:]), 60)
-    time.sleep(delay)  # the moment of the signal, which nothing tells
+    time.sleep(delay)  # the moment of the signal, which no event shows
     known = service.programs() or [old]
     victim, what = chance.choice([known[0], known[-1]]), chance.choice(SIGNALS)
     whose = "the old" if victim == old else "the new"
@@ -276,7 +276,7 @@ def upgrade(
     else:
         outcomes["ended"] += 1
         service.check_none(what)
-        # Those that had tried meanwhile fail once more.
+        # Requests that were tried in between fail once more.
         load.wait_answers(10)
 
 

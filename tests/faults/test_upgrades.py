@@ -1,4 +1,4 @@
-"""Two programs during an upgrade: whichever ends, how and when, what they share is whose it should be."""
+"""Two programs during an upgrade: whichever ends, in whatever way, what they share belongs to the right one."""
 
 import os
 import re
@@ -57,7 +57,7 @@ def app(environ, start_response):
     return [repr([name for name in os.environ if name.startswith(("LISTEN_", "NOTIFY_", "WATCHDOG_"))]).encode()]
 """
 IDLE = 8
-# In a pool idle connections give way where others wait for their thread.
+# In a pool idle connections end if others wait for their thread.
 OPTIONS = ("--workers", "2", "--threads", "16", "--graceful-timeout", "60s")
 
 
@@ -261,7 +261,7 @@ def test_what_ends_the_old_program_before_the_passing_ends_both(
         upgrade.check_over()
 
 
-def test_a_group_that_is_told_to_end_answers_what_both_programs_have(
+def test_after_sigterm_to_the_group_both_programs_answer_what_they_have(
     tmp_path: Path, model: tuple[str, ...]
 ) -> None:
     """The new program serves by one process, and has not said that it serves: its second one still loads."""
@@ -275,7 +275,7 @@ def test_a_group_that_is_told_to_end_answers_what_both_programs_have(
         upgrade.check_over()
 
 
-def test_a_killed_old_program_leaves_all_to_the_new_one(tmp_path: Path) -> None:
+def test_the_new_program_owns_everything_if_the_old_one_is_killed(tmp_path: Path) -> None:
     with Upgrade(tmp_path) as upgrade:
         upgrade.hang()
         upgrade.begin()
@@ -292,7 +292,7 @@ def test_a_killed_old_program_leaves_all_to_the_new_one(tmp_path: Path) -> None:
         upgrade.check_over()
 
 
-def test_a_new_program_that_is_killed_after_the_passing_leaves_nothing(tmp_path: Path) -> None:
+def test_a_new_program_that_is_killed_after_the_passing_leaves_nothing_behind(tmp_path: Path) -> None:
     with Upgrade(tmp_path) as upgrade, Connection(upgrade.serving.address) as running:
         running.send(build("/long"))
         upgrade.serving.wait_line("begun")
@@ -401,7 +401,7 @@ def test_the_process_between_may_end_at_any_time(tmp_path: Path) -> None:
         (between,) = children(old) - {pid for pid in children(old) if not children(pid)}
         os.kill(between, signal.SIGKILL)
         wait_gone({between})
-        os.kill(upgrade.new, signal.SIGKILL)  # of which nobody tells the exit code
+        os.kill(upgrade.new, signal.SIGKILL)  # its exit code is not reported
         upgrade.serving.wait_line("the upgrade failed: the new program ended; this one goes on serving")
         upgrade.go_on()
         upgrade.check(old)
@@ -447,7 +447,7 @@ def test_an_upgrade_that_fails_ruins_no_reload(
         upgrade.check_reload(upgrade.old)
 
 
-def test_what_a_new_program_had_goes_back_when_it_is_called_off(
+def test_connections_of_a_new_program_go_back_if_it_is_called_off(
     tmp_path: Path, model: tuple[str, ...]
 ) -> None:
     """Its first process serves, and its second one does not yet: so it cannot own anything."""
@@ -742,7 +742,7 @@ def test_a_socket_of_a_reload_that_fails_stays_for_the_new_program_that_was_give
         assert not (tmp_path / "b").exists()
 
 
-def test_a_socket_that_both_programs_do_without_is_closed_at_once(tmp_path: Path) -> None:
+def test_a_socket_that_neither_program_names_is_closed_at_once(tmp_path: Path) -> None:
     with Changing(tmp_path, binds="ab") as changing:
         changing.configure("a")
         new = changing.begin()
@@ -770,7 +770,7 @@ def test_a_socket_that_the_new_program_has_may_be_dropped_and_named_again(tmp_pa
         assert not (tmp_path / "b").exists()
 
 
-def test_who_waits_on_a_socket_that_only_the_old_program_has_is_answered_at_the_passing(
+def test_clients_on_a_socket_that_only_the_old_program_has_are_answered_at_the_passing(
     tmp_path: Path, model: tuple[str, ...]
 ) -> None:
     """A reload of the old program adds the socket while the new one boots."""
@@ -791,7 +791,7 @@ def test_who_waits_on_a_socket_that_only_the_old_program_has_is_answered_at_the_
         wait_gone({new})
 
 
-def test_who_waits_on_a_socket_that_only_a_new_program_has_is_answered_if_that_is_called_off(
+def test_clients_on_a_socket_that_only_a_new_program_has_are_answered_if_it_is_called_off(
     tmp_path: Path, model: tuple[str, ...]
 ) -> None:
     """A reload of the old program has dropped the socket. Of the new one a process serves, and a second one boots."""
@@ -864,7 +864,7 @@ def test_three_programs_of_which_the_second_is_killed(tmp_path: Path) -> None:
         upgrade.check_over(second)
 
 
-def test_three_programs_that_are_told_to_end_answer_all(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_three_programs_answer_everything_after_sigterm(tmp_path: Path, model: tuple[str, ...]) -> None:
     with Upgrade(tmp_path, *model) as upgrade, ExitStack() as stack:
         running = [stack.enter_context(Connection(upgrade.serving.address)) for _ in range(3)]
         programs = [upgrade.old]
@@ -887,7 +887,7 @@ def test_three_programs_that_are_told_to_end_answer_all(tmp_path: Path, model: t
 
 
 class Manager:
-    """What a service manager hears, and from whom."""
+    """The messages that a service manager gets, with their senders."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -904,7 +904,7 @@ class Manager:
         self._socket.close()
 
     def wait(self, part: str, sender: int = 0) -> None:
-        """Wait until this process, or any, tells something."""
+        """Wait for a message of this process, or of any."""
         while True:
             data, rights, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(12))
             pid = struct.unpack("iii", rights[0][2])[0]
@@ -938,7 +938,7 @@ def test_the_watchdog_is_fed_by_whichever_program_is_the_service(tmp_path: Path)
                     manager.wait("WATCHDOG=1", new)
                 assert {told[0] for told in manager.told[begun:]} == {new}
                 old = new
-            (tmp_path / "served.py").write_text("broken")  # an upgrade that fails is told nothing of
+            (tmp_path / "served.py").write_text("broken")  # a failed upgrade sends no message
             begun = len(manager.told)
             os.kill(old, signal.SIGUSR2)
             serving.wait_line("the upgrade failed")
@@ -949,7 +949,7 @@ def test_the_watchdog_is_fed_by_whichever_program_is_the_service(tmp_path: Path)
             wait_gone({old})
 
 
-def test_a_watchdog_of_another_process_is_fed_by_neither(tmp_path: Path) -> None:
+def test_a_watchdog_of_another_process_gets_no_message(tmp_path: Path) -> None:
     with Manager(tmp_path / "notify") as manager:
         more = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}
         with Serving(tmp_path, APP, "--workers", "1", more=more) as serving:
@@ -1009,9 +1009,7 @@ def test_sockets_of_a_service_manager_are_served_by_each_program(
 
 
 @pytest.mark.parametrize("bind", ["fd://3", "systemd", "systemd:web"])
-def test_another_socket_with_the_number_of_a_passed_one_is_not_taken_for_it(
-    tmp_path: Path, bind: str
-) -> None:
+def test_another_socket_with_the_number_of_a_passed_one_is_rejected(tmp_path: Path, bind: str) -> None:
     """A reload does without the passed socket, and the next one opens another that gets its number."""
     settings = tmp_path / "halfsync.toml"
     own = ["127.0.0.1:0", *(f"unix:{tmp_path}/{name}" for name in "abc")]
@@ -1052,7 +1050,7 @@ def test_another_socket_with_the_number_of_a_passed_one_is_not_taken_for_it(
             wait_gone({new})
 
 
-def test_no_descriptor_is_left_by_upgrades(tmp_path: Path) -> None:
+def test_upgrades_leak_no_descriptor(tmp_path: Path) -> None:
     with Upgrade(tmp_path) as upgrade:
         counts = []
         for _ in range(3):

@@ -63,7 +63,7 @@ def file_bytes(pid: int, folder: Path) -> int:
     for one in processes(pid):
         with suppress(OSError):
             for entry in Path(f"/proc/{one}/fd").iterdir():
-                with suppress(OSError):  # it is closed meanwhile
+                with suppress(OSError):  # it has been closed
                     if entry.readlink().is_relative_to(folder):
                         total += entry.stat().st_size
     return total

@@ -1,4 +1,4 @@
-"""What must be true of any bytes that a client sends, in whatever pieces they come.
+"""What must be true of any bytes that a client sends, in any pieces.
 
 - The parsers and the exchange survive: no crash, no broken assertion of theirs, and under a sanitizer no touch of a
   byte that has not been received.
@@ -40,7 +40,7 @@ SIZES_AT_MOST = 5
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a fuzzer's bytes stand for: a byte of options, a byte for the number of sizes, the sizes, the wire."""
+    """The meaning of a fuzzer's bytes: a byte of options, a byte for the number of sizes, the sizes, the wire."""
 
     options: int
     sizes: bytes  # of the pieces, over and over; see `piece_bytes`. Empty: byte by byte
@@ -90,7 +90,7 @@ def piece_bytes(code: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request that was accepted, and where on the wire it began."""
+    """One request that was accepted, and its offset on the wire."""
 
     line: tuple[bytes, bytes]
     fields: tuple[tuple[bytes, bytes], ...]
@@ -121,7 +121,7 @@ def check(data: bytes) -> None:
 
 
 def read_with_parsers(given: Input, wire: bytes) -> tuple[list[int], Outcome]:
-    """Read with the two parsers alone. Returns where requests began whose head was accepted, and the outcome."""
+    """Read with the two parsers alone. Returns the offsets of the requests whose head was accepted, and the outcome."""
     begins: list[int] = []
     requests: list[Request] = []
     at = 0

@@ -26,7 +26,7 @@ def test_found(path: Path) -> None:
     fuzzed.check(path.read_bytes())
 
 
-def test_the_kept_inputs_are_there_and_few() -> None:
+def test_the_kept_inputs_exist_and_are_few() -> None:
     assert 100 <= len(KEPT) < 500
     assert sum(path.stat().st_size for path in KEPT) < 1 << 20
 
@@ -56,7 +56,7 @@ def test_pieces() -> None:
     assert fuzzed.piece_bytes(255) == 8192
 
 
-def test_a_difference_from_an_oracle_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_difference_from_an_oracle_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """With its permission taken away, the one thing that we accept and h11 refuses is an error."""
     data = fuzzed.Input(0, b"\xff", b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n").encode()
     fuzzed.check(data)
@@ -65,7 +65,7 @@ def test_a_difference_from_an_oracle_is_told(monkeypatch: pytest.MonkeyPatch) ->
         fuzzed.check(data)
 
 
-def test_a_difference_between_cuts_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_difference_between_cuts_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """An exchange that is shown a byte less whenever it is shown pieces is an error."""
     drive = fuzzed.drive
     monkeypatch.setattr(

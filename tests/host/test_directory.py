@@ -1,4 +1,4 @@
-"""The directory in which the command line was given, under the name that was meant."""
+"""The directory in which the server was started, by the name that the user gave it."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from halfsync.host.directory import StartDirectory, is_removed
 
 @pytest.fixture(autouse=True)
 def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be in a directory of the test's, and afterwards where it was before."""
+    """Change to a directory of the test, and back afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PWD", raising=False)
     return tmp_path
@@ -31,7 +31,7 @@ def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "link"
 
 
-def test_the_name_that_was_meant_leads_where_it_leads_now(
+def test_a_switched_link_in_the_name_is_followed(
     link: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PWD", str(link))
@@ -44,7 +44,7 @@ def test_the_name_that_was_meant_leads_where_it_leads_now(
 
 
 @pytest.mark.parametrize("said", ["", ".", "link", "/", "/nowhere", "second"])
-def test_another_name_is_not_believed(
+def test_another_name_is_ignored(
     link: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     monkeypatch.setenv("PWD", str(tmp_path / said) if said == "second" else said)
@@ -59,9 +59,7 @@ def test_a_directory_that_was_moved_is_found(tmp_path: Path, monkeypatch: pytest
     assert there(start) == tmp_path / "moved"
 
 
-def test_a_directory_that_was_removed_has_nothing_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_removed_directory_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "first").mkdir()
     monkeypatch.chdir(tmp_path / "first")
     start = StartDirectory()

@@ -1,4 +1,4 @@
-"""Handlers of signals in Python: where one may raise, and what becomes of what it raises elsewhere."""
+"""Signal handlers in Python: when one may raise, and what happens otherwise."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Hooks: what they are told, and what becomes of their errors."""
+"""Hooks: their argument, and what happens at an error."""
 
 import os
 import sys
@@ -48,7 +48,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", HOOKS)
-def test_a_hook_is_told_of_its_worker(name: str) -> None:
+def test_a_hook_gets_its_worker(name: str) -> None:
     call_hook(name, Settings.from_options(**{name: "hooked:note"}), WORKER)
     call_hook(name, Settings.from_options(**{name: "hooked:Shop.ready"}), WORKER)
     assert sys.modules["hooked"].called == [WORKER, ("ready", 2, os.getpid(), 3)]
@@ -70,7 +70,7 @@ def test_only_the_one_that_was_called_for_is_called() -> None:
         ("broken:hook", "ZeroDivisionError"),
     ],
 )
-def test_an_error_is_logged_and_goes_no_further(
+def test_an_error_is_logged_and_not_passed_on(
     name: str, hook: str, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     call_hook(name, Settings.from_options(**{name: hook}), WORKER)
@@ -124,7 +124,7 @@ def test_what_cannot_be_called_is_found_early(hook: str, said: str) -> None:
     assert ("1 / 0" in caught.value.traceback) == (hook == "broken:hook")
 
 
-def test_what_can_be_called_is_left_alone() -> None:
+def test_a_callable_is_returned_unchanged() -> None:
     check_hooks(Settings.from_options())
     check_hooks(Settings.from_options(post_fork="hooked:fail", worker_ready="builtins:print"))
     assert sys.modules["hooked"].called == []

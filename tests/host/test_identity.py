@@ -1,4 +1,4 @@
-"""Users and groups: names that are looked up, root that is given up for good, and who may not do it."""
+"""Users and groups: names that are looked up, and root that is dropped permanently, or not at all."""
 
 import grp
 import json
@@ -18,10 +18,10 @@ from halfsync.host import identity
 from halfsync.host.identity import Identity, become, find_identity, set_umask
 from halfsync.settings import Settings
 
-as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
 UNKNOWN_ID = 54_321  # in no password file
 
-# Becomes somebody in a process of its own, and tells who that is, in each of its threads, and what it still can do.
+# Changes the user in a process of its own, and prints the user of each of its threads, and what it may still do.
 CHANGE = """
 import ctypes, json, os, socket, sys, threading
 from pathlib import Path
@@ -65,7 +65,7 @@ print(json.dumps(said))
 """
 
 
-# Serves once its sockets are open and root is given up, and tells who answers, and who its threads are.
+# Serves once its sockets are open and root is dropped, and prints the user that answers, and those of its threads.
 SERVE = """
 import os, socket, sys
 from pathlib import Path
@@ -119,7 +119,7 @@ def powerless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, "_has_capabilities", lambda _: False)
 
 
-def test_nobody_is_asked_for() -> None:
+def test_no_user_or_group_is_set() -> None:
     assert found() == Identity()
     assert not found().changes
     become(found())
@@ -135,7 +135,7 @@ def test_names_and_numbers() -> None:
     assert found(group="daemon") == Identity(None, grp.getgrnam("daemon").gr_gid, "", "argument")
 
 
-def test_who_is_unknown() -> None:
+def test_an_unknown_user_or_group_is_rejected() -> None:
     assert refused(user="nobody-of-that-name") == (
         "argument: there is no user 'nobody-of-that-name'; check the name, or give its number"
     )
@@ -147,7 +147,7 @@ def test_who_is_unknown() -> None:
 
 
 @pytest.mark.usefixtures("powerless")
-def test_who_may_not_change() -> None:
+def test_a_change_without_the_right_is_rejected() -> None:
     own, other = os.getuid(), os.getuid() + 1
     assert refused(user=other, group=os.getgid()) == (
         f"argument: only root may serve as user {other} and group {os.getgid()}, and this is user {own}; "
@@ -157,13 +157,13 @@ def test_who_may_not_change() -> None:
 
 
 @pytest.mark.usefixtures("powerless")
-def test_who_is_that_user_already_needs_no_right() -> None:
+def test_no_right_is_needed_to_stay_the_same_user() -> None:
     assert not found(user=os.getuid(), group=os.getgid()).changes
     become(found(user=os.getuid(), group=os.getgid()))
 
 
 @pytest.mark.usefixtures("powerless")
-def test_a_user_that_is_in_no_password_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_password_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """As containers are run with an arbitrary number."""
     monkeypatch.setattr(os, "getresuid", lambda: (UNKNOWN_ID,) * 3)
     monkeypatch.setattr(os, "getresgid", lambda: (0,) * 3)
@@ -219,7 +219,7 @@ def test_root_that_could_be_had_back_is_refused(before: str) -> None:
 
 @as_root
 @pytest.mark.parametrize("model", ["proactor", "thread", "pool", "process"])
-def test_a_server_whose_sockets_are_open_serves_as_somebody_else(model: str) -> None:
+def test_a_server_with_open_sockets_serves_as_another_user(model: str) -> None:
     nobody = pwd.getpwnam("nobody").pw_uid
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryDirectory(prefix="hs") as folder:
@@ -245,7 +245,7 @@ def test_root_may_ask_for_root() -> None:
     assert changed(group="daemon")["group"] == [grp.getgrnam("daemon").gr_gid] * 3
 
 
-def test_what_the_system_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_system_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def deny(*_: object) -> None:
         raise OSError(22, "Invalid argument")
 
@@ -259,9 +259,9 @@ def test_what_the_system_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     )
 
 
-def test_capabilities_are_read_where_they_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_capabilities_are_read_if_possible(monkeypatch: pytest.MonkeyPatch) -> None:
     assert identity._has_capabilities(b"CapEff") == (os.geteuid() == 0)
-    # Where /proc is not mounted, only the user tells.
+    # If /proc is not mounted, only the user counts.
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert identity._has_capabilities(b"NoSuchLine")
 
@@ -274,7 +274,7 @@ def umask() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("umask")
-def test_a_umask_is_set_where_it_is_asked_for() -> None:
+def test_a_umask_is_set_if_it_is_given() -> None:
     set_umask(Settings.from_options())
     assert os.umask(0o022) == 0o022
     set_umask(Settings.from_options(umask="077"))

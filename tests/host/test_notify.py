@@ -1,4 +1,4 @@
-"""What the service manager is told, at a socket of the test's, and what happens when it cannot be told."""
+"""What the service manager receives, at a socket of the test, and what happens if it cannot be notified."""
 
 import logging
 import os
@@ -53,7 +53,7 @@ class Clock:
         return self.time
 
 
-def test_what_is_told(manager: Manager) -> None:
+def test_messages_are_sent(manager: Manager) -> None:
     notifier = Notifier(manager.variables)
     notifier.ready()
     assert manager.told() == ["READY=1"]
@@ -69,7 +69,7 @@ def test_what_is_told(manager: Manager) -> None:
     assert manager.silent()
 
 
-def test_what_is_held_is_told_by_name(manager: Manager) -> None:
+def test_held_descriptors_are_sent_by_name(manager: Manager) -> None:
     notifier = Notifier(manager.variables)
     notifier.hold()
     notifier.ready("2 workers")
@@ -83,7 +83,7 @@ def test_what_is_held_is_told_by_name(manager: Manager) -> None:
     assert manager.silent()
 
 
-def test_of_the_states_that_are_held_the_last_is_told(manager: Manager) -> None:
+def test_of_the_held_states_the_last_is_sent(manager: Manager) -> None:
     notifier = Notifier(manager.variables)
     notifier.hold()
     notifier.ready("2 workers")
@@ -102,7 +102,7 @@ def test_of_the_states_that_are_held_the_last_is_told(manager: Manager) -> None:
         assert manager.told() == ["STATUS=it was told", state]
 
 
-def test_a_reload_tells_when_it_began(manager: Manager) -> None:
+def test_a_reload_sends_the_time_of_its_begin(manager: Manager) -> None:
     before = time.monotonic_ns() // 1000
     Notifier(manager.variables).reloading("at once")
     first, moment, status = manager.told()
@@ -136,7 +136,7 @@ def test_it_beats_at_half_of_the_time(manager: Manager) -> None:
         ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "x"}, None),
     ],
 )
-def test_whom_the_watchdog_is_for(
+def test_the_watchdog_is_for_one_process(
     manager: Manager, variables: dict[str, str], interval: float | None
 ) -> None:
     notifier = Notifier(manager.variables | variables)
@@ -154,7 +154,7 @@ def test_a_watchdog_without_a_time_is_logged(
     assert "not a number of microseconds" in caplog.text
 
 
-def test_nothing_is_told_where_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_sent_without_a_service_manager(caplog: pytest.LogCaptureFixture) -> None:
     notifier = Notifier({"WATCHDOG_USEC": "1000000"})
     notifier.ready()
     notifier.reloading()
@@ -172,7 +172,7 @@ def test_a_failure_is_logged_once_and_is_not_fatal(address: str, caplog: pytest.
     assert address in caplog.text
 
 
-def test_a_manager_that_does_not_read_holds_nobody_up(
+def test_a_manager_that_does_not_read_delays_nothing(
     manager: Manager, caplog: pytest.LogCaptureFixture
 ) -> None:
     notifier = Notifier(manager.variables)
@@ -231,7 +231,7 @@ def test_from_a_process_of_its_own(manager: Manager) -> None:
     assert manager.told() == ["READY=1", "STATUS=here"]
 
 
-def test_a_file_that_is_no_socket(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_instead_of_a_socket(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "is-no-socket"
     path.touch()
     Notifier({"NOTIFY_SOCKET": str(path)}).ready()

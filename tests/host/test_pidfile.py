@@ -1,4 +1,4 @@
-"""The pidfile: whose it may be, how it is written, and who removes it."""
+"""The pidfile: which process may hold it, how it is written, and which process removes it."""
 
 import errno
 import logging
@@ -38,7 +38,7 @@ def other() -> Iterator[int]:
 
 
 def dead() -> int:
-    """The number of a process that has ended a moment ago, and that nobody has yet."""
+    """The number of a process that ended a moment ago, which no process has."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pass
     return process.pid
@@ -103,7 +103,7 @@ def test_a_stale_one_is_replaced(path: Path, content: str) -> None:
         "1" + " " * 63 + "2",
     ],
 )
-def test_a_file_that_is_something_else_is_left_alone(path: Path, content: str) -> None:
+def test_a_file_that_is_no_pidfile_is_not_changed(path: Path, content: str) -> None:
     path.write_text(content)
     assert refused(path) == f"{path} exists, and does not contain a process ID"
 
@@ -170,7 +170,7 @@ def test_what_is_no_regular_file_is_refused_without_being_opened(path: Path) -> 
     path.mkdir()
     assert refused(path) == f"{path} exists, and is a directory"
     path.rmdir()
-    os.mkfifo(path)  # nobody writes to it: to open it would block
+    os.mkfifo(path)  # it has no writer: to open it would block
     assert refused(path) == f"{path} exists, and is a named pipe"
     path.unlink()
     with socket.socket(socket.AF_UNIX) as listener:
@@ -253,7 +253,7 @@ def test_a_read_only_file_system(path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "cannot be written: read-only file system" in refused(path)
 
 
-def test_nothing_is_left_when_writing_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_no_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -285,13 +285,13 @@ def test_a_file_system_without_links(path: Path, monkeypatch: pytest.MonkeyPatch
     assert path.read_text() == f"{os.getpid()}\n"
 
 
-def test_the_rest_of_a_crash_is_no_hindrance(path: Path) -> None:
+def test_a_leftover_file_of_a_crash_is_replaced(path: Path) -> None:
     (path.parent / f"{path.name}.{os.getpid()}").write_text("half")
     PidFile(str(path)).write()
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
-def test_the_file_of_a_successor_is_left(path: Path) -> None:
+def test_the_pidfile_of_a_later_server_is_not_removed(path: Path) -> None:
     file = PidFile(str(path))
     file.write()
     (path.parent / "next").write_text("1\n")
@@ -355,7 +355,7 @@ def test_a_reader_never_sees_half_of_it(path: Path) -> None:
     assert seen == {b"%d\n" % os.getpid()}
 
 
-def test_a_process_that_has_ended_holds_nothing(path: Path) -> None:
+def test_an_ended_process_holds_no_pidfile(path: Path) -> None:
     """Even if its parent has not asked for its exit code, and never does, as process 1 of some containers."""
     pid = os.fork()
     if pid == 0:

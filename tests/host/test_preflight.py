@@ -1,4 +1,4 @@
-"""What a start is refused for, before anything is opened."""
+"""Settings with which a start is rejected, before anything is opened."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from halfsync.host.preflight import NEED_WORKERS, check_start, refuse_contradict
 from halfsync.settings import Settings
 
 
-def test_what_can_be_changes_nothing(tmp_path: Path) -> None:
+def test_valid_settings_pass_and_write_nothing(tmp_path: Path) -> None:
     path = tmp_path / "x.pid"
     check_start(Settings.from_options())
     check_start(Settings.from_options(workers=2, preload=True, post_fork="builtins:print", pidfile=path))
@@ -18,7 +18,7 @@ def test_what_can_be_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NEED_WORKERS)
-def test_what_is_about_processes_needs_some(name: str) -> None:
+def test_settings_of_processes_need_workers(name: str) -> None:
     numbers = {
         "max_requests": 9,
         "max_requests_jitter": 9,
@@ -47,7 +47,7 @@ def test_each_part_is_asked(tmp_path: Path) -> None:
         check_start(Settings.from_options(workers=1, worker_ready="builtins:nothing"))
 
 
-def test_reload_goes_without_preload_and_with_watchfiles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reload_needs_watchfiles_and_no_preload(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_contradictions(Settings.from_options(reload=True))
     with pytest.raises(UsageError, match="reload could not load new code; leave out preload or reload"):
         refuse_contradictions(Settings.from_options(reload=True, preload=True))

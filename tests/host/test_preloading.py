@@ -1,4 +1,4 @@
-"""What must not be there when processes are forked, in a process of its own that has nothing else."""
+"""Threads and sockets that must not exist at a fork, each in a process of its own."""
 
 import json
 import os
@@ -21,7 +21,7 @@ os._exit(0)
 
 
 def told(code: str) -> list[str]:
-    """Return what a process is told that has run some code."""
+    """Return the warnings for a process that has run some code."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", TELL, code], env=environ, capture_output=True, text=True, timeout=60, check=False
@@ -74,7 +74,7 @@ def test_a_thread_that_has_just_been_started_is_known() -> None:
     )
 
 
-def test_a_thread_that_was_joined_is_gone() -> None:
+def test_a_joined_thread_has_ended() -> None:
     code = """
 for _ in range(50):
     thread = threading.Thread(target=int)
@@ -157,7 +157,7 @@ netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
     ]
 
 
-def test_known_sockets_and_files_are_left_out() -> None:
+def test_known_sockets_and_files_are_not_reported() -> None:
     code = """
 listener = socket.create_server(("127.0.0.1", 0))
 file = open("/dev/null")
@@ -166,7 +166,7 @@ known = [listener.fileno()]
     assert told(code) == []
 
 
-def test_without_proc_nothing_is_told() -> None:
+def test_without_proc_nothing_is_reported() -> None:
     code = """
 from halfsync.host import preloading
 preloading._TASKS = preloading._DESCRIPTORS = "/nowhere"
@@ -175,7 +175,7 @@ kept = socket.socket()
     assert told(code) == []
 
 
-def test_what_is_loaded_is_left_out_of_collections() -> None:
+def test_preloaded_objects_are_not_collected() -> None:
     code = """
 import gc
 from halfsync.runtime.forking import freeze

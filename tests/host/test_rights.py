@@ -21,7 +21,7 @@ IDENTITY = Identity(NOBODY.pw_uid, NOBODY.pw_gid, NOBODY.pw_name)
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Go to a directory of root's, in one where all may write and nobody may remove what is another's."""
+    """Go to a directory of root's in one with the sticky bit."""
     with TemporaryDirectory(prefix="hs") as name:
         Path(name).chmod(0o755)
         monkeypatch.chdir(name)

@@ -1,4 +1,4 @@
-"""The titles of processes: set where the package for it is installed, and left alone where it is not."""
+"""The titles of processes: set if the package for it is installed, else unchanged."""
 
 import sys
 import types
@@ -11,7 +11,7 @@ from halfsync.host import titles
 
 @pytest.fixture
 def named(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The titles that were set, by a package that stands in for the real one."""
+    """The titles that were set, by a fake package."""
     found: list[str] = []
     package = types.ModuleType("setproctitle")
     package.setproctitle = found.append  # type: ignore[attr-defined]

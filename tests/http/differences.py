@@ -1,4 +1,4 @@
-"""Where the parsers may differ from h11 and httptools, each difference with its reason; and the comparison.
+"""How the parsers may differ from h11 and httptools, each difference with its reason; and the comparison.
 
 `H11_REFUSES` and `HTTPTOOLS_REFUSES` are all that the parsers accept and an oracle does not. `STRICTER` is what they
 refuse and h11 accepts: every reason for a refusal has a predicate that must then be true of the bytes.
@@ -108,7 +108,7 @@ def blanks_around_coding(wire: bytes) -> bool:
 
 
 def blanks_in_extension(wire: bytes) -> bool:
-    """White space may stand around the parts of a chunk extension (RFC 9112 7.1.1); llhttp refuses it."""
+    """White space may be around the parts of a chunk extension (RFC 9112 7.1.1); llhttp refuses it."""
     return has(rb"^[0-9a-f]+;[^\n]*[ \t]")(wire)
 
 
@@ -124,12 +124,12 @@ HTTPTOOLS_REFUSES = [
 
 
 def without_case(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    """A header as h11 tells it: the name in lower case, and that value which has no case."""
+    """A header as h11 returns it: the name in lower case, and so is the one value without case."""
     return name.lower(), value.lower() if name.lower() == b"transfer-encoding" else value
 
 
 def check_same(message: Message, reading: Reading) -> None:
-    """Both accepted: they must agree on every part and on where the body ends."""
+    """Both accepted: they must agree on every part and on the end of the body."""
     head = message.head
     assert head is not None
     assert (reading.method, reading.target) == (head.method, head.target)

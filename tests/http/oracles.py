@@ -1,4 +1,4 @@
-"""Two other parsers, h11 and httptools, asked the same question: what is the first request in these bytes?"""
+"""Two other parsers, h11 and httptools: each returns the first request in some bytes."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ import httptools
 
 @dataclass(slots=True)
 class Reading:
-    """What an oracle made of some bytes. Names of headers are in lower case, as h11 tells them."""
+    """What an oracle made of some bytes. Names of headers are in lower case, as h11 returns them."""
 
     refused: str = ""
     complete: bool = False
@@ -54,7 +54,7 @@ class _Collector:
         self.reading.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # It tells trailer fields in the same way.
+        if self._in_head:  # It reports trailer fields in the same way.
             self.reading.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:

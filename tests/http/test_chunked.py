@@ -1,4 +1,4 @@
-"""The chunked parser's Python face; what it makes of each wire is in the corpus."""
+"""The chunked parser's Python interface; the corpus has its results for each wire case."""
 
 import string
 

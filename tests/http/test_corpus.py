@@ -1,4 +1,4 @@
-"""The wire cases, each cut in several ways: the parsers must always say the same, and what the case tells."""
+"""The wire cases, each cut in several ways: the parsers must always give the result that the case states."""
 
 import os
 from collections import Counter
@@ -62,7 +62,7 @@ def test_cut_in_two_at_every_byte_near_the_ends(case: corpus.Case) -> None:
         assert read_message([case.wire[:cut], case.wire[cut:]]) == whole, f"cut {cut}"
 
 
-def test_the_corpus_is_there() -> None:
+def test_the_corpus_exists() -> None:
     kinds = Counter(case.expect for case in CASES)
     assert kinds["refuse"] >= 400
     assert kinds["accept"] >= 140

@@ -1,4 +1,4 @@
-"""The head parser's Python face, and its tables of bytes against the RFCs' own words."""
+"""The head parser's Python interface, and its tables of bytes against the RFCs' grammar."""
 
 import pickle
 import string
@@ -26,7 +26,7 @@ def read(wire: bytes) -> RequestHead:
 
 
 def status_of(wire: bytes) -> int | None:
-    """The status of the refusal; None where the head is accepted."""
+    """The status of the refusal; None if the head is accepted."""
     try:
         read(wire)
     except ProtocolError as error:
@@ -85,7 +85,7 @@ def test_a_refusal_is_final() -> None:
         assert (caught.value.status, parser.leftover) == (400, b"")
 
 
-def test_the_error_tells_status_and_reason() -> None:
+def test_the_error_has_status_and_reason() -> None:
     with pytest.raises(ProtocolError) as caught:
         read(b"GET / HTTP/3.0\r\n")
     error = caught.value
@@ -122,7 +122,7 @@ def test_bytes_that_are_in_no_method_are_refused_at_once(wire: bytes) -> None:
         (b"GET / HTTP/1.1\r\n\r", b"\n"),
     ],
 )
-def test_an_error_is_told_when_its_line_is_there(begin: bytes, bad: bytes) -> None:
+def test_an_error_is_reported_once_its_line_is_complete(begin: bytes, bad: bytes) -> None:
     parser = HeadParser()
     assert parser.feed(begin) is None
     with pytest.raises(ProtocolError):
@@ -145,13 +145,13 @@ def test_limits_that_cannot_be_kept_are_errors(limits: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("number", [-1, 2**32])
-def test_limits_that_are_no_sizes_are_errors(number: int) -> None:
+def test_limits_that_are_not_sizes_are_errors(number: int) -> None:
     with pytest.raises(OverflowError):
         HeadParser(fields=number)
 
 
 def refused_with(limits: dict[str, int], wire: bytes) -> int | None:
-    """The status of the refusal, which is the same by byte; None where there is none."""
+    """The status of the refusal, which is the same by byte; None if there is none."""
     statuses: list[int | None] = []
     for pieces in ([wire], [wire[i : i + 1] for i in range(len(wire))]):
         parser = HeadParser(**limits)
@@ -207,7 +207,7 @@ def test_every_byte_in_every_place() -> None:
 
 
 def test_every_byte_at_every_offset_of_a_value() -> None:
-    """The scan takes eight bytes at a time: what it lets through must not depend on where a byte stands."""
+    """The scan takes eight bytes at a time: what it accepts must not depend on the position of a byte."""
     for length in (1, 7, 8, 9, 16, 23):
         for at in range(length):
             for byte in range(256):
@@ -250,7 +250,7 @@ def reason_of(limits: dict[str, int], pieces: list[bytes]) -> str:
 
 @pytest.mark.parametrize("ending", [b"\r\n", b"\r\r\n", b"\n", b"c\r\n"])
 @pytest.mark.parametrize("head", range(44, 52))
-def test_of_two_limits_the_one_is_told_that_is_passed_first(head: int, ending: bytes) -> None:
+def test_of_two_limits_the_one_that_is_passed_first_is_reported(head: int, ending: bytes) -> None:
     """However the bytes are cut: the field's limit of 30 bytes is reached 16 + 30 bytes into the head."""
     wire = LINE + b"b" * 30 + ending + b"b" * 40
     limits = {"request_line": 36, "field": 30, "head": head}

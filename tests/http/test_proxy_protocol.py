@@ -56,7 +56,7 @@ WELL_FORMED: list[tuple[bytes, Client]] = [
 
 
 @pytest.mark.parametrize(("header", "client"), WELL_FORMED, ids=[repr(case[0][:60]) for case in WELL_FORMED])
-def test_a_header_tells_the_client_however_much_of_it_has_come(header: bytes, client: Client) -> None:
+def test_a_header_names_the_client_however_it_is_cut(header: bytes, client: Client) -> None:
     for length in range(len(header)):
         assert proxy_header(header[:length]) == (0, None)
     assert proxy_header(header) == (len(header), client)

@@ -1,4 +1,4 @@
-"""What the server says in a response's head, against the standard library and h11."""
+"""The heads of responses, against the standard library and h11."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -95,7 +95,7 @@ def test_a_text_is_measured_and_sent_but_to_head(is_head: bool) -> None:
     ("keep_alive_s", "announced"),
     [(0.0, None), (0.9, None), (1.0, b"1"), (1.9, b"1"), (75.0, b"75"), (9e9, b"9000000000")],
 )
-def test_how_long_a_connection_may_idle_is_told_in_whole_seconds(
+def test_the_keep_alive_timeout_is_sent_in_whole_seconds(
     keep_alive_s: float, announced: bytes | None
 ) -> None:
     head = rules.empty_head(204, server=False, keep_alive_s=keep_alive_s, stays=True)

@@ -37,7 +37,7 @@ def app(environ, start_response):
     return [f"{environ['SERVER_PORT']} {sorted(SEEN)} {child}".encode()]
 """
 
-# Puts the sockets that it inherits where systemd does, tells whom they are for, and becomes the server.
+# Passes the sockets that it inherits as systemd does, sets LISTEN_PID, and becomes the server.
 BECOME = """
 import os, sys
 names, *numbers = sys.argv[1].split(",")
@@ -107,7 +107,7 @@ def test_what_was_taken_is_remembered_and_the_environment_is_cleared(monkeypatch
     assert take() is first
 
 
-def test_what_is_for_another_process_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_for_another_process_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     pass_on(monkeypatch)
     monkeypatch.setenv("LISTEN_PID", "1")
     assert take().sockets == ()
@@ -180,7 +180,7 @@ def test_what_is_passed_must_be_a_listening_socket(monkeypatch: pytest.MonkeyPat
 def started(
     folder: Path, names: str, sockets: list[socket.socket], *options: str, **extra: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a server as systemd would: with these sockets, and the variables that tell of them."""
+    """Start a server as systemd would: with these sockets, and the variables that announce them."""
     (folder / "served.py").write_text(APP)
     numbers = [str(one.fileno()) for one in sockets]
     process = subprocess.Popen(
@@ -213,7 +213,7 @@ def pair() -> Iterator[list[socket.socket]]:
         yield [one, two]
 
 
-def test_a_server_serves_on_what_it_was_given(tmp_path: Path, pair: list[socket.socket]) -> None:
+def test_a_server_uses_the_sockets_that_it_was_given(tmp_path: Path, pair: list[socket.socket]) -> None:
     expected = [one.getsockname()[1] for one in pair]
     with started(tmp_path, "web:admin", pair) as process:
         assert ports(wait_line(process)) == expected
@@ -233,7 +233,7 @@ def test_a_server_takes_one_by_its_name(tmp_path: Path, pair: list[socket.socket
         assert ports(wait_line(process)) == [pair[1].getsockname()[1]]
 
 
-def test_a_server_that_was_given_none_says_why(tmp_path: Path, pair: list[socket.socket]) -> None:
+def test_a_server_without_passed_sockets_says_why(tmp_path: Path, pair: list[socket.socket]) -> None:
     with started(tmp_path, "web", pair[:1], "--bind", "systemd", FOR="1") as process:
         assert wait_line(process).startswith(
             "halfsync: bind systemd: systemd has passed no socket: LISTEN_PID is '1', and this process is "

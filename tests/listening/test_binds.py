@@ -1,4 +1,4 @@
-"""What ``--bind`` accepts, and what it says to the rest."""
+"""What ``--bind`` accepts, and the errors for everything else."""
 
 import itertools
 from pathlib import Path
@@ -118,7 +118,7 @@ def test_forms(spec: str, bind: Bind) -> None:
         ("systemd:é", "write it as systemd:NAME"),
     ],
 )
-def test_mistakes_say_what_would_be_right(spec: str, says: str) -> None:
+def test_errors_say_what_would_be_right(spec: str, says: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_bind(spec)
     assert says in str(caught.value)
@@ -229,7 +229,7 @@ def test_the_same_address_is_recognised_however_it_is_spelled(one: str, other: s
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_other_addresses_are_no_mistake(one: str, other: str) -> None:
+def test_other_addresses_are_no_error(one: str, other: str) -> None:
     for bind, admin in ((one, other), (other, one)):
         assert not overlap(parse_bind(bind), parse_bind(admin))
         assert Settings.from_options(bind=bind, admin_bind=admin).admin_bind == (admin,)

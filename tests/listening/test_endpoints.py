@@ -82,7 +82,7 @@ def ask(connection: Connection) -> str:
 def test_a_server_may_adopt_from_any_number_of_listeners_that_it_has_not(
     serve: Serve, queue: tuple[socket.socket, socket.socket], model: dict[str, Any]
 ) -> None:
-    """Each connection says where it came by in every request, and is handed off with that once more."""
+    """Each connection names its listener in every request, and is handed off once more with it."""
     handover = (queue[0].fileno(), queue[1].fileno())
     with ExitStack() as stack:
         last = stack.enter_context(serve(seen, handover=handover, **model))

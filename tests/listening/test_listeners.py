@@ -1,4 +1,4 @@
-"""Listening sockets: what is opened, how it is described, and what happens when it cannot be."""
+"""Listening sockets: what is opened, how it is described, and the errors if it cannot be opened."""
 
 import errno
 import grp
@@ -122,7 +122,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     monkeypatch.setattr(originals.socket, "getaddrinfo", lambda *_, **__: found)
 
 
-def test_an_address_that_the_machine_lacks_is_skipped_if_another_is_there(
+def test_an_address_that_the_machine_lacks_is_skipped_if_there_is_another(
     listen: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve_to(monkeypatch, "192.0.2.1", "127.0.0.1", "127.0.0.1")
@@ -159,7 +159,7 @@ def test_an_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
     assert error.problem == "the host 'nowhere.invalid' is unknown (name or service not known)"
 
 
-def test_a_host_that_is_no_name_at_all() -> None:
+def test_a_host_that_is_no_name() -> None:
     assert "is unknown" in refused("x" * 300 + ":80").problem
 
 
@@ -213,7 +213,7 @@ def test_the_socket_of_a_dead_server_is_replaced(listen: Opener, short_path: Pat
         client.connect(str(path))
 
 
-def test_the_socket_of_a_live_server_is_left_alone(listen: Opener, short_path: Path) -> None:
+def test_the_socket_of_a_live_server_is_not_replaced(listen: Opener, short_path: Path) -> None:
     path = short_path / "x.sock"
     listen(f"unix:{path}")
     assert "another server is listening there" in refused(f"unix:{path}").problem
@@ -237,7 +237,7 @@ def test_a_live_server_with_a_full_backlog_is_alive(listen: Opener, short_path: 
             client.close()
 
 
-def test_a_file_in_the_way_is_left_alone(short_path: Path) -> None:
+def test_a_file_that_is_no_socket_is_not_replaced(short_path: Path) -> None:
     path = short_path / "precious"
     path.write_text("data")
     assert refused(f"unix:{path}").problem == "the path exists and is not a socket"
@@ -262,7 +262,7 @@ def test_a_unix_socket_has_the_mode_that_was_asked_for(
     assert stat.S_IMODE(path.lstat().st_mode) == mode
 
 
-def test_nobody_can_connect_before_a_unix_socket_has_its_owner_and_mode(
+def test_no_client_can_connect_before_a_unix_socket_has_its_owner_and_mode(
     listen: Opener, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = short_path / "x.sock"
@@ -287,7 +287,7 @@ def test_nobody_can_connect_before_a_unix_socket_has_its_owner_and_mode(
 def test_a_link_in_the_place_of_a_socket_gets_neither_its_owner_nor_its_mode(
     listen: Opener, short_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """Who may write to the directory puts it there before the server changes them, or in between."""
+    """A user who may write to the directory replaces it before the server changes them, or in between."""
     path, precious = short_path / "x.sock", short_path / "precious"
     precious.touch(mode=0o600)
     call = getattr(os, when)
@@ -364,7 +364,7 @@ def test_an_owner_that_may_not_be_set(short_path: Path, monkeypatch: pytest.Monk
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_close_leaves_the_socket_of_a_successor(listen: Opener, short_path: Path) -> None:
+def test_close_does_not_remove_the_socket_of_a_later_server(listen: Opener, short_path: Path) -> None:
     path = short_path / "x.sock"
     (old,) = listen(f"unix:{path}")
     path.unlink()
@@ -373,7 +373,7 @@ def test_close_leaves_the_socket_of_a_successor(listen: Opener, short_path: Path
     assert path.exists()
 
 
-def test_close_in_a_child_leaves_the_parents_file(
+def test_close_in_a_child_does_not_remove_the_parents_file(
     listen: Opener, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = short_path / "x.sock"
@@ -405,7 +405,7 @@ def test_an_abstract_socket(listen: Opener) -> None:
     assert "another server" in refused(f"unix:@{name}").problem
 
 
-def test_an_inherited_socket_is_made_ready(listen: Opener) -> None:
+def test_an_inherited_socket_is_prepared(listen: Opener) -> None:
     given = socket.create_server(("127.0.0.1", 0))
     given.set_inheritable(True)
     port = given.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What a model is made of, and which one is made."""
+"""The parts of a model, and the choice of one."""
 
 from dataclasses import replace
 from typing import Any
@@ -35,17 +35,17 @@ def test_both_ends_of_the_queue_have_names() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
-def test_who_has_no_queue_hands_nothing_over(stream: bool) -> None:
+def test_without_a_queue_nothing_is_handed_off(stream: bool) -> None:
     given = parts(stream=stream)
     assert (given.adoption_fd, given.handoff_fd) == (-1, -1)
 
 
-def test_a_stream_hands_nothing_over() -> None:
+def test_a_stream_is_not_handed_off_to_others() -> None:
     given = replace(parts(stream=True, handoff_queue=QUEUE), listeners=[997])
     assert (given.adoption_fd, given.handoff_fd) == (-1, -1)
 
 
-def test_a_stream_without_listeners_adopts_and_hands_nothing_over() -> None:
+def test_a_stream_without_listeners_adopts_and_hands_off_nothing() -> None:
     given = parts(stream=True, handoff_queue=QUEUE)
     assert (given.adoption_fd, given.handoff_fd) == (QUEUE[0], -1)
 

@@ -1,4 +1,4 @@
-"""The allocator's setting: a server's process keeps what it frees, unless its user has said what malloc should do."""
+"""The allocator's setting: a server's process keeps what it frees, unless the user has configured malloc."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ def test_freed_memory_is_used_again_without_page_faults() -> None:
 
 
 @pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"])
-def test_what_the_user_has_set_is_left_alone(name: str) -> None:
+def test_the_users_own_values_are_not_changed(name: str) -> None:
     value = "glibc.malloc.arena_max=4" if name == "GLIBC_TUNABLES" else "131072"
     said, _ = run({name: value})
     assert said == "False"

@@ -1,4 +1,4 @@
-"""The access log: one line for each request, that no client can forge and no slow file can hold up."""
+"""The access log: one line for each request, that no client can forge and no slow file can delay."""
 
 import fcntl
 import json
@@ -51,7 +51,7 @@ def large(environ: Environ, start_response: Any) -> list[bytes]:
     return [pattern(LARGE)]
 
 
-def test_a_combined_line_tells_the_request_and_its_times(serve: Serve, log: Path) -> None:
+def test_a_combined_line_has_the_request_and_its_times(serve: Serve, log: Path) -> None:
     with serve(hello, access_log=str(log)) as server:
         fields = [("Referer", "http://a/"), ("User-Agent", "test 1.0")]
         body = fetch(server.address, "/a%20b?c=d", fields=fields).body
@@ -93,7 +93,7 @@ def test_no_client_can_forge_a_line(serve: Serve, log: Path, form: str) -> None:
 
 
 def unescaped(text: str) -> bytes:
-    """Return what stands in a combined line as the client sent it; the line must be to the letter."""
+    """Return the part of a combined line that the client sent; the rest must match exactly."""
     assert ESCAPED.fullmatch(text), text
     return re.sub(rb"\\x(..)", lambda match: bytes([int(match[1], 16)]), text.encode())
 
@@ -231,7 +231,7 @@ def test_a_response_that_the_engine_sends_is_logged_once_and_at_its_end(serve: S
         assert len(lines(log, 2)) == 2
 
 
-def test_a_response_whose_client_left_is_logged(serve: Serve, log: Path) -> None:
+def test_a_response_whose_client_disconnected_is_logged(serve: Serve, log: Path) -> None:
     with serve(large, access_log=str(log)) as server:
         with Connection(server.address) as client:
             client.send(build("/left"))
@@ -249,7 +249,7 @@ def test_lines_that_a_slow_file_does_not_take_are_dropped_and_counted(serve: Ser
         with serve(hello, access_log=str(pipe)) as server, Connection(server.address) as client:
             for _ in range(2000):  # four megabytes: more than the pipe and both buffers hold
                 client.send(build("/", fields=[("User-Agent", agent)]))
-                assert client.response().status == 200  # nobody reads the log, and nobody notices
+                assert client.response().status == 200  # the log has no reader, and no client notices
             os.set_blocking(reader, True)
             taken = b""
             while b"lines were dropped" not in taken:
@@ -287,7 +287,7 @@ def test_a_log_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_kept_connection_writes_to_the_log_that_was_opened_again(serve: Serve, log: Path) -> None:
-    """Also in the model `process`, where another process has it."""
+    """Also in the model `process`, in which another process has it."""
     with serve(hello, access_log=str(log)) as server, Connection(server.address) as connection:
         for number in range(3):
             rotated = log.rename(f"{log}.{number}") if number else log
@@ -298,7 +298,7 @@ def test_a_kept_connection_writes_to_the_log_that_was_opened_again(serve: Serve,
             assert number == 0 or f"/{number} " not in rotated.read_text()
 
 
-def test_a_log_that_cannot_be_opened_again_is_gone_on_with(
+def test_a_log_that_cannot_be_reopened_stays_in_use(
     serve: Serve, log: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serve(hello, access_log=str(log)) as server, Connection(server.address) as connection:

@@ -1,4 +1,4 @@
-"""The bounded queue between the halves: order, bounds, and that nobody sleeps while there is work."""
+"""The bounded queue between the halves: order, bounds, and that no worker sleeps while there is work."""
 
 import threading
 import time
@@ -69,7 +69,7 @@ def sleepers(queue: pieces.PyRequestQueue, how_many: int) -> list[threading.Thre
 
 def test_items_come_out_in_the_order_in_which_they_were_put(make: Make) -> None:
     queue = make(5)
-    for turn in range(7):  # the ring goes round more than once
+    for turn in range(7):  # the ring wraps more than once
         assert [queue.put((turn, number)) for number in range(3)] == [turn * 3 + n for n in range(3)]
         assert [queue.try_take() for _ in range(3)] == [(ITEM, (turn, number)) for number in range(3)]
     assert queue.waited_ns > 0
@@ -98,7 +98,7 @@ def test_a_refused_item_stays_with_its_owner(make: Make) -> None:
     assert gone() is None
 
 
-def test_a_closed_queue_refuses_but_gives_what_it_has(make: Make) -> None:
+def test_a_closed_queue_refuses_puts_but_not_takes(make: Make) -> None:
     queue = make(4)
     queue.put("first")
     queue.close()
@@ -117,7 +117,7 @@ def test_close_wakes_every_sleeper(make: Make) -> None:
 
 
 def test_a_sleeper_that_is_about_to_sleep_is_woken_too(make: Make) -> None:
-    """Between saying that it will sleep and sleeping, a worker may be told to wake: the permit waits."""
+    """A worker may be woken between announcing its sleep and sleeping: the permit waits."""
     queue = make(4)
     assert queue.try_take() == (SLEEP, None)
     queue.put("item")
@@ -126,7 +126,7 @@ def test_a_sleeper_that_is_about_to_sleep_is_woken_too(make: Make) -> None:
     assert queue.try_take(woken=True) == (ITEM, "item")
 
 
-def test_putting_wakes_nobody(make: Make) -> None:
+def test_putting_wakes_no_worker(make: Make) -> None:
     queue = make(4)
     queue.try_take()
     queue.put("item")
@@ -135,7 +135,7 @@ def test_putting_wakes_nobody(make: Make) -> None:
     assert (queue.sleepers, queue.waking) == (0, 1)
 
 
-def test_one_wake_is_in_flight_and_the_woken_tells_the_next(make: Make) -> None:
+def test_one_wake_is_in_flight_and_the_woken_worker_wakes_the_next(make: Make) -> None:
     queue = make(8)
     for _ in range(3):
         assert queue.try_take()[0] == SLEEP
@@ -145,7 +145,7 @@ def test_one_wake_is_in_flight_and_the_woken_tells_the_next(make: Make) -> None:
         assert (queue.sleepers, queue.waking) == (2, 1)
     queue.sleep()
     assert queue.try_take(woken=True) == (ITEM, 0)
-    assert (queue.sleepers, queue.waking) == (1, 1)  # there is more: the next is told
+    assert (queue.sleepers, queue.waking) == (1, 1)  # there is more: the next is woken
     queue.sleep()
     assert queue.try_take(woken=True) == (ITEM, 1)
     queue.sleep()
@@ -153,7 +153,7 @@ def test_one_wake_is_in_flight_and_the_woken_tells_the_next(make: Make) -> None:
     assert (queue.sleepers, queue.waking) == (0, 0)
 
 
-def test_an_empty_queue_wakes_nobody(make: Make) -> None:
+def test_an_empty_queue_wakes_no_worker(make: Make) -> None:
     queue = make(4)
     queue.try_take()
     queue.wake()
@@ -181,7 +181,7 @@ def test_every_item_is_taken_exactly_once(make: Make, putters: int, takers: int)
         for number in range(first, first + each):
             while queue.put(number) < 0:
                 queue.wake()
-                time.sleep(0)  # gives the GIL up: else those who take would wait for it, 5 ms each time
+                time.sleep(0)  # releases the GIL: otherwise the takers would wait for it, 5 ms each time
         queue.wake()
 
     def take_all(mine: list[int]) -> None:
@@ -239,7 +239,7 @@ def test_a_held_item_cannot_be_taken_until_it_is_let_go(make: Make) -> None:
     assert queue.hold(ticket)
     start(taking)
     assert asked.wait(EVENT_TIMEOUT_S)
-    taking.join(0.02)  # not for its end: to let it run into the lock, if it would not stand there
+    taking.join(0.02)  # not for its end: to let it run into the lock, unless it waits there already
     assert taken == []
     queue.unhold()
     join(taking)
@@ -286,7 +286,7 @@ def finish(queue: pieces.PyRequestQueue) -> None:
         pass
 
 
-def test_short_turns_are_left_to_the_worker_that_is_awake() -> None:
+def test_short_turns_go_to_the_worker_that_is_awake() -> None:
     queue, worker = patient(SHORT_NS)
     queue.put("next")
     queue.wake()
@@ -295,7 +295,7 @@ def test_short_turns_are_left_to_the_worker_that_is_awake() -> None:
     finish(queue)
 
 
-def test_a_sleeper_is_woken_when_nobody_is_awake() -> None:
+def test_a_sleeper_is_woken_if_no_worker_is_awake() -> None:
     queue, worker = patient(SHORT_NS)
     assert queue.try_take(worker=worker)[0] == SLEEP
     assert queue.awake == 0

@@ -29,7 +29,7 @@ def no_leak() -> Iterator[None]:
 
 @pytest.fixture
 def raised(monkeypatch: pytest.MonkeyPatch) -> Raised:
-    """Collect what jobs raise, where it would otherwise be printed."""
+    """Collect what jobs raise, instead of printing it."""
     errors: Raised = []
 
     def hook(args: Any) -> None:
@@ -262,7 +262,7 @@ def test_a_pool_can_be_subclassed() -> None:
     assert pool.statistics().done == 1
 
 
-def test_a_subclass_that_forgets_its_constructor_is_told_so() -> None:
+def test_a_subclass_that_does_not_call_the_constructor_gets_an_error() -> None:
     class Forgetful(ThreadPool):
         def __init__(self) -> None:
             pass

@@ -1,4 +1,4 @@
-"""How a pool of threads ends: closed, closed by its own jobs, forgotten, or not started as a whole."""
+"""How a pool of threads ends: closed, closed by its own jobs, without a reference, or only partly started."""
 
 import gc
 import os
@@ -32,7 +32,7 @@ def test_a_closed_pool_refuses() -> None:
     assert pool.close()
 
 
-def test_what_is_queued_when_the_pool_closes_is_run() -> None:
+def test_queued_jobs_run_when_the_pool_closes() -> None:
     ran: list[int] = []
     pool = ThreadPool(2)
     gates = [occupy(pool), occupy(pool)]
@@ -108,7 +108,7 @@ def test_an_interrupted_close_can_be_called_again(endless: Any) -> None:
     assert pool.close(EVENT_TIMEOUT_S)
 
 
-def test_an_interrupted_block_leaves_a_pool_that_ends() -> None:
+def test_the_pool_of_an_interrupted_block_ends() -> None:
     pool = ThreadPool(1)
     gate = occupy(pool)
 
@@ -254,7 +254,7 @@ def test_jobs_that_no_thread_takes_are_let_go_of(monkeypatch: pytest.MonkeyPatch
     assert gone[1]() is None
 
 
-def test_a_forgotten_pool_runs_what_is_queued_and_ends() -> None:
+def test_a_pool_without_a_reference_runs_its_queue_and_ends() -> None:
     ran: list[int] = []
     pool = ThreadPool(2)
     gates = [occupy(pool), occupy(pool)]

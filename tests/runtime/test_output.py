@@ -1,4 +1,4 @@
-"""Lines for the person at the terminal: each in one write, or dropped, counted, and told of later."""
+"""Lines for the person at the terminal: each in one write, or dropped, counted, and reported later."""
 
 import errno
 import fcntl
@@ -45,7 +45,7 @@ class Pipe:
         os.set_blocking(self.writer, True)
 
     def close_reader(self) -> None:
-        """Let nobody read it any more."""
+        """Close the reading end."""
         os.close(self.reader)
         self.reader = -1
 
@@ -71,7 +71,7 @@ def test_a_line_is_one_write_so_that_those_of_several_processes_do_not_mix() -> 
         assert ours.recv(100) == b"halfsync says\n"
 
 
-def test_what_finds_no_room_is_dropped_and_counted_and_told_of_once_there_is_some(pipe: Pipe) -> None:
+def test_lines_without_room_are_dropped_counted_and_reported_once_there_is_room(pipe: Pipe) -> None:
     pipe.lines.write("first\n")
     assert pipe.read() == "first\n"
     pipe.fill()
@@ -101,7 +101,7 @@ def test_only_the_first_line_waits_for_a_file_that_takes_nothing(
     assert pipe.lines.dropped == 1001
 
 
-def test_a_line_waits_for_a_reader_that_is_slow(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_waits_for_a_slow_reader(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "WRITE_TIMEOUT_S", 60.0)
     pipe.fill()
     thread = threading.Thread(target=pipe.lines.write, args=("late\n",))
@@ -115,7 +115,7 @@ def test_a_line_waits_for_a_reader_that_is_slow(pipe: Pipe, monkeypatch: pytest.
     assert pipe.lines.dropped == 0
 
 
-def test_a_line_that_is_taken_in_part_is_told_of_on_a_line_of_its_own(pipe: Pipe) -> None:
+def test_a_line_that_is_written_in_part_is_reported_on_a_new_line(pipe: Pipe) -> None:
     pipe.lines.write("x" * 10_000 + "\n")
     assert pipe.lines.dropped == 1
     assert set(pipe.read()) == {"x"}
@@ -123,7 +123,7 @@ def test_a_line_that_is_taken_in_part_is_told_of_on_a_line_of_its_own(pipe: Pipe
     assert pipe.read() == "\nhalfsync: 1 line was dropped: the pipe did not accept it\nnext\n"
 
 
-def test_a_reader_that_has_gone_costs_the_lines(pipe: Pipe) -> None:
+def test_a_reader_that_has_ended_loses_the_lines(pipe: Pipe) -> None:
     pipe.close_reader()
     for _ in range(2):
         pipe.lines.write("lost\n")
@@ -133,7 +133,7 @@ def test_a_reader_that_has_gone_costs_the_lines(pipe: Pipe) -> None:
 @pytest.mark.parametrize(
     ("path", "error"), [("/dev/full", errno.ENOSPC), ("", errno.EBADF)], ids=["full", "closed"]
 )
-def test_a_file_that_takes_nothing_costs_the_lines(path: str, error: int) -> None:
+def test_a_file_that_accepts_nothing_loses_the_lines(path: str, error: int) -> None:
     descriptor = os.open(path, os.O_WRONLY) if path else os.open(os.devnull, os.O_WRONLY)
     lines = Lines(descriptor, "no such stream", "the file")
     if not path:
@@ -155,12 +155,12 @@ def test_a_terminal_that_hung_up_costs_the_lines() -> None:
     os.close(terminal)
 
 
-def test_a_terminal_that_is_stopped_costs_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_terminal_loses_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "WRITE_TIMEOUT_S", 0.1)
     master, terminal = os.openpty()
     lines = Lines(terminal, "no such stream", "the terminal")
     text = "x" * 1000 + "\n"
-    while not lines.dropped:  # nobody reads the terminal
+    while not lines.dropped:  # the terminal has no reader
         lines.write(text)
     os.set_blocking(master, False)
     read = b""
@@ -195,7 +195,7 @@ def test_a_stream_that_replaces_the_first_is_written_to(pipe: Pipe, monkeypatch:
 
 
 @pytest.mark.parametrize("stream", [Raising(), None, object()], ids=["raising", "none", "no stream"])
-def test_a_stream_that_cannot_be_written_to_is_left_out(
+def test_a_stream_that_cannot_be_written_to_is_skipped(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch, stream: object
 ) -> None:
     lines = Lines(pipe.writer, "stderr", "standard error")
@@ -206,7 +206,7 @@ def test_a_stream_that_cannot_be_written_to_is_left_out(
 
 
 class Logging(io.StringIO):
-    """A stream that writes where it is written to, as one does that hands what is printed to `logging`."""
+    """A stream that writes while it is written to, as one that passes printed text to `logging`."""
 
     def __init__(self, lines: Lines) -> None:
         super().__init__()
@@ -240,7 +240,7 @@ class Locking(io.StringIO):
 
     def write(self, text: str) -> int:
         self.entered.set()
-        assert self.lock.acquire(timeout=5), "who has the lock waits for this thread"
+        assert self.lock.acquire(timeout=5), "the holder of the lock waits for this thread"
         self.lock.release()
         return super().write(text)
 

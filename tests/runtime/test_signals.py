@@ -1,4 +1,4 @@
-"""Signals as a queue: none that matters is lost, whatever comes beside it."""
+"""Signals as a queue: no signal of the server is lost, whatever else arrives."""
 
 import ctypes
 import faulthandler
@@ -58,7 +58,7 @@ def test_signals_come_in_order(signals: Signals) -> None:
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2]
 )
-def test_a_full_pipe_loses_none(signals: Signals, number: signal.Signals) -> None:
+def test_a_full_pipe_loses_no_signal(signals: Signals, number: signal.Signals) -> None:
     fill(signals)
     send(number)
     fill(signals)
@@ -78,7 +78,7 @@ def test_others_wait_once(signals: Signals) -> None:
 
 
 def caught() -> set[int]:
-    """Return the signals that this process has a handler for, whose ever it is."""
+    """Return the signals for which this process has a handler, of any kind."""
     (mask,) = re.findall(r"SigCgt:\s*([0-9a-f]+)", Path("/proc/self/status").read_text())
     return {number for number in range(1, signal.NSIG) if int(mask, 16) >> (number - 1) & 1}
 
@@ -130,7 +130,7 @@ def test_signals_that_come_while_others_are_taken_are_not_lost(signals: Signals)
     assert {signal.SIGUSR1, signal.SIGHUP} <= seen
 
 
-def test_what_a_server_does_not_know_is_no_business_of_it() -> None:
+def test_signals_that_a_server_does_not_use_are_not_caught() -> None:
     with Signals() as signals:
         assert signal.SIGTTIN not in caught()
         send(signal.SIGUSR1)
@@ -149,7 +149,7 @@ def test_handlers_are_as_before_in_the_end() -> None:
             os.fstat(descriptor)
 
 
-def test_signals_that_were_blocked_are_let_through_meanwhile() -> None:
+def test_blocked_signals_are_unblocked_inside_the_block() -> None:
     mine = {signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, mine)
     try:
@@ -162,7 +162,7 @@ def test_signals_that_were_blocked_are_let_through_meanwhile() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def test_handlers_that_are_set_meanwhile_stay() -> None:
+def test_handlers_that_are_set_inside_the_block_stay() -> None:
     """They are the program's, as those from before are, and what it has set last counts."""
 
     def mine(*_: object) -> None:
@@ -177,7 +177,7 @@ def test_handlers_that_are_set_meanwhile_stay() -> None:
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_signals_that_the_program_has_blocked_come_all_the_same() -> None:
+def test_signals_that_the_program_has_blocked_are_received() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR2])
     try:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
@@ -327,7 +327,7 @@ def test_what_is_forked_while_signals_are_held_has_the_default() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGHUP
 
 
-def test_a_queue_within_another_leaves_it_as_it_was(signals: Signals) -> None:
+def test_a_nested_queue_does_not_change_the_outer_one(signals: Signals) -> None:
     with Signals() as inner:
         send(signal.SIGUSR1)
         assert drain(inner) == [signal.SIGUSR1]
@@ -367,7 +367,7 @@ with SupervisorSignals() as signals:
 
 
 def test_a_fork_that_no_handler_is_called_at_has_the_default() -> None:
-    """_Fork(3) calls none. What comes to such a child is not told to its parent."""
+    """_Fork(3) calls none. Signals to such a child are not reported to its parent."""
     if not hasattr(ctypes.PyDLL(None), "_Fork"):
         pytest.skip("this C library has no _Fork")
     subprocess.run([sys.executable, "-c", RAW_FORK], check=True)

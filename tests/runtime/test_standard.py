@@ -1,4 +1,4 @@
-"""The standard library for the server: what is found where, and that all that is imported late is foreseen."""
+"""The standard library for the server: which module is found, and that all late imports are prepared."""
 
 import ast
 import os
@@ -28,7 +28,7 @@ EARLY = {
 
 
 def find_free_imports() -> Iterator[tuple[str, str]]:
-    """Yield what Python sources import inside functions, but not by genuine(), each with where."""
+    """Yield what Python sources import inside functions, but not by genuine(), each with its place."""
 
     def visit(node: ast.AST, where: str, *, inside: bool) -> Iterator[tuple[str, str]]:
         for child in ast.iter_child_nodes(node):
@@ -44,7 +44,7 @@ def find_free_imports() -> Iterator[tuple[str, str]]:
         yield from visit(ast.parse(path.read_text()), path.name, inside=False)
 
 
-def test_a_standard_module_is_imported_late_from_where_it_belongs() -> None:
+def test_a_late_import_finds_the_standard_library() -> None:
     """A request may have put a directory on sys.path before: what every server has loaded is loaded, and no more."""
     code = "import sys, logging, halfsync.cli.commands, halfsync.foreground; print(*sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -55,7 +55,7 @@ def test_a_standard_module_is_imported_late_from_where_it_belongs() -> None:
 
 
 def late_imports() -> Iterator[tuple[str, str]]:
-    """Yield the modules that the sources import inside functions, each with where."""
+    """Yield the modules that the sources import inside functions, each with its place."""
     for path in SOURCES.rglob("*.py"):
         functions = [
             node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)
@@ -75,7 +75,7 @@ def late_imports() -> Iterator[tuple[str, str]]:
                     yield found[1], path.name
 
 
-def test_all_that_is_imported_late_is_foreseen() -> None:
+def test_all_late_imports_are_prepared() -> None:
     late = dict(late_imports())
     assert {"traceback", "logging", "halfsync.foreground"} <= late.keys()
     for name, where in late.items():
@@ -106,7 +106,7 @@ def test_the_standard_library_is_found_before_a_namesake(
 
 
 @pytest.mark.parametrize("name", sorted(name for name in standard.LATER if not name.startswith("halfsync.")))
-def test_any_of_them_is_found_though_the_application_has_imported_its_own(tmp_path: Path, name: str) -> None:
+def test_any_of_them_is_found_even_if_the_application_has_imported_its_own(tmp_path: Path, name: str) -> None:
     """In a process of its own. Whoever has imported it first has it still."""
     top = name.partition(".")[0]
     (tmp_path / f"{top}.py").write_text("OWN = True\n")
@@ -138,7 +138,7 @@ def own_colorsys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 @pytest.mark.usefixtures("own_colorsys")
 def test_what_the_application_has_imported_is_not_touched_if_nothing_is_to_be_imported() -> None:
-    """Each error of the application writes a traceback; other threads import meanwhile."""
+    """Each error of the application writes a traceback; other threads import at the same time."""
     import colorsys
 
     with standard.genuine(*standard.FOR_TRACEBACKS):
@@ -158,7 +158,7 @@ def test_only_the_thread_that_asks_gets_the_standard_library() -> None:
     assert getattr(found[0], "whose", None) == "own"
 
 
-def test_what_a_package_imports_is_found_where_it_is_installed(
+def test_imports_of_a_package_are_found_where_it_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, installed = tmp_path / "project", tmp_path / "installed"
@@ -175,7 +175,7 @@ def test_what_a_package_imports_is_found_where_it_is_installed(
         monkeypatch.delitem(sys.modules, name)
 
 
-def test_a_process_without_the_application_looks_into_its_directories_last(
+def test_a_process_without_the_application_searches_its_directories_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     home = str(Path(os.__file__).parent)
@@ -211,7 +211,9 @@ def test_a_namesake_is_hidden_by_what_is_loaded(tmp_path: Path) -> None:
     assert standard.keep_apart("/nowhere") == []
 
 
-def test_what_only_the_server_has_imported_is_left_for_the_application(tmp_path: Path) -> None:
+def test_a_module_that_only_the_server_has_imported_can_be_imported_by_the_application(
+    tmp_path: Path,
+) -> None:
     """In a process of its own, in which the server has imported nothing yet."""
     (tmp_path / "json.py").touch()
     code = (
@@ -232,7 +234,7 @@ def test_directories_ahead_are_those_before_the_standard_library(monkeypatch: py
     assert standard.directories_ahead() == []
 
 
-def test_nothing_of_the_server_imports_what_it_is_said_not_to_need() -> None:
+def test_the_server_does_not_import_forbidden_modules() -> None:
     code = (
         "import sys\n"
         "from halfsync.runtime import standard\n"

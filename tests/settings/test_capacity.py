@@ -1,4 +1,4 @@
-"""What a machine has room for, read from the files of machines of every kind, and what is made of it."""
+"""The capacity of a machine, read from the files of many kinds of machines, and the sizes that follow from it."""
 
 import os
 import sys
@@ -263,11 +263,11 @@ def test_what_is_chosen(
         ),
     ],
 )
-def test_a_choice_is_told_with_its_reasons(found: Machine, workers: int | None, line: str) -> None:
+def test_a_choice_is_logged_with_its_reasons(found: Machine, workers: int | None, line: str) -> None:
     assert str(choose(found, workers=workers, threads=AUTO)) == line
 
 
-def test_the_page_of_settings_tells_the_same_numbers() -> None:
+def test_the_page_of_settings_has_the_same_numbers() -> None:
     from halfsync.settings import BY_NAME
 
     assert f"at {capacity.PROCESS_BYTES // MIB} MiB each" in BY_NAME["workers"].doc

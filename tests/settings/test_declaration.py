@@ -50,7 +50,7 @@ def test_options_may_be_native_or_textual(tmp_path: Path) -> None:
     assert (native.keep_alive, native.max_body, native.bind) == (75.0, 1024, (":1",))
 
 
-def test_origins_tell_what_was_given() -> None:
+def test_origins_name_the_source_of_each_value() -> None:
     settings = Settings.from_options(threads=2)
     assert settings.origins["threads"] == "argument"
     assert settings.origins["workers"] == "default"
@@ -77,13 +77,13 @@ def test_an_unknown_option_names_the_nearest() -> None:
         ({"head_timeout": 0}, "head_timeout: 0 is not a duration longer than 0 to 24h"),
     ],
 )
-def test_what_is_refused_is_refused_plainly(options: dict[str, object], says: str) -> None:
+def test_rejected_values_have_a_plain_message(options: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError) as caught:
         Settings.from_options(**options)
     assert str(caught.value).startswith(says)
 
 
-def test_reload_implies_a_supervisor_of_one_where_nothing_is_said_of_workers() -> None:
+def test_reload_implies_one_worker_if_workers_is_not_set() -> None:
     settings = Settings.from_options(reload=True)
     assert settings.workers == 1 and settings.origins["workers"] == "argument (reload)"
     assert Settings.from_options(reload=True, workers=3).workers == 3

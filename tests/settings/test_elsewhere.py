@@ -1,4 +1,4 @@
-"""What is said to those who know another server: the option that halfsync has in the place of theirs."""
+"""Hints for users of other servers: the option that halfsync has instead of theirs."""
 
 import subprocess
 import sys

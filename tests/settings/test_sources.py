@@ -77,7 +77,7 @@ def test_halfsync_toml_comes_before_pyproject(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["this is not TOML", "[project]\nname = 'halfsync-demo'\n", "tool = 1 # halfsync"]
 )
-def test_a_pyproject_that_says_nothing_of_us_is_no_mistake_of_ours(tmp_path: Path, text: str) -> None:
+def test_a_pyproject_without_our_table_is_no_error(tmp_path: Path, text: str) -> None:
     write(tmp_path, text, "pyproject.toml")
     assert settle(tmp_path).config is None
 
@@ -257,7 +257,7 @@ def test_a_flag_corrects_a_wrong_variable(tmp_path: Path) -> None:
     )
 
 
-def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_mistake(tmp_path: Path) -> None:
+def test_variables_of_a_kubernetes_service_named_halfsync_are_no_error(tmp_path: Path) -> None:
     service = {
         "HALFSYNC_SERVICE_HOST": "10.0.0.1",
         "HALFSYNC_SERVICE_PORT": "80",
@@ -273,7 +273,9 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_mistake(tmp_path: 
 @pytest.mark.parametrize(
     "service", ["HALFSYNC", "HALFSYNC_WEB", "HALFSYNC_THREADS", "HALFSYNC_A_2_PORT", "HALFSYNC_PORT_80"]
 )
-def test_what_kubernetes_sets_for_services_whose_names_begin_with_ours(tmp_path: Path, service: str) -> None:
+def test_variables_of_kubernetes_services_whose_names_begin_with_halfsync(
+    tmp_path: Path, service: str
+) -> None:
     for protocol in ("TCP", "UDP", "SCTP"):
         url = f"{protocol.lower()}://10.0.0.1:8080"
         link = f"{service}_PORT_8080_{protocol}"
@@ -299,7 +301,7 @@ def test_what_kubernetes_sets_for_services_whose_names_begin_with_ours(tmp_path:
         "HALFSYNC_WEB_SERVICE_HOSTS", "HALFSYNC_PORT_80_TCP_NAME", "HALFSYNC_SERVICE_HOST_X",
     ],
 )  # fmt: skip
-def test_what_only_looks_like_kubernetes_is_a_mistake(tmp_path: Path, variable: str) -> None:
+def test_variables_that_only_resemble_those_of_kubernetes_are_errors(tmp_path: Path, variable: str) -> None:
     with pytest.raises(UsageError, match=f"{variable}: unknown"):
         settle(tmp_path, {variable: "80"})
 
@@ -350,7 +352,7 @@ def test_a_file_in_the_form_of_another_server(
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["halfsync.toml", "pyproject.toml", "settings", "settings.conf"])
-def test_a_mistake_in_toml_is_told_with_its_place(tmp_path: Path, name: str, mistake: str) -> None:
+def test_a_mistake_in_toml_is_reported_with_its_place(tmp_path: Path, name: str, mistake: str) -> None:
     """Much of it could be read as Python."""
     write(tmp_path, f"[tool.halfsync]\n{mistake}\n", name)
     found = {} if name.endswith(".toml") else {"HALFSYNC_CONFIG": str(tmp_path / name)}
@@ -361,7 +363,7 @@ def test_a_mistake_in_toml_is_told_with_its_place(tmp_path: Path, name: str, mis
 
 
 @pytest.mark.parametrize("mistake", ["import os", "threads = os.cpu_count()", "def post_fork(worker): pass"])
-def test_a_file_called_toml_is_toml_whatever_is_in_it(tmp_path: Path, mistake: str) -> None:
+def test_a_file_named_toml_is_read_as_toml(tmp_path: Path, mistake: str) -> None:
     write(tmp_path, f"{mistake}\n")
     with pytest.raises(UsageError, match=r"not valid TOML: .*\(at line 1, column [0-9]+\)"):
         settle(tmp_path)

@@ -1,4 +1,4 @@
-"""Whatever is given for a setting, from wherever: it is taken, or refused in one line that says what was expected."""
+"""Any value for a setting, from any source, is accepted, or rejected in one line that says what was expected."""
 
 import datetime
 import subprocess

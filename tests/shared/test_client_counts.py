@@ -79,7 +79,7 @@ def test_clients_have_their_limit_each_and_many_fit() -> None:
     assert all(counts.add(sockaddr(f"172.16.{n >> 8}.{n & 255}")) > 0 for n in range(len(hosts)))
 
 
-def test_a_full_table_counts_no_other_client_but_goes_on_counting_those_it_has() -> None:
+def test_a_full_table_counts_only_the_clients_that_it_has() -> None:
     counts = PyClientCounts(2, 2)
     one, other, third = (sockaddr(f"192.0.2.{last}") for last in (1, 2, 3))
     places = [counts.add(one), counts.add(other)]

@@ -83,7 +83,7 @@ def test_the_layout_is_what_the_version_says(queue: Queue, connection: Queue) ->
     assert reader.recv(1000) == header(length=5) + b"GET /"
 
 
-def test_a_record_made_by_hand_is_taken(queue: Queue, connection: Queue) -> None:
+def test_a_valid_record_is_adopted(queue: Queue, connection: Queue) -> None:
     reader, writer = queue
     socket.send_fds(writer, [header(length=2) + b"ab"], [connection[0].fileno()])
     taken = handover.take(reader.fileno())
@@ -132,7 +132,7 @@ def test_a_record_has_one_descriptor(queue: Queue, connection: Queue, number: in
     assert descriptors() == before
 
 
-def test_a_full_queue_says_later_and_loses_nothing(queue: Queue, connection: Queue) -> None:
+def test_a_full_queue_returns_later_and_loses_nothing(queue: Queue, connection: Queue) -> None:
     reader, writer = queue
     number = 0
     while (sent := handover.send(writer.fileno(), connection[0].fileno(), requests=number)) == "sent":
@@ -149,7 +149,7 @@ def test_a_full_queue_says_later_and_loses_nothing(queue: Queue, connection: Que
     assert handover.send(writer.fileno(), connection[0].fileno()) == "sent"
 
 
-def test_a_record_that_never_fits_is_told_from_one_that_may_fit_later(
+def test_a_record_that_never_fits_differs_from_one_that_may_fit_later(
     queue: Queue, connection: Queue
 ) -> None:
     _, writer = queue

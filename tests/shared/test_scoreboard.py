@@ -1,4 +1,4 @@
-"""The scoreboard: who listens, who leaves newcomers to others, and what is left of a process that has ended."""
+"""The scoreboard: which processes accept, which leave new connections to others, and the slot of one that has ended."""
 
 import os
 import random
@@ -37,12 +37,12 @@ def test_process_that_does_not_serve_does_not_listen() -> None:
     slot.note_closed()
     assert slot.state == "closed" and not slot.may_accept()
     slot.stop_accepting()
-    assert slot.state == "closed"  # it was told again
+    assert slot.state == "closed"  # it was closed again
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 8, 16])
-def test_no_process_has_twice_its_share_and_somebody_always_listens(number: int) -> None:
-    """64 newcomers, each taken by the first that listens: the worst that the kernel could do."""
+def test_no_process_has_twice_its_share_and_one_always_accepts(number: int) -> None:
+    """64 connections, each taken by the first process that accepts: the kernel's worst case."""
     scoreboard = Scoreboard(number)
     processes = slots(scoreboard, number)
     for _ in range(64):
@@ -50,7 +50,7 @@ def test_no_process_has_twice_its_share_and_somebody_always_listens(number: int)
     assert max(slot.open for slot in processes) <= 2 * 64 / number
 
 
-def test_somebody_listens_whatever_comes_and_goes() -> None:
+def test_one_process_always_accepts() -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -76,7 +76,7 @@ def test_share_of_a_process_that_has_ended_is_the_others() -> None:
     assert one.may_accept()
 
 
-def test_who_becomes_deaf_rings_for_those_who_are() -> None:
+def test_a_process_over_its_share_wakes_the_others_that_are() -> None:
     scoreboard = Scoreboard(3)
     one, other, third = slots(scoreboard, 3)
     wakeup = scoreboard.wakeup_fd
@@ -92,7 +92,7 @@ def test_who_becomes_deaf_rings_for_those_who_are() -> None:
     assert one.may_accept() and third.may_accept()
 
 
-def test_seat_is_counted_for_all_who_see_it_and_cleared_for_the_next() -> None:
+def test_slot_is_visible_to_all_processes_and_cleared_for_the_next() -> None:
     scoreboard = Scoreboard(2)
     scoreboard.slot(0).take()
     child = os.fork()
@@ -111,7 +111,7 @@ def test_seat_is_counted_for_all_who_see_it_and_cleared_for_the_next() -> None:
     assert scoreboard.serving == 0
 
 
-def test_board_has_only_the_seats_that_it_was_made_with() -> None:
+def test_scoreboard_has_only_the_slots_that_it_was_made_with() -> None:
     scoreboard = Scoreboard(2)
     with pytest.raises(ValueError, match="no slot 2"):
         scoreboard.slot(2)

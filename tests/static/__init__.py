@@ -1,4 +1,4 @@
-"""Directories of files for the tests of static files, and what answers from them."""
+"""Directories of files for the tests of static files, and functions that answer from them."""
 
 import os
 from collections.abc import Iterator

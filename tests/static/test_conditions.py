@@ -67,12 +67,12 @@ def test_years_of_two_digits_are_near_today(days: int, of_day: int) -> None:
         b"1994-11-06T08:49:37Z",
     ],
 )
-def test_what_is_no_date_is_none(text: bytes) -> None:
+def test_an_invalid_date_is_none(text: bytes) -> None:
     assert read_date(text) is None
 
 
 @given(st.binary(max_size=40))
-def test_no_bytes_are_read_as_another_date_than_the_library_reads(text: bytes) -> None:
+def test_any_date_is_read_as_the_library_reads_it(text: bytes) -> None:
     second = read_date(text)
     if second is not None:
         assert parsedate_to_datetime(text.decode()).timestamp() == second
@@ -148,7 +148,7 @@ NUMBERS = st.one_of(st.none(), st.integers(0, 30), st.integers(0, 10**20))
 
 
 @given(NUMBERS, NUMBERS, st.integers(0, 20))
-def test_a_range_is_what_a_slice_is(first: int | None, last: int | None, size: int) -> None:
+def test_a_range_equals_a_slice(first: int | None, last: int | None, size: int) -> None:
     text = f"bytes={'' if first is None else first}-{'' if last is None else last}"
     content = bytes(range(size))
     if first is None and last is None:

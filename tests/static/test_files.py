@@ -1,4 +1,4 @@
-"""Paths: what they decode to, what is refused, and that none leads out of its directory, by either way of opening."""
+"""Paths: decoding, refusals, and that none leads out of its directory, with either way of opening."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ INSIDE = b"inside "  # what every file in the directory begins with
 
 @pytest.fixture(autouse=True)
 def kernel(request: pytest.FixtureRequest) -> None:
-    """Skip what needs openat2 where the kernel has none."""
+    """Skip what needs openat2 if the kernel does not have it."""
     callspec = getattr(request.node, "callspec", None)
     if callspec is not None and callspec.params.get("walks") is False and not has_openat2():
         pytest.skip("this kernel has no openat2")
@@ -137,7 +137,7 @@ def test_links_are_refused(tree: Path, walks: bool) -> None:
 
 
 @WAYS
-def test_links_are_followed_where_that_is_asked_for(tree: Path, walks: bool) -> None:
+def test_links_are_followed_if_the_setting_is_on(tree: Path, walks: bool) -> None:
     with files({"/s": tree}, walks=walks, symlinks=True) as opened:
         for path, content in (
             ("out", b"secret"),
@@ -161,7 +161,7 @@ def test_a_mount_may_itself_be_a_link(tree: Path, walks: bool) -> None:
 
 
 @WAYS
-def test_what_is_no_regular_file_is_not_found_and_holds_nobody_up(tree: Path, walks: bool) -> None:
+def test_anything_but_a_regular_file_is_404_and_blocks_nothing(tree: Path, walks: bool) -> None:
     os.mkfifo(tree / "fifo")
     with socket.socket(socket.AF_UNIX) as listener, files({"/s": tree}, walks=walks) as opened:
         listener.bind(str(tree / "socket"))
@@ -173,7 +173,7 @@ def test_what_is_no_regular_file_is_not_found_and_holds_nobody_up(tree: Path, wa
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Be a user who may read only what all may, where the tests are run by root."""
+    """Be a user who may read only what all may, if root runs the tests."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65_534)
@@ -184,7 +184,7 @@ def as_nobody() -> Iterator[None]:
 
 
 @WAYS
-def test_what_may_not_be_read_is_not_there(tree: Path, walks: bool) -> None:
+def test_an_unreadable_file_is_404(tree: Path, walks: bool) -> None:
     with files({"/s": tree}, walks=walks) as opened, as_nobody():
         for path in (b"closed", b"shut/a"):
             with pytest.raises(PermissionError):
@@ -241,7 +241,7 @@ def test_no_path_leads_out(tree: Path, walks: bool, path: bytes, slashes: bytes)
 
 
 def walk_and_ask(opened: StaticFiles, path: bytes) -> bytes | None:
-    """Return the content that a path is answered with, None where it is refused."""
+    """Return the content with which a path is answered, None if it is refused."""
     return next(content_of(answer(opened, b"GET /s/%s HTTP/1.0\r\n\r\n" % path)), None)
 
 

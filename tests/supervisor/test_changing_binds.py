@@ -1,4 +1,4 @@
-"""Reloads and upgrades that change where a server listens: what is connected already notices nothing.
+"""Reloads and upgrades that change the binds: connected clients notice nothing.
 
 The application answers with what it sees of the listener and of the client. The test knows both from its own end of the
 connection, whatever process serves by now.
@@ -30,7 +30,7 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [" ".join(environ[name] or "-" for name in names).encode()]
 """
-CLIENT = "192.0.2.9"  # whom a proxy tells of; only those on unix sockets are believed
+CLIENT = "192.0.2.9"  # named by a proxy; only those on unix sockets are trusted
 WORKERS = 2
 THREADS = 32
 ROUNDS = int(os.environ.get("HALFSYNC_BINDS", "6"))
@@ -101,13 +101,13 @@ class Kept:
 
 
 class Fleet(Serving):
-    """A server that has where it listens from a file."""
+    """A server that has its binds from a file."""
 
     def __init__(self, folder: Path, model: tuple[str, ...], binds: Sequence[str], *lines: str) -> None:
         self._folder = folder
         self._reloads = 0
         write_settings(folder, binds, *lines)
-        # In a pool idle connections give way where others wait for their thread.
+        # In a pool idle connections end if others wait for their thread.
         super().__init__(folder, APP, *model, "--threads", str(THREADS), bind="")
 
     def __enter__(self) -> "Fleet":
@@ -122,7 +122,7 @@ class Fleet(Serving):
         self.wait_lines("reloading: each process is replaced", self._reloads)
 
     def reload(self, binds: Sequence[str], *lines: str) -> None:
-        """Reload with other binds, and wait until no old process accepts any more."""
+        """Reload with other binds, and wait until no old process accepts."""
         before = self.completed
         self.ask_to_reload(binds, *lines)
         self.wait_lines("the reload is complete", before + 1)
@@ -160,7 +160,7 @@ def ask_all(kept: Sequence[Kept]) -> None:
         one.check_answer()
 
 
-def test_a_kept_connection_keeps_its_server_though_the_binds_change(
+def test_a_connection_keeps_its_server_name_and_port_if_the_binds_change(
     tmp_path: Path, model: tuple[str, ...]
 ) -> None:
     """Also one that is handed off twice, by a process that did not have its listener."""
@@ -191,7 +191,7 @@ def test_no_idle_connection_is_closed_by_a_reload_that_drops_a_bind(
         assert not serving.errors, "\n".join(serving.lines)
 
 
-def test_what_waits_on_a_dropped_bind_is_answered_and_what_idles_stays(
+def test_waiting_clients_of_a_dropped_bind_are_answered_and_idle_ones_stay(
     tmp_path: Path, model: tuple[str, ...]
 ) -> None:
     """Several old processes leave one after another: the last of them empties the backlog."""
@@ -316,7 +316,7 @@ def test_a_bind_may_become_the_admin_bind_and_back(tmp_path: Path, model: tuple[
         assert not serving.errors, "\n".join(serving.lines)
 
 
-def test_a_dropped_admin_bind_is_free_though_an_old_process_has_not_ended(
+def test_a_dropped_admin_bind_is_free_before_the_old_process_has_ended(
     tmp_path: Path, model: tuple[str, ...]
 ) -> None:
     public, admin, other = free_binds(tmp_path)
@@ -340,7 +340,7 @@ def test_a_dropped_admin_bind_is_free_though_an_old_process_has_not_ended(
 
 
 def test_an_upgrade_may_change_the_binds(tmp_path: Path, model: tuple[str, ...]) -> None:
-    """What waits on one that the new program has not is answered; who is connected notices nothing."""
+    """Clients that wait on one that the new program does not have are answered; connected ones notice nothing."""
     stays, goes, unix = free_binds(tmp_path)
     new = free_binds(tmp_path)[0]
     with Fleet(tmp_path, model, [goes, stays, unix]) as serving, keeping([stays, goes, unix], 4) as kept:

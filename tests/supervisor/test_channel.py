@@ -1,4 +1,4 @@
-"""What a supervisor and its processes say to each other."""
+"""Messages between a supervisor and its processes."""
 
 from halfsync.native.system import readable
 from halfsync.supervisor.channel import Channel
@@ -15,7 +15,7 @@ def test_words_come_whole_and_in_order() -> None:
     other.close()
 
 
-def test_end_of_the_other_is_heard_after_its_last_word() -> None:
+def test_end_of_the_other_is_noticed_after_its_last_word() -> None:
     one, other = Channel.pair()
     one.tell("ready")
     one.close()
@@ -23,11 +23,11 @@ def test_end_of_the_other_is_heard_after_its_last_word() -> None:
     assert other.next() == "ready" and not other.lost
     assert other.next() is None and other.lost and other.fd == -1
     assert other.next() is None
-    other.tell("hand_off")  # to nobody
+    other.tell("hand_off")  # to no process
     other.close()
 
 
-def test_who_does_not_listen_holds_nobody_up() -> None:
+def test_an_end_that_does_not_read_blocks_nothing() -> None:
     one, other = Channel.pair()
     for _ in range(10_000):
         one.tell("reopen")
@@ -37,7 +37,7 @@ def test_who_does_not_listen_holds_nobody_up() -> None:
     other.close()
 
 
-def test_a_word_that_finds_no_room_is_said_once_there_is_some() -> None:
+def test_a_word_without_room_is_sent_once_there_is_room() -> None:
     one, other = Channel.pair()
     while not one.is_full:
         one.tell("reopen")

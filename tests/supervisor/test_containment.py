@@ -1,4 +1,4 @@
-"""Steps of a loop: what one raises goes no further, and is tried again after a pause."""
+"""Steps of a loop: an error in one ends there, and the step is tried again after a pause."""
 
 import logging
 import math
@@ -47,7 +47,7 @@ def test_the_pause_grows_while_turns_fail(caplog: pytest.LogCaptureFixture) -> N
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_what_ends_a_process_ends_it(error: type[BaseException]) -> None:
+def test_errors_that_must_end_a_process_are_not_contained(error: type[BaseException]) -> None:
     with pytest.raises(error):
         fail(Containment(), error())
 

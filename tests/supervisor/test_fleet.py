@@ -34,7 +34,7 @@ BOOT_S, GRACE_S = 60.0, 30.0
 
 @dataclass
 class World:
-    """Carries out what the fleet decides, at once, and keeps what it was told."""
+    """Carries out the fleet's actions at once, and keeps them."""
 
     fleet: Fleet
     now: float = 100.0
@@ -48,7 +48,7 @@ class World:
     abandoned: list[int] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
     exit: int | None = None
-    keeps: bool = True  # nobody leaves before another can take its place
+    keeps: bool = True  # no process ends before another can replace it
 
     def turn(self, *, short: bool = False) -> list[Action]:
         """Carry out what is decided; short: of memory, so that nothing can be started."""
@@ -105,13 +105,13 @@ class World:
         if fleet.state in (FleetState.SERVING, FleetState.DRAIN_DELAY) and not fleet.of(
             ProcessPhase.BOOTING, ProcessPhase.READY
         ):
-            assert fleet.due() < float("inf"), "nobody serves, and nobody will"
+            assert fleet.due() < float("inf"), "no process serves, and none will"
 
     def pids(self, *phases: ProcessPhase) -> list[int]:
         return [child.pid for child in self.fleet.of(*phases)]
 
     def boot(self) -> None:
-        """Let everything that is started become ready, and everybody who is told to leave end, until nothing moves."""
+        """Let all started processes become ready, and all that got an order end, until nothing changes."""
         for _ in range(10_000):
             before = len(self.pids(ProcessPhase.READY))
             moved = bool(self.turn())
@@ -212,7 +212,7 @@ def test_reload_replaces_one_after_the_other_and_each_only_by_a_ready_one() -> N
     assert len(world.fleet.children) == 3
 
 
-def test_reload_is_complete_when_nobody_takes_requests_who_is_to_be_replaced() -> None:
+def test_reload_is_complete_when_no_old_process_takes_requests() -> None:
     world = running(2)
     world.fleet.reload()
     for old in (1, 2):
@@ -221,7 +221,7 @@ def test_reload_is_complete_when_nobody_takes_requests_who_is_to_be_replaced() -
         world.turn()
         assert world.told[-1] == (old, "hand_off")
     world.fleet.quiesced(2)
-    world.fleet.quiesced(77)  # which has ended before it was heard
+    world.fleet.quiesced(77)  # which has ended before its message was read
     world.turn()
     assert world.settled == [1]
     world.fleet.quiesced(1)
@@ -246,7 +246,7 @@ def test_reload_is_not_complete_while_one_of_another_generation_may_have_begun_t
     assert world.settled == [1, 3]
 
 
-def test_reload_whose_first_process_fails_leaves_the_old_ones() -> None:
+def test_reload_whose_first_process_fails_does_not_replace_the_old_ones() -> None:
     world = running(2)
     world.fleet.reload()
     world.turn()
@@ -274,7 +274,7 @@ def test_second_reload_recalls_what_the_first_has_started() -> None:
     assert not [line for line in world.said if line.level == "error"]
 
 
-def test_reload_at_once_lets_all_leave_before_the_new_ones_are_ready() -> None:
+def test_reload_at_once_hands_off_before_the_new_processes_are_ready() -> None:
     world = running(3)
     world.keeps = False
     assert world.fleet.reload(at_once=True) == 2
@@ -297,7 +297,7 @@ def test_second_reload_at_once_recalls_what_the_first_has_started() -> None:
 
 
 @pytest.mark.parametrize("how", ["drain", "quit"])
-def test_who_was_recalled_is_waited_for_at_the_end_and_killed_if_it_stays(how: str) -> None:
+def test_a_recalled_process_is_waited_for_at_the_end_and_killed_if_it_stays(how: str) -> None:
     world = running(1)
     recalled = reload_twice(world)
     assert world.recalled == [recalled]
@@ -345,7 +345,7 @@ def test_reload_at_once_that_fails_goes_back_to_the_code_before() -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_who_persists_tries_again_what_cannot_start(first: bool) -> None:
+def test_a_persistent_fleet_retries_a_process_that_cannot_start(first: bool) -> None:
     world = make(2, persists=True) if first else running(2, persists=True)
     world.keeps = False
     generation = 1 if first else world.fleet.reload(at_once=True)
@@ -362,7 +362,7 @@ def test_who_persists_tries_again_what_cannot_start(first: bool) -> None:
     assert {child.generation for child in world.fleet.children.values()} == {generation + 1}
 
 
-def test_who_persists_ends_when_it_is_told_that_nothing_can_be_served() -> None:
+def test_a_persistent_fleet_ends_if_nothing_can_be_served() -> None:
     world = make(2, persists=True)
     world.turn()
     world.fleet.ended(1, 2, world.now)
@@ -373,7 +373,7 @@ def test_who_persists_ends_when_it_is_told_that_nothing_can_be_served() -> None:
     assert world.exit == 2
 
 
-def test_crash_is_mended_at_once_and_a_tired_process_only_when_another_is_ready() -> None:
+def test_crashed_process_is_replaced_at_once_and_a_recycled_one_only_when_another_is_ready() -> None:
     world = running(2)
     world.fleet.ended(1, -11, world.now)
     world.turn()
@@ -443,14 +443,14 @@ def test_number_of_processes_follows_what_is_wanted() -> None:
     assert world.fleet.wanted == 1 and len(world.pids(ProcessPhase.READY)) == 1
 
 
-def test_reload_is_complete_while_those_before_still_leave() -> None:
+def test_reload_is_complete_while_old_processes_still_hand_off() -> None:
     world = running(4)
     world.fleet.wanted = 1
     generation = world.fleet.reload()
     world.turn()
     (first,) = world.pids(ProcessPhase.BOOTING) or [0]
     world.fleet.ready(first, world.now)
-    world.turn()  # nothing happens any more by itself: no leaver ends
+    world.turn()  # nothing more happens by itself: no process ends
     assert world.pids(ProcessPhase.READY) == [first]
     assert len(world.pids(ProcessPhase.HANDING_OFF)) == 4
     for pid in world.pids(ProcessPhase.HANDING_OFF):
@@ -484,7 +484,7 @@ def test_successor_has_the_place_of_the_one_that_it_replaces() -> None:
     assert len(places(world)) == 3
 
 
-def test_successor_takes_its_place_from_the_first_moment_and_the_one_before_leaves_first() -> None:
+def test_replacement_has_its_place_from_its_start_and_the_old_process_ends_first() -> None:
     world = running(3)
     world.fleet.recycle(2, "has served enough")
     world.turn()
@@ -493,7 +493,7 @@ def test_successor_takes_its_place_from_the_first_moment_and_the_one_before_leav
     world.fleet.recycle(1, "has served enough")
     world.fleet.ready(new.pid, world.now)
     world.turn()
-    assert world.told == [(2, "hand_off")]  # and not the older one, whose place nobody has
+    assert world.told == [(2, "hand_off")]  # and not the older one, whose place is free
 
 
 def test_number_of_processes_is_changed_at_its_end() -> None:
@@ -510,7 +510,7 @@ def test_number_of_processes_is_changed_at_its_end() -> None:
 
 
 @pytest.mark.parametrize("delay", [0.0, 5.0])
-def test_nothing_takes_the_place_of_a_process_that_is_told_to_end_while_all_end(delay: float) -> None:
+def test_a_process_that_gets_sigterm_is_not_replaced_while_all_end(delay: float) -> None:
     world = running(2, drain_delay=delay)
     world.fleet.drain(world.now)
     for pid in world.pids(ProcessPhase.READY):
@@ -523,7 +523,7 @@ def test_nothing_takes_the_place_of_a_process_that_is_told_to_end_while_all_end(
 @pytest.mark.parametrize(
     ("by", "line"), [(-1, "1 serving process is wanted"), (1, "3 serving processes are wanted")]
 )
-def test_number_that_is_wanted_is_told(by: int, line: str) -> None:
+def test_wanted_number_is_logged(by: int, line: str) -> None:
     world = running(2)
     world.fleet.resize(by)
     world.turn()
@@ -536,7 +536,7 @@ def test_number_that_is_wanted_stays_once_all_are_to_end(by: int) -> None:
     world.fleet.drain(world.now)
     world.turn()
     world.said.clear()
-    world.fleet.resize(by)  # nobody ends yet
+    world.fleet.resize(by)  # no process ends yet
     world.turn()
     assert world.fleet.wanted == 2 + by and "wanted" in world.said[0].text
     world.now = world.fleet.due()
@@ -564,7 +564,7 @@ def test_leaver_that_does_not_end_is_killed() -> None:
     assert world.killed == [1]
 
 
-def test_drain_fades_first_then_drains_all_and_ends_with_the_last() -> None:
+def test_drain_first_closes_keepalives_then_drains_all_and_ends_with_the_last() -> None:
     world = running(2, drain_delay=5.0)
     world.fleet.drain(world.now)
     world.turn()
@@ -588,7 +588,7 @@ def test_drain_fades_first_then_drains_all_and_ends_with_the_last() -> None:
     assert world.exit == 0
 
 
-def test_second_drain_quits_and_who_does_not_is_killed() -> None:
+def test_second_drain_quits_and_a_process_that_stays_is_killed() -> None:
     world = running(2)
     world.fleet.drain(world.now)
     world.turn()
@@ -631,7 +631,7 @@ def test_drain_before_anything_serves_ends_at_once() -> None:
     assert world.exit == 0
 
 
-def test_reloads_wait_while_too_many_are_leaving() -> None:
+def test_reloads_wait_while_too_many_processes_hand_off() -> None:
     world = running(2)
     for _ in range(20):
         world.fleet.reload()
@@ -675,7 +675,7 @@ def test_nothing_of_a_new_generation_is_used_before_its_first_process_is_ready()
     assert (world.fleet.fleet_settings, world.fleet.wanted) == (NEW, 1)
     actions = world.turn()
     assert world.counted == [1, 2]
-    assert isinstance(actions[0], Counts)  # and only then others are told to leave
+    assert isinstance(actions[0], Counts)  # and only then others are ordered to hand off
     assert words(world.told) == ["hand_off"] * 4
 
 
@@ -788,7 +788,7 @@ def test_process_that_ends_while_a_reload_starts_is_replaced_by_one_of_before() 
     assert {child.generation for child in world.fleet.children.values()} == {2}
 
 
-def test_reload_that_fails_while_it_starts_leaves_the_start() -> None:
+def test_reload_that_fails_while_it_starts_does_not_end_the_start() -> None:
     world = make(2)
     world.turn()
     world.fleet.reload(NEW)
@@ -859,7 +859,7 @@ def test_crowd_does_not_keep_the_only_replacement_from_starting(leaving: int, af
     assert {child.generation for child in world.fleet.children.values()} == {2 if after else 1}
 
 
-def test_crowd_lets_a_tired_process_serve_on() -> None:
+def test_with_too_many_processes_one_to_be_recycled_serves_on() -> None:
     world = running(1)
     crowd(world, 8)
     (serving,) = world.pids(ProcessPhase.READY)
@@ -967,10 +967,10 @@ EVENTS = (
     st.sampled_from(["", "drain", "quit"]),
     st.booleans(),
 )
-def test_whatever_happens_it_comes_to_rest(
+def test_the_fleet_settles_whatever_happens(
     wanted: int, events: list[tuple[str, int]], end: str, persists: bool
 ) -> None:
-    """Whatever happens, and in whatever order: as soon as nothing fails any more, all that are wanted serve."""
+    """Whatever happens, in any order: once nothing more fails, all wanted processes serve."""
     world = running(wanted, persists=persists)
     world.keeps = not any(event == "renew" for event, _ in events)
     for event, which in events:

@@ -1,4 +1,4 @@
-"""What one serving process does about its supervisor's words, and its death."""
+"""How a serving process handles its supervisor's orders, and its death."""
 
 import socket
 from collections.abc import Iterator
@@ -43,14 +43,14 @@ def test_orders_come_one_at_a_time(situation: Situation) -> None:
     ]
 
 
-def test_an_order_to_leave_names_the_listeners_on_which_nobody_else_accepts() -> None:
+def test_an_order_to_hand_off_names_the_exclusive_listeners() -> None:
     for exclusive in ([], [0], [1, 5], list(range(200))):
         order, _, listeners = handoff_order(exclusive).partition(" ")
         assert order == "hand_off" and len(handoff_order(exclusive)) < WORD_BYTES
         assert positions_in(listeners) == exclusive
 
 
-def test_probes_leave_with_the_server(situation: Situation) -> None:
+def test_probes_stop_when_the_server_hands_off(situation: Situation) -> None:
     probes = Mock(spec=ProbeServer)
     orders = SupervisorOrders(
         situation.ours, situation.server, situation.slot, situation.writing, probes=probes
@@ -69,12 +69,12 @@ def test_probes_leave_with_the_server(situation: Situation) -> None:
     assert situation.theirs.next() == "quiesced"
 
 
-def test_the_supervisor_hears_that_somebody_told_a_process_to_end(situation: Situation) -> None:
+def test_the_supervisor_learns_of_sigterm_to_a_process(situation: Situation) -> None:
     situation.orders.report_sigterm()
     assert situation.theirs.next() == "told"
 
 
-def test_without_a_supervisor_who_serves_finishes_and_lets_nobody_hand_over_any_more(
+def test_without_its_supervisor_a_serving_process_finishes_and_ends_hand_offs(
     situation: Situation,
 ) -> None:
     situation.writing.send(b"a connection")
@@ -86,7 +86,7 @@ def test_without_a_supervisor_who_serves_finishes_and_lets_nobody_hand_over_any_
     assert situation.reading.recv(64) == b"a connection"  # what is in the queue is adopted still
 
 
-def test_without_a_supervisor_who_leaves_goes_on_to_hand_over(situation: Situation) -> None:
+def test_without_its_supervisor_a_process_that_hands_off_goes_on(situation: Situation) -> None:
     situation.orders.obeyed("hand_off")
     situation.theirs.close()
     assert situation.orders.next() == "finish"
@@ -94,13 +94,13 @@ def test_without_a_supervisor_who_leaves_goes_on_to_hand_over(situation: Situati
 
 
 @pytest.mark.parametrize("order", ["hand_off", "hand_off 3", "drain"])
-def test_the_supervisor_hears_once_that_nobody_is_accepted_any_more(situation: Situation, order: str) -> None:
+def test_a_process_reports_once_that_it_accepts_no_more(situation: Situation, order: str) -> None:
     assert situation.orders.poll_interval() is None
     situation.orders.obeyed(order)
     poll_interval = situation.orders.poll_interval()
     assert poll_interval is not None and poll_interval < 0.01
     situation.orders.next()
-    assert situation.theirs.next() is None  # nobody is connected, but somebody may come
+    assert situation.theirs.next() is None  # no client is connected, but one may come
     situation.slot.note_closed()
     situation.orders.next()
     assert situation.theirs.next() == "quiesced"

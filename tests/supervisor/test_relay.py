@@ -1,4 +1,4 @@
-"""Moving connections from one queue to another: as they are, as far as there is room, and nothing is left open."""
+"""Moving connections from one queue to another: unchanged, as far as there is room, and without a leak."""
 
 import os
 import resource
@@ -55,7 +55,7 @@ def descriptors() -> int:
 
 
 @pytest.mark.parametrize("size", [0, 1, handover.MOST])
-def test_a_record_is_moved_as_it_is(source: Queue, target: Queue, client: Queue, size: int) -> None:
+def test_a_record_is_moved_unchanged(source: Queue, target: Queue, client: Queue, size: int) -> None:
     data = os.urandom(size)
     handover.send(source[1].fileno(), client[0].fileno(), requests=7, data=data)
     before = descriptors()
@@ -102,7 +102,7 @@ def test_no_turn_is_longer_than_it_may_be(source: Queue, target: Queue, client: 
     os.close(take(target[0])[0])
 
 
-def test_it_is_over_when_nobody_can_put_any_more(source: Queue, target: Queue, client: Queue) -> None:
+def test_it_is_over_when_no_process_can_put(source: Queue, target: Queue, client: Queue) -> None:
     handover.send(source[1].fileno(), client[0].fileno())
     source[1].close()
     relay = Relay(source[0], target[1])
@@ -111,7 +111,7 @@ def test_it_is_over_when_nobody_can_put_any_more(source: Queue, target: Queue, c
     os.close(take(target[0])[0])
 
 
-def test_a_record_is_left_where_it_is_while_no_descriptor_is_free(
+def test_a_record_stays_in_its_queue_while_no_descriptor_is_free(
     source: Queue, target: Queue, client: Queue
 ) -> None:
     handover.send(source[1].fileno(), client[0].fileno())

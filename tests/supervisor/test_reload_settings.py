@@ -1,4 +1,4 @@
-"""A reload with other settings: what counts from when on, and what a reload that fails leaves behind (nothing)."""
+"""A reload with other settings: when each takes effect, and that a failed reload changes nothing."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.client import Connection, build, fetch
 from tests.faults.serving import Serving, children
 from tests.wsgi import until
 
-as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
 
 APP = """
 import json, os, signal, time
@@ -86,7 +86,7 @@ def public_path() -> Iterator[Path]:
 
 
 def told(serving: Serving) -> dict[str, int]:
-    """Return what a process tells of itself."""
+    """Return what a process reports about itself."""
     response = fetch(serving.address)
     assert response.status == 200
     return dict[str, int](json.loads(response.body))
@@ -96,7 +96,7 @@ def told(serving: Serving) -> dict[str, int]:
 def test_a_file_of_settings_that_cannot_be_read_to_its_end_fails_the_reload(
     tmp_path: Path, device: str
 ) -> None:
-    """It is a pipe without a writer, or a device. The supervisor does not wait for it, and hears what comes next."""
+    """It is a pipe without a writer, or a device. The supervisor does not wait for it, and handles the next signal."""
     with Reloading(tmp_path) as serving:
         serving.wait_line("all 4 processes serve")
         before = serving.processes()
@@ -177,7 +177,7 @@ def test_settings_that_a_reload_applies_in_the_supervisor(tmp_path: Path) -> Non
         assert told(serving)["umask"] == 0o007
         second.unlink()
         serving.reload(pidfile=str(second))
-        assert second.read_text() == own  # somebody had removed it
+        assert second.read_text() == own  # it had been removed
         serving.reload(umask="0027")
         assert not second.exists()
         serving.wait_line(f"the settings no longer name a pidfile; it was {second}")
@@ -220,7 +220,7 @@ def test_settings_that_a_reload_cannot_apply_are_named(tmp_path: Path) -> None:
         assert not [line for line in serving.lines if "the code is what was preloaded" in line]
 
 
-def test_a_number_of_processes_that_is_not_set_any_more_stays_and_is_named(tmp_path: Path) -> None:
+def test_a_number_of_processes_that_is_no_longer_set_stays_and_is_logged(tmp_path: Path) -> None:
     with Reloading(tmp_path, workers=2) as serving:
         serving.wait_line("all 2 processes serve")
         serving.configure(boot_timeout="60s")
@@ -252,7 +252,7 @@ def test_what_preloaded_code_was_loaded_with_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("leaving", [8, 32])
-def test_only_process_that_serves_is_replaced_while_many_leave(tmp_path: Path, leaving: int) -> None:
+def test_only_process_that_serves_is_replaced_while_many_hand_off(tmp_path: Path, leaving: int) -> None:
     with ExitStack() as stack, Reloading(tmp_path, workers=leaving, model="thread") as serving:
         serving.wait_line(f"all {leaving} processes serve")
         old = serving.processes()
@@ -276,7 +276,7 @@ def test_only_process_that_serves_is_replaced_while_many_leave(tmp_path: Path, l
 
 
 @pytest.mark.parametrize("end", ["reload", "term"])
-def test_boot_that_blocks_signals_holds_up_nothing(tmp_path: Path, end: str) -> None:
+def test_boot_that_blocks_signals_delays_nothing(tmp_path: Path, end: str) -> None:
     with Reloading(tmp_path, workers=2) as serving:
         serving.wait_line("all 2 processes serve")
         (tmp_path / "hang").touch()

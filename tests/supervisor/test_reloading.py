@@ -1,4 +1,4 @@
-"""`halfsync serve --reload`: the source changes and is loaded anew, or a page shows why it cannot be."""
+"""`halfsync serve --reload`: changed source is loaded again, or a page shows why it cannot be."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ class Developing(Serving):
         return response.body.decode()
 
     def page(self, target: str = "/", fields: Iterable[tuple[str, str]] = ()) -> Response:
-        """Return the page that tells of an error."""
+        """Return the page that shows an error."""
         response = fetch(self.address, target, fields=fields)
         assert response.status == 500
         return response
@@ -81,7 +81,9 @@ def test_next_request_is_answered_by_new_code(tmp_path: Path, model: tuple[str, 
         for number in range(5):
             server.edit(edited(f"code {number}"))
             assert server.code() == f"code {number}"
-        until(lambda: len(offspring(server.process.pid)) == 2)  # who serves, and who watches; no zombie
+        until(
+            lambda: len(offspring(server.process.pid)) == 2
+        )  # the serving process and the watcher; no zombie
 
 
 def test_code_that_cannot_be_loaded_is_shown_and_mended(tmp_path: Path, model: tuple[str, ...]) -> None:
@@ -168,7 +170,7 @@ def test_code_that_hangs_is_replaced_by_the_next_edit(tmp_path: Path) -> None:
         assert server.code() == "mended"
 
 
-def test_what_is_imported_is_watched_and_what_is_not_is_left_alone(tmp_path: Path) -> None:
+def test_only_imported_files_are_watched(tmp_path: Path) -> None:
     project, library, other = tmp_path / "project", tmp_path / "library", tmp_path / "other"
     for folder in (project, library, other):
         folder.mkdir()
@@ -222,7 +224,7 @@ def test_what_is_imported_by_a_request_is_watched(tmp_path: Path) -> None:
         (library / "helper.py").write_text("WORD = 'second'\n")
 
         def is_seen() -> bool:
-            """Change it again, since nobody knows of the file until the process has told of it."""
+            """Change it again, since the file is unknown until the process has reported it."""
             (library / "helper.py").touch()
             return any(f"reloading: {library / 'helper.py'} changed" in line for line in server.lines)
 
@@ -308,11 +310,13 @@ def test_stream_that_cannot_be_loaded_ends_its_connections(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("application", [APP, BROKEN], ids=["whole", "broken"])
-def test_signals_end_it_and_leave_nothing(tmp_path: Path, number: signal.Signals, application: str) -> None:
+def test_signals_end_it_and_leave_nothing_behind(
+    tmp_path: Path, number: signal.Signals, application: str
+) -> None:
     with Developing(tmp_path, application=application) as server:
         server.wait_line("1 process serves")
         others = offspring(server.process.pid)
-        assert len(others) == 2  # who serves, and who watches
+        assert len(others) == 2  # the serving process and the watcher
         os.killpg(server.process.pid, number)  # as a terminal does
         assert server.exit_code() == 0
         assert not [pid for pid in others if lives(pid)]
@@ -330,7 +334,7 @@ def test_upgrade_takes_the_watcher_along(tmp_path: Path) -> None:
         assert server.code() == "second"
 
 
-def test_killed_supervisor_leaves_nothing(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_killed_supervisor_leaves_nothing_behind(tmp_path: Path, model: tuple[str, ...]) -> None:
     with Developing(tmp_path, *model) as server:
         server.edit(edited("second"))
         server.wait_line("the reload is complete")
@@ -338,11 +342,11 @@ def test_killed_supervisor_leaves_nothing(tmp_path: Path, model: tuple[str, ...]
         others = offspring(server.process.pid)
         assert len(others) >= 2
         server.signal(signal.SIGKILL)
-        server.exit_code()  # returns when nobody has its standard error any more
+        server.exit_code()  # returns when no process has its standard error
         until(lambda: not [pid for pid in others if lives(pid)])
 
 
-def test_watcher_that_dies_early_is_told_of(tmp_path: Path) -> None:
+def test_watcher_that_dies_early_is_logged(tmp_path: Path) -> None:
     with Developing(tmp_path) as server:
         server.wait_line("1 process serves")
         watcher = min(offspring(server.process.pid))  # it was started first

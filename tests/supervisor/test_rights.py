@@ -1,4 +1,4 @@
-"""What a server that becomes another user opens before, and what it may do afterwards."""
+"""What a server opens before it changes to another user, and what it may do afterwards."""
 
 import os
 import pwd
@@ -14,7 +14,7 @@ from tests.client import fetch
 from tests.faults.serving import MODELS, Serving, children, environment
 from tests.wsgi import until
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
 
 APP = """
 import os, time
@@ -25,7 +25,7 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{os.getuid()}".encode()]
 """
-# No module can be read by anybody but root, save the application: as where Python is installed below /root.
+# Only root can read the modules, except the application: as if Python were installed below /root.
 ONLY_ROOT_IMPORTS = """
 import os, sys
 def hook(event, arguments):
@@ -93,7 +93,7 @@ def logs(pids: set[int], name: str) -> list[str]:
     found = []
     for pid in pids:
         for fd in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(FileNotFoundError):  # it may be closed meanwhile
+            with suppress(FileNotFoundError):  # it may have been closed
                 target = str(fd.readlink())
                 if name in target:
                     found.append(target)
@@ -165,7 +165,7 @@ SWAPS = ("log", "directory")
 
 
 def swap(folder: Path, what: str, target: Path) -> None:
-    """Do what the application could do where its user owns the directory: let a link lead to a file of root's."""
+    """Do what the application could do if its user owns the directory: make a link to a file of root's."""
     assert NOBODY is not None
     link = folder / "users" / ("logs/log" if what == "log" else "logs")
     link.rename(link.with_name("old"))
@@ -318,7 +318,7 @@ def test_nothing_is_imported_by_the_user(folder: Path, model: tuple[str, ...], r
         assert (folder / "pid").exists() == (not run)  # the user may not remove it; the supervisor is root
 
 
-def test_a_named_pipe_that_nobody_reads_holds_up_neither_start_nor_signal(
+def test_a_named_pipe_without_a_reader_blocks_neither_start_nor_signal(
     folder: Path, model: tuple[str, ...], run: tuple[str, ...]
 ) -> None:
     log = folder / "access.log"

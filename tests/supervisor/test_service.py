@@ -1,4 +1,4 @@
-"""What the service manager is told: in whatever order things happen, it can follow (sd_notify(3), notify-reload)."""
+"""Messages to the service manager: they are valid in whatever order events happen (sd_notify(3), notify-reload)."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class ProcessTable:
 
 
 class World:
-    """A supervisor whose processes, signals, settings, clock and service manager are made up."""
+    """A supervisor whose processes, signals, settings, clock and service manager are fakes."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = 100.0

@@ -1,4 +1,4 @@
-"""The sockets that a supervisor keeps: what they are known by, and which of them are found again."""
+"""The sockets that a supervisor keeps: how they are identified, and which of them are found again."""
 
 import os
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def test_a_socket_whose_directory_was_moved_is_the_same_and_its_file_is_removed(
     assert not (folder / "two" / "s").exists()
 
 
-def test_a_socket_by_a_link_that_was_switched_is_another_one(folder: Path) -> None:
+def test_a_socket_behind_a_switched_link_is_another_socket(folder: Path) -> None:
     for name in ("one", "two"):
         (folder / name).mkdir()
     (folder / "link").symlink_to("one")

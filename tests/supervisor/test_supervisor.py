@@ -37,7 +37,7 @@ def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 
 def application(model: tuple[str, ...]) -> str:
-    """Return an application that tells which serving process answers: in `process` that is the parent of the child."""
+    """Return an application that names its serving process: in `process` that is the parent of the child."""
     return APP.replace("PROCESS_MODEL", str("process" in model))
 
 
@@ -46,7 +46,7 @@ def serve(tmp_path: Path, model: tuple[str, ...], *options: str) -> Serving:
 
 
 def answer(address: tuple[str, int], target: str = "/") -> tuple[str, int]:
-    """Return the code's name, and the pid of who answered."""
+    """Return the code's name, and the pid of the process that answered."""
     response = fetch(address, target)
     assert response.status == 200
     code, pid = response.body.decode().split()
@@ -97,7 +97,7 @@ def test_reload_is_not_complete_while_an_old_process_may_accept(
         assert answer(serving.address)[0] == "second"
 
 
-def test_reload_is_complete_though_an_old_process_has_not_ended(tmp_path: Path) -> None:
+def test_reload_is_complete_before_the_old_process_has_ended(tmp_path: Path) -> None:
     text = (
         application(())
         + """
@@ -243,7 +243,7 @@ def test_processes_are_replaced_when_they_have_had_enough(
         serving.wait_line(line)
 
 
-def test_nothing_takes_the_place_of_what_a_drain_ends(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_a_process_that_a_drain_ends_is_not_replaced(tmp_path: Path, model: tuple[str, ...]) -> None:
     with serve(tmp_path, model, "--workers", "2", "--drain-delay", "300ms") as serving:
         serving.wait_line("all 2 processes serve")
         serving.signal(signal.SIGTERM)
@@ -283,7 +283,7 @@ def test_lines_at_start_and_end_are_of_the_log(tmp_path: Path, level: str, optio
         assert bool([line for line in serving.lines if part in line]) is shown, serving.lines
 
 
-def test_newcomers_are_refused_while_it_drains(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_new_connections_are_refused_while_it_drains(tmp_path: Path, model: tuple[str, ...]) -> None:
     with (
         serve(tmp_path, model, "--workers", "2", "--graceful-timeout", "60s") as serving,
         ExitStack() as stack,
@@ -320,7 +320,7 @@ def test_second_sigterm_ends_now(tmp_path: Path) -> None:
         assert "1 cut off" in serving.lines[-1]
 
 
-def test_a_process_that_is_told_to_end_as_it_ends_does_so_in_order(tmp_path: Path) -> None:
+def test_a_process_that_gets_sigterm_while_it_ends_does_so_in_order(tmp_path: Path) -> None:
     text = (
         application(())
         + """
@@ -387,7 +387,7 @@ def test_post_fork_that_fails_keeps_it_from_serving(tmp_path: Path) -> None:
         serving.__exit__(None, None, None)
 
 
-def test_preload_loads_once_and_tells_what_is_shared(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_preload_loads_once_and_logs_what_is_shared(tmp_path: Path, model: tuple[str, ...]) -> None:
     text = application(model) + (
         "import socket, threading\n"
         "os.write(2, b'loaded\\n')\n"
@@ -407,7 +407,7 @@ def test_preload_loads_once_and_tells_what_is_shared(tmp_path: Path, model: tupl
         assert answer(serving.address)[0] == "first"
 
 
-def test_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_service_manager_is_notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(30)
@@ -437,7 +437,7 @@ def test_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("options", [("--threads", "auto"), ("--workers", "auto")])
-def test_what_is_auto_is_told_at_the_start(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_auto_is_logged_at_the_start(tmp_path: Path, options: tuple[str, ...]) -> None:
     with serve(tmp_path, (), *options) as serving:
         assert "halfsync auto: " in serving.lines[0] and "affinity" in serving.lines[0]
         assert answer(serving.address)[0] == "first"

@@ -1,4 +1,4 @@
-"""SIGUSR2: another program takes the place of a running one, with its sockets and its clients."""
+"""SIGUSR2: another program replaces a running one, with its sockets and its clients."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ def end(pid: int) -> None:
 
 def test_upgrade_costs_no_request_and_no_connection(tmp_path: Path, model: tuple[str, ...]) -> None:
     pidfile = tmp_path / "pid"
-    # The threads: in a pool an idle connection gives way where others wait for its thread.
+    # The threads: in a pool an idle connection ends if others wait for its thread.
     options = (
         *model,
         "--workers",
@@ -67,7 +67,7 @@ def test_upgrade_costs_no_request_and_no_connection(tmp_path: Path, model: tuple
             assert serving.process.wait(30) == 0
             load.wait_answers(20)
         assert not load.tally.failures, load.tally.reasons()
-        if "pool" not in model:  # where idle connections give way to those that wait for a thread
+        if "pool" not in model:  # there idle connections end for those that wait for a thread
             kept.send(build("/small"))
             assert kept.response().body == b"small"
         kept.socket.close()
@@ -114,7 +114,7 @@ halfsync.serve(app, workers=None if os.path.exists("alone") else 1, bind="127.0.
 
 
 @pytest.mark.parametrize("kind", ["command", "program"])
-def test_program_without_a_supervisor_takes_no_supervisors_place(tmp_path: Path, kind: str) -> None:
+def test_program_without_a_supervisor_does_not_replace_a_supervisor(tmp_path: Path, kind: str) -> None:
     settings = tmp_path / "halfsync.toml"
     (tmp_path / "program.py").write_text(PROGRAM)
     settings.write_text('workers = 1\nbind = "127.0.0.1:0"\npidfile = "pid"\n')

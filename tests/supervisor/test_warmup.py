@@ -1,4 +1,4 @@
-"""The request that a new process is asked before it serves: who can reach its server, and what the application sees."""
+"""The request to a new process before it serves: which clients can reach its server, and what the application sees."""
 
 import re
 from contextlib import suppress

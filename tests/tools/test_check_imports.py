@@ -55,7 +55,7 @@ def test_imports_that_go_down_are_right(tmp_path: Path, capsys: pytest.CaptureFi
         ("http/parser.pyx", "x = '# not a comment'\nimport halfsync.cli\n", 2),
     ],
 )
-def test_an_import_that_goes_up_is_named(
+def test_an_import_from_a_higher_layer_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, line: int
 ) -> None:
     (fault,) = faults(tmp_path, {"cli/__init__.py": "", name: text}, capsys)
@@ -63,7 +63,9 @@ def test_an_import_that_goes_up_is_named(
     assert fault.endswith(f"{name}:{line}: {module} imports halfsync.cli, which is above it")
 
 
-def test_text_that_looks_like_an_import_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_that_looks_like_an_import_is_ignored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = '"""A docstring.\n\nimport halfsync.cli\n"""\n# import halfsync.cli\nimportant = 1\n'
     files = {"cli/__init__.py": "", "errors.py": text, "http/parser.pyx": text}
     assert faults(tmp_path, files, capsys) == []

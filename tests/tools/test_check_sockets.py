@@ -1,4 +1,4 @@
-"""The socket check: it finds each way in which code could reach past the transport."""
+"""The socket check: it finds each way in which code could bypass the transport."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_a_call_past_the_transport_is_found(
     ],
     ids=["transport", "queue", "prose", "own"],
 )
-def test_what_is_no_socket_of_a_client_is_left_alone(
+def test_sockets_that_are_no_clients_are_allowed(
     name: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert faults(tmp_path, name, text, capsys) == []

@@ -1,4 +1,4 @@
-"""The seam between connections and their bytes: plain sockets, and what every kind of transport must do."""
+"""The transport: plain sockets, and what every kind of transport must do."""
 
 import os
 import socket
@@ -125,7 +125,7 @@ def test_a_full_socket_wants_to_write(pair: Pair) -> None:
     assert transport.unacknowledged > 0
 
 
-def test_a_peek_tells_of_bytes_and_of_the_end(any_pair: Pair) -> None:
+def test_a_peek_shows_bytes_and_the_end(any_pair: Pair) -> None:
     transport, peer = any_pair
     assert transport.peek == NOTHING
     peer.sendall(b"12")
@@ -172,7 +172,7 @@ def test_a_cut_ends_both_directions(pair: Pair) -> None:
     assert transport.receive(1) == b""
 
 
-def test_an_interim_response_leaves_nothing_half_said(pair: Pair) -> None:
+def test_an_interim_response_is_sent_whole_or_not_at_all(pair: Pair) -> None:
     transport, peer = pair
     sent = 0
     while (piece := transport.send(bytes(1_000_000))) > 0:

@@ -74,7 +74,7 @@ def interrupt(call: Callable[[], object], wait_for_it: Callable[[], object]) -> 
 
 
 class Gate:
-    """An application whose requests wait inside it until they are let go on, and which notes their paths.
+    """An application whose requests wait inside it until they are released, and which notes their paths.
 
     Made before the server starts, it may run in any process.
     """
@@ -106,7 +106,7 @@ class Gate:
 class Body:
     """A response body that counts how often it is closed, and may fail or go on for ever.
 
-    The counts of one that is made before the server starts tell the test what happened in any process.
+    The counts of one that is made before the server starts include what happened in any process.
     """
 
     def __init__(self, parts: Iterable[bytes], error: BaseException | None = None) -> None:

@@ -79,7 +79,7 @@ STEPS = st.lists(
 
 
 def step(stream: Any, method: str, size: int | None) -> object:
-    """Do one thing with a stream and return what came of it, and where that left it."""
+    """Do one thing with a stream, and return the outcome and the position after it."""
     return attempt(stream, method, size), stream.tell()
 
 
@@ -138,7 +138,7 @@ def test_the_defaults_are_those_of_a_bytes_io(make: Make, place: str) -> None:
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
 @pytest.mark.parametrize("wrong", ["1", 1.0, 2**63, b"", []])
-def test_a_size_that_is_none_is_refused(make: Make, place: str, wrong: Any) -> None:
+def test_an_invalid_size_is_rejected(make: Make, place: str, wrong: Any) -> None:
     ours, oracle = make(b"body", place), io.BytesIO(b"body")
     for method in ("read", "readline", "readlines"):
         with pytest.raises((TypeError, OverflowError)) as expected:
@@ -274,7 +274,7 @@ def test_a_thread_may_go_on_reading_when_the_request_ends(tmp_path: Path) -> Non
     assert open_files(tmp_path) == 0
 
 
-def test_an_input_of_its_own_is_empty() -> None:
+def test_a_new_input_is_empty() -> None:
     assert Input().read() == b""
     assert list(Input()) == []
 

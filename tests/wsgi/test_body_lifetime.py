@@ -1,4 +1,4 @@
-"""`wsgi.input` where an application uses it as it should not."""
+"""`wsgi.input` if an application uses it as it should not."""
 
 import threading
 from wsgiref.types import StartResponse

@@ -1,4 +1,4 @@
-"""The bridge where the client, or the application, does what it should not."""
+"""The bridge if the client, or the application, does what it should not."""
 
 import itertools
 import shutil
@@ -51,7 +51,7 @@ def test_worker_does_not_hold_the_gil_while_it_waits_for_room(serve: Serve) -> N
 @pytest.mark.parametrize(
     ("method", "status"), [("HEAD", "200 OK"), ("GET", "304 Not Modified"), ("GET", "204 No")]
 )
-def test_body_without_end_is_not_asked_for_more_than_is_sent(serve: Serve, method: str, status: str) -> None:
+def test_endless_body_is_not_consumed_beyond_what_is_sent(serve: Serve, method: str, status: str) -> None:
     closed = threading.Event()
 
     def numbers() -> Iterator[bytes]:

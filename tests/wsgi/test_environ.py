@@ -181,7 +181,7 @@ def test_the_host_of_an_absolute_target_counts(make: Make, scheme: str, host: st
     plain = make("GET /a?b HTTP/1.1")
     environ = make(f"GET {scheme}://{host}/a?b HTTP/1.1")
     assert environ["HTTP_HOST"] == host
-    # Neither the name nor the scheme of the connection is the client's to tell.
+    # The client can set neither the name nor the scheme of the connection.
     for key in ("PATH_INFO", "QUERY_STRING", "SERVER_NAME", "SERVER_PORT", "wsgi.url_scheme"):
         assert environ[key] == plain[key]
 
@@ -315,7 +315,7 @@ MAPPED = struct.pack(
 UNIX = struct.pack("=H", socket.AF_UNIX)
 
 
-def test_the_peer_is_told_whatever_came_before(make: Make) -> None:
+def test_the_peer_is_in_the_environ_whatever_came_before(make: Make) -> None:
     """The last address is remembered; the next may be of another kind and begin with the same bytes."""
     told = {
         V4: ("192.0.2.7", "4711"),

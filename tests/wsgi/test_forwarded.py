@@ -1,4 +1,4 @@
-"""What proxies say of their client, as the environ has it: X-Forwarded-*, Forwarded (RFC 7239), and SCRIPT_NAME."""
+"""The client that proxies name, in the environ: X-Forwarded-*, Forwarded (RFC 7239), and SCRIPT_NAME."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -74,7 +74,7 @@ PLAIN = {
 }
 PEER = ("127.0.0.1", "4711")
 
-# --- who the client is ----------------------------------------------------------------------------
+# --- the client ---------------------------------------------------------------------------------
 
 WALKS = [
     ("203.0.113.7", ("203.0.113.7", "")),
@@ -206,14 +206,14 @@ def test_a_malformed_field_ends_the_walk_of_those_before_it(make: Make) -> None:
     assert client(environ) == ("10.0.0.1", "")
 
 
-def test_who_trusts_everybody_believes_the_left_most(make: Make) -> None:
+def test_with_all_peers_trusted_the_left_most_address_counts(make: Make) -> None:
     environs = factory("*")
     for peer in ("192.0.2.1", "2001:db8::1", ""):
         environ = make(("X-Forwarded-For", "203.0.113.7, 6.6.6.6"), peer=peer, environs=environs)
         assert client(environ) == ("203.0.113.7", "")
 
 
-def test_a_unix_socket_is_trusted_where_it_is_listed(make: Make) -> None:
+def test_a_unix_socket_is_trusted_if_it_is_listed(make: Make) -> None:
     assert client(make(("X-Forwarded-For", "203.0.113.7"), peer="")) == ("203.0.113.7", "")
     assert client(make(("X-Forwarded-For", "unknown"), peer="")) == ("", "")
     environ = make(("X-Forwarded-For", "203.0.113.7"), peer="", environs=factory("127.0.0.1"))
@@ -224,7 +224,7 @@ def test_a_unix_socket_is_trusted_where_it_is_listed(make: Make) -> None:
 # --- how it reached us ----------------------------------------------------------------------------
 
 
-def test_x_forwarded_fields_tell_scheme_host_and_port(make: Make) -> None:
+def test_x_forwarded_fields_name_scheme_host_and_port(make: Make) -> None:
     environ = make(("X-Forwarded-Proto", "https"))
     assert seen(environ) == {**PLAIN, "wsgi.url_scheme": "https", "SERVER_PORT": "443"}
     environ = make(("X-Forwarded-Proto", "HTTP"))
@@ -252,7 +252,7 @@ def test_x_forwarded_fields_tell_scheme_host_and_port(make: Make) -> None:
     assert client(environ) == PEER
 
 
-def test_of_x_forwarded_lists_the_last_word_counts(make: Make) -> None:
+def test_of_x_forwarded_lists_the_last_value_counts(make: Make) -> None:
     environ = make(
         ("X-Forwarded-Proto", "http, https ,"),
         ("X-Forwarded-Host", "forged.example"),
@@ -294,7 +294,7 @@ def test_what_is_no_scheme_host_or_port_changes_nothing(make: Make, name: str, v
     assert seen(make((name, value))) == PLAIN
 
 
-def test_forwarded_tells_scheme_and_host_with_the_client(make: Make) -> None:
+def test_forwarded_names_scheme_and_host_with_the_client(make: Make) -> None:
     told = 'for=203.0.113.7;proto=https;host="shop.example:444"'
     shop = {
         "wsgi.url_scheme": "https",
@@ -318,12 +318,12 @@ def test_forwarded_tells_scheme_and_host_with_the_client(make: Make) -> None:
         assert client(environ) == ("10.0.0.1", "")
 
 
-def test_an_absolute_target_gives_way_to_what_the_proxy_says(make: Make) -> None:
+def test_the_proxys_host_wins_over_an_absolute_target(make: Make) -> None:
     environ = make(("X-Forwarded-Host", "shop.example"), target="http://proxy:8000/")
     assert environ["HTTP_HOST"] == "shop.example"
 
 
-# --- whom not to believe --------------------------------------------------------------------------
+# --- peers not trusted ----------------------------------------------------------------------------
 
 EVERYTHING = [
     ("X-Forwarded-For", "6.6.6.6"),
@@ -337,7 +337,7 @@ EVERYTHING = [
 ]
 
 
-def test_of_other_peers_nothing_of_it_is_left(make: Make) -> None:
+def test_fields_of_other_peers_are_removed(make: Make) -> None:
     for peer in ("192.0.2.1", "2001:db8:2::1"):
         environ = make(*EVERYTHING, ("X-Other", "kept"), ("X-Forwarded", "kept"), peer=peer)
         assert client(environ) == (peer, "4711")
@@ -362,7 +362,7 @@ def test_trust_is_that_of_each_peer(make: Make) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, _ in EVERYTHING[:4]])
-def test_forwarded_counts_for_nothing_beside_any_x_forwarded_field(make: Make, name: str) -> None:
+def test_forwarded_is_ignored_beside_any_x_forwarded_field(make: Make, name: str) -> None:
     """A client behind a proxy that knows only these could otherwise say what it likes in Forwarded."""
     value = dict(EVERYTHING)[name]
     for fields in ([(name, value), EVERYTHING[6]], [EVERYTHING[6], (name, value)]):
@@ -386,7 +386,7 @@ NOISE = st.text(alphabet='for=by;host=proto",\\[]:._- \t0123456789abcunknown', m
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(noise=NOISE)
 def test_nothing_that_a_client_sends_hides_it(make: Make, noise: str) -> None:
-    """The proxy's own element is the last: whatever stands before it, it tells the client."""
+    """The proxy's own element is the last: whatever comes before it, it names the client."""
     environ = make(("X-Forwarded-For", f"{noise}, 203.0.113.7:5"))
     assert client(environ) == ("203.0.113.7", "5")
     for own in ("for=203.0.113.7;proto=https", 'proto=https;for="203.0.113.7:5"'):

@@ -1,4 +1,4 @@
-"""What `reload` adds to a supervisor: when it says that a change was seen, and what becomes of its watcher."""
+"""What `reload` adds to a supervisor: when it logs a change, and what happens to its watcher."""
 
 import os
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return said
 
 
-def test_change_is_told_of_once_nobody_serves_old_code(
+def test_change_is_reported_once_no_process_serves_old_code(
     development: Development, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -48,11 +48,11 @@ def test_change_is_told_of_once_nobody_serves_old_code(
     assert lines(caplog) == ["reloading: c.py changed", "reloading: d.py changed"]
 
 
-def test_watcher_tells_of_changes_and_is_ended(development: Development, tmp_path: Path) -> None:
+def test_watcher_reports_changes_and_is_ended(development: Development, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("")
     development.keep_watching(lambda: None)
     while not (changed := development.changed()):
-        (tmp_path / "a.py").touch()  # again, since nobody knows when the watcher begins
+        (tmp_path / "a.py").touch()  # again, since it is unknown when the watcher begins
         readable(development.fds, 0.05)
     assert changed == "a.py"
     pid = development._pid

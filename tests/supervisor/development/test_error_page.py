@@ -1,4 +1,4 @@
-"""The page that is served in the place of an application that cannot be loaded."""
+"""The page that is served instead of an application that cannot be loaded."""
 
 import io
 import sys
@@ -74,7 +74,7 @@ def test_error_without_a_traceback_has_its_line_only() -> None:
     assert "no module named &#x27;shop&#x27;" in body and "<pre>" not in body
 
 
-def test_cause_is_shown_where_the_error_has_no_traceback_of_its_own() -> None:
+def test_cause_is_shown_if_the_error_has_no_traceback() -> None:
     try:
         raise RuntimeError("no database")
     except RuntimeError as cause:
@@ -83,7 +83,7 @@ def test_cause_is_shown_where_the_error_has_no_traceback_of_its_own() -> None:
     assert "RuntimeError: no database" in ask(make_page(error), None)[2]
 
 
-def test_names_that_are_no_utf8_are_shown_all_the_same() -> None:
+def test_names_that_are_not_utf8_are_shown_anyway() -> None:
     error = LoadError("failed", traceback='  File "/srv/\udcff.py", line 1\n')
     for accept in ("text/html", None):
         assert "\\udcff.py" in ask(make_page(error), accept)[2]

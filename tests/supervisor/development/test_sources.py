@@ -1,4 +1,4 @@
-"""Which files a process has loaded, and how it tells of them."""
+"""Which files a process has loaded, and how it reports them."""
 
 import importlib
 import os
@@ -51,7 +51,7 @@ def test_files_of_an_import_that_failed_are_found(folder: Path, text: str) -> No
     assert {str(folder / "one_of_ours.py"), str(folder / "two_of_ours.py")} <= find_loaded(outer).keys()
 
 
-def test_causes_in_a_circle_come_to_an_end() -> None:
+def test_circular_causes_end() -> None:
     one, two = RuntimeError("one"), RuntimeError("two")
     one.__context__, two.__context__ = two, one
     find_loaded(one)
@@ -85,7 +85,7 @@ def test_packets_are_bounded() -> None:
     assert unpack(packets) == files
 
 
-def test_each_file_is_told_once_also_what_is_imported_later(folder: Path) -> None:
+def test_each_file_is_reported_once_even_if_imported_later(folder: Path) -> None:
     (folder / "one_of_ours.py").write_text("")
     (folder / "two_of_ours.py").write_text("")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -103,7 +103,7 @@ def test_each_file_is_told_once_also_what_is_imported_later(folder: Path) -> Non
             theirs.recv(PACKET_BYTES)
 
 
-def test_nobody_who_listens_is_no_fault() -> None:
+def test_a_missing_reader_is_no_error() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         theirs.close()

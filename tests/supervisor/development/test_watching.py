@@ -27,7 +27,7 @@ def test_files_of_editors_and_others_do_not(name: str) -> None:
     assert not is_source(name)
 
 
-def test_folders_of_others_are_not_looked_into(tmp_path: Path) -> None:
+def test_foreign_folders_are_not_searched(tmp_path: Path) -> None:
     for name in (
         ".venv/lib",
         ".git/x",
@@ -48,7 +48,7 @@ def test_folders_of_others_are_not_looked_into(tmp_path: Path) -> None:
     )
 
 
-def test_root_may_lie_in_a_hidden_folder(tmp_path: Path) -> None:
+def test_root_may_be_in_a_hidden_folder(tmp_path: Path) -> None:
     (tmp_path / ".hidden" / "node_modules").mkdir(parents=True)
     selection = Selection(f"{tmp_path}/.hidden/node_modules")
     assert selection.counts(f"{tmp_path}/.hidden/node_modules/a.py")
@@ -128,7 +128,7 @@ def test_written_replaced_and_removed_files_are_seen(watched: Watched) -> None:
     assert watched.changes() == {"app.py"}
 
 
-def test_what_does_not_count_is_not_seen(watched: Watched) -> None:
+def test_irrelevant_files_are_not_watched(watched: Watched) -> None:
     for name in ("a.txt", ".#a.py", "a.pyc"):
         (watched.root / name).write_text("")
     (watched.root / ".git").mkdir()
@@ -159,7 +159,7 @@ def test_folder_that_comes_back_is_watched_again(watched: Watched) -> None:
         assert watched.changes() == {"package/one.py"}
 
 
-def test_file_elsewhere_is_watched_once_it_is_told_of(watched: Watched) -> None:
+def test_file_elsewhere_is_watched_once_it_is_reported(watched: Watched) -> None:
     library = watched.root.parent / "library"
     library.mkdir()
     (library / "one.py").write_text("")
@@ -188,7 +188,7 @@ def test_change_before_the_watch_begins_is_seen(tmp_path: Path) -> None:
         assert SourceWatcher(Selection(str(tmp_path), told), ends[0], told).changes() == {path}
 
 
-def test_folder_that_is_gone_is_no_fault(watched: Watched) -> None:
+def test_missing_folder_is_no_error(watched: Watched) -> None:
     library = watched.root.parent / "library"
     library.mkdir()
     watched.tell(library / "one.py")
