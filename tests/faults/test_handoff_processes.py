@@ -14,7 +14,7 @@ import halfsync
 from halfsync.runtime.signals import Signals
 from tests.client import Connection
 from tests.conformance.conftest import MODELS
-from tests.conformance.test_leaving import WAIT_S, Load, ask, named
+from tests.conformance.test_handing_off import WAIT_S, Load, ask, named
 from tests.sharing import FORK
 from tests.wsgi import EVENT_TIMEOUT_S, wait
 
