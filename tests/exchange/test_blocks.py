@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from halfsync.testing import exchanges
-from halfsync.wsgi.body import BodyBlocks
+from halfsync.wsgi.body_blocks import BodyBlocks
 from tests.wsgi import pattern
 
 LEAST = 32 * 1024  # the shortest body that a block is taken for

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from halfsync.native.checks import counts
 from halfsync.testing import exchanges
-from halfsync.wsgi.body import FileWrapper, Input
+from halfsync.wsgi.body import Input
+from halfsync.wsgi.file_wrapper import FileWrapper
 from tests.sharing import open_files
 from tests.wsgi import EVENT_TIMEOUT_S, pattern
 

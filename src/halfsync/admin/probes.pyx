@@ -22,7 +22,7 @@ from halfsync.native.forks cimport forks, is_forked
 from halfsync.native.sync cimport load_uint
 from halfsync.shared.scoreboard cimport Scoreboard
 from halfsync.shared.slots cimport scoreboard_serving
-from halfsync.wsgi.body cimport BodyBlocks
+from halfsync.wsgi.body_blocks cimport BodyBlocks
 
 from halfsync.runtime.originals import os
 

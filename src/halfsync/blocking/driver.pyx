@@ -53,7 +53,7 @@ from halfsync.shared.slots cimport (
     slot_note_backlog, slot_note_closed,
 )
 from halfsync.transport.transport cimport transport_close, transport_cut
-from halfsync.wsgi.body cimport BodyBlocks
+from halfsync.wsgi.body_blocks cimport BodyBlocks
 
 from halfsync.runtime.originals import os
 

@@ -22,7 +22,7 @@ from halfsync.observe.refusals cimport RefusalLog
 from halfsync.pool.request_queue cimport queue_taken
 from halfsync.shared.client_counts cimport counts_close, counts_open
 from halfsync.shared.slots cimport SlotRef, listener_mask
-from halfsync.wsgi.body cimport BodyBlocks
+from halfsync.wsgi.body_blocks cimport BodyBlocks
 
 from halfsync.runtime.originals import monotonic, os
 

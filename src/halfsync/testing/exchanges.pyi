@@ -2,7 +2,8 @@
 
 from typing import Any, final
 
-from halfsync.wsgi.body import BodyBlocks, Input
+from halfsync.wsgi.body import Input
+from halfsync.wsgi.body_blocks import BodyBlocks
 
 SEGMENT_BYTES: int  # the cost of an outbox's segment, beside its data
 SPOOL_TURN_BYTES: int  # of an outbox's spool file, before the next is begun

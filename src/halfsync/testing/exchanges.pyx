@@ -22,7 +22,8 @@ from halfsync.exchange.outbox cimport (
 from halfsync.exchange.spool cimport SpoolFile, Store, spool_append, spool_close, spool_init, spool_reserve, store_init
 from halfsync.http.parser cimport HeadLimits
 from halfsync.native.sync cimport load_llong, load_uint
-from halfsync.wsgi.body cimport BodyBlocks, INPUT_ENDED, Input, grow, input_for
+from halfsync.wsgi.body cimport INPUT_ENDED, Input, input_for
+from halfsync.wsgi.body_blocks cimport BodyBlocks, grow
 from halfsync.wsgi.environ cimport EnvironFactory
 
 # A sanitizer knows the sizes of blocks, but not how much of a buffer has been received.
