@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from halfsync.errors import UsageError, reason_of
 from halfsync.host.rights import opening
 from halfsync.runtime.originals import os
-from halfsync.static.answer import StaticFiles
 from halfsync.static.files import has_openat2
+from halfsync.static.static_files import StaticFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
