@@ -19,7 +19,7 @@ from halfsync.native.sync cimport (
     add_llong, cas_llong, load_llong, monotonic_ns, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_unlock, swap_llong,
 )
-from halfsync.observe.access cimport find_client
+from halfsync.observe.client cimport find_client
 from halfsync.observe.secrets cimport is_gap, secret_at, shown_bytes
 
 from halfsync.log import logger
