@@ -281,8 +281,7 @@ cdef class AccessLog:
         if self.log.losses != NULL:
             lost = swap_llong(&self.log.losses.lines, 0)
             if lost > 0:
-                lines = counted(lost, "line was", "lines were")
-                warn("of the access log %s dropped at the end: its file refused them", lines)
+                warn("the access log lost %s at its end: its file refused them", counted(lost, "line", "lines"))
 
     cdef void end(self) noexcept:
         """Let the writer thread write what is left, and wait for its end."""

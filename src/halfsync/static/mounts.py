@@ -112,8 +112,8 @@ def _open(prefix: str, directory: str, settings: Settings, identity: Identity | 
 
 def _remedy(error: OSError, identity: Identity | None) -> str:
     if isinstance(error, PermissionError) and identity is not None and identity.changes:
-        return f"let {identity} search each directory on the way to it"
-    return "name a directory that is there, as PREFIX=DIR"
+        return f"give {identity} the right to search each directory of this path"
+    return "name an existing directory, as PREFIX=DIR"
 
 
 def content_types() -> dict[bytes, tuple[bytes, bool]]:

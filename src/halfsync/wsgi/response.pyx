@@ -88,7 +88,7 @@ cdef class Response:
         """
         self.check_open("write")
         if self.thread != PyThread_get_thread_ident():
-            raise ApplicationError("write was called in another thread than the application")
+            raise ApplicationError("write must be called in the thread in which the application was called")
         if type(data) is not bytes:
             check_bytes(data, "what is given to write()")
         self.send_body(<bytes> data, -1)
@@ -102,7 +102,7 @@ cdef class Response:
         if self.exchange == NULL:
             raise ApplicationError("disconnected was called after the request had ended")
         if self.thread != PyThread_get_thread_ident():
-            raise ApplicationError("disconnected was called in another thread than the application")
+            raise ApplicationError("disconnected must be called in the thread in which the application was called")
         exit_forked_copy(self.began)  # the next call may touch the socket
         return self.gone or self.sink.is_disconnected(self.sink)
 
@@ -166,7 +166,7 @@ cdef class Response:
                 raise ApplicationError("Content-Length is set twice")
             self.promised = number_of(field.value, field.value_length)
             if self.promised < 0:
-                raise ApplicationError(f"not a Content-Length: {(<tuple> item)[1]!r}")
+                raise ApplicationError(f"not a valid Content-Length: {(<tuple> item)[1]!r}")
             return code != 204  # RFC 9110 8.6: must not be sent
         if meaning == MEANS_DATE:
             self.has_date = True
@@ -183,7 +183,7 @@ cdef class Response:
                     self.closes = True
                 return False
         name = (<tuple> item)[0]
-        raise ApplicationError(f"the hop-by-hop header {name!r} is the server's business (PEP 3333)")
+        raise ApplicationError(f"an application must not set the hop-by-hop header {name!r} (PEP 3333)")
 
     cdef int finish_head(self, int64_t whole) except -1:
         """Choose the framing and render the rest of the head. whole: bytes of the whole body; -1: not known yet.
@@ -372,7 +372,9 @@ cdef class Response:
         if self.gone:  # or the disk is full: then the client is there, and must see the cut
             return TURN_CUT if self.chunked or self.promised >= 0 or self.bodiless else TURN_RESET
         if self.promised > self.sent and not self.bodiless:
-            warn("the application sent %d bytes, and its Content-Length is %d: cut", self.sent, self.promised)
+            warn(
+                "the application sent %d bytes, but its Content-Length is %d: the response is cut",
+                self.sent, self.promised)
             return TURN_CUT
         return TURN_COMPLETE
 

@@ -28,7 +28,7 @@ cdef int read_status(str status, const char **text, Py_ssize_t *length) except -
     if length[0] >= 3 and is_field_value(text[0], length[0]) and (length[0] == 3 or text[0][3] == b" "):
         code = <int> number_of(text[0], 3)
     if not 200 <= code <= 999:
-        raise ApplicationError(f"the status must be like '200 OK', and final, not {status!r}")
+        raise ApplicationError(f"the status must be like '200 OK', and not an interim one (1xx): {status!r}")
     return code
 
 
@@ -48,9 +48,9 @@ cdef bint read_field(object item, FieldText *field) except -1:
     field.name_length = PyUnicode_GET_LENGTH(name)
     field.value_length = PyUnicode_GET_LENGTH(value)
     if not is_token(field.name, field.name_length):
-        raise ApplicationError(f"not a header name: {name!r}")
+        raise ApplicationError(f"not a valid header name: {name!r}")
     if not is_field_value(field.value, field.value_length):
-        raise ApplicationError(f"a control character in the value of header {name!r}: {value!r}")
+        raise ApplicationError(f"the value of header {name!r} has a control character: {value!r}")
     return True
 
 
