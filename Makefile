@@ -85,17 +85,17 @@ lint: build/checks.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src  # it looks for pycodestyle on the path
 	$(PY) tools/check_imports.py
 	$(PY) tools/check_sockets.py
-	$(PY) tools/write_settings_page.py --check
-	$(PY) tools/draw_models.py --check
-	$(PY) tools/draw_states.py --check
+	$(PY) -m tools.write_settings_page --check
+	$(PY) -m tools.draw_models --check
+	$(PY) -m tools.draw_states --check
 
 bench: build/release.stamp
 	$(PY) -m bench
 
 docs: build/release.stamp
-	$(PY) tools/write_settings_page.py
-	$(PY) tools/draw_models.py
-	$(PY) tools/draw_states.py
+	$(PY) -m tools.write_settings_page
+	$(PY) -m tools.draw_models
+	$(PY) -m tools.draw_states
 
 build: build/release.stamp
 

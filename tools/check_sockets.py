@@ -12,10 +12,10 @@ from pathlib import Path
 CALLS = (
     *("recv", "recvfrom", "recvmsg", "recvmmsg", "readv"),
     *("send", "sendto", "sendmsg", "sendmmsg", "writev", "splice"),
-    *("sendfile", "hs_quiet_sendfile", "quiet_sendfile", "shutdown"),
+    *("sendfile", "shutdown"),
 )
-# The queue between processes, whose sockets are not a client's; and the file that defines the wrapper of a call.
-OTHERS = frozenset(["shared/handoff_queue.pyx", "native/pipes.pxd"])
+# The queue between processes, whose sockets are not a client's.
+OTHERS = frozenset(["shared/handoff_queue.pyx"])
 
 # A call in C, or the name of the C function in a Cython declaration.
 _CALL = re.compile(rf'(?<![\w.>"])(?:{"|".join(CALLS)})\s*\(|"(?:{"|".join(CALLS)})"')

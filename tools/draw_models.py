@@ -7,10 +7,11 @@ of cells, a socket a circle. A solid arrow is bytes that move; a dashed one is s
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from xml.sax.saxutils import escape
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "models"
+from tools.written import ROOT, write_or_check
+
+FOLDER = ROOT / "docs" / "models"
 
 WIDTH = 800
 CLIENT_X, CLIENT_WIDTH, CLIENT_HEIGHT = 16, 98, 34
@@ -348,17 +349,9 @@ DIAGRAMS: dict[str, Callable[[], Drawing]] = {
 
 def main(arguments: list[str]) -> int:
     """Write the diagrams, or compare them with the files. Return the exit code."""
-    stale = []
-    for name, draw in DIAGRAMS.items():
-        page, text = FOLDER / f"{name}.svg", draw().render()
-        if arguments != ["--check"]:
-            page.parent.mkdir(exist_ok=True)
-            page.write_text(text, encoding="utf-8")
-        elif not page.exists() or page.read_text(encoding="utf-8") != text:
-            stale.append(page.name)
-    if stale:
-        print(f"stale: {', '.join(stale)}; run python tools/draw_models.py", file=sys.stderr)
-    return 1 if stale else 0
+    return write_or_check(
+        {FOLDER / f"{name}.svg": draw().render() for name, draw in DIAGRAMS.items()}, arguments
+    )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """Draw the states of a connection in ARCHITECTURE.md: its phases and its owners, from the tables in the sources.
 
-With --check, write nothing, and end with 1 if the page is not up to date.
+With --check, write nothing, and end with 1 if the page is stale.
 """
 
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.written import ROOT, write_or_check
+
 PHASES = ROOT / "src" / "halfsync" / "engine" / "phases.pxd"
 OWNERS = ROOT / "src" / "halfsync" / "engine" / "ownership.pxd"
 PAGE = ROOT / "ARCHITECTURE.md"
@@ -49,20 +49,10 @@ def draw() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the drawing into the page, or check it."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
+    """Write the drawing into the page, or check it. Return the exit code."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    drawn = f"{before}{BEGIN}\n{draw()}\n{END}{after}"
-    if arguments == ["--check"]:
-        if drawn != page:
-            print(
-                "ARCHITECTURE.md does not show the states as they are: run tools/draw_states.py",
-                file=sys.stderr,
-            )
-        return int(drawn != page)
-    PAGE.write_text(drawn, encoding="utf-8")
-    return 0
+    return write_or_check({PAGE: f"{before}{BEGIN}\n{draw()}\n{END}{after}"}, arguments)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """Write docs/settings.md from the declaration of the settings; with --check, fail if it is stale."""
 
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
+
+from tools.written import ROOT, write_or_check
 
 if TYPE_CHECKING:
     from halfsync.settings import Setting
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "settings.md"
 
 HEAD = """\
@@ -80,16 +80,7 @@ def entry(setting: "Setting") -> str:
 def main(arguments: list[str]) -> int:
     """Write the page, or compare it with what it should be. Return the exit code."""
     find_sources()
-    text = render()
-    if "--check" in arguments:
-        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
-            print(f"{PAGE.relative_to(ROOT)} is stale: run `make docs`", file=sys.stderr)
-            return 1
-        return 0
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(text, encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
-    return 0
+    return write_or_check({PAGE: render()}, arguments, ROOT)
 
 
 if __name__ == "__main__":

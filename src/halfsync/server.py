@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from halfsync.exchange.bridging import Bridge
     from halfsync.runtime.signals import Signals
     from halfsync.shared.scoreboard import Slot
-    from halfsync.static.answer import StaticFiles
+    from halfsync.static.static_files import StaticFiles
     from halfsync.stream.handler import StreamFactory
 
     Application = Callable[[dict[str, Any], Any], Iterable[bytes]]

@@ -76,7 +76,7 @@ def test_ready_while_a_process_serves_and_alive_always(asked: tuple[Scoreboard, 
     scoreboard.shutting_down = True
     assert answers() == (200, 503)
     ending = fetch(address, "/readyz")
-    assert (b"about to end" in ending.body, ending.one("Retry-After")) == (True, "1")
+    assert (b"shutting down" in ending.body, ending.one("Retry-After")) == (True, "1")
 
 
 def test_other_questions_are_refused(asked: tuple[Scoreboard, tuple[str, int]]) -> None:

@@ -131,6 +131,6 @@ def test_it_is_for_the_turn_and_its_own_thread(serve: Serve) -> None:
             connection.send(build())
             assert connection.response().body == b"done"
     told = errors.read()
-    assert "another thread" in told[0]
+    assert "must be called in the thread" in told[0]
     assert "had ended" in told[1]
-    assert "another thread" in told[2]
+    assert "must be called in the thread" in told[2]

@@ -20,7 +20,7 @@ from tests.client import Connection, build, fetch
 from tests.conftest import Serve
 from tests.wsgi import TEXT, Environ, hello, pattern
 
-from halfsync.wsgi.body import FileWrapper
+from halfsync.wsgi.file_wrapper import FileWrapper
 
 FILE_BYTES = 200_000
 

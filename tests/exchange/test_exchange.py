@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halfsync.native.checks import counts
-from halfsync.testing import pieces
+from halfsync.testing import exchanges
 from tests.wsgi import pattern
 
 PLENTY = 1 << 30
 INLINE = 4096  # bytes of input that need no buffer of their own
 COUNTED = ("exchange", "buffer", "spool file")
 
-Make = Callable[..., pieces.PyExchange]
+Make = Callable[..., exchanges.PyExchange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class Request:
 def make(tmp_path: Path) -> Iterator[Make]:
     """Return a function that makes an exchange. All that it held is counted back at the end."""
     before = counts()
-    made: list[pieces.PyExchange] = []
-    stores: list[pieces.PyStore] = []
+    made: list[exchanges.PyExchange] = []
+    stores: list[exchanges.PyStore] = []
 
     def make_one(
         *, disk: int = PLENTY, max_body: int = PLENTY, body_memory: int = 65536
-    ) -> pieces.PyExchange:
-        stores.append(pieces.PyStore(os.fsencode(tmp_path), disk))
-        made.append(pieces.PyExchange(stores[-1], max_body=max_body, body_memory=body_memory))
+    ) -> exchanges.PyExchange:
+        stores.append(exchanges.PyStore(os.fsencode(tmp_path), disk))
+        made.append(exchanges.PyExchange(stores[-1], max_body=max_body, body_memory=body_memory))
         return made[-1]
 
     yield make_one
@@ -73,7 +73,7 @@ def chunked(body: bytes, sizes: list[int], *, target: bytes = b"/", trailer: byt
 
 
 def read(
-    exchange: pieces.PyExchange, wire: bytes, cuts: Iterator[tuple[int, bool]], how_many: int
+    exchange: exchanges.PyExchange, wire: bytes, cuts: Iterator[tuple[int, bool]], how_many: int
 ) -> list[tuple[bytes, bytes]]:
     """Feed bytes as an engine does and return each request's target and body."""
     read_so_far: list[tuple[bytes, bytes]] = []
@@ -133,9 +133,9 @@ def test_any_requests_in_any_pieces(
     blocks: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    store = pieces.PyStore(os.fsencode(tmp_path_factory.getbasetemp()), PLENTY)
-    exchange = pieces.PyExchange(
-        store, max_body=PLENTY, body_memory=body_memory, blocks=pieces.make_blocks(blocks)
+    store = exchanges.PyStore(os.fsencode(tmp_path_factory.getbasetemp()), PLENTY)
+    exchange = exchanges.PyExchange(
+        store, max_body=PLENTY, body_memory=body_memory, blocks=exchanges.make_blocks(blocks)
     )
     try:
         wire = b"".join(request.wire for request in requests)
@@ -166,7 +166,7 @@ def test_h11_reads_the_same_requests(requests: list[Request]) -> None:
         connection.start_next_cycle()
 
 
-def feed(exchange: pieces.PyExchange, wire: bytes, size: int = PLENTY) -> int:
+def feed(exchange: exchanges.PyExchange, wire: bytes, size: int = PLENTY) -> int:
     """Feed all of the bytes in pieces; return what the exchange said last."""
     result = 0
     while wire and result == 0:
@@ -246,8 +246,8 @@ def test_a_body_over_the_disk_budget_is_refused(make: Make, disk: int, size: int
 
 
 def test_a_disk_that_cannot_be_written_refuses(tmp_path: Path) -> None:
-    store = pieces.PyStore(os.fsencode(tmp_path / "missing"), PLENTY)
-    exchange = pieces.PyExchange(store, max_body=PLENTY, body_memory=0)
+    store = exchanges.PyStore(os.fsencode(tmp_path / "missing"), PLENTY)
+    exchange = exchanges.PyExchange(store, max_body=PLENTY, body_memory=0)
     request = counted(pattern(5000))
     assert feed(exchange, request.wire, 200) == -503
     exchange.close()
@@ -255,8 +255,8 @@ def test_a_disk_that_cannot_be_written_refuses(tmp_path: Path) -> None:
 
 
 def test_two_exchanges_share_one_budget(tmp_path: Path) -> None:
-    store = pieces.PyStore(os.fsencode(tmp_path), 1000)
-    first, second = (pieces.PyExchange(store, max_body=PLENTY, body_memory=0) for _ in range(2))
+    store = exchanges.PyStore(os.fsencode(tmp_path), 1000)
+    first, second = (exchanges.PyExchange(store, max_body=PLENTY, body_memory=0) for _ in range(2))
     wire = chunked(pattern(600), []).wire
     assert feed(first, wire, 100) == 1
     assert feed(second, wire, 100) == -503

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halfsync.native.checks import counts
-from halfsync.testing import pieces
+from halfsync.testing import exchanges
 from tests.wsgi import EVENT_TIMEOUT_S, pattern
 
 MEMORY, FILE, WAIT, ENDED = range(4)
@@ -19,17 +19,17 @@ PIECE = 256 * 1024  # what is appended at once
 PLENTY = 1 << 30
 COUNTED = ("outbox", "segment", "spool file")
 
-Make = Callable[[int, int], pieces.PyOutbox]
+Make = Callable[[int, int], exchanges.PyOutbox]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     """Return a function (memory limit, disk limit) that makes an outbox. All is counted back at the end."""
     before = counts()
-    made: list[pieces.PyOutbox] = []
+    made: list[exchanges.PyOutbox] = []
 
-    def make_one(memory: int, disk: int) -> pieces.PyOutbox:
-        made.append(pieces.PyOutbox(memory, pieces.PyStore(os.fsencode(tmp_path), disk)))
+    def make_one(memory: int, disk: int) -> exchanges.PyOutbox:
+        made.append(exchanges.PyOutbox(memory, exchanges.PyStore(os.fsencode(tmp_path), disk)))
         return made[-1]
 
     yield make_one
@@ -40,7 +40,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     assert list(tmp_path.iterdir()) == []
 
 
-def let_go(outbox: pieces.PyOutbox) -> None:
+def let_go(outbox: exchanges.PyOutbox) -> None:
     """End both sides of an outbox."""
     outbox.abandon()
     assert outbox.references == 2
@@ -48,7 +48,7 @@ def let_go(outbox: pieces.PyOutbox) -> None:
     outbox.release()
 
 
-def offered(outbox: pieces.PyOutbox) -> bytes:
+def offered(outbox: exchanges.PyOutbox) -> bytes:
     """Return what the engine would send next."""
     turn, what = outbox.next()
     if turn == FILE:
@@ -57,7 +57,7 @@ def offered(outbox: pieces.PyOutbox) -> bytes:
     return what or b""
 
 
-def send_all(outbox: pieces.PyOutbox) -> bytes:
+def send_all(outbox: exchanges.PyOutbox) -> bytes:
     """Send until nothing is left for now."""
     sent = b""
     while data := offered(outbox):
@@ -93,8 +93,8 @@ def test_what_goes_in_comes_out(
     steps: list[tuple[str, int]], limit: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
-    store = pieces.PyStore(os.fsencode(folder), PLENTY)
-    outbox = pieces.PyOutbox(limit, store)
+    store = exchanges.PyStore(os.fsencode(folder), PLENTY)
+    outbox = exchanges.PyOutbox(limit, store)
     source = pattern(1 << 17)
     path = folder / "source"
     path.write_bytes(source)
@@ -156,13 +156,13 @@ def test_what_does_not_fit_in_memory_goes_to_disk_and_comes_back_in_order(make: 
     outbox = make(2500, PLENTY)
     for at in range(0, len(data), 1000):
         outbox.append(data[at : at + 1000])
-    assert (outbox.memory, outbox.spooled) == (2000 + 2 * pieces.SEGMENT_BYTES, 8000)
+    assert (outbox.memory, outbox.spooled) == (2000 + 2 * exchanges.SEGMENT_BYTES, 8000)
     assert send_all(outbox) == data
 
 
 def test_the_disk_is_given_back_once_all_of_it_was_sent(tmp_path: Path) -> None:
-    store = pieces.PyStore(os.fsencode(tmp_path), 1000)
-    outbox = pieces.PyOutbox(0, store)
+    store = exchanges.PyStore(os.fsencode(tmp_path), 1000)
+    outbox = exchanges.PyOutbox(0, store)
     for _ in range(5):
         outbox.append(b"x" * 1000)
         assert store.used == 1000
@@ -195,7 +195,7 @@ def test_a_worker_waits_for_room_and_goes_on_when_some_is_sent(make: Make) -> No
     worker = in_thread(lambda: outbox.append(b"b" * 900))
     worker.join(0.02)  # not for its end: to let it come to the wait, which it could not pass
     assert worker.is_alive()
-    assert outbox.memory == 900 + pieces.SEGMENT_BYTES
+    assert outbox.memory == 900 + exchanges.SEGMENT_BYTES
     outbox.sent(900)
     end(worker)
     assert send_all(outbox) == b"b" * 900
@@ -226,7 +226,7 @@ def test_a_piece_larger_than_all_bounds_waits_only_for_what_is_before_it(
     tries = threading.Event()
     while len(sent) < len(data):
         sent += send_all(outbox)
-        assert outbox.memory <= PIECE + pieces.SEGMENT_BYTES
+        assert outbox.memory <= PIECE + exchanges.SEGMENT_BYTES
         assert worker.is_alive() or len(sent) + PIECE >= len(data)
         assert not tries.wait(0.0005)
     end(worker)
@@ -259,8 +259,8 @@ def test_a_file_is_closed_when_it_is_sent(make: Make) -> None:
 
 
 def test_a_disk_that_cannot_be_written_breaks_the_response_off(tmp_path: Path) -> None:
-    store = pieces.PyStore(os.fsencode(tmp_path / "missing"), PLENTY)
-    outbox = pieces.PyOutbox(0, store)
+    store = exchanges.PyStore(os.fsencode(tmp_path / "missing"), PLENTY)
+    outbox = exchanges.PyOutbox(0, store)
     assert outbox.append(b"data") == -1
     let_go(outbox)
     assert store.used == 0
@@ -268,7 +268,7 @@ def test_a_disk_that_cannot_be_written_breaks_the_response_off(tmp_path: Path) -
 
 def test_each_side_may_let_go_first(tmp_path: Path) -> None:
     before = counts()
-    outbox = pieces.PyOutbox(PLENTY, pieces.PyStore(os.fsencode(tmp_path), 0))
+    outbox = exchanges.PyOutbox(PLENTY, exchanges.PyStore(os.fsencode(tmp_path), 0))
     outbox.append(b"never sent")
     outbox.finish(CUT, False)
     assert outbox.abandon()
@@ -302,7 +302,7 @@ def test_a_worker_and_an_engine_at_their_own_speed(make: Make) -> None:
 def test_a_worker_waits_while_its_response_is_too_far_ahead(make: Make, memory: int) -> None:
     outbox = make(memory, PLENTY)
     outbox.append(b"a" * 5000)
-    ahead = 5000 + (pieces.SEGMENT_BYTES if memory else 0)
+    ahead = 5000 + (exchanges.SEGMENT_BYTES if memory else 0)
     assert outbox.wait(1000, ahead + 1000) == 0  # it does not wait
     said: list[int] = []
     worker = in_thread(lambda: said.append(outbox.wait(1000, ahead)))
@@ -345,8 +345,8 @@ def test_a_file_does_not_count_as_ahead(make: Make) -> None:
 
 
 def test_a_stream_that_is_always_a_little_ahead_needs_a_bounded_part_of_the_disk(tmp_path: Path) -> None:
-    store = pieces.PyStore(os.fsencode(tmp_path), PLENTY)
-    outbox = pieces.PyOutbox(0, store)
+    store = exchanges.PyStore(os.fsencode(tmp_path), PLENTY)
+    outbox = exchanges.PyOutbox(0, store)
     piece, ahead = pattern(PIECE), 8
     most = 0
     for number in range(300):  # 75 MiB
@@ -360,6 +360,6 @@ def test_a_stream_that_is_always_a_little_ahead_needs_a_bounded_part_of_the_disk
                 sent += data
             assert sent == piece
     assert outbox.spooled == ahead * PIECE
-    assert most < pieces.SPOOL_TURN_BYTES + 3 * ahead * PIECE
+    assert most < exchanges.SPOOL_TURN_BYTES + 3 * ahead * PIECE
     let_go(outbox)
     assert store.used == 0

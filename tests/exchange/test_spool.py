@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from halfsync.native.checks import counts
-from halfsync.testing import pieces
+from halfsync.testing import exchanges
 from tests.wsgi import pattern
 
 
 def test_what_is_appended_lies_in_a_file_without_a_name(tmp_path: Path) -> None:
     before = counts()["spool file"]
-    store = pieces.PyStore(os.fsencode(tmp_path), 1 << 20)
-    spool = pieces.PySpool(store)
+    store = exchanges.PyStore(os.fsencode(tmp_path), 1 << 20)
+    spool = exchanges.PySpool(store)
     assert (spool.fd, spool.end) == (-1, 0)
     data = pattern(100_000)
     for piece in (data[:1], data[1:70_000], data[70_000:]):
@@ -34,7 +34,7 @@ def test_what_is_appended_lies_in_a_file_without_a_name(tmp_path: Path) -> None:
 
 
 def test_a_closed_spool_begins_anew(tmp_path: Path) -> None:
-    spool = pieces.PySpool(pieces.PyStore(os.fsencode(tmp_path), 100))
+    spool = exchanges.PySpool(exchanges.PyStore(os.fsencode(tmp_path), 100))
     for data in (b"first", b"again"):
         spool.reserve(5)
         spool.append(data)
@@ -43,8 +43,8 @@ def test_a_closed_spool_begins_anew(tmp_path: Path) -> None:
 
 
 def test_all_spools_share_the_budget(tmp_path: Path) -> None:
-    store = pieces.PyStore(os.fsencode(tmp_path), 10)
-    first, second = pieces.PySpool(store), pieces.PySpool(store)
+    store = exchanges.PyStore(os.fsencode(tmp_path), 10)
+    first, second = exchanges.PySpool(store), exchanges.PySpool(store)
     assert first.reserve(10) == 0
     assert second.reserve(1) == -1
     assert second.reserve(0) == 0
@@ -57,8 +57,8 @@ def test_all_spools_share_the_budget(tmp_path: Path) -> None:
 
 
 def test_a_missing_directory_is_rejected(tmp_path: Path) -> None:
-    store = pieces.PyStore(os.fsencode(tmp_path / "missing"), 10)
-    spool = pieces.PySpool(store)
+    store = exchanges.PyStore(os.fsencode(tmp_path / "missing"), 10)
+    spool = exchanges.PySpool(store)
     assert spool.reserve(1) == 0
     assert spool.append(b"x") == -1
     spool.close()
@@ -66,6 +66,6 @@ def test_a_missing_directory_is_rejected(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_too_long_is_refused() -> None:
-    pieces.PyStore(b"/" + b"a" * 4062, 1)
+    exchanges.PyStore(b"/" + b"a" * 4062, 1)
     with pytest.raises(ValueError, match="too long"):
-        pieces.PyStore(b"/" + b"a" * 4063, 1)
+        exchanges.PyStore(b"/" + b"a" * 4063, 1)

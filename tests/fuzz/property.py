@@ -19,7 +19,7 @@ from functools import cache
 from itertools import cycle
 from typing import Any
 
-from halfsync.testing import fuzz, pieces
+from halfsync.testing import exchanges, fuzz
 from tests.http.differences import check_accepted
 from tests.http.oracles import read_with_h11
 from tests.wire import read_message
@@ -102,11 +102,11 @@ Outcome = tuple[list[Request], int]
 
 
 @cache
-def store() -> pieces.PyStore:
+def store() -> exchanges.PyStore:
     """Return the one budget of spool files."""
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
-    return pieces.PyStore(os.fsencode(folder.name), PLENTY)
+    return exchanges.PyStore(os.fsencode(folder.name), PLENTY)
 
 
 def check(data: bytes) -> None:
@@ -176,8 +176,8 @@ def read_chunked(given: Input, wire: bytes) -> tuple[int, int, bytes]:
 
 def read_with_exchange(given: Input, wire: bytes, whole: bool) -> Outcome:
     """Read as an engine does, pipelined requests one after the other."""
-    blocks = pieces.make_blocks(1) if given.options & IN_BLOCK else None
-    exchange = pieces.PyExchange(
+    blocks = exchanges.make_blocks(1) if given.options & IN_BLOCK else None
+    exchange = exchanges.PyExchange(
         store(),
         max_body=given.max_body,
         body_memory=0 if given.options & ON_DISK else BODY_MEMORY,
@@ -191,7 +191,7 @@ def read_with_exchange(given: Input, wire: bytes, whole: bool) -> Outcome:
         exchange.close()
 
 
-def drive(exchange: pieces.PyExchange, wire: bytes, ends: list[int], anywhere: bool) -> Outcome:
+def drive(exchange: exchanges.PyExchange, wire: bytes, ends: list[int], anywhere: bool) -> Outcome:
     """Receive the pieces, as much of each at a time as there is room for."""
     requests: list[Request] = []
     at = result = 0

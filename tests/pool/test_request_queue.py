@@ -9,21 +9,21 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from halfsync.native.checks import counts
-from halfsync.testing import pieces
+from halfsync.testing import queues
 from tests.wsgi import EVENT_TIMEOUT_S
 
 ITEM, SLEEP, CLOSED = range(3)
 
-Make = Callable[[int], pieces.PyRequestQueue]
+Make = Callable[[int], queues.PyRequestQueue]
 
 
 @pytest.fixture
 def make() -> Iterator[Make]:
     """Return a function that makes a queue; it is closed and emptied afterwards, or it could not be freed."""
-    made: list[pieces.PyRequestQueue] = []
+    made: list[queues.PyRequestQueue] = []
 
-    def make_one(limit: int) -> pieces.PyRequestQueue:
-        made.append(pieces.PyRequestQueue(limit))
+    def make_one(limit: int) -> queues.PyRequestQueue:
+        made.append(queues.PyRequestQueue(limit))
         return made[-1]
 
     yield make_one
@@ -33,7 +33,7 @@ def make() -> Iterator[Make]:
             pass
 
 
-def take(queue: pieces.PyRequestQueue) -> object:
+def take(queue: queues.PyRequestQueue) -> object:
     """Take as a worker does. Returns None when the queue is closed and empty."""
     woken = False
     while True:
@@ -57,7 +57,7 @@ def join(*threads: threading.Thread) -> None:
         assert not thread.is_alive(), "a thread sleeps for ever"
 
 
-def sleepers(queue: pieces.PyRequestQueue, how_many: int) -> list[threading.Thread]:
+def sleepers(queue: queues.PyRequestQueue, how_many: int) -> list[threading.Thread]:
     """Return threads that sleep in the queue, and take one item each when they are woken."""
     threads = [threading.Thread(target=take, args=(queue,), daemon=True) for _ in range(how_many)]
     start(*threads)
@@ -259,28 +259,28 @@ def test_an_item_that_was_taken_cannot_be_held(make: Make) -> None:
 
 def test_queues_are_freed() -> None:
     before = counts()["queue"]
-    queues = [pieces.PyRequestQueue(size) for size in (1, 1000)]
+    made = [queues.PyRequestQueue(size) for size in (1, 1000)]
     assert counts()["queue"] == before + 2
-    queues.clear()
+    made.clear()
     assert counts()["queue"] == before
 
 
 SHORT_NS, LONG_NS, MS = 5_000, 1_000_000, 1_000_000
 
 
-def patient(turn_ns: int, sleeping: int = 2) -> tuple[pieces.PyRequestQueue, pieces.PyTaker]:
+def patient(turn_ns: int, sleeping: int = 2) -> tuple[queues.PyRequestQueue, queues.PyTaker]:
     """Return a patient queue with one worker in a turn, some asleep, and turns of about that length."""
-    queue = pieces.PyRequestQueue(100, patient=True)
-    worker = pieces.PyTaker()
+    queue = queues.PyRequestQueue(100, patient=True)
+    worker = queues.PyTaker()
     queue.put("under way")
     assert queue.try_take(worker=worker)[0] == ITEM
     for _ in range(sleeping):
-        assert queue.try_take(worker=pieces.PyTaker())[0] == SLEEP
+        assert queue.try_take(worker=queues.PyTaker())[0] == SLEEP
     queue.turn_ns = turn_ns
     return queue, worker
 
 
-def finish(queue: pieces.PyRequestQueue) -> None:
+def finish(queue: queues.PyRequestQueue) -> None:
     queue.close()
     while queue.try_take()[0] == ITEM:
         pass
@@ -340,15 +340,15 @@ def test_the_engine_rests_while_short_turns_move_the_queue_and_only_then() -> No
     queue.turn_ns = SHORT_NS
     assert queue.check(1 * MS)[0] == 40 * SHORT_NS * 3 // 4
     queue.turn_ns = LONG_NS
-    assert queue.try_take(worker=pieces.PyTaker())[0] == ITEM
+    assert queue.try_take(worker=queues.PyTaker())[0] == ITEM
     assert queue.check(1 * MS)[0] == 0
     finish(queue)
 
 
 def test_the_length_of_turns_is_judged_by_their_median() -> None:
     """A few long turns among short ones do not move the estimate; a change of all turns does, within some dozens."""
-    queue = pieces.PyRequestQueue(100_000, patient=True)
-    worker = pieces.PyTaker()
+    queue = queues.PyRequestQueue(100_000, patient=True)
+    worker = queues.PyTaker()
     for _ in range(200):
         queue.put(None)
         assert queue.try_take(worker=worker)[0] == ITEM  # each turn ends when the next begins: at once

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from halfsync.static.answer import StaticFiles
 from halfsync.static.mounts import content_types
+from halfsync.static.static_files import StaticFiles
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("halfsync.testing.static", reason="only the checks build has faces of native pieces")
 
-from halfsync.static.answer import StaticFiles
 from halfsync.static.files import has_openat2
+from halfsync.static.static_files import StaticFiles
 from halfsync.testing.static import answer, find, open_path
 from tests.static import files
 

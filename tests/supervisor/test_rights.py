@@ -327,7 +327,7 @@ def test_a_named_pipe_without_a_reader_blocks_neither_start_nor_signal(
     serving = serve(folder, *model, *run, "--access-log", str(log))
     try:
         assert serving.exit_code() == 2
-        assert any("cannot be opened: nobody reads from this pipe" in line for line in serving.lines)
+        assert any("cannot be opened: no process reads from this pipe" in line for line in serving.lines)
     finally:
         serving.__exit__(None, None, None)
     reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
@@ -339,7 +339,7 @@ def test_a_named_pipe_without_a_reader_blocks_neither_start_nor_signal(
         os.mkfifo(log)
         log.chmod(0o666)
         serving.signal(signal.SIGUSR1)
-        serving.wait_lines("cannot be opened again: nobody reads from this pipe", 2 if run else 1)
+        serving.wait_lines("cannot be opened again: no process reads from this pipe", 2 if run else 1)
         asked(serving, "/second")
         until(lambda: b"/second" in taken(reader))
         os.close(reader)

@@ -14,8 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from halfsync.native.checks import counts
-from halfsync.testing import pieces
-from halfsync.wsgi.body import FileWrapper, Input
+from halfsync.testing import exchanges
+from halfsync.wsgi.body import Input
+from halfsync.wsgi.file_wrapper import FileWrapper
 from tests.sharing import open_files
 from tests.wsgi import EVENT_TIMEOUT_S, pattern
 
@@ -29,12 +30,12 @@ class Bodies:
     """Makes inputs over bodies in each place that they can lie in."""
 
     def __init__(self, folder: Path) -> None:
-        self._store = pieces.PyStore(os.fsencode(folder), PLENTY)
-        self._made: list[pieces.PyExchange] = []
+        self._store = exchanges.PyStore(os.fsencode(folder), PLENTY)
+        self._made: list[exchanges.PyExchange] = []
 
     def make(self, body: bytes, place: str) -> Input:
-        blocks = pieces.make_blocks(1) if place == "block" else None
-        exchange = pieces.PyExchange(
+        blocks = exchanges.make_blocks(1) if place == "block" else None
+        exchange = exchanges.PyExchange(
             self._store, max_body=PLENTY, body_memory=0 if place == "disk" else PLENTY, blocks=blocks
         )
         self._made.append(exchange)

@@ -111,4 +111,4 @@ def test_write_is_for_the_thread_that_runs_the_application(serve: Serve) -> None
     with serve(app) as server, Connection(server.address) as client:
         client.send(build())
         assert client.response().body == b"own"
-    assert "another thread" in str(raised[0])
+    assert "must be called in the thread" in str(raised[0])

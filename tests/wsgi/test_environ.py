@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halfsync.http.trust import TrustedPeers
-from halfsync.testing import pieces
+from halfsync.testing import exchanges
 from halfsync.wsgi.body import Input
 from halfsync.wsgi.environ import EnvironFactory
 
@@ -38,8 +38,8 @@ def factory(trusted: tuple[str, ...] = ("unix",), root: str = "") -> EnvironFact
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     """Return a function that makes the environ of one request after the other, with one factory."""
-    exchange = pieces.PyExchange(
-        pieces.PyStore(os.fsencode(tmp_path), 0), max_body=PLENTY, body_memory=PLENTY
+    exchange = exchanges.PyExchange(
+        exchanges.PyStore(os.fsencode(tmp_path), 0), max_body=PLENTY, body_memory=PLENTY
     )
     usual = factory()
 
@@ -204,7 +204,7 @@ def test_a_higher_minor_version_is_the_highest_that_we_have(make: Make, minor: i
     ).map("".join)
 )
 def test_a_path_is_decoded_as_latin_1(path: str) -> None:
-    exchange = pieces.PyExchange(pieces.PyStore(b"/tmp", 0), max_body=0, body_memory=0)
+    exchange = exchanges.PyExchange(exchanges.PyStore(b"/tmp", 0), max_body=0, body_memory=0)
     try:
         assert exchange.receive(b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % path.encode())[1] == 1
         environ = exchange.environ(factory(), b"", 0, 0.0, None)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from halfsync.http.trust import TrustedPeers
-from halfsync.testing import pieces
+from halfsync.testing import exchanges
 from halfsync.wsgi.body import Input
 from halfsync.wsgi.environ import EnvironFactory
 from tests.proxies import sockaddr
@@ -32,8 +32,8 @@ def factory(*trusted: str, root: str = "") -> EnvironFactory:
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     """Return a function that makes the environ of a request with some fields, from a peer."""
-    exchange = pieces.PyExchange(
-        pieces.PyStore(os.fsencode(tmp_path), 0), max_body=PLENTY, body_memory=PLENTY
+    exchange = exchanges.PyExchange(
+        exchanges.PyStore(os.fsencode(tmp_path), 0), max_body=PLENTY, body_memory=PLENTY
     )
     usual = factory(*TRUSTED)
 

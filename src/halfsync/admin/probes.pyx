@@ -22,7 +22,7 @@ from halfsync.native.forks cimport forks, is_forked
 from halfsync.native.sync cimport load_uint
 from halfsync.shared.scoreboard cimport Scoreboard
 from halfsync.shared.slots cimport scoreboard_serving
-from halfsync.wsgi.body cimport BodyBlocks
+from halfsync.wsgi.body_blocks cimport BodyBlocks
 
 from halfsync.runtime.originals import os
 
@@ -40,19 +40,19 @@ cdef bint is_path(const Exchange *exchange, const char *path, uint32_t length) n
 cdef int probe_status(const ProbeHandler *handler, const Exchange *exchange, const char **text) noexcept nogil:
     """Return the status of the answer, and its text."""
     if not exchange_is_get(exchange) and not exchange_is_head(exchange):
-        text[0] = b"ask with GET\n"
+        text[0] = b"use GET or HEAD\n"
         return 405
     if is_path(exchange, b"/livez", 6):
         text[0] = b"ok\n"
         return 200
     if not is_path(exchange, b"/readyz", 7):
-        text[0] = b"there are /livez and /readyz\n"
+        text[0] = b"the probes are /livez and /readyz\n"
         return 404
     if load_uint(&handler.scoreboard.shutting_down):
-        text[0] = b"the server is about to end\n"
+        text[0] = b"the server is shutting down\n"
         return 503
     if scoreboard_serving(handler.scoreboard, handler.max_stuck) == 0:
-        text[0] = b"no process serves\n"
+        text[0] = b"no process is serving\n"
         return 503
     text[0] = b"ok\n"
     return 200

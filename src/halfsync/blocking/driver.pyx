@@ -31,7 +31,7 @@ from halfsync.blocking.wakeups cimport WakeupPipes
 from halfsync.exchange.bridging cimport Bridge
 from halfsync.exchange.exchange cimport pool_destroy, pool_init
 from halfsync.exchange.native_settings cimport (
-    bounds_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,
+    native_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,
 )
 from halfsync.exchange.spool cimport Store
 from halfsync.http.trust cimport TrustedPeers, trust_has
@@ -53,7 +53,7 @@ from halfsync.shared.slots cimport (
     slot_note_backlog, slot_note_closed,
 )
 from halfsync.transport.transport cimport transport_close, transport_cut
-from halfsync.wsgi.body cimport BodyBlocks
+from halfsync.wsgi.body_blocks cimport BodyBlocks
 
 from halfsync.runtime.originals import os
 
@@ -121,7 +121,7 @@ cdef class BlockingDriver:
         native_limits(&self.record.limits, settings, self.record.store, bridge.raw)
         self.record.limits.blocks = &blocks.pool
         native_timeouts(&self.record.timeouts, settings)
-        bounds_fields(&self.record.fields, settings)
+        native_fields(&self.record.fields, settings)
         self.wakeups = WakeupPipes()
         self.record.drain_fd, self.record.stop_fd = self.wakeups.drain_fd, self.wakeups.stop_fd
         if parts.handoff_fd >= 0:
@@ -459,7 +459,7 @@ cdef class BlockingDriver:
     cdef void _tell_refusals(self) noexcept:
         """Log what was refused. The thread of the connection does this itself, once the client has its answer."""
         if self.refusals is not None:
-            self.refusals.tell()
+            self.refusals.log_notes()
 
     cdef void _end(self, ClientConnection connection) noexcept:
         """Close the connection and free everything that it holds."""

@@ -7,19 +7,13 @@ from posix.unistd cimport close
 from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.rates cimport pace_begin, pace_fails
 from halfsync.native.gate cimport gate_enter, gate_leave
+from halfsync.native.pipes cimport block_pipe, unblock_pipe
+from halfsync.native.poll cimport POLLIN, POLLOUT, poll, pollfd
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.transport.transport cimport (
     PEER_GONE, PEER_ENDED, WANT_READ, is_want, pass_sent, transport_presence, transport_send,
     transport_send_file, transport_unacknowledged,
 )
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *watched, unsigned long count, int timeout_ms)
-    const short POLLIN, POLLOUT
 
 cdef extern from "Python.h" nogil:
     ctypedef struct PyThreadState:
@@ -168,9 +162,11 @@ cdef int send_file(
     cdef BlockingSink *self = <BlockingSink *> sink
     cdef iovec vector
     cdef int64_t sent
+    cdef bint blocked
     vector.iov_base = <void *> head
     vector.iov_len = head_length
     if send_all(self, &vector, 1, length > 0) == 0:
+        blocked = block_pipe()
         while length > 0:
             self.sent_ns = monotonic_ns()
             sent = transport_send_file(self.transport, fd, offset, length)
@@ -181,5 +177,7 @@ cdef int send_file(
             elif not (is_want(sent) and wait_writable_without_gil(self, <int> sent)):
                 self.gone = True
                 break
+        if blocked:
+            unblock_pipe(self.gone)
     close(fd)
     return -1 if self.gone else 0

@@ -10,17 +10,10 @@ from libc.string cimport memset
 from posix.unistd cimport read
 
 from halfsync.blocking.records cimport DRIVER_STOP, has_sigterm
+from halfsync.native.poll cimport POLLIN, POLLOUT, poll, poll_ms, pollfd
 from halfsync.native.sync cimport add_uint, load_uint, monotonic_ns, sub_uint
 from halfsync.pool.request_queue cimport queue_is_short
 from halfsync.transport.transport cimport WANT_WRITE, transport_pending
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *watched, unsigned long count, int timeout_ms)
-    const short POLLIN, POLLOUT
 
 cdef int64_t SLICE_NS = 2000000  # the longest wait on an idle connection while others wait for its thread
 
@@ -50,7 +43,6 @@ cdef int wait(
     """
     cdef pollfd watched[4]
     cdef int count = 4 if watch_drain or watch_eviction else 2
-    cdef int64_t left
     cdef int happened
     memset(watched, 0, sizeof(watched))
     if want != WANT_WRITE and transport_pending(transport) > 0:
@@ -62,8 +54,7 @@ cdef int wait(
     watched[3].fd = driver.eviction_fd if watch_eviction else -1
     watched[1].events = watched[2].events = watched[3].events = POLLIN
     while True:
-        left = max(<int64_t> 0, deadline - monotonic_ns())
-        happened = poll(watched, count, <int> min((left + 999999) // 1000000, <int64_t> 86400000))
+        happened = poll(watched, count, poll_ms(deadline - monotonic_ns()))
         if happened < 0:
             if errno == EINTR:
                 continue

@@ -83,6 +83,22 @@ ctypedef struct Poller:
     void (*want_receive)(Poller *poller, Handle *handle) noexcept nogil
     int (*turn)(Poller *poller, int timeout_ms) noexcept nogil
 
+
+cdef inline void poller_init(Poller *poller, const char *name) noexcept nogil:
+    """Set up a poller without a handle. Its functions are still to be set."""
+    poller.name = name
+    poller.fd = -1
+    poller.ready = poller.ready_last = NULL
+    poller.ready_length = 0
+    poller.own = NULL
+
+
+cdef inline void handle_init(Handle *handle) noexcept nogil:
+    """Forget what happened on a handle that a poller begins to watch."""
+    handle.readable = handle.ended = handle.watch_send = handle.in_ready = False
+    handle.receive_wants_write = handle.send_wants_read = False
+
+
 # What every poller over readiness shares: the system calls that complete what the kernel reports as ready.
 cdef void ready_add(Poller *poller, Handle *handle) noexcept nogil
 cdef void ready_remove(Poller *poller, Handle *handle) noexcept nogil

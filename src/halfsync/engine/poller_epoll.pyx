@@ -14,7 +14,7 @@ from posix.unistd cimport close
 
 from halfsync.engine.poller cimport (
     HANDLE_ADOPTION, HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, TURN_BYTES,
-    complete_accept, complete_receive, ready_add, ready_remove, ready_take,
+    complete_accept, complete_receive, handle_init, poller_init, ready_add, ready_remove, ready_take,
 )
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -35,11 +35,7 @@ cdef enum:
 
 cdef void epoll_poller(Poller *poller) noexcept nogil:
     """Make this poller an epoll poller."""
-    poller.name = "epoll"
-    poller.fd = -1
-    poller.ready = poller.ready_last = NULL
-    poller.ready_length = 0
-    poller.own = NULL
+    poller_init(poller, "epoll")
     poller.open = epoll_open
     poller.close = epoll_close
     poller.add = epoll_add
@@ -77,8 +73,7 @@ cdef int control(Poller *poller, int operation, Handle *handle) noexcept nogil:
 
 
 cdef int epoll_add(Poller *poller, Handle *handle) noexcept nogil:
-    handle.readable = handle.ended = handle.watch_send = handle.in_ready = False
-    handle.receive_wants_write = handle.send_wants_read = False
+    handle_init(handle)
     return control(poller, EPOLL_CTL_ADD, handle)
 
 

@@ -12,22 +12,12 @@ from libc.stdlib cimport calloc, free, realloc
 
 from halfsync.engine.poller cimport (
     HANDLE_ADOPTION, HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, TURN_BYTES,
-    complete_accept, complete_receive, ready_add, ready_remove, ready_take,
+    complete_accept, complete_receive, handle_init, poller_init, ready_add, ready_remove, ready_take,
+)
+from halfsync.native.poll cimport (
+    POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLRDHUP, poll, pollfd,
 )
 from halfsync.transport.transport cimport transport_pending
-
-cdef extern from "<poll.h>" nogil:
-    """
-    #ifndef POLLRDHUP
-    #define POLLRDHUP 0
-    #endif
-    """
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int c_poll "poll" (pollfd *descriptors, unsigned long length, int timeout_ms)
-    const short POLLIN, POLLOUT, POLLRDHUP, POLLHUP, POLLERR, POLLNVAL
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t read(int fd, void *data, size_t length)
@@ -42,11 +32,7 @@ ctypedef struct Slots:
 
 cdef void poll_poller(Poller *poller) noexcept nogil:
     """Make this poller a poll(2) poller."""
-    poller.name = "poll"
-    poller.fd = -1
-    poller.ready = poller.ready_last = NULL
-    poller.ready_length = 0
-    poller.own = NULL
+    poller_init(poller, "poll")
     poller.open = poll_open
     poller.close = poll_close
     poller.add = poll_add
@@ -107,8 +93,7 @@ cdef int poll_add(Poller *poller, Handle *handle) noexcept nogil:
     cdef Slots *slots = <Slots *> poller.own
     if slots.length == slots.capacity and grow(slots) < 0:
         return -ENOMEM
-    handle.readable = handle.ended = handle.watch_send = handle.in_ready = False
-    handle.receive_wants_write = handle.send_wants_read = False
+    handle_init(handle)
     handle.slot = slots.length
     slots.handles[slots.length] = handle
     slots.descriptors[slots.length].fd = handle.fd
@@ -195,7 +180,7 @@ cdef int poll_turn(Poller *poller, int timeout_ms) noexcept nogil:
     cdef uint32_t position
     cdef char drained[8]
     cdef uint32_t left_over = poller.ready_length
-    cdef int happened = c_poll(slots.descriptors, slots.length, 0 if left_over > 0 else timeout_ms)
+    cdef int happened = poll(slots.descriptors, slots.length, 0 if left_over > 0 else timeout_ms)
     poller.user.awake(poller.user.engine)
     if happened < 0:
         return 0 if errno == EINTR else -errno

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t
 from posix.uio cimport iovec
 
 from halfsync.exchange.exchange cimport Exchange
+from halfsync.http.response_head cimport ServerFields
 from halfsync.native.gate cimport Gate, gate_enter, gate_leave
 
 cdef enum:
@@ -47,6 +48,10 @@ cdef enum TurnEnd:
     TURN_COMPLETE             # the response is whole
     TURN_CUT                  # it broke off, and its framing shows that
     TURN_RESET                # it broke off, and only a reset of the connection shows that
+
+# Send an error page as the whole response, without making a Python object. began: the bridge's. Returns a TurnEnd.
+cdef int send_error(Exchange *exchange, Sink *sink, const ServerFields *fields, unsigned int began,
+                    int status) noexcept
 
 
 cdef class Bridge:

@@ -4,7 +4,22 @@ A model receives what makes a turn and gives it to `run`, which calls the applic
 models know no other part of a bridge, and a bridge knows no model.
 """
 
+from halfsync.exchange.exchange cimport exchange_error
+from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.forks cimport copies, end_process, exit_forked_copy, is_forked_copy
+
+
+cdef int send_error(
+    Exchange *exchange, Sink *sink, const ServerFields *fields, unsigned int began, int status
+) noexcept:
+    """Send an error page. See the .pxd."""
+    cdef char[ERROR_BYTES] page
+    cdef int64_t body
+    cdef iovec vector
+    exit_forked_copy(began)
+    vector.iov_base = page
+    vector.iov_len = exchange_error(exchange, status, fields, sink.stays, page, &body)
+    return TURN_COMPLETE if send_vectors(sink, &vector, 1, vector.iov_len) == 0 else TURN_CUT
 
 
 cdef class Bridge:

@@ -12,7 +12,7 @@ cdef int native_store(Store *store, object settings) except -1
 cdef int native_limits(Limits *limits, object settings, Store *store, bint raw) except -1
 cdef const NativeHandler *native_files(object files) except? NULL
 cdef int native_timeouts(Timeouts *timeouts, object settings) except -1
-cdef int bounds_fields(ServerFields *fields, object settings) except -1
+cdef int native_fields(ServerFields *fields, object settings) except -1
 cdef TrustedPeers native_proxies(object settings)
 cdef const SlotRef *native_slot(object slot) except NULL
 cdef int64_t nanoseconds(double seconds) noexcept

@@ -56,7 +56,7 @@ cdef int native_timeouts(Timeouts *timeouts, object settings) except -1:
     return 0
 
 
-cdef int bounds_fields(ServerFields *fields, object settings) except -1:
+cdef int native_fields(ServerFields *fields, object settings) except -1:
     """Make the fields that the server adds to responses."""
     server_fields_init(fields, settings.server_header, settings.keep_alive)
     return 0

@@ -153,62 +153,73 @@ cdef void reclaim_spool(Outbox *outbox) noexcept nogil:
         spool_init(&outbox.spool, outbox.store)
 
 
-cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wait) noexcept nogil:
-    """Append at most PIECE_BYTES: to memory, else to the spool file, else (with `wait`) after a wait for room.
+cdef int take_room(Outbox *outbox, int64_t length, bint wait) noexcept nogil:
+    """Reserve room for a piece. Returns the SegmentKind to make of it, or -1: the client is gone. For outbox_append.
 
     An empty outbox takes a piece whatever the limits: it would have nothing to send, and so would never get room.
     """
-    cdef Segment *segment
-    cdef Segment *last
     cdef int64_t cost = length + <int64_t> sizeof(Segment)  # small pieces must not cost memory that is not counted
-    cdef int result
-    cdef bint memory = False
-    check(length <= PIECE_BYTES, "more than a piece is appended at once")
+    cdef int kind = -1
     pthread_mutex_lock(&outbox.lock)
-    while True:
-        if outbox.gone:
-            pthread_mutex_unlock(&outbox.lock)
-            return -1
+    while not outbox.gone:
         if outbox.memory + cost <= outbox.memory_limit:
-            memory = True
-            outbox.memory += cost
+            kind = SEGMENT_MEMORY
             break
         reclaim_spool(outbox)
         if spool_reserve(&outbox.spool, length) == 0:
+            kind = SEGMENT_SPOOLED
             break
         if outbox.first == NULL or not wait:
-            memory = True  # with nothing to send, a wait for room would never end
-            outbox.memory += cost
+            kind = SEGMENT_MEMORY  # with nothing to send, a wait for room would never end
             break
         wait_for(outbox, OUTBOX_WAITS_FOR_ROOM, &outbox.store.waiters)
+    if kind == SEGMENT_MEMORY:
+        outbox.memory += cost
     pthread_mutex_unlock(&outbox.lock)
+    return kind
 
-    if memory:
-        segment = new_segment(SEGMENT_MEMORY, length, length)
-        if segment != NULL:
-            memcpy(segment + 1, data, length)
-    else:
-        segment = new_segment(SEGMENT_SPOOLED, length, 0)
-        if segment != NULL:
-            segment.offset = outbox.spool.end
-            if spool_append(&outbox.spool, data, length) < 0:
-                drop_segment(segment)
-                segment = NULL
-            else:
-                segment.fd = outbox.spool.fd
+
+cdef Segment *fill_segment(Outbox *outbox, int kind, const char *data, int64_t length) noexcept nogil:
+    """Make a segment of a piece, for which there is room. Returns NULL if memory or the disk is short."""
+    cdef Segment *segment = new_segment(kind, length, length if kind == SEGMENT_MEMORY else 0)
     if segment == NULL:
-        return -1  # memory or disk is short: the worker breaks off the response
+        return NULL
+    if kind == SEGMENT_MEMORY:
+        memcpy(segment + 1, data, length)
+        return segment
+    segment.offset = outbox.spool.end
+    if spool_append(&outbox.spool, data, length) < 0:
+        drop_segment(segment)
+        return NULL
+    segment.fd = outbox.spool.fd
+    return segment
 
-    pthread_mutex_lock(&outbox.lock)
-    last = outbox.last
-    if not memory:
-        outbox.spooled += length
-    if (
-        not memory and last != NULL and last.kind == SEGMENT_SPOOLED and last.fd == segment.fd
+
+cdef bint continues(const Segment *last, const Segment *segment) noexcept nogil:
+    """Return whether a spooled segment begins where the last one ends in the same file: one segment does for both."""
+    return (
+        last != NULL and last.kind == SEGMENT_SPOOLED and segment.kind == SEGMENT_SPOOLED and last.fd == segment.fd
         and last.offset + last.length == segment.offset
-    ):
-        last.length += length  # the file continues where the last segment ends: one segment for both
-        result = 0
+    )
+
+
+cdef int outbox_append(Outbox *outbox, const char *data, int64_t length, bint wait) noexcept nogil:
+    """Append at most PIECE_BYTES: to memory, else to the spool file, else (with `wait`) after a wait for room."""
+    cdef Segment *segment
+    cdef int result = 0
+    cdef int kind
+    check(length <= PIECE_BYTES, "more than a piece is appended at once")
+    kind = take_room(outbox, length, wait)
+    if kind < 0:
+        return -1
+    segment = fill_segment(outbox, kind, data, length)
+    if segment == NULL:
+        return -1  # the worker breaks off the response
+    pthread_mutex_lock(&outbox.lock)
+    if kind == SEGMENT_SPOOLED:
+        outbox.spooled += length
+    if continues(outbox.last, segment):
+        outbox.last.length += length
     else:
         result = link(outbox, segment)
         segment = NULL
@@ -330,22 +341,23 @@ cdef int64_t outbox_retry(Outbox *outbox) noexcept nogil:
     return spooled
 
 
+cdef uint8_t read_locked(Outbox *outbox, const uint8_t *value) noexcept nogil:
+    """Return a value that the lock guards."""
+    cdef uint8_t found
+    pthread_mutex_lock(&outbox.lock)
+    found = value[0]
+    pthread_mutex_unlock(&outbox.lock)
+    return found
+
+
 cdef int outbox_waits(Outbox *outbox) noexcept nogil:
     """Return what the worker waits for, as an OutboxWait."""
-    cdef int waits
-    pthread_mutex_lock(&outbox.lock)
-    waits = outbox.waits
-    pthread_mutex_unlock(&outbox.lock)
-    return waits
+    return read_locked(outbox, &outbox.waits)
 
 
 cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil:
     """Return whether the client is gone, so that nothing may be appended."""
-    cdef bint gone
-    pthread_mutex_lock(&outbox.lock)
-    gone = outbox.gone
-    pthread_mutex_unlock(&outbox.lock)
-    return gone
+    return read_locked(outbox, &outbox.gone)
 
 
 cdef Exchange *outbox_abandon(Outbox *outbox) noexcept nogil:

@@ -17,7 +17,7 @@ requires.
 """
 from libc.string cimport memcpy, memset
 
-from halfsync.http.grammar cimport BYTE_DIGIT, BYTE_TOKEN, authority_is_valid, byte_is, is_blank, name_is, port_of
+from halfsync.http.grammar cimport BYTE_DIGIT, BYTE_TOKEN, authority_is_valid, byte_is, is_blank, name_is, port_of, trim
 from halfsync.http.parser cimport Field, field_is
 from halfsync.http.trust cimport address_of, host_read, trust_has
 
@@ -92,14 +92,6 @@ cdef bint walk(
         if comma == NULL:
             return True
         end = comma
-
-
-cdef inline void trim(const char **at, const char **stop) noexcept nogil:
-    """Remove the blanks at both ends."""
-    while at[0] < stop[0] and is_blank(at[0][0]):
-        at[0] += 1
-    while at[0] < stop[0] and is_blank(stop[0][-1]):
-        stop[0] -= 1
 
 
 cdef const char *comma_before(const char *start, const char *end, bint quotes) noexcept nogil:

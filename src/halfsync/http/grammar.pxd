@@ -30,6 +30,14 @@ cdef inline bint is_blank(char byte) noexcept nogil:
     return byte == c' ' or byte == c'\t'
 
 
+cdef inline void trim(const char **at, const char **end) noexcept nogil:
+    """Move both ends of a text past its blanks."""
+    while at[0] < end[0] and is_blank(at[0][0]):
+        at[0] += 1
+    while at[0] < end[0] and is_blank(end[0][-1]):
+        end[0] -= 1
+
+
 cdef inline bint word_is(const char *at, const char *lower, size_t length) noexcept nogil:
     """Tell whether `length` bytes are this word, in any case. lower: in lower case."""
     cdef size_t i
@@ -152,10 +160,7 @@ cdef inline int connection_options(const char *at, size_t length) noexcept nogil
         while at < end and at[0] != c',':
             at += 1
         last = at
-        while word < last and is_blank(word[0]):
-            word += 1
-        while word < last and is_blank(last[-1]):
-            last -= 1
+        trim(&word, &last)
         if name_is(word, last - word, b"close"):
             options |= CONNECTION_CLOSE
         elif name_is(word, last - word, b"keep-alive"):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from halfsync.observe.refusals import RefusalLog
     from halfsync.settings import Settings
     from halfsync.shared.scoreboard import Slot
-    from halfsync.static.answer import StaticFiles
+    from halfsync.static.static_files import StaticFiles
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from halfsync.engine.loop cimport (
     engine_open, engine_start, engine_sweep,
 )
 from halfsync.exchange.native_settings cimport (
-    bounds_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,
+    native_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,
 )
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.listening.endpoints cimport Endpoints
@@ -22,7 +22,7 @@ from halfsync.observe.refusals cimport RefusalLog
 from halfsync.pool.request_queue cimport queue_taken
 from halfsync.shared.client_counts cimport counts_close, counts_open
 from halfsync.shared.slots cimport SlotRef, listener_mask
-from halfsync.wsgi.body cimport BodyBlocks
+from halfsync.wsgi.body_blocks cimport BodyBlocks
 
 from halfsync.runtime.originals import monotonic, os
 
@@ -78,7 +78,7 @@ cdef class Proactor:
         result = counts_open(&engine.clients, settings.max_connections_per_client, engine.open_max + 1)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
-        bounds_fields(&engine.fields, settings)
+        native_fields(&engine.fields, settings)
         result = engine_open(engine, settings.poller == "poll")
         if result < 0:
             raise OSError(-result, os.strerror(-result))

@@ -355,7 +355,7 @@ class Process:
         self.driver.note_process()
         freeze()
         with Signals() as signals:
-            contain_handlers()
+            contain_handlers()  # those of signals that are not dropped, such as SIGXCPU
             unblock()
             self.parent.unwanted = [*signals.descriptors, self._done_writer]
             while not self.parent.finished:

@@ -34,7 +34,7 @@ static atomic_int hs_senders[NSIG];        /* the process that sent the last one
 static atomic_uchar hs_counted[HS_COUNTED_MOST];  /* a ring of the COUNTED ones, in order; 0: not written yet */
 static atomic_uint hs_counted_end;
 static unsigned int hs_counted_begin;      /* used by the thread that takes them */
-static atomic_int hs_tell_fd = -1;
+static atomic_int hs_signal_fd = -1;
 
 /* Return whether a terminal controls this process. Async-signal-safe. */
 static int hs_has_terminal(void) {
@@ -52,11 +52,11 @@ static void hs_note_session(void) {
 /* Return whether a SIGHUP from this sender reports that the terminal was closed, and is not an order. Sender 0 is the
    kernel, which sends it for no other reason. The shell of the terminal may send the same to its jobs before that.
    Async-signal-safe. */
-static int hs_tells_of_terminal(pid_t sender) {
+static int hs_reports_closed_terminal(pid_t sender) {
     return sender == 0 || (sender > 0 && sender == hs_session && !hs_has_terminal());
 }
 
-/* Note the signal, and write its number to hs_tell_fd. Async-signal-safe.
+/* Note the signal, and write its number to hs_signal_fd. Async-signal-safe.
 
    SIGTTIN and SIGTTOU from the kernel are for a background job that uses its terminal: they stop it, as without a
    handler. Otherwise the system call that caused the signal would be tried again, and cause the next one. A SIGHUP that
@@ -64,18 +64,18 @@ static int hs_tells_of_terminal(pid_t sender) {
 static void hs_on_signal(int number, siginfo_t *info, void *context) {
     int before = errno;
     int of_kernel = info->si_code > 0;
-    int fd = atomic_load(&hs_tell_fd);
+    int fd = atomic_load(&hs_signal_fd);
     int kind = atomic_load(&hs_kinds[number]);
     int sender = of_kernel ? 0 : info->si_pid > 0 ? info->si_pid : -1;
     unsigned char byte = (unsigned char)number;
     (void)context;
     if (getpid() != hs_process ||  /* a copy without atfork handlers, by vfork(2) or clone(2): default action */
-        (number == SIGHUP && kind == HS_HELD && hs_tells_of_terminal(sender))) {
+        (number == SIGHUP && kind == HS_HELD && hs_reports_closed_terminal(sender))) {
         signal(number, SIG_DFL);
         raise(number);  /* delivered once this returns */
     } else if (of_kernel && (number == SIGTTIN || number == SIGTTOU)) {
         raise(SIGSTOP);
-    } else if (kind == HS_RAISED && (number != SIGHUP || hs_tells_of_terminal(sender))) {
+    } else if (kind == HS_RAISED && (number != SIGHUP || hs_reports_closed_terminal(sender))) {
         PyErr_SetInterruptEx(number);
     } else if (kind != HS_FREE && kind != HS_DROPPED) {
         atomic_store(&hs_senders[number], sender);
@@ -191,7 +191,7 @@ static void hs_in_child(void) {
     int number;
     hs_process = getpid();
     hs_forks++;
-    atomic_store(&hs_tell_fd, -1);
+    atomic_store(&hs_signal_fd, -1);
     hs_counted_begin = atomic_load(&hs_counted_end);
     for (number = 1; number < NSIG; number++) {
         atomic_store(&hs_waiting[number], 0);

@@ -26,17 +26,17 @@ cdef extern from "forks.h" nogil:
     void hs_release(int number)
     int hs_take()
     void hs_note_session()
-    int hs_tells_of_terminal(int sender)
+    int hs_reports_closed_terminal(int sender)
 
 cdef extern from *:
     """
     static int hs_has_noted(int number) { return atomic_load(&hs_waiting[number]) != 0; }
     static int hs_sender(int number) { return atomic_load(&hs_senders[number]); }
-    static int hs_tell(int fd) { return atomic_exchange(&hs_tell_fd, fd); }
+    static int hs_set_signal_fd(int fd) { return atomic_exchange(&hs_signal_fd, fd); }
     """
     bint hs_has_noted(int number) nogil
     int hs_sender(int number) nogil
-    int hs_tell(int fd) nogil
+    int hs_set_signal_fd(int fd) nogil
 
 cdef extern from "<unistd.h>" nogil:
     void c_exit "_exit" (int code)
@@ -148,15 +148,15 @@ def take_signal():
 
 
 def note_terminal():
-    """Note that a terminal controls this process, if one does, for `tells_of_terminal`."""
+    """Note that a terminal controls this process, if one does, for `reports_closed_terminal`."""
     hs_note_session()
 
 
-def tells_of_terminal(int number):
+def reports_closed_terminal(int number):
     """Return whether the last signal with this number, a SIGHUP, reports a closed terminal, and is not an order."""
-    return bool(hs_tells_of_terminal(hs_sender(number)))
+    return bool(hs_reports_closed_terminal(hs_sender(number)))
 
 
-def tell_signals(int fd):
+def set_signal_fd(int fd):
     """Write the number of each signal to this non-blocking descriptor; -1: nowhere. Returns the previous one."""
-    return hs_tell(fd)
+    return hs_set_signal_fd(fd)

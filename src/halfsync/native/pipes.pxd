@@ -1,8 +1,9 @@
 # Write to a pipe or a socket that may have lost its reader, without SIGPIPE: an application may have set that signal
 # to its default, which ends the process. Only pipes and sendfile need this, since send has MSG_NOSIGNAL.
 #
-# The signal is blocked in the calling thread for one call, and a signal that the call has raised is taken back. It is
-# not blocked permanently, since programs that the application starts would inherit that.
+# The signal is blocked in the calling thread for the call, and a signal that the call has raised is taken back. It is
+# not blocked permanently, since programs that the application starts would inherit that. Threads that never run the
+# application have all signals blocked (start_thread), and need none of this.
 
 
 cdef extern from * nogil:
@@ -10,7 +11,6 @@ cdef extern from * nogil:
     #include <errno.h>
     #include <pthread.h>
     #include <signal.h>
-    #include <sys/sendfile.h>
     #include <time.h>
     #include <unistd.h>
     /* Block SIGPIPE. Returns 1 if it was not blocked, so that the caller must call hs_unblock_pipe. */
@@ -38,15 +38,16 @@ cdef extern from * nogil:
         if (blocked) hs_unblock_pipe(result != (ssize_t)length);
         return result;
     }
-    static inline ssize_t hs_quiet_sendfile(int out, int source, off_t *offset, size_t count) {
-        int blocked = hs_block_pipe();
-        ssize_t result = sendfile(out, source, offset, count);
-        if (blocked) hs_unblock_pipe(result != (ssize_t)count);
-        return result;
+    /* Return whether SIGPIPE is blocked in this thread, or ignored. */
+    static inline int hs_pipe_is_quiet(void) {
+        sigset_t now;
+        struct sigaction action;
+        pthread_sigmask(SIG_BLOCK, NULL, &now);
+        return sigismember(&now, SIGPIPE) || (sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_IGN);
     }
     """
     bint block_pipe "hs_block_pipe" ()
     void unblock_pipe "hs_unblock_pipe" (bint raised)
-    # Like write(2) and sendfile(2). Without a reader they fail with EPIPE, and raise no signal.
+    bint pipe_is_quiet "hs_pipe_is_quiet" ()
+    # Like write(2). Without a reader it fails with EPIPE, and raises no signal.
     ssize_t quiet_write "hs_quiet_write" (int fd, const void *data, size_t length)
-    ssize_t quiet_sendfile "hs_quiet_sendfile" (int out, int source, long *offset, size_t count)

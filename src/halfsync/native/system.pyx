@@ -1,6 +1,5 @@
 """Threads, and waiting, in C: an application that changes the modules threading and select has no effect here."""
 from libc.errno cimport EAGAIN, EINTR, ETIMEDOUT, errno
-from libc.limits cimport INT_MAX
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
@@ -8,6 +7,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
 from halfsync.native.descriptors cimport LOW_END as C_LOW_END, LOW_OURS as C_LOW_OURS
+from halfsync.native.poll cimport POLLIN, poll, poll_ms, pollfd
 from halfsync.native.sync cimport (
     monotonic_ns, pthread_mutex_destroy, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, sem_destroy,
     sem_init, sem_post, sem_t,
@@ -18,14 +18,6 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() noexcept nogil
     unsigned long PyThread_start_new_thread(void (*run)(void *) noexcept nogil, void *argument) noexcept
     const unsigned long PYTHREAD_INVALID_THREAD_ID
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    const short POLLIN
-    int poll(pollfd *descriptors, unsigned long number, int milliseconds)
 
 cdef extern from "<sys/resource.h>" nogil:
     ctypedef unsigned long rlim_t
@@ -112,7 +104,7 @@ def readable(descriptors, timeout=None):
     """
     cdef list watched = list(descriptors)
     cdef Py_ssize_t number = len(watched), position
-    cdef int64_t deadline = deadline_after(timeout), left
+    cdef int64_t deadline = deadline_after(timeout)
     cdef int milliseconds, ready
     cdef pollfd *entries = <pollfd *> malloc(max(number, 1) * sizeof(pollfd))
     if entries == NULL:
@@ -123,10 +115,7 @@ def readable(descriptors, timeout=None):
             entries[position].events = POLLIN
             entries[position].revents = 0
         while True:
-            milliseconds = -1
-            if deadline >= 0:
-                left = max(<int64_t> 0, deadline - monotonic_ns())
-                milliseconds = <int> min((left + 999999) // 1000000, <int64_t> INT_MAX)
+            milliseconds = poll_ms(deadline - monotonic_ns()) if deadline >= 0 else -1
             with nogil:
                 ready = poll(entries, number, milliseconds)
             if ready > 0 or (ready == 0 and monotonic_ns() >= deadline >= 0):

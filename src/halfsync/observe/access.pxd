@@ -2,9 +2,9 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from halfsync.exchange.exchange cimport Exchange
-from halfsync.http.forwarded cimport ForwardedInfo
 from halfsync.http.trust cimport Trust
 from halfsync.native.sync cimport atomic_llong, atomic_uint, pthread_cond_t, pthread_mutex_t, pthread_t
+from halfsync.observe.access_line cimport Entry
 
 # The lines that are missing in a log's file. In memory shared by all processes that write to it.
 ctypedef struct Losses:
@@ -30,23 +30,11 @@ ctypedef struct AccessLogRecord:
     bint ended
     pthread_t thread
 
-# What is logged about one request.
-ctypedef struct Entry:
-    const Exchange *exchange  # with the bytes received; NULL: none were
-    const uint8_t *address    # sockaddr of the peer
-    int address_length
-    int status
-    int64_t sent              # bytes of the response's body
-    int64_t queue_ns          # how long the request waited for a worker
-    int64_t total_ns          # from its first byte to the end of its response
-
 cdef void log_request(AccessLogRecord *log, const Entry *entry) noexcept nogil
 cdef void log_unheard(AccessLogRecord *log, const uint8_t *address, int address_length, int status,
                       int64_t sent) noexcept nogil
 cdef void log_exchange(AccessLogRecord *log, const Exchange *exchange, const uint8_t *address, int address_length,
                        int64_t now) noexcept nogil
-cdef void find_client(const Exchange *exchange, const Trust *trust, ForwardedInfo *info, const uint8_t **address,
-                      int *address_length) noexcept nogil
 
 
 cdef class AccessLog:

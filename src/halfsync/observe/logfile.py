@@ -43,7 +43,7 @@ def _open(path: str) -> int:
         descriptor = os.open(path, _FLAGS | os.O_CREAT, _MODE)
     except OSError as error:
         if error.errno == errno.ENXIO and stat.S_ISFIFO(os.stat(path).st_mode):
-            raise OSError(errno.ENXIO, "nobody reads from this pipe") from None
+            raise OSError(errno.ENXIO, "no process reads from this pipe") from None
         raise
     os.set_blocking(descriptor, True)
     return descriptor

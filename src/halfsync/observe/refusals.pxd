@@ -17,12 +17,12 @@ ctypedef struct Note:
     char lines[2][SHOWN_BYTES]     # the request line, and the line that was refused if it is another one
     uint32_t lengths[2]       # their lengths as received; 0: there is none
     uint32_t shown[2]         # their bytes that are kept
-    int64_t untold            # refusals before this one that were not noted
+    int64_t unlogged            # refusals before this one that were not noted
 
 # How many refusals may still be noted. In memory shared by all processes of one server.
 ctypedef struct Allowance:
     atomic_llong next_ns      # when the next one could be noted if they came evenly
-    atomic_llong untold       # refusals not noted since the last noted one
+    atomic_llong unlogged       # refusals not noted since the last noted one
 
 ctypedef struct Refusals:
     pthread_mutex_t lock      # guards notes and count
@@ -64,4 +64,4 @@ cdef class RefusalLog:
     cdef Refusals refusals
     cdef object pinned        # what the pointers point to
 
-    cpdef void tell(self) noexcept
+    cpdef void log_notes(self) noexcept

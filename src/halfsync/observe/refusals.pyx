@@ -19,7 +19,7 @@ from halfsync.native.sync cimport (
     add_llong, cas_llong, load_llong, monotonic_ns, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_unlock, swap_llong,
 )
-from halfsync.observe.access cimport find_client
+from halfsync.observe.client cimport find_client
 from halfsync.observe.secrets cimport is_gap, secret_at, shown_bytes
 
 from halfsync.log import logger
@@ -34,7 +34,7 @@ cdef bint is_allowed(Allowance *allowance, int64_t now) noexcept nogil:
     while True:
         taken = max(due, <long long> (now - (NOTES_MOST - 1) * PACE_NS))
         if taken > now:
-            add_llong(&allowance.untold, 1)
+            add_llong(&allowance.unlogged, 1)
             return False
         if cas_llong(&allowance.next_ns, &due, taken + PACE_NS):
             return True
@@ -103,12 +103,12 @@ cdef bint refusals_note(
         memcpy(note.client, address, note.client_length)
         note.status = 0 if refusals.raw else status
         note.reason = reason if reason != NULL else exchange_reason(exchange, status)
-        note.untold = swap_llong(&refusals.allowance.untold, 0)
+        note.unlogged = swap_llong(&refusals.allowance.unlogged, 0)
         if exchange != NULL and (not refusals.raw or exchange.phase == EXCHANGE_PROXY):
             keep_received(note, exchange)
     pthread_mutex_unlock(&refusals.lock)
     if not noted:
-        add_llong(&refusals.allowance.untold, 1)
+        add_llong(&refusals.allowance.unlogged, 1)
     return noted
 
 
@@ -137,8 +137,8 @@ cdef void log_note(const Note *note) noexcept:
         received = ", ".join([line_text(note, which) for which in range(2) if note.lengths[which] > 0])
         if received:
             text += f"; received {received}"
-        if note.untold > 0:
-            text += f" ({note.untold} more were refused before)"
+        if note.unlogged > 0:
+            text += f" ({note.unlogged} more were refused before)"
         if note.status == 0:
             logger().info("closed a connection from %s: %s", client_text(note), text)
         else:
@@ -167,7 +167,7 @@ cdef class RefusalLog:
         pthread_mutex_destroy(&self.refusals.lock)
         unmap_shared(self.refusals.allowance, sizeof(Allowance))
 
-    cpdef void tell(self) noexcept:
+    cpdef void log_notes(self) noexcept:
         """Log the notes, at the level info. For any thread; none waits for another."""
         cdef Note note
         cdef bint found = True
@@ -184,7 +184,7 @@ cdef class RefusalLog:
 
     def close(self):
         """Log the notes that are left, and how many refusals were not noted."""
-        self.tell()
-        untold = swap_llong(&self.refusals.allowance.untold, 0)
-        if untold > 0:
-            logger().info("%d more requests were refused, and not logged", untold)
+        self.log_notes()
+        unlogged = swap_llong(&self.refusals.allowance.unlogged, 0)
+        if unlogged > 0:
+            logger().info("%d more requests were refused, and not logged", unlogged)

@@ -18,9 +18,9 @@ from halfsync.native.forks import (
     look_at_signal,
     note_terminal,
     release_signal,
+    reports_closed_terminal,
+    set_signal_fd,
     take_signal,
-    tell_signals,
-    tells_of_terminal,
 )
 from halfsync.native.system import in_main_thread, readable
 from halfsync.runtime.originals import monotonic, os, signal
@@ -99,7 +99,7 @@ def has_default(number: int) -> bool:
 
 def note_signals(fd: int, *numbers: int) -> None:
     """Note these signals, and write their numbers to a non-blocking descriptor. They have no other effect here."""
-    tell_signals(fd)
+    set_signal_fd(fd)
     for number in numbers:
         catch_signal(number, NOTED)
 
@@ -132,7 +132,7 @@ class Signals:
         os.set_blocking(self._reader, False)
         self._began = count_copies()
         if self._main:
-            self._told = tell_signals(self._writer)
+            self._fd_before = set_signal_fd(self._writer)
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*self.NUMBERS, *self.OPTIONAL))
             default = [number for number in self.OPTIONAL if has_default(number)]
             self._before = {number: _catch(number) for number in (*self.NUMBERS, *default)}
@@ -148,7 +148,7 @@ class Signals:
             for number, before in self._before.items():
                 _restore(number, *before)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask | self._blocked)
-            tell_signals(self._told)
+            set_signal_fd(self._fd_before)
         os.close(self._reader)
         os.close(self._writer)
 
@@ -182,7 +182,7 @@ class Signals:
         while True:
             end_copy(self._began)  # a handler of the program may fork, for example
             number = take_signal() if self._main else 0
-            if number == signal.SIGHUP and tells_of_terminal(number):
+            if number == signal.SIGHUP and reports_closed_terminal(number):
                 if self._before[signal.SIGHUP][1] == signal.SIG_IGN:
                     continue
                 self.hung_up()

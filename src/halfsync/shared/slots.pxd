@@ -3,17 +3,10 @@
 # All of it is inline, so that no module is loaded if there is only one process.
 from posix.unistd cimport write
 
+from halfsync.native.poll cimport POLLIN, poll, pollfd
 from halfsync.native.sync cimport (
     add_uint, atomic_llong, atomic_uint, load_uint, store_uint, sub_uint, swap_uint,
 )
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *fds, unsigned long count, int timeout_ms)
-    const short POLLIN
 
 cdef enum:
     SHARE_SLACK = 2           # connections that a process may have beyond its share plus a quarter

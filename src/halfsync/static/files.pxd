@@ -48,7 +48,7 @@ cdef enum FileKind:
     FILE_DIRECTORY
     FILE_OTHER
 
-ctypedef struct FileLook:
+ctypedef struct FileStat:
     int64_t size
     int64_t modified_s
     int64_t modified_ns       # within that second
@@ -58,6 +58,6 @@ cdef bint files_find(const Files *files, const char *raw, uint32_t length, FileL
 # Returns a descriptor, which never blocks on a FIFO, or -errno.
 cdef int files_open(const Files *files, const FileLocation *location) noexcept nogil
 # Returns a FileKind, or -errno.
-cdef int files_look(int fd, FileLook *look) noexcept nogil
+cdef int files_stat(int fd, FileStat *stat) noexcept nogil
 cdef const TypeSlot *files_type(const Files *files, const FileLocation *location) noexcept nogil
 cdef uint32_t type_hash(const char *extension) noexcept nogil

@@ -48,7 +48,7 @@ cdef extern from *:
     #endif
     }
 
-    static int hs_look(int fd, int64_t *size, int64_t *modified_s, int64_t *modified_ns) {
+    static int hs_stat(int fd, int64_t *size, int64_t *modified_s, int64_t *modified_ns) {
         struct stat status;
         if (fstat(fd, &status) < 0)
             return -errno;
@@ -59,7 +59,7 @@ cdef extern from *:
     }
     """
     int hs_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve) nogil
-    int hs_look(int fd, int64_t *size, int64_t *modified_s, int64_t *modified_ns) nogil
+    int hs_stat(int fd, int64_t *size, int64_t *modified_s, int64_t *modified_ns) nogil
     int openat(int directory, const char *path, int flags) nogil
     const int AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_LARGEFILE, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY
     const uint64_t HS_NO_MAGICLINKS, HS_NO_SYMLINKS, HS_BENEATH
@@ -212,9 +212,9 @@ cdef int files_open(const Files *files, const FileLocation *location) noexcept n
     return move_out_of_low(result)
 
 
-cdef int files_look(int fd, FileLook *look) noexcept nogil:
+cdef int files_stat(int fd, FileStat *stat) noexcept nogil:
     """Get an open file's size and its time of modification. Returns its FileKind, or -errno."""
-    return hs_look(fd, &look.size, &look.modified_s, &look.modified_ns)
+    return hs_stat(fd, &stat.size, &stat.modified_s, &stat.modified_ns)
 
 
 cdef uint32_t type_hash(const char *extension) noexcept nogil:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from halfsync.errors import UsageError, reason_of
 from halfsync.host.rights import opening
 from halfsync.runtime.originals import os
-from halfsync.static.answer import StaticFiles
 from halfsync.static.files import has_openat2
+from halfsync.static.static_files import StaticFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,8 +112,8 @@ def _open(prefix: str, directory: str, settings: Settings, identity: Identity | 
 
 def _remedy(error: OSError, identity: Identity | None) -> str:
     if isinstance(error, PermissionError) and identity is not None and identity.changes:
-        return f"let {identity} search each directory on the way to it"
-    return "name a directory that is there, as PREFIX=DIR"
+        return f"give {identity} the right to search each directory of this path"
+    return "name an existing directory, as PREFIX=DIR"
 
 
 def content_types() -> dict[bytes, tuple[bytes, bool]]:

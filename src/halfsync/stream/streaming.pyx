@@ -61,7 +61,7 @@ cdef class StreamBridge(Bridge):
         if data is None:
             return 1
         if not isinstance(data, bytes):
-            raise TypeError(f"a handler sends bytes, not {type(data).__name__}")
+            raise TypeError(f"a handler must send bytes, not {type(data).__name__}")
         vector.iov_base = PyBytes_AS_STRING(data)
         vector.iov_len = PyBytes_GET_SIZE(data)
         if vector.iov_len == 0:

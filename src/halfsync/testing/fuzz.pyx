@@ -1,7 +1,7 @@
 """The parsers on pieces that lie in blocks of memory of exactly their size, for fuzzing. Only in checks builds.
 
 A sanitizer sees a read past such a piece, and a write past the records of the parsers, which also have their own
-blocks. The exchange has its wrapper in testing/pieces, which fences off its buffers behind what was received.
+blocks. The exchange has its wrapper in testing/exchanges, which fences off its buffers behind what was received.
 """
 cimport cython
 from libc.stdint cimport int64_t, uint32_t

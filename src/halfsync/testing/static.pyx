@@ -10,7 +10,8 @@ from halfsync.exchange.exchange cimport (
     Exchange, ExchangePool, Limits, exchange_received, pool_destroy, pool_get, pool_init, pool_put,
 )
 from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES, NativeResponse
-from halfsync.static.answer cimport StaticFiles, answer_request
+from halfsync.static.answer cimport answer_request
+from halfsync.static.static_files cimport StaticFiles
 from halfsync.static.conditions cimport (
     Codings, RANGE_BEYOND, RANGE_WHOLE, coding_weight, codings_read, codings_reset, date_read, range_read, tags_match,
 )

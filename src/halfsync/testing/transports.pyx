@@ -11,27 +11,15 @@ from libc.stdlib cimport calloc, free
 from posix.uio cimport iovec
 
 from halfsync.native.checks cimport check
+from halfsync.native.poll cimport POLLIN, POLLOUT, poll, pollfd
 from halfsync.native.sync cimport add_llong, atomic_llong
 from halfsync.transport.transport cimport (
-    PEEK_BYTES, PEEK_ENDED, PEEK_NOTHING, PEER_HERE, PEER_GONE, PEER_ENDED, Transport as NativeTransport,
-    TransportKind, WANT_READ, WANT_WRITE, transport_abort, transport_choose, transport_close, transport_cut,
-    transport_finish, transport_may_move, transport_open, transport_peek, transport_pending, transport_presence,
-    transport_receive, transport_send_bytes, transport_send_file, transport_send_whole, transport_shakes_hands,
-    transport_unacknowledged,
+    MSG_DONTWAIT, MSG_NOSIGNAL, PEEK_BYTES, PEEK_ENDED, PEEK_NOTHING, PEER_HERE, PEER_GONE, PEER_ENDED,
+    Transport as NativeTransport, TransportKind, WANT_READ, WANT_WRITE, c_recv, c_send, transport_abort,
+    transport_choose, transport_close, transport_cut, transport_finish, transport_may_move, transport_open,
+    transport_peek, transport_pending, transport_presence, transport_receive, transport_send_bytes, transport_send_file,
+    transport_send_whole, transport_shakes_hands, transport_unacknowledged,
 )
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *watched, unsigned long count, int timeout_ms)
-    const short POLLIN, POLLOUT
-
-cdef extern from "<sys/socket.h>" nogil:
-    const int MSG_DONTWAIT, MSG_NOSIGNAL
-    ssize_t c_recv "recv" (int fd, void *data, size_t length, int flags)
-    ssize_t c_send "send" (int fd, const void *data, size_t length, int flags)
 
 cdef enum:
     HELD_BYTES = 8192

@@ -62,7 +62,8 @@ cdef int transport_open(Transport *transport, int fd) noexcept nogil
 # Free the state and close the descriptor.
 cdef void transport_close(Transport *transport) noexcept nogil
 
-# Send a part of a file. Returns bytes sent (0: the file is shorter than `length`), a WANT, or -errno.
+# Send a part of a file. Returns bytes sent (0: the file is shorter than `length`), a WANT, or -errno. The caller has
+# blocked SIGPIPE, as the engine's thread always has: sendfile has no flag as send has.
 cdef int64_t transport_send_file(Transport *transport, int fd, int64_t offset, int64_t length) noexcept nogil
 
 # Send a few bytes, all or none: an interim response. If they cannot be sent now, they are dropped.

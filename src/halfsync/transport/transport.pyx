@@ -2,19 +2,15 @@
 from posix.unistd cimport close, pread
 
 from halfsync.native.checks cimport check
-from halfsync.native.pipes cimport quiet_sendfile
+from halfsync.native.pipes cimport pipe_is_quiet
+from halfsync.native.poll cimport POLLERR, POLLHUP, POLLRDHUP, poll, pollfd
 
 cdef extern from "<sys/socket.h>" nogil:
     const int MSG_PEEK, SHUT_RDWR, SHUT_WR
     int shutdown(int fd, int how)
 
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *watched, unsigned long count, int timeout_ms)
-    const short POLLERR, POLLHUP, POLLRDHUP
+cdef extern from "<sys/sendfile.h>" nogil:
+    ssize_t sendfile(int out, int source, long *offset, size_t count)
 
 cdef extern from *:
     """
@@ -71,8 +67,9 @@ cdef int64_t transport_send_file(Transport *transport, int fd, int64_t offset, i
     cdef char data[READ_BYTES]
     cdef ssize_t sent
     if transport.kind == NULL:
+        check(pipe_is_quiet(), "a file is sent while SIGPIPE could end the process")
         while True:
-            sent = quiet_sendfile(transport.fd, fd, &position, <size_t> min(length, <int64_t> SEND_FILE_BYTES))
+            sent = sendfile(transport.fd, fd, &position, <size_t> min(length, <int64_t> SEND_FILE_BYTES))
             if sent >= 0:
                 return sent
             if errno != EINTR:

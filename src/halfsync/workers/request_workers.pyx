@@ -410,7 +410,7 @@ cdef class RequestWorkers(WorkerThreads):
                         warn("a stuck thread could not be replaced or logged: %s", type(error).__name__)
                 lease = lease.next
             if self.refusals is not None:
-                self.refusals.tell()
+                self.refusals.log_notes()
             self.monitoring = False
 
     cdef int count_stuck(self, int change) except -1:

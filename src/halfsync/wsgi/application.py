@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from halfsync.runtime.output import standard_error
 from halfsync.version import VERSION
-from halfsync.wsgi.body import FileWrapper, Input
+from halfsync.wsgi.body import Input
 from halfsync.wsgi.bridge import WsgiBridge
 from halfsync.wsgi.environ import EnvironFactory
+from halfsync.wsgi.file_wrapper import FileWrapper
 
 if TYPE_CHECKING:
     from halfsync.http.trust import TrustedPeers

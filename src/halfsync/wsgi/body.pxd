@@ -1,12 +1,7 @@
 from libc.stdint cimport int64_t
 
-from halfsync.exchange.blocks cimport BlockPool
 from halfsync.exchange.exchange cimport Exchange
 
-
-cdef class BodyBlocks:
-    cdef BlockPool pool
-    cdef bint ready
 
 cdef enum InputState:
     INPUT_OPEN
@@ -28,21 +23,13 @@ cdef class Input:
     cdef int reading          # threads that read the file without the GIL
 
     cdef void shut(self, int state) noexcept
-    cdef void let_go(self) noexcept
+    cdef void release_file(self) noexcept
     cdef int check_open(self) except -1
     cdef int64_t read_disk(self, char *target, int64_t size, bint whole) except -1
-    cdef int look(self) except -1
+    cdef int load_window(self) except -1
     cdef int fill(self, char *target, int64_t size) except -1
     cdef bytes take(self, int64_t size)
     cdef bytes take_line(self, int64_t size)
 
 
-cdef class FileWrapper:
-    cdef readonly object filelike
-    cdef readonly Py_ssize_t block_size
-
-    cdef object method_of_file(self, str name)
-    cdef tuple place(self)
-
-cdef int grow(BlockPool *pool) except -1
 cdef Input input_for(Exchange *exchange)

@@ -1,6 +1,5 @@
-"""`wsgi.input` over a request's body, and `wsgi.file_wrapper`."""
-import sys
-from io import BufferedIOBase, BufferedRandom, BufferedReader, FileIO, SEEK_CUR, UnsupportedOperation
+"""`wsgi.input`: the body of a request, as an application reads it."""
+from io import BufferedIOBase, UnsupportedOperation
 
 cimport cython
 from libc.errno cimport EINTR, errno
@@ -13,80 +12,13 @@ from posix.unistd cimport close as close_fd, pread
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from halfsync.exchange.blocks cimport (
-    BLOCK_BYTES, Block, BlockPool, blocks_destroy, blocks_give, blocks_init, blocks_take, blocks_unwant, blocks_want,
-)
-from halfsync.exchange.exchange cimport BODY_SLACK
 from halfsync.native.checks cimport COUNT_BUFFER, count
 from halfsync.native.forks cimport copies, is_forked_copy
-
-cdef extern from "Python.h":
-    void Py_SET_SIZE(object sized, Py_ssize_t size)
+from halfsync.wsgi.body_blocks cimport grow, take_whole
 
 cdef enum:
     WINDOW_BYTES = 64 * 1024  # of a body on disk, held in memory to read it by line
-
-cdef tuple PLAIN_FILES = (FileIO, BufferedReader, BufferedRandom)  # types that return the bytes of their descriptor
-cdef frozenset RAW_ATTRIBUTES = frozenset({"name"})  # set on a raw file by open(); any other may be a changed method
-
-
-cdef class BodyBlocks:
-    """Blocks that will become bytes objects, for bodies that an application reads whole: see exchange/blocks.pyx.
-
-    The model owns it, and keeps it longer than any exchange that may hold a block.
-    """
-
-    def __cinit__(self):
-        blocks_init(&self.pool)
-        self.ready = True
-
-    def __dealloc__(self):
-        cdef Block block
-        if self.ready:
-            while blocks_take(&self.pool, &block):
-                Py_DECREF(<object> <PyObject *> block.owner)
-            blocks_destroy(&self.pool)
-
-
-cdef int add_block(BlockPool *pool) except -1:
-    """Add a block that is counted already."""
-    cdef Block block
-    cdef bytes memory = PyBytes_FromStringAndSize(NULL, BLOCK_BYTES + BODY_SLACK)
-    block.owner = <void *> memory
-    block.data = PyBytes_AS_STRING(memory)
-    if blocks_give(pool, &block):
-        Py_INCREF(memory)
-    return 0
-
-
-cdef int grow(BlockPool *pool) except -1:
-    """Add one block, if the pool may have it."""
-    if blocks_want(pool):
-        try:
-            add_block(pool)
-        except MemoryError:
-            blocks_unwant(pool)
-            raise
-    return 0
-
-
-cdef bytes take_whole(Exchange *exchange):
-    """Return the body as the bytes object that it was received into, and remove it from the exchange.
-
-    Until now only its block refers to the object, so its size can still be set.
-    """
-    cdef bytes data = <bytes> <PyObject *> exchange.block.owner
-    add_block(exchange.blocks)  # if memory is short, nothing has changed
-    Py_DECREF(data)  # the block's reference
-    exchange.block.owner = NULL
-    exchange.body = NULL
-    Py_SET_SIZE(data, exchange.body_length)
-    PyBytes_AS_STRING(data)[exchange.body_length] = 0
-    exchange.body_length = 0
-    return data
 
 
 @cython.freelist(16)
@@ -102,7 +34,7 @@ cdef class Input:
         self.fd = -1
 
     def __dealloc__(self):
-        self.let_go()
+        self.release_file()
 
     cdef void shut(self, int state) noexcept:
         """Close the body, if it is open. state: an InputState."""
@@ -116,9 +48,9 @@ cdef class Input:
             self.window_length = 0
             self.whole = None
         elif self.reading == 0:
-            self.let_go()
+            self.release_file()
 
-    cdef void let_go(self) noexcept:
+    cdef void release_file(self) noexcept:
         """Close the file of a body on disk, which no thread reads, and free its window."""
         if self.fd >= 0:
             close_fd(self.fd)
@@ -155,12 +87,12 @@ cdef class Input:
                     break
         self.reading -= 1
         if self.state != INPUT_OPEN and self.reading == 0:
-            self.let_go()
+            self.release_file()
         if done == 0 or (whole and done < size):
             PyErr_SetFromErrno(OSError)
         return done
 
-    cdef int look(self) except -1:
+    cdef int load_window(self) except -1:
         """Move the window to hold the byte at the position, which must not be the end."""
         cdef int64_t position = self.position
         cdef int64_t got
@@ -223,7 +155,7 @@ cdef class Input:
             size = self.length - self.position
         left = size
         while left > 0:
-            self.look()
+            self.load_window()
             start = self.window + (self.position - self.window_at)
             available = min(self.window_at + self.window_length - self.position, left)
             end = <const char *> memchr(start, b"\n", available)
@@ -406,82 +338,3 @@ cdef Input input_for(Exchange *exchange):
     body.window = exchange.body
     body.window_length = exchange.body_length if exchange.body != NULL else 0
     return body
-
-
-cdef class FileWrapper:
-    """`wsgi.file_wrapper`. If an application returns it, the server sends a regular file itself, and iterates others.
-
-    filelike: has `read`, and may have `close`. block_size: bytes of each read when iterated.
-    """
-
-    def __init__(self, filelike, Py_ssize_t block_size=65536):
-        self.filelike = filelike
-        self.block_size = block_size
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        data = self.filelike.read(self.block_size)
-        if not data:
-            raise StopIteration
-        return data
-
-    def close(self):
-        """Close the file, if it can be closed."""
-        close = getattr(self.filelike, "close", None)
-        if close is not None:
-            close()
-
-    # A middleware that sends a part of the file (werkzeug) calls these to skip what comes before it.
-
-    def seekable(self):
-        """Return whether the position in the file can be set."""
-        seekable = getattr(self.filelike, "seekable", None)
-        return seekable() if seekable is not None else hasattr(self.filelike, "seek")
-
-    def seek(self, offset, whence=0):
-        """Set the position in the file, as io.IOBase.seek does. Raises io.UnsupportedOperation if it has none."""
-        return self.method_of_file("seek")(offset, whence)
-
-    def tell(self):
-        """Return the position in the file. Raises io.UnsupportedOperation if it has none."""
-        return self.method_of_file("tell")()
-
-    cdef object method_of_file(self, str name):
-        method = getattr(self.filelike, name, None)
-        if method is None:
-            raise UnsupportedOperation(name)
-        return method
-
-    cdef tuple place(self):
-        """Return the descriptor whose bytes read() returns, and its position, or None if read() must be called.
-
-        The response must be what read() would return (PEP 3333). An application's fileno() or tell() does not prove
-        that: a file that decompresses has the descriptor of the compressed one. So only the standard library's own
-        files count, or an object whose `read` is the read() of such a file.
-        """
-        try:
-            read = own_file(self.filelike).read
-            file = getattr(read, "__self__", None)
-            kind = next((kind for kind in PLAIN_FILES if isinstance(file, kind)), None)
-            if kind is None or self.block_size == 0 or read != kind.read.__get__(file):
-                return None
-            if kind is FileIO:
-                return FileIO.fileno(file), FileIO.tell(file)
-            raw = kind.raw.__get__(file)
-            if type(raw) is not FileIO or not vars(raw).keys() <= RAW_ATTRIBUTES:
-                return None
-            if kind is BufferedRandom:
-                BufferedRandom.flush(file)  # what was written must be sent too
-            # If other code has moved the descriptor, the bytes read ahead are not those before its position.
-            position = kind.seek(file, 0, SEEK_CUR)
-            return (FileIO.fileno(raw), position) if kind.tell(file) == position else None
-        except Exception:  # noqa: BLE001 - then read() is called, which raises it again or succeeds
-            return None
-
-
-cdef object own_file(object filelike):
-    """Return the file of a tempfile.NamedTemporaryFile whose `read` was not replaced, or else `filelike`."""
-    wrapper = getattr(sys.modules.get("tempfile"), "_TemporaryFileWrapper", None)
-    return filelike.file if type(filelike) is wrapper and "read" not in vars(filelike) else filelike

@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport uint8_t
 
 from halfsync.exchange.bridging cimport Origin
 from halfsync.exchange.exchange cimport Exchange
@@ -6,28 +6,7 @@ from halfsync.http.trust cimport TrustedPeers
 from halfsync.listening.endpoints cimport Endpoints
 from halfsync.native.sync cimport atomic_llong
 from halfsync.wsgi.body cimport Input
-
-cdef enum:
-    NAME_SLOTS = 512          # of the table of field names; at most half of them are filled
-    NAME_BYTES = 40           # the longest name that is remembered
-    VALUE_BYTES = 200         # the longest value that is remembered
-
-# A field in which proxies describe their client.
-cdef enum ProxyField:
-    PROXY_FIELD_FORWARDED = 1
-    PROXY_FIELD_X = 2         # X-Forwarded-For, -Proto, -Host or -Port
-    PROXY_FIELD_OTHER = 4     # another field that begins with X-Forwarded-; only applications read it
-
-# A field name seen before: its environ key, and its last value, if that may be shared.
-ctypedef struct NameSlot:
-    uint8_t length            # 0: free
-    uint8_t shares            # its values repeat and are no secrets
-    uint8_t proxy_field       # ProxyField; 0: none
-    uint8_t value_length      # 0: none remembered
-    char name[NAME_BYTES]
-    char value[VALUE_BYTES]
-    void *key                 # str, owned
-    void *last                # str, owned
+from halfsync.wsgi.field_names cimport FieldNames
 
 
 cdef class EnvironFactory:
@@ -35,8 +14,7 @@ cdef class EnvironFactory:
     cdef list templates       # the same with them, one dict for each listener of the server
     cdef int templates_count
     cdef Endpoints endpoints  # None: no connection is adopted
-    cdef NameSlot *names
-    cdef int names_count
+    cdef FieldNames names
     cdef uint8_t last_address[16]
     cdef int last_address_length
     cdef str last_address_text
@@ -50,8 +28,6 @@ cdef class EnvironFactory:
     cdef int renew_empty(self) except -1
     cdef void take_empty_back(self, dict environ) noexcept
     cdef dict of_server(self, tuple server)
-    cdef NameSlot *slot_of(self, const char *name, int length)
-    cdef object value_of(self, NameSlot *slot, const char *data, int length)
     cdef object add_fields(self, dict environ, Exchange *exchange, const Origin *origin)
     cdef object believe(self, dict environ, Exchange *exchange)
     cdef object note_ignored(self, const Origin *origin, bytes name)

@@ -1,20 +1,16 @@
 """Make the WSGI environ of a request (PEP 3333, "environ Variables"), fast.
 
-What never changes is in a template that is copied. Field names are looked up in a small table of names seen before, so
-their environ keys are made once. The values of a few fields (Host, User-Agent, Accept ...) repeat from request to
-request and are no secrets: for these the table also keeps the last value's string. The table is bounded: a client
-cannot make it grow. All of it is used under the GIL.
+What never changes is in a template that is copied, and field names have their keys in a table (field_names.pyx). All of
+it is used under the GIL.
 
 The fields in which proxies describe their client (Forwarded and the X-Forwarded- fields) are believed only from trusted
 peers. From any other peer they are left out, so that no application believes a client. The table marks their names, so
 that a request without them costs no check.
 """
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
 from cpython.dict cimport PyDict_Copy, PyDict_SetItem, PyDict_Size
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF, Py_XDECREF
 
 from halfsync.exchange.exchange cimport exchange_is_get
 from halfsync.http.forwarded cimport SCHEME_HTTPS, SCHEME_UNKNOWN, ForwardedInfo, forwarded_read
@@ -25,36 +21,20 @@ from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport cas_llong
 from halfsync.shared.client_counts cimport KEY_UNKNOWN, client_key
 from halfsync.wsgi.body cimport INPUT_ENDED, INPUT_OPEN, Input
+from halfsync.wsgi.field_names cimport (
+    NameSlot, PROXY_FIELD_FORWARDED, PROXY_FIELD_X, key_of, names_close, names_find, names_open, proxy_field_of,
+    text_of, value_of,
+)
 
 from halfsync.log import logger
 
 cdef extern from "Python.h":
     Py_ssize_t references "Py_REFCNT" (PyObject *counted)  # of a pointer: an object passed on may count once more
-    str PyUnicode_DecodeLatin1(const char *data, Py_ssize_t length, const char *errors)
     PyObject *PyDict_SetDefault(dict target, object key, object value) except NULL
 
 cdef enum:
     IGNORED_PEERS = 8
 
-cdef tuple SHARED = (
-    "HTTP_HOST", "HTTP_USER_AGENT", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "HTTP_ACCEPT_LANGUAGE", "HTTP_CONNECTION",
-    "HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_UPGRADE_INSECURE_REQUESTS", "HTTP_ORIGIN", "HTTP_DNT",
-    "HTTP_SEC_FETCH_DEST", "HTTP_SEC_FETCH_MODE", "HTTP_SEC_FETCH_SITE", "HTTP_SEC_FETCH_USER", "HTTP_SEC_CH_UA",
-    "HTTP_SEC_CH_UA_MOBILE", "HTTP_SEC_CH_UA_PLATFORM", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST",
-    "HTTP_X_FORWARDED_PORT", "CONTENT_TYPE",
-)
-# Keys that applications look up, as interned strings, which their code uses too. No other key is interned: a client
-# chooses it, and from Python 3.12 on an interned string is never freed.
-cdef dict KNOWN = {
-    key: key for key in (
-        *SHARED, "CONTENT_LENGTH", "HTTP_ACCEPT_CHARSET", "HTTP_AUTHORIZATION", "HTTP_COOKIE", "HTTP_DATE",
-        "HTTP_EXPECT", "HTTP_FORWARDED", "HTTP_IF_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH",
-        "HTTP_IF_RANGE",
-        "HTTP_IF_UNMODIFIED_SINCE", "HTTP_MAX_FORWARDS", "HTTP_RANGE", "HTTP_REFERER", "HTTP_TE", "HTTP_TRACEPARENT",
-        "HTTP_TRANSFER_ENCODING", "HTTP_UPGRADE", "HTTP_VIA", "HTTP_X_CSRFTOKEN", "HTTP_X_FORWARDED_FOR",
-        "HTTP_X_REAL_IP", "HTTP_X_REQUESTED_WITH", "HTTP_X_REQUEST_ID",
-    )
-}
 cdef dict METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 }
@@ -76,17 +56,10 @@ cdef str SERVER_NAME = "SERVER_NAME"
 cdef str SERVER_PORT = "SERVER_PORT"
 cdef str URL_SCHEME = "wsgi.url_scheme"
 cdef str HTTP_FORWARDED = "HTTP_FORWARDED"
-cdef tuple FORWARDED_KEYS = (
-    "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT",
-)
 cdef tuple SCHEMES = ("http", "https")
 cdef tuple DEFAULT_PORTS = ("80", "443")
 cdef str WSGI_INPUT = "wsgi.input"
 cdef str QUEUE_WAIT = "halfsync.queue_wait"
-
-
-cdef inline str text_of(const char *data, Py_ssize_t length):
-    return PyUnicode_DecodeLatin1(data, length, NULL)
 
 
 cdef inline str port_text(int port):
@@ -126,20 +99,14 @@ cdef class EnvironFactory:
     """Makes environs. A server has one, which its workers use under the GIL."""
 
     def __cinit__(self, *_args):
-        self.names = <NameSlot *> calloc(NAME_SLOTS, sizeof(NameSlot))
         self.ignored = <atomic_llong *> map_shared(IGNORED_PEERS * sizeof(atomic_llong))
-        if self.names == NULL or self.ignored == NULL:
+        if names_open(&self.names) < 0 or self.ignored == NULL:
             raise MemoryError
         self.last_address_length = 0
 
     def __dealloc__(self):
-        cdef int position
         unmap_shared(self.ignored, IGNORED_PEERS * sizeof(atomic_llong))
-        if self.names != NULL:
-            for position in range(NAME_SLOTS):
-                Py_XDECREF(<PyObject *> self.names[position].key)
-                Py_XDECREF(<PyObject *> self.names[position].last)
-            free(self.names)
+        names_close(&self.names)
 
     def __init__(
         self, list servers, dict constants, no_body, TrustedPeers trusted not None, str root="",
@@ -251,21 +218,19 @@ cdef class EnvironFactory:
         cdef const char *data = exchange.data
         cdef const Field *field
         cdef NameSlot *slot
-        cdef PyObject *present
         cdef int position, kind
         cdef int info = 0  # ProxyField bits of the fields that are believed
         cdef int trusted = -1  # not known yet
-        cdef Py_ssize_t size = PyDict_Size(environ)
         cdef object key, value
         for position in range(head.fields_count):
             field = &head.fields[position]
-            slot = self.slot_of(data + field.name, field.name_length)
+            slot = names_find(&self.names, data + field.name, field.name_length)
             if slot != NULL:
                 if slot.key == NULL:
                     continue
                 key = <object> slot.key
                 kind = slot.proxy_field
-                value = self.value_of(slot, data + field.value, field.value_length)
+                value = value_of(slot, data + field.value, field.value_length)
             else:
                 key = key_of(data + field.name, field.name_length)
                 if key is None:
@@ -280,12 +245,7 @@ cdef class EnvironFactory:
                 if not trusted:
                     continue
                 info |= kind
-            present = PyDict_SetDefault(environ, key, value)
-            if PyDict_Size(environ) == size:
-                joined = "; " if key == HTTP_COOKIE else ", "
-                PyDict_SetItem(environ, key, f"{<object> present}{joined}{value}")
-            else:
-                size += 1
+            add_field(environ, key, value)
         if head.chunked:
             # The body was decoded: for the application its length is known.
             environ.pop(HTTP_TRANSFER_ENCODING, None)
@@ -345,50 +305,6 @@ cdef class EnvironFactory:
         elif info.scheme != SCHEME_UNKNOWN or info.host_length > 0:
             PyDict_SetItem(environ, SERVER_PORT, DEFAULT_PORTS[environ[URL_SCHEME] == "https"])
 
-    cdef NameSlot *slot_of(self, const char *name, int length):
-        """Return the slot of a field name, filled now if the name is new. NULL: the name is not remembered."""
-        cdef unsigned int hashed = length
-        cdef int at
-        cdef NameSlot *slot
-        if length > NAME_BYTES:
-            return NULL
-        for at in range(length):
-            hashed = hashed * 31 + <unsigned char> name[at]
-        while True:
-            slot = &self.names[hashed & (NAME_SLOTS - 1)]
-            if slot.length == length and memcmp(slot.name, name, length) == 0:
-                return slot
-            if slot.length == 0:
-                break
-            hashed += 1
-        if self.names_count >= NAME_SLOTS // 2:
-            return NULL
-        key = key_of(name, length)
-        self.names_count += 1
-        slot.length = <uint8_t> length
-        memcpy(slot.name, name, length)
-        slot.shares = key in SHARED
-        slot.proxy_field = proxy_field_of(key)
-        if key is not None:
-            Py_INCREF(key)
-            slot.key = <void *> key
-        return slot
-
-    cdef object value_of(self, NameSlot *slot, const char *data, int length):
-        """Return a field's value as str, the last one again if it is the same."""
-        cdef str value
-        if not slot.shares or length == 0 or length > VALUE_BYTES:
-            return text_of(data, length)
-        if slot.value_length == length and memcmp(slot.value, data, length) == 0:
-            return <object> slot.last
-        value = text_of(data, length)
-        Py_INCREF(value)
-        Py_XDECREF(<PyObject *> slot.last)
-        slot.last = <void *> value
-        slot.value_length = <uint8_t> length
-        memcpy(slot.value, data, length)
-        return value
-
     cdef str address_text(self, const Origin *origin, int *port):
         """Return the peer's address as text, and set its port. None: the socket has no addresses."""
         cdef const uint8_t *host
@@ -404,24 +320,14 @@ cdef class EnvironFactory:
         return self.last_address_text
 
 
-cdef object key_of(const char *name, int length):
-    """Return a field name's environ key. None: it has an underscore, so it could pass for another field."""
-    text = name[:length].decode("latin-1").upper()
-    if "_" in text:
-        return None
-    text = text.replace("-", "_")
-    if text not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        text = "HTTP_" + text
-    return KNOWN.get(text, text)
-
-
-cdef uint8_t proxy_field_of(object key):
-    """Return the ProxyField of an environ key, or 0 if proxies do not use it."""
-    if key == HTTP_FORWARDED:
-        return PROXY_FIELD_FORWARDED
-    if key in FORWARDED_KEYS:
-        return PROXY_FIELD_X
-    return PROXY_FIELD_OTHER if key is not None and key.startswith("HTTP_X_FORWARDED_") else 0
+cdef inline int add_field(dict environ, object key, object value) except -1:
+    """Add a field, joined to what a field of the same name has added before (RFC 9110 5.3, RFC 6265 5.4)."""
+    cdef Py_ssize_t size = PyDict_Size(environ)
+    cdef PyObject *present = PyDict_SetDefault(environ, key, value)
+    if PyDict_Size(environ) == size:
+        joined = "; " if key == HTTP_COOKIE else ", "
+        PyDict_SetItem(environ, key, f"{<object> present}{joined}{value}")
+    return 0
 
 
 cdef tuple split_host(str text):

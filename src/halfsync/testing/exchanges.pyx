@@ -1,15 +1,13 @@
-"""Thin Python wrappers of the native pieces, for their unit tests. Only in checks builds.
+"""Exchanges, outboxes and what they keep on disk, for their unit tests. Only in checks builds.
 
-Each method is one call of the native function of its name. The caller must follow the rules of the native piece:
-these classes check nothing.
+Each method is one call of the native function of its name. The caller must follow the rules of that function: these
+classes check nothing.
 """
-from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 from libc.stdlib cimport free, malloc
 from posix.uio cimport iovec
 from posix.unistd cimport pread
-
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
 from halfsync.exchange.bridging cimport Origin
 from halfsync.exchange.exchange cimport (
@@ -23,12 +21,9 @@ from halfsync.exchange.outbox cimport (
 )
 from halfsync.exchange.spool cimport SpoolFile, Store, spool_append, spool_close, spool_init, spool_reserve, store_init
 from halfsync.http.parser cimport HeadLimits
-from halfsync.native.sync cimport load_llong, load_uint, monotonic_ns
-from halfsync.pool.request_queue cimport (
-    TAKEN_ITEM, Queue, QueueSlot, QueueWatch, Taker, queue_check, queue_close, queue_destroy, queue_hold, queue_init,
-    queue_put, queue_sleep, queue_try_take, queue_unhold, queue_wake, queue_withdraw,
-)
-from halfsync.wsgi.body cimport BodyBlocks, INPUT_ENDED, Input, grow, input_for
+from halfsync.native.sync cimport load_llong, load_uint
+from halfsync.wsgi.body cimport INPUT_ENDED, Input, input_for
+from halfsync.wsgi.body_blocks cimport BodyBlocks, grow
 from halfsync.wsgi.environ cimport EnvironFactory
 
 # A sanitizer knows the sizes of blocks, but not how much of a buffer has been received.
@@ -54,119 +49,6 @@ cdef enum:
 
 SEGMENT_BYTES = <int> sizeof(Segment)
 SPOOL_TURN_BYTES = <int> TURN_BYTES
-
-
-cdef class PyTaker:
-    """One worker's record of its taking."""
-    cdef Taker taker
-
-    def __cinit__(self):
-        memset(&self.taker, 0, sizeof(self.taker))
-
-
-cdef class PyRequestQueue:
-    """The request queue, holding Python objects."""
-    cdef Queue native
-    cdef QueueWatch watch
-
-    def __cinit__(self, uint32_t limit, bint patient=False):
-        if queue_init(&self.native, limit, patient) < 0:
-            raise MemoryError
-        memset(&self.watch, 0, sizeof(self.watch))
-
-    def __dealloc__(self):
-        queue_destroy(&self.native)
-
-    def put(self, item):
-        cdef int64_t ticket
-        Py_INCREF(item)
-        with nogil:
-            ticket = queue_put(&self.native, <void *> item, monotonic_ns())
-        if ticket < 0:
-            Py_DECREF(item)
-        return ticket
-
-    def wake(self):
-        with nogil:
-            queue_wake(&self.native)
-
-    def try_take(self, bint woken=False, PyTaker worker=None):
-        cdef QueueSlot slot
-        cdef int taken
-        if worker is None:
-            worker = PyTaker()
-            worker.taker.woken = woken
-        with nogil:
-            taken = queue_try_take(&self.native, &worker.taker, &slot)
-        if taken != TAKEN_ITEM:
-            return taken, None
-        item = <object> <PyObject *> slot.item
-        Py_DECREF(item)
-        return taken, item
-
-    def sleep(self, PyTaker worker=None):
-        if worker is None:
-            worker = PyTaker()
-        with nogil:
-            queue_sleep(&self.native, &worker.taker)
-
-    def check(self, int64_t now):
-        """Return how long the owner may rest, in ns, and whether something waits."""
-        return queue_check(&self.native, &self.watch, now), bool(self.watch.waits)
-
-    def close(self):
-        with nogil:
-            queue_close(&self.native)
-
-    def withdraw(self, uint64_t ticket, item):
-        """Withdraw this item, as the engine does."""
-        cdef bint withdrawn
-        with nogil:
-            withdrawn = queue_withdraw(&self.native, ticket)
-        if withdrawn:
-            Py_DECREF(item)
-        return withdrawn
-
-    def hold(self, uint64_t ticket):
-        cdef bint held
-        with nogil:
-            held = queue_hold(&self.native, ticket)
-        return bool(held)
-
-    def unhold(self):
-        queue_unhold(&self.native)
-
-    @property
-    def length(self):
-        return self.native.length
-
-    @property
-    def sleepers(self):
-        return self.native.sleepers
-
-    @property
-    def awake(self):
-        return self.native.awake
-
-    @property
-    def turn_ns(self):
-        return self.native.turn_ns
-
-    @turn_ns.setter
-    def turn_ns(self, int64_t ns):
-        self.native.turn_ns = ns
-
-    @property
-    def waking(self):
-        return self.native.waking
-
-    @property
-    def refused(self):
-        return self.native.refused
-
-    @property
-    def waited_ns(self):
-        return self.native.waited_ns
 
 
 cdef class PyStore:
