@@ -1,6 +1,6 @@
 """A client's connection from accept to close: its record, and the counts that include it."""
 
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, ENOMEM, EPROTO, errno
+from libc.errno cimport EAGAIN, ENOMEM
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 from posix.unistd cimport close
@@ -9,21 +9,12 @@ from halfsync.blocking.client_limit cimport limit_remove
 from halfsync.blocking.idle_lists cimport idle_remove
 from halfsync.exchange.exchange cimport pool_put
 from halfsync.http.trust cimport ADDRESS_BYTES
-from halfsync.native.descriptors cimport move_out_of_low
 from halfsync.native.sync cimport add_llong, monotonic_ns
+from halfsync.shared.accepting cimport accept_next, sockaddr_storage, socklen_t
 from halfsync.shared.slots cimport slot_count
 from halfsync.transport.transport cimport transport_close, transport_open
 
 from halfsync.runtime.originals import os
-
-cdef extern from "<sys/socket.h>" nogil:
-    struct sockaddr:
-        pass
-    struct sockaddr_storage:
-        pass
-    ctypedef unsigned int socklen_t
-    const int SOCK_NONBLOCK, SOCK_CLOEXEC
-    int accept4(int fd, sockaddr *address, socklen_t *length, int flags)
 
 
 cdef class ClientConnection:
@@ -77,17 +68,13 @@ def accept(int listener, int index):
     cdef sockaddr_storage address
     cdef socklen_t length
     cdef int fd
-    while True:
-        length = sizeof(address)
-        fd = accept4(listener, <sockaddr *> &address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
-        if fd >= 0:
-            break
-        if errno == EAGAIN:
-            return None
-        if errno not in (EINTR, ECONNABORTED, EPROTO):
-            raise OSError(errno, os.strerror(errno))
+    fd = accept_next(listener, &address, &length)
+    if fd == -EAGAIN:
+        return None
+    if fd < 0:
+        raise OSError(-fd, os.strerror(-fd))
     connection = &made.record
-    if not open_client(connection, move_out_of_low(fd)):
+    if not open_client(connection, fd):
         raise OSError(ENOMEM, os.strerror(ENOMEM))
     connection.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)
     memcpy(connection.address, &address, connection.address_length)

@@ -9,7 +9,7 @@ served until it can.
 """
 
 from libc.errno cimport errno
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from posix.unistd cimport close, write
 
 from halfsync.blocking.client_limit cimport ClientLimit, client_limit, limit_add, limit_remove
@@ -47,11 +47,12 @@ from halfsync.observe.refusals cimport (
 )
 from halfsync.pool.request_queue cimport queue_length
 from halfsync.pool.threadpool cimport ThreadPool
-from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, KEY_UNKNOWN, client_key
-from halfsync.shared.slots cimport (
-    SlotRef, has_pending_accept, is_exclusive, listener_mask, slot_may_accept, slot_must_check_backlog,
-    slot_note_backlog, slot_note_closed,
+from halfsync.shared.accepting cimport (
+    ACCEPT_PAUSE_NS, has_pending_accept, keeps_listener, leave_listeners, listener_mask, may_accept, next_accept_check,
+    others_accept,
 )
+from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, KEY_UNKNOWN, client_key
+from halfsync.shared.slots cimport SlotRef, slot_note_closed
 from halfsync.transport.transport cimport transport_close, transport_cut
 from halfsync.wsgi.body cimport BodyBlocks
 
@@ -69,6 +70,11 @@ cdef enum:
 CLIENT_FULL, QUEUE_FULL, NO_THREAD, NO_PROCESS = range(4)
 cdef const char *REASONS[4]
 REASONS[:] = [REASON_CLIENT, REASON_CONNECTIONS, REASON_THREAD, REASON_PROCESS]
+
+
+cdef bint backlog_waits(void *listeners) noexcept with gil:
+    """Tell whether a connection waits in the backlog of any of the listeners in a list of descriptors."""
+    return any([has_pending_accept(listener) for listener in <list> listeners])
 
 
 cdef class BlockingDriver:
@@ -205,8 +211,7 @@ cdef class BlockingDriver:
         be handed off, drain.
         """
         cdef unsigned int expected = DRIVER_SERVE
-        store_llong(&self.record.shared.exclusive, listener_mask(exclusive))
-        store_uint(&self.record.shared.others_accept, 1)
+        leave_listeners(&self.record.shared.listeners, listener_mask(exclusive))
         if self.record.handoff_fd < 0:
             self.drain()
             return
@@ -232,11 +237,11 @@ cdef class BlockingDriver:
     @property
     def others_accept(self):
         """Whether connections to adopt are left to other processes; those in a listener's backlog may be."""
-        return load_uint(&self.record.shared.others_accept) != 0
+        return bool(others_accept(&self.record.shared.listeners))
 
-    def is_exclusive(self, int position):
-        """Tell whether no other process accepts on the listener in this position, once others_accept is set."""
-        return is_exclusive(load_llong(&self.record.shared.exclusive), position)
+    def keeps_listener(self, int position):
+        """Tell whether the backlog of the listener in this position is for this process."""
+        return bool(keeps_listener(&self.record.shared.listeners, position))
 
     @property
     def stopping(self):
@@ -257,20 +262,26 @@ cdef class BlockingDriver:
         """Count one turn of the accepting loop."""
         add_llong(&self.record.shared.turns, 1)
 
-    def may_accept(self, listeners):
-        """Tell whether to accept here. False: other processes should, and do."""
-        cdef int64_t now
-        if self.record.slot == NULL or slot_may_accept(self.record.scoreboard, self.record.slot):
-            return True
-        now = monotonic_ns()
-        if slot_must_check_backlog(self.record.slot, now):
-            slot_note_backlog(self.record.slot, any(has_pending_accept(listener) for listener in listeners), now)
-        return self.record.slot.neglected != 0
+    def may_accept(self, list listeners not None):
+        """Tell whether to accept here, if accepting is not paused. False: other processes should, and do."""
+        return bool(may_accept(
+            self.record.scoreboard, self.record.slot, backlog_waits, <void *> listeners, monotonic_ns()))
+
+    def next_accept_check(self, list listeners not None):
+        """Return after how many seconds to look again whether to accept, or None: only an event changes that."""
+        cdef int64_t now = monotonic_ns()
+        cdef int64_t check = next_accept_check(
+            self.record.slot, self.may_accept(listeners), self.record.accept_again, now)
+        return None if check == INT64_MAX else (check - now) * 1e-9
+
+    def pause_accepting(self):
+        """Accept nothing for a moment: descriptors or memory are short."""
+        self.record.accept_again = monotonic_ns() + ACCEPT_PAUSE_NS
 
     @property
-    def over_share(self):
-        """Whether this process is over its share of the connections, and must check again soon."""
-        return self.record.slot != NULL and load_uint(&self.record.slot.over_share) != 0
+    def is_accepting_paused(self):
+        """Whether to accept nothing now, since descriptors or memory were short."""
+        return monotonic_ns() < self.record.accept_again
 
     def listeners_closed(self):
         """Record that the listeners are closed."""

@@ -17,6 +17,7 @@ from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint, pthread_
 from halfsync.observe.access cimport AccessLogRecord
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.request_queue cimport Queue
+from halfsync.shared.accepting cimport SharedListeners
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
 from halfsync.transport.transport cimport Transport
 
@@ -47,8 +48,7 @@ cdef enum IdleKind:
 ctypedef struct SharedState:
     atomic_uint command       # DriverCommand
     atomic_uint closing_keepalives  # responses say Connection: close
-    atomic_uint others_accept  # on the same listeners, except those of `exclusive`: leave the backlog to them
-    atomic_llong exclusive    # ListenerMask of listeners on which no other process accepts; set before others_accept
+    SharedListeners listeners
     atomic_llong accepted
     atomic_llong adopted      # handed off by other processes
     atomic_llong handed_over  # to other processes
@@ -122,6 +122,7 @@ ctypedef struct DriverRecord:
     SharedState *shared
     ScoreboardRecord *scoreboard  # NULL: this is the server's only process
     SlotRecord *slot
+    int64_t accept_again      # ns; when to accept again, after descriptors or memory were short; the accepting thread's
     Queue *waiting            # of connections that wait for a thread; NULL: there is no queue
     int drain_fd              # readable once the server drains or hands off
     int stop_fd               # readable once it stops

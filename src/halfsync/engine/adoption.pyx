@@ -4,7 +4,7 @@ The engine watches the queue's reading end as it watches a listener: while there
 wakes every process that has room, and each takes a few at a time, so that they share a burst (decisions/0018).
 """
 from libc.errno cimport errno
-from libc.stdint cimport int64_t, uint16_t
+from libc.stdint cimport uint16_t
 from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
@@ -19,15 +19,10 @@ from halfsync.engine.poller cimport HANDLE_ADOPTION, Handle
 from halfsync.exchange.exchange cimport EXCHANGE_PROXY, pool_get
 from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.listening.endpoints cimport ENDPOINT_UNKNOWN, endpoint_find
+from halfsync.shared.accepting cimport ACCEPT_PAUSE_NS
 from halfsync.shared.handoff_queue cimport (
     HANDOFF_NO_DESCRIPTOR, HANDOFF_NO_WRITER, HANDOFF_NONE, HANDOFF_TAKEN, HandoffRecord, handoff_take,
 )
-from halfsync.shared.slots cimport slot_may_accept
-
-cdef enum:
-    ADOPTIONS_PER_VISIT = 8  # before other processes and other connections have their turn
-
-cdef int64_t ADOPTION_PAUSE = 100000000  # ns; after no descriptor was free
 
 
 cdef int adoption_open(Engine *engine, int queue) noexcept nogil:
@@ -100,20 +95,8 @@ cdef bint adopt_one(Engine *engine) noexcept nogil:
     elif taken == HANDOFF_NO_WRITER:
         adoption_close(engine)
     elif taken == HANDOFF_NO_DESCRIPTOR:
-        engine.accept_again = engine.now + ADOPTION_PAUSE
+        engine.accept_again = engine.now + ACCEPT_PAUSE_NS
     return taken not in (HANDOFF_NONE, HANDOFF_NO_WRITER, HANDOFF_NO_DESCRIPTOR)
-
-
-cdef void adopt(Engine *engine) noexcept nogil:
-    """Adopt a few of the connections in the queue, while there is room."""
-    cdef int _visits
-    for _visits in range(ADOPTIONS_PER_VISIT):
-        if (
-            engine.open >= engine.open_max
-            or (engine.slot != NULL and not slot_may_accept(engine.scoreboard, engine.slot))
-            or not adopt_one(engine)
-        ):
-            return
 
 
 cdef void adopt_all(Engine *engine) noexcept nogil:

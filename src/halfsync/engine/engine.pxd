@@ -13,10 +13,11 @@ from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.listening.endpoints cimport EndpointTable
-from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t, sem_t
+from halfsync.native.sync cimport atomic_pointer, atomic_uint, pthread_t, sem_t
 from halfsync.observe.access cimport AccessLogRecord
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.request_queue cimport Queue, QueueWatch
+from halfsync.shared.accepting cimport SharedListeners
 from halfsync.shared.client_counts cimport ClientCounts
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
 from halfsync.transport.transport cimport Transport
@@ -145,8 +146,7 @@ ctypedef struct Engine:
     atomic_uint sleeping      # the loop is in its wait call, or about to be
     atomic_uint command       # EngineCommand
     atomic_uint closing_keepalives  # responses say Connection: close
-    atomic_uint others_accept  # other processes accept on our listeners except `exclusive`: the backlog is left to them
-    atomic_llong exclusive    # ListenerMask of listeners on which only this process accepts; set before others_accept
+    SharedListeners shared_listeners
     atomic_pointer returned   # Connection list: replies that the engine must look at
     atomic_pointer announced  # Outbox list: there is more to send
     EngineCounters counters

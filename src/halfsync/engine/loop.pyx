@@ -11,7 +11,7 @@ from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close, write
 
 from halfsync.engine.admission cimport admit, reject
-from halfsync.engine.adoption cimport ADOPTION_INDEX, adopt, adopt_all, adoption_close, adoption_watch
+from halfsync.engine.adoption cimport ADOPTION_INDEX, adopt_all, adopt_one, adoption_close, adoption_watch
 from halfsync.engine.connection_close cimport close_now
 from halfsync.engine.connection_events cimport (
     on_announced, on_hangup, on_received, on_returned, on_room, on_sendable, on_timer, shake_hands,
@@ -39,15 +39,16 @@ from halfsync.exchange.outbox cimport Outbox, outbox_release
 from halfsync.http.trust cimport ADDRESS_BYTES, trust_has
 from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
-    cas_uint, init_llong, init_pointer, init_uint, load_llong, load_pointer, load_uint, monotonic_ns, pthread_join,
+    cas_uint, init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join,
     sem_destroy, sem_init, sleep_ns, start_thread, store_llong, store_uint, swap_pointer,
 )
 from halfsync.observe.refusals cimport REASON_PEER
 from halfsync.pool.request_queue cimport queue_check
-from halfsync.shared.slots cimport (
-    ScoreboardRecord, SlotRecord, has_pending_accept, is_exclusive, slot_may_accept, slot_must_check_backlog,
-    slot_note_backlog, slot_note_closed,
+from halfsync.shared.accepting cimport (
+    ACCEPT_PAUSE_NS, has_pending_accept, keeps_listener, listeners_init, may_accept, next_accept_check,
+    others_accept,
 )
+from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord, slot_note_closed
 from halfsync.transport.transport cimport (
     PEEK_BYTES, transport_peek, transport_unacknowledged,
 )
@@ -76,12 +77,11 @@ cdef enum:
     WAKER_INDEX = 0xFFFFFFFF
     SCOREBOARD_INDEX = 0xFFFFFFFD
     LISTENER_INDEX = 0xFFFF0000  # and above: one for each listener
+    ADOPTIONS_PER_VISIT = 8  # before other processes and other connections have their turn
 
 cdef int64_t LONGEST_WAIT = 1000000000  # ns
 cdef int64_t WATCH_WAIT = 1000000  # ns; the longest wait while something waits in the queue
-cdef int64_t OVER_SHARE_WAIT = 20000000  # ns; when an engine over its share, which does not accept, looks again
 cdef int64_t DRAIN_WAIT = 10000000  # ns; how often a draining engine checks whether it has finished
-cdef int64_t ACCEPT_PAUSE = 100000000  # ns; after accept failed for want of descriptors or memory
 
 
 cdef Handle *on_find(void *engine_, uint32_t index, uint32_t generation) noexcept nogil:
@@ -109,17 +109,19 @@ cdef void on_awake(void *engine_) noexcept nogil:
     engine.now = monotonic_ns()
 
 
-cdef bint may_accept(Engine *engine) noexcept nogil:
-    """Return whether to accept new connections here. If not, other processes must accept them."""
+cdef bint backlog_waits(void *engine_) noexcept nogil:
+    """Return whether a connection waits in the backlog of any listener."""
+    cdef Engine *engine = <Engine *> engine_
     cdef int position
-    cdef bint waiting = False
-    if engine.slot == NULL or slot_may_accept(engine.scoreboard, engine.slot):
-        return True
-    if slot_must_check_backlog(engine.slot, engine.now):
-        for position in range(engine.listeners_count):
-            waiting = waiting or has_pending_accept(engine.listeners[position].handle.fd)
-        slot_note_backlog(engine.slot, waiting, engine.now)
-    return engine.slot.neglected != 0
+    for position in range(engine.listeners_count):
+        if has_pending_accept(engine.listeners[position].handle.fd):
+            return True
+    return False
+
+
+cdef bint accepts_here(Engine *engine) noexcept nogil:
+    """Return whether to accept new connections here. If not, other processes must accept them."""
+    return may_accept(engine.scoreboard, engine.slot, backlog_waits, engine, engine.now)
 
 
 cdef bint on_acceptable(void *engine_, Handle *listener) noexcept nogil:
@@ -183,17 +185,22 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
         reject(engine, connection)
     if admitted:
         evict_for_newcomer(engine)
-    return may_accept(engine) and on_acceptable(engine, listener)
+    return accepts_here(engine) and on_acceptable(engine, listener)
 
 
 cdef void on_accept_failed(void *engine_, Handle *listener, int error) noexcept nogil:
     """Leave new connections in the backlog for a moment: descriptors or memory are short."""
     cdef Engine *engine = <Engine *> engine_
-    engine.accept_again = engine.now + ACCEPT_PAUSE
+    engine.accept_again = engine.now + ACCEPT_PAUSE_NS
 
 
 cdef void on_adoptable(void *engine_) noexcept nogil:
-    adopt(<Engine *> engine_)
+    """Adopt a few of the connections in the queue, while there is room."""
+    cdef Engine *engine = <Engine *> engine_
+    cdef int _visits
+    for _visits in range(ADOPTIONS_PER_VISIT):
+        if engine.open >= engine.open_max or not accepts_here(engine) or not adopt_one(engine):
+            return
 
 
 cdef void watch_listeners(Engine *engine) noexcept nogil:
@@ -207,7 +214,7 @@ cdef void watch_listeners(Engine *engine) noexcept nogil:
         load_uint(&engine.command) == COMMAND_SERVE
         and (has_room or engine.now >= engine.eviction.again_ns)
         and engine.now >= engine.accept_again
-        and may_accept(engine)
+        and accepts_here(engine)
     )
     cdef EngineListener *listener
     cdef int position
@@ -304,16 +311,14 @@ cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
     cdef int64_t wait = wheel_next(&engine.wheel, engine.now)
     if wait < 0 or wait > LONGEST_WAIT:
         wait = LONGEST_WAIT
-    if engine.accept_again > engine.now:
-        wait = min(wait, engine.accept_again - engine.now)
+    # What else keeps a process from accepting, the scoreboard's wakeup ends.
+    wait = min(wait, next_accept_check(engine.slot, True, engine.accept_again, engine.now) - engine.now)
     if engine.eviction.again_ns > engine.now:
         wait = min(wait, engine.eviction.again_ns - engine.now)
     if command == COMMAND_DRAIN:
         wait = min(wait, DRAIN_WAIT)
     elif command == COMMAND_HANDOFF:
         wait = min(wait, handoff_wait(engine))
-    if engine.slot != NULL and load_uint(&engine.slot.over_share):
-        wait = min(wait, OVER_SHARE_WAIT)
     if engine.watch.waits:
         wait = min(wait, WATCH_WAIT)
     store_uint(&engine.sleeping, 1)
@@ -340,10 +345,10 @@ cdef void empty_backlog(Engine *engine) noexcept nogil:
     cdef int position
     cdef bint any
     watch_listeners(engine)
-    any = not load_uint(&engine.others_accept) or close_shared_listeners(engine)
+    any = not others_accept(&engine.shared_listeners) or close_shared_listeners(engine)
     if any and engine.now < engine.accept_again:
         return
-    if not load_uint(&engine.others_accept):
+    if not others_accept(&engine.shared_listeners):
         adopt_all(engine)
     for position in range(engine.listeners_count if any else 0):
         if engine.listeners[position].handle.fd >= 0:
@@ -354,12 +359,11 @@ cdef void empty_backlog(Engine *engine) noexcept nogil:
 
 cdef bint close_shared_listeners(Engine *engine) noexcept nogil:
     """Close the listeners on which other processes accept, and stop adopting. Returns True if a listener is left."""
-    cdef long long exclusive = load_llong(&engine.exclusive)
     cdef int position
     cdef bint any = False
     adoption_close(engine)
     for position in range(engine.listeners_count):
-        if is_exclusive(exclusive, position):
+        if keeps_listener(&engine.shared_listeners, position):
             any = True
         else:
             close_listener(&engine.listeners[position])
@@ -478,8 +482,7 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     init_uint(&engine.sleeping, 0)
     init_uint(&engine.command, COMMAND_SERVE)
     init_uint(&engine.closing_keepalives, 0)
-    init_uint(&engine.others_accept, 0)
-    init_llong(&engine.exclusive, 0)
+    listeners_init(&engine.shared_listeners)
     init_pointer(&engine.returned, NULL)
     init_pointer(&engine.announced, NULL)
     sem_init(&engine.monitor_wakeup, 0, 0)
@@ -536,7 +539,6 @@ cdef void engine_command(Engine *engine, int command) noexcept nogil:
     """Tell a running engine to leave, drain or stop. An engine that cannot hand off drains instead of leaving."""
     cdef unsigned int expected = COMMAND_SERVE
     if command == COMMAND_HANDOFF:
-        store_uint(&engine.others_accept, 1)
         if engine.handoff_fd >= 0 and not engine.limits.raw:
             cas_uint(&engine.command, &expected, COMMAND_HANDOFF)
             engine_wake(engine)

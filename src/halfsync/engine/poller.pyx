@@ -5,21 +5,12 @@ completion would only pass on what the kernel reports, and the engine would not 
 All functions run on the engine's thread. The engine may remove a handle during any callback, so nothing touches a
 handle after a callback unless its return value allows it.
 """
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
+from libc.errno cimport EAGAIN
 
-from halfsync.native.descriptors cimport move_out_of_low
+from halfsync.shared.accepting cimport accept_next, sockaddr_storage, socklen_t
 from halfsync.transport.transport cimport (
     WANT_READ, WANT_WRITE, is_want, transport_receive, transport_send, transport_send_file,
 )
-
-cdef extern from "<sys/socket.h>" nogil:
-    struct sockaddr:
-        pass
-    struct sockaddr_storage:
-        pass
-    ctypedef unsigned int socklen_t
-    const int SOCK_NONBLOCK, SOCK_CLOEXEC
-    int accept4(int fd, sockaddr *address, socklen_t *length, int flags)
 
 cdef enum:
     RECEIVES_PER_VISIT = 4  # of one handle before the others have their turn
@@ -105,15 +96,12 @@ cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
     if not poller.user.acceptable(poller.user.engine, handle):
         return
     for _visits in range(ACCEPTS_PER_VISIT):
-        length = sizeof(address)
-        fd = accept4(handle.fd, <sockaddr *> &address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        fd = accept_next(handle.fd, &address, &length)
         if fd < 0:
-            if errno == EINTR or errno == ECONNABORTED or errno == EPROTO:
-                continue
-            if errno != EAGAIN:  # whatever the error, the kernel would report the listener again at once
-                poller.user.accept_failed(poller.user.engine, handle, errno)
+            if fd != -EAGAIN:
+                poller.user.accept_failed(poller.user.engine, handle, -fd)
             return
-        if not poller.user.accepted(poller.user.engine, handle, move_out_of_low(fd), &address, length):
+        if not poller.user.accepted(poller.user.engine, handle, fd, &address, length):
             return
 
 

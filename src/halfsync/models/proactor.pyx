@@ -16,12 +16,13 @@ from halfsync.exchange.native_settings cimport (
 )
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.listening.endpoints cimport Endpoints
-from halfsync.native.sync cimport load_llong, load_uint, store_llong, store_uint
+from halfsync.native.sync cimport load_llong, load_uint, store_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.observe.refusals cimport RefusalLog
 from halfsync.pool.request_queue cimport queue_taken
+from halfsync.shared.accepting cimport leave_listeners, listener_mask
 from halfsync.shared.client_counts cimport counts_close, counts_open
-from halfsync.shared.slots cimport SlotRef, listener_mask
+from halfsync.shared.slots cimport SlotRef
 from halfsync.wsgi.body cimport BodyBlocks
 
 from halfsync.runtime.originals import monotonic, os
@@ -164,7 +165,7 @@ cdef class Proactor:
         Other processes accept from now on. exclusive: positions of listeners on which none does: what waits in their
         backlog is accepted first.
         """
-        store_llong(&self.engine.exclusive, listener_mask(exclusive))
+        leave_listeners(&self.engine.shared_listeners, listener_mask(exclusive))
         engine_command(self.engine, COMMAND_HANDOFF)
 
     def stop(self):

@@ -1,5 +1,5 @@
 """Thin Python wrappers of pure functions, for their unit tests. Only in checks builds."""
-from libc.stdint cimport int64_t
+from libc.stdint cimport INT64_MAX, int64_t
 
 from halfsync.exchange.persistence cimport may_stay as native_may_stay, stays_after as native_stays_after
 from halfsync.http.grammar cimport (
@@ -12,6 +12,12 @@ from halfsync.http.response_head cimport (
     framing_of as native_framing, has_no_body as native_no_body, meaning_of as native_meaning, reason_phrase,
     server_fields_init, write_continue, write_date, write_error,
 )
+from halfsync.shared.accepting cimport (
+    SharedListeners, accept_next as native_accept_next, keeps_listener, leave_listeners, listener_mask, listeners_init,
+    may_accept as native_may_accept, next_accept_check as native_next_accept_check, sockaddr_storage, socklen_t,
+)
+from halfsync.shared.scoreboard cimport Slot
+from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
 
 
 # --- http/grammar ---
@@ -141,3 +147,51 @@ def may_stay(*, bint asked=True, bint enabled=True, bint ending=False, int answe
 
 def stays_after(*, bint may=True, bint closes=False, bint until_close=False):
     return bool(native_stays_after(may, closes, until_close))
+
+
+# --- shared/accepting ---
+
+ctypedef struct Backlog:
+    bint waits
+    int looks
+
+
+cdef bint look_at_backlog(void *owner) noexcept nogil:
+    (<Backlog *> owner).looks += 1
+    return (<Backlog *> owner).waits
+
+
+def may_accept(Slot slot, *, bint waits, int64_t now):
+    """Return whether to accept, and how often the backlog was looked at."""
+    cdef Backlog backlog
+    cdef ScoreboardRecord *scoreboard = NULL
+    cdef SlotRecord *record = NULL
+    backlog.waits = waits
+    backlog.looks = 0
+    if slot is not None:
+        scoreboard = slot.scoreboard.record
+        record = slot.record
+    may = bool(native_may_accept(scoreboard, record, look_at_backlog, &backlog, now))
+    return may, backlog.looks
+
+
+def next_accept_check(Slot slot, *, bint may, int64_t again, int64_t now):
+    """Return the time of the next check, or None if there is none."""
+    check = native_next_accept_check(NULL if slot is None else slot.record, may, again, now)
+    return None if check == INT64_MAX else check
+
+
+def kept_listeners(exclusive, int listeners):
+    """Return the positions that are kept once the others are left to other processes. exclusive: None: before that."""
+    cdef SharedListeners shared
+    listeners_init(&shared)
+    if exclusive is not None:
+        leave_listeners(&shared, listener_mask(exclusive))
+    return [position for position in range(listeners) if keeps_listener(&shared, position)]
+
+
+def accept_next(int listener):
+    """Return a descriptor, or a negative error number."""
+    cdef sockaddr_storage address
+    cdef socklen_t length
+    return native_accept_next(listener, &address, &length)
