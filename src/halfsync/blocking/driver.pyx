@@ -21,7 +21,7 @@ from halfsync.blocking.idle_lists cimport (
 )
 from halfsync.blocking.receiving cimport advance
 from halfsync.blocking.records cimport (
-    DRIVER_DRAIN, DRIVER_HANDOFF, DRIVER_SERVE, DRIVER_STOP, ENDED, IDLE_KEEPALIVE, PARKED, BlockingConnection,
+    ENDED, IDLE_KEEPALIVE, PARKED, BlockingConnection,
     SharedState, is_handing_off,
 )
 from halfsync.blocking.refusing cimport discard, note_refusal, refuse, shed
@@ -39,7 +39,7 @@ from halfsync.listening.endpoints cimport Endpoints
 from halfsync.native.gate cimport Gate, gate_close, gate_enter, gate_leave, gate_open
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
-    add_llong, cas_uint, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint,
+    add_llong, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint,
 )
 from halfsync.observe.access cimport AccessLog
 from halfsync.observe.refusals cimport (
@@ -52,6 +52,7 @@ from halfsync.shared.accepting cimport (
     others_accept,
 )
 from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, KEY_UNKNOWN, client_key
+from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, command_give
 from halfsync.shared.slots cimport SlotRef, slot_note_closed
 from halfsync.transport.transport cimport transport_close, transport_cut
 from halfsync.wsgi.body cimport BodyBlocks
@@ -200,8 +201,7 @@ cdef class BlockingDriver:
 
     def drain(self):
         """Wake idle connections to end, and let the others end with their response."""
-        if load_uint(&self.record.shared.command) < DRIVER_DRAIN:
-            store_uint(&self.record.shared.command, DRIVER_DRAIN)
+        command_give(&self.record.shared.command, COMMAND_DRAIN)
         self.wakeups.signal_drain()
 
     def hand_off(self, exclusive):
@@ -210,24 +210,23 @@ cdef class BlockingDriver:
         From now on other processes accept, except on the listeners in the positions `exclusive`. If connections cannot
         be handed off, drain.
         """
-        cdef unsigned int expected = DRIVER_SERVE
         leave_listeners(&self.record.shared.listeners, listener_mask(exclusive))
         if self.record.handoff_fd < 0:
             self.drain()
             return
-        cas_uint(&self.record.shared.command, &expected, DRIVER_HANDOFF)
+        command_give(&self.record.shared.command, COMMAND_HANDOFF)
         self.wakeups.signal_drain()
 
     def stop(self):
         """Wake all threads that wait for a client, and let no thread wait for one again."""
-        store_uint(&self.record.shared.command, DRIVER_STOP)
+        command_give(&self.record.shared.command, COMMAND_STOP)
         self.wakeups.signal_drain()
         self.wakeups.signal_stop()
 
     @property
     def ending(self):
         """Whether the server hands off, drains or stops."""
-        return load_uint(&self.record.shared.command) != DRIVER_SERVE
+        return load_uint(&self.record.shared.command) != COMMAND_SERVE
 
     @property
     def handing_off(self):
@@ -246,7 +245,7 @@ cdef class BlockingDriver:
     @property
     def stopping(self):
         """Whether the server stops."""
-        return load_uint(&self.record.shared.command) == DRIVER_STOP
+        return load_uint(&self.record.shared.command) == COMMAND_STOP
 
     @property
     def drain_fd(self):
@@ -423,7 +422,7 @@ cdef class BlockingDriver:
                     break
                 if is_handing_off(&self.record) and handoff_connection(&self.record, record):
                     break
-                if others_wait(&self.record) and load_uint(&self.record.shared.command) <= DRIVER_HANDOFF:
+                if others_wait(&self.record) and load_uint(&self.record.shared.command) <= COMMAND_HANDOFF:
                     result = PARKED
                     record.put_ns = monotonic_ns()
                     if record.exchange == NULL and not (

@@ -8,10 +8,10 @@ from posix.unistd cimport close
 
 from halfsync.blocking.connection cimport close_connection, count_open, open_client
 from halfsync.blocking.idle_lists cimport idle_leave
-from halfsync.blocking.records cimport DRIVER_DRAIN, DRIVER_HANDOFF
 from halfsync.exchange.exchange cimport Exchange, exchange_room, pool_get
 from halfsync.listening.endpoints cimport ENDPOINT_UNKNOWN, endpoint_at, endpoint_find
-from halfsync.native.sync cimport add_llong, cas_uint, monotonic_ns
+from halfsync.native.sync cimport add_llong, monotonic_ns
+from halfsync.shared.command cimport COMMAND_DRAIN, command_give
 from halfsync.shared.handoff_queue cimport (
     HANDOFF_BYTES, HANDOFF_INVALID, HANDOFF_NO_DESCRIPTOR, HANDOFF_NO_READER, HANDOFF_NO_WRITER, HANDOFF_SENT,
     HANDOFF_TAKEN, handoff_send, handoff_take,
@@ -27,7 +27,6 @@ cdef bint handoff_connection(DriverRecord *driver, BlockingConnection *connectio
     Return True once it is closed here. False: it must stay, or the queue is full, or no process is left that could
     adopt it; in that last case the server drains from now on.
     """
-    cdef unsigned int command = DRIVER_HANDOFF
     cdef Exchange *exchange = connection.exchange
     cdef HandoffRecord handoff
     cdef int sent
@@ -48,7 +47,7 @@ cdef bint handoff_connection(DriverRecord *driver, BlockingConnection *connectio
     memcpy(handoff.address, connection.address, connection.address_length)
     sent = handoff_send(driver.handoff_fd, &handoff)
     if sent == HANDOFF_NO_READER:
-        cas_uint(&driver.shared.command, &command, DRIVER_DRAIN)
+        command_give(&driver.shared.command, COMMAND_DRAIN)
     if sent != HANDOFF_SENT:
         return False
     close_connection(driver, connection)

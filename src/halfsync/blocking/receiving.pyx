@@ -13,8 +13,7 @@ from halfsync.blocking.connection cimport drop_exchange
 from halfsync.blocking.handing_off cimport handoff_connection
 from halfsync.blocking.idle_lists cimport idle_enter, idle_leave, idle_park, idle_wake, is_evicted
 from halfsync.blocking.records cimport (
-    DRIVER_HANDOFF, DRIVER_SERVE, ENDED, IDLE_KEEPALIVE, IDLE_NEW, IDLE_NONE, PARKED, SCRATCH_BYTES, has_sigterm,
-    is_handing_off,
+    ENDED, IDLE_KEEPALIVE, IDLE_NEW, IDLE_NONE, PARKED, SCRATCH_BYTES, has_sigterm, is_handing_off,
 )
 from halfsync.blocking.refusing cimport note_refusal
 from halfsync.blocking.waiting cimport WAIT_READY, WAIT_STOPPED, WAIT_TIMEOUT, WAIT_WOKEN, others_wait, wait, wait_idle
@@ -28,6 +27,7 @@ from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
 from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
 from halfsync.observe.refusals cimport REASON_CLIENT, REASON_LATE_PROXY
 from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key
+from halfsync.shared.command cimport COMMAND_HANDOFF, COMMAND_SERVE
 from halfsync.transport.transport cimport (
     WANT_READ, is_want, transport_abort, transport_receive, transport_shakes_hands,
 )
@@ -116,7 +116,7 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
             continue
         if handing_off or waited != WAIT_WOKEN or not is_handing_off(driver):
             break
-    ends = load_uint(&driver.shared.command) > DRIVER_HANDOFF or driver.waiting == NULL
+    ends = load_uint(&driver.shared.command) > COMMAND_HANDOFF or driver.waiting == NULL
     if ends and waited == WAIT_WOKEN and connection.requests == 0:  # its first request may be under way
         deadline = min(deadline, connection.idle_ns + driver.timeouts.newcomer)
         waited = wait(driver, &connection.transport, WANT_READ, deadline, False, False)
@@ -261,9 +261,9 @@ cdef int wait_head(
             return WAIT_STOPPED
         deadline = min(deadline, monotonic_ns() + max(pause[0], HANDOFF_RETRY_NS))
         pause[0] = min(pause[0] * 2, HANDOFF_RETRY_MAX_NS)
-    watch_drain = pause[0] > 0 and load_uint(&driver.shared.command) == DRIVER_SERVE
+    watch_drain = pause[0] > 0 and load_uint(&driver.shared.command) == COMMAND_SERVE
     waited = wait_more(driver, connection, want, deadline, watch_drain)
-    if waited == WAIT_WOKEN and has_sigterm(driver) == signalled and load_uint(&driver.shared.command) == DRIVER_SERVE:
+    if waited == WAIT_WOKEN and has_sigterm(driver) == signalled and load_uint(&driver.shared.command) == COMMAND_SERVE:
         pause[0] = 0
     return waited
 

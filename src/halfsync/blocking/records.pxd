@@ -18,6 +18,7 @@ from halfsync.observe.access cimport AccessLogRecord
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.request_queue cimport Queue
 from halfsync.shared.accepting cimport SharedListeners
+from halfsync.shared.command cimport COMMAND_HANDOFF, closes_after_response
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
 from halfsync.transport.transport cimport Transport
 
@@ -26,12 +27,6 @@ cdef extern from "<signal.h>" nogil:
 
 cdef enum:
     SCRATCH_BYTES = 64 * 1024  # received at once if the exchange has no room of its own
-
-cdef enum DriverCommand:
-    DRIVER_SERVE
-    DRIVER_HANDOFF            # hand off each connection that becomes idle, or finish it
-    DRIVER_DRAIN              # finish the requests that were received
-    DRIVER_STOP               # end now
 
 # What became of a connection. Above 0: a request is complete. Below -1: it must be refused with -status.
 cdef enum:
@@ -46,7 +41,7 @@ cdef enum IdleKind:
 
 # The counts over all connections, and the commands to them. It is in memory that forked children share.
 ctypedef struct SharedState:
-    atomic_uint command       # DriverCommand
+    atomic_uint command       # Command (shared/command.pxd)
     atomic_uint closing_keepalives  # responses say Connection: close
     SharedListeners listeners
     atomic_llong accepted
@@ -135,7 +130,7 @@ ctypedef struct DriverRecord:
 
 cdef inline bint is_handing_off(DriverRecord *driver) noexcept nogil:
     """Tell whether each connection must be handed off when it becomes idle."""
-    return load_uint(&driver.shared.command) == DRIVER_HANDOFF
+    return load_uint(&driver.shared.command) == COMMAND_HANDOFF
 
 cdef inline bint has_sigterm(DriverRecord *driver) noexcept nogil:
     """Tell whether this is a child whose connection must end with its response."""
@@ -143,7 +138,5 @@ cdef inline bint has_sigterm(DriverRecord *driver) noexcept nogil:
 
 cdef inline bint is_ending(DriverRecord *driver) noexcept nogil:
     """Tell whether each connection must end with its response: the server drains or stops, or this child must end."""
-    return (
-        has_sigterm(driver) or load_uint(&driver.shared.command) > DRIVER_HANDOFF
-        or load_uint(&driver.shared.closing_keepalives) != 0
-    )
+    return has_sigterm(driver) or closes_after_response(
+        load_uint(&driver.shared.command), load_uint(&driver.shared.closing_keepalives))

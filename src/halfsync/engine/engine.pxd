@@ -75,12 +75,6 @@ ctypedef struct Eviction:
     int64_t scan_ns           # earliest time of the next scan
     int64_t again_ns          # earliest time of the next close, after none was possible
 
-cdef enum EngineCommand:
-    COMMAND_SERVE
-    COMMAND_HANDOFF           # accept no more; hand off connections that come to rest; then end
-    COMMAND_DRAIN             # accept no more; finish what was received; then end
-    COMMAND_STOP              # end now
-
 # Each counter is written by the engine's thread only; a reader may see a value that is slightly old.
 ctypedef struct EngineCounters:
     uint64_t accepted
@@ -144,7 +138,7 @@ ctypedef struct Engine:
     char *scratch             # SCRATCH_BYTES, for bytes in transit
     # Shared with workers.
     atomic_uint sleeping      # the loop is in its wait call, or about to be
-    atomic_uint command       # EngineCommand
+    atomic_uint command       # Command (shared/command.pxd)
     atomic_uint closing_keepalives  # responses say Connection: close
     SharedListeners shared_listeners
     atomic_pointer returned   # Connection list: replies that the engine must look at

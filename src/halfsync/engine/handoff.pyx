@@ -11,12 +11,13 @@ from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
 from halfsync.engine.connections cimport connection_at, connection_detach
-from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_HANDOFF, SLAB
+from halfsync.engine.engine cimport SLAB
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.phases cimport PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT
 from halfsync.listening.endpoints cimport endpoint_at
 from halfsync.native.checks cimport check
-from halfsync.native.sync cimport cas_uint, load_uint, store_uint
+from halfsync.native.sync cimport load_uint
+from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, command_give
 from halfsync.shared.handoff_queue cimport (
     HANDOFF_BYTES, HANDOFF_LATER, HANDOFF_NO_READER, HANDOFF_SENT, HandoffRecord, handoff_send,
 )
@@ -41,13 +42,6 @@ cdef void handoff_close(Engine *engine) noexcept nogil:
     if engine.handoff_fd >= 0:
         close(engine.handoff_fd)
         engine.handoff_fd = -1
-
-
-cdef void drain_instead(Engine *engine) noexcept nogil:
-    """Begin to drain: no process is left that could adopt."""
-    cdef unsigned int command = COMMAND_HANDOFF
-    if cas_uint(&engine.command, &command, COMMAND_DRAIN):
-        store_uint(&engine.closing_keepalives, 1)
 
 
 cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept nogil:
@@ -82,7 +76,7 @@ cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept no
     if sent == HANDOFF_LATER:
         engine.handoff_again = engine.now + HANDOFF_RETRY
     elif sent == HANDOFF_NO_READER:
-        drain_instead(engine)
+        command_give(&engine.command, COMMAND_DRAIN)
     return False
 
 

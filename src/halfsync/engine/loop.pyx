@@ -18,8 +18,7 @@ from halfsync.engine.connection_events cimport (
 )
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.engine cimport (
-    COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, LISTENERS_MAX, SCRATCH_BYTES, SLAB, Connection,
-    EngineListener, engine_note_refusal, engine_wake,
+    LISTENERS_MAX, SCRATCH_BYTES, SLAB, Connection, EngineListener, engine_note_refusal, engine_wake,
 )
 from halfsync.engine.eviction cimport eviction_choose, eviction_close
 from halfsync.engine.handoff cimport finish_handoff, handoff_close, handoff_wait
@@ -39,7 +38,7 @@ from halfsync.exchange.outbox cimport Outbox, outbox_release
 from halfsync.http.trust cimport ADDRESS_BYTES, trust_has
 from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
-    cas_uint, init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join,
+    init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join,
     sem_destroy, sem_init, sleep_ns, start_thread, store_llong, store_uint, swap_pointer,
 )
 from halfsync.observe.refusals cimport REASON_PEER
@@ -48,6 +47,7 @@ from halfsync.shared.accepting cimport (
     ACCEPT_PAUSE_NS, has_pending_accept, keeps_listener, listeners_init, may_accept, next_accept_check,
     others_accept,
 )
+from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, command_give
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord, slot_note_closed
 from halfsync.transport.transport cimport (
     PEEK_BYTES, transport_peek, transport_unacknowledged,
@@ -536,17 +536,10 @@ cdef int engine_start(Engine *engine) noexcept nogil:
 
 
 cdef void engine_command(Engine *engine, int command) noexcept nogil:
-    """Tell a running engine to leave, drain or stop. An engine that cannot hand off drains instead of leaving."""
-    cdef unsigned int expected = COMMAND_SERVE
-    if command == COMMAND_HANDOFF:
-        if engine.handoff_fd >= 0 and not engine.limits.raw:
-            cas_uint(&engine.command, &expected, COMMAND_HANDOFF)
-            engine_wake(engine)
-            return
+    """Tell a running engine to hand off, drain or stop. An engine that cannot hand off drains instead."""
+    if command == COMMAND_HANDOFF and engine.handoff_fd < 0:
         command = COMMAND_DRAIN
-    if command == COMMAND_DRAIN:
-        store_uint(&engine.closing_keepalives, 1)
-    store_uint(&engine.command, command)
+    command_give(&engine.command, command)
     engine_wake(engine)
 
 

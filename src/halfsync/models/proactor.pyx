@@ -5,7 +5,7 @@ from libc.stdlib cimport calloc, free
 
 from halfsync.engine.adoption cimport adoption_open
 from halfsync.engine.connections cimport connection_free
-from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_STOP, Connection
+from halfsync.engine.engine cimport Connection
 from halfsync.engine.handoff cimport handoff_open
 from halfsync.engine.loop cimport (
     engine_attach, engine_close, engine_close_listeners, engine_command, engine_join, engine_listen, engine_next_closed,
@@ -22,6 +22,7 @@ from halfsync.observe.refusals cimport RefusalLog
 from halfsync.pool.request_queue cimport queue_taken
 from halfsync.shared.accepting cimport leave_listeners, listener_mask
 from halfsync.shared.client_counts cimport counts_close, counts_open
+from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_STOP
 from halfsync.shared.slots cimport SlotRef
 from halfsync.wsgi.body cimport BodyBlocks
 

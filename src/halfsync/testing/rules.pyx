@@ -12,9 +12,13 @@ from halfsync.http.response_head cimport (
     framing_of as native_framing, has_no_body as native_no_body, meaning_of as native_meaning, reason_phrase,
     server_fields_init, write_continue, write_date, write_error,
 )
+from halfsync.native.sync cimport atomic_uint, init_uint, load_uint
 from halfsync.shared.accepting cimport (
     SharedListeners, accept_next as native_accept_next, keeps_listener, leave_listeners, listener_mask, listeners_init,
     may_accept as native_may_accept, next_accept_check as native_next_accept_check, sockaddr_storage, socklen_t,
+)
+from halfsync.shared.command cimport (
+    COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, closes_after_response as native_closes, command_give,
 )
 from halfsync.shared.scoreboard cimport Slot
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
@@ -195,3 +199,20 @@ def accept_next(int listener):
     cdef sockaddr_storage address
     cdef socklen_t length
     return native_accept_next(listener, &address, &length)
+
+
+# --- shared/command ---
+
+COMMANDS = {"serve": COMMAND_SERVE, "hand off": COMMAND_HANDOFF, "drain": COMMAND_DRAIN, "stop": COMMAND_STOP}
+
+
+def give_command(before, command):
+    """Return the command that holds after one was given, and whether it was taken."""
+    cdef atomic_uint word
+    init_uint(&word, COMMANDS[before])
+    taken = bool(command_give(&word, COMMANDS[command]))
+    return {number: name for name, number in COMMANDS.items()}[load_uint(&word)], taken
+
+
+def closes_after_response(command, *, bint closing_keepalives):
+    return bool(native_closes(COMMANDS[command], closing_keepalives))
