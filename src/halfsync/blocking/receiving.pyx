@@ -28,12 +28,11 @@ from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
 from halfsync.observe.refusals cimport REASON_CLIENT, REASON_LATE_PROXY
 from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key
 from halfsync.shared.command cimport COMMAND_HANDOFF, COMMAND_SERVE
+from halfsync.shared.handoff cimport HANDOFF_RETRY_NS, next_handoff_retry
 from halfsync.transport.transport cimport (
     WANT_READ, is_want, transport_abort, transport_receive, transport_shakes_hands,
 )
 
-cdef int64_t HANDOFF_RETRY_NS = 5000000  # pause after the queue was full; doubled each time, since every thread tries
-cdef int64_t HANDOFF_RETRY_MAX_NS = 80000000
 cdef int64_t IDLE_NS = 1000000000  # after which a connection is closed if others wait for its thread
 
 
@@ -112,7 +111,7 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
         now = monotonic_ns()
         if waited == WAIT_TIMEOUT and now < deadline and not others_wait(driver):
             if handing_off:
-                pause = min(pause * 2, HANDOFF_RETRY_MAX_NS)
+                pause = next_handoff_retry(pause)
             continue
         if handing_off or waited != WAIT_WOKEN or not is_handing_off(driver):
             break
@@ -259,8 +258,8 @@ cdef int wait_head(
     if is_handing_off(driver):
         if handoff_connection(driver, connection):
             return WAIT_STOPPED
-        deadline = min(deadline, monotonic_ns() + max(pause[0], HANDOFF_RETRY_NS))
-        pause[0] = min(pause[0] * 2, HANDOFF_RETRY_MAX_NS)
+        deadline = min(deadline, monotonic_ns() + max(pause[0], <int64_t> HANDOFF_RETRY_NS))
+        pause[0] = next_handoff_retry(pause[0])
     watch_drain = pause[0] > 0 and load_uint(&driver.shared.command) == COMMAND_SERVE
     waited = wait_more(driver, connection, want, deadline, watch_drain)
     if waited == WAIT_WOKEN and has_sigterm(driver) == signalled and load_uint(&driver.shared.command) == COMMAND_SERVE:

@@ -6,7 +6,6 @@ left to adopt, the engine drains.
 """
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t
-from libc.string cimport memcpy
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
@@ -17,17 +16,15 @@ from halfsync.engine.phases cimport PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LI
 from halfsync.listening.endpoints cimport endpoint_at
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport load_uint
-from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, command_give
-from halfsync.shared.handoff_queue cimport (
-    HANDOFF_BYTES, HANDOFF_LATER, HANDOFF_NO_READER, HANDOFF_SENT, HandoffRecord, handoff_send,
-)
-from halfsync.transport.transport cimport PEER_HERE, transport_may_move, transport_unacknowledged
+from halfsync.shared.command cimport COMMAND_HANDOFF
+from halfsync.shared.handoff cimport HANDOFF_RETRY_NS, handoff_describe, handoff_offer
+from halfsync.shared.handoff_queue cimport HANDOFF_LATER, HANDOFF_SENT, HandoffRecord
+from halfsync.transport.transport cimport PEER_HERE, transport_unacknowledged
 
 cdef enum:
     HANDOFFS_PER_TURN = 64  # before requests have their turn
 
 cdef int64_t HANDOFF_WAIT = 10000000  # ns; how often to look for connections that came to rest unnoticed
-cdef int64_t HANDOFF_RETRY = 5000000  # ns; after the queue was full
 
 
 cdef int handoff_open(Engine *engine, int queue) noexcept nogil:
@@ -55,28 +52,20 @@ cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept no
         return False
     check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is handed over that the engine does not own")
     check(connection.outbox == NULL, "a connection is handed over in the middle of a response")
-    handoff.length = 0
-    handoff.data = NULL
+    handoff_describe(
+        &handoff, endpoint_at(engine.endpoints, connection.listener), connection.awaits_proxy, connection.requests,
+        connection.address, connection.address_length)
     if connection.exchange != NULL:
         handoff.data = connection.exchange.data
         handoff.length = connection.exchange.filled
-    if connection.app_state != NULL or handoff.length > HANDOFF_BYTES or not transport_may_move(&connection.transport):
-        return False
-    handoff.fd = connection.transport.fd
-    handoff.endpoint = endpoint_at(engine.endpoints, connection.listener)[0]
-    handoff.awaits_proxy = connection.awaits_proxy
-    handoff.requests = connection.requests
-    handoff.address_length = connection.address_length
-    memcpy(handoff.address, connection.address, connection.address_length)
-    sent = handoff_send(engine.handoff_fd, &handoff)
+    sent = handoff_offer(
+        engine.handoff_fd, &engine.command, &handoff, &connection.transport, connection.app_state != NULL)
     if sent == HANDOFF_SENT:
         engine.counters.handed_over += 1
         connection_detach(engine, connection)
         return True
     if sent == HANDOFF_LATER:
-        engine.handoff_again = engine.now + HANDOFF_RETRY
-    elif sent == HANDOFF_NO_READER:
-        command_give(&engine.command, COMMAND_DRAIN)
+        engine.handoff_again = engine.now + HANDOFF_RETRY_NS
     return False
 
 
