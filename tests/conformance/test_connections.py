@@ -188,6 +188,29 @@ def test_a_response_is_sent_whole_to_a_client_that_sends_no_more(serve: Serve) -
         assert connection.rest() == b""
 
 
+@pytest.mark.parametrize("order", ["drain", "leave"])
+def test_a_last_response_is_sent_whole_though_the_server_ends(serve: Serve, order: str) -> None:
+    """To close while the client sends would reset the connection, and the end of the response would be lost."""
+    body = pattern(100_000)
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [*TEXT])
+        return [body]
+
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that it lies with the server
+    with serve(app) as server:
+        small.connect(server.address)
+        with Connection(small) as connection:
+            connection.send(build(fields=[("Connection", "close")]))
+            until(lambda: server.statistics()["finished"] == 1)
+            getattr(server, order)()
+            connection.send(b"more")
+            assert connection.response().body == body
+            assert connection.rest() == b""
+        assert server.wait(15)
+
+
 # --- pipelining -----------------------------------------------------------------------------------
 
 

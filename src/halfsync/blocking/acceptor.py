@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from halfsync.blocking.connection import ClientConnection, accept
-from halfsync.blocking.driver import CLIENT_FULL, BlockingDriver
+from halfsync.blocking.driver import CLIENT_FULL, REJECTED_LINGERING, BlockingDriver
 from halfsync.native.system import readable
 from halfsync.runtime.originals import monotonic, os
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 ADOPT_AGAIN_S = 0.01  # after there was no place for a connection to adopt
-REJECTED_LINGER_S = 2.0  # for a rejected client to close its connection
 ACCEPTS_MOST = 64  # connections rejected in a row before other work is done
-REJECTED_LINGERING_MAX = 256  # rejected connections kept open; past it the oldest is closed
 
 
 class PendingKind(Enum):
@@ -162,9 +160,9 @@ class Acceptor:
         if not self._driver.shed(connection, why):
             self._driver.close(connection)
             return
-        if len(self._lingering) >= REJECTED_LINGERING_MAX:
+        if len(self._lingering) >= REJECTED_LINGERING:  # the oldest has had the most time to take its answer
             self._end(next(iter(self._lingering)))
-        self._lingering[connection.fd] = (connection, monotonic() + REJECTED_LINGER_S)
+        self._lingering[connection.fd] = (connection, monotonic() + self._driver.linger_s)
 
     def close_rejected(self) -> None:
         """Close each rejected connection whose client has closed it or taken too long."""
@@ -179,6 +177,7 @@ class Acceptor:
 
     def _end(self, fd: int) -> None:
         connection, _ = self._lingering.pop(fd)
+        self._driver.discard(connection)  # to close with bytes unread would reset it
         self._driver.close(connection)
 
     @property

@@ -30,6 +30,7 @@ from halfsync.blocking.waiting cimport others_wait
 from halfsync.blocking.wakeups cimport WakeupPipes
 from halfsync.exchange.bridging cimport Bridge
 from halfsync.exchange.exchange cimport pool_destroy, pool_init
+from halfsync.exchange.lingering cimport REJECTED_LINGERING_MAX
 from halfsync.exchange.native_settings cimport (
     bounds_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,
 )
@@ -66,6 +67,8 @@ cdef extern from "<sys/eventfd.h>" nogil:
 cdef enum:
     RESUME_AT_ONCE = 4  # threads with a request that may wait for the GIL at once: one gets it next, the others follow
     END_AT_ONCE = 1  # the same, for threads whose connection has ended
+
+REJECTED_LINGERING = <int> REJECTED_LINGERING_MAX
 
 # Why a new connection is answered 503, for `shed`.
 CLIENT_FULL, QUEUE_FULL, NO_THREAD, NO_PROCESS = range(4)
@@ -453,6 +456,11 @@ cdef class BlockingDriver:
         cdef bint said = shed(&self.record, &connection.record, REASONS[why])
         self._tell_refusals()
         return said
+
+    @property
+    def linger_s(self):
+        """The seconds that a rejected client has to close its connection."""
+        return self.record.timeouts.linger * 1e-9
 
     def discard(self, ClientConnection connection):
         """Drop some of what a rejected client still sends. Return False once the client has closed. Never waits."""

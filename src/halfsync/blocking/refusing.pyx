@@ -7,20 +7,20 @@ the thread that accepts, and never wait.
 from libc.stdint cimport int64_t
 
 from halfsync.blocking.connection cimport drop_exchange, uncount_client
-from halfsync.blocking.records cimport SCRATCH_BYTES, is_handing_off
+from halfsync.blocking.records cimport SCRATCH_BYTES, has_sigterm
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink, sink_bytes
-from halfsync.blocking.waiting cimport WAIT_READY, WAIT_WOKEN, wait_idle
+from halfsync.blocking.waiting cimport WAIT_READY, WAIT_TIMEOUT, WAIT_WOKEN, others_wait, wait_idle
 from halfsync.exchange.exchange cimport Exchange, exchange_error
+from halfsync.exchange.lingering cimport LINGER_CHECK_NS, linger_discard, linger_may_end
 from halfsync.http.response_head cimport ERROR_BYTES
-from halfsync.native.sync cimport add_llong, monotonic_ns
+from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
 from halfsync.observe.access cimport log_exchange, log_unheard
 from halfsync.observe.refusals cimport refusals_note
+from halfsync.shared.command cimport COMMAND_SERVE
 from halfsync.transport.transport cimport (
     is_want, transport_abort, transport_finish, transport_receive, transport_send_whole, transport_shakes_hands,
+    transport_unacknowledged,
 )
-
-cdef enum:
-    DISCARDS = 128  # receives before a close: they empty more than a socket's buffer
 
 
 cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int status) noexcept nogil:
@@ -52,30 +52,35 @@ cdef void note_refusal(
 
 
 cdef void linger(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Shut down sending, and discard what still comes until the client closes (RFC 9112 9.6)."""
+    """Shut down sending, and drop what still comes until the client closes, or need not be waited for."""
     cdef char scratch[SCRATCH_BYTES]
-    cdef int64_t deadline = monotonic_ns() + driver.timeouts.linger
+    cdef int64_t now = monotonic_ns()
+    cdef int64_t deadline = now + driver.timeouts.linger
     cdef ssize_t length = transport_finish(&connection.transport)
     cdef bint finishing = is_want(length)
-    cdef int _, waited
-    cdef bint watch_drain
-    while monotonic_ns() < deadline:
-        watch_drain = not is_handing_off(driver)
-        waited = wait_idle(driver, &connection.transport, <int> length, deadline, watch_drain)
-        if waited == WAIT_WOKEN and watch_drain and is_handing_off(driver):
-            continue
-        if waited != WAIT_READY:
+    cdef bint ending = False
+    cdef int waited
+    while now < deadline:
+        if ending and linger_may_end(True, transport_unacknowledged(&connection.transport)):
             break
-        if finishing:
+        waited = wait_idle(
+            driver, &connection.transport, <int> length, min(deadline, now + LINGER_CHECK_NS) if ending else deadline,
+            not ending)
+        now = monotonic_ns()
+        if waited == WAIT_READY and finishing:
             length = transport_finish(&connection.transport)
             finishing = is_want(length)
-            continue
-        length = transport_receive(&connection.transport, scratch, SCRATCH_BYTES)
-        if length == 0 or (length < 0 and not is_want(length)):
-            return
-    for _ in range(DISCARDS):  # to close with unread bytes would reset the connection and lose the response's rest
-        if transport_receive(&connection.transport, scratch, SCRATCH_BYTES) <= 0:
-            return
+        elif waited == WAIT_READY:
+            length = transport_receive(&connection.transport, scratch, SCRATCH_BYTES)
+            if length == 0 or (length < 0 and not is_want(length)):
+                return
+        elif waited == WAIT_WOKEN and not ending:
+            ending = has_sigterm(driver) or load_uint(&driver.shared.command) != COMMAND_SERVE
+            if not ending:
+                break  # others wait for the thread, or the parent is dead
+        elif not ending or waited != WAIT_TIMEOUT or others_wait(driver):
+            break
+    linger_discard(&connection.transport, scratch, SCRATCH_BYTES)
 
 
 cdef void log_turn(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
@@ -109,10 +114,4 @@ cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char 
 cdef bint discard(BlockingConnection *connection) noexcept nogil:
     """Drop some of what a rejected client still sends. Return False once the client has closed. Never waits."""
     cdef char scratch[SCRATCH_BYTES]
-    cdef ssize_t length
-    cdef int _
-    for _ in range(DISCARDS):
-        length = transport_receive(&connection.transport, scratch, SCRATCH_BYTES)
-        if length <= 0:
-            return is_want(length)
-    return True
+    return linger_discard(&connection.transport, scratch, SCRATCH_BYTES)

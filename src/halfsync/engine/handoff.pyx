@@ -13,6 +13,7 @@ from halfsync.engine.connections cimport connection_at, connection_detach
 from halfsync.engine.engine cimport SLAB
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.phases cimport PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT
+from halfsync.exchange.lingering cimport linger_may_end
 from halfsync.listening.endpoints cimport endpoint_at
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport load_uint
@@ -95,8 +96,10 @@ cdef bint finish_handoff(Engine *engine) noexcept nogil:
                 handed += 1
             else:
                 finished = False
-        elif connection.phase != PHASE_LINGER or transport_unacknowledged(&connection.transport) > 0:
-            finished = False  # a lingering one is closed with the rest once its client has the whole response
+        elif connection.phase != PHASE_LINGER or not linger_may_end(
+            True, transport_unacknowledged(&connection.transport)
+        ):
+            finished = False
     engine.handoff_unfinished = handed == HANDOFFS_PER_TURN
     return finished
 

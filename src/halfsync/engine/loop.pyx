@@ -34,6 +34,7 @@ from halfsync.engine.poller_poll cimport poll_poller
 from halfsync.engine.spool_eviction cimport evict_stalled_client
 from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next, wheel_set
 from halfsync.exchange.exchange cimport pool_destroy, pool_init
+from halfsync.exchange.lingering cimport linger_may_end
 from halfsync.exchange.outbox cimport Outbox, outbox_release
 from halfsync.http.trust cimport ADDRESS_BYTES, trust_has
 from halfsync.native.checks cimport COUNT_ENGINE, count
@@ -292,8 +293,10 @@ cdef bint finish_drain(Engine *engine) noexcept nogil:
             on_drained(engine, connection)
             if connection.phase != PHASE_FREE:
                 finished = False
-        elif connection.phase != PHASE_LINGER or transport_unacknowledged(&connection.transport) > 0:
-            finished = False  # a lingering one is closed with the rest once its client has the whole response
+        elif connection.phase != PHASE_LINGER or not linger_may_end(
+            True, transport_unacknowledged(&connection.transport)
+        ):
+            finished = False
     return finished
 
 

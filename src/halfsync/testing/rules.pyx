@@ -1,6 +1,8 @@
 """Thin Python wrappers of pure functions, for their unit tests. Only in checks builds."""
 from libc.stdint cimport INT64_MAX, int64_t
+from libc.string cimport memset
 
+from halfsync.exchange.lingering cimport linger_discard as native_discard, linger_may_end as native_may_end
 from halfsync.exchange.persistence cimport may_stay as native_may_stay, stays_after as native_stays_after
 from halfsync.http.grammar cimport (
     DECIMAL_BYTES, HEX_BYTES, authority_is_valid as native_authority, connection_options as native_options, hex_pair,
@@ -22,6 +24,7 @@ from halfsync.shared.command cimport (
 )
 from halfsync.shared.scoreboard cimport Slot
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
+from halfsync.transport.transport cimport Transport
 
 
 # --- http/grammar ---
@@ -216,3 +219,18 @@ def give_command(before, command):
 
 def closes_after_response(command, *, bint closing_keepalives):
     return bool(native_closes(COMMANDS[command], closing_keepalives))
+
+
+# --- exchange/lingering ---
+
+def linger_discard(int fd, int room):
+    """Drop what was received on a socket. Return False once its peer has closed."""
+    cdef Transport transport
+    cdef bytearray scratch = bytearray(room)
+    memset(&transport, 0, sizeof(transport))
+    transport.fd = fd
+    return bool(native_discard(&transport, scratch, room))
+
+
+def linger_may_end(*, bint ending, int64_t unacknowledged):
+    return bool(native_may_end(ending, unacknowledged))
