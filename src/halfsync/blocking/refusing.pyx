@@ -10,6 +10,7 @@ from halfsync.blocking.connection cimport drop_exchange, uncount_client
 from halfsync.blocking.records cimport SCRATCH_BYTES, has_sigterm
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink, sink_bytes
 from halfsync.blocking.waiting cimport WAIT_READY, WAIT_TIMEOUT, WAIT_WOKEN, others_wait, wait_idle
+from halfsync.exchange.deadlines cimport AWAITS_CLOSE, deadline_after
 from halfsync.exchange.exchange cimport Exchange, exchange_error
 from halfsync.exchange.lingering cimport LINGER_CHECK_NS, linger_discard, linger_may_end
 from halfsync.http.response_head cimport ERROR_BYTES
@@ -55,7 +56,7 @@ cdef void linger(DriverRecord *driver, BlockingConnection *connection) noexcept 
     """Shut down sending, and drop what still comes until the client closes, or need not be waited for."""
     cdef char scratch[SCRATCH_BYTES]
     cdef int64_t now = monotonic_ns()
-    cdef int64_t deadline = now + driver.timeouts.linger
+    cdef int64_t deadline = deadline_after(&driver.timeouts, AWAITS_CLOSE, now, 0)
     cdef ssize_t length = transport_finish(&connection.transport)
     cdef bint finishing = is_want(length)
     cdef bint ending = False

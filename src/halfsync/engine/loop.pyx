@@ -33,6 +33,7 @@ from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
 from halfsync.engine.spool_eviction cimport evict_stalled_client
 from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next, wheel_set
+from halfsync.exchange.deadlines cimport AWAITS_FIRST_BYTE, deadline_after, newcomer_deadline
 from halfsync.exchange.exchange cimport pool_destroy, pool_init
 from halfsync.exchange.lingering cimport linger_may_end
 from halfsync.exchange.outbox cimport Outbox, outbox_release
@@ -178,7 +179,8 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
     if engine.poller.add(&engine.poller, &connection.handle) < 0:
         connection_close(engine, connection)
         return True
-    wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.first_byte)
+    wheel_set(
+        &engine.wheel, &connection.timer, deadline_after(&engine.timeouts, AWAITS_FIRST_BYTE, engine.now, 0))
     admitted = engine.clients.limit == 0 or connection.awaits_proxy or admit(engine, connection)
     if connection.phase == PHASE_HANDSHAKE:
         begin_handshake(engine, connection, admitted)
@@ -286,9 +288,9 @@ cdef bint finish_drain(Engine *engine) noexcept nogil:
             finished = False
         elif (
             connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT)
-            and engine.now < connection.since + engine.timeouts.newcomer
+            and engine.now < newcomer_deadline(&engine.timeouts, connection.since)
         ):
-            finished = False  # its first request may be on its way
+            finished = False
         elif connection.phase in (PHASE_HANDSHAKE, PHASE_IDLE, PHASE_SILENT):
             on_drained(engine, connection)
             if connection.phase != PHASE_FREE:

@@ -2,8 +2,14 @@
 from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memset
 
+from halfsync.exchange.deadlines cimport (
+    AWAITS_BODY, AWAITS_CLOSE, AWAITS_FIRST_BYTE, AWAITS_HEAD, AWAITS_READING, AWAITS_REQUEST, LATE_CLOSE, LATE_REFUSE,
+    LATE_RESET, deadline_after as native_deadline, late as native_late, newcomer_deadline as native_newcomer,
+)
 from halfsync.exchange.lingering cimport linger_discard as native_discard, linger_may_end as native_may_end
 from halfsync.exchange.persistence cimport may_stay as native_may_stay, stays_after as native_stays_after
+from halfsync.exchange.rates cimport Pace, is_too_slow as native_too_slow, next_pace_check as native_pace_check
+from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.http.grammar cimport (
     DECIMAL_BYTES, HEX_BYTES, authority_is_valid as native_authority, connection_options as native_options, hex_pair,
     is_field_value as native_field_value, is_token as native_token, method_is as native_method, name_is as native_name,
@@ -234,3 +240,59 @@ def linger_discard(int fd, int room):
 
 def linger_may_end(*, bint ending, int64_t unacknowledged):
     return bool(native_may_end(ending, unacknowledged))
+
+
+# --- exchange/deadlines and exchange/rates ---
+
+AWAITED = {
+    "first byte": AWAITS_FIRST_BYTE, "request": AWAITS_REQUEST, "head": AWAITS_HEAD, "body": AWAITS_BODY,
+    "reading": AWAITS_READING, "close": AWAITS_CLOSE,
+}
+LATE = {LATE_CLOSE: "close", LATE_REFUSE: "refuse", LATE_RESET: "reset"}
+
+
+cdef Timeouts timeouts_of(dict given):
+    """Return timeouts of which each is its own power of two, but for those that are given."""
+    cdef Timeouts made
+    names = (
+        "first_byte", "head", "body", "request", "queue", "turn", "write", "keep_alive", "linger", "newcomer", "window",
+        "least_received", "least_taken")
+    values = {name: 1 << position for position, name in enumerate(names)} | given
+    if len(values) > len(names):
+        raise TypeError(f"there are no such timeouts: {given}")
+    made.first_byte, made.head, made.body = values["first_byte"], values["head"], values["body"]
+    made.request, made.queue, made.turn = values["request"], values["queue"], values["turn"]
+    made.write, made.keep_alive, made.linger = values["write"], values["keep_alive"], values["linger"]
+    made.newcomer, made.window = values["newcomer"], values["window"]
+    made.least_received, made.least_taken = values["least_received"], values["least_taken"]
+    return made
+
+
+def deadline_after(awaited, *, int64_t since, int64_t started=0, **timeouts):
+    cdef Timeouts made = timeouts_of(timeouts)
+    return native_deadline(&made, AWAITED[awaited], since, started)
+
+
+def newcomer_deadline(*, int64_t since, **timeouts):
+    cdef Timeouts made = timeouts_of(timeouts)
+    return native_newcomer(&made, since)
+
+
+def late(awaited):
+    return LATE[native_late(AWAITED[awaited])]
+
+
+def is_too_slow(awaited, *, int64_t since, int64_t moved, int64_t now, **timeouts):
+    """Return whether a client is too slow, and the pace afterwards: since when, and how much has moved."""
+    cdef Timeouts made = timeouts_of(timeouts)
+    cdef Pace pace
+    pace.since, pace.moved = since, moved
+    slow = bool(native_too_slow(&made, AWAITED[awaited], &pace, now))
+    return slow, (pace.since, pace.moved)
+
+
+def next_pace_check(awaited, *, int64_t pace_since, int64_t deadline, int64_t now, **timeouts):
+    cdef Timeouts made = timeouts_of(timeouts)
+    cdef Pace pace
+    pace.since, pace.moved = pace_since, 0
+    return native_pace_check(&made, AWAITED[awaited], &pace, deadline, now)
