@@ -20,6 +20,11 @@ SEED = 20240229
 KIB, MIB = 1 << 10, 1 << 20
 INLINE_BYTES = 4096  # of input that a connection holds without allocating
 BODY_MEMORY = 65_536  # the default: longer bodies go to disk
+COUNTERS = {
+    *("open", "accepted", "adopted", "handed_over", "made_room", "evicted", "left", "partings", "turns"),
+    *("requests", "files", "running", "finished", "queued", "dropped", "timed_out", "stuck", "spooled"),
+    *("refused", "shed", "limited"),
+}
 EDGES = sorted({edge + by for edge in (0, INLINE_BYTES, BODY_MEMORY) for by in (-1, 0, 1) if edge + by >= 0})
 
 
@@ -123,6 +128,23 @@ def test_requests_are_counted(serve: Serve) -> None:
             client.send(build("/"))
             assert client.response().status == 200
             assert server.statistics()["requests"] == answered  # whoever has the response finds it counted
+
+
+def test_every_model_counts_the_same(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    with serve(hello, static={"/static": tmp_path}) as server, Connection(server.address) as client:
+        assert set(server.statistics()) == COUNTERS
+        for path in ("/", "/static/file", "/"):
+            client.send(build(path))
+            assert client.response().status == 200
+        client.send(b"what?\r\n\r\n")
+        assert client.response().status == 400
+        until(lambda: server.statistics()["finished"] == 3)
+        counts = server.statistics()
+        assert {name for name, count in counts.items() if count} - {"open"} == {
+            *("accepted", "requests", "files", "finished", "refused", "turns"),
+        }
+        assert (counts["accepted"], counts["requests"], counts["files"], counts["refused"]) == (1, 3, 1, 1)
 
 
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])

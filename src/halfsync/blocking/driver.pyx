@@ -39,10 +39,9 @@ from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.listening.endpoints cimport Endpoints
 from halfsync.native.gate cimport Gate, gate_close, gate_enter, gate_leave, gate_open
 from halfsync.native.shared cimport map_shared, unmap_shared
-from halfsync.native.sync cimport (
-    add_llong, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint,
-)
+from halfsync.native.sync cimport init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint
 from halfsync.observe.access cimport AccessLog
+from halfsync.observe.counters cimport count_shared, statistics_of
 from halfsync.observe.refusals cimport (
     REASON_CLIENT, REASON_CONNECTIONS, REASON_PEER, REASON_PROCESS, REASON_THREAD,
 )
@@ -262,7 +261,7 @@ cdef class BlockingDriver:
 
     def turned(self):
         """Count one turn of the accepting loop."""
-        add_llong(&self.record.shared.turns, 1)
+        count_shared(&self.record.shared.counters.turns, 1)
 
     def may_accept(self, list listeners not None):
         """Tell whether to accept here, if accepting is not paused. False: other processes should, and do."""
@@ -292,7 +291,7 @@ cdef class BlockingDriver:
 
     def accepted(self):
         """Count a connection that was accepted."""
-        add_llong(&self.record.shared.accepted, 1)
+        count_shared(&self.record.shared.counters.accepted, 1)
         count_open(&self.record, 1)
 
     def admit(self, ClientConnection connection):
@@ -308,7 +307,7 @@ cdef class BlockingDriver:
             key = client_key(connection.record.address, connection.record.address_length)
         client_index = limit_add(self.record.client_limit, key)
         if client_index == CLIENT_OVER_LIMIT:
-            add_llong(&self.record.shared.limited, 1)
+            count_shared(&self.record.shared.counters.limited, 1)
             return False
         connection.record.client_index = <uint32_t> client_index
         return True
@@ -340,7 +339,7 @@ cdef class BlockingDriver:
         """Choose the child that must make room, and return the index of its word, or -1. The caller signals it."""
         cdef int64_t chosen = idle_choose_child(&self.record)
         if chosen >= 0:
-            add_llong(&self.record.shared.made_room, 1)
+            count_shared(&self.record.shared.counters.made_room, 1)
         return chosen
 
     def is_chosen(self, uint32_t child_index):
@@ -357,7 +356,7 @@ cdef class BlockingDriver:
         if self.record.client_limit != NULL:
             limit_remove(self.record.client_limit, client_index, False)
         if last:
-            init_llong(&self.record.shared.running, 0)  # a child killed in a turn did not count its end
+            self.record.shared.counters.running = 0  # a child killed in a turn did not count its end
 
     def close_in_parent(self, ClientConnection connection):
         """Close the parent's copy of a connection that a child serves."""
@@ -373,18 +372,10 @@ cdef class BlockingDriver:
         return adopt(&self.record, queue)
 
     def statistics(self):
-        """Return the counts so far, as a dict."""
-        cdef SharedState *shared = self.record.shared
-        return {
-            "accepted": load_llong(&shared.accepted), "adopted": load_llong(&shared.adopted),
-            "handed_over": load_llong(&shared.handed_over), "open": load_llong(&shared.open),
-            "requests": load_llong(&shared.requests), "refused": load_llong(&shared.refused),
-            "shed": load_llong(&shared.shed), "limited": load_llong(&shared.limited),
-            "made_room": load_llong(&shared.made_room), "left": load_llong(&shared.left),
-            "running": load_llong(&shared.running), "finished": load_llong(&shared.finished), "dropped": 0,
-            "queued": queue_length(self.record.waiting) if self.record.waiting != NULL else 0,
-            "spooled": load_llong(&self.record.store.used), "turns": load_llong(&shared.turns),
-        }
+        """Return the counts so far, as a dict. No turn has a deadline: no thread is ever stuck."""
+        return statistics_of(
+            &self.record.shared.counters, queue_length(self.record.waiting) if self.record.waiting != NULL else 0,
+            load_llong(&self.record.store.used), 0)
 
     def serve_connection(self, ClientConnection connection):
         """Serve a connection until it ends. Return True if the caller must queue it again, since others wait.
@@ -401,7 +392,7 @@ cdef class BlockingDriver:
             self.record.proxies != NULL and not record.proxy_header_read
             and not trust_has(self.record.proxies, record.address, record.address_length)
         ):
-            add_llong(&self.record.shared.refused, 1)
+            count_shared(&self.record.shared.counters.refused, 1)
             note_refusal(&self.record, record, 0, REASON_PEER)
             self._end(connection)
             self._tell_refusals()

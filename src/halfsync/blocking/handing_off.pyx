@@ -9,7 +9,8 @@ from halfsync.blocking.connection cimport close_connection, count_open, open_cli
 from halfsync.blocking.idle_lists cimport idle_leave
 from halfsync.exchange.exchange cimport Exchange, exchange_room, pool_get
 from halfsync.listening.endpoints cimport endpoint_at
-from halfsync.native.sync cimport add_llong, monotonic_ns
+from halfsync.native.sync cimport monotonic_ns
+from halfsync.observe.counters cimport count_shared
 from halfsync.shared.handoff cimport handoff_adopt, handoff_describe, handoff_offer
 from halfsync.shared.handoff_queue cimport (
     HANDOFF_BYTES, HANDOFF_INVALID, HANDOFF_NO_DESCRIPTOR, HANDOFF_NO_WRITER, HANDOFF_SENT, HANDOFF_TAKEN,
@@ -42,7 +43,7 @@ cdef bint handoff_connection(DriverRecord *driver, BlockingConnection *connectio
     if sent != HANDOFF_SENT:
         return False
     close_connection(driver, connection)
-    add_llong(&driver.shared.handed_over, 1)
+    count_shared(&driver.shared.counters.handed_over, 1)
     return True
 
 
@@ -85,7 +86,7 @@ cdef ClientConnection begin(DriverRecord *driver, const HandoffRecord *handoff, 
     connection.adopted = True
     connection.requests = handoff.requests
     connection.put_ns = connection.idle_ns = monotonic_ns()
-    add_llong(&driver.shared.adopted, 1)
+    count_shared(&driver.shared.counters.adopted, 1)
     count_open(driver, 1)
     if left > 0:
         connection.exchange = pool_get(&driver.pool)

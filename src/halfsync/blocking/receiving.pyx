@@ -27,7 +27,8 @@ from halfsync.exchange.exchange cimport (
 from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.rates cimport Pace, is_too_slow, next_pace_check, pace_begin
 from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
-from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
+from halfsync.native.sync cimport load_uint, monotonic_ns
+from halfsync.observe.counters cimport count_shared
 from halfsync.observe.refusals cimport REASON_CLIENT, REASON_LATE_PROXY
 from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key
 from halfsync.shared.command cimport COMMAND_HANDOFF, COMMAND_SERVE
@@ -176,7 +177,7 @@ cdef int read_proxy_header(DriverRecord *driver, BlockingConnection *connection)
         if monotonic_ns() >= deadline:
             break
     if exchange.phase == EXCHANGE_PROXY:
-        add_llong(&driver.shared.refused, 1)
+        count_shared(&driver.shared.counters.refused, 1)
         note_refusal(driver, connection, 0, NULL if result < 0 else REASON_LATE_PROXY)
         return ENDED
     idle_leave(driver, connection)
@@ -197,8 +198,8 @@ cdef bint count_proxied_client(DriverRecord *driver, BlockingConnection *connect
     if client_index != CLIENT_OVER_LIMIT:
         connection.client_index = <uint32_t> client_index
         return True
-    add_llong(&driver.shared.shed, 1)
-    add_llong(&driver.shared.limited, 1)
+    count_shared(&driver.shared.counters.shed, 1)
+    count_shared(&driver.shared.counters.limited, 1)
     connection.reason = REASON_CLIENT
     if driver.limits.raw:
         transport_abort(&connection.transport)
@@ -219,7 +220,7 @@ cdef inline char *room_for(
 cdef void note_end(DriverRecord *driver, const Exchange *exchange) noexcept nogil:
     """Count a client that has disconnected in the middle of a request, or of its PROXY header."""
     if exchange.filled > 0:
-        add_llong(&driver.shared.left, 1)
+        count_shared(&driver.shared.counters.left, 1)
 
 
 cdef int receive(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:

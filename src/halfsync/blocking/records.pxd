@@ -15,6 +15,7 @@ from halfsync.native.forks cimport is_noted
 from halfsync.native.gate cimport Gate
 from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint, pthread_mutex_t
 from halfsync.observe.access cimport AccessLogRecord
+from halfsync.observe.counters cimport Counters
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.request_queue cimport Queue
 from halfsync.shared.accepting cimport SharedListeners
@@ -44,19 +45,7 @@ ctypedef struct SharedState:
     atomic_uint command       # Command (shared/command.pxd)
     atomic_uint closing_keepalives  # responses say Connection: close
     SharedListeners listeners
-    atomic_llong accepted
-    atomic_llong adopted      # handed off by other processes
-    atomic_llong handed_over  # to other processes
-    atomic_llong open
-    atomic_llong requests
-    atomic_llong refused      # malformed, too large, too late
-    atomic_llong shed         # answered 503: no room, no thread, or their client had reached its limit
-    atomic_llong limited      # those of them over max_connections_per_client
-    atomic_llong left         # the client disconnected before its response was complete
-    atomic_llong running      # requests that are being answered
-    atomic_llong finished     # requests whose turn has ended, whatever the outcome
-    atomic_llong made_room    # closed to make room for a new one
-    atomic_llong turns        # of the accepting loop
+    Counters counters
 
 # The record of one connection. The one thread that has it serves it.
 ctypedef struct BlockingConnection:

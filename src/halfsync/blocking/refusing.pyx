@@ -14,8 +14,9 @@ from halfsync.exchange.deadlines cimport AWAITS_CLOSE, deadline_after
 from halfsync.exchange.exchange cimport Exchange, exchange_error
 from halfsync.exchange.lingering cimport LINGER_CHECK_NS, linger_discard, linger_may_end
 from halfsync.http.response_head cimport ERROR_BYTES
-from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
+from halfsync.native.sync cimport load_uint, monotonic_ns
 from halfsync.observe.access cimport log_exchange, log_unheard
+from halfsync.observe.counters cimport count_shared
 from halfsync.observe.refusals cimport refusals_note
 from halfsync.shared.command cimport COMMAND_SERVE
 from halfsync.transport.transport cimport (
@@ -34,7 +35,7 @@ cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int statu
     cdef int64_t body
     cdef int length = exchange_error(exchange, status, &driver.fields, False, response, &body)
     cdef BlockingSink sink
-    add_llong(&driver.shared.refused, 1)
+    count_shared(&driver.shared.counters.refused, 1)
     note_refusal(driver, connection, status, connection.reason)
     blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, NULL)
     sink_bytes(&sink, response, length)
@@ -98,7 +99,7 @@ cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char 
     cdef char response[ERROR_BYTES]
     cdef int64_t body
     cdef int length
-    add_llong(&driver.shared.shed, 1)
+    count_shared(&driver.shared.counters.shed, 1)
     uncount_client(driver, connection)
     note_refusal(driver, connection, 503, reason)
     if driver.limits.raw or transport_shakes_hands(&connection.transport):  # no answer is possible, or not yet

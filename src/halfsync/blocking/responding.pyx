@@ -15,6 +15,7 @@ from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES, NativeRespo
 from halfsync.exchange.persistence cimport may_stay
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport add_llong, monotonic_ns
+from halfsync.observe.counters cimport count_shared
 from halfsync.transport.transport cimport transport_abort, transport_cut
 from halfsync.host.handlers import contain_handlers
 
@@ -57,10 +58,10 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
     origin.listener = connection.listener
     exchange.app_state = connection.app_state
     connection.app_state = NULL
-    add_llong(&driver.shared.requests, 1)
+    count_shared(&driver.shared.counters.requests, 1)
     if driver.slot != NULL:
         add_llong(&driver.slot.requests, 1)
-    add_llong(&driver.shared.running, 1)
+    count_shared(&driver.shared.counters.running, 1)
     try:
         end = NOT_A_FILE
         if driver.files != NULL:
@@ -68,7 +69,9 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
                 end = answer_file(driver, exchange, &sink.sink)
                 gate_enter(&driver.resuming_gate)
             gate_leave(&driver.resuming_gate)
-        if end == NOT_A_FILE:
+        if end != NOT_A_FILE:
+            count_shared(&driver.shared.counters.files, 1)
+        else:
             if driver.is_child:  # signals that came earlier must not interrupt the application
                 PyErr_CheckSignals()
             end = bridge.run(exchange, &origin, &sink.sink, connection.waited_ns * 1e-9)
@@ -79,14 +82,14 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
                     pass
     finally:
         connection.waited_ns = 0
-        add_llong(&driver.shared.running, -1)
-        add_llong(&driver.shared.finished, 1)
+        count_shared(&driver.shared.counters.running, -1)
+        count_shared(&driver.shared.counters.finished, 1)
         connection.app_state = exchange.app_state
         exchange.app_state = NULL
         log_turn(driver, connection)
     connection.requests += 1
     if sink.gone:
-        add_llong(&driver.shared.left, 1)
+        count_shared(&driver.shared.counters.left, 1)
     if end != TURN_COMPLETE or sink.gone:
         if end == TURN_RESET or sink.gone:
             transport_abort(&connection.transport)  # the client must not take a part for the whole

@@ -15,6 +15,7 @@ from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.listening.endpoints cimport EndpointTable
 from halfsync.native.sync cimport atomic_pointer, atomic_uint, pthread_t, sem_t
 from halfsync.observe.access cimport AccessLogRecord
+from halfsync.observe.counters cimport Counters
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.request_queue cimport Queue, QueueWatch
 from halfsync.shared.accepting cimport SharedListeners
@@ -75,24 +76,6 @@ ctypedef struct Eviction:
     int64_t scan_ns           # earliest time of the next scan
     int64_t again_ns          # earliest time of the next close, after none was possible
 
-# Each counter is written by the engine's thread only; a reader may see a value that is slightly old.
-ctypedef struct EngineCounters:
-    uint64_t accepted
-    uint64_t adopted          # from processes that leave
-    uint64_t handed_over      # to other processes
-    uint64_t requests
-    uint64_t files            # those answered by the engine with a static file
-    uint64_t partings         # closed connections put into the queue, so that a worker tells the bridge
-    uint64_t refused          # malformed, too large, too late
-    uint64_t shed             # answered 503: no worker took the request, or the client had too many connections
-    uint64_t limited          # those shed because of max_connections_per_client
-    uint64_t timed_out        # turns of the application that passed their deadline
-    uint64_t made_room        # closed to make room for a new connection
-    uint64_t evicted          # cut to free the disk, or a worker, for others (spool_eviction.pyx)
-    uint64_t left             # clients that disconnected before their response was complete
-    uint64_t dropped          # queued requests that were not run, since their client had disconnected
-    uint64_t turns            # of the loop
-
 ctypedef struct Engine:
     Poller poller
     Wheel wheel
@@ -143,7 +126,7 @@ ctypedef struct Engine:
     SharedListeners shared_listeners
     atomic_pointer returned   # Connection list: replies that the engine must look at
     atomic_pointer announced  # Outbox list: there is more to send
-    EngineCounters counters
+    Counters counters         # open, running, finished and dropped are counted elsewhere: see Proactor.statistics
     pthread_t thread
     sem_t monitor_wakeup      # posted for the monitor: a turn passed its deadline, or a refusal was noted
     int done_fd               # writing end of a pipe; written to and closed when the loop has ended

@@ -4,7 +4,7 @@ A turn of the loop: wait; handle what happened on each connection; take back wha
 announced; check the timers that are due; wake a worker if requests were put. Only the wait blocks.
 """
 from libc.errno cimport E2BIG, errno
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
@@ -377,7 +377,7 @@ cdef bint close_shared_listeners(Engine *engine) noexcept nogil:
 
 cdef void accept_all(Engine *engine, Handle *listener) noexcept nogil:
     """Accept everything in the backlog of a listener, or as much as can be accepted now."""
-    cdef uint64_t accepted = engine.counters.accepted - 1
+    cdef long long accepted = engine.counters.accepted - 1
     while engine.counters.accepted != accepted:
         accepted = engine.counters.accepted
         complete_accept(&engine.poller, listener)

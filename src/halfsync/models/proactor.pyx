@@ -18,6 +18,7 @@ from halfsync.http.trust cimport TrustedPeers
 from halfsync.listening.endpoints cimport Endpoints
 from halfsync.native.sync cimport load_llong, load_uint, store_uint
 from halfsync.observe.access cimport AccessLog
+from halfsync.observe.counters cimport Counters, statistics_of
 from halfsync.observe.refusals cimport RefusalLog
 from halfsync.pool.request_queue cimport queue_taken
 from halfsync.shared.accepting cimport leave_listeners, listener_mask
@@ -217,17 +218,13 @@ cdef class Proactor:
 
     def statistics(self):
         """Return the counts so far, as a dict."""
-        cdef dict counters = self.engine.counters
+        cdef Counters counters = self.engine.counters
         cdef uint32_t queued
         # A worker takes a request and counts it as running without releasing the GIL, which this thread holds: none is
         # in between.
         cdef uint64_t taken = queue_taken(self.engine.queue, &queued)
-        cdef unsigned int running = load_uint(&self.workers.running)
-        counters["stuck"] = self.workers.stuck
-        counters["dropped"] = self.workers.dropped
-        counters["queued"] = queued
-        counters["running"] = running
-        counters["finished"] = taken - running - counters["partings"] + counters["files"]
-        counters["open"] = self.engine.open
-        counters["spooled"] = load_llong(&self.store.used)
-        return counters
+        counters.open = self.engine.open
+        counters.dropped = self.workers.dropped
+        counters.running = load_uint(&self.workers.running)
+        counters.finished = taken - counters.running - counters.partings + counters.files
+        return statistics_of(&counters, queued, load_llong(&self.store.used), self.workers.stuck)
