@@ -307,7 +307,6 @@ cdef class BlockingDriver:
             key = client_key(connection.record.address, connection.record.address_length)
         client_index = limit_add(self.record.client_limit, key)
         if client_index == CLIENT_OVER_LIMIT:
-            count_shared(&self.record.shared.counters.limited, 1)
             return False
         connection.record.client_index = <uint32_t> client_index
         return True
@@ -427,9 +426,7 @@ cdef class BlockingDriver:
                     break
         finally:
             if result != PARKED:
-                if result < ENDED and self.record.limits.raw:
-                    note_refusal(&self.record, record, -result, record.reason)
-                elif result < ENDED:
+                if result < ENDED:
                     with nogil:
                         refuse(&self.record, record, -result)
                         gate_enter(&self.record.closing_gate)
@@ -444,7 +441,10 @@ cdef class BlockingDriver:
         The caller must close the connection, once the client has had time to read the answer. why: CLIENT_FULL,
         QUEUE_FULL, NO_THREAD or NO_PROCESS.
         """
-        cdef bint said = shed(&self.record, &connection.record, REASONS[why])
+        cdef bint said
+        if why == CLIENT_FULL:
+            count_shared(&self.record.shared.counters.limited, 1)
+        said = shed(&self.record, &connection.record, REASONS[why])
         self._tell_refusals()
         return said
 

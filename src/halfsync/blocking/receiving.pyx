@@ -15,7 +15,6 @@ from halfsync.blocking.idle_lists cimport idle_enter, idle_leave, idle_park, idl
 from halfsync.blocking.records cimport (
     ENDED, IDLE_KEEPALIVE, IDLE_NEW, IDLE_NONE, PARKED, SCRATCH_BYTES, has_sigterm, is_handing_off,
 )
-from halfsync.blocking.refusing cimport note_refusal
 from halfsync.blocking.waiting cimport WAIT_READY, WAIT_STOPPED, WAIT_TIMEOUT, WAIT_WOKEN, others_wait, wait, wait_idle
 from halfsync.exchange.deadlines cimport (
     AWAITS_BODY, AWAITS_FIRST_BYTE, AWAITS_HEAD, AWAITS_REQUEST, LATE_STATUS, deadline_after, newcomer_deadline,
@@ -34,7 +33,7 @@ from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key
 from halfsync.shared.command cimport COMMAND_HANDOFF, COMMAND_SERVE
 from halfsync.shared.handoff cimport HANDOFF_RETRY_NS, next_handoff_retry
 from halfsync.transport.transport cimport (
-    WANT_READ, is_want, transport_abort, transport_receive, transport_shakes_hands,
+    WANT_READ, is_want, transport_receive, transport_shakes_hands,
 )
 
 # How far the body of a request has come.
@@ -152,7 +151,7 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
 cdef int read_proxy_header(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Receive the PROXY header that a connection begins with, and take the client's address from it.
 
-    Returns what exchange_received returns for the bytes after it, or ENDED.
+    Returns what exchange_received returns for the bytes after it, -status, or ENDED.
     """
     cdef char scratch[PROXY_V2_BYTES]
     cdef Exchange *exchange = connection.exchange
@@ -176,10 +175,11 @@ cdef int read_proxy_header(DriverRecord *driver, BlockingConnection *connection)
             return ENDED
         if monotonic_ns() >= deadline:
             break
+    if exchange.phase == EXCHANGE_PROXY and result == 0:
+        connection.reason = REASON_LATE_PROXY
+        return -LATE_STATUS
     if exchange.phase == EXCHANGE_PROXY:
-        count_shared(&driver.shared.counters.refused, 1)
-        note_refusal(driver, connection, 0, NULL if result < 0 else REASON_LATE_PROXY)
-        return ENDED
+        return -400  # not sent: it speaks no HTTP
     idle_leave(driver, connection)
     connection.proxy_header_read = True
     connection.idle_ns = exchange.started_ns = monotonic_ns()
@@ -198,11 +198,8 @@ cdef bint count_proxied_client(DriverRecord *driver, BlockingConnection *connect
     if client_index != CLIENT_OVER_LIMIT:
         connection.client_index = <uint32_t> client_index
         return True
-    count_shared(&driver.shared.counters.shed, 1)
     count_shared(&driver.shared.counters.limited, 1)
     connection.reason = REASON_CLIENT
-    if driver.limits.raw:
-        transport_abort(&connection.transport)
     return False
 
 

@@ -9,15 +9,16 @@ from libc.stdint cimport int64_t
 from halfsync.blocking.connection cimport drop_exchange, uncount_client
 from halfsync.blocking.records cimport SCRATCH_BYTES, has_sigterm
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink, sink_bytes
-from halfsync.blocking.waiting cimport WAIT_READY, WAIT_TIMEOUT, WAIT_WOKEN, others_wait, wait_idle
+from halfsync.blocking.waiting cimport WAIT_READY, WAIT_STOPPED, others_wait, wait_idle
 from halfsync.exchange.deadlines cimport AWAITS_CLOSE, deadline_after
-from halfsync.exchange.exchange cimport Exchange, exchange_error
 from halfsync.exchange.lingering cimport LINGER_CHECK_NS, linger_discard, linger_may_end
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.sync cimport load_uint, monotonic_ns
-from halfsync.observe.access cimport log_exchange, log_unheard
+from halfsync.observe.access cimport log_exchange
 from halfsync.observe.counters cimport count_shared
-from halfsync.observe.refusals cimport refusals_note
+from halfsync.observe.refusals cimport (
+    ANSWER_ERROR, ANSWER_RESET, refusal_answer, refusal_counter, refusal_status, refusal_write, refusals_note,
+)
 from halfsync.shared.command cimport COMMAND_SERVE
 from halfsync.transport.transport cimport (
     is_want, transport_abort, transport_finish, transport_receive, transport_send_whole, transport_shakes_hands,
@@ -31,19 +32,26 @@ cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int statu
     If the connection has a reason, that is noted with the refusal.
     """
     cdef char response[ERROR_BYTES]
-    cdef Exchange *exchange = connection.exchange
-    cdef int64_t body
-    cdef int length = exchange_error(exchange, status, &driver.fields, False, response, &body)
+    cdef int answer = refusal_answer(
+        driver.limits.raw, driver.proxies != NULL and not connection.proxy_header_read, False)
+    cdef int length
     cdef BlockingSink sink
-    count_shared(&driver.shared.counters.refused, 1)
-    note_refusal(driver, connection, status, connection.reason)
-    blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, NULL)
-    sink_bytes(&sink, response, length)
-    if exchange != NULL:
-        log_turn(driver, connection)
-        drop_exchange(driver, connection)
-    if not sink.gone:
-        linger(driver, connection)
+    count_shared(refusal_counter(&driver.shared.counters, status), 1)
+    note_refusal(driver, connection, refusal_status(answer, status), connection.reason)
+    if answer == ANSWER_RESET:
+        transport_abort(&connection.transport)
+        return
+    if answer == ANSWER_ERROR:
+        length = refusal_write(
+            driver.access, connection.exchange, connection.address, connection.address_length, status, &driver.fields,
+            monotonic_ns(), response)
+        blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, NULL)
+        if sink_bytes(&sink, response, length) < 0:
+            count_shared(&driver.shared.counters.left, 1)
+            transport_abort(&connection.transport)
+            return
+    drop_exchange(driver, connection)
+    linger(driver, connection)
 
 
 cdef void note_refusal(
@@ -76,12 +84,10 @@ cdef void linger(DriverRecord *driver, BlockingConnection *connection) noexcept 
             length = transport_receive(&connection.transport, scratch, SCRATCH_BYTES)
             if length == 0 or (length < 0 and not is_want(length)):
                 return
-        elif waited == WAIT_WOKEN and not ending:
+        else:
             ending = has_sigterm(driver) or load_uint(&driver.shared.command) != COMMAND_SERVE
-            if not ending:
-                break  # others wait for the thread, or the parent is dead
-        elif not ending or waited != WAIT_TIMEOUT or others_wait(driver):
-            break
+            if not ending or waited == WAIT_STOPPED or others_wait(driver):
+                break
     linger_discard(&connection.transport, scratch, SCRATCH_BYTES)
 
 
@@ -97,19 +103,19 @@ cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char 
     The caller must close the connection, once the client has had time to read the answer.
     """
     cdef char response[ERROR_BYTES]
-    cdef int64_t body
+    # A PROXY header that is still to come is not waited for.
+    cdef int answer = refusal_answer(driver.limits.raw, False, transport_shakes_hands(&connection.transport))
     cdef int length
-    count_shared(&driver.shared.counters.shed, 1)
+    count_shared(refusal_counter(&driver.shared.counters, 503), 1)
     uncount_client(driver, connection)
-    note_refusal(driver, connection, 503, reason)
-    if driver.limits.raw or transport_shakes_hands(&connection.transport):  # no answer is possible, or not yet
+    note_refusal(driver, connection, refusal_status(answer, 503), reason)
+    if answer == ANSWER_RESET:
         transport_abort(&connection.transport)
         return False
-    length = exchange_error(NULL, 503, &driver.fields, False, response, &body)
+    length = refusal_write(
+        driver.access, NULL, connection.address, connection.address_length, 503, &driver.fields, 0, response)
     transport_send_whole(&connection.transport, response, length)
     transport_finish(&connection.transport)
-    if driver.access != NULL:
-        log_unheard(driver.access, connection.address, connection.address_length, 503, body)
     return True
 
 

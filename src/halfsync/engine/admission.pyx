@@ -28,7 +28,6 @@ cdef bint admit(Engine *engine, Connection *connection) noexcept nogil:
 
 cdef int reject(Engine *engine, Connection *connection) noexcept nogil:
     """Answer 503 to a connection that was not admitted. May free it. Returns RECEIVE_*."""
-    engine.counters.shed += 1
     engine.counters.limited += 1
     if engine.limits.raw:
         # Closing in this phase sends no end before the reset.

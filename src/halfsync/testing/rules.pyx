@@ -21,6 +21,10 @@ from halfsync.http.response_head cimport (
     server_fields_init, write_continue, write_date, write_error,
 )
 from halfsync.native.sync cimport atomic_uint, init_uint, load_uint
+from halfsync.observe.counters cimport Counters, statistics_of
+from halfsync.observe.refusals cimport (
+    ANSWER_END, ANSWER_ERROR, ANSWER_RESET, refusal_answer, refusal_counter, refusal_status,
+)
 from halfsync.shared.accepting cimport (
     SharedListeners, accept_next as native_accept_next, keeps_listener, leave_listeners, listener_mask, listeners_init,
     may_accept as native_may_accept, next_accept_check as native_next_accept_check, sockaddr_storage, socklen_t,
@@ -296,3 +300,18 @@ def next_pace_check(awaited, *, int64_t pace_since, int64_t deadline, int64_t no
     cdef Pace pace
     pace.since, pace.moved = pace_since, 0
     return native_pace_check(&made, AWAITED[awaited], &pace, deadline, now)
+
+
+# --- observe/refusals ---
+
+ANSWERS = {ANSWER_ERROR: "error", ANSWER_END: "end", ANSWER_RESET: "reset"}
+
+
+def refusal(int status, *, bint raw=False, bint awaits_proxy=False, bint shakes_hands=False):
+    """Return how a client is answered, the status that is noted, and the names of what counts it."""
+    cdef Counters counters
+    cdef int answer = refusal_answer(raw, awaits_proxy, shakes_hands)
+    memset(&counters, 0, sizeof(counters))
+    refusal_counter(&counters, status)[0] += 1
+    counts = statistics_of(&counters, 0, 0, 0)
+    return ANSWERS[answer], refusal_status(answer, status), [name for name, count in counts.items() if count]
