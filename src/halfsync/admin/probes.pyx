@@ -11,7 +11,9 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, strlen
 
-from halfsync.engine.loop cimport engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start
+from halfsync.engine.draining cimport engine_command
+from halfsync.engine.listening cimport engine_listen
+from halfsync.engine.loop cimport engine_close, engine_join, engine_open, engine_start
 from halfsync.exchange.exchange cimport Exchange, exchange_is_get, exchange_is_head
 from halfsync.exchange.native_handler cimport NativeHandler, NativeResponse
 from halfsync.exchange.native_settings cimport native_limits, native_store, native_timeouts

@@ -5,25 +5,18 @@ cannot be handed off now is served here as before, and tried again: nothing wait
 left to adopt, the engine drains.
 """
 from libc.errno cimport errno
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
-from halfsync.engine.connections cimport connection_at, connection_detach
-from halfsync.engine.engine cimport SLAB
+from halfsync.engine.connections cimport connection_detach
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
-from halfsync.engine.phases cimport PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT
-from halfsync.exchange.lingering cimport linger_may_end
 from halfsync.listening.endpoints cimport endpoint_at
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport load_uint
 from halfsync.shared.command cimport COMMAND_HANDOFF
 from halfsync.shared.handoff cimport HANDOFF_RETRY_NS, handoff_describe, handoff_offer
 from halfsync.shared.handoff_queue cimport HANDOFF_LATER, HANDOFF_SENT, HandoffRecord
-from halfsync.transport.transport cimport PEER_HERE, transport_unacknowledged
-
-cdef enum:
-    HANDOFFS_PER_TURN = 64  # before requests have their turn
 
 cdef int64_t HANDOFF_WAIT = 10000000  # ns; how often to look for connections that came to rest unnoticed
 
@@ -68,40 +61,6 @@ cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept no
     if sent == HANDOFF_LATER:
         engine.handoff_again = engine.now + HANDOFF_RETRY_NS
     return False
-
-
-cdef bint is_at_rest(const Connection *connection) noexcept nogil:
-    """Return whether a connection of the engine's waits for a request, or for the rest of a head."""
-    return connection.phase in (PHASE_IDLE, PHASE_SILENT, PHASE_HEAD)
-
-
-cdef bint finish_handoff(Engine *engine) noexcept nogil:
-    """Hand off some of the connections at rest. Returns True if none is left on which something was received."""
-    cdef uint32_t index
-    cdef bint finished = True
-    cdef int handed = 0
-    cdef Connection *connection
-    for index in range(engine.slabs_count * SLAB):
-        connection = connection_at(engine, index)
-        if connection.phase == PHASE_FREE:
-            continue
-        if not owner_is(&connection.owner, OWNER_ENGINE):
-            finished = False
-        elif is_at_rest(connection):
-            # If the client sends no more, the connection ends as soon as the engine sees that end.
-            if (
-                handed < HANDOFFS_PER_TURN and load_uint(&connection.peer) == PEER_HERE
-                and handoff_connection(engine, connection)
-            ):
-                handed += 1
-            else:
-                finished = False
-        elif connection.phase != PHASE_LINGER or not linger_may_end(
-            True, transport_unacknowledged(&connection.transport)
-        ):
-            finished = False
-    engine.handoff_unfinished = handed == HANDOFFS_PER_TURN
-    return finished
 
 
 cdef int64_t handoff_wait(Engine *engine) noexcept nogil:

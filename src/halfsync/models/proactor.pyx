@@ -5,11 +5,12 @@ from libc.stdlib cimport calloc, free
 
 from halfsync.engine.adoption cimport adoption_open
 from halfsync.engine.connections cimport connection_free
+from halfsync.engine.draining cimport engine_command
 from halfsync.engine.engine cimport Connection
 from halfsync.engine.handoff cimport handoff_open
+from halfsync.engine.listening cimport engine_close_listeners, engine_listen
 from halfsync.engine.loop cimport (
-    engine_attach, engine_close, engine_close_listeners, engine_command, engine_join, engine_listen, engine_next_closed,
-    engine_open, engine_start, engine_sweep,
+    engine_attach, engine_close, engine_join, engine_next_closed, engine_open, engine_start, engine_sweep,
 )
 from halfsync.exchange.native_settings cimport (
     bounds_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,

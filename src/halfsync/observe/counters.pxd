@@ -19,7 +19,7 @@ ctypedef struct Counters:
     long long files           # requests that were answered with a static file
     long long running         # requests that are being answered by the application now
     long long finished        # requests whose turn has ended, whatever the outcome
-    long long refused         # requests and connections: malformed, too large, too late, or by a peer that may not connect
+    long long refused         # malformed, too large, too late, or by a peer that may not connect
     long long shed            # answered 503: there was no room, or their client had reached its limit
     long long limited         # those of them over max_connections_per_client
     long long timed_out       # turns of the application that passed their deadline
