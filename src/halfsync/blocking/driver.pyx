@@ -14,18 +14,14 @@ from posix.unistd cimport close, write
 
 from halfsync.blocking.client_limit cimport ClientLimit, client_limit, limit_add, limit_remove
 from halfsync.blocking.connection cimport ClientConnection, close_connection, count_open, drop_exchange
-from halfsync.blocking.handing_off cimport adopt, handoff_connection
+from halfsync.blocking.handing_off cimport adopt
 from halfsync.blocking.idle_lists cimport (
-    EVICTED_PARKED, idle_choose_child, idle_enter, idle_evict, idle_free, idle_has_candidate, idle_is_evicting,
-    idle_open, idle_park, idle_place_freed, idle_unpark,
+    EVICTED_PARKED, idle_choose_child, idle_evict, idle_free, idle_has_candidate, idle_is_evicting, idle_open,
+    idle_place_freed, idle_unpark,
 )
-from halfsync.blocking.receiving cimport advance
-from halfsync.blocking.records cimport (
-    ENDED, IDLE_KEEPALIVE, PARKED, BlockingConnection,
-    SharedState, is_handing_off,
-)
-from halfsync.blocking.refusing cimport discard, note_refusal, refuse, shed
-from halfsync.blocking.responding cimport respond
+from halfsync.blocking.records cimport ENDED, PARKED, BlockingConnection, SharedState, is_handing_off
+from halfsync.blocking.refusing cimport discard, note_refusal, shed
+from halfsync.blocking.serving cimport refuse_last, serve_requests
 from halfsync.blocking.waiting cimport others_wait
 from halfsync.blocking.wakeups cimport WakeupPipes
 from halfsync.exchange.bridging cimport Bridge
@@ -37,7 +33,7 @@ from halfsync.exchange.native_settings cimport (
 from halfsync.exchange.spool cimport Store
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.listening.endpoints cimport Endpoints
-from halfsync.native.gate cimport Gate, gate_close, gate_enter, gate_leave, gate_open
+from halfsync.native.gate cimport gate_close, gate_open
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint
 from halfsync.observe.access cimport AccessLog
@@ -54,7 +50,7 @@ from halfsync.shared.accepting cimport (
 from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, KEY_UNKNOWN, client_key
 from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, command_give
 from halfsync.shared.slots cimport SlotRef, slot_note_closed
-from halfsync.transport.transport cimport transport_close, transport_cut
+from halfsync.transport.transport cimport transport_close
 from halfsync.wsgi.body cimport BodyBlocks
 
 from halfsync.runtime.originals import os
@@ -382,7 +378,6 @@ cdef class BlockingDriver:
         No error of the application or the client is raised.
         """
         cdef BlockingConnection *record = &connection.record
-        cdef Gate *gate
         cdef int result = ENDED
         if record.transport.fd < 0:  # closed while it waited in the queue
             return False
@@ -398,39 +393,11 @@ cdef class BlockingDriver:
             return False
         record.waited_ns = monotonic_ns() - record.put_ns if self.record.waiting != NULL else 0
         try:
-            while True:
-                with nogil:
-                    result = advance(&self.record, record)
-                    gate = &self.record.closing_gate if result == ENDED else &self.record.resuming_gate
-                    if result == ENDED and record.transport.fd >= 0:
-                        # A process that the application forked may have a copy: then a close alone goes unnoticed.
-                        transport_cut(&record.transport, True)
-                        close_connection(&self.record, record)
-                    gate_enter(gate)
-                gate_leave(gate)
-                if result <= 0:
-                    break
-                result = ENDED
-                if not respond(&self.record, record, self.bridge):
-                    break
-                if is_handing_off(&self.record) and handoff_connection(&self.record, record):
-                    break
-                if others_wait(&self.record) and load_uint(&self.record.shared.command) <= COMMAND_HANDOFF:
-                    result = PARKED
-                    record.put_ns = monotonic_ns()
-                    if record.exchange == NULL and not (
-                        idle_enter(&self.record, record, IDLE_KEEPALIVE, record.sent_ns) and idle_park(&self.record,
-                                                                                                       record)
-                    ):
-                        result = ENDED
-                    break
+            result = serve_requests(&self.record, record, self.bridge)
         finally:
             if result != PARKED:
                 if result < ENDED:
-                    with nogil:
-                        refuse(&self.record, record, -result)
-                        gate_enter(&self.record.closing_gate)
-                    gate_leave(&self.record.closing_gate)
+                    refuse_last(&self.record, record, -result)
                 self._end(connection)
                 self._tell_refusals()
         return result == PARKED

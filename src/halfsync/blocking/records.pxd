@@ -1,6 +1,6 @@
 # The data of the blocking models: one record for each connection, and one for what all of them share. The functions
 # over them are in connection.pyx, waiting.pyx, receiving.pyx, responding.pyx, refusing.pyx and handing_off.pyx;
-# driver.pyx combines them.
+# serving.pyx and driver.pyx combine them.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 from halfsync.blocking.client_limit cimport ClientLimitRecord
