@@ -8,19 +8,12 @@ from halfsync.exchange.deadlines cimport AWAITS_READING, deadline_after
 from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.rates cimport is_too_slow, pace_begin, reading_check_ns
 from halfsync.native.gate cimport gate_enter, gate_leave
+from halfsync.native.poll cimport POLLIN, POLLOUT, poll, pollfd
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.transport.transport cimport (
     PEER_GONE, PEER_ENDED, WANT_READ, is_want, pass_sent, transport_presence, transport_send,
     transport_send_file, transport_unacknowledged,
 )
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *watched, unsigned long count, int timeout_ms)
-    const short POLLIN, POLLOUT
 
 cdef extern from "Python.h" nogil:
     ctypedef struct PyThreadState:

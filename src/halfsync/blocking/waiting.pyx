@@ -10,18 +10,11 @@ from libc.string cimport memset
 from posix.unistd cimport read
 
 from halfsync.blocking.records cimport has_sigterm
+from halfsync.native.poll cimport POLLIN, POLLOUT, poll, pollfd
 from halfsync.native.sync cimport add_uint, load_uint, monotonic_ns, sub_uint
 from halfsync.pool.request_queue cimport queue_is_short
 from halfsync.shared.command cimport COMMAND_STOP
 from halfsync.transport.transport cimport WANT_WRITE, transport_pending
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *watched, unsigned long count, int timeout_ms)
-    const short POLLIN, POLLOUT
 
 cdef int64_t SLICE_NS = 2000000  # the longest wait on an idle connection while others wait for its thread
 

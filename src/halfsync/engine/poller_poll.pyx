@@ -14,20 +14,10 @@ from halfsync.engine.poller cimport (
     HANDLE_ADOPTION, HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, TURN_BYTES,
     complete_accept, complete_receive, ready_add, ready_remove, ready_take,
 )
+from halfsync.native.poll cimport (
+    POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLRDHUP, poll as c_poll, pollfd,
+)
 from halfsync.transport.transport cimport transport_pending
-
-cdef extern from "<poll.h>" nogil:
-    """
-    #ifndef POLLRDHUP
-    #define POLLRDHUP 0
-    #endif
-    """
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int c_poll "poll" (pollfd *descriptors, unsigned long length, int timeout_ms)
-    const short POLLIN, POLLOUT, POLLRDHUP, POLLHUP, POLLERR, POLLNVAL
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t read(int fd, void *data, size_t length)

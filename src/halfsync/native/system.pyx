@@ -8,6 +8,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
 from halfsync.native.descriptors cimport LOW_END as C_LOW_END, LOW_OURS as C_LOW_OURS
+from halfsync.native.poll cimport POLLIN, poll, pollfd
 from halfsync.native.sync cimport (
     monotonic_ns, pthread_mutex_destroy, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, sem_destroy,
     sem_init, sem_post, sem_t,
@@ -18,14 +19,6 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() noexcept nogil
     unsigned long PyThread_start_new_thread(void (*run)(void *) noexcept nogil, void *argument) noexcept
     const unsigned long PYTHREAD_INVALID_THREAD_ID
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    const short POLLIN
-    int poll(pollfd *descriptors, unsigned long number, int milliseconds)
 
 cdef extern from "<sys/resource.h>" nogil:
     ctypedef unsigned long rlim_t

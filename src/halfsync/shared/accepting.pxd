@@ -4,6 +4,7 @@ from libc.errno cimport ECONNABORTED, EINTR, EPROTO, errno
 from libc.stdint cimport INT64_MAX, int64_t
 
 from halfsync.native.descriptors cimport move_out_of_low
+from halfsync.native.poll cimport POLLIN, poll, pollfd
 from halfsync.native.sync cimport (
     atomic_llong, atomic_uint, init_llong, init_uint, load_llong, load_uint, store_llong, store_uint,
 )
@@ -17,14 +18,6 @@ cdef extern from "<sys/socket.h>" nogil:
     ctypedef unsigned int socklen_t
     const int SOCK_NONBLOCK, SOCK_CLOEXEC
     int accept4(int fd, sockaddr *address, socklen_t *length, int flags)
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *fds, unsigned long count, int timeout_ms)
-    const short POLLIN
 
 cdef enum:
     ACCEPT_PAUSE_NS = 100000000  # after descriptors or memory were short for a connection, accepted or adopted

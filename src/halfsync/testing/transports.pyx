@@ -11,6 +11,7 @@ from libc.stdlib cimport calloc, free
 from posix.uio cimport iovec
 
 from halfsync.native.checks cimport check
+from halfsync.native.poll cimport POLLIN, POLLOUT, poll, pollfd
 from halfsync.native.sync cimport add_llong, atomic_llong
 from halfsync.transport.transport cimport (
     PEEK_BYTES, PEEK_ENDED, PEEK_NOTHING, PEER_HERE, PEER_GONE, PEER_ENDED, Transport as NativeTransport,
@@ -19,14 +20,6 @@ from halfsync.transport.transport cimport (
     transport_receive, transport_send_bytes, transport_send_file, transport_send_whole, transport_shakes_hands,
     transport_unacknowledged,
 )
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *watched, unsigned long count, int timeout_ms)
-    const short POLLIN, POLLOUT
 
 cdef extern from "<sys/socket.h>" nogil:
     const int MSG_DONTWAIT, MSG_NOSIGNAL

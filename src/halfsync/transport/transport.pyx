@@ -3,18 +3,11 @@ from posix.unistd cimport close, pread
 
 from halfsync.native.checks cimport check
 from halfsync.native.pipes cimport quiet_sendfile
+from halfsync.native.poll cimport POLLERR, POLLHUP, POLLRDHUP, poll, pollfd
 
 cdef extern from "<sys/socket.h>" nogil:
     const int MSG_PEEK, SHUT_RDWR, SHUT_WR
     int shutdown(int fd, int how)
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *watched, unsigned long count, int timeout_ms)
-    const short POLLERR, POLLHUP, POLLRDHUP
 
 cdef extern from *:
     """
