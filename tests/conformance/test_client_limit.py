@@ -114,6 +114,7 @@ def test_one_more_than_the_limit_is_refused_and_others_are_not(serve: Serve) -> 
         assert all(is_served(connection) for connection in here)
         counts = server.statistics()
         assert (counts["limited"], counts["shed"], counts["requests"]) == (3, 3, 2 * MOST + 2)
+        assert counts["refused"] == 0
 
 
 def test_a_closed_connection_makes_room_for_another(serve: Serve) -> None:
@@ -405,4 +406,4 @@ def test_a_stream_past_the_limit_is_reset(serve: Serve, header: bytes) -> None:
             connection.send(b"still")
             assert connection.socket.recv(10) == b"still"
         counts = server.statistics()
-        assert (counts["limited"], counts["shed"]) == (1, 1)
+        assert (counts["limited"], counts["shed"], counts["refused"]) == (1, 1, 0)

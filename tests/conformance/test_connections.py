@@ -20,6 +20,11 @@ SEED = 20240229
 KIB, MIB = 1 << 10, 1 << 20
 INLINE_BYTES = 4096  # of input that a connection holds without allocating
 BODY_MEMORY = 65_536  # the default: longer bodies go to disk
+COUNTERS = {
+    *("open", "accepted", "adopted", "handed_off", "made_room", "evicted", "disconnected", "close_notices", "turns"),
+    *("requests", "files", "running", "finished", "queued", "dropped", "timed_out", "stuck", "spooled"),
+    *("refused", "shed", "limited"),
+}
 EDGES = sorted({edge + by for edge in (0, INLINE_BYTES, BODY_MEMORY) for by in (-1, 0, 1) if edge + by >= 0})
 
 
@@ -125,6 +130,23 @@ def test_requests_are_counted(serve: Serve) -> None:
             assert server.statistics()["requests"] == answered  # whoever has the response finds it counted
 
 
+def test_every_model_counts_the_same(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    with serve(hello, static={"/static": tmp_path}) as server, Connection(server.address) as client:
+        assert set(server.statistics()) == COUNTERS
+        for path in ("/", "/static/file", "/"):
+            client.send(build(path))
+            assert client.response().status == 200
+        client.send(b"what?\r\n\r\n")
+        assert client.response().status == 400
+        until(lambda: server.statistics()["finished"] == 3)
+        counts = server.statistics()
+        assert {name for name, count in counts.items() if count} - {"open"} == {
+            *("accepted", "requests", "files", "finished", "refused", "turns"),
+        }
+        assert (counts["accepted"], counts["requests"], counts["files"], counts["refused"]) == (1, 3, 1, 1)
+
+
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
 def test_a_client_that_sends_no_more_is_still_answered(serve: Serve, version: str) -> None:
     with serve(digest) as server, Connection(server.address) as connection:
@@ -184,6 +206,29 @@ def test_a_response_is_sent_whole_to_a_client_that_sends_no_more(serve: Serve) -
         connection.socket.shutdown(socket.SHUT_WR)
         assert final_response(connection).body == body
         assert connection.rest() == b""
+
+
+@pytest.mark.parametrize("order", ["drain", "leave"])
+def test_a_last_response_is_sent_whole_though_the_server_ends(serve: Serve, order: str) -> None:
+    """To close while the client sends would reset the connection, and the end of the response would be lost."""
+    body = pattern(100_000)
+
+    def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [*TEXT])
+        return [body]
+
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that it lies with the server
+    with serve(app) as server:
+        small.connect(server.address)
+        with Connection(small) as connection:
+            connection.send(build(fields=[("Connection", "close")]))
+            until(lambda: server.statistics()["finished"] == 1)
+            getattr(server, order)()
+            connection.send(b"more")
+            assert connection.response().body == body
+            assert connection.rest() == b""
+        assert server.wait(15)
 
 
 # --- pipelining -----------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, strlen
 
-from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_STOP
-from halfsync.engine.loop cimport engine_close, engine_command, engine_join, engine_listen, engine_open, engine_start
+from halfsync.engine.draining cimport engine_command
+from halfsync.engine.listening cimport engine_listen
+from halfsync.engine.loop cimport engine_close, engine_join, engine_open, engine_start
 from halfsync.exchange.exchange cimport Exchange, exchange_is_get, exchange_is_head
 from halfsync.exchange.native_handler cimport NativeHandler, NativeResponse
 from halfsync.exchange.native_settings cimport native_limits, native_store, native_timeouts
@@ -20,6 +21,7 @@ from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.http.response_head cimport begin_head, end_with_text, server_fields_init, write_text
 from halfsync.native.forks cimport forks, is_forked
 from halfsync.native.sync cimport load_uint
+from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_STOP
 from halfsync.shared.scoreboard cimport Scoreboard
 from halfsync.shared.slots cimport scoreboard_serving
 from halfsync.wsgi.body_blocks cimport BodyBlocks

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from halfsync.blocking.connection import ClientConnection, accept
-from halfsync.blocking.driver import CLIENT_FULL, BlockingDriver
+from halfsync.blocking.driver import CLIENT_FULL, REJECTED_LINGERING, BlockingDriver
 from halfsync.native.system import readable
 from halfsync.runtime.originals import monotonic, os
 
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 ADOPT_AGAIN_S = 0.01  # after there was no place for a connection to adopt
-PAUSE_S = 0.1  # after accept failed for want of descriptors or memory
-OVER_SHARE_S = 0.02  # between two checks of the share, while other processes should accept
-REJECTED_LINGER_S = 2.0  # for a rejected client to close its connection
 ACCEPTS_MOST = 64  # connections rejected in a row before other work is done
-REJECTED_LINGERING_MAX = 256  # rejected connections kept open; past it the oldest is closed
 
 
 class PendingKind(Enum):
@@ -49,7 +45,6 @@ class Acceptor:
         self._listeners = [os.dup(fd) for fd in listeners]
         self._positions = list(range(len(listeners)))  # of each one, among the server's listeners
         self._next_listener = 0
-        self._paused_until = 0.0
         self._lingering: dict[int, tuple[ClientConnection, float]] = {}
         self._backlog: deque[ClientConnection] = deque()  # accepted when the drain began
 
@@ -58,7 +53,7 @@ class Acceptor:
 
         room: there is a place for a new connection. adopts: and for an adopted one.
         """
-        may = room and monotonic() >= self._paused_until and self._driver.may_accept(self._listeners)
+        may = room and self._may_accept()
         listening = self._listeners if may else []
         if adopts and may and self._adoption >= 0 and self.may_adopt():
             return [*listening, self._adoption, *self._lingering]
@@ -68,10 +63,9 @@ class Acceptor:
         """Return the longest time to wait in seconds, or None for no limit."""
         now = monotonic()
         deadlines = [deadline for _, deadline in self._lingering.values()]
-        if self._paused_until > now:
-            deadlines.append(self._paused_until)
-        if self._driver.over_share or not self._driver.may_accept(self._listeners):
-            deadlines.append(now + OVER_SHARE_S)
+        check_s = self._driver.next_accept_check(self._listeners)
+        if check_s is not None:
+            deadlines.append(now + check_s)
         if self._adoption >= 0 and not self.may_adopt():
             deadlines.append(now + ADOPT_AGAIN_S)
         return max(0.0, min(deadlines) - now) if deadlines else None
@@ -84,10 +78,13 @@ class Acceptor:
             return PendingKind.ACCEPT
         return PendingKind.ADOPTED if self._adoption in ready else PendingKind.NONE
 
+    def _may_accept(self) -> bool:
+        """Tell whether this process may accept now."""
+        return not self._driver.is_accepting_paused and self._driver.may_accept(self._listeners)
+
     def has_pending_accept(self) -> bool:
         """Tell whether a connection waits in a backlog and this process may accept it."""
-        may = monotonic() >= self._paused_until and self._driver.may_accept(self._listeners)
-        return may and bool(readable(self._listeners, 0))
+        return self._may_accept() and bool(readable(self._listeners, 0))
 
     def next_from_listener(self) -> ClientConnection | None:
         """Return a new connection from a listener, as `next` does, but never one to adopt."""
@@ -120,7 +117,7 @@ class Acceptor:
 
     def _accept(self) -> ClientConnection | None:
         """Adopt or accept one connection. None: none waits, it is not possible now, or others should accept."""
-        if monotonic() < self._paused_until or not (
+        if self._driver.is_accepting_paused or not (
             self._driver.ending or self._driver.may_accept(self._listeners)
         ):
             return None
@@ -136,7 +133,7 @@ class Acceptor:
                     self._listeners[self._next_listener], self._positions[self._next_listener]
                 )
             except OSError:
-                self._paused_until = monotonic() + PAUSE_S
+                self._driver.pause_accepting()
                 return None
             if connection is not None:
                 self._driver.accepted()
@@ -150,7 +147,7 @@ class Acceptor:
         try:
             return self._driver.adopt(self._adoption)
         except OSError:
-            self._paused_until = monotonic() + PAUSE_S
+            self._driver.pause_accepting()
         except EOFError:
             self._close_adoption()
         return None
@@ -163,9 +160,9 @@ class Acceptor:
         if not self._driver.shed(connection, why):
             self._driver.close(connection)
             return
-        if len(self._lingering) >= REJECTED_LINGERING_MAX:
+        if len(self._lingering) >= REJECTED_LINGERING:  # the oldest has had the most time to take its answer
             self._end(next(iter(self._lingering)))
-        self._lingering[connection.fd] = (connection, monotonic() + REJECTED_LINGER_S)
+        self._lingering[connection.fd] = (connection, monotonic() + self._driver.linger_s)
 
     def close_rejected(self) -> None:
         """Close each rejected connection whose client has closed it or taken too long."""
@@ -180,6 +177,7 @@ class Acceptor:
 
     def _end(self, fd: int) -> None:
         connection, _ = self._lingering.pop(fd)
+        self._driver.discard(connection)  # to close with bytes unread would reset it
         self._driver.close(connection)
 
     @property
@@ -207,27 +205,25 @@ class Acceptor:
         All are accepted at once, since to start serving one may take longer than another needs to arrive. If other
         processes accept on the same listener, its backlog is left to them.
         """
-        if self._driver.others_accept and not self._close_shared_listeners():
-            self._close_listeners()
-            return
+        if self._driver.others_accept:
+            self._close_shared_listeners()
         last = []
         while self._listeners and (connection := self._accept()) is not None:
             last.append(connection)
         self._backlog.extend(last)
-        if monotonic() >= self._paused_until:  # else accept more once descriptors are free
+        if not self._listeners or not self._driver.is_accepting_paused:  # else try again after the pause
             self._close_listeners()
 
-    def _close_shared_listeners(self) -> bool:
-        """Close the listeners on which other processes accept, and stop adopting. Return whether a listener is left."""
+    def _close_shared_listeners(self) -> None:
+        """Close the listeners on which other processes accept, and stop adopting."""
         self._close_adoption()
         pairs = list(zip(self._listeners, self._positions, strict=True))
-        for fd, position in pairs:
-            if not self._driver.is_exclusive(position):
+        kept = [(fd, position) for fd, position in pairs if self._driver.keeps_listener(position)]
+        self._listeners = [fd for fd, _ in kept]
+        self._positions = [position for _, position in kept]
+        for fd, _ in pairs:
+            if fd not in self._listeners:
                 os.close(fd)
-        exclusive = [(fd, position) for fd, position in pairs if self._driver.is_exclusive(position)]
-        self._listeners = [fd for fd, _ in exclusive]
-        self._positions = [position for _, position in exclusive]
-        return bool(exclusive)
 
     @property
     def is_listening(self) -> bool:

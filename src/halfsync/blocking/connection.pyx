@@ -9,8 +9,9 @@ from halfsync.blocking.client_limit cimport limit_remove
 from halfsync.blocking.idle_lists cimport idle_remove
 from halfsync.exchange.exchange cimport pool_put
 from halfsync.http.trust cimport ADDRESS_BYTES
-from halfsync.native.accepting cimport accept_client, sockaddr_storage, socklen_t
-from halfsync.native.sync cimport add_llong, monotonic_ns
+from halfsync.native.sync cimport monotonic_ns
+from halfsync.observe.counters cimport count_shared
+from halfsync.shared.accepting cimport accept_next, sockaddr_storage, socklen_t
 from halfsync.shared.slots cimport slot_count
 from halfsync.transport.transport cimport transport_close, transport_open
 
@@ -67,7 +68,7 @@ def accept(int listener, int index):
     cdef BlockingConnection *connection
     cdef sockaddr_storage address
     cdef socklen_t length
-    cdef int fd = accept_client(listener, &address, &length)
+    cdef int fd = accept_next(listener, &address, &length)
     if fd == -EAGAIN:
         return None
     if fd < 0:
@@ -84,7 +85,7 @@ def accept(int listener, int index):
 
 cdef void count_open(DriverRecord *driver, int change) noexcept nogil:
     """Count a connection that opens (1) or closes (-1)."""
-    add_llong(&driver.shared.open, change)
+    count_shared(&driver.shared.counters.open, change)
     if driver.slot != NULL:
         slot_count(driver.slot, change)
 
@@ -107,7 +108,7 @@ cdef void close_connection(DriverRecord *driver, BlockingConnection *connection)
     """Close the connection in this process, and stop counting it."""
     drop_exchange(driver, connection)
     if idle_remove(driver, connection):  # from here on no other thread looks at its descriptor
-        add_llong(&driver.shared.made_room, 1)
+        count_shared(&driver.shared.counters.made_room, 1)
     transport_close(&connection.transport)
     uncount_client(driver, connection)
     if not driver.is_child:

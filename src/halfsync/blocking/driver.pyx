@@ -9,50 +9,48 @@ served until it can.
 """
 
 from libc.errno cimport errno
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from posix.unistd cimport close, write
 
 from halfsync.blocking.client_limit cimport ClientLimit, client_limit, limit_add, limit_remove
 from halfsync.blocking.connection cimport ClientConnection, close_connection, count_open, drop_exchange
-from halfsync.blocking.handing_off cimport adopt, handoff_connection
+from halfsync.blocking.handing_off cimport adopt
 from halfsync.blocking.idle_lists cimport (
-    EVICTED_PARKED, idle_choose_child, idle_enter, idle_evict, idle_free, idle_has_candidate, idle_is_evicting,
-    idle_open, idle_park, idle_place_freed, idle_unpark,
+    EVICTED_PARKED, idle_choose_child, idle_evict, idle_free, idle_has_candidate, idle_is_evicting, idle_open,
+    idle_place_freed, idle_unpark,
 )
-from halfsync.blocking.receiving cimport advance
-from halfsync.blocking.records cimport (
-    DRIVER_DRAIN, DRIVER_HANDOFF, DRIVER_SERVE, DRIVER_STOP, ENDED, IDLE_KEEPALIVE, PARKED, BlockingConnection,
-    SharedState, is_handing_off,
-)
-from halfsync.blocking.refusing cimport discard, note_refusal, refuse, shed
-from halfsync.blocking.responding cimport respond
+from halfsync.blocking.records cimport ENDED, PARKED, BlockingConnection, SharedState, is_handing_off
+from halfsync.blocking.refusing cimport discard, note_refusal, shed
+from halfsync.blocking.serving cimport refuse_last, serve_requests
 from halfsync.blocking.waiting cimport others_wait
 from halfsync.blocking.wakeups cimport WakeupPipes
 from halfsync.exchange.bridging cimport Bridge
 from halfsync.exchange.exchange cimport pool_destroy, pool_init
+from halfsync.exchange.lingering cimport REJECTED_LINGERING_MAX
 from halfsync.exchange.native_settings cimport (
     native_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,
 )
 from halfsync.exchange.spool cimport Store
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.listening.endpoints cimport Endpoints
-from halfsync.native.gate cimport Gate, gate_close, gate_enter, gate_leave, gate_open
+from halfsync.native.gate cimport gate_close, gate_open
 from halfsync.native.shared cimport map_shared, unmap_shared
-from halfsync.native.sync cimport (
-    add_llong, cas_uint, init_llong, init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint,
-)
+from halfsync.native.sync cimport init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint
 from halfsync.observe.access cimport AccessLog
+from halfsync.observe.counters cimport count_shared, statistics_of
 from halfsync.observe.refusals cimport (
     REASON_CLIENT, REASON_CONNECTIONS, REASON_PEER, REASON_PROCESS, REASON_THREAD,
 )
 from halfsync.pool.request_queue cimport queue_length
 from halfsync.pool.threadpool cimport ThreadPool
-from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, KEY_UNKNOWN, client_key
-from halfsync.shared.slots cimport (
-    SlotRef, has_pending_accept, is_exclusive, listener_mask, slot_may_accept, slot_must_check_backlog,
-    slot_note_backlog, slot_note_closed,
+from halfsync.shared.accepting cimport (
+    ACCEPT_PAUSE_NS, has_pending_accept, keeps_listener, leave_listeners, listener_mask, may_accept, next_accept_check,
+    others_accept,
 )
-from halfsync.transport.transport cimport transport_close, transport_cut
+from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, KEY_UNKNOWN, client_key
+from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, command_give
+from halfsync.shared.slots cimport SlotRef, slot_note_closed
+from halfsync.transport.transport cimport transport_close
 from halfsync.wsgi.body_blocks cimport BodyBlocks
 
 from halfsync.runtime.originals import os
@@ -65,10 +63,17 @@ cdef enum:
     RESUME_AT_ONCE = 4  # threads with a request that may wait for the GIL at once: one gets it next, the others follow
     END_AT_ONCE = 1  # the same, for threads whose connection has ended
 
+REJECTED_LINGERING = <int> REJECTED_LINGERING_MAX
+
 # Why a new connection is answered 503, for `shed`.
 CLIENT_FULL, QUEUE_FULL, NO_THREAD, NO_PROCESS = range(4)
 cdef const char *REASONS[4]
 REASONS[:] = [REASON_CLIENT, REASON_CONNECTIONS, REASON_THREAD, REASON_PROCESS]
+
+
+cdef bint backlog_waits(void *listeners) noexcept with gil:
+    """Tell whether a connection waits in the backlog of any of the listeners in a list of descriptors."""
+    return any([has_pending_accept(listener) for listener in <list> listeners])
 
 
 cdef class BlockingDriver:
@@ -194,8 +199,7 @@ cdef class BlockingDriver:
 
     def drain(self):
         """Wake idle connections to end, and let the others end with their response."""
-        if load_uint(&self.record.shared.command) < DRIVER_DRAIN:
-            store_uint(&self.record.shared.command, DRIVER_DRAIN)
+        command_give(&self.record.shared.command, COMMAND_DRAIN)
         self.wakeups.signal_drain()
 
     def hand_off(self, exclusive):
@@ -204,25 +208,23 @@ cdef class BlockingDriver:
         From now on other processes accept, except on the listeners in the positions `exclusive`. If connections cannot
         be handed off, drain.
         """
-        cdef unsigned int expected = DRIVER_SERVE
-        store_llong(&self.record.shared.exclusive, listener_mask(exclusive))
-        store_uint(&self.record.shared.others_accept, 1)
+        leave_listeners(&self.record.shared.listeners, listener_mask(exclusive))
         if self.record.handoff_fd < 0:
             self.drain()
             return
-        cas_uint(&self.record.shared.command, &expected, DRIVER_HANDOFF)
+        command_give(&self.record.shared.command, COMMAND_HANDOFF)
         self.wakeups.signal_drain()
 
     def stop(self):
         """Wake all threads that wait for a client, and let no thread wait for one again."""
-        store_uint(&self.record.shared.command, DRIVER_STOP)
+        command_give(&self.record.shared.command, COMMAND_STOP)
         self.wakeups.signal_drain()
         self.wakeups.signal_stop()
 
     @property
     def ending(self):
         """Whether the server hands off, drains or stops."""
-        return load_uint(&self.record.shared.command) != DRIVER_SERVE
+        return load_uint(&self.record.shared.command) != COMMAND_SERVE
 
     @property
     def handing_off(self):
@@ -232,16 +234,16 @@ cdef class BlockingDriver:
     @property
     def others_accept(self):
         """Whether connections to adopt are left to other processes; those in a listener's backlog may be."""
-        return load_uint(&self.record.shared.others_accept) != 0
+        return bool(others_accept(&self.record.shared.listeners))
 
-    def is_exclusive(self, int position):
-        """Tell whether no other process accepts on the listener in this position, once others_accept is set."""
-        return is_exclusive(load_llong(&self.record.shared.exclusive), position)
+    def keeps_listener(self, int position):
+        """Tell whether the backlog of the listener in this position is for this process."""
+        return bool(keeps_listener(&self.record.shared.listeners, position))
 
     @property
     def stopping(self):
         """Whether the server stops."""
-        return load_uint(&self.record.shared.command) == DRIVER_STOP
+        return load_uint(&self.record.shared.command) == COMMAND_STOP
 
     @property
     def drain_fd(self):
@@ -255,22 +257,28 @@ cdef class BlockingDriver:
 
     def turned(self):
         """Count one turn of the accepting loop."""
-        add_llong(&self.record.shared.turns, 1)
+        count_shared(&self.record.shared.counters.turns, 1)
 
-    def may_accept(self, listeners):
-        """Tell whether to accept here. False: other processes should, and do."""
-        cdef int64_t now
-        if self.record.slot == NULL or slot_may_accept(self.record.scoreboard, self.record.slot):
-            return True
-        now = monotonic_ns()
-        if slot_must_check_backlog(self.record.slot, now):
-            slot_note_backlog(self.record.slot, any(has_pending_accept(listener) for listener in listeners), now)
-        return self.record.slot.neglected != 0
+    def may_accept(self, list listeners not None):
+        """Tell whether to accept here, if accepting is not paused. False: other processes should, and do."""
+        return bool(may_accept(
+            self.record.scoreboard, self.record.slot, backlog_waits, <void *> listeners, monotonic_ns()))
+
+    def next_accept_check(self, list listeners not None):
+        """Return after how many seconds to look again whether to accept, or None: only an event changes that."""
+        cdef int64_t now = monotonic_ns()
+        cdef int64_t check = next_accept_check(
+            self.record.slot, self.may_accept(listeners), self.record.accept_again, now)
+        return None if check == INT64_MAX else (check - now) * 1e-9
+
+    def pause_accepting(self):
+        """Accept nothing for a moment: descriptors or memory are short."""
+        self.record.accept_again = monotonic_ns() + ACCEPT_PAUSE_NS
 
     @property
-    def over_share(self):
-        """Whether this process is over its share of the connections, and must check again soon."""
-        return self.record.slot != NULL and load_uint(&self.record.slot.over_share) != 0
+    def is_accepting_paused(self):
+        """Whether to accept nothing now, since descriptors or memory were short."""
+        return monotonic_ns() < self.record.accept_again
 
     def listeners_closed(self):
         """Record that the listeners are closed."""
@@ -279,7 +287,7 @@ cdef class BlockingDriver:
 
     def accepted(self):
         """Count a connection that was accepted."""
-        add_llong(&self.record.shared.accepted, 1)
+        count_shared(&self.record.shared.counters.accepted, 1)
         count_open(&self.record, 1)
 
     def admit(self, ClientConnection connection):
@@ -295,7 +303,6 @@ cdef class BlockingDriver:
             key = client_key(connection.record.address, connection.record.address_length)
         client_index = limit_add(self.record.client_limit, key)
         if client_index == CLIENT_OVER_LIMIT:
-            add_llong(&self.record.shared.limited, 1)
             return False
         connection.record.client_index = <uint32_t> client_index
         return True
@@ -327,7 +334,7 @@ cdef class BlockingDriver:
         """Choose the child that must make room, and return the index of its word, or -1. The caller signals it."""
         cdef int64_t chosen = idle_choose_child(&self.record)
         if chosen >= 0:
-            add_llong(&self.record.shared.made_room, 1)
+            count_shared(&self.record.shared.counters.made_room, 1)
         return chosen
 
     def is_chosen(self, uint32_t child_index):
@@ -344,7 +351,7 @@ cdef class BlockingDriver:
         if self.record.client_limit != NULL:
             limit_remove(self.record.client_limit, client_index, False)
         if last:
-            init_llong(&self.record.shared.running, 0)  # a child killed in a turn did not count its end
+            self.record.shared.counters.running = 0  # a child killed in a turn did not count its end
 
     def close_in_parent(self, ClientConnection connection):
         """Close the parent's copy of a connection that a child serves."""
@@ -360,18 +367,10 @@ cdef class BlockingDriver:
         return adopt(&self.record, queue)
 
     def statistics(self):
-        """Return the counts so far, as a dict."""
-        cdef SharedState *shared = self.record.shared
-        return {
-            "accepted": load_llong(&shared.accepted), "adopted": load_llong(&shared.adopted),
-            "handed_off": load_llong(&shared.handed_off), "open": load_llong(&shared.open),
-            "requests": load_llong(&shared.requests), "refused": load_llong(&shared.refused),
-            "shed": load_llong(&shared.shed), "limited": load_llong(&shared.limited),
-            "made_room": load_llong(&shared.made_room), "disconnected": load_llong(&shared.disconnected),
-            "running": load_llong(&shared.running), "finished": load_llong(&shared.finished), "dropped": 0,
-            "queued": queue_length(self.record.waiting) if self.record.waiting != NULL else 0,
-            "spooled": load_llong(&self.record.store.used), "turns": load_llong(&shared.turns),
-        }
+        """Return the counts so far, as a dict. No turn has a deadline: no thread is ever stuck."""
+        return statistics_of(
+            &self.record.shared.counters, queue_length(self.record.waiting) if self.record.waiting != NULL else 0,
+            load_llong(&self.record.store.used), 0)
 
     def serve_connection(self, ClientConnection connection):
         """Serve a connection until it ends. Return True if the caller must queue it again, since others wait.
@@ -379,7 +378,6 @@ cdef class BlockingDriver:
         No error of the application or the client is raised.
         """
         cdef BlockingConnection *record = &connection.record
-        cdef Gate *gate
         cdef int result = ENDED
         if record.transport.fd < 0:  # closed while it waited in the queue
             return False
@@ -388,48 +386,18 @@ cdef class BlockingDriver:
             self.record.proxies != NULL and not record.proxy_header_read
             and not trust_has(self.record.proxies, record.address, record.address_length)
         ):
-            add_llong(&self.record.shared.refused, 1)
+            count_shared(&self.record.shared.counters.refused, 1)
             note_refusal(&self.record, record, 0, REASON_PEER)
             self._end(connection)
             self._tell_refusals()
             return False
         record.waited_ns = monotonic_ns() - record.put_ns if self.record.waiting != NULL else 0
         try:
-            while True:
-                with nogil:
-                    result = advance(&self.record, record)
-                    gate = &self.record.closing_gate if result == ENDED else &self.record.resuming_gate
-                    if result == ENDED and record.transport.fd >= 0:
-                        # A process that the application forked may have a copy: then a close alone goes unnoticed.
-                        transport_cut(&record.transport, True)
-                        close_connection(&self.record, record)
-                    gate_enter(gate)
-                gate_leave(gate)
-                if result <= 0:
-                    break
-                result = ENDED
-                if not respond(&self.record, record, self.bridge):
-                    break
-                if is_handing_off(&self.record) and handoff_connection(&self.record, record):
-                    break
-                if others_wait(&self.record) and load_uint(&self.record.shared.command) <= DRIVER_HANDOFF:
-                    result = PARKED
-                    record.put_ns = monotonic_ns()
-                    if record.exchange == NULL and not (
-                        idle_enter(&self.record, record, IDLE_KEEPALIVE, record.sent_ns) and idle_park(&self.record,
-                                                                                                       record)
-                    ):
-                        result = ENDED
-                    break
+            result = serve_requests(&self.record, record, self.bridge)
         finally:
             if result != PARKED:
-                if result < ENDED and self.record.limits.raw:
-                    note_refusal(&self.record, record, -result, record.reason)
-                elif result < ENDED:
-                    with nogil:
-                        refuse(&self.record, record, -result)
-                        gate_enter(&self.record.closing_gate)
-                    gate_leave(&self.record.closing_gate)
+                if result < ENDED:
+                    refuse_last(&self.record, record, -result)
                 self._end(connection)
                 self._tell_refusals()
         return result == PARKED
@@ -440,9 +408,17 @@ cdef class BlockingDriver:
         The caller must close the connection, once the client has had time to read the answer. why: CLIENT_FULL,
         QUEUE_FULL, NO_THREAD or NO_PROCESS.
         """
-        cdef bint said = shed(&self.record, &connection.record, REASONS[why])
+        cdef bint said
+        if why == CLIENT_FULL:
+            count_shared(&self.record.shared.counters.limited, 1)
+        said = shed(&self.record, &connection.record, REASONS[why])
         self._tell_refusals()
         return said
+
+    @property
+    def linger_s(self):
+        """The seconds that a rejected client has to close its connection."""
+        return self.record.timeouts.linger * 1e-9
 
     def discard(self, ClientConnection connection):
         """Drop some of what a rejected client still sends. Return False once the client has closed. Never waits."""

@@ -4,19 +4,18 @@
 from libc.errno cimport EMFILE
 from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memcpy
-from posix.unistd cimport close
 
 from halfsync.blocking.connection cimport close_connection, count_open, open_client
 from halfsync.blocking.idle_lists cimport idle_leave
-from halfsync.blocking.records cimport DRIVER_DRAIN, DRIVER_HANDOFF
 from halfsync.exchange.exchange cimport Exchange, exchange_room, pool_get
-from halfsync.listening.endpoints cimport ENDPOINT_UNKNOWN, endpoint_at, endpoint_find
-from halfsync.native.sync cimport add_llong, cas_uint, monotonic_ns
+from halfsync.listening.endpoints cimport endpoint_at
+from halfsync.native.sync cimport monotonic_ns
+from halfsync.observe.counters cimport count_shared
+from halfsync.shared.handoff cimport handoff_adopt, handoff_describe, handoff_offer
 from halfsync.shared.handoff_queue cimport (
-    HANDOFF_BYTES, HANDOFF_INVALID, HANDOFF_NO_DESCRIPTOR, HANDOFF_NO_READER, HANDOFF_NO_WRITER, HANDOFF_SENT,
-    HANDOFF_TAKEN, handoff_send, handoff_take,
+    HANDOFF_BYTES, HANDOFF_INVALID, HANDOFF_NO_DESCRIPTOR, HANDOFF_NO_WRITER, HANDOFF_SENT, HANDOFF_TAKEN,
+    HandoffRecord,
 )
-from halfsync.transport.transport cimport transport_may_move
 
 from halfsync.runtime.originals import os
 
@@ -27,32 +26,24 @@ cdef bint handoff_connection(DriverRecord *driver, BlockingConnection *connectio
     Return True once it is closed here. False: it must stay, or the queue is full, or no process is left that could
     adopt it; in that last case the server drains from now on.
     """
-    cdef unsigned int command = DRIVER_HANDOFF
     cdef Exchange *exchange = connection.exchange
     cdef HandoffRecord handoff
     cdef int sent
     if not idle_leave(driver, connection):
         return False
-    handoff.data = NULL
-    handoff.length = 0
+    handoff_describe(
+        &handoff, endpoint_at(driver.endpoints, connection.listener),
+        driver.proxies != NULL and not connection.proxy_header_read, connection.requests, connection.address,
+        connection.address_length)
     if exchange != NULL:
         handoff.data = exchange.data + exchange.used
         handoff.length = exchange.filled - exchange.used
-    if connection.app_state != NULL or handoff.length > HANDOFF_BYTES or not transport_may_move(&connection.transport):
-        return False
-    handoff.fd = connection.transport.fd
-    handoff.endpoint = endpoint_at(driver.endpoints, connection.listener)[0]
-    handoff.awaits_proxy = driver.proxies != NULL and not connection.proxy_header_read
-    handoff.requests = connection.requests
-    handoff.address_length = connection.address_length
-    memcpy(handoff.address, connection.address, connection.address_length)
-    sent = handoff_send(driver.handoff_fd, &handoff)
-    if sent == HANDOFF_NO_READER:
-        cas_uint(&driver.shared.command, &command, DRIVER_DRAIN)
+    sent = handoff_offer(
+        driver.handoff_fd, &driver.shared.command, &handoff, &connection.transport, connection.app_state != NULL)
     if sent != HANDOFF_SENT:
         return False
     close_connection(driver, connection)
-    add_llong(&driver.shared.handed_off, 1)
+    count_shared(&driver.shared.counters.handed_off, 1)
     return True
 
 
@@ -65,33 +56,26 @@ cdef ClientConnection adopt(DriverRecord *driver, int queue):
     cdef char buffer[HANDOFF_BYTES]
     cdef HandoffRecord handoff
     cdef int taken = HANDOFF_INVALID
+    cdef int listener
     while taken == HANDOFF_INVALID:
-        taken = handoff_take(queue, &handoff, buffer)
-        # The process that accepted it expects a PROXY header; this one must not read any.
-        if taken == HANDOFF_TAKEN and handoff.awaits_proxy and driver.proxies == NULL:
-            close(handoff.fd)
-            taken = HANDOFF_INVALID
+        taken = handoff_adopt(queue, driver.endpoints, driver.proxies != NULL, &handoff, buffer, &listener)
     if taken == HANDOFF_NO_DESCRIPTOR:
         raise OSError(EMFILE, os.strerror(EMFILE))
     if taken == HANDOFF_NO_WRITER:
         raise EOFError
     if taken != HANDOFF_TAKEN:
         return None
-    return begin(driver, &handoff)
+    return begin(driver, &handoff, listener)
 
 
-cdef ClientConnection begin(DriverRecord *driver, const HandoffRecord *handoff):
+cdef ClientConnection begin(DriverRecord *driver, const HandoffRecord *handoff, int listener):
     """Return a ClientConnection made of a record, as if accepted here, its bytes just received; or None."""
     cdef ClientConnection made = ClientConnection.__new__(ClientConnection)
     cdef BlockingConnection *connection = &made.record
     cdef const char *data = handoff.data
     cdef uint32_t left = handoff.length
-    cdef int listener = endpoint_find(driver.endpoints, &handoff.endpoint)
     cdef char *to
     cdef size_t room
-    if listener == ENDPOINT_UNKNOWN:  # memory is short
-        close(handoff.fd)
-        return None
     if not open_client(connection, handoff.fd):
         return None
     connection.shook_hands = True
@@ -102,7 +86,7 @@ cdef ClientConnection begin(DriverRecord *driver, const HandoffRecord *handoff):
     connection.adopted = True
     connection.requests = handoff.requests
     connection.put_ns = connection.idle_ns = monotonic_ns()
-    add_llong(&driver.shared.adopted, 1)
+    count_shared(&driver.shared.counters.adopted, 1)
     count_open(driver, 1)
     if left > 0:
         connection.exchange = pool_get(&driver.pool)

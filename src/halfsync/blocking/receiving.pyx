@@ -13,27 +13,35 @@ from halfsync.blocking.connection cimport drop_exchange
 from halfsync.blocking.handing_off cimport handoff_connection
 from halfsync.blocking.idle_lists cimport idle_enter, idle_leave, idle_park, idle_wake, is_evicted
 from halfsync.blocking.records cimport (
-    DRIVER_HANDOFF, DRIVER_SERVE, ENDED, IDLE_KEEPALIVE, IDLE_NEW, IDLE_NONE, PARKED, SCRATCH_BYTES, has_sigterm,
-    is_handing_off,
+    ENDED, IDLE_KEEPALIVE, IDLE_NEW, IDLE_NONE, PARKED, SCRATCH_BYTES, has_sigterm, is_handing_off,
 )
-from halfsync.blocking.refusing cimport note_refusal
 from halfsync.blocking.waiting cimport WAIT_READY, WAIT_STOPPED, WAIT_TIMEOUT, WAIT_WOKEN, others_wait, wait, wait_idle
+from halfsync.exchange.deadlines cimport (
+    AWAITS_BODY, AWAITS_FIRST_BYTE, AWAITS_HEAD, AWAITS_REQUEST, LATE_STATUS, deadline_after, newcomer_deadline,
+)
 from halfsync.exchange.exchange cimport (
-    EXCHANGE_BODY, EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received,
-    exchange_room, pool_get,
+    EXCHANGE_BODY, EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, Limits, exchange_follow, exchange_has_more,
+    exchange_received, exchange_room, pool_get,
 )
 from halfsync.exchange.interim cimport send_continue
-from halfsync.exchange.rates cimport Pace, pace_begin, pace_fails
+from halfsync.exchange.rates cimport Pace, is_too_slow, next_pace_check, pace_begin
 from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
-from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
+from halfsync.native.sync cimport load_uint, monotonic_ns
+from halfsync.observe.counters cimport count_shared
 from halfsync.observe.refusals cimport REASON_CLIENT, REASON_LATE_PROXY
 from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key
+from halfsync.shared.command cimport COMMAND_HANDOFF, COMMAND_SERVE
+from halfsync.shared.handoff cimport HANDOFF_RETRY_NS, next_handoff_retry
 from halfsync.transport.transport cimport (
-    WANT_READ, is_want, transport_abort, transport_receive, transport_shakes_hands,
+    WANT_READ, is_want, transport_receive, transport_shakes_hands,
 )
 
-cdef int64_t HANDOFF_RETRY_NS = 5000000  # pause after the queue was full; doubled each time, since every thread tries
-cdef int64_t HANDOFF_RETRY_MAX_NS = 80000000
+# How far the body of a request has come.
+ctypedef struct Progress:
+    bint in_body              # some of it was received
+    int64_t since             # ns: when some last was
+    Pace pace
+
 cdef int64_t IDLE_NS = 1000000000  # after which a connection is closed if others wait for its thread
 
 
@@ -71,13 +79,24 @@ cdef int advance(DriverRecord *driver, BlockingConnection *connection) noexcept 
 
 cdef bint shake_hands(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Let a new connection's transport do its handshake, if it has one. Return False if the connection must end."""
-    cdef int64_t deadline = connection.idle_ns + driver.timeouts.first_byte
+    cdef int64_t deadline = deadline_after(&driver.timeouts, AWAITS_FIRST_BYTE, connection.idle_ns, 0)
+    cdef unsigned int command
     cdef int result = 0
+    cdef int waited
     while transport_shakes_hands(&connection.transport):
         result = connection.transport.kind.handshake(&connection.transport)
         if result >= 0:
+            connection.idle_ns = monotonic_ns()  # its first byte has a deadline of its own
             break
-        if not is_want(result) or wait_more(driver, connection, result, deadline, False) != WAIT_READY:
+        if not is_want(result):
+            return False
+        command = load_uint(&driver.shared.command)
+        if command > COMMAND_HANDOFF:
+            deadline = min(deadline, newcomer_deadline(&driver.timeouts, connection.idle_ns))
+        waited = wait_more(driver, connection, result, deadline, command == COMMAND_SERVE)
+        if waited == WAIT_WOKEN and command == COMMAND_SERVE and load_uint(&driver.shared.command) != COMMAND_SERVE:
+            continue
+        if waited != WAIT_READY:
             return False
     connection.shook_hands = True
     return True
@@ -88,8 +107,8 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
 
     While the server hands off, the connection is handed off, and then has ENDED here.
     """
-    cdef int64_t allowed = driver.timeouts.keep_alive if connection.requests > 0 else driver.timeouts.first_byte
-    cdef int64_t deadline = connection.idle_ns + allowed
+    cdef int64_t deadline = deadline_after(
+        &driver.timeouts, AWAITS_REQUEST if connection.requests > 0 else AWAITS_FIRST_BYTE, connection.idle_ns, 0)
     cdef int64_t since = connection.sent_ns if connection.sent_ns > 0 else connection.idle_ns
     cdef int64_t now
     cdef int64_t look
@@ -112,13 +131,13 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
         now = monotonic_ns()
         if waited == WAIT_TIMEOUT and now < deadline and not others_wait(driver):
             if handing_off:
-                pause = min(pause * 2, HANDOFF_RETRY_MAX_NS)
+                pause = next_handoff_retry(pause)
             continue
         if handing_off or waited != WAIT_WOKEN or not is_handing_off(driver):
             break
-    ends = load_uint(&driver.shared.command) > DRIVER_HANDOFF or driver.waiting == NULL
-    if ends and waited == WAIT_WOKEN and connection.requests == 0:  # its first request may be under way
-        deadline = min(deadline, connection.idle_ns + driver.timeouts.newcomer)
+    ends = load_uint(&driver.shared.command) > COMMAND_HANDOFF or driver.waiting == NULL
+    if ends and waited == WAIT_WOKEN and connection.requests == 0:
+        deadline = min(deadline, newcomer_deadline(&driver.timeouts, connection.idle_ns))
         waited = wait(driver, &connection.transport, WANT_READ, deadline, False, False)
         return 1 if waited == WAIT_READY and idle_leave(driver, connection) else ENDED
     if waited == WAIT_STOPPED or ends or now >= deadline:
@@ -132,23 +151,19 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
 cdef int read_proxy_header(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Receive the PROXY header that a connection begins with, and take the client's address from it.
 
-    Returns what exchange_received returns for the bytes after it, or ENDED.
+    Returns what exchange_received returns for the bytes after it, -status, or ENDED.
     """
     cdef char scratch[PROXY_V2_BYTES]
     cdef Exchange *exchange = connection.exchange
-    cdef int64_t deadline = exchange.started_ns + driver.timeouts.head
+    cdef int64_t deadline = deadline_after(&driver.timeouts, AWAITS_HEAD, exchange.started_ns, 0)
     cdef char *data
-    cdef size_t room
+    cdef size_t room = 0
     cdef ssize_t length
     cdef int result = 0
     if exchange.filled > 0:  # adopted with a part of it
         result = exchange_received(exchange, &driver.limits, exchange.data + exchange.filled, 0)
     while exchange.phase == EXCHANGE_PROXY and result >= 0:
-        room = sizeof(scratch)
-        data = exchange_room(exchange, &driver.limits, &room)
-        if data == NULL:
-            data = scratch
-            room = sizeof(scratch)
+        data = room_for(exchange, &driver.limits, scratch, sizeof(scratch), &room)
         length = transport_receive(&connection.transport, data, room)
         if length > 0:
             result = exchange_received(exchange, &driver.limits, data, length)
@@ -156,14 +171,15 @@ cdef int read_proxy_header(DriverRecord *driver, BlockingConnection *connection)
             if wait_more(driver, connection, <int> length, deadline, False) == WAIT_STOPPED:
                 return ENDED
         else:
-            add_llong(&driver.shared.disconnected, 1)
+            note_end(driver, exchange)
             return ENDED
         if monotonic_ns() >= deadline:
             break
+    if exchange.phase == EXCHANGE_PROXY and result == 0:
+        connection.reason = REASON_LATE_PROXY
+        return -LATE_STATUS
     if exchange.phase == EXCHANGE_PROXY:
-        add_llong(&driver.shared.refused, 1)
-        note_refusal(driver, connection, 0, NULL if result < 0 else REASON_LATE_PROXY)
-        return ENDED
+        return -400  # not sent: it speaks no HTTP
     idle_leave(driver, connection)
     connection.proxy_header_read = True
     connection.idle_ns = exchange.started_ns = monotonic_ns()
@@ -182,67 +198,90 @@ cdef bint count_proxied_client(DriverRecord *driver, BlockingConnection *connect
     if client_index != CLIENT_OVER_LIMIT:
         connection.client_index = <uint32_t> client_index
         return True
-    add_llong(&driver.shared.shed, 1)
-    add_llong(&driver.shared.limited, 1)
+    count_shared(&driver.shared.counters.limited, 1)
     connection.reason = REASON_CLIENT
-    if driver.limits.raw:
-        transport_abort(&connection.transport)
     return False
+
+
+cdef inline char *room_for(
+    Exchange *exchange, const Limits *limits, char *scratch, size_t scratch_bytes, size_t *room
+) noexcept nogil:
+    """Return where to receive to: into the exchange, or into `scratch` if it has no room of its own."""
+    cdef char *data = exchange_room(exchange, limits, room)
+    if data == NULL:
+        room[0] = scratch_bytes
+        return scratch
+    return data
+
+
+cdef void note_end(DriverRecord *driver, const Exchange *exchange) noexcept nogil:
+    """Count a client that has disconnected in the middle of a request, or of its PROXY header."""
+    if exchange.filled > 0:
+        count_shared(&driver.shared.counters.disconnected, 1)
 
 
 cdef int receive(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Receive the rest of a request whose first byte has come. Returns as advance."""
     cdef char scratch[SCRATCH_BYTES]
     cdef Exchange *exchange = connection.exchange
-    cdef Pace pace  # of the body
-    cdef bint in_body = exchange.phase == EXCHANGE_BODY
-    cdef int64_t since = monotonic_ns()  # when bytes of the body last came
-    cdef int64_t look
+    cdef Progress progress
     cdef int64_t pause = HANDOFF_RETRY_NS
     cdef char *data
-    cdef size_t room
+    cdef size_t room = 0
     cdef ssize_t length
     cdef int result
-    pace_begin(&pace, since)
+    progress.in_body = exchange.phase == EXCHANGE_BODY
+    progress.since = monotonic_ns()
+    pace_begin(&progress.pace, progress.since)
     while True:
         if exchange.want_continue:
             exchange.want_continue = False
             send_continue(&connection.transport)
-        room = SCRATCH_BYTES
-        data = exchange_room(exchange, &driver.limits, &room)
-        if data == NULL:
-            data = scratch
-            room = SCRATCH_BYTES
+        data = room_for(exchange, &driver.limits, scratch, SCRATCH_BYTES, &room)
         length = transport_receive(&connection.transport, data, room)
         if length > 0:
-            result = exchange_received(exchange, &driver.limits, data, length)
-            if connection.idle_kind != IDLE_NONE and (result != 0 or exchange.phase != EXCHANGE_HEAD):
-                idle_leave(driver, connection)
+            result = take_received(driver, connection, data, length, &progress)
             if result != 0:
                 return result
-            if exchange.phase == EXCHANGE_BODY:
-                since = monotonic_ns()
-                if in_body:
-                    pace.moved += length
-                else:
-                    in_body = True
-                    pace_begin(&pace, since)
         elif is_want(length):
-            look = next_check(driver, exchange, &pace, since)
-            if exchange.phase == EXCHANGE_HEAD:
-                result = wait_head(driver, connection, <int> length, look, &pause)
-            else:
-                result = wait(driver, &connection.transport, <int> length, look, False, False)
+            result = wait_rest(driver, connection, <int> length, &progress, &pause)
             if result == WAIT_READY:
                 continue
             if result == WAIT_STOPPED:
                 return ENDED
         else:
-            if exchange.filled > 0:
-                add_llong(&driver.shared.disconnected, 1)
+            note_end(driver, exchange)
             return ENDED
-        if is_late(driver, exchange, &pace, since):
-            return -408
+        if is_late(driver, exchange, &progress):
+            return -LATE_STATUS
+
+
+cdef int take_received(
+    DriverRecord *driver, BlockingConnection *connection, char *data, ssize_t length, Progress *progress
+) noexcept nogil:
+    """Frame received bytes, and note progress. Returns what exchange_received returns."""
+    cdef Exchange *exchange = connection.exchange
+    cdef int result = exchange_received(exchange, &driver.limits, data, length)
+    if connection.idle_kind != IDLE_NONE and (result != 0 or exchange.phase != EXCHANGE_HEAD):
+        idle_leave(driver, connection)
+    if result == 0 and exchange.phase == EXCHANGE_BODY:
+        progress.since = monotonic_ns()
+        if progress.in_body:
+            progress.pace.moved += length
+        else:
+            progress.in_body = True
+            pace_begin(&progress.pace, progress.since)
+    return result
+
+
+cdef int wait_rest(
+    DriverRecord *driver, BlockingConnection *connection, int want, const Progress *progress, int64_t *pause
+) noexcept nogil:
+    """Wait for more of a request. pause: as for wait_head. Returns a WaitResult."""
+    cdef int64_t look = next_check(driver, connection.exchange, progress)
+    if connection.exchange.phase == EXCHANGE_HEAD:
+        return wait_head(driver, connection, want, look, pause)
+    return wait(driver, &connection.transport, want, look, False, False)
 
 
 cdef int wait_head(
@@ -259,11 +298,11 @@ cdef int wait_head(
     if is_handing_off(driver):
         if handoff_connection(driver, connection):
             return WAIT_STOPPED
-        deadline = min(deadline, monotonic_ns() + max(pause[0], HANDOFF_RETRY_NS))
-        pause[0] = min(pause[0] * 2, HANDOFF_RETRY_MAX_NS)
-    watch_drain = pause[0] > 0 and load_uint(&driver.shared.command) == DRIVER_SERVE
+        deadline = min(deadline, monotonic_ns() + max(pause[0], <int64_t> HANDOFF_RETRY_NS))
+        pause[0] = next_handoff_retry(pause[0])
+    watch_drain = pause[0] > 0 and load_uint(&driver.shared.command) == COMMAND_SERVE
     waited = wait_more(driver, connection, want, deadline, watch_drain)
-    if waited == WAIT_WOKEN and has_sigterm(driver) == signalled and load_uint(&driver.shared.command) == DRIVER_SERVE:
+    if waited == WAIT_WOKEN and has_sigterm(driver) == signalled and load_uint(&driver.shared.command) == COMMAND_SERVE:
         pause[0] = 0
     return waited
 
@@ -285,24 +324,23 @@ cdef int wait_more(
     return waited
 
 
-cdef int64_t next_check(
-    const DriverRecord *driver, const Exchange *exchange, const Pace *pace, int64_t since
-) noexcept nogil:
-    """Return when to check a request: it must be complete, or have progressed since `since`, or its pace is due."""
-    cdef int64_t deadline
-    if exchange.phase != EXCHANGE_BODY:
-        return exchange.started_ns + driver.timeouts.head
-    deadline = min(since + driver.timeouts.body, pace.since + driver.timeouts.window)
-    if driver.timeouts.request > 0:
-        deadline = min(deadline, exchange.started_ns + driver.timeouts.request)
-    return deadline
+cdef inline int awaited_by(const Exchange *exchange) noexcept nogil:
+    """Return what a request waits for its client to send: an Awaited."""
+    return AWAITS_BODY if exchange.phase == EXCHANGE_BODY else AWAITS_HEAD
 
 
-cdef bint is_late(const DriverRecord *driver, const Exchange *exchange, Pace *pace, int64_t since) noexcept nogil:
+cdef int64_t next_check(DriverRecord *driver, const Exchange *exchange, const Progress *progress) noexcept nogil:
+    """Return when to check a request: it must be complete, or have made progress, or its pace is due."""
+    cdef int awaited = awaited_by(exchange)
+    cdef int64_t since = progress.since if awaited == AWAITS_BODY else exchange.started_ns
+    cdef int64_t deadline = deadline_after(&driver.timeouts, awaited, since, exchange.started_ns)
+    return next_pace_check(&driver.timeouts, awaited, &progress.pace, deadline, since)
+
+
+cdef bint is_late(DriverRecord *driver, const Exchange *exchange, Progress *progress) noexcept nogil:
     """Tell whether a request has come more slowly than it must."""
     cdef int64_t now = monotonic_ns()
-    if exchange.phase == EXCHANGE_BODY and pace_fails(
-        pace, now, driver.timeouts.window, driver.timeouts.least_received
-    ):
-        return True
-    return now >= next_check(driver, exchange, pace, since)
+    return (
+        is_too_slow(&driver.timeouts, awaited_by(exchange), &progress.pace, now)
+        or now >= next_check(driver, exchange, progress)
+    )

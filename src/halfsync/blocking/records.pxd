@@ -1,6 +1,6 @@
 # The data of the blocking models: one record for each connection, and one for what all of them share. The functions
 # over them are in connection.pyx, waiting.pyx, receiving.pyx, responding.pyx, refusing.pyx and handing_off.pyx;
-# driver.pyx combines them.
+# serving.pyx and driver.pyx combine them.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 from halfsync.blocking.client_limit cimport ClientLimitRecord
@@ -15,8 +15,11 @@ from halfsync.native.forks cimport is_noted
 from halfsync.native.gate cimport Gate
 from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint, pthread_mutex_t
 from halfsync.observe.access cimport AccessLogRecord
+from halfsync.observe.counters cimport Counters
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.request_queue cimport Queue
+from halfsync.shared.accepting cimport SharedListeners
+from halfsync.shared.command cimport COMMAND_HANDOFF, closes_after_response
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
 from halfsync.transport.transport cimport Transport
 
@@ -25,12 +28,6 @@ cdef extern from "<signal.h>" nogil:
 
 cdef enum:
     SCRATCH_BYTES = 64 * 1024  # received at once if the exchange has no room of its own
-
-cdef enum DriverCommand:
-    DRIVER_SERVE
-    DRIVER_HANDOFF            # hand off each connection that becomes idle, or finish it
-    DRIVER_DRAIN              # finish the requests that were received
-    DRIVER_STOP               # end now
 
 # What became of a connection. Above 0: a request is complete. Below -1: it must be refused with -status.
 cdef enum:
@@ -45,23 +42,10 @@ cdef enum IdleKind:
 
 # The counts over all connections, and the commands to them. It is in memory that forked children share.
 ctypedef struct SharedState:
-    atomic_uint command       # DriverCommand
+    atomic_uint command       # Command (shared/command.pxd)
     atomic_uint closing_keepalives  # responses say Connection: close
-    atomic_uint others_accept  # on the same listeners, except those of `exclusive`: leave the backlog to them
-    atomic_llong exclusive    # ListenerMask of listeners on which no other process accepts; set before others_accept
-    atomic_llong accepted
-    atomic_llong adopted      # handed off by other processes
-    atomic_llong handed_off   # to other processes
-    atomic_llong open
-    atomic_llong requests
-    atomic_llong refused      # malformed, too large, too late
-    atomic_llong shed         # answered 503: no room, no thread, or their client had reached its limit
-    atomic_llong limited      # those of them over max_connections_per_client
-    atomic_llong disconnected  # the client disconnected before its response was complete
-    atomic_llong running      # requests that are being answered
-    atomic_llong finished     # requests whose turn has ended, whatever the outcome
-    atomic_llong made_room    # closed to make room for a new one
-    atomic_llong turns        # of the accepting loop
+    SharedListeners listeners
+    Counters counters
 
 # The record of one connection. The one thread that has it serves it.
 ctypedef struct BlockingConnection:
@@ -122,6 +106,7 @@ ctypedef struct DriverRecord:
     SharedState *shared
     ScoreboardRecord *scoreboard  # NULL: this is the server's only process
     SlotRecord *slot
+    int64_t accept_again      # ns; when to accept again, after descriptors or memory were short; the accepting thread's
     Queue *waiting            # of connections that wait for a thread; NULL: there is no queue
     int drain_fd              # readable once the server drains or hands off
     int stop_fd               # readable once it stops
@@ -134,7 +119,7 @@ ctypedef struct DriverRecord:
 
 cdef inline bint is_handing_off(DriverRecord *driver) noexcept nogil:
     """Tell whether each connection must be handed off when it becomes idle."""
-    return load_uint(&driver.shared.command) == DRIVER_HANDOFF
+    return load_uint(&driver.shared.command) == COMMAND_HANDOFF
 
 cdef inline bint has_sigterm(DriverRecord *driver) noexcept nogil:
     """Tell whether this is a child whose connection must end with its response."""
@@ -142,7 +127,5 @@ cdef inline bint has_sigterm(DriverRecord *driver) noexcept nogil:
 
 cdef inline bint is_ending(DriverRecord *driver) noexcept nogil:
     """Tell whether each connection must end with its response: the server drains or stops, or this child must end."""
-    return (
-        has_sigterm(driver) or load_uint(&driver.shared.command) > DRIVER_HANDOFF
-        or load_uint(&driver.shared.closing_keepalives) != 0
-    )
+    return has_sigterm(driver) or closes_after_response(
+        load_uint(&driver.shared.command), load_uint(&driver.shared.closing_keepalives))

@@ -7,20 +7,23 @@ the thread that accepts, and never wait.
 from libc.stdint cimport int64_t
 
 from halfsync.blocking.connection cimport drop_exchange, uncount_client
-from halfsync.blocking.records cimport SCRATCH_BYTES, is_handing_off
+from halfsync.blocking.records cimport SCRATCH_BYTES, has_sigterm
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink, sink_bytes
-from halfsync.blocking.waiting cimport WAIT_READY, WAIT_WOKEN, wait_idle
-from halfsync.exchange.exchange cimport Exchange, exchange_error
+from halfsync.blocking.waiting cimport WAIT_READY, WAIT_STOPPED, others_wait, wait_idle
+from halfsync.exchange.deadlines cimport AWAITS_CLOSE, deadline_after
+from halfsync.exchange.lingering cimport LINGER_CHECK_NS, linger_discard, linger_may_end
 from halfsync.http.response_head cimport ERROR_BYTES
-from halfsync.native.sync cimport add_llong, monotonic_ns
-from halfsync.observe.access cimport log_exchange, log_unheard
-from halfsync.observe.refusals cimport refusals_note
+from halfsync.native.sync cimport load_uint, monotonic_ns
+from halfsync.observe.access cimport log_exchange
+from halfsync.observe.counters cimport count_shared
+from halfsync.observe.refusals cimport (
+    ANSWER_ERROR, ANSWER_RESET, refusal_answer, refusal_counter, refusal_status, refusal_write, refusals_note,
+)
+from halfsync.shared.command cimport COMMAND_SERVE
 from halfsync.transport.transport cimport (
     is_want, transport_abort, transport_finish, transport_receive, transport_send_whole, transport_shakes_hands,
+    transport_unacknowledged,
 )
-
-cdef enum:
-    DISCARDS = 128  # receives before a close: they empty more than a socket's buffer
 
 
 cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int status) noexcept nogil:
@@ -29,19 +32,26 @@ cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int statu
     If the connection has a reason, that is noted with the refusal.
     """
     cdef char response[ERROR_BYTES]
-    cdef Exchange *exchange = connection.exchange
-    cdef int64_t body
-    cdef int length = exchange_error(exchange, status, &driver.fields, False, response, &body)
+    cdef int answer = refusal_answer(
+        driver.limits.raw, driver.proxies != NULL and not connection.proxy_header_read, False)
+    cdef int length
     cdef BlockingSink sink
-    add_llong(&driver.shared.refused, 1)
-    note_refusal(driver, connection, status, connection.reason)
-    blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, NULL)
-    sink_bytes(&sink, response, length)
-    if exchange != NULL:
-        log_turn(driver, connection)
-        drop_exchange(driver, connection)
-    if not sink.gone:
-        linger(driver, connection)
+    count_shared(refusal_counter(&driver.shared.counters, status), 1)
+    note_refusal(driver, connection, refusal_status(answer, status), connection.reason)
+    if answer == ANSWER_RESET:
+        transport_abort(&connection.transport)
+        return
+    if answer == ANSWER_ERROR:
+        length = refusal_write(
+            driver.access, connection.exchange, connection.address, connection.address_length, status, &driver.fields,
+            monotonic_ns(), response)
+        blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, NULL)
+        if sink_bytes(&sink, response, length) < 0:
+            count_shared(&driver.shared.counters.disconnected, 1)
+            transport_abort(&connection.transport)
+            return
+    drop_exchange(driver, connection)
+    linger(driver, connection)
 
 
 cdef void note_refusal(
@@ -52,30 +62,33 @@ cdef void note_refusal(
 
 
 cdef void linger(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Shut down sending, and discard what still comes until the client closes (RFC 9112 9.6)."""
+    """Shut down sending, and drop what still comes until the client closes, or need not be waited for."""
     cdef char scratch[SCRATCH_BYTES]
-    cdef int64_t deadline = monotonic_ns() + driver.timeouts.linger
+    cdef int64_t now = monotonic_ns()
+    cdef int64_t deadline = deadline_after(&driver.timeouts, AWAITS_CLOSE, now, 0)
     cdef ssize_t length = transport_finish(&connection.transport)
     cdef bint finishing = is_want(length)
-    cdef int _, waited
-    cdef bint watch_drain
-    while monotonic_ns() < deadline:
-        watch_drain = not is_handing_off(driver)
-        waited = wait_idle(driver, &connection.transport, <int> length, deadline, watch_drain)
-        if waited == WAIT_WOKEN and watch_drain and is_handing_off(driver):
-            continue
-        if waited != WAIT_READY:
+    cdef bint ending = False
+    cdef int waited
+    while now < deadline:
+        if ending and linger_may_end(True, transport_unacknowledged(&connection.transport)):
             break
-        if finishing:
+        waited = wait_idle(
+            driver, &connection.transport, <int> length, min(deadline, now + LINGER_CHECK_NS) if ending else deadline,
+            not ending)
+        now = monotonic_ns()
+        if waited == WAIT_READY and finishing:
             length = transport_finish(&connection.transport)
             finishing = is_want(length)
-            continue
-        length = transport_receive(&connection.transport, scratch, SCRATCH_BYTES)
-        if length == 0 or (length < 0 and not is_want(length)):
-            return
-    for _ in range(DISCARDS):  # to close with unread bytes would reset the connection and lose the response's rest
-        if transport_receive(&connection.transport, scratch, SCRATCH_BYTES) <= 0:
-            return
+        elif waited == WAIT_READY:
+            length = transport_receive(&connection.transport, scratch, SCRATCH_BYTES)
+            if length == 0 or (length < 0 and not is_want(length)):
+                return
+        else:
+            ending = has_sigterm(driver) or load_uint(&driver.shared.command) != COMMAND_SERVE
+            if not ending or waited == WAIT_STOPPED or others_wait(driver):
+                break
+    linger_discard(&connection.transport, scratch, SCRATCH_BYTES)
 
 
 cdef void log_turn(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
@@ -90,29 +103,23 @@ cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char 
     The caller must close the connection, once the client has had time to read the answer.
     """
     cdef char response[ERROR_BYTES]
-    cdef int64_t body
+    # A PROXY header that is still to come is not waited for.
+    cdef int answer = refusal_answer(driver.limits.raw, False, transport_shakes_hands(&connection.transport))
     cdef int length
-    add_llong(&driver.shared.shed, 1)
+    count_shared(refusal_counter(&driver.shared.counters, 503), 1)
     uncount_client(driver, connection)
-    note_refusal(driver, connection, 503, reason)
-    if driver.limits.raw or transport_shakes_hands(&connection.transport):  # no answer is possible, or not yet
+    note_refusal(driver, connection, refusal_status(answer, 503), reason)
+    if answer == ANSWER_RESET:
         transport_abort(&connection.transport)
         return False
-    length = exchange_error(NULL, 503, &driver.fields, False, response, &body)
+    length = refusal_write(
+        driver.access, NULL, connection.address, connection.address_length, 503, &driver.fields, 0, response)
     transport_send_whole(&connection.transport, response, length)
     transport_finish(&connection.transport)
-    if driver.access != NULL:
-        log_unheard(driver.access, connection.address, connection.address_length, 503, body)
     return True
 
 
 cdef bint discard(BlockingConnection *connection) noexcept nogil:
     """Drop some of what a rejected client still sends. Return False once the client has closed. Never waits."""
     cdef char scratch[SCRATCH_BYTES]
-    cdef ssize_t length
-    cdef int _
-    for _ in range(DISCARDS):
-        length = transport_receive(&connection.transport, scratch, SCRATCH_BYTES)
-        if length <= 0:
-            return is_want(length)
-    return True
+    return linger_discard(&connection.transport, scratch, SCRATCH_BYTES)

@@ -15,6 +15,7 @@ from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES, NativeRespo
 from halfsync.exchange.persistence cimport may_stay
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport add_llong, monotonic_ns
+from halfsync.observe.counters cimport count_shared
 from halfsync.transport.transport cimport transport_abort, transport_cut
 from halfsync.host.handlers import contain_handlers
 
@@ -39,16 +40,15 @@ cdef int answer_file(DriverRecord *driver, Exchange *exchange, Sink *sink) noexc
     return TURN_COMPLETE if result == 0 else TURN_CUT
 
 
-cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge bridge) except -1:
-    """Answer a complete request with a file, or by the application. Return False if the connection must end."""
+cdef void begin_turn(
+    DriverRecord *driver, BlockingConnection *connection, BlockingSink *sink, Origin *origin
+) noexcept nogil:
+    """Prepare the sink and the origin of a request, and count it."""
     cdef Exchange *exchange = connection.exchange
-    cdef BlockingSink sink
-    cdef Origin origin
-    cdef int end = TURN_CUT
     cdef int64_t now = monotonic_ns()
     exchange.taken_ns = now
     exchange.framed_ns = now - connection.waited_ns
-    blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, &driver.resuming_gate)
+    blocking_sink(sink, &connection.transport, driver.stop_fd, &driver.timeouts, &driver.resuming_gate)
     sink.probed = exchange.head.minor == 0  # HTTP/1.0 has no interim responses
     sink.sink.stays = may_stay(
         exchange.head.keep_alive, driver.timeouts.keep_alive > 0, is_ending(driver), connection.requests + 1, 0)
@@ -57,36 +57,40 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
     origin.listener = connection.listener
     exchange.app_state = connection.app_state
     connection.app_state = NULL
-    add_llong(&driver.shared.requests, 1)
+    count_shared(&driver.shared.counters.requests, 1)
     if driver.slot != NULL:
         add_llong(&driver.slot.requests, 1)
-    add_llong(&driver.shared.running, 1)
-    try:
-        end = NOT_A_FILE
-        if driver.files != NULL:
-            with nogil:
-                end = answer_file(driver, exchange, &sink.sink)
-                gate_enter(&driver.resuming_gate)
-            gate_leave(&driver.resuming_gate)
-        if end == NOT_A_FILE:
-            if driver.is_child:  # signals that came earlier must not interrupt the application
-                PyErr_CheckSignals()
-            end = bridge.run(exchange, &origin, &sink.sink, connection.waited_ns * 1e-9)
-            if driver.is_child:  # in its main thread: the application may have set handlers
-                try:
-                    contain_handlers()
-                except BaseException:  # noqa: BLE001 - memory is short; the response was sent
-                    pass
-    finally:
-        connection.waited_ns = 0
-        add_llong(&driver.shared.running, -1)
-        add_llong(&driver.shared.finished, 1)
-        connection.app_state = exchange.app_state
-        exchange.app_state = NULL
-        log_turn(driver, connection)
-    connection.requests += 1
+    count_shared(&driver.shared.counters.running, 1)
+
+
+cdef int run_turn(
+    DriverRecord *driver, BlockingConnection *connection, Bridge bridge, BlockingSink *sink, const Origin *origin
+) except -2:
+    """Answer with a file, or by the application. Returns a TurnEnd."""
+    cdef int end = NOT_A_FILE
+    if driver.files != NULL:
+        with nogil:
+            end = answer_file(driver, connection.exchange, &sink.sink)
+            gate_enter(&driver.resuming_gate)
+        gate_leave(&driver.resuming_gate)
+    if end != NOT_A_FILE:
+        count_shared(&driver.shared.counters.files, 1)
+        return end
+    if driver.is_child:  # signals that came earlier must not interrupt the application
+        PyErr_CheckSignals()
+    end = bridge.run(connection.exchange, origin, &sink.sink, connection.waited_ns * 1e-9)
+    if driver.is_child:  # in its main thread: the application may have set handlers
+        try:
+            contain_handlers()
+        except BaseException:  # noqa: BLE001 - memory is short; the response was sent
+            pass
+    return end
+
+
+cdef bint end_turn(DriverRecord *driver, BlockingConnection *connection, BlockingSink *sink, int end) noexcept:
+    """Continue or end the connection, according to how the response ended. Returns False if it must end."""
     if sink.gone:
-        add_llong(&driver.shared.disconnected, 1)
+        count_shared(&driver.shared.counters.disconnected, 1)
     if end != TURN_COMPLETE or sink.gone:
         if end == TURN_RESET or sink.gone:
             transport_abort(&connection.transport)  # the client must not take a part for the whole
@@ -102,6 +106,25 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
         return False
     connection.idle_ns = monotonic_ns()
     connection.sent_ns = sink.sent_ns
-    if not exchange_has_more(exchange):
+    if not exchange_has_more(connection.exchange):
         drop_exchange(driver, connection)
     return True
+
+
+cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge bridge) except -1:
+    """Answer a complete request with a file, or by the application. Return False if the connection must end."""
+    cdef BlockingSink sink
+    cdef Origin origin
+    cdef int end = TURN_CUT
+    begin_turn(driver, connection, &sink, &origin)
+    try:
+        end = run_turn(driver, connection, bridge, &sink, &origin)
+    finally:
+        connection.waited_ns = 0
+        count_shared(&driver.shared.counters.running, -1)
+        count_shared(&driver.shared.counters.finished, 1)
+        connection.app_state = connection.exchange.app_state
+        connection.exchange.app_state = NULL
+        log_turn(driver, connection)
+    connection.requests += 1
+    return end_turn(driver, connection, &sink, end)

@@ -4,8 +4,9 @@ from libc.string cimport memset
 from posix.uio cimport iovec
 from posix.unistd cimport close
 
+from halfsync.exchange.deadlines cimport AWAITS_READING, deadline_after
 from halfsync.exchange.interim cimport send_continue
-from halfsync.exchange.rates cimport pace_begin, pace_fails
+from halfsync.exchange.rates cimport is_too_slow, pace_begin, reading_check_ns
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.pipes cimport block_pipe, unblock_pipe
 from halfsync.native.poll cimport POLLIN, POLLOUT, poll, pollfd
@@ -20,9 +21,6 @@ cdef extern from "Python.h" nogil:
         pass
     PyThreadState *PyEval_SaveThread()
     void PyEval_RestoreThread(PyThreadState *state)
-
-cdef enum:
-    CHECKS = 4  # of what the client has acknowledged, within one write deadline
 
 
 cdef void blocking_sink(
@@ -62,7 +60,7 @@ cdef bint wait_writable(BlockingSink *sink, int want) noexcept nogil:
     """
     cdef const Timeouts *timeouts = sink.timeouts
     cdef pollfd watched[2]
-    cdef int64_t period = min(timeouts.write, timeouts.window) // CHECKS
+    cdef int64_t period = reading_check_ns(timeouts)
     cdef int64_t since = monotonic_ns()
     cdef int64_t before = since
     cdef int64_t now
@@ -83,11 +81,11 @@ cdef bint wait_writable(BlockingSink *sink, int want) noexcept nogil:
             since = now
         if happened > 0 and watched[1].revents and not watched[0].revents:
             return False
-        if pace_fails(&sink.pace, sink.waited, timeouts.window, timeouts.least_taken):
+        if is_too_slow(timeouts, AWAITS_READING, &sink.pace, sink.waited):
             return False
         if happened > 0 and watched[0].revents:
             return True
-        if now - since >= timeouts.write:
+        if now >= deadline_after(timeouts, AWAITS_READING, since, 0):
             return False
 
 

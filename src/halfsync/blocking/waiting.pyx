@@ -9,10 +9,11 @@ from libc.errno cimport EINTR, errno
 from libc.string cimport memset
 from posix.unistd cimport read
 
-from halfsync.blocking.records cimport DRIVER_STOP, has_sigterm
+from halfsync.blocking.records cimport has_sigterm
 from halfsync.native.poll cimport POLLIN, POLLOUT, poll, poll_ms, pollfd
 from halfsync.native.sync cimport add_uint, load_uint, monotonic_ns, sub_uint
 from halfsync.pool.request_queue cimport queue_is_short
+from halfsync.shared.command cimport COMMAND_STOP
 from halfsync.transport.transport cimport WANT_WRITE, transport_pending
 
 cdef int64_t SLICE_NS = 2000000  # the longest wait on an idle connection while others wait for its thread
@@ -62,7 +63,7 @@ cdef int wait(
         if watched[0].revents:
             return WAIT_READY
         if watched[1].revents:
-            if load_uint(&driver.shared.command) == DRIVER_STOP:
+            if load_uint(&driver.shared.command) == COMMAND_STOP:
                 return WAIT_STOPPED
             watched[1].fd = -1  # no command: the parent is dead, and requests under way can be finished
         if watched[2].revents:

@@ -12,11 +12,9 @@ from halfsync.engine.engine cimport CLIENT_REJECTED
 from halfsync.engine.phases cimport PHASE_LINGER, change_phase
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_MORE
 from halfsync.engine.responses cimport cut_stream, refuse
+from halfsync.exchange.lingering cimport REJECTED_LINGERING_MAX
 from halfsync.observe.refusals cimport REASON_CLIENT
 from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key, counts_add
-
-cdef enum:
-    REJECTED_LINGERING_MAX = 256  # rejected connections that may linger; past it, or without room, they are closed
 
 
 cdef bint admit(Engine *engine, Connection *connection) noexcept nogil:
@@ -30,14 +28,13 @@ cdef bint admit(Engine *engine, Connection *connection) noexcept nogil:
 
 cdef int reject(Engine *engine, Connection *connection) noexcept nogil:
     """Answer 503 to a connection that was not admitted. May free it. Returns RECEIVE_*."""
-    engine.counters.shed += 1
     engine.counters.limited += 1
     if engine.limits.raw:
         # Closing in this phase sends no end before the reset.
         change_phase(connection, PHASE_LINGER)
         return cut_stream(engine, connection, REASON_CLIENT)
     refuse(engine, connection, 503, REASON_CLIENT)
-    if engine.rejected_lingering >= REJECTED_LINGERING_MAX or engine.open > engine.open_max:
+    if engine.rejected_lingering >= REJECTED_LINGERING_MAX or engine.open > engine.open_max:  # it must not linger
         close_now(engine, connection)
         return RECEIVE_GONE
     engine.rejected_lingering += 1

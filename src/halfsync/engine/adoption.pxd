@@ -7,5 +7,5 @@ cdef enum:
 cdef int adoption_open(Engine *engine, int queue) noexcept nogil
 cdef void adoption_close(Engine *engine) noexcept nogil
 cdef void adoption_watch(Engine *engine, bint wanted) noexcept nogil
-cdef void adopt(Engine *engine) noexcept nogil
+cdef bint adopt_one(Engine *engine) noexcept nogil
 cdef void adopt_all(Engine *engine) noexcept nogil

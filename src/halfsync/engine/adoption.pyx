@@ -4,7 +4,7 @@ The engine watches the queue's reading end as it watches a listener: while there
 wakes every process that has room, and each takes a few at a time, so that they share a burst (decisions/0018).
 """
 from libc.errno cimport errno
-from libc.stdint cimport int64_t, uint16_t
+from libc.stdint cimport uint16_t
 from libc.string cimport memcpy, memset
 from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
@@ -17,17 +17,11 @@ from halfsync.engine.engine cimport Connection
 from halfsync.engine.phases cimport PHASE_IDLE, PHASE_SILENT
 from halfsync.engine.poller cimport HANDLE_ADOPTION, Handle
 from halfsync.exchange.exchange cimport EXCHANGE_PROXY, pool_get
-from halfsync.http.trust cimport ADDRESS_BYTES
-from halfsync.listening.endpoints cimport ENDPOINT_UNKNOWN, endpoint_find
+from halfsync.shared.accepting cimport ACCEPT_PAUSE_NS
+from halfsync.shared.handoff cimport handoff_adopt
 from halfsync.shared.handoff_queue cimport (
-    HANDOFF_NO_DESCRIPTOR, HANDOFF_NO_WRITER, HANDOFF_NONE, HANDOFF_TAKEN, HandoffRecord, handoff_take,
+    HANDOFF_NO_DESCRIPTOR, HANDOFF_NO_WRITER, HANDOFF_NONE, HANDOFF_TAKEN, HandoffRecord,
 )
-from halfsync.shared.slots cimport slot_may_accept
-
-cdef enum:
-    ADOPTIONS_PER_VISIT = 8  # before other processes and other connections have their turn
-
-cdef int64_t ADOPTION_PAUSE = 100000000  # ns; after no descriptor was free
 
 
 cdef int adoption_open(Engine *engine, int queue) noexcept nogil:
@@ -58,17 +52,13 @@ cdef void adoption_watch(Engine *engine, bint wanted) noexcept nogil:
         engine.adoption_watched = False
 
 
-cdef void begin(Engine *engine, const HandoffRecord *handoff) noexcept nogil:
+cdef void begin(Engine *engine, const HandoffRecord *handoff, int listener) noexcept nogil:
     """Continue an adopted connection as if it had been accepted here, and its bytes received just now."""
-    cdef Connection *connection = NULL
-    cdef int listener = endpoint_find(engine.endpoints, &handoff.endpoint)
-    # The accepting process decided that a PROXY header must come first; without trusted proxies none is read here.
-    if listener != ENDPOINT_UNKNOWN and (not handoff.awaits_proxy or engine.proxies != NULL):
-        connection = connection_open(engine, handoff.fd, True)
+    cdef Connection *connection = connection_open(engine, handoff.fd, True)
     if connection == NULL:
         close(handoff.fd)
         return
-    connection.address_length = min(handoff.address_length, <unsigned char> ADDRESS_BYTES)
+    connection.address_length = handoff.address_length
     memcpy(connection.address, handoff.address, connection.address_length)
     connection.listener = <uint16_t> listener
     connection.awaits_proxy = handoff.awaits_proxy
@@ -94,26 +84,16 @@ cdef void begin(Engine *engine, const HandoffRecord *handoff) noexcept nogil:
 cdef bint adopt_one(Engine *engine) noexcept nogil:
     """Take one record from the queue. Returns False if there is none, or none can be taken now."""
     cdef HandoffRecord handoff
-    cdef int taken = handoff_take(engine.adoption.fd, &handoff, engine.scratch)
+    cdef int listener
+    cdef int taken = handoff_adopt(
+        engine.adoption.fd, engine.endpoints, engine.proxies != NULL, &handoff, engine.scratch, &listener)
     if taken == HANDOFF_TAKEN:
-        begin(engine, &handoff)
+        begin(engine, &handoff, listener)
     elif taken == HANDOFF_NO_WRITER:
         adoption_close(engine)
     elif taken == HANDOFF_NO_DESCRIPTOR:
-        engine.accept_again = engine.now + ADOPTION_PAUSE
+        engine.accept_again = engine.now + ACCEPT_PAUSE_NS
     return taken not in (HANDOFF_NONE, HANDOFF_NO_WRITER, HANDOFF_NO_DESCRIPTOR)
-
-
-cdef void adopt(Engine *engine) noexcept nogil:
-    """Adopt a few of the connections in the queue, while there is room."""
-    cdef int _visits
-    for _visits in range(ADOPTIONS_PER_VISIT):
-        if (
-            engine.open >= engine.open_max
-            or (engine.slot != NULL and not slot_may_accept(engine.scoreboard, engine.slot))
-            or not adopt_one(engine)
-        ):
-            return
 
 
 cdef void adopt_all(Engine *engine) noexcept nogil:

@@ -12,13 +12,11 @@ from halfsync.engine.phases cimport PHASE_LINGER, change_phase
 from halfsync.engine.poller cimport poller_note_want
 from halfsync.engine.timers cimport wheel_set
 from halfsync.exchange.exchange cimport pool_put
+from halfsync.exchange.lingering cimport linger_discard
 from halfsync.exchange.outbox cimport Outbox, outbox_abandon, outbox_release
 from halfsync.native.checks cimport check
 from halfsync.pool.request_queue cimport queue_put
-from halfsync.transport.transport cimport is_want, transport_finish, transport_receive
-
-cdef enum:
-    DISCARDS = 32  # receives before a close: more than a socket's buffer holds
+from halfsync.transport.transport cimport is_want, transport_finish
 
 cdef int64_t NOTIFY_AGAIN = 100000000  # ns; retry after the queue had no room for a closed connection
 
@@ -31,23 +29,12 @@ cdef void enter_phase(Engine *engine, Connection *connection, int phase) noexcep
     wheel_set(&engine.wheel, &connection.timer, next_check(engine, connection))
 
 
-cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
-    """Drop what was received and not read, before a close.
-
-    Closing a socket with unread bytes would reset the connection, and the client would lose the rest of the response.
-    """
-    cdef int _visits
-    for _visits in range(DISCARDS):
-        if transport_receive(&connection.transport, engine.scratch, SCRATCH_BYTES) <= 0:
-            return
-
-
 cdef void close_now(Engine *engine, Connection *connection) noexcept nogil:
     """Close the connection at once, in any phase, and free it. The engine must own it."""
     cdef Outbox *outbox = connection.outbox
     cdef Exchange *exchange
     if connection.phase == PHASE_LINGER:
-        discard(engine, connection)
+        linger_discard(&connection.transport, engine.scratch, SCRATCH_BYTES)
     if outbox != NULL:
         connection.outbox = NULL
         exchange = outbox_abandon(outbox)  # NULL: its worker still uses it, and will discard the bridge's state

@@ -14,7 +14,7 @@ from halfsync.engine.connection_close cimport (
     client_disconnected, close_now, enter_phase, finish_sending, linger, notify_closed, save_app_state,
 )
 from halfsync.engine.connections cimport connection_free
-from halfsync.engine.deadlines cimport deadline_of, is_slow, next_check, note_progress
+from halfsync.engine.deadlines cimport awaited_in, deadline_of, is_slow, next_check, note_progress
 from halfsync.engine.engine cimport (
     SCRATCH_BYTES, engine_announce, engine_defer, engine_is_closing_keepalives, engine_log,
 )
@@ -33,6 +33,7 @@ from halfsync.engine.poller cimport (
 from halfsync.engine.request_timeout cimport CHECK_AGAIN, check_queued, check_response, check_turn
 from halfsync.engine.responses cimport refuse, send_native_response, shed, start_sending
 from halfsync.engine.timers cimport wheel_set
+from halfsync.exchange.deadlines cimport LATE_REFUSE, LATE_RESET, LATE_STATUS, late
 from halfsync.exchange.exchange cimport (
     EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received, exchange_room,
     pool_get, pool_put,
@@ -415,9 +416,9 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
         note_progress(engine, connection)
     if deadline_of(engine, connection) > engine.now and not is_slow(engine, connection):
         wheel_set(&engine.wheel, &connection.timer, min(again, next_check(engine, connection)))
-    elif connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
-        refuse(engine, connection, 408, REASON_LATE_PROXY if connection.awaits_proxy else NULL)
-    elif connection.phase == PHASE_SENDING:
+    elif late(awaited_in(connection.phase)) == LATE_REFUSE:
+        refuse(engine, connection, LATE_STATUS, REASON_LATE_PROXY if connection.awaits_proxy else NULL)
+    elif late(awaited_in(connection.phase)) == LATE_RESET:
         transport_abort(&connection.transport)
         client_disconnected(engine, connection)
     elif (

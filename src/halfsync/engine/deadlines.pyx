@@ -1,40 +1,27 @@
-"""When a connection's phase must end or make progress, and how fast its client must be.
+"""What exchange/deadlines and exchange/rates say of a connection in its phase.
 
 Nothing here ends a connection: on_timer in connection_events.pyx asks, and acts on the answer.
 """
-from halfsync.engine.phases cimport (
-    PHASE_BODY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT,
-)
-from halfsync.exchange.rates cimport pace_begin, pace_fails
-from halfsync.exchange.timeouts cimport Timeouts
+from halfsync.exchange.deadlines cimport AWAITS_BODY, AWAITS_READING, deadline_after
+from halfsync.exchange.rates cimport is_too_slow, next_pace_check, pace_begin
 from halfsync.transport.transport cimport transport_unacknowledged
-
-cdef enum:
-    CHECKS = 4  # of how much a client takes of a response, within its write deadline
 
 cdef int64_t SECOND = 1000000000
 
 
+cdef inline bint is_starved(const Connection *connection, int awaited) noexcept nogil:
+    """Return whether the application makes the rest of the response that is being sent: the client is not late."""
+    return awaited == AWAITS_READING and connection.outbox != NULL and connection.outbox.starved
+
+
 cdef int64_t deadline_of(Engine *engine, const Connection *connection) noexcept nogil:
     """Return when the connection's phase must have ended or made progress, in ns."""
-    cdef int phase = connection.phase
-    cdef int64_t deadline
-    if phase == PHASE_SILENT or phase == PHASE_HANDSHAKE:
-        return connection.since + engine.timeouts.first_byte
-    if phase == PHASE_IDLE:
-        return connection.since + engine.timeouts.keep_alive
-    if phase == PHASE_HEAD:
-        return connection.since + engine.timeouts.head
-    if phase == PHASE_BODY:
-        deadline = connection.since + engine.timeouts.body
-        if engine.timeouts.request > 0:
-            deadline = min(deadline, connection.exchange.started_ns + engine.timeouts.request)
-        return deadline
-    if phase == PHASE_LINGER:
-        return connection.since + engine.timeouts.linger
-    if connection.outbox != NULL and connection.outbox.starved:
-        return engine.now + SECOND  # the application makes the response: the client is not late
-    return connection.since + engine.timeouts.write
+    cdef int awaited = awaited_in(connection.phase)
+    if is_starved(connection, awaited):
+        return engine.now + SECOND
+    return deadline_after(
+        &engine.timeouts, awaited, connection.since,
+        connection.exchange.started_ns if awaited == AWAITS_BODY else 0)
 
 
 cdef void note_progress(Engine *engine, Connection *connection) noexcept nogil:
@@ -56,24 +43,19 @@ cdef void note_progress(Engine *engine, Connection *connection) noexcept nogil:
 
 cdef bint is_slow(Engine *engine, Connection *connection) noexcept nogil:
     """Return whether the client has moved less in a whole window than it must."""
-    cdef Timeouts *timeouts = &engine.timeouts
-    if connection.phase == PHASE_BODY:
-        return pace_fails(&connection.pace, engine.now, timeouts.window, timeouts.least_received)
-    if connection.phase == PHASE_SENDING and not connection.outbox.starved:
-        return pace_fails(&connection.pace, engine.now, timeouts.window, timeouts.least_taken)
-    return False
+    cdef int awaited = awaited_in(connection.phase)
+    return not is_starved(connection, awaited) and is_too_slow(
+        &engine.timeouts, awaited, &connection.pace, engine.now)
 
 
 cdef int64_t next_check(Engine *engine, const Connection *connection) noexcept nogil:
     """Return when the timer must check a connection: at its deadline, or sooner if its pace is judged."""
-    cdef int64_t deadline = deadline_of(engine, connection)
+    cdef int awaited = awaited_in(connection.phase)
+    cdef int64_t deadline = next_pace_check(
+        &engine.timeouts, awaited, &connection.pace, deadline_of(engine, connection), engine.now)
     cdef int64_t turn
-    if connection.phase == PHASE_BODY:
-        return min(deadline, connection.pace.since + engine.timeouts.window)
-    if connection.phase == PHASE_SENDING:
-        deadline = min(deadline, engine.now + min(engine.timeouts.write, engine.timeouts.window) // CHECKS)
-        if connection.lease != NULL:  # the application may not have made all of it
-            turn = connection.lease.taken_ns + engine.timeouts.turn
-            if turn > engine.now:
-                deadline = min(deadline, turn)
+    if awaited == AWAITS_READING and connection.lease != NULL:  # the application may not have made all of it
+        turn = connection.lease.taken_ns + engine.timeouts.turn
+        if turn > engine.now:
+            deadline = min(deadline, turn)
     return deadline

@@ -13,10 +13,12 @@ from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.listening.endpoints cimport EndpointTable
-from halfsync.native.sync cimport atomic_llong, atomic_pointer, atomic_uint, pthread_t, sem_t
+from halfsync.native.sync cimport atomic_pointer, atomic_uint, pthread_t, sem_t
 from halfsync.observe.access cimport AccessLogRecord
+from halfsync.observe.counters cimport Counters
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.request_queue cimport Queue, QueueWatch
+from halfsync.shared.accepting cimport SharedListeners
 from halfsync.shared.client_counts cimport ClientCounts
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
 from halfsync.transport.transport cimport Transport
@@ -74,30 +76,6 @@ ctypedef struct Eviction:
     int64_t scan_ns           # earliest time of the next scan
     int64_t again_ns          # earliest time of the next close, after none was possible
 
-cdef enum EngineCommand:
-    COMMAND_SERVE
-    COMMAND_HANDOFF           # accept no more; hand off connections that come to rest; then end
-    COMMAND_DRAIN             # accept no more; finish what was received; then end
-    COMMAND_STOP              # end now
-
-# Each counter is written by the engine's thread only; a reader may see a value that is slightly old.
-ctypedef struct EngineCounters:
-    uint64_t accepted
-    uint64_t adopted          # from processes that leave
-    uint64_t handed_off       # to other processes
-    uint64_t requests
-    uint64_t files            # those answered by the engine with a static file
-    uint64_t close_notices    # closed connections put into the queue, so that a worker tells the bridge
-    uint64_t refused          # malformed, too large, too late
-    uint64_t shed             # answered 503: no worker took the request, or the client had too many connections
-    uint64_t limited          # those shed because of max_connections_per_client
-    uint64_t timed_out        # turns of the application that passed their deadline
-    uint64_t made_room        # closed to make room for a new connection
-    uint64_t evicted          # cut to free the disk, or a worker, for others (spool_eviction.pyx)
-    uint64_t disconnected     # clients that disconnected before their response was complete
-    uint64_t dropped          # queued requests that were not run, since their client had disconnected
-    uint64_t turns            # of the loop
-
 ctypedef struct Engine:
     Poller poller
     Wheel wheel
@@ -143,13 +121,12 @@ ctypedef struct Engine:
     char *scratch             # SCRATCH_BYTES, for bytes in transit
     # Shared with workers.
     atomic_uint sleeping      # the loop is in its wait call, or about to be
-    atomic_uint command       # EngineCommand
+    atomic_uint command       # Command (shared/command.pxd)
     atomic_uint closing_keepalives  # responses say Connection: close
-    atomic_uint others_accept  # other processes accept on our listeners except `exclusive`: the backlog is left to them
-    atomic_llong exclusive    # ListenerMask of listeners on which only this process accepts; set before others_accept
+    SharedListeners shared_listeners
     atomic_pointer returned   # Connection list: replies that the engine must look at
     atomic_pointer announced  # Outbox list: there is more to send
-    EngineCounters counters
+    Counters counters         # open, running, finished and dropped are counted elsewhere: see Proactor.statistics
     pthread_t thread
     sem_t monitor_wakeup      # posted for the monitor: a turn passed its deadline, or a refusal was noted
     int done_fd               # writing end of a pipe; written to and closed when the loop has ended

@@ -8,11 +8,11 @@ overlooked.
 """
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from halfsync.engine.engine cimport COMMAND_HANDOFF
 from halfsync.engine.ownership cimport owner_defer, owner_release, owner_return
 from halfsync.native.sync cimport add_uint, cas_pointer, load_pointer, load_uint, sem_post, swap_uint
 from halfsync.observe.access cimport log_exchange
 from halfsync.observe.refusals cimport refusals_note
+from halfsync.shared.command cimport COMMAND_HANDOFF, closes_after_response
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t write(int fd, const void *data, size_t length)
@@ -44,7 +44,7 @@ cdef void engine_note_refusal(
 
 cdef bint engine_is_closing_keepalives(Engine *engine) noexcept nogil:
     """Return whether responses must close their connection, because the server is about to end."""
-    return load_uint(&engine.closing_keepalives) != 0
+    return closes_after_response(load_uint(&engine.command), load_uint(&engine.closing_keepalives))
 
 
 cdef bint engine_is_handing_off(Engine *engine) noexcept nogil:

@@ -6,5 +6,4 @@ from halfsync.engine.engine cimport Connection, Engine
 cdef int handoff_open(Engine *engine, int queue) noexcept nogil
 cdef void handoff_close(Engine *engine) noexcept nogil
 cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept nogil
-cdef bint finish_handoff(Engine *engine) noexcept nogil
 cdef int64_t handoff_wait(Engine *engine) noexcept nogil

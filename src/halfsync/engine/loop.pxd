@@ -4,11 +4,8 @@ from halfsync.engine.engine cimport Connection, Engine
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
 
 cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil
-cdef int engine_listen(Engine *engine, int fd) noexcept nogil
-cdef void engine_close_listeners(Engine *engine) noexcept nogil
 cdef int engine_attach(Engine *engine, ScoreboardRecord *scoreboard, SlotRecord *slot) noexcept nogil
 cdef int engine_start(Engine *engine) noexcept nogil
-cdef void engine_command(Engine *engine, int command) noexcept nogil
 cdef void engine_join(Engine *engine) noexcept nogil
 cdef void engine_sweep(Engine *engine) noexcept nogil
 cdef Connection *engine_next_closed(Engine *engine, uint32_t *index) noexcept nogil

@@ -3,54 +3,42 @@
 A turn of the loop: wait; handle what happened on each connection; take back what workers returned; send what they
 announced; check the timers that are due; wake a worker if requests were put. Only the wait blocks.
 """
-from libc.errno cimport E2BIG, errno
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.errno cimport errno
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
-from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close, write
 
-from halfsync.engine.admission cimport admit, reject
-from halfsync.engine.adoption cimport ADOPTION_INDEX, adopt, adopt_all, adoption_close, adoption_watch
+from halfsync.engine.adoption cimport ADOPTION_INDEX
 from halfsync.engine.connection_close cimport close_now
 from halfsync.engine.connection_events cimport (
-    on_announced, on_hangup, on_received, on_returned, on_room, on_sendable, on_timer, shake_hands,
+    on_announced, on_hangup, on_received, on_returned, on_room, on_sendable, on_timer,
 )
-from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
-from halfsync.engine.engine cimport (
-    COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, LISTENERS_MAX, SCRATCH_BYTES, SLAB, Connection,
-    EngineListener, engine_note_refusal, engine_wake,
+from halfsync.engine.connections cimport connection_at, connections_free
+from halfsync.engine.draining cimport command_wait, finish_connections
+from halfsync.engine.engine cimport SCRATCH_BYTES, SLAB, Connection
+from halfsync.engine.handoff cimport handoff_close
+from halfsync.engine.listening cimport (
+    LISTENER_INDEX, empty_backlog, engine_close_listeners, on_accept_failed, on_acceptable, on_accepted, on_adoptable,
+    watch_listeners,
 )
-from halfsync.engine.eviction cimport eviction_choose, eviction_close
-from halfsync.engine.handoff cimport finish_handoff, handoff_close, handoff_wait
 from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
-from halfsync.engine.phases cimport (
-    PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT,
-)
-from halfsync.engine.poller cimport (
-    HANDLE_LISTENER, HANDLE_WAKER, Handle, complete_accept,
-)
+from halfsync.engine.phases cimport PHASE_CLOSED_NOTIFY, PHASE_FREE
+from halfsync.engine.poller cimport HANDLE_WAKER, Handle
 from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
 from halfsync.engine.spool_eviction cimport evict_stalled_client
-from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next, wheel_set
+from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next
 from halfsync.exchange.exchange cimport pool_destroy, pool_init
 from halfsync.exchange.outbox cimport Outbox, outbox_release
-from halfsync.http.trust cimport ADDRESS_BYTES, trust_has
 from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
-    cas_uint, init_llong, init_pointer, init_uint, load_llong, load_pointer, load_uint, monotonic_ns, pthread_join,
+    init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join,
     sem_destroy, sem_init, sleep_ns, start_thread, store_llong, store_uint, swap_pointer,
 )
-from halfsync.observe.refusals cimport REASON_PEER
 from halfsync.pool.request_queue cimport queue_check
-from halfsync.shared.slots cimport (
-    ScoreboardRecord, SlotRecord, has_pending_accept, is_exclusive, slot_may_accept, slot_must_check_backlog,
-    slot_note_backlog, slot_note_closed,
-)
-from halfsync.transport.transport cimport (
-    PEEK_BYTES, transport_peek, transport_unacknowledged,
-)
+from halfsync.shared.accepting cimport listeners_init, next_accept_check
+from halfsync.shared.command cimport COMMAND_SERVE, COMMAND_STOP
+from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord, slot_note_closed
 
 cdef extern from *:
     """
@@ -75,13 +63,9 @@ cdef enum:
     REST_LEAST_NS = 30000  # a shorter rest costs more than it gives
     WAKER_INDEX = 0xFFFFFFFF
     SCOREBOARD_INDEX = 0xFFFFFFFD
-    LISTENER_INDEX = 0xFFFF0000  # and above: one for each listener
 
 cdef int64_t LONGEST_WAIT = 1000000000  # ns
 cdef int64_t WATCH_WAIT = 1000000  # ns; the longest wait while something waits in the queue
-cdef int64_t OVER_SHARE_WAIT = 20000000  # ns; when an engine over its share, which does not accept, looks again
-cdef int64_t DRAIN_WAIT = 10000000  # ns; how often a draining engine checks whether it has finished
-cdef int64_t ACCEPT_PAUSE = 100000000  # ns; after accept failed for want of descriptors or memory
 
 
 cdef Handle *on_find(void *engine_, uint32_t index, uint32_t generation) noexcept nogil:
@@ -107,118 +91,6 @@ cdef void on_awake(void *engine_) noexcept nogil:
     cdef Engine *engine = <Engine *> engine_
     store_uint(&engine.sleeping, 0)
     engine.now = monotonic_ns()
-
-
-cdef bint may_accept(Engine *engine) noexcept nogil:
-    """Return whether to accept new connections here. If not, other processes must accept them."""
-    cdef int position
-    cdef bint waiting = False
-    if engine.slot == NULL or slot_may_accept(engine.scoreboard, engine.slot):
-        return True
-    if slot_must_check_backlog(engine.slot, engine.now):
-        for position in range(engine.listeners_count):
-            waiting = waiting or has_pending_accept(engine.listeners[position].handle.fd)
-        slot_note_backlog(engine.slot, waiting, engine.now)
-    return engine.slot.neglected != 0
-
-
-cdef bint on_acceptable(void *engine_, Handle *listener) noexcept nogil:
-    """Return whether there is room for a new connection, or an open one can be closed for it."""
-    cdef Engine *engine = <Engine *> engine_
-    if engine.open < engine.open_max or load_uint(&engine.command) != COMMAND_SERVE:
-        return True
-    return has_pending_accept(listener.fd) and eviction_choose(engine) != NULL
-
-
-cdef void evict_for_newcomer(Engine *engine) noexcept nogil:
-    """Close a connection if the new one, which was just admitted, is one too many."""
-    cdef Connection *connection
-    if engine.open > engine.open_max and load_uint(&engine.command) == COMMAND_SERVE:
-        connection = eviction_choose(engine)
-        if connection != NULL:
-            eviction_close(engine, connection)
-
-
-cdef void begin_handshake(Engine *engine, Connection *connection, bint admitted) noexcept nogil:
-    """Begin the handshake of a connection. If it is not admitted, it is rejected after that, or closed at once."""
-    if admitted or engine.open <= engine.open_max:
-        connection.rejected = not admitted
-        shake_hands(engine, connection)
-    else:
-        close_now(engine, connection)
-
-
-cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil:
-    """Begin with a new connection. Returns False if there is no room for another.
-
-    A connection is closed for it only once it is admitted: a client past its own limit costs no other client a
-    connection.
-    """
-    cdef Engine *engine = <Engine *> engine_
-    cdef Connection *connection
-    cdef bint admitted
-    if engine.proxies != NULL and not trust_has(engine.proxies, <const unsigned char *> address, <int> length):
-        engine.counters.accepted += 1
-        engine.counters.refused += 1
-        engine_note_refusal(engine, NULL, <const unsigned char *> address, <int> length, 0, REASON_PEER)
-        close(fd)
-        return True
-    connection = connection_open(engine, fd, False)
-    if connection == NULL:
-        close(fd)
-        return True
-    connection.address_length = <unsigned char> min(length, <uint32_t> ADDRESS_BYTES)
-    memcpy(connection.address, address, connection.address_length)
-    connection.listener = <uint16_t> (listener.index - LISTENER_INDEX)
-    connection.awaits_proxy = engine.proxies != NULL
-    engine.counters.accepted += 1
-    if engine.poller.add(&engine.poller, &connection.handle) < 0:
-        connection_close(engine, connection)
-        return True
-    wheel_set(&engine.wheel, &connection.timer, engine.now + engine.timeouts.first_byte)
-    admitted = engine.clients.limit == 0 or connection.awaits_proxy or admit(engine, connection)
-    if connection.phase == PHASE_HANDSHAKE:
-        begin_handshake(engine, connection, admitted)
-    elif not admitted:
-        reject(engine, connection)
-    if admitted:
-        evict_for_newcomer(engine)
-    return may_accept(engine) and on_acceptable(engine, listener)
-
-
-cdef void on_accept_failed(void *engine_, Handle *listener, int error) noexcept nogil:
-    """Leave new connections in the backlog for a moment: descriptors or memory are short."""
-    cdef Engine *engine = <Engine *> engine_
-    engine.accept_again = engine.now + ACCEPT_PAUSE
-
-
-cdef void on_adoptable(void *engine_) noexcept nogil:
-    adopt(<Engine *> engine_)
-
-
-cdef void watch_listeners(Engine *engine) noexcept nogil:
-    """Watch the listeners only while there is room, or room can be made. Otherwise new connections stay in the backlog.
-
-    Watch the hand-off queue only while there is room. No connection is closed for one in that queue: another process
-    may have room for it.
-    """
-    cdef bint has_room = engine.open < engine.open_max
-    cdef bint wanted = (
-        load_uint(&engine.command) == COMMAND_SERVE
-        and (has_room or engine.now >= engine.eviction.again_ns)
-        and engine.now >= engine.accept_again
-        and may_accept(engine)
-    )
-    cdef EngineListener *listener
-    cdef int position
-    for position in range(engine.listeners_count):
-        listener = &engine.listeners[position]
-        if wanted and not listener.is_watched:
-            listener.is_watched = engine.poller.add(&engine.poller, &listener.handle) == 0
-        elif listener.is_watched and not wanted:
-            engine.poller.remove(&engine.poller, &listener.handle)
-            listener.is_watched = False
-    adoption_watch(engine, wanted and has_room)
 
 
 cdef void take_returned(Engine *engine) noexcept nogil:
@@ -265,37 +137,6 @@ cdef void fire_timers(Engine *engine) noexcept nogil:
         on_timer(engine, owner_of(timer))
 
 
-cdef bint finish_drain(Engine *engine) noexcept nogil:
-    """Close connections that wait for nothing. Returns True if none is left on which something was received."""
-    cdef uint32_t index
-    cdef bint finished = True
-    cdef Connection *connection
-    for index in range(engine.slabs_count * SLAB):
-        connection = connection_at(engine, index)
-        if connection.phase == PHASE_FREE:
-            continue
-        if not owner_is(&connection.owner, OWNER_ENGINE):
-            finished = False
-        elif (
-            connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT)
-            and engine.now < connection.since + engine.timeouts.newcomer
-        ):
-            finished = False  # its first request may be on its way
-        elif connection.phase in (PHASE_HANDSHAKE, PHASE_IDLE, PHASE_SILENT):
-            on_drained(engine, connection)
-            if connection.phase != PHASE_FREE:
-                finished = False
-        elif connection.phase != PHASE_LINGER or transport_unacknowledged(&connection.transport) > 0:
-            finished = False  # a lingering one is closed with the rest once its client has the whole response
-    return finished
-
-
-cdef void on_drained(Engine *engine, Connection *connection) noexcept nogil:
-    """Close an idle connection of a server that is about to end, unless a request has just arrived on it."""
-    if transport_peek(&connection.transport) != PEEK_BYTES:
-        close_now(engine, connection)
-
-
 cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
     """Return how long the engine may wait, in ms: until a timer is due, or 0 if something was announced.
 
@@ -304,16 +145,12 @@ cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
     cdef int64_t wait = wheel_next(&engine.wheel, engine.now)
     if wait < 0 or wait > LONGEST_WAIT:
         wait = LONGEST_WAIT
-    if engine.accept_again > engine.now:
-        wait = min(wait, engine.accept_again - engine.now)
+    if command != COMMAND_SERVE:
+        wait = min(wait, command_wait(engine, command))
+    # What else keeps a process from accepting, the scoreboard's wakeup ends.
+    wait = min(wait, next_accept_check(engine.slot, True, engine.accept_again, engine.now) - engine.now)
     if engine.eviction.again_ns > engine.now:
         wait = min(wait, engine.eviction.again_ns - engine.now)
-    if command == COMMAND_DRAIN:
-        wait = min(wait, DRAIN_WAIT)
-    elif command == COMMAND_HANDOFF:
-        wait = min(wait, handoff_wait(engine))
-    if engine.slot != NULL and load_uint(&engine.slot.over_share):
-        wait = min(wait, OVER_SHARE_WAIT)
     if engine.watch.waits:
         wait = min(wait, WATCH_WAIT)
     store_uint(&engine.sleeping, 1)
@@ -329,64 +166,6 @@ cdef inline void yield_to_workers(int64_t ns) noexcept nogil:
     """Leave the processor to the workers for a moment, if they have enough to do (see queue_check)."""
     if ns >= REST_LEAST_NS:
         sleep_ns(ns)
-
-
-cdef void empty_backlog(Engine *engine) noexcept nogil:
-    """Accept what waits in the backlog, then close the listeners, so that new connections are refused at once.
-
-    If other processes accept on the same listener, the backlog is left to them. Called again while a listener is left:
-    accepting failed, and may succeed once descriptors are free again.
-    """
-    cdef int position
-    cdef bint any
-    watch_listeners(engine)
-    any = not load_uint(&engine.others_accept) or close_shared_listeners(engine)
-    if any and engine.now < engine.accept_again:
-        return
-    if not load_uint(&engine.others_accept):
-        adopt_all(engine)
-    for position in range(engine.listeners_count if any else 0):
-        if engine.listeners[position].handle.fd >= 0:
-            accept_all(engine, &engine.listeners[position].handle)
-    if not any or engine.now >= engine.accept_again:
-        engine_close_listeners(engine)
-
-
-cdef bint close_shared_listeners(Engine *engine) noexcept nogil:
-    """Close the listeners on which other processes accept, and stop adopting. Returns True if a listener is left."""
-    cdef long long exclusive = load_llong(&engine.exclusive)
-    cdef int position
-    cdef bint any = False
-    adoption_close(engine)
-    for position in range(engine.listeners_count):
-        if is_exclusive(exclusive, position):
-            any = True
-        else:
-            close_listener(&engine.listeners[position])
-    return any
-
-
-cdef void accept_all(Engine *engine, Handle *listener) noexcept nogil:
-    """Accept everything in the backlog of a listener, or as much as can be accepted now."""
-    cdef uint64_t accepted = engine.counters.accepted - 1
-    while engine.counters.accepted != accepted:
-        accepted = engine.counters.accepted
-        complete_accept(&engine.poller, listener)
-
-
-cdef void close_listener(EngineListener *listener) noexcept nogil:
-    if listener.handle.fd >= 0:
-        close(listener.handle.fd)
-        listener.handle.fd = -1
-
-
-cdef void engine_close_listeners(Engine *engine) noexcept nogil:
-    """Close the engine's copies of the listening sockets. For the engine's thread, or while it does not run."""
-    cdef int position
-    for position in range(engine.listeners_count):
-        close_listener(&engine.listeners[position])
-    engine.listeners_count = 0
-    adoption_close(engine)
 
 
 cdef void *run(void *engine_) noexcept nogil:
@@ -405,9 +184,8 @@ cdef void *run(void *engine_) noexcept nogil:
                 empty_backlog(engine)
                 if engine.listeners_count == 0 and engine.slot != NULL:
                     slot_note_closed(engine.slot)
-            if finish_handoff(engine) if command == COMMAND_HANDOFF else finish_drain(engine):
-                if engine.listeners_count == 0:
-                    break
+            if finish_connections(engine, command) and engine.listeners_count == 0:
+                break
         engine.poller.turn(&engine.poller, wait_ms(engine, command))
         engine.counters.turns += 1
         take_returned(engine)
@@ -478,8 +256,7 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     init_uint(&engine.sleeping, 0)
     init_uint(&engine.command, COMMAND_SERVE)
     init_uint(&engine.closing_keepalives, 0)
-    init_uint(&engine.others_accept, 0)
-    init_llong(&engine.exclusive, 0)
+    listeners_init(&engine.shared_listeners)
     init_pointer(&engine.returned, NULL)
     init_pointer(&engine.announced, NULL)
     sem_init(&engine.monitor_wakeup, 0, 0)
@@ -499,24 +276,6 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     return engine.poller.add(&engine.poller, &engine.waker)
 
 
-cdef int engine_listen(Engine *engine, int fd) noexcept nogil:
-    """Accept from this listening socket too; the engine keeps a copy. Only before the start. Returns 0 or -errno."""
-    cdef EngineListener *listener
-    cdef int copy
-    if engine.listeners_count == LISTENERS_MAX:
-        return -E2BIG
-    copy = fcntl(fd, F_DUPFD_CLOEXEC, 3)
-    if copy < 0:
-        return -errno
-    listener = &engine.listeners[engine.listeners_count]
-    memset(listener, 0, sizeof(EngineListener))
-    listener.handle.fd = copy
-    listener.handle.kind = HANDLE_LISTENER
-    listener.handle.index = LISTENER_INDEX + engine.listeners_count
-    engine.listeners_count += 1
-    return 0
-
-
 cdef int engine_attach(Engine *engine, ScoreboardRecord *scoreboard, SlotRecord *slot) noexcept nogil:
     """Share the listeners with other processes, as the scoreboard says. Only before the start. Returns 0 or -errno."""
     engine.scoreboard = scoreboard
@@ -530,22 +289,6 @@ cdef int engine_attach(Engine *engine, ScoreboardRecord *scoreboard, SlotRecord 
 cdef int engine_start(Engine *engine) noexcept nogil:
     """Start the engine's thread. Returns 0 or -errno."""
     return start_thread(&engine.thread, run, engine, b"halfsync-engine", STACK_BYTES)
-
-
-cdef void engine_command(Engine *engine, int command) noexcept nogil:
-    """Tell a running engine to leave, drain or stop. An engine that cannot hand off drains instead of leaving."""
-    cdef unsigned int expected = COMMAND_SERVE
-    if command == COMMAND_HANDOFF:
-        store_uint(&engine.others_accept, 1)
-        if engine.handoff_fd >= 0 and not engine.limits.raw:
-            cas_uint(&engine.command, &expected, COMMAND_HANDOFF)
-            engine_wake(engine)
-            return
-        command = COMMAND_DRAIN
-    if command == COMMAND_DRAIN:
-        store_uint(&engine.closing_keepalives, 1)
-    store_uint(&engine.command, command)
-    engine_wake(engine)
 
 
 cdef void engine_join(Engine *engine) noexcept nogil:

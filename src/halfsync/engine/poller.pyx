@@ -7,7 +7,7 @@ handle after a callback unless its return value allows it.
 """
 from libc.errno cimport EAGAIN
 
-from halfsync.native.accepting cimport accept_client, sockaddr_storage, socklen_t
+from halfsync.shared.accepting cimport accept_next, sockaddr_storage, socklen_t
 from halfsync.transport.transport cimport (
     WANT_READ, WANT_WRITE, is_want, transport_receive, transport_send, transport_send_file,
 )
@@ -96,7 +96,7 @@ cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
     if not poller.user.acceptable(poller.user.engine, handle):
         return
     for _visits in range(ACCEPTS_PER_VISIT):
-        fd = accept_client(handle.fd, &address, &length)
+        fd = accept_next(handle.fd, &address, &length)
         if fd < 0:
             if fd != -EAGAIN:  # whatever the error, the kernel would report the listener again at once
                 poller.user.accept_failed(poller.user.engine, handle, -fd)

@@ -17,6 +17,9 @@ from halfsync.engine.poller cimport (
 from halfsync.native.poll cimport (
     POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLRDHUP, poll, pollfd,
 )
+from halfsync.native.poll cimport (
+    POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLRDHUP, poll as c_poll, pollfd,
+)
 from halfsync.transport.transport cimport transport_pending
 
 cdef extern from "<unistd.h>" nogil:

@@ -10,7 +10,7 @@ from halfsync.engine.engine cimport engine_announce, engine_defer, engine_log, e
 from halfsync.engine.ownership cimport owner_withdraw
 from halfsync.engine.phases cimport PHASE_IDLE, PHASE_SENDING, change_phase
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file
-from halfsync.exchange.exchange cimport Exchange, exchange_error, exchange_has_more, pool_put
+from halfsync.exchange.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.exchange.native_handler cimport NativeResponse
 from halfsync.exchange.outbox cimport (
     OUTBOX_COMPLETE, Outbox, outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_open,
@@ -18,7 +18,9 @@ from halfsync.exchange.outbox cimport (
 )
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.sync cimport monotonic_ns
-from halfsync.observe.access cimport log_unheard
+from halfsync.observe.refusals cimport (
+    ANSWER_END, ANSWER_RESET, refusal_answer, refusal_counter, refusal_status, refusal_write,
+)
 from halfsync.transport.transport cimport is_want, transport_abort, transport_send_bytes
 
 cdef enum:
@@ -59,26 +61,23 @@ cdef void refuse(Engine *engine, Connection *connection, int status, const char 
     reason: as for refusals_note.
     """
     cdef Exchange *exchange = connection.exchange
+    cdef int answer = refusal_answer(False, connection.awaits_proxy, False)
+    refusal_counter(&engine.counters, status)[0] += 1
     engine_note_refusal(
-        engine, exchange, connection.address, connection.address_length, 0 if connection.awaits_proxy else status,
-        reason)
-    send_refusal(engine, connection, exchange, status)
+        engine, exchange, connection.address, connection.address_length, refusal_status(answer, status), reason)
+    if answer == ANSWER_END:
+        linger(engine, connection)
+    else:
+        send_refusal(engine, connection, exchange, status)
 
 
 cdef void send_refusal(Engine *engine, Connection *connection, Exchange *exchange, int status) noexcept nogil:
     """Send the refusal of the request in an exchange, which may be NULL, and end the connection."""
     cdef char response[ERROR_BYTES]
-    cdef int64_t body
-    cdef int length = exchange_error(exchange, status, &engine.fields, False, response, &body)
+    cdef int length = refusal_write(
+        engine.access, exchange, connection.address, connection.address_length, status, &engine.fields, engine.now,
+        response)
     cdef ssize_t sent
-    engine.counters.refused += 1
-    if connection.awaits_proxy:
-        linger(engine, connection)  # it does not speak HTTP yet, and gets no answer
-        return
-    if exchange != NULL:
-        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
-    elif engine.access != NULL:
-        log_unheard(engine.access, connection.address, connection.address_length, status, body)
     sent = transport_send_bytes(&connection.transport, response, length, False)
     if sent < 0:  # the previous response fills the socket, or the client is gone
         sent = 0 if is_want(sent) else length
@@ -89,7 +88,6 @@ cdef void send_refusal(Engine *engine, Connection *connection, Exchange *exchang
 cdef int shed(Engine *engine, Connection *connection, const char *reason) noexcept nogil:
     """Answer 503 to a request that no worker has taken. May free the connection. Returns RECEIVE_*."""
     owner_withdraw(&connection.owner)
-    engine.counters.shed += 1
     save_app_state(connection, connection.exchange)
     if engine.limits.raw:
         return cut_stream(engine, connection, reason)
@@ -98,8 +96,11 @@ cdef int shed(Engine *engine, Connection *connection, const char *reason) noexce
 
 
 cdef int cut_stream(Engine *engine, Connection *connection, const char *reason) noexcept nogil:
-    """Reset the connection of a stream for which there is no room: there is no answer to send. Returns RECEIVE_GONE."""
-    engine_note_refusal(engine, connection.exchange, connection.address, connection.address_length, 503, reason)
+    """Reset the connection of a stream for which there is no room (ANSWER_RESET). Returns RECEIVE_GONE."""
+    refusal_counter(&engine.counters, 503)[0] += 1
+    engine_note_refusal(
+        engine, connection.exchange, connection.address, connection.address_length,
+        refusal_status(ANSWER_RESET, 503), reason)
     transport_abort(&connection.transport)
     close_now(engine, connection)
     return RECEIVE_GONE

@@ -5,23 +5,27 @@ from libc.stdlib cimport calloc, free
 
 from halfsync.engine.adoption cimport adoption_open
 from halfsync.engine.connections cimport connection_free
-from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_STOP, Connection
+from halfsync.engine.draining cimport engine_command
+from halfsync.engine.engine cimport Connection
 from halfsync.engine.handoff cimport handoff_open
+from halfsync.engine.listening cimport engine_close_listeners, engine_listen
 from halfsync.engine.loop cimport (
-    engine_attach, engine_close, engine_close_listeners, engine_command, engine_join, engine_listen, engine_next_closed,
-    engine_open, engine_start, engine_sweep,
+    engine_attach, engine_close, engine_join, engine_next_closed, engine_open, engine_start, engine_sweep,
 )
 from halfsync.exchange.native_settings cimport (
     native_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,
 )
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.listening.endpoints cimport Endpoints
-from halfsync.native.sync cimport load_llong, load_uint, store_llong, store_uint
+from halfsync.native.sync cimport load_llong, load_uint, store_uint
 from halfsync.observe.access cimport AccessLog
+from halfsync.observe.counters cimport Counters, statistics_of
 from halfsync.observe.refusals cimport RefusalLog
 from halfsync.pool.request_queue cimport queue_taken
+from halfsync.shared.accepting cimport leave_listeners, listener_mask
 from halfsync.shared.client_counts cimport counts_close, counts_open
-from halfsync.shared.slots cimport SlotRef, listener_mask
+from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_STOP
+from halfsync.shared.slots cimport SlotRef
 from halfsync.wsgi.body_blocks cimport BodyBlocks
 
 from halfsync.runtime.originals import monotonic, os
@@ -164,7 +168,7 @@ cdef class Proactor:
         Other processes accept from now on. exclusive: positions of listeners on which none does: what waits in their
         backlog is accepted first.
         """
-        store_llong(&self.engine.exclusive, listener_mask(exclusive))
+        leave_listeners(&self.engine.shared_listeners, listener_mask(exclusive))
         engine_command(self.engine, COMMAND_HANDOFF)
 
     def stop(self):
@@ -215,17 +219,13 @@ cdef class Proactor:
 
     def statistics(self):
         """Return the counts so far, as a dict."""
-        cdef dict counters = self.engine.counters
+        cdef Counters counters = self.engine.counters
         cdef uint32_t queued
         # A worker takes a request and counts it as running without releasing the GIL, which this thread holds: none is
         # in between.
         cdef uint64_t taken = queue_taken(self.engine.queue, &queued)
-        cdef unsigned int running = load_uint(&self.workers.running)
-        counters["stuck"] = self.workers.stuck
-        counters["dropped"] = self.workers.dropped
-        counters["queued"] = queued
-        counters["running"] = running
-        counters["finished"] = taken - running - counters["close_notices"] + counters["files"]
-        counters["open"] = self.engine.open
-        counters["spooled"] = load_llong(&self.store.used)
-        return counters
+        counters.open = self.engine.open
+        counters.dropped = self.workers.dropped
+        counters.running = load_uint(&self.workers.running)
+        counters.finished = taken - counters.running - counters.close_notices + counters.files
+        return statistics_of(&counters, queued, load_llong(&self.store.used), self.workers.stuck)

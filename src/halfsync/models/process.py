@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from halfsync.blocking.acceptor import Acceptor
 from halfsync.blocking.driver import NO_PROCESS, BlockingDriver
 from halfsync.host.handlers import contain_handlers
+from halfsync.models.driven import Driven
 from halfsync.native.forks import is_signal_caught
 from halfsync.native.pipes import write_byte
 from halfsync.native.system import in_main_thread, readable
@@ -26,7 +27,7 @@ from halfsync.runtime.originals import monotonic, os, signal
 from halfsync.runtime.signals import ALL, ENDING, Signals, drop_signals, note_signals, release_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from halfsync.blocking.connection import ClientConnection
     from halfsync.models.model import Parts
@@ -268,7 +269,7 @@ class Parent:
         unblock()
 
 
-class Process:
+class Process(Driven):
     """A child process for each connection. An embedded server forks a parent for them."""
 
     def __init__(self, parts: Parts) -> None:
@@ -366,22 +367,6 @@ class Process:
                 self.parent.turn()
         write_byte(self._done_writer)  # not read if the embedding program is gone
 
-    def close_keepalives(self) -> None:
-        """Let each connection end with its next response."""
-        self.driver.close_keepalives()
-
-    def drain(self) -> None:
-        """Let the parent empty the backlog, and the children finish what they received."""
-        self.driver.drain()
-
-    def hand_off(self, exclusive: Iterable[int]) -> None:
-        """Let the parent stop accepting, and the children hand off their connections as these become idle."""
-        self.driver.hand_off(exclusive)
-
-    def stop(self) -> None:
-        """End every child that waits for its client."""
-        self.driver.stop()
-
     def close(self, timeout: float | None) -> bool:
         """Stop and reap. False: the application still ran after `timeout` seconds, and its process was killed."""
         self.stop()
@@ -421,7 +406,3 @@ class Process:
             os.close(self._done_writer)
             self._done_writer = -1
         return ended
-
-    def statistics(self) -> dict[str, int]:
-        """Return the counts so far, over all children."""
-        return self.driver.statistics()

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from halfsync.blocking.acceptor import Acceptor, PendingKind
 from halfsync.blocking.driver import NO_THREAD, BlockingDriver
+from halfsync.models.driven import Driven
 from halfsync.native.pipes import write_byte
 from halfsync.native.system import Semaphore
 from halfsync.runtime.originals import os
 from halfsync.runtime.threads import Thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from halfsync.blocking.connection import ClientConnection
     from halfsync.models.model import Parts
@@ -29,7 +30,7 @@ JOINS_MOST = 8  # ended threads joined for each one started: accepting waits for
 FULL_S = 0.01  # between two checks for a place, while a connection waits for one
 
 
-class AcceptingThread:
+class AcceptingThread(Driven):
     """What the models `thread` and `pool` have in common: one thread accepts, and others serve.
 
     A subclass says what becomes of a new connection (`take`, in the accepting thread), and how the rest ends.
@@ -169,22 +170,6 @@ class AcceptingThread:
         # Check again: the connection that made room may have freed its place since the last check.
         return self._room.acquire(0) or self.driver.evict_idle() or self._room.acquire(timeout=FULL_S)
 
-    def close_keepalives(self) -> None:
-        """Let each connection end with its next response."""
-        self.driver.close_keepalives()
-
-    def drain(self) -> None:
-        """Let the accepting thread empty the backlog, and idle connections end."""
-        self.driver.drain()
-
-    def hand_off(self, exclusive: Iterable[int]) -> None:
-        """Let the accepting thread end, and hand off connections as they become idle."""
-        self.driver.hand_off(exclusive)
-
-    def stop(self) -> None:
-        """End every thread that waits for its client."""
-        self.driver.stop()
-
     def close(self, timeout: float | None) -> bool:
         """Stop and join. False: the application was still running in a thread after `timeout` seconds."""
         self.stop()
@@ -199,10 +184,6 @@ class AcceptingThread:
             self._done_fd = -1
             self.driver.release_descriptors()
         return True
-
-    def statistics(self) -> dict[str, int]:
-        """Return the counts so far."""
-        return self.driver.statistics()
 
 
 class ThreadPerConnection(AcceptingThread):

@@ -1,9 +1,13 @@
-# Why requests were refused: noted by the thread that refuses, without the GIL, and logged by a thread that has it.
+# Refusals: what a client is answered, what counts it and, noted by the thread that refuses, without the GIL, and logged
+# by a thread that has it, why. The same for every model.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from halfsync.exchange.exchange cimport Exchange
+from halfsync.exchange.exchange cimport Exchange, exchange_error
+from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.native.sync cimport atomic_llong, pthread_mutex_t
+from halfsync.observe.access cimport AccessLogRecord, log_exchange, log_unheard
+from halfsync.observe.counters cimport Counters
 
 cdef enum:
     NOTES_MOST = 20           # the most notes that wait to be logged, and that may be logged at once
@@ -58,6 +62,51 @@ cdef extern from *:
 # note to log.
 cdef bint refusals_note(Refusals *refusals, const Exchange *exchange, const uint8_t *address, int address_length,
                         int status, const char *reason) noexcept nogil
+
+
+# How a refused client is answered.
+cdef enum Answer:
+    ANSWER_ERROR              # with an error page; then its connection lingers (exchange/lingering.pxd)
+    ANSWER_END                # with nothing, since it does not speak HTTP yet: its connection lingers
+    ANSWER_RESET              # with a reset, since there is no answer that it could understand
+
+
+cdef inline int refusal_answer(bint raw, bint awaits_proxy, bint shakes_hands) noexcept nogil:
+    """Return how to answer a refused client.
+
+    raw: no HTTP is spoken. awaits_proxy: its PROXY header is refused, or has not come. shakes_hands: the handshake of
+    its transport is not done.
+    """
+    if awaits_proxy:
+        return ANSWER_END
+    return ANSWER_RESET if raw or shakes_hands else ANSWER_ERROR
+
+
+cdef inline int refusal_status(int answer, int status) noexcept nogil:
+    """Return the status to note."""
+    return status if answer == ANSWER_ERROR else 0
+
+
+cdef inline long long *refusal_counter(Counters *counters, int status) noexcept nogil:
+    """Return what counts a refusal with this status. 503: there is no room, now."""
+    return &counters.shed if status == 503 else &counters.refused
+
+
+cdef inline int refusal_write(
+    AccessLogRecord *access, Exchange *exchange, const uint8_t *address, int address_length, int status,
+    const ServerFields *fields, int64_t now, char *response
+) noexcept nogil:
+    """Write the error page for what is refused, and log the request. Returns the page's length.
+
+    access: NULL: nothing is logged. exchange: NULL: nothing was received. response: ERROR_BYTES.
+    """
+    cdef int64_t body
+    cdef int length = exchange_error(exchange, status, fields, False, response, &body)
+    if access != NULL and exchange != NULL:
+        log_exchange(access, exchange, address, address_length, now)
+    elif access != NULL:
+        log_unheard(access, address, address_length, status, body)
+    return length
 
 
 cdef class RefusalLog:

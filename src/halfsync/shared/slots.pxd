@@ -10,26 +10,6 @@ from halfsync.native.sync cimport (
 
 cdef enum:
     SHARE_SLACK = 2           # connections that a process may have beyond its share plus a quarter
-    BACKLOG_CHECK_NS = 20000000  # between two checks of the backlog by a process over its share
-    NEGLECT_NS = 100000000
-
-# Some of a process's listeners, by position: a bit for each, and one bit for all from LISTENER_BITS - 1 on.
-ctypedef long long ListenerMask
-
-cdef enum:
-    LISTENER_BITS = 63
-
-cdef inline ListenerMask listener_bit(int position) noexcept nogil:
-    return <ListenerMask> 1 << min(position, LISTENER_BITS - 1)
-
-cdef inline bint is_exclusive(ListenerMask exclusive, int position) noexcept nogil:
-    return (exclusive & listener_bit(position)) != 0
-
-cdef inline ListenerMask listener_mask(object positions) except -1:
-    cdef ListenerMask exclusive = 0
-    for position in positions:
-        exclusive |= listener_bit(position)
-    return exclusive
 
 cdef enum SlotState:
     SLOT_EMPTY
@@ -139,29 +119,6 @@ cdef inline void slot_stop_accepting(SlotRecord *slot) noexcept nogil:
 cdef inline void slot_note_closed(SlotRecord *slot) noexcept nogil:
     """Note that this process has closed its listeners."""
     store_uint(&slot.state, SLOT_CLOSED)
-
-
-cdef inline bint slot_must_check_backlog(SlotRecord *slot, long long now) noexcept nogil:
-    return load_uint(&slot.state) == SLOT_SERVING and now >= slot.check_ns
-
-
-cdef inline void slot_note_backlog(SlotRecord *slot, bint waiting, long long now) noexcept nogil:
-    """Note whether a connection waits that is left to other processes."""
-    slot.check_ns = now + BACKLOG_CHECK_NS
-    if not waiting:
-        slot.waiting_since = 0
-    elif slot.waiting_since == 0:
-        slot.waiting_since = now
-    slot.neglected = waiting and now - slot.waiting_since >= NEGLECT_NS
-
-
-cdef inline bint has_pending_accept(int listener) noexcept nogil:
-    """Return whether a connection waits in a listener's backlog."""
-    cdef pollfd watched
-    watched.fd = listener
-    watched.events = POLLIN
-    watched.revents = 0
-    return poll(&watched, 1, 0) == 1
 
 
 cdef inline void slot_count(SlotRecord *slot, int change) noexcept nogil:

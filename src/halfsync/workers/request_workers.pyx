@@ -19,7 +19,7 @@ from posix.unistd cimport close
 from posix.uio cimport iovec
 
 from halfsync.engine.engine cimport (
-    COMMAND_STOP, Connection, engine_announce, engine_is_closing_keepalives, engine_is_handing_off, engine_log,
+    Connection, engine_announce, engine_is_closing_keepalives, engine_is_handing_off, engine_log,
     engine_release, engine_return,
 )
 from halfsync.engine.lease cimport lease_acquire, lease_begin, lease_end, lease_is_revoked, lease_release
@@ -36,6 +36,7 @@ from halfsync.exchange.persistence cimport may_stay
 from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.native.sync cimport load_uint, monotonic_ns, sem_post, sem_wait, store_uint
 from halfsync.pool.request_queue cimport queue_count_in, queue_count_out
+from halfsync.shared.command cimport COMMAND_STOP
 from halfsync.transport.transport cimport (
     PEER_ENDED, PEER_GONE, is_want, pass_sent, transport_abort, transport_cut, transport_finish, transport_send,
 )

@@ -1,0 +1,67 @@
+"""Serve one request of a connection after another, until it ends, moves, or gives its thread up to others.
+
+Each function is called with the GIL, and gives it up while it waits for the client. Before it takes the GIL again it
+passes a gate (`native/gate.pxd`).
+"""
+from halfsync.blocking.connection cimport close_connection
+from halfsync.blocking.handing_off cimport handoff_connection
+from halfsync.blocking.idle_lists cimport idle_enter, idle_park
+from halfsync.blocking.receiving cimport advance
+from halfsync.blocking.records cimport ENDED, IDLE_KEEPALIVE, PARKED, is_handing_off
+from halfsync.blocking.refusing cimport refuse
+from halfsync.blocking.responding cimport respond
+from halfsync.blocking.waiting cimport others_wait
+from halfsync.native.gate cimport Gate, gate_enter, gate_leave
+from halfsync.native.sync cimport load_uint, monotonic_ns
+from halfsync.shared.command cimport COMMAND_HANDOFF
+from halfsync.transport.transport cimport transport_cut
+
+
+cdef int next_request(DriverRecord *driver, BlockingConnection *connection) noexcept:
+    """Receive the next request. Returns as `advance`. A connection that has ended is closed."""
+    cdef Gate *gate = &driver.resuming_gate
+    cdef int result
+    with nogil:
+        result = advance(driver, connection)
+        if result == ENDED:
+            gate = &driver.closing_gate
+            if connection.transport.fd >= 0:
+                # A process that the application forked may have a copy: then a close alone goes unnoticed.
+                transport_cut(&connection.transport, True)
+                close_connection(driver, connection)
+        gate_enter(gate)
+    gate_leave(gate)
+    return result
+
+
+cdef int park(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
+    """Prepare a connection for the queue, where it waits for a thread again. Returns PARKED, or ENDED."""
+    connection.put_ns = monotonic_ns()
+    if connection.exchange == NULL and not (
+        idle_enter(driver, connection, IDLE_KEEPALIVE, connection.sent_ns) and idle_park(driver, connection)
+    ):
+        return ENDED
+    return PARKED
+
+
+cdef int serve_requests(DriverRecord *driver, BlockingConnection *connection, Bridge bridge) except? -1:
+    """Serve requests until the connection has ENDED, must be PARKED, or a request must be refused (-status)."""
+    cdef int result
+    while True:
+        result = next_request(driver, connection)
+        if result <= 0:
+            return result
+        if not respond(driver, connection, bridge):
+            return ENDED
+        if is_handing_off(driver) and handoff_connection(driver, connection):
+            return ENDED
+        if others_wait(driver) and load_uint(&driver.shared.command) <= COMMAND_HANDOFF:
+            return park(driver, connection)
+
+
+cdef void refuse_last(DriverRecord *driver, BlockingConnection *connection, int status) noexcept:
+    """Refuse the last request of a connection, and wait until the client has the answer."""
+    with nogil:
+        refuse(driver, connection, status)
+        gate_enter(&driver.closing_gate)
+    gate_leave(&driver.closing_gate)
