@@ -35,8 +35,8 @@ cdef int reject(Engine *engine, Connection *connection) noexcept nogil:
     if engine.limits.raw:
         # Closing in this phase sends no end before the reset.
         change_phase(connection, PHASE_LINGER)
-        return cut_stream(engine, connection, REASON_CLIENT)
-    refuse(engine, connection, 503, REASON_CLIENT)
+        return cut_stream(engine, &connection.request, REASON_CLIENT)
+    refuse(engine, &connection.request, 503, REASON_CLIENT)
     if engine.rejected_lingering >= REJECTED_LINGERING_MAX or engine.open > engine.open_max:
         close_now(engine, connection)
         return RECEIVE_GONE

@@ -25,7 +25,7 @@ cdef int64_t NOTIFY_AGAIN = 100000000  # ns; retry after the queue had no room f
 
 cdef void enter_phase(Engine *engine, Connection *connection, int phase) noexcept nogil:
     """Begin a phase, or note progress in it: its deadline counts from now."""
-    check(owner_is(&connection.owner, OWNER_ENGINE), "a phase is entered on a connection that the engine does not own")
+    check(owner_is(&connection.request.owner, OWNER_ENGINE), "a phase is entered that the engine may not change")
     change_phase(connection, phase)
     connection.since = engine.now
     wheel_set(&engine.wheel, &connection.timer, next_check(engine, connection))
@@ -44,25 +44,26 @@ cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
 
 cdef void close_now(Engine *engine, Connection *connection) noexcept nogil:
     """Close the connection at once, in any phase, and free it. The engine must own it."""
-    cdef Outbox *outbox = connection.outbox
+    cdef Request *request = &connection.request
+    cdef Outbox *outbox = request.outbox
     cdef Exchange *exchange
     if connection.phase == PHASE_LINGER:
         discard(engine, connection)
     if outbox != NULL:
-        connection.outbox = NULL
+        request.outbox = NULL
         exchange = outbox_abandon(outbox)  # NULL: its worker still uses it, and will discard the bridge's state
         if exchange != NULL:
             engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
-            save_app_state(connection, exchange)
+            save_app_state(request, exchange)
             pool_put(&engine.pool, exchange)
         outbox_release(outbox)
     connection_close_socket(engine, connection)
     notify_closed(engine, connection)
 
 
-cdef void save_app_state(Connection *connection, Exchange *exchange) noexcept nogil:
-    """Move what the bridge keeps between turns back into the connection. The caller must own both."""
-    connection.app_state = exchange.app_state
+cdef void save_app_state(Request *request, Exchange *exchange) noexcept nogil:
+    """Move what the bridge keeps between turns back into the request's record. The caller must own both."""
+    request.app_state = exchange.app_state
     exchange.app_state = NULL
 
 
@@ -71,15 +72,16 @@ cdef void notify_closed(Engine *engine, Connection *connection) noexcept nogil:
 
     If the queue has no room for that, try again later.
     """
-    if connection.app_state == NULL:
+    cdef Request *request = &connection.request
+    if request.app_state == NULL:
         connection_free(engine, connection)
         return
-    owner_submit(&connection.owner, False)
-    if queue_put(engine.queue, connection, engine.now) >= 0:
+    owner_submit(&request.owner, False)
+    if queue_put(engine.queue, request, engine.now) >= 0:
         engine.counters.partings += 1
         engine.put_some = True
         return
-    owner_withdraw(&connection.owner)
+    owner_withdraw(&request.owner)
     wheel_set(&engine.wheel, &connection.timer, engine.now + NOTIFY_AGAIN)
 
 
@@ -94,9 +96,9 @@ cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
 
     Closing at once would reset the connection while a response is on its way (RFC 9112 9.6).
     """
-    if connection.exchange != NULL:
-        pool_put(&engine.pool, connection.exchange)
-        connection.exchange = NULL
+    if connection.request.exchange != NULL:
+        pool_put(&engine.pool, connection.request.exchange)
+        connection.request.exchange = NULL
     finish_sending(engine, connection)
     enter_phase(engine, connection, PHASE_LINGER)
 

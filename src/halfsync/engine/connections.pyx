@@ -43,6 +43,7 @@ cdef int add_slab(Engine *engine) noexcept nogil:
     engine.slabs[engine.slabs_count] = slab
     for position in range(SLAB, 0, -1):
         slab[position - 1].handle.index = engine.slabs_count * SLAB + position - 1
+        slab[position - 1].request.connection = &slab[position - 1]
         slab[position - 1].next = engine.free
         engine.free = &slab[position - 1]
     engine.slabs_count += 1
@@ -64,18 +65,18 @@ cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept 
     connection.handle.fd = fd
     connection.handle.transport = &connection.transport
     connection.handle.kind = HANDLE_CONNECTION
-    init_uint(&connection.owner, OWNER_ENGINE)
+    init_uint(&connection.request.owner, OWNER_ENGINE)
     init_uint(&connection.peer, PEER_HERE)
     begins = not adopted and transport_shakes_hands(&connection.transport)
     change_phase(connection, PHASE_HANDSHAKE if begins else PHASE_SILENT)
     connection.client_index = CLIENT_NONE
     connection.requests = 0
-    connection.probed = connection.finishing = connection.rejected = False
+    connection.request.probed = connection.finishing = connection.rejected = False
     connection.since = engine.now
-    connection.exchange = NULL
-    connection.outbox = NULL
-    connection.app_state = NULL
-    connection.lease = NULL
+    connection.request.exchange = NULL
+    connection.request.outbox = NULL
+    connection.request.app_state = NULL
+    connection.request.lease = NULL
     engine.open += 1
     if engine.slot != NULL:
         slot_count(engine.slot, 1)
@@ -86,9 +87,9 @@ cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept 
 cdef void close_descriptor(Engine *engine, Connection *connection) noexcept nogil:
     """Close the descriptor, and remove the connection from the counts of the engine, the process and its client."""
     transport_close(&connection.transport)
-    if connection.exchange != NULL:
-        pool_put(&engine.pool, connection.exchange)
-        connection.exchange = NULL
+    if connection.request.exchange != NULL:
+        pool_put(&engine.pool, connection.request.exchange)
+        connection.request.exchange = NULL
     connection.handle.fd = -1
     connection.handle.generation += 1
     change_phase(connection, PHASE_CLOSED_NOTIFY)
@@ -107,8 +108,9 @@ cdef void connection_close_socket(Engine *engine, Connection *connection) noexce
 
     The engine must own it, and the outbox must be gone.
     """
-    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is closed that the engine does not own")
-    check(connection.phase != PHASE_FREE and connection.outbox == NULL, "a connection is closed twice or too early")
+    check(owner_is(&connection.request.owner, OWNER_ENGINE), "a connection is closed that the engine does not own")
+    check(connection.phase != PHASE_FREE, "a connection is closed twice")
+    check(connection.request.outbox == NULL, "a connection is closed in the middle of a response")
     engine.poller.remove(&engine.poller, &connection.handle)
     wheel_clear(&engine.wheel, &connection.timer)
     if connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT, PHASE_IDLE, PHASE_HEAD, PHASE_BODY):
@@ -119,7 +121,7 @@ cdef void connection_close_socket(Engine *engine, Connection *connection) noexce
 
 cdef void connection_detach(Engine *engine, Connection *connection) noexcept nogil:
     """Close the descriptor of a socket that another process now has, and free the record. The engine must own it."""
-    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is given away that the engine does not own")
+    check(owner_is(&connection.request.owner, OWNER_ENGINE), "a connection is given away that the engine does not own")
     check(connection.phase in (PHASE_SILENT, PHASE_IDLE, PHASE_HEAD), "a connection is given away that is not at rest")
     engine.poller.detach(&engine.poller, &connection.handle)
     close_descriptor(engine, connection)
@@ -128,9 +130,9 @@ cdef void connection_detach(Engine *engine, Connection *connection) noexcept nog
 
 cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil:
     """Free the record of a closed connection. The engine must own it, and the bridge must have let go of its state."""
-    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is freed that the engine does not own")
+    check(owner_is(&connection.request.owner, OWNER_ENGINE), "a connection is freed that the engine does not own")
     check(connection.phase == PHASE_CLOSED_NOTIFY, "a connection is freed that is open, or free")
-    check(connection.app_state == NULL, "a connection is freed with what its bridge keeps")
+    check(connection.request.app_state == NULL, "a connection is freed with what its bridge keeps")
     wheel_clear(&engine.wheel, &connection.timer)
     change_phase(connection, PHASE_FREE)
     connection.next = engine.free

@@ -28,11 +28,11 @@ cdef int64_t deadline_of(Engine *engine, const Connection *connection) noexcept 
     if phase == PHASE_BODY:
         deadline = connection.since + engine.timeouts.body
         if engine.timeouts.request > 0:
-            deadline = min(deadline, connection.exchange.started_ns + engine.timeouts.request)
+            deadline = min(deadline, connection.request.exchange.started_ns + engine.timeouts.request)
         return deadline
     if phase == PHASE_LINGER:
         return connection.since + engine.timeouts.linger
-    if connection.outbox != NULL and connection.outbox.starved:
+    if connection.request.outbox != NULL and connection.request.outbox.starved:
         return engine.now + SECOND  # the application makes the response: the client is not late
     return connection.since + engine.timeouts.write
 
@@ -59,7 +59,7 @@ cdef bint is_slow(Engine *engine, Connection *connection) noexcept nogil:
     cdef Timeouts *timeouts = &engine.timeouts
     if connection.phase == PHASE_BODY:
         return pace_fails(&connection.pace, engine.now, timeouts.window, timeouts.least_received)
-    if connection.phase == PHASE_SENDING and not connection.outbox.starved:
+    if connection.phase == PHASE_SENDING and not connection.request.outbox.starved:
         return pace_fails(&connection.pace, engine.now, timeouts.window, timeouts.least_taken)
     return False
 
@@ -72,8 +72,8 @@ cdef int64_t next_check(Engine *engine, const Connection *connection) noexcept n
         return min(deadline, connection.pace.since + engine.timeouts.window)
     if connection.phase == PHASE_SENDING:
         deadline = min(deadline, engine.now + min(engine.timeouts.write, engine.timeouts.window) // CHECKS)
-        if connection.lease != NULL:  # the application may not have made all of it
-            turn = connection.lease.taken_ns + engine.timeouts.turn
+        if connection.request.lease != NULL:  # the application may not have made all of it
+            turn = connection.request.lease.taken_ns + engine.timeouts.turn
             if turn > engine.now:
                 deadline = min(deadline, turn)
     return deadline

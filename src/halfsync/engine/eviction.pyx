@@ -38,7 +38,7 @@ cdef int64_t RECORD_PAUSE = 200
 cdef int64_t rank_of(Engine *engine, Connection *connection) noexcept nogil:
     """Return the rank of a connection: the lowest is closed first. NEVER: it is not closed."""
     cdef int phase
-    if not owner_is(&connection.owner, OWNER_ENGINE):
+    if not owner_is(&connection.request.owner, OWNER_ENGINE):
         return NEVER
     phase = connection.phase
     if phase == PHASE_FREE or phase == PHASE_CLOSED_NOTIFY or engine.limits.raw:

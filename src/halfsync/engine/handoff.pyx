@@ -59,14 +59,17 @@ cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept no
     cdef int sent
     if load_uint(&engine.command) != COMMAND_HANDOFF or engine.now < engine.handoff_again:
         return False
-    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is handed over that the engine does not own")
-    check(connection.outbox == NULL, "a connection is handed over in the middle of a response")
+    check(owner_is(&connection.request.owner, OWNER_ENGINE), "a connection is handed over that the engine does not own")
+    check(connection.request.outbox == NULL, "a connection is handed over in the middle of a response")
     handoff.length = 0
     handoff.data = NULL
-    if connection.exchange != NULL:
-        handoff.data = connection.exchange.data
-        handoff.length = connection.exchange.filled
-    if connection.app_state != NULL or handoff.length > HANDOFF_BYTES or not transport_may_move(&connection.transport):
+    if connection.request.exchange != NULL:
+        handoff.data = connection.request.exchange.data
+        handoff.length = connection.request.exchange.filled
+    if (
+        connection.request.app_state != NULL or handoff.length > HANDOFF_BYTES
+        or not transport_may_move(&connection.transport)
+    ):
         return False
     handoff.fd = connection.transport.fd
     handoff.endpoint = endpoint_at(engine.endpoints, connection.listener)[0]
@@ -101,7 +104,7 @@ cdef bint finish_handoff(Engine *engine) noexcept nogil:
         connection = connection_at(engine, index)
         if connection.phase == PHASE_FREE:
             continue
-        if not owner_is(&connection.owner, OWNER_ENGINE):
+        if not owner_is(&connection.request.owner, OWNER_ENGINE):
             finished = False
         elif is_at_rest(connection):
             # If the client sends no more, the connection ends as soon as the engine sees that end.

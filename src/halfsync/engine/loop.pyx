@@ -19,7 +19,7 @@ from halfsync.engine.connection_events cimport (
 from halfsync.engine.connections cimport connection_at, connection_close, connection_open, connections_free
 from halfsync.engine.engine cimport (
     COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, LISTENERS_MAX, SCRATCH_BYTES, SLAB, Connection,
-    EngineListener, engine_note_refusal, engine_wake,
+    EngineListener, Request, engine_note_refusal, engine_wake,
 )
 from halfsync.engine.eviction cimport eviction_choose, eviction_close
 from halfsync.engine.handoff cimport finish_handoff, handoff_close, handoff_wait
@@ -222,20 +222,20 @@ cdef void watch_listeners(Engine *engine) noexcept nogil:
 
 
 cdef void take_returned(Engine *engine) noexcept nogil:
-    """Take back the connections that workers returned, in the order in which they were returned."""
-    cdef Connection *connection = <Connection *> swap_pointer(&engine.returned, NULL)
-    cdef Connection *reversed = NULL
-    cdef Connection *following
-    while connection != NULL:
-        following = connection.next
-        connection.next = reversed
-        reversed = connection
-        connection = following
+    """Take back the requests that workers returned, in the order in which they were returned."""
+    cdef Request *request = <Request *> swap_pointer(&engine.returned, NULL)
+    cdef Request *reversed = NULL
+    cdef Request *following
+    while request != NULL:
+        following = request.next
+        request.next = reversed
+        reversed = request
+        request = following
     while reversed != NULL:
-        connection = reversed
-        reversed = connection.next
-        connection.next = NULL
-        on_returned(engine, connection)
+        request = reversed
+        reversed = request.next
+        request.next = NULL
+        on_returned(engine, request)
 
 
 cdef void take_announced(Engine *engine) noexcept nogil:
@@ -274,7 +274,7 @@ cdef bint finish_drain(Engine *engine) noexcept nogil:
         connection = connection_at(engine, index)
         if connection.phase == PHASE_FREE:
             continue
-        if not owner_is(&connection.owner, OWNER_ENGINE):
+        if not owner_is(&connection.request.owner, OWNER_ENGINE):
             finished = False
         elif (
             connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT)
@@ -435,7 +435,10 @@ cdef void engine_sweep(Engine *engine) noexcept nogil:
     take_announced(engine)
     for index in range(engine.slabs_count * SLAB):
         connection = connection_at(engine, index)
-        if connection.phase not in (PHASE_FREE, PHASE_CLOSED_NOTIFY) and owner_is(&connection.owner, OWNER_ENGINE):
+        if (
+            connection.phase not in (PHASE_FREE, PHASE_CLOSED_NOTIFY)
+            and owner_is(&connection.request.owner, OWNER_ENGINE)
+        ):
             close_now(engine, connection)
     take_announced(engine)
 

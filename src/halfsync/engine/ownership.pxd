@@ -1,16 +1,16 @@
-# The owner of a connection: one word, and the functions that change it. Each asserts the old owner. decisions/0012 has
+# The owner of a request: one word, and the functions that change it. Each asserts the old owner. decisions/0012 has
 # the table of what each owner may do, also with the lease of a worker's turn.
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport add_uint, atomic_uint, cas_uint, load_uint, store_uint
 
-# A connection changes hands through the request queue (engine -> queue -> worker) and the reply (worker -> returned ->
+# A request changes hands through the request queue (engine -> queue -> worker) and the reply (worker -> returned ->
 # engine, or worker -> engine at once). While the engine is not the owner, it adds OWNER_EVENT if something happened on
-# the connection: it must look at the connection as soon as it owns it.
-cdef enum ConnectionOwner:
+# the connection: it must look at the connection as soon as it owns the request.
+cdef enum RequestOwner:
     OWNER_ENGINE = 0
     OWNER_QUEUE = 1
     OWNER_WORKER = 2
-    OWNER_RETURNED = 3        # in the list of returned connections: neither side may touch it
+    OWNER_RETURNED = 3        # in the list of returned requests: neither side may touch it
     OWNER_MASK = 3
     OWNER_EVENT = 4
 
@@ -23,7 +23,7 @@ cdef inline bint owner_is(atomic_uint *word, unsigned int owner) noexcept nogil:
 # The engine's side.
 
 cdef inline bint owner_note_event(atomic_uint *word) noexcept nogil:
-    """Note that something happened on a connection. Returns True, and notes nothing, if the engine owns it."""
+    """Note that something happened on the connection. Returns True, and notes nothing, if the engine owns it."""
     cdef unsigned int owner = load_uint(word)
     while owner != OWNER_ENGINE:
         if cas_uint(word, &owner, owner | OWNER_EVENT):
@@ -33,29 +33,29 @@ cdef inline bint owner_note_event(atomic_uint *word) noexcept nogil:
 
 cdef inline void owner_submit(atomic_uint *word, bint event) noexcept nogil:
     """Engine -> queue: before it is put there. event: something happened that the engine must look at later."""
-    check(owner_is(word, OWNER_ENGINE), "a connection is queued that the engine does not own")
+    check(owner_is(word, OWNER_ENGINE), "a request is queued that the engine does not own")
     store_uint(word, OWNER_QUEUE + OWNER_EVENT if event else OWNER_QUEUE)
 
 
 cdef inline void owner_withdraw(atomic_uint *word) noexcept nogil:
     """Queue -> engine: the queue refused it, or gave it back."""
-    check(owner_is(word, OWNER_QUEUE), "a connection is withdrawn that was not in the queue")
+    check(owner_is(word, OWNER_QUEUE), "a request is withdrawn that was not in the queue")
     store_uint(word, OWNER_ENGINE)
 
 
 cdef inline void owner_take_back(atomic_uint *word) noexcept nogil:
     """Returned -> engine: it was taken out of the list."""
-    check(owner_is(word, OWNER_RETURNED), "a connection is taken back that was not returned")
+    check(owner_is(word, OWNER_RETURNED), "a request is taken back that was not returned")
     store_uint(word, OWNER_ENGINE)
 
 
 cdef inline bint owner_seize(atomic_uint *word) noexcept nogil:
     """Worker -> engine, without the worker. The engine must hold the lease of the worker's turn.
 
-    Returns False if the worker returned the connection before the lease was held: it is then in the list.
+    Returns False if the worker returned the request before the lease was held: it is then in the list.
     """
     if not owner_is(word, OWNER_WORKER):
-        check(owner_is(word, OWNER_RETURNED), "a connection is seized that no worker has")
+        check(owner_is(word, OWNER_RETURNED), "a request is seized that no worker has")
         return False
     store_uint(word, OWNER_ENGINE)
     return True
@@ -66,7 +66,7 @@ cdef inline bint owner_seize(atomic_uint *word) noexcept nogil:
 cdef inline void owner_take(atomic_uint *word) noexcept nogil:
     """Queue -> worker: it was taken out of the queue."""
     cdef unsigned int owner = add_uint(word, OWNER_WORKER - OWNER_QUEUE)
-    check(owner & OWNER_MASK == OWNER_QUEUE, "a worker takes a connection that was not in the queue")
+    check(owner & OWNER_MASK == OWNER_QUEUE, "a worker takes a request that was not in the queue")
 
 
 cdef inline bint owner_release(atomic_uint *word) noexcept nogil:
@@ -74,17 +74,17 @@ cdef inline bint owner_release(atomic_uint *word) noexcept nogil:
     cdef unsigned int owner = OWNER_WORKER
     if cas_uint(word, &owner, OWNER_ENGINE):
         return True
-    check(owner == OWNER_WORKER + OWNER_EVENT, "a connection is released by a thread that does not own it")
+    check(owner == OWNER_WORKER + OWNER_EVENT, "a request is released by a thread that does not own it")
     return False
 
 
 cdef inline void owner_return(atomic_uint *word) noexcept nogil:
     """Worker -> returned: before it is put into the list. It belongs to neither side until it is taken back."""
     cdef unsigned int owner = add_uint(word, OWNER_RETURNED - OWNER_WORKER)
-    check(owner & OWNER_MASK == OWNER_WORKER, "a connection is returned by a thread that does not own it")
+    check(owner & OWNER_MASK == OWNER_WORKER, "a request is returned by a thread that does not own it")
 
 
 cdef inline void owner_defer(atomic_uint *word) noexcept nogil:
-    """Engine -> returned: the engine itself puts it into the list, to continue with it in its next turn."""
-    check(owner_is(word, OWNER_ENGINE), "a connection is deferred that the engine does not own")
+    """Engine -> returned: the engine itself puts it into the list, to continue with it in the loop's next iteration."""
+    check(owner_is(word, OWNER_ENGINE), "a request is deferred that the engine does not own")
     store_uint(word, OWNER_RETURNED)

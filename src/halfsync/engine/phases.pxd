@@ -71,7 +71,7 @@ cdef inline void change_phase(Connection *connection, int after) noexcept nogil:
     """Make a transition. The calling thread must own the connection."""
     if CHECKS:
         check(
-            (owner_is(&connection.owner, OWNER_ENGINE) and may_follow(connection.phase, after, c"E"))
-            or (owner_is(&connection.owner, OWNER_WORKER) and may_follow(connection.phase, after, c"W")),
+            (owner_is(&connection.request.owner, OWNER_ENGINE) and may_follow(connection.phase, after, c"E"))
+            or (owner_is(&connection.request.owner, OWNER_WORKER) and may_follow(connection.phase, after, c"W")),
             "a connection changes to a phase that cannot follow, or that its owner does not begin")
     connection.phase = <uint8_t> after

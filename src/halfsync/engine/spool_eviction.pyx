@@ -45,13 +45,13 @@ cdef void evict_stalled_client(Engine *engine) noexcept nogil:
     engine.evict_stalled_again = engine.now + PAUSE
     for index in range(engine.slabs_count * SLAB):
         connection = connection_at(engine, index)
-        if connection.phase != PHASE_SENDING or not owner_is(&connection.owner, OWNER_ENGINE):
+        if connection.phase != PHASE_SENDING or not owner_is(&connection.request.owner, OWNER_ENGINE):
             continue
-        spooled = outbox_retry(connection.outbox)
+        spooled = outbox_retry(connection.request.outbox)
         if not engine.watch.waits or engine.now - connection.since < STALLED:
             continue
         if not (disk_is_short and spooled > 0) and not (
-            workers_are and outbox_waits(connection.outbox) == OUTBOX_WAITS_FOR_CLIENT
+            workers_are and outbox_waits(connection.request.outbox) == OUTBOX_WAITS_FOR_CLIENT
         ):
             continue
         note_progress(engine, connection)
