@@ -1,4 +1,4 @@
-"""Begin a phase of a connection, and end a connection.
+"""Begin a phase of a connection or of its request, and end a connection.
 
 A function that may free the connection says so; nothing may touch the connection after it.
 """
@@ -7,13 +7,13 @@ from libc.stdint cimport int64_t
 from halfsync.engine.connections cimport connection_close_socket, connection_free
 from halfsync.engine.deadlines cimport next_check
 from halfsync.engine.engine cimport SCRATCH_BYTES, engine_log
-from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is, owner_submit, owner_withdraw
-from halfsync.engine.phases cimport PHASE_LINGER, change_phase
+from halfsync.engine.ownership cimport owner_submit, owner_withdraw
+from halfsync.engine.phases cimport PHASE_LINGER, REQUEST_NONE, REQUEST_NOTIFY
 from halfsync.engine.poller cimport poller_note_want
 from halfsync.engine.timers cimport wheel_set
+from halfsync.engine.transitions cimport begin_phase, begin_request_phase, change_request_phase
 from halfsync.exchange.exchange cimport pool_put
 from halfsync.exchange.outbox cimport Outbox, outbox_abandon, outbox_release
-from halfsync.native.checks cimport check
 from halfsync.pool.request_queue cimport queue_put
 from halfsync.transport.transport cimport is_want, transport_finish, transport_receive
 
@@ -24,11 +24,17 @@ cdef int64_t NOTIFY_AGAIN = 100000000  # ns; retry after the queue had no room f
 
 
 cdef void enter_phase(Engine *engine, Connection *connection, int phase) noexcept nogil:
-    """Begin a phase, or note progress in it: its deadline counts from now."""
-    check(owner_is(&connection.request.owner, OWNER_ENGINE), "a phase is entered that the engine may not change")
-    change_phase(connection, phase)
+    """Begin a phase of a connection without a request. Its deadline counts from now."""
+    begin_phase(connection, phase)
     connection.since = engine.now
     wheel_set(&engine.wheel, &connection.timer, next_check(engine, connection))
+
+
+cdef void enter_request_phase(Engine *engine, Request *request, int phase) noexcept nogil:
+    """Begin a phase of a request, or note progress in it: its deadline counts from now."""
+    begin_request_phase(request, phase)
+    request.since = engine.now
+    wheel_set(&engine.wheel, &request.connection.timer, next_check(engine, request.connection))
 
 
 cdef void discard(Engine *engine, Connection *connection) noexcept nogil:
@@ -76,12 +82,14 @@ cdef void notify_closed(Engine *engine, Connection *connection) noexcept nogil:
     if request.app_state == NULL:
         connection_free(engine, connection)
         return
+    change_request_phase(request, REQUEST_NOTIFY)
     owner_submit(&request.owner, False)
     if queue_put(engine.queue, request, engine.now) >= 0:
         engine.counters.partings += 1
         engine.put_some = True
         return
     owner_withdraw(&request.owner)
+    change_request_phase(request, REQUEST_NONE)
     wheel_set(&engine.wheel, &connection.timer, engine.now + NOTIFY_AGAIN)
 
 

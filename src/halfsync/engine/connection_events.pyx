@@ -1,8 +1,9 @@
 """React to what happens on a connection, from the engine's side: receive, frame, submit, send, end.
 
-Each function runs on the engine's thread, does a bounded amount of work and never blocks. A connection moves through
-the phases of `engine.pxd`. While a worker owns it, the engine only notes what happened (OWNER_EVENT), and looks at it
-when it comes back. A function that may free the connection says so; nothing may touch the connection after it.
+Each function runs on the engine's thread, does a bounded amount of work and never blocks. A connection and its request
+move through the phases of `phases.pxd`. While a worker owns the request, the engine only notes what happened
+(OWNER_EVENT), and looks at the connection when the request comes back. A function that may free the connection says so;
+nothing may touch the connection after it.
 """
 from libc.errno cimport EAGAIN
 from libc.stdint cimport INT64_MAX, int64_t
@@ -11,21 +12,22 @@ from posix.uio cimport iovec
 
 from halfsync.engine.admission cimport admit, reject
 from halfsync.engine.connection_close cimport (
-    client_disconnected, close_now, enter_phase, finish_sending, linger, notify_closed, save_app_state,
+    client_disconnected, close_now, enter_phase, enter_request_phase, finish_sending, linger, notify_closed,
+    save_app_state,
 )
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport deadline_of, is_slow, next_check, note_progress
 from halfsync.engine.engine cimport (
-    SCRATCH_BYTES, engine_announce, engine_defer, engine_is_closing_keepalives, engine_log,
+    END_CUTS, END_STAYS, SCRATCH_BYTES, engine_announce, engine_defer, engine_is_closing_keepalives, engine_log,
 )
 from halfsync.engine.handoff cimport handoff_connection
 from halfsync.engine.ownership cimport (
-    OWNER_ENGINE, OWNER_EVENT, OWNER_MASK, OWNER_QUEUE, OWNER_WORKER, owner_is, owner_note_event, owner_submit,
-    owner_take_back,
+    owner_note_event, owner_submit, owner_take_back,
 )
 from halfsync.engine.phases cimport (
-    PHASE_BODY, PHASE_CLOSED_NOTIFY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT,
-    PHASE_TURN, change_phase,
+    OWNER_ENGINE, OWNER_EVENT, OWNER_MASK, OWNER_QUEUE, OWNER_WORKER, PHASE_CLOSED_NOTIFY, PHASE_HANDSHAKE, PHASE_IDLE,
+    PHASE_LINGER, PHASE_SILENT, REQUEST_BODY, REQUEST_DONE, REQUEST_HEAD, REQUEST_NONE, REQUEST_SENDING, REQUEST_TURN,
+    owner_is,
 )
 from halfsync.engine.poller cimport (
     POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_note_want, poller_send, poller_send_file,
@@ -33,6 +35,7 @@ from halfsync.engine.poller cimport (
 from halfsync.engine.request_timeout cimport CHECK_AGAIN, check_queued, check_response, check_turn
 from halfsync.engine.responses cimport refuse, send_native_response, shed, start_sending
 from halfsync.engine.timers cimport wheel_set
+from halfsync.engine.transitions cimport begin_phase, begin_request_phase, change_request_phase, note_released
 from halfsync.exchange.exchange cimport (
     EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received, exchange_room,
     pool_get, pool_put,
@@ -64,11 +67,12 @@ cdef int submit(Engine *engine, Request *request) noexcept nogil:
     """Put a complete request into the queue, and give it up with that. Returns RECEIVE_*."""
     cdef Connection *connection = request.connection
     cdef int64_t look = max(engine.timeouts.keep_alive, SECOND)
-    change_phase(connection, PHASE_TURN)
-    request.exchange.framed_ns = connection.since = engine.now
+    begin_request_phase(request, REQUEST_TURN)
+    request.exchange.framed_ns = request.since = engine.now
     request.exchange.app_state = request.app_state
     request.app_state = NULL
     request.probed = False
+    connection.requests += 1
     # A worker may release the request unnoticed, so the timer must not be set later than keep_alive allows. It takes
     # the request unnoticed, too: the deadline of its turn is timeouts.turn from now at the earliest.
     if engine.timeouts.turn > 0:
@@ -105,12 +109,12 @@ cdef int advance(Engine *engine, Request *request, int framed) noexcept nogil:
     if framed < 0:
         refuse(engine, request, -framed, NULL)
     elif exchange.phase == EXCHANGE_HEAD:
-        if connection.phase != PHASE_HEAD:
-            enter_phase(engine, connection, PHASE_HEAD)
+        if request.phase != REQUEST_HEAD:
+            enter_request_phase(engine, request, REQUEST_HEAD)
     else:
-        if connection.phase != PHASE_BODY:
+        if request.phase != REQUEST_BODY:
             pace_begin(&connection.pace, engine.now)
-        enter_phase(engine, connection, PHASE_BODY)
+        enter_request_phase(engine, request, REQUEST_BODY)
         if exchange.want_continue:
             exchange.want_continue = False
             send_continue(&connection.transport)
@@ -143,7 +147,10 @@ cdef char *on_room(void *engine_, Handle *handle, size_t *room) noexcept nogil:
     cdef Connection *connection = <Connection *> handle
     cdef Request *request = &connection.request
     cdef char *data = NULL
-    if not owner_note_event(&request.owner) or connection.phase == PHASE_SENDING:
+    if not owner_note_event(&request.owner):
+        return NULL
+    note_released(connection)
+    if request.phase == REQUEST_SENDING:
         return NULL
     if connection.phase == PHASE_HANDSHAKE and not shake_hands(engine, connection):
         return NULL
@@ -172,7 +179,7 @@ cdef int on_proxy_header(Engine *engine, Connection *connection, char *data, siz
         if framed < 0:
             refuse(engine, &connection.request, -framed, NULL)
         elif connection.phase == PHASE_SILENT:
-            enter_phase(engine, connection, PHASE_HEAD)
+            enter_request_phase(engine, &connection.request, REQUEST_HEAD)
         return RECEIVE_MORE
     connection.awaits_proxy = False
     exchange.started_ns = engine.now
@@ -194,25 +201,25 @@ cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) 
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
     cdef Request *request = &connection.request
-    cdef int phase = connection.phase
+    cdef int phase = request.phase
     if length == -EAGAIN:
-        if (phase == PHASE_SILENT or phase == PHASE_IDLE) and request.exchange != NULL:
+        if phase == REQUEST_NONE and request.exchange != NULL:
             pool_put(&engine.pool, request.exchange)
             request.exchange = NULL
         return RECEIVE_MORE
     if length <= 0:
-        if phase == PHASE_HEAD or phase == PHASE_BODY:
+        if phase == REQUEST_HEAD or phase == REQUEST_BODY:
             client_disconnected(engine, connection)
         else:
             close_now(engine, connection)
         return RECEIVE_GONE
-    if phase == PHASE_LINGER:
+    if connection.phase == PHASE_LINGER:
         return RECEIVE_MORE
     if connection.awaits_proxy:
         return on_proxy_header(engine, connection, data, length)
-    if phase == PHASE_BODY:
+    if phase == REQUEST_BODY:
         connection.pace.moved += length
-    elif phase != PHASE_HEAD:
+    elif phase != REQUEST_HEAD:
         request.exchange.started_ns = engine.now
     return advance(engine, request, exchange_received(request.exchange, &engine.limits, data, length))
 
@@ -225,18 +232,19 @@ cdef void on_hangup(void *engine_, Handle *handle, bint broken) noexcept nogil:
     if broken:
         store_uint(&connection.peer, PEER_GONE)
     else:
-        cas_uint(&connection.peer, &peer, PEER_ENDED)  # a worker may have just set PEER_GONE
+        cas_uint(&connection.peer, &peer, PEER_ENDED)  # unless it is PEER_GONE
     if not owner_note_event(&connection.request.owner):
         if not broken:
             wheel_set(&engine.wheel, &connection.timer, engine.now + PROBE_AFTER)
         return
-    if connection.phase == PHASE_SENDING:
+    note_released(connection)
+    if connection.request.phase == REQUEST_SENDING:
         if broken:
             client_disconnected(engine, connection)
         return  # half-closed: it still reads
     if connection.phase == PHASE_HANDSHAKE and not broken:
         return  # the transport finds out whether it can go on
-    if connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
+    if connection.request.phase in (REQUEST_HEAD, REQUEST_BODY):
         client_disconnected(engine, connection)
     else:
         close_now(engine, connection)
@@ -283,14 +291,20 @@ cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
 
 
 cdef void on_returned(Engine *engine, Request *request) noexcept nogil:
-    """Take a request back from a worker, and act on the phase. May free the connection."""
+    """Take a request back from a worker, and act on its phase. May free the connection."""
     cdef Connection *connection = request.connection
+    cdef bint cut
     owner_take_back(&request.owner)
+    cut = request.phase == REQUEST_DONE and request.end == END_CUTS
+    if request.phase == REQUEST_DONE and request.end != END_STAYS:
+        begin_phase(connection, PHASE_LINGER)
+    note_released(connection)
     if connection.phase == PHASE_CLOSED_NOTIFY:
+        change_request_phase(request, REQUEST_NONE)
         connection_free(engine, connection)
-    elif load_uint(&connection.peer) == PEER_GONE:
+    elif cut or load_uint(&connection.peer) == PEER_GONE:
         close_now(engine, connection)
-    elif connection.phase == PHASE_SENDING:
+    elif request.phase == REQUEST_SENDING:
         start_sending(engine, request)
         send_outbox(engine, request)
     elif connection.phase == PHASE_LINGER:
@@ -311,7 +325,7 @@ cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil:
     cdef Request *request = <Request *> outbox.request
     swap_uint(&outbox.announced, 0)
     if request != NULL and request.outbox == outbox and owner_is(&request.owner, OWNER_ENGINE):
-        request.connection.since = engine.now
+        request.since = engine.now
         send_outbox(engine, request)
 
 
@@ -321,7 +335,7 @@ cdef void on_sendable(void *engine_, Handle *handle) noexcept nogil:
     cdef Connection *connection = <Connection *> handle
     if not owner_is(&connection.request.owner, OWNER_ENGINE):
         return
-    if connection.phase == PHASE_SENDING:
+    if connection.request.phase == REQUEST_SENDING:
         send_outbox(engine, &connection.request)
     elif connection.phase == PHASE_HANDSHAKE:
         if shake_hands(engine, connection):
@@ -363,7 +377,7 @@ cdef void send_outbox(Engine *engine, Request *request) noexcept nogil:
             transport_abort(&connection.transport)  # the file is now shorter than was promised
             close_now(engine, connection)
             return
-        connection.since = engine.now
+        request.since = engine.now
         connection.pace.moved += sent
         outbox_sent(outbox, sent)
     engine_announce(engine, outbox)  # the rest in the next turn
@@ -413,19 +427,20 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
         if again > 0:
             wheel_set(&engine.wheel, &connection.timer, again)
         return
+    note_released(connection)
     if connection.phase == PHASE_CLOSED_NOTIFY:
         notify_closed(engine, connection)
         return
-    if connection.phase == PHASE_SENDING:
+    if request.phase == REQUEST_SENDING:
         again = check_response(engine, request)
         if again == 0:
             return
         note_progress(engine, connection)
     if deadline_of(engine, connection) > engine.now and not is_slow(engine, connection):
         wheel_set(&engine.wheel, &connection.timer, min(again, next_check(engine, connection)))
-    elif connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
+    elif request.phase == REQUEST_HEAD or request.phase == REQUEST_BODY:
         refuse(engine, request, 408, REASON_LATE_PROXY if connection.awaits_proxy else NULL)
-    elif connection.phase == PHASE_SENDING:
+    elif request.phase == REQUEST_SENDING:
         transport_abort(&connection.transport)
         client_disconnected(engine, connection)
     elif (

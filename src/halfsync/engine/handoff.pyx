@@ -12,8 +12,10 @@ from posix.unistd cimport close
 
 from halfsync.engine.connections cimport connection_at, connection_detach
 from halfsync.engine.engine cimport COMMAND_DRAIN, COMMAND_HANDOFF, SLAB
-from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
-from halfsync.engine.phases cimport PHASE_FREE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT
+from halfsync.engine.phases cimport (
+    OWNER_ENGINE, PHASE_FREE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT, REQUEST_HEAD, owner_is,
+)
+from halfsync.engine.transitions cimport engine_owns
 from halfsync.listening.endpoints cimport endpoint_at
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint
@@ -91,7 +93,7 @@ cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept no
 
 cdef bint is_at_rest(const Connection *connection) noexcept nogil:
     """Return whether a connection of the engine's waits for a request, or for the rest of a head."""
-    return connection.phase in (PHASE_IDLE, PHASE_SILENT, PHASE_HEAD)
+    return connection.phase in (PHASE_IDLE, PHASE_SILENT) or connection.request.phase == REQUEST_HEAD
 
 
 cdef bint finish_handoff(Engine *engine) noexcept nogil:
@@ -104,7 +106,7 @@ cdef bint finish_handoff(Engine *engine) noexcept nogil:
         connection = connection_at(engine, index)
         if connection.phase == PHASE_FREE:
             continue
-        if not owner_is(&connection.request.owner, OWNER_ENGINE):
+        if not engine_owns(connection):
             finished = False
         elif is_at_rest(connection):
             # If the client sends no more, the connection ends as soon as the engine sees that end.

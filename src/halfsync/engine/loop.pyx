@@ -23,7 +23,6 @@ from halfsync.engine.engine cimport (
 )
 from halfsync.engine.eviction cimport eviction_choose, eviction_close
 from halfsync.engine.handoff cimport finish_handoff, handoff_close, handoff_wait
-from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.phases cimport (
     PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT,
 )
@@ -34,6 +33,7 @@ from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
 from halfsync.engine.spool_eviction cimport evict_stalled_client
 from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next, wheel_set
+from halfsync.engine.transitions cimport engine_owns
 from halfsync.exchange.exchange cimport pool_destroy, pool_init
 from halfsync.exchange.outbox cimport Outbox, outbox_release
 from halfsync.http.trust cimport ADDRESS_BYTES, trust_has
@@ -274,7 +274,7 @@ cdef bint finish_drain(Engine *engine) noexcept nogil:
         connection = connection_at(engine, index)
         if connection.phase == PHASE_FREE:
             continue
-        if not owner_is(&connection.request.owner, OWNER_ENGINE):
+        if not engine_owns(connection):
             finished = False
         elif (
             connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT)
@@ -435,10 +435,7 @@ cdef void engine_sweep(Engine *engine) noexcept nogil:
     take_announced(engine)
     for index in range(engine.slabs_count * SLAB):
         connection = connection_at(engine, index)
-        if (
-            connection.phase not in (PHASE_FREE, PHASE_CLOSED_NOTIFY)
-            and owner_is(&connection.request.owner, OWNER_ENGINE)
-        ):
+        if connection.phase not in (PHASE_FREE, PHASE_CLOSED_NOTIFY) and engine_owns(connection):
             close_now(engine, connection)
     take_announced(engine)
 

@@ -5,7 +5,7 @@ from halfsync.engine.connection_close cimport close_now
 from halfsync.engine.engine cimport Connection, engine_log
 from halfsync.engine.lease cimport HOLD_BUSY, HOLD_TAKEN, Lease, lease_hold, lease_release, lease_revoke
 from halfsync.engine.ownership cimport owner_seize
-from halfsync.engine.phases cimport PHASE_TURN
+from halfsync.engine.phases cimport REQUEST_TURN
 from halfsync.engine.poller cimport RECEIVE_GONE
 from halfsync.engine.responses cimport send_refusal, shed
 from halfsync.exchange.exchange cimport Exchange
@@ -25,10 +25,10 @@ cdef int64_t check_queued(Engine *engine, Request *request) noexcept nogil:
     """
     cdef Connection *connection = request.connection
     cdef int64_t again = engine.now + SECOND
-    cdef int64_t deadline = connection.since + engine.timeouts.queue
+    cdef int64_t deadline = request.since + engine.timeouts.queue
     if engine.timeouts.turn > 0:  # which begins whenever a worker takes the request
         again = min(again, engine.now + max(engine.timeouts.turn // 16, CHECK_AGAIN))
-    if engine.timeouts.queue == 0 or connection.phase != PHASE_TURN:
+    if engine.timeouts.queue == 0 or request.phase != REQUEST_TURN:
         return again
     if deadline > engine.now or not queue_withdraw(engine.queue, request.ticket):
         return min(again, max(deadline, engine.now + CHECK_AGAIN))

@@ -5,11 +5,14 @@ The engine sends what the socket takes at once, and leaves the rest to an outbox
 from libc.stdint cimport int64_t
 from posix.unistd cimport close
 
-from halfsync.engine.connection_close cimport client_disconnected, close_now, enter_phase, linger, save_app_state
+from halfsync.engine.connection_close cimport (
+    client_disconnected, close_now, enter_phase, enter_request_phase, linger, save_app_state,
+)
 from halfsync.engine.engine cimport Connection, engine_announce, engine_defer, engine_log, engine_note_refusal
 from halfsync.engine.ownership cimport owner_withdraw
-from halfsync.engine.phases cimport PHASE_IDLE, PHASE_SENDING, change_phase
+from halfsync.engine.phases cimport PHASE_IDLE, REQUEST_SENDING
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file
+from halfsync.engine.transitions cimport begin_phase
 from halfsync.exchange.exchange cimport Exchange, exchange_error, exchange_has_more, pool_put
 from halfsync.exchange.native_handler cimport NativeResponse
 from halfsync.exchange.outbox cimport (
@@ -28,7 +31,7 @@ cdef enum:
 cdef void start_sending(Engine *engine, Request *request) noexcept nogil:
     """Begin to send an outbox. The client's pace is judged from the timer's first look on."""
     request.connection.pace.since = 0
-    enter_phase(engine, request.connection, PHASE_SENDING)
+    enter_request_phase(engine, request, REQUEST_SENDING)
 
 
 cdef bint send_later(Engine *engine, Request *request, const char *data, int64_t length) noexcept nogil:
@@ -144,7 +147,7 @@ cdef int send_native_response(
         return RECEIVE_MORE
     if exchange_has_more(exchange):
         # The next request waits its turn, like those of other connections.
-        change_phase(connection, PHASE_IDLE)
+        begin_phase(connection, PHASE_IDLE)
         engine_defer(engine, request)
         return RECEIVE_HOLD
     enter_phase(engine, connection, PHASE_IDLE)

@@ -19,12 +19,13 @@ from posix.unistd cimport close
 from posix.uio cimport iovec
 
 from halfsync.engine.engine cimport (
-    COMMAND_STOP, Connection, Request, engine_announce, engine_is_closing_keepalives, engine_is_handing_off, engine_log,
-    engine_release, engine_return,
+    COMMAND_STOP, Connection, END_CUTS, END_LINGERS, END_STAYS, Request, engine_announce, engine_is_closing_keepalives,
+    engine_is_handing_off, engine_log, engine_release, engine_return,
 )
 from halfsync.engine.lease cimport lease_acquire, lease_begin, lease_end, lease_is_revoked, lease_release
 from halfsync.engine.ownership cimport owner_take
-from halfsync.engine.phases cimport PHASE_CLOSED_NOTIFY, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, change_phase
+from halfsync.engine.phases cimport REQUEST_DONE, REQUEST_NOTIFY, REQUEST_SENDING
+from halfsync.engine.transitions cimport change_request_phase
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.exchange.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.exchange.interim cimport send_continue
@@ -34,7 +35,7 @@ from halfsync.exchange.outbox cimport (
 )
 from halfsync.exchange.persistence cimport may_stay
 from halfsync.http.trust cimport ADDRESS_BYTES
-from halfsync.native.sync cimport load_uint, monotonic_ns, sem_post, sem_wait, store_uint
+from halfsync.native.sync cimport load_uint, monotonic_ns, sem_post, sem_wait
 from halfsync.pool.request_queue cimport queue_count_in, queue_count_out
 from halfsync.transport.transport cimport (
     PEER_ENDED, PEER_GONE, is_want, pass_sent, transport_abort, transport_cut, transport_finish, transport_send,
@@ -109,7 +110,7 @@ cdef int switch_to_outbox(ProactorSink *self) noexcept nogil:
     self.outbox.request = request
     request.exchange = NULL  # stays with the worker until the response has ended
     request.outbox = self.outbox
-    change_phase(request.connection, PHASE_SENDING)
+    change_request_phase(request, REQUEST_SENDING)
     engine_return(self.engine, request)
     return 0
 
@@ -255,11 +256,11 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
         else:
             transport_cut(&connection.transport, True)
         end = TURN_CUT
-    connection.requests += 1
-    connection.since = now
+    request.since = now
     engine_log(engine, exchange, self.address, self.address_length, now)
     if end == TURN_COMPLETE and self.sink.stays:
-        change_phase(connection, PHASE_IDLE)
+        request.end = END_STAYS
+        change_request_phase(request, REQUEST_DONE)
         if exchange_has_more(exchange) or engine_is_handing_off(engine):
             engine_return(engine, request)
             return NULL
@@ -272,10 +273,11 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
             transport_abort(&connection.transport)
         else:
             transport_cut(&connection.transport, False)
-        store_uint(&connection.peer, PEER_GONE)  # makes the engine close at once
+        request.end = END_CUTS
     else:
         transport_finish(&connection.transport)  # so that the client sees the end without waiting for the engine
-    change_phase(connection, PHASE_LINGER)
+        request.end = END_LINGERS
+    change_request_phase(request, REQUEST_DONE)
     engine_return(engine, request)
     return NULL
 
@@ -314,7 +316,7 @@ cdef class RequestWorkers(WorkerThreads):
                         + exchange.head.target_length - exchange.head.method)
             request.lease_serial = lease.serial
         owner_take(&request.owner)
-        if connection.phase == PHASE_CLOSED_NOTIFY:
+        if request.phase == REQUEST_NOTIFY:
             self.bridge.discard_state(request.app_state)
             request.app_state = NULL
             engine_return(self.engine, request)
@@ -326,7 +328,7 @@ cdef class RequestWorkers(WorkerThreads):
         sink.sink.waits = sink.sink.gil_held = sink.sink.whole = False
         sink.sink.stays = may_stay(
             exchange.head.keep_alive, self.engine.timeouts.keep_alive > 0, engine_is_closing_keepalives(self.engine),
-            connection.requests + 1, self.engine.requests_max)
+            connection.requests, self.engine.requests_max)
         sink.engine = self.engine
         sink.request = request
         sink.outbox = NULL
