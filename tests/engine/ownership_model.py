@@ -1,10 +1,10 @@
-"""A model of one connection, its worker and the engine, in which every interleaving can be tried.
+"""A model of one request, its worker and the engine, in which every interleaving can be tried.
 
-The owner word, the lease and the list of returned connections are the compiled ones (`testing/ownership`); what
+The owner word, the lease and the list of returned requests are the compiled ones (`testing/ownership`); what
 surrounds them, that is what each thread does between two of their operations, is written here as steps. A step is what
 no other thread can come between. `explore` tries each step that is possible in each state, until no state is new.
 
-The connection has a record that is used again (`life` counts its clients), an exchange and perhaps an outbox.
+The request's connection has a record that is used again (`life` counts its clients), an exchange and perhaps an outbox.
 The worker has one lease for all of its turns; some of these are turns on another connection, of which the model
 knows no more. A step that breaks a rule raises `Violation`.
 """
@@ -36,11 +36,12 @@ class Violation(AssertionError):  # noqa: N818 - that is what it is
 
 
 class Phase(Enum):
-    """As in engine.pxd, as far as it matters here."""
+    """The phases of a connection and its request in phases.pxd, as far as they matter here."""
 
     IDLE = "idle"
     TURN = "turn"
     SENDING = "sending"
+    DONE = "done"
     LINGER = "linger"
     FREE = "free"
 
@@ -87,7 +88,7 @@ class Protocol:
         self.native = Turn()
 
     def give_back(self) -> None:
-        """Put the worker's connection into the list."""
+        """Put the worker's request into the list."""
         self.native.give_back()
 
     def take_back(self) -> None:
@@ -151,8 +152,9 @@ class Model:
         if world.engine != "loop":
             return [world.engine]
         owner = self.native.owner
+        phase = self._note_released(world).phase
         names = ["event"] if world.phase is not Phase.FREE else ["accept"] if world.life + 1 < LIVES else []
-        if owner == OWNER_ENGINE and world.phase is Phase.IDLE and world.requests < REQUESTS:
+        if owner == OWNER_ENGINE and phase is Phase.IDLE and world.requests < REQUESTS:
             names += ["submit", "defer"]
         if owner == OWNER_QUEUE and world.worker != "take":
             names.append("withdraw")
@@ -178,6 +180,7 @@ class Model:
 
     def submit(self, world: World) -> World:
         """Put a complete request into the queue."""
+        world = self._note_released(world)
         self.native.submit()
         return replace(world, phase=Phase.TURN, exchange=Exchange.CONNECTION, requests=world.requests + 1)
 
@@ -188,11 +191,12 @@ class Model:
 
     def defer(self, world: World) -> World:
         """Go on with an idle connection later."""
+        world = self._note_released(world)
         self.native.defer()
         return world
 
     def swap_list(self, world: World) -> World:
-        """Take the list of returned connections."""
+        """Take the list of returned requests."""
         self.native.unlink()
         return replace(world, engine="on_returned")
 
@@ -200,7 +204,7 @@ class Model:
         """Take the connection back, and go on as its phase says."""
         demand(world.phase is not Phase.FREE, "a free record was returned")
         self.protocol.take_back()
-        world = replace(world, engine="loop")
+        world = self._note_released(replace(world, engine="loop"))
         return self._close(world) if world.phase is Phase.LINGER else world
 
     def end_response(self, world: World) -> World:
@@ -249,6 +253,11 @@ class Model:
         self.native.revoke()
         return replace(world, engine="loop")
 
+    def _note_released(self, world: World) -> World:
+        """Let a connection be idle whose worker is done with its request."""
+        released = self.native.owner == OWNER_ENGINE and world.phase is Phase.DONE
+        return replace(world, phase=Phase.IDLE) if released else world
+
     def _close(self, world: World) -> World:
         """Close the connection and free its record."""
         demand(self.native.owner == OWNER_ENGINE, "a record is freed that the engine does not own")
@@ -294,7 +303,7 @@ class Model:
         return replace(world, worker="take", worker_life=world.life, has_lease=True)
 
     def take(self, world: World) -> World:
-        """Own the connection."""
+        """Own the request."""
         self.native.take()
         return replace(world, worker="open_turn")
 
@@ -327,7 +336,7 @@ class Model:
         )
 
     def switch_to_outbox(self, world: World) -> World:
-        """Give the connection back to the engine."""
+        """Give the request back to the engine."""
         demand(not self.native.is_linked, "a connection is returned twice")
         self.protocol.give_back()
         return replace(world, worker="open_turn")
@@ -341,7 +350,7 @@ class Model:
             demand(world.worker_has_exchange, "the exchange of an ended turn is not the worker's")
             return replace(world, worker="free", worker_has_exchange=False)
         self._touch(world)
-        return replace(world, worker="give_back", exchange=Exchange.NONE, phase=Phase.IDLE)
+        return replace(world, worker="give_back", exchange=Exchange.NONE, phase=Phase.DONE)
 
     def finish_outbox(self, world: World) -> World:
         """Put the end into the outbox, and the exchange with it unless the client is gone."""
@@ -352,7 +361,7 @@ class Model:
         return replace(world, worker="free", worker_has_exchange=False, worker_outbox=Outbox.NONE)
 
     def release(self, world: World) -> World:
-        """Give the connection back without a word, unless something happened."""
+        """Give the request back without a word, unless something happened."""
         self.native.release()
         return replace(world, worker="free")
 
@@ -414,7 +423,7 @@ def is_rest(native: State, world: World) -> bool:
         and world.worker == "free"
         and native[0] == OWNER_ENGINE
         and not native[4]
-        and world.phase in (Phase.IDLE, Phase.FREE)
+        and world.phase in (Phase.IDLE, Phase.DONE, Phase.FREE)
         and world.exchange is Exchange.NONE
         and world.outbox is Outbox.NONE
         and world.worker_outbox is Outbox.NONE

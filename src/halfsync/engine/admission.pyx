@@ -9,9 +9,10 @@ from libc.stdint cimport int64_t, uint32_t
 
 from halfsync.engine.connection_close cimport close_now
 from halfsync.engine.engine cimport CLIENT_REJECTED
-from halfsync.engine.phases cimport PHASE_LINGER, change_phase
+from halfsync.engine.phases cimport PHASE_LINGER
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_MORE
 from halfsync.engine.responses cimport cut_stream, refuse
+from halfsync.engine.transitions cimport begin_phase
 from halfsync.exchange.lingering cimport REJECTED_LINGERING_MAX
 from halfsync.observe.refusals cimport REASON_CLIENT
 from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key, counts_add
@@ -31,9 +32,9 @@ cdef int reject(Engine *engine, Connection *connection) noexcept nogil:
     engine.counters.limited += 1
     if engine.limits.raw:
         # Closing in this phase sends no end before the reset.
-        change_phase(connection, PHASE_LINGER)
-        return cut_stream(engine, connection, REASON_CLIENT)
-    refuse(engine, connection, 503, REASON_CLIENT)
+        begin_phase(connection, PHASE_LINGER)
+        return cut_stream(engine, &connection.request, REASON_CLIENT)
+    refuse(engine, &connection.request, 503, REASON_CLIENT)
     if engine.rejected_lingering >= REJECTED_LINGERING_MAX or engine.open > engine.open_max:  # it must not linger
         close_now(engine, connection)
         return RECEIVE_GONE

@@ -72,12 +72,12 @@ cdef void begin(Engine *engine, const HandoffRecord *handoff, int listener) noex
     enter_phase(engine, connection, PHASE_IDLE if handoff.requests > 0 else PHASE_SILENT)
     if handoff.length == 0:
         return
-    connection.exchange = pool_get(&engine.pool)
-    if connection.exchange == NULL:
+    connection.request.exchange = pool_get(&engine.pool)
+    if connection.request.exchange == NULL:
         close_now(engine, connection)
         return
     if connection.awaits_proxy:
-        connection.exchange.phase = EXCHANGE_PROXY
+        connection.request.exchange.phase = EXCHANGE_PROXY
     on_received(engine, &connection.handle, <char *> handoff.data, handoff.length)
 
 

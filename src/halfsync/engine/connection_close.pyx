@@ -1,4 +1,4 @@
-"""Begin a phase of a connection, and end a connection.
+"""Begin a phase of a connection or of its request, and end a connection.
 
 A function that may free the connection says so; nothing may touch the connection after it.
 """
@@ -7,14 +7,14 @@ from libc.stdint cimport int64_t
 from halfsync.engine.connections cimport connection_close_socket, connection_free
 from halfsync.engine.deadlines cimport next_check
 from halfsync.engine.engine cimport SCRATCH_BYTES, engine_log
-from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is, owner_submit, owner_withdraw
-from halfsync.engine.phases cimport PHASE_LINGER, change_phase
+from halfsync.engine.ownership cimport owner_submit, owner_withdraw
+from halfsync.engine.phases cimport PHASE_LINGER, REQUEST_NONE, REQUEST_NOTIFY
 from halfsync.engine.poller cimport poller_note_want
 from halfsync.engine.timers cimport wheel_set
+from halfsync.engine.transitions cimport begin_phase, begin_request_phase, change_request_phase
 from halfsync.exchange.exchange cimport pool_put
 from halfsync.exchange.lingering cimport linger_discard
 from halfsync.exchange.outbox cimport Outbox, outbox_abandon, outbox_release
-from halfsync.native.checks cimport check
 from halfsync.pool.request_queue cimport queue_put
 from halfsync.transport.transport cimport is_want, transport_finish
 
@@ -22,34 +22,41 @@ cdef int64_t NOTIFY_AGAIN = 100000000  # ns; retry after the queue had no room f
 
 
 cdef void enter_phase(Engine *engine, Connection *connection, int phase) noexcept nogil:
-    """Begin a phase, or note progress in it: its deadline counts from now."""
-    check(owner_is(&connection.owner, OWNER_ENGINE), "a phase is entered on a connection that the engine does not own")
-    change_phase(connection, phase)
+    """Begin a phase of a connection without a request. Its deadline counts from now."""
+    begin_phase(connection, phase)
     connection.since = engine.now
     wheel_set(&engine.wheel, &connection.timer, next_check(engine, connection))
 
 
+cdef void enter_request_phase(Engine *engine, Request *request, int phase) noexcept nogil:
+    """Begin a phase of a request, or note progress in it: its deadline counts from now."""
+    begin_request_phase(request, phase)
+    request.since = engine.now
+    wheel_set(&engine.wheel, &request.connection.timer, next_check(engine, request.connection))
+
+
 cdef void close_now(Engine *engine, Connection *connection) noexcept nogil:
     """Close the connection at once, in any phase, and free it. The engine must own it."""
-    cdef Outbox *outbox = connection.outbox
+    cdef Request *request = &connection.request
+    cdef Outbox *outbox = request.outbox
     cdef Exchange *exchange
     if connection.phase == PHASE_LINGER:
         linger_discard(&connection.transport, engine.scratch, SCRATCH_BYTES)
     if outbox != NULL:
-        connection.outbox = NULL
+        request.outbox = NULL
         exchange = outbox_abandon(outbox)  # NULL: its worker still uses it, and will discard the bridge's state
         if exchange != NULL:
             engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
-            save_app_state(connection, exchange)
+            save_app_state(request, exchange)
             pool_put(&engine.pool, exchange)
         outbox_release(outbox)
     connection_close_socket(engine, connection)
     notify_closed(engine, connection)
 
 
-cdef void save_app_state(Connection *connection, Exchange *exchange) noexcept nogil:
-    """Move what the bridge keeps between turns back into the connection. The caller must own both."""
-    connection.app_state = exchange.app_state
+cdef void save_app_state(Request *request, Exchange *exchange) noexcept nogil:
+    """Move what the bridge keeps between turns back into the request's record. The caller must own both."""
+    request.app_state = exchange.app_state
     exchange.app_state = NULL
 
 
@@ -58,15 +65,18 @@ cdef void notify_closed(Engine *engine, Connection *connection) noexcept nogil:
 
     If the queue has no room for that, try again later.
     """
-    if connection.app_state == NULL:
+    cdef Request *request = &connection.request
+    if request.app_state == NULL:
         connection_free(engine, connection)
         return
-    owner_submit(&connection.owner, False)
-    if queue_put(engine.queue, connection, engine.now) >= 0:
+    change_request_phase(request, REQUEST_NOTIFY)
+    owner_submit(&request.owner, False)
+    if queue_put(engine.queue, request, engine.now) >= 0:
         engine.counters.close_notices += 1
         engine.put_some = True
         return
-    owner_withdraw(&connection.owner)
+    owner_withdraw(&request.owner)
+    change_request_phase(request, REQUEST_NONE)
     wheel_set(&engine.wheel, &connection.timer, engine.now + NOTIFY_AGAIN)
 
 
@@ -81,9 +91,9 @@ cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
 
     Closing at once would reset the connection while a response is on its way (RFC 9112 9.6).
     """
-    if connection.exchange != NULL:
-        pool_put(&engine.pool, connection.exchange)
-        connection.exchange = NULL
+    if connection.request.exchange != NULL:
+        pool_put(&engine.pool, connection.request.exchange)
+        connection.request.exchange = NULL
     finish_sending(engine, connection)
     enter_phase(engine, connection, PHASE_LINGER)
 

@@ -1,8 +1,9 @@
 """React to what happens on a connection, from the engine's side: receive, frame, submit, send, end.
 
-Each function runs on the engine's thread, does a bounded amount of work and never blocks. A connection moves through
-the phases of `engine.pxd`. While a worker owns it, the engine only notes what happened (OWNER_EVENT), and looks at it
-when it comes back. A function that may free the connection says so; nothing may touch the connection after it.
+Each function runs on the engine's thread, does a bounded amount of work and never blocks. A connection and its request
+move through the phases of `phases.pxd`. While a worker owns the request, the engine only notes what happened
+(OWNER_EVENT), and looks at the connection when the request comes back. A function that may free the connection says so;
+nothing may touch the connection after it.
 """
 from libc.errno cimport EAGAIN
 from libc.stdint cimport INT64_MAX, int64_t
@@ -11,21 +12,22 @@ from posix.uio cimport iovec
 
 from halfsync.engine.admission cimport admit, reject
 from halfsync.engine.connection_close cimport (
-    client_disconnected, close_now, enter_phase, finish_sending, linger, notify_closed, save_app_state,
+    client_disconnected, close_now, enter_phase, enter_request_phase, finish_sending, linger, notify_closed,
+    save_app_state,
 )
 from halfsync.engine.connections cimport connection_free
-from halfsync.engine.deadlines cimport awaited_in, deadline_of, is_slow, next_check, note_progress
+from halfsync.engine.deadlines cimport awaited_of, deadline_of, is_slow, next_check, note_progress
 from halfsync.engine.engine cimport (
-    SCRATCH_BYTES, engine_announce, engine_defer, engine_is_closing_keepalives, engine_log,
+    END_CUTS, END_STAYS, SCRATCH_BYTES, engine_announce, engine_defer, engine_is_closing_keepalives, engine_log,
 )
 from halfsync.engine.handoff cimport handoff_connection
 from halfsync.engine.ownership cimport (
-    OWNER_ENGINE, OWNER_EVENT, OWNER_MASK, OWNER_QUEUE, OWNER_WORKER, owner_is, owner_note_event, owner_submit,
-    owner_take_back,
+    owner_note_event, owner_submit, owner_take_back,
 )
 from halfsync.engine.phases cimport (
-    PHASE_BODY, PHASE_CLOSED_NOTIFY, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, PHASE_SILENT,
-    PHASE_TURN, change_phase,
+    OWNER_ENGINE, OWNER_EVENT, OWNER_MASK, OWNER_QUEUE, OWNER_WORKER, PHASE_CLOSED_NOTIFY, PHASE_HANDSHAKE, PHASE_IDLE,
+    PHASE_LINGER, PHASE_SILENT, REQUEST_BODY, REQUEST_DONE, REQUEST_HEAD, REQUEST_NONE, REQUEST_SENDING, REQUEST_TURN,
+    owner_is,
 )
 from halfsync.engine.poller cimport (
     POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_note_want, poller_send, poller_send_file,
@@ -33,6 +35,7 @@ from halfsync.engine.poller cimport (
 from halfsync.engine.request_timeout cimport CHECK_AGAIN, check_queued, check_response, check_turn
 from halfsync.engine.responses cimport refuse, send_native_response, shed, start_sending
 from halfsync.engine.timers cimport wheel_set
+from halfsync.engine.transitions cimport begin_phase, begin_request_phase, change_request_phase, note_released
 from halfsync.exchange.deadlines cimport LATE_REFUSE, LATE_RESET, LATE_STATUS, late
 from halfsync.exchange.exchange cimport (
     EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received, exchange_room,
@@ -61,15 +64,17 @@ cdef int64_t SECOND = 1000000000
 cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered without a probe of its client
 
 
-cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
-    """Put a complete request into the queue, and give up the connection with it. Returns RECEIVE_*."""
+cdef int submit(Engine *engine, Request *request) noexcept nogil:
+    """Put a complete request into the queue, and give it up with that. Returns RECEIVE_*."""
+    cdef Connection *connection = request.connection
     cdef int64_t look = max(engine.timeouts.keep_alive, SECOND)
-    change_phase(connection, PHASE_TURN)
-    connection.exchange.framed_ns = connection.since = engine.now
-    connection.exchange.app_state = connection.app_state
-    connection.app_state = NULL
-    connection.probed = False
-    # A worker may release the connection unnoticed, so the timer must not be set later than keep_alive allows. It takes
+    begin_request_phase(request, REQUEST_TURN)
+    request.exchange.framed_ns = request.since = engine.now
+    request.exchange.app_state = request.app_state
+    request.app_state = NULL
+    request.probed = False
+    connection.requests += 1
+    # A worker may release the request unnoticed, so the timer must not be set later than keep_alive allows. It takes
     # the request unnoticed, too: the deadline of its turn is timeouts.turn from now at the earliest.
     if engine.timeouts.turn > 0:
         look = min(look, engine.timeouts.turn)
@@ -77,20 +82,21 @@ cdef int submit(Engine *engine, Connection *connection) noexcept nogil:
         look = min(look, engine.timeouts.queue)
     wheel_set(&engine.wheel, &connection.timer, engine.now + look)
     # The event for bytes left in the socket, or for the client's end, has passed and will not come again.
-    owner_submit(&connection.owner, connection.handle.readable or connection.handle.ended)
+    owner_submit(&request.owner, connection.handle.readable or connection.handle.ended)
     engine.counters.requests += 1  # before a worker can have answered it
-    cdef int64_t ticket = queue_put(engine.queue, connection, engine.now)
+    cdef int64_t ticket = queue_put(engine.queue, request, engine.now)
     if ticket < 0:
         engine.counters.requests -= 1
-        return shed(engine, connection, REASON_REQUESTS)
-    connection.ticket = ticket
+        return shed(engine, request, REASON_REQUESTS)
+    request.ticket = ticket
     engine.put_some = True
     return RECEIVE_HOLD
 
 
-cdef int advance(Engine *engine, Connection *connection, int framed) noexcept nogil:
+cdef int advance(Engine *engine, Request *request, int framed) noexcept nogil:
     """Act on the result of framing: submit, wait for more, or refuse. Returns RECEIVE_*."""
-    cdef Exchange *exchange = connection.exchange
+    cdef Connection *connection = request.connection
+    cdef Exchange *exchange = request.exchange
     cdef NativeResponse answer
     cdef bint stays
     if framed == 1:
@@ -99,17 +105,17 @@ cdef int advance(Engine *engine, Connection *connection, int framed) noexcept no
                 exchange.head.keep_alive, engine.timeouts.keep_alive > 0, engine_is_closing_keepalives(engine),
                 connection.requests + 1, engine.requests_max)
             if engine.files.answer(engine.files, exchange, stays, engine.scratch, &answer):
-                return send_native_response(engine, connection, &answer, stays)
-        return submit(engine, connection)
+                return send_native_response(engine, request, &answer, stays)
+        return submit(engine, request)
     if framed < 0:
-        refuse(engine, connection, -framed, NULL)
+        refuse(engine, request, -framed, NULL)
     elif exchange.phase == EXCHANGE_HEAD:
-        if connection.phase != PHASE_HEAD:
-            enter_phase(engine, connection, PHASE_HEAD)
+        if request.phase != REQUEST_HEAD:
+            enter_request_phase(engine, request, REQUEST_HEAD)
     else:
-        if connection.phase != PHASE_BODY:
+        if request.phase != REQUEST_BODY:
             pace_begin(&connection.pace, engine.now)
-        enter_phase(engine, connection, PHASE_BODY)
+        enter_request_phase(engine, request, REQUEST_BODY)
         if exchange.want_continue:
             exchange.want_continue = False
             send_continue(&connection.transport)
@@ -130,8 +136,8 @@ cdef bint shake_hands(Engine *engine, Connection *connection) noexcept nogil:
         wheel_set(&engine.wheel, &connection.timer, engine.now)
         return False
     enter_phase(engine, connection, PHASE_SILENT)
-    if connection.rejected:  # may free it, so it is put off to the next turn
-        engine_defer(engine, connection)
+    if connection.rejected:  # may free it, so it is put off to the next iteration
+        engine_defer(engine, &connection.request)
         return False
     return True
 
@@ -140,19 +146,23 @@ cdef char *on_room(void *engine_, Handle *handle, size_t *room) noexcept nogil:
     """Return where the poller receives to. NULL: a worker owns the connection, or its response goes first."""
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
+    cdef Request *request = &connection.request
     cdef char *data = NULL
-    if not owner_note_event(&connection.owner) or connection.phase == PHASE_SENDING:
+    if not owner_note_event(&request.owner):
+        return NULL
+    note_released(connection)
+    if request.phase == REQUEST_SENDING:
         return NULL
     if connection.phase == PHASE_HANDSHAKE and not shake_hands(engine, connection):
         return NULL
     if connection.phase != PHASE_LINGER:
-        if connection.exchange == NULL:
-            connection.exchange = pool_get(&engine.pool)
-            if connection.exchange == NULL:
+        if request.exchange == NULL:
+            request.exchange = pool_get(&engine.pool)
+            if request.exchange == NULL:
                 return NULL  # memory is short: the phase's deadline ends the connection
             if connection.awaits_proxy:
-                connection.exchange.phase = EXCHANGE_PROXY
-        data = exchange_room(connection.exchange, &engine.limits, room)
+                request.exchange.phase = EXCHANGE_PROXY
+        data = exchange_room(request.exchange, &engine.limits, room)
     if data == NULL:
         data = engine.scratch
         room[0] = SCRATCH_BYTES
@@ -164,13 +174,13 @@ cdef int on_proxy_header(Engine *engine, Connection *connection, char *data, siz
 
     Returns RECEIVE_*.
     """
-    cdef Exchange *exchange = connection.exchange
+    cdef Exchange *exchange = connection.request.exchange
     cdef int framed = exchange_received(exchange, &engine.limits, data, length)
     if exchange.phase == EXCHANGE_PROXY:
         if framed < 0:
-            refuse(engine, connection, -framed, NULL)
+            refuse(engine, &connection.request, -framed, NULL)
         elif connection.phase == PHASE_SILENT:
-            enter_phase(engine, connection, PHASE_HEAD)
+            enter_request_phase(engine, &connection.request, REQUEST_HEAD)
         return RECEIVE_MORE
     connection.awaits_proxy = False
     exchange.started_ns = engine.now
@@ -182,36 +192,37 @@ cdef int on_proxy_header(Engine *engine, Connection *connection, char *data, siz
     enter_phase(engine, connection, PHASE_SILENT)
     if exchange.filled == 0:
         pool_put(&engine.pool, exchange)
-        connection.exchange = NULL
+        connection.request.exchange = NULL
         return RECEIVE_MORE
-    return advance(engine, connection, framed)
+    return advance(engine, &connection.request, framed)
 
 
 cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) noexcept nogil:
     """Take received bytes. Returns RECEIVE_*; RECEIVE_GONE: the connection was freed."""
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
-    cdef int phase = connection.phase
+    cdef Request *request = &connection.request
+    cdef int phase = request.phase
     if length == -EAGAIN:
-        if (phase == PHASE_SILENT or phase == PHASE_IDLE) and connection.exchange != NULL:
-            pool_put(&engine.pool, connection.exchange)
-            connection.exchange = NULL
+        if phase == REQUEST_NONE and request.exchange != NULL:
+            pool_put(&engine.pool, request.exchange)
+            request.exchange = NULL
         return RECEIVE_MORE
     if length <= 0:
-        if phase == PHASE_HEAD or phase == PHASE_BODY:
+        if phase == REQUEST_HEAD or phase == REQUEST_BODY:
             client_disconnected(engine, connection)
         else:
             close_now(engine, connection)
         return RECEIVE_GONE
-    if phase == PHASE_LINGER:
+    if connection.phase == PHASE_LINGER:
         return RECEIVE_MORE
     if connection.awaits_proxy:
         return on_proxy_header(engine, connection, data, length)
-    if phase == PHASE_BODY:
+    if phase == REQUEST_BODY:
         connection.pace.moved += length
-    elif phase != PHASE_HEAD:
-        connection.exchange.started_ns = engine.now
-    return advance(engine, connection, exchange_received(connection.exchange, &engine.limits, data, length))
+    elif phase != REQUEST_HEAD:
+        request.exchange.started_ns = engine.now
+    return advance(engine, request, exchange_received(request.exchange, &engine.limits, data, length))
 
 
 cdef void on_hangup(void *engine_, Handle *handle, bint broken) noexcept nogil:
@@ -222,24 +233,25 @@ cdef void on_hangup(void *engine_, Handle *handle, bint broken) noexcept nogil:
     if broken:
         store_uint(&connection.peer, PEER_GONE)
     else:
-        cas_uint(&connection.peer, &peer, PEER_ENDED)  # a worker may have just set PEER_GONE
-    if not owner_note_event(&connection.owner):
+        cas_uint(&connection.peer, &peer, PEER_ENDED)  # unless it is PEER_GONE
+    if not owner_note_event(&connection.request.owner):
         if not broken:
             wheel_set(&engine.wheel, &connection.timer, engine.now + PROBE_AFTER)
         return
-    if connection.phase == PHASE_SENDING:
+    note_released(connection)
+    if connection.request.phase == REQUEST_SENDING:
         if broken:
             client_disconnected(engine, connection)
         return  # half-closed: it still reads
     if connection.phase == PHASE_HANDSHAKE and not broken:
         return  # the transport finds out whether it can go on
-    if connection.phase == PHASE_HEAD or connection.phase == PHASE_BODY:
+    if connection.request.phase in (REQUEST_HEAD, REQUEST_BODY):
         client_disconnected(engine, connection)
     else:
         close_now(engine, connection)
 
 
-cdef void probe_client(Engine *engine, Connection *connection) noexcept nogil:
+cdef void probe_client(Engine *engine, Request *request) noexcept nogil:
     """Find out whether a client that sends no more, and whose request waits in the queue, still reads.
 
     A client that closed its socket looks the same as one that closed only its sending half, until something is sent to
@@ -247,11 +259,11 @@ cdef void probe_client(Engine *engine, Connection *connection) noexcept nogil:
     any time (RFC 9110 15.2), but not to HTTP/1.0. While it is sent, the queue is held, so that no worker takes the
     request and begins its response.
     """
-    if not queue_hold(engine.queue, connection.ticket):
+    if not queue_hold(engine.queue, request.ticket):
         return
-    if connection.exchange.head.minor >= 1 and not connection.probed:
-        connection.probed = True
-        send_continue(&connection.transport)
+    if request.exchange.head.minor >= 1 and not request.probed:
+        request.probed = True
+        send_continue(&request.connection.transport)
     queue_unhold(engine.queue)
 
 
@@ -260,7 +272,7 @@ cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
 
     If this process leaves, try to hand the connection off instead. May free the connection.
     """
-    cdef Exchange *exchange = connection.exchange
+    cdef Exchange *exchange = connection.request.exchange
     cdef int result = RECEIVE_MORE
     enter_phase(engine, connection, PHASE_IDLE)
     if exchange != NULL:
@@ -268,27 +280,34 @@ cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
             exchange_follow(exchange)
         else:
             pool_put(&engine.pool, exchange)
-            connection.exchange = exchange = NULL
+            connection.request.exchange = exchange = NULL
     if handoff_connection(engine, connection):
         return
     if exchange != NULL:
         exchange.started_ns = engine.now
-        result = advance(engine, connection, exchange_received(
+        result = advance(engine, &connection.request, exchange_received(
             exchange, &engine.limits, exchange.data + exchange.filled, 0))
     if result == RECEIVE_MORE:
         engine.poller.resume(&engine.poller, &connection.handle)
 
 
-cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil:
-    """Take a connection back from a worker and act on its phase. May free the connection."""
-    owner_take_back(&connection.owner)
+cdef void on_returned(Engine *engine, Request *request) noexcept nogil:
+    """Take a request back from a worker, and act on its phase. May free the connection."""
+    cdef Connection *connection = request.connection
+    cdef bint cut
+    owner_take_back(&request.owner)
+    cut = request.phase == REQUEST_DONE and request.end == END_CUTS
+    if request.phase == REQUEST_DONE and request.end != END_STAYS:
+        begin_phase(connection, PHASE_LINGER)
+    note_released(connection)
     if connection.phase == PHASE_CLOSED_NOTIFY:
+        change_request_phase(request, REQUEST_NONE)
         connection_free(engine, connection)
-    elif load_uint(&connection.peer) == PEER_GONE:
+    elif cut or load_uint(&connection.peer) == PEER_GONE:
         close_now(engine, connection)
-    elif connection.phase == PHASE_SENDING:
-        start_sending(engine, connection)
-        send_outbox(engine, connection)
+    elif request.phase == REQUEST_SENDING:
+        start_sending(engine, request)
+        send_outbox(engine, request)
     elif connection.phase == PHASE_LINGER:
         linger(engine, connection)
         engine.poller.resume(&engine.poller, &connection.handle)
@@ -298,27 +317,27 @@ cdef void on_returned(Engine *engine, Connection *connection) noexcept nogil:
         if reject(engine, connection) != RECEIVE_GONE:
             engine.poller.resume(&engine.poller, &connection.handle)
     else:
-        check(connection.phase == PHASE_IDLE, "a worker returned a connection in a phase of the engine's")
+        check(connection.phase == PHASE_IDLE, "a worker returned a request in a phase of the engine's")
         next_request(engine, connection)
 
 
 cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil:
     """Continue to send an outbox to which its worker has added. May free its connection."""
-    cdef Connection *connection = <Connection *> outbox.connection
+    cdef Request *request = <Request *> outbox.request
     swap_uint(&outbox.announced, 0)
-    if connection != NULL and connection.outbox == outbox and owner_is(&connection.owner, OWNER_ENGINE):
-        connection.since = engine.now
-        send_outbox(engine, connection)
+    if request != NULL and request.outbox == outbox and owner_is(&request.owner, OWNER_ENGINE):
+        request.since = engine.now
+        send_outbox(engine, request)
 
 
 cdef void on_sendable(void *engine_, Handle *handle) noexcept nogil:
     """Continue to send: the socket takes more. May free the connection."""
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
-    if not owner_is(&connection.owner, OWNER_ENGINE):
+    if not owner_is(&connection.request.owner, OWNER_ENGINE):
         return
-    if connection.phase == PHASE_SENDING:
-        send_outbox(engine, connection)
+    if connection.request.phase == REQUEST_SENDING:
+        send_outbox(engine, &connection.request)
     elif connection.phase == PHASE_HANDSHAKE:
         if shake_hands(engine, connection):
             connection.handle.readable = True  # the event for bytes that came during the handshake has passed
@@ -327,9 +346,10 @@ cdef void on_sendable(void *engine_, Handle *handle) noexcept nogil:
         finish_sending(engine, connection)
 
 
-cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
+cdef void send_outbox(Engine *engine, Request *request) noexcept nogil:
     """Send what the outbox holds, while the socket takes it, up to SENDS_PER_VISIT pieces. May free the connection."""
-    cdef Outbox *outbox = connection.outbox
+    cdef Connection *connection = request.connection
+    cdef Outbox *outbox = request.outbox
     cdef iovec vectors[VECTORS_MAX]
     cdef Segment *segment
     cdef int64_t sent
@@ -341,7 +361,7 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
             connection.pace.since = 0  # the client is not what is slow now
             return
         if turn == NEXT_ENDED:
-            end_response(engine, connection)
+            end_response(engine, request)
             return
         if turn == NEXT_MEMORY:
             sent = poller_send(&engine.poller, &connection.handle, vectors, count, segment != NULL)
@@ -358,23 +378,24 @@ cdef void send_outbox(Engine *engine, Connection *connection) noexcept nogil:
             transport_abort(&connection.transport)  # the file is now shorter than was promised
             close_now(engine, connection)
             return
-        connection.since = engine.now
+        request.since = engine.now
         connection.pace.moved += sent
         outbox_sent(outbox, sent)
     engine_announce(engine, outbox)  # the rest in the next turn
 
 
-cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
+cdef void end_response(Engine *engine, Request *request) noexcept nogil:
     """Finish a response that is sent: release its outbox, then continue or end. May free the connection."""
-    cdef Outbox *outbox = connection.outbox
+    cdef Connection *connection = request.connection
+    cdef Outbox *outbox = request.outbox
     cdef int end = outbox.end
     cdef bint keep_alive = outbox.keep_alive
-    check(connection.exchange == NULL, "a connection has two exchanges")
-    connection.exchange = outbox_abandon(outbox)
-    if connection.exchange != NULL:
-        save_app_state(connection, connection.exchange)
-    engine_log(engine, connection.exchange, connection.address, connection.address_length, engine.now)
-    connection.outbox = NULL
+    check(request.exchange == NULL, "a request has two exchanges")
+    request.exchange = outbox_abandon(outbox)
+    if request.exchange != NULL:
+        save_app_state(request, request.exchange)
+    engine_log(engine, request.exchange, connection.address, connection.address_length, engine.now)
+    request.outbox = NULL
     outbox_release(outbox)
     if end != OUTBOX_COMPLETE:
         if end == OUTBOX_RESET:
@@ -391,34 +412,36 @@ cdef void end_response(Engine *engine, Connection *connection) noexcept nogil:
 
 cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     """Check a connection whose timer is due. May free the connection."""
+    cdef Request *request = &connection.request
     cdef int64_t again = INT64_MAX
-    cdef unsigned int owner = load_uint(&connection.owner)
+    cdef unsigned int owner = load_uint(&request.owner)
     if owner != OWNER_ENGINE:
         if owner == OWNER_QUEUE + OWNER_EVENT and load_uint(&connection.peer) == PEER_ENDED:
-            probe_client(engine, connection)
+            probe_client(engine, request)
         owner &= OWNER_MASK
         if owner == OWNER_QUEUE:
-            again = check_queued(engine, connection)
+            again = check_queued(engine, request)
         elif owner == OWNER_WORKER:
-            again = check_turn(engine, connection)
+            again = check_turn(engine, request)
         else:
             again = engine.now + CHECK_AGAIN  # it is on its way back
         if again > 0:
             wheel_set(&engine.wheel, &connection.timer, again)
         return
+    note_released(connection)
     if connection.phase == PHASE_CLOSED_NOTIFY:
         notify_closed(engine, connection)
         return
-    if connection.phase == PHASE_SENDING:
-        again = check_response(engine, connection)
+    if request.phase == REQUEST_SENDING:
+        again = check_response(engine, request)
         if again == 0:
             return
         note_progress(engine, connection)
     if deadline_of(engine, connection) > engine.now and not is_slow(engine, connection):
         wheel_set(&engine.wheel, &connection.timer, min(again, next_check(engine, connection)))
-    elif late(awaited_in(connection.phase)) == LATE_REFUSE:
-        refuse(engine, connection, LATE_STATUS, REASON_LATE_PROXY if connection.awaits_proxy else NULL)
-    elif late(awaited_in(connection.phase)) == LATE_RESET:
+    elif late(awaited_of(connection)) == LATE_REFUSE:
+        refuse(engine, request, LATE_STATUS, REASON_LATE_PROXY if connection.awaits_proxy else NULL)
+    elif late(awaited_of(connection)) == LATE_RESET:
         transport_abort(&connection.transport)
         client_disconnected(engine, connection)
     elif (

@@ -6,12 +6,13 @@ does.
 from libc.stdlib cimport calloc, free, realloc
 
 from halfsync.engine.engine cimport CLIENT_REJECTED, SLAB
-from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.phases cimport (
-    PHASE_BODY, PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_SILENT, change_phase,
+    OWNER_ENGINE, PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_IDLE, PHASE_SILENT, REQUEST_BODY,
+    REQUEST_HEAD, REQUEST_NONE, owner_is,
 )
 from halfsync.engine.poller cimport HANDLE_CONNECTION
 from halfsync.engine.timers cimport wheel_clear
+from halfsync.engine.transitions cimport begin_phase, change_phase
 from halfsync.exchange.exchange cimport pool_put
 from halfsync.native.checks cimport COUNT_CONNECTION, check, count
 from halfsync.native.sync cimport init_uint
@@ -43,6 +44,7 @@ cdef int add_slab(Engine *engine) noexcept nogil:
     engine.slabs[engine.slabs_count] = slab
     for position in range(SLAB, 0, -1):
         slab[position - 1].handle.index = engine.slabs_count * SLAB + position - 1
+        slab[position - 1].request.connection = &slab[position - 1]
         slab[position - 1].next = engine.free
         engine.free = &slab[position - 1]
     engine.slabs_count += 1
@@ -59,23 +61,25 @@ cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept 
     if transport_open(&connection.transport, fd) < 0:
         return NULL
     engine.free = connection.next
-    check(connection.phase == PHASE_FREE, "a connection in use is in the free list")
+    check(
+        connection.phase == PHASE_FREE and connection.request.phase == REQUEST_NONE,
+        "a connection in use is in the free list")
     connection.next = NULL
     connection.handle.fd = fd
     connection.handle.transport = &connection.transport
     connection.handle.kind = HANDLE_CONNECTION
-    init_uint(&connection.owner, OWNER_ENGINE)
+    init_uint(&connection.request.owner, OWNER_ENGINE)
     init_uint(&connection.peer, PEER_HERE)
     begins = not adopted and transport_shakes_hands(&connection.transport)
     change_phase(connection, PHASE_HANDSHAKE if begins else PHASE_SILENT)
     connection.client_index = CLIENT_NONE
     connection.requests = 0
-    connection.probed = connection.finishing = connection.rejected = False
+    connection.request.probed = connection.finishing = connection.rejected = False
     connection.since = engine.now
-    connection.exchange = NULL
-    connection.outbox = NULL
-    connection.app_state = NULL
-    connection.lease = NULL
+    connection.request.exchange = NULL
+    connection.request.outbox = NULL
+    connection.request.app_state = NULL
+    connection.request.lease = NULL
     engine.open += 1
     if engine.slot != NULL:
         slot_count(engine.slot, 1)
@@ -86,12 +90,12 @@ cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept 
 cdef void close_descriptor(Engine *engine, Connection *connection) noexcept nogil:
     """Close the descriptor, and remove the connection from the counts of the engine, the process and its client."""
     transport_close(&connection.transport)
-    if connection.exchange != NULL:
-        pool_put(&engine.pool, connection.exchange)
-        connection.exchange = NULL
+    if connection.request.exchange != NULL:
+        pool_put(&engine.pool, connection.request.exchange)
+        connection.request.exchange = NULL
     connection.handle.fd = -1
     connection.handle.generation += 1
-    change_phase(connection, PHASE_CLOSED_NOTIFY)
+    begin_phase(connection, PHASE_CLOSED_NOTIFY)
     engine.open -= 1
     if engine.slot != NULL:
         slot_count(engine.slot, -1)
@@ -107,11 +111,15 @@ cdef void connection_close_socket(Engine *engine, Connection *connection) noexce
 
     The engine must own it, and the outbox must be gone.
     """
-    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is closed that the engine does not own")
-    check(connection.phase != PHASE_FREE and connection.outbox == NULL, "a connection is closed twice or too early")
+    check(owner_is(&connection.request.owner, OWNER_ENGINE), "a connection is closed that the engine does not own")
+    check(connection.phase != PHASE_FREE, "a connection is closed twice")
+    check(connection.request.outbox == NULL, "a connection is closed in the middle of a response")
     engine.poller.remove(&engine.poller, &connection.handle)
     wheel_clear(&engine.wheel, &connection.timer)
-    if connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT, PHASE_IDLE, PHASE_HEAD, PHASE_BODY):
+    if (
+        connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT, PHASE_IDLE)
+        or connection.request.phase in (REQUEST_HEAD, REQUEST_BODY)
+    ):
         # A child that the application forked may hold the socket open too; without this the client would go on sending.
         transport_cut(&connection.transport, True)
     close_descriptor(engine, connection)
@@ -119,8 +127,10 @@ cdef void connection_close_socket(Engine *engine, Connection *connection) noexce
 
 cdef void connection_detach(Engine *engine, Connection *connection) noexcept nogil:
     """Close the descriptor of a socket that another process now has, and free the record. The engine must own it."""
-    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is given away that the engine does not own")
-    check(connection.phase in (PHASE_SILENT, PHASE_IDLE, PHASE_HEAD), "a connection is given away that is not at rest")
+    check(owner_is(&connection.request.owner, OWNER_ENGINE), "a connection is given away that the engine does not own")
+    check(
+        connection.phase in (PHASE_SILENT, PHASE_IDLE) or connection.request.phase == REQUEST_HEAD,
+        "a connection is given away that is not at rest")
     engine.poller.detach(&engine.poller, &connection.handle)
     close_descriptor(engine, connection)
     connection_free(engine, connection)
@@ -128,9 +138,11 @@ cdef void connection_detach(Engine *engine, Connection *connection) noexcept nog
 
 cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil:
     """Free the record of a closed connection. The engine must own it, and the bridge must have let go of its state."""
-    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is freed that the engine does not own")
-    check(connection.phase == PHASE_CLOSED_NOTIFY, "a connection is freed that is open, or free")
-    check(connection.app_state == NULL, "a connection is freed while its bridge keeps something")
+    check(owner_is(&connection.request.owner, OWNER_ENGINE), "a connection is freed that the engine does not own")
+    check(
+        connection.phase == PHASE_CLOSED_NOTIFY and connection.request.phase == REQUEST_NONE,
+        "a connection is freed that is open, or free")
+    check(connection.request.app_state == NULL, "a connection is freed while its bridge keeps something")
     wheel_clear(&engine.wheel, &connection.timer)
     change_phase(connection, PHASE_FREE)
     connection.next = engine.free

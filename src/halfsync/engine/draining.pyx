@@ -9,10 +9,10 @@ from halfsync.engine.connection_close cimport close_now
 from halfsync.engine.connections cimport connection_at
 from halfsync.engine.engine cimport SLAB, Connection, engine_wake
 from halfsync.engine.handoff cimport handoff_connection, handoff_wait
-from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.phases cimport (
-    PHASE_FREE, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT,
+    PHASE_FREE, PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT, REQUEST_HEAD,
 )
+from halfsync.engine.transitions cimport engine_owns
 from halfsync.exchange.deadlines cimport newcomer_deadline
 from halfsync.exchange.lingering cimport linger_may_end
 from halfsync.native.sync cimport load_uint
@@ -39,7 +39,8 @@ cdef bint hand_off(Engine *engine, Connection *connection, int *handed) noexcept
     If the client sends no more, the connection ends as soon as the engine sees that end.
     """
     if (
-        handed[0] == HANDOFFS_PER_TURN or connection.phase not in (PHASE_IDLE, PHASE_SILENT, PHASE_HEAD)
+        handed[0] == HANDOFFS_PER_TURN
+        or not (connection.phase in (PHASE_IDLE, PHASE_SILENT) or connection.request.phase == REQUEST_HEAD)
         or load_uint(&connection.peer) != PEER_HERE or not handoff_connection(engine, connection)
     ):
         return False
@@ -70,7 +71,7 @@ cdef bint finish_connections(Engine *engine, unsigned int command) noexcept nogi
         connection = connection_at(engine, index)
         if connection.phase == PHASE_FREE:
             continue
-        if not owner_is(&connection.owner, OWNER_ENGINE):
+        if not engine_owns(connection):
             ended = False
         elif connection.phase == PHASE_LINGER:
             ended = linger_may_end(True, transport_unacknowledged(&connection.transport))  # closed with the rest

@@ -1,4 +1,6 @@
-# The engine's data: one record for the loop, one for each connection. Beside each field stands which side may touch it.
+# The engine's data: one record for the loop, one for each connection, one for each request. Beside each field stands
+# which side may touch it. "Owner" is the owner of the request. A worker that owns a request sends on the transport of
+# its connection, and reads `peer`, `requests`, `address` and `listener` there. It changes nothing else of it.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from halfsync.engine.lease cimport Lease
@@ -30,32 +32,49 @@ cdef enum:
     EVICTION_BATCH = 128      # connections found by one scan for those that idle longest
     CLIENT_REJECTED = 0xFFFFFFFF  # marks a connection that was rejected and is not closed yet
 
-ctypedef struct Connection:
-    Handle handle             # engine
-    Transport transport       # owner
+ctypedef struct Connection
+
+# What follows a response that its worker has sent.
+cdef enum RequestEnd:
+    END_STAYS                 # the connection may serve another request
+    END_LINGERS               # the connection ends with this response
+    END_CUTS                  # so it does, and the response broke off
+
+# A request and its turn. Over HTTP/1 a connection has one request at a time, and one record for all of them.
+ctypedef struct Request:
     atomic_uint owner         # ownership.pxd has every change of it
-    atomic_uint peer          # Peer; written by the engine, read by both
-    Timer timer               # engine
     uint8_t phase             # owner; phases.pxd has every change of it
+    uint8_t end               # worker, before REQUEST_DONE; RequestEnd
     uint8_t probed            # engine; the client had sent its end, and was probed (probe_client)
-    uint16_t listener         # index of the listener that accepted it, in the table of endpoints
-    uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client in its PROXY header; aligned as one
-    uint8_t address_length
-    uint8_t awaits_proxy      # engine; a PROXY header must come first, and is not complete yet
-    uint8_t rejected          # engine; its client has too many connections: reject it after the handshake
-    uint8_t finishing         # engine; the transport has not yet said that nothing more will be sent
-    uint32_t requests         # owner; served so far
-    int64_t since             # owner; ns: when the phase began, or last made progress
+    uint32_t lease_serial     # as for lease
+    Connection *connection    # set once
     Exchange *exchange        # owner; NULL between requests
     Outbox *outbox            # owner
     void *app_state           # owner; what the bridge keeps between turns, while no exchange has it
-    Connection *next          # engine: free list; worker: list of returned connections
+    int64_t since             # owner; ns: when the phase began, or last made progress
+    Request *next             # owner, while it puts the request into the list of returned requests; then the engine
     uint64_t ticket           # engine: its place in the request queue
-    int64_t unsent            # engine: bytes that the client had not acknowledged when the timer last looked
+    Lease *lease              # worker, before it takes the request: lease of its turn; NULL: no deadline
+
+ctypedef struct Connection:
+    Handle handle             # engine
+    Transport transport       # owner of the request
+    atomic_uint peer          # engine; Peer. A worker reads it
+    uint8_t phase             # engine; phases.pxd has every change of it
+    uint8_t awaits_proxy      # engine; a PROXY header must come first, and is not complete yet
+    uint8_t rejected          # engine; its client has too many connections: reject it after the handshake
+    uint8_t finishing         # engine; the transport has not yet said that nothing more will be sent
+    Request request
+    Timer timer               # engine
+    int64_t since             # engine; ns: when the phase began. If it is active, its request has the time
+    uint32_t requests         # engine; complete ones so far. A worker reads it during the turn
     uint32_t client_index     # engine; index in the counts of clients, or CLIENT_REJECTED
     Pace pace                 # engine: rate of the body that the client sends, or of the response that it takes
-    Lease *lease              # worker, before it takes the connection: lease of its turn; NULL: no deadline
-    uint32_t lease_serial     # as for lease
+    int64_t unsent            # engine: bytes that the client had not acknowledged when the timer last looked
+    uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client in its PROXY header; aligned as one
+    uint8_t address_length
+    uint16_t listener         # index of the listener that accepted it, in the table of endpoints
+    Connection *next          # engine: free list
 
 ctypedef struct EngineListener:
     Handle handle
@@ -124,7 +143,7 @@ ctypedef struct Engine:
     atomic_uint command       # Command (shared/command.pxd)
     atomic_uint closing_keepalives  # responses say Connection: close
     SharedListeners shared_listeners
-    atomic_pointer returned   # Connection list: replies that the engine must look at
+    atomic_pointer returned   # Request list: those that the engine must look at
     atomic_pointer announced  # Outbox list: there is more to send
     Counters counters         # open, running, finished and dropped are counted elsewhere: see Proactor.statistics
     pthread_t thread
@@ -141,9 +160,9 @@ cdef void engine_note_refusal(Engine *engine, const Exchange *exchange, const ui
                               int status, const char *reason) noexcept nogil
 
 cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil
-cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil
-cdef void engine_defer(Engine *engine, Connection *connection) noexcept nogil
-cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil
+cdef void engine_return(Engine *engine, Request *request) noexcept nogil
+cdef void engine_defer(Engine *engine, Request *request) noexcept nogil
+cdef void engine_release(Engine *engine, Request *request) noexcept nogil
 cdef void engine_wake(Engine *engine) noexcept nogil
 cdef bint engine_is_closing_keepalives(Engine *engine) noexcept nogil
 cdef bint engine_is_handing_off(Engine *engine) noexcept nogil

@@ -1,8 +1,8 @@
-"""Give a connection back to the engine, or announce more of a response: what workers may call.
+"""Give a request back to the engine, or announce more of a response: what workers may call.
 
 Any thread may call these functions, without the GIL. If the whole response is sent and nothing more was received, the
-engine need not look at the connection, and giving it back is one atomic instruction. Other connections go into a list
-that the engine takes as a whole, and the engine is woken if it sleeps. The engine notes that it sleeps *before* it
+engine need not look at the request, and giving it back is one atomic instruction. Other requests go into a list that
+the engine takes as a whole, and the engine is woken if it sleeps. The engine notes that it sleeps *before* it
 looks at the lists for the last time; a worker fills a list *before* it checks whether the engine sleeps. So none is
 overlooked.
 """
@@ -52,31 +52,31 @@ cdef bint engine_is_handing_off(Engine *engine) noexcept nogil:
     return load_uint(&engine.command) == COMMAND_HANDOFF
 
 
-cdef void engine_release(Engine *engine, Connection *connection) noexcept nogil:
-    """Give back a connection on which there is nothing to do. The caller must not touch it afterwards."""
-    if not owner_release(&connection.owner):
-        engine_return(engine, connection)
+cdef void engine_release(Engine *engine, Request *request) noexcept nogil:
+    """Give back a request for which there is nothing to do. The caller must not touch it afterwards."""
+    if not owner_release(&request.owner):
+        engine_return(engine, request)
 
 
-cdef void engine_return(Engine *engine, Connection *connection) noexcept nogil:
-    """Give back a connection that the engine must look at. The caller must not touch it afterwards."""
-    owner_return(&connection.owner)
-    link_returned(engine, connection)
+cdef void engine_return(Engine *engine, Request *request) noexcept nogil:
+    """Give back a request that the engine must look at. The caller must not touch it afterwards."""
+    owner_return(&request.owner)
+    link_returned(engine, request)
     engine_wake(engine)
 
 
-cdef void engine_defer(Engine *engine, Connection *connection) noexcept nogil:
-    """Put a connection of the engine into the list of returned ones, for its next turn. The engine's thread only."""
-    owner_defer(&connection.owner)
-    link_returned(engine, connection)
+cdef void engine_defer(Engine *engine, Request *request) noexcept nogil:
+    """Put a request into the list of returned ones, for the next iteration of the loop. Only on the engine's thread."""
+    owner_defer(&request.owner)
+    link_returned(engine, request)
 
 
-cdef inline void link_returned(Engine *engine, Connection *connection) noexcept nogil:
-    """Put a connection into the list of returned ones."""
+cdef inline void link_returned(Engine *engine, Request *request) noexcept nogil:
+    """Put a request into the list of returned ones."""
     cdef void *first = load_pointer(&engine.returned)
     while True:
-        connection.next = <Connection *> first
-        if cas_pointer(&engine.returned, &first, connection):
+        request.next = <Request *> first
+        if cas_pointer(&engine.returned, &first, request):
             return
 
 

@@ -16,10 +16,11 @@ from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 from halfsync.engine.connection_close cimport close_now
 from halfsync.engine.connections cimport connection_at
 from halfsync.engine.engine cimport CLIENT_REJECTED, EVICTION_BATCH, SLAB, Candidate, Eviction
-from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.phases cimport (
-    PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_HEAD, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT,
+    PHASE_ACTIVE, PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT,
+    REQUEST_HEAD,
 )
+from halfsync.engine.transitions cimport engine_owns
 from halfsync.exchange.rates cimport EVICTABLE_AFTER_NS
 from halfsync.transport.transport cimport PEEK_BYTES, transport_peek
 
@@ -38,29 +39,30 @@ cdef int64_t RECORD_PAUSE = 200
 cdef int64_t rank_of(Engine *engine, Connection *connection) noexcept nogil:
     """Return the rank of a connection: the lowest is closed first. NEVER: it is not closed."""
     cdef int phase
-    if not owner_is(&connection.owner, OWNER_ENGINE):
+    cdef int64_t since
+    if not engine_owns(connection):
         return NEVER
     phase = connection.phase
+    since = connection.request.since if phase == PHASE_ACTIVE else connection.since
     if phase == PHASE_FREE or phase == PHASE_CLOSED_NOTIFY or engine.limits.raw:
         return NEVER
     if engine.eviction.anything:
-        return NEVER if phase == PHASE_SILENT and engine.now - connection.since < NEWCOMER else connection.since
+        return NEVER if phase == PHASE_SILENT and engine.now - since < NEWCOMER else since
     if phase == PHASE_IDLE:
-        return connection.since
+        return since
     if connection.client_index == CLIENT_REJECTED:
-        return connection.since - CLASS
-    if (
-        phase in (PHASE_HANDSHAKE, PHASE_SILENT, PHASE_HEAD, PHASE_LINGER)
-        and engine.now - connection.since >= EVICTABLE_AFTER_NS
+        return since - CLASS
+    if engine.now - since >= EVICTABLE_AFTER_NS and (
+        phase in (PHASE_HANDSHAKE, PHASE_SILENT, PHASE_LINGER) or connection.request.phase == REQUEST_HEAD
     ):
-        return connection.since + CLASS
+        return since + CLASS
     return NEVER
 
 
 cdef bint has_arrived(Engine *engine, Connection *connection) noexcept nogil:
     """Return whether bytes have just arrived on a connection that waits for a request, or for the rest of a head."""
     if connection.phase not in (PHASE_SILENT, PHASE_IDLE) and (
-        connection.phase != PHASE_HEAD or engine.eviction.anything
+        connection.request.phase != REQUEST_HEAD or engine.eviction.anything
     ):
         return False
     return transport_peek(&connection.transport) == PEEK_BYTES

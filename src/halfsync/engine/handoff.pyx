@@ -10,7 +10,7 @@ from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
 from posix.unistd cimport close
 
 from halfsync.engine.connections cimport connection_detach
-from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
+from halfsync.engine.phases cimport OWNER_ENGINE, owner_is
 from halfsync.listening.endpoints cimport endpoint_at
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport load_uint
@@ -44,16 +44,16 @@ cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept no
     cdef int sent
     if load_uint(&engine.command) != COMMAND_HANDOFF or engine.now < engine.handoff_again:
         return False
-    check(owner_is(&connection.owner, OWNER_ENGINE), "a connection is handed over that the engine does not own")
-    check(connection.outbox == NULL, "a connection is handed over in the middle of a response")
+    check(owner_is(&connection.request.owner, OWNER_ENGINE), "a connection is handed off that the engine does not own")
+    check(connection.request.outbox == NULL, "a connection is handed off in the middle of a response")
     handoff_describe(
         &handoff, endpoint_at(engine.endpoints, connection.listener), connection.awaits_proxy, connection.requests,
         connection.address, connection.address_length)
-    if connection.exchange != NULL:
-        handoff.data = connection.exchange.data
-        handoff.length = connection.exchange.filled
+    if connection.request.exchange != NULL:
+        handoff.data = connection.request.exchange.data
+        handoff.length = connection.request.exchange.filled
     sent = handoff_offer(
-        engine.handoff_fd, &engine.command, &handoff, &connection.transport, connection.app_state != NULL)
+        engine.handoff_fd, &engine.command, &handoff, &connection.transport, connection.request.app_state != NULL)
     if sent == HANDOFF_SENT:
         engine.counters.handed_off += 1
         connection_detach(engine, connection)

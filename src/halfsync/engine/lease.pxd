@@ -1,4 +1,4 @@
-# A worker's hold on the connection of its turn, if the engine may end the turn (request_timeout).
+# A worker's hold on the request of its turn, if the engine may end the turn (request_timeout).
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from halfsync.native.sync cimport atomic_uint
@@ -11,7 +11,7 @@ ctypedef struct Lease:
     atomic_uint word          # a LeaseState, with the serial number of the turn above it
     uint32_t serial           # worker; of its current turn
     int64_t taken_ns          # worker, before the turn or under its outbox's lock; when the turn began, plus its waits
-    uint8_t response_begun    # side that holds the connection; a part of the response was sent
+    uint8_t response_begun    # side that holds the request; a part of the response was sent
     uint8_t reported          # guarded by the workers' lock; the revoked turn was counted or logged
     uint8_t text_length
     unsigned long thread      # worker; Python's identifier of it
@@ -27,7 +27,7 @@ cdef bint lease_is_revoked(Lease *lease) noexcept nogil
 
 cdef enum LeaseHold:
     HOLD_OVER                 # the turn has ended
-    HOLD_BUSY                 # the worker is touching the connection; look again soon
+    HOLD_BUSY                 # the worker is touching the request; look again soon
     HOLD_TAKEN
 
 cdef int lease_hold(Lease *lease, uint32_t serial) noexcept nogil

@@ -1,12 +1,12 @@
-"""A worker's hold on the connection of its turn, if the engine may end the turn.
+"""A worker's hold on the request of its turn, if the engine may end the turn.
 
-By the owner word, a connection is the worker's until the worker gives it back. If the application has a deadline, the
-engine must be able to take the connection from a worker that is stuck in the application. When the application returns
-at last, the worker must not touch a connection that it no longer owns. So the worker holds the connection only while it
-touches it: then its lease is *busy*. While the application has the thread, the lease is *running*. The engine may make
-a running lease busy, do its work, and leave the lease *revoked*. Both sides change the word by compare-and-swap, and
-the word contains the turn's serial number: an engine that comes too late, when the worker is already in another turn,
-changes nothing.
+By the owner word, a request is the worker's until the worker gives it back. If the application has a deadline, the
+engine must be able to take the request from a worker that is stuck in the application. When the application returns at
+last, the worker must not touch a request that it no longer owns, nor its connection. So the worker holds the request
+only while it touches it: then its lease is *busy*. While the application has the thread, the lease is *running*. The
+engine may make a running lease busy, do its work, and leave the lease *revoked*. Both sides change the word by
+compare-and-swap, and the word contains the turn's serial number: an engine that comes too late, when the worker is
+already in another turn, changes nothing.
 
 A lease is busy only for the duration of a few system calls that do not wait.
 """
@@ -18,8 +18,8 @@ from halfsync.native.sync cimport cas_uint, load_uint, sleep_ns, store_uint
 cdef enum LeaseState:
     LEASE_FREE = 0            # no turn
     LEASE_RUNNING = 1         # the application has the thread
-    LEASE_BUSY = 2            # worker or engine touches the connection
-    LEASE_REVOKED = 3         # the engine has taken the connection
+    LEASE_BUSY = 2            # worker or engine touches the request
+    LEASE_REVOKED = 3         # the engine has taken the request
     STATE_MASK = 3
     SERIAL_SHIFT = 2
     SERIAL_MASK = 0x3FFFFFFF
@@ -44,13 +44,13 @@ cdef void lease_begin(Lease *lease, int64_t now, const char *text, int64_t lengt
 
 
 cdef void lease_release(Lease *lease) noexcept nogil:
-    """Release the connection: from here on the engine may revoke the lease."""
+    """Release the request: from here on the engine may revoke the lease."""
     check(load_uint(&lease.word) == word_of(lease.serial, LEASE_BUSY), "a lease is opened that is not held")
     store_uint(&lease.word, word_of(lease.serial, LEASE_RUNNING))
 
 
 cdef bint lease_acquire(Lease *lease) noexcept nogil:
-    """Hold the connection, to touch it. Returns False if the engine has taken it: then it must not be touched."""
+    """Hold the request, to touch it. Returns False if the engine has taken it: then it must not be touched."""
     cdef unsigned int word
     while True:
         word = word_of(lease.serial, LEASE_RUNNING)
@@ -62,7 +62,7 @@ cdef bint lease_acquire(Lease *lease) noexcept nogil:
 
 
 cdef bint lease_end(Lease *lease) noexcept nogil:
-    """End the turn. Returns False if it was revoked; else the worker must give the connection back."""
+    """End the turn. Returns False if it was revoked; else the worker must give the request back."""
     if not lease_acquire(lease):
         return False
     store_uint(&lease.word, word_of(lease.serial, LEASE_FREE))
@@ -77,7 +77,7 @@ cdef bint lease_is_revoked(Lease *lease) noexcept nogil:
 # The engine's side.
 
 cdef int lease_hold(Lease *lease, uint32_t serial) noexcept nogil:
-    """Hold the connection of the turn with this number. Returns a LeaseHold."""
+    """Hold the request of the turn with this number. Returns a LeaseHold."""
     cdef unsigned int word = word_of(serial, LEASE_RUNNING)
     if cas_uint(&lease.word, &word, word_of(serial, LEASE_BUSY)):
         return HOLD_TAKEN
@@ -85,5 +85,5 @@ cdef int lease_hold(Lease *lease, uint32_t serial) noexcept nogil:
 
 
 cdef void lease_revoke(Lease *lease) noexcept nogil:
-    """Mark the connection as no longer the worker's. The engine must hold the lease."""
+    """Mark the request as no longer the worker's. The engine must hold the lease."""
     store_uint(&lease.word, (load_uint(&lease.word) & ~<unsigned int> STATE_MASK) | LEASE_REVOKED)

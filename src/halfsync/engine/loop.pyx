@@ -15,19 +15,19 @@ from halfsync.engine.connection_events cimport (
 )
 from halfsync.engine.connections cimport connection_at, connections_free
 from halfsync.engine.draining cimport command_wait, finish_connections
-from halfsync.engine.engine cimport SCRATCH_BYTES, SLAB, Connection
+from halfsync.engine.engine cimport SCRATCH_BYTES, SLAB, Connection, Request
 from halfsync.engine.handoff cimport handoff_close
 from halfsync.engine.listening cimport (
     LISTENER_INDEX, empty_backlog, engine_close_listeners, on_accept_failed, on_acceptable, on_accepted, on_adoptable,
     watch_listeners,
 )
-from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
 from halfsync.engine.phases cimport PHASE_CLOSED_NOTIFY, PHASE_FREE
 from halfsync.engine.poller cimport HANDLE_WAKER, Handle
 from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
 from halfsync.engine.spool_eviction cimport evict_stalled_client
 from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next
+from halfsync.engine.transitions cimport engine_owns
 from halfsync.exchange.exchange cimport pool_destroy, pool_init
 from halfsync.exchange.outbox cimport Outbox, outbox_release
 from halfsync.native.checks cimport COUNT_ENGINE, count
@@ -94,20 +94,20 @@ cdef void on_awake(void *engine_) noexcept nogil:
 
 
 cdef void take_returned(Engine *engine) noexcept nogil:
-    """Take back the connections that workers returned, in the order in which they were returned."""
-    cdef Connection *connection = <Connection *> swap_pointer(&engine.returned, NULL)
-    cdef Connection *reversed = NULL
-    cdef Connection *following
-    while connection != NULL:
-        following = connection.next
-        connection.next = reversed
-        reversed = connection
-        connection = following
+    """Take back the requests that workers returned, in the order in which they were returned."""
+    cdef Request *request = <Request *> swap_pointer(&engine.returned, NULL)
+    cdef Request *reversed = NULL
+    cdef Request *following
+    while request != NULL:
+        following = request.next
+        request.next = reversed
+        reversed = request
+        request = following
     while reversed != NULL:
-        connection = reversed
-        reversed = connection.next
-        connection.next = NULL
-        on_returned(engine, connection)
+        request = reversed
+        reversed = request.next
+        request.next = NULL
+        on_returned(engine, request)
 
 
 cdef void take_announced(Engine *engine) noexcept nogil:
@@ -213,7 +213,7 @@ cdef void engine_sweep(Engine *engine) noexcept nogil:
     take_announced(engine)
     for index in range(engine.slabs_count * SLAB):
         connection = connection_at(engine, index)
-        if connection.phase not in (PHASE_FREE, PHASE_CLOSED_NOTIFY) and owner_is(&connection.owner, OWNER_ENGINE):
+        if connection.phase not in (PHASE_FREE, PHASE_CLOSED_NOTIFY) and engine_owns(connection):
             close_now(engine, connection)
     take_announced(engine)
 

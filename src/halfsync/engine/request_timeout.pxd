@@ -1,11 +1,11 @@
 # Requests past the deadline of the queue or of the application. Every function runs on the engine's thread.
 from libc.stdint cimport int64_t
 
-from halfsync.engine.engine cimport Connection, Engine
+from halfsync.engine.engine cimport Engine, Request
 
 cdef enum:
-    CHECK_AGAIN = 10000000    # ns; until the next look at a connection that its worker holds, or has just given back
+    CHECK_AGAIN = 10000000    # ns; until the next look at a request that its worker holds, or has just given back
 
-cdef int64_t check_queued(Engine *engine, Connection *connection) noexcept nogil
-cdef int64_t check_turn(Engine *engine, Connection *connection) noexcept nogil
-cdef int64_t check_response(Engine *engine, Connection *connection) noexcept nogil
+cdef int64_t check_queued(Engine *engine, Request *request) noexcept nogil
+cdef int64_t check_turn(Engine *engine, Request *request) noexcept nogil
+cdef int64_t check_response(Engine *engine, Request *request) noexcept nogil

@@ -2,10 +2,10 @@
 from libc.stdint cimport INT64_MAX, int64_t
 
 from halfsync.engine.connection_close cimport close_now
-from halfsync.engine.engine cimport engine_log
+from halfsync.engine.engine cimport Connection, engine_log
 from halfsync.engine.lease cimport HOLD_BUSY, HOLD_TAKEN, Lease, lease_hold, lease_release, lease_revoke
 from halfsync.engine.ownership cimport owner_seize
-from halfsync.engine.phases cimport PHASE_TURN
+from halfsync.engine.phases cimport REQUEST_TURN
 from halfsync.engine.poller cimport RECEIVE_GONE
 from halfsync.engine.responses cimport send_refusal, shed
 from halfsync.exchange.exchange cimport Exchange
@@ -18,54 +18,56 @@ from halfsync.transport.transport cimport PEER_GONE, transport_abort
 cdef int64_t SECOND = 1000000000
 
 
-cdef int64_t check_queued(Engine *engine, Connection *connection) noexcept nogil:
+cdef int64_t check_queued(Engine *engine, Request *request) noexcept nogil:
     """Check a request that waits for a worker. Returns when to check again; 0: it has waited for too long.
 
     In that case the client has been answered, and the connection may be freed.
     """
+    cdef Connection *connection = request.connection
     cdef int64_t again = engine.now + SECOND
-    cdef int64_t deadline = connection.since + engine.timeouts.queue
+    cdef int64_t deadline = request.since + engine.timeouts.queue
     if engine.timeouts.turn > 0:  # which begins whenever a worker takes the request
         again = min(again, engine.now + max(engine.timeouts.turn // 16, CHECK_AGAIN))
-    if engine.timeouts.queue == 0 or connection.phase != PHASE_TURN:
+    if engine.timeouts.queue == 0 or request.phase != REQUEST_TURN:
         return again
-    if deadline > engine.now or not queue_withdraw(engine.queue, connection.ticket):
+    if deadline > engine.now or not queue_withdraw(engine.queue, request.ticket):
         return min(again, max(deadline, engine.now + CHECK_AGAIN))
-    if shed(engine, connection, REASON_WAIT) != RECEIVE_GONE:
+    if shed(engine, request, REASON_WAIT) != RECEIVE_GONE:
         engine.poller.resume(&engine.poller, &connection.handle)
     return 0
 
 
-cdef int64_t check_turn(Engine *engine, Connection *connection) noexcept nogil:
+cdef int64_t check_turn(Engine *engine, Request *request) noexcept nogil:
     """Check a request that is with a worker. Returns when to check again; 0: its turn has passed its deadline.
 
     In that case the client has been answered, and the connection may be freed.
     """
     cdef int64_t deadline
-    if engine.timeouts.turn == 0 or connection.lease == NULL:
+    if engine.timeouts.turn == 0 or request.lease == NULL:
         return engine.now + SECOND
-    deadline = connection.lease.taken_ns + engine.timeouts.turn
+    deadline = request.lease.taken_ns + engine.timeouts.turn
     if deadline > engine.now:
         return min(deadline, engine.now + SECOND)
-    if lease_hold(connection.lease, connection.lease_serial) != HOLD_TAKEN:
-        return engine.now + CHECK_AGAIN  # it is just giving the connection back, or sending
-    if not owner_seize(&connection.owner):
-        lease_release(connection.lease)  # it has left the rest of its response to an outbox: check_response is next
+    if lease_hold(request.lease, request.lease_serial) != HOLD_TAKEN:
+        return engine.now + CHECK_AGAIN  # it is just giving the request back, or sending
+    if not owner_seize(&request.owner):
+        lease_release(request.lease)  # it has left the rest of its response to an outbox: check_response is next
         return engine.now + CHECK_AGAIN
-    expire_turn(engine, connection)
+    expire_turn(engine, request)
     return 0
 
 
-cdef void expire_turn(Engine *engine, Connection *connection) noexcept nogil:
+cdef void expire_turn(Engine *engine, Request *request) noexcept nogil:
     """End the turn of a worker that is stuck in the application, and answer 504 if that is still possible.
 
-    The engine has seized the connection, and holds the lease of the worker's turn. The exchange stays with the worker
+    The engine has seized the request, and holds the lease of the worker's turn. The exchange stays with the worker
     until the application returns. May free the connection.
     """
-    cdef Lease *lease = connection.lease
-    cdef Exchange *exchange = connection.exchange
+    cdef Connection *connection = request.connection
+    cdef Lease *lease = request.lease
+    cdef Exchange *exchange = request.exchange
     cdef Exchange copy
-    connection.exchange = NULL
+    request.exchange = NULL
     engine.counters.timed_out += 1
     if engine.limits.raw or lease.response_begun or load_uint(&connection.peer) == PEER_GONE:
         engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
@@ -73,27 +75,28 @@ cdef void expire_turn(Engine *engine, Connection *connection) noexcept nogil:
         close_now(engine, connection)
     else:
         copy = exchange[0]  # a copy, since the worker may be writing to it
-        send_refusal(engine, connection, &copy, 504)
+        send_refusal(engine, request, &copy, 504)
         engine.poller.resume(&engine.poller, &connection.handle)
     lease_revoke(lease)
     sem_post(&engine.monitor_wakeup)
 
 
-cdef int64_t check_response(Engine *engine, Connection *connection) noexcept nogil:
+cdef int64_t check_response(Engine *engine, Request *request) noexcept nogil:
     """Check a response that is being sent. Returns when to check again, at the latest; 0: the connection is freed.
 
     It is freed if the application that makes the response passed its deadline: the response was then cut.
     """
-    cdef Lease *lease = connection.lease
+    cdef Connection *connection = request.connection
+    cdef Lease *lease = request.lease
     cdef int hold
     if lease == NULL:
         return INT64_MAX
     # Check this first: a worker that goes on after it has already put off its deadline.
-    if outbox_waits(connection.outbox) != OUTBOX_WAITS_NOT:
+    if outbox_waits(request.outbox) != OUTBOX_WAITS_NOT:
         return engine.now + SECOND
     if engine.now < lease.taken_ns + engine.timeouts.turn:
         return INT64_MAX
-    hold = lease_hold(lease, connection.lease_serial)
+    hold = lease_hold(lease, request.lease_serial)
     if hold != HOLD_TAKEN:  # the application has made all of it, unless its worker is just handing it over
         return engine.now + CHECK_AGAIN if hold == HOLD_BUSY else INT64_MAX
     engine.counters.timed_out += 1

@@ -5,11 +5,14 @@ The engine sends what the socket takes at once, and leaves the rest to an outbox
 from libc.stdint cimport int64_t
 from posix.unistd cimport close
 
-from halfsync.engine.connection_close cimport client_disconnected, close_now, enter_phase, linger, save_app_state
-from halfsync.engine.engine cimport engine_announce, engine_defer, engine_log, engine_note_refusal
+from halfsync.engine.connection_close cimport (
+    client_disconnected, close_now, enter_phase, enter_request_phase, linger, save_app_state,
+)
+from halfsync.engine.engine cimport Connection, engine_announce, engine_defer, engine_log, engine_note_refusal
 from halfsync.engine.ownership cimport owner_withdraw
-from halfsync.engine.phases cimport PHASE_IDLE, PHASE_SENDING, change_phase
+from halfsync.engine.phases cimport PHASE_IDLE, REQUEST_SENDING
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file
+from halfsync.engine.transitions cimport begin_phase
 from halfsync.exchange.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.exchange.native_handler cimport NativeResponse
 from halfsync.exchange.outbox cimport (
@@ -27,13 +30,13 @@ cdef enum:
     JOINED_MOST = 256 * 1024  # of a file whose first bytes share a segment with its head (decisions/0014)
 
 
-cdef void start_sending(Engine *engine, Connection *connection) noexcept nogil:
+cdef void start_sending(Engine *engine, Request *request) noexcept nogil:
     """Begin to send an outbox. The client's pace is judged from the timer's first look on."""
-    connection.pace.since = 0
-    enter_phase(engine, connection, PHASE_SENDING)
+    request.connection.pace.since = 0
+    enter_request_phase(engine, request, REQUEST_SENDING)
 
 
-cdef bint send_later(Engine *engine, Connection *connection, const char *data, int64_t length) noexcept nogil:
+cdef bint send_later(Engine *engine, Request *request, const char *data, int64_t length) noexcept nogil:
     """Leave the end of the engine's own response to an outbox, then end the connection. False: memory is short."""
     cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
     if outbox == NULL:
@@ -45,22 +48,23 @@ cdef bint send_later(Engine *engine, Connection *connection, const char *data, i
         return False
     outbox_finish(outbox, OUTBOX_COMPLETE, False, NULL)
     outbox_release(outbox)  # no worker adds to it
-    if connection.exchange != NULL:
-        pool_put(&engine.pool, connection.exchange)
-        connection.exchange = NULL
-    outbox.connection = connection
-    connection.outbox = outbox
-    start_sending(engine, connection)
+    if request.exchange != NULL:
+        pool_put(&engine.pool, request.exchange)
+        request.exchange = NULL
+    outbox.request = request
+    request.outbox = outbox
+    start_sending(engine, request)
     engine_announce(engine, outbox)  # sending may free the connection, which the caller may still look at
     return True
 
 
-cdef void refuse(Engine *engine, Connection *connection, int status, const char *reason) noexcept nogil:
+cdef void refuse(Engine *engine, Request *request, int status, const char *reason) noexcept nogil:
     """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request.
 
     reason: as for refusals_note.
     """
-    cdef Exchange *exchange = connection.exchange
+    cdef Connection *connection = request.connection
+    cdef Exchange *exchange = request.exchange
     cdef int answer = refusal_answer(False, connection.awaits_proxy, False)
     refusal_counter(&engine.counters, status)[0] += 1
     engine_note_refusal(
@@ -68,11 +72,12 @@ cdef void refuse(Engine *engine, Connection *connection, int status, const char 
     if answer == ANSWER_END:
         linger(engine, connection)
     else:
-        send_refusal(engine, connection, exchange, status)
+        send_refusal(engine, request, exchange, status)
 
 
-cdef void send_refusal(Engine *engine, Connection *connection, Exchange *exchange, int status) noexcept nogil:
+cdef void send_refusal(Engine *engine, Request *request, Exchange *exchange, int status) noexcept nogil:
     """Send the refusal of the request in an exchange, which may be NULL, and end the connection."""
+    cdef Connection *connection = request.connection
     cdef char response[ERROR_BYTES]
     cdef int length = refusal_write(
         engine.access, exchange, connection.address, connection.address_length, status, &engine.fields, engine.now,
@@ -81,25 +86,26 @@ cdef void send_refusal(Engine *engine, Connection *connection, Exchange *exchang
     sent = transport_send_bytes(&connection.transport, response, length, False)
     if sent < 0:  # the previous response fills the socket, or the client is gone
         sent = 0 if is_want(sent) else length
-    if sent == length or not send_later(engine, connection, response + sent, length - sent):
+    if sent == length or not send_later(engine, request, response + sent, length - sent):
         linger(engine, connection)
 
 
-cdef int shed(Engine *engine, Connection *connection, const char *reason) noexcept nogil:
+cdef int shed(Engine *engine, Request *request, const char *reason) noexcept nogil:
     """Answer 503 to a request that no worker has taken. May free the connection. Returns RECEIVE_*."""
-    owner_withdraw(&connection.owner)
-    save_app_state(connection, connection.exchange)
+    owner_withdraw(&request.owner)
+    save_app_state(request, request.exchange)
     if engine.limits.raw:
-        return cut_stream(engine, connection, reason)
-    refuse(engine, connection, 503, reason)
+        return cut_stream(engine, request, reason)
+    refuse(engine, request, 503, reason)
     return RECEIVE_MORE
 
 
-cdef int cut_stream(Engine *engine, Connection *connection, const char *reason) noexcept nogil:
+cdef int cut_stream(Engine *engine, Request *request, const char *reason) noexcept nogil:
     """Reset the connection of a stream for which there is no room (ANSWER_RESET). Returns RECEIVE_GONE."""
+    cdef Connection *connection = request.connection
     refusal_counter(&engine.counters, 503)[0] += 1
     engine_note_refusal(
-        engine, connection.exchange, connection.address, connection.address_length,
+        engine, request.exchange, connection.address, connection.address_length,
         refusal_status(ANSWER_RESET, 503), reason)
     transport_abort(&connection.transport)
     close_now(engine, connection)
@@ -107,13 +113,14 @@ cdef int cut_stream(Engine *engine, Connection *connection, const char *reason) 
 
 
 cdef int send_native_response(
-    Engine *engine, Connection *connection, const NativeResponse *answer, bint stays
+    Engine *engine, Request *request, const NativeResponse *answer, bint stays
 ) noexcept nogil:
     """Send an answer that lies in `scratch` and in its file, and log it.
 
     What the socket does not take goes to an outbox. Returns RECEIVE_*; may free the connection.
     """
-    cdef Exchange *exchange = connection.exchange
+    cdef Connection *connection = request.connection
+    cdef Exchange *exchange = request.exchange
     engine.counters.requests += 1  # before the client can have seen it
     engine.counters.files += 1
     connection.requests += 1
@@ -128,7 +135,7 @@ cdef int send_native_response(
         if moved == answer.length:
             close(answer.fd)
     if not gone and (sent < answer.ready or moved < answer.length):
-        return send_rest(engine, connection, answer, max(sent, <ssize_t> 0), moved, stays)
+        return send_rest(engine, request, answer, max(sent, <ssize_t> 0), moved, stays)
     if engine.access != NULL:
         engine_log(engine, exchange, connection.address, connection.address_length, monotonic_ns())
     if gone:
@@ -141,23 +148,24 @@ cdef int send_native_response(
         return RECEIVE_MORE
     if exchange_has_more(exchange):
         # The next request waits its turn, like those of other connections.
-        change_phase(connection, PHASE_IDLE)
-        engine_defer(engine, connection)
+        begin_phase(connection, PHASE_IDLE)
+        engine_defer(engine, request)
         return RECEIVE_HOLD
     enter_phase(engine, connection, PHASE_IDLE)
     pool_put(&engine.pool, exchange)
-    connection.exchange = NULL
+    request.exchange = NULL
     return RECEIVE_MORE
 
 
 cdef int send_rest(
-    Engine *engine, Connection *connection, const NativeResponse *answer, int64_t sent, int64_t moved, bint stays
+    Engine *engine, Request *request, const NativeResponse *answer, int64_t sent, int64_t moved, bint stays
 ) noexcept nogil:
     """Leave the rest of an answer to an outbox, after `sent` bytes of its head and `moved` of its file.
 
     Returns RECEIVE_*; may free the connection.
     """
-    cdef Exchange *exchange = connection.exchange
+    cdef Connection *connection = request.connection
+    cdef Exchange *exchange = request.exchange
     cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
     cdef bint failed = outbox == NULL
     if not failed and sent < answer.ready:
@@ -178,9 +186,9 @@ cdef int send_rest(
         return RECEIVE_GONE
     outbox_finish(outbox, OUTBOX_COMPLETE, stays, exchange)
     outbox_release(outbox)  # no worker adds to it
-    connection.exchange = NULL
-    outbox.connection = connection
-    connection.outbox = outbox
-    start_sending(engine, connection)
+    request.exchange = NULL
+    outbox.request = request
+    request.outbox = outbox
+    start_sending(engine, request)
     engine_announce(engine, outbox)  # sending may free the connection, and its end begins with the next request
     return RECEIVE_HOLD

@@ -14,9 +14,8 @@ from libc.stdint cimport int64_t, uint32_t
 from halfsync.engine.connection_close cimport client_disconnected
 from halfsync.engine.connections cimport connection_at
 from halfsync.engine.deadlines cimport note_progress
-from halfsync.engine.engine cimport Connection, SLAB
-from halfsync.engine.ownership cimport OWNER_ENGINE, owner_is
-from halfsync.engine.phases cimport PHASE_SENDING
+from halfsync.engine.engine cimport Request, SLAB
+from halfsync.engine.phases cimport OWNER_ENGINE, REQUEST_SENDING, owner_is
 from halfsync.exchange.outbox cimport OUTBOX_WAITS_FOR_CLIENT, outbox_retry, outbox_waits
 from halfsync.native.sync cimport load_uint
 from halfsync.transport.transport cimport transport_abort
@@ -31,8 +30,8 @@ cdef void evict_stalled_client(Engine *engine) noexcept nogil:
     It looks at every connection, so it does so only while there is a need, and at most once every PAUSE. Called each
     turn; the turns are short while requests are queued.
     """
-    cdef Connection *connection
-    cdef Connection *longest = NULL
+    cdef Request *request
+    cdef Request *longest = NULL
     cdef uint32_t index
     cdef int64_t spooled
     cdef bint disk_is_short, workers_are
@@ -44,20 +43,20 @@ cdef void evict_stalled_client(Engine *engine) noexcept nogil:
         return
     engine.evict_stalled_again = engine.now + PAUSE
     for index in range(engine.slabs_count * SLAB):
-        connection = connection_at(engine, index)
-        if connection.phase != PHASE_SENDING or not owner_is(&connection.owner, OWNER_ENGINE):
+        request = &connection_at(engine, index).request
+        if not owner_is(&request.owner, OWNER_ENGINE) or request.phase != REQUEST_SENDING:
             continue
-        spooled = outbox_retry(connection.outbox)
-        if not engine.watch.waits or engine.now - connection.since < STALLED:
+        spooled = outbox_retry(request.outbox)
+        if not engine.watch.waits or engine.now - request.since < STALLED:
             continue
         if not (disk_is_short and spooled > 0) and not (
-            workers_are and outbox_waits(connection.outbox) == OUTBOX_WAITS_FOR_CLIENT
+            workers_are and outbox_waits(request.outbox) == OUTBOX_WAITS_FOR_CLIENT
         ):
             continue
-        note_progress(engine, connection)
-        if engine.now - connection.since >= STALLED and (longest == NULL or connection.since < longest.since):
-            longest = connection
+        note_progress(engine, request.connection)
+        if engine.now - request.since >= STALLED and (longest == NULL or request.since < longest.since):
+            longest = request
     if longest != NULL:
         engine.counters.evicted += 1
-        transport_abort(&longest.transport)
-        client_disconnected(engine, longest)
+        transport_abort(&longest.connection.transport)
+        client_disconnected(engine, longest.connection)

@@ -47,7 +47,7 @@ ctypedef struct Outbox:
     atomic_uint references    # initially two: the worker's and the engine's
     atomic_uint announced     # it is in that list
     void *engine              # the engine to announce to
-    void *connection          # for the engine only; NULL once the connection has ended
+    void *request             # for the engine only; NULL once its connection has ended
     int64_t memory_limit
     Store *store
     int64_t *begun_ns         # when the worker's turn began; waiting adds to it. NULL: its turn has no deadline

@@ -31,7 +31,7 @@ cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexc
     init_uint(&outbox.announced, 0)
     outbox.next_announced = NULL
     outbox.engine = engine
-    outbox.connection = NULL
+    outbox.request = NULL
     outbox.exchange = NULL
     outbox.memory_limit = memory_limit
     outbox.store = store
@@ -368,7 +368,7 @@ cdef Exchange *outbox_abandon(Outbox *outbox) noexcept nogil:
     cdef Exchange *exchange
     pthread_mutex_lock(&outbox.lock)
     outbox.gone = True
-    outbox.connection = NULL
+    outbox.request = NULL
     exchange = outbox.exchange
     outbox.exchange = NULL
     drop_segments(outbox)

@@ -212,9 +212,9 @@ cdef class Proactor:
             connection = engine_next_closed(self.engine, &index)
             if connection == NULL:
                 return
-            if connection.app_state != NULL:
-                self.workers.bridge.discard_state(connection.app_state)
-                connection.app_state = NULL
+            if connection.request.app_state != NULL:
+                self.workers.bridge.discard_state(connection.request.app_state)
+                connection.request.app_state = NULL
             connection_free(self.engine, connection)
 
     def statistics(self):

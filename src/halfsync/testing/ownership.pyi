@@ -1,4 +1,4 @@
-"""A thin Python wrapper of one connection's owner word and its worker's lease. Only in checks builds."""
+"""A thin Python wrapper of one request's owner word and its worker's lease. Only in checks builds."""
 
 from typing import final
 

@@ -1,4 +1,4 @@
-"""A thin Python wrapper of one connection's owner word and its worker's lease, for tests. Only in checks builds."""
+"""A thin Python wrapper of one request's owner word and its worker's lease, for tests. Only in checks builds."""
 from libc.stdlib cimport calloc, free
 
 cimport halfsync.engine.engine as engines
@@ -16,41 +16,41 @@ HOLD_TAKEN = <int> leases.HOLD_TAKEN
 
 
 cdef class Turn:
-    """One connection, one lease, and an engine, of which only the list of returned connections is used."""
+    """One request, one lease, and an engine, of which only the list of returned requests is used."""
     cdef engines.Engine *engine
-    cdef engines.Connection *connection
+    cdef engines.Request *request
     cdef leases.Lease *lease
 
     def __cinit__(self):
         self.engine = <engines.Engine *> calloc(1, sizeof(engines.Engine))
-        self.connection = <engines.Connection *> calloc(1, sizeof(engines.Connection))
+        self.request = <engines.Request *> calloc(1, sizeof(engines.Request))
         self.lease = <leases.Lease *> calloc(1, sizeof(leases.Lease))
-        if self.engine == NULL or self.connection == NULL or self.lease == NULL:
+        if self.engine == NULL or self.request == NULL or self.lease == NULL:
             raise MemoryError
 
     def __dealloc__(self):
         free(self.engine)
-        free(self.connection)
+        free(self.request)
         free(self.lease)
 
     def save(self):
         """Return the whole state, as a tuple."""
         return (
-            load_uint(&self.connection.owner), load_uint(&self.lease.word), self.lease.serial,
-            self.connection.lease_serial, load_pointer(&self.engine.returned) != NULL,
+            load_uint(&self.request.owner), load_uint(&self.lease.word), self.lease.serial,
+            self.request.lease_serial, load_pointer(&self.engine.returned) != NULL,
         )
 
     def restore(self, tuple state):
         """Restore a state that `save` returned."""
-        store_uint(&self.connection.owner, state[0])
+        store_uint(&self.request.owner, state[0])
         store_uint(&self.lease.word, state[1])
         self.lease.serial = state[2]
-        self.connection.lease_serial = state[3]
-        swap_pointer(&self.engine.returned, <void *> self.connection if state[4] else NULL)
+        self.request.lease_serial = state[3]
+        swap_pointer(&self.engine.returned, <void *> self.request if state[4] else NULL)
 
     @property
     def owner(self):
-        return load_uint(&self.connection.owner) & ownership.OWNER_MASK
+        return load_uint(&self.request.owner) & ownership.OWNER_MASK
 
     @property
     def is_linked(self):
@@ -59,32 +59,32 @@ cdef class Turn:
     # The engine's side.
 
     def open_record(self):
-        store_uint(&self.connection.owner, ownership.OWNER_ENGINE)
+        store_uint(&self.request.owner, ownership.OWNER_ENGINE)
 
     def note_event(self):
-        return ownership.owner_note_event(&self.connection.owner)
+        return ownership.owner_note_event(&self.request.owner)
 
     def submit(self):
-        ownership.owner_submit(&self.connection.owner, False)
+        ownership.owner_submit(&self.request.owner, False)
 
     def withdraw(self):
-        ownership.owner_withdraw(&self.connection.owner)
+        ownership.owner_withdraw(&self.request.owner)
 
     def unlink(self):
-        """Take the whole list, as the engine does once a turn."""
+        """Take the whole list, as the engine does once an iteration of its loop."""
         swap_pointer(&self.engine.returned, NULL)
 
     def take_back(self):
-        ownership.owner_take_back(&self.connection.owner)
+        ownership.owner_take_back(&self.request.owner)
 
     def defer(self):
-        engines.engine_defer(self.engine, self.connection)
+        engines.engine_defer(self.engine, self.request)
 
     def hold(self, serial):
         return leases.lease_hold(self.lease, serial)
 
     def seize(self):
-        return ownership.owner_seize(&self.connection.owner)
+        return ownership.owner_seize(&self.request.owner)
 
     def release_lease(self):
         leases.lease_release(self.lease)
@@ -99,10 +99,10 @@ cdef class Turn:
         return self.lease.serial
 
     def note_serial(self):
-        self.connection.lease_serial = self.lease.serial
+        self.request.lease_serial = self.lease.serial
 
     def take(self):
-        ownership.owner_take(&self.connection.owner)
+        ownership.owner_take(&self.request.owner)
 
     def acquire(self):
         return leases.lease_acquire(self.lease)
@@ -111,17 +111,17 @@ cdef class Turn:
         return leases.lease_end(self.lease)
 
     def release(self):
-        engines.engine_release(self.engine, self.connection)
+        engines.engine_release(self.engine, self.request)
 
     def give_back(self):
-        engines.engine_return(self.engine, self.connection)
+        engines.engine_return(self.engine, self.request)
 
     # For tests of the protocol without one of its rules.
 
     def link(self, owner):
-        """Put the connection into the list, with this owner, whichever it had before."""
-        store_uint(&self.connection.owner, owner)
-        swap_pointer(&self.engine.returned, <void *> self.connection)
+        """Put the request into the list, with this owner, whichever it had before."""
+        store_uint(&self.request.owner, owner)
+        swap_pointer(&self.engine.returned, <void *> self.request)
 
     def force(self, owner):
-        store_uint(&self.connection.owner, owner)
+        store_uint(&self.request.owner, owner)

@@ -1,8 +1,8 @@
-"""The sync half: worker threads that run the application, each with a connection on which to answer.
+"""The sync half: worker threads that run the application, each with a request to answer.
 
-A worker is given a connection that has a complete request, and owns it until it gives it back. It sends what the socket
-takes at once. With the first byte that the socket does not take, the connection goes back to the engine with an outbox.
-From then on the worker fills the outbox and does not touch the connection.
+A worker takes a complete request from the queue, and owns it until it gives it back. It sends what the socket takes at
+once. With the first byte that the socket does not take, the request goes back to the engine with an outbox. From then
+on the worker fills the outbox and does not touch the request, nor its connection.
 
 If turns have a deadline (request_timeout), a worker also holds a lease, which the engine may revoke while the
 application has the thread (engine/lease.pyx). The monitor, a separate thread, then logs where that thread is, and
@@ -19,12 +19,13 @@ from posix.unistd cimport close
 from posix.uio cimport iovec
 
 from halfsync.engine.engine cimport (
-    Connection, engine_announce, engine_is_closing_keepalives, engine_is_handing_off, engine_log,
-    engine_release, engine_return,
+    Connection, END_CUTS, END_LINGERS, END_STAYS, Request, engine_announce, engine_is_closing_keepalives,
+    engine_is_handing_off, engine_log, engine_release, engine_return,
 )
 from halfsync.engine.lease cimport lease_acquire, lease_begin, lease_end, lease_is_revoked, lease_release
 from halfsync.engine.ownership cimport owner_take
-from halfsync.engine.phases cimport PHASE_CLOSED_NOTIFY, PHASE_IDLE, PHASE_LINGER, PHASE_SENDING, change_phase
+from halfsync.engine.phases cimport REQUEST_DONE, REQUEST_NOTIFY, REQUEST_SENDING
+from halfsync.engine.transitions cimport change_request_phase
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.exchange.exchange cimport Exchange, exchange_has_more, pool_put
 from halfsync.exchange.interim cimport send_continue
@@ -34,7 +35,7 @@ from halfsync.exchange.outbox cimport (
 )
 from halfsync.exchange.persistence cimport may_stay
 from halfsync.http.trust cimport ADDRESS_BYTES
-from halfsync.native.sync cimport load_uint, monotonic_ns, sem_post, sem_wait, store_uint
+from halfsync.native.sync cimport load_uint, monotonic_ns, sem_post, sem_wait
 from halfsync.pool.request_queue cimport queue_count_in, queue_count_out
 from halfsync.shared.command cimport COMMAND_STOP
 from halfsync.transport.transport cimport (
@@ -63,7 +64,7 @@ cdef extern from "Python.h":
 ctypedef struct ProactorSink:
     Sink sink                 # first: the bridge sees only this
     Engine *engine
-    Connection *connection    # NULL once it has gone back to the engine
+    Request *request          # NULL once it has gone back to the engine
     Outbox *outbox            # set from then on
     bint gone
     bint probed               # the client was probed, or a part of the response was sent
@@ -76,7 +77,7 @@ cdef bint acquire_lease(ProactorSink *self) noexcept nogil:
     """Hold the connection, to touch it. Returns False if the engine has taken it: the turn passed its deadline."""
     if self.lease == NULL or lease_acquire(self.lease):
         return True
-    self.connection = NULL
+    self.request = NULL
     self.gone = True
     return False
 
@@ -89,15 +90,15 @@ cdef void release_lease(ProactorSink *self) noexcept nogil:
 
 cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nogil:
     """Send what the socket takes at once, and advance the vectors. Returns 1: bytes are left; 0: none; -1: gone."""
-    cdef ssize_t sent = transport_send(&self.connection.transport, vectors, count, False)
+    cdef ssize_t sent = transport_send(&self.request.connection.transport, vectors, count, False)
     if sent < 0 and not is_want(sent):
         return -1
     return pass_sent(vectors, count, max(sent, <ssize_t> 0))
 
 
 cdef int switch_to_outbox(ProactorSink *self) noexcept nogil:
-    """Give the connection back to the engine with an outbox for the rest of the response. Returns 0, or -1."""
-    cdef Connection *connection = self.connection
+    """Give the request back to the engine with an outbox for the rest of the response. Returns 0, or -1."""
+    cdef Request *request = self.request
     if load_uint(&self.engine.command) == COMMAND_STOP:
         return -1  # the engine has ended or will: the rest would not be sent, and no room made
     self.outbox = outbox_open(self.engine, self.engine.spool_memory, self.engine.store)
@@ -106,12 +107,12 @@ cdef int switch_to_outbox(ProactorSink *self) noexcept nogil:
     if self.lease != NULL:
         self.outbox.begun_ns = &self.lease.taken_ns
     self.sink.waits = True
-    self.connection = NULL
-    self.outbox.connection = connection
-    connection.exchange = NULL  # stays with the worker until the response has ended
-    connection.outbox = self.outbox
-    change_phase(connection, PHASE_SENDING)
-    engine_return(self.engine, connection)
+    self.request = NULL
+    self.outbox.request = request
+    request.exchange = NULL  # stays with the worker until the response has ended
+    request.outbox = self.outbox
+    change_request_phase(request, REQUEST_SENDING)
+    engine_return(self.engine, request)
     return 0
 
 
@@ -142,7 +143,7 @@ cdef int sink_send(Sink *sink, iovec *vectors, int count) noexcept nogil:
     cdef int position, result
     if self.gone:
         return -1
-    if self.connection != NULL:
+    if self.request != NULL:
         if not acquire_lease(self):
             return -1
         self.probed = True
@@ -208,10 +209,10 @@ cdef bint sink_is_disconnected(Sink *sink) noexcept nogil:
         return outbox_is_gone(self.outbox)
     if not acquire_lease(self):
         return True
-    peer = load_uint(&self.connection.peer)
+    peer = load_uint(&self.request.connection.peer)
     if peer == PEER_ENDED and not self.probed:
         self.probed = True
-        send_continue(&self.connection.transport)
+        send_continue(&self.request.connection.transport)
     release_lease(self)
     return peer == PEER_GONE
 
@@ -221,7 +222,8 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
 
     Returns the bridge's state if the connection has already ended: the caller must discard it. Otherwise NULL.
     """
-    cdef Connection *connection = self.connection
+    cdef Request *request = self.request
+    cdef Connection *connection
     cdef Engine *engine = self.engine
     cdef int64_t now = monotonic_ns()
     cdef void *orphaned_state = NULL
@@ -231,7 +233,7 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
         exchange.app_state = NULL
         pool_put(&engine.pool, exchange)
         return orphaned_state
-    if connection == NULL:
+    if request == NULL:
         result = OUTBOX_COMPLETE if end == TURN_COMPLETE else OUTBOX_RESET if end == TURN_RESET else OUTBOX_CUT
         result = outbox_finish(self.outbox, result, self.sink.stays, exchange)
         if result < 0:
@@ -243,7 +245,8 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
             engine_announce(engine, self.outbox)
         outbox_release(self.outbox)
         return orphaned_state
-    connection.app_state = exchange.app_state
+    connection = request.connection
+    request.app_state = exchange.app_state
     exchange.app_state = NULL
     if load_uint(&engine.command) == COMMAND_STOP:
         # The engine has ended, or will. The thread that closes the server may not wait so long: inform the client here.
@@ -254,28 +257,29 @@ cdef void *end_turn(ProactorSink *self, Exchange *exchange, int end) noexcept no
         else:
             transport_cut(&connection.transport, True)
         end = TURN_CUT
-    connection.requests += 1
-    connection.since = now
+    request.since = now
     engine_log(engine, exchange, self.address, self.address_length, now)
     if end == TURN_COMPLETE and self.sink.stays:
-        change_phase(connection, PHASE_IDLE)
+        request.end = END_STAYS
+        change_request_phase(request, REQUEST_DONE)
         if exchange_has_more(exchange) or engine_is_handing_off(engine):
-            engine_return(engine, connection)
+            engine_return(engine, request)
             return NULL
-        connection.exchange = NULL
+        request.exchange = NULL
         pool_put(&engine.pool, exchange)
-        engine_release(engine, connection)
+        engine_release(engine, request)
         return NULL
     if end != TURN_COMPLETE:
         if end == TURN_RESET:
             transport_abort(&connection.transport)
         else:
             transport_cut(&connection.transport, False)
-        store_uint(&connection.peer, PEER_GONE)  # makes the engine close at once
+        request.end = END_CUTS
     else:
         transport_finish(&connection.transport)  # so that the client sees the end without waiting for the engine
-    change_phase(connection, PHASE_LINGER)
-    engine_return(engine, connection)
+        request.end = END_LINGERS
+    change_request_phase(request, REQUEST_DONE)
+    engine_return(engine, request)
     return NULL
 
 
@@ -295,8 +299,9 @@ cdef class RequestWorkers(WorkerThreads):
             free(lease)
 
     cdef int turn(self, QueueSlot *slot) except -1:
-        cdef Connection *connection = <Connection *> slot.item
-        cdef Exchange *exchange = connection.exchange
+        cdef Request *request = <Request *> slot.item
+        cdef Connection *connection = request.connection
+        cdef Exchange *exchange = request.exchange
         cdef ProactorSink sink
         cdef Origin origin
         cdef Lease *lease = NULL
@@ -306,16 +311,16 @@ cdef class RequestWorkers(WorkerThreads):
         cdef bint limited = self.limit_s > 0 and exchange != NULL
         if limited:
             lease = self.lease_of_thread()
-            connection.lease = lease
+            request.lease = lease
         if lease != NULL:
             lease_begin(lease, now, exchange.data + exchange.head.method, exchange.head.target
                         + exchange.head.target_length - exchange.head.method)
-            connection.lease_serial = lease.serial
-        owner_take(&connection.owner)
-        if connection.phase == PHASE_CLOSED_NOTIFY:
-            self.bridge.discard_state(connection.app_state)
-            connection.app_state = NULL
-            engine_return(self.engine, connection)
+            request.lease_serial = lease.serial
+        owner_take(&request.owner)
+        if request.phase == REQUEST_NOTIFY:
+            self.bridge.discard_state(request.app_state)
+            request.app_state = NULL
+            engine_return(self.engine, request)
             return 0
         sink.sink.send = sink_send
         sink.sink.send_file = sink_send_file
@@ -324,9 +329,9 @@ cdef class RequestWorkers(WorkerThreads):
         sink.sink.waits = sink.sink.gil_held = sink.sink.whole = False
         sink.sink.stays = may_stay(
             exchange.head.keep_alive, self.engine.timeouts.keep_alive > 0, engine_is_closing_keepalives(self.engine),
-            connection.requests + 1, self.engine.requests_max)
+            connection.requests, self.engine.requests_max)
         sink.engine = self.engine
-        sink.connection = connection
+        sink.request = request
         sink.outbox = NULL
         sink.lease = lease
         sink.probed = exchange.head.minor == 0  # HTTP/1.0 has no interim responses
