@@ -21,7 +21,17 @@ KIB, MIB = 1 << 10, 1 << 20
 INLINE_BYTES = 4096  # of input that a connection holds without allocating
 BODY_MEMORY = 65_536  # the default: longer bodies go to disk
 COUNTERS = {
-    *("open", "accepted", "adopted", "handed_off", "made_room", "evicted", "disconnected", "close_notices", "turns"),
+    *(
+        "open",
+        "accepted",
+        "adopted",
+        "handed_off",
+        "made_room",
+        "evicted",
+        "disconnected",
+        "close_notices",
+        "turns",
+    ),
     *("requests", "files", "running", "finished", "queued", "dropped", "timed_out", "stuck", "spooled"),
     *("refused", "shed", "limited"),
 }

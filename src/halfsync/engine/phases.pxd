@@ -1,7 +1,7 @@
 # The phases of a connection and of a request, the owners of a request, and the tables of all transitions between them.
 # tools/draw_states.py draws these tables in ARCHITECTURE.md. One function makes each kind of transition: those of
-# transitions.pxd change a phase, those of ownership.pxd an owner. In the checks build each asserts that its table has the
-# change.
+# transitions.pxd change a phase, those of ownership.pxd an owner. In the checks build each asserts that its table has
+# the change.
 from halfsync.native.sync cimport atomic_uint, load_uint
 
 cdef extern from * nogil:

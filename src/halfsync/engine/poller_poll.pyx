@@ -17,9 +17,6 @@ from halfsync.engine.poller cimport (
 from halfsync.native.poll cimport (
     POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLRDHUP, poll, pollfd,
 )
-from halfsync.native.poll cimport (
-    POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLRDHUP, poll as c_poll, pollfd,
-)
 from halfsync.transport.transport cimport transport_pending
 
 cdef extern from "<unistd.h>" nogil:
