@@ -1,33 +1,13 @@
-from halfsync.engine.engine cimport Engine
-from halfsync.engine.lease cimport Lease
+from halfsync.engine.engine cimport Request
 from halfsync.exchange.bridging cimport Bridge
-from halfsync.observe.refusals cimport RefusalLog
 from halfsync.pool.request_queue cimport QueueSlot
-from halfsync.pool.threadpool cimport WorkerThreads
+from halfsync.workers.monitor cimport MonitoredThreads
 
 
-cdef class RequestWorkers(WorkerThreads):
-    cdef Engine *engine
+cdef class RequestWorkers(MonitoredThreads):
     cdef Bridge bridge
-    cdef readonly double limit_s          # longest time that a turn may take; 0: no limit
-    cdef readonly int max_stuck           # stuck threads past this number are not replaced
-    cdef object capacity_lock             # guards the two counts below, and `reported` of each lease
-    cdef readonly int stuck               # threads past limit_s now
-    cdef int available                    # threads that are not stuck
-    cdef Lease *leases                    # all leases; none is freed while a thread may use it. With the GIL
-    cdef Lease *spare                     # leases of threads that have ended. With the GIL
-    cdef object scoreboard_slot           # in a server of several processes; None: there is one process
-    cdef RefusalLog refusals              # None: refusals are not logged
-    cdef object monitor_thread            # replaces and logs stuck threads, and logs refusals
-    cdef bint monitoring                  # it is at work now, and may be in the application's logging
-    cdef bint closing
     cdef object pinned        # objects that the engine's records point to, for as long as a thread may use them
     cdef readonly unsigned long dropped   # requests not run because their client had disconnected; guarded by the GIL
 
     cdef int turn(self, QueueSlot *slot) except -1
-    cdef Lease *lease_of_thread(self) noexcept
-    cdef int count_stuck(self, int change) except -1
-    cdef int count_missing(self)
-    cdef str name_of(self, unsigned long thread)
-    cdef int replace(self, Lease *lease) except -1
-    cdef int return_late(self, Lease *lease) except -1
+    cdef void notify_bridge(self, Request *request) noexcept

@@ -1,0 +1,1 @@
+# Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
