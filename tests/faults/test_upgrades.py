@@ -14,7 +14,7 @@ from typing import Self
 
 import pytest
 
-from halfsync.settings.declaration import OPEN_SOCKETS
+from halfsync.settings.setting import OPEN_SOCKETS
 from tests.client import Connection, build, fetch
 from tests.faults.load import APP as LOADED
 from tests.faults.load import Load, was_closed

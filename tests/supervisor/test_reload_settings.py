@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from halfsync.settings import SETTINGS
-from halfsync.settings.declaration import AT_START, OPEN_SOCKETS
+from halfsync.settings.setting import AT_START, OPEN_SOCKETS
 from tests.client import Connection, build, fetch
 from tests.faults.serving import Serving, children
 from tests.wsgi import until

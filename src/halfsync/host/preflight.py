@@ -14,7 +14,8 @@ from halfsync.log import warn
 from halfsync.runtime.originals import os
 from halfsync.runtime.standard import genuine
 from halfsync.runtime.threads import find_green_locks
-from halfsync.settings.declaration import BY_NAME, DEFAULT_ORIGIN
+from halfsync.settings.declaration import BY_NAME
+from halfsync.settings.setting import DEFAULT_ORIGIN
 
 if TYPE_CHECKING:
     from halfsync.host.identity import Identity

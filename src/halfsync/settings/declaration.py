@@ -1,33 +1,26 @@
 """The declarations of all settings. A setting is spelled only here.
 
 Flag, environment variable, TOML key, validation, help text, the output of ``halfsync check`` and docs/settings.md are
-all made from a field of ``Settings`` and what ``setting()`` says about it. To add a setting, add a field.
+all made from a field of ``DeclaredSettings`` and what ``setting()`` says about it. To add a setting, add a field.
+
+This is one table, which users read as a page of the documentation, so it stays whole however long it becomes.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
 
-from halfsync.errors import UsageError, near
-from halfsync.listening.binds import overlap, parse_bind
-from halfsync.runtime.standard import genuine
 from halfsync.settings.kinds import (
-    AUTO,
     GIB,
     KIB,
     MIB,
     YEAR_S,
-    Addresses,
-    Binds,
     Choice,
     Count,
     Duration,
     FileOwner,
     Flag,
     Function,
-    Kind,
     Mode,
-    Mounts,
     Optional,
     Path,
     Principal,
@@ -35,108 +28,31 @@ from halfsync.settings.kinds import (
     Size,
     Text,
 )
+from halfsync.settings.lists import Addresses, Binds, Mounts
+from halfsync.settings.setting import (
+    APPLICATION,
+    AT_START,
+    CONCURRENCY,
+    DEADLINES,
+    FILES,
+    LOGGING,
+    MEMORY,
+    OPEN_SOCKETS,
+    PROCESSES,
+    PROXIES,
+    REQUESTS,
+    SOCKETS,
+    Setting,
+    setting,
+)
 
-T = TypeVar("T")
-
-APPLICATION = "Application"
-CONCURRENCY = "Concurrency"
-PROCESSES = "Processes"
-SOCKETS = "Sockets"
-PROXIES = "Proxies in front"
-REQUESTS = "What a client may send"
-MEMORY = "Memory and disk"
-DEADLINES = "Deadlines"
-LOGGING = "Logging"
-PROCESSES = "Processes"
-FILES = "Static files"
-GROUPS = (SOCKETS, PROXIES, CONCURRENCY, PROCESSES, APPLICATION, FILES, LOGGING, DEADLINES, REQUESTS, MEMORY)
-
-DEFAULT_ORIGIN = "default"
-ARGUMENT_ORIGIN = "argument"
-# How a change takes effect, if not by a reload.
-OPEN_SOCKETS = "the sockets that are open keep what they have until a restart"
-AT_START = "only a restart or SIGUSR2 applies it"
 EXA = 2**60  # a bound for values that only must fit the engine's 64-bit counters
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """The declaration of one setting.
-
-    ``convention`` is a variable that hosting platforms set, and a template of the value that it means; it counts only
-    if nothing else gives the setting. ``reload`` says how a change takes effect if a reload (SIGHUP) does not apply it;
-    "": a reload applies it.
-    """
-
-    name: str
-    default: Any
-    kind: Kind[Any]
-    group: str
-    doc: str
-    reason: str
-    short: str
-    convention: tuple[str, str] | None
-    reload: str
-
-    @property
-    def flag(self) -> str:
-        """The command line's long option."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """The environment variable."""
-        return "HALFSYNC_" + self.name.upper()
-
-    def convert(self, raw: object, label: str) -> Any:
-        """Return a valid value. ``label``: where it came from, for the error. Raises UsageError only."""
-        try:
-            return self.kind.convert(raw)
-        except UsageError as error:
-            problem, remedy = error.problem, error.remedy
-        except Exception:  # noqa: BLE001 - the caller's object may raise anything
-            refusal = self.kind.refuse(raw)
-            problem, remedy = refusal.problem, refusal.remedy
-        raise UsageError(problem, origin=label, remedy=remedy)
-
-
-def setting(
-    default: T,
-    kind: Kind[T],
-    group: str,
-    doc: str,
-    *,
-    reason: str,
-    short: str = "",
-    convention: tuple[str, str] | None = None,
-    reload: str = "",
-) -> T:
-    """Declare one setting: return a dataclass field whose metadata has the rest of the declaration (see Setting)."""
-    said = {
-        "kind": kind, "group": group, "doc": doc, "reason": reason, "short": short,
-        "convention": convention, "reload": reload,
-    }  # fmt: skip
-    return field(default=default, metadata=said)
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A value as it was given. ``origin``: where it came from, for ``check``. ``label``: the start of an error."""
-
-    value: object
-    origin: str
-    label: str
 
 
 # Without the methods that dataclass would write: compiling them for so many fields takes a megabyte and milliseconds.
 @dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)
-class Settings:
-    """Every setting of one server, as native values: seconds, bytes, counts.
-
-    Make one with ``from_options`` or ``halfsync.settings.resolve``, which validate. The constructor itself takes native
-    values unchecked. ``origins``: where each value came from. ``sized``: one line about the values chosen for settings
-    that were "auto" (empty: none were). Immutable, so any thread may read it.
-    """
+class DeclaredSettings:
+    """The fields of ``Settings``, which has the methods."""
 
     # fmt: off
     bind: tuple[str, ...] = setting(
@@ -446,94 +362,10 @@ class Settings:
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     sized: str = field(default="")
 
-    def __init__(self, **values: Any) -> None:
-        given = {one.name: one.default for one in SETTINGS} | {"origins": {}, "sized": ""} | values
-        for name, value in given.items():
-            object.__setattr__(self, name, value)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Settings):
-            return NotImplemented
-        return all(getattr(self, one.name) == getattr(other, one.name) for one in SETTINGS)
-
-    def __hash__(self) -> int:
-        return hash(tuple(getattr(self, one.name) for one in SETTINGS))
-
-    def __repr__(self) -> str:
-        """Return a text with the settings that differ from the defaults."""
-        values = (
-            (one.name, getattr(self, one.name)) for one in SETTINGS if getattr(self, one.name) != one.default
-        )
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in values)})"
-
-    @classmethod
-    def from_options(cls, **overrides: object) -> "Settings":
-        """Return settings from the defaults and these options, native (``keep_alive=75.0``) or as text (``"75s"``).
-
-        Neither the environment nor a file is read. Raises UsageError for an unknown name or a wrong value.
-        """
-        return cls.from_given(
-            {name: Given(value, ARGUMENT_ORIGIN, name) for name, value in overrides.items()}
-        )
-
-    @classmethod
-    def from_given(cls, given: Mapping[str, Given]) -> "Settings":
-        """Return settings from values of any origin, after validation. Raises UsageError."""
-        values: dict[str, Any] = {}
-        for name, one in given.items():
-            if name not in BY_NAME:
-                raise UsageError(f"unknown setting {name!r}", remedy=nearest(name, BY_NAME))
-            values[name] = BY_NAME[name].convert(one.value, one.label)
-        origins = {name: given[name].origin if name in given else DEFAULT_ORIGIN for name in BY_NAME}
-        _refuse_shared(values, given)
-        sized = ""
-        if values.get("reload") and values.get("workers") is None:
-            values["workers"] = 1  # with a supervisor, which outlives the code
-            origins["workers"] = f"{origins['reload']} (reload)"
-        automatic = [name for name in ("workers", "threads") if values.get(name) == AUTO]
-        if automatic:
-            from halfsync.settings.capacity import choose, read_machine  # noqa: PLC0415 - rarely needed
-
-            threads = values.get("threads", BY_NAME["threads"].default)
-            choice = choose(read_machine(), workers=values.get("workers"), threads=threads)
-            values |= {name: getattr(choice, name) for name in automatic}
-            origins |= {name: f"{origins[name]} (auto)" for name in automatic}
-            sized = str(choice)
-        return cls(**values, origins=origins, sized=sized)
-
-
-def _refuse_shared(values: Mapping[str, Any], given: Mapping[str, Given]) -> None:
-    """Reject an `admin_bind` that names the address of a `bind`: application and probes would share a listener."""
-    for admin in values.get("admin_bind", ()):
-        for bind in values.get("bind", BY_NAME["bind"].default):
-            if overlap(parse_bind(bind), parse_bind(admin)):
-                same = "is also a bind" if admin == bind else f"listens where bind {bind} does"
-                raise UsageError(
-                    f"{admin} {same}, and probes need an address of their own",
-                    origin=given["admin_bind"].label,
-                    remedy="choose another port or path",
-                )
-
-
-def nearest(name: str, known: Mapping[str, object]) -> str:
-    """Return advice on which known name an unknown one may mean, or where to read about all names.
-
-    Names are those of settings, or of their variables. Other servers' names for settings are known too.
-    """
-    with genuine():
-        from halfsync.settings.elsewhere import hint  # noqa: PLC0415 - only a mistake needs it
-
-    is_variable = name.startswith("HALFSYNC_")
-    found = hint(name, lambda setting: BY_NAME[setting].variable if is_variable else setting, BY_NAME)
-    if found:
-        return found
-    close = near(name, known, cutoff=0.5)
-    return f"did you mean {close!r}?" if close else "see `halfsync serve --help` for all settings"
-
 
 SETTINGS: tuple[Setting, ...] = tuple(
     Setting(name=one.name, default=one.default, **one.metadata)
-    for one in fields(Settings)
+    for one in fields(DeclaredSettings)
     if "kind" in one.metadata
 )
 BY_NAME: dict[str, Setting] = {one.name: one for one in SETTINGS}

@@ -18,7 +18,8 @@ from halfsync.errors import UsageError, reason_of
 from halfsync.listening.activation import Activation, read, take
 from halfsync.runtime.originals import os
 from halfsync.runtime.standard import genuine
-from halfsync.settings.declaration import BY_NAME, SETTINGS, Given, Settings, nearest
+from halfsync.settings.declaration import BY_NAME, SETTINGS
+from halfsync.settings.settings import Given, Settings, nearest
 
 PREFIX = "HALFSYNC_"
 FILE_NAME = "halfsync.toml"

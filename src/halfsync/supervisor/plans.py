@@ -18,7 +18,7 @@ from halfsync.log import logger
 from halfsync.native.system import readable
 from halfsync.runtime.originals import monotonic
 from halfsync.settings import SETTINGS
-from halfsync.settings.declaration import AT_START, OPEN_SOCKETS
+from halfsync.settings.setting import AT_START, OPEN_SOCKETS
 from halfsync.supervisor.fleet import FleetSettings
 from halfsync.supervisor.process import Plan
 from halfsync.supervisor.sockets import names_of
