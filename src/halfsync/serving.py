@@ -52,7 +52,7 @@ def _serve(application: Application | StreamFactory, settings: Settings, name: s
 
         serve_alone(application, settings, name)
         return
-    from halfsync.supervisor.supervisor import supervise  # noqa: PLC0415
+    from halfsync.supervisor.supervise import supervise  # noqa: PLC0415
 
     code, forked = supervise(lambda _: application, settings, reread=lambda _: settings, name=name)
     if code or forked:

@@ -58,7 +58,7 @@ def replace_server(monkeypatch: pytest.MonkeyPatch, serve: Callable[..., None]) 
     foreground = types.ModuleType("halfsync.foreground")
     foreground.serve_alone = serve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "halfsync.foreground", foreground)
-    supervisor = types.ModuleType("halfsync.supervisor.supervisor")
+    supervisor = types.ModuleType("halfsync.supervisor.supervise")
 
     def supervise(
         load: Callable[[Settings], Any], settings: Settings, *, name: str, **_: Any
@@ -67,7 +67,7 @@ def replace_server(monkeypatch: pytest.MonkeyPatch, serve: Callable[..., None]) 
         return 0, False
 
     supervisor.supervise = supervise  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "halfsync.supervisor.supervisor", supervisor)
+    monkeypatch.setitem(sys.modules, "halfsync.supervisor.supervise", supervisor)
 
 
 def environment(**extra: str) -> dict[str, str]:

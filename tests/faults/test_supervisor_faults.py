@@ -23,11 +23,12 @@ def app(environ, start_response):
 """
 # What the loop calls while it reloads, replaces, reaps and obeys.
 CALLED = {
-    "halfsync.supervisor.supervisor:Supervisor": (
-        "_turn _decide _start _do _forget _wait _take_note _obey _use _settle _find_exclusive _give_logs"
-    ),
+    "halfsync.supervisor.supervisor:Supervisor": "_turn _start _wait _take_note _obey",
+    "halfsync.supervisor.dispatcher:Dispatcher": "decide _do _use",
+    "halfsync.supervisor.accepting:Accepting": "find_exclusive close_unneeded",
+    "halfsync.supervisor.milestones:Milestones": "counts settled",
     "halfsync.supervisor.reloading:Reloads": "begin _begin _adopt use",
-    "halfsync.supervisor.plans:Plans": "__getitem__ __iter__ again _plan _plan_soon keep",
+    "halfsync.supervisor.plans:Plans": "__getitem__ again _plan _plan_soon keep give_logs",
     "halfsync.supervisor.plans": "pin fleet_settings_of find_identity",
     "halfsync.host.pidfile": "move_pidfile",
     "halfsync.supervisor.service:Service": "reloading serves",
@@ -51,7 +52,9 @@ CALLED = {
 }
 # What it may have done already as it fails.
 LATE = {
-    "halfsync.supervisor.supervisor:Supervisor": "_use _settle _wait",
+    "halfsync.supervisor.supervisor:Supervisor": "_wait",
+    "halfsync.supervisor.dispatcher:Dispatcher": "_use",
+    "halfsync.supervisor.milestones:Milestones": "counts settled",
     "halfsync.supervisor.reloading:Reloads": "_begin _adopt use",
     "halfsync.supervisor.plans:Plans": "again _plan keep",
     "halfsync.supervisor.process_table:ProcessTable": "_hear _on_exit",
@@ -61,7 +64,9 @@ LATE = {
 # What it calls as it ends.
 ENDING = {
     "halfsync.supervisor.supervisor": "farewell draining",
-    "halfsync.supervisor.supervisor:Supervisor": "_turn _obey _end _close _do _forget",
+    "halfsync.supervisor.supervisor:Supervisor": "_turn _obey _end _close",
+    "halfsync.supervisor.dispatcher:Dispatcher": "_do",
+    "halfsync.supervisor.accepting:Accepting": "close_unneeded",
     "halfsync.supervisor.process_table:ProcessTable": "tell close reap _on_exit",
     "halfsync.supervisor.fleet:Fleet": "drain decide ended",
     "halfsync.supervisor.sockets:Sockets": "close",

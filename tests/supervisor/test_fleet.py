@@ -7,27 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halfsync.supervisor.fleet import (
-    CROWD,
-    KILL_AFTER_S,
-    PAUSE_MOST_S,
-    RECALL_S,
+from halfsync.supervisor.actions import (
     Abandoned,
     Action,
     Counts,
     Exit,
     Failed,
-    Fleet,
-    FleetSettings,
-    FleetState,
     Kill,
-    ProcessPhase,
     Recall,
     Say,
     Settled,
     Start,
     Tell,
 )
+from halfsync.supervisor.backoff import PAUSE_MOST_S
+from halfsync.supervisor.children import KILL_AFTER_S, FleetSettings, ProcessPhase
+from halfsync.supervisor.fleet import RECALL_S, Fleet, FleetState
+from halfsync.supervisor.vacancies import CROWD
 
 BOOT_S, GRACE_S = 60.0, 30.0
 
@@ -88,7 +84,7 @@ class World:
 
     def check_start(self, start: Start) -> None:
         fleet = self.fleet
-        assert start.generation in (fleet.generation, fleet.proven)
+        assert start.generation in (fleet.generations.target, fleet.generations.proven)
         assert start.number not in {child.number for child in fleet.children.values()}
         assert start.place >= 1
         assert len(fleet.of(ProcessPhase.BOOTING, ProcessPhase.READY)) <= fleet.wanted, (
@@ -655,7 +651,7 @@ def begin(world: World, wanted: FleetSettings | None = None) -> int:
     (new,) = [
         child.pid
         for child in world.fleet.of(ProcessPhase.BOOTING)
-        if child.generation == world.fleet.generation
+        if child.generation == world.fleet.generations.target
     ]
     return new
 
@@ -689,9 +685,13 @@ def test_failed_reload_changes_nothing(how: str) -> None:
             world.now += 7.0
         world.boot()
         assert world.abandoned == list(range(2, generation + 1))
-        assert (world.fleet.fleet_settings, world.fleet.wanted, world.fleet.generation) == (before, 4, 1)
+        assert (world.fleet.fleet_settings, world.fleet.wanted, world.fleet.generations.target) == (
+            before,
+            4,
+            1,
+        )
         assert len(world.pids(ProcessPhase.READY)) == 4 and world.told == []
-        assert world.fleet.is_settled
+        assert world.fleet.generations.is_settled
     if how == "hung":
         assert "was not ready within 7 s" in world.said[-1].text
     world.fleet.ended(1, -11, world.now)
@@ -812,7 +812,7 @@ def test_word_of_the_first_of_two_reloads_counts_if_it_came_before_the_second_be
     (newer,) = [child.pid for child in world.fleet.of(ProcessPhase.BOOTING) if child.generation == 3]
     world.fleet.ended(newer, 3, world.now)
     world.boot()
-    assert world.abandoned == [3] and world.fleet.generation == 2
+    assert world.abandoned == [3] and world.fleet.generations.target == 2
     assert len(world.pids(ProcessPhase.READY)) == 3 and world.settled == [1, 2]
 
 
@@ -972,9 +972,9 @@ def test_whatever_happens_it_comes_to_rest(
     world = running(wanted, persists=persists)
     world.keeps = not any(event == "renew" for event, _ in events)
     for event, which in events:
-        before = world.fleet.proven, world.fleet.wanted, world.fleet.fleet_settings
+        before = world.fleet.generations.proven, world.fleet.wanted, world.fleet.fleet_settings
         happen(world, event, which)
-        if event not in ("more", "fewer") and world.fleet.proven == before[0]:
+        if event not in ("more", "fewer") and world.fleet.generations.proven == before[0]:
             assert before[1:] == (world.fleet.wanted, world.fleet.fleet_settings), (
                 "something counts that was never ready"
             )
@@ -988,8 +988,8 @@ def test_whatever_happens_it_comes_to_rest(
         children = world.fleet.children.values()
         assert len(children) == world.fleet.wanted
         assert {child.phase for child in children} == {ProcessPhase.READY}
-        assert {child.generation for child in children} == {world.fleet.generation}
-        assert world.settled[-1] == world.fleet.generation
+        assert {child.generation for child in children} == {world.fleet.generations.target}
+        assert world.settled[-1] == world.fleet.generations.target
         assert not any(child.recycle_reason for child in children)
         return
     if end == "drain":

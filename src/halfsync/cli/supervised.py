@@ -15,7 +15,7 @@ from halfsync.loading import change_to, enter
 from halfsync.runtime.originals import signal
 from halfsync.runtime.signals import outlive_signals
 from halfsync.settings import resolve
-from halfsync.supervisor.supervisor import supervise
+from halfsync.supervisor.supervise import supervise
 from halfsync.supervisor.upgrade import find_given_config
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from halfsync.runtime.originals import monotonic, os, signal, socket
 from halfsync.runtime.signals import RECALL
 from halfsync.shared.scoreboard import Scoreboard
 from halfsync.supervisor.channel import Channel
-from halfsync.supervisor.fleet import FleetState, ProcessPhase
+from halfsync.supervisor.children import ProcessPhase
+from halfsync.supervisor.fleet import FleetState
 from halfsync.supervisor.process import QUIESCED, READY, STANDS_IN, SpawnContext
 from halfsync.supervisor.recycling import draw_requests, is_limited, recycle_reason
 
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from halfsync.shared.scoreboard import Slot
+    from halfsync.supervisor.actions import Start
+    from halfsync.supervisor.children import Child
     from halfsync.supervisor.development.child import Development
-    from halfsync.supervisor.fleet import Child, Fleet, Start
+    from halfsync.supervisor.fleet import Fleet
     from halfsync.supervisor.process import Plan
 
 LOOK_S = 0.25  # between two checks of what the processes have served, and how large they are

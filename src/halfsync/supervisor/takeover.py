@@ -4,6 +4,8 @@ The old program owns everything until *the passing*. It decides on that moment: 
 and the old one has not been told to end. Until then the new program does not remove or write files of the old one, nor
 notify the service manager. A program may be the new one and the old one at once, so what it was given and what it gives
 are separate here.
+
+It is one state machine over three programs, and each of its steps reads most of its state, so it is one file.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from halfsync.errors import StartError, reason_of
 from halfsync.host.pidfile import move_pidfile
 from halfsync.log import logger
 from halfsync.runtime.originals import monotonic, os, signal
-from halfsync.supervisor.fleet import KILL_AFTER_S, FleetState
+from halfsync.supervisor.children import KILL_AFTER_S
+from halfsync.supervisor.fleet import FleetState
 from halfsync.supervisor.relay import Relay
 from halfsync.supervisor.upgrade import DROPS, start_successor
 
