@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from halfsync.admin.probes import Probes
     from halfsync.listening.listeners import Listener
+    from halfsync.models.model import MainThread
     from halfsync.server import Application
     from halfsync.settings import Settings
     from halfsync.shared.scoreboard import Slot
@@ -130,13 +131,13 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
             check_temp_dir(settings)
             failing.pop_all()
             with ProbeServer(settings, admin, slot) as probes:
-                server.start_in_front(signals, probes.descriptors)
+                main_thread = server.start_in_front(signals, probes.descriptors)
                 if slot is not None:
                     slot.serve()
                 line = announcement(server.settings, server.listeners, name)
                 logger().info("%s", line)
                 notifier.ready(line)
-                logger().info("%s", farewell(run_until_told(server, signals, notifier=notifier)))
+                logger().info("%s", farewell(run_until_told(server, main_thread, signals, notifier=notifier)))
 
 
 @contextmanager
@@ -211,29 +212,32 @@ def say_sizes(settings: Settings) -> None:
 
 
 def run_until_told(
-    server: Server, signals: Signals, orders: OrderSource | None = None, notifier: Notifier | None = None
+    server: Server,
+    main_thread: MainThread,
+    signals: Signals,
+    orders: OrderSource | None = None,
+    notifier: Notifier | None = None,
 ) -> Outcome:
-    """Obey signals and orders until the server has ended, and run the model's turns in between.
+    """Obey signals and orders until the server has ended, and do in between what is left to the main thread.
 
     notifier: tells the service manager, if this process is the service.
     """
     notifier = notifier or Notifier()
     run = _Run(server, notifier, supervised=orders is not None)
-    model = server._model
     while not run.over:
         poll_interval = None if orders is None else orders.poll_interval()
         timeout = min(
             (
                 due
-                for due in (model.timeout(), notifier.beat(), run.remaining(), poll_interval)
+                for due in (main_thread.timeout(), notifier.beat(), run.remaining(), poll_interval)
                 if due is not None
             ),
             default=None,
         )
         heard = [] if orders is None or orders.fd < 0 else [orders.fd]
         contain_handlers()  # a hook may have set some
-        number = signals.wait([model.done_fd, *model.watched, *heard], timeout)
-        model.turn()
+        number = signals.wait([*main_thread.watched, *heard], timeout)
+        main_thread.turn()
         order = _find_order(number, orders) or (None if orders is None else orders.next())
         if order is not None:
             run.obey(order)
@@ -243,7 +247,7 @@ def run_until_told(
             break
         elif run.is_late():
             run.on_deadline()
-        model.turn()  # no event may follow that makes another one due
+        main_thread.turn()  # no event may follow that makes another one due
     return run.end()
 
 

@@ -15,7 +15,7 @@ from halfsync.http.trust import TrustedPeers
 from halfsync.listening.endpoints import Endpoints
 from halfsync.listening.listeners import Listener, close_all, open_listeners
 from halfsync.log import warn
-from halfsync.models.model import Parts, make_model
+from halfsync.models.model import MainThread, Parts, make_model
 from halfsync.native.forks import count_forks
 from halfsync.native.system import LOW_END, LOW_OURS, raise_descriptor_limit, readable
 from halfsync.observe.access import AccessLog
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from halfsync.exchange.bridging import Bridge
+    from halfsync.models.model import Turns
     from halfsync.runtime.signals import Signals
     from halfsync.shared.scoreboard import Slot
     from halfsync.static.answer import StaticFiles
@@ -159,16 +160,17 @@ class Server:
         """Start to serve, and return. RuntimeError: it was started, drained or closed before, or made elsewhere."""
         self._start(self._model.start)
 
-    def start_in_front(self, signals: Signals, unwanted: Callable[[], Sequence[int]] = tuple) -> None:
-        """Start to serve in the foreground: the caller then waits in `run_until_told`.
+    def start_in_front(self, signals: Signals, unwanted: Callable[[], Sequence[int]] = tuple) -> MainThread:
+        """Start to serve in a process that does nothing else, and return what its main thread must do from now on.
 
         unwanted: called in each child of this process; returns descriptors that the child does not need, besides those
         of the signals.
         """
         contain_handlers()
-        self._start(lambda: self._model.start_in_front(lambda: [*signals.descriptors, *unwanted()]))
+        turns = self._start(lambda: self._model.start(lambda: [*signals.descriptors, *unwanted()]))
+        return MainThread(self._model, turns)
 
-    def _start(self, start: Callable[[], None]) -> None:
+    def _start(self, start: Callable[[], Turns | None]) -> Turns | None:
         self._refuse_elsewhere("start")
         if self._state is not ServerState.MADE:
             raise RuntimeError(
@@ -176,7 +178,7 @@ class Server:
             )
         self._state = ServerState.SERVING
         try:
-            start()
+            return start()
         except BaseException:
             self._state = ServerState.ENDING
             raise

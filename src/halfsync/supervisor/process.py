@@ -215,7 +215,7 @@ def run_process(context: SpawnContext) -> int:
         return error.exit_code
     with ProcessSignals() as signals, ProbeServer(settings, context.plan.admin, slot) as probes:
         own = (context.channel.fd, context.handoff_queue[1].fileno())
-        server.start_in_front(signals, lambda: [*own, *probes.descriptors()])
+        main_thread = server.start_in_front(signals, lambda: [*own, *probes.descriptors()])
         slot.serve()
         context.channel.tell(READY if loads else f"{READY} {STANDS_IN}")
         if loads:
@@ -223,7 +223,7 @@ def run_process(context: SpawnContext) -> int:
         orders = SupervisorOrders(
             context.channel, server, slot, context.handoff_queue[1], reporter, probes=probes
         )
-        outcome = run_until_told(server, signals, orders)
+        outcome = run_until_told(server, main_thread, signals, orders)
         context.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
         if loads:
             call_hook(WORKER_EXIT, settings, worker)
