@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
+from halfsync.admin.probe_server import ProbeServer, open_admin
+from halfsync.announcements import Outcome, announcement, draining, farewell, say_sizes
 from halfsync.host.handlers import contain_handlers
 from halfsync.host.identity import become, find_identity, set_umask
 from halfsync.host.notify import Notifier
 from halfsync.host.pidfile import PidFile
-from halfsync.host.preflight import refuse_contradictions
-from halfsync.listening.listeners import close_all, open_listeners, refuse_shared
+from halfsync.host.preflight import check_temp_dir, refuse_contradictions
+from halfsync.listening.listeners import close_all, refuse_shared
 from halfsync.log import logger, set_up
 from halfsync.native.allocator import keep_freed_memory
 from halfsync.opened import Opened
+from halfsync.orders import positions_in
 from halfsync.runtime.originals import monotonic, signal
-from halfsync.runtime.output import counted, hold_standard_descriptors
+from halfsync.runtime.output import hold_standard_descriptors
 from halfsync.runtime.signals import Signals
-from halfsync.server import Server, check_temp_dir
-from halfsync.version import VERSION
+from halfsync.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from types import TracebackType
-
-    from halfsync.admin.probes import Probes
-    from halfsync.listening.listeners import Listener
     from halfsync.models.model import MainThread
+    from halfsync.orders import OrderSource
     from halfsync.server import Application
     from halfsync.settings import Settings
-    from halfsync.shared.scoreboard import Slot
     from halfsync.stream.handler import StreamFactory
-
-ADMIN_BACKLOG = 1024
 
 # What signals mean to a server without a supervisor.
 SIGNAL_ORDERS = {
@@ -64,45 +59,6 @@ class LoneSignals(LoggingSignals):
     OPTIONAL = tuple(NEED_SUPERVISOR)
 
 
-def handoff_order(exclusive: Iterable[int]) -> str:
-    """Return the order to hand off and end. exclusive: positions of listeners on which no other process accepts."""
-    bits = sum({1 << position for position in exclusive})
-    return f"leave {bits:x}" if bits else "leave"
-
-
-def positions_in(listeners: str) -> list[int]:
-    """Return the positions that an order to hand off names."""
-    bits = int(listeners or "0", 16)
-    return [position for position in range(bits.bit_length()) if bits >> position & 1]
-
-
-class OrderSource(Protocol):
-    """The orders of a process's supervisor. See `halfsync.supervisor.channel`."""
-
-    @property
-    def fd(self) -> int:
-        """A descriptor that becomes readable when there is an order; -1: no order will ever come."""
-
-    def next(self) -> str | None:
-        """Return the next order; None: there is none. The order "leave" has arguments, see `handoff_order`."""
-
-    def report_sigterm(self) -> None:
-        """Report SIGTERM to the supervisor, which starts another process first, and then orders this one to leave."""
-
-    def obeyed(self, order: str) -> None:
-        """Note that the server has got an order."""
-
-    def poll_interval(self) -> float | None:
-        """Return the interval in seconds at which orders must be polled; None: polling is not needed."""
-
-
-class Outcome(NamedTuple):
-    """The requests of a server that ended: those that it has finished, and those that were cut off."""
-
-    finished: int
-    cut: int
-
-
 def serve_alone(application: Application | StreamFactory, settings: Settings, name: str) -> None:
     """Serve in this process until a signal ends it. name: what the start-up line calls the application.
 
@@ -126,7 +82,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
         admin = open_admin(settings)
         failing.callback(close_all, admin)
         refuse_shared(server.listeners, admin, origin=settings.origins.get("admin_bind", ""))
-        with LoneSignals() as signals, writing_pidfile(settings):  # so no signal leaves the file behind
+        with LoneSignals() as signals, PidFile.writing(settings):  # so no signal leaves the file behind
             become(identity)
             check_temp_dir(settings)
             failing.pop_all()
@@ -140,75 +96,11 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
                 logger().info("%s", farewell(run_until_told(server, main_thread, signals, notifier=notifier)))
 
 
-@contextmanager
-def writing_pidfile(settings: Settings) -> Iterator[None]:
-    """Keep this process's pid in the pidfile during the block, if the settings name one. Raises UsageError."""
-    file = PidFile.of(settings)
-    if file is None:
-        yield
-        return
-    file.write()
-    try:
-        yield
-    finally:
-        file.remove()
-
-
-def open_admin(settings: Settings) -> list[Listener]:
-    """Open the listeners of `admin_bind`. Raises UsageError or BindError."""
-    return open_listeners(
-        settings.admin_bind, ADMIN_BACKLOG, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
-    )
-
-
-class ProbeServer:
-    """Answers an orchestrator's probes on these listeners, and closes them at the end. A context manager."""
-
-    def __init__(self, settings: Settings, listeners: Sequence[Listener], slot: Slot | None) -> None:
-        self._listeners = listeners
-        self._probes: Probes | None = None
-        if slot is not None and listeners:
-            from halfsync.admin.probes import Probes  # noqa: PLC0415 - most servers have none
-
-            self._probes = Probes(
-                settings, [listener.socket.fileno() for listener in listeners], slot.scoreboard
-            )
-
-    def __enter__(self) -> Self:
-        if self._probes is not None:
-            self._probes.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop_listening()
-        if self._probes is not None:
-            self._probes.close()
-
-    def stop_listening(self) -> None:
-        """Close the listeners: others answer from now on, and may need the addresses before this process ends."""
-        if self._probes is not None:
-            self._probes.stop_listening()
-        close_all(self._listeners)
-
-    def descriptors(self) -> list[int]:
-        """Return the open descriptors, which a forked child must close: it would keep the addresses in use."""
-        own = [listener.socket.fileno() for listener in self._listeners]
-        return [fd for fd in own if fd >= 0] + ([] if self._probes is None else self._probes.descriptors)
-
-
 def prepare_process(settings: Settings) -> None:
     """Prepare this process for serving: its standard descriptors, its log, its allocator."""
     hold_standard_descriptors()
     set_up(settings.log_level)
     keep_freed_memory()
-
-
-def say_sizes(settings: Settings) -> None:
-    """Log the values that were chosen for settings that are "auto", if there are any. Call it once for each server."""
-    if settings.sized:
-        logger().info("halfsync %s", settings.sized)
 
 
 def run_until_told(
@@ -345,45 +237,3 @@ class _Run:
     def _say(self, line: str) -> None:
         if not self._supervised:
             logger().info("%s", line)
-
-
-def announcement(settings: Settings, listeners: Sequence[Listener], name: str, *, processes: int = 0) -> str:
-    """Return the log line that says that the server serves, and where."""
-    urls = urls_of(listeners)
-    where = urls.replace("http://", "tcp://") if settings.stream else urls
-    how = f"{counted(processes, 'process', 'processes')}, " if processes else ""
-    return f"halfsync {VERSION} serves {name} on {where} ({how}{describe_model(settings)}); Ctrl-C stops it"
-
-
-def urls_of(listeners: Iterable[Listener]) -> str:
-    """Return the URLs of these listeners."""
-    return ", ".join(listener.url for listener in listeners)
-
-
-def describe_model(settings: Settings) -> str:
-    """Return which model serves, and with how many threads or children."""
-    bounds = {
-        "process": f"at most {counted(settings.max_children, 'child', 'children')}",
-        "thread": "a thread for each connection",
-    }
-    return f"model {settings.model}, {bounds.get(settings.model, counted(settings.threads, 'thread', 'threads'))}"
-
-
-def draining(delay: float, grace: float) -> str:
-    """Return the log line that says that the server was asked to end. delay and grace: in seconds."""
-    first = f"goes on for {delay:g} s and then drains" if delay else "drains"
-    return f"halfsync {first}: what it has received is answered within {grace:g} s"
-
-
-def farewell(outcome: Outcome, lost: int = 0) -> str:
-    """Return the last log line: the requests finished since the order to end, and those cut off.
-
-    lost: connections of processes that died before they could report.
-    """
-    if not any(outcome) and not lost:
-        return "halfsync stopped"
-    finished = counted(outcome.finished, "request was", "requests were")
-    line = f"halfsync stopped: {finished} still finished, {outcome.cut or 'none'} cut off"
-    if lost:
-        line += f"; with processes that died {counted(lost, 'connection', 'connections')} ended"
-    return line

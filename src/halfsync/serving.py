@@ -30,10 +30,7 @@ def serve(
     server runs, the exception is logged and goes no further; SystemExit and KeyboardInterrupt drain.
     """
     keep_new_apart()
-    if settings is None:
-        settings = Settings.from_options(**options)
-    elif options:
-        raise UsageError("settings and single options were both given", remedy="give one or the other")
+    settings = Settings.from_either(settings, options)
     if settings.reload:
         raise UsageError(
             "an application that is loaded already cannot be loaded anew",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from halfsync.admin.probe_server import ADMIN_BACKLOG
 from halfsync.admin.probes import Probes
-from halfsync.foreground import ADMIN_BACKLOG
 from halfsync.listening.listeners import open_listeners
 from halfsync.settings import Settings
 from halfsync.shared.scoreboard import Scoreboard

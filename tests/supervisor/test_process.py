@@ -6,7 +6,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from halfsync.foreground import ProbeServer, handoff_order, positions_in
+from halfsync.admin.probe_server import ProbeServer
+from halfsync.orders import handoff_order, positions_in
 from halfsync.server import Server
 from halfsync.shared.scoreboard import Scoreboard
 from halfsync.supervisor.channel import WORD_BYTES, Channel

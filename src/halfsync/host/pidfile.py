@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from halfsync.errors import UsageError, reason_of
 from halfsync.log import logger
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from halfsync.settings import Settings
 
 _DIGITS_MOST = 10
@@ -40,6 +42,20 @@ class PidFile:
         if settings.pidfile is None:
             return None
         return cls(settings.pidfile, origin=settings.origins.get("pidfile", ""), heir_of=heir_of)
+
+    @classmethod
+    @contextmanager
+    def writing(cls, settings: Settings) -> Iterator[None]:
+        """Keep this process's pid in the file during the block, if the settings name one. Raises UsageError."""
+        file = cls.of(settings)
+        if file is None:
+            yield
+            return
+        file.write()
+        try:
+            yield
+        finally:
+            file.remove()
 
     def check(self) -> bool:
         """Return whether the file exists. Raises UsageError if a live process holds it, or it cannot be written."""

@@ -95,6 +95,54 @@ def refuse_contradictions(settings: Settings) -> None:
             )
 
 
+def fit_server(settings: Settings) -> Settings:
+    """Return settings that fit this process, and reject those with which no server can work. Raises UsageError."""
+    _refuse_stream(settings)
+    if settings.request_timeout > 0 and settings.model != "proactor":
+        raise UsageError(
+            f"request_timeout is supported only with the model proactor, and the model is {settings.model}",
+            origin=settings.origins.get("request_timeout", ""),
+            remedy="use the model proactor, or leave request_timeout out",
+        )
+    fitting = fit_to_locks(settings)
+    check_temp_dir(fitting)
+    return fitting
+
+
+def _refuse_stream(settings: Settings) -> None:
+    """Reject settings that make no sense for a stream. Raises UsageError."""
+    if not settings.stream:
+        return
+    if settings.access_log is not None:
+        raise UsageError(
+            "a stream has no requests to log",
+            origin=settings.origins.get("access_log", ""),
+            remedy="leave access_log out; the handler may log what it likes",
+        )
+    if settings.static:
+        raise UsageError(
+            "a stream has no requests for files",
+            origin=settings.origins.get("static", ""),
+            remedy="leave static out",
+        )
+    if settings.keep_alive == 0:
+        raise UsageError(
+            "a stream must be able to idle between two turns",
+            origin=settings.origins.get("keep_alive", ""),
+            remedy="set keep_alive above 0",
+        )
+
+
+def check_temp_dir(settings: Settings) -> None:
+    """Reject a directory in which this process, as the user that it is now, cannot make files. Raises UsageError."""
+    if not os.access(settings.temp_dir, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"temporary files cannot be made in {settings.temp_dir!r}",
+            origin=settings.origins.get("temp_dir", ""),
+            remedy="name a directory that can be written to with temp_dir",
+        )
+
+
 def refuse_lost_file(settings: Settings, before: str | None) -> None:
     """Reject settings without the file that gave them until now: they would be defaults, which the user did not choose.
 

@@ -56,6 +56,15 @@ class Settings(DeclaredSettings):
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in values)})"
 
     @classmethod
+    def from_either(cls, settings: Settings | None, options: Mapping[str, object]) -> Settings:
+        """Return these settings, or settings from the options if there are none. Raises UsageError."""
+        if settings is None:
+            return cls.from_options(**options)
+        if options:
+            raise UsageError("settings and single options were both given", remedy="give one or the other")
+        return settings
+
+    @classmethod
     def from_options(cls, **overrides: object) -> Settings:
         """Return settings from the defaults and these options, native (``keep_alive=75.0``) or as text (``"75s"``).
 

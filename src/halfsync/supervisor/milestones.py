@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from halfsync.foreground import announcement
+from halfsync.announcements import announcement
 from halfsync.log import logger
 from halfsync.runtime.output import counted
 from halfsync.supervisor.children import ProcessPhase

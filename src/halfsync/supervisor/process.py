@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from halfsync.admin.probe_server import ProbeServer
 from halfsync.errors import LoadError, StartError
-from halfsync.foreground import ProbeServer, prepare_process, run_until_told
+from halfsync.foreground import prepare_process, run_until_told
 from halfsync.host.handlers import outlive_handlers
 from halfsync.host.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
 from halfsync.host.identity import become

@@ -11,8 +11,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from halfsync.announcements import Outcome
 from halfsync.errors import reason_of
-from halfsync.foreground import Outcome, handoff_order
+from halfsync.orders import handoff_order
 from halfsync.runtime.forking import fork, restore
 from halfsync.runtime.originals import monotonic, os, signal, socket
 from halfsync.runtime.signals import RECALL

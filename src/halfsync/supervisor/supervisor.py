@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from halfsync.foreground import Outcome, draining, farewell, say_sizes
+from halfsync.announcements import Outcome, draining, farewell, say_sizes
 from halfsync.host.directory import StartDirectory
 from halfsync.host.handlers import contain_handlers
 from halfsync.host.identity import find_identity, read_umask, set_umask
