@@ -11,7 +11,8 @@ from halfsync.assembly import assemble
 from halfsync.errors import reason_of
 from halfsync.host.handlers import contain_handlers
 from halfsync.host.preflight import fit_server
-from halfsync.listening.listeners import Listener, close_all, open_listeners
+from halfsync.listening.listeners import Listener, close_all
+from halfsync.listening.opening import open_listeners
 from halfsync.log import warn
 from halfsync.models.model import MainThread, make_model
 from halfsync.native.forks import count_forks

@@ -13,7 +13,7 @@ import pytest
 
 from halfsync.admin.probe_server import ADMIN_BACKLOG
 from halfsync.admin.probes import Probes
-from halfsync.listening.listeners import open_listeners
+from halfsync.listening.opening import open_listeners
 from halfsync.settings import Settings
 from halfsync.shared.scoreboard import Scoreboard
 from tests.client import Connection, CutError, build, fetch

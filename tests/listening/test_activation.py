@@ -16,7 +16,7 @@ import pytest
 from halfsync.errors import BindError
 from halfsync.listening import activation
 from halfsync.listening.activation import Activation, Passed, read, take
-from halfsync.listening.listeners import open_listeners
+from halfsync.listening.opening import open_listeners
 from tests.client import fetch
 from tests.faults.serving import EXIT_TIMEOUT_S, environment
 from tests.sharing import foreign_environment, own_environment

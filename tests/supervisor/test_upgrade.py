@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from halfsync.host.preflight import GIVEN
-from halfsync.listening.listeners import open_listeners
+from halfsync.listening.opening import open_listeners
 from halfsync.supervisor.channel import Channel
 from halfsync.supervisor.upgrade import inherit
 from tests.client import Connection, build, fetch

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from halfsync.listening.listeners import close_all, open_listeners
+from halfsync.listening.listeners import close_all
+from halfsync.listening.opening import open_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

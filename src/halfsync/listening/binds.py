@@ -16,7 +16,7 @@ SCHEMES = ("tcp", "tcp4", "tcp6", "http", "https")  # that other servers accept 
 _ALL_IPV4, _ALL = (
     bytes(4),
     bytes(16),
-)  # wildcard addresses; the IPv6 one accepts IPv4 too (listening/listeners.py)
+)  # wildcard addresses; the IPv6 one accepts IPv4 too (tcp_sockets.py)
 UNIX_PATH_BYTES = 107  # sun_path has 108 bytes, and ends with NUL (unix(7))
 
 

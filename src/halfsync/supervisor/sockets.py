@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from halfsync.listening.activation import find_sockets
 from halfsync.listening.binds import has_any_port, parse_bind, socket_file
-from halfsync.listening.listeners import Made, open_listeners, refuse_shared, remove_file
+from halfsync.listening.listeners import Made, refuse_shared, remove_file
+from halfsync.listening.opening import open_listeners
 from halfsync.runtime.originals import os
 
 if TYPE_CHECKING:

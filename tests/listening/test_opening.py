@@ -15,7 +15,8 @@ import pytest
 
 from halfsync.errors import BindError, UsageError
 from halfsync.listening.activation import find_sockets
-from halfsync.listening.listeners import Listener, open_listeners
+from halfsync.listening.listeners import Listener
+from halfsync.listening.opening import open_listeners
 from halfsync.runtime import originals
 
 Opener = Callable[..., list[Listener]]
