@@ -10,7 +10,7 @@ from halfsync.cli.applications import load
 from halfsync.cli.options import HELP_WIDTH, Command, Group, SettingsCommand, given, with_settings
 from halfsync.errors import UsageError, near
 from halfsync.host.handlers import outlive_handlers
-from halfsync.loading import Application
+from halfsync.loading.application import Application
 from halfsync.log import set_up
 from halfsync.runtime.output import standard_output
 from halfsync.runtime.signals import hold_signals

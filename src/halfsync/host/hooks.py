@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError
-from halfsync.loading import load_hook
+from halfsync.loading.hooks import load_hook
 from halfsync.log import logger
 from halfsync.runtime.forking import NoCopies
 
