@@ -80,7 +80,7 @@ ENDING = {
 UPGRADING = {
     "halfsync.supervisor.takeover": "start_successor",
     "halfsync.supervisor.upgrade": "fork restore",
-    "halfsync.supervisor.upgrade:PeerProgram": "listen tell",
+    "halfsync.supervisor.programs:PeerProgram": "listen tell",
     "halfsync.supervisor.channel:Channel": "pair",
     "halfsync.supervisor.fleet:Fleet": "retire",
     "halfsync.supervisor.sockets:Sockets": "own",

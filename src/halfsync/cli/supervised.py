@@ -15,8 +15,8 @@ from halfsync.loading.directory import change_to, enter
 from halfsync.runtime.originals import signal
 from halfsync.runtime.signals import outlive_signals
 from halfsync.settings import resolve
+from halfsync.supervisor.inheritance import find_given_config
 from halfsync.supervisor.supervise import supervise
-from halfsync.supervisor.upgrade import find_given_config
 
 if TYPE_CHECKING:
     from halfsync.loading.application import Application

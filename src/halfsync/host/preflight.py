@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from halfsync.host.identity import Identity
     from halfsync.settings import Settings
 
-# In an upgrade (SIGUSR2), the variable with what the old program gives to the new one. See upgrade.py.
+# In an upgrade (SIGUSR2), the variable with what the old program gives to the new one. See supervisor/inheritance.py.
 GIVEN = "_HALFSYNC_UPGRADE"
 # Settings that make no sense without a supervisor.
 NEED_WORKERS = (

@@ -31,6 +31,7 @@ from halfsync.supervisor.actions import Exit, Start
 from halfsync.supervisor.containment import Containment
 from halfsync.supervisor.dispatcher import Dispatcher
 from halfsync.supervisor.fleet import Fleet, FleetState
+from halfsync.supervisor.inheritance import inherit
 from halfsync.supervisor.milestones import Milestones
 from halfsync.supervisor.plans import Plans, fleet_settings_of
 from halfsync.supervisor.process import SpawnContext
@@ -40,7 +41,6 @@ from halfsync.supervisor.service import Service
 from halfsync.supervisor.sockets import Sockets
 from halfsync.supervisor.startup_signals import SupervisorSignals
 from halfsync.supervisor.takeover import AGAIN_S, Takeover
-from halfsync.supervisor.upgrade import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

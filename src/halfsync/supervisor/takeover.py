@@ -20,8 +20,9 @@ from halfsync.log import logger
 from halfsync.runtime.originals import monotonic, os, signal
 from halfsync.supervisor.children import KILL_AFTER_S
 from halfsync.supervisor.fleet import FleetState
+from halfsync.supervisor.programs import DROPS
 from halfsync.supervisor.relay import Relay
-from halfsync.supervisor.upgrade import DROPS, start_successor
+from halfsync.supervisor.upgrade import start_successor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from halfsync.runtime.originals import socket
     from halfsync.supervisor.fleet import Fleet
     from halfsync.supervisor.process_table import ProcessTable
+    from halfsync.supervisor.programs import Predecessor, Successor
     from halfsync.supervisor.sockets import Sockets
-    from halfsync.supervisor.upgrade import Predecessor, Successor
 
 AGAIN_S = 0.05  # pause before another look or try, if no event tells when
 
