@@ -52,8 +52,8 @@ def describe_model(settings: Settings) -> str:
 
 def draining(delay: float, grace: float) -> str:
     """Return the log line that says that the server was asked to end. delay and grace: in seconds."""
-    first = f"goes on for {delay:g} s and then drains" if delay else "drains"
-    return f"halfsync {first}: what it has received is answered within {grace:g} s"
+    first = f"keeps serving for {delay:g} s and then drains" if delay else "drains"
+    return f"halfsync {first}: requests received are answered within {grace:g} s"
 
 
 def farewell(outcome: Outcome, lost: int = 0) -> str:
@@ -66,5 +66,5 @@ def farewell(outcome: Outcome, lost: int = 0) -> str:
     finished = counted(outcome.finished, "request was", "requests were")
     line = f"halfsync stopped: {finished} still finished, {outcome.cut or 'none'} cut off"
     if lost:
-        line += f"; with processes that died {counted(lost, 'connection', 'connections')} ended"
+        line += f"; {counted(lost, 'connection', 'connections')} lost with processes that died"
     return line

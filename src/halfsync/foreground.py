@@ -149,7 +149,7 @@ def _find_order(number: int | None, orders: OrderSource | None) -> str | None:
     if orders is None:
         if number in NEED_SUPERVISOR:
             logger().warning(
-                "%s is ignored: %s takes a supervisor; start the server with workers, 1 or more, or restart it",
+                "%s is ignored: %s needs a supervisor; start the server with workers 1 or more, or restart it",
                 *(signal.Signals(number).name, NEED_SUPERVISOR[signal.Signals(number)]),
             )
         return SIGNAL_ORDERS.get(signal.Signals(number))

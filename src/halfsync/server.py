@@ -205,7 +205,7 @@ class Server:
             if self._access_log is not None and self._state is not ServerState.CLOSED:
                 self._access_log.reopen()
         except OSError as error:
-            warn("the access log %r cannot be opened again: %s", self.settings.access_log, reason_of(error))
+            warn("the access log %r cannot be reopened: %s", self.settings.access_log, reason_of(error))
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until a server that drains or leaves has answered everything. False: not within `timeout` seconds.

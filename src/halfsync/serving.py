@@ -33,7 +33,7 @@ def serve(
     settings = Settings.from_either(settings, options)
     if settings.reload:
         raise UsageError(
-            "an application that is loaded already cannot be loaded anew",
+            "an application that is loaded already cannot be reloaded",
             origin=settings.origins.get("reload", ""),
             remedy="leave reload out here, and develop with `halfsync serve module:callable --reload`",
         )

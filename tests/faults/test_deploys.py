@@ -100,7 +100,7 @@ def test_reload_serves_what_the_link_leads_to_that_it_was_started_in(
         switch(link, second)
         os.kill(min(children(serving.process.pid)), signal.SIGKILL)
         until(lambda: len(children(serving.process.pid)) == 2)
-        serving.wait_line("another takes its place")
+        serving.wait_line("replacing it")
         assert answers(serving) == {f"1 {first}"}  # one generation is one release
         shutil.rmtree(first)
         complete_reload(serving)
@@ -161,7 +161,7 @@ def test_a_release_that_cannot_be_loaded_leaves_the_old_one(tmp_path: Path) -> N
         serving.signal(signal.SIGHUP)
         serving.wait_line("the reload failed")
         os.kill(min(children(serving.process.pid)), signal.SIGKILL)
-        serving.wait_line("another takes its place")
+        serving.wait_line("replacing it")
         until(lambda: len(children(serving.process.pid)) == 2)
         assert answers(serving) == {f"1 {first}"}
 
@@ -244,7 +244,7 @@ def test_a_socket_file_is_where_the_link_leads(
                     "is the server now" if number == signal.SIGUSR2 else "the reload is complete"
                 )
                 if number == signal.SIGHUP:
-                    serving.wait_line(f"bind has changed: it is {serving_url(serving)}, unix:{second}/socket")
+                    serving.wait_line(f"bind is now {serving_url(serving)}, unix:{second}/socket")
                 until(lambda: not (first / "socket").exists() and not (first / "pid").exists())
                 assert (second / "socket").is_socket() and (second / "pid").exists()
                 kept.send(build("/"))
@@ -347,11 +347,9 @@ def test_a_settings_file_that_is_gone_changes_nothing(tmp_path: Path, name: str,
         own = children(old)
         file.rename(elsewhere)
         serving.signal(signal.SIGHUP)
-        assert f"{name}, which gave the settings, is not there any more" in serving.wait_line(
-            "the reload failed"
-        )
+        assert f"{name}, which gave the settings, no longer exists" in serving.wait_line("the reload failed")
         serving.signal(signal.SIGUSR2)
-        serving.wait_line(f"halfsync: config: {name}, which gave the settings, is not there any more")
+        serving.wait_line(f"halfsync: config: {name}, which gave the settings, no longer exists")
         serving.wait_line("the upgrade failed: the new program ended with 2")
         if other is not None:  # which is another one's, as far as anybody knows
             other.write_text("[tool.halfsync]\nthreads = 1\n")
@@ -362,7 +360,9 @@ def test_a_settings_file_that_is_gone_changes_nothing(tmp_path: Path, name: str,
         else:
             file.write_text("[tool.other]\n")
             serving.signal(signal.SIGHUP)
-            serving.wait_line(f"the reload failed: config: {name}, which gave the settings, says nothing of")
+            serving.wait_line(
+                f"the reload failed: config: {name}, which gave the settings, no longer mentions"
+            )
         until(lambda: children(old) == own)  # what has started the new program ends a moment after it
         assert (first / "socket").is_socket() and pid_in(pidfile) == old
         elsewhere.rename(file)

@@ -217,7 +217,7 @@ def test_what_a_step_of_an_upgrade_raises_ends_nothing(tmp_path: Path, case: str
         serving.wait_line("raised by a test")
         assert fetch(serving.address).body == b"first"
         until(lambda: pid_in(pidfile))
-        if not [line for line in serving.lines if "its processes leave" in line]:
+        if not [line for line in serving.lines if "its processes are shutting down" in line]:
             serving.signal(signal.SIGUSR2)  # unless it goes on by itself
         assert serving.process.wait(30) == 0
         until(lambda: pid_in(pidfile) not in (0, serving.process.pid))

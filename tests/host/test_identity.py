@@ -142,7 +142,7 @@ def test_who_is_unknown() -> None:
     assert "there is no group 'nobody-of-that-name'" in refused(group="nobody-of-that-name")
     assert "there is no user '4294967295'" in refused(user=str(2**32 - 1))
     assert refused(user=UNKNOWN_ID) == (
-        f"argument: user {UNKNOWN_ID} is not in the password file, so that nothing tells its group; give group too"
+        f"argument: user {UNKNOWN_ID} is not in the password file, so its group is unknown; give group too"
     )
 
 
@@ -150,10 +150,10 @@ def test_who_is_unknown() -> None:
 def test_who_may_not_change() -> None:
     own, other = os.getuid(), os.getuid() + 1
     assert refused(user=other, group=os.getgid()) == (
-        f"argument: only root may serve as user {other} and group {os.getgid()}, and this is user {own}; "
+        f"argument: only root can switch to user {other} and group {os.getgid()}, and this process runs as user {own}; "
         "start as root, or as that user and leave it out"
     )
-    assert f"only root may serve as group {os.getgid() + 1}, and" in refused(group=os.getgid() + 1)
+    assert f"only root can switch to group {os.getgid() + 1}, and" in refused(group=os.getgid() + 1)
 
 
 @pytest.mark.usefixtures("powerless")
@@ -234,7 +234,7 @@ def test_a_server_whose_sockets_are_open_serves_as_somebody_else(model: str) -> 
 @as_root
 def test_an_ordinary_user_is_refused_at_once() -> None:
     said = changed("user", user="nobody")
-    assert f"only root may serve as user {pwd.getpwnam('nobody').pw_uid} and" in said["refused"]
+    assert f"only root can switch to user {pwd.getpwnam('nobody').pw_uid} and" in said["refused"]
     assert changed("user", user=UNKNOWN_ID)["user"] == [UNKNOWN_ID] * 3
     assert changed("user")["user"] == [UNKNOWN_ID] * 3
 

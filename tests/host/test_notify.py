@@ -235,4 +235,4 @@ def test_a_file_that_is_no_socket(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     path = tmp_path / "is-no-socket"
     path.touch()
     Notifier({"NOTIFY_SOCKET": str(path)}).ready()
-    assert "cannot be told" in caplog.text
+    assert "cannot notify" in caplog.text

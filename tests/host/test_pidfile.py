@@ -66,8 +66,8 @@ def test_it_is_written_and_removed(path: Path) -> None:
 
 def test_a_live_process_keeps_it(path: Path, other: int) -> None:
     path.write_text(f"{other}\n")
-    assert refused(path) == f"process {other} holds {path}, and is alive"
-    with pytest.raises(UsageError, match="and is alive; stop it; or remove the file"):
+    assert refused(path) == f"{path} belongs to process {other}, which is running"
+    with pytest.raises(UsageError, match="which is running; stop it; or remove the file"):
         PidFile(str(path)).check()
 
 
@@ -77,7 +77,7 @@ def test_another_users_process_is_alive_too(path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "kill", kill)
     path.write_text("4711")
-    assert "process 4711 holds" in refused(path)
+    assert "belongs to process 4711" in refused(path)
 
 
 @pytest.mark.parametrize("content", ["", "\n", "0", "9999999999", "{dead}", "{own}\n"])
@@ -105,7 +105,7 @@ def test_a_stale_one_is_replaced(path: Path, content: str) -> None:
 )
 def test_a_file_that_is_something_else_is_left_alone(path: Path, content: str) -> None:
     path.write_text(content)
-    assert refused(path) == f"{path} is there, and holds no number of a process"
+    assert refused(path) == f"{path} exists, and does not contain a pid"
 
 
 def test_what_cannot_be_written(path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_link_is_refused_and_stays_as_it_is(path: Path, kind: str) -> None:
         with pytest.raises(UsageError) as caught:
             PidFile(str(path), origin="--pidfile").write()
         assert str(caught.value) == (
-            f"--pidfile: {path} is a link, to {LINKS[kind]!r}, and no link is followed; "
+            f"--pidfile: {path} is a link, to {LINKS[kind]!r}, and links are not followed; "
             "name the file itself, or remove the link"
         )
         with pytest.raises(UsageError, match="is a link, to"):
@@ -168,15 +168,15 @@ def test_links_on_the_way_are_followed(path: Path) -> None:
 
 def test_what_is_no_regular_file_is_refused_without_being_opened(path: Path) -> None:
     path.mkdir()
-    assert refused(path) == f"{path} is there, and is a directory"
+    assert refused(path) == f"{path} exists, and is a directory"
     path.rmdir()
     os.mkfifo(path)  # nobody writes to it: to open it would block
-    assert refused(path) == f"{path} is there, and is a named pipe"
+    assert refused(path) == f"{path} exists, and is a named pipe"
     path.unlink()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
-        assert refused(path) == f"{path} is there, and is a socket"
-    assert refused(Path("/dev/null")) == "/dev/null is there, and is a device"
+        assert refused(path) == f"{path} exists, and is a socket"
+    assert refused(Path("/dev/null")) == "/dev/null exists, and is a device"
 
 
 def test_one_that_cannot_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +234,7 @@ def test_the_command_line_refuses_a_dangling_link(path: Path, command: tuple[str
         cwd=path.parent, env=environment(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"--pidfile: {path} is a link, to 'gone', and no link is followed" in done.stderr
+    assert f"--pidfile: {path} is a link, to 'gone', and links are not followed" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -371,7 +371,7 @@ def test_a_process_that_has_ended_holds_nothing(path: Path) -> None:
 
 def test_an_heir_may_take_the_file_of_the_process_before_it(path: Path, other: int) -> None:
     path.write_text(f"{other}\n")
-    with pytest.raises(UsageError, match="is alive"):
+    with pytest.raises(UsageError, match="which is running"):
         PidFile(str(path), heir_of=os.getppid()).check()
     assert PidFile(str(path), heir_of=other).check()
     file = PidFile(str(path), heir_of=other)

@@ -302,7 +302,7 @@ def test_a_link_in_the_place_of_a_socket_gets_neither_its_owner_nor_its_mode(
 
     monkeypatch.setattr(originals.os, when, called)
     if when == "lstat":
-        with pytest.raises(BindError, match="another process has put something in the socket's place"):
+        with pytest.raises(BindError, match="another process has replaced the socket file"):
             listen(f"unix:{path}", mode=0o666)
     else:
         listen(f"unix:{path}", mode=0o666, owner=f"{os.getuid()}:{os.getgid()}")

@@ -162,7 +162,7 @@ def test_first_generation_that_cannot_start_ends_with_the_reason(code: int, exit
     world.fleet.ended(1, code, world.now)
     world.turn()
     assert world.exit == exits
-    assert "nothing can be served" in world.said[-1].text
+    assert "cannot serve" in world.said[-1].text
 
 
 def test_first_process_that_hangs_is_killed_and_ends_it() -> None:
@@ -413,7 +413,7 @@ def test_later_starts_that_fail_are_tried_again() -> None:
     world.fleet.ended(new, 3, world.now)
     world.turn()
     assert world.exit is None and world.pids(ProcessPhase.BOOTING) == []
-    assert "next try is in 0.1 s" in world.said[-1].text
+    assert "retrying in 0.1 s" in world.said[-1].text
     world.boot()
     assert len(world.pids(ProcessPhase.READY)) == 2
 
@@ -545,7 +545,7 @@ def test_number_that_is_wanted_stays_once_all_are_to_end(by: int) -> None:
         world.turn()
         (said,) = world.said
         assert (said.level, world.fleet.wanted) == ("warning", 2 + by)
-        assert said.text.endswith("stays as it is: the server is about to end")
+        assert said.text.endswith("is unchanged: shutting down")
 
 
 def test_leaver_that_does_not_end_is_killed() -> None:
@@ -899,7 +899,7 @@ def test_hung_replacement_is_tried_again_after_a_pause() -> None:
     world.turn()
     world.turn()
     assert world.killed == [hung] and world.pids(ProcessPhase.BOOTING) == []
-    assert "the next try is in 0.1 s" in world.said[-1].text
+    assert "retrying in 0.1 s" in world.said[-1].text
     world.now += 0.1
     world.turn()  # though the other is not reaped: it may wait for a disk
     assert len(world.pids(ProcessPhase.BOOTING)) == 1

@@ -123,7 +123,7 @@ def test_program_without_a_supervisor_takes_no_supervisors_place(tmp_path: Path,
         for number in (1, 2):
             serving.signal(signal.SIGUSR2)
             serving.wait_lines(
-                "workers is not set any more, and only a supervisor can take the place", number
+                "workers is no longer set, and only a server with a supervisor can take over", number
             )
             serving.wait_lines("the upgrade failed: the new program ended with", number)
         assert kind == "program" or serving.lines.count("loading") == loaded

@@ -160,7 +160,7 @@ def check(target: str, **options: Any) -> None:
 def status(arguments: tuple[str, ...]) -> None:
     """Tell what a running server does (not there yet)."""
     raise UsageError(
-        "`halfsync status` is not there yet", remedy="the access log (--access-log -) tells most"
+        "`halfsync status` is not implemented yet", remedy="the access log (--access-log -) tells most"
     )
 
 
@@ -168,7 +168,9 @@ def status(arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def compare(arguments: tuple[str, ...]) -> None:
     """Compare the models under load (not there yet)."""
-    raise UsageError("`halfsync compare` is not there yet", remedy="`make bench` compares the models so far")
+    raise UsageError(
+        "`halfsync compare` is not implemented yet", remedy="`make bench` compares the models so far"
+    )
 
 
 def describe(settings: Settings) -> str:

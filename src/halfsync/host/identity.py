@@ -70,13 +70,13 @@ def find_identity(settings: Settings) -> Identity:
     if identity.changes:
         if group is None:
             raise UsageError(
-                f"user {user} is not in the password file, so that nothing tells its group",
+                f"user {user} is not in the password file, so its group is unknown",
                 origin=origin,
                 remedy="give group too",
             )
         if not _has_capabilities(b"CapEff"):
             raise UsageError(
-                f"only root may serve as {identity}, and this is user {os.geteuid()}",
+                f"only root can switch to {identity}, and this process runs as user {os.geteuid()}",
                 origin=origin,
                 remedy="start as root, or as that user and leave it out",
             )

@@ -73,7 +73,7 @@ class PidFile:
             return True  # left by the crash of a program that writes in place
         if not content.isdigit() or len(content) > _DIGITS_MOST:
             raise UsageError(
-                f"{self.path} is there, and holds no number of a process",
+                f"{self.path} exists, and does not contain a pid",
                 origin=self._origin,
                 remedy="choose another path, or remove it",
             )
@@ -81,9 +81,9 @@ class PidFile:
         # In a container, the previous server often had the same pid as this process.
         if holder not in (os.getpid(), self._heir_of) and _is_alive(holder):
             raise UsageError(
-                f"process {holder} holds {self.path}, and is alive",
+                f"{self.path} belongs to process {holder}, which is running",
                 origin=self._origin,
-                remedy="stop it; or remove the file, if that is no halfsync",
+                remedy="stop it; or remove the file if that process is not halfsync",
             )
         return True
 
@@ -106,12 +106,12 @@ class PidFile:
     def _refuse_kind(self, kind: int) -> UsageError:
         if stat.S_ISLNK(kind):
             return UsageError(
-                f"{self.path} is a link, to {os.readlink(self.path)!r}, and no link is followed",  # noqa: PTH115
+                f"{self.path} is a link, to {os.readlink(self.path)!r}, and links are not followed",  # noqa: PTH115
                 origin=self._origin,
                 remedy="name the file itself, or remove the link",
             )
         return UsageError(
-            f"{self.path} is there, and is {_KINDS.get(stat.S_IFMT(kind), 'a device')}",
+            f"{self.path} exists, and is {_KINDS.get(stat.S_IFMT(kind), 'a device')}",
             origin=self._origin,
             remedy="choose another path, or remove it",
         )
@@ -198,7 +198,7 @@ def move_pidfile(old: PidFile | None, new: PidFile | None) -> PidFile | None:
     if old is not None and old is not new:
         old.remove()
         if new is None:
-            logger().info("the settings name no pidfile any more; it was %s", old.path)
+            logger().info("the pidfile is no longer set; it was %s", old.path)
     return new
 
 

@@ -82,16 +82,16 @@ def refuse_contradictions(settings: Settings) -> None:
         return
     if GIVEN in os.environ:
         raise UsageError(
-            "workers is not set any more, and only a supervisor can take the place of a supervisor",
-            remedy="set workers, 1 or more; or restart the server, without an upgrade",
+            "workers is no longer set, and only a server with a supervisor can take over",
+            remedy="set workers to 1 or more; or restart the server, without an upgrade",
         )
     for name in NEED_WORKERS:
         value, origin = getattr(settings, name), settings.origins.get(name, DEFAULT_ORIGIN)
         if value and (origin != DEFAULT_ORIGIN or value != BY_NAME[name].default):
             raise UsageError(
-                f"{name} is about serving processes under a supervisor, and there are none",
+                f"{name} applies only to serving processes under a supervisor",
                 origin=origin,
-                remedy=f"give workers too, 1 or more, or leave {name} out",
+                remedy=f"set workers to 1 or more, or leave {name} out",
             )
 
 
@@ -117,7 +117,7 @@ def _refuse_stream(settings: Settings) -> None:
         raise UsageError(
             "a stream has no requests to log",
             origin=settings.origins.get("access_log", ""),
-            remedy="leave access_log out; the handler may log what it likes",
+            remedy="leave access_log out; the handler can write a log of its own",
         )
     if settings.static:
         raise UsageError(
@@ -156,22 +156,22 @@ def refuse_lost_file(settings: Settings, before: str | None) -> None:
         return
     if is_removed():
         raise UsageError(
-            f"the directory in which it was started is gone, and {before} with it",
+            f"the directory in which the server was started is gone, and {before} with it",
             origin="config",
             remedy="start it in one that stays, or name the file by its whole path with --config",
         )
     is_there = os.path.exists(before)
     raise UsageError(
-        f"{before}, which gave the settings, {'says nothing of halfsync' if is_there else 'is not there'} any more",
+        f"{before}, which gave the settings, no longer {'mentions halfsync' if is_there else 'exists'}",
         origin="config",
-        remedy="put it back, or restart the server to have other settings",
+        remedy="put it back, or restart the server to use other settings",
     )
 
 
 def _refuse_no_reload(settings: Settings) -> None:
     if settings.preload:
         raise UsageError(
-            "what is preloaded stays as it was loaded, so reload could bring no new code",
+            "preload keeps the code that was loaded at the start, so reload cannot load new code",
             origin=settings.origins.get("preload", ""),
             remedy="leave out preload or reload",
         )

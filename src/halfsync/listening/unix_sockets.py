@@ -56,9 +56,9 @@ def _give_away(spec: str, path: str, mode: int | None, owner: tuple[int, int] | 
     try:
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             raise BindError(
-                "another process has put something in the socket's place",
+                "another process has replaced the socket file",
                 origin=f"bind {spec}",
-                remedy="choose a directory that nobody else may write to",
+                remedy="choose a directory that no other user can write to",
             )
         opened = f"/proc/self/fd/{descriptor}"
         place = opened if os.path.exists(opened) else path  # without /proc, by its name after all
@@ -70,7 +70,7 @@ def _give_away(spec: str, path: str, mode: int | None, owner: tuple[int, int] | 
         raise BindError(
             "the socket's owner or mode cannot be set: permission denied",
             origin=f"bind {spec}",
-            remedy="start as root, or name in unix_owner a group that this user is a member of, and no user",
+            remedy="start as root, or give only a group in unix_owner, one that this user belongs to",
             errno=error.errno,
         ) from None
     finally:

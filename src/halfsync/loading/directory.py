@@ -36,7 +36,7 @@ def change_to(chdir: str | None) -> str:
         if chdir is not None:
             problem, remedy = f"cannot change to {chdir!r}: {reason}", "name a directory that exists"
         else:
-            problem = f"the directory in which it was started cannot be found: {reason}"
+            problem = f"the directory in which the server was started cannot be found: {reason}"
             remedy = "start it in one that exists, or give the whole path of the application's with --chdir"
         origin = "" if chdir is None else "chdir"
         raise UsageError(problem, origin=origin, remedy=remedy) from None
@@ -46,8 +46,8 @@ def tell_hidden(files: list[str]) -> None:
     """Log which files of the application cannot be imported, because the server needs the standard modules."""
     for directory in dict.fromkeys(os.path.dirname(file) for file in files):
         warn(
-            "modules of the standard library are loaded already, and hide those of the same names in %s: %s; "
-            "an application that imports them needs other names",
+            "modules of the standard library are loaded already, and hide modules of the same names in %s: %s; "
+            "rename those if the application imports them",
             directory,
             ", ".join(os.path.basename(file) for file in files if os.path.dirname(file) == directory),
         )

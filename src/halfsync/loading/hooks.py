@@ -26,5 +26,5 @@ def _load_hook(target: str, origin: str) -> Callable[[Any], object]:
     mistake = mistake_in_arguments(function, None)
     if mistake is not None:
         problem = f"{name!r} cannot be called with one argument: {mistake}"
-        raise LoadError(problem, origin=where, remedy="let it take the worker, and nothing more")
+        raise LoadError(problem, origin=where, remedy="it must take one argument, the worker")
     return function

@@ -65,7 +65,7 @@ class Containment:
         with suppress(Exception):  # there is no other way to report it
             said = str(error)
             logger().error(
-                "%s failed: %s%s; the server goes on",
+                "%s failed: %s%s; the server keeps running",
                 *(what, type(error).__name__, f": {said}" if said else ""),
                 exc_info=(type(error), error, error.__traceback__),
             )

@@ -81,7 +81,7 @@ class Dispatcher:
                 self._processes.recall(pid)
             case Kill(pid, reason):
                 if reason:
-                    logger().error("process %d is killed: %s", pid, reason)
+                    logger().error("killing process %d: %s", pid, reason)
                 self._processes.kill(pid)
             case Say(level, text):
                 getattr(logger(), level)(text)

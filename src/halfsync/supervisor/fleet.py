@@ -101,7 +101,7 @@ class Fleet:
     def not_started(self, reason: str, now: float) -> None:
         """Note that the system could not create a process."""
         self._fail(now)
-        self._say("error", f"no serving process could be started: {reason}")
+        self._say("error", f"cannot start a serving process: {reason}")
 
     def ready(self, pid: int, now: float) -> None:
         """Note that a process serves."""
@@ -149,7 +149,7 @@ class Fleet:
         serves = child is not None and child.phase is ProcessPhase.READY and self.state is FleetState.SERVING
         if child is not None and serves and not child.recycle_reason:
             child.recycle_reason = reason
-            self._say("info", f"process {pid} {reason}: another takes its place")
+            self._say("info", f"process {pid} {reason}: replacing it")
 
     def ended(self, pid: int, code: int, now: float) -> None:
         """Note that a process has ended. code: its exit code, or minus the signal that killed it."""
@@ -164,7 +164,7 @@ class Fleet:
             if code != 0:
                 self._say("error", f"process {pid} {how} before it had finished")
         elif child.phase is ProcessPhase.READY:
-            self._say("error", f"process {pid} {how}" + (": another takes its place" if replaced else ""))
+            self._say("error", f"process {pid} {how}" + (": replacing it" if replaced else ""))
             self._died(now - child.ready_at, now)
         elif replaced and self.generations.is_needed(child):
             self._not_ready(child, f"{how} before it was ready", code, now)
@@ -182,18 +182,18 @@ class Fleet:
         expected = child.generation <= generations.proven or self.state is FleetState.DRAIN_DELAY
         if expected or self.persists:
             pause = self._fail(now)
-            self._say("error", f"process {child.pid} {how}; the next try is in {pause:g} s")
+            self._say("error", f"process {child.pid} {how}; retrying in {pause:g} s")
             if not expected:
                 self._said.append(Failed(child.generation, code, how))
         elif generations.target > generations.base:
             then = (
-                "the old ones go on serving"
+                "the old processes keep serving"
                 if generations.proven
-                else "what was to be served before is tried again"
+                else "retrying the previous code and settings"
             )
             self._go_back(f"the reload failed: process {child.pid} {how}; {then}")
         else:
-            self._say("error", f"nothing can be served: the first process {how}")
+            self._say("error", f"cannot serve: the first process {how}")
             self.fail(code if code in OWN_CODES else LOAD_FAILED)
 
     def _go_back(self, reason: str) -> None:
@@ -225,7 +225,7 @@ class Fleet:
         Nothing changes once no more processes are started.
         """
         if not self._starts:
-            self._say("warning", "the number of serving processes stays as it is: the server is about to end")
+            self._say("warning", "the number of serving processes is unchanged: shutting down")
             return
         before, self.wanted = self.wanted, max(1, self.wanted + by)
         self._resized += self.wanted - before

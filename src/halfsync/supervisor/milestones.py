@@ -39,7 +39,7 @@ class Milestones:
         self._places = {name: ", ".join(one.place for one in some) for name, some in places.items()}
         for name, place in self._places.items():
             if place != before.get(name, place):
-                logger().info("%s has changed: it is %s", name, place or "nowhere")
+                logger().info("%s is now %s", name, place or "none")
 
     def settled(self, generation: int) -> None:
         """Log that a start or a reload is complete."""
@@ -47,7 +47,7 @@ class Milestones:
         serving = counted(wanted, "process serves", "processes serve")
         failed = any(child.stands_in for child in self._fleet.of(ProcessPhase.READY))
         if failed:
-            serving += ", and answers with the reason why the application cannot be loaded"
+            serving += ", and shows why the application cannot be loaded"
         how = "failed" if failed else "is complete"
         line = f"{f'the reload {how}: ' if generation > 1 else ''}{'all ' if wanted > 1 else ''}{serving}"
         (logger().warning if failed else logger().info)("%s", line)

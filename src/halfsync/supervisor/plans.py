@@ -95,14 +95,14 @@ class Plans:
             try:
                 give_log(os.path.join(plan.settings.chdir or "", path), owner)
             except OSError as error:
-                logger().warning("the access log %r cannot be made: %s", path, reason_of(error))
+                logger().warning("the access log %r cannot be created: %s", path, reason_of(error))
 
     def again(self, before: Plan) -> Plan:
         """Return a plan from the current settings. before: the plan that counts. Raises StartError: nothing changed."""
         settings = self._reread(before.settings)
         if not settings.workers and before.settings.workers:
             logger().warning(
-                "workers is not set any more, and stays %d: only a restart makes a server without a supervisor",
+                "workers is no longer set, and stays %d: only a restart ends the supervisor",
                 before.settings.workers,
             )
             settings = replace(settings, workers=before.settings.workers)

@@ -130,7 +130,7 @@ class SupervisorOrders:
         word = self._channel.next()
         if self._channel.lost and not self._orphaned:
             self._orphaned = True
-            logger().warning("the supervisor has died: this process finishes what it has received")
+            logger().warning("the supervisor has died: finishing what was received")
             if not self._handing_off:
                 self._end_handoffs()
             return "finish"

@@ -44,14 +44,14 @@ class Reloads:
     def begin(self) -> None:
         """Read the settings again, and ask for processes that have them. Settings that cannot work change nothing."""
         if self._fleet.state is not FleetState.SERVING:
-            logger().warning("there is no reload: the server is about to end")
+            logger().warning("reload ignored: shutting down")
             return
         self._service.reloading()
-        reason = "the reload failed, as the log says"
+        reason = "the reload failed; see the log"
         try:
             self._begin(self._now)
         except StartError as error:
-            reason = f"the reload failed: {error}; the old processes go on serving"
+            reason = f"the reload failed: {error}; the old processes keep serving"
             logger().error("%s", reason)
             self._service.reload_failed(reason, is_over=self._fleet.generations.is_settled)
         except BaseException:
@@ -61,9 +61,9 @@ class Reloads:
     def _begin(self, before: Plan) -> None:
         plan = self._plans.again(before)
         what = "settings" if before.settings.preload else "code and settings"
-        logger().info("reloading: each process is replaced by one with the %s of now", what)
+        logger().info("reloading with the current %s", what)
         if before.settings.preload:
-            logger().warning("the code is what was preloaded: a restart loads it again")
+            logger().warning("reload keeps the preloaded code: only a restart loads it again")
         self._adopt(plan)
 
     def renew(self, changed: str, development: Development) -> None:
@@ -90,7 +90,7 @@ class Reloads:
         if not self._fleet.generations.proven and failed.code in OWN_CODES and failed.code != LOAD_FAILED:
             self._fleet.fail(failed.code)
             return
-        problem = f"the process that was to load it {failed.how}"
+        problem = f"the process that loaded it {failed.how}"
         error = LoadError(problem, origin=self._name, remedy="the log shows what it printed")
         self._plans[failed.generation] = _unloadable(self._now, error)
 

@@ -123,13 +123,13 @@ class Development:
         if monotonic() - self._began < STABLE_S:
             self._give_up(f"the watcher ended with {code}")
         else:
-            logger().error("the watcher ended with %d: another takes its place", code)
+            logger().error("the watcher ended with %d: replacing it", code)
         return self._wanted
 
     def _give_up(self, why: str) -> None:
         self._wanted = False
         self._receiver.close()  # so that no process waits for a reader
-        logger().error("changes are not seen any more: %s; SIGHUP still reloads", why)
+        logger().error("source changes are no longer noticed: %s; SIGHUP still reloads", why)
 
     def leave_behind(self) -> None:
         """Close what is the supervisor's, in a serving process. It keeps `reports`."""
