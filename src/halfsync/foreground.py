@@ -16,7 +16,7 @@ from halfsync.listening.listeners import close_all, refuse_shared
 from halfsync.log import logger, set_up
 from halfsync.native.allocator import keep_freed_memory
 from halfsync.opened import Opened
-from halfsync.orders import positions_in
+from halfsync.orders import CLOSE_KEEPALIVES, DRAIN, FINISH, HAND_OFF, QUIT, REOPEN, positions_in
 from halfsync.runtime.originals import monotonic, signal
 from halfsync.runtime.output import hold_standard_descriptors
 from halfsync.runtime.signals import Signals
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 # What signals mean to a server without a supervisor.
 SIGNAL_ORDERS = {
-    signal.SIGTERM: "drain",
-    signal.SIGINT: "quit",
-    signal.SIGQUIT: "quit",
-    signal.SIGUSR1: "reopen",
+    signal.SIGTERM: DRAIN,
+    signal.SIGINT: QUIT,
+    signal.SIGQUIT: QUIT,
+    signal.SIGUSR1: REOPEN,
 }
 # What these signals need a supervisor for.
 NEED_SUPERVISOR = {
@@ -169,37 +169,37 @@ class _Run:
         self.over = False
         self._supervised = supervised
         self._deadline: float | None = None
-        self._state = ""
+        self._state = ""  # the order that it carries out, if it ends
         self._before = 0  # requests that were finished before it began to end
 
     def obey(self, order: str) -> None:
         """Obey an order."""
         order, _, listeners = order.partition(" ")
-        if order == "quit" or (order == "drain" and self._state in ("drain", "fade")):
+        if order == QUIT or (order == DRAIN and self._state in (DRAIN, CLOSE_KEEPALIVES)):
             self.over = True
-        elif order == "drain" or (order == "finish" and self._state not in ("drain", "leave")):
+        elif order == DRAIN or (order == FINISH and self._state not in (DRAIN, HAND_OFF)):
             self._drain()  # not one that hands off: it drains by itself once no process can adopt
-        elif order == "leave" and not self._state:
+        elif order == HAND_OFF and not self._state:
             self._begin(order, self._settings.graceful_timeout)
             self.server.leave(positions_in(listeners))
-        elif order == "fade":
+        elif order == CLOSE_KEEPALIVES:
             self.server.fade()
-        elif order == "reopen":
+        elif order == REOPEN:
             self.server.reopen_logs()
 
     def _drain(self) -> None:
-        """Begin to end. Without a supervisor, fade first, so that load balancers can notice."""
+        """Begin to end. Without a supervisor, close keep-alives first, so that load balancers can notice."""
         delay = 0.0 if self._supervised or self._state else self._settings.drain_delay
         self._say(draining(delay, self._settings.graceful_timeout))
         self._notifier.stopping()
         if delay:
-            self._begin("fade", delay)
+            self._begin(CLOSE_KEEPALIVES, delay)
             self.server.fade()
         else:
             self._drain_now()
 
     def _drain_now(self) -> None:
-        self._begin("drain", self._settings.graceful_timeout)
+        self._begin(DRAIN, self._settings.graceful_timeout)
         self.server.drain()
 
     def _begin(self, state: str, seconds: float) -> None:
@@ -210,7 +210,7 @@ class _Run:
 
     def on_deadline(self) -> None:
         """Go on to the next state: the time for this one is over."""
-        if self._state == "fade":
+        if self._state == CLOSE_KEEPALIVES:
             self._drain_now()
         else:
             self.over = True

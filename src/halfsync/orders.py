@@ -8,10 +8,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+# A process that hands off ends once its connections are handed off or answered. One that closes keep-alives goes on
+# accepting. Each order is a word.
+HAND_OFF = "handoff"  # with arguments: see `handoff_order`
+CLOSE_KEEPALIVES = "close-keepalives"
+DRAIN = "drain"
+QUIT = "quit"
+REOPEN = "reopen"  # the access log
+FINISH = "finish"  # of a process whose supervisor has died: drain, unless it ends already
+
+
 def handoff_order(exclusive: Iterable[int]) -> str:
     """Return the order to hand off and end. exclusive: positions of listeners on which no other process accepts."""
     bits = sum({1 << position for position in exclusive})
-    return f"leave {bits:x}" if bits else "leave"
+    return f"{HAND_OFF} {bits:x}" if bits else HAND_OFF
 
 
 def positions_in(listeners: str) -> list[int]:
@@ -28,7 +38,7 @@ class OrderSource(Protocol):
         """A descriptor that becomes readable when there is an order; -1: no order will ever come."""
 
     def next(self) -> str | None:
-        """Return the next order; None: there is none. The order "leave" has arguments, see `handoff_order`."""
+        """Return the next order; None: there is none. HAND_OFF has arguments."""
 
     def report_sigterm(self) -> None:
         """Report SIGTERM to the supervisor, which starts another process first, and then orders this one to leave."""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from halfsync.orders import CLOSE_KEEPALIVES, HAND_OFF
 from halfsync.supervisor.actions import (
     Abandoned,
     Action,
@@ -200,7 +201,7 @@ def test_reload_replaces_one_after_the_other_and_each_only_by_a_ready_one() -> N
         world.fleet.ready(new, world.now)
         world.turn()
         (leaving,) = world.pids(ProcessPhase.HANDING_OFF)
-        assert leaving == round_ + 1 and world.told[-1] == (leaving, "leave")
+        assert leaving == round_ + 1 and world.told[-1] == (leaving, HAND_OFF)
         world.fleet.ended(leaving, 0, world.now)
     world.turn()
     assert world.settled == [1, 2]
@@ -215,7 +216,7 @@ def test_reload_is_complete_when_nobody_takes_requests_who_is_to_be_replaced() -
         world.turn()
         world.fleet.ready(world.pids(ProcessPhase.BOOTING)[0], world.now)
         world.turn()
-        assert world.told[-1] == (old, "leave")
+        assert world.told[-1] == (old, HAND_OFF)
     world.fleet.quiesced(2)
     world.fleet.quiesced(77)  # which has ended before it was heard
     world.turn()
@@ -262,7 +263,7 @@ def test_second_reload_recalls_what_the_first_has_started() -> None:
     assert world.recalled == [new] and world.killed == []
     world.fleet.ready(new, world.now)  # its word was on the way
     world.turn()
-    assert world.told == [(new, "leave")]
+    assert world.told == [(new, HAND_OFF)]
     world.fleet.ready(new, world.now)
     world.fleet.ended(new, 0, world.now)
     world.boot()
@@ -275,7 +276,7 @@ def test_reload_at_once_lets_all_leave_before_the_new_ones_are_ready() -> None:
     world.keeps = False
     assert world.fleet.reload(at_once=True) == 2
     world.turn()
-    assert world.told == [(1, "leave"), (2, "leave"), (3, "leave")]
+    assert world.told == [(1, HAND_OFF), (2, HAND_OFF), (3, HAND_OFF)]
     assert world.pids(ProcessPhase.READY) == [] and len(world.pids(ProcessPhase.BOOTING)) == 1
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {2}
@@ -286,7 +287,7 @@ def test_second_reload_at_once_recalls_what_the_first_has_started() -> None:
     world = running(2)
     world.keeps = False
     new = reload_twice(world, at_once=True)
-    assert world.recalled == [new] and words(world.told) == ["leave", "leave"]
+    assert world.recalled == [new] and words(world.told) == [HAND_OFF, HAND_OFF]
     world.fleet.ended(new, -15, world.now)
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {3}
@@ -381,7 +382,7 @@ def test_crash_is_mended_at_once_and_a_tired_process_only_when_another_is_ready(
     assert world.told == []
     world.fleet.ready(new, world.now)
     world.turn()
-    assert world.told == [(2, "leave")]
+    assert world.told == [(2, HAND_OFF)]
 
 
 def test_pauses_grow_while_processes_die_early_and_end_when_one_lives() -> None:
@@ -489,7 +490,7 @@ def test_successor_takes_its_place_from_the_first_moment_and_the_one_before_leav
     world.fleet.recycle(1, "has served enough")
     world.fleet.ready(new.pid, world.now)
     world.turn()
-    assert world.told == [(2, "leave")]  # and not the older one, whose place nobody has
+    assert world.told == [(2, HAND_OFF)]  # and not the older one, whose place nobody has
 
 
 def test_number_of_processes_is_changed_at_its_end() -> None:
@@ -564,13 +565,13 @@ def test_drain_fades_first_then_drains_all_and_ends_with_the_last() -> None:
     world = running(2, drain_delay=5.0)
     world.fleet.drain(world.now)
     world.turn()
-    assert words(world.told) == ["fade", "fade"] and world.fleet.due() == world.now + 5
+    assert words(world.told) == [CLOSE_KEEPALIVES, CLOSE_KEEPALIVES] and world.fleet.due() == world.now + 5
     world.fleet.ended(1, -9, world.now)
     world.turn()
     (new,) = world.pids(ProcessPhase.BOOTING)
     world.fleet.ready(new, world.now)
     world.turn()
-    assert world.told[-1] == (new, "fade")
+    assert world.told[-1] == (new, CLOSE_KEEPALIVES)
     world.now += 5
     world.turn()
     assert words(world.told[-2:]) == ["drain", "drain"]
@@ -670,7 +671,7 @@ def test_nothing_of_a_new_generation_is_used_before_its_first_process_is_ready()
     actions = world.turn()
     assert world.counted == [1, 2]
     assert isinstance(actions[0], Counts)  # and only then others are told to leave
-    assert words(world.told) == ["leave"] * 4
+    assert words(world.told) == [HAND_OFF] * 4
 
 
 @pytest.mark.parametrize("how", ["ended", "hung"])

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from halfsync.admin.probe_server import ProbeServer
-from halfsync.orders import handoff_order, positions_in
+from halfsync.orders import HAND_OFF, handoff_order, positions_in
 from halfsync.server import Server
 from halfsync.shared.scoreboard import Scoreboard
 from halfsync.supervisor.channel import WORD_BYTES, Channel
@@ -35,10 +35,10 @@ def situation() -> Iterator[Situation]:
 
 
 def test_orders_come_one_at_a_time(situation: Situation) -> None:
-    situation.theirs.tell("leave")
+    situation.theirs.tell("handoff")
     situation.theirs.tell("drain")
     assert [situation.orders.next(), situation.orders.next(), situation.orders.next()] == [
-        "leave",
+        "handoff",
         "drain",
         None,
     ]
@@ -47,7 +47,7 @@ def test_orders_come_one_at_a_time(situation: Situation) -> None:
 def test_an_order_to_leave_names_the_listeners_on_which_nobody_else_accepts() -> None:
     for exclusive in ([], [0], [1, 5], list(range(200))):
         order, _, listeners = handoff_order(exclusive).partition(" ")
-        assert order == "leave" and len(handoff_order(exclusive)) < WORD_BYTES
+        assert order == HAND_OFF and len(handoff_order(exclusive)) < WORD_BYTES
         assert positions_in(listeners) == exclusive
 
 
@@ -58,7 +58,7 @@ def test_probes_leave_with_the_server(situation: Situation) -> None:
     )
     orders.obeyed("reopen")
     assert not probes.stop_listening.called  # they answer until others do
-    orders.obeyed("leave 1")
+    orders.obeyed("handoff 1")
     orders.obeyed("drain")
     assert probes.stop_listening.call_count == 1
     situation.slot.note_closed()
@@ -67,12 +67,12 @@ def test_probes_leave_with_the_server(situation: Situation) -> None:
     assert situation.theirs.next() is None
     probes.descriptors.return_value = []
     orders.next()
-    assert situation.theirs.next() == "left"
+    assert situation.theirs.next() == "quiesced"
 
 
 def test_the_supervisor_hears_that_somebody_told_a_process_to_end(situation: Situation) -> None:
     situation.orders.report_sigterm()
-    assert situation.theirs.next() == "told"
+    assert situation.theirs.next() == "sigterm"
 
 
 def test_without_a_supervisor_who_serves_finishes_and_lets_nobody_hand_over_any_more(
@@ -88,13 +88,13 @@ def test_without_a_supervisor_who_serves_finishes_and_lets_nobody_hand_over_any_
 
 
 def test_without_a_supervisor_who_leaves_goes_on_to_hand_over(situation: Situation) -> None:
-    situation.orders.obeyed("leave")
+    situation.orders.obeyed("handoff")
     situation.theirs.close()
     assert situation.orders.next() == "finish"
     situation.writing.send(b"a connection")
 
 
-@pytest.mark.parametrize("order", ["leave", "leave 3", "drain"])
+@pytest.mark.parametrize("order", ["handoff", "handoff 3", "drain"])
 def test_the_supervisor_hears_once_that_nobody_is_accepted_any_more(situation: Situation, order: str) -> None:
     assert situation.orders.poll_interval() is None
     situation.orders.obeyed(order)
@@ -104,7 +104,7 @@ def test_the_supervisor_hears_once_that_nobody_is_accepted_any_more(situation: S
     assert situation.theirs.next() is None  # nobody is connected, but somebody may come
     situation.slot.note_closed()
     situation.orders.next()
-    assert situation.theirs.next() == "left"
+    assert situation.theirs.next() == "quiesced"
     situation.orders.obeyed("drain")
     situation.orders.next()
     assert situation.theirs.next() is None and situation.orders.poll_interval() is None

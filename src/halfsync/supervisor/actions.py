@@ -16,7 +16,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Send an order to a process: "leave", "fade", "drain" or "quit"."""
+    """Send an order to a process: HAND_OFF, CLOSE_KEEPALIVES, DRAIN or QUIT (orders.py)."""
 
     pid: int
     what: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from halfsync.log import logger
+from halfsync.orders import HAND_OFF
 from halfsync.runtime.originals import monotonic
 from halfsync.supervisor.actions import Abandoned, Counts, Failed, Kill, Recall, Say, Settled, Tell
 from halfsync.supervisor.fleet import FleetState
@@ -73,7 +74,7 @@ class Dispatcher:
 
     def _do(self, action: Action) -> None:
         match action:
-            case Tell(pid, "leave"):
+            case Tell(pid, what) if what == HAND_OFF:
                 self._processes.order_handoff(pid, self._accepting.find_exclusive(pid))
             case Tell(pid, what):
                 self._processes.tell(pid, what)

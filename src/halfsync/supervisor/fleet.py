@@ -25,6 +25,7 @@ import math
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from halfsync.orders import CLOSE_KEEPALIVES, DRAIN, HAND_OFF, QUIT
 from halfsync.runtime.originals import signal
 from halfsync.runtime.output import counted
 from halfsync.supervisor.actions import Abandoned, Counts, Exit, Failed, Kill, Recall, Say, Settled, Tell
@@ -120,7 +121,7 @@ class Fleet:
         if child.generation > self.generations.proven:
             self._count(child)
         if self.state is FleetState.DRAIN_DELAY:
-            self._said.append(Tell(pid, "fade"))
+            self._said.append(Tell(pid, CLOSE_KEEPALIVES))
 
     def stand_in(self, pid: int) -> None:
         """Note that a process is about to serve in the place of an application that cannot be loaded."""
@@ -237,7 +238,7 @@ class Fleet:
             self.state, self._until = FleetState.DRAIN_DELAY, now + self.fleet_settings.drain_delay
             if self.fleet_settings.drain_delay > 0:
                 for child in self.of(ProcessPhase.READY, ProcessPhase.HANDING_OFF):
-                    self._said.append(Tell(child.pid, "fade"))
+                    self._said.append(Tell(child.pid, CLOSE_KEEPALIVES))
         else:
             self.quit()
 
@@ -245,13 +246,13 @@ class Fleet:
         """End, since other processes have the same sockets: all processes hand their connections off, and finish."""
         if self.state is FleetState.SERVING:
             self.state = FleetState.DRAINING
-            self._end_all("leave", now)
+            self._end_all(HAND_OFF, now)
 
     def keep(self) -> None:
         """Let processes that hand off keep their connections and answer them: no process adopts them any longer."""
         if self.state is FleetState.DRAINING:
             self._said += [
-                Tell(child.pid, "drain") for child in self.of(ProcessPhase.ENDING, ProcessPhase.RECALLED)
+                Tell(child.pid, DRAIN) for child in self.of(ProcessPhase.ENDING, ProcessPhase.RECALLED)
             ]
 
     def quit(self) -> None:
@@ -274,10 +275,10 @@ class Fleet:
         """Return the actions to do now. Each action is returned once."""
         if self.state is FleetState.DRAIN_DELAY and now >= self._until:
             self.state = FleetState.DRAINING
-            self._end_all("drain", now)
+            self._end_all(DRAIN, now)
         if self.state is FleetState.QUITTING and self._until == -math.inf:
             self._until = math.inf
-            self._end_all("quit", now)
+            self._end_all(QUIT, now)
         # After those: a process that is started now would not get the order to end.
         if self._starts:
             self._replace(now)
@@ -332,18 +333,18 @@ class Fleet:
 
     def _hand_off(self, child: Child, now: float) -> None:
         child.phase, child.due = ProcessPhase.HANDING_OFF, now + child.grace
-        self._said.append(Tell(child.pid, "leave"))
+        self._said.append(Tell(child.pid, HAND_OFF))
 
     def _end_all(self, how: str, now: float) -> None:
         for child in self.of(ProcessPhase.READY, ProcessPhase.HANDING_OFF, ProcessPhase.ENDING):
-            due = now + (KILL_AFTER_S if how == "quit" else child.grace)
+            due = now + (KILL_AFTER_S if how == QUIT else child.grace)
             child.phase, child.due = ProcessPhase.ENDING, due
             self._said.append(Tell(child.pid, how))
         for child in self.of(ProcessPhase.RECALLED):
-            child.due = min(child.due, now + (KILL_AFTER_S if how == "quit" else RECALL_S))
+            child.due = min(child.due, now + (KILL_AFTER_S if how == QUIT else RECALL_S))
             self._said.append(Tell(child.pid, how))
         for child in self.of(ProcessPhase.BOOTING):
-            if how == "quit":
+            if how == QUIT:
                 self._kill(child, "", now)
             else:  # its word that it serves may already be on the way
                 child.phase, child.due = ProcessPhase.RECALLED, min(child.due, now + RECALL_S)

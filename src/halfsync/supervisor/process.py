@@ -17,6 +17,7 @@ from halfsync.host.identity import become
 from halfsync.host.titles import name_worker
 from halfsync.log import logger
 from halfsync.opened import Opened
+from halfsync.orders import DRAIN, FINISH, HAND_OFF
 from halfsync.runtime.originals import monotonic, os, signal, socket
 from halfsync.runtime.output import complain
 from halfsync.runtime.signals import RECALL, Signals, outlive_signals
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 READY = "ready"  # a process says that it serves
 STANDS_IN = "stands-in"  # added to READY if, in development, it shows why the application cannot be loaded
-QUIESCED = "left"  # a process says that it takes no more new requests
+QUIESCED = "quiesced"  # a process says that it takes no more new requests
+SIGTERM_CAME = "sigterm"  # a process says that it got SIGTERM
 QUIESCE_S = (
     1.0  # for connections that cannot be handed off: more than the queue holds, or in the middle of a request
 )
@@ -133,20 +135,20 @@ class SupervisorOrders:
             logger().warning("the supervisor has died: finishing what was received")
             if not self._handing_off:
                 self._end_handoffs()
-            return "finish"
+            return FINISH
         return word
 
     def report_sigterm(self) -> None:
         """Report to the supervisor that this process got SIGTERM."""
-        self._channel.tell("told")
+        self._channel.tell(SIGTERM_CAME)
 
     def obeyed(self, order: str) -> None:
         """Note that the server has got an order."""
         word = order.partition(" ")[0]
-        if word == "leave" and not self._handing_off and self._probes is not None:
+        if word == HAND_OFF and not self._handing_off and self._probes is not None:
             self._probes.stop_listening()
-        self._handing_off = self._handing_off or word == "leave"
-        if word in ("leave", "drain") and not self._reported_quiesced:
+        self._handing_off = self._handing_off or word == HAND_OFF
+        if word in (HAND_OFF, DRAIN) and not self._reported_quiesced:
             self._quiesce_by = monotonic() + QUIESCE_S
 
     def poll_interval(self) -> float | None:

@@ -136,7 +136,7 @@ class Sockets:
         self.listeners, self._aside = {}, {}
         self._close(everything)
 
-    def leave_behind(self, kept: Collection[Listener]) -> None:
+    def close_in_fork(self, kept: Collection[Listener]) -> None:
         """Close all listeners except those that are kept, in a forked process."""
         for listener in self._all():
             if listener not in kept:

@@ -22,6 +22,7 @@ from halfsync.host.preloading import find_hindrances
 from halfsync.host.titles import name_supervisor
 from halfsync.log import logger, set_up
 from halfsync.native.system import readable
+from halfsync.orders import REOPEN
 from halfsync.runtime.forking import freeze, unblock
 from halfsync.runtime.originals import monotonic, os, signal
 from halfsync.runtime.signals import ENDING, SENT, drop_signals, forget_signals
@@ -204,7 +205,7 @@ class Supervisor:
         """Do what is due now, and wait. Return None, or, at the end, the result of `run`."""
         if self._development is not None:
             with self._step("starting the watcher of sources"):
-                self._development.keep_watching(lambda: self._leave_all_behind(signals))
+                self._development.keep_watching(lambda: self._close_all_in_fork(signals))
         decided = self._dispatcher.decide()
         with self._step("closing what no process needs"):
             self._accepting.close_unneeded()
@@ -235,7 +236,7 @@ class Supervisor:
         with self._step("starting a process") as step:
             plan = self._plans[action.generation]
             kept = (*plan.listeners, *plan.admin)
-            context = self._processes.start(action, plan, partial(self._leave_behind, signals, kept))
+            context = self._processes.start(action, plan, partial(self._close_in_fork, signals, kept))
         if step.failed:
             self._fleet.not_started("the log above says why", monotonic())
         return context
@@ -313,7 +314,7 @@ class Supervisor:
             self._reloads.begin()
         elif number == signal.SIGUSR1:
             self._plans.give_logs()
-            self._processes.tell_all("reopen")
+            self._processes.tell_all(REOPEN)
         elif number == signal.SIGUSR2:
             self._takeover.begin(self._plans[self._fleet.generations.base].settings.config)
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
@@ -329,23 +330,23 @@ class Supervisor:
             fleet_settings = self._fleet.fleet_settings
             logger().info("%s", draining(fleet_settings.drain_delay, fleet_settings.graceful_timeout))
 
-    def _leave_all_behind(self, signals: SupervisorSignals) -> None:
+    def _close_all_in_fork(self, signals: SupervisorSignals) -> None:
         """Close what is the supervisor's and the serving processes', in a forked process that does not serve."""
-        self._leave_behind(signals, ())
+        self._close_in_fork(signals, ())
         self._start_directory.close()
         for end in self._processes.handoff_queue:
             end.close()
 
-    def _leave_behind(self, signals: SupervisorSignals, kept: Collection[Listener]) -> None:
+    def _close_in_fork(self, signals: SupervisorSignals, kept: Collection[Listener]) -> None:
         """Close what is the supervisor's, in a process that it has forked."""
         forget_signals()
         drop_signals(*SENT)
         unblock()
         for descriptor in signals.descriptors:
             os.close(descriptor)
-        self._processes.leave_behind()
-        self._takeover.leave_behind()
-        self._sockets.leave_behind(kept)
+        self._processes.close_in_fork()
+        self._takeover.close_in_fork()
+        self._sockets.close_in_fork(kept)
 
     def _may_end(self) -> bool:
         over = False

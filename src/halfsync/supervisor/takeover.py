@@ -429,7 +429,7 @@ class Takeover:
         self._predecessor.close()
         self._predecessor = self._relay = None
 
-    def leave_behind(self) -> None:
+    def close_in_fork(self) -> None:
         """Close what is the supervisor's, in a forked process."""
         if self._relay is not None:
             self._relay.close()
