@@ -314,7 +314,7 @@ def test_a_start_without_descriptors_leaves_no_thread(make: Start, monkeypatch: 
 def test_when_it_cannot_be_made_its_listeners_are_closed(
     make: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("halfsync.server._room_for_connections", lambda _settings: "none")
+    monkeypatch.setattr("halfsync.assembly._room_for_connections", lambda _settings: "none")
     with pytest.raises(TypeError):
         make()
     monkeypatch.undo()

@@ -37,8 +37,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("admin",),
     ("opened",),  # what the server opens as the user who starts it
     ("testing",),  # Python interfaces to native code, for tests; in no release
+    ("assembly",),  # what a model is made of
     ("server",),
-    ("foreground",),
+    ("foreground", "orders", "announcements"),
     ("supervisor",),
     ("serving",),
     ("",),  # halfsync itself, with its public names

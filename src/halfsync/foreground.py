@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
+from halfsync.admin.probe_server import ProbeServer, open_admin
+from halfsync.announcements import Outcome, announcement, draining, farewell, say_sizes
 from halfsync.host.handlers import contain_handlers
 from halfsync.host.identity import become, find_identity, set_umask
 from halfsync.host.notify import Notifier
 from halfsync.host.pidfile import PidFile
-from halfsync.host.preflight import refuse_contradictions
-from halfsync.listening.listeners import close_all, open_listeners, refuse_shared
+from halfsync.host.preflight import check_temp_dir, refuse_contradictions
+from halfsync.listening.listeners import close_all, refuse_shared
 from halfsync.log import logger, set_up
 from halfsync.native.allocator import keep_freed_memory
 from halfsync.opened import Opened
+from halfsync.orders import CLOSE_KEEPALIVES, DRAIN, FINISH, HAND_OFF, QUIT, REOPEN, positions_in
 from halfsync.runtime.originals import monotonic, signal
-from halfsync.runtime.output import counted, hold_standard_descriptors
+from halfsync.runtime.output import hold_standard_descriptors
 from halfsync.runtime.signals import Signals
-from halfsync.server import Server, check_temp_dir
-from halfsync.version import VERSION
+from halfsync.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from types import TracebackType
-
-    from halfsync.admin.probes import Probes
-    from halfsync.listening.listeners import Listener
+    from halfsync.models.model import MainThread
+    from halfsync.orders import OrderSource
     from halfsync.server import Application
     from halfsync.settings import Settings
-    from halfsync.shared.scoreboard import Slot
     from halfsync.stream.handler import StreamFactory
-
-ADMIN_BACKLOG = 1024
 
 # What signals mean to a server without a supervisor.
 SIGNAL_ORDERS = {
-    signal.SIGTERM: "drain",
-    signal.SIGINT: "quit",
-    signal.SIGQUIT: "quit",
-    signal.SIGUSR1: "reopen",
+    signal.SIGTERM: DRAIN,
+    signal.SIGINT: QUIT,
+    signal.SIGQUIT: QUIT,
+    signal.SIGUSR1: REOPEN,
 }
 # What these signals need a supervisor for.
 NEED_SUPERVISOR = {
@@ -61,45 +57,6 @@ class LoneSignals(LoggingSignals):
     """What a server without a supervisor obeys, and what it only explains, unless the program has a use for it."""
 
     OPTIONAL = tuple(NEED_SUPERVISOR)
-
-
-def handoff_order(exclusive: Iterable[int]) -> str:
-    """Return the order to hand off and end. exclusive: positions of listeners on which no other process accepts."""
-    bits = sum({1 << position for position in exclusive})
-    return f"hand_off {bits:x}" if bits else "hand_off"
-
-
-def positions_in(listeners: str) -> list[int]:
-    """Return the positions that an order to hand off names."""
-    bits = int(listeners or "0", 16)
-    return [position for position in range(bits.bit_length()) if bits >> position & 1]
-
-
-class OrderSource(Protocol):
-    """The orders of a process's supervisor. See `halfsync.supervisor.channel`."""
-
-    @property
-    def fd(self) -> int:
-        """A descriptor that becomes readable when there is an order; -1: no order will ever come."""
-
-    def next(self) -> str | None:
-        """Return the next order; None: there is none. The order "hand_off" has arguments, see `handoff_order`."""
-
-    def report_sigterm(self) -> None:
-        """Report SIGTERM to the supervisor, which starts another process first, and then orders this one to leave."""
-
-    def obeyed(self, order: str) -> None:
-        """Note that the server has got an order."""
-
-    def poll_interval(self) -> float | None:
-        """Return the interval in seconds at which orders must be polled; None: polling is not needed."""
-
-
-class Outcome(NamedTuple):
-    """The requests of a server that ended: those that it has finished, and those that were cut off."""
-
-    finished: int
-    cut: int
 
 
 def serve_alone(application: Application | StreamFactory, settings: Settings, name: str) -> None:
@@ -125,76 +82,18 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
         admin = open_admin(settings)
         failing.callback(close_all, admin)
         refuse_shared(server.listeners, admin, origin=settings.origins.get("admin_bind", ""))
-        with LoneSignals() as signals, writing_pidfile(settings):  # so no signal leaves the file behind
+        with LoneSignals() as signals, PidFile.writing(settings):  # so no signal leaves the file behind
             become(identity)
             check_temp_dir(settings)
             failing.pop_all()
             with ProbeServer(settings, admin, slot) as probes:
-                server.start_in_front(signals, probes.descriptors)
+                main_thread = server.start_in_front(signals, probes.descriptors)
                 if slot is not None:
                     slot.serve()
                 line = announcement(server.settings, server.listeners, name)
                 logger().info("%s", line)
                 notifier.ready(line)
-                logger().info("%s", farewell(run_until_told(server, signals, notifier=notifier)))
-
-
-@contextmanager
-def writing_pidfile(settings: Settings) -> Iterator[None]:
-    """Keep this process's pid in the pidfile during the block, if the settings name one. Raises UsageError."""
-    file = PidFile.of(settings)
-    if file is None:
-        yield
-        return
-    file.write()
-    try:
-        yield
-    finally:
-        file.remove()
-
-
-def open_admin(settings: Settings) -> list[Listener]:
-    """Open the listeners of `admin_bind`. Raises UsageError or BindError."""
-    return open_listeners(
-        settings.admin_bind, ADMIN_BACKLOG, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
-    )
-
-
-class ProbeServer:
-    """Answers an orchestrator's probes on these listeners, and closes them at the end. A context manager."""
-
-    def __init__(self, settings: Settings, listeners: Sequence[Listener], slot: Slot | None) -> None:
-        self._listeners = listeners
-        self._probes: Probes | None = None
-        if slot is not None and listeners:
-            from halfsync.admin.probes import Probes  # noqa: PLC0415 - most servers have none
-
-            self._probes = Probes(
-                settings, [listener.socket.fileno() for listener in listeners], slot.scoreboard
-            )
-
-    def __enter__(self) -> Self:
-        if self._probes is not None:
-            self._probes.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop_listening()
-        if self._probes is not None:
-            self._probes.close()
-
-    def stop_listening(self) -> None:
-        """Close the listeners: others answer from now on, and may need the addresses before this process ends."""
-        if self._probes is not None:
-            self._probes.stop_listening()
-        close_all(self._listeners)
-
-    def descriptors(self) -> list[int]:
-        """Return the open descriptors, which a forked child must close: it would keep the addresses in use."""
-        own = [listener.socket.fileno() for listener in self._listeners]
-        return [fd for fd in own if fd >= 0] + ([] if self._probes is None else self._probes.descriptors)
+                logger().info("%s", farewell(run_until_told(server, main_thread, signals, notifier=notifier)))
 
 
 def prepare_process(settings: Settings) -> None:
@@ -204,36 +103,33 @@ def prepare_process(settings: Settings) -> None:
     keep_freed_memory()
 
 
-def say_sizes(settings: Settings) -> None:
-    """Log the values that were chosen for settings that are "auto", if there are any. Call it once for each server."""
-    if settings.sized:
-        logger().info("halfsync %s", settings.sized)
-
-
 def run_until_told(
-    server: Server, signals: Signals, orders: OrderSource | None = None, notifier: Notifier | None = None
+    server: Server,
+    main_thread: MainThread,
+    signals: Signals,
+    orders: OrderSource | None = None,
+    notifier: Notifier | None = None,
 ) -> Outcome:
-    """Obey signals and orders until the server has ended, and run the model's turns in between.
+    """Obey signals and orders until the server has ended, and do in between what is left to the main thread.
 
     notifier: tells the service manager, if this process is the service.
     """
     notifier = notifier or Notifier()
     run = _Run(server, notifier, supervised=orders is not None)
-    model = server._model
     while not run.over:
         poll_interval = None if orders is None else orders.poll_interval()
         timeout = min(
             (
                 due
-                for due in (model.timeout(), notifier.beat(), run.remaining(), poll_interval)
+                for due in (main_thread.timeout(), notifier.beat(), run.remaining(), poll_interval)
                 if due is not None
             ),
             default=None,
         )
         heard = [] if orders is None or orders.fd < 0 else [orders.fd]
         contain_handlers()  # a hook may have set some
-        number = signals.wait([model.done_fd, *model.watched, *heard], timeout)
-        model.turn()
+        number = signals.wait([*main_thread.watched, *heard], timeout)
+        main_thread.turn()
         order = _find_order(number, orders) or (None if orders is None else orders.next())
         if order is not None:
             run.obey(order)
@@ -243,7 +139,7 @@ def run_until_told(
             break
         elif run.is_late():
             run.on_deadline()
-        model.turn()  # no event may follow that makes another one due
+        main_thread.turn()  # no event may follow that makes another one due
     return run.end()
 
 
@@ -253,7 +149,7 @@ def _find_order(number: int | None, orders: OrderSource | None) -> str | None:
     if orders is None:
         if number in NEED_SUPERVISOR:
             logger().warning(
-                "%s is ignored: %s takes a supervisor; start the server with workers, 1 or more, or restart it",
+                "%s is ignored: %s needs a supervisor; start the server with workers 1 or more, or restart it",
                 *(signal.Signals(number).name, NEED_SUPERVISOR[signal.Signals(number)]),
             )
         return SIGNAL_ORDERS.get(signal.Signals(number))
@@ -273,22 +169,22 @@ class _Run:
         self.over = False
         self._supervised = supervised
         self._deadline: float | None = None
-        self._state = ""
+        self._state = ""  # the order that it carries out, if it ends
         self._before = 0  # requests that were finished before it began to end
 
     def obey(self, order: str) -> None:
         """Obey an order."""
         order, _, listeners = order.partition(" ")
-        if order == "quit" or (order == "drain" and self._state in ("drain", "close_keepalives")):
+        if order == QUIT or (order == DRAIN and self._state in (DRAIN, CLOSE_KEEPALIVES)):
             self.over = True
-        elif order == "drain" or (order == "finish" and self._state not in ("drain", "hand_off")):
+        elif order == DRAIN or (order == FINISH and self._state not in (DRAIN, HAND_OFF)):
             self._drain()  # not one that hands off: it drains by itself once no process can adopt
-        elif order == "hand_off" and not self._state:
+        elif order == HAND_OFF and not self._state:
             self._begin(order, self._settings.graceful_timeout)
             self.server.hand_off(positions_in(listeners))
-        elif order == "close_keepalives":
+        elif order == CLOSE_KEEPALIVES:
             self.server.close_keepalives()
-        elif order == "reopen":
+        elif order == REOPEN:
             self.server.reopen_logs()
 
     def _drain(self) -> None:
@@ -297,13 +193,13 @@ class _Run:
         self._say(draining(delay, self._settings.graceful_timeout))
         self._notifier.stopping()
         if delay:
-            self._begin("close_keepalives", delay)
+            self._begin(CLOSE_KEEPALIVES, delay)
             self.server.close_keepalives()
         else:
             self._drain_now()
 
     def _drain_now(self) -> None:
-        self._begin("drain", self._settings.graceful_timeout)
+        self._begin(DRAIN, self._settings.graceful_timeout)
         self.server.drain()
 
     def _begin(self, state: str, seconds: float) -> None:
@@ -314,7 +210,7 @@ class _Run:
 
     def on_deadline(self) -> None:
         """Go on to the next state: the time for this one is over."""
-        if self._state == "close_keepalives":
+        if self._state == CLOSE_KEEPALIVES:
             self._drain_now()
         else:
             self.over = True
@@ -341,45 +237,3 @@ class _Run:
     def _say(self, line: str) -> None:
         if not self._supervised:
             logger().info("%s", line)
-
-
-def announcement(settings: Settings, listeners: Sequence[Listener], name: str, *, processes: int = 0) -> str:
-    """Return the log line that says that the server serves, and where."""
-    urls = urls_of(listeners)
-    where = urls.replace("http://", "tcp://") if settings.stream else urls
-    how = f"{counted(processes, 'process', 'processes')}, " if processes else ""
-    return f"halfsync {VERSION} serves {name} on {where} ({how}{describe_model(settings)}); Ctrl-C stops it"
-
-
-def urls_of(listeners: Iterable[Listener]) -> str:
-    """Return the URLs of these listeners."""
-    return ", ".join(listener.url for listener in listeners)
-
-
-def describe_model(settings: Settings) -> str:
-    """Return which model serves, and with how many threads or children."""
-    bounds = {
-        "process": f"at most {counted(settings.max_children, 'child', 'children')}",
-        "thread": "a thread for each connection",
-    }
-    return f"model {settings.model}, {bounds.get(settings.model, counted(settings.threads, 'thread', 'threads'))}"
-
-
-def draining(delay: float, grace: float) -> str:
-    """Return the log line that says that the server was asked to end. delay and grace: in seconds."""
-    first = f"goes on for {delay:g} s and then drains" if delay else "drains"
-    return f"halfsync {first}: what it has received is answered within {grace:g} s"
-
-
-def farewell(outcome: Outcome, lost: int = 0) -> str:
-    """Return the last log line: the requests finished since the order to end, and those cut off.
-
-    lost: connections of processes that died before they could report.
-    """
-    if not any(outcome) and not lost:
-        return "halfsync stopped"
-    finished = counted(outcome.finished, "request was", "requests were")
-    line = f"halfsync stopped: {finished} still finished, {outcome.cut or 'none'} cut off"
-    if lost:
-        line += f"; with processes that died {counted(lost, 'connection', 'connections')} ended"
-    return line

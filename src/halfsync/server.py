@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from halfsync.amounts import count, seconds
-from halfsync.errors import UsageError, reason_of
+from halfsync.assembly import assemble
+from halfsync.errors import reason_of
 from halfsync.host.handlers import contain_handlers
-from halfsync.host.preflight import fit_to_locks
-from halfsync.http.trust import TrustedPeers
-from halfsync.listening.endpoints import Endpoints
-from halfsync.listening.listeners import Listener, close_all, open_listeners
+from halfsync.host.preflight import fit_server
+from halfsync.listening.listeners import Listener, close_all
+from halfsync.listening.opening import open_listeners
 from halfsync.log import warn
-from halfsync.models.model import Parts, make_model
+from halfsync.models.model import MainThread, make_model
 from halfsync.native.forks import count_forks
-from halfsync.native.system import LOW_END, LOW_OURS, raise_descriptor_limit, readable
-from halfsync.observe.access import AccessLog
-from halfsync.observe.refusals import RefusalLog
+from halfsync.native.system import readable
 from halfsync.opened import Opened
-from halfsync.runtime.originals import os, socket
+from halfsync.runtime.originals import os
 from halfsync.runtime.standard import keep_new_apart
 from halfsync.settings import Settings
 
@@ -29,15 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
-    from halfsync.exchange.bridging import Bridge
+    from halfsync.models.model import Turns
     from halfsync.runtime.signals import Signals
     from halfsync.shared.scoreboard import Slot
-    from halfsync.static.static_files import StaticFiles
     from halfsync.stream.handler import StreamFactory
 
     Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
-RESERVED_DESCRIPTORS = 64  # of the process's limit, for files of the application and of the server
 QUICK_S = 1.0  # the time that a quick stop gives the application's threads to return
 
 
@@ -84,37 +79,13 @@ class Server:
         opened: Opened | None = None,
         **options: Any,
     ) -> None:
-        if settings is not None and options:
-            raise UsageError("settings and single options were both given", remedy="give one or the other")
         keep_new_apart()
-        self.settings = Settings.from_options(**options) if settings is None else settings
-        _refuse_contradictions(self.settings)
-        self.settings = fit_to_locks(self.settings)
-        check_temp_dir(self.settings)
-        self.listeners: list[Listener] = open_for(self.settings) if listeners is None else list(listeners)
+        self.settings = fit_server(Settings.from_either(settings, options))
+        self.listeners: list[Listener] = _open(self.settings) if listeners is None else list(listeners)
         files = opened
         try:
             files = opened or Opened.of(self.settings)
-            trusted = TrustedPeers(self.settings.forwarded_allow_ips)
-            endpoints = Endpoints([listener.socket.fileno() for listener in self.listeners])
-            bridge = _make_bridge(application, self.listeners, self.settings, trusted, endpoints)
-            self._access_log = _make_access_log(self.settings, files, trusted)
-            self._refusals = RefusalLog(trusted, self.settings.stream)
-            self._files = _make_files(self.settings, files)
-            parts = Parts(
-                bridge,
-                [listener.socket.fileno() for listener in self.listeners],
-                endpoints,
-                self.settings,
-                _room_for_connections(self.settings),
-                self._access_log,
-                self._refusals,
-                self._files,
-                seat,
-                handover,
-                # Not a method: that would make a reference cycle of server and model.
-                partial(_close_sockets, [listener.socket for listener in self.listeners]),
-            )
+            parts = assemble(application, self.listeners, self.settings, files, slot=seat, queue=handover)
             self._model = make_model(parts)
         except BaseException:
             self._close_listeners()
@@ -122,6 +93,7 @@ class Server:
         finally:
             if files is not None and files is not opened:
                 files.close()
+        self._access_log, self._refusals, self._files = parts.access_log, parts.refusals, parts.files
         address = self.listeners[0].socket.getsockname() if self.listeners else None
         self._address = address[:2] if isinstance(address, tuple) else address
         self._slot = seat
@@ -159,16 +131,17 @@ class Server:
         """Start to serve, and return. RuntimeError: it was started, drained or closed before, or made elsewhere."""
         self._start(self._model.start)
 
-    def start_in_front(self, signals: Signals, unwanted: Callable[[], Sequence[int]] = tuple) -> None:
-        """Start to serve in the foreground: the caller then waits in `run_until_told`.
+    def start_in_front(self, signals: Signals, unwanted: Callable[[], Sequence[int]] = tuple) -> MainThread:
+        """Start to serve in a process that does nothing else, and return what its main thread must do from now on.
 
         unwanted: called in each child of this process; returns descriptors that the child does not need, besides those
         of the signals.
         """
         contain_handlers()
-        self._start(lambda: self._model.start_in_front(lambda: [*signals.descriptors, *unwanted()]))
+        turns = self._start(lambda: self._model.start(lambda: [*signals.descriptors, *unwanted()]))
+        return MainThread(self._model, turns)
 
-    def _start(self, start: Callable[[], None]) -> None:
+    def _start(self, start: Callable[[], Turns | None]) -> Turns | None:
         self._refuse_elsewhere("start")
         if self._state is not ServerState.MADE:
             raise RuntimeError(
@@ -176,7 +149,7 @@ class Server:
             )
         self._state = ServerState.SERVING
         try:
-            start()
+            return start()
         except BaseException:
             self._state = ServerState.ENDING
             raise
@@ -232,7 +205,7 @@ class Server:
             if self._access_log is not None and self._state is not ServerState.CLOSED:
                 self._access_log.reopen()
         except OSError as error:
-            warn("the access log %r cannot be opened again: %s", self.settings.access_log, reason_of(error))
+            warn("the access log %r cannot be reopened: %s", self.settings.access_log, reason_of(error))
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until a server that drains or hands off has answered everything. False: not within `timeout` seconds.
@@ -258,7 +231,8 @@ class Server:
         self._state = ServerState.CLOSED
         self._close_listeners()
         ended = self._model.close(limit)
-        self._refusals.close()
+        if self._refusals is not None:
+            self._refusals.close()
         if ended and self._access_log is not None:
             self._access_log.close()
         if ended and self._files is not None:
@@ -310,97 +284,8 @@ class Server:
         close_all(self.listeners)
 
 
-def _close_sockets(sockets: Iterable[socket.socket]) -> None:
-    for one in sockets:
-        one.close()
-
-
-def open_for(settings: Settings) -> list[Listener]:
+def _open(settings: Settings) -> list[Listener]:
     """Open the listeners that the settings name. Raises UsageError or BindError."""
     return open_listeners(
         settings.bind, settings.backlog, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
     )
-
-
-def check_temp_dir(settings: Settings) -> None:
-    """Reject a directory in which this process, as the user that it is now, cannot make files. Raises UsageError."""
-    if not os.access(settings.temp_dir, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"temporary files cannot be made in {settings.temp_dir!r}",
-            origin=settings.origins.get("temp_dir", ""),
-            remedy="name a directory that can be written to with temp_dir",
-        )
-
-
-def _refuse_contradictions(settings: Settings) -> None:
-    """Reject settings that make no sense together. Raises UsageError."""
-    if settings.stream and settings.access_log is not None:
-        raise UsageError(
-            "a stream has no requests to log",
-            origin=settings.origins.get("access_log", ""),
-            remedy="leave access_log out; the handler may log what it likes",
-        )
-    if settings.stream and settings.static:
-        raise UsageError(
-            "a stream has no requests for files",
-            origin=settings.origins.get("static", ""),
-            remedy="leave static out",
-        )
-    if settings.stream and settings.keep_alive == 0:
-        raise UsageError(
-            "a stream must be able to idle between two turns",
-            origin=settings.origins.get("keep_alive", ""),
-            remedy="set keep_alive above 0",
-        )
-
-    if settings.request_timeout > 0 and settings.model != "proactor":
-        raise UsageError(
-            f"request_timeout needs somebody to answer for the application, whom the model {settings.model} has not",
-            origin=settings.origins.get("request_timeout", ""),
-            remedy="use the model proactor, or leave request_timeout out",
-        )
-
-
-def _make_bridge(
-    application: Any,
-    listeners: list[Listener],
-    settings: Settings,
-    trusted: TrustedPeers,
-    endpoints: Endpoints,
-) -> Bridge:
-    """Return the bridge to a WSGI application or to a stream's handlers. Only that one is loaded."""
-    if settings.stream:
-        from halfsync.stream.streaming import StreamBridge  # noqa: PLC0415
-
-        return StreamBridge(application)
-    from halfsync.wsgi.application import make_bridge  # noqa: PLC0415
-
-    servers = [(listener.server_name, listener.server_port) for listener in listeners]
-    return make_bridge(application, servers, settings, trusted, endpoints)
-
-
-def _make_files(settings: Settings, opened: Opened) -> StaticFiles | None:
-    """Return the handler of static files; None: there are no directories, and nothing is loaded."""
-    if not opened.directories:
-        return None
-    from halfsync.static.mounts import serve_directories  # noqa: PLC0415
-
-    return serve_directories(opened.directories, settings)
-
-
-def _make_access_log(settings: Settings, opened: Opened, trusted: TrustedPeers) -> AccessLog | None:
-    if settings.access_log is None:
-        return None
-    # The model `process` starts no thread, so it has no writer thread for the log.
-    direct = settings.model == "process"
-    return AccessLog(settings.access_log, opened.access_log, settings.log_format == "json", direct, trusted)
-
-
-def _room_for_connections(settings: Settings) -> int:
-    """Raise the limit on open files as far as the system allows, and return how many connections fit."""
-    wanted = settings.max_connections + RESERVED_DESCRIPTORS
-    left = LOW_END - LOW_OURS if wanted > LOW_OURS else 0
-    limit = raise_descriptor_limit(wanted + left)
-    # If the limit is too low for that, connections may use the low numbers too, except for the reserve.
-    room = max(min(limit, LOW_END), limit - left) - RESERVED_DESCRIPTORS
-    return max(1, min(settings.max_connections, room))

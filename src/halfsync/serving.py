@@ -30,13 +30,10 @@ def serve(
     server runs, the exception is logged and goes no further; SystemExit and KeyboardInterrupt drain.
     """
     keep_new_apart()
-    if settings is None:
-        settings = Settings.from_options(**options)
-    elif options:
-        raise UsageError("settings and single options were both given", remedy="give one or the other")
+    settings = Settings.from_either(settings, options)
     if settings.reload:
         raise UsageError(
-            "an application that is loaded already cannot be loaded anew",
+            "an application that is loaded already cannot be reloaded",
             origin=settings.origins.get("reload", ""),
             remedy="leave reload out here, and develop with `halfsync serve module:callable --reload`",
         )
@@ -52,7 +49,7 @@ def _serve(application: Application | StreamFactory, settings: Settings, name: s
 
         serve_alone(application, settings, name)
         return
-    from halfsync.supervisor.supervisor import supervise  # noqa: PLC0415
+    from halfsync.supervisor.supervise import supervise  # noqa: PLC0415
 
     code, forked = supervise(lambda _: application, settings, reread=lambda _: settings, name=name)
     if code or forked:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from halfsync.admin.probe_server import ADMIN_BACKLOG
 from halfsync.admin.probes import Probes
-from halfsync.foreground import ADMIN_BACKLOG
-from halfsync.listening.listeners import open_listeners
+from halfsync.listening.opening import open_listeners
 from halfsync.settings import Settings
 from halfsync.shared.scoreboard import Scoreboard
 from tests.client import Connection, CutError, build, fetch
@@ -292,7 +292,7 @@ def test_drain_follows_the_delay(tmp_path: Path, model: tuple[str, ...]) -> None
     with Serving(tmp_path, APP, *model, "--drain-delay", "200ms") as serving:
         assert fetch(serving.address).status == 200
         serving.signal(signal.SIGTERM)
-        assert "goes on for 0.2 s" in serving.wait_line("drains")
+        assert "keeps serving for 0.2 s" in serving.wait_line("drains")
         assert serving.exit_code() == 0
 
 

@@ -58,7 +58,7 @@ def replace_server(monkeypatch: pytest.MonkeyPatch, serve: Callable[..., None]) 
     foreground = types.ModuleType("halfsync.foreground")
     foreground.serve_alone = serve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "halfsync.foreground", foreground)
-    supervisor = types.ModuleType("halfsync.supervisor.supervisor")
+    supervisor = types.ModuleType("halfsync.supervisor.supervise")
 
     def supervise(
         load: Callable[[Settings], Any], settings: Settings, *, name: str, **_: Any
@@ -67,7 +67,7 @@ def replace_server(monkeypatch: pytest.MonkeyPatch, serve: Callable[..., None]) 
         return 0, False
 
     supervisor.supervise = supervise  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "halfsync.supervisor.supervisor", supervisor)
+    monkeypatch.setitem(sys.modules, "halfsync.supervisor.supervise", supervisor)
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -234,14 +234,18 @@ def test_auto_is_logged_with_its_reasons(served: Served, capsys: pytest.CaptureF
         (
             ["check", "site_app", "--post-fork", "hook:f"],
             2,
-            "--post-fork: post_fork is about serving processes",
+            "--post-fork: post_fork applies only to serving processes",
         ),
         (
             ["check", "site_app", "-w", "2", "--worker-exit", "gone:f"],
             3,
             "worker_exit gone:f: no module named 'gone'",
         ),
-        (["site_app", "--boot-timeout", "60s"], 2, "--boot-timeout: boot_timeout is about serving processes"),
+        (
+            ["site_app", "--boot-timeout", "60s"],
+            2,
+            "--boot-timeout: boot_timeout applies only to serving processes",
+        ),
         (
             ["site_app", "--admin-bind", "127.0.0.1:8000"],
             2,
@@ -253,11 +257,15 @@ def test_auto_is_logged_with_its_reasons(served: Served, capsys: pytest.CaptureF
             "--admin-bind: [::1]:8000 listens where bind :8000 does",
         ),
         (["site_app", "-w", "0"], 2, "--workers: '0' is not a whole number from 1 to 1024 or auto"),
-        (["site_app", "--reload", "--preload"], 2, "--preload: preloaded code stays as it was loaded"),
+        (
+            ["site_app", "--reload", "--preload"],
+            2,
+            "--preload: preload keeps the code that was loaded at the start",
+        ),
         (
             ["check", "site_app", "--reload", "--preload"],
             2,
-            "--preload: preloaded code stays as it was loaded",
+            "--preload: preload keeps the code that was loaded at the start",
         ),
         (
             ["site_app:application", "--stream"],
@@ -286,8 +294,8 @@ def test_auto_is_logged_with_its_reasons(served: Served, capsys: pytest.CaptureF
         ),
         (["site_app:aplication"], 3, "site_app:aplication: site_app has no attribute 'aplication'; "),
         (["check", "sight_app"], 3, "sight_app: no module named 'sight_app' in "),
-        (["status"], 2, "`halfsync status` does not exist yet"),
-        (["compare", "--load", "x"], 2, "`halfsync compare` does not exist yet"),
+        (["status"], 2, "`halfsync status` is not implemented yet"),
+        (["compare", "--load", "x"], 2, "`halfsync compare` is not implemented yet"),
     ],
 )
 def test_mistakes_are_one_line_and_a_code(arguments: list[str], code: int, line: str) -> None:

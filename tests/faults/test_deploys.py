@@ -100,7 +100,7 @@ def test_reload_serves_the_target_of_the_link_in_which_it_was_started(
         switch(link, second)
         os.kill(min(children(serving.process.pid)), signal.SIGKILL)
         until(lambda: len(children(serving.process.pid)) == 2)
-        serving.wait_line("another takes its place")
+        serving.wait_line("replacing it")
         assert answers(serving) == {f"1 {first}"}  # one generation is one release
         shutil.rmtree(first)
         complete_reload(serving)
@@ -161,7 +161,7 @@ def test_a_release_that_cannot_be_loaded_does_not_replace_the_old_one(tmp_path: 
         serving.signal(signal.SIGHUP)
         serving.wait_line("the reload failed")
         os.kill(min(children(serving.process.pid)), signal.SIGKILL)
-        serving.wait_line("another takes its place")
+        serving.wait_line("replacing it")
         until(lambda: len(children(serving.process.pid)) == 2)
         assert answers(serving) == {f"1 {first}"}
 
@@ -244,7 +244,7 @@ def test_a_socket_file_is_made_in_the_target_of_the_link(
                     "is the server now" if number == signal.SIGUSR2 else "the reload is complete"
                 )
                 if number == signal.SIGHUP:
-                    serving.wait_line(f"bind has changed: it is {serving_url(serving)}, unix:{second}/socket")
+                    serving.wait_line(f"bind is now {serving_url(serving)}, unix:{second}/socket")
                 until(lambda: not (first / "socket").exists() and not (first / "pid").exists())
                 assert (second / "socket").is_socket() and (second / "pid").exists()
                 kept.send(build("/"))

@@ -122,7 +122,7 @@ def test_a_process_that_hangs_when_it_is_to_take_a_place_is_tried_again(
         (tmp_path / "hang").touch()
         victim = min(children(serving.process.pid))
         os.kill(victim, signal.SIGKILL)
-        serving.wait_line("was not ready within 1 s; the next try is in")
+        serving.wait_line("was not ready within 1 s; retrying in")
         assert answered_by(serving.address) != victim
         (tmp_path / "hang").unlink()
         os.kill(answered_by(serving.address), signal.SIGKILL)
@@ -257,7 +257,7 @@ def test_a_process_that_is_killed_on_its_way(tmp_path: Path, model: tuple[str, .
             until(lambda: len(children(serving.process.pid)) == 3)
             (victim,) = children(serving.process.pid) - before
             os.kill(victim, signal.SIGKILL)
-            serving.wait_line("the old ones go on serving")
+            serving.wait_line("the old processes keep serving")
             until(lambda: children(serving.process.pid) == before)
             (tmp_path / "hang").unlink()
             (tmp_path / "go").touch()
@@ -282,7 +282,7 @@ def test_a_stopped_process_is_killed_once_its_time_is_over(tmp_path: Path, model
         stop(victim)
         since = time.monotonic()
         serving.signal(signal.SIGHUP)
-        serving.wait_line(f"process {victim} is killed: it has not finished in time")
+        serving.wait_line(f"killing process {victim}: it has not finished in time")
         assert time.monotonic() - since > 0.5
         until(lambda: len(children(serving.process.pid)) == 2)
         assert not before & children(serving.process.pid)
@@ -301,7 +301,7 @@ def test_requests_lost_with_a_process_are_logged_at_the_end(tmp_path: Path) -> N
         stop(victim)
         serving.signal(signal.SIGTERM)
         assert serving.exit_code() == 0
-        assert serving.lines[-1].endswith("none cut off; with processes that died 3 connections ended")
+        assert serving.lines[-1].endswith("none cut off; 3 connections lost with processes that died")
 
 
 def test_others_accept_while_a_process_is_stopped(tmp_path: Path, model: tuple[str, ...]) -> None:
@@ -360,10 +360,10 @@ def test_a_system_that_gives_no_process_is_asked_again(tmp_path: Path, kind: int
         most = 1 if kind == resource.RLIMIT_NPROC else first_free_descriptor(supervisor)
         with limited(supervisor, kind, most, USER if under else None):
             os.kill(victim, signal.SIGKILL)
-            serving.wait_line("no serving process could be started")
+            serving.wait_line("cannot start a serving process")
             assert answered_by(serving.address) == other
             serving.signal(signal.SIGHUP)
-            serving.wait_lines("no serving process could be started", 2)
+            serving.wait_lines("cannot start a serving process", 2)
             assert children(supervisor) == {other}
             assert answered_by(serving.address) == other
         serving.signal(signal.SIGHUP)
@@ -426,7 +426,7 @@ def test_a_reload_that_fails_leaves_no_new_bind_behind(tmp_path: Path) -> None:
         (tmp_path / "served.py").write_text("raise RuntimeError('half written')")
         settings_file(tmp_path, first, new)
         serving.signal(signal.SIGHUP)
-        serving.wait_line("the old ones go on serving")
+        serving.wait_line("the old processes keep serving")
         until(lambda: refuses(new))
         (tmp_path / "served.py").write_text(text)
         serving.signal(signal.SIGHUP)

@@ -112,7 +112,7 @@ def test_a_process_that_ends_with_the_group_is_not_replaced(tmp_path: Path, mode
             serving.wait_line("all 4 processes serve")
             to_the_group(serving)
             assert serving.exit_code() == 0
-            assert not [line for line in serving.lines if "another takes its place" in line], serving.lines
+            assert not [line for line in serving.lines if "replacing it" in line], serving.lines
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_sigterm_to_a_serving_process_has_it_replaced(
         until(lambda: held(serving) == RECEIVED)
         victim = max(children(serving.process.pid), key=lambda pid: connections(pid, serving.address[1]))
         os.kill(victim, signal.SIGTERM)
-        serving.wait_line(f"process {victim} was told to end: another takes its place")
+        serving.wait_line(f"process {victim} was told to end: replacing it")
         until(lambda: not listens(victim, serving.address[1]))
         assert len(children(serving.process.pid)) == workers + 1
         for _ in range(20):  # new connections are served, however long the old process takes

@@ -32,14 +32,13 @@ def live(name: str, settings: dict[str, Any], ends: Ends, ready: Any) -> None:
     for end in ends:
         end.close()
     with Signals() as signals:
-        server.start_in_front(signals)
-        model = server._model
+        main_thread = server.start_in_front(signals)
         ready.set()
         while not server.wait(0):
-            number = signals.wait([model.done_fd, *model.watched], model.timeout())
+            number = signals.wait(main_thread.watched, main_thread.timeout())
             if number == signal.SIGTERM:
                 server.hand_off()
-            model.turn()
+            main_thread.turn()
     assert server.close(EVENT_TIMEOUT_S)
 
 

@@ -172,4 +172,4 @@ def test_the_reason_of_a_failed_call_is_english(tmp_path: Path, locales: Path, s
             serving.wait_line("cannot be written: no such file or directory")
         shutil.rmtree(tmp_path / "logs")
         serving.signal(signal.SIGUSR1)
-        serving.wait_line("the access log 'logs/log' cannot be opened again: no such file or directory")
+        serving.wait_line("the access log 'logs/log' cannot be reopened: no such file or directory")

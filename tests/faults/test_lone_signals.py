@@ -38,7 +38,7 @@ def test_what_takes_a_supervisor_is_explained(tmp_path: Path, model: tuple[str, 
             kept.send(build("/"))
             assert kept.response().status == 200
             serving.signal(number)
-            assert "takes a supervisor; start the server with workers" in serving.wait_line(
+            assert "needs a supervisor; start the server with workers" in serving.wait_line(
                 f"{number.name} is ignored"
             )
         kept.send(build("/"))
@@ -228,7 +228,7 @@ def test_signals_that_the_application_has_blocked_are_obeyed(
             serving.wait_line("the reload is complete")
         serving.signal(signal.SIGTERM)
         assert serving.exit_code() == 0
-        assert not [line for line in serving.lines if "is killed" in line]
+        assert not [line for line in serving.lines if "killing process" in line]
 
 
 # A terminal, and what runs in it.

@@ -317,5 +317,5 @@ def test_a_program_may_put_them_on_the_path_later(tmp_path: Path, options: str, 
 def test_a_module_that_is_hidden_is_named(tmp_path: Path) -> None:
     (tmp_path / "traceback.py").touch()
     with Serving(tmp_path, "import traceback\nassert traceback.print_exc\n" + APP) as serving:
-        assert "traceback.py" in serving.wait_line("hide those of the same names")
+        assert "traceback.py" in serving.wait_line("hide modules of the same names")
         end(serving)

@@ -91,7 +91,7 @@ def test_it_cannot_be_upgraded(tmp_path: Path) -> None:
         first = process_one(serving)
         own = children(first)
         os.kill(first, signal.SIGUSR2)
-        assert "start another one beside it" in serving.wait_line("the upgrade is not begun")
+        assert "start another server beside it" in serving.wait_line("upgrade refused")
         assert children(first) == own
         assert fetch(serving.address, "/seven").body == b"7"
 

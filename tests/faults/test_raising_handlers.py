@@ -119,7 +119,7 @@ def test_a_handler_that_exits_drains(tmp_path: Path, model: str, run: str, way: 
             serving.wait_line("which counts as SIGTERM")
             (tmp_path / "go").touch()
             assert slow.result().body == b"ok"
-            if run == "workers":  # the process leaves, and another takes its place
+            if run == "workers":  # the process leaves, and replacing it
                 until(lambda: not children(serving.process.pid) & before)
                 assert fetch(serving.address).body == b"ok"
                 serving.signal(signal.SIGTERM)

@@ -43,7 +43,14 @@ SIGNALS = (
 )
 CUTTING = (signal.SIGINT, signal.SIGQUIT)  # what the program that is sent one runs is cut
 # What is waited for before the signal: a time, or what one of the programs says.
-MOMENTS = (None, None, None, "processes? serves?$", "its processes leave$", "this program is the server now")
+MOMENTS = (
+    None,
+    None,
+    None,
+    "processes? serves?$",
+    "its processes are shutting down$",
+    "this program is the server now",
+)
 LATEST_S = 0.8  # after that an upgrade is over, on a machine with nothing else to do
 IDLE = 6
 REST_S = 0.5  # for which nothing changes
@@ -188,7 +195,7 @@ class Service:
     def stop(self) -> None:
         """End whatever is left."""
         assert self.serving is not None
-        assert not [line for line in self.lines if "the server goes on" in line], self.lines
+        assert not [line for line in self.lines if "the server keeps running" in line], self.lines
         self.serving.__exit__(None, None, None)
 
 

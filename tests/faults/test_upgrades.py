@@ -14,7 +14,7 @@ from typing import Self
 
 import pytest
 
-from halfsync.settings.declaration import OPEN_SOCKETS
+from halfsync.settings.setting import OPEN_SOCKETS
 from tests.client import Connection, build, fetch
 from tests.faults.load import APP as LOADED
 from tests.faults.load import Load, was_closed
@@ -128,7 +128,9 @@ class Upgrade(Watched):
         """Wait until the new program owns what there is."""
         until(lambda: pid_in(self.pidfile) == self.new)
         if not any("was killed" in line for line in self.serving.lines):
-            self.serving.wait_line(f"process {self.new} serves: this one and its processes leave")
+            self.serving.wait_line(
+                f"process {self.new} has taken over: this program and its processes are shutting down"
+            )
 
     def connect(self) -> socket.socket:
         made = socket.socket(socket.AF_UNIX)
@@ -180,7 +182,9 @@ class Upgrade(Watched):
         until(lambda: not any(alive(pid) for pid in (self.old, self.new, *pids)), 60)
         assert not self.path.exists()
         assert not self.pidfile.exists()
-        assert not [line for line in self.serving.lines if "the server goes on" in line], self.serving.lines
+        assert not [line for line in self.serving.lines if "the server keeps running" in line], (
+            self.serving.lines
+        )
 
 
 def ask(connection: Connection, target: str = "/small") -> None:
@@ -216,7 +220,7 @@ def test_a_new_program_that_ends_while_it_boots_costs_nothing(tmp_path: Path, nu
         orphans = children(upgrade.new)
         assert pid_in(upgrade.pidfile) == upgrade.old
         os.kill(upgrade.new, number)
-        upgrade.serving.wait_line("this one goes on serving")
+        upgrade.serving.wait_line("this one keeps serving")
         upgrade.check(upgrade.old)
         upgrade.go_on()
         wait_gone(orphans)
@@ -300,10 +304,10 @@ def test_a_new_program_that_is_killed_after_the_passing_leaves_nothing_behind(tm
         upgrade.wait_passed()
         orphans = children(upgrade.new)
         os.kill(upgrade.new, signal.SIGKILL)
-        upgrade.serving.wait_line(f"process {upgrade.new}, which took this one's place, has ended")
+        upgrade.serving.wait_line(f"process {upgrade.new}, which had taken over, has ended")
         until(lambda: not upgrade.path.exists())
         assert pid_in(upgrade.pidfile) != upgrade.old
-        assert not [line for line in upgrade.serving.lines if "goes on serving" in line]
+        assert not [line for line in upgrade.serving.lines if "keeps serving" in line]
         (tmp_path / "go").touch()
         assert running.response().body == b"small"
         assert upgrade.serving.process.wait(30) == 0
@@ -327,7 +331,7 @@ def test_what_ends_the_new_program_after_the_passing_ends_the_service(
             (tmp_path / "go").touch()
             assert running.response().body == b"small"
         upgrade.check_over()
-        assert not [line for line in upgrade.serving.lines if "goes on serving" in line]
+        assert not [line for line in upgrade.serving.lines if "keeps serving" in line]
 
 
 def test_a_first_sigterm_cuts_nothing_that_an_old_program_finishes(
@@ -359,7 +363,7 @@ def test_a_sigterm_to_the_group_cuts_nothing_after_the_passing(
         upgrade.ask_long(running[2:])
         os.killpg(upgrade.old, signal.SIGTERM)
         upgrade.serving.wait_line("drains")
-        heard = "this program ends already"  # from the old one
+        heard = "already shutting down"  # from the old one
         until(lambda: any(heard in line for line in upgrade.serving.lines) or any(map(was_closed, running)))
         assert not any(map(was_closed, running))
         upgrade.finish_long(running)
@@ -402,7 +406,7 @@ def test_the_process_between_may_end_at_any_time(tmp_path: Path) -> None:
         os.kill(between, signal.SIGKILL)
         wait_gone({between})
         os.kill(upgrade.new, signal.SIGKILL)  # its exit code is not reported
-        upgrade.serving.wait_line("the upgrade failed: the new program ended; this one goes on serving")
+        upgrade.serving.wait_line("the upgrade failed: the new program ended; this one keeps serving")
         upgrade.go_on()
         upgrade.check(old)
         os.kill(old, signal.SIGTERM)
@@ -462,7 +466,7 @@ def test_connections_of_a_new_program_go_back_if_it_is_called_off(
         for pid in own:
             os.kill(pid, signal.SIGCONT)
         os.kill(upgrade.new, signal.SIGTERM)
-        upgrade.serving.wait_line("is called off: the new program ended with 0")
+        upgrade.serving.wait_line("is cancelled: the new program ended with 0")
         for connection in made:
             ask(connection)
         upgrade.go_on()
@@ -713,7 +717,7 @@ def test_the_file_of_a_socket_that_only_the_new_program_serves_on_is_there_as_lo
             assert changing.serving.process.wait(30) == 0
         else:
             os.kill(new, signal.SIGKILL if ends == "failure" else signal.SIGTERM)
-            changing.serving.wait_line("this one goes on serving")
+            changing.serving.wait_line("this one keeps serving")
             until(lambda: not (tmp_path / "b").exists())
             changing.check("a")
             changing.reload("ab")
@@ -763,7 +767,7 @@ def test_a_socket_that_the_new_program_has_may_be_dropped_and_named_again(tmp_pa
         changing.check("b")
         assert (tmp_path / "b").stat().st_ino == before
         os.kill(new, signal.SIGKILL)
-        changing.serving.wait_line("this one goes on serving")
+        changing.serving.wait_line("this one keeps serving")
         changing.check("b")
         changing.serving.signal(signal.SIGTERM)
         assert changing.serving.process.wait(30) == 0
@@ -781,7 +785,7 @@ def test_clients_on_a_socket_that_only_the_old_program_has_are_answered_at_the_p
         stop(serving)
         waiting = [stack.enter_context(changing.connect(name)) for name in "bbbbaaaa"]
         changing.go_on()
-        changing.serving.wait_line("this one and its processes leave")
+        changing.serving.wait_line("this program and its processes are shutting down")
         until(lambda: not (tmp_path / "b").exists())
         os.kill(serving, signal.SIGCONT)
         for connection in waiting:
@@ -805,11 +809,11 @@ def test_clients_on_a_socket_that_only_a_new_program_has_are_answered_if_it_is_c
         stop(serving)
         waiting = [stack.enter_context(changing.connect("b")) for _ in range(4)]
         os.kill(new, signal.SIGTERM)
-        changing.serving.wait_line("the upgrade is called off: this program's processes leave")
+        changing.serving.wait_line("the upgrade is cancelled: handing connections back to the old program")
         os.kill(serving, signal.SIGCONT)
         for connection in waiting:
             assert connection.response().body == b"small"
-        changing.serving.wait_line("this one goes on serving")
+        changing.serving.wait_line("this one keeps serving")
         changing.check("a")
         changing.serving.signal(signal.SIGTERM)
         assert changing.serving.process.wait(30) == 0
@@ -834,7 +838,7 @@ def test_a_new_program_that_is_ended_while_it_preloads_leaves_no_file(
         wait_gone({new})
         assert not socket_file.exists()
         if whose == "new":
-            serving.wait_line("this one goes on serving")
+            serving.wait_line("this one keeps serving")
             assert fetch(serving.address, "/small").body == b"small"
             serving.signal(signal.SIGTERM)
         assert serving.exit_code() == 0
@@ -851,7 +855,7 @@ def test_three_programs_of_which_the_second_is_killed(tmp_path: Path) -> None:
         upgrade.hang()
         upgrade.begin()
         os.kill(second, signal.SIGKILL)
-        upgrade.serving.wait_line(f"process {second}, which took this one's place, has ended")
+        upgrade.serving.wait_line(f"process {second}, which had taken over, has ended")
         until(lambda: pid_in(upgrade.pidfile) == upgrade.new)
         assert upgrade.path.is_socket()
         upgrade.go_on()

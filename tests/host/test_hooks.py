@@ -88,7 +88,7 @@ def test_a_process_whose_first_hook_failed_does_not_serve(
     with pytest.raises(LoadError) as caught:
         call_hook("post_fork", Settings.from_options(post_fork=hook), WORKER)
     assert str(caught.value) == (
-        f"post_fork {hook}: worker 2 does not serve, since its hook failed; the log above shows why"
+        f"post_fork {hook}: worker 2 does not serve: its hook failed; the log above shows why"
     )
     assert caught.value.exit_code == 3
     assert len(caplog.records) == 1

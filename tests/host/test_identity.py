@@ -150,10 +150,10 @@ def test_an_unknown_user_or_group_is_rejected() -> None:
 def test_a_change_without_the_right_is_rejected() -> None:
     own, other = os.getuid(), os.getuid() + 1
     assert refused(user=other, group=os.getgid()) == (
-        f"argument: only root may serve as user {other} and group {os.getgid()}, and this is user {own}; "
+        f"argument: only root can switch to user {other} and group {os.getgid()}, and this process runs as user {own}; "
         "start as root, or as that user without this setting"
     )
-    assert f"only root may serve as group {os.getgid() + 1}, and" in refused(group=os.getgid() + 1)
+    assert f"only root can switch to group {os.getgid() + 1}, and" in refused(group=os.getgid() + 1)
 
 
 @pytest.mark.usefixtures("powerless")
@@ -234,7 +234,7 @@ def test_a_server_with_open_sockets_serves_as_another_user(model: str) -> None:
 @as_root
 def test_an_ordinary_user_is_refused_at_once() -> None:
     said = changed("user", user="nobody")
-    assert f"only root may serve as user {pwd.getpwnam('nobody').pw_uid} and" in said["refused"]
+    assert f"only root can switch to user {pwd.getpwnam('nobody').pw_uid} and" in said["refused"]
     assert changed("user", user=UNKNOWN_ID)["user"] == [UNKNOWN_ID] * 3
     assert changed("user")["user"] == [UNKNOWN_ID] * 3
 

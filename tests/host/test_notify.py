@@ -235,4 +235,4 @@ def test_a_file_instead_of_a_socket(tmp_path: Path, caplog: pytest.LogCaptureFix
     path = tmp_path / "is-no-socket"
     path.touch()
     Notifier({"NOTIFY_SOCKET": str(path)}).ready()
-    assert "cannot be notified" in caplog.text
+    assert "cannot notify" in caplog.text

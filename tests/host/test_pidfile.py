@@ -66,8 +66,8 @@ def test_it_is_written_and_removed(path: Path) -> None:
 
 def test_a_live_process_keeps_it(path: Path, other: int) -> None:
     path.write_text(f"{other}\n")
-    assert refused(path) == f"process {other} is alive and holds {path}"
-    with pytest.raises(UsageError, match="; stop it; or remove the file"):
+    assert refused(path) == f"{path} belongs to process {other}, which is running"
+    with pytest.raises(UsageError, match="which is running; stop it; or remove the file"):
         PidFile(str(path)).check()
 
 
@@ -77,7 +77,7 @@ def test_another_users_process_is_alive_too(path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "kill", kill)
     path.write_text("4711")
-    assert "process 4711 is alive and holds" in refused(path)
+    assert "belongs to process 4711, which is running" in refused(path)
 
 
 @pytest.mark.parametrize("content", ["", "\n", "0", "9999999999", "{dead}", "{own}\n"])
@@ -105,7 +105,7 @@ def test_a_stale_one_is_replaced(path: Path, content: str) -> None:
 )
 def test_a_file_that_is_no_pidfile_is_not_changed(path: Path, content: str) -> None:
     path.write_text(content)
-    assert refused(path) == f"{path} exists, and does not contain a process ID"
+    assert refused(path) == f"{path} exists, and does not contain a pid"
 
 
 def test_what_cannot_be_written(path: Path) -> None:
@@ -371,7 +371,7 @@ def test_an_ended_process_holds_no_pidfile(path: Path) -> None:
 
 def test_an_heir_may_take_the_file_of_the_process_before_it(path: Path, other: int) -> None:
     path.write_text(f"{other}\n")
-    with pytest.raises(UsageError, match="is alive"):
+    with pytest.raises(UsageError, match="which is running"):
         PidFile(str(path), heir_of=os.getppid()).check()
     assert PidFile(str(path), heir_of=other).check()
     file = PidFile(str(path), heir_of=other)

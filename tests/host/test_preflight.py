@@ -31,8 +31,8 @@ def test_settings_of_processes_need_workers(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         refuse_contradictions(settings)
     assert str(caught.value) == (
-        f"argument: {name} is about serving processes under a supervisor, but workers is not set; "
-        f"set workers, 1 or more, or leave {name} out"
+        f"argument: {name} applies only to serving processes under a supervisor; "
+        f"set workers to 1 or more, or leave {name} out"
     )
     refuse_contradictions(Settings.from_options(**{name: value, "workers": 1}))
 
@@ -41,7 +41,7 @@ def test_each_part_is_asked(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no user"):
         check_start(Settings.from_options(user="nobody-of-that-name"))
     (tmp_path / "x.pid").write_text("precious")
-    with pytest.raises(UsageError, match="does not contain a process ID"):
+    with pytest.raises(UsageError, match="does not contain a pid"):
         check_start(Settings.from_options(pidfile=tmp_path / "x.pid"))
     with pytest.raises(LoadError, match="has no attribute 'nothing'"):
         check_start(Settings.from_options(workers=1, worker_ready="builtins:nothing"))
@@ -49,7 +49,7 @@ def test_each_part_is_asked(tmp_path: Path) -> None:
 
 def test_reload_needs_watchfiles_and_no_preload(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_contradictions(Settings.from_options(reload=True))
-    with pytest.raises(UsageError, match="reload could not load new code; leave out preload or reload"):
+    with pytest.raises(UsageError, match="reload cannot load new code; leave out preload or reload"):
         refuse_contradictions(Settings.from_options(reload=True, preload=True))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError) as caught:

@@ -16,7 +16,7 @@ import pytest
 from halfsync.errors import BindError
 from halfsync.listening import activation
 from halfsync.listening.activation import Activation, Passed, read, take
-from halfsync.listening.listeners import open_listeners
+from halfsync.listening.opening import open_listeners
 from tests.client import fetch
 from tests.faults.serving import EXIT_TIMEOUT_S, environment
 from tests.sharing import foreign_environment, own_environment
@@ -155,7 +155,9 @@ def test_a_name_that_was_not_passed() -> None:
 
 
 def test_nothing_was_passed() -> None:
-    with pytest.raises(BindError, match="systemd has passed no socket: LISTEN_FDS is not set; start it by"):
+    with pytest.raises(
+        BindError, match="systemd has passed no socket: LISTEN_FDS is not set; start the server by"
+    ):
         open_listeners(["systemd"], 8)
 
 

@@ -1,6 +1,7 @@
 """The parts of a model, and the choice of one."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tests.wsgi import hello
 import halfsync
 from halfsync.http.trust import TrustedPeers
 from halfsync.listening.endpoints import Endpoints
-from halfsync.models.model import MODEL_CLASSES, Parts, make_model
+from halfsync.models.model import MODEL_CLASSES, MainThread, Parts, make_model
 from halfsync.settings import Settings
 from halfsync.stream.streaming import StreamBridge
 from halfsync.wsgi.application import make_bridge
@@ -58,3 +59,15 @@ def test_the_model_is_made_that_the_settings_name(name: str) -> None:
     assert model.close(0)
     del model
     assert not leaked(before)
+
+
+def test_a_main_thread_waits_for_the_end_and_does_what_a_model_leaves_to_it() -> None:
+    model: Any = SimpleNamespace(done_fd=3)
+    idle = MainThread(model, None)
+    idle.turn()
+    assert (idle.watched, idle.timeout()) == ([3], None)
+    turned: list[int] = []
+    turns: Any = SimpleNamespace(watched=[4, 5], timeout=lambda: 0.5, turn=lambda: turned.append(1))
+    busy = MainThread(model, turns)
+    busy.turn()
+    assert (busy.watched, busy.timeout(), turned) == ([3, 4, 5], 0.5, [1])

@@ -306,7 +306,7 @@ def test_a_log_that_cannot_be_reopened_stays_in_use(
         log.mkdir()
         server.reopen_logs()
         assert [record.getMessage() for record in caplog.records] == [
-            f"the access log {str(log)!r} cannot be opened again: is a directory"
+            f"the access log {str(log)!r} cannot be reopened: is a directory"
         ]
         connection.send(build("/after"))
         assert connection.response().status == 200

@@ -148,15 +148,15 @@ def test_what_is_no_regular_file_is_not_read_again(
     """A read could wait for ever, or never end. What is found, and not named, is not read at the start either."""
     monkeypatch.chdir(tmp_path)
     make(tmp_path / name)
-    with pytest.raises(UsageError, match=f"{name}: .*{name} is no regular file"):
+    with pytest.raises(UsageError, match=f"{name}: .*{name} is not a regular file"):
         resolve({}, environ={}, directory=tmp_path)
-    with pytest.raises(UsageError, match=f"--config: .*{name} is no regular file"):
+    with pytest.raises(UsageError, match=f"--config: .*{name} is not a regular file"):
         resolve({"config": str(tmp_path / name)}, environ={}, directory=tmp_path, again=True)
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/full", "/dev/null"])
 def test_a_device_is_no_file_of_settings(tmp_path: Path, device: str) -> None:
-    with pytest.raises(UsageError, match=f"--config: {device} is no regular file"):
+    with pytest.raises(UsageError, match=f"--config: {device} is not a regular file"):
         settle(tmp_path, config=device)
 
 
@@ -182,7 +182,7 @@ def test_a_pipe_that_is_named_is_read_at_the_start(tmp_path: Path) -> None:
 
 def test_a_pipe_without_a_writer_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UsageError, match="pipe is a pipe that nobody writes to"):
+    with pytest.raises(UsageError, match="pipe is a pipe without a writer"):
         settle(tmp_path, config=str(tmp_path / "pipe"))
 
 

@@ -119,7 +119,7 @@ class Fleet(Serving):
         self._reloads += 1
         self.signal(signal.SIGHUP)
         # Until then a second signal, or another change of the file, would be one with this.
-        self.wait_lines("reloading: each process is replaced", self._reloads)
+        self.wait_lines("reloading with the current", self._reloads)
 
     def reload(self, binds: Sequence[str], *lines: str) -> None:
         """Reload with other binds, and wait until no old process accepts."""
@@ -301,12 +301,12 @@ def test_a_bind_may_become_the_admin_bind_and_back(tmp_path: Path, model: tuple[
     with Fleet(tmp_path, model, [moves, public, other]) as serving, keeping([moves, public], 4) as kept:
         serving.reload([public], admin)
         assert fetch(tcp(moves), "/readyz").body == b"ok\n"
-        serving.wait_line(f"INFO halfsync: bind has changed: it is http://{public}")
-        serving.wait_line(f"INFO halfsync: admin_bind has changed: it is http://{moves}")
+        serving.wait_line(f"INFO halfsync: bind is now http://{public}")
+        serving.wait_line(f"INFO halfsync: admin_bind is now http://{moves}")
         ask_all(kept)
         serving.reload([public, moves])
-        serving.wait_line(f"INFO halfsync: bind has changed: it is http://{public}, http://{moves}")
-        serving.wait_line("INFO halfsync: admin_bind has changed: it is nowhere")
+        serving.wait_line(f"INFO halfsync: bind is now http://{public}, http://{moves}")
+        serving.wait_line("INFO halfsync: admin_bind is now none")
         told = sum("bind has changed" in line for line in serving.lines)
         serving.reload([public, moves])
         assert sum("bind has changed" in line for line in serving.lines) == told
@@ -352,7 +352,7 @@ def test_an_upgrade_may_change_the_binds(tmp_path: Path, model: tuple[str, ...])
             one.send()
         write_settings(tmp_path, [new, stays])
         serving.signal(signal.SIGUSR2)
-        serving.wait_line("this one and its processes leave")
+        serving.wait_line("this program and its processes are shutting down")
         for pid in own:
             os.kill(pid, signal.SIGCONT)
         for one in waiting:

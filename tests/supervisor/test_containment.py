@@ -7,8 +7,8 @@ from time import monotonic
 
 import pytest
 
+from halfsync.supervisor.backoff import PAUSE_MOST_S
 from halfsync.supervisor.containment import Containment
-from halfsync.supervisor.fleet import PAUSE_MOST_S
 
 
 def fail(containment: Containment, error: BaseException, what: str = "the reload") -> bool:

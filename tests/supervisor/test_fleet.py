@@ -7,27 +7,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halfsync.supervisor.fleet import (
-    CROWD,
-    KILL_AFTER_S,
-    PAUSE_MOST_S,
-    RECALL_S,
+from halfsync.orders import CLOSE_KEEPALIVES, HAND_OFF
+from halfsync.supervisor.actions import (
     Abandoned,
     Action,
     Counts,
     Exit,
     Failed,
-    Fleet,
-    FleetSettings,
-    FleetState,
     Kill,
-    ProcessPhase,
     Recall,
     Say,
     Settled,
     Start,
     Tell,
 )
+from halfsync.supervisor.backoff import PAUSE_MOST_S
+from halfsync.supervisor.children import KILL_AFTER_S, FleetSettings, ProcessPhase
+from halfsync.supervisor.fleet import RECALL_S, Fleet, FleetState
+from halfsync.supervisor.vacancies import CROWD
 
 BOOT_S, GRACE_S = 60.0, 30.0
 
@@ -88,7 +85,7 @@ class World:
 
     def check_start(self, start: Start) -> None:
         fleet = self.fleet
-        assert start.generation in (fleet.generation, fleet.proven)
+        assert start.generation in (fleet.generations.target, fleet.generations.proven)
         assert start.number not in {child.number for child in fleet.children.values()}
         assert start.place >= 1
         assert len(fleet.of(ProcessPhase.BOOTING, ProcessPhase.READY)) <= fleet.wanted, (
@@ -166,7 +163,7 @@ def test_first_generation_that_cannot_start_ends_with_the_reason(code: int, exit
     world.fleet.ended(1, code, world.now)
     world.turn()
     assert world.exit == exits
-    assert "nothing can be served" in world.said[-1].text
+    assert "cannot serve" in world.said[-1].text
 
 
 def test_first_process_that_hangs_is_killed_and_ends_it() -> None:
@@ -204,7 +201,7 @@ def test_reload_replaces_one_after_the_other_and_each_only_by_a_ready_one() -> N
         world.fleet.ready(new, world.now)
         world.turn()
         (leaving,) = world.pids(ProcessPhase.HANDING_OFF)
-        assert leaving == round_ + 1 and world.told[-1] == (leaving, "hand_off")
+        assert leaving == round_ + 1 and world.told[-1] == (leaving, HAND_OFF)
         world.fleet.ended(leaving, 0, world.now)
     world.turn()
     assert world.settled == [1, 2]
@@ -219,7 +216,7 @@ def test_reload_is_complete_when_no_old_process_takes_requests() -> None:
         world.turn()
         world.fleet.ready(world.pids(ProcessPhase.BOOTING)[0], world.now)
         world.turn()
-        assert world.told[-1] == (old, "hand_off")
+        assert world.told[-1] == (old, HAND_OFF)
     world.fleet.quiesced(2)
     world.fleet.quiesced(77)  # which has ended before its message was read
     world.turn()
@@ -266,7 +263,7 @@ def test_second_reload_recalls_what_the_first_has_started() -> None:
     assert world.recalled == [new] and world.killed == []
     world.fleet.ready(new, world.now)  # its word was on the way
     world.turn()
-    assert world.told == [(new, "hand_off")]
+    assert world.told == [(new, HAND_OFF)]
     world.fleet.ready(new, world.now)
     world.fleet.ended(new, 0, world.now)
     world.boot()
@@ -279,7 +276,7 @@ def test_reload_at_once_hands_off_before_the_new_processes_are_ready() -> None:
     world.keeps = False
     assert world.fleet.reload(at_once=True) == 2
     world.turn()
-    assert world.told == [(1, "hand_off"), (2, "hand_off"), (3, "hand_off")]
+    assert world.told == [(1, HAND_OFF), (2, HAND_OFF), (3, HAND_OFF)]
     assert world.pids(ProcessPhase.READY) == [] and len(world.pids(ProcessPhase.BOOTING)) == 1
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {2}
@@ -290,7 +287,7 @@ def test_second_reload_at_once_recalls_what_the_first_has_started() -> None:
     world = running(2)
     world.keeps = False
     new = reload_twice(world, at_once=True)
-    assert world.recalled == [new] and words(world.told) == ["hand_off", "hand_off"]
+    assert world.recalled == [new] and words(world.told) == [HAND_OFF, HAND_OFF]
     world.fleet.ended(new, -15, world.now)
     world.boot()
     assert {child.generation for child in world.fleet.children.values()} == {3}
@@ -385,7 +382,7 @@ def test_crashed_process_is_replaced_at_once_and_a_recycled_one_only_when_anothe
     assert world.told == []
     world.fleet.ready(new, world.now)
     world.turn()
-    assert world.told == [(2, "hand_off")]
+    assert world.told == [(2, HAND_OFF)]
 
 
 def test_pauses_grow_while_processes_die_early_and_end_when_one_lives() -> None:
@@ -417,7 +414,7 @@ def test_later_starts_that_fail_are_tried_again() -> None:
     world.fleet.ended(new, 3, world.now)
     world.turn()
     assert world.exit is None and world.pids(ProcessPhase.BOOTING) == []
-    assert "next try is in 0.1 s" in world.said[-1].text
+    assert "retrying in 0.1 s" in world.said[-1].text
     world.boot()
     assert len(world.pids(ProcessPhase.READY)) == 2
 
@@ -493,7 +490,7 @@ def test_replacement_has_its_place_from_its_start_and_the_old_process_ends_first
     world.fleet.recycle(1, "has served enough")
     world.fleet.ready(new.pid, world.now)
     world.turn()
-    assert world.told == [(2, "hand_off")]  # and not the older one, whose place is free
+    assert world.told == [(2, HAND_OFF)]  # and not the older one, whose place is free
 
 
 def test_number_of_processes_is_changed_at_its_end() -> None:
@@ -549,7 +546,7 @@ def test_number_that_is_wanted_stays_once_all_are_to_end(by: int) -> None:
         world.turn()
         (said,) = world.said
         assert (said.level, world.fleet.wanted) == ("warning", 2 + by)
-        assert said.text.endswith("stays as it is: the server is about to end")
+        assert said.text.endswith("is unchanged: shutting down")
 
 
 def test_leaver_that_does_not_end_is_killed() -> None:
@@ -568,15 +565,13 @@ def test_drain_first_closes_keepalives_then_drains_all_and_ends_with_the_last() 
     world = running(2, drain_delay=5.0)
     world.fleet.drain(world.now)
     world.turn()
-    assert (
-        words(world.told) == ["close_keepalives", "close_keepalives"] and world.fleet.due() == world.now + 5
-    )
+    assert words(world.told) == [CLOSE_KEEPALIVES, CLOSE_KEEPALIVES] and world.fleet.due() == world.now + 5
     world.fleet.ended(1, -9, world.now)
     world.turn()
     (new,) = world.pids(ProcessPhase.BOOTING)
     world.fleet.ready(new, world.now)
     world.turn()
-    assert world.told[-1] == (new, "close_keepalives")
+    assert world.told[-1] == (new, CLOSE_KEEPALIVES)
     world.now += 5
     world.turn()
     assert words(world.told[-2:]) == ["drain", "drain"]
@@ -657,7 +652,7 @@ def begin(world: World, wanted: FleetSettings | None = None) -> int:
     (new,) = [
         child.pid
         for child in world.fleet.of(ProcessPhase.BOOTING)
-        if child.generation == world.fleet.generation
+        if child.generation == world.fleet.generations.target
     ]
     return new
 
@@ -676,7 +671,7 @@ def test_nothing_of_a_new_generation_is_used_before_its_first_process_is_ready()
     actions = world.turn()
     assert world.counted == [1, 2]
     assert isinstance(actions[0], Counts)  # and only then others are ordered to hand off
-    assert words(world.told) == ["hand_off"] * 4
+    assert words(world.told) == [HAND_OFF] * 4
 
 
 @pytest.mark.parametrize("how", ["ended", "hung"])
@@ -691,9 +686,13 @@ def test_failed_reload_changes_nothing(how: str) -> None:
             world.now += 7.0
         world.boot()
         assert world.abandoned == list(range(2, generation + 1))
-        assert (world.fleet.fleet_settings, world.fleet.wanted, world.fleet.generation) == (before, 4, 1)
+        assert (world.fleet.fleet_settings, world.fleet.wanted, world.fleet.generations.target) == (
+            before,
+            4,
+            1,
+        )
         assert len(world.pids(ProcessPhase.READY)) == 4 and world.told == []
-        assert world.fleet.is_settled
+        assert world.fleet.generations.is_settled
     if how == "hung":
         assert "was not ready within 7 s" in world.said[-1].text
     world.fleet.ended(1, -11, world.now)
@@ -814,7 +813,7 @@ def test_word_of_the_first_of_two_reloads_counts_if_it_came_before_the_second_be
     (newer,) = [child.pid for child in world.fleet.of(ProcessPhase.BOOTING) if child.generation == 3]
     world.fleet.ended(newer, 3, world.now)
     world.boot()
-    assert world.abandoned == [3] and world.fleet.generation == 2
+    assert world.abandoned == [3] and world.fleet.generations.target == 2
     assert len(world.pids(ProcessPhase.READY)) == 3 and world.settled == [1, 2]
 
 
@@ -901,7 +900,7 @@ def test_hung_replacement_is_tried_again_after_a_pause() -> None:
     world.turn()
     world.turn()
     assert world.killed == [hung] and world.pids(ProcessPhase.BOOTING) == []
-    assert "the next try is in 0.1 s" in world.said[-1].text
+    assert "retrying in 0.1 s" in world.said[-1].text
     world.now += 0.1
     world.turn()  # though the other is not reaped: it may wait for a disk
     assert len(world.pids(ProcessPhase.BOOTING)) == 1
@@ -974,9 +973,9 @@ def test_the_fleet_settles_whatever_happens(
     world = running(wanted, persists=persists)
     world.keeps = not any(event == "renew" for event, _ in events)
     for event, which in events:
-        before = world.fleet.proven, world.fleet.wanted, world.fleet.fleet_settings
+        before = world.fleet.generations.proven, world.fleet.wanted, world.fleet.fleet_settings
         happen(world, event, which)
-        if event not in ("more", "fewer") and world.fleet.proven == before[0]:
+        if event not in ("more", "fewer") and world.fleet.generations.proven == before[0]:
             assert before[1:] == (world.fleet.wanted, world.fleet.fleet_settings), (
                 "something counts that was never ready"
             )
@@ -990,8 +989,8 @@ def test_the_fleet_settles_whatever_happens(
         children = world.fleet.children.values()
         assert len(children) == world.fleet.wanted
         assert {child.phase for child in children} == {ProcessPhase.READY}
-        assert {child.generation for child in children} == {world.fleet.generation}
-        assert world.settled[-1] == world.fleet.generation
+        assert {child.generation for child in children} == {world.fleet.generations.target}
+        assert world.settled[-1] == world.fleet.generations.target
         assert not any(child.recycle_reason for child in children)
         return
     if end == "drain":

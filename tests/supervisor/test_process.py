@@ -6,7 +6,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from halfsync.foreground import ProbeServer, handoff_order, positions_in
+from halfsync.admin.probe_server import ProbeServer
+from halfsync.orders import DRAIN, FINISH, HAND_OFF, REOPEN, handoff_order, positions_in
 from halfsync.server import Server
 from halfsync.shared.scoreboard import Scoreboard
 from halfsync.supervisor.channel import WORD_BYTES, Channel
@@ -34,11 +35,11 @@ def situation() -> Iterator[Situation]:
 
 
 def test_orders_come_one_at_a_time(situation: Situation) -> None:
-    situation.theirs.tell("hand_off")
-    situation.theirs.tell("drain")
+    situation.theirs.tell(HAND_OFF)
+    situation.theirs.tell(DRAIN)
     assert [situation.orders.next(), situation.orders.next(), situation.orders.next()] == [
-        "hand_off",
-        "drain",
+        HAND_OFF,
+        DRAIN,
         None,
     ]
 
@@ -46,7 +47,7 @@ def test_orders_come_one_at_a_time(situation: Situation) -> None:
 def test_an_order_to_hand_off_names_the_exclusive_listeners() -> None:
     for exclusive in ([], [0], [1, 5], list(range(200))):
         order, _, listeners = handoff_order(exclusive).partition(" ")
-        assert order == "hand_off" and len(handoff_order(exclusive)) < WORD_BYTES
+        assert order == HAND_OFF and len(handoff_order(exclusive)) < WORD_BYTES
         assert positions_in(listeners) == exclusive
 
 
@@ -55,10 +56,10 @@ def test_probes_stop_when_the_server_hands_off(situation: Situation) -> None:
     orders = SupervisorOrders(
         situation.ours, situation.server, situation.slot, situation.writing, probes=probes
     )
-    orders.obeyed("reopen")
+    orders.obeyed(REOPEN)
     assert not probes.stop_listening.called  # they answer until others do
-    orders.obeyed("hand_off 1")
-    orders.obeyed("drain")
+    orders.obeyed(f"{HAND_OFF} 1")
+    orders.obeyed(DRAIN)
     assert probes.stop_listening.call_count == 1
     situation.slot.note_closed()
     probes.descriptors.return_value = [7]  # it has not closed them all
@@ -71,7 +72,7 @@ def test_probes_stop_when_the_server_hands_off(situation: Situation) -> None:
 
 def test_the_supervisor_learns_of_sigterm_to_a_process(situation: Situation) -> None:
     situation.orders.report_sigterm()
-    assert situation.theirs.next() == "told"
+    assert situation.theirs.next() == "sigterm"
 
 
 def test_without_its_supervisor_a_serving_process_finishes_and_ends_hand_offs(
@@ -79,7 +80,7 @@ def test_without_its_supervisor_a_serving_process_finishes_and_ends_hand_offs(
 ) -> None:
     situation.writing.send(b"a connection")
     situation.theirs.close()
-    assert situation.orders.next() == "finish"
+    assert situation.orders.next() == FINISH
     assert situation.orders.next() is None  # it is said once
     with pytest.raises(BrokenPipeError):
         situation.writing.send(b"another one")
@@ -87,13 +88,13 @@ def test_without_its_supervisor_a_serving_process_finishes_and_ends_hand_offs(
 
 
 def test_without_its_supervisor_a_process_that_hands_off_goes_on(situation: Situation) -> None:
-    situation.orders.obeyed("hand_off")
+    situation.orders.obeyed(HAND_OFF)
     situation.theirs.close()
-    assert situation.orders.next() == "finish"
+    assert situation.orders.next() == FINISH
     situation.writing.send(b"a connection")
 
 
-@pytest.mark.parametrize("order", ["hand_off", "hand_off 3", "drain"])
+@pytest.mark.parametrize("order", [HAND_OFF, f"{HAND_OFF} 3", DRAIN])
 def test_a_process_reports_once_that_it_accepts_no_more(situation: Situation, order: str) -> None:
     assert situation.orders.poll_interval() is None
     situation.orders.obeyed(order)
@@ -104,6 +105,6 @@ def test_a_process_reports_once_that_it_accepts_no_more(situation: Situation, or
     situation.slot.note_closed()
     situation.orders.next()
     assert situation.theirs.next() == "quiesced"
-    situation.orders.obeyed("drain")
+    situation.orders.obeyed(DRAIN)
     situation.orders.next()
     assert situation.theirs.next() is None and situation.orders.poll_interval() is None

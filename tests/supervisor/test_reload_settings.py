@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from halfsync.settings import SETTINGS
-from halfsync.settings.declaration import AT_START, OPEN_SOCKETS
+from halfsync.settings.setting import AT_START, OPEN_SOCKETS
 from tests.client import Connection, build, fetch
 from tests.faults.serving import Serving, children
 from tests.wsgi import until
@@ -105,7 +105,7 @@ def test_a_file_of_settings_that_cannot_be_read_to_its_end_fails_the_reload(
             (tmp_path / "halfsync.toml").symlink_to(device)
         else:
             os.mkfifo(tmp_path / "halfsync.toml")
-        assert serving.hup("halfsync.toml is no regular file").count("the old processes go on serving") == 1
+        assert serving.hup("halfsync.toml is not a regular file").count("the old processes keep serving") == 1
         assert serving.processes() == before
         (tmp_path / "halfsync.toml").unlink()
         serving.reload(threads=2)
@@ -180,7 +180,7 @@ def test_settings_that_a_reload_applies_in_the_supervisor(tmp_path: Path) -> Non
         assert second.read_text() == own  # it had been removed
         serving.reload(umask="0027")
         assert not second.exists()
-        serving.wait_line(f"the settings no longer name a pidfile; it was {second}")
+        serving.wait_line(f"the pidfile is no longer set; it was {second}")
         assert told(serving)["umask"] == 0o027
         before = os.umask(0o022)
         os.umask(before)
@@ -188,7 +188,7 @@ def test_settings_that_a_reload_applies_in_the_supervisor(tmp_path: Path) -> Non
         assert told(serving)["umask"] == before
         (tmp_path / "taken").write_text("1\n")
         serving.configure(**OLD | {"pidfile": str(tmp_path / "taken")})
-        assert "process 1 is alive and holds" in serving.hup("the reload failed")
+        assert "belongs to process 1" in serving.hup("the reload failed")
 
 
 @as_root
@@ -217,7 +217,7 @@ def test_settings_that_a_reload_cannot_apply_are_named(tmp_path: Path) -> None:
                 assert sum(f"{name} has changed: {OPEN_SOCKETS}" in line for line in serving.lines) == 1
             assert sum(f"preload has changed: {AT_START}" in line for line in serving.lines) == number
         assert serving.lines.count("loading") == 3  # it was not preloaded
-        assert not [line for line in serving.lines if "the code is what was preloaded" in line]
+        assert not [line for line in serving.lines if "reload keeps the preloaded code" in line]
 
 
 def test_a_number_of_processes_that_is_no_longer_set_stays_and_is_logged(tmp_path: Path) -> None:
@@ -225,11 +225,11 @@ def test_a_number_of_processes_that_is_no_longer_set_stays_and_is_logged(tmp_pat
         serving.wait_line("all 2 processes serve")
         serving.configure(boot_timeout="60s")
         serving.hup("the reload is complete: all 2 processes serve")
-        assert "workers is not set any more, and stays 2" in serving.hup("workers is not set")
+        assert "workers is no longer set, and stays 2" in serving.hup("workers is no longer set")
         serving.wait_lines("the reload is complete", 2)
         serving.reload(workers=1)
         until(lambda: len(serving.processes()) == 1)
-        assert sum("workers is not set" in line for line in serving.lines) == 2
+        assert sum("workers is no longer set" in line for line in serving.lines) == 2
 
 
 def test_every_setting_is_applied_by_a_reload_or_says_what_becomes_of_it() -> None:

@@ -98,7 +98,7 @@ def test_code_that_cannot_be_loaded_is_shown_and_mended(tmp_path: Path, model: t
         plain = server.page()
         assert plain.one("Content-Type") == "text/plain; charset=utf-8"
         assert "RuntimeError: half <b> written" in plain.body.decode()
-        server.wait_line("WARNING halfsync: the reload failed: 1 process serves, and answers with the reason")
+        server.wait_line("WARNING halfsync: the reload failed: 1 process serves, and shows why")
         assert not [line for line in server.lines if "the reload is complete" in line], server.lines
         server.edit(edited("second"))
         assert server.code() == "second"
@@ -351,7 +351,9 @@ def test_watcher_that_dies_early_is_logged(tmp_path: Path) -> None:
         server.wait_line("1 process serves")
         watcher = min(offspring(server.process.pid))  # it was started first
         os.kill(watcher, signal.SIGKILL)
-        server.wait_line("changes are not seen any more: the watcher ended with -9; SIGHUP still reloads")
+        server.wait_line(
+            "source changes are no longer noticed: the watcher ended with -9; SIGHUP still reloads"
+        )
         (tmp_path / "served.py").write_text(edited("second"))
         server.signal(signal.SIGHUP)
         server.wait_line("the reload is complete")

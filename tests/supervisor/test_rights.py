@@ -124,12 +124,12 @@ def test_an_access_log_in_a_directory_of_roots(
         until(lambda: "/first" in log.read_text())
         log.rename(folder / "secret" / "rotated")
         serving.signal(signal.SIGUSR1)
-        serving.wait_lines("cannot be opened again: permission denied", 2 if run else 1)
-        assert len([line for line in serving.lines if "cannot be opened" in line]) == (2 if run else 1)
+        serving.wait_lines("cannot be reopened: permission denied", 2 if run else 1)
+        assert len([line for line in serving.lines if "cannot be reopened" in line]) == (2 if run else 1)
         asked(serving, "/second")
         until(lambda: "/second" in (folder / "secret" / "rotated").read_text())
         serving.signal(signal.SIGUSR1)  # it can be asked again, and again
-        serving.wait_lines("cannot be opened again: permission denied", 4 if run else 2)
+        serving.wait_lines("cannot be reopened: permission denied", 4 if run else 2)
         asked(serving, "/third")
         assert fetch(serving.address, "/raise").status == 500
         until(lambda: "/raise" in (folder / "secret" / "rotated").read_text())
@@ -198,7 +198,7 @@ def test_root_opens_no_log_by_a_link_of_the_users(
         assert (users / "logs" / "log").stat().st_uid == NOBODY.pw_uid if NOBODY else 0
         swap(folder, what, target)
         serving.signal(signal.SIGUSR1)
-        serving.wait_line("cannot be opened again: permission denied")
+        serving.wait_line("cannot be reopened: permission denied")
         for pid in children(serving.process.pid):
             os.kill(pid, signal.SIGKILL)
         serving.wait_line("the access log 'users/logs/log' cannot be opened: permission denied")
@@ -339,7 +339,7 @@ def test_a_named_pipe_without_a_reader_blocks_neither_start_nor_signal(
         os.mkfifo(log)
         log.chmod(0o666)
         serving.signal(signal.SIGUSR1)
-        serving.wait_lines("cannot be opened again: no process reads from this pipe", 2 if run else 1)
+        serving.wait_lines("cannot be reopened: no process reads from this pipe", 2 if run else 1)
         asked(serving, "/second")
         until(lambda: b"/second" in taken(reader))
         os.close(reader)
@@ -351,7 +351,7 @@ def test_a_socket_file_is_removed_when_the_start_fails(folder: Path, model: tupl
     serving = Serving(folder, APP, *model, "--pidfile", "pid", bind=f"unix:{folder}/x.sock")
     try:
         assert serving.exit_code() == 2
-        assert any("process 1 is alive and holds" in line for line in serving.lines)
+        assert any("belongs to process 1" in line for line in serving.lines)
         assert not (folder / "x.sock").exists()
     finally:
         serving.__exit__(None, None, None)

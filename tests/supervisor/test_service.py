@@ -14,14 +14,17 @@ from halfsync.errors import UsageError
 from halfsync.host.notify import Notifier
 from halfsync.runtime.originals import signal
 from halfsync.settings import Settings
+from halfsync.supervisor import dispatcher
 from halfsync.supervisor import supervisor as module
-from halfsync.supervisor.fleet import FleetState, ProcessPhase
+from halfsync.supervisor.children import ProcessPhase
+from halfsync.supervisor.fleet import FleetState
 from halfsync.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from halfsync.supervisor.fleet import Fleet, Start
+    from halfsync.supervisor.actions import Start
+    from halfsync.supervisor.fleet import Fleet
 
 BOOT_S = 60.0
 SIGNALS = {
@@ -93,7 +96,8 @@ class World:
         self.wrong: list[str] = []
         self.number: signal.Signals | None = None
         self.event = ""
-        patch.setattr(module, "monotonic", lambda: self.now)
+        for one in (module, dispatcher):
+            patch.setattr(one, "monotonic", lambda: self.now)
         patch.setattr(module, "name_supervisor", lambda _: None)
         patch.setattr(module, "set_up", lambda _: None)  # of the whole process
         patch.setattr(Notifier, "_send", lambda _, *lines: self.hear(lines))
@@ -106,7 +110,8 @@ class World:
         self.fleet = self.supervisor._fleet
         self.supervisor._processes.close()
         self.processes = ProcessTable(self.fleet, lambda: self.now)
-        patch.setattr(self.supervisor, "_processes", self.processes)
+        for holder in (self.supervisor, self.supervisor._accepting, self.supervisor._dispatcher):
+            patch.setattr(holder, "_processes", self.processes)
         self.over = False
 
     def reread(self, before: Settings) -> Settings:
@@ -124,7 +129,7 @@ class World:
             return
         may = not {"STOPPING", "MAINPID"} & set(kinds)
         if first == "READY":
-            may = may and kinds[-1:] in ([], ["RELOADING"]) and self.fleet.is_settled
+            may = may and kinds[-1:] in ([], ["RELOADING"]) and self.fleet.generations.is_settled
         elif first == "RELOADING":
             may = may and "READY" in kinds and lines[1].startswith("MONOTONIC_USEC=")
         if not may:
@@ -146,7 +151,7 @@ class World:
             return pids[which % len(pids)] if pids else 0
 
         def upgrade() -> None:  # its passing to another program
-            if self.fleet.state is FleetState.SERVING and self.fleet.proven:
+            if self.fleet.state is FleetState.SERVING and self.fleet.generations.proven:
                 self.fleet.retire(self.now)
                 self.supervisor._notifier.main_process(7)
 
@@ -207,7 +212,7 @@ def test_messages_keep_the_order_of_the_protocol(events: list[tuple[str, int]]) 
                 world.rest()
                 if world.fleet.state is FleetState.SERVING:
                     assert world.told[-1] == "READY=1", "it waits for the end of the reload"
-                elif world.fleet.proven:
+                elif world.fleet.generations.proven:
                     assert world.told[-1:] in (["STOPPING=1"], ["MAINPID=7"])
             finally:
                 world.supervisor._close()

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from halfsync.listening.listeners import open_listeners
+from halfsync.listening.opening import open_listeners
 from halfsync.settings import Settings
 from halfsync.supervisor.sockets import Sockets, names_of
 

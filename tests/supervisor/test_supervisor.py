@@ -174,7 +174,7 @@ def test_application_that_cannot_be_loaded_ends_it(tmp_path: Path, text: str, co
     serving = Serving(tmp_path, text, "--workers", "4")
     try:
         assert serving.exit_code() == code
-        assert "nothing can be served" in serving.lines[-1]
+        assert "cannot serve" in serving.lines[-1]
         assert sum("Traceback" in line for line in serving.lines) == (
             "raise" in text
         )  # one has tried, no more
@@ -247,12 +247,12 @@ def test_a_process_that_a_drain_ends_is_not_replaced(tmp_path: Path, model: tupl
     with serve(tmp_path, model, "--workers", "2", "--drain-delay", "300ms") as serving:
         serving.wait_line("all 2 processes serve")
         serving.signal(signal.SIGTERM)
-        serving.wait_line("goes on for 0.3 s and then drains")
+        serving.wait_line("keeps serving for 0.3 s and then drains")
         own = children(serving.process.pid)
         for pid in own:
             os.kill(pid, signal.SIGTERM)
         assert serving.exit_code() == 0
-        assert not [line for line in serving.lines if "another takes its place" in line], serving.lines
+        assert not [line for line in serving.lines if "replacing it" in line], serving.lines
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])
@@ -382,7 +382,7 @@ def test_post_fork_that_fails_keeps_it_from_serving(tmp_path: Path) -> None:
     try:
         assert serving.exit_code() == 3
         assert [line for line in serving.lines if "no connection for the hook" in line]
-        assert "nothing can be served" in serving.lines[-1]
+        assert "cannot serve" in serving.lines[-1]
     finally:
         serving.__exit__(None, None, None)
 

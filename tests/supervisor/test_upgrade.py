@@ -8,10 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from halfsync.host.preflight import GIVEN
-from halfsync.listening.listeners import open_listeners
-from halfsync.supervisor.channel import Channel
-from halfsync.supervisor.upgrade import inherit
 from tests.client import Connection, build, fetch
 from tests.faults.load import APP, Load
 from tests.faults.serving import MODELS, Serving
@@ -137,29 +133,3 @@ def test_program_without_a_supervisor_does_not_replace_a_supervisor(tmp_path: Pa
         assert serving.process.wait(30) == 0
         until(lambda: pid_in(tmp_path / "pid") not in (0, serving.process.pid))
         end(pid_in(tmp_path / "pid"))
-
-
-def test_what_is_inherited_is_taken_once() -> None:
-    environ = {"OTHER": "1"}
-    assert inherit(environ) is None
-    (listener,) = open_listeners(["127.0.0.1:0"], 1)
-    address = listener.socket.getsockname()
-    receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours, theirs = Channel.pair()
-    kept = [os.dup(one) for one in (listener.socket.fileno(), receiver.fileno(), sender.fileno(), theirs.fd)]
-    environ[GIVEN] = (
-        f'{{"pid": 7, "listeners": {{":0": [[{kept[0]}, null]]}}, "handover": [{kept[1]}, {kept[2]}], '
-        f'"channel": {kept[3]}}}'
-    )
-    legacy = inherit(environ)
-    assert legacy is not None and environ == {"OTHER": "1"}
-    assert not any(os.get_inheritable(descriptor) for descriptor in kept)
-    assert legacy.listeners[":0"][0].socket.getsockname() == address
-    legacy.channel.tell("serves")
-    assert ours.next() == "serves"
-    legacy.listeners[":0"][0].socket.close()
-    legacy.channel.close()
-    for end_ in (*legacy.handoff_queue, receiver, sender, listener.socket):
-        end_.close()
-    ours.close()
-    theirs.close()

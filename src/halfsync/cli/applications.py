@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from halfsync.errors import UsageError
-from halfsync.loading import Application, load_application
+from halfsync.loading.application import Application, load_application
 from halfsync.runtime.output import flush_output
 from halfsync.settings import Settings
 

@@ -10,7 +10,7 @@ from halfsync.cli.applications import load
 from halfsync.cli.options import HELP_WIDTH, Command, Group, SettingsCommand, given, with_settings
 from halfsync.errors import UsageError, near
 from halfsync.host.handlers import outlive_handlers
-from halfsync.loading import Application
+from halfsync.loading.application import Application
 from halfsync.log import set_up
 from halfsync.runtime.output import standard_output
 from halfsync.runtime.signals import hold_signals
@@ -158,15 +158,15 @@ def check(target: str, **options: Any) -> None:
 @cli.command(cls=Command, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def status(arguments: tuple[str, ...]) -> None:
-    """Show what a running server does (does not exist yet)."""
-    raise UsageError("`halfsync status` does not exist yet", remedy="see the access log (--access-log -)")
+    """Show what a running server does (not implemented yet)."""
+    raise UsageError("`halfsync status` is not implemented yet", remedy="see the access log (--access-log -)")
 
 
 @cli.command(cls=Command, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def compare(arguments: tuple[str, ...]) -> None:
-    """Compare the models under load (does not exist yet)."""
-    raise UsageError("`halfsync compare` does not exist yet", remedy="use `make bench`")
+    """Compare the models under load (not implemented yet)."""
+    raise UsageError("`halfsync compare` is not implemented yet", remedy="use `make bench`")
 
 
 def describe(settings: Settings) -> str:

@@ -7,7 +7,8 @@ import click
 
 from halfsync.runtime.output import standard_output
 from halfsync.settings import GROUPS, SETTINGS, Setting
-from halfsync.settings.kinds import Binds, Flag, Mounts
+from halfsync.settings.kinds import Flag
+from halfsync.settings.lists import Binds, Mounts
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

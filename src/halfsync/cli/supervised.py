@@ -11,15 +11,15 @@ from halfsync.errors import UsageError
 from halfsync.host.directory import StartDirectory
 from halfsync.host.handlers import outlive_handlers
 from halfsync.host.preflight import refuse_lost_file
-from halfsync.loading import change_to, enter
+from halfsync.loading.directory import change_to, enter
 from halfsync.runtime.originals import signal
 from halfsync.runtime.signals import outlive_signals
 from halfsync.settings import resolve
-from halfsync.supervisor.supervisor import supervise
-from halfsync.supervisor.upgrade import find_given_config
+from halfsync.supervisor.inheritance import find_given_config
+from halfsync.supervisor.supervise import supervise
 
 if TYPE_CHECKING:
-    from halfsync.loading import Application
+    from halfsync.loading.application import Application
     from halfsync.settings import Settings
 
 

@@ -141,7 +141,7 @@ def _contain(number: int, error: BaseException) -> None:
             )
         else:
             logger().error(
-                "the application's handler of %s failed; the server goes on, and does not log its further failures",
+                "the application's handler of %s failed; the server keeps running, and logs no further failures of it",
                 name,
                 exc_info=(kind, error, error.__traceback__),
             )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError
-from halfsync.loading import load_hook
+from halfsync.loading.hooks import load_hook
 from halfsync.log import logger
 from halfsync.runtime.forking import NoCopies
 
@@ -65,7 +65,7 @@ def call_hook(name: str, settings: Settings, worker: Worker) -> None:
             )
         if name == POST_FORK:
             raise LoadError(
-                f"worker {worker.number} does not serve, since its hook failed",
+                f"worker {worker.number} does not serve: its hook failed",
                 origin=f"{name} {target}",
                 remedy="the log above shows why",
             ) from error

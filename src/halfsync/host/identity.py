@@ -76,7 +76,7 @@ def find_identity(settings: Settings) -> Identity:
             )
         if not _has_capabilities(b"CapEff"):
             raise UsageError(
-                f"only root may serve as {identity}, and this is user {os.geteuid()}",
+                f"only root can switch to {identity}, and this process runs as user {os.geteuid()}",
                 origin=origin,
                 remedy="start as root, or as that user without this setting",
             )

@@ -87,7 +87,8 @@ class Notifier:
         interval = digits(text)
         if interval is None or not 0 < interval < 2**63:
             self._complain(
-                "WATCHDOG_USEC is %r, not a number of microseconds: no watchdog message is sent", text
+                "WATCHDOG_USEC is %r, which is not a number of microseconds: no watchdog message is sent",
+                text,
             )
             return None
         return interval / 2 / _US_PER_S
@@ -134,16 +135,14 @@ class Notifier:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         if not self._address.startswith(("/", "@")):
-            self._complain("NOTIFY_SOCKET is %r, neither a path nor an abstract name", self._address)
+            self._complain("NOTIFY_SOCKET is %r, which is neither a path nor an abstract name", self._address)
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 sock.setblocking(False)
                 sock.sendto("\n".join(lines).encode("utf-8", "replace"), address)
         except OSError as error:
-            self._complain(
-                "the service manager at %s cannot be notified: %s", self._address, reason_of(error)
-            )
+            self._complain("cannot notify the service manager at %s: %s", self._address, reason_of(error))
 
     def _hold(self, lines: tuple[str, ...]) -> None:
         """Keep lines for `release`. They replace earlier lines of the same kind: a state, or a status."""

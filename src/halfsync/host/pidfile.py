@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from halfsync.errors import UsageError, reason_of
 from halfsync.log import logger
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from halfsync.settings import Settings
 
 _DIGITS_MOST = 10
@@ -41,6 +43,20 @@ class PidFile:
             return None
         return cls(settings.pidfile, origin=settings.origins.get("pidfile", ""), heir_of=heir_of)
 
+    @classmethod
+    @contextmanager
+    def writing(cls, settings: Settings) -> Iterator[None]:
+        """Keep this process's pid in the file during the block, if the settings name one. Raises UsageError."""
+        file = cls.of(settings)
+        if file is None:
+            yield
+            return
+        file.write()
+        try:
+            yield
+        finally:
+            file.remove()
+
     def check(self) -> bool:
         """Return whether the file exists. Raises UsageError if a live process holds it, or it cannot be written."""
         folder = os.path.dirname(self.path)  # noqa: PTH120 - as above
@@ -57,7 +73,7 @@ class PidFile:
             return True  # left by the crash of a program that writes in place
         if not content.isdigit() or len(content) > _DIGITS_MOST:
             raise UsageError(
-                f"{self.path} exists, and does not contain a process ID",
+                f"{self.path} exists, and does not contain a pid",
                 origin=self._origin,
                 remedy="choose another path, or remove it",
             )
@@ -65,9 +81,9 @@ class PidFile:
         # In a container, the previous server often had the same pid as this process.
         if holder not in (os.getpid(), self._heir_of) and _is_alive(holder):
             raise UsageError(
-                f"process {holder} is alive and holds {self.path}",
+                f"{self.path} belongs to process {holder}, which is running",
                 origin=self._origin,
-                remedy="stop it; or remove the file, if that process is not halfsync",
+                remedy="stop it; or remove the file if that process is not halfsync",
             )
         return True
 
@@ -182,7 +198,7 @@ def move_pidfile(old: PidFile | None, new: PidFile | None) -> PidFile | None:
     if old is not None and old is not new:
         old.remove()
         if new is None:
-            logger().info("the settings no longer name a pidfile; it was %s", old.path)
+            logger().info("the pidfile is no longer set; it was %s", old.path)
     return new
 
 

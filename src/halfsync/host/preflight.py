@@ -14,13 +14,14 @@ from halfsync.log import warn
 from halfsync.runtime.originals import os
 from halfsync.runtime.standard import genuine
 from halfsync.runtime.threads import find_green_locks
-from halfsync.settings.declaration import BY_NAME, DEFAULT_ORIGIN
+from halfsync.settings.declaration import BY_NAME
+from halfsync.settings.setting import DEFAULT_ORIGIN
 
 if TYPE_CHECKING:
     from halfsync.host.identity import Identity
     from halfsync.settings import Settings
 
-# In an upgrade (SIGUSR2), the variable with what the old program gives to the new one. See upgrade.py.
+# In an upgrade (SIGUSR2), the variable with what the old program gives to the new one. See supervisor/inheritance.py.
 GIVEN = "_HALFSYNC_UPGRADE"
 # Settings that make no sense without a supervisor.
 NEED_WORKERS = (
@@ -82,16 +83,64 @@ def refuse_contradictions(settings: Settings) -> None:
     if GIVEN in os.environ:
         raise UsageError(
             "workers is no longer set, and only a supervisor can replace a supervisor",
-            remedy="set workers, 1 or more; or restart the server, without an upgrade",
+            remedy="set workers to 1 or more; or restart the server, without an upgrade",
         )
     for name in NEED_WORKERS:
         value, origin = getattr(settings, name), settings.origins.get(name, DEFAULT_ORIGIN)
         if value and (origin != DEFAULT_ORIGIN or value != BY_NAME[name].default):
             raise UsageError(
-                f"{name} is about serving processes under a supervisor, but workers is not set",
+                f"{name} applies only to serving processes under a supervisor",
                 origin=origin,
-                remedy=f"set workers, 1 or more, or leave {name} out",
+                remedy=f"set workers to 1 or more, or leave {name} out",
             )
+
+
+def fit_server(settings: Settings) -> Settings:
+    """Return settings that fit this process, and reject those with which no server can work. Raises UsageError."""
+    _refuse_stream(settings)
+    if settings.request_timeout > 0 and settings.model != "proactor":
+        raise UsageError(
+            f"request_timeout is supported only with the model proactor, and the model is {settings.model}",
+            origin=settings.origins.get("request_timeout", ""),
+            remedy="use the model proactor, or leave request_timeout out",
+        )
+    fitting = fit_to_locks(settings)
+    check_temp_dir(fitting)
+    return fitting
+
+
+def _refuse_stream(settings: Settings) -> None:
+    """Reject settings that make no sense for a stream. Raises UsageError."""
+    if not settings.stream:
+        return
+    if settings.access_log is not None:
+        raise UsageError(
+            "a stream has no requests to log",
+            origin=settings.origins.get("access_log", ""),
+            remedy="leave access_log out; the handler can write a log of its own",
+        )
+    if settings.static:
+        raise UsageError(
+            "a stream has no requests for files",
+            origin=settings.origins.get("static", ""),
+            remedy="leave static out",
+        )
+    if settings.keep_alive == 0:
+        raise UsageError(
+            "a stream must be able to idle between two turns",
+            origin=settings.origins.get("keep_alive", ""),
+            remedy="set keep_alive above 0",
+        )
+
+
+def check_temp_dir(settings: Settings) -> None:
+    """Reject a directory in which this process, as the user that it is now, cannot make files. Raises UsageError."""
+    if not os.access(settings.temp_dir, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"temporary files cannot be made in {settings.temp_dir!r}",
+            origin=settings.origins.get("temp_dir", ""),
+            remedy="name a directory that can be written to with temp_dir",
+        )
 
 
 def refuse_lost_file(settings: Settings, before: str | None) -> None:
@@ -107,22 +156,22 @@ def refuse_lost_file(settings: Settings, before: str | None) -> None:
         return
     if is_removed():
         raise UsageError(
-            f"the directory in which it was started is gone, and {before} with it",
+            f"the directory in which the server was started is gone, and {before} with it",
             origin="config",
             remedy="start it in a directory that stays, or name the file by its absolute path with --config",
         )
     is_there = os.path.exists(before)
     raise UsageError(
-        f"{before}, which gave the settings, {'no longer has any' if is_there else 'no longer exists'}",
+        f"{before}, which gave the settings, no longer {'has any' if is_there else 'exists'}",
         origin="config",
-        remedy="put it back, or restart the server to have other settings",
+        remedy="put it back, or restart the server to use other settings",
     )
 
 
 def _refuse_no_reload(settings: Settings) -> None:
     if settings.preload:
         raise UsageError(
-            "preloaded code stays as it was loaded, so reload could not load new code",
+            "preload keeps the code that was loaded at the start, so reload cannot load new code",
             origin=settings.origins.get("preload", ""),
             remedy="leave out preload or reload",
         )

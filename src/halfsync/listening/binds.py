@@ -16,7 +16,7 @@ SCHEMES = ("tcp", "tcp4", "tcp6", "http", "https")  # that other servers accept 
 _ALL_IPV4, _ALL = (
     bytes(4),
     bytes(16),
-)  # wildcard addresses; the IPv6 one accepts IPv4 too (listening/listeners.py)
+)  # wildcard addresses; the IPv6 one accepts IPv4 too (tcp_sockets.py)
 UNIX_PATH_BYTES = 107  # sun_path has 108 bytes, and ends with NUL (unix(7))
 
 
@@ -154,7 +154,7 @@ def _parse_systemd(spec: str) -> SystemdBind:
         or not name.replace(" ", "x").isprintable()
     ):
         raise UsageError(
-            f"{spec!r} does not name a socket of systemd",
+            f"{spec!r} does not name a systemd socket",
             remedy="write it as systemd:NAME, with the FileDescriptorName= of the socket unit, or systemd for all",
         )
     return SystemdBind(name)
@@ -177,7 +177,9 @@ def _parse_tcp(spec: str) -> TcpBind:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         if not _is_ipv6(host):
-            raise _Refused(f"{spec!r} has brackets around no IPv6 address", f"{host}:{port}")
+            raise _Refused(
+                f"{spec!r} has brackets around something that is not an IPv6 address", f"{host}:{port}"
+            )
     elif any(character.isspace() or character in ",:[]" for character in host):
         raise _Refused(f"{host!r} in {spec!r} is not a host")
     return TcpBind(host, number)

@@ -60,6 +60,42 @@ class Parts:
         return -1 if self.handoff_queue is None or self.bridge.raw else self.handoff_queue[1]
 
 
+class Turns(Protocol):
+    """What a model does in the main thread."""
+
+    @property
+    def watched(self) -> list[int]:
+        """Descriptors that make a `turn` due when they become readable. The end of a child does too."""
+
+    def timeout(self) -> float | None:
+        """Return the seconds after which a `turn` is due in any case, or None."""
+
+    def turn(self) -> None:
+        """Do what is due."""
+
+
+class MainThread:
+    """What is left to the main thread of a process that only serves: wait for `watched`, and call `turn`."""
+
+    def __init__(self, model: Model, turns: Turns | None) -> None:
+        self._model = model
+        self._turns = turns
+
+    @property
+    def watched(self) -> list[int]:
+        """Descriptors that become readable when a `turn` is due, or the model has answered everything."""
+        return [self._model.done_fd, *([] if self._turns is None else self._turns.watched)]
+
+    def timeout(self) -> float | None:
+        """Return the seconds after which a `turn` is due in any case, or None."""
+        return None if self._turns is None else self._turns.timeout()
+
+    def turn(self) -> None:
+        """Do what is due."""
+        if self._turns is not None:
+            self._turns.turn()
+
+
 class Model(Protocol):
     """Moves bytes between listening sockets and a bridge, and runs its turns; knows neither HTTP nor WSGI.
 
@@ -70,24 +106,13 @@ class Model(Protocol):
     def done_fd(self) -> int:
         """A descriptor that becomes readable once everything accepted before `drain` is answered; -1: closed."""
 
-    def start(self) -> None:
-        """Begin to serve, and return. Called once only. If it raises, it has undone what it began."""
+    def start(self, unwanted: Callable[[], Sequence[int]] | None = None) -> Turns | None:
+        """Begin to serve, and return. Called once only. If it raises, it has undone what it began.
 
-    def start_in_front(self, unwanted: Callable[[], Sequence[int]]) -> None:
-        """Do as `start`, in a process that only serves and whose main thread calls `turn` when it is due.
-
-        unwanted: called in a forked child, returns descriptors that the child must close.
+        unwanted: given if this process only serves, so that the model may use the main thread. It then returns what is
+        left to do there, or None. unwanted is called in a forked child, and returns descriptors that the child must
+        close.
         """
-
-    @property
-    def watched(self) -> list[int]:
-        """Descriptors that make a `turn` due when they become readable. The end of a child does too."""
-
-    def timeout(self) -> float | None:
-        """Return the seconds after which a `turn` is due in any case, or None."""
-
-    def turn(self) -> None:
-        """Do what is due in the main thread, if this model does anything there."""
 
     def close_keepalives(self) -> None:
         """Send Connection: close with each response from now on, and end the connection with it."""

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from halfsync.blocking.driver import QUEUE_FULL
-from halfsync.models.thread import AcceptingThread
+from halfsync.models.accepting import AcceptingThread
 from halfsync.pool.threadpool import ThreadPool
 
 if TYPE_CHECKING:

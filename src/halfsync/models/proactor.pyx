@@ -113,8 +113,8 @@ cdef class Proactor:
             free(self.store)
         # else workers may still use the engine: it stays until the process ends
 
-    def start(self):
-        """Start the workers and then the engine. Once only, even if it fails."""
+    def start(self, unwanted=None):
+        """Start the workers and then the engine. Once only, even if it fails. Nothing is done in the main thread."""
         cdef int result
         self.read_fd, self.engine.done_fd = os.pipe()
         self.workers.bridge.note_process()
@@ -132,22 +132,6 @@ cdef class Proactor:
             self.read_fd = self.engine.done_fd = -1
             raise
         self.started = True
-
-    def start_in_front(self, unwanted):
-        """Start. Nothing is done in the main thread."""
-        self.start()
-
-    @property
-    def watched(self):
-        """Nothing: see start_in_front."""
-        return []
-
-    def timeout(self):
-        """Return None: see start_in_front."""
-        return None
-
-    def turn(self):
-        """Do nothing: see start_in_front."""
 
     @property
     def done_fd(self):

@@ -83,7 +83,7 @@ LATER = (
     "halfsync.supervisor.development.error_page",
     "halfsync.supervisor.development.sources",
     "halfsync.host.preflight",
-    "halfsync.supervisor.supervisor",
+    "halfsync.supervisor.supervise",
     "halfsync.pool.threadpool",
     "halfsync.wsgi.application",
 )

@@ -1,33 +1,26 @@
 """The declarations of all settings. A setting is spelled only here.
 
 Flag, environment variable, TOML key, validation, help text, the output of ``halfsync check`` and docs/settings.md are
-all made from a field of ``Settings`` and what ``setting()`` says about it. To add a setting, add a field.
+all made from a field of ``DeclaredSettings`` and what ``setting()`` says about it. To add a setting, add a field.
+
+This is one table, which users read as a page of the documentation, so it stays whole however long it becomes.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
 
-from halfsync.errors import UsageError, near
-from halfsync.listening.binds import overlap, parse_bind
-from halfsync.runtime.standard import genuine
 from halfsync.settings.kinds import (
-    AUTO,
     GIB,
     KIB,
     MIB,
     YEAR_S,
-    Addresses,
-    Binds,
     Choice,
     Count,
     Duration,
     FileOwner,
     Flag,
     Function,
-    Kind,
     Mode,
-    Mounts,
     Optional,
     Path,
     Principal,
@@ -35,115 +28,38 @@ from halfsync.settings.kinds import (
     Size,
     Text,
 )
+from halfsync.settings.lists import Addresses, Binds, Mounts
+from halfsync.settings.setting import (
+    APPLICATION,
+    AT_START,
+    CONCURRENCY,
+    DEADLINES,
+    FILES,
+    LOGGING,
+    MEMORY,
+    OPEN_SOCKETS,
+    PROCESSES,
+    PROXIES,
+    REQUESTS,
+    SOCKETS,
+    Setting,
+    setting,
+)
 
-T = TypeVar("T")
-
-APPLICATION = "Application"
-CONCURRENCY = "Concurrency"
-PROCESSES = "Processes"
-SOCKETS = "Sockets"
-PROXIES = "Proxies in front"
-REQUESTS = "What a client may send"
-MEMORY = "Memory and disk"
-DEADLINES = "Deadlines"
-LOGGING = "Logging"
-PROCESSES = "Processes"
-FILES = "Static files"
-GROUPS = (SOCKETS, PROXIES, CONCURRENCY, PROCESSES, APPLICATION, FILES, LOGGING, DEADLINES, REQUESTS, MEMORY)
-
-DEFAULT_ORIGIN = "default"
-ARGUMENT_ORIGIN = "argument"
-# How a change takes effect, if not by a reload.
-OPEN_SOCKETS = "the sockets that are open keep what they have until a restart"
-AT_START = "only a restart or SIGUSR2 applies it"
 EXA = 2**60  # a bound for values that only must fit the engine's 64-bit counters
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """The declaration of one setting.
-
-    ``convention`` is a variable that hosting platforms set, and a template of the value that it means; it counts only
-    if nothing else gives the setting. ``reload`` says how a change takes effect if a reload (SIGHUP) does not apply it;
-    "": a reload applies it.
-    """
-
-    name: str
-    default: Any
-    kind: Kind[Any]
-    group: str
-    doc: str
-    reason: str
-    short: str
-    convention: tuple[str, str] | None
-    reload: str
-
-    @property
-    def flag(self) -> str:
-        """The command line's long option."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """The environment variable."""
-        return "HALFSYNC_" + self.name.upper()
-
-    def convert(self, raw: object, label: str) -> Any:
-        """Return a valid value. ``label``: where it came from, for the error. Raises UsageError only."""
-        try:
-            return self.kind.convert(raw)
-        except UsageError as error:
-            problem, remedy = error.problem, error.remedy
-        except Exception:  # noqa: BLE001 - the caller's object may raise anything
-            refusal = self.kind.refuse(raw)
-            problem, remedy = refusal.problem, refusal.remedy
-        raise UsageError(problem, origin=label, remedy=remedy)
-
-
-def setting(
-    default: T,
-    kind: Kind[T],
-    group: str,
-    doc: str,
-    *,
-    reason: str,
-    short: str = "",
-    convention: tuple[str, str] | None = None,
-    reload: str = "",
-) -> T:
-    """Declare one setting: return a dataclass field whose metadata has the rest of the declaration (see Setting)."""
-    said = {
-        "kind": kind, "group": group, "doc": doc, "reason": reason, "short": short,
-        "convention": convention, "reload": reload,
-    }  # fmt: skip
-    return field(default=default, metadata=said)
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A value as it was given. ``origin``: where it came from, for ``check``. ``label``: the start of an error."""
-
-    value: object
-    origin: str
-    label: str
 
 
 # Without the methods that dataclass would write: compiling them for so many fields takes a megabyte and milliseconds.
 @dataclass(frozen=True, slots=True, kw_only=True, init=False, repr=False, eq=False)
-class Settings:
-    """Every setting of one server, as native values: seconds, bytes, counts.
-
-    Make one with ``from_options`` or ``halfsync.settings.resolve``, which validate. The constructor itself takes native
-    values unchecked. ``origins``: where each value came from. ``sized``: one line about the values chosen for settings
-    that were "auto" (empty: none were). Immutable, so any thread may read it.
-    """
+class DeclaredSettings:
+    """The fields of ``Settings``, which has the methods."""
 
     # fmt: off
     bind: tuple[str, ...] = setting(
         ("127.0.0.1:8000",), Binds(), SOCKETS, short="b", convention=("PORT", "0.0.0.0:{}"),
         doc="Listen on HOST:PORT, :PORT (all interfaces), unix:PATH, unix:@NAME, fd://N, or the sockets that systemd "
             "passes: systemd (all of them) or systemd:NAME; repeatable.",
-        reason="Nothing is open to the network until somebody says so. Sockets that systemd passes are used unasked.")
+        reason="Only this machine can connect unless this is set. Sockets that systemd passes are used by default.")
     backlog: int = setting(
         2048, Count(1, 65535), SOCKETS, reload=OPEN_SOCKETS,
         doc="Connections the kernel holds for each listener until they are accepted.",
@@ -151,51 +67,51 @@ class Settings:
     max_connections: int = setting(
         16384, Count(1, 1_000_000), SOCKETS,
         doc="Open connections in one process, idle ones included; the limit on open files may lower it. Past it the "
-            "one that has idled longest is closed for a newcomer, then one that has been silent for a second; if "
-            "there is none, newcomers wait in the backlog.",
+            "one that has idled longest is closed for a new one, then one that has been silent for a second; if "
+            "there is none, new connections wait in the backlog.",
         reason="An idle connection costs a few kilobytes, so this bounds memory and not work.")
     max_connections_per_client: int = setting(
         0, Count(0, 1_000_000), SOCKETS,
-        doc="Open connections of one client in one process, idle ones included; past it a newcomer is answered 503. A "
+        doc="Open connections of one client in one process, idle ones included; past it a new one is answered 503. A "
             "client is an IPv4 address, or the /64 network of an IPv6 address (IPv4 in IPv6 counts as IPv4); peers on "
-            "unix sockets are not counted. With proxy_protocol the client is the one that the header tells. Fields "
+            "unix sockets are not counted. With proxy_protocol the client is the one in the header. Fields "
             "like X-Forwarded-For come too late: behind a proxy that sends them, all clients are one. 0: no limit.",
-        reason="Many people may share an address (an office, a mobile network), and a proxy lends its own to all.")
+        reason="Many people may share an address (an office, a mobile network), and clients of a proxy do.")
     unix_mode: int = setting(
         0o666, Mode(), SOCKETS, reload=OPEN_SOCKETS,
-        doc="Permissions of the unix sockets that are made, in octal; who may write to one may connect.",
-        reason="A proxy runs as another user; so any local user may connect, as to a port of 127.0.0.1.")
+        doc="Permissions of the unix sockets that are created, in octal. A user with write permission can connect.",
+        reason="A proxy runs as another user. So any local user can connect, as to a port of 127.0.0.1.")
     unix_owner: str | None = setting(
         None, FileOwner(), SOCKETS, reload=OPEN_SOCKETS,
-        doc="User and group that own the unix sockets that are made: user, user:group or :group.",
-        reason="They belong to whoever runs the server, which needs no privilege.")
+        doc="User and group that own the unix sockets that are created: user, user:group or :group.",
+        reason="They belong to the user that runs the server, which needs no privilege.")
     poller: str = setting(
         "auto", Choice("auto", "epoll", "poll"), SOCKETS,
-        doc="The system call that waits for the sockets.",
+        doc="The system call that waits for events on the sockets.",
         reason="Takes the best one that the system has.")
 
     forwarded_allow_ips: tuple[str, ...] = setting(
         ("127.0.0.1", "::1", "unix"), Addresses(), PROXIES, convention=("FORWARDED_ALLOW_IPS", "{}"),
-        doc='Peers whose X-Forwarded- and Forwarded fields are believed: addresses, networks, unix (unix sockets), '
-            '"*" (all) or none. From others these fields are left out.',
-        reason="A proxy on this machine works as it is, and no client elsewhere can give itself another address.")
+        doc='Peers whose X-Forwarded- and Forwarded fields are trusted: addresses, networks, unix (unix sockets), '
+            '"*" (all) or none. Those fields of other peers are dropped.',
+        reason="A proxy on this machine works without configuration, and no remote client can forge its address.")
     proxy_protocol: bool = setting(
         False, Flag(), PROXIES,
-        doc="Each connection begins with a header of the PROXY protocol, version 1 or 2, that tells the client.",
-        reason="Browsers and most proxies send none, and with it nobody else can connect.")
+        doc="Each connection begins with a header of the PROXY protocol, version 1 or 2, with the client's address.",
+        reason="Browsers and most proxies send no such header, and a connection without it is refused.")
     proxy_allow_ips: tuple[str, ...] = setting(
         ("127.0.0.1", "::1", "unix"), Addresses(), PROXIES,
-        doc="With proxy_protocol: peers that may connect, written like forwarded_allow_ips; others are closed.",
-        reason="Who connects may call itself any client, so nobody elsewhere may until somebody says so.")
+        doc="With proxy_protocol: peers that may connect, written like forwarded_allow_ips. Others are closed.",
+        reason="A peer can claim to be any client, so remote peers must be allowed explicitly.")
     root_path: str = setting(
         "", RootPath(), PROXIES,
-        doc="Path that the application is mounted at: SCRIPT_NAME, taken off the paths that begin with it.",
+        doc="Path at which the application is mounted: SCRIPT_NAME, removed from the paths that begin with it.",
         reason="Most applications are served at the root.")
 
     model: str = setting(
         "proactor", Choice("process", "thread", "pool", "proactor"), CONCURRENCY,
-        doc="How many clients are served at once: who moves the bytes and who runs the application.",
-        reason="Only here can no slow client hold a worker.")
+        doc="The concurrency model: what moves the bytes, and what runs the application (docs/models.md).",
+        reason="Only in this model do slow clients occupy no worker.")
     threads: int = setting(
         4, Count(1, 1024, auto=True), CONCURRENCY,
         doc="Worker threads of the models proactor and pool, in each process: how many turns run at once. auto: 8 for "
@@ -204,87 +120,87 @@ class Settings:
     max_children: int = setting(
         1024, Count(1, 100_000), CONCURRENCY,
         doc="Child processes of the model `process`, one for each connection; past it the one whose connection has "
-            "idled longest ends for a newcomer, then one that has been silent for a second; if there is none, "
-            "newcomers wait in the backlog.",
-        reason="A child costs one to two megabytes, so these cost a gigabyte or two.")
+            "idled longest ends for a new one, then one that has been silent for a second; if there is none, "
+            "new connections wait in the backlog.",
+        reason="A child takes one to two megabytes, so this many take one to two gigabytes.")
     queue_size: int = setting(
         2048, Count(1, 1_000_000), CONCURRENCY,
         doc="Complete requests (model pool: connections) that may wait for a worker; past it the answer is 503.",
-        reason="Absorbs a burst; a longer queue only makes answers that come too late.")
+        reason="Absorbs a burst. In a longer queue requests only wait until their clients have given up.")
 
     workers: int | None = setting(
         None, Optional(Count(1, 1024, auto=True)), PROCESSES, short="w", convention=("WEB_CONCURRENCY", "{}"),
         doc="Serving processes, under a supervisor that replaces those that end. auto: one for each processor that may "
             "be used (affinity, cgroup quota), as far as memory reaches at 128 MiB each; without the GIL one.",
-        reason="One process serves by itself, with no supervisor: enough to start with, and no state is shared.")
+        reason="One process without a supervisor is enough to start with.")
     preload: bool = setting(
         False, Flag(), PROCESSES, reload=AT_START,
         doc="With workers: load the application once, before the serving processes are forked, which then share its "
             "memory.",
-        reason="Each process loads its own, so that a reload can replace it.")
+        reason="Each process loads its own application, so that a reload can replace it.")
     post_fork: str | None = setting(
         None, Optional(Function()), PROCESSES,
         doc="With workers: called in each serving process once it is forked, before it serves, with an object "
             "that has number (its place, from 1), pid and generation. An error keeps that process from serving.",
-        reason="Most applications open what they need when they are imported or first asked.")
+        reason="Most applications open what they need at import or at the first request.")
     worker_ready: str | None = setting(
         None, Optional(Function()), PROCESSES,
         doc="With workers: called with the same in each serving process when it begins to serve. An error is logged.",
-        reason="Few have anything to tell then.")
+        reason="Few applications need it.")
     worker_exit: str | None = setting(
         None, Optional(Function()), PROCESSES,
         doc="With workers: called with the same in each serving process when it has answered its last request and is "
             "about to end. An error is logged.",
-        reason="What a process holds ends with it.")
+        reason="The system releases what a process holds.")
     pidfile: str | None = setting(
         None, Text("FILE"), PROCESSES,
-        doc="Write the number of the process that takes signals to this file, and remove it at the end.",
-        reason="systemd, containers and supervisors know the process without; nothing is written unasked.")
+        doc="Write the pid of the process that takes signals to this file, and remove the file at the end.",
+        reason="systemd, containers and process managers know the pid without a file.")
     user: str | None = setting(
         None, Optional(Principal("USER")), PROCESSES,
         doc="Serve as this user, by name or number, once the sockets are open; only root may change.",
-        reason="Who starts the server also runs the application.")
+        reason="The application runs as the user that starts the server.")
     group: str | None = setting(
         None, Optional(Principal("GROUP")), PROCESSES,
         doc="Serve as this group, by name or number. Without it: the group that the user has in the password file.",
-        reason="Goes with the user.")
+        reason="It follows from the user.")
     umask: int | None = setting(
         None, Optional(Mode()), PROCESSES,
-        doc="Permissions, in octal, that files which are made do not get. unix_mode says those of unix sockets.",
-        reason="Whoever starts the server has set one.")
+        doc="Permissions, in octal, that new files do not get. unix_mode has those of unix sockets.",
+        reason="The server inherits the umask with which it is started.")
     boot_timeout: float = setting(
         60.0, Duration(), PROCESSES,
-        doc="With workers: how long a serving process may take to load the application; past it it is killed, and "
+        doc="With workers: how long a serving process may take to load the application. After that it is killed, and "
             "counts as failed.",
-        reason="The slowest of applications load in less; one that waits for a dead service never does.")
+        reason="Even slow applications load in less time, and one that waits for a dead service never finishes.")
     warmup: str | None = setting(
         None, Text("PATH"), PROCESSES,
         doc="With workers: ask each new process for this path before it is ready; an error keeps it from serving.",
-        reason="What an application loads with its first request, only its author knows.")
+        reason="Only the author of an application knows what it loads at the first request.")
     max_requests: int = setting(
         0, Count(0, EXA), PROCESSES,
         doc="Replace a serving process after this many requests; 0: never.",
-        reason="For an application that leaks and cannot be mended yet.")
+        reason="It is for an application with a memory leak that cannot be fixed yet.")
     max_requests_jitter: int = setting(
         0, Count(0, EXA), PROCESSES,
-        doc="Add up to so many requests, by chance, to max_requests of each process.",
+        doc="Add a random number of requests, up to this one, to max_requests of each process.",
         reason="Processes are replaced one at a time in any case; this spreads it over time.")
     max_lifetime: float = setting(
         0.0, Duration(zero=True, longest_s=YEAR_S), PROCESSES,
         doc="Replace a serving process after this time; 0: never.",
-        reason="A process that is well needs no replacing.")
+        reason="A healthy process needs no replacement.")
     max_rss: int = setting(
         0, Size(0, EXA), PROCESSES,
         doc="Replace a serving process that has served requests and is larger than this (resident memory); 0: never.",
-        reason="How much an application needs is for somebody to say. It is looked at several times a second.")
+        reason="The right size depends on the application. Sizes are checked several times a second.")
     admin_bind: tuple[str, ...] = setting(
         (), Binds(optional=True), PROCESSES,
         doc="Answer GET /livez and /readyz here, for orchestrators: HOST:PORT or unix:PATH; repeatable.",
-        reason="Nothing of it shall be on the public port.")
+        reason="Probes must not be reachable on the public port.")
     drain_delay: float = setting(
         0.0, Duration(zero=True), PROCESSES,
-        doc="On SIGTERM go on serving for so long, each response with Connection: close, before beginning to end.",
-        reason="For load balancers that take a moment to hear of it; without one it would only cost time.")
+        doc="After SIGTERM keep serving for this long, each response with Connection: close, before shutting down.",
+        reason="It is for load balancers that take time to notice. Without one it would only delay the shutdown.")
 
     factory: bool = setting(
         False, Flag(), APPLICATION,
@@ -293,65 +209,65 @@ class Settings:
     stream: bool = setting(
         False, Flag(), APPLICATION,
         doc="The target makes handlers of raw TCP (see StreamHandler), and is no WSGI application.",
-        reason="Most of what is served is HTTP.")
+        reason="Most applications speak HTTP.")
     chdir: str | None = setting(
         None, Text("DIR"), APPLICATION,
         doc="Change to this directory before loading the application; relative paths start there.",
-        reason="The application is looked for where the command is run.")
+        reason="The application is looked up in the directory in which the command is run.")
     config: str | None = setting(
         None, Text("FILE"), APPLICATION, short="c",
         doc="Read settings from this TOML file.",
         reason="Without it: halfsync.toml in the working directory, else [tool.halfsync] in pyproject.toml.")
     reload: bool = setting(
         False, Flag(), APPLICATION, reload=AT_START,
-        doc="For development: load the application anew when its source changes, and show as a page why it cannot be "
+        doc="For development: reload the application when its source changes, and show an error page if it cannot be "
             "loaded. Without workers one process serves, under a supervisor. Needs the package watchfiles.",
-        reason="It watches files, shows tracebacks to clients and lets requests wait: not for production.")
+        reason="It watches files, shows tracebacks to clients and makes requests wait: not for production.")
     server_header: bool = setting(
         True, Flag(), APPLICATION,
         doc='Send "Server: halfsync" with each response that has no Server field of its own.',
-        reason="Tells which server answered; it gives no version away.")
+        reason="It says which server answered, but not its version.")
 
     static: tuple[tuple[str, str], ...] = setting(
         (), Mounts(), FILES,
         doc="Serve the files of DIR under PREFIX, without the application; repeatable. The longest prefix counts.",
-        reason="Which files are public is for somebody to say.")
+        reason="Files are public only if the setting says so.")
     static_symlinks: bool = setting(
         False, Flag(), FILES,
         doc="Follow symbolic links in those directories, wherever they lead.",
-        reason="So nothing outside of them can be read by way of them.")
+        reason="No file outside those directories can be read through a link.")
     static_max_age: float = setting(
         0.0, Duration(zero=True, longest_s=YEAR_S), FILES,
-        doc="Let caches use those files for so long without asking (Cache-Control: max-age); 0 says nothing to them.",
-        reason="Only files whose names change with their content may be kept unasked.")
+        doc="How long caches may use those files without revalidation (Cache-Control: max-age). 0: no such field.",
+        reason="Only files whose names change with their content can be cached without revalidation.")
 
     access_log: str | None = setting(
         None, Text("-|FILE"), LOGGING,
         doc='Write a line for each request to this file, or to standard output for "-". It is opened before the server '
-            'becomes `user`, who gets the file if it is made then; with the rights of `user` if others than root can '
-            'replace it.',
-        reason="A proxy in front usually writes one already.")
+            'switches to `user`, which owns the file if it is created then; with the rights of `user` if users other '
+            'than root can replace it.',
+        reason="A proxy in front usually writes one.")
     log_format: str = setting(
         "combined", Choice("combined", "json"), LOGGING,
         doc="The form of an access log line.",
-        reason="The form that log readers know.")
+        reason="Log analyzers know this format.")
     log_level: str = setting(
         "info", Choice("debug", "info", "warning", "error", "critical"), LOGGING,
         doc="The least severe message that the server writes to standard error.",
-        reason="Start, stop and trouble; nothing for each request.")
+        reason="It logs start, stop and problems, and nothing for each request.")
 
     first_byte_timeout: float = setting(
         30.0, Duration(), DEADLINES,
-        doc="How long a new connection may say nothing.",
-        reason="Browsers open connections ahead of need; a silent one costs little.")
+        doc="How long a new connection may be silent.",
+        reason="Browsers open connections in advance, and a silent connection costs little.")
     head_timeout: float = setting(
         10.0, Duration(), DEADLINES,
         doc="From the first byte of a request to the end of its head; past it the answer is 408.",
-        reason="A head is a packet or two: seconds even on a bad link.")
+        reason="A head is one or two packets, which take seconds even on a bad link.")
     body_timeout: float = setting(
         30.0, Duration(), DEADLINES,
         doc="The longest gap between two pieces of a request body; past it the answer is 408.",
-        reason="Longer than a mobile link drops out for.")
+        reason="Interruptions of a mobile link are shorter.")
     body_total_timeout: float = setting(
         3600.0, Duration(zero=True), DEADLINES,
         doc="From the first byte of a request to the last of its body; past it the answer is 408. 0: no limit.",
@@ -360,35 +276,35 @@ class Settings:
         256, Size(0, GIB), DEADLINES,
         doc="Bytes per second that a client must send of a request body, on average over each rate window, or be "
             "answered 408; 0 asks for none.",
-        reason="A tenth of what the slowest mobile link brings; who sends less does it on purpose.")
+        reason="A tenth of the slowest mobile link: a client that sends less does so on purpose.")
     write_timeout: float = setting(
         30.0, Duration(), DEADLINES,
-        doc="How long a client may take nothing of its response; then the connection is closed.",
-        reason="A reader who is merely slow takes something in this time.")
+        doc="How long a client may receive nothing of its response. Then the connection is closed.",
+        reason="A client that is merely slow receives something in this time.")
     queue_timeout: float = setting(
         60.0, Duration(zero=True), DEADLINES,
         doc="Model proactor: how long a request may wait for a worker; past it the answer is 503. 0: no limit.",
-        reason="As long as nginx waits for an answer: whoever asked has given up by then.")
+        reason="nginx waits this long for an answer; the client has given up by then.")
     request_timeout: float = setting(
         0.0, Duration(zero=True), DEADLINES,
         doc="Model proactor: how long the application may take for one request, from when a worker begins with it "
-            "until the last of its response is made. Past it the client is answered 504, or cut off where the "
-            "response had begun, the stack of the thread is logged, and another takes its place. 0: no limit.",
-        reason="Nobody but its author knows how long an application may rightly take.")
+            "until the last of its response is made. Past it the client is answered 504, or cut off if the "
+            "response had begun, the stack of the thread is logged, and another thread replaces it. 0: no limit.",
+        reason="Only the author of an application knows how long it may take.")
     max_stuck: int = setting(
         16, Count(0, 1024), DEADLINES,
-        doc="Threads past request_timeout that others have taken the place of; past it capacity shrinks, and the "
+        doc="Threads past request_timeout that are replaced by others. Past this number capacity shrinks, and the "
             "server is not ready.",
-        reason="Each holds its memory until the application returns: more is an outage, to be seen as one.")
+        reason="Each keeps its memory until the application returns. More are an outage, reported as one.")
     min_write_rate: int = setting(
         256, Size(0, GIB), DEADLINES,
         doc="Bytes per second that a client must take of a response that waits for it, on average over each rate "
             "window, or be cut off; 0 asks for none.",
-        reason="As for bodies. Time in which the application has nothing to send is not counted.")
+        reason="As for min_body_rate. Time in which the application has nothing to send is not counted.")
     rate_window: float = setting(
         20.0, Duration(), DEADLINES,
         doc="The time over which those two averages are taken.",
-        reason="Long enough for a link to drop out and come back, and for acknowledgements that come in bunches.")
+        reason="Long enough for a short interruption of a link, and for acknowledgements that arrive in batches.")
     keep_alive: float = setting(
         75.0, Duration(zero=True), DEADLINES,
         doc="How long a connection may idle between two requests; 0 closes it after each response.",
@@ -401,7 +317,7 @@ class Settings:
     max_request_line: int = setting(
         8 * KIB, Size(64, MIB), REQUESTS,
         doc="Bytes of a request line; past it the answer is 414.",
-        reason="RFC 9112, section 3, asks for at least 8000.")
+        reason="RFC 9112, section 3, recommends at least 8000.")
     max_field: int = setting(
         8 * KIB, Size(64, 64 * KIB - 1), REQUESTS,
         doc="Bytes of one header field line; past it the answer is 431.",
@@ -417,123 +333,39 @@ class Settings:
     max_body: int = setting(
         GIB, Size(0, EXA), REQUESTS,
         doc="Bytes of a request body; past it the answer is 413.",
-        reason="Large uploads work as they are; only the disk has to hold them.")
+        reason="Large uploads work by default, and need disk space only.")
 
     body_memory: int = setting(
         64 * KIB, Size(0, GIB), MEMORY,
         doc="A request body up to this size stays in memory; a larger one goes to a temporary file.",
-        reason="Forms and API calls never touch the disk.")
+        reason="Forms and API calls never use the disk.")
     spool_memory: int = setting(
         MIB, Size(0, GIB), MEMORY,
-        doc="Bytes of one response kept in memory until its client takes them; the rest goes to a file.",
+        doc="Bytes of one response kept in memory until its client receives them; the rest goes to a file.",
         reason="Nearly every page fits, so that its worker is free at once.")
     response_ahead: int = setting(
         4 * MIB, Size(0, EXA), MEMORY,
         doc="Model proactor: bytes that a response may be ahead of its client while the application makes it piece by "
-        "piece; past it the worker waits for the client, until the write timeout. 0: no limit.",
+        "piece. Past it the worker waits for the client, until write_timeout. 0: no limit.",
         reason="Nearly every page that is made in pieces fits, so that its worker is free at once; and a video of "
         "8 Mbit/s is at most 4 s late.")
     spool_disk: int = setting(
         4 * GIB, Size(0, EXA), MEMORY,
-        doc="Bytes of all temporary files of one process together.",
-        reason="Bounds what slow clients can fill; past it workers wait for them, until the write timeout.")
+        doc="Total bytes of all temporary files of one process.",
+        reason="Bounds the disk space that slow clients can fill. Past it workers wait for them, until write_timeout.")
     temp_dir: str = setting(
         "/tmp", Path("DIR"), MEMORY, convention=("TMPDIR", "{}"),
-        doc="Where temporary files are made; they have no names there.",
-        reason="Every system has it, and clears it.")
+        doc="Directory for temporary files, which have no names there.",
+        reason="Every system has it, and cleans it.")
     # fmt: on
 
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     sized: str = field(default="")
 
-    def __init__(self, **values: Any) -> None:
-        given = {one.name: one.default for one in SETTINGS} | {"origins": {}, "sized": ""} | values
-        for name, value in given.items():
-            object.__setattr__(self, name, value)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Settings):
-            return NotImplemented
-        return all(getattr(self, one.name) == getattr(other, one.name) for one in SETTINGS)
-
-    def __hash__(self) -> int:
-        return hash(tuple(getattr(self, one.name) for one in SETTINGS))
-
-    def __repr__(self) -> str:
-        """Return a text with the settings that differ from the defaults."""
-        values = (
-            (one.name, getattr(self, one.name)) for one in SETTINGS if getattr(self, one.name) != one.default
-        )
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in values)})"
-
-    @classmethod
-    def from_options(cls, **overrides: object) -> "Settings":
-        """Return settings from the defaults and these options, native (``keep_alive=75.0``) or as text (``"75s"``).
-
-        Neither the environment nor a file is read. Raises UsageError for an unknown name or a wrong value.
-        """
-        return cls.from_given(
-            {name: Given(value, ARGUMENT_ORIGIN, name) for name, value in overrides.items()}
-        )
-
-    @classmethod
-    def from_given(cls, given: Mapping[str, Given]) -> "Settings":
-        """Return settings from values of any origin, after validation. Raises UsageError."""
-        values: dict[str, Any] = {}
-        for name, one in given.items():
-            if name not in BY_NAME:
-                raise UsageError(f"unknown setting {name!r}", remedy=nearest(name, BY_NAME))
-            values[name] = BY_NAME[name].convert(one.value, one.label)
-        origins = {name: given[name].origin if name in given else DEFAULT_ORIGIN for name in BY_NAME}
-        _refuse_shared(values, given)
-        sized = ""
-        if values.get("reload") and values.get("workers") is None:
-            values["workers"] = 1  # with a supervisor, which outlives the code
-            origins["workers"] = f"{origins['reload']} (reload)"
-        automatic = [name for name in ("workers", "threads") if values.get(name) == AUTO]
-        if automatic:
-            from halfsync.settings.capacity import choose, read_machine  # noqa: PLC0415 - rarely needed
-
-            threads = values.get("threads", BY_NAME["threads"].default)
-            choice = choose(read_machine(), workers=values.get("workers"), threads=threads)
-            values |= {name: getattr(choice, name) for name in automatic}
-            origins |= {name: f"{origins[name]} (auto)" for name in automatic}
-            sized = str(choice)
-        return cls(**values, origins=origins, sized=sized)
-
-
-def _refuse_shared(values: Mapping[str, Any], given: Mapping[str, Given]) -> None:
-    """Reject an `admin_bind` that names the address of a `bind`: application and probes would share a listener."""
-    for admin in values.get("admin_bind", ()):
-        for bind in values.get("bind", BY_NAME["bind"].default):
-            if overlap(parse_bind(bind), parse_bind(admin)):
-                same = "is also a bind" if admin == bind else f"listens where bind {bind} does"
-                raise UsageError(
-                    f"{admin} {same}, and probes need an address of their own",
-                    origin=given["admin_bind"].label,
-                    remedy="choose another port or path",
-                )
-
-
-def nearest(name: str, known: Mapping[str, object]) -> str:
-    """Return advice on which known name an unknown one may mean, or where to read about all names.
-
-    Names are those of settings, or of their variables. Other servers' names for settings are known too.
-    """
-    with genuine():
-        from halfsync.settings.elsewhere import hint  # noqa: PLC0415 - only a mistake needs it
-
-    is_variable = name.startswith("HALFSYNC_")
-    found = hint(name, lambda setting: BY_NAME[setting].variable if is_variable else setting, BY_NAME)
-    if found:
-        return found
-    close = near(name, known, cutoff=0.5)
-    return f"did you mean {close!r}?" if close else "see `halfsync serve --help` for all settings"
-
 
 SETTINGS: tuple[Setting, ...] = tuple(
     Setting(name=one.name, default=one.default, **one.metadata)
-    for one in fields(Settings)
+    for one in fields(DeclaredSettings)
     if "kind" in one.metadata
 )
 BY_NAME: dict[str, Setting] = {one.name: one for one in SETTINGS}

@@ -1,18 +1,15 @@
-"""The kinds of values that a setting can have: each kind reads what people write, and writes it back.
+"""The kinds of single values that a setting can have: each kind reads what people write, and writes it back.
 
 A flag or the environment gives a value as text; TOML or Python gives it as text or as a native value. Every kind
 accepts both, and rejects anything else with a UsageError that says what is wrong and what would be right. The caller
-adds where the value came from.
+adds where the value came from. Kinds of lists are in lists.py.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from halfsync.amounts import digits, real, shown, whole
 from halfsync.errors import UsageError
-from halfsync.listening.binds import parse_bind
-from halfsync.runtime.standard import genuine
 
 T = TypeVar("T")
 
@@ -25,7 +22,6 @@ DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 SIZE_UNITS = {"": 1, "k": KIB, "m": MIB, "g": GIB}
 NOTHING = "none"
 AUTO = 0  # a count that the server chooses by the machine; no Count that may be AUTO can be 0 otherwise
-PREFIX_MOST = 1024
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -178,9 +174,6 @@ class Path(Kind[str]):
             raise self.refuse(raw)
         return value
 
-    def show(self, value: str) -> str:
-        return value
-
 
 class Optional(Kind[T | None]):
     """A value of another kind, or nothing at all."""
@@ -217,9 +210,6 @@ class Principal(Kind[str]):
             raise self.refuse(raw)
         return text
 
-    def show(self, value: str) -> str:
-        return value
-
 
 class Function(Kind[str]):
     """The name of a function in a module, which is imported when it is needed."""
@@ -236,148 +226,6 @@ class Function(Kind[str]):
         if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
             raise self.refuse(raw)
         return text
-
-    def show(self, value: str) -> str:
-        return value
-
-
-class Binds(Kind[tuple[str, ...]]):
-    """One or more addresses to listen on, or none if ``optional``; in one text they are separated by commas."""
-
-    metavar = "ADDR"
-    accepts = "an address or a list of addresses"
-
-    def __init__(self, *, optional: bool = False) -> None:
-        self.optional = optional
-
-    def convert(self, raw: object) -> tuple[str, ...]:
-        given = raw.split(",") if isinstance(raw, str) else raw
-        if not isinstance(given, Iterable):
-            raise self.refuse(raw)
-        given = list(given)
-        if self.optional and given in ([], [""]):
-            return ()
-        specs: list[str] = []
-        for spec in given:
-            if not isinstance(spec, str):
-                raise self.refuse(spec)
-            text = spec.strip()
-            parse_bind(text)
-            if text in specs:
-                raise UsageError(f"{text!r} is given twice", remedy="name each address once")
-            specs.append(text)
-        if not specs:
-            raise UsageError("no address is given", remedy="give at least one, or leave the setting out")
-        return tuple(specs)
-
-    def show(self, value: tuple[str, ...]) -> str:
-        return ",".join(value)
-
-
-class Mounts(Kind[tuple[tuple[str, str], ...]]):
-    """Directories by the path under which they are served: ``PREFIX=DIR``; in one text separated by commas.
-
-    A prefix begins with a slash; a slash at its end makes no difference, and "/" is kept as "". The text "none" means
-    no directory, so that a flag can override a file.
-    """
-
-    metavar = "PREFIX=DIR"
-    accepts = "PREFIX=DIR, a list of them, or a table of prefixes and directories"
-
-    def convert(self, raw: object) -> tuple[tuple[str, str], ...]:
-        given = raw.split(",") if isinstance(raw, str) else raw
-        pairs = given.items() if isinstance(given, Mapping) else given
-        if not isinstance(pairs, Iterable):
-            raise self.refuse(raw)
-        pairs = list(pairs)
-        if pairs == [NOTHING]:
-            return ()
-        mounts: dict[str, str] = {}
-        for one in pairs:
-            prefix, directory = self._pair(one)
-            if prefix in mounts:
-                raise UsageError(f"{prefix or '/'} is given twice", remedy="name each prefix once")
-            mounts[prefix] = directory
-        return tuple(mounts.items())
-
-    def _pair(self, one: object) -> tuple[str, str]:
-        if isinstance(one, str):
-            prefix, equals, directory = one.partition("=")
-            if not equals:
-                raise self.refuse(one)
-            prefix = prefix.strip()
-        elif isinstance(one, Sequence) and len(one) == 2:
-            prefix, directory = one[0], os.fspath(one[1]) if isinstance(one[1], os.PathLike) else one[1]
-        else:
-            raise self.refuse(one)
-        if not isinstance(prefix, str) or not isinstance(directory, str):
-            raise self.refuse(one)
-        directory = directory.strip()
-        if not directory or "\0" in directory:
-            raise self.refuse(one)
-        return self._prefix(prefix), directory
-
-    def _prefix(self, prefix: str) -> str:
-        """Return a prefix without its last slash. Raises UsageError if no request's path can begin with it."""
-        bare = prefix.removesuffix("/")
-        segments = bare.split("/")
-        if (
-            not prefix.startswith("/")
-            or len(prefix) > PREFIX_MOST
-            or not prefix.isprintable()
-            or any(character in prefix for character in "%?#\\, ")
-            or (bare and any(segment in ("", ".", "..") for segment in segments[1:]))
-        ):
-            raise UsageError(
-                f"{shown(prefix)} is not a path that files can be served under",
-                remedy="write it like /static, not encoded",
-            )
-        return bare
-
-    def show(self, value: tuple[tuple[str, str], ...]) -> str:
-        return ",".join(f"{prefix or '/'}={directory}" for prefix, directory in value) or NOTHING
-
-
-class Addresses(Kind[tuple[str, ...]]):
-    """Addresses and networks of peers, ``unix`` for those on unix sockets, ``*`` for all, ``none`` for none."""
-
-    metavar = "IPS"
-    accepts = "a list of IP addresses and networks"
-
-    def remedy(self) -> str:
-        return "write it like 10.0.0.0/8,192.0.2.1,2001:db8::/32, with unix for unix sockets; or * or none"
-
-    def convert(self, raw: object) -> tuple[str, ...]:
-        given = raw.split(",") if isinstance(raw, str) else raw
-        if not isinstance(given, Iterable):
-            raise self.refuse(raw)
-        texts = [one.strip() if isinstance(one, str) else one for one in given]
-        if texts in (["none"], [""]):
-            return ()
-        return tuple(dict.fromkeys(text if text in ("*", "unix") else self._network(text) for text in texts))
-
-    def _network(self, text: object) -> str:
-        """Return the canonical text of a network; that of a single address has no length."""
-        with genuine():
-            import ipaddress  # noqa: PLC0415 - the default does not need it, and it is slow to import
-
-        if not isinstance(text, str) or "%" in text:
-            raise self.refuse(text)
-        try:
-            network = ipaddress.ip_network(text, strict=False)
-            address, length = network.network_address, network.prefixlen
-            if ipaddress.ip_address(text.partition("/")[0]) != address:
-                raise UsageError(
-                    f"{text!r} has bits set behind its /{length}", remedy=f"write it as {network.compressed}"
-                )
-        except ValueError:
-            raise self.refuse(text) from None
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None and length >= 96:
-            address, length = address.ipv4_mapped, length - 96
-        return str(address) if length == address.max_prefixlen else f"{address}/{length}"
-
-    def show(self, value: tuple[str, ...]) -> str:
-        return ",".join(value) or "none"
 
 
 class RootPath(Kind[str]):
@@ -443,7 +291,7 @@ class FileOwner(Kind[str | None]):
         return text
 
     def show(self, value: str | None) -> str:
-        return "none" if value is None else value
+        return NOTHING if value is None else value
 
 
 def _whole(raw: object) -> int | None:

@@ -18,7 +18,8 @@ from halfsync.errors import UsageError, reason_of
 from halfsync.listening.activation import Activation, read, take
 from halfsync.runtime.originals import os
 from halfsync.runtime.standard import genuine
-from halfsync.settings.declaration import BY_NAME, SETTINGS, Given, Settings, nearest
+from halfsync.settings.declaration import BY_NAME, SETTINGS
+from halfsync.settings.settings import Given, Settings, nearest
 
 PREFIX = "HALFSYNC_"
 FILE_NAME = "halfsync.toml"
@@ -176,9 +177,9 @@ def _read_file(path: str, label: str, *, may_wait: bool) -> bytes:
         os.close(descriptor)
     if len(content) > BYTES_MOST:
         problem = f"{path} has more than {BYTES_MOST} bytes"
-        raise UsageError(problem, origin=label, remedy="name a file of settings; those are shorter")
+        raise UsageError(problem, origin=label, remedy="name a settings file; those are shorter")
     if stat.S_ISFIFO(status.st_mode) and not content:
-        raise UsageError(f"{path} is a pipe that nobody writes to", origin=label, remedy="name a file")
+        raise UsageError(f"{path} is a pipe without a writer", origin=label, remedy="name a file")
     return content
 
 
@@ -187,7 +188,7 @@ def _refuse_kind(status: os.stat_result, path: str, label: str, *, may_wait: boo
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode) and not (may_wait and stat.S_ISFIFO(status.st_mode)):
-        raise UsageError(f"{path} is no regular file", origin=label, remedy="name a file that is one")
+        raise UsageError(f"{path} is not a regular file", origin=label, remedy="name a regular file")
 
 
 def _is_python(content: bytes) -> bool:

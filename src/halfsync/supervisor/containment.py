@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from halfsync.log import logger
 from halfsync.runtime.forking import end_forked, unblock
 from halfsync.runtime.originals import monotonic, os
-from halfsync.supervisor.fleet import FAILURES_MOST, pause
+from halfsync.supervisor.backoff import Backoff
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,7 +26,7 @@ class Containment:
     def __init__(self) -> None:
         self.due = math.inf
         self._process = os.getpid()
-        self._turns = 0  # in a row in which a step failed
+        self._backoff = Backoff()  # of turns in a row in which a step failed
         self._failed: set[tuple[str, type[BaseException]]] = set()  # in this turn
         self._logged: set[tuple[str, type[BaseException]]] = set()  # in this row of turns
 
@@ -41,11 +41,11 @@ class Containment:
         """End a turn. If a step failed, set the pause before the next one; it doubles with each such turn in a row."""
         if self._failed:
             unblock()  # a fork that failed half-way may have left the supervisor's signals blocked
-            self._turns = min(self._turns + 1, FAILURES_MOST)
             self._failed.clear()
-            self.due = monotonic() + pause(self._turns)
+            self.due = monotonic() + self._backoff.fail()
         else:
-            self._turns, self.due = 0, math.inf
+            self._backoff.reset()
+            self.due = math.inf
             self._logged.clear()
 
     def contain(self, what: str, error: BaseException) -> bool:
@@ -56,14 +56,16 @@ class Containment:
             return False
         kind = what, type(error)
         self._failed.add(kind)
-        self.due = min(self.due, monotonic() + pause(self._turns + 1))  # the rest of this turn may wait, too
+        self.due = min(
+            self.due, monotonic() + self._backoff.next_pause
+        )  # the rest of this turn may wait, too
         if kind in self._logged:
             return True
         self._logged.add(kind)
         with suppress(Exception):  # there is no other way to report it
             said = str(error)
             logger().error(
-                "%s failed: %s%s; the server goes on",
+                "%s failed: %s%s; the server keeps running",
                 *(what, type(error).__name__, f": {said}" if said else ""),
                 exc_info=(type(error), error, error.__traceback__),
             )

@@ -7,9 +7,9 @@ It treats every cause for another process alike (a reload, a crash, a new number
 its age or its memory): there must be `wanted` processes of the newest generation that are not to be recycled. A new
 process is started beside an old one, and the old one is ordered to leave only when the new one is ready, one at a time.
 
-A generation **counts** when its first process is ready. Until then nothing of it is used: a process that ends is
-replaced by one of the generation that counts, in the number and with the times of that generation. If the first process
-cannot start, the fleet goes back to the generation that counts, and everything is as before.
+Until a new generation counts (generations.py), a process that ends is replaced by one of the generation that counts, in
+the number and with the times of that generation. If the first process of the new one cannot start, everything is as
+before.
 
 Every process that does not serve has a deadline for what it is doing. When that has passed, the process is killed,
 which no application can prevent.
@@ -22,32 +22,25 @@ generation because of it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
+from halfsync.orders import CLOSE_KEEPALIVES, DRAIN, HAND_OFF, QUIT
 from halfsync.runtime.originals import signal
 from halfsync.runtime.output import counted
+from halfsync.supervisor.actions import Abandoned, Counts, Exit, Failed, Kill, Recall, Say, Settled, Tell
+from halfsync.supervisor.backoff import Backoff
+from halfsync.supervisor.children import KILL_AFTER_S, Child, FleetSettings, ProcessPhase, in_phases
+from halfsync.supervisor.generations import Generations
+from halfsync.supervisor.vacancies import find_missing, find_starts, held_places
+
+if TYPE_CHECKING:
+    from halfsync.supervisor.actions import Action, Start
 
 STABLE_S = 1.0  # a process that dies sooner after it was ready counts as one that did not start
-PAUSE_FIRST_S = 0.1  # before the next start after a failure; doubled with each further failure
-PAUSE_MOST_S = 15.0
-FAILURES_MOST = 16  # counted; more would not make the pause longer
-KILL_AFTER_S = 3.0  # extra time for a process to end, beyond the time that it was given
 RECALL_S = 10.0  # in which a recalled process must end, or say that it serves
-CROWD = 4  # most processes for each one wanted, with those that leave, which may take long
 OWN_CODES = (2, 3, 4)  # of a failed start whose reason the process has reported (errors.py)
 LOAD_FAILED = 3
-
-
-class ProcessPhase(Enum):
-    """What a serving process is doing."""
-
-    BOOTING = "starting"
-    READY = "serving"
-    HANDING_OFF = "handing off"  # it hands its idle connections off, and finishes what runs
-    RECALLED = "recalled"  # it was ordered to end while it started, and may just have begun to serve
-    ENDING = "ending"  # it ends together with all others
-    KILLED = "killed"
 
 
 class FleetState(Enum):
@@ -60,122 +53,6 @@ class FleetState(Enum):
     DRAINING = "draining"
     QUITTING = "quitting"
     OVER = "over"
-
-
-@dataclass(frozen=True, slots=True)
-class FleetSettings:
-    """The settings of a generation that the fleet needs, by the names of the settings. Times are seconds."""
-
-    workers: int
-    boot_timeout: float
-    graceful_timeout: float
-    drain_delay: float
-
-
-@dataclass(slots=True)
-class Child:
-    """A serving process, with the settings of its generation.
-
-    number: from 1, unique among living processes. place: from 1 to the wanted number. The process that replaces it has
-    the same place, so that for a time two processes have that place.
-    """
-
-    number: int
-    place: int
-    pid: int
-    generation: int
-    began: float
-    fleet_settings: FleetSettings
-    due: float  # deadline for what it is doing
-    phase: ProcessPhase = ProcessPhase.BOOTING
-    ready_at: float = math.inf
-    recycle_reason: str = ""  # why it must be replaced
-    quiesced: bool = False  # it takes no more new requests
-    stands_in: bool = False  # it serves the reason why the application cannot be loaded
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Fork a process, then call `started` or `not_started`. number and place: as of `Child`."""
-
-    number: int
-    place: int
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Send an order to a process: "hand_off", "close_keepalives", "drain" or "quit"."""
-
-    pid: int
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Recall:
-    """Recall a process that starts: one that still loads ends; one that already serves is ordered to leave."""
-
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """Kill a process, and log why. reason: "": nothing is logged."""
-
-    pid: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """Log a line: "info", "warning" or "error"."""
-
-    level: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The first process of this generation serves: its settings are used from now on."""
-
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Abandoned:
-    """This generation cannot start, and never counted: everything is as before. reason: a sentence about it."""
-
-    generation: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """All processes that take new requests now belong to this generation."""
-
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A process of this generation, which does not count yet, ended before it was ready. Another will be started.
-
-    code: its exit code, or minus the signal that killed it. how: the end of a sentence about it.
-    """
-
-    generation: int
-    code: int
-    how: str
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """No process is left: end with this exit code."""
-
-    code: int
-
-
-Action = Start | Tell | Recall | Kill | Say | Counts | Abandoned | Settled | Failed | Exit
 
 
 class Fleet:
@@ -192,32 +69,18 @@ class Fleet:
         persists: bool = False,
     ) -> None:
         self.wanted = fleet_settings.workers
-        self.generation = 1  # the one that all processes should belong to
-        self.proven = 0  # the newest generation of which a process has been ready
-        self.settled = 0  # the newest generation that has been complete
+        self.generations = Generations()
         self.children: dict[int, Child] = {}
         self.state = FleetState.SERVING
-        self.failures = 0
         self.fleet_settings = fleet_settings  # of the generation that counts
         self.persists = persists
-        self._next = self.fleet_settings  # of `generation`
+        self._next = self.fleet_settings  # of the target generation
         self._resized = 0  # sum of the changes by `resize` since the last reload was asked for
-        self._newest = 1  # the last generation that was asked for: numbers are not reused
-        self._oldest = 1  # processes of older generations leave at once
+        self._backoff = Backoff()
         self._not_before = -math.inf  # no process is started before this time
         self._until = math.inf  # when this state ends
         self._code = 0
         self._said: list[Action] = []
-
-    @property
-    def base(self) -> int:
-        """The generation that counts; the first, if none counts yet."""
-        return self.proven or 1
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether the last reload is over: it is complete, or there is none."""
-        return self.settled >= self.generation
 
     @property
     def _starts(self) -> bool:
@@ -226,20 +89,20 @@ class Fleet:
 
     def of(self, *phases: ProcessPhase) -> list[Child]:
         """Return the processes in these phases, oldest first."""
-        return [child for child in self.children.values() if child.phase in phases]
+        return in_phases(self.children.values(), *phases)
 
     # What happened.
 
     def started(self, pid: int, start: Start, now: float) -> None:
         """Note that a process was forked."""
-        fleet_settings = self._next if start.generation == self.generation else self.fleet_settings
+        fleet_settings = self._next if start.generation == self.generations.target else self.fleet_settings
         due = now + fleet_settings.boot_timeout
         self.children[pid] = Child(start.number, start.place, pid, start.generation, now, fleet_settings, due)
 
     def not_started(self, reason: str, now: float) -> None:
         """Note that the system could not create a process."""
         self._fail(now)
-        self._say("error", f"no serving process could be started: {reason}")
+        self._say("error", f"cannot start a serving process: {reason}")
 
     def ready(self, pid: int, now: float) -> None:
         """Note that a process serves."""
@@ -251,14 +114,14 @@ class Fleet:
         elif child.phase is ProcessPhase.RECALLED:  # it has got its order to end
             child.phase = ProcessPhase.ENDING
             if self.state is FleetState.DRAINING:
-                child.due = now + self._grace(child)
+                child.due = now + child.grace
         if child.phase is not ProcessPhase.BOOTING:
             return
         child.phase, child.due, child.ready_at = ProcessPhase.READY, math.inf, now
-        if child.generation > self.proven:
+        if child.generation > self.generations.proven:
             self._count(child)
         if self.state is FleetState.DRAIN_DELAY:
-            self._said.append(Tell(pid, "close_keepalives"))
+            self._said.append(Tell(pid, CLOSE_KEEPALIVES))
 
     def stand_in(self, pid: int) -> None:
         """Note that a process is about to serve in the place of an application that cannot be loaded."""
@@ -273,7 +136,7 @@ class Fleet:
         """
         if child.fleet_settings.workers != self.fleet_settings.workers:
             self.wanted = max(1, child.fleet_settings.workers + self._resized)
-        self.proven, self.fleet_settings = child.generation, child.fleet_settings
+        self.generations.proven, self.fleet_settings = child.generation, child.fleet_settings
         self._said.append(Counts(child.generation))
 
     def quiesced(self, pid: int) -> None:
@@ -287,7 +150,7 @@ class Fleet:
         serves = child is not None and child.phase is ProcessPhase.READY and self.state is FleetState.SERVING
         if child is not None and serves and not child.recycle_reason:
             child.recycle_reason = reason
-            self._say("info", f"process {pid} {reason}: another takes its place")
+            self._say("info", f"process {pid} {reason}: replacing it")
 
     def ended(self, pid: int, code: int, now: float) -> None:
         """Note that a process has ended. code: its exit code, or minus the signal that killed it."""
@@ -302,9 +165,9 @@ class Fleet:
             if code != 0:
                 self._say("error", f"process {pid} {how} before it had finished")
         elif child.phase is ProcessPhase.READY:
-            self._say("error", f"process {pid} {how}" + (": another takes its place" if replaced else ""))
+            self._say("error", f"process {pid} {how}" + (": replacing it" if replaced else ""))
             self._died(now - child.ready_at, now)
-        elif replaced and self._is_needed(child):
+        elif replaced and self.generations.is_needed(child):
             self._not_ready(child, f"{how} before it was ready", code, now)
 
     def _died(self, age: float, now: float) -> None:
@@ -312,32 +175,33 @@ class Fleet:
         if age < STABLE_S:
             self._fail(now)
         else:
-            self.failures, self._not_before = 0, -math.inf
+            self._reset_backoff()
 
     def _not_ready(self, child: Child, how: str, code: int, now: float) -> None:
         """Handle a process that will not serve: its generation cannot start, or cannot start now."""
-        expected = child.generation <= self.proven or self.state is FleetState.DRAIN_DELAY
+        generations = self.generations
+        expected = child.generation <= generations.proven or self.state is FleetState.DRAIN_DELAY
         if expected or self.persists:
-            self._fail(now)
-            self._say("error", f"process {child.pid} {how}; the next try is in {self._pause():g} s")
+            pause = self._fail(now)
+            self._say("error", f"process {child.pid} {how}; retrying in {pause:g} s")
             if not expected:
                 self._said.append(Failed(child.generation, code, how))
-        elif self.generation > self.base:
+        elif generations.target > generations.base:
             then = (
-                "the old ones go on serving" if self.proven else "what was to be served before is tried again"
+                "the old processes keep serving"
+                if generations.proven
+                else "retrying the previous code and settings"
             )
             self._go_back(f"the reload failed: process {child.pid} {how}; {then}")
         else:
-            self._say("error", f"nothing can be served: the first process {how}")
+            self._say("error", f"cannot serve: the first process {how}")
             self.fail(code if code in OWN_CODES else LOAD_FAILED)
 
     def _go_back(self, reason: str) -> None:
         """Give up a generation that never counted. Nothing of it was used."""
-        abandoned, self.generation = self.generation, self.base
-        self._oldest = min(self._oldest, self.generation)
         self._next = self.fleet_settings
         self._say("error", reason)
-        self._said.append(Abandoned(abandoned, reason))
+        self._said.append(Abandoned(self.generations.go_back(), reason))
 
     def fail(self, code: int) -> None:
         """End now, with this exit code: nothing can be served."""
@@ -353,13 +217,8 @@ class Fleet:
         are ready, so that none serves old code.
         """
         self._next, self._resized = fleet_settings or self.fleet_settings, 0
-        self._newest += 1
-        self.generation = self._newest
-        if at_once:
-            self._oldest = self.generation
-        self._not_before = -math.inf
-        self.failures = 0
-        return self.generation
+        self._reset_backoff()
+        return self.generations.begin(at_once=at_once)
 
     def resize(self, by: int) -> None:
         """Ask for more processes or fewer, at least one. It also applies to a generation that does not count yet.
@@ -367,7 +226,7 @@ class Fleet:
         Nothing changes once no more processes are started.
         """
         if not self._starts:
-            self._say("warning", "the number of serving processes stays as it is: the server is about to end")
+            self._say("warning", "the number of serving processes is unchanged: shutting down")
             return
         before, self.wanted = self.wanted, max(1, self.wanted + by)
         self._resized += self.wanted - before
@@ -379,7 +238,7 @@ class Fleet:
             self.state, self._until = FleetState.DRAIN_DELAY, now + self.fleet_settings.drain_delay
             if self.fleet_settings.drain_delay > 0:
                 for child in self.of(ProcessPhase.READY, ProcessPhase.HANDING_OFF):
-                    self._said.append(Tell(child.pid, "close_keepalives"))
+                    self._said.append(Tell(child.pid, CLOSE_KEEPALIVES))
         else:
             self.quit()
 
@@ -387,13 +246,13 @@ class Fleet:
         """End, since other processes have the same sockets: all processes hand their connections off, and finish."""
         if self.state is FleetState.SERVING:
             self.state = FleetState.DRAINING
-            self._end_all("hand_off", now)
+            self._end_all(HAND_OFF, now)
 
     def keep(self) -> None:
         """Let processes that hand off keep their connections and answer them: no process adopts them any longer."""
         if self.state is FleetState.DRAINING:
             self._said += [
-                Tell(child.pid, "drain") for child in self.of(ProcessPhase.ENDING, ProcessPhase.RECALLED)
+                Tell(child.pid, DRAIN) for child in self.of(ProcessPhase.ENDING, ProcessPhase.RECALLED)
             ]
 
     def quit(self) -> None:
@@ -408,7 +267,7 @@ class Fleet:
         times = [child.due for child in self.children.values()]
         if self.state in (FleetState.DRAIN_DELAY, FleetState.QUITTING):
             times.append(self._until)
-        if self._starts and self._missing():
+        if self._starts and find_missing(self.children.values(), self.generations, self.wanted):
             times.append(self._not_before)
         return min(times, default=math.inf)
 
@@ -416,10 +275,10 @@ class Fleet:
         """Return the actions to do now. Each action is returned once."""
         if self.state is FleetState.DRAIN_DELAY and now >= self._until:
             self.state = FleetState.DRAINING
-            self._end_all("drain", now)
+            self._end_all(DRAIN, now)
         if self.state is FleetState.QUITTING and self._until == -math.inf:
             self._until = math.inf
-            self._end_all("quit", now)
+            self._end_all(QUIT, now)
         # After those: a process that is started now would not get the order to end.
         if self._starts:
             self._replace(now)
@@ -431,95 +290,61 @@ class Fleet:
         # Drop orders to processes that have ended since.
         return [one for one in said if not isinstance(one, Tell) or one.pid in self.children]
 
-    def _missing(self) -> list[int]:
-        """Return the generation of each process to start, as soon as a start is allowed."""
-        ready = self.of(ProcessPhase.READY)
-        booting = [child.generation for child in self.of(ProcessPhase.BOOTING)]
-        ours, base = booting.count(self.generation), booting.count(self.base)
-        if self.proven >= self.generation:
-            lacking = self.wanted - ours - sum(map(self._is_good, ready))
-            serving = len(ready) + ours
-            beside = 1 if serving >= self.wanted and not ours else self.wanted - serving
-            missing = [self.generation] * max(0, min(lacking, beside))
-        else:  # the first process shows whether the generation can start
-            serving = len(ready) + (base if self._has_deputies else ours)
-            deputies = max(0, self.wanted - serving) if self._has_deputies else 0
-            missing = [self.base] * deputies + [self.generation] * (not ours)
-        room = CROWD * self.wanted + 1 - len(self.children)
-        return missing[: max(room, int(not serving))]  # if none serves or will, one may always start
-
-    @property
-    def _has_deputies(self) -> bool:
-        """Whether processes of the generation that counts are started while there is a newer one."""
-        return self._oldest <= self.proven < self.generation
-
-    def _is_needed(self, child: Child) -> bool:
-        """Return whether a process that starts is one of those that should serve."""
-        return child.generation == self.generation or self._is_deputy(child)
-
-    def _is_deputy(self, child: Child) -> bool:
-        return self._has_deputies and child.generation == self.proven
-
-    def _is_good(self, child: Child) -> bool:
-        return child.generation == self.generation and not child.recycle_reason
-
     def _replace(self, now: float) -> None:
+        """Start what is missing, and let what is replaced leave, one at a time."""
         for child in self.of(ProcessPhase.READY):
-            if child.generation < self._oldest:
+            if self.generations.is_outdated(child):
                 self._hand_off(child, now)
+        self._recall_unneeded(now)
+        if now >= self._not_before:
+            self._said += find_starts(self.children.values(), self.generations, self.wanted)
+        self._hand_off_surplus(now)
+        self._settle()
+
+    def _recall_unneeded(self, now: float) -> None:
         deputies = self.wanted - len(self.of(ProcessPhase.READY))
         for child in self.of(ProcessPhase.BOOTING):
-            if self._is_deputy(child) and deputies > 0:
+            if self.generations.is_deputy(child) and deputies > 0:
                 deputies -= 1
-            elif child.generation != self.generation:
+            elif child.generation != self.generations.target:
                 # Not killed: it may have adopted connections, and its word that it serves may be on the way.
                 child.phase, child.due = ProcessPhase.RECALLED, min(child.due, now + RECALL_S)
                 self._said.append(Recall(child.pid))
-        if now >= self._not_before:
-            used = {child.number for child in self.children.values()}
-            held: dict[int, set[int]] = {}
-            for generation in self._missing():
-                places = held.setdefault(generation, self._held(generation))
-                self._said.append(Start(_take_free(used), _take_free(places), generation))
+
+    def _hand_off_surplus(self, now: float) -> None:
+        """Let processes beyond the wanted number leave.
+
+        Those that must be replaced go first, preferably one whose place is taken; then the last places.
+        """
         while len(ready := self.of(ProcessPhase.READY)) > self.wanted:
-            # Processes that must be replaced go first, preferably one whose place is taken; then the last places.
-            old = [child for child in ready if not self._is_good(child)]
-            places = self._held(self.generation)
+            old = [child for child in ready if not self.generations.is_good(child)]
+            places = held_places(self.children.values(), self.generations.target)
             last = max(ready, key=lambda child: child.place)
             self._hand_off(min(old, key=lambda child: child.place not in places) if old else last, now)
-        leaving = self.of(ProcessPhase.HANDING_OFF, ProcessPhase.RECALLED)
-        complete = len(ready) == self.wanted and all(map(self._is_good, ready))
-        if self.settled < self.generation and complete and all(child.quiesced for child in leaving):
-            self.settled = self.generation
-            self._said.append(Settled(self.generation))
 
-    def _held(self, generation: int) -> set[int]:
-        """Return the places of a generation that are taken. A process to be recycled leaves its place to another."""
-        starting_or_serving = self.of(ProcessPhase.BOOTING, ProcessPhase.READY)
-        return {
-            child.place
-            for child in starting_or_serving
-            if child.generation == generation and not child.recycle_reason
-        }
+    def _settle(self) -> None:
+        """Note once that the last reload is complete."""
+        generations = self.generations
+        ready, leaving = self.of(ProcessPhase.READY), self.of(ProcessPhase.HANDING_OFF, ProcessPhase.RECALLED)
+        complete = len(ready) == self.wanted and all(map(generations.is_good, ready))
+        if not generations.is_settled and complete and all(child.quiesced for child in leaving):
+            generations.settled = generations.target
+            self._said.append(Settled(generations.target))
 
     def _hand_off(self, child: Child, now: float) -> None:
-        child.phase, child.due = ProcessPhase.HANDING_OFF, now + self._grace(child)
-        self._said.append(Tell(child.pid, "hand_off"))
-
-    def _grace(self, child: Child) -> float:
-        """Return how many seconds a process has to finish what it received. It knows only its own settings."""
-        return child.fleet_settings.graceful_timeout + KILL_AFTER_S
+        child.phase, child.due = ProcessPhase.HANDING_OFF, now + child.grace
+        self._said.append(Tell(child.pid, HAND_OFF))
 
     def _end_all(self, how: str, now: float) -> None:
         for child in self.of(ProcessPhase.READY, ProcessPhase.HANDING_OFF, ProcessPhase.ENDING):
-            due = now + (KILL_AFTER_S if how == "quit" else self._grace(child))
+            due = now + (KILL_AFTER_S if how == QUIT else child.grace)
             child.phase, child.due = ProcessPhase.ENDING, due
             self._said.append(Tell(child.pid, how))
         for child in self.of(ProcessPhase.RECALLED):
-            child.due = min(child.due, now + (KILL_AFTER_S if how == "quit" else RECALL_S))
+            child.due = min(child.due, now + (KILL_AFTER_S if how == QUIT else RECALL_S))
             self._said.append(Tell(child.pid, how))
         for child in self.of(ProcessPhase.BOOTING):
-            if how == "quit":
+            if how == QUIT:
                 self._kill(child, "", now)
             else:  # its word that it serves may already be on the way
                 child.phase, child.due = ProcessPhase.RECALLED, min(child.due, now + RECALL_S)
@@ -542,24 +367,15 @@ class Fleet:
         child.phase, child.due = ProcessPhase.KILLED, now + KILL_AFTER_S  # then it is killed again
         self._said.append(Kill(child.pid, reason))
 
-    def _fail(self, now: float) -> None:
-        self.failures = min(self.failures + 1, FAILURES_MOST)
-        self._not_before = now + self._pause()
+    def _fail(self, now: float) -> float:
+        """Let no process be started for a while, and return how many seconds that is."""
+        pause = self._backoff.fail()
+        self._not_before = now + pause
+        return pause
 
-    def _pause(self) -> float:
-        return pause(self.failures)
+    def _reset_backoff(self) -> None:
+        self._backoff.reset()
+        self._not_before = -math.inf
 
     def _say(self, level: str, text: str) -> None:
         self._said.append(Say(level, text))
-
-
-def _take_free(taken: set[int]) -> int:
-    """Return the lowest number from 1 that is not taken, and take it."""
-    number = next(number for number in range(1, len(taken) + 2) if number not in taken)
-    taken.add(number)
-    return number
-
-
-def pause(failures: int) -> float:
-    """Return how many seconds to wait after this many failures in a row."""
-    return min(PAUSE_MOST_S, PAUSE_FIRST_S * 2.0 ** (failures - 1))

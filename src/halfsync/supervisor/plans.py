@@ -1,7 +1,7 @@
 """What the processes of each generation serve, and as which user: made from the settings, at start and at each reload.
 
-Nothing of a plan is used before the first process of its generation is ready (fleet.py). So everything that can be
-rejected is rejected while the plan is made, and an unused plan leaves nothing behind: `keep` closes its sockets.
+Nothing of a plan is used before the first process of its generation is ready (generations.py). So everything that can
+be rejected is rejected while the plan is made, and an unused plan leaves nothing behind: `keep` closes its sockets.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from halfsync.errors import BindError, StartError
+from halfsync.errors import BindError, StartError, reason_of
 from halfsync.host.identity import find_identity
 from halfsync.host.pidfile import PidFile
 from halfsync.log import logger
 from halfsync.native.system import readable
-from halfsync.runtime.originals import monotonic
+from halfsync.observe.logfile import give_log
+from halfsync.runtime.originals import monotonic, os
 from halfsync.settings import SETTINGS
-from halfsync.settings.declaration import AT_START, OPEN_SOCKETS
-from halfsync.supervisor.fleet import FleetSettings
+from halfsync.settings.setting import AT_START, OPEN_SOCKETS
+from halfsync.supervisor.children import FleetSettings
 from halfsync.supervisor.process import Plan
 from halfsync.supervisor.sockets import names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from halfsync.server import Application
     from halfsync.settings import Settings
@@ -39,7 +40,7 @@ OF_PRELOADED = ("chdir", "factory", "stream")  # settings with which a preloaded
 class Plans:
     """The plans by generation. Owned by the supervisor.
 
-    first: the settings at the start. load, enter and arrive: as in `Plan`; load may be replaced. reread: returns the
+    first: the settings at the start. load, enter and arrive: as in `Plan`. reread: returns the
     current settings; its argument is those that count. closing: returns the names of the listeners of processes that
     leave, which may not have closed them yet. umask: that at the start. heir_of: the process whose pidfile this one
     will take over. Raises StartError for settings that cannot work.
@@ -75,20 +76,33 @@ class Plans:
         """Return the plan of a generation that is kept."""
         return self._plans[generation]
 
-    def __iter__(self) -> Iterator[Plan]:
-        """Iterate over all plans that are kept."""
-        return iter(self._plans.values())
-
     def __setitem__(self, generation: int, plan: Plan) -> None:
         """Set the plan of a generation."""
         self._plans[generation] = plan
+
+    def preload(self, settings: Settings) -> None:
+        """Load the application now, for the processes of all generations. Raises StartError."""
+        application = self.load(settings)
+        self.load = lambda _: application
+        self._plans[1] = replace(self._plans[1], load=self.load)
+
+    def give_logs(self) -> None:
+        """Let the user of the processes reopen the access logs, if that takes root's rights."""
+        for plan in self._plans.values():
+            owner, path = plan.identity.owner, plan.settings.access_log
+            if owner is None or path is None:
+                continue
+            try:
+                give_log(os.path.join(plan.settings.chdir or "", path), owner)
+            except OSError as error:
+                logger().warning("the access log %r cannot be created: %s", path, reason_of(error))
 
     def again(self, before: Plan) -> Plan:
         """Return a plan from the current settings. before: the plan that counts. Raises StartError: nothing changed."""
         settings = self._reread(before.settings)
         if not settings.workers and before.settings.workers:
             logger().warning(
-                "workers is not set any more, and stays %d: only a restart makes a server without a supervisor",
+                "workers is no longer set, and stays %d: only a restart ends the supervisor",
                 before.settings.workers,
             )
             settings = replace(settings, workers=before.settings.workers)

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from halfsync.admin.probe_server import ProbeServer
 from halfsync.errors import LoadError, StartError
-from halfsync.foreground import ProbeServer, prepare_process, run_until_told
+from halfsync.foreground import prepare_process, run_until_told
 from halfsync.host.handlers import outlive_handlers
 from halfsync.host.hooks import POST_FORK, WORKER_EXIT, WORKER_READY, Worker, call_hook
 from halfsync.host.identity import become
 from halfsync.host.titles import name_worker
 from halfsync.log import logger
 from halfsync.opened import Opened
+from halfsync.orders import DRAIN, FINISH, HAND_OFF
 from halfsync.runtime.originals import monotonic, os, signal, socket
 from halfsync.runtime.output import complain
 from halfsync.runtime.signals import RECALL, Signals, outlive_signals
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 READY = "ready"  # a process says that it serves
 STANDS_IN = "stands-in"  # added to READY if, in development, it shows why the application cannot be loaded
 QUIESCED = "quiesced"  # a process says that it takes no more new requests
+SIGTERM_CAME = "sigterm"  # a process says that it got SIGTERM
 QUIESCE_S = (
     1.0  # for connections that cannot be handed off: more than the queue holds, or in the middle of a request
 )
@@ -129,23 +132,23 @@ class SupervisorOrders:
         word = self._channel.next()
         if self._channel.lost and not self._orphaned:
             self._orphaned = True
-            logger().warning("the supervisor has died: this process finishes what it has received")
+            logger().warning("the supervisor has died: finishing what was received")
             if not self._handing_off:
                 self._end_handoffs()
-            return "finish"
+            return FINISH
         return word
 
     def report_sigterm(self) -> None:
         """Report to the supervisor that this process got SIGTERM."""
-        self._channel.tell("told")
+        self._channel.tell(SIGTERM_CAME)
 
     def obeyed(self, order: str) -> None:
         """Note that the server has got an order."""
         word = order.partition(" ")[0]
-        if word == "hand_off" and not self._handing_off and self._probes is not None:
+        if word == HAND_OFF and not self._handing_off and self._probes is not None:
             self._probes.stop_listening()
-        self._handing_off = self._handing_off or word == "hand_off"
-        if word in ("hand_off", "drain") and not self._reported_quiesced:
+        self._handing_off = self._handing_off or word == HAND_OFF
+        if word in (HAND_OFF, DRAIN) and not self._reported_quiesced:
             self._quiesce_by = monotonic() + QUIESCE_S
 
     def poll_interval(self) -> float | None:
@@ -215,7 +218,7 @@ def run_process(context: SpawnContext) -> int:
         return error.exit_code
     with ProcessSignals() as signals, ProbeServer(settings, context.plan.admin, slot) as probes:
         own = (context.channel.fd, context.handoff_queue[1].fileno())
-        server.start_in_front(signals, lambda: [*own, *probes.descriptors()])
+        main_thread = server.start_in_front(signals, lambda: [*own, *probes.descriptors()])
         slot.serve()
         context.channel.tell(READY if loads else f"{READY} {STANDS_IN}")
         if loads:
@@ -223,7 +226,7 @@ def run_process(context: SpawnContext) -> int:
         orders = SupervisorOrders(
             context.channel, server, slot, context.handoff_queue[1], reporter, probes=probes
         )
-        outcome = run_until_told(server, signals, orders)
+        outcome = run_until_told(server, main_thread, signals, orders)
         context.channel.tell(f"outcome {outcome.finished} {outcome.cut}")
         if loads:
             call_hook(WORKER_EXIT, settings, worker)

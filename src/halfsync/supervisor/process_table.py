@@ -11,15 +11,17 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from halfsync.announcements import Outcome
 from halfsync.errors import reason_of
-from halfsync.foreground import Outcome, handoff_order
+from halfsync.orders import DRAIN, handoff_order
 from halfsync.runtime.forking import fork, restore
 from halfsync.runtime.originals import monotonic, os, signal, socket
 from halfsync.runtime.signals import RECALL
 from halfsync.shared.scoreboard import Scoreboard
 from halfsync.supervisor.channel import Channel
-from halfsync.supervisor.fleet import FleetState, ProcessPhase
-from halfsync.supervisor.process import QUIESCED, READY, STANDS_IN, SpawnContext
+from halfsync.supervisor.children import ProcessPhase
+from halfsync.supervisor.fleet import FleetState
+from halfsync.supervisor.process import QUIESCED, READY, SIGTERM_CAME, STANDS_IN, SpawnContext
 from halfsync.supervisor.recycling import draw_requests, is_limited, recycle_reason
 
 if TYPE_CHECKING:
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from halfsync.shared.scoreboard import Slot
+    from halfsync.supervisor.actions import Start
+    from halfsync.supervisor.children import Child
     from halfsync.supervisor.development.child import Development
-    from halfsync.supervisor.fleet import Child, Fleet, Start
+    from halfsync.supervisor.fleet import Fleet
     from halfsync.supervisor.process import Plan
 
 LOOK_S = 0.25  # between two checks of what the processes have served, and how large they are
@@ -94,11 +98,11 @@ class ProcessTable:
         """Return what a process serves."""
         return self._handles[pid].plan
 
-    def start(self, start: Start, plan: Plan, leave_behind: Callable[[], None]) -> SpawnContext | None:
+    def start(self, start: Start, plan: Plan, close_in_fork: Callable[[], None]) -> SpawnContext | None:
         """Fork a process. Return None in the supervisor, and the context of the new process in that process.
 
-        leave_behind: called in the new process; closes what is the supervisor's. If the system cannot create a process,
-        the fleet is told. If anything else is raised, no process is left behind.
+        close_in_fork: called in the new process; closes what is the supervisor's. If the system cannot create a
+        process, the fleet is told. If anything else is raised, no process is left behind.
         """
         most_requests = draw_requests(plan.settings, self._random)
         with ExitStack() as undoing:
@@ -116,9 +120,9 @@ class ProcessTable:
             undoing.pop_all()
         if pid == 0:
             ours.close()
-            leave_behind()
+            close_in_fork()
             if self._development is not None:
-                self._development.leave_behind()
+                self._development.close_in_fork()
             return SpawnContext(
                 self._name,
                 plan,
@@ -139,7 +143,7 @@ class ProcessTable:
             raise
         return None
 
-    def leave_behind(self) -> None:
+    def close_in_fork(self) -> None:
         """Close the supervisor's ends of all channels, in a process that it has forked."""
         for handle in self._handles.values():
             handle.channel.close()
@@ -148,7 +152,7 @@ class ProcessTable:
 
     def tell(self, pid: int, what: str) -> None:
         """Send an order to a process."""
-        if what == "drain":
+        if what == DRAIN:
             # What is in the queue is still adopted. More would be lost: each process is about to close its end.
             with suppress(OSError):
                 self.handoff_queue[0].shutdown(socket.SHUT_RD)
@@ -195,7 +199,7 @@ class ProcessTable:
                     self._fleet.stand_in(pid)
                 self._fleet.ready(pid, monotonic())
                 self._serves(handle.plan)
-            elif what == "told":
+            elif what == SIGTERM_CAME:
                 self.signalled.append(pid)
             elif what == "outcome":
                 handle.outcome = Outcome(*map(int, values))

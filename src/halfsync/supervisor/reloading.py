@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
 from halfsync.log import logger, set_up
-from halfsync.supervisor.fleet import LOAD_FAILED, OWN_CODES, FleetState, ProcessPhase
+from halfsync.supervisor.children import ProcessPhase
+from halfsync.supervisor.fleet import LOAD_FAILED, OWN_CODES, FleetState
 from halfsync.supervisor.plans import fleet_settings_of
 
 if TYPE_CHECKING:
     from halfsync.server import Application
     from halfsync.settings import Settings
+    from halfsync.supervisor.actions import Abandoned, Failed
     from halfsync.supervisor.development.child import Development
-    from halfsync.supervisor.fleet import Abandoned, Failed, Fleet
+    from halfsync.supervisor.fleet import Fleet
     from halfsync.supervisor.plans import Plans
     from halfsync.supervisor.process import Plan
     from halfsync.supervisor.service import Service
@@ -37,31 +39,31 @@ class Reloads:
     @property
     def _now(self) -> Plan:
         """The plan that counts."""
-        return self._plans[self._fleet.base]
+        return self._plans[self._fleet.generations.base]
 
     def begin(self) -> None:
         """Read the settings again, and ask for processes that have them. Settings that cannot work change nothing."""
         if self._fleet.state is not FleetState.SERVING:
-            logger().warning("there is no reload: the server is about to end")
+            logger().warning("reload ignored: shutting down")
             return
         self._service.reloading()
-        reason = "the reload failed, as the log says"
+        reason = "the reload failed; see the log"
         try:
             self._begin(self._now)
         except StartError as error:
-            reason = f"the reload failed: {error}; the old processes go on serving"
+            reason = f"the reload failed: {error}; the old processes keep serving"
             logger().error("%s", reason)
-            self._service.reload_failed(reason, is_over=self._fleet.is_settled)
+            self._service.reload_failed(reason, is_over=self._fleet.generations.is_settled)
         except BaseException:
-            self._service.reload_failed(reason, is_over=self._fleet.is_settled)
+            self._service.reload_failed(reason, is_over=self._fleet.generations.is_settled)
             raise
 
     def _begin(self, before: Plan) -> None:
         plan = self._plans.again(before)
         what = "settings" if before.settings.preload else "code and settings"
-        logger().info("reloading: each process is replaced by one with the %s of now", what)
+        logger().info("reloading with the current %s", what)
         if before.settings.preload:
-            logger().warning("the code is what was preloaded: a restart loads it again")
+            logger().warning("reload keeps the preloaded code: only a restart loads it again")
         self._adopt(plan)
 
     def renew(self, changed: str, development: Development) -> None:
@@ -85,17 +87,17 @@ class Reloads:
 
     def show_failure(self, failed: Failed) -> None:
         """In development, let the next try show why this one failed. If the settings were wrong from the start, end."""
-        if not self._fleet.proven and failed.code in OWN_CODES and failed.code != LOAD_FAILED:
+        if not self._fleet.generations.proven and failed.code in OWN_CODES and failed.code != LOAD_FAILED:
             self._fleet.fail(failed.code)
             return
-        problem = f"the process that was to load it {failed.how}"
+        problem = f"the process that loaded it {failed.how}"
         error = LoadError(problem, origin=self._name, remedy="the log shows what it printed")
         self._plans[failed.generation] = _unloadable(self._now, error)
 
     def give_up(self, abandoned: Abandoned) -> None:
         """End a reload whose first process could not start."""
         self._plans.enter(self._now)
-        self._service.reload_failed(abandoned.reason, is_over=self._fleet.is_settled)
+        self._service.reload_failed(abandoned.reason, is_over=self._fleet.generations.is_settled)
 
     def use(self, generation: int) -> Plan:
         """Use the settings of a generation that counts from now on, and return its plan."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from halfsync.listening.activation import find_sockets
 from halfsync.listening.binds import has_any_port, parse_bind, socket_file
-from halfsync.listening.listeners import Made, open_listeners, refuse_shared, remove_file
+from halfsync.listening.listeners import Made, refuse_shared, remove_file
+from halfsync.listening.opening import open_listeners
 from halfsync.runtime.originals import os
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Sockets:
         self.listeners, self._aside = {}, {}
         self._close(everything)
 
-    def leave_behind(self, kept: Collection[Listener]) -> None:
+    def close_in_fork(self, kept: Collection[Listener]) -> None:
         """Close all listeners except those that are kept, in a forked process."""
         for listener in self._all():
             if listener not in kept:

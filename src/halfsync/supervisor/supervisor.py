@@ -1,19 +1,18 @@
 """The supervisor: the process that was started. It forks the serving processes, watches, replaces and reaps them.
 
 It has one thread, owns the listening sockets for as long as the server lives, and never loads the application unless it
-preloads. The state machine decides what to do (fleet.py), and the supervisor does it. Signals only wake it.
+preloads. The state machine decides what to do (fleet.py), and the dispatcher carries it out (dispatcher.py). Signals
+only wake it.
 """
 
 from __future__ import annotations
 
 import math
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from halfsync.errors import reason_of
-from halfsync.foreground import Outcome, announcement, draining, farewell, say_sizes
+from halfsync.announcements import Outcome, draining, farewell, say_sizes
 from halfsync.host.directory import StartDirectory
 from halfsync.host.handlers import contain_handlers
 from halfsync.host.identity import find_identity, read_umask, set_umask
@@ -23,37 +22,26 @@ from halfsync.host.preloading import find_hindrances
 from halfsync.host.titles import name_supervisor
 from halfsync.log import logger, set_up
 from halfsync.native.system import readable
-from halfsync.observe.logfile import give_log
+from halfsync.orders import REOPEN
 from halfsync.runtime.forking import freeze, unblock
 from halfsync.runtime.originals import monotonic, os, signal
-from halfsync.runtime.output import counted, hold_standard_descriptors, settle_output
 from halfsync.runtime.signals import ENDING, SENT, drop_signals, forget_signals
 from halfsync.runtime.standard import import_later
+from halfsync.supervisor.accepting import Accepting
+from halfsync.supervisor.actions import Exit, Start
 from halfsync.supervisor.containment import Containment
-from halfsync.supervisor.fleet import (
-    Abandoned,
-    Counts,
-    Exit,
-    Failed,
-    Fleet,
-    FleetState,
-    Kill,
-    ProcessPhase,
-    Recall,
-    Say,
-    Settled,
-    Start,
-    Tell,
-)
+from halfsync.supervisor.dispatcher import Dispatcher
+from halfsync.supervisor.fleet import Fleet, FleetState
+from halfsync.supervisor.inheritance import inherit
+from halfsync.supervisor.milestones import Milestones
 from halfsync.supervisor.plans import Plans, fleet_settings_of
-from halfsync.supervisor.process import SpawnContext, run_process
+from halfsync.supervisor.process import SpawnContext
 from halfsync.supervisor.process_table import ProcessTable
 from halfsync.supervisor.reloading import Reloads
 from halfsync.supervisor.service import Service
 from halfsync.supervisor.sockets import Sockets
-from halfsync.supervisor.startup_signals import EndedBySignal, SupervisorSignals
+from halfsync.supervisor.startup_signals import SupervisorSignals
 from halfsync.supervisor.takeover import AGAIN_S, Takeover
-from halfsync.supervisor.upgrade import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -63,11 +51,7 @@ if TYPE_CHECKING:
     from halfsync.settings import Settings
     from halfsync.stream.handler import StreamFactory
     from halfsync.supervisor.development.child import Development
-    from halfsync.supervisor.fleet import Action
-    from halfsync.supervisor.process import Plan
 
-# Actions that are repeated if they fail. They would be lost otherwise.
-REPEATED = (Tell, Recall, Kill, Counts, Abandoned, Settled)
 NOUNS = {signal.SIGHUP: "the reload", signal.SIGUSR2: "the upgrade"}  # what each of these signals asks for
 
 
@@ -95,24 +79,13 @@ class Supervisor:
         start: StartDirectory | None = None,
         signals: SupervisorSignals | None = None,
     ) -> None:
-        set_up(settings.log_level)
+        self._name = name
         self._start_directory = start or StartDirectory()
         enter = enter or _stay
-        enter(settings)  # the supervisor's own paths are relative to it
-        refuse_contradictions(settings)
-        if find_identity(settings).changes:  # rejects an impossible user before anything else is done
-            import_later()  # once, for all processes
-        self._notifier = Notifier.from_environment()
-        self._service = Service(self._notifier)
-        say_sizes(settings)
-        umask = read_umask()
-        set_umask(settings)
-        name_supervisor(name)
-        self._name = name
+        umask = self._prepare(settings, enter)
         predecessor = inherit()
-        self._sockets = (
-            Sockets() if predecessor is None else Sockets(predecessor.listeners, predecessor.passed)
-        )
+        inherited = () if predecessor is None else (predecessor.listeners, predecessor.passed)
+        self._sockets = Sockets(*inherited)
         self._takeover = Takeover(
             predecessor,
             notifier=self._notifier,
@@ -130,35 +103,69 @@ class Supervisor:
                 enter=enter,
                 arrive=self._start_directory.close,
                 reread=reread,
-                closing=self._left_behind,
+                closing=lambda: self._accepting.find_closing(),  # noqa: PLW0108 - it is made later
                 umask=umask,
                 heir_of=0 if predecessor is None else predecessor.pid,
             )
-            self._takeover.write_pidfile(self._plans[1].pidfile)
-            if settings.preload:
-                self._preload(settings)
-            self._takeover.drop(self._sockets.drop_inherited())
-            if signals is not None:
-                signals.queue()
+            self._take_possession(settings, signals)
         except BaseException:
             if signals is not None:
                 signals.queue_quietly()
             self._close()
             raise
+        self._attach(settings)
+
+    def _prepare(self, settings: Settings, enter: Callable[[Settings], None]) -> int:
+        """Prepare this process, and return the umask with which it was started. Raises StartError."""
+        set_up(settings.log_level)
+        enter(settings)  # the supervisor's own paths are relative to it
+        refuse_contradictions(settings)
+        if find_identity(settings).changes:  # rejects an impossible user before anything else is done
+            import_later()  # once, for all processes
+        self._notifier = Notifier.from_environment()
+        self._service = Service(self._notifier)
+        say_sizes(settings)
+        umask = read_umask()
+        set_umask(settings)
+        name_supervisor(self._name)
+        return umask
+
+    def _take_possession(self, settings: Settings, signals: SupervisorSignals | None) -> None:
+        """Write the pidfile, preload, and let the signals wait in the queue from now on. Raises StartError."""
+        self._takeover.write_pidfile(self._plans[1].pidfile)
+        if settings.preload:
+            self._preload(settings)
+        self._takeover.drop(self._sockets.drop_inherited())
+        if signals is not None:
+            signals.queue()
+
+    def _attach(self, settings: Settings) -> None:
+        """Make what decides about the processes. Nothing can fail from here on."""
         self._fleet = Fleet(fleet_settings_of(settings), persists=settings.reload)
-        self._reloads = Reloads(self._fleet, self._plans, self._service, name=name)
+        self._reloads = Reloads(self._fleet, self._plans, self._service, name=self._name)
+        self._milestones = Milestones(self._fleet, self._service, name=self._name)
         self._development = self._develop(settings) if settings.reload else None
-        self._announced = False
-        self._places: dict[str, str] = {}  # where it listens, by setting
         self._changed = ""  # in development, why the application must be loaded again
-        self._undone: list[Action] = []  # actions that failed, and are tried again
         self._containment = Containment()
         self._step = self._containment.step
         self._processes = ProcessTable(
             self._fleet,
-            name=name,
+            name=self._name,
             development=self._development,
-            serves=self._announce,
+            serves=self._milestones.serves,
+            step=self._step,
+        )
+        self._accepting = Accepting(
+            self._fleet, self._processes, self._plans, sockets=self._sockets, takeover=self._takeover
+        )
+        self._dispatcher = Dispatcher(
+            self._fleet,
+            self._processes,
+            self._accepting,
+            reloads=self._reloads,
+            milestones=self._milestones,
+            service=self._service,
+            takeover=self._takeover,
             step=self._step,
         )
         self._exit: Exit | None = None  # all processes have ended
@@ -166,10 +173,8 @@ class Supervisor:
 
     def _preload(self, settings: Settings) -> None:
         """Load the application once, for all processes. Log what the processes will not have, or will share."""
-        application = self._plans.load(settings)
+        self._plans.preload(settings)
         contain_handlers()
-        self._plans.load = lambda _: application
-        self._plans[1] = replace(self._plans[1], load=self._plans.load)
         own = [listener.socket.fileno() for listener in self._sockets]
         for hindrance in find_hindrances([*own, *self._takeover.descriptors]):
             logger().warning("preload: %s", hindrance)
@@ -200,10 +205,10 @@ class Supervisor:
         """Do what is due now, and wait. Return None, or, at the end, the result of `run`."""
         if self._development is not None:
             with self._step("starting the watcher of sources"):
-                self._development.keep_watching(lambda: self._leave_all_behind(signals))
-        decided = self._decide()
+                self._development.keep_watching(lambda: self._close_all_in_fork(signals))
+        decided = self._dispatcher.decide()
         with self._step("closing what no process needs"):
-            self._forget()
+            self._accepting.close_unneeded()
         for action in decided:
             if isinstance(action, Start):
                 context = self._start(action, signals)
@@ -212,10 +217,7 @@ class Supervisor:
             elif isinstance(action, Exit):
                 self._exit = action
             else:
-                with self._step(f"the order {type(action).__name__}") as step:
-                    self._do(action)
-                if step.failed and isinstance(action, REPEATED):
-                    self._undone.append(action)
+                self._dispatcher.dispatch(action)
         if self._exit is not None and self._may_end():
             with self._step("the end"):
                 self._end(signals)
@@ -228,23 +230,13 @@ class Supervisor:
         self._containment.end_turn()
         return None
 
-    def _decide(self) -> list[Action]:
-        """Return the actions to do now. Actions that failed before come first, if their process still lives."""
-        decided: list[Action] = []
-        with self._step("deciding what is to be done"):
-            decided = self._fleet.decide(monotonic())
-        undone, self._undone = self._undone, []
-        living = self._fleet.children
-        again = [one for one in undone if not isinstance(one, Tell | Recall | Kill) or one.pid in living]
-        return [*again, *decided]
-
     def _start(self, action: Start, signals: SupervisorSignals) -> SpawnContext | None:
         """Fork a process, as `ProcessTable.start` does. If it fails, the fleet tries the start again after a pause."""
         context: SpawnContext | None = None
         with self._step("starting a process") as step:
             plan = self._plans[action.generation]
             kept = (*plan.listeners, *plan.admin)
-            context = self._processes.start(action, plan, partial(self._leave_behind, signals, kept))
+            context = self._processes.start(action, plan, partial(self._close_in_fork, signals, kept))
         if step.failed:
             self._fleet.not_started("the log above says why", monotonic())
         return context
@@ -321,10 +313,10 @@ class Supervisor:
         elif number == signal.SIGHUP:
             self._reloads.begin()
         elif number == signal.SIGUSR1:
-            self._give_logs()
-            self._processes.tell_all("reopen")
+            self._plans.give_logs()
+            self._processes.tell_all(REOPEN)
         elif number == signal.SIGUSR2:
-            self._takeover.begin(self._plans[self._fleet.base].settings.config)
+            self._takeover.begin(self._plans[self._fleet.generations.base].settings.config)
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             self._fleet.resize(1 if number == signal.SIGTTIN else -1)
 
@@ -338,130 +330,23 @@ class Supervisor:
             fleet_settings = self._fleet.fleet_settings
             logger().info("%s", draining(fleet_settings.drain_delay, fleet_settings.graceful_timeout))
 
-    def _give_logs(self) -> None:
-        """Let the user of the processes reopen the access logs, if that takes root's rights."""
-        for plan in self._plans:
-            owner, path = plan.identity.owner, plan.settings.access_log
-            if owner is None or path is None:
-                continue
-            try:
-                give_log(os.path.join(plan.settings.chdir or "", path), owner)
-            except OSError as error:
-                logger().warning("the access log %r cannot be made: %s", path, reason_of(error))
-
-    def _left_behind(self) -> set[str]:
-        """Return the names of the listeners of the processes that do not serve."""
-        serving = self._fleet.of(ProcessPhase.READY)
-        plans = [
-            self._processes.plan(pid) for pid, child in self._fleet.children.items() if child not in serving
-        ]
-        return {name for plan in plans for name in plan.names}
-
-    def _forget(self) -> None:
-        """Drop plans that no process will use, and close listeners that no plan names.
-
-        A listener is kept while a process accepts on it, even a process that is about to be replaced: the next reload
-        may name it again. It is closed before the last such process is ordered to leave, and that process empties the
-        backlog. If the socket stayed open, clients would wait in its backlog in vain. For the same reason all listeners
-        are closed once all processes are about to end.
-        """
-        if self._fleet.state not in (FleetState.SERVING, FleetState.DRAIN_DELAY):
-            self._sockets.close()
-            return
-        serving = [self._processes.plan(child.pid) for child in self._fleet.of(ProcessPhase.READY)]
-        self._plans.keep({self._fleet.generation, self._fleet.base}, serving)
-
-    # Processes.
-
-    def _do(self, action: Action) -> None:
-        match action:
-            case Tell(pid, "hand_off"):
-                self._processes.order_handoff(pid, self._find_exclusive(pid))
-            case Tell(pid, what):
-                self._processes.tell(pid, what)
-            case Recall(pid):
-                self._processes.recall(pid)
-            case Kill(pid, reason):
-                if reason:
-                    logger().error("process %d is killed: %s", pid, reason)
-                self._processes.kill(pid)
-            case Say(level, text):
-                getattr(logger(), level)(text)
-                if level == "error" and self._fleet.state in (FleetState.SERVING, FleetState.DRAIN_DELAY):
-                    self._service.trouble(text)
-            case Counts(generation):
-                self._use(generation)
-            case Abandoned():
-                self._reloads.give_up(action)
-            case Settled(generation):
-                self._settle(generation)
-            case Failed():
-                self._reloads.show_failure(action)
-
-    def _find_exclusive(self, pid: int) -> list[int]:
-        """Return the positions of a process's listeners on which no other process accepts, or is certain to accept.
-
-        Clients in their backlogs would wait in vain, so the process accepts them before it leaves.
-        """
-        listeners = self._processes.plan(pid).listeners
-        if self._fleet.state is FleetState.DRAINING:
-            accepts = self._takeover.other_accepts
-            return [position for position, one in enumerate(listeners) if not accepts(one.socket)]
-        plans = [self._processes.plan(child.pid) for child in self._fleet.of(ProcessPhase.READY)]
-        if self._fleet.generation <= self._fleet.proven or self._fleet.persists:
-            plans.append(self._plans[self._fleet.generation])
-        accepted = {listener.socket for plan in plans for listener in plan.listeners}
-        return [position for position, one in enumerate(listeners) if one.socket not in accepted]
-
-    def _use(self, generation: int) -> None:
-        """Use the settings of a generation from now on: its first process serves."""
-        if generation != self._fleet.base:
-            return  # a newer generation counts already
-        plan = self._reloads.use(generation)
-        self._takeover.move_pidfile(plan.pidfile)
-        before = self._places
-        places = {"bind": plan.listeners, "admin_bind": plan.admin}
-        self._places = {name: ", ".join(one.place for one in some) for name, some in places.items()}
-        for name, place in self._places.items():
-            if place != before.get(name, place):
-                logger().info("%s has changed: it is %s", name, place or "nowhere")
-
-    def _settle(self, generation: int) -> None:
-        wanted = self._fleet.wanted
-        serving = counted(wanted, "process serves", "processes serve")
-        failed = any(child.stands_in for child in self._fleet.of(ProcessPhase.READY))
-        if failed:
-            serving += ", and answers with the reason why the application cannot be loaded"
-        how = "failed" if failed else "is complete"
-        line = f"{f'the reload {how}: ' if generation > 1 else ''}{'all ' if wanted > 1 else ''}{serving}"
-        (logger().warning if failed else logger().info)("%s", line)
-        self._service.serves(serving)
-        self._takeover.settled()
-
-    def _announce(self, plan: Plan) -> None:
-        """Log once that the server serves."""
-        if not self._announced:
-            self._announced = True
-            line = announcement(plan.settings, plan.listeners, self._name, processes=self._fleet.wanted)
-            logger().info("%s", line)
-
-    def _leave_all_behind(self, signals: SupervisorSignals) -> None:
+    def _close_all_in_fork(self, signals: SupervisorSignals) -> None:
         """Close what is the supervisor's and the serving processes', in a forked process that does not serve."""
-        self._leave_behind(signals, ())
+        self._close_in_fork(signals, ())
         self._start_directory.close()
         for end in self._processes.handoff_queue:
             end.close()
 
-    def _leave_behind(self, signals: SupervisorSignals, kept: Collection[Listener]) -> None:
+    def _close_in_fork(self, signals: SupervisorSignals, kept: Collection[Listener]) -> None:
         """Close what is the supervisor's, in a process that it has forked."""
         forget_signals()
         drop_signals(*SENT)
         unblock()
         for descriptor in signals.descriptors:
             os.close(descriptor)
-        self._processes.leave_behind()
-        self._takeover.leave_behind()
-        self._sockets.leave_behind(kept)
+        self._processes.close_in_fork()
+        self._takeover.close_in_fork()
+        self._sockets.close_in_fork(kept)
 
     def _may_end(self) -> bool:
         over = False
@@ -475,7 +360,7 @@ class Supervisor:
         for close in (self._close, self._processes.close, partial(signals.__exit__, None, None, None)):
             with self._step("the end"):
                 close()
-        if self._announced:
+        if self._milestones.announced:
             with self._step("the end"):
                 outcome = Outcome(self._processes.finished, self._processes.cut)
                 logger().info("%s", farewell(outcome, lost=self._processes.lost))
@@ -490,38 +375,3 @@ class Supervisor:
 
 def _stay(_: Settings) -> None:
     """Stay in the current directory: an application that is loaded already needs no other."""
-
-
-def supervise(
-    load: Callable[[Settings], Application | StreamFactory],
-    settings: Settings,
-    *,
-    reread: Callable[[Settings], Settings],
-    name: str,
-    enter: Callable[[Settings], None] | None = None,
-    start: StartDirectory | None = None,
-) -> tuple[int, bool]:
-    """Serve with several processes until told to end. Return the exit code, and whether this is a serving process.
-
-    Takes and raises what `Supervisor` does, but returns if SIGTERM, or a closed terminal, ends it before it serves.
-    """
-    hold_standard_descriptors()
-    signals = SupervisorSignals()
-    signals.__enter__()
-    try:
-        signals.interrupt()
-        supervisor = Supervisor(
-            load, settings, reread=reread, name=name, enter=enter, start=start, signals=signals
-        )
-    except BaseException as error:
-        signals.queue_quietly()
-        signals.__exit__()
-        if isinstance(error, EndedBySignal):
-            return 0, False
-        raise
-    outcome = supervisor.run(signals)
-    if isinstance(outcome, SpawnContext):
-        code = run_process(outcome)
-        settle_output()
-        return code, True
-    return outcome, False

@@ -4,6 +4,8 @@ The old program owns everything until *the passing*. It decides on that moment: 
 and the old one has not been told to end. Until then the new program does not remove or write files of the old one, nor
 notify the service manager. A program may be the new one and the old one at once, so what it was given and what it gives
 are separate here.
+
+It is one state machine over three programs, and each of its steps reads most of its state, so it is one file.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from halfsync.errors import StartError, reason_of
 from halfsync.host.pidfile import move_pidfile
 from halfsync.log import logger
 from halfsync.runtime.originals import monotonic, os, signal
-from halfsync.supervisor.fleet import KILL_AFTER_S, FleetState
+from halfsync.supervisor.children import KILL_AFTER_S
+from halfsync.supervisor.fleet import FleetState
+from halfsync.supervisor.programs import DROPS
 from halfsync.supervisor.relay import Relay
-from halfsync.supervisor.upgrade import DROPS, start_successor
+from halfsync.supervisor.upgrade import start_successor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -29,8 +33,8 @@ if TYPE_CHECKING:
     from halfsync.runtime.originals import socket
     from halfsync.supervisor.fleet import Fleet
     from halfsync.supervisor.process_table import ProcessTable
+    from halfsync.supervisor.programs import Predecessor, Successor
     from halfsync.supervisor.sockets import Sockets
-    from halfsync.supervisor.upgrade import Predecessor, Successor
 
 AGAIN_S = 0.05  # pause before another look or try, if no event tells when
 
@@ -159,12 +163,10 @@ class Takeover:
         """
         busy = self.role is not TakeoverRole.OWNER or self._takes or self._successor is not None
         if busy or self._fleet.state is not FleetState.SERVING:
-            logger().warning("the upgrade is not begun: another is under way, or the server is about to end")
+            logger().warning("upgrade ignored: another is under way, or the server is shutting down")
             return
         if os.getpid() == 1:
-            logger().error(
-                "the upgrade is not begun: the system ends with process 1; start another one beside it"
-            )
+            logger().error("upgrade refused: the system ends with process 1; start another server beside it")
             return
         if self._predecessor is not None:
             self._predecessor.tell(ON)
@@ -206,7 +208,7 @@ class Takeover:
         ends_already = self.role is TakeoverRole.RETIRED or self._drains
         if first and ends_already:
             logger().info(
-                "this program ends already, with what it has received; a second SIGTERM ends it now"
+                "already shutting down, and finishing what was received; a second SIGTERM ends it now"
             )
         return first and ends_already
 
@@ -254,7 +256,7 @@ class Takeover:
         predecessor.tell(OFF)
         if OFF not in predecessor.heard:
             return
-        logger().info("the upgrade is called off: this program's processes leave")
+        logger().info("the upgrade is cancelled: handing connections back to the old program")
         self._relay = Relay(self._processes.handoff_queue[0], predecessor.handoff_queue[1])
         self._fleet.retire(monotonic())
 
@@ -281,8 +283,10 @@ class Takeover:
         killed = YOURS not in predecessor.heard
         self._notifier.release(main=killed)
         predecessor.tell(TAKEN)
-        why = "which was killed" if killed else "which leaves"
-        logger().info("this program is the server now, in the place of process %d, %s", predecessor.pid, why)
+        why = "which was killed" if killed else "which is shutting down"
+        logger().info(
+            "this program is the server now: it has taken over from process %d, %s", predecessor.pid, why
+        )
 
     def _lead(self, successor: Successor) -> None:
         """Decide on the passing; after it, do what the new program says. Note the end of the new program."""
@@ -325,14 +329,16 @@ class Takeover:
         """Pass everything on to the new program, which serves. The processes of this one leave."""
         self._notifier.pass_on(successor.pid)
         successor.tell(YOURS)
-        logger().info("process %d serves: this one and its processes leave", successor.pid)
+        logger().info(
+            "process %d has taken over: this program and its processes are shutting down", successor.pid
+        )
 
     def _note_end(self, successor: Successor) -> None:
         """Note that the new program has ended. After the passing this one cannot go on: it finishes what it has."""
         code = successor.code
         if self.role is TakeoverRole.RETIRED:
             logger().warning(
-                "process %d, which took this one's place, has ended: this one finishes what it has, and ends",
+                "process %d, which had taken over, has ended: finishing what was received",
                 successor.pid,
             )
             if ON not in successor.heard:
@@ -340,9 +346,9 @@ class Takeover:
             self._drain_too()
         elif self._fleet.state is FleetState.SERVING:
             off = code == 0 or OFF in successor.heard
-            log, what = (logger().warning, "is called off") if off else (logger().error, "failed")
+            log, what = (logger().warning, "is cancelled") if off else (logger().error, "failed")
             how = "" if code is None else f" with {code}"
-            log("the upgrade %s: the new program ended%s; this one goes on serving", what, how)
+            log("the upgrade %s: the new program ended%s; this one keeps serving", what, how)
         self._sockets.share(())
         successor.close()
         self._successor = None
@@ -390,7 +396,7 @@ class Takeover:
         if self._is_needed() and now < self._end_by:
             return False
         if self.role is TakeoverRole.OWNER and self._successor is not None:
-            logger().error("process %d is killed: it has not ended in time", self._successor.pid)
+            logger().error("killing process %d: it has not ended in time", self._successor.pid)
             self._successor.kill(signal.SIGKILL)
         return True
 
@@ -423,7 +429,7 @@ class Takeover:
         self._predecessor.close()
         self._predecessor = self._relay = None
 
-    def leave_behind(self) -> None:
+    def close_in_fork(self) -> None:
         """Close what is the supervisor's, in a forked process."""
         if self._relay is not None:
             self._relay.close()

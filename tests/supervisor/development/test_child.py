@@ -71,7 +71,9 @@ def test_watcher_that_ends_at_once_is_not_started_again(
     _, status = os.waitpid(pid, 0)
     assert not development.reaped(1, 0)
     assert not development.reaped(pid, os.waitstatus_to_exitcode(status))
-    assert lines(caplog) == ["changes are not seen any more: the watcher ended with 1; SIGHUP still reloads"]
+    assert lines(caplog) == [
+        "source changes are no longer noticed: the watcher ended with 1; SIGHUP still reloads"
+    ]
     development.keep_watching(lambda: None)
     assert development._pid == 0 and development.fds == []
 

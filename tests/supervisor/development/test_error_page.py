@@ -78,7 +78,7 @@ def test_cause_is_shown_if_the_error_has_no_traceback() -> None:
     try:
         raise RuntimeError("no database")
     except RuntimeError as cause:
-        error = LoadError("worker 1 does not serve, since its hook failed")
+        error = LoadError("worker 1 does not serve: its hook failed")
         error.__cause__ = cause
     assert "RuntimeError: no database" in ask(make_page(error), None)[2]
 

@@ -48,8 +48,8 @@ class Development:
         """Descriptors that become readable when the watcher says something, or has ended."""
         return [] if self._channel is None or self._channel.lost else [self._channel.fd]
 
-    def keep_watching(self, leave_behind: Callable[[], None]) -> None:
-        """Start the watcher if it is missing and wanted. leave_behind: called in it; closes what it does not need."""
+    def keep_watching(self, close_in_fork: Callable[[], None]) -> None:
+        """Start the watcher if it is missing and wanted. close_in_fork: called in it; closes what it does not need."""
         if self._pid or not self._wanted:
             return
         try:
@@ -65,16 +65,16 @@ class Development:
             self._give_up(reason_of(error))
             return
         if pid == 0:
-            run_child(lambda: self._watch(ours, theirs, leave_behind))
+            run_child(lambda: self._watch(ours, theirs, close_in_fork))
         self._pid, self._channel, self._began = pid, ours, monotonic()
         restore(mask)
         theirs.close()
 
-    def _watch(self, ours: Channel, theirs: Channel, leave_behind: Callable[[], None]) -> None:
+    def _watch(self, ours: Channel, theirs: Channel, close_in_fork: Callable[[], None]) -> None:
         """Run the watcher, in its process."""
         ours.close()
         self.reports.close()
-        leave_behind()
+        close_in_fork()
         put_directories_behind()
         # SIGTERM may reach the whole process group, but is for the supervisor. The watcher ends when that does.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -123,15 +123,15 @@ class Development:
         if monotonic() - self._began < STABLE_S:
             self._give_up(f"the watcher ended with {code}")
         else:
-            logger().error("the watcher ended with %d: another takes its place", code)
+            logger().error("the watcher ended with %d: replacing it", code)
         return self._wanted
 
     def _give_up(self, why: str) -> None:
         self._wanted = False
         self._receiver.close()  # so that no process waits for a reader
-        logger().error("changes are not seen any more: %s; SIGHUP still reloads", why)
+        logger().error("source changes are no longer noticed: %s; SIGHUP still reloads", why)
 
-    def leave_behind(self) -> None:
+    def close_in_fork(self) -> None:
         """Close what is the supervisor's, in a serving process. It keeps `reports`."""
         self._receiver.close()
         if self._channel is not None:

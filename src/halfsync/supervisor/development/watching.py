@@ -190,7 +190,7 @@ class SourceWatcher:
         old, self._notify = self._notify, new
         self._watched = self._selection.folders
         if self._selection.cropped:
-            logger().warning("of %s only %d folders are watched", self._selection.root, FOLDERS_MOST)
+            logger().warning("watching only %d folders of %s", FOLDERS_MOST, self._selection.root)
         if old is not None:
             late = old.watch(1, 1, 1, None)  # what the old one has not reported yet
             old.close()

@@ -1,0 +1,106 @@
+"""What a server's model is made of: made here from the application, the listeners and the settings."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from halfsync.http.trust import TrustedPeers
+from halfsync.listening.endpoints import Endpoints
+from halfsync.models.model import Parts
+from halfsync.native.system import LOW_END, LOW_OURS, raise_descriptor_limit
+from halfsync.observe.access import AccessLog
+from halfsync.observe.refusals import RefusalLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from halfsync.exchange.bridging import Bridge
+    from halfsync.listening.listeners import Listener
+    from halfsync.opened import Opened
+    from halfsync.runtime.originals import socket
+    from halfsync.settings import Settings
+    from halfsync.shared.scoreboard import Slot
+    from halfsync.static.answer import StaticFiles
+
+RESERVED_DESCRIPTORS = 64  # of the process's limit, for files of the application and of the server
+
+
+def assemble(
+    application: Any,
+    listeners: list[Listener],
+    settings: Settings,
+    opened: Opened,
+    *,
+    slot: Slot | None = None,
+    queue: tuple[int, int] | None = None,
+) -> Parts:
+    """Return the parts of a model. queue: as `Parts.handoff_queue`. Raises OSError if descriptors are short."""
+    sockets = [listener.socket for listener in listeners]
+    descriptors = [one.fileno() for one in sockets]
+    trusted = TrustedPeers(settings.forwarded_allow_ips)
+    endpoints = Endpoints(descriptors)
+    return Parts(
+        bridge=_make_bridge(application, listeners, settings, trusted, endpoints),
+        listeners=descriptors,
+        endpoints=endpoints,
+        settings=settings,
+        room=_room_for_connections(settings),
+        access_log=_make_access_log(settings, opened, trusted),
+        refusals=RefusalLog(trusted, settings.stream),
+        files=_make_files(settings, opened),
+        slot=slot,
+        handoff_queue=queue,
+        # Not a method of the server: that would make a reference cycle of server and model.
+        close_server_sockets=partial(_close_sockets, sockets),
+    )
+
+
+def _close_sockets(sockets: Iterable[socket.socket]) -> None:
+    for one in sockets:
+        one.close()
+
+
+def _make_bridge(
+    application: Any,
+    listeners: list[Listener],
+    settings: Settings,
+    trusted: TrustedPeers,
+    endpoints: Endpoints,
+) -> Bridge:
+    """Return the bridge to a WSGI application or to a stream's handlers. Only that one is loaded."""
+    if settings.stream:
+        from halfsync.stream.streaming import StreamBridge  # noqa: PLC0415
+
+        return StreamBridge(application)
+    from halfsync.wsgi.application import make_bridge  # noqa: PLC0415
+
+    servers = [(listener.server_name, listener.server_port) for listener in listeners]
+    return make_bridge(application, servers, settings, trusted, endpoints)
+
+
+def _make_files(settings: Settings, opened: Opened) -> StaticFiles | None:
+    """Return the handler of static files; None: there are no directories, and nothing is loaded."""
+    if not opened.directories:
+        return None
+    from halfsync.static.mounts import serve_directories  # noqa: PLC0415
+
+    return serve_directories(opened.directories, settings)
+
+
+def _make_access_log(settings: Settings, opened: Opened, trusted: TrustedPeers) -> AccessLog | None:
+    if settings.access_log is None:
+        return None
+    # The model `process` starts no thread, so it has no writer thread for the log.
+    direct = settings.model == "process"
+    return AccessLog(settings.access_log, opened.access_log, settings.log_format == "json", direct, trusted)
+
+
+def _room_for_connections(settings: Settings) -> int:
+    """Raise the limit on open files as far as the system allows, and return how many connections fit."""
+    wanted = settings.max_connections + RESERVED_DESCRIPTORS
+    left = LOW_END - LOW_OURS if wanted > LOW_OURS else 0
+    limit = raise_descriptor_limit(wanted + left)
+    # If the limit is too low for that, connections may use the low numbers too, except for the reserve.
+    room = max(min(limit, LOW_END), limit - left) - RESERVED_DESCRIPTORS
+    return max(1, min(settings.max_connections, room))

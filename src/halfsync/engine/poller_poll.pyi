@@ -1,1 +1,0 @@
-# Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.

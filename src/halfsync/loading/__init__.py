@@ -1,0 +1,1 @@
+"""Loading what the user names: the application, and the hooks."""

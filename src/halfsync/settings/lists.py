@@ -1,0 +1,158 @@
+"""The kinds of lists that a setting can have: addresses to listen on, directories to serve, peers to believe.
+
+A list is a list in TOML and Python, and one text with commas in a flag or the environment.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from halfsync.amounts import shown
+from halfsync.errors import UsageError
+from halfsync.listening.binds import parse_bind
+from halfsync.runtime.standard import genuine
+from halfsync.settings.kinds import NOTHING, Kind
+
+T = TypeVar("T")
+
+PREFIX_MOST = 1024
+
+
+class ListKind(Kind[tuple[T, ...]]):
+    """A kind of several values."""
+
+    def _split(self, raw: object) -> list[object]:
+        """Return the items of a list, or of a text with commas. Raises UsageError if it is neither."""
+        given = raw.split(",") if isinstance(raw, str) else raw
+        if not isinstance(given, Iterable):
+            raise self.refuse(raw)
+        return list(given)
+
+
+class Binds(ListKind[str]):
+    """One or more addresses to listen on, or none if ``optional``; in one text they are separated by commas."""
+
+    metavar = "ADDR"
+    accepts = "an address or a list of addresses"
+
+    def __init__(self, *, optional: bool = False) -> None:
+        self.optional = optional
+
+    def convert(self, raw: object) -> tuple[str, ...]:
+        given = self._split(raw)
+        if self.optional and given in ([], [""]):
+            return ()
+        specs: list[str] = []
+        for spec in given:
+            if not isinstance(spec, str):
+                raise self.refuse(spec)
+            text = spec.strip()
+            parse_bind(text)
+            if text in specs:
+                raise UsageError(f"{text!r} is given twice", remedy="name each address once")
+            specs.append(text)
+        if not specs:
+            raise UsageError("no address is given", remedy="give at least one, or leave the setting out")
+        return tuple(specs)
+
+    def show(self, value: tuple[str, ...]) -> str:
+        return ",".join(value)
+
+
+class Mounts(ListKind[tuple[str, str]]):
+    """Directories by the path under which they are served: ``PREFIX=DIR``; in one text separated by commas.
+
+    A prefix begins with a slash; a slash at its end makes no difference, and "/" is kept as "". The text "none" means
+    no directory, so that a flag can override a file.
+    """
+
+    metavar = "PREFIX=DIR"
+    accepts = "PREFIX=DIR, a list of them, or a table of prefixes and directories"
+
+    def convert(self, raw: object) -> tuple[tuple[str, str], ...]:
+        pairs = self._split(raw.items() if isinstance(raw, Mapping) else raw)
+        if pairs == [NOTHING]:
+            return ()
+        mounts: dict[str, str] = {}
+        for one in pairs:
+            prefix, directory = self._pair(one)
+            if prefix in mounts:
+                raise UsageError(f"{prefix or '/'} is given twice", remedy="name each prefix once")
+            mounts[prefix] = directory
+        return tuple(mounts.items())
+
+    def _pair(self, one: object) -> tuple[str, str]:
+        if isinstance(one, str):
+            prefix, equals, directory = one.partition("=")
+            if not equals:
+                raise self.refuse(one)
+            prefix = prefix.strip()
+        elif isinstance(one, Sequence) and len(one) == 2:
+            prefix, directory = one[0], os.fspath(one[1]) if isinstance(one[1], os.PathLike) else one[1]
+        else:
+            raise self.refuse(one)
+        if not isinstance(prefix, str) or not isinstance(directory, str):
+            raise self.refuse(one)
+        directory = directory.strip()
+        if not directory or "\0" in directory:
+            raise self.refuse(one)
+        return self._prefix(prefix), directory
+
+    def _prefix(self, prefix: str) -> str:
+        """Return a prefix without its last slash. Raises UsageError if no request's path can begin with it."""
+        bare = prefix.removesuffix("/")
+        segments = bare.split("/")
+        if (
+            not prefix.startswith("/")
+            or len(prefix) > PREFIX_MOST
+            or not prefix.isprintable()
+            or any(character in prefix for character in "%?#\\, ")
+            or (bare and any(segment in ("", ".", "..") for segment in segments[1:]))
+        ):
+            raise UsageError(
+                f"{shown(prefix)} is not a path that files can be served under",
+                remedy="write it like /static, not encoded",
+            )
+        return bare
+
+    def show(self, value: tuple[tuple[str, str], ...]) -> str:
+        return ",".join(f"{prefix or '/'}={directory}" for prefix, directory in value) or NOTHING
+
+
+class Addresses(ListKind[str]):
+    """Addresses and networks of peers, ``unix`` for those on unix sockets, ``*`` for all, ``none`` for none."""
+
+    metavar = "IPS"
+    accepts = "a list of IP addresses and networks"
+
+    def remedy(self) -> str:
+        return "write it like 10.0.0.0/8,192.0.2.1,2001:db8::/32, with unix for unix sockets; or * or none"
+
+    def convert(self, raw: object) -> tuple[str, ...]:
+        texts = [one.strip() if isinstance(one, str) else one for one in self._split(raw)]
+        if texts in ([NOTHING], [""]):
+            return ()
+        return tuple(dict.fromkeys(text if text in ("*", "unix") else self._network(text) for text in texts))
+
+    def _network(self, text: object) -> str:
+        """Return the canonical text of a network; that of a single address has no length."""
+        with genuine():
+            import ipaddress  # noqa: PLC0415 - the default does not need it, and it is slow to import
+
+        if not isinstance(text, str) or "%" in text:
+            raise self.refuse(text)
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+            address, length = network.network_address, network.prefixlen
+            if ipaddress.ip_address(text.partition("/")[0]) != address:
+                raise UsageError(
+                    f"{text!r} has bits set behind its /{length}", remedy=f"write it as {network.compressed}"
+                )
+        except ValueError:
+            raise self.refuse(text) from None
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None and length >= 96:
+            address, length = address.ipv4_mapped, length - 96
+        return str(address) if length == address.max_prefixlen else f"{address}/{length}"
+
+    def show(self, value: tuple[str, ...]) -> str:
+        return ",".join(value) or NOTHING
