@@ -115,7 +115,7 @@ ctypedef struct EngineCounters:
     uint64_t evicted          # cut to free the disk, or a worker, for others (spool_eviction.pyx)
     uint64_t left             # clients that disconnected before their response was complete
     uint64_t dropped          # queued requests that were not run, since their client had disconnected
-    uint64_t turns            # of the loop
+    uint64_t turns            # cycles of the loop
 
 ctypedef struct Engine:
     Poller poller
@@ -149,13 +149,13 @@ ctypedef struct Engine:
     bint adoption_watched
     int handoff_fd            # writing end of that queue; also a copy, -1: none
     int64_t handoff_again     # ns; when to try again, after the queue was full
-    bint handoff_unfinished   # some connections at rest are left for the next turn
+    bint handoff_unfinished   # some connections at rest are left for the next cycle
     int64_t evict_stalled_again  # ns; earliest time of the next look (spool_eviction.pyx)
     Handle waker
     Handle scoreboard_wakeup  # readable: check whether to accept; fd -1: this is the only process
     ScoreboardRecord *scoreboard  # NULL: this is the only process
     SlotRecord *slot
-    int64_t now               # ns; the loop's clock, read once a turn
+    int64_t now               # ns; the loop's clock, read once a cycle
     QueueWatch watch          # on the request queue
     bint put_some             # requests were put since the last queue_check
     ServerFields fields       # of its own responses

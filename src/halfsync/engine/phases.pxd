@@ -1,7 +1,7 @@
 # The phases of a connection and of a request, the owners of a request, and the tables of all transitions between them.
 # tools/draw_states.py draws these tables in ARCHITECTURE.md. One function makes each kind of transition: those of
-# transitions.pxd change a phase, those of ownership.pxd an owner. In the checks build each asserts that its table has the
-# change.
+# transitions.pxd change a phase, those of ownership.pxd an owner. In the checks build each asserts that its table has
+# the change.
 from halfsync.native.sync cimport atomic_uint, load_uint
 
 cdef extern from * nogil:
@@ -71,7 +71,7 @@ cdef extern from * nogil:
         {HS_FROM(OWNER_WORKER), OWNER_ENGINE, 'W'},                          /* released: nothing is left to do */
         {HS_FROM(OWNER_WORKER), OWNER_RETURNED, 'W'},                        /* returned: the engine must look at it */
         {HS_FROM(OWNER_WORKER), OWNER_ENGINE, 'E'},                          /* seized: its turn passed its deadline */
-        {HS_FROM(OWNER_ENGINE), OWNER_RETURNED, 'E'},                        /* deferred to the loop's next iteration */
+        {HS_FROM(OWNER_ENGINE), OWNER_RETURNED, 'E'},                        /* deferred to the loop's next cycle */
         {HS_FROM(OWNER_RETURNED), OWNER_ENGINE, 'E'},                        /* taken out of the list */
     };
 
