@@ -23,7 +23,7 @@ class Engine:
         self.room_bytes = ROOM_BYTES
         self.answer = MORE
         self.accepts = True
-        self.turns = 0
+        self.cycles = 0
         self.before: Callable[[Event], object] = lambda event: None
         self.poller = PyPoller(name, self)
         self.accepted_fds: list[int] = []
@@ -34,7 +34,7 @@ class Engine:
         self.before(event)
 
     def awake(self) -> None:
-        self.turns += 1
+        self.cycles += 1
 
     def room(self, handle: PyHandle) -> int:
         return self.room_bytes
@@ -58,17 +58,17 @@ class Engine:
     def accept_failed(self, listener: PyHandle, error: int) -> None:
         self.note("accept failed", listener.index, error)
 
-    def turn(self, timeout_ms: int = WAIT_MS) -> list[Event]:
-        """Return what happened in one turn."""
+    def cycle(self, timeout_ms: int = WAIT_MS) -> list[Event]:
+        """Return what happened in one cycle."""
         self.events = []
-        assert self.poller.turn(timeout_ms) >= 0
+        assert self.poller.cycle(timeout_ms) >= 0
         return self.events
 
-    def until(self, wanted: Callable[[list[Event]], bool], turns: int = 200) -> list[Event]:
-        """Return what happened in as many turns as are needed."""
+    def until(self, wanted: Callable[[list[Event]], bool], cycles: int = 200) -> list[Event]:
+        """Return what happened in as many cycles as are needed."""
         events: list[Event] = []
-        for _ in range(turns):
-            events += self.turn()
+        for _ in range(cycles):
+            events += self.cycle()
             if wanted(events):
                 return events
         raise AssertionError(f"it did not come: {events[-20:]}")

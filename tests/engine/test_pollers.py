@@ -16,16 +16,16 @@ from tests.wsgi import pattern
 
 def test_nothing_happens_on_a_silent_connection(engine: Engine, connect: Connect) -> None:
     connect()
-    assert engine.turn(NOW_MS) == []
-    assert engine.turns == 1
+    assert engine.cycle(NOW_MS) == []
+    assert engine.cycles == 1
 
 
 def test_received_bytes_are_reported_once(engine: Engine, connect: Connect) -> None:
     _, client = connect()
     for data in (b"first", b"second"):
         client.sendall(data)
-        assert engine.turn() == [("received", 0, data)]
-        assert engine.turn(NOW_MS) == []
+        assert engine.cycle() == [("received", 0, data)]
+        assert engine.cycle(NOW_MS) == []
 
 
 def test_bytes_from_before_the_registration_are_reported_too(engine: Engine) -> None:
@@ -33,7 +33,7 @@ def test_bytes_from_before_the_registration_are_reported_too(engine: Engine) -> 
     with ours, theirs:
         theirs.sendall(b"early")
         engine.watch(ours)
-        assert engine.turn() == [("received", 0, b"early")]
+        assert engine.cycle() == [("received", 0, b"early")]
 
 
 def test_every_connection_has_its_own(engine: Engine, connect: Connect) -> None:
@@ -53,7 +53,7 @@ def test_little_room_loses_nothing(engine: Engine, connect: Connect, room: int) 
     events = engine.until(lambda events: len(text(events)) == len(data))
     assert text(events) == data
     assert max(len(event[2]) for event in events) <= room
-    assert engine.turn(NOW_MS) == []
+    assert engine.cycle(NOW_MS) == []
 
 
 def test_one_talkative_connection_does_not_keep_others_waiting(engine: Engine, connect: Connect) -> None:
@@ -62,7 +62,7 @@ def test_one_talkative_connection_does_not_keep_others_waiting(engine: Engine, c
     loud.sendall(bytes(1000))
     quiet.sendall(b"me too")
     engine.room_bytes = 8
-    events = engine.turn() + engine.turn()
+    events = engine.cycle() + engine.cycle()
     assert text(events, 1) == b"me too"
     assert len(text(events, 0)) < 1000
 
@@ -71,28 +71,28 @@ def test_a_held_connection_reports_nothing_until_it_is_resumed(engine: Engine, c
     handle, client = connect()
     engine.answer = HOLD
     client.sendall(b"first")
-    assert engine.turn() == [("received", 0, b"first")]
+    assert engine.cycle() == [("received", 0, b"first")]
     engine.room_bytes = 0  # as a worker has the connection
     client.sendall(b"second")
     for _ in range(3):
-        assert engine.turn(NOW_MS) == []
+        assert engine.cycle(NOW_MS) == []
     engine.room_bytes, engine.answer = ROOM_BYTES, MORE
     engine.poller.resume(handle)
-    assert engine.turn() == [("received", 0, b"second")]
+    assert engine.cycle() == [("received", 0, b"second")]
     client.sendall(b"third")
-    assert engine.turn() == [("received", 0, b"third")]
+    assert engine.cycle() == [("received", 0, b"third")]
 
 
 def test_resuming_without_new_bytes_reports_nothing(engine: Engine, connect: Connect) -> None:
     handle, client = connect()
     engine.answer = HOLD
     client.sendall(b"first")
-    engine.turn()
+    engine.cycle()
     engine.answer = MORE
     engine.poller.resume(handle)
-    assert engine.turn(NOW_MS) == []
+    assert engine.cycle(NOW_MS) == []
     client.sendall(b"second")
-    assert engine.turn() == [("received", 0, b"second")]
+    assert engine.cycle() == [("received", 0, b"second")]
 
 
 @pytest.mark.parametrize("data", [b"", b"last words"])
@@ -113,7 +113,7 @@ def test_all_that_came_before_the_end_is_received_first(engine: Engine, connect:
     client.sendall(data)
     client.shutdown(socket.SHUT_WR)
     engine.room_bytes = 16
-    events = engine.until(ended, turns=1000)
+    events = engine.until(ended, cycles=1000)
     assert text(events) == data
     assert not ended(events[:-1])
 
@@ -122,14 +122,14 @@ def test_an_end_is_reported_while_the_connection_is_held(engine: Engine, connect
     handle, client = connect()
     client.sendall(b"request")
     engine.answer = HOLD
-    engine.turn()
+    engine.cycle()
     engine.room_bytes = 0
     client.shutdown(socket.SHUT_WR)
     assert ("left", 0) in engine.until(ended)
-    assert engine.turn(NOW_MS) == []  # once, or the engine would spin
+    assert engine.cycle(NOW_MS) == []  # once, or the engine would spin
     engine.room_bytes, engine.answer = ROOM_BYTES, MORE
     engine.poller.resume(handle)
-    assert ended(engine.turn())
+    assert ended(engine.cycle())
 
 
 def test_bytes_and_an_end_that_came_while_held_are_reported_in_order(
@@ -138,7 +138,7 @@ def test_bytes_and_an_end_that_came_while_held_are_reported_in_order(
     handle, client = connect()
     engine.room_bytes = 0
     client.sendall(b"request")
-    engine.turn()
+    engine.cycle()
     client.shutdown(socket.SHUT_WR)
     engine.until(ended)
     engine.room_bytes = ROOM_BYTES
@@ -156,8 +156,8 @@ def test_a_reset_is_reported_as_broken_and_once(engine: Engine) -> None:
         engine.watch(ours)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
-        assert engine.turn() == [("broken", 0)]
-        assert engine.turn(NOW_MS) == []
+        assert engine.cycle() == [("broken", 0)]
+        assert engine.cycle(NOW_MS) == []
 
 
 def test_a_reset_of_a_held_connection_is_reported(engine: Engine) -> None:
@@ -168,17 +168,17 @@ def test_a_reset_of_a_held_connection_is_reported(engine: Engine) -> None:
         engine.watch(ours)
         engine.room_bytes = 0
         client.sendall(b"request")
-        engine.turn()
+        engine.cycle()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
-        assert engine.turn() == [("broken", 0)]
+        assert engine.cycle() == [("broken", 0)]
 
 
 def test_a_full_socket_says_when_it_can_take_more(engine: Engine, connect: Connect) -> None:
     handle, client = connect()
     for _ in range(3):  # again and again
         total = fill(engine, handle)
-        assert engine.turn(NOW_MS) == []
+        assert engine.cycle(NOW_MS) == []
         drain(client, total)
         assert ("sendable", 0) in engine.until(bool)
 
@@ -187,7 +187,7 @@ def test_a_socket_with_room_is_not_reported_for_it(engine: Engine, connect: Conn
     handle, client = connect()
     assert engine.poller.send(handle, b"hello") == 5
     assert client.recv(5) == b"hello"
-    assert engine.turn(NOW_MS) == []
+    assert engine.cycle(NOW_MS) == []
 
 
 def test_bytes_and_room_may_come_together(engine: Engine, connect: Connect) -> None:
@@ -228,15 +228,15 @@ def test_connections_are_accepted_up_to_what_the_engine_wants(engine: Engine) ->
         handle = engine.watch(listener, LISTENER)
         clients = [socket.create_connection(listener.getsockname()) for _ in range(5)]
         engine.accepts = False
-        assert engine.turn() == [("accepted", 0)]
+        assert engine.cycle() == [("accepted", 0)]
         engine.accepts = True
-        assert engine.turn() == [("accepted", 0)] * 4
-        assert engine.turn(NOW_MS) == []
+        assert engine.cycle() == [("accepted", 0)] * 4
+        assert engine.cycle(NOW_MS) == []
         engine.poller.remove(handle)
         clients.append(socket.create_connection(listener.getsockname()))
-        assert engine.turn(NOW_MS) == []
+        assert engine.cycle(NOW_MS) == []
         assert engine.poller.add(handle) == 0
-        assert engine.turn() == [("accepted", 0)]
+        assert engine.cycle() == [("accepted", 0)]
         assert not any(os.get_blocking(fd) or os.get_inheritable(fd) for fd in engine.accepted_fds)
         for client in clients:
             client.close()
@@ -251,10 +251,10 @@ def test_a_lack_of_descriptors_is_reported(engine: Engine) -> None:
             os.close(probe)
             resource.setrlimit(resource.RLIMIT_NOFILE, (probe, hard))
             try:
-                assert engine.turn() == [("accept failed", 0, errno.EMFILE)]
+                assert engine.cycle() == [("accept failed", 0, errno.EMFILE)]
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            assert engine.turn() == [("accepted", 0)]
+            assert engine.cycle() == [("accepted", 0)]
 
 
 def test_the_waker_ends_a_wait_each_time(engine: Engine) -> None:
@@ -263,8 +263,8 @@ def test_the_waker_ends_a_wait_each_time(engine: Engine) -> None:
         assert engine.poller.add(PyHandle(fd, WAKER, 7)) == 0
         for _ in range(3):
             os.eventfd_write(fd, 1)
-            assert engine.poller.turn(WAIT_MS) == 1
-            assert engine.poller.turn(NOW_MS) == 0
+            assert engine.poller.cycle(WAIT_MS) == 1
+            assert engine.poller.cycle(NOW_MS) == 0
         assert engine.events == []
     finally:
         os.close(fd)

@@ -44,7 +44,7 @@ def test_a_connection_may_be_removed_in_any_callback(engine: Engine, connect: Co
 
 
 def test_a_connection_may_be_removed_by_another_and_its_event_is_stale(engine: Engine) -> None:
-    """Both have an event in one turn; whichever is reported first removes both, as a deadline or a drain does."""
+    """Both have an event in one cycle; whichever is reported first removes both, as a deadline or a drain does."""
     pairs = [socket.socketpair() for _ in range(2)]
     handles = [engine.watch(ours) for ours, _ in pairs]
     for _, theirs in pairs:
@@ -57,9 +57,9 @@ def test_a_connection_may_be_removed_by_another_and_its_event_is_stale(engine: E
         engine.before = lambda now: None
 
     engine.before = remove
-    events = engine.turn()
+    events = engine.cycle()
     assert len(events) == 1
-    assert engine.turn(NOW_MS) == []
+    assert engine.cycle(NOW_MS) == []
     for pair in pairs:
         for sock in pair:
             sock.close()
@@ -84,11 +84,11 @@ def test_a_reused_index_never_gets_the_event_of_its_predecessor(engine: Engine) 
         assert engine.poller.add(PyHandle(ours.fileno(), CONNECTION, which, generation=1)) == 0
 
     engine.before = replace
-    events = engine.turn()
+    events = engine.cycle()
     assert len(events) == 1
     which = 1 - events[0][1]
-    assert engine.turn(NOW_MS) == []
+    assert engine.cycle(NOW_MS) == []
     fresh[1].sendall(b"new")
-    assert engine.turn() == [("received", which, b"new")]
+    assert engine.cycle() == [("received", which, b"new")]
     for sock in [*fresh, *pairs[0], *pairs[1]]:
         sock.close()

@@ -143,7 +143,7 @@ def test_setting_a_later_deadline_does_not_move_the_timer() -> None:
     assert timer.deadline == TURN // 2
 
 
-def test_a_far_deadline_is_looked_at_once_a_turn() -> None:
+def test_a_far_deadline_is_looked_at_once_a_revolution() -> None:
     loop = Loop(0)
     loop.set(PyTimer(), 5 * TURN + TURN // 2)
     loop.run(6 * TURN)

@@ -58,7 +58,7 @@ from halfsync.transport.transport cimport (
 )
 
 cdef enum:
-    SENDS_PER_VISIT = 4  # of one outbox before others have their turn
+    SENDS_PER_VISIT = 4  # of one outbox before others are visited
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered without a probe of its client
@@ -136,7 +136,7 @@ cdef bint shake_hands(Engine *engine, Connection *connection) noexcept nogil:
         wheel_set(&engine.wheel, &connection.timer, engine.now)
         return False
     enter_phase(engine, connection, PHASE_SILENT)
-    if connection.rejected:  # may free it, so it is put off to the next iteration
+    if connection.rejected:  # may free it, so it is put off to the next cycle
         engine_defer(engine, &connection.request)
         return False
     return True
@@ -353,17 +353,17 @@ cdef void send_outbox(Engine *engine, Request *request) noexcept nogil:
     cdef iovec vectors[VECTORS_MAX]
     cdef Segment *segment
     cdef int64_t sent
-    cdef int count, turn
+    cdef int count, what
     cdef int _visits
     for _visits in range(SENDS_PER_VISIT):
-        turn = outbox_next(outbox, vectors, &count, &segment)
-        if turn == NEXT_WAIT:
+        what = outbox_next(outbox, vectors, &count, &segment)
+        if what == NEXT_WAIT:
             connection.pace.since = 0  # the client is not what is slow now
             return
-        if turn == NEXT_ENDED:
+        if what == NEXT_ENDED:
             end_response(engine, request)
             return
-        if turn == NEXT_MEMORY:
+        if what == NEXT_MEMORY:
             sent = poller_send(&engine.poller, &connection.handle, vectors, count, segment != NULL)
         else:
             sent = poller_send_file(
@@ -381,7 +381,7 @@ cdef void send_outbox(Engine *engine, Request *request) noexcept nogil:
         request.since = engine.now
         connection.pace.moved += sent
         outbox_sent(outbox, sent)
-    engine_announce(engine, outbox)  # the rest in the next turn
+    engine_announce(engine, outbox)  # the rest in the next cycle
 
 
 cdef void end_response(Engine *engine, Request *request) noexcept nogil:

@@ -127,13 +127,13 @@ ctypedef struct Engine:
     bint adoption_watched
     int handoff_fd            # writing end of that queue; also a copy, -1: none
     int64_t handoff_again     # ns; when to try again, after the queue was full
-    bint handoff_unfinished   # some connections at rest are left for the next turn
+    bint handoff_unfinished   # some connections at rest are left for the next cycle
     int64_t evict_stalled_again  # ns; earliest time of the next look (spool_eviction.pyx)
     Handle waker
     Handle scoreboard_wakeup  # readable: check whether to accept; fd -1: this is the only process
     ScoreboardRecord *scoreboard  # NULL: this is the only process
     SlotRecord *slot
-    int64_t now               # ns; the loop's clock, read once a turn
+    int64_t now               # ns; the loop's clock, read once a cycle
     QueueWatch watch          # on the request queue
     bint put_some             # requests were put since the last queue_check
     ServerFields fields       # of its own responses

@@ -66,7 +66,7 @@ cdef void engine_return(Engine *engine, Request *request) noexcept nogil:
 
 
 cdef void engine_defer(Engine *engine, Request *request) noexcept nogil:
-    """Put a request into the list of returned ones, for the next iteration of the loop. Only on the engine's thread."""
+    """Put a request into the list of returned ones, for the next cycle of the loop. Only on the engine's thread."""
     owner_defer(&request.owner)
     link_returned(engine, request)
 

@@ -1,6 +1,6 @@
 """The engine's loop: one native thread that owns every socket and never takes the GIL.
 
-A turn of the loop: wait; handle what happened on each connection; take back what workers returned; send what they
+A cycle of the loop: wait; handle what happened on each connection; take back what workers returned; send what they
 announced; check the timers that are due; wake a worker if requests were put. Only the wait blocks.
 """
 from libc.errno cimport errno
@@ -111,7 +111,7 @@ cdef void take_returned(Engine *engine) noexcept nogil:
 
 
 cdef void take_announced(Engine *engine) noexcept nogil:
-    """Continue to send the outboxes that were announced since the last turn."""
+    """Continue to send the outboxes that were announced since the last cycle."""
     cdef Outbox *outbox = <Outbox *> swap_pointer(&engine.announced, NULL)
     cdef Outbox *following
     while outbox != NULL:
@@ -140,7 +140,7 @@ cdef void fire_timers(Engine *engine) noexcept nogil:
 cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
     """Return how long the engine may wait, in ms: until a timer is due, or 0 if something was announced.
 
-    command: the one that this turn obeys. Whatever comes after `sleeping` is set wakes the engine.
+    command: the one that this cycle obeys. Whatever comes after `sleeping` is set wakes the engine.
     """
     cdef int64_t wait = wheel_next(&engine.wheel, engine.now)
     if wait < 0 or wait > LONGEST_WAIT:
@@ -186,7 +186,7 @@ cdef void *run(void *engine_) noexcept nogil:
                     slot_note_closed(engine.slot)
             if finish_connections(engine, command) and engine.listeners_count == 0:
                 break
-        engine.poller.turn(&engine.poller, wait_ms(engine, command))
+        engine.poller.cycle(&engine.poller, wait_ms(engine, command))
         engine.counters.turns += 1
         take_returned(engine)
         take_announced(engine)

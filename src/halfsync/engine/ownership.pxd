@@ -88,7 +88,7 @@ cdef inline void owner_return(atomic_uint *word) noexcept nogil:
 
 
 cdef inline void owner_defer(atomic_uint *word) noexcept nogil:
-    """Engine -> returned: the engine itself puts it into the list, to continue with it in the loop's next iteration."""
+    """Engine -> returned: the engine itself puts it into the list, to continue with it in the loop's next cycle."""
     check(
         owner_is(word, OWNER_ENGINE) and owner_may(OWNER_ENGINE, OWNER_RETURNED, c"E"),
         "a request is deferred that the engine does not own")

@@ -71,7 +71,7 @@ cdef extern from * nogil:
         {HS_FROM(OWNER_WORKER), OWNER_ENGINE, 'W'},                          /* released: nothing is left to do */
         {HS_FROM(OWNER_WORKER), OWNER_RETURNED, 'W'},                        /* returned: the engine must look at it */
         {HS_FROM(OWNER_WORKER), OWNER_ENGINE, 'E'},                          /* seized: its turn passed its deadline */
-        {HS_FROM(OWNER_ENGINE), OWNER_RETURNED, 'E'},                        /* deferred to the loop's next iteration */
+        {HS_FROM(OWNER_ENGINE), OWNER_RETURNED, 'E'},                        /* deferred to the loop's next cycle */
         {HS_FROM(OWNER_RETURNED), OWNER_ENGINE, 'E'},                        /* taken out of the list */
     };
 

@@ -11,9 +11,9 @@ cdef enum HandleKind:
     HANDLE_ADOPTION           # where connections wait that other processes have handed off
 
 cdef enum:
-    # Bytes received in one turn before the rest waits for the next. The workers should find what was received for them
-    # in the processor's cache, and the upload of one client must not hold up the others for long.
-    TURN_BYTES = 256 * 1024
+    # Bytes received in one cycle of the loop before the rest waits for the next. The workers should find what was
+    # received for them in the processor's cache, and the upload of one client must not hold up the others for long.
+    CYCLE_BYTES = 256 * 1024
 
 cdef enum:
     POLLER_LATER = -1000      # of send: nothing could be sent now; `sendable` will be called
@@ -52,7 +52,7 @@ ctypedef struct PollerUser:
     void (*sendable)(void *engine, Handle *handle) noexcept nogil
     # A connection waits in the backlog, unless another process takes it. Returns False if it must stay there.
     bint (*acceptable)(void *engine, Handle *listener) noexcept nogil
-    # Returns False if the engine wants no more connections in this turn.
+    # Returns False if the engine wants no more connections in this cycle.
     bint (*accepted)(void *engine, Handle *listener, int fd, const void *address, uint32_t length) noexcept nogil
     # accept failed for want of descriptors or memory.
     void (*accept_failed)(void *engine, Handle *listener, int error) noexcept nogil
@@ -66,10 +66,10 @@ ctypedef struct Poller:
     PollerUser user
     const char *name
     int fd                    # of the kernel's poller, if there is one
-    Handle *ready             # first of the handles with something left to receive, for the next turn
+    Handle *ready             # first of the handles with something left to receive, for the next cycle
     Handle *ready_last
     uint32_t ready_length
-    int64_t received          # bytes in this turn
+    int64_t received          # bytes in this cycle
     void *own                 # the implementation's own state
     int (*open)(Poller *poller) noexcept nogil
     void (*close)(Poller *poller) noexcept nogil
@@ -81,7 +81,7 @@ ctypedef struct Poller:
     # Report when the socket can take more, or report again if it can be read from now.
     void (*want_send)(Poller *poller, Handle *handle) noexcept nogil
     void (*want_receive)(Poller *poller, Handle *handle) noexcept nogil
-    int (*turn)(Poller *poller, int timeout_ms) noexcept nogil
+    int (*cycle)(Poller *poller, int timeout_ms) noexcept nogil
 
 
 cdef inline void poller_init(Poller *poller, const char *name) noexcept nogil:

@@ -13,12 +13,12 @@ from halfsync.transport.transport cimport (
 )
 
 cdef enum:
-    RECEIVES_PER_VISIT = 4  # of one handle before the others have their turn
+    RECEIVES_PER_VISIT = 4  # of one handle before the others are visited
     ACCEPTS_PER_VISIT = 64
 
 
 cdef void ready_add(Poller *poller, Handle *handle) noexcept nogil:
-    """Visit the handle again in the next turn, without a report by the kernel."""
+    """Visit the handle again in the next cycle, without a report by the kernel."""
     if handle.in_ready:
         return
     handle.in_ready = True
@@ -83,7 +83,7 @@ cdef int complete_receive(Poller *poller, Handle *handle) noexcept nogil:
         if handle.transport.drained:
             handle.readable = False
         result = poller.user.received(poller.user.engine, handle, data, length)
-        if result != RECEIVE_MORE or not handle.readable or poller.received > TURN_BYTES:
+        if result != RECEIVE_MORE or not handle.readable or poller.received > CYCLE_BYTES:
             return result
     return RECEIVE_MORE
 

@@ -13,7 +13,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from posix.unistd cimport close
 
 from halfsync.engine.poller cimport (
-    HANDLE_ADOPTION, HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, TURN_BYTES,
+    HANDLE_ADOPTION, HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, CYCLE_BYTES,
     complete_accept, complete_receive, handle_init, poller_init, ready_add, ready_remove, ready_take,
 )
 
@@ -30,7 +30,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     const uint32_t EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, EPOLLET, EPOLLEXCLUSIVE
 
 cdef enum:
-    EVENTS_PER_TURN = 256
+    EVENTS_PER_CYCLE = 256
 
 
 cdef void epoll_poller(Poller *poller) noexcept nogil:
@@ -44,7 +44,7 @@ cdef void epoll_poller(Poller *poller) noexcept nogil:
     poller.resume = epoll_resume
     poller.want_send = epoll_want_send
     poller.want_receive = epoll_want_receive
-    poller.turn = epoll_turn
+    poller.cycle = epoll_cycle
 
 
 cdef int epoll_open(Poller *poller) noexcept nogil:
@@ -91,7 +91,7 @@ cdef void epoll_detach(Poller *poller, Handle *handle) noexcept nogil:
 
 
 cdef void epoll_resume(Poller *poller, Handle *handle) noexcept nogil:
-    """Continue to receive: what arrived before is visited in the next turn."""
+    """Continue to receive: what arrived before is visited in the next cycle."""
     if handle.readable or handle.ended:
         ready_add(poller, handle)
 
@@ -150,24 +150,24 @@ cdef void dispatch(Poller *poller, epoll_event *event) noexcept nogil:
         if handle == NULL:
             return
     if event.events & (EPOLLIN | EPOLLRDHUP) or handle.readable:
-        if poller.received <= TURN_BYTES:
+        if poller.received <= CYCLE_BYTES:
             visit(poller, handle)
         else:
             ready_add(poller, handle)
 
 
-cdef int epoll_turn(Poller *poller, int timeout_ms) noexcept nogil:
+cdef int epoll_cycle(Poller *poller, int timeout_ms) noexcept nogil:
     """Wait for something to happen, at most timeout_ms, and report everything to the engine."""
-    cdef epoll_event events[EVENTS_PER_TURN]
+    cdef epoll_event events[EVENTS_PER_CYCLE]
     cdef uint32_t left_over = poller.ready_length
     cdef Handle *handle
     cdef int happened, position
-    happened = epoll_wait(poller.fd, events, EVENTS_PER_TURN, 0 if left_over > 0 else timeout_ms)
+    happened = epoll_wait(poller.fd, events, EVENTS_PER_CYCLE, 0 if left_over > 0 else timeout_ms)
     poller.user.awake(poller.user.engine)
     if happened < 0:
         return 0 if errno == EINTR else -errno
     poller.received = 0
-    while left_over > 0 and poller.received <= TURN_BYTES:  # first what was left over, or new events would starve it
+    while left_over > 0 and poller.received <= CYCLE_BYTES:  # first what was left over, or new events would starve it
         handle = ready_take(poller)
         if handle == NULL:
             break

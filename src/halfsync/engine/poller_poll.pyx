@@ -2,7 +2,7 @@
 
 What poll does, and what follows. It is level-triggered: a descriptor is reported while something is there, so the
 poller must not ask for what the engine does not want yet. It is given every descriptor each time, so the cost of a
-turn is proportional to the number of connections, idle ones included. It reports POLLHUP and POLLERR unasked: once the
+cycle is proportional to the number of connections, idle ones included. It reports POLLHUP and POLLERR unasked: once the
 engine knows of them, the poller hides the descriptor (as a negative number) until it is removed. POLLRDHUP exists only
 on Linux; without it the peer's end shows only when it is received.
 """
@@ -11,7 +11,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free, realloc
 
 from halfsync.engine.poller cimport (
-    HANDLE_ADOPTION, HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, TURN_BYTES,
+    HANDLE_ADOPTION, HANDLE_CONNECTION, HANDLE_LISTENER, Handle, Poller, RECEIVE_GONE, RECEIVE_MORE, CYCLE_BYTES,
     complete_accept, complete_receive, handle_init, poller_init, ready_add, ready_remove, ready_take,
 )
 from halfsync.native.poll cimport (
@@ -41,7 +41,7 @@ cdef void poll_poller(Poller *poller) noexcept nogil:
     poller.resume = poll_resume
     poller.want_send = poll_want_send
     poller.want_receive = poll_want_receive
-    poller.turn = poll_turn
+    poller.cycle = poll_cycle
 
 
 cdef int poll_open(Poller *poller) noexcept nogil:
@@ -131,7 +131,7 @@ cdef void poll_want_receive(Poller *poller, Handle *handle) noexcept nogil:
 
 
 cdef void visit_pending(Poller *poller, Handle *handle) noexcept nogil:
-    """Visit a connection in the next turn if it has bytes that poll(2) will not report."""
+    """Visit a connection in the next cycle if it has bytes that poll(2) will not report."""
     if handle.kind == HANDLE_CONNECTION and transport_pending(handle.transport) > 0:
         ready_add(poller, handle)
 
@@ -172,7 +172,7 @@ cdef void visit(Poller *poller, Handle *handle, short happened) noexcept nogil:
         poller.user.hangup(poller.user.engine, handle, False)
 
 
-cdef int poll_turn(Poller *poller, int timeout_ms) noexcept nogil:
+cdef int poll_cycle(Poller *poller, int timeout_ms) noexcept nogil:
     """Wait for something to happen, at most timeout_ms, and report everything to the engine."""
     cdef Slots *slots = <Slots *> poller.own
     cdef Handle *handle
@@ -185,7 +185,7 @@ cdef int poll_turn(Poller *poller, int timeout_ms) noexcept nogil:
     if happened < 0:
         return 0 if errno == EINTR else -errno
     poller.received = 0
-    while left_over > 0 and poller.received <= TURN_BYTES:
+    while left_over > 0 and poller.received <= CYCLE_BYTES:
         handle = ready_take(poller)
         if handle == NULL:
             break

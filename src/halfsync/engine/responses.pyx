@@ -147,7 +147,7 @@ cdef int send_native_response(
         linger(engine, connection)
         return RECEIVE_MORE
     if exchange_has_more(exchange):
-        # The next request waits its turn, like those of other connections.
+        # The next request waits until other connections were visited.
         begin_phase(connection, PHASE_IDLE)
         engine_defer(engine, request)
         return RECEIVE_HOLD

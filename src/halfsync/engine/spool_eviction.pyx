@@ -28,7 +28,7 @@ cdef void evict_stalled_client(Engine *engine) noexcept nogil:
     """Cut one client that takes nothing and holds disk space, or a worker, that is needed. Let waiting workers retry.
 
     It looks at every connection, so it does so only while there is a need, and at most once every PAUSE. Called each
-    turn; the turns are short while requests are queued.
+    cycle; the cycles are short while requests are queued.
     """
     cdef Request *request
     cdef Request *longest = NULL

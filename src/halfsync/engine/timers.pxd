@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint16_t, uint64_t
 
 cdef enum:
     TICK_SHIFT = 24           # a tick is 2**24 ns: 16.8 ms
-    SLOTS = 1024              # one turn of the wheel: 17.2 s
+    SLOTS = 1024              # one revolution of the wheel: 17.2 s
     WORDS = 16                # of 64 bits, one bit a slot
 
 # One deadline. Its owner may move `deadline` later without telling the wheel; only wheel_set may move it earlier.

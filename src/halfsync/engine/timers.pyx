@@ -3,8 +3,8 @@
 Every request moves its connection's deadline, nearly always later, and few deadlines fire. So a timer stays in the slot
 of an early deadline while a plain store moves its deadline back. When the slot's time has come, the caller of
 `wheel_due` checks the current deadline, and sets the timer again if it has not passed. A deadline further away than one
-turn of the wheel is checked once a turn. Deadlines fire at most two ticks late, never early. The wheel belongs to the
-engine's thread.
+revolution of the wheel is checked once in each. Deadlines fire at most two ticks late, never early. The wheel belongs
+to the engine's thread.
 """
 
 cdef extern from *:

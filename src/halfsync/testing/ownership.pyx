@@ -71,7 +71,7 @@ cdef class Turn:
         ownership.owner_withdraw(&self.request.owner)
 
     def unlink(self):
-        """Take the whole list, as the engine does once an iteration of its loop."""
+        """Take the whole list, as the engine does once a cycle of its loop."""
         swap_pointer(&self.engine.returned, NULL)
 
     def take_back(self):

@@ -95,10 +95,10 @@ cdef class PyPoller:
     def want_send(self, PyHandle handle):
         self.native.want_send(&self.native, &handle.native)
 
-    def turn(self, int timeout_ms):
+    def cycle(self, int timeout_ms):
         cdef int result
         with nogil:
-            result = self.native.turn(&self.native, timeout_ms)
+            result = self.native.cycle(&self.native, timeout_ms)
         if self.error is not None:
             error, self.error = self.error, None
             raise error
@@ -119,11 +119,11 @@ cdef PyHandle face(void *poller, Handle *handle):
 
 
 cdef object ask(void *poller, str name, tuple arguments, object otherwise):
-    """Call the user's method. An exception is kept until the end of the turn."""
+    """Call the user's method. An exception is kept until the end of the cycle."""
     cdef PyPoller self = <PyPoller> poller
     try:
         return getattr(self.user, name)(*arguments)
-    except BaseException as error:  # noqa: BLE001 - turn raises it
+    except BaseException as error:  # noqa: BLE001 - cycle raises it
         self.error = error
         return otherwise
 
