@@ -102,7 +102,7 @@ def test_without_listeners_it_is_reached_nowhere(model: str) -> None:
     assert (server.address, server.url) == (None, "")
     server.start()
     assert (server.address, server.url, server.ready) == (None, "", True)
-    assert server.close()
+    assert server.close(EVENT_TIMEOUT_S)
     assert server.url == ""
 
 

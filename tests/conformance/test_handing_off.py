@@ -362,7 +362,8 @@ def ask_all(connections: list[Connection]) -> dict[Connection, str]:
 
 def test_what_the_queue_does_not_take_is_served_on(stage: Stage) -> None:
     stage.writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least there is
-    first = stage.start(named("a"), threads=4)
+    # A thread for each: none may wait for a second, after which a pool closes idle connections.
+    first = stage.start(named("a"), threads=20)
     crowd = [stage.connect() for _ in range(20)]
     for connection in crowd:
         assert ask(connection) == "a"
@@ -373,7 +374,7 @@ def test_what_the_queue_does_not_take_is_served_on(stage: Stage) -> None:
     assert set(names.values()) == {"a"}
     assert set(ask_all(list(names)).values()) == {"a"}
     assert not first.wait(0)
-    second = stage.start(named("b"), threads=4)
+    second = stage.start(named("b"), threads=20)
     for connection in crowd:
         if connection not in names:
             assert answered(connection) == "b"

@@ -1,5 +1,6 @@
 """Responses of every size to readers of every speed, through memory, disk and back-pressure."""
 
+import functools
 import hashlib
 import os
 import tempfile
@@ -20,9 +21,15 @@ KIB, MIB = 1 << 10, 1 << 20
 PIECE = 64 * KIB
 
 
+@functools.lru_cache(maxsize=1)
+def kept_pattern(size: int) -> bytes:
+    """Return the pattern of that size, which may take seconds to make on a busy machine."""
+    return pattern(size)
+
+
 def bodies(size: int) -> Iterator[bytes]:
     """Yield the pattern of that size in pieces."""
-    data = pattern(size)
+    data = kept_pattern(size)
     for at in range(0, size, PIECE):
         yield data[at : at + PIECE]
 
@@ -494,6 +501,7 @@ def test_a_client_that_takes_nothing_is_cut_if_others_need_its_worker(serve: Ser
 @pytest.mark.only_on("proactor", reason="no other model has a deadline for the application")
 def test_waiting_for_the_client_is_not_the_applications_time(serve: Serve) -> None:
     app, size = Maker(), 20 * MIB
+    kept_pattern(size)
     limit_s = 2.0
     with (
         serve(app, threads=1, response_ahead=AHEAD, request_timeout=limit_s) as server,

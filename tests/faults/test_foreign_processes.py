@@ -145,6 +145,8 @@ from urllib.request import urlopen
 with server:
     for _ in range(2):
         print(urlopen(server.url, timeout=10).read().decode())
+        while server.statistics()["running"]:  # a child counts down only after its response
+            os.sched_yield()
     print(server.ready)
 print(server.close())
 """,
