@@ -50,15 +50,9 @@ cdef class MonitoredThreads(WorkerThreads):
             free(lease)
 
     cdef Lease *begin_lease(self, Request *request, int64_t now) noexcept:
-        """Begin the lease of a turn, before the worker owns its request. The lease is held.
-
-        NULL: the turn has no deadline, or memory is short.
-        """
+        """Begin the lease of a turn, before the worker owns its request. It is held. NULL: memory is short."""
         cdef Exchange *exchange = request.exchange
-        cdef Lease *lease
-        if self.limit_s == 0 or exchange == NULL:
-            return NULL
-        lease = self.lease_of_thread()
+        cdef Lease *lease = self.lease_of_thread()
         request.lease = lease
         if lease != NULL:
             lease_begin(lease, now, exchange.data + exchange.head.method, exchange.head.target

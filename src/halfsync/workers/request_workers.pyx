@@ -28,7 +28,9 @@ cdef class RequestWorkers(MonitoredThreads):
         cdef int64_t now = slot.taken_ns
         cdef int end = TURN_CUT
         cdef void *orphaned_state
-        cdef Lease *lease = self.begin_lease(request, now)
+        cdef Lease *lease = NULL
+        if self.limit_s > 0 and exchange != NULL:
+            lease = self.begin_lease(request, now)
         owner_take(&request.owner)
         if request.phase == REQUEST_NOTIFY:
             self.notify_bridge(request)
