@@ -1,4 +1,4 @@
-"""React to what happens on a connection, from the engine's side: receive, frame, submit, send, end.
+"""React to what happens on a connection, from the engine's side: receive, frame, submit, continue, end.
 
 Each function runs on the engine's thread, does a bounded amount of work and never blocks. A connection and its request
 move through the phases of `phases.pxd`. While a worker owns the request, the engine only notes what happened
@@ -8,17 +8,15 @@ nothing may touch the connection after it.
 from libc.errno cimport EAGAIN
 from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memcpy
-from posix.uio cimport iovec
 
 from halfsync.engine.admission cimport admit, reject
 from halfsync.engine.connection_close cimport (
     client_disconnected, close_now, enter_phase, enter_request_phase, finish_sending, linger, notify_closed,
-    save_app_state,
 )
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport awaited_of, deadline_of, is_slow, next_check, note_progress
 from halfsync.engine.engine cimport (
-    END_CUTS, END_STAYS, SCRATCH_BYTES, engine_announce, engine_defer, engine_is_closing_keepalives, engine_log,
+    END_CUTS, END_STAYS, SCRATCH_BYTES, engine_defer, engine_is_closing_keepalives,
 )
 from halfsync.engine.handoff cimport handoff_connection
 from halfsync.engine.ownership cimport (
@@ -30,10 +28,11 @@ from halfsync.engine.phases cimport (
     owner_is,
 )
 from halfsync.engine.poller cimport (
-    POLLER_LATER, RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_note_want, poller_send, poller_send_file,
+    RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_note_want,
 )
 from halfsync.engine.request_timeout cimport CHECK_AGAIN, check_queued, check_response, check_turn
 from halfsync.engine.responses cimport refuse, send_native_response, shed, start_sending
+from halfsync.engine.sending cimport send_outbox
 from halfsync.engine.timers cimport wheel_set
 from halfsync.engine.transitions cimport begin_phase, begin_request_phase, change_request_phase, note_released
 from halfsync.exchange.deadlines cimport LATE_REFUSE, LATE_RESET, LATE_STATUS, late
@@ -43,10 +42,6 @@ from halfsync.exchange.exchange cimport (
 )
 from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.native_handler cimport NativeResponse
-from halfsync.exchange.outbox cimport (
-    NEXT_ENDED, NEXT_MEMORY, NEXT_WAIT, OUTBOX_COMPLETE, OUTBOX_RESET, VECTORS_MAX, Segment, outbox_abandon,
-    outbox_next, outbox_release, outbox_sent,
-)
 from halfsync.exchange.persistence cimport may_stay
 from halfsync.exchange.rates cimport pace_begin
 from halfsync.native.checks cimport check
@@ -54,11 +49,8 @@ from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
 from halfsync.observe.refusals cimport REASON_LATE_PROXY, REASON_REQUESTS
 from halfsync.pool.request_queue cimport queue_hold, queue_put, queue_unhold
 from halfsync.transport.transport cimport (
-    PEER_ENDED, PEER_GONE, PEER_HERE, PEEK_BYTES, is_want, transport_abort, transport_cut, transport_peek,
+    PEER_ENDED, PEER_GONE, PEER_HERE, PEEK_BYTES, is_want, transport_abort, transport_peek,
 )
-
-cdef enum:
-    SENDS_PER_VISIT = 4  # of one outbox before others are visited
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered without a probe of its client
@@ -307,7 +299,7 @@ cdef void on_returned(Engine *engine, Request *request) noexcept nogil:
         close_now(engine, connection)
     elif request.phase == REQUEST_SENDING:
         start_sending(engine, request)
-        send_outbox(engine, request)
+        continue_response(engine, request)
     elif connection.phase == PHASE_LINGER:
         linger(engine, connection)
         engine.poller.resume(&engine.poller, &connection.handle)
@@ -321,13 +313,19 @@ cdef void on_returned(Engine *engine, Request *request) noexcept nogil:
         next_request(engine, connection)
 
 
+cdef void continue_response(Engine *engine, Request *request) noexcept nogil:
+    """Send more of a response, and go on with the next request once all is sent. May free the connection."""
+    if send_outbox(engine, request):
+        next_request(engine, request.connection)
+
+
 cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil:
     """Continue to send an outbox to which its worker has added. May free its connection."""
     cdef Request *request = <Request *> outbox.request
     swap_uint(&outbox.announced, 0)
     if request != NULL and request.outbox == outbox and owner_is(&request.owner, OWNER_ENGINE):
         request.since = engine.now
-        send_outbox(engine, request)
+        continue_response(engine, request)
 
 
 cdef void on_sendable(void *engine_, Handle *handle) noexcept nogil:
@@ -337,77 +335,13 @@ cdef void on_sendable(void *engine_, Handle *handle) noexcept nogil:
     if not owner_is(&connection.request.owner, OWNER_ENGINE):
         return
     if connection.request.phase == REQUEST_SENDING:
-        send_outbox(engine, &connection.request)
+        continue_response(engine, &connection.request)
     elif connection.phase == PHASE_HANDSHAKE:
         if shake_hands(engine, connection):
             connection.handle.readable = True  # the event for bytes that came during the handshake has passed
             engine.poller.resume(&engine.poller, &connection.handle)
     elif connection.finishing:
         finish_sending(engine, connection)
-
-
-cdef void send_outbox(Engine *engine, Request *request) noexcept nogil:
-    """Send what the outbox holds, while the socket takes it, up to SENDS_PER_VISIT pieces. May free the connection."""
-    cdef Connection *connection = request.connection
-    cdef Outbox *outbox = request.outbox
-    cdef iovec vectors[VECTORS_MAX]
-    cdef Segment *segment
-    cdef int64_t sent
-    cdef int count, what
-    cdef int _visits
-    for _visits in range(SENDS_PER_VISIT):
-        what = outbox_next(outbox, vectors, &count, &segment)
-        if what == NEXT_WAIT:
-            connection.pace.since = 0  # the client is not what is slow now
-            return
-        if what == NEXT_ENDED:
-            end_response(engine, request)
-            return
-        if what == NEXT_MEMORY:
-            sent = poller_send(&engine.poller, &connection.handle, vectors, count, segment != NULL)
-        else:
-            sent = poller_send_file(
-                &engine.poller, &connection.handle, segment.fd, segment.offset, vectors[0].iov_len)
-        if sent == POLLER_LATER:
-            return
-        if sent < 0:  # perhaps memory is short, or the file fails: the client is there, and must see a cut
-            transport_abort(&connection.transport)
-            client_disconnected(engine, connection)
-            return
-        if sent == 0:
-            transport_abort(&connection.transport)  # the file is now shorter than was promised
-            close_now(engine, connection)
-            return
-        request.since = engine.now
-        connection.pace.moved += sent
-        outbox_sent(outbox, sent)
-    engine_announce(engine, outbox)  # the rest in the next cycle
-
-
-cdef void end_response(Engine *engine, Request *request) noexcept nogil:
-    """Finish a response that is sent: release its outbox, then continue or end. May free the connection."""
-    cdef Connection *connection = request.connection
-    cdef Outbox *outbox = request.outbox
-    cdef int end = outbox.end
-    cdef bint keep_alive = outbox.keep_alive
-    check(request.exchange == NULL, "a request has two exchanges")
-    request.exchange = outbox_abandon(outbox)
-    if request.exchange != NULL:
-        save_app_state(request, request.exchange)
-    engine_log(engine, request.exchange, connection.address, connection.address_length, engine.now)
-    request.outbox = NULL
-    outbox_release(outbox)
-    if end != OUTBOX_COMPLETE:
-        if end == OUTBOX_RESET:
-            transport_abort(&connection.transport)
-        else:
-            transport_cut(&connection.transport, False)
-        close_now(engine, connection)
-    elif keep_alive:
-        next_request(engine, connection)
-    else:
-        linger(engine, connection)
-        engine.poller.resume(&engine.poller, &connection.handle)
 
 
 cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:

@@ -1,6 +1,6 @@
 """Let a running engine end: the commands to it, and what becomes of the connections that are at rest.
 
-While the engine hands off, or drains, it serves on. In each turn it looks at every connection: those that wait for
+While the engine hands off, or drains, it serves on. In each cycle it looks at every connection: those that wait for
 nothing are handed off or closed, and once none is left on which something was received, the engine has finished.
 """
 from libc.stdint cimport int64_t, uint32_t

@@ -4,7 +4,7 @@ A model receives what makes a turn and gives it to `run`, which calls the applic
 models know no other part of a bridge, and a bridge knows no model.
 """
 
-from halfsync.exchange.exchange cimport exchange_error
+from halfsync.exchange.refusal cimport exchange_error
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.forks cimport copies, end_process, exit_forked_copy, is_forked_copy
 

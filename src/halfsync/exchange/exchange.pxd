@@ -7,7 +7,6 @@ from halfsync.http.chunked cimport Chunked
 from halfsync.http.grammar cimport method_is
 from halfsync.http.parser cimport Head, HeadLimits
 from halfsync.http.proxy_protocol cimport ProxyHeader
-from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.native.sync cimport pthread_mutex_t
 
@@ -75,15 +74,6 @@ cdef char *exchange_room(Exchange *exchange, const Limits *limits, size_t *room)
 cdef int exchange_received(Exchange *exchange, const Limits *limits, char *data, size_t length) noexcept nogil
 cdef bint exchange_has_more(const Exchange *exchange) noexcept nogil
 cdef void exchange_follow(Exchange *exchange) noexcept nogil
-
-# Write an error page, and note in its exchange (NULL: nothing was received) what is sent. Every refusal goes through
-# this function. stays: the connection stays. response: ERROR_BYTES. sent: bytes of its body. Returns its length.
-cdef int exchange_error(Exchange *exchange, int status, const ServerFields *fields, bint stays, char *response,
-                        int64_t *sent) noexcept nogil
-
-# Return why a request was refused with this status, or a connection without an answer (0), if the caller has no better
-# reason. A constant text.
-cdef const char *exchange_reason(const Exchange *exchange, int status) noexcept nogil
 
 # Return the length of the line that begins at `at`, as far as it was received, without CR and LF.
 cdef uint32_t exchange_line(const Exchange *exchange, uint32_t at) noexcept nogil

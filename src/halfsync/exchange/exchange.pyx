@@ -16,7 +16,6 @@ from halfsync.exchange.spool cimport spool_append, spool_close, spool_init, spoo
 from halfsync.http.chunked cimport CHUNKED_DATA, CHUNKED_END, chunked_next, chunked_reset
 from halfsync.http.parser cimport head_parse, head_reset
 from halfsync.http.proxy_protocol cimport proxy_parse
-from halfsync.http.response_head cimport write_error
 from halfsync.native.checks cimport COUNT_BUFFER, COUNT_EXCHANGE, check, count
 from halfsync.native.sync cimport (
     pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
@@ -377,33 +376,6 @@ cdef void exchange_follow(Exchange *exchange) noexcept nogil:
     exchange.filled -= exchange.used
     memmove(exchange.data, exchange.data + exchange.used, exchange.filled)
     begin(exchange)
-
-
-cdef int exchange_error(
-    Exchange *exchange, int status, const ServerFields *fields, bint stays, char *response, int64_t *sent
-) noexcept nogil:
-    """Write an error page. See the .pxd."""
-    cdef bint is_head = exchange != NULL and exchange_is_head(exchange)
-    cdef int length = write_error(response, fields, status, stays, is_head, sent)
-    if exchange != NULL:
-        exchange.status = status
-        exchange.sent = sent[0]
-    return length
-
-
-cdef const char *exchange_reason(const Exchange *exchange, int status) noexcept nogil:
-    """Return why a request was refused: the parser's reason, or else what the status stands for."""
-    if exchange != NULL and exchange.phase == EXCHANGE_PROXY:
-        return b"it does not begin with a PROXY header, which proxy_protocol asks for"
-    if exchange != NULL and exchange.head.refused > 0 and exchange.head.refused == status:
-        return exchange.head.reason
-    if exchange != NULL and exchange.head.chunked and exchange.chunked.refused == status:
-        return exchange.chunked.reason
-    if status == 408:
-        return b"it did not come in time"
-    if status == 413:
-        return b"its body is longer than max_body"
-    return b"there is no room for it in memory, in spool_disk or on the disk"
 
 
 cdef uint32_t exchange_line(const Exchange *exchange, uint32_t at) noexcept nogil:

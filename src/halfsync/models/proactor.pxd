@@ -12,3 +12,6 @@ cdef class Proactor:
     cdef int read_fd          # a pipe's reading end: readable when the engine has ended
     cdef bint started
     cdef bint joined
+
+    cdef int connect(self, parts) except -1
+    cdef int check(self, int result) except -1

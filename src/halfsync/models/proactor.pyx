@@ -53,8 +53,6 @@ cdef class Proactor:
         cdef object settings = parts.settings
         cdef BodyBlocks blocks = BodyBlocks()
         cdef TrustedPeers proxies = native_proxies(settings)
-        cdef const SlotRef *slot_ref
-        cdef int result
         self.pinned = (blocks, proxies, parts)
         self.workers = RequestWorkers(
             settings.threads, queue_size=settings.queue_size, name="halfsync-worker", patient=True)
@@ -79,30 +77,32 @@ cdef class Proactor:
         engine.spool_memory = settings.spool_memory
         engine.response_ahead = settings.response_ahead
         engine.open_max = parts.room
-        result = counts_open(&engine.clients, settings.max_connections_per_client, engine.open_max + 1)
-        if result < 0:
-            raise OSError(-result, os.strerror(-result))
+        engine.endpoints = &endpoints.table
         native_fields(&engine.fields, settings)
-        result = engine_open(engine, settings.poller == "poll")
-        if result < 0:
-            raise OSError(-result, os.strerror(-result))
+        self.check(counts_open(&engine.clients, settings.max_connections_per_client, engine.open_max + 1))
+        self.check(engine_open(engine, settings.poller == "poll"))
+        self.connect(parts)
+
+    cdef int connect(self, parts) except -1:
+        """Give the engine its listeners, and what it shares with other processes."""
+        cdef const SlotRef *slot_ref
         if parts.slot is not None:
             self.workers.scoreboard_slot = parts.slot
             slot_ref = native_slot(parts.slot)
-            result = engine_attach(engine, slot_ref.scoreboard, slot_ref.slot)
-            if result < 0:
-                raise OSError(-result, os.strerror(-result))
-        engine.endpoints = &endpoints.table
+            self.check(engine_attach(self.engine, slot_ref.scoreboard, slot_ref.slot))
         for fd in parts.listeners:
-            result = engine_listen(engine, fd)
-            if result < 0:
-                raise OSError(-result, os.strerror(-result))
+            self.check(engine_listen(self.engine, fd))
         if parts.adoption_fd >= 0:
-            result = adoption_open(engine, parts.adoption_fd)
-            if result == 0 and parts.handoff_fd >= 0:
-                result = handoff_open(engine, parts.handoff_fd)
-            if result < 0:
-                raise OSError(-result, os.strerror(-result))
+            self.check(adoption_open(self.engine, parts.adoption_fd))
+            if parts.handoff_fd >= 0:
+                self.check(handoff_open(self.engine, parts.handoff_fd))
+        return 0
+
+    cdef int check(self, int result) except -1:
+        """Raise OSError if a function of the engine has returned -errno."""
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+        return 0
 
     def __dealloc__(self):
         if self.engine != NULL and (self.joined or not self.started):

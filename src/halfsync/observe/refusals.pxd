@@ -2,7 +2,8 @@
 # by a thread that has it, why. The same for every model.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from halfsync.exchange.exchange cimport Exchange, exchange_error
+from halfsync.exchange.exchange cimport Exchange
+from halfsync.exchange.refusal cimport exchange_error
 from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.native.sync cimport atomic_llong, pthread_mutex_t

@@ -10,7 +10,8 @@ only the bytes in place of its PROXY header are logged.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memmove, memset
 
-from halfsync.exchange.exchange cimport EXCHANGE_PROXY, exchange_begin, exchange_line, exchange_reason
+from halfsync.exchange.exchange cimport EXCHANGE_PROXY, exchange_begin, exchange_line
+from halfsync.exchange.refusal cimport exchange_reason
 from halfsync.http.forwarded cimport ForwardedInfo
 from halfsync.http.grammar cimport BYTE_TOKEN, byte_is
 from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text
