@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from halfsync.runtime.originals import socket
     from halfsync.settings import Settings
     from halfsync.shared.scoreboard import Slot
-    from halfsync.static.answer import StaticFiles
+    from halfsync.static.static_files import StaticFiles
 
 RESERVED_DESCRIPTORS = 64  # of the process's limit, for files of the application and of the server
 

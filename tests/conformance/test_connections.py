@@ -218,7 +218,7 @@ def test_a_response_is_sent_whole_to_a_client_that_sends_no_more(serve: Serve) -
         assert connection.rest() == b""
 
 
-@pytest.mark.parametrize("order", ["drain", "leave"])
+@pytest.mark.parametrize("order", ["drain", "hand_off"])
 def test_a_last_response_is_sent_whole_though_the_server_ends(serve: Serve, order: str) -> None:
     """To close while the client sends would reset the connection, and the end of the response would be lost."""
     body = pattern(100_000)
