@@ -395,7 +395,7 @@ def test_any_change_of_the_binds_is_noticed_by_no_connection(
                 old, own = binds, children(serving.process.pid)
                 waits = chance.random() < 0.5
                 if waits:
-                    own = [pid for pid in own if stopped(pid)]
+                    own = {pid for pid in own if stopped(pid)}
                     waiting = [Kept(bind) for bind in old]
                     for one in waiting:
                         one.send()
