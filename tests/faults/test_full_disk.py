@@ -159,4 +159,4 @@ def test_lines_that_stay_lost_are_counted_in_the_servers_log(tmp_path: Path, mod
                 ask(connection, number)
         serving.signal(signal.SIGTERM)
         assert serving.exit_code() == 0
-        assert "10 lines were dropped" in serving.wait_line("dropped")
+        assert "lost 10 lines" in serving.wait_line("the access log lost")

@@ -40,7 +40,7 @@ cdef class WsgiBridge(Bridge):
         except BaseException as error:  # noqa: BLE001 - descriptors or memory are short; the worker must survive
             self.exit_forked_copy_with(error)
             status = 503 if isinstance(error, (OSError, MemoryError)) else 500
-            report(report_unprepared, error, status)
+            report_refusal(error, status)
             end = self.refuse(exchange, sink, status)
         else:
             end = self.call(environ, response)
@@ -79,7 +79,7 @@ cdef class WsgiBridge(Bridge):
                         close()
         except BaseException as error:  # noqa: BLE001 - an application may raise anything; its worker must survive
             self.exit_forked_copy_with(error)
-            report(report_application_error, error, environ)
+            report_failure(error, environ)
             if not response.finished:
                 end = response.fail()
         return end
@@ -89,9 +89,17 @@ cdef class WsgiBridge(Bridge):
         return send_error(exchange, sink, &self.fields, self.began, status)
 
 
-cdef void report(object log, object error, object about) noexcept:
-    """Log an exception, unless memory is too short even for that."""
+cdef void report_failure(object error, dict environ) noexcept:
+    """Log what the application raised, unless memory is too short even for that."""
     try:
-        log(error, about)
+        report_application_error(error, environ)
+    except BaseException:  # noqa: BLE001 - as above
+        pass
+
+
+cdef void report_refusal(object error, int status) noexcept:
+    """Log why the application could not be called. As report_failure: even the status takes memory as an object."""
+    try:
+        report_unprepared(error, status)
     except BaseException:  # noqa: BLE001 - as above
         pass
