@@ -396,7 +396,7 @@ def test_a_request_that_finds_the_queue_full_is_logged(
         waiting.send(build())
         until(lambda: server.statistics()["queued"] == 1)
         with suppress(ConnectionError):
-            answer = send(server.address, build())
+            answer = send(server.address, build(fields=[("Connection", "close")]))
             assert answer == b"" if stream else answer.startswith(b"HTTP/1.1 503 ")
         kind = "connections" if model["model"] == "pool" else "requests"
         reason = f"queue_size {kind} wait already"
@@ -418,7 +418,7 @@ def test_a_request_that_waits_for_too_long_is_logged(serve: Serve, informed: Log
         running.send(build())
         gate.wait_entered(1)
         with suppress(ConnectionError):
-            answer = send(server.address, build())
+            answer = send(server.address, build(fields=[("Connection", "close")]))
             assert answer == b"" if stream else answer.startswith(b"HTTP/1.1 503 ")
         reason = "it waited for queue_timeout"
         until(lambda: (closed(reason) if stream else f"with 503: {reason}; received 'GET /") in informed.text)

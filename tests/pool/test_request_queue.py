@@ -1,5 +1,6 @@
 """The bounded queue between the halves: order, bounds, and that no worker sleeps while there is work."""
 
+import random
 import threading
 import time
 import weakref
@@ -13,6 +14,7 @@ from halfsync.testing import queues
 from tests.wsgi import EVENT_TIMEOUT_S
 
 ITEM, SLEEP, CLOSED = range(3)
+SECOND_NS = 1_000_000_000
 
 Make = Callable[[int], queues.PyRequestQueue]
 
@@ -225,7 +227,8 @@ def test_no_wake_is_lost_when_the_queue_runs_empty_again_and_again(make: Make) -
 
 def test_a_held_item_cannot_be_taken_until_it_is_let_go(make: Make) -> None:
     queue = make(4)
-    ticket = queue.put("item")
+    item = "item"
+    ticket = queue.put(item)
     taken: list[object] = []
     asked, taking = (
         threading.Event(),
@@ -236,7 +239,7 @@ def test_a_held_item_cannot_be_taken_until_it_is_let_go(make: Make) -> None:
         event.set()
         return queue.try_take()
 
-    assert queue.hold(ticket)
+    assert queue.hold(ticket, item)
     start(taking)
     assert asked.wait(EVENT_TIMEOUT_S)
     taking.join(0.02)  # not for its end: to let it run into the lock, unless it waits there already
@@ -248,13 +251,90 @@ def test_a_held_item_cannot_be_taken_until_it_is_let_go(make: Make) -> None:
 
 def test_an_item_that_was_taken_cannot_be_held(make: Make) -> None:
     queue = make(4)
-    first, second = queue.put("first"), queue.put("second")
+    items = ["first", "second"]
+    first, second = map(queue.put, items)
     queue.try_take()
-    assert not queue.hold(first)
-    assert queue.hold(second)
+    assert not queue.hold(first, items[0])
+    assert queue.hold(second, items[1])
     queue.unhold()
     queue.try_take()
-    assert not queue.hold(second)
+    assert not queue.hold(second, items[1])
+
+
+def test_an_overloaded_queue_gives_the_last_item_first_until_it_is_empty(make: Make) -> None:
+    queue = make(8)
+    for number in range(4):
+        queue.put(number)
+    assert queue.try_take() == (ITEM, 0)
+    queue.overloaded = True
+    assert queue.try_take() == (ITEM, 3)
+    queue.put(4)
+    assert [queue.try_take()[1] for _ in range(3)] == [4, 2, 1]
+    assert queue.try_take()[0] == SLEEP
+    assert not queue.overloaded
+    queue.put(5)
+    queue.put(6)
+    assert queue.try_take() == (ITEM, 5)
+
+
+def test_the_first_items_of_an_overloaded_queue_expire(make: Make) -> None:
+    queue = make(8)
+    for item, age_s in (("late", 3600), ("also late", 3600), ("new", 0)):
+        queue.put(item, age_s * SECOND_NS)
+    assert queue.expire(time.monotonic_ns()) is None, "it is not overloaded"
+    queue.overloaded = True
+    assert queue.expire(time.monotonic_ns()) is None, "nothing was ever taken: turns may just last that long"
+    assert queue.try_take() == (ITEM, "new")
+    assert queue.expire(time.monotonic_ns()) == "late"
+    assert queue.expire(time.monotonic_ns()) == "also late"
+    assert queue.expire(time.monotonic_ns()) is None
+    assert queue.length == 0
+
+
+def test_a_ticket_that_was_given_again_finds_its_own_item_only(make: Make) -> None:
+    queue = make(8)
+    items = [object() for _ in range(3)]
+    tickets = [queue.put(item) for item in items[:2]]
+    queue.overloaded = True
+    assert queue.try_take() == (ITEM, items[1])
+    assert queue.put(items[2]) == tickets[1]
+    assert not queue.withdraw(tickets[1], items[1])
+    assert not queue.hold(tickets[1], items[1])
+    assert queue.withdraw(tickets[1], items[2])
+    assert queue.length == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_order_of_puts_takes_and_withdrawals(make: Make, seed: int) -> None:
+    """Against a list: each item leaves the queue once, from the end that is due, and no ticket finds a wrong one."""
+    rng = random.Random(seed)
+    queue, model = make(16), list[tuple[int, object]]()
+    ever: list[tuple[int, object]] = []
+    for _ in range(2000):
+        match rng.choice(["put", "put", "take", "withdraw", "turn", "expire"]):
+            case "put":
+                item = object()
+                ticket = queue.put(item)
+                if ticket >= 0:
+                    model.append((ticket, item))
+                    ever.append((ticket, item))
+            case "take":
+                taken, item = queue.try_take()
+                if taken == ITEM:
+                    assert item is model.pop(-1 if queue.overloaded else 0)[1]
+                else:
+                    assert not model
+                    queue.wake()
+            case "withdraw" if ever:
+                one = rng.choice(ever[-24:])
+                assert queue.withdraw(*one) == (one in model)
+                model = [other for other in model if other != one]
+            case "turn":
+                queue.overloaded = rng.random() < 0.5
+            case "expire":
+                if (item := queue.expire(time.monotonic_ns())) is not None:
+                    assert queue.overloaded
+                    assert item is model.pop(0)[1]
 
 
 def test_queues_are_freed() -> None:
@@ -382,15 +462,17 @@ def test_what_was_taken_cannot_be_withdrawn(make: Make) -> None:
     assert queue.try_take() == (ITEM, "waits")
 
 
-def test_the_place_of_the_first_is_free_at_once(make: Make) -> None:
-    queue = make(2)
-    first, second = queue.put("first"), queue.put("second")
-    assert queue.put("third") < 0
+def test_the_places_at_both_ends_are_free_at_once(make: Make) -> None:
+    queue = make(3)
+    first, second, third = (queue.put(item) for item in ("first", "second", "third"))
+    assert queue.put("fourth") < 0
     assert queue.withdraw(second, "second")
-    assert queue.put("third") < 0, "the first still stands before it"
+    assert queue.put("fourth") < 0, "it is between two others"
     assert queue.withdraw(first, "first")
-    assert queue.put("third") >= 0
-    assert queue.try_take() == (ITEM, "third")
+    assert queue.put("fourth") == third + 1
+    assert queue.withdraw(third + 1, "fourth")
+    assert queue.put("fifth") == third + 1
+    assert [queue.try_take() for _ in range(2)] == [(ITEM, "third"), (ITEM, "fifth")]
 
 
 def test_each_item_is_either_taken_or_withdrawn(make: Make) -> None:

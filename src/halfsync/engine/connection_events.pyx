@@ -16,7 +16,7 @@ from halfsync.engine.connection_close cimport (
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport awaited_of, deadline_of, is_slow, next_check, note_progress
 from halfsync.engine.engine cimport (
-    END_CUTS, END_STAYS, SCRATCH_BYTES, engine_defer, engine_is_closing_keepalives,
+    END_CUTS, END_STAYS, SCRATCH_BYTES, engine_defer,
 )
 from halfsync.engine.handoff cimport handoff_connection
 from halfsync.engine.ownership cimport (
@@ -31,7 +31,7 @@ from halfsync.engine.poller cimport (
     RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_note_want,
 )
 from halfsync.engine.request_timeout cimport CHECK_AGAIN, check_queued, check_response, check_turn
-from halfsync.engine.responses cimport refuse, send_native_response, shed, start_sending
+from halfsync.engine.responses cimport may_stay_after, refuse, send_native_response, shed, start_sending
 from halfsync.engine.sending cimport send_outbox
 from halfsync.engine.timers cimport wheel_set
 from halfsync.engine.transitions cimport begin_phase, begin_request_phase, change_request_phase, note_released
@@ -42,7 +42,6 @@ from halfsync.exchange.exchange cimport (
 )
 from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.native_handler cimport NativeResponse
-from halfsync.exchange.persistence cimport may_stay
 from halfsync.exchange.rates cimport pace_begin
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
@@ -93,10 +92,11 @@ cdef int advance(Engine *engine, Request *request, int framed) noexcept nogil:
     cdef bint stays
     if framed == 1:
         if engine.files != NULL:
-            stays = may_stay(
-                exchange.head.keep_alive, engine.timeouts.keep_alive > 0, engine_is_closing_keepalives(engine),
-                connection.requests + 1, engine.requests_max)
+            stays = may_stay_after(engine, request, connection.requests + 1)
             if engine.files.answer(engine.files, exchange, stays, engine.scratch, &answer):
+                engine.counters.requests += 1  # before the client can have seen the answer
+                engine.counters.files += 1
+                connection.requests += 1
                 return send_native_response(engine, request, &answer, stays)
         return submit(engine, request)
     if framed < 0:
@@ -251,7 +251,7 @@ cdef void probe_client(Engine *engine, Request *request) noexcept nogil:
     any time (RFC 9110 15.2), but not to HTTP/1.0. While it is sent, the queue is held, so that no worker takes the
     request and begins its response.
     """
-    if not queue_hold(engine.queue, request.ticket):
+    if not queue_hold(engine.queue, request.ticket, request):
         return
     if request.exchange.head.minor >= 1 and not request.probed:
         request.probed = True

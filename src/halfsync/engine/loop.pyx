@@ -25,6 +25,7 @@ from halfsync.engine.phases cimport PHASE_CLOSED_NOTIFY, PHASE_FREE
 from halfsync.engine.poller cimport HANDLE_WAKER, Handle
 from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
+from halfsync.engine.request_timeout cimport shed_overdue
 from halfsync.engine.spool_eviction cimport evict_stalled_client
 from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next
 from halfsync.engine.transitions cimport engine_owns
@@ -196,6 +197,8 @@ cdef void *run(void *engine_) noexcept nogil:
             store_llong(&engine.slot.requests, engine.counters.requests)
         if engine.put_some or engine.watch.waits:
             engine.put_some = False
+            if engine.watch.overdue:
+                shed_overdue(engine)
             yield_to_workers(queue_check(engine.queue, &engine.watch, engine.now))
     engine_close_listeners(engine)
     engine_sweep(engine)

@@ -1,19 +1,23 @@
-"""Requests that wait too long for a worker, or whose application takes too long (queue_timeout, request_timeout)."""
+"""Requests that wait too long for a worker (overload, queue_timeout), or whose application takes too long."""
 from libc.stdint cimport INT64_MAX, int64_t
 
 from halfsync.engine.connection_close cimport close_now
 from halfsync.engine.engine cimport Connection, engine_log
 from halfsync.engine.lease cimport HOLD_BUSY, HOLD_TAKEN, Lease, lease_hold, lease_release, lease_revoke
 from halfsync.engine.ownership cimport owner_seize
-from halfsync.engine.phases cimport REQUEST_TURN
-from halfsync.engine.poller cimport RECEIVE_GONE
+from halfsync.engine.phases cimport REQUEST_NOTIFY, REQUEST_TURN
+from halfsync.engine.poller cimport RECEIVE_MORE
 from halfsync.engine.responses cimport send_refusal, shed
 from halfsync.exchange.exchange cimport Exchange
 from halfsync.exchange.outbox cimport OUTBOX_WAITS_NOT, outbox_waits
+from halfsync.http.response_head cimport RETRY_AFTER_S
 from halfsync.native.sync cimport load_uint, sem_post
-from halfsync.observe.refusals cimport REASON_WAIT
-from halfsync.pool.request_queue cimport queue_withdraw
+from halfsync.observe.refusals cimport REASON_OVERLOAD, REASON_WAIT
+from halfsync.pool.request_queue cimport QueueSlot, queue_expire, queue_overload_s, queue_put, queue_withdraw
 from halfsync.transport.transport cimport PEER_GONE, transport_abort
+
+cdef enum:
+    SHEDS_PER_CYCLE = 256  # before other connections have their turn
 
 cdef int64_t SECOND = 1000000000
 
@@ -23,18 +27,40 @@ cdef int64_t check_queued(Engine *engine, Request *request) noexcept nogil:
 
     In that case the client has been answered, and the connection may be freed.
     """
-    cdef Connection *connection = request.connection
     cdef int64_t again = engine.now + SECOND
     cdef int64_t deadline = request.since + engine.timeouts.queue
     if engine.timeouts.turn > 0:  # which begins whenever a worker takes the request
         again = min(again, engine.now + max(engine.timeouts.turn // 16, CHECK_AGAIN))
     if engine.timeouts.queue == 0 or request.phase != REQUEST_TURN:
         return again
-    if deadline > engine.now or not queue_withdraw(engine.queue, request.ticket):
+    if deadline > engine.now or not queue_withdraw(engine.queue, request.ticket, request):
         return min(again, max(deadline, engine.now + CHECK_AGAIN))
-    if shed(engine, request, REASON_WAIT) != RECEIVE_GONE:
-        engine.poller.resume(&engine.poller, &connection.handle)
+    shed_and_resume(engine, request, REASON_WAIT)
     return 0
+
+
+cdef void shed_and_resume(Engine *engine, Request *request, const char *reason) noexcept nogil:
+    """Answer 503 to a request that was taken out of the queue, and let its connection go on. May free it."""
+    cdef Connection *connection = request.connection
+    if shed(engine, request, reason) == RECEIVE_MORE:
+        engine.poller.resume(&engine.poller, &connection.handle)
+
+
+cdef void shed_overdue(Engine *engine) noexcept nogil:
+    """Refuse requests that have waited for too long in an overloaded queue, SHEDS_PER_CYCLE at most."""
+    cdef QueueSlot slot
+    cdef Request *request
+    cdef int _sheds
+    for _sheds in range(SHEDS_PER_CYCLE):
+        if not queue_expire(engine.queue, engine.now, &slot):
+            return
+        request = <Request *> slot.item
+        if request.phase == REQUEST_NOTIFY:  # of a closed connection: it waits on
+            request.ticket = queue_put(engine.queue, request, engine.now)
+        else:
+            engine.fields.retry_after_s = queue_overload_s(engine.queue, engine.now)
+            shed_and_resume(engine, request, REASON_OVERLOAD)
+            engine.fields.retry_after_s = RETRY_AFTER_S
 
 
 cdef int64_t check_turn(Engine *engine, Request *request) noexcept nogil:

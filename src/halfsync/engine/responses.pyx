@@ -2,13 +2,15 @@
 
 The engine sends what the socket takes at once, and leaves the rest to an outbox, as a worker does.
 """
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t
 from posix.unistd cimport close
 
 from halfsync.engine.connection_close cimport (
     client_disconnected, close_now, enter_phase, enter_request_phase, linger, save_app_state,
 )
-from halfsync.engine.engine cimport Connection, engine_announce, engine_defer, engine_log, engine_note_refusal
+from halfsync.engine.engine cimport (
+    Connection, engine_announce, engine_defer, engine_is_closing_keepalives, engine_log, engine_note_refusal,
+)
 from halfsync.engine.ownership cimport owner_withdraw
 from halfsync.engine.phases cimport PHASE_IDLE, REQUEST_SENDING
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file
@@ -19,6 +21,8 @@ from halfsync.exchange.outbox cimport (
     OUTBOX_COMPLETE, Outbox, outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_open,
     outbox_release,
 )
+from halfsync.exchange.persistence cimport may_stay
+from halfsync.exchange.refusal cimport exchange_error
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.observe.refusals cimport (
@@ -90,14 +94,34 @@ cdef void send_refusal(Engine *engine, Request *request, Exchange *exchange, int
         linger(engine, connection)
 
 
+cdef bint may_stay_after(Engine *engine, const Request *request, uint32_t requests) noexcept nogil:
+    """Return whether a connection may stay after a response of the engine's own to its nth request."""
+    return may_stay(
+        request.exchange.head.keep_alive, engine.timeouts.keep_alive > 0, engine_is_closing_keepalives(engine),
+        requests, engine.requests_max)
+
+
 cdef int shed(Engine *engine, Request *request, const char *reason) noexcept nogil:
-    """Answer 503 to a request that no worker has taken. May free the connection. Returns RECEIVE_*."""
+    """Answer 503 to a request that no worker has taken. Its connection stays if the client and the server let it.
+
+    May free the connection. Returns RECEIVE_*.
+    """
+    cdef Connection *connection = request.connection
+    cdef Exchange *exchange = request.exchange
+    cdef NativeResponse answer
+    cdef int64_t body
+    cdef bint stays
     owner_withdraw(&request.owner)
-    save_app_state(request, request.exchange)
+    save_app_state(request, exchange)
     if engine.limits.raw:
         return cut_stream(engine, request, reason)
-    refuse(engine, request, 503, reason)
-    return RECEIVE_MORE
+    stays = may_stay_after(engine, request, connection.requests)
+    refusal_counter(&engine.counters, 503)[0] += 1
+    engine_note_refusal(engine, exchange, connection.address, connection.address_length, 503, reason)
+    answer.ready = exchange_error(exchange, 503, &engine.fields, stays, engine.scratch, &body)
+    answer.fd = -1
+    answer.offset = answer.length = 0
+    return send_native_response(engine, request, &answer, stays)
 
 
 cdef int cut_stream(Engine *engine, Request *request, const char *reason) noexcept nogil:
@@ -121,9 +145,6 @@ cdef int send_native_response(
     """
     cdef Connection *connection = request.connection
     cdef Exchange *exchange = request.exchange
-    engine.counters.requests += 1  # before the client can have seen it
-    engine.counters.files += 1
-    connection.requests += 1
     cdef ssize_t sent = transport_send_bytes(
         &connection.transport, engine.scratch, answer.ready, 0 < answer.length <= JOINED_MOST)
     cdef bint gone = sent < 0 and not is_want(sent)

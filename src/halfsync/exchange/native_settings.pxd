@@ -6,12 +6,14 @@ from halfsync.exchange.spool cimport Store
 from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport TrustedPeers
+from halfsync.pool.overload cimport Overload
 from halfsync.shared.slots cimport SlotRef
 
 cdef int native_store(Store *store, object settings) except -1
 cdef int native_limits(Limits *limits, object settings, Store *store, bint raw) except -1
 cdef const NativeHandler *native_files(object files) except? NULL
 cdef int native_timeouts(Timeouts *timeouts, object settings) except -1
+cdef int native_overload(Overload *overload, object settings) except -1
 cdef int native_fields(ServerFields *fields, object settings) except -1
 cdef TrustedPeers native_proxies(object settings)
 cdef const SlotRef *native_slot(object slot) except NULL

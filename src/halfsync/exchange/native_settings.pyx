@@ -4,6 +4,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 
 from halfsync.exchange.spool cimport store_init
 from halfsync.http.response_head cimport server_fields_init
+from halfsync.pool.overload cimport overload_init
 
 from halfsync.runtime.originals import os
 
@@ -53,6 +54,13 @@ cdef int native_timeouts(Timeouts *timeouts, object settings) except -1:
     timeouts.window = nanoseconds(settings.rate_window)
     timeouts.least_received = <int64_t> (settings.min_body_rate * <double> settings.rate_window)
     timeouts.least_taken = <int64_t> (settings.min_write_rate * <double> settings.rate_window)
+    return 0
+
+
+cdef int native_overload(Overload *overload, object settings) except -1:
+    """Let a queue judge whether it is overloaded, unless the settings turn that off."""
+    if settings.overload_control:
+        overload_init(overload, nanoseconds(settings.overload_interval), nanoseconds(settings.overload_target))
     return 0
 
 

@@ -13,13 +13,15 @@ cdef enum:
     ERROR_BYTES = 512         # enough for any error page with its head
     ERROR_TEXT_BYTES = 64     # and for its text
     CONTINUE_BYTES = 32       # and for a 100 Continue
-    RETRY_AFTER_S = 1         # with every 503: a queue is full, memory or descriptors are short, no process serves
+    RETRY_AFTER_S = 1         # with a 503, unless the server is overloaded (pool/overload.pxd)
 
-# The fields that the server itself adds to a response, from the settings. Read-only once made.
+# The fields that the server itself adds to a response, from the settings. Read-only once made, but for retry_after_s of
+# an engine, which its thread may change.
 ctypedef struct ServerFields:
     bint server               # Server
     int keeps_length
     char keeps[KEEPS_BYTES]   # Connection and Keep-Alive, if the connection stays
+    int retry_after_s         # with every 503
 
 # keep_alive_s: how long a connection may idle between two requests.
 cdef void server_fields_init(ServerFields *fields, bint server, double keep_alive_s) noexcept nogil
@@ -159,11 +161,11 @@ cdef inline char *write_server_line(char *at, const ServerFields *fields) noexce
     return write_text(at, b"Server: halfsync\r\n") if fields.server else at
 
 
-cdef inline char *write_retry_after(char *at, int status) noexcept nogil:
+cdef inline char *write_retry_after(char *at, const ServerFields *fields, int status) noexcept nogil:
     """Write Retry-After, if it is due: with 503 (RFC 9110 10.2.3, 15.6.4)."""
     if status != 503:
         return at
-    return write_crlf(write_decimal(write_text(at, b"Retry-After: "), RETRY_AFTER_S))
+    return write_crlf(write_decimal(write_text(at, b"Retry-After: "), fields.retry_after_s))
 
 
 cdef inline char *end_head(char *at, const ServerFields *fields, bint stays) noexcept nogil:

@@ -100,6 +100,7 @@ cdef void server_fields_init(ServerFields *fields, bint server, double keep_aliv
         at = write_crlf(write_decimal(write_text(at, b"Keep-Alive: timeout="), <uint64_t> keep_alive_s))
     fields.keeps_length = <int> (at - fields.keeps)
     fields.server = server
+    fields.retry_after_s = RETRY_AFTER_S
 
 
 cdef char *begin_head(char *at, const ServerFields *fields, int status) noexcept nogil:
@@ -108,7 +109,7 @@ cdef char *begin_head(char *at, const ServerFields *fields, int status) noexcept
     at = write_text(write_decimal(write_version(at), status), b" ")
     at = write_crlf(write_bytes(at, phrase, strlen(phrase)))
     at = write_server_line(write_date_line(at), fields)
-    return write_retry_after(at, status)
+    return write_retry_after(at, fields, status)
 
 
 cdef char *end_with_text(

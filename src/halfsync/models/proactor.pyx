@@ -13,7 +13,8 @@ from halfsync.engine.loop cimport (
     engine_attach, engine_close, engine_join, engine_next_closed, engine_open, engine_start, engine_sweep,
 )
 from halfsync.exchange.native_settings cimport (
-    native_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,
+    native_fields, native_files, native_limits, native_overload, native_proxies, native_slot, native_store,
+    native_timeouts,
 )
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.listening.endpoints cimport Endpoints
@@ -63,6 +64,8 @@ cdef class Proactor:
         self.workers.max_stuck = settings.max_stuck
         self.workers.refusals = refusals
         engine.queue = &self.workers.queue
+        if not bridge.raw:  # the turn of a stream lasts as long as its client likes
+            native_overload(&self.workers.queue.overload, settings)
         if access_log is not None:
             engine.access = &access_log.log
         if refusals is not None:

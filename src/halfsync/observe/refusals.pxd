@@ -46,6 +46,7 @@ cdef extern from *:
     #define HS_REASON_REQUESTS "queue_size requests wait already"
     #define HS_REASON_CONNECTIONS "queue_size connections wait already"
     #define HS_REASON_WAIT "it waited for queue_timeout"
+    #define HS_REASON_OVERLOAD "it waited too long in an overloaded queue"
     #define HS_REASON_THREAD "the system gives no thread for it"
     #define HS_REASON_PROCESS "the system gives no process for it"
     """
@@ -55,6 +56,7 @@ cdef extern from *:
     const char *REASON_REQUESTS "HS_REASON_REQUESTS"  # of the proactor
     const char *REASON_CONNECTIONS "HS_REASON_CONNECTIONS"  # of the pool
     const char *REASON_WAIT "HS_REASON_WAIT"
+    const char *REASON_OVERLOAD "HS_REASON_OVERLOAD"
     const char *REASON_THREAD "HS_REASON_THREAD"
     const char *REASON_PROCESS "HS_REASON_PROCESS"
 

@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from halfsync.native.sync cimport pthread_mutex_t, sem_t
+from halfsync.pool.overload cimport Overload
 
 ctypedef struct QueueSlot:
     void *item                # NULL: it was withdrawn
@@ -16,6 +17,7 @@ ctypedef struct Queue:
     uint32_t limit            # most items that it may hold
     uint32_t first
     uint32_t length
+    uint64_t ticket           # of the first slot
     uint32_t sleepers         # workers that wait on the semaphore and were not chosen to wake
     uint32_t waking           # workers chosen to wake that have not looked yet
     uint32_t awake            # workers that are in a turn, or look for one
@@ -24,13 +26,16 @@ ctypedef struct Queue:
     bint closed
     uint64_t puts
     uint64_t refused          # because it was full or closed
+    uint64_t withdrawn        # or expired, and no longer counted in `length`
     int64_t waited_ns         # over all items taken
+    Overload overload
 
 # What the owner of a patient queue remembers of it. Zeroed at first.
 ctypedef struct QueueWatch:
     uint64_t taken            # items taken so far
     int64_t since             # ns; when that number was first seen
     bint waits                # an item waited
+    bint overdue              # the queue is overloaded, and the first item has waited for too long
 
 # One worker's own record of its taking. Zeroed before the first take; only that worker touches it.
 ctypedef struct Taker:
@@ -51,8 +56,10 @@ cdef void queue_close(Queue *queue) noexcept nogil
 cdef uint32_t queue_length(Queue *queue) noexcept nogil
 cdef bint queue_is_short(Queue *queue) noexcept nogil
 cdef uint64_t queue_taken(Queue *queue, uint32_t *length) noexcept nogil
-cdef bint queue_withdraw(Queue *queue, uint64_t ticket) noexcept nogil
-cdef bint queue_hold(Queue *queue, uint64_t ticket) noexcept nogil
+cdef bint queue_withdraw(Queue *queue, uint64_t ticket, const void *item) noexcept nogil
+cdef int queue_overload_s(Queue *queue, int64_t now) noexcept nogil
+cdef bint queue_expire(Queue *queue, int64_t now, QueueSlot *slot) noexcept nogil
+cdef bint queue_hold(Queue *queue, uint64_t ticket, const void *item) noexcept nogil
 cdef void queue_unhold(Queue *queue) noexcept nogil
 
 # Results of queue_try_take.

@@ -10,6 +10,9 @@ turns is judged by their median, which a few slow turns do not move. It can ther
 so the owner of a patient queue must call `queue_check`, which wakes a sleeper if something waits and nothing was taken
 for a moment. A queue that is not patient wakes a sleeper whenever something waits.
 
+The first item is taken first. In an overloaded queue (overload.pxd) the last one is, and its owner must call
+`queue_expire` often, and refuse what that returns: the items that have waited too long, from the first on.
+
 Either side holds the lock for a few instructions only, and never waits for the GIL with it. So a worker may take the
 lock while it holds the GIL.
 """
@@ -21,6 +24,9 @@ from halfsync.native.sync cimport (
     monotonic_ns, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
     sem_destroy, sem_init, sem_post, sem_wait,
 )
+from halfsync.pool.overload cimport (
+    overload_init, overload_limit, overload_look, overload_note_empty, overload_note_turn, overload_note_wait,
+)
 
 cdef enum:
     SHORT_TURN_NS = 100000  # a wake-up, with the hand-over of the GIL, costs a good part of this
@@ -28,6 +34,8 @@ cdef enum:
     TURN_MOST_NS = 1000000
     STALL_NS = 1000000  # nothing was taken for so long, while something waits: awake workers are in long turns
     REST_MOST_NS = 4000000
+    SECOND = 1000000000
+    RETRY_AFTER_MOST_S = 60
 
 
 cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil:
@@ -46,8 +54,9 @@ cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil:
     queue.turn_ns = TURN_MOST_NS
     queue.patient = patient
     queue.closed = False
-    queue.puts = queue.refused = 0
+    queue.puts = queue.refused = queue.withdrawn = queue.ticket = 0
     queue.waited_ns = 0
+    overload_init(&queue.overload, 0, 0)
     count(COUNT_QUEUE, 1)
     return 0
 
@@ -73,8 +82,8 @@ cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns) noexcept nogil:
         slot = &queue.slots[(queue.first + queue.length) & queue.mask]
         slot.item = item
         slot.put_ns = now_ns
+        result = queue.ticket + queue.length
         queue.length += 1
-        result = queue.puts
         queue.puts += 1
     else:
         queue.refused += 1
@@ -102,6 +111,13 @@ cdef void queue_wake(Queue *queue) noexcept nogil:
         sem_post(&queue.wake)
 
 
+cdef inline bint is_overdue(Queue *queue, int64_t now) noexcept nogil:
+    """Return whether the first item has waited for too long. There is one. The caller holds the lock."""
+    cdef int64_t waited = now - queue.slots[queue.first].put_ns
+    overload_look(&queue.overload, now, queue.length, waited)
+    return queue.overload.overloaded and waited >= overload_limit(&queue.overload, now)
+
+
 cdef int64_t queue_check(Queue *queue, QueueWatch *watch, int64_t now) noexcept nogil:
     """Attend to a patient queue: its owner must call this after each batch of puts, and again soon while `watch.waits`.
 
@@ -125,6 +141,7 @@ cdef int64_t queue_check(Queue *queue, QueueWatch *watch, int64_t now) noexcept 
         queue.waking += 1
         post = True
     watch.waits = queue.length > 0
+    watch.overdue = queue.length > 0 and is_overdue(queue, now)
     if moved and queue.awake > 0 and queue.turn_ns < SHORT_TURN_NS:
         rest = min(queue.length * queue.turn_ns * 3 // 4, <int64_t> REST_MOST_NS)
     pthread_mutex_unlock(&queue.lock)
@@ -133,17 +150,45 @@ cdef int64_t queue_check(Queue *queue, QueueWatch *watch, int64_t now) noexcept 
     return rest
 
 
+cdef inline QueueSlot *first_slot(Queue *queue) noexcept nogil:
+    return &queue.slots[queue.first]
+
+
+cdef inline QueueSlot *last_slot(Queue *queue) noexcept nogil:
+    return &queue.slots[(queue.first + queue.length - 1) & queue.mask]
+
+
+cdef inline void remove_first(Queue *queue) noexcept nogil:
+    queue.first = (queue.first + 1) & queue.mask
+    queue.ticket += 1
+    queue.length -= 1
+
+
 cdef inline void skip_withdrawn(Queue *queue) noexcept nogil:
-    """Remove withdrawn items from the front of the queue. The caller holds the lock."""
-    while queue.length > 0 and queue.slots[queue.first].item == NULL:
-        queue.first = (queue.first + 1) & queue.mask
+    """Remove withdrawn items from both ends of the queue. The caller holds the lock."""
+    while queue.length > 0 and first_slot(queue).item == NULL:
+        remove_first(queue)
+        queue.withdrawn += 1
+    while queue.length > 0 and last_slot(queue).item == NULL:
         queue.length -= 1
+        queue.withdrawn += 1
+
+
+cdef inline void take_slot(Queue *queue, QueueSlot *slot) noexcept nogil:
+    """Take the first item, or the last one in an overloaded queue. It is not empty. The caller holds the lock."""
+    if queue.overload.overloaded:
+        slot[0] = last_slot(queue)[0]
+        queue.length -= 1
+    else:
+        slot[0] = first_slot(queue)[0]
+        remove_first(queue)
 
 
 cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil:
-    """Take the first item, if there is one. Ends the caller's previous turn. Returns a QueueTaken."""
+    """Take an item, if there is one. Ends the caller's previous turn. Returns a QueueTaken."""
     cdef bint post = False
     cdef int result = TAKEN_ITEM
+    cdef int64_t waited
     cdef int64_t now = monotonic_ns()
     pthread_mutex_lock(&queue.lock)
     if taker.woken:
@@ -159,15 +204,19 @@ cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept no
             queue.turn_ns = min(queue.turn_ns + (queue.turn_ns >> 3), <int64_t> TURN_MOST_NS)
         else:
             queue.turn_ns = max(queue.turn_ns - (queue.turn_ns >> 3), <int64_t> TURN_LEAST_NS)
+        if queue.overload.interval_ns > 0:
+            overload_note_turn(&queue.overload, now - taker.took_ns)
     skip_withdrawn(queue)
     if queue.length > 0:
-        slot[0] = queue.slots[queue.first]
-        queue.first = (queue.first + 1) & queue.mask
-        queue.length -= 1
-        queue.waited_ns += max(<int64_t> 0, now - slot.put_ns)
+        overload_look(&queue.overload, now, queue.length, now - first_slot(queue).put_ns)
+        take_slot(queue, slot)
+        waited = max(<int64_t> 0, now - slot.put_ns)
+        queue.waited_ns += waited
+        overload_note_wait(&queue.overload, now, waited)
         taker.took_ns = slot.taken_ns = now
         post = tell_one(queue)
     else:
+        overload_note_empty(&queue.overload)
         taker.took_ns = 0
         taker.counted = False
         queue.awake -= 1
@@ -236,36 +285,69 @@ cdef bint queue_is_short(Queue *queue) noexcept nogil:
 
 
 cdef uint64_t queue_taken(Queue *queue, uint32_t *length) noexcept nogil:
-    """Return how many items were taken or withdrawn so far, and how many wait at that moment."""
+    """Return how many items were taken so far, and how many wait at that moment."""
     cdef uint64_t taken
     pthread_mutex_lock(&queue.lock)
     length[0] = queue.length
-    taken = queue.puts - queue.length
+    taken = queue.puts - queue.length - queue.withdrawn
     pthread_mutex_unlock(&queue.lock)
     return taken
 
 
-cdef bint queue_withdraw(Queue *queue, uint64_t ticket) noexcept nogil:
+cdef inline QueueSlot *slot_of(Queue *queue, uint64_t ticket, const void *item) noexcept nogil:
+    """Return the slot of an item with this ticket. NULL: it was taken, or withdrawn. The caller holds the lock.
+
+    A ticket alone does not tell: once the last item of an overloaded queue was taken, the next one has its ticket.
+    """
+    cdef QueueSlot *slot
+    if ticket - queue.ticket >= queue.length:  # also a ticket of before, since the difference is unsigned
+        return NULL
+    slot = &queue.slots[(queue.first + (ticket - queue.ticket)) & queue.mask]
+    return slot if slot.item == item else NULL
+
+
+cdef bint queue_withdraw(Queue *queue, uint64_t ticket, const void *item) noexcept nogil:
     """Take the item with this ticket out of the queue, at any position. Returns False if it was taken already.
 
-    Its place becomes free once those before it have left; the place of the oldest item becomes free at once.
+    Its place becomes free once all items before it, or all behind it, have left.
     """
-    cdef uint64_t taken
-    cdef bint waits
+    cdef QueueSlot *slot
     pthread_mutex_lock(&queue.lock)
-    taken = queue.puts - queue.length
-    waits = ticket >= taken
-    if waits:
-        queue.slots[(queue.first + (ticket - taken)) & queue.mask].item = NULL
+    slot = slot_of(queue, ticket, item)
+    if slot != NULL:
+        slot.item = NULL
         skip_withdrawn(queue)
     pthread_mutex_unlock(&queue.lock)
-    return waits
+    return slot != NULL
 
 
-cdef bint queue_hold(Queue *queue, uint64_t ticket) noexcept nogil:
+cdef int queue_overload_s(Queue *queue, int64_t now) noexcept nogil:
+    """Return after how many seconds a refused client should try again: as long as the overload has lasted, 1 to 60."""
+    cdef int64_t lasted
+    pthread_mutex_lock(&queue.lock)
+    lasted = now - queue.overload.overloaded_ns if queue.overload.overloaded else 0
+    pthread_mutex_unlock(&queue.lock)
+    return <int> min(max((lasted + SECOND - 1) // SECOND, <int64_t> 1), <int64_t> RETRY_AFTER_MOST_S)
+
+
+cdef bint queue_expire(Queue *queue, int64_t now, QueueSlot *slot) noexcept nogil:
+    """Take the first item out of an overloaded queue, if it has waited for too long. Returns False if it has not."""
+    cdef bint expired = False
+    pthread_mutex_lock(&queue.lock)
+    skip_withdrawn(queue)
+    if queue.length > 0 and is_overdue(queue, now):
+        slot[0] = first_slot(queue)[0]
+        remove_first(queue)
+        queue.withdrawn += 1
+        expired = True
+    pthread_mutex_unlock(&queue.lock)
+    return expired
+
+
+cdef bint queue_hold(Queue *queue, uint64_t ticket, const void *item) noexcept nogil:
     """Keep the item with this ticket from being taken, if it still waits. After True, call queue_unhold at once."""
     pthread_mutex_lock(&queue.lock)
-    if ticket >= queue.puts - queue.length:
+    if slot_of(queue, ticket, item) != NULL:
         return True
     pthread_mutex_unlock(&queue.lock)
     return False

@@ -285,6 +285,19 @@ class DeclaredSettings:
         60.0, Duration(zero=True), DEADLINES,
         doc="Model proactor: how long a request may wait for a worker; past it the answer is 503. 0: no limit.",
         reason="nginx waits this long for an answer; the client has given up by then.")
+    overload_control: bool = setting(
+        False, Flag(), DEADLINES,
+        doc="Model proactor: while requests stand in the queue, serve the newest first, and answer 503 to those that "
+            "have waited too long (docs/limits.md).",
+        reason="It refuses requests that would have been served, if late: whoever runs the server decides that.")
+    overload_interval: float = setting(
+        0.1, Duration(), DEADLINES,
+        doc="How long requests must stand in the queue before it is overloaded. If turns are long, two turns.",
+        reason="Long enough that a burst is served, and short beside the patience of a client.")
+    overload_target: float = setting(
+        0.1, Duration(), DEADLINES,
+        doc="How long a request may wait in an overloaded queue at least. If turns are long, nine turns.",
+        reason="A wait that people hardly notice.")
     request_timeout: float = setting(
         0.0, Duration(zero=True), DEADLINES,
         doc="Model proactor: how long the application may take for one request, from when a worker begins with it "

@@ -6,9 +6,11 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.pool.request_queue cimport (
-    TAKEN_ITEM, Queue, QueueSlot, QueueWatch, Taker, queue_check, queue_close, queue_destroy, queue_hold, queue_init,
-    queue_put, queue_sleep, queue_try_take, queue_unhold, queue_wake, queue_withdraw,
+    TAKEN_ITEM, Queue, QueueSlot, QueueWatch, Taker, queue_check, queue_close, queue_destroy, queue_expire, queue_hold,
+    queue_init, queue_put, queue_sleep, queue_try_take, queue_unhold, queue_wake, queue_withdraw,
 )
+
+cdef int64_t LONG_NS = 1 << 62
 
 
 cdef class PyTaker:
@@ -32,11 +34,11 @@ cdef class PyRequestQueue:
     def __dealloc__(self):
         queue_destroy(&self.native)
 
-    def put(self, item):
+    def put(self, item, int64_t age_ns=0):
         cdef int64_t ticket
         Py_INCREF(item)
         with nogil:
-            ticket = queue_put(&self.native, <void *> item, monotonic_ns())
+            ticket = queue_put(&self.native, <void *> item, monotonic_ns() - age_ns)
         if ticket < 0:
             Py_DECREF(item)
         return ticket
@@ -77,19 +79,40 @@ cdef class PyRequestQueue:
         """Withdraw this item, as the engine does."""
         cdef bint withdrawn
         with nogil:
-            withdrawn = queue_withdraw(&self.native, ticket)
+            withdrawn = queue_withdraw(&self.native, ticket, <void *> item)
         if withdrawn:
             Py_DECREF(item)
         return withdrawn
 
-    def hold(self, uint64_t ticket):
+    def expire(self, int64_t now):
+        """Return the first item of an overloaded queue, if it has waited too long, else None."""
+        cdef QueueSlot slot
+        cdef bint expired
+        with nogil:
+            expired = queue_expire(&self.native, now, &slot)
+        if not expired:
+            return None
+        item = <object> <PyObject *> slot.item
+        Py_DECREF(item)
+        return item
+
+    def hold(self, uint64_t ticket, item):
         cdef bint held
         with nogil:
-            held = queue_hold(&self.native, ticket)
+            held = queue_hold(&self.native, ticket, <void *> item)
         return bool(held)
 
     def unhold(self):
         queue_unhold(&self.native)
+
+    @property
+    def overloaded(self):
+        return bool(self.native.overload.overloaded)
+
+    @overloaded.setter
+    def overloaded(self, bint overloaded):
+        self.native.overload.interval_ns = LONG_NS  # so that it does not judge itself
+        self.native.overload.overloaded = overloaded
 
     @property
     def length(self):
