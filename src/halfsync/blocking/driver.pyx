@@ -6,6 +6,9 @@ again it passes a gate (`native/gate.pxd`). While a connection idles, the thread
 (`wakeups.pyx`): one is signalled when the server drains or hands off, one when it stops. A server that hands off does
 so with each connection as it becomes idle (`handing_off.pyx`). If a connection cannot be handed off at once, it is
 served until it can.
+
+The file is long because the class is all that the models see: orders, accepting, making room, serving. Its methods are
+short, and what they do is in the modules beside it.
 """
 
 from libc.errno cimport errno
