@@ -45,7 +45,7 @@ class Client:
                 self.retry_after.add(response.one("Retry-After") or "")
 
 
-def test_who_waits_too_long_is_refused_and_keeps_the_connection(serve: Serve) -> None:
+def test_a_request_that_waits_too_long_is_refused_and_its_connection_stays(serve: Serve) -> None:
     ended = threading.Event()
     with serve(app, **SETTINGS) as server, ExitStack() as stack:
         clients = [Client(stack.enter_context(Connection(server.address)), ended) for _ in range(CLIENTS)]

@@ -348,6 +348,7 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     """Check a connection whose timer is due. May free the connection."""
     cdef Request *request = &connection.request
     cdef int64_t again = INT64_MAX
+    cdef int follows
     cdef unsigned int owner = load_uint(&request.owner)
     if owner != OWNER_ENGINE:
         if owner == OWNER_QUEUE + OWNER_EVENT and load_uint(&connection.peer) == PEER_ENDED:
@@ -373,9 +374,11 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
         note_progress(engine, connection)
     if deadline_of(engine, connection) > engine.now and not is_slow(engine, connection):
         wheel_set(&engine.wheel, &connection.timer, min(again, next_check(engine, connection)))
-    elif late(awaited_of(connection)) == LATE_REFUSE:
+        return
+    follows = late(awaited_of(connection))
+    if follows == LATE_REFUSE:
         refuse(engine, request, LATE_STATUS, REASON_LATE_PROXY if connection.awaits_proxy else NULL)
-    elif late(awaited_of(connection)) == LATE_RESET:
+    elif follows == LATE_RESET:
         transport_abort(&connection.transport)
         client_disconnected(engine, connection)
     elif (

@@ -51,16 +51,16 @@ cdef void shed_overdue(Engine *engine) noexcept nogil:
     cdef QueueSlot slot
     cdef Request *request
     cdef int _sheds
+    engine.fields.retry_after_s = queue_overload_s(engine.queue, engine.now)
     for _sheds in range(SHEDS_PER_CYCLE):
         if not queue_expire(engine.queue, engine.now, &slot):
-            return
+            break
         request = <Request *> slot.item
         if request.phase == REQUEST_NOTIFY:  # of a closed connection: it waits on
             request.ticket = queue_put(engine.queue, request, engine.now)
         else:
-            engine.fields.retry_after_s = queue_overload_s(engine.queue, engine.now)
             shed_and_resume(engine, request, REASON_OVERLOAD)
-            engine.fields.retry_after_s = RETRY_AFTER_S
+    engine.fields.retry_after_s = RETRY_AFTER_S
 
 
 cdef int64_t check_turn(Engine *engine, Request *request) noexcept nogil:

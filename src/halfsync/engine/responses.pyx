@@ -26,7 +26,7 @@ from halfsync.exchange.refusal cimport exchange_error
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.observe.refusals cimport (
-    ANSWER_END, ANSWER_RESET, refusal_answer, refusal_counter, refusal_status, refusal_write,
+    ANSWER_END, ANSWER_ERROR, ANSWER_RESET, refusal_answer, refusal_counter, refusal_status, refusal_write,
 )
 from halfsync.transport.transport cimport is_want, transport_abort, transport_send_bytes
 
@@ -62,21 +62,29 @@ cdef bint send_later(Engine *engine, Request *request, const char *data, int64_t
     return True
 
 
+cdef void note_refusal(
+    Engine *engine, const Request *request, int answer, int status, const char *reason
+) noexcept nogil:
+    """Count a refusal, and note its reason. answer: how the client is answered, an Answer."""
+    cdef const Connection *connection = request.connection
+    refusal_counter(&engine.counters, status)[0] += 1
+    engine_note_refusal(
+        engine, request.exchange, connection.address, connection.address_length, refusal_status(answer, status),
+        reason)
+
+
 cdef void refuse(Engine *engine, Request *request, int status, const char *reason) noexcept nogil:
     """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request.
 
     reason: as for refusals_note.
     """
     cdef Connection *connection = request.connection
-    cdef Exchange *exchange = request.exchange
     cdef int answer = refusal_answer(False, connection.awaits_proxy, False)
-    refusal_counter(&engine.counters, status)[0] += 1
-    engine_note_refusal(
-        engine, exchange, connection.address, connection.address_length, refusal_status(answer, status), reason)
+    note_refusal(engine, request, answer, status, reason)
     if answer == ANSWER_END:
         linger(engine, connection)
     else:
-        send_refusal(engine, request, exchange, status)
+        send_refusal(engine, request, request.exchange, status)
 
 
 cdef void send_refusal(Engine *engine, Request *request, Exchange *exchange, int status) noexcept nogil:
@@ -116,8 +124,7 @@ cdef int shed(Engine *engine, Request *request, const char *reason) noexcept nog
     if engine.limits.raw:
         return cut_stream(engine, request, reason)
     stays = may_stay_after(engine, request, connection.requests)
-    refusal_counter(&engine.counters, 503)[0] += 1
-    engine_note_refusal(engine, exchange, connection.address, connection.address_length, 503, reason)
+    note_refusal(engine, request, ANSWER_ERROR, 503, reason)
     answer.ready = exchange_error(exchange, 503, &engine.fields, stays, engine.scratch, &body)
     answer.fd = -1
     answer.offset = answer.length = 0
@@ -127,10 +134,7 @@ cdef int shed(Engine *engine, Request *request, const char *reason) noexcept nog
 cdef int cut_stream(Engine *engine, Request *request, const char *reason) noexcept nogil:
     """Reset the connection of a stream for which there is no room (ANSWER_RESET). Returns RECEIVE_GONE."""
     cdef Connection *connection = request.connection
-    refusal_counter(&engine.counters, 503)[0] += 1
-    engine_note_refusal(
-        engine, request.exchange, connection.address, connection.address_length,
-        refusal_status(ANSWER_RESET, 503), reason)
+    note_refusal(engine, request, ANSWER_RESET, 503, reason)
     transport_abort(&connection.transport)
     close_now(engine, connection)
     return RECEIVE_GONE

@@ -111,9 +111,13 @@ cdef void queue_wake(Queue *queue) noexcept nogil:
         sem_post(&queue.wake)
 
 
+cdef inline QueueSlot *first_slot(Queue *queue) noexcept nogil:
+    return &queue.slots[queue.first]
+
+
 cdef inline bint is_overdue(Queue *queue, int64_t now) noexcept nogil:
     """Return whether the first item has waited for too long. There is one. The caller holds the lock."""
-    cdef int64_t waited = now - queue.slots[queue.first].put_ns
+    cdef int64_t waited = now - first_slot(queue).put_ns
     overload_look(&queue.overload, now, queue.length, waited)
     return queue.overload.overloaded and waited >= overload_limit(&queue.overload, now)
 
@@ -148,10 +152,6 @@ cdef int64_t queue_check(Queue *queue, QueueWatch *watch, int64_t now) noexcept 
     if post:
         sem_post(&queue.wake)
     return rest
-
-
-cdef inline QueueSlot *first_slot(Queue *queue) noexcept nogil:
-    return &queue.slots[queue.first]
 
 
 cdef inline QueueSlot *last_slot(Queue *queue) noexcept nogil:

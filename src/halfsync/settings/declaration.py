@@ -289,7 +289,7 @@ class DeclaredSettings:
         False, Flag(), DEADLINES,
         doc="Model proactor: while requests stand in the queue, serve the newest first, and answer 503 to those that "
             "have waited too long (docs/limits.md).",
-        reason="It refuses requests that would have been served, if late: whoever runs the server decides that.")
+        reason="It refuses requests that would otherwise be served late. That is for the operator to decide.")
     overload_interval: float = setting(
         0.1, Duration(), DEADLINES,
         doc="How long requests must stand in the queue before it is overloaded. If turns are long, two turns.",
