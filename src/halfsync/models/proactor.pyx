@@ -118,15 +118,12 @@ cdef class Proactor:
 
     def start(self, unwanted=None):
         """Start the workers and then the engine. Once only, even if it fails. Nothing is done in the main thread."""
-        cdef int result
         self.read_fd, self.engine.done_fd = os.pipe()
         self.workers.bridge.note_process()
         try:
             self.workers.start()
             self.workers.start_monitor()
-            result = engine_start(self.engine)
-            if result < 0:
-                raise OSError(-result, os.strerror(-result))
+            self.check(engine_start(self.engine))
         except BaseException:
             self.workers.stop_monitor()
             self.workers.close()
