@@ -75,14 +75,14 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
         from halfsync.shared.scoreboard import Scoreboard  # noqa: PLC0415 - only the probes need it here
 
         slot = Scoreboard(1).slot(0)
-    with ExitStack() as failing:
+    with LoneSignals() as signals, ExitStack() as failing:  # first the signals: so none leaves a file behind
         with Opened.of(settings, identity) as opened:
             server = Server(application, settings=settings, seat=slot, opened=opened)
         failing.callback(server.close)
         admin = open_admin(settings)
         failing.callback(close_all, admin)
         refuse_shared(server.listeners, admin, origin=settings.origins.get("admin_bind", ""))
-        with LoneSignals() as signals, PidFile.writing(settings):  # so no signal leaves the file behind
+        with PidFile.writing(settings):
             become(identity)
             check_temp_dir(settings)
             failing.pop_all()
