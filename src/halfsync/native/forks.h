@@ -56,6 +56,11 @@ static int hs_reports_closed_terminal(pid_t sender) {
     return sender == 0 || (sender > 0 && sender == hs_session && !hs_has_terminal());
 }
 
+/* Return whether a signal is to raise, and not to wait: any but a SIGHUP that is an order. Async-signal-safe. */
+static int hs_may_raise(int number, pid_t sender) {
+    return number != SIGHUP || hs_reports_closed_terminal(sender);
+}
+
 /* Note the signal, and write its number to hs_signal_fd. Async-signal-safe.
 
    SIGTTIN and SIGTTOU from the kernel are for a background job that uses its terminal: they stop it, as without a
@@ -75,7 +80,7 @@ static void hs_on_signal(int number, siginfo_t *info, void *context) {
         raise(number);  /* delivered once this returns */
     } else if (of_kernel && (number == SIGTTIN || number == SIGTTOU)) {
         raise(SIGSTOP);
-    } else if (kind == HS_RAISED && (number != SIGHUP || hs_reports_closed_terminal(sender))) {
+    } else if (kind == HS_RAISED && hs_may_raise(number, sender)) {
         PyErr_SetInterruptEx(number);
     } else if (kind != HS_FREE && kind != HS_DROPPED) {
         atomic_store(&hs_senders[number], sender);
@@ -142,12 +147,16 @@ static int hs_catch(int number, int kind) {
     return HS_FREE;
 }
 
-/* Call the handler in Python's table for a caught signal, until it is caught again. A copy has what there was before it
-   was caught. A waiting system call is interrupted, as by any handler of Python's. Returns 0 or -errno. */
+/* Call the handler in Python's table for a caught signal, also for one that waits, until it is caught again. A copy has
+   what there was before it was caught. A waiting system call is interrupted, as by any handler of Python's. Returns 0
+   or -errno. */
 static int hs_raise(int number) {
     struct sigaction action = hs_action(0);
     atomic_store(&hs_kinds[number], HS_RAISED);
-    return sigaction(number, &action, NULL) < 0 ? -errno : 0;
+    if (sigaction(number, &action, NULL) < 0) return -errno;
+    if (hs_may_raise(number, atomic_load(&hs_senders[number])) && atomic_exchange(&hs_waiting[number], 0))
+        PyErr_SetInterruptEx(number);
+    return 0;
 }
 
 /* Restore what a signal had before it was caught, if our handler is still set. */

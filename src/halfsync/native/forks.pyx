@@ -107,7 +107,8 @@ def catch_signal(int number, int kind):
 def raise_signal(int number):
     """Call the handler in Python's table for a signal that is caught, until it is caught again. Raises OSError.
 
-    Call this after that handler is set. A copy has what there was before the signal was caught, as with any other.
+    If one waits, the handler is called for it at once. Call this after that handler is set. A copy has what there was
+    before the signal was caught, as with any other.
     """
     cdef int failed = hs_raise(number)
     if failed < 0:

@@ -1,7 +1,9 @@
 """A supervisor's signals from its first moment on: before it opens anything, and while it loads an application.
 
-Until it runs, the signals that end it raise KeyboardInterrupt, so that what it has opened is closed and its files are
-removed. A SIGHUP for a closed terminal is one of them. All other signals wait in the queue until it runs.
+While it opens its sockets and files, all signals wait: an exception between the system call that makes a file and the
+line that notes it would leave the file behind. Then, until it runs, the signals that end it raise KeyboardInterrupt, so
+that an application that is slow to load does not delay the end; what was opened is closed, and its files are removed. A
+SIGHUP for a closed terminal is one of them. All other signals wait in the queue until it runs.
 """
 
 from __future__ import annotations
@@ -32,15 +34,17 @@ class SupervisorSignals(LoggingSignals):
         self._raised: type[KeyboardInterrupt] | None = None
 
     def interrupt(self) -> None:
-        """Let signals that end a server raise in the main thread, until `queue` or `queue_quietly`."""
+        """Let signals that end a server raise in the main thread, also waiting ones, until `queue`, `queue_quietly`."""
         self._raises = True
         if self._main:
             numbers = ENDING if signal.SIGHUP in self.ignored else (*ENDING, signal.SIGHUP)
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-            for number in numbers:
-                signal.signal(number, self._raise)
-                raise_signal(number)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            try:
+                for number in numbers:
+                    signal.signal(number, self._raise)
+                    raise_signal(number)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def queue(self) -> None:
         """Let all signals wait in the queue again. Raises what was raised before, if the application has caught it."""

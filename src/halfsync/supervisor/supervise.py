@@ -35,7 +35,6 @@ def supervise(
     signals = SupervisorSignals()
     signals.__enter__()
     try:
-        signals.interrupt()
         supervisor = Supervisor(
             load, settings, reread=reread, name=name, enter=enter, start=start, signals=signals
         )

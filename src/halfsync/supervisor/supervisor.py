@@ -131,11 +131,13 @@ class Supervisor:
         return umask
 
     def _take_possession(self, settings: Settings, signals: SupervisorSignals | None) -> None:
-        """Write the pidfile, preload, and let the signals wait in the queue from now on. Raises StartError."""
+        """Write the pidfile, and preload. Raises StartError, and KeyboardInterrupt for a signal that came until now."""
         self._takeover.write_pidfile(self._plans[1].pidfile)
+        self._takeover.drop(self._sockets.drop_inherited())
+        if signals is not None:
+            signals.interrupt()  # not before: what is opened must be known, or it cannot be closed
         if settings.preload:
             self._preload(settings)
-        self._takeover.drop(self._sockets.drop_inherited())
         if signals is not None:
             signals.queue()
 
