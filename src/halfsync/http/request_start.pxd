@@ -33,7 +33,7 @@ cdef inline void proxy_clock_init(ProxyClock *clock) noexcept nogil:
 
 
 cdef inline int64_t proxy_clock_note(ProxyClock *clock, int64_t now, int64_t age_ns) noexcept nogil:
-    """Return how long a request has waited at its proxies. now: monotonic. age_ns: by the two clocks; may be negative."""
+    """Return how long a request waited at its proxies. now: monotonic. age_ns: by the two clocks; may be negative."""
     age_ns = max(age_ns, <int64_t> 0)
     if now - clock.since_ns >= CLOCK_WINDOW_NS:
         clock.before_ns = clock.least_ns if now - clock.since_ns < 2 * CLOCK_WINDOW_NS else INT64_MAX
