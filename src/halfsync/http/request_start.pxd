@@ -17,9 +17,9 @@ cdef extern from * nogil:
 cdef enum:
     CLOCK_WINDOW_NS = 30000000000
 
-# How far the clocks of the proxies are behind ours, with what every request takes from there to here: the least age that
-# was seen lately. It is taken off each age, so that only time that a request has lost is left. A clock that is ahead of
-# ours is not corrected for: one request from the future would make all others old. Used by one thread.
+# How far the clocks of the proxies are behind ours, with what every request takes from there to here: the least age
+# that was seen lately. It is taken off each age, so that only time that a request has lost is left. A clock that is
+# ahead of ours is not corrected for: one request from the future would make all others old. Used by one thread.
 ctypedef struct ProxyClock:
     int64_t least_ns          # in this window; INT64_MAX: none was seen
     int64_t before_ns         # in the window before it
