@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from halfsync.admin.probe_server import ProbeServer, open_admin
+from halfsync.admin.admin_server import AdminServer, open_admin
 from halfsync.announcements import Outcome, announcement, draining, farewell, say_sizes
 from halfsync.host.handlers import contain_handlers
 from halfsync.host.identity import become, find_identity, set_umask
@@ -72,7 +72,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
     set_umask(settings)
     slot = None
     if settings.admin_bind:
-        from halfsync.shared.scoreboard import Scoreboard  # noqa: PLC0415 - only the probes need it here
+        from halfsync.shared.scoreboard import Scoreboard  # noqa: PLC0415 - only admin_bind needs it here
 
         slot = Scoreboard(1).slot(0)
     with LoneSignals() as signals, ExitStack() as failing:  # first the signals: so none leaves a file behind
@@ -86,8 +86,8 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
             become(identity)
             check_temp_dir(settings)
             failing.pop_all()
-            with ProbeServer(settings, admin, slot) as probes:
-                main_thread = server.start_in_front(signals, probes.descriptors)
+            with AdminServer(settings, admin, slot) as admin_server:
+                main_thread = server.start_in_front(signals, admin_server.descriptors)
                 if slot is not None:
                     slot.serve()
                 line = announcement(server.settings, server.listeners, name)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from halfsync.admin.probe_server import ADMIN_BACKLOG
-from halfsync.admin.probes import Probes
+from halfsync.admin.admin_engine import AdminEngine
+from halfsync.admin.admin_server import ADMIN_BACKLOG
 from halfsync.listening.opening import open_listeners
 from halfsync.settings import Settings
 from halfsync.shared.scoreboard import Scoreboard
@@ -45,10 +45,10 @@ def asked(request: pytest.FixtureRequest) -> Iterator[tuple[Scoreboard, tuple[st
     (listener,) = open_listeners(["127.0.0.1:0"], ADMIN_BACKLOG)
     scoreboard = Scoreboard(4)
     settings = Settings.from_options(poller=request.param, max_stuck=1)
-    probes = Probes(settings, [listener.socket.fileno()], scoreboard)
-    probes.start()
+    engine = AdminEngine(settings, [listener.socket.fileno()], scoreboard)
+    engine.start()
     yield scoreboard, listener.socket.getsockname()
-    probes.close()
+    engine.close()
     listener.close()
     scoreboard.close()
 
@@ -81,7 +81,9 @@ def test_ready_while_a_process_serves_and_alive_always(asked: tuple[Scoreboard, 
 
 def test_other_questions_are_refused(asked: tuple[Scoreboard, tuple[str, int]]) -> None:
     _, address = asked
-    assert fetch(address, "/").status == 404
+    unknown = fetch(address, "/nothing")
+    assert (unknown.status, unknown.one("Content-Type")) == (404, "text/plain; charset=utf-8")
+    assert b"/livez" in unknown.body and b"/readyz" in unknown.body
     assert fetch(address, "/livez/more").status == 404
     assert fetch(address, "/livez?verbose").status == 200
     posted = fetch(address, "/livez", method="POST", body=b"")

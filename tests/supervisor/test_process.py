@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from halfsync.admin.probe_server import ProbeServer
+from halfsync.admin.admin_server import AdminServer
 from halfsync.orders import DRAIN, FINISH, HAND_OFF, REOPEN, handoff_order, positions_in
 from halfsync.server import Server
 from halfsync.shared.scoreboard import Scoreboard
@@ -51,21 +51,21 @@ def test_an_order_to_hand_off_names_the_exclusive_listeners() -> None:
         assert positions_in(listeners) == exclusive
 
 
-def test_probes_stop_when_the_server_hands_off(situation: Situation) -> None:
-    probes = Mock(spec=ProbeServer)
+def test_the_admin_server_stops_when_the_server_hands_off(situation: Situation) -> None:
+    admin_server = Mock(spec=AdminServer)
     orders = SupervisorOrders(
-        situation.ours, situation.server, situation.slot, situation.writing, probes=probes
+        situation.ours, situation.server, situation.slot, situation.writing, admin_server=admin_server
     )
     orders.obeyed(REOPEN)
-    assert not probes.stop_listening.called  # they answer until others do
+    assert not admin_server.stop_listening.called  # they answer until others do
     orders.obeyed(f"{HAND_OFF} 1")
     orders.obeyed(DRAIN)
-    assert probes.stop_listening.call_count == 1
+    assert admin_server.stop_listening.call_count == 1
     situation.slot.note_closed()
-    probes.descriptors.return_value = [7]  # it has not closed them all
+    admin_server.descriptors.return_value = [7]  # it has not closed them all
     orders.next()
     assert situation.theirs.next() is None
-    probes.descriptors.return_value = []
+    admin_server.descriptors.return_value = []
     orders.next()
     assert situation.theirs.next() == "quiesced"
 

@@ -1,1 +1,1 @@
-"""The probes: requests about the server itself, and their answers."""
+"""What a server answers about itself, on `admin_bind`."""

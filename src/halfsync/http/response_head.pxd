@@ -151,6 +151,10 @@ cdef inline char *write_content_length(char *at, uint64_t length) noexcept nogil
     return write_crlf(write_decimal(write_text(at, b"Content-Length: "), length))
 
 
+cdef inline char *write_content_type(char *at, const char *content_type) noexcept nogil:
+    return write_crlf(write_text(write_text(at, b"Content-Type: "), content_type))
+
+
 cdef inline char *write_date_line(char *at) noexcept nogil:
     """Write Date, which a server with a clock must send (RFC 9110 6.6.1)."""
     return write_crlf(write_bytes(write_text(at, b"Date: "), date_now(), DATE_BYTES))

@@ -116,7 +116,7 @@ cdef char *end_with_text(
     char *at, const ServerFields *fields, bint stays, bint is_head, const char *text, size_t length, int64_t *sent
 ) noexcept nogil:
     """End a head whose response is a line of text, and write the text. See the .pxd."""
-    at = write_text(at, b"Content-Type: text/plain; charset=utf-8\r\n")
+    at = write_content_type(at, b"text/plain; charset=utf-8")
     at = end_head(write_content_length(at, length), fields, stays)
     sent[0] = 0 if is_head else length
     return write_bytes(at, text, sent[0])

@@ -71,7 +71,7 @@ LATER = (
     "halfsync.models.proactor",
     "halfsync.models.process",
     "halfsync.models.thread",
-    "halfsync.admin.probes",
+    "halfsync.admin.admin_engine",
     "halfsync.server",
     "halfsync.serving",
     "halfsync.settings.elsewhere",

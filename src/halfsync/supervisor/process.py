@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from halfsync.admin.probe_server import ProbeServer
+from halfsync.admin.admin_server import AdminServer
 from halfsync.errors import LoadError, StartError
 from halfsync.foreground import prepare_process, run_until_told
 from halfsync.host.handlers import outlive_handlers
@@ -94,7 +94,8 @@ class SupervisorOrders:
     """The supervisor's words as orders. If the supervisor has died, the order is to finish.
 
     It also reports to the supervisor when the server takes no more new requests. handoff_queue: the writing end of the
-    hand-off queue. reporter: in development, looks for later imports. probes: stop listening when the server leaves.
+    hand-off queue. reporter: in development, looks for later imports. admin_server: stops listening when the server
+    leaves.
     """
 
     def __init__(
@@ -105,10 +106,10 @@ class SupervisorOrders:
         handoff_queue: socket.socket,
         reporter: Reporter | None = None,
         *,
-        probes: ProbeServer | None = None,
+        admin_server: AdminServer | None = None,
     ) -> None:
         self._channel = channel
-        self._probes = probes
+        self._admin_server = admin_server
         self._server = server
         self._slot = slot
         self._handoff_queue = handoff_queue
@@ -145,8 +146,8 @@ class SupervisorOrders:
     def obeyed(self, order: str) -> None:
         """Note that the server has got an order."""
         word = order.partition(" ")[0]
-        if word == HAND_OFF and not self._handing_off and self._probes is not None:
-            self._probes.stop_listening()
+        if word == HAND_OFF and not self._handing_off and self._admin_server is not None:
+            self._admin_server.stop_listening()
         self._handing_off = self._handing_off or word == HAND_OFF
         if word in (HAND_OFF, DRAIN) and not self._reported_quiesced:
             self._quiesce_by = monotonic() + QUIESCE_S
@@ -171,7 +172,7 @@ class SupervisorOrders:
 
         Wait for the latter at most QUIESCE_S.
         """
-        probed = self._handing_off and self._probes is not None and self._probes.descriptors()
+        probed = self._handing_off and self._admin_server is not None and self._admin_server.descriptors()
         if self._slot.state != "closed" or probed:
             return
         counts = self._server.statistics()
@@ -216,15 +217,15 @@ def run_process(context: SpawnContext) -> int:
     except StartError as error:
         complain(error)
         return error.exit_code
-    with ProcessSignals() as signals, ProbeServer(settings, context.plan.admin, slot) as probes:
+    with ProcessSignals() as signals, AdminServer(settings, context.plan.admin, slot) as admin_server:
         own = (context.channel.fd, context.handoff_queue[1].fileno())
-        main_thread = server.start_in_front(signals, lambda: [*own, *probes.descriptors()])
+        main_thread = server.start_in_front(signals, lambda: [*own, *admin_server.descriptors()])
         slot.serve()
         context.channel.tell(READY if loads else f"{READY} {STANDS_IN}")
         if loads:
             call_hook(WORKER_READY, settings, worker)
         orders = SupervisorOrders(
-            context.channel, server, slot, context.handoff_queue[1], reporter, probes=probes
+            context.channel, server, slot, context.handoff_queue[1], reporter, admin_server=admin_server
         )
         outcome = run_until_told(server, main_thread, signals, orders)
         context.channel.tell(f"outcome {outcome.finished} {outcome.cut}")

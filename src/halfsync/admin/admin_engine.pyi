@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from halfsync.settings import Settings
 from halfsync.shared.scoreboard import Scoreboard
 
-class Probes:
+class AdminEngine:
     def __init__(self, settings: Settings, listeners: Sequence[int], scoreboard: Scoreboard) -> None: ...
     def start(self) -> None: ...
     @property

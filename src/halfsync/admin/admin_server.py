@@ -1,4 +1,4 @@
-"""The listeners of `admin_bind`, and the thread that answers probes there."""
+"""The listeners of `admin_bind`, and the engine that answers there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from halfsync.admin.probes import Probes
+    from halfsync.admin.admin_engine import AdminEngine
     from halfsync.listening.listeners import Listener
     from halfsync.settings import Settings
     from halfsync.shared.scoreboard import Slot
@@ -26,38 +26,38 @@ def open_admin(settings: Settings) -> list[Listener]:
     )
 
 
-class ProbeServer:
-    """Answers an orchestrator's probes on these listeners, and closes them at the end. A context manager."""
+class AdminServer:
+    """Answers questions about the server on these listeners, and closes them at the end. A context manager."""
 
     def __init__(self, settings: Settings, listeners: Sequence[Listener], slot: Slot | None) -> None:
         self._listeners = listeners
-        self._probes: Probes | None = None
+        self._engine: AdminEngine | None = None
         if slot is not None and listeners:
-            from halfsync.admin.probes import Probes  # noqa: PLC0415 - most servers have none
+            from halfsync.admin.admin_engine import AdminEngine  # noqa: PLC0415 - most servers have none
 
-            self._probes = Probes(
+            self._engine = AdminEngine(
                 settings, [listener.socket.fileno() for listener in listeners], slot.scoreboard
             )
 
     def __enter__(self) -> Self:
-        if self._probes is not None:
-            self._probes.start()
+        if self._engine is not None:
+            self._engine.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop_listening()
-        if self._probes is not None:
-            self._probes.close()
+        if self._engine is not None:
+            self._engine.close()
 
     def stop_listening(self) -> None:
         """Close the listeners: others answer from now on, and may need the addresses before this process ends."""
-        if self._probes is not None:
-            self._probes.stop_listening()
+        if self._engine is not None:
+            self._engine.stop_listening()
         close_all(self._listeners)
 
     def descriptors(self) -> list[int]:
         """Return the open descriptors, which a forked child must close: it would keep the addresses in use."""
         own = [listener.socket.fileno() for listener in self._listeners]
-        return [fd for fd in own if fd >= 0] + ([] if self._probes is None else self._probes.descriptors)
+        return [fd for fd in own if fd >= 0] + ([] if self._engine is None else self._engine.descriptors)
