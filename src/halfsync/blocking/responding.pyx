@@ -5,16 +5,14 @@ from posix.uio cimport iovec
 
 from cpython.exc cimport PyErr_CheckSignals
 
-from halfsync.blocking.connection cimport drop_exchange
-from halfsync.blocking.records cimport is_ending
-from halfsync.blocking.refusing cimport linger, log_turn
+from halfsync.blocking.overdue cimport note_turn
+from halfsync.blocking.refusing cimport count_request, finish_response, log_turn, may_stay_after
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
-from halfsync.exchange.exchange cimport Exchange, exchange_has_more
+from halfsync.exchange.exchange cimport Exchange
 from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES, NativeResponse
-from halfsync.exchange.persistence cimport may_stay
 from halfsync.native.gate cimport gate_enter, gate_leave
-from halfsync.native.sync cimport add_llong, monotonic_ns
+from halfsync.native.sync cimport monotonic_ns
 from halfsync.observe.counters cimport count_shared
 from halfsync.transport.transport cimport transport_abort, transport_cut
 from halfsync.host.handlers import contain_handlers
@@ -50,16 +48,13 @@ cdef void begin_turn(
     exchange.framed_ns = now - connection.waited_ns
     blocking_sink(sink, &connection.transport, driver.stop_fd, &driver.timeouts, &driver.resuming_gate)
     sink.probed = exchange.head.minor == 0  # HTTP/1.0 has no interim responses
-    sink.sink.stays = may_stay(
-        exchange.head.keep_alive, driver.timeouts.keep_alive > 0, is_ending(driver), connection.requests + 1, 0)
+    sink.sink.stays = may_stay_after(driver, connection)
     origin.address = connection.address
     origin.address_length = connection.address_length
     origin.listener = connection.listener
     exchange.app_state = connection.app_state
     connection.app_state = NULL
-    count_shared(&driver.shared.counters.requests, 1)
-    if driver.slot != NULL:
-        add_llong(&driver.slot.requests, 1)
+    count_request(driver)
     count_shared(&driver.shared.counters.running, 1)
 
 
@@ -97,18 +92,14 @@ cdef bint end_turn(DriverRecord *driver, BlockingConnection *connection, Blockin
         else:
             transport_cut(&connection.transport, False)
         return False
-    if not sink.sink.stays:
-        with nogil:
-            drop_exchange(driver, connection)
-            linger(driver, connection)
-            gate_enter(&driver.closing_gate)
-        gate_leave(&driver.closing_gate)
-        return False
-    connection.idle_ns = monotonic_ns()
     connection.sent_ns = sink.sent_ns
-    if not exchange_has_more(connection.exchange):
-        drop_exchange(driver, connection)
-    return True
+    if sink.sink.stays:
+        return finish_response(driver, connection, True)
+    with nogil:
+        finish_response(driver, connection, False)
+        gate_enter(&driver.closing_gate)
+    gate_leave(&driver.closing_gate)
+    return False
 
 
 cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge bridge) except -1:
@@ -126,5 +117,6 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
         connection.app_state = connection.exchange.app_state
         connection.exchange.app_state = NULL
         log_turn(driver, connection)
+        note_turn(driver, connection)
     connection.requests += 1
     return end_turn(driver, connection, &sink, end)
