@@ -6,6 +6,7 @@ cdef enum:
     TEXT_MOST = 2048          # bytes of one text from a client that are logged
     ESCAPED_MOST = 3800       # of such a text in the line, with its escapes, unless many share the line
     WORD_BYTES = 48           # of a value that the server makes: an address, a time, a number
+    SLACK_BYTES = 32          # behind each text of a format, and behind a line: a short text is copied in one move
 
 # What a piece shows of a request. Those below LOG_NUMBERS are texts.
 cdef enum LogValue:
@@ -44,6 +45,7 @@ cdef enum LogStyle:
 ctypedef struct Piece:
     uint8_t value             # LogValue
     uint8_t style             # LogStyle
+    uint8_t is_common         # it escapes what every format escapes, and nothing more
     uint32_t length           # of text
     uint32_t name_length
     const char *text          # before the value

@@ -56,7 +56,7 @@ cdef class AccessFormat:
 
     cdef int set_piece(self, Piece *piece, object given, dict tables) except -1:
         """Set a piece. tables: those that are made already."""
-        cdef bytes text = given.text.encode("utf-8")
+        cdef bytes text = given.text.encode("utf-8") + bytes(SLACK_BYTES)
         cdef bytes name = given.name.encode("ascii")
         cdef bint is_json = STYLES[given.style] != STYLE_PLAIN
         key = "json" if is_json else given.escapes
@@ -68,8 +68,9 @@ cdef class AccessFormat:
         self.kept += [text, name, table]
         piece.value = VALUES[given.field]
         piece.style = STYLES[given.style]
+        piece.is_common = is_json or not set(given.escapes) - set('"\\')
         piece.text = PyBytes_AS_STRING(text)
-        piece.length = PyBytes_GET_SIZE(text)
+        piece.length = PyBytes_GET_SIZE(text) - SLACK_BYTES
         piece.name = PyBytes_AS_STRING(name)
         piece.name_length = PyBytes_GET_SIZE(name)
         piece.escapes = <const uint8_t *> PyBytes_AS_STRING(table)

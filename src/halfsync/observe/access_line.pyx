@@ -15,6 +15,40 @@ from halfsync.observe.access_format cimport (
 from halfsync.observe.access_value cimport Value, find_number, find_text
 
 
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+
+    typedef signed char hs_log_block __attribute__((vector_size(16)));
+
+    /* Return how many bytes at the beginning of a text are in blocks of 16 that need no escape in any format. */
+    static uint32_t hs_log_common(const char *text, uint32_t length) {
+        uint32_t at = 0;
+        hs_log_block block, found;
+        uint64_t halves[2];
+        for (; length - at >= 16; at += 16) {
+            memcpy(&block, text + at, 16);
+            found = (block < 32) | (block == 127) | (block == '"') | (block == '\\\\'); /* 128 and above are negative */
+            memcpy(halves, &found, 16);
+            if (halves[0] | halves[1])
+                break;
+        }
+        return at;
+    }
+
+    /* Copy a text that has SLACK_BYTES behind it to where there is as much room behind it. */
+    static inline char *hs_log_copy(char *at, const char *text, uint32_t length) {
+        memcpy(at, text, 32);
+        if (length > 32)
+            memcpy(at + 32, text + 32, length - 32);
+        return at + length;
+    }
+    """
+    uint32_t common_length "hs_log_common" (const char *text, uint32_t length) nogil
+    char *write_own "hs_log_copy" (char *at, const char *text, uint32_t length) nogil
+
+
 cdef inline char *write_escape(char *at, uint8_t byte, bint is_plain) noexcept nogil:
     """Write a byte in hexadecimal: \\xHH, or \\u00HH for JSON. Returns its end."""
     cdef const char *digits = b"0123456789abcdef"
@@ -40,6 +74,8 @@ cdef char *write_escaped(
     length = min(length, <uint32_t> TEXT_MOST)
     while position < length:
         begin = position
+        if piece.is_common:
+            position += common_length(text + position, length - position)
         while position < length and not table[<uint8_t> text[position]]:
             position += 1
         if position - begin > end - at:
@@ -72,7 +108,7 @@ cdef inline char *write_number(char *at, const Piece *piece, const Entry *entry)
     cdef int64_t number
     cdef bint found = find_number(entry, piece.value, &number)
     if piece.style != STYLE_PAIR or found:
-        at = write_bytes(at, piece.text, piece.length)
+        at = write_own(at, piece.text, piece.length)
     if not found:
         return write_missing(at, piece.style)
     return write_seconds(at, number) if piece.value > LOG_DURATIONS else write_decimal(at, number)
@@ -95,7 +131,7 @@ cdef char *write_piece(char *at, const Piece *piece, const Entry *entry, uint32_
     cdef bint quotes = found and (
         piece.style == STYLE_VALUE or (piece.style == STYLE_PAIR and value.is_foreign))
     if piece.style != STYLE_PAIR or found:
-        at = write_bytes(at, piece.text, piece.length)
+        at = write_own(at, piece.text, piece.length)
     if not found:
         return at if piece.value == LOG_NOTHING else write_missing(at, piece.style)
     if quotes:

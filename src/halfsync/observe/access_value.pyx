@@ -2,7 +2,7 @@
 from libc.string cimport memchr, strlen
 
 from halfsync.exchange.exchange cimport Exchange, exchange_begin, exchange_knows_target, exchange_line
-from halfsync.http.grammar cimport is_blank, trim, word_is
+from halfsync.http.grammar cimport is_blank, trim, word_is, write_decimal
 from halfsync.http.parser cimport Field, Head, TARGET_ABSOLUTE
 from halfsync.http.trust cimport host_bytes, host_text
 from halfsync.observe.access_format cimport (
@@ -70,6 +70,16 @@ cdef inline bint set_foreign(Value *value, const char *text, uint32_t length) no
     return length > 0
 
 
+cdef inline char *write_ipv4(char *at, const uint8_t *host) noexcept nogil:
+    """Write an IPv4 address, faster than the C library does. Returns its end."""
+    cdef int part
+    for part in range(4):
+        at = write_decimal(at, host[part])
+        at[0] = c'.'
+        at += 1
+    return at - 1
+
+
 cdef bint find_remote(const Entry *entry, Value *value) noexcept nogil:
     """Find the client's address, without its port."""
     cdef const uint8_t *host
@@ -77,8 +87,10 @@ cdef bint find_remote(const Entry *entry, Value *value) noexcept nogil:
     cdef int length = host_bytes(entry.address, entry.address_length, &host, &port)
     if length == 0:
         return False
-    host_text(host, length, value.made)
-    return set_word(value, value.made, strlen(value.made))
+    if length == 16:
+        host_text(host, length, value.made)
+        return set_word(value, value.made, strlen(value.made))
+    return set_word(value, value.made, <uint32_t> (write_ipv4(value.made, host) - value.made))
 
 
 cdef bint find_request(const Exchange *exchange, Value *value) noexcept nogil:
