@@ -1,20 +1,24 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
 """Answer a complete request: with a static file, without the GIL, or by a call of the application."""
-from libc.stdint cimport int64_t
 from posix.uio cimport iovec
 
 from cpython.exc cimport PyErr_CheckSignals
 
 from halfsync.blocking.connection cimport drop_exchange
 from halfsync.blocking.records cimport is_ending
-from halfsync.blocking.refusing cimport linger, log_turn
+from halfsync.blocking.refusing cimport linger
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.exchange.exchange cimport Exchange, exchange_has_more
 from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES, NativeResponse
+from halfsync.exchange.outcome cimport (
+    OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_NONE, OUTCOME_OK, outcome_note,
+)
 from halfsync.exchange.persistence cimport may_stay
+from halfsync.exchange.refusal cimport REASON_CUT, REASON_GONE
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport add_llong, monotonic_ns
+from halfsync.observe.completion cimport is_observed, request_ended
 from halfsync.observe.counters cimport count_shared
 from halfsync.transport.transport cimport transport_abort, transport_cut
 from halfsync.host.handlers import contain_handlers
@@ -45,10 +49,13 @@ cdef void begin_turn(
 ) noexcept nogil:
     """Prepare the sink and the origin of a request, and count it."""
     cdef Exchange *exchange = connection.exchange
-    cdef int64_t now = monotonic_ns()
-    exchange.taken_ns = now
-    exchange.framed_ns = now - connection.waited_ns
-    blocking_sink(sink, &connection.transport, driver.stop_fd, &driver.timeouts, &driver.resuming_gate)
+    if connection.waited_ns > 0:
+        exchange.timeline.queued_ns = connection.put_ns
+        exchange.timeline.taken_ns = connection.put_ns + connection.waited_ns
+    else:
+        exchange.timeline.taken_ns = monotonic_ns()
+    blocking_sink(
+        sink, &connection.transport, driver.stop_fd, &driver.timeouts, &exchange.timeline, &driver.resuming_gate)
     sink.probed = exchange.head.minor == 0  # HTTP/1.0 has no interim responses
     sink.sink.stays = may_stay(
         exchange.head.keep_alive, driver.timeouts.keep_alive > 0, is_ending(driver), connection.requests + 1, 0)
@@ -85,6 +92,24 @@ cdef int run_turn(
         except BaseException:  # noqa: BLE001 - memory is short; the response was sent
             pass
     return end
+
+
+cdef void report_turn(
+    DriverRecord *driver, BlockingConnection *connection, const BlockingSink *sink, int end
+) noexcept nogil:
+    """Report a request whose response is complete, or was cut. end: a TurnEnd."""
+    cdef Exchange *exchange = connection.exchange
+    if sink.gone and sink.outcome.kind != OUTCOME_NONE:
+        outcome_note(&exchange.outcome, sink.outcome.kind, sink.outcome.reason)
+    elif sink.gone:
+        outcome_note(&exchange.outcome, OUTCOME_DISCONNECTED, REASON_GONE)
+    elif end != TURN_COMPLETE:
+        outcome_note(&exchange.outcome, OUTCOME_ERROR, REASON_CUT)
+    else:
+        outcome_note(&exchange.outcome, OUTCOME_OK, NULL)
+    request_ended(
+        &driver.observers, exchange, connection.address, connection.address_length,
+        monotonic_ns() if is_observed(&driver.observers) else exchange.timeline.last_sent_ns)
 
 
 cdef bint end_turn(DriverRecord *driver, BlockingConnection *connection, BlockingSink *sink, int end) noexcept:
@@ -125,6 +150,6 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
         count_shared(&driver.shared.counters.finished, 1)
         connection.app_state = connection.exchange.app_state
         connection.exchange.app_state = NULL
-        log_turn(driver, connection)
+        report_turn(driver, connection, &sink, end)
     connection.requests += 1
     return end_turn(driver, connection, &sink, end)

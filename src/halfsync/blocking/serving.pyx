@@ -8,7 +8,7 @@ from halfsync.blocking.handing_off cimport handoff_connection
 from halfsync.blocking.idle_lists cimport idle_enter, idle_park
 from halfsync.blocking.receiving cimport advance
 from halfsync.blocking.records cimport ENDED, IDLE_KEEPALIVE, PARKED, is_handing_off
-from halfsync.blocking.refusing cimport refuse
+from halfsync.blocking.refusing cimport refuse, report_cut
 from halfsync.blocking.responding cimport respond
 from halfsync.blocking.waiting cimport others_wait
 from halfsync.native.gate cimport Gate, gate_enter, gate_leave
@@ -26,6 +26,7 @@ cdef int next_request(DriverRecord *driver, BlockingConnection *connection) noex
         if result == ENDED:
             gate = &driver.closing_gate
             if connection.transport.fd >= 0:
+                report_cut(driver, connection)
                 # A process that the application forked may have a copy: then a close alone goes unnoticed.
                 transport_cut(&connection.transport, True)
                 close_connection(driver, connection)

@@ -67,7 +67,7 @@ cdef class Proactor:
         if not bridge.raw:  # the turn of a stream lasts as long as its client likes
             native_overload(&self.workers.queue.overload, settings)
         if access_log is not None:
-            engine.access = &access_log.log
+            engine.observers.access = &access_log.log
         if refusals is not None:
             engine.refusals = &refusals.refusals
         native_store(self.store, settings)
