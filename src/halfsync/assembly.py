@@ -46,6 +46,7 @@ def assemble(
         endpoints=endpoints,
         settings=settings,
         room=_room_for_connections(settings),
+        trusted=trusted,
         access_log=_make_access_log(settings, opened, trusted),
         refusals=RefusalLog(trusted, settings.stream),
         files=_make_files(settings, opened),

@@ -1,4 +1,4 @@
-"""An overloaded queue: the newest first, 503 for those that have waited too long, and their connections stay."""
+"""An overloaded queue: 503 for requests that have waited too long, while their connections stay."""
 
 import threading
 import time
@@ -10,12 +10,13 @@ from tests.client import Connection, build
 from tests.conftest import Serve
 from tests.wsgi import EVENT_TIMEOUT_S, TEXT, Environ, until
 
-pytestmark = pytest.mark.only_on("proactor", reason="its engine owns the queue of requests")
+pytestmark = pytest.mark.only_on("proactor", "pool", reason="the others have no queue")
 
 TURN_S = 0.005
 CLIENTS = (
     60  # each with one request under way: it waits for TURN_S * CLIENTS, which is past the limit of 9 turns
 )
+ENOUGH = 50  # answers to see what most of them are
 SETTINGS = {"threads": 1, "overload_control": True, "overload_interval": 0.05, "overload_target": 0.02}
 
 
@@ -26,19 +27,24 @@ def app(environ: Environ, start_response: StartResponse) -> list[bytes]:
 
 
 class Client:
-    """Asks again and again on one connection, until it is told to end."""
+    """Asks again and again on one connection, until it is told to end.
 
-    def __init__(self, connection: Connection, ended: threading.Event) -> None:
+    age_s: how long ago its requests came to a proxy; None: it does not say.
+    """
+
+    def __init__(self, connection: Connection, ended: threading.Event, age_s: float | None = None) -> None:
         self.statuses: list[int] = []
         self.retry_after: set[str] = set()
         self._connection = connection
         self._ended = ended
+        self._age_s = age_s
         self.thread = threading.Thread(target=self._ask, daemon=True)
         self.thread.start()
 
     def _ask(self) -> None:
         while not self._ended.is_set():
-            self._connection.send(build())
+            came = [] if self._age_s is None else [("X-Request-Start", f"t={time.time() - self._age_s:.3f}")]
+            self._connection.send(build(fields=came))
             response = self._connection.response()
             self.statuses.append(response.status)
             if response.status == 503:
@@ -88,3 +94,22 @@ def test_a_burst_is_served_whole(serve: Serve) -> None:
                 connection.send(build())
             assert {connection.response().status for connection in burst} == {200}
         assert server.statistics()["shed"] == 0
+
+
+def test_time_at_a_trusted_proxy_counts_once_the_queue_is_overloaded(serve: Serve) -> None:
+    """The requests of one client came to its proxy an hour ago, those of the others just now."""
+    ended = threading.Event()
+    with serve(app, **SETTINGS) as server, ExitStack() as stack:
+        clients = [
+            Client(stack.enter_context(Connection(server.address)), ended, 3600.0 * (number == 0))
+            for number in range(CLIENTS)
+        ]
+        until(lambda: clients[0].statuses.count(503) >= ENOUGH)
+        ended.set()
+        for client in clients:
+            client.thread.join(EVENT_TIMEOUT_S)
+        old, *others = (client.statuses for client in clients)
+        served = sum(statuses.count(200) for statuses in others) / sum(map(len, others))
+        assert old.count(200) / len(old) < served / 2, (
+            "its requests are refused while the queue is overloaded"
+        )

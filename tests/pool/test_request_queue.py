@@ -14,6 +14,7 @@ from halfsync.testing import queues
 from tests.wsgi import EVENT_TIMEOUT_S
 
 ITEM, SLEEP, CLOSED = range(3)
+OVERLOADED = -2  # QUEUE_IS_OVERLOADED
 SECOND_NS = 1_000_000_000
 
 Make = Callable[[int], queues.PyRequestQueue]
@@ -289,6 +290,19 @@ def test_the_first_items_of_an_overloaded_queue_expire(make: Make) -> None:
     assert queue.expire(time.monotonic_ns()) == "also late"
     assert queue.expire(time.monotonic_ns()) is None
     assert queue.length == 0
+
+
+def test_what_has_waited_elsewhere_expires_sooner_in_an_overloaded_queue(make: Make) -> None:
+    queue = make(8)
+    assert queue.put("taken", elsewhere_ns=3600 * SECOND_NS) >= 0, "it is not overloaded"
+    assert queue.put("old", elsewhere_ns=3600 * SECOND_NS) >= 0
+    assert queue.try_take() == (ITEM, "taken")
+    queue.overloaded = True
+    assert queue.put("too old", elsewhere_ns=3600 * SECOND_NS) == OVERLOADED
+    assert queue.put("new", elsewhere_ns=1) >= 0
+    assert queue.expire(time.monotonic_ns()) == "old"
+    assert queue.expire(time.monotonic_ns()) is None
+    assert queue.try_take() == (ITEM, "new")
 
 
 def test_a_ticket_that_was_given_again_finds_its_own_item_only(make: Make) -> None:

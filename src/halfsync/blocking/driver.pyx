@@ -22,6 +22,7 @@ from halfsync.blocking.idle_lists cimport (
     EVICTED_PARKED, idle_choose_child, idle_evict, idle_free, idle_has_candidate, idle_is_evicting, idle_open,
     idle_place_freed, idle_unpark,
 )
+from halfsync.blocking.overdue cimport ConnectionOverload, connection_overload
 from halfsync.blocking.records cimport ENDED, PARKED, BlockingConnection, SharedState, is_handing_off
 from halfsync.blocking.refusing cimport discard, note_refusal, shed
 from halfsync.blocking.serving cimport refuse_last, serve_requests
@@ -104,6 +105,7 @@ cdef class BlockingDriver:
         cdef BodyBlocks blocks = BodyBlocks()
         cdef TrustedPeers proxies = native_proxies(settings)
         cdef ClientLimit clients = client_limit(settings)
+        cdef ConnectionOverload overload = connection_overload(settings, parts.trusted)
         cdef const SlotRef *slot_ref
         self.record.shared = <SharedState *> map_shared(sizeof(SharedState))
         if self.record.shared == NULL:
@@ -111,13 +113,14 @@ cdef class BlockingDriver:
         idle_open(&self.record, settings.max_children if settings.model == "process" else 0)
         store = bytearray(sizeof(Store))
         self.record.store = <Store *> <char *> store
-        self.pinned = (store, blocks, proxies, clients, parts)
+        self.pinned = (store, blocks, proxies, clients, overload, parts)
         if slot is not None:
             slot_ref = native_slot(slot)
             self.record.scoreboard, self.record.slot = slot_ref.scoreboard, slot_ref.slot
         self.record.files = native_files(parts.files)
         self.record.proxies = &proxies.trust if proxies is not None else NULL
         self.record.client_limit = &clients.record if clients is not None else NULL
+        self.record.overload = &overload.record if overload is not None else NULL
         self.record.endpoints = &endpoints.table
         self.bridge = bridge
         if access_log is not None:

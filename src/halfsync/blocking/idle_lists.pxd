@@ -27,3 +27,6 @@ cdef bint idle_has_candidate(DriverRecord *driver) noexcept nogil
 cdef bint idle_is_evicting(DriverRecord *driver) noexcept nogil
 cdef int idle_evict(DriverRecord *driver, BlockingConnection **parked_one) noexcept nogil
 cdef int64_t idle_choose_child(DriverRecord *driver) noexcept nogil
+
+# For any thread: how many connections are in the queue that have sent nothing since they were put there.
+cdef uint32_t idle_count_silent(DriverRecord *driver) noexcept nogil

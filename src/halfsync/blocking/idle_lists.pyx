@@ -32,6 +32,7 @@ from halfsync.runtime.originals import os
 
 cdef enum:
     LOOKS = 64  # most connections visited in one walk along a list
+    SILENT_LOOKS = 2048  # most system calls of one count
 
 cdef long long WORD_BUSY = 0
 cdef long long WORD_EVICTED = -1
@@ -192,6 +193,29 @@ cdef void idle_unpark(DriverRecord *driver, BlockingConnection *connection) noex
     pthread_mutex_lock(&driver.idle.lock)
     connection.parked = False
     pthread_mutex_unlock(&driver.idle.lock)
+
+
+cdef uint32_t count_silent(const IdleList *idle_list, uint32_t *looks) noexcept nogil:
+    """Count parked connections without anything to receive. looks: system calls that are left; past them all count."""
+    cdef BlockingConnection *connection = idle_list.first
+    cdef uint32_t silent = 0
+    while connection != NULL:
+        if connection.parked and (looks[0] == 0 or transport_peek(&connection.transport) != PEEK_BYTES):
+            silent += 1
+        if connection.parked and looks[0] > 0:
+            looks[0] -= 1
+        connection = connection.idle_next
+    return silent
+
+
+cdef uint32_t idle_count_silent(DriverRecord *driver) noexcept nogil:
+    """Count the connections in the queue that have sent nothing since they were put there."""
+    cdef uint32_t looks = SILENT_LOOKS
+    cdef uint32_t silent
+    pthread_mutex_lock(&driver.idle.lock)
+    silent = count_silent(&driver.idle.idle, &looks) + count_silent(&driver.idle.fresh, &looks)
+    pthread_mutex_unlock(&driver.idle.lock)
+    return silent
 
 
 cdef bint is_evicted(DriverRecord *driver) noexcept nogil:

@@ -12,6 +12,7 @@ from halfsync.blocking.client_limit cimport limit_identify
 from halfsync.blocking.connection cimport drop_exchange
 from halfsync.blocking.handing_off cimport handoff_connection
 from halfsync.blocking.idle_lists cimport idle_enter, idle_leave, idle_park, idle_wake, is_evicted
+from halfsync.blocking.overdue cimport note_silence
 from halfsync.blocking.records cimport (
     ENDED, IDLE_KEEPALIVE, IDLE_NEW, IDLE_NONE, PARKED, SCRATCH_BYTES, has_sigterm, is_handing_off,
 )
@@ -113,6 +114,7 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
     cdef int64_t deadline = deadline_after(
         &driver.timeouts, AWAITS_REQUEST if connection.requests > 0 else AWAITS_FIRST_BYTE, connection.idle_ns, 0)
     cdef int64_t since = connection.sent_ns if connection.sent_ns > 0 else connection.idle_ns
+    cdef int64_t began = monotonic_ns()
     cdef int64_t now
     cdef int64_t look
     cdef int64_t pause = HANDOFF_RETRY_NS
@@ -147,6 +149,7 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
         return ENDED
     if not handing_off and not driver.limits.raw and connection.requests > 0 and now - connection.idle_ns > IDLE_NS:
         return ENDED
+    note_silence(driver, began, now)
     connection.put_ns = now
     return PARKED if idle_park(driver, connection) else ENDED
 

@@ -8,6 +8,7 @@ from halfsync.exchange.exchange cimport Exchange, ExchangePool, Limits
 from halfsync.exchange.native_handler cimport NativeHandler
 from halfsync.exchange.spool cimport Store
 from halfsync.exchange.timeouts cimport Timeouts
+from halfsync.http.request_start cimport ProxyClock
 from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.listening.endpoints cimport EndpointTable
@@ -17,6 +18,7 @@ from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint, pthread_
 from halfsync.observe.completion cimport Observers
 from halfsync.observe.counters cimport Counters
 from halfsync.observe.refusals cimport Refusals
+from halfsync.pool.overload cimport Overload
 from halfsync.pool.request_queue cimport Queue
 from halfsync.shared.accepting cimport SharedListeners
 from halfsync.shared.command cimport COMMAND_HANDOFF, closes_after_response
@@ -90,6 +92,15 @@ ctypedef struct IdleLists:
     uint32_t words_count
     uint32_t child_index      # in a child: the index of its own word
 
+# Whether the connections of a queue stand there (overdue.pyx).
+ctypedef struct QueueOverload:
+    pthread_mutex_t lock      # guards everything below but forwarders
+    Overload overload
+    int64_t busy_ns           # of turns that ended in the interval
+    int64_t silent_ns         # in it, that threads waited for silent connections while others waited for a thread
+    ProxyClock proxy_clock
+    const Trust *forwarders   # proxies whose fields are believed; NULL: none are
+
 # One for each server. Any number of threads read it at once; what changes is atomic, has a lock, or is a child's own.
 ctypedef struct DriverRecord:
     Limits limits
@@ -109,6 +120,7 @@ ctypedef struct DriverRecord:
     SlotRecord *slot
     int64_t accept_again      # ns; when to accept again, after descriptors or memory were short; the accepting thread's
     Queue *waiting            # of connections that wait for a thread; NULL: there is no queue
+    QueueOverload *overload   # of that queue; NULL: nothing is refused because of it
     int drain_fd              # readable once the server drains or hands off
     int stop_fd               # readable once it stops
     EndpointTable *endpoints  # the accepting thread adds to it

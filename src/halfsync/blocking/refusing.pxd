@@ -2,6 +2,11 @@
 from halfsync.blocking.records cimport BlockingConnection, DriverRecord
 
 cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int status) noexcept nogil
+cdef bint may_stay_after(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef void count_request(DriverRecord *driver) noexcept nogil
+cdef bint refuse_and_stay(DriverRecord *driver, BlockingConnection *connection, const char *reason,
+                          int retry_after_s) noexcept nogil
+cdef bint finish_response(DriverRecord *driver, BlockingConnection *connection, bint stays) noexcept nogil
 cdef void linger(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
 cdef void note_refusal(DriverRecord *driver, BlockingConnection *connection, int status,
                        const char *reason) noexcept nogil

@@ -8,16 +8,17 @@ from libc.stdint cimport int64_t
 
 from halfsync.blocking.connection cimport drop_exchange, uncount_client
 from halfsync.blocking.idle_lists cimport is_evicted
-from halfsync.blocking.records cimport SCRATCH_BYTES, has_sigterm
+from halfsync.blocking.records cimport SCRATCH_BYTES, has_sigterm, is_ending
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink, sink_bytes
 from halfsync.blocking.waiting cimport WAIT_READY, WAIT_STOPPED, others_wait, wait_idle
 from halfsync.exchange.deadlines cimport AWAITS_CLOSE, deadline_after
-from halfsync.exchange.exchange cimport Exchange, exchange_is_begun
+from halfsync.exchange.exchange cimport Exchange, exchange_has_more, exchange_is_begun
 from halfsync.exchange.lingering cimport LINGER_CHECK_NS, linger_discard, linger_may_end
-from halfsync.exchange.outcome cimport OUTCOME_ERROR, OUTCOME_SHED, outcome_note
+from halfsync.exchange.outcome cimport OUTCOME_ERROR, OUTCOME_EXPIRED, OUTCOME_SHED, outcome_note
+from halfsync.exchange.persistence cimport may_stay
 from halfsync.exchange.refusal cimport REASON_ROOM, REASON_STOP, exchange_error
-from halfsync.http.response_head cimport ERROR_BYTES
-from halfsync.native.sync cimport load_uint, monotonic_ns
+from halfsync.http.response_head cimport ERROR_BYTES, ServerFields
+from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
 from halfsync.observe.completion cimport request_ended
 from halfsync.observe.counters cimport count_shared
 from halfsync.observe.refusals cimport (
@@ -62,6 +63,65 @@ cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int statu
             return
     drop_exchange(driver, connection)
     linger(driver, connection)
+
+
+cdef bint may_stay_after(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
+    """Tell whether the connection may stay after the response to its complete request."""
+    return may_stay(
+        connection.exchange.head.keep_alive, driver.timeouts.keep_alive > 0, is_ending(driver),
+        connection.requests + 1, 0)
+
+
+cdef void count_request(DriverRecord *driver) noexcept nogil:
+    """Count a complete request."""
+    count_shared(&driver.shared.counters.requests, 1)
+    if driver.slot != NULL:
+        add_llong(&driver.slot.requests, 1)
+
+
+cdef bint refuse_and_stay(
+    DriverRecord *driver, BlockingConnection *connection, const char *reason, int retry_after_s
+) noexcept nogil:
+    """Answer 503 to a complete request. Return False if the connection must end; else it may serve the next request."""
+    cdef char response[ERROR_BYTES]
+    cdef BlockingSink sink
+    cdef ServerFields fields = driver.fields
+    cdef Exchange *exchange = connection.exchange
+    cdef int64_t body
+    cdef int length
+    cdef bint stays = may_stay_after(driver, connection)
+    cdef bint sent
+    exchange.timeline.queued_ns = connection.put_ns
+    connection.waited_ns = 0
+    connection.requests += 1
+    fields.retry_after_s = retry_after_s
+    count_request(driver)
+    count_shared(refusal_counter(&driver.shared.counters, 503), 1)
+    note_refusal(driver, connection, 503, reason)
+    length = exchange_error(exchange, 503, &fields, stays, response, &body)
+    blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, &exchange.timeline, NULL)
+    sent = sink_bytes(&sink, response, length) == 0
+    outcome_note(&exchange.outcome, OUTCOME_EXPIRED, reason)
+    request_ended(
+        &driver.observers, exchange, connection.address, connection.address_length, monotonic_ns())
+    if not sent:
+        count_shared(&driver.shared.counters.disconnected, 1)
+        transport_abort(&connection.transport)
+        return False
+    connection.sent_ns = sink.sent_ns
+    return finish_response(driver, connection, stays)
+
+
+cdef bint finish_response(DriverRecord *driver, BlockingConnection *connection, bint stays) noexcept nogil:
+    """Prepare a connection for its next request, or end it (not stays). Return False if it ends."""
+    if not stays:
+        drop_exchange(driver, connection)
+        linger(driver, connection)
+        return False
+    connection.idle_ns = monotonic_ns()
+    if not exchange_has_more(connection.exchange):
+        drop_exchange(driver, connection)
+    return True
 
 
 cdef void note_refusal(

@@ -1,23 +1,22 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
 """Answer a complete request: with a static file, without the GIL, or by a call of the application."""
+from libc.stdint cimport int64_t
 from posix.uio cimport iovec
 
 from cpython.exc cimport PyErr_CheckSignals
 
-from halfsync.blocking.connection cimport drop_exchange
-from halfsync.blocking.records cimport is_ending
-from halfsync.blocking.refusing cimport linger
+from halfsync.blocking.overdue cimport note_turn
+from halfsync.blocking.refusing cimport count_request, finish_response, may_stay_after
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
-from halfsync.exchange.exchange cimport Exchange, exchange_has_more
+from halfsync.exchange.exchange cimport Exchange
 from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES, NativeResponse
 from halfsync.exchange.outcome cimport (
     OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_NONE, OUTCOME_OK, outcome_note,
 )
-from halfsync.exchange.persistence cimport may_stay
 from halfsync.exchange.refusal cimport REASON_CUT, REASON_GONE
 from halfsync.native.gate cimport gate_enter, gate_leave
-from halfsync.native.sync cimport add_llong, monotonic_ns
+from halfsync.native.sync cimport monotonic_ns
 from halfsync.observe.completion cimport is_observed, request_ended
 from halfsync.observe.counters cimport count_shared
 from halfsync.transport.transport cimport transport_abort, transport_cut
@@ -44,30 +43,29 @@ cdef int answer_file(DriverRecord *driver, Exchange *exchange, Sink *sink) noexc
     return TURN_COMPLETE if result == 0 else TURN_CUT
 
 
-cdef void begin_turn(
+cdef int64_t begin_turn(
     DriverRecord *driver, BlockingConnection *connection, BlockingSink *sink, Origin *origin
 ) noexcept nogil:
-    """Prepare the sink and the origin of a request, and count it."""
+    """Prepare the sink and the origin of a request, and count it. Returns the time."""
     cdef Exchange *exchange = connection.exchange
+    cdef int64_t now = monotonic_ns()
     if connection.waited_ns > 0:
         exchange.timeline.queued_ns = connection.put_ns
         exchange.timeline.taken_ns = connection.put_ns + connection.waited_ns
     else:
-        exchange.timeline.taken_ns = monotonic_ns()
+        exchange.timeline.taken_ns = now
     blocking_sink(
         sink, &connection.transport, driver.stop_fd, &driver.timeouts, &exchange.timeline, &driver.resuming_gate)
     sink.probed = exchange.head.minor == 0  # HTTP/1.0 has no interim responses
-    sink.sink.stays = may_stay(
-        exchange.head.keep_alive, driver.timeouts.keep_alive > 0, is_ending(driver), connection.requests + 1, 0)
+    sink.sink.stays = may_stay_after(driver, connection)
     origin.address = connection.address
     origin.address_length = connection.address_length
     origin.listener = connection.listener
     exchange.app_state = connection.app_state
     connection.app_state = NULL
-    count_shared(&driver.shared.counters.requests, 1)
-    if driver.slot != NULL:
-        add_llong(&driver.slot.requests, 1)
+    count_request(driver)
     count_shared(&driver.shared.counters.running, 1)
+    return now
 
 
 cdef int run_turn(
@@ -122,18 +120,14 @@ cdef bint end_turn(DriverRecord *driver, BlockingConnection *connection, Blockin
         else:
             transport_cut(&connection.transport, False)
         return False
-    if not sink.sink.stays:
-        with nogil:
-            drop_exchange(driver, connection)
-            linger(driver, connection)
-            gate_enter(&driver.closing_gate)
-        gate_leave(&driver.closing_gate)
-        return False
-    connection.idle_ns = monotonic_ns()
     connection.sent_ns = sink.sent_ns
-    if not exchange_has_more(connection.exchange):
-        drop_exchange(driver, connection)
-    return True
+    if sink.sink.stays:
+        return finish_response(driver, connection, True)
+    with nogil:
+        finish_response(driver, connection, False)
+        gate_enter(&driver.closing_gate)
+    gate_leave(&driver.closing_gate)
+    return False
 
 
 cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge bridge) except -1:
@@ -141,7 +135,7 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
     cdef BlockingSink sink
     cdef Origin origin
     cdef int end = TURN_CUT
-    begin_turn(driver, connection, &sink, &origin)
+    cdef int64_t began_ns = begin_turn(driver, connection, &sink, &origin)
     try:
         end = run_turn(driver, connection, bridge, &sink, &origin)
     finally:
@@ -151,5 +145,6 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
         connection.app_state = connection.exchange.app_state
         connection.exchange.app_state = NULL
         report_turn(driver, connection, &sink, end)
+        note_turn(driver, began_ns)
     connection.requests += 1
     return end_turn(driver, connection, &sink, end)

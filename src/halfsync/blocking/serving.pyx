@@ -6,33 +6,22 @@ passes a gate (`native/gate.pxd`).
 from halfsync.blocking.connection cimport close_connection
 from halfsync.blocking.handing_off cimport handoff_connection
 from halfsync.blocking.idle_lists cimport idle_enter, idle_park
+from halfsync.blocking.overdue cimport is_overdue
 from halfsync.blocking.receiving cimport advance
 from halfsync.blocking.records cimport ENDED, IDLE_KEEPALIVE, PARKED, is_handing_off
-from halfsync.blocking.refusing cimport refuse, report_cut
+from halfsync.blocking.refusing cimport refuse, refuse_and_stay, report_cut
 from halfsync.blocking.responding cimport respond
 from halfsync.blocking.waiting cimport others_wait
+from halfsync.exchange.refusal cimport REASON_OVERLOAD
 from halfsync.native.gate cimport Gate, gate_enter, gate_leave
 from halfsync.native.sync cimport load_uint, monotonic_ns
 from halfsync.shared.command cimport COMMAND_HANDOFF
 from halfsync.transport.transport cimport transport_cut
 
 
-cdef int next_request(DriverRecord *driver, BlockingConnection *connection) noexcept:
-    """Receive the next request. Returns as `advance`. A connection that has ended is closed."""
-    cdef Gate *gate = &driver.resuming_gate
-    cdef int result
-    with nogil:
-        result = advance(driver, connection)
-        if result == ENDED:
-            gate = &driver.closing_gate
-            if connection.transport.fd >= 0:
-                report_cut(driver, connection)
-                # A process that the application forked may have a copy: then a close alone goes unnoticed.
-                transport_cut(&connection.transport, True)
-                close_connection(driver, connection)
-        gate_enter(gate)
-    gate_leave(gate)
-    return result
+cdef bint must_park(DriverRecord *driver) noexcept nogil:
+    """Tell whether a connection must leave its thread to others after a response."""
+    return others_wait(driver) and load_uint(&driver.shared.command) <= COMMAND_HANDOFF
 
 
 cdef int park(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
@@ -43,6 +32,37 @@ cdef int park(DriverRecord *driver, BlockingConnection *connection) noexcept nog
     ):
         return ENDED
     return PARKED
+
+
+cdef int advance_to_served(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
+    """Receive the next request that is not refused because of an overload. Returns as `advance`."""
+    cdef int result, retry_after_s
+    while True:
+        result = advance(driver, connection)
+        if result <= 0 or not is_overdue(driver, connection, &retry_after_s):
+            return result
+        if not refuse_and_stay(driver, connection, REASON_OVERLOAD, retry_after_s):
+            return ENDED
+        if must_park(driver):
+            return park(driver, connection)
+
+
+cdef int next_request(DriverRecord *driver, BlockingConnection *connection) noexcept:
+    """Receive the next request. Returns as `advance`. A connection that has ended is closed."""
+    cdef Gate *gate = &driver.resuming_gate
+    cdef int result
+    with nogil:
+        result = advance_to_served(driver, connection)
+        if result == ENDED:
+            gate = &driver.closing_gate
+            if connection.transport.fd >= 0:
+                report_cut(driver, connection)
+                # A process that the application forked may have a copy: then a close alone goes unnoticed.
+                transport_cut(&connection.transport, True)
+                close_connection(driver, connection)
+        gate_enter(gate)
+    gate_leave(gate)
+    return result
 
 
 cdef int serve_requests(DriverRecord *driver, BlockingConnection *connection, Bridge bridge) except? -1:
@@ -56,7 +76,7 @@ cdef int serve_requests(DriverRecord *driver, BlockingConnection *connection, Br
             return ENDED
         if is_handing_off(driver) and handoff_connection(driver, connection):
             return ENDED
-        if others_wait(driver) and load_uint(&driver.shared.command) <= COMMAND_HANDOFF:
+        if must_park(driver):
             return park(driver, connection)
 
 

@@ -88,7 +88,7 @@ cdef void notify_closed(Engine *engine, Connection *connection) noexcept nogil:
         return
     change_request_phase(request, REQUEST_NOTIFY)
     owner_submit(&request.owner, False)
-    if queue_put(engine.queue, request, engine.now) >= 0:
+    if queue_put(engine.queue, request, engine.now, 0) >= 0:
         engine.counters.close_notices += 1
         engine.put_some = True
         return

@@ -43,19 +43,35 @@ from halfsync.exchange.exchange cimport (
 )
 from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.native_handler cimport NativeResponse
-from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_SHED
+from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_EXPIRED, OUTCOME_SHED
 from halfsync.exchange.rates cimport pace_begin
-from halfsync.exchange.refusal cimport REASON_LATE_PROXY, REASON_READING, REASON_REQUESTS
+from halfsync.exchange.refusal cimport REASON_LATE_PROXY, REASON_OVERLOAD, REASON_READING, REASON_REQUESTS
 from halfsync.exchange.timeline cimport timeline_begin
+from halfsync.http.request_start cimport proxy_clock_note, realtime_ns, request_start_age
+from halfsync.http.trust cimport trust_has
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
-from halfsync.pool.request_queue cimport queue_hold, queue_put, queue_unhold
+from halfsync.pool.request_queue cimport QUEUE_IS_OVERLOADED, queue_hold, queue_put, queue_unhold
 from halfsync.transport.transport cimport (
     PEER_ENDED, PEER_GONE, PEER_HERE, PEEK_BYTES, is_want, transport_abort, transport_peek,
 )
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered without a probe of its client
+
+
+cdef inline int64_t waited_before(Engine *engine, Request *request) noexcept nogil:
+    """Return for how long a complete request has waited at its proxies, in ns, if requests wait here too."""
+    cdef Connection *connection = request.connection
+    cdef Exchange *exchange = request.exchange
+    cdef int64_t age_ns
+    if (
+        engine.forwarders == NULL or not engine.watch.waits
+        or not trust_has(engine.forwarders, connection.address, connection.address_length)
+        or not request_start_age(&exchange.head, exchange.data, realtime_ns(), &age_ns)
+    ):
+        return 0
+    return proxy_clock_note(&engine.proxy_clock, engine.now, age_ns)
 
 
 cdef int submit(Engine *engine, Request *request) noexcept nogil:
@@ -78,9 +94,11 @@ cdef int submit(Engine *engine, Request *request) noexcept nogil:
     # The event for bytes left in the socket, or for the client's end, has passed and will not come again.
     owner_submit(&request.owner, connection.handle.readable or connection.handle.ended)
     engine.counters.requests += 1  # before a worker can have answered it
-    cdef int64_t ticket = queue_put(engine.queue, request, engine.now)
+    cdef int64_t ticket = queue_put(engine.queue, request, engine.now, waited_before(engine, request))
     if ticket < 0:
         engine.counters.requests -= 1
+        if ticket == QUEUE_IS_OVERLOADED:
+            return shed(engine, request, OUTCOME_EXPIRED, REASON_OVERLOAD)
         return shed(engine, request, OUTCOME_SHED, REASON_REQUESTS)
     request.ticket = ticket
     engine.put_some = True

@@ -12,6 +12,7 @@ from halfsync.exchange.outbox cimport Outbox
 from halfsync.exchange.rates cimport Pace
 from halfsync.exchange.spool cimport Store
 from halfsync.exchange.timeouts cimport Timeouts
+from halfsync.http.request_start cimport ProxyClock
 from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.listening.endpoints cimport EndpointTable
@@ -108,6 +109,8 @@ ctypedef struct Engine:
     const NativeHandler *files  # NULL: every request goes to the application
     ExchangePool pool
     const Trust *proxies      # peers that may connect and must send a PROXY header; NULL: any peer, without one
+    const Trust *forwarders   # proxies whose fields are believed; NULL: how long requests waited there does not matter
+    ProxyClock proxy_clock
     int64_t spool_memory
     int64_t response_ahead    # bytes that a response may be ahead of its client; 0: no limit
     # Slabs of connections, never freed while the engine lives: the generation shows that an event is stale.

@@ -58,7 +58,7 @@ cdef void shed_overdue(Engine *engine) noexcept nogil:
             break
         request = <Request *> slot.item
         if request.phase == REQUEST_NOTIFY:  # of a closed connection: it waits on
-            request.ticket = queue_put(engine.queue, request, engine.now)
+            request.ticket = queue_put(engine.queue, request, engine.now, 0)
         else:
             shed_and_resume(engine, request, REASON_OVERLOAD)
     engine.fields.retry_after_s = RETRY_AFTER_S

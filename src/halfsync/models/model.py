@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from halfsync.exchange.bridging import Bridge
+    from halfsync.http.trust import TrustedPeers
     from halfsync.listening.endpoints import Endpoints
     from halfsync.observe.access import AccessLog
     from halfsync.observe.refusals import RefusalLog
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 class Parts:
     """What a server gives its model. The server keeps its descriptors: the model makes copies.
 
-    listeners: descriptors of listening, non-blocking sockets. endpoints: their addresses. room: connections that fit
-    into this process. refusals: the log of refusals; None: they are not logged. files: the files that are answered
-    without the bridge. slot: this process's slot on the scoreboard, if the server has several processes. handoff_queue:
-    reading and writing end of the queue through which processes hand off their connections. close_server_sockets:
-    closes the server's own listeners; called in a forked process of the model, which does not need them.
+    listeners: descriptors of listening, non-blocking sockets. endpoints: their addresses. room: connections that
+    fit into this process. trusted: the proxies whose fields are believed; None: none are. refusals: the log of
+    refusals; None: they are not logged. files: the files that are answered without the bridge. slot: this process's
+    slot on the scoreboard, if the server has several processes. handoff_queue: reading and writing end of the queue
+    through which processes hand off their connections. close_server_sockets: closes the server's own listeners;
+    called in a forked process of the model, which does not need them.
     """
 
     bridge: Bridge
@@ -34,6 +36,7 @@ class Parts:
     endpoints: Endpoints
     settings: Settings
     room: int
+    trusted: TrustedPeers | None = None
     access_log: AccessLog | None = None
     refusals: RefusalLog | None = None
     files: StaticFiles | None = None

@@ -16,6 +16,7 @@ from halfsync.exchange.native_settings cimport (
     native_fields, native_files, native_limits, native_overload, native_proxies, native_slot, native_store,
     native_timeouts,
 )
+from halfsync.http.request_start cimport proxy_clock_init
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.listening.endpoints cimport Endpoints
 from halfsync.native.sync cimport load_llong, load_uint, store_uint
@@ -51,6 +52,7 @@ cdef class Proactor:
         cdef AccessLog access_log = parts.access_log
         cdef RefusalLog refusals = parts.refusals
         cdef Endpoints endpoints = parts.endpoints
+        cdef TrustedPeers trusted = parts.trusted
         cdef object settings = parts.settings
         cdef BodyBlocks blocks = BodyBlocks()
         cdef TrustedPeers proxies = native_proxies(settings)
@@ -66,6 +68,9 @@ cdef class Proactor:
         engine.queue = &self.workers.queue
         if not bridge.raw:  # the turn of a stream lasts as long as its client likes
             native_overload(&self.workers.queue.overload, settings)
+            if settings.overload_control and trusted is not None:
+                engine.forwarders = &trusted.trust
+        proxy_clock_init(&engine.proxy_clock)
         if access_log is not None:
             engine.observers.access = &access_log.log
         if refusals is not None:

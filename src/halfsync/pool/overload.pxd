@@ -5,6 +5,8 @@ from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 cdef enum:
     MEAN_WEIGHT = 256         # turns over which the mean is taken
     WAIT_MEANS = 6            # of the mean turn, that an item may wait
+    SECOND_NS = 1000000000
+    RETRY_MOST_S = 60         # after which a refused client is asked to try again
     WAIT_SPREADS = 3          # of the mean turn weighted by its length: long turns among short ones make long waits
     INTERVAL_MEANS = 2        # of the mean turn, that an interval lasts at least: turns must end in it
 
@@ -71,6 +73,13 @@ cdef inline void overload_note_empty(Overload *overload) noexcept nogil:
     overload.least_wait_ns = 0
 
 
+cdef inline bint overload_is_due(const Overload *overload, int64_t now) noexcept nogil:
+    """Return whether the interval has ended."""
+    return overload.interval_ns > 0 and (
+        now - overload.since_ns >= max(overload.interval_ns, INTERVAL_MEANS * <int64_t> overload.mean_ns)
+    )
+
+
 cdef inline void overload_look(
     Overload *overload, int64_t now, uint32_t length, int64_t oldest_wait_ns
 ) noexcept nogil:
@@ -80,9 +89,7 @@ cdef inline void overload_look(
     become shorter: it is not just a burst that the workers clear.
     """
     cdef int64_t wait
-    if overload.interval_ns == 0 or (
-        now - overload.since_ns < max(overload.interval_ns, INTERVAL_MEANS * <int64_t> overload.mean_ns)
-    ):
+    if not overload_is_due(overload, now):
         return
     wait = oldest_wait_ns if overload.least_wait_ns == INT64_MAX else overload.least_wait_ns
     if not overload.overloaded and length >= overload.length and wait > overload_limit(overload, now) // 8 * 7:
@@ -92,3 +99,9 @@ cdef inline void overload_look(
     overload.since_ns = now
     overload.least_wait_ns = INT64_MAX
     overload.length = length
+
+
+cdef inline int overload_retry_s(const Overload *overload, int64_t now) noexcept nogil:
+    """Return after how many seconds a refused client should try again: as long as the overload has lasted, 1 to 60."""
+    cdef int64_t lasted = now - overload.overloaded_ns if overload.overloaded else 0
+    return <int> min(max((lasted + SECOND_NS - 1) // SECOND_NS, <int64_t> 1), <int64_t> RETRY_MOST_S)

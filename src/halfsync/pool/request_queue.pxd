@@ -7,6 +7,7 @@ from halfsync.pool.overload cimport Overload
 ctypedef struct QueueSlot:
     void *item                # NULL: it was withdrawn
     int64_t put_ns            # the monotonic clock when it was put
+    int64_t age_ns            # how long it had waited elsewhere
     int64_t taken_ns          # the monotonic clock when it was taken
 
 ctypedef struct Queue:
@@ -45,7 +46,7 @@ ctypedef struct Taker:
 
 cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil
 cdef void queue_destroy(Queue *queue) noexcept nogil
-cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns) noexcept nogil
+cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns, int64_t age_ns) noexcept nogil
 cdef void queue_wake(Queue *queue) noexcept nogil
 cdef int64_t queue_check(Queue *queue, QueueWatch *watch, int64_t now) noexcept nogil
 cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil
@@ -67,3 +68,8 @@ cdef enum QueueTaken:
     TAKEN_ITEM
     TAKEN_SLEEP               # nothing there: the caller is counted as a sleeper and must call queue_sleep
     TAKEN_CLOSED              # nothing there, and nothing will come
+
+# Why queue_put did not take an item.
+cdef enum QueueRefusal:
+    QUEUE_IS_FULL = -1        # or closed
+    QUEUE_IS_OVERLOADED = -2  # and the item has waited for too long elsewhere

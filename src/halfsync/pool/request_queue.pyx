@@ -26,6 +26,7 @@ from halfsync.native.sync cimport (
 )
 from halfsync.pool.overload cimport (
     overload_init, overload_limit, overload_look, overload_note_empty, overload_note_turn, overload_note_wait,
+    overload_retry_s,
 )
 
 cdef enum:
@@ -34,8 +35,6 @@ cdef enum:
     TURN_MOST_NS = 1000000
     STALL_NS = 1000000  # nothing was taken for so long, while something waits: awake workers are in long turns
     REST_MOST_NS = 4000000
-    SECOND = 1000000000
-    RETRY_AFTER_MOST_S = 60
 
 
 cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil:
@@ -73,15 +72,23 @@ cdef void queue_destroy(Queue *queue) noexcept nogil:
     count(COUNT_QUEUE, -1)
 
 
-cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns) noexcept nogil:
-    """Put an item at the end. Returns its ticket; -1: full or closed, and the caller still owns the item."""
+cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns, int64_t age_ns) noexcept nogil:
+    """Put an item at the end. Returns its ticket, or a QueueRefusal; then the caller still owns the item.
+
+    age_ns: how long it has waited elsewhere already. That counts when it is judged whether it has waited too long, but
+    not when it is judged whether this queue is overloaded.
+    """
     cdef QueueSlot *slot
-    cdef int64_t result = -1
+    cdef int64_t result = QUEUE_IS_FULL
     pthread_mutex_lock(&queue.lock)
-    if queue.length < queue.limit and not queue.closed:
+    if age_ns > 0 and queue.overload.overloaded and age_ns >= overload_limit(&queue.overload, now_ns):
+        result = QUEUE_IS_OVERLOADED
+        queue.refused += 1
+    elif queue.length < queue.limit and not queue.closed:
         slot = &queue.slots[(queue.first + queue.length) & queue.mask]
         slot.item = item
         slot.put_ns = now_ns
+        slot.age_ns = age_ns
         result = queue.ticket + queue.length
         queue.length += 1
         queue.puts += 1
@@ -119,7 +126,9 @@ cdef inline bint is_overdue(Queue *queue, int64_t now) noexcept nogil:
     """Return whether the first item has waited for too long. There is one. The caller holds the lock."""
     cdef int64_t waited = now - first_slot(queue).put_ns
     overload_look(&queue.overload, now, queue.length, waited)
-    return queue.overload.overloaded and waited >= overload_limit(&queue.overload, now)
+    return (
+        queue.overload.overloaded and waited + first_slot(queue).age_ns >= overload_limit(&queue.overload, now)
+    )
 
 
 cdef int64_t queue_check(Queue *queue, QueueWatch *watch, int64_t now) noexcept nogil:
@@ -322,12 +331,12 @@ cdef bint queue_withdraw(Queue *queue, uint64_t ticket, const void *item) noexce
 
 
 cdef int queue_overload_s(Queue *queue, int64_t now) noexcept nogil:
-    """Return after how many seconds a refused client should try again: as long as the overload has lasted, 1 to 60."""
-    cdef int64_t lasted
+    """Return after how many seconds a refused client should try again."""
+    cdef int seconds
     pthread_mutex_lock(&queue.lock)
-    lasted = now - queue.overload.overloaded_ns if queue.overload.overloaded else 0
+    seconds = overload_retry_s(&queue.overload, now)
     pthread_mutex_unlock(&queue.lock)
-    return <int> min(max((lasted + SECOND - 1) // SECOND, <int64_t> 1), <int64_t> RETRY_AFTER_MOST_S)
+    return seconds
 
 
 cdef bint queue_expire(Queue *queue, int64_t now, QueueSlot *slot) noexcept nogil:

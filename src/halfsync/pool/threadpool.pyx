@@ -233,7 +233,7 @@ cdef class ThreadPool:
         if is_forked(threads.forks):
             return False
         Py_INCREF(job)
-        if queue_put(&threads.queue, <void *> job, monotonic_ns()) < 0:
+        if queue_put(&threads.queue, <void *> job, monotonic_ns(), 0) < 0:
             Py_DECREF(job)
             return False
         queue_wake(&threads.queue)

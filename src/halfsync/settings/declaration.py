@@ -286,10 +286,11 @@ class DeclaredSettings:
         doc="Model proactor: how long a request may wait for a worker; past it the answer is 503. 0: no limit.",
         reason="nginx waits this long for an answer; the client has given up by then.")
     overload_control: bool = setting(
-        False, Flag(), DEADLINES,
-        doc="Model proactor: while requests stand in the queue, serve the newest first, and answer 503 to those that "
-            "have waited too long (docs/limits.md).",
-        reason="It refuses requests that would otherwise be served late. That is for the operator to decide.")
+        True, Flag(), DEADLINES,
+        doc="Models proactor and pool: while the queue is overloaded, answer 503 to requests that have waited too long "
+            "for what a turn takes; proactor also serves the newest first (docs/limits.md).",
+        reason="Without it a server at twice its capacity answers only clients that have given up. Below its capacity "
+               "it refuses next to nothing.")
     overload_interval: float = setting(
         0.1, Duration(), DEADLINES,
         doc="How long requests must stand in the queue before it is overloaded. If turns are long, two turns.",

@@ -8,8 +8,8 @@ class PyTaker: ...
 @final
 class PyRequestQueue:
     def __init__(self, limit: int, patient: bool = False) -> None: ...
-    def put(self, item: object, age_ns: int = 0) -> int:
-        """Put an item as if that long ago."""
+    def put(self, item: object, age_ns: int = 0, elsewhere_ns: int = 0) -> int:
+        """Put an item as if that long ago. elsewhere_ns: how long it has waited before. Returns as queue_put."""
 
     def wake(self) -> None: ...
     def try_take(self, woken: bool = False, worker: PyTaker | None = None) -> tuple[int, Any]:

@@ -34,11 +34,11 @@ cdef class PyRequestQueue:
     def __dealloc__(self):
         queue_destroy(&self.native)
 
-    def put(self, item, int64_t age_ns=0):
+    def put(self, item, int64_t age_ns=0, int64_t elsewhere_ns=0):
         cdef int64_t ticket
         Py_INCREF(item)
         with nogil:
-            ticket = queue_put(&self.native, <void *> item, monotonic_ns() - age_ns)
+            ticket = queue_put(&self.native, <void *> item, monotonic_ns() - age_ns, elsewhere_ns)
         if ticket < 0:
             Py_DECREF(item)
         return ticket

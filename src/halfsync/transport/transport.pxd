@@ -89,6 +89,10 @@ cdef void transport_abort(Transport *transport) noexcept nogil
 # holds.
 cdef int64_t transport_unacknowledged(Transport *transport) noexcept nogil
 
+# Return how long ago the last bytes of the peer arrived, in ns, to a few ms (TCP_INFO, tcp(7)); -1: not known, as of a
+# unix socket.
+cdef int64_t transport_quiet_ns(const Transport *transport) noexcept nogil
+
 
 cdef inline bint is_want(int64_t result) noexcept nogil:
     """Return whether a call must be repeated once the socket is ready."""

@@ -14,18 +14,27 @@ cdef extern from "<sys/sendfile.h>" nogil:
 
 cdef extern from *:
     """
+    #include <netinet/in.h>
+    #include <netinet/tcp.h>
     #include <sys/ioctl.h>
+    #include <stdint.h>
     #include <sys/socket.h>
     #include <termios.h>
     static int hs_unacknowledged(int fd) {
         int bytes = 0;
         return ioctl(fd, TIOCOUTQ, &bytes) < 0 ? 0 : bytes;
     }
+    static int64_t hs_quiet_ms(int fd) {
+        struct tcp_info info = {0};
+        socklen_t length = sizeof(info);
+        return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 ? -1 : (int64_t)info.tcpi_last_data_recv;
+    }
     static void hs_reset_on_close(int fd) {
         struct linger now = {1, 0};
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     }
     """
+    int64_t c_quiet_ms "hs_quiet_ms" (int fd) nogil
     int c_unacknowledged "hs_unacknowledged" (int fd) nogil
     void c_reset_on_close "hs_reset_on_close" (int fd) nogil
 
@@ -138,3 +147,8 @@ cdef int64_t transport_unacknowledged(Transport *transport) noexcept nogil:
     if transport.kind != NULL:
         held = transport.kind.unacknowledged(transport)
     return held + c_unacknowledged(transport.fd)
+
+
+cdef int64_t transport_quiet_ns(const Transport *transport) noexcept nogil:
+    cdef int64_t quiet_ms = c_quiet_ms(transport.fd)
+    return quiet_ms * 1000000 if quiet_ms >= 0 else -1
