@@ -86,6 +86,7 @@ def test_a_client_with_too_many_connections_is_shed(serve: Serve, ends: Endings)
     with serve(hello, max_connections_per_client=1) as server, Connection(server.address) as first:
         first.send(build())
         assert first.response().status == 200
+        assert ends.one().outcome == "ok"
         with Connection(server.address) as second:
             second.rest()
         assert ends.wait(2)[1].what == (503, "shed", "its client has max_connections_per_client connections")
