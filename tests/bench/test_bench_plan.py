@@ -1,5 +1,6 @@
 """The order of a run, its selection, and its command line."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,9 +46,37 @@ def test_the_rows_of_a_connection_for_each_request() -> None:
     )
 
 
-def test_a_run_with_the_defaults_takes_less_than_fifty_minutes() -> None:
-    args = arguments([])
-    assert Plan(args.workloads, args.arms, args.rounds, args.seconds).estimate_s() < 50 * 60
+@pytest.mark.parametrize(("only", "minutes"), [("", 65), ("goodput", 15)])
+def test_a_run_with_the_defaults_is_bounded(only: str, minutes: int) -> None:
+    args = arguments(["--only", only])
+    assert Plan(args.workloads, args.arms, args.rounds, args.seconds).estimate_s() < minutes * 60
+
+
+def test_the_servers_that_are_overloaded_and_their_one_round() -> None:
+    plan = Plan(selected(WORKLOADS, "goodput", "name"), ARMS, 5, 3)
+    rows = {"granian", "gunicorn", "halfsync", "halfsync-pool", "peregrine", "waitress"}
+    peers = {f"{row}-default" for row in rows if not row.startswith("halfsync")}
+    for workload in plan.workloads:
+        steps = [step for step in plan.steps() if step.workload is workload]
+        assert sorted(step.arm.name for step in steps) == sorted(
+            rows | peers if workload.name == "goodput-sleep-kept" else rows
+        )
+        assert {step.number for step in steps} == {0}
+
+
+@pytest.mark.parametrize("peer", ["granian", "gunicorn", "peregrine", "waitress"])
+def test_a_peer_has_a_short_queue_under_overload_and_no_limit_elsewhere(peer: str) -> None:
+    kit = Kit("python", (), Path("peers"), Path("build"))
+    (arm,) = (arm for arm in ARMS if arm.name == peer)
+    (climb,) = selected(WORKLOADS, "goodput-sleep-kept", "name")
+    short, without = (" ".join(arm.command(kit, 8000, workload)) for workload in (climb, WORKLOADS[0]))
+    assert re.search(r"(connections|connection-limit|backpressure)[ =]40\b", short)
+    assert re.search(r"(connections|connection-limit|backpressure)[ =]20000\b", without)
+    (as_it_is,) = (arm for arm in ARMS if arm.name == f"{peer}-default")
+    assert not re.search(
+        r"limit=|connections|backpressure|backlog", " ".join(as_it_is.command(kit, 8000, climb))
+    )
+    assert "8000" in " ".join(as_it_is.command(kit, 8000, climb))
 
 
 @pytest.mark.parametrize(
