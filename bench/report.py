@@ -225,6 +225,11 @@ def quality(results: Results) -> str:
         lines.append(
             f"- Other programs used {foreign.mid:.0%} of the servers' processor, {foreign.high:.0%} at most."
         )
+    late = Spread.of(cell.goodput.generator_late_ms for cell in results.cells if cell.goodput)
+    if late:
+        lines.append(
+            f"- Open loop: p99 of how late a request was sent: {late.mid:.1f} ms, {late.high:.1f} ms at most."
+        )
     for name in dict.fromkeys(cell.workload for cell in results.cells):
         pair = [results.mid(cells.cpu_us, name, server) for server in bars.OURS]
         if share := ratio(pair[-1], pair[0]):

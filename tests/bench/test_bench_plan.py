@@ -5,8 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from bench.__main__ import arguments
+from bench.__main__ import arguments, save, with_capacity
+from bench.cells import Cell, Results
+from bench.goodput import LOADS, Goodput, Level
+from bench.load import LoadError
+from bench.measure import Bench
 from bench.plan import Plan, rotated
+from bench.report import Run
 from bench.servers import ARMS, Arm, Kit
 from bench.workloads import WORKLOADS, Workload, selected
 
@@ -62,6 +67,40 @@ def test_the_servers_that_are_overloaded_and_their_one_round() -> None:
             rows | peers if workload.name == "goodput-sleep-kept" else rows
         )
         assert {step.number for step in steps} == {0}
+
+
+@pytest.mark.parametrize(("only", "known"), [("goodput-burn", 431.0), ("goodput-sleep,post", None)])
+def test_the_capacity_of_the_processor_is_measured_if_a_workload_depends_on_it(
+    only: str, known: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bench, "burn_capacity", lambda bench, arm, workload: 431.0)
+    bench = Bench(Kit("python", (), Path("peers"), Path("build")), 0, 0, 3, 1000)
+    workloads = selected(WORKLOADS, only, "name")
+    assert with_capacity(bench, workloads, {}).burn_per_s == known
+    assert with_capacity(bench, workloads, {"halfsync": "did not start"}) is bench
+
+
+def test_without_that_capacity_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(bench: Bench, arm: Arm, workload: Workload) -> float:
+        raise LoadError("wrk printed no counts")
+
+    monkeypatch.setattr(Bench, "burn_capacity", fails)
+    bench = Bench(Kit("python", (), Path("peers"), Path("build")), 0, 0, 3, 1000)
+    assert with_capacity(bench, selected(WORKLOADS, "goodput-burn", "name"), {}) is bench
+
+
+@pytest.mark.parametrize("goodput", [True, False])
+def test_a_run_is_saved_with_its_picture_if_there_is_one(
+    goodput: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.__main__.RESULTS", tmp_path / "results")
+    monkeypatch.setattr("bench.__main__.ROOT", tmp_path)
+    levels = tuple(Level(load, 9, load * 200, 0.0, 0.0, 0, 90.0, 90.0) for load in LOADS)
+    found = Goodput(200.0, levels, 0.0, 1.5, 0.4) if goodput else None
+    cell = Cell("granian", "goodput-sleep-kept", 0, goodput=found)
+    save(Run("2026-01-02 03:04", {}, {}, {}, {}), Results([cell]), "the report")
+    suffixes = {path.suffix for path in (tmp_path / "results").glob("2026-01-02T0304.*")}
+    assert suffixes == ({".md", ".json", ".svg"} if goodput else {".md", ".json"})
 
 
 @pytest.mark.parametrize("peer", ["granian", "gunicorn", "peregrine", "waitress"])
