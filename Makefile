@@ -86,6 +86,7 @@ lint: build/checks.stamp
 	$(PY) tools/check_imports.py
 	$(PY) tools/check_sockets.py
 	$(PY) -m tools.write_settings_page --check
+	$(PY) -m tools.write_log_pages --check
 	$(PY) -m tools.draw_models --check
 	$(PY) -m tools.draw_states --check
 
@@ -94,6 +95,7 @@ bench: build/release.stamp
 
 docs: build/release.stamp
 	$(PY) -m tools.write_settings_page
+	$(PY) -m tools.write_log_pages
 	$(PY) -m tools.draw_models
 	$(PY) -m tools.draw_states
 

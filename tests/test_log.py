@@ -1,10 +1,13 @@
 """The server's log: its lines, their handlers, and that it costs nothing before the first line."""
 
 import io
+import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -209,3 +212,122 @@ assert "logging" in sys.modules
     assert "RuntimeError: no database" in ran.stderr and "in fail" in ran.stderr
     assert "halfsync: the field 'X-A' is dropped" in ran.stderr
     assert "and now there is a log" in ran.stderr
+
+
+@pytest.fixture
+def as_json() -> Iterator[Callable[[str], list[dict[str, Any]]]]:
+    """Return a function that runs code in a process that logs JSON, and returns the objects of its lines."""
+
+    def run(code: str) -> list[dict[str, Any]]:
+        begin = "import sys\nfrom halfsync import log\nlog.set_up('info', 'json')\n"
+        ran = subprocess.run(
+            [sys.executable, "-c", begin + code], capture_output=True, text=True, timeout=60, check=True
+        )
+        found = [json.loads(line) for line in ran.stderr.splitlines()]
+        for one in found:
+            assert list(one)[:5] == ["time", "pid", "level", "logger", "message"]
+            assert set(one) <= set(log.KEYS)
+            assert abs(datetime.now(UTC) - datetime.fromisoformat(one["time"])) < timedelta(minutes=2)
+            assert one["pid"] > 0 and one["logger"] == "halfsync"
+        return found
+
+    yield run
+
+
+def test_a_line_is_one_object_if_asked_for(as_json: Callable[[str], list[dict[str, Any]]]) -> None:
+    first, second = as_json("log.logger().info('said %s', '\"a\\n\\udcff\\x1b')\nlog.warn('5 %')")
+    assert (first["level"], first["message"]) == ("INFO", 'said "a\n\udcff\x1b')
+    assert (second["level"], second["message"]) == ("WARNING", "5 %")
+
+
+def test_a_traceback_is_a_key(as_json: Callable[[str], list[dict[str, Any]]]) -> None:
+    code = """
+def fail():
+    raise ZeroDivisionError("no")
+try:
+    fail()
+except ZeroDivisionError as error:
+    log.report_application_error(error, {"REQUEST_METHOD": "GET", "REQUEST_URI": "/a"})
+"""
+    (one,) = as_json(code)
+    assert (one["level"], one["message"]) == ("ERROR", "the application failed on GET /a")
+    assert one["traceback"].startswith("Traceback (most recent call last):\n")
+    assert one["traceback"].endswith("ZeroDivisionError: no")
+
+
+def test_a_traceback_that_logging_does_not_take_is_a_key_too(
+    as_json: Callable[[str], list[dict[str, Any]]],
+) -> None:
+    code = """
+import logging
+def refuse(record):
+    raise ValueError
+logging.getLogger("halfsync").addFilter(refuse)
+try:
+    1 / 0
+except ZeroDivisionError as error:
+    log.report_handler_error(error)
+"""
+    (one,) = as_json(code)
+    assert one["message"] == "a stream's handler failed (the application's logging has raised ValueError)"
+    assert one["traceback"].endswith("ZeroDivisionError: division by zero")
+
+
+def test_details_are_keys_and_an_attribute_of_the_record(
+    as_json: Callable[[str], list[dict[str, Any]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    (one,) = as_json("log.logger().info('refused', details={'status': 400, 'reason': 'a \"b\"', 'peer': ''})")
+    assert (one["status"], one["reason"]) == (400, 'a "b"')
+    assert "peer" not in one
+    caplog.set_level(logging.INFO)
+    log.logger().info("refused", details={"status": 400})
+    assert caplog.records[0].halfsync == {"status": 400}  # type: ignore[attr-defined]
+
+
+def test_what_is_said_without_the_logger_is_an_object_too(
+    as_json: Callable[[str], list[dict[str, Any]]],
+) -> None:
+    code = """
+from halfsync.errors import LoadError
+from halfsync.runtime.output import complain, say, standard_error
+say("halfsync: one\\ntwo")
+complain(LoadError("it is broken", origin="shop", traceback="Traceback\\n  line\\n"))
+standard_error.dropped = 2
+log.warn("next")
+"""
+    said, complaint, note, line = as_json(code)
+    assert (said["message"], said["level"]) == ("one\ntwo", "WARNING")
+    assert (complaint["message"], complaint["level"]) == ("shop: it is broken", "ERROR")
+    assert complaint["traceback"] == "Traceback\n  line"
+    assert note["message"] == "2 lines were dropped: standard error did not accept them"
+    assert line["message"] == "next"
+
+
+def test_the_form_can_change_while_the_server_runs() -> None:
+    code = """
+from halfsync import log
+for form in ("text", "json", "text"):
+    log.set_up("info", form)
+    log.logger().info("as %s", form)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    first, second, third = ran.stderr.splitlines()
+    assert json.loads(second)["message"] == "as json"
+    for line in (first, third):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[\d+\] INFO halfsync: as text", line)
+
+
+def test_what_is_said_without_the_logger_has_time_and_process_too() -> None:
+    code = """
+import os
+from halfsync import log
+from halfsync.runtime.output import say
+say("halfsync: before")
+log.set_up("info")
+say("halfsync: after", "ERROR")
+print(os.getpid())
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    before, after = ran.stderr.splitlines()
+    assert before == "halfsync: before"
+    assert re.fullmatch(rf"\d{{4}}-\S+ \S+ \[{ran.stdout.strip()}\] ERROR halfsync: after", after)

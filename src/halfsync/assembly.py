@@ -94,7 +94,7 @@ def _make_access_log(settings: Settings, opened: Opened, trusted: TrustedPeers) 
         return None
     # The model `process` starts no thread, so it has no writer thread for the log.
     direct = settings.model == "process"
-    return AccessLog(settings.access_log, opened.access_log, settings.log_format == "json", direct, trusted)
+    return AccessLog(settings, opened.access_log, direct, trusted)
 
 
 def _room_for_connections(settings: Settings) -> int:

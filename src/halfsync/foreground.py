@@ -99,7 +99,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
 def prepare_process(settings: Settings) -> None:
     """Prepare this process for serving: its standard descriptors, its log, its allocator."""
     hold_standard_descriptors()
-    set_up(settings.log_level)
+    set_up(settings.log_level, settings.server_log_format)
     keep_freed_memory()
 
 

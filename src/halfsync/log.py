@@ -4,6 +4,9 @@ A server in the foreground calls `set_up`: this logger, and no other, gets a han
 its records do not propagate. An application takes the lines over by giving the logger handlers, or by letting its
 records propagate to some (docs/logging.md). A `Server` in a program sets nothing up: the program decides what becomes
 of the records.
+
+Each line has the time and the process, as text or as one JSON object. That holds from `set_up` on for what the server
+says without the logger, too (`runtime/output.py`).
 """
 
 from __future__ import annotations
@@ -15,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from halfsync.native.pipes import Quiet
 from halfsync.runtime.forking import NoCopies
 from halfsync.runtime.originals import localtime, os, time
-from halfsync.runtime.output import say, standard_error
+from halfsync.runtime.output import dress_with, say, standard_error
 from halfsync.runtime.standard import FOR_TRACEBACKS, genuine
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from halfsync.runtime.output import Lines, Straight
@@ -29,6 +33,25 @@ if TYPE_CHECKING:
 NAME = "halfsync"
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 LABELS = {number: name.upper() for name, number in LEVELS.items()}
+DETAILS = "halfsync"  # the attribute of a record that has the parts of its line, by their keys in JSON
+# The keys of a line that is a JSON object. docs/logging.md has them.
+KEYS = {
+    "time": "when, as `2026-11-29T13:00:00.123+0000`",
+    "pid": "the process",
+    "level": "`DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`",
+    "logger": "`halfsync`, or a logger below it",
+    "message": "what the line says as text",
+    "traceback": "of an exception, with its line ends",
+    "stack": "of a record that an application has made with `stack_info`",
+    "remote": "of a refusal: the client's address; missing for a unix socket",
+    "remote_port": "of a refusal: the client's port, if it is known",
+    "peer": "of a refusal: the address of the other end of the connection, which may be a proxy",
+    "peer_port": "of a refusal: its port",
+    "status": "of a refusal: the status of the answer; missing if the connection was closed without one",
+    "reason": "of a refusal: the reason in words",
+    "received": "of a refusal: the request line and the line that was refused, escaped and cut",
+    "left_out": "of a refusal: how many refusals before it have no line of their own",
+}
 
 
 class Log:
@@ -38,9 +61,9 @@ class Log:
     standard error, with a note about that. If a filter or a handler forks, the copy of the process ends there.
     """
 
-    def info(self, message: str, *values: object) -> None:
-        """Log an event."""
-        _log(LEVELS["info"], message, values)
+    def info(self, message: str, *values: object, details: Mapping[str, object] | None = None) -> None:
+        """Log an event. details: the parts of the line, for JSON."""
+        _log(LEVELS["info"], message, values, details=details)
 
     def warning(self, message: str, *values: object) -> None:
         """Log something that may need action."""
@@ -55,15 +78,19 @@ _LOG = Log()
 _level: int | None = None  # the lowest level that is written; None before `set_up`
 _handler: logging.Handler | None = None  # that `set_up` gave to the logger, unless it had some
 _stream: Lines | Straight = standard_error  # that the handler writes to
+_quote: Callable[[str], str] | None = None  # writes a text as JSON; None: lines are text
 
 
-def set_up(level: str) -> None:
+def set_up(level: str, form: str = "text") -> None:
     """Write the server's log to standard error, from this level on. Call this before the application is loaded.
 
-    A later call, by a forked process or a reload, changes the level if it differs, and keeps what the application has
-    done to the logger. A logger that has handlers at the first call belongs to the program, and is left alone.
+    form: "text" or "json". A later call, by a forked process or a reload, changes level and form if they differ, and
+    keeps what the application has done to the logger. A logger that has handlers at the first call belongs to the
+    program, and is left alone.
     """
-    global _level, _handler, _stream  # noqa: PLW0603 - logging itself belongs to the process
+    global _level, _handler, _stream, _quote  # noqa: PLW0603 - logging itself belongs to the process
+    _quote = _find_quote() if form == "json" else None
+    dress_with(_dress)
     before, _level = _level, LEVELS[level]
     if before == _level:
         return
@@ -76,6 +103,14 @@ def set_up(level: str) -> None:
             logger.propagate = False
         if _handler in logger.handlers:
             logger.setLevel(_level)
+
+
+def _find_quote() -> Callable[[str], str]:
+    """Return what writes a text as JSON, in ASCII."""
+    with genuine():
+        from _json import encode_basestring_ascii  # noqa: PLC0415 - few servers log JSON
+
+    return encode_basestring_ascii
 
 
 def logger() -> Log:
@@ -120,7 +155,13 @@ def _make_handler() -> logging.Handler:
     return Handler()
 
 
-def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo | None = None) -> None:
+def _log(
+    level: int,
+    message: str,
+    values: tuple[object, ...],
+    exc_info: ExcInfo | None = None,
+    details: Mapping[str, object] | None = None,
+) -> None:
     """Log a line for a method of `Log`. Write it straight to standard error if `logging` does not take it."""
     least, failure = LEVELS["error"], ""
     with suppress(BaseException), Quiet():
@@ -133,7 +174,8 @@ def _log(level: int, message: str, values: tuple[object, ...], exc_info: ExcInfo
                     # Format the text here: the application's record classes may format it differently.
                     text = message % values if values else message
                     with NoCopies():
-                        logger.log(level, text, exc_info=exc_info, stacklevel=3)
+                        extra = None if details is None else {DETAILS: details}
+                        logger.log(level, text, exc_info=exc_info, stacklevel=3, extra=extra)
                 except BaseException as error:  # noqa: BLE001 - a filter may raise anything; the caller must outlive it
                     least = LEVELS["warning"]
                     failure = f" (the application's logging has raised {type(error).__name__})"
@@ -173,10 +215,16 @@ def _has_others(logger: logging.Logger) -> bool:
 
 def _format_record(record: logging.LogRecord) -> str:
     """Return a record as a line, with its traceback below it. This uses nothing that an application can set."""
-    text = _format(record.created, record.levelname, record.name, record.getMessage())
+    traceback = ""
     if record.exc_info and record.exc_info[0]:
-        text += f"\n{_format_traceback(record.exc_info).rstrip()}"
-    return f"{text}\n{record.stack_info}" if record.stack_info else text
+        traceback = _format_traceback(record.exc_info).rstrip()
+    message, stack = record.getMessage(), record.stack_info or ""
+    if _quote is None:
+        text = _format(record.created, record.levelname, record.name, message)
+        return "\n".join(part for part in (text, traceback, stack) if part)
+    more = {"traceback": traceback, "stack": stack}
+    details = getattr(record, DETAILS, None) or {}
+    return _format_json(record.created, record.levelname, record.name, message, {**details, **more})
 
 
 def _format(when: float, label: str, name: str, message: str) -> str:
@@ -186,6 +234,32 @@ def _format(when: float, label: str, name: str, message: str) -> str:
         f"{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02},{int(when * 1000) % 1000:03} "
         f"[{os.getpid()}] {label} {name}: {message}"
     )
+
+
+def _format_json(when: float, label: str, name: str, message: str, more: Mapping[str, object]) -> str:
+    """Return a line of the log as one JSON object. more: further keys; those that are empty are left out."""
+    assert _quote is not None
+    at = localtime(when)
+    sign, offset = ("-" if at.tm_gmtoff < 0 else "+"), abs(at.tm_gmtoff) // 60
+    stamp = (
+        f"{at.tm_year}-{at.tm_mon:02}-{at.tm_mday:02}T{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
+        f".{int(when * 1000) % 1000:03}{sign}{offset // 60:02}{offset % 60:02}"
+    )
+    values = {"time": stamp, "pid": os.getpid(), "level": label, "logger": name, "message": message, **more}
+    written = (
+        f"{_quote(key)}: {value if type(value) is int else _quote(str(value))}"
+        for key, value in values.items()
+        if value not in (None, "")
+    )
+    return f"{{{', '.join(written)}}}"
+
+
+def _dress(level: str, text: str, traceback: str = "") -> str:
+    """Return what is said without the logger as lines of the log."""
+    message = text.removeprefix(f"{NAME}: ")
+    if _quote is not None:
+        return _format_json(time(), level, NAME, message, {"traceback": traceback.rstrip()}) + "\n"
+    return f"{traceback}{_format(time(), level, NAME, message)}\n"
 
 
 def _format_traceback(exc_info: Any, *, chain: bool = True) -> str:
@@ -203,11 +277,15 @@ def _prepare_traceback() -> None:
 def _write_plainly(level: int, message: str, exc_info: Any) -> None:
     """Write a line, and a traceback, straight to standard error. Drop them if they cannot be written."""
     with suppress(BaseException):
-        text = f"{_format(time(), LABELS.get(level, str(level)), NAME, message)}\n"
+        label, traceback = LABELS.get(level, str(level)), ""
         if exc_info is not None and "traceback" in sys.modules:
             with suppress(BaseException):
-                text += _format_traceback(exc_info)
+                traceback = _format_traceback(exc_info)
                 exc_info = None
+        if _quote is None:
+            text = f"{_format(time(), label, NAME, message)}\n{traceback}"
+        else:
+            text = _format_json(time(), label, NAME, message, {"traceback": traceback.rstrip()}) + "\n"
         _stream.write(text)  # in one piece: other threads write there too
         if exc_info is not None and not standard_error.dropped:
             sys.__excepthook__(*exc_info)  # needs no module and no descriptor
@@ -220,7 +298,7 @@ def _report_record() -> None:
     if logging.raiseExceptions:
         _prepare_traceback()
         said = _format_traceback(sys.exc_info(), chain=False)  # without the error that the record reports
-        say(f"halfsync: a record of the log cannot be written:\n{said.rstrip()}")
+        say(f"halfsync: a record of the log cannot be written:\n{said.rstrip()}", "ERROR")
 
 
 def warn(message: str, *values: object) -> None:

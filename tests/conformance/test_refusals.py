@@ -16,6 +16,7 @@ from tests.proxies import line
 from tests.sharing import Logged
 from tests.wsgi import Gate, hello, until
 
+from halfsync.log import KEYS
 from halfsync.runtime import originals
 from halfsync.runtime.threads import Thread
 
@@ -165,9 +166,14 @@ def closed(reason: str) -> str:
     return f"INFO halfsync: closed a connection from 127.0.0.1: {reason}"
 
 
+def text_of(informed: Logged) -> str:
+    """Return what was logged, without the ports of clients."""
+    return re.sub(r"((?:from|through) [0-9.]+):\d+", r"\1", informed.text)
+
+
 def told(informed: Logged) -> list[str]:
     """Return the log lines of refusals."""
-    return re.findall(r"INFO halfsync: ((?:refused|closed) .*)", informed.text)
+    return re.findall(r"INFO halfsync: ((?:refused|closed) .*)", text_of(informed))
 
 
 def send(address: tuple[str, int], wire: bytes) -> bytes:
@@ -184,7 +190,7 @@ def test_the_log_has_the_client_the_reason_and_the_bytes(serve: Serve, informed:
             informed.clear()
             assert send(server.address, wire).startswith(b"HTTP/1.1 %d " % status)
             line = f"INFO halfsync: refused a request from 127.0.0.1 with {status}: {reason}; received {received}"
-            until(lambda line=line: line in informed.text.splitlines())  # type: ignore[misc]
+            until(lambda line=line: line in text_of(informed).splitlines())  # type: ignore[misc]
             assert "secret" not in informed.text
         informed.clear()
         assert fetch(server.address).status == 200
@@ -326,7 +332,7 @@ def test_a_connection_without_its_proxy_header_is_logged(
     with serve(Echo if stream else hello, stream=stream, proxy_protocol=True, **settings) as server:
         with suppress(ConnectionError):
             assert send(server.address, build()) == b""
-        until(lambda: closed(reason) in informed.text.splitlines())
+        until(lambda: closed(reason) in text_of(informed).splitlines())
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["http", "stream"])
@@ -335,7 +341,7 @@ def test_a_proxy_header_that_comes_too_slowly_is_logged(serve: Serve, informed: 
     with serve(Echo if stream else hello, **settings) as server:
         assert send(server.address, b"PROXY TCP4 192.0.2.") == b""
         reason = "its PROXY header did not come in time; received 'PROXY TCP4 192.0.2.'"
-        until(lambda: closed(reason) in informed.text.splitlines())
+        until(lambda: closed(reason) in text_of(informed).splitlines())
 
 
 @pytest.mark.plain_transport(
@@ -400,7 +406,7 @@ def test_a_request_that_finds_the_queue_full_is_logged(
             assert answer == b"" if stream else answer.startswith(b"HTTP/1.1 503 ")
         kind = "connections" if model["model"] == "pool" else "requests"
         reason = f"queue_size {kind} wait already"
-        until(lambda: (closed(reason) if stream else f"with 503: {reason}") in informed.text)
+        until(lambda: (closed(reason) if stream else f"with 503: {reason}") in text_of(informed))
         gate.opened.set()
         assert running.socket.recv(1)
         assert waiting.socket.recv(1)
@@ -421,7 +427,11 @@ def test_a_request_that_waits_for_too_long_is_logged(serve: Serve, informed: Log
             answer = send(server.address, build(fields=[("Connection", "close")]))
             assert answer == b"" if stream else answer.startswith(b"HTTP/1.1 503 ")
         reason = "it waited for queue_timeout"
-        until(lambda: (closed(reason) if stream else f"with 503: {reason}; received 'GET /") in informed.text)
+        until(
+            lambda: (
+                (closed(reason) if stream else f"with 503: {reason}; received 'GET /") in text_of(informed)
+            )
+        )
         gate.opened.set()
         assert running.socket.recv(1)
 
@@ -453,12 +463,31 @@ def test_a_refusal_without_a_thread_or_process_is_logged(
             answer = send(server.address, b"" if stream else build())
             assert answer == b"" if stream else answer.startswith(b"HTTP/1.1 503 ")
         reason = f"the system gives no {model['model']} for it"
-        until(lambda: (closed(reason) if stream else f"with 503: {reason}") in informed.text)
+        until(lambda: (closed(reason) if stream else f"with 503: {reason}") in text_of(informed))
         monkeypatch.undo()
+
+
+def test_the_log_names_the_connection(
+    serve: Serve, informed: Logged, model: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with serve(hello) as server, Connection(server.address) as connection:
+        port = connection.socket.getsockname()[1]
+        connection.send(b"GET /a HTTP/1.1\r\n\r\n")
+        assert connection.cut().startswith(b"HTTP/1.1 400 ")
+        until(lambda: f"refused a request from 127.0.0.1:{port} with 400: " in informed.text)
+    details = [record.halfsync for record in caplog.records if hasattr(record, "halfsync")]
+    if model["model"] != "process":  # in which another process has logged it
+        assert details == [
+            {
+                "remote": "127.0.0.1", "remote_port": port, "peer": "127.0.0.1", "peer_port": port, "status": 400,
+                "reason": "HTTP/1.1 without a Host field", "received": "'GET /a HTTP/1.1'", "left_out": None,
+            }
+        ]  # fmt: skip
+        assert set(details[0]) <= set(KEYS)
 
 
 def test_the_log_names_the_client_that_a_proxy_names(serve: Serve, informed: Logged) -> None:
     head = b"POST / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\nContent-Length: 101\r\n\r\n"
     with serve(hello, max_body=MAX_BODY) as server:
         assert send(server.address, head).startswith(b"HTTP/1.1 413 ")
-        until(lambda: "refused a request from 192.0.2.7 with 413" in informed.text)
+        until(lambda: "refused a request from 192.0.2.7 through 127.0.0.1 with 413" in text_of(informed))

@@ -16,6 +16,7 @@ import pytest
 
 import halfsync
 from halfsync.errors import UsageError
+from halfsync.settings.access_format import FIELDS
 from tests.client import Connection, build, fetch
 from tests.conftest import Serve
 from tests.faults.serving import Serving
@@ -70,7 +71,9 @@ def test_a_json_line_is_json(serve: Serve, log: Path) -> None:
         fetch(server.address, "/x", method="POST", body=b"")
         entry = json.loads(lines(log, 1)[0])
     assert (entry["request"], entry["status"], entry["remote"]) == ("POST /x HTTP/1.1", 200, "127.0.0.1")
-    assert (entry["referer"], entry["agent"]) == ("-", "-")
+    assert (entry["referer"], entry["agent"]) == (None, None)
+    assert (entry["path"], entry["host"], entry["bytes"]) == ("/x", "test.example", 10)
+    assert entry["pid"] > 0 and entry["remote_port"] > 0
     assert 0 <= entry["queue_s"] <= entry["total_s"]
     assert datetime.fromisoformat(entry["time"]).tzinfo is not None
 
@@ -103,10 +106,8 @@ def texts_of(line: str, form: str) -> tuple[bytes, bytes, bytes]:
     if form == "json":
         entry = json.loads(line)
         assert line.isascii()
-        assert set(entry) == {
-            "time", "remote", "request", "status", "bytes", "queue_s", "total_s", "referer", "agent",
-        }  # fmt: skip
-        found = entry["request"], entry["referer"], entry["agent"]
+        assert list(entry) == [one.name for one in FIELDS if one.key]
+        found = entry["request"], entry["referer"] or "-", entry["agent"] or "-"
         return found[0].encode("latin-1"), found[1].encode("latin-1"), found[2].encode("latin-1")
     match = COMBINED.fullmatch(line)
     assert match, line

@@ -20,6 +20,7 @@ EARLY = {
     "halfsync.cli.commands": "before anything else",
     "click.shell_completion": "by a shell that completes a command line",
     "importlib.metadata": "for --version, by genuine()",
+    "json": "for a format of the access log, before the application, by genuine()",
     "halfsync.cli.supervised": "before the application, by genuine()",
     "halfsync.supervisor.warmup": "before the application, by genuine()",
     "setproctitle": "by genuine()",

@@ -125,6 +125,7 @@ cdef class BlockingDriver:
         self.bridge = bridge
         if access_log is not None:
             self.record.observers.access = &access_log.log
+            self.record.pool.keeps_heads = access_log.log.format.wants_response
         self.refusals = parts.refusals
         if self.refusals is not None:
             self.record.refusals = &self.refusals.refusals

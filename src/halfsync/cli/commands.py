@@ -123,7 +123,7 @@ def serve(target: str, **options: Any) -> int:
             from halfsync.cli.supervised import Supervised  # noqa: PLC0415 - most servers are one process
 
         return Supervised(target, settings, options).run()
-    set_up(settings.log_level)
+    set_up(settings.log_level, settings.server_log_format)
     application = load(target, settings, settings.chdir)
     from halfsync.foreground import serve_alone  # noqa: PLC0415 - check and help do not need it
 

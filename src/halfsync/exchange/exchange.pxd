@@ -50,6 +50,9 @@ ctypedef struct Exchange:
     Outcome outcome
     int64_t sent              # bytes of the response's body that are on their way
     int status                # of the response; 0: none yet
+    uint32_t response_head_length  # bytes of the response's head; 0: there is none yet
+    char *response_head       # a copy of it, for the access log; NULL: none is kept
+    uint8_t keeps_head        # the access log shows fields of the response
     void *app_state           # the bridge's, during a turn; between turns the connection has it
     ProxyHeader proxy         # what the connection's PROXY header says, once EXCHANGE_PROXY is over
     uint8_t forwarded_seen    # the headers in which proxies describe the client were read
@@ -64,6 +67,7 @@ ctypedef struct ExchangePool:
     pthread_mutex_t lock
     Exchange *first
     uint32_t length
+    bint keeps_heads          # its exchanges keep the heads of their responses
 
 cdef void pool_init(ExchangePool *pool) noexcept nogil
 cdef void pool_destroy(ExchangePool *pool) noexcept nogil
@@ -75,6 +79,9 @@ cdef char *exchange_room(Exchange *exchange, const Limits *limits, size_t *room)
 cdef int exchange_received(Exchange *exchange, const Limits *limits, char *data, size_t length) noexcept nogil
 cdef bint exchange_has_more(const Exchange *exchange) noexcept nogil
 cdef void exchange_follow(Exchange *exchange) noexcept nogil
+
+# Keep a copy of the response's head. If memory is short, there is none.
+cdef void keep_response_head(Exchange *exchange, const char *head) noexcept nogil
 
 # Return the length of the line that begins at `at`, as far as it was received, without CR and LF.
 cdef uint32_t exchange_line(const Exchange *exchange, uint32_t at) noexcept nogil
@@ -111,3 +118,10 @@ cdef inline uint32_t exchange_begin(const Exchange *exchange) noexcept nogil:
 cdef inline bint exchange_knows_target(const Exchange *exchange) noexcept nogil:
     """Return whether the request line was understood: method, target and version."""
     return exchange.head.seen_request_line and exchange.head.line > exchange.head.method
+
+
+cdef inline void exchange_note_head(Exchange *exchange, const char *head, uint32_t length) noexcept nogil:
+    """Note the head of the response, or of one that takes its place. For whoever has made it."""
+    exchange.response_head_length = length
+    if exchange.keeps_head:
+        keep_response_head(exchange, head)

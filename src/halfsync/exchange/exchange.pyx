@@ -33,6 +33,7 @@ cdef void pool_init(ExchangePool *pool) noexcept nogil:
     pthread_mutex_init(&pool.lock, NULL)
     pool.first = NULL
     pool.length = 0
+    pool.keeps_heads = False
 
 
 cdef void pool_destroy(ExchangePool *pool) noexcept nogil:
@@ -65,6 +66,8 @@ cdef Exchange *pool_get(ExchangePool *pool) noexcept nogil:
     exchange.spool.fd = -1
     exchange.block.owner = exchange.app_state = NULL
     exchange.blocks = NULL
+    exchange.response_head = NULL
+    exchange.keeps_head = pool.keeps_heads
     begin(exchange)
     return exchange
 
@@ -75,6 +78,7 @@ cdef void pool_put(ExchangePool *pool, Exchange *exchange) noexcept nogil:
     check(exchange.app_state == NULL, "an exchange goes back with what its bridge keeps")
     drop_body(exchange)
     drop_data(exchange)
+    drop_response_head(exchange)
     pthread_mutex_lock(&pool.lock)
     if pool.length < POOL_LIMIT:
         exchange.next = pool.first
@@ -96,6 +100,7 @@ cdef void begin(Exchange *exchange) noexcept nogil:
     timeline_reset(&exchange.timeline)
     outcome_reset(&exchange.outcome)
     exchange.sent = exchange.status = 0
+    exchange.response_head_length = 0
     exchange.forwarded_seen = exchange.client_length = 0
     head_reset(&exchange.head)
 
@@ -123,6 +128,23 @@ cdef void drop_body(Exchange *exchange) noexcept nogil:
     exchange.blocks = NULL
     if exchange.spool.fd >= 0:
         spool_close(&exchange.spool)
+
+
+cdef void drop_response_head(Exchange *exchange) noexcept nogil:
+    """Free the copy of the response's head, if there is one."""
+    if exchange.response_head != NULL:
+        free(exchange.response_head)
+        exchange.response_head = NULL
+        count(COUNT_BUFFER, -1)
+
+
+cdef void keep_response_head(Exchange *exchange, const char *head) noexcept nogil:
+    """Keep a copy of the response's head. See the .pxd."""
+    drop_response_head(exchange)
+    exchange.response_head = <char *> malloc(exchange.response_head_length)
+    if exchange.response_head != NULL:
+        count(COUNT_BUFFER, 1)
+        memcpy(exchange.response_head, head, exchange.response_head_length)
 
 
 cdef int grow_data(Exchange *exchange, uint32_t capacity) noexcept nogil:
@@ -376,6 +398,7 @@ cdef void exchange_follow(Exchange *exchange) noexcept nogil:
     """Move the bytes behind a finished request to the beginning, for the next one."""
     check(exchange.phase == EXCHANGE_READY, "an unfinished request is followed")
     drop_body(exchange)
+    drop_response_head(exchange)
     exchange.filled -= exchange.used
     memmove(exchange.data, exchange.data + exchange.used, exchange.filled)
     begin(exchange)

@@ -1,7 +1,7 @@
 """The answer to a refused request, and the reason: what the parser says, or else what the status stands for."""
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t
 
-from halfsync.exchange.exchange cimport EXCHANGE_PROXY, Exchange, exchange_is_head
+from halfsync.exchange.exchange cimport EXCHANGE_PROXY, Exchange, exchange_is_head, exchange_note_head
 from halfsync.http.response_head cimport ServerFields, write_error
 
 
@@ -14,6 +14,7 @@ cdef int exchange_error(
     if exchange != NULL:
         exchange.status = status
         exchange.sent = sent[0]
+        exchange_note_head(exchange, response, length - <uint32_t> sent[0])
     return length
 
 

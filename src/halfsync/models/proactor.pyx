@@ -89,6 +89,7 @@ cdef class Proactor:
         native_fields(&engine.fields, settings)
         self.check(counts_open(&engine.clients, settings.max_connections_per_client, engine.open_max + 1))
         self.check(engine_open(engine, settings.poller == "poll"))
+        engine.pool.keeps_heads = access_log is not None and access_log.log.format.wants_response
         self.connect(parts)
 
     cdef int connect(self, parts) except -1:

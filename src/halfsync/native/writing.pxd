@@ -16,6 +16,8 @@ cdef extern from *:
     #include <time.h>
     #include <unistd.h>
 
+    static void hs_set_errno(int error) { errno = error; }
+
     /* Wait until something can be written, or a write fails at once, at most until `until_ns` (monotonic). */
     static int hs_await_room(int fd, int64_t until_ns) {
         struct pollfd one = {fd, POLLOUT, 0};
@@ -103,6 +105,7 @@ cdef extern from *:
     """
     size_t write_and_wait "hs_write_within" (
         int fd, const char *data, size_t length, int64_t patience_ns) noexcept nogil
+    void set_errno "hs_set_errno" (int error) noexcept nogil
     bint await_room "hs_await_room" (int fd, int64_t until_ns) noexcept nogil
     bint is_on_disk "hs_is_on_disk" (int fd) noexcept nogil
 

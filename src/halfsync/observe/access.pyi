@@ -1,8 +1,9 @@
 from halfsync.http.trust import TrustedPeers
+from halfsync.settings import Settings
 
 class AccessLog:
     def __init__(
-        self, path: str, fd: int, json: bool, direct: bool = False, trusted: TrustedPeers | None = None
+        self, settings: Settings, fd: int, direct: bool = False, trusted: TrustedPeers | None = None
     ) -> None: ...
     def reopen(self) -> None: ...
     def close(self) -> None: ...

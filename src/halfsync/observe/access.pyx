@@ -1,8 +1,8 @@
 """The access log: one line for each request, and the thread that writes them.
 
 The engine and the workers format a line and append it to a buffer in memory; a separate thread writes the buffer to the
-file. So neither waits for a slow disk or for a pipe without a reader. Lines that find no room in the buffer, or that a
-full disk refuses, are dropped; the log says how many as soon as its file takes data again.
+file, or sends them to a syslog. So neither waits for a slow disk or for a pipe without a reader. Lines that find no
+room in the buffer, or that a full disk refuses, are dropped; the log says how many once its file takes data again.
 """
 
 from libc.errno cimport EAGAIN, errno
@@ -26,11 +26,14 @@ from halfsync.native.sync cimport (
     pthread_cond_wait, pthread_join, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_unlock, sleep_ns, start_thread, store_uint, swap_llong,
 )
-from halfsync.native.writing cimport write_within
+from halfsync.native.writing cimport set_errno, write_within
+from halfsync.observe.access_format cimport LINE_BYTES, AccessFormat
 from halfsync.observe.access_line cimport Line, line_format
 from halfsync.observe.client cimport find_client
 from halfsync.observe.logfile import STANDARD_OUTPUT, open_log
+from halfsync.observe.syslog cimport SYSLOG_LINE_BYTES, syslog_init, syslog_write
 from halfsync.runtime.output import counted
+from halfsync.settings.log_kinds import FACILITY_NUMBERS, find_syslog
 
 cdef extern from *:
     """
@@ -47,6 +50,7 @@ cdef extern from *:
     """
     int open_again "hs_log_open_again" (const char *path) nogil
     int dup3(int fd, int other, int flags) nogil
+    int getpid() nogil
 
 cdef enum:
     STACK_BYTES = 128 * 1024  # of the writer's thread
@@ -56,11 +60,12 @@ cdef enum:
     BUFFER_BYTES = 1024 * 1024  # of lines that wait: about 8,000
 
 
-cdef void log_request(AccessLogRecord *log, const Entry *entry) noexcept nogil:
+cdef void log_request(AccessLogRecord *log, Entry *entry) noexcept nogil:
     """Append a line for a request. For any thread. Never blocks on the file, if there is a writer thread."""
     cdef Line line
     cdef bint first
-    line_format(&line, entry, log.json)
+    entry.pid = log.pid if log.pid else getpid()
+    line_format(&line, entry, log.format)
     if log.direct:
         follow_reopening(log)
         write_lines(log, line.text, line.length)
@@ -115,6 +120,21 @@ cdef bint is_ended(AccessLogRecord *log) noexcept nogil:
     return ended
 
 
+cdef size_t write_some(AccessLogRecord *log, const char *data, size_t length, int64_t patience_ns) noexcept nogil:
+    """Write, and wait for room at most this long. Returns how many bytes were taken; errno: why not all were."""
+    cdef long long lost = 0
+    cdef size_t done
+    cdef int error
+    if log.syslog == NULL:
+        return write_within(log.fd, data, length, patience_ns)
+    done = syslog_write(log.syslog, log.fd, log.pid if log.pid else getpid(), data, length, patience_ns, &lost)
+    if lost > 0:
+        error = errno
+        add_llong(&log.losses.lines, lost)
+        set_errno(error)
+    return done
+
+
 cdef size_t write_all(AccessLogRecord *log, const char *data, size_t length) noexcept nogil:
     """Write to a file that may be slow. Returns the number of bytes that it took; if not all, it refuses the rest.
 
@@ -124,11 +144,11 @@ cdef size_t write_all(AccessLogRecord *log, const char *data, size_t length) noe
     cdef size_t done = 0
     cdef int64_t until = 0
     if log.direct:
-        done = write_within(log.fd, data, length, 0 if load_uint(&log.losses.stalled) else LAST_NS)
+        done = write_some(log, data, length, 0 if load_uint(&log.losses.stalled) else LAST_NS)
         store_uint(&log.losses.stalled, done < length and errno == EAGAIN)
         return done
     while True:
-        done += write_within(log.fd, data + done, length - done, LOOK_NS)
+        done += write_some(log, data + done, length - done, LOOK_NS)
         if done == length or errno != EAGAIN:
             return done
         if until == 0 and is_ended(log):
@@ -146,9 +166,10 @@ cdef bint write_losses(AccessLogRecord *log) noexcept nogil:
     if lines == 0:
         return True
     length = snprintf(
-        note, sizeof(note), b"%shalfsync: %lld %s dropped: this file was too slow or refused %s\n",
+        note, sizeof(note), b"%shalfsync: %lld %s dropped: %s was too slow or refused %s\n",
         <const char *> (b"\n" if load_uint(&log.losses.torn) else b""), lines,
         <const char *> (b"line was" if lines == 1 else b"lines were"),
+        <const char *> (b"this file" if log.syslog == NULL else b"the syslog"),
         <const char *> (b"it" if lines == 1 else b"them"))
     done = write_all(log, note, length)
     if done == <size_t> length:
@@ -224,29 +245,25 @@ cdef void *run(void *log_) noexcept nogil:
 
 
 cdef class AccessLog:
-    """An access log to a file, or to standard output for "-". Its owner closes it once no thread logs."""
+    """An access log to a file, to standard output for "-", or to a syslog. Closed by its owner once no thread logs."""
 
     def __cinit__(self, *_args, **_kwargs):
         memset(&self.log, 0, sizeof(self.log))
         self.log.fd = -1
 
-    def __init__(self, path, int fd, bint json, bint direct=False, TrustedPeers trusted=None):
+    def __init__(self, settings, int fd, bint direct=False, TrustedPeers trusted=None):
         """Write to a copy of this descriptor, in a thread that is started now. Raises OSError if descriptors are short.
 
-        path: of the file, to reopen it. direct: there is no writer thread, and each line is written when it is logged;
-        for processes that must start no thread. trusted: the peers whose forwarded fields are believed.
+        direct: there is no writer thread, and each line is written when it is logged; for processes that must start no
+        thread, but may be forked. trusted: the peers whose forwarded fields are believed.
         """
+        self.target = settings.access_log
         self.log.losses = <Losses *> map_shared(sizeof(Losses))
         if self.log.losses == NULL:
             raise MemoryError
-        self.pinned = trusted
-        if trusted is not None:
-            self.log.trust = &trusted.trust
-        self.log.json = json
+        self.set_up(settings, trusted)
         self.log.direct = direct
-        if path != STANDARD_OUTPUT:
-            self.path = os.fsencode(path)
-            self.log.path = self.path
+        self.log.pid = 0 if direct else getpid()
         self.log.fd = os.dup(fd)
         if direct:
             return
@@ -262,15 +279,35 @@ cdef class AccessLog:
         self.running = True
         self.forks = forks[0]
 
+    cdef int set_up(self, object settings, TrustedPeers trusted) except -1:
+        """Set what does not change, from the settings."""
+        cdef AccessFormat form
+        cdef bytes path, host
+        syslog = find_syslog(self.target)
+        form = AccessFormat(settings.log_format, LINE_BYTES if syslog is None else SYSLOG_LINE_BYTES)
+        self.log.format = &form.format
+        if trusted is not None:
+            self.log.trust = &trusted.trust
+        path = os.fsencode(self.target if syslog is None else syslog.path)
+        self.pinned = (form, trusted, path)
+        if syslog is not None:
+            host = os.fsencode(os.uname().nodename)
+            syslog_init(
+                &self.syslog, bool(syslog.path), FACILITY_NUMBERS[settings.syslog_facility], path, host)
+            self.log.syslog = &self.syslog
+        elif self.target != STANDARD_OUTPUT:
+            self.log.path = path
+        return 0
+
     def reopen(self):
-        """Reopen the file by its name, and replace the open one. If it raises OSError, the open one is kept.
+        """Reopen the file by its name, or connect to the syslog again. If it raises OSError, what is open is kept.
 
         Forked processes that write to the file do the same with their next line.
         """
         cdef int fd
-        if self.path is None:
+        if self.target == STANDARD_OUTPUT:
             return
-        fd = open_log(self.path)
+        fd = open_log(self.target)
         os.dup2(fd, self.log.fd, inheritable=False)
         os.close(fd)
         self.log.reopenings = 1 + add_uint(&self.log.losses.reopenings, 1)
@@ -282,7 +319,7 @@ cdef class AccessLog:
         if self.log.losses != NULL:
             lost = swap_llong(&self.log.losses.lines, 0)
             if lost > 0:
-                warn("the access log lost %s at its end: its file refused them", counted(lost, "line", "lines"))
+                warn("the access log lost %s at its end: they were refused", counted(lost, "line", "lines"))
 
     cdef void end(self) noexcept:
         """Let the writer thread write what is left, and wait for its end."""

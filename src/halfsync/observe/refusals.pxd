@@ -15,8 +15,10 @@ cdef enum:
     SHOWN_BYTES = 200         # of each line that was received
 
 ctypedef struct Note:
-    uint8_t client[ADDRESS_BYTES]   # sockaddr
+    uint8_t client[ADDRESS_BYTES]   # sockaddr of the client, according to trusted proxies
     int client_length
+    uint8_t peer[ADDRESS_BYTES]     # sockaddr of the other end of the connection
+    int peer_length
     int status                # of the answer; 0: closed without one
     const char *reason
     char lines[2][SHOWN_BYTES]     # the request line, and the line that was refused if it is another one

@@ -88,6 +88,8 @@ cdef bint refusals_note(
 ) noexcept nogil:
     """Note a refusal. See the .pxd."""
     cdef ForwardedInfo info
+    cdef const uint8_t *peer = address
+    cdef int peer_length = address_length
     cdef Note *note
     cdef bint noted
     if refusals == NULL or not is_allowed(refusals.allowance, monotonic_ns()):
@@ -102,6 +104,8 @@ cdef bint refusals_note(
         memset(note, 0, sizeof(Note))
         note.client_length = min(address_length, <int> ADDRESS_BYTES)
         memcpy(note.client, address, note.client_length)
+        note.peer_length = min(peer_length, <int> ADDRESS_BYTES)
+        memcpy(note.peer, peer, note.peer_length)
         note.status = 0 if refusals.raw else status
         note.reason = reason if reason != NULL else exchange_reason(exchange, status)
         note.unlogged = swap_llong(&refusals.allowance.unlogged, 0)
@@ -113,16 +117,25 @@ cdef bint refusals_note(
     return noted
 
 
-cdef str client_text(const Note *note):
-    """Return the address of a client."""
+cdef tuple address_parts(const uint8_t *address, int length):
+    """Return host and port of a socket address as text and number. ("", 0): it is not an IP address."""
     cdef const uint8_t *host
     cdef char text[HOST_TEXT]
     cdef int port
-    cdef int length = host_bytes(note.client, note.client_length, &host, &port)
+    length = host_bytes(address, length, &host, &port)
     if length == 0:
-        return "a unix socket"
+        return "", 0
     host_text(host, length, text)
-    return text.decode("ascii")
+    return text.decode("ascii"), port
+
+
+cdef str address_text(str host, int port):
+    """Return an address as people write it."""
+    if not host:
+        return "a unix socket"
+    if not port:
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 cdef str line_text(const Note *note, int which):
@@ -134,16 +147,24 @@ cdef str line_text(const Note *note, int which):
 cdef void log_note(const Note *note) noexcept:
     """Log one refusal."""
     try:
-        text = (<bytes> note.reason).decode("ascii")
+        client = address_parts(note.client, note.client_length)
+        peer = address_parts(note.peer, note.peer_length)
+        told = address_text(client[0], client[1])
+        if peer != client:
+            told += f" through {address_text(peer[0], peer[1])}"
+        reason = (<bytes> note.reason).decode("ascii")
         received = ", ".join([line_text(note, which) for which in range(2) if note.lengths[which] > 0])
-        if received:
-            text += f"; received {received}"
+        text = f"{reason}; received {received}" if received else reason
         if note.unlogged > 0:
             text += f" ({note.unlogged} more were refused before)"
+        details = {
+            "remote": client[0], "remote_port": client[1] or None, "peer": peer[0], "peer_port": peer[1] or None,
+            "status": note.status or None, "reason": reason, "received": received, "left_out": note.unlogged or None,
+        }
         if note.status == 0:
-            logger().info("closed a connection from %s: %s", client_text(note), text)
+            logger().info("closed a connection from %s: %s", told, text, details=details)
         else:
-            logger().info("refused a request from %s with %d: %s", client_text(note), note.status, text)
+            logger().info("refused a request from %s with %d: %s", told, note.status, text, details=details)
     except BaseException:  # noqa: BLE001 - memory may be short; a refusal must not end a thread
         pass
 

@@ -88,7 +88,7 @@ def end_forked(error: BaseException | None = None) -> NoReturn:
                 import traceback  # noqa: PLC0415 - only a failure needs it
 
                 text = "".join(traceback.format_exception(error))
-            say(text.rstrip("\n"))
+            say(text.rstrip("\n"), "ERROR")
         flush_output()
     finally:
         os._exit(0 if error is None else 1)

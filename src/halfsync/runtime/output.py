@@ -20,10 +20,13 @@ from halfsync.native.writing import NO_ROOM, has_room, write_lines
 from halfsync.runtime.originals import os
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from halfsync.errors import StartError
 
+_dress: Callable[[str, str, str], str] | None = (
+    None  # makes lines of the server's log; None: it is not set up
+)
 
 STANDARD = 3  # descriptors: 0, 1 and 2
 WRITE_TIMEOUT_S = 1.0  # wait for a file that takes nothing; then do not wait again until it takes something
@@ -105,7 +108,8 @@ class Lines:
         """Write a note about the lines that were dropped, if there are any, and then the text."""
         if self.dropped:
             lines = counted(self.dropped, "line was", "lines were")
-            note = f"halfsync: {lines} dropped: {self._name} did not accept {'it' if self.dropped == 1 else 'them'}\n"
+            note = f"halfsync: {lines} dropped: {self._name} did not accept {'it' if self.dropped == 1 else 'them'}"
+            note = _dressed("WARNING", note) if self is standard_error else f"{note}\n"
             if not self._send(f"\n{note}" if self._torn else note):
                 self.dropped += text.count("\n")
                 return
@@ -190,14 +194,29 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def say(line: str) -> None:
-    """Write a line to the person at the terminal, on standard error."""
-    standard_error.write(f"{line}\n")
+def dress_with(dress: Callable[[str, str, str], str]) -> None:
+    """Let what is said on standard error be lines of the server's log. dress: takes level, text and traceback."""
+    global _dress  # noqa: PLW0603 - so does standard error
+    _dress = dress
+
+
+def _dressed(level: str, text: str, traceback: str = "") -> str:
+    """Return a text with its traceback as whole lines."""
+    if _dress is not None:
+        with suppress(Exception):
+            return _dress(level, text, traceback)
+    return f"{traceback}{text}\n"
+
+
+def say(text: str, level: str = "WARNING") -> None:
+    """Write a line, or a text of several lines, to standard error."""
+    standard_error.write(_dressed(level, text))
 
 
 def complain(error: StartError) -> None:
-    """Tell the person at the terminal why something could not start, with a traceback if there is one."""
-    standard_error.write(f"{error.traceback if isinstance(error, LoadError) else ''}halfsync: {error}\n")
+    """Tell why something could not start, with a traceback if there is one."""
+    traceback = error.traceback if isinstance(error, LoadError) else ""
+    standard_error.write(_dressed("ERROR", f"halfsync: {error}", traceback))
 
 
 def hold_standard_descriptors() -> None:

@@ -47,6 +47,7 @@ FOR_TRACEBACKS = ("ast", "linecache", "tokenize", "traceback")  # modules needed
 # Modules that are imported inside functions, when the application may be loaded already. Our own are listed for the
 # modules that they import. tests/runtime/test_standard.py compares the list with the sources.
 LATER = (
+    "_json",
     "ast",  # by traceback, to underline
     "difflib",
     "encodings.idna",  # by the system's resolver of names
@@ -74,6 +75,7 @@ LATER = (
     "halfsync.admin.admin_engine",
     "halfsync.server",
     "halfsync.serving",
+    "halfsync.settings.access_format",
     "halfsync.settings.elsewhere",
     "halfsync.static.mounts",
     "halfsync.stream.handler",

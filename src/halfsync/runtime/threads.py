@@ -134,4 +134,4 @@ def report(error: BaseException, where: str) -> None:
         # The error's text is left out: getting it would run the application's code, which may be what is broken.
         with suppress(BaseException):
             name = type(error).__name__
-            say(f"{where}: the thread exception hook failed while reporting a {name}")
+            say(f"{where}: the thread exception hook failed while reporting a {name}", "ERROR")

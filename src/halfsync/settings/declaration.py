@@ -29,6 +29,7 @@ from halfsync.settings.kinds import (
     Text,
 )
 from halfsync.settings.lists import Addresses, Binds, Mounts
+from halfsync.settings.log_kinds import FACILITIES, LogFormat, LogTarget
 from halfsync.settings.setting import (
     APPLICATION,
     AT_START,
@@ -242,15 +243,25 @@ class DeclaredSettings:
         reason="Only files whose names change with their content can be cached without revalidation.")
 
     access_log: str | None = setting(
-        None, Text("-|FILE"), LOGGING,
-        doc='Write a line for each request to this file, or to standard output for "-". It is opened before the server '
+        None, Optional(LogTarget()), LOGGING,
+        doc='Write a line for each request to this file, to standard output for "-", or to a syslog: syslog: (at '
+            '/dev/log), syslog:/PATH, or by UDP syslog:HOST or syslog:HOST:PORT. A file is opened before the server '
             'switches to `user`, which owns the file if it is created then; with the rights of `user` if users other '
             'than root can replace it.',
         reason="A proxy in front usually writes one.")
     log_format: str = setting(
-        "combined", Choice("combined", "json"), LOGGING,
-        doc="The form of an access log line.",
+        "combined", LogFormat(), LOGGING,
+        doc="The form of an access log line: the name of one, or one that is written out, with gunicorn's fields or "
+            "those in docs/access-log.md.",
         reason="Log analyzers know this format.")
+    syslog_facility: str = setting(
+        "daemon", Choice(*FACILITIES), LOGGING,
+        doc="The facility of the access log's lines in a syslog. Their severity is informational.",
+        reason="It is the one of system services.")
+    server_log_format: str = setting(
+        "text", Choice("text", "json"), LOGGING,
+        doc="The form of the server's own lines on standard error. json: each is one object (docs/logging.md).",
+        reason="People read them.")
     log_level: str = setting(
         "info", Choice("debug", "info", "warning", "error", "critical"), LOGGING,
         doc="The least severe message that the server writes to standard error.",

@@ -35,12 +35,14 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ("use `halfsync check module:callable`, which prints every setting", "print_config check_config show_config"),
     (_STDERR, "log_file error_logfile error_log errorlog logto logto2 log_errors logfile error_log_file"),
     ("use {access_log} FILE, or - for standard output", "access_logfile accesslog req_logger access_log_file"),
-    ("use {log_format}, combined or json", "access_logformat access_log_format access_log_fmt log_fmt"),
+    ("use {log_format}, which takes gunicorn's formats as they are",
+     "access_logformat access_log_format access_log_fmt log_fmt"),
+    ("use {access_log} syslog: or syslog:HOST:PORT", "log_syslog syslog log_syslog_to"),
+    ("use {syslog_facility}", "log_syslog_facility"),
     ("leave it out: nothing is written for each request without {access_log}",
      "no_access_log disable_logging disable_access_log"),
     (_LOGGING, "log_config log_config_dict log_config_json logger_class logconfig logconfig_dict logconfig_json "
-     "log_syslog syslog log_syslog_to log_syslog_prefix log_syslog_facility disable_redirect_access_to_syslog "
-     "capture_output use_colors log log_enabled log_master"),
+     "log_syslog_prefix disable_redirect_access_to_syslog capture_output use_colors log log_enabled log_master"),
     ("leave it out: `ps` shows the application, if the package setproctitle is installed",
      "name n proc_name process_name procname procname_prefix default_proc_name server_name server_names"),
     ("leave it out: all processes share the sockets that the supervisor opens",

@@ -12,7 +12,7 @@ from libc.errno cimport (
 from libc.stdint cimport int64_t, uint64_t
 from posix.unistd cimport close, pread
 
-from halfsync.exchange.exchange cimport exchange_is_get, exchange_is_head
+from halfsync.exchange.exchange cimport exchange_is_get, exchange_is_head, exchange_note_head
 from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES
 from halfsync.http.grammar cimport write_decimal, write_hex
 from halfsync.http.parser cimport Head, TARGET_ABSOLUTE, TARGET_ORIGIN
@@ -238,4 +238,5 @@ cdef bint answer_request(
         read_asked(&request)
         answer_file(&request, &location)
     check(answer.ready <= NATIVE_RESPONSE_BYTES, "an answer is longer than its buffer")
+    exchange_note_head(exchange, buffer, answer.ready if answer.length > 0 else answer.ready - exchange.sent)
     return True

@@ -17,7 +17,7 @@ from halfsync.host.pidfile import PidFile
 from halfsync.log import logger
 from halfsync.native.system import readable
 from halfsync.observe.logfile import give_log
-from halfsync.runtime.originals import monotonic, os
+from halfsync.runtime.originals import monotonic
 from halfsync.settings import SETTINGS
 from halfsync.settings.setting import AT_START, OPEN_SOCKETS
 from halfsync.supervisor.children import FleetSettings
@@ -93,7 +93,7 @@ class Plans:
             if owner is None or path is None:
                 continue
             try:
-                give_log(os.path.join(plan.settings.chdir or "", path), owner)
+                give_log(plan.settings.chdir or "", path, owner)
             except OSError as error:
                 logger().warning("the access log %r cannot be created: %s", path, reason_of(error))
 

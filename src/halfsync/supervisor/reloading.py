@@ -102,7 +102,7 @@ class Reloads:
     def use(self, generation: int) -> Plan:
         """Use the settings of a generation that counts from now on, and return its plan."""
         plan = self._plans[generation]
-        set_up(plan.settings.log_level)
+        set_up(plan.settings.log_level, plan.settings.server_log_format)
         return plan
 
 

@@ -117,7 +117,7 @@ class Supervisor:
 
     def _prepare(self, settings: Settings, enter: Callable[[Settings], None]) -> int:
         """Prepare this process, and return the umask with which it was started. Raises StartError."""
-        set_up(settings.log_level)
+        set_up(settings.log_level, settings.server_log_format)
         enter(settings)  # the supervisor's own paths are relative to it
         refuse_contradictions(settings)
         if find_identity(settings).changes:  # rejects an impossible user before anything else is done

@@ -143,6 +143,6 @@ def _become(
         environ = {**os.environ, **variables(os.getpid()), **activation, GIVEN: json.dumps(gift)}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
     except OSError as error:
-        say(f"halfsync: {sys.executable} cannot be started again: {reason_of(error)}")
+        say(f"halfsync: {sys.executable} cannot be started again: {reason_of(error)}", "ERROR")
     finally:
         os._exit(1)

@@ -11,7 +11,7 @@ from posix.unistd cimport close as close_fd
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from halfsync.exchange.bridging cimport TURN_COMPLETE, TURN_CUT, TURN_RESET, send_error, send_vectors
-from halfsync.exchange.exchange cimport exchange_is_head
+from halfsync.exchange.exchange cimport exchange_is_head, exchange_note_head
 from halfsync.exchange.outcome cimport OUTCOME_ERROR, outcome_note
 from halfsync.exchange.persistence cimport stays_after
 from halfsync.exchange.refusal cimport REASON_APPLICATION
@@ -210,6 +210,7 @@ cdef class Response:
         if not self.has_server:
             at = write_server_line(at, self.fields)
         self.head.length = end_head(at, self.fields, self.sink.stays) - self.head.data
+        exchange_note_head(self.exchange, self.head.data, self.head.length)
         self.head_sent = True
         return 0
 
