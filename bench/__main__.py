@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import signal
 import sys
@@ -12,14 +13,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from bench import client, machine, prepare, report
+from bench import client, load, machine, plot, prepare, report
 from bench.cells import Cell, Results
 from bench.measure import Bench
 from bench.plan import Plan, Step
 from bench.prepare import say
 from bench.running import StartError, free_port, running, without_folders
 from bench.servers import APPS, ARMS, Arm, Kit, Role
-from bench.workloads import WORKLOADS, Kind, selected
+from bench.workloads import WORKLOADS, Kind, Workload, selected
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -98,6 +99,20 @@ def learn_replies(bench: Bench, arm: Arm) -> str:
     return ""
 
 
+def with_capacity(bench: Bench, workloads: Sequence[Workload], reasons: dict[str, str]) -> Bench:
+    """Find out what the processor can do, if a workload depends on it, by a closed loop on halfsync."""
+    ours = next(arm for arm in ARMS if arm.role is Role.OURS)
+    burn = next((workload for workload in workloads if workload.demand and workload.demand.measured), None)
+    if burn is None or ours.name in reasons:
+        return bench
+    say("the capacity of the processor")
+    try:
+        return dataclasses.replace(bench, burn_per_s=bench.burn_capacity(ours, burn))
+    except (StartError, load.LoadError, OSError, ValueError) as error:
+        say(f"    {error}")
+        return bench
+
+
 def measured(steps: Sequence[Step], bench: Bench, reasons: dict[str, str]) -> list[Cell]:
     """Measure the cells of a plan. Interrupted, it returns those it has."""
     cells: list[Cell] = []
@@ -137,6 +152,11 @@ def commands(plan: Plan, bench: Bench) -> dict[str, str]:
     port = 8000
     found = {arm.name: arm.command(bench.kit, port, plan.workloads[0]) for arm in plan.arms}
     for workload in plan.workloads:
+        if workload.kind is Kind.GOODPUT:  # the peers have other limits then
+            climbs = {
+                arm.name: arm.command(bench.kit, port, workload) for arm in plan.arms if arm.takes(workload)
+            }
+            found |= {f"{name}, goodput": args for name, args in climbs.items() if args != found[name]}
         if workload.connections:
             found[f"wrk, {workload.name}"] = bench.load_command(port, workload, bench.seconds)
     return {name: shlex.join(command).replace(f"{ROOT}/", "") for name, command in found.items()}
@@ -145,10 +165,12 @@ def commands(plan: Plan, bench: Bench) -> dict[str, str]:
 def save(run: report.Run, results: Results, text: str) -> None:
     """Write the report and the cells under bench/results/."""
     RESULTS.mkdir(exist_ok=True)
-    stem = RESULTS / run.date.replace(":", "").replace(" ", "T")
-    stem.with_suffix(".md").write_text(text)
-    stem.with_suffix(".json").write_text(report.to_json(run, results))
-    say(f"saved as {stem.relative_to(ROOT)}.md and .json")
+    stem = RESULTS / run.stem
+    files = {".md": text, ".json": report.to_json(run, results), ".svg": plot.draw(WORKLOADS, results)}
+    written = [suffix for suffix, content in files.items() if content]
+    for suffix in written:
+        stem.with_suffix(suffix).write_text(files[suffix])
+    say(f"saved as {stem.relative_to(ROOT)} with {', '.join(written)}")
 
 
 def interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -170,6 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench = Bench(kit, server_cpu, load_cpu, args.seconds, prepare.raise_fd_limit())
     plan = Plan(args.workloads, args.arms, args.rounds, args.seconds)
     reasons = prepared(plan.arms, bench, problems)
+    bench = with_capacity(bench, plan.workloads, reasons)
     steps = list(plan.steps())
     say(f"about {plan.estimate_s() / 60:.1f} minutes for {len(steps)} cells")
     found = measured(steps, bench, reasons)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bench import cells
 from bench.cells import Metric, Results, ratio
+from bench.curves import ACCEPTED_P99, IN_TIME, REFUSED, Curve
+from bench.goodput import LOADS
 from bench.servers import ARMS, Role
+from bench.workloads import WORKLOADS, Kind, Workload
 
 OURS = tuple(arm.name for arm in ARMS if arm.role is Role.OURS)
 MODELS = tuple(arm.name for arm in ARMS if arm.role is Role.MODEL)
 PEERS = tuple(arm.name for arm in ARMS if arm.role is Role.PEER)
 IDLE_HELD = 15_000
+GOODPUT = tuple(workload for workload in WORKLOADS if workload.kind is Kind.GOODPUT)
+ALIKE = tuple(workload for workload in GOODPUT if workload.demand and len(workload.demand.routes) == 1)
+"""Without the mixes: in one, some requests take longer than the limit by themselves."""
+MIXES = tuple(workload for workload in GOODPUT if workload not in ALIKE)
+BEYOND = tuple(load for load in LOADS if load >= 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,102 @@ def answered_beside_idle(results: Results) -> Measured:
     return Measured(text, held.low >= IDLE_HELD and worst.high < 10)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A figure of one workload, and at which load it was."""
+
+    value: float
+    workload: str
+    load: float
+
+
+def _found(
+    results: Results, curve: Curve, loads: Iterable[float], workloads: Iterable[Workload], row: str
+) -> list[Found]:
+    """A figure of a row at some loads of some workloads: the medians, as far as they were measured."""
+    found = []
+    for workload in workloads:
+        for load in loads:
+            mid = results.mid(cells.at_load(curve.figure, load), workload.name, row)
+            if mid is not None:
+                found.append(Found(mid, workload.name, load))
+    return found
+
+
+def _worst(found: list[Found], limit: float, form: str, *, least: bool = False) -> Measured:
+    """The worst of some figures, of which each may be at most `limit`, or with `least` must be at least that."""
+    if not found:
+        return UNKNOWN
+    worst = (min if least else max)(found, key=lambda one: one.value)
+    missed = dict.fromkeys(
+        one.workload for one in found if (one.value < limit if least else one.value > limit)
+    )
+    text = f"{worst.value:{form}} in {worst.workload} at {worst.load:g} x"
+    others = [name for name in missed if name != worst.workload]
+    return Measured(f"{text}; missed in {', '.join(others)} too" if others else text, not missed)
+
+
+def capacity_in_time(row: str) -> Callable[[Results], Measured]:
+    """Answers in time from the capacity on, as a share of it."""
+
+    def outcome(results: Results) -> Measured:
+        shares = []
+        for one in _found(results, IN_TIME, BEYOND, GOODPUT, row):
+            share = ratio(one.value, results.mid(cells.capacity, one.workload, row))
+            assert share is not None  # a cell with a figure at a load has a capacity
+            shares.append(Found(share, one.workload, one.load))
+        return _worst(shares, 0.95, ".1%", least=True)
+
+    return outcome
+
+
+def refused_below(row: str) -> Callable[[Results], Measured]:
+    """What is refused although the threads could answer it."""
+    return lambda results: _worst(_found(results, REFUSED, (0.9,), GOODPUT, row), 0.01, ".1%")
+
+
+def accepted_in_time(row: str) -> Callable[[Results], Measured]:
+    """The 99th percentile of what was not refused; that of the mixes is said, and does not count."""
+
+    def outcome(results: Results) -> Measured:
+        measured = _worst(_found(results, ACCEPTED_P99, LOADS, ALIKE, row), 250, ",.0f")
+        mixes = _found(results, ACCEPTED_P99, LOADS, MIXES, row)
+        if measured is UNKNOWN or not mixes:
+            return measured
+        return Measured(f"{measured.text} (ms; mix {max(one.value for one in mixes):,.0f})", measured.cleared)
+
+    return outcome
+
+
+def recovered(row: str) -> Callable[[Results], Measured]:
+    """Recovery in the workload in which it takes longest."""
+
+    def outcome(results: Results) -> Measured:
+        mids = ((workload.name, results.mid(cells.recovery_s, workload.name, row)) for workload in GOODPUT)
+        known = [(mid, name) for name, mid in mids if mid is not None]
+        if not known:
+            return UNKNOWN
+        worst, name = max(known)
+        return Measured(
+            f"{'not while watched' if math.isinf(worst) else f'{worst:.2f} s'} in {name}", worst <= 1
+        )
+
+    return outcome
+
+
+def goodput_bars(row: str, prefix: str = "") -> tuple[Bar, ...]:
+    """The targets under overload, in every goodput workload."""
+    return (
+        Bar(f"{prefix}goodput: at least 95 % of the capacity in time from 1 x on", capacity_in_time(row)),
+        Bar(f"{prefix}goodput: at most 1 % refused at 0.9 x", refused_below(row)),
+        Bar(
+            f"{prefix}goodput: p99 of what is accepted at most 250 ms, if turns are alike",
+            accepted_in_time(row),
+        ),
+        Bar(f"{prefix}goodput: recovery within 1 s after the load falls", recovered(row)),
+    )
+
+
 BARS = (
     Bar(
         "hello-64: CPU per request at most 1.0 x fastwsgi's",
@@ -152,6 +257,8 @@ BARS = (
         beside(cells.cpu_us, "hello-64", "gunicorn", 0.25, "µs", rows=("halfsync-pool",)),
     ),
     Bar("process, close: at least as many connections per second as forking-mixin", as_many_connections),
+    *goodput_bars("halfsync"),
+    *goodput_bars("halfsync-pool", "pool, "),
 )
 
 

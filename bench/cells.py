@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 
+from bench.goodput import Goodput, Level
 from bench.load import Load
 from bench.proc import Cpu, Memory
 
@@ -43,6 +45,7 @@ class Cell:
     cpu: Cpu | None = None
     memory: Memory | None = None
     idle: Idle | None = None
+    goodput: Goodput | None = None
     foreign: float | None = None
     """The share of the server's processor that other processes and the kernel used during the load."""
 
@@ -137,6 +140,23 @@ def rss_mb(cell: Cell) -> float | None:
 def pss_mb(cell: Cell) -> float | None:
     """The same with pages that several processes map shared out among them."""
     return cell.memory.pss_kb * 1024 / 1e6 if cell.memory else None
+
+
+def capacity(cell: Cell) -> float | None:
+    """Requests per second that the load was a multiple of."""
+    return cell.goodput.capacity if cell.goodput else None
+
+
+def recovery_s(cell: Cell) -> float | None:
+    """Seconds from the fall of the load until answers are fast again; infinity if they were not in time."""
+    if cell.goodput is None:
+        return None
+    return math.inf if cell.goodput.recovery_s is None else cell.goodput.recovery_s
+
+
+def at_load(figure: Callable[[Level], float | None], load: float) -> Metric:
+    """A figure of the requests of one load."""
+    return lambda cell: figure(cell.goodput.at(load)) if cell.goodput else None
 
 
 class Results:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bench import client, load
+from bench import client, goodput, load, openloop
 from bench.cells import Cell, Idle
-from bench.proc import busy_s, session_cpu, session_memory, settle
+from bench.proc import Cpu, busy_s, session_cpu, session_memory, settle
 from bench.running import Running, StartError, free_port, running, without_folders
 from bench.servers import APPS, Arm, Kit, Role
 from bench.workloads import HELLO_BYTES, Kind, Workload
@@ -38,6 +38,8 @@ class Bench:
     load_cpu: int
     seconds: float
     idle_limit: int
+    burn_per_s: float | None = None
+    """The capacity of the processor in requests that burn it, once it was measured."""
 
     def measure(self, arm: Arm, workload: Workload, number: int) -> Cell:
         """Measure one cell. Whatever goes wrong with the server becomes the cell's failure."""
@@ -52,6 +54,18 @@ class Bench:
                 return MEASURES[workload.kind](self, arm, server, workload, number)
         except (StartError, WrongAnswerError, load.LoadError, OSError, ValueError) as error:
             return Cell(arm.name, workload.name, number, failure=without_folders(str(error)))
+
+    def burn_capacity(self, arm: Arm, workload: Workload) -> float:
+        """Requests per second of a closed loop. Raises as `running` and `run_load` do."""
+        port = free_port()
+        args = arm.command(self.kit, port, workload)
+        log = self.kit.build / "capacity.log"
+        with running(args, port, cpu=self.server_cpu, cwd=APPS, env=self.environment(arm), log=log):
+            self.run_load(port, workload, WARM_UP_S)
+            result = self.run_load(port, workload, self.seconds)
+        if result.errors or not result.requests:
+            raise load.LoadError(f"{result.requests} answers and {result.errors} errors of the closed loop")
+        return result.requests / result.seconds
 
     def environment(self, arm: Arm) -> dict[str, str]:
         """A small environment, so that no setting of the caller's shell reaches a server by accident."""
@@ -80,15 +94,29 @@ def check(server: Running, workload: Workload) -> None:
         raise WrongAnswerError(f"wrong answer: status {reply.status}, {len(reply.body)} bytes")
 
 
+class Meter:
+    """The CPU time of a server's processes from now on, and what else its processor does."""
+
+    def __init__(self, bench: Bench, server: Running) -> None:
+        self._cpu, self._session = bench.server_cpu, server.session
+        self._used, self._busy_s = session_cpu(self._session), busy_s(self._cpu)
+        self._started = time.monotonic()
+
+    def read(self) -> tuple[Cpu, float]:
+        """The CPU time used so far, and the share of the processor that others had."""
+        used = session_cpu(self._session) - self._used
+        wall_s = time.monotonic() - self._started
+        return used, max(0.0, (busy_s(self._cpu) - self._busy_s - used.clock_s) / wall_s)
+
+
 def under_load(bench: Bench, arm: Arm, server: Running, workload: Workload, number: int) -> Cell:
     """CPU and time of the server's processes over one load, the end of its connections included."""
     bench.run_load(server.port, workload, WARM_UP_S)
     settle(server.session)
-    cpu, busy, started = session_cpu(server.session), busy_s(bench.server_cpu), time.monotonic()
+    meter = Meter(bench, server)
     result = bench.run_load(server.port, workload, bench.seconds)
     settle(server.session)
-    used = session_cpu(server.session) - cpu
-    wall = time.monotonic() - started
+    used, foreign = meter.read()
     return Cell(
         arm.name,
         workload.name,
@@ -97,7 +125,35 @@ def under_load(bench: Bench, arm: Arm, server: Running, workload: Workload, numb
         load=result,
         cpu=used,
         memory=session_memory(server.session),
-        foreign=max(0.0, (busy_s(bench.server_cpu) - busy - used.clock_s) / wall),
+        foreign=foreign,
+    )
+
+
+def climb(bench: Bench, arm: Arm, server: Running, workload: Workload, number: int) -> Cell:
+    """Answers in time while the load climbs beyond the capacity and falls. No warm-up: the first level is one."""
+    demand = workload.demand
+    assert demand is not None
+    times, per_s = goodput.stages(bench.seconds), goodput.capacity(demand, bench.burn_per_s)
+    job = openloop.Job(
+        server.port,
+        tuple(route.path for route in demand.routes),
+        goodput.schedule(demand, per_s, times, number),
+        goodput.PATIENCE_S,
+        fresh=demand.fresh,
+        retries=demand.retries,
+    )
+    meter = Meter(bench, server)
+    attempts = openloop.run(job, bench.load_cpu)
+    used, foreign = meter.read()
+    return Cell(
+        arm.name,
+        workload.name,
+        number,
+        startup_ms=server.startup_ms,
+        cpu=used,
+        memory=session_memory(server.session),
+        goodput=goodput.curve(demand, per_s, times, attempts, openloop.check_lateness(attempts)),
+        foreign=foreign,
     )
 
 
@@ -170,4 +226,5 @@ MEASURES: dict[Kind, Measure] = {
     Kind.IDLE: idle,
     Kind.START: start,
     Kind.PRELOAD: preload,
+    Kind.GOODPUT: climb,
 }

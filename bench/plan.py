@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bench import goodput
 from bench.cells import Cell
 from bench.measure import WARM_UP_S
 from bench.servers import Arm
@@ -12,6 +13,8 @@ from bench.workloads import Kind, Workload
 
 SHORT_ROUNDS = 3
 """Rounds of idle connections: memory hardly varies, and a herd takes long to open."""
+GOODPUT_ROUNDS = 1
+"""Rounds of goodput: its figures are shares of some hundred requests at each load, and it has seven workloads."""
 CELL_S = 0.9
 """About how long a cell takes besides its loads: starting, checking and stopping the server."""
 IDLE_CELL_S = 7.0
@@ -55,11 +58,14 @@ class Plan:
         return sum(self._cell_s(step.workload) for step in self.steps())
 
     def _rounds_of(self, workload: Workload) -> int:
-        return min(self.rounds, SHORT_ROUNDS) if workload.kind is Kind.IDLE else self.rounds
+        most = {Kind.IDLE: SHORT_ROUNDS, Kind.GOODPUT: GOODPUT_ROUNDS}
+        return min(self.rounds, most.get(workload.kind, self.rounds))
 
     def _cell_s(self, workload: Workload) -> float:
         if workload.kind is Kind.IDLE:
             return IDLE_CELL_S
+        if workload.kind is Kind.GOODPUT:
+            return CELL_S + goodput.lasts_s(self.seconds)
         return CELL_S + WARM_UP_S + (0 if workload.kind in (Kind.START, Kind.PRELOAD) else self.seconds)
 
 

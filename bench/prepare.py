@@ -157,7 +157,7 @@ def static_files(folder: Path) -> None:
 def default_replies(kit: Kit) -> None:
     """Write the responses the floor gives until halfsync has shown its own: the usual five headers."""
     for workload in WORKLOADS:
-        if workload.kind not in (Kind.FILE, Kind.STATIC):
+        if workload.kind in (Kind.LOAD, Kind.CLOSE):
             body = str(POST_BYTES).encode() if workload.body_bytes else b"x" * workload.answer_bytes
             head = (
                 "HTTP/1.1 200 OK\r\nServer: halfsync\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from bench import bars, cells, models
+from bench import bars, cells, curves, models
 from bench.cells import Cell, Metric, Results, Spread, ratio
+from bench.goodput import LOADS
 from bench.workloads import Kind, Workload
 
 METHOD = """\
@@ -22,6 +23,11 @@ including opening and closing the connections, divided by the completed requests
 less than requests per second, which also depend on the speed of wrk and on other programs. Latencies include
 wrk's own time: at a fixed number of connections they mostly show the length of the queue. A row marked (!) had
 failed answers or connections. The mixins have no keep-alive: each of their requests is a connection.
+
+Goodput is measured in an open loop, once for each server: the load climbs from 0.5 to 3 times the capacity without
+a pause, and falls to 0.5. Latencies count from the time at which a request was meant to be sent. Clients give up after
+a second. The first third of a level does not count. Answers are counted by when they come, everything else by when
+the request was due. bench/README.md says more.
 """
 
 
@@ -38,6 +44,11 @@ class Run:
     versions: dict[str, str]
     commands: dict[str, str]
     settings: dict[str, str]
+
+    @property
+    def stem(self) -> str:
+        """The name of the run's files, without what follows the dot."""
+        return self.date.replace(":", "").replace(" ", "T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +149,8 @@ def notes(results: Results, workload: str, server: str) -> str:
     bad_status, sockets = results.errors(workload, server)
     stops = {cell.idle.stopped for cell in results.of(workload, server) if cell.idle and cell.idle.stopped}
     parts = [*results.failures(workload, server), *sorted(stops)]
+    if failed := curves.failed(results, workload, server):
+        parts.append(f"{failed:,} requests failed: without an answer, or with another than 200 and 503")
     if bad_status:
         parts.append(f"{bad_status:,} answers not 2xx")
     if sockets:
@@ -169,6 +182,20 @@ def workload_table(results: Results, workload: Workload) -> str:
     return markdown_table([*headings, "notes"], rows)
 
 
+def goodput_tables(results: Results, workload: Workload) -> str:
+    """One goodput workload: a table for each figure, the servers with most answers at the highest load first."""
+    servers = list(dict.fromkeys(cell.server for cell in measured(results, workload)))
+    highest = cells.at_load(curves.IN_TIME.figure, LOADS[-1])
+    servers.sort(key=lambda server: -(results.mid(highest, workload.name, server) or 0.0))
+    parts = [curves.capacity(results, workload, servers)]
+    for curve in curves.CURVES:
+        if rows := curves.rows(results, workload, servers, curve):
+            parts += [f"{curve.title}:", markdown_table(curves.headings(curve), rows, remarks=False)]
+    said = {server: notes(results, workload.name, server) for server in servers}
+    parts.append(_list({server: text for server, text in said.items() if text}))
+    return "\n\n".join(part for part in parts if part)
+
+
 def measured(results: Results, workload: Workload) -> list[Cell]:
     """The cells of a workload that were meant to have figures."""
     return [cell for cell in results.cells if cell.workload == workload.name and not cell.skipped]
@@ -198,6 +225,11 @@ def quality(results: Results) -> str:
         lines.append(
             f"- Other programs used {foreign.mid:.0%} of the servers' processor, {foreign.high:.0%} at most."
         )
+    late = Spread.of(cell.goodput.generator_late_ms for cell in results.cells if cell.goodput)
+    if late:
+        lines.append(
+            f"- Open loop: p99 of how late a request was sent: {late.mid:.1f} ms, {late.high:.1f} ms at most."
+        )
     for name in dict.fromkeys(cell.workload for cell in results.cells):
         pair = [results.mid(cells.cpu_us, name, server) for server in bars.OURS]
         if share := ratio(pair[-1], pair[0]):
@@ -218,9 +250,12 @@ def render(run: Run, workloads: Iterable[Workload], results: Results) -> str:
     if rows := models.table(results):
         headings = ["halfsync", *models.MODELS]
         parts += ["## The models compared", markdown_table(headings, rows, remarks=False)]
+    if any(cell.goodput for cell in results.cells):
+        parts += ["## Goodput", f"![Answers in time against the load]({run.stem}.svg)"]
     for workload in workloads:
         if measured(results, workload):
-            parts += [f"## {workload.name}: {workload.title}", workload_table(results, workload)]
+            table = goodput_tables if workload.kind is Kind.GOODPUT else workload_table
+            parts += [f"## {workload.name}: {workload.title}", table(results, workload)]
             if text := skips(results, workload):
                 parts.append(text)
     parts += [

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from bench.workloads import Kind, Workload
+from bench.workloads import WORKLOADS, Kind, Workload
 
 APPS = Path(__file__).with_name("apps")
 MANY = 20_000
@@ -25,9 +25,16 @@ IDLE_THREADS = 5_000
 """For servers with a thread for each connection."""
 IDLE_POOL = 40
 """About as many as a pool of four threads holds: while others wait, it closes those that are silent for a second."""
+QUEUE_CONNECTIONS = 40
+"""The limit with which the peers answer most in time under overload, of 16, 40 and none: ten for each thread, so that
+what waits does so for 0.2 s if turns take 20 ms, and for 0.4 s in the mix. It counts idle connections too."""
+QUEUE_BACKLOG = 16
+"""With it: what the kernel accepts while a server does not waits as well, in addition."""
 CHILDREN = 1_100
 """Processes, one for each connection: a thousand, and those beside them."""
 LEFT_OUT = "left out to keep a run short"
+SHOWN_ONCE = "goodput-sleep-kept"
+"""The workload that peers have with their default limits too."""
 NO_KEEP_ALIVE = "no keep-alive, and so no idle connection"
 
 
@@ -116,6 +123,15 @@ def processes(workload: Workload) -> str:
     return workload.name.rpartition("-")[2] if workload.kind is Kind.PRELOAD else "1"
 
 
+def connection_limits(workload: Workload) -> tuple[int, int]:
+    """How many connections a peer may accept, and how many the kernel holds beyond them.
+
+    Without a limit they queue what is beyond their capacity until all of it is too late. The peers have no limit that
+    counts requests.
+    """
+    return (QUEUE_CONNECTIONS, QUEUE_BACKLOG) if workload.kind is Kind.GOODPUT else (MANY, 4096)
+
+
 def mixin(kind: str) -> Command:
     def command(kit: Kit, port: int, _: Workload) -> list[str]:
         # On halfsync's interpreter: it needs no package, and no peer's environment.
@@ -140,12 +156,13 @@ def fastwsgi(kit: Kit, port: int, _: Workload) -> list[str]:
     return [kit.peer("fastwsgi"), "--host", "127.0.0.1", "--port", str(port), "app:app"]
 
 
-def granian(kit: Kit, port: int, _: Workload) -> list[str]:
+def granian(kit: Kit, port: int, workload: Workload) -> list[str]:
     # Four blocking threads on the multi-threaded runtime, kept to its one thread, cost it least: 13 µs of CPU
     # per hello; one blocking thread on the single-threaded runtime costs 15. --backpressure counts
-    # connections.
+    # connections. Its backlog is at least 128.
     threads = ["--workers", "1", "--blocking-threads", "4", "--runtime-mode", "mt", "--runtime-threads", "1"]
-    limits = ["--backlog", "4096", "--backpressure", str(MANY)]
+    connections, backlog = connection_limits(workload)
+    limits = ["--backlog", str(max(backlog, 128)), "--backpressure", str(connections)]
     quiet = ["--log-level", "warning", "--no-access-log", "--http", "1", "--no-ws"]
     where = ["--host", "127.0.0.1", "--port", str(port)]
     return [kit.peer("granian"), "--interface", "wsgi", *threads, *limits, *quiet, *where, "app:app"]
@@ -164,9 +181,14 @@ def uvicorn(app: str) -> Command:
 
 def gunicorn(kit: Kit, port: int, workload: Workload) -> list[str]:
     # gthread is its one threaded worker. The control socket would write to the user's home.
-    threads = ["--worker-class", "gthread", "--threads", "4", "--no-control-socket"]
-    threads += ["--workers", processes(workload), *(["--preload"] if workload.kind is Kind.PRELOAD else [])]
-    limits = ["--worker-connections", str(MANY), "--keep-alive", "120", "--backlog", "4096"]
+    threads = [
+        *GTHREAD,
+        "--workers",
+        processes(workload),
+        *(["--preload"] if workload.kind is Kind.PRELOAD else []),
+    ]
+    connections, backlog = connection_limits(workload)
+    limits = ["--worker-connections", str(connections), "--keep-alive", "120", "--backlog", str(backlog)]
     return [
         kit.peer("gunicorn"),
         *threads,
@@ -179,10 +201,42 @@ def gunicorn(kit: Kit, port: int, workload: Workload) -> list[str]:
     ]
 
 
-def waitress(kit: Kit, port: int, _: Workload) -> list[str]:
+def waitress(kit: Kit, port: int, workload: Workload) -> list[str]:
     # poll, because select ends at descriptor 1,024. By default it takes no more than 100 connections.
-    limits = ["--threads=4", f"--connection-limit={MANY}", "--asyncore-use-poll", "--backlog=4096"]
+    connections, backlog = connection_limits(workload)
+    limits = [
+        "--threads=4",
+        f"--connection-limit={connections}",
+        "--asyncore-use-poll",
+        f"--backlog={backlog}",
+    ]
     return [kit.peer("waitress-serve"), *limits, f"--listen=127.0.0.1:{port}", "app:app"]
+
+
+def peregrine(kit: Kit, port: int, workload: Workload) -> list[str]:
+    # The only peer that answers 503 to a connection too many; the others leave it to wait.
+    connections, backlog = connection_limits(workload)
+    threads = [
+        "--protocol",
+        "wsgi",
+        "--wsgi-threads",
+        "4",
+        "--keep-alive",
+        "120000",
+        "--log-level",
+        "warning",
+    ]
+    limits = ["--max-connections", str(connections), "--backlog", str(backlog)]
+    return [kit.peer("peregrine"), *threads, *limits, "--port", str(port), "app:app"]
+
+
+def default(program: str, *options: str) -> Command:
+    """A peer as it is, except for its threads and its port: `{port}` in the options stands for it."""
+
+    def command(kit: Kit, port: int, _: Workload) -> list[str]:
+        return [kit.peer(program), *(option.format(port=port) for option in options), "app:app"]
+
+    return command
 
 
 def cheroot(kit: Kit, port: int, _: Workload) -> list[str]:
@@ -224,17 +278,31 @@ def skipping(reason: str, *workloads: str) -> dict[str, str]:
     return dict.fromkeys(workloads, reason)
 
 
+NO_GOODPUT = skipping(
+    "overload is compared between servers with a pool of threads, one row each",
+    *(workload.name for workload in WORKLOADS if workload.kind is Kind.GOODPUT),
+)
+DEFAULT_SKIPS = skipping(
+    "a peer without limits is shown once",
+    *(workload.name for workload in WORKLOADS if workload.name != SHOWN_ONCE),
+)
+ONLY_GOODPUT = skipping(
+    LEFT_OUT, *(workload.name for workload in WORKLOADS if workload.kind is not Kind.GOODPUT)
+)
 NOT_CLOSE = skipping(LEFT_OUT, "close")
 NO_STATIC = skipping("static files are compared with nginx only", "static-1k", "static-1m")
 NO_PRELOAD = skipping("preloading is compared with gunicorn only", "preload-1", "preload-4")
 MODEL_SKIPS = skipping(LEFT_OUT, "file", "static-1k", "static-1m") | NO_PRELOAD
-PEER_SKIPS = NOT_CLOSE | NO_STATIC | NO_PRELOAD
+POOLED_SKIPS = NOT_CLOSE | NO_STATIC | NO_PRELOAD
+PEER_SKIPS = POOLED_SKIPS | NO_GOODPUT
 MIXIN_SKIPS = (
     skipping(LEFT_OUT, "hello-1", "hello-1000", "page", "file")
     | skipping(NO_KEEP_ALIVE, "idle")
     | NO_STATIC
     | NO_PRELOAD
+    | NO_GOODPUT
 )
+GTHREAD = ("--worker-class", "gthread", "--threads", "4", "--no-control-socket")
 PROCESS = ("--model", "process", "--max-children", str(CHILDREN))
 POOL = ("--model", "pool", "--queue-size", str(MANY))
 
@@ -247,10 +315,10 @@ ARMS = (
         "floor",
         Role.FLOOR,
         floor,
-        skips=skipping("it serves no file", "file", "static-1k", "static-1m") | NO_PRELOAD,
+        skips=skipping("it serves no file", "file", "static-1k", "static-1m") | NO_PRELOAD | NO_GOODPUT,
     ),
-    Arm("halfsync-process", Role.MODEL, halfsync(*PROCESS), idle=IDLE_FEW, skips=MODEL_SKIPS),
-    Arm("granian", Role.PEER, granian, ("granian",), skips=PEER_SKIPS),
+    Arm("halfsync-process", Role.MODEL, halfsync(*PROCESS), idle=IDLE_FEW, skips=MODEL_SKIPS | NO_GOODPUT),
+    Arm("granian", Role.PEER, granian, ("granian",), skips=POOLED_SKIPS),
     Arm(
         "uvicorn-asgi",
         Role.PEER,
@@ -258,14 +326,20 @@ ARMS = (
         ("uvicorn", "uvloop", "httptools"),
         skips=PEER_SKIPS,
     ),
-    Arm("halfsync-thread", Role.MODEL, halfsync("--model", "thread"), idle=IDLE_THREADS, skips=MODEL_SKIPS),
+    Arm(
+        "halfsync-thread",
+        Role.MODEL,
+        halfsync("--model", "thread"),
+        idle=IDLE_THREADS,
+        skips=MODEL_SKIPS | NO_GOODPUT,
+    ),
     Arm("forking-mixin", Role.BASELINE, mixin("forking"), skips=MIXIN_SKIPS),
-    Arm("halfsync-again", Role.OURS, halfsync(), skips=NO_PRELOAD),
+    Arm("halfsync-again", Role.OURS, halfsync(), skips=NO_PRELOAD | NO_GOODPUT),
     Arm(
         "nginx",
         Role.FLOOR,
         nginx,
-        skips=skipping("it runs no application", "page", "post") | NOT_CLOSE | NO_PRELOAD,
+        skips=skipping("it runs no application", "page", "post") | NOT_CLOSE | NO_PRELOAD | NO_GOODPUT,
     ),
     Arm(
         "uvicorn-a2wsgi",
@@ -277,6 +351,37 @@ ARMS = (
     Arm("halfsync-pool", Role.MODEL, halfsync(*POOL), idle=IDLE_POOL, skips=MODEL_SKIPS),
     Arm("gunicorn", Role.PEER, gunicorn, ("gunicorn",), IDLE_FEW, NO_STATIC),
     Arm("threading-mixin", Role.BASELINE, mixin("threading"), skips=MIXIN_SKIPS),
-    Arm("waitress", Role.PEER, waitress, ("waitress",), IDLE_FEW, PEER_SKIPS),
+    Arm("waitress", Role.PEER, waitress, ("waitress",), IDLE_FEW, POOLED_SKIPS),
+    Arm("peregrine", Role.PEER, peregrine, ("peregrine-server",), skips=ONLY_GOODPUT),
+    Arm(
+        "gunicorn-default",
+        Role.PEER,
+        default("gunicorn", *GTHREAD, "--log-level=warning", "-b", "127.0.0.1:{port}"),
+        ("gunicorn",),
+        skips=DEFAULT_SKIPS,
+    ),
+    Arm(
+        "waitress-default",
+        Role.PEER,
+        default("waitress-serve", "--threads=4", "--listen=127.0.0.1:{port}"),
+        ("waitress",),
+        skips=DEFAULT_SKIPS,
+    ),
+    Arm(
+        "granian-default",
+        Role.PEER,
+        default(
+            "granian", "--interface=wsgi", "--blocking-threads=4", "--log-level=warning", "--port={port}"
+        ),
+        ("granian",),
+        skips=DEFAULT_SKIPS,
+    ),
+    Arm(
+        "peregrine-default",
+        Role.PEER,
+        default("peregrine", "--wsgi-threads", "4", "--log-level", "warning", "--port", "{port}"),
+        ("peregrine-server",),
+        skips=DEFAULT_SKIPS,
+    ),
     Arm("cheroot", Role.PEER, cheroot, ("cheroot",), IDLE_FEW, PEER_SKIPS),
 )

@@ -41,6 +41,35 @@ class Kind(Enum):
     IDLE = "a herd of idle connections"
     START = "starting, and memory after a load"
     PRELOAD = "memory of processes that share what was loaded before them"
+    GOODPUT = "answers in time below and beyond the capacity"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path of a mix: the share of the requests that it has, and how long the application takes for each."""
+
+    path: str
+    share: float
+    turn_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a goodput workload asks for.
+
+    `measured`: the capacity is the processor's, and found out by a closed loop. `fresh`: a connection for each
+    request. `retries`: how often a client asks again, at once, when it was refused or has given up.
+    """
+
+    routes: tuple[Route, ...]
+    measured: bool = False
+    fresh: bool = False
+    retries: int = 0
+
+    @property
+    def mean_turn_s(self) -> float:
+        """The mean time of the application for a request."""
+        return sum(route.share * route.turn_s for route in self.routes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +84,22 @@ class Workload:
     answer_bytes: int
     headers: tuple[str, ...] = ()
     body_bytes: int = 0
+    demand: Demand | None = None
+
+
+SLEEP = (Route("/wait-20", 1.0, 0.02),)
+BURN = (Route("/burn-2", 1.0, 0.002),)
+MIX = (Route("/wait-20", 0.95, 0.02), Route("/wait-400", 0.05, 0.4))
+RETRIES = 2
+BURN_CONNECTIONS = 8
+"""For the closed loop that finds the capacity: two for each thread."""
+
+
+def _goodput(name: str, title: str, demand: Demand) -> Workload:
+    connections = BURN_CONNECTIONS if demand.measured else 0
+    return Workload(
+        f"goodput-{name}", title, Kind.GOODPUT, demand.routes[0].path, connections, HELLO_BYTES, demand=demand
+    )
 
 
 WORKLOADS = (
@@ -111,6 +156,17 @@ WORKLOADS = (
         "preload-4", "200 MB preloaded, 4 processes, 10,000 requests", Kind.PRELOAD, "/", 16, HELLO_BYTES
     ),
     Workload("start", "start-up, and memory after a hello load", Kind.START, "/", 64, HELLO_BYTES),
+    _goodput("sleep-kept", "20 ms of waiting, kept connections", Demand(SLEEP)),
+    _goodput("sleep-new", "20 ms of waiting, new connections", Demand(SLEEP, fresh=True)),
+    _goodput(
+        "sleep-retry",
+        "20 ms of waiting, clients that ask again at once",
+        Demand(SLEEP, retries=RETRIES),
+    ),
+    _goodput("burn-kept", "2 ms of the processor, kept connections", Demand(BURN, True)),
+    _goodput("burn-new", "2 ms of the processor, new connections", Demand(BURN, True, fresh=True)),
+    _goodput("mix-kept", "20 ms of waiting, 5 % 400 ms, kept connections", Demand(MIX)),
+    _goodput("mix-new", "20 ms of waiting, 5 % 400 ms, new connections", Demand(MIX, fresh=True)),
 )
 
 

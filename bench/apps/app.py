@@ -1,8 +1,9 @@
-"""The WSGI application that every WSGI server runs: four routes, no framework, no costly import."""
+"""The WSGI application that every WSGI server runs: a few routes, no framework, no costly import."""
 
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ PAGE = b"0123456789abcde\n" * 640
 BLOCK_BYTES = 64 * 1024
 FILE = os.environ.get("BENCH_FILE", os.devnull)
 """The large file of `/file`; the harness makes it and names it."""
+WAITS_S = {"/wait-20": 0.02, "/wait-400": 0.4}
+BURN_S = 0.002
 
 
 def blocks(file: InputStream) -> Iterable[bytes]:
@@ -22,8 +25,15 @@ def blocks(file: InputStream) -> Iterable[bytes]:
         yield block
 
 
+def burn() -> None:
+    """Use the processor for `BURN_S`, by this thread's own clock: waiting for the GIL does not count."""
+    end = time.thread_time() + BURN_S
+    while time.thread_time() < end:
+        pass
+
+
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer `/`, `/10k`, `/echo` (the length of the body that was sent) and `/file`."""
+    """Answer `/`, `/10k`, `/echo` (the length of the body that was sent), `/file`, the waits and `/burn-2`."""
     path = environ["PATH_INFO"]
     if path == "/":
         body = HELLO
@@ -37,6 +47,12 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(length))])
         wrapper = environ.get("wsgi.file_wrapper")
         return wrapper(file, BLOCK_BYTES) if wrapper else blocks(file)
+    elif path in WAITS_S:
+        time.sleep(WAITS_S[path])
+        body = HELLO
+    elif path == "/burn-2":
+        burn()
+        body = HELLO
     else:
         start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "0")])
         return []

@@ -1,4 +1,4 @@
-"""The same four routes as an ASGI application, for the row that shows what an async-native stack costs."""
+"""The first four routes as an ASGI application, for the row that shows what an async-native stack costs."""
 
 from __future__ import annotations
 

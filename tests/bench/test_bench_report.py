@@ -4,6 +4,7 @@ import json
 
 import pytest
 from bench.cells import Cell, Idle, Results
+from bench.goodput import LOADS, Goodput, Level
 from bench.load import Load
 from bench.proc import Cpu, Memory
 from bench.workloads import WORKLOADS
@@ -20,6 +21,23 @@ def loaded(server: str, workload: str, cpu_us: float, number: int = 0, bad_statu
     return Cell(
         server, workload, number, load=load, cpu=Cpu(cpu_us, cpu_us), memory=Memory(10_000, 9_000, 8_000)
     )
+
+
+def climbed(
+    server: str,
+    workload: str = "goodput-sleep-kept",
+    *,
+    in_time: float = 1.0,
+    refused: float = 0.0,
+    p99_ms: float = 90.0,
+    recovery_s: float | None = 0.25,
+    failed: int = 0,
+) -> Cell:
+    """A server that answers this share of the capacity in time from there on, and below it what comes."""
+    levels = tuple(
+        Level(load, 400, min(load, in_time) * 200, refused, 0.0, failed, p99_ms, p99_ms) for load in LOADS
+    )
+    return Cell(server, workload, 0, goodput=Goodput(200.0, levels, recovery_s, 2.5, 0.4))
 
 
 def verdicts(results: Results) -> dict[str, tuple[str, str]]:
@@ -177,3 +195,84 @@ def test_a_table_is_padded_with_figures_to_the_right() -> None:
 def test_a_table_without_remarks_has_figures_to_the_right_edge() -> None:
     lines = report.markdown_table(["halfsync", "pool"], [["a", "1.0"]], remarks=False).splitlines()
     assert lines == ["| halfsync | pool |", "| -------- | ---: |", "| a        |  1.0 |"]
+
+
+def test_goodput_has_a_table_for_each_figure_the_best_server_first() -> None:
+    results = Results(
+        [
+            climbed("waitress", in_time=0.0, recovery_s=None, p99_ms=1000, failed=2),
+            climbed("halfsync", refused=0.5),
+            Cell("granian", "goodput-sleep-kept", 0, failure="the load generator was late"),
+        ]
+    )
+    text = report.render(RUN, WORKLOADS, results)
+    section = text.split("## goodput-sleep-kept: ")[1].split("## ")[0]
+    assert "The capacity is 200 requests per second, by the threads' time." in section
+    first, refused, accepted, every = (
+        [line for line in part.splitlines() if line.startswith("| ")] for part in section.split(":\n\n")[1:]
+    )
+    assert first[0].split(" | ")[1:] == ["0.5 x", "0.9 x", "1 x", "1.5 x", "2 x", "3 x", "recovery s |"]
+    assert [line.replace("|", " ").split() for line in first[2:]] == [
+        ["halfsync", "100", "180", "200", "200", "200", "200", "0.25"],
+        ["waitress", "0", "0", "0", "0", "0", "0", ">", "2.5"],
+    ]
+    assert refused[2].count("50.0%") == 6
+    assert accepted[3].count("1,000") == every[3].count("1,000") == 6
+    assert "- waitress: 12 requests failed" in section
+    assert "- granian: the load generator was late" in section
+    assert f"![Answers in time against the load]({RUN.stem}.svg)" in text
+    assert RUN.stem == "2026-01-02T0304"
+    assert "- Open loop: p99 of how late a request was sent: 0.4 ms, 0.4 ms at most." in text
+
+
+def test_the_capacity_of_the_processor_is_said_to_be_measured() -> None:
+    text = report.render(RUN, WORKLOADS, Results([climbed("halfsync", "goodput-burn-kept")]))
+    assert "The capacity is 200 requests per second, by a closed loop on halfsync." in text
+
+
+GOODPUT_BARS = (
+    "goodput: at least 95 % of the capacity in time from 1 x on",
+    "goodput: at most 1 % refused at 0.9 x",
+    "goodput: p99 of what is accepted at most 250 ms, if turns are alike",
+    "goodput: recovery within 1 s after the load falls",
+)
+
+
+@pytest.mark.parametrize(
+    ("bar", "good", "bad"),
+    [
+        (0, {"in_time": 0.95}, {"in_time": 0.949}),
+        (1, {"refused": 0.01}, {"refused": 0.011}),
+        (2, {"p99_ms": 250.0}, {"p99_ms": 251.0}),
+        (3, {"recovery_s": 1.0}, {"recovery_s": 1.05}),
+        (3, {"recovery_s": 0.0}, {"recovery_s": None}),
+    ],
+)
+@pytest.mark.parametrize(("row", "prefix"), [("halfsync", ""), ("halfsync-pool", "pool, ")])
+def test_every_goodput_workload_must_clear_a_bar(
+    row: str, prefix: str, bar: int, good: dict[str, float], bad: dict[str, float]
+) -> None:
+    def verdict(results: Results) -> list[str]:
+        return next(line[1:] for line in bars.table(results) if line[0] == prefix + GOODPUT_BARS[bar])
+
+    cleared = [climbed(row, "goodput-sleep-kept", **good), climbed(row, "goodput-burn-new", **good)]  # type: ignore[arg-type]
+    assert verdict(Results([climbed("granian", **bad)])) == ["not measured", "-"]  # type: ignore[arg-type]
+    assert verdict(Results(cleared))[1] == "cleared"
+    text, outcome = verdict(Results([*cleared, climbed(row, "goodput-sleep-new", **bad)]))  # type: ignore[arg-type]
+    assert outcome == "missed"
+    assert "goodput-sleep-new" in text
+
+
+def test_the_latency_of_a_mix_is_said_and_not_judged() -> None:
+    results = Results([climbed("halfsync"), climbed("halfsync", "goodput-mix-new", p99_ms=760.0)])
+    rows = {row[0]: row[1:] for row in bars.table(results)}
+    assert rows[GOODPUT_BARS[2]] == ["90 in goodput-sleep-kept at 0.5 x (ms; mix 760)", "cleared"]
+
+
+def test_a_bar_names_the_other_workloads_that_miss_it() -> None:
+    rows = ("goodput-sleep-kept", "goodput-sleep-new", "goodput-mix-new")
+    shares = dict(zip(rows, (0.9, 0.5, 0.96), strict=True))
+    results = Results([climbed("halfsync", name, in_time=share) for name, share in shares.items()])
+    assert {row[0]: row[1] for row in bars.table(results)}[GOODPUT_BARS[0]] == (
+        "50.0% in goodput-sleep-new at 1 x; missed in goodput-sleep-kept too"
+    )

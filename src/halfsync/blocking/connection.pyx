@@ -79,7 +79,7 @@ def accept(int listener, int index):
     connection.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)
     memcpy(connection.address, &address, connection.address_length)
     connection.listener = index
-    connection.put_ns = connection.idle_ns = monotonic_ns()
+    connection.accepted_ns = connection.put_ns = connection.idle_ns = monotonic_ns()
     return made
 
 

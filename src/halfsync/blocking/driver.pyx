@@ -34,6 +34,9 @@ from halfsync.exchange.lingering cimport REJECTED_LINGERING_MAX
 from halfsync.exchange.native_settings cimport (
     native_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,
 )
+from halfsync.exchange.refusal cimport (
+    REASON_CLIENT, REASON_CONNECTIONS, REASON_PEER, REASON_PROCESS, REASON_THREAD,
+)
 from halfsync.exchange.spool cimport Store
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.listening.endpoints cimport Endpoints
@@ -42,9 +45,6 @@ from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.observe.counters cimport count_shared, statistics_of
-from halfsync.observe.refusals cimport (
-    REASON_CLIENT, REASON_CONNECTIONS, REASON_PEER, REASON_PROCESS, REASON_THREAD,
-)
 from halfsync.pool.request_queue cimport queue_length
 from halfsync.pool.threadpool cimport ThreadPool
 from halfsync.shared.accepting cimport (
@@ -124,7 +124,7 @@ cdef class BlockingDriver:
         self.record.endpoints = &endpoints.table
         self.bridge = bridge
         if access_log is not None:
-            self.record.access = &access_log.log
+            self.record.observers.access = &access_log.log
             self.record.pool.keeps_heads = access_log.log.format.wants_response
         self.refusals = parts.refusals
         if self.refusals is not None:

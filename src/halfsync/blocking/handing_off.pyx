@@ -85,7 +85,7 @@ cdef ClientConnection begin(DriverRecord *driver, const HandoffRecord *handoff, 
     connection.proxy_header_read = not handoff.awaits_proxy
     connection.adopted = True
     connection.requests = handoff.requests
-    connection.put_ns = connection.idle_ns = monotonic_ns()
+    connection.accepted_ns = connection.put_ns = connection.idle_ns = monotonic_ns()
     count_shared(&driver.shared.counters.adopted, 1)
     count_open(driver, 1)
     if left > 0:

@@ -12,5 +12,5 @@ cdef class ConnectionOverload:
 
 cdef ConnectionOverload connection_overload(object settings, TrustedPeers trusted)
 cdef bint is_overdue(DriverRecord *driver, BlockingConnection *connection, int *retry_after_s) noexcept nogil
-cdef void note_turn(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef void note_turn(DriverRecord *driver, int64_t began_ns) noexcept nogil
 cdef void note_silence(DriverRecord *driver, int64_t since_ns, int64_t now) noexcept nogil

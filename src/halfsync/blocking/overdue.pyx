@@ -115,12 +115,12 @@ cdef bint is_overdue(DriverRecord *driver, BlockingConnection *connection, int *
     return overdue
 
 
-cdef void note_turn(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Count a turn that has ended. Its exchange says when it began."""
+cdef void note_turn(DriverRecord *driver, int64_t began_ns) noexcept nogil:
+    """Count a turn that has ended."""
     cdef QueueOverload *overload = driver.overload
     cdef int64_t length_ns
     if overload != NULL:
-        length_ns = monotonic_ns() - connection.exchange.taken_ns
+        length_ns = monotonic_ns() - began_ns
         pthread_mutex_lock(&overload.lock)
         overload_note_turn(&overload.overload, length_ns)
         overload.busy_ns += length_ns

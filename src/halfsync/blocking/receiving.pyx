@@ -22,14 +22,16 @@ from halfsync.exchange.deadlines cimport (
 )
 from halfsync.exchange.exchange cimport (
     EXCHANGE_BODY, EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, Limits, exchange_follow, exchange_has_more,
-    exchange_received, exchange_room, pool_get,
+    exchange_note_framed, exchange_received, exchange_room, pool_get,
 )
 from halfsync.exchange.interim cimport send_continue
+from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, outcome_note
 from halfsync.exchange.rates cimport Pace, is_too_slow, next_pace_check, pace_begin
+from halfsync.exchange.refusal cimport REASON_CLIENT, REASON_GONE, REASON_LATE_PROXY
+from halfsync.exchange.timeline cimport timeline_begin
 from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
 from halfsync.native.sync cimport load_uint, monotonic_ns
 from halfsync.observe.counters cimport count_shared
-from halfsync.observe.refusals cimport REASON_CLIENT, REASON_LATE_PROXY
 from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key
 from halfsync.shared.command cimport COMMAND_HANDOFF, COMMAND_SERVE
 from halfsync.shared.handoff cimport HANDOFF_RETRY_NS, next_handoff_retry
@@ -62,7 +64,7 @@ cdef int advance(DriverRecord *driver, BlockingConnection *connection) noexcept 
     elif not connection.unframed and exchange_has_more(exchange):  # received after the last request
         exchange_follow(exchange)
     connection.unframed = False
-    exchange.started_ns = monotonic_ns()
+    timeline_begin(&exchange.timeline, connection.accepted_ns, monotonic_ns())
     result = 0
     if driver.proxies != NULL and not connection.proxy_header_read:
         exchange.phase = EXCHANGE_PROXY
@@ -72,6 +74,7 @@ cdef int advance(DriverRecord *driver, BlockingConnection *connection) noexcept 
             return advance(driver, connection)
     elif exchange.filled > 0:
         result = exchange_received(exchange, &driver.limits, exchange.data + exchange.filled, 0)
+    exchange_note_framed(exchange, exchange.timeline.first_byte_ns)
     if result != 0:
         return result
     connection.idle_ns = 0
@@ -158,7 +161,7 @@ cdef int read_proxy_header(DriverRecord *driver, BlockingConnection *connection)
     """
     cdef char scratch[PROXY_V2_BYTES]
     cdef Exchange *exchange = connection.exchange
-    cdef int64_t deadline = deadline_after(&driver.timeouts, AWAITS_HEAD, exchange.started_ns, 0)
+    cdef int64_t deadline = deadline_after(&driver.timeouts, AWAITS_HEAD, exchange.timeline.first_byte_ns, 0)
     cdef char *data
     cdef size_t room = 0
     cdef ssize_t length
@@ -185,7 +188,8 @@ cdef int read_proxy_header(DriverRecord *driver, BlockingConnection *connection)
         return -400  # not sent: it speaks no HTTP
     idle_leave(driver, connection)
     connection.proxy_header_read = True
-    connection.idle_ns = exchange.started_ns = monotonic_ns()
+    connection.idle_ns = monotonic_ns()
+    timeline_begin(&exchange.timeline, connection.accepted_ns, connection.idle_ns)
     if exchange.proxy.address_length > 0:
         connection.address_length = exchange.proxy.address_length
         memcpy(connection.address, exchange.proxy.address, connection.address_length)
@@ -217,10 +221,11 @@ cdef inline char *room_for(
     return data
 
 
-cdef void note_end(DriverRecord *driver, const Exchange *exchange) noexcept nogil:
+cdef void note_end(DriverRecord *driver, Exchange *exchange) noexcept nogil:
     """Count a client that has disconnected in the middle of a request, or of its PROXY header."""
     if exchange.filled > 0:
         count_shared(&driver.shared.counters.disconnected, 1)
+        outcome_note(&exchange.outcome, OUTCOME_DISCONNECTED, REASON_GONE)
 
 
 cdef int receive(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
@@ -265,10 +270,15 @@ cdef int take_received(
     """Frame received bytes, and note progress. Returns what exchange_received returns."""
     cdef Exchange *exchange = connection.exchange
     cdef int result = exchange_received(exchange, &driver.limits, data, length)
+    cdef int64_t now
     if connection.idle_kind != IDLE_NONE and (result != 0 or exchange.phase != EXCHANGE_HEAD):
         idle_leave(driver, connection)
+    if exchange.phase == EXCHANGE_HEAD:
+        return result
+    now = monotonic_ns()
+    exchange_note_framed(exchange, now)
     if result == 0 and exchange.phase == EXCHANGE_BODY:
-        progress.since = monotonic_ns()
+        progress.since = now
         if progress.in_body:
             progress.pace.moved += length
         else:
@@ -317,8 +327,10 @@ cdef int wait_more(
 
     During the wait the connection may be closed for a new one: then WAIT_STOPPED.
     """
-    cdef int64_t since = connection.idle_ns if connection.exchange == NULL else connection.exchange.started_ns
+    cdef int64_t since = connection.idle_ns
     cdef int waited
+    if connection.exchange != NULL:
+        since = connection.exchange.timeline.first_byte_ns
     if not idle_enter(driver, connection, IDLE_NEW, since):
         return WAIT_STOPPED
     waited = wait(driver, &connection.transport, want, deadline, watch_drain, driver.is_child)
@@ -335,8 +347,8 @@ cdef inline int awaited_by(const Exchange *exchange) noexcept nogil:
 cdef int64_t next_check(DriverRecord *driver, const Exchange *exchange, const Progress *progress) noexcept nogil:
     """Return when to check a request: it must be complete, or have made progress, or its pace is due."""
     cdef int awaited = awaited_by(exchange)
-    cdef int64_t since = progress.since if awaited == AWAITS_BODY else exchange.started_ns
-    cdef int64_t deadline = deadline_after(&driver.timeouts, awaited, since, exchange.started_ns)
+    cdef int64_t since = progress.since if awaited == AWAITS_BODY else exchange.timeline.first_byte_ns
+    cdef int64_t deadline = deadline_after(&driver.timeouts, awaited, since, exchange.timeline.first_byte_ns)
     return next_pace_check(&driver.timeouts, awaited, &progress.pace, deadline, since)
 
 

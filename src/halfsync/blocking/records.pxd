@@ -15,7 +15,7 @@ from halfsync.listening.endpoints cimport EndpointTable
 from halfsync.native.forks cimport is_noted
 from halfsync.native.gate cimport Gate
 from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint, pthread_mutex_t
-from halfsync.observe.access cimport AccessLogRecord
+from halfsync.observe.completion cimport Observers
 from halfsync.observe.counters cimport Counters
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.overload cimport Overload
@@ -60,7 +60,8 @@ ctypedef struct BlockingConnection:
     bint shook_hands          # the handshake of its transport is done, or there is none
     bint proxy_header_read    # its PROXY header, if it must begin with one, was read
     const char *reason        # why it must be refused, as for refusals_note
-    int64_t put_ns            # when it was accepted, or queued again for others
+    int64_t accepted_ns       # when it was accepted or adopted
+    int64_t put_ns            # when it was put into the queue: first when it was accepted, later if others waited
     int64_t waited_ns         # how long it then waited for a thread; 0 once a request has reported it
     int64_t idle_ns           # since when nothing was received; 0: in the middle of a request
     int64_t sent_ns           # when its last response was sent; 0: none was. The order of idle connections
@@ -111,7 +112,7 @@ ctypedef struct DriverRecord:
     ClientLimitRecord *client_limit  # NULL: a client may have any number of connections
     Gate resuming_gate        # before the GIL, for threads with a request or a response to send
     Gate closing_gate         # the same, for threads whose connection has ended: they are not urgent
-    AccessLogRecord *access   # NULL: nothing is logged
+    Observers observers       # of the ends of requests
     Refusals *refusals        # NULL: refusals are not logged
     const NativeHandler *files  # NULL: the application answers every request
     SharedState *shared

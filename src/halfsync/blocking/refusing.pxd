@@ -10,6 +10,6 @@ cdef bint finish_response(DriverRecord *driver, BlockingConnection *connection, 
 cdef void linger(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
 cdef void note_refusal(DriverRecord *driver, BlockingConnection *connection, int status,
                        const char *reason) noexcept nogil
-cdef void log_turn(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
+cdef void report_cut(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
 cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char *reason) noexcept nogil
 cdef bint discard(BlockingConnection *connection) noexcept nogil

@@ -7,20 +7,22 @@ the thread that accepts, and never wait.
 from libc.stdint cimport int64_t
 
 from halfsync.blocking.connection cimport drop_exchange, uncount_client
+from halfsync.blocking.idle_lists cimport is_evicted
 from halfsync.blocking.records cimport SCRATCH_BYTES, has_sigterm, is_ending
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink, sink_bytes
 from halfsync.blocking.waiting cimport WAIT_READY, WAIT_STOPPED, others_wait, wait_idle
 from halfsync.exchange.deadlines cimport AWAITS_CLOSE, deadline_after
-from halfsync.exchange.exchange cimport Exchange, exchange_has_more
+from halfsync.exchange.exchange cimport Exchange, exchange_has_more, exchange_is_begun
 from halfsync.exchange.lingering cimport LINGER_CHECK_NS, linger_discard, linger_may_end
+from halfsync.exchange.outcome cimport OUTCOME_ERROR, OUTCOME_EXPIRED, OUTCOME_SHED, outcome_note
 from halfsync.exchange.persistence cimport may_stay
-from halfsync.exchange.refusal cimport exchange_error
+from halfsync.exchange.refusal cimport REASON_ROOM, REASON_STOP, exchange_error
 from halfsync.http.response_head cimport ERROR_BYTES, ServerFields
 from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
-from halfsync.observe.access cimport log_exchange
+from halfsync.observe.completion cimport request_ended
 from halfsync.observe.counters cimport count_shared
 from halfsync.observe.refusals cimport (
-    ANSWER_ERROR, ANSWER_RESET, refusal_answer, refusal_counter, refusal_status, refusal_write, refusals_note,
+    ANSWER_ERROR, ANSWER_RESET, refusal_answer, refusal_counter, refusal_ended, refusal_status, refusals_note,
 )
 from halfsync.shared.command cimport COMMAND_SERVE
 from halfsync.transport.transport cimport (
@@ -38,6 +40,8 @@ cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int statu
     cdef int answer = refusal_answer(
         driver.limits.raw, driver.proxies != NULL and not connection.proxy_header_read, False)
     cdef int length
+    cdef int64_t body
+    cdef bint sent
     cdef BlockingSink sink
     count_shared(refusal_counter(&driver.shared.counters, status), 1)
     note_refusal(driver, connection, refusal_status(answer, status), connection.reason)
@@ -45,11 +49,15 @@ cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int statu
         transport_abort(&connection.transport)
         return
     if answer == ANSWER_ERROR:
-        length = refusal_write(
-            driver.access, connection.exchange, connection.address, connection.address_length, status, &driver.fields,
-            monotonic_ns(), response)
-        blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, NULL)
-        if sink_bytes(&sink, response, length) < 0:
+        length = exchange_error(connection.exchange, status, &driver.fields, False, response, &body)
+        blocking_sink(
+            &sink, &connection.transport, driver.stop_fd, &driver.timeouts,
+            &connection.exchange.timeline if connection.exchange != NULL else NULL, NULL)
+        sent = sink_bytes(&sink, response, length) == 0
+        refusal_ended(
+            &driver.observers, connection.exchange, status, body, connection.reason, connection.address,
+            connection.address_length, monotonic_ns())
+        if not sent:
             count_shared(&driver.shared.counters.disconnected, 1)
             transport_abort(&connection.transport)
             return
@@ -82,6 +90,8 @@ cdef bint refuse_and_stay(
     cdef int64_t body
     cdef int length
     cdef bint stays = may_stay_after(driver, connection)
+    cdef bint sent
+    exchange.timeline.queued_ns = connection.put_ns
     connection.waited_ns = 0
     connection.requests += 1
     fields.retry_after_s = retry_after_s
@@ -89,13 +99,15 @@ cdef bint refuse_and_stay(
     count_shared(refusal_counter(&driver.shared.counters, 503), 1)
     note_refusal(driver, connection, 503, reason)
     length = exchange_error(exchange, 503, &fields, stays, response, &body)
-    blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, NULL)
-    if sink_bytes(&sink, response, length) < 0:
+    blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, &exchange.timeline, NULL)
+    sent = sink_bytes(&sink, response, length) == 0
+    outcome_note(&exchange.outcome, OUTCOME_EXPIRED, reason)
+    request_ended(
+        &driver.observers, exchange, connection.address, connection.address_length, monotonic_ns())
+    if not sent:
         count_shared(&driver.shared.counters.disconnected, 1)
-        log_turn(driver, connection)
         transport_abort(&connection.transport)
         return False
-    log_turn(driver, connection)
     connection.sent_ns = sink.sent_ns
     return finish_response(driver, connection, stays)
 
@@ -149,10 +161,16 @@ cdef void linger(DriverRecord *driver, BlockingConnection *connection) noexcept 
     linger_discard(&connection.transport, scratch, SCRATCH_BYTES)
 
 
-cdef void log_turn(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Log a request whose response is complete or was cut."""
-    if driver.access != NULL:
-        log_exchange(driver.access, connection.exchange, connection.address, connection.address_length, monotonic_ns())
+cdef void report_cut(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
+    """Report a request that was not received completely, if there is one: its connection ends."""
+    cdef Exchange *exchange = connection.exchange
+    if exchange == NULL or not exchange_is_begun(exchange) or exchange.outcome.reported:
+        return
+    if connection.evicted or is_evicted(driver):
+        outcome_note(&exchange.outcome, OUTCOME_SHED, REASON_ROOM)
+    outcome_note(&exchange.outcome, OUTCOME_ERROR, REASON_STOP)
+    request_ended(
+        &driver.observers, exchange, connection.address, connection.address_length, monotonic_ns())
 
 
 cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char *reason) noexcept nogil:
@@ -164,15 +182,17 @@ cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char 
     # A PROXY header that is still to come is not waited for.
     cdef int answer = refusal_answer(driver.limits.raw, False, transport_shakes_hands(&connection.transport))
     cdef int length
+    cdef int64_t body
     count_shared(refusal_counter(&driver.shared.counters, 503), 1)
     uncount_client(driver, connection)
     note_refusal(driver, connection, refusal_status(answer, 503), reason)
     if answer == ANSWER_RESET:
         transport_abort(&connection.transport)
         return False
-    length = refusal_write(
-        driver.access, NULL, connection.address, connection.address_length, 503, &driver.fields, 0, response)
+    length = exchange_error(NULL, 503, &driver.fields, False, response, &body)
     transport_send_whole(&connection.transport, response, length)
+    refusal_ended(
+        &driver.observers, NULL, 503, body, reason, connection.address, connection.address_length, monotonic_ns())
     transport_finish(&connection.transport)
     return True
 

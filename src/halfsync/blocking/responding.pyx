@@ -6,13 +6,18 @@ from posix.uio cimport iovec
 from cpython.exc cimport PyErr_CheckSignals
 
 from halfsync.blocking.overdue cimport note_turn
-from halfsync.blocking.refusing cimport count_request, finish_response, log_turn, may_stay_after
+from halfsync.blocking.refusing cimport count_request, finish_response, may_stay_after
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
 from halfsync.exchange.exchange cimport Exchange
 from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES, NativeResponse
+from halfsync.exchange.outcome cimport (
+    OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_NONE, OUTCOME_OK, outcome_note,
+)
+from halfsync.exchange.refusal cimport REASON_CUT, REASON_GONE
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport monotonic_ns
+from halfsync.observe.completion cimport is_observed, request_ended
 from halfsync.observe.counters cimport count_shared
 from halfsync.transport.transport cimport transport_abort, transport_cut
 from halfsync.host.handlers import contain_handlers
@@ -38,15 +43,19 @@ cdef int answer_file(DriverRecord *driver, Exchange *exchange, Sink *sink) noexc
     return TURN_COMPLETE if result == 0 else TURN_CUT
 
 
-cdef void begin_turn(
+cdef int64_t begin_turn(
     DriverRecord *driver, BlockingConnection *connection, BlockingSink *sink, Origin *origin
 ) noexcept nogil:
-    """Prepare the sink and the origin of a request, and count it."""
+    """Prepare the sink and the origin of a request, and count it. Returns the time."""
     cdef Exchange *exchange = connection.exchange
     cdef int64_t now = monotonic_ns()
-    exchange.taken_ns = now
-    exchange.framed_ns = now - connection.waited_ns
-    blocking_sink(sink, &connection.transport, driver.stop_fd, &driver.timeouts, &driver.resuming_gate)
+    if connection.waited_ns > 0:
+        exchange.timeline.queued_ns = connection.put_ns
+        exchange.timeline.taken_ns = connection.put_ns + connection.waited_ns
+    else:
+        exchange.timeline.taken_ns = now
+    blocking_sink(
+        sink, &connection.transport, driver.stop_fd, &driver.timeouts, &exchange.timeline, &driver.resuming_gate)
     sink.probed = exchange.head.minor == 0  # HTTP/1.0 has no interim responses
     sink.sink.stays = may_stay_after(driver, connection)
     origin.address = connection.address
@@ -56,6 +65,7 @@ cdef void begin_turn(
     connection.app_state = NULL
     count_request(driver)
     count_shared(&driver.shared.counters.running, 1)
+    return now
 
 
 cdef int run_turn(
@@ -80,6 +90,24 @@ cdef int run_turn(
         except BaseException:  # noqa: BLE001 - memory is short; the response was sent
             pass
     return end
+
+
+cdef void report_turn(
+    DriverRecord *driver, BlockingConnection *connection, const BlockingSink *sink, int end
+) noexcept nogil:
+    """Report a request whose response is complete, or was cut. end: a TurnEnd."""
+    cdef Exchange *exchange = connection.exchange
+    if sink.gone and sink.outcome.kind != OUTCOME_NONE:
+        outcome_note(&exchange.outcome, sink.outcome.kind, sink.outcome.reason)
+    elif sink.gone:
+        outcome_note(&exchange.outcome, OUTCOME_DISCONNECTED, REASON_GONE)
+    elif end != TURN_COMPLETE:
+        outcome_note(&exchange.outcome, OUTCOME_ERROR, REASON_CUT)
+    else:
+        outcome_note(&exchange.outcome, OUTCOME_OK, NULL)
+    request_ended(
+        &driver.observers, exchange, connection.address, connection.address_length,
+        monotonic_ns() if is_observed(&driver.observers) else exchange.timeline.last_sent_ns)
 
 
 cdef bint end_turn(DriverRecord *driver, BlockingConnection *connection, BlockingSink *sink, int end) noexcept:
@@ -107,7 +135,7 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
     cdef BlockingSink sink
     cdef Origin origin
     cdef int end = TURN_CUT
-    begin_turn(driver, connection, &sink, &origin)
+    cdef int64_t began_ns = begin_turn(driver, connection, &sink, &origin)
     try:
         end = run_turn(driver, connection, bridge, &sink, &origin)
     finally:
@@ -116,7 +144,7 @@ cdef bint respond(DriverRecord *driver, BlockingConnection *connection, Bridge b
         count_shared(&driver.shared.counters.finished, 1)
         connection.app_state = connection.exchange.app_state
         connection.exchange.app_state = NULL
-        log_turn(driver, connection)
-        note_turn(driver, connection)
+        report_turn(driver, connection, &sink, end)
+        note_turn(driver, began_ns)
     connection.requests += 1
     return end_turn(driver, connection, &sink, end)

@@ -9,12 +9,12 @@ from halfsync.blocking.idle_lists cimport idle_enter, idle_park
 from halfsync.blocking.overdue cimport is_overdue
 from halfsync.blocking.receiving cimport advance
 from halfsync.blocking.records cimport ENDED, IDLE_KEEPALIVE, PARKED, is_handing_off
-from halfsync.blocking.refusing cimport refuse, refuse_and_stay
+from halfsync.blocking.refusing cimport refuse, refuse_and_stay, report_cut
 from halfsync.blocking.responding cimport respond
 from halfsync.blocking.waiting cimport others_wait
+from halfsync.exchange.refusal cimport REASON_OVERLOAD
 from halfsync.native.gate cimport Gate, gate_enter, gate_leave
 from halfsync.native.sync cimport load_uint, monotonic_ns
-from halfsync.observe.refusals cimport REASON_OVERLOAD
 from halfsync.shared.command cimport COMMAND_HANDOFF
 from halfsync.transport.transport cimport transport_cut
 
@@ -56,6 +56,7 @@ cdef int next_request(DriverRecord *driver, BlockingConnection *connection) noex
         if result == ENDED:
             gate = &driver.closing_gate
             if connection.transport.fd >= 0:
+                report_cut(driver, connection)
                 # A process that the application forked may have a copy: then a close alone goes unnoticed.
                 transport_cut(&connection.transport, True)
                 close_connection(driver, connection)

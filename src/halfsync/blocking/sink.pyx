@@ -6,7 +6,10 @@ from posix.unistd cimport close
 
 from halfsync.exchange.deadlines cimport AWAITS_READING, deadline_after
 from halfsync.exchange.interim cimport send_continue
+from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_ERROR, outcome_note
 from halfsync.exchange.rates cimport is_too_slow, pace_begin, reading_check_ns
+from halfsync.exchange.refusal cimport REASON_FILE, REASON_READING, REASON_STOP
+from halfsync.exchange.timeline cimport timeline_note_sent
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.pipes cimport block_pipe, unblock_pipe
 from halfsync.native.poll cimport POLLIN, POLLOUT, poll, pollfd
@@ -24,7 +27,7 @@ cdef extern from "Python.h" nogil:
 
 
 cdef void blocking_sink(
-    BlockingSink *sink, Transport *transport, int stop_fd, const Timeouts *timeouts, Gate *gate
+    BlockingSink *sink, Transport *transport, int stop_fd, const Timeouts *timeouts, Timeline *timeline, Gate *gate
 ) noexcept nogil:
     """Set up a sink for one request on a connected socket."""
     memset(sink, 0, sizeof(BlockingSink))
@@ -35,6 +38,7 @@ cdef void blocking_sink(
     sink.transport = transport
     sink.stop_fd = stop_fd
     sink.timeouts = timeouts
+    sink.timeline = timeline
     sink.waited = 1
 
 
@@ -80,13 +84,16 @@ cdef bint wait_writable(BlockingSink *sink, int want) noexcept nogil:
         if note_progress(sink) > 0:
             since = now
         if happened > 0 and watched[1].revents and not watched[0].revents:
+            outcome_note(&sink.outcome, OUTCOME_ERROR, REASON_STOP)
             return False
         if is_too_slow(timeouts, AWAITS_READING, &sink.pace, sink.waited):
-            return False
+            break
         if happened > 0 and watched[0].revents:
             return True
         if now >= deadline_after(timeouts, AWAITS_READING, since, 0):
-            return False
+            break
+    outcome_note(&sink.outcome, OUTCOME_DISCONNECTED, REASON_READING)
+    return False
 
 
 cdef bint wait_writable_without_gil(BlockingSink *sink, int want) noexcept nogil:
@@ -102,6 +109,13 @@ cdef bint wait_writable_without_gil(BlockingSink *sink, int want) noexcept nogil
     PyEval_RestoreThread(state)
     gate_leave(sink.sink.gate)
     return room
+
+
+cdef inline void note_sent(BlockingSink *sink, int64_t sent) noexcept nogil:
+    """Count bytes that were sent."""
+    sink.sent += sent
+    if sink.timeline != NULL:
+        timeline_note_sent(sink.timeline, sink.sent_ns)
 
 
 cdef int send_all(BlockingSink *sink, iovec *vectors, int count, bint more) noexcept nogil:
@@ -120,7 +134,7 @@ cdef int send_all(BlockingSink *sink, iovec *vectors, int count, bint more) noex
                 continue
             sink.gone = True
             break
-        sink.sent += sent
+        note_sent(sink, sent)
         pass_sent(vectors, count, sent)
     return -1
 
@@ -169,10 +183,12 @@ cdef int send_file(
             self.sent_ns = monotonic_ns()
             sent = transport_send_file(self.transport, fd, offset, length)
             if sent > 0:
-                self.sent += sent
+                note_sent(self, sent)
                 offset += sent
                 length -= sent
             elif not (is_want(sent) and wait_writable_without_gil(self, <int> sent)):
+                if sent == 0:
+                    outcome_note(&self.outcome, OUTCOME_ERROR, REASON_FILE)
                 self.gone = True
                 break
         if blocked:

@@ -6,15 +6,17 @@ from libc.stdint cimport int64_t
 
 from halfsync.engine.connections cimport connection_close_socket, connection_free
 from halfsync.engine.deadlines cimport next_check
-from halfsync.engine.engine cimport SCRATCH_BYTES, engine_log
+from halfsync.engine.engine cimport SCRATCH_BYTES, engine_end_request
 from halfsync.engine.ownership cimport owner_submit, owner_withdraw
 from halfsync.engine.phases cimport PHASE_LINGER, REQUEST_NONE, REQUEST_NOTIFY
 from halfsync.engine.poller cimport poller_note_want
 from halfsync.engine.timers cimport wheel_set
 from halfsync.engine.transitions cimport begin_phase, begin_request_phase, change_request_phase
-from halfsync.exchange.exchange cimport pool_put
+from halfsync.exchange.exchange cimport exchange_is_begun, pool_put
 from halfsync.exchange.lingering cimport linger_discard
-from halfsync.exchange.outbox cimport Outbox, outbox_abandon, outbox_release
+from halfsync.exchange.outbox cimport Outbox, outbox_abandon, outbox_release, outbox_settle
+from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, outcome_note
+from halfsync.exchange.refusal cimport REASON_GONE
 from halfsync.pool.request_queue cimport queue_put
 from halfsync.transport.transport cimport is_want, transport_finish
 
@@ -35,21 +37,36 @@ cdef void enter_request_phase(Engine *engine, Request *request, int phase) noexc
     wheel_set(&engine.wheel, &request.connection.timer, next_check(engine, request.connection))
 
 
+cdef void note_outcome(Request *request, int outcome, const char *reason) noexcept nogil:
+    """Note why a request is about to be cut, unless that is known. outcome: an OutcomeKind. The engine must own it."""
+    if request.outbox != NULL:  # its worker may still have the exchange
+        outcome_note(&request.outbox.outcome, outcome, reason)
+    elif request.exchange != NULL:
+        outcome_note(&request.exchange.outcome, outcome, reason)
+
+
 cdef void close_now(Engine *engine, Connection *connection) noexcept nogil:
-    """Close the connection at once, in any phase, and free it. The engine must own it."""
+    """Close the connection at once, in any phase, and free it. The engine must own it.
+
+    A request that was under way ends with the outcome that was noted (note_outcome), else as disconnected.
+    """
     cdef Request *request = &connection.request
     cdef Outbox *outbox = request.outbox
     cdef Exchange *exchange
     if connection.phase == PHASE_LINGER:
         linger_discard(&connection.transport, engine.scratch, SCRATCH_BYTES)
+    note_outcome(request, OUTCOME_DISCONNECTED, REASON_GONE)
     if outbox != NULL:
         request.outbox = NULL
         exchange = outbox_abandon(outbox)  # NULL: its worker still uses it, and will discard the bridge's state
         if exchange != NULL:
-            engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+            outbox_settle(outbox, exchange)
+            engine_end_request(engine, exchange, connection.address, connection.address_length, engine.now)
             save_app_state(request, exchange)
             pool_put(&engine.pool, exchange)
         outbox_release(outbox)
+    elif request.exchange != NULL and exchange_is_begun(request.exchange) and not request.exchange.outcome.reported:
+        engine_end_request(engine, request.exchange, connection.address, connection.address_length, engine.now)
     connection_close_socket(engine, connection)
     notify_closed(engine, connection)
 

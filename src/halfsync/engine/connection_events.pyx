@@ -11,7 +11,8 @@ from libc.string cimport memcpy
 
 from halfsync.engine.admission cimport admit, reject
 from halfsync.engine.connection_close cimport (
-    client_disconnected, close_now, enter_phase, enter_request_phase, finish_sending, linger, notify_closed,
+    client_disconnected, close_now, enter_phase, enter_request_phase, finish_sending, linger, note_outcome,
+    notify_closed,
 )
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport awaited_of, deadline_of, is_slow, next_check, note_progress
@@ -37,17 +38,19 @@ from halfsync.engine.timers cimport wheel_set
 from halfsync.engine.transitions cimport begin_phase, begin_request_phase, change_request_phase, note_released
 from halfsync.exchange.deadlines cimport LATE_REFUSE, LATE_RESET, LATE_STATUS, late
 from halfsync.exchange.exchange cimport (
-    EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_received, exchange_room,
-    pool_get, pool_put,
+    EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_note_framed,
+    exchange_received, exchange_room, pool_get, pool_put,
 )
 from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.native_handler cimport NativeResponse
+from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_EXPIRED, OUTCOME_SHED
 from halfsync.exchange.rates cimport pace_begin
+from halfsync.exchange.refusal cimport REASON_LATE_PROXY, REASON_OVERLOAD, REASON_READING, REASON_REQUESTS
+from halfsync.exchange.timeline cimport timeline_begin
 from halfsync.http.request_start cimport proxy_clock_note, realtime_ns, request_start_age
 from halfsync.http.trust cimport trust_has
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
-from halfsync.observe.refusals cimport REASON_LATE_PROXY, REASON_OVERLOAD, REASON_REQUESTS
 from halfsync.pool.request_queue cimport QUEUE_IS_OVERLOADED, queue_hold, queue_put, queue_unhold
 from halfsync.transport.transport cimport (
     PEER_ENDED, PEER_GONE, PEER_HERE, PEEK_BYTES, is_want, transport_abort, transport_peek,
@@ -76,7 +79,7 @@ cdef int submit(Engine *engine, Request *request) noexcept nogil:
     cdef Connection *connection = request.connection
     cdef int64_t look = max(engine.timeouts.keep_alive, SECOND)
     begin_request_phase(request, REQUEST_TURN)
-    request.exchange.framed_ns = request.since = engine.now
+    request.exchange.timeline.queued_ns = request.since = engine.now
     request.exchange.app_state = request.app_state
     request.app_state = NULL
     request.probed = False
@@ -94,7 +97,9 @@ cdef int submit(Engine *engine, Request *request) noexcept nogil:
     cdef int64_t ticket = queue_put(engine.queue, request, engine.now, waited_before(engine, request))
     if ticket < 0:
         engine.counters.requests -= 1
-        return shed(engine, request, REASON_OVERLOAD if ticket == QUEUE_IS_OVERLOADED else REASON_REQUESTS)
+        if ticket == QUEUE_IS_OVERLOADED:
+            return shed(engine, request, OUTCOME_EXPIRED, REASON_OVERLOAD)
+        return shed(engine, request, OUTCOME_SHED, REASON_REQUESTS)
     request.ticket = ticket
     engine.put_some = True
     return RECEIVE_HOLD
@@ -106,6 +111,7 @@ cdef int advance(Engine *engine, Request *request, int framed) noexcept nogil:
     cdef Exchange *exchange = request.exchange
     cdef NativeResponse answer
     cdef bint stays
+    exchange_note_framed(exchange, engine.now)
     if framed == 1:
         if engine.files != NULL:
             stays = may_stay_after(engine, request, connection.requests + 1)
@@ -191,7 +197,7 @@ cdef int on_proxy_header(Engine *engine, Connection *connection, char *data, siz
             enter_request_phase(engine, &connection.request, REQUEST_HEAD)
         return RECEIVE_MORE
     connection.awaits_proxy = False
-    exchange.started_ns = engine.now
+    timeline_begin(&exchange.timeline, connection.accepted_ns, engine.now)
     if exchange.proxy.address_length > 0:
         connection.address_length = exchange.proxy.address_length
         memcpy(connection.address, exchange.proxy.address, connection.address_length)
@@ -229,7 +235,7 @@ cdef int on_received(void *engine_, Handle *handle, char *data, ssize_t length) 
     if phase == REQUEST_BODY:
         connection.pace.moved += length
     elif phase != REQUEST_HEAD:
-        request.exchange.started_ns = engine.now
+        timeline_begin(&request.exchange.timeline, connection.accepted_ns, engine.now)
     return advance(engine, request, exchange_received(request.exchange, &engine.limits, data, length))
 
 
@@ -292,7 +298,7 @@ cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
     if handoff_connection(engine, connection):
         return
     if exchange != NULL:
-        exchange.started_ns = engine.now
+        timeline_begin(&exchange.timeline, connection.accepted_ns, engine.now)
         result = advance(engine, &connection.request, exchange_received(
             exchange, &engine.limits, exchange.data + exchange.filled, 0))
     if result == RECEIVE_MORE:
@@ -396,6 +402,7 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
         refuse(engine, request, LATE_STATUS, REASON_LATE_PROXY if connection.awaits_proxy else NULL)
     elif follows == LATE_RESET:
         transport_abort(&connection.transport)
+        note_outcome(request, OUTCOME_DISCONNECTED, REASON_READING)
         client_disconnected(engine, connection)
     elif (
         connection.phase not in (PHASE_LINGER, PHASE_HANDSHAKE) and transport_peek(&connection.transport) == PEEK_BYTES

@@ -75,7 +75,7 @@ cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept 
     connection.client_index = CLIENT_NONE
     connection.requests = 0
     connection.request.probed = connection.finishing = connection.rejected = False
-    connection.since = engine.now
+    connection.since = connection.accepted_ns = engine.now
     connection.request.exchange = NULL
     connection.request.outbox = NULL
     connection.request.app_state = NULL

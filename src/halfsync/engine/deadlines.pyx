@@ -23,7 +23,7 @@ cdef int64_t deadline_of(Engine *engine, const Connection *connection) noexcept 
     return deadline_after(
         &engine.timeouts, awaited,
         connection.request.since if connection.phase == PHASE_ACTIVE else connection.since,
-        connection.request.exchange.started_ns if awaited == AWAITS_BODY else 0)
+        connection.request.exchange.timeline.first_byte_ns if awaited == AWAITS_BODY else 0)
 
 
 cdef void note_progress(Engine *engine, Connection *connection) noexcept nogil:

@@ -17,7 +17,7 @@ from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.listening.endpoints cimport EndpointTable
 from halfsync.native.sync cimport atomic_pointer, atomic_uint, pthread_t, sem_t
-from halfsync.observe.access cimport AccessLogRecord
+from halfsync.observe.completion cimport Observers
 from halfsync.observe.counters cimport Counters
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.request_queue cimport Queue, QueueWatch
@@ -72,6 +72,7 @@ ctypedef struct Connection:
     uint32_t client_index     # engine; index in the counts of clients, or CLIENT_REJECTED
     Pace pace                 # engine: rate of the body that the client sends, or of the response that it takes
     int64_t unsent            # engine: bytes that the client had not acknowledged when the timer last looked
+    int64_t accepted_ns       # engine; when it was accepted or adopted
     uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client in its PROXY header; aligned as one
     uint8_t address_length
     uint16_t listener         # index of the listener that accepted it, in the table of endpoints
@@ -102,7 +103,7 @@ ctypedef struct Engine:
     Limits limits
     Timeouts timeouts
     Store *store
-    AccessLogRecord *access   # NULL: nothing is logged
+    Observers observers       # of the ends of requests
     Refusals *refusals        # NULL: reasons of refusals are not logged
     Queue *queue
     const NativeHandler *files  # NULL: every request goes to the application
@@ -154,9 +155,9 @@ ctypedef struct Engine:
     int done_fd               # writing end of a pipe; written to and closed when the loop has ended
 
 # The worker's side.
-# Log a request whose response has ended or was broken off. The caller owns its exchange.
-cdef void engine_log(Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length,
-                     int64_t now) noexcept nogil
+# Report the end of a request, whose outcome is noted. The caller owns its exchange. NULL: a refusal, reported already.
+cdef void engine_end_request(Engine *engine, Exchange *exchange, const uint8_t *address, int address_length,
+                             int64_t now) noexcept nogil
 
 # Note why a request, or a connection (status 0), is refused. exchange, reason: as for refusals_note.
 cdef void engine_note_refusal(Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length,

@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from halfsync.engine.ownership cimport owner_defer, owner_release, owner_return
 from halfsync.native.sync cimport add_uint, cas_pointer, load_pointer, load_uint, sem_post, swap_uint
-from halfsync.observe.access cimport log_exchange
+from halfsync.observe.completion cimport request_ended
 from halfsync.observe.refusals cimport refusals_note
 from halfsync.shared.command cimport COMMAND_HANDOFF, closes_after_response
 
@@ -25,12 +25,12 @@ cdef void engine_wake(Engine *engine) noexcept nogil:
         write(engine.waker.fd, &one, sizeof(one))
 
 
-cdef void engine_log(
-    Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length, int64_t now
+cdef void engine_end_request(
+    Engine *engine, Exchange *exchange, const uint8_t *address, int address_length, int64_t now
 ) noexcept nogil:
-    """Log a request whose response has ended or was broken off, if there is a log."""
-    if engine.access != NULL and exchange != NULL:  # no exchange: the end of a refusal, logged already
-        log_exchange(engine.access, exchange, address, address_length, now)
+    """Report the end of a request. See the .pxd."""
+    if exchange != NULL:
+        request_ended(&engine.observers, exchange, address, address_length, now)
 
 
 cdef void engine_note_refusal(

@@ -13,7 +13,7 @@ whose request has arrived.
 """
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
-from halfsync.engine.connection_close cimport close_now
+from halfsync.engine.connection_close cimport close_now, note_outcome
 from halfsync.engine.connections cimport connection_at
 from halfsync.engine.engine cimport CLIENT_REJECTED, EVICTION_BATCH, SLAB, Candidate, Eviction
 from halfsync.engine.phases cimport (
@@ -21,7 +21,9 @@ from halfsync.engine.phases cimport (
     REQUEST_HEAD,
 )
 from halfsync.engine.transitions cimport engine_owns
+from halfsync.exchange.outcome cimport OUTCOME_SHED
 from halfsync.exchange.rates cimport EVICTABLE_AFTER_NS
+from halfsync.exchange.refusal cimport REASON_ROOM
 from halfsync.transport.transport cimport PEEK_BYTES, transport_peek
 
 # A rank is the time when the connection began to wait, shifted by its class: rejected connections go first, then the
@@ -168,4 +170,5 @@ cdef Connection *eviction_choose(Engine *engine) noexcept nogil:
 cdef void eviction_close(Engine *engine, Connection *connection) noexcept nogil:
     """Close a connection to make room, in the same way as at its idle deadline. Frees it."""
     engine.counters.made_room += 1
+    note_outcome(&connection.request, OUTCOME_SHED, REASON_ROOM)
     close_now(engine, connection)

@@ -9,7 +9,7 @@ from libc.stdlib cimport free, malloc
 from posix.unistd cimport close, write
 
 from halfsync.engine.adoption cimport ADOPTION_INDEX
-from halfsync.engine.connection_close cimport close_now
+from halfsync.engine.connection_close cimport close_now, note_outcome
 from halfsync.engine.connection_events cimport (
     on_announced, on_hangup, on_received, on_returned, on_room, on_sendable, on_timer,
 )
@@ -31,6 +31,8 @@ from halfsync.engine.timers cimport Timer, wheel_due, wheel_init, wheel_next
 from halfsync.engine.transitions cimport engine_owns
 from halfsync.exchange.exchange cimport pool_destroy, pool_init
 from halfsync.exchange.outbox cimport Outbox, outbox_release
+from halfsync.exchange.outcome cimport OUTCOME_ERROR
+from halfsync.exchange.refusal cimport REASON_STOP
 from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
     init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join,
@@ -217,6 +219,7 @@ cdef void engine_sweep(Engine *engine) noexcept nogil:
     for index in range(engine.slabs_count * SLAB):
         connection = connection_at(engine, index)
         if connection.phase not in (PHASE_FREE, PHASE_CLOSED_NOTIFY) and engine_owns(connection):
+            note_outcome(&connection.request, OUTCOME_ERROR, REASON_STOP)
             close_now(engine, connection)
     take_announced(engine)
 

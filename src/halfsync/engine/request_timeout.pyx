@@ -1,8 +1,8 @@
 """Requests that wait too long for a worker (overload, queue_timeout), or whose application takes too long."""
 from libc.stdint cimport INT64_MAX, int64_t
 
-from halfsync.engine.connection_close cimport close_now
-from halfsync.engine.engine cimport Connection, engine_log
+from halfsync.engine.connection_close cimport close_now, note_outcome
+from halfsync.engine.engine cimport Connection, engine_end_request
 from halfsync.engine.lease cimport HOLD_BUSY, HOLD_TAKEN, Lease, lease_hold, lease_release, lease_revoke
 from halfsync.engine.ownership cimport owner_seize
 from halfsync.engine.phases cimport REQUEST_NOTIFY, REQUEST_TURN
@@ -10,9 +10,10 @@ from halfsync.engine.poller cimport RECEIVE_MORE
 from halfsync.engine.responses cimport send_refusal, shed
 from halfsync.exchange.exchange cimport Exchange
 from halfsync.exchange.outbox cimport OUTBOX_WAITS_NOT, outbox_waits
+from halfsync.exchange.outcome cimport OUTCOME_EXPIRED, OUTCOME_TIMED_OUT, outcome_note
+from halfsync.exchange.refusal cimport REASON_OVERLOAD, REASON_TURN, REASON_WAIT
 from halfsync.http.response_head cimport RETRY_AFTER_S
 from halfsync.native.sync cimport load_uint, sem_post
-from halfsync.observe.refusals cimport REASON_OVERLOAD, REASON_WAIT
 from halfsync.pool.request_queue cimport QueueSlot, queue_expire, queue_overload_s, queue_put, queue_withdraw
 from halfsync.transport.transport cimport PEER_GONE, transport_abort
 
@@ -42,7 +43,7 @@ cdef int64_t check_queued(Engine *engine, Request *request) noexcept nogil:
 cdef void shed_and_resume(Engine *engine, Request *request, const char *reason) noexcept nogil:
     """Answer 503 to a request that was taken out of the queue, and let its connection go on. May free it."""
     cdef Connection *connection = request.connection
-    if shed(engine, request, reason) == RECEIVE_MORE:
+    if shed(engine, request, OUTCOME_EXPIRED, reason) == RECEIVE_MORE:
         engine.poller.resume(&engine.poller, &connection.handle)
 
 
@@ -91,17 +92,16 @@ cdef void expire_turn(Engine *engine, Request *request) noexcept nogil:
     """
     cdef Connection *connection = request.connection
     cdef Lease *lease = request.lease
-    cdef Exchange *exchange = request.exchange
-    cdef Exchange copy
+    cdef Exchange copy = request.exchange[0]  # a copy, since the worker may be writing to it
     request.exchange = NULL
     engine.counters.timed_out += 1
+    outcome_note(&copy.outcome, OUTCOME_TIMED_OUT, REASON_TURN)
     if engine.limits.raw or lease.response_begun or load_uint(&connection.peer) == PEER_GONE:
-        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+        engine_end_request(engine, &copy, connection.address, connection.address_length, engine.now)
         transport_abort(&connection.transport)
         close_now(engine, connection)
     else:
-        copy = exchange[0]  # a copy, since the worker may be writing to it
-        send_refusal(engine, request, &copy, 504)
+        send_refusal(engine, request, &copy, 504, REASON_TURN)
         engine.poller.resume(&engine.poller, &connection.handle)
     lease_revoke(lease)
     sem_post(&engine.monitor_wakeup)
@@ -126,6 +126,7 @@ cdef int64_t check_response(Engine *engine, Request *request) noexcept nogil:
     if hold != HOLD_TAKEN:  # the application has made all of it, unless its worker is just handing it over
         return engine.now + CHECK_AGAIN if hold == HOLD_BUSY else INT64_MAX
     engine.counters.timed_out += 1
+    note_outcome(request, OUTCOME_TIMED_OUT, REASON_TURN)
     transport_abort(&connection.transport)
     close_now(engine, connection)
     lease_revoke(lease)

@@ -7,8 +7,9 @@ from halfsync.exchange.native_handler cimport NativeResponse
 
 cdef void start_sending(Engine *engine, Request *request) noexcept nogil
 cdef void refuse(Engine *engine, Request *request, int status, const char *reason) noexcept nogil
-cdef void send_refusal(Engine *engine, Request *request, Exchange *exchange, int status) noexcept nogil
+cdef void send_refusal(Engine *engine, Request *request, Exchange *exchange, int status,
+                       const char *reason) noexcept nogil
 cdef bint may_stay_after(Engine *engine, const Request *request, uint32_t requests) noexcept nogil
-cdef int shed(Engine *engine, Request *request, const char *reason) noexcept nogil
+cdef int shed(Engine *engine, Request *request, int outcome, const char *reason) noexcept nogil
 cdef int cut_stream(Engine *engine, Request *request, const char *reason) noexcept nogil
 cdef int send_native_response(Engine *engine, Request *request, const NativeResponse *answer, bint stays) noexcept nogil

@@ -6,10 +6,10 @@ from libc.stdint cimport int64_t, uint32_t
 from posix.unistd cimport close
 
 from halfsync.engine.connection_close cimport (
-    client_disconnected, close_now, enter_phase, enter_request_phase, linger, save_app_state,
+    client_disconnected, close_now, enter_phase, enter_request_phase, linger, note_outcome, save_app_state,
 )
 from halfsync.engine.engine cimport (
-    Connection, engine_announce, engine_defer, engine_is_closing_keepalives, engine_log, engine_note_refusal,
+    Connection, engine_announce, engine_defer, engine_end_request, engine_is_closing_keepalives, engine_note_refusal,
 )
 from halfsync.engine.ownership cimport owner_withdraw
 from halfsync.engine.phases cimport PHASE_IDLE, REQUEST_SENDING
@@ -21,12 +21,15 @@ from halfsync.exchange.outbox cimport (
     OUTBOX_COMPLETE, Outbox, outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_open,
     outbox_release,
 )
+from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_OK
 from halfsync.exchange.persistence cimport may_stay
-from halfsync.exchange.refusal cimport exchange_error
+from halfsync.exchange.refusal cimport REASON_GONE, REASON_RESOURCES, exchange_error
+from halfsync.exchange.timeline cimport timeline_note_sent
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.sync cimport monotonic_ns
+from halfsync.observe.completion cimport is_observed
 from halfsync.observe.refusals cimport (
-    ANSWER_END, ANSWER_ERROR, ANSWER_RESET, refusal_answer, refusal_counter, refusal_status, refusal_write,
+    ANSWER_END, ANSWER_ERROR, ANSWER_RESET, refusal_answer, refusal_counter, refusal_ended, refusal_status,
 )
 from halfsync.transport.transport cimport is_want, transport_abort, transport_send_bytes
 
@@ -84,18 +87,23 @@ cdef void refuse(Engine *engine, Request *request, int status, const char *reaso
     if answer == ANSWER_END:
         linger(engine, connection)
     else:
-        send_refusal(engine, request, request.exchange, status)
+        send_refusal(engine, request, request.exchange, status, reason)
 
 
-cdef void send_refusal(Engine *engine, Request *request, Exchange *exchange, int status) noexcept nogil:
+cdef void send_refusal(
+    Engine *engine, Request *request, Exchange *exchange, int status, const char *reason
+) noexcept nogil:
     """Send the refusal of the request in an exchange, which may be NULL, and end the connection."""
     cdef Connection *connection = request.connection
     cdef char response[ERROR_BYTES]
-    cdef int length = refusal_write(
-        engine.access, exchange, connection.address, connection.address_length, status, &engine.fields, engine.now,
-        response)
+    cdef int64_t body
+    cdef int length = exchange_error(exchange, status, &engine.fields, False, response, &body)
     cdef ssize_t sent
     sent = transport_send_bytes(&connection.transport, response, length, False)
+    if sent > 0 and exchange != NULL:
+        timeline_note_sent(&exchange.timeline, engine.now)
+    refusal_ended(
+        &engine.observers, exchange, status, body, reason, connection.address, connection.address_length, engine.now)
     if sent < 0:  # the previous response fills the socket, or the client is gone
         sent = 0 if is_want(sent) else length
     if sent == length or not send_later(engine, request, response + sent, length - sent):
@@ -109,10 +117,10 @@ cdef bint may_stay_after(Engine *engine, const Request *request, uint32_t reques
         requests, engine.requests_max)
 
 
-cdef int shed(Engine *engine, Request *request, const char *reason) noexcept nogil:
+cdef int shed(Engine *engine, Request *request, int outcome, const char *reason) noexcept nogil:
     """Answer 503 to a request that no worker has taken. Its connection stays if the client and the server let it.
 
-    May free the connection. Returns RECEIVE_*.
+    outcome: OUTCOME_SHED or OUTCOME_EXPIRED. May free the connection. Returns RECEIVE_*.
     """
     cdef Connection *connection = request.connection
     cdef Exchange *exchange = request.exchange
@@ -125,6 +133,7 @@ cdef int shed(Engine *engine, Request *request, const char *reason) noexcept nog
         return cut_stream(engine, request, reason)
     stays = may_stay_after(engine, request, connection.requests)
     note_refusal(engine, request, ANSWER_ERROR, 503, reason)
+    note_outcome(request, outcome, reason)
     answer.ready = exchange_error(exchange, 503, &engine.fields, stays, engine.scratch, &body)
     answer.fd = -1
     answer.offset = answer.length = 0
@@ -153,16 +162,23 @@ cdef int send_native_response(
         &connection.transport, engine.scratch, answer.ready, 0 < answer.length <= JOINED_MOST)
     cdef bint gone = sent < 0 and not is_want(sent)
     cdef int64_t moved = 0  # of the file
+    cdef int64_t now
     if sent == answer.ready and answer.length > 0:
         # If nothing was sent, the outbox finds out why.
         moved = max(0, poller_send_file(
             &engine.poller, &connection.handle, answer.fd, answer.offset, answer.length))
         if moved == answer.length:
             close(answer.fd)
+    now = monotonic_ns() if is_observed(&engine.observers) else engine.now
+    if sent > 0:
+        timeline_note_sent(&exchange.timeline, now)
     if not gone and (sent < answer.ready or moved < answer.length):
         return send_rest(engine, request, answer, max(sent, <ssize_t> 0), moved, stays)
-    if engine.access != NULL:
-        engine_log(engine, exchange, connection.address, connection.address_length, monotonic_ns())
+    if gone:
+        note_outcome(request, OUTCOME_DISCONNECTED, REASON_GONE)
+    else:
+        note_outcome(request, OUTCOME_OK, NULL)
+    engine_end_request(engine, exchange, connection.address, connection.address_length, now)
     if gone:
         if answer.fd >= 0:
             close(answer.fd)
@@ -205,7 +221,8 @@ cdef int send_rest(
             outbox_abandon(outbox)
             outbox_release(outbox)
             outbox_release(outbox)
-        engine_log(engine, exchange, connection.address, connection.address_length, engine.now)
+        note_outcome(request, OUTCOME_ERROR, REASON_RESOURCES)
+        engine_end_request(engine, exchange, connection.address, connection.address_length, engine.now)
         transport_abort(&connection.transport)
         close_now(engine, connection)
         return RECEIVE_GONE

@@ -2,13 +2,15 @@
 from libc.stdint cimport int64_t
 from posix.uio cimport iovec
 
-from halfsync.engine.connection_close cimport client_disconnected, close_now, linger, save_app_state
-from halfsync.engine.engine cimport Connection, engine_announce, engine_log
+from halfsync.engine.connection_close cimport client_disconnected, close_now, linger, note_outcome, save_app_state
+from halfsync.engine.engine cimport Connection, engine_announce, engine_end_request
 from halfsync.engine.poller cimport POLLER_LATER, poller_send, poller_send_file
 from halfsync.exchange.outbox cimport (
     NEXT_ENDED, NEXT_MEMORY, NEXT_WAIT, OUTBOX_COMPLETE, OUTBOX_RESET, Outbox, Segment, VECTORS_MAX, outbox_abandon,
-    outbox_next, outbox_release, outbox_sent,
+    outbox_next, outbox_note_sent, outbox_release, outbox_sent, outbox_settle,
 )
+from halfsync.exchange.outcome cimport OUTCOME_ERROR, OUTCOME_OK
+from halfsync.exchange.refusal cimport REASON_CUT, REASON_FILE
 from halfsync.native.checks cimport check
 from halfsync.transport.transport cimport transport_abort, transport_cut
 
@@ -45,11 +47,13 @@ cdef bint send_outbox(Engine *engine, Request *request) noexcept nogil:
             return False
         if sent == 0:
             transport_abort(&connection.transport)  # the file is now shorter than was promised
+            note_outcome(request, OUTCOME_ERROR, REASON_FILE)
             close_now(engine, connection)
             return False
         request.since = engine.now
         connection.pace.moved += sent
         outbox_sent(outbox, sent)
+        outbox_note_sent(outbox, engine.now)
     engine_announce(engine, outbox)  # the rest in the next cycle
     return False
 
@@ -61,10 +65,15 @@ cdef bint end_response(Engine *engine, Request *request) noexcept nogil:
     cdef int end = outbox.end
     cdef bint keep_alive = outbox.keep_alive
     check(request.exchange == NULL, "a request has two exchanges")
+    if end == OUTBOX_COMPLETE:
+        note_outcome(request, OUTCOME_OK, NULL)
+    else:
+        note_outcome(request, OUTCOME_ERROR, REASON_CUT)
     request.exchange = outbox_abandon(outbox)
     if request.exchange != NULL:
+        outbox_settle(outbox, request.exchange)
         save_app_state(request, request.exchange)
-    engine_log(engine, request.exchange, connection.address, connection.address_length, engine.now)
+    engine_end_request(engine, request.exchange, connection.address, connection.address_length, engine.now)
     request.outbox = NULL
     outbox_release(outbox)
     if end != OUTBOX_COMPLETE:

@@ -11,12 +11,14 @@ takes nothing.
 """
 from libc.stdint cimport int64_t, uint32_t
 
-from halfsync.engine.connection_close cimport client_disconnected
+from halfsync.engine.connection_close cimport client_disconnected, note_outcome
 from halfsync.engine.connections cimport connection_at
 from halfsync.engine.deadlines cimport note_progress
 from halfsync.engine.engine cimport Request, SLAB
 from halfsync.engine.phases cimport OWNER_ENGINE, REQUEST_SENDING, owner_is
 from halfsync.exchange.outbox cimport OUTBOX_WAITS_FOR_CLIENT, outbox_retry, outbox_waits
+from halfsync.exchange.outcome cimport OUTCOME_SHED
+from halfsync.exchange.refusal cimport REASON_STALLED
 from halfsync.native.sync cimport load_uint
 from halfsync.transport.transport cimport transport_abort
 
@@ -59,4 +61,5 @@ cdef void evict_stalled_client(Engine *engine) noexcept nogil:
     if longest != NULL:
         engine.counters.evicted += 1
         transport_abort(&longest.connection.transport)
+        note_outcome(longest, OUTCOME_SHED, REASON_STALLED)
         client_disconnected(engine, longest.connection)

@@ -4,7 +4,8 @@ A model receives what makes a turn and gives it to `run`, which calls the applic
 models know no other part of a bridge, and a bridge knows no model.
 """
 
-from halfsync.exchange.refusal cimport exchange_error
+from halfsync.exchange.outcome cimport OUTCOME_ERROR, outcome_note
+from halfsync.exchange.refusal cimport REASON_APPLICATION, REASON_RESOURCES, exchange_error
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.forks cimport copies, end_process, exit_forked_copy, is_forked_copy
 
@@ -17,6 +18,7 @@ cdef int send_error(
     cdef int64_t body
     cdef iovec vector
     exit_forked_copy(began)
+    outcome_note(&exchange.outcome, OUTCOME_ERROR, REASON_RESOURCES if status == 503 else REASON_APPLICATION)
     vector.iov_base = page
     vector.iov_len = exchange_error(exchange, status, fields, sink.stays, page, &body)
     return TURN_COMPLETE if send_vectors(sink, &vector, 1, vector.iov_len) == 0 else TURN_CUT

@@ -2,7 +2,9 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from halfsync.exchange.blocks cimport Block, BlockPool
+from halfsync.exchange.outcome cimport Outcome
 from halfsync.exchange.spool cimport SpoolFile, Store
+from halfsync.exchange.timeline cimport Timeline
 from halfsync.http.chunked cimport Chunked
 from halfsync.http.grammar cimport method_is
 from halfsync.http.parser cimport Head, HeadLimits
@@ -44,9 +46,8 @@ ctypedef struct Exchange:
     BlockPool *blocks         # pool for the block, even if it had none to give; NULL: no block fits the body
     int64_t body_left         # bytes still to come; -1: chunked
     SpoolFile spool
-    int64_t started_ns        # the first byte was received
-    int64_t framed_ns         # the request was complete
-    int64_t taken_ns          # a worker took it
+    Timeline timeline
+    Outcome outcome
     int64_t sent              # bytes of the response's body that are on their way
     int status                # of the response; 0: none yet
     uint32_t response_head_length  # bytes of the response's head; 0: there is none yet
@@ -84,6 +85,19 @@ cdef void keep_response_head(Exchange *exchange, const char *head) noexcept nogi
 
 # Return the length of the line that begins at `at`, as far as it was received, without CR and LF.
 cdef uint32_t exchange_line(const Exchange *exchange, uint32_t at) noexcept nogil
+
+
+cdef inline void exchange_note_framed(Exchange *exchange, int64_t now) noexcept nogil:
+    """Note in the timeline what of a request is complete since the last call, at `now` ns."""
+    if exchange.timeline.head_ns == 0 and exchange.head.length > 0:
+        exchange.timeline.head_ns = now
+    if exchange.phase == EXCHANGE_READY:
+        exchange.timeline.complete_ns = now
+
+
+cdef inline bint exchange_is_begun(const Exchange *exchange) noexcept nogil:
+    """Return whether a part of a request was received, and not all of it."""
+    return exchange.filled > 0 and exchange.phase in (EXCHANGE_HEAD, EXCHANGE_BODY)
 
 
 cdef inline bint exchange_is_head(const Exchange *exchange) noexcept nogil:

@@ -12,7 +12,9 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy, memmove
 
 from halfsync.exchange.blocks cimport BLOCK_BYTES, BLOCK_LEAST, blocks_give, blocks_take
+from halfsync.exchange.outcome cimport outcome_reset
 from halfsync.exchange.spool cimport spool_append, spool_close, spool_init, spool_reserve
+from halfsync.exchange.timeline cimport timeline_reset
 from halfsync.http.chunked cimport CHUNKED_DATA, CHUNKED_END, chunked_next, chunked_reset
 from halfsync.http.parser cimport head_parse, head_reset
 from halfsync.http.proxy_protocol cimport proxy_parse
@@ -95,7 +97,8 @@ cdef void begin(Exchange *exchange) noexcept nogil:
     exchange.used = 0
     exchange.body = NULL
     exchange.body_length = exchange.body_capacity = exchange.body_left = 0
-    exchange.started_ns = exchange.framed_ns = exchange.taken_ns = 0
+    timeline_reset(&exchange.timeline)
+    outcome_reset(&exchange.outcome)
     exchange.sent = exchange.status = 0
     exchange.response_head_length = 0
     exchange.forwarded_seen = exchange.client_length = 0

@@ -3,7 +3,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from posix.uio cimport iovec
 
 from halfsync.exchange.exchange cimport Exchange
+from halfsync.exchange.outcome cimport OUTCOME_NONE, Outcome, outcome_note
 from halfsync.exchange.spool cimport SpoolFile, Store
+from halfsync.exchange.timeline cimport timeline_note_sent
 from halfsync.native.sync cimport atomic_uint, pthread_cond_t, pthread_mutex_t
 
 cdef enum:
@@ -51,6 +53,9 @@ ctypedef struct Outbox:
     int64_t memory_limit
     Store *store
     int64_t *begun_ns         # when the worker's turn began; waiting adds to it. NULL: its turn has no deadline
+    Outcome outcome           # engine; why it abandons the outbox
+    int64_t first_sent_ns     # engine; when it sent something of the outbox first; 0: it has not
+    int64_t last_sent_ns      # engine; and last
     pthread_mutex_t lock      # guards everything below
     pthread_cond_t room       # signalled when the engine has sent something, or the client is gone
     Segment *first
@@ -85,3 +90,22 @@ cdef int64_t outbox_retry(Outbox *outbox) noexcept nogil
 cdef int outbox_waits(Outbox *outbox) noexcept nogil
 cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil
 cdef Exchange *outbox_abandon(Outbox *outbox) noexcept nogil
+
+
+cdef inline void outbox_note_sent(Outbox *outbox, int64_t now) noexcept nogil:
+    """Note when something of the outbox was sent. For the engine."""
+    if outbox.first_sent_ns == 0:
+        outbox.first_sent_ns = now
+    outbox.last_sent_ns = now
+
+
+cdef inline void outbox_settle(Outbox *outbox, Exchange *exchange) noexcept nogil:
+    """Note in an exchange what the engine has noted in its outbox. For the exchange's owner, at the response's end.
+
+    The engine has sent all of the outbox, or has abandoned it.
+    """
+    if outbox.first_sent_ns > 0:
+        timeline_note_sent(&exchange.timeline, outbox.first_sent_ns)
+        timeline_note_sent(&exchange.timeline, outbox.last_sent_ns)
+    if outbox.outcome.kind != OUTCOME_NONE:
+        outcome_note(&exchange.outcome, outbox.outcome.kind, outbox.outcome.reason)

@@ -13,6 +13,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from posix.unistd cimport close
 
+from halfsync.exchange.outcome cimport outcome_reset
 from halfsync.exchange.spool cimport spool_append, spool_close, spool_init, spool_reserve
 from halfsync.native.checks cimport COUNT_OUTBOX, COUNT_SEGMENT, check, count
 from halfsync.native.sync cimport (
@@ -36,6 +37,8 @@ cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexc
     outbox.memory_limit = memory_limit
     outbox.store = store
     outbox.begun_ns = NULL
+    outcome_reset(&outbox.outcome)
+    outbox.first_sent_ns = outbox.last_sent_ns = 0
     outbox.keep_alive = False
     pthread_mutex_init(&outbox.lock, NULL)
     pthread_cond_init(&outbox.room, NULL)

@@ -72,7 +72,7 @@ cdef class Proactor:
                 engine.forwarders = &trusted.trust
         proxy_clock_init(&engine.proxy_clock)
         if access_log is not None:
-            engine.access = &access_log.log
+            engine.observers.access = &access_log.log
         if refusals is not None:
             engine.refusals = &refusals.refusals
         native_store(self.store, settings)

@@ -1,5 +1,9 @@
-# The checks build: assertions that abort with their source position, and a count of every native object that is alive.
-# In a release build both compile to nothing.
+# The checks build: assertions that abort with their source position, a count of every native object that is alive, and
+# a record of the ends of requests. In a release build all compile to nothing.
+from libc.stdint cimport int64_t
+
+cdef enum:
+    ENDING_TIMES = 8          # points on the monotonic clock of one ending
 
 cdef enum Counted:
     COUNT_CONNECTION
@@ -29,8 +33,15 @@ cdef extern from *:
     void check "hs_check" (bint condition, const char *what) noexcept nogil
 
 cdef void count_change(int kind, int change) noexcept nogil
+cdef void keep_ending(int status, const char *outcome, const char *reason, const int64_t *times) noexcept nogil
 
 # Count one native object more (change = 1) or fewer (-1).
 cdef inline void count(int kind, int change) noexcept nogil:
     if CHECKS:
         count_change(kind, change)
+
+
+# Keep the end of a request for tests. outcome, reason: constant texts, or NULL. times: ENDING_TIMES ns, or NULL.
+cdef inline void note_ending(int status, const char *outcome, const char *reason, const int64_t *times) noexcept nogil:
+    if CHECKS:
+        keep_ending(status, outcome, reason, times)

@@ -13,6 +13,7 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport O_CLOEXEC
 from posix.unistd cimport close
 
+from halfsync.exchange.timeline cimport timeline_waited_ns
 from halfsync.http.forwarded cimport ForwardedInfo
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.runtime.originals import os
@@ -93,8 +94,8 @@ cdef void log_exchange(
     find_client(exchange, log.trust, &info, &entry.address, &entry.address_length)
     entry.status = exchange.status
     entry.sent = exchange.sent
-    entry.queue_ns = exchange.taken_ns - exchange.framed_ns if exchange.taken_ns > 0 else 0
-    entry.total_ns = now - exchange.started_ns
+    entry.queue_ns = timeline_waited_ns(&exchange.timeline, now)
+    entry.total_ns = now - exchange.timeline.first_byte_ns
     log_request(log, &entry)
 
 

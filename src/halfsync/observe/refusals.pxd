@@ -3,11 +3,11 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from halfsync.exchange.exchange cimport Exchange
-from halfsync.exchange.refusal cimport exchange_error
-from halfsync.http.response_head cimport ServerFields
+from halfsync.exchange.outcome cimport OUTCOME_REFUSED, OUTCOME_SHED, outcome_note
+from halfsync.exchange.refusal cimport exchange_reason
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.native.sync cimport atomic_llong, pthread_mutex_t
-from halfsync.observe.access cimport AccessLogRecord, log_exchange, log_unheard
+from halfsync.observe.completion cimport Observers, request_ended, request_unheard
 from halfsync.observe.counters cimport Counters
 
 cdef enum:
@@ -38,29 +38,6 @@ ctypedef struct Refusals:
     Allowance *allowance
     const Trust *trust        # the peers whose forwarded fields are believed
     bint raw                  # no HTTP, so there is no answer
-
-# Reasons that the refusing code knows, but no exchange has.
-cdef extern from *:
-    """
-    #define HS_REASON_PEER "proxy_allow_ips does not name it"
-    #define HS_REASON_LATE_PROXY "its PROXY header did not come in time"
-    #define HS_REASON_CLIENT "its client has max_connections_per_client connections"
-    #define HS_REASON_REQUESTS "queue_size requests wait already"
-    #define HS_REASON_CONNECTIONS "queue_size connections wait already"
-    #define HS_REASON_WAIT "it waited for queue_timeout"
-    #define HS_REASON_OVERLOAD "it waited too long in an overloaded queue"
-    #define HS_REASON_THREAD "the system gives no thread for it"
-    #define HS_REASON_PROCESS "the system gives no process for it"
-    """
-    const char *REASON_PEER "HS_REASON_PEER"
-    const char *REASON_LATE_PROXY "HS_REASON_LATE_PROXY"
-    const char *REASON_CLIENT "HS_REASON_CLIENT"
-    const char *REASON_REQUESTS "HS_REASON_REQUESTS"  # of the proactor
-    const char *REASON_CONNECTIONS "HS_REASON_CONNECTIONS"  # of the pool
-    const char *REASON_WAIT "HS_REASON_WAIT"
-    const char *REASON_OVERLOAD "HS_REASON_OVERLOAD"
-    const char *REASON_THREAD "HS_REASON_THREAD"
-    const char *REASON_PROCESS "HS_REASON_PROCESS"
 
 # Note a refusal, unless there were too many recently. exchange: NULL if nothing was received. status: of the answer, or
 # 0 if there is none. reason: a constant text; NULL: that of exchange_reason. Never blocks. Returns whether there is a
@@ -97,21 +74,27 @@ cdef inline long long *refusal_counter(Counters *counters, int status) noexcept 
     return &counters.shed if status == 503 else &counters.refused
 
 
-cdef inline int refusal_write(
-    AccessLogRecord *access, Exchange *exchange, const uint8_t *address, int address_length, int status,
-    const ServerFields *fields, int64_t now, char *response
-) noexcept nogil:
-    """Write the error page for what is refused, and log the request. Returns the page's length.
+cdef inline int refusal_outcome(int status) noexcept nogil:
+    """Return the outcome of what is refused with this status: an OutcomeKind."""
+    return OUTCOME_SHED if status == 503 else OUTCOME_REFUSED
 
-    access: NULL: nothing is logged. exchange: NULL: nothing was received. response: ERROR_BYTES.
+
+cdef inline void refusal_ended(
+    const Observers *observers, Exchange *exchange, int status, int64_t sent, const char *reason,
+    const uint8_t *address, int address_length, int64_t now
+) noexcept nogil:
+    """Report what was answered with an error page, unless its outcome is known already: as refused, or shed.
+
+    exchange: NULL: nothing was received. sent: bytes of the page's text. reason: as for refusals_note.
     """
-    cdef int64_t body
-    cdef int length = exchange_error(exchange, status, fields, False, response, &body)
-    if access != NULL and exchange != NULL:
-        log_exchange(access, exchange, address, address_length, now)
-    elif access != NULL:
-        log_unheard(access, address, address_length, status, body)
-    return length
+    cdef int outcome = refusal_outcome(status)
+    if reason == NULL:
+        reason = exchange_reason(exchange, status)
+    if exchange != NULL:
+        outcome_note(&exchange.outcome, outcome, reason)
+        request_ended(observers, exchange, address, address_length, now)
+    else:
+        request_unheard(observers, status, sent, outcome, reason, address, address_length)
 
 
 cdef class RefusalLog:

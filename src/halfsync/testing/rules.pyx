@@ -7,8 +7,12 @@ from halfsync.exchange.deadlines cimport (
     LATE_RESET, deadline_after as native_deadline, late as native_late, newcomer_deadline as native_newcomer,
 )
 from halfsync.exchange.lingering cimport linger_discard as native_discard, linger_may_end as native_may_end
+from halfsync.exchange.outcome cimport OUTCOME_KINDS, Outcome, outcome_name, outcome_note, outcome_reset
 from halfsync.exchange.persistence cimport may_stay as native_may_stay, stays_after as native_stays_after
 from halfsync.exchange.rates cimport Pace, is_too_slow as native_too_slow, next_pace_check as native_pace_check
+from halfsync.exchange.timeline cimport (
+    Timeline, timeline_begin, timeline_note_sent, timeline_reset, timeline_turn_ns, timeline_waited_ns,
+)
 from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.http.grammar cimport (
     DECIMAL_BYTES, HEX_BYTES, authority_is_valid as native_authority, connection_options as native_options, hex_pair,
@@ -229,6 +233,40 @@ def give_command(before, command):
 
 def closes_after_response(command, *, bint closing_keepalives):
     return bool(native_closes(COMMANDS[command], closing_keepalives))
+
+
+# --- exchange/timeline ---
+
+def timeline(*, int64_t complete=0, int64_t queued=0, int64_t taken=0, int64_t now=0):
+    """Return how long a request has waited at `now`, and when its turn could begin."""
+    cdef Timeline times
+    timeline_reset(&times)
+    times.complete_ns, times.queued_ns, times.taken_ns = complete, queued, taken
+    return timeline_waited_ns(&times, now), timeline_turn_ns(&times)
+
+
+def sent(list moments):
+    """Return when the first and the last bytes of a response were sent."""
+    cdef Timeline times
+    timeline_reset(&times)
+    timeline_begin(&times, 1, 1)
+    for moment in moments:
+        timeline_note_sent(&times, moment)
+    return times.first_sent_ns, times.last_sent_ns
+
+
+# --- exchange/outcome ---
+
+OUTCOMES = [(<bytes> outcome_name(kind)).decode() for kind in range(OUTCOME_KINDS)]
+
+
+def outcome(list noted):
+    """Return the name and the reason of the outcome that counts. noted: pairs of a name and a reason, in order."""
+    cdef Outcome found
+    outcome_reset(&found)
+    for name, reason in noted:
+        outcome_note(&found, OUTCOMES.index(name), reason)
+    return OUTCOMES[found.kind], found.reason
 
 
 # --- exchange/lingering ---

@@ -10,8 +10,8 @@ from posix.uio cimport iovec
 from posix.unistd cimport close
 
 from halfsync.engine.engine cimport (
-    END_CUTS, END_LINGERS, END_STAYS, engine_announce, engine_is_closing_keepalives,
-    engine_is_handing_off, engine_log, engine_release, engine_return,
+    END_CUTS, END_LINGERS, END_STAYS, engine_announce, engine_end_request, engine_is_closing_keepalives,
+    engine_is_handing_off, engine_release, engine_return,
 )
 from halfsync.engine.lease cimport lease_acquire, lease_end
 from halfsync.engine.phases cimport REQUEST_DONE, REQUEST_SENDING
@@ -21,9 +21,12 @@ from halfsync.exchange.exchange cimport exchange_has_more, pool_put
 from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.outbox cimport (
     OUTBOX_COMPLETE, OUTBOX_CUT, OUTBOX_RESET, PIECE_BYTES, outbox_append, outbox_append_file, outbox_finish,
-    outbox_is_gone, outbox_open, outbox_release, outbox_wait,
+    outbox_is_gone, outbox_open, outbox_release, outbox_settle, outbox_wait,
 )
+from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_OK, outcome_note
 from halfsync.exchange.persistence cimport may_stay
+from halfsync.exchange.refusal cimport REASON_CUT, REASON_GONE, REASON_RESOURCES, REASON_STOP
+from halfsync.exchange.timeline cimport timeline_note_sent
 from halfsync.native.sync cimport load_uint, monotonic_ns
 from halfsync.shared.command cimport COMMAND_STOP
 from halfsync.transport.transport cimport (
@@ -64,7 +67,9 @@ cdef bint acquire_lease(ProactorSink *self) noexcept nogil:
 cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nogil:
     """Send what the socket takes at once, and advance the vectors. Returns 1: bytes are left; 0: none; -1: gone."""
     cdef ssize_t sent = transport_send(&self.request.connection.transport, vectors, count, False)
-    if sent < 0 and not is_want(sent):
+    if sent > 0:
+        timeline_note_sent(&self.request.exchange.timeline, monotonic_ns())
+    elif sent < 0 and not is_want(sent):
         return -1
     return pass_sent(vectors, count, max(sent, <ssize_t> 0))
 
@@ -191,12 +196,11 @@ cdef bint sink_is_disconnected(Sink *sink) noexcept nogil:
 
 
 cdef void *sink_close(ProactorSink *self, Exchange *exchange, int end) noexcept nogil:
-    cdef int64_t now = monotonic_ns()
     if self.lease != NULL and not lease_end(self.lease) and self.outbox == NULL:  # the engine has ended all but this
         return drop_exchange(self.engine, exchange)
     if self.request == NULL:
-        return finish_outbox(self, exchange, end, now)
-    give_back(self, exchange, end, now)
+        return finish_outbox(self, exchange, end)
+    give_back(self, exchange, end)
     return NULL
 
 
@@ -208,13 +212,16 @@ cdef void *drop_exchange(Engine *engine, Exchange *exchange) noexcept nogil:
     return orphaned_state
 
 
-cdef void *finish_outbox(ProactorSink *self, Exchange *exchange, int end, int64_t now) noexcept nogil:
+cdef void *finish_outbox(ProactorSink *self, Exchange *exchange, int end) noexcept nogil:
     """Let the engine end the response once it has sent the outbox. Returns as sink_close."""
     cdef void *orphaned_state = NULL
     cdef int result = OUTBOX_COMPLETE if end == TURN_COMPLETE else OUTBOX_RESET if end == TURN_RESET else OUTBOX_CUT
+    if end != TURN_COMPLETE and not outbox_is_gone(self.outbox):
+        outcome_note(&exchange.outcome, OUTCOME_ERROR, REASON_RESOURCES if self.gone else REASON_CUT)
     result = outbox_finish(self.outbox, result, self.sink.stays, exchange)
     if result < 0:
-        engine_log(self.engine, exchange, self.address, self.address_length, now)
+        outbox_settle(self.outbox, exchange)
+        engine_end_request(self.engine, exchange, self.address, self.address_length, monotonic_ns())
         orphaned_state = drop_exchange(self.engine, exchange)
     elif result > 0:
         engine_announce(self.engine, self.outbox)
@@ -222,17 +229,36 @@ cdef void *finish_outbox(ProactorSink *self, Exchange *exchange, int end, int64_
     return orphaned_state
 
 
-cdef void give_back(ProactorSink *self, Exchange *exchange, int end, int64_t now) noexcept nogil:
-    """Give a request back whose response was sent, or cut."""
+cdef inline void note_end(ProactorSink *self, Exchange *exchange, int end) noexcept nogil:
+    """Note the outcome of a request whose response was sent directly, or cut."""
+    if end == TURN_COMPLETE:
+        outcome_note(&exchange.outcome, OUTCOME_OK, NULL)
+    elif not self.gone:
+        outcome_note(&exchange.outcome, OUTCOME_ERROR, REASON_CUT)
+    elif load_uint(&self.engine.command) == COMMAND_STOP:
+        outcome_note(&exchange.outcome, OUTCOME_ERROR, REASON_STOP)
+    else:
+        outcome_note(&exchange.outcome, OUTCOME_DISCONNECTED, REASON_GONE)
+
+
+cdef void give_back(ProactorSink *self, Exchange *exchange, int end) noexcept nogil:
+    """Give a request back whose response was sent, or cut.
+
+    If nothing more is sent, its connection has been idle since the last byte.
+    """
     cdef Request *request = self.request
     cdef Engine *engine = self.engine
+    cdef int64_t now = exchange.timeline.last_sent_ns
+    if now == 0 or end != TURN_COMPLETE:
+        now = monotonic_ns()
+    note_end(self, exchange, end)
     request.app_state = exchange.app_state
     exchange.app_state = NULL
     if load_uint(&engine.command) == COMMAND_STOP:
         inform_client(&request.connection.transport, end)
         end = TURN_CUT
     request.since = now
-    engine_log(engine, exchange, self.address, self.address_length, now)
+    engine_end_request(engine, exchange, self.address, self.address_length, now)
     if end != TURN_COMPLETE or not self.sink.stays:
         request.end = end_sending(&request.connection.transport, end)
         change_request_phase(request, REQUEST_DONE)

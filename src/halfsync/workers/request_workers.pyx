@@ -39,7 +39,7 @@ cdef class RequestWorkers(MonitoredThreads):
         origin.address = sink.address
         origin.address_length = sink.address_length
         origin.listener = request.connection.listener
-        exchange.taken_ns = now
+        exchange.timeline.taken_ns = now
         release_lease(&sink)
         if sink.gone:
             self.dropped += 1

@@ -12,7 +12,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from halfsync.exchange.bridging cimport TURN_COMPLETE, TURN_CUT, TURN_RESET, send_error, send_vectors
 from halfsync.exchange.exchange cimport exchange_is_head, exchange_note_head
+from halfsync.exchange.outcome cimport OUTCOME_ERROR, outcome_note
 from halfsync.exchange.persistence cimport stays_after
+from halfsync.exchange.refusal cimport REASON_APPLICATION
 from halfsync.http.grammar cimport (
     CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, HEX_BYTES, connection_options, number_of, write_hex,
 )
@@ -386,6 +388,8 @@ cdef class Response:
             return send_error(self.exchange, self.sink, self.fields, self.began, 500)
         if not self.gone and (self.bodiless or (self.promised >= 0 and self.sent == self.promised)):
             return TURN_COMPLETE
+        if not self.gone:
+            outcome_note(&self.exchange.outcome, OUTCOME_ERROR, REASON_APPLICATION)
         return TURN_CUT if self.chunked or self.promised >= 0 else TURN_RESET
 
 
