@@ -26,6 +26,7 @@ from tests.wsgi import EVENT_TIMEOUT_S, TEXT, Environ, hello, pattern, until
 COMBINED = re.compile(
     r'(?P<remote>\S+) - - \[(?P<time>[^]]+)\] "(?P<request>[^"]*)" (?P<status>\d{3}) (?P<bytes>\d+) '
     r'"(?P<referer>[^"]*)" "(?P<agent>[^"]*)" (?P<queue>\d+\.\d{6}) (?P<total>\d+\.\d{6})'
+    r'(?: (?P<outcome>[a-z_]+) "(?P<reason>[^"]+)")?'
 )
 ESCAPED = re.compile(r'(?:[^\x00-\x1f"\\\x7f-\xff]|\\x[0-9a-f]{2})*')  # a text in a combined line
 SEED = int(os.environ.get("HALFSYNC_TEST_SEED", "20261129"))

@@ -54,6 +54,8 @@ cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int statu
             &sink, &connection.transport, driver.stop_fd, &driver.timeouts,
             &connection.exchange.timeline if connection.exchange != NULL else NULL, NULL)
         sent = sink_bytes(&sink, response, length) == 0
+        if connection.exchange != NULL:
+            connection.exchange.wire_sent = sink.sent
         refusal_ended(
             &driver.observers, connection.exchange, status, body, connection.reason, connection.address,
             connection.address_length, monotonic_ns())
@@ -101,6 +103,7 @@ cdef bint refuse_and_stay(
     length = exchange_error(exchange, 503, &fields, stays, response, &body)
     blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, &exchange.timeline, NULL)
     sent = sink_bytes(&sink, response, length) == 0
+    exchange.wire_sent = sink.sent
     outcome_note(&exchange.outcome, OUTCOME_EXPIRED, reason)
     request_ended(
         &driver.observers, exchange, connection.address, connection.address_length, monotonic_ns())

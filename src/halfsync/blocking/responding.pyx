@@ -97,6 +97,7 @@ cdef void report_turn(
 ) noexcept nogil:
     """Report a request whose response is complete, or was cut. end: a TurnEnd."""
     cdef Exchange *exchange = connection.exchange
+    exchange.wire_sent = sink.sent
     if sink.gone and sink.outcome.kind != OUTCOME_NONE:
         outcome_note(&exchange.outcome, sink.outcome.kind, sink.outcome.reason)
     elif sink.gone:

@@ -8,7 +8,7 @@ from halfsync.engine.ownership cimport owner_seize
 from halfsync.engine.phases cimport REQUEST_NOTIFY, REQUEST_TURN
 from halfsync.engine.poller cimport RECEIVE_MORE
 from halfsync.engine.responses cimport send_refusal, shed
-from halfsync.exchange.exchange cimport Exchange
+from halfsync.exchange.exchange cimport Exchange, drop_response_head
 from halfsync.exchange.outbox cimport OUTBOX_WAITS_NOT, outbox_waits
 from halfsync.exchange.outcome cimport OUTCOME_EXPIRED, OUTCOME_TIMED_OUT, outcome_note
 from halfsync.exchange.refusal cimport REASON_OVERLOAD, REASON_TURN, REASON_WAIT
@@ -93,6 +93,7 @@ cdef void expire_turn(Engine *engine, Request *request) noexcept nogil:
     cdef Connection *connection = request.connection
     cdef Lease *lease = request.lease
     cdef Exchange copy = request.exchange[0]  # a copy, since the worker may be writing to it
+    copy.response_head = NULL  # the worker's
     request.exchange = NULL
     engine.counters.timed_out += 1
     outcome_note(&copy.outcome, OUTCOME_TIMED_OUT, REASON_TURN)
@@ -103,6 +104,7 @@ cdef void expire_turn(Engine *engine, Request *request) noexcept nogil:
     else:
         send_refusal(engine, request, &copy, 504, REASON_TURN)
         engine.poller.resume(&engine.poller, &connection.handle)
+    drop_response_head(&copy)
     lease_revoke(lease)
     sem_post(&engine.monitor_wakeup)
 

@@ -102,6 +102,8 @@ cdef void send_refusal(
     sent = transport_send_bytes(&connection.transport, response, length, False)
     if sent > 0 and exchange != NULL:
         timeline_note_sent(&exchange.timeline, engine.now)
+    if exchange != NULL and (sent >= 0 or is_want(sent)):  # what is left is sent, unless the client leaves
+        exchange.wire_sent = length
     refusal_ended(
         &engine.observers, exchange, status, body, reason, connection.address, connection.address_length, engine.now)
     if sent < 0:  # the previous response fills the socket, or the client is gone
@@ -172,6 +174,7 @@ cdef int send_native_response(
     now = monotonic_ns() if is_observed(&engine.observers) else engine.now
     if sent > 0:
         timeline_note_sent(&exchange.timeline, now)
+        exchange.wire_sent = sent + moved
     if not gone and (sent < answer.ready or moved < answer.length):
         return send_rest(engine, request, answer, max(sent, <ssize_t> 0), moved, stays)
     if gone:

@@ -53,7 +53,7 @@ cdef bint send_outbox(Engine *engine, Request *request) noexcept nogil:
         request.since = engine.now
         connection.pace.moved += sent
         outbox_sent(outbox, sent)
-        outbox_note_sent(outbox, engine.now)
+        outbox_note_sent(outbox, sent, engine.now)
     engine_announce(engine, outbox)  # the rest in the next cycle
     return False
 

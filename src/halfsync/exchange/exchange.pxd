@@ -50,6 +50,7 @@ ctypedef struct Exchange:
     Outcome outcome
     int64_t sent              # bytes of the response's body that are on their way
     int status                # of the response; 0: none yet
+    int64_t wire_sent         # bytes of the response that were sent, its head included
     uint32_t response_head_length  # bytes of the response's head; 0: there is none yet
     char *response_head       # a copy of it, for the access log; NULL: none is kept
     uint8_t keeps_head        # the access log shows fields of the response
@@ -80,8 +81,9 @@ cdef int exchange_received(Exchange *exchange, const Limits *limits, char *data,
 cdef bint exchange_has_more(const Exchange *exchange) noexcept nogil
 cdef void exchange_follow(Exchange *exchange) noexcept nogil
 
-# Keep a copy of the response's head. If memory is short, there is none.
+# Keep a copy of the response's head, and free it. If memory is short, there is none.
 cdef void keep_response_head(Exchange *exchange, const char *head) noexcept nogil
+cdef void drop_response_head(Exchange *exchange) noexcept nogil
 
 # Return the length of the line that begins at `at`, as far as it was received, without CR and LF.
 cdef uint32_t exchange_line(const Exchange *exchange, uint32_t at) noexcept nogil
@@ -125,3 +127,8 @@ cdef inline void exchange_note_head(Exchange *exchange, const char *head, uint32
     exchange.response_head_length = length
     if exchange.keeps_head:
         keep_response_head(exchange, head)
+
+
+cdef inline int64_t exchange_body_sent(const Exchange *exchange) noexcept nogil:
+    """Return how many bytes of the response's body were sent. If it was cut, framing of chunks may count as body."""
+    return max(<int64_t> 0, min(exchange.sent, exchange.wire_sent - <int64_t> exchange.response_head_length))

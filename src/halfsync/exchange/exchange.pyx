@@ -100,7 +100,7 @@ cdef void begin(Exchange *exchange) noexcept nogil:
     timeline_reset(&exchange.timeline)
     outcome_reset(&exchange.outcome)
     exchange.sent = exchange.status = 0
-    exchange.response_head_length = 0
+    exchange.wire_sent = exchange.response_head_length = 0
     exchange.forwarded_seen = exchange.client_length = 0
     head_reset(&exchange.head)
 

@@ -56,6 +56,7 @@ ctypedef struct Outbox:
     Outcome outcome           # engine; why it abandons the outbox
     int64_t first_sent_ns     # engine; when it sent something of the outbox first; 0: it has not
     int64_t last_sent_ns      # engine; and last
+    int64_t wire_sent         # engine; bytes of it that were sent
     pthread_mutex_t lock      # guards everything below
     pthread_cond_t room       # signalled when the engine has sent something, or the client is gone
     Segment *first
@@ -92,8 +93,9 @@ cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil
 cdef Exchange *outbox_abandon(Outbox *outbox) noexcept nogil
 
 
-cdef inline void outbox_note_sent(Outbox *outbox, int64_t now) noexcept nogil:
-    """Note when something of the outbox was sent. For the engine."""
+cdef inline void outbox_note_sent(Outbox *outbox, int64_t sent, int64_t now) noexcept nogil:
+    """Note how many bytes of the outbox were sent, and when. For the engine."""
+    outbox.wire_sent += sent
     if outbox.first_sent_ns == 0:
         outbox.first_sent_ns = now
     outbox.last_sent_ns = now
@@ -104,6 +106,7 @@ cdef inline void outbox_settle(Outbox *outbox, Exchange *exchange) noexcept nogi
 
     The engine has sent all of the outbox, or has abandoned it.
     """
+    exchange.wire_sent += outbox.wire_sent
     if outbox.first_sent_ns > 0:
         timeline_note_sent(&exchange.timeline, outbox.first_sent_ns)
         timeline_note_sent(&exchange.timeline, outbox.last_sent_ns)

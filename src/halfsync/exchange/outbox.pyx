@@ -38,7 +38,7 @@ cdef Outbox *outbox_open(void *engine, int64_t memory_limit, Store *store) noexc
     outbox.store = store
     outbox.begun_ns = NULL
     outcome_reset(&outbox.outcome)
-    outbox.first_sent_ns = outbox.last_sent_ns = 0
+    outbox.first_sent_ns = outbox.last_sent_ns = outbox.wire_sent = 0
     outbox.keep_alive = False
     pthread_mutex_init(&outbox.lock, NULL)
     pthread_cond_init(&outbox.room, NULL)

@@ -36,7 +36,7 @@ ctypedef struct AccessLogRecord:
 
 cdef void log_request(AccessLogRecord *log, Entry *entry) noexcept nogil
 cdef void log_unheard(AccessLogRecord *log, const uint8_t *address, int address_length, int status,
-                      int64_t sent) noexcept nogil
+                      int64_t sent, int outcome, const char *reason) noexcept nogil
 cdef void log_exchange(AccessLogRecord *log, const Exchange *exchange, const uint8_t *address, int address_length,
                        int64_t now) noexcept nogil
 

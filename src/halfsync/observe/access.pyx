@@ -13,6 +13,7 @@ from libc.string cimport memcpy, memset
 from posix.fcntl cimport O_CLOEXEC
 from posix.unistd cimport close
 
+from halfsync.exchange.exchange cimport exchange_body_sent
 from halfsync.exchange.timeline cimport timeline_waited_ns
 from halfsync.http.forwarded cimport ForwardedInfo
 from halfsync.http.trust cimport TrustedPeers
@@ -93,14 +94,17 @@ cdef void log_exchange(
     entry.address_length = address_length
     find_client(exchange, log.trust, &info, &entry.address, &entry.address_length)
     entry.status = exchange.status
-    entry.sent = exchange.sent
+    entry.outcome = exchange.outcome.kind
+    entry.reason = exchange.outcome.reason
+    entry.sent = exchange_body_sent(exchange)
     entry.queue_ns = timeline_waited_ns(&exchange.timeline, now)
     entry.total_ns = now - exchange.timeline.first_byte_ns
     log_request(log, &entry)
 
 
 cdef void log_unheard(
-    AccessLogRecord *log, const uint8_t *address, int address_length, int status, int64_t sent
+    AccessLogRecord *log, const uint8_t *address, int address_length, int status, int64_t sent, int outcome,
+    const char *reason
 ) noexcept nogil:
     """Append a line for a peer that was refused before any byte of its request was received. As log_request."""
     cdef Entry entry
@@ -109,6 +113,8 @@ cdef void log_unheard(
     entry.address_length = address_length
     entry.status = status
     entry.sent = sent
+    entry.outcome = outcome
+    entry.reason = reason
     log_request(log, &entry)
 
 

@@ -6,6 +6,7 @@ cdef enum:
     TEXT_MOST = 2048          # bytes of one text from a client that are logged
     ESCAPED_MOST = 3800       # of such a text in the line, with its escapes, unless many share the line
     WORD_BYTES = 48           # of a value that the server makes: an address, a time, a number
+    REASON_BYTES = 160        # of the reason of an outcome
     SLACK_BYTES = 32          # behind each text of a format, and behind a line: a short text is copied in one move
 
 # What a piece shows of a request. Those below LOG_NUMBERS are texts.
@@ -21,6 +22,9 @@ cdef enum LogValue:
     LOG_QUERY
     LOG_VERSION
     LOG_USER
+    LOG_OUTCOME
+    LOG_FAILURE
+    LOG_REASON
     LOG_REQUEST_FIELD
     LOG_RESPONSE_FIELD
     LOG_NUMBERS
@@ -33,7 +37,13 @@ cdef enum LogValue:
     LOG_TOTAL_MS
     LOG_TOTAL_US
     LOG_DURATIONS             # those above are seconds, with microseconds
+    LOG_ACCEPTED_S
+    LOG_HEAD_S
+    LOG_BODY_S
+    LOG_RECEIVE_S
     LOG_QUEUE_S
+    LOG_APP_S
+    LOG_SEND_S
     LOG_TOTAL_S
 
 cdef enum LogStyle:

@@ -17,7 +17,9 @@ VALUES = {
     "user": LOG_USER, "request_field": LOG_REQUEST_FIELD, "response_field": LOG_RESPONSE_FIELD, "pid": LOG_PID,
     "remote_port": LOG_REMOTE_PORT, "status": LOG_STATUS, "bytes": LOG_BYTES, "bytes_or_none": LOG_BYTES_OR_NONE,
     "total_whole_s": LOG_TOTAL_WHOLE_S, "total_ms": LOG_TOTAL_MS, "total_us": LOG_TOTAL_US, "queue_s": LOG_QUEUE_S,
-    "total_s": LOG_TOTAL_S,
+    "total_s": LOG_TOTAL_S, "outcome": LOG_OUTCOME, "failure": LOG_FAILURE, "reason": LOG_REASON,
+    "accepted_s": LOG_ACCEPTED_S, "head_s": LOG_HEAD_S, "body_s": LOG_BODY_S, "receive_s": LOG_RECEIVE_S,
+    "app_s": LOG_APP_S, "send_s": LOG_SEND_S,
 }
 
 
@@ -44,8 +46,10 @@ cdef class AccessFormat:
         for index in range(self.format.count):
             piece = &self.format.pieces[index]
             self.set_piece(piece, pieces[index], tables)
-            is_text = LOG_REMOTE < piece.value < LOG_NUMBERS
-            fixed += piece.length + AROUND_BYTES + (0 if is_text else WORD_BYTES)
+            is_own = piece.value <= LOG_REMOTE or LOG_OUTCOME <= piece.value <= LOG_REASON
+            is_text = not is_own and piece.value < LOG_NUMBERS
+            fixed += piece.length + AROUND_BYTES
+            fixed += 0 if is_text else REASON_BYTES if piece.value == LOG_REASON else WORD_BYTES
             texts += is_text
             self.format.wants_response |= piece.value == LOG_RESPONSE_FIELD
         self.format.escaped_most = ESCAPED_MOST

@@ -10,7 +10,8 @@ from halfsync.http.grammar cimport write_decimal
 from halfsync.http.response_head cimport write_bytes
 from halfsync.native.checks cimport check
 from halfsync.observe.access_format cimport (
-    LOG_DURATIONS, LOG_NOTHING, LOG_NUMBERS, Piece, STYLE_PAIR, STYLE_PLAIN, STYLE_VALUE, TEXT_MOST,
+    LOG_DURATIONS, LOG_NOTHING, LOG_NUMBERS, LOG_REASON, Piece, REASON_BYTES, STYLE_PAIR, STYLE_PLAIN, STYLE_VALUE,
+    TEXT_MOST,
 )
 from halfsync.observe.access_value cimport Value, find_number, find_text
 
@@ -137,6 +138,8 @@ cdef char *write_piece(char *at, const Piece *piece, const Entry *entry, uint32_
     if quotes:
         at[0] = c'"'
         at += 1
+    if piece.value == LOG_REASON:
+        most = min(most, <uint32_t> REASON_BYTES)
     if value.is_foreign:
         at = write_escaped(at, value.text, value.length, piece, most)
     else:

@@ -14,6 +14,8 @@ ctypedef struct Entry:
     int address_length
     int status                # 0: no response was begun
     int pid
+    int outcome               # an OutcomeKind
+    const char *reason        # of the outcome; NULL: it needs none
     int64_t sent              # bytes of the response's body
     int64_t queue_ns          # how long the request waited for a worker
     int64_t total_ns          # from its first byte to the end of its response

@@ -2,11 +2,14 @@
 from libc.string cimport memchr, strlen
 
 from halfsync.exchange.exchange cimport Exchange, exchange_begin, exchange_knows_target, exchange_line
+from halfsync.exchange.outcome cimport OUTCOME_OK, outcome_name
+from halfsync.exchange.timeline cimport Timeline, timeline_turn_ns
 from halfsync.http.grammar cimport is_blank, trim, word_is, write_decimal
 from halfsync.http.parser cimport Field, Head, TARGET_ABSOLUTE
 from halfsync.http.trust cimport host_bytes, host_text
 from halfsync.observe.access_format cimport (
-    LOG_BYTES, LOG_BYTES_OR_NONE, LOG_METHOD, LOG_PID, LOG_QUERY, LOG_QUEUE_S, LOG_REMOTE, LOG_REMOTE_PORT,
+    LOG_ACCEPTED_S, LOG_APP_S, LOG_BODY_S, LOG_BYTES, LOG_BYTES_OR_NONE, LOG_DURATIONS, LOG_FAILURE, LOG_HEAD_S,
+    LOG_METHOD, LOG_OUTCOME, LOG_PID, LOG_QUERY, LOG_QUEUE_S, LOG_REASON, LOG_RECEIVE_S, LOG_REMOTE, LOG_REMOTE_PORT,
     LOG_REQUEST, LOG_REQUEST_FIELD, LOG_RESPONSE_FIELD, LOG_STATUS, LOG_TARGET, LOG_TIME, LOG_TOTAL_MS, LOG_TOTAL_S,
     LOG_TOTAL_US, LOG_TOTAL_WHOLE_S, LOG_USER, LOG_VERSION, STYLE_PAIR, STYLE_VALUE,
 )
@@ -206,6 +209,15 @@ cdef bint find_user(const Exchange *exchange, Value *value) noexcept nogil:
     return False
 
 
+cdef bint find_outcome(const Entry *entry, int what, Value *value) noexcept nogil:
+    """Find how the request ended, or why."""
+    if what == LOG_REASON:  # written like a client's text, with quotes where it needs them
+        return entry.reason != NULL and set_foreign(value, entry.reason, strlen(entry.reason))
+    if what == LOG_FAILURE and entry.outcome == OUTCOME_OK:
+        return False
+    return set_word(value, outcome_name(entry.outcome), strlen(outcome_name(entry.outcome)))
+
+
 cdef bint find_text(const Entry *entry, const Piece *piece, Value *value) noexcept nogil:
     """Find the text of a piece. See the .pxd."""
     cdef int what = piece.value
@@ -215,6 +227,8 @@ cdef bint find_text(const Entry *entry, const Piece *piece, Value *value) noexce
         return set_word(value, time, strlen(time))
     if what == LOG_REMOTE:
         return find_remote(entry, value)
+    if LOG_OUTCOME <= what <= LOG_REASON:
+        return find_outcome(entry, what, value)
     if entry.exchange == NULL:
         return False
     if what == LOG_REQUEST:
@@ -230,6 +244,34 @@ cdef bint find_text(const Entry *entry, const Piece *piece, Value *value) noexce
     return False
 
 
+cdef bint find_interval(int64_t since, int64_t until, int64_t *number) noexcept nogil:
+    """Find the time between two points, in ns, if both are known."""
+    number[0] = max(until - since, <int64_t> 0)
+    return since > 0 and until > 0
+
+
+cdef bint find_duration(const Entry *entry, int what, int64_t *number) noexcept nogil:
+    """Find a duration, in ns."""
+    cdef const Timeline *timeline
+    if what == LOG_QUEUE_S or what == LOG_TOTAL_S:
+        number[0] = max(entry.queue_ns if what == LOG_QUEUE_S else entry.total_ns, <int64_t> 0)
+        return True
+    if entry.exchange == NULL:
+        return False
+    timeline = &entry.exchange.timeline
+    if what == LOG_ACCEPTED_S:
+        return find_interval(timeline.accepted_ns, timeline.first_byte_ns, number)
+    if what == LOG_HEAD_S:
+        return find_interval(timeline.first_byte_ns, timeline.head_ns, number)
+    if what == LOG_BODY_S:
+        return find_interval(timeline.head_ns, timeline.complete_ns, number)
+    if what == LOG_RECEIVE_S:
+        return find_interval(timeline.first_byte_ns, timeline.complete_ns, number)
+    if what == LOG_APP_S:
+        return find_interval(timeline_turn_ns(timeline), timeline.first_sent_ns, number)
+    return find_interval(timeline.first_sent_ns, timeline.last_sent_ns, number)
+
+
 cdef bint find_number(const Entry *entry, int what, int64_t *number) noexcept nogil:
     """Find a number. See the .pxd."""
     cdef const uint8_t *host
@@ -241,11 +283,9 @@ cdef bint find_number(const Entry *entry, int what, int64_t *number) noexcept no
     if what == LOG_BYTES or what == LOG_BYTES_OR_NONE:
         number[0] = entry.sent
         return what == LOG_BYTES or entry.sent > 0
-    if what == LOG_QUEUE_S:
-        number[0] = max(entry.queue_ns, <int64_t> 0)
-    elif what == LOG_TOTAL_S:
-        number[0] = total
-    elif what == LOG_TOTAL_WHOLE_S:
+    if what > LOG_DURATIONS:
+        return find_duration(entry, what, number)
+    if what == LOG_TOTAL_WHOLE_S:
         number[0] = total // 1000000000
     elif what == LOG_TOTAL_MS:
         number[0] = total // 1000000

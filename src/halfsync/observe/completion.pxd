@@ -47,4 +47,4 @@ cdef inline void request_unheard(
     if CHECKS:
         note_ending(status, outcome_name(outcome), reason, NULL)
     if observers.access != NULL:
-        log_unheard(observers.access, address, address_length, status, sent)
+        log_unheard(observers.access, address, address_length, status, sent, outcome, reason)

@@ -48,7 +48,18 @@ FIELDS = (
     LogField("status", "s", True, "the status of the response; missing if none was begun"),
     LogField("bytes", "B", True, "bytes of the response's body that were sent, without its head"),
     LogField("bytes_or_none", "b", False, "the same, but missing instead of 0"),
+    LogField("outcome", "", True, "how the request ended: `ok`, `shed` (there was no room), `expired` (it waited too long "
+             "for a worker), `timed_out` (the application took longer than request_timeout), `disconnected`, `refused` "
+             "or `error`"),
+    LogField("failure", "", False, "the same, but missing instead of `ok`"),
+    LogField("reason", "", True, "why it did not end well, in words"),
+    LogField("accepted_s", "", False, "seconds from the connection's acceptance to the request's first byte"),
+    LogField("head_s", "", False, "seconds from its first byte to the end of its head"),
+    LogField("body_s", "", False, "seconds from the end of its head to the end of its body"),
+    LogField("receive_s", "", True, "seconds from its first byte to the end of the request"),
     LogField("queue_s", "", True, "seconds that the request waited for a worker"),
+    LogField("app_s", "", True, "seconds from the beginning of its turn to the first byte of the response"),
+    LogField("send_s", "", True, "seconds from the first to the last byte of the response"),
     LogField("total_s", "L", True, "seconds from the request's first byte to the end of its response"),
     LogField("total_whole_s", "T", False, "the same in whole seconds"),
     LogField("total_ms", "M", False, "the same in whole milliseconds"),
@@ -125,7 +136,10 @@ def read_format(text: str) -> tuple[LogPiece, ...]:
         return _structured('{{"{}": ', ', "{}": ', "}", VALUE)
     if text == "logfmt":
         return _structured("{}=", " {}=", "", PAIR)
-    return _read(COMBINED if text == "combined" else text)
+    if text == "combined":
+        failed = (LogPiece(" ", "failure", style=PAIR), LogPiece(" ", "reason", style=PAIR))
+        return (*_read(COMBINED)[:-1], *failed)
+    return _read(text)
 
 
 def _structured(first: str, other: str, end: str, style: str) -> tuple[LogPiece, ...]:

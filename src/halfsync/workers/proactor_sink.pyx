@@ -69,6 +69,7 @@ cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nog
     cdef ssize_t sent = transport_send(&self.request.connection.transport, vectors, count, False)
     if sent > 0:
         timeline_note_sent(&self.request.exchange.timeline, monotonic_ns())
+        self.request.exchange.wire_sent += sent
     elif sent < 0 and not is_want(sent):
         return -1
     return pass_sent(vectors, count, max(sent, <ssize_t> 0))
