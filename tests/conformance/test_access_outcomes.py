@@ -154,7 +154,7 @@ def test_the_fields_of_a_response_that_timed_out_are_those_that_were_sent(serve:
 
     def app(environ: Environ, start_response: Any) -> Any:
         start_response("200 OK", [("Content-Type", "text/late")])
-        return gate(environ, lambda *_: None)
+        return gate(environ, lambda *_: bytes)
 
     with serve(app, **options) as server, Connection(server.address) as client:
         client.send(build())

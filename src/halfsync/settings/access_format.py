@@ -48,9 +48,9 @@ FIELDS = (
     LogField("status", "s", True, "the status of the response; missing if none was begun"),
     LogField("bytes", "B", True, "bytes of the response's body that were sent, without its head"),
     LogField("bytes_or_none", "b", False, "the same, but missing instead of 0"),
-    LogField("outcome", "", True, "how the request ended: `ok`, `shed` (there was no room), `expired` (it waited too long "
-             "for a worker), `timed_out` (the application took longer than request_timeout), `disconnected`, `refused` "
-             "or `error`"),
+    LogField("outcome", "", True, "how the request ended: `ok`, `shed` (there was no room), `expired` (it waited too "
+             "long for a worker), `timed_out` (the application took longer than request_timeout), `disconnected`, "
+             "`refused` or `error`"),
     LogField("failure", "", False, "the same, but missing instead of `ok`"),
     LogField("reason", "", True, "why it did not end well, in words"),
     LogField("accepted_s", "", False, "seconds from the connection's acceptance to the request's first byte"),
