@@ -28,6 +28,7 @@ COMBINED = re.compile(
     r'"(?P<referer>[^"]*)" "(?P<agent>[^"]*)" (?P<queue>\d+\.\d{6}) (?P<total>\d+\.\d{6})'
     r'(?: (?P<outcome>[a-z_]+) "(?P<reason>[^"]+)")?'
 )
+LOGFMT = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ "=]*)(?: |$)')
 ESCAPED = re.compile(r'(?:[^\x00-\x1f"\\\x7f-\xff]|\\x[0-9a-f]{2})*')  # a text in a combined line
 SEED = int(os.environ.get("HALFSYNC_TEST_SEED", "20261129"))
 SHOWN = 2048  # bytes of a text, if none of them must be escaped
@@ -110,6 +111,14 @@ def texts_of(line: str, form: str) -> tuple[bytes, bytes, bytes]:
         assert list(entry) == [one.name for one in FIELDS if one.key]
         found = entry["request"], entry["referer"] or "-", entry["agent"] or "-"
         return found[0].encode("latin-1"), found[1].encode("latin-1"), found[2].encode("latin-1")
+    if form == "logfmt":
+        pairs = LOGFMT.findall(line)
+        assert "".join(f"{key}={value} " for key, value in pairs) == f"{line} ", line
+        keys = [one.name for one in FIELDS if one.key]
+        assert [key for key, _ in pairs] == [key for key in keys if key in dict(pairs)]
+        values = {key: json.loads(value) for key, value in pairs if value.startswith('"')}
+        request, referer, agent = (values.get(key, "-") for key in ("request", "referer", "agent"))
+        return request.encode("latin-1"), referer.encode("latin-1"), agent.encode("latin-1")
     match = COMBINED.fullmatch(line)
     assert match, line
     return unescaped(match["request"]), unescaped(match["referer"]), unescaped(match["agent"])
@@ -132,7 +141,7 @@ def client_text(chance: random.Random, alphabet: list[bytes], most: int) -> byte
     return b"".join(chance.choices(kinds, k=length)).strip() or b"x"
 
 
-@pytest.mark.parametrize("form", ["combined", "json"])
+@pytest.mark.parametrize("form", ["combined", "json", "logfmt"])
 @pytest.mark.parametrize("model", [{"model": "proactor"}, {"model": "process"}], ids=["buffered", "direct"])
 def test_every_line_can_be_parsed_whatever_a_client_sends(serve: Serve, log: Path, form: str) -> None:
     print(f"HALFSYNC_TEST_SEED={SEED}")
