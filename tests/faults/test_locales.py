@@ -38,9 +38,9 @@ SETUPS = {
 }
 COMBINED = re.compile(
     r"127\.0\.0\.1 - - \[\d\d/(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)/\d{4}(:\d\d){3} [+-]\d{4}\] "
-    r'"(?:GET \S+ HTTP/1\.1|-)" \d{3} \d+ "-" "-" \d+\.\d{6} \d+\.\d{6}'
+    r'"(?:GET \S+ HTTP/1\.1|-)" \d{3} \d+ "-" "-" \d+\.\d{6} \d+\.\d{6}(?: [a-z_]+ "[ -~]+")?'
 )
-JSON_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}")
+JSON_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d{4}")
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \[\d+\] (INFO|WARNING|ERROR) halfsync: [ -~]+")
 
 
