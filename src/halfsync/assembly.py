@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from halfsync.exchange.bridging import Bridge
     from halfsync.listening.listeners import Listener
+    from halfsync.observe.watcher import Watcher
     from halfsync.opened import Opened
     from halfsync.runtime.originals import socket
     from halfsync.settings import Settings
@@ -40,16 +41,19 @@ def assemble(
     descriptors = [one.fileno() for one in sockets]
     trusted = TrustedPeers(settings.forwarded_allow_ips)
     endpoints = Endpoints(descriptors)
+    bridge = _make_bridge(application, listeners, settings, trusted, endpoints)
+    refusals = RefusalLog(trusted, settings.stream)
     return Parts(
-        bridge=_make_bridge(application, listeners, settings, trusted, endpoints),
+        bridge=bridge,
         listeners=descriptors,
         endpoints=endpoints,
         settings=settings,
         room=_room_for_connections(settings),
         trusted=trusted,
         access_log=_make_access_log(settings, opened, trusted),
-        refusals=RefusalLog(trusted, settings.stream),
+        refusals=refusals,
         files=_make_files(settings, opened),
+        watcher=_watch(bridge, refusals, settings, slot),
         slot=slot,
         handoff_queue=queue,
         # Not a method of the server: that would make a reference cycle of server and model.
@@ -78,6 +82,22 @@ def _make_bridge(
 
     servers = [(listener.server_name, listener.server_port) for listener in listeners]
     return make_bridge(application, servers, settings, trusted, endpoints)
+
+
+def _watch(bridge: Bridge, refusals: RefusalLog, settings: Settings, slot: Slot | None) -> Watcher | None:
+    """Note what each worker does, if the status shows it or slow requests are logged. Return the thread that watches.
+
+    None: nothing is noted, and nothing is loaded.
+    """
+    if not settings.slow_request and (slot is None or not settings.admin_bind):
+        return None
+    from halfsync.observe.watcher import Watcher  # noqa: PLC0415
+    from halfsync.shared.activity import Activity  # noqa: PLC0415
+
+    activity, number = (Activity(), 0) if slot is None else (slot.scoreboard.activity, slot.number)
+    bridge.watch(activity, number)
+    refusals.keep(activity)
+    return Watcher(activity, number, settings.slow_request)
 
 
 def _make_files(settings: Settings, opened: Opened) -> StaticFiles | None:

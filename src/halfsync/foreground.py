@@ -89,6 +89,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
             with AdminServer(settings, admin, slot) as admin_server:
                 main_thread = server.start_in_front(signals, admin_server.descriptors)
                 if slot is not None:
+                    slot.describe(name, settings.model, server.settings.threads)
                     slot.serve()
                 line = announcement(server.settings, server.listeners, name)
                 logger().info("%s", line)

@@ -94,6 +94,7 @@ class Server:
             if files is not None and files is not opened:
                 files.close()
         self._access_log, self._refusals, self._files = parts.access_log, parts.refusals, parts.files
+        self._watcher = None if self.settings.model == "process" else parts.watcher
         address = self.listeners[0].socket.getsockname() if self.listeners else None
         self._address = address[:2] if isinstance(address, tuple) else address
         self._slot = seat
@@ -149,10 +150,17 @@ class Server:
             )
         self._state = ServerState.SERVING
         try:
+            if self._watcher is not None:
+                self._watcher.start()
             return start()
         except BaseException:
             self._state = ServerState.ENDING
+            self._stop_watcher()
             raise
+
+    def _stop_watcher(self) -> bool:
+        """End the thread that reads stacks. False: it is still in the application's logging."""
+        return self._watcher is None or self._watcher.stop()
 
     def drain(self) -> None:
         """Close the listeners and begin to end: answer what was received, and close idle connections."""
@@ -231,6 +239,7 @@ class Server:
         self._state = ServerState.CLOSED
         self._close_listeners()
         ended = self._model.close(limit)
+        ended = self._stop_watcher() and ended
         if self._refusals is not None:
             self._refusals.close()
         if ended and self._access_log is not None:

@@ -5,6 +5,7 @@ from posix.uio cimport iovec
 from halfsync.exchange.exchange cimport Exchange
 from halfsync.http.response_head cimport ServerFields
 from halfsync.native.gate cimport Gate, gate_enter, gate_leave
+from halfsync.shared.activity cimport ActivityRef, ActivityRow
 
 cdef enum:
     GIL_KEPT_BYTES = 64 * 1024  # more than this at once is sent without the GIL
@@ -57,6 +58,9 @@ cdef int send_error(Exchange *exchange, Sink *sink, const ServerFields *fields, 
 cdef class Bridge:
     cdef readonly bint raw    # it speaks no HTTP: whatever was received is a turn
     cdef unsigned int began   # `copies` of the process that serves
+    cdef unsigned int pid     # of that process
+    cdef ActivityRef activity  # where turns are noted
+    cdef object pinned        # what it points to
 
     # For models.
     cdef int run(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
@@ -65,4 +69,6 @@ cdef class Bridge:
     # For subclasses to implement, and to call.
     cdef int do_turn(self, Exchange *exchange, const Origin *origin, Sink *sink, double waited_s) except -1
     cdef void do_discard_state(self, void *app_state) noexcept
+    cdef ActivityRow *note_turn(self, const Exchange *exchange, const Origin *origin) noexcept
+    cdef void note_client(self, const Exchange *exchange) noexcept
     cdef void exit_forked_copy_with(self, object error) noexcept

@@ -4,10 +4,33 @@ A model receives what makes a turn and gives it to `run`, which calls the applic
 models know no other part of a bridge, and a bridge knows no model.
 """
 
+from libc.stdint cimport uint32_t
+
 from halfsync.exchange.outcome cimport OUTCOME_ERROR, outcome_note
 from halfsync.exchange.refusal cimport REASON_APPLICATION, REASON_RESOURCES, exchange_error
+from halfsync.exchange.timeline cimport timeline_turn_ns
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.forks cimport copies, end_process, exit_forked_copy, is_forked_copy
+from halfsync.shared.activity cimport (
+    Activity, ActivityRow, activity_begin, activity_end, activity_name_client, activity_take,
+)
+
+from halfsync.runtime.originals import os
+
+cdef extern from *:
+    """
+    static __thread uint32_t hs_activity_hint;  /* index of the calling thread's last row */
+    static __thread void *hs_activity_row;  /* its row, during a turn; NULL: it has none */
+    static inline uint32_t *hs_get_hint(void) { return &hs_activity_hint; }
+    static inline void *hs_get_row(void) { return hs_activity_row; }
+    static inline void hs_set_row(void *row) { hs_activity_row = row; }
+    """
+    uint32_t *own_hint "hs_get_hint" () noexcept nogil
+    void *own_row "hs_get_row" () noexcept nogil
+    void set_own_row "hs_set_row" (void *row) noexcept nogil
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident()
 
 
 cdef int send_error(
@@ -33,6 +56,30 @@ cdef class Bridge:
     def note_process(self):
         """Note that this process serves."""
         self.began = copies[0]
+        self.pid = os.getpid()
+
+    def watch(self, Activity activity not None, unsigned int process):
+        """Note each turn in these rows from now on. process: the number of this process's slot."""
+        self.pinned = activity
+        self.activity.table = activity.table
+        self.activity.process = process
+
+    cdef ActivityRow *note_turn(self, const Exchange *exchange, const Origin *origin) noexcept:
+        """Note what this thread begins to run. NULL: there is no row for it."""
+        cdef ActivityRow *row = activity_take(self.activity.table, own_hint(), self.pid)
+        if row != NULL:
+            activity_begin(
+                row, self.activity.process, PyThread_get_thread_ident(), timeline_turn_ns(&exchange.timeline),
+                exchange.data + exchange.head.method, exchange.head.method_length,
+                exchange.data + exchange.head.path, exchange.head.path_length, origin.address, origin.address_length)
+        set_own_row(row)
+        return row
+
+    cdef void note_client(self, const Exchange *exchange) noexcept:
+        """Note the client that a trusted proxy has named."""
+        cdef ActivityRow *row = <ActivityRow *> own_row()
+        if row != NULL:
+            activity_name_client(row, exchange.client, exchange.client_length)
 
     cdef void exit_forked_copy_with(self, object error) noexcept:
         """End this process if it is a copy that the application has forked: the original answers the turn.
@@ -49,10 +96,16 @@ cdef class Bridge:
         again in the connection's next turn. Neither an exception of the application nor a copy that it forks gets out
         of this function.
         """
+        cdef ActivityRow *row = NULL
+        if self.activity.table != NULL:
+            row = self.note_turn(exchange, origin)
         try:
             return self.do_turn(exchange, origin, sink, waited_s)
         finally:
             exit_forked_copy(self.began)
+            if row != NULL:
+                set_own_row(NULL)
+                activity_end(row, self.pid)
 
     cdef int refuse(self, Exchange *exchange, Sink *sink, int status) noexcept:
         """Answer with an error if a turn cannot be run at all. Makes no Python object. Returns a TurnEnd."""

@@ -9,6 +9,7 @@ from halfsync.runtime.originals import os, signal
 
 if TYPE_CHECKING:
     from halfsync.blocking.driver import BlockingDriver
+    from halfsync.observe.watcher import Watcher
 
 
 class Children:
@@ -20,8 +21,9 @@ class Children:
     Only these children are waited for: the application may have others, and it alone reaps those.
     """
 
-    def __init__(self, driver: BlockingDriver) -> None:
+    def __init__(self, driver: BlockingDriver, watcher: Watcher | None = None) -> None:
         self._driver = driver
+        self._watcher = watcher
         self.pids: dict[int, int] = {}  # to their places
         self.words: dict[int, int] = {}  # by pid: each child's word (idle_lists.pyx)
         self.pid_of: dict[int, int] = {}  # by word
@@ -64,6 +66,8 @@ class Children:
         word = self.words.pop(pid)
         del self.pid_of[word]
         self._driver.has_ended(word)
+        if self._watcher is not None:
+            self._watcher.forget(pid)
         self._free.append(word)
         return self.pids.pop(pid)
 

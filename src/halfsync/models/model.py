@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from halfsync.listening.endpoints import Endpoints
     from halfsync.observe.access import AccessLog
     from halfsync.observe.refusals import RefusalLog
+    from halfsync.observe.watcher import Watcher
     from halfsync.settings import Settings
     from halfsync.shared.scoreboard import Slot
     from halfsync.static.static_files import StaticFiles
@@ -28,7 +29,8 @@ class Parts:
     refusals; None: they are not logged. files: the files that are answered without the bridge. slot: this process's
     slot on the scoreboard, if the server has several processes. handoff_queue: reading and writing end of the queue
     through which processes hand off their connections. close_server_sockets: closes the server's own listeners;
-    called in a forked process of the model, which does not need them.
+    called in a forked process of the model, which does not need them. watcher: reads the stacks of workers; None:
+    nothing needs them. The server starts it, but a model whose processes are forked starts one in each.
     """
 
     bridge: Bridge
@@ -40,6 +42,7 @@ class Parts:
     access_log: AccessLog | None = None
     refusals: RefusalLog | None = None
     files: StaticFiles | None = None
+    watcher: Watcher | None = None
     slot: Slot | None = None
     handoff_queue: tuple[int, int] | None = None
     close_server_sockets: Callable[[], None] = lambda: None

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from halfsync.blocking.acceptor import Acceptor
     from halfsync.blocking.connection import ClientConnection
     from halfsync.blocking.driver import BlockingDriver
+    from halfsync.observe.watcher import Watcher
 
 LOOK_S = 0.02  # between two checks of children that must end
 # Signals that only the parent may act on. A terminal that closes sends SIGHUP to the whole group.
@@ -28,10 +29,13 @@ FOR_PARENT = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 class Parent:
     """Accepts, forks and reaps. Called by the one thread of its process."""
 
-    def __init__(self, driver: BlockingDriver, acceptor: Acceptor, max_children: int) -> None:
+    def __init__(
+        self, driver: BlockingDriver, acceptor: Acceptor, max_children: int, watcher: Watcher | None
+    ) -> None:
         self.driver = driver
         self.acceptor = acceptor
-        self.children = Children(driver)
+        self.watcher = watcher
+        self.children = Children(driver, watcher)
         self.max_children = max_children
         self.unwanted: list[int] = []  # descriptors that a child must close
         self.unwanted_now: Callable[[], Sequence[int]] = tuple  # more of them, at the time of the fork
@@ -150,7 +154,11 @@ class Parent:
     def _serve(self, connection: ClientConnection, word: int) -> None:
         """Run the child: serve the connection to its end."""
         self._become_child(word)
-        self.driver.serve_connection(connection)
+        try:
+            self.driver.serve_connection(connection)
+        finally:
+            if self.watcher is not None:  # it may still have something to log
+                self.watcher.stop()
 
     def _become_child(self, word: int) -> None:
         """Close the parent's descriptors, and leave the terminal's signals to it. SIGTERM ends an idle connection."""
@@ -170,4 +178,7 @@ class Parent:
         drop_signals(signal.SIGINT, signal.SIGQUIT, *filter(is_signal_caught, FOR_PARENT))
         note_signals(signal_write, signal.SIGTERM)
         self.driver.become_child(signal_read, word)
+        if self.watcher is not None:
+            with suppress(RuntimeError):  # the system refuses a thread: the child serves without it
+                self.watcher.start()
         unblock()

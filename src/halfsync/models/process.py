@@ -42,7 +42,7 @@ class Process(BlockingModel):
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
-        self.parent = Parent(self.driver, self.acceptor, parts.settings.max_children)
+        self.parent = Parent(self.driver, self.acceptor, parts.settings.max_children, parts.watcher)
         self.parent.close_server_sockets = parts.close_server_sockets
         self._parent_pid = 0  # of the forked parent; 0: this process is the parent
 

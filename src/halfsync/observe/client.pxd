@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t
 
 from halfsync.exchange.exchange cimport Exchange
 from halfsync.http.forwarded cimport ForwardedInfo, forwarded_read
-from halfsync.http.trust cimport Trust, trust_has
+from halfsync.http.trust cimport HOST_TEXT, Trust, host_bytes, host_text, trust_has
 
 
 cdef inline void find_client(
@@ -21,3 +21,24 @@ cdef inline void find_client(
         if info.address_length > 0:
             address[0] = info.address
             address_length[0] = info.address_length
+
+
+cdef inline tuple address_parts(const uint8_t *address, int length):
+    """Return host and port of a socket address as text and number. ("", 0): it is not an IP address."""
+    cdef const uint8_t *host
+    cdef char text[HOST_TEXT]
+    cdef int port
+    length = host_bytes(address, length, &host, &port)
+    if length == 0:
+        return "", 0
+    host_text(host, length, text)
+    return text.decode("ascii"), port
+
+
+cdef inline str address_text(str host, int port):
+    """Return an address as people write it."""
+    if not host:
+        return "a unix socket"
+    if not port:
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -9,6 +9,7 @@ from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.native.sync cimport atomic_llong, pthread_mutex_t
 from halfsync.observe.completion cimport Observers, request_ended, request_unheard
 from halfsync.observe.counters cimport Counters
+from halfsync.shared.activity cimport ActivityTable
 
 cdef enum:
     NOTES_MOST = 20           # the most notes that wait to be logged, and that may be logged at once
@@ -38,6 +39,7 @@ ctypedef struct Refusals:
     Allowance *allowance
     const Trust *trust        # the peers whose forwarded fields are believed
     bint raw                  # no HTTP, so there is no answer
+    ActivityTable *recent     # where the last refusals are kept for the status; NULL: nowhere
 
 # Note a refusal, unless there were too many recently. exchange: NULL if nothing was received. status: of the answer, or
 # 0 if there is none. reason: a constant text; NULL: that of exchange_reason. Never blocks. Returns whether there is a

@@ -10,18 +10,19 @@ only the bytes in place of its PROXY header are logged.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memmove, memset
 
-from halfsync.exchange.exchange cimport EXCHANGE_PROXY, exchange_begin, exchange_line
+from halfsync.exchange.exchange cimport EXCHANGE_PROXY, exchange_begin, exchange_knows_target, exchange_line
 from halfsync.exchange.refusal cimport exchange_reason
 from halfsync.http.forwarded cimport ForwardedInfo
 from halfsync.http.grammar cimport BYTE_TOKEN, byte_is
-from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text
+from halfsync.http.trust cimport TrustedPeers
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
     add_llong, cas_llong, load_llong, monotonic_ns, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_unlock, swap_llong,
 )
-from halfsync.observe.client cimport find_client
+from halfsync.observe.client cimport address_parts, address_text, find_client
 from halfsync.observe.secrets cimport is_gap, secret_at, shown_bytes
+from halfsync.shared.activity cimport Activity, refusal_keep
 
 from halfsync.log import logger
 
@@ -82,6 +83,26 @@ cdef void keep_received(Note *note, const Exchange *exchange) noexcept nogil:
             note.shown[1] = 0  # it may continue that value
 
 
+cdef void keep_recent(
+    Refusals *refusals, const Exchange *exchange, const uint8_t *address, int address_length, int status,
+    const char *reason
+) noexcept nogil:
+    """Keep a refusal among the last ones, for the status. Of the request: what was understood of it."""
+    cdef ForwardedInfo info
+    cdef const char *method = b""
+    cdef const char *path = b""
+    cdef uint32_t method_length = 0, path_length = 0
+    if exchange != NULL:
+        find_client(exchange, refusals.trust, &info, &address, &address_length)
+        if not refusals.raw and exchange_knows_target(exchange):
+            method, method_length = exchange.data + exchange.head.method, exchange.head.method_length
+            path, path_length = exchange.data + exchange.head.path, exchange.head.path_length
+    refusal_keep(
+        refusals.recent, monotonic_ns(), 0 if refusals.raw else status,
+        reason if reason != NULL else exchange_reason(exchange, status),
+        method, method_length, path, path_length, address, address_length)
+
+
 cdef bint refusals_note(
     Refusals *refusals, const Exchange *exchange, const uint8_t *address, int address_length, int status,
     const char *reason
@@ -92,6 +113,8 @@ cdef bint refusals_note(
     cdef int peer_length = address_length
     cdef Note *note
     cdef bint noted
+    if refusals != NULL and refusals.recent != NULL:
+        keep_recent(refusals, exchange, address, address_length, status, reason)
     if refusals == NULL or not is_allowed(refusals.allowance, monotonic_ns()):
         return False
     if exchange != NULL:
@@ -115,27 +138,6 @@ cdef bint refusals_note(
     if not noted:
         add_llong(&refusals.allowance.unlogged, 1)
     return noted
-
-
-cdef tuple address_parts(const uint8_t *address, int length):
-    """Return host and port of a socket address as text and number. ("", 0): it is not an IP address."""
-    cdef const uint8_t *host
-    cdef char text[HOST_TEXT]
-    cdef int port
-    length = host_bytes(address, length, &host, &port)
-    if length == 0:
-        return "", 0
-    host_text(host, length, text)
-    return text.decode("ascii"), port
-
-
-cdef str address_text(str host, int port):
-    """Return an address as people write it."""
-    if not host:
-        return "a unix socket"
-    if not port:
-        return host
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 cdef str line_text(const Note *note, int which):
@@ -184,6 +186,11 @@ cdef class RefusalLog:
         self.pinned = trusted
         self.refusals.trust = &trusted.trust
         self.refusals.raw = raw
+
+    def keep(self, Activity activity not None):
+        """Keep the last refusals there, too."""
+        self.pinned = (self.pinned, activity)
+        self.refusals.recent = activity.table
 
     def __dealloc__(self):
         pthread_mutex_destroy(&self.refusals.lock)

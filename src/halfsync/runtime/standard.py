@@ -73,6 +73,8 @@ LATER = (
     "halfsync.models.process",
     "halfsync.models.thread",
     "halfsync.admin.admin_engine",
+    "halfsync.observe.watcher",
+    "halfsync.shared.activity",
     "halfsync.server",
     "halfsync.serving",
     "halfsync.settings.access_format",

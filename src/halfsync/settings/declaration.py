@@ -196,8 +196,9 @@ class DeclaredSettings:
         reason="The right size depends on the application. Sizes are checked several times a second.")
     admin_bind: tuple[str, ...] = setting(
         (), Binds(optional=True), PROCESSES,
-        doc="Answer GET /livez and /readyz here, for orchestrators: HOST:PORT or unix:PATH; repeatable.",
-        reason="Probes must not be reachable on the public port.")
+        doc="Answer GET /livez and /readyz here, for orchestrators, and show what the server does, on a page at / and "
+            "to `halfsync status`: HOST:PORT or unix:PATH; repeatable. It shows paths and clients (docs/status.md).",
+        reason="None of that may be reachable on the public port.")
     drain_delay: float = setting(
         0.0, Duration(zero=True), PROCESSES,
         doc="After SIGTERM keep serving for this long, each response with Connection: close, before shutting down.",
@@ -266,6 +267,11 @@ class DeclaredSettings:
         "info", Choice("debug", "info", "warning", "error", "critical"), LOGGING,
         doc="The least severe message that the server writes to standard error.",
         reason="It logs start, stop and problems, and nothing for each request.")
+
+    slow_request: float = setting(
+        0.0, Duration(zero=True), LOGGING,
+        doc="Log the stack of a worker whose request takes longer than this, once, while it runs. 0: never.",
+        reason="Only the author of an application knows what is slow for it.")
 
     first_byte_timeout: float = setting(
         30.0, Duration(), DEADLINES,

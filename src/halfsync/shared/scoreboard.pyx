@@ -40,6 +40,7 @@ cdef class Scoreboard:
         self.record = <ScoreboardRecord *> map_shared(sizeof(ScoreboardRecord) + size * sizeof(SlotRecord))
         if self.record == NULL:
             raise MemoryError
+        self.activity = Activity()
         self.record.wakeup_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         if self.record.wakeup_fd < 0:
             raise OSError("no descriptor to wake other processes")
@@ -104,12 +105,17 @@ cdef class Slot:
         init_uint(&self.record.over_share, 0)
         init_uint(&self.record.stuck, 0)
         init_llong(&self.record.requests, 0)
+        self.scoreboard.activity.end_process(self.number)
         wake_all(self.scoreboard.record)
 
     def serve(self):
         """Begin to accept."""
         store_uint(&self.record.state, SLOT_SERVING)
         wake_all(self.scoreboard.record)
+
+    def describe(self, name, model, threads, generation=0):
+        """Say what the calling process is, for the status. name: of the application. threads: the setting."""
+        self.scoreboard.activity.begin_process(self.number, name, model, threads, generation)
 
     def stop_accepting(self):
         """Stop accepting."""

@@ -220,6 +220,7 @@ def run_process(context: SpawnContext) -> int:
     with ProcessSignals() as signals, AdminServer(settings, context.plan.admin, slot) as admin_server:
         own = (context.channel.fd, context.handoff_queue[1].fileno())
         main_thread = server.start_in_front(signals, lambda: [*own, *admin_server.descriptors()])
+        slot.describe(context.name, settings.model, server.settings.threads, context.generation)
         slot.serve()
         context.channel.tell(READY if loads else f"{READY} {STANDS_IN}")
         if loads:

@@ -5,14 +5,13 @@ application has the thread (engine/lease.pyx). The monitor, a separate thread, t
 starts another in its place; the old one ends when the application returns. The monitor also logs the refusals of the
 engine, which cannot log them itself (observe/refusals.pyx).
 """
-import sys
-
 from libc.errno cimport EINTR, errno
 from libc.stdlib cimport calloc, free
 
 from halfsync.engine.lease cimport lease_begin, lease_is_revoked
 from halfsync.exchange.exchange cimport Exchange
 from halfsync.native.sync cimport sem_post, sem_wait
+from halfsync.observe.watcher cimport stack_entries, stack_text
 from halfsync.pool.request_queue cimport queue_count_in, queue_count_out
 
 from halfsync.log import logger, warn
@@ -139,7 +138,7 @@ cdef class MonitoredThreads(WorkerThreads):
 
     cdef int replace(self, Lease *lease) except -1:
         """Count out a newly stuck thread, log its stack, and start another thread if one is missing."""
-        where = self.name_of(lease.thread), stack_of(lease.thread)
+        where = self.name_of(lease.thread), stack_text(stack_entries(lease.thread))
         with self.capacity_lock:
             if lease.reported or not lease_is_revoked(lease):
                 return 0
@@ -179,17 +178,6 @@ cdef class MonitoredThreads(WorkerThreads):
             request = lease.text[:lease.text_length]
         report_stuck(request, self.limit_s, (self.name_of(lease.thread), ""), "it returned before its stack was read")
         return 0
-
-
-cdef str stack_of(unsigned long thread):
-    """Return the stack of a thread as lines; "": it has none, or memory is short."""
-    try:
-        import traceback  # noqa: PLC0415 - needed only in trouble
-
-        frame = sys._current_frames().get(thread)
-        return "".join(traceback.format_stack(frame)) if frame is not None else ""
-    except BaseException:  # noqa: BLE001 - the thread is replaced in any case
-        return ""
 
 
 cdef report_stuck(bytes request, double limit_s, tuple where, str fate):

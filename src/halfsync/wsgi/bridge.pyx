@@ -34,6 +34,8 @@ cdef class WsgiBridge(Bridge):
             if exchange.body_length > 0:
                 body = input_for(exchange)
             environ = self.environs.make(exchange, origin, waited_s, body, &lent)
+            if self.activity.table != NULL and exchange.client_length > 0:
+                self.note_client(exchange)
             if body is None and not lent:
                 body = environ["wsgi.input"] = input_for(exchange)
             environ["halfsync.disconnected"] = response  # the object itself costs less than a bound method
