@@ -10,7 +10,7 @@ SHELL   := /bin/bash
 VENV    := .venv
 BIN     := $(VENV)/bin
 PY      := $(BIN)/python
-SOURCES := $(shell find src -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.h' -o -name 'meson.build') \
+SOURCES := $(shell find src -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.h' -o -name 'meson.build' -o -path '*/admin/page/*.*') \
            meson.build meson.options pyproject.toml
 PIP     := PATH="$(CURDIR)/$(BIN):$$PATH" $(PY) -m pip --disable-pip-version-check -q
 INSTALL := $(PIP) install --no-build-isolation --no-deps --force-reinstall

@@ -161,6 +161,12 @@ class Browser:
         self._events = rest
         return found
 
+    def console(self) -> list[str]:
+        """Return all that the page, or the browser about it, has written to its console so far, of any level."""
+        self.evaluate("0")  # as above
+        kinds = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+        return [str(message["params"]) for message in self._events if message.get("method") in kinds]
+
     def requests(self) -> list[str]:
         """Return the URLs that the page has asked for so far."""
         sent = (m for m in self._events if m["method"] == "Network.requestWillBeSent")
@@ -217,6 +223,10 @@ class Browser:
         key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
         self._call("Input.dispatchKeyEvent", {"type": "keyDown", "text": "\r", **key})
         self._call("Input.dispatchKeyEvent", {"type": "keyUp", **key})
+
+    def click(self, selector: str) -> None:
+        """Click on an element."""
+        self.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
 
     def screenshot(self, path: Path) -> None:
         """Save what the window shows as a PNG."""

@@ -11,6 +11,7 @@ from libc.string cimport memmove
 
 from halfsync.admin.answer cimport AdminAnswer
 from halfsync.admin.paths cimport answer_path
+from halfsync.admin.status cimport write_event
 from halfsync.engine.draining cimport engine_command
 from halfsync.engine.engine cimport SCRATCH_BYTES
 from halfsync.engine.listening cimport engine_listen
@@ -20,13 +21,14 @@ from halfsync.exchange.native_handler cimport NativeHandler, NativeResponse
 from halfsync.exchange.native_settings cimport native_limits, native_store, native_timeouts
 from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.http.response_head cimport (
-    begin_head, end_head, server_fields_init, write_content_length, write_content_type, write_text,
+    begin_head, end_head, server_fields_init, write_content_length, write_content_type, write_crlf, write_text,
 )
 from halfsync.native.forks cimport forks, is_forked
 from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_STOP
 from halfsync.shared.scoreboard cimport Scoreboard
 from halfsync.wsgi.body_blocks cimport BodyBlocks
 
+from halfsync.admin.page import load_page
 from halfsync.runtime.originals import os
 
 cdef enum:
@@ -47,13 +49,21 @@ cdef bint respond(
     answer.content_type = b"text/plain; charset=utf-8"
     answer.room = buffer + HEAD_BYTES
     answer.room_bytes = SCRATCH_BYTES - HEAD_BYTES
+    answer.policy = NULL
+    answer.goes_on = False
     answer_path(&handler.view, exchange, &answer)
     at = begin_head(buffer, &handler.fields, answer.status)
     at = write_text(at, b"Cache-Control: no-store\r\n")
     if answer.status == 405:
         at = write_text(at, b"Allow: GET, HEAD\r\n")
     at = write_content_type(at, answer.content_type)
-    at = end_head(write_content_length(at, answer.length), &handler.fields, stays)
+    at = write_text(at, b"X-Content-Type-Options: nosniff\r\n")
+    if answer.policy != NULL:
+        at = write_crlf(write_text(write_text(at, b"Content-Security-Policy: "), answer.policy))
+    response.goes_on = answer.goes_on and not exchange_is_head(exchange)
+    if not answer.goes_on:
+        at = write_content_length(at, answer.length)
+    at = end_head(at, &handler.fields, stays and not response.goes_on)
     exchange.status = answer.status
     exchange.sent = 0 if exchange_is_head(exchange) else answer.length
     memmove(at, answer.body, exchange.sent)
@@ -61,6 +71,11 @@ cdef bint respond(
     response.fd = -1
     response.offset = response.length = 0
     return True
+
+
+cdef int64_t go_on(const NativeHandler *native_handler, char *buffer, int64_t room) noexcept nogil:
+    """Write the next event of all streams. See NativeHandler."""
+    return write_event(&(<const AdminHandler *> native_handler).view, buffer, room)
 
 
 cdef void shorten(Timeouts *timeouts) noexcept:
@@ -86,8 +101,14 @@ cdef class AdminEngine:
         """Prepare. listeners: descriptors of listening, non-blocking sockets. Raises OSError."""
         cdef Engine *engine = self.engine
         cdef BodyBlocks blocks = BodyBlocks()
-        self.pinned = (scoreboard, blocks)
+        cdef bytes page, policy
+        page, policy = load_page()
+        self.pinned = (scoreboard, blocks, page, policy)
         self.handler.native_handler.answer = respond
+        self.handler.native_handler.feed = go_on
+        self.handler.view.page, self.handler.view.page_length = page, len(page)
+        self.handler.view.page_policy = policy
+        self.handler.view.activity = scoreboard.activity.table
         self.handler.view.scoreboard = scoreboard.record
         self.handler.view.max_stuck = settings.max_stuck
         native_store(self.store, settings)

@@ -5,6 +5,7 @@ from libc.string cimport memcmp, strlen
 
 from halfsync.admin.answer cimport AdminAnswerer, answer_text
 from halfsync.admin.probes cimport answer_livez, answer_readyz
+from halfsync.admin.status cimport answer_events, answer_page, answer_status
 from halfsync.exchange.exchange cimport exchange_is_get, exchange_is_head
 from halfsync.http.response_head cimport write_text
 
@@ -12,8 +13,11 @@ ctypedef struct AdminPath:
     const char *path          # the whole path; the query does not count
     AdminAnswerer answer
 
-cdef AdminPath[2] PATHS
+cdef AdminPath[5] PATHS
 PATHS[:] = [
+    AdminPath(b"/", answer_page),
+    AdminPath(b"/status", answer_status),
+    AdminPath(b"/events", answer_events),
     AdminPath(b"/livez", answer_livez),
     AdminPath(b"/readyz", answer_readyz),
 ]

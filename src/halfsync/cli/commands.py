@@ -7,7 +7,15 @@ from typing import Any
 import click
 
 from halfsync.cli.applications import load
-from halfsync.cli.options import HELP_WIDTH, Command, Group, SettingsCommand, given, with_settings
+from halfsync.cli.options import (
+    HELP_WIDTH,
+    Command,
+    Group,
+    SettingsCommand,
+    given,
+    only_settings,
+    with_settings,
+)
 from halfsync.errors import UsageError, near
 from halfsync.host.handlers import outlive_handlers
 from halfsync.loading.application import Application
@@ -155,18 +163,21 @@ def check(target: str, **options: Any) -> None:
     standard_output.write(f"{target} loads, with these settings:\n\n{describe(settings)}\n{sized}")
 
 
-@cli.command(cls=Command, context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def status(arguments: tuple[str, ...]) -> None:
-    """Show what a running server does (not implemented yet)."""
-    raise UsageError("`halfsync status` is not implemented yet", remedy="see the access log (--access-log -)")
+@cli.command(cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="Print the answer of the server as it is: JSON.")
+@click.option("--watch", is_flag=True, help="Print it each second, until interrupted.")
+@click.option("--stacks", is_flag=True, help="Print where each worker is: its Python stack.")
+@only_settings("admin_bind", "config", "chdir")
+def status(as_json: bool, watch: bool, stacks: bool, **options: Any) -> None:
+    """Show what a running server does now.
 
+    It asks the server at its `admin_bind`, which is read where `serve` reads
+    it: a flag, $HALFSYNC_ADMIN_BIND, or the file of settings.
+    """
+    with genuine():
+        from halfsync.cli.status import show_status  # noqa: PLC0415 - only this command needs it
 
-@cli.command(cls=Command, context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def compare(arguments: tuple[str, ...]) -> None:
-    """Compare the models under load (not implemented yet)."""
-    raise UsageError("`halfsync compare` is not implemented yet", remedy="use `make bench`")
+    show_status(resolve(given(options)), as_json=as_json, watch=watch, stacks=stacks)
 
 
 def describe(settings: Settings) -> str:

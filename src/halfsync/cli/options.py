@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from halfsync.runtime.output import standard_output
-from halfsync.settings import GROUPS, SETTINGS, Setting
+from halfsync.settings import BY_NAME, GROUPS, SETTINGS, Setting
 from halfsync.settings.kinds import Flag
 from halfsync.settings.lists import Binds, Mounts
 
@@ -80,6 +80,17 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     params: list[click.Parameter] = function.__dict__.setdefault("__click_params__", [])
     params.extend(SettingOption(setting) for setting in reversed(SETTINGS))
     return function
+
+
+def only_settings(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add these settings to a command as options."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        params: list[click.Parameter] = function.__dict__.setdefault("__click_params__", [])
+        params.extend(SettingOption(BY_NAME[name]) for name in reversed(names))
+        return function
+
+    return add
 
 
 def given(options: dict[str, Any]) -> dict[str, object]:

@@ -19,6 +19,7 @@ from halfsync.engine.deadlines cimport awaited_of, deadline_of, is_slow, next_ch
 from halfsync.engine.engine cimport (
     END_CUTS, END_STAYS, SCRATCH_BYTES, engine_defer,
 )
+from halfsync.engine.feeds cimport feed_begin
 from halfsync.engine.handoff cimport handoff_connection
 from halfsync.engine.ownership cimport (
     owner_note_event, owner_submit, owner_take_back,
@@ -115,10 +116,13 @@ cdef int advance(Engine *engine, Request *request, int framed) noexcept nogil:
     if framed == 1:
         if engine.files != NULL:
             stays = may_stay_after(engine, request, connection.requests + 1)
+            answer.goes_on = False
             if engine.files.answer(engine.files, exchange, stays, engine.scratch, &answer):
                 engine.counters.requests += 1  # before the client can have seen the answer
                 engine.counters.files += 1
                 connection.requests += 1
+                if answer.goes_on:
+                    return feed_begin(engine, request, &answer)
                 return send_native_response(engine, request, &answer, stays)
         return submit(engine, request)
     if framed < 0:

@@ -97,6 +97,14 @@ ctypedef struct Eviction:
     int64_t scan_ns           # earliest time of the next scan
     int64_t again_ns          # earliest time of the next close, after none was possible
 
+# A response of the engine's own that does not end by itself (feeds.pyx). For the engine's thread.
+ctypedef struct Feed:
+    Feed *next
+    Outbox *outbox            # a reference: that of a worker
+    Exchange *exchange        # of its request, until it ends
+    uint8_t address[ADDRESS_BYTES]   # of its client
+    uint8_t address_length
+
 ctypedef struct Engine:
     Poller poller
     Wheel wheel
@@ -140,6 +148,8 @@ ctypedef struct Engine:
     int64_t now               # ns; the loop's clock, read once a cycle
     QueueWatch watch          # on the request queue
     bint put_some             # requests were put since the last queue_check
+    Feed *feeds               # NULL: there is none
+    int64_t feeds_due         # ns; when they get more
     ServerFields fields       # of its own responses
     char *scratch             # SCRATCH_BYTES, for bytes in transit
     # Shared with workers.

@@ -16,6 +16,7 @@ from halfsync.engine.connection_events cimport (
 from halfsync.engine.connections cimport connection_at, connections_free
 from halfsync.engine.draining cimport command_wait, finish_connections
 from halfsync.engine.engine cimport SCRATCH_BYTES, SLAB, Connection, Request
+from halfsync.engine.feeds cimport feeds_continue, feeds_end, feeds_wait
 from halfsync.engine.handoff cimport handoff_close
 from halfsync.engine.listening cimport (
     LISTENER_INDEX, empty_backlog, engine_close_listeners, on_accept_failed, on_acceptable, on_accepted, on_adoptable,
@@ -154,6 +155,8 @@ cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
     wait = min(wait, next_accept_check(engine.slot, True, engine.accept_again, engine.now) - engine.now)
     if engine.eviction.again_ns > engine.now:
         wait = min(wait, engine.eviction.again_ns - engine.now)
+    if engine.feeds != NULL:
+        wait = min(wait, feeds_wait(engine))
     if engine.watch.waits:
         wait = min(wait, WATCH_WAIT)
     store_uint(&engine.sleeping, 1)
@@ -183,6 +186,7 @@ cdef void *run(void *engine_) noexcept nogil:
         if command == COMMAND_SERVE:
             watch_listeners(engine)
         else:
+            feeds_end(engine)
             if engine.listeners_count > 0:
                 empty_backlog(engine)
                 if engine.listeners_count == 0 and engine.slot != NULL:
@@ -195,6 +199,8 @@ cdef void *run(void *engine_) noexcept nogil:
         take_announced(engine)
         fire_timers(engine)
         evict_stalled_client(engine)
+        if engine.feeds != NULL:
+            feeds_continue(engine)
         if engine.slot != NULL:
             store_llong(&engine.slot.requests, engine.counters.requests)
         if engine.put_some or engine.watch.waits:
@@ -202,6 +208,7 @@ cdef void *run(void *engine_) noexcept nogil:
             if engine.watch.overdue:
                 shed_overdue(engine)
             yield_to_workers(queue_check(engine.queue, &engine.watch, engine.now))
+    feeds_end(engine)
     engine_close_listeners(engine)
     engine_sweep(engine)
     handoff_close(engine)

@@ -14,6 +14,7 @@ ctypedef struct NativeResponse:
     int fd                    # of the file; the caller must close it or give it away; -1: there is no file
     int64_t offset
     int64_t length            # bytes to send from the file; 0: there is no file
+    bint goes_on              # it does not end with this: `feed` has more. There is no file, and the connection ends
 
 # The first member of the handler's record. Shared by all threads; read only.
 ctypedef struct NativeHandler:
@@ -21,3 +22,6 @@ ctypedef struct NativeHandler:
     # in the exchange. stays: the connection may serve another request. May wait for the disk, and for nothing else.
     bint (*answer)(const NativeHandler *self, Exchange *exchange, bint stays, char *buffer,
                    NativeResponse *answer) noexcept nogil
+    # Write more of all responses that go on, at most `room` bytes. Returns the length, above 0. For an engine's thread;
+    # NULL: none goes on.
+    int64_t (*feed)(const NativeHandler *self, char *buffer, int64_t room) noexcept nogil

@@ -89,6 +89,7 @@ cdef int outbox_next(Outbox *outbox, iovec *vectors, int *count, Segment **segme
 cdef void outbox_sent(Outbox *outbox, int64_t length) noexcept nogil
 cdef int64_t outbox_retry(Outbox *outbox) noexcept nogil
 cdef int outbox_waits(Outbox *outbox) noexcept nogil
+cdef int64_t outbox_ahead(Outbox *outbox) noexcept nogil
 cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil
 cdef Exchange *outbox_abandon(Outbox *outbox) noexcept nogil
 

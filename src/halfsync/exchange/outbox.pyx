@@ -358,6 +358,15 @@ cdef int outbox_waits(Outbox *outbox) noexcept nogil:
     return read_locked(outbox, &outbox.waits)
 
 
+cdef int64_t outbox_ahead(Outbox *outbox) noexcept nogil:
+    """Return how many bytes the client has not taken; -1: it is gone."""
+    cdef int64_t ahead
+    pthread_mutex_lock(&outbox.lock)
+    ahead = -1 if outbox.gone else outbox.memory + outbox.spooled
+    pthread_mutex_unlock(&outbox.lock)
+    return ahead
+
+
 cdef bint outbox_is_gone(Outbox *outbox) noexcept nogil:
     """Return whether the client is gone, so that nothing may be appended."""
     return read_locked(outbox, &outbox.gone)
