@@ -99,7 +99,7 @@ class World:
         for one in (module, dispatcher):
             patch.setattr(one, "monotonic", lambda: self.now)
         patch.setattr(module, "name_supervisor", lambda _: None)
-        patch.setattr(module, "set_up", lambda _: None)  # of the whole process
+        patch.setattr(module, "set_up", lambda *_: None)  # of the whole process
         patch.setattr(Notifier, "_send", lambda _, *lines: self.hear(lines))
         self.supervisor = Supervisor(
             lambda _: lambda *_: [],
