@@ -22,7 +22,7 @@ T       ?= tests
 # transport (testing/transports.pyx); HALFSYNC_DIFFICULT_TRANSPORT=seed make test T=tests/conformance runs all of it. Each
 # part runs, whatever becomes of those before. $(1): what runs them.
 ALONE   := $(patsubst %,tests/faults/test_%.py,bad_clients crowds deploys full_disk gil handoff_processes haproxy killed \
-           large_bodies processes reload_chaos reloads request_timeout slowhttptest stress upgrade_chaos upgrades) \
+           metrics large_bodies processes reload_chaos reloads request_timeout slowhttptest stress upgrade_chaos upgrades) \
            tests/bench tests/docs
 DIFFICULT := $(patsubst %,tests/conformance/test_%.py,framing connections sending wsgi_input)
 suite    = failed=0; \
@@ -47,14 +47,15 @@ endif
 # thousand child processes; as many connections at one time as each model is meant for; hundreds of bad clients where the
 # suite has eight; slowhttptest for a minute each way; bodies of two gigabytes, which lie in the temporary directory; a
 # thousand reloads, and as many restarts behind HAProxy, of each model; five hundred reloads with random changes; two
-# hundred upgrades, with any signal to either program.
+# hundred upgrades, with any signal to either program; fifty reloads of each model while its metrics are read.
 STRESS := HALFSYNC_STRESS_REQUESTS=100000 HALFSYNC_SHORT_CONNECTIONS=20000 HALFSYNC_CROWD=1 \
           HALFSYNC_BAD_CLIENTS=500 HALFSYNC_SLOW=1 HALFSYNC_LARGE_BYTES=2000000000 HALFSYNC_RELOADS=1000 \
-          HALFSYNC_RELOAD_CHAOS=500 HALFSYNC_UPGRADES=200
+          HALFSYNC_RELOAD_CHAOS=500 HALFSYNC_UPGRADES=200 \
+          HALFSYNC_METRICS_RELOADS=50 HALFSYNC_HOLD=10
 STRESS_TESTS := tests/faults/test_stress.py tests/faults/test_processes.py tests/faults/test_crowds.py \
                 tests/faults/test_bad_clients.py tests/faults/test_slowhttptest.py tests/faults/test_large_bodies.py \
                 tests/faults/test_reloads.py tests/faults/test_reload_chaos.py tests/faults/test_haproxy.py \
-                tests/faults/test_upgrade_chaos.py
+                tests/faults/test_upgrade_chaos.py tests/faults/test_metrics.py
 
 stress: build/checks.stamp
 	$(STRESS) PYTHONPATH=build/checks/site $(PYTEST) -s $(STRESS_TESTS)
@@ -89,6 +90,7 @@ lint: build/checks.stamp
 	$(PY) -m tools.write_log_pages --check
 	$(PY) -m tools.draw_models --check
 	$(PY) -m tools.draw_states --check
+	$(PY) -m tools.write_metrics_page --check
 
 bench: build/release.stamp
 	$(PY) -m bench
@@ -98,6 +100,7 @@ docs: build/release.stamp
 	$(PY) -m tools.write_log_pages
 	$(PY) -m tools.draw_models
 	$(PY) -m tools.draw_states
+	$(PY) -m tools.write_metrics_page
 
 build: build/release.stamp
 

@@ -10,6 +10,7 @@ command -v nginx >/dev/null || packages+=(nginx)
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || packages+=(libnginx-mod-stream)  # where Debian puts it
 command -v podman >/dev/null || packages+=(podman)
 command -v runc >/dev/null || packages+=(runc)  # for podman, under cgroups of any version
+command -v promtool >/dev/null || packages+=(prometheus)  # which has it
 command -v redis-benchmark >/dev/null || packages+=(redis-tools)
 command -v slowhttptest >/dev/null || packages+=(slowhttptest)
 [ -e /lib/systemd/systemd ] || packages+=(systemd)  # of which the tests run one of their own

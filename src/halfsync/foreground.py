@@ -74,7 +74,9 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
     if settings.admin_bind:
         from halfsync.shared.scoreboard import Scoreboard  # noqa: PLC0415 - only admin_bind needs it here
 
-        slot = Scoreboard(1).slot(0)
+        scoreboard = Scoreboard(1)
+        scoreboard.measure()
+        slot = scoreboard.slot(0, measured=True)
     with LoneSignals() as signals, ExitStack() as failing:  # first the signals: so none leaves a file behind
         with Opened.of(settings, identity) as opened:
             server = Server(application, settings=settings, seat=slot, opened=opened)

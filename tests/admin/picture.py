@@ -12,10 +12,9 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from tests.admin.test_probes import free_port
 from tests.browser import Browser, find_chromium
 from tests.client import Connection, build
-from tests.faults.serving import Serving
+from tests.faults.serving import Serving, free_port
 
 DOCS = Path(__file__).parents[2] / "docs"
 PICTURES = (("light", 1280, 1130, False), ("dark", 1280, 1130, True), ("phone", 390, 1000, False))

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from halfsync.admin.page import load_page
-from tests.admin.test_probes import free_port
 from tests.browser import Browser, find_chromium, read_png
 from tests.client import fetch
-from tests.faults.serving import Serving
+from tests.faults.serving import Serving, free_port
 from tests.wsgi import until
 
 SIZES = [(1440, 900), (390, 844)]

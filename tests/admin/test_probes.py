@@ -17,7 +17,7 @@ from halfsync.listening.opening import open_listeners
 from halfsync.settings import Settings
 from halfsync.shared.scoreboard import Scoreboard
 from tests.client import Connection, CutError, build, fetch
-from tests.faults.serving import MODELS, Serving
+from tests.faults.serving import MODELS, Serving, free_port
 from tests.wsgi import until
 
 PROMPT_S = 1.0  # that an orchestrator waits for its answer, by default
@@ -236,12 +236,6 @@ def test_no_connection_stays_for_long(
         annoy(connection.socket)
         connection.rest()
         assert time.monotonic() - since < SECONDS_S
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @pytest.fixture(params=MODELS)

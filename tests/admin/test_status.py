@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.admin.test_probes import free_port
 from tests.client import Connection, Response, build, fetch
-from tests.faults.serving import MODELS, Serving
+from tests.faults.serving import MODELS, Serving, free_port
 from tests.wsgi import until
 
 PROMPT_S = 0.010  # in which an answer comes while a worker keeps the GIL

@@ -14,7 +14,7 @@ import pytest
 from tests.client import Connection
 from tests.conformance.test_nginx import HAPROXY
 from tests.faults.load import APP, Load
-from tests.faults.serving import EXIT_TIMEOUT_S, MODELS, Serving
+from tests.faults.serving import EXIT_TIMEOUT_S, MODELS, Serving, free_port
 from tests.sharing import foreign_environment
 from tests.wsgi import until
 
@@ -35,11 +35,6 @@ pytestmark = [
 def model(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Return the options of each model in turn, and of each poller for the engine's."""
     return MODELS[request.param]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as some:
-        return int(some.getsockname()[1])
 
 
 class Behind:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halfsync.orders import CLOSE_KEEPALIVES, HAND_OFF
+from halfsync.shared.scoreboard import RESTARTS
 from halfsync.supervisor.actions import (
     Abandoned,
     Action,
@@ -376,13 +377,41 @@ def test_crashed_process_is_replaced_at_once_and_a_recycled_one_only_when_anothe
     world.turn()
     assert len(world.pids(ProcessPhase.BOOTING)) == 1 and "killed by signal 11" in world.said[-1].text
     world.boot()
-    world.fleet.recycle(2, "has served enough")
+    world.fleet.recycle(2, "has served enough", "max_requests")
     world.turn()
     (new,) = world.pids(ProcessPhase.BOOTING)
     assert world.told == []
     world.fleet.ready(new, world.now)
     world.turn()
     assert world.told == [(2, HAND_OFF)]
+
+
+def test_each_process_that_is_replaced_or_ends_early_is_counted_once_by_cause() -> None:
+    world = running(2)
+    world.fleet.ended(1, -11, world.now)
+    world.turn()
+    world.fleet.ended(world.pids(ProcessPhase.BOOTING)[0], 1, world.now)
+    assert world.fleet.restarts == {"crash": 1, "failed": 1}
+    world.now = world.fleet.due()
+    world.turn()
+    world.boot()
+    world.fleet.recycle(2, "is large", "max_rss")
+    world.fleet.recycle(2, "was told to end", "signal")
+    world.boot()
+    assert world.fleet.restarts == {"crash": 1, "failed": 1, "max_rss": 1}
+    world.fleet.resize(-1)
+    world.turn()
+    assert world.fleet.restarts["resize"] == 1
+    world.now += GRACE_S + KILL_AFTER_S + 1
+    world.turn()
+    assert world.fleet.restarts["overdue"] == 1
+    world.now += KILL_AFTER_S + 1
+    world.turn()  # it is killed again
+    assert world.fleet.restarts["overdue"] == 1
+    world.fleet.reload()
+    world.boot()
+    assert world.fleet.restarts["reload"] == 1
+    assert set(world.fleet.restarts) <= set(RESTARTS)
 
 
 def test_pauses_grow_while_processes_die_early_and_end_when_one_lives() -> None:
@@ -469,7 +498,7 @@ def test_successor_has_the_place_of_the_one_that_it_replaces() -> None:
         if event == "reload":
             world.fleet.reload()
         elif event == "tired":
-            world.fleet.recycle(pid, "has served enough")
+            world.fleet.recycle(pid, "has served enough", "max_requests")
         else:
             world.fleet.ended(pid, -9, world.now)
         world.boot()
@@ -483,11 +512,11 @@ def test_successor_has_the_place_of_the_one_that_it_replaces() -> None:
 
 def test_replacement_has_its_place_from_its_start_and_the_old_process_ends_first() -> None:
     world = running(3)
-    world.fleet.recycle(2, "has served enough")
+    world.fleet.recycle(2, "has served enough", "max_requests")
     world.turn()
     (new,) = world.fleet.of(ProcessPhase.BOOTING)
     assert new.place == world.fleet.children[2].place
-    world.fleet.recycle(1, "has served enough")
+    world.fleet.recycle(1, "has served enough", "max_requests")
     world.fleet.ready(new.pid, world.now)
     world.turn()
     assert world.told == [(2, HAND_OFF)]  # and not the older one, whose place is free
@@ -511,7 +540,7 @@ def test_a_process_that_gets_sigterm_is_not_replaced_while_all_end(delay: float)
     world = running(2, drain_delay=delay)
     world.fleet.drain(world.now)
     for pid in world.pids(ProcessPhase.READY):
-        world.fleet.recycle(pid, "was told to end")
+        world.fleet.recycle(pid, "was told to end", "signal")
     world.turn()
     assert not world.said
     assert not world.pids(ProcessPhase.BOOTING)
@@ -603,7 +632,7 @@ def test_second_drain_quits_and_a_process_that_stays_is_killed() -> None:
 def test_nothing_is_started_by_the_turn_that_ends_all(how: str) -> None:
     world = running(2)
     world.fleet.ended(1, -9, world.now)
-    world.fleet.recycle(2, "was told to end")
+    world.fleet.recycle(2, "was told to end", "signal")
     if how == "drain":
         world.fleet.drain(world.now)
     else:
@@ -862,7 +891,7 @@ def test_with_too_many_processes_one_to_be_recycled_serves_on() -> None:
     world = running(1)
     crowd(world, 8)
     (serving,) = world.pids(ProcessPhase.READY)
-    world.fleet.recycle(serving, "has served enough")
+    world.fleet.recycle(serving, "has served enough", "max_requests")
     world.turn()
     assert world.pids(ProcessPhase.READY) == [serving] and world.pids(ProcessPhase.BOOTING) == []
     world.boot()
@@ -1038,7 +1067,7 @@ def happen(world: World, event: str, which: int) -> None:  # noqa: PLR0912 - a t
                 fleet.ended(pid, which, world.now)
         case "tire":
             if pid := one(ProcessPhase.READY):
-                fleet.recycle(pid, "is tired")
+                fleet.recycle(pid, "is tired", "max_lifetime")
         case "crash" | "early":
             world.now += 3 if event == "crash" else 0
             if pid := one(ProcessPhase.READY):

@@ -29,12 +29,15 @@ from halfsync.shared.scoreboard cimport Scoreboard
 from halfsync.wsgi.body_blocks cimport BodyBlocks
 
 from halfsync.admin.page import load_page
+from halfsync.native.system import readable
 from halfsync.runtime.originals import os
 
 cdef enum:
     OPEN_MOST = 64  # connections at once; past it the oldest is closed, whatever it does (engine/eviction.pyx)
     REQUESTS_MOST = 16  # on one connection: it cannot be closed while it has more requests to answer
     HEAD_BYTES = 1024  # more than any head here has
+
+LAST_S = 0.1  # at the end
 
 cdef int64_t LONGEST = 2000000000  # ns; no phase of a connection may last longer
 
@@ -105,11 +108,13 @@ cdef class AdminEngine:
         page, policy = load_page()
         self.pinned = (scoreboard, blocks, page, policy)
         self.handler.native_handler.answer = respond
+        scoreboard.measure()  # for processes forked from now on, if none is measured yet
         self.handler.native_handler.feed = go_on
         self.handler.view.page, self.handler.view.page_length = page, len(page)
         self.handler.view.page_policy = policy
         self.handler.view.activity = scoreboard.activity.table
         self.handler.view.scoreboard = scoreboard.record
+        self.handler.view.metrics = scoreboard.metrics
         self.handler.view.max_stuck = settings.max_stuck
         native_store(self.store, settings)
         native_limits(&engine.limits, settings, self.store, False)
@@ -153,10 +158,12 @@ cdef class AdminEngine:
             engine_command(self.engine, COMMAND_DRAIN)
 
     def close(self):
-        """Stop the engine."""
+        """Stop the engine. Clients that have connected get LAST_S to send their request, and the answer."""
         if not self.started or is_forked(self.forks):  # in a forked process the engine does not run
             return
         self.started = False
+        engine_command(self.engine, COMMAND_DRAIN)
+        readable([self.read_fd], LAST_S)
         engine_command(self.engine, COMMAND_STOP)
         with nogil:
             engine_join(self.engine)

@@ -4,12 +4,14 @@ from libc.string cimport strlen
 
 from halfsync.exchange.exchange cimport Exchange
 from halfsync.shared.activity cimport ActivityTable
+from halfsync.shared.metrics cimport Metrics
 from halfsync.shared.slots cimport ScoreboardRecord
 
 # What answers are made from.
 ctypedef struct AdminView:
     ScoreboardRecord *scoreboard
     ActivityTable *activity
+    Metrics *metrics
     unsigned int max_stuck    # a process with more stuck threads is not ready
     const char *page          # the document at /
     size_t page_length

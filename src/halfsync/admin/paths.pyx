@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memcmp, strlen
 
 from halfsync.admin.answer cimport AdminAnswerer, answer_text
+from halfsync.admin.metrics cimport answer_metrics
 from halfsync.admin.probes cimport answer_livez, answer_readyz
 from halfsync.admin.status cimport answer_events, answer_page, answer_status
 from halfsync.exchange.exchange cimport exchange_is_get, exchange_is_head
@@ -13,12 +14,13 @@ ctypedef struct AdminPath:
     const char *path          # the whole path; the query does not count
     AdminAnswerer answer
 
-cdef AdminPath[5] PATHS
+cdef AdminPath[6] PATHS
 PATHS[:] = [
     AdminPath(b"/", answer_page),
     AdminPath(b"/status", answer_status),
     AdminPath(b"/events", answer_events),
     AdminPath(b"/livez", answer_livez),
+    AdminPath(b"/metrics", answer_metrics),
     AdminPath(b"/readyz", answer_readyz),
 ]
 

@@ -9,8 +9,8 @@ from halfsync.blocking.client_limit cimport limit_remove
 from halfsync.blocking.idle_lists cimport idle_remove
 from halfsync.exchange.exchange cimport pool_put
 from halfsync.http.trust cimport ADDRESS_BYTES
+from halfsync.native.counting cimport count_shared
 from halfsync.native.sync cimport monotonic_ns
-from halfsync.observe.counters cimport count_shared
 from halfsync.shared.accepting cimport accept_next, sockaddr_storage, socklen_t
 from halfsync.shared.slots cimport slot_count
 from halfsync.transport.transport cimport transport_close, transport_open

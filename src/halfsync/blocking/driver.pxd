@@ -5,6 +5,7 @@ from halfsync.blocking.wakeups cimport WakeupPipes
 from halfsync.exchange.bridging cimport Bridge
 from halfsync.observe.refusals cimport RefusalLog
 from halfsync.pool.threadpool cimport JobThreads
+from halfsync.shared.metrics cimport SlotMetrics
 
 
 cdef class BlockingDriver:
@@ -15,6 +16,7 @@ cdef class BlockingDriver:
     cdef JobThreads pool_threads  # whose queue is record.waiting
     cdef object pinned        # what the record's pointers point to
 
+    cdef void _measure(self, SlotMetrics *metrics) noexcept
     cdef void _close_others(self) noexcept
     cdef void _end(self, ClientConnection connection) noexcept
     cdef void _tell_refusals(self) noexcept

@@ -13,6 +13,7 @@ short, and what they do is in the modules beside it.
 
 from libc.errno cimport errno
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 from posix.unistd cimport close, write
 
 from halfsync.blocking.client_limit cimport ClientLimit, client_limit, limit_add, limit_remove
@@ -40,11 +41,12 @@ from halfsync.exchange.refusal cimport (
 from halfsync.exchange.spool cimport Store
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.listening.endpoints cimport Endpoints
+from halfsync.native.counting cimport count_shared
 from halfsync.native.gate cimport gate_close, gate_open
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint
 from halfsync.observe.access cimport AccessLog
-from halfsync.observe.counters cimport count_shared, statistics_of
+from halfsync.observe.causes cimport measure_refusal
 from halfsync.pool.request_queue cimport queue_length
 from halfsync.pool.threadpool cimport ThreadPool
 from halfsync.shared.accepting cimport (
@@ -53,6 +55,8 @@ from halfsync.shared.accepting cimport (
 )
 from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, KEY_UNKNOWN, client_key
 from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, command_give
+from halfsync.shared.counters cimport Counters, counters_begin, counters_since, statistics_of
+from halfsync.shared.metrics cimport Gauges, SlotMetrics
 from halfsync.shared.slots cimport SlotRef, slot_note_closed
 from halfsync.transport.transport cimport transport_close
 from halfsync.wsgi.body_blocks cimport BodyBlocks
@@ -114,9 +118,12 @@ cdef class BlockingDriver:
         store = bytearray(sizeof(Store))
         self.record.store = <Store *> <char *> store
         self.pinned = (store, blocks, proxies, clients, overload, parts)
+        self.record.shared.counters = &self.record.shared.own_counters
         if slot is not None:
             slot_ref = native_slot(slot)
             self.record.scoreboard, self.record.slot = slot_ref.scoreboard, slot_ref.slot
+            if slot_ref.metrics != NULL:
+                self._measure(slot_ref.metrics)
         self.record.files = native_files(parts.files)
         self.record.proxies = &proxies.trust if proxies is not None else NULL
         self.record.client_limit = &clients.record if clients is not None else NULL
@@ -130,6 +137,8 @@ cdef class BlockingDriver:
         if self.refusals is not None:
             self.record.refusals = &self.refusals.refusals
         native_store(self.record.store, settings)
+        if self.record.metrics != NULL:
+            self.record.store.shown = &self.record.metrics.gauges.spooled
         native_limits(&self.record.limits, settings, self.record.store, bridge.raw)
         self.record.limits.blocks = &blocks.pool
         native_timeouts(&self.record.timeouts, settings)
@@ -138,6 +147,13 @@ cdef class BlockingDriver:
         self.record.drain_fd, self.record.stop_fd = self.wakeups.drain_fd, self.wakeups.stop_fd
         if parts.handoff_fd >= 0:
             self.record.handoff_fd = os.dup(parts.handoff_fd)
+
+    cdef void _measure(self, SlotMetrics *metrics) noexcept:
+        """Count in these metrics, and go on from what processes before this one have counted there."""
+        self.record.metrics = self.record.observers.metrics = metrics
+        self.record.shared.counters = &metrics.counters
+        counters_begin(&self.record.shared.counted_before, &metrics.counters)
+        self.record.resuming_gate.waits = self.record.closing_gate.waits = &metrics.gil_wait
 
     def __dealloc__(self):
         pool_destroy(&self.record.pool)
@@ -170,6 +186,8 @@ cdef class BlockingDriver:
             raise OSError(errno, os.strerror(errno))
         self.pool_threads = threads._made()
         self.record.waiting = &self.pool_threads.queue
+        if self.record.metrics != NULL:
+            self.pool_threads.measure(self.record.metrics, False)
 
     def close_wakeup_writers(self):
         """Close the wakeup pipes' writing ends in a forked child.
@@ -359,6 +377,8 @@ cdef class BlockingDriver:
             limit_remove(self.record.client_limit, client_index, False)
         if last:
             self.record.shared.counters.running = 0  # a child killed in a turn did not count its end
+            if self.record.metrics != NULL:
+                memset(&self.record.metrics.gauges, 0, sizeof(Gauges))
 
     def close_in_parent(self, ClientConnection connection):
         """Close the parent's copy of a connection that a child serves."""
@@ -375,8 +395,10 @@ cdef class BlockingDriver:
 
     def statistics(self):
         """Return the counts so far, as a dict. No turn has a deadline: no thread is ever stuck."""
+        cdef Counters counters
+        counters_since(&counters, self.record.shared.counters, &self.record.shared.counted_before)
         return statistics_of(
-            &self.record.shared.counters, queue_length(self.record.waiting) if self.record.waiting != NULL else 0,
+            &counters, queue_length(self.record.waiting) if self.record.waiting != NULL else 0,
             load_llong(&self.record.store.used), 0)
 
     def serve_connection(self, ClientConnection connection):
@@ -394,6 +416,7 @@ cdef class BlockingDriver:
             and not trust_has(self.record.proxies, record.address, record.address_length)
         ):
             count_shared(&self.record.shared.counters.refused, 1)
+            measure_refusal(self.record.metrics, 0, REASON_PEER)
             note_refusal(&self.record, record, 0, REASON_PEER)
             self._end(connection)
             self._tell_refusals()

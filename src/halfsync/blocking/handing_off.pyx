@@ -9,8 +9,8 @@ from halfsync.blocking.connection cimport close_connection, count_open, open_cli
 from halfsync.blocking.idle_lists cimport idle_leave
 from halfsync.exchange.exchange cimport Exchange, exchange_room, pool_get
 from halfsync.listening.endpoints cimport endpoint_at
+from halfsync.native.counting cimport count_shared
 from halfsync.native.sync cimport monotonic_ns
-from halfsync.observe.counters cimport count_shared
 from halfsync.shared.handoff cimport handoff_adopt, handoff_describe, handoff_offer
 from halfsync.shared.handoff_queue cimport (
     HANDOFF_BYTES, HANDOFF_INVALID, HANDOFF_NO_DESCRIPTOR, HANDOFF_NO_WRITER, HANDOFF_SENT, HANDOFF_TAKEN,

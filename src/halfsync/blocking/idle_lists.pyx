@@ -17,15 +17,18 @@ Streams (raw TCP) never count as idle: silence is part of their protocol.
 """
 
 from libc.errno cimport errno
+from libc.stdint cimport uint8_t
 
 from halfsync.blocking.records cimport IDLE_KEEPALIVE, IDLE_NEW, IDLE_NONE, IdleList
 from halfsync.exchange.rates cimport EVICTABLE_AFTER_NS
 from halfsync.native.checks cimport check
+from halfsync.native.counting cimport count_shared
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
     atomic_llong, cas_llong, load_llong, monotonic_ns, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_unlock, store_llong,
 )
+from halfsync.shared.metrics cimport STATE_IDLE, STATE_NEW
 from halfsync.transport.transport cimport PEEK_BYTES, transport_cut, transport_peek
 
 from halfsync.runtime.originals import os
@@ -57,6 +60,13 @@ cdef void idle_free(DriverRecord *driver) noexcept nogil:
     pthread_mutex_destroy(&driver.idle.lock)
 
 
+cdef void count_waiting(DriverRecord *driver, int kind, int change) noexcept nogil:
+    """Count, for the metrics, a connection that begins (1) or ceases (-1) to wait for a request with its thread."""
+    cdef int state = <int> STATE_IDLE if kind == IDLE_KEEPALIVE else <int> STATE_NEW
+    if driver.metrics != NULL and kind != IDLE_NONE:
+        count_shared(&driver.metrics.gauges.connections[state], change)
+
+
 cdef void unlink(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Take a connection out of its list, if it is in one. The caller holds the lock."""
     cdef IdleList *idle_list
@@ -71,6 +81,8 @@ cdef void unlink(DriverRecord *driver, BlockingConnection *connection) noexcept 
         connection.idle_next.idle_previous = connection.idle_previous
     else:
         idle_list.last = connection.idle_previous
+    if not connection.parked:
+        count_waiting(driver, connection.idle_kind, -1)
     connection.idle_kind = IDLE_NONE
 
 
@@ -87,6 +99,7 @@ cdef void link(DriverRecord *driver, BlockingConnection *connection, int kind, i
             break
         before = before.idle_previous
     connection.idle_kind = kind
+    count_waiting(driver, kind, 1)
     connection.listed_ns = since
     connection.idle_previous = before
     connection.idle_next = idle_list.first if before == NULL else before.idle_next
@@ -100,6 +113,14 @@ cdef void link(DriverRecord *driver, BlockingConnection *connection, int kind, i
         idle_list.first = connection
 
 
+cdef void count_child(DriverRecord *driver, BlockingConnection *connection, int kind) noexcept nogil:
+    """Note what the connection of a child waits for now. One whose child is killed is counted until none is left."""
+    if kind != connection.idle_kind:
+        count_waiting(driver, connection.idle_kind, -1)
+        count_waiting(driver, kind, 1)
+        connection.idle_kind = <uint8_t> kind
+
+
 cdef bint idle_enter(DriverRecord *driver, BlockingConnection *connection, int kind, int64_t since) noexcept nogil:
     """Begin to wait for a request, or continue. Return False if the connection was closed to make room."""
     cdef atomic_llong *word
@@ -111,7 +132,7 @@ cdef bint idle_enter(DriverRecord *driver, BlockingConnection *connection, int k
         if not driver.is_child or load_llong(word) == WORD_EVICTED:
             return not driver.is_child
         store_llong(word, since + (WORD_NEW if kind == IDLE_NEW else 0))
-        connection.idle_kind = kind
+        count_child(driver, connection, kind)
         return True
     pthread_mutex_lock(&driver.idle.lock)
     stays = not connection.evicted
@@ -145,7 +166,7 @@ cdef bint idle_leave(DriverRecord *driver, BlockingConnection *connection) noexc
     if driver.idle.words != NULL:
         if driver.is_child:
             store_llong(&driver.idle.words[driver.idle.child_index], WORD_BUSY)
-            connection.idle_kind = IDLE_NONE
+            count_child(driver, connection, IDLE_NONE)
         return True
     pthread_mutex_lock(&driver.idle.lock)
     unlink(driver, connection)
@@ -160,6 +181,8 @@ cdef bint idle_remove(DriverRecord *driver, BlockingConnection *connection) noex
 
     A child's word stays as it is: the parent must see that the child it has chosen is about to end.
     """
+    if driver.idle.words != NULL:
+        count_child(driver, connection, IDLE_NONE)
     return driver.idle.words == NULL and not idle_leave(driver, connection)
 
 
@@ -179,6 +202,7 @@ cdef bint idle_park(DriverRecord *driver, BlockingConnection *connection) noexce
     cdef bint stays
     pthread_mutex_lock(&driver.idle.lock)
     connection.parked = connection.idle_kind != IDLE_NONE
+    count_waiting(driver, connection.idle_kind, -1)
     stays = not connection.evicted
     pthread_mutex_unlock(&driver.idle.lock)
     return stays
@@ -191,6 +215,8 @@ cdef void idle_unpark(DriverRecord *driver, BlockingConnection *connection) noex
     that is already cut, but whose descriptor is not closed yet.
     """
     pthread_mutex_lock(&driver.idle.lock)
+    if connection.parked:
+        count_waiting(driver, connection.idle_kind, 1)
     connection.parked = False
     pthread_mutex_unlock(&driver.idle.lock)
 

@@ -30,8 +30,8 @@ from halfsync.exchange.rates cimport Pace, is_too_slow, next_pace_check, pace_be
 from halfsync.exchange.refusal cimport REASON_CLIENT, REASON_GONE, REASON_LATE_PROXY
 from halfsync.exchange.timeline cimport timeline_begin
 from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
+from halfsync.native.counting cimport count_shared
 from halfsync.native.sync cimport load_uint, monotonic_ns
-from halfsync.observe.counters cimport count_shared
 from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key
 from halfsync.shared.command cimport COMMAND_HANDOFF, COMMAND_SERVE
 from halfsync.shared.handoff cimport HANDOFF_RETRY_NS, next_handoff_retry

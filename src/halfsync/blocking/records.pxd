@@ -16,12 +16,13 @@ from halfsync.native.forks cimport is_noted
 from halfsync.native.gate cimport Gate
 from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint, pthread_mutex_t
 from halfsync.observe.completion cimport Observers
-from halfsync.observe.counters cimport Counters
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.overload cimport Overload
 from halfsync.pool.request_queue cimport Queue
 from halfsync.shared.accepting cimport SharedListeners
 from halfsync.shared.command cimport COMMAND_HANDOFF, closes_after_response
+from halfsync.shared.counters cimport Counters
+from halfsync.shared.metrics cimport SlotMetrics
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
 from halfsync.transport.transport cimport Transport
 
@@ -47,7 +48,9 @@ ctypedef struct SharedState:
     atomic_uint command       # Command (shared/command.pxd)
     atomic_uint closing_keepalives  # responses say Connection: close
     SharedListeners listeners
-    Counters counters
+    Counters *counters        # its own, or in the metrics; at the same address in all children
+    Counters own_counters
+    Counters counted_before   # in the metrics, by processes before this one
 
 # The record of one connection. The one thread that has it serves it.
 ctypedef struct BlockingConnection:
@@ -118,6 +121,7 @@ ctypedef struct DriverRecord:
     SharedState *shared
     ScoreboardRecord *scoreboard  # NULL: this is the server's only process
     SlotRecord *slot
+    SlotMetrics *metrics      # NULL: nothing is measured
     int64_t accept_again      # ns; when to accept again, after descriptors or memory were short; the accepting thread's
     Queue *waiting            # of connections that wait for a thread; NULL: there is no queue
     QueueOverload *overload   # of that queue; NULL: nothing is refused because of it

@@ -18,9 +18,10 @@ from halfsync.exchange.outcome cimport OUTCOME_ERROR, OUTCOME_EXPIRED, OUTCOME_S
 from halfsync.exchange.persistence cimport may_stay
 from halfsync.exchange.refusal cimport REASON_ROOM, REASON_STOP, exchange_error
 from halfsync.http.response_head cimport ERROR_BYTES, ServerFields
+from halfsync.native.counting cimport count_shared
 from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
+from halfsync.observe.causes cimport measure_refusal
 from halfsync.observe.completion cimport request_ended
-from halfsync.observe.counters cimport count_shared
 from halfsync.observe.refusals cimport (
     ANSWER_ERROR, ANSWER_RESET, refusal_answer, refusal_counter, refusal_ended, refusal_status, refusals_note,
 )
@@ -43,7 +44,8 @@ cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int statu
     cdef int64_t body
     cdef bint sent
     cdef BlockingSink sink
-    count_shared(refusal_counter(&driver.shared.counters, status), 1)
+    count_shared(refusal_counter(driver.shared.counters, status), 1)
+    measure_refusal(driver.metrics, status, connection.reason)
     note_refusal(driver, connection, refusal_status(answer, status), connection.reason)
     if answer == ANSWER_RESET:
         transport_abort(&connection.transport)
@@ -98,7 +100,8 @@ cdef bint refuse_and_stay(
     connection.requests += 1
     fields.retry_after_s = retry_after_s
     count_request(driver)
-    count_shared(refusal_counter(&driver.shared.counters, 503), 1)
+    count_shared(refusal_counter(driver.shared.counters, 503), 1)
+    measure_refusal(driver.metrics, 503, reason)
     note_refusal(driver, connection, 503, reason)
     length = exchange_error(exchange, 503, &fields, stays, response, &body)
     blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, &exchange.timeline, NULL)
@@ -186,7 +189,8 @@ cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char 
     cdef int answer = refusal_answer(driver.limits.raw, False, transport_shakes_hands(&connection.transport))
     cdef int length
     cdef int64_t body
-    count_shared(refusal_counter(&driver.shared.counters, 503), 1)
+    count_shared(refusal_counter(driver.shared.counters, 503), 1)
+    measure_refusal(driver.metrics, 503, reason)
     uncount_client(driver, connection)
     note_refusal(driver, connection, refusal_status(answer, 503), reason)
     if answer == ANSWER_RESET:

@@ -15,10 +15,10 @@ from halfsync.exchange.outcome cimport (
     OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_NONE, OUTCOME_OK, outcome_note,
 )
 from halfsync.exchange.refusal cimport REASON_CUT, REASON_GONE
+from halfsync.native.counting cimport count_shared
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.observe.completion cimport is_observed, request_ended
-from halfsync.observe.counters cimport count_shared
 from halfsync.transport.transport cimport transport_abort, transport_cut
 from halfsync.host.handlers import contain_handlers
 
@@ -73,17 +73,20 @@ cdef int run_turn(
 ) except -2:
     """Answer with a file, or by the application. Returns a TurnEnd."""
     cdef int end = NOT_A_FILE
+    cdef int64_t since
     if driver.files != NULL:
         with nogil:
             end = answer_file(driver, connection.exchange, &sink.sink)
-            gate_enter(&driver.resuming_gate)
-        gate_leave(&driver.resuming_gate)
+            since = gate_enter(&driver.resuming_gate)
+        gate_leave(&driver.resuming_gate, since)
     if end != NOT_A_FILE:
         count_shared(&driver.shared.counters.files, 1)
         return end
     if driver.is_child:  # signals that came earlier must not interrupt the application
         PyErr_CheckSignals()
     end = bridge.run(connection.exchange, origin, &sink.sink, connection.waited_ns * 1e-9)
+    if is_observed(&driver.observers):
+        connection.exchange.timeline.turned_ns = monotonic_ns()
     if driver.is_child:  # in its main thread: the application may have set handlers
         try:
             contain_handlers()
@@ -113,6 +116,7 @@ cdef void report_turn(
 
 cdef bint end_turn(DriverRecord *driver, BlockingConnection *connection, BlockingSink *sink, int end) noexcept:
     """Continue or end the connection, according to how the response ended. Returns False if it must end."""
+    cdef int64_t since
     if sink.gone:
         count_shared(&driver.shared.counters.disconnected, 1)
     if end != TURN_COMPLETE or sink.gone:
@@ -126,8 +130,8 @@ cdef bint end_turn(DriverRecord *driver, BlockingConnection *connection, Blockin
         return finish_response(driver, connection, True)
     with nogil:
         finish_response(driver, connection, False)
-        gate_enter(&driver.closing_gate)
-    gate_leave(&driver.closing_gate)
+        since = gate_enter(&driver.closing_gate)
+    gate_leave(&driver.closing_gate, since)
     return False
 
 

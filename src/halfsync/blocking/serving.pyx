@@ -3,6 +3,8 @@
 Each function is called with the GIL, and gives it up while it waits for the client. Before it takes the GIL again it
 passes a gate (`native/gate.pxd`).
 """
+from libc.stdint cimport int64_t
+
 from halfsync.blocking.connection cimport close_connection
 from halfsync.blocking.handing_off cimport handoff_connection
 from halfsync.blocking.idle_lists cimport idle_enter, idle_park
@@ -51,6 +53,7 @@ cdef int next_request(DriverRecord *driver, BlockingConnection *connection) noex
     """Receive the next request. Returns as `advance`. A connection that has ended is closed."""
     cdef Gate *gate = &driver.resuming_gate
     cdef int result
+    cdef int64_t since
     with nogil:
         result = advance_to_served(driver, connection)
         if result == ENDED:
@@ -60,8 +63,8 @@ cdef int next_request(DriverRecord *driver, BlockingConnection *connection) noex
                 # A process that the application forked may have a copy: then a close alone goes unnoticed.
                 transport_cut(&connection.transport, True)
                 close_connection(driver, connection)
-        gate_enter(gate)
-    gate_leave(gate)
+        since = gate_enter(gate)
+    gate_leave(gate, since)
     return result
 
 
@@ -82,7 +85,8 @@ cdef int serve_requests(DriverRecord *driver, BlockingConnection *connection, Br
 
 cdef void refuse_last(DriverRecord *driver, BlockingConnection *connection, int status) noexcept:
     """Refuse the last request of a connection, and wait until the client has the answer."""
+    cdef int64_t since
     with nogil:
         refuse(driver, connection, status)
-        gate_enter(&driver.closing_gate)
-    gate_leave(&driver.closing_gate)
+        since = gate_enter(&driver.closing_gate)
+    gate_leave(&driver.closing_gate, since)

@@ -1,5 +1,6 @@
 """Send a response from the thread that makes it, at its client's speed, within the write deadline."""
 from libc.errno cimport EINTR, errno
+from libc.stdint cimport int64_t
 from libc.string cimport memset
 from posix.uio cimport iovec
 from posix.unistd cimport close
@@ -100,14 +101,15 @@ cdef bint wait_writable_without_gil(BlockingSink *sink, int want) noexcept nogil
     """Wait for room without the GIL. Sets `waits`: from now on the caller should send without it."""
     cdef PyThreadState *state
     cdef bint room
+    cdef int64_t since
     sink.sink.waits = True
     if not sink.sink.gil_held:
         return wait_writable(sink, want)
     state = PyEval_SaveThread()
     room = wait_writable(sink, want)
-    gate_enter(sink.sink.gate)
+    since = gate_enter(sink.sink.gate)
     PyEval_RestoreThread(state)
-    gate_leave(sink.sink.gate)
+    gate_leave(sink.sink.gate, since)
     return room
 
 

@@ -16,13 +16,15 @@ from halfsync.http.request_start cimport ProxyClock
 from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.listening.endpoints cimport EndpointTable
+from halfsync.native.gate cimport Gate
 from halfsync.native.sync cimport atomic_pointer, atomic_uint, pthread_t, sem_t
 from halfsync.observe.completion cimport Observers
-from halfsync.observe.counters cimport Counters
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.request_queue cimport Queue, QueueWatch
 from halfsync.shared.accepting cimport SharedListeners
 from halfsync.shared.client_counts cimport ClientCounts
+from halfsync.shared.counters cimport Counters
+from halfsync.shared.metrics cimport CONNECTION_STATES, SlotMetrics
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
 from halfsync.transport.transport cimport Transport
 
@@ -159,7 +161,14 @@ ctypedef struct Engine:
     SharedListeners shared_listeners
     atomic_pointer returned   # Request list: those that the engine must look at
     atomic_pointer announced  # Outbox list: there is more to send
-    Counters counters         # open, running, finished and dropped are counted elsewhere: see Proactor.statistics
+    Counters *counters        # its own, or in its metrics
+    Counters own_counters
+    Counters counted_before   # in the metrics, by processes before this one
+    SlotMetrics *metrics      # NULL: nothing is measured
+    long long census[CONNECTION_STATES]  # connections visited so far, by state (census.pyx)
+    uint32_t census_next      # record to visit next; 0: no walk is under way
+    int64_t census_again      # ns; when the next one begins at the earliest
+    Gate *gate                # passed by workers on their way back to the GIL; NULL: they are not measured
     pthread_t thread
     sem_t monitor_wakeup      # posted for the monitor: a turn passed its deadline, or a refusal was noted
     int done_fd               # writing end of a pipe; written to and closed when the loop has ended

@@ -23,6 +23,7 @@ from halfsync.exchange.deadlines cimport AWAITS_FIRST_BYTE, deadline_after
 from halfsync.exchange.refusal cimport REASON_PEER
 from halfsync.http.trust cimport ADDRESS_BYTES, trust_has
 from halfsync.native.sync cimport load_uint
+from halfsync.observe.causes cimport measure_refusal
 from halfsync.shared.accepting cimport (
     ACCEPT_PAUSE_NS, has_pending_accept, keeps_listener, may_accept, others_accept,
 )
@@ -85,6 +86,7 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
     if engine.proxies != NULL and not trust_has(engine.proxies, <const unsigned char *> address, <int> length):
         engine.counters.accepted += 1
         engine.counters.refused += 1
+        measure_refusal(engine.metrics, 0, REASON_PEER)
         engine_note_refusal(engine, NULL, <const unsigned char *> address, <int> length, 0, REASON_PEER)
         close(fd)
         return True

@@ -1,10 +1,10 @@
 from libc.stdint cimport uint32_t
 
 from halfsync.engine.engine cimport Connection, Engine
-from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
+from halfsync.shared.slots cimport SlotRef
 
 cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil
-cdef int engine_attach(Engine *engine, ScoreboardRecord *scoreboard, SlotRecord *slot) noexcept nogil
+cdef int engine_attach(Engine *engine, const SlotRef *slot) noexcept nogil
 cdef int engine_start(Engine *engine) noexcept nogil
 cdef void engine_join(Engine *engine) noexcept nogil
 cdef void engine_sweep(Engine *engine) noexcept nogil

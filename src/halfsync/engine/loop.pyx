@@ -9,6 +9,7 @@ from libc.stdlib cimport free, malloc
 from posix.unistd cimport close, write
 
 from halfsync.engine.adoption cimport ADOPTION_INDEX
+from halfsync.engine.census cimport measure_cycle
 from halfsync.engine.connection_close cimport close_now, note_outcome
 from halfsync.engine.connection_events cimport (
     on_announced, on_hangup, on_received, on_returned, on_room, on_sendable, on_timer,
@@ -42,7 +43,8 @@ from halfsync.native.sync cimport (
 from halfsync.pool.request_queue cimport queue_check
 from halfsync.shared.accepting cimport listeners_init, next_accept_check
 from halfsync.shared.command cimport COMMAND_SERVE, COMMAND_STOP
-from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord, slot_note_closed
+from halfsync.shared.counters cimport counters_begin
+from halfsync.shared.slots cimport SlotRef, slot_note_closed
 
 cdef extern from *:
     """
@@ -159,6 +161,8 @@ cdef int wait_ms(Engine *engine, unsigned int command) noexcept nogil:
         wait = min(wait, feeds_wait(engine))
     if engine.watch.waits:
         wait = min(wait, WATCH_WAIT)
+    if engine.census_next > 0:
+        wait = 0
     store_uint(&engine.sleeping, 1)
     if (
         load_pointer(&engine.returned) != NULL or load_pointer(&engine.announced) != NULL
@@ -202,12 +206,14 @@ cdef void *run(void *engine_) noexcept nogil:
         if engine.feeds != NULL:
             feeds_continue(engine)
         if engine.slot != NULL:
-            store_llong(&engine.slot.requests, engine.counters.requests)
+            store_llong(&engine.slot.requests, engine.counters.requests - engine.counted_before.requests)
         if engine.put_some or engine.watch.waits:
             engine.put_some = False
             if engine.watch.overdue:
                 shed_overdue(engine)
             yield_to_workers(queue_check(engine.queue, &engine.watch, engine.now))
+        if engine.metrics != NULL:
+            measure_cycle(engine)
     feeds_end(engine)
     engine_close_listeners(engine)
     engine_sweep(engine)
@@ -264,6 +270,7 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     engine.poller.user.adoptable = on_adoptable
     engine.poller.user.find = on_find
     engine.now = monotonic_ns()
+    engine.counters = &engine.own_counters
     wheel_init(&engine.wheel, engine.now)
     pool_init(&engine.pool)
     init_uint(&engine.sleeping, 0)
@@ -289,11 +296,15 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     return engine.poller.add(&engine.poller, &engine.waker)
 
 
-cdef int engine_attach(Engine *engine, ScoreboardRecord *scoreboard, SlotRecord *slot) noexcept nogil:
+cdef int engine_attach(Engine *engine, const SlotRef *slot) noexcept nogil:
     """Share the listeners with other processes, as the scoreboard says. Only before the start. Returns 0 or -errno."""
-    engine.scoreboard = scoreboard
-    engine.slot = slot
-    engine.scoreboard_wakeup.fd = scoreboard.wakeup_fd
+    engine.scoreboard = slot.scoreboard
+    engine.slot = slot.slot
+    if slot.metrics != NULL:
+        engine.metrics = engine.observers.metrics = slot.metrics
+        engine.counters = &slot.metrics.counters
+        counters_begin(&engine.counted_before, engine.counters)
+    engine.scoreboard_wakeup.fd = slot.scoreboard.wakeup_fd
     engine.scoreboard_wakeup.kind = HANDLE_WAKER
     engine.scoreboard_wakeup.index = SCOREBOARD_INDEX
     return engine.poller.add(&engine.poller, &engine.scoreboard_wakeup)

@@ -27,6 +27,7 @@ from halfsync.exchange.refusal cimport REASON_GONE, REASON_RESOURCES, exchange_e
 from halfsync.exchange.timeline cimport timeline_note_sent
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.sync cimport monotonic_ns
+from halfsync.observe.causes cimport measure_refusal
 from halfsync.observe.completion cimport is_observed
 from halfsync.observe.refusals cimport (
     ANSWER_END, ANSWER_ERROR, ANSWER_RESET, refusal_answer, refusal_counter, refusal_ended, refusal_status,
@@ -70,7 +71,8 @@ cdef void note_refusal(
 ) noexcept nogil:
     """Count a refusal, and note its reason. answer: how the client is answered, an Answer."""
     cdef const Connection *connection = request.connection
-    refusal_counter(&engine.counters, status)[0] += 1
+    refusal_counter(engine.counters, status)[0] += 1
+    measure_refusal(engine.metrics, status, reason)
     engine_note_refusal(
         engine, request.exchange, connection.address, connection.address_length, refusal_status(answer, status),
         reason)

@@ -34,13 +34,14 @@ ctypedef struct Sink:
 cdef inline int send_vectors(Sink *sink, iovec *vectors, int count, int64_t total) noexcept:
     """Give `total` bytes to a sink, without the GIL if that may take long. Returns what the sink returns."""
     cdef int result
+    cdef int64_t since
     sink.gil_held = not sink.waits and total <= GIL_KEPT_BYTES
     if sink.gil_held:
         return sink.send(sink, vectors, count)
     with nogil:
         result = sink.send(sink, vectors, count)
-        gate_enter(sink.gate)
-    gate_leave(sink.gate)
+        since = gate_enter(sink.gate)
+    gate_leave(sink.gate, since)
     return result
 
 

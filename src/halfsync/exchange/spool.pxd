@@ -9,6 +9,7 @@ ctypedef struct Store:
     int64_t limit             # bytes of all its files together
     atomic_llong used
     atomic_uint waiters       # threads that wait for room
+    long long *shown          # in the metrics: the bytes that are used; NULL: there are none
     atomic_uint held          # threads that wait for their own client to take more, even if there is room
 
 ctypedef struct SpoolFile:

@@ -11,6 +11,7 @@ from posix.fcntl cimport O_CLOEXEC, O_RDWR, open
 from posix.unistd cimport close, pwrite, unlink
 
 from halfsync.native.checks cimport COUNT_SPOOL_FILE, count
+from halfsync.native.counting cimport count_shared
 from halfsync.native.descriptors cimport move_out_of_low
 from halfsync.native.sync cimport add_llong, init_llong, init_uint
 
@@ -33,6 +34,7 @@ cdef int store_init(Store *store, const char *directory, int64_t limit) noexcept
     snprintf(store.directory, sizeof(store.directory), "%s", directory)
     store.limit = limit
     init_llong(&store.used, 0)
+    store.shown = NULL
     init_uint(&store.waiters, 0)
     init_uint(&store.held, 0)
     return 0
@@ -59,12 +61,19 @@ cdef int open_unnamed(const char *directory) noexcept nogil:
     return move_out_of_low(fd)
 
 
+cdef inline void show(Store *store, int64_t change) noexcept nogil:
+    """Show a change of what is used in the metrics."""
+    if store.shown != NULL and change != 0:
+        count_shared(store.shown, change)
+
+
 cdef int spool_reserve(SpoolFile *spool, int64_t length) noexcept nogil:
     """Reserve `length` bytes of the store's budget, for the caller to append. Returns -1 if less is left."""
     if add_llong(&spool.store.used, length) + length > spool.store.limit:
         add_llong(&spool.store.used, -length)
         return -1
     spool.reserved += length
+    show(spool.store, length)
     return 0
 
 
@@ -91,6 +100,7 @@ cdef int spool_append(SpoolFile *spool, const char *data, int64_t length) noexce
 cdef void spool_close(SpoolFile *spool) noexcept nogil:
     """Close the file, which deletes it, and return the reserved bytes to the budget."""
     add_llong(&spool.store.used, -spool.reserved)
+    show(spool.store, -spool.reserved)
     spool.reserved = spool.end = 0
     if spool.fd >= 0:
         close(spool.fd)

@@ -14,6 +14,7 @@ ctypedef struct Timeline:
     int64_t taken_ns          # a worker took it from there; without a queue: its turn began
     int64_t first_sent_ns     # the first bytes of its response were sent
     int64_t last_sent_ns      # the last ones were, so far
+    int64_t turned_ns         # the turn of the application ended; noted if it is to be reported
 
 
 cdef inline void timeline_reset(Timeline *timeline) noexcept nogil:

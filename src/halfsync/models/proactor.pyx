@@ -19,14 +19,15 @@ from halfsync.exchange.native_settings cimport (
 from halfsync.http.request_start cimport proxy_clock_init
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.listening.endpoints cimport Endpoints
-from halfsync.native.sync cimport load_llong, load_uint, store_uint
+from halfsync.native.counting cimport counted
+from halfsync.native.sync cimport load_llong, store_uint
 from halfsync.observe.access cimport AccessLog
-from halfsync.observe.counters cimport Counters, statistics_of
 from halfsync.observe.refusals cimport RefusalLog
 from halfsync.pool.request_queue cimport queue_taken
 from halfsync.shared.accepting cimport leave_listeners, listener_mask
 from halfsync.shared.client_counts cimport counts_close, counts_open
 from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_STOP
+from halfsync.shared.counters cimport Counters, counters_since, statistics_of
 from halfsync.shared.slots cimport SlotRef
 from halfsync.wsgi.body_blocks cimport BodyBlocks
 
@@ -98,7 +99,11 @@ cdef class Proactor:
         if parts.slot is not None:
             self.workers.scoreboard_slot = parts.slot
             slot_ref = native_slot(parts.slot)
-            self.check(engine_attach(self.engine, slot_ref.scoreboard, slot_ref.slot))
+            self.check(engine_attach(self.engine, slot_ref))
+            if slot_ref.metrics != NULL:
+                self.workers.measure(slot_ref.metrics, True)
+                self.engine.gate = self.workers.gate
+                self.store.shown = &slot_ref.metrics.gauges.spooled
         for fd in parts.listeners:
             self.check(engine_listen(self.engine, fd))
         if parts.adoption_fd >= 0:
@@ -209,13 +214,14 @@ cdef class Proactor:
 
     def statistics(self):
         """Return the counts so far, as a dict."""
-        cdef Counters counters = self.engine.counters
+        cdef Counters counters
         cdef uint32_t queued
         # A worker takes a request and counts it as running without releasing the GIL, which this thread holds: none is
         # in between.
         cdef uint64_t taken = queue_taken(self.engine.queue, &queued)
+        counters_since(&counters, self.engine.counters, &self.engine.counted_before)
         counters.open = self.engine.open
         counters.dropped = self.workers.dropped
-        counters.running = load_uint(&self.workers.running)
+        counters.running = counted(self.workers.running)
         counters.finished = taken - counters.running - counters.close_notices + counters.files
         return statistics_of(&counters, queued, load_llong(&self.store.used), self.workers.stuck)

@@ -7,15 +7,18 @@ from halfsync.exchange.exchange cimport Exchange
 from halfsync.exchange.outcome cimport OUTCOME_NONE, outcome_name
 from halfsync.native.checks cimport CHECKS, check, note_ending
 from halfsync.observe.access cimport AccessLogRecord, log_exchange, log_unheard
+from halfsync.observe.measuring cimport measure_request
+from halfsync.shared.metrics cimport SlotMetrics
 
 # Who is told. A server has one, in the record of its engine or driver; read only once it serves.
 ctypedef struct Observers:
     AccessLogRecord *access   # NULL: there is no access log
+    SlotMetrics *metrics      # NULL: nothing is counted for metrics
 
 
 cdef inline bint is_observed(const Observers *observers) noexcept nogil:
     """Return whether anybody is told, so that an exact time is worth reading the clock."""
-    return observers.access != NULL
+    return observers.access != NULL or observers.metrics != NULL
 
 
 cdef inline void request_ended(
@@ -34,6 +37,8 @@ cdef inline void request_ended(
             &exchange.timeline.accepted_ns)
     if observers.access != NULL:
         log_exchange(observers.access, exchange, address, address_length, now)
+    if observers.metrics != NULL:
+        measure_request(observers.metrics, exchange, now)
 
 
 cdef inline void request_unheard(

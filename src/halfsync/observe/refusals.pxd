@@ -8,8 +8,8 @@ from halfsync.exchange.refusal cimport exchange_reason
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.native.sync cimport atomic_llong, pthread_mutex_t
 from halfsync.observe.completion cimport Observers, request_ended, request_unheard
-from halfsync.observe.counters cimport Counters
 from halfsync.shared.activity cimport ActivityTable
+from halfsync.shared.counters cimport Counters
 
 cdef enum:
     NOTES_MOST = 20           # the most notes that wait to be logged, and that may be logged at once

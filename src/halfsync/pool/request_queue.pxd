@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from halfsync.native.sync cimport pthread_mutex_t, sem_t
 from halfsync.pool.overload cimport Overload
+from halfsync.shared.metrics cimport QueueGauge
 
 ctypedef struct QueueSlot:
     void *item                # NULL: it was withdrawn
@@ -30,6 +31,7 @@ ctypedef struct Queue:
     uint64_t withdrawn        # or expired, and no longer counted in `length`
     int64_t waited_ns         # over all items taken
     Overload overload
+    QueueGauge *gauge         # shows others what waits; NULL: none looks
 
 # What the owner of a patient queue remembers of it. Zeroed at first.
 ctypedef struct QueueWatch:

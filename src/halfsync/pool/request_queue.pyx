@@ -20,6 +20,7 @@ from libc.errno cimport EINTR, errno
 from libc.stdlib cimport calloc, free
 
 from halfsync.native.checks cimport COUNT_QUEUE, check, count
+from halfsync.native.counting cimport set_count
 from halfsync.native.sync cimport (
     monotonic_ns, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
     sem_destroy, sem_init, sem_post, sem_wait,
@@ -56,6 +57,7 @@ cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil:
     queue.puts = queue.refused = queue.withdrawn = queue.ticket = 0
     queue.waited_ns = 0
     overload_init(&queue.overload, 0, 0)
+    queue.gauge = NULL
     count(COUNT_QUEUE, 1)
     return 0
 
@@ -70,6 +72,18 @@ cdef void queue_destroy(Queue *queue) noexcept nogil:
     sem_destroy(&queue.wake)
     pthread_mutex_destroy(&queue.lock)
     count(COUNT_QUEUE, -1)
+
+
+cdef inline QueueSlot *first_slot(Queue *queue) noexcept nogil:
+    return &queue.slots[queue.first]
+
+
+cdef inline void show(Queue *queue) noexcept nogil:
+    """Show what waits, once that has changed. The caller holds the lock."""
+    if queue.gauge != NULL:
+        if queue.length > 0:
+            set_count(&queue.gauge.oldest_ns, first_slot(queue).put_ns)
+        set_count(&queue.gauge.length, queue.length)
 
 
 cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns, int64_t age_ns) noexcept nogil:
@@ -92,6 +106,7 @@ cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns, int64_t age_ns)
         result = queue.ticket + queue.length
         queue.length += 1
         queue.puts += 1
+        show(queue)
     else:
         queue.refused += 1
     pthread_mutex_unlock(&queue.lock)
@@ -116,10 +131,6 @@ cdef void queue_wake(Queue *queue) noexcept nogil:
     pthread_mutex_unlock(&queue.lock)
     if post:
         sem_post(&queue.wake)
-
-
-cdef inline QueueSlot *first_slot(Queue *queue) noexcept nogil:
-    return &queue.slots[queue.first]
 
 
 cdef inline bint is_overdue(Queue *queue, int64_t now) noexcept nogil:
@@ -219,6 +230,7 @@ cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept no
     if queue.length > 0:
         overload_look(&queue.overload, now, queue.length, now - first_slot(queue).put_ns)
         take_slot(queue, slot)
+        show(queue)
         waited = max(<int64_t> 0, now - slot.put_ns)
         queue.waited_ns += waited
         overload_note_wait(&queue.overload, now, waited)
@@ -326,6 +338,7 @@ cdef bint queue_withdraw(Queue *queue, uint64_t ticket, const void *item) noexce
     if slot != NULL:
         slot.item = NULL
         skip_withdrawn(queue)
+        show(queue)
     pthread_mutex_unlock(&queue.lock)
     return slot != NULL
 
@@ -348,6 +361,7 @@ cdef bint queue_expire(Queue *queue, int64_t now, QueueSlot *slot) noexcept nogi
         slot[0] = first_slot(queue)[0]
         remove_first(queue)
         queue.withdrawn += 1
+        show(queue)
         expired = True
     pthread_mutex_unlock(&queue.lock)
     return expired

@@ -1,13 +1,17 @@
 # Worker threads over one bounded queue. The subclass defines what a turn does.
 from libc.stdint cimport int64_t, uint64_t
 
-from halfsync.native.sync cimport atomic_uint
+from halfsync.native.gate cimport Gate
 from halfsync.pool.request_queue cimport Queue, QueueSlot
+from halfsync.shared.metrics cimport SlotMetrics
 
 
 cdef class WorkerThreads:
     cdef Queue queue
-    cdef atomic_uint running          # turns under way
+    cdef long long *running           # turns under way: its own count, or one in the metrics
+    cdef long long own_running
+    cdef Gate *gate                   # passed on the way back to the GIL; NULL: it is not measured
+    cdef Gate own_gate
     cdef readonly int size            # threads made in advance
     cdef readonly str name
     cdef list _threads
@@ -20,6 +24,7 @@ cdef class WorkerThreads:
 
     cdef int turn(self, QueueSlot *slot) except -1
     cdef void discard(self, void *item) noexcept
+    cdef void measure(self, SlotMetrics *metrics, bint turns) noexcept
     cdef void empty(self) noexcept
     cdef int add_thread(self) except -1
     cdef int drop_ended(self) except -1

@@ -7,12 +7,15 @@ workers of the proactor model are its other user. Neither knows sockets or model
 from contextlib import suppress
 from dataclasses import dataclass
 
+from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
+from halfsync.native.counting cimport count_shared, counted
 from halfsync.native.forks cimport copies, end_process, exit_forked_copy, forks, is_forked, is_forked_copy
-from halfsync.native.sync cimport add_uint, init_uint, load_uint, monotonic_ns, sub_uint
+from halfsync.native.gate cimport gate_enter, gate_leave, gate_open
+from halfsync.native.sync cimport monotonic_ns
 from halfsync.pool.request_queue cimport (
     TAKEN_CLOSED, TAKEN_ITEM, Taker, queue_close, queue_destroy, queue_init, queue_length, queue_put, queue_sleep,
     queue_try_take, queue_wake,
@@ -52,7 +55,8 @@ cdef class WorkerThreads:
             raise TypeError(f"name must be a str, not {type(name).__name__}")
         if self.queue.slots != NULL:
             raise RuntimeError("these threads were made already")
-        init_uint(&self.running, 0)
+        self.own_running = 0
+        self.running = &self.own_running
         self.began, self.forks = copies[0], forks[0]
         self.size = threads
         self.name = str(name)
@@ -74,6 +78,19 @@ cdef class WorkerThreads:
 
     cdef void discard(self, void *item) noexcept:
         """Release an item that no thread will take. Also called while the object is freed."""
+
+    cdef void measure(self, SlotMetrics *metrics, bint turns) noexcept:
+        """Show the queue and the threads in these metrics, and how long they wait for the GIL. Before the start.
+
+        turns: a turn of theirs is one of the application.
+        """
+        metrics.gauges.threads = self.size
+        self.queue.gauge = &metrics.gauges.queue
+        if turns:
+            self.running = &metrics.gauges.busy
+        gate_open(&self.own_gate, 0)
+        self.own_gate.waits = &metrics.gil_wait
+        self.gate = &self.own_gate
 
     cdef void empty(self) noexcept:
         """Discard what is left in the queue. No thread may be left that could take it."""
@@ -115,12 +132,13 @@ cdef class WorkerThreads:
         cdef QueueSlot slot
         cdef Taker taker
         cdef int taken
+        cdef int64_t since
         memset(&taker, 0, sizeof(taker))
         while True:
             exit_forked_copy(self.began)
             taken = queue_try_take(&self.queue, &taker, &slot)
             if taken == TAKEN_ITEM:
-                add_uint(&self.running, 1)
+                count_shared(self.running, 1)
                 try:
                     if self.turn(&slot):
                         return
@@ -132,12 +150,14 @@ cdef class WorkerThreads:
                     with suppress(BaseException):  # memory may be too short for the call
                         report(error, self.name)
                 finally:
-                    sub_uint(&self.running, 1)
+                    count_shared(self.running, -1)
             elif taken == TAKEN_CLOSED:
                 return
             else:
                 with nogil:
                     queue_sleep(&self.queue, &taker)
+                    since = gate_enter(self.gate)
+                gate_leave(self.gate, since)
 
     cdef bint only_caller_left(self):
         """Return whether close waits only for its own caller, which is one of the threads."""
@@ -256,7 +276,7 @@ cdef class ThreadPool:
         if is_forked(threads.forks):  # a thread that is missing here may hold the queue's lock
             raise RuntimeError("this pool belongs to the process that made it, from which this one was forked")
         return ThreadPoolStatistics(
-            queued=queue_length(&threads.queue), running=load_uint(&threads.running), done=threads._done,
+            queued=queue_length(&threads.queue), running=counted(threads.running), done=threads._done,
             refused=threads.queue.refused, failed=threads._failed, waited=threads.queue.waited_ns / 1e9,
         )
 

@@ -196,8 +196,9 @@ class DeclaredSettings:
         reason="The right size depends on the application. Sizes are checked several times a second.")
     admin_bind: tuple[str, ...] = setting(
         (), Binds(optional=True), PROCESSES,
-        doc="Answer GET /livez and /readyz here, for orchestrators, and show what the server does, on a page at / and "
-            "to `halfsync status`: HOST:PORT or unix:PATH; repeatable. It shows paths and clients (docs/status.md).",
+        doc="Answer GET /livez, /readyz and /metrics here, for orchestrators and monitoring, and show what the server "
+            "does, on a page at / and to `halfsync status`: HOST:PORT or unix:PATH; repeatable. It shows paths and "
+            "clients (docs/status.md). Metrics are counted only if this is set.",
         reason="None of that may be reachable on the public port.")
     drain_delay: float = setting(
         0.0, Duration(zero=True), PROCESSES,

@@ -11,22 +11,27 @@ wait for it. So a process over its share checks its listeners now and then. If c
 for NEGLECT_NS, it accepts in spite of its share.
 """
 
+from libc.string cimport memset
+
 from cpython.pycapsule cimport PyCapsule_New
 
+from halfsync.native.counting cimport set_count
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport add_llong, init_llong, init_uint, load_llong, load_uint, store_uint
+from halfsync.shared.metrics cimport RESTART_CAUSES, Gauges, Metrics, SlotMetrics, restart_name, slot_metrics_at
 from halfsync.shared.slots cimport (
-    SLOT_BOOTING, SLOT_EMPTY, SLOT_SERVING, scoreboard_serving, slot_at, slot_count, slot_may_accept, slot_note_closed,
-    slot_stop_accepting, wake_all,
+    SLOT_BOOTING, SLOT_EMPTY, SLOT_SERVING, SLOT_STATES, scoreboard_serving, slot_at, slot_count, slot_may_accept,
+    slot_note_closed, slot_state_name, slot_stop_accepting, wake_all,
 )
 
-from halfsync.runtime.originals import os
+from halfsync.runtime.originals import os, time
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int value, int flags)
     const int EFD_CLOEXEC, EFD_NONBLOCK
 
-STATES = ("empty", "booting", "serving", "closing", "closed")
+STATES = tuple([slot_state_name(each).decode("ascii") for each in range(SLOT_STATES)])  # of a process
+RESTARTS = tuple([restart_name(each).decode("ascii") for each in range(RESTART_CAUSES)])  # why a process was replaced
 
 
 cdef class Scoreboard:
@@ -45,17 +50,43 @@ cdef class Scoreboard:
         if self.record.wakeup_fd < 0:
             raise OSError("no descriptor to wake other processes")
 
-    def slot(self, int number):
-        """Return a slot. number: from 0."""
+    def measure(self):
+        """Make memory for metrics, if there is none yet. Processes forked before have none. Raises MemoryError.
+
+        Only the memory of slots that were used is taken.
+        """
+        if self.metrics == NULL:
+            self.metrics = <Metrics *> map_shared(self.metrics_bytes)
+            if self.metrics == NULL:
+                raise MemoryError
+            self.metrics.started_s = <long long> time()
+
+    @property
+    def metrics_bytes(self):
+        """The size of the memory for metrics."""
+        return sizeof(Metrics) + self.size * sizeof(SlotMetrics)
+
+    def note_restarts(self, counts):
+        """Note how many processes were replaced so far. counts: by cause, one of RESTARTS."""
+        cdef int cause
+        if self.metrics != NULL:
+            for cause in range(RESTART_CAUSES):
+                set_count(&self.metrics.restarts[cause], counts[RESTARTS[cause]])
+
+    def slot(self, int number, bint measured=False):
+        """Return a slot. number: from 0. measured: its process counts for metrics: call `measure` first."""
         cdef Slot slot
         if not 0 <= number < self.size:
             raise ValueError(f"the scoreboard has no slot {number}")
+        if measured and self.metrics == NULL:
+            raise ValueError("the scoreboard has no memory for metrics")
         slot = Slot.__new__(Slot)
         slot.scoreboard = self
         slot.record = slot_at(self.record, number)
         slot.number = number
         slot.ref.scoreboard = self.record
         slot.ref.slot = slot.record
+        slot.ref.metrics = slot_metrics_at(self.metrics, number) if measured else NULL
         slot.capsule = PyCapsule_New(&slot.ref, b"halfsync.slot", NULL)
         if load_uint(&self.record.used) <= <unsigned int> number:
             store_uint(&self.record.used, number + 1)
@@ -63,6 +94,7 @@ cdef class Scoreboard:
 
     def __dealloc__(self):
         unmap_shared(self.record, sizeof(ScoreboardRecord) + self.size * sizeof(SlotRecord))
+        unmap_shared(self.metrics, self.metrics_bytes)
 
     @property
     def shutting_down(self):
@@ -106,7 +138,16 @@ cdef class Slot:
         init_uint(&self.record.stuck, 0)
         init_llong(&self.record.requests, 0)
         self.scoreboard.activity.end_process(self.number)
+        self.clear_gauges()
         wake_all(self.scoreboard.record)
+
+    cdef void clear_gauges(self) noexcept:
+        """Clear what metrics say of this moment. An earlier process of the slot may have counted."""
+        cdef SlotMetrics *metrics
+        if self.scoreboard.metrics != NULL:
+            metrics = slot_metrics_at(self.scoreboard.metrics, self.number)
+            memset(&metrics.gauges, 0, sizeof(Gauges))
+            metrics.counters.open = metrics.counters.running = 0
 
     def serve(self):
         """Begin to accept."""

@@ -7,6 +7,7 @@ from halfsync.native.poll cimport POLLIN, poll, pollfd
 from halfsync.native.sync cimport (
     add_uint, atomic_llong, atomic_uint, load_uint, store_uint, sub_uint, swap_uint,
 )
+from halfsync.shared.metrics cimport SlotMetrics
 
 cdef enum:
     SHARE_SLACK = 2           # connections that a process may have beyond its share plus a quarter
@@ -17,6 +18,16 @@ cdef enum SlotState:
     SLOT_SERVING
     SLOT_CLOSING              # it must not accept, but its listeners may still be open
     SLOT_CLOSED               # its listeners are closed
+    SLOT_STATES
+
+cdef extern from * nogil:
+    """
+    static inline const char *hs_slot_state_name(unsigned int state) {
+        static const char *const names[] = {"empty", "booting", "serving", "closing", "closed"};
+        return names[state];
+    }
+    """
+    const char *slot_state_name "hs_slot_state_name" (unsigned int state)
 
 # Written by the process that has the slot. Its supervisor clears it once that process has ended.
 ctypedef struct SlotRecord:
@@ -42,6 +53,7 @@ ctypedef struct ScoreboardRecord:
 ctypedef struct SlotRef:
     ScoreboardRecord *scoreboard
     SlotRecord *slot
+    SlotMetrics *metrics      # NULL: nothing is counted for metrics
 
 
 cdef inline SlotRecord *slot_at(ScoreboardRecord *scoreboard, unsigned int index) noexcept nogil:

@@ -52,6 +52,7 @@ class Child:
     phase: ProcessPhase = ProcessPhase.BOOTING
     ready_at: float = math.inf
     recycle_reason: str = ""  # why it must be replaced
+    recycle_cause: str = ""  # the same, as metrics name it
     quiesced: bool = False  # it takes no more new requests
     stands_in: bool = False  # it serves the reason why the application cannot be loaded
 

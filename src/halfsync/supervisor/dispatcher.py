@@ -60,6 +60,7 @@ class Dispatcher:
         decided: list[Action] = []
         with self._step("deciding what is to be done"):
             decided = self._fleet.decide(monotonic())
+            self._processes.scoreboard.note_restarts(self._fleet.restarts)
         undone, self._undone = self._undone, []
         living = self._fleet.children
         again = [one for one in undone if not isinstance(one, Tell | Recall | Kill) or one.pid in living]

@@ -22,6 +22,7 @@ generation because of it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,8 @@ class Fleet:
         self._until = math.inf  # when this state ends
         self._code = 0
         self._said: list[Action] = []
+        # Processes that were replaced, or ended before their time, by cause (shared/metrics.pxd).
+        self.restarts: Counter[str] = Counter()
 
     @property
     def _starts(self) -> bool:
@@ -144,12 +147,15 @@ class Fleet:
         if pid in self.children:
             self.children[pid].quiesced = True
 
-    def recycle(self, pid: int, reason: str) -> None:
-        """Ask for a process to replace this one, which serves until that is ready. No effect if all are to end."""
+    def recycle(self, pid: int, reason: str, cause: str) -> None:
+        """Ask for a process to replace this one, which serves until that is ready. No effect if all are to end.
+
+        reason: the end of a sentence. cause: as of `restarts`.
+        """
         child = self.children.get(pid)
         serves = child is not None and child.phase is ProcessPhase.READY and self.state is FleetState.SERVING
         if child is not None and serves and not child.recycle_reason:
-            child.recycle_reason = reason
+            child.recycle_reason, child.recycle_cause = reason, cause
             self._say("info", f"process {pid} {reason}: replacing it")
 
     def ended(self, pid: int, code: int, now: float) -> None:
@@ -165,6 +171,7 @@ class Fleet:
             if code != 0:
                 self._say("error", f"process {pid} {how} before it had finished")
         elif child.phase is ProcessPhase.READY:
+            self.restarts["crash"] += 1
             self._say("error", f"process {pid} {how}" + (": replacing it" if replaced else ""))
             self._died(now - child.ready_at, now)
         elif replaced and self.generations.is_needed(child):
@@ -179,6 +186,7 @@ class Fleet:
 
     def _not_ready(self, child: Child, how: str, code: int, now: float) -> None:
         """Handle a process that will not serve: its generation cannot start, or cannot start now."""
+        self.restarts["failed"] += 1
         generations = self.generations
         expected = child.generation <= generations.proven or self.state is FleetState.DRAIN_DELAY
         if expected or self.persists:
@@ -294,6 +302,7 @@ class Fleet:
         """Start what is missing, and let what is replaced leave, one at a time."""
         for child in self.of(ProcessPhase.READY):
             if self.generations.is_outdated(child):
+                self._replaced(child)
                 self._hand_off(child, now)
         self._recall_unneeded(now)
         if now >= self._not_before:
@@ -320,7 +329,14 @@ class Fleet:
             old = [child for child in ready if not self.generations.is_good(child)]
             places = held_places(self.children.values(), self.generations.target)
             last = max(ready, key=lambda child: child.place)
-            self._hand_off(min(old, key=lambda child: child.place not in places) if old else last, now)
+            leaving = min(old, key=lambda child: child.place not in places) if old else last
+            self._replaced(leaving)
+            self._hand_off(leaving, now)
+
+    def _replaced(self, child: Child) -> None:
+        """Count a process that leaves while others serve."""
+        outdated = child.generation != self.generations.target
+        self.restarts[child.recycle_cause or ("reload" if outdated else "resize")] += 1
 
     def _settle(self) -> None:
         """Note once that the last reload is complete."""
@@ -361,6 +377,7 @@ class Fleet:
                 self._not_ready(child, how, -signal.SIGKILL, now)
             else:
                 again = child.phase is ProcessPhase.KILLED
+                self.restarts["overdue"] += not again
                 self._kill(child, "" if again else "it has not finished in time", now)
 
     def _kill(self, child: Child, reason: str, now: float) -> None:

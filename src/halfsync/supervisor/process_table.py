@@ -110,7 +110,10 @@ class ProcessTable:
                 ours, theirs = Channel.pair()
                 undoing.callback(ours.close)
                 undoing.callback(theirs.close)
-                slot = self.scoreboard.slot(start.number - 1)
+                measured = bool(plan.settings.admin_bind)
+                if measured:
+                    self.scoreboard.measure()
+                slot = self.scoreboard.slot(start.number - 1, measured=measured)
                 undoing.callback(slot.clear)
                 slot.take()
                 pid, mask = fork()
@@ -215,7 +218,7 @@ class ProcessTable:
         """
         told, self.signalled = self.signalled, []
         for pid in told:
-            self._fleet.recycle(pid, "was told to end")
+            self._fleet.recycle(pid, "was told to end", "signal")
 
     def _note_quiesced(self, pid: int) -> None:
         """Note that a process takes no more new requests."""
@@ -300,7 +303,7 @@ class ProcessTable:
             most_requests=handle.most_requests,
         )
         if why:
-            self._fleet.recycle(child.pid, why)
+            self._fleet.recycle(child.pid, *why)
 
     def close(self) -> None:
         """Close the scoreboard and the queue, once no process is left."""

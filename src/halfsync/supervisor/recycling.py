@@ -28,18 +28,23 @@ def draw_requests(settings: Settings, chance: random.Random) -> int:
     return settings.max_requests + chance.randint(0, settings.max_requests_jitter)
 
 
-def recycle_reason(settings: Settings, slot: Slot, pid: int, *, age: float, most_requests: int) -> str:
-    """Return why a process must be replaced, as the end of a sentence; "": it need not. age: seconds."""
+def recycle_reason(
+    settings: Settings, slot: Slot, pid: int, *, age: float, most_requests: int
+) -> tuple[str, str] | None:
+    """Return why a process must be replaced: the end of a sentence, and the setting; None: it need not.
+
+    age: seconds.
+    """
     requests = slot.requests
     if most_requests and requests >= most_requests:
-        return f"has served {requests} requests (max_requests)"
+        return f"has served {requests} requests (max_requests)", "max_requests"
     if settings.max_lifetime and age >= settings.max_lifetime:
-        return f"is {age:.0f} s old (max_lifetime)"
+        return f"is {age:.0f} s old (max_lifetime)", "max_lifetime"
     if settings.max_rss and requests and (size := resident_bytes(pid)) > settings.max_rss:
-        return f"has {size >> 20} MiB resident (max_rss)"
+        return f"has {size >> 20} MiB resident (max_rss)", "max_rss"
     if slot.stuck > settings.max_stuck:
-        return f"has {slot.stuck} stuck threads (max_stuck)"
-    return ""
+        return f"has {slot.stuck} stuck threads (max_stuck)", "max_stuck"
+    return None
 
 
 def resident_bytes(pid: int) -> int:

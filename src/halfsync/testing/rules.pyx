@@ -25,7 +25,6 @@ from halfsync.http.response_head cimport (
     server_fields_init, write_continue, write_date, write_error,
 )
 from halfsync.native.sync cimport atomic_uint, init_uint, load_uint
-from halfsync.observe.counters cimport Counters, statistics_of
 from halfsync.observe.refusals cimport (
     ANSWER_END, ANSWER_ERROR, ANSWER_RESET, refusal_answer, refusal_counter, refusal_status,
 )
@@ -36,6 +35,7 @@ from halfsync.shared.accepting cimport (
 from halfsync.shared.command cimport (
     COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_SERVE, COMMAND_STOP, closes_after_response as native_closes, command_give,
 )
+from halfsync.shared.counters cimport Counters, statistics_of
 from halfsync.shared.scoreboard cimport Slot
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
 from halfsync.transport.transport cimport Transport

@@ -6,10 +6,12 @@ starts another in its place; the old one ends when the application returns. The 
 engine, which cannot log them itself (observe/refusals.pyx).
 """
 from libc.errno cimport EINTR, errno
+from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
 from halfsync.engine.lease cimport lease_begin, lease_is_revoked
 from halfsync.exchange.exchange cimport Exchange
+from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport sem_post, sem_wait
 from halfsync.observe.watcher cimport stack_entries, stack_text
 from halfsync.pool.request_queue cimport queue_count_in, queue_count_out
@@ -98,10 +100,13 @@ cdef class MonitoredThreads(WorkerThreads):
     def run_monitor(self):
         """Replace and log each thread whose turn the engine has ended, and log each refusal, as it happens."""
         cdef Lease *lease
+        cdef int64_t since
         while True:
             with nogil:
                 while sem_wait(&self.engine.monitor_wakeup) != 0 and errno == EINTR:
                     pass
+                since = gate_enter(self.gate)
+            gate_leave(self.gate, since)
             if self.closing:
                 return
             self.monitoring = True

@@ -28,6 +28,7 @@ from halfsync.exchange.persistence cimport may_stay
 from halfsync.exchange.refusal cimport REASON_CUT, REASON_GONE, REASON_RESOURCES, REASON_STOP
 from halfsync.exchange.timeline cimport timeline_note_sent
 from halfsync.native.sync cimport load_uint, monotonic_ns
+from halfsync.observe.completion cimport is_observed
 from halfsync.shared.command cimport COMMAND_STOP
 from halfsync.transport.transport cimport (
     PEER_ENDED, PEER_GONE, Transport, is_want, pass_sent, transport_abort, transport_cut, transport_finish,
@@ -40,7 +41,7 @@ cdef void sink_open(ProactorSink *self, Engine *engine, Request *request, Lease 
     self.sink.send = sink_send
     self.sink.send_file = sink_send_file
     self.sink.is_disconnected = sink_is_disconnected
-    self.sink.gate = NULL  # there are few workers
+    self.sink.gate = engine.gate
     self.sink.waits = self.sink.gil_held = self.sink.whole = False
     self.sink.stays = may_stay(
         exchange.head.keep_alive, engine.timeouts.keep_alive > 0, engine_is_closing_keepalives(engine),
@@ -219,6 +220,8 @@ cdef void *finish_outbox(ProactorSink *self, Exchange *exchange, int end) noexce
     cdef int result = OUTBOX_COMPLETE if end == TURN_COMPLETE else OUTBOX_RESET if end == TURN_RESET else OUTBOX_CUT
     if end != TURN_COMPLETE and not outbox_is_gone(self.outbox):
         outcome_note(&exchange.outcome, OUTCOME_ERROR, REASON_RESOURCES if self.gone else REASON_CUT)
+    if is_observed(&self.engine.observers):
+        exchange.timeline.turned_ns = monotonic_ns()
     result = outbox_finish(self.outbox, result, self.sink.stays, exchange)
     if result < 0:
         outbox_settle(self.outbox, exchange)
@@ -258,7 +261,7 @@ cdef void give_back(ProactorSink *self, Exchange *exchange, int end) noexcept no
     if load_uint(&engine.command) == COMMAND_STOP:
         inform_client(&request.connection.transport, end)
         end = TURN_CUT
-    request.since = now
+    request.since = exchange.timeline.turned_ns = now
     engine_end_request(engine, exchange, self.address, self.address_length, now)
     if end != TURN_COMPLETE or not self.sink.stays:
         request.end = end_sending(&request.connection.transport, end)

@@ -262,7 +262,7 @@ cdef class Response:
 
     cdef int answer_file(self, FileWrapper wrapper) except -1:
         """Give a regular file to the sink, from its position to its end. Returns 0 if it must be iterated."""
-        cdef int64_t size, offset, length
+        cdef int64_t size, offset, length, since
         cdef int fd, result
         place = wrapper.place()
         exit_forked_copy(self.began)
@@ -284,8 +284,8 @@ cdef class Response:
         self.sink.gil_held = False
         with nogil:
             result = self.sink.send_file(self.sink, self.head.data, self.head.length, fd, offset, length)
-            gate_enter(self.sink.gate)
-        gate_leave(self.sink.gate)
+            since = gate_enter(self.sink.gate)
+        gate_leave(self.sink.gate, since)
         self.sent = self.exchange.sent = length
         self.gone = result < 0
         return 1

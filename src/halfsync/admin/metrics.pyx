@@ -1,0 +1,313 @@
+# Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
+"""The families of metrics: their names, their types, what they mean, and the function that writes each.
+
+Every value is a sum over the slots of the scoreboard, also those without a process: what an earlier process has counted
+there stays. So counts never go back, whichever process answers. The table in docs/metrics.md is written from the table
+here (tools/write_metrics_page.py).
+"""
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from halfsync.admin.exposition cimport (
+    Exposition, Sample, add_label, sample_of, write_count, write_family, write_histogram, write_seconds,
+)
+from halfsync.exchange.outcome cimport outcome_name
+from halfsync.native.counting cimport SIZE_BUCKETS, TIME_BUCKETS, Histogram, counted, size_bounds, time_bounds
+from halfsync.native.sync cimport load_uint, monotonic_ns
+from halfsync.observe.causes cimport REFUSAL_CAUSES, cause_name
+from halfsync.shared.metrics cimport (
+    CONNECTION_STATES, METHOD_CLASSES, OUTCOMES_MOST, RESTART_CAUSES, STATE_QUEUED, STATE_RECEIVING, STATE_RUNNING,
+    STATUS_CLASSES, SlotMetrics, method_name, restart_name, slot_metrics_at, state_name,
+    status_name,
+)
+from halfsync.shared.slots cimport SLOT_BOOTING, SLOT_STATES, slot_at, slot_state_name
+
+# What is written: a sum over all slots, in which each field is a whole number.
+ctypedef struct Totals:
+    SlotMetrics sum
+    const AdminView *view
+
+ctypedef struct Family:
+    const char *name
+    const char *kind          # as Prometheus names it
+    const char *labels        # for the documentation
+    const char *about
+    void (*write)(Exposition *text, const Family *family, const Totals *totals) noexcept nogil
+    size_t offset             # of what it reports, in the sum
+
+
+cdef SlotMetrics LAYOUT  # of which only the addresses are used
+
+
+cdef size_t offset_of(const void *field) noexcept:
+    """Return where a field of LAYOUT is in its record."""
+    return <const char *> field - <const char *> &LAYOUT
+
+
+cdef void sum_slots(SlotMetrics *sum, const AdminView *view) noexcept nogil:
+    """Return the sum of all slots. Any of them may change meanwhile."""
+    cdef long long *sums = <long long *> sum
+    cdef const long long *counts
+    cdef unsigned int index
+    cdef size_t position
+    memset(sum, 0, sizeof(SlotMetrics))
+    for index in range(load_uint(&view.scoreboard.used)):
+        counts = <const long long *> slot_metrics_at(view.metrics, index)
+        for position in range(sizeof(SlotMetrics) // sizeof(long long)):
+            sums[position] += counted(&counts[position])
+
+
+cdef inline const void *field_of(const Family *family, const Totals *totals) noexcept nogil:
+    return <const char *> &totals.sum + family.offset
+
+
+cdef void write_number(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    cdef Sample sample = sample_of(family.name)
+    # A child in the model `process` may count its end after its parent was killed, and the slot cleared.
+    write_count(text, &sample, max((<const long long *> field_of(family, totals))[0], 0))
+
+
+cdef void write_times(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    write_histogram(
+        text, family.name, <const Histogram *> field_of(family, totals), time_bounds(), TIME_BUCKETS, True)
+
+
+cdef void write_sizes(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    write_histogram(
+        text, family.name, <const Histogram *> field_of(family, totals), size_bounds(), SIZE_BUCKETS, False)
+
+
+cdef void write_start(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    cdef Sample sample = sample_of(family.name)
+    write_count(text, &sample, totals.view.metrics.started_s)
+
+
+cdef void write_processes(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    cdef Sample sample
+    cdef long long number
+    cdef unsigned int index, state
+    for state in range(SLOT_BOOTING, SLOT_STATES):
+        number = 0
+        for index in range(load_uint(&totals.view.scoreboard.used)):
+            number += load_uint(&slot_at(totals.view.scoreboard, index).state) == state
+        sample = sample_of(family.name)
+        add_label(&sample, b"state", slot_state_name(state))
+        write_count(text, &sample, number)
+
+
+cdef void write_restarts(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    cdef Sample sample
+    cdef int cause
+    for cause in range(RESTART_CAUSES):
+        sample = sample_of(family.name)
+        add_label(&sample, b"cause", restart_name(cause))
+        write_count(text, &sample, counted(&totals.view.metrics.restarts[cause]))
+
+
+cdef void write_requests(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    """Write the combinations that there were."""
+    cdef Sample sample
+    cdef int method, status, outcome
+    cdef long long number
+    for method in range(METHOD_CLASSES):
+        for status in range(STATUS_CLASSES):
+            for outcome in range(OUTCOMES_MOST):
+                number = totals.sum.requests[method][status][outcome]
+                if number > 0:
+                    sample = sample_of(family.name)
+                    add_label(&sample, b"method", method_name(method))
+                    add_label(&sample, b"status", status_name(status))
+                    add_label(&sample, b"outcome", outcome_name(outcome))
+                    write_count(text, &sample, number)
+
+
+cdef void write_refusals(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    cdef Sample sample
+    cdef int cause
+    for cause in range(REFUSAL_CAUSES):
+        sample = sample_of(family.name)
+        add_label(&sample, b"cause", cause_name(cause))
+        write_count(text, &sample, totals.sum.refusals[cause])
+
+
+cdef long long connections_in(const Totals *totals, int state) noexcept nogil:
+    """Return the number of connections in a state.
+
+    The models with blocking threads count those that are open, that idle and that run. Of the others, some wait for a
+    thread. What is left receives, or lingers.
+    """
+    cdef const SlotMetrics *sum = &totals.sum
+    cdef long long blocking = sum.counters.open
+    cdef long long number = sum.gauges.connections[state]
+    cdef int other
+    if blocking <= 0:
+        return number
+    if state == STATE_RUNNING:
+        return number + sum.counters.running
+    if state == STATE_QUEUED:
+        return number + sum.gauges.queue.length
+    if state != STATE_RECEIVING:
+        return number
+    blocking -= sum.counters.running + sum.gauges.queue.length
+    for other in range(CONNECTION_STATES):
+        blocking -= sum.gauges.connections[other]
+    return blocking
+
+
+cdef void write_connections(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    cdef Sample sample
+    cdef int state
+    for state in range(CONNECTION_STATES):
+        sample = sample_of(family.name)
+        add_label(&sample, b"state", state_name(state))
+        write_count(text, &sample, max(connections_in(totals, state), 0))
+
+
+cdef void write_evicted(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    cdef Sample sample = sample_of(family.name)
+    write_count(text, &sample, totals.sum.counters.made_room + totals.sum.counters.evicted)
+
+
+cdef void write_queue_age(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    cdef Sample sample = sample_of(family.name)
+    cdef int64_t now = monotonic_ns()
+    cdef int64_t age = 0
+    cdef SlotMetrics *metrics
+    cdef unsigned int index
+    for index in range(load_uint(&totals.view.scoreboard.used)):
+        metrics = slot_metrics_at(totals.view.metrics, index)
+        if counted(&metrics.gauges.queue.length) > 0:
+            age = max(age, now - counted(&metrics.gauges.queue.oldest_ns))
+    write_seconds(text, &sample, age)
+
+
+cdef void write_busy(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    cdef Sample sample = sample_of(family.name)
+    write_count(text, &sample, max(totals.sum.gauges.busy + totals.sum.counters.running, 0))
+
+
+cdef void write_stuck(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    cdef Sample sample = sample_of(family.name)
+    cdef long long stuck = 0
+    cdef unsigned int index
+    for index in range(load_uint(&totals.view.scoreboard.used)):
+        stuck += load_uint(&slot_at(totals.view.scoreboard, index).stuck)
+    write_count(text, &sample, stuck)
+
+
+cdef enum:
+    FAMILIES_LENGTH = 23
+
+cdef Family[FAMILIES_LENGTH] FAMILIES
+FAMILIES[:] = [
+    Family(
+        b"halfsync_start_time_seconds", b"gauge", b"",
+        b"When the server began, in seconds since 1970.",
+        write_start, 0),
+    Family(
+        b"halfsync_processes", b"gauge", b"state",
+        b"Serving processes.",
+        write_processes, 0),
+    Family(
+        b"halfsync_process_restarts_total", b"counter", b"cause",
+        b"Serving processes that were replaced, or ended before their time.",
+        write_restarts, 0),
+    Family(
+        b"halfsync_connections", b"gauge", b"state",
+        b"Open connections.",
+        write_connections, 0),
+    Family(
+        b"halfsync_connections_accepted_total", b"counter", b"",
+        b"Connections accepted.",
+        write_number, offset_of(&LAYOUT.counters.accepted)),
+    Family(
+        b"halfsync_connections_handed_off_total", b"counter", b"",
+        b"Connections that a process gave to another as it left.",
+        write_number, offset_of(&LAYOUT.counters.handed_off)),
+    Family(
+        b"halfsync_connections_adopted_total", b"counter", b"",
+        b"Connections that a process took over from another.",
+        write_number, offset_of(&LAYOUT.counters.adopted)),
+    Family(
+        b"halfsync_connections_evicted_total", b"counter", b"",
+        b"Connections closed to make room for others.",
+        write_evicted, 0),
+    Family(
+        b"halfsync_queue_length", b"gauge", b"",
+        b"Requests that wait for a worker (model pool: connections that wait for a thread).",
+        write_number, offset_of(&LAYOUT.gauges.queue.length)),
+    Family(
+        b"halfsync_queue_age_seconds", b"gauge", b"",
+        b"How long the one that waits longest has waited.",
+        write_queue_age, 0),
+    Family(
+        b"halfsync_threads", b"gauge", b"",
+        b"Threads made in advance to run the application (proactor, pool).",
+        write_number, offset_of(&LAYOUT.gauges.threads)),
+    Family(
+        b"halfsync_threads_busy", b"gauge", b"",
+        b"Threads, or child processes, in a turn of the application.",
+        write_busy, 0),
+    Family(
+        b"halfsync_threads_stuck", b"gauge", b"",
+        b"Threads in a turn that has passed request_timeout.",
+        write_stuck, 0),
+    Family(
+        b"halfsync_spool_bytes", b"gauge", b"",
+        b"Bytes of requests and responses in temporary files.",
+        write_number, offset_of(&LAYOUT.gauges.spooled)),
+    Family(
+        b"halfsync_requests_total", b"counter", b"method, status, outcome",
+        b"Requests that have ended.",
+        write_requests, offset_of(&LAYOUT.requests)),
+    Family(
+        b"halfsync_refusals_total", b"counter", b"cause",
+        b"Requests and connections that were refused, shed or expired.",
+        write_refusals, 0),
+    Family(
+        b"halfsync_queue_wait_seconds", b"histogram", b"",
+        b"How long a request waited for a worker.",
+        write_times, offset_of(&LAYOUT.queue_wait)),
+    Family(
+        b"halfsync_application_seconds", b"histogram", b"",
+        b"How long a turn of the application took.",
+        write_times, offset_of(&LAYOUT.application)),
+    Family(
+        b"halfsync_response_seconds", b"histogram", b"",
+        b"From the first byte of a request to the last one of its response.",
+        write_times, offset_of(&LAYOUT.response)),
+    Family(
+        b"halfsync_request_bytes", b"histogram", b"",
+        b"Sizes of the bodies of requests.",
+        write_sizes, offset_of(&LAYOUT.request_bytes)),
+    Family(
+        b"halfsync_response_bytes", b"histogram", b"",
+        b"Sizes of the bodies of responses, as far as they were sent.",
+        write_sizes, offset_of(&LAYOUT.response_bytes)),
+    Family(
+        b"halfsync_gil_wait_seconds", b"histogram", b"",
+        b"How long a thread of the server waited for the GIL, each time that it took it again.",
+        write_times, offset_of(&LAYOUT.gil_wait)),
+    Family(
+        b"halfsync_engine_lag_seconds", b"histogram", b"",
+        b"How long a cycle of the engine's loop took: what happens meanwhile waits for its end.",
+        write_times, offset_of(&LAYOUT.engine_lag)),
+]
+
+
+cdef void answer_metrics(const AdminView *view, const Exchange *exchange, AdminAnswer *answer) noexcept nogil:
+    """Answer with all families."""
+    cdef Exposition text
+    cdef Totals totals
+    cdef size_t index
+    totals.view = view
+    sum_slots(&totals.sum, view)
+    text.at = answer.room
+    text.end = answer.room + answer.room_bytes
+    for index in range(FAMILIES_LENGTH):
+        write_family(&text, FAMILIES[index].name, FAMILIES[index].kind, FAMILIES[index].about)
+        FAMILIES[index].write(&text, &FAMILIES[index], &totals)
+    answer.status = 200
+    answer.content_type = b"text/plain; version=0.0.4; charset=utf-8"
+    answer.body = answer.room
+    answer.length = text.at - answer.room
