@@ -16,23 +16,17 @@ from halfsync.engine.connection_close cimport (
 )
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport awaited_of, deadline_of, is_slow, next_check, note_progress
-from halfsync.engine.engine cimport (
-    END_CUTS, END_STAYS, SCRATCH_BYTES, engine_defer,
-)
+from halfsync.engine.engine cimport END_CUTS, END_STAYS, SCRATCH_BYTES, engine_defer
 from halfsync.engine.feeds cimport feed_begin
 from halfsync.engine.handoff cimport handoff_connection
-from halfsync.engine.ownership cimport (
-    owner_note_event, owner_submit, owner_take_back,
-)
+from halfsync.engine.ownership cimport owner_note_event, owner_submit, owner_take_back
 from halfsync.engine.phases cimport (
     OWNER_ENGINE, OWNER_EVENT, OWNER_MASK, OWNER_QUEUE, OWNER_WORKER, PHASE_CLOSED_NOTIFY, PHASE_HANDSHAKE, PHASE_IDLE,
     PHASE_LINGER, PHASE_SILENT, REQUEST_BODY, REQUEST_DONE, REQUEST_HEAD, REQUEST_NONE, REQUEST_SENDING, REQUEST_TURN,
     owner_is,
 )
-from halfsync.engine.poller cimport (
-    RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_note_want,
-)
-from halfsync.engine.request_timeout cimport CHECK_AGAIN, check_queued, check_response, check_turn
+from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_note_want
+from halfsync.engine.request_timeout cimport CHECK_AGAIN, check_queued, check_response, check_turn, waited_before
 from halfsync.engine.responses cimport may_stay_after, refuse, send_native_response, shed, start_sending
 from halfsync.engine.sending cimport send_outbox
 from halfsync.engine.timers cimport wheel_set
@@ -48,8 +42,6 @@ from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_EXPIRED, OU
 from halfsync.exchange.rates cimport pace_begin
 from halfsync.exchange.refusal cimport REASON_LATE_PROXY, REASON_OVERLOAD, REASON_READING, REASON_REQUESTS
 from halfsync.exchange.timeline cimport timeline_begin
-from halfsync.http.request_start cimport proxy_clock_note, realtime_ns, request_start_age
-from halfsync.http.trust cimport trust_has
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
 from halfsync.pool.request_queue cimport QUEUE_IS_OVERLOADED, queue_hold, queue_put, queue_unhold
@@ -59,20 +51,6 @@ from halfsync.transport.transport cimport (
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered without a probe of its client
-
-
-cdef inline int64_t waited_before(Engine *engine, Request *request) noexcept nogil:
-    """Return for how long a complete request has waited at its proxies, in ns, if requests wait here too."""
-    cdef Connection *connection = request.connection
-    cdef Exchange *exchange = request.exchange
-    cdef int64_t age_ns
-    if (
-        engine.forwarders == NULL or not engine.watch.waits
-        or not trust_has(engine.forwarders, connection.address, connection.address_length)
-        or not request_start_age(&exchange.head, exchange.data, realtime_ns(), &age_ns)
-    ):
-        return 0
-    return proxy_clock_note(&engine.proxy_clock, engine.now, age_ns)
 
 
 cdef int submit(Engine *engine, Request *request) noexcept nogil:

@@ -7,6 +7,8 @@ request are kept, in order, for the next one: `exchange_follow` moves them to it
 
 If a connection must begin with a PROXY header, its owner sets its first exchange to the phase EXCHANGE_PROXY. In that
 phase, -1 means that there is no such header: close the connection without an answer.
+
+The file is long because the pool of exchanges is in it: what an exchange owns, it begins with and gives back there.
 """
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy, memmove
