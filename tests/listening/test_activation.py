@@ -237,7 +237,9 @@ def test_a_server_takes_one_by_its_name(tmp_path: Path, pair: list[socket.socket
 
 def test_a_server_without_passed_sockets_says_why(tmp_path: Path, pair: list[socket.socket]) -> None:
     with started(tmp_path, "web", pair[:1], "--bind", "systemd", FOR="1") as process:
-        wanted = "halfsync: bind systemd: systemd has passed no socket: LISTEN_PID is '1', and this process is "
+        wanted = (
+            "halfsync: bind systemd: systemd has passed no socket: LISTEN_PID is '1', and this process is "
+        )
         assert wanted in wait_line(process)
         assert process.wait(EXIT_TIMEOUT_S) == 4
 
