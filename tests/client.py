@@ -254,3 +254,15 @@ def fetch(
     with Connection(address) as connection:
         connection.send(build(target, method=method, fields=fields, body=body, version=version))
         return connection.response(method)
+
+
+def await_engine(address: tuple[str, int]) -> None:
+    """Return after the engine has handled all events that the kernel had reported before the call.
+
+    The engine itself answers a malformed request. The second one is received in a later turn of the loop than the one
+    that accepted the first, in whatever order that turn has handled its events.
+    """
+    for _ in range(2):
+        with Connection(address) as malformed:
+            malformed.send(b"?\r\n\r\n")
+            assert malformed.response().status == 400
