@@ -50,8 +50,13 @@ class Outcome:
         return len(self.refused) / (len(self.served) + len(self.refused))
 
 
-def simulate(arrivals: list[int], turn: Draw, *, interval: int = INTERVAL, seed: int = 1) -> Outcome:
-    """Serve requests that arrive at these times (ns, in order) with THREADS threads, as the queue and the engine do."""
+def simulate(
+    arrivals: list[int], turn: Draw, *, interval: int = INTERVAL, seed: int = 1, first_only: bool = False
+) -> Outcome:
+    """Serve requests that arrive at these times (ns, in order) with THREADS threads, as the queue and the engine do.
+
+    first_only: the first is always taken first, and is judged when it is taken, as in the pool.
+    """
     rng = random.Random(seed)
     overload = PyOverload(interval, TARGET)
     queue: deque[int] = deque()  # times of arrival
@@ -73,14 +78,17 @@ def simulate(arrivals: list[int], turn: Draw, *, interval: int = INTERVAL, seed:
                 overload.note_empty()
                 break
             overload.look(now, len(queue), now - queue[0])
-            arrived = queue.pop() if overload.overloaded else queue.popleft()
+            arrived = queue.pop() if overload.overloaded and not first_only else queue.popleft()
             overload.note_wait(now, now - arrived)
+            if first_only and overload.overloaded and now - arrived >= overload.limit_of_first(now):
+                outcome.refused.append((arrived, now - arrived))
+                continue
             took = turn(rng)
             heapq.heappush(ends, (now + took, took))
             outcome.served.append((arrived, now + took - arrived))
         if queue:
             overload.look(now, len(queue), now - queue[0])
-        while queue and overload.overloaded and now - queue[0] >= overload.limit(now):
+        while queue and not first_only and overload.overloaded and now - queue[0] >= overload.limit(now):
             arrived = queue.popleft()
             outcome.refused.append((arrived, now - arrived))
     outcome.overloads = overload.overloads
@@ -111,22 +119,25 @@ def poisson(per_s: float, seconds: float, seed: int, start: int = 0) -> list[int
 CONSTANT_PER_S, MIXED_PER_S, EXPONENTIAL_PER_S = 200.0, 4 / 0.039, 200.0
 
 
-def load(factor: float, turn: Draw, capacity: float) -> Outcome:
+def load(factor: float, turn: Draw, capacity: float, first_only: bool) -> Outcome:
     """Three runs of 40 s of Poisson arrivals. What arrives in the first and the last two seconds is left out."""
     together = Outcome()
     for seed in (1, 2, 3):
-        run = simulate(poisson(capacity * factor, 40, seed), turn, seed=seed).between(2 * SECOND, 38 * SECOND)
+        run = simulate(poisson(capacity * factor, 40, seed), turn, seed=seed, first_only=first_only).between(
+            2 * SECOND, 38 * SECOND
+        )
         together.served += run.served
         together.refused += run.refused
     return together
 
 
+@pytest.mark.parametrize("first_only", [False, True], ids=["proactor", "pool"])
 @pytest.mark.parametrize("factor", [1, 1.1, 1.5, 2, 3])
 @pytest.mark.parametrize(
     ("turn", "capacity"), [(constant, CONSTANT_PER_S), (exponential, EXPONENTIAL_PER_S), (mixed, MIXED_PER_S)]
 )
-def test_overload_is_a_plateau(turn: Draw, capacity: float, factor: float) -> None:
-    outcome = load(factor, turn, capacity)
+def test_overload_is_a_plateau(turn: Draw, capacity: float, factor: float, first_only: bool) -> None:
+    outcome = load(factor, turn, capacity, first_only)
     # At capacity itself, chance leaves threads idle that no rule can use: long turns among short ones most.
     least = 0.94 if turn is mixed and factor == 1 else 0.95
     assert outcome.in_time() / (3 * 36) >= least * capacity
@@ -134,12 +145,13 @@ def test_overload_is_a_plateau(turn: Draw, capacity: float, factor: float) -> No
         assert outcome.percentile(0.99) <= 250 * MS
 
 
+@pytest.mark.parametrize("first_only", [False, True], ids=["proactor", "pool"])
 @pytest.mark.parametrize(
     ("turn", "capacity"), [(constant, CONSTANT_PER_S), (exponential, EXPONENTIAL_PER_S), (mixed, MIXED_PER_S)]
 )
-def test_almost_nothing_is_refused_below_capacity(turn: Draw, capacity: float) -> None:
-    assert load(0.9, turn, capacity).refused_share <= 0.01
-    assert load(0.5, turn, capacity).refused_share == 0
+def test_almost_nothing_is_refused_below_capacity(turn: Draw, capacity: float, first_only: bool) -> None:
+    assert load(0.9, turn, capacity, first_only).refused_share <= 0.01
+    assert load(0.5, turn, capacity, first_only).refused_share == 0
 
 
 @pytest.mark.parametrize("how_many", [10, 100, 500])

@@ -23,8 +23,8 @@ from halfsync.native.sync cimport (
     monotonic_ns, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
 )
 from halfsync.pool.overload cimport (
-    overload_is_due, overload_limit, overload_look, overload_note_empty, overload_note_turn, overload_note_wait,
-    overload_retry_s,
+    overload_is_due, overload_limit_of_first, overload_look, overload_note_empty, overload_note_turn,
+    overload_note_wait, overload_retry_s,
 )
 from halfsync.pool.request_queue cimport queue_length
 from halfsync.transport.transport cimport transport_quiet_ns
@@ -79,7 +79,7 @@ cdef void judge(DriverRecord *driver, int64_t now, int64_t waited) noexcept nogi
     cdef uint32_t waiting = UINT32_MAX
     if not overload_is_due(&overload.overload, now):
         return
-    if overload.overload.overloaded or waited > overload_limit(&overload.overload, now) // 2:
+    if overload.overload.overloaded or waited > overload_limit_of_first(&overload.overload, now):
         waiting = waiting_requests(driver)
     overload_look(&overload.overload, now, waiting, waited)
     if waiting == 0 or overload.silent_ns > overload.busy_ns:
@@ -109,7 +109,7 @@ cdef bint is_overdue(DriverRecord *driver, BlockingConnection *connection, int *
         age = proxy_clock_note(&overload.proxy_clock, now, age - waited)
     overload_note_wait(&overload.overload, now, waited)
     judge(driver, now, waited)
-    overdue = overload.overload.overloaded and waited + age >= overload_limit(&overload.overload, now)
+    overdue = overload.overload.overloaded and waited + age >= overload_limit_of_first(&overload.overload, now)
     retry_after_s[0] = overload_retry_s(&overload.overload, now)
     pthread_mutex_unlock(&overload.lock)
     return overdue

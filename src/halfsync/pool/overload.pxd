@@ -5,6 +5,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 cdef enum:
     MEAN_WEIGHT = 256         # turns over which the mean is taken
     WAIT_MEANS = 6            # of the mean turn, that an item may wait
+    FIRST_SHARE = 2           # the limit is divided by this where the first item is always taken first
     SECOND_NS = 1000000000
     RETRY_MOST_S = 60         # after which a refused client is asked to try again
     WAIT_SPREADS = 3          # of the mean turn weighted by its length: long turns among short ones make long waits
@@ -59,6 +60,15 @@ cdef inline int64_t overload_limit(const Overload *overload, int64_t now) noexce
     if overload.mean_ns > 0:
         limit += <int64_t> (WAIT_SPREADS * overload.square_ns2 / overload.mean_ns)
     return max(limit, overload.target_ns)
+
+
+cdef inline int64_t overload_limit_of_first(const Overload *overload, int64_t now) noexcept nogil:
+    """Return that limit for a queue whose first item is always taken first.
+
+    Each item that is served has waited for nearly as long then, and its client is still to be there after the turn. So
+    the limit is shorter than what makes the queue overloaded.
+    """
+    return max(overload_limit(overload, now) // FIRST_SHARE, overload.target_ns)
 
 
 cdef inline void overload_note_wait(Overload *overload, int64_t now, int64_t wait_ns) noexcept nogil:

@@ -31,6 +31,9 @@ cdef class PyOverload:
     def limit(self, int64_t now):
         return overload.overload_limit(&self.native, now)
 
+    def limit_of_first(self, int64_t now):
+        return overload.overload_limit_of_first(&self.native, now)
+
     @property
     def overloaded(self):
         return bool(self.native.overloaded)
