@@ -194,13 +194,38 @@ def test_connections_and_requests_are_shown(watched: Watched) -> None:
     with ExitStack() as stack:
         connections = hold(watched, stack, "/wait", 2)
         stack.enter_context(Connection(watched.address))
-        until(lambda: watched.status()["connections"]["open"] == 3)
+        until(lambda: sum(watched.status()["connections"].values()) == 3)
+        until(lambda: watched.status()["connections"]["running"] == 2)
         processes = watched.status()["processes"]
         assert (sum(one["open"] for one in processes), sum(one["working"] for one in processes)) == (3, 2)
         watched.go()
         assert all(connection.response().body == b"ok" for connection in connections)
     until(lambda: watched.status()["requests"] == 2)
     assert sum(one["requests"] for one in watched.status()["processes"]) == 2
+
+
+@pytest.mark.parametrize("model", ["proactor", "pool"])
+def test_the_queue_is_shown_with_its_age(tmp_path: Path, model: str) -> None:
+    with Watched(tmp_path, "--model", model, "--threads", "1") as serving, ExitStack() as stack:
+        assert serving.status()["queue"] == {"length": 0, "oldest": 0}
+        connections = hold(serving, stack, "/wait")
+        connections += [stack.enter_context(Connection(serving.address)) for _ in range(2)]
+        for connection in connections[1:]:
+            connection.send(build("/wait"))
+        until(lambda: serving.status()["queue"]["length"] == 2)
+        until(lambda: serving.status()["connections"]["queued"] == 2)
+        oldest = serving.status()["queue"]["oldest"]
+        assert oldest > 0
+        until(lambda: serving.status()["queue"]["oldest"] > oldest)
+        serving.go()
+        assert [connection.response().body for connection in connections] == [b"ok"] * 3
+        until(lambda: serving.status()["queue"] == {"length": 0, "oldest": 0})
+
+
+@pytest.mark.parametrize("model", ["process", "thread"])
+def test_a_model_without_a_queue_shows_none(tmp_path: Path, model: str) -> None:
+    with Watched(tmp_path, "--model", model) as serving:
+        assert serving.status()["queue"] is None
 
 
 # --- events ---
@@ -299,7 +324,7 @@ def test_every_member_is_documented(proactor: Watched) -> None:
             assert refused.response().status == 400
         status = proactor.status("?stacks")
         documented = set(re.findall(r"`([a-z_]+)`", DOCUMENT.read_text().partition("## The answer to")[2]))
-        records = (status, status["connections"])
+        records = (status, status["connections"], status["queue"])
         lists = (status[name][0] for name in ("processes", "workers", "refusals"))
         for record in (*records, *lists):
             assert set(record) <= documented

@@ -1,26 +1,56 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
 """What is known of connections and requests, as members of the status."""
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport uint32_t
 
-from halfsync.admin.json_text cimport add_key, add_literal, add_number
+from halfsync.admin.json_text cimport add_key, add_literal, add_number, add_seconds
+from halfsync.admin.totals cimport Totals, connections_in, queue_age, totals_take
 from halfsync.native.sync cimport load_llong, load_uint
+from halfsync.shared.metrics cimport CONNECTION_STATES, state_name
 from halfsync.shared.slots cimport SLOT_EMPTY, SlotRecord, slot_at
 
 
-cdef void add_figures(Text *text, const AdminView *view) noexcept nogil:
-    """Append how many connections are open, and how many requests were served, over all processes."""
-    cdef int64_t connections = 0, requests = 0
+cdef void add_connections(Text *text, const Totals *totals) noexcept nogil:
+    """Append how many connections are in each state."""
+    cdef int state
+    add_key(text, b"connections")
+    add_literal(text, b"{")
+    for state in range(CONNECTION_STATES):
+        add_key(text, state_name(state), state == 0)
+        add_number(text, connections_in(totals, state))
+    add_literal(text, b"}")
+
+
+cdef void add_queue(Text *text, const Totals *totals) noexcept nogil:
+    """Append how many items wait for a worker, and the first one for how long; null if no model has a queue."""
+    add_key(text, b"queue")
+    if totals.sum.gauges.threads <= 0:
+        add_literal(text, b"null")
+        return
+    add_literal(text, b"{")
+    add_key(text, b"length", first=True)
+    add_number(text, max(totals.sum.gauges.queue.length, <long long> 0))
+    add_key(text, b"oldest")
+    add_seconds(text, queue_age(totals))
+    add_literal(text, b"}")
+
+
+cdef long long requests_served(const AdminView *view) noexcept nogil:
+    """Return how many requests the processes that live have served."""
+    cdef long long requests = 0
     cdef uint32_t index
     cdef SlotRecord *slot
     for index in range(load_uint(&view.scoreboard.used)):
         slot = slot_at(view.scoreboard, index)
         if load_uint(&slot.state) != SLOT_EMPTY:
-            connections += load_uint(&slot.open)
             requests += load_llong(&slot.requests)
-    add_key(text, b"connections")
-    add_literal(text, b"{")
-    add_key(text, b"open", first=True)
-    add_number(text, connections)
-    add_literal(text, b"}")
+    return requests
+
+
+cdef void add_figures(Text *text, const AdminView *view) noexcept nogil:
+    """Append connections, queue and requests, over all processes."""
+    cdef Totals totals
+    totals_take(&totals, view)
+    add_connections(text, &totals)
+    add_queue(text, &totals)
     add_key(text, b"requests")
-    add_number(text, requests)
+    add_number(text, requests_served(view))

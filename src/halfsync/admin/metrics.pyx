@@ -1,31 +1,22 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
 """The families of metrics: their names, their types, what they mean, and the function that writes each.
 
-Every value is a sum over the slots of the scoreboard, also those without a process: what an earlier process has counted
-there stays. So counts never go back, whichever process answers. The table in docs/metrics.md is written from the table
+Every value is a sum over the processes (admin/totals). The table in docs/metrics.md is written from the table
 here (tools/write_metrics_page.py).
 """
-from libc.stdint cimport int64_t
-from libc.string cimport memset
-
 from halfsync.admin.exposition cimport (
     Exposition, Sample, add_label, sample_of, write_count, write_family, write_histogram, write_seconds,
 )
+from halfsync.admin.totals cimport Totals, connections_in, queue_age, totals_take
 from halfsync.exchange.outcome cimport outcome_name
 from halfsync.native.counting cimport SIZE_BUCKETS, TIME_BUCKETS, Histogram, counted, size_bounds, time_bounds
-from halfsync.native.sync cimport load_uint, monotonic_ns
+from halfsync.native.sync cimport load_uint
 from halfsync.observe.causes cimport REFUSAL_CAUSES, cause_name
 from halfsync.shared.metrics cimport (
-    CONNECTION_STATES, METHOD_CLASSES, OUTCOMES_MOST, RESTART_CAUSES, STATE_QUEUED, STATE_RECEIVING, STATE_RUNNING,
-    STATUS_CLASSES, SlotMetrics, method_name, restart_name, slot_metrics_at, state_name,
-    status_name,
+    CONNECTION_STATES, METHOD_CLASSES, OUTCOMES_MOST, RESTART_CAUSES, STATUS_CLASSES, SlotMetrics, method_name,
+    restart_name, state_name, status_name,
 )
 from halfsync.shared.slots cimport SLOT_BOOTING, SLOT_STATES, slot_at, slot_state_name
-
-# What is written: a sum over all slots, in which each field is a whole number.
-ctypedef struct Totals:
-    SlotMetrics sum
-    const AdminView *view
 
 ctypedef struct Family:
     const char *name
@@ -42,19 +33,6 @@ cdef SlotMetrics LAYOUT  # of which only the addresses are used
 cdef size_t offset_of(const void *field) noexcept:
     """Return where a field of LAYOUT is in its record."""
     return <const char *> field - <const char *> &LAYOUT
-
-
-cdef void sum_slots(SlotMetrics *sum, const AdminView *view) noexcept nogil:
-    """Return the sum of all slots. Any of them may change meanwhile."""
-    cdef long long *sums = <long long *> sum
-    cdef const long long *counts
-    cdef unsigned int index
-    cdef size_t position
-    memset(sum, 0, sizeof(SlotMetrics))
-    for index in range(load_uint(&view.scoreboard.used)):
-        counts = <const long long *> slot_metrics_at(view.metrics, index)
-        for position in range(sizeof(SlotMetrics) // sizeof(long long)):
-            sums[position] += counted(&counts[position])
 
 
 cdef inline const void *field_of(const Family *family, const Totals *totals) noexcept nogil:
@@ -130,37 +108,13 @@ cdef void write_refusals(Exposition *text, const Family *family, const Totals *t
         write_count(text, &sample, totals.sum.refusals[cause])
 
 
-cdef long long connections_in(const Totals *totals, int state) noexcept nogil:
-    """Return the number of connections in a state.
-
-    The models with blocking threads count those that are open, that idle and that run. Of the others, some wait for a
-    thread. What is left receives, or lingers.
-    """
-    cdef const SlotMetrics *sum = &totals.sum
-    cdef long long blocking = sum.counters.open
-    cdef long long number = sum.gauges.connections[state]
-    cdef int other
-    if blocking <= 0:
-        return number
-    if state == STATE_RUNNING:
-        return number + sum.counters.running
-    if state == STATE_QUEUED:
-        return number + sum.gauges.queue.length
-    if state != STATE_RECEIVING:
-        return number
-    blocking -= sum.counters.running + sum.gauges.queue.length
-    for other in range(CONNECTION_STATES):
-        blocking -= sum.gauges.connections[other]
-    return blocking
-
-
 cdef void write_connections(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
     cdef Sample sample
     cdef int state
     for state in range(CONNECTION_STATES):
         sample = sample_of(family.name)
         add_label(&sample, b"state", state_name(state))
-        write_count(text, &sample, max(connections_in(totals, state), 0))
+        write_count(text, &sample, connections_in(totals, state))
 
 
 cdef void write_evicted(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
@@ -170,15 +124,7 @@ cdef void write_evicted(Exposition *text, const Family *family, const Totals *to
 
 cdef void write_queue_age(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
     cdef Sample sample = sample_of(family.name)
-    cdef int64_t now = monotonic_ns()
-    cdef int64_t age = 0
-    cdef SlotMetrics *metrics
-    cdef unsigned int index
-    for index in range(load_uint(&totals.view.scoreboard.used)):
-        metrics = slot_metrics_at(totals.view.metrics, index)
-        if counted(&metrics.gauges.queue.length) > 0:
-            age = max(age, now - counted(&metrics.gauges.queue.oldest_ns))
-    write_seconds(text, &sample, age)
+    write_seconds(text, &sample, queue_age(totals))
 
 
 cdef void write_busy(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
@@ -300,8 +246,7 @@ cdef void answer_metrics(const AdminView *view, const Exchange *exchange, AdminA
     cdef Exposition text
     cdef Totals totals
     cdef size_t index
-    totals.view = view
-    sum_slots(&totals.sum, view)
+    totals_take(&totals, view)
     text.at = answer.room
     text.end = answer.room + answer.room_bytes
     for index in range(FAMILIES_LENGTH):

@@ -132,6 +132,7 @@ def describe(status: dict[str, Any]) -> str:
     lines = [
         f"{plain(status['name'])}: {state}, up {span(status['uptime'])}, halfsync {status['halfsync']}",
         f"connections: {', '.join(phases) or 'none'}",
+        *_queue(status["queue"]),
         "",
         *table(_processes(status["processes"])),
         "",
@@ -140,6 +141,13 @@ def describe(status: dict[str, Any]) -> str:
         *_refusals(status),
     ]
     return "\n".join(lines)
+
+
+def _queue(queue: dict[str, Any] | None) -> list[str]:
+    if queue is None:
+        return []
+    oldest = f", the first of them for {span(queue['oldest'])}" if queue["length"] else ""
+    return [f"queue: {queue['length']} wait for a worker{oldest}"]
 
 
 def _processes(processes: Iterable[dict[str, Any]]) -> list[Sequence[str]]:
