@@ -17,25 +17,14 @@ from halfsync.admin.json_text cimport (
 )
 from halfsync.http.grammar cimport name_is
 from halfsync.http.response_head cimport write_text
-from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns
+from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns, realtime_ns
 from halfsync.shared.activity cimport (
     PATH_KEPT, PROCESSES_MOST, REFUSALS_KEPT, ActivityProcess, ActivityRefusal, ActivityRow, ActivityStack,
     ActivityTurn, activity_read, refusal_read, stack_read, word_wake,
 )
-from halfsync.shared.slots cimport SLOT_EMPTY, SlotRecord, scoreboard_serving, slot_at
+from halfsync.shared.slots cimport SLOT_EMPTY, SlotRecord, scoreboard_serving, slot_at, slot_state_name
 
 from halfsync.version import VERSION
-
-cdef extern from *:
-    """
-    #include <time.h>
-    static inline int64_t hs_real_ns(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-    }
-    """
-    int64_t real_ns "hs_real_ns" () noexcept nogil
 
 cdef enum:
     TAIL_BYTES = 64           # what follows the lists
@@ -43,9 +32,6 @@ cdef enum:
 
 cdef bytes version = VERSION.encode("ascii")
 cdef const char *version_text = version
-
-cdef const char *STATES[5]   # by SlotState
-STATES[:] = [b"empty", b"booting", b"serving", b"closing", b"closed"]
 
 # Domains of names that nobody on the internet can have (RFC 6761, RFC 6762; internal is kept for private use by ICANN).
 cdef const char *PRIVATE[5]
@@ -67,6 +53,7 @@ cdef void add_process(
     """Append a process. working: how many of its workers run a turn."""
     cdef SlotRecord *slot = slot_at(view.scoreboard, number)
     cdef ActivityProcess *process = &view.activity.processes[number]
+    cdef const char *state = slot_state_name(load_uint(&slot.state))
     cdef bint known = load_uint(&process.pid) != 0
     add_literal(text, b"{")
     add_key(text, b"number", first=True)
@@ -76,7 +63,7 @@ cdef void add_process(
     add_key(text, b"generation")
     add_number(text, process.generation)
     add_key(text, b"state")
-    add_string(text, STATES[load_uint(&slot.state) % 5], strlen(STATES[load_uint(&slot.state) % 5]), False)
+    add_string(text, state, strlen(state), False)
     add_key(text, b"model")
     add_string(text, process.model, strlen(process.model), False)
     add_key(text, b"uptime")
@@ -228,7 +215,7 @@ cdef void status_write(const AdminView *view, Text *text, bint stacks) noexcept 
     add_key(text, b"name")
     add_string(text, view.activity.name, strlen(view.activity.name), False)
     add_key(text, b"time")
-    add_seconds(text, real_ns())
+    add_seconds(text, realtime_ns())
     add_key(text, b"uptime")
     add_seconds(text, now - view.activity.started_ns)
     add_key(text, b"ready")

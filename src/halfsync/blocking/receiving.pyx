@@ -114,7 +114,7 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
     cdef int64_t deadline = deadline_after(
         &driver.timeouts, AWAITS_REQUEST if connection.requests > 0 else AWAITS_FIRST_BYTE, connection.idle_ns, 0)
     cdef int64_t since = connection.sent_ns if connection.sent_ns > 0 else connection.idle_ns
-    cdef int64_t began = monotonic_ns()
+    cdef int64_t began = monotonic_ns() if driver.overload != NULL else 0  # for note_silence
     cdef int64_t now
     cdef int64_t look
     cdef int64_t pause = HANDOFF_RETRY_NS

@@ -12,9 +12,8 @@ from halfsync.exchange.exchange cimport Exchange, drop_response_head
 from halfsync.exchange.outbox cimport OUTBOX_WAITS_NOT, outbox_waits
 from halfsync.exchange.outcome cimport OUTCOME_EXPIRED, OUTCOME_TIMED_OUT, outcome_note
 from halfsync.exchange.refusal cimport REASON_OVERLOAD, REASON_TURN, REASON_WAIT
-from halfsync.http.request_start cimport proxy_clock_note, realtime_ns, request_start_age
+from halfsync.http.request_start cimport forwarded_age, proxy_clock_note
 from halfsync.http.response_head cimport RETRY_AFTER_S
-from halfsync.http.trust cimport trust_has
 from halfsync.native.sync cimport load_uint, sem_post
 from halfsync.pool.request_queue cimport QueueSlot, queue_expire, queue_overload_s, queue_put, queue_withdraw
 from halfsync.transport.transport cimport PEER_GONE, transport_abort
@@ -54,10 +53,8 @@ cdef int64_t waited_before(Engine *engine, Request *request) noexcept nogil:
     cdef Connection *connection = request.connection
     cdef Exchange *exchange = request.exchange
     cdef int64_t age_ns
-    if (
-        engine.forwarders == NULL or not engine.watch.waits
-        or not trust_has(engine.forwarders, connection.address, connection.address_length)
-        or not request_start_age(&exchange.head, exchange.data, realtime_ns(), &age_ns)
+    if not engine.watch.waits or not forwarded_age(
+        engine.forwarders, connection.address, connection.address_length, &exchange.head, exchange.data, &age_ns
     ):
         return 0
     return proxy_clock_note(&engine.proxy_clock, engine.now, age_ns)
