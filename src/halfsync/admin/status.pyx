@@ -19,8 +19,8 @@ from halfsync.http.grammar cimport name_is
 from halfsync.http.response_head cimport write_text
 from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns, realtime_ns
 from halfsync.shared.activity cimport (
-    PATH_KEPT, PROCESSES_MOST, REFUSALS_KEPT, ActivityProcess, ActivityRefusal, ActivityRow, ActivityStack,
-    ActivityTurn, activity_read, refusal_read, stack_read, word_wake,
+    PATH_KEPT, PROCESSES_MOST, REFUSALS_KEPT, ActivityProcess, ActivityRefusal, ActivityRequest, ActivityRow,
+    ActivityStack, ActivityTurn, activity_read, refusal_read, stack_read, word_wake,
 )
 from halfsync.shared.slots cimport SLOT_EMPTY, SlotRecord, scoreboard_serving, slot_at, slot_state_name
 
@@ -38,13 +38,20 @@ cdef const char *PRIVATE[5]
 PRIVATE[:] = [b"local", b"internal", b"localhost", b"test", b"example"]
 
 
-cdef void add_path(Text *text, const char *path, uint32_t length) noexcept nogil:
-    """Append a path, or what is kept of it; and whether that is all."""
+cdef void add_target(Text *text, const ActivityRequest *request) noexcept nogil:
+    """Append method and path; of a path that is longer than what is kept of it, also the length."""
+    add_key(text, b"method")
+    add_string(text, request.method, request.method_length, False)
     add_key(text, b"path")
-    add_string(text, path, min(length, <uint32_t> PATH_KEPT), False)
-    if length > PATH_KEPT:
+    add_string(text, request.path, min(request.path_length, <uint32_t> PATH_KEPT), False)
+    if request.path_length > PATH_KEPT:
         add_key(text, b"path_length")
-        add_number(text, length)
+        add_number(text, request.path_length)
+
+
+cdef void add_client(Text *text, const ActivityRequest *request) noexcept nogil:
+    add_key(text, b"client")
+    add_address(text, request.address, request.address_length)
 
 
 cdef void add_process(
@@ -128,11 +135,8 @@ cdef void add_refusals(Text *text, const AdminView *view, int64_t now) noexcept 
         add_number(text, refusal.status)
         add_key(text, b"reason")
         add_string(text, refusal.reason, strlen(refusal.reason), False)
-        add_key(text, b"client")
-        add_address(text, refusal.address, refusal.address_length)
-        add_key(text, b"method")
-        add_string(text, refusal.method, refusal.method_length, False)
-        add_path(text, refusal.path, refusal.path_length)
+        add_client(text, &refusal.request)
+        add_target(text, &refusal.request)
         add_literal(text, b"}")
     add_literal(text, b"]")
 
@@ -164,11 +168,8 @@ cdef void add_worker(
     add_literal(text, b'"')
     add_key(text, b"seconds")
     add_seconds(text, now - turn.since_ns)
-    add_key(text, b"method")
-    add_string(text, turn.method, turn.method_length, False)
-    add_path(text, turn.path, turn.path_length)
-    add_key(text, b"client")
-    add_address(text, turn.address, turn.address_length)
+    add_target(text, &turn.request)
+    add_client(text, &turn.request)
 
 
 cdef void add_workers(Text *text, const AdminView *view, int64_t now, bint stacks) noexcept nogil:
