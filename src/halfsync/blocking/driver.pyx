@@ -11,7 +11,7 @@ The file is long because the class is all that the models see: orders, accepting
 short, and what they do is in the modules beside it.
 """
 
-from libc.errno cimport errno
+from cpython.exc cimport PyErr_SetFromErrno
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.unistd cimport close, write
@@ -183,7 +183,7 @@ cdef class BlockingDriver:
         """Let idle connections give up their threads to those that wait for a thread of this pool. Raises OSError."""
         self.record.eviction_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)
         if self.record.eviction_fd < 0:
-            raise OSError(errno, os.strerror(errno))
+            PyErr_SetFromErrno(OSError)
         self.pool_threads = threads._made()
         self.record.waiting = &self.pool_threads.queue
         if self.record.metrics != NULL:
