@@ -46,7 +46,7 @@ from halfsync.native.gate cimport gate_close, gate_open
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint
 from halfsync.observe.access cimport AccessLog
-from halfsync.observe.causes cimport measure_refusal
+from halfsync.observe.refusals cimport ANSWER_END
 from halfsync.pool.request_queue cimport queue_length
 from halfsync.pool.threadpool cimport ThreadPool
 from halfsync.shared.accepting cimport (
@@ -415,9 +415,7 @@ cdef class BlockingDriver:
             self.record.proxies != NULL and not record.proxy_header_read
             and not trust_has(self.record.proxies, record.address, record.address_length)
         ):
-            count_shared(&self.record.shared.counters.refused, 1)
-            measure_refusal(self.record.metrics, 0, REASON_PEER)
-            note_refusal(&self.record, record, 0, REASON_PEER)
+            note_refusal(&self.record, record, ANSWER_END, 0, REASON_PEER)
             self._end(connection)
             self._tell_refusals()
             return False

@@ -8,7 +8,8 @@ cdef bint refuse_and_stay(DriverRecord *driver, BlockingConnection *connection, 
                           int retry_after_s) noexcept nogil
 cdef bint finish_response(DriverRecord *driver, BlockingConnection *connection, bint stays) noexcept nogil
 cdef void linger(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
-cdef void note_refusal(DriverRecord *driver, BlockingConnection *connection, int status,
+# Count a refusal, and note its reason. answer: how the client is answered, an Answer. reason: as for refusals_note.
+cdef void note_refusal(DriverRecord *driver, BlockingConnection *connection, int answer, int status,
                        const char *reason) noexcept nogil
 cdef void report_cut(DriverRecord *driver, BlockingConnection *connection) noexcept nogil
 cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char *reason) noexcept nogil
