@@ -44,25 +44,50 @@ cdef void start_sending(Engine *engine, Request *request) noexcept nogil:
     enter_request_phase(engine, request, REQUEST_SENDING)
 
 
+cdef void outbox_drop(Outbox *outbox) noexcept nogil:
+    """Free an outbox that no request has yet, with both of its references."""
+    outbox_abandon(outbox)
+    outbox_release(outbox)
+    outbox_release(outbox)
+
+
+cdef Outbox *outbox_with(Engine *engine, const char *data, int64_t length) noexcept nogil:
+    """Return a new outbox that holds these bytes, of which there may be none. NULL: memory is short."""
+    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
+    if outbox != NULL and length > 0 and outbox_append(outbox, data, length, False) < 0:
+        outbox_drop(outbox)
+        return NULL
+    return outbox
+
+
+cdef void give_outbox(Engine *engine, Request *request, Outbox *outbox) noexcept nogil:
+    """Give a request an outbox to send. The loop begins with that: it may free the connection, which callers have."""
+    outbox.request = request
+    request.outbox = outbox
+    start_sending(engine, request)
+    engine_announce(engine, outbox)
+
+
+cdef void end_unsent(Engine *engine, Request *request) noexcept nogil:
+    """End a request for whose response memory is short, and reset its connection, which is freed."""
+    cdef Connection *connection = request.connection
+    note_outcome(request, OUTCOME_ERROR, REASON_RESOURCES)
+    engine_end_request(engine, request.exchange, connection.address, connection.address_length, engine.now)
+    transport_abort(&connection.transport)
+    close_now(engine, connection)
+
+
 cdef bint send_later(Engine *engine, Request *request, const char *data, int64_t length) noexcept nogil:
     """Leave the end of the engine's own response to an outbox, then end the connection. False: memory is short."""
-    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
+    cdef Outbox *outbox = outbox_with(engine, data, length)
     if outbox == NULL:
-        return False
-    if outbox_append(outbox, data, length, False) < 0:
-        outbox_abandon(outbox)
-        outbox_release(outbox)
-        outbox_release(outbox)
         return False
     outbox_finish(outbox, OUTBOX_COMPLETE, False, NULL)
     outbox_release(outbox)  # no worker adds to it
     if request.exchange != NULL:
         pool_put(&engine.pool, request.exchange)
         request.exchange = NULL
-    outbox.request = request
-    request.outbox = outbox
-    start_sending(engine, request)
-    engine_announce(engine, outbox)  # sending may free the connection, which the caller may still look at
+    give_outbox(engine, request, outbox)
     return True
 
 
@@ -210,12 +235,8 @@ cdef int send_rest(
 
     Returns RECEIVE_*; may free the connection.
     """
-    cdef Connection *connection = request.connection
-    cdef Exchange *exchange = request.exchange
-    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
+    cdef Outbox *outbox = outbox_with(engine, engine.scratch + sent, answer.ready - sent)
     cdef bint failed = outbox == NULL
-    if not failed and sent < answer.ready:
-        failed = outbox_append(outbox, engine.scratch + sent, answer.ready - sent, False) < 0
     if answer.fd >= 0:
         if failed:
             close(answer.fd)
@@ -223,19 +244,11 @@ cdef int send_rest(
             failed = outbox_append_file(outbox, answer.fd, answer.offset + moved, answer.length - moved) < 0
     if failed:  # memory is short
         if outbox != NULL:
-            outbox_abandon(outbox)
-            outbox_release(outbox)
-            outbox_release(outbox)
-        note_outcome(request, OUTCOME_ERROR, REASON_RESOURCES)
-        engine_end_request(engine, exchange, connection.address, connection.address_length, engine.now)
-        transport_abort(&connection.transport)
-        close_now(engine, connection)
+            outbox_drop(outbox)
+        end_unsent(engine, request)
         return RECEIVE_GONE
-    outbox_finish(outbox, OUTBOX_COMPLETE, stays, exchange)
+    outbox_finish(outbox, OUTBOX_COMPLETE, stays, request.exchange)
     outbox_release(outbox)  # no worker adds to it
     request.exchange = NULL
-    outbox.request = request
-    request.outbox = outbox
-    start_sending(engine, request)
-    engine_announce(engine, outbox)  # sending may free the connection, and its end begins with the next request
+    give_outbox(engine, request, outbox)
     return RECEIVE_HOLD
