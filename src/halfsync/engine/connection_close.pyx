@@ -26,7 +26,7 @@ cdef int64_t NOTIFY_AGAIN = 100000000  # ns; retry after the queue had no room f
 cdef void enter_phase(Engine *engine, Connection *connection, int phase) noexcept nogil:
     """Begin a phase of a connection without a request. Its deadline counts from now."""
     begin_phase(connection, phase)
-    connection.since = engine.now
+    connection.request.since = engine.now
     wheel_set(&engine.wheel, &connection.timer, next_check(engine, connection))
 
 

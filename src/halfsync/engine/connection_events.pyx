@@ -128,7 +128,7 @@ cdef bint shake_hands(Engine *engine, Connection *connection) noexcept nogil:
         poller_note_want(&engine.poller, &connection.handle, result)
         return False
     if result < 0:
-        connection.since = 0
+        connection.request.since = 0
         wheel_set(&engine.wheel, &connection.timer, engine.now)
         return False
     enter_phase(engine, connection, PHASE_SILENT)
