@@ -1,9 +1,11 @@
 """Fixtures for every test: a server that is started for a test and drained after it, and leaks nothing."""
 
 import gc
+import os
 import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -11,6 +13,7 @@ import pytest
 
 import halfsync
 from halfsync.native import checks
+from tests.browser import Browser, find_chromium
 from tests.leaks import held, leaked
 
 THREADS = 4
@@ -109,3 +112,16 @@ def serve(model: dict[str, Any]) -> Serve:
             yield server
 
     return start
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """Return a browser with a fresh profile; skip if there is none, but fail if CI is set."""
+    program = find_chromium()
+    if program is None:
+        reason = "no Chromium found: install it with `make test` as root, or from your distribution"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with Browser(program, tmp_path / "profile") as opened:
+        yield opened

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from tools.written import ROOT, write_or_check
+from tools.written import ROOT, placed, write_or_check
 
 TABLES = ROOT / "src" / "halfsync" / "engine" / "phases.pxd"
 PAGE = ROOT / "ARCHITECTURE.md"
@@ -53,14 +53,12 @@ def draw() -> str:
         lines += ["", "| from | to | by | when |", "|---|---|---|---|"]
         for origins, target, side, when in transitions(text, kind):
             lines.append(f"| {', '.join(origins)} | {target} | {side} | {when} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines[1:], ""])
 
 
 def main(arguments: list[str]) -> int:
     """Write the drawing into the page, or check it. Return the exit code."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return write_or_check({PAGE: f"{before}{BEGIN}\n{draw()}\n{END}{after}"}, arguments)
+    return write_or_check({PAGE: placed(PAGE, BEGIN, draw(), END)}, arguments)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,9 @@
 import ast
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from tools.write_settings_page import find_sources
-from tools.written import ROOT, write_or_check
+from tools.written import ROOT, placed, write_or_check
 
 ACCESS_PAGE = ROOT / "docs" / "access-log.md"
 SERVER_PAGE = ROOT / "docs" / "logging.md"
@@ -50,20 +49,12 @@ def server_table() -> str:
     return table(("key", "what it is"), ((f"`{key}`", doc) for key, doc in keys.items()))
 
 
-def placed(page: Path, text: str) -> str:
-    """Return a page with its table replaced."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    assert begin and end, f"{page} has no place for its table"
-    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
-
-
 def main(arguments: list[str]) -> int:
     """Write the tables, or compare them with what they should be. Return the exit code."""
     find_sources()
     pages = {
-        ACCESS_PAGE: placed(ACCESS_PAGE, access_table()),
-        SERVER_PAGE: placed(SERVER_PAGE, server_table()),
+        ACCESS_PAGE: placed(ACCESS_PAGE, BEGIN, access_table(), END),
+        SERVER_PAGE: placed(SERVER_PAGE, BEGIN, server_table(), END),
     }
     return write_or_check(pages, arguments)
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tools.written import ROOT, write_or_check
+from tools.written import ROOT, placed, write_or_check
 
 SOURCES = ROOT / "src" / "halfsync"
 PAGE = ROOT / "docs" / "metrics.md"
@@ -59,7 +59,7 @@ def values(family: Family, label: str) -> list[str]:
 
 def render() -> str:
     """Return the table, and the values of the labels."""
-    lines = ["", "| metric | type | labels | what it is |", "|---|---|---|---|"]
+    lines = ["| metric | type | labels | what it is |", "|---|---|---|---|"]
     listed: dict[str, list[str]] = {}
     for family in families():
         labels = ", ".join(f"`{label}`" for label in family.labels)
@@ -74,9 +74,7 @@ def render() -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the table into the page, or check it. Return the exit code."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return write_or_check({PAGE: f"{before}{BEGIN}\n{render()}\n{END}{after}"}, arguments)
+    return write_or_check({PAGE: placed(PAGE, BEGIN, render(), END)}, arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The page in a real browser, under load: its numbers move, nothing is in its console, and it needs nothing else."""
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from halfsync.admin.page import load_page
-from tests.browser import Browser, find_chromium, read_png
+from tests.browser import Browser, read_png
 from tests.client import fetch
 from tests.faults.serving import Serving, free_port
 from tests.wsgi import until
@@ -32,19 +31,6 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 """
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    """Return a browser with a fresh profile; skip if there is none, but fail if CI is set."""
-    program = find_chromium()
-    if program is None:
-        reason = "no Chromium found: install it with `make test` as root, or from your distribution"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with Browser(program, tmp_path / "profile") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,15 +1,13 @@
 """The guestbook in a real browser: read and written to, in both colour schemes, and without scripts."""
 
-import os
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
-from tests.browser import Browser, find_chromium, read_png
+from tests.browser import Browser, read_png
 from tests.conftest import PROACTORS, Serve
 
 SIZES = [(1280, 900), (390, 844)]
@@ -21,19 +19,6 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 def model() -> dict[str, Any]:
     """Return one model: what a browser adds does not depend on it."""
     return PROACTORS["epoll"]
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    """Return a browser with a fresh profile; skip if there is none, but fail if CI is set."""
-    program = find_chromium()
-    if program is None:
-        reason = "no Chromium found: install it with `make test` as root, or from your distribution"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with Browser(program, tmp_path / "profile") as opened:
-        yield opened
 
 
 def base(server: Any) -> str:

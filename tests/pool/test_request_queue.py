@@ -17,7 +17,7 @@ ITEM, SLEEP, CLOSED = range(3)
 OVERLOADED = -2  # QUEUE_IS_OVERLOADED
 SECOND_NS = 1_000_000_000
 
-Make = Callable[[int], queues.PyRequestQueue]
+Make = Callable[..., queues.PyRequestQueue]
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def make() -> Iterator[Make]:
     """Return a function that makes a queue; it is closed and emptied afterwards, or it could not be freed."""
     made: list[queues.PyRequestQueue] = []
 
-    def make_one(limit: int) -> queues.PyRequestQueue:
-        made.append(queues.PyRequestQueue(limit))
+    def make_one(limit: int, ticket: int = 0) -> queues.PyRequestQueue:
+        made.append(queues.PyRequestQueue(limit, ticket=ticket))
         return made[-1]
 
     yield make_one
@@ -474,6 +474,18 @@ def test_what_was_taken_cannot_be_withdrawn(make: Make) -> None:
     assert queue.try_take() == (ITEM, "taken")
     assert not queue.withdraw(ticket, "taken")
     assert queue.try_take() == (ITEM, "waits")
+
+
+def test_tickets_begin_again_after_the_largest(make: Make) -> None:
+    queue = make(4, ticket=2**32 - 2)
+    items = [object() for _ in range(4)]
+    tickets = [queue.put(item) for item in items]
+    assert tickets == [2**32 - 2, 2**32 - 1, 0, 1]
+    assert queue.try_take() == (ITEM, items[0])
+    assert not queue.withdraw(tickets[0], items[0])
+    assert queue.withdraw(tickets[2], items[2])
+    assert queue.withdraw(tickets[1], items[1])
+    assert queue.try_take() == (ITEM, items[3])
 
 
 def test_the_places_at_both_ends_are_free_at_once(make: Make) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from halfsync.native.system import readable
-from tests.browser import Browser, find_chromium, read_png
+from tests.browser import Browser, read_png
 from tests.client import Connection, Response, build, fetch
 from tests.faults.serving import MODELS, Serving, children
 from tests.wsgi import until
@@ -106,21 +106,13 @@ def test_code_that_cannot_be_loaded_is_shown_and_mended(tmp_path: Path, model: t
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_page_can_be_read_in_a_browser(tmp_path: Path, dark: bool) -> None:
-    program = find_chromium()
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("no Chromium found")
-        pytest.skip("no Chromium found: install it from your distribution")
+def test_page_can_be_read_in_a_browser(browser: Browser, tmp_path: Path, dark: bool) -> None:
     project = tmp_path / "project"
     project.mkdir()
     inner = "import served\n\n\ndef connect(name):\n    raise ConnectionError(f'<script>{name}</script> & more')\n"
     (project / "database.py").write_text(inner)
     application = "import database\n\nDATABASE = database.connect('shop')\n" + APP
-    with (
-        Developing(project, application=application) as server,
-        Browser(program, tmp_path / "profile") as browser,
-    ):
+    with Developing(project, application=application) as server:
         for width, height in ((1000, 700), (390, 844)):
             browser.dress(width=width, height=height, dark=dark)
             browser.open("http://{}:{}/basket".format(*server.address))

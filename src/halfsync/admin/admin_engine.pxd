@@ -19,5 +19,3 @@ cdef class AdminEngine:
     cdef bint started
     cdef unsigned int forks   # `forks` of the process that started it
     cdef object pinned        # what the pointers point to
-
-    cdef int check(self, int result) except -1

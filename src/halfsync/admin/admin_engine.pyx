@@ -23,6 +23,7 @@ from halfsync.exchange.timeouts cimport Timeouts
 from halfsync.http.response_head cimport (
     begin_head, end_head, server_fields_init, write_content_length, write_content_type, write_crlf, write_text,
 )
+from halfsync.native.failures cimport checked
 from halfsync.native.forks cimport forks, is_forked
 from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_STOP
 from halfsync.shared.scoreboard cimport Scoreboard
@@ -129,19 +130,14 @@ cdef class AdminEngine:
         engine.files = &self.handler.native_handler
         engine.open_max = OPEN_MOST
         engine.requests_max = REQUESTS_MOST
-        self.check(engine_open(engine, settings.poller == "poll"))
+        checked(engine_open(engine, settings.poller == "poll"))
         for fd in listeners:
-            self.check(engine_listen(engine, fd))
-
-    cdef int check(self, int result) except -1:
-        if result < 0:
-            raise OSError(-result, os.strerror(-result))
-        return 0
+            checked(engine_listen(engine, fd))
 
     def start(self):
         """Start the engine. Raises OSError."""
         self.read_fd, self.engine.done_fd = os.pipe()
-        self.check(engine_start(self.engine))
+        checked(engine_start(self.engine))
         self.started = True
         self.forks = forks[0]
 

@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, strlen
 
-from halfsync.http.grammar cimport write_decimal
+from halfsync.http.grammar cimport write_decimal, write_hex_byte
 from halfsync.http.trust cimport HOST_TEXT, host_bytes, host_text
 
 cdef enum:
@@ -44,11 +44,9 @@ cdef inline void add_literal(Text *text, const char *literal) noexcept nogil:
 
 cdef inline void add_escape(Text *text, uint8_t byte) noexcept nogil:
     """Append a byte in hexadecimal, as the character with that number."""
-    cdef const char *digits = b"0123456789abcdef"
     cdef char escaped[6]
     memcpy(escaped, b"\\u00", 4)
-    escaped[4] = digits[byte >> 4]
-    escaped[5] = digits[byte & 15]
+    write_hex_byte(escaped + 4, byte)
     add(text, escaped, 6)
 
 

@@ -21,7 +21,7 @@ from halfsync.shared.slots cimport SLOT_BOOTING, SLOT_STATES, slot_at, slot_stat
 ctypedef struct Family:
     const char *name
     const char *kind          # as Prometheus names it
-    const char *labels        # for the documentation
+    const char *labels        # their keys, as the documentation shows them; of one label: its key
     const char *about
     void (*write)(Exposition *text, const Family *family, const Totals *totals) noexcept nogil
     size_t offset             # of what it reports, in the sum
@@ -39,10 +39,22 @@ cdef inline const void *field_of(const Family *family, const Totals *totals) noe
     return <const char *> &totals.sum + family.offset
 
 
-cdef void write_number(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+cdef void write_one(Exposition *text, const Family *family, long long number) noexcept nogil:
+    """Write the only sample of a family."""
     cdef Sample sample = sample_of(family.name)
+    write_count(text, &sample, number)
+
+
+cdef void write_labelled(Exposition *text, const Family *family, const char *value, long long number) noexcept nogil:
+    """Write the sample of a family that has one label, for one value of it."""
+    cdef Sample sample = sample_of(family.name)
+    add_label(&sample, family.labels, value)
+    write_count(text, &sample, number)
+
+
+cdef void write_number(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
     # A child in the model `process` may count its end after its parent was killed, and the slot cleared.
-    write_count(text, &sample, max((<const long long *> field_of(family, totals))[0], 0))
+    write_one(text, family, max((<const long long *> field_of(family, totals))[0], 0))
 
 
 cdef void write_times(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
@@ -56,30 +68,23 @@ cdef void write_sizes(Exposition *text, const Family *family, const Totals *tota
 
 
 cdef void write_start(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
-    cdef Sample sample = sample_of(family.name)
-    write_count(text, &sample, totals.view.metrics.started_s)
+    write_one(text, family, totals.view.metrics.started_s)
 
 
 cdef void write_processes(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
-    cdef Sample sample
     cdef long long number
     cdef unsigned int index, state
     for state in range(SLOT_BOOTING, SLOT_STATES):
         number = 0
         for index in range(load_uint(&totals.view.scoreboard.used)):
             number += load_uint(&slot_at(totals.view.scoreboard, index).state) == state
-        sample = sample_of(family.name)
-        add_label(&sample, b"state", slot_state_name(state))
-        write_count(text, &sample, number)
+        write_labelled(text, family, slot_state_name(state), number)
 
 
 cdef void write_restarts(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
-    cdef Sample sample
     cdef int cause
     for cause in range(RESTART_CAUSES):
-        sample = sample_of(family.name)
-        add_label(&sample, b"cause", restart_name(cause))
-        write_count(text, &sample, counted(&totals.view.metrics.restarts[cause]))
+        write_labelled(text, family, restart_name(cause), counted(&totals.view.metrics.restarts[cause]))
 
 
 cdef void write_requests(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
@@ -100,26 +105,19 @@ cdef void write_requests(Exposition *text, const Family *family, const Totals *t
 
 
 cdef void write_refusals(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
-    cdef Sample sample
     cdef int cause
     for cause in range(REFUSAL_CAUSES):
-        sample = sample_of(family.name)
-        add_label(&sample, b"cause", cause_name(cause))
-        write_count(text, &sample, totals.sum.refusals[cause])
+        write_labelled(text, family, cause_name(cause), totals.sum.refusals[cause])
 
 
 cdef void write_connections(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
-    cdef Sample sample
     cdef int state
     for state in range(CONNECTION_STATES):
-        sample = sample_of(family.name)
-        add_label(&sample, b"state", state_name(state))
-        write_count(text, &sample, connections_in(totals, state))
+        write_labelled(text, family, state_name(state), connections_in(totals, state))
 
 
 cdef void write_evicted(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
-    cdef Sample sample = sample_of(family.name)
-    write_count(text, &sample, totals.sum.counters.made_room + totals.sum.counters.evicted)
+    write_one(text, family, totals.sum.counters.made_room + totals.sum.counters.evicted)
 
 
 cdef void write_queue_age(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
@@ -128,17 +126,15 @@ cdef void write_queue_age(Exposition *text, const Family *family, const Totals *
 
 
 cdef void write_busy(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
-    cdef Sample sample = sample_of(family.name)
-    write_count(text, &sample, max(totals.sum.gauges.busy + totals.sum.counters.running, 0))
+    write_one(text, family, max(totals.sum.gauges.busy + totals.sum.counters.running, 0))
 
 
 cdef void write_stuck(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
-    cdef Sample sample = sample_of(family.name)
     cdef long long stuck = 0
     cdef unsigned int index
     for index in range(load_uint(&totals.view.scoreboard.used)):
         stuck += load_uint(&slot_at(totals.view.scoreboard, index).stuck)
-    write_count(text, &sample, stuck)
+    write_one(text, family, stuck)
 
 
 cdef enum:

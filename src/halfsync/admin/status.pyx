@@ -17,25 +17,14 @@ from halfsync.admin.json_text cimport (
 )
 from halfsync.http.grammar cimport name_is
 from halfsync.http.response_head cimport write_text
-from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns
+from halfsync.native.sync cimport add_uint, load_llong, load_uint, monotonic_ns, realtime_ns
 from halfsync.shared.activity cimport (
-    PATH_KEPT, PROCESSES_MOST, REFUSALS_KEPT, ActivityProcess, ActivityRefusal, ActivityRow, ActivityStack,
-    ActivityTurn, activity_read, refusal_read, stack_read, word_wake,
+    PATH_KEPT, PROCESSES_MOST, REFUSALS_KEPT, ActivityProcess, ActivityRefusal, ActivityRequest, ActivityRow,
+    ActivityStack, ActivityTurn, activity_read, refusal_read, stack_read, word_wake,
 )
-from halfsync.shared.slots cimport SLOT_EMPTY, SlotRecord, scoreboard_serving, slot_at
+from halfsync.shared.slots cimport SLOT_EMPTY, SlotRecord, scoreboard_serving, slot_at, slot_state_name
 
 from halfsync.version import VERSION
-
-cdef extern from *:
-    """
-    #include <time.h>
-    static inline int64_t hs_real_ns(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-    }
-    """
-    int64_t real_ns "hs_real_ns" () noexcept nogil
 
 cdef enum:
     TAIL_BYTES = 64           # what follows the lists
@@ -44,21 +33,25 @@ cdef enum:
 cdef bytes version = VERSION.encode("ascii")
 cdef const char *version_text = version
 
-cdef const char *STATES[5]   # by SlotState
-STATES[:] = [b"empty", b"booting", b"serving", b"closing", b"closed"]
-
 # Domains of names that nobody on the internet can have (RFC 6761, RFC 6762; internal is kept for private use by ICANN).
 cdef const char *PRIVATE[5]
 PRIVATE[:] = [b"local", b"internal", b"localhost", b"test", b"example"]
 
 
-cdef void add_path(Text *text, const char *path, uint32_t length) noexcept nogil:
-    """Append a path, or what is kept of it; and whether that is all."""
+cdef void add_target(Text *text, const ActivityRequest *request) noexcept nogil:
+    """Append method and path; of a path that is longer than what is kept of it, also the length."""
+    add_key(text, b"method")
+    add_string(text, request.method, request.method_length, False)
     add_key(text, b"path")
-    add_string(text, path, min(length, <uint32_t> PATH_KEPT), False)
-    if length > PATH_KEPT:
+    add_string(text, request.path, min(request.path_length, <uint32_t> PATH_KEPT), False)
+    if request.path_length > PATH_KEPT:
         add_key(text, b"path_length")
-        add_number(text, length)
+        add_number(text, request.path_length)
+
+
+cdef void add_client(Text *text, const ActivityRequest *request) noexcept nogil:
+    add_key(text, b"client")
+    add_address(text, request.address, request.address_length)
 
 
 cdef void add_process(
@@ -67,6 +60,7 @@ cdef void add_process(
     """Append a process. working: how many of its workers run a turn."""
     cdef SlotRecord *slot = slot_at(view.scoreboard, number)
     cdef ActivityProcess *process = &view.activity.processes[number]
+    cdef const char *state = slot_state_name(load_uint(&slot.state))
     cdef bint known = load_uint(&process.pid) != 0
     add_literal(text, b"{")
     add_key(text, b"number", first=True)
@@ -76,7 +70,7 @@ cdef void add_process(
     add_key(text, b"generation")
     add_number(text, process.generation)
     add_key(text, b"state")
-    add_string(text, STATES[load_uint(&slot.state) % 5], strlen(STATES[load_uint(&slot.state) % 5]), False)
+    add_string(text, state, strlen(state), False)
     add_key(text, b"model")
     add_string(text, process.model, strlen(process.model), False)
     add_key(text, b"uptime")
@@ -141,11 +135,8 @@ cdef void add_refusals(Text *text, const AdminView *view, int64_t now) noexcept 
         add_number(text, refusal.status)
         add_key(text, b"reason")
         add_string(text, refusal.reason, strlen(refusal.reason), False)
-        add_key(text, b"client")
-        add_address(text, refusal.address, refusal.address_length)
-        add_key(text, b"method")
-        add_string(text, refusal.method, refusal.method_length, False)
-        add_path(text, refusal.path, refusal.path_length)
+        add_client(text, &refusal.request)
+        add_target(text, &refusal.request)
         add_literal(text, b"}")
     add_literal(text, b"]")
 
@@ -177,11 +168,8 @@ cdef void add_worker(
     add_literal(text, b'"')
     add_key(text, b"seconds")
     add_seconds(text, now - turn.since_ns)
-    add_key(text, b"method")
-    add_string(text, turn.method, turn.method_length, False)
-    add_path(text, turn.path, turn.path_length)
-    add_key(text, b"client")
-    add_address(text, turn.address, turn.address_length)
+    add_target(text, &turn.request)
+    add_client(text, &turn.request)
 
 
 cdef void add_workers(Text *text, const AdminView *view, int64_t now, bint stacks) noexcept nogil:
@@ -228,7 +216,7 @@ cdef void status_write(const AdminView *view, Text *text, bint stacks) noexcept 
     add_key(text, b"name")
     add_string(text, view.activity.name, strlen(view.activity.name), False)
     add_key(text, b"time")
-    add_seconds(text, real_ns())
+    add_seconds(text, realtime_ns())
     add_key(text, b"uptime")
     add_seconds(text, now - view.activity.started_ns)
     add_key(text, b"ready")

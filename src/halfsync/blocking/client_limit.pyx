@@ -10,9 +10,10 @@ slot of a child that it has reaped. If two children learn of the same client at 
 look. So they cannot both get its last place, but both may be refused.
 """
 
-from libc.errno cimport errno
+from cpython.exc cimport PyErr_SetFromErrno
 
 from halfsync.native.checks cimport check
+from halfsync.native.failures cimport checked
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport (
     load_llong, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, store_llong,
@@ -20,8 +21,6 @@ from halfsync.native.sync cimport (
 from halfsync.shared.client_counts cimport (
     CLIENT_NONE, CLIENT_OVER_LIMIT, KEY_NONE, KEY_UNKNOWN, counts_add, counts_close, counts_open, counts_remove,
 )
-
-from halfsync.runtime.originals import os
 
 cdef long long CHILD_FREE = <long long> KEY_NONE
 cdef long long CHILD_TAKEN = <long long> KEY_UNKNOWN  # by a child that counts for no client
@@ -32,18 +31,15 @@ cdef class ClientLimit:
 
     def __cinit__(self, unsigned int limit, *, unsigned int connections, bint children):
         """connections: the most that are open at once. children: whether each has a process. Raises OSError."""
-        cdef int result
         pthread_mutex_init(&self.record.lock, NULL)
         self.record.limit = limit
         if children:
             self.record.children_keys = <atomic_llong *> map_shared(connections * sizeof(atomic_llong))
             if self.record.children_keys == NULL:
-                raise OSError(errno, os.strerror(errno))
+                PyErr_SetFromErrno(OSError)
             self.record.children_count = connections
         else:
-            result = counts_open(&self.record.counts, limit, connections)
-            if result < 0:
-                raise OSError(-result, os.strerror(-result))
+            checked(counts_open(&self.record.counts, limit, connections))
 
     def __dealloc__(self):
         counts_close(&self.record.counts)

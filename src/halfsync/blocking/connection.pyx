@@ -10,12 +10,11 @@ from halfsync.blocking.idle_lists cimport idle_remove
 from halfsync.exchange.exchange cimport pool_put
 from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.native.counting cimport count_shared
+from halfsync.native.failures cimport checked
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.shared.accepting cimport accept_next, sockaddr_storage, socklen_t
 from halfsync.shared.slots cimport slot_count
 from halfsync.transport.transport cimport transport_close, transport_open
-
-from halfsync.runtime.originals import os
 
 
 cdef class ClientConnection:
@@ -71,11 +70,10 @@ def accept(int listener, int index):
     cdef int fd = accept_next(listener, &address, &length)
     if fd == -EAGAIN:
         return None
-    if fd < 0:
-        raise OSError(-fd, os.strerror(-fd))
+    checked(fd)
     connection = &made.record
     if not open_client(connection, fd):
-        raise OSError(ENOMEM, os.strerror(ENOMEM))
+        checked(-ENOMEM)
     connection.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)
     memcpy(connection.address, &address, connection.address_length)
     connection.listener = index

@@ -11,7 +11,7 @@ The file is long because the class is all that the models see: orders, accepting
 short, and what they do is in the modules beside it.
 """
 
-from libc.errno cimport errno
+from cpython.exc cimport PyErr_SetFromErrno
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.unistd cimport close, write
@@ -35,9 +35,7 @@ from halfsync.exchange.lingering cimport REJECTED_LINGERING_MAX
 from halfsync.exchange.native_settings cimport (
     native_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,
 )
-from halfsync.exchange.refusal cimport (
-    REASON_CLIENT, REASON_CONNECTIONS, REASON_PEER, REASON_PROCESS, REASON_THREAD,
-)
+from halfsync.exchange.reasons cimport REASON_CLIENT, REASON_CONNECTIONS, REASON_PEER, REASON_PROCESS, REASON_THREAD
 from halfsync.exchange.spool cimport Store
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.listening.endpoints cimport Endpoints
@@ -46,7 +44,7 @@ from halfsync.native.gate cimport gate_close, gate_open
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport init_uint, load_llong, load_uint, monotonic_ns, store_llong, store_uint
 from halfsync.observe.access cimport AccessLog
-from halfsync.observe.causes cimport measure_refusal
+from halfsync.observe.refusals cimport ANSWER_END
 from halfsync.pool.request_queue cimport queue_length
 from halfsync.pool.threadpool cimport ThreadPool
 from halfsync.shared.accepting cimport (
@@ -75,8 +73,8 @@ REJECTED_LINGERING = <int> REJECTED_LINGERING_MAX
 
 # Why a new connection is answered 503, for `shed`.
 CLIENT_FULL, QUEUE_FULL, NO_THREAD, NO_PROCESS = range(4)
-cdef const char *REASONS[4]
-REASONS[:] = [REASON_CLIENT, REASON_CONNECTIONS, REASON_THREAD, REASON_PROCESS]
+cdef int[4] SHED_REASONS
+SHED_REASONS[:] = [REASON_CLIENT, REASON_CONNECTIONS, REASON_THREAD, REASON_PROCESS]
 
 
 cdef bint backlog_waits(void *listeners) noexcept with gil:
@@ -183,7 +181,7 @@ cdef class BlockingDriver:
         """Let idle connections give up their threads to those that wait for a thread of this pool. Raises OSError."""
         self.record.eviction_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)
         if self.record.eviction_fd < 0:
-            raise OSError(errno, os.strerror(errno))
+            PyErr_SetFromErrno(OSError)
         self.pool_threads = threads._made()
         self.record.waiting = &self.pool_threads.queue
         if self.record.metrics != NULL:
@@ -415,9 +413,7 @@ cdef class BlockingDriver:
             self.record.proxies != NULL and not record.proxy_header_read
             and not trust_has(self.record.proxies, record.address, record.address_length)
         ):
-            count_shared(&self.record.shared.counters.refused, 1)
-            measure_refusal(self.record.metrics, 0, REASON_PEER)
-            note_refusal(&self.record, record, 0, REASON_PEER)
+            note_refusal(&self.record, record, ANSWER_END, 0, REASON_PEER)
             self._end(connection)
             self._tell_refusals()
             return False
@@ -441,7 +437,7 @@ cdef class BlockingDriver:
         cdef bint said
         if why == CLIENT_FULL:
             count_shared(&self.record.shared.counters.limited, 1)
-        said = shed(&self.record, &connection.record, REASONS[why])
+        said = shed(&self.record, &connection.record, SHED_REASONS[why])
         self._tell_refusals()
         return said
 

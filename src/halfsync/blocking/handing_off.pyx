@@ -10,14 +10,13 @@ from halfsync.blocking.idle_lists cimport idle_leave
 from halfsync.exchange.exchange cimport Exchange, exchange_room, pool_get
 from halfsync.listening.endpoints cimport endpoint_at
 from halfsync.native.counting cimport count_shared
+from halfsync.native.failures cimport checked
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.shared.handoff cimport handoff_adopt, handoff_describe, handoff_offer
 from halfsync.shared.handoff_queue cimport (
     HANDOFF_BYTES, HANDOFF_INVALID, HANDOFF_NO_DESCRIPTOR, HANDOFF_NO_WRITER, HANDOFF_SENT, HANDOFF_TAKEN,
     HandoffRecord,
 )
-
-from halfsync.runtime.originals import os
 
 
 cdef bint handoff_connection(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
@@ -60,7 +59,7 @@ cdef ClientConnection adopt(DriverRecord *driver, int queue):
     while taken == HANDOFF_INVALID:
         taken = handoff_adopt(queue, driver.endpoints, driver.proxies != NULL, &handoff, buffer, &listener)
     if taken == HANDOFF_NO_DESCRIPTOR:
-        raise OSError(EMFILE, os.strerror(EMFILE))
+        checked(-EMFILE)
     if taken == HANDOFF_NO_WRITER:
         raise EOFError
     if taken != HANDOFF_TAKEN:

@@ -16,7 +16,7 @@ clears it.
 Streams (raw TCP) never count as idle: silence is part of their protocol.
 """
 
-from libc.errno cimport errno
+from cpython.exc cimport PyErr_SetFromErrno
 from libc.stdint cimport uint8_t
 
 from halfsync.blocking.records cimport IDLE_KEEPALIVE, IDLE_NEW, IDLE_NONE, IdleList
@@ -30,8 +30,6 @@ from halfsync.native.sync cimport (
 )
 from halfsync.shared.metrics cimport STATE_IDLE, STATE_NEW
 from halfsync.transport.transport cimport PEEK_BYTES, transport_cut, transport_peek
-
-from halfsync.runtime.originals import os
 
 cdef enum:
     LOOKS = 64  # most connections visited in one walk along a list
@@ -48,7 +46,7 @@ cdef int idle_open(DriverRecord *driver, uint32_t children) except -1:
     if children > 0:
         driver.idle.words = <atomic_llong *> map_shared(children * sizeof(atomic_llong))
         if driver.idle.words == NULL:
-            raise OSError(errno, os.strerror(errno))
+            PyErr_SetFromErrno(OSError)
         driver.idle.words_count = children
     return 0
 

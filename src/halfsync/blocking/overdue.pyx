@@ -17,8 +17,7 @@ from libc.string cimport memset
 
 from halfsync.blocking.idle_lists cimport idle_count_silent
 from halfsync.exchange.native_settings cimport native_overload
-from halfsync.http.request_start cimport proxy_clock_init, proxy_clock_note, realtime_ns, request_start_age
-from halfsync.http.trust cimport trust_has
+from halfsync.http.request_start cimport forwarded_age, proxy_clock_init, proxy_clock_note
 from halfsync.native.sync cimport (
     monotonic_ns, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
 )
@@ -99,18 +98,17 @@ cdef bint is_overdue(DriverRecord *driver, BlockingConnection *connection, int *
         return False
     now = monotonic_ns()
     waited = own_wait(driver, connection)
-    has_age = (
-        waited > 0 and overload.forwarders != NULL
-        and trust_has(overload.forwarders, connection.address, connection.address_length)
-        and request_start_age(&connection.exchange.head, connection.exchange.data, realtime_ns(), &age)
-    )
+    has_age = waited > 0 and forwarded_age(
+        overload.forwarders, connection.address, connection.address_length, &connection.exchange.head,
+        connection.exchange.data, &age)
     pthread_mutex_lock(&overload.lock)
     if has_age:
         age = proxy_clock_note(&overload.proxy_clock, now, age - waited)
     overload_note_wait(&overload.overload, now, waited)
     judge(driver, now, waited)
     overdue = overload.overload.overloaded and waited + age >= overload_limit_of_first(&overload.overload, now)
-    retry_after_s[0] = overload_retry_s(&overload.overload, now)
+    if overdue:
+        retry_after_s[0] = overload_retry_s(&overload.overload, now)
     pthread_mutex_unlock(&overload.lock)
     return overdue
 

@@ -27,7 +27,7 @@ from halfsync.exchange.exchange cimport (
 from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, outcome_note
 from halfsync.exchange.rates cimport Pace, is_too_slow, next_pace_check, pace_begin
-from halfsync.exchange.refusal cimport REASON_CLIENT, REASON_GONE, REASON_LATE_PROXY
+from halfsync.exchange.reasons cimport REASON_CLIENT, REASON_GONE, REASON_LATE_PROXY
 from halfsync.exchange.timeline cimport timeline_begin
 from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
 from halfsync.native.counting cimport count_shared
@@ -114,7 +114,7 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
     cdef int64_t deadline = deadline_after(
         &driver.timeouts, AWAITS_REQUEST if connection.requests > 0 else AWAITS_FIRST_BYTE, connection.idle_ns, 0)
     cdef int64_t since = connection.sent_ns if connection.sent_ns > 0 else connection.idle_ns
-    cdef int64_t began = monotonic_ns()
+    cdef int64_t began = monotonic_ns() if driver.overload != NULL else 0  # for note_silence
     cdef int64_t now
     cdef int64_t look
     cdef int64_t pause = HANDOFF_RETRY_NS

@@ -16,7 +16,8 @@ from halfsync.exchange.exchange cimport Exchange, exchange_has_more, exchange_is
 from halfsync.exchange.lingering cimport LINGER_CHECK_NS, linger_discard, linger_may_end
 from halfsync.exchange.outcome cimport OUTCOME_ERROR, OUTCOME_EXPIRED, OUTCOME_SHED, outcome_note
 from halfsync.exchange.persistence cimport may_stay
-from halfsync.exchange.refusal cimport REASON_ROOM, REASON_STOP, exchange_error
+from halfsync.exchange.reasons cimport REASON_ROOM, REASON_STOP
+from halfsync.exchange.refusal cimport exchange_error
 from halfsync.http.response_head cimport ERROR_BYTES, ServerFields
 from halfsync.native.counting cimport count_shared
 from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
@@ -37,36 +38,49 @@ cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int statu
 
     If the connection has a reason, that is noted with the refusal.
     """
-    cdef char response[ERROR_BYTES]
     cdef int answer = refusal_answer(
         driver.limits.raw, driver.proxies != NULL and not connection.proxy_header_read, False)
-    cdef int length
-    cdef int64_t body
-    cdef bint sent
-    cdef BlockingSink sink
-    count_shared(refusal_counter(driver.shared.counters, status), 1)
-    measure_refusal(driver.metrics, status, connection.reason)
-    note_refusal(driver, connection, refusal_status(answer, status), connection.reason)
+    note_refusal(driver, connection, answer, status, connection.reason)
     if answer == ANSWER_RESET:
         transport_abort(&connection.transport)
         return
-    if answer == ANSWER_ERROR:
-        length = exchange_error(connection.exchange, status, &driver.fields, False, response, &body)
-        blocking_sink(
-            &sink, &connection.transport, driver.stop_fd, &driver.timeouts,
-            &connection.exchange.timeline if connection.exchange != NULL else NULL, NULL)
-        sent = sink_bytes(&sink, response, length) == 0
-        if connection.exchange != NULL:
-            connection.exchange.wire_sent = sink.sent
-        refusal_ended(
-            &driver.observers, connection.exchange, status, body, connection.reason, connection.address,
-            connection.address_length, monotonic_ns())
-        if not sent:
-            count_shared(&driver.shared.counters.disconnected, 1)
-            transport_abort(&connection.transport)
-            return
+    if answer == ANSWER_ERROR and not send_refusal(
+        driver, connection, status, &driver.fields, False, connection.reason
+    ):
+        return
     drop_exchange(driver, connection)
     linger(driver, connection)
+
+
+cdef bint send_refusal(
+    DriverRecord *driver, BlockingConnection *connection, int status, const ServerFields *fields, bint stays,
+    int reason
+) noexcept nogil:
+    """Send an error page, and report the end of its request. Return False if the client is gone.
+
+    fields, stays: as for exchange_error. reason: a Reason, as for refusal_text.
+    """
+    cdef char response[ERROR_BYTES]
+    cdef Exchange *exchange = connection.exchange
+    cdef BlockingSink sink
+    cdef int64_t body
+    cdef int length = exchange_error(exchange, status, fields, stays, response, &body)
+    cdef bint sent
+    blocking_sink(
+        &sink, &connection.transport, driver.stop_fd, &driver.timeouts,
+        &exchange.timeline if exchange != NULL else NULL, NULL)
+    sent = sink_bytes(&sink, response, length) == 0
+    if exchange != NULL:
+        exchange.wire_sent = sink.sent
+    refusal_ended(
+        &driver.observers, exchange, status, body, reason, connection.address, connection.address_length,
+        monotonic_ns())
+    if not sent:
+        count_shared(&driver.shared.counters.disconnected, 1)
+        transport_abort(&connection.transport)
+        return False
+    connection.sent_ns = sink.sent_ns
+    return True
 
 
 cdef bint may_stay_after(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
@@ -84,38 +98,21 @@ cdef void count_request(DriverRecord *driver) noexcept nogil:
 
 
 cdef bint refuse_and_stay(
-    DriverRecord *driver, BlockingConnection *connection, const char *reason, int retry_after_s
+    DriverRecord *driver, BlockingConnection *connection, int reason, int retry_after_s
 ) noexcept nogil:
     """Answer 503 to a complete request. Return False if the connection must end; else it may serve the next request."""
-    cdef char response[ERROR_BYTES]
-    cdef BlockingSink sink
     cdef ServerFields fields = driver.fields
     cdef Exchange *exchange = connection.exchange
-    cdef int64_t body
-    cdef int length
     cdef bint stays = may_stay_after(driver, connection)
-    cdef bint sent
     exchange.timeline.queued_ns = connection.put_ns
     connection.waited_ns = 0
     connection.requests += 1
     fields.retry_after_s = retry_after_s
     count_request(driver)
-    count_shared(refusal_counter(driver.shared.counters, 503), 1)
-    measure_refusal(driver.metrics, 503, reason)
-    note_refusal(driver, connection, 503, reason)
-    length = exchange_error(exchange, 503, &fields, stays, response, &body)
-    blocking_sink(&sink, &connection.transport, driver.stop_fd, &driver.timeouts, &exchange.timeline, NULL)
-    sent = sink_bytes(&sink, response, length) == 0
-    exchange.wire_sent = sink.sent
+    note_refusal(driver, connection, ANSWER_ERROR, 503, reason)
     outcome_note(&exchange.outcome, OUTCOME_EXPIRED, reason)
-    request_ended(
-        &driver.observers, exchange, connection.address, connection.address_length, monotonic_ns())
-    if not sent:
-        count_shared(&driver.shared.counters.disconnected, 1)
-        transport_abort(&connection.transport)
-        return False
-    connection.sent_ns = sink.sent_ns
-    return finish_response(driver, connection, stays)
+    return (
+        send_refusal(driver, connection, 503, &fields, stays, reason) and finish_response(driver, connection, stays))
 
 
 cdef bint finish_response(DriverRecord *driver, BlockingConnection *connection, bint stays) noexcept nogil:
@@ -131,10 +128,14 @@ cdef bint finish_response(DriverRecord *driver, BlockingConnection *connection, 
 
 
 cdef void note_refusal(
-    DriverRecord *driver, BlockingConnection *connection, int status, const char *reason
+    DriverRecord *driver, BlockingConnection *connection, int answer, int status, int reason
 ) noexcept nogil:
-    """Record why a client is refused. status: of the answer; 0: closed without one. reason: as for refusals_note."""
-    refusals_note(driver.refusals, connection.exchange, connection.address, connection.address_length, status, reason)
+    """Count a refusal, and note its reason. See the .pxd."""
+    count_shared(refusal_counter(driver.shared.counters, status), 1)
+    measure_refusal(driver.metrics, status, reason)
+    refusals_note(
+        driver.refusals, connection.exchange, connection.address, connection.address_length,
+        refusal_status(answer, status), reason)
 
 
 cdef void linger(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
@@ -179,7 +180,7 @@ cdef void report_cut(DriverRecord *driver, BlockingConnection *connection) noexc
         &driver.observers, exchange, connection.address, connection.address_length, monotonic_ns())
 
 
-cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char *reason) noexcept nogil:
+cdef bint shed(DriverRecord *driver, BlockingConnection *connection, int reason) noexcept nogil:
     """Answer 503 to a new connection without waiting. Return False if no answer could be sent.
 
     The caller must close the connection, once the client has had time to read the answer.
@@ -189,10 +190,8 @@ cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char 
     cdef int answer = refusal_answer(driver.limits.raw, False, transport_shakes_hands(&connection.transport))
     cdef int length
     cdef int64_t body
-    count_shared(refusal_counter(driver.shared.counters, 503), 1)
-    measure_refusal(driver.metrics, 503, reason)
     uncount_client(driver, connection)
-    note_refusal(driver, connection, refusal_status(answer, 503), reason)
+    note_refusal(driver, connection, answer, 503, reason)
     if answer == ANSWER_RESET:
         transport_abort(&connection.transport)
         return False

@@ -45,8 +45,8 @@ cdef int add_slab(Engine *engine) noexcept nogil:
     for position in range(SLAB, 0, -1):
         slab[position - 1].handle.index = engine.slabs_count * SLAB + position - 1
         slab[position - 1].request.connection = &slab[position - 1]
-        slab[position - 1].next = engine.free
-        engine.free = &slab[position - 1]
+        slab[position - 1].request.next = engine.free
+        engine.free = &slab[position - 1].request
     engine.slabs_count += 1
     return 0
 
@@ -57,14 +57,14 @@ cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept 
     cdef bint begins
     if engine.free == NULL and add_slab(engine) < 0:
         return NULL
-    connection = engine.free
+    connection = engine.free.connection
     if transport_open(&connection.transport, fd) < 0:
         return NULL
-    engine.free = connection.next
+    engine.free = connection.request.next
     check(
         connection.phase == PHASE_FREE and connection.request.phase == REQUEST_NONE,
         "a connection in use is in the free list")
-    connection.next = NULL
+    connection.request.next = NULL
     connection.handle.fd = fd
     connection.handle.transport = &connection.transport
     connection.handle.kind = HANDLE_CONNECTION
@@ -75,7 +75,7 @@ cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept 
     connection.client_index = CLIENT_NONE
     connection.requests = 0
     connection.request.probed = connection.finishing = connection.rejected = False
-    connection.since = connection.accepted_ns = engine.now
+    connection.request.since = connection.accepted_ns = engine.now
     connection.request.exchange = NULL
     connection.request.outbox = NULL
     connection.request.app_state = NULL
@@ -145,8 +145,8 @@ cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil
     check(connection.request.app_state == NULL, "a connection is freed while its bridge keeps something")
     wheel_clear(&engine.wheel, &connection.timer)
     change_phase(connection, PHASE_FREE)
-    connection.next = engine.free
-    engine.free = connection
+    connection.request.next = engine.free
+    engine.free = &connection.request
     count(COUNT_CONNECTION, -1)
 
 

@@ -2,7 +2,6 @@
 
 Nothing here ends a connection: on_timer in connection_events.pyx asks, and acts on the answer.
 """
-from halfsync.engine.phases cimport PHASE_ACTIVE
 from halfsync.exchange.deadlines cimport AWAITS_BODY, AWAITS_READING, deadline_after
 from halfsync.exchange.rates cimport is_too_slow, next_pace_check, pace_begin
 from halfsync.transport.transport cimport transport_unacknowledged
@@ -21,8 +20,7 @@ cdef int64_t deadline_of(Engine *engine, const Connection *connection) noexcept 
     if is_starved(connection, awaited):
         return engine.now + SECOND
     return deadline_after(
-        &engine.timeouts, awaited,
-        connection.request.since if connection.phase == PHASE_ACTIVE else connection.since,
+        &engine.timeouts, awaited, connection.request.since,
         connection.request.exchange.timeline.first_byte_ns if awaited == AWAITS_BODY else 0)
 
 

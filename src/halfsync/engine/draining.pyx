@@ -52,7 +52,7 @@ cdef bint close_idle(Engine *engine, Connection *connection) noexcept nogil:
     """Close a connection that waits for a request, unless one has just arrived. Returns True once it is freed."""
     if connection.phase not in (PHASE_HANDSHAKE, PHASE_SILENT, PHASE_IDLE):
         return False
-    if connection.phase != PHASE_IDLE and engine.now < newcomer_deadline(&engine.timeouts, connection.since):
+    if connection.phase != PHASE_IDLE and engine.now < newcomer_deadline(&engine.timeouts, connection.request.since):
         return False
     if transport_peek(&connection.transport) == PEEK_BYTES:
         return False

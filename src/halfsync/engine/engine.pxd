@@ -50,13 +50,13 @@ ctypedef struct Request:
     uint8_t end               # worker, before REQUEST_DONE; RequestEnd
     uint8_t probed            # engine; the client had sent its end, and was probed (probe_client)
     uint32_t lease_serial     # as for lease
+    uint32_t ticket           # engine: its place in the request queue
     Connection *connection    # set once
     Exchange *exchange        # owner; NULL between requests
     Outbox *outbox            # owner
     void *app_state           # owner; what the bridge keeps between turns, while no exchange has it
-    int64_t since             # owner; ns: when the phase began, or last made progress
-    Request *next             # owner, while it puts the request into the list of returned requests; then the engine
-    uint64_t ticket           # engine: its place in the request queue
+    int64_t since             # owner; ns: when the phase began, or last made progress; NONE: that of its connection
+    Request *next             # in the list of returned requests: owner, then engine; in the list of free ones: engine
     Lease *lease              # worker, before it takes the request: lease of its turn; NULL: no deadline
 
 ctypedef struct Connection:
@@ -69,7 +69,6 @@ ctypedef struct Connection:
     uint8_t finishing         # engine; the transport has not yet said that nothing more will be sent
     Request request
     Timer timer               # engine
-    int64_t since             # engine; ns: when the phase began. If it is active, its request has the time
     uint32_t requests         # engine; complete ones so far. A worker reads it during the turn
     uint32_t client_index     # engine; index in the counts of clients, or CLIENT_REJECTED
     Pace pace                 # engine: rate of the body that the client sends, or of the response that it takes
@@ -78,7 +77,6 @@ ctypedef struct Connection:
     uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client in its PROXY header; aligned as one
     uint8_t address_length
     uint16_t listener         # index of the listener that accepted it, in the table of endpoints
-    Connection *next          # engine: free list
 
 ctypedef struct EngineListener:
     Handle handle
@@ -126,7 +124,7 @@ ctypedef struct Engine:
     # Slabs of connections, never freed while the engine lives: the generation shows that an event is stale.
     Connection **slabs
     uint32_t slabs_count
-    Connection *free
+    Request *free             # of free connections: a list, by `next`
     uint32_t open
     uint32_t open_max
     uint32_t requests_max     # on one connection, if the engine itself answers them; 0: no limit
@@ -178,9 +176,9 @@ ctypedef struct Engine:
 cdef void engine_end_request(Engine *engine, Exchange *exchange, const uint8_t *address, int address_length,
                              int64_t now) noexcept nogil
 
-# Note why a request, or a connection (status 0), is refused. exchange, reason: as for refusals_note.
+# Note why a request, or a connection (status 0), is refused. exchange, reason: a Reason, as for refusal_text.
 cdef void engine_note_refusal(Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length,
-                              int status, const char *reason) noexcept nogil
+                              int status, int reason) noexcept nogil
 
 cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil
 cdef void engine_return(Engine *engine, Request *request) noexcept nogil

@@ -17,13 +17,13 @@ from halfsync.engine.connection_close cimport close_now, note_outcome
 from halfsync.engine.connections cimport connection_at
 from halfsync.engine.engine cimport CLIENT_REJECTED, EVICTION_BATCH, SLAB, Candidate, Eviction
 from halfsync.engine.phases cimport (
-    PHASE_ACTIVE, PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT,
+    PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT,
     REQUEST_HEAD,
 )
 from halfsync.engine.transitions cimport engine_owns
 from halfsync.exchange.outcome cimport OUTCOME_SHED
 from halfsync.exchange.rates cimport EVICTABLE_AFTER_NS
-from halfsync.exchange.refusal cimport REASON_ROOM
+from halfsync.exchange.reasons cimport REASON_ROOM
 from halfsync.transport.transport cimport PEEK_BYTES, transport_peek
 
 # A rank is the time when the connection began to wait, shifted by its class: rejected connections go first, then the
@@ -45,7 +45,7 @@ cdef int64_t rank_of(Engine *engine, Connection *connection) noexcept nogil:
     if not engine_owns(connection):
         return NEVER
     phase = connection.phase
-    since = connection.request.since if phase == PHASE_ACTIVE else connection.since
+    since = connection.request.since
     if phase == PHASE_FREE or phase == PHASE_CLOSED_NOTIFY or engine.limits.raw:
         return NEVER
     if engine.eviction.anything:

@@ -9,18 +9,13 @@ connect again, and reach a process that goes on.
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from halfsync.engine.connection_close cimport close_now, note_outcome
 from halfsync.engine.engine cimport SCRATCH_BYTES, Feed, engine_announce, engine_end_request
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD
-from halfsync.engine.responses cimport start_sending
+from halfsync.engine.responses cimport end_unsent, outbox_with, give_outbox
 from halfsync.exchange.exchange cimport pool_put
 from halfsync.exchange.outbox cimport (
-    OUTBOX_COMPLETE, Outbox, outbox_abandon, outbox_ahead, outbox_append, outbox_finish, outbox_open, outbox_release,
-    outbox_settle,
+    OUTBOX_COMPLETE, Outbox, outbox_ahead, outbox_append, outbox_finish, outbox_release, outbox_settle,
 )
-from halfsync.exchange.outcome cimport OUTCOME_ERROR
-from halfsync.exchange.refusal cimport REASON_RESOURCES
-from halfsync.transport.transport cimport transport_abort
 
 cdef enum:
     FEED_AHEAD = 256 * 1024  # bytes that a client has not taken, past which it gets no more
@@ -31,20 +26,10 @@ cdef int64_t FEED_NS = 250000000  # between two pieces: a page that shows them m
 cdef int feed_begin(Engine *engine, Request *request, const NativeResponse *answer) noexcept nogil:
     """Begin a response that goes on, with what lies in `scratch`. Returns RECEIVE_*; may free the connection."""
     cdef Feed *feed = <Feed *> malloc(sizeof(Feed))
-    cdef Outbox *outbox = NULL
-    if feed != NULL:
-        outbox = outbox_open(engine, engine.spool_memory, engine.store)
-    if outbox == NULL or outbox_append(outbox, engine.scratch, answer.ready, False) < 0:
-        if outbox != NULL:
-            outbox_abandon(outbox)
-            outbox_release(outbox)
-            outbox_release(outbox)
+    cdef Outbox *outbox = outbox_with(engine, engine.scratch, answer.ready) if feed != NULL else NULL
+    if outbox == NULL:
         free(feed)
-        note_outcome(request, OUTCOME_ERROR, REASON_RESOURCES)
-        engine_end_request(
-            engine, request.exchange, request.connection.address, request.connection.address_length, engine.now)
-        transport_abort(&request.connection.transport)  # memory is short
-        close_now(engine, request.connection)
+        end_unsent(engine, request)
         return RECEIVE_GONE
     if engine.feeds == NULL:
         engine.feeds_due = engine.now + FEED_NS
@@ -55,10 +40,7 @@ cdef int feed_begin(Engine *engine, Request *request, const NativeResponse *answ
     feed.next = engine.feeds
     engine.feeds = feed
     request.exchange = NULL
-    outbox.request = request
-    request.outbox = outbox
-    start_sending(engine, request)
-    engine_announce(engine, outbox)
+    give_outbox(engine, request, outbox)
     return RECEIVE_HOLD
 
 

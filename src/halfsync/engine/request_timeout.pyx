@@ -11,10 +11,9 @@ from halfsync.engine.responses cimport send_refusal, shed
 from halfsync.exchange.exchange cimport Exchange, drop_response_head
 from halfsync.exchange.outbox cimport OUTBOX_WAITS_NOT, outbox_waits
 from halfsync.exchange.outcome cimport OUTCOME_EXPIRED, OUTCOME_TIMED_OUT, outcome_note
-from halfsync.exchange.refusal cimport REASON_OVERLOAD, REASON_TURN, REASON_WAIT
-from halfsync.http.request_start cimport proxy_clock_note, realtime_ns, request_start_age
+from halfsync.exchange.reasons cimport REASON_OVERLOAD, REASON_TURN, REASON_WAIT
+from halfsync.http.request_start cimport forwarded_age, proxy_clock_note
 from halfsync.http.response_head cimport RETRY_AFTER_S
-from halfsync.http.trust cimport trust_has
 from halfsync.native.sync cimport load_uint, sem_post
 from halfsync.pool.request_queue cimport QueueSlot, queue_expire, queue_overload_s, queue_put, queue_withdraw
 from halfsync.transport.transport cimport PEER_GONE, transport_abort
@@ -42,7 +41,7 @@ cdef int64_t check_queued(Engine *engine, Request *request) noexcept nogil:
     return 0
 
 
-cdef void shed_and_resume(Engine *engine, Request *request, const char *reason) noexcept nogil:
+cdef void shed_and_resume(Engine *engine, Request *request, int reason) noexcept nogil:
     """Answer 503 to a request that was taken out of the queue, and let its connection go on. May free it."""
     cdef Connection *connection = request.connection
     if shed(engine, request, OUTCOME_EXPIRED, reason) == RECEIVE_MORE:
@@ -54,10 +53,8 @@ cdef int64_t waited_before(Engine *engine, Request *request) noexcept nogil:
     cdef Connection *connection = request.connection
     cdef Exchange *exchange = request.exchange
     cdef int64_t age_ns
-    if (
-        engine.forwarders == NULL or not engine.watch.waits
-        or not trust_has(engine.forwarders, connection.address, connection.address_length)
-        or not request_start_age(&exchange.head, exchange.data, realtime_ns(), &age_ns)
+    if not engine.watch.waits or not forwarded_age(
+        engine.forwarders, connection.address, connection.address_length, &exchange.head, exchange.data, &age_ns
     ):
         return 0
     return proxy_clock_note(&engine.proxy_clock, engine.now, age_ns)

@@ -23,7 +23,8 @@ from halfsync.exchange.outbox cimport (
 )
 from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_OK
 from halfsync.exchange.persistence cimport may_stay
-from halfsync.exchange.refusal cimport REASON_GONE, REASON_RESOURCES, exchange_error
+from halfsync.exchange.reasons cimport REASON_GONE, REASON_NONE, REASON_RESOURCES
+from halfsync.exchange.refusal cimport exchange_error
 from halfsync.exchange.timeline cimport timeline_note_sent
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.sync cimport monotonic_ns
@@ -44,30 +45,55 @@ cdef void start_sending(Engine *engine, Request *request) noexcept nogil:
     enter_request_phase(engine, request, REQUEST_SENDING)
 
 
+cdef void outbox_drop(Outbox *outbox) noexcept nogil:
+    """Free an outbox that no request has yet, with both of its references."""
+    outbox_abandon(outbox)
+    outbox_release(outbox)
+    outbox_release(outbox)
+
+
+cdef Outbox *outbox_with(Engine *engine, const char *data, int64_t length) noexcept nogil:
+    """Return a new outbox that holds these bytes, of which there may be none. NULL: memory is short."""
+    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
+    if outbox != NULL and length > 0 and outbox_append(outbox, data, length, False) < 0:
+        outbox_drop(outbox)
+        return NULL
+    return outbox
+
+
+cdef void give_outbox(Engine *engine, Request *request, Outbox *outbox) noexcept nogil:
+    """Give a request an outbox to send. The loop begins with that: it may free the connection, which callers have."""
+    outbox.request = request
+    request.outbox = outbox
+    start_sending(engine, request)
+    engine_announce(engine, outbox)
+
+
+cdef void end_unsent(Engine *engine, Request *request) noexcept nogil:
+    """End a request for whose response memory is short, and reset its connection, which is freed."""
+    cdef Connection *connection = request.connection
+    note_outcome(request, OUTCOME_ERROR, REASON_RESOURCES)
+    engine_end_request(engine, request.exchange, connection.address, connection.address_length, engine.now)
+    transport_abort(&connection.transport)
+    close_now(engine, connection)
+
+
 cdef bint send_later(Engine *engine, Request *request, const char *data, int64_t length) noexcept nogil:
     """Leave the end of the engine's own response to an outbox, then end the connection. False: memory is short."""
-    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
+    cdef Outbox *outbox = outbox_with(engine, data, length)
     if outbox == NULL:
-        return False
-    if outbox_append(outbox, data, length, False) < 0:
-        outbox_abandon(outbox)
-        outbox_release(outbox)
-        outbox_release(outbox)
         return False
     outbox_finish(outbox, OUTBOX_COMPLETE, False, NULL)
     outbox_release(outbox)  # no worker adds to it
     if request.exchange != NULL:
         pool_put(&engine.pool, request.exchange)
         request.exchange = NULL
-    outbox.request = request
-    request.outbox = outbox
-    start_sending(engine, request)
-    engine_announce(engine, outbox)  # sending may free the connection, which the caller may still look at
+    give_outbox(engine, request, outbox)
     return True
 
 
 cdef void note_refusal(
-    Engine *engine, const Request *request, int answer, int status, const char *reason
+    Engine *engine, const Request *request, int answer, int status, int reason
 ) noexcept nogil:
     """Count a refusal, and note its reason. answer: how the client is answered, an Answer."""
     cdef const Connection *connection = request.connection
@@ -78,10 +104,10 @@ cdef void note_refusal(
         reason)
 
 
-cdef void refuse(Engine *engine, Request *request, int status, const char *reason) noexcept nogil:
+cdef void refuse(Engine *engine, Request *request, int status, int reason) noexcept nogil:
     """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request.
 
-    reason: as for refusals_note.
+    reason: a Reason, as for refusal_text.
     """
     cdef Connection *connection = request.connection
     cdef int answer = refusal_answer(False, connection.awaits_proxy, False)
@@ -93,7 +119,7 @@ cdef void refuse(Engine *engine, Request *request, int status, const char *reaso
 
 
 cdef void send_refusal(
-    Engine *engine, Request *request, Exchange *exchange, int status, const char *reason
+    Engine *engine, Request *request, Exchange *exchange, int status, int reason
 ) noexcept nogil:
     """Send the refusal of the request in an exchange, which may be NULL, and end the connection."""
     cdef Connection *connection = request.connection
@@ -121,7 +147,7 @@ cdef bint may_stay_after(Engine *engine, const Request *request, uint32_t reques
         requests, engine.requests_max)
 
 
-cdef int shed(Engine *engine, Request *request, int outcome, const char *reason) noexcept nogil:
+cdef int shed(Engine *engine, Request *request, int outcome, int reason) noexcept nogil:
     """Answer 503 to a request that no worker has taken. Its connection stays if the client and the server let it.
 
     outcome: OUTCOME_SHED or OUTCOME_EXPIRED. May free the connection. Returns RECEIVE_*.
@@ -144,7 +170,7 @@ cdef int shed(Engine *engine, Request *request, int outcome, const char *reason)
     return send_native_response(engine, request, &answer, stays)
 
 
-cdef int cut_stream(Engine *engine, Request *request, const char *reason) noexcept nogil:
+cdef int cut_stream(Engine *engine, Request *request, int reason) noexcept nogil:
     """Reset the connection of a stream for which there is no room (ANSWER_RESET). Returns RECEIVE_GONE."""
     cdef Connection *connection = request.connection
     note_refusal(engine, request, ANSWER_RESET, 503, reason)
@@ -182,7 +208,7 @@ cdef int send_native_response(
     if gone:
         note_outcome(request, OUTCOME_DISCONNECTED, REASON_GONE)
     else:
-        note_outcome(request, OUTCOME_OK, NULL)
+        note_outcome(request, OUTCOME_OK, REASON_NONE)
     engine_end_request(engine, exchange, connection.address, connection.address_length, now)
     if gone:
         if answer.fd >= 0:
@@ -210,12 +236,8 @@ cdef int send_rest(
 
     Returns RECEIVE_*; may free the connection.
     """
-    cdef Connection *connection = request.connection
-    cdef Exchange *exchange = request.exchange
-    cdef Outbox *outbox = outbox_open(engine, engine.spool_memory, engine.store)
+    cdef Outbox *outbox = outbox_with(engine, engine.scratch + sent, answer.ready - sent)
     cdef bint failed = outbox == NULL
-    if not failed and sent < answer.ready:
-        failed = outbox_append(outbox, engine.scratch + sent, answer.ready - sent, False) < 0
     if answer.fd >= 0:
         if failed:
             close(answer.fd)
@@ -223,19 +245,11 @@ cdef int send_rest(
             failed = outbox_append_file(outbox, answer.fd, answer.offset + moved, answer.length - moved) < 0
     if failed:  # memory is short
         if outbox != NULL:
-            outbox_abandon(outbox)
-            outbox_release(outbox)
-            outbox_release(outbox)
-        note_outcome(request, OUTCOME_ERROR, REASON_RESOURCES)
-        engine_end_request(engine, exchange, connection.address, connection.address_length, engine.now)
-        transport_abort(&connection.transport)
-        close_now(engine, connection)
+            outbox_drop(outbox)
+        end_unsent(engine, request)
         return RECEIVE_GONE
-    outbox_finish(outbox, OUTBOX_COMPLETE, stays, exchange)
+    outbox_finish(outbox, OUTBOX_COMPLETE, stays, request.exchange)
     outbox_release(outbox)  # no worker adds to it
     request.exchange = NULL
-    outbox.request = request
-    request.outbox = outbox
-    start_sending(engine, request)
-    engine_announce(engine, outbox)  # sending may free the connection, and its end begins with the next request
+    give_outbox(engine, request, outbox)
     return RECEIVE_HOLD

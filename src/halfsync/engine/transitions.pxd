@@ -60,5 +60,4 @@ cdef inline bint engine_owns(Connection *connection) noexcept nogil:
 cdef inline void note_released(Connection *connection) noexcept nogil:
     """Let a connection be idle whose request is the engine's again, if its worker has released it."""
     if connection.request.phase == REQUEST_DONE:
-        connection.since = connection.request.since
         begin_phase(connection, PHASE_IDLE)

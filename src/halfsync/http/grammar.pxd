@@ -139,6 +139,14 @@ cdef inline char *write_hex(char *out, uint64_t value) noexcept nogil:
     return out
 
 
+cdef inline char *write_hex_byte(char *out, uint8_t byte) noexcept nogil:
+    """Write a byte as two hexadecimal digits, and return their end."""
+    cdef const char *digits = b"0123456789abcdef"
+    out[0] = digits[byte >> 4]
+    out[1] = digits[byte & 15]
+    return out + 2
+
+
 # --- lists and authorities ---
 
 # The options of Connection fields (RFC 9110 7.6.1).

@@ -1,18 +1,9 @@
 # When a trusted proxy received a request: X-Request-Start, and how long ago that was by our clock.
-from libc.stdint cimport INT64_MAX, int64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 
 from halfsync.http.parser cimport Head
-
-cdef extern from * nogil:
-    """
-    #include <time.h>
-    static inline int64_t hs_realtime_ns(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-    }
-    """
-    int64_t realtime_ns "hs_realtime_ns" ()
+from halfsync.http.trust cimport Trust, trust_has
+from halfsync.native.sync cimport realtime_ns
 
 cdef enum:
     CLOCK_WINDOW_NS = 30000000000
@@ -45,3 +36,17 @@ cdef inline int64_t proxy_clock_note(ProxyClock *clock, int64_t now, int64_t age
 
 # Read the field. now: ns since 1970. Returns False if it is not there, not a time, or a day or more from now.
 cdef bint request_start_age(const Head *head, const char *data, int64_t now, int64_t *age_ns) noexcept nogil
+
+
+cdef inline bint forwarded_age(
+    const Trust *forwarders, const uint8_t *address, int address_length, const Head *head, const char *data,
+    int64_t *age_ns
+) noexcept nogil:
+    """Read how long ago the proxy that sends a request received it, by the two clocks. False: that is not known.
+
+    forwarders: the proxies whose fields are believed; NULL: none are. address: of the peer.
+    """
+    return (
+        forwarders != NULL and trust_has(forwarders, address, address_length)
+        and request_start_age(head, data, realtime_ns(), age_ns)
+    )

@@ -5,12 +5,10 @@ have changed the order of the listeners, or dropped some. So the record of a con
 address of its listener (shared/handoff_queue.pyx), and the process that adopts it looks that address up here
 (decisions/0028).
 """
-from libc.errno cimport errno
+from cpython.exc cimport PyErr_SetFromErrno
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memset
-
-from halfsync.runtime.originals import os
 
 cdef extern from *:
     """
@@ -86,7 +84,7 @@ cdef tuple server_of(const Endpoint *endpoint):
 cdef int read_endpoint(int fd, Endpoint *endpoint) except -1:
     memset(endpoint, 0, sizeof(Endpoint))
     if endpoint_of(fd, endpoint.address) < 0:
-        raise OSError(errno, os.strerror(errno))
+        PyErr_SetFromErrno(OSError)
     return 0
 
 

@@ -14,4 +14,3 @@ cdef class Proactor:
     cdef bint joined
 
     cdef int connect(self, parts) except -1
-    cdef int check(self, int result) except -1

@@ -20,6 +20,7 @@ from halfsync.http.request_start cimport proxy_clock_init
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.listening.endpoints cimport Endpoints
 from halfsync.native.counting cimport counted
+from halfsync.native.failures cimport checked
 from halfsync.native.sync cimport load_llong, store_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.observe.refusals cimport RefusalLog
@@ -88,8 +89,8 @@ cdef class Proactor:
         engine.open_max = parts.room
         engine.endpoints = &endpoints.table
         native_fields(&engine.fields, settings)
-        self.check(counts_open(&engine.clients, settings.max_connections_per_client, engine.open_max + 1))
-        self.check(engine_open(engine, settings.poller == "poll"))
+        checked(counts_open(&engine.clients, settings.max_connections_per_client, engine.open_max + 1))
+        checked(engine_open(engine, settings.poller == "poll"))
         engine.pool.keeps_heads = access_log is not None and access_log.log.format.wants_response
         self.connect(parts)
 
@@ -99,23 +100,17 @@ cdef class Proactor:
         if parts.slot is not None:
             self.workers.scoreboard_slot = parts.slot
             slot_ref = native_slot(parts.slot)
-            self.check(engine_attach(self.engine, slot_ref))
+            checked(engine_attach(self.engine, slot_ref))
             if slot_ref.metrics != NULL:
                 self.workers.measure(slot_ref.metrics, True)
                 self.engine.gate = self.workers.gate
                 self.store.shown = &slot_ref.metrics.gauges.spooled
         for fd in parts.listeners:
-            self.check(engine_listen(self.engine, fd))
+            checked(engine_listen(self.engine, fd))
         if parts.adoption_fd >= 0:
-            self.check(adoption_open(self.engine, parts.adoption_fd))
+            checked(adoption_open(self.engine, parts.adoption_fd))
             if parts.handoff_fd >= 0:
-                self.check(handoff_open(self.engine, parts.handoff_fd))
-        return 0
-
-    cdef int check(self, int result) except -1:
-        """Raise OSError if a function of the engine has returned -errno."""
-        if result < 0:
-            raise OSError(-result, os.strerror(-result))
+                checked(handoff_open(self.engine, parts.handoff_fd))
         return 0
 
     def __dealloc__(self):
@@ -134,7 +129,7 @@ cdef class Proactor:
         try:
             self.workers.start()
             self.workers.start_monitor()
-            self.check(engine_start(self.engine))
+            checked(engine_start(self.engine))
         except BaseException:
             self.workers.stop_monitor()
             self.workers.close()

@@ -1,4 +1,4 @@
-# Locks, semaphores, atomics and the clock, declared once for every native module.
+# Locks, semaphores, atomics and the clocks, declared once for every native module.
 from libc.stdint cimport int64_t, uint32_t
 
 
@@ -68,6 +68,12 @@ cdef extern from *:
         clock_gettime(CLOCK_MONOTONIC, &now);
         return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     }
+    /* Return ns since 1970. It may be set back: for what is compared with other clocks, or shown. */
+    static inline int64_t hs_realtime_ns(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    }
     static inline void hs_sleep(int64_t ns) {
         struct timespec time = {ns / 1000000000, ns % 1000000000};
         nanosleep(&time, NULL);
@@ -92,6 +98,7 @@ cdef extern from *:
     }
     """
     int64_t monotonic_ns "hs_monotonic_ns" () noexcept nogil
+    int64_t realtime_ns "hs_realtime_ns" () noexcept nogil
     void sleep_ns "hs_sleep" (int64_t ns) noexcept nogil
     int start_thread "hs_start_thread" (
         pthread_t *thread, void *(*run)(void *) noexcept nogil, void *argument, const char *name,

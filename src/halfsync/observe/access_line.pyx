@@ -6,7 +6,7 @@ that an application has set.
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from halfsync.http.grammar cimport write_decimal
+from halfsync.http.grammar cimport write_decimal, write_hex_byte
 from halfsync.http.response_head cimport write_bytes
 from halfsync.native.checks cimport check
 from halfsync.observe.access_format cimport (
@@ -52,11 +52,7 @@ cdef extern from *:
 
 cdef inline char *write_escape(char *at, uint8_t byte, bint is_plain) noexcept nogil:
     """Write a byte in hexadecimal: \\xHH, or \\u00HH for JSON. Returns its end."""
-    cdef const char *digits = b"0123456789abcdef"
-    at = write_bytes(at, b"\\x", 2) if is_plain else write_bytes(at, b"\\u00", 4)
-    at[0] = digits[byte >> 4]
-    at[1] = digits[byte & 15]
-    return at + 2
+    return write_hex_byte(write_bytes(at, b"\\x", 2) if is_plain else write_bytes(at, b"\\u00", 4), byte)
 
 
 cdef char *write_escaped(

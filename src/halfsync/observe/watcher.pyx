@@ -15,7 +15,7 @@ from libc.string cimport memcpy
 from halfsync.native.sync cimport add_uint, load_uint, monotonic_ns
 from halfsync.observe.client cimport address_parts, address_text
 from halfsync.shared.activity cimport (
-    PATH_KEPT, STACK_KEPT, Activity, activity_read, version_close, version_open, word_wait, word_wake,
+    PATH_KEPT, STACK_KEPT, Activity, ActivityRequest, activity_read, version_close, version_open, word_wait, word_wake,
 )
 
 from halfsync.log import logger, warn
@@ -25,7 +25,6 @@ from halfsync.runtime.threads import Thread, enumerate_threads, is_whole
 cdef enum:
     FRAMES_MOST = 100  # of a stack, the innermost ones
 
-LOGGING_S = 5.0  # longest time for a log handler of the application to write a line, at the end
 cdef int64_t LONGEST_NS = 60000000000  # of a wait for nothing in particular
 
 
@@ -68,14 +67,14 @@ cdef str thread_name(unsigned long thread):
     return next((one.name for one in known if one.ident == thread), "its thread")
 
 
-cdef str request_name(const ActivityTurn *turn):
+cdef str request_name(const ActivityRequest *request):
     """Return what a turn runs, and for which client."""
-    cdef bytes path = turn.path[:min(turn.path_length, <uint32_t> PATH_KEPT)]
-    cdef bytes method = turn.method[:turn.method_length]
+    cdef bytes path = request.path[:min(request.path_length, <uint32_t> PATH_KEPT)]
+    cdef bytes method = request.method[:request.method_length]
     what = f"{method.decode('ascii', 'backslashreplace')} {path.decode('ascii', 'backslashreplace')}"
-    if turn.method_length == 0:
+    if request.method_length == 0:
         what = "a turn"
-    host, _ = address_parts(turn.address, turn.address_length)
+    host, _ = address_parts(request.address, request.address_length)
     return f"{what} of {address_text(host, 0)}"
 
 
@@ -106,15 +105,14 @@ cdef class Watcher:
         (<Activity> self.pinned).end_child(pid)
 
     def stop(self):
-        """End its thread. Returns False if that is still in the application's logging after LOGGING_S."""
+        """End its thread. Returns False if that is still in the application's logging (join_logging)."""
         if self.thread is None:
             return True
         self.closing = True
         add_uint(&self.activity.table.wanted, 1)
         word_wake(&self.activity.table.wanted)
-        while not self.thread.join(LOGGING_S):
-            if self.working:
-                return False
+        if not self.thread.join_logging(lambda: self.working):
+            return False
         self.thread = None
         return True
 
@@ -207,9 +205,10 @@ cdef class Watcher:
         if self.is_over(&self.activity.table.rows[late.index], late.version):
             logger().warning(
                 "%s took longer than slow_request, %g s, and ended before its stack could be read: it may have kept "
-                "the GIL", request_name(&late.turn), self.slow_s)
+                "the GIL", request_name(&late.turn.request), self.slow_s)
         else:
             logger().warning(
-                "%s has taken %.1f s so far (slow_request is %g s); %s is here:\n%s", request_name(&late.turn),
-                seconds, self.slow_s, thread_name(late.turn.thread), stack_text(entries).rstrip())
+                "%s has taken %.1f s so far (slow_request is %g s); %s is here:\n%s",
+                request_name(&late.turn.request), seconds, self.slow_s, thread_name(late.turn.thread),
+                stack_text(entries).rstrip())
         return 0

@@ -19,7 +19,7 @@ ctypedef struct Queue:
     uint32_t limit            # most items that it may hold
     uint32_t first
     uint32_t length
-    uint64_t ticket           # of the first slot
+    uint32_t ticket           # of the first slot
     uint32_t sleepers         # workers that wait on the semaphore and were not chosen to wake
     uint32_t waking           # workers chosen to wake that have not looked yet
     uint32_t awake            # workers that are in a turn, or look for one
@@ -59,10 +59,10 @@ cdef void queue_close(Queue *queue) noexcept nogil
 cdef uint32_t queue_length(Queue *queue) noexcept nogil
 cdef bint queue_is_short(Queue *queue) noexcept nogil
 cdef uint64_t queue_taken(Queue *queue, uint32_t *length) noexcept nogil
-cdef bint queue_withdraw(Queue *queue, uint64_t ticket, const void *item) noexcept nogil
+cdef bint queue_withdraw(Queue *queue, uint32_t ticket, const void *item) noexcept nogil
 cdef int queue_overload_s(Queue *queue, int64_t now) noexcept nogil
 cdef bint queue_expire(Queue *queue, int64_t now, QueueSlot *slot) noexcept nogil
-cdef bint queue_hold(Queue *queue, uint64_t ticket, const void *item) noexcept nogil
+cdef bint queue_hold(Queue *queue, uint32_t ticket, const void *item) noexcept nogil
 cdef void queue_unhold(Queue *queue) noexcept nogil
 
 # Results of queue_try_take.

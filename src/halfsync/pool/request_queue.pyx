@@ -103,7 +103,7 @@ cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns, int64_t age_ns)
         slot.item = item
         slot.put_ns = now_ns
         slot.age_ns = age_ns
-        result = queue.ticket + queue.length
+        result = <uint32_t> (queue.ticket + queue.length)
         queue.length += 1
         queue.puts += 1
         show(queue)
@@ -315,7 +315,7 @@ cdef uint64_t queue_taken(Queue *queue, uint32_t *length) noexcept nogil:
     return taken
 
 
-cdef inline QueueSlot *slot_of(Queue *queue, uint64_t ticket, const void *item) noexcept nogil:
+cdef inline QueueSlot *slot_of(Queue *queue, uint32_t ticket, const void *item) noexcept nogil:
     """Return the slot of an item with this ticket. NULL: it was taken, or withdrawn. The caller holds the lock.
 
     A ticket alone does not tell: once the last item of an overloaded queue was taken, the next one has its ticket.
@@ -327,7 +327,7 @@ cdef inline QueueSlot *slot_of(Queue *queue, uint64_t ticket, const void *item) 
     return slot if slot.item == item else NULL
 
 
-cdef bint queue_withdraw(Queue *queue, uint64_t ticket, const void *item) noexcept nogil:
+cdef bint queue_withdraw(Queue *queue, uint32_t ticket, const void *item) noexcept nogil:
     """Take the item with this ticket out of the queue, at any position. Returns False if it was taken already.
 
     Its place becomes free once all items before it, or all behind it, have left.
@@ -367,7 +367,7 @@ cdef bint queue_expire(Queue *queue, int64_t now, QueueSlot *slot) noexcept nogi
     return expired
 
 
-cdef bint queue_hold(Queue *queue, uint64_t ticket, const void *item) noexcept nogil:
+cdef bint queue_hold(Queue *queue, uint32_t ticket, const void *item) noexcept nogil:
     """Keep the item with this ticket from being taken, if it still waits. After True, call queue_unhold at once."""
     pthread_mutex_lock(&queue.lock)
     if slot_of(queue, ticket, item) != NULL:

@@ -44,17 +44,21 @@ cdef enum:
     PROCESSES_MOST = 8192     # as the scoreboard's slots
     READ_TRIES = 64           # of a row that is being written
 
-# A turn, as it began.
-ctypedef struct ActivityTurn:
-    int64_t since_ns          # when a worker took the request
-    unsigned long thread      # Python's number of the thread
-    uint32_t process          # number of its process's slot
+# What is kept of a request.
+ctypedef struct ActivityRequest:
     uint32_t path_length      # as received; PATH_KEPT of it are kept
     uint8_t method_length     # 0: of a stream, which has no method and no path
     uint8_t address_length
     char method[METHOD_KEPT]
     char path[PATH_KEPT]      # as received, without the query: to be escaped where it is written out
     uint8_t address[ADDRESS_BYTES]   # sockaddr of the client
+
+# A turn, as it began.
+ctypedef struct ActivityTurn:
+    int64_t since_ns          # when a worker took the request
+    unsigned long thread      # Python's number of the thread
+    uint32_t process          # number of its process's slot
+    ActivityRequest request
 
 # Where the thread of a turn was, as text.
 ctypedef struct ActivityStack:
@@ -74,12 +78,7 @@ ctypedef struct ActivityRow:
 ctypedef struct ActivityRefusal:
     int64_t at_ns
     int status                # of the answer; 0: the connection was closed without one
-    uint32_t path_length
-    uint8_t method_length
-    uint8_t address_length
-    char method[METHOD_KEPT]
-    char path[PATH_KEPT]
-    uint8_t address[ADDRESS_BYTES]
+    ActivityRequest request   # as far as it was understood
     char reason[REASON_KEPT]  # terminated
 
 ctypedef struct RefusalRow:
@@ -152,6 +151,22 @@ cdef inline ActivityRow *activity_take(ActivityTable *table, uint32_t *hint, uns
     return NULL
 
 
+cdef inline void keep_target(
+    ActivityRequest *request, const char *method, uint32_t method_length, const char *path, uint32_t path_length
+) noexcept nogil:
+    """Copy method and path."""
+    request.method_length = min(method_length, <uint32_t> METHOD_KEPT)
+    memcpy(request.method, method, request.method_length)
+    request.path_length = path_length
+    memcpy(request.path, path, min(path_length, <uint32_t> PATH_KEPT))
+
+
+cdef inline void keep_client(ActivityRequest *request, const uint8_t *address, uint32_t length) noexcept nogil:
+    """Copy the address of the client."""
+    request.address_length = min(length, <uint32_t> ADDRESS_BYTES)
+    memcpy(request.address, address, request.address_length)
+
+
 cdef inline void activity_begin(
     ActivityRow *row, uint32_t process, unsigned long thread, int64_t since_ns, const char *method,
     uint32_t method_length, const char *path, uint32_t path_length, const uint8_t *address, uint32_t address_length
@@ -162,20 +177,15 @@ cdef inline void activity_begin(
     turn.since_ns = since_ns
     turn.thread = thread
     turn.process = process
-    turn.method_length = min(method_length, <uint32_t> METHOD_KEPT)
-    memcpy(turn.method, method, turn.method_length)
-    turn.path_length = path_length
-    memcpy(turn.path, path, min(path_length, <uint32_t> PATH_KEPT))
-    turn.address_length = min(address_length, <uint32_t> ADDRESS_BYTES)
-    memcpy(turn.address, address, turn.address_length)
+    keep_target(&turn.request, method, method_length, path, path_length)
+    keep_client(&turn.request, address, address_length)
     version_close(&row.version)
 
 
 cdef inline void activity_name_client(ActivityRow *row, const uint8_t *address, uint32_t length) noexcept nogil:
     """Write the address of the client, once the fields of its proxy are read."""
     version_open(&row.version)
-    row.turn.address_length = min(length, <uint32_t> ADDRESS_BYTES)
-    memcpy(row.turn.address, address, row.turn.address_length)
+    keep_client(&row.turn.request, address, length)
     version_close(&row.version)
 
 
@@ -223,12 +233,8 @@ cdef inline void refusal_keep(
     fence_write()
     kept.at_ns = now
     kept.status = status
-    kept.method_length = min(method_length, <uint32_t> METHOD_KEPT)
-    memcpy(kept.method, method, kept.method_length)
-    kept.path_length = path_length
-    memcpy(kept.path, path, min(path_length, <uint32_t> PATH_KEPT))
-    kept.address_length = min(address_length, <uint32_t> ADDRESS_BYTES)
-    memcpy(kept.address, address, kept.address_length)
+    keep_target(&kept.request, method, method_length, path, path_length)
+    keep_client(&kept.request, address, address_length)
     strncpy(kept.reason, reason, REASON_KEPT - 1)
     store_uint(&row.version, 2 * number + 2)
 

@@ -8,6 +8,7 @@ owns it; its descriptor is closed with the last reading end.
 A process that takes a record must have a free descriptor: otherwise the kernel drops the record's descriptor, and the
 client with it. So handoff_take tries for a free one first; only another thread of the process could take it in between.
 """
+from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport (
     EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMEM, errno,
 )
@@ -18,8 +19,6 @@ from posix.unistd cimport close
 
 from halfsync.listening.endpoints cimport ENDPOINT_BYTES
 from halfsync.native.descriptors cimport move_out_of_low
-
-from halfsync.runtime.originals import os
 
 cdef extern from *:
     """
@@ -149,7 +148,7 @@ def put_connection(int queue, int fd):
     memset(&handoff, 0, sizeof(handoff))
     handoff.fd = fd
     if handoff_send(queue, &handoff) != HANDOFF_SENT:
-        raise OSError(errno, os.strerror(errno))
+        PyErr_SetFromErrno(OSError)
 
 
 cdef int handoff_take(int queue, HandoffRecord *handoff, char *buffer) noexcept nogil:

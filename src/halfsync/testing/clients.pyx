@@ -2,12 +2,11 @@
 
 Addresses are sockaddrs in bytes. `add` returns an index: 0 if the connection is not counted, -1 if it is refused.
 """
-import os
-
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cimport halfsync.shared.client_counts as native
 from halfsync.blocking.client_limit cimport ClientLimit, limit_add, limit_identify, limit_remove
+from halfsync.native.failures cimport checked
 
 
 cdef class PyClientCounts:
@@ -15,9 +14,7 @@ cdef class PyClientCounts:
     cdef native.ClientCounts counts
 
     def __cinit__(self, uint32_t limit, uint32_t capacity):
-        cdef int result = native.counts_open(&self.counts, limit, capacity)
-        if result < 0:
-            raise OSError(-result, os.strerror(-result))
+        checked(native.counts_open(&self.counts, limit, capacity))
 
     def __dealloc__(self):
         native.counts_close(&self.counts)

@@ -7,7 +7,9 @@ class PyTaker: ...
 
 @final
 class PyRequestQueue:
-    def __init__(self, limit: int, patient: bool = False) -> None: ...
+    def __init__(self, limit: int, patient: bool = False, ticket: int = 0) -> None:
+        """ticket: of the first item."""
+
     def put(self, item: object, age_ns: int = 0, elsewhere_ns: int = 0) -> int:
         """Put an item as if that long ago. elsewhere_ns: how long it has waited before. Returns as queue_put."""
 

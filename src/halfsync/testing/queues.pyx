@@ -1,5 +1,5 @@
 """The request queue, for its unit tests. Only in checks builds. Each method is one native function (exchanges.pyx)."""
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memset
 
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
@@ -26,9 +26,11 @@ cdef class PyRequestQueue:
     cdef Queue native
     cdef QueueWatch watch
 
-    def __cinit__(self, uint32_t limit, bint patient=False):
+    def __cinit__(self, uint32_t limit, bint patient=False, uint32_t ticket=0):
+        """ticket: of the first item."""
         if queue_init(&self.native, limit, patient) < 0:
             raise MemoryError
+        self.native.ticket = ticket
         memset(&self.watch, 0, sizeof(self.watch))
 
     def __dealloc__(self):
@@ -75,7 +77,7 @@ cdef class PyRequestQueue:
         with nogil:
             queue_close(&self.native)
 
-    def withdraw(self, uint64_t ticket, item):
+    def withdraw(self, uint32_t ticket, item):
         """Withdraw this item, as the engine does."""
         cdef bint withdrawn
         with nogil:
@@ -96,7 +98,7 @@ cdef class PyRequestQueue:
         Py_DECREF(item)
         return item
 
-    def hold(self, uint64_t ticket, item):
+    def hold(self, uint32_t ticket, item):
         cdef bint held
         with nogil:
             held = queue_hold(&self.native, ticket, <void *> item)

@@ -7,7 +7,7 @@ from halfsync.exchange.deadlines cimport (
     LATE_RESET, deadline_after as native_deadline, late as native_late, newcomer_deadline as native_newcomer,
 )
 from halfsync.exchange.lingering cimport linger_discard as native_discard, linger_may_end as native_may_end
-from halfsync.exchange.outcome cimport OUTCOME_KINDS, Outcome, outcome_name, outcome_note, outcome_reset
+from halfsync.exchange.outcome cimport OUTCOME_KINDS, Outcome, outcome_name, outcome_note_text, outcome_reset
 from halfsync.exchange.persistence cimport may_stay as native_may_stay, stays_after as native_stays_after
 from halfsync.exchange.rates cimport Pace, is_too_slow as native_too_slow, next_pace_check as native_pace_check
 from halfsync.exchange.timeline cimport (
@@ -265,7 +265,7 @@ def outcome(list noted):
     cdef Outcome found
     outcome_reset(&found)
     for name, reason in noted:
-        outcome_note(&found, OUTCOMES.index(name), reason)
+        outcome_note_text(&found, OUTCOMES.index(name), reason)
     return OUTCOMES[found.kind], found.reason
 
 

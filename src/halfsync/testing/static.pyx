@@ -10,6 +10,7 @@ from halfsync.exchange.exchange cimport (
     Exchange, ExchangePool, Limits, exchange_received, pool_destroy, pool_get, pool_init, pool_put,
 )
 from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES, NativeResponse
+from halfsync.native.failures cimport checked
 from halfsync.static.answer cimport answer_request
 from halfsync.static.static_files cimport StaticFiles
 from halfsync.static.conditions cimport (
@@ -59,13 +60,9 @@ def find(StaticFiles files not None, bytes path not None):
 def open_path(StaticFiles files not None, bytes path not None):
     """Return a descriptor of the file at a path. OSError: there is none; ValueError: the path is refused."""
     cdef FileLocation location
-    cdef int fd
     if not files_find(&files.files, path, len(path), &location) or location.status != 0:
         raise ValueError(path)
-    fd = files_open(&files.files, &location)
-    if fd < 0:
-        raise OSError(-fd, os.strerror(-fd))
-    return fd
+    return checked(files_open(&files.files, &location))
 
 
 def answer(StaticFiles files not None, bytes request not None, bint stays=True):

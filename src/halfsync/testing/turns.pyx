@@ -40,8 +40,8 @@ cdef class Turns:
         cdef unsigned int pid = activity_read(&self.activity.table.rows[index], &turn, &version)
         if pid == 0:
             return None
-        path = turn.path[:min(turn.path_length, <uint32_t> PATH_KEPT)]
-        return pid, turn.process, turn.method[:turn.method_length], path, turn.path_length
+        path = turn.request.path[:min(turn.request.path_length, <uint32_t> PATH_KEPT)]
+        return pid, turn.process, turn.request.method[:turn.request.method_length], path, turn.request.path_length
 
     @property
     def used(self):
@@ -72,10 +72,10 @@ cdef class Turns:
                 read += 1
                 letter = c'a' + turn.process
                 for at in range(PATH_KEPT):
-                    if turn.path[at] != letter:
+                    if turn.request.path[at] != letter:
                         torn += 1
                         break
-                if turn.method[0] != letter or turn.address[27] != letter:
+                if turn.request.method[0] != letter or turn.request.address[27] != letter:
                     torn += 1
         return read, torn
 
@@ -89,5 +89,6 @@ cdef class Turns:
         found = []
         for index in range(REFUSALS_KEPT):
             if refusal_read(&self.activity.table.refusals[index], &refusal):
-                found.append((refusal.status, <bytes> refusal.reason, refusal.path[:refusal.path_length]))
+                path = refusal.request.path[:refusal.request.path_length]
+                found.append((refusal.status, <bytes> refusal.reason, path))
         return found
