@@ -87,6 +87,8 @@ class Process(BlockingModel):
             run_child(lambda: self._be_parent(mask))
         self._started = True
         self._parent_pid = pid
+        with suppress(ProcessLookupError):  # both sides do it, since either may need it first
+            os.setpgid(pid, pid)
         os.close(self._done_writer)
         self._done_writer = -1
         self.acceptor.close()
