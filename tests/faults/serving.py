@@ -1,6 +1,7 @@
 """A `halfsync serve` in a process of its own: started, watched through its standard error, always ended."""
 
 import os
+import random
 import re
 import signal
 import socket
@@ -44,10 +45,15 @@ def children(pid: int) -> set[int]:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing uses."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+    """Return a port of 127.0.0.1 that nothing uses.
+
+    It is none of those that the system gives to others meanwhile, for port 0 and for connections.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(lowest // 2, lowest)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def stop(pid: int) -> None:

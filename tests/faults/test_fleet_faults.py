@@ -21,7 +21,7 @@ from tests.faults.load import Load
 from tests.faults.serving import MODELS, Serving, children, stop
 from tests.faults.test_reloads import connections, listens
 from tests.faults.test_signals import QUICK_S, refuses
-from tests.sharing import first_free_descriptor, foreign_environment, processes
+from tests.sharing import first_free_descriptor, foreign_environment, frugal_environment, processes
 from tests.wsgi import until
 
 MIB = 1 << 20
@@ -134,7 +134,8 @@ def test_a_leak_is_bounded_and_costs_no_request(tmp_path: Path, model: tuple[str
     """A mebibyte is lost with each request; in the model `process` with each connection, in a child that ends."""
     leaking = LOADED.replace("    path =", "    kept.append(b'x' * 2**20)\n    path =") + "kept = []\n"
     most = 0
-    with Serving(tmp_path, leaking, *model, "--workers", "2", "--max-rss", "100m") as serving:
+    options = (*model, "--workers", "2", "--max-rss", "100m")
+    with Serving(tmp_path, leaking, *options, more=frugal_environment()) as serving:
         serving.wait_line("all 2 processes serve")
         with Load(lambda: serving.address, keeping=3, closing=1) as load:
             goal = 10 * BETWEEN

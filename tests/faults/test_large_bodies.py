@@ -20,6 +20,7 @@ from tests.faults import large
 from tests.faults.large import pieces
 from tests.faults.serving import MODELS, Serving
 from tests.faults.watching import KIB, peak_growth, reset_peak
+from tests.sharing import frugal_environment
 
 MIB = 1 << 20
 SMALL = 64_000_000
@@ -39,11 +40,6 @@ SETTLED_S = 0.3  # without a further piece: the application waits
 MAKE_S = 240.0 if FULL else 30.0  # in which the application has made what it can
 AHEAD = ("--response-ahead", "0")  # as far as memory and the disk allow
 TIMEOUT_S = 120.0
-# A sanitizer holds what is freed for a while, and so grows by a quarter of a gigabyte, if it is let.
-GIVES_BACK = {
-    "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "")
-    + ":quarantine_size_mb=1:thread_local_quarantine_size_kb=64"
-}
 MODEL = pytest.mark.parametrize("name", MODELS)
 
 pytestmark = pytest.mark.timeout(900 if FULL else 120)
@@ -142,7 +138,7 @@ def test_an_upload_that_dribbles_in(directory: Path, name: str, chunked: bool) -
     print(f"HALFSYNC_TEST_SEED={SEED}")
     options = (*MODELS[name], "--max-body", str(SIZE), "--temp-dir", str(directory))
     with (
-        Serving(directory, APP, *options, more=GIVES_BACK) as serving,
+        Serving(directory, APP, *options, more=frugal_environment()) as serving,
         Connection(serving.address, timeout_s=TIMEOUT_S) as upload,
     ):
         wanted = Dribble(upload, chunked=chunked).send(WARM_UP)
@@ -213,7 +209,7 @@ def slow_response(directory: Path, target: str, rest: Callable[[], bool], *optio
     The server's memory must not grow, whichever side waits, and others are served.
     """
     with (
-        Serving(directory, APP, "--temp-dir", str(directory), *options, more=GIVES_BACK) as serving,
+        Serving(directory, APP, "--temp-dir", str(directory), *options, more=frugal_environment()) as serving,
         Connection(serving.address, timeout_s=TIMEOUT_S) as connection,
     ):
         if target.startswith("/made"):
