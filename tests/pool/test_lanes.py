@@ -4,7 +4,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -20,10 +21,29 @@ STEPS = 3000
 DEFAULT, SLOW, FAST = range(3)
 
 
+Make = Callable[..., PyLanedQueue]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Return a function that makes a queue; it is closed and emptied afterwards, or it could not be freed."""
+    made: list[PyLanedQueue] = []
+
+    def make_one(*, patient: bool = False, **settings: Any) -> PyLanedQueue:
+        made.append(PyLanedQueue(1, patient, **settings))
+        return made[-1]
+
+    yield make_one
+    for queue in made:
+        queue.close()
+        while queue.try_take()[0] == ITEM:
+            pass
+
+
 class Driver:
     """One queue and its model, which take the same steps. Workers are asleep, woken, in a turn, or stuck in one."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, make: Make) -> None:
         self.rng = rng
         lanes = [
             LaneSpec(rng.randint(1, 2), 0, rng.randint(1, 8), rng.randint(-1, 1))
@@ -36,7 +56,7 @@ class Driver:
         ]
         share = rng.randint(0, threads - 1)
         self.model = Model(lanes, threads, share)
-        self.queue = PyLanedQueue(1, lanes=[(*one,) for one in lanes], threads=threads, share=share)
+        self.queue = make(lanes=[(*one,) for one in lanes], threads=threads, share=share)
         self.asleep: list[PyTaker] = []
         self.stuck: list[PyTaker] = []
         self.ever: list[Waiting] = []
@@ -139,8 +159,8 @@ class Driver:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_any_order_of_steps_is_what_the_rule_says(seed: int) -> None:
-    driver = Driver(random.Random(seed))
+def test_any_order_of_steps_is_what_the_rule_says(make: Make, seed: int) -> None:
+    driver = Driver(random.Random(seed), make)
     steps = [
         driver.put, driver.put, driver.end_turn, driver.end_turn, driver.wake_up, driver.wake_up, driver.withdraw,
         driver.overload, driver.expire, driver.get_stuck, driver.recover,
@@ -153,13 +173,9 @@ def test_any_order_of_steps_is_what_the_rule_says(seed: int) -> None:
 
 
 @pytest.fixture
-def two_lanes() -> Iterator[PyLanedQueue]:
+def two_lanes(make: Make) -> PyLanedQueue:
     """Return a queue for four threads whose lanes SLOW and FAST are guaranteed a thread each, as DEFAULT is."""
-    queue = PyLanedQueue(1, lanes=[(1, 4, 100, 0), (1, 4, 100, 0), (1, 4, 100, 0)], threads=4)
-    yield queue
-    queue.close()
-    while queue.try_take()[0] == ITEM:
-        pass
+    return make(lanes=[(1, 4, 100, 0), (1, 4, 100, 0), (1, 4, 100, 0)], threads=4)
 
 
 def test_a_lane_borrows_but_never_the_last_thread_of_another(two_lanes: PyLanedQueue) -> None:
@@ -198,8 +214,8 @@ def test_a_lane_is_overloaded_for_itself(two_lanes: PyLanedQueue) -> None:
     assert (two_lanes.retry_after_s(SLOW, time.monotonic_ns()), two_lanes.retry_after_s(FAST, 0)) == (60, 1)
 
 
-def test_a_client_with_its_share_waits_for_others_and_keeps_its_place() -> None:
-    queue = PyLanedQueue(1, lanes=[(1, 4, 100, 0)], threads=4, share=2)
+def test_a_client_with_its_share_waits_for_others_and_keeps_its_place(make: Make) -> None:
+    queue = make(lanes=[(1, 4, 100, 0)], threads=4, share=2)
     workers = [PyTaker() for _ in range(4)]
     for number in range(6):
         queue.put_in(("greedy", number), 0, client=1)
@@ -216,8 +232,8 @@ def test_a_client_with_its_share_waits_for_others_and_keeps_its_place() -> None:
     assert [queue.try_take()[1] for _ in range(3)] == [("greedy", 4), ("greedy", 5), None]
 
 
-def test_clients_without_an_address_have_no_share() -> None:
-    queue = PyLanedQueue(1, lanes=[(1, 2, 100, 0)], threads=2, share=1)
+def test_clients_without_an_address_have_no_share(make: Make) -> None:
+    queue = make(lanes=[(1, 2, 100, 0)], threads=2, share=1)
     for number in range(3):
         queue.put_in(number, 0)
     queue.put_in("other", 0, client=1)
@@ -227,8 +243,8 @@ def test_clients_without_an_address_have_no_share() -> None:
     assert [queue.try_take()[1] for _ in range(3)] == [2, "other", None]
 
 
-def test_a_patient_queue_leaves_one_lane_to_awake_workers_and_not_two() -> None:
-    queue = PyLanedQueue(1, True, lanes=[(1, 3, 100, 0), (1, 3, 100, 0)], threads=3)
+def test_a_patient_queue_leaves_one_lane_to_awake_workers_and_not_two(make: Make) -> None:
+    queue = make(patient=True, lanes=[(1, 3, 100, 0), (1, 3, 100, 0)], threads=3)
     worker = PyTaker()
     queue.put_in("under way", 0)
     assert queue.try_take(worker=worker)[0] == ITEM
@@ -240,13 +256,10 @@ def test_a_patient_queue_leaves_one_lane_to_awake_workers_and_not_two() -> None:
     queue.put_in("other", 1)
     queue.wake()
     assert queue.waking == 1
-    queue.close()
-    while queue.try_take()[0] == ITEM:
-        pass
 
 
-def test_a_patient_queue_wakes_nobody_for_what_may_not_be_taken() -> None:
-    queue = PyLanedQueue(1, True, lanes=[(1, 2, 100, 0), (1, 1, 100, 0)], threads=2)
+def test_a_patient_queue_wakes_nobody_for_what_may_not_be_taken(make: Make) -> None:
+    queue = make(patient=True, lanes=[(1, 2, 100, 0), (1, 1, 100, 0)], threads=2)
     queue.put_in("under way", 1)
     queue.put_in("waits", 1)
     assert queue.try_take(worker=PyTaker())[0] == ITEM
@@ -255,9 +268,6 @@ def test_a_patient_queue_wakes_nobody_for_what_may_not_be_taken() -> None:
     for later in range(5):
         assert queue.check(now + later * 1_000_000_000)[1]
     assert queue.waking == 0
-    queue.close()
-    while queue.try_take()[0] == ITEM:
-        pass
 
 
 def test_lanes_are_freed() -> None:
@@ -311,14 +321,14 @@ class Crowd:
 
 @pytest.mark.parametrize("patient", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_no_wake_is_lost_among_many_threads(seed: int, patient: bool) -> None:
+def test_no_wake_is_lost_among_many_threads(make: Make, seed: int, patient: bool) -> None:
     """All that was put is taken or withdrawn, though nothing wakes a worker once the last item was put.
 
     A patient queue needs an owner that calls `check` again and again.
     """
     rng = random.Random(seed)
     lanes = [LaneSpec(1, 8, 50, 0), LaneSpec(1, 2, 50, 1), LaneSpec(2, 3, 50, -1)]
-    queue = PyLanedQueue(1, patient, lanes=[(*one,) for one in lanes], threads=8, share=3)
+    queue = make(patient=patient, lanes=[(*one,) for one in lanes], threads=8, share=3)
     crowd = Crowd(queue, lanes, 8)
     put: list[tuple[int, int]] = []
     withdrawn: list[tuple[int, int]] = []
