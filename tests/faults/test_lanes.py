@@ -42,6 +42,7 @@ queue_size = 1
 GATE = """
 import os, time
 def app(environ, start_response):
+    os.write(2, b"begun\\n")
     while environ["PATH_INFO"].startswith("/slow") and not os.path.exists("go"):
         time.sleep(0.005)
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -78,7 +79,9 @@ def test_a_reload_changes_the_lanes(tmp_path: Path) -> None:
     with Serving(tmp_path, GATE) as serving, ExitStack() as stack:
         serving.wait_line("serve")
         waiting = [stack.enter_context(Connection(serving.address)) for _ in range(3)]
-        for connection in waiting:
+        waiting[0].send(build("/slow/x"))
+        serving.wait_line("begun")
+        for connection in waiting[1:]:
             connection.send(build("/slow/x"))
         # One is with a worker, one waits, and one is refused, whichever came last.
         readable, _, _ = select.select([one.socket for one in waiting], [], [], EVENT_TIMEOUT_S)
