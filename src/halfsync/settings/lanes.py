@@ -16,9 +16,11 @@ PATTERNS_MOST = 256  # over all lanes: each request is compared with them
 METHODS_MOST = 16  # of one lane
 METHOD_MOST = 32  # characters; the parser refuses longer ones
 PRIORITY_MOST = 100
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-_METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
-_NUMBER = re.compile(r"[0-9]*\.?[0-9]+(e-[0-9]+)?", re.ASCII)
+NAME_MOST = 32  # characters
+# Patterns as text, since to compile them would cost every start milliseconds.
+_NAME = f"[a-z][a-z0-9_-]{{0,{NAME_MOST - 1}}}"
+_METHOD = f"[A-Z][A-Z0-9_-]{{0,{METHOD_MOST - 1}}}"
+_NUMBER = r"[0-9]*\.?[0-9]+(e-[0-9]+)?"
 
 
 class Lane(NamedTuple):
@@ -69,7 +71,7 @@ class _Methods(ListKind[str]):
         return methods
 
     def _method(self, raw: object) -> str:
-        if not isinstance(raw, str) or len(raw) > METHOD_MOST or _METHOD.fullmatch(raw) is None:
+        if not isinstance(raw, str) or re.fullmatch(_METHOD, raw) is None:
             raise UsageError(f"{shown(raw)} is not a method", remedy="write it in capitals, like GET")
         return raw
 
@@ -133,10 +135,10 @@ class Lanes(Kind[tuple[Lane, ...]]):
         return document["lanes"]
 
     def _lane(self, name: object, table: object) -> Lane:
-        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        if not isinstance(name, str) or re.fullmatch(_NAME, name) is None:
             raise UsageError(
                 f"{shown(name)} is not the name of a lane",
-                remedy="begin with a small letter; then also digits, - and _, 32 characters at most",
+                remedy=f"begin with a small letter; then also digits, - and _, {NAME_MOST} characters at most",
             )
         if not isinstance(table, Mapping):
             raise UsageError(f"lane {name} is not a table", remedy=self.remedy())
@@ -224,7 +226,7 @@ class Share(Kind[float]):
     def convert(self, raw: object) -> float:
         if isinstance(raw, str):
             text = raw.strip()
-            value = float(text) if text and _NUMBER.fullmatch(text) else None
+            value = float(text) if re.fullmatch(_NUMBER, text) else None
         else:
             value = real(raw)
         if value is None or not 0 < value <= 1:
