@@ -21,7 +21,7 @@ T       ?= tests
 # that watch the clock, load the machine or have it to themselves. Last, a part of the conformance suite over the difficult
 # transport (testing/transports.pyx); HALFSYNC_DIFFICULT_TRANSPORT=seed make test T=tests/conformance runs all of it. Each
 # part runs, whatever becomes of those before. $(1): what runs them.
-ALONE   := $(patsubst %,tests/faults/test_%.py,bad_clients crowds deploys full_disk gil handoff_processes haproxy killed \
+ALONE   := $(patsubst %,tests/faults/test_%.py,bad_clients crowds deploys full_disk gil handoff_processes haproxy killed lanes \
            metrics large_bodies processes reload_chaos reloads request_timeout slowhttptest stress upgrade_chaos upgrades) \
            tests/bench tests/docs
 DIFFICULT := $(patsubst %,tests/conformance/test_%.py,framing connections sending wsgi_input)

@@ -214,8 +214,8 @@ def test_the_queue_is_shown_with_its_age(tmp_path: Path, model: str) -> None:
             connection.send(build("/wait"))
         until(lambda: serving.status()["queue"]["length"] == 2)
         until(lambda: serving.status()["connections"]["queued"] == 2)
+        until(lambda: serving.status()["queue"]["oldest"] > 0)
         oldest = serving.status()["queue"]["oldest"]
-        assert oldest > 0
         until(lambda: serving.status()["queue"]["oldest"] > oldest)
         serving.go()
         assert [connection.response().body for connection in connections] == [b"ok"] * 3

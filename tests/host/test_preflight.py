@@ -1,12 +1,13 @@
 """Settings with which a start is rejected, before anything is opened."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import halfsync
 from halfsync.errors import LoadError, UsageError
-from halfsync.host.preflight import NEED_WORKERS, check_start, refuse_contradictions
+from halfsync.host.preflight import NEED_WORKERS, check_start, fit_server, refuse_contradictions
 from halfsync.settings import Settings
 
 
@@ -64,3 +65,26 @@ def test_reload_needs_watchfiles_and_no_preload(monkeypatch: pytest.MonkeyPatch)
 def test_application_that_is_loaded_already_cannot_be_reloaded() -> None:
     with pytest.raises(UsageError, match="halfsync serve module:callable --reload"):
         halfsync.serve(lambda environ, start_response: [], reload=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"model": "pool"}, "the model is pool; use the model proactor, or leave {name} out"),
+        ({"model": "thread"}, "the model is thread; use the model proactor, or leave {name} out"),
+        ({"model": "process"}, "the model is process; use the model proactor, or leave {name} out"),
+        ({"stream": True}, "a stream has no requests; leave {name} out"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "value"), [("lanes", {"api": {"paths": ["/api/*"]}}), ("client_share", 0.5)]
+)
+def test_lanes_need_requests_that_wait(
+    settings: dict[str, Any], reason: str, name: str, value: object
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        fit_server(Settings.from_options(**settings, **{name: value}))
+    assert str(caught.value) == (
+        f"argument: {name} is supported only with the model proactor and requests, and {reason.format(name=name)}"
+    )
+    assert fit_server(Settings.from_options(**{name: value}))

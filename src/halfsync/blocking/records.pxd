@@ -18,7 +18,7 @@ from halfsync.native.sync cimport atomic_llong, atomic_uint, load_uint, pthread_
 from halfsync.observe.completion cimport Observers
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.overload cimport Overload
-from halfsync.pool.request_queue cimport Queue
+from halfsync.pool.queue_records cimport Queue
 from halfsync.shared.accepting cimport SharedListeners
 from halfsync.shared.command cimport COMMAND_HANDOFF, closes_after_response
 from halfsync.shared.counters cimport Counters

@@ -26,7 +26,7 @@ from halfsync.engine.phases cimport (
     owner_is,
 )
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_note_want
-from halfsync.engine.request_timeout cimport CHECK_AGAIN, check_queued, check_response, check_turn, waited_before
+from halfsync.engine.request_timeout cimport CHECK_AGAIN, check_queued, check_response, check_turn, enqueue
 from halfsync.engine.responses cimport may_stay_after, refuse, send_native_response, shed, start_sending
 from halfsync.engine.sending cimport send_outbox
 from halfsync.engine.timers cimport wheel_set
@@ -44,7 +44,8 @@ from halfsync.exchange.reasons cimport REASON_LATE_PROXY, REASON_NONE, REASON_OV
 from halfsync.exchange.timeline cimport timeline_begin
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
-from halfsync.pool.request_queue cimport QUEUE_IS_OVERLOADED, queue_hold, queue_put, queue_unhold
+from halfsync.pool.queue_slot cimport QUEUE_IS_OVERLOADED
+from halfsync.pool.request_queue cimport queue_hold, queue_unhold
 from halfsync.transport.transport cimport (
     PEER_ENDED, PEER_GONE, PEER_HERE, PEEK_BYTES, is_want, transport_abort, transport_peek,
 )
@@ -73,7 +74,7 @@ cdef int submit(Engine *engine, Request *request) noexcept nogil:
     # The event for bytes left in the socket, or for the client's end, has passed and will not come again.
     owner_submit(&request.owner, connection.handle.readable or connection.handle.ended)
     engine.counters.requests += 1  # before a worker can have answered it
-    cdef int64_t ticket = queue_put(engine.queue, request, engine.now, waited_before(engine, request))
+    cdef int64_t ticket = enqueue(engine, request)
     if ticket < 0:
         engine.counters.requests -= 1
         if ticket == QUEUE_IS_OVERLOADED:

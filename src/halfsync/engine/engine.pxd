@@ -3,6 +3,7 @@
 # its connection, and reads `peer`, `requests`, `address` and `listener` there. It changes nothing else of it.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from halfsync.engine.lane_rules cimport LaneRules
 from halfsync.engine.lease cimport Lease
 from halfsync.engine.poller cimport Handle, Poller
 from halfsync.engine.timers cimport Timer, Wheel
@@ -20,7 +21,7 @@ from halfsync.native.gate cimport Gate
 from halfsync.native.sync cimport atomic_pointer, atomic_uint, pthread_t, sem_t
 from halfsync.observe.completion cimport Observers
 from halfsync.observe.refusals cimport Refusals
-from halfsync.pool.request_queue cimport Queue, QueueWatch
+from halfsync.pool.queue_records cimport Queue, QueueWatch
 from halfsync.shared.accepting cimport SharedListeners
 from halfsync.shared.client_counts cimport ClientCounts
 from halfsync.shared.counters cimport Counters
@@ -48,6 +49,7 @@ ctypedef struct Request:
     atomic_uint owner         # ownership.pxd has every change of it
     uint8_t phase             # owner; phases.pxd has every change of it
     uint8_t end               # worker, before REQUEST_DONE; RequestEnd
+    uint8_t lane              # engine; in which it waits, if the queue has lanes
     uint8_t probed            # engine; the client had sent its end, and was probed (probe_client)
     uint32_t lease_serial     # as for lease
     uint32_t ticket           # engine: its place in the request queue
@@ -114,6 +116,7 @@ ctypedef struct Engine:
     Observers observers       # of the ends of requests
     Refusals *refusals        # NULL: reasons of refusals are not logged
     Queue *queue
+    const LaneRules *lane_rules  # which requests go to which lane of the queue; NULL: it has no lanes
     const NativeHandler *files  # NULL: every request goes to the application
     ExchangePool pool
     const Trust *proxies      # peers that may connect and must send a PROXY header; NULL: any peer, without one

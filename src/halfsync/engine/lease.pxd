@@ -14,6 +14,7 @@ ctypedef struct Lease:
     uint8_t response_begun    # side that holds the request; a part of the response was sent
     uint8_t reported          # guarded by the workers' lock; the revoked turn was counted or logged
     uint8_t text_length
+    void *taker               # worker; its Taker, which exists until the thread has returned from the turn
     unsigned long thread      # worker; Python's identifier of it
     Lease *next               # in the list of all leases
     Lease *next_spare         # in the list of leases whose thread has ended

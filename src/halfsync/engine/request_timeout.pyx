@@ -3,6 +3,7 @@ from libc.stdint cimport INT64_MAX, int64_t
 
 from halfsync.engine.connection_close cimport close_now, note_outcome
 from halfsync.engine.engine cimport Connection, engine_end_request
+from halfsync.engine.lane_rules cimport lane_of
 from halfsync.engine.lease cimport HOLD_BUSY, HOLD_TAKEN, Lease, lease_hold, lease_release, lease_revoke
 from halfsync.engine.ownership cimport owner_seize
 from halfsync.engine.phases cimport REQUEST_NOTIFY, REQUEST_TURN
@@ -15,7 +16,11 @@ from halfsync.exchange.reasons cimport REASON_OVERLOAD, REASON_TURN, REASON_WAIT
 from halfsync.http.request_start cimport forwarded_age, proxy_clock_note
 from halfsync.http.response_head cimport RETRY_AFTER_S
 from halfsync.native.sync cimport load_uint, sem_post
-from halfsync.pool.request_queue cimport QueueSlot, queue_expire, queue_overload_s, queue_put, queue_withdraw
+from halfsync.pool.queue_slot cimport QueueSlot
+from halfsync.pool.request_queue cimport (
+    queue_expire, queue_overload_s, queue_put, queue_put_in_lane, queue_withdraw,
+)
+from halfsync.shared.client_counts cimport client_key
 from halfsync.transport.transport cimport PEER_GONE, transport_abort
 
 cdef enum:
@@ -60,12 +65,20 @@ cdef int64_t waited_before(Engine *engine, Request *request) noexcept nogil:
     return proxy_clock_note(&engine.proxy_clock, engine.now, age_ns)
 
 
+cdef int64_t put_in_lane(Engine *engine, Request *request) noexcept nogil:
+    """Put a complete request into the lane that its method and path name. Returns as queue_put."""
+    cdef Connection *connection = request.connection
+    request.lane = lane_of(engine.lane_rules, request.exchange)
+    return queue_put_in_lane(
+        engine.queue, request, engine.now, waited_before(engine, request), request.lane,
+        client_key(connection.address, connection.address_length))
+
+
 cdef void shed_overdue(Engine *engine) noexcept nogil:
     """Refuse requests that have waited for too long in an overloaded queue, SHEDS_PER_CYCLE at most."""
     cdef QueueSlot slot
     cdef Request *request
     cdef int _sheds
-    engine.fields.retry_after_s = queue_overload_s(engine.queue, engine.now)
     for _sheds in range(SHEDS_PER_CYCLE):
         if not queue_expire(engine.queue, engine.now, &slot):
             break
@@ -73,6 +86,7 @@ cdef void shed_overdue(Engine *engine) noexcept nogil:
         if request.phase == REQUEST_NOTIFY:  # of a closed connection: it waits on
             request.ticket = queue_put(engine.queue, request, engine.now, 0)
         else:
+            engine.fields.retry_after_s = queue_overload_s(engine.queue, request.lane, engine.now)
             shed_and_resume(engine, request, REASON_OVERLOAD)
     engine.fields.retry_after_s = RETRY_AFTER_S
 

@@ -1,10 +1,15 @@
 """The settings that limit what a client may do, converted for the native half of every model: bytes and nanoseconds."""
 
+from libc.stdint cimport uint32_t
+from libc.string cimport memset
+
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
 from halfsync.exchange.spool cimport store_init
 from halfsync.http.response_head cimport server_fields_init
+from halfsync.pool.lane_records cimport Lane, Lanes
 from halfsync.pool.overload cimport overload_init
+from halfsync.pool.request_queue cimport queue_divide
 
 from halfsync.runtime.originals import os
 
@@ -62,6 +67,32 @@ cdef int native_overload(Overload *overload, object settings) except -1:
     if settings.overload_control:
         overload_init(overload, nanoseconds(settings.overload_interval), nanoseconds(settings.overload_target))
     return 0
+
+
+cdef int native_lanes(Queue *queue, object settings, tuple lanes) except -1:
+    """Divide a new queue into the lanes of the settings, the default one first. Raises MemoryError."""
+    cdef Lanes native
+    cdef Lane *lane
+    memset(&native, 0, sizeof(native))
+    native.threads = settings.threads
+    native.share = threads_of_share(settings)
+    for each in lanes:
+        lane = &native.lanes[native.count]
+        native.count += 1
+        lane.guaranteed = each.threads
+        lane.most = settings.threads if each.max_threads is None else each.max_threads
+        lane.limit = settings.queue_size if each.queue_size is None else each.queue_size
+        lane.priority = each.priority
+        native_overload(&lane.overload, settings)
+    if queue_divide(queue, &native) < 0:
+        raise MemoryError
+    return 0
+
+
+cdef uint32_t threads_of_share(object settings) except? 0:
+    """Return how many threads a client may hold while others wait; 0: all."""
+    cdef uint32_t share = max(1, <int> (settings.client_share * settings.threads + 1e-9))
+    return 0 if share >= settings.threads else share
 
 
 cdef int native_fields(ServerFields *fields, object settings) except -1:

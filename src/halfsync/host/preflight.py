@@ -15,6 +15,7 @@ from halfsync.runtime.originals import os
 from halfsync.runtime.standard import genuine
 from halfsync.runtime.threads import find_green_locks
 from halfsync.settings.declaration import BY_NAME
+from halfsync.settings.lanes import refuse_lanes
 from halfsync.settings.setting import DEFAULT_ORIGIN
 
 if TYPE_CHECKING:
@@ -104,9 +105,31 @@ def fit_server(settings: Settings) -> Settings:
             origin=settings.origins.get("request_timeout", ""),
             remedy="use the model proactor, or leave request_timeout out",
         )
+    _refuse_lanes(settings)
     fitting = fit_to_locks(settings)
+    refuse_lanes(fitting.lanes, fitting.threads, settings.origins.get("lanes", ""))
     check_temp_dir(fitting)
     return fitting
+
+
+def _refuse_lanes(settings: Settings) -> None:
+    """Reject lanes if what waits is not a request with a path. Raises UsageError."""
+    for name in ("lanes", "client_share"):
+        if getattr(settings, name) == BY_NAME[name].default:
+            continue
+        if settings.model != "proactor" or settings.stream:
+            what = (
+                f"the model is {settings.model}"
+                if settings.model != "proactor"
+                else "a stream has no requests"
+            )
+            raise UsageError(
+                f"{name} is supported only with the model proactor and requests, and {what}",
+                origin=settings.origins.get(name, ""),
+                remedy=f"use the model proactor, or leave {name} out"
+                if settings.model != "proactor"
+                else f"leave {name} out",
+            )
 
 
 def _refuse_stream(settings: Settings) -> None:

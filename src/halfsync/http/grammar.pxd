@@ -111,6 +111,26 @@ cdef inline int hex_pair(const char *at) noexcept nogil:
     return hex_digit(at[0]) << 4 | hex_digit(at[1])
 
 
+cdef inline size_t decode_path(const char *data, size_t length, char *out) noexcept nogil:
+    """Decode the percent-encoding of a path once, as PATH_INFO has it. Invalid encodings stay as they are.
+
+    out: room for `length` bytes. Returns the length of what was written there.
+    """
+    cdef size_t at = 0
+    cdef size_t end = 0
+    cdef int value
+    while at < length:
+        value = hex_pair(data + at + 1) if data[at] == c'%' and at + 2 < length else -1
+        if value >= 0:
+            out[end] = <char> value
+            at += 3
+        else:
+            out[end] = data[at]
+            at += 1
+        end += 1
+    return end
+
+
 cdef inline char *write_decimal(char *out, uint64_t value) noexcept nogil:
     """Write a number in decimal, in DECIMAL_BYTES at most, and return its end."""
     cdef char[DECIMAL_BYTES] digits

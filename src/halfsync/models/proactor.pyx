@@ -13,8 +13,8 @@ from halfsync.engine.loop cimport (
     engine_attach, engine_close, engine_join, engine_next_closed, engine_open, engine_start, engine_sweep,
 )
 from halfsync.exchange.native_settings cimport (
-    native_fields, native_files, native_limits, native_overload, native_proxies, native_slot, native_store,
-    native_timeouts,
+    native_fields, native_files, native_lanes, native_limits, native_overload, native_proxies, native_slot,
+    native_store, native_timeouts,
 )
 from halfsync.http.request_start cimport proxy_clock_init
 from halfsync.http.trust cimport TrustedPeers
@@ -24,7 +24,7 @@ from halfsync.native.failures cimport checked
 from halfsync.native.sync cimport load_llong, store_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.observe.refusals cimport RefusalLog
-from halfsync.pool.request_queue cimport queue_taken
+from halfsync.pool.request_queue cimport queue_lane_counts, queue_taken
 from halfsync.shared.accepting cimport leave_listeners, listener_mask
 from halfsync.shared.client_counts cimport counts_close, counts_open
 from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_STOP
@@ -33,6 +33,7 @@ from halfsync.shared.slots cimport SlotRef
 from halfsync.wsgi.body_blocks cimport BodyBlocks
 
 from halfsync.runtime.originals import monotonic, os
+from halfsync.settings.lanes import all_lanes
 
 SWEEP_S = 0.05
 
@@ -68,6 +69,7 @@ cdef class Proactor:
         self.workers.max_stuck = settings.max_stuck
         self.workers.refusals = refusals
         engine.queue = &self.workers.queue
+        self.divide(settings)
         if not bridge.raw:  # the turn of a stream lasts as long as its client likes
             native_overload(&self.workers.queue.overload, settings)
             if settings.overload_control and trusted is not None:
@@ -93,6 +95,15 @@ cdef class Proactor:
         checked(engine_open(engine, settings.poller == "poll"))
         engine.pool.keeps_heads = access_log is not None and access_log.log.format.wants_response
         self.connect(parts)
+
+    cdef int divide(self, object settings) except -1:
+        """Divide the queue into the lanes of the settings, if they ask for any."""
+        lanes = all_lanes(settings.lanes)
+        if settings.lanes or settings.client_share < 1:
+            native_lanes(&self.workers.queue, settings, lanes)
+            self.lane_table = LaneTable(lanes)
+            self.engine.lane_rules = &self.lane_table.rules
+        return 0
 
     cdef int connect(self, parts) except -1:
         """Give the engine its listeners, and what it shares with other processes."""
@@ -219,4 +230,15 @@ cdef class Proactor:
         counters.dropped = self.workers.dropped
         counters.running = counted(self.workers.running)
         counters.finished = taken - counters.running - counters.close_notices + counters.files
-        return statistics_of(&counters, queued, load_llong(&self.store.used), self.workers.stuck)
+        return statistics_of(&counters, queued, load_llong(&self.store.used), self.workers.stuck) | self.lane_counts()
+
+    def lane_counts(self):
+        """Return what waits and what runs in each lane: `lane.NAME.queued` and `lane.NAME.busy`."""
+        cdef uint32_t index, waiting, busy
+        counts = {}
+        if self.lane_table is not None:
+            for index, name in enumerate(self.lane_table.names):
+                queue_lane_counts(self.engine.queue, index, &waiting, &busy)
+                counts[f"lane.{name}.queued"] = waiting
+                counts[f"lane.{name}.busy"] = busy
+        return counts

@@ -10,6 +10,8 @@ turns is judged by their median, which a few slow turns do not move. It can ther
 so the owner of a patient queue must call `queue_check`, which wakes a sleeper if something waits and nothing was taken
 for a moment. A queue that is not patient wakes a sleeper whenever something waits.
 
+A queue may be divided into lanes, which then decide what is taken (lanes.pyx); the rest of this is the same.
+
 The first item is taken first. In an overloaded queue (overload.pxd) the last one is, and its owner must call
 `queue_expire` often, and refuse what that returns: the items that have waited too long, from the first on.
 
@@ -17,7 +19,7 @@ Either side holds the lock for a few instructions only, and never waits for the 
 lock while it holds the GIL.
 """
 from libc.errno cimport EINTR, errno
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 
 from halfsync.native.checks cimport COUNT_QUEUE, check, count
 from halfsync.native.counting cimport set_count
@@ -25,10 +27,14 @@ from halfsync.native.sync cimport (
     monotonic_ns, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
     sem_destroy, sem_init, sem_post, sem_wait,
 )
-from halfsync.pool.overload cimport (
-    overload_init, overload_limit, overload_look, overload_note_empty, overload_note_turn, overload_note_wait,
-    overload_retry_s,
+from halfsync.pool.lane_records cimport LANE_DEFAULT
+from halfsync.pool.lanes cimport lanes_close, lanes_end_turn, lanes_open, lanes_put
+from halfsync.pool.overload cimport overload_init, overload_limit, overload_note_turn, overload_retry_s
+from halfsync.pool.queue_items cimport (
+    has_work, is_one, is_overdue, oldest_ns, still_waits, take_next, take_out, take_overdue,
 )
+from halfsync.pool.queue_slot cimport QUEUE_IS_FULL, QUEUE_IS_OVERLOADED
+from halfsync.shared.client_counts cimport KEY_NONE
 
 cdef enum:
     SHORT_TURN_NS = 100000  # a wake-up, with the hand-over of the GIL, costs a good part of this
@@ -57,8 +63,22 @@ cdef int queue_init(Queue *queue, uint32_t limit, bint patient) noexcept nogil:
     queue.puts = queue.refused = queue.withdrawn = queue.ticket = 0
     queue.waited_ns = 0
     overload_init(&queue.overload, 0, 0)
+    queue.lanes = NULL
     queue.gauge = NULL
     count(COUNT_QUEUE, 1)
+    return 0
+
+
+cdef int queue_divide(Queue *queue, const Lanes *lanes) noexcept nogil:
+    """Divide a new queue into lanes, which are described as lanes_open needs it. Returns 0, or -1: memory is short."""
+    queue.lanes = <Lanes *> malloc(sizeof(Lanes))
+    if queue.lanes == NULL:
+        return -1
+    queue.lanes[0] = lanes[0]
+    if lanes_open(queue.lanes) < 0:
+        free(queue.lanes)
+        queue.lanes = NULL
+        return -1
     return 0
 
 
@@ -67,6 +87,9 @@ cdef void queue_destroy(Queue *queue) noexcept nogil:
     if queue.slots == NULL:
         return
     check(queue.length == 0 and queue.sleepers == 0, "a queue is destroyed while it is used")
+    if queue.lanes != NULL:
+        lanes_close(queue.lanes)
+        free(queue.lanes)
     free(queue.slots)
     queue.slots = NULL
     sem_destroy(&queue.wake)
@@ -74,15 +97,11 @@ cdef void queue_destroy(Queue *queue) noexcept nogil:
     count(COUNT_QUEUE, -1)
 
 
-cdef inline QueueSlot *first_slot(Queue *queue) noexcept nogil:
-    return &queue.slots[queue.first]
-
-
 cdef inline void show(Queue *queue) noexcept nogil:
     """Show what waits, once that has changed. The caller holds the lock."""
     if queue.gauge != NULL:
         if queue.length > 0:
-            set_count(&queue.gauge.oldest_ns, first_slot(queue).put_ns)
+            set_count(&queue.gauge.oldest_ns, oldest_ns(queue))
         set_count(&queue.gauge.length, queue.length)
 
 
@@ -94,6 +113,8 @@ cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns, int64_t age_ns)
     """
     cdef QueueSlot *slot
     cdef int64_t result = QUEUE_IS_FULL
+    if queue.lanes != NULL:
+        return queue_put_in_lane(queue, item, now_ns, age_ns, LANE_DEFAULT, KEY_NONE)
     pthread_mutex_lock(&queue.lock)
     if age_ns > 0 and queue.overload.overloaded and age_ns >= overload_limit(&queue.overload, now_ns):
         result = QUEUE_IS_OVERLOADED
@@ -113,14 +134,38 @@ cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns, int64_t age_ns)
     return result
 
 
+cdef int64_t queue_put_in_lane(
+    Queue *queue, void *item, int64_t now_ns, int64_t age_ns, uint32_t lane, uint64_t client_key
+) noexcept nogil:
+    """Put an item at the end of a lane, as queue_put does. client_key: of the client whose share it counts to."""
+    cdef int64_t result
+    pthread_mutex_lock(&queue.lock)
+    result = lanes_put(queue.lanes, lane, client_key, item, now_ns, age_ns)
+    if result >= 0:
+        queue.length += 1
+        queue.puts += 1
+        show(queue)
+    else:
+        queue.refused += 1
+    pthread_mutex_unlock(&queue.lock)
+    return result
+
+
+cdef inline void choose_one(Queue *queue) noexcept nogil:
+    """Choose a sleeper to wake. The caller holds the lock, and posts the semaphore after it."""
+    queue.sleepers -= 1
+    queue.waking += 1
+
+
 cdef inline bint tell_one(Queue *queue) noexcept nogil:
     """Choose a sleeper to wake, if one should be woken. The caller holds the lock, and posts the semaphore after it."""
     if queue.length == 0 or queue.sleepers == 0 or queue.waking > 0:
         return False
-    if queue.patient and queue.awake > 0 and queue.turn_ns < SHORT_TURN_NS:
+    if queue.patient and queue.awake > 0 and queue.turn_ns < SHORT_TURN_NS and is_one(queue):
         return False
-    queue.sleepers -= 1
-    queue.waking += 1
+    if not has_work(queue):
+        return False
+    choose_one(queue)
     return True
 
 
@@ -131,15 +176,6 @@ cdef void queue_wake(Queue *queue) noexcept nogil:
     pthread_mutex_unlock(&queue.lock)
     if post:
         sem_post(&queue.wake)
-
-
-cdef inline bint is_overdue(Queue *queue, int64_t now) noexcept nogil:
-    """Return whether the first item has waited for too long. There is one. The caller holds the lock."""
-    cdef int64_t waited = now - first_slot(queue).put_ns
-    overload_look(&queue.overload, now, queue.length, waited)
-    return (
-        queue.overload.overloaded and waited + first_slot(queue).age_ns >= overload_limit(&queue.overload, now)
-    )
 
 
 cdef int64_t queue_check(Queue *queue, QueueWatch *watch, int64_t now) noexcept nogil:
@@ -159,14 +195,13 @@ cdef int64_t queue_check(Queue *queue, QueueWatch *watch, int64_t now) noexcept 
         watch.taken = taken
         watch.since = now
     post = tell_one(queue)
-    if not post and queue.length > 0 and queue.sleepers > 0 and queue.waking == 0 and now - watch.since >= STALL_NS:
+    if not post and queue.sleepers > 0 and queue.waking == 0 and now - watch.since >= STALL_NS and has_work(queue):
         watch.since = now
-        queue.sleepers -= 1
-        queue.waking += 1
+        choose_one(queue)
         post = True
     watch.waits = queue.length > 0
     watch.overdue = queue.length > 0 and is_overdue(queue, now)
-    if moved and queue.awake > 0 and queue.turn_ns < SHORT_TURN_NS:
+    if moved and queue.awake > 0 and queue.turn_ns < SHORT_TURN_NS and is_one(queue) and has_work(queue):
         rest = min(queue.length * queue.turn_ns * 3 // 4, <int64_t> REST_MOST_NS)
     pthread_mutex_unlock(&queue.lock)
     if post:
@@ -174,43 +209,9 @@ cdef int64_t queue_check(Queue *queue, QueueWatch *watch, int64_t now) noexcept 
     return rest
 
 
-cdef inline QueueSlot *last_slot(Queue *queue) noexcept nogil:
-    return &queue.slots[(queue.first + queue.length - 1) & queue.mask]
-
-
-cdef inline void remove_first(Queue *queue) noexcept nogil:
-    queue.first = (queue.first + 1) & queue.mask
-    queue.ticket += 1
-    queue.length -= 1
-
-
-cdef inline void skip_withdrawn(Queue *queue) noexcept nogil:
-    """Remove withdrawn items from both ends of the queue. The caller holds the lock."""
-    while queue.length > 0 and first_slot(queue).item == NULL:
-        remove_first(queue)
-        queue.withdrawn += 1
-    while queue.length > 0 and last_slot(queue).item == NULL:
-        queue.length -= 1
-        queue.withdrawn += 1
-
-
-cdef inline void take_slot(Queue *queue, QueueSlot *slot) noexcept nogil:
-    """Take the first item, or the last one in an overloaded queue. It is not empty. The caller holds the lock."""
-    if queue.overload.overloaded:
-        slot[0] = last_slot(queue)[0]
-        queue.length -= 1
-    else:
-        slot[0] = first_slot(queue)[0]
-        remove_first(queue)
-
-
-cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil:
-    """Take an item, if there is one. Ends the caller's previous turn. Returns a QueueTaken."""
-    cdef bint post = False
-    cdef int result = TAKEN_ITEM
-    cdef int64_t waited
-    cdef int64_t now = monotonic_ns()
-    pthread_mutex_lock(&queue.lock)
+cdef inline void note_look(Queue *queue, Taker *taker, int64_t now) noexcept nogil:
+    """Note that a worker looks for work: the end of its last turn, or of its sleep. The caller holds the lock."""
+    cdef int64_t length = now - taker.took_ns
     if taker.woken:
         taker.woken = False
         if queue.waking > 0:
@@ -218,26 +219,32 @@ cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept no
     if not taker.counted:
         taker.counted = True
         queue.awake += 1
-    if taker.took_ns > 0:
-        # Move towards the median: up if a turn was longer than the estimate, down if it was not.
-        if now - taker.took_ns > queue.turn_ns:
-            queue.turn_ns = min(queue.turn_ns + (queue.turn_ns >> 3), <int64_t> TURN_MOST_NS)
-        else:
-            queue.turn_ns = max(queue.turn_ns - (queue.turn_ns >> 3), <int64_t> TURN_LEAST_NS)
-        if queue.overload.interval_ns > 0:
-            overload_note_turn(&queue.overload, now - taker.took_ns)
-    skip_withdrawn(queue)
-    if queue.length > 0:
-        overload_look(&queue.overload, now, queue.length, now - first_slot(queue).put_ns)
-        take_slot(queue, slot)
+    if taker.took_ns == 0:
+        return
+    # Move towards the median: up if a turn was longer than the estimate, down if it was not.
+    if length > queue.turn_ns:
+        queue.turn_ns = min(queue.turn_ns + (queue.turn_ns >> 3), <int64_t> TURN_MOST_NS)
+    else:
+        queue.turn_ns = max(queue.turn_ns - (queue.turn_ns >> 3), <int64_t> TURN_LEAST_NS)
+    if queue.lanes != NULL:
+        lanes_end_turn(queue.lanes, &taker.turn, length)
+    elif queue.overload.interval_ns > 0:
+        overload_note_turn(&queue.overload, length)
+
+
+cdef int queue_try_take(Queue *queue, Taker *taker, QueueSlot *slot) noexcept nogil:
+    """Take an item, if there is one to take. Ends the caller's previous turn. Returns a QueueTaken."""
+    cdef bint post = False
+    cdef int result = TAKEN_ITEM
+    cdef int64_t now = monotonic_ns()
+    pthread_mutex_lock(&queue.lock)
+    note_look(queue, taker, now)
+    if take_next(queue, taker, slot, now):
         show(queue)
-        waited = max(<int64_t> 0, now - slot.put_ns)
-        queue.waited_ns += waited
-        overload_note_wait(&queue.overload, now, waited)
+        queue.waited_ns += max(<int64_t> 0, now - slot.put_ns)
         taker.took_ns = slot.taken_ns = now
         post = tell_one(queue)
     else:
-        overload_note_empty(&queue.overload)
         taker.took_ns = 0
         taker.counted = False
         queue.awake -= 1
@@ -259,18 +266,37 @@ cdef void queue_sleep(Queue *queue, Taker *taker) noexcept nogil:
     taker.woken = True
 
 
-cdef void queue_count_out(Queue *queue) noexcept nogil:
-    """Stop counting a worker as awake: it will not return from its turn soon."""
+cdef inline void count_worker(Queue *queue, int change) noexcept nogil:
+    """Count a worker more, or less, and release the lock. Wakes one if there is now work that it may take."""
+    cdef bint post = False
+    if queue.lanes != NULL:
+        queue.lanes.threads += change
+        post = tell_one(queue)
+    pthread_mutex_unlock(&queue.lock)
+    if post:
+        sem_post(&queue.wake)
+
+
+cdef void queue_count_out(Queue *queue, Taker *taker) noexcept nogil:
+    """Stop counting a worker: it will not return from its turn soon. For its lane the turn has ended."""
     pthread_mutex_lock(&queue.lock)
     queue.awake -= 1
-    pthread_mutex_unlock(&queue.lock)
+    if queue.lanes != NULL:
+        lanes_end_turn(queue.lanes, &taker.turn, monotonic_ns() - taker.took_ns)
+    count_worker(queue, -1)
 
 
 cdef void queue_count_in(Queue *queue) noexcept nogil:
-    """Count a worker as awake again: it returned after all."""
+    """Count a worker again: it returned after all."""
     pthread_mutex_lock(&queue.lock)
     queue.awake += 1
-    pthread_mutex_unlock(&queue.lock)
+    count_worker(queue, 1)
+
+
+cdef void queue_count_new(Queue *queue) noexcept nogil:
+    """Count a worker that was started in the place of another one."""
+    pthread_mutex_lock(&queue.lock)
+    count_worker(queue, 1)
 
 
 cdef void queue_close(Queue *queue) noexcept nogil:
@@ -278,6 +304,8 @@ cdef void queue_close(Queue *queue) noexcept nogil:
     cdef uint32_t sleepers
     pthread_mutex_lock(&queue.lock)
     queue.closed = True
+    if queue.lanes != NULL:
+        queue.lanes.closed = True
     sleepers = queue.sleepers
     queue.sleepers = 0
     queue.waking += sleepers
@@ -315,54 +343,45 @@ cdef uint64_t queue_taken(Queue *queue, uint32_t *length) noexcept nogil:
     return taken
 
 
-cdef inline QueueSlot *slot_of(Queue *queue, uint32_t ticket, const void *item) noexcept nogil:
-    """Return the slot of an item with this ticket. NULL: it was taken, or withdrawn. The caller holds the lock.
-
-    A ticket alone does not tell: once the last item of an overloaded queue was taken, the next one has its ticket.
-    """
-    cdef QueueSlot *slot
-    if ticket - queue.ticket >= queue.length:  # also a ticket of before, since the difference is unsigned
-        return NULL
-    slot = &queue.slots[(queue.first + (ticket - queue.ticket)) & queue.mask]
-    return slot if slot.item == item else NULL
-
-
 cdef bint queue_withdraw(Queue *queue, uint32_t ticket, const void *item) noexcept nogil:
     """Take the item with this ticket out of the queue, at any position. Returns False if it was taken already.
 
-    Its place becomes free once all items before it, or all behind it, have left.
+    Without lanes its place becomes free once all items before it, or all behind it, have left.
     """
-    cdef QueueSlot *slot
+    cdef bint waited
     pthread_mutex_lock(&queue.lock)
-    slot = slot_of(queue, ticket, item)
-    if slot != NULL:
-        slot.item = NULL
-        skip_withdrawn(queue)
+    waited = take_out(queue, ticket, item)
+    if waited:
         show(queue)
     pthread_mutex_unlock(&queue.lock)
-    return slot != NULL
+    return waited
 
 
-cdef int queue_overload_s(Queue *queue, int64_t now) noexcept nogil:
-    """Return after how many seconds a refused client should try again."""
+cdef int queue_overload_s(Queue *queue, uint32_t lane, int64_t now) noexcept nogil:
+    """Return after how many seconds a client that was refused in this lane should try again."""
     cdef int seconds
     pthread_mutex_lock(&queue.lock)
-    seconds = overload_retry_s(&queue.overload, now)
+    seconds = overload_retry_s(&queue.overload if queue.lanes == NULL else &queue.lanes.lanes[lane].overload, now)
     pthread_mutex_unlock(&queue.lock)
     return seconds
 
 
-cdef bint queue_expire(Queue *queue, int64_t now, QueueSlot *slot) noexcept nogil:
-    """Take the first item out of an overloaded queue, if it has waited for too long. Returns False if it has not."""
-    cdef bint expired = False
+cdef void queue_lane_counts(Queue *queue, uint32_t lane, uint32_t *waiting, uint32_t *busy) noexcept nogil:
+    """Return how many items wait in a lane, and how many turns are under way."""
     pthread_mutex_lock(&queue.lock)
-    skip_withdrawn(queue)
-    if queue.length > 0 and is_overdue(queue, now):
-        slot[0] = first_slot(queue)[0]
-        remove_first(queue)
+    waiting[0] = queue.lanes.lanes[lane].length
+    busy[0] = queue.lanes.lanes[lane].busy
+    pthread_mutex_unlock(&queue.lock)
+
+
+cdef bint queue_expire(Queue *queue, int64_t now, QueueSlot *slot) noexcept nogil:
+    """Take the first item out of an overloaded queue, or lane, if it has waited for too long. False: there is none."""
+    cdef bint expired
+    pthread_mutex_lock(&queue.lock)
+    expired = take_overdue(queue, now, slot)
+    if expired:
         queue.withdrawn += 1
         show(queue)
-        expired = True
     pthread_mutex_unlock(&queue.lock)
     return expired
 
@@ -370,7 +389,7 @@ cdef bint queue_expire(Queue *queue, int64_t now, QueueSlot *slot) noexcept nogi
 cdef bint queue_hold(Queue *queue, uint32_t ticket, const void *item) noexcept nogil:
     """Keep the item with this ticket from being taken, if it still waits. After True, call queue_unhold at once."""
     pthread_mutex_lock(&queue.lock)
-    if slot_of(queue, ticket, item) != NULL:
+    if still_waits(queue, ticket, item):
         return True
     pthread_mutex_unlock(&queue.lock)
     return False

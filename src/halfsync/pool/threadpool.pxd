@@ -2,7 +2,8 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from halfsync.native.gate cimport Gate
-from halfsync.pool.request_queue cimport Queue, QueueSlot
+from halfsync.pool.queue_records cimport Queue, Taker
+from halfsync.pool.queue_slot cimport QueueSlot
 from halfsync.shared.metrics cimport SlotMetrics
 
 
@@ -22,7 +23,7 @@ cdef class WorkerThreads:
     cdef uint64_t _failed             # guarded by the GIL
     cdef object __weakref__
 
-    cdef int turn(self, QueueSlot *slot) except -1
+    cdef int turn(self, QueueSlot *slot, Taker *taker) except -1
     cdef void discard(self, void *item) noexcept
     cdef void measure(self, SlotMetrics *metrics, bint turns) noexcept
     cdef void empty(self) noexcept

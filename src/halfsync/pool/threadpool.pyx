@@ -17,7 +17,7 @@ from halfsync.native.forks cimport copies, end_process, exit_forked_copy, forks,
 from halfsync.native.gate cimport gate_enter, gate_leave, gate_open
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.pool.request_queue cimport (
-    TAKEN_CLOSED, TAKEN_ITEM, Taker, queue_close, queue_destroy, queue_init, queue_length, queue_put, queue_sleep,
+    TAKEN_CLOSED, TAKEN_ITEM, queue_close, queue_destroy, queue_init, queue_length, queue_put, queue_sleep,
     queue_try_take, queue_wake,
 )
 
@@ -69,10 +69,10 @@ cdef class WorkerThreads:
             self.empty()
             queue_destroy(&self.queue)
 
-    cdef int turn(self, QueueSlot *slot) except -1:
+    cdef int turn(self, QueueSlot *slot, Taker *taker) except -1:
         """Do what one item asks for. An exception is reported and counted as failed; the thread continues.
 
-        Returns 0, or 1 if the thread must end because another one has taken its place.
+        taker: of the calling thread. Returns 0, or 1 if the thread must end because another one has taken its place.
         """
         raise NotImplementedError
 
@@ -140,7 +140,7 @@ cdef class WorkerThreads:
             if taken == TAKEN_ITEM:
                 count_shared(self.running, 1)
                 try:
-                    if self.turn(&slot):
+                    if self.turn(&slot, &taker):
                         return
                     self._done += 1
                 except BaseException as error:  # noqa: BLE001 - a job may raise anything; the thread must outlive it
@@ -188,7 +188,7 @@ cdef class WorkerThreads:
 cdef class JobThreads(WorkerThreads):
     """The threads of a `ThreadPool`. They hold this, not the pool, so that a forgotten pool is collected."""
 
-    cdef int turn(self, QueueSlot *slot) except -1:
+    cdef int turn(self, QueueSlot *slot, Taker *taker) except -1:
         job = <object> <PyObject *> slot.item
         Py_DECREF(job)
         job()

@@ -28,6 +28,7 @@ from halfsync.settings.kinds import (
     Size,
     Text,
 )
+from halfsync.settings.lanes import Lane, Lanes, Share
 from halfsync.settings.lists import Addresses, Binds, Mounts
 from halfsync.settings.log_kinds import FACILITIES, LogFormat, LogTarget
 from halfsync.settings.setting import (
@@ -128,6 +129,17 @@ class DeclaredSettings:
         2048, Count(1, 1_000_000), CONCURRENCY,
         doc="Complete requests (model pool: connections) that may wait for a worker; past it the answer is 503.",
         reason="Absorbs a burst. In a longer queue requests only wait until their clients have given up.")
+    lanes: tuple[Lane, ...] = setting(
+        (), Lanes(), CONCURRENCY,
+        doc="Model proactor: give requests, by path and method, guaranteed threads, a limit on threads, a queue and a "
+            "priority of their own: [lanes.NAME] with paths, methods, threads, max_threads, queue_size and priority "
+            "(docs/lanes.md).",
+        reason="Only the author of an application knows which requests must not wait for which.")
+    client_share: float = setting(
+        1.0, Share(), CONCURRENCY,
+        doc="Model proactor: the share of the threads that one client may hold while requests of others wait, one "
+            "thread at least. A client is what it is for max_connections_per_client. 1: all of them.",
+        reason="Behind a proxy all clients are one, and many people may share an address.")
 
     workers: int | None = setting(
         None, Optional(Count(1, 1024, auto=True)), PROCESSES, short="w", convention=("WEB_CONCURRENCY", "{}"),

@@ -10,6 +10,7 @@ from halfsync.listening.binds import overlap, parse_bind
 from halfsync.runtime.standard import genuine
 from halfsync.settings.declaration import BY_NAME, SETTINGS, DeclaredSettings
 from halfsync.settings.kinds import AUTO
+from halfsync.settings.lanes import refuse_lanes
 from halfsync.settings.setting import ARGUMENT_ORIGIN, DEFAULT_ORIGIN
 
 if TYPE_CHECKING:
@@ -97,6 +98,11 @@ class Settings(DeclaredSettings):
             values |= {name: getattr(choice, name) for name in automatic}
             origins |= {name: f"{origins[name]} (auto)" for name in automatic}
             sized = str(choice)
+        refuse_lanes(
+            values.get("lanes", ()),
+            values.get("threads", BY_NAME["threads"].default),
+            given["lanes"].label if "lanes" in given else "",
+        )
         return cls(**values, origins=origins, sized=sized)
 
 

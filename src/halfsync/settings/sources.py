@@ -139,7 +139,7 @@ def _read_table(path: str, *, label: str, named: bool, again: bool) -> dict[str,
         raise UsageError(f"not valid TOML: {error}", origin=path, remedy="correct the file") from None
     except RecursionError:
         raise UsageError(
-            "nested too deeply", origin=path, remedy="no setting has more than two levels"
+            "nested too deeply", origin=path, remedy="no setting has more than three levels"
         ) from None
     if not is_project:
         return document

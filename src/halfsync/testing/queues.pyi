@@ -1,11 +1,11 @@
 """The request queue, for its unit tests. Only in checks builds."""
 
+from collections.abc import Sequence
 from typing import Any, final
 
 @final
 class PyTaker: ...
 
-@final
 class PyRequestQueue:
     def __init__(self, limit: int, patient: bool = False, ticket: int = 0) -> None:
         """ticket: of the first item."""
@@ -40,3 +40,33 @@ class PyRequestQueue:
     def refused(self) -> int: ...
     @property
     def waited_ns(self) -> int: ...
+
+@final
+class PyLanedQueue(PyRequestQueue):
+    def __init__(
+        self,
+        limit: int,
+        patient: bool = False,
+        *,
+        lanes: Sequence[tuple[int, int, int, int]],
+        threads: int,
+        share: int = 0,
+    ) -> None:
+        """lanes: guaranteed and most threads, items that may wait, priority. share: threads of a client; 0: all."""
+
+    def put_in(self, item: object, lane: int, client: int = 0, age_ns: int = 0, elsewhere_ns: int = 0) -> int:
+        """Put an item into a lane, for a client. client: its number; 0: of none."""
+
+    def count_out(self, worker: PyTaker) -> None: ...
+    def count_in(self) -> None: ...
+    def count_new(self) -> None: ...
+    def counts_of(self, lane: int) -> tuple[int, int]:
+        """Return how many items wait, and how many turns are under way."""
+
+    def retry_after_s(self, lane: int, now: int) -> int: ...
+    def overload(self, lane: int, overloaded: bool) -> None: ...
+    def is_overloaded(self, lane: int) -> bool: ...
+    @property
+    def has_work(self) -> bool: ...
+    @property
+    def clients(self) -> int: ...

@@ -5,12 +5,19 @@ from libc.string cimport memset
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
 from halfsync.native.sync cimport monotonic_ns
+from halfsync.pool.lane_records cimport Lanes
+from halfsync.pool.lanes cimport lanes_have_work
+from halfsync.pool.queue_records cimport Queue, QueueWatch, Taker
+from halfsync.pool.queue_slot cimport QueueSlot
 from halfsync.pool.request_queue cimport (
-    TAKEN_ITEM, Queue, QueueSlot, QueueWatch, Taker, queue_check, queue_close, queue_destroy, queue_expire, queue_hold,
-    queue_init, queue_put, queue_sleep, queue_try_take, queue_unhold, queue_wake, queue_withdraw,
+    TAKEN_ITEM, queue_check, queue_close, queue_count_in, queue_count_new, queue_count_out,
+    queue_destroy, queue_divide, queue_expire, queue_hold, queue_init, queue_lane_counts, queue_overload_s, queue_put,
+    queue_put_in_lane, queue_sleep, queue_try_take, queue_unhold, queue_wake, queue_withdraw,
 )
+from halfsync.shared.client_counts cimport KEY_IPV4, KEY_NONE
 
 cdef int64_t LONG_NS = 1 << 62
+cdef int64_t LANE_TARGET_NS = 3600000000000  # an hour: no item of a test waits for so long, unless it says so
 
 
 cdef class PyTaker:
@@ -26,7 +33,7 @@ cdef class PyRequestQueue:
     cdef Queue native
     cdef QueueWatch watch
 
-    def __cinit__(self, uint32_t limit, bint patient=False, uint32_t ticket=0):
+    def __cinit__(self, uint32_t limit, bint patient=False, *_args, uint32_t ticket=0, **_kwargs):
         """ticket: of the first item."""
         if queue_init(&self.native, limit, patient) < 0:
             raise MemoryError
@@ -147,3 +154,74 @@ cdef class PyRequestQueue:
     @property
     def waited_ns(self):
         return self.native.waited_ns
+
+
+cdef class PyLanedQueue(PyRequestQueue):
+    """A request queue with lanes."""
+
+    def __init__(self, uint32_t limit, bint patient=False, *, lanes, int threads, int share=0):
+        cdef Lanes native
+        memset(&native, 0, sizeof(native))
+        native.threads = threads
+        native.share = share
+        for guaranteed, most, waiting, priority in lanes:
+            native.lanes[native.count].guaranteed = guaranteed
+            native.lanes[native.count].most = most
+            native.lanes[native.count].limit = waiting
+            native.lanes[native.count].priority = priority
+            native.count += 1
+        if queue_divide(&self.native, &native) < 0:
+            raise MemoryError
+
+    def put_in(self, item, uint32_t lane, uint32_t client=0, int64_t age_ns=0, int64_t elsewhere_ns=0):
+        cdef int64_t ticket
+        Py_INCREF(item)
+        with nogil:
+            ticket = queue_put_in_lane(
+                &self.native, <void *> item, monotonic_ns() - age_ns, elsewhere_ns, lane,
+                KEY_IPV4 | client if client > 0 else KEY_NONE)
+        if ticket < 0:
+            Py_DECREF(item)
+        return ticket
+
+    def count_out(self, PyTaker worker):
+        with nogil:
+            queue_count_out(&self.native, &worker.taker)
+
+    def count_in(self):
+        with nogil:
+            queue_count_in(&self.native)
+
+    def count_new(self):
+        with nogil:
+            queue_count_new(&self.native)
+
+    def counts_of(self, uint32_t lane):
+        cdef uint32_t waiting, busy
+        queue_lane_counts(&self.native, lane, &waiting, &busy)
+        return waiting, busy
+
+    def retry_after_s(self, uint32_t lane, int64_t now):
+        return queue_overload_s(&self.native, lane, now)
+
+    def overload(self, uint32_t lane, bint overloaded):
+        self.native.lanes.lanes[lane].overload.interval_ns = LONG_NS  # so that it does not judge itself
+        self.native.lanes.lanes[lane].overload.target_ns = LANE_TARGET_NS
+        self.native.lanes.lanes[lane].overload.overloaded = overloaded
+
+    def is_overloaded(self, uint32_t lane):
+        return bool(self.native.lanes.lanes[lane].overload.overloaded)
+
+    @property
+    def has_work(self):
+        return bool(lanes_have_work(self.native.lanes))
+
+    @property
+    def clients(self):
+        """How many clients have something that waits, or a turn."""
+        cdef uint32_t index = self.native.lanes.counts.free
+        free = 0
+        while index != 0:
+            free += 1
+            index = self.native.lanes.counts.clients[index].next
+        return self.native.lanes.counts.unused - 1 - free if self.native.lanes.share > 0 else 0

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t
 from halfsync.engine.engine cimport Engine, Request
 from halfsync.engine.lease cimport Lease
 from halfsync.observe.refusals cimport RefusalLog
+from halfsync.pool.queue_records cimport Taker
 from halfsync.pool.threadpool cimport WorkerThreads
 
 
@@ -22,7 +23,7 @@ cdef class MonitoredThreads(WorkerThreads):
     cdef bint monitoring                  # it is at work now, and may be in the application's logging
     cdef bint closing
 
-    cdef Lease *begin_lease(self, Request *request, int64_t now) noexcept
+    cdef Lease *begin_lease(self, Request *request, int64_t now, Taker *taker) noexcept
     cdef Lease *lease_of_thread(self) noexcept
     cdef int count_stuck(self, int change) except -1
     cdef int count_missing(self)

@@ -14,7 +14,7 @@ from halfsync.exchange.exchange cimport Exchange
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport sem_post, sem_wait
 from halfsync.observe.watcher cimport stack_entries, stack_text
-from halfsync.pool.request_queue cimport queue_count_in, queue_count_out
+from halfsync.pool.request_queue cimport queue_count_in, queue_count_new, queue_count_out
 
 from halfsync.log import logger, warn
 from halfsync.native.system import Mutex
@@ -48,7 +48,7 @@ cdef class MonitoredThreads(WorkerThreads):
             self.leases = lease.next
             free(lease)
 
-    cdef Lease *begin_lease(self, Request *request, int64_t now) noexcept:
+    cdef Lease *begin_lease(self, Request *request, int64_t now, Taker *taker) noexcept:
         """Begin the lease of a turn, before the worker owns its request. It is held. NULL: memory is short."""
         cdef Exchange *exchange = request.exchange
         cdef Lease *lease = self.lease_of_thread()
@@ -56,6 +56,7 @@ cdef class MonitoredThreads(WorkerThreads):
         if lease != NULL:
             lease_begin(lease, now, exchange.data + exchange.head.method, exchange.head.target
                         + exchange.head.target_length - exchange.head.method)
+            lease.taker = taker
             request.lease_serial = lease.serial
         return lease
 
@@ -145,7 +146,7 @@ cdef class MonitoredThreads(WorkerThreads):
             if lease.reported or not lease_is_revoked(lease):
                 return 0
             lease.reported = True
-            queue_count_out(&self.queue)
+            queue_count_out(&self.queue, <Taker *> lease.taker)
             self.count_stuck(1)
             self.available -= 1
             request = lease.text[:lease.text_length]
@@ -157,6 +158,7 @@ cdef class MonitoredThreads(WorkerThreads):
                     self.drop_ended()
                     self.add_thread()
                     self.available += 1
+                    queue_count_new(&self.queue)
                 except Exception as error:  # noqa: BLE001 - it must be counted and logged in any case
                     fate = f"no thread takes its place: {error or type(error).__name__}"
         report_stuck(request, self.limit_s, where, fate)

@@ -1,6 +1,7 @@
 from halfsync.engine.engine cimport Request
 from halfsync.exchange.bridging cimport Bridge
-from halfsync.pool.request_queue cimport QueueSlot
+from halfsync.pool.queue_records cimport Taker
+from halfsync.pool.queue_slot cimport QueueSlot
 from halfsync.workers.monitor cimport MonitoredThreads
 
 
@@ -9,5 +10,5 @@ cdef class RequestWorkers(MonitoredThreads):
     cdef object pinned        # objects that the engine's records point to, for as long as a thread may use them
     cdef readonly unsigned long dropped   # requests not run because their client had disconnected; guarded by the GIL
 
-    cdef int turn(self, QueueSlot *slot) except -1
+    cdef int turn(self, QueueSlot *slot, Taker *taker) except -1
     cdef void notify_bridge(self, Request *request) noexcept

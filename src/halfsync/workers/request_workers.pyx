@@ -20,7 +20,7 @@ from halfsync.log import warn
 cdef class RequestWorkers(MonitoredThreads):
     """The sync half: each thread takes a complete request from the queue and runs the application for it."""
 
-    cdef int turn(self, QueueSlot *slot) except -1:
+    cdef int turn(self, QueueSlot *slot, Taker *taker) except -1:
         cdef Request *request = <Request *> slot.item
         cdef Exchange *exchange = request.exchange
         cdef ProactorSink sink
@@ -30,7 +30,7 @@ cdef class RequestWorkers(MonitoredThreads):
         cdef void *orphaned_state
         cdef Lease *lease = NULL
         if self.limit_s > 0 and exchange != NULL:
-            lease = self.begin_lease(request, now)
+            lease = self.begin_lease(request, now, taker)
         owner_take(&request.owner)
         if request.phase == REQUEST_NOTIFY:
             self.notify_bridge(request)

@@ -7,14 +7,14 @@ The fields in which proxies describe their client (Forwarded and the X-Forwarded
 peers. From any other peer they are left out, so that no application believes a client. The table marks their names, so
 that a request without them costs no check.
 """
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
 from cpython.dict cimport PyDict_Copy, PyDict_SetItem, PyDict_Size
 from cpython.object cimport PyObject
 
 from halfsync.exchange.exchange cimport exchange_is_get
 from halfsync.http.forwarded cimport SCHEME_HTTPS, SCHEME_UNKNOWN, ForwardedInfo, forwarded_read
-from halfsync.http.grammar cimport DECIMAL_BYTES, hex_pair, write_decimal
+from halfsync.http.grammar cimport DECIMAL_BYTES, decode_path, write_decimal
 from halfsync.http.parser cimport Field, Head
 from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text, trust_has
 from halfsync.native.shared cimport map_shared, unmap_shared
@@ -70,29 +70,13 @@ cdef inline str port_text(int port):
 
 cdef str decoded(const char *data, Py_ssize_t length):
     """Return a path with its percent-encoding decoded, as latin-1 (PEP 3333). Invalid encodings stay as they are."""
-    cdef Py_ssize_t at = 0
-    cdef Py_ssize_t end = 0
-    cdef int value
     cdef bytearray out
     cdef char *target
-    while at < length and data[at] != b"%":
-        at += 1
-    if at == length:
+    if memchr(data, c'%', length) == NULL:
         return text_of(data, length)
     out = bytearray(length)
     target = out
-    memcpy(target, data, at)
-    end = at
-    while at < length:
-        value = hex_pair(data + at + 1) if data[at] == b"%" and at + 2 < length else -1
-        if value >= 0:
-            target[end] = <char> value
-            at += 3
-        else:
-            target[end] = data[at]
-            at += 1
-        end += 1
-    return text_of(target, end)
+    return text_of(target, decode_path(data, length, target))
 
 
 cdef class EnvironFactory:

@@ -1,0 +1,332 @@
+"""The lanes of a request queue: what waits in each, and which item the next free worker takes.
+
+Each lane has items in the order in which they were put, and the same items in *lines*, one for each client. Without a
+limit on the share of a client there is one line in a lane. decisions/0039 says what may be taken, in which order, and
+why no wake-up is lost. The caller holds the lock of the queue that the lanes belong to.
+"""
+from libc.stdint cimport UINT32_MAX
+from libc.stdlib cimport calloc, free
+
+from halfsync.native.checks cimport COUNT_BUFFER, check, count
+from halfsync.pool.lane_order cimport line_enter, line_leave, line_moved
+from halfsync.pool.lane_records cimport BY_NEWEST, BY_OLDEST, LINE_ORDERS, LaneClient, LaneItem, Line
+from halfsync.pool.overload cimport (
+    overload_limit, overload_look, overload_note_empty, overload_note_turn, overload_note_wait,
+)
+from halfsync.pool.queue_slot cimport QUEUE_IS_FULL, QUEUE_IS_OVERLOADED
+from halfsync.shared.client_counts cimport CLIENT_NONE, counts_add, counts_close, counts_open, counts_remove
+
+
+cdef int lanes_open(Lanes *lanes) noexcept nogil:
+    """Make empty lanes, of which the owner has set limits and overload controls. Returns 0, or -1: memory is short."""
+    cdef uint32_t places = 0
+    cdef uint32_t first = 0
+    cdef uint32_t index
+    cdef int order
+    lanes.reserved = 0
+    for index in range(lanes.count):
+        places += lanes.lanes[index].limit
+        lanes.reserved += lanes.lanes[index].guaranteed
+    lanes.items = <LaneItem *> calloc(places, sizeof(LaneItem))
+    lanes.lines = <Line *> calloc(places, sizeof(Line))
+    lanes.heaps = <Line **> calloc(<size_t> places * LINE_ORDERS, sizeof(Line *))
+    lanes.clients = <LaneClient *> calloc(<size_t> places + lanes.threads + 1, sizeof(LaneClient))
+    count(COUNT_BUFFER, 1)
+    if (
+        lanes.items == NULL or lanes.lines == NULL or lanes.heaps == NULL or lanes.clients == NULL
+        or counts_open(&lanes.counts, UINT32_MAX if lanes.share > 0 else 0, places + <uint32_t> lanes.threads) < 0
+    ):
+        lanes_close(lanes)
+        return -1
+    for index in range(places):
+        lanes.items[index].newer = &lanes.items[index + 1] if index + 1 < places else NULL
+        lanes.lines[index].next = &lanes.lines[index + 1] if index + 1 < places else NULL
+    lanes.free_item = lanes.items
+    lanes.free_line = lanes.lines
+    for index in range(lanes.count):
+        for order in range(LINE_ORDERS):
+            lanes.lanes[index].heaps[order] = lanes.heaps + first
+            first += lanes.lanes[index].limit
+    return 0
+
+
+cdef void lanes_close(Lanes *lanes) noexcept nogil:
+    """Free what empty lanes have."""
+    free(lanes.items)
+    free(lanes.lines)
+    free(lanes.heaps)
+    free(lanes.clients)
+    counts_close(&lanes.counts)
+    count(COUNT_BUFFER, -1)
+
+
+cdef inline Line *line_of(Lanes *lanes, Lane *lane, uint32_t client) noexcept nogil:
+    """Return the line of a client in a lane. A new one has no item, and is in no heap yet."""
+    cdef Line *line = lanes.clients[client].lines
+    while line != NULL and line.lane != lane:
+        line = line.next
+    if line != NULL:
+        return line
+    line = lanes.free_line
+    lanes.free_line = line.next
+    line.lane = lane
+    line.client = client
+    line.oldest = line.newest = NULL
+    line.passed_over = client != CLIENT_NONE and lanes.clients[client].busy >= lanes.share
+    line.next = lanes.clients[client].lines
+    lanes.clients[client].lines = line
+    return line
+
+
+cdef inline void drop_line(Lanes *lanes, Line *line) noexcept nogil:
+    """Free a line without items."""
+    cdef Line **link = &lanes.clients[line.client].lines
+    line_leave(line.lane, line)
+    while link[0] != line:
+        link = &link[0].next
+    link[0] = line.next
+    line.next = lanes.free_line
+    lanes.free_line = line
+
+
+cdef inline void append(Lanes *lanes, Lane *lane, Line *line, LaneItem *entry) noexcept nogil:
+    """Put an item at the end of a line and of its lane."""
+    entry.line = line
+    entry.newer = entry.lane_newer = NULL
+    entry.lane_older = lane.newest
+    if lane.newest != NULL:
+        lane.newest.lane_newer = entry
+    else:
+        lane.oldest = entry
+        lanes.waiting += 1
+    lane.newest = entry
+    lane.length += 1
+    entry.older = line.newest
+    line.newest = entry
+    if entry.older != NULL:
+        entry.older.newer = entry
+        line_moved(lane, BY_NEWEST, line)
+    else:
+        line.oldest = entry
+        line_enter(lane, line)
+
+
+cdef inline void remove(Lanes *lanes, LaneItem *entry) noexcept nogil:
+    """Take an item out of its line and its lane, at any place in them."""
+    cdef Line *line = entry.line
+    cdef Lane *lane = line.lane
+    if entry.lane_older != NULL:
+        entry.lane_older.lane_newer = entry.lane_newer
+    else:
+        lane.oldest = entry.lane_newer
+    if entry.lane_newer != NULL:
+        entry.lane_newer.lane_older = entry.lane_older
+    else:
+        lane.newest = entry.lane_older
+    lane.length -= 1
+    if lane.length == 0:
+        lanes.waiting -= 1
+    if entry.older != NULL:
+        entry.older.newer = entry.newer
+    else:
+        line.oldest = entry.newer
+    if entry.newer != NULL:
+        entry.newer.older = entry.older
+    else:
+        line.newest = entry.older
+    if line.oldest == NULL:
+        drop_line(lanes, line)
+    elif entry.older == NULL:
+        line_moved(lane, BY_OLDEST, line)
+    elif entry.newer == NULL:
+        line_moved(lane, BY_NEWEST, line)
+    entry.slot.item = NULL
+    entry.newer = lanes.free_item
+    lanes.free_item = entry
+
+
+cdef int64_t lanes_put(
+    Lanes *lanes, uint32_t index, uint64_t client_key, void *item, int64_t now, int64_t age_ns
+) noexcept nogil:
+    """Put an item at the end of a lane. Returns its ticket, or a QueueRefusal."""
+    cdef Lane *lane = &lanes.lanes[index]
+    cdef LaneItem *entry
+    cdef uint32_t client = CLIENT_NONE
+    check(index < lanes.count, "an item is put into a lane that does not exist")
+    if age_ns > 0 and lane.overload.overloaded and age_ns >= overload_limit(&lane.overload, now):
+        return QUEUE_IS_OVERLOADED
+    if lane.length >= lane.limit or lanes.closed:
+        return QUEUE_IS_FULL
+    if lanes.share > 0:
+        client = <uint32_t> counts_add(&lanes.counts, client_key)
+    entry = lanes.free_item
+    lanes.free_item = entry.newer
+    entry.slot.item = item
+    entry.slot.put_ns = now
+    entry.slot.age_ns = age_ns
+    entry.number = lanes.puts
+    lanes.puts += 1
+    append(lanes, lane, line_of(lanes, lane, client), entry)
+    return entry - lanes.items
+
+
+cdef inline bint may_begin(const Lanes *lanes, const Lane *lane) noexcept nogil:
+    """Return whether a worker that is idle may begin a turn in a lane."""
+    if lanes.closed:
+        return True
+    if lane.busy >= lane.most:
+        return False
+    return lane.busy < lane.guaranteed or lanes.threads - lanes.busy > lanes.reserved
+
+
+cdef inline bint is_preferred(Lane *lane, Lane *other) noexcept nogil:
+    """Return whether an item of a lane is taken before one of another lane. Something waits in both."""
+    cdef Line *line = lane.heaps[BY_OLDEST][0]
+    cdef Line *best = other.heaps[BY_OLDEST][0]
+    if line.passed_over != best.passed_over:
+        return best.passed_over
+    if lane.priority != other.priority:
+        return lane.priority > other.priority
+    return line.oldest.number < best.oldest.number
+
+
+cdef inline Lane *pick(Lanes *lanes) noexcept nogil:
+    """Return the lane from which an idle worker takes. NULL: nothing may be taken."""
+    cdef Lane *best = NULL
+    cdef Lane *lane
+    cdef uint32_t index
+    if lanes.waiting == 0:
+        return NULL
+    for index in range(lanes.count):
+        lane = &lanes.lanes[index]
+        if lane.length > 0 and may_begin(lanes, lane) and (best == NULL or is_preferred(lane, best)):
+            best = lane
+    return best
+
+
+cdef bint lanes_have_work(Lanes *lanes) noexcept nogil:
+    """Return whether something waits that an idle worker may take."""
+    return pick(lanes) != NULL
+
+
+cdef bint lanes_take(Lanes *lanes, LaneTurn *turn, int64_t now, QueueSlot *slot) noexcept nogil:
+    """Take the item that is due, and begin a turn with it. Returns False if nothing may be taken.
+
+    A lane in which the worker finds nothing is no longer overloaded.
+    """
+    cdef Lane *lane
+    cdef LaneItem *entry
+    cdef uint32_t index
+    for index in range(lanes.count):
+        if lanes.lanes[index].length == 0:
+            overload_note_empty(&lanes.lanes[index].overload)
+    lane = pick(lanes)
+    if lane == NULL:
+        return False
+    overload_look(&lane.overload, now, lane.length, now - lane.oldest.slot.put_ns)
+    if lane.overload.overloaded:
+        entry = lane.heaps[BY_NEWEST][0].newest
+    else:
+        entry = lane.heaps[BY_OLDEST][0].oldest
+    slot[0] = entry.slot
+    overload_note_wait(&lane.overload, now, max(<int64_t> 0, now - slot.put_ns))
+    begin_turn(lanes, turn, lane, entry.line.client)
+    remove(lanes, entry)
+    return True
+
+
+cdef inline void pass_over(Lanes *lanes, uint32_t client, bint passed_over) noexcept nogil:
+    """Let what waits of a client come after what waits of others, or no longer."""
+    cdef Line *line = lanes.clients[client].lines
+    cdef int order
+    while line != NULL:
+        line.passed_over = passed_over
+        for order in range(LINE_ORDERS):
+            line_moved(line.lane, order, line)
+        line = line.next
+
+
+cdef inline void begin_turn(Lanes *lanes, LaneTurn *turn, Lane *lane, uint32_t client) noexcept nogil:
+    check(turn.lane == NULL, "a worker begins a turn in a lane before its last one has ended")
+    turn.lane = lane
+    turn.client = client
+    if lane.busy < lane.guaranteed:
+        lanes.reserved -= 1
+    lane.busy += 1
+    lanes.busy += 1
+    if client != CLIENT_NONE:
+        lanes.clients[client].busy += 1
+        if lanes.clients[client].busy == lanes.share:
+            pass_over(lanes, client, True)
+
+
+cdef void lanes_end_turn(Lanes *lanes, LaneTurn *turn, int64_t length_ns) noexcept nogil:
+    """End a turn, if there is one: its worker, or one that takes its place, may begin another."""
+    cdef Lane *lane = turn.lane
+    cdef uint32_t client = turn.client
+    if lane == NULL:
+        return
+    turn.lane = NULL
+    check(lane.busy > 0 and lanes.busy > 0, "a turn ends in a lane that has none")
+    lane.busy -= 1
+    lanes.busy -= 1
+    if lane.busy < lane.guaranteed:
+        lanes.reserved += 1
+    if lane.overload.interval_ns > 0:
+        overload_note_turn(&lane.overload, length_ns)
+    if client != CLIENT_NONE:
+        lanes.clients[client].busy -= 1
+        if lanes.clients[client].busy == lanes.share - 1:
+            pass_over(lanes, client, False)
+        counts_remove(&lanes.counts, client)
+
+
+cdef bint lanes_have(Lanes *lanes, uint32_t ticket, const void *item) noexcept nogil:
+    """Return whether the item with this ticket still waits."""
+    return lanes.items[ticket].slot.item == item
+
+
+cdef void lanes_withdraw(Lanes *lanes, uint32_t ticket) noexcept nogil:
+    """Take the item with this ticket out, which waits. Its place is free at once."""
+    cdef LaneItem *entry = &lanes.items[ticket]
+    cdef uint32_t client = entry.line.client
+    remove(lanes, entry)
+    counts_remove(&lanes.counts, client)
+
+
+cdef Lane *lanes_overdue(Lanes *lanes, int64_t now) noexcept nogil:
+    """Return an overloaded lane whose oldest item has waited for too long. NULL: there is none."""
+    cdef Lane *lane
+    cdef int64_t waited
+    cdef uint32_t index
+    for index in range(lanes.count):
+        lane = &lanes.lanes[index]
+        if lane.length == 0:
+            continue
+        waited = now - lane.oldest.slot.put_ns
+        overload_look(&lane.overload, now, lane.length, waited)
+        if lane.overload.overloaded and waited + lane.oldest.slot.age_ns >= overload_limit(&lane.overload, now):
+            return lane
+    return NULL
+
+
+cdef bint lanes_expire(Lanes *lanes, int64_t now, QueueSlot *slot) noexcept nogil:
+    """Take the oldest item out of an overloaded lane in which it has waited for too long. False: there is none."""
+    cdef Lane *lane = lanes_overdue(lanes, now)
+    if lane == NULL:
+        return False
+    slot[0] = lane.oldest.slot
+    lanes_withdraw(lanes, lane.oldest - lanes.items)
+    return True
+
+
+cdef int64_t lanes_oldest_ns(Lanes *lanes) noexcept nogil:
+    """Return since when the oldest item has waited. There is one."""
+    cdef LaneItem *oldest = NULL
+    cdef uint32_t index
+    for index in range(lanes.count):
+        if lanes.lanes[index].length > 0 and (
+            oldest == NULL or lanes.lanes[index].oldest.number < oldest.number
+        ):
+            oldest = lanes.lanes[index].oldest
+    return oldest.slot.put_ns

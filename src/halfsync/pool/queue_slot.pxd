@@ -1,0 +1,13 @@
+# What a queue gives for an item that was put into it.
+from libc.stdint cimport int64_t
+
+ctypedef struct QueueSlot:
+    void *item                # NULL: it was withdrawn
+    int64_t put_ns            # the monotonic clock when it was put
+    int64_t age_ns            # how long it had waited elsewhere
+    int64_t taken_ns          # the monotonic clock when it was taken
+
+# Why a queue did not take an item.
+cdef enum QueueRefusal:
+    QUEUE_IS_FULL = -1        # or closed
+    QUEUE_IS_OVERLOADED = -2  # and the item has waited for too long elsewhere
