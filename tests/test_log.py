@@ -163,6 +163,16 @@ def test_an_application_error_names_its_request_and_shows_its_traceback(
     assert "in raised" in caplog.text
 
 
+def test_an_application_error_has_the_id_of_its_request(caplog: pytest.LogCaptureFixture) -> None:
+    environ = {"REQUEST_METHOD": "GET", "REQUEST_URI": "/a", "halfsync.request_id": "an-id"}
+    log.report_application_error(raised(ValueError()), environ)
+    log.report_application_error(raised(ValueError()), environ | {"halfsync.request_id": object()})
+    with_id, without = caplog.records
+    assert with_id.getMessage() == "the application failed on GET /a (request id an-id)"
+    assert with_id.__dict__[log.DETAILS] == {"request_id": "an-id"}
+    assert without.getMessage() == "the application failed on GET /a"
+
+
 @pytest.mark.parametrize(
     ("environ", "told"),
     [(None, "the application failed on a request"), ({}, "the application failed on None None")],

@@ -47,6 +47,7 @@ KEYS = {
     "remote_port": "of a refusal: the client's port, if it is known",
     "peer": "of a refusal: the address of the other end of the connection, which may be a proxy",
     "peer_port": "of a refusal: its port",
+    "request_id": "of a refusal, or of a request on which the application failed: the id of the request",
     "status": "of a refusal: the status of the answer; missing if the connection was closed without one",
     "reason": "of a refusal: the reason in words",
     "received": "of a refusal: the request line and the line that was refused, escaped and cut",
@@ -308,11 +309,14 @@ def warn(message: str, *values: object) -> None:
 
 def report_application_error(error: BaseException, environ: dict[str, Any] | None) -> None:
     """Log what an application raised, with its traceback and the request."""
-    request = "a request"
+    request, given = "a request", ""
     if environ is not None:
         with suppress(BaseException):  # the application may have put anything into it
+            given = environ.get("halfsync.request_id", "")
             request = f"{environ.get('REQUEST_METHOD')} {environ.get('REQUEST_URI')}"
-    _log(LEVELS["error"], "the application failed on %s", (request,), _exc_info_of(error))
+    shown = f" (request id {given})" if type(given) is str and given else ""
+    details = {"request_id": given} if shown else None
+    _log(LEVELS["error"], "the application failed on %s%s", (request, shown), _exc_info_of(error), details)
 
 
 def report_unprepared(error: BaseException, status: int) -> None:

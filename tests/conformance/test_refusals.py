@@ -167,8 +167,9 @@ def closed(reason: str) -> str:
 
 
 def text_of(informed: Logged) -> str:
-    """Return what was logged, without the ports of clients."""
-    return re.sub(r"((?:from|through) [0-9.]+):\d+", r"\1", informed.text)
+    """Return what was logged, without the ports of clients and the ids of requests."""
+    text = re.sub("; request id [0-9a-f]{32}$", "", informed.text, flags=re.MULTILINE)
+    return re.sub(r"((?:from|through) [0-9.]+):\d+", r"\1", text)
 
 
 def told(informed: Logged) -> list[str]:

@@ -234,7 +234,8 @@ TAKING = {
 @pytest.mark.parametrize("name", TAKING)
 def test_an_application_can_take_the_lines_over(tmp_path: Path, setup: str, name: str) -> None:
     configuration, own, ours = TAKING[name]
-    with Serving(tmp_path, application(configuration, "later"), *SETUPS[setup], "--threads", "1") as serving:
+    options = (*SETUPS[setup], "--threads", "1", "--request-id-field", "none")
+    with Serving(tmp_path, application(configuration, "later"), *options) as serving:
         assert fetch(serving.address, "/configure").status == 200
         assert fetch(serving.address, "/fails").status == 500
         serving.signal(signal.SIGTERM)
@@ -250,7 +251,7 @@ import halfsync
 def app(environ, start_response):
     raise ZeroDivisionError("in the application")
 %s
-halfsync.serve(app, bind="127.0.0.1:0", threads=1, workers=%r)
+halfsync.serve(app, bind="127.0.0.1:0", threads=1, workers=%r, request_id_field=None)
 """
 
 

@@ -77,7 +77,8 @@ def model(request: pytest.FixtureRequest) -> tuple[str, str]:
 def test_clients_get_the_same_responses(
     tmp_path: Path, model: tuple[str, str], place: str, error: str
 ) -> None:
-    with Serving(tmp_path, application(place, error), *model, "--threads", "1") as server:
+    options = (*model, "--threads", "1", "--request-id-field", "none")
+    with Serving(tmp_path, application(place, error), *options) as server:
         for _ in range(3):
             with Connection(server.address) as client:
                 for path, status, body in (

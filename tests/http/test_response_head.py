@@ -42,6 +42,25 @@ def test_reason_phrases_are_the_registered_ones() -> None:
     assert {400, 408, 413, 414, 417, 431, 500, 501, 503, 504, 505} <= set(written)
 
 
+@pytest.mark.parametrize(
+    ("queue", "app", "total", "line"),
+    [
+        (1_204_999, 3_400_000, 10_000_000_000, b"queue;dur=1.204, app;dur=3.400, total;dur=10000.000"),
+        (-1, 0, 1, b"app;dur=0.000, total;dur=0.000"),
+        (-1, -1, 12_345, b"total;dur=0.012"),
+        (50_000, -1, -1, b"queue;dur=0.050"),
+    ],
+)
+def test_server_timing_has_what_is_known_in_milliseconds(
+    queue: int, app: int, total: int, line: bytes
+) -> None:
+    assert rules.server_timing(queue, app, total) == b"Server-Timing: " + line + b"\r\n"
+
+
+def test_server_timing_without_durations_is_not_sent() -> None:
+    assert rules.server_timing(-1, -1, -1) == b""
+
+
 @pytest.mark.parametrize("status", [400, 408, 413, 414, 417, 431, 500, 501, 503, 504, 505])
 @pytest.mark.parametrize("is_head", [True, False])
 @pytest.mark.parametrize("server", [True, False])

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -87,6 +88,7 @@ DEFAULTS = {
     "wsgi.version": (1, 0),
     "wsgi.url_scheme": "http",
     "halfsync.queue_wait": 0.0,
+    "halfsync.timeline": ANY,
 }
 
 

@@ -33,10 +33,11 @@ from halfsync.exchange.bridging cimport Bridge
 from halfsync.exchange.exchange cimport pool_destroy, pool_init
 from halfsync.exchange.lingering cimport REJECTED_LINGERING_MAX
 from halfsync.exchange.native_settings cimport (
-    native_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,
+    native_fields, native_files, native_ids, native_limits, native_proxies, native_slot, native_store, native_timeouts,
 )
 from halfsync.exchange.reasons cimport REASON_CLIENT, REASON_CONNECTIONS, REASON_PEER, REASON_PROCESS, REASON_THREAD
 from halfsync.exchange.spool cimport Store
+from halfsync.http.request_id cimport RequestIds
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.listening.endpoints cimport Endpoints
 from halfsync.native.counting cimport count_shared
@@ -106,6 +107,7 @@ cdef class BlockingDriver:
         cdef bytearray store
         cdef BodyBlocks blocks = BodyBlocks()
         cdef TrustedPeers proxies = native_proxies(settings)
+        cdef RequestIds ids = native_ids(settings, parts.trusted)
         cdef ClientLimit clients = client_limit(settings)
         cdef ConnectionOverload overload = connection_overload(settings, parts.trusted)
         cdef const SlotRef *slot_ref
@@ -115,7 +117,7 @@ cdef class BlockingDriver:
         idle_open(&self.record, settings.max_children if settings.model == "process" else 0)
         store = bytearray(sizeof(Store))
         self.record.store = <Store *> <char *> store
-        self.pinned = (store, blocks, proxies, clients, overload, parts)
+        self.pinned = (store, blocks, proxies, clients, overload, ids, parts)
         self.record.shared.counters = &self.record.shared.own_counters
         if slot is not None:
             slot_ref = native_slot(slot)
@@ -141,6 +143,7 @@ cdef class BlockingDriver:
         self.record.limits.blocks = &blocks.pool
         native_timeouts(&self.record.timeouts, settings)
         native_fields(&self.record.fields, settings)
+        self.record.observers.ids = &ids.source if ids is not None else NULL
         self.wakeups = WakeupPipes()
         self.record.drain_fd, self.record.stop_fd = self.wakeups.drain_fd, self.wakeups.stop_fd
         if parts.handoff_fd >= 0:

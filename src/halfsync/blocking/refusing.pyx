@@ -12,7 +12,7 @@ from halfsync.blocking.records cimport SCRATCH_BYTES, has_sigterm, is_ending
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink, sink_bytes
 from halfsync.blocking.waiting cimport WAIT_READY, WAIT_STOPPED, others_wait, wait_idle
 from halfsync.exchange.deadlines cimport AWAITS_CLOSE, deadline_after
-from halfsync.exchange.exchange cimport Exchange, exchange_has_more, exchange_is_begun
+from halfsync.exchange.exchange cimport Exchange, exchange_has_more, exchange_identify, exchange_is_begun
 from halfsync.exchange.lingering cimport LINGER_CHECK_NS, linger_discard, linger_may_end
 from halfsync.exchange.outcome cimport OUTCOME_ERROR, OUTCOME_EXPIRED, OUTCOME_SHED, outcome_note
 from halfsync.exchange.persistence cimport may_stay
@@ -130,7 +130,10 @@ cdef bint finish_response(DriverRecord *driver, BlockingConnection *connection, 
 cdef void note_refusal(
     DriverRecord *driver, BlockingConnection *connection, int answer, int status, int reason
 ) noexcept nogil:
-    """Count a refusal, and note its reason. See the .pxd."""
+    """Give a refused request its id, count its refusal, and note the reason. See the .pxd."""
+    if connection.exchange != NULL:
+        exchange_identify(
+            connection.exchange, driver.observers.ids, connection.address, connection.address_length)
     count_shared(refusal_counter(driver.shared.counters, status), 1)
     measure_refusal(driver.metrics, status, reason)
     refusals_note(

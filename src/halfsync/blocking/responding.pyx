@@ -9,7 +9,7 @@ from halfsync.blocking.overdue cimport note_turn
 from halfsync.blocking.refusing cimport count_request, finish_response, may_stay_after
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, TURN_RESET
-from halfsync.exchange.exchange cimport Exchange
+from halfsync.exchange.exchange cimport Exchange, exchange_identify
 from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES, NativeResponse
 from halfsync.exchange.outcome cimport (
     OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_NONE, OUTCOME_OK, outcome_note, outcome_note_text,
@@ -63,6 +63,7 @@ cdef int64_t begin_turn(
     origin.listener = connection.listener
     exchange.app_state = connection.app_state
     connection.app_state = NULL
+    exchange_identify(exchange, driver.observers.ids, connection.address, connection.address_length)
     count_request(driver)
     count_shared(&driver.shared.counters.running, 1)
     return now

@@ -33,8 +33,8 @@ from halfsync.engine.timers cimport wheel_set
 from halfsync.engine.transitions cimport begin_phase, begin_request_phase, change_request_phase, note_released
 from halfsync.exchange.deadlines cimport LATE_REFUSE, LATE_RESET, LATE_STATUS, late
 from halfsync.exchange.exchange cimport (
-    EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_note_framed,
-    exchange_received, exchange_room, pool_get, pool_put,
+    EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, exchange_follow, exchange_has_more, exchange_identify,
+    exchange_note_framed, exchange_received, exchange_room, pool_get, pool_put,
 )
 from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.native_handler cimport NativeResponse
@@ -93,6 +93,7 @@ cdef int advance(Engine *engine, Request *request, int framed) noexcept nogil:
     cdef bint stays
     exchange_note_framed(exchange, engine.now)
     if framed == 1:
+        exchange_identify(exchange, engine.observers.ids, connection.address, connection.address_length)
         if engine.files != NULL:
             stays = may_stay_after(engine, request, connection.requests + 1)
             answer.goes_on = False

@@ -15,7 +15,7 @@ from halfsync.engine.ownership cimport owner_withdraw
 from halfsync.engine.phases cimport PHASE_IDLE, REQUEST_SENDING
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD, RECEIVE_MORE, poller_send_file
 from halfsync.engine.transitions cimport begin_phase
-from halfsync.exchange.exchange cimport Exchange, exchange_has_more, pool_put
+from halfsync.exchange.exchange cimport Exchange, exchange_has_more, exchange_identify, pool_put
 from halfsync.exchange.native_handler cimport NativeResponse
 from halfsync.exchange.outbox cimport (
     OUTBOX_COMPLETE, Outbox, outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_open,
@@ -111,6 +111,9 @@ cdef void refuse(Engine *engine, Request *request, int status, int reason) noexc
     """
     cdef Connection *connection = request.connection
     cdef int answer = refusal_answer(False, connection.awaits_proxy, False)
+    if request.exchange != NULL:
+        exchange_identify(
+            request.exchange, engine.observers.ids, connection.address, connection.address_length)
     note_refusal(engine, request, answer, status, reason)
     if answer == ANSWER_END:
         linger(engine, connection)

@@ -9,6 +9,7 @@ from halfsync.http.chunked cimport Chunked
 from halfsync.http.grammar cimport method_is
 from halfsync.http.parser cimport Head, HeadLimits
 from halfsync.http.proxy_protocol cimport ProxyHeader
+from halfsync.http.request_id cimport REQUEST_ID_BYTES, IdSource, request_id_of
 from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.native.sync cimport pthread_mutex_t
 
@@ -59,6 +60,9 @@ ctypedef struct Exchange:
     uint8_t forwarded_seen    # the headers in which proxies describe the client were read
     uint8_t client_length     # 0: the client is the peer
     uint8_t client[ADDRESS_BYTES]  # sockaddr of the client, according to trusted proxies
+    uint8_t id_is_sent        # the request has the field from which ids are taken
+    uint32_t id_length        # 0: it has no id, or not yet
+    char id[REQUEST_ID_BYTES]  # the request's, everywhere
     Chunked chunked
     Head head
     char inline_data[INLINE_BYTES]
@@ -87,6 +91,18 @@ cdef void drop_response_head(Exchange *exchange) noexcept nogil
 
 # Return the length of the line that begins at `at`, as far as it was received, without CR and LF.
 cdef uint32_t exchange_line(const Exchange *exchange, uint32_t at) noexcept nogil
+
+
+cdef inline void exchange_identify(
+    Exchange *exchange, const IdSource *source, const uint8_t *address, int address_length
+) noexcept nogil:
+    """Give a request its id, unless it has one. source: NULL: requests have no ids. address: sockaddr of the peer.
+
+    For the owner of the exchange, once the head is complete, or if it never will be.
+    """
+    if source != NULL and exchange.id_length == 0:
+        exchange.id_length = request_id_of(
+            source, &exchange.head, exchange.data, address, address_length, exchange.id, &exchange.id_is_sent)
 
 
 cdef inline void exchange_note_framed(Exchange *exchange, int64_t now) noexcept nogil:

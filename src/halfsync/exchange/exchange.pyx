@@ -103,7 +103,8 @@ cdef void begin(Exchange *exchange) noexcept nogil:
     outcome_reset(&exchange.outcome)
     exchange.sent = exchange.status = 0
     exchange.wire_sent = exchange.response_head_length = 0
-    exchange.forwarded_seen = exchange.client_length = 0
+    exchange.forwarded_seen = exchange.client_length = exchange.id_is_sent = 0
+    exchange.id_length = 0
     head_reset(&exchange.head)
 
 

@@ -6,7 +6,8 @@ from libc.string cimport memset
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
 from halfsync.exchange.spool cimport store_init
-from halfsync.http.response_head cimport server_fields_init
+from halfsync.http.request_id cimport RequestIds
+from halfsync.http.response_head cimport server_fields_init, server_fields_show
 from halfsync.pool.lane_records cimport Lane, Lanes
 from halfsync.pool.overload cimport overload_init
 from halfsync.pool.request_queue cimport queue_divide
@@ -97,8 +98,19 @@ cdef uint32_t threads_of_share(object settings) except? 0:
 
 cdef int native_fields(ServerFields *fields, object settings) except -1:
     """Make the fields that the server adds to responses."""
+    cdef bytes name = None
     server_fields_init(fields, settings.server_header, settings.keep_alive)
+    if settings.request_id_field is not None:
+        name = settings.request_id_field.encode("ascii")
+    server_fields_show(fields, settings.server_timing, NULL if name is None else <const char *> name)
     return 0
+
+
+cdef RequestIds native_ids(object settings, TrustedPeers trusted):
+    """Return where the ids of requests come from. trusted: the peers whose ids are taken. None: requests have none."""
+    if settings.request_id_field is None or settings.stream:
+        return None
+    return RequestIds(settings.request_id_field, trusted)
 
 
 cdef TrustedPeers native_proxies(object settings):

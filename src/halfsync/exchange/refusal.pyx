@@ -2,8 +2,9 @@
 from libc.stdint cimport int64_t, uint32_t
 
 from halfsync.exchange.exchange cimport EXCHANGE_PROXY, Exchange, exchange_is_head, exchange_note_head
+from halfsync.exchange.own_fields cimport write_own_fields
 from halfsync.exchange.reasons cimport REASON_NONE, reason_text
-from halfsync.http.response_head cimport ServerFields, write_error
+from halfsync.http.response_head cimport ServerFields, begin_head, end_with_error
 
 
 cdef int exchange_error(
@@ -11,7 +12,11 @@ cdef int exchange_error(
 ) noexcept nogil:
     """Write an error page. See the .pxd."""
     cdef bint is_head = exchange != NULL and exchange_is_head(exchange)
-    cdef int length = write_error(response, fields, status, stays, is_head, sent)
+    cdef char *at = begin_head(response, fields, status)
+    cdef int length
+    if exchange != NULL:
+        at = write_own_fields(at, fields, exchange, True)
+    length = <int> (end_with_error(at, fields, status, stays, is_head, sent) - response)
     if exchange != NULL:
         exchange.status = status
         exchange.sent = sent[0]

@@ -1,16 +1,17 @@
 # The one writer of response heads: what the server says about a response and its connection (RFC 9110, RFC 9112), for
 # applications' responses, static files, probes and errors. Pure functions, for any thread. Each writes at a position
 # where its caller has made room, and returns the end.
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, strlen
 
 from halfsync.http.grammar cimport name_is, write_decimal
+from halfsync.http.request_id cimport ID_FIELD_BYTES
 
 cdef enum:
     DATE_BYTES = 29           # Sun, 06 Nov 1994 08:49:37 GMT
     KEEPS_BYTES = 72          # of the fields that say that a connection stays, and for how long
-    SERVER_LINES_BYTES = 256  # more than the server adds to the head of an application's response
-    ERROR_BYTES = 512         # enough for any error page with its head
+    SERVER_LINES_BYTES = 512  # more than the server adds to the head of an application's response
+    ERROR_BYTES = 1024        # enough for any error page with its head
     ERROR_TEXT_BYTES = 64     # and for its text
     CONTINUE_BYTES = 32       # and for a 100 Continue
     RETRY_AFTER_S = 1         # with a 503, unless the server is overloaded (pool/overload.pxd)
@@ -22,9 +23,19 @@ ctypedef struct ServerFields:
     int keeps_length
     char keeps[KEEPS_BYTES]   # Connection and Keep-Alive, if the connection stays
     int retry_after_s         # with every 503
+    bint timing               # Server-Timing
+    int id_field_length       # 0: error pages do not show the id of their request
+    char id_field[ID_FIELD_BYTES + 2]  # the name of the field that shows it, and a colon
 
 # keep_alive_s: how long a connection may idle between two requests.
 cdef void server_fields_init(ServerFields *fields, bint server, double keep_alive_s) noexcept nogil
+
+# Let responses say how long they took, and error pages have the id of their request. id_field: the name of the field,
+# at most ID_FIELD_BYTES; NULL: they have none.
+cdef void server_fields_show(ServerFields *fields, bint timing, const char *id_field) noexcept nogil
+
+# Write Server-Timing (W3C, 3.2). Durations are in ns; -1: not known, and not written.
+cdef char *write_server_timing(char *at, int64_t queue_ns, int64_t app_ns, int64_t total_ns) noexcept nogil
 
 # Return the Date field's value now: DATE_BYTES, owned by the calling thread and valid until its next call (RFC 9110
 # 5.6.7).
@@ -48,10 +59,9 @@ cdef char *end_with_text(char *at, const ServerFields *fields, bint stays, bint 
 # Write the text of an error page, at most ERROR_TEXT_BYTES. Returns its length.
 cdef int error_text(int status, char *text) noexcept nogil
 
-# Write a whole response to out, which has ERROR_BYTES: a status, and a text that repeats it. Returns its length. The
-# other arguments are as in end_with_text.
-cdef int write_error(char *out, const ServerFields *fields, int status, bint stays, bint is_head,
-                     int64_t *sent) noexcept nogil
+# The same for an error page, whose text repeats its status. Begin to end, it has at most ERROR_BYTES.
+cdef char *end_with_error(char *at, const ServerFields *fields, int status, bint stays, bint is_head,
+                          int64_t *sent) noexcept nogil
 
 
 # --- what a response is ---
@@ -170,6 +180,13 @@ cdef inline char *write_retry_after(char *at, const ServerFields *fields, int st
     if status != 503:
         return at
     return write_crlf(write_decimal(write_text(at, b"Retry-After: "), fields.retry_after_s))
+
+
+cdef inline char *write_id_line(char *at, const ServerFields *fields, const char *id, uint32_t length) noexcept nogil:
+    """Write the id of a request, if it has one and error pages show it."""
+    if fields.id_field_length == 0 or length == 0:
+        return at
+    return write_crlf(write_bytes(write_bytes(at, fields.id_field, fields.id_field_length), id, length))
 
 
 cdef inline char *end_head(char *at, const ServerFields *fields, bint stays) noexcept nogil:

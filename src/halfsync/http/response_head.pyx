@@ -1,6 +1,6 @@
 """The parts of response heads that are not inline: dates, reason phrases and error pages (RFC 9110 5.6.7, 15)."""
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport strlen
+from libc.string cimport memset, strlen
 
 from halfsync.http.grammar cimport write_decimal
 
@@ -95,12 +95,48 @@ cdef const char *reason_phrase(int status) noexcept nogil:
 
 cdef void server_fields_init(ServerFields *fields, bint server, double keep_alive_s) noexcept nogil:
     """Set the fields from the settings. See the .pxd."""
+    memset(fields, 0, sizeof(ServerFields))
     cdef char *at = write_text(fields.keeps, b"Connection: keep-alive\r\n")
     if keep_alive_s >= 1:
         at = write_crlf(write_decimal(write_text(at, b"Keep-Alive: timeout="), <uint64_t> keep_alive_s))
     fields.keeps_length = <int> (at - fields.keeps)
     fields.server = server
     fields.retry_after_s = RETRY_AFTER_S
+
+
+cdef void server_fields_show(ServerFields *fields, bint timing, const char *id_field) noexcept nogil:
+    """Set what responses say about their request. See the .pxd."""
+    fields.timing = timing
+    fields.id_field_length = 0
+    if id_field != NULL:
+        fields.id_field_length = <int> (write_text(write_text(fields.id_field, id_field), b": ") - fields.id_field)
+
+
+cdef char *write_metric(char *at, const char *name, int64_t ns) noexcept nogil:
+    """Write a metric of Server-Timing with its duration in milliseconds, unless that is -1."""
+    cdef int64_t us = ns // 1000
+    cdef int divisor = 100
+    if ns < 0:
+        return at
+    if at[-1] != c" ":
+        at = write_text(at, b", ")
+    at = write_text(write_text(at, name), b";dur=")
+    at = write_text(write_decimal(at, us // 1000), b".")
+    while divisor > 0:
+        at[0] = <char> (c"0" + us // divisor % 10)
+        at += 1
+        divisor //= 10
+    return at
+
+
+cdef char *write_server_timing(char *at, int64_t queue_ns, int64_t app_ns, int64_t total_ns) noexcept nogil:
+    """Write Server-Timing. See the .pxd."""
+    cdef char *begin = at
+    at = write_text(at, b"Server-Timing: ")
+    at = write_metric(at, b"queue", queue_ns)
+    at = write_metric(at, b"app", app_ns)
+    at = write_metric(at, b"total", total_ns)
+    return begin if at[-1] == c" " else write_crlf(at)
 
 
 cdef char *begin_head(char *at, const ServerFields *fields, int status) noexcept nogil:
@@ -122,14 +158,12 @@ cdef char *end_with_text(
     return write_bytes(at, text, sent[0])
 
 
-cdef int write_error(
-    char *out, const ServerFields *fields, int status, bint stays, bint is_head, int64_t *sent
+cdef char *end_with_error(
+    char *at, const ServerFields *fields, int status, bint stays, bint is_head, int64_t *sent
 ) noexcept nogil:
-    """Write a whole response that has only its status. See the .pxd."""
+    """End a head whose response has only its status as text. See the .pxd."""
     cdef char[ERROR_TEXT_BYTES] text
-    cdef int length = error_text(status, text)
-    cdef char *at = begin_head(out, fields, status)
-    return <int> (end_with_text(at, fields, stays, is_head, text, length, sent) - out)
+    return end_with_text(at, fields, stays, is_head, text, error_text(status, text), sent)
 
 
 cdef int error_text(int status, char *text) noexcept nogil:

@@ -13,9 +13,10 @@ from halfsync.engine.loop cimport (
     engine_attach, engine_close, engine_join, engine_next_closed, engine_open, engine_start, engine_sweep,
 )
 from halfsync.exchange.native_settings cimport (
-    native_fields, native_files, native_lanes, native_limits, native_overload, native_proxies, native_slot,
+    native_fields, native_files, native_ids, native_lanes, native_limits, native_overload, native_proxies, native_slot,
     native_store, native_timeouts,
 )
+from halfsync.http.request_id cimport RequestIds
 from halfsync.http.request_start cimport proxy_clock_init
 from halfsync.http.trust cimport TrustedPeers
 from halfsync.listening.endpoints cimport Endpoints
@@ -59,7 +60,8 @@ cdef class Proactor:
         cdef object settings = parts.settings
         cdef BodyBlocks blocks = BodyBlocks()
         cdef TrustedPeers proxies = native_proxies(settings)
-        self.pinned = (blocks, proxies, parts)
+        cdef RequestIds ids = native_ids(settings, trusted)
+        self.pinned = (blocks, proxies, ids, parts)
         self.workers = RequestWorkers(
             settings.threads, queue_size=settings.queue_size, name="halfsync-worker", patient=True)
         self.workers.engine = engine
@@ -91,6 +93,7 @@ cdef class Proactor:
         engine.open_max = parts.room
         engine.endpoints = &endpoints.table
         native_fields(&engine.fields, settings)
+        engine.observers.ids = &ids.source if ids is not None else NULL
         checked(counts_open(&engine.clients, settings.max_connections_per_client, engine.open_max + 1))
         checked(engine_open(engine, settings.poller == "poll"))
         engine.pool.keeps_heads = access_log is not None and access_log.log.format.wants_response

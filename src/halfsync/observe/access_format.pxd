@@ -14,6 +14,7 @@ cdef enum LogValue:
     LOG_NOTHING               # only the piece's own text
     LOG_ABSENT                # always missing
     LOG_TIME
+    LOG_TRACE_ID
     LOG_REMOTE
     LOG_REQUEST
     LOG_METHOD
@@ -22,6 +23,7 @@ cdef enum LogValue:
     LOG_QUERY
     LOG_VERSION
     LOG_USER
+    LOG_REQUEST_ID
     LOG_OUTCOME
     LOG_FAILURE
     LOG_REASON

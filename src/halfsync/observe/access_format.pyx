@@ -3,6 +3,8 @@ from libc.stdlib cimport calloc, free
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
+from halfsync.http.request_id cimport REQUEST_ID_BYTES
+
 from halfsync.runtime.standard import genuine
 
 cdef enum:
@@ -19,7 +21,7 @@ VALUES = {
     "total_whole_s": LOG_TOTAL_WHOLE_S, "total_ms": LOG_TOTAL_MS, "total_us": LOG_TOTAL_US, "queue_s": LOG_QUEUE_S,
     "total_s": LOG_TOTAL_S, "outcome": LOG_OUTCOME, "failure": LOG_FAILURE, "reason": LOG_REASON,
     "accepted_s": LOG_ACCEPTED_S, "head_s": LOG_HEAD_S, "body_s": LOG_BODY_S, "receive_s": LOG_RECEIVE_S,
-    "app_s": LOG_APP_S, "send_s": LOG_SEND_S,
+    "app_s": LOG_APP_S, "send_s": LOG_SEND_S, "request_id": LOG_REQUEST_ID, "trace_id": LOG_TRACE_ID,
 }
 
 
@@ -47,9 +49,11 @@ cdef class AccessFormat:
             piece = &self.format.pieces[index]
             self.set_piece(piece, pieces[index], tables)
             is_own = piece.value <= LOG_REMOTE or LOG_OUTCOME <= piece.value <= LOG_REASON
-            is_text = not is_own and piece.value < LOG_NUMBERS
+            is_id = piece.value == LOG_REQUEST_ID and piece.style != STYLE_PLAIN  # JSON escapes nothing of an id
+            is_text = not is_own and not is_id and piece.value < LOG_NUMBERS
             fixed += piece.length + AROUND_BYTES
-            fixed += 0 if is_text else REASON_BYTES if piece.value == LOG_REASON else WORD_BYTES
+            if not is_text:
+                fixed += REASON_BYTES if piece.value == LOG_REASON else REQUEST_ID_BYTES if is_id else WORD_BYTES
             texts += is_text
             self.format.wants_response |= piece.value == LOG_RESPONSE_FIELD
         self.format.escaped_most = ESCAPED_MOST

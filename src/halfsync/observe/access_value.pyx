@@ -6,12 +6,13 @@ from halfsync.exchange.outcome cimport OUTCOME_OK, outcome_name
 from halfsync.exchange.timeline cimport Timeline, timeline_turn_ns
 from halfsync.http.grammar cimport is_blank, trim, word_is, write_decimal
 from halfsync.http.parser cimport Field, Head, TARGET_ABSOLUTE
+from halfsync.http.trace_context cimport TRACE_ID_BYTES, trace_id_of
 from halfsync.http.trust cimport host_bytes, host_text
 from halfsync.observe.access_format cimport (
     LOG_ACCEPTED_S, LOG_APP_S, LOG_BODY_S, LOG_BYTES, LOG_BYTES_OR_NONE, LOG_DURATIONS, LOG_FAILURE, LOG_HEAD_S,
     LOG_METHOD, LOG_OUTCOME, LOG_PID, LOG_QUERY, LOG_QUEUE_S, LOG_REASON, LOG_RECEIVE_S, LOG_REMOTE, LOG_REMOTE_PORT,
-    LOG_REQUEST, LOG_REQUEST_FIELD, LOG_RESPONSE_FIELD, LOG_STATUS, LOG_TARGET, LOG_TIME, LOG_TOTAL_MS, LOG_TOTAL_S,
-    LOG_TOTAL_US, LOG_TOTAL_WHOLE_S, LOG_USER, LOG_VERSION, STYLE_PAIR, STYLE_VALUE,
+    LOG_REQUEST, LOG_REQUEST_FIELD, LOG_REQUEST_ID, LOG_RESPONSE_FIELD, LOG_STATUS, LOG_TARGET, LOG_TIME, LOG_TOTAL_MS,
+    LOG_TOTAL_S, LOG_TOTAL_US, LOG_TOTAL_WHOLE_S, LOG_TRACE_ID, LOG_USER, LOG_VERSION, STYLE_PAIR, STYLE_VALUE,
 )
 from halfsync.observe.secrets cimport shown_bytes
 
@@ -209,6 +210,12 @@ cdef bint find_user(const Exchange *exchange, Value *value) noexcept nogil:
     return False
 
 
+cdef bint find_trace(const Exchange *exchange, Value *value) noexcept nogil:
+    """Find the trace that the request belongs to."""
+    cdef const char *found = trace_id_of(&exchange.head, exchange.data)
+    return found != NULL and set_word(value, found, TRACE_ID_BYTES)
+
+
 cdef bint find_outcome(const Entry *entry, int what, Value *value) noexcept nogil:
     """Find how the request ended, or why."""
     if what == LOG_REASON:  # written like a client's text, with quotes where it needs them
@@ -237,6 +244,10 @@ cdef bint find_text(const Entry *entry, const Piece *piece, Value *value) noexce
         return find_field(entry.exchange, piece.name, piece.name_length, value)
     if what == LOG_RESPONSE_FIELD:
         return find_response_field(entry.exchange, piece.name, piece.name_length, value)
+    if what == LOG_REQUEST_ID:
+        return set_foreign(value, entry.exchange.id, entry.exchange.id_length)
+    if what == LOG_TRACE_ID:
+        return find_trace(entry.exchange, value)
     if what == LOG_USER:
         return find_user(entry.exchange, value)
     if LOG_METHOD <= what <= LOG_VERSION:

@@ -3,8 +3,9 @@
 # writer thread.
 from libc.stdint cimport int64_t, uint8_t
 
-from halfsync.exchange.exchange cimport Exchange
+from halfsync.exchange.exchange cimport Exchange, exchange_identify
 from halfsync.exchange.outcome cimport OUTCOME_NONE, outcome_name
+from halfsync.http.request_id cimport IdSource
 from halfsync.native.checks cimport CHECKS, check, note_ending
 from halfsync.observe.access cimport AccessLogRecord, log_exchange, log_unheard
 from halfsync.observe.measuring cimport measure_request
@@ -14,6 +15,7 @@ from halfsync.shared.metrics cimport SlotMetrics
 ctypedef struct Observers:
     AccessLogRecord *access   # NULL: there is no access log
     SlotMetrics *metrics      # NULL: nothing is counted for metrics
+    const IdSource *ids       # where the ids of requests come from; NULL: they have none
 
 
 cdef inline bint is_observed(const Observers *observers) noexcept nogil:
@@ -36,6 +38,7 @@ cdef inline void request_ended(
             exchange.status, outcome_name(exchange.outcome.kind), exchange.outcome.reason,
             &exchange.timeline.accepted_ns)
     if observers.access != NULL:
+        exchange_identify(exchange, observers.ids, address, address_length)  # it may have been cut before
         log_exchange(observers.access, exchange, address, address_length, now)
     if observers.metrics != NULL:
         measure_request(observers.metrics, exchange, now)

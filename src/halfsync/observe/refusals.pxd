@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from halfsync.exchange.exchange cimport Exchange
 from halfsync.exchange.outcome cimport OUTCOME_REFUSED, OUTCOME_SHED, outcome_note_text
 from halfsync.exchange.refusal cimport refusal_text
+from halfsync.http.request_id cimport REQUEST_ID_BYTES
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.native.sync cimport atomic_llong, pthread_mutex_t
 from halfsync.observe.completion cimport Observers, request_ended, request_unheard
@@ -23,6 +24,8 @@ ctypedef struct Note:
     int status                # of the answer; 0: closed without one
     const char *reason
     char lines[2][SHOWN_BYTES]     # the request line, and the line that was refused if it is another one
+    uint32_t id_length        # 0: the request has no id
+    char id[REQUEST_ID_BYTES]
     uint32_t lengths[2]       # their lengths as received; 0: there is none
     uint32_t shown[2]         # their bytes that are kept
     int64_t unlogged            # refusals before this one that were not noted

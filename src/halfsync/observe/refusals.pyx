@@ -133,6 +133,8 @@ cdef bint refusals_note(
         note.unlogged = swap_llong(&refusals.allowance.unlogged, 0)
         if exchange != NULL and (not refusals.raw or exchange.phase == EXCHANGE_PROXY):
             keep_received(note, exchange)
+            note.id_length = exchange.id_length if note.status > 0 else 0
+            memcpy(note.id, exchange.id, note.id_length)
     pthread_mutex_unlock(&refusals.lock)
     if not noted:
         add_llong(&refusals.allowance.unlogged, 1)
@@ -158,9 +160,13 @@ cdef void log_note(const Note *note) noexcept:
         text = f"{reason}; received {received}" if received else reason
         if note.unlogged > 0:
             text += f" ({note.unlogged} more were refused before)"
+        id = note.id[:note.id_length].decode("ascii")
+        if id:
+            text += f"; request id {id}"
         details = {
             "remote": client[0], "remote_port": client[1] or None, "peer": peer[0], "peer_port": peer[1] or None,
-            "status": note.status or None, "reason": reason, "received": received, "left_out": note.unlogged or None,
+            "status": note.status or None, "request_id": id, "reason": reason, "received": received,
+            "left_out": note.unlogged or None,
         }
         if note.status == 0:
             logger().info("closed a connection from %s: %s", told, text, details=details)

@@ -64,6 +64,10 @@ FIELDS = (
     LogField("total_whole_s", "T", False, "the same in whole seconds"),
     LogField("total_ms", "M", False, "the same in whole milliseconds"),
     LogField("total_us", "D", False, "the same in microseconds"),
+    LogField("request_id", "", True, "the id of the request, as its application, the server's log and error pages have "
+             "it (docs/requests.md)"),
+    LogField("trace_id", "", True, "the trace that the request belongs to, if its field traceparent is valid (W3C "
+             "Trace Context), whoever has sent it"),
     LogField("referer", "f", True, "the field Referer"),
     LogField("agent", "a", True, "the field User-Agent"),
     LogField("user", "u", False, "the user name of Basic credentials, which the server does not check"),
@@ -85,6 +89,7 @@ ENVIRON = {
     "remote_addr": "remote",
     "remote_port": "remote_port",
     "remote_user": "user",
+    "halfsync.request_id": "request_id",
 }
 ENVIRON_FIELDS = ("content_type", "content_length")
 

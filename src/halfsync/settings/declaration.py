@@ -17,6 +17,7 @@ from halfsync.settings.kinds import (
     Choice,
     Count,
     Duration,
+    FieldName,
     FileOwner,
     Flag,
     Function,
@@ -97,6 +98,12 @@ class DeclaredSettings:
         doc='Peers whose X-Forwarded- and Forwarded fields are trusted: addresses, networks, unix (unix sockets), '
             '"*" (all) or none. Those fields of other peers are dropped.',
         reason="A proxy on this machine works without configuration, and no remote client can forge its address.")
+    request_id_field: str | None = setting(
+        "X-Request-Id", FieldName(), PROXIES,
+        doc="The field in which a peer of forwarded_allow_ips gives a request its id. Without a valid one, or for "
+            "other peers, the server makes an id. environ, access log, server's log and error pages have it "
+            "(docs/requests.md). none: requests have no ids.",
+        reason="Proxies and applications know this name, and an id costs less than a hundredth of a small request.")
     proxy_protocol: bool = setting(
         False, Flag(), PROXIES,
         doc="Each connection begins with a header of the PROXY protocol, version 1 or 2, with the client's address.",
@@ -242,6 +249,13 @@ class DeclaredSettings:
         True, Flag(), APPLICATION,
         doc='Send "Server: halfsync" with each response that has no Server field of its own.',
         reason="It says which server answered, but not its version.")
+
+    server_timing: bool = setting(
+        False, Flag(), APPLICATION,
+        doc="Send Server-Timing with each response: how long the request has waited for a worker (queue), how long the "
+            "application has taken until then (app), and both since its first byte (total), in milliseconds. Browsers "
+            "show it.",
+        reason="How long an application takes is not for every client to know.")
 
     static: tuple[tuple[str, str], ...] = setting(
         (), Mounts(), FILES,

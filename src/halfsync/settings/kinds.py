@@ -22,6 +22,31 @@ DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 SIZE_UNITS = {"": 1, "k": KIB, "m": MIB, "g": GIB}
 NOTHING = "none"
 AUTO = 0  # a count that the server chooses by the machine; no Count that may be AUTO can be 0 otherwise
+# Names of fields that mean something to the server or to clients, in requests or in responses.
+_FIELDS_TAKEN = (
+    *(
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "date",
+        "expect",
+        "forwarded",
+    ),
+    *(
+        "host",
+        "keep-alive",
+        "location",
+        "retry-after",
+        "server",
+        "server-timing",
+        "set-cookie",
+        "te",
+        "trailer",
+    ),
+    *("transfer-encoding", "upgrade", "x-content-type-options"),
+)
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -247,6 +272,29 @@ class RootPath(Kind[str]):
 
     def show(self, value: str) -> str:
         return value or "/"
+
+
+class FieldName(Kind[str | None]):
+    """The name of a field of requests and responses that the server gives no meaning, or ``none``."""
+
+    metavar = "NAME|none"
+    accepts = "the name of a field, or none"
+    longest = 64
+
+    def remedy(self) -> str:
+        return f"write it like X-Request-Id: letters, digits and dashes, {self.longest} at most"
+
+    def convert(self, raw: object) -> str | None:
+        text = raw.strip() if isinstance(raw, str) else ""
+        if raw is None or text.lower() == NOTHING:
+            return None
+        is_name = text.isascii() and text.replace("-", "").isalnum() and len(text) <= self.longest
+        if not is_name or text.lower() in _FIELDS_TAKEN:
+            raise self.refuse(raw)
+        return text
+
+    def show(self, value: str | None) -> str:
+        return NOTHING if value is None else value
 
 
 class Mode(Kind[int]):

@@ -14,11 +14,12 @@ from posix.unistd cimport close, pread
 
 from halfsync.exchange.exchange cimport exchange_is_get, exchange_is_head, exchange_note_head
 from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES
+from halfsync.exchange.own_fields cimport write_timing
 from halfsync.http.grammar cimport write_decimal, write_hex
 from halfsync.http.parser cimport Head, TARGET_ABSOLUTE, TARGET_ORIGIN
 from halfsync.http.response_head cimport (
-    DATE_BYTES, ERROR_TEXT_BYTES, begin_head, end_head, end_with_text, error_text, write_bytes, write_content_length,
-    write_crlf, write_text,
+    DATE_BYTES, begin_head, end_head, end_with_error, write_bytes, write_content_length, write_crlf, write_id_line,
+    write_text,
 )
 from halfsync.native.checks cimport check
 from halfsync.static.conditions cimport RANGE_BEYOND, RANGE_PART, RANGE_WHOLE, date_text
@@ -53,6 +54,7 @@ cdef void start(FileRequest *request, int status) noexcept nogil:
     """Begin the head."""
     request.exchange.status = status
     request.at = begin_head(request.at, &request.files.fields, status)
+    request.at = write_timing(request.at, &request.files.fields, &request.exchange.timeline, False)
 
 
 cdef void finish(FileRequest *request) noexcept nogil:
@@ -65,12 +67,13 @@ cdef void answer_text(FileRequest *request, int status) noexcept nogil:
     """Answer with a status and a line of text. A 301 redirects to the path with a slash at its end."""
     cdef const char *data = request.exchange.data
     cdef const Head *head = &request.exchange.head
-    cdef char[ERROR_TEXT_BYTES] text
     cdef char *at
     if status == 301 and <int64_t> head.path_length + head.query_length > HEAD_BYTES - FIXED_BYTES:
         status = 414
     start(request, status)
     at = request.at
+    if status >= 400:
+        at = write_id_line(at, &request.files.fields, request.exchange.id, request.exchange.id_length)
     if status == 301:
         # Below a prefix no path begins with two slashes or has a backslash, so this cannot lead to another host.
         at = write_bytes(write_text(at, b"Location: "), data + head.path, head.path_length)
@@ -83,9 +86,8 @@ cdef void answer_text(FileRequest *request, int status) noexcept nogil:
     elif status == 416:
         at = write_crlf(write_decimal(write_text(at, b"Content-Range: bytes */"), request.stat.size))
     at = write_text(at, b"X-Content-Type-Options: nosniff\r\n")
-    request.at = end_with_text(
-        at, &request.files.fields, request.stays, request.is_head, text, error_text(status, text),
-        &request.exchange.sent)
+    request.at = end_with_error(
+        at, &request.files.fields, status, request.stays, request.is_head, &request.exchange.sent)
     request.answer.ready = request.at - request.begin
 
 

@@ -86,6 +86,8 @@ def serve_directories(directories: Iterable[tuple[bytes, int]], settings: Settin
             server_header=settings.server_header,
             keep_alive_s=settings.keep_alive,
             max_age_s=int(settings.static_max_age),
+            server_timing=settings.server_timing,
+            id_field=settings.request_id_field.encode() if settings.request_id_field else None,
         )
     except BaseException:
         _close(copies)

@@ -12,5 +12,7 @@ class StaticFiles:
         server_header: bool = True,
         keep_alive_s: float = 0,
         max_age_s: int = 0,
+        server_timing: bool = False,
+        id_field: bytes | None = None,
     ) -> None: ...
     def close(self) -> None: ...

@@ -5,7 +5,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 
-from halfsync.http.response_head cimport server_fields_init
+from halfsync.http.response_head cimport server_fields_init, server_fields_show
 from halfsync.native.checks cimport COUNT_BUFFER, count
 from halfsync.static.answer cimport answer_request
 from halfsync.static.files cimport EXTENSION_BYTES, Mount, TypeSlot, type_hash
@@ -22,12 +22,12 @@ cdef class StaticFiles:
 
     def __init__(
         self, mounts, types, *, bint symlinks=False, bint walks=False, bint server_header=True,
-        double keep_alive_s=0, int64_t max_age_s=0
+        double keep_alive_s=0, int64_t max_age_s=0, bint server_timing=False, bytes id_field=None
     ):
         """Take over the descriptors. mounts: the prefix and directory of each.
 
         types: by extension, in lower case: the field line, and whether such files compress. b"" is for all other
-        extensions.
+        extensions. id_field: the field in which error pages have the id of their request; None: they have none.
         """
         cdef Files *files = &self.files
         cdef Mount *mount
@@ -55,6 +55,7 @@ cdef class StaticFiles:
         files.symlinks = symlinks
         files.walks = walks
         server_fields_init(&files.fields, server_header, keep_alive_s)
+        server_fields_show(&files.fields, server_timing, NULL if id_field is None else <const char *> id_field)
         files.max_age_s = max_age_s
         self.capsule = PyCapsule_New(&self.files, b"halfsync.static", NULL)
 

@@ -20,9 +20,9 @@ from halfsync.http.grammar cimport (
     number_of as native_number, port_of as native_port, write_decimal, write_hex,
 )
 from halfsync.http.response_head cimport (
-    CONTINUE_BYTES, DATE_BYTES, ERROR_BYTES, ServerFields, begin_head, date_now, end_head, end_with_text,
-    framing_of as native_framing, has_no_body as native_no_body, meaning_of as native_meaning, reason_phrase,
-    server_fields_init, write_continue, write_date, write_error,
+    CONTINUE_BYTES, DATE_BYTES, ERROR_BYTES, ServerFields, begin_head, date_now, end_head, end_with_error,
+    end_with_text, framing_of as native_framing, has_no_body as native_no_body, meaning_of as native_meaning,
+    reason_phrase, server_fields_init, write_continue, write_date, write_server_timing,
 )
 from halfsync.native.sync cimport atomic_uint, init_uint, load_uint
 from halfsync.observe.refusals cimport (
@@ -139,8 +139,14 @@ def error_page(int status, *, bint server, double keep_alive_s, bint stays, bint
     cdef ServerFields fields
     cdef int64_t sent = -1
     server_fields_init(&fields, server, keep_alive_s)
-    length = write_error(out, &fields, status, stays, is_head, &sent)
-    return out[:length], sent
+    end = end_with_error(begin_head(out, &fields, status), &fields, status, stays, is_head, &sent)
+    return out[:end - out], sent
+
+
+def server_timing(int64_t queue, int64_t app, int64_t total):
+    """Return the line of these durations, in ns. -1: unknown."""
+    cdef char[ERROR_BYTES] out
+    return out[:write_server_timing(out, queue, app, total) - out]
 
 
 def interim():

@@ -41,5 +41,7 @@ def make_bridge(
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": FileWrapper,
     }
-    environs = EnvironFactory(servers, constants, Input(), trusted, settings.root_path, endpoints)
-    return WsgiBridge(application, environs, settings.server_header, settings.keep_alive)
+    environs = EnvironFactory(
+        servers, constants, Input(), trusted, settings.root_path, endpoints, settings.request_id_field
+    )
+    return WsgiBridge(application, environs, settings)

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterable
 
 from halfsync.exchange.bridging import Bridge
+from halfsync.settings import Settings
 from halfsync.wsgi.environ import EnvironFactory
 
 class WsgiBridge(Bridge):
@@ -8,6 +9,5 @@ class WsgiBridge(Bridge):
         self,
         application: Callable[..., Iterable[bytes]],
         environs: EnvironFactory,
-        server_header: bool,
-        keep_alive_s: float,
+        settings: Settings,
     ) -> None: ...

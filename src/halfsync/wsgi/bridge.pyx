@@ -5,9 +5,10 @@ A model gives a complete request and a sink. Whatever the application does, the 
 """
 from halfsync.exchange.bridging cimport Origin, Sink, TURN_CUT, send_error
 from halfsync.exchange.exchange cimport Exchange
-from halfsync.http.response_head cimport server_fields_init
+from halfsync.exchange.native_settings cimport native_fields
 from halfsync.native.forks cimport exit_forked_copy
 from halfsync.wsgi.body cimport INPUT_ENDED, Input, input_for
+from halfsync.wsgi.request_timeline cimport RequestTimeline
 from halfsync.wsgi.response cimport response_for
 
 from halfsync.log import report_application_error, report_unprepared
@@ -16,8 +17,8 @@ from halfsync.log import report_application_error, report_unprepared
 cdef class WsgiBridge(Bridge):
     """Runs one application. A server has one, which its workers share."""
 
-    def __init__(self, application, EnvironFactory environs, bint server_header, double keep_alive_s):
-        server_fields_init(&self.fields, server_header, keep_alive_s)
+    def __init__(self, application, EnvironFactory environs, settings):
+        native_fields(&self.fields, settings)
         self.application = application
         self.environs = environs
         environs.renew_empty()
@@ -26,6 +27,7 @@ cdef class WsgiBridge(Bridge):
         """Run the application for a complete request and send its response. Keeps nothing between requests."""
         cdef Response response = None
         cdef Input body = None
+        cdef RequestTimeline timeline = None
         cdef dict environ = None
         cdef bint lent = False
         cdef int end, status
@@ -34,6 +36,7 @@ cdef class WsgiBridge(Bridge):
             if exchange.body_length > 0:
                 body = input_for(exchange)
             environ = self.environs.make(exchange, origin, waited_s, body, &lent)
+            timeline = self.environs.begin_timeline(environ, exchange)
             if self.activity.table != NULL and exchange.client_length > 0:
                 self.note_client(exchange)
             if body is None and not lent:
@@ -53,6 +56,9 @@ cdef class WsgiBridge(Bridge):
                 body.shut(INPUT_ENDED)
             elif lent:
                 self.environs.take_empty_back(environ)
+            if timeline is not None:
+                environ = None
+                self.environs.end_timeline(timeline)
         return end
 
     cdef int call(self, dict environ, Response response) noexcept:

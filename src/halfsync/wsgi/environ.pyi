@@ -11,4 +11,5 @@ class EnvironFactory:
         trusted: TrustedPeers,
         root: str = "",
         endpoints: Endpoints | None = None,
+        id_field: str | None = None,
     ) -> None: ...

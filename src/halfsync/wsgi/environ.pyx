@@ -25,6 +25,7 @@ from halfsync.wsgi.field_names cimport (
     NameSlot, PROXY_FIELD_FORWARDED, PROXY_FIELD_X, key_of, names_close, names_find, names_open, proxy_field_of,
     text_of, value_of,
 )
+from halfsync.wsgi.request_timeline cimport RequestTimeline
 
 from halfsync.log import logger
 
@@ -60,6 +61,8 @@ cdef tuple SCHEMES = ("http", "https")
 cdef tuple DEFAULT_PORTS = ("80", "443")
 cdef str WSGI_INPUT = "wsgi.input"
 cdef str QUEUE_WAIT = "halfsync.queue_wait"
+cdef str REQUEST_ID = "halfsync.request_id"
+cdef str TIMELINE = "halfsync.timeline"
 
 
 cdef inline str port_text(int port):
@@ -94,13 +97,14 @@ cdef class EnvironFactory:
 
     def __init__(
         self, list servers, dict constants, no_body, TrustedPeers trusted not None, str root="",
-        Endpoints endpoints=None,
+        Endpoints endpoints=None, str id_field=None,
     ):
         """servers: a (SERVER_NAME, SERVER_PORT) pair for each listener. constants: keys that every environ has.
 
         no_body: the wsgi.input of requests without a body. trusted: the peers whose forwarded fields are believed.
         root: SCRIPT_NAME from the settings, which is removed from the paths that begin with it. endpoints: those of the
-        listeners, and of other processes' listeners whose connections were adopted.
+        listeners, and of other processes' listeners whose connections were adopted. id_field: the field from which ids
+        of requests are taken; None: requests have no ids.
         """
         self.empty = no_body
         self.trusted = trusted
@@ -108,11 +112,15 @@ cdef class EnvironFactory:
         self.template = {
             REQUEST_METHOD: GET, "SCRIPT_NAME": self.root or "", PATH_INFO: "/", QUERY_STRING: "",
             REQUEST_URI: "/", RAW_URI: "/", SERVER_NAME: "", SERVER_PORT: "", SERVER_PROTOCOL: "HTTP/1.1",
-            REMOTE_ADDR: "", REMOTE_PORT: "", WSGI_INPUT: no_body, QUEUE_WAIT: 0.0, **constants,
+            REMOTE_ADDR: "", REMOTE_PORT: "", WSGI_INPUT: no_body, QUEUE_WAIT: 0.0, TIMELINE: None, **constants,
         }
+        if id_field is not None:
+            self.id_key = "HTTP_" + id_field.upper().replace("-", "_")
+            self.template[REQUEST_ID] = ""
         self.templates = [self.of_server(server) for server in servers]
         self.templates_count = len(self.templates)
         self.endpoints = endpoints
+        self.renew_timeline()
 
     cdef dict make(self, Exchange *exchange, const Origin *origin, double waited_s, object body, bint *lent):
         """Return the environ of a complete request. body: its wsgi.input, or None for the empty one.
@@ -157,6 +165,11 @@ cdef class EnvironFactory:
         if body is not None:
             PyDict_SetItem(environ, WSGI_INPUT, body)
         self.add_fields(environ, exchange, origin)
+        if exchange.id_length > 0:
+            text = text_of(exchange.id, exchange.id_length)
+            PyDict_SetItem(environ, REQUEST_ID, text)
+            if exchange.id_is_sent:
+                PyDict_SetItem(environ, self.id_key, text)  # not what anybody may have sent
         exchange.forwarded_seen = True
         return environ
 
@@ -189,6 +202,46 @@ cdef class EnvironFactory:
         except MemoryError:
             self.idle_references = 0  # it is never lent again
         lent.shut(INPUT_ENDED)
+
+    # The same for the timeline. It needs no look at the environ, since that is gone before the timeline is taken back.
+
+    cdef RequestTimeline begin_timeline(self, dict environ, Exchange *exchange):
+        """Return the timeline of a request whose environ was made, and put it there. The caller must end it.
+
+        It is the one of the templates, if no other request has that.
+        """
+        cdef RequestTimeline timeline
+        if references(<PyObject *> self.timeline) == self.timeline_references + 1:
+            timeline = self.timeline
+        else:
+            timeline = RequestTimeline.__new__(RequestTimeline)
+            PyDict_SetItem(environ, TIMELINE, timeline)
+        timeline.exchange = exchange
+        return timeline
+
+    cdef int renew_timeline(self) except -1:
+        """Replace the timeline of the templates by a new one."""
+        self.timeline = RequestTimeline.__new__(RequestTimeline)
+        self.template[TIMELINE] = self.timeline
+        for environ in self.templates:
+            environ[TIMELINE] = self.timeline
+        self.timeline_references = 2 + self.templates_count
+        return 0
+
+    cdef void end_timeline(self, RequestTimeline timeline) noexcept:
+        """End a request's timeline. If the application has kept it, its times stay in it.
+
+        The caller has one reference, and none to the environ.
+        """
+        cdef bint is_lent = timeline is self.timeline
+        if not is_lent or references(<PyObject *> timeline) != self.timeline_references + 1:
+            timeline.keep()
+            if is_lent:
+                try:
+                    self.renew_timeline()
+                except MemoryError:
+                    self.timeline_references = 0  # it is never lent again
+        timeline.exchange = NULL
 
     cdef dict of_server(self, tuple server):
         """Return a new environ with the template's keys and the names of this server."""

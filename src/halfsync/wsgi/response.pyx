@@ -1,9 +1,8 @@
 """A response under way: start_response, the head, the framing of the body, and its end (PEP 3333, RFC 9112).
 
-It follows four rules. Nothing is sent before the first byte of body (or its end) is known, so that an earlier error
-gives a clean 500. A later error cuts the connection; it never leaves a response that looks complete. No header is sent
-before all of them are checked. Nothing is sent after the end of a response, even if the application calls write() or
-start_response() in its close() or later.
+Four rules: nothing is sent before the first byte of body (or its end) is known, so that an earlier error gives a clean
+500. A later error cuts the connection; it never leaves a response that looks complete. No header is sent before all of
+them are checked. Nothing is sent after the end of a response, even if write() or start_response() is called later.
 """
 from libc.string cimport memcpy
 from posix.unistd cimport close as close_fd
@@ -13,6 +12,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from halfsync.exchange.bridging cimport TURN_COMPLETE, TURN_CUT, TURN_RESET, send_error, send_vectors
 from halfsync.exchange.exchange cimport exchange_is_head, exchange_note_head
 from halfsync.exchange.outcome cimport OUTCOME_ERROR, outcome_note
+from halfsync.exchange.own_fields cimport write_timing
 from halfsync.exchange.persistence cimport stays_after
 from halfsync.exchange.reasons cimport REASON_APPLICATION
 from halfsync.http.grammar cimport (
@@ -209,6 +209,7 @@ cdef class Response:
             at = write_date_line(at)
         if not self.has_server:
             at = write_server_line(at, self.fields)
+        at = write_timing(at, self.fields, &self.exchange.timeline, True)
         self.head.length = end_head(at, self.fields, self.sink.stays) - self.head.data
         exchange_note_head(self.exchange, self.head.data, self.head.length)
         self.head_sent = True

@@ -1,0 +1,6 @@
+from halfsync.http.request_id import RequestIds
+
+ID_MOST: int
+
+def request_id(ids: RequestIds, data: bytes, address: bytes) -> tuple[str, bool]: ...
+def trace_id(data: bytes) -> str | None: ...
