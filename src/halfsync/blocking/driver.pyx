@@ -35,9 +35,7 @@ from halfsync.exchange.lingering cimport REJECTED_LINGERING_MAX
 from halfsync.exchange.native_settings cimport (
     native_fields, native_files, native_limits, native_proxies, native_slot, native_store, native_timeouts,
 )
-from halfsync.exchange.refusal cimport (
-    REASON_CLIENT, REASON_CONNECTIONS, REASON_PEER, REASON_PROCESS, REASON_THREAD,
-)
+from halfsync.exchange.reasons cimport REASON_CLIENT, REASON_CONNECTIONS, REASON_PEER, REASON_PROCESS, REASON_THREAD
 from halfsync.exchange.spool cimport Store
 from halfsync.http.trust cimport TrustedPeers, trust_has
 from halfsync.listening.endpoints cimport Endpoints
@@ -75,8 +73,8 @@ REJECTED_LINGERING = <int> REJECTED_LINGERING_MAX
 
 # Why a new connection is answered 503, for `shed`.
 CLIENT_FULL, QUEUE_FULL, NO_THREAD, NO_PROCESS = range(4)
-cdef const char *REASONS[4]
-REASONS[:] = [REASON_CLIENT, REASON_CONNECTIONS, REASON_THREAD, REASON_PROCESS]
+cdef int[4] SHED_REASONS
+SHED_REASONS[:] = [REASON_CLIENT, REASON_CONNECTIONS, REASON_THREAD, REASON_PROCESS]
 
 
 cdef bint backlog_waits(void *listeners) noexcept with gil:
@@ -439,7 +437,7 @@ cdef class BlockingDriver:
         cdef bint said
         if why == CLIENT_FULL:
             count_shared(&self.record.shared.counters.limited, 1)
-        said = shed(&self.record, &connection.record, REASONS[why])
+        said = shed(&self.record, &connection.record, SHED_REASONS[why])
         self._tell_refusals()
         return said
 

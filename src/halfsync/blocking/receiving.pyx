@@ -27,7 +27,7 @@ from halfsync.exchange.exchange cimport (
 from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, outcome_note
 from halfsync.exchange.rates cimport Pace, is_too_slow, next_pace_check, pace_begin
-from halfsync.exchange.refusal cimport REASON_CLIENT, REASON_GONE, REASON_LATE_PROXY
+from halfsync.exchange.reasons cimport REASON_CLIENT, REASON_GONE, REASON_LATE_PROXY
 from halfsync.exchange.timeline cimport timeline_begin
 from halfsync.http.proxy_protocol cimport PROXY_V2_BYTES
 from halfsync.native.counting cimport count_shared

@@ -62,7 +62,7 @@ ctypedef struct BlockingConnection:
     bint adopted              # handed off by another process
     bint shook_hands          # the handshake of its transport is done, or there is none
     bint proxy_header_read    # its PROXY header, if it must begin with one, was read
-    const char *reason        # why it must be refused, as for refusals_note
+    int reason                # why it must be refused: a Reason, as for refusal_text
     int64_t accepted_ns       # when it was accepted or adopted
     int64_t put_ns            # when it was put into the queue: first when it was accepted, later if others waited
     int64_t waited_ns         # how long it then waited for a thread; 0 once a request has reported it

@@ -16,7 +16,8 @@ from halfsync.exchange.exchange cimport Exchange, exchange_has_more, exchange_is
 from halfsync.exchange.lingering cimport LINGER_CHECK_NS, linger_discard, linger_may_end
 from halfsync.exchange.outcome cimport OUTCOME_ERROR, OUTCOME_EXPIRED, OUTCOME_SHED, outcome_note
 from halfsync.exchange.persistence cimport may_stay
-from halfsync.exchange.refusal cimport REASON_ROOM, REASON_STOP, exchange_error
+from halfsync.exchange.reasons cimport REASON_ROOM, REASON_STOP
+from halfsync.exchange.refusal cimport exchange_error
 from halfsync.http.response_head cimport ERROR_BYTES, ServerFields
 from halfsync.native.counting cimport count_shared
 from halfsync.native.sync cimport add_llong, load_uint, monotonic_ns
@@ -53,11 +54,11 @@ cdef void refuse(DriverRecord *driver, BlockingConnection *connection, int statu
 
 cdef bint send_refusal(
     DriverRecord *driver, BlockingConnection *connection, int status, const ServerFields *fields, bint stays,
-    const char *reason
+    int reason
 ) noexcept nogil:
     """Send an error page, and report the end of its request. Return False if the client is gone.
 
-    fields, stays: as for exchange_error. reason: as for refusals_note.
+    fields, stays: as for exchange_error. reason: a Reason, as for refusal_text.
     """
     cdef char response[ERROR_BYTES]
     cdef Exchange *exchange = connection.exchange
@@ -97,7 +98,7 @@ cdef void count_request(DriverRecord *driver) noexcept nogil:
 
 
 cdef bint refuse_and_stay(
-    DriverRecord *driver, BlockingConnection *connection, const char *reason, int retry_after_s
+    DriverRecord *driver, BlockingConnection *connection, int reason, int retry_after_s
 ) noexcept nogil:
     """Answer 503 to a complete request. Return False if the connection must end; else it may serve the next request."""
     cdef ServerFields fields = driver.fields
@@ -127,7 +128,7 @@ cdef bint finish_response(DriverRecord *driver, BlockingConnection *connection, 
 
 
 cdef void note_refusal(
-    DriverRecord *driver, BlockingConnection *connection, int answer, int status, const char *reason
+    DriverRecord *driver, BlockingConnection *connection, int answer, int status, int reason
 ) noexcept nogil:
     """Count a refusal, and note its reason. See the .pxd."""
     count_shared(refusal_counter(driver.shared.counters, status), 1)
@@ -179,7 +180,7 @@ cdef void report_cut(DriverRecord *driver, BlockingConnection *connection) noexc
         &driver.observers, exchange, connection.address, connection.address_length, monotonic_ns())
 
 
-cdef bint shed(DriverRecord *driver, BlockingConnection *connection, const char *reason) noexcept nogil:
+cdef bint shed(DriverRecord *driver, BlockingConnection *connection, int reason) noexcept nogil:
     """Answer 503 to a new connection without waiting. Return False if no answer could be sent.
 
     The caller must close the connection, once the client has had time to read the answer.

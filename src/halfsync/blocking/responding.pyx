@@ -12,9 +12,9 @@ from halfsync.exchange.bridging cimport Origin, Sink, TURN_COMPLETE, TURN_CUT, T
 from halfsync.exchange.exchange cimport Exchange
 from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES, NativeResponse
 from halfsync.exchange.outcome cimport (
-    OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_NONE, OUTCOME_OK, outcome_note,
+    OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_NONE, OUTCOME_OK, outcome_note, outcome_note_text,
 )
-from halfsync.exchange.refusal cimport REASON_CUT, REASON_GONE
+from halfsync.exchange.reasons cimport REASON_CUT, REASON_GONE, REASON_NONE
 from halfsync.native.counting cimport count_shared
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport monotonic_ns
@@ -102,13 +102,13 @@ cdef void report_turn(
     cdef Exchange *exchange = connection.exchange
     exchange.wire_sent = sink.sent
     if sink.gone and sink.outcome.kind != OUTCOME_NONE:
-        outcome_note(&exchange.outcome, sink.outcome.kind, sink.outcome.reason)
+        outcome_note_text(&exchange.outcome, sink.outcome.kind, sink.outcome.reason)
     elif sink.gone:
         outcome_note(&exchange.outcome, OUTCOME_DISCONNECTED, REASON_GONE)
     elif end != TURN_COMPLETE:
         outcome_note(&exchange.outcome, OUTCOME_ERROR, REASON_CUT)
     else:
-        outcome_note(&exchange.outcome, OUTCOME_OK, NULL)
+        outcome_note(&exchange.outcome, OUTCOME_OK, REASON_NONE)
     request_ended(
         &driver.observers, exchange, connection.address, connection.address_length,
         monotonic_ns() if is_observed(&driver.observers) else exchange.timeline.last_sent_ns)

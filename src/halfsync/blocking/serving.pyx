@@ -14,7 +14,7 @@ from halfsync.blocking.records cimport ENDED, IDLE_KEEPALIVE, PARKED, is_handing
 from halfsync.blocking.refusing cimport refuse, refuse_and_stay, report_cut
 from halfsync.blocking.responding cimport respond
 from halfsync.blocking.waiting cimport others_wait
-from halfsync.exchange.refusal cimport REASON_OVERLOAD
+from halfsync.exchange.reasons cimport REASON_OVERLOAD
 from halfsync.native.gate cimport Gate, gate_enter, gate_leave
 from halfsync.native.sync cimport load_uint, monotonic_ns
 from halfsync.shared.command cimport COMMAND_HANDOFF

@@ -9,7 +9,7 @@ from halfsync.exchange.deadlines cimport AWAITS_READING, deadline_after
 from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_ERROR, outcome_note
 from halfsync.exchange.rates cimport is_too_slow, pace_begin, reading_check_ns
-from halfsync.exchange.refusal cimport REASON_FILE, REASON_READING, REASON_STOP
+from halfsync.exchange.reasons cimport REASON_FILE, REASON_READING, REASON_STOP
 from halfsync.exchange.timeline cimport timeline_note_sent
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.pipes cimport block_pipe, unblock_pipe

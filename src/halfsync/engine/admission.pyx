@@ -14,7 +14,7 @@ from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_MORE
 from halfsync.engine.responses cimport cut_stream, refuse
 from halfsync.engine.transitions cimport begin_phase
 from halfsync.exchange.lingering cimport REJECTED_LINGERING_MAX
-from halfsync.exchange.refusal cimport REASON_CLIENT
+from halfsync.exchange.reasons cimport REASON_CLIENT
 from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key, counts_add
 
 

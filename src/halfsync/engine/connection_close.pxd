@@ -4,7 +4,7 @@ from halfsync.exchange.exchange cimport Exchange
 
 cdef void enter_phase(Engine *engine, Connection *connection, int phase) noexcept nogil
 cdef void enter_request_phase(Engine *engine, Request *request, int phase) noexcept nogil
-cdef void note_outcome(Request *request, int outcome, const char *reason) noexcept nogil
+cdef void note_outcome(Request *request, int outcome, int reason) noexcept nogil
 cdef void close_now(Engine *engine, Connection *connection) noexcept nogil
 cdef void save_app_state(Request *request, Exchange *exchange) noexcept nogil
 cdef void notify_closed(Engine *engine, Connection *connection) noexcept nogil

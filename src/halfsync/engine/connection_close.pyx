@@ -16,7 +16,7 @@ from halfsync.exchange.exchange cimport exchange_is_begun, pool_put
 from halfsync.exchange.lingering cimport linger_discard
 from halfsync.exchange.outbox cimport Outbox, outbox_abandon, outbox_release, outbox_settle
 from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, outcome_note
-from halfsync.exchange.refusal cimport REASON_GONE
+from halfsync.exchange.reasons cimport REASON_GONE
 from halfsync.pool.request_queue cimport queue_put
 from halfsync.transport.transport cimport is_want, transport_finish
 
@@ -37,7 +37,7 @@ cdef void enter_request_phase(Engine *engine, Request *request, int phase) noexc
     wheel_set(&engine.wheel, &request.connection.timer, next_check(engine, request.connection))
 
 
-cdef void note_outcome(Request *request, int outcome, const char *reason) noexcept nogil:
+cdef void note_outcome(Request *request, int outcome, int reason) noexcept nogil:
     """Note why a request is about to be cut, unless that is known. outcome: an OutcomeKind. The engine must own it."""
     if request.outbox != NULL:  # its worker may still have the exchange
         outcome_note(&request.outbox.outcome, outcome, reason)

@@ -40,7 +40,7 @@ from halfsync.exchange.interim cimport send_continue
 from halfsync.exchange.native_handler cimport NativeResponse
 from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_EXPIRED, OUTCOME_SHED
 from halfsync.exchange.rates cimport pace_begin
-from halfsync.exchange.refusal cimport REASON_LATE_PROXY, REASON_OVERLOAD, REASON_READING, REASON_REQUESTS
+from halfsync.exchange.reasons cimport REASON_LATE_PROXY, REASON_NONE, REASON_OVERLOAD, REASON_READING, REASON_REQUESTS
 from halfsync.exchange.timeline cimport timeline_begin
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
@@ -104,7 +104,7 @@ cdef int advance(Engine *engine, Request *request, int framed) noexcept nogil:
                 return send_native_response(engine, request, &answer, stays)
         return submit(engine, request)
     if framed < 0:
-        refuse(engine, request, -framed, NULL)
+        refuse(engine, request, -framed, REASON_NONE)
     elif exchange.phase == EXCHANGE_HEAD:
         if request.phase != REQUEST_HEAD:
             enter_request_phase(engine, request, REQUEST_HEAD)
@@ -174,7 +174,7 @@ cdef int on_proxy_header(Engine *engine, Connection *connection, char *data, siz
     cdef int framed = exchange_received(exchange, &engine.limits, data, length)
     if exchange.phase == EXCHANGE_PROXY:
         if framed < 0:
-            refuse(engine, &connection.request, -framed, NULL)
+            refuse(engine, &connection.request, -framed, REASON_NONE)
         elif connection.phase == PHASE_SILENT:
             enter_request_phase(engine, &connection.request, REQUEST_HEAD)
         return RECEIVE_MORE
@@ -381,7 +381,7 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
         return
     follows = late(awaited_of(connection))
     if follows == LATE_REFUSE:
-        refuse(engine, request, LATE_STATUS, REASON_LATE_PROXY if connection.awaits_proxy else NULL)
+        refuse(engine, request, LATE_STATUS, REASON_LATE_PROXY if connection.awaits_proxy else REASON_NONE)
     elif follows == LATE_RESET:
         transport_abort(&connection.transport)
         note_outcome(request, OUTCOME_DISCONNECTED, REASON_READING)

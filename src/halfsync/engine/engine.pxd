@@ -176,9 +176,9 @@ ctypedef struct Engine:
 cdef void engine_end_request(Engine *engine, Exchange *exchange, const uint8_t *address, int address_length,
                              int64_t now) noexcept nogil
 
-# Note why a request, or a connection (status 0), is refused. exchange, reason: as for refusals_note.
+# Note why a request, or a connection (status 0), is refused. exchange, reason: a Reason, as for refusal_text.
 cdef void engine_note_refusal(Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length,
-                              int status, const char *reason) noexcept nogil
+                              int status, int reason) noexcept nogil
 
 cdef void engine_announce(Engine *engine, Outbox *outbox) noexcept nogil
 cdef void engine_return(Engine *engine, Request *request) noexcept nogil

@@ -35,7 +35,7 @@ cdef void engine_end_request(
 
 cdef void engine_note_refusal(
     Engine *engine, const Exchange *exchange, const uint8_t *address, int address_length, int status,
-    const char *reason
+    int reason
 ) noexcept nogil:
     """Note why a request or a connection is refused, for the monitor to log."""
     if refusals_note(engine.refusals, exchange, address, address_length, status, reason):

@@ -23,7 +23,7 @@ from halfsync.engine.phases cimport (
 from halfsync.engine.transitions cimport engine_owns
 from halfsync.exchange.outcome cimport OUTCOME_SHED
 from halfsync.exchange.rates cimport EVICTABLE_AFTER_NS
-from halfsync.exchange.refusal cimport REASON_ROOM
+from halfsync.exchange.reasons cimport REASON_ROOM
 from halfsync.transport.transport cimport PEEK_BYTES, transport_peek
 
 # A rank is the time when the connection began to wait, shifted by its class: rejected connections go first, then the

@@ -20,7 +20,7 @@ from halfsync.engine.phases cimport PHASE_HANDSHAKE
 from halfsync.engine.poller cimport HANDLE_LISTENER, complete_accept
 from halfsync.engine.timers cimport wheel_set
 from halfsync.exchange.deadlines cimport AWAITS_FIRST_BYTE, deadline_after
-from halfsync.exchange.refusal cimport REASON_PEER
+from halfsync.exchange.reasons cimport REASON_PEER
 from halfsync.http.trust cimport ADDRESS_BYTES, trust_has
 from halfsync.native.sync cimport load_uint
 from halfsync.observe.causes cimport measure_refusal

@@ -34,7 +34,7 @@ from halfsync.engine.transitions cimport engine_owns
 from halfsync.exchange.exchange cimport pool_destroy, pool_init
 from halfsync.exchange.outbox cimport Outbox, outbox_release
 from halfsync.exchange.outcome cimport OUTCOME_ERROR
-from halfsync.exchange.refusal cimport REASON_STOP
+from halfsync.exchange.reasons cimport REASON_STOP
 from halfsync.native.checks cimport COUNT_ENGINE, count
 from halfsync.native.sync cimport (
     init_pointer, init_uint, load_pointer, load_uint, monotonic_ns, pthread_join,

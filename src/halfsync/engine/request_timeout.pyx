@@ -11,7 +11,7 @@ from halfsync.engine.responses cimport send_refusal, shed
 from halfsync.exchange.exchange cimport Exchange, drop_response_head
 from halfsync.exchange.outbox cimport OUTBOX_WAITS_NOT, outbox_waits
 from halfsync.exchange.outcome cimport OUTCOME_EXPIRED, OUTCOME_TIMED_OUT, outcome_note
-from halfsync.exchange.refusal cimport REASON_OVERLOAD, REASON_TURN, REASON_WAIT
+from halfsync.exchange.reasons cimport REASON_OVERLOAD, REASON_TURN, REASON_WAIT
 from halfsync.http.request_start cimport forwarded_age, proxy_clock_note
 from halfsync.http.response_head cimport RETRY_AFTER_S
 from halfsync.native.sync cimport load_uint, sem_post
@@ -41,7 +41,7 @@ cdef int64_t check_queued(Engine *engine, Request *request) noexcept nogil:
     return 0
 
 
-cdef void shed_and_resume(Engine *engine, Request *request, const char *reason) noexcept nogil:
+cdef void shed_and_resume(Engine *engine, Request *request, int reason) noexcept nogil:
     """Answer 503 to a request that was taken out of the queue, and let its connection go on. May free it."""
     cdef Connection *connection = request.connection
     if shed(engine, request, OUTCOME_EXPIRED, reason) == RECEIVE_MORE:

@@ -10,10 +10,10 @@ cdef void start_sending(Engine *engine, Request *request) noexcept nogil
 cdef Outbox *outbox_with(Engine *engine, const char *data, int64_t length) noexcept nogil
 cdef void give_outbox(Engine *engine, Request *request, Outbox *outbox) noexcept nogil
 cdef void end_unsent(Engine *engine, Request *request) noexcept nogil
-cdef void refuse(Engine *engine, Request *request, int status, const char *reason) noexcept nogil
+cdef void refuse(Engine *engine, Request *request, int status, int reason) noexcept nogil
 cdef void send_refusal(Engine *engine, Request *request, Exchange *exchange, int status,
-                       const char *reason) noexcept nogil
+                       int reason) noexcept nogil
 cdef bint may_stay_after(Engine *engine, const Request *request, uint32_t requests) noexcept nogil
-cdef int shed(Engine *engine, Request *request, int outcome, const char *reason) noexcept nogil
-cdef int cut_stream(Engine *engine, Request *request, const char *reason) noexcept nogil
+cdef int shed(Engine *engine, Request *request, int outcome, int reason) noexcept nogil
+cdef int cut_stream(Engine *engine, Request *request, int reason) noexcept nogil
 cdef int send_native_response(Engine *engine, Request *request, const NativeResponse *answer, bint stays) noexcept nogil

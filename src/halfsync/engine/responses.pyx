@@ -23,7 +23,8 @@ from halfsync.exchange.outbox cimport (
 )
 from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_OK
 from halfsync.exchange.persistence cimport may_stay
-from halfsync.exchange.refusal cimport REASON_GONE, REASON_RESOURCES, exchange_error
+from halfsync.exchange.reasons cimport REASON_GONE, REASON_NONE, REASON_RESOURCES
+from halfsync.exchange.refusal cimport exchange_error
 from halfsync.exchange.timeline cimport timeline_note_sent
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.sync cimport monotonic_ns
@@ -92,7 +93,7 @@ cdef bint send_later(Engine *engine, Request *request, const char *data, int64_t
 
 
 cdef void note_refusal(
-    Engine *engine, const Request *request, int answer, int status, const char *reason
+    Engine *engine, const Request *request, int answer, int status, int reason
 ) noexcept nogil:
     """Count a refusal, and note its reason. answer: how the client is answered, an Answer."""
     cdef const Connection *connection = request.connection
@@ -103,10 +104,10 @@ cdef void note_refusal(
         reason)
 
 
-cdef void refuse(Engine *engine, Request *request, int status, const char *reason) noexcept nogil:
+cdef void refuse(Engine *engine, Request *request, int status, int reason) noexcept nogil:
     """Answer with an error of the engine's own, and end the connection: nothing after it is read as a request.
 
-    reason: as for refusals_note.
+    reason: a Reason, as for refusal_text.
     """
     cdef Connection *connection = request.connection
     cdef int answer = refusal_answer(False, connection.awaits_proxy, False)
@@ -118,7 +119,7 @@ cdef void refuse(Engine *engine, Request *request, int status, const char *reaso
 
 
 cdef void send_refusal(
-    Engine *engine, Request *request, Exchange *exchange, int status, const char *reason
+    Engine *engine, Request *request, Exchange *exchange, int status, int reason
 ) noexcept nogil:
     """Send the refusal of the request in an exchange, which may be NULL, and end the connection."""
     cdef Connection *connection = request.connection
@@ -146,7 +147,7 @@ cdef bint may_stay_after(Engine *engine, const Request *request, uint32_t reques
         requests, engine.requests_max)
 
 
-cdef int shed(Engine *engine, Request *request, int outcome, const char *reason) noexcept nogil:
+cdef int shed(Engine *engine, Request *request, int outcome, int reason) noexcept nogil:
     """Answer 503 to a request that no worker has taken. Its connection stays if the client and the server let it.
 
     outcome: OUTCOME_SHED or OUTCOME_EXPIRED. May free the connection. Returns RECEIVE_*.
@@ -169,7 +170,7 @@ cdef int shed(Engine *engine, Request *request, int outcome, const char *reason)
     return send_native_response(engine, request, &answer, stays)
 
 
-cdef int cut_stream(Engine *engine, Request *request, const char *reason) noexcept nogil:
+cdef int cut_stream(Engine *engine, Request *request, int reason) noexcept nogil:
     """Reset the connection of a stream for which there is no room (ANSWER_RESET). Returns RECEIVE_GONE."""
     cdef Connection *connection = request.connection
     note_refusal(engine, request, ANSWER_RESET, 503, reason)
@@ -207,7 +208,7 @@ cdef int send_native_response(
     if gone:
         note_outcome(request, OUTCOME_DISCONNECTED, REASON_GONE)
     else:
-        note_outcome(request, OUTCOME_OK, NULL)
+        note_outcome(request, OUTCOME_OK, REASON_NONE)
     engine_end_request(engine, exchange, connection.address, connection.address_length, now)
     if gone:
         if answer.fd >= 0:

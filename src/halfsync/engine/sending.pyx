@@ -10,7 +10,7 @@ from halfsync.exchange.outbox cimport (
     outbox_next, outbox_note_sent, outbox_release, outbox_sent, outbox_settle,
 )
 from halfsync.exchange.outcome cimport OUTCOME_ERROR, OUTCOME_OK
-from halfsync.exchange.refusal cimport REASON_CUT, REASON_FILE
+from halfsync.exchange.reasons cimport REASON_CUT, REASON_FILE, REASON_NONE
 from halfsync.native.checks cimport check
 from halfsync.transport.transport cimport transport_abort, transport_cut
 
@@ -66,7 +66,7 @@ cdef bint end_response(Engine *engine, Request *request) noexcept nogil:
     cdef bint keep_alive = outbox.keep_alive
     check(request.exchange == NULL, "a request has two exchanges")
     if end == OUTBOX_COMPLETE:
-        note_outcome(request, OUTCOME_OK, NULL)
+        note_outcome(request, OUTCOME_OK, REASON_NONE)
     else:
         note_outcome(request, OUTCOME_ERROR, REASON_CUT)
     request.exchange = outbox_abandon(outbox)

@@ -18,7 +18,7 @@ from halfsync.engine.engine cimport Request, SLAB
 from halfsync.engine.phases cimport OWNER_ENGINE, REQUEST_SENDING, owner_is
 from halfsync.exchange.outbox cimport OUTBOX_WAITS_FOR_CLIENT, outbox_retry, outbox_waits
 from halfsync.exchange.outcome cimport OUTCOME_SHED
-from halfsync.exchange.refusal cimport REASON_STALLED
+from halfsync.exchange.reasons cimport REASON_STALLED
 from halfsync.native.sync cimport load_uint
 from halfsync.transport.transport cimport transport_abort
 

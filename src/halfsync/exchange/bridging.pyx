@@ -7,7 +7,8 @@ models know no other part of a bridge, and a bridge knows no model.
 from libc.stdint cimport uint32_t
 
 from halfsync.exchange.outcome cimport OUTCOME_ERROR, outcome_note
-from halfsync.exchange.refusal cimport REASON_APPLICATION, REASON_RESOURCES, exchange_error
+from halfsync.exchange.reasons cimport REASON_APPLICATION, REASON_RESOURCES
+from halfsync.exchange.refusal cimport exchange_error
 from halfsync.exchange.timeline cimport timeline_turn_ns
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.forks cimport copies, end_process, exit_forked_copy, is_forked_copy

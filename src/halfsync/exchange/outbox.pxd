@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from posix.uio cimport iovec
 
 from halfsync.exchange.exchange cimport Exchange
-from halfsync.exchange.outcome cimport OUTCOME_NONE, Outcome, outcome_note
+from halfsync.exchange.outcome cimport OUTCOME_NONE, Outcome, outcome_note_text
 from halfsync.exchange.spool cimport SpoolFile, Store
 from halfsync.exchange.timeline cimport timeline_note_sent
 from halfsync.native.sync cimport atomic_uint, pthread_cond_t, pthread_mutex_t
@@ -112,4 +112,4 @@ cdef inline void outbox_settle(Outbox *outbox, Exchange *exchange) noexcept nogi
         timeline_note_sent(&exchange.timeline, outbox.first_sent_ns)
         timeline_note_sent(&exchange.timeline, outbox.last_sent_ns)
     if outbox.outcome.kind != OUTCOME_NONE:
-        outcome_note(&exchange.outcome, outbox.outcome.kind, outbox.outcome.reason)
+        outcome_note_text(&exchange.outcome, outbox.outcome.kind, outbox.outcome.reason)

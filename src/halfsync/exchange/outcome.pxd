@@ -1,6 +1,8 @@
 # How a request ended. The first outcome that is noted counts: what happens later follows from it.
 from libc.stdint cimport uint8_t
 
+from halfsync.exchange.reasons cimport reason_text
+
 cdef enum OutcomeKind:
     OUTCOME_NONE              # it has not ended
     OUTCOME_OK                # all of a response was sent, whatever its status; not one that says one of the following
@@ -24,11 +26,16 @@ cdef inline void outcome_reset(Outcome *outcome) noexcept nogil:
     outcome.reason = NULL
 
 
-cdef inline void outcome_note(Outcome *outcome, int kind, const char *reason) noexcept nogil:
-    """Note how a request ended, unless that is known. reason: a constant text (exchange/refusal.pxd)."""
+cdef inline void outcome_note_text(Outcome *outcome, int kind, const char *reason) noexcept nogil:
+    """Note how a request ended, unless that is known. reason: a constant text."""
     if outcome.kind == OUTCOME_NONE:
         outcome.kind = <uint8_t> kind
         outcome.reason = reason
+
+
+cdef inline void outcome_note(Outcome *outcome, int kind, int reason) noexcept nogil:
+    """Note how a request ended, unless that is known. reason: a Reason."""
+    outcome_note_text(outcome, kind, reason_text(reason))
 
 
 cdef inline const char *outcome_name(int kind) noexcept nogil:

@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint32_t
 
 from halfsync.exchange.exchange cimport EXCHANGE_PROXY, Exchange, exchange_is_head, exchange_note_head
+from halfsync.exchange.reasons cimport REASON_NONE, reason_text
 from halfsync.http.response_head cimport ServerFields, write_error
 
 
@@ -18,8 +19,10 @@ cdef int exchange_error(
     return length
 
 
-cdef const char *exchange_reason(const Exchange *exchange, int status) noexcept nogil:
-    """Return why a request was refused: the parser's reason, or else what the status stands for."""
+cdef const char *refusal_text(const Exchange *exchange, int status, int reason) noexcept nogil:
+    """Return why a request was refused: the caller's reason, the parser's, or else what the status stands for."""
+    if reason != REASON_NONE:
+        return reason_text(reason)
     if exchange != NULL and exchange.phase == EXCHANGE_PROXY:
         return b"it does not begin with a PROXY header, which proxy_protocol asks for"
     if exchange != NULL and exchange.head.refused > 0 and exchange.head.refused == status:

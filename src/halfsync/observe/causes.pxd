@@ -1,5 +1,5 @@
 # The causes of refusals, by which metrics count them: few enough to be compared, where the reasons are words.
-from halfsync.exchange.refusal cimport (
+from halfsync.exchange.reasons cimport (
     REASON_CLIENT, REASON_CONNECTIONS, REASON_LATE_PROXY, REASON_OVERLOAD, REASON_PEER, REASON_PROCESS,
     REASON_REQUESTS, REASON_RESOURCES, REASON_THREAD, REASON_WAIT,
 )
@@ -27,7 +27,6 @@ cdef enum RefusalCause:
 
 cdef extern from *:
     """
-    #include <string.h>
     static inline const char *hs_cause_name(int cause) {
         static const char *const names[] = {
             "other", "malformed", "late", "body_too_large", "target_too_long", "expectation", "head_too_large",
@@ -37,35 +36,27 @@ cdef extern from *:
     }
     """
     const char *cause_name "hs_cause_name" (int cause) nogil
-    int strcmp(const char *one, const char *other) nogil
 
 
-cdef inline bint reason_is(const char *reason, const char *other) noexcept nogil:
-    """Return whether two reasons are the same: each module has its own copy of the text."""
-    return strcmp(reason, other) == 0
-
-
-cdef inline int cause_of_reason(const char *reason) noexcept nogil:
-    """Return the RefusalCause of a reason that the server has, and no exchange; CAUSE_OTHER: there is none."""
-    if reason == NULL:
-        return CAUSE_OTHER
-    if reason_is(reason, REASON_OVERLOAD):
+cdef inline int cause_of_reason(int reason) noexcept nogil:
+    """Return the RefusalCause of a Reason; CAUSE_OTHER: there is none."""
+    if reason == REASON_OVERLOAD:
         return CAUSE_OVERLOAD
-    if reason_is(reason, REASON_REQUESTS) or reason_is(reason, REASON_CONNECTIONS):
+    if reason in (REASON_REQUESTS, REASON_CONNECTIONS):
         return CAUSE_QUEUE
-    if reason_is(reason, REASON_WAIT):
+    if reason == REASON_WAIT:
         return CAUSE_WAIT
-    if reason_is(reason, REASON_CLIENT):
+    if reason == REASON_CLIENT:
         return CAUSE_CLIENT
-    if reason_is(reason, REASON_PEER):
+    if reason == REASON_PEER:
         return CAUSE_PEER
-    if reason_is(reason, REASON_THREAD) or reason_is(reason, REASON_PROCESS) or reason_is(reason, REASON_RESOURCES):
+    if reason in (REASON_THREAD, REASON_PROCESS, REASON_RESOURCES):
         return CAUSE_RESOURCES
-    return CAUSE_PROXY if reason_is(reason, REASON_LATE_PROXY) else CAUSE_OTHER
+    return CAUSE_PROXY if reason == REASON_LATE_PROXY else CAUSE_OTHER
 
 
-cdef inline int cause_of_refusal(int status, const char *reason) noexcept nogil:
-    """Return the RefusalCause of a refusal with this status. reason: as for refusals_note."""
+cdef inline int cause_of_refusal(int status, int reason) noexcept nogil:
+    """Return the RefusalCause of a refusal with this status. reason: a Reason, as for refusal_text."""
     cdef int cause = cause_of_reason(reason)
     if cause != CAUSE_OTHER:
         return cause
@@ -88,7 +79,7 @@ cdef inline int cause_of_refusal(int status, const char *reason) noexcept nogil:
     return CAUSE_RESOURCES if status == 503 else CAUSE_OTHER
 
 
-cdef inline void measure_refusal(SlotMetrics *metrics, int status, const char *reason) noexcept nogil:
+cdef inline void measure_refusal(SlotMetrics *metrics, int status, int reason) noexcept nogil:
     """Count a refusal, for metrics, if there are any. Arguments as for refusals_note."""
     if metrics != NULL:
         count_shared(&metrics.refusals[cause_of_refusal(status, reason)], 1)

@@ -3,8 +3,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from halfsync.exchange.exchange cimport Exchange
-from halfsync.exchange.outcome cimport OUTCOME_REFUSED, OUTCOME_SHED, outcome_note
-from halfsync.exchange.refusal cimport exchange_reason
+from halfsync.exchange.outcome cimport OUTCOME_REFUSED, OUTCOME_SHED, outcome_note_text
+from halfsync.exchange.refusal cimport refusal_text
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.native.sync cimport atomic_llong, pthread_mutex_t
 from halfsync.observe.completion cimport Observers, request_ended, request_unheard
@@ -42,10 +42,9 @@ ctypedef struct Refusals:
     ActivityTable *recent     # where the last refusals are kept for the status; NULL: nowhere
 
 # Note a refusal, unless there were too many recently. exchange: NULL if nothing was received. status: of the answer, or
-# 0 if there is none. reason: a constant text; NULL: that of exchange_reason. Never blocks. Returns whether there is a
-# note to log.
+# 0 if there is none. reason: a Reason, as for refusal_text. Never blocks. Returns whether there is a note to log.
 cdef bint refusals_note(Refusals *refusals, const Exchange *exchange, const uint8_t *address, int address_length,
-                        int status, const char *reason) noexcept nogil
+                        int status, int reason) noexcept nogil
 
 
 # How a refused client is answered.
@@ -82,21 +81,20 @@ cdef inline int refusal_outcome(int status) noexcept nogil:
 
 
 cdef inline void refusal_ended(
-    const Observers *observers, Exchange *exchange, int status, int64_t sent, const char *reason,
+    const Observers *observers, Exchange *exchange, int status, int64_t sent, int reason,
     const uint8_t *address, int address_length, int64_t now
 ) noexcept nogil:
     """Report what was answered with an error page, unless its outcome is known already: as refused, or shed.
 
-    exchange: NULL: nothing was received. sent: bytes of the page's text. reason: as for refusals_note.
+    exchange: NULL: nothing was received. sent: bytes of the page's text. reason: a Reason, as for refusal_text.
     """
     cdef int outcome = refusal_outcome(status)
-    if reason == NULL:
-        reason = exchange_reason(exchange, status)
+    cdef const char *text = refusal_text(exchange, status, reason)
     if exchange != NULL:
-        outcome_note(&exchange.outcome, outcome, reason)
+        outcome_note_text(&exchange.outcome, outcome, text)
         request_ended(observers, exchange, address, address_length, now)
     else:
-        request_unheard(observers, status, sent, outcome, reason, address, address_length)
+        request_unheard(observers, status, sent, outcome, text, address, address_length)
 
 
 cdef class RefusalLog:

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memmove, memset
 
 from halfsync.exchange.exchange cimport EXCHANGE_PROXY, exchange_begin, exchange_knows_target, exchange_line
-from halfsync.exchange.refusal cimport exchange_reason
+from halfsync.exchange.refusal cimport refusal_text
 from halfsync.http.forwarded cimport ForwardedInfo
 from halfsync.http.grammar cimport BYTE_TOKEN, byte_is
 from halfsync.http.trust cimport TrustedPeers
@@ -85,7 +85,7 @@ cdef void keep_received(Note *note, const Exchange *exchange) noexcept nogil:
 
 cdef void keep_recent(
     Refusals *refusals, const Exchange *exchange, const uint8_t *address, int address_length, int status,
-    const char *reason
+    int reason
 ) noexcept nogil:
     """Keep a refusal among the last ones, for the status. Of the request: what was understood of it."""
     cdef ForwardedInfo info
@@ -99,13 +99,12 @@ cdef void keep_recent(
             path, path_length = exchange.data + exchange.head.path, exchange.head.path_length
     refusal_keep(
         refusals.recent, monotonic_ns(), 0 if refusals.raw else status,
-        reason if reason != NULL else exchange_reason(exchange, status),
-        method, method_length, path, path_length, address, address_length)
+        refusal_text(exchange, status, reason), method, method_length, path, path_length, address, address_length)
 
 
 cdef bint refusals_note(
     Refusals *refusals, const Exchange *exchange, const uint8_t *address, int address_length, int status,
-    const char *reason
+    int reason
 ) noexcept nogil:
     """Note a refusal. See the .pxd."""
     cdef ForwardedInfo info
@@ -130,7 +129,7 @@ cdef bint refusals_note(
         note.peer_length = min(peer_length, <int> ADDRESS_BYTES)
         memcpy(note.peer, peer, note.peer_length)
         note.status = 0 if refusals.raw else status
-        note.reason = reason if reason != NULL else exchange_reason(exchange, status)
+        note.reason = refusal_text(exchange, status, reason)
         note.unlogged = swap_llong(&refusals.allowance.unlogged, 0)
         if exchange != NULL and (not refusals.raw or exchange.phase == EXCHANGE_PROXY):
             keep_received(note, exchange)

@@ -25,7 +25,7 @@ from halfsync.exchange.outbox cimport (
 )
 from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_OK, outcome_note
 from halfsync.exchange.persistence cimport may_stay
-from halfsync.exchange.refusal cimport REASON_CUT, REASON_GONE, REASON_RESOURCES, REASON_STOP
+from halfsync.exchange.reasons cimport REASON_CUT, REASON_GONE, REASON_NONE, REASON_RESOURCES, REASON_STOP
 from halfsync.exchange.timeline cimport timeline_note_sent
 from halfsync.native.sync cimport load_uint, monotonic_ns
 from halfsync.observe.completion cimport is_observed
@@ -236,7 +236,7 @@ cdef void *finish_outbox(ProactorSink *self, Exchange *exchange, int end) noexce
 cdef inline void note_end(ProactorSink *self, Exchange *exchange, int end) noexcept nogil:
     """Note the outcome of a request whose response was sent directly, or cut."""
     if end == TURN_COMPLETE:
-        outcome_note(&exchange.outcome, OUTCOME_OK, NULL)
+        outcome_note(&exchange.outcome, OUTCOME_OK, REASON_NONE)
     elif not self.gone:
         outcome_note(&exchange.outcome, OUTCOME_ERROR, REASON_CUT)
     elif load_uint(&self.engine.command) == COMMAND_STOP:

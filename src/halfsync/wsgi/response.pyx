@@ -14,7 +14,7 @@ from halfsync.exchange.bridging cimport TURN_COMPLETE, TURN_CUT, TURN_RESET, sen
 from halfsync.exchange.exchange cimport exchange_is_head, exchange_note_head
 from halfsync.exchange.outcome cimport OUTCOME_ERROR, outcome_note
 from halfsync.exchange.persistence cimport stays_after
-from halfsync.exchange.refusal cimport REASON_APPLICATION
+from halfsync.exchange.reasons cimport REASON_APPLICATION
 from halfsync.http.grammar cimport (
     CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, HEX_BYTES, connection_options, number_of, write_hex,
 )
