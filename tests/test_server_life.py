@@ -14,7 +14,7 @@ import pytest
 
 import halfsync
 from halfsync.runtime import originals
-from halfsync.workers import monitor
+from halfsync.runtime import threads as runtime_threads
 from tests.client import Connection, build
 from tests.wsgi import EVENT_TIMEOUT_S, Environ, hello, wait
 
@@ -159,7 +159,7 @@ def test_a_log_that_does_not_return_holds_up_no_close_for_ever(monkeypatch: pyte
             wait(leaves)
 
     logger, handler, level = logging.getLogger("halfsync"), Stuck(), logging.getLogger("halfsync").level
-    monkeypatch.setattr(monitor, "LOGGING_S", 0.05)
+    monkeypatch.setattr(runtime_threads, "LOGGING_S", 0.05)
     server = halfsync.Server(hello, bind=LOOPBACK, threads=1)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -25,7 +25,6 @@ from halfsync.runtime.threads import Thread, enumerate_threads, is_whole
 cdef enum:
     FRAMES_MOST = 100  # of a stack, the innermost ones
 
-LOGGING_S = 5.0  # longest time for a log handler of the application to write a line, at the end
 cdef int64_t LONGEST_NS = 60000000000  # of a wait for nothing in particular
 
 
@@ -106,15 +105,14 @@ cdef class Watcher:
         (<Activity> self.pinned).end_child(pid)
 
     def stop(self):
-        """End its thread. Returns False if that is still in the application's logging after LOGGING_S."""
+        """End its thread. Returns False if that is still in the application's logging (join_logging)."""
         if self.thread is None:
             return True
         self.closing = True
         add_uint(&self.activity.table.wanted, 1)
         word_wake(&self.activity.table.wanted)
-        while not self.thread.join(LOGGING_S):
-            if self.working:
-                return False
+        if not self.thread.join_logging(lambda: self.working):
+            return False
         self.thread = None
         return True
 

@@ -22,6 +22,7 @@ _Thread, enumerate_threads = threading.Thread, threading.enumerate
 # Tools replace these to observe a program. Threads can be started without them.
 _OTHERS = ("Thread", "Timer", "excepthook")
 _WHOLE = {name: value for name, value in vars(threading).items() if callable(value) and name not in _OTHERS}
+LOGGING_S = 5.0  # longest time for a log handler of the application to write a line, at the end
 MOMENT_S = 0.1  # time for a thread to end once its function has returned, beyond any timeout
 _BEGAN_WHOLE = threading.Lock.__module__ == "_thread"
 
@@ -116,6 +117,13 @@ class Thread:
             return bool(self._ident)
         self._known.join(None if deadline is None else max(MOMENT_S, deadline - monotonic()))
         return not self._known.is_alive()
+
+    def join_logging(self, is_logging: Callable[[], bool]) -> bool:
+        """Wait until the thread has ended. False: it is still in the application's logging after LOGGING_S."""
+        while not self.join(LOGGING_S):
+            if is_logging():
+                return False
+        return True
 
     def is_alive(self) -> bool:
         """Return whether the thread has not ended yet."""

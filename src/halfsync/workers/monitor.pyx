@@ -20,8 +20,6 @@ from halfsync.log import logger, warn
 from halfsync.native.system import Mutex
 from halfsync.runtime.threads import Thread
 
-LOGGING_S = 5.0  # longest time for a log handler of the application to write a line, at the end
-
 cdef extern from *:
     """
     static __thread void *hs_own_lease;  /* of the calling worker thread; NULL: it has none yet */
@@ -87,13 +85,12 @@ cdef class MonitoredThreads(WorkerThreads):
             self.monitor_thread = monitor_thread
 
     def stop_monitor(self):
-        """End the monitor. Returns False if it is still in the application's logging after LOGGING_S."""
+        """End the monitor. Returns False if it is still in the application's logging (join_logging)."""
         self.closing = True
         if self.monitor_thread is not None:
             sem_post(&self.engine.monitor_wakeup)
-            while not self.monitor_thread.join(LOGGING_S):
-                if self.monitoring:
-                    return False
+            if not self.monitor_thread.join_logging(lambda: self.monitoring):
+                return False
             self.monitor_thread = None
         return True
 
