@@ -1,5 +1,5 @@
-# Why requests are refused, cut or given up, if the code that ends them knows it. What a parser has found wrong is in the
-# exchange, as a text: refusal_text (exchange/refusal.pxd) chooses.
+# Why requests are refused, cut or given up, if the code that ends them knows it. What a parser has found wrong is in
+# the exchange, as a text: refusal_text (exchange/refusal.pxd) chooses.
 
 cdef enum Reason:
     REASON_NONE               # there is none, or the exchange has it
@@ -22,7 +22,7 @@ cdef enum Reason:
     REASON_RESOURCES
     REASON_FILE
     REASON_STOP
-    REASONS
+    REASONS_END               # behind the last one
 
 cdef extern from * nogil:
     """

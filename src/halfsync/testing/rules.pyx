@@ -10,6 +10,10 @@ from halfsync.exchange.lingering cimport linger_discard as native_discard, linge
 from halfsync.exchange.outcome cimport OUTCOME_KINDS, Outcome, outcome_name, outcome_note_text, outcome_reset
 from halfsync.exchange.persistence cimport may_stay as native_may_stay, stays_after as native_stays_after
 from halfsync.exchange.rates cimport Pace, is_too_slow as native_too_slow, next_pace_check as native_pace_check
+from halfsync.exchange.reasons cimport (
+    REASON_APPLICATION, REASON_CONNECTIONS, REASON_NONE, REASON_PEER, REASON_ROOM, REASON_STOP, REASONS_END,
+    reason_text,
+)
 from halfsync.exchange.timeline cimport (
     Timeline, timeline_begin, timeline_note_sent, timeline_reset, timeline_turn_ns, timeline_waited_ns,
 )
@@ -273,6 +277,17 @@ def outcome(list noted):
     for name, reason in noted:
         outcome_note_text(&found, OUTCOMES.index(name), reason)
     return OUTCOMES[found.kind], found.reason
+
+
+# --- exchange/reasons ---
+
+REASONS = {
+    name: (<bytes> reason_text(number)).decode() for name, number in (
+        ("PEER", REASON_PEER), ("CONNECTIONS", REASON_CONNECTIONS), ("ROOM", REASON_ROOM),
+        ("APPLICATION", REASON_APPLICATION), ("STOP", REASON_STOP),
+    )
+}
+ALL_REASONS = [(<bytes> reason_text(number)).decode() for number in range(REASON_NONE + 1, <int> REASONS_END)]
 
 
 # --- exchange/lingering ---
