@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import re
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -242,6 +244,61 @@ def test_processes_make_different_ids(serve: Serve) -> None:
     with serve(tell_process) as server:
         told = [ask(server.address).body.decode().split() for _ in range(8)]
     assert len({made for _, made in told}) == 8
+
+
+@pytest.mark.not_on("process", reason="the test looks at what an application in this process has kept")
+@pytest.mark.parametrize("keep", ["id", "environ", "popped", "interned", "hashed"])
+def test_an_id_that_is_kept_stays_that_of_its_request(serve: Serve, keep: str) -> None:
+    kept: list[Any] = []
+    told: list[str] = []
+
+    def app(environ: Environ, start_response: Any) -> list[bytes]:
+        own = environ.pop("halfsync.request_id") if keep == "popped" else environ["halfsync.request_id"]
+        told.append("".join(own))
+        if keep == "interned":
+            sys.intern(own)  # in Python 3.11 this adds no reference
+        elif keep == "hashed":
+            assert {told[-1]: 1}[own] == 1
+        else:
+            kept.append(environ if keep == "environ" else own)
+        start_response("200 OK", [*TEXT])
+        return [own.encode()]
+
+    with serve(app) as server, Connection(server.address) as connection:
+        for number in range(5):
+            connection.send(build(f"/{number}", method="POST" if number % 2 else "GET"))
+            assert connection.response().body.decode() == told[-1]
+    assert len(set(told)) == 5
+    if keep == "interned":
+        assert [sys.intern(one[:1] + one[1:]) for one in told] == told
+    elif keep != "hashed":
+        assert [one["halfsync.request_id"] if keep == "environ" else one for one in kept] == told
+
+
+@pytest.mark.not_on("process", reason="each of its processes has one request at a time")
+def test_requests_at_one_time_have_ids_of_their_own(serve: Serve) -> None:
+    both = threading.Barrier(2, timeout=30)
+
+    def app(environ: Environ, start_response: Any) -> list[bytes]:
+        before = "".join(environ["halfsync.request_id"])
+        both.wait()
+        start_response("200 OK", [*TEXT])
+        return [f"{before} {environ['halfsync.request_id']}".encode()]
+
+    with (
+        serve(app, threads=2) as server,
+        Connection(server.address) as one,
+        Connection(server.address) as other,
+    ):
+        seen = set()
+        for _ in range(3):
+            one.send(build("/a"))
+            other.send(build("/b"))
+            for connection in (one, other):
+                before, after = connection.response().body.decode().split()
+                assert before == after
+                seen.add(after)
+    assert len(seen) == 6
 
 
 @pytest.mark.parametrize("value", [TRACEPARENT, "no trace"])

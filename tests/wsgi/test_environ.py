@@ -151,6 +151,17 @@ def test_what_the_server_knows_of_a_request(make: Make) -> None:
     assert environ["wsgi.input"].read() == b"body"
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_wait_that_is_kept_stays_that_of_its_request(make: Make, keeps: bool) -> None:
+    kept = []
+    for waited in (0.25, 0.5, 0.0, 1.5):
+        environ = make(waited=waited)
+        assert environ["halfsync.queue_wait"] == waited
+        if keeps:
+            kept.append(environ.pop("halfsync.queue_wait"))
+    assert kept == ([0.25, 0.5, 0.0, 1.5] if keeps else [])
+
+
 @pytest.mark.parametrize(
     "method", ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "get", "GE", "PURGE", "!"]
 )

@@ -15,6 +15,30 @@ from halfsync.http.parser cimport Field
 from halfsync.http.trust cimport trust_has
 from halfsync.native.random_bits cimport RANDOM_WORDS, random_words
 
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+
+    typedef uint8_t hs_id_bytes __attribute__((vector_size(16)));
+    typedef uint64_t hs_id_words __attribute__((vector_size(16)));
+
+    /* Return the hexadecimal digits of 16 numbers below 16: "0" + n, and 39 more from 10 on. */
+    static inline hs_id_bytes hs_id_digits(hs_id_words numbers) {
+        hs_id_bytes each = (hs_id_bytes)numbers;
+        return each + '0' + ((hs_id_bytes)(each > 9) & 39);
+    }
+
+    /* Write 128 random bits as 32 hexadecimal digits. Their order does not matter. */
+    static inline void hs_write_digits(char *out, const uint64_t *words) {
+        const hs_id_words low = {0x0f0f0f0f0f0f0f0f, 0x0f0f0f0f0f0f0f0f};
+        hs_id_words both = {words[0], words[1]};
+        hs_id_bytes digits[2] = {hs_id_digits(both & low), hs_id_digits(both >> 4 & low)};
+        memcpy(out, digits, sizeof(digits));
+    }
+    """
+    void write_digits "hs_write_digits" (char *out, const uint64_t *words) nogil
+
 
 @cython.final
 cdef class RequestIds:
@@ -42,23 +66,11 @@ cdef inline bint is_id(const char *text, uint32_t length) noexcept nogil:
     return True
 
 
-cdef inline uint64_t hex_digits(uint64_t nibbles) noexcept nogil:
-    """Return the hexadecimal digits of eight numbers below 16, each in its byte: "0" + n, and 39 more from 10 on."""
-    cdef uint64_t ones = <uint64_t> 0x0101010101010101
-    return nibbles + ones * c"0" + ((nibbles + ones * 6) >> 4 & ones) * 39
-
-
 cdef inline void make_id(char *id) noexcept nogil:
     """Make an id of MADE_ID_BYTES."""
-    cdef uint64_t low = <uint64_t> 0x0f0f0f0f0f0f0f0f
     cdef uint64_t[RANDOM_WORDS] words
-    cdef uint64_t[2 * RANDOM_WORDS] digits
-    cdef int position
     random_words(words)
-    for position in range(RANDOM_WORDS):  # the order of random digits does not matter
-        digits[2 * position] = hex_digits(words[position] & low)
-        digits[2 * position + 1] = hex_digits(words[position] >> 4 & low)
-    memcpy(id, digits, MADE_ID_BYTES)
+    write_digits(id, words)
 
 
 cdef uint32_t request_id_of(

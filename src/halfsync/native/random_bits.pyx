@@ -15,8 +15,7 @@ cdef extern from *:
 
     struct hs_generator {
         uint64_t state[4];
-        unsigned int forks;  /* the count of forks when it was seeded */
-        int is_seeded;
+        unsigned int seeded;  /* the count of forks when it was seeded, and 1; 0: not yet */
     };
 
     static _Thread_local struct hs_generator hs_own_generator;
@@ -37,8 +36,7 @@ cdef extern from *:
             }
         }
         own->state[0] |= 1;  /* all zero would stay so */
-        own->forks = forks;
-        own->is_seeded = 1;
+        own->seeded = forks + 1;
     }
 
     static inline uint64_t hs_rotated(uint64_t word, int bits) {
@@ -59,7 +57,8 @@ cdef extern from *:
 
     static inline void hs_random_words(uint64_t *words, unsigned int forks) {
         struct hs_generator *own = &hs_own_generator;
-        if (!own->is_seeded || own->forks != forks)
+        __asm__("" : "+r"(own));  /* else the compiler looks the thread's one up several times */
+        if (own->seeded != forks + 1)
             hs_seed(own, forks);
         words[0] = hs_next_word(own->state);
         words[1] = hs_next_word(own->state);

@@ -103,7 +103,7 @@ class DeclaredSettings:
         doc="The field in which a peer of forwarded_allow_ips gives a request its id. Without a valid one, or for "
             "other peers, the server makes an id. environ, access log, server's log and error pages have it "
             "(docs/requests.md). none: requests have no ids.",
-        reason="Proxies and applications know this name, and an id costs less than a hundredth of a small request.")
+        reason="Proxies and applications know this name, and an id costs about a hundredth of a small request.")
     proxy_protocol: bool = setting(
         False, Flag(), PROXIES,
         doc="Each connection begins with a header of the PROXY protocol, version 1 or 2, with the client's address.",

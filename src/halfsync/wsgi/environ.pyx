@@ -20,17 +20,15 @@ from halfsync.http.trust cimport HOST_TEXT, TrustedPeers, host_bytes, host_text,
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport cas_llong
 from halfsync.shared.client_counts cimport KEY_UNKNOWN, client_key
-from halfsync.wsgi.body cimport INPUT_ENDED, INPUT_OPEN, Input
+from halfsync.wsgi.environ_templates cimport EnvironTemplates, references
 from halfsync.wsgi.field_names cimport (
     NameSlot, PROXY_FIELD_FORWARDED, PROXY_FIELD_X, key_of, names_close, names_find, names_open, proxy_field_of,
     text_of, value_of,
 )
-from halfsync.wsgi.request_timeline cimport RequestTimeline
 
 from halfsync.log import logger
 
 cdef extern from "Python.h":
-    Py_ssize_t references "Py_REFCNT" (PyObject *counted)  # of a pointer: an object passed on may count once more
     PyObject *PyDict_SetDefault(dict target, object key, object value) except NULL
 
 cdef enum:
@@ -60,9 +58,6 @@ cdef str HTTP_FORWARDED = "HTTP_FORWARDED"
 cdef tuple SCHEMES = ("http", "https")
 cdef tuple DEFAULT_PORTS = ("80", "443")
 cdef str WSGI_INPUT = "wsgi.input"
-cdef str QUEUE_WAIT = "halfsync.queue_wait"
-cdef str REQUEST_ID = "halfsync.request_id"
-cdef str TIMELINE = "halfsync.timeline"
 
 
 cdef inline str port_text(int port):
@@ -82,7 +77,7 @@ cdef str decoded(const char *data, Py_ssize_t length):
     return text_of(target, decode_path(data, length, target))
 
 
-cdef class EnvironFactory:
+cdef class EnvironFactory(EnvironTemplates):
     """Makes environs. A server has one, which its workers use under the GIL."""
 
     def __cinit__(self, *_args):
@@ -112,15 +107,16 @@ cdef class EnvironFactory:
         self.template = {
             REQUEST_METHOD: GET, "SCRIPT_NAME": self.root or "", PATH_INFO: "/", QUERY_STRING: "",
             REQUEST_URI: "/", RAW_URI: "/", SERVER_NAME: "", SERVER_PORT: "", SERVER_PROTOCOL: "HTTP/1.1",
-            REMOTE_ADDR: "", REMOTE_PORT: "", WSGI_INPUT: no_body, QUEUE_WAIT: 0.0, TIMELINE: None, **constants,
+            REMOTE_ADDR: "", REMOTE_PORT: "", WSGI_INPUT: no_body, **constants,
         }
-        if id_field is not None:
-            self.id_key = "HTTP_" + id_field.upper().replace("-", "_")
-            self.template[REQUEST_ID] = ""
         self.templates = [self.of_server(server) for server in servers]
         self.templates_count = len(self.templates)
         self.endpoints = endpoints
+        self.renew_wait()
         self.renew_timeline()
+        if id_field is not None:
+            self.id_key = "HTTP_" + id_field.upper().replace("-", "_")
+            self.renew_id()
 
     cdef dict make(self, Exchange *exchange, const Origin *origin, double waited_s, object body, bint *lent):
         """Return the environ of a complete request. body: its wsgi.input, or None for the empty one.
@@ -160,93 +156,13 @@ cdef class EnvironFactory:
         if text is not None:
             PyDict_SetItem(environ, REMOTE_ADDR, text)
             PyDict_SetItem(environ, REMOTE_PORT, port_text(port))
-        if waited_s > 0:
-            PyDict_SetItem(environ, QUEUE_WAIT, waited_s)
+        self.add_wait(environ, max(waited_s, 0))
         if body is not None:
             PyDict_SetItem(environ, WSGI_INPUT, body)
         self.add_fields(environ, exchange, origin)
         if exchange.id_length > 0:
-            text = text_of(exchange.id, exchange.id_length)
-            PyDict_SetItem(environ, REQUEST_ID, text)
-            if exchange.id_is_sent:
-                PyDict_SetItem(environ, self.id_key, text)  # not what anybody may have sent
+            self.add_id(environ, exchange)
         exchange.forwarded_seen = True
-        return environ
-
-    # To make an input for each request without a body would cost more than everything else about the body. So one input
-    # is in the templates, and is lent to one request at a time. The number of references to it shows whether it is
-    # lent, and whether the application has kept it or the environ after its turn.
-
-    cdef int renew_empty(self) except -1:
-        """Replace the empty input by a new one."""
-        self.empty = Input.__new__(Input)
-        self.template[WSGI_INPUT] = self.empty
-        for environ in self.templates:
-            environ[WSGI_INPUT] = self.empty
-        self.idle_references = 2 + self.templates_count
-        return 0
-
-    cdef void take_empty_back(self, dict environ) noexcept:
-        """Take the empty input back from an environ whose turn has ended; if it was used or kept, close it for good.
-
-        All references to the environ but the caller's one are the application's.
-        """
-        cdef Input lent = self.empty
-        if (
-            lent.state == INPUT_OPEN and lent.position == 0 and references(<PyObject *> environ) == 1
-            and references(<PyObject *> lent) == self.idle_references + 2
-        ):
-            return
-        try:
-            self.renew_empty()
-        except MemoryError:
-            self.idle_references = 0  # it is never lent again
-        lent.shut(INPUT_ENDED)
-
-    # The same for the timeline. It needs no look at the environ, since that is gone before the timeline is taken back.
-
-    cdef RequestTimeline begin_timeline(self, dict environ, Exchange *exchange):
-        """Return the timeline of a request whose environ was made, and put it there. The caller must end it.
-
-        It is the one of the templates, if no other request has that.
-        """
-        cdef RequestTimeline timeline
-        if references(<PyObject *> self.timeline) == self.timeline_references + 1:
-            timeline = self.timeline
-        else:
-            timeline = RequestTimeline.__new__(RequestTimeline)
-            PyDict_SetItem(environ, TIMELINE, timeline)
-        timeline.exchange = exchange
-        return timeline
-
-    cdef int renew_timeline(self) except -1:
-        """Replace the timeline of the templates by a new one."""
-        self.timeline = RequestTimeline.__new__(RequestTimeline)
-        self.template[TIMELINE] = self.timeline
-        for environ in self.templates:
-            environ[TIMELINE] = self.timeline
-        self.timeline_references = 2 + self.templates_count
-        return 0
-
-    cdef void end_timeline(self, RequestTimeline timeline) noexcept:
-        """End a request's timeline. If the application has kept it, its times stay in it.
-
-        The caller has one reference, and none to the environ.
-        """
-        cdef bint is_lent = timeline is self.timeline
-        if not is_lent or references(<PyObject *> timeline) != self.timeline_references + 1:
-            timeline.keep()
-            if is_lent:
-                try:
-                    self.renew_timeline()
-                except MemoryError:
-                    self.timeline_references = 0  # it is never lent again
-        timeline.exchange = NULL
-
-    cdef dict of_server(self, tuple server):
-        """Return a new environ with the template's keys and the names of this server."""
-        cdef dict environ = PyDict_Copy(self.template)
-        environ[SERVER_NAME], environ[SERVER_PORT] = server
         return environ
 
     cdef object add_fields(self, dict environ, Exchange *exchange, const Origin *origin):
