@@ -34,6 +34,11 @@ def own_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
+def is_sanitized() -> bool:
+    """Return whether these tests run with the sanitizer build (tools/asan.sh)."""
+    return "libasan" in os.environ.get("LD_PRELOAD", "")
+
+
 def frugal_environment() -> dict[str, str]:
     """Return variables for a halfsync whose memory is measured.
 

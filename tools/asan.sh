@@ -24,7 +24,7 @@ done
 
 # Python leaves memory to the end of the process on purpose, so leaks are not looked for here: the checks build counts
 # native objects instead. Objects come from malloc, so that the sanitizer sees each of them on its own.
-export ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:suppressions=$root/tools/asan_suppressions.txt:${ASAN_OPTIONS:-}"
+export ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:${ASAN_OPTIONS:-}"
 export UBSAN_OPTIONS="halt_on_error=1:abort_on_error=1:print_stacktrace=1:${UBSAN_OPTIONS:-}"
 export PYTHONMALLOC=malloc
 export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH}
