@@ -12,11 +12,11 @@ from tests.wsgi import EVENT_TIMEOUT_S, wait
 
 @contextmanager
 def nothing_left() -> Iterator[None]:
-    """Check that afterwards there are as many native queues as before, and no thread more: others' may have ended."""
+    """Check that afterwards there are no more native queues and threads than before: others' may have ended."""
     queues, threads = counts()["queue"], threading.active_count()
     yield
     gc.collect()
-    assert counts()["queue"] == queues
+    assert counts()["queue"] <= queues
     assert threading.active_count() <= threads, threading.enumerate()
 
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -163,7 +163,10 @@ def test_a_full_disk_costs_only_the_requests_that_need_it(tmp_path: Path, model:
                 for number in range(4):
                     load.wait_answers(BETWEEN)
                     with Connection(serving.address) as connection:
-                        connection.send(build("/echo", method="POST", body=bytes(4 * MIB))[: 2 * MIB])
+                        with suppress(
+                            ConnectionError
+                        ):  # it may be answered, and others may wait, before all is sent
+                            connection.send(build("/echo", method="POST", body=bytes(4 * MIB))[: 2 * MIB])
                         assert connection.response().status == 503
                     serving.signal(signal.SIGHUP)
                     serving.wait_lines("the reload is complete", number + 1)

@@ -287,7 +287,8 @@ def test_a_reader_that_is_stopped_does_not_hold_up_the_end(
             server.drain()
             assert server.wait(EVENT_TIMEOUT_S)
             assert server.close(EVENT_TIMEOUT_S), "the log is closed, and tells, once no thread can add to it"
-        assert "the access log lost" in caplog.text
+        # A note may be short enough for what is free in the pipe, when a batch of lines was not.
+        assert "the access log lost" in caplog.text or b" dropped: " in os.read(reader, 4096)
     finally:
         os.close(reader)
 
