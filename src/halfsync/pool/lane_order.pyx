@@ -13,8 +13,8 @@ cdef inline bint goes_before(int order, const Line *one, const Line *other) noex
     if one.passed_over != other.passed_over:
         return other.passed_over
     if order == BY_OLDEST:
-        return one.oldest.number < other.oldest.number
-    return one.newest.number > other.newest.number
+        return one.items.oldest.number < other.items.oldest.number
+    return one.items.newest.number > other.items.newest.number
 
 
 cdef inline void settle(Lane *lane, int order, uint32_t place, Line *line) noexcept nogil:

@@ -15,23 +15,35 @@ cdef enum:
     BY_NEWEST                 # the line whose newest item is the newest comes first
     LINE_ORDERS
 
+# The lists that an item is in.
+cdef enum:
+    OF_LINE
+    OF_LANE
+    ITEM_LISTS
+
 ctypedef struct Lane
+ctypedef struct LaneItem
 ctypedef struct Line
+
+ctypedef struct ItemLinks:
+    LaneItem *older
+    LaneItem *newer           # of a free item, OF_LINE: the next free one
+
+# Items in the order in which they were put.
+ctypedef struct ItemList:
+    LaneItem *oldest
+    LaneItem *newest
 
 # An item that waits. Its index is its ticket.
 ctypedef struct LaneItem:
     QueueSlot slot            # item NULL: nothing waits here
     uint64_t number           # how many items were put before it, into any lane
     Line *line
-    LaneItem *older           # in its line
-    LaneItem *newer           # in its line; or the next free one
-    LaneItem *lane_older
-    LaneItem *lane_newer
+    ItemLinks links[ITEM_LISTS]
 
 # What waits in one lane of one client, or of all that count for no client. It exists while something does.
 ctypedef struct Line:
-    LaneItem *oldest
-    LaneItem *newest
+    ItemList items
     Lane *lane
     Line *next                # of the same client; or the next free one
     uint32_t client           # index in the counts of clients; CLIENT_NONE: of no client
@@ -47,8 +59,7 @@ ctypedef struct Lane:
     # The rest is zeroed then.
     uint32_t busy             # turns under way
     uint32_t length           # items that wait
-    LaneItem *oldest
-    LaneItem *newest
+    ItemList items
     uint32_t lines
     Line **heaps[LINE_ORDERS]  # the first line is the first of each
     Overload overload

@@ -9,11 +9,13 @@ from libc.stdlib cimport calloc, free
 
 from halfsync.native.checks cimport COUNT_BUFFER, check, count
 from halfsync.pool.lane_order cimport line_enter, line_leave, line_moved
-from halfsync.pool.lane_records cimport BY_NEWEST, BY_OLDEST, LINE_ORDERS, LaneClient, LaneItem, Line
-from halfsync.pool.overload cimport (
-    overload_limit, overload_look, overload_note_empty, overload_note_turn, overload_note_wait,
+from halfsync.pool.lane_records cimport (
+    BY_NEWEST, BY_OLDEST, LINE_ORDERS, OF_LANE, OF_LINE, ItemList, LaneClient, LaneItem, Line,
 )
-from halfsync.pool.queue_slot cimport QUEUE_IS_FULL, QUEUE_IS_OVERLOADED
+from halfsync.pool.overload cimport (
+    overload_is_overdue, overload_look, overload_note_empty, overload_note_turn, overload_note_wait, overload_refuses,
+)
+from halfsync.pool.queue_slot cimport QUEUE_IS_FULL, QUEUE_IS_OVERLOADED, slot_fill
 from halfsync.shared.client_counts cimport CLIENT_NONE, counts_add, counts_close, counts_open, counts_remove
 
 
@@ -39,7 +41,7 @@ cdef int lanes_open(Lanes *lanes) noexcept nogil:
         lanes_close(lanes)
         return -1
     for index in range(places):
-        lanes.items[index].newer = &lanes.items[index + 1] if index + 1 < places else NULL
+        lanes.items[index].links[OF_LINE].newer = &lanes.items[index + 1] if index + 1 < places else NULL
         lanes.lines[index].next = &lanes.lines[index + 1] if index + 1 < places else NULL
     lanes.free_item = lanes.items
     lanes.free_line = lanes.lines
@@ -71,7 +73,7 @@ cdef inline Line *line_of(Lanes *lanes, Lane *lane, uint32_t client) noexcept no
     lanes.free_line = line.next
     line.lane = lane
     line.client = client
-    line.oldest = line.newest = NULL
+    line.items.oldest = line.items.newest = NULL
     line.passed_over = client != CLIENT_NONE and lanes.clients[client].busy >= lanes.share
     line.next = lanes.clients[client].lines
     lanes.clients[client].lines = line
@@ -89,59 +91,64 @@ cdef inline void drop_line(Lanes *lanes, Line *line) noexcept nogil:
     lanes.free_line = line
 
 
+cdef inline void list_append(ItemList *items, int of, LaneItem *entry) noexcept nogil:
+    """Put an item at the end of a list. of: OF_LINE or OF_LANE."""
+    entry.links[of].older = items.newest
+    entry.links[of].newer = NULL
+    if items.newest != NULL:
+        items.newest.links[of].newer = entry
+    else:
+        items.oldest = entry
+    items.newest = entry
+
+
+cdef inline void list_remove(ItemList *items, int of, LaneItem *entry) noexcept nogil:
+    """Take an item out of a list, at any place. of: OF_LINE or OF_LANE."""
+    cdef LaneItem *older = entry.links[of].older
+    cdef LaneItem *newer = entry.links[of].newer
+    if older != NULL:
+        older.links[of].newer = newer
+    else:
+        items.oldest = newer
+    if newer != NULL:
+        newer.links[of].older = older
+    else:
+        items.newest = older
+
+
 cdef inline void append(Lanes *lanes, Lane *lane, Line *line, LaneItem *entry) noexcept nogil:
     """Put an item at the end of a line and of its lane."""
     entry.line = line
-    entry.newer = entry.lane_newer = NULL
-    entry.lane_older = lane.newest
-    if lane.newest != NULL:
-        lane.newest.lane_newer = entry
-    else:
-        lane.oldest = entry
+    if lane.length == 0:
         lanes.waiting += 1
-    lane.newest = entry
     lane.length += 1
-    entry.older = line.newest
-    line.newest = entry
-    if entry.older != NULL:
-        entry.older.newer = entry
-        line_moved(lane, BY_NEWEST, line)
-    else:
-        line.oldest = entry
+    list_append(&lane.items, OF_LANE, entry)
+    list_append(&line.items, OF_LINE, entry)
+    if line.items.oldest == entry:
         line_enter(lane, line)
+    else:
+        line_moved(lane, BY_NEWEST, line)
 
 
 cdef inline void remove(Lanes *lanes, LaneItem *entry) noexcept nogil:
     """Take an item out of its line and its lane, at any place in them."""
     cdef Line *line = entry.line
     cdef Lane *lane = line.lane
-    if entry.lane_older != NULL:
-        entry.lane_older.lane_newer = entry.lane_newer
-    else:
-        lane.oldest = entry.lane_newer
-    if entry.lane_newer != NULL:
-        entry.lane_newer.lane_older = entry.lane_older
-    else:
-        lane.newest = entry.lane_older
+    cdef bint was_oldest = line.items.oldest == entry
+    cdef bint was_newest = line.items.newest == entry
+    list_remove(&lane.items, OF_LANE, entry)
+    list_remove(&line.items, OF_LINE, entry)
     lane.length -= 1
     if lane.length == 0:
         lanes.waiting -= 1
-    if entry.older != NULL:
-        entry.older.newer = entry.newer
-    else:
-        line.oldest = entry.newer
-    if entry.newer != NULL:
-        entry.newer.older = entry.older
-    else:
-        line.newest = entry.older
-    if line.oldest == NULL:
+    if line.items.oldest == NULL:
         drop_line(lanes, line)
-    elif entry.older == NULL:
+    elif was_oldest:
         line_moved(lane, BY_OLDEST, line)
-    elif entry.newer == NULL:
+    elif was_newest:
         line_moved(lane, BY_NEWEST, line)
     entry.slot.item = NULL
-    entry.newer = lanes.free_item
+    entry.links[OF_LINE].newer = lanes.free_item
     lanes.free_item = entry
 
 
@@ -153,17 +160,15 @@ cdef int64_t lanes_put(
     cdef LaneItem *entry
     cdef uint32_t client = CLIENT_NONE
     check(index < lanes.count, "an item is put into a lane that does not exist")
-    if age_ns > 0 and lane.overload.overloaded and age_ns >= overload_limit(&lane.overload, now):
+    if age_ns > 0 and overload_refuses(&lane.overload, now, age_ns):
         return QUEUE_IS_OVERLOADED
     if lane.length >= lane.limit or lanes.closed:
         return QUEUE_IS_FULL
     if lanes.share > 0:
         client = <uint32_t> counts_add(&lanes.counts, client_key)
     entry = lanes.free_item
-    lanes.free_item = entry.newer
-    entry.slot.item = item
-    entry.slot.put_ns = now
-    entry.slot.age_ns = age_ns
+    lanes.free_item = entry.links[OF_LINE].newer
+    slot_fill(&entry.slot, item, now, age_ns)
     entry.number = lanes.puts
     lanes.puts += 1
     append(lanes, lane, line_of(lanes, lane, client), entry)
@@ -187,7 +192,7 @@ cdef inline bint is_preferred(Lane *lane, Lane *other) noexcept nogil:
         return best.passed_over
     if lane.priority != other.priority:
         return lane.priority > other.priority
-    return line.oldest.number < best.oldest.number
+    return line.items.oldest.number < best.items.oldest.number
 
 
 cdef inline Lane *pick(Lanes *lanes) noexcept nogil:
@@ -223,11 +228,11 @@ cdef bint lanes_take(Lanes *lanes, LaneTurn *turn, int64_t now, QueueSlot *slot)
     lane = pick(lanes)
     if lane == NULL:
         return False
-    overload_look(&lane.overload, now, lane.length, now - lane.oldest.slot.put_ns)
+    overload_look(&lane.overload, now, lane.length, now - lane.items.oldest.slot.put_ns)
     if lane.overload.overloaded:
-        entry = lane.heaps[BY_NEWEST][0].newest
+        entry = lane.heaps[BY_NEWEST][0].items.newest
     else:
-        entry = lane.heaps[BY_OLDEST][0].oldest
+        entry = lane.heaps[BY_OLDEST][0].items.oldest
     slot[0] = entry.slot
     overload_note_wait(&lane.overload, now, max(<int64_t> 0, now - slot.put_ns))
     begin_turn(lanes, turn, lane, entry.line.client)
@@ -297,15 +302,14 @@ cdef void lanes_withdraw(Lanes *lanes, uint32_t ticket) noexcept nogil:
 cdef Lane *lanes_overdue(Lanes *lanes, int64_t now) noexcept nogil:
     """Return an overloaded lane whose oldest item has waited for too long. NULL: there is none."""
     cdef Lane *lane
-    cdef int64_t waited
+    cdef const QueueSlot *oldest
     cdef uint32_t index
     for index in range(lanes.count):
         lane = &lanes.lanes[index]
         if lane.length == 0:
             continue
-        waited = now - lane.oldest.slot.put_ns
-        overload_look(&lane.overload, now, lane.length, waited)
-        if lane.overload.overloaded and waited + lane.oldest.slot.age_ns >= overload_limit(&lane.overload, now):
+        oldest = &lane.items.oldest.slot
+        if overload_is_overdue(&lane.overload, now, lane.length, oldest.put_ns, oldest.age_ns):
             return lane
     return NULL
 
@@ -315,8 +319,8 @@ cdef bint lanes_expire(Lanes *lanes, int64_t now, QueueSlot *slot) noexcept nogi
     cdef Lane *lane = lanes_overdue(lanes, now)
     if lane == NULL:
         return False
-    slot[0] = lane.oldest.slot
-    lanes_withdraw(lanes, lane.oldest - lanes.items)
+    slot[0] = lane.items.oldest.slot
+    lanes_withdraw(lanes, lane.items.oldest - lanes.items)
     return True
 
 
@@ -326,7 +330,7 @@ cdef int64_t lanes_oldest_ns(Lanes *lanes) noexcept nogil:
     cdef uint32_t index
     for index in range(lanes.count):
         if lanes.lanes[index].length > 0 and (
-            oldest == NULL or lanes.lanes[index].oldest.number < oldest.number
+            oldest == NULL or lanes.lanes[index].items.oldest.number < oldest.number
         ):
-            oldest = lanes.lanes[index].oldest
+            oldest = lanes.lanes[index].items.oldest
     return oldest.slot.put_ns

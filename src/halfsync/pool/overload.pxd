@@ -111,6 +111,22 @@ cdef inline void overload_look(
     overload.length = length
 
 
+cdef inline bint overload_refuses(const Overload *overload, int64_t now, int64_t waited_ns) noexcept nogil:
+    """Return whether an item that has waited so long is refused."""
+    return overload.overloaded and waited_ns >= overload_limit(overload, now)
+
+
+cdef inline bint overload_is_overdue(
+    Overload *overload, int64_t now, uint32_t length, int64_t put_ns, int64_t age_ns
+) noexcept nogil:
+    """Judge an interval that has ended, and return whether the oldest item is refused.
+
+    put_ns: when it was put. age_ns: how long it had waited elsewhere, which does not count for the interval.
+    """
+    overload_look(overload, now, length, now - put_ns)
+    return overload_refuses(overload, now, now - put_ns + age_ns)
+
+
 cdef inline int overload_retry_s(const Overload *overload, int64_t now) noexcept nogil:
     """Return after how many seconds a refused client should try again: as long as the overload has lasted, 1 to 60."""
     cdef int64_t lasted = now - overload.overloaded_ns if overload.overloaded else 0

@@ -7,9 +7,11 @@ from libc.stdint cimport int64_t, uint32_t
 from halfsync.pool.lanes cimport (
     lanes_expire, lanes_have, lanes_have_work, lanes_oldest_ns, lanes_overdue, lanes_take, lanes_withdraw,
 )
-from halfsync.pool.overload cimport overload_limit, overload_look, overload_note_empty, overload_note_wait
+from halfsync.pool.overload cimport (
+    overload_is_overdue, overload_look, overload_note_empty, overload_note_wait, overload_refuses,
+)
 from halfsync.pool.queue_records cimport Queue, Taker
-from halfsync.pool.queue_slot cimport QueueSlot
+from halfsync.pool.queue_slot cimport QUEUE_IS_FULL, QUEUE_IS_OVERLOADED, QueueSlot, slot_fill
 
 
 cdef inline QueueSlot *first_slot(Queue *queue) noexcept nogil:
@@ -58,6 +60,16 @@ cdef inline QueueSlot *slot_of(Queue *queue, uint32_t ticket, const void *item) 
     return slot if slot.item == item else NULL
 
 
+cdef inline int64_t put_in_ring(Queue *queue, void *item, int64_t now, int64_t age_ns) noexcept nogil:
+    """Put an item at the end of the ring. Returns its ticket, or a QueueRefusal. The caller counts it."""
+    if age_ns > 0 and overload_refuses(&queue.overload, now, age_ns):
+        return QUEUE_IS_OVERLOADED
+    if queue.length >= queue.limit or queue.closed:
+        return QUEUE_IS_FULL
+    slot_fill(&queue.slots[(queue.first + queue.length) & queue.mask], item, now, age_ns)
+    return <uint32_t> (queue.ticket + queue.length)
+
+
 cdef inline int64_t oldest_ns(Queue *queue) noexcept nogil:
     """Return since when the oldest item has waited. There is one."""
     return first_slot(queue).put_ns if queue.lanes == NULL else lanes_oldest_ns(queue.lanes)
@@ -75,14 +87,10 @@ cdef inline bint is_one(Queue *queue) noexcept nogil:
 
 cdef inline bint is_overdue(Queue *queue, int64_t now) noexcept nogil:
     """Return whether the first item has waited for too long. There is one."""
-    cdef int64_t waited
     if queue.lanes != NULL:
         return lanes_overdue(queue.lanes, now) != NULL
-    waited = now - first_slot(queue).put_ns
-    overload_look(&queue.overload, now, queue.length, waited)
-    return (
-        queue.overload.overloaded and waited + first_slot(queue).age_ns >= overload_limit(&queue.overload, now)
-    )
+    return overload_is_overdue(
+        &queue.overload, now, queue.length, first_slot(queue).put_ns, first_slot(queue).age_ns)
 
 
 cdef inline bint take_next(Queue *queue, Taker *taker, QueueSlot *slot, int64_t now) noexcept nogil:

@@ -11,3 +11,10 @@ ctypedef struct QueueSlot:
 cdef enum QueueRefusal:
     QUEUE_IS_FULL = -1        # or closed
     QUEUE_IS_OVERLOADED = -2  # and the item has waited for too long elsewhere
+
+
+cdef inline void slot_fill(QueueSlot *slot, void *item, int64_t put_ns, int64_t age_ns) noexcept nogil:
+    """Describe an item that is put."""
+    slot.item = item
+    slot.put_ns = put_ns
+    slot.age_ns = age_ns

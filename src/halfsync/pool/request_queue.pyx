@@ -29,11 +29,10 @@ from halfsync.native.sync cimport (
 )
 from halfsync.pool.lane_records cimport LANE_DEFAULT
 from halfsync.pool.lanes cimport lanes_close, lanes_end_turn, lanes_open, lanes_put
-from halfsync.pool.overload cimport overload_init, overload_limit, overload_note_turn, overload_retry_s
+from halfsync.pool.overload cimport overload_init, overload_note_turn, overload_retry_s
 from halfsync.pool.queue_items cimport (
-    has_work, is_one, is_overdue, oldest_ns, still_waits, take_next, take_out, take_overdue,
+    has_work, is_one, is_overdue, oldest_ns, put_in_ring, still_waits, take_next, take_out, take_overdue,
 )
-from halfsync.pool.queue_slot cimport QUEUE_IS_FULL, QUEUE_IS_OVERLOADED
 from halfsync.shared.client_counts cimport KEY_NONE
 
 cdef enum:
@@ -105,42 +104,8 @@ cdef inline void show(Queue *queue) noexcept nogil:
         set_count(&queue.gauge.length, queue.length)
 
 
-cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns, int64_t age_ns) noexcept nogil:
-    """Put an item at the end. Returns its ticket, or a QueueRefusal; then the caller still owns the item.
-
-    age_ns: how long it has waited elsewhere already. That counts when it is judged whether it has waited too long, but
-    not when it is judged whether this queue is overloaded.
-    """
-    cdef QueueSlot *slot
-    cdef int64_t result = QUEUE_IS_FULL
-    if queue.lanes != NULL:
-        return queue_put_in_lane(queue, item, now_ns, age_ns, LANE_DEFAULT, KEY_NONE)
-    pthread_mutex_lock(&queue.lock)
-    if age_ns > 0 and queue.overload.overloaded and age_ns >= overload_limit(&queue.overload, now_ns):
-        result = QUEUE_IS_OVERLOADED
-        queue.refused += 1
-    elif queue.length < queue.limit and not queue.closed:
-        slot = &queue.slots[(queue.first + queue.length) & queue.mask]
-        slot.item = item
-        slot.put_ns = now_ns
-        slot.age_ns = age_ns
-        result = <uint32_t> (queue.ticket + queue.length)
-        queue.length += 1
-        queue.puts += 1
-        show(queue)
-    else:
-        queue.refused += 1
-    pthread_mutex_unlock(&queue.lock)
-    return result
-
-
-cdef int64_t queue_put_in_lane(
-    Queue *queue, void *item, int64_t now_ns, int64_t age_ns, uint32_t lane, uint64_t client_key
-) noexcept nogil:
-    """Put an item at the end of a lane, as queue_put does. client_key: of the client whose share it counts to."""
-    cdef int64_t result
-    pthread_mutex_lock(&queue.lock)
-    result = lanes_put(queue.lanes, lane, client_key, item, now_ns, age_ns)
+cdef inline int64_t note_put(Queue *queue, int64_t result) noexcept nogil:
+    """Count an item that was put, or refused, and release the lock. Returns its ticket, or a QueueRefusal."""
     if result >= 0:
         queue.length += 1
         queue.puts += 1
@@ -149,6 +114,26 @@ cdef int64_t queue_put_in_lane(
         queue.refused += 1
     pthread_mutex_unlock(&queue.lock)
     return result
+
+
+cdef int64_t queue_put(Queue *queue, void *item, int64_t now_ns, int64_t age_ns) noexcept nogil:
+    """Put an item at the end. Returns its ticket, or a QueueRefusal; then the caller still owns the item.
+
+    age_ns: how long it has waited elsewhere already. That counts when it is judged whether it has waited too long, but
+    not when it is judged whether this queue is overloaded.
+    """
+    if queue.lanes != NULL:
+        return queue_put_in_lane(queue, item, now_ns, age_ns, LANE_DEFAULT, KEY_NONE)
+    pthread_mutex_lock(&queue.lock)
+    return note_put(queue, put_in_ring(queue, item, now_ns, age_ns))
+
+
+cdef int64_t queue_put_in_lane(
+    Queue *queue, void *item, int64_t now_ns, int64_t age_ns, uint32_t lane, uint64_t client_key
+) noexcept nogil:
+    """Put an item at the end of a lane, as queue_put does. client_key: of the client whose share it counts to."""
+    pthread_mutex_lock(&queue.lock)
+    return note_put(queue, lanes_put(queue.lanes, lane, client_key, item, now_ns, age_ns))
 
 
 cdef inline void choose_one(Queue *queue) noexcept nogil:
