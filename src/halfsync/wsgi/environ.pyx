@@ -104,13 +104,11 @@ cdef class EnvironFactory(EnvironTemplates):
         self.empty = no_body
         self.trusted = trusted
         self.root = root.encode("utf-8", "surrogateescape").decode("latin-1") if root else None
-        self.template = {
+        self.set_templates({
             REQUEST_METHOD: GET, "SCRIPT_NAME": self.root or "", PATH_INFO: "/", QUERY_STRING: "",
             REQUEST_URI: "/", RAW_URI: "/", SERVER_NAME: "", SERVER_PORT: "", SERVER_PROTOCOL: "HTTP/1.1",
             REMOTE_ADDR: "", REMOTE_PORT: "", WSGI_INPUT: no_body, **constants,
-        }
-        self.templates = [self.of_server(server) for server in servers]
-        self.templates_count = len(self.templates)
+        }, servers)
         self.endpoints = endpoints
         self.renew_wait()
         self.renew_timeline()

@@ -12,18 +12,16 @@ cdef class EnvironTemplates:
     cdef dict template        # the keys of every environ, without SERVER_NAME and SERVER_PORT
     cdef list templates       # the same with them, one dict for each listener of the server
     cdef int templates_count
+    cdef Py_ssize_t idle_references  # of what is lent, while no request has it; 0: nothing is lent
     cdef Input empty          # wsgi.input of a request without a body
-    cdef Py_ssize_t idle_references  # references to it while no request has it; 0: it is never lent
     cdef RequestTimeline timeline  # halfsync.timeline
-    cdef Py_ssize_t timeline_references  # as idle_references, of the timeline
     cdef object wait          # halfsync.queue_wait
-    cdef Py_ssize_t wait_references  # as idle_references, of the wait
     cdef str id               # halfsync.request_id
-    cdef Py_ssize_t id_references  # as idle_references, of the id
     cdef str id_key           # of the field from which ids are taken; None: requests have no ids
 
+    cdef int set_templates(self, dict template, list servers) except -1
     cdef dict of_server(self, tuple server)
-    cdef Py_ssize_t place(self, str key, object value) except -1
+    cdef int place(self, str key, object value) except -1
     cdef int renew_empty(self) except -1
     cdef void take_empty_back(self, dict environ) noexcept
     cdef int add_wait(self, dict environ, double waited_s) except -1

@@ -19,7 +19,7 @@ cdef extern from *:
     """
     #include <string.h>
 
-    /* Tell whether a str has so many references, and whoever writes to it has them all: interning does not count. */
+    /* Tell whether a str has so many references and no others: those of the table of interned ones do not count. */
     static inline int hs_is_writable(PyObject *text, Py_ssize_t references) {
         return Py_REFCNT(text) == references && !PyUnicode_CHECK_INTERNED(text);
     }
@@ -49,26 +49,33 @@ cdef str QUEUE_WAIT = "halfsync.queue_wait"
 cdef class EnvironTemplates:
     """The dicts that are copied for each environ. Used under the GIL."""
 
+    cdef int set_templates(self, dict template, list servers) except -1:
+        """Make the templates. servers: a (SERVER_NAME, SERVER_PORT) pair for each listener."""
+        self.template = template
+        self.templates = [self.of_server(server) for server in servers]
+        self.templates_count = len(self.templates)
+        self.idle_references = 2 + self.templates_count  # those of an attribute, and of each dict
+        return 0
+
     cdef dict of_server(self, tuple server):
         """Return a new environ with the template's keys and the names of this server."""
         cdef dict environ = PyDict_Copy(self.template)
         environ[SERVER_NAME], environ[SERVER_PORT] = server
         return environ
 
-    cdef Py_ssize_t place(self, str key, object value) except -1:
-        """Put an object that an attribute has into the templates. Returns its references if no environ has it."""
+    cdef int place(self, str key, object value) except -1:
+        """Put an object that an attribute has into the templates."""
         self.template[key] = value
         for environ in self.templates:
             environ[key] = value
-        return 2 + self.templates_count
+        return 0
 
     # --- the input of requests without a body ---
 
     cdef int renew_empty(self) except -1:
         """Replace the empty input by a new one."""
         self.empty = Input.__new__(Input)
-        self.idle_references = self.place(WSGI_INPUT, self.empty)
-        return 0
+        return self.place(WSGI_INPUT, self.empty)
 
     cdef void take_empty_back(self, dict environ) noexcept:
         """Take the empty input back from an environ whose turn has ended; if it was used or kept, close it for good.
@@ -84,14 +91,14 @@ cdef class EnvironTemplates:
         try:
             self.renew_empty()
         except MemoryError:
-            self.idle_references = 0  # it is never lent again
+            self.idle_references = 0
         lent.shut(INPUT_ENDED)
 
     # --- the wait: a float that is written anew ---
 
     cdef int add_wait(self, dict environ, double waited_s) except -1:
         """Put the seconds that a request has waited for a worker into its environ."""
-        if references(<PyObject *> self.wait) == self.wait_references + 1:
+        if references(<PyObject *> self.wait) == self.idle_references + 1:
             set_float(<PyObject *> self.wait, waited_s)
         else:
             PyDict_SetItem(environ, QUEUE_WAIT, waited_s)
@@ -101,17 +108,16 @@ cdef class EnvironTemplates:
     cdef int renew_wait(self) except -1:
         """Replace the wait of the templates, which others may have."""
         self.wait = PyFloat_FromDouble(0)
-        self.wait_references = self.place(QUEUE_WAIT, self.wait)
-        return 0
+        return self.place(QUEUE_WAIT, self.wait)
 
     # --- the id ---
     # The str in the templates is written anew if only one environ has it, and it is not interned. It is for ids that
     # are as long as those that are made.
 
     cdef int add_id(self, dict environ, const Exchange *exchange) except -1:
-        """Put the id of a request into its environ, also in the place of what anybody may have sent."""
+        """Put the id of a request into its environ, also in the place of what a client has sent."""
         cdef bint is_usual = exchange.id_length == MADE_ID_BYTES
-        if is_usual and is_writable(<PyObject *> self.id, self.id_references + 1):
+        if is_usual and is_writable(<PyObject *> self.id, self.idle_references + 1):
             write_anew(<PyObject *> self.id, exchange.id, MADE_ID_BYTES)
         else:
             PyDict_SetItem(environ, REQUEST_ID, text_of(exchange.id, exchange.id_length))
@@ -124,8 +130,7 @@ cdef class EnvironTemplates:
     cdef int renew_id(self) except -1:
         """Replace the id of the templates, which others may have."""
         self.id = text_of(b"0" * MADE_ID_BYTES, MADE_ID_BYTES)
-        self.id_references = self.place(REQUEST_ID, self.id)
-        return 0
+        return self.place(REQUEST_ID, self.id)
 
     # --- the timeline ---
 
@@ -135,7 +140,7 @@ cdef class EnvironTemplates:
         It is the one of the templates, if no other request has that.
         """
         cdef RequestTimeline timeline
-        if references(<PyObject *> self.timeline) == self.timeline_references + 1:
+        if references(<PyObject *> self.timeline) == self.idle_references + 1:
             timeline = self.timeline
         else:
             timeline = RequestTimeline.__new__(RequestTimeline)
@@ -146,8 +151,7 @@ cdef class EnvironTemplates:
     cdef int renew_timeline(self) except -1:
         """Replace the timeline of the templates by a new one."""
         self.timeline = RequestTimeline.__new__(RequestTimeline)
-        self.timeline_references = self.place(TIMELINE, self.timeline)
-        return 0
+        return self.place(TIMELINE, self.timeline)
 
     cdef void end_timeline(self, RequestTimeline timeline) noexcept:
         """End a request's timeline. If the application has kept it, its times stay in it.
@@ -155,11 +159,11 @@ cdef class EnvironTemplates:
         The caller has one reference, and none to the environ.
         """
         cdef bint is_lent = timeline is self.timeline
-        if not is_lent or references(<PyObject *> timeline) != self.timeline_references + 1:
+        if not is_lent or references(<PyObject *> timeline) != self.idle_references + 1:
             timeline.keep()
             if is_lent:
                 try:
                     self.renew_timeline()
                 except MemoryError:
-                    self.timeline_references = 0  # it is never lent again
+                    self.idle_references = 0
         timeline.exchange = NULL
