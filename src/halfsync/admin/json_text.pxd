@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, strlen
 
-from halfsync.http.grammar cimport write_decimal, write_hex_byte
+from halfsync.http.grammar cimport write_decimal, write_fixed, write_hex_byte
 from halfsync.http.trust cimport HOST_TEXT, host_bytes, host_text
 
 cdef enum:
@@ -74,15 +74,8 @@ cdef inline void add_number(Text *text, int64_t number) noexcept nogil:
 
 cdef inline void add_decimals(Text *text, int64_t units, int places) noexcept nogil:
     """Append a number with so many decimal places (at most 6), whatever the locale. units: of the last one."""
-    cdef char digits[7]
-    cdef int place
-    units = max(units, <int64_t> 0)
-    for place in range(places, 0, -1):
-        digits[place] = c'0' + units % 10
-        units = units // 10
-    digits[0] = c'.'
-    add_number(text, units)
-    add(text, digits, places + 1)
+    cdef char[DECIMAL_BYTES + 7] number
+    add(text, number, write_fixed(number, max(units, <int64_t> 0), places) - number)
 
 
 cdef inline void add_seconds(Text *text, int64_t ns) noexcept nogil:

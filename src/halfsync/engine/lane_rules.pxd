@@ -12,22 +12,18 @@ cdef enum LaneRuleKind:
     RULE_PREFIX               # the path begins with this
     RULE_ANY                  # whatever the path is
 
-ctypedef struct LaneMethod:
-    const char *text
-    uint32_t length
-
 ctypedef struct LaneRule:
     const char *path
     uint32_t length
     uint8_t kind              # LaneRuleKind
     uint8_t lane
-    const LaneMethod *methods
+    const char **methods      # terminated
     uint32_t methods_count    # 0: every method
 
 ctypedef struct LaneRules:
     LaneRule *rules           # the first that fits counts
     uint32_t count
-    LaneMethod *methods       # of all rules
+    const char **methods      # of all rules
     uint8_t ranks[LANES_MOST]  # of each lane; a request that can be read in two ways goes to the lane of lower rank
     uint8_t least             # the lane of the lowest rank
 

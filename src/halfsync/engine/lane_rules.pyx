@@ -7,8 +7,8 @@ better lane than the plain one.
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcmp, memmove, memset
 
-from halfsync.http.grammar cimport decode_path
-from halfsync.http.parser cimport TARGET_ABSOLUTE
+from halfsync.http.grammar cimport decode_path, method_is
+from halfsync.http.parser cimport head_path
 from halfsync.native.checks cimport COUNT_BUFFER, count
 from halfsync.pool.lane_records cimport LANE_DEFAULT
 
@@ -65,7 +65,7 @@ cdef inline bint has_method(const LaneRule *rule, const char *method, uint32_t l
     if rule.methods_count == 0:
         return True
     for index in range(rule.methods_count):
-        if rule.methods[index].length == length and memcmp(rule.methods[index].text, method, length) == 0:
+        if method_is(method, length, rule.methods[index]):
             return True
     return False
 
@@ -110,11 +110,8 @@ cdef uint8_t lane_for(
 
 cdef uint8_t lane_of(const LaneRules *rules, const Exchange *exchange) noexcept nogil:
     """Return the lane of a complete request."""
-    cdef const char *path = exchange.data + exchange.head.path
-    cdef uint32_t length = exchange.head.path_length
-    if length == 0 and exchange.head.target_form == TARGET_ABSOLUTE:
-        path = b"/"
-        length = 1
+    cdef uint32_t length
+    cdef const char *path = head_path(&exchange.head, exchange.data, &length)
     return lane_for(rules, exchange.data + exchange.head.method, exchange.head.method_length, path, length)
 
 
@@ -125,7 +122,7 @@ cdef class LaneTable:
         """lanes: the `Lane` records of the settings, the default one first."""
         cdef LaneRules *rules = &self.rules
         cdef LaneRule *rule
-        cdef LaneMethod *method
+        cdef const char **method
         cdef uint32_t index
         memset(rules, 0, sizeof(LaneRules))
         patterns = sorted(
@@ -134,7 +131,7 @@ cdef class LaneTable:
         self.pinned = patterns
         self.names = tuple([lane.name for lane in lanes])
         rules.rules = <LaneRule *> calloc(len(patterns) + 1, sizeof(LaneRule))
-        rules.methods = <LaneMethod *> calloc(sum([len(one[2]) for one in patterns]) + 1, sizeof(LaneMethod))
+        rules.methods = <const char **> calloc(sum([len(one[2]) for one in patterns]) + 1, sizeof(char *))
         count(COUNT_BUFFER, 1)
         if rules.rules == NULL or rules.methods == NULL:
             raise MemoryError
@@ -149,8 +146,7 @@ cdef class LaneTable:
             rule.methods = method
             rule.methods_count = len(methods)
             for text in methods:
-                method.text = text
-                method.length = len(text)
+                method[0] = text
                 method += 1
         ranked = sorted(range(len(lanes)), key=lambda number: rank_of(lanes[number]))
         for index, number in enumerate(ranked):

@@ -114,21 +114,18 @@ def fit_server(settings: Settings) -> Settings:
 
 def _refuse_lanes(settings: Settings) -> None:
     """Reject lanes if what waits is not a request with a path. Raises UsageError."""
+    if settings.model != "proactor":
+        what, remedy = f"the model is {settings.model}", "use the model proactor, or leave"
+    elif settings.stream:
+        what, remedy = "a stream has no requests", "leave"
+    else:
+        return
     for name in ("lanes", "client_share"):
-        if getattr(settings, name) == BY_NAME[name].default:
-            continue
-        if settings.model != "proactor" or settings.stream:
-            what = (
-                f"the model is {settings.model}"
-                if settings.model != "proactor"
-                else "a stream has no requests"
-            )
+        if getattr(settings, name) != BY_NAME[name].default:
             raise UsageError(
                 f"{name} is supported only with the model proactor and requests, and {what}",
                 origin=settings.origins.get(name, ""),
-                remedy=f"use the model proactor, or leave {name} out"
-                if settings.model != "proactor"
-                else f"leave {name} out",
+                remedy=f"{remedy} {name} out",
             )
 
 

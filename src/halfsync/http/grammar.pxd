@@ -145,6 +145,21 @@ cdef inline char *write_decimal(char *out, uint64_t value) noexcept nogil:
     return out + (DECIMAL_BYTES - at)
 
 
+cdef inline char *write_fixed(char *out, uint64_t units, int places) noexcept nogil:
+    """Write a number with so many decimal places, whatever the locale, and return its end. units: of the last place."""
+    cdef uint64_t one = 1
+    cdef int place, _place
+    for _place in range(places):
+        one *= 10
+    out = write_decimal(out, units // one)
+    units %= one
+    out[0] = c'.'
+    for place in range(places, 0, -1):
+        out[place] = <char> (c'0' + units % 10)
+        units //= 10
+    return out + 1 + places
+
+
 cdef inline char *write_hex(char *out, uint64_t value) noexcept nogil:
     """Write a number in hexadecimal, in HEX_BYTES at most, and return its end."""
     cdef int shift = 60

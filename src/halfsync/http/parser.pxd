@@ -72,6 +72,15 @@ cdef bytes part(const char *data, uint32_t at, uint32_t length)
 cdef tuple field_pairs(const Head *head, const char *data)
 
 
+cdef inline const char *head_path(const Head *head, const char *data, uint32_t *length) noexcept nogil:
+    """Return the path of a request. An absolute form without one means "/" (RFC 9110 4.2.3)."""
+    if head.path_length == 0 and head.target_form == TARGET_ABSOLUTE:
+        length[0] = 1
+        return b"/"
+    length[0] = head.path_length
+    return data + head.path
+
+
 cdef inline bint field_is(const char *data, const Field *field, const char *lower) noexcept nogil:
     """Tell whether a field has this name. lower: a literal, in lower case."""
     return name_is(data + field.name, field.name_length, lower)

@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset, strlen
 
-from halfsync.http.grammar cimport write_decimal
+from halfsync.http.grammar cimport write_decimal, write_fixed
 
 cdef extern from *:
     """
@@ -114,19 +114,11 @@ cdef void server_fields_show(ServerFields *fields, bint timing, const char *id_f
 
 cdef char *write_metric(char *at, const char *name, int64_t ns) noexcept nogil:
     """Write a metric of Server-Timing with its duration in milliseconds, unless that is -1."""
-    cdef int64_t us = ns // 1000
-    cdef int divisor = 100
     if ns < 0:
         return at
     if at[-1] != c" ":
         at = write_text(at, b", ")
-    at = write_text(write_text(at, name), b";dur=")
-    at = write_text(write_decimal(at, us // 1000), b".")
-    while divisor > 0:
-        at[0] = <char> (c"0" + us // divisor % 10)
-        at += 1
-        divisor //= 10
-    return at
+    return write_fixed(write_text(write_text(at, name), b";dur="), ns // 1000, 3)
 
 
 cdef char *write_server_timing(char *at, int64_t queue_ns, int64_t app_ns, int64_t total_ns) noexcept nogil:

@@ -6,7 +6,7 @@ that an application has set.
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from halfsync.http.grammar cimport write_decimal, write_hex_byte
+from halfsync.http.grammar cimport write_decimal, write_fixed, write_hex_byte
 from halfsync.http.response_head cimport write_bytes
 from halfsync.native.checks cimport check
 from halfsync.observe.access_format cimport (
@@ -89,15 +89,7 @@ cdef char *write_escaped(
 
 cdef inline char *write_seconds(char *at, uint64_t ns) noexcept nogil:
     """Write a duration in seconds, with a decimal point in every locale. Returns its end."""
-    cdef uint64_t microseconds = ns // 1000
-    cdef uint64_t rest = microseconds % 1000000
-    cdef int digit
-    at = write_decimal(at, microseconds // 1000000)
-    at[0] = c'.'
-    for digit in range(6, 0, -1):
-        at[digit] = <char> (c'0' + rest % 10)
-        rest //= 10
-    return at + 7
+    return write_fixed(at, ns // 1000, 6)
 
 
 cdef inline char *write_number(char *at, const Piece *piece, const Entry *entry) noexcept nogil:

@@ -8,7 +8,7 @@ from halfsync.amounts import real, shown
 from halfsync.errors import UsageError, near
 from halfsync.runtime.standard import genuine
 from halfsync.settings.kinds import NOTHING, Count, Kind
-from halfsync.settings.lists import PREFIX_MOST, ListKind
+from halfsync.settings.lists import PREFIX_MOST, ListKind, begins_path
 
 DEFAULT_LANE = "default"
 NAMED_MOST = 16
@@ -43,17 +43,8 @@ class _Paths(ListKind[str]):
 
     def _path(self, raw: object) -> str:
         path = raw if isinstance(raw, str) else ""
-        bare = path.removesuffix("/*")
-        segments = bare.split("/")
-        if (
-            not path.startswith("/")
-            or len(path) > PREFIX_MOST
-            or not path.isprintable()
-            or any(character in bare for character in "%?#\\*")
-            or any(segment in (".", "..") for segment in segments)
-            or "" in segments[1:-1]
-            or (bare != path and bare.endswith("/"))
-        ):
+        stem = path[:-1] if path.endswith("/*") else path
+        if len(path) > PREFIX_MOST or not begins_path(stem, never="%?#\\*"):
             raise UsageError(
                 f"{shown(raw)} is not a path of requests",
                 remedy="write it like /health, or /api/* for all that begins with /api/; not encoded",

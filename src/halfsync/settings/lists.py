@@ -18,6 +18,16 @@ T = TypeVar("T")
 PREFIX_MOST = 1024
 
 
+def begins_path(text: str, *, never: str) -> bool:
+    """Return whether the decoded path of a request can begin with this text, or be it. never: characters it has not."""
+    return (
+        text.startswith("/")
+        and text.isprintable()
+        and not any(character in text for character in never)
+        and not any(segment in ("", ".", "..") for segment in text.removesuffix("/").split("/")[1:])
+    )
+
+
 class ListKind(Kind[tuple[T, ...]]):
     """A kind of several values."""
 
@@ -100,20 +110,12 @@ class Mounts(ListKind[tuple[str, str]]):
 
     def _prefix(self, prefix: str) -> str:
         """Return a prefix without its last slash. Raises UsageError if no request's path can begin with it."""
-        bare = prefix.removesuffix("/")
-        segments = bare.split("/")
-        if (
-            not prefix.startswith("/")
-            or len(prefix) > PREFIX_MOST
-            or not prefix.isprintable()
-            or any(character in prefix for character in "%?#\\, ")
-            or (bare and any(segment in ("", ".", "..") for segment in segments[1:]))
-        ):
+        if len(prefix) > PREFIX_MOST or not begins_path(prefix, never="%?#\\, "):
             raise UsageError(
                 f"{shown(prefix)} is not a path that files can be served under",
                 remedy="write it like /static, not encoded",
             )
-        return bare
+        return prefix.removesuffix("/")
 
     def show(self, value: tuple[tuple[str, str], ...]) -> str:
         return ",".join(f"{prefix or '/'}={directory}" for prefix, directory in value) or NOTHING

@@ -9,14 +9,14 @@ keeps its tag only if it is changed within one tick of the system's clock and ke
 from libc.errno cimport (
     EACCES, EAGAIN, EINTR, ELOOP, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, ENXIO, EPERM, EXDEV, errno,
 )
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from posix.unistd cimport close, pread
 
 from halfsync.exchange.exchange cimport exchange_is_get, exchange_is_head, exchange_note_head
 from halfsync.exchange.native_handler cimport NATIVE_RESPONSE_BYTES
 from halfsync.exchange.own_fields cimport write_timing
 from halfsync.http.grammar cimport write_decimal, write_hex
-from halfsync.http.parser cimport Head, TARGET_ABSOLUTE, TARGET_ORIGIN
+from halfsync.http.parser cimport Head, TARGET_ABSOLUTE, TARGET_ORIGIN, head_path
 from halfsync.http.response_head cimport (
     DATE_BYTES, begin_head, end_head, end_with_error, write_bytes, write_content_length, write_crlf, write_id_line,
     write_text,
@@ -216,12 +216,11 @@ cdef bint answer_request(
     cdef const Head *head = &exchange.head
     cdef FileLocation location
     cdef FileRequest request
-    if head.target_form == TARGET_ABSOLUTE and head.path_length == 0:
-        if not files_find(<const Files *> native_handler, b"/", 1, &location):
-            return False
-    elif head.target_form != TARGET_ORIGIN and head.target_form != TARGET_ABSOLUTE:
+    cdef uint32_t length
+    cdef const char *path = head_path(head, exchange.data, &length)
+    if head.target_form != TARGET_ORIGIN and head.target_form != TARGET_ABSOLUTE:
         return False
-    elif not files_find(<const Files *> native_handler, exchange.data + head.path, head.path_length, &location):
+    if not files_find(<const Files *> native_handler, path, length, &location):
         return False
     request.files = <const Files *> native_handler
     request.exchange = exchange
