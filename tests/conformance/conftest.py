@@ -4,6 +4,7 @@ What a model cannot promise, by its nature, is marked where it is tested, with t
 """
 
 import importlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +13,12 @@ from wsgiref.validate import validator
 
 import pytest
 from tests.sharing import Logged
+from tests.wsgi import until
 
 from halfsync.testing import transports
 
 Wrap = Callable[[Any], Any]
+Entries = Callable[[int], list[dict[str, Any]]]
 
 GUESTBOOK = Path(__file__).parents[2] / "examples" / "guestbook"
 
@@ -108,3 +111,19 @@ def guestbook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("GUESTBOOK_DATA", str(tmp_path / "unused"))
     monkeypatch.syspath_prepend(str(GUESTBOOK))
     return importlib.import_module("guestbook").create_app(tmp_path / "data")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "access.log"
+
+
+@pytest.fixture
+def entries(log: Path) -> Entries:
+    """Return a function that waits for so many lines of the log, in JSON, and returns them."""
+
+    def read(number: int) -> list[dict[str, Any]]:
+        until(lambda: log.exists() and log.read_text().count("\n") >= number)
+        return [json.loads(line) for line in log.read_text().splitlines()]
+
+    return read

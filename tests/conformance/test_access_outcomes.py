@@ -1,34 +1,17 @@
 """What the access log says of requests that did not end well: their outcome, the reason, and what was really sent."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.client import Connection, CutError, build
+from tests.conformance.conftest import Entries
 from tests.conftest import Serve
 from tests.wsgi import TEXT, Environ, Gate, hello, pattern, until
 
 LARGE = 64 << 20  # more than a socket takes
-Entries = Callable[[int], list[dict[str, Any]]]
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "access.log"
-
-
-@pytest.fixture
-def entries(log: Path) -> Entries:
-    """Return a function that waits for so many lines of the log, in JSON, and returns them."""
-
-    def read(number: int) -> list[dict[str, Any]]:
-        until(lambda: log.exists() and log.read_text().count("\n") >= number)
-        return [json.loads(line) for line in log.read_text().splitlines()]
-
-    return read
 
 
 def large(environ: Environ, start_response: Any) -> list[bytes]:

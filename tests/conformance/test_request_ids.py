@@ -6,12 +6,13 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.client import Connection, Response, build
+from tests.conformance.conftest import Entries
 from tests.conftest import Serve
 from tests.sharing import Logged
 from tests.wsgi import TEXT, Environ, Gate, hello, until
@@ -19,24 +20,6 @@ from tests.wsgi import TEXT, Environ, Gate, hello, until
 MADE = re.compile("[0-9a-f]{32}")
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 FIELD = "X-Request-Id"
-
-Entries = Callable[[int], list[dict[str, Any]]]
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "access.log"
-
-
-@pytest.fixture
-def entries(log: Path) -> Entries:
-    """Return a function that waits for so many lines of the log, in JSON, and returns them."""
-
-    def read(number: int) -> list[dict[str, Any]]:
-        until(lambda: log.exists() and log.read_text().count("\n") >= number)
-        return [json.loads(line) for line in log.read_text().splitlines()]
-
-    return read
 
 
 @pytest.fixture
