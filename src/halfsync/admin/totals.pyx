@@ -14,7 +14,7 @@ from halfsync.shared.metrics cimport (
 
 
 cdef void totals_take(Totals *totals, const AdminView *view) noexcept nogil:
-    """Sum all slots. Any of them may change meanwhile."""
+    """Sum all slots. Any of them may change while they are read."""
     cdef long long *sums = <long long *> &totals.sum
     cdef const long long *counts
     cdef unsigned int index

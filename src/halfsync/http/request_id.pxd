@@ -16,7 +16,7 @@ ctypedef struct IdSource:
     char name[ID_FIELD_BYTES]  # of the field, in lower case
 
 # Write the id of a request, at most REQUEST_ID_BYTES, and return its length. head: as far as it was parsed. address:
-# sockaddr of the peer. is_sent: set to whether the request has the field, whoever sent it.
+# sockaddr of the peer. is_sent: set to whether the request has the field, from any peer.
 cdef uint32_t request_id_of(const IdSource *source, const Head *head, const char *data, const uint8_t *address,
                             int address_length, char *id, uint8_t *is_sent) noexcept nogil
 

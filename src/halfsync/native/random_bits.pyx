@@ -1,5 +1,5 @@
 # Native functions only, for other extensions: see the .pxd. Python code finds nothing to call here.
-"""Random bits for names that must not collide, and need not be secret: whoever sees many can foretell the next.
+"""Random bits for names that must not collide, and need not be secret: from many of them the next can be computed.
 
 Each thread has a generator of its own, xoshiro256++ (Blackman and Vigna, "Scrambled Linear Pseudorandom Number
 Generators", 2021), with 256 bits of state from getrandom(2). A fork copies the state, so each process seeds it anew.

@@ -67,7 +67,7 @@ FIELDS = (
     LogField("request_id", "", True, "the id of the request, as its application, the server's log and error pages have "
              "it (docs/requests.md)"),
     LogField("trace_id", "", True, "the trace that the request belongs to, if its field traceparent is valid (W3C "
-             "Trace Context), whoever has sent it"),
+             "Trace Context), from any peer"),
     LogField("referer", "f", True, "the field Referer"),
     LogField("agent", "a", True, "the field User-Agent"),
     LogField("user", "u", False, "the user name of Basic credentials, which the server does not check"),
