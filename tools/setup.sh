@@ -42,7 +42,8 @@ fi
 import tomllib
 with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)["project"]
-print("\n".join(project["dependencies"] + project["optional-dependencies"]["dev"]))
+extras = project["optional-dependencies"]
+print("\n".join(project["dependencies"] + extras["dev"] + extras["lab"]))
 PY
 say "installing the build and test tools into $venv"
 "$venv/bin/python" -m pip --disable-pip-version-check -q install -r "$venv/requirements.txt"

@@ -1,0 +1,90 @@
+"""A load, and what became of it: the records that go to the load generator and come back from it. No I/O.
+
+The generator is a process of its own (`generating` starts it, `generator` is what runs in it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What to send to a port of 127.0.0.1, from `connections` clients at one time.
+
+    `rate` is in requests per second: an open loop, in which each request is sent at its time whatever became of those
+    before it, and waits for a connection if all are in use. Its arrivals are those of a Poisson process with `seed`,
+    or evenly spaced with `even`. Without a rate it is a closed loop: each client sends its next request after its
+    answer.
+
+    The requests of the first `warm_up_s` do not count. `paths` are requested with their weights, in an order that the
+    seed gives. `fresh`: a connection for each request. `patience_s`: a client that has waited for so long leaves, by
+    closing its connection; `more` is up to how many further connections are opened for requests that are due while
+    all others are in use. `idle` connections send one request at the start and then nothing. `slow` clients send a
+    byte of their head every `slow_s` seconds, and never finish; one whose connection is closed comes again.
+    `body_bytes` > 0 makes the requests POST.
+    """
+
+    port: int
+    connections: int
+    duration_s: float
+    warm_up_s: float = 0.5
+    rate: float | None = None
+    even: bool = False
+    paths: tuple[tuple[str, float], ...] = (("/", 1.0),)
+    body_bytes: int = 0
+    fresh: bool = False
+    patience_s: float | None = None
+    more: int = 0
+    idle: int = 0
+    slow: int = 0
+    slow_s: float = 1.0
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """How long answers took, in seconds, from an HDR histogram of three significant digits."""
+
+    count: int
+    mean_s: float
+    max_s: float
+    at: Mapping[str, float] = field(default_factory=dict)
+    """The quantiles by their names: "50", "90", "99", "99.9"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a load, in the time that counts, `elapsed_s`.
+
+    `answered` are responses with a status below 400, `refused` those with 503, `errors` all others. `left`: a client
+    gave up. `failed`: connections that could not be opened or that ended without an answer, by reason. `unsent`:
+    requests of an open loop that were due and for which no connection was free until the end.
+
+    `latencies` count from the time at which a request was meant to be sent, `uncorrected` from the time at which it
+    was sent. In a closed loop they are the same. `late_s` is by how much the generator itself was late, at the 99th
+    percentile, and `busy` the share of one processor that it used: `bottleneck` says in words that it was the limit,
+    or is empty. `opened_s` is how long it took to open the connections; `open` how many were open at the end of it.
+    """
+
+    elapsed_s: float
+    answered: int
+    refused: int
+    errors: int
+    left: int
+    failed: Mapping[str, int]
+    unsent: int
+    received_bytes: int
+    latencies: Latencies
+    uncorrected: Latencies
+    late_s: float
+    busy: float
+    bottleneck: str
+    opened_s: float
+    open: int
+
+    @property
+    def rate(self) -> float:
+        """Answers per second."""
+        return self.answered / self.elapsed_s
