@@ -26,8 +26,7 @@ class Loop:
         self.wheel.set(timer, self.now + after)
 
     def put_off(self, timer: PyTimer, by: int) -> None:
-        """Move a deadline later by a plain store, as every request does."""
-        timer.deadline += by
+        """Move a deadline later without telling the wheel, as every request does."""
         self.deadlines[timer] += by
 
     def clear(self, timer: PyTimer) -> None:
@@ -39,7 +38,6 @@ class Loop:
         while (timer := self.wheel.due(self.now)) is not None:
             self.looks += 1
             deadline = self.deadlines[timer]
-            assert timer.deadline == deadline
             if deadline > self.now:
                 self.wheel.set(timer, deadline)
             else:
@@ -140,7 +138,6 @@ def test_setting_a_later_deadline_does_not_move_the_timer() -> None:
     before = loop.wheel.next(0)
     loop.set(timer, TURN // 2)
     assert loop.wheel.next(0) == before
-    assert timer.deadline == TURN // 2
 
 
 def test_a_far_deadline_is_looked_at_once_a_revolution() -> None:

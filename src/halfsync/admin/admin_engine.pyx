@@ -145,7 +145,7 @@ cdef class AdminEngine:
     def descriptors(self):
         """The open listening sockets. A forked child reads them too, to close them."""
         cdef int position
-        fds = [self.engine.listeners[position].handle.fd for position in range(self.engine.listeners_count)]
+        fds = [self.engine.listeners[position].handle.transport.fd for position in range(self.engine.listeners_count)]
         return [fd for fd in fds if fd >= 0]
 
     def stop_listening(self):

@@ -36,7 +36,7 @@ from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key
 from halfsync.shared.command cimport COMMAND_HANDOFF, COMMAND_SERVE
 from halfsync.shared.handoff cimport HANDOFF_RETRY_NS, next_handoff_retry
 from halfsync.transport.transport cimport (
-    WANT_READ, is_want, transport_receive, transport_shakes_hands,
+    WANT_READ, is_want, transport_handshake, transport_receive, transport_shakes_hands,
 )
 
 # How far the body of a request has come.
@@ -88,7 +88,7 @@ cdef bint shake_hands(DriverRecord *driver, BlockingConnection *connection) noex
     cdef int result = 0
     cdef int waited
     while transport_shakes_hands(&connection.transport):
-        result = connection.transport.kind.handshake(&connection.transport)
+        result = transport_handshake(&connection.transport)
         if result >= 0:
             connection.idle_ns = monotonic_ns()  # its first byte has a deadline of its own
             break

@@ -30,21 +30,21 @@ cdef int adoption_open(Engine *engine, int queue) noexcept nogil:
     memset(handle, 0, sizeof(Handle))
     handle.kind = HANDLE_ADOPTION
     handle.index = ADOPTION_INDEX
-    handle.fd = fcntl(queue, F_DUPFD_CLOEXEC, 3)
-    return 0 if handle.fd >= 0 else -errno
+    handle.transport.fd = fcntl(queue, F_DUPFD_CLOEXEC, 3)
+    return 0 if handle.transport.fd >= 0 else -errno
 
 
 cdef void adoption_close(Engine *engine) noexcept nogil:
     """Stop adopting, and close the engine's copy of the queue."""
     adoption_watch(engine, False)
-    if engine.adoption.fd >= 0:
-        close(engine.adoption.fd)
-        engine.adoption.fd = -1
+    if engine.adoption.transport.fd >= 0:
+        close(engine.adoption.transport.fd)
+        engine.adoption.transport.fd = -1
 
 
 cdef void adoption_watch(Engine *engine, bint wanted) noexcept nogil:
     """Watch the queue if wanted; if not, its records stay there for other processes."""
-    wanted = wanted and engine.adoption.fd >= 0
+    wanted = wanted and engine.adoption.transport.fd >= 0
     if wanted and not engine.adoption_watched:
         engine.adoption_watched = engine.poller.add(&engine.poller, &engine.adoption) == 0
     elif engine.adoption_watched and not wanted:
@@ -86,7 +86,7 @@ cdef bint adopt_one(Engine *engine) noexcept nogil:
     cdef HandoffRecord handoff
     cdef int listener
     cdef int taken = handoff_adopt(
-        engine.adoption.fd, engine.endpoints, engine.proxies != NULL, &handoff, engine.scratch, &listener)
+        engine.adoption.transport.fd, engine.endpoints, engine.proxies != NULL, &handoff, engine.scratch, &listener)
     if taken == HANDOFF_TAKEN:
         begin(engine, &handoff, listener)
     elif taken == HANDOFF_NO_WRITER:
@@ -101,5 +101,5 @@ cdef void adopt_all(Engine *engine) noexcept nogil:
 
     This process is about to end, and answers what was received.
     """
-    while engine.adoption.fd >= 0 and adopt_one(engine):
+    while engine.adoption.transport.fd >= 0 and adopt_one(engine):
         pass

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 
 from halfsync.engine.connections cimport connection_close_socket, connection_free
 from halfsync.engine.deadlines cimport next_check
-from halfsync.engine.engine cimport SCRATCH_BYTES, engine_end_request
+from halfsync.engine.engine cimport SCRATCH_BYTES, connection_of, engine_end_request
 from halfsync.engine.ownership cimport owner_submit, owner_withdraw
 from halfsync.engine.phases cimport PHASE_LINGER, REQUEST_NONE, REQUEST_NOTIFY
 from halfsync.engine.poller cimport poller_note_want
@@ -34,7 +34,7 @@ cdef void enter_request_phase(Engine *engine, Request *request, int phase) noexc
     """Begin a phase of a request, or note progress in it: its deadline counts from now."""
     begin_request_phase(request, phase)
     request.since = engine.now
-    wheel_set(&engine.wheel, &request.connection.timer, next_check(engine, request.connection))
+    wheel_set(&engine.wheel, &connection_of(request).timer, next_check(engine, connection_of(request)))
 
 
 cdef void note_outcome(Request *request, int outcome, int reason) noexcept nogil:
@@ -54,7 +54,7 @@ cdef void close_now(Engine *engine, Connection *connection) noexcept nogil:
     cdef Outbox *outbox = request.outbox
     cdef Exchange *exchange
     if connection.phase == PHASE_LINGER:
-        linger_discard(&connection.transport, engine.scratch, SCRATCH_BYTES)
+        linger_discard(&connection.handle.transport, engine.scratch, SCRATCH_BYTES)
     note_outcome(request, OUTCOME_DISCONNECTED, REASON_GONE)
     if outbox != NULL:
         request.outbox = NULL
@@ -117,7 +117,7 @@ cdef void linger(Engine *engine, Connection *connection) noexcept nogil:
 
 cdef void finish_sending(Engine *engine, Connection *connection) noexcept nogil:
     """Tell the client that nothing more will be sent, now or once the transport can."""
-    cdef int result = transport_finish(&connection.transport)
+    cdef int result = transport_finish(&connection.handle.transport)
     connection.finishing = is_want(result)
     if connection.finishing:
         poller_note_want(&engine.poller, &connection.handle, result)

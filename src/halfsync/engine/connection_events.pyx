@@ -16,7 +16,7 @@ from halfsync.engine.connection_close cimport (
 )
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport awaited_of, deadline_of, is_slow, next_check, note_progress
-from halfsync.engine.engine cimport END_CUTS, END_STAYS, SCRATCH_BYTES, engine_defer
+from halfsync.engine.engine cimport END_CUTS, END_STAYS, SCRATCH_BYTES, connection_of, engine_defer
 from halfsync.engine.feeds cimport feed_begin
 from halfsync.engine.handoff cimport handoff_connection
 from halfsync.engine.ownership cimport owner_note_event, owner_submit, owner_take_back
@@ -43,11 +43,12 @@ from halfsync.exchange.rates cimport pace_begin
 from halfsync.exchange.reasons cimport REASON_LATE_PROXY, REASON_NONE, REASON_OVERLOAD, REASON_READING, REASON_REQUESTS
 from halfsync.exchange.timeline cimport timeline_begin
 from halfsync.native.checks cimport check
-from halfsync.native.sync cimport cas_uint, load_uint, store_uint, swap_uint
+from halfsync.native.sync cimport cas_uchar, load_uchar, load_uint, store_uchar, swap_uint
 from halfsync.pool.queue_slot cimport QUEUE_IS_OVERLOADED
 from halfsync.pool.request_queue cimport queue_hold, queue_unhold
 from halfsync.transport.transport cimport (
-    PEER_ENDED, PEER_GONE, PEER_HERE, PEEK_BYTES, is_want, transport_abort, transport_peek,
+    PEER_ENDED, PEER_GONE, PEER_HERE, PEEK_BYTES, is_want, transport_abort, transport_handshake,
+    transport_peek,
 )
 
 cdef int64_t SECOND = 1000000000
@@ -56,7 +57,7 @@ cdef int64_t PROBE_AFTER = 20000000  # ns; a request taken by then is answered w
 
 cdef int submit(Engine *engine, Request *request) noexcept nogil:
     """Put a complete request into the queue, and give it up with that. Returns RECEIVE_*."""
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     cdef int64_t look = max(engine.timeouts.keep_alive, SECOND)
     begin_request_phase(request, REQUEST_TURN)
     request.exchange.timeline.queued_ns = request.since = engine.now
@@ -72,7 +73,7 @@ cdef int submit(Engine *engine, Request *request) noexcept nogil:
         look = min(look, engine.timeouts.queue)
     wheel_set(&engine.wheel, &connection.timer, engine.now + look)
     # The event for bytes left in the socket, or for the client's end, has passed and will not come again.
-    owner_submit(&request.owner, connection.handle.readable or connection.handle.ended)
+    owner_submit(&request.owner, connection.handle.readable or connection.handle.transport.ended)
     engine.counters.requests += 1  # before a worker can have answered it
     cdef int64_t ticket = enqueue(engine, request)
     if ticket < 0:
@@ -87,7 +88,7 @@ cdef int submit(Engine *engine, Request *request) noexcept nogil:
 
 cdef int advance(Engine *engine, Request *request, int framed) noexcept nogil:
     """Act on the result of framing: submit, wait for more, or refuse. Returns RECEIVE_*."""
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     cdef Exchange *exchange = request.exchange
     cdef NativeResponse answer
     cdef bint stays
@@ -116,7 +117,7 @@ cdef int advance(Engine *engine, Request *request, int framed) noexcept nogil:
         enter_request_phase(engine, request, REQUEST_BODY)
         if exchange.want_continue:
             exchange.want_continue = False
-            send_continue(&connection.transport)
+            send_continue(&connection.handle.transport)
     return RECEIVE_MORE
 
 
@@ -125,7 +126,7 @@ cdef bint shake_hands(Engine *engine, Connection *connection) noexcept nogil:
 
     If it fails, the timer ends the connection at once, so that the caller may still look at it.
     """
-    cdef int result = connection.transport.kind.handshake(&connection.transport)
+    cdef int result = transport_handshake(&connection.handle.transport)
     if is_want(result):
         poller_note_want(&engine.poller, &connection.handle, result)
         return False
@@ -227,11 +228,11 @@ cdef void on_hangup(void *engine_, Handle *handle, bint broken) noexcept nogil:
     """Note that the client sends no more, or is gone. May free the connection."""
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection = <Connection *> handle
-    cdef unsigned int peer = PEER_HERE
+    cdef unsigned char peer = PEER_HERE
     if broken:
-        store_uint(&connection.peer, PEER_GONE)
+        store_uchar(&connection.peer, PEER_GONE)
     else:
-        cas_uint(&connection.peer, &peer, PEER_ENDED)  # unless it is PEER_GONE
+        cas_uchar(&connection.peer, &peer, PEER_ENDED)  # unless it is PEER_GONE
     if not owner_note_event(&connection.request.owner):
         if not broken:
             wheel_set(&engine.wheel, &connection.timer, engine.now + PROBE_AFTER)
@@ -261,7 +262,7 @@ cdef void probe_client(Engine *engine, Request *request) noexcept nogil:
         return
     if request.exchange.head.minor >= 1 and not request.probed:
         request.probed = True
-        send_continue(&request.connection.transport)
+        send_continue(&connection_of(request).handle.transport)
     queue_unhold(engine.queue)
 
 
@@ -291,7 +292,7 @@ cdef void next_request(Engine *engine, Connection *connection) noexcept nogil:
 
 cdef void on_returned(Engine *engine, Request *request) noexcept nogil:
     """Take a request back from a worker, and act on its phase. May free the connection."""
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     cdef bint cut
     owner_take_back(&request.owner)
     cut = request.phase == REQUEST_DONE and request.end == END_CUTS
@@ -301,7 +302,7 @@ cdef void on_returned(Engine *engine, Request *request) noexcept nogil:
     if connection.phase == PHASE_CLOSED_NOTIFY:
         change_request_phase(request, REQUEST_NONE)
         connection_free(engine, connection)
-    elif cut or load_uint(&connection.peer) == PEER_GONE:
+    elif cut or load_uchar(&connection.peer) == PEER_GONE:
         close_now(engine, connection)
     elif request.phase == REQUEST_SENDING:
         start_sending(engine, request)
@@ -322,7 +323,7 @@ cdef void on_returned(Engine *engine, Request *request) noexcept nogil:
 cdef void continue_response(Engine *engine, Request *request) noexcept nogil:
     """Send more of a response, and go on with the next request once all is sent. May free the connection."""
     if send_outbox(engine, request):
-        next_request(engine, request.connection)
+        next_request(engine, connection_of(request))
 
 
 cdef void on_announced(Engine *engine, Outbox *outbox) noexcept nogil:
@@ -357,7 +358,7 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     cdef int follows
     cdef unsigned int owner = load_uint(&request.owner)
     if owner != OWNER_ENGINE:
-        if owner == OWNER_QUEUE + OWNER_EVENT and load_uint(&connection.peer) == PEER_ENDED:
+        if owner == OWNER_QUEUE + OWNER_EVENT and load_uchar(&connection.peer) == PEER_ENDED:
             probe_client(engine, request)
         owner &= OWNER_MASK
         if owner == OWNER_QUEUE:
@@ -385,11 +386,12 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     if follows == LATE_REFUSE:
         refuse(engine, request, LATE_STATUS, REASON_LATE_PROXY if connection.awaits_proxy else REASON_NONE)
     elif follows == LATE_RESET:
-        transport_abort(&connection.transport)
+        transport_abort(&connection.handle.transport)
         note_outcome(request, OUTCOME_DISCONNECTED, REASON_READING)
         client_disconnected(engine, connection)
     elif (
-        connection.phase not in (PHASE_LINGER, PHASE_HANDSHAKE) and transport_peek(&connection.transport) == PEEK_BYTES
+        connection.phase not in (PHASE_LINGER, PHASE_HANDSHAKE)
+        and transport_peek(&connection.handle.transport) == PEEK_BYTES
     ):
         wheel_set(&engine.wheel, &connection.timer, engine.now + SECOND)  # a request arrived just now
         engine.poller.resume(&engine.poller, &connection.handle)  # or earlier, when there was no memory for it

@@ -5,7 +5,7 @@ does.
 """
 from libc.stdlib cimport calloc, free, realloc
 
-from halfsync.engine.engine cimport CLIENT_REJECTED, SLAB
+from halfsync.engine.engine cimport CLIENT_REJECTED, SLAB, connection_of
 from halfsync.engine.phases cimport (
     OWNER_ENGINE, PHASE_CLOSED_NOTIFY, PHASE_FREE, PHASE_HANDSHAKE, PHASE_IDLE, PHASE_SILENT, REQUEST_BODY,
     REQUEST_HEAD, REQUEST_NONE, owner_is,
@@ -15,7 +15,7 @@ from halfsync.engine.timers cimport wheel_clear
 from halfsync.engine.transitions cimport begin_phase, change_phase
 from halfsync.exchange.exchange cimport pool_put
 from halfsync.native.checks cimport COUNT_CONNECTION, check, count
-from halfsync.native.sync cimport init_uint
+from halfsync.native.sync cimport init_uchar, init_uint
 from halfsync.shared.client_counts cimport CLIENT_NONE, counts_remove
 from halfsync.shared.slots cimport slot_count
 from halfsync.transport.transport cimport (
@@ -44,7 +44,6 @@ cdef int add_slab(Engine *engine) noexcept nogil:
     engine.slabs[engine.slabs_count] = slab
     for position in range(SLAB, 0, -1):
         slab[position - 1].handle.index = engine.slabs_count * SLAB + position - 1
-        slab[position - 1].request.connection = &slab[position - 1]
         slab[position - 1].request.next = engine.free
         engine.free = &slab[position - 1].request
     engine.slabs_count += 1
@@ -57,20 +56,18 @@ cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept 
     cdef bint begins
     if engine.free == NULL and add_slab(engine) < 0:
         return NULL
-    connection = engine.free.connection
-    if transport_open(&connection.transport, fd) < 0:
+    connection = connection_of(engine.free)
+    if transport_open(&connection.handle.transport, fd) < 0:
         return NULL
     engine.free = connection.request.next
     check(
         connection.phase == PHASE_FREE and connection.request.phase == REQUEST_NONE,
         "a connection in use is in the free list")
     connection.request.next = NULL
-    connection.handle.fd = fd
-    connection.handle.transport = &connection.transport
     connection.handle.kind = HANDLE_CONNECTION
     init_uint(&connection.request.owner, OWNER_ENGINE)
-    init_uint(&connection.peer, PEER_HERE)
-    begins = not adopted and transport_shakes_hands(&connection.transport)
+    init_uchar(&connection.peer, PEER_HERE)
+    begins = not adopted and transport_shakes_hands(&connection.handle.transport)
     change_phase(connection, PHASE_HANDSHAKE if begins else PHASE_SILENT)
     connection.client_index = CLIENT_NONE
     connection.requests = 0
@@ -89,11 +86,10 @@ cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept 
 
 cdef void close_descriptor(Engine *engine, Connection *connection) noexcept nogil:
     """Close the descriptor, and remove the connection from the counts of the engine, the process and its client."""
-    transport_close(&connection.transport)
+    transport_close(&connection.handle.transport)
     if connection.request.exchange != NULL:
         pool_put(&engine.pool, connection.request.exchange)
         connection.request.exchange = NULL
-    connection.handle.fd = -1
     connection.handle.generation += 1
     begin_phase(connection, PHASE_CLOSED_NOTIFY)
     engine.open -= 1
@@ -121,7 +117,7 @@ cdef void connection_close_socket(Engine *engine, Connection *connection) noexce
         or connection.request.phase in (REQUEST_HEAD, REQUEST_BODY)
     ):
         # A child that the application forked may hold the socket open too; without this the client would go on sending.
-        transport_cut(&connection.transport, True)
+        transport_cut(&connection.handle.transport, True)
     close_descriptor(engine, connection)
 
 

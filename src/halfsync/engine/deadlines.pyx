@@ -2,6 +2,8 @@
 
 Nothing here ends a connection: on_timer in connection_events.pyx asks, and acts on the answer.
 """
+from libc.stdint cimport uint32_t
+
 from halfsync.exchange.deadlines cimport AWAITS_BODY, AWAITS_READING, deadline_after
 from halfsync.exchange.rates cimport is_too_slow, next_pace_check, pace_begin
 from halfsync.transport.transport cimport transport_unacknowledged
@@ -31,14 +33,14 @@ cdef void note_progress(Engine *engine, Connection *connection) noexcept nogil:
     point within the write deadline. So its pace, too, counts what it has acknowledged: what the socket took since the
     last look, plus the decrease in what the socket holds.
     """
-    cdef int64_t unsent = transport_unacknowledged(&connection.transport)
+    cdef int64_t unsent = transport_unacknowledged(&connection.handle.transport)
     if unsent < connection.unsent:
         connection.request.since = engine.now
     if connection.pace.since == 0:
         pace_begin(&connection.pace, engine.now)
     else:
         connection.pace.moved += connection.unsent - unsent
-    connection.unsent = unsent
+    connection.unsent = <uint32_t> unsent
 
 
 cdef bint is_slow(Engine *engine, Connection *connection) noexcept nogil:

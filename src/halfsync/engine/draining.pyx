@@ -15,7 +15,7 @@ from halfsync.engine.phases cimport (
 from halfsync.engine.transitions cimport engine_owns
 from halfsync.exchange.deadlines cimport newcomer_deadline
 from halfsync.exchange.lingering cimport linger_may_end
-from halfsync.native.sync cimport load_uint
+from halfsync.native.sync cimport load_uchar
 from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, command_give
 from halfsync.transport.transport cimport PEEK_BYTES, PEER_HERE, transport_peek, transport_unacknowledged
 
@@ -41,7 +41,7 @@ cdef bint hand_off(Engine *engine, Connection *connection, int *handed) noexcept
     if (
         handed[0] == HANDOFFS_PER_TURN
         or not (connection.phase in (PHASE_IDLE, PHASE_SILENT) or connection.request.phase == REQUEST_HEAD)
-        or load_uint(&connection.peer) != PEER_HERE or not handoff_connection(engine, connection)
+        or load_uchar(&connection.peer) != PEER_HERE or not handoff_connection(engine, connection)
     ):
         return False
     handed[0] += 1
@@ -54,7 +54,7 @@ cdef bint close_idle(Engine *engine, Connection *connection) noexcept nogil:
         return False
     if connection.phase != PHASE_IDLE and engine.now < newcomer_deadline(&engine.timeouts, connection.request.since):
         return False
-    if transport_peek(&connection.transport) == PEEK_BYTES:
+    if transport_peek(&connection.handle.transport) == PEEK_BYTES:
         return False
     close_now(engine, connection)
     return connection.phase == PHASE_FREE
@@ -74,7 +74,7 @@ cdef bint finish_connections(Engine *engine, unsigned int command) noexcept nogi
         if not engine_owns(connection):
             ended = False
         elif connection.phase == PHASE_LINGER:
-            ended = linger_may_end(True, transport_unacknowledged(&connection.transport))  # closed with the rest
+            ended = linger_may_end(True, transport_unacknowledged(&connection.handle.transport))  # closed with the rest
         elif command == COMMAND_HANDOFF:
             ended = hand_off(engine, connection, &handed)
         else:

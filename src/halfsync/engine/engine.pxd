@@ -18,7 +18,7 @@ from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.listening.endpoints cimport EndpointTable
 from halfsync.native.gate cimport Gate
-from halfsync.native.sync cimport atomic_pointer, atomic_uint, pthread_t, sem_t
+from halfsync.native.sync cimport atomic_pointer, atomic_uchar, atomic_uint, pthread_t, sem_t
 from halfsync.observe.completion cimport Observers
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.queue_records cimport Queue, QueueWatch
@@ -27,7 +27,6 @@ from halfsync.shared.client_counts cimport ClientCounts
 from halfsync.shared.counters cimport Counters
 from halfsync.shared.metrics cimport CONNECTION_STATES, SlotMetrics
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
-from halfsync.transport.transport cimport Transport
 
 cdef enum:
     LISTENERS_MAX = 64
@@ -53,7 +52,6 @@ ctypedef struct Request:
     uint8_t probed            # engine; the client had sent its end, and was probed (probe_client)
     uint32_t lease_serial     # as for lease
     uint32_t ticket           # engine: its place in the request queue
-    Connection *connection    # set once
     Exchange *exchange        # owner; NULL between requests
     Outbox *outbox            # owner
     void *app_state           # owner; what the bridge keeps between turns, while no exchange has it
@@ -62,23 +60,27 @@ ctypedef struct Request:
     Lease *lease              # worker, before it takes the request: lease of its turn; NULL: no deadline
 
 ctypedef struct Connection:
-    Handle handle             # engine
-    Transport transport       # owner of the request
-    atomic_uint peer          # engine; Peer. A worker reads it
+    Handle handle             # engine; the transport in it: owner of the request
+    atomic_uchar peer         # engine; Peer. A worker reads it
     uint8_t phase             # engine; phases.pxd has every change of it
     uint8_t awaits_proxy      # engine; a PROXY header must come first, and is not complete yet
     uint8_t rejected          # engine; its client has too many connections: reject it after the handshake
     uint8_t finishing         # engine; the transport has not yet said that nothing more will be sent
+    uint8_t address_length
+    uint16_t listener         # index of the listener that accepted it, in the table of endpoints
     Request request
     Timer timer               # engine
     uint32_t requests         # engine; complete ones so far. A worker reads it during the turn
     uint32_t client_index     # engine; index in the counts of clients, or CLIENT_REJECTED
     Pace pace                 # engine: rate of the body that the client sends, or of the response that it takes
-    int64_t unsent            # engine: bytes that the client had not acknowledged when the timer last looked
     int64_t accepted_ns       # engine; when it was accepted or adopted
     uint8_t address[ADDRESS_BYTES]   # sockaddr of the peer, or of the client in its PROXY header; aligned as one
-    uint8_t address_length
-    uint16_t listener         # index of the listener that accepted it, in the table of endpoints
+    uint32_t unsent           # engine: bytes that the client had not acknowledged when the timer last looked
+
+cdef inline Connection *connection_of(const Request *request) noexcept nogil:
+    """Return the connection that a request is embedded in."""
+    cdef Connection some
+    return <Connection *> (<char *> request - (<char *> &some.request - <char *> &some))
 
 ctypedef struct EngineListener:
     Handle handle

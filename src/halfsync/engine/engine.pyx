@@ -22,7 +22,7 @@ cdef void engine_wake(Engine *engine) noexcept nogil:
     """End the engine's wait, if it waits."""
     cdef uint64_t one = 1
     if load_uint(&engine.sleeping) and swap_uint(&engine.sleeping, 0):
-        write(engine.waker.fd, &one, sizeof(one))
+        write(engine.waker.transport.fd, &one, sizeof(one))
 
 
 cdef void engine_end_request(

@@ -67,7 +67,7 @@ cdef bint has_arrived(Engine *engine, Connection *connection) noexcept nogil:
         connection.request.phase != REQUEST_HEAD or engine.eviction.anything
     ):
         return False
-    return transport_peek(&connection.transport) == PEEK_BYTES
+    return transport_peek(&connection.handle.transport) == PEEK_BYTES
 
 
 cdef void sift_down(Candidate *heap, uint32_t length, uint32_t position) noexcept nogil:

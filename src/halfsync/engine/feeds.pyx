@@ -9,7 +9,7 @@ connect again, and reach a process that goes on.
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from halfsync.engine.engine cimport SCRATCH_BYTES, Feed, engine_announce, engine_end_request
+from halfsync.engine.engine cimport SCRATCH_BYTES, Feed, connection_of, engine_announce, engine_end_request
 from halfsync.engine.poller cimport RECEIVE_GONE, RECEIVE_HOLD
 from halfsync.engine.responses cimport end_unsent, outbox_with, give_outbox
 from halfsync.exchange.exchange cimport pool_put
@@ -35,8 +35,8 @@ cdef int feed_begin(Engine *engine, Request *request, const NativeResponse *answ
         engine.feeds_due = engine.now + FEED_NS
     feed.outbox = outbox
     feed.exchange = request.exchange
-    feed.address_length = request.connection.address_length
-    memcpy(feed.address, request.connection.address, feed.address_length)
+    feed.address_length = connection_of(request).address_length
+    memcpy(feed.address, connection_of(request).address, feed.address_length)
     feed.next = engine.feeds
     engine.feeds = feed
     request.exchange = NULL

@@ -53,7 +53,8 @@ cdef bint handoff_connection(Engine *engine, Connection *connection) noexcept no
         handoff.data = connection.request.exchange.data
         handoff.length = connection.request.exchange.filled
     sent = handoff_offer(
-        engine.handoff_fd, &engine.command, &handoff, &connection.transport, connection.request.app_state != NULL)
+        engine.handoff_fd, &engine.command, &handoff, &connection.handle.transport,
+        connection.request.app_state != NULL)
     if sent == HANDOFF_SENT:
         engine.counters.handed_off += 1
         connection_detach(engine, connection)

@@ -38,7 +38,7 @@ cdef bint backlog_waits(void *engine_) noexcept nogil:
     cdef Engine *engine = <Engine *> engine_
     cdef int position
     for position in range(engine.listeners_count):
-        if has_pending_accept(engine.listeners[position].handle.fd):
+        if has_pending_accept(engine.listeners[position].handle.transport.fd):
             return True
     return False
 
@@ -53,7 +53,7 @@ cdef bint on_acceptable(void *engine_, Handle *listener) noexcept nogil:
     cdef Engine *engine = <Engine *> engine_
     if engine.open < engine.open_max or load_uint(&engine.command) != COMMAND_SERVE:
         return True
-    return has_pending_accept(listener.fd) and eviction_choose(engine) != NULL
+    return has_pending_accept(listener.transport.fd) and eviction_choose(engine) != NULL
 
 
 cdef void evict_for_newcomer(Engine *engine) noexcept nogil:
@@ -169,7 +169,7 @@ cdef void empty_backlog(Engine *engine) noexcept nogil:
     if not others_accept(&engine.shared_listeners):
         adopt_all(engine)
     for position in range(engine.listeners_count if any else 0):
-        if engine.listeners[position].handle.fd >= 0:
+        if engine.listeners[position].handle.transport.fd >= 0:
             accept_all(engine, &engine.listeners[position].handle)
     if not any or engine.now >= engine.accept_again:
         engine_close_listeners(engine)
@@ -197,9 +197,9 @@ cdef void accept_all(Engine *engine, Handle *listener) noexcept nogil:
 
 
 cdef void close_listener(EngineListener *listener) noexcept nogil:
-    if listener.handle.fd >= 0:
-        close(listener.handle.fd)
-        listener.handle.fd = -1
+    if listener.handle.transport.fd >= 0:
+        close(listener.handle.transport.fd)
+        listener.handle.transport.fd = -1
 
 
 cdef void engine_close_listeners(Engine *engine) noexcept nogil:
@@ -222,7 +222,7 @@ cdef int engine_listen(Engine *engine, int fd) noexcept nogil:
         return -errno
     listener = &engine.listeners[engine.listeners_count]
     memset(listener, 0, sizeof(EngineListener))
-    listener.handle.fd = copy
+    listener.handle.transport.fd = copy
     listener.handle.kind = HANDLE_LISTENER
     listener.handle.index = LISTENER_INDEX + engine.listeners_count
     engine.listeners_count += 1

@@ -281,15 +281,15 @@ cdef int engine_open(Engine *engine, bint use_poll) noexcept nogil:
     init_pointer(&engine.announced, NULL)
     sem_init(&engine.monitor_wakeup, 0, 0)
     count(COUNT_ENGINE, 1)
-    engine.waker.fd = engine.adoption.fd = engine.handoff_fd = -1
+    engine.waker.transport.fd = engine.adoption.transport.fd = engine.handoff_fd = -1
     engine.scratch = <char *> malloc(SCRATCH_BYTES)
     if engine.scratch == NULL:
         return -errno
     result = engine.poller.open(&engine.poller)
     if result < 0:
         return result
-    engine.waker.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-    if engine.waker.fd < 0:
+    engine.waker.transport.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+    if engine.waker.transport.fd < 0:
         return -errno
     engine.waker.kind = HANDLE_WAKER
     engine.waker.index = WAKER_INDEX
@@ -304,7 +304,7 @@ cdef int engine_attach(Engine *engine, const SlotRef *slot) noexcept nogil:
         engine.metrics = engine.observers.metrics = slot.metrics
         engine.counters = &slot.metrics.counters
         counters_begin(&engine.counted_before, engine.counters)
-    engine.scoreboard_wakeup.fd = slot.scoreboard.wakeup_fd
+    engine.scoreboard_wakeup.transport.fd = slot.scoreboard.wakeup_fd
     engine.scoreboard_wakeup.kind = HANDLE_WAKER
     engine.scoreboard_wakeup.index = SCOREBOARD_INDEX
     return engine.poller.add(&engine.poller, &engine.scoreboard_wakeup)
@@ -327,8 +327,8 @@ cdef void engine_close(Engine *engine) noexcept nogil:
     handoff_close(engine)
     connections_free(engine)
     engine.poller.close(&engine.poller)
-    if engine.waker.fd >= 0:
-        close(engine.waker.fd)
+    if engine.waker.transport.fd >= 0:
+        close(engine.waker.transport.fd)
     pool_destroy(&engine.pool)
     sem_destroy(&engine.monitor_wakeup)
     free(engine.scratch)

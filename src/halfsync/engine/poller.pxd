@@ -23,18 +23,14 @@ cdef enum:
 
 # A file descriptor that a poller watches. The engine embeds it in the record that the descriptor belongs to.
 ctypedef struct Handle:
-    int fd
+    Transport transport       # of a connection; else only its descriptor is used
     uint32_t index            # the engine's index of it
     uint32_t generation       # of the record at that index: an event with another one is stale
+    uint32_t slot             # the poller's own
     uint8_t kind              # HandleKind
     uint8_t readable          # there may be bytes (or an end) that were not received yet
-    uint8_t ended             # the peer will send no more
     uint8_t watch_send        # the poller reports when the socket can take more
-    uint8_t receive_wants_write  # the last receive must be repeated then
-    uint8_t send_wants_read   # the last send must be repeated when the socket can be read from
     uint8_t in_ready          # it is in the poller's ready list
-    uint32_t slot             # the poller's own
-    Transport *transport      # of a connection; fd is a copy of its descriptor
     Handle *ready_next
     Handle *ready_previous
 
@@ -95,8 +91,8 @@ cdef inline void poller_init(Poller *poller, const char *name) noexcept nogil:
 
 cdef inline void handle_init(Handle *handle) noexcept nogil:
     """Forget what happened on a handle that a poller begins to watch."""
-    handle.readable = handle.ended = handle.watch_send = handle.in_ready = False
-    handle.receive_wants_write = handle.send_wants_read = False
+    handle.readable = handle.watch_send = handle.in_ready = False
+    handle.transport.ended = handle.transport.receive_wants_write = handle.transport.send_wants_read = False
 
 
 # What every poller over readiness shares: the system calls that complete what the kernel reports as ready.

@@ -70,12 +70,12 @@ cdef int complete_receive(Poller *poller, Handle *handle) noexcept nogil:
         data = poller.user.room(poller.user.engine, handle, &room)
         if data == NULL:
             return RECEIVE_HOLD
-        length = transport_receive(handle.transport, data, room)
+        length = transport_receive(&handle.transport, data, room)
         if length < 0:
             handle.readable = False
             if is_want(length):
-                handle.receive_wants_write = length == WANT_WRITE
-                if handle.receive_wants_write:
+                handle.transport.receive_wants_write = length == WANT_WRITE
+                if handle.transport.receive_wants_write:
                     poller.want_send(poller, handle)
                 length = -EAGAIN
             return poller.user.received(poller.user.engine, handle, data, length)
@@ -96,7 +96,7 @@ cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
     if not poller.user.acceptable(poller.user.engine, handle):
         return
     for _visits in range(ACCEPTS_PER_VISIT):
-        fd = accept_next(handle.fd, &address, &length)
+        fd = accept_next(handle.transport.fd, &address, &length)
         if fd < 0:
             if fd != -EAGAIN:  # whatever the error, the kernel would report the listener again at once
                 poller.user.accept_failed(poller.user.engine, handle, -fd)
@@ -107,8 +107,8 @@ cdef void complete_accept(Poller *poller, Handle *handle) noexcept nogil:
 
 cdef void poller_note_want(Poller *poller, Handle *handle, int want) noexcept nogil:
     """Note what a send waits for, WANT_READ or WANT_WRITE: `sendable` will be called."""
-    handle.send_wants_read = want == WANT_READ
-    if handle.send_wants_read:
+    handle.transport.send_wants_read = want == WANT_READ
+    if handle.transport.send_wants_read:
         poller.want_receive(poller, handle)
     else:
         poller.want_send(poller, handle)
@@ -124,9 +124,9 @@ cdef int64_t sent_or_later(Poller *poller, Handle *handle, int64_t sent) noexcep
 
 cdef int64_t poller_send(Poller *poller, Handle *handle, iovec *vectors, int count, bint more) noexcept nogil:
     """Send from memory. more: further bytes follow at once. Returns bytes sent, POLLER_LATER or -errno."""
-    return sent_or_later(poller, handle, transport_send(handle.transport, vectors, count, more))
+    return sent_or_later(poller, handle, transport_send(&handle.transport, vectors, count, more))
 
 
 cdef int64_t poller_send_file(Poller *poller, Handle *handle, int fd, int64_t offset, int64_t length) noexcept nogil:
     """Send from a file. Returns bytes sent (0: the file is now shorter), POLLER_LATER or -errno."""
-    return sent_or_later(poller, handle, transport_send_file(handle.transport, fd, offset, length))
+    return sent_or_later(poller, handle, transport_send_file(&handle.transport, fd, offset, length))

@@ -69,7 +69,7 @@ cdef int control(Poller *poller, int operation, Handle *handle) noexcept nogil:
         event.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (EPOLLOUT if handle.watch_send else 0)
     else:
         event.events = EPOLLIN | EPOLLET
-    return 0 if epoll_ctl(poller.fd, operation, handle.fd, &event) == 0 else -errno
+    return 0 if epoll_ctl(poller.fd, operation, handle.transport.fd, &event) == 0 else -errno
 
 
 cdef int epoll_add(Poller *poller, Handle *handle) noexcept nogil:
@@ -92,13 +92,13 @@ cdef void epoll_detach(Poller *poller, Handle *handle) noexcept nogil:
 
 cdef void epoll_resume(Poller *poller, Handle *handle) noexcept nogil:
     """Continue to receive: what arrived before is visited in the next cycle."""
-    if handle.readable or handle.ended:
+    if handle.readable or handle.transport.ended:
         ready_add(poller, handle)
 
 
 cdef void epoll_want_send(Poller *poller, Handle *handle) noexcept nogil:
     """Ask for EPOLLOUT. If the transport is not a plain socket, ask again even if it is already watched."""
-    if not handle.watch_send or handle.transport.kind != NULL:
+    if not handle.watch_send or handle.transport.state != NULL:
         handle.watch_send = True
         control(poller, EPOLL_CTL_MOD, handle)
 
@@ -118,7 +118,7 @@ cdef void visit(Poller *poller, Handle *handle) noexcept nogil:
         if result == RECEIVE_MORE and handle.readable:
             ready_add(poller, handle)
             return
-    if handle.ended and not handle.receive_wants_write:
+    if handle.transport.ended and not handle.transport.receive_wants_write:
         poller.user.hangup(poller.user.engine, handle, False)
 
 
@@ -139,12 +139,12 @@ cdef void dispatch(Poller *poller, epoll_event *event) noexcept nogil:
         poller.user.hangup(poller.user.engine, handle, True)
         return
     if event.events & EPOLLRDHUP:
-        handle.ended = True
-    if event.events & EPOLLIN or (event.events & EPOLLOUT and handle.receive_wants_write):
+        handle.transport.ended = True
+    if event.events & EPOLLIN or (event.events & EPOLLOUT and handle.transport.receive_wants_write):
         handle.readable = True
-        handle.receive_wants_write = False
-    if (event.events & EPOLLOUT and handle.watch_send) or (event.events & EPOLLIN and handle.send_wants_read):
-        handle.send_wants_read = False
+        handle.transport.receive_wants_write = False
+    if (event.events & EPOLLOUT and handle.watch_send) or (event.events & EPOLLIN and handle.transport.send_wants_read):
+        handle.transport.send_wants_read = False
         poller.user.sendable(poller.user.engine, handle)
         handle = poller.user.find(poller.user.engine, <uint32_t> event.data.u64, generation)
         if handle == NULL:

@@ -76,9 +76,9 @@ cdef int grow(Slots *slots) noexcept nogil:
 cdef short interest(const Handle *handle) noexcept nogil:
     """Return the events to ask for: no bytes while some wait that the engine did not want, no end that it knows of."""
     cdef short events = 0
-    if not handle.readable or handle.send_wants_read:
+    if not handle.readable or handle.transport.send_wants_read:
         events |= POLLIN
-    if handle.kind == HANDLE_CONNECTION and not handle.ended:
+    if handle.kind == HANDLE_CONNECTION and not handle.transport.ended:
         events |= POLLRDHUP
     if handle.watch_send:
         events |= POLLOUT
@@ -96,7 +96,7 @@ cdef int poll_add(Poller *poller, Handle *handle) noexcept nogil:
     handle_init(handle)
     handle.slot = slots.length
     slots.handles[slots.length] = handle
-    slots.descriptors[slots.length].fd = handle.fd
+    slots.descriptors[slots.length].fd = handle.transport.fd
     slots.descriptors[slots.length].revents = 0
     slots.length += 1
     watch(poller, handle)
@@ -132,7 +132,7 @@ cdef void poll_want_receive(Poller *poller, Handle *handle) noexcept nogil:
 
 cdef void visit_pending(Poller *poller, Handle *handle) noexcept nogil:
     """Visit a connection in the next cycle if it has bytes that poll(2) will not report."""
-    if handle.kind == HANDLE_CONNECTION and transport_pending(handle.transport) > 0:
+    if handle.kind == HANDLE_CONNECTION and transport_pending(&handle.transport) > 0:
         ready_add(poller, handle)
 
 
@@ -145,12 +145,12 @@ cdef void visit(Poller *poller, Handle *handle, short happened) noexcept nogil:
         (<Slots *> poller.own).descriptors[handle.slot].fd = -1
         poller.user.hangup(poller.user.engine, handle, True)
         return
-    if happened & POLLOUT and handle.receive_wants_write:
+    if happened & POLLOUT and handle.transport.receive_wants_write:
         happened |= POLLIN
-    if happened & POLLOUT or (happened & POLLIN and handle.send_wants_read):
+    if happened & POLLOUT or (happened & POLLIN and handle.transport.send_wants_read):
         if happened & POLLOUT:
             handle.watch_send = False
-        handle.send_wants_read = False
+        handle.transport.send_wants_read = False
         watch(poller, handle)
         poller.user.sendable(poller.user.engine, handle)
         handle = poller.user.find(poller.user.engine, index, generation)
@@ -158,7 +158,7 @@ cdef void visit(Poller *poller, Handle *handle, short happened) noexcept nogil:
             return
     if happened & POLLIN:
         handle.readable = True
-        handle.receive_wants_write = False
+        handle.transport.receive_wants_write = False
         result = complete_receive(poller, handle)
         if result == RECEIVE_GONE:
             return
@@ -166,9 +166,12 @@ cdef void visit(Poller *poller, Handle *handle, short happened) noexcept nogil:
             handle.readable = False  # what is left is reported again
             visit_pending(poller, handle)
     if happened & POLLRDHUP:
-        handle.ended = True
+        handle.transport.ended = True
     watch(poller, handle)
-    if handle.ended and not handle.receive_wants_write and (result != RECEIVE_MORE or not happened & POLLIN):
+    if (
+        handle.transport.ended and not handle.transport.receive_wants_write
+        and (result != RECEIVE_MORE or not happened & POLLIN)
+    ):
         poller.user.hangup(poller.user.engine, handle, False)
 
 
@@ -206,5 +209,5 @@ cdef int poll_cycle(Poller *poller, int timeout_ms) noexcept nogil:
         elif handle.kind == HANDLE_ADOPTION:
             poller.user.adoptable(poller.user.engine)
         else:
-            read(handle.fd, drained, sizeof(drained))
+            read(handle.transport.fd, drained, sizeof(drained))
     return happened

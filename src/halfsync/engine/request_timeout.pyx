@@ -2,7 +2,7 @@
 from libc.stdint cimport INT64_MAX, int64_t
 
 from halfsync.engine.connection_close cimport close_now, note_outcome
-from halfsync.engine.engine cimport Connection, engine_end_request
+from halfsync.engine.engine cimport Connection, connection_of, engine_end_request
 from halfsync.engine.lane_rules cimport lane_of
 from halfsync.engine.lease cimport HOLD_BUSY, HOLD_TAKEN, Lease, lease_hold, lease_release, lease_revoke
 from halfsync.engine.ownership cimport owner_seize
@@ -15,7 +15,7 @@ from halfsync.exchange.outcome cimport OUTCOME_EXPIRED, OUTCOME_TIMED_OUT, outco
 from halfsync.exchange.reasons cimport REASON_OVERLOAD, REASON_TURN, REASON_WAIT
 from halfsync.http.request_start cimport forwarded_age, proxy_clock_note
 from halfsync.http.response_head cimport RETRY_AFTER_S
-from halfsync.native.sync cimport load_uint, sem_post
+from halfsync.native.sync cimport load_uchar, sem_post
 from halfsync.pool.queue_slot cimport QueueSlot
 from halfsync.pool.request_queue cimport (
     queue_expire, queue_overload_s, queue_put, queue_put_in_lane, queue_withdraw,
@@ -48,14 +48,14 @@ cdef int64_t check_queued(Engine *engine, Request *request) noexcept nogil:
 
 cdef void shed_and_resume(Engine *engine, Request *request, int reason) noexcept nogil:
     """Answer 503 to a request that was taken out of the queue, and let its connection go on. May free it."""
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     if shed(engine, request, OUTCOME_EXPIRED, reason) == RECEIVE_MORE:
         engine.poller.resume(&engine.poller, &connection.handle)
 
 
 cdef int64_t waited_before(Engine *engine, Request *request) noexcept nogil:
     """Return for how long a complete request has waited at its proxies, in ns, if requests wait here too."""
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     cdef Exchange *exchange = request.exchange
     cdef int64_t age_ns
     if not engine.watch.waits or not forwarded_age(
@@ -67,7 +67,7 @@ cdef int64_t waited_before(Engine *engine, Request *request) noexcept nogil:
 
 cdef int64_t put_in_lane(Engine *engine, Request *request) noexcept nogil:
     """Put a complete request into the lane that its method and path name. Returns as queue_put."""
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     request.lane = lane_of(engine.lane_rules, request.exchange)
     return queue_put_in_lane(
         engine.queue, request, engine.now, waited_before(engine, request), request.lane,
@@ -117,16 +117,16 @@ cdef void expire_turn(Engine *engine, Request *request) noexcept nogil:
     The engine has seized the request, and holds the lease of the worker's turn. The exchange stays with the worker
     until the application returns. May free the connection.
     """
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     cdef Lease *lease = request.lease
     cdef Exchange copy = request.exchange[0]  # a copy, since the worker may be writing to it
     copy.response_head = NULL  # the worker's
     request.exchange = NULL
     engine.counters.timed_out += 1
     outcome_note(&copy.outcome, OUTCOME_TIMED_OUT, REASON_TURN)
-    if engine.limits.raw or lease.response_begun or load_uint(&connection.peer) == PEER_GONE:
+    if engine.limits.raw or lease.response_begun or load_uchar(&connection.peer) == PEER_GONE:
         engine_end_request(engine, &copy, connection.address, connection.address_length, engine.now)
-        transport_abort(&connection.transport)
+        transport_abort(&connection.handle.transport)
         close_now(engine, connection)
     else:
         send_refusal(engine, request, &copy, 504, REASON_TURN)
@@ -141,7 +141,7 @@ cdef int64_t check_response(Engine *engine, Request *request) noexcept nogil:
 
     It is freed if the application that makes the response passed its deadline: the response was then cut.
     """
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     cdef Lease *lease = request.lease
     cdef int hold
     if lease == NULL:
@@ -156,7 +156,7 @@ cdef int64_t check_response(Engine *engine, Request *request) noexcept nogil:
         return engine.now + CHECK_AGAIN if hold == HOLD_BUSY else INT64_MAX
     engine.counters.timed_out += 1
     note_outcome(request, OUTCOME_TIMED_OUT, REASON_TURN)
-    transport_abort(&connection.transport)
+    transport_abort(&connection.handle.transport)
     close_now(engine, connection)
     lease_revoke(lease)
     sem_post(&engine.monitor_wakeup)

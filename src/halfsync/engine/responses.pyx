@@ -9,7 +9,8 @@ from halfsync.engine.connection_close cimport (
     client_disconnected, close_now, enter_phase, enter_request_phase, linger, note_outcome, save_app_state,
 )
 from halfsync.engine.engine cimport (
-    Connection, engine_announce, engine_defer, engine_end_request, engine_is_closing_keepalives, engine_note_refusal,
+    Connection, connection_of, engine_announce, engine_defer, engine_end_request, engine_is_closing_keepalives,
+    engine_note_refusal,
 )
 from halfsync.engine.ownership cimport owner_withdraw
 from halfsync.engine.phases cimport PHASE_IDLE, REQUEST_SENDING
@@ -41,7 +42,7 @@ cdef enum:
 
 cdef void start_sending(Engine *engine, Request *request) noexcept nogil:
     """Begin to send an outbox. The client's pace is judged from the timer's first look on."""
-    request.connection.pace.since = 0
+    connection_of(request).pace.since = 0
     enter_request_phase(engine, request, REQUEST_SENDING)
 
 
@@ -71,10 +72,10 @@ cdef void give_outbox(Engine *engine, Request *request, Outbox *outbox) noexcept
 
 cdef void end_unsent(Engine *engine, Request *request) noexcept nogil:
     """End a request for whose response memory is short, and reset its connection, which is freed."""
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     note_outcome(request, OUTCOME_ERROR, REASON_RESOURCES)
     engine_end_request(engine, request.exchange, connection.address, connection.address_length, engine.now)
-    transport_abort(&connection.transport)
+    transport_abort(&connection.handle.transport)
     close_now(engine, connection)
 
 
@@ -96,7 +97,7 @@ cdef void note_refusal(
     Engine *engine, const Request *request, int answer, int status, int reason
 ) noexcept nogil:
     """Count a refusal, and note its reason. answer: how the client is answered, an Answer."""
-    cdef const Connection *connection = request.connection
+    cdef const Connection *connection = connection_of(request)
     refusal_counter(engine.counters, status)[0] += 1
     measure_refusal(engine.metrics, status, reason)
     engine_note_refusal(
@@ -109,7 +110,7 @@ cdef void refuse(Engine *engine, Request *request, int status, int reason) noexc
 
     reason: a Reason, as for refusal_text.
     """
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     cdef int answer = refusal_answer(False, connection.awaits_proxy, False)
     if request.exchange != NULL:
         exchange_identify(
@@ -125,12 +126,12 @@ cdef void send_refusal(
     Engine *engine, Request *request, Exchange *exchange, int status, int reason
 ) noexcept nogil:
     """Send the refusal of the request in an exchange, which may be NULL, and end the connection."""
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     cdef char response[ERROR_BYTES]
     cdef int64_t body
     cdef int length = exchange_error(exchange, status, &engine.fields, False, response, &body)
     cdef ssize_t sent
-    sent = transport_send_bytes(&connection.transport, response, length, False)
+    sent = transport_send_bytes(&connection.handle.transport, response, length, False)
     if sent > 0 and exchange != NULL:
         timeline_note_sent(&exchange.timeline, engine.now)
     if exchange != NULL and (sent >= 0 or is_want(sent)):  # what is left is sent, unless the client leaves
@@ -155,7 +156,7 @@ cdef int shed(Engine *engine, Request *request, int outcome, int reason) noexcep
 
     outcome: OUTCOME_SHED or OUTCOME_EXPIRED. May free the connection. Returns RECEIVE_*.
     """
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     cdef Exchange *exchange = request.exchange
     cdef NativeResponse answer
     cdef int64_t body
@@ -175,9 +176,9 @@ cdef int shed(Engine *engine, Request *request, int outcome, int reason) noexcep
 
 cdef int cut_stream(Engine *engine, Request *request, int reason) noexcept nogil:
     """Reset the connection of a stream for which there is no room (ANSWER_RESET). Returns RECEIVE_GONE."""
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     note_refusal(engine, request, ANSWER_RESET, 503, reason)
-    transport_abort(&connection.transport)
+    transport_abort(&connection.handle.transport)
     close_now(engine, connection)
     return RECEIVE_GONE
 
@@ -189,10 +190,10 @@ cdef int send_native_response(
 
     What the socket does not take goes to an outbox. Returns RECEIVE_*; may free the connection.
     """
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     cdef Exchange *exchange = request.exchange
     cdef ssize_t sent = transport_send_bytes(
-        &connection.transport, engine.scratch, answer.ready, 0 < answer.length <= JOINED_MOST)
+        &connection.handle.transport, engine.scratch, answer.ready, 0 < answer.length <= JOINED_MOST)
     cdef bint gone = sent < 0 and not is_want(sent)
     cdef int64_t moved = 0  # of the file
     cdef int64_t now

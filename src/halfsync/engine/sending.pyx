@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t
 from posix.uio cimport iovec
 
 from halfsync.engine.connection_close cimport client_disconnected, close_now, linger, note_outcome, save_app_state
-from halfsync.engine.engine cimport Connection, engine_announce, engine_end_request
+from halfsync.engine.engine cimport Connection, connection_of, engine_announce, engine_end_request
 from halfsync.engine.poller cimport POLLER_LATER, poller_send, poller_send_file
 from halfsync.exchange.outbox cimport (
     NEXT_ENDED, NEXT_MEMORY, NEXT_WAIT, OUTBOX_COMPLETE, OUTBOX_RESET, Outbox, Segment, VECTORS_MAX, outbox_abandon,
@@ -20,7 +20,7 @@ cdef enum:
 
 cdef bint send_outbox(Engine *engine, Request *request) noexcept nogil:
     """Send what the outbox holds, while the socket takes it, up to SENDS_PER_VISIT pieces. See the .pxd."""
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     cdef Outbox *outbox = request.outbox
     cdef iovec vectors[VECTORS_MAX]
     cdef Segment *segment
@@ -42,11 +42,11 @@ cdef bint send_outbox(Engine *engine, Request *request) noexcept nogil:
         if sent == POLLER_LATER:
             return False
         if sent < 0:  # perhaps memory is short, or the file fails: the client is there, and must see a cut
-            transport_abort(&connection.transport)
+            transport_abort(&connection.handle.transport)
             client_disconnected(engine, connection)
             return False
         if sent == 0:
-            transport_abort(&connection.transport)  # the file is now shorter than was promised
+            transport_abort(&connection.handle.transport)  # the file is now shorter than was promised
             note_outcome(request, OUTCOME_ERROR, REASON_FILE)
             close_now(engine, connection)
             return False
@@ -60,7 +60,7 @@ cdef bint send_outbox(Engine *engine, Request *request) noexcept nogil:
 
 cdef bint end_response(Engine *engine, Request *request) noexcept nogil:
     """Finish a response: release its outbox, and end the connection unless it stays. Returns as send_outbox."""
-    cdef Connection *connection = request.connection
+    cdef Connection *connection = connection_of(request)
     cdef Outbox *outbox = request.outbox
     cdef int end = outbox.end
     cdef bint keep_alive = outbox.keep_alive
@@ -78,9 +78,9 @@ cdef bint end_response(Engine *engine, Request *request) noexcept nogil:
     outbox_release(outbox)
     if end != OUTBOX_COMPLETE:
         if end == OUTBOX_RESET:
-            transport_abort(&connection.transport)
+            transport_abort(&connection.handle.transport)
         else:
-            transport_cut(&connection.transport, False)
+            transport_cut(&connection.handle.transport, False)
         close_now(engine, connection)
     elif keep_alive:
         return True

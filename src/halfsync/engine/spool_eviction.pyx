@@ -14,7 +14,7 @@ from libc.stdint cimport int64_t, uint32_t
 from halfsync.engine.connection_close cimport client_disconnected, note_outcome
 from halfsync.engine.connections cimport connection_at
 from halfsync.engine.deadlines cimport note_progress
-from halfsync.engine.engine cimport Request, SLAB
+from halfsync.engine.engine cimport Request, SLAB, connection_of
 from halfsync.engine.phases cimport OWNER_ENGINE, REQUEST_SENDING, owner_is
 from halfsync.exchange.outbox cimport OUTBOX_WAITS_FOR_CLIENT, outbox_retry, outbox_waits
 from halfsync.exchange.outcome cimport OUTCOME_SHED
@@ -55,11 +55,11 @@ cdef void evict_stalled_client(Engine *engine) noexcept nogil:
             workers_are and outbox_waits(request.outbox) == OUTBOX_WAITS_FOR_CLIENT
         ):
             continue
-        note_progress(engine, request.connection)
+        note_progress(engine, connection_of(request))
         if engine.now - request.since >= STALLED and (longest == NULL or request.since < longest.since):
             longest = request
     if longest != NULL:
         engine.counters.evicted += 1
-        transport_abort(&longest.connection.transport)
+        transport_abort(&connection_of(longest).handle.transport)
         note_outcome(longest, OUTCOME_SHED, REASON_STALLED)
-        client_disconnected(engine, longest.connection)
+        client_disconnected(engine, connection_of(longest))

@@ -6,11 +6,10 @@ cdef enum:
     SLOTS = 1024              # one revolution of the wheel: 17.2 s
     WORDS = 16                # of 64 bits, one bit a slot
 
-# One deadline. Its owner may move `deadline` later without telling the wheel; only wheel_set may move it earlier.
+# One deadline. Its owner has it, and may move it later without telling the wheel.
 ctypedef struct Timer:
     Timer *next               # NULL: in no slot
     Timer *previous
-    int64_t deadline          # ns of the monotonic clock
     uint64_t tick             # the tick that its slot stands for
 
 ctypedef struct Wheel:

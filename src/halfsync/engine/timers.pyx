@@ -1,9 +1,9 @@
 """A hashed timer wheel (Varghese and Lauck, 1987, scheme 6), lazy about deadlines that move later.
 
 Every request moves its connection's deadline, nearly always later, and few deadlines fire. So a timer stays in the slot
-of an early deadline while a plain store moves its deadline back. When the slot's time has come, the caller of
-`wheel_due` checks the current deadline, and sets the timer again if it has not passed. A deadline further away than one
-revolution of the wheel is checked once in each. Deadlines fire at most two ticks late, never early. The wheel belongs
+of an early deadline, and does not know the deadline itself. When the slot's time has come, the caller of `wheel_due`
+checks the current deadline, and sets the timer again if it has not passed. A deadline further away than one revolution
+of the wheel is checked once in each. Deadlines fire at most two ticks late, never early. The wheel belongs
 to the engine's thread.
 """
 
@@ -22,10 +22,9 @@ cdef void wheel_init(Wheel *wheel, int64_t now) noexcept nogil:
 
 
 cdef void wheel_set(Wheel *wheel, Timer *timer, int64_t deadline) noexcept nogil:
-    """Set or move a deadline. Costs only a store if the timer is already in an earlier slot."""
+    """Set a deadline. Does nothing if the timer is already in an earlier slot."""
     cdef uint64_t tick = (<uint64_t> deadline >> TICK_SHIFT) + 1
     cdef Timer *head
-    timer.deadline = deadline
     if timer.next != NULL:
         if timer.tick <= tick:
             return

@@ -2,7 +2,7 @@
 # in phases.pxd has the change, and that the calling thread may make it.
 from libc.stdint cimport uint8_t
 
-from halfsync.engine.engine cimport Connection, Request
+from halfsync.engine.engine cimport Connection, Request, connection_of
 from halfsync.engine.phases cimport (
     OWNER_ENGINE, OWNER_WORKER, PHASE_ACTIVE, PHASE_IDLE, REQUEST_DONE, REQUEST_NONE, connection_may, owner_is,
     request_may,
@@ -33,8 +33,8 @@ cdef inline void change_request_phase(Request *request, int after) noexcept nogi
 
 cdef inline void begin_request_phase(Request *request, int after) noexcept nogil:
     """Change the phase of a request, and let its connection be active."""
-    if request.connection.phase != PHASE_ACTIVE:
-        change_phase(request.connection, PHASE_ACTIVE)
+    if connection_of(request).phase != PHASE_ACTIVE:
+        change_phase(connection_of(request), PHASE_ACTIVE)
     change_request_phase(request, after)
 
 

@@ -32,12 +32,19 @@ cdef extern from "<semaphore.h>" nogil:
 
 # The C11 atomics that are used. Every operation is sequentially consistent.
 cdef extern from "<stdatomic.h>" nogil:
+    ctypedef struct atomic_uchar:
+        pass
     ctypedef struct atomic_uint:
         pass
     ctypedef struct atomic_llong:
         pass
     ctypedef struct atomic_pointer "_Atomic(void *)":
         pass
+    unsigned char load_uchar "atomic_load" (atomic_uchar *where)
+    void store_uchar "atomic_store" (atomic_uchar *where, unsigned char value)
+    void init_uchar "atomic_init" (atomic_uchar *where, unsigned char value)
+    bint cas_uchar "atomic_compare_exchange_strong" (
+        atomic_uchar *where, unsigned char *expected, unsigned char value)
     unsigned int load_uint "atomic_load" (atomic_uint *where)
     void store_uint "atomic_store" (atomic_uint *where, unsigned int value)
     void init_uint "atomic_init" (atomic_uint *where, unsigned int value)

@@ -6,7 +6,7 @@ from halfsync.native.sync cimport atomic_uint, init_uint, load_uint
 from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF
 from halfsync.shared.handoff cimport handoff_adopt, handoff_describe, handoff_offer, next_handoff_retry
 from halfsync.shared.handoff_queue cimport HANDOFF_BYTES, HANDOFF_TAKEN, HandoffRecord, handoff_send, handoff_take
-from halfsync.transport.transport cimport Transport, TransportKind
+from halfsync.transport.transport cimport Transport, TransportKind, TransportState
 
 SENT = ("sent", "later", "too long", "deserted")
 TAKEN = ("taken", "none", "short", "refused", "over")
@@ -46,7 +46,9 @@ cdef bint never_moves(Transport *transport) noexcept nogil:
     return False
 
 cdef TransportKind rooted
+cdef TransportState rooted_state
 rooted.may_move = never_moves
+rooted_state.kind = &rooted
 
 
 def offer(
@@ -63,7 +65,7 @@ def offer(
     memset(&transport, 0, sizeof(transport))
     transport.fd = fd
     if not may_move:
-        transport.kind = &rooted
+        transport.state = &rooted_state
     memcpy(listener.address, listener_address, ENDPOINT_BYTES)
     init_uint(&command, COMMAND_HANDOFF)
     handoff_describe(&handoff, &listener, awaits_proxy, requests, sockaddr, len(address))

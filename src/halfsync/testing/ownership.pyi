@@ -9,6 +9,7 @@ OWNER_RETURNED: int
 HOLD_OVER: int
 HOLD_BUSY: int
 HOLD_TAKEN: int
+CONNECTION_BYTES: int
 
 @final
 class Turn:

@@ -13,6 +13,7 @@ OWNER_RETURNED = <int> ownership.OWNER_RETURNED
 HOLD_OVER = <int> leases.HOLD_OVER
 HOLD_BUSY = <int> leases.HOLD_BUSY
 HOLD_TAKEN = <int> leases.HOLD_TAKEN
+CONNECTION_BYTES = sizeof(engines.Connection)
 
 
 cdef class Turn:

@@ -11,7 +11,6 @@ from halfsync.engine.poller cimport (
 )
 from halfsync.engine.poller_epoll cimport epoll_poller
 from halfsync.engine.poller_poll cimport poll_poller
-from halfsync.transport.transport cimport Transport
 
 LISTENER = <int> HANDLE_LISTENER
 CONNECTION = <int> HANDLE_CONNECTION
@@ -22,12 +21,10 @@ ROOM_BYTES = 64 * 1024
 cdef class PyHandle:
     """One watched descriptor. The poller keeps it alive from add to remove."""
     cdef Handle native
-    cdef Transport transport
     cdef char *buffer
 
     def __cinit__(self, int fd, uint8_t kind, uint32_t index, uint32_t generation=0):
-        self.native.fd = self.transport.fd = fd
-        self.native.transport = &self.transport
+        self.native.transport.fd = fd
         self.native.kind = kind
         self.native.index = index
         self.native.generation = generation
@@ -38,7 +35,7 @@ cdef class PyHandle:
 
     @property
     def fd(self):
-        return self.native.fd
+        return self.native.transport.fd
 
     @property
     def index(self):

@@ -6,8 +6,7 @@ TICK_NS: int
 WHEEL_TICKS: int
 
 @final
-class PyTimer:
-    deadline: int
+class PyTimer: ...
 
 @final
 class PyWheel:

@@ -9,16 +9,8 @@ WHEEL_TICKS = <int> timers.SLOTS
 
 
 cdef class PyTimer:
-    """One deadline. The wheel keeps it alive."""
+    """The timer of one deadline. The wheel keeps it alive."""
     cdef timers.Timer native
-
-    @property
-    def deadline(self):
-        return self.native.deadline
-
-    @deadline.setter
-    def deadline(self, int64_t deadline):
-        self.native.deadline = deadline
 
 
 cdef class PyWheel:

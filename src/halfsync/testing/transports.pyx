@@ -15,8 +15,9 @@ from halfsync.native.poll cimport POLLIN, POLLOUT, poll, pollfd
 from halfsync.native.sync cimport add_llong, atomic_llong
 from halfsync.transport.transport cimport (
     MSG_DONTWAIT, MSG_NOSIGNAL, PEEK_BYTES, PEEK_ENDED, PEEK_NOTHING, PEER_HERE, PEER_GONE, PEER_ENDED,
-    Transport as NativeTransport, TransportKind, WANT_READ, WANT_WRITE, c_recv, c_send, transport_abort,
-    transport_choose, transport_close, transport_cut, transport_finish, transport_may_move, transport_open,
+    Transport as NativeTransport, TransportKind, TransportState, WANT_READ, WANT_WRITE, c_recv, c_send, transport_abort,
+    transport_choose, transport_close, transport_cut, transport_finish, transport_handshake, transport_may_move,
+    transport_open,
     transport_peek, transport_pending, transport_presence, transport_receive, transport_send_bytes, transport_send_file,
     transport_send_whole, transport_shakes_hands, transport_unacknowledged,
 )
@@ -27,6 +28,7 @@ cdef enum:
     STEPS_MOST = 4            # of a handshake
 
 ctypedef struct State:
+    TransportState base
     uint64_t random
     char held[HELD_BYTES]     # received, and not given out yet
     uint32_t start            # of those that are left
@@ -85,10 +87,11 @@ cdef int begin(NativeTransport *transport) noexcept nogil:
     cdef State *state = <State *> calloc(1, sizeof(State))
     if state == NULL:
         return -ENOMEM
+    state.base.kind = &kind
     state.random = seed + <uint64_t> add_llong(&opened, 1)
     state.steps = draw(state, STEPS_MOST)
     state.repeat = -1
-    transport.state = state
+    transport.state = &state.base
     return 0
 
 
@@ -245,7 +248,7 @@ cdef class Transport:
         transport_close(&self.native)
 
     def handshake(self):
-        return self.native.kind.handshake(&self.native) if transport_shakes_hands(&self.native) else 0
+        return transport_handshake(&self.native) if transport_shakes_hands(&self.native) else 0
 
     def receive(self, size_t room):
         """Return the received bytes, or a number."""

@@ -34,14 +34,21 @@ cdef enum Peer:
     PEER_GONE                 # the connection is dead
 
 ctypedef struct Transport:
+    TransportState *state     # NULL: a plain socket
     int fd                    # -1: closed
     uint8_t drained           # after a receive: nothing is left to receive before the next event of the socket
-    const TransportKind *kind  # NULL: a plain socket
-    void *state               # state of the kind
+    # What a poller that watches the socket notes about it.
+    uint8_t ended             # the peer will send no more
+    uint8_t receive_wants_write  # the last receive must be repeated when the socket can be written to
+    uint8_t send_wants_read   # the last send must be repeated when the socket can be read from
+
+# What the state of each kind begins with.
+ctypedef struct TransportState:
+    const TransportKind *kind
 
 # What a kind other than plain sockets does in its own way. Results are those of the functions below.
 ctypedef struct TransportKind:
-    int (*open)(Transport *transport) noexcept nogil
+    int (*open)(Transport *transport) noexcept nogil  # allocates the state
     int (*handshake)(Transport *transport) noexcept nogil  # NULL: there is none
     ssize_t (*receive)(Transport *transport, void *data, size_t room) noexcept nogil
     ssize_t (*send)(Transport *transport, iovec *vectors, int count, bint more) noexcept nogil
@@ -101,17 +108,22 @@ cdef inline bint is_want(int64_t result) noexcept nogil:
 
 cdef inline bint transport_shakes_hands(const Transport *transport) noexcept nogil:
     """Return whether a new connection begins with a handshake."""
-    return transport.kind != NULL and transport.kind.handshake != NULL
+    return transport.state != NULL and transport.state.kind.handshake != NULL
+
+
+cdef inline int transport_handshake(Transport *transport) noexcept nogil:
+    """Go on with the handshake. Returns 0 once it is done, a WANT, or -errno."""
+    return transport.state.kind.handshake(transport)
 
 
 cdef inline bint transport_may_move(Transport *transport) noexcept nogil:
     """Return whether another process could continue with the descriptor alone."""
-    return transport.kind == NULL or transport.kind.may_move(transport)
+    return transport.state == NULL or transport.state.kind.may_move(transport)
 
 
 cdef inline size_t transport_pending(Transport *transport) noexcept nogil:
     """Return how many bytes can be received that no event of the socket will report."""
-    return 0 if transport.kind == NULL else transport.kind.pending(transport)
+    return 0 if transport.state == NULL else transport.state.kind.pending(transport)
 
 
 cdef inline ssize_t transport_receive(Transport *transport, void *data, size_t room) noexcept nogil:
@@ -120,8 +132,8 @@ cdef inline ssize_t transport_receive(Transport *transport, void *data, size_t r
     Fewer bytes than `room` do not mean that nothing is left: see `drained`.
     """
     cdef ssize_t length
-    if transport.kind != NULL:
-        return transport.kind.receive(transport, data, room)
+    if transport.state != NULL:
+        return transport.state.kind.receive(transport, data, room)
     while True:
         length = c_recv(transport.fd, data, room, MSG_DONTWAIT)
         if length >= 0:
@@ -137,8 +149,8 @@ cdef inline ssize_t transport_send(Transport *transport, iovec *vectors, int cou
     cdef msghdr message
     cdef ssize_t sent
     cdef int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if more else 0)
-    if transport.kind != NULL:
-        return transport.kind.send(transport, vectors, count, more)
+    if transport.state != NULL:
+        return transport.state.kind.send(transport, vectors, count, more)
     while True:
         if count == 1:
             sent = c_send(transport.fd, vectors.iov_base, vectors.iov_len, flags)

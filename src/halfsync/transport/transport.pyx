@@ -54,10 +54,9 @@ cdef int transport_open(Transport *transport, int fd) noexcept nogil:
     cdef int result = 0
     transport.fd = fd
     transport.drained = False
-    transport.kind = chosen
     transport.state = NULL
-    if transport.kind != NULL:
-        result = transport.kind.open(transport)
+    if chosen != NULL:
+        result = chosen.open(transport)
     if result < 0:
         transport.fd = -1
     return result
@@ -65,8 +64,8 @@ cdef int transport_open(Transport *transport, int fd) noexcept nogil:
 
 cdef void transport_close(Transport *transport) noexcept nogil:
     check(transport.fd >= 0, "a transport is closed twice")
-    if transport.kind != NULL:
-        transport.kind.close(transport)
+    if transport.state != NULL:
+        transport.state.kind.close(transport)
     close(transport.fd)
     transport.fd = -1
 
@@ -75,7 +74,7 @@ cdef int64_t transport_send_file(Transport *transport, int fd, int64_t offset, i
     cdef long position = offset
     cdef char data[READ_BYTES]
     cdef ssize_t sent
-    if transport.kind == NULL:
+    if transport.state == NULL:
         check(pipe_is_quiet(), "a file is sent while SIGPIPE could end the process")
         while True:
             sent = sendfile(transport.fd, fd, &position, <size_t> min(length, <int64_t> SEND_FILE_BYTES))
@@ -83,8 +82,8 @@ cdef int64_t transport_send_file(Transport *transport, int fd, int64_t offset, i
                 return sent
             if errno != EINTR:
                 return WANT_WRITE if errno == EAGAIN else -errno
-    if transport.kind.send_file != NULL:
-        return transport.kind.send_file(transport, fd, offset, length)
+    if transport.state.kind.send_file != NULL:
+        return transport.state.kind.send_file(transport, fd, offset, length)
     while True:
         sent = pread(fd, data, <size_t> min(length, <int64_t> READ_BYTES), offset)
         if sent >= 0:
@@ -96,8 +95,8 @@ cdef int64_t transport_send_file(Transport *transport, int fd, int64_t offset, i
 
 cdef void transport_send_whole(Transport *transport, const char *data, size_t length) noexcept nogil:
     cdef ssize_t sent
-    if transport.kind != NULL:
-        transport.kind.send_whole(transport, data, length)
+    if transport.state != NULL:
+        transport.state.kind.send_whole(transport, data, length)
         return
     sent = c_send(transport.fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL)
     if sent > 0 and <size_t> sent < length:  # the client would take what follows for the rest of it
@@ -127,8 +126,8 @@ cdef int transport_presence(Transport *transport) noexcept nogil:
 
 cdef int transport_finish(Transport *transport) noexcept nogil:
     cdef int result = 0
-    if transport.kind != NULL:
-        result = transport.kind.finish(transport)
+    if transport.state != NULL:
+        result = transport.state.kind.finish(transport)
     if result == 0:
         shutdown(transport.fd, SHUT_WR)
     return result
@@ -144,8 +143,8 @@ cdef void transport_abort(Transport *transport) noexcept nogil:
 
 cdef int64_t transport_unacknowledged(Transport *transport) noexcept nogil:
     cdef int64_t held = 0
-    if transport.kind != NULL:
-        held = transport.kind.unacknowledged(transport)
+    if transport.state != NULL:
+        held = transport.state.kind.unacknowledged(transport)
     return held + c_unacknowledged(transport.fd)
 
 

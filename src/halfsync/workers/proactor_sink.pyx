@@ -10,8 +10,8 @@ from posix.uio cimport iovec
 from posix.unistd cimport close
 
 from halfsync.engine.engine cimport (
-    END_CUTS, END_LINGERS, END_STAYS, engine_announce, engine_end_request, engine_is_closing_keepalives,
-    engine_is_handing_off, engine_release, engine_return,
+    END_CUTS, END_LINGERS, END_STAYS, connection_of, engine_announce, engine_end_request,
+    engine_is_closing_keepalives, engine_is_handing_off, engine_release, engine_return,
 )
 from halfsync.engine.lease cimport lease_acquire, lease_end
 from halfsync.engine.phases cimport REQUEST_DONE, REQUEST_SENDING
@@ -27,7 +27,7 @@ from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTC
 from halfsync.exchange.persistence cimport may_stay
 from halfsync.exchange.reasons cimport REASON_CUT, REASON_GONE, REASON_NONE, REASON_RESOURCES, REASON_STOP
 from halfsync.exchange.timeline cimport timeline_note_sent
-from halfsync.native.sync cimport load_uint, monotonic_ns
+from halfsync.native.sync cimport load_uchar, load_uint, monotonic_ns
 from halfsync.observe.completion cimport is_observed
 from halfsync.shared.command cimport COMMAND_STOP
 from halfsync.transport.transport cimport (
@@ -45,15 +45,15 @@ cdef void sink_open(ProactorSink *self, Engine *engine, Request *request, Lease 
     self.sink.waits = self.sink.gil_held = self.sink.whole = False
     self.sink.stays = may_stay(
         exchange.head.keep_alive, engine.timeouts.keep_alive > 0, engine_is_closing_keepalives(engine),
-        request.connection.requests, engine.requests_max)
+        connection_of(request).requests, engine.requests_max)
     self.engine = engine
     self.request = request
     self.outbox = NULL
     self.lease = lease
     self.probed = exchange.head.minor == 0  # HTTP/1.0 has no interim responses
-    self.gone = load_uint(&request.connection.peer) == PEER_GONE or load_uint(&engine.command) == COMMAND_STOP
-    self.address_length = request.connection.address_length
-    memcpy(self.address, request.connection.address, sizeof(self.address))
+    self.gone = load_uchar(&connection_of(request).peer) == PEER_GONE or load_uint(&engine.command) == COMMAND_STOP
+    self.address_length = connection_of(request).address_length
+    memcpy(self.address, connection_of(request).address, sizeof(self.address))
 
 
 cdef bint acquire_lease(ProactorSink *self) noexcept nogil:
@@ -67,7 +67,7 @@ cdef bint acquire_lease(ProactorSink *self) noexcept nogil:
 
 cdef int send_direct(ProactorSink *self, iovec *vectors, int count) noexcept nogil:
     """Send what the socket takes at once, and advance the vectors. Returns 1: bytes are left; 0: none; -1: gone."""
-    cdef ssize_t sent = transport_send(&self.request.connection.transport, vectors, count, False)
+    cdef ssize_t sent = transport_send(&connection_of(self.request).handle.transport, vectors, count, False)
     if sent > 0:
         timeline_note_sent(&self.request.exchange.timeline, monotonic_ns())
         self.request.exchange.wire_sent += sent
@@ -189,10 +189,10 @@ cdef bint sink_is_disconnected(Sink *sink) noexcept nogil:
         return outbox_is_gone(self.outbox)
     if not acquire_lease(self):
         return True
-    peer = load_uint(&self.request.connection.peer)
+    peer = load_uchar(&connection_of(self.request).peer)
     if peer == PEER_ENDED and not self.probed:
         self.probed = True
-        send_continue(&self.request.connection.transport)
+        send_continue(&connection_of(self.request).handle.transport)
     release_lease(self)
     return peer == PEER_GONE
 
@@ -259,12 +259,12 @@ cdef void give_back(ProactorSink *self, Exchange *exchange, int end) noexcept no
     request.app_state = exchange.app_state
     exchange.app_state = NULL
     if load_uint(&engine.command) == COMMAND_STOP:
-        inform_client(&request.connection.transport, end)
+        inform_client(&connection_of(request).handle.transport, end)
         end = TURN_CUT
     request.since = exchange.timeline.turned_ns = now
     engine_end_request(engine, exchange, self.address, self.address_length, now)
     if end != TURN_COMPLETE or not self.sink.stays:
-        request.end = end_sending(&request.connection.transport, end)
+        request.end = end_sending(&connection_of(request).handle.transport, end)
         change_request_phase(request, REQUEST_DONE)
         engine_return(engine, request)
         return

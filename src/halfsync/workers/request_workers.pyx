@@ -6,7 +6,7 @@ worker that is stuck in the application (workers/monitor.pyx).
 """
 from libc.stdint cimport int64_t
 
-from halfsync.engine.engine cimport engine_return
+from halfsync.engine.engine cimport connection_of, engine_return
 from halfsync.engine.lease cimport Lease, lease_is_revoked
 from halfsync.engine.ownership cimport owner_take
 from halfsync.engine.phases cimport REQUEST_NOTIFY
@@ -38,7 +38,7 @@ cdef class RequestWorkers(MonitoredThreads):
         sink_open(&sink, self.engine, request, lease)
         origin.address = sink.address
         origin.address_length = sink.address_length
-        origin.listener = request.connection.listener
+        origin.listener = connection_of(request).listener
         exchange.timeline.taken_ns = now
         release_lease(&sink)
         if sink.gone:
