@@ -73,12 +73,14 @@ REPLACEABLE = frozenset(
         "time",
     ]
 )
-# Modules that make the copies, and modules that only run while a server starts, and wait for nothing.
+# Modules that make the copies, modules that only run while a server starts, and wait for nothing, and the lab, which
+# runs in no server.
 MAY_IMPORT_REPLACEABLE = (
     "__main__",
     "cli",
     "host.identity",
     "host.pidfile",
+    "lab",
     "listening.activation",
     "runtime.originals",
     "runtime.standard",

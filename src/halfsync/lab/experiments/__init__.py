@@ -1,0 +1,13 @@
+"""The experiments: each module has one claim, in one class.
+
+A new one is a module, its import here, and its place in `ALL`. The order is that of `--list`, of reports and of
+docs/lab.md: models, clients, creation, switching, zombies, sharing, pool size, hop, slow clients, overload, convoy,
+lying clock.
+"""
+
+from __future__ import annotations
+
+from halfsync.lab.experiment import Experiment
+
+ALL: tuple[Experiment, ...] = ()
+BY_NAME = {experiment.name: experiment for experiment in ALL}
