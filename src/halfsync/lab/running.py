@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One measurement that a plan asks for: the cell, its round, and which of all steps it is, from 1."""
+    """One measurement that a plan asks for: the cell, its round, and which of all `steps` it is, from 1."""
 
     cell: Cell
     round: int
     twin: bool
     number: int
     steps: int
+    steps_in_round: int
 
 
 def _ignore(_step: Step) -> None:
@@ -40,7 +41,10 @@ def round_of(plan: Plan, number: int) -> list[Step]:
     wanted.append((plan.reference, True))
     random.Random(number).shuffle(wanted)
     first, steps = number * len(wanted) + 1, plan.rounds * len(wanted)
-    return [Step(cell, number, twin, at, steps) for at, (cell, twin) in enumerate(wanted, start=first)]
+    return [
+        Step(cell, number, twin, at, steps, len(wanted))
+        for at, (cell, twin) in enumerate(wanted, start=first)
+    ]
 
 
 def run(
