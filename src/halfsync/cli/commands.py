@@ -183,7 +183,9 @@ def status(as_json: bool, watch: bool, stacks: bool, **options: Any) -> None:
 
 @cli.command(cls=Command)
 @click.argument("target", metavar="[MODULE:CALLABLE]", required=False)
-@click.option("--models", metavar="LIST", help="The models to compare. [default: process,thread,pool,proactor]")
+@click.option(
+    "--models", metavar="LIST", help="The models to compare. [default: process,thread,pool,proactor]"
+)
 @click.option("--clients", metavar="LIST", help="Numbers of clients. [default: as the experiment has them]")
 @click.option("--duration", metavar="TIME", help="How long each measurement lasts. [default: likewise]")
 @click.option("--rounds", metavar="N", help="How often each measurement is made. [default: likewise]")

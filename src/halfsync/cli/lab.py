@@ -137,7 +137,9 @@ def _run(
         except KeyboardInterrupt:
             interrupted = True
             interrupts.allow()
-            standard_error.write("interrupted: writing the report of what was measured; again: without a report\n")
+            standard_error.write(
+                "interrupted: writing the report of what was measured; again: without a report\n"
+            )
         _write(lambda: write_whole(folder / REPORT, report(comparison.results)), folder)
     standard_output.write(f"report: {folder / REPORT}\nmeasurements: {folder / RESULTS}\n")
     if interrupted:
@@ -222,19 +224,23 @@ def _interpreter(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        done = subprocess.run([path, "-m", "halfsync", "--version"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [path, "-m", "halfsync", "--version"], capture_output=True, text=True, check=False
+        )
     except OSError as error:
         raise UsageError(f"{path} cannot be run: {reason_of(error)}", origin="--python") from None
     if done.returncode:
         raise UsageError(
-            f"{path} cannot run halfsync", origin="--python", remedy=f"install it: {path} -m pip install halfsync"
+            f"{path} cannot run halfsync",
+            origin="--python",
+            remedy=f"install it: {path} -m pip install halfsync",
         )
     return path
 
 
 def _folder(output: str | None) -> Path:
     """Return the folder for the results, which is there now. Raises UsageError."""
-    folder = Path(output if output is not None else datetime.now().strftime(FOLDER))  # noqa: DTZ005 - local time
+    folder = Path(output if output is not None else datetime.now().strftime(FOLDER))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
