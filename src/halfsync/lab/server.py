@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from halfsync.lab import kernel
-from halfsync.lab.experiment import MeasureError
+from halfsync.lab.errors import MeasureError
 
 HOST = "127.0.0.1"
 START_S = 30.0
