@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from halfsync.lab import results as module
 from halfsync.lab.experiment import Outcome, Verdict
 from halfsync.lab.results import SCHEMA, Record, Results, ResultsError, about, as_json, read, write
 from halfsync.lab.running import run
+from halfsync.lab.samples import Samples
 from tests.lab.fakes import FakeLaboratory, Invented, fails_at
 
 LABORATORY = cast("Any", FakeLaboratory())
@@ -28,7 +28,11 @@ def some_results(*records: Record) -> Results:
     return Results(
         started="2026-11-30T21:54:03+01:00",
         command=("halfsync", "compare", "shop:app & co"),
-        machine={"model": "A <processor>", "memory_bytes": 8 << 30, "limits": {"pid_max": 32768, "cgroup_pids": None}},
+        machine={
+            "model": "A <processor>",
+            "memory_bytes": 8 << 30,
+            "limits": {"pid_max": 32768, "cgroup_pids": None},
+        },
         versions={"halfsync": "0.1.0", "matplotlib": "3.11"},
         application="shop:app",
         records=records,
@@ -61,7 +65,9 @@ def test_one_unfinished_experiment_makes_a_run_partial() -> None:
     assert as_json(some_results(part))["experiments"][0]["state"] == "partial"
 
 
-def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "results.json"
     write(some_results(), path)
     before = path.read_bytes()
@@ -103,7 +109,7 @@ def test_a_record_takes_the_place_of_the_one_of_the_same_experiment() -> None:
 
 def test_notes_are_those_of_the_plan_and_of_the_samples_and_say_which_rounds_are_missing() -> None:
     record = a_record(Invented(fails_at(1.0)))
-    few = replace(record, samples=module.Samples(tuple(s for s in record.samples if s.round == 0)))
+    few = replace(record, samples=Samples(tuple(s for s in record.samples if s.round == 0)))
     assert set(few.notes()) == {
         "only 100 descriptors",
         "pool at 1: no descriptors left",
