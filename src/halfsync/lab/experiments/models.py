@@ -82,7 +82,8 @@ class Models(Experiment):
     )
 
     def plan(self, laboratory: Laboratory) -> Plan:
-        """Return each model at each number of clients that is possible. Raises MeasureError if nothing is answered."""
+        """Return each model at each number of clients that is possible. Raises MeasureError if nothing is "
+        "answered."""
         wanted = laboratory.wanted
         cells: list[Cell] = []
         notes: list[str] = []
@@ -174,7 +175,8 @@ class Models(Experiment):
         return Load(server.port, clients, duration_s, warm_up_s=warm_up_s, paths=paths)
 
     def _memory(self, server: ServerUnderTest, clients: int, laboratory: Laboratory) -> tuple[float, float]:
-        """Return the memory that the connections of idle clients take, in bytes, and how long it took to open them."""
+        """Return the memory that the connections of idle clients take, in bytes, and how long it took to "
+        "open them."""
         laboratory.load(self._load(server, WARM_CLIENTS, laboratory, WARM_UP_S, 0.0))
         server.settle()
         empty = server.memory()
