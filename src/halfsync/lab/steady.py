@@ -83,15 +83,14 @@ def wait_until_open(generation: Generation, clients: int) -> None:
     while time.monotonic() < deadline:
         if sockets_of(generation.pid, clients) >= clients:
             return
-        state = kernel.stat(generation.pid)
-        if state is None or state[0] == "Z":
+        if kernel.has_ended(generation.pid):
             generation.wait()  # which says why, if it failed
             raise MeasureError(f"the load ended before {clients} connections were open")
         time.sleep(LOOK_S)
     raise MeasureError(f"{clients} connections were not open within {OPENING_S:.0f} s")
 
 
-def sockets_of(pid: int, least: int) -> int:
+def sockets_of(pid: int, least: int = 0) -> int:
     """Return how many sockets a process has; 0 if it has fewer descriptors than `least`, which is quicker to see."""
     folder = f"/proc/{pid}/fd"
     count = 0
@@ -108,16 +107,21 @@ def sockets_of(pid: int, least: int) -> int:
 
 def steady(laboratory: Laboratory, server: ServerUnderTest, load: Load) -> Steady:
     """Load a server, and read what it costs while it serves. Raises MeasureError if nothing was answered."""
+    found = watched(laboratory, server, load)
+    if not found.outcome.answered:
+        raise MeasureError(f"no request was answered: {failures(found.outcome)}")
+    return found
+
+
+def watched(laboratory: Laboratory, server: ServerUnderTest, load: Load) -> Steady:
+    """Do the same, also if nothing is answered, as under a load that is too much. Raises MeasureError."""
     with laboratory.loading(load) as generation:
-        wait_until_open(generation, load.connections)
+        wait_until_open(generation, load.connections + load.idle + load.slow)
         time.sleep(load.warm_up_s)
         before, began = server.cost(), time.monotonic()
         time.sleep(max(0.0, load.duration_s - MARGIN_S))
         used, took_s = server.cost() - before, time.monotonic() - began
-        outcome = generation.wait()
-    if not outcome.answered:
-        raise MeasureError(f"no request was answered: {failures(outcome)}")
-    return Steady(outcome, used.cpu_s / took_s)
+        return Steady(generation.wait(), used.cpu_s / took_s)
 
 
 def failures(outcome: Outcome) -> str:

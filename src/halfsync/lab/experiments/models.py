@@ -83,7 +83,8 @@ class Models(Experiment):
     )
 
     def plan(self, laboratory: Laboratory) -> Plan:
-        """Return each model at each number of clients that is possible. Raises MeasureError if nothing is answered."""
+        """Return each model at each number of clients that is possible. Raises MeasureError if nothing is "
+        "answered."""
         wanted = laboratory.wanted
         cells: list[Cell] = []
         notes: list[str] = []
