@@ -23,6 +23,7 @@ EARLY = {
     "json": "for a format of the access log, before the application, by genuine()",
     "halfsync.cli.supervised": "before the application, by genuine()",
     "halfsync.cli.status": "without an application, by genuine()",
+    "halfsync.cli": "lab, without an application, by genuine()",
     "halfsync.supervisor.warmup": "before the application, by genuine()",
     "setproctitle": "by genuine()",
     "watchfiles._rust_notify": "by genuine(), in a process without the application",

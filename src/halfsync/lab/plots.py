@@ -1,7 +1,7 @@
 """Plots as SVG for a page: what an experiment's arms did over the places, drawn by matplotlib.
 
-A picture takes its colours from the variables of the page's style sheet (`palette`), so that it is right in light and in
-dark. It is drawn in placeholders, which are replaced in the text of the SVG. Its words are text, in the page's font.
+A picture takes its colours from the variables of the page's style sheet (`palette`), so that it is right in light and
+in dark. It is drawn in placeholders, which are replaced in the text of the SVG. Its words are text, in the page's font.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from halfsync.lab.experiment import Axis, Plot
+from halfsync.lab.judging import number
 from halfsync.lab.palette import LOOKS, slots
 from halfsync.lab.samples import Figure, Samples
-from halfsync.lab.wording import labelled, plain
+from halfsync.lab.wording import labelled
 
 WIDTH_IN, HEIGHT_IN = 4.4, 3.0
 BAR_IN, BARS_BESIDE_IN = 0.36, 0.95
@@ -36,7 +37,7 @@ TICK_CHARACTERS = 44
 
 INK, SOFT, GRID = "#0a0c00", "#0a0c01", "#0a0c02"
 _VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", GRID: "var(--line)"} | {
-    f"#0a0b{number:02x}": f"var(--look-{number})" for number in range(len(LOOKS))
+    f"#0a0b{look:02x}": f"var(--look-{look})" for look in range(len(LOOKS))
 }
 
 SETTINGS: dict[str, Any] = {
@@ -85,9 +86,9 @@ def series_of(plot: Plot, samples: Samples) -> list[Series]:
     lines = plot.lines or ((plot.metric, ""),)
     found = []
     for arm in arms:
-        for number, (metric, added) in enumerate(lines):
+        for at, (metric, added) in enumerate(lines):
             curve = tuple(samples.curve(arm, metric))
-            look = looks[arm] if len(arms) > 1 or len(lines) == 1 else number % len(LOOKS)
+            look = looks[arm] if len(arms) > 1 or len(lines) == 1 else at % len(LOOKS)
             if curve:
                 found.append(Series(f"{arm} {added}".rstrip(), look, curve))
     return found
@@ -116,8 +117,8 @@ def described(series: Iterable[Series], unit: str) -> str:
     parts = []
     for each in series:
         (first, low), (last, high) = each.curve[0], each.curve[-1]
-        text = f"{each.name} {plain(low.mid)} {unit} at {plain(first)}".replace("  ", " ")
-        parts.append(text if first == last else f"{text}, {plain(high.mid)} {unit} at {plain(last)}")
+        text = f"{each.name} {number(low.mid)} {unit} at {number(first)}".replace("  ", " ")
+        parts.append(text if first == last else f"{text}, {number(high.mid)} {unit} at {number(last)}")
     return "; ".join(parts)
 
 
@@ -175,7 +176,7 @@ def _bars(plot: Plot, series: Sequence[Series]) -> Canvas:
             color=INK, capsize=3, elinewidth=1, linestyle="none",
         )  # fmt: skip
         axes.annotate(
-            plain(figure.mid), (max(figure.high, figure.mid), row), xytext=(5, 0),
+            number(figure.mid), (max(figure.high, figure.mid), row), xytext=(5, 0),
             textcoords="offset points", va="center",
         )  # fmt: skip
     axes.set_yticks(rows, [each.name for each in series])
@@ -211,7 +212,7 @@ def _scale_places(axes: Any, axis: Axis, places: Sequence[float]) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
 def _apart(places: Sequence[float]) -> list[float]:
@@ -220,7 +221,7 @@ def _apart(places: Sequence[float]) -> list[float]:
     whole = position[places[-1]] - position[places[0]]
     kept: list[float] = []
     for place in reversed(places):
-        needed = (len(plain(place)) + 2) / TICK_CHARACTERS * whole
+        needed = (len(number(place)) + 2) / TICK_CHARACTERS * whole
         if not kept or position[kept[-1]] - position[place] >= needed:
             kept.append(place)
     return sorted(kept)
@@ -246,7 +247,7 @@ def _scale_values(axis: Any, plot: Plot, series: Sequence[Series]) -> None:
         limit(0, high * 1.08 or 1)
         axis.set_major_locator(MaxNLocator(6))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
 _ID = re.compile(r' id="([^"]*)"')

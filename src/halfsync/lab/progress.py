@@ -19,10 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from halfsync.lab.experiment import Experiment, Outcome, Plan
+from halfsync.lab.judging import number
 from halfsync.lab.results import Record
 from halfsync.lab.running import Step
 from halfsync.lab.samples import Sample
-from halfsync.lab.wording import duration, plain
+from halfsync.lab.wording import duration
 
 REFRESHES_PER_S = 4
 LATEST = 6
@@ -82,13 +83,13 @@ def figures(sample: Sample, experiment: Experiment) -> str:
         for metric, added in plot.lines or ((plot.metric, ""),):
             if metric in sample.metrics:
                 label = added or plot.label
-                shown.append(f"{label} {plain(sample.metrics[metric])} {plot.unit}".rstrip())
+                shown.append(f"{label} {number(sample.metrics[metric])} {plot.unit}".rstrip())
     return ", ".join(dict.fromkeys(shown)) or sample.note or "nothing measured"
 
 
 def named(arm: str, place: float, experiment: Experiment) -> str:
     """Return what a cell is, for people: the arm, and where it is on the axis."""
-    return f"{arm}, {plain(place)} {experiment.axis.unit or experiment.axis.label}"
+    return f"{arm}, {number(place)} {experiment.axis.unit or experiment.axis.label}"
 
 
 class Lines:

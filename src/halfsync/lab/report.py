@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from halfsync.lab.experiment import Axis, Outcome, Plot
+from halfsync.lab.judging import number
 from halfsync.lab.palette import variables
 from halfsync.lab.plots import Series, draw, series_of
 from halfsync.lab.results import Record, Results
 from halfsync.lab.samples import Figure
-from halfsync.lab.wording import duration, labelled, percent, plain
+from halfsync.lab.wording import duration, labelled, share
 
 STYLE = Path(__file__).with_name("report.css")
 CLASSES = {
@@ -136,7 +137,7 @@ def _effort(record: Record) -> str:
     """Return how much was measured, and how far apart two equal measurements were."""
     rounds = len({sample.round for sample in record.samples})
     noise = record.noise()
-    floor = "not known" if noise is None else percent(noise)
+    floor = "not known" if noise is None else share(noise)
     state = "" if record.whole else " Partial: it was ended before its end."
     count = len(record.samples.samples)
     return f"Noise floor: {floor}. {count} measurements in {rounds} rounds, {duration(record.took_s)}.{state}"
@@ -176,7 +177,7 @@ def _table(series: Sequence[Series], axis: Axis, plot: Plot) -> str:
     rows = []
     for place in places:
         cells = "".join(f"<td>{_cell(curve.get(place))}</td>" for curve in by_name.values())
-        rows.append(f"<tr><td>{plain(place)}</td>{cells}</tr>")
+        rows.append(f"<tr><td>{number(place)}</td>{cells}</tr>")
     caption = f'<p class="small">{escape(labelled(plot.label, plot.unit))}; below it, the lowest and the highest</p>'
     first = escape(labelled(axis.label, axis.unit))
     return (
@@ -189,8 +190,8 @@ def _cell(figure: Figure | None) -> str:
     if figure is None:
         return "\N{EN DASH}"
     if figure.count == 1:
-        return plain(figure.mid)
-    return f"{plain(figure.mid)}<small>{plain(figure.low)} \N{EN DASH} {plain(figure.high)}</small>"
+        return number(figure.mid)
+    return f"{number(figure.mid)}<small>{number(figure.low)} \N{EN DASH} {number(figure.high)}</small>"
 
 
 def _published(record: Record) -> str:

@@ -114,10 +114,15 @@ def about(experiment: Experiment) -> About:
 
 
 def write(results: Results, path: Path) -> None:
-    """Write the file as a whole: whoever reads it finds either what it was before or all of this. Raises OSError."""
+    """Write results.json. Raises OSError."""
+    write_whole(path, json.dumps(as_json(results), indent=1) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file as a whole: whoever reads it finds either what it was before or all of this. Raises OSError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(json.dumps(as_json(results), indent=1) + "\n", encoding="utf-8")
+        beside.write_text(text, encoding="utf-8")
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
