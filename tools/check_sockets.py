@@ -14,8 +14,8 @@ CALLS = (
     *("send", "sendto", "sendmsg", "sendmmsg", "writev", "splice"),
     *("sendfile", "shutdown"),
 )
-# The queue between processes, and the log to a syslog, whose sockets are not a client's.
-OTHERS = frozenset(["observe/syslog.pyx", "shared/handoff_queue.pyx"])
+# The queue between processes, the log to a syslog, and the load generator, which is a client: no client's sockets.
+OTHERS = frozenset(["lab/load_clients.pyx", "observe/syslog.pyx", "shared/handoff_queue.pyx"])
 
 # A call in C, or the name of the C function in a Cython declaration.
 _CALL = re.compile(rf'(?<![\w.>"])(?:{"|".join(CALLS)})\s*\(|"(?:{"|".join(CALLS)})"')

@@ -8,17 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+OWN = "generator: "
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send to a port of 127.0.0.1, from `connections` clients at one time.
+    """What to send to a port of 127.0.0.1, from `connections` clients at one time, and for how long.
 
     `rate` is in requests per second: an open loop, in which each request is sent at its time whatever became of those
     before it, and waits for a connection if all are in use. Its arrivals are those of a Poisson process with `seed`,
     or evenly spaced with `even`. Without a rate it is a closed loop: each client sends its next request after its
     answer.
 
-    The requests of the first `warm_up_s` do not count. `paths` are requested with their weights, in an order that the
+    It lasts `warm_up_s`, whose requests do not count, and then `duration_s`; after that, answers are awaited for up to
+    `grace_s`, or for as long as the patience of the clients lasts. The connections are opened before, for at most
+    `opening_s`. `paths` are requested with their weights, in an order that the
     seed gives. `fresh`: a connection for each request. `patience_s`: a client that has waited for so long leaves, by
     closing its connection; `more` is up to how many further connections are opened for requests that are due while
     all others are in use. `idle` connections send one request at the start and then nothing. `slow` clients send a
@@ -41,6 +45,8 @@ class Load:
     slow: int = 0
     slow_s: float = 1.0
     seed: int = 1
+    grace_s: float = 5.0
+    opening_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +64,11 @@ class Latencies:
 class Outcome:
     """What became of a load, in the time that counts, `elapsed_s`.
 
-    `answered` are responses with a status below 400, `refused` those with 503, `errors` all others. `left`: a client
-    gave up. `failed`: connections that could not be opened or that ended without an answer, by reason. `unsent`:
-    requests of an open loop that were due and for which no connection was free until the end.
+    `due` are the requests that were to be sent in that time. Each has one outcome, which may come later. `answered` are
+    responses with a status below 400, `refused` those with 503, `errors` all others. `left`: a client gave up.
+    `failed`: connections that could not be opened or that ended without an answer, by reason; of these, `unopened` were
+    connections that were to be there before the first request. `unsent`: requests of an open loop that were due and for
+    which no connection was free until the end. Reasons that begin with OWN are limits of the generator.
 
     `latencies` count from the time at which a request was meant to be sent, `uncorrected` from the time at which it
     was sent. In a closed loop they are the same. `late_s` is by how much the generator itself was late, at the 99th
@@ -83,6 +91,10 @@ class Outcome:
     bottleneck: str
     opened_s: float
     open: int
+    due: int = 0
+    unopened: int = 0
+    idle_closed: int = 0
+    came_again: int = 0
 
     @property
     def rate(self) -> float:
