@@ -74,7 +74,7 @@ REPLACEABLE = frozenset(
     ]
 )
 # Modules that make the copies, modules that only run while a server starts, and wait for nothing, and the lab, which
-# runs in no server.
+# runs in no process that has an application.
 MAY_IMPORT_REPLACEABLE = (
     "__main__",
     "cli",

@@ -6,6 +6,7 @@ on processors of their own, so that all experiments measure in the same way.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from halfsync.lab import generating, server
 
 if TYPE_CHECKING:
-    from halfsync.lab.generating import Started
+    from halfsync.lab.generating import Generation
     from halfsync.lab.load import Load, Outcome
     from halfsync.lab.machine import Machine
     from halfsync.lab.server import ServerUnderTest
@@ -52,7 +53,7 @@ class Laboratory:
         self.wanted = wanted
         self.deadline = deadline
         """When the experiment that runs should have ended, on the monotonic clock."""
-        self.server_cpus, self.generator_cpu = machine.cpus_for()
+        self._cpus = machine.cpus_for()
 
     @property
     def application(self) -> str | None:
@@ -76,21 +77,19 @@ class Laboratory:
         target: what it serves; `laboratory.application` for the user's own, which runs in the user's directory.
         Raises MeasureError if it does not start.
         """
-        own = target == APPLICATION
-        more = {} if python is None else {"python": python}
         return server.serving(
             target,
             *flags,
-            cpus=self.server_cpus,
-            environment=environment or {},
-            chdir=NOWHERE if own else None,
-            **more,
+            python=python or sys.executable,
+            cpus=set(self._cpus.server),
+            environment=environment,
+            chdir=NOWHERE if target == APPLICATION else None,
         )
 
     def load(self, load: Load) -> Outcome:
         """Load a server, and return what became of it. Raises MeasureError."""
-        return generating.run(load, cpu=self.generator_cpu)
+        return generating.run(load, cpu=self._cpus.generator)
 
-    def loading(self, load: Load) -> AbstractContextManager[Started]:
+    def loading(self, load: Load) -> AbstractContextManager[Generation]:
         """Start a load, to do other things while it runs; its `wait()` gives what became of it."""
-        return generating.started(load, cpu=self.generator_cpu)
+        return generating.started(load, cpu=self._cpus.generator)

@@ -8,6 +8,7 @@ lying clock.
 from __future__ import annotations
 
 from halfsync.lab.experiment import Experiment
+from halfsync.lab.experiments.models import Models
 
-ALL: tuple[Experiment, ...] = ()
+ALL: tuple[Experiment, ...] = (Models(),)
 BY_NAME = {experiment.name: experiment for experiment in ALL}

@@ -1,0 +1,96 @@
+"""What a server costs while it serves: without what it costs to open and to close the connections.
+
+A load's connections are opened before its time begins, and a server may be at it for seconds: a process for each of a
+thousand clients. So clients are first held idle, which shows how long that takes, and what a connection takes of
+memory. Then the costs are read between two moments of a load, and set against the rate of its answers.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from halfsync.lab import kernel
+from halfsync.lab.experiment import MeasureError
+from halfsync.lab.load import Load
+
+if TYPE_CHECKING:
+    from halfsync.lab.generating import Generation
+    from halfsync.lab.laboratory import Laboratory
+    from halfsync.lab.load import Outcome
+    from halfsync.lab.server import ServerUnderTest
+
+LOOK_S = 0.02
+OPENING_S = 60.0
+"""How long it may take to open the connections."""
+MARGIN_S = 0.1
+"""The costs are read so long before the end of a load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """What became of a load, and what share of a processor the server used while it was served."""
+
+    outcome: Outcome
+    cpu: float
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU for each answer, in µs."""
+        return self.cpu * 1e6 / self.outcome.rate
+
+
+@contextmanager
+def holding(laboratory: Laboratory, server: ServerUnderTest, clients: int, path: str) -> Iterator[float]:
+    """Hold connections of idle clients, each of which has had an answer, and give how long it took to open them.
+
+    Raises MeasureError if they could not be opened.
+    """
+    load = Load(server.port, 0, OPENING_S, idle=clients, paths=((path, 1.0),), opening_s=OPENING_S)
+    began = time.monotonic()
+    with laboratory.loading(load) as generation:
+        wait_until_open(generation, clients)
+        server.settle()
+        yield time.monotonic() - began
+
+
+def wait_until_open(generation: Generation, clients: int) -> None:
+    """Wait until the generator has a descriptor for each client. Raises MeasureError if that takes too long."""
+    deadline = time.monotonic() + OPENING_S
+    while time.monotonic() < deadline:
+        try:
+            held = len(os.listdir(f"/proc/{generation.pid}/fd"))  # noqa: PTH208 - ten times as fast
+        except OSError:
+            held = 0
+        if held >= clients:
+            return
+        state = kernel.stat(generation.pid)
+        if state is None or state[0] == "Z":
+            generation.wait()  # which says why, if it failed
+            raise MeasureError(f"the load ended before {clients} connections were open")
+        time.sleep(LOOK_S)
+    raise MeasureError(f"{clients} connections were not open within {OPENING_S:.0f} s")
+
+
+def steady(laboratory: Laboratory, server: ServerUnderTest, load: Load) -> Steady:
+    """Load a server, and read what it costs while it serves. Raises MeasureError if nothing was answered."""
+    with laboratory.loading(load) as generation:
+        wait_until_open(generation, load.connections)
+        time.sleep(load.warm_up_s)
+        before, began = server.cost(), time.monotonic()
+        time.sleep(max(0.0, load.duration_s - MARGIN_S))
+        used, took_s = server.cost() - before, time.monotonic() - began
+        outcome = generation.wait()
+    if not outcome.answered:
+        raise MeasureError(f"no request was answered: {failures(outcome)}")
+    return Steady(outcome, used.cpu_s / took_s)
+
+
+def failures(outcome: Outcome) -> str:
+    """Return in words what became of the requests that were not answered."""
+    found = {"refused": outcome.refused, "errors": outcome.errors, **outcome.failed, "unsent": outcome.unsent}
+    return ", ".join(f"{reason} {count}" for reason, count in found.items() if count) or "none was sent"
