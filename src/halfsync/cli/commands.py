@@ -200,7 +200,7 @@ def status(as_json: bool, watch: bool, stacks: bool, **options: Any) -> None:
 @click.option("--output", metavar="DIR", help="Where report.html and results.json are left. [default: "
               "halfsync-compare- and the time]")  # fmt: skip
 @click.pass_obj
-def compare(line: list[str], listing: bool, **options: Any) -> int:
+def compare(line: list[str], /, listing: bool, **options: Any) -> int:
     """Measure the models against each other, and against what is said of
     servers.
 

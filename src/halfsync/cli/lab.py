@@ -16,7 +16,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Self, TypeVar
 
-from halfsync.cli import INTERRUPTED
 from halfsync.errors import HalfsyncError, LoadError, UsageError, near, reason_of
 from halfsync.lab import machine as machines
 from halfsync.lab import progress
@@ -127,7 +126,7 @@ def compare(options: Options) -> int:
 def _run(
     experiments: Sequence[Experiment], laboratory: Laboratory, results: Results, folder: Path, budget_s: float
 ) -> int:
-    """Run the experiments, also if that is interrupted write the report, and return the exit code."""
+    """Run the experiments, write the report, and return the exit code. An interrupt goes on once there is a report."""
     interrupted = False
     with Interrupts() as interrupts:
         try:
@@ -143,7 +142,7 @@ def _run(
         _write(lambda: write_whole(folder / REPORT, report(comparison.results)), folder)
     standard_output.write(f"report: {folder / REPORT}\nmeasurements: {folder / RESULTS}\n")
     if interrupted:
-        return INTERRUPTED
+        raise KeyboardInterrupt
     verdicts = [record.verdict for record in comparison.results.records]
     nothing = all(verdict is None or verdict.outcome is Outcome.NOT_MEASURED for verdict in verdicts)
     return NOTHING_MEASURED if nothing else 0

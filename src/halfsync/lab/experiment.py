@@ -12,9 +12,24 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
+from halfsync.lab.errors import MeasureError
+
 if TYPE_CHECKING:
     from halfsync.lab.laboratory import Laboratory
     from halfsync.lab.samples import Samples
+
+__all__ = [
+    "Axis",
+    "Cell",
+    "Experiment",
+    "MeasureError",
+    "Measured",
+    "Outcome",
+    "Plan",
+    "Plot",
+    "Published",
+    "Verdict",
+]
 
 
 class Outcome(Enum):
@@ -125,7 +140,3 @@ class Experiment(ABC):
     @abstractmethod
     def judge(self, samples: Samples) -> Verdict:
         """Return what the samples say of the claim. Pure: the same samples, the same verdict."""
-
-
-class MeasureError(Exception):
-    """A measurement failed; its text says why, for the report."""

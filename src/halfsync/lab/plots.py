@@ -15,7 +15,6 @@ from html import escape
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -40,7 +39,7 @@ _VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", GRID: "var(--line)"} | {
     f"#0a0b{look:02x}": f"var(--look-{look})" for look in range(len(LOOKS))
 }
 
-SETTINGS: dict[str, Any] = {
+SETTINGS: Any = {  # names that matplotlib knows
     "svg.fonttype": "none",
     "figure.facecolor": "none",
     "axes.facecolor": "none",
@@ -103,12 +102,10 @@ def draw(plot: Plot, axis: Axis, samples: Samples, name: str) -> str:
     if not series:
         return ""
     places = sorted({place for each in series for place, _ in each.curve})
-    with mpl.rc_context({**SETTINGS, "svg.hashsalt": name}):
+    with mpl.rc_context(SETTINGS | {"svg.hashsalt": name}):
         canvas = _bars(plot, series) if len(places) == 1 else _lines(plot, axis, series, places)
         written = io.StringIO()
-        FigureCanvasSVG(canvas).print_svg(
-            written, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-        )
+        canvas.savefig(written, format="svg")
     return for_page(written.getvalue(), name, f"{plot.title}: {described(series, plot.unit)}")
 
 

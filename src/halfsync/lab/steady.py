@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halfsync.lab import kernel
-from halfsync.lab.experiment import MeasureError
+from halfsync.lab.errors import MeasureError
 from halfsync.lab.load import Load
 
 if TYPE_CHECKING:
