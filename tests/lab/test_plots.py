@@ -87,6 +87,14 @@ def test_several_metrics_of_an_arm_are_lines_with_names_of_their_own() -> None:
     assert len(dashes) >= 2
 
 
+def test_arms_that_a_plot_does_not_show_take_no_looks() -> None:
+    """So that six arms differ, though the experiment also has the four models, in other plots."""
+    plot = Plot("Turns", "turn_us", "turn", "µs")
+    turns = tuple(Sample(f"arm {number}", 1.0, 0, {"turn_us": 1.0}) for number in range(6))
+    shown = series_of(plot, Samples((*figures(*MODELS), *turns)))
+    assert sorted(each.look for each in shown) == list(range(6))
+
+
 def test_nothing_measured_is_nothing_drawn() -> None:
     assert series_of(PLOT, Samples()) == []
     assert series_of(Plot("Other", "other", "other", ""), figures("pool")) == []

@@ -83,9 +83,11 @@ def series_of(plot: Plot, samples: Samples, order: Iterable[str] = ()) -> list[S
 
     order: in which the arms come, if it is not that in which they were measured.
     """
-    arms = tuple(dict.fromkeys((*order, *samples.arms())))
-    looks = slots(arms)
     lines = plot.lines or ((plot.metric, ""),)
+    known = list(dict.fromkeys((*order, *samples.arms())))
+    arms = [arm for arm in known if any(samples.curve(arm, metric) for metric, _ in lines)]
+    # An arm looks the same in all plots, unless there are too many for that.
+    looks = slots(known if len(known) <= len(LOOKS) else arms)
     found = []
     for arm in arms:
         for at, (metric, added) in enumerate(lines):
