@@ -23,7 +23,9 @@ EARLY = {
     "json": "for a format of the access log, before the application, by genuine()",
     "halfsync.cli.supervised": "before the application, by genuine()",
     "halfsync.cli.status": "without an application, by genuine()",
+    "halfsync.cli": "lab, without an application, by genuine()",
     "halfsync.supervisor.warmup": "before the application, by genuine()",
+    "hdrh.histogram": "by the lab, which runs in no server",
     "setproctitle": "by genuine()",
     "watchfiles._rust_notify": "by genuine(), in a process without the application",
 }

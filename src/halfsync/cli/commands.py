@@ -30,6 +30,7 @@ CONTEXT = {
     "max_content_width": HELP_WIDTH,
     "terminal_width": HELP_WIDTH,
 }
+LAB = ("hdrh", "matplotlib", "rich")  # modules of the extra `lab`
 SOURCES = (
     "Every option is also a variable (--max-body is HALFSYNC_MAX_BODY) and a key of halfsync.toml or of "
     "[tool.halfsync] in pyproject.toml (max_body). A flag wins over a variable, a variable over the file. "
@@ -41,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. Raises StartError and KeyboardInterrupt."""
     completed = _with_command(arguments)
     try:
-        result = cli.main(completed, prog_name="halfsync", standalone_mode=False)
+        result = cli.main(completed, prog_name="halfsync", standalone_mode=False, obj=completed)
     except click.Abort:
         raise KeyboardInterrupt from None  # click has made an Abort of it
     except click.UsageError as error:
@@ -178,6 +179,51 @@ def status(as_json: bool, watch: bool, stacks: bool, **options: Any) -> None:
         from halfsync.cli.status import show_status  # noqa: PLC0415 - only this command needs it
 
     show_status(resolve(given(options)), as_json=as_json, watch=watch, stacks=stacks)
+
+
+@cli.command(cls=Command)
+@click.argument("target", metavar="[MODULE:CALLABLE]", required=False)
+@click.option(
+    "--models", metavar="LIST", help="The models to compare. [default: process,thread,pool,proactor]"
+)
+@click.option("--clients", metavar="LIST", help="Numbers of clients. [default: as the experiment has them]")
+@click.option("--duration", metavar="TIME", help="How long each measurement lasts. [default: likewise]")
+@click.option("--rounds", metavar="N", help="How often each measurement is made. [default: likewise]")
+@click.option("--budget", metavar="TIME", help="How long an experiment may take: with less, fewer rounds are "
+              "measured, but one at least. [default: 4m]")  # fmt: skip
+@click.option("--path", metavar="PATH", default="/", help="What to request of the application. [default: /]")
+@click.option("--experiment", "experiments", metavar="NAME|all", multiple=True,
+              help="The experiment to run; repeatable. [default: models]")  # fmt: skip
+@click.option("--list", "listing", is_flag=True, help="Print the experiments with their claims, and exit.")
+@click.option("--python", metavar="PATH", help="A further interpreter with halfsync, such as a free-threaded one, for "
+              "experiments that compare interpreters.")  # fmt: skip
+@click.option("--output", metavar="DIR", help="Where report.html and results.json are left. [default: "
+              "halfsync-compare- and the time]")  # fmt: skip
+@click.pass_obj
+def compare(line: list[str], /, listing: bool, **options: Any) -> int:
+    """Measure the models against each other, and against what is said of
+    servers.
+
+    Without MODULE:CALLABLE, an application that answers at once is served.
+    Leaves a report and the measurements. It needs the extra `lab`.
+    """
+    try:
+        with genuine():
+            from halfsync.cli import lab  # noqa: PLC0415 - only this command needs it
+    except ModuleNotFoundError as error:
+        raise _without_lab(error) from None
+    if listing:
+        lab.show_experiments()
+        return 0
+    return lab.compare(lab.Options(line=line, **options))
+
+
+def _without_lab(error: ModuleNotFoundError) -> UsageError:
+    """Return what to say if the lab cannot be imported. Raises the error if that is for another reason."""
+    package = (error.name or "").partition(".")[0]
+    if package not in LAB:
+        raise error
+    return UsageError(f"the lab needs {package}", remedy="install it: pip install 'halfsync[lab]'")
 
 
 def describe(settings: Settings) -> str:

@@ -8,13 +8,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
+
+from halfsync.lab.errors import MeasureError
 
 if TYPE_CHECKING:
     from halfsync.lab.laboratory import Laboratory
     from halfsync.lab.samples import Samples
+
+__all__ = [
+    "Axis",
+    "Cell",
+    "Experiment",
+    "MeasureError",
+    "Measured",
+    "Outcome",
+    "Plan",
+    "Plot",
+    "Published",
+    "Verdict",
+]
 
 
 class Outcome(Enum):
@@ -89,7 +104,8 @@ class Plan:
     """How much is measured: the cells of a round, how many rounds, and for how long each cell is loaded.
 
     `reference` is measured twice in each round, and `primary` is the metric whose noise floor is reported.
-    `notes` say what the machine's limits took away.
+    `notes` say what the machine's limits took away. `found` is what the plan has found out about this machine, by name,
+    and each measurement uses: a rate that all arms can serve, for example.
     """
 
     cells: tuple[Cell, ...]
@@ -98,6 +114,7 @@ class Plan:
     rounds: int = 3
     duration_s: float = 2.0
     notes: tuple[str, ...] = ()
+    found: Mapping[str, float] = field(default_factory=dict)
 
 
 class Experiment(ABC):
@@ -123,7 +140,3 @@ class Experiment(ABC):
     @abstractmethod
     def judge(self, samples: Samples) -> Verdict:
         """Return what the samples say of the claim. Pure: the same samples, the same verdict."""
-
-
-class MeasureError(Exception):
-    """A measurement failed; its text says why, for the report."""

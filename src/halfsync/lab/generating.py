@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from halfsync.lab.experiment import MeasureError
+from halfsync.lab.errors import MeasureError
 from halfsync.lab.generator import FAILURE_NAMES, Generator
 from halfsync.lab.kernel import pinned
 from halfsync.lab.load import OWN, Latencies, Load, Outcome

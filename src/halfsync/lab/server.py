@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from halfsync.lab import kernel
-from halfsync.lab.experiment import MeasureError
+from halfsync.lab.errors import MeasureError
 
 HOST = "127.0.0.1"
 START_S = 30.0
@@ -131,6 +131,9 @@ def _notify_socket() -> Iterator[socket.socket]:
 
 def _environment(more: Mapping[str, str], notify: socket.socket) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    if "PYTHONPATH" in kept:
+        # The server may run in another directory, and must find what this process finds.
+        kept["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, kept["PYTHONPATH"].split(os.pathsep)))
     name: bytes = notify.getsockname()
     return {**kept, **more, "NOTIFY_SOCKET": "@" + name[1:].decode()}
 
