@@ -84,6 +84,12 @@ def stat(pid: int) -> list[str] | None:
     return text[text.rindex(")") + 2 :].split()
 
 
+def has_ended(pid: int) -> bool:
+    """Return whether a process is gone, or waits to be reaped."""
+    fields = stat(pid)
+    return fields is None or fields[0] == "Z"
+
+
 def pids_of(session: int) -> list[int]:
     """Return the processes of a session. It holds orphans too, which a walk from parent to child would miss."""
     pids = []

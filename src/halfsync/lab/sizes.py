@@ -31,12 +31,17 @@ class Most:
     reason: str
 
 
-def most_clients(limits: Limits, model: str) -> Most:
-    """Return how many clients a server of a model, and the load generator, can have at one time."""
-    each_bytes = CONNECTION_BYTES + {"process": CHILD_BYTES, "thread": THREAD_BYTES}.get(model, 0)
+def most_clients(limits: Limits, model: str, each_bytes: float | None = None) -> Most:
+    """Return how many clients a server of a model, and the load generator, can have at one time.
+
+    each_bytes: what the server takes for each, if it is known.
+    """
+    if each_bytes is None:
+        each_bytes = {"process": CHILD_BYTES, "thread": THREAD_BYTES}.get(model, 0)
+    each_bytes += CONNECTION_BYTES
     known = [
         Most(limits.connections, "descriptors and ports"),
-        Most(int(limits.memory * MEMORY_SHARE) // each_bytes, "memory"),
+        Most(int(limits.memory * MEMORY_SHARE / each_bytes), "memory"),
     ]
     if model in ("process", "thread") and limits.pids is not None:
         known.append(Most(limits.pids - SPARE_PIDS, "the number of processes and threads"))

@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
 from halfsync.lab import kernel
 from halfsync.lab.errors import MeasureError
 from halfsync.lab.load import Load
+from halfsync.lab.server import HOST
 
 if TYPE_CHECKING:
     from halfsync.lab.generating import Generation
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from halfsync.lab.server import ServerUnderTest
 
 LOOK_S = 0.02
+WARM_CONNECTIONS, WARM_REQUESTS = 8, 10
+WARM_S = 30.0
+"""How long one of the first requests may take."""
 OPENING_S = 60.0
 """How long it may take to open the connections."""
 MARGIN_S = 0.1
@@ -44,6 +49,20 @@ class Steady:
         return self.cpu * 1e6 / self.outcome.rate
 
 
+def warm(server: ServerUnderTest, path: str) -> None:
+    """Send some requests, so that what a server makes at its first ones is made. Raises MeasureError."""
+    for _ in range(WARM_CONNECTIONS):
+        connection = HTTPConnection(HOST, server.port, timeout=WARM_S)
+        try:
+            for _ in range(WARM_REQUESTS):
+                connection.request("GET", path)
+                connection.getresponse().read()
+        except (OSError, HTTPException) as error:
+            raise MeasureError(f"a first request for {path} had no answer: {error!r}") from None
+        finally:
+            connection.close()
+
+
 @contextmanager
 def holding(laboratory: Laboratory, server: ServerUnderTest, clients: int, path: str) -> Iterator[float]:
     """Hold connections of idle clients, each of which has had an answer, and give how long it took to open them.
@@ -59,35 +78,50 @@ def holding(laboratory: Laboratory, server: ServerUnderTest, clients: int, path:
 
 
 def wait_until_open(generation: Generation, clients: int) -> None:
-    """Wait until the generator has a descriptor for each client. Raises MeasureError if that takes too long."""
+    """Wait until the generator has a socket for each client. Raises MeasureError if that takes too long."""
     deadline = time.monotonic() + OPENING_S
     while time.monotonic() < deadline:
-        try:
-            held = len(os.listdir(f"/proc/{generation.pid}/fd"))  # noqa: PTH208 - ten times as fast
-        except OSError:
-            held = 0
-        if held >= clients:
+        if sockets_of(generation.pid, clients) >= clients:
             return
-        state = kernel.stat(generation.pid)
-        if state is None or state[0] == "Z":
+        if kernel.has_ended(generation.pid):
             generation.wait()  # which says why, if it failed
             raise MeasureError(f"the load ended before {clients} connections were open")
         time.sleep(LOOK_S)
     raise MeasureError(f"{clients} connections were not open within {OPENING_S:.0f} s")
 
 
+def sockets_of(pid: int, least: int = 0) -> int:
+    """Return how many sockets a process has; 0 if it has fewer descriptors than `least`, which is quicker to see."""
+    folder = f"/proc/{pid}/fd"
+    count = 0
+    try:
+        descriptors = os.listdir(folder)  # noqa: PTH208 - ten times as fast as with Path
+        if len(descriptors) >= least:
+            for descriptor in descriptors:
+                with suppress(OSError):  # closed since
+                    count += os.readlink(f"{folder}/{descriptor}").startswith("socket:")  # noqa: PTH115 - likewise
+    except OSError:
+        return 0  # the process has ended
+    return count
+
+
 def steady(laboratory: Laboratory, server: ServerUnderTest, load: Load) -> Steady:
     """Load a server, and read what it costs while it serves. Raises MeasureError if nothing was answered."""
+    found = watched(laboratory, server, load)
+    if not found.outcome.answered:
+        raise MeasureError(f"no request was answered: {failures(found.outcome)}")
+    return found
+
+
+def watched(laboratory: Laboratory, server: ServerUnderTest, load: Load) -> Steady:
+    """Do the same, also if nothing is answered, as under a load that is too much. Raises MeasureError."""
     with laboratory.loading(load) as generation:
-        wait_until_open(generation, load.connections)
+        wait_until_open(generation, load.connections + load.idle + load.slow)
         time.sleep(load.warm_up_s)
         before, began = server.cost(), time.monotonic()
         time.sleep(max(0.0, load.duration_s - MARGIN_S))
         used, took_s = server.cost() - before, time.monotonic() - began
-        outcome = generation.wait()
-    if not outcome.answered:
-        raise MeasureError(f"no request was answered: {failures(outcome)}")
-    return Steady(outcome, used.cpu_s / took_s)
+        return Steady(generation.wait(), used.cpu_s / took_s)
 
 
 def failures(outcome: Outcome) -> str:
