@@ -24,8 +24,8 @@ from halfsync.lab.experiment import (
 )
 from halfsync.lab.judging import exceeds, listed, not_measured, number, said
 from halfsync.lab.load import Load
-from halfsync.lab.loaded import ANY_PORT, loaded
 from halfsync.lab.sources import OWN_2026, TUTORIAL
+from halfsync.lab.steady import steady
 
 if TYPE_CHECKING:
     from halfsync.lab.laboratory import Laboratory
@@ -58,6 +58,7 @@ HUGE_FROM_KB = 64.0
 REQUEST_SETS_KB = (0.0, 256.0, 4096.0)
 """The working sets at which the models answer requests that touch as much."""
 CLIENTS = 16
+WARM_UP_S = 0.2
 DURATION_S = 0.8
 WINDOW_S = 0.02
 WINDOWS = 8
@@ -141,8 +142,11 @@ class Switching(Experiment):
         """Let two sides take turns, or load a model."""
         if cell.arm in TURNS:
             return _turns(cell, laboratory)
-        load = Load(ANY_PORT, CLIENTS, plan.duration_s, paths=((f"/touch/{cell.place:g}", 1.0),))
-        found = loaded(laboratory, load, "--model", cell.arm)
+        with laboratory.serving("--model", cell.arm) as server:
+            paths = ((f"/touch/{cell.place:g}", 1.0),)
+            found = steady(
+                laboratory, server, Load(server.port, CLIENTS, plan.duration_s, WARM_UP_S, paths=paths)
+            )
         return Measured(
             {"switches": found.switches, "cpu_us": found.cpu_us, "rate": found.outcome.rate},
             found.outcome.bottleneck,
