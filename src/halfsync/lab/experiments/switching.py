@@ -24,8 +24,8 @@ from halfsync.lab.experiment import (
 )
 from halfsync.lab.judging import exceeds, listed, not_measured, number, said
 from halfsync.lab.load import Load
-from halfsync.lab.loaded import ANY_PORT, loaded
 from halfsync.lab.sources import OWN_2026, TUTORIAL
+from halfsync.lab.steady import steady
 
 if TYPE_CHECKING:
     from halfsync.lab.laboratory import Laboratory
@@ -53,9 +53,12 @@ TURNS = {
 """The arms in which two sides take turns, and what they are."""
 ACROSS = ("threads, two processors", "processes, two processors")
 SETS_KB = (0.0, 16.0, 64.0, 256.0, 1024.0, 4096.0)
+HUGE_FROM_KB = 64.0
+"""Smaller sets are in few pages anyway."""
 REQUEST_SETS_KB = (0.0, 256.0, 4096.0)
 """The working sets at which the models answer requests that touch as much."""
 CLIENTS = 16
+WARM_UP_S = 0.2
 DURATION_S = 0.8
 WINDOW_S = 0.02
 WINDOWS = 8
@@ -115,7 +118,12 @@ class Switching(Experiment):
         wanted = laboratory.wanted
         two = other_cpu(laboratory) is not None
         turning = [arm for arm in TURNS if two or arm not in ACROSS]
-        cells = [Cell(arm, size) for size in SETS_KB for arm in turning]
+        cells = [
+            Cell(arm, size)
+            for size in SETS_KB
+            for arm in turning
+            if size >= HUGE_FROM_KB or not TURNS[arm].huge
+        ]
         cells += [Cell(model, size) for size in REQUEST_SETS_KB for model in wanted.models]
         tags = "tags its TLB by process (PCID)" if has_pcid() else "does not tag its TLB by process (no PCID)"
         notes = [f"the processor {tags}"]
@@ -134,8 +142,11 @@ class Switching(Experiment):
         """Let two sides take turns, or load a model."""
         if cell.arm in TURNS:
             return _turns(cell, laboratory)
-        load = Load(ANY_PORT, CLIENTS, plan.duration_s, paths=((f"/touch/{cell.place:g}", 1.0),))
-        found = loaded(laboratory, load, "--model", cell.arm)
+        with laboratory.serving("--model", cell.arm) as server:
+            paths = ((f"/touch/{cell.place:g}", 1.0),)
+            found = steady(
+                laboratory, server, Load(server.port, CLIENTS, plan.duration_s, WARM_UP_S, paths=paths)
+            )
         return Measured(
             {"switches": found.switches, "cpu_us": found.cpu_us, "rate": found.outcome.rate},
             found.outcome.bottleneck,
