@@ -84,16 +84,27 @@ def test_the_process_is_as_its_environment_says() -> None:
     code = (
         "import sys, threading\n"
         "from halfsync.lab import applications\n"
+        "applications.read_objects()\n"
+        "print(sum(map(len, applications.OBJECTS)) >> 20, end=' ')\n"
         "print(len(applications.BALLAST), threading.active_count(), sys.getswitchinterval())\n"
     )
     environment = {
         **os.environ,
         "PYTHONPATH": str(Path(halfsync.__file__).parent.parent),
         "LAB_BALLAST_MB": "3",
+        "LAB_OBJECTS_MB": "2.1",
         "LAB_BURNERS": "2",
         "LAB_SWITCH_INTERVAL_S": "0.0005",
     }
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout.split() == [str(3 << 20), "3", "0.0005"]
+    assert done.stdout.split() == ["2", str(3 << 20), "3", "0.0005"]
+
+
+def test_touch_writes_to_memory_of_its_own_thread() -> None:
+    assert ask("/touch/100") == ("200 OK", b"hello\n")
+    assert ask("/touch/0.01") == ("200 OK", b"hello\n")
+    used = time.thread_time()
+    assert ask("/touch/262144") == ("200 OK", b"hello\n")
+    assert time.thread_time() - used > 0.001  # 4 million lines

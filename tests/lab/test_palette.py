@@ -47,7 +47,8 @@ def lab(colour: str, vision: str) -> tuple[float, float, float]:
     """Return how a colour looks in CIELAB, for the white point D65."""
     seen = linear(colour)
     red, green, blue = (
-        min(1.0, max(0.0, sum(weight * value for weight, value in zip(row, seen, strict=True)))) for row in VISIONS[vision]
+        min(1.0, max(0.0, sum(weight * value for weight, value in zip(row, seen, strict=True))))
+        for row in VISIONS[vision]
     )
     x = (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.9505
     y = 0.2126 * red + 0.7152 * green + 0.0722 * blue

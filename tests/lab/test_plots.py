@@ -19,7 +19,12 @@ TEXT = re.compile(r"<text ([^>]*)>([^<]*)</text>")
 def figures(*arms: str, places: tuple[float, ...] = (1, 10, 100, 1000, 10_000), rounds: int = 3) -> Samples:
     return Samples(
         tuple(
-            Sample(arm, place, turn, {"cpu_us": 10.0 + at + turn + place / 500, "p50_ms": 0.5 + at, "p99_ms": 7.0 + at})
+            Sample(
+                arm,
+                place,
+                turn,
+                {"cpu_us": 10.0 + at + turn + place / 500, "p50_ms": 0.5 + at, "p99_ms": 7.0 + at},
+            )
             for turn in range(rounds)
             for at, arm in enumerate(arms)
             for place in places
@@ -75,6 +80,14 @@ def test_several_metrics_of_an_arm_are_lines_with_names_of_their_own() -> None:
     svg = draw(plot, CLIENTS, figures("pool", "proactor"), "p")
     dashes = set(re.findall(r"stroke-dasharray: ([^;\"]*)", svg))
     assert len(dashes) >= 2
+
+
+def test_arms_that_a_plot_does_not_show_take_no_looks() -> None:
+    """So that six arms differ, though the experiment also has the four models, in other plots."""
+    plot = Plot("Turns", "turn_us", "turn", "µs")
+    turns = tuple(Sample(f"arm {number}", 1.0, 0, {"turn_us": 1.0}) for number in range(6))
+    shown = series_of(plot, Samples((*figures(*MODELS), *turns)))
+    assert sorted(each.look for each in shown) == list(range(6))
 
 
 def test_nothing_measured_is_nothing_drawn() -> None:

@@ -28,7 +28,11 @@ def some_results(*records: Record) -> Results:
     return Results(
         started="2026-11-30T21:54:03+01:00",
         command=("halfsync", "compare", "shop:app & co"),
-        machine={"model": "A <processor>", "memory_bytes": 8 << 30, "limits": {"pid_max": 32768, "cgroup_pids": None}},
+        machine={
+            "model": "A <processor>",
+            "memory_bytes": 8 << 30,
+            "limits": {"pid_max": 32768, "cgroup_pids": None},
+        },
         versions={"halfsync": "0.1.0", "matplotlib": "3.11"},
         application="shop:app",
         records=records,
@@ -61,7 +65,9 @@ def test_one_unfinished_experiment_makes_a_run_partial() -> None:
     assert as_json(some_results(part))["experiments"][0]["state"] == "partial"
 
 
-def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "results.json"
     write(some_results(), path)
     before = path.read_bytes()

@@ -7,12 +7,14 @@ The path says what a request does; without a number it is 1:
     /burn/MS        use the processor for so long, in Python
     /hold/MS        keep the GIL for so long without using the processor, as a C extension that does not give it up
     /stop/SECONDS   the same in seconds: nothing in the process that needs the GIL goes on
+    /touch/KB       write a byte to each cache line of so much memory, which belongs to the thread
     /body/BYTES     answer with a body of this size
     /read           read the body of the request, and answer with its size
 
 What the process is like, besides, is in variables of its environment, read when the module is imported:
 
     LAB_BALLAST_MB          so much memory is in use, and each page of it has been written
+    LAB_OBJECTS_MB          so much memory is in use by Python objects of 1,000 bytes each, in the list OBJECTS
     LAB_BURNERS             so many threads use the processor without end
     LAB_SWITCH_INTERVAL_S   `sys.setswitchinterval`: how long a thread may keep the GIL while others wait for it
 """
@@ -32,6 +34,10 @@ Start = Callable[[str, list[tuple[str, str]]], object]
 
 HELLO = b"hello\n"
 MEGABYTE = 1 << 20
+LINE_BYTES = 64
+"""Of the cache."""
+OBJECT_BYTES = 1000
+_local = threading.local()
 _keeping_the_gil = ctypes.PyDLL(None)
 """The C library, whose functions are called with the GIL held."""
 
@@ -61,6 +67,16 @@ def stop(seconds: float) -> bytes:
     return hold(seconds * 1000)
 
 
+def touch(kilobytes: float) -> bytes:
+    """Write a byte to each cache line of a working set of the thread's own."""
+    size = int(kilobytes * 1024)
+    own: bytearray | None = getattr(_local, "set", None)
+    if own is None or len(own) != size:
+        own = _local.set = bytearray(size)
+    own[::LINE_BYTES] = b"\1" * len(range(0, size, LINE_BYTES))
+    return HELLO
+
+
 def body(size: float) -> bytes:
     """Return a body of this size."""
     return bytes(int(size))
@@ -71,6 +87,7 @@ WORK: dict[str, Callable[[float], bytes]] = {
     "burn": burn,
     "hold": hold,
     "stop": stop,
+    "touch": touch,
     "body": body,
 }
 
@@ -116,4 +133,11 @@ def _prepare() -> bytes:
     return b"\1" * int(_amount("LAB_BALLAST_MB") * MEGABYTE)
 
 
+def read_objects(_process: object = None) -> None:
+    """Look at each of OBJECTS, for `--post-fork`. That counts references to them, which writes to all their pages."""
+    for _each in OBJECTS:
+        pass
+
+
 BALLAST = _prepare()
+OBJECTS = [bytes(OBJECT_BYTES) for _ in range(int(_amount("LAB_OBJECTS_MB") * MEGABYTE / OBJECT_BYTES))]

@@ -80,9 +80,9 @@ class Series:
 
 def series_of(plot: Plot, samples: Samples) -> list[Series]:
     """Return the lines of a plot that have figures: one for each arm, or several if the plot has several metrics."""
-    arms = samples.arms()
-    looks = slots(arms)
     lines = plot.lines or ((plot.metric, ""),)
+    arms = [arm for arm in samples.arms() if any(samples.curve(arm, metric) for metric, _ in lines)]
+    looks = slots(arms)
     found = []
     for arm in arms:
         for at, (metric, added) in enumerate(lines):

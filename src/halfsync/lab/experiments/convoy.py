@@ -1,0 +1,179 @@
+"""What CPU-bound threads do to a server in their process, by the interval for which a thread may keep the GIL."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from halfsync.lab.errors import MeasureError
+from halfsync.lab.experiment import (
+    Axis,
+    Cell,
+    Experiment,
+    Measured,
+    Outcome,
+    Plan,
+    Plot,
+    Published,
+    Verdict,
+)
+from halfsync.lab.judging import exceeds, not_measured, number, said
+from halfsync.lab.load import Load
+from halfsync.lab.sources import OWN_2026
+
+if TYPE_CHECKING:
+    from halfsync.lab.laboratory import Laboratory
+    from halfsync.lab.samples import Figure, Samples
+
+BUSY = {"no busy thread": 0, "1 busy thread": 1, "4 busy threads": 4}
+ALONE, ONE, _ = BUSY
+INTERVALS_MS = (0.05, 0.5, 5.0)
+USUAL_MS = 5.0
+"""What CPython has if nothing sets it."""
+CLIENTS = 8
+DURATION_S = 1.2
+WARM_UP_S = 0.3
+FALLS = 5.0
+"""A convoy is a fall to less than this part. One busy thread alone takes half of a processor that it shares: 2. With
+the GIL 30 to 100 are typical."""
+RECOVERS = 3.0
+"""By what factor a hundredth of the interval must help; typical is 20 or more."""
+LONG_S = 20.0
+FREE, GIVEN = "free-threaded", "given with --python"
+"""What the arms of a further interpreter are called: without the GIL, or with it."""
+ASK_GIL = "import sys, halfsync.server; print(int(getattr(sys, '_is_gil_enabled', lambda: True)()))"
+
+
+class Convoy(Experiment):
+    """An I/O-bound server beside k CPU-bound threads."""
+
+    name = "convoy"
+    title = "A server beside CPU-bound threads"
+    claim = (
+        "A CPU-bound thread in the process slows an I/O-bound server far beyond its share of the processor: "
+        "each request waits a switch interval for the GIL."
+    )
+    said_by = "D. Beazley, Understanding the Python GIL, 2010; CPython's issue 7946, the convoy effect"
+    method = (
+        f"{CLIENTS} clients in a closed loop, an application that answers at once, model proactor; in the "
+        "server's process 0, 1 or 4 threads compute in Python without end. The interval is set by "
+        "sys.setswitchinterval. Server on one processor, if there are two: without any convoy, one busy "
+        "thread would halve its rate."
+    )
+    axis = Axis("switch interval", "ms", log=True)
+    plots = (
+        Plot("Answers beside busy threads", "rate", "answers per second", "1/s", log=True),
+        Plot(
+            "Latency beside busy threads",
+            "p50_ms",
+            "latency",
+            "ms",
+            log=True,
+            lines=(
+                ("p50_ms", "median"),
+                ("p99_ms", "99th percentile"),
+            ),
+        ),
+    )
+    published = (
+        Published(
+            "12,636 answers per second alone, 192 beside a busy thread, 6,869 with an interval of 0.05 ms",
+            OWN_2026,
+        ),
+        Published(
+            "an echo server beside one busy thread answers a hundredth of what it does alone, and less",
+            "D. Beazley, CPython's issue 7946, 2010",
+        ),
+        Published("free threading: 5 to 10 % slower on one thread", "PEP 779"),
+    )
+
+    def plan(self, laboratory: Laboratory) -> Plan:
+        """Return each number of busy threads with each interval, also with the further interpreter."""
+        wanted = laboratory.wanted
+        arms, notes = list(BUSY), []
+        if wanted.python:
+            try:
+                kind = kind_of(wanted.python)
+            except MeasureError as error:
+                notes.append(f"nothing was measured with --python: {error}")
+            else:
+                arms += [f"{arm}, {kind}" for arm in BUSY]
+                notes.append(f"{kind}: {wanted.python}")
+        return Plan(
+            tuple(Cell(arm, interval) for interval in INTERVALS_MS for arm in arms),
+            reference=Cell(ALONE, USUAL_MS),
+            primary="rate",
+            rounds=wanted.rounds or 3,
+            duration_s=wanted.duration_s or DURATION_S,
+            notes=tuple(notes),
+        )
+
+    def measure(self, cell: Cell, plan: Plan, laboratory: Laboratory) -> Measured:
+        """Load a server beside its busy threads."""
+        busy, _, kind = cell.arm.partition(", ")
+        environment = {"LAB_BURNERS": str(BUSY[busy]), "LAB_SWITCH_INTERVAL_S": f"{cell.place / 1000:g}"}
+        python = laboratory.wanted.python if kind else None
+        with laboratory.serving(environment=environment, python=python) as server:
+            outcome = laboratory.load(Load(server.port, CLIENTS, plan.duration_s, WARM_UP_S))
+        if not outcome.answered:
+            raise MeasureError("no request was answered")
+        return Measured(
+            {
+                "rate": outcome.rate,
+                "p50_ms": outcome.latencies.at["50"] * 1000,
+                "p99_ms": outcome.latencies.at["99"] * 1000,
+            },
+            outcome.bottleneck,
+        )
+
+    def judge(self, samples: Samples) -> Verdict:
+        """Compare the rate beside a busy thread with that alone, and what a shorter interval does."""
+        pairs = _pairs(samples, "")
+        if USUAL_MS not in pairs:
+            return not_measured(f"The server alone and beside a busy thread, at {number(USUAL_MS)} ms, was")
+        noise = samples.noise("rate")
+        alone, beside = pairs[USUAL_MS]
+        shortest = min(pairs)
+        outcome = Outcome.NOT_SEEN
+        if exceeds(alone, beside, FALLS, noise):
+            helps = shortest < USUAL_MS and exceeds(pairs[shortest][1], beside, RECOVERS, noise)
+            outcome = Outcome.HOLDS if helps else Outcome.WITHIN_A_LIMIT
+        text = (
+            f"Beside a busy thread the server answers {said(beside, '/s')} instead of {said(alone, '/s')} with "
+            f"the usual interval of {number(USUAL_MS)} ms"
+        )
+        if shortest < USUAL_MS:
+            text += f", and {said(pairs[shortest][1], '/s')} with {number(shortest)} ms"
+        return Verdict(outcome, " ".join([f"{text}.", *_others(samples)]))
+
+
+def _pairs(samples: Samples, kind: str) -> dict[float, tuple[Figure, Figure]]:
+    """Return the rates alone and beside one busy thread, by interval, of the interpreter of this kind."""
+    alone = dict(samples.curve(ALONE + kind, "rate"))
+    return {at: (alone[at], rate) for at, rate in samples.curve(ONE + kind, "rate") if at in alone}
+
+
+def _others(samples: Samples) -> list[str]:
+    """Return the same of the further interpreter, if there is one."""
+    sentences = []
+    for kind in (FREE, GIVEN):
+        pairs = _pairs(samples, f", {kind}")
+        if USUAL_MS in pairs:
+            alone, beside = pairs[USUAL_MS]
+            sentences.append(
+                f"The interpreter that is {kind}: {said(beside, '/s')} instead of {said(alone, '/s')}."
+            )
+    return sentences
+
+
+def kind_of(python: str) -> str:
+    """Return whether an interpreter runs halfsync without the GIL. MeasureError if it does not run halfsync."""
+    try:
+        done = subprocess.run(
+            [python, "-c", ASK_GIL], capture_output=True, text=True, check=False, timeout=LONG_S, cwd="/"
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MeasureError(f"{python} does not run: {error}") from error
+    if done.returncode:
+        raise MeasureError(f"{python} does not run halfsync: {done.stderr.strip()[-200:]}")
+    return GIVEN if done.stdout.strip() == "1" else FREE
