@@ -332,8 +332,7 @@ def test_a_module_named_like_a_misspelt_command_is_served(served: Served, projec
 def test_help_names_the_commands(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.returncode == 0
-    assert all(f"  {name} " in done.stdout for name in ("serve", "check", "status"))
-    assert "compare" not in done.stdout
+    assert all(f"  {name} " in done.stdout for name in ("serve", "check", "status", "compare"))
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])

@@ -18,6 +18,7 @@ from halfsync.lab.experiment import (
     Published,
     Verdict,
 )
+from halfsync.lab.laboratory import Wanted
 from halfsync.lab.samples import Samples
 
 ARMS = ("pool", "proactor")
@@ -36,9 +37,10 @@ class Clock:
 
 @dataclass
 class FakeLaboratory:
-    """What `running` asks of a laboratory."""
+    """What `running` and `comparing` ask of a laboratory."""
 
     deadline: float = 1e9
+    wanted: Wanted = field(default_factory=Wanted)
 
 
 @dataclass

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from halfsync.lab import results as module
 from halfsync.lab.experiment import Outcome, Verdict
 from halfsync.lab.results import SCHEMA, Record, Results, ResultsError, about, as_json, read, write
 from halfsync.lab.running import run
+from halfsync.lab.samples import Samples
 from tests.lab.fakes import FakeLaboratory, Invented, fails_at
 
 LABORATORY = cast("Any", FakeLaboratory())
@@ -109,7 +109,7 @@ def test_a_record_takes_the_place_of_the_one_of_the_same_experiment() -> None:
 
 def test_notes_are_those_of_the_plan_and_of_the_samples_and_say_which_rounds_are_missing() -> None:
     record = a_record(Invented(fails_at(1.0)))
-    few = replace(record, samples=module.Samples(tuple(s for s in record.samples if s.round == 0)))
+    few = replace(record, samples=Samples(tuple(s for s in record.samples if s.round == 0)))
     assert set(few.notes()) == {
         "only 100 descriptors",
         "pool at 1: no descriptors left",

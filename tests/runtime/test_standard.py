@@ -25,6 +25,7 @@ EARLY = {
     "halfsync.cli.status": "without an application, by genuine()",
     "halfsync.cli": "lab, without an application, by genuine()",
     "halfsync.supervisor.warmup": "before the application, by genuine()",
+    "hdrh.histogram": "by the lab, which runs in no server",
     "setproctitle": "by genuine()",
     "watchfiles._rust_notify": "by genuine(), in a process without the application",
 }

@@ -220,9 +220,10 @@ def compare(line: list[str], /, listing: bool, **options: Any) -> int:
 
 def _without_lab(error: ModuleNotFoundError) -> UsageError:
     """Return what to say if the lab cannot be imported. Raises the error if that is for another reason."""
-    if (error.name or "").partition(".")[0] not in LAB:
+    package = (error.name or "").partition(".")[0]
+    if package not in LAB:
         raise error
-    return UsageError(f"the lab needs {error.name}", remedy="install it: pip install 'halfsync[lab]'")
+    return UsageError(f"the lab needs {package}", remedy="install it: pip install 'halfsync[lab]'")
 
 
 def describe(settings: Settings) -> str:

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Self, TypeVar
 
+import hdrh  # noqa: F401 - the lab imports it only when it has measured something, and it must be there then
+
 from halfsync.errors import HalfsyncError, LoadError, UsageError, near, reason_of
 from halfsync.lab import machine as machines
 from halfsync.lab import progress

@@ -29,8 +29,8 @@ BAR_IN, BARS_BESIDE_IN = 0.36, 0.95
 """The height of a bar with its distance to the next, and what title and axis take besides."""
 POINTS_AN_INCH = 72
 FONT_PT = 9.0
-LEGEND_CHARACTERS = 46
-"""About how many characters of a legend fit beside each other, without its markers."""
+LEGEND_CHARACTERS, MARKER_CHARACTERS = 52, 7
+"""About how many characters of a legend fit beside each other, and how many a marker takes."""
 TICK_CHARACTERS = 44
 """About how many characters fit under the axis."""
 
@@ -78,11 +78,16 @@ class Series:
     curve: tuple[tuple[float, Figure], ...]
 
 
-def series_of(plot: Plot, samples: Samples) -> list[Series]:
-    """Return the lines of a plot that have figures: one for each arm, or several if the plot has several metrics."""
+def series_of(plot: Plot, samples: Samples, order: Iterable[str] = ()) -> list[Series]:
+    """Return the lines of a plot that have figures: one for each arm, or several if the plot has several metrics.
+
+    order: in which the arms come, if it is not that in which they were measured.
+    """
     lines = plot.lines or ((plot.metric, ""),)
-    arms = [arm for arm in samples.arms() if any(samples.curve(arm, metric) for metric, _ in lines)]
-    looks = slots(arms)
+    known = list(dict.fromkeys((*order, *samples.arms())))
+    arms = [arm for arm in known if any(samples.curve(arm, metric) for metric, _ in lines)]
+    # An arm looks the same in all plots, unless there are too many for that.
+    looks = slots(known if len(known) <= len(LOOKS) else arms)
     found = []
     for arm in arms:
         for at, (metric, added) in enumerate(lines):
@@ -93,14 +98,11 @@ def series_of(plot: Plot, samples: Samples) -> list[Series]:
     return found
 
 
-def draw(plot: Plot, axis: Axis, samples: Samples, name: str) -> str:
-    """Return a plot as an `svg` element, or "" if nothing of it was measured.
+def draw(plot: Plot, axis: Axis, series: Sequence[Series], name: str) -> str:
+    """Return a plot as an `svg` element.
 
     name: what no other picture in the page is called, made of letters, digits and hyphens.
     """
-    series = series_of(plot, samples)
-    if not series:
-        return ""
     places = sorted({place for each in series for place, _ in each.curve})
     with mpl.rc_context(SETTINGS | {"svg.hashsalt": name}):
         canvas = _bars(plot, series) if len(places) == 1 else _lines(plot, axis, series, places)
@@ -127,12 +129,13 @@ def _lines(plot: Plot, axis: Axis, series: Sequence[Series], places: Sequence[fl
     dashed = _own_dashes(series)
     for each, dashes in zip(series, dashed, strict=True):
         look, colour = LOOKS[each.look], _colour(each.look)
-        x = [place for place, _ in each.curve]
-        low, high = [figure.low for _, figure in each.curve], [figure.high for _, figure in each.curve]
+        curve = [(place, figure) for place, figure in each.curve if figure.low > 0 or not plot.log]
+        x = [place for place, _ in curve]
+        low, high = [figure.low for _, figure in curve], [figure.high for _, figure in curve]
         axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(
             x,
-            [figure.mid for _, figure in each.curve],
+            [figure.mid for _, figure in curve],
             color=colour,
             marker=look.marker,
             linestyle=(0, dashes) if dashes else "-",
@@ -193,9 +196,10 @@ def _colour(look: int) -> str:
 
 
 def _columns(series: Sequence[Series]) -> int:
-    """Return how many columns the legend has: as many as fit."""
-    longest = max(len(each.name) for each in series) + 7
-    return max(1, min(len(series), LEGEND_CHARACTERS // longest))
+    """Return how many columns the legend has: as many as fit, or as fill as many rows."""
+    longest = max(len(each.name) for each in series) + MARKER_CHARACTERS
+    rows = math.ceil(len(series) / max(1, LEGEND_CHARACTERS // longest))
+    return math.ceil(len(series) / rows)
 
 
 def _scale_places(axes: Any, axis: Axis, places: Sequence[float]) -> None:
@@ -229,13 +233,17 @@ def _least(places: Iterable[float]) -> float:
 
 
 def _scale_values(axis: Any, plot: Plot, series: Sequence[Series]) -> None:
-    """Scale the axis of the figures: from 0, or by powers, if the plot asks for that and there is no 0."""
+    """Scale the axis of the figures: from 0, or by powers, if the plot asks for that. Powers leave out what is 0."""
     figures = [figure for each in series for _, figure in each.curve]
-    low, high = min(figure.low for figure in figures), max(figure.high for figure in figures)
+    powers = [figure for figure in figures if figure.low > 0] if plot.log else []
+    low, high = (
+        min(figure.low for figure in powers or figures),
+        max(figure.high for figure in powers or figures),
+    )
     name = axis.axis_name
     scale = getattr(axis.axes, f"set_{name}scale")
     limit = getattr(axis.axes, f"set_{name}lim")
-    if plot.log and low > 0:
+    if powers:
         scale("log")
         limit(low / 1.3, high * 1.3)
         narrow = high / low < 30

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,26 @@ MARKS = {
     Outcome.WITHIN_A_LIMIT: "\N{CIRCLE WITH LEFT HALF BLACK}",
     Outcome.NOT_SEEN: "\N{MULTIPLICATION X}",
     Outcome.NOT_MEASURED: "\N{WHITE CIRCLE}",
+}
+NOTES_SEEN = 5
+UNNAMED = ("halfsync", "cpus")
+"""Facts that stand elsewhere in the page."""
+NAMES = {
+    "model": "processor",
+    "processors": "processors that were used",
+    "memory_bytes": "memory",
+    "kernel": "Linux",
+    "python": "Python",
+    "descriptors_soft": "open files, soft limit",
+    "descriptors_hard": "open files, hard limit",
+    "processes": "processes of the user",
+    "pid_max": "processes and threads of the system (pid_max)",
+    "threads_max": "threads of the system (threads-max)",
+    "cgroup_pids": "processes and threads of the control group",
+    "limits.memory_bytes": "memory that was available",
+    "cgroup_memory_bytes": "memory of the control group",
+    "ports": "local ports",
+    "backlog": "connections in a backlog (somaxconn)",
 }
 METHOD = (
     "Each server is a program of its own, started by <code>halfsync serve</code> and loaded over loopback by a native "
@@ -73,21 +93,21 @@ def report(results: Results) -> str:
 
 
 def _title(results: Results) -> str:
-    served = f" of {results.application}" if results.application else ""
-    if len(results.records) == 1:
-        return f"{results.records[0].about.title}{served}"
-    return f"What was measured{served}"
+    return f"halfsync compare {results.application or ''}".strip()
 
 
 def _head(results: Results, title: str) -> list[str]:
     when = results.started.replace("T", " ")[:16]
-    version = results.versions.get("halfsync", "")
-    lines = [
-        "<header>",
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="lead">halfsync {escape(version)}, {escape(when)}</p>',
-        "</header>",
+    machine = results.machine
+    parts = [
+        f"halfsync {results.versions.get('halfsync', '')}",
+        when,
+        str(machine.get("model", "")),
+        f"{machine['processors']} processors" if machine.get("processors") else "",
+        str(machine.get("python", "")),
     ]
+    lead = " \N{MIDDLE DOT} ".join(part for part in parts if part)
+    lines = ["<header>", f"<h1>{escape(title)}</h1>", f'<p class="lead">{escape(lead)}</p>', "</header>"]
     if not results.whole:
         lines.append(
             '<p class="partial"><strong>Partial:</strong> the run was ended before its end. '
@@ -140,12 +160,18 @@ def _effort(record: Record) -> str:
     floor = "not known" if noise is None else share(noise)
     state = "" if record.whole else " Partial: it was ended before its end."
     count = len(record.samples.samples)
-    return f"Noise floor: {floor}. {count} measurements in {rounds} rounds, {duration(record.took_s)}.{state}"
+    made = f"{count} measurements in {rounds} {'round' if rounds == 1 else 'rounds'}"
+    return f"Noise floor: {floor}. {made}, {duration(record.took_s)}.{state}"
 
 
-def _notes(notes: Iterable[str]) -> str:
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f"<h3>Limits of this run</h3><ul>{items}</ul>" if items else ""
+def _notes(notes: Sequence[str]) -> str:
+    """Return the notes as a list, of which the first ones are seen at once."""
+    if not notes:
+        return ""
+    items = [f"<li>{escape(note)}</li>" for note in notes]
+    first, rest = "".join(items[:NOTES_SEEN]), items[NOTES_SEEN:]
+    more = f"<details><summary>{len(rest)} more</summary><ul>{''.join(rest)}</ul></details>" if rest else ""
+    return f"<h3>Limits of this run</h3><ul>{first}</ul>{more}"
 
 
 def _plots(record: Record) -> str:
@@ -159,14 +185,20 @@ def _plots(record: Record) -> str:
 
 
 def _figure(plot: Plot, axis: Axis, record: Record, name: str) -> str:
-    picture = draw(plot, axis, record.samples, name)
-    if not picture:
+    series = series_of(plot, record.samples, _arms(record))
+    if not series:
         return ""
-    table = _table(series_of(plot, record.samples), axis, plot)
+    picture = draw(plot, axis, series, name)
+    table = _table(series, axis, plot)
     return (
         f"<figure><h3>{escape(plot.title)}</h3>\n{picture}\n"
         f"<details><summary>Figures</summary>{table}</details></figure>"
     )
+
+
+def _arms(record: Record) -> list[str]:
+    """Return the arms in the order in which the experiment names them; they are measured in changing ones."""
+    return list(dict.fromkeys(cell.arm for cell in record.plan.cells)) if record.plan else []
 
 
 def _table(series: Sequence[Series], axis: Axis, plot: Plot) -> str:
@@ -214,15 +246,16 @@ def _how(results: Results) -> str:
     )
 
 
-def facts(machine: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return what is known of the machine, as names and values for people."""
+def facts(machine: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
+    """Return what is known of the machine, as names and values for people. What has no name here keeps its own."""
     found: list[tuple[str, str]] = []
     for key, value in machine.items():
-        name = f"{prefix}{key}".replace("_", " ")
         if isinstance(value, Mapping):
-            found += facts(value, f"{name}, ")
-        elif value not in (None, "", []):
-            found.append((name, _fact(key, value)))
+            found += facts(value, f"{key}.")
+        elif value not in (None, "", []) and key not in UNNAMED:
+            found.append(
+                (NAMES.get(f"{above}{key}") or NAMES.get(key) or key.replace("_", " "), _fact(key, value))
+            )
     return found
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Protocol
 
 from halfsync.lab import kernel
 from halfsync.lab.errors import MeasureError
 from halfsync.lab.load import Load
+from halfsync.lab.server import HOST
 
 if TYPE_CHECKING:
     from halfsync.lab.generating import Generation
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from halfsync.lab.server import ServerUnderTest
 
 LOOK_S = 0.02
+WARM_CONNECTIONS, WARM_REQUESTS = 8, 10
+WARM_S = 30.0
+"""How long one of the first requests may take."""
 OPENING_S = 60.0
 """How long it may take to open the connections."""
 MARGIN_S = 0.1
@@ -50,6 +55,20 @@ class Steady:
         return self.cpu * 1e6 / self.outcome.rate
 
 
+def warm(server: ServerUnderTest, path: str) -> None:
+    """Send some requests, so that what a server makes at its first ones is made. Raises MeasureError."""
+    for _ in range(WARM_CONNECTIONS):
+        connection = HTTPConnection(HOST, server.port, timeout=WARM_S)
+        try:
+            for _ in range(WARM_REQUESTS):
+                connection.request("GET", path)
+                connection.getresponse().read()
+        except (OSError, HTTPException) as error:
+            raise MeasureError(f"a first request for {path} had no answer: {error!r}") from None
+        finally:
+            connection.close()
+
+
 @contextmanager
 def holding(laboratory: Loads, server: ServerUnderTest, clients: int, path: str) -> Iterator[float]:
     """Hold connections of idle clients, each of which has had an answer, and give how long it took to open them.
@@ -65,10 +84,10 @@ def holding(laboratory: Loads, server: ServerUnderTest, clients: int, path: str)
 
 
 def wait_until_open(generation: Generation, clients: int) -> None:
-    """Wait until the generator has a descriptor for each client. Raises MeasureError if that takes too long."""
+    """Wait until the generator has a socket for each client. Raises MeasureError if that takes too long."""
     deadline = time.monotonic() + OPENING_S
     while time.monotonic() < deadline:
-        if descriptors_of(generation.pid) >= clients:
+        if sockets_of(generation.pid, clients) >= clients:
             return
         if kernel.has_ended(generation.pid):
             generation.wait()  # which says why, if it failed
@@ -77,12 +96,19 @@ def wait_until_open(generation: Generation, clients: int) -> None:
     raise MeasureError(f"{clients} connections were not open within {OPENING_S:.0f} s")
 
 
-def descriptors_of(pid: int) -> int:
-    """Return how many descriptors a process has open; none if it has ended."""
+def sockets_of(pid: int, least: int = 0) -> int:
+    """Return how many sockets a process has; 0 if it has fewer descriptors than `least`, which is quicker to see."""
+    folder = f"/proc/{pid}/fd"
+    count = 0
     try:
-        return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - ten times as fast
+        descriptors = os.listdir(folder)  # noqa: PTH208 - ten times as fast as with Path
+        if len(descriptors) >= least:
+            for descriptor in descriptors:
+                with suppress(OSError):  # closed since
+                    count += os.readlink(f"{folder}/{descriptor}").startswith("socket:")  # noqa: PTH115 - likewise
     except OSError:
-        return 0
+        return 0  # the process has ended
+    return count
 
 
 def steady(laboratory: Loads, server: ServerUnderTest, load: Load) -> Steady:

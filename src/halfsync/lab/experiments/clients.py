@@ -21,7 +21,7 @@ from halfsync.lab.experiment import (
 from halfsync.lab.judging import exceeds, not_measured, number, said
 from halfsync.lab.load import Load
 from halfsync.lab.sizes import Most, most_clients, within
-from halfsync.lab.steady import descriptors_of, holding
+from halfsync.lab.steady import holding, sockets_of
 
 if TYPE_CHECKING:
     from halfsync.lab.generating import Generation
@@ -193,7 +193,7 @@ def _wait_until_no_more_come(generation: Generation, clients: int) -> None:
     """Wait until the generator has a connection for each client, or no more come."""
     held, since = 0, time.monotonic()
     while held < clients and time.monotonic() < since + STALLED_S:
-        now = descriptors_of(generation.pid)
+        now = sockets_of(generation.pid)
         if now > held:
             held, since = now, time.monotonic()
         time.sleep(LOOK_S)

@@ -24,7 +24,7 @@ from halfsync.lab.judging import not_measured, number, said
 from halfsync.lab.laboratory import APPLICATION
 from halfsync.lab.load import Load
 from halfsync.lab.sizes import Most, most_clients, within
-from halfsync.lab.steady import failures, holding, steady
+from halfsync.lab.steady import failures, holding, steady, warm
 from halfsync.lab.wording import share
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ PROCESSES_MOST = 300
 REFERENCE_CLIENTS = 100
 DURATION_S = 1.0
 WARM_UP_S = 0.2
-WARM_CLIENTS = 4
+SPARE_CHILDREN = 8
+"""For connections that are closed, but whose children have not ended."""
 FIXED_SHARE = 0.3
-"""The fixed rate is this share of what the reference can do, so that no model is near its limit."""
+"""The fixed rate is this share of what the reference can do with the fewest clients: no cell is near its limit."""
 QUEUE_LEAST = 2048
 UNANSWERED = 0.001
 """The share of the requests that may be left unanswered without a note."""
@@ -62,9 +63,9 @@ class Models(Experiment):
         "of all processes, with page tables, less that of the server without clients, is that of the connections. "
         "Then all ask again as soon as they are answered (a closed loop), which gives answers per second, and CPU "
         "per request from the CPU clocks of all processes between two moments of this load. Last, requests come at "
-        "a fixed rate, the same for all models and 30 % of what the reference can do (an open loop), which gives "
-        "the latencies. The models have their default settings, but a queue that holds all clients, and no overload"
-        " control."
+        "a fixed rate, the same for all models and 30 % of what the reference can do with the fewest clients (an "
+        "open loop), which gives the latencies. The models have their default settings, but a queue that holds all "
+        "clients, and no overload control."
     )
     axis = Axis("clients", log=True)
     plots = (
@@ -95,8 +96,9 @@ class Models(Experiment):
             cells += [Cell(model, count) for count in clients]
             notes += note
         arm = ASYNC if ASYNC in wanted.models else wanted.models[0]
-        reference = min((cell for cell in cells if cell.arm == arm), key=_from_the_middle)
-        rate = FIXED_SHARE * self._capacity(reference, laboratory)
+        of_arm = [cell for cell in cells if cell.arm == arm]
+        reference = min(of_arm, key=_from_the_middle)
+        rate = FIXED_SHARE * self._capacity(of_arm[0], laboratory)
         found = {"rate": float(f"{max(1.0, rate):.2g}")}
         return Plan(tuple(cells), reference, "cpu_us", duration_s=DURATION_S, notes=tuple(notes), found=found)
 
@@ -117,8 +119,9 @@ class Models(Experiment):
             "rate": closed.outcome.rate,
             "p50_ms": latencies["50"] * 1000,
             "p99_ms": latencies["99"] * 1000,
-            "memory_kb": memory_bytes / clients / 1000,
         }
+        if memory_bytes > 0:  # a connection or two may take less than the server has released since
+            metrics["memory_kb"] = memory_bytes / clients / 1000
         notes = [
             *_remarks(closed.outcome, f"{cell.arm}, {clients} clients, as many requests as possible"),
             *_remarks(fixed, f"{cell.arm}, {clients} clients, at the fixed rate"),
@@ -144,10 +147,10 @@ class Models(Experiment):
             outcome = Outcome.WITHIN_A_LIMIT
         return Verdict(outcome, _sentence(ratios, beaten, samples))
 
-    def _capacity(self, reference: Cell, laboratory: Laboratory) -> float:
-        """Return how many requests per second the reference answers."""
-        with self._serving(reference, laboratory) as server:
-            load = self._load(server, int(reference.place), laboratory, DURATION_S, WARM_UP_S)
+    def _capacity(self, cell: Cell, laboratory: Laboratory) -> float:
+        """Return how many requests per second a cell answers."""
+        with self._serving(cell, laboratory) as server:
+            load = self._load(server, int(cell.place), laboratory, DURATION_S, WARM_UP_S)
             outcome = laboratory.load(load)
         if not outcome.answered:
             raise MeasureError(f"{laboratory.wanted.path} is not answered: {failures(outcome)}")
@@ -156,7 +159,7 @@ class Models(Experiment):
     def _serving(self, cell: Cell, laboratory: Laboratory) -> AbstractContextManager[ServerUnderTest]:
         queue = ("--queue-size", str(max(QUEUE_LEAST, int(cell.place))), "--no-overload-control")
         more = {
-            "process": ("--max-children", str(int(cell.place) + WARM_CLIENTS)),
+            "process": ("--max-children", str(int(cell.place) + SPARE_CHILDREN)),
             "pool": queue,
             "proactor": queue,
         }.get(cell.arm, ())
@@ -175,15 +178,14 @@ class Models(Experiment):
         return Load(server.port, clients, duration_s, warm_up_s=warm_up_s, paths=paths)
 
     def _memory(self, server: ServerUnderTest, clients: int, laboratory: Laboratory) -> tuple[float, float]:
-        """Return the memory that the connections of idle clients take, in bytes, and how long it took to "
-        "open them."""
-        laboratory.load(self._load(server, WARM_CLIENTS, laboratory, WARM_UP_S, 0.0))
+        """Return the memory that the connections of idle clients take, in bytes, and how long it took to open them."""
+        warm(server, laboratory.wanted.path)
         server.settle()
         empty = server.memory()
         with holding(laboratory, server, clients, laboratory.wanted.path) as opened_s:
             full = server.memory()
         used = full.pss_bytes - empty.pss_bytes + full.page_table_bytes - empty.page_table_bytes
-        return max(0.0, float(used)), opened_s
+        return float(used), opened_s
 
 
 def _from_the_middle(cell: Cell) -> float:
