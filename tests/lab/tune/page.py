@@ -54,14 +54,14 @@ settings.configure(
 django.setup()
 
 
-class Author(models.Model):
+class Author(models.Model):  # type: ignore[misc]  # Django ships no types
     name = models.CharField(max_length=80)
 
     class Meta:
         app_label = "page"
 
 
-class Article(models.Model):
+class Article(models.Model):  # type: ignore[misc]  # likewise
     author = models.ForeignKey(Author, on_delete=models.CASCADE)
     title = models.CharField(max_length=80)
     text = models.TextField()

@@ -68,10 +68,14 @@ def test_a_lock_is_named() -> None:
 
 
 def test_what_was_not_met_is_not_claimed() -> None:
-    capacity = Capacity(Turn(0.020, 0.0001, 0.0001, is_measured=False), Scalability(50.0, 0.0, 0.0), processors=2)
+    capacity = Capacity(
+        Turn(0.020, 0.0001, 0.0001, is_measured=False), Scalability(50.0, 0.0, 0.0), processors=2
+    )
     text = why(choice(finalist(DEFAULT, 190.0), capacity=capacity))
     assert "for at most 0.1 ms keeps other threads" in text
-    assert text.endswith("No number of threads was too many for one process; 2 processors have time for 20,000 per second.")
+    assert text.endswith(
+        "No number of threads was too many for one process; 2 processors have time for 20,000 per second."
+    )
 
 
 def test_a_default_that_answers_nothing_is_no_fault() -> None:
@@ -85,7 +89,6 @@ def test_a_default_that_answers_nothing_is_no_fault() -> None:
         DEFAULT,
         Candidate(workers=2, threads=16, queue_size=320),
         Candidate("pool", 1, 64),
-
     ],
 )
 def test_the_file_is_accepted_and_says_what_was_chosen(candidate: Candidate, tmp_path: Path) -> None:

@@ -196,15 +196,7 @@ def _automatic(samples: Samples, curves: dict[str, Curve]) -> list[str]:
 
 def chosen_threads() -> float:
     """Return the number of threads that `--threads auto` chooses on this machine. Raises MeasureError."""
-    command = [
-        sys.executable,
-        "-m",
-        "halfsync",
-        "check",
-        "halfsync.lab.applications:app",
-        "--threads",
-        "auto",
-    ]
+    command = [sys.executable, "-m", "halfsync", "check", APPLICATION, "--threads", "auto"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=NOWHERE, env=variables())
     for line in done.stdout.splitlines():
         if line.startswith("threads "):

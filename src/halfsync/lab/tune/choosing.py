@@ -22,8 +22,9 @@ class Finalist:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """The settings to take, beside the default, and what both were measured with."""
+    """The settings to take, beside the default, and what both were measured with, as all `finalists` were."""
 
+    finalists: tuple[Finalist, ...]
     best: Finalist
     default: Finalist
     capacity: Capacity
@@ -55,7 +56,7 @@ def choose(
     most = max(one.goodput.mid for one in finalists)
     tied = [one for one in finalists if one.goodput.mid >= (1 - TIED) * most]
     best = default if default in tied else min(tied, key=lambda one: one.candidate.preference)
-    return Recommendation(best, default, capacity, rate, patience_s)
+    return Recommendation(tuple(finalists), best, default, capacity, rate, patience_s)
 
 
 def why(recommendation: Recommendation) -> str:
@@ -96,7 +97,10 @@ def _limit(capacity: Capacity) -> str:
     """Return what one process and all processors can do."""
     processors, most = _counted(capacity.processors, "processor"), capacity.most
     if not capacity.turn.is_measured:
-        return f"No number of threads was too many for one process; {processors} have time for {number(most)} per second."
+        return (
+            f"No number of threads was too many for one process; {processors} have time for {number(most)} per "
+            "second."
+        )
     busy = _counted(max(1, round(capacity.busy_threads(1))), "thread")
     process = min(1 / capacity.turn.gil_s, most)
     return f"So one process can answer {number(process)} per second, with {busy} busy, and {processors} {number(most)}."

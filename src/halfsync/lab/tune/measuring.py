@@ -131,10 +131,12 @@ class Measuring:
         flags = [*self._flags, *candidate.flags, *more]
         if self._supervised and candidate.workers == 1:
             flags += ["--workers", "1"]
-        with tempfile.NamedTemporaryFile(prefix="halfsync-tune-", suffix=".toml") as empty:
-            # The file of settings that is in the working directory would change what is tried.
-            with serving(self._target, *flags, "--config", empty.name) as server:
-                yield server
+        # A file of settings that is in the working directory would change what is tried.
+        with (
+            tempfile.NamedTemporaryFile(prefix="halfsync-tune-", suffix=".toml") as empty,
+            serving(self._target, *flags, "--config", empty.name) as server,
+        ):
+            yield server
 
     def _load(self, server: ServerUnderTest, clients: int, seconds: float) -> Load:
         return Load(server.port, clients, seconds, warm_up_s=WARM_UP_S, paths=self._paths)

@@ -64,7 +64,7 @@ class Bench(Protocol):
         """Return what settings can do, with more clients than threads. Raises MeasureError."""
 
     def goodput(self, candidate: Candidate, rate: float, seconds: float, patience_s: float) -> Score:
-        """Return what settings are worth under a load, of which they may be able to serve a part. Raises MeasureError."""
+        """Return what settings are worth under a load that may be too much for them. Raises MeasureError."""
 
     def most_workers(self) -> int:
         """Return for how many processes there is memory."""
@@ -135,7 +135,9 @@ class _Search:
             point = self._bench.saturated(Candidate(threads=threads), seconds, self.patience_s)
             self._overhead_s = self._clock() - began - seconds
             curve.append(point)
-            self._say(f"{Candidate(threads=threads)}: {point.rate:,.0f} per second, {point.processors:.2f} processors")
+            self._say(
+                f"{Candidate(threads=threads)}: {point.rate:,.0f} per second, {point.processors:.2f} processors"
+            )
             if self._clock() > until or _is_flat(curve):
                 break
         return split(wall_s, cpu_s, curve), curve
@@ -190,7 +192,9 @@ class _Search:
         return point.rate
 
     def _score(self, arm: Candidate, seconds: float) -> Score | None:
-        score = self._measured(arm, seconds, lambda: self._bench.goodput(arm, self.rate, seconds, self.patience_s))
+        score = self._measured(
+            arm, seconds, lambda: self._bench.goodput(arm, self.rate, seconds, self.patience_s)
+        )
         if score is not None:
             self._say(f"  {arm}: {score.goodput:,.0f} in time per second")
         return score
