@@ -20,7 +20,7 @@ from halfsync.lab.experiment import (
     Published,
     Verdict,
 )
-from halfsync.lab.judging import not_measured, number, said
+from halfsync.lab.judging import listed, not_measured, number, said
 from halfsync.lab.laboratory import APPLICATION
 from halfsync.lab.load import Load
 from halfsync.lab.sizes import Most, most_clients, within
@@ -202,20 +202,24 @@ def _remarks(outcome: LoadOutcome, when: str) -> list[str]:
 
 
 def _sentence(ratios: Mapping[float, Figure], beaten: list[float], samples: Samples) -> str:
-    """Return the range of the ratios, the largest with its spread, and what the CPU says."""
+    """Return the range of the ratios, where they are an order of magnitude, the largest, and what the CPU says."""
     largest = max(ratios, key=lambda place: ratios[place].mid)
-    low, high = min(ratios), max(ratios)
-    over = f"At {number(low)} to {number(high)} clients" if low != high else f"At {number(low)} clients"
-    lowest = min(ratio.mid for ratio in ratios.values())
-    among = (
-        f"{number(lowest)} to {number(ratios[largest].mid)}" if low != high else number(ratios[largest].mid)
+    low, high = number(min(ratios)), number(max(ratios))
+    lowest, highest = (number(each(ratio.mid for ratio in ratios.values())) for each in (min, max))
+    places = f"{low} to {high}" if low != high else low
+    among = f"{lowest} to {highest}" if lowest != highest else highest
+    at_some = 0 < len(beaten) < len(ratios)
+    where = (
+        f", by an order of magnitude at {listed([number(each) for each in beaten])} clients"
+        if at_some
+        else ""
     )
-    where = f" (from {number(min(beaten))} clients on by an order of magnitude)" if beaten else ""
     noise = samples.noise("cpu_us")
     floor = "" if noise is None else f"; the noise floor is {share(noise)}"
     return (
-        f"{over} the proactor answers {among} times as many requests per second as a thread per connection{where}, "
-        f"at most {said(ratios[largest])} times at {number(largest)} clients{_cpu(samples, largest)}{floor}."
+        f"At {places} clients the proactor answers {among} times as many requests per second as a thread per "
+        f"connection{where}; most at {number(largest)} clients: {said(ratios[largest])} times"
+        f"{_cpu(samples, largest)}{floor}."
     )
 
 
