@@ -44,7 +44,7 @@ def judge(found: Samples) -> tuple[Outcome, str]:
 def test_typical_figures_show_the_claim() -> None:
     outcome, sentence = judge(samples(TYPICAL, rounds=EXACT))
     assert outcome is Outcome.HOLDS
-    assert "500 not reaped, 500 one for each signal, 0 in a loop" in sentence
+    assert "500 without reaping, 500 if each signal reaps one and 0 if reaped in a loop" in sentence
     assert "no child could be started after 500: 500 were refused" in sentence
 
 

@@ -31,6 +31,7 @@ INTERVALS_MS = (0.05, 0.5, 5.0)
 USUAL_MS = 5.0
 """What CPython has if nothing sets it."""
 CLIENTS = 8
+WAITS_MS = 1
 DURATION_S = 1.2
 WARM_UP_S = 0.3
 FALLS = 5.0
@@ -55,10 +56,11 @@ class Convoy(Experiment):
     )
     said_by = "D. Beazley, Understanding the Python GIL, 2010; CPython's issue 7946, the convoy effect"
     method = (
-        f"{CLIENTS} clients in a closed loop, an application that answers at once, model proactor; in the "
-        "server's process 0, 1 or 4 threads compute in Python without end. The interval is set by "
-        "sys.setswitchinterval. Server on one processor, if there are two: without any convoy, one busy "
-        "thread would halve its rate."
+        f"{CLIENTS} clients in a closed loop, model proactor, a thread for each, and an application that waits "
+        f"{WAITS_MS} ms without the GIL, as for a database, and then needs it again. In the server's process "
+        "0, 1 or 4 threads compute in Python without end. The interval is set by sys.setswitchinterval. "
+        "Server on one processor, if there are two: its CPU for each answer is far less than its wait, so "
+        "that without a convoy one busy thread would take little from it."
     )
     axis = Axis("switch interval", "ms", log=True)
     plots = (
@@ -113,8 +115,10 @@ class Convoy(Experiment):
         busy, _, kind = cell.arm.partition(", ")
         environment = {"LAB_BURNERS": str(BUSY[busy]), "LAB_SWITCH_INTERVAL_S": f"{cell.place / 1000:g}"}
         python = laboratory.wanted.python if kind else None
-        with laboratory.serving(environment=environment, python=python) as server:
-            outcome = laboratory.load(Load(server.port, CLIENTS, plan.duration_s, WARM_UP_S))
+        flags = ("--threads", str(CLIENTS), "--no-overload-control")
+        with laboratory.serving(*flags, environment=environment, python=python) as server:
+            paths = ((f"/sleep/{WAITS_MS}", 1.0),)
+            outcome = laboratory.load(Load(server.port, CLIENTS, plan.duration_s, WARM_UP_S, paths=paths))
         if not outcome.answered:
             raise MeasureError("no request was answered")
         return Measured(

@@ -53,6 +53,8 @@ TURNS = {
 """The arms in which two sides take turns, and what they are."""
 ACROSS = ("threads, two processors", "processes, two processors")
 SETS_KB = (0.0, 16.0, 64.0, 256.0, 1024.0, 4096.0)
+HUGE_FROM_KB = 64.0
+"""Smaller sets are in few pages anyway."""
 REQUEST_SETS_KB = (0.0, 256.0, 4096.0)
 """The working sets at which the models answer requests that touch as much."""
 CLIENTS = 16
@@ -115,7 +117,12 @@ class Switching(Experiment):
         wanted = laboratory.wanted
         two = other_cpu(laboratory) is not None
         turning = [arm for arm in TURNS if two or arm not in ACROSS]
-        cells = [Cell(arm, size) for size in SETS_KB for arm in turning]
+        cells = [
+            Cell(arm, size)
+            for size in SETS_KB
+            for arm in turning
+            if size >= HUGE_FROM_KB or not TURNS[arm].huge
+        ]
         cells += [Cell(model, size) for size in REQUEST_SETS_KB for model in wanted.models]
         tags = "tags its TLB by process (PCID)" if has_pcid() else "does not tag its TLB by process (no PCID)"
         notes = [f"the processor {tags}"]
