@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -21,7 +20,9 @@ from halfsync.lab.experiment import (
     Verdict,
 )
 from halfsync.lab.judging import exceeds, listed, not_measured, number, said
+from halfsync.lab.laboratory import APPLICATION, NOWHERE
 from halfsync.lab.load import Load
+from halfsync.lab.server import variables
 from halfsync.lab.steady import steady
 
 if TYPE_CHECKING:
@@ -195,17 +196,8 @@ def _automatic(samples: Samples, curves: dict[str, Curve]) -> list[str]:
 
 def chosen_threads() -> float:
     """Return the number of threads that `--threads auto` chooses on this machine. Raises MeasureError."""
-    command = [
-        sys.executable,
-        "-m",
-        "halfsync",
-        "check",
-        "halfsync.lab.applications:app",
-        "--threads",
-        "auto",
-    ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HALFSYNC_")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=environment)
+    command = [sys.executable, "-m", "halfsync", "check", APPLICATION, "--threads", "auto"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=NOWHERE, env=variables())
     for line in done.stdout.splitlines():
         if line.startswith("threads "):
             return float(line.split()[1])
