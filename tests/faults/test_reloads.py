@@ -3,7 +3,7 @@
 import os
 import random
 import signal
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -108,21 +108,28 @@ def test_idle_connections_live_through_a_reload(tmp_path: Path, model: tuple[str
             connection.socket.close()
 
 
-def test_load_is_even(tmp_path: Path, model: tuple[str, ...]) -> None:
-    """64 clients that keep their connections: no process serves more than twice its share of the requests."""
-    tell = APP.replace('b"small"', "str(os.getppid() if PROCESS else os.getpid()).encode()")
-    application = tell + f"PROCESS = {'process' in model}\n"
-    with Serving(tmp_path, application, *model, *WORKERS) as serving:
-        serving.wait_line("all 4 processes serve")
-        clients = [Connection(serving.address) for _ in range(64)]
-        served: dict[bytes, int] = {}
+def served_by_each(address: tuple[str, int]) -> list[int]:
+    """Return how many requests of 64 clients, five each, each process has served."""
+    served: dict[bytes, int] = {}
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Connection(address)) for _ in range(64)]
         for _ in range(5):
             for connection in clients:
                 connection.send(build("/small"))
             for connection in clients:
                 pid = connection.response().body
                 served[pid] = served.get(pid, 0) + 1
-        for connection in clients:
-            connection.socket.close()
-        assert len(served) == 4
-        assert max(served.values()) <= 2 * 5 * 64 / 4, served
+    return sorted(served.values())
+
+
+def test_load_is_even(tmp_path: Path, model: tuple[str, ...]) -> None:
+    """64 clients that keep their connections: no process serves more than twice its share of the requests.
+
+    Unless a machine is so busy that the others do not accept for 100 ms (decisions/0020): so it may be tried again.
+    """
+    tell = APP.replace('b"small"', "str(os.getppid() if PROCESS else os.getpid()).encode()")
+    application = tell + f"PROCESS = {'process' in model}\n"
+    with Serving(tmp_path, application, *model, *WORKERS) as serving:
+        serving.wait_line("all 4 processes serve")
+        tries = [served_by_each(serving.address) for _ in range(3)]
+        assert any(len(served) == 4 and served[-1] <= 2 * sum(served) / 4 for served in tries), tries
