@@ -121,7 +121,7 @@ def _verdicts(records: Sequence[Record]) -> str:
         return ""
     items = [
         f'<li><a href="#{_anchor(record)}">{escape(record.about.title)}</a> {_outcome(record)}'
-        f"<p>{escape(_sentence(record))}</p></li>"
+        f"<p>{_prose(_sentence(record))}</p></li>"
         for record in records
     ]
     return f'<section><h2>Verdicts</h2><ol class="verdicts">{"".join(items)}</ol></section>'
@@ -132,12 +132,12 @@ def _section(record: Record) -> str:
     parts = [
         f'<section id="{_anchor(record)}">',
         f"<h2>{escape(about.title)}</h2>",
-        f"<blockquote>{escape(about.claim)}<footer>{escape(about.said_by)}</footer></blockquote>",
-        f'<p class="verdict">{_outcome(record)} {escape(_sentence(record))}</p>',
+        f"<blockquote>{_prose(about.claim)}<footer>{_prose(about.said_by)}</footer></blockquote>",
+        f'<p class="verdict">{_outcome(record)} {_prose(_sentence(record))}</p>',
         f'<p class="small">{escape(_effort(record))}</p>',
         _plots(record),
         _published(record),
-        f"<h3>Method</h3><p>{escape(about.method)}</p>",
+        f"<h3>Method</h3><p>{_prose(about.method)}</p>",
         _notes(record.notes()),
         "</section>",
     ]
@@ -151,6 +151,11 @@ def _outcome(record: Record) -> str:
 
 def _sentence(record: Record) -> str:
     return record.verdict.sentence if record.verdict else "The run was ended before this was measured."
+
+
+def _prose(text: str) -> str:
+    """Return a text as HTML; what stands in it between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _effort(record: Record) -> str:
@@ -169,7 +174,7 @@ def _notes(notes: Sequence[str]) -> str:
     """Return the notes as a list, of which the first ones are seen at once."""
     if not notes:
         return ""
-    items = [f"<li>{escape(note)}</li>" for note in notes]
+    items = [f"<li>{_prose(note)}</li>" for note in notes]
     first, rest = "".join(items[:NOTES_SEEN]), items[NOTES_SEEN:]
     more = f"<details><summary>{len(rest)} more</summary><ul>{''.join(rest)}</ul></details>" if rest else ""
     return f"<h3>Limits of this run</h3><ul>{first}</ul>{more}"
@@ -232,7 +237,7 @@ def _published(record: Record) -> str:
         return ""
     rows = [(each.figure, each.source) for each in record.about.published]
     rows.append((_sentence(record), "here"))
-    items = "".join(f"<tr><th>{escape(source)}</th><td>{escape(figure)}</td></tr>" for figure, source in rows)
+    items = "".join(f"<tr><th>{escape(source)}</th><td>{_prose(figure)}</td></tr>" for figure, source in rows)
     return f'<h3>What others found</h3><table class="words"><tbody>{items}</tbody></table>'
 
 
