@@ -127,6 +127,7 @@ def outcome_of(found: Mapping[str, Any]) -> Outcome:
         unopened=found["unopened"],
         idle_closed=found["idle_closed"],
         came_again=found["came_again"],
+        sent_again=found["sent_again"],
     )
 
 

@@ -4,8 +4,8 @@ It opens the connections that a load begins with, sends what is due, and waits f
 happens; nothing is polled. Arrivals of an open loop are computed one after another, as they are needed: those that wait
 for a connection are the ones between the next to be sent and now, so that no memory grows with the load.
 
-What counts is a set of requests: those that were due in `duration_ns` after the warm-up, whatever becomes of them later.
-Each is counted once, as answered, refused, an error, left, failed or unsent.
+What counts is a set of requests: those that were due in `duration_ns` after the warm-up, whatever becomes of them
+later. Each is counted once, as answered, refused, an error, left, failed or unsent.
 """
 from libc.errno cimport errno
 from libc.math cimport log

@@ -52,6 +52,8 @@ ctypedef struct LoadClient:
     uint8_t kind                  # a ClientKind
     uint8_t state                 # a ClientState
     bint counts                   # its request was due in the time that counts
+    bint reused                   # its connection has had a response before
+    bint heard                    # something of the response has come
     int path
     size_t sent
     int64_t due_ns                # of its request; of one that rests, when it comes again
@@ -73,6 +75,7 @@ ctypedef struct LoadTally:
     int64_t unopened              # of the failed, connections for which no request was due
     int64_t came_again            # slow clients whose connection was closed
     int64_t idle_closed           # idle connections that the server closed
+    int64_t sent_again            # requests that met the end of a connection that was used before
     int64_t received              # bytes
 
 ctypedef struct LoadRun:
