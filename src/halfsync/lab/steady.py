@@ -38,24 +38,15 @@ MARGIN_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """What became of a load; what share of a processor the server used while it was served, and its switches.
-
-    `voluntary` are the switches per second of threads that wait and so give their processor up.
-    """
+    """What became of a load, and what share of a processor the server used while it was served."""
 
     outcome: Outcome
     cpu: float
-    voluntary: float
 
     @property
     def cpu_us(self) -> float:
         """CPU for each answer, in µs."""
         return self.cpu * 1e6 / self.outcome.rate
-
-    @property
-    def switches(self) -> float:
-        """Voluntary switches for each answer."""
-        return self.voluntary / self.outcome.rate
 
 
 def warm(server: ServerUnderTest, path: str) -> None:
@@ -130,7 +121,7 @@ def watched(laboratory: Laboratory, server: ServerUnderTest, load: Load) -> Stea
         before, began = server.cost(), time.monotonic()
         time.sleep(max(0.0, load.duration_s - MARGIN_S))
         used, took_s = server.cost() - before, time.monotonic() - began
-        return Steady(generation.wait(), used.cpu_s / took_s, used.voluntary / took_s)
+        return Steady(generation.wait(), used.cpu_s / took_s)
 
 
 def failures(outcome: Outcome) -> str:
