@@ -34,6 +34,9 @@ LEGEND_CHARACTERS, MARKER_CHARACTERS = 52, 7
 TICK_CHARACTERS = 44
 """About how many characters fit under the axis."""
 
+NARROW = 200.0
+"""A scale of powers has more labels than those of ten if the highest figure is less than so many times the lowest."""
+
 INK, SOFT, GRID = "#0a0c00", "#0a0c01", "#0a0c02"
 _VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", GRID: "var(--line)"} | {
     f"#0a0b{look:02x}": f"var(--look-{look})" for look in range(len(LOOKS))
@@ -246,7 +249,7 @@ def _scale_values(axis: Any, plot: Plot, series: Sequence[Series]) -> None:
     if powers:
         scale("log")
         limit(low / 1.3, high * 1.3)
-        narrow = high / low < 30
+        narrow = high / low < NARROW
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=12))
     elif low >= 0:
         limit(0, high * 1.08 or 1)

@@ -110,7 +110,7 @@ def _head(results: Results, title: str) -> list[str]:
     lines = ["<header>", f"<h1>{escape(title)}</h1>", f'<p class="lead">{escape(lead)}</p>', "</header>"]
     if not results.whole:
         lines.append(
-            '<p class="partial"><strong>Partial:</strong> the run was ended before its end. '
+            '<p class="partial"><strong>Partial:</strong> this run was interrupted. '
             "What it had measured until then is here.</p>"
         )
     return lines
@@ -135,10 +135,10 @@ def _section(record: Record) -> str:
         f"<blockquote>{escape(about.claim)}<footer>{escape(about.said_by)}</footer></blockquote>",
         f'<p class="verdict">{_outcome(record)} {escape(_sentence(record))}</p>',
         f'<p class="small">{escape(_effort(record))}</p>',
-        _notes(record.notes()),
         _plots(record),
         _published(record),
         f"<h3>Method</h3><p>{escape(about.method)}</p>",
+        _notes(record.notes()),
         "</section>",
     ]
     return "\n".join(part for part in parts if part)
@@ -158,10 +158,11 @@ def _effort(record: Record) -> str:
     rounds = len({sample.round for sample in record.samples})
     noise = record.noise()
     floor = "not known" if noise is None else share(noise)
-    state = "" if record.whole else " Partial: it was ended before its end."
     count = len(record.samples.samples)
     made = f"{count} measurements in {rounds} {'round' if rounds == 1 else 'rounds'}"
-    return f"Noise floor: {floor}. {made}, {duration(record.took_s)}.{state}"
+    state = "" if record.whole else " Partial: it was interrupted."
+    limits = " What limits them is below." if record.notes() else ""
+    return f"Noise floor: {floor}. {made}, {duration(record.took_s)}.{state}{limits}"
 
 
 def _notes(notes: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -21,7 +20,9 @@ from halfsync.lab.experiment import (
     Verdict,
 )
 from halfsync.lab.judging import exceeds, listed, not_measured, number, said
+from halfsync.lab.laboratory import NOWHERE
 from halfsync.lab.load import Load
+from halfsync.lab.server import inherited
 from halfsync.lab.steady import steady
 
 if TYPE_CHECKING:
@@ -204,8 +205,7 @@ def chosen_threads() -> float:
         "--threads",
         "auto",
     ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HALFSYNC_")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=NOWHERE, env=inherited())
     for line in done.stdout.splitlines():
         if line.startswith("threads "):
             return float(line.split()[1])
