@@ -12,6 +12,7 @@ from halfsync.lab.experiments.switching import ACROSS, PROCESSES, THREADS, TURNS
 from halfsync.lab.laboratory import Laboratory
 from halfsync.lab.samples import Samples
 from tests.lab.experiments.invented import WIDE, samples, without
+from tests.lab.experiments.judging import judged
 
 WORK_US = {0.0: 1.0, 64.0: 2.0, 4096.0: 80.0}
 
@@ -39,8 +40,7 @@ TYPICAL = {
 
 
 def judge(found: Samples) -> tuple[Outcome, str]:
-    verdict = Switching().judge(found)
-    return verdict.outcome, verdict.sentence
+    return judged(Switching(), found)
 
 
 def test_typical_figures_do_not_show_the_claim() -> None:

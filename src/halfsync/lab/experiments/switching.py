@@ -57,7 +57,8 @@ HUGE_FROM_KB = 64.0
 """Smaller sets are in few pages anyway."""
 REQUEST_SETS_KB = (0.0, 256.0, 4096.0)
 """The working sets at which the models answer requests that touch as much."""
-CLIENTS = 16
+CLIENTS = 8
+"""So few that it costs little to fork for each, which counts too."""
 DURATION_S = 0.6
 WINDOW_S = 0.02
 WINDOWS = 8
