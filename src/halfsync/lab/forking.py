@@ -24,7 +24,7 @@ from pathlib import Path
 NOBODY = 61_234
 """A user that has no processes."""
 MOST_DESCRIPTORS = 64
-KERNEL_MEMORY = ("Slab:", "KernelStack:", "PageTables:")
+KERNEL_MEMORY = ("SUnreclaim:", "KernelStack:", "PageTables:")
 REAP_NONE, REAP_ONE, REAP_ALL, REAP_IGNORE = "none", "one", "all", "ignore"
 
 
@@ -196,7 +196,7 @@ def count_zombies(started: list[int]) -> int:
 
 
 def kernel_bytes() -> int:
-    """Return how much memory the kernel uses for its own records, in the whole system."""
+    """Return how much memory the kernel uses for its own records, in the whole system, without what it can give up."""
     lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(KERNEL_MEMORY))
 

@@ -80,7 +80,13 @@ class Sharing(Experiment):
     axis = Axis("workers")
     plots = (
         Plot("Memory of the server", "memory_mb", "PSS with page tables", "MB"),
-        Plot("Pages that a worker has for itself", "private_pages", "private pages per worker", "", log=True),
+        Plot(
+            "Pages that one process has for itself",
+            "private_pages",
+            "private pages, of all processes",
+            "",
+            log=True,
+        ),
         Plot("Page tables", "page_tables_mb", "page tables", "MB"),
         Plot("Descriptors of all processes", "descriptors", "open descriptors", ""),
     )
@@ -114,7 +120,7 @@ class Sharing(Experiment):
         return Measured(
             {
                 "memory_mb": (memory.pss_bytes + memory.page_table_bytes) / MEGABYTE,
-                "private_pages": memory.private_bytes / PAGE_BYTES / workers,
+                "private_pages": memory.private_bytes / PAGE_BYTES,
                 "page_tables_mb": memory.page_table_bytes / MEGABYTE,
                 "descriptors": float(opened),
             }

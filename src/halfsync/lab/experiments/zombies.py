@@ -27,7 +27,7 @@ from halfsync.lab.experiment import (
     Verdict,
 )
 from halfsync.lab.forking import REAP_ALL, REAP_IGNORE, REAP_NONE, REAP_ONE, Order
-from halfsync.lab.judging import not_measured, number, said
+from halfsync.lab.judging import listed, not_measured, number, said
 from halfsync.lab.sources import OWN_2026, TUTORIAL
 
 if TYPE_CHECKING:
@@ -137,11 +137,15 @@ class Zombies(Experiment):
 
 def _sentence(samples: Samples, most: float, exhaust: bool) -> str:
     parts = []
-    for arm in (NEVER, ONCE, LOOPED):
+    for arm, how in (
+        (NEVER, "without reaping"),
+        (ONCE, "if each signal reaps one"),
+        (LOOPED, "if reaped in a loop"),
+    ):
         zombies = samples.figure(arm, most, "zombies")
         if zombies is not None:
-            parts.append(f"{said(zombies)} {arm}")
-    text = f"Of {number(most)} children, {BURST} ending together, there stay as zombies: {', '.join(parts)}."
+            parts.append(f"{said(zombies)} {how}")
+    text = f"Of {number(most)} children, {BURST} ending together, there stay as zombies {listed(parts)}."
     first, refused = (samples.figure(NEVER, most, name) for name in ("first_refused", "refused"))
     if exhaust and first is not None and refused is not None:
         text += (
