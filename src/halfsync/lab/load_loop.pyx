@@ -7,7 +7,7 @@ for a connection are the ones between the next to be sent and now, so that no me
 What counts is a set of requests: those that were due in `duration_ns` after the warm-up, whatever becomes of them
 later. Each is counted once, as answered, refused, an error, left, failed or unsent.
 """
-from libc.errno cimport errno
+from libc.errno cimport EINTR, errno
 from libc.math cimport log
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -74,6 +74,7 @@ cdef enum:
     EVENTS = 256                  # at one time
     SENDS_PER_TURN = 64           # before events are looked at again
     OPENING_MOST = 128            # connections that are being opened at one time
+    SIGNALS_NS = 100000000        # after so long the caller looks for signals, which may come while nothing waits
 
 
 cdef int load_begin(LoadRun *run) noexcept nogil:
@@ -87,7 +88,8 @@ cdef int load_begin(LoadRun *run) noexcept nogil:
 
 
 cdef int load_drive(LoadRun *run) noexcept nogil:
-    """Carry the load on until it is over: returns 0. EINTR: a signal came; call again. Another errno: it failed."""
+    """Carry the load on until it is over: returns 0. EINTR: look for signals; call again. Another errno: it failed."""
+    cdef int64_t returns_ns = load_now() + SIGNALS_NS
     cdef epoll_event events[EVENTS]
     cdef LoadClient *client
     cdef int happened, at
@@ -95,7 +97,9 @@ cdef int load_drive(LoadRun *run) noexcept nogil:
         act(run)
         if run.phase == PHASE_OVER:
             return 0
-        happened = wait_for_events(run.epoll, events, EVENTS, next_wake(run) - load_now())
+        if load_now() >= returns_ns:
+            return EINTR
+        happened = wait_for_events(run.epoll, events, EVENTS, min(next_wake(run), returns_ns) - load_now())
         if happened < 0:
             return errno
         run.woke_ns = load_now()
