@@ -102,6 +102,14 @@ def test_a_server_that_does_not_start_says_why(folder: Path) -> None:
         pytest.fail("it must not get here")
 
 
+def test_an_interpreter_that_is_not_there_is_named(folder: Path) -> None:
+    with (
+        pytest.raises(MeasureError, match=r"/no/python cannot be started: .*No such file"),
+        serving("lab_app:app", python="/no/python", chdir=folder),
+    ):
+        pytest.fail("it must not get here")
+
+
 def test_a_server_that_is_never_ready_is_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "START_S", 0.0)
     with (
