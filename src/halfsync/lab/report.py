@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,11 @@ def report(results: Results) -> str:
     """Return the page."""
     title = _title(results)
     sections = [_section(record) for record in results.records]
+    return whole_page(title, _head(results, title), [_verdicts(results.records), *sections, _how(results)])
+
+
+def whole_page(title: str, head: Sequence[str], sections: Sequence[str]) -> str:
+    """Return a page of this look, as one file. head: the lines of its header; sections: those of its main part."""
     return "\n".join(
         [
             "<!DOCTYPE html>",
@@ -79,11 +84,9 @@ def report(results: Results) -> str:
             f"<style>\n{variables()}{STYLE.read_text(encoding='utf-8')}</style>",
             "</head>",
             "<body>",
-            *_head(results, title),
+            *head,
             "<main>",
-            _verdicts(results.records),
             *sections,
-            _how(results),
             "</main>",
             "</body>",
             "</html>",
@@ -97,23 +100,26 @@ def _title(results: Results) -> str:
 
 
 def _head(results: Results, title: str) -> list[str]:
-    when = results.started.replace("T", " ")[:16]
-    machine = results.machine
-    parts = [
-        f"halfsync {results.versions.get('halfsync', '')}",
-        when,
-        str(machine.get("model", "")),
-        f"{machine['processors']} processors" if machine.get("processors") else "",
-        str(machine.get("python", "")),
-    ]
-    lead = " \N{MIDDLE DOT} ".join(part for part in parts if part)
-    lines = ["<header>", f"<h1>{escape(title)}</h1>", f'<p class="lead">{escape(lead)}</p>', "</header>"]
+    lines = heading(title, results.started, results.machine, results.versions.get("halfsync", ""))
     if not results.whole:
         lines.append(
             '<p class="partial"><strong>Partial:</strong> this run was interrupted. '
             "What it had measured until then is here.</p>"
         )
     return lines
+
+
+def heading(title: str, started: str, machine: Mapping[str, Any], version: str) -> list[str]:
+    """Return the lines of a header: what, when and where. started: in ISO 8601."""
+    parts = [
+        f"halfsync {version}",
+        started.replace("T", " ")[:16],
+        str(machine.get("model", "")),
+        f"{machine['processors']} processors" if machine.get("processors") else "",
+        str(machine.get("python", "")),
+    ]
+    lead = " \N{MIDDLE DOT} ".join(part for part in parts if part)
+    return ["<header>", f"<h1>{escape(title)}</h1>", f'<p class="lead">{escape(lead)}</p>', "</header>"]
 
 
 def _verdicts(records: Sequence[Record]) -> str:
@@ -183,21 +189,23 @@ def _notes(notes: Sequence[str]) -> str:
 def _plots(record: Record) -> str:
     about = record.about
     figures = [
-        _figure(plot, about.axis, record, f"{_anchor(record)}-{number}")
+        picture(
+            plot, about.axis, series_of(plot, record.samples, _arms(record)), f"{_anchor(record)}-{number}"
+        )
         for number, plot in enumerate(about.plots)
     ]
     shown = "\n".join(figure for figure in figures if figure)
     return f'<div class="plots">\n{shown}\n</div>' if shown else ""
 
 
-def _figure(plot: Plot, axis: Axis, record: Record, name: str) -> str:
-    series = series_of(plot, record.samples, _arms(record))
+def picture(plot: Plot, axis: Axis, series: Sequence[Series], name: str) -> str:
+    """Return a plot with its figures, or "" if nothing of it was measured. name: as for `plots.draw`."""
     if not series:
         return ""
-    picture = draw(plot, axis, series, name)
+    drawn = draw(plot, axis, series, name)
     table = _table(series, axis, plot)
     return (
-        f"<figure><h3>{escape(plot.title)}</h3>\n{picture}\n"
+        f"<figure><h3>{escape(plot.title)}</h3>\n{drawn}\n"
         f"<details><summary>Figures</summary>{table}</details></figure>"
     )
 
@@ -237,19 +245,23 @@ def _published(record: Record) -> str:
         return ""
     rows = [(each.figure, each.source) for each in record.about.published]
     rows.append((_sentence(record), "here"))
-    items = "".join(f"<tr><th>{escape(source)}</th><td>{_prose(figure)}</td></tr>" for figure, source in rows)
-    return f'<h3>What others found</h3><table class="words"><tbody>{items}</tbody></table>'
+    return f"<h3>What others found</h3>{words((source, figure) for figure, source in rows)}"
 
 
 def _how(results: Results) -> str:
     rows = [*facts(results.machine), *results.versions.items()]
-    items = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
     return (
         f"<section><h2>How it was measured</h2><p>{METHOD}</p>"
-        f'<h3>Where</h3><table class="words"><tbody>{items}</tbody></table>'
+        f"<h3>Where</h3>{words(rows)}"
         f"<h3>Command</h3><pre>{escape(shlex.join(results.command))}</pre>"
         '<p class="small">results.json, beside this page, has each measurement.</p></section>'
     )
+
+
+def words(rows: Iterable[tuple[str, str]]) -> str:
+    """Return a table of names and texts."""
+    items = "".join(f"<tr><th>{escape(name)}</th><td>{_prose(value)}</td></tr>" for name, value in rows)
+    return f'<table class="words"><tbody>{items}</tbody></table>'
 
 
 def facts(machine: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
