@@ -45,6 +45,25 @@ def test_it_ends_with_the_body_that_started_it(peer: Scripted) -> None:
     assert not Path(f"/proc/{generation.pid}").exists()
 
 
+def test_it_can_be_ended_before_its_time(peer: Scripted) -> None:
+    with generating.started(Load(peer.port, 1, 3600.0, idle=3)) as generation:
+        while sum(map(len, peer.asked)) < 5:  # from the fourth on, all connections are open
+            os.sched_yield()
+        outcome = generation.end()
+    assert 0 < outcome.elapsed_s < 3600
+    assert (outcome.open, outcome.idle_closed) == (4, 0)
+    assert outcome.due == accounted(outcome)
+
+
+def test_what_is_under_way_at_its_end_had_no_answer(peer: Scripted) -> None:
+    with generating.started(Load(peer.port, 2, 3600.0, paths=(("/never", 1.0),), warm_up_s=0)) as generation:
+        while sum(map(len, peer.asked)) < 2:
+            os.sched_yield()
+        outcome = generation.end()
+    assert outcome.due == 2
+    assert outcome.failed == {"no response by the end": 2}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_while_it_sends(peer: Scripted, number: signal.Signals) -> None:
     with generating.started(Load(peer.port, 1, 60.0, paths=(("/never", 1.0),))) as generation:

@@ -42,6 +42,20 @@ def test_requests_of_the_warm_up_do_not_count(peer: Scripted) -> None:
     assert sum(map(len, peer.asked)) == 39 - outcome.unsent
 
 
+def test_requests_of_the_cool_down_do_not_count(peer: Scripted) -> None:
+    load = Load(peer.port, 4, 0.2, warm_up_s=0.1, rate=100.0, even=True, cool_down_s=0.5, grace_s=30.0)
+    outcome = played(load)
+    assert outcome.due == accounted(outcome) == 20
+    assert sum(map(len, peer.asked)) > 40
+    assert outcome.elapsed_s == 0.2
+
+
+def test_a_closed_loop_goes_on_in_the_cool_down(peer: Scripted) -> None:
+    outcome = played(Load(peer.port, 1, 0.2, warm_up_s=0, cool_down_s=0.5, grace_s=30.0))
+    assert outcome.due == outcome.answered > 0
+    assert sum(map(len, peer.asked)) > outcome.due
+
+
 def test_paths_are_asked_for_by_their_weights_in_an_order_that_the_seed_gives(peer: Scripted) -> None:
     paths = (("/", 3.0), ("/odd", 1.0))
     orders = []

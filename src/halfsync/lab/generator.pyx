@@ -10,7 +10,7 @@ from halfsync.lab.load_clients cimport client_close
 from halfsync.lab.load_loop cimport load_begin, load_drive
 from halfsync.lab.load_records cimport (
     CLIENT_IDLE, CLIENT_SLOW, FAILED_CLOSED, FAILED_MALFORMED, FAILED_NO_ANSWER, FAILED_NOT_OPENED, FAILED_STATUS,
-    FAILURES, INADDR_LOOPBACK, LoadClient, LoadRun, RECEIVE_BYTES, client_enter, htonl, htons,
+    FAILURES, INADDR_LOOPBACK, LoadClient, LoadRun, PHASE_OPENING, RECEIVE_BYTES, client_enter, htonl, htons, load_now,
 )
 from halfsync.lab.recorder cimport RECORDER_VALUES, Recorder, kept
 from halfsync.lab.response_reader cimport response_free
@@ -103,6 +103,7 @@ cdef class Generator:
         run.gap_ns = NS_PER_S / load.rate if run.open_loop else 0.0
         run.warm_up_ns, run.duration_ns = ns_of(load.warm_up_s), ns_of(load.duration_s)
         run.patience_ns, run.grace_ns = ns_of(load.patience_s), ns_of(load.grace_s)
+        run.cool_down_ns = ns_of(load.cool_down_s)
         run.opening_ns = ns_of(load.opening_s)
         run.connections, run.idle, run.slow = load.connections, load.idle, load.slow
         run.ordinary = run.connections + (<uint32_t> load.more if run.open_loop else 0)
@@ -180,6 +181,21 @@ cdef class Generator:
         if result != 0:
             raise OSError(result, "the load generator cannot wait for events")
         return self.found()
+
+    def end(self):
+        """End the load now: what is under way has no answer. For handlers of signals, in the thread that plays."""
+        cdef LoadRun *run = &self.run
+        cdef int64_t now = load_now()
+        if run.phase == PHASE_OPENING:
+            run.opening_ns = run.warm_up_ns = run.cool_down_ns = run.patience_ns = run.grace_ns = 0
+            run.duration_ns = 1
+            return
+        run.counts_from_ns = min(run.counts_from_ns, now - 1)
+        run.ends_ns = min(run.ends_ns, now)
+        run.duration_ns = run.ends_ns - run.counts_from_ns
+        run.stops_ns = run.over_ns = now
+        if not run.open_loop:
+            run.due_ns = now
 
     cdef dict found(self):
         """Return what became of the load."""

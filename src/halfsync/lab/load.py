@@ -20,9 +20,10 @@ class Load:
     or evenly spaced with `even`. Without a rate it is a closed loop: each client sends its next request after its
     answer.
 
-    It lasts `warm_up_s`, whose requests do not count, and then `duration_s`; after that, answers are awaited for up to
-    `grace_s`, or for as long as the patience of the clients lasts. The connections are opened before, for at most
-    `opening_s`. `paths` are requested with their weights, in an order that the
+    It lasts `warm_up_s`, whose requests do not count, then `duration_s`, and then `cool_down_s`, whose requests do not
+    count either: a server that serves the newest first would do more of those that count if none came after them. Then
+    answers are awaited for up to `grace_s`, or for as long as the patience of the clients lasts. The connections are
+    opened before all this, for at most `opening_s`. `paths` are requested with their weights, in an order that the
     seed gives. `fresh`: a connection for each request. `patience_s`: a client that has waited for so long leaves, by
     closing its connection; `more` is up to how many further connections are opened for requests that are due while
     all others are in use. `idle` connections send one request at the start and then nothing. `slow` clients send a
@@ -46,6 +47,7 @@ class Load:
     slow_s: float = 1.0
     seed: int = 1
     grace_s: float = 5.0
+    cool_down_s: float = 0.0
     opening_s: float = 30.0
 
     def __post_init__(self) -> None:

@@ -14,8 +14,8 @@ from posix.unistd cimport close
 
 from halfsync.lab.load_records cimport (
     CLIENT_CLOSED, CLIENT_FREE, CLIENT_IDLE, CLIENT_OPENING, CLIENT_ORDINARY, CLIENT_SENDING, CLIENT_SLOW,
-    CLIENT_WAITING, FAILED_CLOSED, FAILED_MALFORMED, FAILED_STATUS, PHASE_COUNTING, PHASE_ENDING, PHASE_OPENING,
-    PHASE_WARM_UP, RECEIVE_BYTES, client_enter, client_quit, load_now, sockaddr_in,
+    CLIENT_WAITING, FAILED_CLOSED, FAILED_MALFORMED, FAILED_STATUS, PHASE_COOL_DOWN, PHASE_COUNTING, PHASE_ENDING,
+    PHASE_OPENING, PHASE_WARM_UP, RECEIVE_BYTES, client_enter, client_quit, load_now, sockaddr_in,
 )
 from halfsync.lab.recorder cimport record, roll_share
 from halfsync.lab.response_reader cimport (
@@ -275,7 +275,7 @@ cdef void answered(LoadRun *run, LoadClient *client, bint keeps) noexcept nogil:
 
 cdef void go_on(LoadRun *run, LoadClient *client, int64_t now) noexcept nogil:
     """Begin the next request of a closed loop; in an open one wait until one is due."""
-    if not run.open_loop and run.phase in (PHASE_WARM_UP, PHASE_COUNTING):
+    if not run.open_loop and run.phase in (PHASE_WARM_UP, PHASE_COUNTING, PHASE_COOL_DOWN):
         if run.phase == PHASE_COUNTING:
             record(&run.lateness, now - run.woke_ns)
         client_request(run, client, now, pick_path(run), now)

@@ -43,6 +43,7 @@ cdef enum LoadPhase:
     PHASE_OPENING
     PHASE_WARM_UP                 # requests are sent that do not count
     PHASE_COUNTING
+    PHASE_COOL_DOWN               # requests are sent that do not count
     PHASE_ENDING                  # nothing new is sent; responses are awaited
     PHASE_OVER
 
@@ -87,7 +88,7 @@ ctypedef struct LoadRun:
     int paths
     bint open_loop, even, fresh
     double gap_ns                 # the mean time between the requests of an open loop
-    int64_t warm_up_ns, duration_ns, patience_ns, grace_ns, opening_ns
+    int64_t warm_up_ns, duration_ns, cool_down_ns, patience_ns, grace_ns, opening_ns
     int64_t slow_gap_ns           # from one slow client's byte to the next one's
     uint32_t ordinary, connections, idle, slow   # clients; ordinary: with those that open for want of others
 
@@ -98,7 +99,8 @@ ctypedef struct LoadRun:
     uint32_t size
     uint32_t next_to_open, opening
     ClientQueue free, vacant, under_way, resting   # of the ordinary
-    int64_t began_ns, counts_from_ns, ends_ns, over_ns   # began_ns: the phase of opening
+    int64_t began_ns, counts_from_ns     # began_ns: the phase of opening
+    int64_t ends_ns, stops_ns, over_ns   # until when requests count, are sent, and are awaited
     int64_t woke_ns               # when the events were fetched that are handled now
     int64_t available_ns          # since when there has been a client for a request that is due
     bint starved                  # there is none

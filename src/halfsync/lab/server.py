@@ -136,7 +136,6 @@ def variables() -> dict[str, str]:
     """Return the variables of this process for a halfsync in another directory, without those that are settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
     if "PYTHONPATH" in kept:
-        # The server may run in another directory, and must find what this process finds.
         kept["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, kept["PYTHONPATH"].split(os.pathsep)))
     return kept
 

@@ -29,7 +29,7 @@ LOOK_S = 0.02
 WARM_CONNECTIONS, WARM_REQUESTS = 8, 10
 WARM_S = 30.0
 """How long one of the first requests may take."""
-OPENING_S = 60.0
+OPENING_S = 20.0
 """How long it may take to open the connections."""
 MARGIN_S = 0.1
 """The costs are read so long before the end of a load."""
@@ -44,24 +44,15 @@ class Loads(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """What became of a load; what share of a processor the server used while it was served, and its switches.
-
-    `voluntary` are the switches per second of threads that wait and so give their processor up.
-    """
+    """What became of a load, and what share of a processor the server used while it was served."""
 
     outcome: Outcome
     cpu: float
-    voluntary: float
 
     @property
     def cpu_us(self) -> float:
         """CPU for each answer, in µs."""
         return self.cpu * 1e6 / self.outcome.rate
-
-    @property
-    def switches(self) -> float:
-        """Voluntary switches for each answer."""
-        return self.voluntary / self.outcome.rate
 
 
 def warm(server: ServerUnderTest, path: str) -> None:
@@ -136,7 +127,7 @@ def watched(laboratory: Loads, server: ServerUnderTest, load: Load) -> Steady:
         before, began = server.cost(), time.monotonic()
         time.sleep(max(0.0, load.duration_s - MARGIN_S))
         used, took_s = server.cost() - before, time.monotonic() - began
-        return Steady(generation.wait(), used.cpu_s / took_s, used.voluntary / took_s)
+        return Steady(generation.wait(), used.cpu_s / took_s)
 
 
 def failures(outcome: Outcome) -> str:

@@ -13,6 +13,7 @@ from halfsync.lab.experiments.convoy import ALONE, FREE, GIVEN, ONE, Convoy, kin
 from halfsync.lab.laboratory import Laboratory
 from halfsync.lab.samples import Samples
 from tests.lab.experiments.invented import WIDE, line, samples, without
+from tests.lab.experiments.judging import judged
 
 
 def waits(values: Mapping[float, float]) -> dict[float, dict[str, float]]:
@@ -27,8 +28,7 @@ TYPICAL = {
 
 
 def judge(found: Samples) -> tuple[Outcome, str]:
-    verdict = Convoy().judge(found)
-    return verdict.outcome, verdict.sentence
+    return judged(Convoy(), found)
 
 
 def test_typical_figures_show_the_claim() -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from halfsync.lab.experiment import Axis, Cell, Experiment, Measured, Outcome, Plan, Plot, Published, Verdict
 from halfsync.lab.judging import exceeds, not_measured, number, said
 from halfsync.lab.load import Load
+from halfsync.lab.loaded import ANY_PORT, loaded
 from halfsync.lab.sources import TUTORIAL
-from halfsync.lab.steady import steady
 
 if TYPE_CHECKING:
     from halfsync.lab.laboratory import Laboratory
@@ -18,8 +18,7 @@ QUEUED, DIRECT = "proactor", "thread"
 ARMS = (QUEUED, "pool", DIRECT)
 LENGTHS_US = (0.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 CLIENTS = 32
-WARM_UP_S = 0.2
-DURATION_S = 0.6
+DURATION_S = 0.4
 """Of each of the two loads of a cell."""
 MATTERS = 1.1
 """The hop matters if it makes a request this many times as dear."""
@@ -88,15 +87,15 @@ class Hop(Experiment):
     def measure(self, cell: Cell, plan: Plan, laboratory: Laboratory) -> Measured:
         """Load a server by one client, and then by many."""
         path = f"/burn/{cell.place / 1000:g}" if cell.place else "/"
-        with laboratory.serving("--model", cell.arm) as server:
-            one, many = (
-                steady(
-                    laboratory,
-                    server,
-                    Load(server.port, clients, plan.duration_s, WARM_UP_S, paths=((path, 1.0),)),
-                )
-                for clients in (1, CLIENTS)
+        one, many = (
+            loaded(
+                laboratory,
+                Load(ANY_PORT, clients, plan.duration_s, paths=((path, 1.0),)),
+                "--model",
+                cell.arm,
             )
+            for clients in (1, CLIENTS)
+        )
         return Measured(
             {
                 "one_cpu_us": one.cpu_us,

@@ -114,7 +114,7 @@ class PoolSize(Experiment):
             tuple(Cell(arm, place) for place in places for arm in HANDLERS),
             reference=Cell(WAITS, THREADS[1]),
             primary="rate",
-            rounds=laboratory.wanted.rounds or 3,
+            rounds=laboratory.wanted.rounds or 2,
             duration_s=laboratory.wanted.duration_s or DURATION_S,
             found={"auto": chosen},
         )

@@ -31,10 +31,13 @@ if TYPE_CHECKING:
 
 ALONE_S = 1.0
 WARM_UP_S = 0.4
+COOL_DOWN_MOST_S = 1.0
 CONNECTIONS = 64
 """Clients that keep their connections; more come if they all wait."""
 MORE_MOST = 4000
 CLOSED_MOST = 4096
+LONG_S = 0.1
+"""Answers that take longer are few in the time of a measurement."""
 MEMORY_SHARE = 0.5
 """How much of the memory that is free the recommended processes may take."""
 METRICS_S = 5.0
@@ -76,21 +79,21 @@ class Measuring:
             admin = Path(folder) / "admin"
             with self._serving(Candidate(threads=1), "--admin-bind", f"unix:{admin}") as server:
                 self._warm(server)
-                before = turns(admin)
-                found = steady(self, server, self._load(server, 1, ALONE_S))
-                after = turns(admin)
+                before, used = turns(admin), server.cost()
+                generating.run(replace(self._load(server, 1, ALONE_S), warm_up_s=0.0))
+                after, used = turns(admin), server.cost() - used
                 memory = server.memory()
         self._process_bytes = max(1, memory.private_bytes + memory.page_table_bytes)
         count = after[1] - before[1]
         if not count:
             raise MeasureError(f"the server counted no turn of the application at {self._named()}")
-        return (after[0] - before[0]) / count, found.cpu_us / 1e6
+        return (after[0] - before[0]) / count, used.cpu_s / count
 
     def saturated(self, candidate: Candidate, seconds: float, patience_s: float) -> Throughput:
         """Return what settings can do, with twice as many clients as threads. Raises MeasureError.
 
-        The rate is that of a closed loop by Little's law: clients by the mean time that each waits. So it does not
-        matter how many long turns end within the time.
+        If turns are long, the rate is that of Little's law, clients by the mean time that each waits: it does not
+        matter then how many turns happen to end within the time.
         """
         clients = min(2 * candidate.workers * candidate.threads, CLOSED_MOST, self._limits.connections)
         with self._serving(candidate, "--no-overload-control") as server:
@@ -98,8 +101,9 @@ class Measuring:
             found = steady(self, server, load)
         outcome = found.outcome
         self._note(outcome)
-        all_answered = outcome.answered == outcome.due
-        rate = clients / outcome.latencies.mean_s if all_answered else outcome.rate
+        mean_s = outcome.latencies.mean_s
+        is_long = outcome.answered == outcome.due and mean_s > LONG_S
+        rate = clients / mean_s if is_long else outcome.rate
         return Throughput(candidate.threads, rate, found.cpu)
 
     def goodput(self, candidate: Candidate, rate: float, seconds: float, patience_s: float) -> Score:
@@ -115,6 +119,7 @@ class Measuring:
                 paths=self._paths,
                 patience_s=patience_s,
                 more=more,
+                cool_down_s=min(COOL_DOWN_MOST_S, patience_s),
             )
             outcome = generating.run(load)
         if not outcome.due:
