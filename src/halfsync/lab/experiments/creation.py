@@ -99,8 +99,8 @@ class Creation(Experiment):
         parts = [f"with {CREATED[arm]} of its own {_times(pairs)}" for arm, pairs in compared.items()]
         size, _, pooled = compared["process"][0]
         sentence = (
-            f"A connection takes {'; '.join(parts)} the CPU of one that the pool serves, "
-            f"{said(pooled, 'µs')} at {number(size)} MB."
+            f"A connection that the pool serves takes {said(pooled, 'µs')} of CPU (application of {number(size)} MB); "
+            f"{listed(parts)}."
         )
         missing = listed([CREATED[arm] for arm in CREATED if arm not in compared])
         return Verdict(outcome, sentence + (f" With {missing} it was not measured." if missing else ""))
@@ -115,7 +115,6 @@ def _beside(
 
 def _times(pairs: list[tuple[float, Figure, Figure]]) -> str:
     at = [
-        f"{said(created.over(pooled))} times (application of {number(size)} MB)"
-        for size, created, pooled in pairs
+        f"{said(created.over(pooled))} times as much at {number(size)} MB" for size, created, pooled in pairs
     ]
-    return listed(at[:1] + at[1:][-1:])
+    return ", ".join(at[:1] + at[1:][-1:])
