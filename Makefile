@@ -23,7 +23,7 @@ T       ?= tests
 # part runs, whatever becomes of those before. $(1): what runs them.
 ALONE   := $(patsubst %,tests/faults/test_%.py,bad_clients crowds deploys full_disk gil handoff_processes haproxy killed lanes \
            metrics large_bodies processes reload_chaos reloads request_timeout slowhttptest stress upgrade_chaos upgrades) \
-           tests/bench tests/docs
+           tests/bench tests/docs tests/lab
 DIFFICULT := $(patsubst %,tests/conformance/test_%.py,framing connections sending wsgi_input)
 suite    = failed=0; \
            $(1) $(PYTEST) -n 2 $(ALONE:%=--ignore=%) tests || failed=1; \

@@ -209,13 +209,41 @@ def compare(line: list[str], /, listing: bool, **options: Any) -> int:
     """
     try:
         with genuine():
-            from halfsync.cli import lab  # noqa: PLC0415 - only this command needs it
+            from halfsync.cli import lab  # noqa: PLC0415 - only the two commands need it
     except ModuleNotFoundError as error:
         raise _without_lab(error) from None
     if listing:
         lab.show_experiments()
         return 0
     return lab.compare(lab.Options(line=line, **options))
+
+
+@cli.command(cls=Command)
+@click.argument("target", metavar="MODULE:CALLABLE")
+@click.option("--path", "paths", metavar="PATH", multiple=True, help="What to request of the application; repeatable, "
+              "and one that is given twice counts twice. [default: /]")  # fmt: skip
+@click.option("--patience", metavar="TIME", help="How long clients wait for an answer. [default: 1s, or five turns of "
+              "the application]")  # fmt: skip
+@click.option("--budget", metavar="TIME", help="How long this may take. [default: 2m]")
+@click.option("--output", metavar="FILE", help="Write the settings to this new file, for --config, and a page that "
+              "explains them to FILE.html. [default: print the settings]")  # fmt: skip
+@only_settings("chdir", "factory", "config")
+@click.pass_obj
+def tune(line: list[str], /, **options: Any) -> int:
+    """Measure an application, and recommend model, workers, threads and
+    queue_size for it on this machine.
+
+    Starts servers of MODULE:CALLABLE on 127.0.0.1, and requests each PATH many
+    thousand times: let it use a database of its own. It loads no other server.
+    It needs the extra `lab`.
+    """
+    try:
+        with genuine():
+            from halfsync.cli import tune as tuning  # noqa: PLC0415 - only this command needs it
+    except ModuleNotFoundError as error:
+        raise _without_lab(error) from None
+    own = {name: options.pop(name) for name in ("target", "paths", "patience", "budget", "output")}
+    return tuning.run(tuning.Options(line, **own), resolve(given(options)))
 
 
 def _without_lab(error: ModuleNotFoundError) -> UsageError:

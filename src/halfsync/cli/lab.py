@@ -1,6 +1,7 @@
 """`halfsync compare`: read the command line, run the experiments, and leave a report.
 
-It needs the extra `lab`. Only this module imports the lab, and `commands` imports this one only if the command runs.
+It needs the extra `lab`. Only this module and `tune` import the lab, and `commands` imports these only if one of the
+two commands runs.
 """
 
 from __future__ import annotations
@@ -102,14 +103,14 @@ def compare(options: Options) -> int:
     experiments = chosen(options.experiments)
     wanted = Wanted(
         application=options.target,
-        path=_path(options.path),
+        path=request_path(options.path),
         models=names(options.models, MODELS, "--models", "model") if options.models is not None else MODELS,
         clients=_numbers(options.clients, "--clients", CLIENTS) if options.clients is not None else None,
-        duration_s=_one(options.duration, "--duration", MEASURED),
-        rounds=_one(options.rounds, "--rounds", ROUNDS),
+        duration_s=one_value(options.duration, "--duration", MEASURED),
+        rounds=one_value(options.rounds, "--rounds", ROUNDS),
         python=_interpreter(options.python),
     )
-    budget_s = _one(options.budget, "--budget", BUDGET) or BUDGET_S
+    budget_s = one_value(options.budget, "--budget", BUDGET) or BUDGET_S
     if wanted.application is not None:
         check_application(wanted.application)
     folder = _folder(options.output)
@@ -169,13 +170,13 @@ def names(text: str, known: Sequence[str], flag: str, noun: str) -> tuple[str, .
     return tuple(name for name in known if name in given)
 
 
-def check_application(target: str) -> None:
+def check_application(target: str, flags: Sequence[str] = ()) -> None:
     """Raise LoadError if the application cannot be served, or UsageError if its settings are wrong.
 
     It is loaded by `halfsync check`, as the lab would by no means share a process with it.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "halfsync", "check", target],
+        [sys.executable, "-m", "halfsync", "check", target, *flags],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -203,7 +204,8 @@ def _numbers(text: str, flag: str, kind: Kind[int]) -> tuple[int, ...]:
     return tuple(sorted({_value(part, flag, kind) for part in _parts(text, flag)}))
 
 
-def _one(text: str | None, flag: str, kind: Kind[T]) -> T | None:
+def one_value(text: str | None, flag: str, kind: Kind[T]) -> T | None:
+    """Return the value of an option, or None if it was not given. Raises UsageError."""
     return None if text is None else _value(text, flag, kind)
 
 
@@ -214,7 +216,8 @@ def _value(text: str, flag: str, kind: Kind[T]) -> T:
         raise UsageError(error.problem, origin=flag, remedy=error.remedy) from None
 
 
-def _path(path: str) -> str:
+def request_path(path: str) -> str:
+    """Return what is requested of the application. Raises UsageError if it is no path."""
     if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path:
         raise UsageError(f"{path!r} is not a path", origin="--path", remedy="write it like /shop?page=2")
     return path

@@ -29,6 +29,8 @@ LATE_S = 0.005
 """How late the 99th percentile of the requests may be sent before the generator counts as the limit."""
 BUSY = 0.95
 """The share of a processor from which on it does."""
+END = signal.SIGUSR1
+"""Ends a load before its time."""
 START_S = 15.0
 """How much longer than its load the process may live before it is killed."""
 NS_PER_S = 1e9
@@ -54,6 +56,14 @@ class Generation:
         self.pid = process.pid
         self._load = load
         self._process = process
+
+    def end(self) -> Outcome:
+        """End the load before its time, once its connections are open, and return what became of it until now.
+
+        What is under way then had no answer in time. Raises MeasureError.
+        """
+        self._process.send_signal(END)
+        return self.wait()
 
     def wait(self) -> Outcome:
         """Wait for the load's end and return what became of it. Raises MeasureError."""
@@ -95,7 +105,7 @@ def started(load: Load, *, cpu: int | None = None) -> Iterator[Generation]:
 def longest_s(load: Load) -> float:
     """Return how long the process of a load may live, in seconds."""
     after_s = load.grace_s if load.patience_s is None else load.patience_s
-    return load.opening_s + load.warm_up_s + load.duration_s + after_s + START_S
+    return load.opening_s + load.warm_up_s + load.duration_s + load.cool_down_s + after_s + START_S
 
 
 def outcome_of(found: Mapping[str, Any]) -> Outcome:
@@ -127,6 +137,7 @@ def outcome_of(found: Mapping[str, Any]) -> Outcome:
         unopened=found["unopened"],
         idle_closed=found["idle_closed"],
         came_again=found["came_again"],
+        sent_again=found["sent_again"],
     )
 
 
@@ -191,8 +202,9 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     gc.disable()
-    found = Generator(load, requests_of(load)).play()
-    json.dump(found, sys.stdout)
+    generator = Generator(load, requests_of(load))
+    signal.signal(END, lambda *_: generator.end())
+    json.dump(generator.play(), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The native load generator as Python has it: a load goes in, and what became of it comes out. `load_loop` is the loop."""
+"""The native load generator as Python has it: a load goes in, what became of it comes out. `load_loop` is the loop."""
 from libc.errno cimport EINTR
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort
@@ -10,7 +10,7 @@ from halfsync.lab.load_clients cimport client_close
 from halfsync.lab.load_loop cimport load_begin, load_drive
 from halfsync.lab.load_records cimport (
     CLIENT_IDLE, CLIENT_SLOW, FAILED_CLOSED, FAILED_MALFORMED, FAILED_NO_ANSWER, FAILED_NOT_OPENED, FAILED_STATUS,
-    FAILURES, INADDR_LOOPBACK, LoadClient, LoadRun, RECEIVE_BYTES, client_enter, htonl, htons,
+    FAILURES, INADDR_LOOPBACK, LoadClient, LoadRun, PHASE_OPENING, RECEIVE_BYTES, client_enter, htonl, htons, load_now,
 )
 from halfsync.lab.recorder cimport RECORDER_VALUES, Recorder, kept
 from halfsync.lab.response_reader cimport response_free
@@ -25,11 +25,13 @@ cdef int64_t ns_of(seconds) except? -1:
     return 0 if seconds is None else <int64_t> (seconds * NS_PER_S)
 
 
-cdef void open_recorder(Recorder *recorder, uint64_t seed) except *:
-    recorder.values = <int64_t *> malloc(RECORDER_VALUES * sizeof(int64_t))
+cdef int open_recorder(Recorder *recorder, int64_t room, uint64_t seed) except -1:
+    recorder.values = <int64_t *> malloc(room * sizeof(int64_t))
     if recorder.values == NULL:
         raise MemoryError
+    recorder.room = room
     recorder.dice.state = seed
+    return 0
 
 
 cdef int compare(const void *one, const void *other) noexcept nogil:
@@ -86,8 +88,11 @@ cdef class Generator:
     cdef LoadRun run
     cdef list texts               # that run.requests point into
 
-    def __cinit__(self, load, list texts):
-        """Make ready for a load: a `load.Load`, and the text of the request for each of its paths."""
+    def __cinit__(self, load, list texts, int64_t room=RECORDER_VALUES):
+        """Make ready for a load: a `load.Load`, and the text of the request for each of its paths.
+
+        room: how many values are kept of each of the times that are measured; of more, a random sample.
+        """
         cdef LoadRun *run = &self.run
         run.epoll = -1
         self.texts = texts
@@ -98,20 +103,17 @@ cdef class Generator:
         run.gap_ns = NS_PER_S / load.rate if run.open_loop else 0.0
         run.warm_up_ns, run.duration_ns = ns_of(load.warm_up_s), ns_of(load.duration_s)
         run.patience_ns, run.grace_ns = ns_of(load.patience_s), ns_of(load.grace_s)
+        run.cool_down_ns = ns_of(load.cool_down_s)
         run.opening_ns = ns_of(load.opening_s)
         run.connections, run.idle, run.slow = load.connections, load.idle, load.slow
         run.ordinary = run.connections + (<uint32_t> load.more if run.open_loop else 0)
         run.slow_gap_ns = ns_of(load.slow_s / max(load.slow, 1))
         run.arrivals.state = load.seed
-        for number, recorder in enumerate(("corrected", "uncorrected", "lateness")):
-            open_recorder(self.recorder(recorder), load.seed + number)
+        open_recorder(&run.corrected, room, load.seed)
+        open_recorder(&run.uncorrected, room, load.seed)
+        open_recorder(&run.lateness, room, load.seed)
         self.take_paths([share for _, share in load.paths])
         self.make_clients()
-
-    cdef Recorder *recorder(self, str name) noexcept:
-        if name == "corrected":
-            return &self.run.corrected
-        return &self.run.uncorrected if name == "uncorrected" else &self.run.lateness
 
     cdef take_paths(self, list shares):
         cdef LoadRun *run = &self.run
@@ -180,6 +182,21 @@ cdef class Generator:
             raise OSError(result, "the load generator cannot wait for events")
         return self.found()
 
+    def end(self):
+        """End the load now: what is under way has no answer. For handlers of signals, in the thread that plays."""
+        cdef LoadRun *run = &self.run
+        cdef int64_t now = load_now()
+        if run.phase == PHASE_OPENING:
+            run.opening_ns = run.warm_up_ns = run.cool_down_ns = run.patience_ns = run.grace_ns = 0
+            run.duration_ns = 1
+            return
+        run.counts_from_ns = min(run.counts_from_ns, now - 1)
+        run.ends_ns = min(run.ends_ns, now)
+        run.duration_ns = run.ends_ns - run.counts_from_ns
+        run.stops_ns = run.over_ns = now
+        if not run.open_loop:
+            run.due_ns = now
+
     cdef dict found(self):
         """Return what became of the load."""
         cdef LoadRun *run = &self.run
@@ -189,6 +206,7 @@ cdef class Generator:
             "refused": run.tally.refused, "errors": run.tally.errors, "left": run.tally.left,
             "unsent": run.tally.unsent, "failed": failed, "unopened": run.tally.unopened,
             "came_again": run.tally.came_again, "idle_closed": run.tally.idle_closed,
+            "sent_again": run.tally.sent_again,
             "received_bytes": run.bytes_counted, "corrected": recorded(&run.corrected),
             "uncorrected": recorded(&run.uncorrected), "lateness": recorded(&run.lateness), "cpu_ns": run.cpu_ns,
             "opened_ns": run.opened_ns, "open": run.open,

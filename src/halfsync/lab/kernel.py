@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,7 +202,7 @@ def settle(session: int, within_s: float = SETTLE_S) -> bool:
 
 
 @contextmanager
-def pinned(cpus: set[int] | None) -> Iterator[None]:
+def pinned(cpus: Set[int] | None) -> Iterator[None]:
     """Run the body on some processors. Processes that are started in it inherit that. None: where it runs now."""
     if cpus is None:
         yield

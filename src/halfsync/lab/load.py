@@ -20,9 +20,10 @@ class Load:
     or evenly spaced with `even`. Without a rate it is a closed loop: each client sends its next request after its
     answer.
 
-    It lasts `warm_up_s`, whose requests do not count, and then `duration_s`; after that, answers are awaited for up to
-    `grace_s`, or for as long as the patience of the clients lasts. The connections are opened before, for at most
-    `opening_s`. `paths` are requested with their weights, in an order that the
+    It lasts `warm_up_s`, whose requests do not count, then `duration_s`, and then `cool_down_s`, whose requests do not
+    count either: a server that serves the newest first would do more of those that count if none came after them. Then
+    answers are awaited for up to `grace_s`, or for as long as the patience of the clients lasts. The connections are
+    opened before all this, for at most `opening_s`. `paths` are requested with their weights, in an order that the
     seed gives. `fresh`: a connection for each request. `patience_s`: a client that has waited for so long leaves, by
     closing its connection; `more` is up to how many further connections are opened for requests that are due while
     all others are in use. `idle` connections send one request at the start and then nothing. `slow` clients send a
@@ -46,7 +47,33 @@ class Load:
     slow_s: float = 1.0
     seed: int = 1
     grace_s: float = 5.0
+    cool_down_s: float = 0.0
     opening_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what cannot be sent; the text says why."""
+        counts = (self.connections, self.more, self.idle, self.slow, self.body_bytes)
+        rules = {
+            f"port is {self.port}, which must be from 1 to 65535": 0 < self.port < 65536,
+            f"a number of clients or bytes is below 0: {counts}": min(counts) >= 0,
+            f"duration_s is {self.duration_s}, which must be above 0": self.duration_s > 0,
+            f"slow_s is {self.slow_s}, which must be above 0": self.slow_s > 0,
+            f"rate is {self.rate}, which must be above 0": self.rate is None or self.rate > 0,
+            "an open loop needs a connection": self.rate is None or self.connections + self.more > 0,
+            "more is for an open loop: give a rate": self.rate is not None or not self.more,
+            f"patience_s is {self.patience_s}, which must be above 0": self.patience_s is None
+            or self.patience_s > 0,
+            f"paths is {self.paths}: each needs a weight above 0 and must begin with /": bool(self.paths)
+            and all(share > 0 and _is_target(path) for path, share in self.paths),
+        }
+        for fault, is_kept in rules.items():
+            if not is_kept:
+                raise ValueError(f"no such load can be sent: {fault}")
+
+
+def _is_target(path: str) -> bool:
+    """Return whether a path can stand in a request line."""
+    return path.startswith("/") and path.isascii() and path.isprintable() and " " not in path
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +122,7 @@ class Outcome:
     unopened: int = 0
     idle_closed: int = 0
     came_again: int = 0
+    sent_again: int = 0
 
     @property
     def rate(self) -> float:

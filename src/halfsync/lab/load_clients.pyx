@@ -14,8 +14,8 @@ from posix.unistd cimport close
 
 from halfsync.lab.load_records cimport (
     CLIENT_CLOSED, CLIENT_FREE, CLIENT_IDLE, CLIENT_OPENING, CLIENT_ORDINARY, CLIENT_SENDING, CLIENT_SLOW,
-    CLIENT_WAITING, FAILED_CLOSED, FAILED_MALFORMED, FAILED_STATUS, PHASE_COUNTING, PHASE_ENDING, PHASE_OPENING,
-    PHASE_WARM_UP, RECEIVE_BYTES, client_enter, client_quit, load_now, sockaddr_in,
+    CLIENT_WAITING, FAILED_CLOSED, FAILED_MALFORMED, FAILED_STATUS, PHASE_COOL_DOWN, PHASE_COUNTING, PHASE_ENDING,
+    PHASE_OPENING, PHASE_WARM_UP, RECEIVE_BYTES, client_enter, client_quit, load_now, sockaddr_in,
 )
 from halfsync.lab.recorder cimport record, roll_share
 from halfsync.lab.response_reader cimport (
@@ -80,6 +80,7 @@ cdef int connect_client(LoadRun *run, LoadClient *client) noexcept nogil:
         close(fd)
         return error
     client.fd = fd
+    client.reused = False
     return 0
 
 
@@ -107,6 +108,7 @@ cdef void client_request(LoadRun *run, LoadClient *client, int64_t due_ns, int p
     client_quit(client)
     client.due_ns, client.sent_ns, client.path, client.sent = due_ns, now, path, 0
     client.counts = run.counts_from_ns <= due_ns < run.ends_ns and client.kind == CLIENT_ORDINARY
+    client.heard = False
     run.tally.due += client.counts
     if client.kind == CLIENT_ORDINARY:
         client_enter(client, &run.under_way)
@@ -194,6 +196,7 @@ cdef void read_piece(LoadRun *run, LoadClient *client, size_t got, bint ended) n
     if client.state != CLIENT_WAITING and client.state != CLIENT_SENDING:
         on_lost(run, client, FAILED_MALFORMED)  # nobody asked
         return
+    client.heard = True
     read = response_read(&client.reader, run.received, got)
     if client.reader.state == READ_MALFORMED:
         client_fail(run, client, FAILED_MALFORMED)
@@ -211,6 +214,9 @@ cdef void on_end(LoadRun *run, LoadClient *client) noexcept nogil:
 
 cdef void on_lost(LoadRun *run, LoadClient *client, int reason) noexcept nogil:
     """The connection has come to its end. That is a failure if something was under way on it."""
+    if client.reused and not client.heard and client.state in (CLIENT_SENDING, CLIENT_WAITING):
+        send_again(run, client)
+        return
     if client.state != CLIENT_FREE:
         client_fail(run, client, reason)
         return
@@ -220,6 +226,24 @@ cdef void on_lost(LoadRun *run, LoadClient *client, int reason) noexcept nogil:
         client_enter(client, &run.vacant)
     elif client.kind == CLIENT_IDLE:
         run.tally.idle_closed += 1
+
+
+cdef void send_again(LoadRun *run, LoadClient *client) noexcept nogil:
+    """Send the request on a new connection: it met the end of one that had been idle (RFC 9112, section 9.3.1).
+
+    The latency counts from when it was due, and from when it was sent first.
+    """
+    cdef int error
+    run.tally.sent_again += client.counts
+    client_close(client)
+    client.sent = 0
+    response_begin(&client.reader)
+    error = connect_client(run, client)
+    client.state = CLIENT_SENDING
+    if error != 0:
+        client_fail(run, client, error)
+    else:
+        send_request(run, client)
 
 
 cdef void answered(LoadRun *run, LoadClient *client, bint keeps) noexcept nogil:
@@ -243,6 +267,7 @@ cdef void answered(LoadRun *run, LoadClient *client, bint keeps) noexcept nogil:
         else:
             run.tally.errors += 1
     client.state = CLIENT_FREE
+    client.reused = True
     if not keeps or run.fresh:
         client_close(client)
     go_on(run, client, now)
@@ -250,7 +275,7 @@ cdef void answered(LoadRun *run, LoadClient *client, bint keeps) noexcept nogil:
 
 cdef void go_on(LoadRun *run, LoadClient *client, int64_t now) noexcept nogil:
     """Begin the next request of a closed loop; in an open one wait until one is due."""
-    if not run.open_loop and run.phase in (PHASE_WARM_UP, PHASE_COUNTING):
+    if not run.open_loop and run.phase in (PHASE_WARM_UP, PHASE_COUNTING, PHASE_COOL_DOWN):
         if run.phase == PHASE_COUNTING:
             record(&run.lateness, now - run.woke_ns)
         client_request(run, client, now, pick_path(run), now)

@@ -4,10 +4,10 @@ It opens the connections that a load begins with, sends what is due, and waits f
 happens; nothing is polled. Arrivals of an open loop are computed one after another, as they are needed: those that wait
 for a connection are the ones between the next to be sent and now, so that no memory grows with the load.
 
-What counts is a set of requests: those that were due in `duration_ns` after the warm-up, whatever becomes of them later.
-Each is counted once, as answered, refused, an error, left, failed or unsent.
+What counts is a set of requests: those that were due in `duration_ns` after the warm-up, whatever becomes of them
+later. Each is counted once, as answered, refused, an error, left, failed or unsent.
 """
-from libc.errno cimport errno
+from libc.errno cimport EINTR, errno
 from libc.math cimport log
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -16,7 +16,8 @@ from halfsync.lab.load_clients cimport (
 )
 from halfsync.lab.load_records cimport (
     CLIENT_FREE, CLIENT_ORDINARY, CLOCK_THREAD_CPUTIME_ID, FAILED_NO_ANSWER, FAILED_NOT_OPENED, LoadClient,
-    PHASE_COUNTING, PHASE_ENDING, PHASE_OPENING, PHASE_OVER, PHASE_WARM_UP, client_enter, client_quit, load_now,
+    PHASE_COOL_DOWN, PHASE_COUNTING, PHASE_ENDING, PHASE_OPENING, PHASE_OVER, PHASE_WARM_UP, client_enter, client_quit,
+    load_now,
     read_clock,
 )
 from halfsync.lab.recorder cimport record, roll_share
@@ -73,6 +74,7 @@ cdef enum:
     EVENTS = 256                  # at one time
     SENDS_PER_TURN = 64           # before events are looked at again
     OPENING_MOST = 128            # connections that are being opened at one time
+    SIGNALS_NS = 100000000        # after so long the caller looks for signals, which may come while nothing waits
 
 
 cdef int load_begin(LoadRun *run) noexcept nogil:
@@ -86,7 +88,8 @@ cdef int load_begin(LoadRun *run) noexcept nogil:
 
 
 cdef int load_drive(LoadRun *run) noexcept nogil:
-    """Carry the load on until it is over: returns 0. EINTR: a signal came; call again. Another errno: it failed."""
+    """Carry the load on until it is over: returns 0. EINTR: look for signals; call again. Another errno: it failed."""
+    cdef int64_t returns_ns = load_now() + SIGNALS_NS
     cdef epoll_event events[EVENTS]
     cdef LoadClient *client
     cdef int happened, at
@@ -94,7 +97,9 @@ cdef int load_drive(LoadRun *run) noexcept nogil:
         act(run)
         if run.phase == PHASE_OVER:
             return 0
-        happened = wait_for_events(run.epoll, events, EVENTS, next_wake(run) - load_now())
+        if load_now() >= returns_ns:
+            return EINTR
+        happened = wait_for_events(run.epoll, events, EVENTS, min(next_wake(run), returns_ns) - load_now())
         if happened < 0:
             return errno
         run.woke_ns = load_now()
@@ -115,14 +120,18 @@ cdef void act(LoadRun *run) noexcept nogil:
     if run.phase == PHASE_WARM_UP and now >= run.counts_from_ns:
         run.cpu_from_ns, run.bytes_from = read_clock(CLOCK_THREAD_CPUTIME_ID), run.tally.received
         run.phase = PHASE_COUNTING
-    if run.phase in (PHASE_WARM_UP, PHASE_COUNTING):
+    if run.phase in (PHASE_WARM_UP, PHASE_COUNTING, PHASE_COOL_DOWN):
         send_due(run)
         rouse(run, now)
     if run.phase != PHASE_OPENING:
         trickle(run, now)
         let_leave(run, now)
-    if run.phase == PHASE_COUNTING and now >= run.ends_ns and (run.starved or run.due_ns >= run.ends_ns):
-        end_counting(run)
+    if run.phase == PHASE_COUNTING and now >= run.ends_ns:
+        run.cpu_ns = read_clock(CLOCK_THREAD_CPUTIME_ID) - run.cpu_from_ns
+        run.bytes_counted = run.tally.received - run.bytes_from
+        run.phase = PHASE_COOL_DOWN
+    if run.phase == PHASE_COOL_DOWN and now >= run.stops_ns and (run.starved or run.due_ns >= run.stops_ns):
+        end_sending(run)
     if run.phase == PHASE_ENDING and (run.under_way.length == 0 or now >= run.over_ns):
         end_load(run)
 
@@ -137,6 +146,8 @@ cdef int64_t next_wake(LoadRun *run) noexcept nogil:
         wake = run.counts_from_ns
     elif run.phase == PHASE_COUNTING:
         wake = run.ends_ns
+    elif run.phase == PHASE_COOL_DOWN:
+        wake = run.stops_ns
     if run.phase != PHASE_ENDING and run.open_loop and not run.starved:
         wake = min(wake, run.due_ns)
     if run.resting.length > 0:
@@ -176,12 +187,13 @@ cdef void end_opening(LoadRun *run) noexcept nogil:
     run.phase = PHASE_WARM_UP
     run.counts_from_ns = now + run.warm_up_ns
     run.ends_ns = run.counts_from_ns + run.duration_ns
-    run.over_ns = run.ends_ns + (run.patience_ns if run.patience_ns > 0 else run.grace_ns)
+    run.stops_ns = run.ends_ns + run.cool_down_ns
+    run.over_ns = max(run.stops_ns, run.ends_ns + (run.patience_ns if run.patience_ns > 0 else run.grace_ns))
     run.woke_ns = run.available_ns = run.due_ns = run.slow_due_ns = now
     if run.open_loop:
         next_due(run)
         return
-    run.due_ns = run.ends_ns
+    run.due_ns = run.stops_ns
     while run.free.first != NULL or run.vacant.first != NULL:
         client = run.free.first if run.free.first != NULL else run.vacant.first
         client_request(run, client, load_now(), pick_path(run), load_now())
@@ -207,7 +219,7 @@ cdef void send_due(LoadRun *run) noexcept nogil:
         run.available_ns, run.starved = run.woke_ns, False
     if not run.open_loop:
         return
-    while run.due_ns <= now and run.due_ns < run.ends_ns and sent < SENDS_PER_TURN:
+    while run.due_ns <= now and run.due_ns < run.stops_ns and sent < SENDS_PER_TURN:
         if run.patience_ns > 0 and run.due_ns + run.patience_ns <= now:
             count_unsent(run, &run.tally.left)
             continue
@@ -215,7 +227,7 @@ cdef void send_due(LoadRun *run) noexcept nogil:
         if client == NULL:
             run.starved = True
             return
-        if run.due_ns >= run.counts_from_ns:
+        if run.counts_from_ns <= run.due_ns < run.ends_ns:
             record(&run.lateness, now - max(run.due_ns, run.available_ns))
         client_request(run, client, run.due_ns, run.due_path, now)
         next_due(run)
@@ -255,15 +267,13 @@ cdef void let_leave(LoadRun *run, int64_t now) noexcept nogil:
         client = run.under_way.first
 
 
-cdef void end_counting(LoadRun *run) noexcept nogil:
-    """The time that counts is over. Nothing new is sent."""
+cdef void end_sending(LoadRun *run) noexcept nogil:
+    """Send nothing new. What was due in the time that counts, and was not sent, is counted."""
     cdef LoadClient *client
     cdef bint gave_up
-    run.cpu_ns = read_clock(CLOCK_THREAD_CPUTIME_ID) - run.cpu_from_ns
-    run.bytes_counted = run.tally.received - run.bytes_from
     run.phase = PHASE_ENDING
     while run.open_loop and run.due_ns < run.ends_ns:
-        gave_up = run.patience_ns > 0 and run.due_ns + run.patience_ns <= run.ends_ns
+        gave_up = run.patience_ns > 0 and run.due_ns + run.patience_ns <= run.stops_ns
         count_unsent(run, &run.tally.left if gave_up else &run.tally.unsent)
     while run.resting.first != NULL:
         client = run.resting.first

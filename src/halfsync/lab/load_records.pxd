@@ -43,6 +43,7 @@ cdef enum LoadPhase:
     PHASE_OPENING
     PHASE_WARM_UP                 # requests are sent that do not count
     PHASE_COUNTING
+    PHASE_COOL_DOWN               # requests are sent that do not count
     PHASE_ENDING                  # nothing new is sent; responses are awaited
     PHASE_OVER
 
@@ -52,6 +53,8 @@ ctypedef struct LoadClient:
     uint8_t kind                  # a ClientKind
     uint8_t state                 # a ClientState
     bint counts                   # its request was due in the time that counts
+    bint reused                   # its connection has had a response before
+    bint heard                    # something of the response has come
     int path
     size_t sent
     int64_t due_ns                # of its request; of one that rests, when it comes again
@@ -73,6 +76,7 @@ ctypedef struct LoadTally:
     int64_t unopened              # of the failed, connections for which no request was due
     int64_t came_again            # slow clients whose connection was closed
     int64_t idle_closed           # idle connections that the server closed
+    int64_t sent_again            # requests that met the end of a connection that was used before
     int64_t received              # bytes
 
 ctypedef struct LoadRun:
@@ -84,7 +88,7 @@ ctypedef struct LoadRun:
     int paths
     bint open_loop, even, fresh
     double gap_ns                 # the mean time between the requests of an open loop
-    int64_t warm_up_ns, duration_ns, patience_ns, grace_ns, opening_ns
+    int64_t warm_up_ns, duration_ns, cool_down_ns, patience_ns, grace_ns, opening_ns
     int64_t slow_gap_ns           # from one slow client's byte to the next one's
     uint32_t ordinary, connections, idle, slow   # clients; ordinary: with those that open for want of others
 
@@ -95,7 +99,8 @@ ctypedef struct LoadRun:
     uint32_t size
     uint32_t next_to_open, opening
     ClientQueue free, vacant, under_way, resting   # of the ordinary
-    int64_t began_ns, counts_from_ns, ends_ns, over_ns   # began_ns: the phase of opening
+    int64_t began_ns, counts_from_ns     # began_ns: the phase of opening
+    int64_t ends_ns, stops_ns, over_ns   # until when requests count, are sent, and are awaited
     int64_t woke_ns               # when the events were fetched that are handled now
     int64_t available_ns          # since when there has been a client for a request that is due
     bint starved                  # there is none

@@ -31,14 +31,19 @@ POINTS_AN_INCH = 72
 FONT_PT = 9.0
 LEGEND_CHARACTERS, MARKER_CHARACTERS = 52, 7
 """About how many characters of a legend fit beside each other, and how many a marker takes."""
+PLACES_LABELLED = 9
+"""Up to so many places have labels of their own, on an axis that is not logarithmic."""
 TICK_CHARACTERS = 44
 """About how many characters fit under the axis."""
 
 NARROW = 200.0
 """A scale of powers has more labels than those of ten if the highest figure is less than so many times the lowest."""
 
-INK, SOFT, GRID = "#0a0c00", "#0a0c01", "#0a0c02"
-_VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", GRID: "var(--line)"} | {
+FILLS = ("full", "none", "left")
+"""Of the markers of an arm's lines, if it has several."""
+
+INK, SOFT, GRID, PANEL = "#0a0c00", "#0a0c01", "#0a0c02", "#0a0c03"
+_VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", GRID: "var(--line)", PANEL: "var(--panel)"} | {
     f"#0a0b{look:02x}": f"var(--look-{look})" for look in range(len(LOOKS))
 }
 
@@ -129,8 +134,8 @@ def _lines(plot: Plot, axis: Axis, series: Sequence[Series], places: Sequence[fl
     legend_rows = math.ceil(len(series) / _columns(series))
     canvas = Canvas(figsize=(WIDTH_IN, HEIGHT_IN + 0.2 * legend_rows), layout="constrained")
     axes = canvas.add_subplot()
-    dashed = _own_dashes(series)
-    for each, dashes in zip(series, dashed, strict=True):
+    seen: list[int] = []
+    for each in series:
         look, colour = LOOKS[each.look], _colour(each.look)
         curve = [(place, figure) for place, figure in each.curve if figure.low > 0 or not plot.log]
         x = [place for place, _ in curve]
@@ -141,9 +146,14 @@ def _lines(plot: Plot, axis: Axis, series: Sequence[Series], places: Sequence[fl
             [figure.mid for _, figure in curve],
             color=colour,
             marker=look.marker,
-            linestyle=(0, dashes) if dashes else "-",
+            # Several lines of one arm differ by their markers: full, hollow, and so on.
+            fillstyle=FILLS[seen.count(each.look) % len(FILLS)],
+            markerfacecoloralt=PANEL,
+            linestyle=(0, look.dashes) if look.dashes else "-",
             label=each.name,
+            clip_on=False,  # so that a marker on the axis is seen whole
         )
+        seen.append(each.look)
     axes.set_title(labelled(plot.label, plot.unit))
     axes.set_xlabel(labelled(axis.label, axis.unit))
     _scale_places(axes, axis, places)
@@ -151,17 +161,6 @@ def _lines(plot: Plot, axis: Axis, series: Sequence[Series], places: Sequence[fl
     if len(series) > 1:
         canvas.legend(loc="outside lower left", ncols=_columns(series))
     return canvas
-
-
-def _own_dashes(series: Sequence[Series]) -> list[tuple[float, ...]]:
-    """Return the dashes of each line. Several lines of one arm have those of the next looks, so that they differ."""
-    seen: dict[int, int] = {}
-    dashes = []
-    for each in series:
-        turn = seen.get(each.look, 0)
-        seen[each.look] = turn + 1
-        dashes.append(LOOKS[(each.look + turn) % len(LOOKS)].dashes)
-    return dashes
 
 
 def _bars(plot: Plot, series: Sequence[Series]) -> Canvas:
@@ -206,22 +205,27 @@ def _columns(series: Sequence[Series]) -> int:
 
 
 def _scale_places(axes: Any, axis: Axis, places: Sequence[float]) -> None:
+    """Scale the axis of the places, and label those that were measured, if they are few."""
     positive = [place for place in places if place > 0]
-    if axis.log and positive:
-        if positive == list(places):
-            axes.set_xscale("log")
-        else:
-            axes.set_xscale("symlog", linthresh=positive[0], linscale=0.4)
-        axes.xaxis.set_major_locator(FixedLocator(_apart(places)))
+    log = axis.log and bool(positive)
+    if log and positive == list(places):
+        axes.set_xscale("log")
+    elif log:
+        axes.set_xscale("symlog", linthresh=positive[0], linscale=0.4)
+    if log or len(places) <= PLACES_LABELLED:
+        axes.xaxis.set_major_locator(FixedLocator(_apart(places, log=log)))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
-def _apart(places: Sequence[float]) -> list[float]:
-    """Return those places, of a logarithmic axis, whose labels fit beside each other; the last among them."""
-    position = {place: math.log(place) if place > 0 else math.log(_least(places)) - 1 for place in places}
+def _apart(places: Sequence[float], *, log: bool) -> list[float]:
+    """Return those places whose labels fit beside each other; the last among them."""
+    least = min((place for place in places if place > 0), default=1.0)
+    position = {place: place for place in places}
+    if log:
+        position = {place: math.log(place) if place > 0 else math.log(least) - 1 for place in places}
     whole = position[places[-1]] - position[places[0]]
     kept: list[float] = []
     for place in reversed(places):
@@ -229,10 +233,6 @@ def _apart(places: Sequence[float]) -> list[float]:
         if not kept or position[kept[-1]] - position[place] >= needed:
             kept.append(place)
     return sorted(kept)
-
-
-def _least(places: Iterable[float]) -> float:
-    return min((place for place in places if place > 0), default=1.0)
 
 
 def _scale_values(axis: Any, plot: Plot, series: Sequence[Series]) -> None:

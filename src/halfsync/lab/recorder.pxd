@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
-    # So that three recorders take 24 MiB at most, and above the 99.9th percentile there are a thousand values. Of more
+    # The room of a recorder: three take 24 MiB, and above the 99.9th percentile there are a thousand values. Of more
     # values a random sample of this size is kept: each value of the load is in it with the same probability
     # (Vitter, "Random Sampling with a Reservoir", 1985, algorithm R).
     RECORDER_VALUES = 1 << 20
@@ -12,7 +12,8 @@ ctypedef struct Dice:
     uint64_t state
 
 ctypedef struct Recorder:
-    int64_t *values               # RECORDER_VALUES
+    int64_t *values
+    int64_t room                  # for so many values
     int64_t count                 # of all that came
     int64_t highest
     double sum
@@ -40,13 +41,13 @@ cdef inline void record(Recorder *recorder, int64_t ns) noexcept nogil:
     recorder.sum += ns
     if ns > recorder.highest:
         recorder.highest = ns
-    if at >= RECORDER_VALUES:
+    if at >= recorder.room:
         at = <int64_t> (roll_share(&recorder.dice) * recorder.count)
-        if at >= RECORDER_VALUES:
+        if at >= recorder.room:
             return
     recorder.values[at] = ns
 
 
 cdef inline int64_t kept(const Recorder *recorder) noexcept nogil:
     """Return how many values are in the array."""
-    return min(recorder.count, <int64_t> RECORDER_VALUES)
+    return min(recorder.count, recorder.room)

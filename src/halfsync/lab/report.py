@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,11 @@ def report(results: Results) -> str:
     """Return the page."""
     title = _title(results)
     sections = [_section(record) for record in results.records]
+    return whole_page(title, _head(results, title), [_verdicts(results.records), *sections, _how(results)])
+
+
+def whole_page(title: str, head: Sequence[str], sections: Sequence[str]) -> str:
+    """Return a page of this look, as one file. head: the lines of its header; sections: those of its main part."""
     return "\n".join(
         [
             "<!DOCTYPE html>",
@@ -79,11 +84,9 @@ def report(results: Results) -> str:
             f"<style>\n{variables()}{STYLE.read_text(encoding='utf-8')}</style>",
             "</head>",
             "<body>",
-            *_head(results, title),
+            *head,
             "<main>",
-            _verdicts(results.records),
             *sections,
-            _how(results),
             "</main>",
             "</body>",
             "</html>",
@@ -97,17 +100,7 @@ def _title(results: Results) -> str:
 
 
 def _head(results: Results, title: str) -> list[str]:
-    when = results.started.replace("T", " ")[:16]
-    machine = results.machine
-    parts = [
-        f"halfsync {results.versions.get('halfsync', '')}",
-        when,
-        str(machine.get("model", "")),
-        f"{machine['processors']} processors" if machine.get("processors") else "",
-        str(machine.get("python", "")),
-    ]
-    lead = " \N{MIDDLE DOT} ".join(part for part in parts if part)
-    lines = ["<header>", f"<h1>{escape(title)}</h1>", f'<p class="lead">{escape(lead)}</p>', "</header>"]
+    lines = heading(title, results.started, results.machine, results.versions.get("halfsync", ""))
     if not results.whole:
         lines.append(
             '<p class="partial"><strong>Partial:</strong> this run was interrupted. '
@@ -116,12 +109,25 @@ def _head(results: Results, title: str) -> list[str]:
     return lines
 
 
+def heading(title: str, started: str, machine: Mapping[str, Any], version: str) -> list[str]:
+    """Return the lines of a header: what, when and where. started: in ISO 8601."""
+    parts = [
+        f"halfsync {version}",
+        started.replace("T", " ")[:16],
+        str(machine.get("model", "")),
+        f"{machine['processors']} processors" if machine.get("processors") else "",
+        str(machine.get("python", "")),
+    ]
+    lead = " \N{MIDDLE DOT} ".join(part for part in parts if part)
+    return ["<header>", f"<h1>{escape(title)}</h1>", f'<p class="lead">{escape(lead)}</p>', "</header>"]
+
+
 def _verdicts(records: Sequence[Record]) -> str:
     if len(records) == 1:
         return ""
     items = [
         f'<li><a href="#{_anchor(record)}">{escape(record.about.title)}</a> {_outcome(record)}'
-        f"<p>{escape(_sentence(record))}</p></li>"
+        f"<p>{_prose(_sentence(record))}</p></li>"
         for record in records
     ]
     return f'<section><h2>Verdicts</h2><ol class="verdicts">{"".join(items)}</ol></section>'
@@ -132,12 +138,12 @@ def _section(record: Record) -> str:
     parts = [
         f'<section id="{_anchor(record)}">',
         f"<h2>{escape(about.title)}</h2>",
-        f"<blockquote>{escape(about.claim)}<footer>{escape(about.said_by)}</footer></blockquote>",
-        f'<p class="verdict">{_outcome(record)} {escape(_sentence(record))}</p>',
+        f"<blockquote>{_prose(about.claim)}<footer>{_prose(about.said_by)}</footer></blockquote>",
+        f'<p class="verdict">{_outcome(record)} {_prose(_sentence(record))}</p>',
         f'<p class="small">{escape(_effort(record))}</p>',
         _plots(record),
         _published(record),
-        f"<h3>Method</h3><p>{escape(about.method)}</p>",
+        f"<h3>Method</h3><p>{_prose(about.method)}</p>",
         _notes(record.notes()),
         "</section>",
     ]
@@ -151,6 +157,11 @@ def _outcome(record: Record) -> str:
 
 def _sentence(record: Record) -> str:
     return record.verdict.sentence if record.verdict else "The run was ended before this was measured."
+
+
+def _prose(text: str) -> str:
+    """Return a text as HTML; what stands in it between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _effort(record: Record) -> str:
@@ -169,7 +180,7 @@ def _notes(notes: Sequence[str]) -> str:
     """Return the notes as a list, of which the first ones are seen at once."""
     if not notes:
         return ""
-    items = [f"<li>{escape(note)}</li>" for note in notes]
+    items = [f"<li>{_prose(note)}</li>" for note in notes]
     first, rest = "".join(items[:NOTES_SEEN]), items[NOTES_SEEN:]
     more = f"<details><summary>{len(rest)} more</summary><ul>{''.join(rest)}</ul></details>" if rest else ""
     return f"<h3>Limits of this run</h3><ul>{first}</ul>{more}"
@@ -178,21 +189,23 @@ def _notes(notes: Sequence[str]) -> str:
 def _plots(record: Record) -> str:
     about = record.about
     figures = [
-        _figure(plot, about.axis, record, f"{_anchor(record)}-{number}")
+        picture(
+            plot, about.axis, series_of(plot, record.samples, _arms(record)), f"{_anchor(record)}-{number}"
+        )
         for number, plot in enumerate(about.plots)
     ]
     shown = "\n".join(figure for figure in figures if figure)
     return f'<div class="plots">\n{shown}\n</div>' if shown else ""
 
 
-def _figure(plot: Plot, axis: Axis, record: Record, name: str) -> str:
-    series = series_of(plot, record.samples, _arms(record))
+def picture(plot: Plot, axis: Axis, series: Sequence[Series], name: str) -> str:
+    """Return a plot with its figures, or "" if nothing of it was measured. name: as for `plots.draw`."""
     if not series:
         return ""
-    picture = draw(plot, axis, series, name)
+    drawn = draw(plot, axis, series, name)
     table = _table(series, axis, plot)
     return (
-        f"<figure><h3>{escape(plot.title)}</h3>\n{picture}\n"
+        f"<figure><h3>{escape(plot.title)}</h3>\n{drawn}\n"
         f"<details><summary>Figures</summary>{table}</details></figure>"
     )
 
@@ -232,19 +245,23 @@ def _published(record: Record) -> str:
         return ""
     rows = [(each.figure, each.source) for each in record.about.published]
     rows.append((_sentence(record), "here"))
-    items = "".join(f"<tr><th>{escape(source)}</th><td>{escape(figure)}</td></tr>" for figure, source in rows)
-    return f'<h3>What others found</h3><table class="words"><tbody>{items}</tbody></table>'
+    return f"<h3>What others found</h3>{words((source, figure) for figure, source in rows)}"
 
 
 def _how(results: Results) -> str:
     rows = [*facts(results.machine), *results.versions.items()]
-    items = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
     return (
         f"<section><h2>How it was measured</h2><p>{METHOD}</p>"
-        f'<h3>Where</h3><table class="words"><tbody>{items}</tbody></table>'
+        f"<h3>Where</h3>{words(rows)}"
         f"<h3>Command</h3><pre>{escape(shlex.join(results.command))}</pre>"
         '<p class="small">results.json, beside this page, has each measurement.</p></section>'
     )
+
+
+def words(rows: Iterable[tuple[str, str]]) -> str:
+    """Return a table of names and texts."""
+    items = "".join(f"<tr><th>{escape(name)}</th><td>{_prose(value)}</td></tr>" for name, value in rows)
+    return f'<table class="words"><tbody>{items}</tbody></table>'
 
 
 def facts(machine: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -76,21 +76,24 @@ def serving(
     target: str,
     *flags: str,
     python: str = sys.executable,
-    cpus: set[int] | None = None,
+    cpus: Set[int] | None = None,
     environment: Mapping[str, str] | None = None,
     chdir: Path | None = None,
 ) -> Iterator[ServerUnderTest]:
     """Serve an application, `module:callable`, for as long as the body runs.
 
-    flags: of `halfsync serve`. environment: variables besides those of this process. Raises MeasureError if the server
-    does not begin to serve, or has ended when the body is done.
+    flags: of `halfsync serve`. cpus: the processors that it may use. environment: variables besides those of this
+    process. Raises MeasureError if the server does not begin to serve, or has ended when the body is done.
     """
     with tempfile.TemporaryDirectory(prefix="halfsync-lab-") as folder:
         log = Path(folder) / "server.log"
         command = [python, "-m", "halfsync", "serve", target, *flags]
         with _notify_socket() as notify:
             variables = _environment(environment or {}, notify)
-            server = _start(command, cpus=cpus, environment=variables, chdir=chdir, log=log)
+            try:
+                server = _start(command, cpus=cpus, environment=variables, chdir=chdir, log=log)
+            except OSError as error:
+                raise MeasureError(f"{python} cannot be started: {error}") from None
             try:
                 _await_ready(server, notify)
                 yield server
@@ -100,7 +103,7 @@ def serving(
 
 
 def _start(
-    command: list[str], *, cpus: set[int] | None, environment: dict[str, str], chdir: Path | None, log: Path
+    command: list[str], *, cpus: Set[int] | None, environment: dict[str, str], chdir: Path | None, log: Path
 ) -> ServerUnderTest:
     # Only the server has the socket once it has started: if it ends, clients are refused, and do not wait.
     with (
@@ -129,20 +132,17 @@ def _notify_socket() -> Iterator[socket.socket]:
         yield notify
 
 
-def _environment(more: Mapping[str, str], notify: socket.socket) -> dict[str, str]:
-    name: bytes = notify.getsockname()
-    return {**inherited(), **more, "NOTIFY_SOCKET": "@" + name[1:].decode()}
-
-
-def inherited() -> dict[str, str]:
-    """Return the variables that a halfsync which the lab starts gets: those of this process, without settings.
-
-    It may run in another directory, and must find what this process finds there.
-    """
+def variables() -> dict[str, str]:
+    """Return the variables of this process for a halfsync in another directory, without those that are settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
     if "PYTHONPATH" in kept:
         kept["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, kept["PYTHONPATH"].split(os.pathsep)))
     return kept
+
+
+def _environment(more: Mapping[str, str], notify: socket.socket) -> dict[str, str]:
+    name: bytes = notify.getsockname()
+    return {**variables(), **more, "NOTIFY_SOCKET": "@" + name[1:].decode()}
 
 
 def _await_ready(server: ServerUnderTest, notify: socket.socket) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from halfsync.lab import kernel
 from halfsync.lab.errors import MeasureError
@@ -22,7 +22,6 @@ from halfsync.lab.server import HOST
 
 if TYPE_CHECKING:
     from halfsync.lab.generating import Generation
-    from halfsync.lab.laboratory import Laboratory
     from halfsync.lab.load import Outcome
     from halfsync.lab.server import ServerUnderTest
 
@@ -34,6 +33,13 @@ OPENING_S = 20.0
 """How long it may take to open the connections."""
 MARGIN_S = 0.1
 """The costs are read so long before the end of a load."""
+
+
+class Loads(Protocol):
+    """What starts a load: a laboratory."""
+
+    def loading(self, load: Load) -> AbstractContextManager[Generation]:
+        """Start a load, to do other things while it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ def warm(server: ServerUnderTest, path: str) -> None:
 
 
 @contextmanager
-def holding(laboratory: Laboratory, server: ServerUnderTest, clients: int, path: str) -> Iterator[float]:
+def holding(laboratory: Loads, server: ServerUnderTest, clients: int, path: str) -> Iterator[float]:
     """Hold connections of idle clients, each of which has had an answer, and give how long it took to open them.
 
     Raises MeasureError if they could not be opened.
@@ -105,7 +111,7 @@ def sockets_of(pid: int, least: int = 0) -> int:
     return count
 
 
-def steady(laboratory: Laboratory, server: ServerUnderTest, load: Load) -> Steady:
+def steady(laboratory: Loads, server: ServerUnderTest, load: Load) -> Steady:
     """Load a server, and read what it costs while it serves. Raises MeasureError if nothing was answered."""
     found = watched(laboratory, server, load)
     if not found.outcome.answered:
@@ -113,7 +119,7 @@ def steady(laboratory: Laboratory, server: ServerUnderTest, load: Load) -> Stead
     return found
 
 
-def watched(laboratory: Laboratory, server: ServerUnderTest, load: Load) -> Steady:
+def watched(laboratory: Loads, server: ServerUnderTest, load: Load) -> Steady:
     """Do the same, also if nothing is answered, as under a load that is too much. Raises MeasureError."""
     with laboratory.loading(load) as generation:
         wait_until_open(generation, load.connections + load.idle + load.slow)

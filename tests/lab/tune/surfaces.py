@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from halfsync.lab.experiment import MeasureError
+from halfsync.lab.errors import MeasureError
 from halfsync.lab.tune.candidates import Candidate
 from halfsync.lab.tune.tuning import Score
 from halfsync.lab.tune.turns import Throughput
@@ -26,13 +26,13 @@ class Surface:
         *,
         noise: float = 0.02,
         seed: int = 1,
-        thread_model: float = 0.9,
+        pool: float = 0.9,
         memory: int = 1000,
         failing: tuple[str, ...] = (),
     ) -> None:
         self.wall_s, self.cpu_s, self.gil_s, self.processors = wall_s, cpu_s, gil_s, processors
         self._noise, self._random = noise, random.Random(seed)
-        self._thread_model, self._memory, self._failing = thread_model, memory, failing
+        self._pool, self._memory, self._failing = pool, memory, failing
         self.now = 0.0
         self.rates: list[float] = []
 
@@ -41,19 +41,20 @@ class Surface:
 
     def capacity(self, candidate: Candidate) -> float:
         """Return what settings can answer per second."""
-        threads = 1e6 if candidate.model == "thread" else candidate.threads
-        process = _least(threads / self.wall_s, 1 / self.gil_s)
-        worth = {"thread": self._thread_model, "pool": 0.8}.get(candidate.model, 1.0)
+        process = _least(candidate.threads / self.wall_s, 1 / self.gil_s)
+        worth = self._pool if candidate.model == "pool" else 1.0
         return worth * _least(candidate.workers * process, self.processors / self.cpu_s)
 
     def alone(self) -> tuple[float, float]:
         self.now += START_S + 0.5
         return self._seen(self.wall_s), self._seen(self.cpu_s)
 
-    def saturated(self, threads: int, seconds: float) -> Throughput:
+    def saturated(self, candidate: Candidate, seconds: float, patience_s: float) -> Throughput:
         self.now += START_S + seconds
-        rate = self._seen(self.capacity(Candidate(threads=threads)))
-        return Throughput(threads, rate, rate * self._seen(self.cpu_s))
+        if candidate.model in self._failing:
+            raise MeasureError("the server did not start")
+        rate = self._seen(self.capacity(candidate))
+        return Throughput(candidate.threads, rate, rate * self._seen(self.cpu_s))
 
     def goodput(self, candidate: Candidate, rate: float, seconds: float, patience_s: float) -> Score:
         self.now += START_S + seconds

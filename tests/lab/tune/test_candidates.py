@@ -84,7 +84,6 @@ def test_what_is_preferred() -> None:
         Candidate(workers=2, threads=4, queue_size=100),
         Candidate(workers=2, threads=4),
         Candidate("pool"),
-        Candidate("thread"),
     ]
     assert sorted(set(order), key=lambda one: one.preference) == order
 
@@ -92,4 +91,3 @@ def test_what_is_preferred() -> None:
 def test_a_candidate_is_said_in_words() -> None:
     assert str(DEFAULT) == "proactor, 1 process of 4 threads"
     assert str(Candidate("pool", 2, 1, 64)) == "pool, 2 processes of 1 thread, queue_size 64"
-    assert str(Candidate("thread", 2)) == "thread, 2 processes"

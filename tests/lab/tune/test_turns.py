@@ -2,12 +2,13 @@
 
 import pytest
 
+from halfsync.lab.tune.candidates import Candidate
 from halfsync.lab.tune.turns import Throughput, split
 from tests.lab.tune.surfaces import Surface
 
 
 def curve(surface: Surface, most: int) -> list[Throughput]:
-    return [surface.saturated(2**power, 1.0) for power in range(most.bit_length())]
+    return [surface.saturated(Candidate(threads=2**power), 1.0, 1.0) for power in range(most.bit_length())]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,7 @@ def test_waiting_that_excludes_others_is_no_computing() -> None:
 def test_threads_that_are_all_in_turns_limit_nothing_else() -> None:
     turn = split(2.0, 0.0005, [Throughput(1, 0.5, 0.00025), Throughput(8, 4.0, 0.002)])
     assert turn.gil_s == pytest.approx(0.0005)
+    assert not turn.is_measured
     assert turn.blocking_s == pytest.approx(1.9995)
 
 

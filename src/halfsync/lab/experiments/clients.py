@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from halfsync.lab import kernel
 from halfsync.lab.experiment import (
     Axis,
     Cell,
     Experiment,
     Measured,
-    MeasureError,
     Outcome,
     Plan,
     Plot,
@@ -21,7 +19,7 @@ from halfsync.lab.experiment import (
 from halfsync.lab.judging import exceeds, not_measured, number, said
 from halfsync.lab.load import Load
 from halfsync.lab.sizes import Most, most_clients, within
-from halfsync.lab.steady import holding, sockets_of
+from halfsync.lab.steady import sockets_of, warm
 
 if TYPE_CHECKING:
     from halfsync.lab.generating import Generation
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from halfsync.lab.laboratory import Laboratory
     from halfsync.lab.load import Outcome as LoadOutcome
     from halfsync.lab.samples import Figure, Samples
+    from halfsync.lab.server import ServerUnderTest
 
 PROCESS, ASYNC = "process", "proactor"
 CLIENTS = (10, 100, 1000, 10_000)
@@ -38,20 +37,21 @@ ENOUGH = 1000.0
 """The verdict needs so many processes: what more of them take is then known."""
 SAMPLE_CLIENTS = 50
 """So many children show what one takes."""
-WARM_CLIENTS = 4
-MORE = 16
+MORE = 32
 """Room for the active client and those that were there before."""
 CHILD_MARGIN = 1.2
 """How much more than at first a child may take: it keeps what it has touched."""
 ACTIVE_RATE = 100.0
 DURATION_S = 1.0
-OPENING_S = 120.0
-STALLED_S = 3.0
+OPENING_S = 300.0
+OPENING_MOST_S = 30.0
+"""No more clients are asked for than can have connected after this time, at the pace of the first."""
+STALLED_S = 10.0
 """No more connections come if none came for so long."""
 LOOK_S = 0.02
-READING_S = 0.001
-"""How long it may take to read the memory of one process."""
-KERNEL_FROM = 100
+HELD_S = 3600.0
+"""Longer than anything takes: the connections are held until all is measured."""
+KERNEL_FROM = 1000
 """From so many connections on, the kernel's memory is told from what the rest of the machine does."""
 OPEN = 0.99
 """All are open if this share of them is."""
@@ -125,21 +125,19 @@ class Clients(Experiment):
     def measure(self, cell: Cell, plan: Plan, laboratory: Laboratory) -> Measured:
         """Hold idle connections, read what they take, and ask beside them."""
         clients = int(cell.place)
+        active_s = plan.duration_s
         with laboratory.serving(*_flags(cell.arm, clients)) as server:
-            laboratory.load(Load(server.port, WARM_CLIENTS, 0.1, warm_up_s=0.1))
+            warm(server, "/")
             server.settle()
             before = server.memory()
-            active = Load(server.port, 1, plan.duration_s, warm_up_s=0.2, rate=ACTIVE_RATE, even=True)
-            held_s = 2 * plan.duration_s + 3 + clients * READING_S
-            idle = Load(server.port, 0, held_s, warm_up_s=0.0, idle=clients, opening_s=OPENING_S)
-            with laboratory.loading(idle) as generation:
+            with laboratory.loading(_idle(server, clients)) as generation:
                 _wait_until_no_more_come(generation, clients)
                 server.settle()
-                beside = laboratory.load(active)
+                beside = laboratory.load(
+                    Load(server.port, 1, active_s, warm_up_s=0.2, rate=ACTIVE_RATE, even=True)
+                )
                 after = server.memory()
-                if kernel.has_ended(generation.pid):
-                    raise MeasureError("reading the memory took longer than the connections were held")
-                held = generation.wait()
+                held = generation.end()
             last_lines = server.last_lines()
         metrics = _metrics(clients, before, after, held)
         if beside.answered:
@@ -171,22 +169,33 @@ class Clients(Experiment):
         return Verdict(outcome, " ".join(_sentences(samples, few, most, place)))
 
     def _most(self, model: str, laboratory: Laboratory) -> Most:
-        """Return how many clients there can be. How much memory a child takes is measured first."""
+        """Return how many clients there can be. What a child takes, of memory and of time, is measured first."""
         limits = laboratory.machine.limits
         most = most_clients(limits, model)
-        if model != PROCESS or most.reason != "memory" or most.clients < SAMPLE_CLIENTS:
+        if model != PROCESS or most.clients < SAMPLE_CLIENTS:
             return most
         with laboratory.serving(*_flags(model, SAMPLE_CLIENTS)) as server:
             before = server.memory()
-            with holding(laboratory, server, SAMPLE_CLIENTS, "/"):
+            with laboratory.loading(_idle(server, SAMPLE_CLIENTS)) as generation:
+                _wait_until_no_more_come(generation, SAMPLE_CLIENTS)
+                server.settle()
                 used = _used(before, server.memory())
-        return most_clients(limits, model, each_bytes=CHILD_MARGIN * used / SAMPLE_CLIENTS)
+                each_s = generation.end().opened_s / SAMPLE_CLIENTS
+        most = most_clients(limits, model, each_bytes=CHILD_MARGIN * used / SAMPLE_CLIENTS)
+        in_time = Most(int(OPENING_MOST_S / each_s), "the time that it would take")
+        return min(most, in_time, key=lambda one: one.clients)
+
+
+def _idle(server: ServerUnderTest, clients: int) -> Load:
+    """Return a load of clients that have one answer and then do nothing, until it is ended."""
+    return Load(server.port, 0, HELD_S, warm_up_s=0.0, idle=clients, opening_s=OPENING_S)
 
 
 def _flags(model: str, clients: int) -> tuple[str, ...]:
     """Return flags that let a server of a model have so many clients and some more."""
     most = str(clients + MORE)
-    return ("--model", model, "--max-children", most, "--max-connections", most, "--queue-size", most)
+    limits = ("--max-children", most, "--max-connections", most, "--queue-size", most)
+    return ("--model", model, *limits, "--keep-alive", "1h")
 
 
 def _wait_until_no_more_come(generation: Generation, clients: int) -> None:

@@ -105,6 +105,7 @@ class Overload(Experiment):
                 paths=((f"/sleep/{TURN_MS:g}", 1.0),),
                 patience_s=PATIENCE_S,
                 more=more,
+                cool_down_s=PATIENCE_S,
             )
             found = watched(laboratory, server, load)
         outcome = found.outcome

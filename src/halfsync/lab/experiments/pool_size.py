@@ -20,9 +20,9 @@ from halfsync.lab.experiment import (
     Verdict,
 )
 from halfsync.lab.judging import exceeds, listed, not_measured, number, said
-from halfsync.lab.laboratory import NOWHERE
+from halfsync.lab.laboratory import APPLICATION, NOWHERE
 from halfsync.lab.load import Load
-from halfsync.lab.server import inherited
+from halfsync.lab.server import variables
 from halfsync.lab.steady import steady
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class PoolSize(Experiment):
             tuple(Cell(arm, place) for place in places for arm in HANDLERS),
             reference=Cell(WAITS, THREADS[1]),
             primary="rate",
-            rounds=laboratory.wanted.rounds or 3,
+            rounds=laboratory.wanted.rounds or 2,
             duration_s=laboratory.wanted.duration_s or DURATION_S,
             found={"auto": chosen},
         )
@@ -196,16 +196,8 @@ def _automatic(samples: Samples, curves: dict[str, Curve]) -> list[str]:
 
 def chosen_threads() -> float:
     """Return the number of threads that `--threads auto` chooses on this machine. Raises MeasureError."""
-    command = [
-        sys.executable,
-        "-m",
-        "halfsync",
-        "check",
-        "halfsync.lab.applications:app",
-        "--threads",
-        "auto",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=NOWHERE, env=inherited())
+    command = [sys.executable, "-m", "halfsync", "check", APPLICATION, "--threads", "auto"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=NOWHERE, env=variables())
     for line in done.stdout.splitlines():
         if line.startswith("threads "):
             return float(line.split()[1])

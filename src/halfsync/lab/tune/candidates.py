@@ -12,11 +12,9 @@ SERIES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 """Numbers of threads that are tried."""
 AROUND = (0.5, 1.0, 2.0, 4.0)
 """How many threads are tried, in units of those that are busy by Little's law: turns take longer under load."""
-MODELS = ("proactor", "pool", "thread")
-"""By what they hold against bad clients, which a measurement on one machine does not show. `process` is not tried: it
-isolates connections from each other, which is the reason to choose it, and is never the fastest."""
-WITHOUT_THREADS = frozenset({"thread"})
-"""Models that have no number of threads."""
+MODELS = ("proactor", "pool")
+"""By what they hold against bad clients, which a measurement on one machine does not show. The models `thread` and
+`process` are not tried: nothing bounds the work that they begin, so that past their capacity no answer is in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +28,9 @@ class Candidate:
 
     def __str__(self) -> str:
         processes = "1 process" if self.workers == 1 else f"{self.workers} processes"
-        threads = (
-            "" if self.model in WITHOUT_THREADS else f" of {self.threads} thread{'s' * (self.threads > 1)}"
-        )
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
         queue = "" if self.queue_size == DEFAULT_QUEUE else f", queue_size {self.queue_size}"
-        return f"{self.model}, {processes}{threads}{queue}"
+        return f"{self.model}, {processes} of {threads}{queue}"
 
     @property
     def flags(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from halfsync.lab.judging import number, said
 from halfsync.lab.samples import Figure
-from halfsync.lab.tune.candidates import DEFAULT, WITHOUT_THREADS, Candidate, Capacity
+from halfsync.lab.tune.candidates import DEFAULT, Candidate, Capacity
 from halfsync.lab.tune.halving import TIED
 
 
@@ -22,8 +22,9 @@ class Finalist:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """The settings to take, beside the default, and what both were measured with."""
+    """The settings to take, beside the default, and what both were measured with, as all `finalists` were."""
 
+    finalists: tuple[Finalist, ...]
     best: Finalist
     default: Finalist
     capacity: Capacity
@@ -55,7 +56,7 @@ def choose(
     most = max(one.goodput.mid for one in finalists)
     tied = [one for one in finalists if one.goodput.mid >= (1 - TIED) * most]
     best = default if default in tied else min(tied, key=lambda one: one.candidate.preference)
-    return Recommendation(best, default, capacity, rate, patience_s)
+    return Recommendation(tuple(finalists), best, default, capacity, rate, patience_s)
 
 
 def why(recommendation: Recommendation) -> str:
@@ -83,21 +84,26 @@ def _gain(recommendation: Recommendation) -> str:
 
 def _request(capacity: Capacity) -> str:
     turn = capacity.turn
+    at_most = "" if turn.is_measured else "at most "
+    held = ", by a lock, or by the GIL held in a wait" if turn.is_locked else ""
     return (
         f"A request takes {_span(turn.wall_s)}: it computes for {_span(turn.cpu_s)}, waits for "
-        f"{_span(turn.blocking_s)}, and for {_span(turn.gil_s)} keeps other threads of its process from going "
-        f"on{', by a lock, or by the GIL held in a wait' if turn.is_locked else ''}."
+        f"{_span(turn.blocking_s)}, and for {at_most}{_span(turn.gil_s)} keeps other threads of its process from "
+        f"going on{held}."
     )
 
 
 def _limit(capacity: Capacity) -> str:
     """Return what one process and all processors can do."""
-    process, most = 1 / capacity.turn.gil_s, capacity.most
+    processors, most = _counted(capacity.processors, "processor"), capacity.most
+    if not capacity.turn.is_measured:
+        return (
+            f"No number of threads was too many for one process; {processors} have time for {number(most)} per "
+            "second."
+        )
     busy = _counted(max(1, round(capacity.busy_threads(1))), "thread")
-    return (
-        f"So one process can answer {number(min(process, most))} per second at most, with {busy} in turns, and "
-        f"{_counted(capacity.processors, 'processor')} {number(most)}."
-    )
+    process = min(1 / capacity.turn.gil_s, most)
+    return f"So one process can answer {number(process)} per second, with {busy} busy, and {processors} {number(most)}."
 
 
 def _counted(count: int, what: str) -> str:
@@ -118,8 +124,7 @@ def file(recommendation: Recommendation, target: str, paths: Sequence[str]) -> s
     lines.append(f'model = "{candidate.model}"')
     if candidate.workers > 1:
         lines.append(f"workers = {candidate.workers}")
-    if candidate.model not in WITHOUT_THREADS:
-        lines += [f"threads = {candidate.threads}", f"queue_size = {candidate.queue_size}"]
+    lines += [f"threads = {candidate.threads}", f"queue_size = {candidate.queue_size}"]
     return "\n".join(lines) + "\n"
 
 

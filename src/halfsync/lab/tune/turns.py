@@ -28,12 +28,14 @@ class Turn:
     """What a request takes on average, in seconds, while nothing else disturbs it.
 
     `wall_s`: the turn of the application, from its begin to its end. `cpu_s`: the processor, the server's own work
-    included. `gil_s`: what only one thread of a process can do at one time: hold the GIL, or another lock.
+    included. `gil_s`: what only one thread of a process can do at one time: hold the GIL, or another lock. If no number
+    of threads was too many, it is only known that it is no more than that: then it is not `is_measured`.
     """
 
     wall_s: float
     cpu_s: float
     gil_s: float
+    is_measured: bool = True
 
     @property
     def blocking_s(self) -> float:
@@ -57,4 +59,4 @@ def split(wall_s: float, cpu_s: float, curve: Sequence[Throughput]) -> Turn:
     cpu_s = min(cpu_s, top.cpu_s)
     between_s = 1 / top.rate
     limited = top.rate * wall_s < LIMITED * top.threads
-    return Turn(wall_s, cpu_s, between_s if limited else min(cpu_s, between_s))
+    return Turn(wall_s, cpu_s, between_s if limited else min(cpu_s, between_s), limited)
