@@ -31,7 +31,7 @@ LOOKS = (
     Look("#1f4788", "#4a8cf7", "D", (5, 1.5, 1.2, 1.5)),
     Look("#229a94", "#bdf2e6", "o", ()),
     Look("#cf3fc4", "#d985c9", "v", (2.5, 1.5)),
-    Look("#2d2029", "#7f8c62", "P", (1, 2)),
+    Look("#2d2029", "#7f8c62", "P", (8, 1.5, 1.2, 1.5, 1.2, 1.5)),
 )
 FIXED = ("process", "thread", "pool", "proactor")
 """The arms that look the same in every plot."""

@@ -31,8 +31,13 @@ POINTS_AN_INCH = 72
 FONT_PT = 9.0
 LEGEND_CHARACTERS, MARKER_CHARACTERS = 52, 7
 """About how many characters of a legend fit beside each other, and how many a marker takes."""
+PLACES_LABELLED = 9
+"""Up to so many places have labels of their own, on an axis that is not logarithmic."""
 TICK_CHARACTERS = 44
 """About how many characters fit under the axis."""
+
+NARROW = 200.0
+"""A scale of powers has more labels than those of ten if the highest figure is less than so many times the lowest."""
 
 INK, SOFT, GRID = "#0a0c00", "#0a0c01", "#0a0c02"
 _VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", GRID: "var(--line)"} | {
@@ -140,6 +145,7 @@ def _lines(plot: Plot, axis: Axis, series: Sequence[Series], places: Sequence[fl
             marker=look.marker,
             linestyle=(0, dashes) if dashes else "-",
             label=each.name,
+            clip_on=False,  # so that a marker on the axis is seen whole
         )
     axes.set_title(labelled(plot.label, plot.unit))
     axes.set_xlabel(labelled(axis.label, axis.unit))
@@ -203,22 +209,27 @@ def _columns(series: Sequence[Series]) -> int:
 
 
 def _scale_places(axes: Any, axis: Axis, places: Sequence[float]) -> None:
+    """Scale the axis of the places, and label those that were measured, if they are few."""
     positive = [place for place in places if place > 0]
-    if axis.log and positive:
-        if positive == list(places):
-            axes.set_xscale("log")
-        else:
-            axes.set_xscale("symlog", linthresh=positive[0], linscale=0.4)
-        axes.xaxis.set_major_locator(FixedLocator(_apart(places)))
+    log = axis.log and bool(positive)
+    if log and positive == list(places):
+        axes.set_xscale("log")
+    elif log:
+        axes.set_xscale("symlog", linthresh=positive[0], linscale=0.4)
+    if log or len(places) <= PLACES_LABELLED:
+        axes.xaxis.set_major_locator(FixedLocator(_apart(places, log=log)))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
-def _apart(places: Sequence[float]) -> list[float]:
-    """Return those places, of a logarithmic axis, whose labels fit beside each other; the last among them."""
-    position = {place: math.log(place) if place > 0 else math.log(_least(places)) - 1 for place in places}
+def _apart(places: Sequence[float], *, log: bool) -> list[float]:
+    """Return those places whose labels fit beside each other; the last among them."""
+    least = min((place for place in places if place > 0), default=1.0)
+    position = {place: place for place in places}
+    if log:
+        position = {place: math.log(place) if place > 0 else math.log(least) - 1 for place in places}
     whole = position[places[-1]] - position[places[0]]
     kept: list[float] = []
     for place in reversed(places):
@@ -226,10 +237,6 @@ def _apart(places: Sequence[float]) -> list[float]:
         if not kept or position[kept[-1]] - position[place] >= needed:
             kept.append(place)
     return sorted(kept)
-
-
-def _least(places: Iterable[float]) -> float:
-    return min((place for place in places if place > 0), default=1.0)
 
 
 def _scale_values(axis: Any, plot: Plot, series: Sequence[Series]) -> None:
@@ -246,7 +253,7 @@ def _scale_values(axis: Any, plot: Plot, series: Sequence[Series]) -> None:
     if powers:
         scale("log")
         limit(low / 1.3, high * 1.3)
-        narrow = high / low < 30
+        narrow = high / low < NARROW
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=12))
     elif low >= 0:
         limit(0, high * 1.08 or 1)

@@ -103,7 +103,7 @@ def _head(results: Results, title: str) -> list[str]:
     lines = heading(title, results.started, results.machine, results.versions.get("halfsync", ""))
     if not results.whole:
         lines.append(
-            '<p class="partial"><strong>Partial:</strong> the run was ended before its end. '
+            '<p class="partial"><strong>Partial:</strong> this run was interrupted. '
             "What it had measured until then is here.</p>"
         )
     return lines
@@ -127,7 +127,7 @@ def _verdicts(records: Sequence[Record]) -> str:
         return ""
     items = [
         f'<li><a href="#{_anchor(record)}">{escape(record.about.title)}</a> {_outcome(record)}'
-        f"<p>{escape(_sentence(record))}</p></li>"
+        f"<p>{_prose(_sentence(record))}</p></li>"
         for record in records
     ]
     return f'<section><h2>Verdicts</h2><ol class="verdicts">{"".join(items)}</ol></section>'
@@ -138,13 +138,13 @@ def _section(record: Record) -> str:
     parts = [
         f'<section id="{_anchor(record)}">',
         f"<h2>{escape(about.title)}</h2>",
-        f"<blockquote>{escape(about.claim)}<footer>{escape(about.said_by)}</footer></blockquote>",
-        f'<p class="verdict">{_outcome(record)} {escape(_sentence(record))}</p>',
+        f"<blockquote>{_prose(about.claim)}<footer>{_prose(about.said_by)}</footer></blockquote>",
+        f'<p class="verdict">{_outcome(record)} {_prose(_sentence(record))}</p>',
         f'<p class="small">{escape(_effort(record))}</p>',
-        _notes(record.notes()),
         _plots(record),
         _published(record),
-        f"<h3>Method</h3><p>{escape(about.method)}</p>",
+        f"<h3>Method</h3><p>{_prose(about.method)}</p>",
+        _notes(record.notes()),
         "</section>",
     ]
     return "\n".join(part for part in parts if part)
@@ -159,22 +159,28 @@ def _sentence(record: Record) -> str:
     return record.verdict.sentence if record.verdict else "The run was ended before this was measured."
 
 
+def _prose(text: str) -> str:
+    """Return a text as HTML; what stands in it between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def _effort(record: Record) -> str:
     """Return how much was measured, and how far apart two equal measurements were."""
     rounds = len({sample.round for sample in record.samples})
     noise = record.noise()
     floor = "not known" if noise is None else share(noise)
-    state = "" if record.whole else " Partial: it was ended before its end."
     count = len(record.samples.samples)
     made = f"{count} measurements in {rounds} {'round' if rounds == 1 else 'rounds'}"
-    return f"Noise floor: {floor}. {made}, {duration(record.took_s)}.{state}"
+    state = "" if record.whole else " Partial: it was interrupted."
+    limits = " What limits them is below." if record.notes() else ""
+    return f"Noise floor: {floor}. {made}, {duration(record.took_s)}.{state}{limits}"
 
 
 def _notes(notes: Sequence[str]) -> str:
     """Return the notes as a list, of which the first ones are seen at once."""
     if not notes:
         return ""
-    items = [f"<li>{escape(note)}</li>" for note in notes]
+    items = [f"<li>{_prose(note)}</li>" for note in notes]
     first, rest = "".join(items[:NOTES_SEEN]), items[NOTES_SEEN:]
     more = f"<details><summary>{len(rest)} more</summary><ul>{''.join(rest)}</ul></details>" if rest else ""
     return f"<h3>Limits of this run</h3><ul>{first}</ul>{more}"
@@ -253,8 +259,8 @@ def _how(results: Results) -> str:
 
 
 def words(rows: Iterable[tuple[str, str]]) -> str:
-    """Return a table of names and texts."""
-    items = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
+    """Return a table of names and texts; what stands in a text between backticks is code."""
+    items = "".join(f"<tr><th>{escape(name)}</th><td>{_prose(value)}</td></tr>" for name, value in rows)
     return f'<table class="words"><tbody>{items}</tbody></table>'
 
 

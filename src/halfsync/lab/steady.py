@@ -29,7 +29,7 @@ LOOK_S = 0.02
 WARM_CONNECTIONS, WARM_REQUESTS = 8, 10
 WARM_S = 30.0
 """How long one of the first requests may take."""
-OPENING_S = 60.0
+OPENING_S = 20.0
 """How long it may take to open the connections."""
 MARGIN_S = 0.1
 """The costs are read so long before the end of a load."""

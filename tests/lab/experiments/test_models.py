@@ -14,7 +14,7 @@ from halfsync.lab.experiments.models import Models
 from halfsync.lab.laboratory import MODELS, Wanted
 from halfsync.lab.load import Load
 from halfsync.lab.samples import Samples
-from tests.lab.experiments.invented import WIDE, samples
+from tests.lab.experiments.invented import samples
 from tests.lab.experiments.judging import judged
 from tests.lab.test_sizes import WIDE as LIMITS
 
@@ -55,13 +55,15 @@ def test_ten_times_for_many_clients_holds_within_a_limit() -> None:
     assert "by an order of magnitude at 1,000 and 10,000 clients" in sentence
 
 
-def test_a_ratio_that_the_spread_leaves_in_doubt_does_not_count() -> None:
+def test_what_noise_or_spread_leave_in_doubt_does_not_count() -> None:
     curves = {
         "thread": {100.0: {"rate": 5e3, "cpu_us": 200.0}},
         "proactor": {100.0: {"rate": 20e3, "cpu_us": 50.0}},
     }
     assert judged(EXPERIMENT, samples(curves))[0] is Outcome.HOLDS
-    assert judged(EXPERIMENT, samples(curves, rounds=WIDE))[0] is Outcome.NOT_SEEN
+    noisy = samples(curves, twin=("proactor", 100.0, {"rate": 12e3, "cpu_us": 50.0}))
+    assert judged(EXPERIMENT, noisy)[0] is Outcome.NOT_SEEN
+    assert judged(EXPERIMENT, samples(curves, rounds=(0.3, 1.0, 1.7)))[0] is Outcome.NOT_SEEN
 
 
 def test_slower_is_said_too() -> None:

@@ -20,7 +20,7 @@ from halfsync.lab.experiment import (
     Published,
     Verdict,
 )
-from halfsync.lab.judging import listed, not_measured, number, said
+from halfsync.lab.judging import exceeds, listed, not_measured, number, said
 from halfsync.lab.laboratory import APPLICATION
 from halfsync.lab.load import Load
 from halfsync.lab.sizes import Most, most_clients, within
@@ -138,7 +138,7 @@ class Models(Experiment):
         }
         if not ratios:
             return not_measured(f"The models {THREADS} and {ASYNC} at the same number of clients were")
-        beaten = [place for place, ratio in ratios.items() if ratio.low >= MAGNITUDE]
+        beaten = [place for place in ratios if self._beaten(samples, place)]
         if not beaten:
             outcome = Outcome.NOT_SEEN
         elif len(beaten) == len(ratios):
@@ -146,6 +146,12 @@ class Models(Experiment):
         else:
             outcome = Outcome.WITHIN_A_LIMIT
         return Verdict(outcome, _sentence(ratios, beaten, samples))
+
+    def _beaten(self, samples: Samples, place: float) -> bool:
+        """Return whether the async model is faster by an order of magnitude, whatever chance has done."""
+        rates = [samples.figure(arm, place, "rate") for arm in (ASYNC, THREADS)]
+        assert rates[0] is not None and rates[1] is not None, "there is a ratio"
+        return exceeds(rates[0], rates[1], MAGNITUDE, samples.noise("rate"))
 
     def _capacity(self, cell: Cell, laboratory: Laboratory) -> float:
         """Return how many requests per second a cell answers."""
