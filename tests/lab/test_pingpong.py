@@ -47,9 +47,18 @@ def test_each_turn_on_one_processor_is_a_switch(processes: bool) -> None:
     """A side that waits gives its processor up, or has been preempted at once by the one that it woke."""
     found = play(processes)
     assert found["turns"] >= 4 * 16
-    assert len(found["turns_ns"]) == len(found["alone_ns"]) == 4
+    assert len(found["turns_ns"]) == len(found["cpu_ns"]) == len(found["alone_ns"]) == 4
     assert 0.9 <= (found["voluntary"] + found["involuntary"]) / found["turns"] <= 1.5
     assert found["voluntary"] >= 0.4 * found["turns"]
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_the_processor_is_used_for_no_longer_than_a_turn_takes(processes: bool) -> None:
+    """On one processor only one side runs at a time. Both work as much as one does alone, and switch besides."""
+    found = play(processes)
+    for turn_ns, cpu_ns in zip(found["turns_ns"], found["cpu_ns"], strict=True):
+        assert cpu_ns <= turn_ns * 1.01
+    assert median(found["cpu_ns"]) > median(found["alone_ns"])
 
 
 @two_cpus
@@ -72,8 +81,8 @@ def test_the_kernel_counts_the_same_switches() -> None:
 @pytest.mark.parametrize("processes", [False, True])
 def test_a_large_working_set_takes_longer_with_a_switch_and_without(processes: bool, huge: bool) -> None:
     small, large = play(processes), play(processes, set_bytes=4 << 20, huge=huge)
-    for name in ("turns_ns", "alone_ns"):
-        assert median(large[name]) > 3 * median(small[name])
+    assert median(large["cpu_ns"]) > 3 * median(small["cpu_ns"])
+    assert median(large["alone_ns"]) > 3 * median(small["alone_ns"])
 
 
 @pytest.mark.parametrize("processes", [False, True])

@@ -2,6 +2,7 @@ from typing import TypedDict
 
 class PingPong(TypedDict):
     turns_ns: list[float]
+    cpu_ns: list[float]
     alone_ns: list[float]
     turns: int
     voluntary: int

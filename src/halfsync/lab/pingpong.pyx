@@ -21,9 +21,9 @@ cdef extern from *:
     #include <time.h>
     #define LINE_BYTES 64
     #define HUGE_BYTES ((size_t)2 << 20)
-    static int64_t hs_now_ns(void) {
+    static int64_t hs_read_ns(clockid_t clock) {
         struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
+        clock_gettime(clock, &now);
         return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     }
     static int hs_pin(int cpu) {
@@ -77,7 +77,12 @@ cdef extern from *:
     }
     """
     ctypedef unsigned long pthread_t
-    int64_t now_ns "hs_now_ns" () nogil
+    ctypedef int clockid_t
+    clockid_t CLOCK_MONOTONIC
+    clockid_t CLOCK_THREAD_CPUTIME_ID
+    int clock_getcpuclockid(int pid, clockid_t *clock) nogil
+    int pthread_getcpuclockid(pthread_t thread, clockid_t *clock) nogil
+    int64_t read_ns "hs_read_ns" (clockid_t clock) nogil
     int pin "hs_pin" (int cpu) nogil
     unsigned char *map_set "hs_map" (size_t bytes, int huge, void **mapping, size_t *mapped) nogil
     void touch "hs_touch" (unsigned char *set, size_t bytes) nogil
@@ -120,6 +125,14 @@ cdef struct Game:
     int child
     pthread_t thread
     int threaded
+    clockid_t second_clock
+
+
+# What a window found, in nanoseconds for a turn: of time, and of the processor, on both sides.
+cdef struct Window:
+    double turn
+    double cpu
+    double alone
 
 
 cdef int prepare(Side *side) noexcept nogil:
@@ -175,7 +188,7 @@ cdef int start_second(Game *game, bint process) noexcept nogil:
     cdef int child
     if not process:
         game.threaded = start_thread(&game.thread, answer, &game.second) == 0
-        return 0 if game.threaded else -1
+        return pthread_getcpuclockid(game.thread, &game.second_clock) if game.threaded else -1
     child = fork()  # both sides have `game`, so that only one of them may write the child's pid to it
     if child == 0:
         # With these open it would not notice that the first side has closed them, or has ended.
@@ -189,26 +202,33 @@ cdef int start_second(Game *game, bint process) noexcept nogil:
     close(game.there[0])
     close(game.back[1])
     game.there[0] = game.back[1] = -1
-    return 0
+    return clock_getcpuclockid(child, &game.second_clock)
 
 
-# Returns nanoseconds for a turn, or -1 if the second side has ended.
-cdef double hand_over(Side *side, int64_t window_ns, int64_t *turns) noexcept nogil:
-    cdef int64_t start = now_ns(), passed = 0, made = 0
+cdef int64_t cpu_ns(Game *game) noexcept nogil:
+    return read_ns(CLOCK_THREAD_CPUTIME_ID) + read_ns(game.second_clock)
+
+
+# Fails if the second side has ended.
+cdef int hand_over(Game *game, int64_t window_ns, Window *window, int64_t *turns) noexcept nogil:
+    cdef Side *side = &game.first
+    cdef int64_t cpu = cpu_ns(game), start = read_ns(CLOCK_MONOTONIC), passed = 0, made = 0
     while passed < window_ns:
         for _ in range(ROUNDS):
             touch(side.set, side.set_bytes)
             if put(side.sink) != 1 or take(side.source) != 1:
                 return -1
             made += 2
-        passed = now_ns() - start
+        passed = read_ns(CLOCK_MONOTONIC) - start
     turns[0] += made
-    return <double> passed / <double> made
+    window.turn = <double> passed / <double> made
+    window.cpu = <double> (cpu_ns(game) - cpu) / <double> made
+    return 0
 
 
 # The same without a switch. With both sides on one processor, it touches the sets of both in turn, as they would.
-cdef double work_alone(Game *game, int64_t window_ns) noexcept nogil:
-    cdef int64_t start = now_ns(), passed = 0, made = 0
+cdef int work_alone(Game *game, int64_t window_ns, Window *window) noexcept nogil:
+    cdef int64_t cpu = read_ns(CLOCK_THREAD_CPUTIME_ID), start = read_ns(CLOCK_MONOTONIC), passed = 0, made = 0
     while passed < window_ns:
         for _ in range(ROUNDS):
             touch(game.first.set, game.first.set_bytes)
@@ -218,8 +238,9 @@ cdef double work_alone(Game *game, int64_t window_ns) noexcept nogil:
             if put(game.own[1]) != 1 or take(game.own[0]) != 1:
                 return -1
             made += 2
-        passed = now_ns() - start
-    return <double> passed / <double> made
+        passed = read_ns(CLOCK_MONOTONIC) - start
+    window.alone = <double> (read_ns(CLOCK_THREAD_CPUTIME_ID) - cpu) / <double> made
+    return 0
 
 
 cdef int end_second(Game *game) noexcept nogil:
@@ -280,35 +301,42 @@ def ping_pong(
     """Hand a byte to and fro between two threads or processes, and return what one turn took in each window.
 
     The calling thread is the first side and runs on `cpu`, the second on `other_cpu`; the caller's affinity is changed.
-    Each touches `set_bytes` at its turn, in huge pages if the system gives them. Returns a dict: `turns_ns` and
-    `alone_ns` have the nanoseconds per turn of each window, with the switch and without; `turns`, and the `voluntary`
-    and `involuntary` switches of both sides. Raises OSError if the second side cannot start, or ends too soon.
+    Each touches `set_bytes` at its turn, in huge pages if the system gives them. Returns a dict: `turns_ns`,
+    `cpu_ns` and `alone_ns` have for each window how long a turn took; what both sides used of the processor for it,
+    which is less across processors, and if others are busy too; and the same of the work alone, without a switch.
+    `turns`, and the `voluntary` and `involuntary` switches, are those of both sides in all windows. Raises OSError
+    if the second side cannot start, or ends too soon.
     """
     cdef Game *game = new_game(cpu, other_cpu, set_bytes, huge)
     cdef int64_t window_ns = <int64_t> (window_s * 1e9), turns = 0
     cdef int64_t before[2]
     cdef int64_t after[2]
-    cdef double turn_ns, alone_ns
-    turns_ns, all_alone_ns = [], []
+    cdef Window window
+    cdef int failed
+    found = []
     try:
         with nogil:
-            turn_ns = start(game, processes)
+            failed = start(game, processes)
             switches(&before[0], &before[1])
         for _ in range(windows):
             with nogil:
-                if turn_ns >= 0:
-                    turn_ns = hand_over(&game.first, window_ns, &turns)
-                    alone_ns = work_alone(game, window_ns)
-            if turn_ns < 0:
+                failed = (
+                    failed
+                    or hand_over(game, window_ns, &window, &turns)
+                    or work_alone(game, window_ns, &window)
+                )
+            if failed:
                 raise OSError(errno, "the other side of a ping-pong did not start, or has ended")
-            turns_ns.append(turn_ns)
-            all_alone_ns.append(alone_ns)
+            found.append((window.turn, window.cpu, window.alone))
             PyErr_CheckSignals()
         with nogil:
             switches(&after[0], &after[1])
             end_second(game)
         return {
-            "turns_ns": turns_ns, "alone_ns": all_alone_ns, "turns": turns,
+            "turns_ns": [each[0] for each in found],
+            "cpu_ns": [each[1] for each in found],
+            "alone_ns": [each[2] for each in found],
+            "turns": turns,
             "voluntary": after[0] - before[0] + game.second.voluntary,
             "involuntary": after[1] - before[1] + game.second.involuntary,
         }

@@ -13,59 +13,68 @@ from halfsync.lab.experiments.convoy import ALONE, FREE, GIVEN, ONE, Convoy, kin
 from halfsync.lab.laboratory import Laboratory
 from halfsync.lab.samples import Samples
 from tests.lab.experiments.invented import WIDE, line, samples, without
+from tests.lab.experiments.judging import judged
 
 
-def rates(values: Mapping[float, float]) -> dict[float, dict[str, float]]:
-    return line("rate", values)
+def waits(values: Mapping[float, float]) -> dict[float, dict[str, float]]:
+    return line("p50_ms", values)
 
 
 TYPICAL = {
-    ALONE: rates({0.05: 12_000, 0.5: 12_500, 5.0: 12_600}),
-    ONE: rates({0.05: 6_900, 0.5: 1_800, 5.0: 192}),
-    "4 busy threads": rates({0.05: 2_000, 0.5: 500, 5.0: 50}),
+    ALONE: waits({0.05: 0.08, 0.5: 0.08, 5.0: 0.08}),
+    ONE: waits({0.05: 0.15, 0.5: 0.6, 5.0: 5.2}),
+    "4 busy threads": waits({0.05: 0.5, 0.5: 2.0, 5.0: 20.0}),
 }
 
 
 def judge(found: Samples) -> tuple[Outcome, str]:
-    verdict = Convoy().judge(found)
-    return verdict.outcome, verdict.sentence
+    return judged(Convoy(), found)
 
 
 def test_typical_figures_show_the_claim() -> None:
     outcome, sentence = judge(samples(TYPICAL))
     assert outcome is Outcome.HOLDS
-    assert "192 /s (188 to 196) instead of 12,600 /s" in sentence
-    assert "6,900 /s (6,762 to 7,038) with 0.05 ms" in sentence
+    assert "5.2 ms (5.1 to 5.3) for an answer instead of 0.08 ms" in sentence
+    assert "0.15 ms (0.147 to 0.153) with 0.05 ms" in sentence
 
 
 def test_it_is_within_a_limit_if_the_interval_does_not_help() -> None:
-    stuck = rates({0.05: 250, 5.0: 192})
+    stuck = waits({0.05: 4.0, 5.0: 5.2})
     assert judge(samples({**TYPICAL, ONE: stuck}))[0] is Outcome.WITHIN_A_LIMIT
 
 
 def test_it_is_within_a_limit_if_only_the_usual_interval_was_measured() -> None:
-    usual = {ALONE: rates({5.0: 12_600}), ONE: rates({5.0: 192})}
+    usual = {ALONE: waits({5.0: 0.08}), ONE: waits({5.0: 5.2})}
     outcome, sentence = judge(samples(usual))
     assert outcome is Outcome.WITHIN_A_LIMIT
     assert sentence.endswith("interval of 5 ms.")
 
 
-@pytest.mark.parametrize("rate", [13_000, 6_300, 4_000])
-def test_a_thread_that_only_takes_its_share_is_no_convoy(rate: float) -> None:
-    shared = rates({0.05: rate, 5.0: rate})
+def test_what_many_clients_lose_is_told() -> None:
+    crowd = {ALONE: {5.0: {"crowd_rate": 20_000.0}}, ONE: {5.0: {"crowd_rate": 9_000.0}}}
+    both = {arm: {5.0: {**TYPICAL[arm][5.0], **crowd[arm][5.0]}} for arm in crowd}
+    _, sentence = judge(samples(both))
+    assert "32 clients have 9,000 /s (8,820 to 9,180) instead of 20,000 /s" in sentence
+    assert "32 clients" not in judge(samples(TYPICAL))[1]
+
+
+@pytest.mark.parametrize("wait_ms", [0.07, 0.12, 0.2])
+def test_a_thread_that_only_takes_its_share_is_no_convoy(wait_ms: float) -> None:
+    shared = waits({0.05: wait_ms, 5.0: wait_ms})
     assert judge(samples({**TYPICAL, ONE: shared}))[0] is Outcome.NOT_SEEN
 
 
+CLOSE = {ALONE: waits({0.05: 0.1, 5.0: 0.1}), ONE: waits({0.05: 0.15, 5.0: 1.0})}
+
+
 def test_spreads_that_overlap_hide_it() -> None:
-    close = {ALONE: rates({0.05: 600, 5.0: 600}), ONE: rates({0.05: 500, 5.0: 110})}
-    assert judge(samples(close))[0] is Outcome.HOLDS
-    assert judge(samples(close, rounds=(0.1, 1.0, 5.0)))[0] is Outcome.NOT_SEEN
+    assert judge(samples(CLOSE))[0] is Outcome.HOLDS
+    assert judge(samples(CLOSE, rounds=(0.1, 1.0, 11.0)))[0] is Outcome.NOT_SEEN
     assert judge(samples(TYPICAL, rounds=WIDE))[0] is Outcome.HOLDS
 
 
 def test_noise_above_the_difference_hides_it() -> None:
-    close = {ALONE: rates({0.05: 600, 5.0: 600}), ONE: rates({0.05: 500, 5.0: 110})}
-    assert judge(samples(close, twin=(ALONE, 5.0, {"rate": 900})))[0] is Outcome.NOT_SEEN
+    assert judge(samples(CLOSE, twin=(ALONE, 5.0, {"p50_ms": 0.2})))[0] is Outcome.NOT_SEEN
 
 
 @pytest.mark.parametrize("missing", [(ALONE,), (ONE,), tuple(TYPICAL)])
@@ -80,10 +89,10 @@ def test_without_the_usual_interval_nothing_is_said() -> None:
 
 @pytest.mark.parametrize("kind", [FREE, GIVEN])
 def test_a_further_interpreter_is_told_of(kind: str) -> None:
-    more = {f"{ALONE}, {kind}": rates({5.0: 11_000}), f"{ONE}, {kind}": rates({5.0: 5_600})}
+    more = {f"{ALONE}, {kind}": waits({5.0: 0.09}), f"{ONE}, {kind}": waits({5.0: 0.11})}
     outcome, sentence = judge(samples({**TYPICAL, **more}))
     assert outcome is Outcome.HOLDS
-    assert f"The interpreter that is {kind}: 5,600 /s (5,488 to 5,712) instead of 11,000 /s" in sentence
+    assert f"The interpreter that is {kind}: 0.11 ms (0.108 to 0.112) instead of 0.09 ms" in sentence
 
 
 def test_this_interpreter_has_a_kind() -> None:
@@ -122,7 +131,7 @@ def test_an_interpreter_that_does_not_run_is_noted(laboratory: Laboratory) -> No
 
 
 def test_a_busy_thread_is_measured(laboratory: Laboratory) -> None:
-    experiment, plan = Convoy(), Plan((), Cell(ALONE, 5.0), "rate", duration_s=0.5)
+    experiment, plan = Convoy(), Plan((), Cell(ALONE, 5.0), "p50_ms", duration_s=0.5)
     alone = experiment.measure(Cell(ALONE, 5.0), plan, laboratory).metrics
     beside = experiment.measure(Cell(ONE, 5.0), plan, laboratory).metrics
     assert alone["rate"] > beside["rate"] > 0
@@ -132,5 +141,5 @@ def test_a_busy_thread_is_measured(laboratory: Laboratory) -> None:
 def test_a_further_interpreter_is_measured(laboratory: Laboratory) -> None:
     laboratory = wanting(laboratory, sys.executable)
     cell = Cell(f"{ALONE}, {GIVEN}", 5.0)
-    metrics = Convoy().measure(cell, Plan((), cell, "rate", duration_s=0.3), laboratory).metrics
+    metrics = Convoy().measure(cell, Plan((), cell, "p50_ms", duration_s=0.3), laboratory).metrics
     assert metrics["rate"] > 10

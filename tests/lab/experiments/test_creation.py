@@ -7,6 +7,7 @@ from halfsync.lab.experiments.creation import Creation
 from halfsync.lab.laboratory import Laboratory
 from halfsync.lab.samples import Samples
 from tests.lab.experiments.invented import WIDE, line, samples, without
+from tests.lab.experiments.judging import judged
 
 SIZES = (10.0, 100.0, 300.0)
 POOL = line("cpu_us", dict.fromkeys(SIZES, 100.0))
@@ -16,8 +17,7 @@ TYPICAL = {"process": PROCESS, "thread": THREAD, "pool": POOL, "proactor": POOL}
 
 
 def judge(found: Samples) -> tuple[Outcome, str]:
-    verdict = Creation().judge(found)
-    return verdict.outcome, verdict.sentence
+    return judged(Creation(), found)
 
 
 def test_typical_figures_are_a_claim_within_a_limit() -> None:

@@ -7,6 +7,7 @@ from halfsync.lab.experiments.hop import Hop
 from halfsync.lab.laboratory import Laboratory
 from halfsync.lab.samples import Samples
 from tests.lab.experiments.invented import WIDE, samples, without
+from tests.lab.experiments.judging import judged
 
 LENGTHS = (0.0, 10.0, 100.0, 1000.0)
 
@@ -23,8 +24,7 @@ TYPICAL = {"proactor": curve(50.0), "pool": curve(30.0), "thread": curve(30.0, 3
 
 
 def judge(found: Samples) -> tuple[Outcome, str]:
-    verdict = Hop().judge(found)
-    return verdict.outcome, verdict.sentence
+    return judged(Hop(), found)
 
 
 def test_a_hop_that_long_turns_hide_is_within_a_limit() -> None:

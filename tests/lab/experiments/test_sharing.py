@@ -23,6 +23,7 @@ from halfsync.lab.experiments.sharing import (
 from halfsync.lab.laboratory import Laboratory
 from halfsync.lab.samples import Samples
 from tests.lab.experiments.invented import samples, without
+from tests.lab.experiments.judging import judged
 
 
 def curve(each_mb: float, descriptors: float = 0.0) -> dict[float, dict[str, float]]:
@@ -43,8 +44,7 @@ TYPICAL = {
 
 
 def judge(found: Samples) -> tuple[Outcome, str]:
-    verdict = Sharing().judge(found)
-    return verdict.outcome, verdict.sentence
+    return judged(Sharing(), found)
 
 
 def test_typical_figures_are_a_claim_within_a_limit() -> None:

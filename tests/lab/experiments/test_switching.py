@@ -12,13 +12,19 @@ from halfsync.lab.experiments.switching import ACROSS, PROCESSES, THREADS, TURNS
 from halfsync.lab.laboratory import Laboratory
 from halfsync.lab.samples import Samples
 from tests.lab.experiments.invented import WIDE, samples, without
+from tests.lab.experiments.judging import judged
 
 WORK_US = {0.0: 1.0, 64.0: 2.0, 4096.0: 80.0}
 
 
 def curve(switch_us: Mapping[float, float]) -> dict[float, dict[str, float]]:
     return {
-        size: {"switch_us": switch, "turn_us": switch + WORK_US[size], "alone_us": WORK_US[size]}
+        size: {
+            "switch_us": switch,
+            "turn_cpu_us": switch + WORK_US[size],
+            "turn_us": switch + WORK_US[size],
+            "alone_us": WORK_US[size],
+        }
         for size, switch in switch_us.items()
     }
 
@@ -34,15 +40,16 @@ TYPICAL = {
 
 
 def judge(found: Samples) -> tuple[Outcome, str]:
-    verdict = Switching().judge(found)
-    return verdict.outcome, verdict.sentence
+    return judged(Switching(), found)
 
 
 def test_typical_figures_do_not_show_the_claim() -> None:
     outcome, sentence = judge(samples(TYPICAL))
     assert outcome is Outcome.NOT_SEEN
-    assert "1.6 µs (1.57 to 1.63) between threads and 1.8 µs (1.76 to 1.84) between processes" in sentence
-    assert "Across processors it takes 30 µs" in sentence
+    assert (
+        "1.6 µs (1.57 to 1.63) of CPU between threads and 1.8 µs (1.76 to 1.84) between processes" in sentence
+    )
+    assert "Across processors a turn takes 31 µs (30.4 to 31.6) and 32 µs" in sentence
     assert "0.5 (0.49 to 0.51) (proactor) and 1.25" in sentence
 
 
@@ -73,7 +80,7 @@ def test_spreads_that_overlap_hide_it() -> None:
 def test_noise_above_the_difference_hides_it() -> None:
     noisy = samples(
         {THREADS: curve({0.0: 1.0}), PROCESSES: curve({0.0: 2.5})},
-        twin=(THREADS, 0.0, {"switch_us": 2.0, "turn_us": 3.0}),
+        twin=(THREADS, 0.0, {"switch_us": 2.0, "turn_cpu_us": 3.0}),
     )
     assert judge(noisy)[0] is Outcome.NOT_SEEN
 
@@ -119,6 +126,9 @@ def test_turns_are_measured(arm: str, size: float, laboratory: Laboratory) -> No
     metrics = Switching().measure(Cell(arm, size), plan, laboratory).metrics
     assert 0.1 < metrics["turn_us"] < 1e5
     assert metrics["alone_us"] > 0
+    assert 0.5 * metrics["alone_us"] < metrics["turn_cpu_us"]
+    if arm not in ACROSS:
+        assert metrics["switch_us"] > 0
     assert 0.3 <= metrics["switches_per_turn"] < 2
 
 

@@ -1,17 +1,10 @@
 """Children are reaped as an arm says, and whatever happens, none is left; the verdict follows from the figures."""
 
-import json
 import os
-import signal
 import subprocess
-import sys
-import time
-from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 
-from halfsync.lab import forking
 from halfsync.lab.errors import MeasureError
 from halfsync.lab.experiment import Cell, Outcome, Plan
 from halfsync.lab.experiments import zombies
@@ -19,7 +12,9 @@ from halfsync.lab.experiments.zombies import LOOPED, NEVER, ONCE, REAPING, Zombi
 from halfsync.lab.forking import REAP_ALL, REAP_IGNORE, REAP_NONE, REAP_ONE, Order
 from halfsync.lab.laboratory import Laboratory
 from halfsync.lab.samples import Samples
+from tests.lab.children import assert_no_children, await_children, start_server
 from tests.lab.experiments.invented import samples, without
+from tests.lab.experiments.judging import judged
 
 EXACT = (1.0, 1.0, 1.0)
 
@@ -37,8 +32,7 @@ TYPICAL = {
 
 
 def judge(found: Samples) -> tuple[Outcome, str]:
-    verdict = Zombies().judge(found)
-    return verdict.outcome, verdict.sentence
+    return judged(Zombies(), found)
 
 
 def test_typical_figures_show_the_claim() -> None:
@@ -100,35 +94,11 @@ def test_the_limit_refuses_further_children() -> None:
     assert_no_children()
 
 
-def test_a_server_that_no_limit_holds_counts_by_itself() -> None:
-    order = Order(REAP_NONE, 50, 10, 30)
-    code = (
-        "import runpy, sys; forking = runpy.run_path(sys.argv[1]); "
-        f"print(forking['run'](forking['Order'](**{asdict(order)!r}), False)); forking['reap_all']()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, forking.__file__], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert "started=30, refused=20, first_refused=30, zombies=30" in done.stdout
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_server_and_its_children(number: signal.Signals) -> None:
-    order = Order(REAP_NONE, 10_000_000, 10, 200)
-    with adopting_orphans():
-        server = start(order)
-        await_zombies(server.pid)
-        server.send_signal(number)
-        server.communicate(timeout=30)
-        assert server.returncode != 0
-        assert_no_children()
-
-
 def test_what_a_killed_server_leaves_is_reaped() -> None:
     """Its zombies go to the lab, which reaps them."""
     with adopting_orphans():
-        server = start(Order(REAP_NONE, 10_000_000, 10, 200))
-        await_zombies(server.pid)
+        server = start_server(Order(REAP_NONE, 10_000_000, 10, 200))
+        await_children(server.pid)
         server.kill()
         zombies._end(server)
         assert_no_children()
@@ -139,7 +109,7 @@ def test_an_interrupt_of_the_lab_leaves_nothing(monkeypatch: pytest.MonkeyPatch)
 
     def interrupted(self: subprocess.Popen[str], timeout: float | None = None) -> tuple[str, str]:
         servers.append(self)
-        await_zombies(self.pid)
+        await_children(self.pid)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
@@ -170,29 +140,3 @@ def test_a_cell_is_measured(arm: str, laboratory: Laboratory) -> None:
     assert measured.metrics["started"] + measured.metrics["refused"] == 40
     assert measured.metrics["zombies"] <= 40
     assert measured.note == "" or not measured.metrics["limited"]
-
-
-def start(order: Order) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-I", forking.__file__, json.dumps(asdict(order))],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def await_zombies(server: int) -> None:
-    """Wait until the server has some zombies."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        children = Path(f"/proc/{server}/task/{server}/children")
-        if len(children.read_text().split()) > 20:
-            return
-        time.sleep(0.005)
-    raise AssertionError("the server started no children")
-
-
-def assert_no_children() -> None:
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)

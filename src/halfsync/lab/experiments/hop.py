@@ -18,7 +18,7 @@ QUEUED, DIRECT = "proactor", "thread"
 ARMS = (QUEUED, "pool", DIRECT)
 LENGTHS_US = (0.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 CLIENTS = 32
-DURATION_S = 0.6
+DURATION_S = 0.4
 """Of each of the two loads of a cell."""
 MATTERS = 1.1
 """The hop matters if it makes a request this many times as dear."""
