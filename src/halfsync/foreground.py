@@ -93,7 +93,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
                 if slot is not None:
                     slot.describe(name, settings.model, server.settings.threads)
                     slot.serve()
-                line = announcement(server.settings, server.listeners, name)
+                line = announcement(server.settings, server.listeners, admin, name)
                 logger().info("%s", line)
                 notifier.ready(line)
                 logger().info("%s", farewell(run_until_told(server, main_thread, signals, notifier=notifier)))
