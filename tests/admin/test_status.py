@@ -316,8 +316,9 @@ def test_other_methods_and_other_names_are_refused(proactor: Watched) -> None:
             assert connection.response().status == 200
 
 
-def test_every_member_is_documented(proactor: Watched) -> None:
-    with ExitStack() as stack:
+def test_every_member_is_documented(tmp_path: Path) -> None:
+    (tmp_path / "halfsync.toml").write_text('lanes.api.paths = ["/api/*"]\n')
+    with Watched(tmp_path) as proactor, ExitStack() as stack:
         (connection,) = hold(proactor, stack, "/wait/" + "x" * 300)
         with Connection(proactor.address) as refused:
             refused.send(b"nonsense\r\n\r\n")
@@ -325,7 +326,7 @@ def test_every_member_is_documented(proactor: Watched) -> None:
         status = proactor.status("?stacks")
         documented = set(re.findall(r"`([a-z_]+)`", DOCUMENT.read_text().partition("## The answer to")[2]))
         records = (status, status["connections"], status["queue"])
-        lists = (status[name][0] for name in ("processes", "workers", "refusals"))
+        lists = (status[name][0] for name in ("processes", "lanes", "workers", "refusals"))
         for record in (*records, *lists):
             assert set(record) <= documented
         proactor.go()

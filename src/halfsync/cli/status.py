@@ -38,6 +38,7 @@ PHASES = {
     "idle": "idle",
     "lingering": "closing",
 }
+LANE_COUNTS = ("running", "taken", "shed", "expired")
 
 
 class NoAnswerError(StartError):
@@ -137,7 +138,7 @@ def describe(status: dict[str, Any]) -> str:
         *table(_processes(status["processes"])),
         "",
         *_workers(status),
-        *_lanes(status.get("lanes", [])),
+        *_lanes(status["lanes"]),
         *_refusals(status),
     ]
     return "\n".join(lines)
@@ -198,8 +199,16 @@ def _stack(worker: dict[str, Any]) -> list[str]:
 def _lanes(lanes: Sequence[dict[str, Any]]) -> list[str]:
     if not lanes:
         return []
-    rows = [[str(value) for value in lane.values()] for lane in lanes]
-    return ["", *table([[key.upper().replace("_", " ") for key in lanes[0]], *rows])]
+    rows = [
+        (
+            lane["name"],
+            str(lane["waiting"]),
+            span(lane["oldest"]) if lane["waiting"] else "-",
+            *(str(lane[key]) for key in LANE_COUNTS),
+        )
+        for lane in lanes
+    ]
+    return ["", *table([("LANE", "WAITING", "OLDEST", *(key.upper() for key in LANE_COUNTS)), *rows])]
 
 
 def _refusals(status: dict[str, Any]) -> list[str]:

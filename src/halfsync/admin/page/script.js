@@ -286,7 +286,8 @@ function showLanes(lanes) {
     put(cell, key.replaceAll("_", " "));
   }));
   fill(byId("lanes"), lanes, () => make("tr"), (row, lane) => {
-    cells(row, keys.map((key) => [String(lane[key]), key === "name" ? "" : "n"]));
+    cells(row, keys.map((key) => key === "name" ? [lane.name, ""]
+      : [key !== "oldest" ? number(lane[key]) : lane.waiting ? time(lane.oldest) : "–", "n"]));
   });
 }
 
