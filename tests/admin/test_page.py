@@ -1,5 +1,6 @@
 """The page in a real browser, under load: its numbers move, nothing is in its console, and it needs nothing else."""
 
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -126,6 +127,7 @@ def test_a_click_on_a_worker_shows_its_stack(browser: Browser, page: tuple[Servi
     )
     until(lambda: "in somewhere_deep" in text_of(browser, "#detail-stack"))
     assert text_of(browser, "#detail-title") == "GET /wait/<script>alert(1)</script>"
+    assert re.fullmatch("request id [0-9a-f]{32}", text_of(browser, "#detail-ids"))
     assert browser.console() == []
 
 

@@ -74,11 +74,13 @@ def test_it_shows_what_each_worker_runs(busy: Serving, tmp_path: Path) -> None:
     assert (worker[0], worker[2:]) == ("1", ["127.0.0.1", "GET", "/report"])
     assert "secret" not in done.stdout
     assert "somewhere_deep" not in done.stdout
+    assert "request id" not in done.stdout and "LANE" not in done.stdout
 
 
 def test_it_shows_stacks_if_it_is_asked_to(busy: Serving, tmp_path: Path) -> None:
     done = ask(tmp_path, "--stacks", "--admin-bind", "unix:admin.sock")
     assert done.returncode == 0
+    assert re.search(r"GET /report \(request id [0-9a-f]{32}\)$", done.stdout, re.MULTILINE)
     assert ", in app" in done.stdout and ", in somewhere_deep" in done.stdout
     assert done.stdout.index(", in app") < done.stdout.index(", in somewhere_deep")
     assert "time.sleep(0.005)" in done.stdout or "os.path.exists" in done.stdout

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from halfsync.errors import StartError, UsageError, reason_of
 from halfsync.listening.binds import TcpBind, UnixBind, parse_bind
+from halfsync.log import ids_text
 from halfsync.runtime.output import standard_output
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _workers(status: dict[str, Any]) -> list[str]:
     lines = table(
         [
             ("PROCESS", "FOR", "CLIENT", "REQUEST"),
-            *((str(one["process"]), span(one["seconds"]), one["client"], request_of(one)) for one in workers),
+            *((str(one["process"]), span(one["seconds"]), one["client"], _request(one)) for one in workers),
         ]
     )
     shown = [lines[0]]
@@ -188,6 +189,12 @@ def _workers(status: dict[str, Any]) -> list[str]:
     if status["left_out"]:
         shown.append(f"and {status['left_out']} more")
     return shown
+
+
+def _request(worker: dict[str, Any]) -> str:
+    """Return what a worker runs; with its stack also the ids by which logs have it."""
+    ids = {key: worker[key] for key in ("request_id", "trace_id")}
+    return request_of(worker) + (ids_text(ids) if "stack" in worker else "")
 
 
 def _stack(worker: dict[str, Any]) -> list[str]:
