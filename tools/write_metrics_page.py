@@ -25,6 +25,7 @@ OWN_LABELS = {
     ("halfsync_processes", "state"): ("slot_state_name", "shared/slots.pxd"),
     ("halfsync_refusals_total", "cause"): ("cause_name", "observe/causes.pxd"),
 }
+FREE_LABELS = {"lane": "the names of the lanes ([lanes](lanes.md)); `(other)`"}  # what their values are
 UNUSED = {"", "empty"}  # a request that has not ended; a slot without a process
 
 _ROW = re.compile(r'^    Family\(\s+b"(\w+)", b"(\w+)", b"([\w, ]*)",\s+b"([^"]+)"', re.MULTILINE)
@@ -65,10 +66,13 @@ def render() -> str:
         labels = ", ".join(f"`{label}`" for label in family.labels)
         lines.append(f"| `{family.name}` | {family.kind} | {labels} | {family.about} |")
         for label in family.labels:
+            if label in FREE_LABELS:
+                continue
             owner = f"`{label}`" if label in LABELS else f"`{label}` of `{family.name}`"
             listed[owner] = values(family, label)
     lines += ["", "| label | values |", "|---|---|"]
     lines += [f"| {owner} | {', '.join(f'`{value}`' for value in each)} |" for owner, each in listed.items()]
+    lines += [f"| `{label}` | {meaning} |" for label, meaning in FREE_LABELS.items()]
     return "\n".join([*lines, ""])
 
 

@@ -28,12 +28,20 @@ def say_sizes(settings: Settings) -> None:
         logger().info("halfsync %s", settings.sized)
 
 
-def announcement(settings: Settings, listeners: Sequence[Listener], name: str, *, processes: int = 0) -> str:
-    """Return the log line that says that the server serves, and where."""
+def announcement(
+    settings: Settings,
+    listeners: Sequence[Listener],
+    admin: Sequence[Listener],
+    name: str,
+    *,
+    processes: int = 0,
+) -> str:
+    """Return the log line that says that the server serves, and where. admin: where it answers about itself."""
     urls = urls_of(listeners)
     where = urls.replace("http://", "tcp://") if settings.stream else urls
     how = f"{counted(processes, 'process', 'processes')}, " if processes else ""
-    return f"halfsync {VERSION} serves {name} on {where} ({how}{describe_model(settings)}); Ctrl-C stops it"
+    more = f", its status on {urls_of(admin)}" if admin else ""
+    return f"halfsync {VERSION} serves {name} on {where} ({how}{describe_model(settings)}){more}; Ctrl-C stops it"
 
 
 def urls_of(listeners: Iterable[Listener]) -> str:

@@ -21,6 +21,7 @@ from halfsync.runtime.originals import monotonic, signal
 from halfsync.runtime.output import hold_standard_descriptors
 from halfsync.runtime.signals import Signals
 from halfsync.server import Server
+from halfsync.settings.lanes import lane_names
 
 if TYPE_CHECKING:
     from halfsync.models.model import MainThread
@@ -75,7 +76,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
         from halfsync.shared.scoreboard import Scoreboard  # noqa: PLC0415 - only admin_bind needs it here
 
         scoreboard = Scoreboard(1)
-        scoreboard.measure()
+        scoreboard.measure(lane_names(settings.lanes, settings.client_share))
         slot = scoreboard.slot(0, measured=True)
     with LoneSignals() as signals, ExitStack() as failing:  # first the signals: so none leaves a file behind
         with Opened.of(settings, identity) as opened:
@@ -93,7 +94,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
                 if slot is not None:
                     slot.describe(name, settings.model, server.settings.threads)
                     slot.serve()
-                line = announcement(server.settings, server.listeners, name)
+                line = announcement(server.settings, server.listeners, admin, name)
                 logger().info("%s", line)
                 notifier.ready(line)
                 logger().info("%s", farewell(run_until_told(server, main_thread, signals, notifier=notifier)))

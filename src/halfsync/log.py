@@ -47,7 +47,8 @@ KEYS = {
     "remote_port": "of a refusal: the client's port, if it is known",
     "peer": "of a refusal: the address of the other end of the connection, which may be a proxy",
     "peer_port": "of a refusal: its port",
-    "request_id": "of a refusal, or of a request on which the application failed: the id of the request",
+    "request_id": "of a refusal, a slow or a stuck request, or one on which the application failed: the request's id",
+    "trace_id": "of a slow or a stuck request: the trace that it belongs to",
     "status": "of a refusal: the status of the answer; missing if the connection was closed without one",
     "reason": "of a refusal: the reason in words",
     "received": "of a refusal: the request line and the line that was refused, escaped and cut",
@@ -66,13 +67,19 @@ class Log:
         """Log an event. details: the parts of the line, for JSON."""
         _log(LEVELS["info"], message, values, details=details)
 
-    def warning(self, message: str, *values: object) -> None:
-        """Log something that may need action."""
-        _log(LEVELS["warning"], message, values)
+    def warning(self, message: str, *values: object, details: Mapping[str, object] | None = None) -> None:
+        """Log something that may need action. details: as for `info`."""
+        _log(LEVELS["warning"], message, values, details=details)
 
-    def error(self, message: str, *values: object, exc_info: ExcInfo | None = None) -> None:
-        """Log a failure, with a traceback if there is one."""
-        _log(LEVELS["error"], message, values, exc_info)
+    def error(
+        self,
+        message: str,
+        *values: object,
+        exc_info: ExcInfo | None = None,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        """Log a failure, with a traceback if there is one. details: as for `info`."""
+        _log(LEVELS["error"], message, values, exc_info, details)
 
 
 _LOG = Log()
@@ -314,9 +321,16 @@ def report_application_error(error: BaseException, environ: dict[str, Any] | Non
         with suppress(BaseException):  # the application may have put anything into it
             given = environ.get("halfsync.request_id", "")
             request = f"{environ.get('REQUEST_METHOD')} {environ.get('REQUEST_URI')}"
-    shown = f" (request id {given})" if type(given) is str and given else ""
-    details = {"request_id": given} if shown else None
-    _log(LEVELS["error"], "the application failed on %s%s", (request, shown), _exc_info_of(error), details)
+    ids = {"request_id": given if type(given) is str else ""}
+    _log(
+        LEVELS["error"], "the application failed on %s%s", (request, ids_text(ids)), _exc_info_of(error), ids
+    )
+
+
+def ids_text(ids: Mapping[str, str]) -> str:
+    """Return the ids of a request as a line has them behind its name. ids: by key; empty ones are left out."""
+    known = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in ids.items() if value)
+    return f" ({known})" if known else ""
 
 
 def report_unprepared(error: BaseException, status: int) -> None:

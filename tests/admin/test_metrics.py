@@ -12,6 +12,7 @@ from tools.write_metrics_page import families
 
 from halfsync.shared.scoreboard import RESTARTS, STATES, Scoreboard
 from halfsync.testing.measured import (
+    LANES,
     METHODS,
     OUTCOMES,
     OUTCOMES_ROOM,
@@ -21,10 +22,12 @@ from halfsync.testing.measured import (
     add_request,
     class_of_method,
     count,
+    count_lane,
     fill,
     metrics_text,
     set_blocking,
     set_gauges,
+    set_lane,
 )
 from halfsync.testing.measured import STATES as CONNECTION_STATES
 from tests.admin.exposed import Series, parse, value
@@ -160,6 +163,70 @@ def test_processes_are_counted_by_state_and_restarts_by_cause(scoreboard: Scoreb
     assert abs(value(series, "halfsync_start_time_seconds") - time.time()) < 60
 
 
+def lane_values(series: Series, name: str) -> dict[str, float]:
+    """Return the samples of a family of lanes, by the name of the lane; those of one lane are summed."""
+    found: Counter[str] = Counter()
+    for (each, labels), number in series.items():
+        if each == f"halfsync_lane_{name}":
+            found[dict(labels)["lane"]] += number  # type: ignore[assignment]
+    return dict(found)
+
+
+def test_a_lane_is_summed_over_processes_by_its_name(scoreboard: Scoreboard) -> None:
+    """Each generation has its own lanes, in its own order; a name means the same lane in all of them."""
+    scoreboard.measure(["default", "api"])
+    old, older = scoreboard.slot(0, measured=True), scoreboard.slot(1, measured=True)
+    scoreboard.measure(["default", "reports", "api"])
+    new = scoreboard.slot(2, measured=True)
+    now = time.monotonic_ns()
+    set_lane(old, "api", length=2, oldest=now - 40 * SECOND, busy=1)
+    set_lane(older, "api", length=0, oldest=now - 90 * SECOND, busy=3)
+    set_lane(new, "api", length=1, oldest=now - 20 * SECOND)
+    set_lane(new, "reports", busy=2)
+    for slot in (old, new):
+        count_lane(slot, "api", taken=100, shed=20, expired=3)
+    series = read(scoreboard)
+    assert lane_values(series, "queue_length") == {"api": 3, "reports": 0}
+    assert lane_values(series, "threads_busy") == {"api": 4, "reports": 2}
+    ages = lane_values(series, "queue_age_seconds")
+    assert 40 <= ages["api"] < 80 and ages["reports"] == 0
+    assert lane_values(series, "requests_taken_total") == {"default": 0, "api": 200, "reports": 0}
+    assert value(series, "halfsync_lane_requests_refused_total", lane="api", outcome="shed") == 40
+    assert value(series, "halfsync_lane_requests_refused_total", lane="api", outcome="expired") == 6
+
+
+def test_a_lane_that_no_process_has_keeps_its_counts(scoreboard: Scoreboard) -> None:
+    scoreboard.measure(["default", "api"])
+    slot = scoreboard.slot(0, measured=True)
+    slot.take()
+    set_lane(slot, "api", length=1, busy=1)
+    count_lane(slot, "api", taken=5, shed=1)
+    slot.clear()
+    series = read(scoreboard)
+    assert lane_values(series, "queue_length") == lane_values(series, "threads_busy") == {}
+    assert lane_values(series, "requests_taken_total") == {"default": 0, "api": 5}
+    assert lane_values(series, "requests_refused_total") == {"default": 0, "api": 1}
+
+
+def test_lanes_past_the_names_that_there_is_room_for_are_counted_together(scoreboard: Scoreboard) -> None:
+    names = [f"lane-{number}" for number in range(LANES + 3)]
+    for name in names:
+        scoreboard.measure([name, names[0]])
+    slot = scoreboard.slot(0, measured=True)
+    assert "(other)" not in metrics_text(scoreboard)
+    for name in names:
+        count_lane(slot, name, taken=1, expired=2)
+    series = read(scoreboard)
+    expected = dict.fromkeys(names[:LANES], 1.0) | {"(other)": 3}
+    assert lane_values(series, "requests_taken_total") == expected
+    assert lane_values(series, "requests_refused_total")["(other)"] == 6
+
+
+def test_without_lanes_there_are_no_samples_of_lanes(scoreboard: Scoreboard) -> None:
+    add_request(scoreboard.slot(0, measured=True), "GET", 200, "ok")
+    assert not [name for name, _ in read(scoreboard) if name.startswith("halfsync_lane_")]
+
+
 def test_without_memory_for_metrics_nothing_can_be_measured() -> None:
     scoreboard = Scoreboard(1)
     scoreboard.note_restarts(Counter(crash=1))
@@ -169,6 +236,7 @@ def test_without_memory_for_metrics_nothing_can_be_measured() -> None:
 
 
 def test_the_largest_values_fit_and_what_does_not_fit_ends_with_a_line(scoreboard: Scoreboard) -> None:
+    scoreboard.measure(f"{number:x<32}" for number in range(LANES))
     fill(scoreboard.slot(0, measured=True))
     text = metrics_text(scoreboard)
     combinations = len(METHODS) * len(STATUSES) * OUTCOMES_ROOM
@@ -205,6 +273,9 @@ def test_promtool_finds_no_fault(scoreboard: Scoreboard) -> None:
             request_bytes=4,
             response_bytes=5,
         )
+    scoreboard.measure(["default", "api-2_x"])
+    set_lane(slot, "api-2_x", length=1, busy=2)
+    count_lane(slot, "api-2_x", taken=3, shed=4, expired=5)
     checked = subprocess.run(
         ["promtool", "check", "metrics"],
         input=metrics_text(scoreboard),

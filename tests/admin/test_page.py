@@ -1,5 +1,6 @@
 """The page in a real browser, under load: its numbers move, nothing is in its console, and it needs nothing else."""
 
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ def page(tmp_path: Path) -> Iterator[tuple[Serving, str]]:
     """Return a server with a little load, of two processes, and where its page is."""
     port = free_port()
     over = threading.Event()
+    (tmp_path / "halfsync.toml").write_text('lanes.cart.paths = ["/cart"]\n')
     with Serving(tmp_path, APP, "--workers", "2", "--admin-bind", f"127.0.0.1:{port}") as serving:
 
         def load(target: str) -> None:
@@ -78,6 +80,17 @@ def test_its_numbers_move_and_its_console_is_empty(
         moves(value)
     until(lambda: "/wait/" in text_of(browser, "#workers"))
     until(lambda: "per second" in text_of(browser, "#sparks"))
+    assert rows(browser, "#lanes-panel th") == [
+        "name",
+        "waiting",
+        "oldest",
+        "running",
+        "taken",
+        "shed",
+        "expired",
+    ]
+    assert rows(browser, "#lanes td:first-child") == ["default", "cart"]
+    moves(lambda: rows(browser, "#lanes td:nth-child(5)")[1])
     assert len(rows(browser, "#processes tr")) == 2
     assert browser.evaluate("document.querySelector('#none').hidden") is False
     with suppress(AssertionError):
@@ -114,6 +127,7 @@ def test_a_click_on_a_worker_shows_its_stack(browser: Browser, page: tuple[Servi
     )
     until(lambda: "in somewhere_deep" in text_of(browser, "#detail-stack"))
     assert text_of(browser, "#detail-title") == "GET /wait/<script>alert(1)</script>"
+    assert re.fullmatch("request id [0-9a-f]{32}", text_of(browser, "#detail-ids"))
     assert browser.console() == []
 
 

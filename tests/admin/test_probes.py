@@ -1,5 +1,6 @@
 """Probes of an orchestrator: answered whatever the application does, in every model, with and without a supervisor."""
 
+import re
 import signal
 import socket
 import threading
@@ -297,14 +298,23 @@ def test_drain_follows_the_delay(tmp_path: Path, model: tuple[str, ...]) -> None
 def test_port_0_is_a_separate_port_for_probes(
     tmp_path: Path, workers: tuple[str, ...], upgrades: bool
 ) -> None:
-    """Neither application nor probes answer what is meant for the other."""
+    """The line of the start tells it. Neither application nor probes answer what is meant for the other."""
     if upgrades and not workers:
         pytest.skip("an upgrade takes a supervisor")
     with Serving(tmp_path, APP, *workers, "--admin-bind", "127.0.0.1:0", bind="127.0.0.1:0") as serving:
+        told = re.search(r", its status on http://127\.0\.0\.1:([0-9]+); ", serving.wait_line("serves"))
+        assert told
+        admin = ("127.0.0.1", int(told[1]))
+        until(lambda: fetch(admin, "/readyz").status == 200)
         if upgrades:
             serving.signal(signal.SIGUSR2)
             serving.wait_line("this program is the server now")
+        elif workers:
+            serving.signal(signal.SIGHUP)
+            serving.wait_line("the reload is complete")
         assert {fetch(serving.address, "/nothing").status for _ in range(20)} == {200}
+        assert fetch(admin, "/nothing").status == 404
+        until(lambda: fetch(admin, "/readyz").status == 200)
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=["alone", "supervised"])

@@ -20,6 +20,8 @@ from tests.wsgi import until
 PROMPT_S = 0.010  # in which an answer comes while a worker keeps the GIL
 SPIN_S = 10.0
 DOCUMENT = Path(__file__).parents[2] / "docs" / "status.md"
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 SUPERVISED = [(), ("--workers", "2")]
 
 APP = """
@@ -38,7 +40,7 @@ def app(environ, start_response):
         ctypes.PyDLL(None).usleep(int(environ["QUERY_STRING"]))  # a call into C that keeps the GIL
     if path == "/die":
         os._exit(3)
-    start_response("200 OK", [("Content-Length", "2")])
+    start_response("200 OK", [("Content-Length", "2"), ("X-Own-Id", environ["halfsync.request_id"])])
     return [b"ok"]
 """
 
@@ -175,6 +177,29 @@ def test_the_client_is_the_one_that_a_trusted_proxy_names(watched: Watched) -> N
         until(lambda: [one["client"] for one in watched.workers()] == ["2001:db8::7"])
         watched.go()
         assert connection.response().body == b"ok"
+
+
+def test_ids_are_those_of_the_access_log(watched: Watched) -> None:
+    fields = [("X-Request-Id", "of-a-proxy"), ("traceparent", TRACEPARENT)]
+    with ExitStack() as stack:
+        traced, own = (stack.enter_context(Connection(watched.address, timeout_s=60)) for _ in range(2))
+        traced.send(build("/wait/traced", fields=fields))
+        own.send(build("/wait/own"))
+        until(lambda: len(watched.workers()) == 2)
+        shown = {one["path"]: (one["request_id"], one["trace_id"]) for one in watched.workers()}
+        watched.go()
+        assert traced.response().one("X-Own-Id") == "of-a-proxy"
+        assert shown == {
+            "/wait/traced": ("of-a-proxy", TRACE_ID),
+            "/wait/own": (own.response().one("X-Own-Id"), None),
+        }
+        refused = stack.enter_context(Connection(watched.address))
+        refused.send(b"GET / HTTP/1.1\r\n\r\n")
+        page = refused.response()
+    assert page.status == 400
+    until(lambda: watched.status()["refused"] == 1)
+    (refusal,) = watched.status()["refusals"]
+    assert (refusal["request_id"], refusal["trace_id"]) == (page.one("X-Request-Id"), None)
 
 
 def test_the_last_refusals_are_shown_with_their_reasons(watched: Watched) -> None:
@@ -316,8 +341,9 @@ def test_other_methods_and_other_names_are_refused(proactor: Watched) -> None:
             assert connection.response().status == 200
 
 
-def test_every_member_is_documented(proactor: Watched) -> None:
-    with ExitStack() as stack:
+def test_every_member_is_documented(tmp_path: Path) -> None:
+    (tmp_path / "halfsync.toml").write_text('lanes.api.paths = ["/api/*"]\n')
+    with Watched(tmp_path) as proactor, ExitStack() as stack:
         (connection,) = hold(proactor, stack, "/wait/" + "x" * 300)
         with Connection(proactor.address) as refused:
             refused.send(b"nonsense\r\n\r\n")
@@ -325,7 +351,7 @@ def test_every_member_is_documented(proactor: Watched) -> None:
         status = proactor.status("?stacks")
         documented = set(re.findall(r"`([a-z_]+)`", DOCUMENT.read_text().partition("## The answer to")[2]))
         records = (status, status["connections"], status["queue"])
-        lists = (status[name][0] for name in ("processes", "workers", "refusals"))
+        lists = (status[name][0] for name in ("processes", "lanes", "workers", "refusals"))
         for record in (*records, *lists):
             assert set(record) <= documented
         proactor.go()

@@ -1,6 +1,7 @@
 """`halfsync status`: what it prints for people and programs, and what it says if no server answers."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -73,14 +74,35 @@ def test_it_shows_what_each_worker_runs(busy: Serving, tmp_path: Path) -> None:
     assert (worker[0], worker[2:]) == ("1", ["127.0.0.1", "GET", "/report"])
     assert "secret" not in done.stdout
     assert "somewhere_deep" not in done.stdout
+    assert "request id" not in done.stdout and "LANE" not in done.stdout
 
 
 def test_it_shows_stacks_if_it_is_asked_to(busy: Serving, tmp_path: Path) -> None:
     done = ask(tmp_path, "--stacks", "--admin-bind", "unix:admin.sock")
     assert done.returncode == 0
+    assert re.search(r"GET /report \(request id [0-9a-f]{32}\)$", done.stdout, re.MULTILINE)
     assert ", in app" in done.stdout and ", in somewhere_deep" in done.stdout
     assert done.stdout.index(", in app") < done.stdout.index(", in somewhere_deep")
     assert "time.sleep(0.005)" in done.stdout or "os.path.exists" in done.stdout
+
+
+def test_it_shows_lanes(tmp_path: Path) -> None:
+    (tmp_path / "halfsync.toml").write_text(
+        'admin_bind = "unix:admin.sock"\nlanes.report = {paths = ["/report"], max_threads = 1}\n'
+    )
+    with Serving(tmp_path, APP) as serving, ExitStack() as stack:
+        connections = [stack.enter_context(Connection(serving.address, timeout_s=60)) for _ in range(2)]
+        for connection in connections:
+            connection.send(build("/report"))
+        until(lambda: json.loads(ask(tmp_path, "--json").stdout)["queue"]["length"] == 1)
+        lines = [line.split() for line in ask(tmp_path).stdout.splitlines()]
+        assert ["LANE", "WAITING", "OLDEST", "RUNNING", "TAKEN", "SHED", "EXPIRED"] in lines
+        assert ["default", "0", "-", "0", "0", "0", "0"] in lines
+        (report,) = [line for line in lines if line[:1] == ["report"]]
+        assert (report[1], report[3:]) == ("1", ["1", "1", "0", "0"])
+        assert re.fullmatch(r"[0-9.]+m?s", report[2])
+        (tmp_path / "go").touch()
+        assert [connection.response().status for connection in connections] == [200, 200]
 
 
 def test_it_finds_the_server_by_its_settings(busy: Serving, tmp_path: Path) -> None:

@@ -181,14 +181,20 @@ def test_a_request_that_no_worker_took_has_it(serve: Serve, logs: dict[str, Any]
 
 
 @pytest.mark.only_on("proactor", reason="only it ends turns")
+@pytest.mark.parametrize("traceparent", [None, TRACEPARENT])
 def test_a_request_whose_turn_took_too_long_has_it(
-    serve: Serve, logs: dict[str, Any], entries: Entries
+    serve: Serve, logs: dict[str, Any], entries: Entries, logged: Logged, traceparent: str | None
 ) -> None:
     gate = Gate()
     with serve(gate, request_timeout=0.2, **logs) as server:
-        page = ask(server.address)
+        page = ask(server.address, *([] if traceparent is None else [("traceparent", traceparent)]))
+        until(lambda: "took longer than request_timeout" in logged.text)
         gate.opened.set()
         (entry,) = entries(1)
+    ids = f"request id {entry['request_id']}"
+    if traceparent is not None:
+        ids += f", trace id {traceparent.split('-')[1]}"
+    assert f"GET / ({ids}) took longer than request_timeout, 0.2 s, in " in logged.text
     assert page.status == 504
     assert MADE.fullmatch(page.one(FIELD) or "")
     assert (entry["outcome"], entry["request_id"]) == ("timed_out", page.one(FIELD))

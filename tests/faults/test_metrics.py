@@ -1,5 +1,6 @@
 """Metrics of a server under load: no request is lost or counted twice, no count goes back, and the answer is prompt."""
 
+import json
 import os
 import signal
 import threading
@@ -34,6 +35,26 @@ def app(environ, start_response):
         pass
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
+"""
+
+# Generations of a server: lanes come, go, change their names and their order, and the last has only the default one.
+LANES = [
+    {"small": "/small", "large": "/large"},
+    {"large": "/large", "echo": "/echo", "small": "/small"},
+    {"little": "/small", "echo": "/echo"},
+    {},
+]
+LANED = """
+workers = 2
+threads = 4
+"""
+LIMITED = """
+workers = 1
+queue_timeout = "300ms"
+[lanes.slow]
+paths = ["/spin"]
+max_threads = 1
+queue_size = 1
 """
 
 pytestmark = pytest.mark.timeout(120 + 10 * RELOADS)
@@ -267,3 +288,105 @@ def test_connections_that_have_threads_or_processes_are_shown(tmp_path: Path, na
             connection.socket.close()
         until(lambda: shown() == {"new": 1})
         assert value(scrape(admin), "halfsync_requests_total", outcome="ok") == 3
+
+
+def with_lanes(lanes: dict[str, str]) -> str:
+    """Return settings with these lanes, each with a path. {}: with the default one only, for a client's share."""
+    tables = [f'[lanes.{name}]\npaths = ["{path}"]\n' for name, path in lanes.items()]
+    return LANED + ("".join(tables) or "client_share = 0.9\n")
+
+
+def taken(series: Series) -> float:
+    return value(series, "halfsync_lane_requests_taken_total")
+
+
+def lanes_with(series: Series, name: str) -> set[str]:
+    """Return the lanes of which a family has samples."""
+    return {dict(labels)["lane"] for each, labels in series if each == f"halfsync_lane_{name}"}
+
+
+def test_no_count_of_a_lane_goes_back_and_none_is_lost_whatever_lanes_a_reload_brings(tmp_path: Path) -> None:
+    admin = ("127.0.0.1", free_port())
+    settings = tmp_path / "halfsync.toml"
+    settings.write_text(with_lanes(LANES[0]))
+    with Serving(tmp_path, APP, "--admin-bind", f"{admin[0]}:{admin[1]}") as serving:
+        serving.wait_line("all 2 processes serve")
+        with Load(lambda: serving.address) as load, Scraping(admin) as scraping:
+            for number in range(1, RELOADS + 1):
+                load.wait_answers(BETWEEN)
+                settings.write_text(with_lanes(LANES[number % len(LANES)]))
+                serving.signal(signal.SIGHUP)
+                serving.wait_lines("the reload is complete", number)
+            load.wait_answers(BETWEEN)
+        answered = load.tally.answered
+        print(f"{answered} answered, {scraping.number} scrapes")
+        assert not load.tally.failures, load.tally.reasons()
+        assert not scraping.faults, scraping.faults[:5]
+        assert taken(scrape(admin)) == answered
+        names = {"default", "small", "large", "echo", "little"}
+        assert lanes_with(scrape(admin), "requests_taken_total") == names
+        assert all(value(scrape(admin), "halfsync_lane_requests_taken_total", lane=name) for name in names)
+        assert value(scrape(admin), "halfsync_lane_requests_refused_total") == 0
+
+        # Without lanes, and in a model that has none, they keep what they have counted, and show no more than that.
+        settings.write_text(LANED.replace("threads = 4", 'model = "thread"'))
+        serving.signal(signal.SIGHUP)
+        serving.wait_lines("the reload is complete", RELOADS + 1)
+        assert fetch(serving.address, "/small").status == 200
+        assert taken(scrape(admin)) == answered
+        until(lambda: lanes_with(scrape(admin), "threads_busy") == set())
+        settings.write_text(with_lanes({"small": "/small"}))
+        serving.signal(signal.SIGHUP)
+        serving.wait_lines("the reload is complete", RELOADS + 2)
+        before = value(scrape(admin), "halfsync_lane_requests_taken_total", lane="small")
+        assert fetch(serving.address, "/small").status == 200
+        assert value(scrape(admin), "halfsync_lane_requests_taken_total", lane="small") == before + 1
+        until(lambda: lanes_with(scrape(admin), "threads_busy") == {"default", "small"})
+
+
+def test_what_a_lane_does_and_refuses_is_in_metrics_and_status(tmp_path: Path) -> None:
+    admin = ("127.0.0.1", free_port())
+    (tmp_path / "halfsync.toml").write_text(LIMITED)
+
+    def shown() -> list[list[dict[str, object]]]:
+        """Return each lane, as the status shows it, and as metrics do."""
+        lanes = json.loads(fetch(admin, "/status").body)["lanes"]
+        series = scrape(admin)
+
+        def metric(name: str, lane: object, **more: str) -> float:
+            return value(series, f"halfsync_lane_{name}", lane=str(lane), **more)
+
+        measured = [
+            {
+                "name": lane,
+                "waiting": metric("queue_length", lane),
+                "running": metric("threads_busy", lane),
+                "taken": metric("requests_taken_total", lane),
+                "shed": metric("requests_refused_total", lane, outcome="shed"),
+                "expired": metric("requests_refused_total", lane, outcome="expired"),
+            }
+            for lane in sorted(lanes_with(series, "queue_length"))
+        ]
+        return [[{key: each for key, each in one.items() if key != "oldest"} for one in lanes], measured]
+
+    default = {"name": "default", "waiting": 0, "running": 0, "taken": 0, "shed": 0, "expired": 0}
+    with (
+        Serving(tmp_path, BUSY_APP, "--admin-bind", f"{admin[0]}:{admin[1]}") as serving,
+        ExitStack() as stack,
+    ):
+        running, waiting, shed = (stack.enter_context(Connection(serving.address)) for _ in range(3))
+        assert shown() == [[default, default | {"name": "slow"}]] * 2
+        running.send(build("/spin"))
+        slow = default | {"name": "slow", "running": 1, "taken": 1}
+        until(lambda: shown() == [[default, slow]] * 2)
+        waiting.send(build("/spin"))
+        until(lambda: value(scrape(admin), "halfsync_lane_queue_age_seconds", lane="slow") > 0)
+        shed.send(build("/spin"))
+        assert [shed.response().status, waiting.response().status] == [503, 503]
+        slow |= {"shed": 1, "expired": 1}
+        until(lambda: shown() == [[default, slow]] * 2)
+        assert value(scrape(admin), "halfsync_lane_queue_age_seconds") == 0
+        (tmp_path / "go").touch()
+        assert running.response().status == 200
+        assert fetch(serving.address).status == 200
+        until(lambda: shown() == [[default | {"taken": 1}, slow | {"running": 0}]] * 2)

@@ -61,6 +61,7 @@ class Driver:
         self.stuck: list[PyTaker] = []
         self.ever: list[Waiting] = []
         self.gone: list[Waiting] = []
+        self.taken = [0] * len(lanes)
         for _ in range(threads):
             self.look(PyTaker())
 
@@ -70,6 +71,8 @@ class Driver:
         assert taken == (ITEM if item is not None else SLEEP)
         if item is None:
             self.asleep.append(worker)
+        else:
+            self.taken[item.lane] += 1
 
     def put(self) -> None:
         for _ in range(self.rng.randint(1, 3)):
@@ -140,8 +143,12 @@ class Driver:
     def check(self) -> None:
         queue, model = self.queue, self.model
         assert queue.length == len(model.waiting)
-        assert [queue.counts_of(lane) for lane in range(len(model.lanes))] == [
-            (len(model.in_lane(lane)), model.busy(lane)) for lane in range(len(model.lanes))
+        lanes = range(len(model.lanes))
+        assert [queue.counts_of(lane) for lane in lanes] == [
+            (len(model.in_lane(lane)), model.busy(lane)) for lane in lanes
+        ]
+        assert [(length, busy, taken) for length, busy, _, taken in map(queue.shown, lanes)] == [
+            (*queue.counts_of(lane), self.taken[lane]) for lane in lanes
         ]
         assert queue.has_work == (model.due() is not None)
         assert queue.sleepers + queue.waking == len(self.asleep)
@@ -188,6 +195,22 @@ def test_a_lane_borrows_but_never_the_last_thread_of_another(two_lanes: PyLanedQ
     assert two_lanes.try_take(worker=workers[2])[0] == SLEEP
     two_lanes.put_in("default", DEFAULT)
     assert two_lanes.try_take(worker=workers[3]) == (ITEM, "default")
+
+
+def test_metrics_show_since_when_the_first_of_each_lane_has_waited(two_lanes: PyLanedQueue) -> None:
+    for age in (30, 20, 10):
+        two_lanes.put_in(age, SLOW, age_ns=age * 10**9)
+
+    def age_s(lane: int) -> float:
+        return (time.monotonic_ns() - two_lanes.shown(lane)[2]) / 10**9
+
+    assert 30 <= age_s(SLOW) < 40
+    assert two_lanes.shown(FAST)[2] == 0
+    assert two_lanes.try_take(worker=PyTaker()) == (ITEM, 30)
+    assert 20 <= age_s(SLOW) < 30
+    two_lanes.put_in("fast", FAST)
+    assert age_s(FAST) < 10
+    assert age_s(SLOW) >= 20
 
 
 def test_a_full_lane_refuses_only_its_own(two_lanes: PyLanedQueue) -> None:

@@ -46,6 +46,14 @@ def test_a_long_path_is_cut_and_its_length_is_kept(turns: Turns) -> None:
     assert turns.read(index) == (PID, 0, b"A" * 16, path[:PATH_BYTES], len(path))
 
 
+def test_the_ids_of_a_request_are_kept_if_it_has_some(turns: Turns) -> None:
+    index = turns.begin(0, PID, 0, b"GET", b"/", 1, b"i" * 128, b"t" * 32)
+    assert turns.ids(index) == (b"i" * 128, b"t" * 32)
+    turns.end(index, PID)
+    assert turns.begin(index, PID, 0, b"GET", b"/", 1) == index
+    assert turns.ids(index) == (b"", b"")
+
+
 def test_no_reader_sees_half_of_a_turn(turns: Turns) -> None:
     """One thread writes without the GIL, and this one reads at the same time."""
     index = turns.begin(0, PID, 0, b"GET", b"/", 1)

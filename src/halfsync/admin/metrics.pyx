@@ -7,11 +7,14 @@ here (tools/write_metrics_page.py).
 from halfsync.admin.exposition cimport (
     Exposition, Sample, add_label, sample_of, write_count, write_family, write_histogram, write_seconds,
 )
-from halfsync.admin.totals cimport Totals, connections_in, queue_age, totals_take
-from halfsync.exchange.outcome cimport outcome_name
+from halfsync.admin.totals cimport (
+    Totals, connections_in, lane_age, lane_exists, lane_is_known, lane_name, queue_age, totals_take,
+)
+from halfsync.exchange.outcome cimport OUTCOME_EXPIRED, OUTCOME_SHED, outcome_name
 from halfsync.native.counting cimport SIZE_BUCKETS, TIME_BUCKETS, Histogram, counted, size_bounds, time_bounds
 from halfsync.native.sync cimport load_uint
 from halfsync.observe.causes cimport REFUSAL_CAUSES, cause_name
+from halfsync.shared.lane_metrics cimport LANE_ROWS, LaneCounts, LaneGauge
 from halfsync.shared.metrics cimport (
     CONNECTION_STATES, METHOD_CLASSES, OUTCOMES_MOST, RESTART_CAUSES, STATUS_CLASSES, SlotMetrics, method_name,
     restart_name, state_name, status_name,
@@ -125,6 +128,56 @@ cdef void write_queue_age(Exposition *text, const Family *family, const Totals *
     write_seconds(text, &sample, queue_age(totals))
 
 
+cdef Sample lane_sample(const Family *family, const Totals *totals, int row) noexcept nogil:
+    """Begin the sample of a lane."""
+    cdef Sample sample = sample_of(family.name)
+    add_label(&sample, b"lane", lane_name(totals, row))
+    return sample
+
+
+cdef void write_lane_numbers(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    """Write a field of the gauge of each lane that a process has now."""
+    cdef Sample sample
+    cdef int row
+    for row in range(LANE_ROWS):
+        if lane_exists(totals, row):
+            sample = lane_sample(family, totals, row)
+            write_count(text, &sample, (<const long long *> (
+                <const char *> field_of(family, totals) + row * sizeof(LaneGauge)))[0])
+
+
+cdef void write_lane_ages(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    cdef Sample sample
+    cdef int row
+    for row in range(LANE_ROWS):
+        if lane_exists(totals, row):
+            sample = lane_sample(family, totals, row)
+            write_seconds(text, &sample, lane_age(totals, row))
+
+
+cdef void write_lane_taken(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    cdef Sample sample
+    cdef int row
+    for row in range(LANE_ROWS):
+        if lane_is_known(totals, row):
+            sample = lane_sample(family, totals, row)
+            write_count(text, &sample, totals.sum.lanes[row].taken)
+
+
+cdef void write_lane_refused(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
+    cdef const LaneCounts *counts
+    cdef Sample shed, expired
+    cdef int row
+    for row in range(LANE_ROWS):
+        if lane_is_known(totals, row):
+            counts = &totals.sum.lanes[row]
+            shed = expired = lane_sample(family, totals, row)
+            add_label(&shed, b"outcome", outcome_name(OUTCOME_SHED))
+            add_label(&expired, b"outcome", outcome_name(OUTCOME_EXPIRED))
+            write_count(text, &shed, counts.shed)
+            write_count(text, &expired, counts.expired)
+
+
 cdef void write_busy(Exposition *text, const Family *family, const Totals *totals) noexcept nogil:
     write_one(text, family, max(totals.sum.gauges.busy + totals.sum.counters.running, 0))
 
@@ -138,7 +191,7 @@ cdef void write_stuck(Exposition *text, const Family *family, const Totals *tota
 
 
 cdef enum:
-    FAMILIES_LENGTH = 23
+    FAMILIES_LENGTH = 28
 
 cdef Family[FAMILIES_LENGTH] FAMILIES
 FAMILIES[:] = [
@@ -182,6 +235,26 @@ FAMILIES[:] = [
         b"halfsync_queue_age_seconds", b"gauge", b"",
         b"How long the one that waits longest has waited.",
         write_queue_age, 0),
+    Family(
+        b"halfsync_lane_queue_length", b"gauge", b"lane",
+        b"Requests of a lane that wait for a worker.",
+        write_lane_numbers, offset_of(&LAYOUT.gauges.lanes[0].length)),
+    Family(
+        b"halfsync_lane_queue_age_seconds", b"gauge", b"lane",
+        b"How long the one that waits longest has waited.",
+        write_lane_ages, 0),
+    Family(
+        b"halfsync_lane_threads_busy", b"gauge", b"lane",
+        b"Threads in a turn of a lane.",
+        write_lane_numbers, offset_of(&LAYOUT.gauges.lanes[0].busy)),
+    Family(
+        b"halfsync_lane_requests_taken_total", b"counter", b"lane",
+        b"Requests of a lane that a worker took.",
+        write_lane_taken, 0),
+    Family(
+        b"halfsync_lane_requests_refused_total", b"counter", b"lane, outcome",
+        b"Requests of a lane that were answered 503 before a worker took them: shed or expired.",
+        write_lane_refused, 0),
     Family(
         b"halfsync_threads", b"gauge", b"",
         b"Threads made in advance to run the application (proactor, pool).",

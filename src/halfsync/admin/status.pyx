@@ -49,6 +49,23 @@ cdef void add_target(Text *text, const ActivityRequest *request) noexcept nogil:
         add_number(text, request.path_length)
 
 
+cdef void add_id(Text *text, const char *key, const char *id, uint32_t length) noexcept nogil:
+    """Append an id of a request, or null."""
+    add_key(text, key)
+    if length > 0:
+        add_string(text, id, length, False)
+    else:
+        add_literal(text, b"null")
+
+
+cdef void add_request(Text *text, const ActivityRequest *request) noexcept nogil:
+    """Append what a request is, whose, and by which ids the access log has it."""
+    add_target(text, request)
+    add_client(text, request)
+    add_id(text, b"request_id", request.id, request.id_length)
+    add_id(text, b"trace_id", request.trace, request.trace_length)
+
+
 cdef void add_client(Text *text, const ActivityRequest *request) noexcept nogil:
     add_key(text, b"client")
     add_address(text, request.address, request.address_length)
@@ -135,8 +152,7 @@ cdef void add_refusals(Text *text, const AdminView *view, int64_t now) noexcept 
         add_number(text, refusal.status)
         add_key(text, b"reason")
         add_string(text, refusal.reason, strlen(refusal.reason), False)
-        add_client(text, &refusal.request)
-        add_target(text, &refusal.request)
+        add_request(text, &refusal.request)
         add_literal(text, b"}")
     add_literal(text, b"]")
 
@@ -168,8 +184,7 @@ cdef void add_worker(
     add_literal(text, b'"')
     add_key(text, b"seconds")
     add_seconds(text, now - turn.since_ns)
-    add_target(text, &turn.request)
-    add_client(text, &turn.request)
+    add_request(text, &turn.request)
 
 
 cdef void add_workers(Text *text, const AdminView *view, int64_t now, bint stacks) noexcept nogil:

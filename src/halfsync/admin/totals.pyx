@@ -8,8 +8,9 @@ from libc.string cimport memset
 
 from halfsync.native.counting cimport counted
 from halfsync.native.sync cimport load_uint, monotonic_ns
+from halfsync.shared.lane_metrics cimport LANE_OTHERS, LaneCounts, LaneGauge, lane_names_count, lane_row_name
 from halfsync.shared.metrics cimport (
-    CONNECTION_STATES, STATE_QUEUED, STATE_RECEIVING, STATE_RUNNING, slot_metrics_at,
+    CONNECTION_STATES, STATE_QUEUED, STATE_RECEIVING, STATE_RUNNING, QueueGauge, slot_metrics_at,
 )
 
 
@@ -49,14 +50,48 @@ cdef long long connections_in(const Totals *totals, int state) noexcept nogil:
     return max(number, <long long> 0)  # the counts were read one after another
 
 
+cdef bint lane_exists(const Totals *totals, int row) noexcept nogil:
+    """Return whether a process has such a lane now."""
+    return totals.sum.gauges.lanes[row].exists > 0
+
+
+cdef bint lane_is_known(const Totals *totals, int row) noexcept nogil:
+    """Return whether a row belongs to a lane. That of all the others does if they have counted something."""
+    cdef const LaneCounts *counts = &totals.sum.lanes[row]
+    if row == LANE_OTHERS:
+        return counts.taken + counts.shed + counts.expired > 0
+    return <unsigned int> row < lane_names_count(&totals.view.metrics.lanes)
+
+
+cdef const char *lane_name(const Totals *totals, int row) noexcept nogil:
+    """Return the name of a lane that is known."""
+    return lane_row_name(&totals.view.metrics.lanes, row)
+
+
+cdef int64_t lane_age(const Totals *totals, int row) noexcept nogil:
+    """Return for how long the first item of a lane has waited, in any process, in ns; 0: none waits."""
+    cdef int64_t now = monotonic_ns()
+    cdef int64_t age = 0
+    cdef LaneGauge *gauge
+    cdef unsigned int index
+    for index in range(load_uint(&totals.view.scoreboard.used)):
+        gauge = &slot_metrics_at(totals.view.metrics, index).gauges.lanes[row]
+        age = max(age, age_of(counted(&gauge.length), counted(&gauge.oldest_ns), now))
+    return age
+
+
 cdef int64_t queue_age(const Totals *totals) noexcept nogil:
     """Return for how long the first item of any queue has waited, in ns; 0: none waits."""
     cdef int64_t now = monotonic_ns()
     cdef int64_t age = 0
-    cdef SlotMetrics *metrics
+    cdef QueueGauge *gauge
     cdef unsigned int index
     for index in range(load_uint(&totals.view.scoreboard.used)):
-        metrics = slot_metrics_at(totals.view.metrics, index)
-        if counted(&metrics.gauges.queue.length) > 0:
-            age = max(age, now - counted(&metrics.gauges.queue.oldest_ns))
+        gauge = &slot_metrics_at(totals.view.metrics, index).gauges.queue
+        age = max(age, age_of(counted(&gauge.length), counted(&gauge.oldest_ns), now))
     return age
+
+
+cdef inline int64_t age_of(long long length, long long oldest_ns, int64_t now) noexcept nogil:
+    """Return for how long the first item of one queue has waited, in ns."""
+    return now - oldest_ns if length > 0 else 0

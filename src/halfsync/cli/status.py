@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from halfsync.errors import StartError, UsageError, reason_of
 from halfsync.listening.binds import TcpBind, UnixBind, parse_bind
+from halfsync.log import ids_text
 from halfsync.runtime.output import standard_output
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ PHASES = {
     "idle": "idle",
     "lingering": "closing",
 }
+LANE_COUNTS = ("running", "taken", "shed", "expired")
 
 
 class NoAnswerError(StartError):
@@ -137,7 +139,7 @@ def describe(status: dict[str, Any]) -> str:
         *table(_processes(status["processes"])),
         "",
         *_workers(status),
-        *_lanes(status.get("lanes", [])),
+        *_lanes(status["lanes"]),
         *_refusals(status),
     ]
     return "\n".join(lines)
@@ -176,7 +178,7 @@ def _workers(status: dict[str, Any]) -> list[str]:
     lines = table(
         [
             ("PROCESS", "FOR", "CLIENT", "REQUEST"),
-            *((str(one["process"]), span(one["seconds"]), one["client"], request_of(one)) for one in workers),
+            *((str(one["process"]), span(one["seconds"]), one["client"], _request(one)) for one in workers),
         ]
     )
     shown = [lines[0]]
@@ -189,6 +191,12 @@ def _workers(status: dict[str, Any]) -> list[str]:
     return shown
 
 
+def _request(worker: dict[str, Any]) -> str:
+    """Return what a worker runs; with its stack also the ids by which logs have it."""
+    ids = {key: worker[key] for key in ("request_id", "trace_id")}
+    return request_of(worker) + (ids_text(ids) if "stack" in worker else "")
+
+
 def _stack(worker: dict[str, Any]) -> list[str]:
     if worker["stack"] is None:
         return ["its stack is not to be had: it has just begun, or a thread of its process keeps the GIL"]
@@ -198,8 +206,16 @@ def _stack(worker: dict[str, Any]) -> list[str]:
 def _lanes(lanes: Sequence[dict[str, Any]]) -> list[str]:
     if not lanes:
         return []
-    rows = [[str(value) for value in lane.values()] for lane in lanes]
-    return ["", *table([[key.upper().replace("_", " ") for key in lanes[0]], *rows])]
+    rows = [
+        (
+            lane["name"],
+            str(lane["waiting"]),
+            span(lane["oldest"]) if lane["waiting"] else "-",
+            *(str(lane[key]) for key in LANE_COUNTS),
+        )
+        for lane in lanes
+    ]
+    return ["", *table([("LANE", "WAITING", "OLDEST", *(key.upper() for key in LANE_COUNTS)), *rows])]
 
 
 def _refusals(status: dict[str, Any]) -> list[str]:

@@ -12,6 +12,8 @@ A lease is busy only for the duration of a few system calls that do not wait.
 """
 from libc.string cimport memcpy
 
+from halfsync.http.parser cimport Head
+from halfsync.http.trace_context cimport trace_id_of
 from halfsync.native.checks cimport check
 from halfsync.native.sync cimport cas_uint, load_uint, sleep_ns, store_uint
 
@@ -33,13 +35,12 @@ cdef inline unsigned int word_of(uint32_t serial, unsigned int state) noexcept n
 
 # The worker's side.
 
-cdef void lease_begin(Lease *lease, int64_t now, const char *text, int64_t length) noexcept nogil:
-    """Begin a turn, with the lease busy. text: describes the turn to a person."""
+cdef void lease_begin(Lease *lease, int64_t now, const Exchange *exchange) noexcept nogil:
+    """Begin a turn, with the lease busy. exchange: of the turn; it lives until the turn ends."""
     lease.serial = (lease.serial + 1) & SERIAL_MASK
     lease.taken_ns = now
+    lease.exchange = exchange
     lease.response_begun = lease.reported = False
-    lease.text_length = <uint8_t> min(length, <int64_t> LEASE_TEXT)
-    memcpy(lease.text, text, lease.text_length)
     store_uint(&lease.word, word_of(lease.serial, LEASE_BUSY))
 
 
@@ -84,6 +85,20 @@ cdef int lease_hold(Lease *lease, uint32_t serial) noexcept nogil:
     return HOLD_BUSY if word == word_of(serial, LEASE_BUSY) else HOLD_OVER
 
 
+cdef void keep_request(LeasedRequest *request, const Exchange *exchange) noexcept nogil:
+    """Copy what names a request to a person."""
+    cdef const Head *head = &exchange.head
+    cdef const char *trace = trace_id_of(head, exchange.data)
+    request.text_length = <uint8_t> min(head.target + head.target_length - head.method, <uint32_t> LEASE_TEXT)
+    memcpy(request.text, exchange.data + head.method, request.text_length)
+    request.id_length = <uint8_t> exchange.id_length
+    memcpy(request.id, exchange.id, request.id_length)
+    request.trace_length = 0 if trace == NULL else TRACE_ID_BYTES
+    if trace != NULL:
+        memcpy(request.trace, trace, TRACE_ID_BYTES)
+
+
 cdef void lease_revoke(Lease *lease) noexcept nogil:
-    """Mark the request as no longer the worker's. The engine must hold the lease."""
+    """Mark the request as no longer the worker's, and keep what names it. The engine must hold the lease."""
+    keep_request(&lease.request, lease.exchange)
     store_uint(&lease.word, (load_uint(&lease.word) & ~<unsigned int> STATE_MASK) | LEASE_REVOKED)

@@ -22,13 +22,14 @@ from halfsync.exchange.outbox cimport (
     OUTBOX_COMPLETE, Outbox, outbox_abandon, outbox_append, outbox_append_file, outbox_finish, outbox_open,
     outbox_release,
 )
-from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_OK
+from halfsync.exchange.outcome cimport OUTCOME_DISCONNECTED, OUTCOME_ERROR, OUTCOME_EXPIRED, OUTCOME_OK
 from halfsync.exchange.persistence cimport may_stay
 from halfsync.exchange.reasons cimport REASON_GONE, REASON_NONE, REASON_RESOURCES
 from halfsync.exchange.refusal cimport exchange_error
 from halfsync.exchange.timeline cimport timeline_note_sent
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.sync cimport monotonic_ns
+from halfsync.pool.lanes cimport lanes_note_refusal
 from halfsync.observe.causes cimport measure_refusal
 from halfsync.observe.completion cimport is_observed
 from halfsync.observe.refusals cimport (
@@ -167,6 +168,8 @@ cdef int shed(Engine *engine, Request *request, int outcome, int reason) noexcep
         return cut_stream(engine, request, reason)
     stays = may_stay_after(engine, request, connection.requests)
     note_refusal(engine, request, ANSWER_ERROR, 503, reason)
+    if engine.queue.lanes != NULL:
+        lanes_note_refusal(engine.queue.lanes, request.lane, outcome == OUTCOME_EXPIRED)
     note_outcome(request, outcome, reason)
     answer.ready = exchange_error(exchange, 503, &engine.fields, stays, engine.scratch, &body)
     answer.fd = -1

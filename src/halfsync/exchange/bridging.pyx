@@ -6,6 +6,7 @@ models know no other part of a bridge, and a bridge knows no model.
 
 from libc.stdint cimport uint32_t
 
+from halfsync.exchange.naming cimport exchange_names
 from halfsync.exchange.outcome cimport OUTCOME_ERROR, outcome_note
 from halfsync.exchange.reasons cimport REASON_APPLICATION, REASON_RESOURCES
 from halfsync.exchange.refusal cimport exchange_error
@@ -13,7 +14,7 @@ from halfsync.exchange.timeline cimport timeline_turn_ns
 from halfsync.http.response_head cimport ERROR_BYTES
 from halfsync.native.forks cimport copies, end_process, exit_forked_copy, is_forked_copy
 from halfsync.shared.activity cimport (
-    Activity, ActivityRow, activity_begin, activity_end, activity_name_client, activity_take,
+    Activity, ActivityRow, RequestNames, activity_begin, activity_end, activity_name_client, activity_take,
 )
 
 from halfsync.runtime.originals import os
@@ -68,11 +69,12 @@ cdef class Bridge:
     cdef ActivityRow *note_turn(self, const Exchange *exchange, const Origin *origin) noexcept:
         """Note what this thread begins to run. NULL: there is no row for it."""
         cdef ActivityRow *row = activity_take(self.activity.table, own_hint(), self.pid)
+        cdef RequestNames names
         if row != NULL:
+            exchange_names(exchange, &names)
             activity_begin(
-                row, self.activity.process, PyThread_get_thread_ident(), timeline_turn_ns(&exchange.timeline),
-                exchange.data + exchange.head.method, exchange.head.method_length,
-                exchange.data + exchange.head.path, exchange.head.path_length, origin.address, origin.address_length)
+                row, self.activity.process, PyThread_get_thread_ident(), timeline_turn_ns(&exchange.timeline), &names,
+                origin.address, origin.address_length)
         set_own_row(row)
         return row
 

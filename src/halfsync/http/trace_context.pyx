@@ -5,7 +5,7 @@ The field is VERSION-TRACE-PARENT-FLAGS, in lower-case hexadecimal digits: 2, 32
 may have more behind another dash; ff is none. An id of zeros only is invalid. The application gets the field as it was
 sent, valid or not.
 """
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 
 from halfsync.http.parser cimport Field, field_is
 
@@ -17,15 +17,23 @@ cdef enum:
     LENGTH = 55               # of version 00, and the least of later ones
 
 
-cdef bint are_digits(const char *text, uint32_t length, bint may_be_zero) noexcept nogil:
-    """Tell whether all bytes are lower-case hexadecimal digits, and not all of them 0 unless they may be."""
-    cdef bint is_zero = True
+cdef inline uint8_t not_a_digit(uint8_t byte) noexcept nogil:
+    """Return 0 for a lower-case hexadecimal digit, else 1. What is below a range wraps to above it."""
+    return (<uint8_t> (byte - c"0") > 9) & (<uint8_t> (byte - c"a") > 5)
+
+
+cdef inline bint are_digits(const char *text, uint32_t length, bint may_be_zero) noexcept nogil:
+    """Tell whether all bytes are lower-case hexadecimal digits, and not all of them 0 unless they may be.
+
+    It looks at all of them without a branch, so that the compiler can take many at once.
+    """
+    cdef uint8_t wrong = 0
+    cdef uint8_t digits = 0
     cdef uint32_t position
     for position in range(length):
-        if not (c"0" <= text[position] <= c"9" or c"a" <= text[position] <= c"f"):
-            return False
-        is_zero = is_zero and text[position] == c"0"
-    return may_be_zero or not is_zero
+        wrong |= not_a_digit(<uint8_t> text[position])
+        digits |= <uint8_t> (text[position] ^ c"0")
+    return wrong == 0 and (may_be_zero or digits != 0)
 
 
 cdef bint is_traceparent(const char *text, uint32_t length) noexcept nogil:

@@ -2,6 +2,7 @@ from halfsync.engine.engine cimport Engine
 from halfsync.engine.lane_rules cimport LaneTable
 from halfsync.exchange.bridging cimport Bridge
 from halfsync.exchange.spool cimport Store
+from halfsync.shared.metrics cimport SlotMetrics
 from halfsync.workers.request_workers cimport RequestWorkers
 
 
@@ -16,4 +17,5 @@ cdef class Proactor:
     cdef bint joined
 
     cdef int divide(self, object settings) except -1
+    cdef int measure_lanes(self, object slot, SlotMetrics *metrics) except -1
     cdef int connect(self, parts) except -1

@@ -25,16 +25,18 @@ from halfsync.native.failures cimport checked
 from halfsync.native.sync cimport load_llong, store_uint
 from halfsync.observe.access cimport AccessLog
 from halfsync.observe.refusals cimport RefusalLog
+from halfsync.pool.lanes cimport lanes_measure
 from halfsync.pool.request_queue cimport queue_lane_counts, queue_taken
 from halfsync.shared.accepting cimport leave_listeners, listener_mask
 from halfsync.shared.client_counts cimport counts_close, counts_open
 from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_STOP
 from halfsync.shared.counters cimport Counters, counters_since, statistics_of
+from halfsync.shared.lane_metrics cimport LANE_OTHERS
 from halfsync.shared.slots cimport SlotRef
 from halfsync.wsgi.body_blocks cimport BodyBlocks
 
 from halfsync.runtime.originals import monotonic, os
-from halfsync.settings.lanes import all_lanes
+from halfsync.settings.lanes import queue_lanes
 
 SWEEP_S = 0.05
 
@@ -101,8 +103,8 @@ cdef class Proactor:
 
     cdef int divide(self, object settings) except -1:
         """Divide the queue into the lanes of the settings, if they ask for any."""
-        lanes = all_lanes(settings.lanes)
-        if settings.lanes or settings.client_share < 1:
+        lanes = queue_lanes(settings.lanes, settings.client_share)
+        if lanes:
             native_lanes(&self.workers.queue, settings, lanes)
             self.lane_table = LaneTable(lanes)
             self.engine.lane_rules = &self.lane_table.rules
@@ -119,12 +121,25 @@ cdef class Proactor:
                 self.workers.measure(slot_ref.metrics, True)
                 self.engine.gate = self.workers.gate
                 self.store.shown = &slot_ref.metrics.gauges.spooled
+                self.measure_lanes(parts.slot, slot_ref.metrics)
         for fd in parts.listeners:
             checked(engine_listen(self.engine, fd))
         if parts.adoption_fd >= 0:
             checked(adoption_open(self.engine, parts.adoption_fd))
             if parts.handoff_fd >= 0:
                 checked(handoff_open(self.engine, parts.handoff_fd))
+        return 0
+
+    cdef int measure_lanes(self, object slot, SlotMetrics *metrics) except -1:
+        """Show each lane in the metrics of this process's slot."""
+        cdef int row
+        cdef uint32_t index
+        if self.lane_table is not None:
+            for index, name in enumerate(self.lane_table.names):
+                row = slot.lane_row(name)
+                lanes_measure(
+                    self.engine.queue.lanes, index, NULL if row == LANE_OTHERS else &metrics.gauges.lanes[row],
+                    &metrics.lanes[row])
         return 0
 
     def __dealloc__(self):

@@ -10,7 +10,8 @@ only the bytes in place of its PROXY header are logged.
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memmove, memset
 
-from halfsync.exchange.exchange cimport EXCHANGE_PROXY, exchange_begin, exchange_knows_target, exchange_line
+from halfsync.exchange.exchange cimport EXCHANGE_PROXY, exchange_begin, exchange_line
+from halfsync.exchange.naming cimport exchange_names
 from halfsync.exchange.refusal cimport refusal_text
 from halfsync.http.forwarded cimport ForwardedInfo
 from halfsync.http.grammar cimport BYTE_TOKEN, byte_is
@@ -22,7 +23,7 @@ from halfsync.native.sync cimport (
 )
 from halfsync.observe.client cimport address_parts, address_text, find_client
 from halfsync.observe.secrets cimport is_gap, secret_at, shown_bytes
-from halfsync.shared.activity cimport Activity, refusal_keep
+from halfsync.shared.activity cimport Activity, RequestNames, refusal_keep
 
 from halfsync.log import logger
 
@@ -89,17 +90,16 @@ cdef void keep_recent(
 ) noexcept nogil:
     """Keep a refusal among the last ones, for the status. Of the request: what was understood of it."""
     cdef ForwardedInfo info
-    cdef const char *method = b""
-    cdef const char *path = b""
-    cdef uint32_t method_length = 0, path_length = 0
+    cdef RequestNames names
+    memset(&names, 0, sizeof(RequestNames))
+    names.method = names.path = names.id = b""
     if exchange != NULL:
         find_client(exchange, refusals.trust, &info, &address, &address_length)
-        if not refusals.raw and exchange_knows_target(exchange):
-            method, method_length = exchange.data + exchange.head.method, exchange.head.method_length
-            path, path_length = exchange.data + exchange.head.path, exchange.head.path_length
+        if not refusals.raw:
+            exchange_names(exchange, &names)
     refusal_keep(
-        refusals.recent, monotonic_ns(), 0 if refusals.raw else status,
-        refusal_text(exchange, status, reason), method, method_length, path, path_length, address, address_length)
+        refusals.recent, monotonic_ns(), 0 if refusals.raw else status, refusal_text(exchange, status, reason), &names,
+        address, address_length)
 
 
 cdef bint refusals_note(

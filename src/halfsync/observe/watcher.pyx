@@ -18,7 +18,7 @@ from halfsync.shared.activity cimport (
     PATH_KEPT, STACK_KEPT, Activity, ActivityRequest, activity_read, version_close, version_open, word_wait, word_wake,
 )
 
-from halfsync.log import logger, warn
+from halfsync.log import ids_text, logger, warn
 from halfsync.runtime.originals import os, signal
 from halfsync.runtime.threads import Thread, enumerate_threads, is_whole
 
@@ -67,15 +67,23 @@ cdef str thread_name(unsigned long thread):
     return next((one.name for one in known if one.ident == thread), "its thread")
 
 
+cdef dict request_ids(const ActivityRequest *request):
+    """Return the ids of what a turn runs."""
+    return {
+        "request_id": request.id[:request.id_length].decode("ascii"),
+        "trace_id": request.trace[:request.trace_length].decode("ascii"),
+    }
+
+
 cdef str request_name(const ActivityRequest *request):
-    """Return what a turn runs, and for which client."""
+    """Return what a turn runs, for which client, and with which ids."""
     cdef bytes path = request.path[:min(request.path_length, <uint32_t> PATH_KEPT)]
     cdef bytes method = request.method[:request.method_length]
     what = f"{method.decode('ascii', 'backslashreplace')} {path.decode('ascii', 'backslashreplace')}"
     if request.method_length == 0:
         what = "a turn"
     host, _ = address_parts(request.address, request.address_length)
-    return f"{what} of {address_text(host, 0)}"
+    return f"{what} of {address_text(host, 0)}{ids_text(request_ids(request))}"
 
 
 cdef class Watcher:
@@ -205,10 +213,10 @@ cdef class Watcher:
         if self.is_over(&self.activity.table.rows[late.index], late.version):
             logger().warning(
                 "%s took longer than slow_request, %g s, and ended before its stack could be read: it may have kept "
-                "the GIL", request_name(&late.turn.request), self.slow_s)
+                "the GIL", request_name(&late.turn.request), self.slow_s, details=request_ids(&late.turn.request))
         else:
             logger().warning(
                 "%s has taken %.1f s so far (slow_request is %g s); %s is here:\n%s",
                 request_name(&late.turn.request), seconds, self.slow_s, thread_name(late.turn.thread),
-                stack_text(entries).rstrip())
+                stack_text(entries).rstrip(), details=request_ids(&late.turn.request))
         return 0

@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from halfsync.pool.overload cimport Overload
 from halfsync.pool.queue_slot cimport QueueSlot
 from halfsync.shared.client_counts cimport ClientCounts
+from halfsync.shared.lane_metrics cimport LaneCounts, LaneGauge
 
 cdef enum:
     LANES_MOST = 17           # with the default one
@@ -56,6 +57,8 @@ ctypedef struct Lane:
     uint32_t most             # threads
     uint32_t limit            # items that may wait
     int32_t priority          # the highest first
+    LaneGauge *gauge          # shows others what waits and runs; NULL: none looks
+    LaneCounts *counts        # NULL: nothing is counted for metrics
     # The rest is zeroed then.
     uint32_t busy             # turns under way
     uint32_t length           # items that wait

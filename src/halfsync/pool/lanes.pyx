@@ -8,6 +8,7 @@ from libc.stdint cimport UINT32_MAX
 from libc.stdlib cimport calloc, free
 
 from halfsync.native.checks cimport COUNT_BUFFER, check, count
+from halfsync.native.counting cimport set_count
 from halfsync.pool.lane_order cimport line_enter, line_leave, line_moved
 from halfsync.pool.lane_records cimport (
     BY_NEWEST, BY_OLDEST, LINE_ORDERS, OF_LANE, OF_LINE, ItemList, LaneClient, LaneItem, Line,
@@ -60,6 +61,23 @@ cdef void lanes_close(Lanes *lanes) noexcept nogil:
     free(lanes.clients)
     counts_close(&lanes.counts)
     count(COUNT_BUFFER, -1)
+
+
+cdef void lanes_measure(Lanes *lanes, uint32_t index, LaneGauge *gauge, LaneCounts *counts) noexcept nogil:
+    """Show a lane in metrics from now on, before it is used. gauge: NULL: it has none there."""
+    lanes.lanes[index].gauge = gauge
+    lanes.lanes[index].counts = counts
+    if gauge != NULL:
+        set_count(&gauge.exists, 1)
+
+
+cdef inline void show(const Lane *lane) noexcept nogil:
+    """Show what waits in a lane and what runs, once that has changed."""
+    if lane.gauge != NULL:
+        if lane.length > 0:
+            set_count(&lane.gauge.oldest_ns, lane.items.oldest.slot.put_ns)
+        set_count(&lane.gauge.length, lane.length)
+        set_count(&lane.gauge.busy, lane.busy)
 
 
 cdef inline Line *line_of(Lanes *lanes, Lane *lane, uint32_t client) noexcept nogil:
@@ -128,6 +146,7 @@ cdef inline void append(Lanes *lanes, Lane *lane, Line *line, LaneItem *entry) n
         line_enter(lane, line)
     else:
         line_moved(lane, BY_NEWEST, line)
+    show(lane)
 
 
 cdef inline void remove(Lanes *lanes, LaneItem *entry) noexcept nogil:
@@ -150,6 +169,7 @@ cdef inline void remove(Lanes *lanes, LaneItem *entry) noexcept nogil:
     entry.slot.item = NULL
     entry.links[OF_LINE].newer = lanes.free_item
     lanes.free_item = entry
+    show(lane)
 
 
 cdef int64_t lanes_put(
@@ -259,6 +279,8 @@ cdef inline void begin_turn(Lanes *lanes, LaneTurn *turn, Lane *lane, uint32_t c
         lanes.reserved -= 1
     lane.busy += 1
     lanes.busy += 1
+    if lane.counts != NULL:
+        set_count(&lane.counts.taken, lane.counts.taken + 1)
     if client != CLIENT_NONE:
         lanes.clients[client].busy += 1
         if lanes.clients[client].busy == lanes.share:
@@ -275,6 +297,7 @@ cdef void lanes_end_turn(Lanes *lanes, LaneTurn *turn, int64_t length_ns) noexce
     check(lane.busy > 0 and lanes.busy > 0, "a turn ends in a lane that has none")
     lane.busy -= 1
     lanes.busy -= 1
+    show(lane)
     if lane.busy < lane.guaranteed:
         lanes.reserved += 1
     if lane.overload.interval_ns > 0:

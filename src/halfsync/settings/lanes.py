@@ -228,6 +228,16 @@ class Share(Kind[float]):
         return repr(value)
 
 
+def queue_lanes(lanes: tuple[Lane, ...], client_share: float) -> tuple[Lane, ...]:
+    """Return the lanes of the request queue, the default one first; empty: it is not divided."""
+    return all_lanes(lanes) if lanes or client_share < 1 else ()
+
+
+def lane_names(lanes: tuple[Lane, ...], client_share: float) -> list[str]:
+    """Return the names of the lanes of the request queue."""
+    return [lane.name for lane in queue_lanes(lanes, client_share)]
+
+
 def all_lanes(lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
     """Return every lane of a server, the default one first."""
     default = next((lane for lane in lanes if lane.name == DEFAULT_LANE), Lane(DEFAULT_LANE))

@@ -3,6 +3,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, strncpy
 
+from halfsync.http.request_id cimport REQUEST_ID_BYTES
+from halfsync.http.trace_context cimport TRACE_ID_BYTES
 from halfsync.http.trust cimport ADDRESS_BYTES
 from halfsync.native.sync cimport add_uint, atomic_uint, cas_uint, load_uint, store_uint
 
@@ -44,14 +46,28 @@ cdef enum:
     PROCESSES_MOST = 8192     # as the scoreboard's slots
     READ_TRIES = 64           # of a row that is being written
 
+# What names a request, where it lies: as far as it was understood.
+ctypedef struct RequestNames:
+    const char *method
+    uint32_t method_length    # 0: of a stream, which has no method and no path
+    const char *path          # as received, without the query
+    uint32_t path_length
+    const char *id
+    uint32_t id_length        # 0: it has none
+    const char *trace         # TRACE_ID_BYTES; NULL: it belongs to none
+
 # What is kept of a request.
 ctypedef struct ActivityRequest:
     uint32_t path_length      # as received; PATH_KEPT of it are kept
-    uint8_t method_length     # 0: of a stream, which has no method and no path
+    uint8_t method_length     # as in RequestNames
     uint8_t address_length
+    uint8_t id_length         # 0: it has none
+    uint8_t trace_length      # 0: it belongs to none
     char method[METHOD_KEPT]
     char path[PATH_KEPT]      # as received, without the query: to be escaped where it is written out
     uint8_t address[ADDRESS_BYTES]   # sockaddr of the client
+    char id[REQUEST_ID_BYTES]
+    char trace[TRACE_ID_BYTES]
 
 # A turn, as it began.
 ctypedef struct ActivityTurn:
@@ -151,14 +167,17 @@ cdef inline ActivityRow *activity_take(ActivityTable *table, uint32_t *hint, uns
     return NULL
 
 
-cdef inline void keep_target(
-    ActivityRequest *request, const char *method, uint32_t method_length, const char *path, uint32_t path_length
-) noexcept nogil:
-    """Copy method and path."""
-    request.method_length = min(method_length, <uint32_t> METHOD_KEPT)
-    memcpy(request.method, method, request.method_length)
-    request.path_length = path_length
-    memcpy(request.path, path, min(path_length, <uint32_t> PATH_KEPT))
+cdef inline void keep_names(ActivityRequest *request, const RequestNames *names) noexcept nogil:
+    """Copy method, path and ids."""
+    request.method_length = min(names.method_length, <uint32_t> METHOD_KEPT)
+    memcpy(request.method, names.method, request.method_length)
+    request.path_length = names.path_length
+    memcpy(request.path, names.path, min(names.path_length, <uint32_t> PATH_KEPT))
+    request.id_length = min(names.id_length, <uint32_t> REQUEST_ID_BYTES)
+    memcpy(request.id, names.id, request.id_length)
+    request.trace_length = 0 if names.trace == NULL else TRACE_ID_BYTES
+    if names.trace != NULL:
+        memcpy(request.trace, names.trace, TRACE_ID_BYTES)
 
 
 cdef inline void keep_client(ActivityRequest *request, const uint8_t *address, uint32_t length) noexcept nogil:
@@ -168,8 +187,8 @@ cdef inline void keep_client(ActivityRequest *request, const uint8_t *address, u
 
 
 cdef inline void activity_begin(
-    ActivityRow *row, uint32_t process, unsigned long thread, int64_t since_ns, const char *method,
-    uint32_t method_length, const char *path, uint32_t path_length, const uint8_t *address, uint32_t address_length
+    ActivityRow *row, uint32_t process, unsigned long thread, int64_t since_ns, const RequestNames *names,
+    const uint8_t *address, uint32_t address_length
 ) noexcept nogil:
     """Write what a turn runs into the calling thread's row."""
     cdef ActivityTurn *turn = &row.turn
@@ -177,7 +196,7 @@ cdef inline void activity_begin(
     turn.since_ns = since_ns
     turn.thread = thread
     turn.process = process
-    keep_target(&turn.request, method, method_length, path, path_length)
+    keep_names(&turn.request, names)
     keep_client(&turn.request, address, address_length)
     version_close(&row.version)
 
@@ -220,8 +239,8 @@ cdef inline bint stack_read(ActivityRow *row, ActivityStack *stack) noexcept nog
 
 
 cdef inline void refusal_keep(
-    ActivityTable *table, int64_t now, int status, const char *reason, const char *method, uint32_t method_length,
-    const char *path, uint32_t path_length, const uint8_t *address, uint32_t address_length
+    ActivityTable *table, int64_t now, int status, const char *reason, const RequestNames *names,
+    const uint8_t *address, uint32_t address_length
 ) noexcept nogil:
     """Keep a refusal in place of the oldest one. Never waits: if that is being written, this one is not kept."""
     cdef unsigned int number = add_uint(&table.refused, 1)
@@ -233,7 +252,7 @@ cdef inline void refusal_keep(
     fence_write()
     kept.at_ns = now
     kept.status = status
-    keep_target(&kept.request, method, method_length, path, path_length)
+    keep_names(&kept.request, names)
     keep_client(&kept.request, address, address_length)
     strncpy(kept.reason, reason, REASON_KEPT - 1)
     store_uint(&row.version, 2 * number + 2)

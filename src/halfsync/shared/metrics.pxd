@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t
 from halfsync.http.grammar cimport method_is
 from halfsync.native.counting cimport Histogram, count_shared, histogram_add_shared, size_bounds, time_bounds
 from halfsync.shared.counters cimport Counters
+from halfsync.shared.lane_metrics cimport LANE_ROWS, LaneCounts, LaneGauge, LaneNames
 
 cdef enum:
     OUTCOMES_MOST = 10        # room for the outcomes of a request (exchange/outcome.pxd)
@@ -93,6 +94,7 @@ ctypedef struct Gauges:
     long long busy            # atomic; turns of the proactor
     long long spooled         # atomic; bytes in temporary files
     long long connections[CONNECTION_STATES]  # by the engine; atomic in the models with blocking threads
+    LaneGauge lanes[LANE_ROWS]
 
 ctypedef struct SlotMetrics:
     Gauges gauges
@@ -100,6 +102,7 @@ ctypedef struct SlotMetrics:
     # Atomic: a worker or the engine ends a request.
     long long requests[METHOD_CLASSES][STATUS_CLASSES][OUTCOMES_MOST]
     long long refusals[CAUSES_MOST]
+    LaneCounts lanes[LANE_ROWS]
     Histogram queue_wait      # of requests that a worker took, or that gave up waiting
     Histogram application     # from the begin of the turn to the end of what it gave
     Histogram response        # from the first byte of the request to the last one of its response
@@ -113,6 +116,7 @@ ctypedef struct SlotMetrics:
 ctypedef struct Metrics:
     long long started_s       # when the server began, in seconds since 1970
     long long restarts[RESTART_CAUSES]  # by the supervisor
+    LaneNames lanes
     char apart[64]
 
 # One ended request. Times in ns, sizes in bytes; -1: it has none.

@@ -8,6 +8,9 @@ cdef class Scoreboard:
     cdef readonly Activity activity   # what the workers of all processes do now
     cdef Metrics *metrics     # NULL: none are wanted yet
 
+    cdef int name_lane(self, bytes name) except -1
+    cdef int lane_row(self, bytes name) except -1
+
 cdef class Slot:
     cdef readonly Scoreboard scoreboard
     cdef SlotRecord *record

@@ -11,13 +11,14 @@ wait for it. So a process over its share checks its listeners now and then. If c
 for NEGLECT_NS, it accepts in spite of its share.
 """
 
-from libc.string cimport memset
+from libc.string cimport memset, strcmp, strncpy
 
 from cpython.pycapsule cimport PyCapsule_New
 
 from halfsync.native.counting cimport set_count
 from halfsync.native.shared cimport map_shared, unmap_shared
 from halfsync.native.sync cimport add_llong, init_llong, init_uint, load_llong, load_uint, store_uint
+from halfsync.shared.lane_metrics cimport LANE_NAME_BYTES, LANE_OTHERS, LaneNames, lane_names_count
 from halfsync.shared.metrics cimport RESTART_CAUSES, Gauges, Metrics, SlotMetrics, restart_name, slot_metrics_at
 from halfsync.shared.slots cimport (
     SLOT_BOOTING, SLOT_EMPTY, SLOT_SERVING, SLOT_STATES, scoreboard_serving, slot_at, slot_count, slot_may_accept,
@@ -50,16 +51,37 @@ cdef class Scoreboard:
         if self.record.wakeup_fd < 0:
             raise OSError("no descriptor to wake other processes")
 
-    def measure(self):
+    def measure(self, lanes=()):
         """Make memory for metrics, if there is none yet. Processes forked before have none. Raises MemoryError.
 
-        Only the memory of slots that were used is taken.
+        lanes: the names of the lanes of processes forked from now on. Only one process may give names. Only the memory
+        of slots that were used is taken.
         """
         if self.metrics == NULL:
             self.metrics = <Metrics *> map_shared(self.metrics_bytes)
             if self.metrics == NULL:
                 raise MemoryError
             self.metrics.started_s = <long long> time()
+        for name in lanes:
+            self.name_lane(name.encode("ascii"))
+
+    cdef int name_lane(self, bytes name) except -1:
+        """Give a lane a row, unless its name has one, or none is left."""
+        cdef LaneNames *names = &self.metrics.lanes
+        cdef unsigned int count = lane_names_count(names)
+        if self.lane_row(name) == LANE_OTHERS and count < LANE_OTHERS:
+            strncpy(names.names[count], name, LANE_NAME_BYTES - 1)
+            store_uint(&names.count, count + 1)
+        return 0
+
+    cdef int lane_row(self, bytes name) except -1:
+        """Return the row of a lane's name."""
+        cdef LaneNames *names = &self.metrics.lanes
+        cdef unsigned int row
+        for row in range(lane_names_count(names)):
+            if strcmp(names.names[row], name) == 0:
+                return row
+        return LANE_OTHERS
 
     @property
     def metrics_bytes(self):
@@ -157,6 +179,10 @@ cdef class Slot:
     def describe(self, name, model, threads, generation=0):
         """Say what the calling process is, for the status. name: of the application. threads: the setting."""
         self.scoreboard.activity.begin_process(self.number, name, model, threads, generation)
+
+    def lane_row(self, name):
+        """Return the row in which a lane with this name is counted. The slot must be measured."""
+        return self.scoreboard.lane_row(name.encode("ascii"))
 
     def stop_accepting(self):
         """Stop accepting."""

@@ -29,7 +29,9 @@ class Milestones:
         """Log once that the server serves. plan: of a process that is ready."""
         if not self.announced:
             self.announced = True
-            line = announcement(plan.settings, plan.listeners, self._name, processes=self._fleet.wanted)
+            line = announcement(
+                plan.settings, plan.listeners, plan.admin, self._name, processes=self._fleet.wanted
+            )
             logger().info("%s", line)
 
     def counts(self, plan: Plan) -> None:

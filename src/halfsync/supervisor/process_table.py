@@ -17,6 +17,7 @@ from halfsync.orders import DRAIN, handoff_order
 from halfsync.runtime.forking import fork, restore
 from halfsync.runtime.originals import monotonic, os, signal, socket
 from halfsync.runtime.signals import RECALL
+from halfsync.settings.lanes import lane_names
 from halfsync.shared.scoreboard import Scoreboard
 from halfsync.supervisor.channel import Channel
 from halfsync.supervisor.children import ProcessPhase
@@ -112,7 +113,7 @@ class ProcessTable:
                 undoing.callback(theirs.close)
                 measured = bool(plan.settings.admin_bind)
                 if measured:
-                    self.scoreboard.measure()
+                    self.scoreboard.measure(lane_names(plan.settings.lanes, plan.settings.client_share))
                 slot = self.scoreboard.slot(start.number - 1, measured=measured)
                 undoing.callback(slot.clear)
                 slot.take()

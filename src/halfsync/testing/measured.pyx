@@ -6,6 +6,7 @@ from halfsync.admin.answer cimport AdminAnswer, AdminView
 from halfsync.admin.metrics cimport answer_metrics
 from halfsync.exchange.outcome cimport OUTCOME_KINDS, outcome_name
 from halfsync.native.counting cimport SIZE_BUCKETS, TIME_BUCKETS, bucket_of, size_bounds, time_bounds
+from halfsync.shared.lane_metrics cimport LANE_OTHERS, LaneCounts, LaneGauge
 from halfsync.shared.metrics cimport (
     CONNECTION_STATES, METHOD_CLASSES, OUTCOMES_MOST, STATUS_CLASSES, RequestFacts, metrics_add_request, method_class,
     method_name, state_name, status_name,
@@ -18,6 +19,7 @@ METHODS = tuple([method_name(each).decode() for each in range(METHOD_CLASSES)])
 STATUSES = tuple([status_name(each).decode() for each in range(STATUS_CLASSES)])
 OUTCOMES = tuple([outcome_name(each).decode() for each in range(OUTCOME_KINDS)])
 OUTCOMES_ROOM = <int> OUTCOMES_MOST
+LANES = <int> LANE_OTHERS  # that have names of their own
 STATES = tuple([state_name(each).decode() for each in range(CONNECTION_STATES)])
 
 
@@ -65,6 +67,20 @@ def set_blocking(Slot slot, *, int64_t open=0, int64_t running=0, int64_t queued
     slot.ref.metrics.gauges.connections[<int> STATES.index("idle")] = idle
 
 
+def set_lane(Slot slot, str lane, *, int64_t length=0, int64_t oldest=0, int64_t busy=0):
+    """Set what is true of a lane of a process. oldest: ns, of the monotonic clock."""
+    cdef LaneGauge *gauge = &slot.ref.metrics.gauges.lanes[<int> slot.lane_row(lane)]
+    gauge.exists, gauge.length, gauge.oldest_ns, gauge.busy = 1, length, oldest, busy
+
+
+def count_lane(Slot slot, str lane, *, int64_t taken=0, int64_t shed=0, int64_t expired=0):
+    """Add to what a lane of a process has counted."""
+    cdef LaneCounts *counts = &slot.ref.metrics.lanes[<int> slot.lane_row(lane)]
+    counts.taken += taken
+    counts.shed += shed
+    counts.expired += expired
+
+
 def count(Slot slot, **changes):
     """Add to the counters of a process."""
     for name, change in changes.items():
@@ -77,7 +93,7 @@ def count(Slot slot, **changes):
 
 
 def fill(Slot slot):
-    """Set each number of a slot to the largest that it could have."""
+    """Set each number of a slot to the largest that it could have. The lanes need names."""
     cdef long long *numbers = <long long *> slot.ref.metrics
     for position in range(sizeof(slot.ref.metrics[0]) // sizeof(long long)):
         numbers[position] = (1 << 62) // 100

@@ -4,6 +4,7 @@ from libc.stdlib cimport calloc, free
 cimport halfsync.engine.engine as engines
 cimport halfsync.engine.lease as leases
 cimport halfsync.engine.ownership as ownership
+from halfsync.exchange.exchange cimport Exchange
 from halfsync.native.sync cimport load_pointer, load_uint, store_uint, swap_pointer
 
 OWNER_ENGINE = <int> ownership.OWNER_ENGINE
@@ -21,18 +22,22 @@ cdef class Turn:
     cdef engines.Engine *engine
     cdef engines.Request *request
     cdef leases.Lease *lease
+    cdef Exchange *exchange
 
     def __cinit__(self):
         self.engine = <engines.Engine *> calloc(1, sizeof(engines.Engine))
         self.request = <engines.Request *> calloc(1, sizeof(engines.Request))
         self.lease = <leases.Lease *> calloc(1, sizeof(leases.Lease))
-        if self.engine == NULL or self.request == NULL or self.lease == NULL:
+        self.exchange = <Exchange *> calloc(1, sizeof(Exchange))
+        if self.engine == NULL or self.request == NULL or self.lease == NULL or self.exchange == NULL:
             raise MemoryError
+        self.lease.exchange = self.exchange
 
     def __dealloc__(self):
         free(self.engine)
         free(self.request)
         free(self.lease)
+        free(self.exchange)
 
     def save(self):
         """Return the whole state, as a tuple."""
@@ -96,7 +101,7 @@ cdef class Turn:
     # The worker's side.
 
     def begin(self):
-        leases.lease_begin(self.lease, 0, b"", 0)
+        leases.lease_begin(self.lease, 0, self.exchange)
         return self.lease.serial
 
     def note_serial(self):

@@ -63,6 +63,9 @@ class PyLanedQueue(PyRequestQueue):
     def counts_of(self, lane: int) -> tuple[int, int]:
         """Return how many items wait, and how many turns are under way."""
 
+    def shown(self, lane: int) -> tuple[int, int, int, int]:
+        """Return the same as metrics show it, since when the first item waits, and how many were ever taken."""
+
     def retry_after_s(self, lane: int, now: int) -> int: ...
     def overload(self, lane: int, overloaded: bool) -> None: ...
     def is_overloaded(self, lane: int) -> bool: ...

@@ -5,8 +5,8 @@ from libc.string cimport memset
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
 from halfsync.native.sync cimport monotonic_ns
-from halfsync.pool.lane_records cimport Lanes
-from halfsync.pool.lanes cimport lanes_have_work
+from halfsync.pool.lane_records cimport LANES_MOST, Lanes
+from halfsync.pool.lanes cimport lanes_have_work, lanes_measure
 from halfsync.pool.queue_records cimport Queue, QueueWatch, Taker
 from halfsync.pool.queue_slot cimport QueueSlot
 from halfsync.pool.request_queue cimport (
@@ -15,6 +15,7 @@ from halfsync.pool.request_queue cimport (
     queue_put_in_lane, queue_sleep, queue_try_take, queue_unhold, queue_wake, queue_withdraw,
 )
 from halfsync.shared.client_counts cimport KEY_IPV4, KEY_NONE
+from halfsync.shared.lane_metrics cimport LaneCounts, LaneGauge
 
 cdef int64_t LONG_NS = 1 << 62
 cdef int64_t LANE_TARGET_NS = 3600000000000  # an hour: no item of a test waits for so long, unless it says so
@@ -157,7 +158,9 @@ cdef class PyRequestQueue:
 
 
 cdef class PyLanedQueue(PyRequestQueue):
-    """A request queue with lanes."""
+    """A request queue with lanes, which are shown in metrics."""
+    cdef LaneGauge gauges[LANES_MOST]
+    cdef LaneCounts lane_counts[LANES_MOST]
 
     def __init__(self, uint32_t limit, bint patient=False, *, lanes, int threads, int share=0):
         cdef Lanes native
@@ -172,6 +175,8 @@ cdef class PyLanedQueue(PyRequestQueue):
             native.count += 1
         if queue_divide(&self.native, &native) < 0:
             raise MemoryError
+        for lane in range(native.count):
+            lanes_measure(self.native.lanes, lane, &self.gauges[<int> lane], &self.lane_counts[<int> lane])
 
     def put_in(self, item, uint32_t lane, uint32_t client=0, int64_t age_ns=0, int64_t elsewhere_ns=0):
         cdef int64_t ticket
@@ -200,6 +205,11 @@ cdef class PyLanedQueue(PyRequestQueue):
         cdef uint32_t waiting, busy
         queue_lane_counts(&self.native, lane, &waiting, &busy)
         return waiting, busy
+
+    def shown(self, uint32_t lane):
+        cdef const LaneGauge *gauge = &self.gauges[lane]
+        assert gauge.exists == 1
+        return gauge.length, gauge.busy, gauge.oldest_ns if gauge.length > 0 else 0, self.lane_counts[lane].taken
 
     def retry_after_s(self, uint32_t lane, int64_t now):
         return queue_overload_s(&self.native, lane, now)

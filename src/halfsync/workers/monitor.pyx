@@ -9,14 +9,13 @@ from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
-from halfsync.engine.lease cimport lease_begin, lease_is_revoked
-from halfsync.exchange.exchange cimport Exchange
+from halfsync.engine.lease cimport LeasedRequest, lease_begin, lease_is_revoked
 from halfsync.native.gate cimport gate_enter, gate_leave
 from halfsync.native.sync cimport sem_post, sem_wait
 from halfsync.observe.watcher cimport stack_entries, stack_text
 from halfsync.pool.request_queue cimport queue_count_in, queue_count_new, queue_count_out
 
-from halfsync.log import logger, warn
+from halfsync.log import ids_text, logger, warn
 from halfsync.native.system import Mutex
 from halfsync.runtime.threads import Thread
 
@@ -50,12 +49,10 @@ cdef class MonitoredThreads(WorkerThreads):
 
     cdef Lease *begin_lease(self, Request *request, int64_t now, Taker *taker) noexcept:
         """Begin the lease of a turn, before the worker owns its request. It is held. NULL: memory is short."""
-        cdef Exchange *exchange = request.exchange
         cdef Lease *lease = self.lease_of_thread()
         request.lease = lease
         if lease != NULL:
-            lease_begin(lease, now, exchange.data + exchange.head.method, exchange.head.target
-                        + exchange.head.target_length - exchange.head.method)
+            lease_begin(lease, now, request.exchange)
             lease.taker = taker
             request.lease_serial = lease.serial
         return lease
@@ -141,15 +138,16 @@ cdef class MonitoredThreads(WorkerThreads):
 
     cdef int replace(self, Lease *lease) except -1:
         """Count out a newly stuck thread, log its stack, and start another thread if one is missing."""
+        cdef LeasedRequest request
         where = self.name_of(lease.thread), stack_text(stack_entries(lease.thread))
         with self.capacity_lock:
             if lease.reported or not lease_is_revoked(lease):
                 return 0
             lease.reported = True
+            request = lease.request
             queue_count_out(&self.queue, <Taker *> lease.taker)
             self.count_stuck(1)
             self.available -= 1
-            request = lease.text[:lease.text_length]
             fate = "another thread takes its place"
             if self.count_missing() <= 0:
                 fate = f"no thread takes its place, since max_stuck is {self.max_stuck}"
@@ -161,7 +159,7 @@ cdef class MonitoredThreads(WorkerThreads):
                     queue_count_new(&self.queue)
                 except Exception as error:  # noqa: BLE001 - it must be counted and logged in any case
                     fate = f"no thread takes its place: {error or type(error).__name__}"
-        report_stuck(request, self.limit_s, where, fate)
+        report_stuck(&request, self.limit_s, where, fate)
         return 0
 
     cdef int return_late(self, Lease *lease) except -1:
@@ -179,15 +177,20 @@ cdef class MonitoredThreads(WorkerThreads):
                 set_lease(NULL)
                 return 1
             lease.reported = True  # before the monitor does: there is nothing to replace
-            request = lease.text[:lease.text_length]
-        report_stuck(request, self.limit_s, (self.name_of(lease.thread), ""), "it returned before its stack was read")
+        report_stuck(
+            &lease.request, self.limit_s, (self.name_of(lease.thread), ""), "it returned before its stack was read")
         return 0
 
 
-cdef report_stuck(bytes request, double limit_s, tuple where, str fate):
+cdef int report_stuck(const LeasedRequest *request, double limit_s, tuple where, str fate) except -1:
     """Log that a request passed its deadline. where: name and stack of its thread. fate: what becomes of the thread."""
     name, stack = where
+    text = request.text[:request.text_length].decode("latin-1")
+    ids = {
+        "request_id": request.id[:request.id_length].decode("ascii"),
+        "trace_id": request.trace[:request.trace_length].decode("ascii"),
+    }
     logger().error(
-        "%s took longer than request_timeout, %g s, in %s: %s%s",
-        request.decode("latin-1"), limit_s, name, fate, f"; it is here:\n{stack.rstrip()}" if stack else "",
-    )
+        "%s%s took longer than request_timeout, %g s, in %s: %s%s", text, ids_text(ids), limit_s, name, fate,
+        f"; it is here:\n{stack.rstrip()}" if stack else "", details=ids)
+    return 0

@@ -160,6 +160,9 @@ async function showDetail(worker) {
   const dialog = byId("detail"), stack = byId("detail-stack");
   put(byId("detail-title"), titleOf(worker));
   put(byId("detail-about"), `of ${worker.client}, in process ${worker.pid}`);
+  const ids = [["request id", worker.request_id], ["trace id", worker.trace_id]].filter(([, id]) => id);
+  byId("detail-ids").hidden = !ids.length;
+  put(byId("detail-ids"), ids.map((each) => each.join(" ")).join(", "));
   put(stack, "asking for its stack …");
   if (!dialog.open) dialog.showModal();
   for (let tries = 0; tries < 100 && dialog.open; tries += 1) {
@@ -286,7 +289,8 @@ function showLanes(lanes) {
     put(cell, key.replaceAll("_", " "));
   }));
   fill(byId("lanes"), lanes, () => make("tr"), (row, lane) => {
-    cells(row, keys.map((key) => [String(lane[key]), key === "name" ? "" : "n"]));
+    cells(row, keys.map((key) => key === "name" ? [lane.name, ""]
+      : [key !== "oldest" ? number(lane[key]) : lane.waiting ? time(lane.oldest) : "–", "n"]));
   });
 }
 
