@@ -67,6 +67,12 @@ class Scripted:
         for thread in self._threads[1:]:
             thread.join()
 
+    def end_others(self, sock: socket.socket) -> None:
+        """End all connections but one."""
+        for other in self._sockets:
+            if other is not sock:
+                other.shutdown(socket.SHUT_RDWR)
+
     def _accept(self) -> None:
         while True:
             try:
@@ -119,18 +125,24 @@ def _without_body(sock: socket.socket, head: bytes, data: bytes) -> bytes:
 
 def await_taken(sock: socket.socket) -> None:
     """Return once the other end, on this machine, has received all that was sent, or is gone."""
-    own, other = sock.getsockname()[1], sock.getpeername()[1]
+    own, other = (f"0100007F:{name[1]:04X}" for name in (sock.getsockname(), sock.getpeername()))
     deadline = time.monotonic() + TAKEN_S
     while time.monotonic() < deadline:
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-            _, local, remote, _, queues, *_ = line.split()
-            ports = (int(local.split(":")[1], 16), int(remote.split(":")[1], 16))
-            unsent, unread = (int(each, 16) for each in queues.split(":"))
-            if (ports == (other, own) and unread) or (ports == (own, other) and unsent):
-                break
-        else:
+        connections = Path("/proc/net/tcp").read_text()
+        unsent, _ = _queues(connections, own, other)
+        _, unread = _queues(connections, other, own)
+        if not unsent and not unread:
             return
     raise AssertionError(f"the client had not received it after {TAKEN_S} s")
+
+
+def _queues(connections: str, local: str, remote: str) -> tuple[int, int]:
+    """Return how many bytes of a connection are not sent and not received at one end, as /proc/net/tcp has it."""
+    _, found, rest = connections.partition(f" {local} {remote} ")
+    if not found:
+        return 0, 0
+    unsent, unread = rest.split(maxsplit=2)[1].split(":")
+    return int(unsent, 16), int(unread, 16)
 
 
 @contextmanager

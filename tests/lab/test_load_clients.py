@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,8 @@ def test_each_request_that_was_due_has_one_outcome(
     asked = [path for paths in peer.asked for path in paths]
     # The warm-up's requests were asked too. A dropped one is sent again if its connection had been used.
     assert len(asked) >= outcome.due - outcome.unsent
-    for path, count in (("/", outcome.answered), ("/busy", outcome.refused), ("/odd", outcome.errors)):
-        assert asked.count(path) >= count
+    for path, number in (("/", outcome.answered), ("/busy", outcome.refused), ("/odd", outcome.errors)):
+        assert asked.count(path) >= number
     if fresh:
         assert all(len(paths) <= 1 for paths in peer.asked)
 
@@ -135,9 +136,15 @@ def test_idle_clients_that_are_not_taken_were_not_opened(peer: Scripted, path: s
 
 
 def test_idle_clients_that_are_closed_later_are_counted(peer: Scripted) -> None:
-    peer.replies["/"] = Reply((*OK.pieces, b""), closes=True)
-    outcome = played(Load(peer.port, 0, 3.0, warm_up_s=0, idle=5))
-    assert (outcome.failed, outcome.unopened, outcome.idle_closed) == ({}, 0, 5)
+    numbers = count(1)
+
+    def end_idle(sock: socket.socket) -> None:
+        if next(numbers) == 6:  # the first one of the client that is not idle
+            peer.end_others(sock)
+
+    peer.replies["/"] = Reply(OK.pieces, act=end_idle)
+    outcome = played(Load(peer.port, 1, 0.5, warm_up_s=0, idle=5))
+    assert (outcome.failed, outcome.open, outcome.idle_closed) == ({}, 6, 5)
 
 
 def test_slow_clients_never_finish_and_come_again(peer: Scripted) -> None:
