@@ -259,7 +259,7 @@ def _how(results: Results) -> str:
 
 
 def words(rows: Iterable[tuple[str, str]]) -> str:
-    """Return a table of names and texts."""
+    """Return a table of names and texts; what stands in a text between backticks is code."""
     items = "".join(f"<tr><th>{escape(name)}</th><td>{_prose(value)}</td></tr>" for name, value in rows)
     return f'<table class="words"><tbody>{items}</tbody></table>'
 

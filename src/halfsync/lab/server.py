@@ -132,17 +132,20 @@ def _notify_socket() -> Iterator[socket.socket]:
         yield notify
 
 
-def variables() -> dict[str, str]:
-    """Return the variables of this process for a halfsync in another directory, without those that are settings."""
+def _environment(more: Mapping[str, str], notify: socket.socket) -> dict[str, str]:
+    name: bytes = notify.getsockname()
+    return {**inherited(), **more, "NOTIFY_SOCKET": "@" + name[1:].decode()}
+
+
+def inherited() -> dict[str, str]:
+    """Return the variables that a halfsync which the lab starts gets: those of this process, without settings.
+
+    It may run in another directory, and must find what this process finds there.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
     if "PYTHONPATH" in kept:
         kept["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, kept["PYTHONPATH"].split(os.pathsep)))
     return kept
-
-
-def _environment(more: Mapping[str, str], notify: socket.socket) -> dict[str, str]:
-    name: bytes = notify.getsockname()
-    return {**variables(), **more, "NOTIFY_SOCKET": "@" + name[1:].decode()}
 
 
 def _await_ready(server: ServerUnderTest, notify: socket.socket) -> None:

@@ -22,7 +22,7 @@ from halfsync.lab.experiment import (
 from halfsync.lab.judging import exceeds, listed, not_measured, number, said
 from halfsync.lab.laboratory import APPLICATION, NOWHERE
 from halfsync.lab.load import Load
-from halfsync.lab.server import variables
+from halfsync.lab.server import inherited
 from halfsync.lab.steady import steady
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _automatic(samples: Samples, curves: dict[str, Curve]) -> list[str]:
 def chosen_threads() -> float:
     """Return the number of threads that `--threads auto` chooses on this machine. Raises MeasureError."""
     command = [sys.executable, "-m", "halfsync", "check", APPLICATION, "--threads", "auto"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=NOWHERE, env=variables())
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=NOWHERE, env=inherited())
     for line in done.stdout.splitlines():
         if line.startswith("threads "):
             return float(line.split()[1])
