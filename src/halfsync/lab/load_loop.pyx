@@ -120,12 +120,12 @@ cdef void act(LoadRun *run) noexcept nogil:
     if run.phase == PHASE_WARM_UP and now >= run.counts_from_ns:
         run.cpu_from_ns, run.bytes_from = read_clock(CLOCK_THREAD_CPUTIME_ID), run.tally.received
         run.phase = PHASE_COUNTING
+    if run.phase != PHASE_OPENING:
+        trickle(run, now)
+        let_leave(run, now)  # before others are sent, which may have waited for these connections
     if run.phase in (PHASE_WARM_UP, PHASE_COUNTING, PHASE_COOL_DOWN):
         send_due(run)
         rouse(run, now)
-    if run.phase != PHASE_OPENING:
-        trickle(run, now)
-        let_leave(run, now)
     if run.phase == PHASE_COUNTING and now >= run.ends_ns:
         run.cpu_ns = read_clock(CLOCK_THREAD_CPUTIME_ID) - run.cpu_from_ns
         run.bytes_counted = run.tally.received - run.bytes_from
