@@ -83,8 +83,9 @@ def test_several_metrics_of_an_arm_are_lines_with_names_of_their_own() -> None:
     alone = series_of(plot, figures("pool"))
     assert len({each.look for each in alone}) == 2
     svg = draw(plot, CLIENTS, figures("pool", "proactor"), "p")
-    dashes = set(re.findall(r"stroke-dasharray: ([^;\"]*)", svg))
-    assert len(dashes) >= 2
+    markers = set(re.findall(r'style="(fill[^"]*stroke: var\(--look-3\))', svg))
+    assert any(marker.startswith("fill: none") for marker in markers), "the second line has hollow markers"
+    assert any(marker.startswith("fill: var(--look-3)") for marker in markers)
 
 
 def test_arms_that_a_plot_does_not_show_take_no_looks() -> None:

@@ -26,6 +26,7 @@ EARLY = {
     "halfsync.cli": "lab, without an application, by genuine()",
     "halfsync.supervisor.warmup": "before the application, by genuine()",
     "hdrh.histogram": "by the lab, which runs in no server",
+    "numpy": "by the lab, which runs in no server",
     "setproctitle": "by genuine()",
     "watchfiles._rust_notify": "by genuine(), in a process without the application",
 }

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 WARM_UP_S = 0.2
 """A load of its own before the one that counts: caches, and what a server makes at its first requests."""
-ANY_PORT = 0
-"""The port of a load that is for a server which has yet to start."""
+ANY_PORT = 1
+"""The port of a load for a server that has yet to start: it stands for that server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def loaded(
     counts. Raises MeasureError if nothing was answered.
     """
     with laboratory.serving(*flags, environment=environment) as server:
-        load = replace(load, port=server.port, warm_up_s=0.0)
+        load = replace(load, port=server.port, warm_up_s=0.0, cool_down_s=0.0)
         at_start = server.cost()
         warm_up = laboratory.load(replace(load, duration_s=WARM_UP_S))
         server.settle()

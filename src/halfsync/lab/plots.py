@@ -39,8 +39,11 @@ TICK_CHARACTERS = 44
 NARROW = 200.0
 """A scale of powers has more labels than those of ten if the highest figure is less than so many times the lowest."""
 
-INK, SOFT, GRID = "#0a0c00", "#0a0c01", "#0a0c02"
-_VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", GRID: "var(--line)"} | {
+FILLS = ("full", "none", "left")
+"""Of the markers of an arm's lines, if it has several."""
+
+INK, SOFT, GRID, PANEL = "#0a0c00", "#0a0c01", "#0a0c02", "#0a0c03"
+_VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", GRID: "var(--line)", PANEL: "var(--panel)"} | {
     f"#0a0b{look:02x}": f"var(--look-{look})" for look in range(len(LOOKS))
 }
 
@@ -131,8 +134,8 @@ def _lines(plot: Plot, axis: Axis, series: Sequence[Series], places: Sequence[fl
     legend_rows = math.ceil(len(series) / _columns(series))
     canvas = Canvas(figsize=(WIDTH_IN, HEIGHT_IN + 0.2 * legend_rows), layout="constrained")
     axes = canvas.add_subplot()
-    dashed = _own_dashes(series)
-    for each, dashes in zip(series, dashed, strict=True):
+    seen: list[int] = []
+    for each in series:
         look, colour = LOOKS[each.look], _colour(each.look)
         curve = [(place, figure) for place, figure in each.curve if figure.low > 0 or not plot.log]
         x = [place for place, _ in curve]
@@ -143,10 +146,14 @@ def _lines(plot: Plot, axis: Axis, series: Sequence[Series], places: Sequence[fl
             [figure.mid for _, figure in curve],
             color=colour,
             marker=look.marker,
-            linestyle=(0, dashes) if dashes else "-",
+            # Several lines of one arm differ by their markers: full, hollow, and so on.
+            fillstyle=FILLS[seen.count(each.look) % len(FILLS)],
+            markerfacecoloralt=PANEL,
+            linestyle=(0, look.dashes) if look.dashes else "-",
             label=each.name,
             clip_on=False,  # so that a marker on the axis is seen whole
         )
+        seen.append(each.look)
     axes.set_title(labelled(plot.label, plot.unit))
     axes.set_xlabel(labelled(axis.label, axis.unit))
     _scale_places(axes, axis, places)
@@ -154,17 +161,6 @@ def _lines(plot: Plot, axis: Axis, series: Sequence[Series], places: Sequence[fl
     if len(series) > 1:
         canvas.legend(loc="outside lower left", ncols=_columns(series))
     return canvas
-
-
-def _own_dashes(series: Sequence[Series]) -> list[tuple[float, ...]]:
-    """Return the dashes of each line. Several lines of one arm have those of the next looks, so that they differ."""
-    seen: dict[int, int] = {}
-    dashes = []
-    for each in series:
-        turn = seen.get(each.look, 0)
-        seen[each.look] = turn + 1
-        dashes.append(LOOKS[(each.look + turn) % len(LOOKS)].dashes)
-    return dashes
 
 
 def _bars(plot: Plot, series: Sequence[Series]) -> Canvas:

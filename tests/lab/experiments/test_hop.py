@@ -32,7 +32,7 @@ def test_a_hop_that_long_turns_hide_is_within_a_limit() -> None:
     assert outcome is Outcome.WITHIN_A_LIMIT
     assert "50 µs (49 to 51) of CPU through the queue and 30 µs" in sentence
     assert "From 1,000 µs of the application on, the difference is less than 10 %." in sentence
-    assert "With 32 clients they take 20 µs (19.6 to 20.4) and 30 µs" in sentence
+    assert "With 32 clients at one time: 20 µs (19.6 to 20.4) and 30 µs" in sentence
 
 
 def test_it_holds_if_long_turns_do_not_hide_it() -> None:

@@ -53,7 +53,7 @@ def test_typical_figures_are_a_claim_within_a_limit() -> None:
     assert "0.1 MB (0.098 to 0.102) as a thread" in sentence
     assert "5 MB (4.9 to 5.1) forked from one that has loaded" in sentence
     assert "70 MB (68.6 to 71.4) forked, if it only looks" in sentence
-    assert "0 descriptors as a thread, and 12 (11.8 to 12.2) as a forked process" in sentence
+    assert "Open descriptors: 0 more for a thread, 12 (11.8 to 12.2) more for a forked process." in sentence
 
 
 def test_it_holds_if_forked_processes_copy_too() -> None:

@@ -47,10 +47,11 @@ def test_typical_figures_do_not_show_the_claim() -> None:
     outcome, sentence = judge(samples(TYPICAL))
     assert outcome is Outcome.NOT_SEEN
     assert (
-        "1.6 µs (1.57 to 1.63) of CPU between threads and 1.8 µs (1.76 to 1.84) between processes" in sentence
+        "1.6 µs (1.57 to 1.63) of CPU between threads and 1.8 µs (1.76 to 1.84) between processes, with a"
+        in sentence
     )
     assert "Across processors a turn takes 31 µs (30.4 to 31.6) and 32 µs" in sentence
-    assert "0.5 (0.49 to 0.51) (proactor) and 1.25" in sentence
+    assert "Voluntary switches for each request: proactor 0.5 (0.49 to 0.51) and thread 1.25" in sentence
 
 
 def test_it_holds_if_processes_are_much_dearer_with_each_set() -> None:
@@ -94,7 +95,7 @@ def test_it_needs_neither_two_processors_nor_the_models() -> None:
     outcome, sentence = judge(samples(without(TYPICAL, *ACROSS, "proactor", "thread")))
     assert outcome is Outcome.NOT_SEEN
     assert "Across" not in sentence
-    assert "voluntary" not in sentence
+    assert "Voluntary" not in sentence
 
 
 def test_its_plan_has_all_arms_for_two_processors(laboratory: Laboratory) -> None:

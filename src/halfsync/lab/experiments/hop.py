@@ -162,4 +162,4 @@ def _crowd(samples: Samples) -> list[str]:
     if not pairs or pairs[0][0] > 0:
         return []
     _, queued, direct = pairs[0]
-    return [f"With {CLIENTS} clients they take {said(queued, 'µs')} and {said(direct, 'µs')}."]
+    return [f"With {CLIENTS} clients at one time: {said(queued, 'µs')} and {said(direct, 'µs')}."]

@@ -77,7 +77,7 @@ class Sharing(Experiment):
         "sent a request that takes 50 ms. Memory is the proportional share of all processes of the server "
         "(PSS), which counts a shared page once, with page tables."
     )
-    axis = Axis("workers")
+    axis = Axis("workers", log=True)
     plots = (
         Plot("Memory of the server", "memory_mb", "PSS with page tables", "MB"),
         Plot(
@@ -166,9 +166,7 @@ def _sentence(samples: Samples, costs: dict[str, Figure | None]) -> str:
     text = f"Beside an application of {number(MEMORY_MB)} MB, each further worker takes {listed(parts)}."
     added = [per_worker(samples, arm, "descriptors") for arm in (THREADS, FORKED)]
     if added[0] is not None and added[1] is not None:
-        text += (
-            f" It adds {said(added[0])} descriptors as a thread, and {said(added[1])} as a forked process."
-        )
+        text += f" Open descriptors: {said(added[0])} more for a thread, {said(added[1])} more for a forked process."
     return text
 
 

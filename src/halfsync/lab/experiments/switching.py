@@ -238,15 +238,15 @@ def _shows_in_turns(samples: Samples, size: float) -> bool:
 def _compared(pairs: list[tuple[float, Figure, Figure]], dearer: list[float]) -> str:
     size, threads, processes = pairs[0]
     text = (
-        f"On one processor, with a working set of {number(size)} KB, a switch takes {said(threads, 'µs')} "
-        f"of CPU between threads and {said(processes, 'µs')} between processes"
+        f"On one processor a switch takes {said(threads, 'µs')} of CPU between threads and {said(processes, 'µs')} "
+        f"between processes, with a working set of {number(size)} KB"
     )
     if len(pairs) > 1:
         size, threads, processes = pairs[-1]
-        text += f"; with {number(size)} KB {said(threads, 'µs')} and {said(processes, 'µs')}"
+        text += f"; {said(threads, 'µs')} and {said(processes, 'µs')} with {number(size)} KB"
     if 0 < len(dearer) < len(pairs):
         text += (
-            f"; {number(MUCH)} times as long or more only with {listed([number(size) for size in dearer])} KB"
+            f"; {number(MUCH)} times as much or more only with {listed([number(size) for size in dearer])} KB"
         )
     return text + "."
 
@@ -262,10 +262,7 @@ def _across(samples: Samples) -> list[str]:
 
 
 def _models(samples: Samples) -> list[str]:
-    """Return how often each model switches for a request."""
-    parts = []
-    for arm in samples.arms():
-        curve = samples.curve(arm, "switches")
-        if curve:
-            parts.append(f"{said(curve[0][1])} ({arm})")
-    return [f"A request takes {listed(parts)} voluntary switches."] if parts else []
+    """Return how often each model switches for a request that touches the smallest set."""
+    curves = {arm: samples.curve(arm, "switches") for arm in samples.arms()}
+    parts = [f"{arm} {said(curve[0][1])}" for arm, curve in curves.items() if curve]
+    return [f"Voluntary switches for each request: {listed(parts)}."] if parts else []
