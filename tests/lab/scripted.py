@@ -1,12 +1,14 @@
 """A server whose paths say what it does, for the load generator; and loads that are sent in this process."""
 
+import errno
+import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from halfsync.lab.generating import outcome_of, requests_of
 from halfsync.lab.generator import Generator
@@ -14,6 +16,8 @@ from halfsync.lab.load import Load, Outcome
 
 HOST = "127.0.0.1"
 TAKEN_S = 30.0
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY = 20
 
 Act = Callable[[socket.socket], None]
 
@@ -125,24 +129,37 @@ def _without_body(sock: socket.socket, head: bytes, data: bytes) -> bytes:
 
 def await_taken(sock: socket.socket) -> None:
     """Return once the other end, on this machine, has received all that was sent, or is gone."""
-    own, other = (f"0100007F:{name[1]:04X}" for name in (sock.getsockname(), sock.getpeername()))
+    own, other = sock.getsockname(), sock.getpeername()
     deadline = time.monotonic() + TAKEN_S
     while time.monotonic() < deadline:
-        connections = Path("/proc/net/tcp").read_text()
-        unsent, _ = _queues(connections, own, other)
-        _, unread = _queues(connections, other, own)
+        _, unsent = _queues(own, other)
+        unread, _ = _queues(other, own)
         if not unsent and not unread:
             return
+        os.sched_yield()
     raise AssertionError(f"the client had not received it after {TAKEN_S} s")
 
 
-def _queues(connections: str, local: str, remote: str) -> tuple[int, int]:
-    """Return how many bytes of a connection are not sent and not received at one end, as /proc/net/tcp has it."""
-    _, found, rest = connections.partition(f" {local} {remote} ")
-    if not found:
+def _queues(local: tuple[str, int], remote: tuple[str, int]) -> tuple[int, int]:
+    """Return how many bytes wait at one end of a connection to be received, and to be acknowledged; 0 if it is gone.
+
+    The kernel is asked for this one (sock_diag(7)): /proc/net/tcp has them all, which may be tens of thousands.
+    """
+    ports = struct.pack("!HH", local[1], remote[1])
+    addresses = b"".join(socket.inet_aton(address).ljust(16, b"\0") for address, _ in (local, remote))
+    any_cookie = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
+    which = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0xFFFFFFFF)
+    request = which + ports + addresses + any_cookie
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as netlink:
+        netlink.send(struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, 1, 0, 0) + request)
+        answer = netlink.recv(4096)
+    (kind,) = struct.unpack_from("=H", answer, 4)
+    if kind != SOCK_DIAG_BY_FAMILY:
+        (error,) = struct.unpack_from("=i", answer, 16)
+        assert -error == errno.ENOENT, os.strerror(-error)
         return 0, 0
-    unsent, unread = rest.split(maxsplit=2)[1].split(":")
-    return int(unsent, 16), int(unread, 16)
+    unread, unsent = struct.unpack_from("=II", answer, 16 + 4 + 48 + 4)
+    return unread, unsent
 
 
 @contextmanager
