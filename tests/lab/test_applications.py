@@ -33,7 +33,9 @@ def test_hello() -> None:
     assert ask("/") == ("200 OK", b"hello\n")
 
 
-@pytest.mark.parametrize("path", ["/other", "/sleep/x", "/sleep/nan", "/body/inf", "//", "/sleep/1/2"])
+@pytest.mark.parametrize(
+    "path", ["/other", "/sleep/x", "/sleep/nan", "/burn/nan", "/hold/-1", "/body/inf", "//", "/sleep/1/2"]
+)
 def test_other_paths_are_not_found(path: str) -> None:
     assert ask(path)[0] == "404 Not Found"
 

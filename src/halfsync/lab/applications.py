@@ -101,11 +101,19 @@ def app(environ: Environ, start_response: Start) -> Iterable[bytes]:
     elif path != "/":
         name, _, amount = path[1:].partition("/")
         try:
-            answer = WORK[name](abs(float(amount or 1)))
+            answer = WORK[name](_number(amount or "1"))
         except (KeyError, ValueError, OverflowError):
             status, answer = "404 Not Found", b"no such path\n"
     start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(answer)))])
     return (answer,)
+
+
+def _number(text: str) -> float:
+    """Return what a path asks for. Raises ValueError if it is no number from 0 on."""
+    value = float(text)
+    if not value >= 0:
+        raise ValueError(f"{text} is less than nothing")
+    return value
 
 
 def _read(stream: Any) -> int:

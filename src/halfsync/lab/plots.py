@@ -27,7 +27,9 @@ from halfsync.lab.wording import labelled
 WIDTH_IN, HEIGHT_IN = 4.4, 3.0
 BAR_IN, BARS_BESIDE_IN = 0.36, 0.95
 """The height of a bar with its distance to the next, and what title and axis take besides."""
-POINTS_AN_INCH = 72
+NUMBER_ROOM = 0.16
+"""The share of a bar's axis that the number behind the longest one takes."""
+MARK_PT = 7
 FONT_PT = 9.0
 LEGEND_CHARACTERS, MARKER_CHARACTERS = 52, 7
 """About how many characters of a legend fit beside each other, and how many a marker takes."""
@@ -157,39 +159,45 @@ def _lines(plot: Plot, axis: Axis, series: Sequence[Series], places: Sequence[fl
     axes.set_title(labelled(plot.label, plot.unit))
     axes.set_xlabel(labelled(axis.label, axis.unit))
     _scale_places(axes, axis, places)
-    _scale_values(axes.yaxis, plot, series)
+    _scale_values(axes.yaxis, series, log=plot.log)
     if len(series) > 1:
         canvas.legend(loc="outside lower left", ncols=_columns(series))
     return canvas
 
 
 def _bars(plot: Plot, series: Sequence[Series]) -> Canvas:
-    """Draw a bar for each series, with its figure beside it and its spread as a line over the end."""
+    """Draw a bar for each series, with its figure beside it and its spread as a line over the end.
+
+    On a scale of powers, which has no 0 for a bar to begin at, draw its marker alone.
+    """
     canvas = Canvas(figsize=(WIDTH_IN, BAR_IN * len(series) + BARS_BESIDE_IN), layout="constrained")
     axes = canvas.add_subplot()
-    figures = [each.curve[0][1] for each in series]
-    rows = range(len(series))
-    axes.barh(
-        rows, [figure.mid for figure in figures], color=[_colour(each.look) for each in series], height=0.62
-    )
-    for row, figure in enumerate(figures):
+    powers = plot.log and all(each.curve[0][1].low > 0 for each in series)
+    for row, each in enumerate(series):
+        figure, colour = each.curve[0][1], _colour(each.look)
+        if powers:
+            axes.plot(
+                figure.mid, row, color=colour, marker=LOOKS[each.look].marker, markersize=MARK_PT, zorder=3
+            )
+        else:
+            axes.barh(row, figure.mid, color=colour, height=0.62)
         axes.errorbar(
             figure.mid, row, xerr=[[figure.mid - figure.low], [figure.high - figure.mid]],
             color=INK, capsize=3, elinewidth=1, linestyle="none",
         )  # fmt: skip
         axes.annotate(
-            number(figure.mid), (max(figure.high, figure.mid), row), xytext=(5, 0),
+            number(figure.mid), (max(figure.high, figure.mid), row), xytext=(7, 0),
             textcoords="offset points", va="center",
         )  # fmt: skip
-    axes.set_yticks(rows, [each.name for each in series])
+    axes.set_yticks(range(len(series)), [each.name for each in series])
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
+    axes.margins(y=0.12)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(labelled(plot.label, plot.unit))
-    _scale_values(axes.xaxis, plot, series)
+    _scale_values(axes.xaxis, series, log=powers)
     low, high = axes.get_xlim()
-    room = 0.16  # of the axis, for the number behind the longest bar
-    axes.set_xlim(low, high * (high / low) ** room if low > 0 else high * (1 + room))
+    axes.set_xlim(low, high * (high / low) ** NUMBER_ROOM if powers else high * (1 + NUMBER_ROOM))
     return canvas
 
 
@@ -235,10 +243,10 @@ def _apart(places: Sequence[float], *, log: bool) -> list[float]:
     return sorted(kept)
 
 
-def _scale_values(axis: Any, plot: Plot, series: Sequence[Series]) -> None:
-    """Scale the axis of the figures: from 0, or by powers, if the plot asks for that. Powers leave out what is 0."""
+def _scale_values(axis: Any, series: Sequence[Series], *, log: bool) -> None:
+    """Scale the axis of the figures: from 0, or by powers (log), which leave out what is 0."""
     figures = [figure for each in series for _, figure in each.curve]
-    powers = [figure for figure in figures if figure.low > 0] if plot.log else []
+    powers = [figure for figure in figures if figure.low > 0] if log else []
     low, high = (
         min(figure.low for figure in powers or figures),
         max(figure.high for figure in powers or figures),

@@ -28,7 +28,7 @@ from halfsync.lab.wording import duration
 REFRESHES_PER_S = 4
 LATEST = 6
 """How many of the latest measurements the live view has."""
-BAR_WIDTH = 40
+BAR_WIDTH = 24
 STYLES = {
     Outcome.HOLDS: "green",
     Outcome.WITHIN_A_LIMIT: "yellow",
@@ -177,7 +177,9 @@ class Screen:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for cell, text in self._latest:
             table.add_row(Text(cell, style="cyan", no_wrap=True), Text(text))
-        return Group(bar, head, table)
+        line = Table.grid(padding=(0, 1))
+        line.add_row(bar, head)
+        return Group(line, table)
 
 
 @contextmanager
