@@ -1,6 +1,6 @@
 """The table of metrics: it reads all rows of the sources, and the page shows them."""
 
-from tools.write_metrics_page import SOURCES, families, main, render, values
+from tools.write_metrics_page import FREE_LABELS, SOURCES, families, main, render, values
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -15,7 +15,10 @@ def test_each_row_of_the_sources_is_shown() -> None:
 
 
 def test_each_label_has_its_values() -> None:
-    shown = {(row.name, label): values(row, label) for row in families() for label in row.labels}
+    labels = [(row, label) for row in families() for label in row.labels]
+    assert {label for _, label in labels} >= set(FREE_LABELS)
+    assert all(f"| `{label}` | {meaning} |" in render() for label, meaning in FREE_LABELS.items())
+    shown = {(row.name, label): values(row, label) for row, label in labels if label not in FREE_LABELS}
     assert {"idle", "running", "sending"} <= set(shown["halfsync_connections", "state"])
     assert shown["halfsync_processes", "state"] == ["booting", "serving", "closing", "closed"]
     assert {"ok", "shed", "expired", "error"} <= set(shown["halfsync_requests_total", "outcome"])
