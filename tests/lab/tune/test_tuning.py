@@ -7,6 +7,7 @@ import pytest
 from halfsync.lab.errors import MeasureError
 from halfsync.lab.tune.candidates import DEFAULT, MODELS, SERIES, Candidate
 from halfsync.lab.tune.tuning import Tuned, tune
+from halfsync.lab.tune.turns import Throughput
 from tests.lab.tune.surfaces import Surface
 
 BAR = 0.9
@@ -69,8 +70,25 @@ def test_what_cannot_start_is_left_out() -> None:
 
 def test_it_fails_if_nothing_can_be_measured() -> None:
     surface = Surface(*APPLICATIONS["computes 2 ms"], 2, failing=MODELS)
-    with pytest.raises(MeasureError, match="the server did not start"):
+    with pytest.raises(MeasureError, match="nothing was answered under load"):
         search(surface)
+
+
+def test_more_threads_than_can_be_started_end_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    surface = Surface(*APPLICATIONS["waits 20 ms"], 2)
+    whole = surface.saturated
+
+    def saturated(candidate: Candidate, seconds: float, patience_s: float) -> Throughput:
+        if candidate.threads > 16:
+            raise MeasureError("the server did not start")
+        return whole(candidate, seconds, patience_s)
+
+    monkeypatch.setattr(surface, "saturated", saturated)
+    said: list[str] = []
+    found = tune(surface, BUDGET_S, say=said.append, clock=surface.clock)
+    assert max(point.threads for point in found.curve) == 16
+    assert found.recommendation.best.candidate.threads <= 16
+    assert any(line.endswith("left out: the server did not start") for line in said)
 
 
 def test_no_more_processes_are_tried_than_fit_into_memory() -> None:

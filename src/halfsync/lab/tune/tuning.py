@@ -30,7 +30,7 @@ PROFILE_SHARE = 0.3
 SWEEP_SHARE = 0.6
 """Of the time that is left after the profile; the rest is for the last comparison."""
 LEAST_S = 0.8
-LEAST_TURNS = 4.0
+LEAST_TURNS = 2.0
 """No measurement is shorter than so many turns."""
 OVER = 1.2
 """The load of the last comparison, in units of what the best settings can answer."""
@@ -125,21 +125,22 @@ class _Search:
     def profile(self, share_s: float, patience_s: float | None) -> tuple[Turn, list[Throughput]]:
         """Return what a request takes, and what one process answers with more and more threads."""
         until = self._clock() + share_s
+        self._say("one process, with more and more threads")
         wall_s, cpu_s = self._bench.alone()
         self.patience_s = patience_s or max(PATIENCE_S, PATIENCE_TURNS * wall_s)
         self._least_s = max(LEAST_S, LEAST_TURNS * wall_s)
         seconds = max(PROBE_S, LEAST_TURNS * wall_s)
         curve: list[Throughput] = []
         for threads in DOUBLINGS:
-            began = self._clock()
-            point = self._bench.saturated(Candidate(threads=threads), seconds, self.patience_s)
-            self._overhead_s = self._clock() - began - seconds
-            curve.append(point)
-            self._say(
-                f"{Candidate(threads=threads)}: {point.rate:,.0f} per second, {point.processors:.2f} processors"
-            )
-            if self._clock() > until or _is_flat(curve):
+            arm = Candidate(threads=threads)
+            point = self._point(arm, seconds)
+            if point is not None:
+                curve.append(point)
+                self._say(f"  {arm}: {point.rate:,.0f} per second, {point.processors:.2f} processors")
+            if point is None or self._clock() > until or _is_flat(curve):
                 break
+        if not curve:
+            raise MeasureError("nothing was answered under load")
         return split(wall_s, cpu_s, curve), curve
 
     def sweep(self, capacity: Capacity) -> list[Trial[Candidate]]:
@@ -185,11 +186,14 @@ class _Search:
         return [_finalist(arm, found) for arm, found in scores.items() if found]
 
     def _rate(self, arm: Candidate, seconds: float) -> float | None:
-        point = self._measured(arm, seconds, lambda: self._bench.saturated(arm, seconds, self.patience_s))
+        point = self._point(arm, seconds)
         if point is None:
             return None
         self._say(f"  {arm}: {point.rate:,.0f} per second")
         return point.rate
+
+    def _point(self, arm: Candidate, seconds: float) -> Throughput | None:
+        return self._measured(arm, seconds, lambda: self._bench.saturated(arm, seconds, self.patience_s))
 
     def _score(self, arm: Candidate, seconds: float) -> Score | None:
         score = self._measured(
