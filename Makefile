@@ -91,6 +91,7 @@ lint: build/checks.stamp
 	$(PY) -m tools.draw_models --check
 	$(PY) -m tools.draw_states --check
 	$(PY) -m tools.write_metrics_page --check
+	$(PY) -m tools.write_lab_page --check
 
 bench: build/release.stamp
 	$(PY) -m bench
@@ -101,6 +102,7 @@ docs: build/release.stamp
 	$(PY) -m tools.draw_models
 	$(PY) -m tools.draw_states
 	$(PY) -m tools.write_metrics_page
+	$(PY) -m tools.write_lab_page
 
 build: build/release.stamp
 

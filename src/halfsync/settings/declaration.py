@@ -331,8 +331,8 @@ class DeclaredSettings:
         reason="nginx waits this long for an answer; the client has given up by then.")
     overload_control: bool = setting(
         True, Flag(), DEADLINES,
-        doc="Models proactor and pool: while the queue is overloaded, answer 503 to requests that have waited too long "
-            "for what a turn takes; proactor also serves the newest first (docs/limits.md).",
+        doc="Answer 503 to requests that have waited too long for what a turn takes, while the queue is overloaded: "
+            "models proactor and pool. Proactor also serves the newest first (docs/limits.md).",
         reason="Without it a server at twice its capacity answers only clients that have given up. Below its capacity "
                "it refuses next to nothing.")
     overload_interval: float = setting(
