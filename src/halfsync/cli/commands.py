@@ -190,7 +190,7 @@ def status(as_json: bool, watch: bool, stacks: bool, **options: Any) -> None:
 @click.option("--duration", metavar="TIME", help="How long each measurement lasts. [default: likewise]")
 @click.option("--rounds", metavar="N", help="How often each measurement is made. [default: likewise]")
 @click.option("--budget", metavar="TIME", help="How long an experiment may take: with less, fewer rounds are "
-              "measured, but one at least. [default: 4m]")  # fmt: skip
+              "measured, but one at least. [default: 4m30s]")  # fmt: skip
 @click.option("--path", metavar="PATH", default="/", help="What to request of the application. [default: /]")
 @click.option("--experiment", "experiments", metavar="NAME|all", multiple=True,
               help="The experiment to run; repeatable. [default: models]")  # fmt: skip

@@ -60,10 +60,10 @@ class ServerUnderTest:
         """Wait until it does nothing. False: it did not in time."""
         return kernel.settle(self.session)
 
-    def last_lines(self) -> str:
+    def last_lines(self, count: int = LOG_LINES) -> str:
         """Return the end of its log, for a message."""
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        return " | ".join(lines[-LOG_LINES:]) or "its log is empty"
+        return " | ".join(lines[-count:]) or "its log is empty"
 
     def check(self) -> None:
         """Raise MeasureError if it has ended by itself."""

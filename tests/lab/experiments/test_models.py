@@ -52,7 +52,7 @@ def test_ten_times_for_many_clients_holds_within_a_limit() -> None:
     found = rates(thread=(8e3, 16e3, 10e3, 2e3, 1e3), proactor=(6e3, 18e3, 20e3, 20e3, 20e3))
     outcome, sentence = judged(EXPERIMENT, found)
     assert outcome is Outcome.WITHIN_A_LIMIT
-    assert "by an order of magnitude at 1,000 and 10,000 clients" in sentence
+    assert "nearer to ten times than to one, at 1,000 and 10,000 clients" in sentence
 
 
 def test_what_noise_or_spread_leave_in_doubt_does_not_count() -> None:

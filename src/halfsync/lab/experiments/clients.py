@@ -138,11 +138,11 @@ class Clients(Experiment):
                 )
                 after = server.memory()
                 held = generation.end()
-            last_lines = server.last_lines()
+            last_line = server.last_lines(1)
         metrics = _metrics(clients, before, after, held)
         if beside.answered:
             metrics["p99_ms"] = beside.latencies.at["99"] * 1000
-        return Measured(metrics, _note(cell, held, last_lines))
+        return Measured(metrics, _note(cell, held, last_line))
 
     def judge(self, samples: Samples) -> Verdict:
         """Look at what few processes do, and at what many fail at or take."""
@@ -194,7 +194,15 @@ def _idle(server: ServerUnderTest, clients: int) -> Load:
 def _flags(model: str, clients: int) -> tuple[str, ...]:
     """Return flags that let a server of a model have so many clients and some more."""
     most = str(clients + MORE)
-    limits = ("--max-children", most, "--max-connections", most, "--queue-size", most)
+    limits = (
+        "--max-children",
+        most,
+        "--max-connections",
+        most,
+        "--queue-size",
+        most,
+        "--no-overload-control",
+    )
     return ("--model", model, *limits, "--keep-alive", "1h")
 
 
@@ -223,11 +231,12 @@ def _metrics(clients: int, before: Memory, after: Memory, held: LoadOutcome) -> 
     metrics["page_tables_kb"] = max(0, after.page_table_bytes - before.page_table_bytes) / left / 1000
     if clients >= KERNEL_FROM:
         kernel_bytes = after.slab_bytes - before.slab_bytes + after.stack_bytes - before.stack_bytes
-        metrics["kernel_kb"] = max(1, kernel_bytes) / left / 1000
+        if kernel_bytes > 0:  # of the whole machine: something else may have freed more
+            metrics["kernel_kb"] = kernel_bytes / left / 1000
     return metrics
 
 
-def _note(cell: Cell, held: LoadOutcome, last_lines: str) -> str:
+def _note(cell: Cell, held: LoadOutcome, last_line: str) -> str:
     """Return what stood in the way, if not all connections were there until the end."""
     remarks = []
     if held.open < cell.place:
@@ -235,7 +244,7 @@ def _note(cell: Cell, held: LoadOutcome, last_lines: str) -> str:
             ", ".join(f"{reason} {count} times" for reason, count in held.failed.items())
             or "no answer in time"
         )
-        remarks.append(f"{held.open:,} were opened ({reasons}); the server's log ends with: {last_lines}")
+        remarks.append(f"{held.open:,} were opened ({reasons}); the server's log ends with: {last_line}")
     if held.idle_closed:
         remarks.append(f"the server closed {held.idle_closed:,} idle connections to make room")
     return f"{cell.arm} with {cell.place:,.0f} clients: {'; '.join(remarks)}" if remarks else ""

@@ -216,7 +216,8 @@ def _sentence(ratios: Mapping[float, Figure], beaten: list[float], samples: Samp
     among = f"{lowest} to {highest}" if lowest != highest else highest
     at_some = 0 < len(beaten) < len(ratios)
     where = (
-        f", by an order of magnitude at {listed([number(each) for each in beaten])} clients"
+        f", and more than {number(MAGNITUDE)} times, from which on it is nearer to ten times than to one, "
+        f"at {listed([number(each) for each in beaten])} clients"
         if at_some
         else ""
     )
