@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.proc import pinned
+from halfsync.lab.kernel import pinned
 
 SCRIPT = Path(__file__).with_name("load.lua")
 TIMEOUT_S = 10
@@ -68,7 +68,7 @@ def command(
 
 def run(args: list[str], cpu: int, seconds: float) -> Load:
     """Run wrk on one processor and return its counts. Killed, as a LoadError, if it outlives its time."""
-    with pinned(cpu):
+    with pinned({cpu}):
         wrk = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         output, _ = wrk.communicate(timeout=seconds + GRACE_S)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from bench import client, goodput, load, openloop
 from bench.cells import Cell, Idle
-from bench.proc import Cpu, busy_s, session_cpu, session_memory, settle
+from bench.proc import Cpu, busy_s, session_cpu, session_memory
 from bench.running import Running, StartError, free_port, running, without_folders
 from bench.servers import APPS, Arm, Kit, Role
 from bench.workloads import HELLO_BYTES, Kind, Workload
+from halfsync.lab.kernel import settle
 
 WARM_UP_S = 1
 """wrk takes whole seconds; one is enough for lazy imports, specialised bytecode and grown buffers."""

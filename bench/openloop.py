@@ -30,7 +30,7 @@ from typing import Any
 
 from bench.client import HOST
 from bench.load import LoadError
-from bench.proc import pinned
+from halfsync.lab.kernel import pinned
 
 ROOT = Path(__file__).parents[1]
 LATE_S = 0.02
@@ -279,7 +279,7 @@ def _request(path: str, *, fresh: bool) -> bytes:
 
 def run(job: Job, cpu: int) -> list[Attempt]:
     """Play a job in a process of its own on one processor. LoadError if that fails, or was late."""
-    with pinned(cpu):
+    with pinned({cpu}):
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.openloop"],
             cwd=ROOT,

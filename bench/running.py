@@ -15,7 +15,8 @@ from itertools import count
 from pathlib import Path
 
 from bench import client
-from bench.proc import listens, pinned, session_pids
+from bench.proc import listens
+from halfsync.lab.kernel import pids_of, pinned
 
 START_S = 15
 """How long a server may take to its first answer."""
@@ -65,7 +66,7 @@ def running(
 
     Raises StartError if it does not come up, or if it has ended by itself when the body is done.
     """
-    with log.open("wb") as output, pinned(cpu):
+    with log.open("wb") as output, pinned({cpu}):
         started = time.monotonic()
         process = subprocess.Popen(
             args,
@@ -124,7 +125,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_S)
-    for pid in session_pids(session):
+    for pid in pids_of(session):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from bench import proc
+from halfsync.lab.kernel import pids_of
 
 BURNED_S = 0.3
 BURN = f"""
@@ -103,45 +104,20 @@ def test_children_that_live_for_less_than_a_tick_are_counted() -> None:
     assert BURNED_S - 0.03 < cpu.clock_s < BURNED_S + 1
 
 
-def test_an_idle_session_has_settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = [([1, 2], 0.0), ([1], 0.3), ([1], 0.35), ([1], 0.351), ([1], 9.0)]
-    seen: list[tuple[list[int], float]] = []
-
-    def pids(session: int) -> list[int]:
-        seen.append(looks[len(seen)])
-        return seen[-1][0]
-
-    monkeypatch.setattr(proc, "session_pids", pids)
-    monkeypatch.setattr(proc, "session_cpu", lambda session: proc.Cpu(seen[-1][1], 0.0))
-    monkeypatch.setattr(proc, "SETTLE_LOOK_S", 0.02)
-    proc.settle(1)
-    assert seen == looks[:4]  # first a child ended, then one was busy
-
-
-def test_waiting_for_a_session_that_never_settles_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    used = iter(range(10**6))
-    monkeypatch.setattr(proc, "session_pids", lambda session: [1])
-    monkeypatch.setattr(proc, "session_cpu", lambda session: proc.Cpu(next(used), 0.0))
-    monkeypatch.setattr(proc, "SETTLE_LOOK_S", 0.001)
-    monkeypatch.setattr(proc, "SETTLE_S", 0.02)
-    proc.settle(1)
-    assert next(used) > 1
-
-
 def test_the_difference_of_two_snapshots_is_the_time_between() -> None:
     assert proc.Cpu(5.0, 4.5) - proc.Cpu(3.0, 3.5) == proc.Cpu(2.0, 1.0)
 
 
 def test_a_session_is_its_leader_and_its_children() -> None:
     with burner(IN_A_LIVING_CHILD) as (session, _):
-        pids = proc.session_pids(session)
+        pids = pids_of(session)
         memory = proc.session_memory(session)
     assert session in pids
     assert len(pids) == 2
     # Two interpreters share most pages: counted twice in one figure, once in the other.
     assert memory.rss_kb > 1.3 * memory.pss_kb > 0
     assert memory.pss_kb > memory.anon_kb > 0
-    assert proc.session_pids(session) == []
+    assert pids_of(session) == []
 
 
 def test_a_listener_is_known_by_its_session() -> None:
@@ -152,10 +128,3 @@ def test_a_listener_is_known_by_its_session() -> None:
         assert proc.listens(os.getsid(0), port)
         with burner(IN_ITSELF) as (session, _):
             assert not proc.listens(session, port)
-
-
-def test_pinned_restores_the_processors() -> None:
-    before = os.sched_getaffinity(0)
-    with proc.pinned(max(before)):
-        assert os.sched_getaffinity(0) == {max(before)}
-    assert os.sched_getaffinity(0) == before

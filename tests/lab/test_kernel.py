@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from halfsync.lab import kernel
-from halfsync.lab.kernel import Cost
+from halfsync.lab.kernel import Cost, Cpu
 
 BURNED_S = 0.3
 BEGIN = f"""
@@ -186,3 +186,27 @@ def test_what_is_started_while_pinned_stays_so() -> None:
     assert os.sched_getaffinity(0) == before
     with kernel.pinned(None):
         assert os.sched_getaffinity(0) == before
+
+
+def test_an_idle_session_has_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [([1, 2], 0.0), ([1], 0.3), ([1], 0.35), ([1], 0.351), ([1], 9.0)]
+    seen: list[tuple[list[int], float]] = []
+
+    def pids(session: int) -> list[int]:
+        seen.append(looks[len(seen)])
+        return seen[-1][0]
+
+    monkeypatch.setattr(kernel, "pids_of", pids)
+    monkeypatch.setattr(kernel, "cpu_of", lambda session: Cpu(seen[-1][1], 0.0, 0.0))
+    monkeypatch.setattr(kernel, "SETTLE_LOOK_S", 0.02)
+    assert kernel.settle(1)
+    assert seen == looks[:4]  # first a child ended, then one was busy
+
+
+def test_waiting_for_a_session_that_never_settles_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = iter(range(10**6))
+    monkeypatch.setattr(kernel, "pids_of", lambda session: [1])
+    monkeypatch.setattr(kernel, "cpu_of", lambda session: Cpu(next(used), 0.0, 0.0))
+    monkeypatch.setattr(kernel, "SETTLE_LOOK_S", 0.001)
+    assert not kernel.settle(1, 0.02)
+    assert next(used) > 1

@@ -73,11 +73,16 @@ class Memory:
     slab_bytes: int
     stack_bytes: int = 0
 
+    @property
+    def used_bytes(self) -> int:
+        """What the processes take, with their page tables."""
+        return self.pss_bytes + self.page_table_bytes
+
 
 def stat(pid: int) -> list[str] | None:
     """Return the fields of /proc/PID/stat from the state on, or None if the process is gone."""
     try:
-        text = (PROC / str(pid) / "stat").read_text()
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return None
     # The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
@@ -108,25 +113,41 @@ def cpu_clock_s(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
-def cost_of(session: int) -> Cost:
-    """Return what a session's processes, and the children that they have reaped, have used so far."""
-    cpu_s = user_s = system_s = 0.0
-    voluntary = involuntary = 0
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """CPU seconds used: `clock_s` by the CPU clocks, `user_s` and `system_s` by the kernel's ticks."""
+
+    clock_s: float
+    user_s: float
+    system_s: float
+
+
+def cpu_of(session: int) -> Cpu:
+    """Return the CPU that a session's processes, and the children that they have reaped, have used so far."""
+    clock_s = user_s = system_s = 0.0
     for pid in pids_of(session):
         fields = stat(pid)
         if fields is None:
             continue
         user, system, reaped_user, reaped_system = (int(field) / TICKS_PER_S for field in fields[11:15])
         try:
-            cpu_s += cpu_clock_s(pid) + reaped_user + reaped_system
+            clock_s += cpu_clock_s(pid) + reaped_user + reaped_system
         except OSError:
             continue
         user_s += user + reaped_user
         system_s += system + reaped_system
+    return Cpu(clock_s, user_s, system_s)
+
+
+def cost_of(session: int) -> Cost:
+    """Return what a session's processes, and the children that they have reaped, have used so far."""
+    cpu = cpu_of(session)
+    voluntary = involuntary = 0
+    for pid in pids_of(session):
         switches = switches_of(pid)
         voluntary += switches[0]
         involuntary += switches[1]
-    return Cost(cpu_s, user_s, system_s, voluntary, involuntary)
+    return Cost(cpu.clock_s, cpu.user_s, cpu.system_s, voluntary, involuntary)
 
 
 def cost_of_usage(usage: struct_rusage) -> Cost:
@@ -144,7 +165,7 @@ def switches_of(pid: int) -> tuple[int, int]:
     except OSError:
         return 0, 0
     for thread in threads:
-        fields = _fields(PROC / str(pid) / "task" / thread / "status")
+        fields = numbers_in(PROC / str(pid) / "task" / thread / "status")
         voluntary += fields.get("voluntary_ctxt_switches", 0)
         involuntary += fields.get("nonvoluntary_ctxt_switches", 0)
     return voluntary, involuntary
@@ -154,11 +175,11 @@ def memory_of(session: int) -> Memory:
     """Return the memory of a session's processes."""
     pss = private = tables = 0
     for pid in pids_of(session):
-        mapped = _fields(PROC / str(pid) / "smaps_rollup")  # of a zombie: nothing
+        mapped = numbers_in(PROC / str(pid) / "smaps_rollup")  # of a zombie: nothing
         pss += mapped.get("Pss", 0)
         private += mapped.get("Private_Clean", 0) + mapped.get("Private_Dirty", 0)
-        tables += _fields(PROC / str(pid) / "status").get("VmPTE", 0)
-    machine = _fields(PROC / "meminfo")
+        tables += numbers_in(PROC / str(pid) / "status").get("VmPTE", 0)
+    machine = numbers_in(PROC / "meminfo")
     return Memory(
         pss * KIB,
         private * KIB,
@@ -168,7 +189,7 @@ def memory_of(session: int) -> Memory:
     )
 
 
-def _fields(path: Path) -> dict[str, int]:
+def numbers_in(path: Path) -> dict[str, int]:
     """Return the numbers of a file of lines `Name: number kB`; none if it is gone. Other lines are passed over."""
     try:
         text = path.read_text()
@@ -193,7 +214,7 @@ def settle(session: int, within_s: float = SETTLE_S) -> bool:
     before: list[int] = []
     used_s = 0.0
     while time.monotonic() < deadline:
-        pids, cpu_s = pids_of(session), cost_of(session).cpu_s
+        pids, cpu_s = pids_of(session), cpu_of(session).clock_s
         if pids == before and cpu_s - used_s < SETTLED_SHARE * SETTLE_LOOK_S:
             return True
         before, used_s = pids, cpu_s
