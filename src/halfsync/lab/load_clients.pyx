@@ -21,6 +21,9 @@ from halfsync.lab.recorder cimport record, roll_share
 from halfsync.lab.response_reader cimport (
     READ_DONE, READ_MALFORMED, READ_UNTIL_CLOSE, response_begin, response_read,
 )
+from halfsync.native.epoll cimport (
+    EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD, epoll_ctl, epoll_event,
+)
 
 cdef extern from "<sys/socket.h>" nogil:
     struct sockaddr:
@@ -35,16 +38,6 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef extern from "<netinet/tcp.h>" nogil:
     const int IPPROTO_TCP, TCP_NODELAY
-
-cdef extern from "<sys/epoll.h>" nogil:
-    ctypedef union epoll_data_t:
-        uint64_t u64
-    struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    int epoll_ctl(int epoll, int operation, int fd, epoll_event *event)
-    const int EPOLL_CTL_ADD
-    const uint32_t EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, EPOLLET
 
 cdef enum:
     REST_NS = 10 * 1000 * 1000    # after a failed connection in a closed loop
@@ -104,14 +97,20 @@ cdef void client_open(LoadRun *run, LoadClient *client) noexcept nogil:
 
 cdef void client_request(LoadRun *run, LoadClient *client, int64_t due_ns, int path, int64_t now) noexcept nogil:
     """Let a client that is free or vacant send a request that was due at a time."""
-    cdef int error = 0
     client_quit(client)
-    client.due_ns, client.sent_ns, client.path, client.sent = due_ns, now, path, 0
+    client.due_ns, client.sent_ns, client.path = due_ns, now, path
     client.counts = run.counts_from_ns <= due_ns < run.ends_ns and client.kind == CLIENT_ORDINARY
     client.heard = False
     run.tally.due += client.counts
     if client.kind == CLIENT_ORDINARY:
         client_enter(client, &run.under_way)
+    begin_request(run, client)
+
+
+cdef void begin_request(LoadRun *run, LoadClient *client) noexcept nogil:
+    """Send the client's request from its beginning, on a new connection if there is none."""
+    cdef int error = 0
+    client.sent = 0
     response_begin(&client.reader)
     if client.fd < 0:
         error = connect_client(run, client)
@@ -233,17 +232,9 @@ cdef void send_again(LoadRun *run, LoadClient *client) noexcept nogil:
 
     The latency counts from when it was due, and from when it was sent first.
     """
-    cdef int error
     run.tally.sent_again += client.counts
     client_close(client)
-    client.sent = 0
-    response_begin(&client.reader)
-    error = connect_client(run, client)
-    client.state = CLIENT_SENDING
-    if error != 0:
-        client_fail(run, client, error)
-    else:
-        send_request(run, client)
+    begin_request(run, client)
 
 
 cdef void answered(LoadRun *run, LoadClient *client, bint keeps) noexcept nogil:

@@ -9,7 +9,7 @@ later. Each is counted once, as answered, refused, an error, left, failed or uns
 """
 from libc.errno cimport EINTR, errno
 from libc.math cimport log
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t
 
 from halfsync.lab.load_clients cimport (
     client_close, client_event, client_fail, client_leave, client_open, client_request, client_trickle, pick_path,
@@ -17,19 +17,10 @@ from halfsync.lab.load_clients cimport (
 from halfsync.lab.load_records cimport (
     CLIENT_FREE, CLIENT_ORDINARY, CLOCK_THREAD_CPUTIME_ID, FAILED_NO_ANSWER, FAILED_NOT_OPENED, LoadClient,
     PHASE_COOL_DOWN, PHASE_COUNTING, PHASE_ENDING, PHASE_OPENING, PHASE_OVER, PHASE_WARM_UP, client_enter, client_quit,
-    load_now,
-    read_clock,
+    load_now, read_clock,
 )
 from halfsync.lab.recorder cimport record, roll_share
-
-cdef extern from "<sys/epoll.h>" nogil:
-    ctypedef union epoll_data_t:
-        uint64_t u64
-    struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    int epoll_create1(int flags)
-    const int EPOLL_CLOEXEC
+from halfsync.native.epoll cimport EPOLL_CLOEXEC, epoll_create1, epoll_event
 
 cdef extern from * nogil:
     """
