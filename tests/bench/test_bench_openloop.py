@@ -10,16 +10,27 @@ import pytest
 from bench.load import LoadError
 from bench.openloop import Answer, Attempt, Job, Outcome, Player, parse, percentile
 from bench.running import free_port
-from tests.bench.scripted_server import Scripted, scripted
+from tests.lab.scripted import BUSY, DROP, NEVER, ODD, OK, Reply, Scripted, scripted
 
 from bench import openloop
 
 PATIENCE_S = 5.0
+REPLIES = {
+    "/ok": OK,
+    "/half": Reply((OK.pieces[0][:-1], OK.pieces[0][-1:])),
+    "/bye": Reply((b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",), closes=True),
+    "/leave": Reply(OK.pieces, closes=True),  # without a word before
+    "/busy": BUSY,
+    "/odd": ODD,
+    "/no-http": Reply((b"hello\r\n\r\n",), closes=True),
+    "/never": NEVER,
+    "/drop": DROP,
+}
 
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
-    with scripted() as running:
+    with scripted(REPLIES) as running:
         yield running
 
 
@@ -39,17 +50,17 @@ def test_requests_are_sent_at_their_times_on_a_connection_that_is_kept(server: S
     assert outcomes(attempts) == [Outcome.IN_TIME] * 3
     assert [attempt.at_s for attempt in attempts] == [0.0, 0.5, 1.0]
     assert all(0 <= attempt.late_s <= attempt.took_s < PATIENCE_S for attempt in attempts)
-    assert server.paths == [["/ok", "/half", "/ok"]]
+    assert server.asked == [["/ok", "/half", "/ok"]]
 
 
 def test_fresh_requests_have_a_connection_each(server: Scripted) -> None:
     assert outcomes(played(server, "/ok", "/ok", fresh=True)) == [Outcome.IN_TIME] * 2
-    assert server.paths == [["/ok"], ["/ok"]]
+    assert server.asked == [["/ok"], ["/ok"]]
 
 
 def test_a_connection_that_the_answer_closes_is_not_used_again(server: Scripted) -> None:
     assert outcomes(played(server, "/bye", "/ok", apart_s=0.2)) == [Outcome.IN_TIME] * 2
-    assert server.paths == [["/bye"], ["/ok"]]
+    assert server.asked == [["/bye"], ["/ok"]]
 
 
 def test_a_request_without_an_answer_delays_no_other_and_its_client_gives_up(server: Scripted) -> None:
@@ -71,7 +82,7 @@ def test_nobody_listens() -> None:
 
 def test_a_kept_connection_that_ended_meanwhile_costs_a_request_nothing(server: Scripted) -> None:
     assert outcomes(played(server, "/leave", "/ok")) == [Outcome.IN_TIME] * 2
-    assert server.paths == [["/leave"], ["/ok"]]
+    assert server.asked == [["/leave"], ["/ok"]]
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,12 @@ from tests.lab.fakes import Invented
 from tests.lab.pages import Page
 from tests.wsgi import until
 
-import halfsync
 from halfsync.cli import lab, main
 from halfsync.errors import UsageError
 from halfsync.lab import results
 from halfsync.lab.experiment import Cell, MeasureError
 from halfsync.lab.experiments import ALL
 
-APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
 MODULES = """
 import sys
 
@@ -32,16 +30,7 @@ def app(environ, start_response):
     return ["\\n".join(sys.modules).encode()]
 """
 
-
-@pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with an application, and an environment without settings."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(halfsync.__file__).parent.parent))
-    for name in [name for name in os.environ if name.startswith("HALFSYNC_")]:
-        monkeypatch.delenv(name)
-    (tmp_path / "site_app.py").write_text(APP)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("project")
 
 
 @pytest.fixture

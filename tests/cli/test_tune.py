@@ -1,33 +1,22 @@
 """`halfsync tune`: what it refuses, what it prints and leaves, and that it loads no server but its own."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.conftest import APP
 from tests.lab.pages import Page
 from tests.lab.tune.surfaces import Surface
 
-import halfsync
 from halfsync.cli import main, tune
 from halfsync.lab.errors import MeasureError
 from halfsync.settings import resolve
 
-APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
 OWN_SERVERS = "tune loads only servers that it starts itself, on 127.0.0.1"
 
-
-@pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with an application, and an environment without settings."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(halfsync.__file__).parent.parent))
-    for name in [name for name in os.environ if name.startswith("HALFSYNC_")]:
-        monkeypatch.delenv(name)
-    (tmp_path / "site_app.py").write_text(APP)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("project")
 
 
 class Bench(Surface):
