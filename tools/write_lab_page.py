@@ -9,17 +9,18 @@ version of matplotlib.
 """
 
 import re
-import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tools.written import ROOT, placed, write_or_check
 
 from halfsync.lab.experiment import Outcome
 from halfsync.lab.experiments import BY_NAME
-from halfsync.lab.palette import DARK_GROUND, LIGHT_GROUND, variables
+from halfsync.lab.palette import variables
 from halfsync.lab.plots import draw, series_of
+from halfsync.lab.report import STYLE
 from halfsync.lab.results import Record, Results, about, read
 from halfsync.lab.wording import share
 
@@ -28,29 +29,21 @@ FOLDER = ROOT / "docs" / "lab"
 BEGIN, END = "<!-- written by tools/write_lab_page.py -->", "<!-- end of the experiments -->"
 NOTES = 4
 """How many limits of an experiment stand on the page."""
-INK = {"light": ("#1d2526", "#5c6869", "#e3dfd7"), "dark": ("#e8eceb", "#9dabac", "#324043")}
 
 
 def style() -> str:
-    """Return the style sheet of a picture that stands alone: colours in light and dark, a ground, a font."""
-    light, dark = (
-        f":root{{--ink:{ink};--soft:{soft};--line:{line};--ground:{ground}}}"
-        for (ink, soft, line), ground in zip(INK.values(), (LIGHT_GROUND, DARK_GROUND), strict=True)
-    )
-    return (
-        f"{variables()}{light}\n@media (prefers-color-scheme:dark){{{dark}}}\n"
-        "svg{background:var(--ground);font-family:system-ui,sans-serif}"
-    )
+    """Return the style sheet of a picture that stands alone: the report's colours, a ground, and a font."""
+    colours, _, _ = STYLE.read_text(encoding="utf-8").partition("\n* {")
+    return f"{variables()}{colours}\nsvg{{background:var(--panel);font-family:system-ui,sans-serif}}"
 
 
 def picture(record: Record) -> str:
     """Return the first plot of an experiment as a file, or "" if nothing of it was measured."""
     plot = record.about.plots[0]
-    order = [cell.arm for cell in record.plan.cells] if record.plan else []
-    series = series_of(plot, record.samples, order)
+    series = series_of(plot, record.samples, record.arms())
     if not series:
         return ""
-    drawn = draw(plot, record.about.axis, series, record.about.name.replace(" ", "-"))
+    drawn = draw(plot, record.about.axis, series, record.about.name)
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn)
     assert box, "a plot has a box"
     size = f'width="{float(box[1]) * 1.6:.0f}" height="{float(box[2]) * 1.6:.0f}"'
@@ -61,14 +54,7 @@ def picture(record: Record) -> str:
 def fresh(record: Record) -> Record:
     """Return a record with what its experiment says of itself, and its verdict, as they are today."""
     experiment = BY_NAME[record.about.name]
-    return Record(
-        about(experiment),
-        record.plan,
-        record.samples,
-        experiment.judge(record.samples),
-        record.whole,
-        record.took_s,
-    )
+    return replace(record, about=about(experiment), verdict=experiment.judge(record.samples))
 
 
 def section(record: Record) -> Iterator[str]:
@@ -76,7 +62,6 @@ def section(record: Record) -> Iterator[str]:
     about = record.about
     verdict = record.verdict
     assert verdict, "a fresh record has one"
-    name = about.name.replace(" ", "-")
     yield f"## {about.title}"
     yield f"> {about.claim}\n>\n> {about.said_by}"
     if verdict.outcome is Outcome.NOT_MEASURED:
@@ -84,13 +69,13 @@ def section(record: Record) -> Iterator[str]:
     else:
         yield f"**{verdict.outcome.value.capitalize()}.** {verdict.sentence}"
     if record.samples.samples:
-        yield f"![{about.plots[0].title}](lab/{name}.svg)"
+        yield f"![{about.plots[0].title}](lab/{about.name}.svg)"
     yield about.method
     noise = record.noise()
     rounds = len({sample.round for sample in record.samples})
     floor = "" if noise is None else f"; noise floor {share(noise)}"
     made = "one round" if rounds == 1 else f"{rounds} rounds"
-    yield f"`halfsync compare --experiment {shlex.quote(about.name)}`; {made} here{floor}."
+    yield f"`halfsync compare --experiment {about.name}`; {made} here{floor}."
     if about.published:
         rows = [f"| {each.figure} | {each.source} |" for each in about.published]
         yield "\n".join(["| what others found | where |", "|---|---|", *rows])
@@ -117,7 +102,7 @@ def files(run: Path) -> dict[Path, str]:
     found = {PAGE: placed(PAGE, BEGIN, "\n\n".join(paragraphs) + "\n", END)}
     for record in records:
         if text := picture(record):
-            found[FOLDER / f"{record.about.name.replace(' ', '-')}.svg"] = text
+            found[FOLDER / f"{record.about.name}.svg"] = text
     return found
 
 

@@ -190,7 +190,7 @@ def _plots(record: Record) -> str:
     about = record.about
     figures = [
         picture(
-            plot, about.axis, series_of(plot, record.samples, _arms(record)), f"{_anchor(record)}-{number}"
+            plot, about.axis, series_of(plot, record.samples, record.arms()), f"{_anchor(record)}-{number}"
         )
         for number, plot in enumerate(about.plots)
     ]
@@ -208,11 +208,6 @@ def picture(plot: Plot, axis: Axis, series: Sequence[Series], name: str) -> str:
         f"<figure><h3>{escape(plot.title)}</h3>\n{drawn}\n"
         f"<details><summary>Figures</summary>{table}</details></figure>"
     )
-
-
-def _arms(record: Record) -> list[str]:
-    """Return the arms in the order in which the experiment names them; they are measured in changing ones."""
-    return list(dict.fromkeys(cell.arm for cell in record.plan.cells)) if record.plan else []
 
 
 def _table(series: Sequence[Series], axis: Axis, plot: Plot) -> str:

@@ -57,6 +57,10 @@ class Record:
         planned = self.plan.notes if self.plan else ()
         return tuple(dict.fromkeys((*planned, *self.samples.notes(), *self._rounds_missing())))
 
+    def arms(self) -> tuple[str, ...]:
+        """Return the arms in the order in which the experiment names them; they are measured in changing ones."""
+        return tuple(dict.fromkeys(cell.arm for cell in self.plan.cells)) if self.plan else ()
+
     def noise(self) -> float | None:
         """Return the noise floor of the primary metric, or None if it is not known."""
         return self.samples.noise(self.plan.primary) if self.plan else None
