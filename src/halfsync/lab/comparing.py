@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from halfsync.lab import results as written
-from halfsync.lab.experiment import Experiment, MeasureError, Outcome, Plan, Verdict
+from halfsync.lab.experiment import Experiment, MeasureError, Outcome, Verdict
 from halfsync.lab.results import Record, Results
-from halfsync.lab.running import run
+from halfsync.lab.running import planned, run
 from halfsync.lab.samples import Sample, Samples
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Comparison:
             self._progress.sampled(sample)
 
         try:
-            plan = self._plan(experiment)
+            plan = planned(experiment, self._laboratory)
             record = replace(record, plan=plan)
             self._progress.begins(experiment, plan, self._laboratory.deadline)
             run(
@@ -83,16 +83,6 @@ class Comparison:
                 record = replace(record, verdict=experiment.judge(record.samples))
             self._keep(record)
             self._progress.ends(record)
-
-    def _plan(self, experiment: Experiment) -> Plan:
-        """Return the experiment's plan, with what the command line asks for instead of the experiment's own."""
-        plan = experiment.plan(self._laboratory)
-        wanted = self._laboratory.wanted
-        if wanted.duration_s is not None:
-            plan = replace(plan, duration_s=wanted.duration_s)
-        if wanted.rounds is not None:
-            plan = replace(plan, rounds=wanted.rounds)
-        return plan
 
     def _keep(self, record: Record) -> None:
         self.results = self.results.with_record(record)

@@ -103,9 +103,10 @@ class Axis:
 class Plan:
     """How much is measured: the cells of a round, how many rounds, and for how long each cell is loaded.
 
-    `reference` is measured twice in each round, and `primary` is the metric whose noise floor is reported.
-    `notes` say what the machine's limits took away. `found` is what the plan has found out about this machine, by name,
-    and each measurement uses: a rate that all arms can serve, for example.
+    `reference` is measured twice in each round, and `primary` is the metric whose noise floor is reported. No command
+    line makes `duration_s` less than `least_s`. `notes` say what the machine's limits took away. `found` is what the
+    plan has found out about this machine, by name, and each measurement uses: a rate that all arms can serve, for
+    example.
     """
 
     cells: tuple[Cell, ...]
@@ -113,6 +114,7 @@ class Plan:
     primary: str
     rounds: int = 3
     duration_s: float = 2.0
+    least_s: float = 0.0
     notes: tuple[str, ...] = ()
     found: Mapping[str, float] = field(default_factory=dict)
 

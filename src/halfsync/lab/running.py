@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from halfsync.lab.experiment import Cell, Measured, MeasureError
@@ -26,6 +26,17 @@ class Step:
     number: int
     steps: int
     steps_in_round: int
+
+
+def planned(experiment: Experiment, laboratory: Laboratory) -> Plan:
+    """Return an experiment's plan, with the rounds and the duration that the command line asks for."""
+    plan = experiment.plan(laboratory)
+    wanted = laboratory.wanted
+    if wanted.duration_s is not None:
+        plan = replace(plan, duration_s=max(wanted.duration_s, plan.least_s))
+    if wanted.rounds is not None:
+        plan = replace(plan, rounds=wanted.rounds)
+    return plan
 
 
 def _ignore(_step: Step) -> None:

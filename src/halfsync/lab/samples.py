@@ -71,6 +71,10 @@ def figure(values: Iterable[float]) -> Figure | None:
     return Figure(median(ordered), ordered[0], ordered[-1], len(ordered))
 
 
+Pair = tuple[float, Figure, Figure]
+"""A place, and what two arms have there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Samples:
     """All samples of one experiment."""
@@ -104,6 +108,11 @@ class Samples:
         """Return an arm's figure at each place at which it has one."""
         found = ((place, self.figure(arm, place, metric)) for place in self.places(arm))
         return [(place, each) for place, each in found if each is not None]
+
+    def pairs(self, one: str, other: str, metric: str) -> list[Pair]:
+        """Return the places at which two arms have a figure, with both figures."""
+        others = dict(self.curve(other, metric))
+        return [(place, each, others[place]) for place, each in self.curve(one, metric) if place in others]
 
     def notes(self) -> tuple[str, ...]:
         """Return what the samples note, each once."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from halfsync.lab.experiment import Cell
 from halfsync.lab.judging import number
 
 if TYPE_CHECKING:
@@ -46,6 +47,19 @@ def most_clients(limits: Limits, model: str, each_bytes: float | None = None) ->
     if model in ("process", "thread") and limits.pids is not None:
         known.append(Most(limits.pids - SPARE_PIDS, "the number of processes and threads"))
     return min(known, key=lambda each: each.clients)
+
+
+def grid(
+    models: Sequence[str], wanted: Sequence[int], most: Callable[[str], Most]
+) -> tuple[list[Cell], list[str]]:
+    """Return each model at each number of clients that is possible for it, and notes on those that are not."""
+    cells: list[Cell] = []
+    notes: list[str] = []
+    for model in models:
+        possible, note = within(wanted, most(model), model)
+        cells += [Cell(model, clients) for clients in possible]
+        notes += note
+    return cells, notes
 
 
 def within(wanted: Sequence[int], most: Most, what: str) -> tuple[tuple[int, ...], tuple[str, ...]]:

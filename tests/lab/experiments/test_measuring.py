@@ -13,6 +13,7 @@ from halfsync.lab.experiments.overload import CONTROLLED, PLAIN, Overload
 from halfsync.lab.experiments.pool_size import COMPUTES, HANDLERS, PoolSize
 from halfsync.lab.experiments.slow_clients import SlowClients
 from halfsync.lab.laboratory import MODELS, Laboratory, Wanted
+from halfsync.lab.running import planned
 
 EXPERIMENTS: tuple[Experiment, ...] = (Clients(), PoolSize(), SlowClients(), Overload(), LyingClock())
 
@@ -26,14 +27,14 @@ def laboratory_for(wanted: Wanted, *, descriptors: int | None = None) -> Laborat
 
 def measured(experiment: Experiment, cell: Cell, wanted: Wanted) -> dict[str, float]:
     laboratory = laboratory_for(wanted)
-    plan = experiment.plan(laboratory)
+    plan = planned(experiment, laboratory)
     assert cell in plan.cells
     return dict(experiment.measure(cell, plan, laboratory).metrics)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
 def test_a_plan_has_each_cell_once_and_its_reference(experiment: Experiment) -> None:
-    plan = experiment.plan(laboratory_for(Wanted(duration_s=0.3, rounds=2)))
+    plan = planned(experiment, laboratory_for(Wanted(duration_s=0.3, rounds=2)))
     assert len(set(plan.cells)) == len(plan.cells)
     assert plan.reference in plan.cells
     assert plan.rounds == 2
@@ -42,7 +43,7 @@ def test_a_plan_has_each_cell_once_and_its_reference(experiment: Experiment) -> 
 
 @pytest.mark.parametrize("experiment", [Clients(), SlowClients()], ids=["clients", "slow-clients"])
 def test_a_plan_stays_within_the_limits_and_says_so(experiment: Experiment) -> None:
-    plan = experiment.plan(laboratory_for(Wanted(models=("proactor",)), descriptors=500))
+    plan = planned(experiment, laboratory_for(Wanted(models=("proactor",)), descriptors=500))
     assert 100 < max(cell.place for cell in plan.cells) < 500
     assert len(plan.notes) == 1
     assert "descriptors" in plan.notes[0]

@@ -18,7 +18,7 @@ from halfsync.lab.experiment import (
 )
 from halfsync.lab.judging import exceeds, not_measured, number, said
 from halfsync.lab.load import Load
-from halfsync.lab.sizes import Most, most_clients, within
+from halfsync.lab.sizes import Most, grid, most_clients
 from halfsync.lab.steady import sockets_of, warm
 
 if TYPE_CHECKING:
@@ -106,19 +106,15 @@ class Clients(Experiment):
     def plan(self, laboratory: Laboratory) -> Plan:
         """Return each model at each number of clients for which there are memory, descriptors and PIDs."""
         wanted = laboratory.wanted
-        cells: list[Cell] = []
-        notes: list[str] = []
-        for model in wanted.models:
-            clients, note = within(wanted.clients or CLIENTS, self._most(model, laboratory), model)
-            cells += [Cell(model, count) for count in clients]
-            notes += note
+        cells, notes = grid(
+            wanted.models, wanted.clients or CLIENTS, lambda model: self._most(model, laboratory)
+        )
         last = [cell for cell in cells if cell.arm == wanted.models[-1]]
         return Plan(
             tuple(cells),
             reference=last[min(1, len(last) - 1)],
             primary="p99_ms",
-            rounds=wanted.rounds or 3,
-            duration_s=wanted.duration_s or DURATION_S,
+            duration_s=DURATION_S,
             notes=tuple(notes),
         )
 
@@ -146,17 +142,15 @@ class Clients(Experiment):
 
     def judge(self, samples: Samples) -> Verdict:
         """Look at what few processes do, and at what many fail at or take."""
-        opened, memory = (dict(samples.curve(PROCESS, metric)) for metric in ("open", "memory_kb"))
+        opened = dict(samples.curve(PROCESS, "open"))
         few = max((place for place in opened if place <= FEW), default=None)
         most = max(opened, default=0.0)
         if few is None or most < ENOUGH:
             return not_measured(f"{number(FEW)} processes, and {number(ENOUGH)} or more, were")
-        beside = dict(samples.curve(ASYNC, "memory_kb"))
-        both = [place for place in memory if place in beside and place >= ENOUGH]
+        both = [pair for pair in samples.pairs(PROCESS, ASYNC, "memory_kb") if pair[0] >= ENOUGH]
         if not both:
             return not_measured("The memory of as many connections of both models was")
-        place = max(both)
-        each, light = memory[place], beside[place]
+        place, each, light = both[-1]
         heavy = each.mid * MANY / 1000 > HEAVY_MB
         fails = opened[most].mid < OPEN
         noise = samples.noise("memory_kb")
@@ -179,7 +173,7 @@ class Clients(Experiment):
             with laboratory.loading(_idle(server, SAMPLE_CLIENTS)) as generation:
                 _wait_until_no_more_come(generation, SAMPLE_CLIENTS)
                 server.settle()
-                used = _used(before, server.memory())
+                used = server.memory().used_bytes - before.used_bytes
                 each_s = generation.end().opened_s / SAMPLE_CLIENTS
         most = most_clients(limits, model, each_bytes=CHILD_MARGIN * used / SAMPLE_CLIENTS)
         in_time = Most(int(OPENING_MOST_S / each_s), "the time that it would take")
@@ -216,18 +210,13 @@ def _wait_until_no_more_come(generation: Generation, clients: int) -> None:
         time.sleep(LOOK_S)
 
 
-def _used(before: Memory, after: Memory) -> int:
-    """Return by how many bytes the processes and their page tables have grown."""
-    return after.pss_bytes - before.pss_bytes + after.page_table_bytes - before.page_table_bytes
-
-
 def _metrics(clients: int, before: Memory, after: Memory, held: LoadOutcome) -> dict[str, float]:
     """Return what connections take of those that are open in the end."""
     metrics = {"open": held.open / clients, "setup_us": held.opened_s * 1e6 / max(1, held.open)}
     left = held.open - held.idle_closed
     if left < clients / 2:
         return metrics
-    metrics["memory_kb"] = max(1, _used(before, after)) / left / 1000
+    metrics["memory_kb"] = max(1, after.used_bytes - before.used_bytes) / left / 1000
     metrics["page_tables_kb"] = max(0, after.page_table_bytes - before.page_table_bytes) / left / 1000
     if clients >= KERNEL_FROM:
         kernel_bytes = after.slab_bytes - before.slab_bytes + after.stack_bytes - before.stack_bytes

@@ -106,8 +106,7 @@ class Convoy(Experiment):
             tuple(Cell(arm, interval) for interval in INTERVALS_MS for arm in arms),
             reference=Cell(ALONE, USUAL_MS),
             primary="p50_ms",
-            rounds=wanted.rounds or 3,
-            duration_s=wanted.duration_s or DURATION_S,
+            duration_s=DURATION_S,
             notes=tuple(notes),
         )
 
@@ -156,8 +155,8 @@ class Convoy(Experiment):
 
 def _pairs(samples: Samples, kind: str) -> dict[float, tuple[Figure, Figure]]:
     """Return the median latencies alone and beside one busy thread, by interval, of the interpreter of this kind."""
-    alone = dict(samples.curve(ALONE + kind, "p50_ms"))
-    return {at: (alone[at], beside) for at, beside in samples.curve(ONE + kind, "p50_ms") if at in alone}
+    pairs = samples.pairs(ALONE + kind, ONE + kind, "p50_ms")
+    return {interval: (alone, beside) for interval, alone, beside in pairs}
 
 
 def _crowd(samples: Samples) -> list[str]:

@@ -12,7 +12,7 @@ from halfsync.lab.sources import FORK_IN_THE_ROAD, OWN_2026, TUTORIAL
 
 if TYPE_CHECKING:
     from halfsync.lab.laboratory import Laboratory
-    from halfsync.lab.samples import Figure, Samples
+    from halfsync.lab.samples import Pair, Samples
 
 POOL = "pool"
 CREATED = {"process": "a process", "thread": "a thread"}
@@ -62,8 +62,7 @@ class Creation(Experiment):
             tuple(Cell(model, size) for size in SIZES_MB for model in wanted.models),
             reference=Cell(wanted.models[-1], SIZES_MB[0]),
             primary="cpu_us",
-            rounds=wanted.rounds or 3,
-            duration_s=wanted.duration_s or DURATION_S,
+            duration_s=DURATION_S,
         )
 
     def measure(self, cell: Cell, plan: Plan, laboratory: Laboratory) -> Measured:
@@ -83,8 +82,7 @@ class Creation(Experiment):
     def judge(self, samples: Samples) -> Verdict:
         """Compare what a connection costs the creating models with what it costs the pool, at each size."""
         noise = samples.noise("cpu_us")
-        pool = dict(samples.curve(POOL, "cpu_us"))
-        compared = {arm: _beside(samples.curve(arm, "cpu_us"), pool) for arm in CREATED}
+        compared = {arm: samples.pairs(arm, POOL, "cpu_us") for arm in CREATED}
         compared = {arm: pairs for arm, pairs in compared.items() if pairs}
         if "process" not in compared:
             return not_measured("A process for each connection, and a pool at the same size, were")
@@ -106,14 +104,7 @@ class Creation(Experiment):
         return Verdict(outcome, sentence + (f" With {missing} it was not measured." if missing else ""))
 
 
-def _beside(
-    curve: list[tuple[float, Figure]], pool: dict[float, Figure]
-) -> list[tuple[float, Figure, Figure]]:
-    """Return the sizes at which both were measured, with the figures of both."""
-    return [(size, figure, pool[size]) for size, figure in curve if size in pool]
-
-
-def _times(pairs: list[tuple[float, Figure, Figure]]) -> str:
+def _times(pairs: list[Pair]) -> str:
     at = [
         f"{said(created.over(pooled))} times as much at {number(size)} MB" for size, created, pooled in pairs
     ]

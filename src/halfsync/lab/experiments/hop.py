@@ -12,7 +12,7 @@ from halfsync.lab.sources import TUTORIAL
 
 if TYPE_CHECKING:
     from halfsync.lab.laboratory import Laboratory
-    from halfsync.lab.samples import Figure, Samples
+    from halfsync.lab.samples import Pair, Samples
 
 QUEUED, DIRECT = "proactor", "thread"
 ARMS = (QUEUED, "pool", DIRECT)
@@ -80,8 +80,7 @@ class Hop(Experiment):
             tuple(Cell(arm, length) for length in LENGTHS_US for arm in arms),
             reference=Cell(arms[0], LENGTHS_US[0]) if arms else Cell(QUEUED, 0.0),
             primary="one_cpu_us",
-            rounds=wanted.rounds or 3,
-            duration_s=wanted.duration_s or DURATION_S,
+            duration_s=DURATION_S,
         )
 
     def measure(self, cell: Cell, plan: Plan, laboratory: Laboratory) -> Measured:
@@ -111,7 +110,7 @@ class Hop(Experiment):
 
     def judge(self, samples: Samples) -> Verdict:
         """Compare a request through the queue with one without it, for one client, at each length."""
-        pairs = _pairs(samples, "one_cpu_us")
+        pairs = samples.pairs(QUEUED, DIRECT, "one_cpu_us")
         if not pairs or pairs[0][0] > 0:
             return not_measured(
                 "The proactor and the model thread, with an application that answers at once, were"
@@ -123,19 +122,6 @@ class Hop(Experiment):
         else:
             outcome = Outcome.HOLDS if pairs[-1][0] in matters else Outcome.WITHIN_A_LIMIT
         return Verdict(outcome, " ".join([_cost(pairs), *_until(pairs, matters), *_crowd(samples)]))
-
-
-Pair = tuple[float, "Figure", "Figure"]
-
-
-def _pairs(samples: Samples, metric: str) -> list[Pair]:
-    """Return the lengths at which both were measured, with the figures of the proactor and of the model thread."""
-    direct = dict(samples.curve(DIRECT, metric))
-    return [
-        (length, figure, direct[length])
-        for length, figure in samples.curve(QUEUED, metric)
-        if length in direct
-    ]
 
 
 def _cost(pairs: list[Pair]) -> str:
@@ -158,7 +144,7 @@ def _until(pairs: list[Pair], matters: list[float]) -> list[str]:
 
 
 def _crowd(samples: Samples) -> list[str]:
-    pairs = _pairs(samples, "cpu_us")
+    pairs = samples.pairs(QUEUED, DIRECT, "cpu_us")
     if not pairs or pairs[0][0] > 0:
         return []
     _, queued, direct = pairs[0]

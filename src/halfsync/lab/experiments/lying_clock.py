@@ -47,7 +47,7 @@ NEAR = 0.2
 
 
 def expected_p99_s(stall_s: float, duration_s: float) -> float:
-    """Return the 99th percentile that clients see who come at an even rate while a server stands still for a time.
+    """Return the 99th percentile of clients that come at an even rate while a server stands still for a time.
 
     A request that is due when x of the stall are left takes x. More than x take those of the first (stall - x) seconds
     of the stall; they are a hundredth of all if stall - x is a hundredth of the duration.
@@ -59,7 +59,7 @@ class LyingClock(Experiment):
     """The same stall, seen by a closed loop and by an open loop."""
 
     name = "lying-clock"
-    title = "A stall, and who sees it"
+    title = "A stall, and which generator shows it"
     claim = (
         "A load generator that waits for each answer before it sends the next request hides what a stall does "
         "to clients."
@@ -97,13 +97,12 @@ class LyingClock(Experiment):
 
     def plan(self, laboratory: Laboratory) -> Plan:
         """Return both generators with each stall."""
-        wanted = laboratory.wanted
         return Plan(
             tuple(Cell(arm, stall) for stall in STALLS_S for arm in (CLOSED, OPEN)),
             reference=Cell(OPEN, 1.4),
             primary="p99_ms",
-            rounds=wanted.rounds or 3,
-            duration_s=max(wanted.duration_s or DURATION_S, BEGINS_S + STALLS_S[-1] + 0.2),
+            duration_s=DURATION_S,
+            least_s=BEGINS_S + STALLS_S[-1] + 0.2,
         )
 
     def measure(self, cell: Cell, plan: Plan, laboratory: Laboratory) -> Measured:
@@ -133,12 +132,10 @@ class LyingClock(Experiment):
 
     def judge(self, samples: Samples) -> Verdict:
         """Compare what both report of the longest stall, and the open loop with arithmetic."""
-        closed, opened = (dict(samples.curve(arm, "p99_ms")) for arm in (CLOSED, OPEN))
-        both = [stall for stall in closed if stall >= LONG_S and stall in opened]
-        if not both:
+        long = [pair for pair in samples.pairs(CLOSED, OPEN, "p99_ms") if pair[0] >= LONG_S]
+        if not long:
             return not_measured("A long stall was")
-        stall = max(both)
-        less, more = closed[stall], opened[stall]
+        stall, less, more = long[-1]
         expected = samples.figure(OPEN, stall, "expected_ms")
         noise = samples.noise("p99_ms")
         right = expected is not None and abs(more.mid - expected.mid) <= NEAR * expected.mid

@@ -23,7 +23,7 @@ from halfsync.lab.experiment import (
 from halfsync.lab.judging import exceeds, listed, not_measured, number, said
 from halfsync.lab.laboratory import APPLICATION
 from halfsync.lab.load import Load
-from halfsync.lab.sizes import Most, most_clients, within
+from halfsync.lab.sizes import Most, grid, most_clients
 from halfsync.lab.steady import failures, holding, steady, warm
 from halfsync.lab.wording import share
 
@@ -83,18 +83,16 @@ class Models(Experiment):
     )
 
     def plan(self, laboratory: Laboratory) -> Plan:
-        """Return each model at each number of clients that is possible. Raises MeasureError if nothing is "
-        "answered."""
+        """Return each model at each number of clients that is possible. MeasureError if nothing is answered."""
         wanted = laboratory.wanted
-        cells: list[Cell] = []
-        notes: list[str] = []
-        for model in wanted.models:
-            most = most_clients(laboratory.machine.limits, model)
-            if model == "process" and wanted.clients is None and most.clients > PROCESSES_MOST:
-                most = Most(PROCESSES_MOST, "the time; ask for more by --clients")
-            clients, note = within(wanted.clients or CLIENTS, most, model)
-            cells += [Cell(model, count) for count in clients]
-            notes += note
+
+        def most(model: str) -> Most:
+            possible = most_clients(laboratory.machine.limits, model)
+            if model == "process" and wanted.clients is None and possible.clients > PROCESSES_MOST:
+                return Most(PROCESSES_MOST, "the time; ask for more by --clients")
+            return possible
+
+        cells, notes = grid(wanted.models, wanted.clients or CLIENTS, most)
         arm = ASYNC if ASYNC in wanted.models else wanted.models[0]
         of_arm = [cell for cell in cells if cell.arm == arm]
         reference = min(of_arm, key=_from_the_middle)
@@ -130,15 +128,12 @@ class Models(Experiment):
 
     def judge(self, samples: Samples) -> Verdict:
         """Compare the rates of the thread and the async model at each number of clients."""
-        ratios = {
-            place: async_rate.over(thread_rate)
-            for place in samples.places(ASYNC)
-            if (async_rate := samples.figure(ASYNC, place, "rate"))
-            and (thread_rate := samples.figure(THREADS, place, "rate"))
-        }
-        if not ratios:
+        pairs = samples.pairs(ASYNC, THREADS, "rate")
+        if not pairs:
             return not_measured(f"The models {THREADS} and {ASYNC} at the same number of clients were")
-        beaten = [place for place in ratios if self._beaten(samples, place)]
+        ratios = {clients: one.over(other) for clients, one, other in pairs}
+        noise = samples.noise("rate")
+        beaten = [clients for clients, one, other in pairs if exceeds(one, other, MAGNITUDE, noise)]
         if not beaten:
             outcome = Outcome.NOT_SEEN
         elif len(beaten) == len(ratios):
@@ -146,12 +141,6 @@ class Models(Experiment):
         else:
             outcome = Outcome.WITHIN_A_LIMIT
         return Verdict(outcome, _sentence(ratios, beaten, samples))
-
-    def _beaten(self, samples: Samples, place: float) -> bool:
-        """Return whether the async model is faster by an order of magnitude, whatever chance has done."""
-        rates = [samples.figure(arm, place, "rate") for arm in (ASYNC, THREADS)]
-        assert rates[0] is not None and rates[1] is not None, "there is a ratio"
-        return exceeds(rates[0], rates[1], MAGNITUDE, samples.noise("rate"))
 
     def _capacity(self, cell: Cell, laboratory: Laboratory) -> float:
         """Return how many requests per second a cell answers."""
@@ -190,8 +179,7 @@ class Models(Experiment):
         empty = server.memory()
         with holding(laboratory, server, clients, laboratory.wanted.path) as opened_s:
             full = server.memory()
-        used = full.pss_bytes - empty.pss_bytes + full.page_table_bytes - empty.page_table_bytes
-        return float(used), opened_s
+        return float(full.used_bytes - empty.used_bytes), opened_s
 
 
 def _from_the_middle(cell: Cell) -> float:

@@ -83,13 +83,11 @@ class Overload(Experiment):
 
     def plan(self, laboratory: Laboratory) -> Plan:
         """Return both ways at each load."""
-        wanted = laboratory.wanted
         return Plan(
             tuple(Cell(arm, load) for load in LOADS for arm in FLAGS),
             reference=Cell(CONTROLLED, 0.9),
             primary="goodput",
-            rounds=wanted.rounds or 3,
-            duration_s=wanted.duration_s or DURATION_S,
+            duration_s=DURATION_S,
         )
 
     def measure(self, cell: Cell, plan: Plan, laboratory: Laboratory) -> Measured:
@@ -122,12 +120,10 @@ class Overload(Experiment):
 
     def judge(self, samples: Samples) -> Verdict:
         """Compare the goodput of both at the highest load."""
-        curves = {arm: dict(samples.curve(arm, "goodput")) for arm in FLAGS}
-        both = [place for place in curves[CONTROLLED] if place >= PAST and place in curves[PLAIN]]
-        if not both:
+        past = [pair for pair in samples.pairs(CONTROLLED, PLAIN, "goodput") if pair[0] >= PAST]
+        if not past:
             return not_measured(f"Goodput at {number(PAST)} times the capacity was")
-        place = max(both)
-        kept, lost = (curves[arm][place] for arm in FLAGS)
+        place, kept, lost = past[-1]
         if kept.mid >= KEEPS and lost.mid <= LOSES and exceeds(kept, lost):
             outcome = Outcome.HOLDS
         elif exceeds(kept, lost, 1.3, samples.noise("goodput")):

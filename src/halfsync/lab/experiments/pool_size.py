@@ -75,7 +75,7 @@ class PoolSize(Experiment):
     method = (
         "Model proactor with 1 to 512 threads in one process. Each arm is a handler: one waits without the GIL, one "
         "computes in Python, one does either, in turns. Throughput is that of twice as many clients as threads, each "
-        "of whom sends its next request after its answer (a closed loop). The tail is that of a fixed rate (an open "
+        "of which sends its next request after its answer (a closed loop). The tail is that of a fixed rate (an open "
         "loop): 400 requests per second, 100 of the handler that waits 100 ms. The number that `--threads auto` "
         "chooses is among those measured."
     )
@@ -114,8 +114,8 @@ class PoolSize(Experiment):
             tuple(Cell(arm, place) for place in places for arm in HANDLERS),
             reference=Cell(WAITS, THREADS[1]),
             primary="rate",
-            rounds=laboratory.wanted.rounds or 2,
-            duration_s=laboratory.wanted.duration_s or DURATION_S,
+            rounds=2,
+            duration_s=DURATION_S,
             found={"auto": chosen},
         )
 

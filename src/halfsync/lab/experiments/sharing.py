@@ -104,7 +104,6 @@ class Sharing(Experiment):
             tuple(Cell(arm, workers) for workers in places or WORKERS[:1] for arm in FLAGS),
             reference=Cell(FORKED, WORKERS[0]),
             primary="memory_mb",
-            rounds=laboratory.wanted.rounds or 3,
             duration_s=0.0,
             notes=notes,
         )
@@ -119,7 +118,7 @@ class Sharing(Experiment):
             opened = descriptors(server)
         return Measured(
             {
-                "memory_mb": (memory.pss_bytes + memory.page_table_bytes) / MEGABYTE,
+                "memory_mb": memory.used_bytes / MEGABYTE,
                 "private_pages": memory.private_bytes / PAGE_BYTES,
                 "page_tables_mb": memory.page_table_bytes / MEGABYTE,
                 "descriptors": float(opened),

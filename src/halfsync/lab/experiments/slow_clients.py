@@ -19,14 +19,14 @@ from halfsync.lab.experiment import (
 )
 from halfsync.lab.judging import exceeds, listed, not_measured, number, percent
 from halfsync.lab.load import Load
-from halfsync.lab.sizes import most_clients, within
+from halfsync.lab.sizes import Most, grid, most_clients
 from halfsync.lab.steady import watched
 
 if TYPE_CHECKING:
     from halfsync.lab.laboratory import Laboratory
     from halfsync.lab.samples import Figure, Samples
 
-SLOW = (10, 100, 1000)
+SLOW = (0, 10, 100, 1000)
 RATE = 200.0
 HEALTHY = 16
 MORE = 200
@@ -54,7 +54,7 @@ class SlowClients(Experiment):
     )
     said_by = "texts on Slowloris and on servers behind proxies; gunicorn's documentation"
     method = (
-        f"{RATE:.0f} requests per second of healthy clients, in an open loop, each of whom leaves after "
+        f"{RATE:.0f} requests per second of healthy clients, in an open loop, each of which leaves after "
         f"{PATIENCE_S} s; beside them clients that send a byte of their head every second and never finish, "
         "and come again when they are closed. Each model with its default settings. Goodput is the share of "
         "the healthy clients' requests that was answered in time."
@@ -79,20 +79,17 @@ class SlowClients(Experiment):
     def plan(self, laboratory: Laboratory) -> Plan:
         """Return each model beside each number of slow clients for which there are descriptors."""
         wanted = laboratory.wanted
-        cells: list[Cell] = []
-        notes: list[str] = []
-        for model in wanted.models:
-            most = most_clients(laboratory.machine.limits, model)
-            most = replace(most, clients=most.clients - HEALTHY - MORE)
-            slow, note = within(SLOW, most, model)
-            cells += [Cell(model, count) for count in (0, *slow)]
-            notes += note
+
+        def most(model: str) -> Most:
+            all_clients = most_clients(laboratory.machine.limits, model)
+            return replace(all_clients, clients=all_clients.clients - HEALTHY - MORE)
+
+        cells, notes = grid(wanted.models, SLOW, most)
         return Plan(
             tuple(cells),
             reference=Cell(wanted.models[-1], 0.0),
             primary="cpu_us",
-            rounds=wanted.rounds or 3,
-            duration_s=wanted.duration_s or DURATION_S,
+            duration_s=DURATION_S,
             notes=tuple(notes),
         )
 

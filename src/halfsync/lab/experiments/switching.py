@@ -29,7 +29,7 @@ from halfsync.lab.sources import OWN_2026, TUTORIAL
 
 if TYPE_CHECKING:
     from halfsync.lab.laboratory import Laboratory
-    from halfsync.lab.samples import Figure, Samples
+    from halfsync.lab.samples import Pair, Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,7 @@ class Switching(Experiment):
             tuple(cells),
             reference=Cell(THREADS, 0.0),
             primary="switch_us",
-            rounds=wanted.rounds or 3,
-            duration_s=wanted.duration_s or DURATION_S,
+            duration_s=DURATION_S,
             notes=tuple(notes),
         )
 
@@ -152,7 +151,7 @@ class Switching(Experiment):
 
     def judge(self, samples: Samples) -> Verdict:
         """Compare a switch of processes with one of threads on one processor, at each working set."""
-        pairs = _pairs(samples, THREADS, PROCESSES)
+        pairs = samples.pairs(THREADS, PROCESSES, "switch_us")
         if not pairs:
             return not_measured("Switches of threads and of processes on one processor were")
         noise = samples.noise("switch_us")
@@ -219,14 +218,6 @@ def has_pcid() -> bool:
     return flags is None or "pcid" in flags.split()
 
 
-def _pairs(samples: Samples, one: str, other: str) -> list[tuple[float, Figure, Figure]]:
-    """Return the places at which both arms have a switch, with both figures."""
-    others = dict(samples.curve(other, "switch_us"))
-    return [
-        (size, figure, others[size]) for size, figure in samples.curve(one, "switch_us") if size in others
-    ]
-
-
 def _shows_in_turns(samples: Samples, size: float) -> bool:
     """Return whether whole turns differ too."""
     threads, processes = (samples.figure(arm, size, "turn_cpu_us") for arm in (THREADS, PROCESSES))
@@ -235,7 +226,7 @@ def _shows_in_turns(samples: Samples, size: float) -> bool:
     return exceeds(processes, threads, SHOWS, samples.noise("turn_cpu_us"))
 
 
-def _compared(pairs: list[tuple[float, Figure, Figure]], dearer: list[float]) -> str:
+def _compared(pairs: list[Pair], dearer: list[float]) -> str:
     size, threads, processes = pairs[0]
     text = (
         f"On one processor a switch takes {said(threads, 'µs')} of CPU between threads and {said(processes, 'µs')} "
@@ -253,11 +244,11 @@ def _compared(pairs: list[tuple[float, Figure, Figure]], dearer: list[float]) ->
 
 def _across(samples: Samples) -> list[str]:
     """Return how long it takes to hand over to another processor, most of which is no CPU but a wait."""
-    threads, processes = (dict(samples.curve(arm, "turn_us")) for arm in ACROSS)
-    both = sorted(threads.keys() & processes.keys())
-    if not both:
+    pairs = samples.pairs(*ACROSS, "turn_us")
+    if not pairs:
         return []
-    waits = f"{said(threads[both[0]], 'µs')} and {said(processes[both[0]], 'µs')}"
+    _, threads, processes = pairs[0]
+    waits = f"{said(threads, 'µs')} and {said(processes, 'µs')}"
     return [f"Across processors a turn takes {waits} of time."]
 
 

@@ -28,6 +28,7 @@ from halfsync.lab.experiment import (
 )
 from halfsync.lab.forking import REAP_ALL, REAP_IGNORE, REAP_NONE, REAP_ONE, Order
 from halfsync.lab.judging import listed, not_measured, number, said
+from halfsync.lab.kernel import pids_of, stat
 from halfsync.lab.sources import OWN_2026, TUTORIAL
 
 if TYPE_CHECKING:
@@ -89,7 +90,6 @@ class Zombies(Experiment):
             tuple(Cell(arm, float(int(place * room))) for place in PLACES for arm in REAPING),
             reference=Cell(NEVER, float(room)),
             primary="zombies",
-            rounds=laboratory.wanted.rounds or 3,
             duration_s=0.0,
             notes=tuple(notes),
             found={"room": float(room)},
@@ -219,13 +219,5 @@ def _end(server: subprocess.Popen[str]) -> None:
 
 def _children_of_session(session: int) -> list[int]:
     """Return this process's children that belong to a session."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            with suppress(OSError):
-                text = (process / "stat").read_text(encoding="utf-8", errors="replace")
-                # The name, in parentheses, may have spaces. Then: the state, the parent, the group and the session.
-                _, parent, _, its_session = text[text.rindex(")") + 2 :].split()[:4]
-                if int(parent) == os.getpid() and int(its_session) == session:
-                    found.append(int(process.name))
-    return found
+    own = str(os.getpid())
+    return [pid for pid in pids_of(session) if (fields := stat(pid)) and fields[1] == own]
