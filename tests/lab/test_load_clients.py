@@ -27,7 +27,7 @@ def refusing_port() -> Iterator[int]:
 
 @contextmanager
 def full_port() -> Iterator[int]:
-    """Give a port whose backlog is full, so that nobody who comes is let in."""
+    """Give a port whose backlog is full, so that no further client is let in."""
     with socket.create_server((HOST, 0), backlog=0) as listener:
         port = listener.getsockname()[1]
         with socket.create_connection((HOST, port)):

@@ -27,7 +27,7 @@ from tests.lab.experiments.judging import judged
 
 
 def curve(each_mb: float, descriptors: float = 0.0) -> dict[float, dict[str, float]]:
-    """Return workers of whom each further one takes so much."""
+    """Return workers, each further one of which takes so much."""
     return {
         workers: {"memory_mb": 90 + each_mb * workers, "descriptors": 10 + descriptors * workers}
         for workers in (1.0, 4.0, 8.0)

@@ -24,7 +24,7 @@ MEASURED, LAW = "measured", "universal scalability law"
 METHOD = (
     "First one process answered a client that was alone: what a turn of the application takes is what the server "
     "counts, and what it computes is what the kernel counts for its process. Then one process had more and more "
-    "threads, and twice as many clients, each of whom asks again once it is answered (a closed loop): how throughput "
+    "threads, and twice as many clients, each of which asks again once it is answered (a closed loop): how throughput "
     "grows says for how long a request keeps other threads from going on. From this, by Little's law and the universal "
     "scalability law, follow the settings that may be good. They were measured in the same way, the better half for "
     "longer each time. The best and the default were then compared under one load in an open loop, more than they can "
