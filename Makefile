@@ -26,7 +26,7 @@ ALONE   := $(patsubst %,tests/faults/test_%.py,bad_clients crowds deploys full_d
            tests/bench tests/docs tests/lab
 DIFFICULT := $(patsubst %,tests/conformance/test_%.py,framing connections sending wsgi_input)
 suite    = failed=0; \
-           $(1) $(PYTEST) -n 2 $(ALONE:%=--ignore=%) tests || failed=1; \
+           $(1) $(PYTEST) -n 2 --dist worksteal $(ALONE:%=--ignore=%) tests || failed=1; \
            $(1) $(PYTEST) $(ALONE) || failed=1; \
            HALFSYNC_DIFFICULT_TRANSPORT=1 $(1) $(PYTEST) -n 2 $(DIFFICULT) || failed=1; \
            exit $$failed
@@ -91,7 +91,7 @@ lint: build/checks.stamp
 	$(PY) -m tools.draw_models --check
 	$(PY) -m tools.draw_states --check
 	$(PY) -m tools.write_metrics_page --check
-	$(PY) -m tools.write_lab_page --check
+	PYTHONPATH=build/checks/site $(PY) -m tools.write_lab_page --check
 
 bench: build/release.stamp
 	$(PY) -m bench
