@@ -47,8 +47,8 @@ FIXED_SHARE = 0.3
 QUEUE_LEAST = 2048
 UNANSWERED = 0.001
 """The share of the requests that may be left unanswered without a note."""
-MAGNITUDE = 10**0.5
-"""An order of magnitude: nearer to ten times than to once. Between tuned models 0.5 to 2 times is typical."""
+MAGNITUDE = 7.0
+"""An order of magnitude, in round figures. 0.5 to 5 times is typical, the most of it with thousands of clients."""
 
 
 class Models(Experiment):
@@ -204,7 +204,7 @@ def _sentence(ratios: Mapping[float, Figure], beaten: list[float], samples: Samp
     among = f"{lowest} to {highest}" if lowest != highest else highest
     at_some = 0 < len(beaten) < len(ratios)
     where = (
-        f", and more than {number(MAGNITUDE)} times, from which on it is nearer to ten times than to one, "
+        f", and more than {number(MAGNITUDE)} times, about an order of magnitude, "
         f"at {listed([number(each) for each in beaten])} clients"
         if at_some
         else ""
