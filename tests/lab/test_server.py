@@ -2,8 +2,11 @@
 
 import http.client
 import os
+import select
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,3 +162,33 @@ def test_an_error_in_the_body_ends_the_server(folder: Path) -> None:
     with pytest.raises(OwnError), serving("lab_app:app", chdir=folder) as served:
         raise OwnError
     assert kernel.pids_of(served.session) == []
+
+
+HOLDER = """
+import signal
+from pathlib import Path
+from halfsync.lab.server import serving
+
+with serving("lab_app:app", "--workers", "2", chdir=Path.cwd()) as server:
+    print(server.pid, flush=True)
+    signal.pause()
+"""
+
+
+def test_a_server_ends_with_a_lab_that_is_killed(folder: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER], cwd=folder, stdout=subprocess.PIPE, text=True
+    ) as lab:
+        assert lab.stdout is not None
+        descriptor = os.pidfd_open(int(lab.stdout.readline()))
+        try:
+            lab.kill()
+            assert select.select([descriptor], [], [], 30)[0]
+        finally:
+            os.close(descriptor)
+
+
+def test_a_server_whose_lab_has_ended_at_once_does_not_start() -> None:
+    command = [*server.tethered(sys.executable), "-c", "print('begun')"]
+    command[command.index(str(os.getpid()))] = "1"  # not its parent
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b""

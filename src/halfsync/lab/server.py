@@ -31,6 +31,14 @@ LOG_LINES = 5
 """How many of a log's last lines are told of a server that failed."""
 SETTINGS = ("HALFSYNC_", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
 """Variables that begin so are not passed on: they would change the server, or are the lab's own."""
+TETHERED = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):  # otherwise it has ended before this was asked for
+    os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+"""A program that becomes another one, which ends when its parent does, even if that is killed (prctl(2))."""
 
 
 class ServerUnderTest:
@@ -87,7 +95,7 @@ def serving(
     """
     with tempfile.TemporaryDirectory(prefix="halfsync-lab-") as folder:
         log = Path(folder) / "server.log"
-        command = [python, "-m", "halfsync", "serve", target, *flags]
+        command = [*tethered(python), "-m", "halfsync", "serve", target, *flags]
         with _notify_socket() as notify:
             variables = _environment(environment or {}, notify)
             try:
@@ -100,6 +108,11 @@ def serving(
                 server.check()
             finally:
                 stop(server)
+
+
+def tethered(python: str) -> list[str]:
+    """Return how to start an interpreter that gets SIGTERM when the thread that started it ends, or its process."""
+    return [python, "-I", "-S", "-c", TETHERED, str(os.getpid())]
 
 
 def _start(

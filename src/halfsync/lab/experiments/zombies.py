@@ -29,6 +29,7 @@ from halfsync.lab.experiment import (
 from halfsync.lab.forking import REAP_ALL, REAP_IGNORE, REAP_NONE, REAP_ONE, Order
 from halfsync.lab.judging import listed, not_measured, number, said
 from halfsync.lab.kernel import pids_of, stat
+from halfsync.lab.server import tethered
 from halfsync.lab.sources import OWN_2026, TUTORIAL
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def forked(order: Order) -> dict[str, Any]:
     """Run the server of processes, and return what it found. Whatever happens, none of its children is left."""
     with adopting_orphans():
         server = subprocess.Popen(
-            [sys.executable, "-I", forking.__file__, json.dumps(asdict(order))],
+            [*tethered(sys.executable), "-I", forking.__file__, json.dumps(asdict(order))],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
