@@ -11,9 +11,10 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 PY      := $(BIN)/python
 SOURCES := $(shell find src -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.h' -o -name 'meson.build' -o -path '*/admin/page/*.*') \
-           meson.build meson.options pyproject.toml
+           meson.build meson.options pyproject.toml tools/translate.py
 PIP     := PATH="$(CURDIR)/$(BIN):$$PATH" $(PY) -m pip --disable-pip-version-check -q
 INSTALL := $(PIP) install --no-build-isolation --no-deps --force-reinstall
+CHECKS  := -Csetup-args=-Dchecks=true -Csetup-args=-Dbuildtype=debugoptimized -Csetup-args=-Doptimization=1
 PYTEST  := $(PY) -m pytest
 T       ?= tests
 
@@ -122,13 +123,13 @@ build/release.stamp: build/venv.stamp $(SOURCES)
 
 build/checks.stamp: build/venv.stamp $(SOURCES)
 	@mkdir -p build/checks/meson
-	$(INSTALL) -Cbuild-dir=build/checks/meson -Csetup-args=-Dchecks=true -Csetup-args=-Dbuildtype=debugoptimized \
+	$(INSTALL) -Cbuild-dir=build/checks/meson $(CHECKS) \
 		--upgrade --target build/checks/site .
 	@touch $@
 
 build/asan.stamp: build/venv.stamp $(SOURCES)
 	@mkdir -p build/asan/meson
-	$(INSTALL) -Cbuild-dir=build/asan/meson -Csetup-args=-Dchecks=true -Csetup-args=-Dbuildtype=debugoptimized \
+	$(INSTALL) -Cbuild-dir=build/asan/meson $(CHECKS) \
 		-Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false --upgrade --target build/asan/site .
 	@touch $@
 
@@ -138,8 +139,8 @@ build/fuzz-tools.stamp: build/venv.stamp tools/setup_fuzz.sh
 
 build/fuzz.stamp: build/fuzz-tools.stamp tools/ubsan_cython.txt $(SOURCES)
 	@mkdir -p build/fuzz/meson
-	CC=clang $(INSTALL) -Cbuild-dir=build/fuzz/meson -Csetup-args=-Dchecks=true -Csetup-args=-Dbuildtype=debugoptimized \
-		-Csetup-args=-Doptimization=1 -Csetup-args=-Dc_args='-fsanitize=address,undefined,fuzzer-no-link -fsanitize-ignorelist=$(CURDIR)/tools/ubsan_cython.txt' \
+	CC=clang $(INSTALL) -Cbuild-dir=build/fuzz/meson $(CHECKS) \
+		-Csetup-args=-Dc_args='-fsanitize=address,undefined,fuzzer-no-link -fsanitize-ignorelist=$(CURDIR)/tools/ubsan_cython.txt' \
 		-Csetup-args=-Db_lundef=false --upgrade --target build/fuzz/site .
 	@touch $@
 
