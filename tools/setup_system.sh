@@ -14,6 +14,7 @@ command -v promtool >/dev/null || packages+=(prometheus)  # which has it
 command -v redis-benchmark >/dev/null || packages+=(redis-tools)
 command -v slowhttptest >/dev/null || packages+=(slowhttptest)
 [ -e /lib/systemd/systemd ] || packages+=(systemd)  # of which the tests run one of their own
+command -v wrk >/dev/null || packages+=(wrk)
 [ ${#packages[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "halfsync set-up: installing ${packages[*]}" >&2
