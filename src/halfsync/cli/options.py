@@ -8,13 +8,15 @@ import click
 from halfsync.runtime.output import standard_output
 from halfsync.settings import BY_NAME, GROUPS, SETTINGS, Setting
 from halfsync.settings.kinds import Flag
-from halfsync.settings.lists import Binds, Mounts
+from halfsync.settings.lists import Binds, Directories, Mounts, Patterns, Variables
+from halfsync.settings.setting import spell_flag
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 HELP_WIDTH = 80
 NAMES_WIDTH = 26  # fits the names of an option and its value, so that all sections line up
+REPEATABLE = (Binds, Mounts, Directories, Patterns, Variables)
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -29,9 +31,10 @@ class SettingOption(click.Option):
             # The negative form turns off what a file or a variable has turned on.
             names = [f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"]
             extra = {"is_flag": True}
+        names += [spell_flag(alias) for alias in setting.aliases]
         if setting.short:
             names.insert(0, f"-{setting.short}")
-        if isinstance(setting.kind, Binds | Mounts):
+        if isinstance(setting.kind, REPEATABLE):
             extra["multiple"] = True
         if setting.kind.choices:
             extra["shell_complete"] = _complete

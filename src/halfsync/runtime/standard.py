@@ -86,6 +86,7 @@ LATER = (
     "halfsync.supervisor.development.child",
     "halfsync.supervisor.development.error_page",
     "halfsync.supervisor.development.sources",
+    "halfsync.supervisor.development.watching",
     "halfsync.host.preflight",
     "halfsync.supervisor.supervise",
     "halfsync.pool.threadpool",
