@@ -45,7 +45,7 @@ def type_of(setting: "Setting") -> str:
     """Return the type of a setting's argument."""
     from halfsync.settings.kinds import Choice, Optional  # noqa: PLC0415 - importable only after find_sources
     from halfsync.settings.lanes import Lanes  # noqa: PLC0415
-    from halfsync.settings.lists import ListKind, Mounts  # noqa: PLC0415
+    from halfsync.settings.lists import ListKind, Mounts, SchemeHeaders  # noqa: PLC0415
 
     declared = annotations()[setting.name]
     if isinstance(setting.kind, Choice) and len(setting.kind.choices) <= LITERALS_MOST:
@@ -54,6 +54,8 @@ def type_of(setting: "Setting") -> str:
         return "Mapping[str, Mapping[str, object]]"
     if isinstance(setting.kind, Mounts):
         return "Directories"
+    if isinstance(setting.kind, SchemeHeaders):
+        return "Mapping[str, str] | Texts"
     if isinstance(setting.kind, ListKind):
         return "Texts"
     base = declared.removesuffix(" | None")

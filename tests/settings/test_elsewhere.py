@@ -38,7 +38,8 @@ SAID = {
     "--static-map": "--static", "--static-path-mount": "--static", "--raw-env": "--env NAME=VALUE",
     "--ini": "--config", "--interface": "WSGI", "--lifespan": "WSGI", "--loop": "WSGI", "--statsd-host": "Prometheus",
     "--no-sendfile": "leave it out", "--workers-lifetime": "--max-lifetime", "--workers-max-rss": "--max-rss",
-    "--secure-scheme-headers": "X-Forwarded-Proto", "--worker-tmp-dir": "no process is watched by a file",
+    "--secure-scheme-header": "--secure-scheme-headers",
+    "--url-scheme": "X-Forwarded-Proto", "--worker-tmp-dir": "no process is watched by a file",
     "--statsd-prefix": "Prometheus", "--dirty-app": "task queue", "--http2-cleartext": "HTTP/1.1",
     "--log-config": "logging", "--unix-socket-perms": "--unix-mode", "--chmod-socket": "--unix-mode",
 }  # fmt: skip

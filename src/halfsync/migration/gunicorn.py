@@ -172,8 +172,15 @@ class _Converter:
             self._move(name, name, True)
 
     def _secure_scheme_headers(self, name: str, value: Any) -> None:
-        if value != SCHEME_HEADERS:
-            self._leave(name)
+        """Move the fields that are not gunicorn's own, and of those the ones that the configuration repeats."""
+        given = {name.upper(): text for name, text in value.items()}
+        if given == SCHEME_HEADERS:
+            return
+        wanted = {name.title(): text for name, text in given.items() if name != "X-FORWARDED-PROTO"}
+        if given.get("X-FORWARDED-PROTO", "https") != "https":
+            self._leave(name, f"X-Forwarded-Proto: {given['X-FORWARDED-PROTO']} is no scheme here")
+        elif wanted:
+            self._move(name, name, wanted)
 
     # Processes, threads and time.
 

@@ -91,6 +91,7 @@ LATER = (
     "halfsync.supervisor.supervise",
     "halfsync.pool.threadpool",
     "halfsync.wsgi.application",
+    "halfsync.wsgi.scheme",
 )
 
 

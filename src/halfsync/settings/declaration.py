@@ -30,7 +30,7 @@ from halfsync.settings.kinds import (
     Text,
 )
 from halfsync.settings.lanes import Lane, Lanes, Share
-from halfsync.settings.lists import Addresses, Binds, Directories, Mounts, Patterns, Variables
+from halfsync.settings.lists import Addresses, Binds, Directories, Mounts, Patterns, SchemeHeaders, Variables
 from halfsync.settings.log_kinds import FACILITIES, LogFormat, LogTarget
 from halfsync.settings.setting import (
     APPLICATION,
@@ -98,6 +98,12 @@ class DeclaredSettings:
         doc='Peers whose X-Forwarded- and Forwarded fields are trusted: addresses, networks, unix (unix sockets), '
             '"*" (all) or none. Those fields of other peers are dropped.',
         reason="A proxy on this machine works without configuration, and no remote client can forge its address.")
+    secure_scheme_headers: tuple[tuple[str, str], ...] = setting(
+        (), SchemeHeaders(), PROXIES,
+        doc="Fields of peers of forwarded_allow_ips that mean https beside X-Forwarded-Proto: NAME=VALUE, or a table, "
+            "as in X-Forwarded-Ssl=on; repeatable. The names begin with X-Forwarded-. They count if X-Forwarded-Proto "
+            "and Forwarded are missing (docs/proxies.md).",
+        reason="Proxies send X-Forwarded-Proto, and each more is one that they must remove from what clients send.")
     request_id_field: str | None = setting(
         "X-Request-Id", FieldName(), PROXIES,
         doc="The field in which a peer of forwarded_allow_ips gives a request its id. Without a valid one, or for "

@@ -124,7 +124,8 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (_FORWARDED, "proxy_headers trusted_proxy trusted_hosts "
      "trusted_proxy_count trusted_proxy_headers log_untrusted_proxy_headers clear_untrusted_proxy_headers "
      "forwarder_headers no_proxy_headers"),
-    (_SCHEME, "secure_scheme_headers secure_scheme_header url_scheme"),
+    ("use {secure_scheme_headers}", "secure_scheme_header"),
+    (_SCHEME, "url_scheme"),
     ("send SIGHUP to load the application anew", "touch_reload touch_chain_reload"),
     (_RELOAD, "reload_engine reload_extra_file reload_extra_files reload_dirs "
      "reload_paths reload_ignore_dirs reload_ignore_patterns reload_ignore_paths reload_tick reload_delay "
@@ -164,6 +165,8 @@ DIFFERENT = {
     "graceful_timeout": "idle connections are handed to other processes before",
     "reload": "needs the package watchfiles",
     "forwarded_allow_ips": "networks may be in it, and unix sockets are trusted as unix",
+    "secure_scheme_headers": "fields that begin with X-Forwarded- alone, since clients may send others; "
+    "X-Forwarded-Proto is always read",
     "proxy_protocol": "a flag: both versions are read",
     "proxy_allow_ips": "as for forwarded_allow_ips",
     "pythonpath": "a list; directories come after that of the application",

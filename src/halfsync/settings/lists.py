@@ -238,6 +238,44 @@ class Variables(ListKind[tuple[str, str]]):
         return ",".join(f"{name}=..." for name, _ in value) or NOTHING
 
 
+class SchemeHeaders(ListKind[tuple[str, str]]):
+    """Fields of requests with values that mean https: a table, or a list of ``NAME=VALUE``; "none" means none."""
+
+    metavar = "NAME=VALUE"
+    accepts = "NAME=VALUE, a list of them, or a table of fields and values"
+
+    def convert(self, raw: object) -> tuple[tuple[str, str], ...]:
+        given = self._split(raw.items() if isinstance(raw, Mapping) else raw)
+        if given in ([NOTHING], [""]):
+            return ()
+        fields = [self._pair(one) for one in given]
+        return tuple({name.title(): value for name, value in fields}.items())
+
+    def _pair(self, one: object) -> tuple[str, str]:
+        pair = one.partition("=")[::2] if isinstance(one, str) else one
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            raise self.refuse(one)
+        name, value = pair
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise self.refuse(one)
+        name, value = name.strip(), value.strip()
+        if not _TOKEN.fullmatch(name) or not value or not value.isprintable() or "," in value:
+            raise self.refuse(one)
+        if not name.lower().startswith(FORWARDED_PREFIX):
+            raise UsageError(
+                f"{shown(name)} does not begin with X-Forwarded-, so any client may send it",
+                remedy="let the proxy send X-Forwarded-Proto, or another field whose name begins so",
+            )
+        if name.lower() in (f"{FORWARDED_PREFIX}{part}" for part in ("proto", "for", "host", "port")):
+            raise UsageError(f"{name} is read already", remedy="leave it out")
+        return name, value
+
+    def show(self, value: tuple[tuple[str, str], ...]) -> str:
+        return ",".join(f"{name}={text}" for name, text in value) or NOTHING
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+FORWARDED_PREFIX = "x-forwarded-"  # of fields that the server drops if the peer is not trusted
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _BEFORE_NAME = re.compile(",(?=[A-Za-z_][A-Za-z0-9_]*=)", re.ASCII)
 
