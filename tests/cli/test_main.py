@@ -18,6 +18,7 @@ from halfsync.native.forks import release_signal
 from halfsync.runtime.signals import ENDING, HARMLESS
 from halfsync.settings import SETTINGS, Settings
 from halfsync.settings.kinds import Optional
+from halfsync.settings.setting import spell_flag
 
 APP = "def application(environ, start_response):\n    return []\ndef create():\n    return application\n"
 Served = list[tuple[Callable[..., Any], Settings, str]]
@@ -361,6 +362,14 @@ def test_help_names_every_setting_within_80_columns(command: str) -> None:
     words = done.stdout.replace(",", " ").split()
     for setting in SETTINGS:
         assert (f"--no-{setting.flag[2:]}" if setting.default is True else setting.flag) in words
+
+
+def test_help_lines_up_and_leaves_out_other_servers_names() -> None:
+    done = run("serve", "--help")
+    assert "  -p, --pidfile FILE " in done.stdout
+    assert "  -e, --env NAME=VALUE " in done.stdout
+    for alias in (spell_flag(alias) for setting in SETTINGS for alias in setting.aliases):
+        assert f"{alias} " not in done.stdout, alias
 
 
 def test_version() -> None:

@@ -41,10 +41,16 @@ class SettingOption(click.Option):
         super().__init__([setting.name, *names], default=None, help=_help(setting), **extra)
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Return the option's line of help. A flag's line has only the form that changes the default."""
+        """Return the option's line of help, without other servers' names for it.
+
+        A flag's line has only the form that changes the default.
+        """
         record = super().get_help_record(ctx)
-        if record is None or not self.is_flag:
-            return record
+        if record is None:
+            return None
+        if not self.is_flag:
+            short = f"-{self.setting.short}, " if self.setting.short else ""
+            return (f"{short}{self.setting.flag} {_metavar(self.setting)}", record[1])
         return (f"--{'no-' if self.setting.default else ''}{self.setting.flag.removeprefix('--')}", record[1])
 
 
