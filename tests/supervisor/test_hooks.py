@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 from tests.client import fetch
@@ -152,5 +153,58 @@ def test_a_hook_that_is_missing_is_found_before_anything_is_opened(tmp_path: Pat
     try:
         assert serving.exit_code() == 3
         assert "child_exit gone:hook: no module named 'gone'" in serving.lines[-1]
+    finally:
+        serving.__exit__(None, None, None)
+
+
+def test_an_upgrade_begins_with_the_environment_of_the_first_program(tmp_path: Path) -> None:
+    (tmp_path / "halfsync.toml").write_text("pidfile = 'pid'\n[env]\nGREETING = 'first'\n")
+    with Serving(tmp_path, APP, "--workers", "1") as serving:
+        serving.wait_line("1 process serves")
+        assert fetch(serving.address, "/").body == b"first"
+        (tmp_path / "halfsync.toml").write_text("pidfile = 'pid'\n")
+        serving.signal(signal.SIGUSR2)
+        serving.wait_line("this program is the server now")
+        until(lambda: fetch(serving.address, "/").body == b"none")
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+
+
+def test_a_lone_server_has_its_environment_and_its_paths(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "beside.py").write_text(APP)
+    settings = ["wsgi_app = 'beside:app'", "pythonpath = ['more']", "[env]", "GREETING = 'hello, world'"]
+    (tmp_path / "halfsync.toml").write_text("\n".join(settings))
+    command = [sys.executable, "-m", "halfsync", "serve", "-b", "127.0.0.1:0"]
+    with Serving(tmp_path, "", command=command) as serving:
+        assert "halfsync" in serving.wait_line("serves beside:app")
+        assert fetch(serving.address, "/").body == b"hello, world"
+
+
+def test_other_files_and_directories_are_watched(tmp_path: Path) -> None:
+    for name in ("templates", "elsewhere"):
+        (tmp_path / name).mkdir()
+    given = [
+        "--reload",
+        "--reload-dir",
+        "templates",
+        "--reload-dir",
+        "elsewhere",
+        "--reload-include",
+        "*.html",
+    ]
+    with Serving(tmp_path, APP, *given) as serving:
+        serving.wait_line("1 process serves")
+        (tmp_path / "elsewhere" / "a.css").touch()  # of no interest
+        (tmp_path / "elsewhere" / "a.html").touch()
+        assert "a.css" not in serving.wait_line("reloading: ")
+        serving.wait_line("a.html changed")
+        serving.wait_line("the reload is complete")
+
+
+def test_a_directory_to_watch_must_exist(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, APP, "--reload", "--reload-dir", "gone")
+    try:
+        assert serving.exit_code() == 2
+        assert "--reload-dir: there is no directory gone" in serving.lines[-1]
     finally:
         serving.__exit__(None, None, None)

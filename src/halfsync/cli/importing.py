@@ -35,7 +35,7 @@ def import_configuration(location: str, output: str | None, *, overwrite: bool) 
         notes.append(_write(text, output))
     notes.append(
         f"{counted(len(done.moved), 'setting is', 'settings are')} written, "
-        f"{counted(len(done.left), 'one is not', 'are not')}; try them: halfsync check MODULE:CALLABLE"
+        f"{counted(len(done.left), 'is not', 'are not')}; try them: halfsync check MODULE:CALLABLE"
     )
     for note in notes:
         standard_error.write(f"{note}\n")
