@@ -89,6 +89,8 @@ lint: build/checks.stamp
 	$(PY) tools/check_sockets.py
 	$(PY) -m tools.write_settings_page --check
 	$(PY) -m tools.write_log_pages --check
+	$(PY) -m tools.write_options --check
+	$(PY) -m tools.write_migration_page --check
 	$(PY) -m tools.draw_models --check
 	$(PY) -m tools.draw_states --check
 	$(PY) -m tools.write_metrics_page --check
@@ -100,6 +102,8 @@ bench: build/release.stamp
 docs: build/release.stamp
 	$(PY) -m tools.write_settings_page
 	$(PY) -m tools.write_log_pages
+	$(PY) -m tools.write_options
+	$(PY) -m tools.write_migration_page
 	$(PY) -m tools.draw_models
 	$(PY) -m tools.draw_states
 	$(PY) -m tools.write_metrics_page

@@ -15,6 +15,7 @@ import halfsync
 from halfsync.native import checks
 from tests.browser import Browser, find_chromium
 from tests.leaks import held, leaked
+from tests.seated import make_server
 
 THREADS = 4
 GRACEFUL_TIMEOUT = 10.0
@@ -108,7 +109,7 @@ def serve(model: dict[str, Any]) -> Serve:
             **model,
             "graceful_timeout": GRACEFUL_TIMEOUT,
         }
-        with halfsync.Server(app, **(defaults | settings)) as server:
+        with make_server(app, **(defaults | settings)) as server:
             yield server
 
     return start

@@ -16,6 +16,7 @@ from halfsync.models.proactor import Proactor
 from halfsync.runtime import originals
 from halfsync.settings import Settings
 from tests.leaks import held, leaked
+from tests.seated import make_server
 from tests.wsgi import EVENT_TIMEOUT_S, Environ, hello, wait
 
 HELLO = (200, b"hello, you")
@@ -98,7 +99,7 @@ def test_its_address_is_known_before_and_after_the_start(make: Start) -> None:
 
 @pytest.mark.parametrize("model", ["proactor", "thread", "pool", "process"])
 def test_without_listeners_it_is_reached_nowhere(model: str) -> None:
-    server = halfsync.Server(hello, listeners=[], model=model)
+    server = make_server(hello, listeners=[], model=model)
     assert (server.address, server.url) == (None, "")
     server.start()
     assert (server.address, server.url, server.ready) == (None, "", True)
@@ -330,7 +331,7 @@ def test_a_port_in_use_is_a_bind_error(make: Start) -> None:
 def test_settings_and_single_options_are_one_or_the_other() -> None:
     settings = Settings.from_options(bind="127.0.0.1:0")
     with pytest.raises(UsageError, match="both given"):
-        halfsync.Server(hello, settings=settings, threads=3)
+        halfsync.Server(hello, settings=settings, threads=3)  # type: ignore[call-overload]
     with halfsync.Server(hello, settings=settings) as server:
         assert server.settings is settings
         assert get(server.address) == HELLO
@@ -343,7 +344,7 @@ def test_a_directory_for_temporary_files_that_cannot_be_used_is_a_usage_error(tm
 
 def test_unknown_settings_are_usage_errors() -> None:
     with pytest.raises(UsageError, match="thread"):
-        halfsync.Server(hello, thread=3)
+        halfsync.Server(hello, thread=3)  # type: ignore[call-overload]
 
 
 def test_a_model_made_without_arguments_does_not_crash_when_it_is_collected() -> None:

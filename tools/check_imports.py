@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("supervisor",),
     ("serving",),
     ("",),  # halfsync itself, with its public names
-    ("lab",),
+    ("lab", "migration", "contrib"),
     ("cli",),
     ("__main__",),
 )
@@ -73,11 +73,12 @@ REPLACEABLE = frozenset(
         "time",
     ]
 )
-# Modules that make the copies, modules that only run while a server starts, and wait for nothing, and the lab, which
-# runs in no process that has an application.
+# Modules that make the copies, modules that only run while a server starts, and wait for nothing, those of other tools,
+# and the lab, which runs in no process that has an application.
 MAY_IMPORT_REPLACEABLE = (
     "__main__",
     "cli",
+    "contrib",
     "host.identity",
     "host.pidfile",
     "lab",

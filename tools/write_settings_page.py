@@ -69,6 +69,9 @@ def entry(setting: "Setting") -> str:
         f"- takes: {setting.kind.accepts}",
         f"- flag {flags}, variable `{setting.variable}`, TOML {key}",
     ]
+    if setting.aliases:
+        others = ", ".join(f"`--{alias.replace('_', '-')}`" for alias in setting.aliases)
+        lines.append(f"- other servers' flags for it are accepted: {others}")
     if setting.reload:
         lines.append(f"- a reload: {setting.reload}")
     if setting.convention is not None:

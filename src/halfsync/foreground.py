@@ -20,13 +20,13 @@ from halfsync.orders import CLOSE_KEEPALIVES, DRAIN, FINISH, HAND_OFF, QUIT, REO
 from halfsync.runtime.originals import monotonic, signal
 from halfsync.runtime.output import hold_standard_descriptors
 from halfsync.runtime.signals import Signals
-from halfsync.server import Server
+from halfsync.server import seat_server, start_in_front
 from halfsync.settings.lanes import lane_names
 
 if TYPE_CHECKING:
     from halfsync.models.model import MainThread
     from halfsync.orders import OrderSource
-    from halfsync.server import Application
+    from halfsync.server import Application, Server
     from halfsync.settings import Settings
     from halfsync.stream.handler import StreamFactory
 
@@ -80,7 +80,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
         slot = scoreboard.slot(0, measured=True)
     with LoneSignals() as signals, ExitStack() as failing:  # first the signals: so none leaves a file behind
         with Opened.of(settings, identity) as opened:
-            server = Server(application, settings=settings, seat=slot, opened=opened)
+            server = seat_server(application, settings, seat=slot, opened=opened)
         failing.callback(server.close)
         admin = open_admin(settings)
         failing.callback(close_all, admin)
@@ -90,7 +90,7 @@ def serve_alone(application: Application | StreamFactory, settings: Settings, na
             check_temp_dir(settings)
             failing.pop_all()
             with AdminServer(settings, admin, slot) as admin_server:
-                main_thread = server.start_in_front(signals, admin_server.descriptors)
+                main_thread = start_in_front(server, signals, admin_server.descriptors)
                 if slot is not None:
                     slot.describe(name, settings.model, server.settings.threads)
                     slot.serve()

@@ -126,6 +126,11 @@ def logger() -> Log:
     return _LOG
 
 
+def logger_for_hooks() -> logging.Logger:
+    """Return the logger that the server gives to hooks: one below "halfsync", with all methods of `logging`."""
+    return _logger().getChild("hooks")
+
+
 def _logger() -> logging.Logger:
     """Return the logger "halfsync". Importing `logging` costs time and memory, so it waits for the first use."""
     import logging  # noqa: PLC0415

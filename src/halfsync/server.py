@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from halfsync.amounts import count, seconds
 from halfsync.assembly import assemble
 from halfsync.errors import reason_of
+from halfsync.host.embedding import refuse_for_server, refuse_no_application
 from halfsync.host.handlers import contain_handlers
 from halfsync.host.preflight import fit_server
 from halfsync.listening.listeners import Listener, close_all
@@ -25,9 +26,11 @@ from halfsync.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
+    from typing import Unpack
 
     from halfsync.models.model import Turns
     from halfsync.runtime.signals import Signals
+    from halfsync.settings.options import ServerOptions
     from halfsync.shared.scoreboard import Slot
     from halfsync.stream.handler import StreamFactory
 
@@ -50,7 +53,8 @@ class Server:
 
     As a context manager it starts on entry; on exit it drains for at most `graceful_timeout` and stops. Settings are
     given as one `Settings`, or as keyword arguments with the same names (`bind`, `threads`, `max_body` ...), not both.
-    Raises UsageError for a setting that cannot work, and BindError for a listener that cannot be opened. Any thread may
+    Raises UsageError for an application that cannot be called, a setting that is unknown, cannot work or has no effect
+    on a `Server` (`workers`), and BindError for a listener that cannot be opened. Any thread may
     call the methods, one call at a time, in any order. After `drain`, `leave` or `close` a server cannot be started,
     and a call that belongs to an earlier state does nothing.
 
@@ -59,29 +63,45 @@ class Server:
     values. All other methods raise RuntimeError there, except `statistics` with the model `process`, whose children may
     read the counts.
 
-    If several processes serve together, each gets three arguments. `listeners`: open listeners, of which the process
-    closes its copies in the end. `seat`: its slot on their scoreboard, in which it must say that it serves. `handover`:
-    the reading and the writing end of one AF_UNIX SOCK_SEQPACKET socket pair that all of them share, by which a process
-    that leaves (`leave`) hands its connections off to those that serve. The server makes copies of both ends, and the
-    caller should close its own: a server that leaves knows that no process adopts only once no reading end is open.
-    Without listeners a server serves only what it adopts. ``opened``: what the settings name, opened before the process
-    switched to another user.
+    settings: those of this server. listeners: those that it has open.
     """
+
+    settings: Settings
+    listeners: list[Listener]
+
+    @overload
+    def __init__(self, application: Application | StreamFactory, *, settings: Settings) -> None: ...
+
+    @overload
+    def __init__(
+        self, application: Application | StreamFactory, **options: Unpack[ServerOptions]
+    ) -> None: ...
 
     def __init__(
         self,
         application: Application | StreamFactory,
         *,
         settings: Settings | None = None,
+        **options: Unpack[ServerOptions],
+    ) -> None:
+        keep_new_apart()
+        settings = Settings.from_either(settings, options)
+        refuse_for_server(application, settings)
+        self._assemble(application, settings)
+
+    def _assemble(
+        self,
+        application: Application | StreamFactory,
+        settings: Settings,
+        *,
         listeners: list[Listener] | None = None,
         seat: Slot | None = None,
         handover: tuple[int, int] | None = None,
         opened: Opened | None = None,
-        **options: Any,
     ) -> None:
-        keep_new_apart()
-        self.settings = fit_server(Settings.from_either(settings, options))
-        self.listeners: list[Listener] = _open(self.settings) if listeners is None else list(listeners)
+        """Make the parts of the server. The arguments are those of `seat_server`."""
+        self.settings = fit_server(settings)
+        self.listeners = _open(self.settings) if listeners is None else list(listeners)
         files = opened
         try:
             files = opened or Opened.of(self.settings)
@@ -131,16 +151,6 @@ class Server:
     def start(self) -> None:
         """Start to serve, and return. RuntimeError: it was started, drained or closed before, or made elsewhere."""
         self._start(self._model.start)
-
-    def start_in_front(self, signals: Signals, unwanted: Callable[[], Sequence[int]] = tuple) -> MainThread:
-        """Start to serve in a process that does nothing else, and return what its main thread must do from now on.
-
-        unwanted: called in each child of this process; returns descriptors that the child does not need, besides those
-        of the signals.
-        """
-        contain_handlers()
-        turns = self._start(lambda: self._model.start(lambda: [*signals.descriptors, *unwanted()]))
-        return MainThread(self._model, turns)
 
     def _start(self, start: Callable[[], Turns | None]) -> Turns | None:
         self._refuse_elsewhere("start")
@@ -291,6 +301,44 @@ class Server:
 
     def _close_listeners(self) -> None:
         close_all(self.listeners)
+
+
+def seat_server(
+    application: Application | StreamFactory,
+    settings: Settings,
+    *,
+    listeners: list[Listener] | None = None,
+    seat: Slot | None = None,
+    handover: tuple[int, int] | None = None,
+    opened: Opened | None = None,
+) -> Server:
+    """Return a server with its place among several processes. Raises what `Server` does.
+
+    listeners: open listeners, of which the process closes its copies in the end; empty: the server serves only what it
+    adopts; None: it opens those that the settings name. seat: its slot on the scoreboard, in which it must say that it
+    serves. handover: the reading and the writing end of one AF_UNIX SOCK_SEQPACKET socket pair that all processes
+    share, by which a process that leaves hands its connections off to those that serve. The server makes copies of both
+    ends, and the caller should close its own: a server that leaves knows that no process adopts only once no reading
+    end is open. opened: what the settings name, opened before the process switched to another user.
+    """
+    keep_new_apart()
+    refuse_no_application(application, settings)
+    server = Server.__new__(Server)
+    server._assemble(application, settings, listeners=listeners, seat=seat, handover=handover, opened=opened)
+    return server
+
+
+def start_in_front(
+    server: Server, signals: Signals, unwanted: Callable[[], Sequence[int]] = tuple
+) -> MainThread:
+    """Start to serve in a process that does nothing else, and return what its main thread must do from now on.
+
+    unwanted: called in each child of this process; returns descriptors that the child does not need, besides those of
+    the signals.
+    """
+    contain_handlers()
+    turns = server._start(lambda: server._model.start(lambda: [*signals.descriptors, *unwanted()]))
+    return MainThread(server._model, turns)
 
 
 def _open(settings: Settings) -> list[Listener]:

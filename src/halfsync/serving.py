@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, overload
 
 from halfsync.errors import UsageError
+from halfsync.host.embedding import refuse_for_serve
 from halfsync.host.handlers import release_handlers
 from halfsync.runtime.standard import keep_new_apart
 from halfsync.settings import Settings
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from halfsync.server import Application
+    from halfsync.settings.options import ServeOptions
     from halfsync.stream.handler import StreamFactory
+
+
+@overload
+def serve(application: Application | StreamFactory, *, settings: Settings, name: str = "") -> None: ...
+
+
+@overload
+def serve(
+    application: Application | StreamFactory, *, name: str = "", **options: Unpack[ServeOptions]
+) -> None: ...
 
 
 def serve(
@@ -19,9 +33,11 @@ def serve(
     *,
     settings: Settings | None = None,
     name: str = "",
-    **options: Any,
+    **options: Unpack[ServeOptions],
 ) -> None:
-    """Serve an application in the foreground until a signal ends it. Takes and raises what `Server` does.
+    """Serve an application in the foreground until a signal ends it.
+
+    Takes and raises what `Server` does, and takes the settings of processes too (`workers`, `user`, `admin_bind` ...).
 
     With the model `process`, this process forks its children; with `workers`, it forks the serving processes. In both
     cases it should have no other threads. A forked process ends with SystemExit. name: what the start-up line calls the
@@ -31,12 +47,7 @@ def serve(
     """
     keep_new_apart()
     settings = Settings.from_either(settings, options)
-    if settings.reload:
-        raise UsageError(
-            "an application that is loaded already cannot be reloaded",
-            origin=settings.origins.get("reload", ""),
-            remedy="leave reload out here, and develop with `halfsync serve module:callable --reload`",
-        )
+    refuse_for_serve(application, settings)
     try:
         _serve(application, settings, name or getattr(application, "__name__", "an application"))
     finally:
@@ -56,7 +67,17 @@ def _serve(application: Application | StreamFactory, settings: Settings, name: s
         raise SystemExit(code)
 
 
-def serve_stream(handler: StreamFactory, *, settings: Settings | None = None, **options: Any) -> None:
+@overload
+def serve_stream(handler: StreamFactory, *, settings: Settings) -> None: ...
+
+
+@overload
+def serve_stream(handler: StreamFactory, **options: Unpack[ServeOptions]) -> None: ...
+
+
+def serve_stream(
+    handler: StreamFactory, *, settings: Settings | None = None, **options: Unpack[ServeOptions]
+) -> None:
     """Serve a protocol other than HTTP in the foreground until a signal ends it. Takes and raises what `serve` does.
 
     handler: called without arguments for each connection, when its first bytes have come; returns a `StreamHandler`.
@@ -64,7 +85,9 @@ def serve_stream(handler: StreamFactory, *, settings: Settings | None = None, **
     finds the queue full, its connection is reset.
     """
     if settings is None:
-        settings, options = Settings.from_options(**(options | {"stream": True})), {}
-    elif not settings.stream:
+        settings = Settings.from_options(**(options | {"stream": True}))
+    else:
+        settings = Settings.from_either(settings, options)
+    if not settings.stream:
         raise UsageError("these settings are not for a stream", remedy="set stream to true")
-    serve(handler, settings=settings, **options)
+    serve(handler, settings=settings)

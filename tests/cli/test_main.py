@@ -18,6 +18,7 @@ from halfsync.native.forks import release_signal
 from halfsync.runtime.signals import ENDING, HARMLESS
 from halfsync.settings import SETTINGS, Settings
 from halfsync.settings.kinds import Optional
+from halfsync.settings.setting import spell_flag
 
 APP = "def application(environ, start_response):\n    return []\ndef create():\n    return application\n"
 Served = list[tuple[Callable[..., Any], Settings, str]]
@@ -132,14 +133,15 @@ def test_every_setting_is_an_option(served: Served, setting: Any) -> None:
         arguments = [setting.flag if setting.default else f"--no-{setting.flag[2:]}"]
     elif setting.default is None:
         (Path("a") if setting.name == "config" else Path("b")).touch()
-        value = {"chdir": ".", "config": "a", "umask": "022", "workers": "2"}.get(setting.name, "b")
+        values = {"chdir": ".", "config": "a", "umask": "022", "workers": "2", "wsgi_app": "site_app"}
+        value = values.get(setting.name, "b")
         value = (
             "b:b" if isinstance(setting.kind, Optional) and setting.kind.metavar == "MODULE:NAME" else value
         )
         arguments = [setting.flag, value]
     else:
         arguments = [setting.flag, setting.kind.show(setting.default)]
-    assert main(["site_app", *arguments]) == 0
+    assert main(arguments if setting.name == "wsgi_app" else ["site_app", *arguments]) == 0
     settings = served[0][1]
     assert settings.origins[setting.name] == setting.flag
     if setting.default is not None:
@@ -281,7 +283,24 @@ def test_auto_is_logged_with_its_reasons(served: Served, capsys: pytest.CaptureF
             "option '--threads' requires an argument; see `halfsync serve --help`",
         ),
         (["site_app", "other"], 2, "got unexpected extra argument (other); see `halfsync serve --help`"),
-        (["serve"], 2, "missing argument 'MODULE:CALLABLE'; see `halfsync serve --help`"),
+        (
+            ["serve"],
+            2,
+            "no application is named; name it as module:callable, or set wsgi_app in halfsync.toml; see "
+            "`halfsync serve --help`",
+        ),
+        (
+            ["site_app", "--wsgi-app", "other"],
+            2,
+            "--wsgi-app: two applications are named: site_app and other",
+        ),
+        (
+            ["site_app", "--env", "HALFSYNC_BIND=:1"],
+            2,
+            "--env: HALFSYNC_BIND is a setting of the server; set bind",
+        ),
+        (["site_app", "--env-file", "gone"], 2, "--env-file: cannot read gone: no such file or directory"),
+        (["site_app", "--pythonpath", "gone"], 2, "--pythonpath: there is no directory "),
         (
             ["site_app", "--chdir", "gone"],
             2,
@@ -343,6 +362,14 @@ def test_help_names_every_setting_within_80_columns(command: str) -> None:
     words = done.stdout.replace(",", " ").split()
     for setting in SETTINGS:
         assert (f"--no-{setting.flag[2:]}" if setting.default is True else setting.flag) in words
+
+
+def test_help_lines_up_and_leaves_out_other_servers_names() -> None:
+    done = run("serve", "--help")
+    assert "  -p, --pidfile FILE " in done.stdout
+    assert "  -e, --env NAME=VALUE " in done.stdout
+    for alias in (spell_flag(alias) for setting in SETTINGS for alias in setting.aliases):
+        assert f"{alias} " not in done.stdout, alias
 
 
 def test_version() -> None:

@@ -17,6 +17,7 @@ import pytest
 from tests.client import Connection, Response, build, build_chunked
 from tests.conformance.conftest import MODELS
 from tests.conftest import Serve
+from tests.seated import make_server
 from tests.sharing import FORK
 from tests.wsgi import EVENT_TIMEOUT_S, TEXT, App, Environ, until, wait
 
@@ -443,7 +444,7 @@ def test_no_connection_is_adopted_without_room_for_it(stage: Stage) -> None:
 def test_without_a_process_to_adopt_it_drains(model: dict[str, Any]) -> None:
     door = Door()
     reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    server = halfsync.Server(
+    server = make_server(
         named("a", door), bind="127.0.0.1:0", handover=(reader.fileno(), writer.fileno()), **model
     )
     reader.close()  # before a start that may fork

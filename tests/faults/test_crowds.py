@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -19,6 +19,8 @@ from tests.faults.serving import Serving
 from tests.wsgi import EVENT_TIMEOUT_S, Environ, until
 
 # How many connections are open at one time; HALFSYNC_CROWD=1 takes the numbers that each model is meant for.
+Blocking = Literal["thread", "pool", "process"]
+
 FULL = os.environ.get("HALFSYNC_CROWD", "0") != "0"
 CROWDS = {"proactor": 15_000, "thread": 5_000, "pool": 5_000, "process": 1_000}
 SMALL_CROWD = 300
@@ -276,7 +278,9 @@ def test_a_thread_that_cannot_be_started_is_answered_503(
 
 
 @pytest.mark.parametrize("name", ["thread", "pool"])
-def test_a_model_that_cannot_start_leaves_nothing_behind(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_start_leaves_nothing_behind(
+    name: Blocking, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def failing(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -321,7 +325,7 @@ def test_a_full_pool_serves_others_beside_silent_clients(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("name", ["thread", "pool", "process"])
-def test_a_drain_works_while_a_child_of_the_program_lives(name: str) -> None:
+def test_a_drain_works_while_a_child_of_the_program_lives(name: Blocking) -> None:
     server = halfsync.Server(echo, bind="127.0.0.1:0", model=name)
     server.start()
     reader, writer = os.pipe()

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-import halfsync
 from halfsync.runtime.signals import Signals
+from halfsync.server import start_in_front
 from tests.client import Connection
 from tests.conformance.conftest import MODELS
 from tests.conformance.test_handing_off import WAIT_S, Load, ask, named
+from tests.seated import make_server
 from tests.sharing import FORK
 from tests.wsgi import EVENT_TIMEOUT_S, wait
 
@@ -28,11 +29,11 @@ Ends = tuple[socket.socket, socket.socket]
 def live(name: str, settings: dict[str, Any], ends: Ends, ready: Any) -> None:
     """Be a serving process: serve until SIGTERM, then leave, and end with the last connection."""
     handover = (ends[0].fileno(), ends[1].fileno())
-    server = halfsync.Server(named(name), threads=THREADS, handover=handover, **settings)
+    server = make_server(named(name), threads=THREADS, handover=handover, **settings)
     for end in ends:
         end.close()
     with Signals() as signals:
-        main_thread = server.start_in_front(signals)
+        main_thread = start_in_front(server, signals)
         ready.set()
         while not server.wait(0):
             number = signals.wait(main_thread.watched, main_thread.timeout())

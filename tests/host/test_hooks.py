@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from halfsync.errors import LoadError
-from halfsync.host.hooks import HOOKS, Worker, call_hook, check_hooks
+from halfsync.host.hooks import (
+    HOOKS,
+    IN_SUPERVISOR,
+    OF_SERVER,
+    SupervisorInfo,
+    Worker,
+    call_hook,
+    check_hooks,
+)
 from halfsync.settings import Settings
 
 WORKER = Worker(2, os.getpid(), 3)
@@ -30,8 +38,13 @@ def interrupt(worker):
     raise KeyboardInterrupt
 def without():
     pass
-def two(worker, more):
+def three(server, worker, more):
     pass
+def both(server, worker):
+    called.append((server.pid, worker))
+    server.log.info("of %s", worker.pid)
+def server(server):
+    called.append(server)
 """
 
 
@@ -47,7 +60,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("name", HOOKS)
+OF_WORKER = [name for name in HOOKS if name not in OF_SERVER]
+SERVER = SupervisorInfo(os.getpid(), 2)
+
+
+@pytest.mark.parametrize("name", OF_WORKER)
 def test_a_hook_gets_its_worker(name: str) -> None:
     call_hook(name, Settings.from_options(**{name: "hooked:note"}), WORKER)
     call_hook(name, Settings.from_options(**{name: "hooked:Shop.ready"}), WORKER)
@@ -58,6 +75,59 @@ def test_only_the_one_that_was_called_for_is_called() -> None:
     settings = Settings.from_options(post_fork="hooked:note", worker_exit="hooked:fail")
     call_hook("worker_ready", settings, WORKER)
     assert "hooked" not in sys.modules
+
+
+@pytest.mark.parametrize("name", OF_WORKER)
+def test_a_hook_of_gunicorns_shape_gets_the_server_too(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "halfsync"):
+        call_hook(name, Settings.from_options(**{name: "hooked:both"}), WORKER)
+    pid = os.getpid() if name in IN_SUPERVISOR else os.getppid()
+    assert sys.modules["hooked"].called == [(pid, WORKER)]
+    assert [(record.name, record.getMessage()) for record in caplog.records] == [
+        ("halfsync.hooks", f"of {WORKER.pid}")
+    ]
+
+
+@pytest.mark.parametrize("name", OF_SERVER)
+def test_a_hook_about_the_server_gets_it(name: str) -> None:
+    call_hook(name, Settings.from_options(**{name: "hooked:server"}), SERVER)
+    assert sys.modules["hooked"].called == [SERVER]
+
+
+def test_a_hook_may_be_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text(MODULE)
+    for _ in range(2):
+        call_hook("post_fork", Settings.from_options(post_fork="gunicorn.conf.py:note"), WORKER)
+    (module,) = (module for name, module in list(sys.modules.items()) if name.endswith("/gunicorn.conf.py"))
+    assert module.called == [WORKER, WORKER]  # the file was run once
+    del sys.modules[module.__name__]
+
+
+@pytest.mark.parametrize("name", ["when_ready", "child_exit"])
+def test_an_error_in_the_supervisor_is_logged(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    about = SERVER if name in OF_SERVER else WORKER
+    call_hook(name, Settings.from_options(**{name: "hooked:fail"}), about)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"the hook {name} failed")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("on_starting", "on_starting hooked:fail: the server does not start: its hook failed"),
+        ("on_reload", "on_reload hooked:fail: the settings are not used: its hook failed"),
+        ("pre_fork", "pre_fork hooked:fail: worker 2 is not started: its hook failed"),
+    ],
+)
+def test_an_error_before_something_keeps_it_from_being_done(
+    name: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(LoadError) as caught:
+        call_hook(
+            name, Settings.from_options(**{name: "hooked:fail"}), SERVER if name in OF_SERVER else WORKER
+        )
+    assert str(caught.value) == f"{said}; the log above shows why"
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("name", ["worker_ready", "worker_exit"])
@@ -113,7 +183,9 @@ def test_an_interrupt_does_not_end_a_process_that_serves(name: str, caplog: pyte
         ("hooked:notes", "worker_exit hooked:notes: hooked has no attribute 'notes'; did you mean 'note'?"),
         ("hooked:text", "worker_exit hooked:text: 'text' is of type str, which cannot be called; name a function"),
         ("hooked:without", "worker_exit hooked:without: 'without' cannot be called with one argument: too many"),
-        ("hooked:two", "worker_exit hooked:two: 'two' cannot be called with one argument: missing a required"),
+        ("hooked:three", "worker_exit hooked:three: 'three' cannot be called with one argument: missing a required"),
+        ("gone.py:hook", "worker_exit gone.py:hook: there is no file "),
+        ("broken.py:hook", "worker_exit broken.py:hook: running broken.py failed: ZeroDivisionError"),
         ("broken:hook", "worker_exit broken:hook: importing broken failed: ZeroDivisionError"),
     ],
 )  # fmt: skip
@@ -121,7 +193,7 @@ def test_what_cannot_be_called_is_found_early(hook: str, said: str) -> None:
     with pytest.raises(LoadError) as caught:
         check_hooks(Settings.from_options(worker_exit=hook))
     assert str(caught.value).startswith(said)
-    assert ("1 / 0" in caught.value.traceback) == (hook == "broken:hook")
+    assert ("1 / 0" in caught.value.traceback) is hook.startswith("broken")
 
 
 def test_a_callable_is_returned_unchanged() -> None:

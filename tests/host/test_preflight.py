@@ -7,8 +7,9 @@ import pytest
 
 import halfsync
 from halfsync.errors import LoadError, UsageError
-from halfsync.host.preflight import NEED_WORKERS, check_start, fit_server, refuse_contradictions
+from halfsync.host.preflight import check_start, fit_server, refuse_contradictions
 from halfsync.settings import Settings
+from halfsync.settings.embedded import NEED_WORKERS
 
 
 def test_valid_settings_pass_and_write_nothing(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_reload_needs_watchfiles_and_no_preload(monkeypatch: pytest.MonkeyPatch)
 
 def test_application_that_is_loaded_already_cannot_be_reloaded() -> None:
     with pytest.raises(UsageError, match="halfsync serve module:callable --reload"):
-        halfsync.serve(lambda environ, start_response: [], reload=True)
+        halfsync.serve(lambda environ, start_response: [], reload=True)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(

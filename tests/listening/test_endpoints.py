@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-import halfsync
 from halfsync.listening.endpoints import Endpoints, name_server
 from tests.client import Connection, build
 from tests.conftest import Serve
+from tests.seated import make_server
 from tests.wsgi import TEXT, until
 
 SERVERS, EACH = 6, 50  # with so many listeners: more endpoints than there is room for at first
@@ -89,7 +89,7 @@ def test_a_server_may_adopt_from_any_number_of_listeners_that_it_has_not(
         kept: list[tuple[Connection, str]] = []
         for number in range(SERVERS):
             binds = [f"127.0.{number}.{place + 1}:0" for place in range(EACH)]
-            with halfsync.Server(seen, bind=binds, handover=handover, threads=1) as first:
+            with make_server(seen, bind=binds, handover=handover, threads=1) as first:
                 for listener in first.listeners:
                     address = listener.socket.getsockname()
                     kept.append((stack.enter_context(Connection(address)), f"{address[0]} {address[1]}"))

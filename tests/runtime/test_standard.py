@@ -22,6 +22,8 @@ EARLY = {
     "importlib.metadata": "for --version, by genuine()",
     "json": "for a format of the access log, before the application, by genuine()",
     "halfsync.cli.supervised": "before the application, by genuine()",
+    "halfsync": "by a test of a user, in the process of pytest",
+    "halfsync.cli.importing": "without an application, by genuine()",
     "halfsync.cli.status": "without an application, by genuine()",
     "halfsync.cli": "lab, without an application, by genuine()",
     "halfsync.supervisor.warmup": "before the application, by genuine()",

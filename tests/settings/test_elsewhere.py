@@ -8,18 +8,18 @@ import pytest
 
 from halfsync.errors import UsageError
 from halfsync.settings import BY_NAME, SETTINGS, Settings, resolve
-from halfsync.settings.elsewhere import _HINTS, hint
+from halfsync.settings.elsewhere import _HINTS, DIFFERENT, counterpart, explain, hint
 from tests.faults.serving import environment
 
 SAID = {
     "--timeout": "--request-timeout", "-t": "--request-timeout", "--harakiri": "--request-timeout",
-    "--pid": "--pidfile", "-p": "--pidfile", "--pid-file": "--pidfile",
+    "--pid": "--pidfile", "-p": "--pidfile", "--pid-file": "--pidfile", "--pidfile2": "--pidfile",
     "--certfile": "TLS", "--keyfile": "TLS", "--ca-certs": "TLS", "--ssl-version": "TLS", "--ssl-keyfile": "TLS",
     "--print-config": "halfsync check", "--check-config": "halfsync check",
     "--log-file": "standard error", "--error-logfile": "standard error", "--logto": "standard error",
     "--access-logfile": "--access-log", "--access-logformat": "--log-format",
     "--name": "setproctitle", "-n": "setproctitle", "--process-name": "setproctitle",
-    "--reuse-port": "share the sockets", "--pythonpath": "PYTHONPATH", "--app-dir": "--chdir",
+    "--reuse-port": "share the sockets", "--app-dir": "--chdir",
     "-k": "--model", "--worker-class": "--model", "-D": "foreground", "--daemon": "foreground",
     "--daemonize": "foreground",
     "--worker-connections": "--max-connections", "--limit-concurrency": "--queue-size",
@@ -30,16 +30,24 @@ SAID = {
     "--listen": "--backlog", "-l": "--backlog", "--http": "--bind", "--socket": "--bind unix:PATH",
     "-s": "--bind unix:PATH",
     "--processes": "--workers", "--master": "supervisor", "-M": "supervisor", "--blocking-threads": "--threads",
-    "--uid": "--user", "-u": "--user", "--gid": "--group", "-g": "--group", "-m": "--umask",
+    "--uid": "--user", "-u": "--user", "--gid": "--group", "-g": "--group", "-m": "--unix-mode",
     "--wsgi-file": "module:callable", "--module": "module:callable", "--call": "--factory",
     "--url-prefix": "--root-path", "--proxy-headers": "--forwarded-allow-ips",
     "--trusted-proxy": "--forwarded-allow-ips",
-    "--preload-app": "--preload", "--reload-dir": "--reload", "--reload-extra-file": "--reload",
-    "--static-map": "--static", "--static-path-mount": "--static", "--env": "environment", "-e": "environment",
-    "--ini": "--config", "--interface": "WSGI", "--lifespan": "WSGI", "--loop": "WSGI", "--statsd-host": "leave it out",
+    "--preload-app": "--preload", "--reload-dirs": "--reload", "--reload-extra-file": "--reload",
+    "--static-map": "--static", "--static-path-mount": "--static", "--raw-env": "--env NAME=VALUE",
+    "--ini": "--config", "--interface": "WSGI", "--lifespan": "WSGI", "--loop": "WSGI", "--statsd-host": "Prometheus",
     "--no-sendfile": "leave it out", "--workers-lifetime": "--max-lifetime", "--workers-max-rss": "--max-rss",
+    "--secure-scheme-header": "--secure-scheme-headers",
+    "--url-scheme": "X-Forwarded-Proto", "--worker-tmp-dir": "no process is watched by a file",
+    "--statsd-prefix": "Prometheus", "--dirty-app": "task queue", "--http2-cleartext": "HTTP/1.1",
     "--log-config": "logging", "--unix-socket-perms": "--unix-mode", "--chmod-socket": "--unix-mode",
 }  # fmt: skip
+
+
+OPTIONS = {
+    name for setting in SETTINGS for name in (*setting.aliases, setting.short) if name
+}  # besides the names
 
 
 def spell(name: str) -> str:
@@ -56,6 +64,7 @@ def test_every_hint_can_be_written_and_none_is_for_a_setting_of_ours() -> None:
     for text, names in _HINTS:
         for name in names.split():
             assert name not in BY_NAME
+            assert name not in OPTIONS
             assert name not in seen
             seen.add(name)
             line = hint(f"--{name}", spell, BY_NAME)
@@ -73,7 +82,7 @@ def test_in_the_words_of_each_source(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^\$HALFSYNC_WORKER_CLASS: .*; use HALFSYNC_MODEL: "):
         resolve({}, environ={"HALFSYNC_WORKER_CLASS": "gevent"}, directory=tmp_path)
     (tmp_path / "halfsync.toml").write_text('pid = "x"\n')
-    with pytest.raises(UsageError, match="use pidfile FILE"):
+    with pytest.raises(UsageError, match=r"use pidfile$"):
         resolve({}, environ={}, directory=tmp_path)
 
 
@@ -83,12 +92,36 @@ def test_in_the_words_of_each_source(tmp_path: Path) -> None:
         (["--timeout", "30"], "no such option --timeout; use --request-timeout"),
         (["-k", "gevent"], "no such option -k; use --model"),
         (["-kgevent"], "no such option -k; use --model"),
+        (["-t", "30"], "no such option -t; use --request-timeout"),
         (["-D"], "no such option -D; leave it out"),
+        (
+            [
+                "-p",
+                "x.pid",
+                "--pid",
+                "y.pid",
+                "-u",
+                "0",
+                "-g",
+                "0",
+                "-e",
+                "A=1",
+                "--access-logfile",
+                "-",
+                "--uid",
+                "0",
+                "--pythonpath",
+                ".",
+                "--threads",
+                "x",
+            ],
+            "--threads: 'x' is not",
+        ),
         (["--certfile=x"], "no such option --certfile; it has no TLS"),
         (["--print-config"], "no such option --print-config; use `halfsync check"),
         (["--bind", "::1"], "write it as [::1]:8000"),
         (["--bind", "run/x.sock"], "write it as unix:run/x.sock"),
-        (["--config", "conf.py"], "this is Python, and settings are written in TOML"),
+        (["--config", "conf.py"], "halfsync import-config conf.py"),
         (["--worker", "3"], "no such option --worker; did you mean --workers?"),
         (["--nonsense"], "see `halfsync serve --help`"),
     ],
@@ -102,3 +135,23 @@ def test_the_command_line_says_it(tmp_path: Path, arguments: list[str], says: st
     )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert says in done.stderr
+
+
+def test_other_names_of_an_option_are_unique_and_are_none_of_a_setting() -> None:
+    names = [name for setting in SETTINGS for name in (*setting.aliases, setting.short) if name]
+    assert len(names) == len(set(names))
+    assert not set(names) & set(BY_NAME)
+    assert all(counterpart(name) for name in names)
+
+
+def test_counterparts() -> None:
+    assert counterpart("bind") == "bind"
+    assert counterpart("accesslog") == counterpart("access_logfile") == "access_log"
+    assert counterpart("certfile") == counterpart("proc_name") == counterpart("nonsense") == ""
+
+
+def test_explanations_are_for_people() -> None:
+    assert explain("backlog") == "the same"
+    assert explain("threads").startswith("the same: gunicorn has 1")
+    assert explain("accesslog") == "use `access_log` FILE, or - for standard output"
+    assert set(DIFFERENT) <= set(BY_NAME)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from halfsync.errors import UsageError
 from halfsync.settings.kinds import Kind
-from halfsync.settings.lists import Addresses, Binds, Mounts
+from halfsync.settings.lists import Addresses, Binds, Directories, Mounts, Variables
 
 
 @pytest.mark.parametrize(
@@ -115,3 +115,63 @@ def test_no_text_makes_anything_but_a_value_or_a_usage_error(text: str) -> None:
     for kind in (Binds(), Addresses(), Mounts()):
         with contextlib.suppress(UsageError):
             kind.convert(text)
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        ("a,b", ("a", "b")),
+        (["a", "a", " b "], ("a", "b")),
+        ("none", ()),
+        ("", ()),
+        (Path("a"), ("a",)),
+        ([Path("a")], ("a",)),
+    ],
+)
+def test_directories(raw: object, value: tuple[str, ...]) -> None:
+    assert Directories().convert(raw) == value
+    assert Directories().convert(Directories().show(value)) == value
+
+
+@pytest.mark.parametrize("raw", [["a", " "], ["\0"], 7, [7], None])
+def test_no_directories(raw: object) -> None:
+    with pytest.raises(UsageError):
+        Directories().convert(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        ("A=1", (("A", "1"),)),
+        ("A=1,2,B=x=y", (("A", "1,2"), ("B", "x=y"))),
+        (["A=1,B=2"], (("A", "1,B=2"),)),
+        ({"A": "1", "B": 2}, (("A", "1"), ("B", "2"))),
+        (["none"], ()),
+        ({}, ()),
+    ],
+)
+def test_variables(raw: object, value: tuple[tuple[str, str], ...]) -> None:
+    assert Variables().convert(raw) == value
+
+
+def test_values_of_variables_are_not_told() -> None:
+    assert Variables().tell((("PASSWORD", "secret"), ("B", ""))) == "PASSWORD=...,B=..."
+    assert Variables().tell(()) == "none"
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ("A", "'A' is not NAME=VALUE"),
+        (["A=1", "A=2"], "A is given twice"),
+        ({"A": True}, "is not NAME=VALUE"),
+        ({"1A": "x"}, "is not a name of a variable"),
+        ("HALFSYNC_MAX_BODY=1", "HALFSYNC_MAX_BODY is a setting of the server; set max_body itself"),
+        ("PYTHONPATH=x", "set pythonpath"),
+        (["A=\0"], "is not NAME=VALUE"),
+    ],
+)
+def test_no_variables(raw: object, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Variables().convert(raw)
+    assert said in str(caught.value)

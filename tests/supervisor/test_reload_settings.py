@@ -240,6 +240,10 @@ def test_every_setting_is_applied_by_a_reload_or_says_what_becomes_of_it() -> No
         "unix_owner",
         "preload",
         "reload",
+        "reload_dir",
+        "reload_exclude",
+        "reload_include",
+        "on_starting",
     }
 
 

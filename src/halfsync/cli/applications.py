@@ -5,18 +5,38 @@ from contextlib import contextmanager
 
 from halfsync.errors import UsageError
 from halfsync.loading.application import Application, load_application
+from halfsync.loading.directory import add_paths, enter
+from halfsync.loading.variables import set_variables
 from halfsync.runtime.output import flush_output
 from halfsync.settings import Settings
 
 
-def load(target: str, settings: Settings, chdir: str | None) -> Application:
-    """Return the application, loaded in the directory `chdir`; None: in the working directory. Raises StartError."""
+def with_target(settings: Settings) -> Settings:
+    """Return the settings if they name an application. Raises UsageError."""
+    if settings.wsgi_app is None:
+        raise UsageError(
+            "no application is named",
+            remedy="name it as module:callable, or set wsgi_app in halfsync.toml; see `halfsync serve --help`",
+        )
+    return settings
+
+
+def load(settings: Settings, chdir: str | None) -> Application:
+    """Return the application of `wsgi_app`, loaded in `chdir`; None: in the working directory. Raises StartError."""
     try:
         with origins(settings):
-            return load_application(target, factory=settings.factory, chdir=chdir, stream=settings.stream)
+            surround(settings, chdir)
+            return load_application(settings.wsgi_app or "", factory=settings.factory, stream=settings.stream)
     finally:
         # What the application has printed while it was loaded must come before anything that the server prints.
         flush_output()
+
+
+def surround(settings: Settings, chdir: str | None) -> None:
+    """Enter the directory, and set paths and variables as the settings say. Raises UsageError."""
+    enter(chdir)
+    add_paths(settings.pythonpath)
+    set_variables(settings.env, settings.env_file)
 
 
 @contextmanager
@@ -25,5 +45,5 @@ def origins(settings: Settings) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        origin = settings.origins.get(error.origin, error.origin)
+        origin = settings.origins.get(error.origin, error.origin)  # of a line in a file: that line
         raise UsageError(error.problem, origin=origin, remedy=error.remedy) from None

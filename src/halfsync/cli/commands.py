@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from halfsync.cli.applications import load
+from halfsync.cli.applications import load, with_target
 from halfsync.cli.options import (
     HELP_WIDTH,
     Command,
@@ -114,15 +114,16 @@ def cli() -> None:
 
 
 @cli.command(cls=SettingsCommand, epilog=SOURCES)
-@click.argument("target", metavar="MODULE:CALLABLE")
+@click.argument("target", metavar="[MODULE:CALLABLE]", required=False)
 @with_settings
-def serve(target: str, **options: Any) -> int:
+def serve(target: str | None, **options: Any) -> int:
     """Serve an application until it is stopped.
 
     MODULE:CALLABLE names it: `shop.wsgi:application`. Without CALLABLE, the
-    name is `application`, else `app`.
+    name is `application`, else `app`. Without both, `wsgi_app` is the name.
     """
-    settings = resolve(given(options))
+    options = _named(target, options)
+    settings = with_target(resolve(given(options)))
     hold_signals()
     with genuine():
         from halfsync.host.preflight import GIVEN  # noqa: PLC0415 - help does not need it
@@ -131,27 +132,27 @@ def serve(target: str, **options: Any) -> int:
         with genuine():
             from halfsync.cli.supervised import Supervised  # noqa: PLC0415 - most servers are one process
 
-        return Supervised(target, settings, options).run()
+        return Supervised(settings, options).run()
     set_up(settings.log_level, settings.server_log_format)
-    application = load(target, settings, settings.chdir)
+    application = load(settings, settings.chdir)
     from halfsync.foreground import serve_alone  # noqa: PLC0415 - check and help do not need it
 
-    serve_alone(application, settings, target)
+    serve_alone(application, settings, settings.wsgi_app or "")
     outlive_handlers()
     return 0
 
 
 @cli.command(cls=SettingsCommand, epilog=SOURCES, short_help="Load the application and print every setting.")
-@click.argument("target", metavar="MODULE:CALLABLE")
+@click.argument("target", metavar="[MODULE:CALLABLE]", required=False)
 @with_settings
-def check(target: str, **options: Any) -> None:
+def check(target: str | None, **options: Any) -> None:
     """Load the application, and print every setting and its source.
 
     Nothing is served and no socket is opened. The exit code is the one that
     `serve` would end with: 0, 2 for a wrong setting, 3 for an application that
     cannot be loaded.
     """
-    settings, _ = _prepare(target, options)
+    settings, _ = _prepare(_named(target, options))
     from halfsync.host.preflight import check_start  # noqa: PLC0415 - help does not need it
 
     identity = check_start(settings)
@@ -161,7 +162,7 @@ def check(target: str, **options: Any) -> None:
         for _, directory in open_directories(settings, identity):
             os.close(directory)
     sized = f"\n{settings.sized}\n" if settings.sized else ""
-    standard_output.write(f"{target} loads, with these settings:\n\n{describe(settings)}\n{sized}")
+    standard_output.write(f"{settings.wsgi_app} loads, with these settings:\n\n{describe(settings)}\n{sized}")
 
 
 @cli.command(cls=Command)
@@ -246,6 +247,23 @@ def tune(line: list[str], /, **options: Any) -> int:
     return tuning.run(tuning.Options(line, **own), resolve(given(options)))
 
 
+@cli.command("import-config", cls=Command)
+@click.argument("location", metavar="[gunicorn.conf.py]", default="gunicorn.conf.py", required=False)
+@click.option("-o", "--output", metavar="FILE", help="Write the settings to this file. [default: print them]")
+@click.option("--overwrite", is_flag=True, help="Replace that file if it is there.")
+def import_config(location: str, output: str | None, overwrite: bool) -> None:
+    """Write a gunicorn.conf.py as a halfsync.toml.
+
+    The file is run, as gunicorn runs it, in the environment of this command.
+    What does not move has a line that says why. Hooks stay in the file, and are
+    named: keep it.
+    """
+    with genuine():
+        from halfsync.cli.importing import import_configuration  # noqa: PLC0415 - only this command needs it
+
+    import_configuration(location, output, overwrite=overwrite)
+
+
 def _without_lab(error: ModuleNotFoundError) -> UsageError:
     """Return what to say if the lab cannot be imported. Raises the error if that is for another reason."""
     package = (error.name or "").partition(".")[0]
@@ -258,13 +276,26 @@ def describe(settings: Settings) -> str:
     """Return the settings as an aligned table of name, value and origin."""
     rows = [("setting", "value", "from")]
     for setting in SETTINGS:
-        shown = setting.kind.show(getattr(settings, setting.name))
+        shown = setting.kind.tell(getattr(settings, setting.name))
         rows.append((setting.name, shown, settings.origins.get(setting.name, "")))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = (f"{name:{widths[0]}}  {value:{widths[1]}}  {origin}".rstrip() for name, value, origin in rows)
     return "\n".join(lines)
 
 
-def _prepare(target: str, options: dict[str, Any]) -> tuple[Settings, Application]:
-    settings = resolve(given(options))
-    return settings, load(target, settings, settings.chdir)
+def _named(target: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the application that the command line names as `wsgi_app`. Raises UsageError."""
+    if target is None:
+        return options
+    if options["wsgi_app"] is not None:
+        raise UsageError(
+            f"two applications are named: {target} and {options['wsgi_app']}",
+            origin="--wsgi-app",
+            remedy="name one",
+        )
+    return options | {"wsgi_app": target}
+
+
+def _prepare(options: dict[str, Any]) -> tuple[Settings, Application]:
+    settings = with_target(resolve(given(options)))
+    return settings, load(settings, settings.chdir)

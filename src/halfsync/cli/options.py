@@ -8,13 +8,15 @@ import click
 from halfsync.runtime.output import standard_output
 from halfsync.settings import BY_NAME, GROUPS, SETTINGS, Setting
 from halfsync.settings.kinds import Flag
-from halfsync.settings.lists import Binds, Mounts
+from halfsync.settings.lists import Binds, Directories, Mounts, Patterns, SchemeHeaders, Variables
+from halfsync.settings.setting import spell_flag
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 HELP_WIDTH = 80
 NAMES_WIDTH = 26  # fits the names of an option and its value, so that all sections line up
+REPEATABLE = (Binds, Mounts, Directories, Patterns, Variables, SchemeHeaders)
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -29,19 +31,26 @@ class SettingOption(click.Option):
             # The negative form turns off what a file or a variable has turned on.
             names = [f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"]
             extra = {"is_flag": True}
+        names += [spell_flag(alias) for alias in setting.aliases]
         if setting.short:
             names.insert(0, f"-{setting.short}")
-        if isinstance(setting.kind, Binds | Mounts):
+        if isinstance(setting.kind, REPEATABLE):
             extra["multiple"] = True
         if setting.kind.choices:
             extra["shell_complete"] = _complete
         super().__init__([setting.name, *names], default=None, help=_help(setting), **extra)
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Return the option's line of help. A flag's line has only the form that changes the default."""
+        """Return the option's line of help, without other servers' names for it.
+
+        A flag's line has only the form that changes the default.
+        """
         record = super().get_help_record(ctx)
-        if record is None or not self.is_flag:
-            return record
+        if record is None:
+            return None
+        if not self.is_flag:
+            short = f"-{self.setting.short}, " if self.setting.short else ""
+            return (f"{short}{self.setting.flag} {_metavar(self.setting)}", record[1])
         return (f"--{'no-' if self.setting.default else ''}{self.setting.flag.removeprefix('--')}", record[1])
 
 

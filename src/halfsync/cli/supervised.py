@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from halfsync.cli.applications import load, origins
+from halfsync.cli.applications import load, origins, surround, with_target
 from halfsync.cli.options import given
 from halfsync.errors import UsageError
 from halfsync.host.directory import StartDirectory
@@ -30,8 +30,9 @@ class Supervised:
     directory, even if a deploy switches the link that led there.
     """
 
-    def __init__(self, target: str, settings: Settings, options: dict[str, Any]) -> None:
-        self._target = target
+    def __init__(self, settings: Settings, options: dict[str, Any]) -> None:
+        assert settings.wsgi_app is not None
+        self._name = settings.wsgi_app
         self._options = options
         self._start = StartDirectory()
         self._named: dict[str | None, str | None] = {}  # `chdir` as given, by the path that it led to
@@ -42,7 +43,7 @@ class Supervised:
         refuse_lost_file(self._settings, find_given_config())
         settings = self._fix_directory(self._settings)
         code, _ = supervise(
-            self._load, settings, reread=self._reread, name=self._target, enter=self._enter, start=self._start
+            self._load, settings, reread=self._reread, name=self._name, enter=self._enter, start=self._start
         )
         outlive_handlers()
         # These signals would come too late now.
@@ -59,7 +60,7 @@ class Supervised:
     def _reread(self, before: Settings) -> Settings:
         """Return the current settings. before: those that count so far. Raises StartError."""
         with self._start.entered():
-            settings = resolve(given(self._options), again=True)
+            settings = with_target(resolve(given(self._options), again=True))
             refuse_lost_file(settings, before.config)
         return self._fix_directory(settings)
 
@@ -71,6 +72,8 @@ class Supervised:
             self._start.enter()
             with origins(settings):
                 enter(self._named[settings.chdir])
+        with origins(settings):
+            surround(settings, None)
 
     def _load(self, settings: Settings) -> Application:
-        return load(self._target, settings, None)
+        return load(settings, None)

@@ -23,7 +23,7 @@ from halfsync.lab.tune.page import page
 from halfsync.lab.tune.tuning import tune
 from halfsync.lab.wording import duration, share
 from halfsync.runtime.output import standard_error, standard_output
-from halfsync.settings import BY_NAME, Settings
+from halfsync.settings import BY_NAME, Setting, Settings
 from halfsync.settings.kinds import Duration, Flag
 
 BUDGET = Duration(longest_s=86_400)
@@ -32,7 +32,7 @@ BUDGET_LEAST_S = 30.0
 """Less time says too little."""
 PATIENCE = Duration(longest_s=3600)
 HOOKS = ("post_fork", "worker_ready", "worker_exit")
-CARRIED = ("chdir", "factory", "root_path", *HOOKS)
+CARRIED = ("chdir", "pythonpath", "env", "env_file", "factory", "root_path", *HOOKS)
 """Settings without which the application may not be served as it is meant to be."""
 ADDRESS = re.compile(r"^[a-z+]*://|^//|:\d+(/.*)?$", re.IGNORECASE)
 """What names a server, and not an application."""
@@ -124,10 +124,20 @@ def flags_of(settings: Settings) -> tuple[str, ...]:
     for name in CARRIED:
         setting, value = BY_NAME[name], getattr(settings, name)
         if value != setting.default:
-            flags += (
-                [setting.flag] if isinstance(setting.kind, Flag) else [setting.flag, setting.kind.show(value)]
-            )
+            for text in _texts(setting, value):
+                flags += [setting.flag, text] if text else [setting.flag]
     return tuple(flags)
+
+
+def _texts(setting: Setting, value: object) -> list[str]:
+    """Return what stands behind each of a setting's flags; "": nothing does."""
+    if isinstance(setting.kind, Flag):
+        return [""]
+    return (
+        [setting.kind.show((one,)) for one in value]
+        if isinstance(value, tuple)
+        else [setting.kind.show(value)]
+    )
 
 
 def _budget_s(text: str | None) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from halfsync.errors import UsageError
 from halfsync.host.directory import is_removed
-from halfsync.host.hooks import HOOKS, check_hooks
+from halfsync.host.hooks import check_hooks
 from halfsync.host.identity import find_identity
 from halfsync.host.pidfile import PidFile
 from halfsync.log import warn
@@ -15,6 +15,7 @@ from halfsync.runtime.originals import os
 from halfsync.runtime.standard import genuine
 from halfsync.runtime.threads import find_green_locks
 from halfsync.settings.declaration import BY_NAME
+from halfsync.settings.embedded import NEED_WORKERS
 from halfsync.settings.lanes import refuse_lanes
 from halfsync.settings.setting import DEFAULT_ORIGIN
 
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 # In an upgrade (SIGUSR2), the variable with what the old program gives to the new one. See supervisor/inheritance.py.
 GIVEN = "_HALFSYNC_UPGRADE"
-# Settings that make no sense without a supervisor.
-NEED_WORKERS = (
-    "preload", "warmup", "max_requests", "max_requests_jitter", "max_lifetime", "max_rss", "boot_timeout", *HOOKS
-)  # fmt: skip
 
 
 def check_start(settings: Settings) -> Identity:
@@ -205,3 +202,10 @@ def _refuse_no_reload(settings: Settings) -> None:
             origin=settings.origins.get("reload", ""),
             remedy='install it: pip install "halfsync[reload]"',
         )
+    for directory in settings.reload_dir:
+        if not os.path.isdir(directory):
+            raise UsageError(
+                f"there is no directory {directory}",
+                origin=settings.origins.get("reload_dir", ""),
+                remedy="name directories that exist; relative ones begin in chdir",
+            )

@@ -1,13 +1,15 @@
 """The directory of the application: the working directory, and the first place where modules are found."""
 
 import sys
+from collections.abc import Iterable
 
 from halfsync.errors import UsageError, reason_of
 from halfsync.log import warn
 from halfsync.runtime.originals import os
-from halfsync.runtime.standard import keep_apart
+from halfsync.runtime.standard import keep_apart, keep_new_apart
 
 _entered = ""  # the directory that `enter` has put first on sys.path
+_added: list[str] = []  # directories that `add_paths` has put behind it
 
 
 def enter(chdir: str | None) -> None:
@@ -51,3 +53,26 @@ def tell_hidden(files: list[str]) -> None:
             directory,
             ", ".join(os.path.basename(file) for file in files if os.path.dirname(file) == directory),
         )
+
+
+def add_paths(directories: Iterable[str]) -> None:
+    """Let modules be found in these directories, after the application's, in the place of those added before.
+
+    Raises UsageError for one that is missing; then nothing has changed. Call `enter` first.
+    """
+    wanted = [os.path.abspath(directory) for directory in directories]
+    for directory in wanted:
+        if not os.path.isdir(directory):
+            raise UsageError(
+                f"there is no directory {directory}",
+                origin="pythonpath",
+                remedy="name directories that exist",
+            )
+    if wanted == _added:
+        return
+    for directory in _added:
+        if directory in sys.path[1:]:
+            del sys.path[sys.path.index(directory, 1)]
+    sys.path[1:1] = wanted
+    _added[:] = wanted
+    tell_hidden(keep_new_apart())

@@ -12,7 +12,7 @@ from halfsync.loading.faults import application_frames, blame_application
 from halfsync.loading.target import DEFAULT_NAMES
 from halfsync.runtime.forking import NoCopies
 from halfsync.runtime.originals import os
-from halfsync.runtime.standard import keep_new_apart
+from halfsync.runtime.standard import genuine, keep_new_apart
 
 
 class RunningApplication:
@@ -42,6 +42,35 @@ def import_module(module_name: str, target: str) -> ModuleType:
             assert isinstance(error, ModuleNotFoundError)
             _refuse_missing(error, module_name, target)
         blame_application(error, f"importing {module_name} failed", target)
+
+
+def import_file(path: str, target: str) -> ModuleType:
+    """Run a Python file as a module, once. path: relative to the working directory. target: for errors.
+
+    The module's name is the path. Raises LoadError.
+    """
+    whole = os.path.abspath(path)
+    known = sys.modules.get(whole)
+    if known is not None:
+        return known
+    if not os.path.isfile(whole):
+        raise LoadError(f"there is no file {whole}", origin=target, remedy="name a Python file")
+    with genuine():
+        from importlib.util import module_from_spec, spec_from_file_location  # noqa: PLC0415 - rarely used
+
+        spec = spec_from_file_location(whole, whole)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[whole] = module
+    try:
+        with RunningApplication():
+            spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[whole]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        blame_application(error, f"running {path} failed", target)
+    return module
 
 
 def _is_missing(error: BaseException, module_name: str) -> bool:

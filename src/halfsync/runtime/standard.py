@@ -86,10 +86,12 @@ LATER = (
     "halfsync.supervisor.development.child",
     "halfsync.supervisor.development.error_page",
     "halfsync.supervisor.development.sources",
+    "halfsync.supervisor.development.watching",
     "halfsync.host.preflight",
     "halfsync.supervisor.supervise",
     "halfsync.pool.threadpool",
     "halfsync.wsgi.application",
+    "halfsync.wsgi.scheme",
 )
 
 

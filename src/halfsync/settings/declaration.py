@@ -30,7 +30,7 @@ from halfsync.settings.kinds import (
     Text,
 )
 from halfsync.settings.lanes import Lane, Lanes, Share
-from halfsync.settings.lists import Addresses, Binds, Mounts
+from halfsync.settings.lists import Addresses, Binds, Directories, Mounts, Patterns, SchemeHeaders, Variables
 from halfsync.settings.log_kinds import FACILITIES, LogFormat, LogTarget
 from halfsync.settings.setting import (
     APPLICATION,
@@ -81,7 +81,7 @@ class DeclaredSettings:
             "like X-Forwarded-For come too late: behind a proxy that sends them, all clients are one. 0: no limit.",
         reason="Many people may share an address (an office, a mobile network), and clients of a proxy do.")
     unix_mode: int = setting(
-        0o666, Mode(), SOCKETS, reload=OPEN_SOCKETS,
+        0o666, Mode(), SOCKETS, reload=OPEN_SOCKETS, aliases="unix_socket_perms chmod_socket",
         doc="Permissions of the unix sockets that are created, in octal. A user with write permission can connect.",
         reason="A proxy runs as another user. So any local user can connect, as to a port of 127.0.0.1.")
     unix_owner: str | None = setting(
@@ -98,6 +98,12 @@ class DeclaredSettings:
         doc='Peers whose X-Forwarded- and Forwarded fields are trusted: addresses, networks, unix (unix sockets), '
             '"*" (all) or none. Those fields of other peers are dropped.',
         reason="A proxy on this machine works without configuration, and no remote client can forge its address.")
+    secure_scheme_headers: tuple[tuple[str, str], ...] = setting(
+        (), SchemeHeaders(), PROXIES,
+        doc="Fields of peers of forwarded_allow_ips that mean https beside X-Forwarded-Proto: NAME=VALUE, or a table, "
+            "as in X-Forwarded-Ssl=on; repeatable. The names begin with X-Forwarded-. They count if X-Forwarded-Proto "
+            "and Forwarded are missing (docs/proxies.md).",
+        reason="Proxies send X-Forwarded-Proto, and each more is one that they must remove from what clients send.")
     request_id_field: str | None = setting(
         "X-Request-Id", FieldName(), PROXIES,
         doc="The field in which a peer of forwarded_allow_ips gives a request its id. Without a valid one, or for "
@@ -109,11 +115,11 @@ class DeclaredSettings:
         doc="Each connection begins with a header of the PROXY protocol, version 1 or 2, with the client's address.",
         reason="Browsers and most proxies send no such header, and a connection without it is refused.")
     proxy_allow_ips: tuple[str, ...] = setting(
-        ("127.0.0.1", "::1", "unix"), Addresses(), PROXIES,
+        ("127.0.0.1", "::1", "unix"), Addresses(), PROXIES, aliases="proxy_allow_from",
         doc="With proxy_protocol: peers that may connect, written like forwarded_allow_ips. Others are closed.",
         reason="A peer can claim to be any client, so remote peers must be allowed explicitly.")
     root_path: str = setting(
-        "", RootPath(), PROXIES,
+        "", RootPath(), PROXIES, aliases="url_prefix",
         doc="Path at which the application is mounted: SCRIPT_NAME, removed from the paths that begin with it.",
         reason="Most applications are served at the root.")
 
@@ -154,34 +160,60 @@ class DeclaredSettings:
             "be used (affinity, cgroup quota), as far as memory reaches at 128 MiB each; without the GIL one.",
         reason="One process without a supervisor is enough to start with.")
     preload: bool = setting(
-        False, Flag(), PROCESSES, reload=AT_START,
+        False, Flag(), PROCESSES, reload=AT_START, aliases="preload_app",
         doc="With workers: load the application once, before the serving processes are forked, which then share its "
             "memory.",
         reason="Each process loads its own application, so that a reload can replace it.")
+    on_starting: str | None = setting(
+        None, Optional(Function()), PROCESSES, reload=AT_START,
+        doc="With workers: called in the supervisor before it opens anything, with an object that has pid, generation "
+            "and log. An error keeps the server from starting (docs/processes.md).",
+        reason="Most servers need nothing before their processes do.")
+    pre_fork: str | None = setting(
+        None, Optional(Function()), PROCESSES,
+        doc="With workers: called in the supervisor before each serving process is forked, with an object that has "
+            "number (its place, from 1), pid (0: there is none yet), generation and log. An error is logged, and no "
+            "process is forked: the next try is after a pause.",
+        reason="What a process needs is best made in it, by post_fork.")
     post_fork: str | None = setting(
         None, Optional(Function()), PROCESSES,
         doc="With workers: called in each serving process once it is forked, before it serves, with an object "
-            "that has number (its place, from 1), pid and generation. An error keeps that process from serving.",
+            "that has number (its place, from 1), pid, generation and log. An error keeps that process from serving.",
         reason="Most applications open what they need at import or at the first request.")
     worker_ready: str | None = setting(
         None, Optional(Function()), PROCESSES,
         doc="With workers: called with the same in each serving process when it begins to serve. An error is logged.",
         reason="Few applications need it.")
+    when_ready: str | None = setting(
+        None, Optional(Function()), PROCESSES,
+        doc="With workers: called in the supervisor, once, when the first serving process serves, with the same as "
+            "on_starting. An error is logged.",
+        reason="The log, systemd and /readyz say it, too.")
+    on_reload: str | None = setting(
+        None, Optional(Function()), PROCESSES,
+        doc="With workers: called in the supervisor at a reload, when the new settings are read and before a new "
+            "process starts, with the same as on_starting. An error makes the reload fail.",
+        reason="Serving processes load code and data anew in any case.")
     worker_exit: str | None = setting(
         None, Optional(Function()), PROCESSES,
-        doc="With workers: called with the same in each serving process when it has answered its last request and is "
-            "about to end. An error is logged.",
+        doc="With workers: called with the same as post_fork in each serving process when it has answered its last "
+            "request and is about to end. An error is logged.",
         reason="The system releases what a process holds.")
+    child_exit: str | None = setting(
+        None, Optional(Function()), PROCESSES,
+        doc="With workers: called with the same in the supervisor after a serving process has ended, even if it was "
+            "killed. An error is logged.",
+        reason="Few things outlive a process; files of prometheus_client's multiprocess mode do.")
     pidfile: str | None = setting(
-        None, Text("FILE"), PROCESSES,
+        None, Text("FILE"), PROCESSES, short="p", aliases="pid pid_file",
         doc="Write the pid of the process that takes signals to this file, and remove the file at the end.",
         reason="systemd, containers and process managers know the pid without a file.")
     user: str | None = setting(
-        None, Optional(Principal("USER")), PROCESSES,
+        None, Optional(Principal("USER")), PROCESSES, short="u", aliases="uid",
         doc="Serve as this user, by name or number, once the sockets are open; only root may change.",
         reason="The application runs as the user that starts the server.")
     group: str | None = setting(
-        None, Optional(Principal("GROUP")), PROCESSES,
+        None, Optional(Principal("GROUP")), PROCESSES, short="g", aliases="gid",
         doc="Serve as this group, by name or number. Without it: the group that the user has in the password file.",
         reason="It follows from the user.")
     umask: int | None = setting(
@@ -224,8 +256,12 @@ class DeclaredSettings:
         doc="After SIGTERM keep serving for this long, each response with Connection: close, before shutting down.",
         reason="It is for load balancers that take time to notice. Without one it would only delay the shutdown.")
 
+    wsgi_app: str | None = setting(
+        None, Text("TARGET"), APPLICATION,
+        doc="The application, as module:callable, if the command line names none.",
+        reason="A command names it.")
     factory: bool = setting(
-        False, Flag(), APPLICATION,
+        False, Flag(), APPLICATION, aliases="call",
         doc="The target is a function that takes no arguments and returns the application.",
         reason="Most targets are the application itself.")
     stream: bool = setting(
@@ -236,6 +272,21 @@ class DeclaredSettings:
         None, Text("DIR"), APPLICATION,
         doc="Change to this directory before loading the application; relative paths start there.",
         reason="The application is looked up in the directory in which the command is run.")
+    pythonpath: tuple[str, ...] = setting(
+        (), Directories(), APPLICATION, aliases="pp python_path",
+        doc="Directories, beside that of the application, in which modules are looked for, before the installed ones; "
+            "repeatable. Relative ones begin in chdir.",
+        reason="The directory of the application has its modules, and the others are installed.")
+    env: tuple[tuple[str, str], ...] = setting(
+        (), Variables(), APPLICATION, short="e",
+        doc="Variables of the environment for the application, its hooks and what they start: NAME=VALUE, or a table "
+            "[env]; repeatable. They replace those that the server was started with. Settings are not read from them.",
+        reason="What starts the server gives it an environment.")
+    env_file: str | None = setting(
+        None, Text("FILE"), APPLICATION,
+        doc="Read more such variables from this file, with a line NAME=VALUE for each. Variables that the server was "
+            "started with, and those of env, count before them.",
+        reason="As for env.")
     config: str | None = setting(
         None, Text("FILE"), APPLICATION, short="c",
         doc="Read settings from this TOML file.",
@@ -245,6 +296,19 @@ class DeclaredSettings:
         doc="For development: reload the application when its source changes, and show an error page if it cannot be "
             "loaded. Without workers one process serves, under a supervisor. Needs the package watchfiles.",
         reason="It watches files, shows tracebacks to clients and makes requests wait: not for production.")
+    reload_dir: tuple[str, ...] = setting(
+        (), Directories(), APPLICATION, reload=AT_START,
+        doc="With reload: watch the sources below these directories, in the place of chdir; repeatable.",
+        reason="The directory of the application is watched.")
+    reload_include: tuple[str, ...] = setting(
+        (), Patterns(), APPLICATION, reload=AT_START,
+        doc="With reload: files with these names count as sources too, as in *.html or data/*.json; repeatable. A "
+            "pattern with a slash is compared with the path below a watched directory.",
+        reason="Python files count, and most frameworks reload their templates by themselves.")
+    reload_exclude: tuple[str, ...] = setting(
+        (), Patterns(), APPLICATION, reload=AT_START,
+        doc="With reload: files and directories with these names do not count, written like reload_include.",
+        reason="Virtual environments, caches and hidden files are left out in any case.")
     server_header: bool = setting(
         True, Flag(), APPLICATION,
         doc='Send "Server: halfsync" with each response that has no Server field of its own.',
@@ -258,7 +322,7 @@ class DeclaredSettings:
         reason="How long an application takes is not for every client to know.")
 
     static: tuple[tuple[str, str], ...] = setting(
-        (), Mounts(), FILES,
+        (), Mounts(), FILES, aliases="static_map",
         doc="Serve the files of DIR under PREFIX, without the application; repeatable. The longest prefix counts.",
         reason="Files are public only if the setting says so.")
     static_symlinks: bool = setting(
@@ -271,14 +335,14 @@ class DeclaredSettings:
         reason="Only files whose names change with their content can be cached without revalidation.")
 
     access_log: str | None = setting(
-        None, Optional(LogTarget()), LOGGING,
+        None, Optional(LogTarget()), LOGGING, aliases="access_logfile",
         doc='Write a line for each request to this file, to standard output for "-", or to a syslog: syslog: (at '
             '/dev/log), syslog:/PATH, or by UDP syslog:HOST or syslog:HOST:PORT. A file is opened before the server '
             'switches to `user`, which owns the file if it is created then; with the rights of `user` if users other '
             'than root can replace it.',
         reason="A proxy in front usually writes one.")
     log_format: str = setting(
-        "combined", LogFormat(), LOGGING,
+        "combined", LogFormat(), LOGGING, aliases="access_logformat",
         doc="The form of an access log line: the name of one, or one that is written out, with gunicorn's fields or "
             "those in docs/access-log.md.",
         reason="Log analyzers know this format.")
@@ -364,11 +428,11 @@ class DeclaredSettings:
         doc="The time over which those two averages are taken.",
         reason="Long enough for a short interruption of a link, and for acknowledgements that arrive in batches.")
     keep_alive: float = setting(
-        75.0, Duration(zero=True), DEADLINES,
+        75.0, Duration(zero=True), DEADLINES, aliases="timeout_keep_alive",
         doc="How long a connection may idle between two requests; 0 closes it after each response.",
         reason="Longer than the 60s for which common proxies keep theirs, so that the proxy closes first.")
     graceful_timeout: float = setting(
-        30.0, Duration(zero=True), DEADLINES,
+        30.0, Duration(zero=True), DEADLINES, aliases="timeout_graceful_shutdown",
         doc="How long a stopping server waits for the requests it has accepted.",
         reason="As long as Kubernetes waits after TERM, and as gunicorn does.")
 
@@ -389,7 +453,7 @@ class DeclaredSettings:
         doc="Bytes of a whole request head; past it the answer is 431.",
         reason="Bounds what a connection holds before its request is known.")
     max_body: int = setting(
-        GIB, Size(0, EXA), REQUESTS,
+        GIB, Size(0, EXA), REQUESTS, aliases="max_request_body_size",
         doc="Bytes of a request body; past it the answer is 413.",
         reason="Large uploads work by default, and need disk space only.")
 

@@ -45,6 +45,10 @@ class Kind(Generic[T]):
         """Return a value as people write it: ``convert(show(value)) == value``."""
         return str(value)
 
+    def tell(self, value: T) -> str:
+        """Return a value for a person, without what may be secret in it."""
+        return self.show(value)
+
     def refuse(self, raw: object) -> UsageError:
         """Return the error for a value that is not of this kind."""
         return UsageError(f"{shown(raw)} is not {self.accepts}", remedy=self.remedy())
@@ -217,18 +221,19 @@ class Principal(Kind[str]):
 
 
 class Function(Kind[str]):
-    """The name of a function in a module, which is imported when it is needed."""
+    """The name of a function in a module, or in a Python file. It is loaded when it is needed."""
 
     metavar = "MODULE:NAME"
     accepts = "a module and a function in it"
 
     def remedy(self) -> str:
-        return "write it like shop.hooks:connect"
+        return "write it like shop.hooks:connect, or with a file, like deploy/hooks.py:connect"
 
     def convert(self, raw: object) -> str:
         text = raw.strip() if isinstance(raw, str) else ""
-        module, _, name = text.partition(":")
-        if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+        module, _, name = text.rpartition(":")
+        parts = name.split(".") if module.endswith(".py") else [*module.split("."), *name.split(".")]
+        if not all(part.isidentifier() for part in parts) or "\0" in module:
             raise self.refuse(raw)
         return text
 

@@ -4,6 +4,7 @@ A list is a list in TOML and Python, and one text with commas in a flag or the e
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -158,3 +159,135 @@ class Addresses(ListKind[str]):
 
     def show(self, value: tuple[str, ...]) -> str:
         return ",".join(value) or NOTHING
+
+
+class Directories(ListKind[str]):
+    """Directories; in one text separated by commas. "none" means no directory, so that a flag can override a file."""
+
+    metavar = "DIR"
+    accepts = "a directory or a list of directories"
+
+    def convert(self, raw: object) -> tuple[str, ...]:
+        given = [raw] if isinstance(raw, os.PathLike) else self._split(raw)
+        if given in ([NOTHING], [""]):
+            return ()
+        return tuple(dict.fromkeys(self._item(one) for one in given))
+
+    def _item(self, one: object) -> str:
+        text = os.fspath(one) if isinstance(one, os.PathLike) else one
+        if not isinstance(text, str) or not text.strip() or "\0" in text:
+            raise self.refuse(one)
+        return text.strip()
+
+    def show(self, value: tuple[str, ...]) -> str:
+        return ",".join(value) or NOTHING
+
+
+class Patterns(Directories):
+    """Patterns of file names, as shells have them; in one text separated by commas."""
+
+    metavar = "PATTERN"
+    accepts = "a pattern of file names or a list of patterns"
+
+
+class Variables(ListKind[tuple[str, str]]):
+    """Variables of the environment by name: a table, or a list of ``NAME=VALUE``.
+
+    "none" means no variable, so that a flag can override a file. In one text they are separated by commas, and a comma
+    before anything but the next ``NAME=`` belongs to a value.
+    """
+
+    metavar = "NAME=VALUE"
+    accepts = "NAME=VALUE, a list of them, or a table of names and values"
+
+    def convert(self, raw: object) -> tuple[tuple[str, str], ...]:
+        if isinstance(raw, str):
+            given: list[object] = [] if raw in ("", NOTHING) else list(_BEFORE_NAME.split(raw))
+        else:
+            given = self._split(raw.items() if isinstance(raw, Mapping) else raw)
+            given = [] if given == [NOTHING] else given
+        variables: dict[str, str] = {}
+        for one in given:
+            name, value = self._pair(one)
+            if name in variables:
+                raise UsageError(f"{name} is given twice", remedy="give each variable once")
+            variables[name] = value
+        return tuple(variables.items())
+
+    def _pair(self, one: object) -> tuple[str, str]:
+        if isinstance(one, str):
+            name, equals, value = one.partition("=")
+            if not equals:
+                raise self.refuse(one)
+        elif isinstance(one, Sequence) and len(one) == 2:
+            name, value = one[0], one[1]
+            if type(value) is int and abs(value) < 2**63:
+                value = str(value)
+        else:
+            raise self.refuse(one)
+        if not isinstance(name, str) or not isinstance(value, str) or "\0" in value:
+            raise self.refuse(one)
+        refuse_variable(name.strip())
+        return name.strip(), value
+
+    def show(self, value: tuple[tuple[str, str], ...]) -> str:
+        return ",".join(f"{name}={text}" for name, text in value) or NOTHING
+
+    def tell(self, value: tuple[tuple[str, str], ...]) -> str:
+        """Return the names alone: values are often secrets."""
+        return ",".join(f"{name}=..." for name, _ in value) or NOTHING
+
+
+class SchemeHeaders(ListKind[tuple[str, str]]):
+    """Fields of requests with values that mean https: a table, or a list of ``NAME=VALUE``; "none" means none."""
+
+    metavar = "NAME=VALUE"
+    accepts = "NAME=VALUE, a list of them, or a table of fields and values"
+
+    def convert(self, raw: object) -> tuple[tuple[str, str], ...]:
+        given = self._split(raw.items() if isinstance(raw, Mapping) else raw)
+        if given in ([NOTHING], [""]):
+            return ()
+        fields = [self._pair(one) for one in given]
+        return tuple({name.title(): value for name, value in fields}.items())
+
+    def _pair(self, one: object) -> tuple[str, str]:
+        pair = one.partition("=")[::2] if isinstance(one, str) else one
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            raise self.refuse(one)
+        name, value = pair
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise self.refuse(one)
+        name, value = name.strip(), value.strip()
+        if not _TOKEN.fullmatch(name) or not value or not value.isprintable() or "," in value:
+            raise self.refuse(one)
+        if not name.lower().startswith(FORWARDED_PREFIX):
+            raise UsageError(
+                f"{shown(name)} does not begin with X-Forwarded-, so any client may send it",
+                remedy="let the proxy send X-Forwarded-Proto, or another field whose name begins so",
+            )
+        if name.lower() in (f"{FORWARDED_PREFIX}{part}" for part in ("proto", "for", "host", "port")):
+            raise UsageError(f"{name} is read already", remedy="leave it out")
+        return name, value
+
+    def show(self, value: tuple[tuple[str, str], ...]) -> str:
+        return ",".join(f"{name}={text}" for name, text in value) or NOTHING
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+FORWARDED_PREFIX = "x-forwarded-"  # of fields that the server drops if the peer is not trusted
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_BEFORE_NAME = re.compile(",(?=[A-Za-z_][A-Za-z0-9_]*=)", re.ASCII)
+
+
+def refuse_variable(name: str) -> None:
+    """Raise UsageError for what is no name of a variable, and for one whose value would come too late."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{shown(name)} is not a name of a variable", remedy="use letters, digits and underscores"
+        )
+    if name.startswith("HALFSYNC_"):
+        setting = name.removeprefix("HALFSYNC_").lower()
+        raise UsageError(f"{name} is a setting of the server", remedy=f"set {setting} itself")
+    if name == "PYTHONPATH":
+        raise UsageError("PYTHONPATH is read before the server starts", remedy="set pythonpath")

@@ -33,7 +33,7 @@ class Setting:
 
     ``convention`` is a variable that hosting platforms set, and a template of the value that it means; it counts only
     if nothing else gives the setting. ``reload`` says how a change takes effect if a reload (SIGHUP) does not apply it;
-    "": a reload applies it.
+    "": a reload applies it. ``aliases``: other servers' names for it, with the same meaning, as options.
     """
 
     name: str
@@ -45,11 +45,12 @@ class Setting:
     short: str
     convention: tuple[str, str] | None
     reload: str
+    aliases: tuple[str, ...] = ()
 
     @property
     def flag(self) -> str:
         """The command line's long option."""
-        return "--" + self.name.replace("_", "-")
+        return spell_flag(self.name)
 
     @property
     def variable(self) -> str:
@@ -68,6 +69,11 @@ class Setting:
         raise UsageError(problem, origin=label, remedy=remedy)
 
 
+def spell_flag(name: str) -> str:
+    """Return a name as an option of the command line."""
+    return "--" + name.replace("_", "-")
+
+
 def setting(
     default: T,
     kind: Kind[T],
@@ -78,10 +84,11 @@ def setting(
     short: str = "",
     convention: tuple[str, str] | None = None,
     reload: str = "",
+    aliases: str = "",
 ) -> T:
     """Declare one setting: return a dataclass field whose metadata has the rest of the declaration (see Setting)."""
     said = {
         "kind": kind, "group": group, "doc": doc, "reason": reason, "short": short,
-        "convention": convention, "reload": reload,
+        "convention": convention, "reload": reload, "aliases": tuple(aliases.split()),
     }  # fmt: skip
     return field(default=default, metadata=said)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 from halfsync.errors import UsageError, reason_of
 from halfsync.listening.activation import Activation, read, take
+from halfsync.loading.variables import outside
 from halfsync.runtime.originals import os
 from halfsync.runtime.standard import genuine
 from halfsync.settings.declaration import BY_NAME, SETTINGS
@@ -45,7 +46,7 @@ def resolve(
     """
     activation = take() if environ is None else read(environ, os.getpid())
     if environ is None:
-        environ = os.environ
+        environ = outside()  # without the application's variables, which a reload would find there
     by_flag = {name: Given(value, BY_NAME[name].flag, BY_NAME[name].flag) for name, value in flags.items()}
     by_variable = _from_environment(environ)
     config = by_flag.get("config") or by_variable.get("config")
@@ -112,7 +113,9 @@ def _read_table(path: str, *, label: str, named: bool, again: bool) -> dict[str,
     if named and scheme in ("python", "file") and rest:
         # gunicorn's form of naming a Python module or file.
         raise UsageError(
-            f"{path!r} names no file", origin=label, remedy=f"name a TOML file, as in {FILE_NAME}"
+            f"{path!r} names no file",
+            origin=label,
+            remedy=f"name a TOML file, as in {FILE_NAME}; for gunicorn's settings: halfsync import-config {path}",
         )
     try:
         content = _read_file(path, label, may_wait=named and not again)
@@ -220,7 +223,7 @@ def _refuse_python(path: str, mistake: str = "") -> UsageError:
     return UsageError(
         f"this is Python, and settings are written in TOML{mistake}",
         origin=path,
-        remedy=f'write them as NAME = VALUE, as in {FILE_NAME}: bind = "0.0.0.0:8000"; docs/settings.md has all names',
+        remedy=f"write them as NAME = VALUE, as in {FILE_NAME}; for gunicorn's settings: halfsync import-config {path}",
     )
 
 

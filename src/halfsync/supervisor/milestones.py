@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from halfsync.announcements import announcement
+from halfsync.host.hooks import WHEN_READY, SupervisorInfo, call_hook
 from halfsync.log import logger
+from halfsync.runtime.originals import os
 from halfsync.runtime.output import counted
 from halfsync.supervisor.children import ProcessPhase
 
@@ -33,6 +35,7 @@ class Milestones:
                 plan.settings, plan.listeners, plan.admin, self._name, processes=self._fleet.wanted
             )
             logger().info("%s", line)
+            call_hook(WHEN_READY, plan.settings, SupervisorInfo(os.getpid(), self._fleet.generations.base))
 
     def counts(self, plan: Plan) -> None:
         """Log if the server listens elsewhere from now on: the first process with this plan is ready."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from halfsync.errors import BindError, StartError, reason_of
+from halfsync.host.hooks import IN_SUPERVISOR, check_hooks
 from halfsync.host.identity import find_identity
 from halfsync.host.pidfile import PidFile
 from halfsync.log import logger
@@ -34,7 +35,13 @@ if TYPE_CHECKING:
 
 CLOSING_S = 5.0  # wait for a process that leaves to close a listener whose address a reload names again
 LOOK_S = 0.05  # between two tries
-OF_PRELOADED = ("chdir", "factory", "stream")  # settings with which a preloaded application was loaded
+OF_PRELOADED = (
+    "wsgi_app",
+    "chdir",
+    "pythonpath",
+    "factory",
+    "stream",
+)  # settings with which a preloaded application was loaded
 
 
 class Plans:
@@ -141,6 +148,8 @@ class Plans:
 
     def _plan(self, settings: Settings, before: Plan | None) -> Plan:
         """Return the plan of a generation with these settings. Raises StartError."""
+        if before is not None:
+            check_hooks(settings, IN_SUPERVISOR)
         identity = find_identity(settings)
         pidfile = self._find_pidfile(settings, before)
         umask = self._umask if settings.umask is None else settings.umask

@@ -22,7 +22,7 @@ from halfsync.runtime.originals import monotonic, os, signal, socket
 from halfsync.runtime.output import complain
 from halfsync.runtime.signals import RECALL, Signals, outlive_signals
 from halfsync.runtime.standard import genuine
-from halfsync.server import Server
+from halfsync.server import seat_server, start_in_front
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from halfsync.host.identity import Identity
     from halfsync.host.pidfile import PidFile
     from halfsync.listening.listeners import Listener
-    from halfsync.server import Application
+    from halfsync.server import Application, Server
     from halfsync.settings import Settings
     from halfsync.shared.scoreboard import Slot
     from halfsync.stream.handler import StreamFactory
@@ -205,9 +205,9 @@ def run_process(context: SpawnContext) -> int:
             become(identity)
             reporter = None if context.reports is None else _make_reporter(context.reports)
             application, loads = _load(context, worker, reporter, warm_up and partial(warm_up, opened=opened))
-            server = Server(
+            server = seat_server(
                 application,
-                settings=settings,
+                settings,
                 listeners=context.plan.listeners,
                 seat=slot,
                 handover=(context.handoff_queue[0].fileno(), context.handoff_queue[1].fileno()),
@@ -219,7 +219,7 @@ def run_process(context: SpawnContext) -> int:
         return error.exit_code
     with ProcessSignals() as signals, AdminServer(settings, context.plan.admin, slot) as admin_server:
         own = (context.channel.fd, context.handoff_queue[1].fileno())
-        main_thread = server.start_in_front(signals, lambda: [*own, *admin_server.descriptors()])
+        main_thread = start_in_front(server, signals, lambda: [*own, *admin_server.descriptors()])
         slot.describe(context.name, settings.model, server.settings.threads, context.generation)
         slot.serve()
         context.channel.tell(READY if loads else f"{READY} {STANDS_IN}")

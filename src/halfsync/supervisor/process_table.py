@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halfsync.announcements import Outcome
-from halfsync.errors import reason_of
+from halfsync.errors import LoadError, reason_of
+from halfsync.host.hooks import CHILD_EXIT, PRE_FORK, Worker, call_hook
 from halfsync.orders import DRAIN, handoff_order
 from halfsync.runtime.forking import fork, restore
 from halfsync.runtime.originals import monotonic, os, signal, socket
@@ -49,8 +50,11 @@ class ProcessHandle:
     slot: Slot
     plan: Plan
     most_requests: int  # 0: any number
+    place: int
+    generation: int
     outcome: Outcome | None = None  # what it reported as it ended
     unheard: str | None = None  # a word whose handling failed
+    exit_told: bool = False  # child_exit was called
 
 
 class ProcessTable:
@@ -105,6 +109,8 @@ class ProcessTable:
         close_in_fork: called in the new process; closes what is the supervisor's. If the system cannot create a
         process, the fleet is told. If anything else is raised, no process is left behind.
         """
+        if not self._call_pre_fork(start, plan):
+            return None
         most_requests = draw_requests(plan.settings, self._random)
         with ExitStack() as undoing:
             try:
@@ -139,13 +145,24 @@ class ProcessTable:
             )
         try:
             restore(mask)
-            self._handles[pid] = ProcessHandle(ours, slot, plan, most_requests)
+            self._handles[pid] = ProcessHandle(ours, slot, plan, most_requests, start.place, start.generation)
             theirs.close()
             self._fleet.started(pid, start, monotonic())
         except BaseException:
             self.kill(pid)  # else it would serve, unknown to the fleet
             raise
         return None
+
+    def _call_pre_fork(self, start: Start, plan: Plan) -> bool:
+        """Call pre_fork. False: it failed, so no process is started now; the fleet is told."""
+        try:
+            call_hook(PRE_FORK, plan.settings, Worker(start.place, 0, start.generation))
+        except LoadError as error:
+            self._fleet.not_started(str(error), monotonic())
+            if not self._fleet.generations.proven and not self._fleet.persists:
+                self._fleet.fail(error.exit_code)
+            return False
+        return True
 
     def close_in_fork(self) -> None:
         """Close the supervisor's ends of all channels, in a process that it has forked."""
@@ -262,6 +279,9 @@ class ProcessTable:
     def _on_exit(self, pid: int, code: int) -> None:
         """Note that a process has ended. If this fails it is done again, so the handle is deleted last."""
         handle = self._handles[pid]
+        if not handle.exit_told:
+            handle.exit_told = True
+            call_hook(CHILD_EXIT, handle.plan.settings, Worker(handle.place, pid, handle.generation))
         self._hear(pid, handle)
         handle.channel.close()
         if self._development is not None:

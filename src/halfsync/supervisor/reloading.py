@@ -11,7 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from halfsync.errors import LoadError, StartError
+from halfsync.host.hooks import ON_RELOAD, SupervisorInfo, call_hook
 from halfsync.log import logger, set_up
+from halfsync.runtime.originals import os
 from halfsync.supervisor.children import ProcessPhase
 from halfsync.supervisor.fleet import LOAD_FAILED, OWN_CODES, FleetState
 from halfsync.supervisor.plans import fleet_settings_of
@@ -60,11 +62,20 @@ class Reloads:
 
     def _begin(self, before: Plan) -> None:
         plan = self._plans.again(before)
+        self._call_hook(plan)
         what = "settings" if before.settings.preload else "code and settings"
         logger().info("reloading with the current %s", what)
         if before.settings.preload:
             logger().warning("reload keeps the preloaded code: only a restart loads it again")
         self._adopt(plan)
+
+    def _call_hook(self, plan: Plan) -> None:
+        """Call on_reload. LoadError: it failed, and the reload with it."""
+        try:
+            call_hook(ON_RELOAD, plan.settings, SupervisorInfo(os.getpid(), self._fleet.generations.base))
+        except LoadError:
+            self._plans.enter(self._now)
+            raise
 
     def renew(self, changed: str, development: Development) -> None:
         """Replace all processes now: a file that they loaded has changed. If the settings cannot work, show why."""
@@ -74,6 +85,7 @@ class Reloads:
         before = self._now
         try:
             plan = self._plans.again(before)
+            self._call_hook(plan)
         except StartError as error:
             logger().error("the settings cannot be used: %s", error)
             plan = _unloadable(before, LoadError(error.problem, origin=error.origin, remedy=error.remedy))

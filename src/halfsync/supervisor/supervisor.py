@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from halfsync.announcements import Outcome, draining, farewell, say_sizes
 from halfsync.host.directory import StartDirectory
 from halfsync.host.handlers import contain_handlers
+from halfsync.host.hooks import IN_SUPERVISOR, ON_STARTING, SupervisorInfo, call_hook, check_hooks
 from halfsync.host.identity import find_identity, read_umask, set_umask
 from halfsync.host.notify import Notifier
 from halfsync.host.preflight import refuse_contradictions
@@ -128,6 +129,8 @@ class Supervisor:
         umask = read_umask()
         set_umask(settings)
         name_supervisor(self._name)
+        check_hooks(settings, IN_SUPERVISOR)
+        call_hook(ON_STARTING, settings, SupervisorInfo(os.getpid(), 1))
         return umask
 
     def _take_possession(self, settings: Settings, signals: SupervisorSignals | None) -> None:
@@ -185,10 +188,13 @@ class Supervisor:
     def _develop(self, settings: Settings) -> Development:
         """Prepare to watch the application's sources and the files of its settings."""
         from halfsync.supervisor.development.child import Development  # noqa: PLC0415 - only development needs it
+        from halfsync.supervisor.development.watching import Scope  # noqa: PLC0415
 
         names = ("halfsync.toml", "pyproject.toml", *filter(None, [settings.config]))
         files = [os.path.join(self._start_directory.name, name) for name in names]
-        return Development(os.getcwd(), files)
+        roots = tuple(os.path.abspath(one) for one in settings.reload_dir) or (os.getcwd(),)
+        files += [settings.env_file] if settings.env_file else []
+        return Development(Scope(roots, settings.reload_include, settings.reload_exclude), files)
 
     def run(self, signals: SupervisorSignals) -> int | SpawnContext:
         """Serve until told to end, and return the exit code; in a forked process, return its context at once.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 from halfsync.errors import reason_of
 from halfsync.host.preflight import GIVEN
 from halfsync.listening.activation import pass_on
+from halfsync.loading.variables import outside
 from halfsync.native.system import readable
 from halfsync.runtime.forking import fork, restore, unblock
 from halfsync.runtime.originals import os, signal, socket
@@ -140,7 +141,7 @@ def _become(
             os.set_inheritable(descriptor, True)
         start.enter()
         os.umask(umask)
-        environ = {**os.environ, **variables(os.getpid()), **activation, GIVEN: json.dumps(gift)}
+        environ = {**outside(), **variables(os.getpid()), **activation, GIVEN: json.dumps(gift)}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
     except OSError as error:
         say(f"halfsync: {sys.executable} cannot be started again: {reason_of(error)}", "ERROR")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from halfsync.errors import LoadError, reason_of
 from halfsync.host.handlers import contain_handlers
 from halfsync.runtime.originals import socket
-from halfsync.server import Server
+from halfsync.server import seat_server
 from halfsync.shared.handoff_queue import put_connection
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def warm_up(application: Application | StreamFactory, settings: Settings, opened
     reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with reading, writing:
         handoff_queue = (reading.fileno(), writing.fileno())
-        with Server(application, settings=plain, listeners=[], handover=handoff_queue, opened=opened):
+        with seat_server(application, plain, listeners=[], handover=handoff_queue, opened=opened):
             status = _ask(settings, writing)
     if status >= FAILS_FROM:
         raise _refuse(settings, f"was answered {status}")

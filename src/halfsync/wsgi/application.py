@@ -44,4 +44,8 @@ def make_bridge(
     environs = EnvironFactory(
         servers, constants, Input(), trusted, settings.root_path, endpoints, settings.request_id_field
     )
+    if settings.secure_scheme_headers:
+        from halfsync.wsgi.scheme import with_schemes  # noqa: PLC0415 - few proxies send others
+
+        application = with_schemes(application, settings.secure_scheme_headers)
     return WsgiBridge(application, environs, settings)

@@ -8,6 +8,7 @@ import pytest
 
 from halfsync.native.system import readable
 from halfsync.supervisor.development.child import Development
+from halfsync.supervisor.development.watching import Scope
 
 WAIT_S = 20.0
 
@@ -15,7 +16,7 @@ WAIT_S = 20.0
 @pytest.fixture
 def development(tmp_path: Path) -> Iterator[Development]:
     """Return one for an empty folder, whose watcher is not started."""
-    made = Development(str(tmp_path), [])
+    made = Development(Scope((str(tmp_path),)), [])
     yield made
     made.close()
 

@@ -10,7 +10,14 @@ import pytest
 
 from halfsync.supervisor.development import watching
 from halfsync.supervisor.development.sources import changed_at, pack
-from halfsync.supervisor.development.watching import NAME_BYTES, Selection, SourceWatcher, describe, is_source
+from halfsync.supervisor.development.watching import (
+    NAME_BYTES,
+    Scope,
+    Selection,
+    SourceWatcher,
+    describe,
+    is_source,
+)
 
 WAIT_S = 20.0
 
@@ -40,7 +47,7 @@ def test_foreign_folders_are_not_searched(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "env" / "pyvenv.cfg").touch()
     (tmp_path / "round").symlink_to(tmp_path)
-    selection = Selection(str(tmp_path))
+    selection = Selection(Scope((str(tmp_path),)))
     kept = {"", "/shop", "/shop/views", "/deep", "/deep/er", "/deep/er/still"}
     assert selection.tree == selection.folders == {f"{tmp_path}{name}" for name in kept}
     assert selection.counts(f"{tmp_path}/shop/views/a.py") and not selection.counts(
@@ -50,7 +57,7 @@ def test_foreign_folders_are_not_searched(tmp_path: Path) -> None:
 
 def test_root_may_be_in_a_hidden_folder(tmp_path: Path) -> None:
     (tmp_path / ".hidden" / "node_modules").mkdir(parents=True)
-    selection = Selection(f"{tmp_path}/.hidden/node_modules")
+    selection = Selection(Scope((f"{tmp_path}/.hidden/node_modules",)))
     assert selection.counts(f"{tmp_path}/.hidden/node_modules/a.py")
 
 
@@ -60,7 +67,9 @@ def test_single_files_elsewhere_count_by_the_names_the_system_has_for_them(tmp_p
     (tmp_path / "link").symlink_to(tmp_path / "real")
     (tmp_path / "store" / "kept.py").touch()
     (tmp_path / "real" / "one.py").symlink_to(tmp_path / "store" / "kept.py")
-    selection = Selection(f"{tmp_path}/root", [f"{tmp_path}/link/one.py", f"{tmp_path}/root/halfsync.toml"])
+    selection = Selection(
+        Scope((f"{tmp_path}/root",)), [f"{tmp_path}/link/one.py", f"{tmp_path}/root/halfsync.toml"]
+    )
     assert selection.folders == {f"{tmp_path}/{name}" for name in ("root", "real", "store")}
     for name in ("real/one.py", "store/kept.py", "root/halfsync.toml"):
         assert selection.counts(f"{tmp_path}/{name}")
@@ -74,12 +83,12 @@ def test_number_of_folders_is_bounded_and_the_nearest_count(
     monkeypatch.setattr(watching, "FOLDERS_MOST", 4)
     for name in ("a/deep", "b/deep", "c/deep"):
         (tmp_path / name).mkdir(parents=True)
-    selection = Selection(str(tmp_path))
+    selection = Selection(Scope((str(tmp_path),)))
     assert selection.cropped and selection.tree == {f"{tmp_path}{name}" for name in ("", "/a", "/b", "/c")}
 
 
 def test_changes_are_described_shortly(tmp_path: Path) -> None:
-    selection = Selection(str(tmp_path))
+    selection = Selection(Scope((str(tmp_path),)))
     assert describe(selection, [f"{tmp_path}/b.py", f"{tmp_path}/a.py"]) == "a.py and 1 other"
     assert describe(selection, ["/x.py"] * 3) == "/x.py and 2 others"
     assert len(describe(selection, ["/" + "ä" * 1000 + ".py"]).encode()) <= NAME_BYTES + 3
@@ -92,7 +101,7 @@ class Watched:
     def __init__(self, root: Path, reports: tuple[socket.socket, socket.socket]) -> None:
         self.root = root
         self._reports, self.report = reports
-        self.watch = SourceWatcher(Selection(str(root)), self._reports)
+        self.watch = SourceWatcher(Selection(Scope((str(root),))), self._reports)
 
     def changes(self) -> set[str]:
         """Wait for changes, and return them by their names below the root's parent."""
@@ -185,7 +194,7 @@ def test_change_before_the_watch_begins_is_seen(tmp_path: Path) -> None:
     Path(path).write_text("")
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ends[0], ends[1]:
-        assert SourceWatcher(Selection(str(tmp_path), told), ends[0], told).changes() == {path}
+        assert SourceWatcher(Selection(Scope((str(tmp_path),)), told), ends[0], told).changes() == {path}
 
 
 def test_missing_folder_is_no_error(watched: Watched) -> None:
@@ -196,3 +205,24 @@ def test_missing_folder_is_no_error(watched: Watched) -> None:
     watched.watch.changes()
     (watched.root / "app.py").write_text("1")
     assert watched.changes() == {"app.py"}
+
+
+def test_more_folders_and_files_count(tmp_path: Path) -> None:
+    for name in ("one/templates", "one/generated", "two/data"):
+        (tmp_path / name).mkdir(parents=True)
+    roots = (f"{tmp_path}/one", f"{tmp_path}/two")
+    selection = Selection(Scope(roots, include=("*.html", "data/*.json"), exclude=("generated", "test_*")))
+    assert selection.folders == {*roots, f"{tmp_path}/one/templates", f"{tmp_path}/two/data"}
+    for name in ("one/a.py", "two/a.py", "one/templates/a.html", "two/data/a.json"):
+        assert selection.counts(f"{tmp_path}/{name}"), name
+    for name in ("one/a.json", "one/a.css", "one/generated/a.py", "one/test_a.py", "two/test_a.html"):
+        assert not selection.counts(f"{tmp_path}/{name}"), name
+    assert not selection.is_new_folder(f"{tmp_path}/one/generated")
+    assert selection.name(f"{tmp_path}/one/a.py") == "a.py"
+
+
+def test_a_folder_below_another_is_watched_once(tmp_path: Path) -> None:
+    (tmp_path / "inner" / "deep").mkdir(parents=True)
+    selection = Selection(Scope((str(tmp_path), f"{tmp_path}/inner", str(tmp_path))))
+    assert selection.folders == {str(tmp_path), f"{tmp_path}/inner", f"{tmp_path}/inner/deep"}
+    assert not selection.scan()

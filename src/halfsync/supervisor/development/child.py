@@ -16,7 +16,7 @@ from halfsync.runtime.originals import monotonic, os, signal, socket
 from halfsync.runtime.standard import put_directories_behind
 from halfsync.supervisor.channel import Channel
 from halfsync.supervisor.development.sources import changed_at
-from halfsync.supervisor.development.watching import watch
+from halfsync.supervisor.development.watching import Scope, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -27,11 +27,11 @@ STABLE_S = 5.0  # a watcher that ends sooner is not restarted: it would only end
 class Development:
     """The watcher, for its supervisor, and the processes that still serve old code.
 
-    root: the working directory of the application. files: those that count besides what is loaded, as they are now.
+    scope: what counts below which folders. files: those that count besides what is loaded, as they are now.
     """
 
-    def __init__(self, root: str, files: Sequence[str]) -> None:
-        self._root = root
+    def __init__(self, scope: Scope, files: Sequence[str]) -> None:
+        self._scope = scope
         self._files = {path: changed_at(path) for path in files}
         receiver, self.reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._receiver = receiver
@@ -80,7 +80,7 @@ class Development:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         name_watcher()
         try:
-            watch(self._root, self._files, self._receiver, theirs)
+            watch(self._scope, self._files, self._receiver, theirs)
         except OSError as error:
             logger().error("sources cannot be watched: %s", reason_of(error))
             os._exit(1)

@@ -1,8 +1,8 @@
 """Watching source files, in a separate process: what counts as a change, and the work of the watcher.
 
-The Python files below one folder count, and single files elsewhere that the serving processes report. The system
-(inotify) is asked to watch each folder separately, since it cannot leave out subfolders with thousands of files of
-others.
+The Python files below one folder count, or below several, and single files elsewhere that the serving processes
+report. The system (inotify) is asked to watch each folder separately, since it cannot leave out subfolders with
+thousands of files of others.
 
 No change is missed between loading a file and watching it: the process that loads it reports its last change.
 """
@@ -10,6 +10,8 @@ No change is missed between loading a file and watching it: the process that loa
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from halfsync.log import logger
@@ -36,12 +38,49 @@ _SKIPPED = ("node_modules", "__pycache__", "site-packages")
 _TEMPORARY = (".", "#", "flycheck_", "flymake_")  # prefixes of editors' temporary files
 
 
-class Selection:
-    """What is watched. root: the folder whose sources count; files: others that count, even if they do not exist."""
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which files below which folders count. roots: the folders; changes are named relative to the first one.
 
-    def __init__(self, root: str, files: Iterable[str] = ()) -> None:
-        self.root = os.path.realpath(root)
-        self.tree: set[str] = set()  # the root and the folders below it, as of the last `scan`
+    include: patterns of the names of files that count besides Python files. exclude: patterns of the names of files and
+    folders that do not. A pattern with a slash is compared with the path below a root.
+    """
+
+    roots: tuple[str, ...]
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def is_source(self, path: str) -> bool:
+        """Return whether a file in a folder of the tree counts."""
+        name = os.path.basename(path)
+        return (is_source(name) or self._fits(path, self.include)) and not self._fits(path, self.exclude)
+
+    def is_skipped(self, path: str) -> bool:
+        """Return whether a folder is left out."""
+        return _is_skipped(os.path.basename(path), path) or self._fits(path, self.exclude)
+
+    def _fits(self, path: str, patterns: tuple[str, ...]) -> bool:
+        name = os.path.basename(path)
+        return any(
+            any(fnmatchcase(below, pattern.strip("/")) for below in self._below(path))
+            if "/" in pattern.rstrip("/")
+            else fnmatchcase(name, pattern.rstrip("/"))
+            for pattern in patterns
+        )
+
+    def _below(self, path: str) -> list[str]:
+        """Return a path relative to each root that it is below."""
+        prefixes = [root.rstrip("/") + "/" for root in self.roots]
+        return [path[len(prefix) :] for prefix in prefixes if path.startswith(prefix)]
+
+
+class Selection:
+    """What is watched. scope: what counts below folders; files: others that count, even if they do not exist."""
+
+    def __init__(self, scope: Scope, files: Iterable[str] = ()) -> None:
+        self.scope = replace(scope, roots=tuple(dict.fromkeys(map(os.path.realpath, scope.roots))))
+        self.root = self.scope.roots[0]
+        self.tree: set[str] = set()  # the roots and the folders below them, as of the last `scan`
         self.cropped = False  # there are more than FOLDERS_MOST
         self._files: dict[str, str] = {}  # the system's name of each: the name that was given
         for path in files:
@@ -55,15 +94,18 @@ class Selection:
         self._files[os.path.realpath(path)] = path
 
     def scan(self) -> list[str]:
-        """Look for folders below the root, and return the sources in new folders."""
-        before, self.tree, self.cropped = self.tree, {self.root}, False
+        """Look for folders below the roots, and return the sources in new folders."""
+        roots = [root for root in self.scope.roots if os.path.isdir(root)]
+        before, self.tree, self.cropped = self.tree, set(roots), False
         new: list[str] = []
-        waiting = [self.root]
+        waiting = roots
         for folder in waiting:  # grows in the loop: the nearest come first
-            folders, sources = _list(folder)
+            folders, sources = _list(folder, self.scope)
             if folder not in before:
                 new += sources
             for one in folders:
+                if one in self.tree:
+                    continue  # a root below another
                 if len(self.tree) >= FOLDERS_MOST:
                     self.cropped = True
                     return new
@@ -79,20 +121,20 @@ class Selection:
 
     def counts(self, path: str) -> bool:
         """Return whether a change of this file is a change of the application's code."""
-        folder, name = os.path.split(path)
-        return path in self._files or (folder in self.tree and is_source(name))
+        folder = os.path.dirname(path)
+        return path in self._files or (folder in self.tree and self.scope.is_source(path))
 
     def is_new_folder(self, path: str) -> bool:
-        """Return whether this is a folder below the root that has just been created, or has come back."""
-        folder, name = os.path.split(path)
-        return folder in self.tree and not _is_skipped(name, path) and os.path.isdir(path)
+        """Return whether this is a folder below a root that has just been created, or has come back."""
+        folder = os.path.dirname(path)
+        return folder in self.tree and not self.scope.is_skipped(path) and os.path.isdir(path)
 
     def forget(self, folder: str) -> None:
         """Treat this folder, and those below it, as new at the next `scan`."""
         self.tree = {one for one in self.tree if one != folder and not one.startswith(folder + "/")}
 
     def name(self, path: str) -> str:
-        """Return the path of a file relative to the root."""
+        """Return the path of a file relative to the first root."""
         return path.removeprefix(self.root.rstrip("/") + "/")
 
 
@@ -101,7 +143,7 @@ def is_source(name: str) -> bool:
     return name.endswith(".py") and not name.startswith(_TEMPORARY)
 
 
-def _list(folder: str) -> tuple[list[str], list[str]]:
+def _list(folder: str, scope: Scope) -> tuple[list[str], list[str]]:
     """Return the subfolders of a folder that count, and its sources. Links are not followed."""
     folders, sources = [], []
     try:
@@ -109,9 +151,9 @@ def _list(folder: str) -> tuple[list[str], list[str]]:
             for entry in entries:
                 with suppress(OSError):
                     if entry.is_dir(follow_symlinks=False):
-                        if not _is_skipped(entry.name, entry.path):
+                        if not scope.is_skipped(entry.path):
                             folders.append(entry.path)
-                    elif is_source(entry.name):
+                    elif scope.is_source(entry.path):
                         sources.append(entry.path)
     except OSError:
         pass  # it has just gone, or may not be read
@@ -190,7 +232,9 @@ class SourceWatcher:
         old, self._notify = self._notify, new
         self._watched = self._selection.folders
         if self._selection.cropped:
-            logger().warning("watching only %d folders of %s", FOLDERS_MOST, self._selection.root)
+            logger().warning(
+                "watching only %d folders of %s", FOLDERS_MOST, ", ".join(self._selection.scope.roots)
+            )
         if old is not None:
             late = old.watch(1, 1, 1, None)  # what the old one has not reported yet
             old.close()
@@ -215,12 +259,12 @@ class SourceWatcher:
             yield packet
 
 
-def watch(root: str, files: Mapping[str, int], reports: socket.socket, channel: Channel) -> None:
+def watch(scope: Scope, files: Mapping[str, int], reports: socket.socket, channel: Channel) -> None:
     """Report changes until the supervisor has ended. channel: to the supervisor. Raises OSError.
 
-    root and files: what counts from the start, files with the time of their last change, in ns.
+    scope and files: what counts from the start, files with the time of their last change, in ns.
     """
-    selection = Selection(root, files)
+    selection = Selection(scope, files)
     work = SourceWatcher(selection, reports, files)
     while True:
         changed = work.changes()

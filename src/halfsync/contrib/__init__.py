@@ -1,0 +1,1 @@
+"""halfsync in the tools of frameworks and of pytest. No code of the server imports this."""

@@ -1,0 +1,1 @@
+"""The way over from gunicorn: a file of settings in TOML, made from a gunicorn.conf.py."""
