@@ -23,6 +23,7 @@ from halfsync.settings.setting import AT_START, OPEN_SOCKETS
 from halfsync.supervisor.children import FleetSettings
 from halfsync.supervisor.process import Plan
 from halfsync.supervisor.sockets import names_of
+from halfsync.transport.certificates import load_tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -142,6 +143,7 @@ class Plans:
     def _plan(self, settings: Settings, before: Plan | None) -> Plan:
         """Return the plan of a generation with these settings. Raises StartError."""
         identity = find_identity(settings)
+        tls = load_tls(settings)
         pidfile = self._find_pidfile(settings, before)
         umask = self._umask if settings.umask is None else settings.umask
         listeners, admin, names = self._sockets.open(settings)
@@ -156,6 +158,7 @@ class Plans:
             self.load,
             self._enter,
             self._arrive,
+            tls,
         )
 
     def _find_pidfile(self, settings: Settings, before: Plan | None) -> PidFile | None:
