@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 
+from tests import tls
+
 TIMEOUT_S = 30.0  # of every single read: long enough for a busy machine, and no test waits for ever
 READ_BYTES = 65_536
 HEAD_BYTES = 1 << 20
@@ -62,6 +64,8 @@ class Connection:
         else:
             self.socket = socket.create_connection(address, timeout=timeout_s)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls.ON and not isinstance(self.socket, tls.TlsSocket):
+            self.socket = tls.wrap(self.socket)
         self._received = b""
 
     def __enter__(self) -> Self:

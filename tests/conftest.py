@@ -13,6 +13,7 @@ import pytest
 
 import halfsync
 from halfsync.native import checks
+from tests import tls
 from tests.browser import Browser, find_chromium
 from tests.leaks import held, leaked
 from tests.seated import make_server
@@ -42,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, ran in ("only_on", "on these models and no other"), ("not_on", "on every model but these"):
         config.addinivalue_line("markers", f"{name}(*models, reason): run {ran}; the reason is a sentence")
     config.addinivalue_line("markers", "plain_transport(*models, reason): run there over plain sockets only")
+    config.addinivalue_line("markers", "without_tls(*models, reason): do not run there over TLS")
 
     heed_signals()
 
@@ -108,6 +110,7 @@ def serve(model: dict[str, Any]) -> Serve:
             "threads": THREADS,
             **model,
             "graceful_timeout": GRACEFUL_TIMEOUT,
+            **(tls.settings() if tls.ON else {}),
         }
         with make_server(app, **(defaults | settings)) as server:
             yield server

@@ -38,7 +38,7 @@ def announcement(
 ) -> str:
     """Return the log line that says that the server serves, and where. admin: where it answers about itself."""
     urls = urls_of(listeners)
-    where = urls.replace("http://", "tcp://") if settings.stream else urls
+    where = urls.replace("http://", "tcp://").replace("https://", "tls://") if settings.stream else urls
     how = f"{counted(processes, 'process', 'processes')}, " if processes else ""
     more = f", its status on {urls_of(admin)}" if admin else ""
     return f"halfsync {VERSION} serves {name} on {where} ({how}{describe_model(settings)}){more}; Ctrl-C stops it"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from halfsync.settings import Settings
     from halfsync.shared.scoreboard import Slot
     from halfsync.static.static_files import StaticFiles
+    from halfsync.transport.profiles import Profiles
 
 RESERVED_DESCRIPTORS = 64  # of the process's limit, for files of the application and of the server
 
@@ -58,12 +59,22 @@ def assemble(
         handoff_queue=queue,
         # Not a method of the server: that would make a reference cycle of server and model.
         close_server_sockets=partial(_close_sockets, sockets),
+        profiles=_make_profiles(listeners, opened),
     )
 
 
 def _close_sockets(sockets: Iterable[socket.socket]) -> None:
     for one in sockets:
         one.close()
+
+
+def _make_profiles(listeners: list[Listener], opened: Opened) -> Profiles | None:
+    """Return the transport of each listener; None: all have plain sockets, and nothing is loaded."""
+    if not any(listener.secure for listener in listeners):
+        return None
+    from halfsync.transport.profiles import Profiles  # noqa: PLC0415
+
+    return Profiles([opened.tls if listener.secure else None for listener in listeners])
 
 
 def _make_bridge(
@@ -80,7 +91,10 @@ def _make_bridge(
         return StreamBridge(application)
     from halfsync.wsgi.application import make_bridge  # noqa: PLC0415
 
-    servers = [(listener.server_name, listener.server_port) for listener in listeners]
+    servers = [
+        (listener.server_name, listener.server_port, "https" if listener.secure else "http")
+        for listener in listeners
+    ]
     return make_bridge(application, servers, settings, trusted, endpoints)
 
 

@@ -344,5 +344,9 @@ def start_in_front(
 def _open(settings: Settings) -> list[Listener]:
     """Open the listeners that the settings name. Raises UsageError or BindError."""
     return open_listeners(
-        settings.bind, settings.backlog, unix_mode=settings.unix_mode, unix_owner=settings.unix_owner
+        settings.bind,
+        settings.backlog,
+        unix_mode=settings.unix_mode,
+        unix_owner=settings.unix_owner,
+        secure=bool(settings.certfile),
     )

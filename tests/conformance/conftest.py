@@ -12,6 +12,7 @@ from typing import Any
 from wsgiref.validate import validator
 
 import pytest
+from tests import tls
 from tests.sharing import Logged
 from tests.wsgi import until
 
@@ -54,7 +55,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_report_header() -> str:
     """Say which transport the suite runs over."""
-    return f"transport: {f'difficult, seed {DIFFICULT}' if DIFFICULT else 'plain sockets'}"
+    kind = f"difficult, seed {DIFFICULT}" if DIFFICULT else "TLS" if tls.ON else "plain sockets"
+    return f"transport: {kind}"
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -70,18 +72,19 @@ def _transport() -> Iterator[None]:
 def model(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Return the settings of each model in turn, and of each poller for the engine's.
 
-    Obeys `only_on` and `not_on`, and `plain_transport` over the difficult one.
+    Obeys `only_on` and `not_on`; `plain_transport` over another transport, and `without_tls` over TLS.
     """
     settings = MODELS[request.param]
     for mark in request.node.iter_markers():
-        if mark.name not in ("only_on", "not_on", "plain_transport"):
+        if mark.name not in ("only_on", "not_on", "plain_transport", "without_tls"):
             continue
         assert set(mark.args) <= {each["model"] for each in MODELS.values()}, mark
         named = settings["model"] in mark.args
         excludes = {
             "only_on": not named,
             "not_on": named,
-            "plain_transport": bool(DIFFICULT) and (named or not mark.args),
+            "plain_transport": (bool(DIFFICULT) or tls.ON) and (named or not mark.args),
+            "without_tls": tls.ON and (named or not mark.args),
         }
         if excludes[mark.name]:
             pytest.skip(f"{settings['model']}: {mark.kwargs['reason']}")

@@ -167,6 +167,7 @@ def test_a_client_that_sends_no_more_is_still_answered(serve: Serve, version: st
 
 
 @pytest.mark.only_on("proactor", "pool", reason="nothing waits in a queue")
+@pytest.mark.without_tls("pool", reason="a connection without a thread has not shaken hands")
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
 def test_a_client_that_sends_no_more_is_answered_even_from_the_queue(serve: Serve, version: str) -> None:
     gate = Gate()
@@ -311,6 +312,7 @@ def test_nothing_behind_a_request_that_closes_is_run(serve: Serve) -> None:
 
 
 @pytest.mark.only_on("proactor", "pool", reason="nothing waits in a queue")
+@pytest.mark.without_tls("pool", reason="a connection without a thread has not shaken hands")
 def test_what_is_pipelined_on_a_queued_connection_is_answered_during_a_drain(
     serve: Serve,
 ) -> None:

@@ -23,6 +23,8 @@ from tests.wsgi import EVENT_TIMEOUT_S, TEXT, App, Environ, until, wait
 
 import halfsync
 
+pytestmark = pytest.mark.without_tls(reason="a TLS connection stays in its process")
+
 WAIT_S = 15.0
 CROWD = 500
 ROUNDS = 20

@@ -6,6 +6,7 @@ from typing import Any
 from wsgiref.types import StartResponse
 
 import pytest
+from tests import tls
 from tests.client import Connection, Response, build, fetch
 from tests.conformance.conftest import Wrap
 from tests.conftest import Serve
@@ -227,7 +228,11 @@ def test_pipelined_requests_are_answered_in_order(serve: Serve, wrap: Wrap) -> N
 def test_standard_client_reuses_its_connection(serve: Serve, wrap: Wrap) -> None:
     with serve(wrap(hello)) as server:
         host, port = server.address
-        client = http.client.HTTPConnection(host, port, timeout=15)
+        client = (
+            http.client.HTTPSConnection("localhost", port, timeout=15, context=tls.authority().client())
+            if tls.ON
+            else http.client.HTTPConnection(host, port, timeout=15)
+        )
         ports = set()
         for method in ("GET", "POST", "HEAD", "GET"):
             client.request(method, "/", body=b"abc" if method == "POST" else None)

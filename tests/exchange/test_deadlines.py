@@ -6,6 +6,7 @@ from halfsync.testing import rules
 
 SINCE = 1_000_000
 TIMEOUT_OF = {  # what is awaited: the name of its timeout
+    "handshake": "handshake",
     "first byte": "first_byte",
     "request": "keep_alive",
     "head": "head",

@@ -110,7 +110,7 @@ class Serving:
 
     def __enter__(self) -> Self:
         line = self.wait_line("serves", START_TIMEOUT_S)
-        found = re.search(r"(?:http|tcp)://([0-9.]+):([0-9]+)", line)
+        found = re.search(r"(?:https?|tcp|tls)://([0-9.]+):([0-9]+)", line)
         assert found, line
         self.address = (found[1], int(found[2]))
         return self

@@ -14,7 +14,8 @@ from tests.faults.serving import environment
 SAID = {
     "--timeout": "--request-timeout", "-t": "--request-timeout", "--harakiri": "--request-timeout",
     "--pid": "--pidfile", "-p": "--pidfile", "--pid-file": "--pidfile", "--pidfile2": "--pidfile",
-    "--certfile": "TLS", "--keyfile": "TLS", "--ca-certs": "TLS", "--ssl-version": "TLS", "--ssl-keyfile": "TLS",
+    "--ssl-certfile": "--certfile", "--ssl-keyfile": "--keyfile", "--ssl-keyfile-password": "--key-password-file",
+    "--ca-certs": "proxy", "--ssl-version": "--tls-min-version", "--insecure-bind": "--bind http://HOST:PORT",
     "--print-config": "halfsync check", "--check-config": "halfsync check",
     "--log-file": "standard error", "--error-logfile": "standard error", "--logto": "standard error",
     "--access-logfile": "--access-log", "--access-logformat": "--log-format",
@@ -117,7 +118,7 @@ def test_in_the_words_of_each_source(tmp_path: Path) -> None:
             ],
             "--threads: 'x' is not",
         ),
-        (["--certfile=x"], "no such option --certfile; it has no TLS"),
+        (["--ssl-certfile=x"], "no such option --ssl-certfile; use --certfile"),
         (["--print-config"], "no such option --print-config; use `halfsync check"),
         (["--bind", "::1"], "write it as [::1]:8000"),
         (["--bind", "run/x.sock"], "write it as unix:run/x.sock"),

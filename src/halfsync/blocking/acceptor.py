@@ -17,6 +17,8 @@ from halfsync.runtime.originals import monotonic, os
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from halfsync.transport.profiles import Profiles
+
 
 ADOPT_AGAIN_S = 0.01  # after there was no place for a connection to adopt
 ACCEPTS_MOST = 64  # connections rejected in a row before other work is done
@@ -35,11 +37,18 @@ class Acceptor:
 
     It has copies of the listening sockets, and of the reading end of the queue of connections to adopt (-1: there is
     none). It closes them when the server drains or hands its connections off. may_adopt: whether there is a place for
-    an adopted connection, which must not be rejected.
+    an adopted connection, which must not be rejected. profiles: the transport of each listener; None: plain sockets.
     """
 
-    def __init__(self, listeners: Sequence[int], driver: BlockingDriver, adoption_fd: int = -1) -> None:
+    def __init__(
+        self,
+        listeners: Sequence[int],
+        driver: BlockingDriver,
+        adoption_fd: int = -1,
+        profiles: Profiles | None = None,
+    ) -> None:
         self._driver = driver
+        self._profiles = profiles
         self._adoption = os.dup(adoption_fd) if adoption_fd >= 0 else -1
         self.may_adopt: Callable[[], bool] = lambda: True
         self._listeners = [os.dup(fd) for fd in listeners]
@@ -130,7 +139,9 @@ class Acceptor:
             self._next_listener = (self._next_listener + 1) % len(self._listeners)  # take them in turn
             try:
                 connection = accept(
-                    self._listeners[self._next_listener], self._positions[self._next_listener]
+                    self._listeners[self._next_listener],
+                    self._positions[self._next_listener],
+                    self._profiles,
                 )
             except OSError:
                 self._driver.pause_accepting()

@@ -14,6 +14,7 @@ from halfsync.native.failures cimport checked
 from halfsync.native.sync cimport monotonic_ns
 from halfsync.shared.accepting cimport accept_next, sockaddr_storage, socklen_t
 from halfsync.shared.slots cimport slot_count
+from halfsync.transport.profiles cimport Profiles
 from halfsync.transport.transport cimport transport_close, transport_open
 
 
@@ -48,19 +49,22 @@ cdef class ClientConnection:
         return self.record.adopted
 
 
-cdef bint open_client(BlockingConnection *connection, int fd) noexcept nogil:
-    """Open the transport of a connected socket. If memory is short, close the socket and return False."""
-    if transport_open(&connection.transport, fd) < 0:
+cdef bint open_client(BlockingConnection *connection, int fd, const TransportProfile *profile) noexcept nogil:
+    """Open the transport of a connected socket. If memory is short, close the socket and return False.
+
+    profile: as for transport_open.
+    """
+    if transport_open(&connection.transport, fd, profile) < 0:
         close(fd)
         return False
     return True
 
 
-def accept(int listener, int index):
+def accept(int listener, int index, Profiles profiles=None):
     """Return a ClientConnection from a listening, non-blocking socket, or None if none waits.
 
-    index: of the listener, for SERVER_NAME and SERVER_PORT. Raises OSError if descriptors or memory are short, or if
-    the system forbids it.
+    index: of the listener, for SERVER_NAME and SERVER_PORT, and for its profile. Raises OSError if descriptors or
+    memory are short, or if the system forbids it.
     """
     # made before there is a socket, which would be lost if memory were short
     cdef ClientConnection made = ClientConnection.__new__(ClientConnection)
@@ -72,7 +76,7 @@ def accept(int listener, int index):
         return None
     checked(fd)
     connection = &made.record
-    if not open_client(connection, fd):
+    if not open_client(connection, fd, NULL if profiles is None else profiles.at(index)):
         checked(-ENOMEM)
     connection.address_length = <uint8_t> min(length, <socklen_t> ADDRESS_BYTES)
     memcpy(connection.address, &address, connection.address_length)

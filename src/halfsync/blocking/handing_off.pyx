@@ -75,7 +75,7 @@ cdef ClientConnection begin(DriverRecord *driver, const HandoffRecord *handoff, 
     cdef uint32_t left = handoff.length
     cdef char *to
     cdef size_t room
-    if not open_client(connection, handoff.fd):
+    if not open_client(connection, handoff.fd, NULL):
         return None
     connection.shook_hands = True
     connection.address_length = handoff.address_length

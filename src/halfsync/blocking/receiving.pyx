@@ -18,7 +18,8 @@ from halfsync.blocking.records cimport (
 )
 from halfsync.blocking.waiting cimport WAIT_READY, WAIT_STOPPED, WAIT_TIMEOUT, WAIT_WOKEN, others_wait, wait, wait_idle
 from halfsync.exchange.deadlines cimport (
-    AWAITS_BODY, AWAITS_FIRST_BYTE, AWAITS_HEAD, AWAITS_REQUEST, LATE_STATUS, deadline_after, newcomer_deadline,
+    AWAITS_BODY, AWAITS_FIRST_BYTE, AWAITS_HANDSHAKE, AWAITS_HEAD, AWAITS_REQUEST, LATE_STATUS, deadline_after,
+    newcomer_deadline,
 )
 from halfsync.exchange.exchange cimport (
     EXCHANGE_BODY, EXCHANGE_HEAD, EXCHANGE_PROXY, Exchange, Limits, exchange_follow, exchange_has_more,
@@ -36,7 +37,7 @@ from halfsync.shared.client_counts cimport CLIENT_OVER_LIMIT, client_key
 from halfsync.shared.command cimport COMMAND_HANDOFF, COMMAND_SERVE
 from halfsync.shared.handoff cimport HANDOFF_RETRY_NS, next_handoff_retry
 from halfsync.transport.transport cimport (
-    WANT_READ, is_want, transport_handshake, transport_receive, transport_shakes_hands,
+    WANT_READ, is_want, transport_handshake, transport_may_move, transport_receive, transport_shakes_hands,
 )
 
 # How far the body of a request has come.
@@ -52,8 +53,10 @@ cdef int advance(DriverRecord *driver, BlockingConnection *connection) noexcept 
     """Continue until a request is complete (1) or must be refused (-status), or the connection is ENDED or PARKED."""
     cdef Exchange *exchange = connection.exchange
     cdef int result = 0
-    if not connection.shook_hands and not shake_hands(driver, connection):
-        return ENDED
+    if not connection.shook_hands:
+        result = shake_hands(driver, connection)
+        if result <= 0:
+            return result
     if exchange == NULL:
         result = idle(driver, connection)
         if result <= 0:
@@ -81,11 +84,15 @@ cdef int advance(DriverRecord *driver, BlockingConnection *connection) noexcept 
     return receive(driver, connection)
 
 
-cdef bint shake_hands(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
-    """Let a new connection's transport do its handshake, if it has one. Return False if the connection must end."""
-    cdef int64_t deadline = deadline_after(&driver.timeouts, AWAITS_FIRST_BYTE, connection.idle_ns, 0)
+cdef int shake_hands(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
+    """Let a new connection's transport do its handshake, if it has one. Return 1 once it is done, else ENDED or PARKED.
+
+    In the pool a silent client does not hold the thread while other connections wait for one.
+    """
+    cdef int64_t deadline = deadline_after(&driver.timeouts, AWAITS_HANDSHAKE, connection.idle_ns, 0)
     cdef unsigned int command
     cdef int result = 0
+    cdef int64_t now
     cdef int waited
     while transport_shakes_hands(&connection.transport):
         result = transport_handshake(&connection.transport)
@@ -93,17 +100,30 @@ cdef bint shake_hands(DriverRecord *driver, BlockingConnection *connection) noex
             connection.idle_ns = monotonic_ns()  # its first byte has a deadline of its own
             break
         if not is_want(result):
-            return False
+            return ENDED
         command = load_uint(&driver.shared.command)
         if command > COMMAND_HANDOFF:
             deadline = min(deadline, newcomer_deadline(&driver.timeouts, connection.idle_ns))
-        waited = wait_more(driver, connection, result, deadline, command == COMMAND_SERVE)
+        if driver.waiting != NULL and command == COMMAND_SERVE:
+            if not idle_enter(driver, connection, IDLE_NEW, connection.idle_ns):
+                return ENDED
+            waited = wait_idle(driver, &connection.transport, result, deadline, True)
+            now = monotonic_ns()
+            if waited in (WAIT_TIMEOUT, WAIT_WOKEN) and now < deadline:
+                if others_wait(driver):
+                    connection.put_ns = now
+                    return PARKED if idle_park(driver, connection) else ENDED
+                waited = WAIT_READY  # look again
+            if not idle_wake(driver, connection):
+                return ENDED
+        else:
+            waited = wait_more(driver, connection, result, deadline, command == COMMAND_SERVE)
         if waited == WAIT_WOKEN and command == COMMAND_SERVE and load_uint(&driver.shared.command) != COMMAND_SERVE:
             continue
         if waited != WAIT_READY:
-            return False
+            return ENDED
     connection.shook_hands = True
-    return True
+    return 1
 
 
 cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
@@ -127,6 +147,10 @@ cdef int idle(DriverRecord *driver, BlockingConnection *connection) noexcept nog
         if handing_off:
             if handoff_connection(driver, connection):
                 return ENDED
+            if not transport_may_move(&connection.transport):  # it can only end here; a request may be on its way
+                deadline = min(deadline, newcomer_deadline(&driver.timeouts, monotonic_ns()))
+                waited = wait(driver, &connection.transport, WANT_READ, deadline, False, False)
+                return 1 if waited == WAIT_READY and idle_leave(driver, connection) else ENDED
             handing_off = is_handing_off(driver)  # False if no process is left that could adopt
         look = min(deadline, monotonic_ns() + pause) if handing_off else deadline
         # not the drain pipe while handing off: it is readable already

@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t
 
 from halfsync.blocking.connection cimport drop_exchange, uncount_client
 from halfsync.blocking.idle_lists cimport is_evicted
-from halfsync.blocking.records cimport SCRATCH_BYTES, has_sigterm, is_ending
+from halfsync.blocking.records cimport SCRATCH_BYTES, has_sigterm, is_ending, is_handing_off
 from halfsync.blocking.sink cimport BlockingSink, blocking_sink, sink_bytes
 from halfsync.blocking.waiting cimport WAIT_READY, WAIT_STOPPED, others_wait, wait_idle
 from halfsync.exchange.deadlines cimport AWAITS_CLOSE, deadline_after
@@ -28,8 +28,8 @@ from halfsync.observe.refusals cimport (
 )
 from halfsync.shared.command cimport COMMAND_SERVE
 from halfsync.transport.transport cimport (
-    is_want, transport_abort, transport_finish, transport_receive, transport_send_whole, transport_shakes_hands,
-    transport_unacknowledged,
+    is_want, transport_abort, transport_finish, transport_may_move, transport_receive, transport_send_whole,
+    transport_shakes_hands, transport_unacknowledged,
 )
 
 
@@ -86,7 +86,8 @@ cdef bint send_refusal(
 cdef bint may_stay_after(DriverRecord *driver, BlockingConnection *connection) noexcept nogil:
     """Tell whether the connection may stay after the response to its complete request."""
     return may_stay(
-        connection.exchange.head.keep_alive, driver.timeouts.keep_alive > 0, is_ending(driver),
+        connection.exchange.head.keep_alive, driver.timeouts.keep_alive > 0,
+        is_ending(driver) or (is_handing_off(driver) and not transport_may_move(&connection.transport)),
         connection.requests + 1, 0)
 
 

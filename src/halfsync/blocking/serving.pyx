@@ -14,11 +14,12 @@ from halfsync.blocking.records cimport ENDED, IDLE_KEEPALIVE, PARKED, is_handing
 from halfsync.blocking.refusing cimport refuse, refuse_and_stay, report_cut
 from halfsync.blocking.responding cimport respond
 from halfsync.blocking.waiting cimport others_wait
+from halfsync.exchange.exchange cimport exchange_is_begun
 from halfsync.exchange.reasons cimport REASON_OVERLOAD
 from halfsync.native.gate cimport Gate, gate_enter, gate_leave
 from halfsync.native.sync cimport load_uint, monotonic_ns
 from halfsync.shared.command cimport COMMAND_HANDOFF
-from halfsync.transport.transport cimport transport_cut
+from halfsync.transport.transport cimport transport_cut, transport_take_leave
 
 
 cdef bint must_park(DriverRecord *driver) noexcept nogil:
@@ -60,6 +61,8 @@ cdef int next_request(DriverRecord *driver, BlockingConnection *connection) noex
             gate = &driver.closing_gate
             if connection.transport.fd >= 0:
                 report_cut(driver, connection)
+                if connection.exchange == NULL or not exchange_is_begun(connection.exchange):
+                    transport_take_leave(&connection.transport)
                 # A process that the application forked may have a copy: then a close alone goes unnoticed.
                 transport_cut(&connection.transport, True)
                 close_connection(driver, connection)

@@ -54,7 +54,7 @@ cdef void adoption_watch(Engine *engine, bint wanted) noexcept nogil:
 
 cdef void begin(Engine *engine, const HandoffRecord *handoff, int listener) noexcept nogil:
     """Continue an adopted connection as if it had been accepted here, and its bytes received just now."""
-    cdef Connection *connection = connection_open(engine, handoff.fd, True)
+    cdef Connection *connection = connection_open(engine, handoff.fd, NULL, True)
     if connection == NULL:
         close(handoff.fd)
         return

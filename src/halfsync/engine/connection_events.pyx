@@ -16,9 +16,13 @@ from halfsync.engine.connection_close cimport (
 )
 from halfsync.engine.connections cimport connection_free
 from halfsync.engine.deadlines cimport awaited_of, deadline_of, is_slow, next_check, note_progress
-from halfsync.engine.engine cimport END_CUTS, END_STAYS, SCRATCH_BYTES, connection_of, engine_defer
+from halfsync.engine.engine cimport (
+    END_CUTS, END_STAYS, HANDSHAKE_DONE, HANDSHAKE_FAILED, HANDSHAKE_WANTS_READ, SCRATCH_BYTES, connection_of,
+    engine_defer,
+)
 from halfsync.engine.feeds cimport feed_begin
 from halfsync.engine.handoff cimport handoff_connection
+from halfsync.engine.handshakes cimport handshake_submit
 from halfsync.engine.ownership cimport owner_note_event, owner_submit, owner_take_back
 from halfsync.engine.phases cimport (
     OWNER_ENGINE, OWNER_EVENT, OWNER_MASK, OWNER_QUEUE, OWNER_WORKER, PHASE_CLOSED_NOTIFY, PHASE_HANDSHAKE, PHASE_IDLE,
@@ -47,8 +51,8 @@ from halfsync.native.sync cimport cas_uchar, load_uchar, load_uint, store_uchar,
 from halfsync.pool.queue_slot cimport QUEUE_IS_OVERLOADED
 from halfsync.pool.request_queue cimport queue_hold, queue_unhold
 from halfsync.transport.transport cimport (
-    PEER_ENDED, PEER_GONE, PEER_HERE, PEEK_BYTES, is_want, transport_abort, transport_handshake,
-    transport_peek,
+    PEER_ENDED, PEER_GONE, PEER_HERE, PEEK_BYTES, WANT_READ, WANT_WRITE, is_want, transport_abort, transport_handshake,
+    transport_handshake_computes, transport_peek,
 )
 
 cdef int64_t SECOND = 1000000000
@@ -124,21 +128,49 @@ cdef int advance(Engine *engine, Request *request, int framed) noexcept nogil:
 cdef bint shake_hands(Engine *engine, Connection *connection) noexcept nogil:
     """Continue the handshake of the transport. Returns True once it is done.
 
-    If it fails, the timer ends the connection at once, so that the caller may still look at it.
+    If a step computes, another thread does it, and the request comes back. If the handshake fails, the timer ends the
+    connection at once, so that the caller may still look at it.
     """
-    cdef int result = transport_handshake(&connection.handle.transport)
+    cdef int result
+    if transport_handshake_computes(&connection.handle.transport):
+        if not handshake_submit(engine, &connection.request):
+            fail_handshake(engine, connection)
+        return False
+    result = transport_handshake(&connection.handle.transport)
     if is_want(result):
         poller_note_want(&engine.poller, &connection.handle, result)
         return False
     if result < 0:
-        connection.request.since = 0
-        wheel_set(&engine.wheel, &connection.timer, engine.now)
+        fail_handshake(engine, connection)
         return False
+    return handshake_done(engine, connection)
+
+
+cdef void fail_handshake(Engine *engine, Connection *connection) noexcept nogil:
+    """Let the timer end a connection at once: its handshake has failed, or too many others wait for theirs."""
+    connection.request.since = 0
+    wheel_set(&engine.wheel, &connection.timer, engine.now)
+
+
+cdef bint handshake_done(Engine *engine, Connection *connection) noexcept nogil:
+    """Begin with a connection whose handshake is done. Returns False if it must be rejected."""
     enter_phase(engine, connection, PHASE_SILENT)
     if connection.rejected:  # may free it, so it is put off to the next cycle
         engine_defer(engine, &connection.request)
         return False
     return True
+
+
+cdef void handshake_returned(Engine *engine, Connection *connection) noexcept nogil:
+    """Go on with a connection after another thread has done a step of its handshake. May free it."""
+    cdef int end = connection.request.end
+    if end == HANDSHAKE_FAILED:
+        close_now(engine, connection)
+    elif end != HANDSHAKE_DONE:
+        poller_note_want(&engine.poller, &connection.handle, WANT_READ if end == HANDSHAKE_WANTS_READ else WANT_WRITE)
+    elif handshake_done(engine, connection):
+        connection.handle.readable = True  # the event for bytes that came during the handshake has passed
+        engine.poller.resume(&engine.poller, &connection.handle)
 
 
 cdef char *on_room(void *engine_, Handle *handle, size_t *room) noexcept nogil:
@@ -310,6 +342,8 @@ cdef void on_returned(Engine *engine, Request *request) noexcept nogil:
     elif connection.phase == PHASE_LINGER:
         linger(engine, connection)
         engine.poller.resume(&engine.poller, &connection.handle)
+    elif connection.phase == PHASE_HANDSHAKE:
+        handshake_returned(engine, connection)
     elif connection.rejected:
         connection.rejected = False
         connection.handle.readable = True
@@ -358,6 +392,9 @@ cdef void on_timer(Engine *engine, Connection *connection) noexcept nogil:
     cdef int follows
     cdef unsigned int owner = load_uint(&request.owner)
     if owner != OWNER_ENGINE:
+        if connection.phase == PHASE_HANDSHAKE:  # a step of it is done elsewhere, and not for long
+            wheel_set(&engine.wheel, &connection.timer, engine.now + CHECK_AGAIN)
+            return
         if owner == OWNER_QUEUE + OWNER_EVENT and load_uchar(&connection.peer) == PEER_ENDED:
             probe_client(engine, request)
         owner &= OWNER_MASK

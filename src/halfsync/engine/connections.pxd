@@ -2,8 +2,10 @@
 from libc.stdint cimport uint32_t
 
 from halfsync.engine.engine cimport Connection, Engine
+from halfsync.transport.transport cimport TransportProfile
 
-cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept nogil
+cdef Connection *connection_open(
+    Engine *engine, int fd, const TransportProfile *profile, bint adopted) noexcept nogil
 cdef void connection_detach(Engine *engine, Connection *connection) noexcept nogil
 cdef void connection_close_socket(Engine *engine, Connection *connection) noexcept nogil
 cdef void connection_free(Engine *engine, Connection *connection) noexcept nogil

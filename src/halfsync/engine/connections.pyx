@@ -19,7 +19,7 @@ from halfsync.native.sync cimport init_uchar, init_uint
 from halfsync.shared.client_counts cimport CLIENT_NONE, counts_remove
 from halfsync.shared.slots cimport slot_count
 from halfsync.transport.transport cimport (
-    PEER_HERE, transport_close, transport_cut, transport_open, transport_shakes_hands,
+    PEER_HERE, transport_close, transport_cut, transport_open, transport_shakes_hands, transport_take_leave,
 )
 
 cdef Connection *connection_at(Engine *engine, uint32_t index) noexcept nogil:
@@ -50,14 +50,19 @@ cdef int add_slab(Engine *engine) noexcept nogil:
     return 0
 
 
-cdef Connection *connection_open(Engine *engine, int fd, bint adopted) noexcept nogil:
-    """Return a record for a socket just accepted or adopted. NULL: memory is short; the descriptor stays open."""
+cdef Connection *connection_open(
+    Engine *engine, int fd, const TransportProfile *profile, bint adopted
+) noexcept nogil:
+    """Return a record for a socket just accepted or adopted. NULL: memory is short; the descriptor stays open.
+
+    profile: as for transport_open.
+    """
     cdef Connection *connection
     cdef bint begins
     if engine.free == NULL and add_slab(engine) < 0:
         return NULL
     connection = connection_of(engine.free)
-    if transport_open(&connection.handle.transport, fd) < 0:
+    if transport_open(&connection.handle.transport, fd, profile) < 0:
         return NULL
     engine.free = connection.request.next
     check(
@@ -112,6 +117,8 @@ cdef void connection_close_socket(Engine *engine, Connection *connection) noexce
     check(connection.request.outbox == NULL, "a connection is closed in the middle of a response")
     engine.poller.remove(&engine.poller, &connection.handle)
     wheel_clear(&engine.wheel, &connection.timer)
+    if connection.phase in (PHASE_SILENT, PHASE_IDLE):
+        transport_take_leave(&connection.handle.transport)
     if (
         connection.phase in (PHASE_HANDSHAKE, PHASE_SILENT, PHASE_IDLE)
         or connection.request.phase in (REQUEST_HEAD, REQUEST_BODY)

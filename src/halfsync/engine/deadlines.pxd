@@ -6,7 +6,8 @@ from halfsync.engine.phases cimport (
     PHASE_HANDSHAKE, PHASE_IDLE, PHASE_LINGER, PHASE_SILENT, REQUEST_BODY, REQUEST_HEAD,
 )
 from halfsync.exchange.deadlines cimport (
-    AWAITS_BODY, AWAITS_CLOSE, AWAITS_FIRST_BYTE, AWAITS_HEAD, AWAITS_READING, AWAITS_REQUEST,
+    AWAITS_BODY, AWAITS_CLOSE, AWAITS_FIRST_BYTE, AWAITS_HANDSHAKE, AWAITS_HEAD, AWAITS_READING,
+    AWAITS_REQUEST,
 )
 
 
@@ -15,8 +16,10 @@ cdef inline int awaited_of(const Connection *connection) noexcept nogil:
     cdef int phase = connection.phase
     if phase == PHASE_IDLE:
         return AWAITS_REQUEST
-    if phase == PHASE_SILENT or phase == PHASE_HANDSHAKE:
+    if phase == PHASE_SILENT:
         return AWAITS_FIRST_BYTE
+    if phase == PHASE_HANDSHAKE:
+        return AWAITS_HANDSHAKE
     if phase == PHASE_LINGER:
         return AWAITS_CLOSE
     phase = connection.request.phase

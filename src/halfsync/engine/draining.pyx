@@ -17,7 +17,9 @@ from halfsync.exchange.deadlines cimport newcomer_deadline
 from halfsync.exchange.lingering cimport linger_may_end
 from halfsync.native.sync cimport load_uchar
 from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, command_give
-from halfsync.transport.transport cimport PEEK_BYTES, PEER_HERE, transport_peek, transport_unacknowledged
+from halfsync.transport.transport cimport (
+    PEEK_BYTES, PEER_HERE, transport_may_move, transport_peek, transport_unacknowledged,
+)
 
 cdef enum:
     HANDOFFS_PER_TURN = 64  # before requests have their turn
@@ -60,6 +62,25 @@ cdef bint close_idle(Engine *engine, Connection *connection) noexcept nogil:
     return connection.phase == PHASE_FREE
 
 
+cdef bint close_bound(Engine *engine, Connection *connection) noexcept nogil:
+    """Close an idle connection that cannot be handed off, after a moment in which a request on its way is answered.
+
+    The moment begins when a leaving engine first finds it idle; `probed` of its request, which none has, says so.
+    Returns True once it is freed.
+    """
+    if connection.phase == PHASE_IDLE and not connection.request.probed:
+        connection.request.probed = True
+        connection.request.since = engine.now
+    if (
+        connection.phase not in (PHASE_SILENT, PHASE_IDLE)
+        or engine.now < newcomer_deadline(&engine.timeouts, connection.request.since)
+        or transport_peek(&connection.handle.transport) == PEEK_BYTES
+    ):
+        return False
+    close_now(engine, connection)
+    return connection.phase == PHASE_FREE
+
+
 cdef bint finish_connections(Engine *engine, unsigned int command) noexcept nogil:
     """Hand off or close connections that wait for nothing. Returns True if none is left with something received."""
     cdef uint32_t index
@@ -75,10 +96,12 @@ cdef bint finish_connections(Engine *engine, unsigned int command) noexcept nogi
             ended = False
         elif connection.phase == PHASE_LINGER:
             ended = linger_may_end(True, transport_unacknowledged(&connection.handle.transport))  # closed with the rest
-        elif command == COMMAND_HANDOFF:
+        elif command != COMMAND_HANDOFF:
+            ended = close_idle(engine, connection)
+        elif transport_may_move(&connection.handle.transport):
             ended = hand_off(engine, connection, &handed)
         else:
-            ended = close_idle(engine, connection)
+            ended = close_bound(engine, connection)
         finished = finished and ended
     engine.handoff_unfinished = handed == HANDOFFS_PER_TURN
     return finished

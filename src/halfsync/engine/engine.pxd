@@ -18,7 +18,7 @@ from halfsync.http.response_head cimport ServerFields
 from halfsync.http.trust cimport ADDRESS_BYTES, Trust
 from halfsync.listening.endpoints cimport EndpointTable
 from halfsync.native.gate cimport Gate
-from halfsync.native.sync cimport atomic_pointer, atomic_uchar, atomic_uint, pthread_t, sem_t
+from halfsync.native.sync cimport atomic_pointer, atomic_uchar, atomic_uint, pthread_mutex_t, pthread_t, sem_t
 from halfsync.observe.completion cimport Observers
 from halfsync.observe.refusals cimport Refusals
 from halfsync.pool.queue_records cimport Queue, QueueWatch
@@ -27,9 +27,11 @@ from halfsync.shared.client_counts cimport ClientCounts
 from halfsync.shared.counters cimport Counters
 from halfsync.shared.metrics cimport CONNECTION_STATES, SlotMetrics
 from halfsync.shared.slots cimport ScoreboardRecord, SlotRecord
+from halfsync.transport.transport cimport TransportProfile
 
 cdef enum:
     LISTENERS_MAX = 64
+    HANDSHAKE_THREADS = 2
     SLAB = 256                # connections allocated together
     SCRATCH_BYTES = 256 * 1024
     EVICTION_BATCH = 128      # connections found by one scan for those that idle longest
@@ -44,10 +46,17 @@ cdef enum RequestEnd:
     END_CUTS                  # so it does, and the response broke off
 
 # A request and its turn. Over HTTP/1 a connection has one request at a time, and one record for all of them.
+# How a step of a handshake has ended that another thread has done.
+cdef enum HandshakeEnd:
+    HANDSHAKE_DONE
+    HANDSHAKE_WANTS_READ
+    HANDSHAKE_WANTS_WRITE
+    HANDSHAKE_FAILED
+
 ctypedef struct Request:
     atomic_uint owner         # ownership.pxd has every change of it
     uint8_t phase             # owner; phases.pxd has every change of it
-    uint8_t end               # worker, before REQUEST_DONE; RequestEnd
+    uint8_t end               # worker, before REQUEST_DONE; RequestEnd. Of a handshake: HandshakeEnd
     uint8_t lane              # engine; in which it waits, if the queue has lanes
     uint8_t probed            # engine; the client had sent its end, and was probed (probe_client)
     uint32_t lease_serial     # as for lease
@@ -56,7 +65,8 @@ ctypedef struct Request:
     Outbox *outbox            # owner
     void *app_state           # owner; what the bridge keeps between turns, while no exchange has it
     int64_t since             # owner; ns: when the phase began, or last made progress; NONE: that of its connection
-    Request *next             # in the list of returned requests: owner, then engine; in the list of free ones: engine
+    # In the list of returned requests: owner, then engine; of free ones: engine; of handshakes: under their lock.
+    Request *next
     Lease *lease              # worker, before it takes the request: lease of its turn; NULL: no deadline
 
 ctypedef struct Connection:
@@ -109,6 +119,17 @@ ctypedef struct Feed:
     uint8_t address[ADDRESS_BYTES]   # of its client
     uint8_t address_length
 
+# The threads that do handshakes whose steps compute (handshakes.pyx), and the connections that wait for them.
+ctypedef struct Handshakes:
+    pthread_mutex_t lock      # guards the list
+    Request *first            # of the list, by `next`
+    Request *last
+    uint32_t waiting
+    sem_t wakeup              # posted for each connection in the list, and for each thread that must end
+    atomic_uint ending
+    pthread_t threads[HANDSHAKE_THREADS]
+    int threads_count         # 0: no kind of transport needs them
+
 ctypedef struct Engine:
     Poller poller
     Wheel wheel
@@ -137,6 +158,8 @@ ctypedef struct Engine:
     ClientCounts clients      # open connections of each client, if they are limited
     uint32_t rejected_lingering  # connections that were rejected and are not closed yet
     EngineListener listeners[LISTENERS_MAX]
+    const TransportProfile *profiles  # one for each listener; NULL: all have plain sockets
+    Handshakes handshakes
     uint16_t listeners_count  # 0 once all are closed
     EndpointTable *endpoints  # the engine adds to it; NULL: no connection is handed off or adopted
     int64_t accept_again      # ns; when to accept again, after descriptors or memory were short

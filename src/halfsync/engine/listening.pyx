@@ -14,12 +14,12 @@ from halfsync.engine.adoption cimport adopt_all, adopt_one, adoption_close, adop
 from halfsync.engine.connection_close cimport close_now
 from halfsync.engine.connection_events cimport shake_hands
 from halfsync.engine.connections cimport connection_close, connection_open
+from halfsync.engine.deadlines cimport next_check
 from halfsync.engine.engine cimport LISTENERS_MAX, Connection, EngineListener, engine_note_refusal
 from halfsync.engine.eviction cimport eviction_choose, eviction_close
 from halfsync.engine.phases cimport PHASE_HANDSHAKE
 from halfsync.engine.poller cimport HANDLE_LISTENER, complete_accept
 from halfsync.engine.timers cimport wheel_set
-from halfsync.exchange.deadlines cimport AWAITS_FIRST_BYTE, deadline_after
 from halfsync.exchange.reasons cimport REASON_PEER
 from halfsync.http.trust cimport ADDRESS_BYTES, trust_has
 from halfsync.native.sync cimport load_uint
@@ -69,7 +69,8 @@ cdef void begin_handshake(Engine *engine, Connection *connection, bint admitted)
     """Begin the handshake of a connection. If it is not admitted, it is rejected after that, or closed at once."""
     if admitted or engine.open <= engine.open_max:
         connection.rejected = not admitted
-        shake_hands(engine, connection)
+        if not connection.handle.transport.state.kind.client_begins:
+            shake_hands(engine, connection)
     else:
         close_now(engine, connection)
 
@@ -82,6 +83,7 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
     """
     cdef Engine *engine = <Engine *> engine_
     cdef Connection *connection
+    cdef uint32_t index
     cdef bint admitted
     if engine.proxies != NULL and not trust_has(engine.proxies, <const unsigned char *> address, <int> length):
         engine.counters.accepted += 1
@@ -90,20 +92,20 @@ cdef bint on_accepted(void *engine_, Handle *listener, int fd, const void *addre
         engine_note_refusal(engine, NULL, <const unsigned char *> address, <int> length, 0, REASON_PEER)
         close(fd)
         return True
-    connection = connection_open(engine, fd, False)
+    index = listener.index - LISTENER_INDEX
+    connection = connection_open(engine, fd, NULL if engine.profiles == NULL else &engine.profiles[index], False)
     if connection == NULL:
         close(fd)
         return True
     connection.address_length = <unsigned char> min(length, <uint32_t> ADDRESS_BYTES)
     memcpy(connection.address, address, connection.address_length)
-    connection.listener = <uint16_t> (listener.index - LISTENER_INDEX)
+    connection.listener = <uint16_t> index
     connection.awaits_proxy = engine.proxies != NULL
     engine.counters.accepted += 1
     if engine.poller.add(&engine.poller, &connection.handle) < 0:
         connection_close(engine, connection)
         return True
-    wheel_set(
-        &engine.wheel, &connection.timer, deadline_after(&engine.timeouts, AWAITS_FIRST_BYTE, engine.now, 0))
+    wheel_set(&engine.wheel, &connection.timer, next_check(engine, connection))
     admitted = engine.clients.limit == 0 or connection.awaits_proxy or admit(engine, connection)
     if connection.phase == PHASE_HANDSHAKE:
         begin_handshake(engine, connection, admitted)

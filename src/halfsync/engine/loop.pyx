@@ -19,6 +19,7 @@ from halfsync.engine.draining cimport command_wait, finish_connections
 from halfsync.engine.engine cimport SCRATCH_BYTES, SLAB, Connection, Request
 from halfsync.engine.feeds cimport feeds_continue, feeds_end, feeds_wait
 from halfsync.engine.handoff cimport handoff_close
+from halfsync.engine.handshakes cimport handshakes_begin, handshakes_end
 from halfsync.engine.listening cimport (
     LISTENER_INDEX, empty_backlog, engine_close_listeners, on_accept_failed, on_acceptable, on_accepted, on_adoptable,
     watch_listeners,
@@ -45,6 +46,7 @@ from halfsync.shared.accepting cimport listeners_init, next_accept_check
 from halfsync.shared.command cimport COMMAND_SERVE, COMMAND_STOP
 from halfsync.shared.counters cimport counters_begin
 from halfsync.shared.slots cimport SlotRef, slot_note_closed
+from halfsync.transport.transport cimport transport_computes
 
 cdef extern from *:
     """
@@ -216,6 +218,7 @@ cdef void *run(void *engine_) noexcept nogil:
             measure_cycle(engine)
     feeds_end(engine)
     engine_close_listeners(engine)
+    handshakes_end(engine)
     engine_sweep(engine)
     handoff_close(engine)
     write(engine.done_fd, b"e", 1)  # a byte, since a child that the application forked may also hold the writing end
@@ -311,8 +314,15 @@ cdef int engine_attach(Engine *engine, const SlotRef *slot) noexcept nogil:
 
 
 cdef int engine_start(Engine *engine) noexcept nogil:
-    """Start the engine's thread. Returns 0 or -errno."""
-    return start_thread(&engine.thread, run, engine, b"halfsync-engine", STACK_BYTES)
+    """Start the engine's thread, and those that do handshakes, if any are needed. Returns 0 or -errno."""
+    cdef int result = 0
+    if transport_computes(engine.profiles, engine.listeners_count):
+        result = handshakes_begin(engine)
+    if result == 0:
+        result = start_thread(&engine.thread, run, engine, b"halfsync-engine", STACK_BYTES)
+        if result < 0:
+            handshakes_end(engine)
+    return result
 
 
 cdef void engine_join(Engine *engine) noexcept nogil:

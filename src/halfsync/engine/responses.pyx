@@ -10,7 +10,7 @@ from halfsync.engine.connection_close cimport (
 )
 from halfsync.engine.engine cimport (
     Connection, connection_of, engine_announce, engine_defer, engine_end_request, engine_is_closing_keepalives,
-    engine_note_refusal,
+    engine_is_handing_off, engine_note_refusal,
 )
 from halfsync.engine.ownership cimport owner_withdraw
 from halfsync.engine.phases cimport PHASE_IDLE, REQUEST_SENDING
@@ -35,7 +35,7 @@ from halfsync.observe.completion cimport is_observed
 from halfsync.observe.refusals cimport (
     ANSWER_END, ANSWER_ERROR, ANSWER_RESET, refusal_answer, refusal_counter, refusal_ended, refusal_status,
 )
-from halfsync.transport.transport cimport is_want, transport_abort, transport_send_bytes
+from halfsync.transport.transport cimport is_want, transport_abort, transport_may_move, transport_send_bytes
 
 cdef enum:
     JOINED_MOST = 256 * 1024  # of a file whose first bytes share a segment with its head (decisions/0014)
@@ -148,7 +148,9 @@ cdef void send_refusal(
 cdef bint may_stay_after(Engine *engine, const Request *request, uint32_t requests) noexcept nogil:
     """Return whether a connection may stay after a response of the engine's own to its nth request."""
     return may_stay(
-        request.exchange.head.keep_alive, engine.timeouts.keep_alive > 0, engine_is_closing_keepalives(engine),
+        request.exchange.head.keep_alive, engine.timeouts.keep_alive > 0,
+        engine_is_closing_keepalives(engine)
+        or (engine_is_handing_off(engine) and not transport_may_move(&connection_of(request).handle.transport)),
         requests, engine.requests_max)
 
 

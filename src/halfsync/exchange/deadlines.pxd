@@ -9,7 +9,8 @@ cdef enum:
 
 # What a connection waits for its client to do.
 cdef enum Awaited:
-    AWAITS_FIRST_BYTE         # to do the handshake, or to send the first byte on a new connection
+    AWAITS_HANDSHAKE          # to do the handshake of a new connection
+    AWAITS_FIRST_BYTE         # to send the first byte on a new connection
     AWAITS_REQUEST            # to send its next request
     AWAITS_HEAD               # to send the rest of a head, or of a PROXY header
     AWAITS_BODY               # to send more of a body
@@ -32,6 +33,8 @@ cdef inline int64_t deadline_after(
     first byte of the request came; for bodies.
     """
     cdef int64_t deadline
+    if awaited == AWAITS_HANDSHAKE:
+        return since + timeouts.handshake
     if awaited == AWAITS_FIRST_BYTE:
         return since + timeouts.first_byte
     if awaited == AWAITS_REQUEST:

@@ -47,6 +47,7 @@ cdef const NativeHandler *native_files(object files) except? NULL:
 
 cdef int native_timeouts(Timeouts *timeouts, object settings) except -1:
     """Set how long each phase may last."""
+    timeouts.handshake = nanoseconds(settings.handshake_timeout)
     timeouts.first_byte = nanoseconds(settings.first_byte_timeout)
     timeouts.head = nanoseconds(settings.head_timeout)
     timeouts.body = nanoseconds(settings.body_timeout)

@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t
 
 ctypedef struct Timeouts:     # ns
+    int64_t handshake         # of the transport, the client's silence before it included
     int64_t first_byte
     int64_t head
     int64_t body              # between two pieces

@@ -7,7 +7,8 @@ from halfsync.errors import UsageError
 from halfsync.runtime.originals import os, socket
 
 FORMS = (
-    "HOST:PORT, [IPV6]:PORT, :PORT for all interfaces, unix:PATH, unix:@NAME, fd://N, systemd or systemd:NAME"
+    "HOST:PORT, [IPV6]:PORT, :PORT for all interfaces, unix:PATH, unix:@NAME, fd://N, systemd or systemd:NAME, with "
+    "https:// before it for TLS, or http://"
 )
 PORT_MAX = 65535
 LEAST_PORT = 80  # for a number after a slash, or after an IPv6 address without brackets, to be a port
@@ -67,8 +68,25 @@ def parse_bind(spec: str) -> Bind:
     except _Refused as error:
         # Do not advise what would be rejected too.
         meant = error.meant and _is_accepted(error.meant)
-        remedy = f"write it as {error.meant}{error.more}" if meant else f"give {FORMS}"
+        scheme = split_scheme(spec)[0]
+        before = f"{scheme}://" if scheme else ""
+        remedy = f"write it as {before}{error.meant}{error.more}" if meant else f"give {FORMS}"
         raise UsageError(error.problem, remedy=remedy) from None
+
+
+def split_scheme(spec: str) -> tuple[str, str]:
+    """Return what a bind begins with, "http", "https" or "", and its address. A slash after a port is dropped."""
+    for scheme in ("http", "https"):
+        if spec.lower().startswith(f"{scheme}://"):
+            rest = spec[len(scheme) + 3 :]
+            return scheme, rest if rest.startswith(("unix:", "/")) else rest.removesuffix("/")
+    return "", spec
+
+
+def is_secure(spec: str, default: bool) -> bool:
+    """Return whether a bind speaks TLS. default: those that do not say."""
+    scheme, _ = split_scheme(spec)
+    return scheme == "https" if scheme else default
 
 
 def _is_accepted(spec: str) -> bool:
@@ -81,6 +99,7 @@ def _is_accepted(spec: str) -> bool:
 
 def _read(spec: str) -> Bind:
     """Return the bind that a text means. Raises UsageError, or _Refused."""
+    _, spec = split_scheme(spec)
     if spec.startswith("unix:"):
         return _parse_unix(spec)
     if spec.startswith("fd://"):

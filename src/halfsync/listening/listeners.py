@@ -1,8 +1,8 @@
 """A listening socket, described as the application sees it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Self
 
 from halfsync.errors import UsageError
 from halfsync.listening.endpoints import name_server
@@ -42,15 +42,22 @@ class Listener:
     ``localhost`` and ``80``: applications behind a proxy take both from Host, and for an HTTP/1.0 request without Host
     these values give at least a valid URL. ``url`` is for people. The opener owns the listener and closes it. Two
     listeners are equal even if different processes must remove the socket file. ``made``: the settings with which it
-    was opened, if they are known.
+    was opened, if they are known. ``secure``: its connections speak TLS.
     """
 
     socket: socket.socket
     server_name: str
     server_port: str
-    url: str
+    url: str = field(compare=False)
     file: UnixFile | None = field(default=None, compare=False)
     made: Made | None = field(default=None, compare=False)
+    secure: bool = field(default=False, compare=False)
+
+    def secured(self, secure: bool) -> Self:
+        """Return this listener with TLS, or without it."""
+        _, colon, rest = self.url.partition("://")
+        url = f"{'https' if secure else 'http'}://{rest}" if colon else self.url
+        return self if secure == self.secure else replace(self, secure=secure, url=url)
 
     @property
     def family(self) -> AddressFamily:

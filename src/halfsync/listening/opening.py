@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from halfsync.errors import UsageError
-from halfsync.listening.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, parse_bind
+from halfsync.listening.binds import Bind, FdBind, SystemdBind, TcpBind, UnixBind, is_secure, parse_bind
 from halfsync.listening.listeners import Listener, close_all
 from halfsync.listening.passed_sockets import find_passed, open_descriptor
 from halfsync.listening.tcp_sockets import open_tcp
@@ -17,6 +17,7 @@ def open_listeners(
     unix_mode: int | None = None,
     unix_owner: str | None = None,
     passed: Mapping[int, int] | None = None,
+    secure: bool = False,
 ) -> list[Listener]:
     """Open a listening socket for each bind, or none: if one fails, those before it are closed again.
 
@@ -25,6 +26,7 @@ def open_listeners(
     is the length of the kernel's queue of connections for each socket. ``unix_mode`` and ``unix_owner`` are for the
     socket files that are made: permission bits (None: by the umask), and "user", "user:group" or ":group". ``passed``:
     the inodes of the sockets that the program was started with, by descriptor (None: every open one is accepted).
+    ``secure``: binds that do not say otherwise speak TLS.
     Raises UsageError for a bind that cannot be read, BindError for one that cannot be opened.
     """
     owner = find_owner(unix_owner) if unix_owner is not None else None
@@ -37,6 +39,7 @@ def open_listeners(
     opened: list[Listener] = []
     try:
         for spec, bind in parsed:
+            before = len(opened)
             match bind:
                 case TcpBind():
                     opened += open_tcp(spec, bind, backlog)
@@ -47,6 +50,7 @@ def open_listeners(
                 case SystemdBind():
                     for descriptor in find_passed(spec, bind):
                         opened.append(open_descriptor(spec, FdBind(descriptor), opened, passed))
+            opened[before:] = [one.secured(is_secure(spec, secure)) for one in opened[before:]]
     except BaseException:
         close_all(opened)
         raise

@@ -20,7 +20,7 @@ class BlockingModel:
 
     def __init__(self, parts: Parts) -> None:
         self.driver = BlockingDriver(parts)
-        self.acceptor = Acceptor(parts.listeners, self.driver, parts.adoption_fd)
+        self.acceptor = Acceptor(parts.listeners, self.driver, parts.adoption_fd, parts.profiles)
         self._done_fd = self._done_writer = -1
         self._started = False
 

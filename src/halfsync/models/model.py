@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from halfsync.settings import Settings
     from halfsync.shared.scoreboard import Slot
     from halfsync.static.static_files import StaticFiles
+    from halfsync.transport.profiles import Profiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Parts:
     slot on the scoreboard, if the server has several processes. handoff_queue: reading and writing end of the queue
     through which processes hand off their connections. close_server_sockets: closes the server's own listeners;
     called in a forked process of the model, which does not need them. watcher: reads the stacks of workers; None:
-    nothing needs them. The server starts it, but a model whose processes are forked starts one in each.
+    nothing needs them. The server starts it, but a model whose processes are forked starts one in each. profiles: the
+    transport of each listener; None: all have plain sockets.
     """
 
     bridge: Bridge
@@ -46,6 +48,7 @@ class Parts:
     slot: Slot | None = None
     handoff_queue: tuple[int, int] | None = None
     close_server_sockets: Callable[[], None] = lambda: None
+    profiles: Profiles | None = None
 
     @property
     def adoption_fd(self) -> int:

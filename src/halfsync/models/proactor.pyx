@@ -33,6 +33,7 @@ from halfsync.shared.command cimport COMMAND_DRAIN, COMMAND_HANDOFF, COMMAND_STO
 from halfsync.shared.counters cimport Counters, counters_since, statistics_of
 from halfsync.shared.lane_metrics cimport LANE_OTHERS
 from halfsync.shared.slots cimport SlotRef
+from halfsync.transport.profiles cimport Profiles
 from halfsync.wsgi.body_blocks cimport BodyBlocks
 
 from halfsync.runtime.originals import monotonic, os
@@ -113,6 +114,7 @@ cdef class Proactor:
     cdef int connect(self, parts) except -1:
         """Give the engine its listeners, and what it shares with other processes."""
         cdef const SlotRef *slot_ref
+        cdef Profiles profiles = parts.profiles
         if parts.slot is not None:
             self.workers.scoreboard_slot = parts.slot
             slot_ref = native_slot(parts.slot)
@@ -122,6 +124,8 @@ cdef class Proactor:
                 self.engine.gate = self.workers.gate
                 self.store.shown = &slot_ref.metrics.gauges.spooled
                 self.measure_lanes(parts.slot, slot_ref.metrics)
+        if profiles is not None:
+            self.engine.profiles = profiles.native
         for fd in parts.listeners:
             checked(engine_listen(self.engine, fd))
         if parts.adoption_fd >= 0:

@@ -30,7 +30,16 @@ from halfsync.settings.kinds import (
     Text,
 )
 from halfsync.settings.lanes import Lane, Lanes, Share
-from halfsync.settings.lists import Addresses, Binds, Directories, Mounts, Patterns, SchemeHeaders, Variables
+from halfsync.settings.lists import (
+    Addresses,
+    Binds,
+    Directories,
+    Files,
+    Mounts,
+    Patterns,
+    SchemeHeaders,
+    Variables,
+)
 from halfsync.settings.log_kinds import FACILITIES, LogFormat, LogTarget
 from halfsync.settings.setting import (
     APPLICATION,
@@ -45,6 +54,7 @@ from halfsync.settings.setting import (
     PROXIES,
     REQUESTS,
     SOCKETS,
+    TLS,
     Setting,
     setting,
 )
@@ -92,6 +102,41 @@ class DeclaredSettings:
         "auto", Choice("auto", "epoll", "poll"), SOCKETS,
         doc="The system call that waits for events on the sockets.",
         reason="Takes the best one that the system has.")
+
+    certfile: tuple[str, ...] = setting(
+        (), Files(), TLS,
+        doc="Speak TLS with this certificate: a PEM file with the certificate and those that lead to its authority, in "
+            "that order; repeatable, with a keyfile for each: the client's server name chooses. Every bind speaks TLS "
+            "then, unless it begins with http:// (docs/tls.md).",
+        reason="Most servers have a proxy in front that speaks TLS.")
+    keyfile: tuple[str, ...] = setting(
+        (), Files(), TLS,
+        doc="The private key of the certificate, a PEM file; repeatable, in the order of certfile.",
+        reason="Without it the key is in the file of the certificate.")
+    key_password_file: str | None = setting(
+        None, Text("FILE"), TLS,
+        doc="A file whose first line is the password of the private keys.",
+        reason="Keys of servers are rarely encrypted, since the password would lie beside them.")
+    tls_min_version: str = setting(
+        "1.2", Choice("1.2", "1.3"), TLS,
+        doc="The oldest version of TLS that is spoken.",
+        reason="All clients of the last ten years speak 1.2, and with the ciphers of the default it is safe.")
+    ciphers: str = setting(
+        "ECDHE+AESGCM:ECDHE+CHACHA20", Path("LIST"), TLS,
+        doc="The ciphers of TLS 1.2, in OpenSSL's notation.",
+        reason="Those that give forward secrecy and authenticate what they encrypt.")
+    ciphersuites: str | None = setting(
+        None, Text("LIST"), TLS,
+        doc="The cipher suites of TLS 1.3, in OpenSSL's notation.",
+        reason="OpenSSL's own are all good.")
+    curves: str = setting(
+        "X25519:P-256:P-384", Path("LIST"), TLS,
+        doc="The groups of the key exchange, the preferred one first, in OpenSSL's notation.",
+        reason="Every client has one of them, and they are fast.")
+    handshake_timeout: float = setting(
+        10.0, Duration(), TLS,
+        doc="From the connection to the end of the TLS handshake; past it the connection is closed.",
+        reason="A handshake is two or three packets, which take seconds even on a bad link.")
 
     forwarded_allow_ips: tuple[str, ...] = setting(
         ("127.0.0.1", "::1", "unix"), Addresses(), PROXIES, convention=("FORWARDED_ALLOW_IPS", "{}"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from halfsync.settings.declaration import BY_NAME, SETTINGS
 
-_TLS = "it has no TLS: let a proxy in front end it (docs/proxies.md)"
+_CERTFILE = "use {certfile}, with {keyfile} (docs/tls.md)"
 _STDERR = "it writes errors to standard error: redirect that, as in 2>>FILE, and set {log_level}"
 _FOREGROUND = (
     "leave it out: it stays in the foreground, for systemd, a container or a shell to run (docs/deploy.md)"
@@ -40,10 +40,15 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ("use {request_timeout}, for the application's time for one request; nothing kills a process that is busy",
      "timeout t harakiri http_timeout worker_timeout"),
     ("use {pidfile} FILE", "pidfile2"),
-    (_TLS, "certfile keyfile keyfile_password ca_certs ca_cert ciphers cert_reqs verify_mode ssl ssl_version "
-     "ssl_context suppress_ragged_eofs do_handshake_on_connect ssl_keyfile ssl_certfile ssl_keyfile_password "
-     "ssl_cert_reqs ssl_ca_certs ssl_ca ssl_ciphers ssl_certificate ssl_client_verify ssl_crl ssl_protocol_min https "
-     "https_socket insecure_bind quic_bind tls"),
+    (_CERTFILE, "ssl ssl_context ssl_certfile ssl_certificate https https_socket tls"),
+    ("use {keyfile}, with {certfile} (docs/tls.md)", "ssl_keyfile"),
+    ("use {key_password_file}, a file with the password", "keyfile_password ssl_keyfile_password"),
+    ("use {ciphers}, and {ciphersuites} for TLS 1.3", "ssl_ciphers"),
+    ("use {tls_min_version}", "ssl_version ssl_protocol_min"),
+    ("write {bind} http://HOST:PORT for an address without TLS", "insecure_bind"),
+    ("let a proxy in front ask for clients' certificates (docs/proxies.md)",
+     "ca_certs ca_cert cert_reqs verify_mode ssl_cert_reqs ssl_ca_certs ssl_ca ssl_client_verify ssl_crl"),
+    (_NOTHING, "suppress_ragged_eofs do_handshake_on_connect quic_bind"),
     ("use `halfsync check module:callable`, which prints every setting", "print_config check_config show_config"),
     (_STDERR, "log_file error_logfile error_log errorlog logto logto2 log_errors logfile error_log_file"),
     ("use {access_log} FILE, or - for standard output", "accesslog req_logger access_log_file"),

@@ -122,6 +122,28 @@ class Mounts(ListKind[tuple[str, str]]):
         return ",".join(f"{prefix or '/'}={directory}" for prefix, directory in value) or NOTHING
 
 
+class Files(ListKind[str]):
+    """Files by their paths, in one text separated by commas; "none" means no file, so that a flag can override."""
+
+    metavar = "FILE"
+    accepts = "a path or a list of paths"
+
+    def convert(self, raw: object) -> tuple[str, ...]:
+        given = self._split([raw] if isinstance(raw, os.PathLike) else raw)
+        if given in ([NOTHING], [""]):
+            return ()
+        paths = [os.fspath(one) if isinstance(one, os.PathLike) else one for one in given]
+        return tuple(self._path(path) for path in paths)
+
+    def _path(self, path: object) -> str:
+        if not isinstance(path, str) or not path.strip() or "\0" in path:
+            raise self.refuse(path)
+        return path.strip()
+
+    def show(self, value: tuple[str, ...]) -> str:
+        return ",".join(value) or NOTHING
+
+
 class Addresses(ListKind[str]):
     """Addresses and networks of peers, ``unix`` for those on unix sockets, ``*`` for all, ``none`` for none."""
 

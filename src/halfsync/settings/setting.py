@@ -11,6 +11,7 @@ T = TypeVar("T")
 APPLICATION = "Application"
 CONCURRENCY = "Concurrency"
 SOCKETS = "Sockets"
+TLS = "TLS"
 PROXIES = "Proxies in front"
 REQUESTS = "What a client may send"
 MEMORY = "Memory and disk"
@@ -18,7 +19,19 @@ DEADLINES = "Deadlines"
 LOGGING = "Logging"
 PROCESSES = "Processes"
 FILES = "Static files"
-GROUPS = (SOCKETS, PROXIES, CONCURRENCY, PROCESSES, APPLICATION, FILES, LOGGING, DEADLINES, REQUESTS, MEMORY)
+GROUPS = (
+    SOCKETS,
+    TLS,
+    PROXIES,
+    CONCURRENCY,
+    PROCESSES,
+    APPLICATION,
+    FILES,
+    LOGGING,
+    DEADLINES,
+    REQUESTS,
+    MEMORY,
+)
 
 DEFAULT_ORIGIN = "default"
 ARGUMENT_ORIGIN = "argument"

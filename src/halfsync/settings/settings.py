@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from halfsync.errors import UsageError, near
-from halfsync.listening.binds import overlap, parse_bind
+from halfsync.listening.binds import is_secure, overlap, parse_bind, split_scheme
 from halfsync.runtime.standard import genuine
 from halfsync.settings.declaration import BY_NAME, SETTINGS, DeclaredSettings
 from halfsync.settings.kinds import AUTO
@@ -85,6 +85,7 @@ class Settings(DeclaredSettings):
             values[name] = BY_NAME[name].convert(one.value, one.label)
         origins = {name: given[name].origin if name in given else DEFAULT_ORIGIN for name in BY_NAME}
         _refuse_shared(values, given)
+        _refuse_tls(values, given)
         sized = ""
         if values.get("reload") and values.get("workers") is None:
             values["workers"] = 1  # with a supervisor, which outlives the code
@@ -117,6 +118,44 @@ def _refuse_shared(values: Mapping[str, Any], given: Mapping[str, Given]) -> Non
                     origin=given["admin_bind"].label,
                     remedy="choose another port or path",
                 )
+
+
+def _refuse_tls(values: Mapping[str, Any], given: Mapping[str, Given]) -> None:
+    """Reject settings of TLS that contradict each other. The files are looked at when they are loaded."""
+    certificates, keys = values.get("certfile", ()), values.get("keyfile", ())
+    if not certificates:
+        for name in ("keyfile", "key_password_file"):
+            if values.get(name):
+                raise UsageError(
+                    "there is no certificate for the key", origin=given[name].label, remedy="set certfile too"
+                )
+    elif keys and len(keys) != len(certificates):
+        raise UsageError(
+            f"{len(keys)} keys are given, and {len(certificates)} certificates",
+            origin=given["keyfile"].label,
+            remedy="give one for each certfile, in the same order, or none if the keys are in the same files",
+        )
+    binds = values.get("bind", BY_NAME["bind"].default)
+    for bind in binds:
+        if not certificates and is_secure(bind, False):
+            raise UsageError(
+                f"{bind} speaks TLS, and there is no certificate",
+                origin=given["bind"].label,
+                remedy="set certfile and keyfile, or write http:// or nothing before the address",
+            )
+    if certificates and not any(is_secure(bind, True) for bind in binds):
+        raise UsageError(
+            "no bind speaks TLS: each begins with http://",
+            origin=given["certfile"].label,
+            remedy="write one with https://, or leave certfile out",
+        )
+    for admin in values.get("admin_bind", ()):
+        if split_scheme(admin)[0] == "https":
+            raise UsageError(
+                f"{admin}: what the server answers about itself has no TLS",
+                origin=given["admin_bind"].label,
+                remedy="write http:// or nothing before the address, and let only trusted hosts reach it",
+            )
 
 
 def nearest(name: str, known: Mapping[str, object]) -> str:

@@ -24,6 +24,7 @@ from halfsync.settings.setting import AT_START, OPEN_SOCKETS
 from halfsync.supervisor.children import FleetSettings
 from halfsync.supervisor.process import Plan
 from halfsync.supervisor.sockets import names_of
+from halfsync.transport.certificates import load_tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -151,6 +152,7 @@ class Plans:
         if before is not None:
             check_hooks(settings, IN_SUPERVISOR)
         identity = find_identity(settings)
+        tls = load_tls(settings)
         pidfile = self._find_pidfile(settings, before)
         umask = self._umask if settings.umask is None else settings.umask
         listeners, admin, names = self._sockets.open(settings)
@@ -165,6 +167,7 @@ class Plans:
             self.load,
             self._enter,
             self._arrive,
+            tls,
         )
 
     def _find_pidfile(self, settings: Settings, before: Plan | None) -> PidFile | None:

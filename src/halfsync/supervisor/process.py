@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from halfsync.stream.handler import StreamFactory
     from halfsync.supervisor.channel import Channel
     from halfsync.supervisor.development.sources import Reporter
+    from halfsync.transport.tls import Tls
 
 READY = "ready"  # a process says that it serves
 STANDS_IN = "stands-in"  # added to READY if, in development, it shows why the application cannot be loaded
@@ -56,7 +57,8 @@ class Plan:
     names: the names of the listeners (sockets.py). identity: the user that each process switches to. umask: None:
     unchanged. pidfile: the supervisor's. load: returns the application. enter: changes to the application's directory;
     it is called before load, and before anything of the application is imported. Both raise StartError. arrive: closes
-    what only enter needed; it is called in each process, after enter.
+    what only enter needed; it is called in each process, after enter. tls: the certificates with their keys, which all
+    processes have from the supervisor; None: no listener speaks TLS.
     """
 
     settings: Settings
@@ -69,6 +71,7 @@ class Plan:
     load: Callable[[Settings], Application | StreamFactory]
     enter: Callable[[Settings], None]
     arrive: Callable[[], None]
+    tls: Tls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +204,7 @@ def run_process(context: SpawnContext) -> int:
         if context.plan.umask is not None:
             os.umask(context.plan.umask)
         warm_up = None if settings.warmup is None else _import_warm_up()
-        with Opened.of(settings, identity) as opened:
+        with Opened.of(settings, identity, tls=context.plan.tls) as opened:
             become(identity)
             reporter = None if context.reports is None else _make_reporter(context.reports)
             application, loads = _load(context, worker, reporter, warm_up and partial(warm_up, opened=opened))

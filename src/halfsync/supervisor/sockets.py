@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from halfsync.listening.activation import find_sockets
-from halfsync.listening.binds import has_any_port, parse_bind, socket_file
+from halfsync.listening.binds import has_any_port, is_secure, parse_bind, socket_file, split_scheme
 from halfsync.listening.listeners import Made, refuse_shared, remove_file
 from halfsync.listening.opening import open_listeners
 from halfsync.runtime.originals import os
@@ -61,7 +61,12 @@ class Sockets:
                         self._known(listener) for listener in there or self._open(bind, _made_by(settings))
                     ]
             known = self.listeners | new
-            public = [listener for name, _ in for_all for listener in known[name]]
+            secure = bool(settings.certfile)
+            public = [
+                listener.secured(is_secure(bind, secure))
+                for name, bind in for_all
+                for listener in known[name]
+            ]
             admin = [listener for name, _ in for_probes for listener in known[name]]
             refuse_shared(public, admin, origin=settings.origins.get("admin_bind", ""))
         except BaseException:
@@ -199,9 +204,10 @@ def _made_by(settings: Settings) -> Made:
 def names_of(settings: Settings) -> set[str]:
     """Return the names of the listeners of these settings, in the current directory.
 
-    The name is the bind itself, with two exceptions. For a socket file it is the file's real place, since a relative
-    path, or a path through a link, may lead to another directory after a deploy. For a bind of `admin_bind` to any port
-    it is a different name, since `bind` may have the same bind, and gets another port.
+    The name is the bind itself, without http:// or https:// before it, with two exceptions. For a socket file it is the
+    file's real place, since a relative path, or a path through a link, may lead to another directory after a deploy.
+    For a bind of `admin_bind` to any port it is a different name, since `bind` may have the same bind, and gets another
+    port.
     """
     for_all, for_probes = _name_binds(settings)
     return {name for name, _ in (*for_all, *for_probes)}
@@ -219,4 +225,4 @@ def _name_binds(settings: Settings) -> tuple[list[tuple[str, str]], list[tuple[s
 
 def _name(bind: str) -> str:
     file = socket_file(parse_bind(bind))
-    return UNIX + file if file else bind
+    return UNIX + file if file else split_scheme(bind)[1]

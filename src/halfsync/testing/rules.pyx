@@ -3,7 +3,8 @@ from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memset
 
 from halfsync.exchange.deadlines cimport (
-    AWAITS_BODY, AWAITS_CLOSE, AWAITS_FIRST_BYTE, AWAITS_HEAD, AWAITS_READING, AWAITS_REQUEST, LATE_CLOSE, LATE_REFUSE,
+    AWAITS_BODY, AWAITS_CLOSE, AWAITS_FIRST_BYTE, AWAITS_HANDSHAKE, AWAITS_HEAD, AWAITS_READING, AWAITS_REQUEST,
+    LATE_CLOSE, LATE_REFUSE,
     LATE_RESET, deadline_after as native_deadline, late as native_late, newcomer_deadline as native_newcomer,
 )
 from halfsync.exchange.lingering cimport linger_discard as native_discard, linger_may_end as native_may_end
@@ -308,8 +309,8 @@ def linger_may_end(*, bint ending, int64_t unacknowledged):
 # --- exchange/deadlines and exchange/rates ---
 
 AWAITED = {
-    "first byte": AWAITS_FIRST_BYTE, "request": AWAITS_REQUEST, "head": AWAITS_HEAD, "body": AWAITS_BODY,
-    "reading": AWAITS_READING, "close": AWAITS_CLOSE,
+    "handshake": AWAITS_HANDSHAKE, "first byte": AWAITS_FIRST_BYTE, "request": AWAITS_REQUEST, "head": AWAITS_HEAD,
+    "body": AWAITS_BODY, "reading": AWAITS_READING, "close": AWAITS_CLOSE,
 }
 LATE = {LATE_CLOSE: "close", LATE_REFUSE: "refuse", LATE_RESET: "reset"}
 
@@ -319,10 +320,11 @@ cdef Timeouts timeouts_of(dict given):
     cdef Timeouts made
     names = (
         "first_byte", "head", "body", "request", "queue", "turn", "write", "keep_alive", "linger", "newcomer", "window",
-        "least_received", "least_taken")
+        "least_received", "least_taken", "handshake")
     values = {name: 1 << position for position, name in enumerate(names)} | given
     if len(values) > len(names):
         raise TypeError(f"there are no such timeouts: {given}")
+    made.handshake = values["handshake"]
     made.first_byte, made.head, made.body = values["first_byte"], values["head"], values["body"]
     made.request, made.queue, made.turn = values["request"], values["queue"], values["turn"]
     made.write, made.keep_alive, made.linger = values["write"], values["keep_alive"], values["linger"]

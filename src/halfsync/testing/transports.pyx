@@ -13,6 +13,7 @@ from posix.uio cimport iovec
 from halfsync.native.checks cimport check
 from halfsync.native.poll cimport POLLIN, POLLOUT, poll, pollfd
 from halfsync.native.sync cimport add_llong, atomic_llong
+from halfsync.transport.profiles cimport Profile
 from halfsync.transport.transport cimport (
     MSG_DONTWAIT, MSG_NOSIGNAL, PEEK_BYTES, PEEK_ENDED, PEEK_NOTHING, PEER_HERE, PEER_GONE, PEER_ENDED,
     Transport as NativeTransport, TransportKind, TransportState, WANT_READ, WANT_WRITE, c_recv, c_send, transport_abort,
@@ -83,7 +84,7 @@ cdef int wait_for_nothing(NativeTransport *transport, bint receives) noexcept no
     return 0
 
 
-cdef int begin(NativeTransport *transport) noexcept nogil:
+cdef int begin(NativeTransport *transport, void *_settings) noexcept nogil:
     cdef State *state = <State *> calloc(1, sizeof(State))
     if state == NULL:
         return -ENOMEM
@@ -211,6 +212,8 @@ cdef void end(NativeTransport *transport) noexcept nogil:
     transport.state = NULL
 
 
+kind.computes = True
+kind.client_begins = False
 kind.open = begin
 kind.handshake = shake_hands
 kind.receive = receive
@@ -239,9 +242,12 @@ def use_plain():
 cdef class Transport:
     """A transport of the chosen kind over a connected socket, which it closes. Results are those of its functions."""
     cdef NativeTransport native
+    cdef Profile profile
 
-    def __init__(self, int fd):
-        if transport_open(&self.native, fd) < 0:
+    def __init__(self, int fd, Profile profile=None):
+        """profile: the kind of transport; None: the chosen one."""
+        self.profile = profile
+        if transport_open(&self.native, fd, NULL if profile is None else &profile.native) < 0:
             raise MemoryError
 
     def close(self):

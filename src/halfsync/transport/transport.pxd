@@ -48,7 +48,9 @@ ctypedef struct TransportState:
 
 # What a kind other than plain sockets does in its own way. Results are those of the functions below.
 ctypedef struct TransportKind:
-    int (*open)(Transport *transport) noexcept nogil  # allocates the state
+    uint8_t computes          # a step of the handshake may take a ms of a processor: not on the engine's thread
+    uint8_t client_begins     # a handshake: there is nothing to do before the client has sent something
+    int (*open)(Transport *transport, void *settings) noexcept nogil  # allocates the state
     int (*handshake)(Transport *transport) noexcept nogil  # NULL: there is none
     ssize_t (*receive)(Transport *transport, void *data, size_t room) noexcept nogil
     ssize_t (*send)(Transport *transport, iovec *vectors, int count, bint more) noexcept nogil
@@ -60,11 +62,22 @@ ctypedef struct TransportKind:
     bint (*may_move)(Transport *transport) noexcept nogil
     void (*close)(Transport *transport) noexcept nogil  # frees the state; the descriptor is closed afterwards
 
-# The kind of new connections; NULL: plain sockets. Set before a server starts.
+# What connections of one listener begin with. A profile without a kind, and NULL in place of a profile: plain sockets.
+ctypedef struct TransportProfile:
+    const TransportKind *kind
+    void *settings            # the kind's own
+
+# The kind of connections without a profile, for tests; NULL: plain sockets. Set before a server starts.
 cdef void transport_choose(const TransportKind *kind) noexcept nogil
 
+# Whether connections of any of these listeners have handshakes that compute. profiles: one for each, or NULL.
+cdef bint transport_computes(const TransportProfile *profiles, int count) noexcept nogil
+
 # Begin with a connected, non-blocking socket. Returns 0, or -errno: then the caller still owns the descriptor.
-cdef int transport_open(Transport *transport, int fd) noexcept nogil
+cdef int transport_open(Transport *transport, int fd, const TransportProfile *profile) noexcept nogil
+
+# End in good order: say that nothing more will be sent, if the kind has a way to say so and can at once.
+cdef void transport_take_leave(Transport *transport) noexcept nogil
 
 # Free the state and close the descriptor.
 cdef void transport_close(Transport *transport) noexcept nogil
@@ -109,6 +122,11 @@ cdef inline bint is_want(int64_t result) noexcept nogil:
 cdef inline bint transport_shakes_hands(const Transport *transport) noexcept nogil:
     """Return whether a new connection begins with a handshake."""
     return transport.state != NULL and transport.state.kind.handshake != NULL
+
+
+cdef inline bint transport_handshake_computes(const Transport *transport) noexcept nogil:
+    """Return whether a step of the handshake may take a ms of a processor. There must be a handshake."""
+    return transport.state.kind.computes
 
 
 cdef inline int transport_handshake(Transport *transport) noexcept nogil:

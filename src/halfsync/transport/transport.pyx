@@ -50,13 +50,25 @@ cdef void transport_choose(const TransportKind *kind) noexcept nogil:
     chosen = kind
 
 
-cdef int transport_open(Transport *transport, int fd) noexcept nogil:
+cdef bint transport_computes(const TransportProfile *profiles, int count) noexcept nogil:
+    cdef int position
+    if chosen != NULL and chosen.computes:
+        return True
+    for position in range(count if profiles != NULL else 0):
+        if profiles[position].kind != NULL and profiles[position].kind.computes:
+            return True
+    return False
+
+
+cdef int transport_open(Transport *transport, int fd, const TransportProfile *profile) noexcept nogil:
     cdef int result = 0
     transport.fd = fd
     transport.drained = False
     transport.state = NULL
-    if chosen != NULL:
-        result = chosen.open(transport)
+    if profile != NULL and profile.kind != NULL:
+        result = profile.kind.open(transport, profile.settings)
+    elif chosen != NULL:
+        result = chosen.open(transport, NULL)
     if result < 0:
         transport.fd = -1
     return result
@@ -131,6 +143,11 @@ cdef int transport_finish(Transport *transport) noexcept nogil:
     if result == 0:
         shutdown(transport.fd, SHUT_WR)
     return result
+
+
+cdef void transport_take_leave(Transport *transport) noexcept nogil:
+    if transport.state != NULL:
+        transport.state.kind.finish(transport)
 
 
 cdef void transport_cut(Transport *transport, bint both) noexcept nogil:

@@ -32,7 +32,7 @@ from halfsync.observe.completion cimport is_observed
 from halfsync.shared.command cimport COMMAND_STOP
 from halfsync.transport.transport cimport (
     PEER_ENDED, PEER_GONE, Transport, is_want, pass_sent, transport_abort, transport_cut, transport_finish,
-    transport_send,
+    transport_may_move, transport_send,
 )
 
 
@@ -44,7 +44,9 @@ cdef void sink_open(ProactorSink *self, Engine *engine, Request *request, Lease 
     self.sink.gate = engine.gate
     self.sink.waits = self.sink.gil_held = self.sink.whole = False
     self.sink.stays = may_stay(
-        exchange.head.keep_alive, engine.timeouts.keep_alive > 0, engine_is_closing_keepalives(engine),
+        exchange.head.keep_alive, engine.timeouts.keep_alive > 0,
+        engine_is_closing_keepalives(engine)
+        or (engine_is_handing_off(engine) and not transport_may_move(&connection_of(request).handle.transport)),
         connection_of(request).requests, engine.requests_max)
     self.engine = engine
     self.request = request

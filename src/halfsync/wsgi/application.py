@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 def make_bridge(
     application: Any,
-    servers: list[tuple[str, str]],
+    servers: list[tuple[str, str, str]],
     settings: Settings,
     trusted: TrustedPeers,
     endpoints: Endpoints | None = None,
 ) -> WsgiBridge:
-    """Return the bridge to an application. servers: SERVER_NAME and SERVER_PORT of each listener, in order.
+    """Return the bridge to an application. servers: as for `EnvironFactory`.
 
     trusted: the peers whose forwarded fields are believed. endpoints: as for `EnvironFactory`.
     """
     constants = {
         "SERVER_SOFTWARE": f"halfsync/{VERSION}",
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
+        "wsgi.url_scheme": "http",  # of connections that another process has accepted
         "wsgi.errors": standard_error if sys.stderr is None else sys.stderr,
         "wsgi.multithread": settings.model == "thread"
         or (settings.model != "process" and settings.threads > 1),

@@ -94,12 +94,12 @@ cdef class EnvironFactory(EnvironTemplates):
         self, list servers, dict constants, no_body, TrustedPeers trusted not None, str root="",
         Endpoints endpoints=None, str id_field=None,
     ):
-        """servers: a (SERVER_NAME, SERVER_PORT) pair for each listener. constants: keys that every environ has.
+        """servers: SERVER_NAME, SERVER_PORT and the URLs' scheme of each listener.
 
-        no_body: the wsgi.input of requests without a body. trusted: the peers whose forwarded fields are believed.
-        root: SCRIPT_NAME from the settings, which is removed from the paths that begin with it. endpoints: those of the
-        listeners, and of other processes' listeners whose connections were adopted. id_field: the field from which ids
-        of requests are taken; None: requests have no ids.
+        constants: keys that every environ has. no_body: the wsgi.input of requests without a body. trusted: the peers
+        whose forwarded fields are believed. root: SCRIPT_NAME from the settings, which is removed from the paths that
+        begin with it. endpoints: those of the listeners, and of other processes' listeners whose connections were
+        adopted. id_field: the field from which ids of requests are taken; None: requests have no ids.
         """
         self.empty = no_body
         self.trusted = trusted

@@ -40,6 +40,7 @@ cdef extern from *:
 
 cdef str SERVER_NAME = "SERVER_NAME"
 cdef str SERVER_PORT = "SERVER_PORT"
+cdef str URL_SCHEME = "wsgi.url_scheme"
 cdef str WSGI_INPUT = "wsgi.input"
 cdef str REQUEST_ID = "halfsync.request_id"
 cdef str TIMELINE = "halfsync.timeline"
@@ -50,7 +51,7 @@ cdef class EnvironTemplates:
     """The dicts that are copied for each environ. Used under the GIL."""
 
     cdef int set_templates(self, dict template, list servers) except -1:
-        """Make the templates. servers: a (SERVER_NAME, SERVER_PORT) pair for each listener."""
+        """Make the templates. servers: as for `EnvironFactory`."""
         self.template = template
         self.templates = [self.of_server(server) for server in servers]
         self.templates_count = len(self.templates)
@@ -60,7 +61,9 @@ cdef class EnvironTemplates:
     cdef dict of_server(self, tuple server):
         """Return a new environ with the template's keys and the names of this server."""
         cdef dict environ = PyDict_Copy(self.template)
-        environ[SERVER_NAME], environ[SERVER_PORT] = server
+        environ[SERVER_NAME], environ[SERVER_PORT] = server[:2]
+        if len(server) > 2:
+            environ[URL_SCHEME] = server[2]
         return environ
 
     cdef int place(self, str key, object value) except -1:

@@ -1,0 +1,6 @@
+from collections.abc import Sequence
+
+class Profile: ...
+
+class Profiles:
+    def __init__(self, profiles: Sequence[Profile | None]) -> None: ...
