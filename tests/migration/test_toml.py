@@ -10,7 +10,7 @@ VALUES = {
     "threads": 3,
     "preload_app": True,
     "raw_env": ['A=a "text" \\ with\ttabs\x7f and é', "B="],
-    "certfile": "x",
+    "ca_certs": "x",
     "worker_tmp_dir": "/dev/shm",
 }
 
@@ -24,6 +24,6 @@ def test_it_means_what_was_converted() -> None:
 
 def test_each_reason_is_a_comment() -> None:
     text = write_toml(convert(VALUES, "x"), "x")
-    for line in ("# - certfile: it has no TLS", "# - worker_tmp_dir: leave it out", "# Made from x by"):
+    for line in ("# - ca_certs: let a proxy in front", "# - worker_tmp_dir: leave it out", "# Made from x by"):
         assert line in text
     assert all(len(line) <= WIDTH for line in text.splitlines() if line.startswith("#"))

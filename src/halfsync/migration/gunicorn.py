@@ -47,7 +47,7 @@ dirty_post_fork dirty_worker_init dirty_worker_exit control_socket control_socke
 # Those whose values mean the same here, under a name that elsewhere.py gives.
 KEPT = (
     "backlog", "max_requests", "max_requests_jitter", "reload", "chdir", "pidfile", "user", "group", "root_path",
-    "access_log_format", "tmp_upload_dir",
+    "access_log_format", "tmp_upload_dir", "certfile", "keyfile", "ciphers",
 )  # fmt: skip
 SCHEME_HEADERS = {"X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on"}
 SYNC, GTHREAD, OTHER = "sync", "gthread", "other"
