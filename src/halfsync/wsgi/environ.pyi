@@ -5,7 +5,7 @@ from halfsync.wsgi.body import Input
 class EnvironFactory:
     def __init__(
         self,
-        servers: list[tuple[str, str] | tuple[str, str, str]],
+        servers: list[tuple[str, str]] | list[tuple[str, str, str]],
         constants: dict[str, object],
         no_body: Input,
         trusted: TrustedPeers,
