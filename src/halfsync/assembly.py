@@ -40,7 +40,7 @@ def assemble(
     """Return the parts of a model. queue: as `Parts.handoff_queue`. Raises OSError if descriptors are short."""
     sockets = [listener.socket for listener in listeners]
     descriptors = [one.fileno() for one in sockets]
-    trusted = TrustedPeers(settings.forwarded_allow_ips)
+    trusted = TrustedPeers(settings.forwarded_allow_ips, settings.forwarded_hops)
     endpoints = Endpoints(descriptors)
     bridge = _make_bridge(application, listeners, settings, trusted, endpoints)
     refusals = RefusalLog(trusted, settings.stream)

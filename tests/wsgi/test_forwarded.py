@@ -13,6 +13,8 @@ from halfsync.http.trust import TrustedPeers
 from halfsync.testing import exchanges
 from halfsync.wsgi.body import Input
 from halfsync.wsgi.environ import EnvironFactory
+from tests.client import fetch
+from tests.conftest import Serve
 from tests.proxies import sockaddr
 
 PLENTY = 1 << 30
@@ -24,9 +26,9 @@ Fields = list[tuple[str, str]]
 Make = Callable[..., Environ]
 
 
-def factory(*trusted: str, root: str = "") -> EnvironFactory:
+def factory(*trusted: str, root: str = "", hops: int = 0) -> EnvironFactory:
     constants: dict[str, object] = {"wsgi.url_scheme": "http"}
-    return EnvironFactory([("server", "8000")], constants, Input(), TrustedPeers(trusted), root)
+    return EnvironFactory([("server", "8000")], constants, Input(), TrustedPeers(trusted, hops), root)
 
 
 @pytest.fixture
@@ -121,6 +123,39 @@ def test_x_forwarded_for_is_walked_from_the_right(make: Make, value: str, told: 
     assert client(environ) == told
     assert environ["HTTP_X_FORWARDED_FOR"] == value.strip(" \t")
     assert seen(environ) == PLAIN
+
+
+# Addresses do not count: each hop adds one, trusted or not.
+HOPS = [
+    (1, "6.6.6.6, 203.0.113.7", ("203.0.113.7", "")),
+    (1, "203.0.113.7, 10.0.0.1", ("10.0.0.1", "")),
+    (2, "6.6.6.6, 203.0.113.7, 198.51.100.1", ("203.0.113.7", "")),
+    (3, "6.6.6.6, 203.0.113.7:5, 10.0.0.1, 198.51.100.1", ("203.0.113.7", "5")),
+    (3, "203.0.113.7, 198.51.100.1", ("203.0.113.7", "")),
+    (2, "203.0.113.7, unknown, 10.0.0.1", ("10.0.0.1", "")),
+    (2, "6.6.6.6, 203.0.113.7, , 10.0.0.1", ("203.0.113.7", "")),
+    (2, "", PEER),
+]
+
+
+@pytest.mark.parametrize(("hops", "value", "told"), HOPS)
+def test_so_many_proxies_are_passed(make: Make, hops: int, value: str, told: tuple[str, str]) -> None:
+    environs = factory("127.0.0.1", hops=hops)
+    assert client(make(("X-Forwarded-For", value), environs=environs)) == told
+    if "unknown" not in value and ":" not in value:
+        elements = ", ".join(f"for={one.strip()}" for one in value.split(",") if one.strip())
+        assert client(make(("Forwarded", elements), environs=environs)) == told
+
+
+def test_hops_are_counted_over_repeated_fields(make: Make) -> None:
+    fields = [("X-Forwarded-For", one) for one in ("6.6.6.6", "203.0.113.7, 198.51.100.2", "198.51.100.1")]
+    assert client(make(*fields, environs=factory("127.0.0.1", hops=3))) == ("203.0.113.7", "")
+    assert client(make(*fields, environs=factory("*", hops=1))) == ("198.51.100.1", "")
+
+
+def test_hops_do_not_make_a_peer_trusted(make: Make) -> None:
+    environ = make(("X-Forwarded-For", "203.0.113.7"), environs=factory("10.0.0.1", hops=1))
+    assert client(environ) == PEER
 
 
 FORWARDED = [
@@ -430,3 +465,17 @@ def test_the_root_path_is_taken_off_what_begins_with_it(
     environ = make(target=target, environs=factory(root=root))
     assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == (script, path)
     assert environ["REQUEST_URI"] == target
+
+
+def test_the_setting_reaches_the_server(serve: Serve, tmp_path: Path) -> None:
+    def tell(environ: Environ, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [environ["REMOTE_ADDR"].encode()]
+
+    fields = [("X-Forwarded-For", "6.6.6.6, 203.0.113.7, 198.51.100.1")]
+    log = tmp_path / "log"
+    with serve(tell, forwarded_hops=2, access_log=str(log), log_format="%(remote)s") as server:
+        assert fetch(server.address, fields=fields).body == b"203.0.113.7"
+    assert log.read_text() == "203.0.113.7\n"
+    with serve(tell) as server:
+        assert fetch(server.address, fields=fields).body == b"198.51.100.1"

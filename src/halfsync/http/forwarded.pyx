@@ -6,6 +6,8 @@ how the elements to its right are read. The walk continues to the left while the
 not trusted is the client. At an identifier that is no address, the walk ends early, and the last hop that it could read
 is the client. Such identifiers are "unknown", obfuscated ones (RFC 7239 6.2, 6.3) and malformed ones.
 
+If the number of proxies is known (`Trust.hops`), so many hops to the left is the client, whatever their addresses are.
+
 If one of X-Forwarded-For, -Proto, -Host and -Port is there, Forwarded is ignored (docs/proxies.md has the reasons). Of
 each X-Forwarded- field except -For, the right-most word counts, whichever proxy wrote it. Of Forwarded, the element at
 which the walk ended counts.
@@ -39,6 +41,7 @@ cdef void forwarded_read(const Head *head, const char *data, const Trust *trust,
     cdef bint walking_for = True, walking = True
     cdef bint has_proto = False, has_host = False, has_port = False
     cdef bint has_legacy = False
+    cdef int hops = 0
     cdef int position
     info.address_length = info.has_port = 0
     info.scheme = SCHEME_UNKNOWN
@@ -49,7 +52,7 @@ cdef void forwarded_read(const Head *head, const char *data, const Trust *trust,
         value = data + field.value
         if field_is(data, field, b"x-forwarded-for"):
             has_legacy = True
-            walking_for = walking_for and walk(value, value + field.value_length, False, trust, info)
+            walking_for = walking_for and walk(value, value + field.value_length, False, trust, &hops, info)
         elif field_is(data, field, b"x-forwarded-proto"):
             if not has_proto:
                 has_legacy = has_proto = True
@@ -68,13 +71,16 @@ cdef void forwarded_read(const Head *head, const char *data, const Trust *trust,
         field = &head.fields[position]
         if walking and field_is(data, field, b"forwarded"):
             value = data + field.value
-            walking = walk(value, value + field.value_length, True, trust, info)
+            walking = walk(value, value + field.value_length, True, trust, &hops, info)
 
 
 cdef bint walk(
-    const char *start, const char *end, bint standard, const Trust *trust, ForwardedInfo *info
+    const char *start, const char *end, bint standard, const Trust *trust, int *hops, ForwardedInfo *info
 ) noexcept nogil:
-    """Walk through a field's value from its right end. standard: it is Forwarded. Return False if the walk ends."""
+    """Walk through a field's value from its right end. Return False if the walk ends.
+
+    standard: it is Forwarded. hops: those taken so far.
+    """
     cdef const char *comma
     cdef const char *at
     cdef const char *stop
@@ -85,9 +91,9 @@ cdef bint walk(
         trim(&at, &stop)
         if at < stop:
             if standard:
-                if not take_element(at, stop, trust, info):
+                if not take_element(at, stop, trust, hops, info):
                     return False
-            elif not take_hop(at, stop - at, False, trust, info):
+            elif not take_hop(at, stop - at, False, trust, hops, info):
                 return False
         if comma == NULL:
             return True
@@ -125,9 +131,9 @@ cdef const char *opening_quote(const char *start, const char *closing) noexcept 
 
 
 cdef bint take_hop(
-    const char *at, size_t length, bint standard, const Trust *trust, ForwardedInfo *info
+    const char *at, size_t length, bint standard, const Trust *trust, int *hops, ForwardedInfo *info
 ) noexcept nogil:
-    """Take the next hop to the left as the client. Return False if it is not trusted, or no address: the walk ends."""
+    """Take the next hop to the left as the client. Return False if the walk ends: no trusted proxy, or no address."""
     cdef uint8_t host[16]
     cdef int port = -1
     cdef int host_length = node_read(at, length, standard, host, &port)
@@ -135,6 +141,9 @@ cdef bint take_hop(
         return False
     info.address_length = <uint8_t> address_of(info.address, host, host_length, max(port, 0))
     info.has_port = port >= 0
+    hops[0] += 1
+    if trust.hops > 0:
+        return hops[0] < trust.hops
     return trust_has(trust, info.address, info.address_length)
 
 
@@ -227,7 +236,9 @@ cdef void note_parameter(const char *at, size_t length, int parameter, Forwarded
         info.host_length = <int> length
 
 
-cdef bint take_element(const char *at, const char *end, const Trust *trust, ForwardedInfo *info) noexcept nogil:
+cdef bint take_element(
+    const char *at, const char *end, const Trust *trust, int *hops, ForwardedInfo *info
+) noexcept nogil:
     """Take an element of Forwarded (RFC 7239 4). Return False if the walk ends.
 
     Its host and scheme belong to its client, and replace those of the elements to its right. An element that a trusted
@@ -249,7 +260,7 @@ cdef bint take_element(const char *at, const char *end, const Trust *trust, Forw
     info.scheme = own.scheme
     info.host_length = own.host_length
     memcpy(info.host, own.host, own.host_length)
-    goes_on = take_hop(node, node_length, True, trust, info)
+    goes_on = take_hop(node, node_length, True, trust, hops, info)
     return goes_on
 
 

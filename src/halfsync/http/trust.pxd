@@ -24,6 +24,7 @@ ctypedef struct Trust:
     int count
     bint everybody
     bint unix_sockets         # every peer that connects by one
+    int hops                  # proxies in a row, the peer included, each of which adds an address; 0: not known
 
 
 cdef bint trust_has(const Trust *trust, const uint8_t *address, int address_length) noexcept nogil

@@ -12,15 +12,17 @@ from libc.string cimport memcmp
 cdef class TrustedPeers:
     """The peers that a setting names. The holder of a pointer to its `trust` must keep it alive."""
 
-    def __init__(self, networks):
+    def __init__(self, networks, int hops=0):
         """networks: in the form of the settings' kind `Addresses`: CIDR blocks, addresses, "unix" and "*".
 
+        hops: how many proxies in a row name the next one or the client, if that is to count and not their addresses.
         Raises ValueError for any other text.
         """
         cdef list texts = list(networks)
         cdef Network *network
         free(self.trust.networks)
         self.trust.count = 0
+        self.trust.hops = hops
         self.trust.networks = <Network *> calloc(max(1, len(texts)), sizeof(Network))
         if self.trust.networks == NULL:
             raise MemoryError

@@ -143,6 +143,12 @@ class DeclaredSettings:
         doc='Peers whose X-Forwarded- and Forwarded fields are trusted: addresses, networks, unix (unix sockets), '
             '"*" (all) or none. Those fields of other peers are dropped.',
         reason="A proxy on this machine works without configuration, and no remote client can forge its address.")
+    forwarded_hops: int = setting(
+        0, Count(0, 64), PROXIES,
+        doc="How many proxies a request passes, each of which adds the address it was connected from to X-Forwarded-For "
+            "or Forwarded: the client is then so many places from the right end. 0: the first address from there that "
+            "is not in forwarded_allow_ips. The peer must be in it in any case.",
+        reason="Addresses that are trusted say it, if they are known; a cloud's load balancers have many.")
     secure_scheme_headers: tuple[tuple[str, str], ...] = setting(
         (), SchemeHeaders(), PROXIES,
         doc="Fields of peers of forwarded_allow_ips that mean https beside X-Forwarded-Proto: NAME=VALUE, or a table, "

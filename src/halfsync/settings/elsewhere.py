@@ -126,8 +126,9 @@ _HINTS: tuple[tuple[str, str], ...] = (
      "application target mount manage_script_name"),
     ("use {factory}", "is_factory"),
     ("use {root_path}", "url_path_prefix script_name"),
+    ("use {forwarded_hops}, with {forwarded_allow_ips}", "trusted_proxy_count"),
     (_FORWARDED, "proxy_headers trusted_proxy trusted_hosts "
-     "trusted_proxy_count trusted_proxy_headers log_untrusted_proxy_headers clear_untrusted_proxy_headers "
+     "trusted_proxy_headers log_untrusted_proxy_headers clear_untrusted_proxy_headers "
      "forwarder_headers no_proxy_headers"),
     ("use {secure_scheme_headers}", "secure_scheme_header"),
     (_SCHEME, "url_scheme"),

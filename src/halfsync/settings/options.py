@@ -24,6 +24,7 @@ class ServerOptions(TypedDict, total=False):
     unix_owner: str | None
     poller: Literal["auto", "epoll", "poll"]
     forwarded_allow_ips: Texts
+    forwarded_hops: int | str
     secure_scheme_headers: Mapping[str, str] | Texts
     request_id_field: str | None
     proxy_protocol: bool | str
