@@ -23,6 +23,14 @@ class ServerOptions(TypedDict, total=False):
     unix_mode: int | str
     unix_owner: str | None
     poller: Literal["auto", "epoll", "poll"]
+    certfile: Texts
+    keyfile: Texts
+    key_password_file: str | PathLike[str] | None
+    tls_min_version: Literal["1.2", "1.3"]
+    ciphers: str | PathLike[str]
+    ciphersuites: str | PathLike[str] | None
+    curves: str | PathLike[str]
+    handshake_timeout: float | str
     forwarded_allow_ips: Texts
     forwarded_hops: int | str
     secure_scheme_headers: Mapping[str, str] | Texts
