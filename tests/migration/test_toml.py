@@ -24,6 +24,10 @@ def test_it_means_what_was_converted() -> None:
 
 def test_each_reason_is_a_comment() -> None:
     text = write_toml(convert(VALUES, "x"), "x")
-    for line in ("# - ca_certs: let a proxy in front", "# - worker_tmp_dir: leave it out", "# Made from x by"):
+    for line in (
+        "# - ca_certs: let a proxy in front",
+        "# - worker_tmp_dir: leave it out",
+        "# Made from x by",
+    ):
         assert line in text
     assert all(len(line) <= WIDTH for line in text.splitlines() if line.startswith("#"))

@@ -145,7 +145,7 @@ class DeclaredSettings:
         reason="A proxy on this machine works without configuration, and no remote client can forge its address.")
     forwarded_hops: int = setting(
         0, Count(0, 64), PROXIES,
-        doc="How many proxies a request passes, each of which adds the address it was connected from to X-Forwarded-For "
+        doc="How many proxies a request passes, each of which adds the address that connected to it to X-Forwarded-For "
             "or Forwarded: the client is then so many places from the right end. 0: the first address from there that "
             "is not in forwarded_allow_ips. The peer must be in it in any case.",
         reason="Addresses that are trusted say it, if they are known; a cloud's load balancers have many.")
