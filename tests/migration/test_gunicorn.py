@@ -104,7 +104,7 @@ def test_without_settings_it_is_one_process_with_one_thread() -> None:
         ({"secure_scheme_headers": {"X-FORWARDED-PROTO": "https", "X-Forwarded-SSL": "yes"}},
          {"secure_scheme_headers": {"X-Forwarded-Ssl": "yes"}}),
         ({"secure_scheme_headers": {"X-FORWARDED-PROTO": "https"}}, {}),
-        ({"what_gunicorn_does_not_know": 1, "os": object()}, {}),
+        ({"what_gunicorn_does_not_know": 1, "os": ...}, {}),
     ],
     ids=str,
 )  # fmt: skip
