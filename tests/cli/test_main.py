@@ -139,6 +139,8 @@ def test_every_setting_is_an_option(served: Served, setting: Any) -> None:
             "b:b" if isinstance(setting.kind, Optional) and setting.kind.metavar == "MODULE:NAME" else value
         )
         arguments = [setting.flag, value]
+        if setting.name == "key_password_file":  # which is for a certificate
+            arguments += ["--certfile", "b"]
     else:
         arguments = [setting.flag, setting.kind.show(setting.default)]
     assert main(arguments if setting.name == "wsgi_app" else ["site_app", *arguments]) == 0

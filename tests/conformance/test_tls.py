@@ -4,7 +4,6 @@ import os
 import socket
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -89,10 +88,8 @@ def test_requests_follow_each_other(serve: Serve, version: ssl.TLSVersion) -> No
 def test_a_large_body_comes_back(serve: Serve) -> None:
     body = os.urandom(3 << 20)
     with serve(echo, **HTTPS) as server, over_tls(server.address) as client:
-        sender = threading.Thread(target=client.send, args=(build("/", method="POST", body=body),))
-        sender.start()
+        client.send(build("/", method="POST", body=body))
         assert client.response("POST").body == body
-        sender.join()
 
 
 def test_a_response_that_does_not_fit_the_socket_comes_whole(serve: Serve) -> None:

@@ -89,7 +89,7 @@ def test_values_in_a_file(line: str, value: str, tmp_path: Path) -> None:
         (b"1A=b", "line 1: not a line"),
         (b"A=\xff", "is not UTF-8"),
         (b"A=\0", "has a zero byte"),
-        (b"#" * (BYTES_MOST + 1), f"it has more than {BYTES_MOST} bytes"),
+        (b"#" * (BYTES_MOST + 1), f"has more than {BYTES_MOST} bytes"),
     ],
 )
 def test_mistakes_in_a_file_name_the_line(content: bytes, said: str, tmp_path: Path) -> None:

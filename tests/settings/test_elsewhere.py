@@ -148,7 +148,7 @@ def test_other_names_of_an_option_are_unique_and_are_none_of_a_setting() -> None
 def test_counterparts() -> None:
     assert counterpart("bind") == "bind"
     assert counterpart("accesslog") == counterpart("access_logfile") == "access_log"
-    assert counterpart("certfile") == counterpart("proc_name") == counterpart("nonsense") == ""
+    assert counterpart("paste") == counterpart("proc_name") == counterpart("nonsense") == ""
 
 
 def test_explanations_are_for_people() -> None:

@@ -194,8 +194,13 @@ def test_other_files_and_directories_are_watched(tmp_path: Path) -> None:
     ]
     with Serving(tmp_path, APP, *given) as serving:
         serving.wait_line("1 process serves")
-        (tmp_path / "elsewhere" / "a.css").touch()  # of no interest
-        (tmp_path / "elsewhere" / "a.html").touch()
+
+        def change_until_seen() -> bool:  # what changes before it is watched is not seen
+            (tmp_path / "elsewhere" / "a.css").touch()  # of no interest
+            (tmp_path / "elsewhere" / "a.html").touch()
+            return any("reloading: " in line for line in serving.lines)
+
+        until(change_until_seen)
         assert "a.css" not in serving.wait_line("reloading: ")
         serving.wait_line("a.html changed")
         serving.wait_line("the reload is complete")

@@ -97,16 +97,20 @@ def _read_text(path: str) -> str:
             raise OSError(errno.EINVAL, "not a regular file")
         with open(path, "rb") as file:  # noqa: PTH123 - pathlib is slow to import
             content = file.read(BYTES_MOST + 1)
-        if len(content) > BYTES_MOST:
-            raise OSError(errno.EFBIG, f"it has more than {BYTES_MOST} bytes")
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {reason_of(error)}",
+            origin="env_file",
+            remedy="name a file of lines NAME=VALUE",
+        ) from None
+    if len(content) > BYTES_MOST:
+        raise UsageError(
+            f"{path} has more than {BYTES_MOST} bytes", origin="env_file", remedy="name a smaller file"
+        )
+    try:
         text = content.decode()
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8", origin="env_file", remedy="save it as UTF-8") from None
-    except OSError as error:
-        reason = reason_of(error) if error.errno != errno.EFBIG else error.strerror
-        raise UsageError(
-            f"cannot read {path}: {reason}", origin="env_file", remedy="name a file of lines NAME=VALUE"
-        ) from None
     if "\0" in text:
         raise UsageError(f"{path} has a zero byte", origin="env_file", remedy="name a file of text")
     return text
