@@ -16,7 +16,7 @@ from halfsync.cli import main
 from halfsync.errors import BindError
 from halfsync.native.forks import release_signal
 from halfsync.runtime.signals import ENDING, HARMLESS
-from halfsync.settings import SETTINGS, Settings
+from halfsync.settings import BY_NAME, SETTINGS, Settings
 from halfsync.settings.kinds import Optional
 from halfsync.settings.setting import spell_flag
 
@@ -148,6 +148,13 @@ def test_every_setting_is_an_option(served: Served, setting: Any) -> None:
     assert settings.origins[setting.name] == setting.flag
     if setting.default is not None:
         assert getattr(settings, setting.name) == setting.default
+
+
+@pytest.mark.parametrize("name", ["certfile", "reload_dir"])
+def test_paths_may_be_repeated(served: Served, name: str) -> None:
+    flag = BY_NAME[name].flag
+    assert main(["site_app", flag, "a", flag, "b,c"]) == 0
+    assert getattr(served[0][1], name) == ("a", "b,c")  # as for every option that may be repeated
 
 
 def test_a_bind_error_ends_with_4(

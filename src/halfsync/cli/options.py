@@ -8,7 +8,7 @@ import click
 from halfsync.runtime.output import standard_output
 from halfsync.settings import BY_NAME, GROUPS, SETTINGS, Setting
 from halfsync.settings.kinds import Flag
-from halfsync.settings.lists import Binds, Directories, Mounts, Patterns, SchemeHeaders, Variables
+from halfsync.settings.lists import Binds, Files, Mounts, SchemeHeaders, Variables
 from halfsync.settings.setting import spell_flag
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HELP_WIDTH = 80
 NAMES_WIDTH = 26  # fits the names of an option and its value, so that all sections line up
-REPEATABLE = (Binds, Mounts, Directories, Patterns, Variables, SchemeHeaders)
+REPEATABLE = (Binds, Mounts, Files, Variables, SchemeHeaders)
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 

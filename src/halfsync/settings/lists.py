@@ -123,22 +123,22 @@ class Mounts(ListKind[tuple[str, str]]):
 
 
 class Files(ListKind[str]):
-    """Files by their paths, in one text separated by commas; "none" means no file, so that a flag can override."""
+    """Files by their paths; in one text separated by commas. "none" means no file, so that a flag can override."""
 
     metavar = "FILE"
     accepts = "a path or a list of paths"
 
     def convert(self, raw: object) -> tuple[str, ...]:
-        given = self._split([raw] if isinstance(raw, os.PathLike) else raw)
+        given = [raw] if isinstance(raw, os.PathLike) else self._split(raw)
         if given in ([NOTHING], [""]):
             return ()
-        paths = [os.fspath(one) if isinstance(one, os.PathLike) else one for one in given]
-        return tuple(self._path(path) for path in paths)
+        return tuple(self._item(one) for one in given)
 
-    def _path(self, path: object) -> str:
-        if not isinstance(path, str) or not path.strip() or "\0" in path:
-            raise self.refuse(path)
-        return path.strip()
+    def _item(self, one: object) -> str:
+        text = os.fspath(one) if isinstance(one, os.PathLike) else one
+        if not isinstance(text, str) or not text.strip() or "\0" in text:
+            raise self.refuse(one)
+        return text.strip()
 
     def show(self, value: tuple[str, ...]) -> str:
         return ",".join(value) or NOTHING
@@ -183,26 +183,14 @@ class Addresses(ListKind[str]):
         return ",".join(value) or NOTHING
 
 
-class Directories(ListKind[str]):
-    """Directories; in one text separated by commas. "none" means no directory, so that a flag can override a file."""
+class Directories(Files):
+    """Directories, each once; otherwise as `Files`."""
 
     metavar = "DIR"
     accepts = "a directory or a list of directories"
 
     def convert(self, raw: object) -> tuple[str, ...]:
-        given = [raw] if isinstance(raw, os.PathLike) else self._split(raw)
-        if given in ([NOTHING], [""]):
-            return ()
-        return tuple(dict.fromkeys(self._item(one) for one in given))
-
-    def _item(self, one: object) -> str:
-        text = os.fspath(one) if isinstance(one, os.PathLike) else one
-        if not isinstance(text, str) or not text.strip() or "\0" in text:
-            raise self.refuse(one)
-        return text.strip()
-
-    def show(self, value: tuple[str, ...]) -> str:
-        return ",".join(value) or NOTHING
+        return tuple(dict.fromkeys(super().convert(raw)))
 
 
 class Patterns(Directories):
