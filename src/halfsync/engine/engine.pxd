@@ -45,7 +45,6 @@ cdef enum RequestEnd:
     END_LINGERS               # the connection ends with this response
     END_CUTS                  # so it does, and the response broke off
 
-# A request and its turn. Over HTTP/1 a connection has one request at a time, and one record for all of them.
 # How a step of a handshake has ended that another thread has done.
 cdef enum HandshakeEnd:
     HANDSHAKE_DONE
@@ -53,6 +52,7 @@ cdef enum HandshakeEnd:
     HANDSHAKE_WANTS_WRITE
     HANDSHAKE_FAILED
 
+# A request and its turn. Over HTTP/1 a connection has one request at a time, and one record for all of them.
 ctypedef struct Request:
     atomic_uint owner         # ownership.pxd has every change of it
     uint8_t phase             # owner; phases.pxd has every change of it

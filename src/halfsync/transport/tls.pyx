@@ -1,7 +1,7 @@
 """TLS, the second kind of transport (decisions/0041). Nothing outside this package knows OpenSSL.
 
 A connection is an SSL object over a socket, through a BIO of our own: it never blocks, raises no SIGPIPE, and notes
-what it saw of the socket. Whoever owns the connection calls these functions, one thread at a time; only `pending` may
+what it saw of the socket. The owner of the connection calls these functions, one thread at a time; only `pending` may
 be called by another thread that keeps the owner from closing, so it asks nothing of OpenSSL. Results are those of
 transport.pxd.
 
